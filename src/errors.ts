@@ -1,0 +1,177 @@
+// The mirror's own failures, as a closed table. Refusals of the Hub are answers, not errors, and absence is a
+// value: neither is thrown. This file knows no protocol: which headers carry a code is the server's affair.
+
+interface ErrorRow {
+  readonly status: number
+  /** What clients read in X-Error-Code; PascalCase like the Hub's own. */
+  readonly header: string
+  /** Default X-Error-Message: what happened and what to do. Printable ASCII only. */
+  readonly message: string
+  /** What an operator should look at; printed in the README. */
+  readonly operator: string
+  /** Whether the same request may succeed later without a change by the caller. */
+  readonly mayRetry: boolean
+}
+
+export const ERRORS = {
+  bad_url: {
+    status: 400,
+    header: 'BadUrl',
+    message: 'This URL is not one the mirror can pass on. Check the repo id, revision and path.',
+    operator: 'A client builds malformed URLs, or somebody probes for path traversal.',
+    mayRetry: false,
+  },
+  bad_request: {
+    status: 400,
+    header: 'BadRequest',
+    message: 'This request is not well formed.',
+    operator: 'A client or a proxy before the mirror sends doubled or malformed headers.',
+    mayRetry: false,
+  },
+  method_not_allowed: {
+    status: 405,
+    header: 'MethodNotAllowed',
+    message: 'This route answers GET and HEAD only.',
+    operator: 'A client uses a method that the Hub does not know on this route.',
+    mayRetry: false,
+  },
+  writes_denied: {
+    status: 403,
+    header: 'MirrorIsReadOnly',
+    message: 'This mirror is read-only. Upload to the Hub directly (unset HF_ENDPOINT), or ask the operator.',
+    operator: 'HUBMIRROR_WRITES is deny and somebody tried to upload, commit or change a repo.',
+    mayRetry: false,
+  },
+  xet_disabled: {
+    status: 404,
+    header: 'XetDisabled',
+    message:
+      'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1, or delete the trees folder of this repo in your local cache.',
+    operator: 'A client learnt Xet hashes from the Hub itself before it used the mirror.',
+    mayRetry: false,
+  },
+  range_not_satisfiable: {
+    status: 416,
+    header: 'RangeNotSatisfiable',
+    message: 'The requested range lies outside of the file.',
+    operator: 'A client resumes a download that is already complete, or the file was replaced by a shorter one.',
+    mayRetry: false,
+  },
+  request_too_large: {
+    status: 413,
+    header: 'RequestTooLarge',
+    message: 'The body of this request is too large for this route.',
+    operator: 'A client sends more paths in one request than the Hub accepts.',
+    mayRetry: false,
+  },
+  origin_bad_answer: {
+    status: 502,
+    header: 'OriginBadAnswer',
+    message: 'The Hub gave an answer that the mirror cannot trust. Try again; tell the operator if it stays.',
+    operator: 'A proxy or captive portal may stand between the mirror and the Hub; see the log line.',
+    mayRetry: true,
+  },
+  redirect_refused: {
+    status: 502,
+    header: 'RedirectRefused',
+    message: 'The Hub redirected to a host that this mirror may not contact. The operator can allow it.',
+    operator: 'Add the host named in the log line to HUBMIRROR_REDIRECT_HOSTS if you trust it.',
+    mayRetry: false,
+  },
+  integrity_mismatch: {
+    status: 502,
+    header: 'IntegrityMismatch',
+    message: 'The bytes that arrived do not have the digest the Hub announced. Nothing was kept; try again.',
+    operator: 'A proxy or a broken CDN node changed bytes on the way; see hubmirror_integrity_failures_total.',
+    mayRetry: true,
+  },
+  origin_unreachable: {
+    status: 502,
+    header: 'OriginUnreachable',
+    message: 'The mirror cannot reach the Hub, and this is not stored here. Try again later.',
+    operator: 'Check DNS, firewall and HTTPS_PROXY towards HUBMIRROR_ORIGIN.',
+    mayRetry: true,
+  },
+  origin_timeout: {
+    status: 504,
+    header: 'OriginTimeout',
+    message: 'The Hub did not answer the mirror in time, and this is not stored here. Try again later.',
+    operator: 'The network towards HUBMIRROR_ORIGIN is slow, or the Hub is.',
+    mayRetry: true,
+  },
+  offline_and_absent: {
+    status: 504,
+    header: 'OfflineAndAbsent',
+    message: 'This mirror is offline by configuration, and this is not stored here.',
+    operator: 'HUBMIRROR_OFFLINE is on. Prefetch the repo on a connected mirror and copy the store.',
+    mayRetry: false,
+  },
+  loop: {
+    status: 508,
+    header: 'MirrorLoop',
+    message: 'The origin of this mirror leads back to the mirror itself.',
+    operator: 'HUBMIRROR_ORIGIN points at this mirror, or at one that points here.',
+    mayRetry: false,
+  },
+  draining: {
+    status: 503,
+    header: 'Draining',
+    message: 'This mirror is shutting down. Try again in a moment.',
+    operator: 'A restart or a rollout is under way.',
+    mayRetry: true,
+  },
+  overloaded: {
+    status: 503,
+    header: 'Overloaded',
+    message: 'This mirror has no resources left for another request. Try again in a moment.',
+    operator: 'Raise the limit of open files, or put a second mirror beside this one.',
+    mayRetry: true,
+  },
+  admin_required: {
+    status: 403,
+    header: 'AdminRequired',
+    message: 'This route is for the operator: send HUBMIRROR_ADMIN_TOKEN as a Bearer token.',
+    operator: 'Somebody without the admin token asked for an admin route.',
+    mayRetry: false,
+  },
+  not_found: {
+    status: 404,
+    header: 'NotFound',
+    message: 'The mirror has no such route of its own.',
+    operator: 'Only /healthz, /readyz, /metrics and /-/ belong to the mirror.',
+    mayRetry: false,
+  },
+  bug: {
+    status: 500,
+    header: 'InternalError',
+    message: 'The mirror failed. The request id leads the operator to the log line.',
+    operator: 'Please report the log line with its stack.',
+    mayRetry: true,
+  },
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** A failure of the mirror's own. `detail` is for the log (bounded, never a token or a signed query). */
+export class MirrorError extends Error {
+  readonly code: ErrorCode
+  readonly detail: Readonly<Record<string, string | number | boolean>>
+
+  constructor(
+    code: ErrorCode,
+    options: {
+      message?: string
+      cause?: unknown
+      detail?: Readonly<Record<string, string | number | boolean>>
+    } = {},
+  ) {
+    super(options.message ?? ERRORS[code].message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'MirrorError'
+    this.code = code
+    this.detail = options.detail ?? {}
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status
+  }
+}
