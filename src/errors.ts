@@ -54,7 +54,8 @@ export const ERRORS = {
     status: 416,
     header: 'RangeNotSatisfiable',
     message: 'The requested range lies outside of the file.',
-    operator: 'A client resumes a download that is already complete, or the file was replaced by a shorter one.',
+    operator:
+      'A client resumes a download that is already complete, or the file was replaced by a shorter one.',
     mayRetry: false,
   },
   request_too_large: {
@@ -82,7 +83,8 @@ export const ERRORS = {
     status: 502,
     header: 'IntegrityMismatch',
     message: 'The bytes that arrived do not have the digest the Hub announced. Nothing was kept; try again.',
-    operator: 'A proxy or a broken CDN node changed bytes on the way; see hubmirror_integrity_failures_total.',
+    operator:
+      'A proxy or a broken CDN node changed bytes on the way; see hubmirror_integrity_failures_total.',
     mayRetry: true,
   },
   origin_unreachable: {
@@ -165,7 +167,10 @@ export class MirrorError extends Error {
       detail?: Readonly<Record<string, string | number | boolean>>
     } = {},
   ) {
-    super(options.message ?? ERRORS[code].message, options.cause === undefined ? undefined : { cause: options.cause })
+    super(
+      options.message ?? ERRORS[code].message,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    )
     this.name = 'MirrorError'
     this.code = code
     this.detail = options.detail ?? {}

@@ -1,0 +1,84 @@
+// What the rooms tell whoever counts. It knows neither Prometheus nor pino, so that the rooms do not either.
+
+/** How one request was answered. Closed: the same word stands in the log, the metric and the header. */
+export const OUTCOMES = [
+  'hit',
+  'revalidated',
+  'stale',
+  'miss',
+  'partial-hit',
+  'coalesced',
+  'bypass',
+  'refused',
+  'error',
+  'own',
+] as const
+export type Outcome = (typeof OUTCOMES)[number]
+
+/** What a request asked for, as a metric label. Closed. */
+export const ROUTE_KINDS = ['file', 'document', 'xet-token', 'pass-through', 'ops', 'bad'] as const
+export type RouteKind = (typeof ROUTE_KINDS)[number]
+
+/** What a request to the origin was for. `cdn` is any host a redirect led to. Closed. */
+export const ORIGIN_KINDS = ['head', 'body', 'cdn', 'document', 'access', 'pass-through'] as const
+export type OriginKind = (typeof ORIGIN_KINDS)[number]
+
+/** What was decided about a caller's right to a repo. Closed. */
+export const ACCESS_RESULTS = ['public', 'granted', 'refused', 'unknown'] as const
+export type AccessResult = (typeof ACCESS_RESULTS)[number]
+
+export const INTEGRITY_KINDS = ['digest', 'length', 'validator', 'disk'] as const
+export type IntegrityKind = (typeof INTEGRITY_KINDS)[number]
+
+export const EVICTION_REASONS = ['max-size', 'min-free', 'prune', 'damaged'] as const
+export type EvictionReason = (typeof EVICTION_REASONS)[number]
+
+/** Every method returns at once and never throws. Durations are seconds, sizes bytes. */
+export interface Observer {
+  /** One answered request; `status` is what the client saw, `bytes` body bytes handed to its socket. */
+  requestDone(event: {
+    readonly route: RouteKind
+    readonly outcome: Outcome
+    readonly status: number
+    readonly bytes: number
+    readonly firstByteSeconds: number | undefined
+    readonly totalSeconds: number
+  }): void
+  /** One answer (or failure, status 0) of the origin or of a CDN. */
+  originRequest(kind: OriginKind, status: number, seconds: number): void
+  originBytes(kind: OriginKind, bytes: number): void
+  originRetry(reason: 'status' | 'network' | 'timeout' | 'short-body' | 'expired-url'): void
+  /** False from the first failure to connect until the next answer. */
+  originUp(up: boolean): void
+  accessDecided(result: AccessResult): void
+  /** The books of the store after a change; limitBytes undefined means unlimited. */
+  storeChanged(books: {
+    readonly sizeBytes: number
+    readonly limitBytes: number | undefined
+    readonly blobs: number
+  }): void
+  evicted(reason: EvictionReason, bytes: number): void
+  flightStarted(): void
+  flightEnded(): void
+  flightJoined(): void
+  integrityFailure(kind: IntegrityKind): void
+  /** The store stopped taking bytes (disk full, read-only, I/O error), or takes them again. */
+  storeDegraded(degraded: boolean): void
+}
+
+/** Listens to nothing. */
+export const silentObserver: Observer = {
+  requestDone() {},
+  originRequest() {},
+  originBytes() {},
+  originRetry() {},
+  originUp() {},
+  accessDecided() {},
+  storeChanged() {},
+  evicted() {},
+  flightStarted() {},
+  flightEnded() {},
+  flightJoined() {},
+  integrityFailure() {},
+  storeDegraded() {},
+}
