@@ -1,0 +1,37 @@
+// What is wrong with the settings, all of it at once, in words an operator can act on. It knows no setting.
+
+/** Where a value came from. */
+export type Source = 'default' | 'file' | 'environment' | 'flag'
+
+/** One thing wrong. `value` is what may be shown of the value: never a secret. */
+export interface Fault {
+  readonly key: string
+  readonly source: Source
+  /** The spelling at the source: a flag, a variable, or file:line:column. */
+  readonly where: string
+  readonly value?: string
+  /** What would be right. */
+  readonly cure: string
+}
+
+/** Thrown by loadConfig: the message lists every fault. */
+export class ConfigFaults extends Error {
+  readonly faults: readonly Fault[]
+
+  constructor(faults: readonly Fault[]) {
+    const heading = faults.length === 1 ? 'one setting is wrong' : `${faults.length} settings are wrong`
+    super([`${heading}:`, ...faults.map(formatFault)].join('\n'))
+    this.name = 'ConfigFaults'
+    this.faults = faults
+  }
+}
+
+function formatFault(fault: Fault): string {
+  // JSON escapes control characters, so that no value can write lines of its own.
+  const value = fault.value === undefined ? '' : ` = ${JSON.stringify(shorten(fault.value))}`
+  return `  ${fault.key}${value} (${fault.source}${fault.where === '' ? '' : ` ${fault.where}`})\n    ${fault.cure}`
+}
+
+function shorten(value: string): string {
+  return value.length > 200 ? `${value.slice(0, 200)}…` : value
+}

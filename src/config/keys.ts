@@ -1,0 +1,307 @@
+// The one table of settings. The type Config, the help text, the names of flags and variables and the README's table
+// all follow from it. It does not know where a value comes from.
+import {
+  basePath,
+  bytes,
+  choice,
+  count,
+  directory,
+  duration,
+  host,
+  hostPattern,
+  list,
+  network,
+  onOff,
+  type Parser,
+  port,
+  secret,
+  url,
+} from './parse.ts'
+
+/** Headings under which help and README list the settings, in this order. */
+export const GROUPS = ['Listening', 'Origin', 'Cache', 'Access and protocol', 'Operation'] as const
+
+interface Setting {
+  /** The name in the file; flag and variable follow from it. */
+  readonly key: string
+  readonly group: (typeof GROUPS)[number]
+  /** What stands for the value in usage texts. */
+  readonly form: string
+  /** One line, for help and README. */
+  readonly meaning: string
+  readonly parse: Parser<unknown>
+  /** The value when no source gives one, spelled as a user would. */
+  readonly default?: string
+  /** Instead of a default: what the absence of a value means. */
+  readonly absent?: string
+  /** A secret is never shown, and may come from a file. */
+  readonly secret?: true
+}
+
+const HOUR_MS = 3_600_000
+/** Long enough for any sensible belief, and short enough to be added to an instant without loss. */
+const LONGEST_TTL_MS = 3650 * 24 * HOUR_MS
+
+/** Every setting by its name in Config. The order is the order of help and README. */
+export const SETTINGS = {
+  host: {
+    key: 'host',
+    group: 'Listening',
+    form: 'address',
+    meaning: 'address it listens on; `0.0.0.0` or `::` is all of them',
+    parse: host(),
+    default: '127.0.0.1',
+  },
+  port: {
+    key: 'port',
+    group: 'Listening',
+    form: 'port',
+    meaning: 'port it listens on; `0` lets the system choose',
+    parse: port(),
+    default: '8080',
+  },
+  basePath: {
+    key: 'basePath',
+    group: 'Listening',
+    form: 'prefix',
+    meaning: 'path prefix when mounted below one, as in `HF_ENDPOINT=https://host/hugging-face`',
+    parse: basePath(),
+    default: '/',
+  },
+  publicUrl: {
+    key: 'publicUrl',
+    group: 'Listening',
+    form: 'url',
+    meaning: 'what clients call it (the whole URL, prefix included), when a TLS front stands before it',
+    parse: url(),
+    absent: 'from the request',
+  },
+  trustProxy: {
+    key: 'trustProxy',
+    group: 'Listening',
+    form: 'networks',
+    meaning: 'addresses or networks, with commas, whose `X-Forwarded-*` headers are believed',
+    parse: list(network()),
+    default: 'none',
+  },
+  origin: {
+    key: 'origin',
+    group: 'Origin',
+    form: 'url',
+    meaning: 'the Hub behind it, or another mirror',
+    parse: url(),
+    default: 'https://huggingface.co',
+  },
+  token: {
+    key: 'token',
+    group: 'Origin',
+    form: 'token',
+    meaning: "a Hub token of the mirror's own; used only where a policy says so",
+    parse: secret(),
+    absent: 'none',
+    secret: true,
+  },
+  redirectHosts: {
+    key: 'redirectHosts',
+    group: 'Origin',
+    form: 'hosts',
+    meaning:
+      "hosts, beside the origin's own, to which a redirect may lead the mirror: names, addresses or `*.suffix`, any port",
+    parse: list(hostPattern()),
+    default: '*.hf.co,*.huggingface.co',
+  },
+  originTimeoutMs: {
+    key: 'originTimeout',
+    group: 'Origin',
+    form: 'time',
+    meaning: 'how long the origin may stay silent, before the headers of an answer or within its body',
+    parse: duration({ minMs: 100, maxMs: HOUR_MS }),
+    default: '20s',
+  },
+  originConnections: {
+    key: 'originConnections',
+    group: 'Origin',
+    form: 'number',
+    meaning: 'connections to one origin host at a time',
+    parse: count({ min: 1, max: 4096 }),
+    default: '64',
+  },
+  pullConnections: {
+    key: 'pullConnections',
+    group: 'Origin',
+    form: 'number',
+    meaning: 'parallel connections for one large file that is not stored yet',
+    parse: count({ min: 1, max: 64 }),
+    default: '6',
+  },
+  pullAbandoned: {
+    key: 'pullAbandoned',
+    group: 'Origin',
+    form: 'auto|finish|stop',
+    meaning:
+      'whether a pull goes on when its last reader left; `auto`: when half is there or at most 256 MB remain',
+    parse: choice(['auto', 'finish', 'stop']),
+    default: 'auto',
+  },
+  cacheDir: {
+    key: 'cache.dir',
+    group: 'Cache',
+    form: 'directory',
+    meaning: 'the store',
+    parse: directory(),
+    // load.ts replaces the variable, and by ~/.cache where it is not set (XDG Base Directory Specification).
+    default: '$XDG_CACHE_HOME/hubmirror',
+  },
+  cacheMaxSizeBytes: {
+    key: 'cache.maxSize',
+    group: 'Cache',
+    form: 'size',
+    meaning: 'least recently used blobs go first, above it',
+    parse: bytes({ min: 1_000_000 }),
+    absent: 'none',
+  },
+  cacheMinFreeBytes: {
+    key: 'cache.minFree',
+    group: 'Cache',
+    form: 'size',
+    meaning: 'disk space always left free',
+    parse: bytes(),
+    default: '1GB',
+  },
+  cachePrivate: {
+    key: 'cache.private',
+    group: 'Cache',
+    form: 'on|off',
+    meaning:
+      "`off`: bytes of private and gated repos stream through and never touch the disk. `on`: they are stored, and every caller's right is proved to the Hub before a byte is served",
+    parse: onOff(),
+    default: 'off',
+  },
+  memoryCacheBytes: {
+    key: 'memoryCache',
+    group: 'Cache',
+    form: 'size',
+    meaning: 'facts and small blobs kept in memory',
+    parse: bytes(),
+    default: '64MB',
+  },
+  refTtlMs: {
+    key: 'refTtl',
+    group: 'Access and protocol',
+    form: 'time',
+    meaning: 'how long `main` may be believed without asking',
+    parse: duration({ maxMs: LONGEST_TTL_MS }),
+    default: '10s',
+  },
+  accessTtlMs: {
+    key: 'accessTtl',
+    group: 'Access and protocol',
+    form: 'time',
+    meaning: 'how long a proved right may be believed; `0s` asks every time',
+    parse: duration({ maxMs: LONGEST_TTL_MS }),
+    default: '60s',
+  },
+  offline: {
+    key: 'offline',
+    group: 'Access and protocol',
+    form: 'on|off',
+    meaning: 'never contact the origin; serve what is stored',
+    parse: onOff(),
+    default: 'off',
+  },
+  xet: {
+    key: 'xet',
+    group: 'Access and protocol',
+    form: 'strip|proxy',
+    meaning:
+      '`strip`: clients are kept on plain HTTP. `proxy` (not available yet): Xet itself goes through the mirror',
+    parse: choice(['strip', 'proxy'], new Map([['proxy', 'proxy is not available yet; use strip']])),
+    default: 'strip',
+  },
+  writes: {
+    key: 'writes',
+    group: 'Access and protocol',
+    form: 'forward|deny',
+    meaning: "`forward`: uploads and commits go to the Hub with the caller's own token. `deny`: a clear 403",
+    parse: choice(['forward', 'deny']),
+    default: 'forward',
+  },
+  adminToken: {
+    key: 'adminToken',
+    group: 'Operation',
+    form: 'token',
+    meaning: 'opens the admin routes; without it they answer 403 except to loopback',
+    parse: secret(),
+    absent: 'none',
+    secret: true,
+  },
+  drainTimeoutMs: {
+    key: 'drainTimeout',
+    group: 'Operation',
+    form: 'time',
+    meaning: 'how long running downloads may go on after a signal to stop',
+    parse: duration({ maxMs: HOUR_MS }),
+    default: '30s',
+  },
+  logLevel: {
+    key: 'logLevel',
+    group: 'Operation',
+    form: 'level',
+    meaning: "how much it logs: pino's levels, `trace` to `fatal`, and `silent`",
+    parse: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    default: 'info',
+  },
+} as const satisfies Record<string, Setting>
+
+/** The setting that names the file; it stands outside of Config because the file cannot hold it. */
+export const CONFIG_FILE = {
+  key: 'config',
+  group: 'Operation',
+  form: 'file',
+  meaning: 'the YAML file with settings',
+  absent: 'none',
+} as const
+
+type Table = typeof SETTINGS
+/** A name in Config, such as `cacheMaxSizeBytes`. */
+export type SettingName = keyof Table
+type ValueOf<S> = S extends { readonly parse: Parser<infer T> } ? T : never
+type Given = { [N in SettingName]: Table[N] extends { readonly default: string } ? N : never }[SettingName]
+type Flat<T> = { readonly [N in keyof T]: T[N] }
+
+/** Everything the mirror can be told, checked and frozen. Handed on by part, never imported as a value. */
+export type Config = Flat<
+  { [N in Given]: ValueOf<Table[N]> } & { [N in Exclude<SettingName, Given>]?: ValueOf<Table[N]> }
+>
+
+/** A row of the table with its name, seen without the differences between rows. */
+export type Row = Setting & { readonly name: SettingName }
+
+/** The rows in order. */
+export function rows(): readonly Row[] {
+  // Object.entries forgets the key type; the table is a literal, so it holds no other keys.
+  return Object.entries<Setting>(SETTINGS).map(([name, row]) => ({ ...row, name: name as SettingName }))
+}
+
+/** `cache.maxSize` → `CACHE_MAX_SIZE`: the spelling by which names from all sources are compared. */
+export function canonicalName(key: string): string {
+  return key
+    .replace(/([a-z0-9])([A-Z])/g, '$1_$2')
+    .replace(/[.-]/g, '_')
+    .toUpperCase()
+}
+
+/** `cache.maxSize` → `HUBMIRROR_CACHE_MAX_SIZE`. */
+export function envName(key: string): string {
+  return `HUBMIRROR_${canonicalName(key)}`
+}
+
+/** `cache.maxSize` → `--cache-max-size`. */
+export function flagName(key: string): string {
+  return `--${canonicalName(key).toLowerCase().replaceAll('_', '-')}`
+}
+
+/** The key of the setting that names a secret's file: `token` → `tokenFile`. */
+export function fileKey(key: string): string {
+  return `${key}File`
+}
