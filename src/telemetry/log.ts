@@ -1,0 +1,190 @@
+// What the log may hold: fields by name, errors by allow-list, and a last scrub over every line, so that no token and
+// no signed query leaves the process. It does not know who logs what, nor where the lines go.
+import { createHmac, randomBytes } from 'node:crypto'
+import { type DestinationStream, type Logger, pino } from 'pino'
+import { MirrorError } from '../errors.ts'
+import type { Outcome, RouteKind } from './observer.ts'
+
+const MESSAGE_MAX = 500
+const TEXT_MAX = 1000
+const STACK_MAX = 4000
+/** A cause of a cause of a cause explains enough; a cycle of causes must end somewhere. */
+const CAUSES_MAX = 4
+const LIST_MAX = 20
+const DEPTH_MAX = 3
+
+/** One answered request, in the field names that dashboards and the README rely on. */
+export interface RequestFields {
+  readonly requestId: string
+  readonly method: string
+  readonly route: RouteKind
+  readonly repo?: string | undefined
+  readonly revision?: string | undefined
+  readonly path?: string | undefined
+  readonly status: number
+  readonly outcome: Outcome
+  /** Body bytes handed to the client's socket. */
+  readonly bytes: number
+  readonly originTrips: number
+  readonly firstByteMs?: number | undefined
+  readonly totalMs: number
+  /** The client's address. */
+  readonly client: string
+  /** Its fingerprint, never the token itself. */
+  readonly token?: string | undefined
+}
+
+/** A logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. */
+export function createLogger(options: {
+  readonly level: string
+  readonly destination?: DestinationStream
+}): Logger {
+  return pino(
+    {
+      level: options.level,
+      // No pid and no host name: whoever collects the lines knows both.
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: {
+        err: describeError,
+        error: describeError,
+        req: describeRequest,
+        res: describeAnswer,
+        msg: (text: unknown) => (typeof text === 'string' ? bound(text, TEXT_MAX) : text),
+      },
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: (fields) => plainFields(fields),
+      },
+      hooks: { streamWrite: scrub },
+    },
+    options.destination ?? pino.destination({ dest: 1, sync: true }),
+  )
+}
+
+/**
+ * A destination that never blocks the event loop: a reader of stdout that stalls costs lines, not downloads (a
+ * synchronous write to a full pipe stops the whole process). The caller calls `flushSync` before it exits.
+ */
+export function createLogDestination(
+  options: { readonly fd?: number; readonly onDrop?: () => void } = {},
+): ReturnType<typeof pino.destination> {
+  const destination = pino.destination({ dest: options.fd ?? 1, sync: false, maxLength: 16_777_216 })
+  destination.on('drop', () => options.onDrop?.())
+  return destination
+}
+
+/**
+ * One line for one answered request. Probes of the mirror's own routes are `debug`, or they would be most of the log;
+ * all else is `info`, refusals included: they are answers.
+ */
+export function logRequest(logger: Logger, fields: RequestFields): void {
+  const line = {
+    requestId: fields.requestId,
+    method: fields.method,
+    route: fields.route,
+    repo: fields.repo,
+    revision: fields.revision,
+    path: fields.path,
+    status: fields.status,
+    outcome: fields.outcome,
+    bytes: fields.bytes,
+    originTrips: fields.originTrips,
+    firstByteMs: fields.firstByteMs === undefined ? undefined : Math.round(fields.firstByteMs * 10) / 10,
+    totalMs: Math.round(fields.totalMs * 10) / 10,
+    client: fields.client,
+    token: fields.token,
+  }
+  if (fields.route === 'ops' && fields.status < 400) logger.debug(line, 'request')
+  else logger.info(line, 'request')
+}
+
+const fingerprintKey = randomBytes(32)
+
+/** Six hex digits that tell tokens apart within one run of the process, and nothing else about them. */
+export function fingerprint(token: string): string {
+  return createHmac('sha256', fingerprintKey).update(token).digest('hex').slice(0, 6)
+}
+
+/** A URL without user-info, query and fragment: what remains of a signed URL opens nothing. Never throws. */
+export function redactUrl(url: string | URL): string {
+  const text = String(url).replace(/[?#].*$/s, '')
+  return bound(text.replace(/^([a-z][a-z0-9+.-]*:)?\/\/[^/]*@/i, '$1//'), TEXT_MAX)
+}
+
+// Each example matches its expression: hf_ and 34 letters, hf_jwt_…; 'Bearer abc', 'Basic dXNlcjpwYXNzd29yZA==';
+// 'X-Amz-Signature=0a1b', 'Policy%3DeyJ'; a JWT; '//user:password@'. 'hf_hub' and 'policy: deny' match none.
+const SECRETS: readonly (readonly [RegExp, string])[] = [
+  [/hf_(?:[A-Za-z0-9]{20,}|(?:oauth|jwt)_[\w.-]+)/g, 'hf_[redacted]'],
+  [/\bBearer(?:\s|%20|\+)+[^\s"\\,]+/gi, 'Bearer [redacted]'],
+  [/\bBasic(?:\s|%20|\+)+[A-Za-z0-9+/=_-]{16,}/gi, 'Basic [redacted]'],
+  [
+    /(X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|Signature|Policy|Key-Pair-Id|\bsig)(?:=|%3D)[^&\s"\\]+/gi,
+    '$1=[redacted]',
+  ],
+  [/eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, '[redacted]'],
+  [/\/\/[^/\s"\\@]+@/g, '//[redacted]@'],
+]
+
+/** Belt and braces: replaces whatever looks like a credential in a finished line, and leaves the JSON well formed. */
+export function scrub(line: string): string {
+  let text = line
+  for (const [pattern, replacement] of SECRETS) text = text.replace(pattern, replacement)
+  return text
+}
+
+function bound(text: string, max: number): string {
+  return text.length > max ? `${text.slice(0, max)}…` : text
+}
+
+/** Name, code, message, cause; the stack only where the mirror itself is at fault and a stack helps to mend it. */
+function describeError(error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error)) return plainValue(error, 1)
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  const isBug = error instanceof MirrorError ? error.code === 'bug' : code === undefined
+  const deeper = error.cause !== undefined && depth < CAUSES_MAX
+  return {
+    name: bound(error.name, 100),
+    code,
+    message: bound(error.message, MESSAGE_MAX),
+    detail: error instanceof MirrorError ? plainValue(error.detail, 1) : undefined,
+    stack: isBug && error.stack !== undefined ? bound(error.stack, STACK_MAX) : undefined,
+    cause: deeper ? describeError(error.cause, depth + 1) : undefined,
+  }
+}
+
+function describeRequest(request: unknown): unknown {
+  if (typeof request !== 'object' || request === null) return undefined
+  const method = 'method' in request ? plainValue(request.method, DEPTH_MAX) : undefined
+  const url = 'url' in request && typeof request.url === 'string' ? redactUrl(request.url) : undefined
+  return { method, url }
+}
+
+function describeAnswer(answer: unknown): unknown {
+  if (typeof answer !== 'object' || answer === null || !('statusCode' in answer)) return undefined
+  return { statusCode: plainValue(answer.statusCode, DEPTH_MAX) }
+}
+
+// Keys with a serializer of their own arrive there as they are.
+const SERIALIZED = new Set(['err', 'error', 'req', 'res'])
+
+function plainFields(fields: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([key, value]) => [key, SERIALIZED.has(key) ? value : plainValue(value, 1)]),
+  )
+}
+
+/** Only plain data passes, and only so much of it; a socket, a request or a headers object does not. */
+function plainValue(value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return bound(value, TEXT_MAX)
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value
+  if (typeof value === 'bigint') return value.toString()
+  if (value instanceof URL) return redactUrl(value)
+  if (value instanceof Error) return describeError(value)
+  if (typeof value !== 'object' || depth > DEPTH_MAX) return undefined
+  if (Array.isArray(value)) return value.slice(0, LIST_MAX).map((item) => plainValue(item, depth + 1))
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) return undefined
+  const entries = Object.entries(value).slice(0, LIST_MAX)
+  return Object.fromEntries(entries.map(([key, item]) => [key, plainValue(item, depth + 1)]))
+}

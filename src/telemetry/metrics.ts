@@ -1,0 +1,320 @@
+// Every metric the mirror has, as one table, and the Observer that feeds them. The only home of prom-client. It knows
+// no repo, path or token: no label may carry one, or a crawler would fill the monitoring with series.
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  ACCESS_RESULTS,
+  EVICTION_REASONS,
+  INTEGRITY_KINDS,
+  type Observer,
+  ORIGIN_KINDS,
+  OUTCOMES,
+  type Outcome,
+  ROUTE_KINDS,
+} from './observer.ts'
+
+interface MetricRow {
+  readonly name: string
+  readonly kind: 'counter' | 'gauge' | 'histogram'
+  readonly labels: readonly string[]
+  readonly help: string
+}
+
+/** The mirror's own metrics. Names, labels and meanings are public interface; the README's table is printed from it. */
+export const METRICS = {
+  build: {
+    name: 'hubmirror_build_info',
+    kind: 'gauge',
+    labels: ['version'],
+    help: 'Always 1; the label says which version runs.',
+  },
+  requests: {
+    name: 'hubmirror_requests_total',
+    kind: 'counter',
+    labels: ['route', 'outcome', 'status'],
+    help: 'Requests answered, by what was asked for, how it was answered, and the status the client saw.',
+  },
+  served: {
+    name: 'hubmirror_served_bytes_total',
+    kind: 'counter',
+    labels: ['route', 'outcome'],
+    help: 'Body bytes handed to clients.',
+  },
+  firstByte: {
+    name: 'hubmirror_first_byte_seconds',
+    kind: 'histogram',
+    labels: ['outcome'],
+    help: 'Time from a request to the first byte of its answer.',
+  },
+  total: {
+    name: 'hubmirror_request_duration_seconds',
+    kind: 'histogram',
+    labels: ['route'],
+    help: 'Time from a request to the last byte of its answer.',
+  },
+  originRequests: {
+    name: 'hubmirror_origin_requests_total',
+    kind: 'counter',
+    labels: ['kind', 'status'],
+    help: 'Requests to the origin and its CDN; status 0 is a request that got no answer.',
+  },
+  originSeconds: {
+    name: 'hubmirror_origin_request_duration_seconds',
+    kind: 'histogram',
+    labels: ['kind'],
+    help: 'Time from a request to the headers of its answer by the origin or its CDN, or to its failure.',
+  },
+  fetched: {
+    name: 'hubmirror_fetched_bytes_total',
+    kind: 'counter',
+    labels: ['kind'],
+    help: 'Body bytes fetched from the origin and its CDN.',
+  },
+  originRetries: {
+    name: 'hubmirror_origin_retries_total',
+    kind: 'counter',
+    labels: ['reason'],
+    help: 'Requests to the origin that were repeated, by what was wrong with the one before.',
+  },
+  originUp: {
+    name: 'hubmirror_origin_up',
+    kind: 'gauge',
+    labels: [],
+    help: '0 from the first failure to reach the origin until its next answer, else 1.',
+  },
+  access: {
+    name: 'hubmirror_access_decisions_total',
+    kind: 'counter',
+    labels: ['result'],
+    help: "Decisions about a caller's right to read a repo.",
+  },
+  cacheSize: {
+    name: 'hubmirror_cache_size_bytes',
+    kind: 'gauge',
+    labels: [],
+    help: 'Bytes the store takes.',
+  },
+  cacheLimit: {
+    name: 'hubmirror_cache_limit_bytes',
+    kind: 'gauge',
+    labels: [],
+    help: 'Bytes the store may take; +Inf without HUBMIRROR_CACHE_MAX_SIZE.',
+  },
+  cacheBlobs: {
+    name: 'hubmirror_cache_blobs',
+    kind: 'gauge',
+    labels: [],
+    help: 'Finished blobs in the store.',
+  },
+  cacheDegraded: {
+    name: 'hubmirror_cache_degraded',
+    kind: 'gauge',
+    labels: [],
+    help: '1 while the store takes no bytes (disk full, read-only or failing), else 0.',
+  },
+  evictions: {
+    name: 'hubmirror_cache_evictions_total',
+    kind: 'counter',
+    labels: ['reason'],
+    help: 'Blobs removed from the store.',
+  },
+  evicted: {
+    name: 'hubmirror_cache_evicted_bytes_total',
+    kind: 'counter',
+    labels: ['reason'],
+    help: 'Bytes removed from the store.',
+  },
+  flights: {
+    name: 'hubmirror_flights_in_progress',
+    kind: 'gauge',
+    labels: [],
+    help: 'Files being pulled from the origin right now.',
+  },
+  flightsStarted: {
+    name: 'hubmirror_flights_total',
+    kind: 'counter',
+    labels: [],
+    help: 'Pulls started.',
+  },
+  flightsJoined: {
+    name: 'hubmirror_flights_joined_total',
+    kind: 'counter',
+    labels: [],
+    help: "Clients served from a pull that another client's request had started.",
+  },
+  integrity: {
+    name: 'hubmirror_integrity_failures_total',
+    kind: 'counter',
+    labels: ['kind'],
+    help: 'Bytes that were thrown away because they were not what the Hub announced, or not what was stored.',
+  },
+} as const satisfies Record<string, MetricRow>
+
+/** From an answer out of the page cache (1 ms) to a client that gives up waiting (huggingface_hub: 10 s). */
+const FIRST_BYTE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+/** The same, and on to an hour, which a large file on a slow line takes. */
+const TOTAL_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600]
+
+type RetryReason = Parameters<Observer['originRetry']>[0]
+// A record, so that the compiler misses none.
+const RETRY_REASONS = {
+  status: true,
+  network: true,
+  timeout: true,
+  'short-body': true,
+  'expired-url': true,
+} satisfies Record<RetryReason, true>
+
+/** Statuses that are usual for an outcome; others appear in the metric when they first happen. */
+const USUAL_STATUSES: Readonly<Record<Outcome, readonly number[]>> = {
+  hit: [200, 206, 304],
+  revalidated: [200, 206, 304],
+  stale: [200, 206, 304],
+  miss: [200, 206],
+  'partial-hit': [200, 206],
+  coalesced: [200, 206],
+  bypass: [200, 206],
+  refused: [401, 403, 404],
+  error: [400, 500, 502, 503, 504],
+  own: [200, 404, 503],
+}
+const USUAL_ORIGIN_STATUSES = [0, 200, 206, 302, 304, 307, 401, 403, 404, 429, 500, 502, 503, 504]
+
+/** The metrics of one mirror: an Observer to feed them and the text that Prometheus reads. */
+export interface Metrics {
+  readonly observer: Observer
+  /** The Content-Type of `text`. */
+  readonly contentType: string
+  /** The exposition of all metrics. */
+  text(): Promise<string>
+}
+
+/**
+ * Creates every series at zero, so that a rate is right from the first event on. `processMetrics: false` leaves out the
+ * usual `process_…` and `nodejs_…` ones, whose collectors cannot be taken down again.
+ */
+export function createMetrics(options: {
+  readonly version: string
+  readonly storeLimitBytes?: number | undefined
+  readonly processMetrics?: boolean
+}): Metrics {
+  const registry = new Registry()
+  if (options.processMetrics !== false) collectDefaultMetrics({ register: registry })
+  const series = createSeries(registry)
+  setToZero(series)
+  series.build.set({ version: options.version }, 1)
+  series.originUp.set(1)
+  series.cacheLimit.set(options.storeLimitBytes ?? Number.POSITIVE_INFINITY)
+  return {
+    observer: createObserver(series),
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+  }
+}
+
+type Series = ReturnType<typeof createSeries>
+
+function createSeries(registry: Registry) {
+  const registers = [registry]
+  const counter = <L extends string>(row: MetricRow & { readonly labels: readonly L[] }) =>
+    new Counter<L>({ name: row.name, help: row.help, labelNames: row.labels, registers })
+  const gauge = <L extends string>(row: MetricRow & { readonly labels: readonly L[] }) =>
+    new Gauge<L>({ name: row.name, help: row.help, labelNames: row.labels, registers })
+  const histogram = <L extends string>(
+    row: MetricRow & { readonly labels: readonly L[] },
+    buckets: number[],
+  ) => new Histogram<L>({ name: row.name, help: row.help, labelNames: row.labels, buckets, registers })
+  return {
+    build: gauge(METRICS.build),
+    requests: counter(METRICS.requests),
+    served: counter(METRICS.served),
+    firstByte: histogram(METRICS.firstByte, FIRST_BYTE_BUCKETS),
+    total: histogram(METRICS.total, TOTAL_BUCKETS),
+    originRequests: counter(METRICS.originRequests),
+    originSeconds: histogram(METRICS.originSeconds, FIRST_BYTE_BUCKETS),
+    fetched: counter(METRICS.fetched),
+    originRetries: counter(METRICS.originRetries),
+    originUp: gauge(METRICS.originUp),
+    access: counter(METRICS.access),
+    cacheSize: gauge(METRICS.cacheSize),
+    cacheLimit: gauge(METRICS.cacheLimit),
+    cacheBlobs: gauge(METRICS.cacheBlobs),
+    cacheDegraded: gauge(METRICS.cacheDegraded),
+    evictions: counter(METRICS.evictions),
+    evicted: counter(METRICS.evicted),
+    flights: gauge(METRICS.flights),
+    flightsStarted: counter(METRICS.flightsStarted),
+    flightsJoined: counter(METRICS.flightsJoined),
+    integrity: counter(METRICS.integrity),
+  } satisfies Record<keyof typeof METRICS, unknown>
+}
+
+function setToZero(series: Series): void {
+  for (const outcome of OUTCOMES) {
+    series.firstByte.zero({ outcome })
+    for (const route of ROUTE_KINDS) {
+      series.served.inc({ route, outcome }, 0)
+      for (const status of USUAL_STATUSES[outcome]) series.requests.inc({ route, outcome, status }, 0)
+    }
+  }
+  for (const route of ROUTE_KINDS) series.total.zero({ route })
+  for (const kind of ORIGIN_KINDS) {
+    series.originSeconds.zero({ kind })
+    series.fetched.inc({ kind }, 0)
+    for (const status of USUAL_ORIGIN_STATUSES) series.originRequests.inc({ kind, status }, 0)
+  }
+  for (const reason of Object.keys(RETRY_REASONS)) series.originRetries.inc({ reason }, 0)
+  for (const result of ACCESS_RESULTS) series.access.inc({ result }, 0)
+  for (const reason of EVICTION_REASONS) {
+    series.evictions.inc({ reason }, 0)
+    series.evicted.inc({ reason }, 0)
+  }
+  for (const kind of INTEGRITY_KINDS) series.integrity.inc({ kind }, 0)
+}
+
+function createObserver(series: Series): Observer {
+  return {
+    requestDone({ route, outcome, status, bytes, firstByteSeconds, totalSeconds }) {
+      series.requests.inc({ route, outcome, status: statusLabel(status) })
+      series.served.inc({ route, outcome }, amount(bytes))
+      if (firstByteSeconds !== undefined) series.firstByte.observe({ outcome }, amount(firstByteSeconds))
+      series.total.observe({ route }, amount(totalSeconds))
+    },
+    originRequest(kind, status, seconds) {
+      series.originRequests.inc({ kind, status: statusLabel(status) })
+      series.originSeconds.observe({ kind }, amount(seconds))
+    },
+    originBytes: (kind, bytes) => series.fetched.inc({ kind }, amount(bytes)),
+    originRetry: (reason) => series.originRetries.inc({ reason }),
+    originUp: (up) => series.originUp.set(up ? 1 : 0),
+    accessDecided: (result) => series.access.inc({ result }),
+    storeChanged({ sizeBytes, limitBytes, blobs }) {
+      series.cacheSize.set(amount(sizeBytes))
+      series.cacheLimit.set(limitBytes ?? Number.POSITIVE_INFINITY)
+      series.cacheBlobs.set(amount(blobs))
+    },
+    evicted(reason, bytes) {
+      series.evictions.inc({ reason })
+      series.evicted.inc({ reason }, amount(bytes))
+    },
+    flightStarted() {
+      series.flightsStarted.inc()
+      series.flights.inc()
+    },
+    flightEnded: () => series.flights.dec(),
+    flightJoined: () => series.flightsJoined.inc(),
+    integrityFailure: (kind) => series.integrity.inc({ kind }),
+    storeDegraded: (degraded) => series.cacheDegraded.set(degraded ? 1 : 0),
+  }
+}
+
+/** prom-client throws at what is not a positive number; an Observer never throws, and a doubtful amount is none. */
+function amount(value: number): number {
+  return Number.isFinite(value) && value > 0 ? value : 0
+}
+
+/** The exact code. An origin that invents codes of its own does not get to invent series. */
+function statusLabel(status: number): string {
+  return status === 0 || (Number.isInteger(status) && status >= 100 && status <= 599)
+    ? String(status)
+    : 'other'
+}
