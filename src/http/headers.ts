@@ -1,0 +1,94 @@
+// Header fields as such: which are hop-by-hop, how often one was sent, which text may stand in one.
+// It knows no header of the Hub.
+
+/** Headers as Node and undici give them: lower-case names, an array where a field came several times. */
+export type HeaderBag = Readonly<Record<string, string | string[] | undefined>>
+
+/** Fields that speak of one connection only (RFC 9110 §7.6.1), and Proxy-* fields, which do in practice. */
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Whether a value may be written to a socket: no control character but the tab, nothing above Latin-1. */
+export function isHeaderSafe(value: string): boolean {
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(value)
+}
+
+/**
+ * The value of a field that may be sent once. A field sent several times with different values has no value
+ * anybody can trust, and counts as absent.
+ */
+export function headerValue(headers: HeaderBag, name: string): string | undefined {
+  const value = Object.hasOwn(headers, name) ? headers[name] : undefined
+  if (!Array.isArray(value)) return value
+  const first = value[0]
+  return value.every((each) => each === first) ? first : undefined
+}
+
+/** The field names that a Connection header declares hop-by-hop. */
+export function connectionNames(headers: HeaderBag): ReadonlySet<string> {
+  const value = Object.hasOwn(headers, 'connection') ? headers['connection'] : undefined
+  const text = Array.isArray(value) ? value.join(',') : (value ?? '')
+  return new Set(text.split(',').map((name) => name.trim().toLowerCase()))
+}
+
+/** A copy without hop-by-hop fields and without everything named in Connection (RFC 9110 §7.6.1). */
+export function withoutHopByHop(headers: HeaderBag): Record<string, string | string[]> {
+  const named = connectionNames(headers)
+  const kept: [string, string | string[]][] = []
+  for (const [name, value] of Object.entries(headers)) {
+    const lower = name.toLowerCase()
+    if (value !== undefined && !HOP_BY_HOP.has(lower) && !named.has(lower)) kept.push([lower, value])
+  }
+  // fromEntries defines properties, so that a field called __proto__ stays a field.
+  return Object.fromEntries(kept)
+}
+
+/**
+ * How often a field was sent, and its value if that was exactly once. `rawHeaders` is Node's list of names and
+ * values in turn; `request.headers` would hide the second Authorization.
+ */
+export function singleHeader(
+  rawHeaders: readonly string[],
+  name: string,
+): { readonly count: number; readonly value: string | undefined } {
+  const wanted = name.toLowerCase()
+  let count = 0
+  let value: string | undefined
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.toLowerCase() !== wanted) continue
+    count += 1
+    value = rawHeaders[index + 1]
+  }
+  return { count, value: count === 1 ? value : undefined }
+}
+
+/** The token of `Bearer <token>` (RFC 6750 §2.1), the scheme in any case; `undefined` for anything else. */
+export function bearerToken(authorization: string | undefined): string | undefined {
+  return /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(authorization ?? '')?.[1]
+}
+
+/**
+ * The text as one header value: printable Latin-1, line breaks and other controls as one blank, characters
+ * above Latin-1 as `?`, at most `maxLength` characters. Node throws on anything else.
+ */
+export function headerText(text: string, maxLength: number): string {
+  return (
+    text
+      // Cut before the work, so that a megabyte of text costs nothing; a pair of surrogates is two units.
+      .slice(0, maxLength * 2)
+      // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+      .replace(/[\x00-\x20\x7f-\xa0]+/g, ' ')
+      .replace(/[^\x20-\xff]/gu, '?')
+      .trim()
+      .slice(0, maxLength)
+  )
+}

@@ -1,0 +1,178 @@
+// What the Hub says about one file in the headers of a resolve answer, and how we say the same to clients.
+// It does not know who asked, nor follows a redirect: it only tells which kind of answer this is.
+
+import { createHash } from 'node:crypto'
+import { type HeaderBag, headerValue, isHeaderSafe } from '../http/headers.ts'
+import { parseContentRange } from '../http/range.ts'
+import { type CommitHash, isCommitHash, type Repo, repoKey } from './names.ts'
+import { EXPOSED_HEADERS, type Refusal, readRefusal } from './refusal.ts'
+
+/** The name of a blob: a digest that can be checked, or `opaque` where the etag was none. */
+export type BlobKey = `sha256:${string}` | `gitsha1:${string}` | `opaque:${string}`
+
+export interface FileMeta {
+  readonly commit: CommitHash
+  /** Bare: no quotes, no `W/`. Clients use it as the name of a file. */
+  readonly etag: string
+  readonly sizeBytes: number
+  /** Whether the etag is that of an LFS or Xet file, whose digest is of the content itself. */
+  readonly lfs: boolean
+  readonly contentType?: string
+}
+
+export type FirstHop =
+  /** All facts are here. `location` leads to the bytes, when they are elsewhere: it may be signed and expire. */
+  | { readonly kind: 'meta'; readonly meta: FileMeta; readonly location?: string }
+  /** The facts are behind the location: a small file on resolve-cache, or a renamed repo. */
+  | { readonly kind: 'redirect'; readonly commit?: CommitHash; readonly location: string }
+  /** Any status from 400 up, without its body. From 429 and 5xx nothing follows about the file. */
+  | { readonly kind: 'refusal'; readonly refusal: Refusal }
+  /** Not an answer of a Hub, and nothing to pass on. `reason` is for the log. */
+  | { readonly kind: 'bad'; readonly reason: string }
+
+const REDIRECTS = new Set([301, 302, 303, 307, 308])
+const MAX_ETAG_CHARS = 256
+
+/**
+ * Reads the first answer of the origin to HEAD or GET on a resolve URL. X-Repo-Commit and X-Linked-* stand on the
+ * first hop only: the CDN behind it has neither, and its ETag is of another kind. A 200 without X-Repo-Commit
+ * comes from a captive portal or a proxy, never from a Hub, and is bad.
+ */
+export function readFirstHop(headers: HeaderBag, status: number): FirstHop {
+  if (status >= 400) {
+    return { kind: 'refusal', refusal: readRefusal(status, headers, Buffer.alloc(0)) }
+  }
+  if (REDIRECTS.has(status)) return readRedirect(headers)
+  if (status === 200 || status === 206) return readDirect(headers, status)
+  return { kind: 'bad', reason: `status ${status} to a file question` }
+}
+
+function readRedirect(headers: HeaderBag): FirstHop {
+  const location = headerValue(headers, 'location')
+  if (location === undefined || location === '' || !isHeaderSafe(location)) {
+    return { kind: 'bad', reason: 'a redirect without a usable Location' }
+  }
+  const commit = readCommit(headers)
+  if (headerValue(headers, 'x-linked-etag') === undefined) {
+    return commit === undefined ? { kind: 'redirect', location } : { kind: 'redirect', commit, location }
+  }
+  // The Content-Length and Content-Type of a redirect are those of its text, not of the file.
+  const facts = readFacts(headers, readSize(headerValue(headers, 'x-linked-size')))
+  return typeof facts === 'string'
+    ? { kind: 'bad', reason: `a redirect with ${facts}` }
+    : { kind: 'meta', meta: facts, location }
+}
+
+function readDirect(headers: HeaderBag, status: 200 | 206): FirstHop {
+  const linked = headerValue(headers, 'x-linked-size')
+  const encoding = headerValue(headers, 'content-encoding')
+  let sizeBytes: number | undefined
+  if (linked !== undefined) sizeBytes = readSize(linked)
+  else if (status === 206) sizeBytes = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
+  // Of an encoded answer Content-Length is the length on the wire, which no client can use.
+  else if (encoding === undefined || encoding.toLowerCase() === 'identity') {
+    sizeBytes = readSize(headerValue(headers, 'content-length'))
+  }
+  const facts = readFacts(headers, sizeBytes)
+  if (typeof facts === 'string') return { kind: 'bad', reason: `${status} with ${facts}` }
+  const contentType = headerValue(headers, 'content-type')
+  if (contentType === undefined || contentType === '' || !isHeaderSafe(contentType)) {
+    return { kind: 'meta', meta: facts }
+  }
+  return { kind: 'meta', meta: { ...facts, contentType } }
+}
+
+/** The facts, or what is wrong with them. */
+function readFacts(headers: HeaderBag, sizeBytes: number | undefined): FileMeta | string {
+  const commit = readCommit(headers)
+  if (commit === undefined) return 'no usable X-Repo-Commit'
+  const linked = headerValue(headers, 'x-linked-etag')
+  const etag = bareEtag(linked ?? headerValue(headers, 'etag'))
+  if (etag === undefined) return 'no usable ETag'
+  if (sizeBytes === undefined) return 'no usable size'
+  // A linked etag of 40 digits is a git hash that the Hub repeats for a small file.
+  return { commit, etag, sizeBytes, lfs: linked !== undefined && !isGitHash(etag) }
+}
+
+function readCommit(headers: HeaderBag): CommitHash | undefined {
+  const commit = headerValue(headers, 'x-repo-commit')
+  return commit !== undefined && isCommitHash(commit) ? commit : undefined
+}
+
+function readSize(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,16}$/.test(text)) return undefined
+  const sizeBytes = Number(text)
+  return Number.isSafeInteger(sizeBytes) ? sizeBytes : undefined
+}
+
+/** An etag without `W/` and quotes; `undefined` when it cannot be both a header value and a file name. */
+function bareEtag(value: string | undefined): string | undefined {
+  const bare = (value ?? '')
+    .trim()
+    .replace(/^W\//i, '')
+    .replace(/^"(.*)"$/, '$1')
+  if (bare.length > MAX_ETAG_CHARS || bare === '.' || bare === '..') return undefined
+  return /^[!#-.0-[\]-~]+$/.test(bare) ? bare : undefined
+}
+
+function isGitHash(etag: string): boolean {
+  return /^[0-9a-f]{40}$/.test(etag)
+}
+
+/**
+ * The key of the blob a file consists of. LFS etags are the sha256 of the content, others the git blob hash.
+ * An etag that is neither cannot be checked, so its key is bound to the place it was seen at: nobody can make
+ * two repos share bytes by announcing one etag.
+ */
+export function blobKeyOf(
+  meta: Pick<FileMeta, 'etag' | 'lfs'>,
+  scope: { readonly origin: string; readonly repo: Repo; readonly path: string },
+): BlobKey {
+  if (meta.lfs && /^[0-9a-f]{64}$/.test(meta.etag)) return `sha256:${meta.etag}`
+  if (!meta.lfs && isGitHash(meta.etag)) return `gitsha1:${meta.etag}`
+  const identity = JSON.stringify([scope.origin, repoKey(scope.repo), scope.path, meta.etag])
+  return `opaque:${createHash('sha256').update(identity).digest('hex')}`
+}
+
+/**
+ * The headers of a file answer, the same for HEAD, 200, 206 and 304; Content-Length and Content-Range are the
+ * sender's. X-Linked-Size is always there, because stages in between drop Content-Length from HEADs. Nothing of
+ * Xet is. The sandbox keeps HTML and SVG of strangers from acting as the mirror's own page.
+ */
+export function fileHeaders(
+  meta: FileMeta,
+  path: string,
+  options: { readonly download: boolean },
+): Record<string, string> {
+  const contentType = meta.contentType
+  const quoted = `"${meta.etag}"`
+  return {
+    'x-repo-commit': meta.commit,
+    etag: quoted,
+    'x-linked-size': String(meta.sizeBytes),
+    ...(meta.lfs ? { 'x-linked-etag': quoted } : {}),
+    'accept-ranges': 'bytes',
+    'content-type':
+      contentType === undefined || !isHeaderSafe(contentType) ? 'application/octet-stream' : contentType,
+    'content-disposition': contentDisposition(path, options.download ? 'attachment' : 'inline'),
+    'access-control-allow-origin': '*',
+    'access-control-expose-headers': EXPOSED_HEADERS,
+    // Shared caches in front of us cannot know who may read this.
+    'cache-control': 'private, no-cache',
+    vary: 'Authorization, Accept',
+    'content-security-policy': "default-src 'none'; sandbox",
+    'x-content-type-options': 'nosniff',
+  }
+}
+
+/** RFC 6266 with the name twice, in the Hub's own form: extended first, and a semicolon at the end. */
+function contentDisposition(path: string, disposition: 'inline' | 'attachment'): string {
+  const name = path.slice(path.lastIndexOf('/') + 1)
+  // RFC 8187 §3.2.1: a lone surrogate cannot be encoded, and what encodeURIComponent leaves is too much.
+  const extended = encodeURIComponent(Buffer.from(name, 'utf8').toString('utf8')).replace(
+    /['()*]/g,
+    (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
+  )
+  const plain = name.replace(/[^\x20-\x7e]|["\\]/gu, '_')
+  return `${disposition}; filename*=UTF-8''${extended}; filename="${plain}";`
+}

@@ -1,0 +1,348 @@
+// A request target as it came over the wire → what it asks of the Hub, and back. The one place that reads Hub
+// URLs: policy, keys and the origin's targets all come from the value made here. It does not know the method.
+
+import { MirrorError } from '../errors.ts'
+import { type ApiTail, readApiTail, type TailDocument } from './api-tail.ts'
+import {
+  apiSegment,
+  type CommitHash,
+  isCommitHash,
+  parseRepoId,
+  REPO_ID_RULE,
+  type Repo,
+  type RepoType,
+  typeOfApiSegment,
+  webPrefix,
+} from './names.ts'
+import {
+  badUrl,
+  checkPath,
+  checkRevision,
+  checkSegments,
+  decodeSegment,
+  encodePath,
+  encodeSegment,
+  escapeHighBytes,
+  normalizeSegment,
+} from './url-text.ts'
+
+/** API answers that may be kept. */
+export type HubDocument = TailDocument | 'whoami' | 'list'
+
+/** What a route that is only passed through is for, as far as reading and writing differ. */
+export type OtherPurpose =
+  /** Git LFS batch: reading or writing stands in its body (`operation`). */
+  | 'lfs-batch'
+  | 'git-read'
+  | 'git-write'
+  /** A POST that changes nothing: paths-info of a bucket, validate-yaml. */
+  | 'question'
+  | 'any'
+
+export interface FileRoute {
+  readonly kind: 'file'
+  readonly repo: Repo
+  /** Decoded: `refs/pr/1`. On resolve-cache always a commit. */
+  readonly revision: string
+  /** Decoded: `a/b c.txt`. */
+  readonly path: string
+  readonly via: 'resolve' | 'resolve-cache'
+  /** `?download=true`: the answer is to be saved, not shown. */
+  readonly download: boolean
+}
+
+/** `target` is the canonical target for the origin: path and query, encoded again, without the base path. */
+export type HubRoute =
+  | FileRoute
+  | {
+      readonly kind: 'document'
+      readonly document: TailDocument
+      readonly repo: Repo
+      readonly revision: string | undefined
+      readonly target: string
+      /** A tree at a commit, without the fields that change after it. */
+      readonly immutable: boolean
+    }
+  | {
+      readonly kind: 'document'
+      readonly document: 'whoami' | 'list'
+      readonly repo: undefined
+      readonly revision: undefined
+      readonly target: string
+      readonly immutable: false
+    }
+  | {
+      readonly kind: 'xet-token'
+      readonly repo: Repo
+      readonly revision: string | undefined
+      readonly write: boolean
+      readonly target: string
+    }
+  | {
+      readonly kind: 'other'
+      /** The repo it is about, where that can be told. */
+      readonly repo: Repo | undefined
+      readonly target: string
+      readonly purpose: OtherPurpose
+    }
+
+const MAX_TARGET_BYTES = 8192
+
+interface Target {
+  /** As on the wire, for what is passed on by meaning unknown. */
+  readonly raw: readonly string[]
+  /** Decoded once. */
+  readonly parts: readonly string[]
+  readonly trailingSlash: boolean
+  /** With its question mark, or empty. */
+  readonly query: string
+}
+
+/**
+ * Reads a raw request target (Node's `req.url`: one character per byte). Throws `bad_url` for what is malformed
+ * or tries to leave its place, `not_found` for what lies outside of the base path. It splits on '/' before it
+ * decodes, since `refs%2Fpr%2F1` is one segment, and decodes exactly once. Repeated slashes are collapsed at the
+ * front only: clients that keep the slash of HF_ENDPOINT send `//api/…`.
+ */
+export function parseHubUrl(rawTarget: string, basePath: string): HubRoute {
+  const target = readTarget(rawTarget, basePath)
+  const [first = '', ...rest] = target.parts
+  if (first === 'api') return parseApi(target, rest)
+  const prefixed = first === 'models' ? undefined : typeOfApiSegment(first)
+  return prefixed === undefined ? parseWeb(target, 'model', target.parts) : parseWeb(target, prefixed, rest)
+}
+
+function readTarget(rawTarget: string, basePath: string): Target {
+  if (rawTarget.length > MAX_TARGET_BYTES) {
+    throw badUrl(`A URL may have ${MAX_TARGET_BYTES} bytes at most.`)
+  }
+  if (!rawTarget.startsWith('/')) throw badUrl('The request target must begin with a slash.')
+  // Blanks and '#' cannot be part of a target; characters above Latin-1 cannot come from a socket.
+  if (/[^!"$-\xff]|\x7f/.test(rawTarget)) throw badUrl('This URL holds a character that must be escaped.')
+  const mark = rawTarget.indexOf('?')
+  const path = mark === -1 ? rawTarget : rawTarget.slice(0, mark)
+  const query = mark === -1 ? '' : escapeHighBytes(rawTarget.slice(mark))
+  const below = withoutBasePath(collapseFront(path), basePath)
+  const trailingSlash = below.length > 1 && below.endsWith('/')
+  const raw = below === '/' ? [] : below.slice(1, trailingSlash ? -1 : undefined).split('/')
+  const parts = raw.map(decodeSegment)
+  // An encoded slash hides neither an empty nor a dot segment; one at the very end hides nothing.
+  for (const part of parts) checkSegments(part.length > 1 && part.endsWith('/') ? part.slice(0, -1) : part)
+  return { raw, parts, trailingSlash, query }
+}
+
+function collapseFront(path: string): string {
+  return path.replace(/^\/+/, '/')
+}
+
+function withoutBasePath(path: string, basePath: string): string {
+  const base = basePath.replace(/\/+$/, '')
+  if (base === '') return path
+  if (path === base) return '/'
+  if (!path.startsWith(`${base}/`)) {
+    throw new MirrorError('not_found', { message: 'This URL lies outside of the base path of the mirror.' })
+  }
+  return collapseFront(path.slice(base.length))
+}
+
+function parseApi(target: Target, parts: readonly string[]): HubRoute {
+  const [first = '', ...rest] = parts
+  if (first === 'resolve-cache') return parseResolveCache(target, rest)
+  if (first === 'whoami-v2' && rest.length === 0) {
+    return { kind: 'document', document: 'whoami', ...NO_REPO, target: canonicalTarget(target) }
+  }
+  if (first === 'buckets' && rest.length === 3 && rest[2] === 'paths-info') return other(target, 'question')
+  if (first === 'validate-yaml' && rest.length === 0) return other(target, 'question')
+  const type = typeOfApiSegment(first)
+  if (type === undefined) return other(target, 'any')
+  if (rest.length === 0) {
+    return {
+      kind: 'document',
+      document: 'list',
+      ...NO_REPO,
+      target: `/api/${apiSegment(type)}${target.query}`,
+    }
+  }
+  const { idParts, tail } = readApiTail(rest)
+  if (tail.kind === 'other') return other(target, 'any', repoOrNone(type, idParts))
+  return apiRoute(target, repoOf(type, idParts), tail)
+}
+
+const NO_REPO = { repo: undefined, revision: undefined, immutable: false } as const
+
+function apiRoute(target: Target, repo: Repo, tail: Exclude<ApiTail, { kind: 'other' }>): HubRoute {
+  const { word, revision, path } = tail
+  if (revision !== undefined) checkRevision(revision)
+  if (path !== undefined) checkPath(path)
+  const pieces = [
+    `/api/${apiSegment(repo.type)}/${repo.id}`,
+    ...(word === undefined ? [] : [word]),
+    ...(revision === undefined ? [] : [encodeSegment(revision)]),
+    ...(path === undefined ? [] : [encodePath(path)]),
+  ]
+  const text = pieces.join('/') + target.query
+  if (tail.kind === 'xet-token') {
+    return { kind: 'xet-token', repo, revision, write: tail.write, target: text }
+  }
+  const immutable =
+    tail.document === 'tree' &&
+    revision !== undefined &&
+    isCommitHash(revision) &&
+    !asksForExpansion(target.query)
+  return { kind: 'document', document: tail.document, repo, revision, target: text, immutable }
+}
+
+/** Whether any `expand`, `expand[]`, however it is spelled, asks for fields that change after the commit. */
+function asksForExpansion(query: string): boolean {
+  for (const [name, value] of new URLSearchParams(query)) {
+    if (name.toLowerCase().startsWith('expand') && value.toLowerCase() !== 'false') return true
+  }
+  return false
+}
+
+function parseResolveCache(target: Target, parts: readonly string[]): HubRoute {
+  const [segment = '', ...rest] = parts
+  const type = typeOfApiSegment(segment)
+  if (type === undefined) return other(target, 'any')
+  const idLength = [2, 1].find((length) => isCommitHash(rest[length] ?? ''))
+  const commit = rest[idLength ?? -1]
+  if (idLength === undefined || commit === undefined || rest.length === idLength + 1) {
+    throw badUrl('A resolve-cache URL names a repo, a commit of 40 hex digits and a path.')
+  }
+  return fileRoute(
+    target,
+    repoOf(type, rest.slice(0, idLength)),
+    commit,
+    rest.slice(idLength + 1),
+    'resolve-cache',
+  )
+}
+
+function parseWeb(target: Target, type: RepoType, parts: readonly string[]): HubRoute {
+  // Two segments first. Were `/gpt2/resolve/resolve/main/x` read as a revision of gpt2, a repo that is public,
+  // the bytes of a private `gpt2/resolve` could be taken for public ones.
+  const idLength = [2, 1].find((length) => parts[length] === 'resolve' && parts.length >= length + 3)
+  const revision = parts[(idLength ?? -2) + 1]
+  if (idLength === undefined || revision === undefined) return parseOtherWeb(target, type, parts)
+  checkRevision(revision)
+  return fileRoute(
+    target,
+    repoOf(type, parts.slice(0, idLength)),
+    revision,
+    parts.slice(idLength + 2),
+    'resolve',
+  )
+}
+
+function fileRoute(
+  target: Target,
+  repo: Repo,
+  revision: string,
+  pathParts: readonly string[],
+  via: FileRoute['via'],
+): FileRoute {
+  const path = pathParts.join('/')
+  checkPath(path)
+  const download = target.query.slice(1).split('&').includes('download=true')
+  return { kind: 'file', repo, revision, path, via, download }
+}
+
+const REPO_PAGES = new Set(
+  [
+    'raw blob tree resolve commit commits blame discussions settings ask-access',
+    'info git-upload-pack git-receive-pack',
+  ].flatMap((line) => line.split(' ')),
+)
+
+function parseOtherWeb(target: Target, type: RepoType, parts: readonly string[]): HubRoute {
+  const page = [2, 1].find((length) => REPO_PAGES.has(parts[length] ?? ''))
+  const idLength = page ?? (parts.length <= 2 ? parts.length : undefined)
+  if (idLength === undefined) return other(target, 'any')
+  const idParts = parts.slice(0, idLength)
+  const last = idParts.at(-1)?.replace(/\.git$/, '') ?? ''
+  const repo = repoOrNone(type, [...idParts.slice(0, -1), last])
+  return other(target, gitPurpose(parts.slice(idLength).join('/'), target.query), repo)
+}
+
+function gitPurpose(service: string, query: string): OtherPurpose {
+  switch (service) {
+    case 'info/lfs/objects/batch':
+      return 'lfs-batch'
+    case 'git-upload-pack':
+      return 'git-read'
+    case 'git-receive-pack':
+      return 'git-write'
+    case 'info/refs':
+      // The first question of a push: refused here, git says so before it packs anything.
+      return new URLSearchParams(query).get('service') === 'git-receive-pack' ? 'git-write' : 'git-read'
+    default:
+      return 'any'
+  }
+}
+
+function other(target: Target, purpose: OtherPurpose, repo?: Repo): HubRoute {
+  return { kind: 'other', repo, target: canonicalTarget(target), purpose }
+}
+
+function canonicalTarget(target: Target): string {
+  const path = target.raw.map(normalizeSegment).join('/')
+  return `/${path}${target.trailingSlash ? '/' : ''}${target.query}`
+}
+
+function repoOrNone(type: RepoType, idParts: readonly string[]): Repo | undefined {
+  // A slash inside of a part came from an escape: `org%2Fname` is another spelling, which nobody sends.
+  if (idParts.some((part) => part.includes('/'))) return undefined
+  const id = parseRepoId(idParts.join('/'))
+  return id === undefined ? undefined : { type, id }
+}
+
+function repoOf(type: RepoType, idParts: readonly string[]): Repo {
+  const repo = repoOrNone(type, idParts)
+  if (repo === undefined) throw badUrl(REPO_ID_RULE)
+  return repo
+}
+
+/**
+ * The canonical target of a file at the origin, in the spelling of huggingface_hub:
+ * `/datasets/a/b/resolve/refs%2Fpr%2F1/x%20y`. Throws `bad_url` for a path or revision no URL may hold, so that
+ * names found in listings are safe to pass in.
+ */
+export function resolveTarget(repo: Repo, revision: string, path: string): string {
+  checkRevision(revision)
+  checkPath(path)
+  return `/${webPrefix(repo.type)}${repo.id}/resolve/${encodeSegment(revision)}/${encodePath(path)}`
+}
+
+/** The pinned form of `resolveTarget`, which the Hub redirects small files to. */
+export function resolveCacheTarget(repo: Repo, commit: CommitHash, path: string): string {
+  checkPath(path)
+  return `/api/resolve-cache/${apiSegment(repo.type)}/${repo.id}/${commit}/${encodePath(path)}`
+}
+
+/**
+ * The canonical target of a route, without base path. For files the inverse of `parseHubUrl`, but for the URLs
+ * that have two readings: one-segment ids with a revision `resolve`, or a path that begins with a commit.
+ */
+export function formatHubUrl(route: HubRoute): string {
+  if (route.kind !== 'file') return route.target
+  const { repo, revision, path } = route
+  const target =
+    route.via === 'resolve-cache' && isCommitHash(revision)
+      ? resolveCacheTarget(repo, revision, path)
+      : resolveTarget(repo, revision, path)
+  return route.download ? `${target}?download=true` : target
+}
+
+/**
+ * Whether a request would change something at the Hub, for mirrors that deny writes. Xet write tokens and the
+ * first question of a push count, so that a client hears it before it has hashed and packed. A Git LFS batch
+ * does not: whether it writes stands in its body, which the caller must read.
+ */
+export function isWriteRoute(route: HubRoute, method: string): boolean {
+  if (route.kind === 'xet-token' && route.write) return true
+  if (route.kind === 'other' && route.purpose === 'git-write') return true
+  if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return false
+  if (method !== 'POST') return true
+  if (route.kind === 'document') return route.document !== 'paths-info'
+  return route.kind !== 'other' || route.purpose === 'any'
+}

@@ -1,0 +1,98 @@
+// Percent-encoding and the checks on what it hides: one decode, one canonical encode. Used by the route parser
+// and by whoever builds a target for the origin. It does not know which segment means what.
+
+import { MirrorError } from '../errors.ts'
+
+const MAX_PATH_CHARS = 2048
+const MAX_REVISION_CHARS = 256
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** A refusal of a URL; the message is ours alone, so that nothing the caller wrote is echoed. */
+export function badUrl(message: string): MirrorError {
+  return new MirrorError('bad_url', { message })
+}
+
+/**
+ * Decodes one raw segment exactly once. Node hands the request target over as one character per byte, so raw
+ * UTF-8 (`é` unencoded, as hfd.sh and llama.cpp send it) is decoded together with the escapes.
+ * Throws `bad_url` for broken escapes, broken UTF-8, control characters and backslashes.
+ */
+export function decodeSegment(raw: string): string {
+  if (/%(?![0-9A-Fa-f]{2})/.test(raw)) throw badUrl("A '%' in this URL does not begin a valid escape.")
+  const bytes = raw.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  let text: string
+  try {
+    text = decoder.decode(Buffer.from(bytes, 'latin1'))
+  } catch {
+    throw badUrl('This URL is not valid UTF-8.')
+  }
+  checkCharacters(text)
+  return text
+}
+
+/** Refuses what no segment may hold, however it was spelled. */
+function checkCharacters(text: string): void {
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/[\x00-\x1f\x7f]/.test(text)) throw badUrl('This URL holds a control character.')
+  if (text.includes('\\')) throw badUrl('This URL holds a backslash.')
+}
+
+/** Refuses empty and dot segments in decoded text, where an encoded slash has become a slash. */
+export function checkSegments(text: string): void {
+  for (const segment of text.split('/')) {
+    if (segment === '') throw badUrl('This URL holds an empty path segment.')
+    if (segment === '.' || segment === '..') throw badUrl('This URL holds a dot segment.')
+  }
+}
+
+/** Refuses a decoded file path that may not be sent to the origin: also for paths found in listings. */
+export function checkPath(path: string): void {
+  if (path.length > MAX_PATH_CHARS) throw badUrl(`A file path may have ${MAX_PATH_CHARS} characters at most.`)
+  checkCharacters(path)
+  checkSegments(path)
+}
+
+/** Refuses a decoded revision that may not be sent to the origin. A slash is legal: `refs/pr/1`. */
+export function checkRevision(revision: string): void {
+  if (revision.length > MAX_REVISION_CHARS) {
+    throw badUrl(`A revision may have ${MAX_REVISION_CHARS} characters at most.`)
+  }
+  checkCharacters(revision)
+  checkSegments(revision)
+}
+
+/** Python's `quote(text, safe='')`: everything but letters, digits and `_.-~` as upper-case UTF-8 escapes. */
+export function encodeSegment(text: string): string {
+  try {
+    return encodeURIComponent(text).replace(/[!'()*]/g, (char) => escapeByte(char.charCodeAt(0)))
+  } catch {
+    throw badUrl('This URL is not valid Unicode.')
+  }
+}
+
+/** Python's `quote(path)`: like `encodeSegment`, but slashes stay. */
+export function encodePath(path: string): string {
+  return path.split('/').map(encodeSegment).join('/')
+}
+
+/**
+ * The canonical spelling of a raw segment whose meaning is not ours to know: escapes of unreserved characters
+ * are undone, others upper-cased, reserved characters left as they were, and everything else escaped.
+ */
+export function normalizeSegment(raw: string): string {
+  return raw.replace(/%(..)|[^A-Za-z0-9._~!$&'()*+,;=:@-]/g, (match, hex: string | undefined) => {
+    const byte = hex === undefined ? match.charCodeAt(0) : Number.parseInt(hex, 16)
+    const char = String.fromCharCode(byte)
+    return hex !== undefined && /[A-Za-z0-9._~-]/.test(char) ? char : escapeByte(byte)
+  })
+}
+
+/** Escapes raw bytes above ASCII, and nothing else: a query is the origin's to read. */
+export function escapeHighBytes(raw: string): string {
+  return raw.replace(/[\x80-\xff]/g, (char) => escapeByte(char.charCodeAt(0)))
+}
+
+function escapeByte(byte: number): string {
+  return `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+}
