@@ -1,0 +1,129 @@
+// API routes that are about no single repo: lists, whoami, organisations, and what clients ask in passing.
+// Knows no file.
+
+import { type Caller, callerOf, judgeMetadata, REFUSALS } from './access.ts'
+import type { Exchange, HeaderMap } from './exchange.ts'
+import { type HubState, refuse, sendJson } from './hub.ts'
+import { isTrue, nextLink, readCursor, repoInfo, writeCursor } from './metadata.ts'
+import type { RepoType } from './repos.ts'
+
+const LARGEST_PAGE = 1000
+
+/** GET /api/models and its sisters: what the caller may know of. */
+export async function answerList(hub: HubState, exchange: Exchange, type: RepoType): Promise<void> {
+  const { query } = exchange
+  const caller = callerOf(hub.world, exchange.request.headers)
+  if (caller.kind === 'invalid') return refuse(exchange, REFUSALS.invalidCredentials)
+  const search = query.get('search')?.toLowerCase()
+  const author = query.get('author')
+  const all = hub.world
+    .list(type)
+    .filter((repo) => judgeMetadata(hub.world, caller, { repo, how: 'exact' }) === undefined)
+    .filter((repo) => search === undefined || repo.id.toLowerCase().includes(search))
+    .filter((repo) => author === null || repo.id.startsWith(`${author}/`))
+  const limit = Math.max(
+    1,
+    Math.min(Number(query.get('limit') ?? LARGEST_PAGE) || LARGEST_PAGE, LARGEST_PAGE),
+  )
+  const start = readCursor(query.get('cursor'))
+  const headers: HeaderMap = {}
+  if (start + limit < all.length) {
+    const next = new URLSearchParams(query)
+    next.set('cursor', writeCursor(start + limit))
+    headers['Link'] = nextLink(hub, exchange, next)
+  }
+  const isFull = isTrue(query.get('full'))
+  const page = all.slice(start, start + limit).map((repo) => {
+    const { siblings, ...info } = repoInfo(hub, repo, repo.resolve('main'), false)
+    return isFull ? { ...info, siblings } : info
+  })
+  await sendJson(exchange, page, { headers })
+}
+
+/** Routes under /api that name no repo. `false`: not one of them. */
+export async function answerGeneral(
+  hub: HubState,
+  exchange: Exchange,
+  segments: readonly string[],
+): Promise<boolean> {
+  const [first, second, third] = segments
+  const { method } = exchange
+  if (first === 'whoami-v2' && segments.length === 1) await answerWhoami(hub, exchange)
+  else if (first === 'telemetry' && method === 'HEAD') await exchange.send({ status: 200 })
+  else if (first === 'validate-yaml' && method === 'POST') {
+    await exchange.readBody()
+    await sendJson(exchange, { errors: [], warnings: [] })
+  } else if (
+    (first === 'organizations' || first === 'users') &&
+    third === 'overview' &&
+    second !== undefined
+  ) {
+    await answerOverview(hub, exchange, first, second)
+  } else return false
+  return true
+}
+
+async function answerWhoami(hub: HubState, exchange: Exchange): Promise<void> {
+  const caller: Caller = callerOf(hub.world, exchange.request.headers)
+  if (caller.kind === 'anonymous') return refuse(exchange, REFUSALS.anonymous)
+  if (caller.kind === 'invalid') return refuse(exchange, REFUSALS.invalidCredentials)
+  const { name, token } = caller
+  const orgs = hub.world.users.get(name)?.orgs ?? []
+  const fineGrained = {
+    global: [],
+    scoped: token.repos.map((repo) => ({
+      entity: { _id: idOf(repo), type: 'model', name: repo },
+      permissions: ['repo.content.read'],
+    })),
+  }
+  await sendJson(exchange, {
+    type: 'user',
+    id: idOf(name),
+    name,
+    fullname: name,
+    email: `${name}@simulator.invalid`,
+    emailVerified: true,
+    canPay: false,
+    isPro: false,
+    periodEnd: null,
+    avatarUrl: `/avatars/${name}.svg`,
+    orgs: orgs.map((org) => ({ type: 'org', id: idOf(org), name: org, fullname: org })),
+    auth: {
+      type: 'access_token',
+      accessToken: {
+        displayName: 'simulator',
+        role: token.role,
+        createdAt: '2026-01-01T00:00:00.000Z',
+        ...(token.role === 'fineGrained' ? { fineGrained } : {}),
+      },
+    },
+  })
+}
+
+async function answerOverview(
+  hub: HubState,
+  exchange: Exchange,
+  kind: 'organizations' | 'users',
+  name: string,
+): Promise<void> {
+  const isKnown =
+    kind === 'users'
+      ? hub.world.users.has(name)
+      : hub.world.list('models').some(({ id }) => id.startsWith(`${name}/`))
+  if (!isKnown)
+    return refuse(exchange, {
+      status: 404,
+      message: `${kind === 'users' ? 'User' : 'Organization'} not found`,
+    })
+  await sendJson(exchange, {
+    _id: idOf(name),
+    name,
+    fullname: name,
+    avatarUrl: `/avatars/${name}.svg`,
+    type: kind === 'users' ? 'user' : 'org',
+  })
+}
+
+function idOf(name: string): string {
+  return Buffer.from(name.padEnd(12, '.')).toString('hex').slice(0, 24)
+}

@@ -1,0 +1,154 @@
+// Starts and stops the simulated Hub: a Hub server and a CDN server on two hosts of loopback, because the rules
+// about credentials are rules about hosts. Knows no route.
+
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import { type AddressInfo, isIP } from 'node:net'
+import { answerCdn, cdnHeaders } from './cdn.ts'
+import { Exchange, type ExchangeSetup } from './exchange.ts'
+import { Faults } from './faults.ts'
+import { type HubState, hubHeaders } from './hub.ts'
+import { Ledger } from './ledger.ts'
+import { World } from './repos.ts'
+import { answerHub } from './routes.ts'
+
+/** What a simulator may be told. */
+export interface HubOptions {
+  readonly port?: number
+  readonly cdnPort?: number
+  /** An address of loopback, or a name that leads to 127.0.0.1 such as `cdn.localhost`. Default 127.0.0.2. */
+  readonly cdnHost?: string
+  readonly world?: World
+  /** Send X-Xet-Hash, the Xet links and xetHash as the Hub does. Default true. */
+  readonly xet?: boolean
+  /** Entries of a tree page. Default 1000. */
+  readonly pageSize?: number
+  /** How long a CDN URL is good. Default 3600; negative: expired from the start. */
+  readonly signedUrlSeconds?: number
+  /** Ceiling for the bytes of files, per connection. Default none. */
+  readonly bytesPerSecondPerConnection?: number
+}
+
+/** A simulator that runs. Whoever started it closes it. */
+export interface Hub {
+  readonly url: string
+  readonly cdnUrl: string
+  readonly world: World
+  readonly ledger: Ledger
+  readonly faults: Faults
+  signedUrlSeconds: number
+  bytesPerSecond: number | undefined
+  /** Ends for good; open connections are cut. */
+  close(): Promise<void>
+  /** Goes away: connections are cut, new ones refused. World, ledger and faults stay. */
+  stop(): Promise<void>
+  /** Comes back on the same ports. */
+  start(): Promise<void>
+}
+
+const HUB_HOST = '127.0.0.1'
+
+/** Starts a simulator on free ports, unless told which. Rejects when a port is taken. */
+export async function startHub(options: HubOptions = {}): Promise<Hub> {
+  const world = options.world ?? new World()
+  const ledger = new Ledger()
+  const faults = new Faults()
+  const cdnName = options.cdnHost ?? '127.0.0.2'
+  const cdnHost = isIP(cdnName) === 0 ? HUB_HOST : cdnName
+  const ports = { hub: options.port ?? 0, cdn: options.cdnPort ?? 0 }
+  const state: HubState = {
+    world,
+    get url() {
+      return `http://${HUB_HOST}:${ports.hub}`
+    },
+    get cdnUrl() {
+      return `http://${cdnName}:${ports.cdn}`
+    },
+    xet: options.xet ?? true,
+    pageSize: options.pageSize ?? 1000,
+    secret: randomBytes(16).toString('hex'),
+    signedUrlSeconds: options.signedUrlSeconds ?? 3600,
+    bytesPerSecond: options.bytesPerSecondPerConnection,
+  }
+  const shared = { ledger, faults, bytesPerSecond: () => state.bytesPerSecond }
+  const hubSetup: ExchangeSetup = { ...shared, server: 'hub', standing: hubHeaders }
+  const cdnSetup: ExchangeSetup = { ...shared, server: 'cdn', standing: cdnHeaders }
+  let servers: readonly Server[] = []
+
+  const start = async () => {
+    if (servers.length > 0) return
+    const hubServer = serve(hubSetup, (exchange) => answerHub(state, exchange))
+    const cdnServer = serve(cdnSetup, (exchange) => answerCdn(state, exchange))
+    servers = [hubServer, cdnServer]
+    try {
+      ports.hub = await listen(hubServer, ports.hub, HUB_HOST)
+      ports.cdn = await listen(cdnServer, ports.cdn, cdnHost)
+    } catch (error) {
+      await stop()
+      throw error
+    }
+  }
+  const stop = async () => {
+    const running = servers
+    servers = []
+    faults.release()
+    await Promise.all(running.map(shut))
+  }
+
+  await start()
+  return {
+    url: state.url,
+    cdnUrl: state.cdnUrl,
+    world,
+    ledger,
+    faults,
+    get signedUrlSeconds() {
+      return state.signedUrlSeconds
+    },
+    set signedUrlSeconds(seconds) {
+      state.signedUrlSeconds = seconds
+    },
+    get bytesPerSecond() {
+      return state.bytesPerSecond
+    },
+    set bytesPerSecond(rate) {
+      state.bytesPerSecond = rate
+    },
+    close: stop,
+    stop,
+    start,
+  }
+}
+
+function serve(setup: ExchangeSetup, answer: (exchange: Exchange) => Promise<void>): Server {
+  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+    const exchange = new Exchange(setup, request, response)
+    const run = async () => {
+      if (!(await exchange.preempt())) await answer(exchange)
+    }
+    run().catch((error: unknown) => {
+      // A caller who left is nobody's fault; anything else is a fault of the simulator, and must be seen.
+      if (!response.destroyed && !request.destroyed) console.error('hub simulator:', error)
+      exchange.abort()
+    })
+  })
+  server.on('clientError', (_error, socket) => {
+    socket.destroy()
+  })
+  return server
+}
+
+async function listen(server: Server, port: number, host: string): Promise<number> {
+  server.listen(port, host)
+  await once(server, 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+async function shut(server: Server): Promise<void> {
+  if (!server.listening) return
+  const closed = once(server, 'close')
+  server.close()
+  server.closeAllConnections()
+  await closed
+}
