@@ -1,0 +1,115 @@
+#!/usr/bin/env node
+// From the command line to a command and an exit status: 0 done, 1 it failed, 2 bad usage or bad configuration. The
+// only reader of process.argv. It knows the settings only as a table, and no command before it is asked for.
+import { createRequire } from 'node:module'
+import { Command, CommanderError, Option } from 'commander'
+import { formatOrigins } from './commands/config.ts'
+import { settingsHelp } from './commands/help.ts'
+import { ConfigFaults } from './config/faults.ts'
+import { CONFIG_FILE, fileKey, flagName, rows } from './config/keys.ts'
+import { loadConfig } from './config/load.ts'
+import { suggest } from './config/suggest.ts'
+
+/** Thrown texts are for the terminal of whoever runs the command; stacks only where nothing better is known. */
+async function main(argv: readonly string[]): Promise<number> {
+  let status = 0
+  const program = createProgram((result) => {
+    status = result
+  })
+  try {
+    await program.parseAsync(argv)
+    return status
+  } catch (error) {
+    // Commander has printed its own message already; it calls a wrong option 1, which is our "it failed".
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0
+      process.stderr.write(suggestFlag(error))
+      return 2
+    }
+    process.stderr.write(`hubmirror: ${describeFailure(error)}\n`)
+    return error instanceof ConfigFaults ? 2 : 1
+  }
+}
+
+function createProgram(finish: (status: number) => void): Command {
+  const version = packageVersion()
+  const program = new Command('hubmirror')
+    .description('A caching mirror of the Hugging Face Hub that keeps login working.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print this help, or that of a command')
+    .exitOverride()
+    .showSuggestionAfterError(true)
+    .addHelpText(
+      'after',
+      `\n${settingsHelp()}\n\nExit status: 0 done, 1 it failed, 2 bad usage or configuration.`,
+    )
+
+  withSettings(program.command('serve'))
+    .description('run the mirror until a signal stops it')
+    .action(async (flags: Record<string, unknown>) => {
+      const { config } = loadConfig({ flags })
+      // Loaded late, so that help and config answer without the server's modules.
+      const { runServe } = await import('./commands/serve.ts')
+      finish(await runServe(config, { version }))
+    })
+
+  withSettings(program.command('config'))
+    .description('print every setting, its value and where it came from; secrets are masked')
+    .option('--json', 'print JSON')
+    .action((flags: Record<string, unknown>) => {
+      process.stdout.write(formatOrigins(loadConfig({ flags }).origins, { json: flags['json'] === true }))
+    })
+
+  return program
+}
+
+/** Adds a flag for each setting. They are listed by the help text of our own, which shows the variables as well. */
+function withSettings(command: Command): Command {
+  const add = (key: string, form: string, optional: boolean): void => {
+    const flag = `${flagName(key)} ${optional ? '[on|off]' : `<${form}>`}`
+    const option = new Option(flag).hideHelp()
+    command.addOption(optional ? option.preset('on') : option)
+  }
+  for (const row of rows()) {
+    // A switch alone means on: `--offline`.
+    add(row.key, row.form, row.form === 'on|off')
+    if (row.secret === true) add(fileKey(row.key), 'file', false)
+  }
+  add(CONFIG_FILE.key, CONFIG_FILE.form, false)
+  return command.allowExcessArguments(false).addHelpText('after', `\n${settingsHelp()}`)
+}
+
+/** Commander suggests only flags that its own help lists, and the settings' flags are listed by ours. */
+function suggestFlag(error: CommanderError): string {
+  const unknown = /unknown option '(--[a-z-]+)/.exec(error.message)?.[1]
+  if (unknown === undefined) return ''
+  const near = suggest(
+    unknown,
+    [...rows(), CONFIG_FILE].map((row) => flagName(row.key)),
+  )
+  return near === undefined ? '' : `(Did you mean ${near}?)\n`
+}
+
+function packageVersion(): string {
+  // The same relative place from src/ and from dist/.
+  const manifest: unknown = createRequire(import.meta.url)('../package.json')
+  return typeof manifest === 'object' &&
+    manifest !== null &&
+    'version' in manifest &&
+    typeof manifest.version === 'string'
+    ? manifest.version
+    : '0.0.0'
+}
+
+function describeFailure(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  // What the system refuses (EADDRINUSE, EACCES) explains itself; anything else wants its stack in a report.
+  return error instanceof ConfigFaults || 'code' in error ? error.message : (error.stack ?? error.message)
+}
+
+// `hubmirror help | head` closes the pipe early; that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+process.exitCode = await main(process.argv)

@@ -1,0 +1,37 @@
+// The settings as the help text lists them: two lines each, under their group's heading. It prints nothing itself.
+import { CONFIG_FILE, envName, fileKey, flagName, GROUPS, rows } from '../config/keys.ts'
+
+/** Every setting with its flag, variable, default and meaning, for 80 columns and more. */
+export function settingsHelp(): string {
+  const all = [...rows(), { ...CONFIG_FILE, secret: undefined, default: undefined }]
+  const sections = GROUPS.map((group) => {
+    const lines = all
+      .filter((row) => row.group === group)
+      .flatMap((row) => {
+        const names = [`${flagName(row.key)} <${row.form}>`, envName(row.key)]
+        if (row.secret === true) names.push(`${flagName(fileKey(row.key))} <file>`, envName(fileKey(row.key)))
+        const value = row.default ?? row.absent ?? ''
+        return [`  ${names.join(', ')} [${value}]`, ...wrap(row.meaning.replaceAll('`', ''), 74, '      ')]
+      })
+    return [`${group}:`, ...lines].join('\n')
+  })
+  return [SPELLINGS, ...sections].join('\n\n')
+}
+
+const SPELLINGS = `Settings, as flag, variable and [default]. A flag goes before a variable, a variable before
+the file, the file before the default. In the file (YAML), HUBMIRROR_CACHE_MAX_SIZE is
+cache: {maxSize: 200GB}. Sizes and times carry units: 200GB, 1GiB, 90s, 5m. An empty value
+counts as not given; "none" takes back what a weaker source has set.`
+
+function wrap(text: string, width: number, indent: string): readonly string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + word.length + 1 > width) {
+      lines.push(indent + line)
+      line = ''
+    }
+    line = line === '' ? word : `${line} ${word}`
+  }
+  return [...lines, indent + line]
+}
