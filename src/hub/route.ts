@@ -126,8 +126,9 @@ function readTarget(rawTarget: string, basePath: string): Target {
   const trailingSlash = below.length > 1 && below.endsWith('/')
   const raw = below === '/' ? [] : below.slice(1, trailingSlash ? -1 : undefined).split('/')
   const parts = raw.map(decodeSegment)
-  // An encoded slash hides neither an empty nor a dot segment; one at the very end hides nothing.
-  for (const part of parts) checkSegments(part.length > 1 && part.endsWith('/') ? part.slice(0, -1) : part)
+  // An encoded slash hides neither an empty nor a dot segment; one at the very end counts as a trailing slash.
+  const decoded = parts.join('/')
+  if (decoded !== '') checkSegments(trailingSlash ? decoded : decoded.replace(/(?<=.)\/$/, ''))
   return { raw, parts, trailingSlash, query }
 }
 
