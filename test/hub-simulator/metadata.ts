@@ -10,6 +10,8 @@ import type { Commit, FileEntry, Repo } from './repos.ts'
 const CREATED_AT = '2026-01-01T00:00:00.000Z'
 const EXPANDED_PAGE_SIZE = 100
 const MOST_PATHS = 2000
+// Python reads both scans by name and fails without them.
+const SAFE = { status: 'safe', avScan: { status: 'safe' }, pickleImportScan: { status: 'unscanned' } }
 
 /** GET info, at HEAD of main or at a revision. */
 export async function answerInfo(
@@ -226,7 +228,7 @@ function treeItem(
     item['lfs'] = { oid: file.lfs.sha256, size: file.content.sizeBytes, pointerSize: file.lfs.pointer.length }
     if (hub.xet) item['xetHash'] = options.masked ? '*'.repeat(64) : file.lfs.xetHash
   }
-  return options.isExpanded ? { ...item, lastCommit: last, securityFileStatus: { status: 'safe' } } : item
+  return options.isExpanded ? { ...item, lastCommit: last, securityFileStatus: SAFE } : item
 }
 
 function sibling(file: FileEntry, withBlobs: boolean): Record<string, unknown> {

@@ -1,0 +1,193 @@
+// A complete BERT of a few thousand weights, made by code and always the same: config, WordPiece tokenizer and
+// safetensors, laid out so that transformers loads it by name. It has learnt nothing and knows no repo.
+
+import { type Change, lfs } from './repos.ts'
+
+const HIDDEN = 16
+const INTERMEDIATE = 32
+const LAYERS = 2
+const HEADS = 2
+const POSITIONS = 64
+
+const SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'] as const
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789'.split('')
+const WORDS = ['the', 'hub', 'model', 'mirror', 'cache', 'hello', 'world', 'is', 'of', 'and', 'tiny']
+const VOCABULARY = [
+  ...SPECIAL,
+  ...'.,!?\'"-:;()'.split(''),
+  ...LETTERS,
+  ...LETTERS.map((letter) => `##${letter}`),
+  ...WORDS,
+]
+
+/** The files of the model, ready for `commit`. The weights are an LFS file. */
+export function tinyModelFiles(): Readonly<Record<string, Change>> {
+  return {
+    '.gitattributes': '*.safetensors filter=lfs diff=lfs merge=lfs -text\n',
+    'README.md': README,
+    'config.json': json(CONFIG),
+    'model.safetensors': lfs(safetensors(tensors())),
+    'special_tokens_map.json': json(SPECIAL_TOKENS),
+    'tokenizer.json': json(tokenizer()),
+    'tokenizer_config.json': json(TOKENIZER_CONFIG),
+    'vocab.txt': `${VOCABULARY.join('\n')}\n`,
+  }
+}
+
+const README = `---
+license: apache-2.0
+library_name: transformers
+tags:
+- bert
+---
+# Tiny model
+
+A BERT with random weights, small enough to download in no time.
+`
+
+const CONFIG = {
+  architectures: ['BertModel'],
+  attention_probs_dropout_prob: 0.1,
+  hidden_act: 'gelu',
+  hidden_dropout_prob: 0.1,
+  hidden_size: HIDDEN,
+  initializer_range: 0.02,
+  intermediate_size: INTERMEDIATE,
+  layer_norm_eps: 1e-12,
+  max_position_embeddings: POSITIONS,
+  model_type: 'bert',
+  num_attention_heads: HEADS,
+  num_hidden_layers: LAYERS,
+  pad_token_id: 0,
+  position_embedding_type: 'absolute',
+  torch_dtype: 'float32',
+  transformers_version: '4.57.0',
+  type_vocab_size: 2,
+  use_cache: true,
+  vocab_size: VOCABULARY.length,
+}
+
+const SPECIAL_TOKENS = {
+  cls_token: '[CLS]',
+  mask_token: '[MASK]',
+  pad_token: '[PAD]',
+  sep_token: '[SEP]',
+  unk_token: '[UNK]',
+}
+
+const ADDED_TOKEN = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
+
+const TOKENIZER_CONFIG = {
+  added_tokens_decoder: Object.fromEntries(
+    SPECIAL.map((content, id) => [String(id), { content, ...ADDED_TOKEN }]),
+  ),
+  clean_up_tokenization_spaces: true,
+  do_lower_case: true,
+  model_max_length: POSITIONS,
+  strip_accents: null,
+  tokenize_chinese_chars: true,
+  tokenizer_class: 'BertTokenizer',
+  ...SPECIAL_TOKENS,
+}
+
+function tokenizer(): unknown {
+  const special = (id: string, typeId = 0) => ({ SpecialToken: { id, type_id: typeId } })
+  const sequence = (id: 'A' | 'B', typeId: number) => ({ Sequence: { id, type_id: typeId } })
+  const template = (id: '[CLS]' | '[SEP]') => ({ id, ids: [VOCABULARY.indexOf(id)], tokens: [id] })
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: SPECIAL.map((content, id) => ({ id, content, ...ADDED_TOKEN })),
+    normalizer: {
+      type: 'BertNormalizer',
+      clean_text: true,
+      handle_chinese_chars: true,
+      strip_accents: null,
+      lowercase: true,
+    },
+    pre_tokenizer: { type: 'BertPreTokenizer' },
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [special('[CLS]'), sequence('A', 0), special('[SEP]')],
+      pair: [special('[CLS]'), sequence('A', 0), special('[SEP]'), sequence('B', 1), special('[SEP]', 1)],
+      special_tokens: { '[CLS]': template('[CLS]'), '[SEP]': template('[SEP]') },
+    },
+    decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
+    model: {
+      type: 'WordPiece',
+      unk_token: '[UNK]',
+      continuing_subword_prefix: '##',
+      max_input_chars_per_word: 100,
+      vocab: Object.fromEntries(VOCABULARY.map((token, id) => [token, id])),
+    },
+  }
+}
+
+interface Tensor {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly values: Float32Array
+}
+
+// The names and shapes that transformers' BertModel looks for.
+function tensors(): Tensor[] {
+  const all: Tensor[] = []
+  let state = 0x2545f491
+  const draw = () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return ((state >>> 8) / 2 ** 24 - 0.5) / 10
+  }
+  const add = (name: string, shape: readonly number[], value: () => number) => {
+    const size = shape.reduce((product, side) => product * side, 1)
+    all.push({ name, shape, values: Float32Array.from({ length: size }, value) })
+  }
+  const dense = (name: string, outputs: number, inputs: number) => {
+    add(`${name}.weight`, [outputs, inputs], draw)
+    add(`${name}.bias`, [outputs], () => 0)
+  }
+  const norm = (name: string) => {
+    add(`${name}.weight`, [HIDDEN], () => 1)
+    add(`${name}.bias`, [HIDDEN], () => 0)
+  }
+  add('embeddings.word_embeddings.weight', [VOCABULARY.length, HIDDEN], draw)
+  add('embeddings.position_embeddings.weight', [POSITIONS, HIDDEN], draw)
+  add('embeddings.token_type_embeddings.weight', [2, HIDDEN], draw)
+  norm('embeddings.LayerNorm')
+  for (let index = 0; index < LAYERS; index += 1) {
+    const layer = `encoder.layer.${index}`
+    for (const part of ['query', 'key', 'value']) dense(`${layer}.attention.self.${part}`, HIDDEN, HIDDEN)
+    dense(`${layer}.attention.output.dense`, HIDDEN, HIDDEN)
+    norm(`${layer}.attention.output.LayerNorm`)
+    dense(`${layer}.intermediate.dense`, INTERMEDIATE, HIDDEN)
+    dense(`${layer}.output.dense`, HIDDEN, INTERMEDIATE)
+    norm(`${layer}.output.LayerNorm`)
+  }
+  dense('pooler.dense', HIDDEN, HIDDEN)
+  return all
+}
+
+// Eight bytes of header length, the header as JSON padded with spaces to eight, then the tensors back to back.
+function safetensors(all: readonly Tensor[]): Buffer {
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } }
+  const parts: Buffer[] = []
+  let offset = 0
+  for (const { name, shape, values } of all) {
+    const bytes = Buffer.alloc(values.length * 4)
+    for (const [index, value] of values.entries()) bytes.writeFloatLE(value, index * 4)
+    header[name] = { dtype: 'F32', shape, data_offsets: [offset, offset + bytes.length] }
+    offset += bytes.length
+    parts.push(bytes)
+  }
+  const text = JSON.stringify(header)
+  const head = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8, ' '))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(head.length))
+  return Buffer.concat([length, head, ...parts])
+}
+
+function json(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`
+}
