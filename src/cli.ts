@@ -84,11 +84,9 @@ function withSettings(command: Command): Command {
 function suggestFlag(error: CommanderError): string {
   const unknown = /unknown option '(--[a-z-]+)/.exec(error.message)?.[1]
   if (unknown === undefined) return ''
-  const near = suggest(
-    unknown,
-    [...rows(), CONFIG_FILE].map((row) => flagName(row.key)),
-  )
-  return near === undefined ? '' : `(Did you mean ${near}?)\n`
+  const names = [...rows(), CONFIG_FILE].map((row) => flagName(row.key).slice(2))
+  const near = suggest(unknown.slice(2), names)
+  return near === undefined ? '' : `(Did you mean --${near}?)\n`
 }
 
 function packageVersion(): string {

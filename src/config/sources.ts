@@ -69,7 +69,8 @@ function envEntries(env: Readonly<Record<string, string | undefined>>, faults: F
     const key = known.get(where)
     if (isServiceLink(where, text))
       faults.push({ key: key ?? where, source: 'environment', where, cure: LINKS })
-    else if (key === undefined) faults.push(unknownName(where, 'environment', where, [...known.keys()]))
+    else if (key === undefined)
+      faults.push(unknownName({ key: where, source: 'environment', where }, envName))
     else if (text !== '') entries.push({ key, source: 'environment', where, text })
   }
   return entries
@@ -92,7 +93,7 @@ function fileEntries({ flags, env, readFile }: Given, faults: Fault[]): readonly
   }
   const file = parseConfigFile(text, path)
   faults.push(...file.faults)
-  const known = new Map(knownKeys().map((key) => [canonicalName(key), key]))
+  const known = new Set(knownKeys().map(canonicalName))
   return file.entries.flatMap((entry) => {
     if (known.has(entry.name)) return [{ ...entry, source: 'file' as const }]
     faults.push(
@@ -103,7 +104,7 @@ function fileEntries({ flags, env, readFile }: Given, faults: Fault[]): readonly
             where: entry.where,
             cure: 'a file cannot name another; drop this',
           }
-        : unknownName(entry.key, 'file', entry.where, [...known.values()]),
+        : unknownName({ key: entry.key, source: 'file', where: entry.where }, (key) => key),
     )
     return []
   })
@@ -114,10 +115,12 @@ function knownKeys(): readonly string[] {
 }
 
 /** The value of an unknown name is never shown: `HUBMIRROR_TOKN` holds a token all the same. */
-function unknownName(key: string, source: Source, where: string, known: readonly string[]): Fault {
-  const near = suggest(key, known)
-  const hint = near === undefined ? "see 'hubmirror help' for all of them" : `did you mean ${near}?`
-  return { key, source, where, cure: `no such setting; ${hint}` }
+function unknownName(fault: Omit<Fault, 'cure'>, spell: (key: string) => string): Fault {
+  const bare = (name: string): string => canonicalName(name).replace(/^HUBMIRROR_/, '')
+  const names = new Map(knownKeys().map((key) => [bare(key), key]))
+  const near = names.get(suggest(bare(fault.key), [...names.keys()]) ?? '')
+  const hint = near === undefined ? "see 'hubmirror help' for all of them" : `did you mean ${spell(near)}?`
+  return { ...fault, cure: `no such setting; ${hint}` }
 }
 
 const LINKS =

@@ -3,11 +3,13 @@
 /** The known word that was most likely meant, or undefined when none is near enough. */
 export function suggest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined
-  // A third of the letters wrong is still a typing mistake; more is another word.
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
+  let bestDistance = Number.POSITIVE_INFINITY
   for (const candidate of known) {
-    const distance = editDistance(word.slice(0, 100), candidate)
-    if (distance < bestDistance) {
+    // A third of the letters wrong is still a typing mistake; more is another word.
+    const allowed = Math.ceil(Math.min(word.length, candidate.length) / 3)
+    if (Math.abs(word.length - candidate.length) > allowed) continue
+    const distance = editDistance(word, candidate)
+    if (distance <= allowed && distance < bestDistance) {
       best = candidate
       bestDistance = distance
     }
