@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest'
+import { freshness } from '../../../src/http/freshness.ts'
+
+describe('freshness', () => {
+  it.each([
+    [1000, 1000, 10, 'fresh'],
+    [1000, 1009, 10, 'fresh'],
+    [1000, 1010, 10, 'stale'],
+    [1000, 1000, 0, 'stale'],
+    [0, 1_700_000_000_000, Number.POSITIVE_INFINITY, 'fresh'],
+    [0, 1_700_000_000_000, 10_000, 'stale'],
+    [Number.NaN, 1000, 10, 'stale'],
+  ] as const)('stored at %d, now %d, believed for %d ms: %s', (storedAt, now, ttlMs, expected) => {
+    expect(freshness(storedAt, now, ttlMs)).toBe(expected)
+  })
+
+  it('believes no stamp from the future, after the clock stepped back', () => {
+    expect(freshness(2000, 1000, 10_000)).toBe('stale')
+    expect(freshness(1001, 1000, Number.POSITIVE_INFINITY)).toBe('stale')
+  })
+})

@@ -1,0 +1,116 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  bearerToken,
+  headerText,
+  headerValue,
+  isHeaderSafe,
+  singleHeader,
+  withoutHopByHop,
+} from '../../../src/http/headers.ts'
+
+describe('headerValue', () => {
+  it('trusts no field that came twice with different values', () => {
+    expect(headerValue({ etag: '"a"' }, 'etag')).toBe('"a"')
+    expect(headerValue({ etag: ['"a"', '"a"'] }, 'etag')).toBe('"a"')
+    expect(headerValue({ etag: ['"a"', '"b"'] }, 'etag')).toBeUndefined()
+    expect(headerValue({ etag: [] }, 'etag')).toBeUndefined()
+  })
+
+  it('reads own properties only, of objects without prototype too', () => {
+    expect(headerValue({}, 'constructor')).toBeUndefined()
+    expect(headerValue(Object.assign(Object.create(null), { etag: 'x' }), 'etag')).toBe('x')
+  })
+})
+
+describe('withoutHopByHop', () => {
+  it('drops what speaks of one connection, and everything named in Connection', () => {
+    const headers = {
+      connection: 'close, X-Secret , etag',
+      'keep-alive': 'timeout=5',
+      'transfer-encoding': 'chunked',
+      te: 'trailers',
+      'x-secret': '1',
+      etag: '"a"',
+      link: ['a', 'b'],
+      'content-type': 'text/plain',
+      gone: undefined,
+    }
+    expect(withoutHopByHop(headers)).toEqual({ link: ['a', 'b'], 'content-type': 'text/plain' })
+  })
+
+  it('keeps a field called __proto__ a field', () => {
+    const copy = withoutHopByHop(JSON.parse('{"__proto__":"x","a":"b"}'))
+    expect(Object.getPrototypeOf(copy)).toBe(Object.prototype)
+    expect(Object.entries(copy)).toContainEqual(['__proto__', 'x'])
+  })
+})
+
+describe('singleHeader', () => {
+  it('counts a field in every case of its name', () => {
+    const raw = [
+      'Host',
+      'a',
+      'Authorization',
+      'Bearer x',
+      'authorization',
+      'Bearer y',
+      'X-Authorization',
+      'z',
+    ]
+    expect(singleHeader(raw, 'authorization')).toEqual({ count: 2, value: undefined })
+    expect(singleHeader(raw, 'HOST')).toEqual({ count: 1, value: 'a' })
+    expect(singleHeader(raw, 'range')).toEqual({ count: 0, value: undefined })
+  })
+
+  it('takes no value for a name', () => {
+    expect(singleHeader(['X', 'range', 'range', '1'], 'range')).toEqual({ count: 1, value: '1' })
+  })
+})
+
+describe('bearerToken', () => {
+  it.each([
+    ['Bearer hf_abc', 'hf_abc'],
+    ['bearer hf_abc', 'hf_abc'],
+    ['BEARER  hf_abc ', 'hf_abc'],
+    ['Bearer a.b-c_d~e+f/g==', 'a.b-c_d~e+f/g=='],
+    ['Bearer', undefined],
+    ['Bearer ', undefined],
+    ['Bearerhf_abc', undefined],
+    ['Bearer a b', undefined],
+    ['Bearer a,b', undefined],
+    ['Bearer hf_é', undefined],
+    ['Basic dXNlcjp0b2tlbg==', undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ])('%j holds %j', (header, token) => {
+    expect(bearerToken(header)).toBe(token)
+  })
+})
+
+describe('headerText', () => {
+  it('makes any text safe to send, bounded', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.nat(50), (text, maxLength) => {
+        const safe = headerText(text, maxLength)
+        expect(safe.length).toBeLessThanOrEqual(maxLength)
+        expect(isHeaderSafe(safe)).toBe(true)
+        expect(() => new Headers({ x: safe })).not.toThrow()
+      }),
+    )
+  })
+
+  it('keeps what is safe and readable', () => {
+    expect(headerText('Access to model a/b is restricted (é).', 100)).toBe(
+      'Access to model a/b is restricted (é).',
+    )
+    expect(headerText(' one\r\nSet-Cookie: x=1 ', 100)).toBe('one Set-Cookie: x=1')
+    expect(headerText('a🤗b', 100)).toBe('a?b')
+  })
+})
+
+describe('isHeaderSafe', () => {
+  it.each(['a\nb', 'a\rb', 'a\0', '\x7f', '\u{100}', 'a\n'])('refuses %j', (value) => {
+    expect(isHeaderSafe(value)).toBe(false)
+  })
+})
