@@ -1,0 +1,134 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { envName, flagName, rows } from '../../src/config/keys.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-cli-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+interface Result {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the command from source in a process of its own, with no environment but the one given. */
+function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', ...args], {
+      cwd: ROOT,
+      env: { PATH: process.env['PATH'], HOME: scratch, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let [stdout, stderr] = ['', '']
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString()
+    })
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString()
+    })
+    child.on('error', reject)
+    child.on('close', (status) => resolve({ status, stdout, stderr }))
+  })
+}
+
+describe('the command', () => {
+  it('prints its version', async () => {
+    const { status, stdout } = await run(['--version'])
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\S*\n$/)
+  })
+
+  it.each([[['--help']], [['help', 'serve']]])(
+    'lists every setting with flag, variable and default for %j',
+    async (args) => {
+      const { status, stdout, stderr } = await run(args)
+      expect([status, stderr]).toEqual([0, ''])
+      for (const row of rows()) {
+        expect(stdout).toContain(`${flagName(row.key)} <${row.form}>, ${envName(row.key)}`)
+        expect(stdout).toContain(`[${row.default ?? row.absent ?? ''}]`)
+      }
+      expect(stdout).toContain('HUBMIRROR_TOKEN_FILE')
+      expect(stdout).toContain('HUBMIRROR_CONFIG')
+    },
+  )
+
+  it.each([
+    [['serv'], '(Did you mean serve?)'],
+    [['doctor'], "unknown command 'doctor'"],
+    [['serve', '--prot', '1'], '(Did you mean --port?)'],
+    [['serve', '--port'], 'argument missing'],
+    [['config', 'origin'], 'too many arguments'],
+    [[], 'Usage: hubmirror'],
+  ])('exits 2 for %j, and says on stderr what would be right', async (args, message) => {
+    const { status, stdout, stderr } = await run(args)
+    expect([status, stdout]).toEqual([2, ''])
+    expect(stderr).toContain(message)
+  })
+
+  it('exits 2 before it serves with a wrong configuration, and tells all faults', async () => {
+    const { status, stdout, stderr } = await run(['serve', '--offline=maybe'], {
+      HUBMIRROR_CACHE_MAX_SIZE: '200',
+      HUBMIRROR_ORIGINS: 'https://huggingface.co',
+    })
+    expect([status, stdout]).toEqual([2, ''])
+    expect(stderr).toContain('hubmirror: 3 settings are wrong:')
+    expect(stderr).toContain('did you mean HUBMIRROR_ORIGIN?')
+    expect(stderr).toContain('cache.maxSize = "200" (environment HUBMIRROR_CACHE_MAX_SIZE)')
+    expect(stderr).toContain('offline = "maybe" (flag --offline)')
+    expect(stderr).not.toContain('at ')
+  })
+})
+
+describe('config', () => {
+  it('prints every value and where it came from, secrets masked', async () => {
+    const file = join(scratch, 'hubmirror.yaml')
+    const tokenFile = join(scratch, 'token')
+    writeFileSync(file, 'cache:\n  maxSize: 200GB\nwrites: deny\n')
+    writeFileSync(tokenFile, 'hf_secretInAFile\n')
+    const { status, stdout } = await run(['config', '--json', '--offline', '--config', file], {
+      HUBMIRROR_WRITES: 'forward',
+      HUBMIRROR_TOKEN_FILE: tokenFile,
+      HUBMIRROR_ADMIN_TOKEN: 'secretInTheEnvironment',
+    })
+    expect(status).toBe(0)
+    const values: unknown = JSON.parse(stdout)
+    expect(Object.keys(values as object)).toEqual(rows().map((row) => row.key))
+    expect(values).toMatchObject({
+      'cache.maxSize': { value: '200GB', source: 'file', where: `${file}:2:12` },
+      'cache.dir': { value: join(scratch, '.cache/hubmirror'), source: 'default' },
+      writes: { value: 'forward', source: 'environment', where: 'HUBMIRROR_WRITES' },
+      offline: { value: 'on', source: 'flag', where: '--offline' },
+      token: { value: `••• (from ${tokenFile})`, where: 'HUBMIRROR_TOKEN_FILE' },
+      adminToken: { value: '•••', where: 'HUBMIRROR_ADMIN_TOKEN' },
+    })
+    expect(stdout).not.toContain('secretIn')
+  })
+
+  it('prints one aligned line for each setting', async () => {
+    const { stdout } = await run(['config', '--port', '9000'])
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines).toHaveLength(rows().length)
+    expect(lines[1]).toMatch(/^port {2,}9000 {2,}flag --port$/)
+    expect(new Set(lines.map((line) => line.search(/ (?:default|flag)/))).size).toBe(1)
+  })
+
+  it('does not mind a reader that leaves early', async () => {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', 'help'], {
+      cwd: ROOT,
+      env: { PATH: process.env['PATH'], HOME: scratch },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    child.stdout.destroy()
+    let stderr = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString()
+    })
+    const status = await new Promise((resolve) => child.on('close', resolve))
+    expect([status, stderr]).toEqual([0, ''])
+  })
+})

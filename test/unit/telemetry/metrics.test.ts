@@ -1,0 +1,239 @@
+import { describe, expect, it } from 'vitest'
+import { createMetrics, METRICS } from '../../../src/telemetry/metrics.ts'
+import {
+  ACCESS_RESULTS,
+  EVICTION_REASONS,
+  INTEGRITY_KINDS,
+  type Observer,
+  ORIGIN_KINDS,
+  OUTCOMES,
+  ROUTE_KINDS,
+} from '../../../src/telemetry/observer.ts'
+
+const create = () => createMetrics({ version: '1.2.3', processMetrics: false })
+
+/** The exposition as series → value, such as `hubmirror_origin_up` → '1'. */
+async function seriesOf(metrics: ReturnType<typeof create>): Promise<ReadonlyMap<string, string>> {
+  const lines = (await metrics.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  const pairs = lines.map((line) => {
+    const space = line.lastIndexOf(' ')
+    return [line.slice(0, space), line.slice(space + 1)] as const
+  })
+  const series = new Map(pairs)
+  expect(series.size).toBe(lines.length)
+  return series
+}
+
+describe('the table of metrics', () => {
+  it.each(Object.values(METRICS).map((row) => [row.name, row] as const))(
+    'keeps the conventions for %s',
+    (name, row) => {
+      expect(name).toMatch(/^hubmirror_[a-z]+(?:_[a-z]+)*$/)
+      expect(row.help).toMatch(/^[A-Z01].+\.$/)
+      expect(name.endsWith('_total')).toBe(row.kind === 'counter')
+      if (row.kind === 'histogram') expect(name).toMatch(/_seconds$/)
+      if (row.kind === 'gauge') expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress)$/)
+      for (const label of row.labels) {
+        expect(['route', 'outcome', 'status', 'kind', 'reason', 'result', 'version']).toContain(label)
+      }
+    },
+  )
+
+  it('is what the exposition shows, each with its help and kind', async () => {
+    const text = await create().text()
+    for (const { name, kind, help } of Object.values(METRICS)) {
+      expect(text).toContain(`# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${name}`)
+    }
+    expect(text.match(/# TYPE /g)).toHaveLength(Object.keys(METRICS).length)
+  })
+})
+
+describe('before anything happened', () => {
+  it('has every series of the closed unions, at zero', async () => {
+    const series = await seriesOf(create())
+    const expected = [
+      ...OUTCOMES.flatMap((outcome) => [
+        `hubmirror_first_byte_seconds_count{outcome="${outcome}"}`,
+        ...ROUTE_KINDS.map((route) => `hubmirror_served_bytes_total{route="${route}",outcome="${outcome}"}`),
+      ]),
+      ...ROUTE_KINDS.map((route) => `hubmirror_request_duration_seconds_count{route="${route}"}`),
+      'hubmirror_requests_total{route="file",outcome="hit",status="200"}',
+      'hubmirror_requests_total{route="file",outcome="refused",status="401"}',
+      ...ORIGIN_KINDS.flatMap((kind) => [
+        `hubmirror_origin_requests_total{kind="${kind}",status="0"}`,
+        `hubmirror_origin_requests_total{kind="${kind}",status="429"}`,
+        `hubmirror_origin_request_duration_seconds_count{kind="${kind}"}`,
+        `hubmirror_fetched_bytes_total{kind="${kind}"}`,
+      ]),
+      ...ACCESS_RESULTS.map((result) => `hubmirror_access_decisions_total{result="${result}"}`),
+      ...EVICTION_REASONS.flatMap((reason) => [
+        `hubmirror_cache_evictions_total{reason="${reason}"}`,
+        `hubmirror_cache_evicted_bytes_total{reason="${reason}"}`,
+      ]),
+      ...INTEGRITY_KINDS.map((kind) => `hubmirror_integrity_failures_total{kind="${kind}"}`),
+      'hubmirror_origin_retries_total{reason="expired-url"}',
+      'hubmirror_flights_in_progress',
+      'hubmirror_flights_total',
+      'hubmirror_flights_joined_total',
+      'hubmirror_cache_size_bytes',
+      'hubmirror_cache_blobs',
+      'hubmirror_cache_degraded',
+    ]
+    expect(expected.filter((name) => series.get(name) !== '0')).toEqual([])
+    for (const [name, value] of series) {
+      if (!/hubmirror_(?:build_info|origin_up|cache_limit_bytes)/.test(name))
+        expect([name, value]).toEqual([name, '0'])
+    }
+  })
+
+  it('knows the version, an origin that is up, and the limit of the store', async () => {
+    const unlimited = await seriesOf(create())
+    expect(unlimited.get('hubmirror_build_info{version="1.2.3"}')).toBe('1')
+    expect(unlimited.get('hubmirror_origin_up')).toBe('1')
+    expect(unlimited.get('hubmirror_cache_limit_bytes')).toBe('+Inf')
+    const limited = createMetrics({ version: '1', storeLimitBytes: 5e9, processMetrics: false })
+    expect((await seriesOf(limited)).get('hubmirror_cache_limit_bytes')).toBe('5000000000')
+  })
+
+  it('keeps two mirrors in one process apart', async () => {
+    const [first, second] = [create(), create()]
+    first.observer.flightStarted()
+    expect((await seriesOf(second)).get('hubmirror_flights_total')).toBe('0')
+  })
+})
+
+describe('the observer', () => {
+  const calls: readonly [string, (observer: Observer) => void, Readonly<Record<string, string>>][] = [
+    [
+      'an answered request',
+      (observer) =>
+        observer.requestDone({
+          route: 'file',
+          outcome: 'hit',
+          status: 206,
+          bytes: 512,
+          firstByteSeconds: 0.004,
+          totalSeconds: 2,
+        }),
+      {
+        'hubmirror_requests_total{route="file",outcome="hit",status="206"}': '1',
+        'hubmirror_served_bytes_total{route="file",outcome="hit"}': '512',
+        'hubmirror_first_byte_seconds_bucket{le="0.0025",outcome="hit"}': '0',
+        'hubmirror_first_byte_seconds_bucket{le="0.005",outcome="hit"}': '1',
+        'hubmirror_request_duration_seconds_sum{route="file"}': '2',
+      },
+    ],
+    [
+      'a request without a first byte',
+      (observer) =>
+        observer.requestDone({
+          route: 'bad',
+          outcome: 'error',
+          status: 418,
+          bytes: 0,
+          firstByteSeconds: undefined,
+          totalSeconds: 1,
+        }),
+      {
+        'hubmirror_requests_total{route="bad",outcome="error",status="418"}': '1',
+        'hubmirror_first_byte_seconds_count{outcome="error"}': '0',
+      },
+    ],
+    [
+      'an answer of the origin',
+      (observer) => observer.originRequest('cdn', 206, 0.3),
+      {
+        'hubmirror_origin_requests_total{kind="cdn",status="206"}': '1',
+        'hubmirror_origin_request_duration_seconds_sum{kind="cdn"}': '0.3',
+      },
+    ],
+    [
+      'bytes of the origin',
+      (o) => o.originBytes('cdn', 7),
+      { 'hubmirror_fetched_bytes_total{kind="cdn"}': '7' },
+    ],
+    ['a retry', (o) => o.originRetry('timeout'), { 'hubmirror_origin_retries_total{reason="timeout"}': '1' }],
+    ['an origin that is down', (o) => o.originUp(false), { hubmirror_origin_up: '0' }],
+    [
+      'a decision',
+      (o) => o.accessDecided('granted'),
+      { 'hubmirror_access_decisions_total{result="granted"}': '1' },
+    ],
+    [
+      'the books of the store',
+      (o) => o.storeChanged({ sizeBytes: 10, limitBytes: 20, blobs: 2 }),
+      { hubmirror_cache_size_bytes: '10', hubmirror_cache_limit_bytes: '20', hubmirror_cache_blobs: '2' },
+    ],
+    [
+      'an eviction',
+      (o) => o.evicted('max-size', 9),
+      {
+        'hubmirror_cache_evictions_total{reason="max-size"}': '1',
+        'hubmirror_cache_evicted_bytes_total{reason="max-size"}': '9',
+      },
+    ],
+    [
+      'flights',
+      (o) => {
+        o.flightStarted()
+        o.flightStarted()
+        o.flightJoined()
+        o.flightEnded()
+      },
+      {
+        hubmirror_flights_in_progress: '1',
+        hubmirror_flights_total: '2',
+        hubmirror_flights_joined_total: '1',
+      },
+    ],
+    [
+      'an integrity failure',
+      (o) => o.integrityFailure('digest'),
+      { 'hubmirror_integrity_failures_total{kind="digest"}': '1' },
+    ],
+    ['a store that takes nothing', (o) => o.storeDegraded(true), { hubmirror_cache_degraded: '1' }],
+  ]
+
+  it.each(calls)('counts %s', async (_, call, expected) => {
+    const metrics = create()
+    call(metrics.observer)
+    const series = await seriesOf(metrics)
+    expect(Object.fromEntries(Object.keys(expected).map((name) => [name, series.get(name)]))).toEqual(
+      expected,
+    )
+  })
+
+  it('counts a usual status in the series that was there from the start', async () => {
+    const metrics = create()
+    const before = (await seriesOf(metrics)).size
+    metrics.observer.originRequest('head', 302, 0.1)
+    expect((await seriesOf(metrics)).size).toBe(before)
+  })
+
+  it('does not let a foreign status make series of its own', async () => {
+    const metrics = create()
+    for (const status of [600, 799, 1e9, Number.NaN, -1, 200.5])
+      metrics.observer.originRequest('cdn', status, 0)
+    const series = await seriesOf(metrics)
+    expect(series.get('hubmirror_origin_requests_total{kind="cdn",status="other"}')).toBe('6')
+  })
+
+  it('never throws at a doubtful amount', async () => {
+    const metrics = create()
+    for (const amount of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
+      metrics.observer.originBytes('body', amount)
+      metrics.observer.originRequest('body', 200, amount)
+      metrics.observer.storeChanged({ sizeBytes: amount, limitBytes: undefined, blobs: amount })
+      metrics.observer.evicted('prune', amount)
+    }
+    expect((await seriesOf(metrics)).get('hubmirror_fetched_bytes_total{kind="body"}')).toBe('0')
+  })
+})
+
+it('adds the usual metrics of the process under their usual names', async () => {
+  const metrics = createMetrics({ version: '1' })
+  const text = await metrics.text()
+  expect(text).toContain('process_resident_memory_bytes')
+  expect(text).toContain('nodejs_eventloop_lag_seconds')
+  expect(metrics.contentType).toMatch(/^text\/plain; version=0\.0\.4/)
+})
