@@ -41,6 +41,8 @@ export async function writeBody(plan: BodyPlan): Promise<void> {
   }
   if (sentBytes === damage.stallAfterBytes) await plan.stall()
   if (sentBytes === damage.cutAfterBytes) return cut(response, damage.cutWith ?? 'fin')
+  // A connection whose framing is wrong cannot carry another answer, though its headers promise it.
+  if (damage.contentLength !== undefined || damage.extraBytes !== undefined) return cut(response, 'fin')
   response.end()
 }
 

@@ -140,8 +140,6 @@ export class Exchange {
       response.useChunkedEncodingByDefault = false
       response.shouldKeepAlive = false
     }
-    if (damage.contentLength !== undefined || damage.extraBytes !== undefined)
-      response.shouldKeepAlive = false
     response.writeHead(answer.status, headers)
     if (this.isHead || answer.status === 304 || answer.status === 204) {
       response.end()
