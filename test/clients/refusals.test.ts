@@ -1,0 +1,100 @@
+// Every "no" of the Hub reaches the caller of huggingface_hub as the same exception, mirror or not.
+
+import { expect, it } from 'vitest'
+import { python } from './support/python.ts'
+import { useScene } from './support/scene.ts'
+import { describeClient, pythonOf } from './support/tools.ts'
+import { clientWorld, TOKENS } from './support/world.ts'
+
+interface Case {
+  readonly name: string
+  readonly call: string
+  readonly repo?: string
+  readonly path?: string
+  readonly revision?: string
+  readonly token?: string
+}
+
+const CALLS = ['file', 'snapshot', 'info', 'tree', 'exists', 'auth_check']
+const REPOS = ['acme/tiny', 'acme/secret', 'acme/gated', 'acme/missing']
+
+const CASES: readonly Case[] = Object.entries({ anonymous: undefined, ...TOKENS }).flatMap(
+  ([who, token]): Case[] => {
+    const as = token === undefined ? {} : { token }
+    return [
+      ...REPOS.flatMap((repo) =>
+        CALLS.map((call) => ({ name: `${who}: ${call} ${repo}`, call, repo, path: 'config.json', ...as })),
+      ),
+      { name: `${who}: file absent`, call: 'file', repo: 'acme/tiny', path: 'absent.txt', ...as },
+      {
+        name: `${who}: revision absent`,
+        call: 'file',
+        repo: 'acme/tiny',
+        path: 'config.json',
+        revision: 'absent',
+        ...as,
+      },
+      {
+        name: `${who}: snapshot of revision absent`,
+        call: 'snapshot',
+        repo: 'acme/tiny',
+        revision: 'absent',
+        ...as,
+      },
+      {
+        name: `${who}: file_exists absent`,
+        call: 'file_exists',
+        repo: 'acme/tiny',
+        path: 'absent.txt',
+        ...as,
+      },
+      { name: `${who}: whoami`, call: 'whoami', ...as },
+    ]
+  },
+)
+
+/**
+ * What anonymous callers learn of a repo that is private or is not there. Clients recognise the Hub's bare 401 as
+ * "no such repo" over https:// only, so here they do not, straight from the simulator. The mirror adds the code that
+ * makes them, so that http:// behaves as the Hub itself does.
+ */
+function asOverHttps(name: string, direct: string): string {
+  if (!/^anonymous: .* acme\/(secret|missing)$/.test(name)) return direct
+  return name.includes(': exists ') ? 'False' : 'RepositoryNotFoundError'
+}
+
+for (const client of ['hub-2', 'hub-1', 'hub-0']) {
+  describeClient(`refusals (${client})`, [pythonOf(client)], () => {
+    const scene = useScene(clientWorld)
+    const play = async (direct: boolean) =>
+      (await python(scene(), client, 'refusals.py', [JSON.stringify(CASES)], { direct })) as Record<
+        string,
+        string
+      >
+
+    it('raises what the Hub itself would make the client raise', async () => {
+      const direct = await play(true)
+      const right = Object.fromEntries(
+        Object.entries(direct).map(([name, raised]) => [name, asOverHttps(name, raised)]),
+      )
+      expect(await play(false)).toEqual(right)
+    })
+
+    it('raises the same again, and lets in the same callers, when everything is stored', async () => {
+      const first = await play(false)
+      expect(await play(false)).toEqual(first)
+      expect(first).toMatchObject({
+        'anonymous: file acme/tiny': 'ok',
+        'anonymous: file acme/secret': 'RepositoryNotFoundError',
+        'anonymous: file acme/gated': 'GatedRepoError',
+        'alice: file acme/secret': 'ok',
+        'alice: file acme/gated': 'ok',
+        'bob: file acme/secret': 'RepositoryNotFoundError',
+        'bob: file acme/gated': 'GatedRepoError',
+        'invalid: file acme/secret': 'HfHubHTTPError',
+        'alice: revision absent': 'RevisionNotFoundError',
+        'alice: whoami': 'alice',
+      })
+    })
+  })
+}

@@ -1,0 +1,12 @@
+// Preloaded into JavaScript clients, which heed no proxy variable: a connection to any name but `localhost` fails, so
+// that a client which is led past the mirror does.
+
+import net from 'node:net'
+
+const connect = net.Socket.prototype.connect
+net.Socket.prototype.connect = function (...args) {
+  const options = Array.isArray(args[0]) ? args[0][0] : args[0]
+  if (options?.host !== 'localhost')
+    throw new Error(`the client was led past the mirror, to ${options?.host}`)
+  return Reflect.apply(connect, this, args)
+}

@@ -1,0 +1,100 @@
+// The mirror as users run it: `node dist/cli.js serve` in a process of its own, set up by environment alone.
+// Its URL says `localhost` while everything else has a numeric address: clients may connect to that name only (see
+// run.ts), so one that is led past the mirror fails. Knows nothing of the origin behind it.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+
+const CLI = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
+const READY_WITHIN_MS = 15_000
+const POLL_MS = 20
+
+/** A mirror that runs. Whoever started it stops it. */
+export interface MirrorProcess {
+  readonly url: string
+  readonly pid: number
+  /** Everything it has printed so far. */
+  log(): string
+  /** SIGTERM, waits for the exit, and removes the cache directory made here. Returns the exit code. */
+  stop(): Promise<number | null>
+  /** SIGKILL, and waits for the exit. The cache directory stays for a successor. */
+  kill(): Promise<void>
+  readonly port: number
+  readonly cacheDir: string
+}
+
+/**
+ * Starts a mirror and waits until /readyz says 200. `env` holds HUBMIRROR_* settings, of which HUBMIRROR_ORIGIN must
+ * be one. It gets a free port and a cache directory of its own, unless it takes over those of a `predecessor`.
+ *
+ * @throws Error with the mirror's own words when it ends, or is not ready in time.
+ */
+export async function startMirrorProcess(
+  env: Readonly<Record<string, string>>,
+  predecessor?: { readonly port: number; readonly cacheDir: string },
+): Promise<MirrorProcess> {
+  const cacheDir = predecessor?.cacheDir ?? (await mkdtemp(join(tmpdir(), 'hubmirror-cache-')))
+  const port = predecessor?.port ?? (await freePort())
+  const url = `http://localhost:${port}`
+  const child = spawn(process.execPath, ['--enable-source-maps', CLI, 'serve'], {
+    env: {
+      PATH: process.env['PATH'],
+      HOME: cacheDir,
+      UV_THREADPOOL_SIZE: '16',
+      HUBMIRROR_PORT: String(port),
+      HUBMIRROR_CACHE_DIR: join(cacheDir, 'store'),
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let printed = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      printed += text
+    })
+  }
+  const exited = once(child, 'exit')
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
+    await exited
+    await rm(cacheDir, { recursive: true, force: true })
+    return child.exitCode
+  }
+  const deadlineAt = Date.now() + READY_WITHIN_MS
+  while (!(await isReady(url))) {
+    if (child.exitCode !== null || Date.now() > deadlineAt) {
+      await stop()
+      throw new Error(`the mirror did not become ready:\n${printed}`)
+    }
+    await delay(POLL_MS)
+  }
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await exited
+  }
+  return { url, port, cacheDir, pid: child.pid ?? 0, log: () => printed, stop, kill }
+}
+
+async function isReady(url: string): Promise<boolean> {
+  try {
+    return (await fetch(`${url}/readyz`)).ok
+  } catch {
+    return false
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}

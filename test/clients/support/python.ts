@@ -1,0 +1,37 @@
+// How the suites call Python clients: which environment, which script, as whom. Knows no Hub.
+
+import { runForJson } from './run.ts'
+import type { Scene } from './scene.ts'
+import { pythonOf, scriptPath } from './tools.ts'
+
+/** As whom, and from where. The defaults: nobody, with an empty home, through the mirror. */
+export interface Caller {
+  readonly token?: string
+  readonly home?: string
+  /** Past the mirror, straight to the Hub: for comparison. */
+  readonly direct?: boolean
+}
+
+/** The environment variables of a huggingface_hub client in this scene. */
+export function hubEnvironment(scene: Scene, caller: Caller = {}): Record<string, string> {
+  return {
+    HF_ENDPOINT: caller.direct === true ? scene.hub.url : scene.mirror.url,
+    HF_HUB_DISABLE_PROGRESS_BARS: '1',
+    ...(caller.token === undefined ? {} : { HF_TOKEN: caller.token }),
+  }
+}
+
+/** Runs a script of `../scripts` in the environment `name` and returns what it printed as JSON. */
+export async function python(
+  scene: Scene,
+  name: string,
+  script: string,
+  args: readonly string[],
+  caller: Caller = {},
+): Promise<unknown> {
+  return runForJson(pythonOf(name), [scriptPath(script), ...args], {
+    home: caller.home ?? (await scene.newHome()),
+    env: hubEnvironment(scene, caller),
+    direct: caller.direct === true,
+  })
+}
