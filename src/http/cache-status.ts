@@ -2,6 +2,7 @@
 
 import type { Outcome } from '../telemetry/observer.ts'
 
+/** What may be said beyond the outcome; none of it is needed. */
 export interface CacheStatusDetail {
   /** Status of the origin's answer, where it was asked. */
   readonly fwdStatus?: number

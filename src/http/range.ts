@@ -7,6 +7,7 @@ export interface ByteRange {
   readonly end: number
 }
 
+/** What to answer: 200 with everything, 206 with the range, or 416. */
 export type RangeRequest =
   | { readonly kind: 'whole' }
   | { readonly kind: 'range'; readonly range: ByteRange }

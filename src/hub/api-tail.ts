@@ -12,6 +12,7 @@ interface TailParts {
   readonly path: string | undefined
 }
 
+/** What is asked about the repo; `other` is everything whose answer is not kept. */
 export type ApiTail =
   | (TailParts & { readonly kind: 'document'; readonly document: TailDocument })
   | (TailParts & { readonly kind: 'xet-token'; readonly write: boolean })

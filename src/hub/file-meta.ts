@@ -10,6 +10,7 @@ import { EXPOSED_HEADERS, type Refusal, readRefusal } from './refusal.ts'
 /** The name of a blob: a digest that can be checked, or `opaque` where the etag was none. */
 export type BlobKey = `sha256:${string}` | `gitsha1:${string}` | `opaque:${string}`
 
+/** The facts of one file at one commit: all that a HEAD has to say. They never change. */
 export interface FileMeta {
   readonly commit: CommitHash
   /** Bare: no quotes, no `W/`. Clients use it as the name of a file. */
@@ -20,6 +21,7 @@ export interface FileMeta {
   readonly contentType?: string
 }
 
+/** Which of the Hub's answers to a file question came. */
 export type FirstHop =
   /** All facts are here. `location` leads to the bytes, when they are elsewhere: it may be signed and expire. */
   | { readonly kind: 'meta'; readonly meta: FileMeta; readonly location?: string }

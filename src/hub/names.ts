@@ -1,6 +1,7 @@
 // How the Hub names things: repo types, repo ids, commits. Only the parsers here make the branded strings.
 // It does not know where in a URL a name stands.
 
+/** The kinds of repo that have files at revisions; buckets have no revisions and are passed through. */
 export const REPO_TYPES = ['model', 'dataset', 'space', 'kernel'] as const
 export type RepoType = (typeof REPO_TYPES)[number]
 
@@ -12,6 +13,7 @@ declare const commitHashBrand: unique symbol
 /** 40 lower-case hex digits, checked by `isCommitHash`. */
 export type CommitHash = string & { readonly [commitHashBrand]: true }
 
+/** Types have ids of their own: model `a/b` and dataset `a/b` are two repos. */
 export interface Repo {
   readonly type: RepoType
   readonly id: RepoId
@@ -36,8 +38,8 @@ const WEB_PREFIXES = {
   kernel: 'kernels/',
 } as const satisfies Record<RepoType, string>
 
-export type ApiSegment = (typeof API_SEGMENTS)[RepoType]
-export type WebPrefix = (typeof WEB_PREFIXES)[RepoType]
+type ApiSegment = (typeof API_SEGMENTS)[RepoType]
+type WebPrefix = (typeof WEB_PREFIXES)[RepoType]
 
 // First segments that mean a route. Compared without case, because a router in front of the Hub may do the same.
 const RESERVED = new Set(['api', 'datasets', 'spaces', 'kernels', 'buckets', 'v2'])

@@ -30,7 +30,7 @@ import {
 export type HubDocument = TailDocument | 'whoami' | 'list'
 
 /** What a route that is only passed through is for, as far as reading and writing differ. */
-export type OtherPurpose =
+type OtherPurpose =
   /** Git LFS batch: reading or writing stands in its body (`operation`). */
   | 'lfs-batch'
   | 'git-read'
@@ -39,6 +39,7 @@ export type OtherPurpose =
   | 'question'
   | 'any'
 
+/** One file at one revision, however it was spelled. */
 export interface FileRoute {
   readonly kind: 'file'
   readonly repo: Repo
