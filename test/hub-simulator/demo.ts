@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { DEMO_TOKENS, demoWorld } from './demo-world.ts'
 import { type Hub, startHub } from './server.ts'
 
+const DIRECT = '127.0.0.1,127.0.0.2,localhost'
 const READY_TRIES = 100
 const READY_EVERY_MS = 100
 
@@ -48,7 +49,8 @@ function startMirror(hub: Hub, port: string, cacheDir: string): ChildProcess {
     stdio: ['ignore', 'inherit', 'inherit'],
     env: {
       ...Object.fromEntries(inherited),
-      NO_PROXY: '127.0.0.1,127.0.0.2,localhost',
+      NO_PROXY: DIRECT,
+      no_proxy: DIRECT,
       HUBMIRROR_PORT: port,
       HUBMIRROR_ORIGIN: hub.url,
       HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
