@@ -1,0 +1,68 @@
+// The three steps that make a file appear whole or not at all: write beside, rename, sync the directory.
+
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { mkdir, open, rename, unlink } from 'node:fs/promises'
+import path from 'node:path'
+
+/** Makes the entries of a directory durable; a rename is not, until this has returned. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Writes `target` so that a reader sees the old content or the new, never a mixture. With `durable` the bytes and
+ * the name survive a power cut; without, they survive a crash of the process only.
+ */
+export async function writeAtomic(
+  tmpDirectory: string,
+  target: string,
+  content: Uint8Array | string,
+  options: { readonly durable: boolean },
+): Promise<void> {
+  const temporary = path.join(tmpDirectory, randomBytes(12).toString('hex'))
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW
+  try {
+    const handle = await open(temporary, flags, 0o600)
+    try {
+      await handle.writeFile(content)
+      if (options.durable) await handle.datasync()
+    } finally {
+      await handle.close()
+    }
+    await renameInto(temporary, target)
+  } catch (error) {
+    await unlink(temporary).catch(() => {
+      // Litter in tmp/ is harmless: it is emptied at the next start.
+    })
+    throw error
+  }
+  if (options.durable) await syncDirectory(path.dirname(target))
+}
+
+/** Renames, making the directory of the target where it is missing. */
+export async function renameInto(from: string, target: string): Promise<void> {
+  try {
+    await rename(from, target)
+  } catch (error) {
+    if (!isMissing(error)) throw error
+    await mkdir(path.dirname(target), { recursive: true, mode: 0o700 })
+    await rename(from, target)
+  }
+}
+
+/** The error code of a failed file-system call, such as ENOENT. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}
+
+/** Whether the call failed because there is no such file. */
+export function isMissing(error: unknown): boolean {
+  const code = errorCode(error)
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}

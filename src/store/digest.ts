@@ -1,0 +1,63 @@
+// What a blob's key means, and how bytes are held against it. Knows nothing of files.
+
+import { createHash, type Hash } from 'node:crypto'
+
+export const KEY_ALGORITHMS = ['sha256', 'gitsha1', 'opaque'] as const
+export type KeyAlgorithm = (typeof KEY_ALGORITHMS)[number]
+
+/**
+ * The name of a blob: `sha256:<64 hex>` for LFS and Xet-backed files, `gitsha1:<40 hex>` for ordinary git blobs,
+ * `opaque:<64 hex>` where the Hub's etag is no digest of the bytes (only the length can be checked then).
+ */
+export type BlobKey = `${KeyAlgorithm}:${string}`
+
+const KEY = /^(?:sha256:[0-9a-f]{64}|gitsha1:[0-9a-f]{40}|opaque:[0-9a-f]{64})$/
+
+/** Accepts exactly the keys that `layout.ts` may turn into a path. */
+export function isBlobKey(text: string): text is BlobKey {
+  return KEY.test(text)
+}
+
+/** Hashes one file from its first byte to its last, in order. */
+export class Verifier {
+  readonly #key: BlobKey
+  readonly #sizeBytes: number
+  readonly #hash: Hash | undefined
+  #position = 0
+
+  constructor(key: BlobKey, sizeBytes: number, resume?: { hash: Hash | undefined; position: number }) {
+    this.#key = key
+    this.#sizeBytes = sizeBytes
+    if (resume !== undefined) {
+      this.#hash = resume.hash
+      this.#position = resume.position
+    } else if (key.startsWith('sha256:')) {
+      this.#hash = createHash('sha256')
+    } else if (key.startsWith('gitsha1:')) {
+      // A git object id covers a header with the length, so the length must be known before the first byte.
+      this.#hash = createHash('sha1').update(`blob ${sizeBytes}\0`)
+    }
+  }
+
+  /** How many bytes have been hashed; the next `update` must continue here. */
+  get position(): number {
+    return this.#position
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#hash?.update(bytes)
+    this.#position += bytes.byteLength
+  }
+
+  /** An independent verifier that has hashed the same bytes. */
+  fork(): Verifier {
+    return new Verifier(this.#key, this.#sizeBytes, { hash: this.#hash?.copy(), position: this.#position })
+  }
+
+  /** Whether all bytes came and have the digest of the key. Ends the verifier. */
+  matches(): boolean {
+    if (this.#position !== this.#sizeBytes) return false
+    if (this.#hash === undefined) return true
+    return this.#hash.digest('hex') === this.#key.slice(this.#key.indexOf(':') + 1)
+  }
+}

@@ -1,0 +1,91 @@
+// Small JSON truths on disk, with the hot ones in memory. The full key stands inside each file and is compared on
+// reading, so that a file in the wrong place is no fact. What a fact means is the business of mirror/.
+
+import { readFile, unlink } from 'node:fs/promises'
+import { LRUCache } from 'lru-cache'
+import { isMissing, writeAtomic } from './atomic.ts'
+import type { FactKind, Layout } from './layout.ts'
+
+const ABSENT = Symbol('absent')
+// Guards against a file that grew by damage; the largest honest fact is a page of a tree.
+const OVERHEAD_BYTES = 200
+
+export interface Facts {
+  /** The fact, or undefined. A damaged file is an absent fact. */
+  read(kind: FactKind, key: string): Promise<unknown>
+  /** The fact if it is in memory: no file-system call. */
+  peek(kind: FactKind, key: string): unknown
+  write(kind: FactKind, key: string, value: unknown): Promise<void>
+  remove(kind: FactKind, key: string): Promise<void>
+}
+
+/**
+ * Facts survive a crash of the process, not always a power cut: losing one costs a question to the Hub, so they
+ * are renamed into place without a sync.
+ */
+export function createFacts(layout: Layout, options: { readonly memoryBytes: number }): Facts {
+  const memory = new LRUCache<string, { readonly value: unknown }>({
+    maxSize: Math.max(1, options.memoryBytes),
+    maxEntrySize: Math.max(1, Math.floor(options.memoryBytes / 8)),
+  })
+  const remember = (name: string, value: unknown, bytes: number): void => {
+    memory.set(name, { value }, { size: bytes + name.length + OVERHEAD_BYTES })
+  }
+  const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
+
+  return {
+    peek(kind, key) {
+      const known = memory.get(nameOf(kind, key))
+      return known === undefined || known.value === ABSENT ? undefined : known.value
+    },
+
+    async read(kind, key) {
+      const name = nameOf(kind, key)
+      const known = memory.get(name)
+      if (known !== undefined) return known.value === ABSENT ? undefined : known.value
+      const text = await readText(layout.fact(kind, key))
+      // A write may have come in between; what it put into memory is newer than what was read.
+      const newer = memory.get(name)
+      if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
+      const value = text === undefined ? undefined : parseFact(text, key)
+      remember(name, value === undefined ? ABSENT : value, text?.length ?? 0)
+      return value
+    },
+
+    async write(kind, key, value) {
+      const text = JSON.stringify({ key, value })
+      remember(nameOf(kind, key), value, text.length)
+      await writeAtomic(layout.tmp, layout.fact(kind, key), text, { durable: false })
+    },
+
+    async remove(kind, key) {
+      remember(nameOf(kind, key), ABSENT, 0)
+      try {
+        await unlink(layout.fact(kind, key))
+      } catch (error) {
+        if (!isMissing(error)) throw error
+      }
+    },
+  }
+}
+
+async function readText(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+function parseFact(text: string, key: string): unknown {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    if (typeof parsed !== 'object' || parsed === null || !('key' in parsed) || parsed.key !== key)
+      return undefined
+    return 'value' in parsed ? parsed.value : undefined
+  } catch {
+    // A torn write of a power cut.
+    return undefined
+  }
+}

@@ -1,0 +1,66 @@
+// Every path below the cache directory, and nothing else makes one. No string that came from outside becomes a
+// file name: blobs are named by their digest, facts by the sha256 of their key.
+//
+//   <root>/
+//   ├─ CACHEDIR.TAG                     backup programs may skip the directory
+//   ├─ FORMAT                           name and number; an unknown number refuses to start
+//   ├─ LOCK                             held while a mirror runs on the directory
+//   ├─ blobs/<algorithm>/ab/<hex>       finished and verified, read-only
+//   ├─ partial/<algorithm>-<hex>/data   sparse, as long as the finished file
+//   ├─ partial/<algorithm>-<hex>/blocks which blocks of it are there (block-map.ts)
+//   ├─ quarantine/                      bytes that failed their digest, the newest few
+//   ├─ facts/<kind>/ab/<sha256>.json    small truths: file, ref, repo, document
+//   └─ tmp/                             sources of renames; emptied at start
+
+import { createHash } from 'node:crypto'
+import path from 'node:path'
+import type { BlobKey } from './digest.ts'
+
+export const FACT_KINDS = ['files', 'refs', 'repos', 'documents'] as const
+export type FactKind = (typeof FACT_KINDS)[number]
+
+export interface Layout {
+  readonly root: string
+  readonly format: string
+  readonly cacheDirTag: string
+  readonly lock: string
+  readonly blobs: string
+  readonly partials: string
+  readonly quarantine: string
+  readonly facts: string
+  readonly tmp: string
+  blob(key: BlobKey): string
+  partial(key: BlobKey): string
+  fact(kind: FactKind, key: string): string
+}
+
+/** `sha256:ab12…` → `sha256-ab12…`, the form a key has as a file name. */
+export function keyFileName(key: BlobKey): string {
+  return key.replace(':', '-')
+}
+
+/** Makes the paths of one store; touches no disk. */
+export function createLayout(root: string): Layout {
+  const absolute = path.resolve(root)
+  const at = (...parts: string[]): string => path.join(absolute, ...parts)
+  return {
+    root: absolute,
+    format: at('FORMAT'),
+    cacheDirTag: at('CACHEDIR.TAG'),
+    lock: at('LOCK'),
+    blobs: at('blobs'),
+    partials: at('partial'),
+    quarantine: at('quarantine'),
+    facts: at('facts'),
+    tmp: at('tmp'),
+    blob(key) {
+      const [algorithm = '', hex = ''] = key.split(':')
+      return at('blobs', algorithm, hex.slice(0, 2), hex)
+    },
+    partial: (key) => at('partial', keyFileName(key)),
+    fact(kind, key) {
+      const hex = createHash('sha256').update(key).digest('hex')
+      return at('facts', kind, hex.slice(0, 2), `${hex}.json`)
+    },
+  }
+}

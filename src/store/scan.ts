@@ -1,0 +1,63 @@
+// The walk at start: enters what is stored into the books, behind the serving. Names that are not ours are left
+// alone (lost+found, .DS_Store).
+
+import { opendir, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { isMissing } from './atomic.ts'
+import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from './digest.ts'
+import { keyFileName, type Layout } from './layout.ts'
+
+export interface Found {
+  readonly name: string
+  readonly sizeBytes: number
+  readonly usedAt: number
+}
+
+/** The name under which the books carry a partial. */
+export function partialName(key: BlobKey): string {
+  return `partial:${key}`
+}
+
+/** All blobs and partials, least recently used first. Ends early when `signal` aborts. */
+export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Found[]> {
+  const found: Found[] = []
+  for (const algorithm of KEY_ALGORITHMS) {
+    for await (const fan of namesIn(path.join(layout.blobs, algorithm))) {
+      if (!/^[0-9a-f]{2}$/.test(fan)) continue
+      const batch: Promise<void>[] = []
+      for await (const hex of namesIn(path.join(layout.blobs, algorithm, fan))) {
+        if (signal.aborted) return found
+        const key = `${algorithm}:${hex}`
+        if (isBlobKey(key)) batch.push(enter(found, key, layout.blob(key)))
+        if (batch.length >= 64) await Promise.all(batch.splice(0))
+      }
+      await Promise.all(batch)
+    }
+  }
+  for await (const name of namesIn(layout.partials)) {
+    if (signal.aborted) return found
+    const key = name.replace('-', ':')
+    if (!isBlobKey(key) || keyFileName(key) !== name) continue
+    await enter(found, partialName(key), path.join(layout.partials, name, 'data'))
+  }
+  return found.sort((a, b) => a.usedAt - b.usedAt)
+}
+
+async function enter(found: Found[], name: string, file: string): Promise<void> {
+  try {
+    const stats = await stat(file)
+    // A partial is sparse: what it occupies counts, not how long it is.
+    const sizeBytes = name.startsWith('partial:') ? Math.min(stats.blocks * 512, stats.size) : stats.size
+    found.push({ name, sizeBytes, usedAt: stats.mtimeMs })
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+}
+
+async function* namesIn(directory: string): AsyncGenerator<string> {
+  try {
+    for await (const entry of await opendir(directory, { bufferSize: 1024 })) yield entry.name
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+}
