@@ -1,0 +1,136 @@
+// One method, one request, one hop. The only place that speaks HTTP to the origin; every request passes through
+// `send`, which decides whether the credential goes along. Knows nothing of repos.
+
+import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { MirrorError } from '../errors.ts'
+import type { HeaderBag } from '../http/headers.ts'
+import type { Observer, OriginKind } from '../telemetry/observer.ts'
+import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
+
+/** Who asks, and what the Hub may learn of it. */
+export interface Asker {
+  /** The caller's Authorization field as it came. */
+  readonly authorization: string | undefined
+  /** Headers of the caller that the Hub counts by: user agent, download counter. Never credentials. */
+  readonly forward: Readonly<Record<string, string>>
+  /** Counts the question for the log line of the request. */
+  readonly onTrip?: () => void
+}
+
+export interface OriginRequest {
+  readonly kind: OriginKind
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly url: URL
+  readonly asker: Asker
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Buffer
+  readonly signal?: AbortSignal
+  /** Shorter patience than the configured one. */
+  readonly timeoutMs?: number
+}
+
+export interface OriginAnswer {
+  readonly status: number
+  readonly headers: HeaderBag
+  /** Must be read to the end or destroyed, else the connection is lost to the pool. */
+  readonly body: Dispatcher.ResponseData['body']
+}
+
+export interface OriginClient {
+  readonly policy: RedirectPolicy
+  /** Sends one request and never follows. Throws origin_unreachable or origin_timeout. */
+  send(request: OriginRequest): Promise<OriginAnswer>
+  /** The URL of a canonical target such as `/org/name/resolve/main/x`. */
+  url(target: string): URL
+  /** True for a few seconds after the origin could not be reached: whoever has something stored need not wait. */
+  suspect(): boolean
+  readonly dispatcher: Dispatcher
+  close(): Promise<void>
+}
+
+/** After a failure to connect, stored answers are served without asking for this long. */
+const SUSPECT_MS = 5_000
+
+export function createOriginClient(options: {
+  readonly policy: RedirectPolicy
+  readonly timeoutMs: number
+  readonly connections: number
+  /** Marks our requests so that a loop of mirrors can be told. */
+  readonly via: string
+  readonly observer: Observer
+  readonly now: () => number
+  readonly dispatcher?: Dispatcher
+}): OriginClient {
+  const { policy, observer, now } = options
+  const dispatcher =
+    options.dispatcher ??
+    new EnvHttpProxyAgent({
+      connections: options.connections,
+      pipelining: 1,
+      allowH2: false,
+      connect: { timeout: Math.min(5_000, options.timeoutMs) },
+      headersTimeout: options.timeoutMs,
+      bodyTimeout: options.timeoutMs,
+    })
+  let suspectUntil = 0
+
+  async function send(request: OriginRequest): Promise<OriginAnswer> {
+    const { url, kind } = request
+    const startedAt = now()
+    request.asker.onTrip?.()
+    const path = `${url.pathname}${url.search}`
+    try {
+      const { statusCode, headers, body } = await dispatcher.request({
+        origin: url.origin,
+        path,
+        method: request.method,
+        headers: headersFor(request),
+        body: request.body ?? null,
+        signal: request.signal ?? null,
+        headersTimeout: Math.min(request.timeoutMs ?? options.timeoutMs, options.timeoutMs),
+        bodyTimeout: options.timeoutMs,
+      })
+      // A body that fails after nobody listens any more must not end the process.
+      body.on('error', () => undefined)
+      observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
+      if (mayCarryCredential(policy, url)) {
+        suspectUntil = 0
+        observer.originUp(true)
+      }
+      return { status: statusCode, headers, body }
+    } catch (error) {
+      if (request.signal?.aborted === true) throw request.signal.reason
+      observer.originRequest(kind, 0, (now() - startedAt) / 1000)
+      if (mayCarryCredential(policy, url)) {
+        suspectUntil = now() + SUSPECT_MS
+        observer.originUp(false)
+      }
+      throw asMirrorError(error, url)
+    }
+  }
+
+  function headersFor({ url, asker, headers }: OriginRequest): Record<string, string> {
+    const known = { 'accept-encoding': 'identity', ...asker.forward, ...headers, via: options.via }
+    const credential = mayCarryCredential(policy, url) ? asker.authorization : undefined
+    return credential === undefined ? known : { ...known, authorization: credential }
+  }
+
+  return {
+    policy,
+    send,
+    dispatcher,
+    // A base path of the origin (a mirror below a prefix) stands before every target.
+    url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
+    suspect: () => suspectUntil > now(),
+    close: () => dispatcher.destroy(),
+  }
+}
+
+/** What a failed request means to a client. Never carries the request, which holds the credential. */
+export function asMirrorError(error: unknown, url: URL): MirrorError {
+  if (error instanceof MirrorError) return error
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+  const detail = { host: url.host, reason: code.slice(0, 60) }
+  const timeout = code.endsWith('_TIMEOUT') || code === 'ETIMEDOUT'
+  return new MirrorError(timeout ? 'origin_timeout' : 'origin_unreachable', { detail })
+}

@@ -1,0 +1,336 @@
+// The questions one asks the Hub about a file: what is it (head), and give me these bytes (FileBody). Follows
+// redirects hop by hop; checks every answer against what was announced. Does not know the disk.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MirrorError } from '../errors.ts'
+import { headerValue } from '../http/headers.ts'
+import { type ByteRange, parseContentRange } from '../http/range.ts'
+import { type FileMeta, readFirstHop } from '../hub/file-meta.ts'
+import type { CommitHash } from '../hub/names.ts'
+import { type Refusal, readRefusal } from '../hub/refusal.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import { type Asker, type OriginAnswer, type OriginClient } from './client.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
+import { isRetryableStatus, retryDelayMs } from './retry.ts'
+import type { SignedUrls } from './signed-urls.ts'
+
+/** What the Hub said about a file: its facts and where the bytes are, or its own "no". */
+export type HeadResult =
+  | { readonly kind: 'meta'; readonly meta: FileMeta; readonly location: URL | undefined }
+  | { readonly kind: 'refusal'; readonly refusal: Refusal }
+
+/** The Hub answers "no" while a body is being pulled; relayed as it is. */
+export class RefusedByHub extends Error {
+  readonly refusal: Refusal
+
+  constructor(refusal: Refusal) {
+    super(`the Hub answered ${refusal.status}`)
+    this.name = 'RefusedByHub'
+    this.refusal = refusal
+  }
+}
+
+/** Attempts without a byte of progress before a body is given up. */
+const MAX_ATTEMPTS = 5
+/** More text than any refusal needs. */
+const MAX_REFUSAL_BYTES = 64 * 1024
+
+/**
+ * Asks HEAD for a canonical file target and follows the Hub's own redirects (renamed repo, resolve-cache); the
+ * last hop to another host is not taken. The commit comes from the first hop that names one (huggingface_hub
+ * reads it there too). Throws MirrorError when the origin is away or not to be trusted.
+ */
+export async function headFile(
+  client: OriginClient,
+  target: string,
+  asker: Asker,
+  options: { readonly timeoutMs?: number; readonly retries: number; readonly kind?: 'head' | 'access' },
+): Promise<HeadResult> {
+  let url = client.url(target)
+  let commit: CommitHash | undefined
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answer = await headOnce(client, url, asker, options)
+    const first = readFirstHop(answer.headers, answer.status)
+    switch (first.kind) {
+      case 'refusal':
+        return { kind: 'refusal', refusal: readRefusal(answer.status, answer.headers, Buffer.alloc(0)) }
+      case 'bad':
+        throw new MirrorError('origin_bad_answer', {
+          detail: { reason: first.reason, status: answer.status },
+        })
+      case 'meta': {
+        const location =
+          first.location === undefined ? undefined : followRedirect(client.policy, url, first.location)
+        // The commit of the address the client used wins over that of a later hop.
+        const meta = commit === undefined ? first.meta : { ...first.meta, commit }
+        return { kind: 'meta', meta, location }
+      }
+      case 'redirect':
+        commit ??= first.commit
+        url = followRedirect(client.policy, url, first.location)
+        if (!mayCarryCredential(client.policy, url)) {
+          throw new MirrorError('origin_bad_answer', {
+            detail: { reason: 'redirect without facts', host: url.host },
+          })
+        }
+        break
+      default:
+        first satisfies never
+    }
+  }
+  throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+}
+
+async function headOnce(
+  client: OriginClient,
+  url: URL,
+  asker: Asker,
+  options: { readonly timeoutMs?: number; readonly retries: number; readonly kind?: 'head' | 'access' },
+): Promise<OriginAnswer> {
+  for (let attempt = 1; ; attempt += 1) {
+    const last = attempt > options.retries
+    try {
+      const answer = await client.send({
+        kind: options.kind ?? 'head',
+        method: 'HEAD',
+        url,
+        asker,
+        ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+      })
+      await answer.body.dump()
+      if (!isRetryableStatus(answer.status)) return answer
+      if (last) {
+        throw new MirrorError('origin_bad_answer', {
+          detail: { reason: 'server error', status: answer.status },
+        })
+      }
+    } catch (error) {
+      if (last || !(error instanceof MirrorError) || error.code !== 'origin_unreachable') throw error
+    }
+    await sleep(retryDelayMs(attempt, Math.random))
+  }
+}
+
+/** Where the bytes of one file come from. One per flight or per streamed answer; not shared between credentials. */
+export class FileBody {
+  readonly #client: OriginClient
+  readonly #target: string
+  readonly #meta: FileMeta
+  readonly #asker: Asker
+  readonly #urls: SignedUrls
+  readonly #urlName: string
+  readonly #observer: Observer
+  // A CDN's own validator: unrelated to the Hub's etag, but it must not change within one file.
+  readonly #validators = new Map<string, string>()
+
+  /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
+  constructor(options: {
+    readonly client: OriginClient
+    readonly target: string
+    readonly meta: FileMeta
+    readonly asker: Asker
+    readonly urls: SignedUrls
+    readonly urlName: string
+    readonly observer: Observer
+  }) {
+    this.#client = options.client
+    this.#target = options.target
+    this.#meta = options.meta
+    this.#asker = options.asker
+    this.#urls = options.urls
+    this.#urlName = options.urlName
+    this.#observer = options.observer
+  }
+
+  /**
+   * Exactly the bytes of `range`, in order. A connection that fails is replaced from the next byte, with a new
+   * signed URL where the old one is refused. Throws RefusedByHub, or MirrorError: integrity_mismatch when the file
+   * is no longer the announced one, else what stopped it. Abort `signal` or return early to end the transfer.
+   */
+  async *read(range: ByteRange, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+    let position = range.start
+    let failures = 0
+    while (position < range.end) {
+      try {
+        const body = await this.#open({ start: position, end: range.end }, signal)
+        for await (const chunk of body) {
+          failures = 0
+          position += chunk.length
+          yield chunk
+        }
+        if (position < range.end) throw new ShortBody()
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!isWorthRetrying(error)) throw error
+        failures += 1
+        if (failures >= MAX_ATTEMPTS) {
+          throw error instanceof MirrorError ? error : new MirrorError('origin_unreachable', { cause: error })
+        }
+        this.#observer.originRetry(error instanceof ShortBody ? 'short-body' : 'network')
+        await sleep(retryDelayMs(failures, Math.random), undefined, { signal })
+      }
+    }
+  }
+
+  async #open(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+    const remembered = this.#urls.get(this.#urlName)
+    if (remembered !== undefined) {
+      const answer = await this.#ask(remembered, range, signal)
+      if (answer.status < 400) return this.#checked(answer, remembered, range, signal)
+      discard(answer)
+      if (isRetryableStatus(answer.status) || answer.status === 429) {
+        throw new MirrorError('origin_bad_answer', { detail: { reason: 'CDN error', status: answer.status } })
+      }
+      // Expired, or bound to the method it was signed for: the Hub gives another.
+      this.#urls.forget(this.#urlName)
+      this.#observer.originRetry('expired-url')
+    }
+    return this.#resolve(range, signal)
+  }
+
+  async #resolve(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+    let url = this.#client.url(this.#target)
+    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+      const answer = await this.#ask(url, range, signal)
+      const own = mayCarryCredential(this.#client.policy, url)
+      const location = headerValue(answer.headers, 'location')
+      if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
+        discard(answer)
+        url = followRedirect(this.#client.policy, url, location)
+        if (!mayCarryCredential(this.#client.policy, url)) this.#urls.set(this.#urlName, url)
+        continue
+      }
+      if (answer.status < 300) return this.#checked(answer, url, range, signal)
+      if (own && !isRetryableStatus(answer.status)) {
+        throw new RefusedByHub(readRefusal(answer.status, answer.headers, await bounded(answer)))
+      }
+      discard(answer)
+      this.#urls.forget(this.#urlName)
+      throw new MirrorError('origin_bad_answer', { detail: { reason: 'no body', status: answer.status } })
+    }
+    throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+  }
+
+  #ask(url: URL, range: ByteRange, signal: AbortSignal): Promise<OriginAnswer> {
+    const whole = range.start === 0 && range.end === this.#meta.sizeBytes
+    const own = mayCarryCredential(this.#client.policy, url)
+    return this.#client.send({
+      kind: own ? 'body' : 'cdn',
+      method: 'GET',
+      url,
+      asker: this.#asker,
+      headers: whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` },
+      signal,
+    })
+  }
+
+  /** Holds an answer against the request; yields the bytes of `range` and nothing else. */
+  #checked(answer: OriginAnswer, url: URL, range: ByteRange, signal: AbortSignal): AsyncIterable<Buffer> {
+    try {
+      this.#check(answer, url, range)
+    } catch (error) {
+      discard(answer)
+      throw error
+    }
+    const skip = answer.status === 206 ? 0 : range.start
+    return this.#bytes(
+      answer,
+      skip,
+      range.end - range.start,
+      mayCarryCredential(this.#client.policy, url),
+      signal,
+    )
+  }
+
+  #check(answer: OriginAnswer, url: URL, range: ByteRange): void {
+    const bad = (reason: string): MirrorError =>
+      new MirrorError('origin_bad_answer', { detail: { reason, host: url.host, status: answer.status } })
+    const changed = (reason: string): MirrorError =>
+      new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
+    const encoding = headerValue(answer.headers, 'content-encoding')
+    if (encoding !== undefined && encoding !== 'identity') throw bad('encoded body')
+    if (answer.status === 206) {
+      const given = parseContentRange(headerValue(answer.headers, 'content-range'))
+      if (given === undefined) throw bad('206 without Content-Range')
+      if (given.sizeBytes !== undefined && given.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
+      if (given.range.start !== range.start || given.range.end > range.end) throw bad('206 of another range')
+    } else if (answer.status !== 200) {
+      throw bad('unexpected status')
+    } else if (headerValue(answer.headers, 'content-length') !== undefined) {
+      // A whole body of another length is another file, or a proxy's error page.
+      if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes)
+        throw bad('wrong length')
+    }
+    if (mayCarryCredential(this.#client.policy, url)) {
+      const commit = headerValue(answer.headers, 'x-repo-commit')
+      // A login page of the network answers 200 too, but names no commit.
+      if (commit === undefined) throw bad('no X-Repo-Commit')
+    }
+    const validator = headerValue(answer.headers, 'etag')
+    const known = this.#validators.get(url.host)
+    if (validator === undefined) return
+    if (known !== undefined && known !== validator) throw changed('etag')
+    this.#validators.set(url.host, validator)
+  }
+
+  async *#bytes(
+    answer: OriginAnswer,
+    skipBytes: number,
+    wantedBytes: number,
+    own: boolean,
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer, void, undefined> {
+    let skip = skipBytes
+    let left = wantedBytes
+    try {
+      for await (const part of answer.body) {
+        const chunk = part as Buffer
+        signal.throwIfAborted()
+        this.#observer.originBytes(own ? 'body' : 'cdn', chunk.length)
+        const from = Math.min(skip, chunk.length)
+        skip -= from
+        if (from === chunk.length) continue
+        const bytes = chunk.subarray(from, from + left)
+        left -= bytes.length
+        if (bytes.length > 0) yield bytes
+        // Once all has come the loop asks for the end, which lets the connection go back to the pool; a chunk
+        // beyond it is not wanted.
+        if (left === 0 && bytes.length === 0) return
+      }
+    } finally {
+      // Either everything wanted has come, or nobody wants the rest.
+      answer.body.destroy()
+    }
+  }
+}
+
+class ShortBody extends Error {
+  constructor() {
+    super('the body ended before its length')
+    this.name = 'ShortBody'
+  }
+}
+
+/** Trouble on the way is; a Hub that says no, a file that changed, a refused redirect are not. */
+function isWorthRetrying(error: unknown): boolean {
+  if (error instanceof RefusedByHub) return false
+  if (error instanceof MirrorError) return error.code.startsWith('origin_')
+  return true
+}
+
+function discard(answer: OriginAnswer): void {
+  answer.body.on('error', () => undefined)
+  answer.body.destroy()
+}
+
+async function bounded(answer: OriginAnswer): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of answer.body) {
+    const chunk = part as Buffer
+    size += chunk.length
+    if (size > MAX_REFUSAL_BYTES) break
+    parts.push(chunk)
+  }
+  return Buffer.concat(parts)
+}

@@ -1,0 +1,47 @@
+// A short memory of where the Hub sent us for a file. In memory only: a signed URL is a credential.
+
+import { LRUCache } from 'lru-cache'
+
+/** Signed URLs live about an hour; one without a readable expiry is believed this long. */
+const DEFAULT_LIFE_MS = 5 * 60_000
+/** A URL this close to its end may expire between the question and the answer. */
+const MARGIN_MS = 30_000
+
+export interface SignedUrls {
+  get(name: string): URL | undefined
+  /** Remembers `url` until shortly before it expires. */
+  set(name: string, url: URL): void
+  forget(name: string): void
+}
+
+export function createSignedUrls(now: () => number): SignedUrls {
+  const memory = new LRUCache<string, { readonly url: URL; readonly until: number }>({ max: 10_000 })
+  return {
+    get(name) {
+      const known = memory.get(name)
+      if (known === undefined) return undefined
+      if (known.until > now()) return known.url
+      memory.delete(name)
+      return undefined
+    },
+    set(name, url) {
+      const until = (expiryOf(url) ?? now() + DEFAULT_LIFE_MS + MARGIN_MS) - MARGIN_MS
+      if (until > now()) memory.set(name, { url, until })
+    },
+    forget(name) {
+      memory.delete(name)
+    },
+  }
+}
+
+/** When a signed URL says it ends (epoch ms): CloudFront's `Expires`, or S3's date plus life. */
+export function expiryOf(url: URL): number | undefined {
+  const expires = url.searchParams.get('Expires')
+  if (expires !== null && /^\d{9,11}$/.test(expires)) return Number(expires) * 1000
+  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(url.searchParams.get('X-Amz-Date') ?? '')
+  const life = url.searchParams.get('X-Amz-Expires')
+  if (date === null || life === null || !/^\d{1,7}$/.test(life)) return undefined
+  const [, year, month, day, hour, minute, second] = date.map(Number)
+  const start = Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second)
+  return start + Number(life) * 1000
+}
