@@ -1,0 +1,79 @@
+// Who may read a repo. Public is proved, never assumed: an anonymous question was answered, or the Hub's own repo
+// info says neither private nor gated nor disabled. Knows no bytes.
+
+import { LRUCache } from 'lru-cache'
+import type { Repo } from '../hub/names.ts'
+import { repoKey } from '../hub/names.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import type { Known } from './known.ts'
+import { SingleFlight } from './single-flight.ts'
+
+export class Access {
+  readonly #known: Known
+  readonly #ttlMs: number
+  readonly #monotonic: () => number
+  readonly #observer: Observer
+  // When the question was asked whose answer was "everybody may" or "not everybody".
+  readonly #verdicts = new LRUCache<string, { readonly public: boolean; readonly at: number }>({
+    max: 100_000,
+  })
+  readonly #probes = new SingleFlight<boolean>()
+
+  constructor(options: {
+    readonly known: Known
+    readonly ttlMs: number
+    readonly monotonic: () => number
+    readonly observer: Observer
+  }) {
+    this.#known = options.known
+    this.#ttlMs = options.ttlMs
+    this.#monotonic = options.monotonic
+    this.#observer = options.observer
+  }
+
+  /** What may be believed of the repo without asking: public, not public, or nothing. */
+  verdict(repo: Repo): 'public' | 'restricted' | undefined {
+    const known = this.#verdicts.get(repoKey(repo))
+    if (known === undefined || this.#monotonic() - known.at >= this.#ttlMs) return undefined
+    return known.public ? 'public' : 'restricted'
+  }
+
+  /** The Hub answered an anonymous question about a file, or called the repo open, `askedAt`. */
+  async proved(repo: Repo, askedAt: number): Promise<void> {
+    await this.#decide(repo, true, askedAt)
+  }
+
+  /** The Hub refused; whatever was believed ends here. */
+  async withdrawn(repo: Repo, askedAt: number): Promise<void> {
+    await this.#decide(repo, false, askedAt)
+  }
+
+  async #decide(repo: Repo, isPublic: boolean, askedAt: number): Promise<void> {
+    const key = repoKey(repo)
+    const before = this.#verdicts.get(key)
+    // A late answer to an early question must not undo a later one; in doubt the repo is not public.
+    if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
+    this.#verdicts.set(key, { public: isPublic, at: askedAt })
+    this.#observer.accessDecided(isPublic ? 'public' : 'refused')
+    await this.#known.rememberPublic(repo, isPublic)
+  }
+
+  /**
+   * Asks anonymously, once for all who want to know at this moment. `ask` says whether the Hub let a stranger in,
+   * or undefined when it did not say. An origin that is away proves nothing.
+   */
+  prove(repo: Repo, ask: () => Promise<boolean | undefined>): Promise<boolean> {
+    return this.#probes.run(repoKey(repo), async () => {
+      const askedAt = this.#monotonic()
+      const answer = await ask().catch(() => undefined)
+      if (answer === undefined) return false
+      await this.#decide(repo, answer, askedAt)
+      return answer
+    })
+  }
+
+  /** Whether the last word of the Hub, however old, was "public". Decides only while the origin is away. */
+  lastKnownPublic(repo: Repo): Promise<boolean> {
+    return this.#known.wasPublic(repo)
+  }
+}

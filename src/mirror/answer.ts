@@ -1,0 +1,61 @@
+// What the mirror gives back for a request, before anybody speaks HTTP: status, headers, an outcome, and a body
+// that is opened but not started. Whoever sends it closes it, also when nothing was sent.
+
+import type { ByteRange } from '../http/range.ts'
+import type { Outcome } from '../telemetry/observer.ts'
+
+/** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
+export interface ByteSource {
+  readonly range: ByteRange
+  /**
+   * Resolves with the end (exclusive) of what can be read from `position` now, at least one byte beyond it; rejects
+   * when the bytes will never come, or when the reader's own signal aborts.
+   */
+  ready(position: number): Promise<number>
+  read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
+  close(): Promise<void>
+}
+
+export type Body =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'bytes'; readonly bytes: Buffer }
+  /** `rescue` goes on from a position when the disk fails under the source; undefined when nothing can. */
+  | {
+      readonly kind: 'source'
+      readonly source: ByteSource
+      readonly rescue?: (position: number) => AsyncIterable<Buffer>
+    }
+  | { readonly kind: 'stream'; readonly stream: AsyncIterable<Buffer>; readonly lengthBytes: number }
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly outcome: Outcome
+  readonly body: Body
+  /** What the Hub answered, where it said no. */
+  readonly originStatus?: number
+}
+
+/** The disk failed under a pull; the bytes can still come straight from the origin. */
+export class StorageFailed extends Error {
+  constructor(cause: unknown) {
+    super('the store cannot take the bytes', { cause })
+    this.name = 'StorageFailed'
+  }
+}
+
+/** Length of the body a client will see, undefined where it is not known before. */
+export function bodyLength(body: Body): number {
+  switch (body.kind) {
+    case 'none':
+      return 0
+    case 'bytes':
+      return body.bytes.length
+    case 'source':
+      return body.source.range.end - body.source.range.start
+    case 'stream':
+      return body.lengthBytes
+    default:
+      return body satisfies never
+  }
+}

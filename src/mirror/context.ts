@@ -1,0 +1,33 @@
+// What every method of the mirror is told about the request it works for. Knows no framework.
+
+import type { Asker } from '../origin/client.ts'
+
+export interface Ctx {
+  readonly id: string
+  /**
+   * The caller's Authorization field exactly as it came: what the Hub does not understand is for the Hub to refuse,
+   * never for us to drop. Undefined for anonymous callers.
+   */
+  readonly authorization: string | undefined
+  /** Names the credential in memory: an HMAC under a key of this process. */
+  readonly fingerprint: string
+  /** The caller's network address. */
+  readonly client: string
+  /** Belongs to this one client: ends its reading, and must never reach work that others share. */
+  readonly signal: AbortSignal
+  /** What clients call this mirror, without a trailing slash: `http://mirror:8080/hugging-face`. */
+  readonly mirrorBase: string
+  readonly forward: Readonly<Record<string, string>>
+  /** How often the origin was asked on behalf of this request. */
+  readonly trips: { count: number }
+}
+
+/** The asker that carries the caller's own credential. */
+export function askerOf(ctx: Ctx): Asker {
+  return { authorization: ctx.authorization, forward: ctx.forward, onTrip: () => (ctx.trips.count += 1) }
+}
+
+/** The asker nobody knows: what it is told is public. */
+export function anonymousAsker(ctx: Ctx): Asker {
+  return { ...askerOf(ctx), authorization: undefined }
+}

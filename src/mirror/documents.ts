@@ -1,0 +1,283 @@
+// API answers in JSON: repo info, trees, paths-info, refs, lists, whoami. Asked with the caller's own credential,
+// turned to point at the mirror, cleared of Xet; those of public repos are kept for the time the Hub is away.
+
+import { createHash } from 'node:crypto'
+import { MirrorError } from '../errors.ts'
+import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { isCommitHash } from '../hub/names.ts'
+import { deniesRepo, isBadToken, type Refusal, readRefusal } from '../hub/refusal.ts'
+import { passableHeaders } from '../hub/response-headers.ts'
+import { rewriteDocument, rewriteLink } from '../hub/rewrite.ts'
+import type { HubRoute } from '../hub/route.ts'
+import type { OriginAnswer, OriginClient } from '../origin/client.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
+import type { Outcome } from '../telemetry/observer.ts'
+import type { Access } from './access.ts'
+import type { Answer } from './answer.ts'
+import { askerOf, type Ctx } from './context.ts'
+import type { DocumentFact, Known } from './known.ts'
+import { refusalAnswer } from './refused.ts'
+
+type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
+
+export interface DocumentRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly body: Buffer | undefined
+  readonly contentType: string | undefined
+}
+
+export interface DocumentsOptions {
+  readonly client: OriginClient
+  readonly known: Known
+  readonly access: Access
+  readonly offline: boolean
+  readonly monotonic: () => number
+}
+
+/** The info of a repo with 100,000 files is some 10 MB; ten times that is no document any more. */
+const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
+const MAX_STORED_BYTES = 16 * 1024 * 1024
+const IMPATIENT_MS = 4_000
+/** The name the Hub uses for itself, whatever stands between. */
+const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
+
+export class Documents {
+  readonly #options: DocumentsOptions
+
+  constructor(options: DocumentsOptions) {
+    this.#options = options
+  }
+
+  /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
+  async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
+    const { client, access, known, offline } = this.#options
+    const { repo } = route
+    const name = documentName(route, request)
+    const stored = repo === undefined ? undefined : await known.document(name)
+    const open = repo !== undefined && access.verdict(repo) === 'public'
+    if (stored !== undefined && open && route.immutable)
+      return this.#fromFact(ctx, route, request, stored, 'hit')
+    const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
+    const fallback = mayFallBack ? stored : undefined
+    if (offline) {
+      if (fallback === undefined) throw new MirrorError('offline_and_absent')
+      return this.#fromFact(ctx, route, request, fallback, 'hit')
+    }
+    if (fallback !== undefined && client.suspect())
+      return this.#fromFact(ctx, route, request, fallback, 'stale')
+    try {
+      return await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
+    } catch (error) {
+      const away = error instanceof MirrorError && error.code.startsWith('origin_')
+      if (!away || fallback === undefined) throw error
+      return this.#fromFact(ctx, route, request, fallback, 'stale')
+    }
+  }
+
+  async #ask(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    context: {
+      readonly name: string
+      readonly stored: DocumentFact | undefined
+      readonly impatient: boolean
+    },
+  ): Promise<Answer> {
+    const askedAt = this.#options.monotonic()
+    const answer = await this.#send(ctx, route, request, context.impatient)
+    const body = request.method === 'HEAD' ? Buffer.alloc(0) : await readBody(answer)
+    if (request.method === 'HEAD') await answer.body.dump()
+    if (answer.status >= 500 && context.impatient) {
+      throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
+    }
+    if (answer.status >= 400) {
+      const refusal = readRefusal(answer.status, answer.headers, body)
+      return this.#refused(ctx, route, refusal, askedAt, answer.headers)
+    }
+    const fact: DocumentFact = {
+      body: body.toString('utf8'),
+      contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
+      link: headerValue(answer.headers, 'link'),
+      headers: kept(answer.headers),
+    }
+    if (request.method === 'HEAD') return this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    // Turned before it is learnt from: what is no JSON of the expected shape is not believed either.
+    const turned = this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    if (route.repo === undefined) return turned
+    await this.#learn(route, body, askedAt)
+    if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
+    this.#options.known.rememberDocument(context.name, fact)
+    const same = context.stored?.body === fact.body && context.stored.link === fact.link
+    return { ...turned, outcome: same ? 'revalidated' : 'miss' }
+  }
+
+  async #send(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    impatient: boolean,
+  ): Promise<OriginAnswer> {
+    const { client } = this.#options
+    let url = client.url(route.target)
+    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+      const answer = await client.send({
+        kind: 'document',
+        method: request.method,
+        url,
+        asker: askerOf(ctx),
+        headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
+        ...(request.body === undefined ? {} : { body: request.body }),
+        ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
+      })
+      const location = headerValue(answer.headers, 'location')
+      if (answer.status < 300 || answer.status >= 400 || location === undefined) return answer
+      // A renamed repo: the answer is given under the name the client used (307 keeps method and body).
+      await answer.body.dump()
+      url = followRedirect(client.policy, url, location)
+      if (!mayCarryCredential(client.policy, url)) {
+        throw new MirrorError('redirect_refused', { detail: { host: url.host } })
+      }
+    }
+    throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+  }
+
+  async #refused(
+    ctx: Ctx,
+    route: DocumentRoute,
+    refusal: Refusal,
+    askedAt: number,
+    headers: HeaderBag,
+  ): Promise<Answer> {
+    if (route.repo !== undefined && deniesRepo(refusal) && !isBadToken(refusal)) {
+      await this.#options.access.withdrawn(route.repo, askedAt)
+    }
+    return refusalAnswer(refusal, {
+      anonymous: ctx.authorization === undefined,
+      aboutRepo: route.repo !== undefined,
+      extra: kept(headers),
+    })
+  }
+
+  /** A repo's own info says whether everybody may read it, and which commit a revision is. */
+  async #learn(route: DocumentRoute, body: Buffer, askedAt: number): Promise<void> {
+    const { repo, revision, document } = route
+    if (repo === undefined || (document !== 'repo' && document !== 'revision')) return
+    const info: unknown = JSON.parse(body.toString('utf8'))
+    if (typeof info !== 'object' || info === null) return
+    const { private: closed, gated, disabled, sha } = info as Record<string, unknown>
+    const { access, known } = this.#options
+    if (closed === true || disabled === true || (gated !== undefined && gated !== false)) {
+      await access.withdrawn(repo, askedAt)
+      return
+    }
+    if (closed === false && gated === false) await access.proved(repo, askedAt)
+    if (revision !== undefined && typeof sha === 'string' && isCommitHash(sha)) {
+      known.rememberRef(repo, revision, sha, { askedAt, store: access.verdict(repo) === 'public' })
+    }
+  }
+
+  #fromFact(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    fact: DocumentFact,
+    outcome: 'hit' | 'stale',
+  ): Answer {
+    return this.#answer(ctx, route, request, fact, outcome, 200)
+  }
+
+  #answer(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    fact: DocumentFact,
+    outcome: Outcome,
+    status: number,
+  ): Answer {
+    const bases = {
+      originBase: this.#options.client.policy.base.href.replace(/\/$/, ''),
+      mirrorBase: ctx.mirrorBase,
+      aliases: HUB_NAMES,
+    }
+    const link = fact.link === undefined ? undefined : rewriteLink(fact.link, { ...bases, stripXet: true })
+    const headers: Record<string, string> = {
+      ...fact.headers,
+      'content-type': fact.contentType,
+      ...(link === undefined ? {} : { link }),
+      ...DOCUMENT_HEADERS,
+    }
+    if (request.method === 'HEAD') return { status, headers, outcome, body: { kind: 'none' } }
+    const bytes = rewriteDocument(Buffer.from(fact.body), {
+      ...bases,
+      document: route.document,
+      stripXet: true,
+    })
+    headers['content-length'] = String(bytes.length)
+    return { status, headers, outcome, body: { kind: 'bytes', bytes } }
+  }
+}
+
+const DOCUMENT_HEADERS = {
+  'access-control-allow-origin': '*',
+  'cache-control': 'private, no-cache',
+  vary: 'Authorization, Accept',
+  'x-content-type-options': 'nosniff',
+}
+
+/** Headers of the Hub that belong to the document itself, beside those set here. */
+function kept(headers: HeaderBag): Record<string, string> {
+  const names = [
+    'x-repo-commit',
+    'x-total-count',
+    'x-revision',
+    'access-control-expose-headers',
+    'retry-after',
+  ]
+  const passable = passableHeaders(headers)
+  const result: Record<string, string> = {}
+  for (const name of names) {
+    const value = passable[name]
+    if (typeof value === 'string') result[name] = value
+  }
+  return result
+}
+
+/** The name a document is kept under: its target, and for a question with a body the digest of that. */
+function documentName(route: DocumentRoute, request: DocumentRequest): string {
+  if (request.method !== 'POST') return `GET ${route.target}`
+  const digest = createHash('sha256')
+    .update(request.contentType ?? '')
+    .update('\0')
+    .update(request.body ?? '')
+  return `POST ${route.target} ${digest.digest('hex')}`
+}
+
+async function readBody(answer: OriginAnswer): Promise<Buffer> {
+  const encoding = headerValue(answer.headers, 'content-encoding')
+  if (encoding !== undefined && encoding !== 'identity') {
+    answer.body.destroy()
+    throw new MirrorError('origin_bad_answer', { detail: { reason: 'encoded though identity was asked' } })
+  }
+  const parts: Buffer[] = []
+  let size = 0
+  try {
+    for await (const part of answer.body) {
+      const chunk = part as Buffer
+      size += chunk.length
+      if (size > MAX_DOCUMENT_BYTES) {
+        throw new MirrorError('origin_bad_answer', { detail: { reason: 'document too large' } })
+      }
+      parts.push(chunk)
+    }
+  } catch (error) {
+    answer.body.destroy()
+    if (error instanceof MirrorError) throw error
+    throw new MirrorError('origin_unreachable', { cause: error, detail: { reason: 'the body broke off' } })
+  }
+  const length = headerValue(answer.headers, 'content-length')
+  if (length !== undefined && Number(length) !== size) {
+    throw new MirrorError('origin_bad_answer', { detail: { reason: 'short body' } })
+  }
+  return Buffer.concat(parts)
+}

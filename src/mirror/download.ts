@@ -1,0 +1,331 @@
+// One flight: brings the blocks of one blob that somebody wants, wakes readers, verifies, commits.
+//
+// 1. A flight belongs to a key, not to a client, a URL or a token. Every client has passed access before it joins.
+// 2. Readers read the file, never each other's stream: a slow one slows nobody, a late one starts anywhere.
+// 3. A block is marked present only after its write has returned; the map is recorded after the data is synced.
+// 4. The last block is withheld from whoever wants the file whole until its digest is right.
+// 5. An origin that fails in the middle is asked again from the next byte before any reader hears of it.
+// 6. Wrong bytes: nothing is kept, and the readers' connections are broken, never ended.
+// 7. A disk that fails ends the storing, not the serving: readers go on straight from the origin.
+
+import { MirrorError } from '../errors.ts'
+import type { ByteRange } from '../http/range.ts'
+import type { FileBody } from '../origin/file.ts'
+import { Verifier } from '../store/digest.ts'
+import type { Reservation } from '../store/ledger.ts'
+import type { Partial } from '../store/partial.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import { type ByteSource, StorageFailed } from './answer.ts'
+import { connectionsFor, nextRun, type Run, type Want } from './schedule.ts'
+import { writeBehind } from './write-behind.ts'
+
+interface Reader extends Want {
+  position: number
+  readonly whole: boolean
+}
+
+interface ActiveRun extends Run {
+  readonly controller: AbortController
+}
+
+export interface DownloadOptions {
+  readonly partial: Partial
+  readonly body: FileBody
+  readonly connections: number
+  readonly observer: Observer
+  /** Whether the pull goes on when its last reader has left. */
+  readonly goesOnAlone: (presentBytes: number, sizeBytes: number) => boolean
+  /** Bytes became part of the partial on disk. */
+  readonly onLanded: (bytes: number) => void
+  /** Called once, when the file is committed, kept unfinished, or gone. Readers may still read what they have. */
+  readonly onSettled: (outcome: 'committed' | 'kept' | 'gone') => void
+  /** The store could not take bytes. */
+  readonly onStorageFailed: (error: unknown) => void
+}
+
+/** The map is recorded whenever this much has landed since: a crash costs at most so much again. */
+const CHECKPOINT_BYTES = 64 * 1024 * 1024
+const HASH_CHUNK_BYTES = 1024 * 1024
+
+export class Download {
+  readonly #options: DownloadOptions
+  readonly #partial: Partial
+  readonly #readers = new Set<Reader>()
+  readonly #runs = new Set<ActiveRun>()
+  readonly #reservations: Reservation[] = []
+  readonly #connections: number
+  #verifier: Verifier
+  #hashing: Promise<void> | undefined
+  #fill = false
+  #holds = 0
+  /** Held by whoever made the flight, until its own reader has joined. */
+  readonly firstHold = this.hold()
+  #unrecordedBytes = 0
+  #state: 'running' | 'failed' | 'ended' = 'running'
+  #finishing = false
+  #digestIsRight = false
+  #committed = false
+  #failure: unknown
+  #verified: Array<{ resolve: () => void; reject: (error: unknown) => void }> = []
+
+  constructor(options: DownloadOptions) {
+    this.#options = options
+    this.#partial = options.partial
+    this.#connections = connectionsFor(options.partial.sizeBytes, options.connections)
+    this.#verifier = new Verifier(options.partial.key, options.partial.sizeBytes)
+  }
+
+  get presentBytes(): number {
+    return this.#partial.map.presentBytes
+  }
+
+  get sizeBytes(): number {
+    return this.#partial.sizeBytes
+  }
+
+  /** Keeps the flight from settling until the returned function is called. */
+  hold(): () => void {
+    this.#holds += 1
+    return () => {
+      this.#holds -= 1
+      this.#leave()
+    }
+  }
+
+  /** False when the flight has failed or is over: whoever comes now needs a new one. */
+  get joinable(): boolean {
+    return this.#state === 'running'
+  }
+
+  /** Bytes that a reader of `range` would still have to be promised room for. */
+  missingBytes(range: ByteRange): number {
+    return this.#fill ? 0 : this.#partial.map.missingBytes(range)
+  }
+
+  /**
+   * Adds a reader. `whole` readers want the file as one piece: they get its last block only when the digest is
+   * right, and make the flight fetch all of it. `signal` is the reader's own and ends only its waiting.
+   */
+  join(
+    range: ByteRange,
+    options: { whole: boolean; signal: AbortSignal; reservation?: Reservation },
+  ): ByteSource {
+    const reader: Reader = { range, position: range.start, whole: options.whole }
+    this.#readers.add(reader)
+    if (options.reservation !== undefined) this.#reservations.push(options.reservation)
+    this.#fill ||= options.whole
+    this.#partial.retain()
+    this.#pump()
+    let open = true
+    return {
+      range,
+      ready: async (position) => {
+        reader.position = position
+        return this.#ready(reader, position, options.signal)
+      },
+      read: (buffer, offset, length, position) => this.#partial.read(buffer, offset, length, position),
+      close: async () => {
+        if (!open) return
+        open = false
+        this.#readers.delete(reader)
+        await this.#partial.release()
+        this.#leave()
+      },
+    }
+  }
+
+  async #ready(reader: Reader, position: number, signal: AbortSignal): Promise<number> {
+    const { sizeBytes, map } = this.#partial
+    const held = reader.whole && !this.#digestIsRight ? map.rangeOf(map.count - 1).start : sizeBytes
+    if (position >= held) {
+      await this.#whenVerified(signal)
+      return reader.range.end
+    }
+    if (this.#partial.availableEnd(position) <= position) {
+      this.#pump()
+      await this.#partial.whenAvailable(position, signal)
+    }
+    return Math.min(this.#partial.availableEnd(position), reader.range.end, held)
+  }
+
+  async #whenVerified(signal: AbortSignal): Promise<void> {
+    if (this.#digestIsRight) return
+    if (this.#failure !== undefined) throw this.#failure
+    signal.throwIfAborted()
+    let abort = (): void => {}
+    try {
+      await new Promise<void>((resolve, reject) => {
+        abort = () => reject(signal.reason as Error)
+        signal.addEventListener('abort', abort, { once: true })
+        this.#verified.push({ resolve, reject: (error) => reject(error as Error) })
+        this.#pump()
+      })
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  /** A verifier that has hashed the first `position` bytes of the file, for a reader that must go on elsewhere. */
+  async verifierAt(position: number): Promise<Verifier> {
+    const verifier =
+      this.#verifier.position <= position && this.#hashing === undefined
+        ? this.#verifier.fork()
+        : new Verifier(this.#partial.key, this.#partial.sizeBytes)
+    await this.#hashUpTo(verifier, position)
+    return verifier
+  }
+
+  #pump(): void {
+    if (this.#state !== 'running') return
+    for (;;) {
+      const run = nextRun({
+        map: this.#partial.map,
+        wants: [...this.#readers],
+        fill: this.#fill,
+        runs: [...this.#runs],
+        connections: this.#connections,
+      })
+      if (run === undefined) break
+      const active: ActiveRun = { ...run, controller: new AbortController() }
+      this.#runs.add(active)
+      // Every failure ends in #fail, which tells the readers.
+      void this.#fetch(active)
+    }
+    if (this.#partial.map.complete) void this.#finish()
+  }
+
+  async #fetch(run: ActiveRun): Promise<void> {
+    const { map } = this.#partial
+    try {
+      const range = { start: this.#partial.resumeAt(run.first), end: map.rangeOf(run.end - 1).end }
+      await writeBehind(this.#options.body.read(range, run.controller.signal), {
+        start: range.start,
+        // A reader in a hurry may have taken the tail of this run over.
+        limit: () => map.rangeOf(run.end - 1).end,
+        write: async (position, chunks, length) => {
+          await this.#land(position, chunks, length)
+          run.first = Math.max(run.first, map.blockAt(position + length))
+        },
+      })
+    } catch (error) {
+      if (!run.controller.signal.aborted) this.#fail(error)
+    } finally {
+      this.#runs.delete(run)
+      if (this.#state === 'running') this.#pump()
+      this.#settleIfIdle()
+    }
+  }
+
+  async #land(position: number, chunks: readonly Buffer[], length: number): Promise<void> {
+    try {
+      await this.#partial.write(position, chunks)
+    } catch (error) {
+      throw new StorageFailed(error)
+    }
+    this.#options.onLanded(length)
+    for (const reservation of this.#reservations) reservation.spend(length)
+    if (position === this.#verifier.position && this.#hashing === undefined) {
+      for (const chunk of chunks) this.#verifier.update(chunk)
+    }
+    this.#unrecordedBytes += length
+    if (this.#unrecordedBytes < CHECKPOINT_BYTES) return
+    this.#unrecordedBytes = 0
+    // Behind the pull: readers must not wait for the disk to sync. A disk that cannot sync fails at the commit.
+    void this.#partial.checkpoint().catch(() => undefined)
+  }
+
+  /** All blocks are there: hash what is not hashed yet, tell the readers, then make it the blob. */
+  async #finish(): Promise<void> {
+    if (this.#finishing || this.#runs.size > 0) return
+    this.#finishing = true
+    this.#partial.retain()
+    try {
+      this.#hashing = this.#hashUpTo(this.#verifier, this.#partial.sizeBytes)
+      await this.#hashing
+      if (!this.#verifier.matches()) {
+        this.#options.observer.integrityFailure('digest')
+        throw new MirrorError('integrity_mismatch', { detail: { key: this.#partial.key } })
+      }
+      this.#digestIsRight = true
+      for (const waiter of this.#verified.splice(0)) waiter.resolve()
+      await this.#partial.commit()
+      this.#committed = true
+    } catch (error) {
+      this.#fail(this.#digestIsRight ? new StorageFailed(error) : error)
+    } finally {
+      await this.#partial.release()
+      this.#finishing = false
+      this.#settleIfIdle()
+    }
+  }
+
+  async #hashUpTo(verifier: Verifier, end: number): Promise<void> {
+    const buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, Math.max(1, end - verifier.position)))
+    while (verifier.position < end) {
+      const length = Math.min(buffer.length, end - verifier.position)
+      const read = await this.#partial.read(buffer, 0, length, verifier.position)
+      if (read === 0) throw new StorageFailed(new Error('the partial is shorter than its map says'))
+      verifier.update(buffer.subarray(0, read))
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state !== 'running') return
+    this.#state = 'failed'
+    this.#failure = error
+    for (const run of this.#runs) run.controller.abort(error)
+    if (error instanceof StorageFailed) this.#options.onStorageFailed(error.cause)
+    // After the digest was right readers have all they need; only the commit failed.
+    if (!this.#digestIsRight) this.#partial.fail(error)
+    for (const waiter of this.#verified.splice(0)) waiter.reject(error)
+  }
+
+  /** Ends the flight: readers are rejected at the first byte that is not there. What has landed is recorded. */
+  stop(): void {
+    this.#fail(new MirrorError('draining'))
+    this.#settleIfIdle()
+  }
+
+  #leave(): void {
+    if (this.#readers.size + this.#holds === 0 && this.#state === 'running') {
+      const { map, sizeBytes } = this.#partial
+      const alone = this.#fill && this.#options.goesOnAlone(map.presentBytes, sizeBytes)
+      if (!alone) {
+        this.#fill = false
+        for (const run of this.#runs) run.controller.abort(new Error('nobody reads any more'))
+      }
+    }
+    this.#settleIfIdle()
+  }
+
+  #settleIfIdle(): void {
+    if (this.#runs.size > 0 || this.#finishing || this.#state === 'ended') return
+    const over = this.#state === 'failed' || this.#committed
+    // Readers keep their own hold on the file; a flight that is over must not make the next one wait for them.
+    if (!over && (this.#readers.size + this.#holds > 0 || this.#fill || this.#partial.map.complete)) return
+    this.#state = 'ended'
+    for (const reservation of this.#reservations) reservation.release()
+    void this.#close()
+  }
+
+  async #close(): Promise<void> {
+    const failure = this.#failure
+    let outcome: 'committed' | 'kept' | 'gone' = this.#committed ? 'committed' : 'kept'
+    const mismatch = failure instanceof MirrorError && failure.code === 'integrity_mismatch'
+    try {
+      if (!this.#committed && (mismatch || failure instanceof StorageFailed || this.presentBytes === 0)) {
+        outcome = 'gone'
+        await this.#partial.discard(failure, { quarantine: mismatch })
+      }
+      // Whatever can be believed of an unfinished file is kept for the next flight.
+      await this.#partial.detach()
+      await this.#partial.release()
+    } catch (error) {
+      // Without a map that vouches for it, what stays on the disk is litter that the next opener removes.
+      outcome = this.#committed ? 'committed' : 'gone'
+      this.#options.onStorageFailed(error)
+    } finally {
+      this.#options.onSettled(outcome)
+    }
+  }
+}

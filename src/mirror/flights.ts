@@ -1,0 +1,167 @@
+// The table of flights: one per key, whoever comes while it runs joins it. Opens partials and books their room.
+
+import type { ByteRange } from '../http/range.ts'
+import type { FileBody } from '../origin/file.ts'
+import type { BlobKey } from '../store/digest.ts'
+import type { Reservation } from '../store/ledger.ts'
+import { partialName } from '../store/scan.ts'
+import type { Store } from '../store/store.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import type { ByteSource } from './answer.ts'
+import { Download } from './download.ts'
+
+export type AbandonedPull = 'auto' | 'finish' | 'stop'
+
+export interface Joined {
+  readonly source: ByteSource
+  readonly flight: Download
+  /** Whether the flight was there before, or left blocks behind that are used now. */
+  readonly how: 'started' | 'resumed' | 'joined'
+}
+
+/** Little enough to bring home though nobody waits for it any more. */
+const FINISH_BELOW_BYTES = 256_000_000
+
+export interface FlightsOptions {
+  readonly store: Store
+  /** Connections to the origin for one large file. */
+  readonly connections: number
+  readonly abandoned: AbandonedPull
+  readonly observer: Observer
+  readonly onStorageFailed: (error: unknown) => void
+}
+
+interface ReaderRequest {
+  readonly range: ByteRange
+  /** The reader wants the file as one piece, verified to its last byte. */
+  readonly whole: boolean
+  readonly signal: AbortSignal
+}
+
+export class Flights {
+  readonly #options: FlightsOptions
+  readonly #flights = new Map<BlobKey, Promise<Download | undefined>>()
+  readonly #settling = new Map<BlobKey, Promise<void>>()
+
+  constructor(options: FlightsOptions) {
+    this.#options = options
+  }
+
+  get count(): number {
+    return this.#flights.size
+  }
+
+  /**
+   * Joins the flight of `key`, or starts one that brings the bytes by `body`. Undefined when the store has no room
+   * or cannot take the bytes: the request then passes through. The caller closes the source.
+   */
+  async join(
+    key: BlobKey,
+    sizeBytes: number,
+    reader: ReaderRequest,
+    body: () => FileBody,
+  ): Promise<Joined | undefined> {
+    for (;;) {
+      const running = this.#flights.get(key)
+      if (running !== undefined) {
+        const flight = await running
+        if (flight === undefined) return undefined
+        if (flight.joinable) return this.#enter(flight, reader, 'joined', flight.hold())
+      }
+      // A flight that is over still has its files; the next one must not open them before it lets go.
+      const settling = this.#settling.get(key)
+      if (settling !== undefined) {
+        await settling
+        continue
+      }
+      if (this.#flights.get(key) !== running) continue
+      const starting = this.#start(key, sizeBytes, body)
+      this.#flights.set(key, starting)
+      const flight = await starting
+      if (flight === undefined) {
+        this.#flights.delete(key)
+        return undefined
+      }
+      return this.#enter(flight, reader, flight.presentBytes > 0 ? 'resumed' : 'started', flight.firstHold)
+    }
+  }
+
+  /** Ends all pulls and records what they have; nothing may join any more. */
+  async close(): Promise<void> {
+    for (const flight of await Promise.all(this.#flights.values())) flight?.stop()
+    await Promise.all(this.#settling.values())
+  }
+
+  async #enter(
+    flight: Download,
+    reader: ReaderRequest,
+    how: Joined['how'],
+    // Held from before to after: a flight without readers may settle while room is being made.
+    letGo: () => void,
+  ): Promise<Joined | undefined> {
+    const range = reader.whole ? { start: 0, end: flight.sizeBytes } : reader.range
+    let reservation: Reservation | undefined
+    try {
+      const missing = flight.missingBytes(range)
+      if (missing > 0) {
+        reservation = await this.#options.store.ledger.reserve(missing)
+        if (reservation === undefined) return undefined
+      }
+      if (how === 'joined') this.#options.observer.flightJoined()
+      const source = flight.join(reader.range, {
+        whole: reader.whole,
+        signal: reader.signal,
+        ...(reservation === undefined ? {} : { reservation }),
+      })
+      return { source, flight, how }
+    } finally {
+      letGo()
+    }
+  }
+
+  async #start(key: BlobKey, sizeBytes: number, body: () => FileBody): Promise<Download | undefined> {
+    const { store, observer, onStorageFailed } = this.#options
+    let partial: Awaited<ReturnType<Store['openPartial']>>
+    try {
+      partial = await store.openPartial(key, sizeBytes)
+    } catch (error) {
+      onStorageFailed(error)
+      return undefined
+    }
+    const unpin = store.ledger.pin(partialName(key))
+    let settle = (): void => {}
+    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    observer.flightStarted()
+    return new Download({
+      partial,
+      body: body(),
+      connections: this.#options.connections,
+      observer,
+      goesOnAlone: (present, size) => this.#goesOnAlone(present, size),
+      onLanded: () => store.ledger.add(partialName(key), partial.map.presentBytes),
+      onStorageFailed,
+      onSettled: (outcome) => {
+        unpin()
+        const bytes = outcome === 'committed' ? sizeBytes : partial.map.presentBytes
+        store.settlePartial(key, outcome, bytes)
+        observer.flightEnded()
+        this.#flights.delete(key)
+        this.#settling.delete(key)
+        settle()
+      },
+    })
+  }
+
+  #goesOnAlone(presentBytes: number, sizeBytes: number): boolean {
+    switch (this.#options.abandoned) {
+      case 'finish':
+        return true
+      case 'stop':
+        return false
+      case 'auto':
+        return presentBytes * 2 >= sizeBytes || sizeBytes - presentBytes <= FINISH_BELOW_BYTES
+      default:
+        return this.#options.abandoned satisfies never
+    }
+  }
+}

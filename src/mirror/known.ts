@@ -1,0 +1,162 @@
+// What is known of repos, refs and files: typed facts over the store, and the short memory that says how long a
+// mutable one may be believed. What lies on the disk is never fresh by itself: freshness is counted on the
+// monotonic clock of this process, so neither a restart nor a clock that steps back can lengthen it.
+
+import { LRUCache } from 'lru-cache'
+import type { FileMeta } from '../hub/file-meta.ts'
+import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
+import { type BlobKey, isBlobKey } from '../store/digest.ts'
+import type { Facts } from '../store/facts.ts'
+
+/** A file of one commit: immutable, so it needs no date. `absent` says the commit has no such path. */
+export type FileFact =
+  | { readonly kind: 'present'; readonly meta: FileMeta; readonly key: BlobKey }
+  | { readonly kind: 'absent'; readonly commit: CommitHash }
+
+export interface DocumentFact {
+  readonly body: string
+  readonly contentType: string
+  readonly link: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** Facts are written behind the answer; a failed write costs a question later, so nobody waits for it. */
+export class Known {
+  readonly #facts: Facts
+  readonly #origin: string
+  readonly #monotonic: () => number
+  readonly #refs = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
+    max: 100_000,
+  })
+  readonly #onWriteError: (error: unknown) => void
+
+  constructor(options: {
+    readonly facts: Facts
+    /** Part of every key: facts of one Hub are not facts of another. */
+    readonly origin: string
+    readonly monotonic: () => number
+    readonly onWriteError: (error: unknown) => void
+  }) {
+    this.#facts = options.facts
+    this.#origin = options.origin
+    this.#monotonic = options.monotonic
+    this.#onWriteError = options.onWriteError
+  }
+
+  async file(repo: Repo, commit: CommitHash, path: string): Promise<FileFact | undefined> {
+    return parseFile(await this.#facts.read('files', this.#fileKey(repo, commit, path)))
+  }
+
+  rememberFile(repo: Repo, commit: CommitHash, path: string, fact: FileFact): void {
+    const value =
+      fact.kind === 'absent'
+        ? { absent: true, commit: fact.commit }
+        : { ...fact.meta, commit: fact.meta.commit, key: fact.key }
+    this.#write('files', this.#fileKey(repo, commit, path), value)
+  }
+
+  /** The commit `revision` was last seen at, and whether that may be believed without asking. */
+  async ref(
+    repo: Repo,
+    revision: string,
+    ttlMs: number,
+  ): Promise<{ readonly commit: CommitHash; readonly fresh: boolean } | undefined> {
+    if (isCommitHash(revision)) return { commit: revision, fresh: true }
+    const key = this.#refKey(repo, revision)
+    const memory = this.#refs.get(key)
+    if (memory !== undefined) return { commit: memory.commit, fresh: this.#monotonic() - memory.at < ttlMs }
+    const stored = await this.#facts.read('refs', key)
+    if (!isRecord(stored) || typeof stored['commit'] !== 'string' || !isCommitHash(stored['commit']))
+      return undefined
+    return { commit: stored['commit'], fresh: false }
+  }
+
+  /** `askedAt` is when the question left: an answer is not younger than its question. */
+  rememberRef(
+    repo: Repo,
+    revision: string,
+    commit: CommitHash,
+    options: { askedAt: number; store: boolean },
+  ): void {
+    if (isCommitHash(revision)) return
+    const key = this.#refKey(repo, revision)
+    const before = this.#refs.get(key)
+    if (before !== undefined && before.at > options.askedAt) return
+    this.#refs.set(key, { commit, at: options.askedAt })
+    if (!options.store) return
+    const stored = this.#facts.peek('refs', key)
+    if (isRecord(stored) && stored['commit'] === commit) return
+    this.#write('refs', key, { commit })
+  }
+
+  /** Whether the last word of the Hub was that everybody may read this repo. */
+  async wasPublic(repo: Repo): Promise<boolean> {
+    const stored = await this.#facts.read('repos', this.#repoKey(repo))
+    return isRecord(stored) && stored['public'] === true
+  }
+
+  async rememberPublic(repo: Repo, value: boolean): Promise<void> {
+    if ((await this.wasPublic(repo)) === value) return
+    const key = this.#repoKey(repo)
+    // Awaited: after a withdrawal nothing may be served on the strength of the old fact.
+    await (value
+      ? this.#facts.write('repos', key, { public: true })
+      : this.#facts.remove('repos', key)
+    ).catch(this.#onWriteError)
+  }
+
+  async document(name: string): Promise<DocumentFact | undefined> {
+    return parseDocument(await this.#facts.read('documents', `${this.#origin} ${name}`))
+  }
+
+  rememberDocument(name: string, fact: DocumentFact): void {
+    const known = this.#facts.peek('documents', `${this.#origin} ${name}`)
+    if (isRecord(known) && known['body'] === fact.body && known['link'] === fact.link) return
+    this.#write('documents', `${this.#origin} ${name}`, fact)
+  }
+
+  #write(kind: 'files' | 'refs' | 'documents', key: string, value: unknown): void {
+    // The rejection is heard by onWriteError.
+    void this.#facts.write(kind, key, value).catch(this.#onWriteError)
+  }
+
+  #repoKey(repo: Repo): string {
+    return `${this.#origin} ${repoKey(repo)}`
+  }
+
+  #refKey(repo: Repo, revision: string): string {
+    return `${this.#repoKey(repo)} ${JSON.stringify(revision)}`
+  }
+
+  #fileKey(repo: Repo, commit: CommitHash, path: string): string {
+    return `${this.#repoKey(repo)} ${commit} ${JSON.stringify(path)}`
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function parseFile(value: unknown): FileFact | undefined {
+  if (!isRecord(value)) return undefined
+  const { commit, etag, sizeBytes, lfs, contentType, key } = value
+  if (typeof commit !== 'string' || !isCommitHash(commit)) return undefined
+  if (value['absent'] === true) return { kind: 'absent', commit }
+  if (typeof etag !== 'string' || typeof lfs !== 'boolean' || typeof key !== 'string' || !isBlobKey(key))
+    return undefined
+  if (typeof sizeBytes !== 'number' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return undefined
+  const meta = { commit, etag, sizeBytes, lfs, ...(typeof contentType === 'string' ? { contentType } : {}) }
+  return { kind: 'present', meta, key }
+}
+
+function parseDocument(value: unknown): DocumentFact | undefined {
+  if (!isRecord(value) || typeof value['body'] !== 'string' || typeof value['contentType'] !== 'string')
+    return undefined
+  const link = typeof value['link'] === 'string' ? value['link'] : undefined
+  const headers: Record<string, string> = {}
+  if (isRecord(value['headers'])) {
+    for (const [name, text] of Object.entries(value['headers']))
+      if (typeof text === 'string') headers[name] = text
+  }
+  return { body: value['body'], contentType: value['contentType'], link, headers }
+}

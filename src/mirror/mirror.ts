@@ -1,0 +1,60 @@
+// The façade: one method per kind of route. The only room that sees store and origin together; what it returns
+// knows no framework.
+
+import { MirrorError } from '../errors.ts'
+import type { FileRoute, HubRoute } from '../hub/route.ts'
+import { RefusedByHub } from '../origin/file.ts'
+
+export { RefusedByHub } from '../origin/file.ts'
+
+import type { Answer } from './answer.ts'
+import type { Ctx } from './context.ts'
+import type { DocumentRequest, Documents } from './documents.ts'
+import type { Conditions, Puller } from './pull.ts'
+import { refusalAnswer } from './refused.ts'
+import type { Resolver } from './resolve.ts'
+
+export interface Mirror {
+  head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
+  /** The body of the answer is opened, not started; whoever sends it closes it, also when nothing was sent. */
+  get(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
+  document(
+    ctx: Ctx,
+    route: Extract<HubRoute, { kind: 'document' }>,
+    request: DocumentRequest,
+  ): Promise<Answer>
+  /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
+  xetToken(): never
+}
+
+export function createMirror(parts: {
+  readonly resolver: Resolver
+  readonly puller: Puller
+  readonly documents: Documents
+}): Mirror {
+  const { resolver, puller, documents } = parts
+  const refusal = (ctx: Ctx, error: RefusedByHub): Answer =>
+    refusalAnswer(error.refusal, { anonymous: ctx.authorization === undefined, aboutRepo: true })
+
+  return {
+    async head(ctx, route, conditions) {
+      const resolved = await resolver.resolve(ctx, route, 'HEAD')
+      if (resolved.kind === 'file') return puller.head(route, resolved, conditions)
+      return { ...refusal(ctx, new RefusedByHub(resolved.refusal)), outcome: resolved.outcome }
+    },
+
+    async get(ctx, route, conditions) {
+      const resolved = await resolver.resolve(ctx, route, 'GET')
+      if (resolved.kind === 'refusal') {
+        return { ...refusal(ctx, new RefusedByHub(resolved.refusal)), outcome: resolved.outcome }
+      }
+      return puller.get(ctx, route, resolved, conditions)
+    },
+
+    document: (ctx, route, request) => documents.get(ctx, route, request),
+
+    xetToken() {
+      throw new MirrorError('xet_disabled')
+    },
+  }
+}

@@ -1,0 +1,206 @@
+// A resolved file and what the client asked of it → an answer with a body: from a blob, by joining a flight, or
+// straight from the origin where nothing may or can be stored. The conditions of RFC 9110 §13.2.2 in their order.
+
+import { MirrorError } from '../errors.ts'
+import { isNotModified, rangeStillValid } from '../http/conditional.ts'
+import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../http/range.ts'
+import { type FileMeta, fileHeaders } from '../hub/file-meta.ts'
+import { type FileRoute, resolveTarget } from '../hub/route.ts'
+import type { OriginClient } from '../origin/client.ts'
+import { FileBody } from '../origin/file.ts'
+import type { SignedUrls } from '../origin/signed-urls.ts'
+import type { BlobHandle } from '../store/blobs.ts'
+import { Verifier } from '../store/digest.ts'
+import type { Store } from '../store/store.ts'
+import type { Observer, Outcome } from '../telemetry/observer.ts'
+import type { Answer, Body, ByteSource } from './answer.ts'
+import { askerOf, type Ctx } from './context.ts'
+import type { Flights, Joined } from './flights.ts'
+import { type ResolvedFile, urlName } from './resolve.ts'
+
+/** The conditions of a request, as they came. */
+export interface Conditions {
+  readonly range: string | undefined
+  readonly ifRange: string | undefined
+  readonly ifNoneMatch: string | undefined
+}
+
+export interface PullOptions {
+  readonly store: Store
+  readonly flights: Flights
+  readonly client: OriginClient
+  readonly urls: SignedUrls
+  readonly offline: boolean
+  readonly observer: Observer
+  readonly onStorageFailed: (error: unknown) => void
+}
+
+export class Puller {
+  readonly #options: PullOptions
+
+  constructor(options: PullOptions) {
+    this.#options = options
+  }
+
+  /** The answer to HEAD: never opens a body, here or at the origin. */
+  head(route: FileRoute, file: ResolvedFile, conditions: Conditions): Answer {
+    const headers = fileHeaders(file.meta, route.path, { download: route.download })
+    if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: file.meta.etag })) {
+      return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
+    }
+    headers['content-length'] = String(file.meta.sizeBytes)
+    return { status: 200, headers, outcome: file.outcome, body: { kind: 'none' } }
+  }
+
+  /** The answer to GET. The body is opened, not started; whoever sends it closes it. */
+  async get(ctx: Ctx, route: FileRoute, file: ResolvedFile, conditions: Conditions): Promise<Answer> {
+    const { meta } = file
+    const headers = fileHeaders(meta, route.path, { download: route.download })
+    if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: meta.etag })) {
+      return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
+    }
+    const wanted =
+      conditions.ifRange === undefined || rangeStillValid(conditions.ifRange, meta.etag)
+        ? parseRange(conditions.range, meta.sizeBytes)
+        : ({ kind: 'whole' } as const)
+    if (wanted.kind === 'unsatisfiable') {
+      throw new MirrorError('range_not_satisfiable', {
+        detail: { contentRange: formatUnsatisfied(meta.sizeBytes) },
+      })
+    }
+    const range = wanted.kind === 'range' ? wanted.range : { start: 0, end: meta.sizeBytes }
+    headers['content-length'] = String(range.end - range.start)
+    if (wanted.kind === 'range') headers['content-range'] = formatContentRange(range, meta.sizeBytes)
+    const { body, outcome } = await this.#open(ctx, route, file, {
+      range,
+      whole: completesFile(range, meta.sizeBytes, conditions.range),
+    })
+    return { status: wanted.kind === 'range' ? 206 : 200, headers, outcome, body }
+  }
+
+  async #open(
+    ctx: Ctx,
+    route: FileRoute,
+    file: ResolvedFile,
+    wanted: { readonly range: ByteRange; readonly whole: boolean },
+  ): Promise<{ body: Body; outcome: Outcome }> {
+    const { store, flights, offline } = this.#options
+    const { meta, key } = file
+    if (meta.sizeBytes === 0)
+      return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
+    if (!(await file.isPublic)) {
+      return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
+    }
+    const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {
+      this.#options.onStorageFailed(error)
+      return undefined
+    })
+    if (blob !== undefined) {
+      const outcome = file.outcome === 'miss' ? 'revalidated' : file.outcome
+      const rescue = offline ? undefined : this.#rescue(ctx, route, file, wanted, undefined)
+      return {
+        body: { kind: 'source', source: blobSource(blob, wanted.range), ...(rescue && { rescue }) },
+        outcome,
+      }
+    }
+    if (offline) throw new MirrorError('offline_and_absent')
+    const signal = ctx.signal
+    const joined = await flights.join(key, meta.sizeBytes, { ...wanted, signal }, () =>
+      this.#body(ctx, route, meta),
+    )
+    if (joined === undefined) {
+      return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
+    }
+    const rescue = this.#rescue(ctx, route, file, wanted, joined)
+    return { body: { kind: 'source', source: joined.source, rescue }, outcome: OUTCOME_OF[joined.how] }
+  }
+
+  #body(ctx: Ctx, route: FileRoute, meta: FileMeta): FileBody {
+    const { client, urls, observer } = this.#options
+    return new FileBody({
+      client,
+      urls,
+      observer,
+      meta,
+      asker: askerOf(ctx),
+      // By commit, not by branch: the branch may have moved since the facts were learnt.
+      target: resolveTarget(route.repo, meta.commit, route.path),
+      urlName: urlName(ctx, route.repo, meta.commit, route.path),
+    })
+  }
+
+  /** Straight from the origin to one client: nothing touches the disk, and a whole file is verified all the same. */
+  #straight(ctx: Ctx, route: FileRoute, meta: FileMeta, key: ResolvedFile['key'], range: ByteRange): Body {
+    const bytes = this.#body(ctx, route, meta).read(range, ctx.signal)
+    const whole = range.start === 0 && range.end === meta.sizeBytes
+    const stream = whole ? verified(bytes, new Verifier(key, meta.sizeBytes), this.#options.observer) : bytes
+    return { kind: 'stream', stream, lengthBytes: range.end - range.start }
+  }
+
+  /** How a reader goes on when the disk fails under it: the rest comes straight, the digest still decides. */
+  #rescue(
+    ctx: Ctx,
+    route: FileRoute,
+    file: ResolvedFile,
+    wanted: { readonly range: ByteRange; readonly whole: boolean },
+    joined: Joined | undefined,
+  ): (position: number) => AsyncIterable<Buffer> {
+    const { meta } = file
+    const { observer } = this.#options
+    const straight = (position: number): AsyncIterable<Buffer> =>
+      this.#body(ctx, route, meta).read({ start: position, end: wanted.range.end }, ctx.signal)
+    return async function* (position) {
+      if (!wanted.whole) {
+        yield* straight(position)
+        return
+      }
+      // What was sent so far came from the disk that has just failed; without its hash the end cannot be vouched for.
+      const verifier =
+        position === 0 ? new Verifier(file.key, meta.sizeBytes) : await joined?.flight.verifierAt(position)
+      if (verifier === undefined)
+        throw new MirrorError('integrity_mismatch', { detail: { reason: 'disk failed' } })
+      yield* verified(straight(position), verifier, observer)
+    }
+  }
+}
+
+/** A range to the open end is the rest of a download: it completes a file, so it is verified like a whole one. */
+function completesFile(range: ByteRange, sizeBytes: number, header: string | undefined): boolean {
+  if (range.start === 0 && range.end === sizeBytes) return true
+  return range.end === sizeBytes && /^\s*bytes\s*=\s*\d+\s*-\s*$/i.test(header ?? '')
+}
+
+const OUTCOME_OF = {
+  started: 'miss',
+  resumed: 'partial-hit',
+  joined: 'coalesced',
+} as const satisfies Record<Joined['how'], Outcome>
+
+/** A finished blob as a source of `range`; closing it closes the blob. */
+function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
+  return {
+    range,
+    ready: () => Promise.resolve(range.end),
+    read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),
+    close: () => blob.close(),
+  }
+}
+
+/** Passes bytes on, one chunk behind: the last one only when the digest of all is right. */
+async function* verified(
+  bytes: AsyncIterable<Buffer>,
+  verifier: Verifier,
+  observer: Observer,
+): AsyncGenerator<Buffer, void, undefined> {
+  let held: Buffer | undefined
+  for await (const chunk of bytes) {
+    verifier.update(chunk)
+    if (held !== undefined) yield held
+    held = chunk
+  }
+  if (!verifier.matches()) {
+    observer.integrityFailure('digest')
+    throw new MirrorError('integrity_mismatch')
+  }
+  if (held !== undefined) yield held
+}

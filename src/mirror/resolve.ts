@@ -1,0 +1,245 @@
+// (repo, revision, path) → what the file is, for this caller, now. Asks the Hub only for what may not be believed,
+// and with one question where one answers everything: the reply to a HEAD says whether this token may read, which
+// commit the revision is, and which bytes the file consists of. Opens no body.
+
+import { LRUCache } from 'lru-cache'
+import { MirrorError } from '../errors.ts'
+import { blobKeyOf, type FileMeta } from '../hub/file-meta.ts'
+import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
+import { deniesRepo, isAbsence, isBadToken, type Refusal } from '../hub/refusal.ts'
+import { type FileRoute, resolveTarget } from '../hub/route.ts'
+import type { OriginClient } from '../origin/client.ts'
+import { type HeadResult, headFile } from '../origin/file.ts'
+import type { SignedUrls } from '../origin/signed-urls.ts'
+import type { Outcome } from '../telemetry/observer.ts'
+import type { Access } from './access.ts'
+import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import type { FileFact, Known } from './known.ts'
+import { SingleFlight } from './single-flight.ts'
+
+export interface ResolvedFile {
+  readonly kind: 'file'
+  readonly meta: FileMeta
+  readonly key: ReturnType<typeof blobKeyOf>
+  /** Whether everybody may read it, so that its bytes may be stored. Known later than the facts on a first visit. */
+  readonly isPublic: Promise<boolean>
+  /** How the facts were come by. */
+  readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
+}
+
+export type Resolved =
+  | ResolvedFile
+  | { readonly kind: 'refusal'; readonly refusal: Refusal; readonly outcome: Outcome }
+
+/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
+const IMPATIENT_MS = 4_000
+/** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
+const PIN_MS = 60_000
+
+export interface ResolverOptions {
+  readonly client: OriginClient
+  readonly known: Known
+  readonly access: Access
+  readonly urls: SignedUrls
+  readonly refTtlMs: number
+  readonly accessTtlMs: number
+  readonly offline: boolean
+  readonly monotonic: () => number
+}
+
+export class Resolver {
+  readonly #options: ResolverOptions
+  readonly #heads = new SingleFlight<HeadResult>()
+  // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
+  readonly #pins = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({ max: 50_000 })
+  // What the Hub said to one credential about a file that is not public. Memory only.
+  readonly #granted = new LRUCache<string, { readonly meta: FileMeta; readonly at: number }>({ max: 50_000 })
+
+  constructor(options: ResolverOptions) {
+    this.#options = options
+  }
+
+  /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
+  async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
+    const resolved = await this.#resolve(ctx, this.#pinned(ctx, route, method))
+    if (method === 'HEAD' && resolved.kind === 'file' && !isCommitHash(route.revision)) {
+      const commit = resolved.meta.commit
+      this.#pins.set(pinKey(ctx, route), { commit, at: this.#options.monotonic() })
+    }
+    return resolved
+  }
+
+  #pinned(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): FileRoute {
+    if (method === 'HEAD' || isCommitHash(route.revision)) return route
+    const pin = this.#pins.get(pinKey(ctx, route))
+    if (pin === undefined || this.#options.monotonic() - pin.at > PIN_MS) return route
+    return { ...route, revision: pin.commit }
+  }
+
+  async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
+    const { access, offline, client, known } = this.#options
+    const { repo, revision, path } = route
+    const ref = await known.ref(repo, revision, this.#options.refTtlMs)
+    const fact = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
+    const open = access.verdict(repo) === 'public'
+    if (open && ref?.fresh === true && fact !== undefined) return this.#fromFact(fact, 'hit')
+
+    const fallback = fact !== undefined && (open || (await access.lastKnownPublic(repo))) ? fact : undefined
+    if (offline) {
+      if (fallback === undefined) throw new MirrorError('offline_and_absent')
+      return this.#fromFact(fallback, 'hit')
+    }
+    const granted = this.#fromGrant(ctx, route)
+    if (granted !== undefined) return granted
+    if (fallback !== undefined && client.suspect()) return this.#fromFact(fallback, 'stale')
+    return this.#ask(ctx, route, { fact, fallback })
+  }
+
+  async #ask(
+    ctx: Ctx,
+    route: FileRoute,
+    stored: { readonly fact: FileFact | undefined; readonly fallback: FileFact | undefined },
+  ): Promise<Resolved> {
+    const { repo } = route
+    const askedAt = this.#options.monotonic()
+    const { fallback } = stored
+    let result: HeadResult
+    // A caller with a token proves nothing about strangers, so a stranger asks as well, once for the repo.
+    const isPublic = this.#isPublic(ctx, route)
+    try {
+      result = await this.#head(ctx, route, fallback !== undefined)
+    } catch (error) {
+      if (fallback === undefined || !(error instanceof MirrorError) || !error.code.startsWith('origin_'))
+        throw error
+      return this.#fromFact(fallback, 'stale')
+    }
+    if (result.kind === 'refusal')
+      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
+    if (ctx.authorization === undefined) await this.#options.access.proved(repo, askedAt)
+    return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic })
+  }
+
+  #learn(
+    ctx: Ctx,
+    route: FileRoute,
+    result: Extract<HeadResult, { kind: 'meta' }>,
+    context: { askedAt: number; before: FileFact | undefined; isPublic: Promise<boolean> },
+  ): ResolvedFile {
+    const { repo, path, revision } = route
+    const { known, urls, client, monotonic } = this.#options
+    const { meta, location } = result
+    const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
+    known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
+    this.#granted.set(grantKey(ctx, route), { meta, at: context.askedAt })
+    if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location)
+    const isPublic = context.isPublic.then((open) => {
+      // Only now may anything about the file touch the disk.
+      if (open) {
+        known.rememberFile(repo, meta.commit, path, { kind: 'present', meta, key })
+        known.rememberRef(repo, revision, meta.commit, { askedAt: monotonic(), store: true })
+      }
+      return open
+    })
+    // Nobody may be waiting for it: a HEAD is answered before it is known.
+    isPublic.catch(() => undefined)
+    const same = context.before?.kind === 'present' && context.before.key === key
+    return { kind: 'file', meta, key, isPublic, outcome: same ? 'revalidated' : 'miss' }
+  }
+
+  async #refused(
+    ctx: Ctx,
+    route: FileRoute,
+    refusal: Refusal,
+    context: { askedAt: number; fallback: FileFact | undefined; isPublic: Promise<boolean> },
+  ): Promise<Resolved> {
+    const { access, known } = this.#options
+    // Out of quota is not a "no": what is stored and public is served as while the origin is away.
+    if (refusal.status === 429 && context.fallback !== undefined)
+      return this.#fromFact(context.fallback, 'stale')
+    if (deniesRepo(refusal)) {
+      this.#granted.delete(grantKey(ctx, route))
+      // A token that the Hub does not know says nothing about the repo.
+      if (!isBadToken(refusal)) await access.withdrawn(route.repo, context.askedAt)
+    }
+    const { commit } = refusal
+    if (isAbsence(refusal) && commit !== undefined) {
+      known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
+      void context.isPublic.then((open) => {
+        if (!open) return
+        known.rememberFile(route.repo, commit, route.path, { kind: 'absent', commit })
+        known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: true })
+      })
+    }
+    return { kind: 'refusal', refusal, outcome: 'refused' }
+  }
+
+  #head(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<HeadResult> {
+    const target = resolveTarget(route.repo, route.revision, route.path)
+    return this.#heads.run(`${ctx.fingerprint} ${target}`, () =>
+      headFile(this.#options.client, target, askerOf(ctx), {
+        retries: impatient ? 0 : 1,
+        ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
+      }),
+    )
+  }
+
+  /** Whether everybody may read the repo: believed, or asked anonymously. Never rejects. */
+  #isPublic(ctx: Ctx, route: FileRoute): Promise<boolean> {
+    const { access, client } = this.#options
+    // An anonymous caller's own question is the proof, if it is answered.
+    if (ctx.authorization === undefined) return Promise.resolve(true)
+    const verdict = access.verdict(route.repo)
+    if (verdict !== undefined) return Promise.resolve(verdict === 'public')
+    const target = resolveTarget(route.repo, route.revision, route.path)
+    return access.prove(route.repo, async () => {
+      const result = await headFile(client, target, anonymousAsker(ctx), { retries: 0, kind: 'access' })
+      if (result.kind === 'meta') return true
+      // An absent file of a gated repo may be told to anybody: that proves nothing, one way or the other.
+      return deniesRepo(result.refusal) ? false : undefined
+    })
+  }
+
+  #fromFact(fact: FileFact, outcome: 'hit' | 'stale'): Resolved {
+    if (fact.kind === 'present') {
+      return { kind: 'file', meta: fact.meta, key: fact.key, isPublic: Promise.resolve(true), outcome }
+    }
+    const text = 'Entry not found'
+    const refusal = {
+      status: 404,
+      code: 'EntryNotFound',
+      message: text,
+      commit: fact.commit,
+      body: Buffer.from(text),
+      contentType: 'text/plain; charset=utf-8',
+    }
+    return { kind: 'refusal', refusal, outcome }
+  }
+
+  /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
+  #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
+    const { access, refTtlMs, accessTtlMs, monotonic, client } = this.#options
+    const granted = this.#granted.get(grantKey(ctx, route))
+    const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
+    if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
+    const key = blobKeyOf(granted.meta, {
+      origin: client.policy.base.href,
+      repo: route.repo,
+      path: route.path,
+    })
+    const isPublic = Promise.resolve(access.verdict(route.repo) === 'public')
+    return { kind: 'file', meta: granted.meta, key, isPublic, outcome: 'miss' }
+  }
+}
+
+/** Signed URLs are remembered per credential: one made for a member opens a private file to whoever holds it. */
+export function urlName(ctx: Ctx, repo: Repo, commit: CommitHash, path: string): string {
+  return `${ctx.fingerprint} ${repoKey(repo)} ${commit} ${path}`
+}
+
+function grantKey(ctx: Ctx, route: FileRoute): string {
+  return `${ctx.fingerprint} ${repoKey(route.repo)} ${route.revision} ${route.path}`
+}
+
+function pinKey(ctx: Ctx, route: FileRoute): string {
+  return `${ctx.client} ${grantKey(ctx, route)}`
+}

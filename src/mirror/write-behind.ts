@@ -1,0 +1,55 @@
+// Writes a stream of chunks to a place, gathering what arrives while a write is under way: few large writes when
+// the origin is fast, every byte at once when it is slow. Knows neither origin nor disk.
+
+/** More than this waiting for the disk makes the origin wait. */
+const MAX_PENDING_BYTES = 2 * 1024 * 1024
+
+/**
+ * Ends when the stream ends or `limit` is reached (it may move down meanwhile). Rejects with what the stream or a
+ * write threw; when it returns or rejects no write is under way.
+ */
+export async function writeBehind(
+  stream: AsyncIterable<Buffer>,
+  options: {
+    readonly start: number
+    readonly limit: () => number
+    readonly write: (position: number, chunks: readonly Buffer[], length: number) => Promise<void>
+  },
+): Promise<void> {
+  let position = options.start
+  let accepted = options.start
+  let pending: Buffer[] = []
+  let writing: Promise<void> | undefined
+  let failure: { readonly error: unknown } | undefined
+
+  const drain = async (): Promise<void> => {
+    try {
+      while (accepted > position) {
+        const chunks = pending
+        const length = accepted - position
+        pending = []
+        await options.write(position, chunks, length)
+        position += length
+      }
+    } catch (error) {
+      failure = { error }
+    }
+    writing = undefined
+  }
+
+  try {
+    for await (const chunk of stream) {
+      const room = options.limit() - accepted
+      if (room <= 0) break
+      const bytes = chunk.length > room ? chunk.subarray(0, room) : chunk
+      pending.push(bytes)
+      accepted += bytes.length
+      writing ??= drain()
+      if (accepted - position >= MAX_PENDING_BYTES) await writing
+      if (failure !== undefined) break
+    }
+  } finally {
+    await writing
+  }
+  if (failure !== undefined) throw failure.error
+}
