@@ -32,6 +32,8 @@ export interface RequestFields {
   readonly client: string
   /** Its fingerprint, never the token itself. */
   readonly token?: string | undefined
+  /** What went wrong on our side. A bug is logged as error, trouble with the origin as warn. */
+  readonly error?: unknown
 }
 
 /** A logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. */
@@ -94,6 +96,14 @@ export function logRequest(logger: Logger, fields: RequestFields): void {
     totalMs: Math.round(fields.totalMs * 10) / 10,
     client: fields.client,
     token: fields.token,
+  }
+  if (fields.error !== undefined) {
+    const failed = { ...line, err: fields.error }
+    const own = fields.error instanceof MirrorError && fields.error.code !== 'bug'
+    if (own && fields.status < 500) logger.info(failed, 'request')
+    else if (own) logger.warn(failed, 'request')
+    else logger.error(failed, 'request')
+    return
   }
   if (fields.route === 'ops' && fields.status < 400) logger.debug(line, 'request')
   else logger.info(line, 'request')

@@ -1,0 +1,155 @@
+// The composition root: builds every room, joins them, hands back what the process needs. The only place where
+// constructors meet; what a request passes through is listed in server/build-server.ts.
+
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import type { Dispatcher } from 'undici'
+import type { Config } from './config/keys.ts'
+import { Access } from './mirror/access.ts'
+import { Documents } from './mirror/documents.ts'
+import { Flights } from './mirror/flights.ts'
+import { Known } from './mirror/known.ts'
+import { createMirror } from './mirror/mirror.ts'
+import { Puller } from './mirror/pull.ts'
+import { Resolver } from './mirror/resolve.ts'
+import { createOriginClient } from './origin/client.ts'
+import { createSignedUrls } from './origin/signed-urls.ts'
+import { buildServer } from './server/build-server.ts'
+import type { Readiness } from './server/ops-routes.ts'
+import { openStore } from './store/store.ts'
+import { createMetrics } from './telemetry/metrics.ts'
+
+export interface App {
+  readonly server: FastifyInstance
+  /** Ready no more, so that load balancers look elsewhere; requests are still served. */
+  drain(): void
+  /** Waits for nobody: ends what runs, records what has landed, frees the store. */
+  close(): Promise<void>
+}
+
+export interface AppDependencies {
+  readonly version: string
+  readonly logger: Logger
+  /** Wall clock, epoch ms: only for stamps that are stored. */
+  readonly now?: () => number
+  /** Milliseconds that never step back: all that is fresh or stale is counted on it. */
+  readonly monotonic?: () => number
+  readonly dispatcher?: Dispatcher
+}
+
+/** Writing is tried again this long after the store failed to take bytes. */
+const STORE_REST_MS = 10_000
+
+/** Opens the store and builds the server; listening is the caller's. Throws what `openStore` throws. */
+export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
+  const { version, logger } = dependencies
+  const now = dependencies.now ?? Date.now
+  const monotonic = dependencies.monotonic ?? (() => performance.now())
+  const metrics = createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes })
+  const { observer } = metrics
+
+  const store = await openStore({
+    root: config.cacheDir,
+    maxBytes: config.cacheMaxSizeBytes,
+    minFreeBytes: config.cacheMinFreeBytes,
+    memoryBytes: config.memoryCacheBytes,
+    now,
+    observer,
+  })
+  store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
+
+  const health = { draining: false, storeFailedAt: undefined as number | undefined, storeFailure: '' }
+  const onStorageFailed = (error: unknown): void => {
+    health.storeFailedAt = monotonic()
+    health.storeFailure = error instanceof Error ? error.message.slice(0, 200) : 'unknown'
+    observer.storeDegraded(true)
+    logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
+  }
+
+  const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
+  const client = createOriginClient({
+    policy: { base: config.origin, allowedHosts: config.redirectHosts },
+    timeoutMs: config.originTimeoutMs,
+    connections: config.originConnections,
+    via,
+    observer,
+    now: monotonic,
+    ...(dependencies.dispatcher === undefined ? {} : { dispatcher: dependencies.dispatcher }),
+  })
+  const urls = createSignedUrls(now)
+  const known = new Known({
+    facts: store.facts,
+    origin: config.origin.href,
+    monotonic,
+    onWriteError: onStorageFailed,
+  })
+  const access = new Access({ known, ttlMs: config.accessTtlMs, monotonic, observer })
+  const flights = new Flights({
+    store,
+    connections: config.pullConnections,
+    abandoned: config.pullAbandoned,
+    observer,
+    onStorageFailed,
+  })
+  const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
+  const mirror = createMirror({
+    resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
+    puller: new Puller({ ...shared, store, flights, onStorageFailed }),
+    documents: new Documents(shared),
+  })
+
+  const readiness = async (): Promise<Readiness> => {
+    if (health.storeFailedAt !== undefined && monotonic() - health.storeFailedAt > STORE_REST_MS) {
+      await store.probe().then(
+        () => {
+          health.storeFailedAt = undefined
+          observer.storeDegraded(false)
+        },
+        (error: unknown) => onStorageFailed(error),
+      )
+    }
+    const stored = health.storeFailedAt === undefined
+    return {
+      // A store that fails, or an origin that is away, still leaves what this mirror can do and another cannot.
+      ready: !health.draining,
+      checks: {
+        serving: health.draining ? { ok: false, detail: 'draining' } : { ok: true },
+        store: stored ? { ok: true } : { ok: false, detail: health.storeFailure },
+        origin: client.suspect() ? { ok: false, detail: 'not reachable a moment ago' } : { ok: true },
+      },
+    }
+  }
+
+  const server = await buildServer({
+    mirror,
+    client,
+    basePath: config.basePath,
+    publicUrl: config.publicUrl,
+    writes: config.writes,
+    offline: config.offline,
+    trustProxy: config.trustProxy,
+    via,
+    logger,
+    observer,
+    readiness,
+    metrics,
+  })
+  server.addHook('onClose', async () => {
+    await flights.close()
+    await client.close()
+    await store.close()
+  })
+
+  return {
+    server,
+    drain() {
+      health.draining = true
+    },
+    async close() {
+      health.draining = true
+      server.server.closeAllConnections()
+      await server.close()
+    },
+  }
+}

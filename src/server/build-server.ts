@@ -1,0 +1,170 @@
+// The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
+//
+//   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
+//   2. the check of framing and credentials (onRequest)
+//   3. the routes of our own: /healthz, /readyz, /metrics, /-/
+//   4. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
+//   5. everything else of the Hub: passed through (pass-through.ts)
+//   6. the log line and the metrics, when the response or its socket has closed
+
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { MirrorError } from '../errors.ts'
+import type { Mirror } from '../mirror/mirror.ts'
+import type { OriginClient } from '../origin/client.ts'
+import { logRequest } from '../telemetry/log.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import { checkRequest } from './context.ts'
+import { sendFailure } from './fail.ts'
+import { serveHubRoute } from './hub-route.ts'
+import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
+import { registerPassThrough } from './pass-through.ts'
+import { ReadBuffers } from './read-buffers.ts'
+import { startTrace, type Trace, traceOf } from './trace.ts'
+
+export interface ServerOptions extends OpsOptions {
+  readonly mirror: Mirror
+  readonly client: OriginClient
+  readonly basePath: string
+  readonly publicUrl: URL | undefined
+  readonly writes: 'forward' | 'deny'
+  readonly offline: boolean
+  readonly trustProxy: readonly string[]
+  /** Marks our requests to the origin, so that one that comes back is told as a loop. */
+  readonly via: string
+  readonly logger: Logger
+  readonly observer: Observer
+}
+
+/** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
+const MAX_IN_FLIGHT_PER_SOCKET = 16
+const HEADERS_TIMEOUT_MS = 15_000
+/** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
+const KEEP_ALIVE_TIMEOUT_MS = 75_000
+const MAX_HEADER_BYTES = 16 * 1024
+
+/** Builds the instance; the caller listens and closes. */
+export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
+  const server = Fastify({
+    logger: false,
+    trustProxy: options.trustProxy.length > 0 ? [...options.trustProxy] : false,
+    exposeHeadRoutes: false,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    // The whole request: uploads may be long. Headers have their own limit.
+    requestTimeout: 0,
+    // A download may stall for as long as its client likes.
+    connectionTimeout: 0,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    http: {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: 5_000,
+      maxHeaderSize: MAX_HEADER_BYTES,
+    },
+    routerOptions: { maxParamLength: MAX_HEADER_BYTES },
+    genReqId: (raw) => requestId(raw.headers['x-request-id'] ?? raw.headers['x-amzn-trace-id']),
+    frameworkErrors: (error, request, reply) => {
+      // The router could not read the path; hooks have not run.
+      const trace = startTrace(request.raw, String(request.id))
+      watch(request, reply, trace, options)
+      reply.hijack()
+      sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
+    },
+  })
+  const inFlight = new WeakMap<Socket, number>()
+
+  server.addHook('onRequest', async (request, reply) => {
+    const trace = startTrace(request.raw, String(request.id))
+    watch(request, reply, trace, options)
+    reply.raw.setHeader('x-request-id', trace.id)
+    const { socket } = request.raw
+    const count = (inFlight.get(socket) ?? 0) + 1
+    inFlight.set(socket, count)
+    reply.raw.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
+    if (count > MAX_IN_FLIGHT_PER_SOCKET) {
+      socket.destroy()
+      reply.hijack()
+      return
+    }
+    checkRequest(request, options.via)
+  })
+
+  server.setErrorHandler((error, request, reply) => {
+    if (!reply.sent) reply.hijack()
+    sendFailure(reply.raw, error, traceOf(request.raw), request.raw.method === 'HEAD')
+  })
+  server.setNotFoundHandler((request, reply) => {
+    // Only methods that no route knows come here: the catch-all takes every path.
+    reply.hijack()
+    sendFailure(reply.raw, new MirrorError('method_not_allowed'), traceOf(request.raw), false)
+  })
+
+  registerOpsRoutes(server, options)
+  const buffers = new ReadBuffers()
+  await registerPassThrough(server, {
+    ...options,
+    serve: (request, reply) => serveHubRoute(request, reply, { ...options, buffers }),
+  })
+  return server
+}
+
+/** The caller's own id where it is well formed, as it is the best key between its log and ours. */
+function requestId(given: string | string[] | undefined): string {
+  return typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) ? given : randomUUID()
+}
+
+/** Ends the work when client or socket go; writes the one line and the counts when all is over. */
+function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: ServerOptions): void {
+  const { raw } = request
+  const { socket } = raw
+  const gone = (): void => {
+    if (!trace.gone.signal.aborted && !reply.raw.writableFinished)
+      trace.gone.abort(new Error('the client has gone'))
+  }
+  let closed = false
+  const close = (): void => {
+    if (closed) return
+    closed = true
+    gone()
+    socket.off('close', close)
+    report(request, reply, trace, options)
+  }
+  reply.raw.once('close', close)
+  // A pipelined answer that never got its turn hears nothing of its socket by itself.
+  socket.once('close', close)
+}
+
+function report(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: ServerOptions): void {
+  const now = performance.now()
+  const firstByteMs = trace.firstByteAt === undefined ? undefined : trace.firstByteAt - trace.startedAt
+  const totalMs = now - trace.startedAt
+  // 499, as nginx has it: the client left before there was an answer.
+  const status = reply.raw.headersSent ? reply.raw.statusCode : 499
+  options.observer.requestDone({
+    route: trace.route,
+    outcome: trace.outcome,
+    status,
+    bytes: trace.bytes,
+    firstByteSeconds: firstByteMs === undefined ? undefined : firstByteMs / 1000,
+    totalSeconds: totalMs / 1000,
+  })
+  logRequest(options.logger, {
+    requestId: trace.id,
+    method: request.raw.method ?? '',
+    route: trace.route,
+    repo: trace.repo,
+    revision: trace.revision,
+    path: trace.path,
+    status,
+    outcome: trace.outcome,
+    bytes: trace.bytes,
+    originTrips: trace.trips.count,
+    firstByteMs,
+    totalMs,
+    client: request.ip,
+    token: trace.token,
+    error: trace.error,
+  })
+}

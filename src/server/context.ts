@@ -1,0 +1,77 @@
+// A request of a client → what the mirror is told about it. The only reader of credentials and forwarded fields.
+
+import { createHmac, randomBytes } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import { MirrorError } from '../errors.ts'
+import { bearerToken, isHeaderSafe, singleHeader } from '../http/headers.ts'
+import type { Ctx } from '../mirror/context.ts'
+import { fingerprint } from '../telemetry/log.ts'
+import type { Trace } from './trace.ts'
+
+/** Two of these in one request mean that somebody in between reads another one than we do. */
+const ONCE = ['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding']
+/** What the Hub counts by. Everything else of the caller stays here. */
+const FORWARDED = ['user-agent', 'x-hf-download-counter', 'x-hf-bill-to', 'x-amzn-trace-id']
+const MAX_FORWARDED_CHARS = 512
+
+const credentialKey = randomBytes(32)
+
+/** Refuses requests whose framing or credentials can be read in two ways. Throws bad_request. */
+export function checkRequest(request: FastifyRequest, via: string): void {
+  const { raw } = request
+  for (const name of ONCE) {
+    if (singleHeader(raw.rawHeaders, name).count > 1) {
+      throw new MirrorError('bad_request', { message: `The request has more than one ${name} header.` })
+    }
+  }
+  if (raw.headers.host === undefined)
+    throw new MirrorError('bad_request', { message: 'The request has no Host header.' })
+  const hasBody =
+    raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length'] ?? 0) > 0
+  if (hasBody && (raw.method === 'GET' || raw.method === 'HEAD')) {
+    throw new MirrorError('bad_request', { message: 'A GET or HEAD request must not have a body.' })
+  }
+  if (raw.headers.via?.includes(via) === true) throw new MirrorError('loop')
+}
+
+/** The context of a checked request. `publicUrl` wins over what the request says the mirror is called. */
+export function contextOf(
+  request: FastifyRequest,
+  trace: Trace,
+  options: { readonly publicUrl: URL | undefined; readonly basePath: string },
+): Ctx {
+  const { authorization } = request.raw.headers
+  const token = bearerToken(authorization)
+  trace.token = token === undefined ? undefined : fingerprint(token)
+  const forward: Record<string, string> = {}
+  for (const name of FORWARDED) {
+    const value = request.raw.headers[name]
+    if (typeof value === 'string' && value.length <= MAX_FORWARDED_CHARS && isHeaderSafe(value))
+      forward[name] = value
+  }
+  return {
+    id: trace.id,
+    authorization,
+    fingerprint:
+      authorization === undefined
+        ? 'anonymous'
+        : createHmac('sha256', credentialKey).update(authorization).digest('base64url'),
+    client: request.ip,
+    signal: trace.gone.signal,
+    mirrorBase: mirrorBase(request, options),
+    forward,
+    trips: trace.trips,
+  }
+}
+
+function mirrorBase(
+  request: FastifyRequest,
+  options: { readonly publicUrl: URL | undefined; readonly basePath: string },
+): string {
+  if (options.publicUrl !== undefined) return options.publicUrl.href.replace(/\/$/, '')
+  // What the client itself calls us goes back to that client only, and never into the store.
+  const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(request.host)
+    ? request.host
+    : 'localhost'
+  return `${request.protocol}://${host}${options.basePath === '/' ? '' : options.basePath}`
+}

@@ -1,0 +1,103 @@
+// Error → reply. The table in errors.ts says what a client is told; nothing else of an error leaves the process.
+
+import type { ServerResponse } from 'node:http'
+import { ERRORS, type ErrorCode, MirrorError } from '../errors.ts'
+import { headerText } from '../http/headers.ts'
+import { EXPOSED_HEADERS } from '../hub/refusal.ts'
+import { RefusedByHub } from '../mirror/mirror.ts'
+import { refusalAnswer } from '../mirror/refused.ts'
+import type { Trace } from './trace.ts'
+
+const MAX_MESSAGE_CHARS = 800
+const RETRY_AFTER_SECONDS = '5'
+
+/** The mirror's own view of what was thrown; what it does not know is a bug. */
+export function asMirrorError(error: unknown): MirrorError {
+  if (error instanceof MirrorError) return error
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })
+  if (isClientError(error)) return new MirrorError('bad_request', { cause: error })
+  return new MirrorError('bug', { cause: error })
+}
+
+function isClientError(error: unknown): boolean {
+  if (!(error instanceof Error) || !('statusCode' in error)) return false
+  return typeof error.statusCode === 'number' && error.statusCode >= 400 && error.statusCode < 500
+}
+
+/** What is sent for an error: status, headers and a body that both Python and a person can read. */
+export function failureOf(error: MirrorError): {
+  readonly status: number
+  readonly headers: Record<string, string>
+  readonly body: Buffer
+} {
+  const row: (typeof ERRORS)[ErrorCode] = ERRORS[error.code]
+  const message = headerText(error.code === 'bug' ? row.message : error.message, MAX_MESSAGE_CHARS)
+  const body = Buffer.from(JSON.stringify({ error: message }))
+  const range = error.detail['contentRange']
+  return {
+    status: row.status,
+    body,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': String(body.length),
+      'x-error-code': row.header,
+      'x-error-message': message,
+      'access-control-allow-origin': '*',
+      'access-control-expose-headers': EXPOSED_HEADERS,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...(row.mayRetry ? { 'retry-after': RETRY_AFTER_SECONDS } : {}),
+      ...(error.code === 'range_not_satisfiable' && typeof range === 'string'
+        ? { 'content-range': range }
+        : {}),
+    },
+  }
+}
+
+/** Answers with the error, or breaks the connection off when an answer has begun. */
+export function sendFailure(
+  response: ServerResponse,
+  thrown: unknown,
+  trace: Trace,
+  headOnly: boolean,
+): void {
+  if (response.destroyed || trace.gone.signal.aborted) {
+    response.destroy()
+    return
+  }
+  if (response.headersSent) {
+    trace.error = thrown
+    trace.outcome = 'error'
+    response.socket?.resetAndDestroy()
+    return
+  }
+  // Whatever an earlier step set belonged to an answer that did not come about.
+  for (const name of response.getHeaderNames()) if (name !== 'x-request-id') response.removeHeader(name)
+  if (thrown instanceof RefusedByHub) {
+    const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
+    trace.outcome = 'refused'
+    respond(response, answer.status, { ...answer.headers }, thrown.refusal.body, headOnly, trace)
+    return
+  }
+  const error = asMirrorError(thrown)
+  trace.error = error
+  trace.outcome = 'error'
+  const { status, headers, body } = failureOf(error)
+  respond(response, status, headers, body, headOnly, trace)
+}
+
+function respond(
+  response: ServerResponse,
+  status: number,
+  headers: Record<string, string>,
+  body: Buffer,
+  headOnly: boolean,
+  trace: Trace,
+): void {
+  trace.firstByteAt = performance.now()
+  if (!headOnly) trace.bytes += body.length
+  response.writeHead(status, { ...headers, 'content-length': String(body.length) })
+  response.end(headOnly ? undefined : body)
+}

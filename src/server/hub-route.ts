@@ -1,0 +1,105 @@
+// Everything the Hub's protocol knows: parses the raw target once and hands the request to the mirror, or leaves it
+// to the pass-through. Runs before the pass-through's own handler.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { MirrorError } from '../errors.ts'
+import { repoKey } from '../hub/names.ts'
+import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
+import type { Ctx } from '../mirror/context.ts'
+import type { Mirror } from '../mirror/mirror.ts'
+import { contextOf } from './context.ts'
+import type { ReadBuffers } from './read-buffers.ts'
+import { sendAnswer } from './send.ts'
+import { type Trace, traceOf } from './trace.ts'
+
+/** Two thousand paths of the longest kind, percent-encoded, are less. */
+const MAX_QUESTION_BYTES = 4 * 1024 * 1024
+
+export interface HubRouteOptions {
+  readonly mirror: Mirror
+  readonly buffers: ReadBuffers
+  readonly basePath: string
+  readonly publicUrl: URL | undefined
+  readonly writes: 'forward' | 'deny'
+}
+
+/** Answers the request, or returns the route for the pass-through. Throws what `sendFailure` can say. */
+export async function serveHubRoute(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  options: HubRouteOptions,
+): Promise<HubRoute | undefined> {
+  const trace = traceOf(request.raw)
+  const { method } = request.raw
+  const route = parseHubUrl(request.raw.url ?? '', options.basePath)
+  note(trace, route)
+  const ctx = contextOf(request, trace, options)
+  if (options.writes === 'deny' && isWriteRoute(route, method ?? '')) throw new MirrorError('writes_denied')
+  const work = answerFor(request, ctx, route, options.mirror)
+  if (work === undefined) return route
+  // From here on the raw response is ours; Fastify only closes the books.
+  const answer = await work
+  reply.hijack()
+  await sendAnswer(reply.raw, answer, { trace, buffers: options.buffers, headOnly: method === 'HEAD' })
+  return undefined
+}
+
+function answerFor(
+  request: FastifyRequest,
+  ctx: Ctx,
+  route: HubRoute,
+  mirror: Mirror,
+): ReturnType<Mirror['get']> | undefined {
+  const { method, headers } = request.raw
+  const isRead = method === 'GET' || method === 'HEAD'
+  switch (route.kind) {
+    case 'file': {
+      if (method === 'OPTIONS') return undefined
+      if (!isRead) throw new MirrorError('method_not_allowed')
+      const conditions = {
+        range: headers.range,
+        ifRange: single(headers['if-range']),
+        ifNoneMatch: headers['if-none-match'],
+      }
+      return method === 'HEAD' ? mirror.head(ctx, route, conditions) : mirror.get(ctx, route, conditions)
+    }
+    case 'document':
+      if (method === 'POST' && route.document === 'paths-info') {
+        const contentType = headers['content-type']
+        return readQuestion(request).then((body) =>
+          mirror.document(ctx, route, { method, body, contentType }),
+        )
+      }
+      if (!isRead) return undefined
+      return mirror.document(ctx, route, { method, body: undefined, contentType: undefined })
+    case 'xet-token':
+      return route.write ? undefined : mirror.xetToken()
+    case 'other':
+      return undefined
+    default:
+      return route satisfies never
+  }
+}
+
+function note(trace: Trace, route: HubRoute): void {
+  trace.route = route.kind === 'other' ? 'pass-through' : route.kind
+  trace.repo = route.repo === undefined ? undefined : repoKey(route.repo)
+  trace.revision = 'revision' in route ? route.revision : undefined
+  trace.path = route.kind === 'file' ? route.path : undefined
+}
+
+async function readQuestion(request: FastifyRequest): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of request.raw) {
+    const chunk = part as Buffer
+    size += chunk.length
+    if (size > MAX_QUESTION_BYTES) throw new MirrorError('request_too_large')
+    parts.push(chunk)
+  }
+  return Buffer.concat(parts)
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}

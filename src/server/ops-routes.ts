@@ -1,0 +1,53 @@
+// What operators and their machines ask the mirror itself: is it alive, can it do its job, what has it counted.
+
+import type { FastifyInstance } from 'fastify'
+import { MirrorError } from '../errors.ts'
+import { traceOf } from './trace.ts'
+
+/** What the mirror can and cannot do at this moment. */
+export interface Readiness {
+  /** False when requests that could succeed elsewhere should go elsewhere. */
+  readonly ready: boolean
+  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>
+}
+
+export interface OpsOptions {
+  readonly readiness: () => Promise<Readiness>
+  readonly metrics: { readonly contentType: string; text(): Promise<string> }
+}
+
+/** Registers /healthz, /readyz, /metrics, and keeps everything else below /-/ from going to the Hub. */
+export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions): void {
+  const method: ('GET' | 'HEAD')[] = ['GET', 'HEAD']
+  const own = (url: string, answer: () => Promise<{ status: number; type: string; body: string }>): void => {
+    server.route({
+      method,
+      url,
+      handler: async (request, reply) => {
+        const trace = traceOf(request.raw)
+        trace.route = 'ops'
+        trace.outcome = 'own'
+        const { status, type, body } = await answer()
+        trace.bytes += request.raw.method === 'HEAD' ? 0 : Buffer.byteLength(body)
+        trace.firstByteAt = performance.now()
+        return reply.code(status).header('cache-control', 'no-store').type(type).send(body)
+      },
+    })
+  }
+  own('/healthz', async () => ({ status: 200, type: 'application/json', body: '{"status":"ok"}' }))
+  own('/readyz', async () => {
+    const readiness = await options.readiness()
+    return { status: readiness.ready ? 200 : 503, type: 'application/json', body: JSON.stringify(readiness) }
+  })
+  own('/metrics', async () => ({
+    status: 200,
+    type: options.metrics.contentType,
+    body: await options.metrics.text(),
+  }))
+  for (const url of ['/-', '/-/*']) {
+    server.all(url, async (request) => {
+      traceOf(request.raw).route = 'ops'
+      throw new MirrorError('not_found')
+    })
+  }
+}

@@ -1,0 +1,246 @@
+// Everything of the Hub that the mirror does not understand, handed on by @fastify/http-proxy: uploads, commits,
+// discussions, git, pages. Nothing of it is stored. Redirects within the Hub are turned to the mirror; those to
+// other hosts are followed here, without any credential.
+
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { PassThrough, type Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import proxy from '@fastify/http-proxy'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { MirrorError } from '../errors.ts'
+import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { passableHeaders } from '../hub/response-headers.ts'
+import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
+import type { HubRoute } from '../hub/route.ts'
+import { asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
+import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import { contextOf } from './context.ts'
+import { sendFailure } from './fail.ts'
+import { outcomeHeaders } from './send.ts'
+import { traceOf } from './trace.ts'
+
+export interface PassThroughOptions {
+  readonly client: OriginClient
+  readonly offline: boolean
+  readonly basePath: string
+  readonly publicUrl: URL | undefined
+  readonly via: string
+  readonly observer: Observer
+  /** Answers what the mirror understands; for the rest it gives the route. */
+  readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<HubRoute | undefined>
+}
+
+/** What a caller may tell the Hub through us. Cookies, forwarding fields and the client's own encodings stay here. */
+const REQUEST_HEADERS = [
+  'accept',
+  'accept-language',
+  'authorization',
+  'content-type',
+  'content-length',
+  'content-encoding',
+  'content-language',
+  'user-agent',
+  'git-protocol',
+  'range',
+  'if-none-match',
+  'if-match',
+  'if-modified-since',
+  'origin',
+  'access-control-request-method',
+  'access-control-request-headers',
+  'x-hf-download-counter',
+  'x-hf-bill-to',
+  'x-amzn-trace-id',
+]
+/** Beside the list for API answers: what git and pages need. */
+const PAGE_HEADERS = [
+  'cache-control',
+  'content-language',
+  'content-security-policy',
+  'expires',
+  'pragma',
+  'referrer-policy',
+  'x-frame-options',
+  'vary',
+]
+const XET_WRITE_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
+
+const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
+
+/** Registers the catch-all. */
+export async function registerPassThrough(
+  server: FastifyInstance,
+  options: PassThroughOptions,
+): Promise<void> {
+  const { client, serve } = options
+  const routes = new WeakMap<IncomingMessage, HubRoute>()
+  const originPath = client.policy.base.pathname.replace(/\/$/, '')
+
+  await server.register(proxy, {
+    upstream: client.policy.base.origin,
+    undici: client.dispatcher,
+    disableCache: true,
+    disableRequestLogging: true,
+    internalRewriteLocationHeader: false,
+    httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
+    preHandler: async (request, reply) => {
+      const route = await serve(request, reply)
+      if (route === undefined) return
+      if (options.offline) throw new MirrorError('offline_and_absent')
+      routes.set(request.raw, route)
+    },
+    handler: (request, reply, _dest, hooks) => {
+      const route = routes.get(request.raw)
+      if (route === undefined) return reply
+      const trace = traceOf(request.raw)
+      trace.trips.count += 1
+      const fail = (error: unknown): void =>
+        sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
+      // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment.
+      return reply.from(originPath + ('target' in route ? route.target : ''), {
+        ...hooks,
+        rewriteRequestHeaders: (_request, headers) =>
+          requestHeaders(request, headers['content-length'], options.via),
+        onResponse: (_request, _reply, response) => {
+          reply.hijack()
+          void answer(request, reply, asOriginResponse(response), { ...options, route }).catch(fail)
+        },
+        onError: (_reply, { error }) => {
+          options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
+          reply.hijack()
+          fail(asOriginError(error.cause ?? error, client.policy.base))
+        },
+      })
+    },
+    // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.
+    replyOptions: { retryDelay: () => null },
+  })
+}
+
+/** What the plugin hands over: undici's answer under Node's names. */
+interface OriginResponse {
+  readonly statusCode: number
+  readonly headers: HeaderBag
+  readonly stream: Readable
+}
+
+function asOriginResponse(response: unknown): OriginResponse {
+  // The plugin's type says ServerResponse; what it passes are these three fields.
+  return response as OriginResponse
+}
+
+function requestHeaders(
+  request: FastifyRequest,
+  contentLength: string | string[] | undefined,
+  via: string,
+): IncomingHttpHeaders {
+  const passed: IncomingHttpHeaders = { 'accept-encoding': 'identity', via }
+  for (const name of REQUEST_HEADERS) {
+    const value = name === 'content-length' ? contentLength : request.raw.headers[name]
+    if (value !== undefined) passed[name] = value
+  }
+  if (String(passed.accept).includes('vnd.xet-fileinfo')) delete passed.accept
+  return passed
+}
+
+async function answer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  response: OriginResponse,
+  options: PassThroughOptions & { readonly route: HubRoute | undefined },
+): Promise<void> {
+  const { client, observer } = options
+  const trace = traceOf(request.raw)
+  const ctx = contextOf(request, trace, options)
+  observer.originRequest('pass-through', response.statusCode, elapsed(trace.startedAt))
+  let final = response
+  let location: string | undefined
+  const target = headerValue(response.headers, 'location')
+  if (target !== undefined) {
+    const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+    const asked = client.url(
+      options.route !== undefined && 'target' in options.route ? options.route.target : '/',
+    )
+    const turned = rewriteLocation(target, asked, bases)
+    if (turned.kind === 'mirror') location = turned.location
+    else final = await follow(request, response, asked, target, options)
+  }
+  trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
+  const extra = options.route?.kind === 'xet-token' ? [...PAGE_HEADERS, ...XET_WRITE_HEADERS] : PAGE_HEADERS
+  const headers = passableHeaders(final.headers, extra)
+  delete headers['x-request-id']
+  const link = headerValue(final.headers, 'link')
+  if (link !== undefined) {
+    const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+    const rewritten = rewriteLink(link, { ...bases, stripXet: true })
+    if (rewritten !== undefined) headers['link'] = rewritten
+  }
+  if (location !== undefined) headers['location'] = location
+  trace.firstByteAt = performance.now()
+  reply.raw.writeHead(final.statusCode, {
+    ...headers,
+    ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
+  })
+  if (request.raw.method === 'HEAD') {
+    final.stream.on('error', () => undefined)
+    final.stream.destroy()
+    reply.raw.end()
+    return
+  }
+  const counter = new PassThrough()
+  counter.on('data', (chunk: Buffer) => {
+    trace.bytes += chunk.length
+    observer.originBytes('pass-through', chunk.length)
+  })
+  // The signal also ends what a pipelined answer would leave open when its socket goes.
+  await pipeline(final.stream, counter, reply.raw, { signal: trace.gone.signal })
+}
+
+/** Takes redirects to other hosts on the client's behalf, without its credential. Only what has no body to repeat. */
+async function follow(
+  request: FastifyRequest,
+  response: OriginResponse,
+  from: URL,
+  location: string,
+  options: PassThroughOptions,
+): Promise<OriginResponse> {
+  const { method } = request.raw
+  response.stream.on('error', () => undefined)
+  response.stream.destroy()
+  if (method !== 'GET' && method !== 'HEAD') {
+    throw new MirrorError('redirect_refused', { detail: { reason: 'redirect of a request with a body' } })
+  }
+  const { range } = request.raw.headers
+  const asker = {
+    authorization: undefined,
+    forward: {},
+    onTrip: () => (traceOf(request.raw).trips.count += 1),
+  }
+  let url = followRedirect(options.client.policy, from, location)
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answered = await options.client.send({
+      kind: 'cdn',
+      method,
+      url,
+      asker,
+      headers: range === undefined ? {} : { range },
+      signal: traceOf(request.raw).gone.signal,
+    })
+    const next = headerValue(answered.headers, 'location')
+    if (answered.status < 300 || answered.status >= 400 || next === undefined) {
+      return { statusCode: answered.status, headers: answered.headers, stream: answered.body }
+    }
+    await answered.body.dump()
+    url = followRedirect(options.client.policy, url, next)
+  }
+  throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+}
+
+function trimmed(base: URL): string {
+  return base.href.replace(/\/$/, '')
+}
+
+function elapsed(since: number): number {
+  return (performance.now() - since) / 1000
+}

@@ -1,0 +1,49 @@
+// Buffers for reading files, lent to streams and taken back. Their size follows what a stream has proved: memory
+// stays flat however many clients stall, and few fast ones get few large reads.
+
+/** What all streams together may hold, roughly: half of it in buffers being read, half in buffers being sent. */
+const YOUNG_BUDGET_BYTES = 16 * 1024 * 1024
+const PROVEN_BUDGET_BYTES = 64 * 1024 * 1024
+const SMALLEST_BYTES = 16 * 1024
+const YOUNG_LARGEST_BYTES = 256 * 1024
+const LARGEST_BYTES = 1024 * 1024
+/**
+ * More than the kernel takes for a client that reads nothing (send and receive buffers on both sides): who has
+ * passed it is reading, and gets large buffers.
+ */
+const PROVEN_AFTER_BYTES = 16 * 1024 * 1024
+/** Buffers kept for the next stream, per size. */
+const KEPT_PER_SIZE = 8
+
+export class ReadBuffers {
+  readonly #free = new Map<number, Buffer[]>()
+  #streams = 0
+
+  /** Counts a stream in; the returned function counts it out again. */
+  enter(): () => void {
+    this.#streams += 1
+    return () => {
+      this.#streams -= 1
+    }
+  }
+
+  /** How much a stream that has sent `sentBytes` may read at once: a power of two. */
+  sizeFor(sentBytes: number): number {
+    const proven = sentBytes >= PROVEN_AFTER_BYTES
+    const share = (proven ? PROVEN_BUDGET_BYTES : YOUNG_BUDGET_BYTES) / Math.max(1, this.#streams)
+    const largest = proven ? LARGEST_BYTES : YOUNG_LARGEST_BYTES
+    const bounded = Math.max(SMALLEST_BYTES, Math.min(largest, share))
+    return 2 ** Math.floor(Math.log2(bounded))
+  }
+
+  take(sizeBytes: number): Buffer {
+    return this.#free.get(sizeBytes)?.pop() ?? Buffer.allocUnsafeSlow(sizeBytes)
+  }
+
+  /** Only buffers that nobody reads from or writes to any more. */
+  give(buffer: Buffer): void {
+    const free = this.#free.get(buffer.length) ?? []
+    this.#free.set(buffer.length, free)
+    if (free.length < KEPT_PER_SIZE) free.push(buffer)
+  }
+}

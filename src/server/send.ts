@@ -1,0 +1,231 @@
+// Answer → reply: the only writer of success headers, and only once the first byte is certain. A body that cannot
+// be completed breaks the connection; it never ends short (RFC 9112 §8).
+
+import type { ServerResponse } from 'node:http'
+import { cacheStatus, xCache } from '../http/cache-status.ts'
+import { type Answer, type Body, type ByteSource, bodyLength, StorageFailed } from '../mirror/answer.ts'
+import type { ReadBuffers } from './read-buffers.ts'
+import type { Trace } from './trace.ts'
+
+/** One read, one write: not worth two buffers. */
+const SMALL_BYTES = 64 * 1024
+
+/** The headers that say how the answer was come by. */
+export function outcomeHeaders(answer: Pick<Answer, 'outcome' | 'originStatus'>): Record<string, string> {
+  const { outcome, originStatus } = answer
+  const status = cacheStatus(outcome, originStatus === undefined ? {} : { fwdStatus: originStatus })
+  const word = xCache(outcome)
+  return {
+    ...(status === undefined ? {} : { 'cache-status': status }),
+    ...(word === undefined ? {} : { 'x-cache': word }),
+  }
+}
+
+/**
+ * Sends `answer` and closes its body, whatever happens. Rejects with what went wrong before the first byte (the
+ * response is untouched then); after it the connection is destroyed and the reason is in the trace.
+ */
+export async function sendAnswer(
+  response: ServerResponse,
+  answer: Answer,
+  options: { readonly trace: Trace; readonly buffers: ReadBuffers; readonly headOnly: boolean },
+): Promise<void> {
+  const { trace, buffers, headOnly } = options
+  trace.outcome = answer.outcome
+  const start = (): void => {
+    trace.firstByteAt = performance.now()
+    response.writeHead(answer.status, { ...answer.headers, ...outcomeHeaders(answer) })
+  }
+  const { body } = answer
+  if (headOnly || body.kind === 'none' || bodyLength(body) === 0) {
+    await closeBody(body)
+    start()
+    response.end()
+    return
+  }
+  switch (body.kind) {
+    case 'bytes':
+      start()
+      trace.bytes += body.bytes.length
+      response.end(body.bytes)
+      return
+    case 'stream':
+      await sendStream(response, body.stream, start, trace)
+      return
+    case 'source':
+      await sendSource(response, body, start, { trace, buffers })
+      return
+    default:
+      body satisfies never
+  }
+}
+
+async function closeBody(body: Body): Promise<void> {
+  if (body.kind === 'source') await body.source.close()
+}
+
+async function sendStream(
+  response: ServerResponse,
+  stream: AsyncIterable<Buffer>,
+  start: () => void,
+  trace: Trace,
+): Promise<void> {
+  const chunks = stream[Symbol.asyncIterator]()
+  // Before the headers: what fails here still becomes an honest status.
+  let next = await chunks.next()
+  start()
+  try {
+    while (next.done !== true) {
+      const chunk = next.value
+      await write(response, chunk, trace)
+      next = await chunks.next()
+    }
+    response.end()
+  } catch (error) {
+    breakOff(response, trace, error)
+  } finally {
+    await chunks.return?.().catch(() => undefined)
+  }
+}
+
+async function sendSource(
+  response: ServerResponse,
+  body: Extract<Body, { kind: 'source' }>,
+  start: () => void,
+  options: { readonly trace: Trace; readonly buffers: ReadBuffers },
+): Promise<void> {
+  const { source, rescue } = body
+  const { trace, buffers } = options
+  const leave = buffers.enter()
+  const progress = { position: source.range.start, started: false }
+  const begin = (): void => {
+    progress.started = true
+    start()
+  }
+  try {
+    await source.ready(progress.position)
+    const length = source.range.end - source.range.start
+    if (length <= SMALL_BYTES) await sendSmall(response, source, begin, trace)
+    else await copy(response, source, begin, progress, options)
+  } catch (error) {
+    // The disk failed, not the file: the rest comes from where the file came from.
+    if (rescue !== undefined && isDiskError(error) && !trace.gone.signal.aborted) {
+      await sendStream(response, rescue(progress.position), progress.started ? () => undefined : begin, trace)
+    } else if (progress.started) {
+      breakOff(response, trace, error)
+    } else {
+      throw error
+    }
+  } finally {
+    leave()
+    await source.close()
+  }
+}
+
+async function sendSmall(
+  response: ServerResponse,
+  source: ByteSource,
+  begin: () => void,
+  trace: Trace,
+): Promise<void> {
+  const { start, end } = source.range
+  const bytes = Buffer.allocUnsafe(end - start)
+  let position = start
+  while (position < end) {
+    const ready = await source.ready(position)
+    const read = await source.read(bytes, position - start, ready - position, position)
+    if (read === 0) throw new StorageFailed(new Error('the file is shorter than its facts say'))
+    position += read
+  }
+  begin()
+  trace.bytes += bytes.length
+  response.end(bytes)
+}
+
+interface Filled {
+  readonly buffer: Buffer
+  readonly length: number
+}
+
+/** While one buffer is being sent the next is being read. */
+async function copy(
+  response: ServerResponse,
+  source: ByteSource,
+  begin: () => void,
+  progress: { position: number },
+  options: { readonly trace: Trace; readonly buffers: ReadBuffers },
+): Promise<void> {
+  const { trace, buffers } = options
+  const { start, end } = source.range
+  const fill = async (position: number): Promise<Filled> => {
+    const ready = await source.ready(position)
+    const buffer = buffers.take(buffers.sizeFor(position - start))
+    try {
+      const length = await source.read(buffer, 0, Math.min(buffer.length, ready - position), position)
+      if (length === 0) throw new StorageFailed(new Error('the file is shorter than its facts say'))
+      return { buffer, length }
+    } catch (error) {
+      buffers.give(buffer)
+      throw error
+    }
+  }
+  let filling: Promise<Filled> | undefined = fill(start)
+  try {
+    begin()
+    while (filling !== undefined) {
+      const { buffer, length }: Filled = await filling
+      const next: number = progress.position + length
+      filling = next < end ? fill(next) : undefined
+      // Heard in the next round, or below.
+      filling?.catch(() => undefined)
+      await write(response, buffer.subarray(0, length), trace)
+      // Not given back when the write failed: the kernel may still hold it.
+      buffers.give(buffer)
+      progress.position = next
+    }
+    response.end()
+  } finally {
+    const last = await filling?.catch(() => undefined)
+    if (last !== undefined && progress.position < end) buffers.give(last.buffer)
+  }
+}
+
+/** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
+function write(response: ServerResponse, bytes: Buffer, trace: Trace): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const { signal } = trace.gone
+    if (signal.aborted) {
+      reject(signal.reason as Error)
+      return
+    }
+    const abort = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', abort, { once: true })
+    response.write(bytes, (error) => {
+      signal.removeEventListener('abort', abort)
+      if (error) {
+        reject(error)
+        return
+      }
+      trace.bytes += bytes.length
+      resolve()
+    })
+  })
+}
+
+/** Ends a response that has begun so that no client can take it for whole. */
+function breakOff(response: ServerResponse, trace: Trace, error: unknown): void {
+  if (!trace.gone.signal.aborted) {
+    trace.error = error
+    trace.outcome = 'error'
+  }
+  // A reset, not an end: with a body framed by the connection's close a clean end would look whole.
+  const { socket } = response
+  if (socket === null) response.destroy()
+  else socket.resetAndDestroy()
+}
+
+function isDiskError(error: unknown): boolean {
+  if (error instanceof StorageFailed) return true
+  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return false
+  return error.syscall === 'read' || error.syscall === 'open'
+}
