@@ -232,17 +232,19 @@ describe('rules between settings', () => {
 
 describe('secrets', () => {
   const TOKEN = 'hf_ThisMustNeverBeShownAnywhere1234'
+  // Nothing but its place says that this one is a secret.
+  const OPAQUE = 'ThisMustNeverBeShownEither'
 
   it.each([
-    ['a flag', { flags: { token: TOKEN } }],
-    ['the environment', { env: { HUBMIRROR_TOKEN: TOKEN } }],
-    ['the file', { yaml: `token: ${TOKEN}` }],
-    ['a file of its own, by flag', { flags: { tokenFile: '/t' }, files: { '/t': `${TOKEN}\n` } }],
-    ['a file of its own, by environment', { env: { HUBMIRROR_TOKEN_FILE: '/t' }, files: { '/t': TOKEN } }],
-    ['a file of its own, by the file', { yaml: 'tokenFile: /t', files: { '/t': `${TOKEN}\r\n` } }],
+    ['a flag', { flags: { token: OPAQUE } }],
+    ['the environment', { env: { HUBMIRROR_TOKEN: OPAQUE } }],
+    ['the file', { yaml: `token: ${OPAQUE}` }],
+    ['a file of its own, by flag', { flags: { tokenFile: '/t' }, files: { '/t': `${OPAQUE}\n` } }],
+    ['a file of its own, by environment', { env: { HUBMIRROR_TOKEN_FILE: '/t' }, files: { '/t': OPAQUE } }],
+    ['a file of its own, by the file', { yaml: 'tokenFile: /t', files: { '/t': `${OPAQUE}\r\n` } }],
   ])('come from %s and are never shown', (_, sources) => {
     const { config, origins } = load(sources)
-    expect(config.token?.reveal()).toBe(TOKEN)
+    expect(config.token?.reveal()).toBe(OPAQUE)
     expect(inspect({ config, origins }, { depth: 9 }) + JSON.stringify([config, ...origins])).not.toContain(
       TOKEN,
     )
@@ -258,8 +260,11 @@ describe('secrets', () => {
   })
 
   it.each([
-    ['malformed', { env: { HUBMIRROR_TOKEN: `${TOKEN} ${TOKEN}` } }],
-    ['malformed in its file', { env: { HUBMIRROR_TOKEN_FILE: '/t' }, files: { '/t': `${TOKEN}\n${TOKEN}` } }],
+    ['malformed', { env: { HUBMIRROR_TOKEN: `${OPAQUE} ${OPAQUE}` } }],
+    [
+      'malformed in its file',
+      { env: { HUBMIRROR_TOKEN_FILE: '/t' }, files: { '/t': `${OPAQUE}\n${OPAQUE}` } },
+    ],
     ['under a mistyped variable', { env: { HUBMIRROR_TOKN: TOKEN } }],
     ['under a mistyped key', { yaml: `tokne: ${TOKEN}` }],
     ["where its file's name belongs", { env: { HUBMIRROR_TOKEN_FILE: TOKEN } }],
