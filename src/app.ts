@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { Dispatcher } from 'undici'
 import type { Config } from './config/keys.ts'
+import { createHealth } from './health.ts'
 import { Access } from './mirror/access.ts'
 import { Documents } from './mirror/documents.ts'
 import { Flights } from './mirror/flights.ts'
@@ -16,7 +17,6 @@ import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
-import type { Readiness } from './server/ops-routes.ts'
 import { openStore } from './store/store.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 
@@ -38,9 +38,6 @@ export interface AppDependencies {
   readonly dispatcher?: Dispatcher
 }
 
-/** Writing is tried again this long after the store failed to take bytes. */
-const STORE_REST_MS = 10_000
-
 /** Opens the store and builds the server; listening is the caller's. Throws what `openStore` throws. */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
   const { version, logger } = dependencies
@@ -59,13 +56,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   })
   store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
 
-  const health = { draining: false, storeFailedAt: undefined as number | undefined, storeFailure: '' }
-  const onStorageFailed = (error: unknown): void => {
-    health.storeFailedAt = monotonic()
-    health.storeFailure = error instanceof Error ? error.message.slice(0, 200) : 'unknown'
-    observer.storeDegraded(true)
-    logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
-  }
+  const health = createHealth({ store, observer, logger, monotonic, originSuspect: () => client.suspect() })
+  const { onStorageFailed } = health
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = createOriginClient({
@@ -99,28 +91,6 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     documents: new Documents(shared),
   })
 
-  const readiness = async (): Promise<Readiness> => {
-    if (health.storeFailedAt !== undefined && monotonic() - health.storeFailedAt > STORE_REST_MS) {
-      await store.probe().then(
-        () => {
-          health.storeFailedAt = undefined
-          observer.storeDegraded(false)
-        },
-        (error: unknown) => onStorageFailed(error),
-      )
-    }
-    const stored = health.storeFailedAt === undefined
-    return {
-      // A store that fails, or an origin that is away, still leaves what this mirror can do and another cannot.
-      ready: !health.draining,
-      checks: {
-        serving: health.draining ? { ok: false, detail: 'draining' } : { ok: true },
-        store: stored ? { ok: true } : { ok: false, detail: health.storeFailure },
-        origin: client.suspect() ? { ok: false, detail: 'not reachable a moment ago' } : { ok: true },
-      },
-    }
-  }
-
   const server = await buildServer({
     mirror,
     client,
@@ -132,7 +102,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     via,
     logger,
     observer,
-    readiness,
+    readiness: health.readiness,
     metrics,
   })
   server.addHook('onClose', async () => {
@@ -143,11 +113,9 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   return {
     server,
-    drain() {
-      health.draining = true
-    },
+    drain: health.drain,
     async close() {
-      health.draining = true
+      health.drain()
       server.server.closeAllConnections()
       await server.close()
     },

@@ -65,8 +65,8 @@ export class Download {
   #finishing = false
   #digestIsRight = false
   #committed = false
-  #failure: unknown
-  #verified: Array<{ resolve: () => void; reject: (error: unknown) => void }> = []
+  #failure: Error | undefined
+  #verified: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
 
   constructor(options: DownloadOptions) {
     this.#options = options
@@ -157,7 +157,7 @@ export class Download {
       await new Promise<void>((resolve, reject) => {
         abort = () => reject(signal.reason as Error)
         signal.addEventListener('abort', abort, { once: true })
-        this.#verified.push({ resolve, reject: (error) => reject(error as Error) })
+        this.#verified.push({ resolve, reject })
         this.#pump()
       })
     } finally {
@@ -269,8 +269,9 @@ export class Download {
     }
   }
 
-  #fail(error: unknown): void {
+  #fail(reason: unknown): void {
     if (this.#state !== 'running') return
+    const error = reason instanceof Error ? reason : new Error(String(reason))
     this.#state = 'failed'
     this.#failure = error
     for (const run of this.#runs) run.controller.abort(error)

@@ -67,7 +67,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     genReqId: (raw) => requestId(raw.headers['x-request-id'] ?? raw.headers['x-amzn-trace-id']),
     frameworkErrors: (error, request, reply) => {
       // The router could not read the path; hooks have not run.
-      const trace = startTrace(request.raw, String(request.id))
+      const trace = startTrace(request.raw, request.id)
       watch(request, reply, trace, options)
       reply.hijack()
       sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
@@ -76,7 +76,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   const inFlight = new WeakMap<Socket, number>()
 
   server.addHook('onRequest', async (request, reply) => {
-    const trace = startTrace(request.raw, String(request.id))
+    const trace = startTrace(request.raw, request.id)
     watch(request, reply, trace, options)
     reply.raw.setHeader('x-request-id', trace.id)
     const { socket } = request.raw

@@ -84,11 +84,14 @@ export async function registerPassThrough(
     disableRequestLogging: true,
     internalRewriteLocationHeader: false,
     httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
-    preHandler: async (request, reply) => {
-      const route = await serve(request, reply)
-      if (route === undefined) return
-      if (options.offline) throw new MirrorError('offline_and_absent')
-      routes.set(request.raw, route)
+    preHandler: (request, reply, done) => {
+      serve(request, reply).then((route) => {
+        // Answered already: the hijacked reply has no use for the rest of the chain.
+        if (route === undefined) return undefined
+        if (options.offline) return done(new MirrorError('offline_and_absent'))
+        routes.set(request.raw, route)
+        return done()
+      }, done)
     },
     handler: (request, reply, _dest, hooks) => {
       const route = routes.get(request.raw)

@@ -1,0 +1,65 @@
+// What the process can do at this moment, as /readyz tells it. Knows no routes.
+
+import type { Logger } from 'pino'
+import type { Readiness } from './server/ops-routes.ts'
+import type { Store } from './store/store.ts'
+import type { Observer } from './telemetry/observer.ts'
+
+/** Writing is tried again this long after the store failed to take bytes. */
+const STORE_REST_MS = 10_000
+
+export interface Health {
+  /** From now on not ready, so that load balancers look elsewhere. */
+  readonly drain: () => void
+  /** The store could not take bytes: what is asked meanwhile passes through. */
+  readonly onStorageFailed: (error: unknown) => void
+  readonly readiness: () => Promise<Readiness>
+}
+
+export function createHealth(options: {
+  readonly store: Pick<Store, 'probe'>
+  readonly observer: Observer
+  readonly logger: Logger
+  readonly monotonic: () => number
+  readonly originSuspect: () => boolean
+}): Health {
+  const { store, observer, logger, monotonic, originSuspect } = options
+  let draining = false
+  let failure: { readonly at: number; readonly text: string } | undefined
+
+  const onStorageFailed = (error: unknown): void => {
+    failure = { at: monotonic(), text: error instanceof Error ? error.message.slice(0, 200) : 'unknown' }
+    observer.storeDegraded(true)
+    logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
+  }
+
+  const recheckStore = async (): Promise<void> => {
+    if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
+    try {
+      await store.probe()
+      failure = undefined
+      observer.storeDegraded(false)
+    } catch (error) {
+      onStorageFailed(error)
+    }
+  }
+
+  return {
+    drain() {
+      draining = true
+    },
+    onStorageFailed,
+    async readiness() {
+      await recheckStore()
+      return {
+        // A store that fails, or an origin that is away, leaves work that this mirror can do and another cannot.
+        ready: !draining,
+        checks: {
+          serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
+          store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
+          origin: originSuspect() ? { ok: false, detail: 'not reachable a moment ago' } : { ok: true },
+        },
+      }
+    },
+  }
+}
