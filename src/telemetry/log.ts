@@ -66,7 +66,8 @@ export function createLogger(options: {
 
 /**
  * A destination that never blocks the event loop: a reader of stdout that stalls costs lines, not downloads (a
- * synchronous write to a full pipe stops the whole process). The caller calls `flushSync` before it exits.
+ * synchronous write to a full pipe stops the whole process). Before it exits, the caller calls `end` and waits for
+ * `close`: `flushSync` alone does not wait for a write that is under way, and so may lose it to `process.exit`.
  */
 export function createLogDestination(
   options: { readonly fd?: number; readonly onDrop?: () => void } = {},
