@@ -43,7 +43,7 @@ const HOUR_MS = 3_600_000
 const LONGEST_TTL_MS = 3650 * 24 * HOUR_MS
 
 /** Every setting by its name in Config. The order is the order of help and README. */
-export const SETTINGS = {
+const SETTINGS = {
   host: {
     key: 'host',
     group: 'Listening',
