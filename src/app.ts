@@ -87,7 +87,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
   const mirror = createMirror({
     resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
-    puller: new Puller({ ...shared, store, flights, onStorageFailed }),
+    puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
     documents: new Documents(shared),
   })
 

@@ -31,6 +31,8 @@ export interface PullOptions {
   readonly client: OriginClient
   readonly urls: SignedUrls
   readonly offline: boolean
+  /** Whether bytes that are not everybody's may be stored; each caller's right has been proved before this room. */
+  readonly cachePrivate: boolean
   readonly observer: Observer
   readonly onStorageFailed: (error: unknown) => void
 }
@@ -88,7 +90,7 @@ export class Puller {
     const { meta, key } = file
     if (meta.sizeBytes === 0)
       return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
-    if (!(await file.isPublic)) {
+    if (!(this.#options.cachePrivate || (await file.isPublic))) {
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {

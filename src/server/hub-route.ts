@@ -36,7 +36,10 @@ export async function serveHubRoute(
   const ctx = contextOf(request, trace, options)
   if (options.writes === 'deny' && isWriteRoute(route, method ?? '')) throw new MirrorError('writes_denied')
   const work = answerFor(request, ctx, route, options.mirror)
-  if (work === undefined) return route
+  if (work === undefined) {
+    if (options.writes === 'deny') await checkBatch(request, route)
+    return route
+  }
   // From here on the raw response is ours; Fastify only closes the books.
   const answer = await work
   reply.hijack()
@@ -78,6 +81,24 @@ function answerFor(
       return undefined
     default:
       return route satisfies never
+  }
+}
+
+/** Whether a Git LFS batch writes stands in its body only; a mirror that denies writes must look. */
+async function checkBatch(request: FastifyRequest, route: HubRoute): Promise<void> {
+  if (route.kind !== 'other' || route.purpose !== 'lfs-batch') return
+  const body = await readQuestion(request)
+  if (!isDownloadBatch(body)) throw new MirrorError('writes_denied')
+  // The pass-through sends what it finds here, as the stream has been read.
+  request.body = body
+}
+
+function isDownloadBatch(body: Buffer): boolean {
+  try {
+    const batch: unknown = JSON.parse(body.toString('utf8'))
+    return typeof batch === 'object' && batch !== null && 'operation' in batch && batch.operation === 'download'
+  } catch {
+    return false
   }
 }
 
