@@ -1,0 +1,168 @@
+// A mirror in this process, before a simulated Hub, on a directory of its own. Closing it also proves that it left
+// nothing behind: no pull, no promised room, no temporary file, and no credential in log, metrics or store.
+
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type App, createApp } from '../../src/app.ts'
+import type { Config } from '../../src/config/keys.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { Ledger } from '../../src/store/ledger.ts'
+import { createLogger } from '../../src/telemetry/log.ts'
+import type { Hub } from '../hub-simulator/server.ts'
+
+export interface MirrorOptions {
+  readonly hub: Hub
+  readonly config?: Partial<Config>
+  readonly monotonic?: () => number
+  readonly now?: () => number
+  /** Gets every line of the log as it is written. */
+  readonly logLines?: string[]
+  /** The directory of a mirror that was closed with `keepDir`; removed at the end like one made here. */
+  readonly cacheDir?: string
+}
+
+/** A mirror that runs. Whoever started it closes it. */
+export interface RunningMirror {
+  /** Without a slash at the end and without the base path. */
+  readonly url: string
+  readonly app: App
+  readonly config: Config
+  readonly cacheDir: string
+  logText(): string
+  metrics(): Promise<string>
+  /**
+   * Closes once, however often it is called. Throws when something was left behind. `keepDir` leaves the store to a
+   * successor; `busy` says that pulls may still run, and are to be cut.
+   */
+  close(options?: { readonly keepDir?: boolean; readonly busy?: boolean }): Promise<void>
+}
+
+/** A pull that nobody reads ends soon, or brings a small file home. */
+const IDLE_WITHIN_MS = 10_000
+const POLL_MS = 5
+/** Larger files are generated noise: reading them again would prove nothing and take long. */
+const SEARCHED_MAX_BYTES = 8_000_000
+
+// The books of a store are private to the app; the one opened on behalf of a mirror is noted as it loads.
+const opening = new AsyncLocalStorage<Ledger[]>()
+const load = Reflect.get(Ledger.prototype, 'load') as (
+  this: Ledger,
+  found: Parameters<Ledger['load']>[0],
+) => void
+Ledger.prototype.load = function (this: Ledger, found) {
+  opening.getStore()?.push(this)
+  load.call(this, found)
+}
+
+/** Starts a mirror of `hub` on a free port, all settings at their defaults but those that keep it on loopback. */
+export async function startMirror(options: MirrorOptions): Promise<RunningMirror> {
+  const { hub } = options
+  const cacheDir = options.cacheDir ?? (await mkdtemp(join(tmpdir(), 'hubmirror-test-')))
+  const { config: defaults } = loadConfig({ flags: {}, env: {} })
+  const config: Config = {
+    ...defaults,
+    port: 0,
+    cacheDir,
+    origin: new URL(hub.url),
+    redirectHosts: ['127.0.0.2'],
+    ...options.config,
+  }
+  const lines = options.logLines ?? []
+  const logger = createLogger({ level: 'debug', destination: { write: (line) => void lines.push(line) } })
+  const ledgers: Ledger[] = []
+  const app = await opening.run(ledgers, () =>
+    createApp(config, {
+      version: '0.0.0-test',
+      logger,
+      ...(options.now === undefined ? {} : { now: options.now }),
+      ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
+    }),
+  )
+  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  const metrics = async () => (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()
+  const logText = () => lines.join('')
+
+  const shut = async (how: { readonly keepDir?: boolean; readonly busy?: boolean }) => {
+    const left: string[] = []
+    let counted = ''
+    try {
+      counted = await whenIdle(metrics, how.busy === true)
+    } catch (error) {
+      left.push(String(error))
+    }
+    await app.close()
+    for (const ledger of ledgers) {
+      if (ledger.reservedBytes !== 0) left.push(`${ledger.reservedBytes} bytes stay promised`)
+    }
+    const temporary = await readdir(join(cacheDir, 'tmp')).catch(() => [])
+    if (temporary.length > 0) left.push(`tmp/ holds ${temporary.join(', ')}`)
+    left.push(...(await leaks(hub, { cacheDir, log: logText(), metrics: counted })))
+    if (how.keepDir !== true) await rm(cacheDir, { recursive: true, force: true })
+    if (left.length > 0) throw new Error(`the mirror left behind: ${left.join('; ')}\n${logText()}`)
+  }
+  let closing: Promise<void> | undefined
+  return {
+    url,
+    app,
+    config,
+    cacheDir,
+    logText,
+    metrics,
+    close: (how = {}) => (closing ??= shut(how)),
+  }
+}
+
+/** The value of a series as it stands in the exposition (`name` or `name{label="x"}`); undefined when absent. */
+export function metricValue(metrics: string, series: string): number | undefined {
+  const line = metrics.split('\n').find((candidate) => candidate.startsWith(`${series} `))
+  return line === undefined ? undefined : Number(line.slice(series.length + 1))
+}
+
+/** Every file below a directory with its bytes, by its path from there. */
+export async function filesBelow(directory: string): Promise<ReadonlyMap<string, Buffer>> {
+  const files = new Map<string, Buffer>()
+  for (const entry of await readdir(directory, { withFileTypes: true, recursive: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (!entry.isFile()) continue
+    const bytes = await readFile(path)
+    files.set(path.slice(directory.length + 1), bytes)
+  }
+  return files
+}
+
+async function whenIdle(metrics: () => Promise<string>, busy: boolean): Promise<string> {
+  const deadlineAt = Date.now() + IDLE_WITHIN_MS
+  for (;;) {
+    const text = await metrics()
+    if (busy || metricValue(text, 'hubmirror_flights_in_progress') === 0) return text
+    if (Date.now() > deadlineAt) throw new Error('a pull still runs')
+    await delay(POLL_MS)
+  }
+}
+
+/** Where a credential or a signed query was found, in words; never the credential itself. */
+async function leaks(
+  hub: Hub,
+  places: { readonly cacheDir: string; readonly log: string; readonly metrics: string },
+): Promise<string[]> {
+  const seen = hub.ledger.requests().flatMap((entry) => hub.ledger.credential(entry) ?? [])
+  const secrets = new Set([...hub.world.tokens.keys(), ...seen].filter((secret) => secret.length > 8))
+  const isOpen = (text: string): boolean =>
+    [...secrets].some((secret) => text.includes(secret)) || /(Signature|Policy)=(?!\[redacted)/.test(text)
+  const found: string[] = []
+  for (const line of places.log.split('\n')) if (isOpen(line)) found.push('a credential in the log')
+  if (isOpen(places.metrics)) found.push('a credential in the metrics')
+  for (const entry of await readdir(places.cacheDir, { withFileTypes: true, recursive: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (!entry.isFile() || (await stat(path)).size > SEARCHED_MAX_BYTES) continue
+    if (isOpen((await readFile(path)).toString('latin1'))) found.push(`a credential in ${path}`)
+  }
+  for (const entry of hub.ledger.requests({ server: 'cdn' })) {
+    if (entry.headers.authorization !== undefined || entry.headers.cookie !== undefined)
+      found.push('a credential at the CDN')
+  }
+  return found
+}
