@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // From the command line to a command and an exit status: 0 done, 1 it failed, 2 bad usage or bad configuration. The
 // only reader of process.argv. It knows the settings only as a table, and no command before it is asked for.
 import { createRequire } from 'node:module'

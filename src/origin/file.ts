@@ -245,8 +245,10 @@ export class FileBody {
   #check(answer: OriginAnswer, url: URL, range: ByteRange): void {
     const bad = (reason: string): MirrorError =>
       new MirrorError('origin_bad_answer', { detail: { reason, host: url.host, status: answer.status } })
-    const changed = (reason: string): MirrorError =>
-      new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
+    const changed = (reason: 'size' | 'etag'): MirrorError => {
+      this.#observer.integrityFailure(reason === 'size' ? 'length' : 'validator')
+      return new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
+    }
     const encoding = headerValue(answer.headers, 'content-encoding')
     if (encoding !== undefined && encoding !== 'identity') throw bad('encoded body')
     if (answer.status === 206) {

@@ -48,6 +48,8 @@ export function failureOf(error: MirrorError): {
       'access-control-expose-headers': EXPOSED_HEADERS,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
+      // What follows on a connection whose framing is in doubt may not be what its sender meant.
+      ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
       ...(row.mayRetry ? { 'retry-after': RETRY_AFTER_SECONDS } : {}),
       ...(error.code === 'range_not_satisfiable' && typeof range === 'string'
         ? { 'content-range': range }

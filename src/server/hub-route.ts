@@ -96,7 +96,9 @@ async function checkBatch(request: FastifyRequest, route: HubRoute): Promise<voi
 function isDownloadBatch(body: Buffer): boolean {
   try {
     const batch: unknown = JSON.parse(body.toString('utf8'))
-    return typeof batch === 'object' && batch !== null && 'operation' in batch && batch.operation === 'download'
+    return (
+      typeof batch === 'object' && batch !== null && 'operation' in batch && batch.operation === 'download'
+    )
   } catch {
     return false
   }

@@ -3,8 +3,7 @@
 // other hosts are followed here, without any credential.
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { PassThrough, type Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import type { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
@@ -17,7 +16,7 @@ import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { contextOf } from './context.ts'
 import { sendFailure } from './fail.ts'
-import { outcomeHeaders } from './send.ts'
+import { outcomeHeaders, sendStream } from './send.ts'
 import { traceOf } from './trace.ts'
 
 export interface PassThroughOptions {
@@ -180,24 +179,29 @@ async function answer(
     if (rewritten !== undefined) headers['link'] = rewritten
   }
   if (location !== undefined) headers['location'] = location
-  trace.firstByteAt = performance.now()
-  reply.raw.writeHead(final.statusCode, {
-    ...headers,
-    ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
-  })
+  const start = (): void => {
+    trace.firstByteAt = performance.now()
+    reply.raw.writeHead(final.statusCode, {
+      ...headers,
+      ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
+    })
+  }
   if (request.raw.method === 'HEAD') {
     final.stream.on('error', () => undefined)
     final.stream.destroy()
+    start()
     reply.raw.end()
     return
   }
-  const counter = new PassThrough()
-  counter.on('data', (chunk: Buffer) => {
-    trace.bytes += chunk.length
+  await sendStream(reply.raw, counted(final.stream, observer), start, trace)
+}
+
+async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Buffer, void, undefined> {
+  for await (const part of stream) {
+    const chunk = part as Buffer
     observer.originBytes('pass-through', chunk.length)
-  })
-  // The signal also ends what a pipelined answer would leave open when its socket goes.
-  await pipeline(final.stream, counter, reply.raw, { signal: trace.gone.signal })
+    yield chunk
+  }
 }
 
 /** Takes redirects to other hosts on the client's behalf, without its credential. Only what has no body to repeat. */

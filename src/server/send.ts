@@ -64,7 +64,11 @@ async function closeBody(body: Body): Promise<void> {
   if (body.kind === 'source') await body.source.close()
 }
 
-async function sendStream(
+/**
+ * Sends chunks as they come. `start` is called once the first one is there; what fails before that is thrown, what
+ * fails later breaks the connection. The stream is closed either way.
+ */
+export async function sendStream(
   response: ServerResponse,
   stream: AsyncIterable<Buffer>,
   start: () => void,
