@@ -17,6 +17,8 @@ export interface Facts {
   peek(kind: FactKind, key: string): unknown
   write(kind: FactKind, key: string, value: unknown): Promise<void>
   remove(kind: FactKind, key: string): Promise<void>
+  /** Resolves when every change made so far has reached the disk or failed. */
+  settled(): Promise<void>
 }
 
 /**
@@ -32,6 +34,21 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
     memory.set(name, { value }, { size: bytes + name.length + OVERHEAD_BYTES })
   }
   const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
+  // The last change under way of each fact. Side by side a removal could overtake the write before it, and what was
+  // withdrawn would be back after a restart.
+  const changes = new Map<string, Promise<void>>()
+  const inTurn = (name: string, change: () => Promise<void>): Promise<void> => {
+    const before = changes.get(name)
+    const turn = before === undefined ? change() : before.then(change)
+    // Whoever comes next waits for this one, not for its success.
+    const over = turn
+      .catch(() => undefined)
+      .then(() => {
+        if (changes.get(name) === over) changes.delete(name)
+      })
+    changes.set(name, over)
+    return turn
+  }
 
   return {
     peek(kind, key) {
@@ -43,6 +60,8 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
       const name = nameOf(kind, key)
       const known = memory.get(name)
       if (known !== undefined) return known.value === ABSENT ? undefined : known.value
+      // A change that memory had no room for.
+      await changes.get(name)
       const text = await readText(layout.fact(kind, key))
       // A write may have come in between; what it put into memory is newer than what was read.
       const newer = memory.get(name)
@@ -54,17 +73,25 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
 
     async write(kind, key, value) {
       const text = JSON.stringify({ key, value })
-      remember(nameOf(kind, key), value, text.length)
-      await writeAtomic(layout.tmp, layout.fact(kind, key), text, { durable: false })
+      const name = nameOf(kind, key)
+      remember(name, value, text.length)
+      await inTurn(name, () => writeAtomic(layout.tmp, layout.fact(kind, key), text, { durable: false }))
     },
 
     async remove(kind, key) {
-      remember(nameOf(kind, key), ABSENT, 0)
-      try {
-        await unlink(layout.fact(kind, key))
-      } catch (error) {
-        if (!isMissing(error)) throw error
-      }
+      const name = nameOf(kind, key)
+      remember(name, ABSENT, 0)
+      await inTurn(name, async () => {
+        try {
+          await unlink(layout.fact(kind, key))
+        } catch (error) {
+          if (!isMissing(error)) throw error
+        }
+      })
+    },
+
+    async settled() {
+      while (changes.size > 0) await Promise.all(changes.values())
     },
   }
 }

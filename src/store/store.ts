@@ -71,9 +71,11 @@ export async function openStore(options: {
   // Heard by whoever awaits `scanned`; this keeps a failed walk from ending the process.
   scanned.catch(() => undefined)
 
+  const facts = createFacts(layout, { memoryBytes: options.memoryBytes })
+
   return {
     blobs: new Blobs(layout, ledger, options.now),
-    facts: createFacts(layout, { memoryBytes: options.memoryBytes }),
+    facts,
     ledger,
     scanned,
     async openPartial(key, sizeBytes) {
@@ -97,6 +99,8 @@ export async function openStore(options: {
     async close() {
       closing.abort()
       await scanned.catch(() => undefined)
+      // Whoever takes the directory over must find what was learnt, and no half of a write.
+      await facts.settled()
       await unlock()
     },
   }
