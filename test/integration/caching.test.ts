@@ -1,0 +1,206 @@
+// What is asked of the Hub again, and what never is.
+
+import { describe, expect, it } from 'vitest'
+import { lfs } from '../hub-simulator/repos.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const LARGE = '/acme/open/resolve/main/w.bin'
+
+describe('what is stored', () => {
+  it.each([CONFIG, LARGE])(
+    'is not fetched again, and not asked for within the time of the branch: %s',
+    async (target) => {
+      const scene = await openScene()
+      const first = await scene.ask(target)
+      expect(first.headers['x-cache']).toBe('MISS')
+      expect(first.headers['cache-status']).toBe('hubmirror; fwd=uri-miss; stored')
+      await scene.settled()
+      scene.hub.ledger.clear()
+      for (const method of ['GET', 'HEAD', 'GET']) {
+        const again = await scene.ask(target, { method })
+        expect([again.status, again.headers['x-cache'], again.headers['cache-status']]).toEqual([
+          200,
+          'HIT',
+          'hubmirror; hit',
+        ])
+        if (method === 'GET') expect(again.body.equals(first.body)).toBe(true)
+      }
+      expect(scene.hub.ledger.requests()).toEqual([])
+    },
+  )
+
+  it('costs the Hub one question and one body when it comes by HEAD and GET, as clients ask', async () => {
+    const scene = await openScene()
+    await scene.ask(LARGE, { method: 'HEAD' })
+    await scene.ask(LARGE)
+    expect(scene.hub.ledger.requests({ server: 'hub' }).map(({ method }) => method)).toEqual(['HEAD'])
+    expect(scene.hub.ledger.requests({ server: 'cdn' }).map(({ method }) => method)).toEqual(['GET'])
+    expect(scene.hub.ledger.bytes()).toBe(scene.bytes('acme/open', 'w.bin').length)
+  })
+
+  it('by commit is never asked for again while the repo is known to be public', async () => {
+    const scene = await openScene({ config: { accessTtlMs: 1_000_000 } })
+    const commit = scene.commit('acme/open')
+    await scene.ask(`/acme/open/resolve/${commit}/w.bin`)
+    await scene.settled()
+    scene.hub.ledger.clear()
+    scene.clock.advance(900_000)
+    const again = await scene.ask(`/acme/open/resolve/${commit}/w.bin`)
+    expect(again.headers['x-cache']).toBe('HIT')
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+
+  it('serves the same bytes of another repo without fetching them', async () => {
+    const scene = await openScene()
+    const content = lfs({ sizeBytes: 3_000_000, seed: 1 })
+    scene.world.model('acme/twin').commit({ 'copy.bin': content, 'c.json': '{"model_type":"open","v":2}\n' })
+    await scene.ask(LARGE)
+    await scene.ask(CONFIG)
+    await scene.settled()
+    scene.hub.ledger.clear()
+    const large = await scene.ask('/acme/twin/resolve/main/copy.bin')
+    expect(large.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+    expect(large.headers['x-cache']).toBe('REVALIDATED')
+    const small = await scene.ask('/acme/twin/resolve/main/c.json')
+    expect(small.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+    expect(scene.hub.ledger.bodyRequests()).toEqual([])
+  })
+
+  it('is still there after a restart, and asked about once', async () => {
+    const scene = await openScene()
+    await scene.ask(LARGE)
+    await scene.ask(CONFIG)
+    await scene.settled()
+    await scene.restart()
+    scene.hub.ledger.clear()
+    const large = await scene.ask(LARGE)
+    expect([large.headers['x-cache'], large.body.equals(scene.bytes('acme/open', 'w.bin'))]).toEqual([
+      'REVALIDATED',
+      true,
+    ])
+    // That question said where main is, and that all may read the repo.
+    const small = await scene.ask(CONFIG)
+    expect([small.headers['x-cache'], small.body.equals(scene.bytes('acme/open', 'config.json'))]).toEqual([
+      'HIT',
+      true,
+    ])
+    expect(scene.hub.ledger.requests().map(({ method }) => method)).toEqual(['HEAD'])
+  })
+})
+
+describe('a branch', () => {
+  it('is asked about again after its time, and not before', async () => {
+    const scene = await openScene()
+    await scene.ask(CONFIG)
+    await scene.settled()
+    scene.hub.ledger.clear()
+    scene.clock.advance(9_999)
+    expect((await scene.ask(CONFIG)).headers['x-cache']).toBe('HIT')
+    expect(scene.hub.ledger.requests()).toEqual([])
+    scene.clock.advance(1)
+    const asked = await scene.ask(CONFIG)
+    expect([
+      asked.headers['x-cache'],
+      asked.headers['cache-status']?.startsWith('hubmirror; fwd=stale'),
+    ]).toEqual(['REVALIDATED', true])
+    expect(scene.hub.ledger.requests().every(({ method }) => method === 'HEAD')).toBe(true)
+    const trips = scene.hub.ledger.requests().length
+    expect((await scene.ask(CONFIG)).headers['x-cache']).toBe('HIT')
+    expect(scene.hub.ledger.requests().length, 'fresh again').toBe(trips)
+  })
+
+  it('that moved is seen after its time', async () => {
+    const scene = await openScene()
+    const before = await scene.ask(CONFIG)
+    await scene.settled()
+    const commit = scene.world.model('acme/open').commit({ 'config.json': '{"moved":true}\n' })
+    const during = await scene.ask(CONFIG)
+    expect(during.body.equals(before.body)).toBe(true)
+    scene.clock.advance(10_000)
+    const after = await scene.ask(CONFIG)
+    expect([after.body.toString(), after.headers['x-repo-commit']]).toEqual(['{"moved":true}\n', commit])
+  })
+
+  it('of no time at all is asked about with every request', async () => {
+    const scene = await openScene({ config: { refTtlMs: 0 } })
+    await scene.ask(CONFIG)
+    await scene.settled()
+    scene.world.model('acme/open').commit({ 'config.json': '{"moved":true}\n' })
+    expect((await scene.ask(CONFIG)).body.toString()).toBe('{"moved":true}\n')
+  })
+
+  it('that moves between HEAD and GET brings the commit of the HEAD', async () => {
+    const scene = await openScene()
+    const head = await scene.ask(LARGE, { method: 'HEAD' })
+    const bytes = scene.bytes('acme/open', 'w.bin')
+    scene.world.model('acme/open').commit({ 'w.bin': lfs({ sizeBytes: 500_000, seed: 77 }) })
+    scene.clock.advance(10_000)
+    const got = await scene.ask(LARGE)
+    expect(got.headers['x-repo-commit']).toBe(head.headers['x-repo-commit'])
+    expect(got.headers['etag']).toBe(head.headers['etag'])
+    expect(got.body.equals(bytes)).toBe(true)
+    const later = await scene.ask(LARGE, { method: 'HEAD' })
+    expect(later.headers['x-repo-commit']).toBe(scene.commit('acme/open'))
+    expect((await scene.ask(LARGE)).body.length).toBe(500_000)
+  })
+
+  it('is pinned for the client that asked, not for another credential', async () => {
+    const scene = await openScene()
+    await scene.ask(CONFIG, { method: 'HEAD' })
+    scene.world.model('acme/open').commit({ 'config.json': '{"moved":true}\n' })
+    scene.clock.advance(10_000)
+    expect((await scene.ask(CONFIG, { token: TOKENS.bob })).body.toString()).toBe('{"moved":true}\n')
+    expect((await scene.ask(CONFIG)).body.toString()).toContain('"v":2')
+    scene.clock.advance(60_001)
+    expect((await scene.ask(CONFIG)).body.toString()).toBe('{"moved":true}\n')
+  })
+
+  it('that is gone is refused as soon as its time is over', async () => {
+    const scene = await openScene()
+    const target = '/acme/open/resolve/dev/config.json'
+    expect((await scene.ask(target)).status).toBe(200)
+    scene.world.model('acme/open').refs.delete('refs/heads/dev')
+    scene.clock.advance(10_000)
+    const got = await scene.ask(target)
+    expect([got.status, got.headers['x-error-code']]).toEqual([404, 'RevisionNotFound'])
+  })
+})
+
+describe('an absent file', () => {
+  const target = '/acme/open/resolve/main/no.txt'
+
+  it('of a public repo is remembered for its commit', async () => {
+    const scene = await openScene()
+    await scene.ask(CONFIG)
+    const first = await scene.ask(target)
+    scene.hub.ledger.clear()
+    const again = await scene.ask(target)
+    expect(again.status).toBe(404)
+    for (const name of ['x-error-code', 'x-error-message', 'x-repo-commit']) {
+      expect(again.headers[name]).toBe(first.headers[name])
+    }
+    expect(scene.hub.ledger.requests()).toEqual([])
+    scene.world.model('acme/open').commit({ 'no.txt': 'there now\n' })
+    scene.clock.advance(10_000)
+    expect((await scene.ask(target)).body.toString()).toBe('there now\n')
+  })
+
+  it.each(['acme/secret', 'acme/gated'])('of %s is asked for every time', async (id) => {
+    const scene = await openScene()
+    const absent = `/${id}/resolve/main/no.txt`
+    for (const method of ['HEAD', 'GET', 'GET']) {
+      scene.hub.ledger.clear()
+      const got = await scene.ask(absent, { method, token: TOKENS.alice })
+      expect([got.status, got.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
+      const asked = scene.hub.ledger.requests()
+      expect(asked.some((entry) => scene.hub.ledger.credential(entry) === TOKENS.alice)).toBe(true)
+    }
+    const stranger = await scene.ask(absent)
+    expect([stranger.status, stranger.headers['x-error-code']]).toEqual([
+      401,
+      id === 'acme/gated' ? 'GatedRepo' : 'RepoNotFound',
+    ])
+  })
+})

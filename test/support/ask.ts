@@ -1,0 +1,60 @@
+// One request as a client would make it, and the whole answer as it came: no redirect followed, nothing decoded,
+// one connection each. Knows neither mirror nor Hub.
+
+import { type IncomingMessage, request } from 'node:http'
+
+export interface Question {
+  readonly method?: string
+  /** Sent as `Authorization: Bearer …`. */
+  readonly token?: string | undefined
+  readonly headers?: Readonly<Record<string, string | string[]>>
+  readonly body?: string | Uint8Array
+}
+
+export interface Reply {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | undefined>>
+  /** Names of all header fields, in lower case and in order. */
+  readonly names: readonly string[]
+  readonly body: Buffer
+  /** Whether the body came to its announced end. */
+  readonly whole: boolean
+}
+
+/** Sends the request to `base` with exactly `target` as its request target. Rejects when no answer begins. */
+export async function ask(base: string, target: string, question: Question = {}): Promise<Reply> {
+  const message = await open(base, target, question)
+  const parts: Buffer[] = []
+  try {
+    for await (const part of message) parts.push(part as Buffer)
+  } catch {
+    // What was cut is told by `whole`.
+  }
+  return {
+    status: message.statusCode ?? 0,
+    headers: Object.fromEntries(
+      Object.entries(message.headers).map(([name, value]) => [
+        name,
+        Array.isArray(value) ? value.join(', ') : value,
+      ]),
+    ),
+    names: message.rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase()),
+    body: Buffer.concat(parts),
+    whole: message.complete,
+  }
+}
+
+/** The same, but hands over the answer when its headers are there; destroying it is leaving. */
+export function open(base: string, target: string, question: Question = {}): Promise<IncomingMessage> {
+  const { hostname, port } = new URL(base)
+  return new Promise((resolve, reject) => {
+    const headers: Record<string, string | string[]> = { ...question.headers }
+    if (question.token !== undefined) headers['authorization'] = `Bearer ${question.token}`
+    const outgoing = request(
+      { host: hostname, port, path: target, method: question.method ?? 'GET', headers, agent: false },
+      resolve,
+    )
+    outgoing.once('error', reject)
+    outgoing.end(question.body)
+  })
+}
