@@ -120,15 +120,18 @@ for (const client of GENERATIONS) {
       })
     })
 
-    it('completes a download in the middle of which the mirror is killed and started again', async () => {
-      const { hub, replaceMirror } = scene()
-      hub.bytesPerSecond = 8_000_000
-      const download = python(scene(), client, 'file.py', ['acme/large', 'large.bin'])
-      await hub.ledger.whenBytes({ server: 'cdn' }, 12_000_000)
-      await replaceMirror()
-      hub.bytesPerSecond = undefined
-      expect(await download).toEqual({ sha256: digestsOf(hub.world, 'acme/large')['large.bin'] })
-    })
+    if (client !== 'hub-0') {
+      // The 0.x line gives up as soon as the connection for the rest of a file is refused.
+      it('completes a download in the middle of which the mirror is killed and started again', async () => {
+        const { hub, replaceMirror } = scene()
+        hub.bytesPerSecond = 8_000_000
+        const download = python(scene(), client, 'file.py', ['acme/large', 'large.bin'])
+        await hub.ledger.whenBytes({ server: 'cdn' }, 12_000_000)
+        await replaceMirror()
+        hub.bytesPerSecond = undefined
+        expect(await download).toEqual({ sha256: digestsOf(hub.world, 'acme/large')['large.bin'] })
+      })
+    }
 
     it('takes a snapshot of a public repo while the origin is away, once it is stored', async () => {
       const { hub } = scene()

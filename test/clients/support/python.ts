@@ -17,6 +17,8 @@ export function hubEnvironment(scene: Scene, caller: Caller = {}): Record<string
   return {
     HF_ENDPOINT: caller.direct === true ? scene.hub.url : scene.mirror.url,
     HF_HUB_DISABLE_PROGRESS_BARS: '1',
+    // The Hub itself would lead it to Xet, which the simulator does not play.
+    ...(caller.direct === true ? { HF_HUB_DISABLE_XET: '1' } : {}),
     ...(caller.token === undefined ? {} : { HF_TOKEN: caller.token }),
   }
 }

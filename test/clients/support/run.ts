@@ -22,8 +22,10 @@ export interface RunOptions {
 }
 
 const NOWHERE = 'http://127.0.0.1:9'
+/** Less than a test may take, so that a client which hangs is named, and gone. */
+const WITHIN_MS = 120_000
 
-/** Runs to the end and never throws for a bad exit status. */
+/** Runs to the end, or until it is killed for taking too long. Never throws for a bad exit status. */
 export async function run(command: string, args: readonly string[], options: RunOptions): Promise<Finished> {
   const allowed = options.direct === true ? 'localhost,127.0.0.1,127.0.0.2' : 'localhost'
   const child = spawn(command, args, {
@@ -41,6 +43,8 @@ export async function run(command: string, args: readonly string[], options: Run
       ...options.env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: WITHIN_MS,
+    killSignal: 'SIGKILL',
   })
   let stdout = ''
   let stderr = ''
