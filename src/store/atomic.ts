@@ -35,24 +35,38 @@ export async function writeAtomic(
     } finally {
       await handle.close()
     }
-    await renameInto(temporary, target)
+    await renameInto(temporary, target, options)
   } catch (error) {
     await unlink(temporary).catch(() => {
       // Litter in tmp/ is harmless: it is emptied at the next start.
     })
     throw error
   }
-  if (options.durable) await syncDirectory(path.dirname(target))
 }
 
-/** Renames, making the directory of the target where it is missing. */
-export async function renameInto(from: string, target: string): Promise<void> {
+/** Renames, making the directory of the target where it is missing; with `durable` the new name survives a power cut. */
+export async function renameInto(
+  from: string,
+  target: string,
+  options: { readonly durable: boolean },
+): Promise<void> {
+  const directory = path.dirname(target)
+  let made: string | undefined
   try {
     await rename(from, target)
   } catch (error) {
     if (!isMissing(error)) throw error
-    await mkdir(path.dirname(target), { recursive: true, mode: 0o700 })
+    made = await mkdir(directory, { recursive: true, mode: 0o700 })
     await rename(from, target)
+  }
+  if (!options.durable) return
+  await syncDirectory(directory)
+  if (made === undefined) return
+  // A directory that was made for it is itself an entry of the one above.
+  const top = path.dirname(made)
+  for (let above = path.dirname(directory); above.length >= top.length; above = path.dirname(above)) {
+    await syncDirectory(above)
+    if (above === top) return
   }
 }
 

@@ -2,11 +2,12 @@
 
 import { constants } from 'node:fs'
 import { type FileHandle, open, unlink, utimes } from 'node:fs/promises'
-import { isMissing } from './atomic.ts'
+import { errorCode, isMissing } from './atomic.ts'
 import type { BlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
 
+const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW
 // Recency on the disk is coarse: it only has to survive a restart.
 const RECORD_USE_EVERY_MS = 3_600_000
 
@@ -37,10 +38,15 @@ export class Blobs {
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     let handle: FileHandle
     try {
-      handle = await open(this.#layout.blob(key), constants.O_RDONLY | constants.O_NOFOLLOW)
+      handle = await open(this.#layout.blob(key), OPEN_BLOB)
     } catch (error) {
       if (isMissing(error)) {
         this.#ledger.drop(key)
+        return undefined
+      }
+      // A link is nothing that was ever stored here.
+      if (errorCode(error) === 'ELOOP') {
+        await this.remove(key)
         return undefined
       }
       throw error

@@ -1,9 +1,10 @@
 // The file that says which blocks of a partial are there. Written only after the data it names is on the disk,
 // so a map that reads back whole is true; anything else counts as no map.
 
+import { constants } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import { isMissing, writeAtomic } from './atomic.ts'
+import { errorCode, isMissing, writeAtomic } from './atomic.ts'
 import { BlockMap } from './blocks.ts'
 
 // 'HMBM' | version u32 | size u64 | block bytes u32 | bit bytes u32 | bits … | crc32 of all before, u32. Big-endian.
@@ -29,9 +30,9 @@ export async function writeBlockMap(tmpDirectory: string, file: string, map: Blo
 export async function readBlockMap(file: string, sizeBytes: number): Promise<BlockMap | undefined> {
   let buffer: Buffer
   try {
-    buffer = await readFile(file)
+    buffer = await readFile(file, { flag: constants.O_RDONLY | constants.O_NOFOLLOW })
   } catch (error) {
-    if (isMissing(error)) return undefined
+    if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
     throw error
   }
   if (buffer.length < HEAD_BYTES + 4) return undefined

@@ -2,14 +2,19 @@
 // bytes come from, nor who may read them.
 
 import { constants } from 'node:fs'
-import { chmod, type FileHandle, mkdir, open, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { ByteRange } from '../http/range.ts'
-import { renameInto, syncDirectory } from './atomic.ts'
-import { readBlockMap, writeBlockMap } from './block-map.ts'
+import { renameInto } from './atomic.ts'
+import { writeBlockMap } from './block-map.ts'
 import { BlockMap } from './blocks.ts'
 import type { BlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
+import { resume, sweepQuarantine, writeAll } from './partial-files.ts'
+
+const MAKE_DATA = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+/** Larger files are not kept to be looked at when they fail their digest: nobody counts what lies there. */
+const QUARANTINE_MAX_BYTES = 256 * 1024 * 1024
 
 interface Waiter {
   readonly position: number
@@ -35,6 +40,8 @@ export class Partial {
   #checkpointing: Promise<void> = Promise.resolve()
   // Blocks have landed that the map on the disk does not know.
   #unrecorded = false
+  // A sync that failed once may succeed the next time though the bytes are lost: nothing is vouched for after it.
+  #syncFailure: { readonly error: unknown } | undefined
   // The files of the partial are no longer ours: finished, removed, or given up.
   #ended = false
 
@@ -49,17 +56,15 @@ export class Partial {
   /** Opens the partial of `key`, resuming what an earlier process left, or makes an empty one. */
   static async open(layout: Layout, key: BlobKey, sizeBytes: number): Promise<Partial> {
     const directory = layout.partial(key)
-    const recorded = await readBlockMap(path.join(directory, 'blocks'), sizeBytes)
-    // Data without a map that vouches for it is litter of a crash.
-    if (recorded === undefined) await rm(directory, { recursive: true, force: true })
+    const resumed = await resume(directory, sizeBytes)
+    if (resumed !== undefined) return new Partial(layout, key, resumed.handle, resumed.map)
+    // A map without its data is worse than litter: the holes of a new file would count as bytes.
+    await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
-    const handle = await open(path.join(directory, 'data'), flags, 0o600)
+    const handle = await open(path.join(directory, 'data'), MAKE_DATA, 0o600)
     try {
-      const { size } = await handle.stat()
-      const map = size === sizeBytes && recorded !== undefined ? recorded : new BlockMap(sizeBytes)
-      if (size !== sizeBytes) await handle.truncate(sizeBytes)
-      return new Partial(layout, key, handle, map)
+      await handle.truncate(sizeBytes)
+      return new Partial(layout, key, handle, new BlockMap(sizeBytes))
     } catch (error) {
       await handle.close()
       throw error
@@ -185,24 +190,39 @@ export class Partial {
       if (this.#ended) return
       const copy = new BlockMap(this.map.sizeBytes, this.map.blockBytes, this.map.bits())
       this.#unrecorded = false
-      await this.#handle.datasync()
-      await writeBlockMap(this.#layout.tmp, path.join(this.#layout.partial(this.key), 'blocks'), copy)
+      try {
+        await this.#sync()
+        await writeBlockMap(this.#layout.tmp, path.join(this.#layout.partial(this.key), 'blocks'), copy)
+      } catch (error) {
+        this.#unrecorded = true
+        throw error
+      }
     })
     this.#checkpointing = turn.catch(() => undefined)
     await turn
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#syncFailure !== undefined) throw this.#syncFailure.error
+    try {
+      await this.#handle.datasync()
+    } catch (error) {
+      this.#syncFailure = { error }
+      throw error
+    }
   }
 
   /** Makes the file the finished blob of its key. The caller has checked the digest. Readers are not disturbed. */
   async commit(): Promise<void> {
     await this.#checkpointing
     const directory = this.#layout.partial(this.key)
-    const target = this.#layout.blob(this.key)
-    await this.#handle.datasync()
-    await chmod(path.join(directory, 'data'), 0o400)
-    await renameInto(path.join(directory, 'data'), target)
-    await syncDirectory(path.dirname(target))
+    await this.#sync()
+    await renameInto(path.join(directory, 'data'), this.#layout.blob(this.key), { durable: true })
     this.#ended = true
-    await rm(directory, { recursive: true, force: true })
+    // After the name, not before: a partial that is found read-only at the next start could not be gone on with.
+    // Neither this nor the sweeping undoes the blob: a map without data is litter, and readers open read-only.
+    await this.#handle.chmod(0o400).catch(() => undefined)
+    await rm(directory, { recursive: true, force: true }).catch(() => undefined)
   }
 
   /** Removes the file. Those who wait are rejected with `error`. */
@@ -211,30 +231,13 @@ export class Partial {
     this.#ended = true
     await this.#checkpointing
     const directory = this.#layout.partial(this.key)
-    if (options.quarantine) {
-      const target = path.join(this.#layout.quarantine, path.basename(directory))
-      await rm(target, { recursive: true, force: true })
-      await renameInto(directory, target)
-    } else {
+    if (!options.quarantine || this.sizeBytes > QUARANTINE_MAX_BYTES) {
       await rm(directory, { recursive: true, force: true })
+      return
     }
-  }
-}
-
-async function writeAll(
-  handle: FileHandle,
-  chunks: readonly Uint8Array[],
-  position: number,
-  length: number,
-): Promise<void> {
-  const { bytesWritten } = await handle.writev([...chunks], position)
-  if (bytesWritten === length) return
-  // A short write is legal and rare (a nearly full disk); the rest either goes or says why not.
-  let rest = Buffer.concat(chunks).subarray(bytesWritten)
-  let at = position + bytesWritten
-  while (rest.length > 0) {
-    const written = (await handle.write(rest, 0, rest.length, at)).bytesWritten
-    rest = rest.subarray(written)
-    at += written
+    const target = path.join(this.#layout.quarantine, path.basename(directory))
+    await rm(target, { recursive: true, force: true })
+    await renameInto(directory, target, { durable: false })
+    await sweepQuarantine(this.#layout.quarantine)
   }
 }
