@@ -1,8 +1,11 @@
-// One mirror per cache directory. The kernel's lock where the addon is there, else a file that names its owner.
+// One mirror per cache directory. The kernel's lock where the addon is there, and a file that names its owner, so
+// that a mirror with the addon and one without still see each other. Without the addon the file alone decides: it
+// knows the processes of this machine, not those of another container or host.
 
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { open, readFile } from 'node:fs/promises'
-import { writeAtomic } from './atomic.ts'
+import { type FileHandle, link, lstat, open, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { errorCode, isMissing } from './atomic.ts'
 import type { Layout } from './layout.ts'
 
 interface Owner {
@@ -20,52 +23,120 @@ export class DirectoryInUse extends Error {
   }
 }
 
-interface KernelLock {
+/** Locks an open file for as long as it is open; false when it is locked already. */
+export interface KernelLock {
   tryLock(fd: number): boolean
 }
 
-/** Takes the directory until the returned function is called or the process ends, however it ends. */
-export async function lockDirectory(layout: Layout): Promise<() => Promise<void>> {
-  const kernel = await loadKernelLock()
-  const handle = await open(layout.lock, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
-  const owner = parseOwner(await handle.readFile('utf8'))
-  // Without the addon the file alone decides: its owner is alive if the same boot still runs the same process.
-  const taken =
-    kernel === undefined ? owner !== undefined && (await isAlive(owner)) : !kernel.tryLock(handle.fd)
-  if (taken) {
+const OPEN_LOCK = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+
+/**
+ * Takes the directory until the returned function is called or the process ends, however it ends. `kernel` is the
+ * addon, undefined to do without it. Throws DirectoryInUse.
+ */
+export async function lockDirectory(
+  layout: Layout,
+  kernel: KernelLock | undefined,
+): Promise<() => Promise<void>> {
+  return kernel === undefined ? lockByName(layout) : lockByKernel(layout, kernel)
+}
+
+async function lockByKernel(layout: Layout, kernel: KernelLock): Promise<() => Promise<void>> {
+  const handle = await open(layout.lock, OPEN_LOCK, 0o600)
+  try {
+    const locked = kernel.tryLock(handle.fd)
+    // Read after the attempt: an owner that has just let go has emptied the file.
+    const owner = parseOwner(await readWhole(handle))
+    const self = await describeSelf()
+    const other = owner !== undefined && !isSame(owner, self) && (await isAlive(owner))
+    if (!locked || other) throw new DirectoryInUse(layout.root, owner?.pid)
+    // Written in place: a rename would leave the lock on a file nobody sees.
+    await handle.truncate(0)
+    await handle.write(JSON.stringify(self), 0)
+    // A mirror without the addon may have taken the name away while the file named nobody.
+    const [mine, named] = await Promise.all([handle.stat(), lstat(layout.lock)])
+    if (mine.ino !== named.ino) throw new DirectoryInUse(layout.root, undefined)
+  } catch (error) {
     await handle.close()
-    throw new DirectoryInUse(layout.root, owner?.pid)
+    throw error
   }
-  const self = JSON.stringify(await describeSelf())
-  if (kernel === undefined) {
-    await handle.close()
-    await writeAtomic(layout.tmp, layout.lock, self, { durable: false })
-    return async () => writeAtomic(layout.tmp, layout.lock, '', { durable: false })
-  }
-  // Written in place: a rename would leave the lock on a file nobody sees.
-  await handle.truncate(0)
-  await handle.write(self, 0)
   return async () => {
     await handle.truncate(0).catch(() => undefined)
     await handle.close()
   }
 }
 
-async function loadKernelLock(): Promise<KernelLock | undefined> {
+async function lockByName(layout: Layout): Promise<() => Promise<void>> {
+  const self = JSON.stringify(await describeSelf())
+  const own = `${layout.lock}.${randomBytes(12).toString('hex')}`
+  await writeFile(own, self, { flag: 'wx', mode: 0o600 })
   try {
-    const addon: unknown = await import('fs-native-extensions' as string)
-    const loaded = typeof addon === 'object' && addon !== null && 'default' in addon ? addon.default : addon
-    return isKernelLock(loaded) ? loaded : undefined
-  } catch {
-    // An optional dependency: absent on musl, on rare platforms and with --omit=optional.
-    return undefined
+    // Of two that find the same dead owner only one can make the name; the other reads again, and finds it alive.
+    for (let attempt = 0; attempt < 10; attempt += 1) {
+      if (await linked(own, layout.lock)) return () => unlockName(layout, self)
+      const found = await readLock(layout.lock)
+      const owner = parseOwner(found ?? '')
+      if (owner !== undefined && (await isAlive(owner))) throw new DirectoryInUse(layout.root, owner.pid)
+      await setAside(layout.lock, found)
+    }
+    throw new DirectoryInUse(layout.root, undefined)
+  } finally {
+    await unlink(own)
   }
 }
 
-function isKernelLock(value: unknown): value is KernelLock {
-  return (
-    typeof value === 'object' && value !== null && 'tryLock' in value && typeof value.tryLock === 'function'
-  )
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to)
+    return true
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Takes a dead owner's file away, unless it has changed since it was looked at. */
+async function setAside(file: string, seen: string | undefined): Promise<void> {
+  const aside = `${file}.${randomBytes(12).toString('hex')}`
+  try {
+    await rename(file, aside)
+  } catch (error) {
+    if (isMissing(error)) return
+    throw error
+  }
+  // Somebody was quicker and this is theirs: back with it.
+  if ((await readLock(aside)) !== seen) await linked(aside, file)
+  await unlink(aside)
+}
+
+async function unlockName(layout: Layout, self: string): Promise<void> {
+  if ((await readLock(layout.lock)) === self) await unlink(layout.lock)
+}
+
+/** The content of a lock file; undefined where there is none, or something that is no file of ours. */
+async function readLock(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NOFOLLOW })
+  } catch (error) {
+    if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
+    throw error
+  }
+}
+
+async function readWhole(handle: FileHandle): Promise<string> {
+  const buffer = Buffer.alloc(1024)
+  const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0)
+  return buffer.toString('utf8', 0, bytesRead)
+}
+
+/** The addon, or undefined: it is an optional dependency, absent on musl and on rare platforms. */
+export async function loadKernelLock(): Promise<KernelLock | undefined> {
+  try {
+    const { default: addon } = await import('fs-native-extensions')
+    return addon
+  } catch {
+    return undefined
+  }
 }
 
 function parseOwner(text: string): Owner | undefined {
@@ -73,21 +144,37 @@ function parseOwner(text: string): Owner | undefined {
     const value: unknown = JSON.parse(text)
     if (typeof value !== 'object' || value === null) return undefined
     const { pid, bootId, startedTicks } = value as Record<string, unknown>
-    if (typeof pid !== 'number' || typeof bootId !== 'string' || typeof startedTicks !== 'string')
-      return undefined
+    if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0) return undefined
+    if (typeof bootId !== 'string' || typeof startedTicks !== 'string') return undefined
     return { pid, bootId, startedTicks }
   } catch {
     return undefined
   }
 }
 
+function isSame(a: Owner, b: Owner): boolean {
+  return a.pid === b.pid && a.bootId === b.bootId && a.startedTicks === b.startedTicks
+}
+
 async function describeSelf(): Promise<Owner> {
   return { pid: process.pid, bootId: await bootId(), startedTicks: (await startedTicks(process.pid)) ?? '' }
 }
 
+/** The same boot still runs the same process: a pid alone may have gone to another one since. */
 async function isAlive(owner: Owner): Promise<boolean> {
   if (owner.bootId !== (await bootId())) return false
+  // Where there is no /proc a start time cannot be told, and the pid has to do.
+  if (owner.startedTicks === '') return isRunning(owner.pid)
   return (await startedTicks(owner.pid)) === owner.startedTicks
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return errorCode(error) === 'EPERM'
+  }
 }
 
 async function bootId(): Promise<string> {
