@@ -1,17 +1,22 @@
 // Small JSON truths on disk, with the hot ones in memory. The full key stands inside each file and is compared on
 // reading, so that a file in the wrong place is no fact. What a fact means is the business of mirror/.
 
-import { readFile, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
-import { isMissing, writeAtomic } from './atomic.ts'
+import { errorCode, isMissing, writeAtomic } from './atomic.ts'
 import type { FactKind, Layout } from './layout.ts'
 
 const ABSENT = Symbol('absent')
-// Guards against a file that grew by damage; the largest honest fact is a page of a tree.
+// What an entry costs in memory beside its text.
 const OVERHEAD_BYTES = 200
+// Guards against a file that grew by damage: no honest fact comes near.
+const MAX_FACT_BYTES = 128 * 1024 * 1024
+// A link would lead out of the store, and a pipe would hold a thread for ever.
+const OPEN_FACT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 export interface Facts {
-  /** The fact, or undefined. A damaged file is an absent fact. */
+  /** The fact, or undefined. A damaged file is an absent fact; a disk that cannot be read throws. */
   read(kind: FactKind, key: string): Promise<unknown>
   /** The fact if it is in memory: no file-system call. */
   peek(kind: FactKind, key: string): unknown
@@ -97,11 +102,19 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
 }
 
 async function readText(file: string): Promise<string | undefined> {
+  let handle: FileHandle
   try {
-    return await readFile(file, 'utf8')
+    handle = await open(file, OPEN_FACT)
   } catch (error) {
-    if (isMissing(error)) return undefined
+    if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
     throw error
+  }
+  try {
+    const stats = await handle.stat()
+    if (!stats.isFile() || stats.size > MAX_FACT_BYTES) return undefined
+    return await handle.readFile('utf8')
+  } finally {
+    await handle.close()
   }
 }
 

@@ -24,8 +24,10 @@ export interface LedgerOptions {
   readonly minFreeBytes: number
   /** Bytes the file system would still give us. */
   readonly freeBytes: () => Promise<number>
-  /** Removes the bytes of an entry from the disk. A failure leaves litter, not a wrong answer. */
+  /** Removes the bytes of an entry from the disk. An entry whose removal fails stays in the books. */
   readonly remove: (name: string) => Promise<void>
+  /** The disk failed while room was made; nobody else hears of it. */
+  readonly onTrouble?: (error: unknown) => void
   readonly now: () => number
   readonly observer: Observer
 }
@@ -37,6 +39,10 @@ export class Ledger {
   #storedBytes = 0
   #reservedBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
+  // Bytes that are being removed: their names may not be used again before that is over.
+  readonly #removing = new Map<string, Promise<void>>()
+  // What has gone since the walk at start began, which may have seen it; undefined once the walk is over.
+  #gone: Set<string> | undefined = new Set()
 
   constructor(options: LedgerOptions) {
     this.#options = options
@@ -59,13 +65,17 @@ export class Ledger {
     return this.#entries.entries()
   }
 
-  /** Enters what the walk at start found, oldest first; an entry that is already known stays as it is. */
+  /**
+   * Enters what the walk at start found, oldest first, once. An entry that is already known stays as it is, and one
+   * that has gone since stays away.
+   */
   load(
     found: readonly { readonly name: string; readonly sizeBytes: number; readonly usedAt: number }[],
   ): void {
     const newer = [...this.#entries]
     this.#entries.clear()
     for (const { name, sizeBytes, usedAt } of found) {
+      if (this.#gone?.has(name) === true) continue
       this.#entries.set(name, { sizeBytes, usedAt, pins: 0 })
       this.#storedBytes += sizeBytes
     }
@@ -74,6 +84,7 @@ export class Ledger {
       this.#entries.delete(name)
       this.#entries.set(name, entry)
     }
+    this.#gone = undefined
     this.#report()
   }
 
@@ -92,6 +103,7 @@ export class Ledger {
 
   /** Forgets an entry whose bytes are gone. */
   drop(name: string): void {
+    this.#gone?.add(name)
     const entry = this.#entries.get(name)
     if (entry === undefined) return
     this.#entries.delete(name)
@@ -124,35 +136,52 @@ export class Ledger {
 
   /**
    * Promises room for `bytes`, evicting the least recently used entries where that is needed and enough.
-   * Undefined when there can be no room: the request then passes through, and nothing has been evicted for it
-   * that would not have been needed anyway.
+   * Undefined when there can be no room, or when the disk does not say: the request then passes through. Nothing is
+   * evicted where all that may go would not be enough.
    */
   async reserve(bytes: number): Promise<Reservation | undefined> {
     // One at a time: two callers must not both count on the same free bytes.
-    const turn = this.#queue.then(() => this.#reserve(bytes))
-    this.#queue = turn.catch(() => undefined)
+    const turn = this.#queue.then(async () => {
+      try {
+        return await this.#reserve(bytes)
+      } catch (error) {
+        this.#options.onTrouble?.(error)
+        return undefined
+      }
+    })
+    this.#queue = turn
     return turn
   }
 
   async #reserve(bytes: number): Promise<Reservation | undefined> {
     const { maxBytes } = this.#options
     if (maxBytes !== undefined && bytes > maxBytes) return undefined
-    const lacking = async (): Promise<{ bytes: number; reason: EvictionReason } | undefined> => {
-      if (maxBytes !== undefined) {
-        const over = this.#storedBytes + this.#reservedBytes + bytes - maxBytes
-        if (over > 0) return { bytes: over, reason: 'max-size' }
-      }
-      const free = await this.#options.freeBytes()
-      const over = this.#reservedBytes + bytes + this.#options.minFreeBytes - free
-      return over > 0 ? { bytes: over, reason: 'min-free' } : undefined
-    }
-    let lack = await lacking()
-    if (lack !== undefined && lack.bytes > this.#evictableBytes()) return undefined
+    let lack = await this.#lacking(bytes)
+    // What evictions should give before it is asked whether they give anything: a file system that frees late, or
+    // has other tenants, must not be answered by throwing everything away.
+    let expected = lack?.bytes ?? 0
+    if (expected > this.#evictableBytes()) return undefined
     while (lack !== undefined) {
-      if (!(await this.#evictOne(lack.reason))) return undefined
-      lack = await lacking()
+      const before = lack.bytes
+      const evicted = await this.#evictOne(lack.reason)
+      if (evicted === undefined) return undefined
+      expected -= evicted
+      lack = await this.#lacking(bytes)
+      if (lack !== undefined && expected <= 0 && lack.bytes >= before) return undefined
     }
     return this.#promise(bytes)
+  }
+
+  /** How much room is missing for `bytes` more, by whichever bound is further away. */
+  async #lacking(bytes: number): Promise<{ bytes: number; reason: EvictionReason } | undefined> {
+    const { maxBytes, minFreeBytes } = this.#options
+    const free = await this.#options.freeBytes()
+    const overFree = this.#reservedBytes + bytes + minFreeBytes - free
+    const overMax = maxBytes === undefined ? 0 : this.#storedBytes + this.#reservedBytes + bytes - maxBytes
+    if (overFree <= 0 && overMax <= 0) return undefined
+    return overMax >= overFree
+      ? { bytes: overMax, reason: 'max-size' }
+      : { bytes: overFree, reason: 'min-free' }
   }
 
   #promise(bytes: number): Reservation {
@@ -172,23 +201,47 @@ export class Ledger {
     return bytes
   }
 
-  async #evictOne(reason: EvictionReason): Promise<boolean> {
+  /** The size of the entry that went, or undefined when there is none that may go. */
+  async #evictOne(reason: EvictionReason): Promise<number | undefined> {
     for (const [name, entry] of this.#entries) {
       if (entry.pins > 0) continue
-      await this.evict(name, reason)
-      return true
+      return (await this.evict(name, reason)) ? entry.sizeBytes : undefined
     }
-    return false
+    return undefined
   }
 
-  /** Removes one entry and its bytes; false when it is unknown or pinned. */
+  /** Removes one entry and its bytes; false when it is unknown or pinned, or cannot be removed. */
   async evict(name: string, reason: EvictionReason): Promise<boolean> {
     const entry = this.#entries.get(name)
     if (entry === undefined || entry.pins > 0) return false
     this.drop(name)
-    await this.#options.remove(name)
-    this.#options.observer.evicted(reason, entry.sizeBytes)
-    return true
+    const removal = this.#options.remove(name).then(
+      () => true,
+      (error: unknown) => {
+        this.#options.onTrouble?.(error)
+        return false
+      },
+    )
+    const over = removal.then(() => {
+      this.#removing.delete(name)
+    })
+    this.#removing.set(name, over)
+    const removed = await removal
+    if (removed) this.#options.observer.evicted(reason, entry.sizeBytes)
+    // As the one used last: what cannot be removed must not stand before what can.
+    else if (!this.#entries.has(name)) this.add(name, entry.sizeBytes)
+    return removed
+  }
+
+  /** Resolves when an eviction of `name` that is under way is over: only then may its files be made again. */
+  async removed(name: string): Promise<void> {
+    await this.#removing.get(name)
+  }
+
+  /** Resolves when nothing is being made room for or removed. */
+  async settled(): Promise<void> {
+    await this.#queue
+    await Promise.all(this.#removing.values())
   }
 
   #report(): void {

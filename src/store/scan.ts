@@ -1,7 +1,7 @@
 // The walk at start: enters what is stored into the books, behind the serving. Names that are not ours are left
 // alone (lost+found, .DS_Store).
 
-import { opendir, stat } from 'node:fs/promises'
+import { lstat, opendir } from 'node:fs/promises'
 import path from 'node:path'
 import { isMissing } from './atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from './digest.ts'
@@ -24,14 +24,17 @@ export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Fo
   for (const algorithm of KEY_ALGORITHMS) {
     for await (const fan of namesIn(path.join(layout.blobs, algorithm))) {
       if (!/^[0-9a-f]{2}$/.test(fan)) continue
-      const batch: Promise<void>[] = []
+      const batch: BlobKey[] = []
+      const enterBatch = async (): Promise<void> => {
+        await Promise.all(batch.splice(0).map((key) => enter(found, key, layout.blob(key))))
+      }
       for await (const hex of namesIn(path.join(layout.blobs, algorithm, fan))) {
         if (signal.aborted) return found
         const key = `${algorithm}:${hex}`
-        if (isBlobKey(key)) batch.push(enter(found, key, layout.blob(key)))
-        if (batch.length >= 64) await Promise.all(batch.splice(0))
+        if (isBlobKey(key) && hex.startsWith(fan)) batch.push(key)
+        if (batch.length >= 64) await enterBatch()
       }
-      await Promise.all(batch)
+      await enterBatch()
     }
   }
   for await (const name of namesIn(layout.partials)) {
@@ -45,7 +48,8 @@ export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Fo
 
 async function enter(found: Found[], name: string, file: string): Promise<void> {
   try {
-    const stats = await stat(file)
+    const stats = await lstat(file)
+    if (!stats.isFile()) return
     // A partial is sparse: what it occupies counts, not how long it is.
     const sizeBytes = name.startsWith('partial:') ? Math.min(stats.blocks * 512, stats.size) : stats.size
     found.push({ name, sizeBytes, usedAt: stats.mtimeMs })

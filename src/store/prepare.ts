@@ -1,0 +1,118 @@
+// Makes a directory a store, or says why it cannot be one. Looks before it touches: a directory that is not ours is
+// left as it was.
+
+import { lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { isMissing, writeAtomic } from './atomic.ts'
+import type { Layout } from './layout.ts'
+import { DirectoryInUse } from './lock.ts'
+
+const FORMAT = 'hubmirror 1\n'
+const CACHEDIR_TAG =
+  'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of hubmirror.\n'
+// What a first start that was cut short leaves beside its lock.
+const LOCK_NAME = /^LOCK(?:\.[0-9a-f]{24})?$/
+const TEMPORARY_NAME = /^[0-9a-f]{24}$/
+
+/** The directory cannot be used as a store; the message says why and what to do. */
+export class UnusableDirectory extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'UnusableDirectory'
+  }
+}
+
+/** Runs `work`; what the disk says against it becomes an UnusableDirectory that names the directory. */
+export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof UnusableDirectory || error instanceof DirectoryInUse) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new UnusableDirectory(
+      `${layout.root} cannot be used as HUBMIRROR_CACHE_DIR: ${reason}. Check that it exists and is writable.`,
+    )
+  }
+}
+
+/** Throws UnusableDirectory unless `root` is a store of this version, is empty, or could be made. Writes nothing else. */
+export async function checkDirectory(layout: Layout): Promise<void> {
+  await mkdir(layout.root, { recursive: true, mode: 0o700 })
+  await checkOwner(layout)
+  const format = await readFormat(layout)
+  if (format === undefined) {
+    await checkEmpty(layout)
+  } else if (format !== FORMAT) {
+    const found = JSON.stringify(format.slice(0, 40))
+    throw new UnusableDirectory(
+      `${layout.root} was written by another version (format ${found}; this one knows ${JSON.stringify(FORMAT)}). ` +
+        'Use that version, or another HUBMIRROR_CACHE_DIR.',
+    )
+  }
+}
+
+/** Empties tmp/ and makes what is missing. Only for the holder of the lock: to nobody else is tmp/ litter. */
+export async function prepareDirectory(layout: Layout): Promise<void> {
+  // Again: another mirror may have made it a store of its own version before the lock was ours.
+  await checkDirectory(layout)
+  await rm(layout.tmp, { recursive: true, force: true })
+  await mkdir(layout.tmp, { mode: 0o700 })
+  if ((await readFormat(layout)) === undefined) {
+    // First of all: a directory with anything else in it and no FORMAT is refused at the next start.
+    await writeAtomic(layout.tmp, layout.format, FORMAT, { durable: true })
+  }
+  if (!(await exists(layout.cacheDirTag))) {
+    await writeAtomic(layout.tmp, layout.cacheDirTag, CACHEDIR_TAG, { durable: false })
+  }
+  for (const directory of [layout.blobs, layout.partials, layout.facts]) {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+  }
+}
+
+async function checkOwner(layout: Layout): Promise<void> {
+  const stats = await stat(layout.root)
+  if (!stats.isDirectory()) throw new UnusableDirectory(`${layout.root} is not a directory.`)
+  const user = process.getuid?.()
+  // What root owns, root may do to us anyway; volumes that are shared by a group belong to it.
+  if (user !== undefined && user !== 0 && stats.uid !== user && stats.uid !== 0) {
+    throw new UnusableDirectory(
+      `${layout.root} belongs to user ${stats.uid}, not to ${user}. Give it to the mirror.`,
+    )
+  }
+  if ((stats.mode & 0o002) !== 0 && (stats.mode & 0o1000) === 0) {
+    throw new UnusableDirectory(`Everybody may write to ${layout.root}. Take that right away (chmod o-w).`)
+  }
+}
+
+async function readFormat(layout: Layout): Promise<string | undefined> {
+  try {
+    return await readFile(layout.format, 'utf8')
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+async function checkEmpty(layout: Layout): Promise<void> {
+  for (const name of await readdir(layout.root)) {
+    if (name === 'lost+found' || LOCK_NAME.test(name)) continue
+    if (name === 'tmp' && (await isOurTmp(layout))) continue
+    throw new UnusableDirectory(
+      `${layout.root} holds other files and is no store of hubmirror. Choose an empty HUBMIRROR_CACHE_DIR.`,
+    )
+  }
+}
+
+async function isOurTmp(layout: Layout): Promise<boolean> {
+  if (!(await lstat(layout.tmp)).isDirectory()) return false
+  return (await readdir(layout.tmp)).every((name) => TEMPORARY_NAME.test(name))
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await lstat(file)
+    return true
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw error
+  }
+}
