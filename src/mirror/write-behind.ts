@@ -16,6 +16,7 @@ export async function writeBehind(
     readonly write: (position: number, chunks: readonly Buffer[], length: number) => Promise<void>
   },
 ): Promise<void> {
+  const wanted = options.limit()
   let position = options.start
   let accepted = options.start
   let pending: Buffer[] = []
@@ -39,6 +40,8 @@ export async function writeBehind(
 
   try {
     for await (const chunk of stream) {
+      // Before anything is taken: what a failed write left out must not be followed by what comes behind it.
+      if (failure !== undefined) break
       const room = options.limit() - accepted
       if (room <= 0) break
       const bytes = chunk.length > room ? chunk.subarray(0, room) : chunk
@@ -46,7 +49,8 @@ export async function writeBehind(
       accepted += bytes.length
       writing ??= drain()
       if (accepted - position >= MAX_PENDING_BYTES) await writing
-      if (failure !== undefined) break
+      // At the end that was wanted the stream ends by itself, and leaves its connection to the next.
+      if (options.limit() < wanted && accepted >= options.limit()) break
     }
   } finally {
     await writing
