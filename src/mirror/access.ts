@@ -51,8 +51,9 @@ export class Access {
   async #decide(repo: Repo, isPublic: boolean, askedAt: number): Promise<void> {
     const key = repoKey(repo)
     const before = this.#verdicts.get(key)
-    // A late answer to an early question must not undo a later one; in doubt the repo is not public.
+    // A late answer to an early question must not undo a later one; in doubt, and at a tie, the repo is not public.
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
+    if (before?.at === askedAt && !before.public) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt })
     this.#observer.accessDecided(isPublic ? 'public' : 'refused')
     await this.#known.rememberPublic(repo, isPublic)
@@ -68,12 +69,15 @@ export class Access {
       const answer = await ask().catch(() => undefined)
       if (answer === undefined) return false
       await this.#decide(repo, answer, askedAt)
-      return answer
+      // Not the answer itself: the Hub may have said otherwise to a later question.
+      return this.#verdicts.get(repoKey(repo))?.public === true
     })
   }
 
   /** Whether the last word of the Hub, however old, was "public". Decides only while the origin is away. */
-  lastKnownPublic(repo: Repo): Promise<boolean> {
+  async lastKnownPublic(repo: Repo): Promise<boolean> {
+    // The disk may not have followed a withdrawal yet, or may have failed to.
+    if (this.#verdicts.get(repoKey(repo))?.public === false) return false
     return this.#known.wasPublic(repo)
   }
 }

@@ -7,6 +7,7 @@ import type { FileMeta } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts.ts'
+import type { FactKind } from '../store/layout.ts'
 
 /** A file of one commit: immutable, so it needs no date. `absent` says the commit has no such path. */
 export type FileFact =
@@ -20,7 +21,10 @@ export interface DocumentFact {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Facts are written behind the answer; a failed write costs a question later, so nobody waits for it. */
+/**
+ * Facts are written behind the answer; a failed write costs a question later, so nobody waits for it. A disk that
+ * cannot be read knows nothing: the Hub is asked then.
+ */
 export class Known {
   readonly #facts: Facts
   readonly #origin: string
@@ -28,6 +32,7 @@ export class Known {
   readonly #refs = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
     max: 100_000,
   })
+  readonly #publicTurns = new Map<string, Promise<void>>()
   readonly #onWriteError: (error: unknown) => void
 
   constructor(options: {
@@ -35,6 +40,7 @@ export class Known {
     /** Part of every key: facts of one Hub are not facts of another. */
     readonly origin: string
     readonly monotonic: () => number
+    /** Hears of every fact that could not be written or read. */
     readonly onWriteError: (error: unknown) => void
   }) {
     this.#facts = options.facts
@@ -44,7 +50,7 @@ export class Known {
   }
 
   async file(repo: Repo, commit: CommitHash, path: string): Promise<FileFact | undefined> {
-    return parseFile(await this.#facts.read('files', this.#fileKey(repo, commit, path)))
+    return parseFile(await this.#read('files', this.#fileKey(repo, commit, path)))
   }
 
   rememberFile(repo: Repo, commit: CommitHash, path: string, fact: FileFact): void {
@@ -65,7 +71,7 @@ export class Known {
     const key = this.#refKey(repo, revision)
     const memory = this.#refs.get(key)
     if (memory !== undefined) return { commit: memory.commit, fresh: this.#monotonic() - memory.at < ttlMs }
-    const stored = await this.#facts.read('refs', key)
+    const stored = await this.#read('refs', key)
     if (!isRecord(stored) || typeof stored['commit'] !== 'string' || !isCommitHash(stored['commit']))
       return undefined
     return { commit: stored['commit'], fresh: false }
@@ -91,28 +97,46 @@ export class Known {
 
   /** Whether the last word of the Hub was that everybody may read this repo. */
   async wasPublic(repo: Repo): Promise<boolean> {
-    const stored = await this.#facts.read('repos', this.#repoKey(repo))
+    const stored = await this.#read('repos', this.#repoKey(repo))
     return isRecord(stored) && stored['public'] === true
   }
 
+  /** In the order of the calls: the last word said is the one that stays. */
   async rememberPublic(repo: Repo, value: boolean): Promise<void> {
-    if ((await this.wasPublic(repo)) === value) return
     const key = this.#repoKey(repo)
+    const before = this.#publicTurns.get(key) ?? Promise.resolve()
     // Awaited: after a withdrawal nothing may be served on the strength of the old fact.
-    await (value
-      ? this.#facts.write('repos', key, { public: true })
-      : this.#facts.remove('repos', key)
-    ).catch(this.#onWriteError)
+    const turn = before.then(() => this.#writePublic(key, value)).catch(this.#onWriteError)
+    this.#publicTurns.set(key, turn)
+    await turn
+    if (this.#publicTurns.get(key) === turn) this.#publicTurns.delete(key)
+  }
+
+  async #writePublic(key: string, value: boolean): Promise<void> {
+    // A fact that cannot be read may still be there: a withdrawal removes it unseen.
+    const stored = await this.#facts.read('repos', key).catch(() => (value ? undefined : { public: true }))
+    if ((isRecord(stored) && stored['public'] === true) === value) return
+    if (value) await this.#facts.write('repos', key, { public: true })
+    else await this.#facts.remove('repos', key)
   }
 
   async document(name: string): Promise<DocumentFact | undefined> {
-    return parseDocument(await this.#facts.read('documents', `${this.#origin} ${name}`))
+    return parseDocument(await this.#read('documents', `${this.#origin} ${name}`))
   }
 
   rememberDocument(name: string, fact: DocumentFact): void {
     const known = this.#facts.peek('documents', `${this.#origin} ${name}`)
     if (isRecord(known) && known['body'] === fact.body && known['link'] === fact.link) return
     this.#write('documents', `${this.#origin} ${name}`, fact)
+  }
+
+  async #read(kind: FactKind, key: string): Promise<unknown> {
+    try {
+      return await this.#facts.read(kind, key)
+    } catch (error) {
+      this.#onWriteError(error)
+      return undefined
+    }
   }
 
   #write(kind: 'files' | 'refs' | 'documents', key: string, value: unknown): void {
