@@ -1,9 +1,11 @@
-// From the command line to a command and an exit status: 0 done, 1 it failed, 2 bad usage or bad configuration. The
-// only reader of process.argv. It knows the settings only as a table, and no command before it is asked for.
+// From the command line to a command and an exit status: 0 done, 1 it failed, 2 bad usage or bad configuration, 130
+// interrupted. The only reader of process.argv. It knows the settings only as a table, and no command before it is
+// asked for.
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
 import { formatOrigins } from './commands/config.ts'
 import { settingsHelp } from './commands/help.ts'
+import { addStoreCommands } from './commands/store-commands.ts'
 import { ConfigFaults } from './config/faults.ts'
 import { CONFIG_FILE, fileKey, flagName, rows } from './config/keys.ts'
 import { loadConfig } from './config/load.ts'
@@ -41,7 +43,7 @@ function createProgram(finish: (status: number) => void): Command {
     .showSuggestionAfterError(true)
     .addHelpText(
       'after',
-      `\n${settingsHelp()}\n\nExit status: 0 done, 1 it failed, 2 bad usage or configuration.`,
+      `\n${settingsHelp()}\n\nExit status: 0 done, 1 it failed, 2 bad usage or configuration, 130 interrupted.`,
     )
 
   withSettings(program.command('serve'))
@@ -60,6 +62,7 @@ function createProgram(finish: (status: number) => void): Command {
       process.stdout.write(formatOrigins(loadConfig({ flags }).origins, { json: flags['json'] === true }))
     })
 
+  addStoreCommands(program, { withSettings, load: (flags) => loadConfig({ flags }).config, finish })
   return program
 }
 

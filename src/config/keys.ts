@@ -185,6 +185,14 @@ const SETTINGS = {
     parse: bytes(),
     default: '64MB',
   },
+  scrubRateBytesPerSecond: {
+    key: 'scrubRate',
+    group: 'Cache',
+    form: 'size',
+    meaning: 'how much a second to read of what is stored, round after round, to find damage of the disk',
+    parse: (text) => (/^off$/i.test(text) ? { value: undefined } : bytes({ min: 100_000 })(text)),
+    absent: 'off',
+  },
   refTtlMs: {
     key: 'refTtl',
     group: 'Access and protocol',

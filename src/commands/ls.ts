@@ -1,0 +1,195 @@
+// `hubmirror ls`: what is stored, by repo, or file by file. Reads beside a running mirror and changes nothing.
+
+import type { Config } from '../config/keys.ts'
+import {
+  fileRecords,
+  type Holding,
+  type Inventory,
+  requireStore,
+  type Sums,
+  sumEntries,
+  takeInventory,
+  unclaimed,
+} from '../store/inventory.ts'
+import { createLayout, type Layout } from '../store/layout.ts'
+import { statFile } from '../store/walk.ts'
+import type { Sort } from './store-commands.ts'
+import {
+  formatAge,
+  formatColumns,
+  formatInstant,
+  formatSize,
+  overStore,
+  plural,
+  printable,
+  repoMatcher,
+} from './store-output.ts'
+
+/** What the command line asks for. */
+export interface LsOptions {
+  readonly pattern?: string | undefined
+  readonly files?: string | undefined
+  readonly sort: Sort
+  readonly limit?: number | undefined
+  readonly json: boolean
+  readonly quiet: boolean
+}
+
+interface RepoRow extends Sums {
+  readonly holding: Holding
+}
+
+/** Prints the list to stdout. Resolves with the exit status: 1 when there is no store, or no repo of `--files`. */
+export function runLs(config: Config, options: LsOptions): Promise<number> {
+  return overStore(async () => {
+    const layout = createLayout(config.cacheDir)
+    await requireStore(layout)
+    return options.files === undefined
+      ? listRepos(layout, options)
+      : listFiles(layout, { ...options, files: options.files })
+  })
+}
+
+async function listRepos(layout: Layout, options: LsOptions): Promise<number> {
+  const inventory = await takeInventory(layout)
+  const matches = options.pattern === undefined ? () => true : repoMatcher(options.pattern)
+  const rows = [...inventory.holdings.values()]
+    .filter((holding) => matches(holding.repo))
+    .map((holding): RepoRow => ({ holding, ...sumEntries(inventory, holding.entries) }))
+    // A repo of which only facts are known takes no room worth a line.
+    .filter((row) => row.blobs + row.partials > 0)
+    .sort(ORDERS[options.sort])
+  const shown = rows.slice(0, options.limit ?? rows.length)
+  if (options.quiet) process.stdout.write(shown.map(({ holding }) => `${holding.repo}\n`).join(''))
+  else if (options.json) process.stdout.write(formatJson(layout, inventory, shown))
+  else process.stdout.write(formatTable(inventory, rows, shown))
+  return 0
+}
+
+const ORDERS: Record<Sort, (a: RepoRow, b: RepoRow) => number> = {
+  size: (a, b) => b.sizeBytes + b.partialBytes - a.sizeBytes - a.partialBytes || byName(a, b),
+  used: (a, b) => (b.usedAt ?? 0) - (a.usedAt ?? 0) || byName(a, b),
+  name: byName,
+}
+
+function byName(a: RepoRow, b: RepoRow): number {
+  const [left, right] = [a, b].map(({ holding }) => `${holding.repo} ${holding.origin}`)
+  return (left ?? '') < (right ?? '') ? -1 : 1
+}
+
+function formatJson(layout: Layout, inventory: Inventory, rows: readonly RepoRow[]): string {
+  const { usedAt: _, sharedBytes: __, ...lone } = sumEntries(inventory, unclaimed(inventory))
+  const { sharedBytes: ___, ...all } = sumEntries(inventory, inventory.entries.keys())
+  const repos = rows.map(({ holding, ...sums }) => ({
+    origin: holding.origin,
+    repo: holding.repo,
+    public: holding.isPublic,
+    files: holding.files,
+    ...sums,
+    usedAt: formatInstant(sums.usedAt),
+  }))
+  const totals = { repos: inventory.holdings.size, ...all, usedAt: formatInstant(all.usedAt) }
+  const { damagedFacts } = inventory
+  return `${JSON.stringify({ cacheDir: layout.root, repos, unclaimed: lone, totals, damagedFacts }, null, 2)}\n`
+}
+
+function formatTable(inventory: Inventory, rows: readonly RepoRow[], shown: readonly RepoRow[]): string {
+  const now = Date.now()
+  const origins = new Set(rows.map(({ holding }) => holding.origin))
+  const lines = shown.map((row) => [
+    row.holding.repo,
+    String(row.holding.files),
+    formatSize(row.sizeBytes),
+    row.sharedBytes === 0 ? '-' : formatSize(row.sharedBytes),
+    row.partials === 0 ? '-' : formatSize(row.partialBytes),
+    formatAge(row.usedAt, now),
+    row.holding.isPublic ? 'yes' : 'no',
+    // One origin is what everybody has; with two, it tells equal names apart.
+    ...(origins.size > 1 ? [row.holding.origin] : []),
+  ])
+  const head = ['REPO', 'FILES', 'SIZE', 'SHARED', 'UNFINISHED', 'USED', 'PUBLIC']
+  if (origins.size > 1) head.push('ORIGIN')
+  const table = lines.length === 0 ? '' : formatColumns([head, ...lines], [1, 2, 3, 4, 5])
+  return `${table}${formatTotals(inventory, rows, shown)}`
+}
+
+function formatTotals(inventory: Inventory, rows: readonly RepoRow[], shown: readonly RepoRow[]): string {
+  const all = sumEntries(inventory, inventory.entries.keys())
+  const lone = sumEntries(inventory, unclaimed(inventory))
+  const parts = [
+    `${plural(rows.length, 'repo')}; in all ${plural(all.blobs, 'blob')}, ${formatSize(all.sizeBytes)}`,
+  ]
+  if (shown.length < rows.length) parts.unshift(`${shown.length} shown of`)
+  const head = parts.join(' ')
+  const notes: string[] = []
+  if (all.partials > 0) notes.push(`${all.partials} unfinished, ${formatSize(all.partialBytes)}`)
+  if (lone.blobs > 0) notes.push(`${plural(lone.blobs, 'blob')} unclaimed, ${formatSize(lone.sizeBytes)}`)
+  if (inventory.damagedFacts > 0) notes.push(`${plural(inventory.damagedFacts, 'damaged fact')} passed over`)
+  return `${[head, ...notes].join('; ')}\n`
+}
+
+interface FileRow {
+  readonly repo: string
+  readonly path: string
+  readonly commit: string
+  readonly sizeBytes: number
+  readonly key: string
+  readonly stored: 'yes' | 'part' | 'no'
+  readonly usedAt: number | undefined
+}
+
+async function listFiles(layout: Layout, options: LsOptions & { readonly files: string }): Promise<number> {
+  const matches = repoMatcher(options.files)
+  const rows: FileRow[] = []
+  for await (const record of fileRecords(layout)) {
+    if (record === 'damaged') continue
+    const repo = record.owner.slice(record.owner.indexOf(' ') + 1)
+    if (!matches(repo)) continue
+    const blob = await statFile(layout.blob(record.key))
+    const partial = blob === undefined ? await statFile(`${layout.partial(record.key)}/data`) : undefined
+    const { path, commit, sizeBytes, key } = record
+    // An empty file needs no bytes.
+    const stored = blob !== undefined || sizeBytes === 0 ? 'yes' : partial === undefined ? 'no' : 'part'
+    rows.push({ repo, path, commit, sizeBytes, key, stored, usedAt: (blob ?? partial)?.modifiedAt })
+  }
+  if (rows.length === 0) {
+    process.stderr.write(`hubmirror: no file is known of ${options.files}\n`)
+    return 1
+  }
+  rows.sort(FILE_ORDERS[options.sort])
+  const shown = rows.slice(0, options.limit ?? rows.length)
+  if (options.quiet) process.stdout.write(shown.map((row) => `${printable(row.path)}\n`).join(''))
+  else if (options.json) {
+    const files = shown.map((row) => ({ ...row, usedAt: formatInstant(row.usedAt) }))
+    process.stdout.write(`${JSON.stringify({ cacheDir: layout.root, files }, null, 2)}\n`)
+  } else process.stdout.write(formatFiles(rows, shown))
+  return 0
+}
+
+const FILE_ORDERS: Record<Sort, (a: FileRow, b: FileRow) => number> = {
+  size: (a, b) => b.sizeBytes - a.sizeBytes || byPath(a, b),
+  used: (a, b) => (b.usedAt ?? 0) - (a.usedAt ?? 0) || byPath(a, b),
+  name: byPath,
+}
+
+function byPath(a: FileRow, b: FileRow): number {
+  return `${a.repo} ${a.path} ${a.commit}` < `${b.repo} ${b.path} ${b.commit}` ? -1 : 1
+}
+
+function formatFiles(rows: readonly FileRow[], shown: readonly FileRow[]): string {
+  const now = Date.now()
+  const repos = new Set(rows.map((row) => row.repo))
+  const lines = shown.map((row) => [
+    row.commit.slice(0, 12),
+    formatSize(row.sizeBytes),
+    row.stored,
+    formatAge(row.usedAt, now),
+    printable(repos.size > 1 ? `${row.repo}/${row.path}` : row.path),
+  ])
+  const table = formatColumns([['COMMIT', 'SIZE', 'STORED', 'USED', 'FILE'], ...lines], [1, 3])
+  const stored = rows.filter((row) => row.stored === 'yes')
+  const keys = new Map(stored.map((row) => [row.key, row.sizeBytes]))
+  const sizeBytes = [...keys.values()].reduce((sum, size) => sum + size, 0)
+  const of = shown.length < rows.length ? `${shown.length} shown of ` : ''
+  return `${table}${of}${plural(rows.length, 'file')}; ${stored.length} stored, ${formatSize(sizeBytes)}\n`
+}

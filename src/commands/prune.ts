@@ -1,0 +1,113 @@
+// `hubmirror prune`: take away what nobody needs any more, by repo, age or size. Works beside a running mirror, asks
+// nothing, and says what went. It decides nothing itself: see store/prune.ts.
+
+import type { Config } from '../config/keys.ts'
+import { type Inventory, parseOwner, requireStore, takeInventory } from '../store/inventory.ts'
+import { createLayout } from '../store/layout.ts'
+import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/prune.ts'
+import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
+
+/** What the command line asks for; it has made sure that something is selected. */
+export interface PruneOptions {
+  readonly repos: readonly string[]
+  readonly olderThanMs?: number | undefined
+  readonly maxBytes?: number | undefined
+  readonly unclaimed: boolean
+  readonly dryRun: boolean
+  readonly json: boolean
+}
+
+/**
+ * Removes and prints to stdout what went. Resolves with the exit status: 1 when there is no store, or when nothing is
+ * known of a repo that was named; nothing is removed then.
+ */
+export function runPrune(config: Config, options: PruneOptions): Promise<number> {
+  return overStore(async () => {
+    const layout = createLayout(config.cacheDir)
+    await requireStore(layout)
+    const inventory = await takeInventory(layout)
+    const owners = ownersOf(inventory, options.repos)
+    if (owners.unknown.length > 0) {
+      const names = owners.unknown.join(', ')
+      process.stderr.write(
+        `hubmirror: nothing is known of ${names}; nothing was removed (see hubmirror ls)\n`,
+      )
+      return 1
+    }
+    const selection = {
+      unclaimed: options.unclaimed,
+      ...(options.repos.length > 0 && { owners: owners.known }),
+      ...(options.olderThanMs !== undefined && { olderThanMs: options.olderThanMs }),
+      ...(options.maxBytes !== undefined && { maxBytes: options.maxBytes }),
+    }
+    const plan = planPrune(inventory, selection, Date.now())
+    const pruned = options.dryRun ? foresee(plan) : await carryOut(layout, plan)
+    process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
+    return 0
+  })
+}
+
+function ownersOf(
+  inventory: Inventory,
+  names: readonly string[],
+): { readonly known: ReadonlySet<string>; readonly unknown: readonly string[] } {
+  const known = new Set<string>()
+  const unknown: string[] = []
+  for (const name of names) {
+    const matches = repoMatcher(name)
+    const found = [...inventory.holdings].filter(([, holding]) => matches(holding.repo))
+    if (found.length === 0) unknown.push(name)
+    for (const [owner] of found) known.add(owner)
+  }
+  return { known, unknown }
+}
+
+/** What would be said after the plan was carried out. */
+function foresee(plan: PrunePlan): Pruned {
+  const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
+  for (const { entry, owner } of plan.victims) {
+    const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
+    removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
+  }
+  return { removed, facts: 0, passedOver: 0 }
+}
+
+function rowsOf(pruned: Pruned) {
+  return [...pruned.removed]
+    .map(([owner, sum]) => ({ ...(owner === undefined ? undefined : parseOwner(owner)), ...sum }))
+    .sort((a, b) => b.sizeBytes - a.sizeBytes)
+}
+
+function totalOf(pruned: Pruned): { readonly blobs: number; readonly sizeBytes: number } {
+  const sums = [...pruned.removed.values()]
+  return {
+    blobs: sums.reduce((sum, { blobs }) => sum + blobs, 0),
+    sizeBytes: sums.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+  }
+}
+
+function formatJson(plan: PrunePlan, pruned: Pruned, options: PruneOptions): string {
+  const repos = rowsOf(pruned).map(({ origin = null, repo = null, ...sums }) => ({ origin, repo, ...sums }))
+  const { facts, passedOver } = pruned
+  const removed = { ...totalOf(pruned), facts, repos }
+  return `${JSON.stringify({ dryRun: options.dryRun, removed, kept: plan.kept, passedOver }, null, 2)}\n`
+}
+
+function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): string {
+  const lines = rowsOf(pruned).map((row) => [
+    formatSize(row.sizeBytes),
+    plural(row.blobs, 'blob'),
+    row.repo ?? '(unclaimed)',
+  ])
+  const total = totalOf(pruned)
+  const verb = options.dryRun ? 'would remove' : 'removed'
+  const parts = [`${verb} ${plural(total.blobs, 'blob')}, ${formatSize(total.sizeBytes)}`]
+  if (plan.kept.blobs > 0) {
+    const verb = plan.kept.blobs === 1 ? 'stays' : 'stay'
+    parts.push(
+      `${plural(plan.kept.blobs, 'blob')} (${formatSize(plan.kept.sizeBytes)}) ${verb} for other repos`,
+    )
+  }
+  if (pruned.passedOver > 0) parts.push(`${pruned.passedOver} passed over: used meanwhile, or gone already`)
+  return `${formatColumns(lines, [0, 1])}${parts.join('; ')}\n`
+}

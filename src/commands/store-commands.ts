@@ -1,0 +1,124 @@
+// The usage of ls, prune and verify: arguments, options and what is wrong with them. The commands themselves are
+// loaded when one is asked for, so that help and config answer without the store's modules.
+
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Config } from '../config/keys.ts'
+import { bytes, duration, type Parser } from '../config/parse.ts'
+
+/** What the command line lends: the flags of all settings, the settings made of them, and where a status goes. */
+export interface CommandLine {
+  readonly withSettings: (command: Command) => Command
+  readonly load: (flags: Readonly<Record<string, unknown>>) => Config
+  readonly finish: (status: number) => void
+}
+
+const SORTS = ['size', 'used', 'name'] as const
+/** By what a list is ordered: largest first, last used first, by letters. */
+export type Sort = (typeof SORTS)[number]
+
+const LONGEST_AGE_MS = 3650 * 24 * 3_600_000
+
+/** Adds the three commands. */
+export function addStoreCommands(program: Command, line: CommandLine): void {
+  addLs(program, line)
+  addPrune(program, line)
+  addVerify(program, line)
+}
+
+function addLs(program: Command, { withSettings, load, finish }: CommandLine): void {
+  withSettings(program.command('ls'))
+    .description('list what is stored, by repo')
+    .argument('[pattern]', "only these repos: org/name, dataset/org/name, 'models/org/*'")
+    .option('--files <repo>', 'list the files of a repo instead')
+    .addOption(new Option('--sort <order>', 'the order').choices(SORTS).default('size'))
+    .option('--limit <number>', 'print so many at the most', parseCount)
+    .option('-q, --quiet', 'print names only, one a line')
+    .option('--json', 'print JSON')
+    .action(async (pattern: string | undefined, flags: LsFlags, command: Command) => {
+      if (pattern !== undefined && flags.files !== undefined)
+        command.error('error: expected a pattern or --files, not both')
+      const config = load({ ...flags })
+      const { runLs } = await import('./ls.ts')
+      const { files, sort, limit, json = false, quiet = false } = flags
+      finish(await runLs(config, { pattern, files, sort, limit, json, quiet }))
+    })
+}
+
+interface LsFlags {
+  readonly files?: string
+  readonly sort: Sort
+  readonly limit?: number
+  readonly quiet?: boolean
+  readonly json?: boolean
+}
+
+function addPrune(program: Command, { withSettings, load, finish }: CommandLine): void {
+  withSettings(program.command('prune'))
+    .description('remove what is stored, by repo, age or size; a mirror may go on running')
+    .argument('[repo...]', "these repos: org/name, dataset/org/name, 'models/org/*'")
+    .option(
+      '--older-than <time>',
+      'what was not used for so long',
+      parserOf(duration({ maxMs: LONGEST_AGE_MS })),
+    )
+    .option('--max-size <size>', 'the least recently used, until the store is this small', parserOf(bytes()))
+    .option('--unclaimed', 'what no repo claims any more')
+    .option('--dry-run', 'say what would go, and remove nothing')
+    .option('--json', 'print JSON')
+    .action(async (repos: readonly string[], flags: PruneFlags, command: Command) => {
+      const {
+        olderThan: olderThanMs,
+        maxSize: maxBytes,
+        unclaimed = false,
+        dryRun = false,
+        json = false,
+      } = flags
+      if (repos.length === 0 && olderThanMs === undefined && maxBytes === undefined && !unclaimed)
+        command.error('error: expected a repo, --older-than, --max-size or --unclaimed')
+      const config = load({ ...flags })
+      const { runPrune } = await import('./prune.ts')
+      finish(await runPrune(config, { repos, olderThanMs, maxBytes, unclaimed, dryRun, json }))
+    })
+}
+
+interface PruneFlags {
+  readonly olderThan?: number
+  readonly maxSize?: number
+  readonly unclaimed?: boolean
+  readonly dryRun?: boolean
+  readonly json?: boolean
+}
+
+function addVerify(program: Command, { withSettings, load, finish }: CommandLine): void {
+  withSettings(program.command('verify'))
+    .description('hold every stored blob against its digest; goes on where it was interrupted')
+    .option('--rate <size>', 'read so much a second at the most', parserOf(bytes({ min: 1000 })))
+    .option('--restart', 'begin anew, not where an earlier run was interrupted')
+    .option('--json', 'print JSON')
+    .action(async (flags: VerifyFlags) => {
+      const config = load({ ...flags })
+      const { runVerify } = await import('./verify.ts')
+      const { rate: rateBytesPerSecond, restart = false, json = false } = flags
+      finish(await runVerify(config, { rateBytesPerSecond, restart, json }))
+    })
+}
+
+interface VerifyFlags {
+  readonly rate?: number
+  readonly restart?: boolean
+  readonly json?: boolean
+}
+
+/** The same words and cures as for settings; commander adds which option is meant. */
+function parserOf<T>(parse: Parser<T>): (text: string) => T {
+  return (text) => {
+    const parsed = parse(text.trim())
+    if ('value' in parsed) return parsed.value
+    throw new InvalidArgumentError(parsed.fault)
+  }
+}
+
+function parseCount(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('expected a whole number from 1')
+}

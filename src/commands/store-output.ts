@@ -1,0 +1,92 @@
+// What ls, prune and verify share towards the operator: which repo is meant, how sizes and times read, and what may
+// stand on a terminal. It opens no store.
+
+import prettyBytes from 'pretty-bytes'
+import { UnusableDirectory } from '../store/store.ts'
+
+const DAY_MS = 86_400_000
+
+const TYPES: ReadonlyMap<string, string> = new Map(
+  ['models', 'datasets', 'spaces', 'kernels'].flatMap((plural) => [
+    [plural, plural],
+    [plural.slice(0, -1), plural],
+  ]),
+)
+
+/**
+ * Tells whether a repo, named as in facts (`models/org/name`), is meant by what an operator wrote: `org/name` for a
+ * model, `dataset/org/name` or `datasets/org/name`, and `*` for any letters (`models/org/*`, `*`). Case is ignored.
+ */
+export function repoMatcher(text: string): (repo: string) => boolean {
+  const [first = '', ...rest] = text.split('/')
+  const type = rest.length > 0 ? TYPES.get(first.toLowerCase()) : undefined
+  const anywhere = first.includes('*') ? [text] : []
+  const forms = type === undefined ? [`models/${text}`, ...anywhere] : [`${type}/${rest.join('/')}`]
+  const patterns = forms.map(
+    (form) => new RegExp(`^${form.split(/\*+/).map(escapePattern).join('.*')}$`, 'is'),
+  )
+  return (repo) => patterns.some((pattern) => pattern.test(repo))
+}
+
+function escapePattern(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&')
+}
+
+/** `1.2 GB`, in the powers of 1000 that settings take. */
+export function formatSize(sizeBytes: number): string {
+  return prettyBytes(sizeBytes)
+}
+
+/** `3d ago`; the exact time is in the JSON. */
+export function formatAge(usedAt: number | undefined, now: number): string {
+  if (usedAt === undefined) return '-'
+  const ageMs = Math.max(0, now - usedAt)
+  if (ageMs >= 2 * DAY_MS) return `${Math.floor(ageMs / DAY_MS)}d ago`
+  if (ageMs >= 3_600_000) return `${Math.floor(ageMs / 3_600_000)}h ago`
+  return `${Math.floor(ageMs / 60_000)}m ago`
+}
+
+/** A time for programs. */
+export function formatInstant(at: number | undefined): string | null {
+  return at === undefined ? null : new Date(at).toISOString()
+}
+
+/** Paths were chosen by strangers: what moves the cursor or turns the direction of writing is spelled out. */
+export function printable(text: string): string {
+  return text.replace(
+    /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
+    (letter) => `\\u{${(letter.codePointAt(0) ?? 0).toString(16)}}`,
+  )
+}
+
+/** Columns two spaces apart; those of `right` are aligned to the right. */
+export function formatColumns(rows: readonly (readonly string[])[], right: readonly number[]): string {
+  const widths: number[] = []
+  for (const row of rows)
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length)
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => {
+        const width = widths[column] ?? 0
+        return right.includes(column) ? cell.padStart(width) : cell.padEnd(width)
+      })
+      .join('  ')
+      .trimEnd()
+  return rows.map((row) => `${line(row)}\n`).join('')
+}
+
+/** `3 blobs`, `1 blob`. */
+export function plural(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`
+}
+
+/** Runs a command over a store; a directory that is none becomes a sentence and status 1. */
+export async function overStore(run: () => Promise<number>): Promise<number> {
+  try {
+    return await run()
+  } catch (error) {
+    if (!(error instanceof UnusableDirectory)) throw error
+    process.stderr.write(`hubmirror: ${error.message}\n`)
+    return 1
+  }
+}

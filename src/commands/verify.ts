@@ -1,0 +1,229 @@
+// `hubmirror verify`: every stored blob held against its own name, with a bar for whoever watches and a position for
+// whoever interrupts. Works beside a running mirror. It repairs nothing: what is damaged is fetched again.
+
+import path from 'node:path'
+import { SingleBar } from 'cli-progress'
+import type { Config } from '../config/keys.ts'
+import { readBlockMap } from '../store/block-map.ts'
+import type { BlobKey } from '../store/digest.ts'
+import { requireStore } from '../store/inventory.ts'
+import { createLayout, type Layout } from '../store/layout.ts'
+import { removeBlockMap } from '../store/quarantine.ts'
+import { type Damage, type ScrubReport, scrub } from '../store/scrub.ts'
+import { clearPosition, readPosition, type ScrubPosition, writePosition } from '../store/scrub-position.ts'
+import { statAll, statFile, walkBlobs, walkPartials } from '../store/walk.ts'
+import { formatSize, overStore, plural } from './store-output.ts'
+
+const RECORD_EVERY_MS = 5_000
+/** What a shell reports of a process that Ctrl-C ended. */
+const INTERRUPTED = 130
+
+/** What the command line asks for. */
+export interface VerifyOptions {
+  readonly rateBytesPerSecond?: number | undefined
+  /** Begin anew, whatever an earlier run has done. */
+  readonly restart: boolean
+  readonly json: boolean
+}
+
+/**
+ * Prints each damage to stderr as it is found, and the result to stdout. Resolves with the exit status: 0 all sound, 1
+ * damage found or something unread, 130 interrupted by SIGINT or SIGTERM; the next run goes on from there then.
+ */
+export function runVerify(config: Config, options: VerifyOptions): Promise<number> {
+  return overStore(async () => {
+    const layout = createLayout(config.cacheDir)
+    await requireStore(layout)
+    if (options.restart) await clearPosition(layout, 'verify')
+    const before = await readPosition(layout, 'verify')
+    const interrupted = new AbortController()
+    const interrupt = (): void => interrupted.abort()
+    // Once: a second Ctrl-C ends the process as it would without us.
+    process.once('SIGINT', interrupt)
+    process.once('SIGTERM', interrupt)
+    try {
+      return await verify(layout, { ...options, before, signal: interrupted.signal })
+    } finally {
+      process.off('SIGINT', interrupt)
+      process.off('SIGTERM', interrupt)
+    }
+  })
+}
+
+async function verify(
+  layout: Layout,
+  options: VerifyOptions & { readonly before: ScrubPosition | undefined; readonly signal: AbortSignal },
+): Promise<number> {
+  const { before, signal } = options
+  const startedAt = before?.startedAt ?? Date.now()
+  const bar = await startBar(layout, before)
+  const say = (line: string): void => {
+    bar.clear()
+    process.stderr.write(`${line}\n`)
+  }
+  const found: Damage[] = []
+  let recordedAt = Number.NEGATIVE_INFINITY
+  let report: ScrubReport
+  try {
+    report = await scrub(layout, {
+      rateBytesPerSecond: options.rateBytesPerSecond,
+      signal,
+      from: before?.after,
+      onBytes: bar.advance,
+      async onBlob(progress) {
+        if (performance.now() - recordedAt < RECORD_EVERY_MS) return
+        recordedAt = performance.now()
+        await record(layout, before, progress, startedAt)
+      },
+      onDamaged(damage) {
+        found.push(damage)
+        say(describe(damage))
+      },
+      onRefused: (key, error) =>
+        say(`not read: ${key} (${error instanceof Error ? error.message : 'unknown'})`),
+    })
+  } finally {
+    bar.stop()
+  }
+  if (report.finished) await clearPosition(layout, 'verify')
+  else await record(layout, before, report, startedAt)
+  const partials = report.finished ? await checkPartials(layout, say) : { partials: 0, damagedPartials: 0 }
+  const result = {
+    finished: report.finished,
+    resumed: before !== undefined,
+    ...sum(before, report),
+    ...partials,
+    found,
+  }
+  process.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : formatResult(result))
+  if (!report.finished) return INTERRUPTED
+  return result.damaged + result.refused + result.damagedPartials > 0 ? 1 : 0
+}
+
+type Counts = Pick<ScrubReport, 'blobs' | 'sizeBytes' | 'damaged' | 'refused'>
+
+/** The whole pass: what earlier runs have done and what this one did. */
+function sum(before: ScrubPosition | undefined, report: ScrubReport): Counts {
+  return {
+    blobs: (before?.blobs ?? 0) + report.blobs,
+    sizeBytes: (before?.sizeBytes ?? 0) + report.sizeBytes,
+    damaged: (before?.damaged ?? 0) + report.damaged,
+    refused: (before?.refused ?? 0) + report.refused,
+  }
+}
+
+async function record(
+  layout: Layout,
+  before: ScrubPosition | undefined,
+  report: ScrubReport,
+  startedAt: number,
+): Promise<void> {
+  if (report.last === undefined) return
+  // A full disk costs the position, not the pass.
+  await writePosition(layout, 'verify', { after: report.last, startedAt, ...sum(before, report) }).catch(
+    () => undefined,
+  )
+}
+
+/** Partials whose map of blocks cannot be read: their bytes vouch for nothing, and the next pull begins anew. */
+async function checkPartials(
+  layout: Layout,
+  say: (line: string) => void,
+): Promise<{ readonly partials: number; readonly damagedPartials: number }> {
+  let [partials, damagedPartials] = [0, 0]
+  for await (const key of walkPartials(layout)) {
+    const file = path.join(layout.partial(key), 'blocks')
+    const data = await statFile(path.join(layout.partial(key), 'data'))
+    // Without data it has just become a blob; without a map it has just begun.
+    if (data === undefined || (await statFile(file)) === undefined) continue
+    partials += 1
+    if ((await readBlockMap(file, data.sizeBytes)) !== undefined) continue
+    if (!(await removeBlockMap(layout, key, data.sizeBytes))) continue
+    damagedPartials += 1
+    say(`damaged: the map of blocks of partial ${key}; removed, so that the next pull begins anew`)
+  }
+  return { partials, damagedPartials }
+}
+
+const REASONS = {
+  digest: 'has not the digest of its name',
+  length: 'has not the length that its fact says',
+  unreadable: 'cannot be read from the disk',
+} as const satisfies Record<Damage['reason'], string>
+
+const PLACES = {
+  quarantined: 'moved to quarantine',
+  'in-place': 'it could not be moved; remove it by hand',
+  replaced: 'another file has replaced it meanwhile',
+} as const satisfies Record<Damage['now'], string>
+
+function describe({ key, sizeBytes, reason, now }: Damage): string {
+  return `damaged: ${key} (${formatSize(sizeBytes)}) ${REASONS[reason]}; ${PLACES[now]}`
+}
+
+function formatResult(
+  result: Counts & {
+    readonly finished: boolean
+    readonly resumed: boolean
+    readonly damagedPartials: number
+  },
+): string {
+  const parts = [
+    `${result.finished ? 'verified' : 'interrupted after'} ${plural(result.blobs, 'blob')}, ${formatSize(result.sizeBytes)}`,
+    result.damaged === 0 ? 'no damage' : `${result.damaged} damaged`,
+  ]
+  if (result.resumed) parts.push('with what an earlier run had done')
+  if (result.refused > 0) parts.push(`${result.refused} not read`)
+  if (result.damagedPartials > 0) parts.push(`${plural(result.damagedPartials, 'unfinished blob')} given up`)
+  if (!result.finished) parts.push('the next run goes on here')
+  return `${parts.join('; ')}\n`
+}
+
+interface Bar {
+  readonly advance: (bytes: number) => void
+  /** Wipes the bar's line, for a line that stays; the bar appears again below it. */
+  readonly clear: () => void
+  readonly stop: () => void
+}
+
+/** A bar on stderr where that is a terminal; in a pipe or a log file it would be litter. */
+async function startBar(layout: Layout, before: ScrubPosition | undefined): Promise<Bar> {
+  if (!process.stderr.isTTY) return { advance() {}, clear() {}, stop() {} }
+  let totalBytes = before?.sizeBytes ?? 0
+  const keys: AsyncIterable<BlobKey> = walkBlobs(layout, before?.after)
+  for await (const [, stats] of statAll(keys, (key) => layout.blob(key))) totalBytes += stats?.sizeBytes ?? 0
+  const bar = new SingleBar({
+    format: '{bar} {percentage}%  {done} of {all}  {rate}  {left} left',
+    barCompleteChar: '=',
+    barIncompleteChar: ' ',
+    barsize: 24,
+    fps: 4,
+    stream: process.stderr,
+    hideCursor: true,
+    gracefulExit: false,
+  })
+  const from = before?.sizeBytes ?? 0
+  const startedAt = performance.now()
+  let doneBytes = from
+  const payload = () => {
+    const rate = ((doneBytes - from) / Math.max(1, performance.now() - startedAt)) * 1000
+    const seconds = rate === 0 ? 0 : Math.ceil(Math.max(0, totalBytes - doneBytes) / rate)
+    const left =
+      seconds > 3600 ? `${Math.floor(seconds / 3600)}h${Math.floor((seconds % 3600) / 60)}m` : `${seconds}s`
+    return {
+      done: formatSize(doneBytes),
+      all: formatSize(totalBytes),
+      rate: `${formatSize(Math.round(rate))}/s`,
+      left,
+    }
+  }
+  bar.start(Math.max(1, totalBytes), doneBytes, payload())
+  return {
+    advance(bytes) {
+      doneBytes += bytes
+      bar.update(doneBytes, payload())
+    },
+    clear: () => void process.stderr.write('\r\u001b[K'),
+    stop: () => bar.stop(),
+  }
+}
