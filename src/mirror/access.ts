@@ -38,9 +38,13 @@ export class Access {
     return known.public ? 'public' : 'restricted'
   }
 
-  /** The Hub answered an anonymous question about a file, or called the repo open, `askedAt`. */
-  async proved(repo: Repo, askedAt: number): Promise<void> {
+  /**
+   * The Hub answered an anonymous question about a file, or called the repo open, `askedAt`. Resolves with whether
+   * that stands: a later question may have been refused.
+   */
+  async proved(repo: Repo, askedAt: number): Promise<boolean> {
     await this.#decide(repo, true, askedAt)
+    return this.#verdicts.get(repoKey(repo))?.public === true
   }
 
   /** The Hub refused; whatever was believed ends here. */

@@ -31,6 +31,12 @@ export type Resolved =
   | ResolvedFile
   | { readonly kind: 'refusal'; readonly refusal: Refusal; readonly outcome: Outcome }
 
+/** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
+interface HeadAnswer {
+  readonly result: HeadResult
+  readonly askedAt: number
+}
+
 /** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
 const IMPATIENT_MS = 4_000
 /** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
@@ -49,7 +55,7 @@ export interface ResolverOptions {
 
 export class Resolver {
   readonly #options: ResolverOptions
-  readonly #heads = new SingleFlight<HeadResult>()
+  readonly #heads = new SingleFlight<HeadAnswer>()
   // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
   readonly #pins = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({ max: 50_000 })
   // What the Hub said to one credential about a file that is not public. Memory only.
@@ -100,22 +106,22 @@ export class Resolver {
     route: FileRoute,
     stored: { readonly fact: FileFact | undefined; readonly fallback: FileFact | undefined },
   ): Promise<Resolved> {
-    const { repo } = route
-    const askedAt = this.#options.monotonic()
     const { fallback } = stored
-    let result: HeadResult
+    let head: HeadAnswer
     // A caller with a token proves nothing about strangers, so a stranger asks as well, once for the repo.
-    const isPublic = this.#isPublic(ctx, route)
+    const asked = ctx.authorization === undefined ? undefined : this.#isPublic(ctx, route)
     try {
-      result = await this.#head(ctx, route, fallback !== undefined)
+      head = await this.#head(ctx, route, fallback !== undefined)
     } catch (error) {
       if (fallback === undefined || !(error instanceof MirrorError) || !error.code.startsWith('origin_'))
         throw error
       return this.#fromFact(fallback, 'stale')
     }
+    const { result, askedAt } = head
     if (result.kind === 'refusal')
-      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
-    if (ctx.authorization === undefined) await this.#options.access.proved(repo, askedAt)
+      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic: asked })
+    // Not awaited: who asks the same meanwhile finds the grant. A stranger's own question is the proof.
+    const isPublic = asked ?? this.#options.access.proved(route.repo, askedAt)
     return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic })
   }
 
@@ -150,7 +156,7 @@ export class Resolver {
     ctx: Ctx,
     route: FileRoute,
     refusal: Refusal,
-    context: { askedAt: number; fallback: FileFact | undefined; isPublic: Promise<boolean> },
+    context: { askedAt: number; fallback: FileFact | undefined; isPublic: Promise<boolean> | undefined },
   ): Promise<Resolved> {
     const { access, known } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
@@ -164,7 +170,9 @@ export class Resolver {
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
       known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
-      void context.isPublic.then((open) => {
+      // That a gated repo lacks a file may be told to a stranger, and says nothing about the rest of it.
+      const isPublic = context.isPublic ?? Promise.resolve(access.verdict(route.repo) === 'public')
+      void isPublic.then((open) => {
         if (!open) return
         known.rememberFile(route.repo, commit, route.path, { kind: 'absent', commit })
         known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: true })
@@ -173,21 +181,21 @@ export class Resolver {
     return { kind: 'refusal', refusal, outcome: 'refused' }
   }
 
-  #head(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<HeadResult> {
+  #head(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<HeadAnswer> {
     const target = resolveTarget(route.repo, route.revision, route.path)
-    return this.#heads.run(`${ctx.fingerprint} ${target}`, () =>
-      headFile(this.#options.client, target, askerOf(ctx), {
+    return this.#heads.run(`${ctx.fingerprint} ${target}`, async () => {
+      const askedAt = this.#options.monotonic()
+      const result = await headFile(this.#options.client, target, askerOf(ctx), {
         retries: impatient ? 0 : 1,
         ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
-      }),
-    )
+      })
+      return { result, askedAt }
+    })
   }
 
   /** Whether everybody may read the repo: believed, or asked anonymously. Never rejects. */
   #isPublic(ctx: Ctx, route: FileRoute): Promise<boolean> {
     const { access, client } = this.#options
-    // An anonymous caller's own question is the proof, if it is answered.
-    if (ctx.authorization === undefined) return Promise.resolve(true)
     const verdict = access.verdict(route.repo)
     if (verdict !== undefined) return Promise.resolve(verdict === 'public')
     const target = resolveTarget(route.repo, route.revision, route.path)

@@ -1,0 +1,171 @@
+// Answers that come late, and in what order they may be believed. The Hub is a stub whose answers the test hands out.
+
+import { Readable } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import { parseHubUrl } from '../../../src/hub/route.ts'
+import { Access } from '../../../src/mirror/access.ts'
+import type { Ctx } from '../../../src/mirror/context.ts'
+import { Known } from '../../../src/mirror/known.ts'
+import { Resolver } from '../../../src/mirror/resolve.ts'
+import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
+import { createSignedUrls } from '../../../src/origin/signed-urls.ts'
+import type { Facts } from '../../../src/store/facts.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { manualClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+
+const COMMIT = 'c'.repeat(40)
+const GIT_SHA = 'e'.repeat(40)
+
+function memoryFacts(): Facts & { readonly written: Map<string, unknown> } {
+  const written = new Map<string, unknown>()
+  return {
+    written,
+    peek: (kind, key) => written.get(`${kind} ${key}`),
+    read: async (kind, key) => written.get(`${kind} ${key}`),
+    write: async (kind, key, value) => void written.set(`${kind} ${key}`, value),
+    remove: async (kind, key) => void written.delete(`${kind} ${key}`),
+    settled: async () => undefined,
+  }
+}
+
+function setUp() {
+  const clock = manualClock()
+  const asked: {
+    request: OriginRequest
+    answer: (status: number, headers: Record<string, string>) => void
+  }[] = []
+  const client: OriginClient = {
+    policy: { base: new URL('http://hub.invalid'), allowedHosts: [] },
+    url: (target) => new URL(target, 'http://hub.invalid'),
+    suspect: () => false,
+    send: (request) =>
+      new Promise((resolve) => {
+        const answer = (status: number, headers: Record<string, string>): void => {
+          const body = Object.assign(Readable.from([]), { dump: async () => undefined })
+          resolve({ status, headers, body } as unknown as OriginAnswer)
+        }
+        asked.push({ request, answer })
+      }),
+    dispatcher: undefined as unknown as OriginClient['dispatcher'],
+    close: async () => undefined,
+  }
+  const facts = memoryFacts()
+  const known = new Known({ facts, origin: 'http://hub.invalid', monotonic: clock.now, onWriteError: fail })
+  const access = new Access({ known, ttlMs: 60_000, monotonic: clock.now, observer: silentObserver })
+  const resolver = new Resolver({
+    client,
+    known,
+    access,
+    urls: createSignedUrls(clock.now),
+    refTtlMs: 10_000,
+    accessTtlMs: 60_000,
+    offline: false,
+    monotonic: clock.now,
+  })
+  return { clock, asked, facts, access, resolver }
+}
+
+function fail(error: unknown): never {
+  throw error
+}
+
+function stranger(): Ctx {
+  return {
+    id: 'r',
+    authorization: undefined,
+    fingerprint: 'anonymous',
+    client: '127.0.0.1',
+    signal: new AbortController().signal,
+    mirrorBase: 'http://mirror.invalid',
+    forward: {},
+    trips: { count: 0 },
+  }
+}
+
+function fileRoute(path: string) {
+  const route = parseHubUrl(`/acme/open/resolve/main/${path}`, '/')
+  if (route.kind !== 'file') throw new Error('not a file')
+  return route
+}
+
+const META = { 'x-repo-commit': COMMIT, etag: `"${GIT_SHA}"`, 'content-length': '5' }
+
+describe('a late answer', () => {
+  it('is not younger for whoever joined its question: a refusal in between stands', async () => {
+    const { clock, asked, access, resolver } = setUp()
+    const route = fileRoute('config.json')
+    const first = resolver.resolve(stranger(), route, 'GET')
+    await eventually(
+      () => asked.length,
+      (length) => length === 1,
+    )
+    clock.advance(10)
+    await access.withdrawn(route.repo, clock.now())
+    clock.advance(10)
+    const joined = resolver.resolve(stranger(), route, 'GET')
+    await new Promise(setImmediate)
+    asked[0]?.answer(200, META)
+    for (const resolved of [await first, await joined]) {
+      if (resolved.kind !== 'file') throw new Error('refused')
+      expect(await resolved.isPublic, 'its bytes may be stored').toBe(false)
+    }
+    expect(asked.length).toBe(1)
+    expect(access.verdict(route.repo)).toBe('restricted')
+  })
+
+  it('leaves nothing of the file in the store when the repo was withdrawn meanwhile', async () => {
+    const { clock, asked, facts, access, resolver } = setUp()
+    const route = fileRoute('config.json')
+    const first = resolver.resolve(stranger(), route, 'HEAD')
+    await eventually(
+      () => asked.length,
+      (length) => length === 1,
+    )
+    clock.advance(10)
+    await access.withdrawn(route.repo, clock.now())
+    asked[0]?.answer(200, META)
+    const resolved = await first
+    if (resolved.kind === 'file') await resolved.isPublic
+    await new Promise(setImmediate)
+    expect([...facts.written.keys()]).toEqual([])
+  })
+})
+
+describe('an absent file, told to a stranger', () => {
+  const ABSENT = {
+    'x-repo-commit': COMMIT,
+    'x-error-code': 'EntryNotFound',
+    'x-error-message': 'Entry not found',
+  }
+
+  it('is not written down while nobody has proved the repo public: a gated one tells it, too', async () => {
+    const { asked, facts, resolver } = setUp()
+    const resolving = resolver.resolve(stranger(), fileRoute('no.txt'), 'GET')
+    await eventually(
+      () => asked.length,
+      (length) => length === 1,
+    )
+    asked[0]?.answer(404, ABSENT)
+    expect((await resolving).kind).toBe('refusal')
+    await new Promise(setImmediate)
+    expect([...facts.written.keys()]).toEqual([])
+  })
+
+  it('is written down once the repo is known to be public', async () => {
+    const { clock, asked, facts, access, resolver } = setUp()
+    const route = fileRoute('no.txt')
+    await access.proved(route.repo, clock.now())
+    const resolving = resolver.resolve(stranger(), route, 'GET')
+    await eventually(
+      () => asked.length,
+      (length) => length === 1,
+    )
+    asked[0]?.answer(404, ABSENT)
+    await resolving
+    await eventually(
+      () => [...facts.written.values()],
+      (values) => values.some((value) => JSON.stringify(value).includes('absent')),
+    )
+  })
+})
