@@ -88,7 +88,8 @@ export class Documents {
     const answer = await this.#send(ctx, route, request, context.impatient)
     const body = request.method === 'HEAD' ? Buffer.alloc(0) : await readBody(answer)
     if (request.method === 'HEAD') await answer.body.dump()
-    if (answer.status >= 500 && context.impatient) {
+    // Out of quota is not a "no": what is stored and public is served as while the origin is away.
+    if ((answer.status >= 500 || answer.status === 429) && context.impatient) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
     }
     if (answer.status >= 400) {

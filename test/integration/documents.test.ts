@@ -1,0 +1,232 @@
+// Answers of the API: as the Hub gave them, but leading back to the mirror and never into Xet.
+
+import { describe, expect, it } from 'vitest'
+import { lfs } from '../hub-simulator/repos.ts'
+import type { Reply } from '../support/ask.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+
+const json = (reply: Reply) => JSON.parse(reply.body.toString()) as Record<string, unknown>
+const list = (reply: Reply) => JSON.parse(reply.body.toString()) as Record<string, unknown>[]
+const FORM = { 'content-type': 'application/x-www-form-urlencoded' }
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+describe('a document', () => {
+  it.each([
+    '/api/models/acme/open',
+    '/api/models/acme/open?blobs=true',
+    '/api/models/acme/open/revision/main',
+    '/api/models/acme/open/revision/refs%2Fpr%2F1',
+    '/api/models/acme/open/tree/main?recursive=true',
+    '/api/models/acme/open/tree/main?recursive=true&expand=true',
+    '/api/models/acme/open/tree/main/nested%2Fdeeper',
+    '/api/models/acme/open/refs?include_prs=1',
+    '/api/models/acme/open/commits/main',
+    '/api/models?search=open&full=true',
+    '/api/datasets/acme/data',
+    '/api/spaces/acme/demo/tree/main',
+  ])('%s says what the Hub says, without a trace of Xet or of the Hub’s address', async (target) => {
+    const scene = await openScene()
+    const direct = await (await fetch(scene.hub.url + target)).text()
+    const got = await scene.ask(target)
+    expect(got.status).toBe(200)
+    expect(got.headers['content-type']).toBe('application/json; charset=utf-8')
+    expect(got.headers['content-length']).toBe(String(got.body.length))
+    expect(got.body.toString()).not.toMatch(/xetHash|"xetEnabled":true/)
+    expect(got.body.toString()).not.toContain(scene.hub.url)
+    const cleared: unknown = JSON.parse(direct, (key, value: unknown) =>
+      key === 'xetHash' ? undefined : key === 'xetEnabled' ? false : value,
+    )
+    expect(JSON.parse(got.body.toString())).toEqual(cleared)
+    for (const name of ['set-cookie', 'ratelimit', 'x-hf-warning', 'etag']) {
+      expect(got.headers[name]).toBeUndefined()
+    }
+    expect(got.headers['vary']).toBe('Authorization, Accept')
+  })
+
+  it('lost something: the Hub itself does speak of Xet', async () => {
+    const scene = await openScene()
+    const direct = await fetch(`${scene.hub.url}/api/models/acme/open/tree/main?recursive=true`)
+    expect(await direct.text()).toContain('xetHash')
+    const info = await fetch(`${scene.hub.url}/api/models/acme/open`)
+    expect(await info.text()).toContain('"xetEnabled":true')
+  })
+
+  it('to HEAD has the headers of the GET', async () => {
+    const scene = await openScene()
+    const head = await scene.ask('/api/models/acme/open', { method: 'HEAD' })
+    expect([head.status, head.headers['content-type'], head.body.length]).toEqual([
+      200,
+      'application/json; charset=utf-8',
+      0,
+    ])
+  })
+
+  it('of paths is answered to a form and to JSON', async () => {
+    const scene = await openScene()
+    const target = '/api/models/acme/open/paths-info/main'
+    const form = await scene.ask(target, {
+      method: 'POST',
+      headers: FORM,
+      body: 'paths=w.bin&paths=config.json&paths=none.txt&expand=true',
+    })
+    expect(list(form).map(({ path }) => path)).toEqual(['w.bin', 'config.json'])
+    expect(form.body.toString()).not.toContain('xetHash')
+    expect(form.body.toString()).toContain('lastCommit')
+    const asJson = await scene.ask(target, {
+      method: 'POST',
+      headers: JSON_TYPE,
+      body: JSON.stringify({ paths: ['nested', 'empty.txt'] }),
+    })
+    expect(list(asJson).map(({ path }) => path)).toEqual(['nested', 'empty.txt'])
+    expect(scene.hub.ledger.requests({ method: 'POST' }).length).toBe(2)
+  })
+
+  it('about an old name is answered under it, the redirect taken inside', async () => {
+    const scene = await openScene()
+    for (const [target, id] of [
+      ['/api/models/legacy', 'legacy-community/legacy'],
+      ['/api/models/acme/old', 'acme/new'],
+      ['/api/models/acme/old/revision/main', 'acme/new'],
+    ] as const) {
+      const got = await scene.ask(target)
+      expect([got.status, json(got)['id'], got.headers['location']]).toEqual([200, id, undefined])
+    }
+    const asked = await scene.ask('/api/models/legacy/paths-info/main', {
+      method: 'POST',
+      headers: FORM,
+      body: 'paths=w.bin',
+    })
+    expect(list(asked).map(({ path }) => path)).toEqual(['w.bin'])
+    const tree = await scene.ask('/api/models/legacy/tree/main')
+    expect(list(tree).length).toBe(2)
+  })
+
+  it('of a closed repo is for those who may have it', async () => {
+    const scene = await openScene()
+    for (const route of ['', '/tree/main', '/revision/main', '/refs', '/commits/main']) {
+      const own = await scene.ask(`/api/models/acme/secret${route}`, { token: TOKENS.alice })
+      expect([own.status, own.headers['x-cache']]).toEqual([200, 'BYPASS'])
+      const other = await scene.ask(`/api/models/acme/secret${route}`, { token: TOKENS.bob })
+      expect([other.status, other.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
+      const stranger = await scene.ask(`/api/models/acme/secret${route}`)
+      expect([stranger.status, stranger.headers['x-error-code']]).toEqual([401, 'RepoNotFound'])
+      expect(stranger.headers['x-error-message']).toBe('Invalid username or password.')
+      expect(json(stranger)).toEqual({ error: 'Invalid username or password.' })
+    }
+  })
+
+  it('that is refused keeps code, message and body', async () => {
+    const scene = await openScene()
+    for (const [target, code, message] of [
+      ['/api/models/acme/open/revision/nowhere', 'RevisionNotFound', 'Invalid rev id: nowhere'],
+      ['/api/models/acme/open/tree/main/nothing', 'EntryNotFound', 'Entry not found'],
+      ['/api/models/acme/open/tree/nowhere', 'RevisionNotFound', 'Invalid rev id: nowhere'],
+    ] as const) {
+      const got = await scene.ask(target)
+      expect([got.status, got.headers['x-error-code'], got.headers['x-error-message']]).toEqual([
+        404,
+        code,
+        message,
+      ])
+      expect(json(got)).toEqual({ error: message })
+    }
+    const bad = await scene.ask('/api/models/acme/open/paths-info/main', {
+      method: 'POST',
+      headers: JSON_TYPE,
+      body: '{"paths":',
+    })
+    expect([bad.status, json(bad)]).toEqual([400, { error: 'Invalid request body' }])
+  })
+
+  it('with a bad token is refused as the Hub does, without a code about repos', async () => {
+    const scene = await openScene()
+    const got = await scene.ask('/api/models/acme/open', { token: TOKENS.invalid })
+    expect([got.status, got.headers['x-error-code'], got.headers['x-error-message']]).toEqual([
+      401,
+      undefined,
+      'Invalid credentials in Authorization header',
+    ])
+  })
+
+  it('of a tree at a commit is not asked for again', async () => {
+    const scene = await openScene()
+    const commit = scene.commit('acme/open')
+    await scene.ask('/api/models/acme/open')
+    const target = `/api/models/acme/open/tree/${commit}?recursive=true`
+    const first = await scene.ask(target)
+    scene.hub.ledger.clear()
+    const again = await scene.ask(target)
+    expect([again.headers['x-cache'], again.body.toString()]).toEqual(['HIT', first.body.toString()])
+    expect(scene.hub.ledger.requests()).toEqual([])
+    expect((await scene.ask(`/api/models/acme/open/tree/main?recursive=true`)).headers['x-cache']).not.toBe(
+      'HIT',
+    )
+  })
+
+  it('says which commit a branch is, so that the file after it costs no question about the branch', async () => {
+    const scene = await openScene()
+    const info = await scene.ask('/api/models/acme/open/revision/main')
+    const commit = json(info)['sha']
+    expect(commit).toBe(scene.commit('acme/open'))
+    await scene.ask(`/acme/open/resolve/${String(commit)}/config.json`)
+    await scene.settled()
+    scene.hub.ledger.clear()
+    const got = await scene.ask('/acme/open/resolve/main/config.json')
+    expect([got.status, got.headers['x-cache']]).toEqual([200, 'HIT'])
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+})
+
+describe('a listing of many pages', () => {
+  it('leads from page to page through the mirror, under the name the client uses', async () => {
+    const scene = await openScene()
+    const names = Array.from({ length: 1100 }, (_, index) => `part-${String(index).padStart(4, '0')}.txt`)
+    scene.world
+      .model('acme/many')
+      .commit(
+        Object.fromEntries(names.map((name, index) => [name, index % 100 === 0 ? lfs(name) : `${name}\n`])),
+      )
+    const { port } = new URL(scene.mirror.url)
+    const host = `mirror.example:${port}`
+    const seen: unknown[] = []
+    let target: string | undefined = '/api/models/acme/many/tree/main?recursive=true&expand=false'
+    let pages = 0
+    while (target !== undefined) {
+      const page: Reply = await scene.ask(target, { headers: { host } })
+      expect(page.status).toBe(200)
+      seen.push(...list(page).map(({ path }) => path))
+      pages += 1
+      const link = page.headers['link']
+      const next: string | undefined = /^<([^>]+)>; rel="next"$/.exec(link ?? '')?.[1]
+      if (link !== undefined) expect(new URL(next ?? '').host).toBe(host)
+      target = next === undefined ? undefined : new URL(next).pathname + new URL(next).search
+    }
+    expect(pages).toBe(2)
+    expect(seen).toEqual(names)
+  })
+
+  it('of repos and of commits does, too', async () => {
+    const scene = await openScene({ hub: { pageSize: 1 } })
+    const commits = await scene.ask('/api/models/acme/open/commits/main?limit=1')
+    expect(commits.headers['link']).toContain(`<${scene.mirror.url}/api/models/acme/open/commits/main?`)
+    expect(commits.headers['x-total-count']).toBe('2')
+    const models = await scene.ask('/api/models?limit=1')
+    expect(models.headers['link']).toContain(`<${scene.mirror.url}/api/models?`)
+    expect(models.headers['link']).toContain('rel="next"')
+  })
+})
+
+describe('xet', () => {
+  it.each(['/api/models/acme/open/xet-read-token/main', '/api/datasets/acme/data/xet-read-token/main'])(
+    '%s is answered with what happened and how to go on',
+    async (target) => {
+      const scene = await openScene()
+      const got = await scene.ask(target, { token: TOKENS.alice })
+      expect([got.status, got.headers['x-error-code']]).toEqual([404, 'XetDisabled'])
+      expect(got.headers['x-error-message']).toContain('HF_HUB_DISABLE_XET=1')
+      expect(json(got)['error']).toBe(got.headers['x-error-message'])
+      expect(scene.hub.ledger.requests()).toEqual([])
+    },
+  )
+})

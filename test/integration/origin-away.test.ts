@@ -1,0 +1,161 @@
+// What the mirror can do while the Hub is away, or must not be asked.
+
+import { describe, expect, it } from 'vitest'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const LARGE = '/acme/open/resolve/main/w.bin'
+const TREE = '/api/models/acme/open/tree/main?recursive=true'
+
+/** Brings files and documents of the public repo in, and those of a closed one past. */
+async function warm(scene: Scene): Promise<void> {
+  for (const target of [CONFIG, LARGE, '/api/models/acme/open', TREE, '/acme/open/resolve/main/none.txt']) {
+    await scene.ask(target)
+  }
+  for (const path of ['config.json', 'w.bin']) {
+    await scene.ask(`/acme/secret/resolve/main/${path}`, { token: TOKENS.alice })
+  }
+  await scene.ask('/api/models/acme/secret', { token: TOKENS.alice })
+  await scene.settled()
+}
+
+/** What is stored and public is answered; all else is not. `word` is the outcome of the former. */
+async function expectStoredOnly(scene: Scene, word: string, code: string): Promise<void> {
+  for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
+    for (const [target, path] of [
+      [CONFIG, 'config.json'],
+      [LARGE, 'w.bin'],
+    ] as const) {
+      const head = await scene.ask(target, { method: 'HEAD', token })
+      expect([head.status, head.headers['x-cache']]).toEqual([200, word])
+      const got = await scene.ask(target, { token })
+      expect([got.status, got.headers['x-cache']]).toEqual([200, word])
+      expect(got.body.equals(scene.bytes('acme/open', path))).toBe(true)
+      const part = await scene.ask(target, { token, headers: { range: 'bytes=2-5' } })
+      expect([part.status, part.body.length]).toEqual([206, 4])
+    }
+    for (const target of ['/api/models/acme/open', TREE]) {
+      const got = await scene.ask(target, { token })
+      expect([got.status, got.headers['x-cache']]).toEqual([200, word])
+    }
+    const absent = await scene.ask('/acme/open/resolve/main/none.txt', { token })
+    expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
+  }
+  for (const target of [
+    '/acme/secret/resolve/main/config.json',
+    '/acme/secret/resolve/main/w.bin',
+    '/api/models/acme/secret',
+    '/acme/open/resolve/main/README.md',
+    '/acme/open/resolve/v1/config.json',
+    '/api/models/acme/odd',
+    '/api/whoami-v2',
+    '/api/quota',
+  ]) {
+    const got = await scene.ask(target, { token: TOKENS.alice })
+    expect([target, got.headers['x-error-code']]).toEqual([target, code])
+    expect([502, 504]).toContain(got.status)
+    expect(got.headers['x-error-message']?.length).toBeGreaterThan(20)
+    expect(JSON.parse(got.body.toString())).toEqual({ error: got.headers['x-error-message'] })
+    expect(got.headers['retry-after'] !== undefined, 'trying again makes sense').toBe(word === 'STALE')
+  }
+}
+
+describe('while the Hub is away', () => {
+  it('what is stored and public is served, and nothing else', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    await scene.hub.stop()
+    scene.clock.advance(120_000)
+    await expectStoredOnly(scene, 'STALE', 'OriginUnreachable')
+    expect((await scene.ask('/readyz')).status).toBe(200)
+    expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":false')
+  })
+
+  it('so it is after a restart', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    await scene.hub.stop()
+    await scene.restart()
+    await expectStoredOnly(scene, 'STALE', 'OriginUnreachable')
+  })
+
+  it('what was called public and then withdrawn is not served', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    scene.world.model('acme/open').makePrivate([])
+    scene.clock.advance(60_000)
+    expect((await scene.ask(CONFIG)).status).toBe(401)
+    await scene.hub.stop()
+    for (const target of [CONFIG, LARGE, '/api/models/acme/open', TREE]) {
+      expect((await scene.ask(target)).status).toBe(502)
+    }
+    await scene.restart()
+    for (const target of [CONFIG, LARGE, '/api/models/acme/open', TREE]) {
+      expect((await scene.ask(target)).status).toBe(502)
+    }
+  })
+
+  it('a Hub that comes back is asked again', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    await scene.hub.stop()
+    scene.clock.advance(120_000)
+    expect((await scene.ask(CONFIG)).headers['x-cache']).toBe('STALE')
+    await scene.hub.start()
+    const commit = scene.world.model('acme/open').commit({ 'config.json': '{"back":true}\n' })
+    expect((await scene.ask(CONFIG)).headers['x-cache'], 'given a moment of rest').toBe('STALE')
+    scene.clock.advance(5_001)
+    const got = await scene.ask(CONFIG)
+    expect([got.body.toString(), got.headers['x-repo-commit']]).toEqual(['{"back":true}\n', commit])
+    const own = await scene.ask('/acme/secret/resolve/main/config.json', { token: TOKENS.alice })
+    expect(own.status).toBe(200)
+    expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true')
+  })
+
+  it.each([500, 502, 503, 429])(
+    'a Hub that answers %i to everything counts as away for what is stored',
+    async (code) => {
+      const scene = await openScene()
+      await warm(scene)
+      scene.clock.advance(120_000)
+      scene.hub.faults.add({ where: 'hub', status: { code, headers: { 'Retry-After': '7' } }, times: 1_000 })
+      for (const target of [CONFIG, LARGE, '/api/models/acme/open', TREE]) {
+        const got = await scene.ask(target)
+        expect([target, got.status, got.headers['x-cache']]).toEqual([target, 200, 'STALE'])
+      }
+      const absent = await scene.ask('/acme/open/resolve/main/README.md')
+      expect(absent.status).toBe(code === 429 ? 429 : 502)
+      expect(absent.headers['retry-after']).toBe(code === 429 ? '7' : '5')
+    },
+  )
+
+  it('a Hub that says nothing is waited for no longer than clients wait', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    scene.clock.advance(120_000)
+    scene.hub.faults.add({ where: 'hub', stallHeaders: true, times: 1_000 })
+    const startedAt = performance.now()
+    const got = await scene.ask(CONFIG)
+    expect([got.status, got.headers['x-cache']]).toEqual([200, 'STALE'])
+    expect(performance.now() - startedAt).toBeLessThan(9_000)
+    scene.hub.faults.clear()
+  })
+})
+
+describe('offline by configuration', () => {
+  it('serves what is stored and public without one request', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    await scene.restart({ offline: true })
+    scene.hub.ledger.clear()
+    await expectStoredOnly(scene, 'HIT', 'OfflineAndAbsent')
+    const upload = await scene.ask('/api/models/acme/open/commit/main', {
+      method: 'POST',
+      token: TOKENS.alice,
+      body: '{}',
+    })
+    expect([upload.status, upload.headers['x-error-code']]).toEqual([504, 'OfflineAndAbsent'])
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+})
