@@ -8,6 +8,7 @@ import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { contextOf } from './context.ts'
+import { sendFailure } from './fail.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import { sendAnswer } from './send.ts'
 import { type Trace, traceOf } from './trace.ts'
@@ -40,10 +41,15 @@ export async function serveHubRoute(
     if (options.writes === 'deny') await checkBatch(request, route)
     return route
   }
-  // From here on the raw response is ours; Fastify only closes the books.
   const answer = await work
+  // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
-  await sendAnswer(reply.raw, answer, { trace, buffers: options.buffers, headOnly: method === 'HEAD' })
+  const headOnly = method === 'HEAD'
+  try {
+    await sendAnswer(reply.raw, answer, { trace, buffers: options.buffers, headOnly })
+  } catch (error) {
+    sendFailure(reply.raw, error, trace, headOnly)
+  }
   return undefined
 }
 
