@@ -129,8 +129,16 @@ export function createOriginClient(options: {
 /** What a failed request means to a client. Never carries the request, which holds the credential. */
 export function asMirrorError(error: unknown, url: URL): MirrorError {
   if (error instanceof MirrorError) return error
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
-  const detail = { host: url.host, reason: code.slice(0, 60) }
-  const timeout = code.endsWith('_TIMEOUT') || code === 'ETIMEDOUT'
-  return new MirrorError(timeout ? 'origin_timeout' : 'origin_unreachable', { detail })
+  const detail = { host: url.host, reason: codeOf(error).slice(0, 60) }
+  return new MirrorError(isTimeout(error) ? 'origin_timeout' : 'origin_unreachable', { detail })
+}
+
+/** Whether a failed request, or a body that broke off, waited in vain. */
+export function isTimeout(error: unknown): boolean {
+  const code = codeOf(error)
+  return code.endsWith('_TIMEOUT') || code === 'ETIMEDOUT'
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
 }

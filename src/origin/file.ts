@@ -9,7 +9,7 @@ import { type FileMeta, readFirstHop } from '../hub/file-meta.ts'
 import type { CommitHash } from '../hub/names.ts'
 import { type Refusal, readRefusal } from '../hub/refusal.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { type Asker, type OriginAnswer, type OriginClient } from './client.ts'
+import { type Asker, asMirrorError, isTimeout, type OriginAnswer, type OriginClient } from './client.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 import { isRetryableStatus, retryDelayMs } from './retry.ts'
 import type { SignedUrls } from './signed-urls.ts'
@@ -164,9 +164,9 @@ export class FileBody {
         if (!isWorthRetrying(error)) throw error
         failures += 1
         if (failures >= MAX_ATTEMPTS) {
-          throw error instanceof MirrorError ? error : new MirrorError('origin_unreachable', { cause: error })
+          throw asMirrorError(error, this.#client.policy.base)
         }
-        this.#observer.originRetry(error instanceof ShortBody ? 'short-body' : 'network')
+        this.#observer.originRetry(retryReason(error))
         await sleep(retryDelayMs(failures, Math.random), undefined, { signal })
       }
     }
@@ -176,12 +176,13 @@ export class FileBody {
     const remembered = this.#urls.get(this.#urlName)
     if (remembered !== undefined) {
       const answer = await this.#ask(remembered, range, signal)
-      if (answer.status < 400) return this.#checked(answer, remembered, range, signal)
+      if (answer.status < 300) return this.#checked(answer, remembered, range, signal)
+      if (answer.status === 429) throw await refusedBy(answer)
       discard(answer)
-      if (isRetryableStatus(answer.status) || answer.status === 429) {
+      if (isRetryableStatus(answer.status)) {
         throw new MirrorError('origin_bad_answer', { detail: { reason: 'CDN error', status: answer.status } })
       }
-      // Expired, or bound to the method it was signed for: the Hub gives another.
+      // Expired, bound to the method it was signed for, or moved on: the Hub gives another.
       this.#urls.forget(this.#urlName)
       this.#observer.originRetry('expired-url')
     }
@@ -201,9 +202,9 @@ export class FileBody {
         continue
       }
       if (answer.status < 300) return this.#checked(answer, url, range, signal)
-      if (own && !isRetryableStatus(answer.status)) {
-        throw new RefusedByHub(readRefusal(answer.status, answer.headers, await bounded(answer)))
-      }
+      // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
+      const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
+      if (refused && (own || answer.status === 429)) throw await refusedBy(answer)
       discard(answer)
       this.#urls.forget(this.#urlName)
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'no body', status: answer.status } })
@@ -227,22 +228,17 @@ export class FileBody {
   /** Holds an answer against the request; yields the bytes of `range` and nothing else. */
   #checked(answer: OriginAnswer, url: URL, range: ByteRange, signal: AbortSignal): AsyncIterable<Buffer> {
     try {
-      this.#check(answer, url, range)
+      const { start, end } = this.#check(answer, url, range)
+      const own = mayCarryCredential(this.#client.policy, url)
+      return this.#bytes(answer, range.start - start, end - range.start, own, signal)
     } catch (error) {
       discard(answer)
       throw error
     }
-    const skip = answer.status === 206 ? 0 : range.start
-    return this.#bytes(
-      answer,
-      skip,
-      range.end - range.start,
-      mayCarryCredential(this.#client.policy, url),
-      signal,
-    )
   }
 
-  #check(answer: OriginAnswer, url: URL, range: ByteRange): void {
+  /** Where the bytes of the answer begin, and where those begin that nobody asked for. */
+  #check(answer: OriginAnswer, url: URL, range: ByteRange): ByteRange {
     const bad = (reason: string): MirrorError =>
       new MirrorError('origin_bad_answer', { detail: { reason, host: url.host, status: answer.status } })
     const changed = (reason: 'size' | 'etag'): MirrorError => {
@@ -251,11 +247,14 @@ export class FileBody {
     }
     const encoding = headerValue(answer.headers, 'content-encoding')
     if (encoding !== undefined && encoding !== 'identity') throw bad('encoded body')
+    let given: ByteRange = { start: 0, end: range.end }
     if (answer.status === 206) {
-      const given = parseContentRange(headerValue(answer.headers, 'content-range'))
-      if (given === undefined) throw bad('206 without Content-Range')
-      if (given.sizeBytes !== undefined && given.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
-      if (given.range.start !== range.start || given.range.end > range.end) throw bad('206 of another range')
+      const told = parseContentRange(headerValue(answer.headers, 'content-range'))
+      if (told === undefined) throw bad('206 without Content-Range')
+      if (told.sizeBytes !== undefined && told.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
+      if (told.range.start !== range.start || told.range.end > range.end) throw bad('206 of another range')
+      // It may be shorter than what was asked for; what its body holds beyond that belongs nowhere.
+      given = told.range
     } else if (answer.status !== 200) {
       throw bad('unexpected status')
     } else if (headerValue(answer.headers, 'content-length') !== undefined) {
@@ -270,9 +269,10 @@ export class FileBody {
     }
     const validator = headerValue(answer.headers, 'etag')
     const known = this.#validators.get(url.host)
-    if (validator === undefined) return
+    if (validator === undefined) return given
     if (known !== undefined && known !== validator) throw changed('etag')
     this.#validators.set(url.host, validator)
+    return given
   }
 
   async *#bytes(
@@ -307,10 +307,19 @@ export class FileBody {
 }
 
 class ShortBody extends Error {
+  readonly code = 'SHORT_BODY'
+
   constructor() {
     super('the body ended before its length')
     this.name = 'ShortBody'
   }
+}
+
+function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
+  if (error instanceof ShortBody) return 'short-body'
+  if (!(error instanceof MirrorError)) return isTimeout(error) ? 'timeout' : 'network'
+  if (error.code === 'origin_timeout') return 'timeout'
+  return error.code === 'origin_bad_answer' ? 'status' : 'network'
 }
 
 /** Trouble on the way is; a Hub that says no, a file that changed, a refused redirect are not. */
@@ -323,6 +332,10 @@ function isWorthRetrying(error: unknown): boolean {
 function discard(answer: OriginAnswer): void {
   answer.body.on('error', () => undefined)
   answer.body.destroy()
+}
+
+async function refusedBy(answer: OriginAnswer): Promise<RefusedByHub> {
+  return new RefusedByHub(readRefusal(answer.status, answer.headers, await bounded(answer)))
 }
 
 async function bounded(answer: OriginAnswer): Promise<Buffer> {
