@@ -1,0 +1,242 @@
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { Damage } from '../hub-simulator/faults.ts'
+import { probe } from '../hub-simulator/probe.ts'
+import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { filesBelow, metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { type Verdict, verdictOf } from '../support/verdict.ts'
+
+const TOKEN = `hf_${'member'.padEnd(34, '0')}`
+const BLOCK = 256 * 1024
+const SIZE = 3 * BLOCK + 12_345
+const SMALL = 70_000
+const TEXT = 'abcdefghijklmnopqrstuvwxyz'.repeat(20_000)
+
+let hub: Hub
+let mirror: RunningMirror
+
+afterEach(async () => {
+  hub.faults.clear()
+  await mirror.close()
+  await hub.close()
+})
+
+async function start(originTimeoutMs = 20_000): Promise<void> {
+  const world = new World().addUser('member', { token: TOKEN })
+  const files = {
+    'w.bin': lfs({ sizeBytes: SIZE, seed: 11 }),
+    'text.bin': lfs(TEXT),
+    'plain.bin': new Uint8Array(bytes(SMALL)),
+  }
+  world.model('acme/open').commit(files)
+  world.model('acme/private').private(['member']).commit(files)
+  hub = await startHub({ world })
+  mirror = await startMirror({ hub, config: { originTimeoutMs } })
+}
+
+function bytes(count: number): Uint8Array {
+  return Uint8Array.from({ length: count }, (_, index) => (index * 31 + (index >> 8)) & 0xff)
+}
+
+const REPOS = ['open', 'private'] as const
+type RepoName = (typeof REPOS)[number]
+
+const right = (path: string) => bytesOf(hub.world.model('acme/open'), 'main', path)
+const get = (repo: RepoName, path: string, headers: Record<string, string> = {}) =>
+  probe(`${mirror.url}/acme/${repo}/resolve/main/${path}`, {
+    headers,
+    ...(repo === 'private' ? { token: TOKEN } : {}),
+  })
+const stored = async () => [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()]
+
+/** Asks under the fault, then without it: the second answer must be right, whatever the first one was. */
+async function strike(
+  repo: RepoName,
+  path: 'w.bin' | 'plain.bin',
+  damage: Damage & { readonly times?: number; readonly skip?: number; readonly match?: RegExp },
+): Promise<Verdict> {
+  const fault =
+    path === 'w.bin'
+      ? hub.faults.add({ where: 'cdn', ...damage })
+      : hub.faults.add({
+          where: 'hub',
+          method: 'GET',
+          match: repo === 'open' ? /resolve-cache/ : /resolve/,
+          ...damage,
+        })
+  const got = await get(repo, path)
+  const verdict = verdictOf(got, right(path))
+  expect(fault.struck, 'the fault never struck').toBeGreaterThan(0)
+  fault.remove()
+  if (verdict !== 'whole') expect(await stored()).toEqual([])
+  const healed = await get(repo, path)
+  expect(verdictOf(healed, right(path))).toBe('whole')
+  if (repo === 'private') expect(await stored()).toEqual([])
+  return verdict
+}
+
+describe.each(REPOS)('of a body that is %s, a client sees nothing of', (repo) => {
+  it.each([
+    ['a connection reset before headers', { resetBeforeHeaders: true }],
+    ['two of them', { resetBeforeHeaders: true, times: 2 }],
+    ...[0, 1, BLOCK - 1, BLOCK, BLOCK + 1, SIZE - 1].flatMap((cutAfterBytes): [string, Damage][] => [
+      [`an end after ${cutAfterBytes} bytes`, { cutAfterBytes }],
+      [`a reset after ${cutAfterBytes} bytes`, { cutAfterBytes, cutWith: 'rst' }],
+    ]),
+    ['an announced length that is too long', { contentLength: (real) => real + 10 }],
+    ['an announced length that is too short', { contentLength: (real) => real - 10 }],
+    ['an announced length of nothing', { contentLength: 0 }],
+    ['a body without a length that is cut', { noContentLength: true, cutAfterBytes: BLOCK + 7 }],
+    ['a body without a length that is whole', { noContentLength: true }],
+    ['bytes beyond the end', { extraBytes: 100 }],
+    ['an encoded body', { gzipAlways: true }],
+    ['a login page', { captivePortal: true }],
+    ['a burst of 503', { status: { code: 503, body: 'later' }, times: 3 }],
+    ['a 500', { status: { code: 500, body: 'oh' } }],
+    ['a signed URL that has expired', { expireSignedUrls: true }],
+  ] satisfies [string, Damage & { times?: number }][])('%s (LFS)', async (_, damage) => {
+    await start()
+    expect(await strike(repo, 'w.bin', damage)).toBe('whole')
+  })
+
+  it.each([
+    ['a connection reset before headers', { resetBeforeHeaders: true }],
+    ...[0, 1, SMALL - 1].map((cutAfterBytes): [string, Damage] => [
+      `an end after ${cutAfterBytes} bytes`,
+      { cutAfterBytes },
+    ]),
+    ['an announced length that is too long', { contentLength: (real) => real + 10 }],
+    ['an announced length that is too short', { contentLength: (real) => real - 10 }],
+    ['a body without a length that is cut', { noContentLength: true, cutAfterBytes: 4321 }],
+    ['bytes beyond the end', { extraBytes: 100 }],
+    ['an encoded body', { gzipAlways: true }],
+    ['a login page', { captivePortal: true }],
+    ['a burst of 503', { status: { code: 503, body: 'later' }, times: 3 }],
+  ] satisfies [string, Damage & { times?: number }][])('%s (git)', async (_, damage) => {
+    await start()
+    expect(await strike(repo, 'plain.bin', damage)).toBe('whole')
+  })
+
+  it('a stall in the middle', async () => {
+    await start(1_000)
+    expect(await strike(repo, 'w.bin', { stallAfterBytes: BLOCK + 100 })).toBe('whole')
+    expect(hub.ledger.requests({ server: 'cdn' })[1]?.headers.range).toBe(`bytes=${BLOCK + 100}-${SIZE - 1}`)
+  })
+
+  it('an answer that never begins', async () => {
+    await start(1_000)
+    expect(await strike(repo, 'w.bin', { stallHeaders: true })).toBe('whole')
+  })
+
+  it('a cut every 64 KiB', async () => {
+    await start()
+    expect(await strike(repo, 'w.bin', { cutAfterBytes: 65_536, times: 100 })).toBe('whole')
+    const sent = hub.ledger.bytes('cdn')
+    expect(sent).toBeLessThanOrEqual(repo === 'open' ? SIZE * 1.05 : SIZE * 2.05)
+  })
+
+  it('a CDN that has moved on, once and again', async () => {
+    await start()
+    const redirectTo = ({ url }: { url: string }) => `${hub.cdnUrl}${url}&moved=1`
+    const match = /Signature=[^&]*&Key-Pair-Id=[^&]*$/
+    expect(await strike(repo, 'w.bin', { redirectTo, match, times: 2 })).toBe('whole')
+  })
+
+  it('a part that is shorter than asked for and longer than announced', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', cutAfterBytes: 100 })
+    const headers = { 'Content-Range': `bytes 100-109/${TEXT.length}` }
+    const body = `${TEXT.slice(100, 110)}surplus`
+    hub.faults.add({ where: 'cdn', skip: 1, status: { code: 206, headers, body } })
+    expect(verdictOf(await get(repo, 'text.bin'), Buffer.from(TEXT))).toBe('whole')
+  })
+
+  it('ranges that the origin ignores, when it has to be asked again', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+    hub.faults.add({ where: 'cdn', skip: 1, ignoreRange: true })
+    expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
+  })
+
+  it('a range beside the one asked for', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+    hub.faults.add({ where: 'cdn', skip: 1, wrongRange: true })
+    expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
+  })
+})
+
+describe.each(REPOS)('of a body that is %s, a client gets an honest failure for', (repo) => {
+  it.each([
+    ['a wrong byte at the front', { corruptAt: 0 }, 'w.bin'],
+    ['a wrong byte in the middle', { corruptAt: BLOCK + 9 }, 'w.bin'],
+    ['a wrong byte at the end', { corruptAt: SIZE - 1 }, 'w.bin'],
+    ['a wrong byte at the front (git)', { corruptAt: 0 }, 'plain.bin'],
+    ['a wrong byte at the end (git)', { corruptAt: SMALL - 1 }, 'plain.bin'],
+  ] satisfies [string, Damage, string][])(
+    '%s, keeps nothing of it, and counts it',
+    async (_, damage, path) => {
+      await start()
+      expect(await strike(repo, path as 'w.bin', damage)).not.toBe('whole')
+      const metrics = await mirror.metrics()
+      expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="digest"}')).toBe(1)
+    },
+  )
+
+  it('a validator that changes between two parts, and counts it', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+    expect(await strike(repo, 'w.bin', { skip: 1, etagFlip: true })).toBe('broken')
+    const metrics = await mirror.metrics()
+    expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="validator"}')).toBe(1)
+  })
+
+  it('a part of a file of another size, and counts it', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+    const body = 'x'.repeat(10)
+    const headers = {
+      'Content-Range': `bytes ${BLOCK + 1}-${BLOCK + 10}/${SIZE + 99}`,
+      'Content-Type': 'application/octet-stream',
+    }
+    expect(await strike(repo, 'w.bin', { skip: 1, status: { code: 206, headers, body } })).toBe('broken')
+    const metrics = await mirror.metrics()
+    expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="length"}')).toBe(1)
+  })
+
+  it.each([
+    ['resets for good', { resetBeforeHeaders: true, times: 1000 }],
+    ['5xx for good', { status: { code: 500, body: 'no' }, times: 1000 }],
+    ['login pages for good', { captivePortal: true, times: 1000 }],
+    ['encoded bodies for good', { gzipAlways: true, times: 1000 }],
+    ['expired URLs for good', { expireSignedUrls: true, times: 1000 }],
+    ['ends after nothing for good', { cutAfterBytes: 0, times: 1000 }],
+    ['a redirect to itself', { redirectTo: 'self', times: 1000 }],
+  ] satisfies [string, Damage & { times: number }][])('%s', async (_, damage) => {
+    await start()
+    expect(await strike(repo, 'w.bin', damage)).toBe('error')
+    // Whoever hammers an origin in trouble keeps it there.
+    expect(hub.ledger.requests({ server: 'cdn' }).length).toBeLessThan(20)
+  })
+
+  it('silence for good', async () => {
+    await start(400)
+    expect(await strike(repo, 'w.bin', { stallHeaders: true, times: 1000 })).toBe('error')
+  })
+
+  it('silence in the middle for good', async () => {
+    await start(400)
+    hub.faults.add({ where: 'cdn', skip: 1, stallHeaders: true, times: 1000 })
+    const got = await get(repo, 'w.bin', {})
+    expect(verdictOf(got, right('w.bin'))).toBe('whole')
+  })
+
+  it('a CDN that asks for patience: 429 as it came, asked once', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', rateLimit429: { retryAfter: 17 }, times: 1000 })
+    const got = await get(repo, 'w.bin')
+    expect([got.status, got.headers['retry-after']]).toEqual([429, '17'])
+    expect(hub.ledger.requests({ server: 'cdn' })).toHaveLength(1)
+  })
+})

@@ -1,0 +1,19 @@
+// What a process holds open, as Linux tells it. Knows nothing of who opened it.
+
+import { readdir, readlink } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** The targets of all descriptors of `pid` that lie below `directory`; removed files count, too. */
+export async function openFilesBelow(directory: string, pid: number | 'self' = 'self'): Promise<string[]> {
+  const folder = `/proc/${pid}/fd`
+  const targets = await Promise.all(
+    // A descriptor may close between the two calls.
+    (await readdir(folder)).map((name) => readlink(join(folder, name)).catch(() => '')),
+  )
+  return targets.filter((target) => target.startsWith(`${directory}/`))
+}
+
+/** How many descriptors the process has. */
+export async function openCount(pid: number | 'self' = 'self'): Promise<number> {
+  return (await readdir(`/proc/${pid}/fd`)).length
+}
