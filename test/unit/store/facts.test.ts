@@ -1,0 +1,133 @@
+import { appendFile, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { createFacts, type Facts } from '../../../src/store/facts.ts'
+import type { Layout } from '../../../src/store/layout.ts'
+import { scratchLayout } from './scratch.ts'
+
+async function scratchFacts(
+  memoryBytes = 1_000_000,
+): Promise<{ layout: Layout; facts: Facts; cold: () => Facts; file: (key: string) => string }> {
+  const layout = await scratchLayout()
+  return {
+    layout,
+    facts: createFacts(layout, { memoryBytes }),
+    // As after a restart: nothing in memory.
+    cold: () => createFacts(layout, { memoryBytes }),
+    file: (key) => layout.fact('refs', key),
+  }
+}
+
+describe('facts', () => {
+  it('are read back, before and after a restart', async () => {
+    const { facts, cold, layout } = await scratchFacts()
+    const key = 'https://hub org/name "refs/pr/1"'
+    await facts.write('refs', key, { commit: 'abc', list: [1, null, 'ü'] })
+    expect(await facts.read('refs', key)).toEqual({ commit: 'abc', list: [1, null, 'ü'] })
+    expect(await cold().read('refs', key)).toEqual({ commit: 'abc', list: [1, null, 'ü'] })
+    expect(await cold().read('files', key)).toBeUndefined()
+    expect(await readdir(layout.tmp)).toEqual([])
+    expect((await stat(layout.fact('refs', key))).mode & 0o777).toBe(0o600)
+  })
+
+  it('are peeked at in memory only', async () => {
+    const { facts, cold } = await scratchFacts()
+    await facts.write('refs', 'k', 1)
+    expect(facts.peek('refs', 'k')).toBe(1)
+    const restarted = cold()
+    expect(restarted.peek('refs', 'k')).toBeUndefined()
+    await restarted.read('refs', 'k')
+    expect(restarted.peek('refs', 'k')).toBe(1)
+    await restarted.remove('refs', 'k')
+    expect(restarted.peek('refs', 'k')).toBeUndefined()
+  })
+
+  it('remember that there is none, until one is written', async () => {
+    const { facts, file } = await scratchFacts()
+    expect(await facts.read('refs', 'k')).toBeUndefined()
+    await mkdir(path.dirname(file('k')), { recursive: true })
+    await writeFile(file('k'), JSON.stringify({ key: 'k', value: 1 }))
+    expect(await facts.read('refs', 'k')).toBeUndefined()
+    await facts.write('refs', 'k', 2)
+    expect(await facts.read('refs', 'k')).toBe(2)
+  })
+
+  it('are gone when removed, though they were never there', async () => {
+    const { facts, cold } = await scratchFacts()
+    await facts.remove('refs', 'never')
+    await facts.write('refs', 'k', 1)
+    await facts.remove('refs', 'k')
+    expect(await cold().read('refs', 'k')).toBeUndefined()
+  })
+
+  it('that memory cannot hold are read from the disk', async () => {
+    const { facts } = await scratchFacts(100)
+    await facts.write('documents', 'k', 'x'.repeat(10_000))
+    expect(facts.peek('documents', 'k')).toBeUndefined()
+    expect(await facts.read('documents', 'k')).toHaveLength(10_000)
+    await facts.remove('documents', 'k')
+    expect(await facts.read('documents', 'k')).toBeUndefined()
+  })
+
+  it('are newer in memory than what a slow reading brings', async () => {
+    const { facts, cold } = await scratchFacts()
+    await facts.write('refs', 'k', 'old')
+    const restarted = cold()
+    const reading = restarted.read('refs', 'k')
+    const writing = restarted.write('refs', 'k', 'new')
+    expect(await reading).toBe('new')
+    await writing
+    expect(restarted.peek('refs', 'k')).toBe('new')
+  })
+
+  it('are read whole while they are written over and over', async () => {
+    const { facts, cold } = await scratchFacts()
+    const value = (round: number): string => String(round % 10).repeat(20_000)
+    await facts.write('documents', 'k', value(0))
+    let round = 0
+    const writer = (async () => {
+      for (; round < 60; round += 1) await facts.write('documents', 'k', value(round))
+    })()
+    for (let reads = 0; reads < 20 || round < 60; reads += 1) {
+      expect(await cold().read('documents', 'k')).toMatch(/^(\d)\1{19999}$/)
+    }
+    await writer
+  })
+})
+
+describe('a file that is no fact', () => {
+  const damages: readonly [string, (file: string, layout: Layout) => Promise<void>][] = [
+    ['is empty', (file) => truncate(file, 0)],
+    ['is torn', (file) => truncate(file, 12)],
+    ['has something behind it', (file) => appendFile(file, '{}')],
+    ['is of another key', (file) => writeFile(file, JSON.stringify({ key: 'other', value: 1 }))],
+    ['has no key', (file) => writeFile(file, '{"value":1}')],
+    ['is a list', (file) => writeFile(file, '[1]')],
+    ['is null', (file) => writeFile(file, 'null')],
+    ['is nested too deep', (file) => writeFile(file, '['.repeat(200_000))],
+    ['is absurdly large', (file) => truncate(file, 3 * 1024 ** 3)],
+  ]
+  it.each(damages)('counts as absent when it %s, and is replaced', async (_, damage) => {
+    const { layout, facts, cold, file } = await scratchFacts()
+    await facts.write('refs', 'k', { commit: 'abc' })
+    await damage(file('k'), layout)
+    const restarted = cold()
+    expect(await restarted.read('refs', 'k')).toBeUndefined()
+    await restarted.write('refs', 'k', 'again')
+    expect(await cold().read('refs', 'k')).toBe('again')
+  })
+
+  it('is not read through a link, nor written through one', async () => {
+    const { layout, cold, file } = await scratchFacts()
+    const outside = path.join(layout.root, 'outside.json')
+    await writeFile(outside, JSON.stringify({ key: 'k', value: 'mine' }))
+    await mkdir(path.dirname(file('k')), { recursive: true })
+    await symlink(outside, file('k'))
+    expect(await cold().read('refs', 'k')).toBeUndefined()
+    await cold().write('refs', 'k', 'theirs')
+    expect(JSON.parse(await readFile(outside, 'utf8'))).toEqual({ key: 'k', value: 'mine' })
+    expect(await cold().read('refs', 'k')).toBe('theirs')
+    await cold().remove('refs', 'k')
+    expect(JSON.parse(await readFile(outside, 'utf8'))).toEqual({ key: 'k', value: 'mine' })
+  })
+})

@@ -1,0 +1,284 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { Ledger, type LedgerOptions } from '../../../src/store/ledger.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+
+const PLENTY = 1e12
+
+/** A ledger over a disk of names; `free` counts what its removals give back. */
+function books(
+  options: Partial<LedgerOptions> & { freeAtFirst?: number; frees?: (sizeBytes: number) => number } = {},
+): {
+  ledger: Ledger
+  removed: string[]
+  evicted: [string, number][]
+  troubles: unknown[]
+  disk: { free: number }
+} {
+  const removed: string[] = []
+  const evicted: [string, number][] = []
+  const troubles: unknown[] = []
+  const disk = { free: options.freeAtFirst ?? PLENTY }
+  const { frees = (sizeBytes: number) => sizeBytes } = options
+  let now = 0
+  const ledger = new Ledger({
+    maxBytes: undefined,
+    minFreeBytes: 0,
+    freeBytes: () => Promise.resolve(disk.free),
+    remove: (name) => {
+      removed.push(name)
+      return Promise.resolve()
+    },
+    now: () => (now += 1),
+    onTrouble: (error) => troubles.push(error),
+    observer: {
+      ...silentObserver,
+      evicted(reason, bytes) {
+        evicted.push([reason, bytes])
+        disk.free += frees(bytes)
+      },
+    },
+    ...options,
+  })
+  return { ledger, removed, evicted, troubles, disk }
+}
+
+describe('making room', () => {
+  it('evicts the least recently used first, and no more than is needed', async () => {
+    const { ledger, removed, evicted } = books({ maxBytes: 100 })
+    for (const name of ['a', 'b', 'c', 'd']) ledger.add(name, 25)
+    ledger.touch('a')
+    expect(await ledger.reserve(30)).toBeDefined()
+    expect(removed).toEqual(['b', 'c'])
+    expect(evicted).toEqual([
+      ['max-size', 25],
+      ['max-size', 25],
+    ])
+    expect([ledger.storedBytes, ledger.reservedBytes]).toEqual([50, 30])
+  })
+
+  it('leaves what is pinned, until it is let go by all', async () => {
+    const { ledger, removed } = books({ maxBytes: 100 })
+    ledger.add('a', 60)
+    ledger.add('b', 40)
+    const first = ledger.pin('a')
+    const second = ledger.pin('a')
+    expect(await ledger.reserve(61)).toBeUndefined()
+    first()
+    first()
+    expect(await ledger.reserve(61)).toBeUndefined()
+    expect(removed).toEqual([])
+    second()
+    expect(await ledger.reserve(61)).toBeDefined()
+    expect(removed).toEqual(['a', 'b'])
+  })
+
+  it.each([
+    ['what is asked for is larger than the store', { maxBytes: 100 }, 101],
+    ['the disk is too full, whatever goes', { maxBytes: 1000, minFreeBytes: 500, freeAtFirst: 50 }, 10],
+    // The nearer bound alone would be satisfied after one eviction; the farther never.
+    [
+      'one bound is near and the other out of reach',
+      { maxBytes: 100, minFreeBytes: 500, freeAtFirst: 50 },
+      10,
+    ],
+  ])('evicts nothing when %s', async (_, options, bytes) => {
+    const { ledger, removed } = books(options)
+    for (const name of ['a', 'b', 'c', 'd']) ledger.add(name, 25)
+    expect(await ledger.reserve(bytes)).toBeUndefined()
+    expect(removed).toEqual([])
+  })
+
+  it('makes room on a full disk for as much as is lacking', async () => {
+    const { ledger, removed, evicted } = books({ minFreeBytes: 10, freeAtFirst: 30 })
+    for (const name of ['a', 'b', 'c', 'd']) ledger.add(name, 25)
+    expect(await ledger.reserve(50)).toBeDefined()
+    expect(removed).toEqual(['a', 'b'])
+    expect(evicted[0]?.[0]).toBe('min-free')
+  })
+
+  it('does not empty the store for a disk that gives nothing back', async () => {
+    const { ledger, removed } = books({ minFreeBytes: 10, freeAtFirst: 30, frees: () => 0 })
+    for (let index = 0; index < 50; index += 1) ledger.add(`blob ${index}`, 25)
+    expect(await ledger.reserve(50)).toBeUndefined()
+    expect(removed).toHaveLength(2)
+  })
+
+  it('goes on where evictions give less than they should', async () => {
+    const { ledger, removed } = books({
+      minFreeBytes: 0,
+      freeAtFirst: 0,
+      frees: (sizeBytes) => sizeBytes / 2,
+    })
+    for (let index = 0; index < 50; index += 1) ledger.add(`blob ${index}`, 20)
+    expect(await ledger.reserve(100)).toBeDefined()
+    expect(removed).toHaveLength(10)
+  })
+
+  it('keeps what cannot be removed in the books, and says so', async () => {
+    const { ledger, troubles, evicted } = books({
+      maxBytes: 100,
+      remove: () => Promise.reject(new Error('EROFS')),
+    })
+    ledger.add('a', 60)
+    ledger.add('b', 40)
+    expect(await ledger.reserve(50)).toBeUndefined()
+    expect(ledger.storedBytes).toBe(100)
+    expect([...ledger.entries()].map(([name]) => name)).toEqual(['b', 'a'])
+    expect(troubles).toHaveLength(1)
+    expect(evicted).toEqual([])
+  })
+
+  it('promises nothing when the disk does not say how full it is, and goes on later', async () => {
+    let broken = true
+    const { ledger, troubles } = books({
+      freeBytes: () => (broken ? Promise.reject(new Error('EIO')) : Promise.resolve(PLENTY)),
+    })
+    expect(await ledger.reserve(1)).toBeUndefined()
+    expect(troubles).toHaveLength(1)
+    broken = false
+    expect(await ledger.reserve(1)).toBeDefined()
+  })
+
+  it('says when the removal of a name is over', async () => {
+    let finish = (): void => {}
+    const { ledger } = books({ maxBytes: 10, remove: () => new Promise((resolve) => (finish = resolve)) })
+    ledger.add('a', 10)
+    const order: string[] = []
+    const reserving = ledger.reserve(5).then(() => order.push('reserved'))
+    await new Promise((resolve) => setImmediate(resolve))
+    const waiting = ledger.removed('a').then(() => order.push('removed'))
+    const settling = ledger.settled().then(() => order.push('settled'))
+    await ledger.removed('b')
+    expect(order).toEqual([])
+    finish()
+    await Promise.all([reserving, waiting, settling])
+    expect(order).toContain('removed')
+    expect(order.at(-1)).toBe('settled')
+  })
+})
+
+describe('promises', () => {
+  it('are spent and given back once, in any order and more often', async () => {
+    const { ledger } = books({ maxBytes: 100 })
+    const promise = await ledger.reserve(100)
+    expect(await ledger.reserve(1)).toBeUndefined()
+    promise?.spend(30)
+    expect(ledger.reservedBytes).toBe(70)
+    promise?.spend(1000)
+    promise?.release()
+    promise?.release()
+    promise?.spend(5)
+    expect(ledger.reservedBytes).toBe(0)
+  })
+
+  it('of many at once never count on the same bytes', async () => {
+    const { ledger } = books({ maxBytes: 100 })
+    const promises = await Promise.all(Array.from({ length: 30 }, () => ledger.reserve(10)))
+    expect(promises.filter((promise) => promise !== undefined)).toHaveLength(10)
+    expect(ledger.reservedBytes).toBe(100)
+  })
+})
+
+describe('the walk at start', () => {
+  it('enters what it found as older than all that was used since', () => {
+    const { ledger } = books()
+    ledger.add('b', 7)
+    ledger.load([
+      { name: 'a', sizeBytes: 5, usedAt: 1 },
+      { name: 'b', sizeBytes: 6, usedAt: 2 },
+      { name: 'c', sizeBytes: 8, usedAt: 3 },
+    ])
+    expect([...ledger.entries()].map(([name]) => name)).toEqual(['a', 'c', 'b'])
+    expect(ledger.storedBytes).toBe(20)
+    expect(ledger.count).toBe(3)
+  })
+
+  it('does not bring back what went meanwhile', () => {
+    const { ledger } = books()
+    ledger.add('partial:x', 5)
+    ledger.drop('partial:x')
+    ledger.drop('never entered')
+    ledger.load([
+      { name: 'partial:x', sizeBytes: 5, usedAt: 1 },
+      { name: 'never entered', sizeBytes: 5, usedAt: 2 },
+      { name: 'a', sizeBytes: 1, usedAt: 3 },
+    ])
+    expect([...ledger.entries()].map(([name]) => name)).toEqual(['a'])
+    expect(ledger.storedBytes).toBe(1)
+  })
+
+  it('keeps the pins of what is in use', async () => {
+    const { ledger, removed } = books({ maxBytes: 10 })
+    ledger.add('a', 10)
+    ledger.pin('a')
+    ledger.load([{ name: 'a', sizeBytes: 10, usedAt: 1 }])
+    expect(await ledger.reserve(5)).toBeUndefined()
+    expect(removed).toEqual([])
+  })
+})
+
+const name = fc.constantFrom('a', 'b', 'c', 'd', 'e')
+const step = fc.oneof(
+  fc.record({
+    do: fc.constant('pull' as const),
+    name,
+    bytes: fc.integer({ min: 1, max: 60 }),
+    lands: fc.nat(60),
+  }),
+  fc.record({ do: fc.constant('touch' as const), name }),
+  fc.record({ do: fc.constant('drop' as const), name }),
+  fc.record({ do: fc.constant('pin' as const), name }),
+  fc.record({ do: fc.constant('unpin' as const), name }),
+)
+
+it('stored and promised bytes never exceed the limit, and what is pinned stays', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { maxLength: 60 }),
+      fc.integer({ min: 1, max: 150 }),
+      async (steps, maxBytes) => {
+        const pins = new Map<string, (() => void)[]>()
+        const { ledger } = books({
+          maxBytes,
+          remove(name) {
+            expect(pins.get(name) ?? []).toEqual([])
+            return Promise.resolve()
+          },
+        })
+        const within = (): void => {
+          expect(ledger.storedBytes + ledger.reservedBytes).toBeLessThanOrEqual(maxBytes)
+          const sum = [...ledger.entries()].reduce((bytes, [, entry]) => bytes + entry.sizeBytes, 0)
+          expect(ledger.storedBytes).toBe(sum)
+          expect(ledger.reservedBytes).toBeGreaterThanOrEqual(0)
+        }
+        for (const [index, step] of steps.entries()) {
+          if (step.do === 'pull') {
+            // A new file each time, in two pieces, of which the second may never come.
+            const file = `${step.name}${index}`
+            const promise = await ledger.reserve(step.bytes)
+            within()
+            const lands = Math.min(step.lands, step.bytes)
+            if (promise !== undefined) {
+              promise.spend(lands)
+              if (lands > 0) ledger.add(file, lands)
+              within()
+              promise.release()
+            }
+          } else {
+            const known = [...ledger.entries()]
+              .map(([name]) => name)
+              .find((known) => known.startsWith(step.name))
+            if (known === undefined) continue
+            if (step.do === 'touch') ledger.touch(known)
+            if (step.do === 'drop' && (pins.get(known) ?? []).length === 0) ledger.drop(known)
+            if (step.do === 'pin') pins.set(known, [...(pins.get(known) ?? []), ledger.pin(known)])
+            if (step.do === 'unpin') pins.get(known)?.pop()?.()
+          }
+          within()
+        }
+        expect(ledger.reservedBytes).toBe(0)
+      },
+    ),
+  )
+})

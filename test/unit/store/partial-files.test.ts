@@ -1,0 +1,258 @@
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
+import type { Layout } from '../../../src/store/layout.ts'
+import { Partial } from '../../../src/store/partial.ts'
+import {
+  BYTES,
+  blocksOf,
+  dataOf,
+  forever,
+  handlePrototype,
+  ioError,
+  KEY,
+  put,
+  putBlocks,
+  readAll,
+  SIZE,
+} from './partial-scratch.ts'
+import { scratchLayout, sha256Key } from './scratch.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+describe('resuming', () => {
+  it('goes on with the recorded blocks', async () => {
+    const layout = await scratchLayout()
+    const first = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(first, 1, 4, 5)
+    await put(first, 0, 77)
+    await first.release()
+    const again = await Partial.open(layout, KEY, SIZE)
+    expect(again.map.bits()).toEqual(first.map.bits())
+    // What was begun of a block is not recorded.
+    expect(again.resumeAt(0)).toBe(0)
+    expect(
+      (await readAll(again, BLOCK_BYTES, 2 * BLOCK_BYTES)).equals(
+        BYTES.subarray(BLOCK_BYTES, 2 * BLOCK_BYTES),
+      ),
+    ).toBe(true)
+    await again.release()
+  })
+
+  it('believes only what was recorded when the process ends without a word', async () => {
+    const layout = await scratchLayout()
+    const lost = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(lost, 0)
+    await lost.checkpoint()
+    await putBlocks(lost, 1)
+    const again = await Partial.open(layout, KEY, SIZE)
+    expect([again.map.has(0), again.map.has(1)]).toEqual([true, false])
+    await again.release()
+    await lost.release()
+  })
+
+  const damages: readonly [string, (layout: Layout) => Promise<void>][] = [
+    ['whose data is missing', (layout) => rm(dataOf(layout))],
+    ['whose data is too short', (layout) => truncate(dataOf(layout), SIZE - 1)],
+    ['whose data is too long', (layout) => truncate(dataOf(layout), SIZE + 1)],
+    ['whose map is missing', (layout) => rm(blocksOf(layout))],
+    ['whose map is torn', (layout) => truncate(blocksOf(layout), 20)],
+  ]
+  it.each(damages)('starts anew with a partial %s, and stays so', async (_, damage) => {
+    const layout = await scratchLayout()
+    const first = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(first, 0, 1, 2)
+    await first.release()
+    await damage(layout)
+    const anew = await Partial.open(layout, KEY, SIZE)
+    expect(anew.map.presentBytes).toBe(0)
+    await anew.release()
+    // The old map must not come back beside the new, empty file.
+    const again = await Partial.open(layout, KEY, SIZE)
+    expect(again.map.presentBytes).toBe(0)
+    expect((await stat(dataOf(layout))).size).toBe(SIZE)
+    await again.release()
+  })
+
+  it('starts anew when the Hub announces another size', async () => {
+    const layout = await scratchLayout()
+    const first = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(first, 0)
+    await first.release()
+    const other = await Partial.open(layout, KEY, SIZE + BLOCK_BYTES)
+    expect(other.map.presentBytes).toBe(0)
+    expect((await stat(dataOf(layout))).size).toBe(SIZE + BLOCK_BYTES)
+    await other.release()
+  })
+
+  it.each(['data', 'directory'])('follows no link in the place of its %s', async (place) => {
+    const layout = await scratchLayout()
+    const first = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(first, 0)
+    await first.release()
+    const outside = path.join(layout.root, 'outside')
+    const target = place === 'data' ? dataOf(layout) : layout.partial(KEY)
+    await rename(target, outside)
+    await symlink(outside, target)
+    const victim = place === 'data' ? outside : path.join(outside, 'data')
+    const before = await readFile(victim)
+    const anew = await Partial.open(layout, KEY, SIZE)
+    expect(anew.map.presentBytes).toBe(0)
+    await putBlocks(anew, 3)
+    await anew.release()
+    expect((await readFile(victim)).equals(before)).toBe(true)
+  })
+})
+
+describe('recording', () => {
+  it('syncs the data before it writes the map', async () => {
+    const layout = await scratchLayout()
+    const partial = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(partial, 0)
+    const { datasync } = await handlePrototype(dataOf(layout))
+    datasync.mockRejectedValueOnce(ioError())
+    await expect(partial.checkpoint()).rejects.toThrow('EIO')
+    expect(datasync).toHaveBeenCalledOnce()
+    await expect(stat(blocksOf(layout))).rejects.toThrow('ENOENT')
+    await partial.release().catch(() => undefined)
+  })
+
+  it('vouches for nothing after a sync that failed, though the next one succeeds', async () => {
+    const layout = await scratchLayout()
+    const partial = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(partial, 0)
+    await partial.checkpoint()
+    await putBlocks(partial, 1, 2, 3, 4, 5)
+    const { datasync } = await handlePrototype(dataOf(layout))
+    datasync.mockRejectedValueOnce(ioError())
+    await expect(partial.checkpoint()).rejects.toThrow('EIO')
+    await expect(partial.checkpoint()).rejects.toThrow('EIO')
+    await expect(partial.commit()).rejects.toThrow('EIO')
+    await expect(partial.release()).rejects.toThrow('EIO')
+    await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+    const again = await Partial.open(layout, KEY, SIZE)
+    expect(again.map.presentBytes).toBe(BLOCK_BYTES)
+    await again.release()
+  })
+
+  it('records at the last release what landed while a record was being written', async () => {
+    const layout = await scratchLayout()
+    const partial = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(partial, 0)
+    const recording = partial.checkpoint()
+    await putBlocks(partial, 1)
+    await recording
+    await partial.release()
+    const again = await Partial.open(layout, KEY, SIZE)
+    expect(again.map.presentBytes).toBe(2 * BLOCK_BYTES)
+    await again.release()
+  })
+
+  it('leaves the files alone once they were given up', async () => {
+    const layout = await scratchLayout()
+    const old = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(old, 0)
+    await old.detach()
+    const next = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(next, 1)
+    await next.checkpoint()
+    await old.checkpoint()
+    await old.release()
+    await next.release()
+    const again = await Partial.open(layout, KEY, SIZE)
+    expect(again.map.presentBytes).toBe(2 * BLOCK_BYTES)
+    await again.release()
+  })
+})
+
+describe('finishing', () => {
+  async function complete(): Promise<{ layout: Layout; partial: Partial }> {
+    const layout = await scratchLayout()
+    const partial = await Partial.open(layout, KEY, SIZE)
+    await putBlocks(partial, 0, 1, 2, 3, 4, 5)
+    return { layout, partial }
+  }
+
+  it('becomes the blob, read-only and alone, while readers read on', async () => {
+    const { layout, partial } = await complete()
+    partial.retain()
+    await partial.commit()
+    await partial.release()
+    expect((await readAll(partial, 100, SIZE)).equals(BYTES.subarray(100))).toBe(true)
+    await partial.release()
+    expect((await readFile(layout.blob(KEY))).equals(BYTES)).toBe(true)
+    expect((await stat(layout.blob(KEY))).mode & 0o777).toBe(0o400)
+    expect(await readdir(layout.partials)).toEqual([])
+    expect(await readdir(layout.tmp)).toEqual([])
+  })
+
+  it('closes the file with its last user, not before', async () => {
+    const { partial } = await complete()
+    partial.retain().retain()
+    await partial.release()
+    await partial.release()
+    await readAll(partial, 0, 10)
+    await partial.release()
+    await expect(partial.read(Buffer.alloc(1), 0, 1, 0)).rejects.toThrow('closed')
+  })
+
+  it('replaces what lies in the place of the blob, and follows no link there', async () => {
+    const { layout, partial } = await complete()
+    const outside = path.join(layout.root, 'outside')
+    await writeFile(outside, 'mine')
+    await mkdir(path.dirname(layout.blob(KEY)), { recursive: true })
+    await symlink(outside, layout.blob(KEY))
+    await partial.commit()
+    await partial.release()
+    expect(await readFile(outside, 'utf8')).toBe('mine')
+    expect((await readFile(layout.blob(KEY))).equals(BYTES)).toBe(true)
+  })
+
+  it('removes what is discarded and rejects who waits, while readers read on', async () => {
+    const { layout, partial } = await complete()
+    partial.map.remove(3)
+    partial.retain()
+    const wait = partial.whenAvailable(3 * BLOCK_BYTES, forever)
+    const discarded = partial.discard(new Error('the disk failed'), { quarantine: false })
+    await expect(wait).rejects.toThrow('the disk failed')
+    await discarded
+    await partial.release()
+    expect((await readAll(partial, 0, 100)).equals(BYTES.subarray(0, 100))).toBe(true)
+    await partial.release()
+    expect(await readdir(layout.partials)).toEqual([])
+  })
+
+  it('keeps the newest four of the files that failed their digest, apart from the store', async () => {
+    const layout = await scratchLayout()
+    const names: string[] = []
+    for (let index = 0; index < 6; index += 1) {
+      const key = sha256Key(Buffer.from([index]))
+      const partial = await Partial.open(layout, key, 10)
+      await partial.write(0, [Buffer.alloc(10, index)])
+      await partial.discard(new Error('wrong digest'), { quarantine: true })
+      await partial.release()
+      names.push(path.basename(layout.partial(key)))
+      // Dates of the file system step in milliseconds.
+      await vi.waitUntil(
+        (
+          (start) => () =>
+            Date.now() > start + 5
+        )(Date.now()),
+      )
+    }
+    expect(await readdir(layout.partials)).toEqual([])
+    expect((await readdir(layout.quarantine)).sort()).toEqual(names.slice(2).sort())
+  })
+
+  it('keeps no large file that failed its digest', async () => {
+    const layout = await scratchLayout()
+    const partial = await Partial.open(layout, KEY, 257 * 1024 * 1024)
+    await partial.discard(new Error('wrong digest'), { quarantine: true })
+    await partial.release()
+    await expect(readdir(layout.quarantine)).rejects.toThrow('ENOENT')
+    expect(await readdir(layout.partials)).toEqual([])
+  })
+})

@@ -1,0 +1,54 @@
+// A store's directory for one test, and keys that belong to given bytes.
+
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { BlobKey } from '../../../src/store/digest.ts'
+import { createLayout, type Layout } from '../../../src/store/layout.ts'
+import { openStore, type Store, type StoreOptions } from '../../../src/store/store.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+
+/** An empty directory that goes with the test. */
+export async function scratchDirectory(): Promise<string> {
+  const root = await mkdtemp(path.join(tmpdir(), 'hubmirror-store-'))
+  onTestFinished(() => rm(root, { recursive: true, force: true }))
+  return root
+}
+
+/** The paths of a store whose tmp/ is there and nothing else. */
+export async function scratchLayout(): Promise<Layout> {
+  const layout = createLayout(await scratchDirectory())
+  await mkdir(layout.tmp, { mode: 0o700 })
+  return layout
+}
+
+/** A store on `root` that nothing limits; the test closes it. */
+export function open(root: string, options: Partial<StoreOptions> = {}): Promise<Store> {
+  return openStore({
+    root,
+    maxBytes: undefined,
+    minFreeBytes: 0,
+    memoryBytes: 1_000_000,
+    now: Date.now,
+    observer: silentObserver,
+    ...options,
+  })
+}
+
+export function sha256Key(bytes: Uint8Array): BlobKey {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+}
+
+/** Bytes that repeat nowhere near: a block in the place of another is seen. */
+export function patternBytes(sizeBytes: number, seed = 1): Buffer {
+  const bytes = Buffer.alloc(sizeBytes)
+  let state = seed
+  for (let index = 0; index < sizeBytes; index += 1) {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
+    // Never zero: a hole must not look like bytes.
+    bytes[index] = (state >>> 16) % 255 || 255
+  }
+  return bytes
+}
