@@ -2,26 +2,24 @@
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { bytesOf } from '../hub-simulator/repos.ts'
 import { runForJson } from './support/run.ts'
 import { commitOf, digestsOf, expectManners, useScene } from './support/scene.ts'
-import { describeClient, nodeClients, scriptPath } from './support/tools.ts'
+import { describeClient, nodeClients } from './support/tools.ts'
 import { clientWorld, TOKENS } from './support/world.ts'
+
+const ONLY_LOCALHOST = fileURLToPath(new URL('./scripts/only-localhost.mjs', import.meta.url))
+const HUB_SCRIPT = fileURLToPath(new URL('./scripts/hub.mjs', import.meta.url))
+const TRANSFORMERS_SCRIPT = fileURLToPath(new URL('./scripts/transformers.mjs', import.meta.url))
 
 describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface/hub')], () => {
   const scene = useScene(clientWorld)
   const ask = async (command: string, args: readonly string[] = [], token?: string) =>
     runForJson(
       process.execPath,
-      [
-        '--import',
-        scriptPath('only-localhost.mjs'),
-        scriptPath('hub.mjs'),
-        command,
-        scene().mirror.url,
-        ...args,
-      ],
+      ['--import', ONLY_LOCALHOST, HUB_SCRIPT, command, scene().mirror.url, ...args],
       {
         home: await scene().newHome(),
         cwd: nodeClients,
@@ -99,13 +97,7 @@ describeClient('transformers.js', [join(nodeClients, 'node_modules/@huggingface/
     const load = async () =>
       runForJson(
         process.execPath,
-        [
-          '--import',
-          scriptPath('only-localhost.mjs'),
-          scriptPath('transformers.mjs'),
-          mirror.url,
-          'acme/bert',
-        ],
+        ['--import', ONLY_LOCALHOST, TRANSFORMERS_SCRIPT, mirror.url, 'acme/bert'],
         { home: await newHome(), cwd: nodeClients },
       )
     expect(await load()).toEqual({ modelType: 'bert', tokens: 4 })

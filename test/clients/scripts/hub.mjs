@@ -6,8 +6,10 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
+// Resolved at run time: the package belongs to that folder, and not to this project.
+const client = '@huggingface/hub'
 const require = createRequire(`${process.cwd()}/package.json`)
-const hub = await import(pathToFileURL(require.resolve('@huggingface/hub')).href)
+const hub = await import(pathToFileURL(require.resolve(client)).href)
 const [command, hubUrl, repo, path] = process.argv.slice(2)
 const accessToken = process.env.HF_TOKEN
 const asked = { hubUrl, repo, ...(accessToken === undefined ? {} : { accessToken }) }

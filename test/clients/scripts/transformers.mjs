@@ -4,10 +4,10 @@
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
+// Resolved at run time: the package belongs to that folder, and not to this project.
+const client = '@huggingface/transformers'
 const require = createRequire(`${process.cwd()}/package.json`)
-const { AutoConfig, AutoTokenizer, env } = await import(
-  pathToFileURL(require.resolve('@huggingface/transformers')).href
-)
+const { AutoConfig, AutoTokenizer, env } = await import(pathToFileURL(require.resolve(client)).href)
 const [hubUrl, repo] = process.argv.slice(2)
 env.remoteHost = hubUrl
 env.cacheDir = `${process.env.HOME}/cache`

@@ -13,7 +13,7 @@ export const TOKENS = {
 export const LARGE_BYTES = 24_000_000
 
 /** Names that lose their way when somebody decodes twice, or not at all. */
-export const ODD_NAMES = [
+const ODD_NAMES = [
   'a b.txt',
   '#hash.txt',
   '100%25.txt',
