@@ -1,0 +1,257 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { followRedirect, mayCarryCredential } from '../../src/origin/redirect.ts'
+import type { Fault } from '../hub-simulator/faults.ts'
+import { type Asked, type Got, probe } from '../hub-simulator/probe.ts'
+import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { rawHttp } from '../support/raw-http.ts'
+import { type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { verdictOf } from '../support/verdict.ts'
+
+const TOKEN = `hf_${'member'.padEnd(34, '0')}`
+const SIZE = 300_000
+const FILE = '/acme/open/resolve/main/w.bin'
+const API = '/api/models/acme/open'
+
+let hub: Hub
+let stranger: Hub | undefined
+let mirror: RunningMirror
+
+afterEach(async () => {
+  hub.faults.clear()
+  await mirror.close()
+  await hub.close()
+  await stranger?.close()
+  stranger = undefined
+})
+
+async function start(originTimeoutMs = 20_000): Promise<void> {
+  const world = new World().addUser('member', { token: TOKEN })
+  const files = { 'w.bin': lfs({ sizeBytes: SIZE, seed: 3 }), 'config.json': '{"a":1}' }
+  world.model('acme/open').commit(files)
+  world.model('acme/private').private(['member']).commit(files)
+  hub = await startHub({ world })
+  mirror = await startMirror({ hub, config: { originTimeoutMs } })
+}
+
+const get = (path: string, asked?: Asked): Promise<Got> => probe(mirror.url + path, asked)
+const right = () => bytesOf(hub.world.model('acme/open'), 'main', 'w.bin')
+const onHub = (fault: Omit<Fault, 'where'>) => hub.faults.add({ where: 'hub', ...fault })
+const ALWAYS = { times: 10_000 }
+
+/** A status of the mirror's own, with words that a person and a client can use. */
+function expectFailure(got: Got, status: number, code: string): void {
+  expect([got.status, got.headers['x-error-code'], got.isComplete]).toEqual([status, code, true])
+  expect(got.headers['x-error-message']).toMatch(/\w+ .*\./)
+}
+
+describe('of what goes wrong with the first question, a client sees nothing when it is', () => {
+  it.each([
+    ['one reset', { resetBeforeHeaders: true }],
+    ['one 503', { status: { code: 503, body: 'x' } }],
+    ['one 500', { status: { code: 500, body: 'x' } }],
+  ] satisfies [string, Omit<Fault, 'where'>][])('%s', async (_, fault) => {
+    await start()
+    onHub({ method: 'HEAD', ...fault })
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+  })
+})
+
+describe('a client is told, and the next one served, when', () => {
+  const cases: readonly [string, Omit<Fault, 'where'>, number, string][] = [
+    ['all connections are reset', { resetBeforeHeaders: true }, 502, 'OriginUnreachable'],
+    ['a login page answers', { captivePortal: true }, 502, 'OriginBadAnswer'],
+    ['only 503 come', { status: { code: 503, body: 'x' } }, 502, 'OriginBadAnswer'],
+    ['the redirect leads to itself', { redirectTo: 'self' }, 502, 'OriginBadAnswer'],
+    ['the redirect leads nowhere', { status: { code: 302 } }, 502, 'OriginBadAnswer'],
+    ['the commit is missing', { dropHeader: 'x-repo-commit' }, 502, 'OriginBadAnswer'],
+    ['the size is missing', { dropHeader: 'x-linked-size' }, 502, 'OriginBadAnswer'],
+    ['the digest is missing', { dropHeader: ['x-linked-etag', 'etag'] }, 502, 'OriginBadAnswer'],
+    ['the redirect is no URL', { redirectTo: 'http://[::bad/' }, 502, 'OriginBadAnswer'],
+    ['the redirect is no http', { redirectTo: 'file:///etc/passwd' }, 502, 'RedirectRefused'],
+    ['the redirect holds a password', { redirectTo: 'http://a:b@127.0.0.2/' }, 502, 'RedirectRefused'],
+    ['the redirect leads away', { redirectTo: 'http://127.0.0.3:1/x' }, 502, 'RedirectRefused'],
+    ['the redirect leads to metadata', { redirectTo: 'http://169.254.169.254/' }, 502, 'RedirectRefused'],
+    ['the redirect looks like ours', { redirectTo: 'http://127.0.0.2.evil.test/' }, 502, 'RedirectRefused'],
+  ]
+  it.each(cases)('%s (file)', async (_, fault, status, code) => {
+    await start()
+    const handle = onHub({ match: /resolve/, ...ALWAYS, ...fault })
+    const credential = { token: TOKEN }
+    expectFailure(await get(FILE, credential), status, code)
+    expectFailure(await get(FILE), status, code)
+    const head = await get(FILE, { method: 'HEAD' })
+    expect([head.status, head.headers['x-error-code']]).toEqual([status, code])
+    handle.remove()
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+  })
+
+  it('the origin says nothing', async () => {
+    await start(300)
+    onHub({ stallHeaders: true, ...ALWAYS })
+    expectFailure(await get(FILE), 504, 'OriginTimeout')
+    expectFailure(await get(API), 504, 'OriginTimeout')
+    hub.faults.clear()
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+  })
+})
+
+describe('a redirect to a foreign host', () => {
+  it('is not taken: neither a question nor a token arrives there', async () => {
+    await start()
+    stranger = await startHub({ cdnHost: '127.0.0.3' })
+    const redirectTo = `${stranger.cdnUrl}/collect`
+    onHub({ redirectTo, ...ALWAYS })
+    expectFailure(await get(FILE, { token: TOKEN }), 502, 'RedirectRefused')
+    expectFailure(await get(API, { token: TOKEN }), 502, 'RedirectRefused')
+    expectFailure(await get('/acme/open', { token: TOKEN }), 502, 'RedirectRefused')
+    expect(stranger.ledger.requests()).toEqual([])
+    expect(mirror.logText()).toContain(new URL(redirectTo).host)
+  })
+
+  it('is refused in mid-pull, too', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', redirectTo: 'http://127.0.0.3:1/x', ...ALWAYS })
+    expectFailure(await get(FILE), 502, 'RedirectRefused')
+    hub.faults.clear()
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+  })
+
+  it('from the CDN back to a document of the Hub makes no file of it', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', redirectTo: `${hub.url}/api/whoami-v2`, ...ALWAYS })
+    expect((await get(FILE, { token: TOKEN })).status).toBe(502)
+  })
+
+  it('is never a step down from https to http', () => {
+    const policy = { base: new URL('https://hub.example'), allowedHosts: ['cdn.example', '*.hub.example'] }
+    for (const target of ['http://cdn.example/x', 'http://hub.example/x', 'http://a.hub.example/x']) {
+      expect(() => followRedirect(policy, policy.base, target), target).toThrow(/redirected/)
+    }
+    expect(mayCarryCredential(policy, new URL('http://hub.example/x'))).toBe(false)
+    expect(mayCarryCredential(policy, new URL('https://hub.example:8443/x'))).toBe(false)
+    expect(followRedirect(policy, policy.base, 'https://cdn.example/x').href).toBe('https://cdn.example/x')
+  })
+})
+
+describe('the origin is asked with care', () => {
+  it('a 429 is passed on as it came, and asked once', async () => {
+    await start()
+    onHub({ rateLimit429: { retryAfter: 33 }, ...ALWAYS })
+    for (const asked of [{}, { token: TOKEN }]) {
+      hub.ledger.clear()
+      const got = await get('/acme/private/resolve/main/w.bin', asked)
+      expect([got.status, got.headers['retry-after']]).toEqual([429, '33'])
+      const own = hub.ledger.requests().filter((entry) => entry.headers.authorization !== undefined)
+      expect(own.length).toBeLessThanOrEqual(1)
+      expect(hub.ledger.requests().length).toBeLessThanOrEqual(2)
+    }
+    const api = await get(API)
+    expect([api.status, api.headers['retry-after']]).toEqual([429, '33'])
+  })
+
+  it('a 429 between HEAD and GET is passed on, too', async () => {
+    await start()
+    onHub({ method: 'GET', rateLimit429: { retryAfter: 7 }, ...ALWAYS })
+    const got = await get('/acme/private/resolve/main/config.json', { token: TOKEN })
+    expect([got.status, got.headers['retry-after']]).toEqual([429, '7'])
+    expect(hub.ledger.requests({ method: 'GET' })).toHaveLength(1)
+  })
+
+  it('a URL that was signed for HEAD is replaced by one for GET', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', methodBoundUrls: true, ...ALWAYS })
+    expect((await get(FILE, { method: 'HEAD' })).status).toBe(200)
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+    const statuses = hub.ledger.requests({ server: 'cdn' }).map(({ status }) => status)
+    expect(statuses).toEqual([403, 200])
+  })
+
+  it('a signed URL that ends in mid-pull is replaced with what is missing', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', cutAfterBytes: 100_000 })
+    hub.faults.add({ where: 'cdn', skip: 1, expireSignedUrls: true })
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+    expect(hub.ledger.bytes('cdn')).toBe(SIZE)
+    const last = hub.ledger.requests({ server: 'cdn' }).at(-1)
+    expect(last?.headers.range).toBe(`bytes=100000-${SIZE - 1}`)
+  })
+
+  it('surplus bytes of one answer are not the start of the next', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', extraBytes: 5000 })
+    const many = await Promise.all([get(FILE), get('/acme/open/resolve/main/config.json'), get(FILE)])
+    expect(many.map((got) => got.status)).toEqual([200, 200, 200])
+    expect(many[1]?.body.toString()).toBe('{"a":1}')
+    expect(verdictOf(await get(FILE), right())).toBe('whole')
+  })
+})
+
+describe('of a JSON document, a client never gets', () => {
+  const document = { match: /^\/api\/models/, ...ALWAYS }
+  it.each([
+    ['half', { cutAfterBytes: 20 }, 'OriginUnreachable'],
+    ['half, by reset', { cutAfterBytes: 20, cutWith: 'rst' }, 'OriginUnreachable'],
+    [
+      'half, where only the end of the connection ends it',
+      { noContentLength: true, cutAfterBytes: 20 },
+      'OriginBadAnswer',
+    ],
+    [
+      'half, that says it is whole',
+      { status: { code: 200, body: '{"id":"acme/open","sha' } },
+      'OriginBadAnswer',
+    ],
+    ['an encoding nobody asked for', { gzipAlways: true }, 'OriginBadAnswer'],
+    ['a login page', { captivePortal: true }, 'OriginBadAnswer'],
+    ['a list in place of an object', { status: { code: 200, body: '[]' } }, 'OriginBadAnswer'],
+    ['nothing', { status: { code: 200, body: '' } }, 'OriginBadAnswer'],
+    ['a bottomless one', { status: { code: 200, body: '{"a":'.repeat(50_000) } }, 'OriginBadAnswer'],
+    [
+      'a deep one',
+      { status: { code: 200, body: `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}` } },
+      'OriginBadAnswer',
+    ],
+    ['a redirect loop', { redirectTo: 'self' }, 'OriginBadAnswer'],
+  ] satisfies [string, Omit<Fault, 'where'>, string][])('%s', async (_, fault, code) => {
+    await start()
+    const handle = onHub({ ...document, ...fault })
+    expectFailure(await get(API), 502, code)
+    handle.remove()
+    const healed = await get(API)
+    expect([healed.status, JSON.parse(healed.body.toString()).id]).toEqual([200, 'acme/open'])
+  })
+
+  it('what a damaged answer said before: the stored one is served while the origin babbles', async () => {
+    await start()
+    const before = await get(API)
+    onHub({ ...document, captivePortal: true })
+    const after = await get(API)
+    expect([after.status, after.headers['x-cache']]).toEqual([200, 'STALE'])
+    expect(after.body.equals(before.body)).toBe(true)
+  })
+})
+
+describe('of what is only passed through', () => {
+  it('a body that breaks off is broken off', async () => {
+    await start()
+    onHub({ match: /^\/acme\/open$/, cutAfterBytes: 10, ...ALWAYS })
+    expect((await get('/acme/open')).isComplete).toBe(false)
+    onHub({ match: /^\/acme\/open$/, cutAfterBytes: 10, noContentLength: true, ...ALWAYS })
+    const answer = await rawHttp(
+      mirror.url,
+      'GET /acme/open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+    )
+    // Nobody can know that such a body is short; it must at least not get a length that fits it.
+    expect(answer.headers['content-length']).toBeUndefined()
+  })
+
+  it('a reset is a 502, and a silence a 504', async () => {
+    await start(300)
+    const handle = onHub({ match: /^\/acme\/open$/, resetBeforeHeaders: true, ...ALWAYS })
+    expectFailure(await get('/acme/open'), 502, 'OriginUnreachable')
+    handle.remove()
+    onHub({ match: /^\/acme\/open$/, stallHeaders: true, ...ALWAYS })
+    expectFailure(await get('/acme/open'), 504, 'OriginTimeout')
+  })
+})
