@@ -74,6 +74,15 @@ parse_dockerfile() {
   return 1
 }
 
+# What a scrape would read, but for the names that the metrics library gives to Node's own figures.
+metric_names() {
+  npx tsx --input-type=module -e "
+    import { createMetrics } from './src/telemetry/metrics.ts'
+    console.log(await createMetrics({ version: '0.0.0' }).text())" >"$scratch/metrics"
+  grep -q '^hubmirror_build_info' "$scratch/metrics"
+  grep -v 'nodejs_active_' "$scratch/metrics" | promtool check metrics
+}
+
 # The base image is one that this machine may not be able to fetch, so it is stood in for by Debian's own packages
 # and the Node that runs here. What is proved is the Dockerfile: stages, copies, owner, entry point, health check.
 build_image() {
@@ -141,6 +150,7 @@ if need promtool prometheus; then
   check 'prometheus: configuration' promtool check config deploy/prometheus/prometheus.yml
   check 'prometheus: alerts' promtool check rules deploy/prometheus/rules.yml
   check 'prometheus: alerts fire when they should' promtool test rules deploy/prometheus/rules.test.yml
+  check 'prometheus: metric names' metric_names
 fi
 
 if need systemd-analyze systemd; then
