@@ -8,6 +8,7 @@ import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
 import type { HubRoute } from '../hub/route.ts'
@@ -172,6 +173,11 @@ async function answer(
   const extra = options.route?.kind === 'xet-token' ? [...PAGE_HEADERS, ...XET_WRITE_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   delete headers['x-request-id']
+  if (final.statusCode === 401 && isAboutRepo(options.route)) {
+    const refusal = readRefusal(401, final.headers, Buffer.alloc(0))
+    const code = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })['x-error-code']
+    if (code !== undefined) headers['x-error-code'] = code
+  }
   const link = headerValue(final.headers, 'link')
   if (link !== undefined) {
     const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
@@ -194,6 +200,11 @@ async function answer(
     return
   }
   await sendStream(reply.raw, counted(final.stream, observer), start, trace)
+}
+
+/** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */
+function isAboutRepo(route: HubRoute | undefined): boolean {
+  return route?.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
 }
 
 async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Buffer, void, undefined> {

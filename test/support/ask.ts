@@ -50,6 +50,8 @@ export function open(base: string, target: string, question: Question = {}): Pro
   return new Promise((resolve, reject) => {
     const headers: Record<string, string | string[]> = { ...question.headers }
     if (question.token !== undefined) headers['authorization'] = `Bearer ${question.token}`
+    // Node frames the body of a DELETE in no way by itself.
+    if (question.body !== undefined) headers['content-length'] = String(Buffer.byteLength(question.body))
     const outgoing = request(
       { host: hostname, port, path: target, method: question.method ?? 'GET', headers, agent: false },
       resolve,

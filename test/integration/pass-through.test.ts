@@ -1,0 +1,285 @@
+// What the mirror does not understand goes to the Hub as it came, and comes back so that it leads to the mirror.
+
+import { describe, expect, it } from 'vitest'
+import { eventually } from '../support/eventually.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+const credentials = (scene: Scene) =>
+  scene.hub.ledger.requests({ server: 'hub' }).map((entry) => scene.hub.ledger.credential(entry))
+
+describe('a route that is only passed on', () => {
+  it.each([
+    ['GET', '/acme/open', 200, 'text/html; charset=utf-8'],
+    ['GET', '/acme/open/raw/main/config.json', 200, 'application/json'],
+    ['GET', '/api/organizations/acme/overview', 200, 'application/json; charset=utf-8'],
+    ['HEAD', '/api/telemetry/transformers/cli', 200, undefined],
+    ['POST', '/api/validate-yaml', 200, 'application/json; charset=utf-8'],
+    ['GET', '/api/models/acme/secret/auth-check', 200, undefined],
+    ['GET', '/api/unknown/route?with=query&and=%2F', 404, 'application/json; charset=utf-8'],
+  ] as const)('%s %s reaches the Hub once, with the token', async (method, target, status, type) => {
+    const scene = await openScene()
+    const got = await scene.ask(target, {
+      method,
+      token: TOKENS.alice,
+      headers: { cookie: 'token=abc', 'x-forwarded-for': '10.1.2.3', 'x-hf-download-counter': '1' },
+      ...(method === 'POST' ? { body: '{"content":"x"}' } : {}),
+    })
+    expect([got.status, got.headers['content-type']]).toEqual([status, type])
+    expect(got.headers['x-cache']).toBe(status === 404 ? 'REFUSED' : 'BYPASS')
+    const [entry, ...more] = scene.hub.ledger.requests()
+    expect(more).toEqual([])
+    expect([entry?.method, entry?.url]).toEqual([method, target])
+    expect(credentials(scene)).toEqual([TOKENS.alice])
+    expect([entry?.headers.cookie, entry?.headers['x-forwarded-for']]).toEqual([undefined, undefined])
+    expect(entry?.headers['x-hf-download-counter']).toBe('1')
+    expect(entry?.headers['accept-encoding']).toBe('identity')
+    for (const name of [
+      'set-cookie',
+      'ratelimit',
+      'ratelimit-policy',
+      'x-hf-warning',
+      'x-powered-by',
+      'via',
+    ]) {
+      expect(got.headers[name]).toBeUndefined()
+    }
+  })
+
+  it.each(['GET', 'POST'])('is asked once though the Hub is busy (%s)', async (method) => {
+    const scene = await openScene()
+    scene.hub.faults.add({
+      where: 'hub',
+      status: { code: 503, headers: { 'Retry-After': '9' }, body: 'busy' },
+      times: 100,
+    })
+    const got = await scene.ask('/api/organizations/acme/overview', {
+      method,
+      ...(method === 'POST' ? { body: 'x' } : {}),
+    })
+    expect([got.status, got.body.toString(), got.headers['retry-after']]).toEqual([503, 'busy', '9'])
+    expect(scene.hub.ledger.requests().length).toBe(1)
+  })
+
+  it.each(['GET', 'POST'])('is asked once though the Hub hangs up (%s)', async (method) => {
+    const scene = await openScene()
+    scene.hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 100 })
+    const got = await scene.ask('/api/models/acme/open/commit/main', {
+      method,
+      token: TOKENS.alice,
+      ...(method === 'POST' ? { body: 'x' } : {}),
+    })
+    expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
+    expect(scene.hub.ledger.requests().length).toBe(1)
+  })
+
+  it('that the Hub leads on within itself leads on within the mirror', async () => {
+    const scene = await openScene()
+    const got = await scene.ask('/acme/old/raw/main/config.json?x=1', { token: TOKENS.alice })
+    expect(got.status).toBe(307)
+    const location = new URL(got.headers['location'] ?? '', scene.mirror.url)
+    expect(location.href).toBe(`${scene.mirror.url}/acme/new/raw/main/config.json?x=1`)
+    const next = await scene.ask(location.pathname, { token: TOKENS.alice })
+    expect(next.body.toString()).toBe('{"renamed":true}\n')
+    scene.hub.faults.add({ where: 'hub', match: /^\/login/, redirectTo: `${scene.hub.url}/settings?a=b` })
+    const absolute = await scene.ask('/login')
+    expect(new URL(absolute.headers['location'] ?? '', scene.mirror.url).href).toBe(
+      `${scene.mirror.url}/settings?a=b`,
+    )
+  })
+
+  it('that the Hub leads to its CDN is followed here, without the token', async () => {
+    const scene = await openScene()
+    const direct = await fetch(`${scene.hub.url}/acme/open/resolve/main/w.bin`, { redirect: 'manual' })
+    await direct.body?.cancel()
+    const signed = direct.headers.get('location') ?? ''
+    scene.hub.faults.add({ where: 'hub', match: /parquet/, redirectTo: signed, times: 2 })
+    scene.hub.ledger.clear()
+    const target = '/api/datasets/acme/data/parquet/default/train/0.parquet'
+    const got = await scene.ask(target, { token: TOKENS.alice })
+    expect([got.status, got.headers['location']]).toEqual([200, undefined])
+    expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+    const part = await scene.ask(target, { token: TOKENS.alice, headers: { range: 'bytes=5-9' } })
+    expect([part.status, part.headers['content-range']]).toEqual([206, 'bytes 5-9/3000000'])
+    const cdn = scene.hub.ledger.requests({ server: 'cdn' })
+    expect(cdn.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined])
+  })
+
+  it('that leads to a host nobody allowed is refused, and that host hears nothing', async () => {
+    const scene = await openScene()
+    for (const place of ['http://127.0.0.3:9/x', 'http://user:pw@127.0.0.2/x', 'ftp://127.0.0.2/x']) {
+      scene.hub.faults.add({ where: 'hub', match: /parquet/, redirectTo: place })
+      const got = await scene.ask('/api/datasets/acme/data/parquet', { token: TOKENS.alice })
+      expect([place, got.status, got.headers['x-error-code'], got.headers['location']]).toEqual([
+        place,
+        502,
+        'RedirectRefused',
+        undefined,
+      ])
+    }
+    expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
+  })
+
+  it('of a repo that a stranger may not know says so in the code that clients understand', async () => {
+    const scene = await openScene()
+    const stranger = await scene.ask('/api/models/acme/secret/auth-check')
+    expect([stranger.status, stranger.headers['x-error-code'], stranger.headers['x-error-message']]).toEqual([
+      401,
+      'RepoNotFound',
+      'Invalid username or password.',
+    ])
+    const bad = await scene.ask('/api/models/acme/secret/auth-check', { token: TOKENS.invalid })
+    expect([bad.status, bad.headers['x-error-code']]).toEqual([401, undefined])
+    const other = await scene.ask('/api/models/acme/gated/auth-check', { token: TOKENS.bob })
+    expect([other.status, other.headers['x-error-code']]).toEqual([403, 'GatedRepo'])
+  })
+
+  it('breaks off where the Hub breaks off, and says so in the log', async () => {
+    const scene = await openScene()
+    scene.world.model('acme/open').commit({ 'long.txt': 'x'.repeat(500_000) })
+    scene.hub.faults.add({ where: 'hub', match: /raw/, cutAfterBytes: 200_000 })
+    const got = await scene.ask('/acme/open/raw/main/long.txt', { headers: { 'x-request-id': 'cut' } })
+    expect([got.status, got.whole]).toEqual([200, false])
+    const line = await eventually(
+      () =>
+        scene.mirror
+          .logText()
+          .split('\n')
+          .find((each) => each.includes('"requestId":"cut"')),
+      (found) => found !== undefined,
+    )
+    expect(line).toContain('"err"')
+  })
+})
+
+describe('what changes something', () => {
+  it('is done at the Hub with the caller’s own token', async () => {
+    const scene = await openScene()
+    const token = TOKENS.alice
+    const created = await scene.ask('/api/repos/create', {
+      method: 'POST',
+      token,
+      headers: JSON_TYPE,
+      body: JSON.stringify({ name: 'mine', type: 'model' }),
+    })
+    expect(created.status).toBe(200)
+    const lines = [
+      { key: 'header', value: { summary: 'first', description: '' } },
+      {
+        key: 'file',
+        value: { path: 'a.txt', content: Buffer.from('hello\n').toString('base64'), encoding: 'base64' },
+      },
+    ]
+    const committed = await scene.ask('/api/models/alice/mine/commit/main', {
+      method: 'POST',
+      token,
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: lines.map((line) => JSON.stringify(line)).join('\n'),
+    })
+    expect(committed.status).toBe(200)
+    const branch = { method: 'POST', token, headers: JSON_TYPE, body: '{}' }
+    expect((await scene.ask('/api/models/alice/mine/branch/dev', branch)).status).toBe(201)
+    expect((await scene.ask('/api/models/alice/mine/branch/dev', branch)).status).toBe(409)
+    expect((await scene.ask('/alice/mine/resolve/dev/a.txt')).body.toString()).toBe('hello\n')
+    const gone = await scene.ask('/api/models/alice/mine/branch/dev', { method: 'DELETE', token })
+    expect(gone.status).toBe(200)
+    const settings = await scene.ask('/api/models/alice/mine/settings', {
+      method: 'PUT',
+      token,
+      headers: JSON_TYPE,
+      body: '{"private":true}',
+    })
+    expect([settings.status, scene.world.model('alice/mine').isPrivate]).toEqual([200, true])
+    const moved = await scene.ask('/api/repos/move', {
+      method: 'POST',
+      token,
+      headers: JSON_TYPE,
+      body: JSON.stringify({ fromRepo: 'alice/mine', toRepo: 'alice/other', type: 'model' }),
+    })
+    expect([moved.status, scene.world.find('models', 'alice/other')?.how]).toEqual([200, 'exact'])
+    const writes = scene.hub.ledger.requests(({ method }) => method !== 'GET' && method !== 'HEAD')
+    expect(writes.length).toBe(7)
+    for (const entry of writes) expect(scene.hub.ledger.credential(entry)).toBe(token)
+  })
+
+  it('is refused by the Hub to whom it refuses it, in its words', async () => {
+    const scene = await openScene()
+    const question = { method: 'POST', headers: JSON_TYPE, body: '{}' }
+    for (const [token, status] of [
+      [undefined, 401],
+      [TOKENS.invalid, 401],
+      [TOKENS.bob, 403],
+    ] as const) {
+      const got = await scene.ask('/api/models/acme/open/branch/dev2', { ...question, token })
+      expect(got.status).toBe(status)
+      expect(got.headers['x-error-message']).toBeDefined()
+    }
+  })
+
+  it('is passed on whole, however long', async () => {
+    const scene = await openScene()
+    const content = Buffer.alloc(6_000_000, 'z').toString('base64')
+    const lines = [
+      { key: 'header', value: { summary: 'long', description: '' } },
+      { key: 'file', value: { path: 'long.txt', content, encoding: 'base64' } },
+    ]
+    scene.world.model('alice/mine').commit({ 'x.txt': 'x' })
+    const got = await scene.ask('/api/models/alice/mine/commit/main', {
+      method: 'POST',
+      token: TOKENS.alice,
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: lines.map((line) => JSON.stringify(line)).join('\n'),
+    })
+    expect(got.status).toBe(200)
+    expect(scene.bytes('alice/mine', 'long.txt').length).toBe(6_000_000)
+  })
+})
+
+describe('a mirror that denies writes', () => {
+  const LFS_UPLOAD = JSON.stringify({ operation: 'upload', objects: [{ oid: 'a'.repeat(64), size: 5 }] })
+
+  it.each([
+    ['POST', '/api/repos/create', '{"name":"x"}'],
+    ['DELETE', '/api/repos/delete', '{"name":"x"}'],
+    ['POST', '/api/models/acme/open/commit/main', '{}'],
+    ['POST', '/api/models/acme/open/preupload/main', '{"files":[]}'],
+    ['POST', '/api/models/acme/open/branch/x', '{}'],
+    ['DELETE', '/api/models/acme/open/branch/x', undefined],
+    ['PUT', '/api/models/acme/open/settings', '{}'],
+    ['POST', '/acme/open.git/info/lfs/objects/batch', LFS_UPLOAD],
+    ['POST', '/acme/open.git/info/lfs/objects/batch', 'no json'],
+    ['GET', '/acme/open.git/info/refs?service=git-receive-pack', undefined],
+    ['POST', '/acme/open.git/git-receive-pack', 'x'],
+    ['GET', '/api/models/acme/open/xet-write-token/main', undefined],
+  ] as const)('refuses %s %s before the Hub hears of it', async (method, target, body) => {
+    const scene = await openScene({ config: { writes: 'deny' } })
+    const got = await scene.ask(target, {
+      method,
+      token: TOKENS.alice,
+      headers: JSON_TYPE,
+      ...(body === undefined ? {} : { body }),
+    })
+    expect([got.status, got.headers['x-error-code']]).toEqual([403, 'MirrorIsReadOnly'])
+    expect(got.headers['x-error-message']).toContain('read-only')
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+
+  it('answers everything that only reads', async () => {
+    const scene = await openScene({ config: { writes: 'deny' } })
+    const post = (target: string, body: string, type = 'application/json') =>
+      scene.ask(target, { method: 'POST', token: TOKENS.alice, headers: { 'content-type': type }, body })
+    expect((await post('/api/validate-yaml', '{}')).status).toBe(200)
+    expect((await post('/api/models/acme/open/paths-info/main', '{"paths":["w.bin"]}')).status).toBe(200)
+    const oid = scene.world.model('acme/open').resolve('main')?.files.get('w.bin')?.lfs?.sha256
+    const batch = await post(
+      '/acme/open.git/info/lfs/objects/batch',
+      JSON.stringify({ operation: 'download', objects: [{ oid, size: 3_000_000 }] }),
+      'application/vnd.git-lfs+json',
+    )
+    expect([batch.status, batch.body.toString().includes('"download"')]).toEqual([200, true])
+    expect((await scene.ask('/acme/open/resolve/main/config.json')).status).toBe(200)
+    expect((await scene.ask('/api/whoami-v2', { token: TOKENS.alice })).status).toBe(200)
+    expect((await scene.ask('/acme/open')).status).toBe(200)
+  })
+})
