@@ -113,11 +113,11 @@ image=localhost/hubmirror-check:latest
 image_runs() {
   local container said
   container=$(buildah from --pull=never "$image")
+  trap 'buildah rm "$container" >/dev/null' EXIT
   said=$(buildah run "$container" -- node --enable-source-maps dist/cli.js --version)
   buildah run "$container" -- node -e "
     if (process.getuid() !== 10001) throw new Error('runs as ' + process.getuid())
     require('node:fs').writeFileSync('/data/written', '')"
-  buildah rm "$container" >/dev/null
   grep -qxF "$(node -p 'require("./package.json").version')" <<<"$said"
 }
 
