@@ -2,9 +2,10 @@
 // that a mirror with the addon and one without still see each other. Without the addon the file alone decides: it
 // knows the processes of this machine, not those of another container or host.
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, link, lstat, open, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { errorCode, isMissing } from './atomic.ts'
 import type { Layout } from './layout.ts'
 
@@ -71,17 +72,32 @@ async function lockByName(layout: Layout): Promise<() => Promise<void>> {
   const own = `${layout.lock}.${randomBytes(12).toString('hex')}`
   await writeFile(own, self, { flag: 'wx', mode: 0o600 })
   try {
-    // Of two that find the same dead owner only one can make the name; the other reads again, and finds it alive.
-    for (let attempt = 0; attempt < 10; attempt += 1) {
-      if (await linked(own, layout.lock)) return () => unlockName(layout, self)
-      const found = await readLock(layout.lock)
-      const owner = parseOwner(found ?? '')
-      if (owner !== undefined && (await isAlive(owner))) throw new DirectoryInUse(layout.root, owner.pid)
-      await setAside(layout.lock, found)
-    }
-    throw new DirectoryInUse(layout.root, undefined)
+    await takeName(layout, own, layout.lock)
   } finally {
     await unlink(own)
+  }
+  return () => unlockName(layout, self)
+}
+
+/** Makes `name` a link of `own`, which only one of all who try can do. Throws DirectoryInUse. */
+async function takeName(layout: Layout, own: string, name: string): Promise<void> {
+  for (;;) {
+    if (await linked(own, name)) return
+    const found = await readLock(name)
+    const owner = parseOwner(found ?? '')
+    if (owner !== undefined && (await isAlive(owner))) throw new DirectoryInUse(layout.root, owner.pid)
+    // The heir of this very owner is decided by a name of its own, taken in the same way. Removing the dead name
+    // first would let a slow rival remove the one that has come after it.
+    const seen = createHash('sha256')
+      .update(`${path.basename(name)} ${found}`)
+      .digest('hex')
+    const claim = `${layout.lock}.${seen.slice(0, 24)}`
+    await takeName(layout, own, claim)
+    if ((await readLock(name)) === found) {
+      await rename(claim, name)
+      return
+    }
+    await unlink(claim)
   }
 }
 
@@ -93,20 +109,6 @@ async function linked(from: string, to: string): Promise<boolean> {
     if (errorCode(error) === 'EEXIST') return false
     throw error
   }
-}
-
-/** Takes a dead owner's file away, unless it has changed since it was looked at. */
-async function setAside(file: string, seen: string | undefined): Promise<void> {
-  const aside = `${file}.${randomBytes(12).toString('hex')}`
-  try {
-    await rename(file, aside)
-  } catch (error) {
-    if (isMissing(error)) return
-    throw error
-  }
-  // Somebody was quicker and this is theirs: back with it.
-  if ((await readLock(aside)) !== seen) await linked(aside, file)
-  await unlink(aside)
 }
 
 async function unlockName(layout: Layout, self: string): Promise<void> {

@@ -1,0 +1,152 @@
+// One mirror per directory, whether the kernel's lock is there or not: across processes, and however they end.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { createLayout, type Layout } from '../../src/store/layout.ts'
+import { DirectoryInUse, loadKernelLock, lockDirectory } from '../../src/store/lock.ts'
+
+const HOLDER = fileURLToPath(new URL('./hold-lock.ts', import.meta.url))
+const kernelLock = await loadKernelLock()
+
+async function scratch(): Promise<Layout> {
+  const root = await mkdtemp(path.join(tmpdir(), 'hubmirror-lock-'))
+  onTestFinished(() => rm(root, { recursive: true, force: true }))
+  const layout = createLayout(root)
+  await mkdir(layout.tmp)
+  return layout
+}
+
+interface Holder {
+  readonly child: ChildProcess
+  readonly said: string
+  readonly ended: Promise<unknown>
+}
+
+/** Starts a process that tries to take the directory; resolves with the first thing it says. */
+async function hold(layout: Layout, how: string): Promise<Holder> {
+  const child = spawn(process.execPath, ['--import', 'tsx', HOLDER, layout.root, how], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const ended = once(child, 'exit')
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  const [said] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
+  return { child, said, ended }
+}
+
+describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
+  const lock = (layout: Layout): Promise<() => Promise<void>> =>
+    lockDirectory(layout, how === 'kernel' ? kernelLock : undefined)
+
+  it('is refused to another process with the pid of its owner, and free when that one lets go', async () => {
+    const layout = await scratch()
+    const { child, said, ended } = await hold(layout, how)
+    expect(said).toBe('held')
+    await expect(lock(layout)).rejects.toThrow(`process ${child.pid}`)
+    await expect(lock(layout)).rejects.toThrow(DirectoryInUse)
+    child.stdin?.end()
+    await ended
+    await (await lock(layout))()
+  })
+
+  it('is free when its owner was killed', async () => {
+    const layout = await scratch()
+    const { child, ended } = await hold(layout, how)
+    child.kill('SIGKILL')
+    await ended
+    await (await lock(layout))()
+  })
+
+  it('is refused to a process while this one has it', async () => {
+    const layout = await scratch()
+    const unlock = await lock(layout)
+    expect((await hold(layout, how)).said).toBe('in use')
+    await unlock()
+    expect((await hold(layout, how)).said).toBe('held')
+  })
+
+  it('is refused to the same process', async () => {
+    const layout = await scratch()
+    const unlock = await lock(layout)
+    await expect(lock(layout)).rejects.toThrow(DirectoryInUse)
+    await unlock()
+    await (await lock(layout))()
+  })
+
+  it('belongs to one of many who come at once, also where a dead owner left its name', async () => {
+    for (const left of [
+      undefined,
+      '',
+      'no JSON',
+      JSON.stringify({ pid: 1, bootId: 'before', startedTicks: '1' }),
+    ]) {
+      const layout = await scratch()
+      if (left !== undefined) await writeFile(layout.lock, left)
+      const tries = await Promise.allSettled(Array.from({ length: 12 }, () => lock(layout)))
+      const won = tries.filter((attempt) => attempt.status === 'fulfilled')
+      expect(won).toHaveLength(1)
+      for (const attempt of tries) {
+        if (attempt.status === 'rejected') expect(attempt.reason).toBeInstanceOf(DirectoryInUse)
+      }
+      await won[0]?.value()
+      expect((await readdir(layout.root)).filter((name) => name.startsWith('LOCK.'))).toEqual([])
+    }
+  })
+
+  it('is not taken through a link', async () => {
+    const layout = await scratch()
+    const outside = path.join(layout.root, 'outside')
+    await writeFile(outside, 'mine')
+    await symlink(outside, layout.lock)
+    await lock(layout).then(
+      (unlock) => unlock(),
+      () => undefined,
+    )
+    expect(await readFile(outside, 'utf8')).toBe('mine')
+  })
+})
+
+describe('a mirror without the addon', () => {
+  it.each([
+    ['of a boot before', { bootId: 'another' }],
+    ['whose pid another process has now', { startedTicks: '1' }],
+    ['that is no process', { pid: 2 ** 22 + 1 }],
+  ])('takes over from an owner %s', async (_, change) => {
+    const layout = await scratch()
+    const unlock = await lockDirectory(layout, undefined)
+    const owner = JSON.parse(await readFile(layout.lock, 'utf8')) as Record<string, unknown>
+    await unlock()
+    await writeFile(layout.lock, JSON.stringify({ ...owner, ...change }))
+    await (await lockDirectory(layout, undefined))()
+  })
+
+  it('sees one that has it, and is seen by it', async () => {
+    const layout = await scratch()
+    for (const [first, second] of [
+      ['kernel', undefined],
+      ['name', kernelLock],
+    ] as const) {
+      const { child, said, ended } = await hold(layout, first)
+      expect(said).toBe('held')
+      await expect(lockDirectory(layout, second)).rejects.toThrow(DirectoryInUse)
+      child.stdin?.end()
+      await ended
+    }
+  })
+
+  it('does not let go what is not its own any more', async () => {
+    const layout = await scratch()
+    const unlock = await lockDirectory(layout, undefined)
+    await writeFile(layout.lock, 'somebody else')
+    await unlock()
+    expect(await readFile(layout.lock, 'utf8')).toBe('somebody else')
+  })
+})
