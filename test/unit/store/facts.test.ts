@@ -84,11 +84,12 @@ describe('facts', () => {
     const { facts, cold } = await scratchFacts()
     const value = (round: number): string => String(round % 10).repeat(20_000)
     await facts.write('documents', 'k', value(0))
-    let round = 0
+    const progress = { round: 0 }
     const writer = (async () => {
-      for (; round < 60; round += 1) await facts.write('documents', 'k', value(round))
+      for (; progress.round < 60; progress.round += 1)
+        await facts.write('documents', 'k', value(progress.round))
     })()
-    for (let reads = 0; reads < 20 || round < 60; reads += 1) {
+    for (let reads = 0; reads < 20 || progress.round < 60; reads += 1) {
       expect(await cold().read('documents', 'k')).toMatch(/^(\d)\1{19999}$/)
     }
     await writer

@@ -1,0 +1,104 @@
+import { chmod, mkdir, readFile, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { expect, it, vi } from 'vitest'
+import { Blobs } from '../../../src/store/blobs.ts'
+import type { Layout } from '../../../src/store/layout.ts'
+import { Ledger } from '../../../src/store/ledger.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { scratchLayout, sha256Key } from './scratch.ts'
+
+const BYTES = Buffer.from('the bytes of a blob')
+const KEY = sha256Key(BYTES)
+const HOUR_MS = 3_600_000
+
+async function stored(): Promise<{ layout: Layout; ledger: Ledger; blobs: Blobs; clock: { now: number } }> {
+  const layout = await scratchLayout()
+  const clock = { now: Date.UTC(2030, 0) }
+  const ledger = new Ledger({
+    maxBytes: 100,
+    minFreeBytes: 0,
+    freeBytes: () => Promise.resolve(1e12),
+    remove: () => Promise.resolve(),
+    now: () => clock.now,
+    observer: silentObserver,
+  })
+  await mkdir(path.dirname(layout.blob(KEY)), { recursive: true })
+  await writeFile(layout.blob(KEY), BYTES)
+  return { layout, ledger, blobs: new Blobs(layout, ledger, () => clock.now), clock }
+}
+
+it('reads from any place, and up to the end', async () => {
+  const { blobs } = await stored()
+  const blob = await blobs.open(KEY, BYTES.length)
+  const buffer = Buffer.alloc(100)
+  expect(await blob?.read(buffer, 10, 5, 4)).toBe(5)
+  expect(buffer.toString('utf8', 10, 15)).toBe('bytes')
+  expect(await blob?.read(buffer, 0, 100, BYTES.length - 4)).toBe(4)
+  expect(await blob?.read(buffer, 0, 100, BYTES.length)).toBe(0)
+  await blob?.close()
+  await blob?.close()
+})
+
+it('keeps an open blob from eviction, also one that the walk has not met', async () => {
+  const { blobs, ledger } = await stored()
+  const first = await blobs.open(KEY, BYTES.length)
+  const second = await blobs.open(KEY, BYTES.length)
+  expect(ledger.storedBytes).toBe(BYTES.length)
+  await first?.close()
+  await first?.close()
+  expect(await ledger.evict(KEY, 'prune')).toBe(false)
+  await second?.close()
+  expect(await ledger.evict(KEY, 'prune')).toBe(true)
+})
+
+it.each(['longer', 'shorter', 'empty'])('removes a blob that became %s', async (how) => {
+  const { blobs, layout, ledger } = await stored()
+  ledger.add(KEY, BYTES.length)
+  await chmod(layout.blob(KEY), 0o600)
+  await truncate(layout.blob(KEY), { longer: BYTES.length + 1, shorter: BYTES.length - 1 }[how] ?? 0)
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+  expect(ledger.storedBytes).toBe(0)
+})
+
+it('forgets a blob that somebody removed', async () => {
+  const { blobs, ledger } = await stored()
+  ledger.add(KEY, BYTES.length)
+  await blobs.remove(KEY)
+  ledger.add(KEY, BYTES.length)
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  expect(ledger.count).toBe(0)
+})
+
+it('reads on after the removal', async () => {
+  const { blobs } = await stored()
+  const blob = await blobs.open(KEY, BYTES.length)
+  await blobs.remove(KEY)
+  const buffer = Buffer.alloc(3)
+  expect(await blob?.read(buffer, 0, 3, 0)).toBe(3)
+  expect(buffer.toString()).toBe('the')
+  await blob?.close()
+})
+
+it('follows no link, and takes it away', async () => {
+  const { blobs, layout } = await stored()
+  const outside = path.join(layout.root, 'outside')
+  await writeFile(outside, BYTES)
+  await blobs.remove(KEY)
+  await symlink(outside, layout.blob(KEY))
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  expect(await readFile(outside)).toEqual(BYTES)
+  await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+})
+
+it('records a use on the disk, once an hour', async () => {
+  const { blobs, layout, ledger, clock } = await stored()
+  const file = layout.blob(KEY)
+  await utimes(file, 1000, 1000)
+  ledger.load([{ name: KEY, sizeBytes: BYTES.length, usedAt: clock.now - HOUR_MS + 1 }])
+  await (await blobs.open(KEY, BYTES.length))?.close()
+  expect((await stat(file)).mtimeMs).toBe(1_000_000)
+  clock.now += HOUR_MS
+  await (await blobs.open(KEY, BYTES.length))?.close()
+  await vi.waitUntil(async () => (await stat(file)).mtimeMs === clock.now)
+})

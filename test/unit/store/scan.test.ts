@@ -1,0 +1,94 @@
+import { mkdir, open, symlink, utimes, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { expect, it } from 'vitest'
+import type { BlobKey } from '../../../src/store/digest.ts'
+import type { Layout } from '../../../src/store/layout.ts'
+import { partialName, scanStore } from '../../../src/store/scan.ts'
+import { scratchLayout, sha256Key } from './scratch.ts'
+
+const never = new AbortController().signal
+const keyOf = (text: string): BlobKey => sha256Key(Buffer.from(text))
+
+async function plant(file: string, content: string | Buffer, usedAt = 1000): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true })
+  await writeFile(file, content)
+  await utimes(file, usedAt, usedAt)
+}
+
+async function names(layout: Layout): Promise<string[]> {
+  return (await scanStore(layout, never)).map(({ name }) => name)
+}
+
+it('finds nothing in an empty store', async () => {
+  expect(await names(await scratchLayout())).toEqual([])
+})
+
+it('finds all kinds, the least recently used first', async () => {
+  const layout = await scratchLayout()
+  const git: BlobKey = `gitsha1:${'a'.repeat(40)}`
+  const opaque: BlobKey = `opaque:${'b'.repeat(64)}`
+  await plant(layout.blob(keyOf('x')), '12345', 3000)
+  await plant(layout.blob(git), '1', 1000)
+  await plant(layout.blob(opaque), '22', 4000)
+  await plant(path.join(layout.partial(keyOf('y')), 'data'), '333', 2000)
+  expect(await scanStore(layout, never)).toMatchObject([
+    { name: git, sizeBytes: 1, usedAt: 1_000_000 },
+    { name: partialName(keyOf('y')) },
+    { name: keyOf('x'), sizeBytes: 5, usedAt: 3_000_000 },
+    { name: opaque, sizeBytes: 2, usedAt: 4_000_000 },
+  ])
+})
+
+it('counts what a partial occupies, not how long it will be', async () => {
+  const layout = await scratchLayout()
+  const file = path.join(layout.partial(keyOf('y')), 'data')
+  await mkdir(path.dirname(file), { recursive: true })
+  const handle = await open(file, 'w')
+  await handle.truncate(50_000_000)
+  await handle.write(Buffer.alloc(4096, 1), 0, 4096, 20_000_000)
+  await handle.close()
+  const [found] = await scanStore(layout, never)
+  expect(found?.sizeBytes).toBeGreaterThanOrEqual(4096)
+  expect(found?.sizeBytes).toBeLessThan(1_000_000)
+})
+
+it('leaves alone what is not named as ours is', async () => {
+  const layout = await scratchLayout()
+  const hex = 'ab'.repeat(32)
+  for (const foreign of [
+    'blobs/lost+found/x',
+    'blobs/.DS_Store',
+    'blobs/sha256/.DS_Store',
+    'blobs/sha256/abc/file',
+    `blobs/sha256/AB/${hex}`,
+    `blobs/sha256/cd/${hex}`,
+    `blobs/sha256/ab/${hex}.part`,
+    `blobs/md5/ab/${hex}`,
+    `partial/sha256-${hex}x/data`,
+    `partial/sha256:${hex}/data`,
+    'partial/data',
+    `quarantine/sha256-${hex}/data`,
+  ]) {
+    await plant(path.join(layout.root, foreign), 'x')
+  }
+  await mkdir(layout.blob(`sha256:${'ab'.repeat(31)}cd`), { recursive: true })
+  await symlink('/etc/hostname', layout.blob(`sha256:${'ab'.repeat(31)}ce`))
+  await mkdir(layout.partial(`sha256:${'ab'.repeat(31)}cf`), { recursive: true })
+  expect(await names(layout)).toEqual([])
+})
+
+it('finds each of many in one directory once', async () => {
+  const layout = await scratchLayout()
+  const keys = Array.from(
+    { length: 200 },
+    (_, index) => `sha256:ab${String(index).padStart(62, '0')}` as BlobKey,
+  )
+  for (const key of keys) await plant(layout.blob(key), '1')
+  expect((await names(layout)).sort()).toEqual(keys)
+})
+
+it('ends early when it is no longer wanted', async () => {
+  const layout = await scratchLayout()
+  await plant(layout.blob(keyOf('x')), '12345')
+  expect(await scanStore(layout, AbortSignal.abort())).toEqual([])
+})

@@ -1,0 +1,247 @@
+import { chmod, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
+import { createLayout } from '../../../src/store/layout.ts'
+import { DirectoryInUse } from '../../../src/store/lock.ts'
+import { partialName } from '../../../src/store/scan.ts'
+import type { Store, StoreOptions } from '../../../src/store/store.ts'
+import { UnusableDirectory } from '../../../src/store/store.ts'
+import { open, patternBytes, scratchDirectory, sha256Key } from './scratch.ts'
+
+async function opened(root: string, options: Partial<StoreOptions> = {}): Promise<Store> {
+  const store = await open(root, options)
+  onTestFinished(() => store.close())
+  return store
+}
+
+/** Everything below `directory` with its permissions. */
+async function modes(directory: string, below = ''): Promise<Record<string, string>> {
+  const all: Record<string, string> = {}
+  for (const entry of await readdir(path.join(directory, below), { withFileTypes: true })) {
+    const name = path.join(below, entry.name)
+    all[name] = ((await stat(path.join(directory, name))).mode & 0o777).toString(8)
+    if (entry.isDirectory()) Object.assign(all, await modes(directory, name))
+  }
+  return all
+}
+
+describe('a directory', () => {
+  it('is made where there is none, and taken again', async () => {
+    const root = path.join(await scratchDirectory(), 'a', 'b')
+    await (await open(root)).close()
+    await opened(root)
+    expect(await readFile(path.join(root, 'FORMAT'), 'utf8')).toBe('hubmirror 1\n')
+    expect(await readFile(path.join(root, 'CACHEDIR.TAG'), 'utf8')).toMatch(
+      /^Signature: 8a477f597d28d172789f/,
+    )
+  })
+
+  it.each([
+    ['of another version', 'FORMAT', 'hubmirror 2\n', 'another version'],
+    ['with an empty FORMAT', 'FORMAT', '', 'another version'],
+    ['that holds something else', 'letter.txt', 'Dear', 'holds other files'],
+    ['that holds a tmp of somebody else', 'tmp/letter.txt', 'Dear', 'holds other files'],
+  ])('%s is refused and left as it is', async (_, file, content, message) => {
+    const root = await scratchDirectory()
+    await mkdir(path.dirname(path.join(root, file)), { recursive: true })
+    await writeFile(path.join(root, file), content)
+    const before = await modes(root)
+    const opening = open(root)
+    await expect(opening).rejects.toThrow(UnusableDirectory)
+    await expect(opening).rejects.toThrow(message)
+    expect(await modes(root)).toEqual(before)
+  })
+
+  it('to which everybody may write is refused', async () => {
+    const root = await scratchDirectory()
+    await chmod(root, 0o777)
+    await expect(open(root)).rejects.toThrow('Everybody may write')
+  })
+
+  it('that is a file is refused', async () => {
+    const file = path.join(await scratchDirectory(), 'file')
+    await writeFile(file, '')
+    await expect(open(file)).rejects.toThrow(UnusableDirectory)
+  })
+
+  it('may be reached through a link', async () => {
+    const root = await scratchDirectory()
+    await mkdir(path.join(root, 'real'), { mode: 0o700 })
+    await symlink(path.join(root, 'real'), path.join(root, 'link'))
+    await opened(path.join(root, 'link'))
+    expect(await readdir(path.join(root, 'real'))).toContain('FORMAT')
+  })
+
+  it('in use is refused, and free after the closing', async () => {
+    const root = await scratchDirectory()
+    const first = await open(root)
+    const second = open(root)
+    await expect(second).rejects.toThrow(DirectoryInUse)
+    await expect(second).rejects.toThrow(`process ${process.pid}`)
+    await first.close()
+    await opened(root)
+  })
+
+  it('whose tmp/ is in use is not swept by the mirror that is refused', async () => {
+    const root = await scratchDirectory()
+    await opened(root)
+    await writeFile(path.join(root, 'tmp', 'under-way'), '')
+    await expect(open(root)).rejects.toThrow(DirectoryInUse)
+    expect(await readdir(path.join(root, 'tmp'))).toEqual(['under-way'])
+  })
+
+  it('has its litter swept at the start', async () => {
+    const root = await scratchDirectory()
+    await (await open(root)).close()
+    await writeFile(path.join(root, 'tmp', 'a'.repeat(24)), 'half a fact')
+    await mkdir(path.join(root, 'tmp', 'directory'))
+    await opened(root)
+    expect(await readdir(path.join(root, 'tmp'))).toEqual([])
+  })
+
+  it.each([
+    ['the lock', ['LOCK', `LOCK.${'0'.repeat(24)}`]],
+    ['the lock and tmp/', ['LOCK', 'tmp/']],
+    ['half of FORMAT', ['LOCK', 'tmp/', `tmp/${'0'.repeat(24)}`]],
+    ['FORMAT', ['LOCK', 'tmp/', 'FORMAT']],
+    ['some directories', ['LOCK', 'tmp/', 'FORMAT', 'blobs/']],
+  ])('whose first start was cut after %s is taken at the next', async (_, names) => {
+    const root = await scratchDirectory()
+    for (const name of names) {
+      if (name.endsWith('/')) await mkdir(path.join(root, name))
+      else await writeFile(path.join(root, name), name === 'FORMAT' ? 'hubmirror 1\n' : '')
+    }
+    await opened(root)
+    expect(await readdir(root)).toEqual(
+      expect.arrayContaining(['CACHEDIR.TAG', 'FORMAT', 'LOCK', 'blobs', 'facts', 'partial', 'tmp']),
+    )
+  })
+
+  it('with links in the places of ours leaves what they lead to as it is', async () => {
+    const root = await scratchDirectory()
+    await (await open(root)).close()
+    const outside = path.join(await scratchDirectory(), 'outside')
+    await mkdir(outside)
+    await writeFile(path.join(outside, 'mine'), 'mine')
+    const layout = createLayout(root)
+    for (const [link, target] of [
+      [layout.tmp, outside],
+      [layout.lock, path.join(outside, 'mine')],
+    ] as const) {
+      await rm(link, { recursive: true })
+      await symlink(target, link)
+    }
+    await open(root).then(
+      (store) => store.close(),
+      (error: unknown) => expect(error).toBeInstanceOf(UnusableDirectory),
+    )
+    expect(await readFile(path.join(outside, 'mine'), 'utf8')).toBe('mine')
+    expect(await readdir(outside)).toEqual(['mine'])
+  })
+})
+
+describe('a store in use', () => {
+  const BYTES = patternBytes(BLOCK_BYTES + 5)
+  const KEY = sha256Key(BYTES)
+
+  async function pulled(store: Store): Promise<void> {
+    const partial = await store.openPartial(KEY, BYTES.length)
+    await partial.write(0, [BYTES])
+    await partial.commit()
+    await partial.release()
+    store.settlePartial(KEY, 'committed', BYTES.length)
+  }
+
+  it('gives nobody else a right to anything in it', async () => {
+    const root = path.join(await scratchDirectory(), 'cache')
+    const store = await opened(root)
+    await pulled(store)
+    const half = await store.openPartial(sha256Key(Buffer.from('other')), BYTES.length)
+    await half.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
+    await half.release()
+    await store.facts.write('repos', 'k', 1)
+    await store.probe()
+    expect(((await stat(root)).mode & 0o777).toString(8)).toBe('700')
+    const all = Object.entries(await modes(root))
+    const wrong = all.filter(([name, mode]) => {
+      const isDirectory = !/(?:^|\/)(?:[A-Z.]+|data|blocks|[0-9a-f]{64}(?:\.json)?)$/.test(name)
+      return mode !== (isDirectory ? '700' : /^blobs\//.test(name) ? '400' : '600')
+    })
+    expect(wrong).toEqual([])
+    expect(all.length).toBeGreaterThan(12)
+  })
+
+  it('counts a partial as it grows, and then the blob', async () => {
+    const store = await opened(await scratchDirectory())
+    await store.scanned
+    await pulled(store)
+    expect(store.ledger.storedBytes).toBe(BYTES.length)
+    expect([...store.ledger.entries()].map(([name]) => name)).toEqual([KEY])
+    const blob = await store.blobs.open(KEY, BYTES.length)
+    const buffer = Buffer.alloc(BYTES.length)
+    await blob?.read(buffer, 0, buffer.length, 0)
+    expect(buffer.equals(BYTES)).toBe(true)
+    await blob?.close()
+  })
+
+  it('finds after a restart what was stored and what was begun', async () => {
+    const root = await scratchDirectory()
+    const store = await open(root)
+    await pulled(store)
+    const other = sha256Key(Buffer.from('other'))
+    const half = await store.openPartial(other, BYTES.length)
+    await half.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
+    await half.release()
+    store.settlePartial(other, 'kept', BLOCK_BYTES)
+    await store.close()
+    const again = await opened(root)
+    await again.scanned
+    expect([...again.ledger.entries()].map(([name]) => name).sort()).toEqual([partialName(other), KEY].sort())
+    expect(again.ledger.storedBytes).toBe(BYTES.length + BLOCK_BYTES)
+  })
+
+  it('evicts no partial that is open, and can afterwards', async () => {
+    const root = await scratchDirectory()
+    const store = await opened(root, { maxBytes: 2 * BLOCK_BYTES })
+    const partial = await store.openPartial(KEY, BYTES.length)
+    await partial.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
+    store.ledger.add(partialName(KEY), BLOCK_BYTES)
+    expect(await store.ledger.reserve(2 * BLOCK_BYTES)).toBeUndefined()
+    await partial.release()
+    store.settlePartial(KEY, 'kept', BLOCK_BYTES)
+    expect(await store.ledger.reserve(2 * BLOCK_BYTES)).toBeDefined()
+    expect(await readdir(createLayout(root).partials)).toEqual([])
+  })
+
+  it('waits with opening a partial until its eviction is over', async () => {
+    const root = await scratchDirectory()
+    const store = await opened(root)
+    const partial = await store.openPartial(KEY, BYTES.length)
+    await partial.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
+    await partial.release()
+    store.settlePartial(KEY, 'kept', BLOCK_BYTES)
+    const evicting = store.ledger.evict(partialName(KEY), 'prune')
+    const anew = await store.openPartial(KEY, BYTES.length)
+    expect(await evicting).toBe(true)
+    await anew.write(0, [BYTES])
+    await anew.commit()
+    await anew.release()
+    store.settlePartial(KEY, 'committed', BYTES.length)
+    expect((await readFile(createLayout(root).blob(KEY))).equals(BYTES)).toBe(true)
+  })
+
+  it('answers many probes at once and leaves nothing of them', async () => {
+    const root = await scratchDirectory()
+    const store = await opened(root)
+    await Promise.all(Array.from({ length: 10 }, () => store.probe()))
+    expect(await readdir(path.join(root, 'tmp'))).toEqual([])
+  })
+
+  it('says in a probe that it cannot write', async () => {
+    const root = await scratchDirectory()
+    const store = await opened(root)
+    await rm(path.join(root, 'tmp'), { recursive: true })
+    await expect(store.probe()).rejects.toThrow('ENOENT')
+  })
+})
