@@ -1,0 +1,303 @@
+// Every way through the store with the k-th call to the file system failing, for every k until none fails: what is
+// found afterwards is right or absent, nothing is left in tmp/, no descriptor stays open.
+
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { writeAtomic } from '../../src/store/atomic.ts'
+import { BLOCK_BYTES } from '../../src/store/blocks.ts'
+import { Verifier } from '../../src/store/digest.ts'
+import { createFacts } from '../../src/store/facts.ts'
+import { createLayout } from '../../src/store/layout.ts'
+import { Partial } from '../../src/store/partial.ts'
+import { partialName } from '../../src/store/scan.ts'
+import type { Store } from '../../src/store/store.ts'
+import { open, patternBytes, sha256Key } from '../unit/store/scratch.ts'
+
+type Call = (...args: unknown[]) => unknown
+
+const trouble = vi.hoisted(() => {
+  const state = { armed: false, calls: 0, failAt: 0, code: 'EIO', after: false }
+  /** Runs `call`, or fails in its place, or fails after it has done its work. */
+  const through = async (name: string, call: () => unknown): Promise<unknown> => {
+    if (!state.armed) return call()
+    state.calls += 1
+    if (state.calls !== state.failAt) return call()
+    const error = Object.assign(new Error(`${state.code}: injected, ${name}`), { code: state.code })
+    // A close that reports trouble has closed all the same; an open that does has opened nothing.
+    if (name === 'close' || (state.after && !name.startsWith('open'))) await call()
+    throw error
+  }
+  return { state, through }
+})
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<Record<string, unknown>>()
+  const watched = new WeakMap<object, object>()
+  const watch = (handle: object): object => {
+    const known = watched.get(handle)
+    if (known !== undefined) return known
+    const proxy = new Proxy(handle, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target)
+        if (typeof value !== 'function') return value
+        return (...args: unknown[]) =>
+          trouble.through(String(name), () => Reflect.apply(value as Call, target, args))
+      },
+    })
+    watched.set(handle, proxy)
+    return proxy
+  }
+  const faulty: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(real)) {
+    faulty[name] =
+      typeof value !== 'function'
+        ? value
+        : async (...args: unknown[]) => {
+            const result = await trouble.through(name, () => Reflect.apply(value as Call, undefined, args))
+            return name === 'open' ? watch(result as object) : result
+          }
+  }
+  return { ...faulty, default: faulty }
+})
+
+const SIZE = 2 * BLOCK_BYTES + 10
+const BYTES = patternBytes(SIZE)
+const KEY = sha256Key(BYTES)
+const ways = (['EIO', 'ENOSPC', 'EMFILE', 'EACCES'] as const).flatMap((code) => [
+  { code, after: false },
+  { code, after: true },
+])
+
+let root = ''
+
+beforeEach(async () => {
+  root = await mkdtemp(path.join(tmpdir(), 'hubmirror-trouble-'))
+})
+
+afterEach(async () => {
+  trouble.state.armed = false
+  await rm(root, { recursive: true, force: true })
+})
+
+/** Descriptors of this process that lead below `directory`. */
+async function openBelow(directory: string): Promise<string[]> {
+  const targets = await Promise.all(
+    (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+  )
+  return targets.filter((target) => target.startsWith(directory))
+}
+
+/**
+ * Runs `scenario` in a directory of its own for each k, its k-th call failing, until it ends without a failure;
+ * `check` is told what it threw. Returns how many calls it makes.
+ */
+async function failEach(
+  way: { readonly code: string; readonly after: boolean },
+  scenario: (directory: string, arm: () => void) => Promise<void>,
+  check: (directory: string, error: unknown) => Promise<void>,
+): Promise<number> {
+  const { state } = trouble
+  for (let failAt = 1; failAt < 500; failAt += 1) {
+    const directory = path.join(root, `${failAt}`)
+    await mkdir(directory, { mode: 0o700 })
+    Object.assign(state, { ...way, calls: 0, failAt, armed: false })
+    const error: unknown = await scenario(directory, () => (state.armed = true)).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    )
+    state.armed = false
+    await check(directory, error)
+    expect(await openBelow(directory), `descriptors after call ${failAt}`).toEqual([])
+    await rm(directory, { recursive: true })
+    if (state.calls < failAt) {
+      expect(error).toBeUndefined()
+      return state.calls
+    }
+  }
+  throw new Error('the scenario never ends without a failure')
+}
+
+describe.each(ways)('when a call fails with $code (after its work: $after)', (way) => {
+  it('a file holds the old content or the new', async () => {
+    const calls = await failEach(
+      way,
+      async (directory, arm) => {
+        await mkdir(path.join(directory, 'tmp'))
+        const target = path.join(directory, 'sub', 'file')
+        await writeAtomic(path.join(directory, 'tmp'), target, 'old', { durable: true })
+        arm()
+        await writeAtomic(path.join(directory, 'tmp'), target, 'the new', { durable: true })
+      },
+      async (directory, error) => {
+        const content = await readFile(path.join(directory, 'sub', 'file'), 'utf8')
+        if (error === undefined) expect(content).toBe('the new')
+        else expect(['old', 'the new']).toContain(content)
+        expect(await readdir(path.join(directory, 'tmp'))).toEqual([])
+      },
+    )
+    expect(calls).toBeGreaterThanOrEqual(8)
+  })
+
+  it('a fact is the old one or the new one after a restart', async () => {
+    await failEach(
+      way,
+      async (directory, arm) => {
+        const layout = createLayout(directory)
+        await mkdir(layout.tmp)
+        const facts = createFacts(layout, { memoryBytes: 0 })
+        await facts.write('refs', 'k', 'old')
+        arm()
+        await facts.read('refs', 'k').catch(() => undefined)
+        await facts.write('refs', 'k', 'new')
+        await facts.remove('refs', 'other')
+      },
+      async (directory, error) => {
+        const value = await createFacts(createLayout(directory), { memoryBytes: 0 }).read('refs', 'k')
+        if (error === undefined) expect(value).toBe('new')
+        else expect(['old', 'new']).toContain(value)
+      },
+    )
+  })
+
+  it('a blob is there whole or not at all, and what a partial vouches for is right', async () => {
+    const calls = await failEach(
+      way,
+      async (directory, arm) => {
+        const layout = createLayout(directory)
+        await mkdir(layout.tmp)
+        arm()
+        const partial = await Partial.open(layout, KEY, SIZE)
+        try {
+          await partial.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
+          await partial.checkpoint()
+          await partial.write(BLOCK_BYTES, [BYTES.subarray(BLOCK_BYTES)])
+          await partial.commit()
+        } finally {
+          await partial.release()
+        }
+      },
+      async (directory, error) => {
+        const layout = createLayout(directory)
+        const store = await reopen(directory)
+        const blob = await store.blobs.open(KEY, SIZE)
+        if (error === undefined) expect(blob).toBeDefined()
+        if (blob !== undefined) {
+          expect(await isRight(blob)).toBe(true)
+          await blob.close()
+        } else {
+          const partial = await Partial.open(layout, KEY, SIZE)
+          for (let position = 0; position < SIZE; ) {
+            const end = partial.availableEnd(position)
+            const buffer = Buffer.alloc(end - position)
+            await partial.read(buffer, 0, buffer.length, position)
+            expect(buffer.equals(BYTES.subarray(position, end))).toBe(true)
+            position = end === position ? position + BLOCK_BYTES : end
+          }
+          await partial.release()
+        }
+        await store.close()
+      },
+    )
+    expect(calls).toBeGreaterThanOrEqual(20)
+  })
+
+  it('what is discarded is not believed later', async () => {
+    await failEach(
+      way,
+      async (directory, arm) => {
+        const layout = createLayout(directory)
+        await mkdir(layout.tmp)
+        const partial = await Partial.open(layout, KEY, SIZE)
+        try {
+          await partial.write(0, [Buffer.alloc(SIZE, 'wrong')])
+          arm()
+          await partial.discard(new Error('wrong digest'), { quarantine: true })
+        } finally {
+          await partial.release()
+        }
+      },
+      async (directory) => {
+        const partial = await Partial.open(createLayout(directory), KEY, SIZE)
+        expect(partial.map.presentBytes).toBe(0)
+        await partial.release()
+      },
+    )
+  })
+
+  it('room is promised or not, and the books name what lies on the disk', async () => {
+    await failEach(
+      way,
+      async (directory, arm) => {
+        const store = await reopen(directory, SIZE)
+        try {
+          await store.scanned
+          await pull(store)
+          const half = await store.openPartial(sha256Key(Buffer.from('x')), SIZE)
+          await half.release()
+          store.settlePartial(half.key, 'kept', 0)
+          arm()
+          const promise = await store.ledger.reserve(10)
+          trouble.state.armed = false
+          expect(store.ledger.storedBytes + store.ledger.reservedBytes).toBeLessThanOrEqual(SIZE)
+          const blob = await store.blobs.open(KEY, SIZE)
+          if (promise !== undefined) expect(blob).toBeUndefined()
+          else if (blob !== undefined) expect(store.ledger.storedBytes).toBe(SIZE)
+          await blob?.close()
+          expect([...store.ledger.entries()].filter(([name]) => name === partialName(KEY))).toEqual([])
+        } finally {
+          await store.close()
+        }
+      },
+      async (_, error) => {
+        // Making room never fails a request: it passes through.
+        expect(error).toBeUndefined()
+      },
+    )
+  })
+
+  it('a store opens or says why not, and opens the next time', async () => {
+    const calls = await failEach(
+      way,
+      async (directory, arm) => {
+        arm()
+        const store = await open(directory)
+        trouble.state.armed = false
+        await store.close()
+      },
+      async (directory, error) => {
+        if (error !== undefined) {
+          expect((error as Error).message).toContain(
+            `${directory} cannot be used as HUBMIRROR_CACHE_DIR: ${way.code}`,
+          )
+        }
+        await (await open(directory)).close()
+      },
+    )
+    expect(calls).toBeGreaterThanOrEqual(20)
+  })
+})
+
+async function reopen(directory: string, maxBytes?: number): Promise<Store> {
+  const layout = createLayout(directory)
+  // The scenarios above begin below a store's own start.
+  await writeFile(layout.format, 'hubmirror 1\n')
+  return open(directory, { maxBytes })
+}
+
+async function pull(store: Store): Promise<void> {
+  const partial = await store.openPartial(KEY, SIZE)
+  await partial.write(0, [BYTES])
+  await partial.commit()
+  await partial.release()
+  store.settlePartial(KEY, 'committed', SIZE)
+}
+
+async function isRight(blob: { read: Partial['read'] }): Promise<boolean> {
+  const buffer = Buffer.alloc(SIZE)
+  await blob.read(buffer, 0, SIZE, 0)
+  const verifier = new Verifier(KEY, SIZE)
+  verifier.update(buffer)
+  return verifier.matches()
+}
