@@ -1,6 +1,7 @@
 // Everything the Hub's protocol knows: parses the raw target once and hands the request to the mirror, or leaves it
 // to the pass-through. Runs before the pass-through's own handler.
 
+import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { repoKey } from '../hub/names.ts'
@@ -95,8 +96,8 @@ async function checkBatch(request: FastifyRequest, route: HubRoute): Promise<voi
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch') return
   const body = await readQuestion(request)
   if (!isDownloadBatch(body)) throw new MirrorError('writes_denied')
-  // The pass-through sends what it finds here, as the stream has been read.
-  request.body = body
+  // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
+  request.body = Readable.from([body])
 }
 
 function isDownloadBatch(body: Buffer): boolean {

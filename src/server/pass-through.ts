@@ -83,11 +83,14 @@ export async function registerPassThrough(
     disableCache: true,
     disableRequestLogging: true,
     internalRewriteLocationHeader: false,
+    // The plugin's own reading of the raw target, which we do not use, refuses the `//api` that clients send.
+    preRewrite: () => '/',
     httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
     preHandler: (request, reply, done) => {
       serve(request, reply).then((route) => {
         // Answered already: the hijacked reply has no use for the rest of the chain.
         if (route === undefined) return undefined
+        if (isOwn(route)) return done(new MirrorError('not_found'))
         if (options.offline) return done(new MirrorError('offline_and_absent'))
         routes.set(request.raw, route)
         return done()
@@ -100,9 +103,12 @@ export async function registerPassThrough(
       trace.trips.count += 1
       const fail = (error: unknown): void =>
         sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
-      // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment.
-      return reply.from(originPath + ('target' in route ? route.target : ''), {
+      // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
+      // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
+      const { path, query } = splitTarget(route)
+      return reply.from(originPath + path, {
         ...hooks,
+        queryString: () => query,
         rewriteRequestHeaders: (_request, headers) =>
           requestHeaders(request, headers['content-length'], options.via),
         onResponse: (_request, _reply, response) => {
@@ -119,6 +125,19 @@ export async function registerPassThrough(
     // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.
     replyOptions: { retryDelay: () => null },
   })
+}
+
+/** What belongs to the mirror, though slashes or a base path led it past the routes of its own. */
+function isOwn(route: HubRoute): boolean {
+  return 'target' in route && /^\/-(?:$|[/?]|%2f)/i.test(route.target)
+}
+
+function splitTarget(route: HubRoute): { readonly path: string; readonly query: string } {
+  const target = 'target' in route ? route.target : '/'
+  const mark = target.indexOf('?')
+  return mark === -1
+    ? { path: target, query: '' }
+    : { path: target.slice(0, mark), query: target.slice(mark + 1) }
 }
 
 /** What the plugin hands over: undici's answer under Node's names. */

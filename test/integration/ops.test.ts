@@ -96,8 +96,12 @@ describe('the metrics', () => {
       await scene.settled()
     }
     await eventually(
-      async () => scene.mirror.metrics(),
-      (text) => metricValue(text, 'hubmirror_requests_total{route="file",outcome="hit",status="200"}') === 2,
+      async () =>
+        metricValue(
+          await scene.mirror.metrics(),
+          'hubmirror_requests_total{route="file",outcome="hit",status="200"}',
+        ),
+      (hits) => hits === 2,
     )
     const text = await scene.mirror.metrics()
     expect(metricValue(text, 'hubmirror_requests_total{route="file",outcome="miss",status="200"}')).toBe(1)
@@ -266,7 +270,7 @@ describe('one request', () => {
 })
 
 describe('what belongs to the mirror', () => {
-  it.each(['/-/', '/-/x', '/-', '/-/api/x?y=1', '//-/x', '/%2D/x', '/-/../acme/open'])(
+  it.each(['/-/', '/-/x', '/-', '/-/api/x?y=1', '//-/x', '//-', '/-%2Fx', '/%2D/x', '/-/../acme/open'])(
     '%s never reaches the Hub',
     async (target) => {
       const scene = await openScene()

@@ -47,6 +47,20 @@ describe('a route that is only passed on', () => {
     }
   })
 
+  it.each([
+    ['//api/organizations/acme/overview', '/api/organizations/acme/overview'],
+    ['/api/organizations/acme/overview?q=100%', undefined],
+    ['/api/organizations/acme/overview?q=%ff&next=/../x', undefined],
+    ['/api/organizations/acme/overview?a=b?c=d&e=%2F&a=2&x', undefined],
+    ['/api/organizations/acme/overview?', undefined],
+  ])('%s reaches the Hub as it is meant', async (target, asked) => {
+    const scene = await openScene()
+    expect((await scene.ask(target)).status).toBe(200)
+    expect(scene.hub.ledger.requests().map(({ url }) => url.replace(/\?$/, ''))).toEqual([
+      (asked ?? target).replace(/\?$/, ''),
+    ])
+  })
+
   it.each(['GET', 'POST'])('is asked once though the Hub is busy (%s)', async (method) => {
     const scene = await openScene()
     scene.hub.faults.add({
@@ -272,12 +286,14 @@ describe('a mirror that denies writes', () => {
     expect((await post('/api/validate-yaml', '{}')).status).toBe(200)
     expect((await post('/api/models/acme/open/paths-info/main', '{"paths":["w.bin"]}')).status).toBe(200)
     const oid = scene.world.model('acme/open').resolve('main')?.files.get('w.bin')?.lfs?.sha256
-    const batch = await post(
-      '/acme/open.git/info/lfs/objects/batch',
-      JSON.stringify({ operation: 'download', objects: [{ oid, size: 3_000_000 }] }),
-      'application/vnd.git-lfs+json',
-    )
-    expect([batch.status, batch.body.toString().includes('"download"')]).toEqual([200, true])
+    for (const type of ['application/vnd.git-lfs+json', 'application/json']) {
+      const batch = await post(
+        '/acme/open.git/info/lfs/objects/batch',
+        JSON.stringify({ operation: 'download', objects: [{ oid, size: 3_000_000 }] }),
+        type,
+      )
+      expect([batch.status, batch.body.toString().includes('"download"')]).toEqual([200, true])
+    }
     expect((await scene.ask('/acme/open/resolve/main/config.json')).status).toBe(200)
     expect((await scene.ask('/api/whoami-v2', { token: TOKENS.alice })).status).toBe(200)
     expect((await scene.ask('/acme/open')).status).toBe(200)

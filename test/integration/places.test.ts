@@ -32,6 +32,8 @@ describe('below a prefix', () => {
       '/hub/facex/acme/open/resolve/main/config.json',
       '/hub',
       '/',
+      '/hub/face/-/x',
+      '/hub/face//-',
     ]) {
       const got = await scene.ask(target)
       expect([target, got.status, got.headers['x-error-code']]).toEqual([target, 404, 'NotFound'])
