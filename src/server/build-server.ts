@@ -40,6 +40,8 @@ export interface ServerOptions extends OpsOptions {
 
 /** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
 const MAX_IN_FLIGHT_PER_SOCKET = 16
+/** Ours, and Node's own. */
+const LISTENERS_PER_ANSWER = 4
 const HEADERS_TIMEOUT_MS = 15_000
 /** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000
@@ -59,6 +61,8 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     http: {
+      // Refused by checkRequest, which says so.
+      requireHostHeader: false,
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: 5_000,
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -76,18 +80,27 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   const inFlight = new WeakMap<Socket, number>()
 
   server.addHook('onRequest', async (request, reply) => {
-    const trace = startTrace(request.raw, request.id)
-    watch(request, reply, trace, options)
-    reply.raw.setHeader('x-request-id', trace.id)
     const { socket } = request.raw
     const count = (inFlight.get(socket) ?? 0) + 1
     inFlight.set(socket, count)
     reply.raw.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
-    if (count > MAX_IN_FLIGHT_PER_SOCKET) {
-      socket.destroy()
+    const excess = count > MAX_IN_FLIGHT_PER_SOCKET
+    if (excess && socket.destroyed) {
+      // The rest of what had arrived with the one too many.
       reply.hijack()
       return
     }
+    // Each answer under way listens to its socket, and Node warns from the eleventh listener on.
+    if (count === 1) socket.setMaxListeners(MAX_IN_FLIGHT_PER_SOCKET * LISTENERS_PER_ANSWER)
+    const trace = startTrace(request.raw, request.id)
+    watch(request, reply, trace, options)
+    if (excess) {
+      trace.error = new MirrorError('overloaded', { detail: { reason: 'pipelined requests' } })
+      reply.hijack()
+      socket.destroy()
+      return
+    }
+    reply.raw.setHeader('x-request-id', trace.id)
     checkRequest(request, options.via)
   })
 
