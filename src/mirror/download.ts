@@ -12,6 +12,7 @@ import { MirrorError } from '../errors.ts'
 import type { ByteRange } from '../http/range.ts'
 import type { FileBody } from '../origin/file.ts'
 import { Verifier } from '../store/digest.ts'
+import type { GrowingDigest } from '../store/hash-thread.ts'
 import type { Reservation } from '../store/ledger.ts'
 import type { Partial } from '../store/partial.ts'
 import type { Observer } from '../telemetry/observer.ts'
@@ -31,6 +32,8 @@ interface ActiveRun extends Run {
 export interface DownloadOptions {
   readonly partial: Partial
   readonly body: FileBody
+  /** Hashes the file elsewhere while it grows; undefined where it is so small that it is hashed here at the end. */
+  readonly digest: (() => GrowingDigest) | undefined
   readonly connections: number
   readonly observer: Observer
   /** Whether the pull goes on when its last reader has left. */
@@ -54,8 +57,9 @@ export class Download {
   readonly #runs = new Set<ActiveRun>()
   readonly #reservations: Reservation[] = []
   readonly #connections: number
-  #verifier: Verifier
-  #hashing: Promise<void> | undefined
+  #digest: GrowingDigest | undefined
+  // All bytes before it have landed.
+  #landedEnd = 0
   #fill = false
   #holds = 0
   /** Held by whoever made the flight, until its own reader has joined. */
@@ -72,7 +76,6 @@ export class Download {
     this.#options = options
     this.#partial = options.partial
     this.#connections = connectionsFor(options.partial.sizeBytes, options.connections)
-    this.#verifier = new Verifier(options.partial.key, options.partial.sizeBytes)
   }
 
   get presentBytes(): number {
@@ -167,10 +170,7 @@ export class Download {
 
   /** A verifier that has hashed the first `position` bytes of the file, for a reader that must go on elsewhere. */
   async verifierAt(position: number): Promise<Verifier> {
-    const verifier =
-      this.#verifier.position <= position && this.#hashing === undefined
-        ? this.#verifier.fork()
-        : new Verifier(this.#partial.key, this.#partial.sizeBytes)
+    const verifier = new Verifier(this.#partial.key, this.#partial.sizeBytes)
     await this.#hashUpTo(verifier, position)
     return verifier
   }
@@ -223,10 +223,8 @@ export class Download {
       throw new StorageFailed(error)
     }
     this.#options.onLanded(length)
-    for (const reservation of this.#reservations) reservation.spend(length)
-    if (position === this.#verifier.position && this.#hashing === undefined) {
-      for (const chunk of chunks) this.#verifier.update(chunk)
-    }
+    this.#spend(length)
+    this.#hashLanded()
     this.#unrecordedBytes += length
     if (this.#unrecordedBytes < CHECKPOINT_BYTES) return
     this.#unrecordedBytes = 0
@@ -240,9 +238,7 @@ export class Download {
     this.#finishing = true
     this.#partial.retain()
     try {
-      this.#hashing = this.#hashUpTo(this.#verifier, this.#partial.sizeBytes)
-      await this.#hashing
-      if (!this.#verifier.matches()) {
+      if (!(await this.#matches())) {
         this.#options.observer.integrityFailure('digest')
         throw new MirrorError('integrity_mismatch', { detail: { key: this.#partial.key } })
       }
@@ -257,6 +253,35 @@ export class Download {
       this.#finishing = false
       this.#settleIfIdle()
     }
+  }
+
+  #spend(bytes: number): void {
+    let left = bytes
+    for (const reservation of this.#reservations) left -= reservation.spend(left)
+  }
+
+  /** Keeps the hash close behind the bytes, so that the last reader does not wait for it. */
+  #hashLanded(): void {
+    if (!this.#fill || this.#options.digest === undefined) return
+    this.#digest ??= this.#options.digest()
+    const end = this.#partial.map.presentEnd(this.#landedEnd)
+    if (end === this.#landedEnd) return
+    this.#landedEnd = end
+    this.#digest.advance(end)
+  }
+
+  async #matches(): Promise<boolean> {
+    if (this.#options.digest === undefined) {
+      const verifier = new Verifier(this.#partial.key, this.#partial.sizeBytes)
+      await this.#hashUpTo(verifier, this.#partial.sizeBytes)
+      return verifier.matches()
+    }
+    // A blob completed by ranges has not been hashed yet.
+    this.#digest ??= this.#options.digest()
+    this.#digest.advance(this.#partial.sizeBytes)
+    return this.#digest.matches.catch((error: unknown) => {
+      throw new StorageFailed(error)
+    })
   }
 
   async #hashUpTo(verifier: Verifier, end: number): Promise<void> {
@@ -305,6 +330,7 @@ export class Download {
     // Readers keep their own hold on the file; a flight that is over must not make the next one wait for them.
     if (!over && (this.#readers.size + this.#holds > 0 || this.#fill || this.#partial.map.complete)) return
     this.#state = 'ended'
+    this.#digest?.close()
     for (const reservation of this.#reservations) reservation.release()
     void this.#close()
   }

@@ -19,6 +19,8 @@ export interface Joined {
   readonly how: 'started' | 'resumed' | 'joined'
 }
 
+/** Hashed in a millisecond or two: less than another thread costs. */
+const HASH_HERE_BYTES = 2 * 1024 * 1024
 /** Little enough to bring home though nobody waits for it any more. */
 const FINISH_BELOW_BYTES = 256_000_000
 
@@ -135,6 +137,7 @@ export class Flights {
     return new Download({
       partial,
       body: body(),
+      digest: sizeBytes > HASH_HERE_BYTES ? () => store.digestOf(partial) : undefined,
       connections: this.#options.connections,
       observer,
       goesOnAlone: (present, size) => this.#goesOnAlone(present, size),

@@ -13,8 +13,8 @@ export interface LedgerEntry {
 /** Room that was promised. Give back what is not used; may be called any number of times in any order. */
 export interface Reservation {
   readonly bytes: number
-  /** Turns `bytes` of the promise into stored bytes of an entry (the caller has called `add`). */
-  spend(bytes: number): void
+  /** Turns up to `bytes` of the promise into stored bytes of an entry (the caller has called `add`); says how many. */
+  spend(bytes: number): number
   /** Gives the rest back. */
   release(): void
 }
@@ -187,12 +187,13 @@ export class Ledger {
   #promise(bytes: number): Reservation {
     let left = bytes
     this.#reservedBytes += bytes
-    const take = (amount: number): void => {
+    const take = (amount: number): number => {
       const taken = Math.min(amount, left)
       left -= taken
       this.#reservedBytes -= taken
+      return taken
     }
-    return { bytes, spend: take, release: () => take(left) }
+    return { bytes, spend: take, release: () => void take(left) }
   }
 
   #evictableBytes(): number {

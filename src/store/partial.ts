@@ -71,6 +71,11 @@ export class Partial {
     }
   }
 
+  /** Where the bytes lie until the commit. */
+  get dataFile(): string {
+    return path.join(this.#layout.partial(this.key), 'data')
+  }
+
   /** Counts one more user of the file. */
   retain(): this {
     this.#references += 1

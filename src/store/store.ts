@@ -8,6 +8,7 @@ import type { Observer } from '../telemetry/observer.ts'
 import { Blobs } from './blobs.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
 import { createFacts, type Facts } from './facts.ts'
+import { type GrowingDigest, HashThread } from './hash-thread.ts'
 import { createLayout, type Layout } from './layout.ts'
 import { Ledger } from './ledger.ts'
 import { loadKernelLock, lockDirectory } from './lock.ts'
@@ -26,6 +27,8 @@ export interface Store {
    * and then settles it, once each.
    */
   openPartial(key: BlobKey, sizeBytes: number): Promise<Partial>
+  /** Hashes an open partial on another thread while it grows; for small ones it does not pay. */
+  digestOf(partial: Partial): GrowingDigest
   /** Enters a committed partial as a blob, or an ended one by what it occupies. */
   settlePartial(key: BlobKey, outcome: 'committed' | 'kept' | 'gone', sizeBytes: number): void
   /** Resolves when the walk at start has entered everything; rejects when the walk failed. */
@@ -82,6 +85,8 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
   const facts = createFacts(layout, { memoryBytes: options.memoryBytes })
   const opened = new Map<BlobKey, () => void>()
 
+  const hashes = new HashThread()
+
   return {
     blobs: new Blobs(layout, ledger, options.now),
     facts,
@@ -111,9 +116,11 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
       ledger.drop(partialName(key))
       if (outcome === 'committed') ledger.add(key, sizeBytes)
     },
+    digestOf: (partial) => hashes.open(partial.dataFile, partial.key, partial.sizeBytes),
     probe: () => probe(layout),
     async close() {
       closing.abort()
+      await hashes.close()
       await scanned.catch(() => undefined)
       // Whoever takes the directory over must find what was learnt, and no half of a write.
       await facts.settled()
