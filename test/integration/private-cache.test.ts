@@ -1,0 +1,80 @@
+// With HUBMIRROR_CACHE_PRIVATE=on the bytes of closed repos are stored, and still nobody gets one without the Hub's
+// yes to a credential of their own.
+
+import { describe, expect, it } from 'vitest'
+import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+import { filesBelow } from '../support/start-mirror.ts'
+
+const SMALL = '/acme/secret/resolve/main/config.json'
+const LARGE = '/acme/secret/resolve/main/w.bin'
+
+describe('a stored file of a closed repo', () => {
+  it('is fetched once for all who may read it, each asked for with a credential of their own', async () => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    scene.world.model('acme/secret').private(['alice', 'bob'])
+    const bytes = scene.bytes('acme/secret', 'w.bin')
+    for (const token of [TOKENS.alice, TOKENS.bob]) {
+      const got = await scene.ask(LARGE, { token })
+      expect([got.status, got.body.equals(bytes)]).toEqual([200, true])
+      expect((await scene.ask(SMALL, { token })).body.toString()).toBe(SECRET_CONFIG)
+      await scene.settled()
+    }
+    expect(scene.hub.ledger.bytes('cdn')).toBe(bytes.length)
+    const asked = scene.hub.ledger.requests({ server: 'hub', url: /^\/acme\/secret/ })
+    for (const token of [TOKENS.alice, TOKENS.bob]) {
+      expect(asked.some((entry) => scene.hub.ledger.credential(entry) === token)).toBe(true)
+    }
+  })
+
+  it.each([
+    ['a stranger', undefined, 401],
+    ['another user', TOKENS.bob, 404],
+    ['a bad token', TOKENS.invalid, 401],
+  ])('is not for %s, cold or warm, with the Hub or without', async (_who, token, status) => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    const refused = async (expected: readonly number[]) => {
+      for (const target of [SMALL, LARGE]) {
+        for (const method of ['HEAD', 'GET']) {
+          const got = await scene.ask(target, { method, token, headers: { range: 'bytes=0-9' } })
+          expect(expected).toContain(got.status)
+          expect(got.headers['etag']).toBeUndefined()
+          expect(got.body.includes('secret')).toBe(false)
+        }
+      }
+    }
+    await refused([status])
+    for (const target of [SMALL, LARGE]) {
+      expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
+    }
+    await scene.settled()
+    await refused([status])
+    await scene.hub.stop()
+    scene.clock.advance(120_000)
+    await refused([502])
+    await scene.restart({ cachePrivate: true })
+    await refused([502])
+    await scene.restart({ cachePrivate: true, offline: true })
+    await refused([504])
+  })
+
+  it('is refused to its reader as soon as the access time of the proof is over', async () => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    expect((await scene.ask(LARGE, { token: TOKENS.alice })).status).toBe(200)
+    await scene.settled()
+    scene.world.model('acme/secret').private([])
+    scene.clock.advance(60_000)
+    const got = await scene.ask(LARGE, { token: TOKENS.alice })
+    expect([got.status, got.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
+  })
+
+  it('lies under its digest only: no name of the repo is on the disk', async () => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    await scene.ask(LARGE, { token: TOKENS.alice })
+    await scene.ask(SMALL, { token: TOKENS.alice })
+    await scene.mirror.close({ keepDir: true })
+    const files = await filesBelow(scene.mirror.cacheDir)
+    expect([...files.keys()].filter((path) => path.startsWith('blobs/')).length).toBe(2)
+    for (const [path, bytes] of files) expect(bytes.includes('acme/secret'), path).toBe(false)
+  })
+})
