@@ -132,17 +132,20 @@ export class Resolver {
     context: { askedAt: number; before: FileFact | undefined; isPublic: Promise<boolean> },
   ): ResolvedFile {
     const { repo, path, revision } = route
-    const { known, urls, client, monotonic } = this.#options
+    const { known, urls, client } = this.#options
     const { meta, location } = result
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
     known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
-    this.#granted.set(grantKey(ctx, route), { meta, at: context.askedAt })
+    // By the commit as well: that is what a GET is pinned to after this HEAD.
+    for (const name of [revision, meta.commit]) {
+      this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
+    }
     if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location)
     const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file touch the disk.
       if (open) {
         known.rememberFile(repo, meta.commit, path, { kind: 'present', meta, key })
-        known.rememberRef(repo, revision, meta.commit, { askedAt: monotonic(), store: true })
+        known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
       }
       return open
     })
