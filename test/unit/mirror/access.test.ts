@@ -1,0 +1,228 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Access } from '../../../src/mirror/access.ts'
+import { Known } from '../../../src/mirror/known.ts'
+import { createFacts, type Facts } from '../../../src/store/facts.ts'
+import { createLayout, type Layout } from '../../../src/store/layout.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { repo } from '../hub/repo.ts'
+
+const REPO = repo('org/name')
+const TTL_MS = 60_000
+
+interface Scene {
+  readonly access: Access
+  readonly clock: { ms: number }
+  readonly facts: Facts
+  /** As after a restart: memory is empty, the disk is not. */
+  readonly restart: () => Access
+}
+
+async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promise<Scene> {
+  const root = await mkdtemp(path.join(tmpdir(), 'hubmirror-access-'))
+  onTestFinished(() => rm(root, { recursive: true, force: true }))
+  const layout: Layout = createLayout(root)
+  await mkdir(layout.tmp)
+  const clock = { ms: 1000 }
+  const monotonic = (): number => clock.ms
+  const make = (facts: Facts): Access =>
+    new Access({
+      known: new Known({ facts, origin: 'https://hub.test/', monotonic, onWriteError: () => undefined }),
+      ttlMs: TTL_MS,
+      monotonic,
+      observer: silentObserver,
+    })
+  const facts = change(createFacts(layout, { memoryBytes: 1_000_000 }))
+  return {
+    access: make(facts),
+    clock,
+    facts,
+    restart: () => make(createFacts(layout, { memoryBytes: 1_000_000 })),
+  }
+}
+
+/** An answer that comes when it is told to. */
+function later<T>(): { answer: Promise<T>; give: (value: T) => void } {
+  let give: (value: T) => void = () => {}
+  const answer = new Promise<T>((resolve) => (give = resolve))
+  return { answer, give }
+}
+
+describe('a verdict', () => {
+  it('is believed for its time, counted from the question, and not a moment longer', async () => {
+    const { access, clock } = await scene()
+    expect(access.verdict(REPO)).toBeUndefined()
+    const askedAt = clock.ms
+    clock.ms += 10_000
+    await access.proved(REPO, askedAt)
+    expect(access.verdict(REPO)).toBe('public')
+    clock.ms = askedAt + TTL_MS - 1
+    expect(access.verdict(REPO)).toBe('public')
+    clock.ms = askedAt + TTL_MS
+    expect(access.verdict(REPO)).toBeUndefined()
+  })
+
+  it('of one repo says nothing about another', async () => {
+    const { access, clock } = await scene()
+    await access.proved(REPO, clock.ms)
+    for (const other of [repo('org/name', 'dataset'), repo('org/other'), repo('org2/name')]) {
+      expect(access.verdict(other)).toBeUndefined()
+      expect(await access.lastKnownPublic(other)).toBe(false)
+    }
+  })
+
+  it('does not survive a restart; only that the repo was public does', async () => {
+    const { access, clock, restart } = await scene()
+    await access.proved(REPO, clock.ms)
+    const again = restart()
+    expect(again.verdict(REPO)).toBeUndefined()
+    expect(await again.lastKnownPublic(REPO)).toBe(true)
+  })
+
+  it('is restricted after a refusal, also after a restart', async () => {
+    const { access, clock, restart } = await scene()
+    await access.proved(REPO, clock.ms)
+    await access.withdrawn(REPO, (clock.ms += 1))
+    expect(access.verdict(REPO)).toBe('restricted')
+    expect(await access.lastKnownPublic(REPO)).toBe(false)
+    expect(await restart().lastKnownPublic(REPO)).toBe(false)
+  })
+
+  it('may become public again', async () => {
+    const { access, clock, restart } = await scene()
+    await access.withdrawn(REPO, clock.ms)
+    await access.proved(REPO, (clock.ms += 1))
+    expect(access.verdict(REPO)).toBe('public')
+    expect(await restart().lastKnownPublic(REPO)).toBe(true)
+  })
+})
+
+describe('of answers that cross', () => {
+  it.each([
+    ['a withdrawal stands against a proof that was asked for before it', 10, 20],
+    ['a withdrawal stands against a proof that was asked for at the same moment', 20, 20],
+  ])('%s', async (_, provedAt, withdrawnAt) => {
+    const { access, restart } = await scene()
+    await access.withdrawn(REPO, withdrawnAt)
+    await access.proved(REPO, provedAt)
+    expect(access.verdict(REPO)).toBe('restricted')
+    expect(await restart().lastKnownPublic(REPO)).toBe(false)
+  })
+
+  it('a withdrawal that comes late still ends what a later question proved', async () => {
+    const { access, restart } = await scene()
+    await access.proved(REPO, 20)
+    await access.withdrawn(REPO, 10)
+    expect(access.verdict(REPO)).toBe('restricted')
+    expect(await restart().lastKnownPublic(REPO)).toBe(false)
+  })
+
+  it('the last one decides what is on the disk, whichever is written sooner', async () => {
+    const { access, clock, restart } = await scene()
+    for (let round = 0; round < 20; round += 1) {
+      clock.ms += 1
+      const proving = access.proved(REPO, clock.ms)
+      clock.ms += 1
+      await Promise.all([proving, access.withdrawn(REPO, clock.ms)])
+      expect(await restart().lastKnownPublic(REPO)).toBe(false)
+    }
+  })
+
+  it('a withdrawal counts at once, before the disk has heard of it', async () => {
+    const { access, clock } = await scene()
+    await access.proved(REPO, clock.ms)
+    const withdrawing = access.withdrawn(REPO, (clock.ms += 1))
+    expect(access.verdict(REPO)).toBe('restricted')
+    expect(await access.lastKnownPublic(REPO)).toBe(false)
+    await withdrawing
+  })
+
+  it('a withdrawal counts when it is old, and though the disk never hears of it', async () => {
+    const { access, clock } = await scene((facts) => ({
+      ...facts,
+      remove: () => Promise.reject(new Error('EROFS')),
+    }))
+    await access.proved(REPO, clock.ms)
+    await access.withdrawn(REPO, (clock.ms += 1))
+    clock.ms += 10 * TTL_MS
+    expect(access.verdict(REPO)).toBeUndefined()
+    expect(await access.lastKnownPublic(REPO)).toBe(false)
+  })
+
+  it('a withdrawal removes also what cannot be read', async () => {
+    const removed: string[] = []
+    const { access, clock } = await scene((facts) => ({
+      ...facts,
+      read: () => Promise.reject(new Error('EIO')),
+      remove(kind) {
+        removed.push(kind)
+        return Promise.resolve()
+      },
+    }))
+    await access.withdrawn(REPO, clock.ms)
+    expect(removed).toEqual(['repos'])
+    expect(await access.lastKnownPublic(REPO)).toBe(false)
+  })
+})
+
+describe('proving', () => {
+  it('asks once for all who want to know', async () => {
+    const { access } = await scene()
+    const { answer, give } = later<boolean | undefined>()
+    let asked = 0
+    const ask = (): Promise<boolean | undefined> => {
+      asked += 1
+      return answer
+    }
+    const all = [access.prove(REPO, ask), access.prove(REPO, ask)]
+    give(true)
+    expect(await Promise.all(all)).toEqual([true, true])
+    expect(asked).toBe(1)
+    expect(access.verdict(REPO)).toBe('public')
+  })
+
+  it.each([
+    ['says nothing', () => Promise.resolve(undefined)],
+    ['is away', () => Promise.reject(new Error('away'))],
+  ])('proves nothing when the origin %s', async (_, ask) => {
+    const { access, clock } = await scene()
+    expect(await access.prove(REPO, ask)).toBe(false)
+    expect(access.verdict(REPO)).toBeUndefined()
+    await access.proved(REPO, clock.ms)
+    expect(await access.prove(REPO, ask)).toBe(false)
+    expect(await access.lastKnownPublic(REPO)).toBe(true)
+  })
+
+  it('counts from the question, not from the answer', async () => {
+    const { access, clock } = await scene()
+    const askedAt = clock.ms
+    await access.prove(REPO, () => {
+      clock.ms += TTL_MS - 5
+      return Promise.resolve(true)
+    })
+    expect(access.verdict(REPO)).toBe('public')
+    clock.ms = askedAt + TTL_MS
+    expect(access.verdict(REPO)).toBeUndefined()
+  })
+
+  it('does not tell its asker "public" when the repo was withdrawn while it waited', async () => {
+    const { access, clock } = await scene()
+    const { answer, give } = later<boolean | undefined>()
+    const proving = access.prove(REPO, () => answer)
+    await access.withdrawn(REPO, (clock.ms += 1))
+    give(true)
+    expect(await proving).toBe(false)
+    expect(access.verdict(REPO)).toBe('restricted')
+  })
+
+  it('withdraws when strangers are refused', async () => {
+    const { access, clock, restart } = await scene()
+    await access.proved(REPO, clock.ms)
+    clock.ms += 1
+    expect(await access.prove(REPO, () => Promise.resolve(false))).toBe(false)
+    expect(access.verdict(REPO)).toBe('restricted')
+    expect(await restart().lastKnownPublic(REPO)).toBe(false)
+  })
+})

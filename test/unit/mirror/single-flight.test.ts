@@ -1,0 +1,34 @@
+import { expect, it } from 'vitest'
+import { SingleFlight } from '../../../src/mirror/single-flight.ts'
+
+it('asks once for all who ask at the same time, and again afterwards', async () => {
+  const flight = new SingleFlight<number>()
+  let calls = 0
+  let answer: (value: number) => void = () => {}
+  const work = (): Promise<number> => {
+    calls += 1
+    return new Promise((resolve) => (answer = resolve))
+  }
+  const all = [flight.run('a', work), flight.run('a', work), flight.run('a', work)]
+  expect(calls).toBe(1)
+  answer(7)
+  expect(await Promise.all(all)).toEqual([7, 7, 7])
+  const again = flight.run('a', work)
+  expect(calls).toBe(2)
+  answer(8)
+  expect(await again).toBe(8)
+})
+
+it('keeps keys apart', async () => {
+  const flight = new SingleFlight<string>()
+  const both = await Promise.all(['a', 'b'].map((key) => flight.run(key, () => Promise.resolve(key))))
+  expect(both).toEqual(['a', 'b'])
+})
+
+it('tells a failure to all who asked, and does not keep it', async () => {
+  const flight = new SingleFlight<number>()
+  const fail = (): Promise<number> => Promise.reject(new Error('away'))
+  const results = await Promise.allSettled([flight.run('a', fail), flight.run('a', fail)])
+  expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect(await flight.run('a', () => Promise.resolve(1))).toBe(1)
+})
