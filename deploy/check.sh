@@ -111,7 +111,8 @@ build_image() {
 image=localhost/hubmirror-check:latest
 
 image_runs() {
-  local container said
+  local said
+  # Not local: the trap runs when the function has returned.
   container=$(buildah from --pull=never "$image")
   trap 'buildah rm "$container" >/dev/null' EXIT
   said=$(buildah run "$container" -- node --enable-source-maps dist/cli.js --version)
