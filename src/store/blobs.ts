@@ -2,8 +2,10 @@
 
 import { constants } from 'node:fs'
 import { type FileHandle, open, unlink, utimes } from 'node:fs/promises'
+import { LRUCache } from 'lru-cache'
+import type { Observer } from '../telemetry/observer.ts'
 import { errorCode, isMissing } from './atomic.ts'
-import type { BlobKey } from './digest.ts'
+import { type BlobKey, Verifier } from './digest.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
 
@@ -20,22 +22,73 @@ export interface BlobHandle {
   close(): Promise<void>
 }
 
+/** Blobs up to this size are read whole, held against their digest, and kept in memory. */
+const SMALL_BYTES = 64 * 1024
+/** What an operator prunes beside the running mirror is gone from memory this soon. */
+const MEMORY_LIFE_MS = 60_000
+
+export interface BlobsOptions {
+  readonly layout: Layout
+  readonly ledger: Ledger
+  /** Bound of the memory for small blobs; 0 keeps none. */
+  readonly memoryBytes: number
+  readonly now: () => number
+  readonly observer: Observer
+}
+
 export class Blobs {
   readonly #layout: Layout
   readonly #ledger: Ledger
   readonly #now: () => number
+  readonly #observer: Observer
+  readonly #memory: LRUCache<BlobKey, Buffer> | undefined
 
-  constructor(layout: Layout, ledger: Ledger, now: () => number) {
-    this.#layout = layout
-    this.#ledger = ledger
-    this.#now = now
+  constructor(options: BlobsOptions) {
+    this.#layout = options.layout
+    this.#ledger = options.ledger
+    this.#now = options.now
+    this.#observer = options.observer
+    if (options.memoryBytes >= SMALL_BYTES) {
+      this.#memory = new LRUCache({
+        maxSize: options.memoryBytes,
+        sizeCalculation: (bytes, key) => bytes.length + key.length,
+        ttl: MEMORY_LIFE_MS,
+      })
+    }
   }
 
   /**
    * Opens a blob of exactly `sizeBytes`, pinned against eviction until it is closed. Undefined when it is not
-   * there. A file of another length was damaged after it was stored: it is removed and counts as absent.
+   * there. A file of another length, or a small one of another digest, was damaged after it was stored: it is
+   * removed and counts as absent.
    */
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
+    if (sizeBytes > SMALL_BYTES || this.#memory === undefined) return this.#openFile(key, sizeBytes)
+    const known = this.#memory.get(key)
+    if (known !== undefined) {
+      this.#ledger.touch(key)
+      return memoryHandle(key, known)
+    }
+    const file = await this.#openFile(key, sizeBytes)
+    if (file === undefined) return undefined
+    const bytes = Buffer.allocUnsafeSlow(sizeBytes)
+    const verifier = new Verifier(key, sizeBytes)
+    try {
+      // One read: a regular file gives all it has.
+      verifier.update(bytes.subarray(0, await file.read(bytes, 0, sizeBytes, 0)))
+    } finally {
+      await file.close()
+    }
+    if (!verifier.matches()) {
+      this.#observer.integrityFailure('disk')
+      await this.remove(key)
+      return undefined
+    }
+    this.#memory.set(key, bytes)
+    return memoryHandle(key, bytes)
+  }
+
+  async #openFile(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     let handle: FileHandle
     try {
       handle = await open(this.#layout.blob(key), OPEN_BLOB)
@@ -91,11 +144,23 @@ export class Blobs {
 
   /** Removes the bytes; open handles read on. */
   async remove(key: BlobKey): Promise<void> {
+    this.#memory?.delete(key)
     this.#ledger.drop(key)
     try {
       await unlink(this.#layout.blob(key))
     } catch (error) {
       if (!isMissing(error)) throw error
     }
+  }
+}
+
+/** Bytes in memory are nobody's to close, and stay while they are read. */
+function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
+  return {
+    key,
+    sizeBytes: bytes.length,
+    read: (buffer, offset, length, position) =>
+      Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
+    close: () => Promise.resolve(),
   }
 }

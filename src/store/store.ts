@@ -1,10 +1,10 @@
 // The disk as the other rooms see it: blobs, partials, facts and the books over them. Opening it takes the lock.
 
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { open, rm, statfs, unlink } from 'node:fs/promises'
+import { rm, statfs, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import type { Observer } from '../telemetry/observer.ts'
+import { createIn } from './atomic.ts'
 import { Blobs } from './blobs.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
 import { createFacts, type Facts } from './facts.ts'
@@ -82,13 +82,19 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
   // Heard by whoever awaits `scanned`; this keeps a failed walk from ending the process.
   scanned.catch(() => undefined)
 
-  const facts = createFacts(layout, { memoryBytes: options.memoryBytes })
+  const facts = createFacts(layout, { memoryBytes: options.memoryBytes / 2 })
   const opened = new Map<BlobKey, () => void>()
 
   const hashes = new HashThread()
 
   return {
-    blobs: new Blobs(layout, ledger, options.now),
+    blobs: new Blobs({
+      layout,
+      ledger,
+      memoryBytes: options.memoryBytes / 2,
+      now: options.now,
+      observer: options.observer,
+    }),
     facts,
     ledger,
     scanned,
@@ -132,8 +138,7 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
 
 async function probe(layout: Layout): Promise<void> {
   const file = path.join(layout.tmp, randomBytes(12).toString('hex'))
-  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW
-  const handle = await open(file, flags, 0o600)
+  const handle = await createIn(layout.tmp, file)
   try {
     await handle.writeFile('probe')
     await handle.datasync()

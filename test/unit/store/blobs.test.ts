@@ -24,7 +24,12 @@ async function stored(): Promise<{ layout: Layout; ledger: Ledger; blobs: Blobs;
   })
   await mkdir(path.dirname(layout.blob(KEY)), { recursive: true })
   await writeFile(layout.blob(KEY), BYTES)
-  return { layout, ledger, blobs: new Blobs(layout, ledger, () => clock.now), clock }
+  return {
+    layout,
+    ledger,
+    blobs: new Blobs({ layout, ledger, memoryBytes: 0, now: () => clock.now, observer: silentObserver }),
+    clock,
+  }
 }
 
 it('reads from any place, and up to the end', async () => {
@@ -101,4 +106,28 @@ it('records a use on the disk, once an hour', async () => {
   clock.now += HOUR_MS
   await (await blobs.open(KEY, BYTES.length))?.close()
   await vi.waitUntil(async () => (await stat(file)).mtimeMs === clock.now)
+})
+
+it('keeps a small blob in memory, and finds out on the way there that the disk has changed it', async () => {
+  const { layout, ledger, clock } = await stored()
+  const failures: string[] = []
+  const observer = { ...silentObserver, integrityFailure: (kind: string) => failures.push(kind) }
+  const blobs = new Blobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  const whole = async (): Promise<string | undefined> => {
+    const blob = await blobs.open(KEY, BYTES.length)
+    const buffer = Buffer.alloc(BYTES.length)
+    await blob?.read(buffer, 0, buffer.length, 0)
+    await blob?.close()
+    return blob === undefined ? undefined : buffer.toString()
+  }
+  expect(await whole()).toBe(BYTES.toString())
+  await chmod(layout.blob(KEY), 0o600)
+  await writeFile(layout.blob(KEY), BYTES.toString().replace('blob', 'blub'))
+  expect(await whole()).toBe(BYTES.toString())
+  expect(failures).toEqual([])
+
+  const restarted = new Blobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  expect(await restarted.open(KEY, BYTES.length)).toBeUndefined()
+  expect(failures).toEqual(['disk'])
+  await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
 })
