@@ -43,7 +43,7 @@ export function formatAge(usedAt: number | undefined, now: number): string {
   const ageMs = Math.max(0, now - usedAt)
   if (ageMs >= 2 * DAY_MS) return `${Math.floor(ageMs / DAY_MS)}d ago`
   if (ageMs >= 3_600_000) return `${Math.floor(ageMs / 3_600_000)}h ago`
-  return `${Math.floor(ageMs / 60_000)}m ago`
+  return ageMs < 60_000 ? 'just now' : `${Math.floor(ageMs / 60_000)}m ago`
 }
 
 /** A time for programs. */

@@ -1,0 +1,320 @@
+import { spawn } from 'node:child_process'
+import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { BlobKey } from '../../src/store/digest.ts'
+import { eventually } from '../support/eventually.ts'
+import {
+  COMMIT,
+  type MadeStore,
+  makeStore,
+  ORIGIN,
+  openAt,
+  repoOf,
+  sha256Key,
+} from '../unit/store/made-store.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const DAY_MS = 86_400_000
+
+let made: MadeStore
+beforeEach(async () => {
+  made = await makeStore()
+})
+afterEach(() => made.remove())
+
+/** Starts the command from source in a process of its own, over the store. */
+function start(
+  args: readonly string[],
+  options: { readonly node?: readonly string[]; readonly root?: string } = {},
+) {
+  const cli = ['--import', 'tsx', 'src/cli.ts', ...args, '--cache-dir', options.root ?? made.root]
+  const child = spawn(process.execPath, [...(options.node ?? []), ...cli], {
+    cwd: ROOT,
+    env: { PATH: process.env['PATH'], HOME: '/nonexistent' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString()
+  })
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString()
+  })
+  const done = new Promise<{ status: number | null; stdout: string; stderr: string }>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (status) => resolve({ status, stdout, stderr }))
+  })
+  return { child, done }
+}
+
+const run = (args: readonly string[], options: Parameters<typeof start>[1] = {}) => start(args, options).done
+const parse = (text: string): unknown => JSON.parse(text)
+const exists = (key: BlobKey) =>
+  stat(made.layout.blob(key)).then(
+    () => true,
+    () => false,
+  )
+
+describe('ls', () => {
+  it('lists repos while a mirror holds the store: size, last use, public or not', async () => {
+    await made.stored(repoOf('org/large'), 'model.bin', Buffer.alloc(2_500_000), { ageMs: 12.5 * DAY_MS })
+    await made.stored(repoOf('squad', 'dataset'), 'train.csv', Buffer.alloc(1000, 1), {
+      ageMs: 3.5 * 3_600_000,
+    })
+    await made.known().rememberPublic(repoOf('org/large'), true)
+    await made.blob(Buffer.alloc(30_000, 2))
+    const mirror = await openAt(made.root)
+    try {
+      const { status, stdout, stderr } = await run(['ls'])
+      expect([status, stderr]).toEqual([0, ''])
+      expect(stdout).toBe(
+        [
+          'REPO              FILES    SIZE  SHARED  UNFINISHED     USED  PUBLIC',
+          'models/org/large      1  2.5 MB       -           -  12d ago  yes',
+          'datasets/squad        1    1 kB       -           -   3h ago  no',
+          '2 repos; in all 3 blobs, 2.53 MB; 1 blob unclaimed, 30 kB',
+          '',
+        ].join('\n'),
+      )
+    } finally {
+      await mirror.close()
+    }
+  })
+
+  it('gives programs bytes and instants, and shells names', async () => {
+    await made.stored(repoOf('org/a'), 'a', Buffer.alloc(1000))
+    await made.stored(repoOf('org/b'), 'b', Buffer.alloc(3000))
+    await made.stored(repoOf('org/c', 'space'), 'c', Buffer.alloc(2000))
+    const json = parse((await run(['ls', '--json', '--limit', '1'])).stdout)
+    expect(json).toMatchObject({
+      cacheDir: made.root,
+      repos: [{ origin: ORIGIN, repo: 'models/org/b', public: false, files: 1, blobs: 1, sizeBytes: 3000 }],
+      totals: { repos: 3, blobs: 3, sizeBytes: 6000 },
+      unclaimed: { blobs: 0 },
+      damagedFacts: 0,
+    })
+    const { usedAt } = (json as { repos: { usedAt: string }[] }).repos[0]!
+    expect(Math.abs(Date.parse(usedAt) - Date.now())).toBeLessThan(60_000)
+    expect((await run(['ls', 'ORG/*', '-q', '--sort', 'name'])).stdout).toBe('models/org/a\nmodels/org/b\n')
+    expect((await run(['ls', 'space/org/c', '-q'])).stdout).toBe('spaces/org/c\n')
+  })
+
+  it('lists the files of a repo, and spells out what would move the cursor', async () => {
+    await made.stored(repoOf('org/a'), 'red\u001b[31m\u202etxt.bin', Buffer.alloc(1000))
+    await made.file(repoOf('org/a'), 'away.bin', sha256Key(Buffer.from('away')), 4)
+    await made.stored(repoOf('org/b'), 'other.bin', Buffer.alloc(10))
+    const { status, stdout } = await run(['ls', '--files', 'org/a'])
+    expect(status).toBe(0)
+    const lines = stdout.split('\n')
+    expect(lines[1]).toMatch(/^c{12} {2}1 kB {2}yes {5}just now {2}red\\u\{1b\}\[31m\\u\{202e\}txt\.bin$/)
+    expect(lines[2]).toMatch(/^c{12} {3}4 B {2}no {13}- {2}away\.bin$/)
+    expect(lines[3]).toBe('2 files; 1 stored, 1 kB')
+    const json = parse((await run(['ls', '--files', 'models/org/a', '--json'])).stdout)
+    expect(json).toMatchObject({
+      files: [{ path: 'red\u001b[31m\u202etxt.bin', commit: COMMIT }, { stored: 'no' }],
+    })
+    expect(await run(['ls', '--files', 'org/none'])).toMatchObject({ status: 1, stdout: '' })
+  })
+})
+
+describe('ls over many facts', () => {
+  let many: MadeStore
+  beforeAll(async () => {
+    many = await makeStore()
+    for (let number = 0; number < 20_000; number += 200) {
+      const batch = Array.from({ length: 200 }, (_, index) => number + index)
+      await Promise.all(
+        batch.map(async (index) => {
+          const bytes = Buffer.from(`blob ${index % 2000}`)
+          const repo = repoOf(`org/repo-${index % 100}`)
+          // What fills a process that would keep facts: long paths.
+          const filePath = `${'folder/'.repeat(100)}${index}.bin`
+          if (index < 2000) await many.blob(bytes)
+          await many.file(repo, filePath, sha256Key(bytes), bytes.length)
+        }),
+      )
+    }
+  }, 120_000)
+  afterAll(() => many.remove())
+
+  it('needs little memory for 20,000 of them', async () => {
+    // Of this the compiler in the test's process takes most; all facts as objects would not fit.
+    const { status, stdout, stderr } = await run(['ls', '--json'], {
+      node: ['--max-old-space-size=64'],
+      root: many.root,
+    })
+    expect([status, stderr]).toEqual([0, ''])
+    expect(parse(stdout)).toMatchObject({ totals: { repos: 100, blobs: 2000 }, damagedFacts: 0 })
+    const { repos } = parse(stdout) as { repos: { files: number; blobs: number }[] }
+    expect(repos.every((repo) => repo.files === 200 && repo.blobs === 20)).toBe(true)
+  })
+})
+
+describe('prune', () => {
+  it('removes a repo beside a mirror: open readers read on, the next request misses, the books follow', async () => {
+    const bytes = Buffer.alloc(3_000_000, 9)
+    const key = await made.stored(repoOf('org/a'), 'a.bin', bytes)
+    const shared = await made.stored(repoOf('org/a'), 'shared.bin', Buffer.from('shared'))
+    await made.file(repoOf('org/b'), 'shared.bin', shared, 6)
+    const mirror = await openAt(made.root)
+    try {
+      await mirror.scanned
+      const handle = await mirror.blobs.open(key, bytes.length)
+      const { status, stdout } = await run(['prune', 'org/a'])
+      expect([status, stdout]).toEqual([
+        0,
+        '3 MB  1 blob  models/org/a\nremoved 1 blob, 3 MB; 1 blob (6 B) stays for other repos\n',
+      ])
+      const buffer = Buffer.alloc(bytes.length)
+      expect(await handle?.read(buffer, 0, buffer.length, 0)).toBe(bytes.length)
+      expect(buffer.equals(bytes)).toBe(true)
+      await handle?.close()
+      expect(mirror.ledger.storedBytes).toBe(bytes.length + 6)
+      expect(await mirror.blobs.open(key, bytes.length)).toBeUndefined()
+      expect(mirror.ledger.storedBytes).toBe(6)
+      const still = await mirror.blobs.open(shared, 6)
+      expect(still?.sizeBytes).toBe(6)
+      await still?.close()
+    } finally {
+      await mirror.close()
+    }
+    expect((await run(['ls', '-q'])).stdout).toBe('models/org/b\n')
+  })
+
+  it('removes by age and by size, and in a dry run nothing', async () => {
+    const old = await made.stored(repoOf('org/a'), 'old', Buffer.alloc(1000, 1), { ageMs: 40 * DAY_MS })
+    const older = await made.stored(repoOf('org/b'), 'older', Buffer.alloc(2000, 2), { ageMs: 50 * DAY_MS })
+    const fresh = await made.stored(repoOf('org/b'), 'fresh', Buffer.alloc(4000, 3))
+    const dry = await run(['prune', '--older-than', '30d', '--dry-run', '--json'])
+    expect(parse(dry.stdout)).toMatchObject({
+      dryRun: true,
+      removed: {
+        blobs: 2,
+        sizeBytes: 3000,
+        repos: [
+          { repo: 'models/org/b', blobs: 1, sizeBytes: 2000 },
+          { repo: 'models/org/a', blobs: 1, sizeBytes: 1000 },
+        ],
+      },
+    })
+    expect(await Promise.all([old, older, fresh].map(exists))).toEqual([true, true, true])
+    expect((await run(['prune', '--max-size', '5KB'])).status).toBe(0)
+    expect(await Promise.all([old, older, fresh].map(exists))).toEqual([true, false, true])
+    expect((await run(['prune', '--older-than', '30d'])).status).toBe(0)
+    expect(await Promise.all([old, older, fresh].map(exists))).toEqual([false, false, true])
+  })
+
+  it('removes nothing when one of the repos is not known', async () => {
+    const key = await made.stored(repoOf('org/a'), 'a', Buffer.from('a'))
+    const { status, stdout, stderr } = await run(['prune', 'org/a', 'dataset/org/a'])
+    expect([status, stdout]).toEqual([1, ''])
+    expect(stderr).toContain('nothing is known of dataset/org/a; nothing was removed')
+    expect(await exists(key)).toBe(true)
+  })
+})
+
+describe('verify', () => {
+  it('finds a flipped bit, moves the blob away, exits 1, and 0 the next time', async () => {
+    const key = await made.stored(repoOf('org/a'), 'a.bin', Buffer.alloc(2_000_000, 1))
+    await made.stored(repoOf('org/a'), 'b.bin', Buffer.alloc(1_000_000, 2))
+    await made.flipBit(key, 1_999_999)
+    const { status, stdout, stderr } = await run(['verify'])
+    expect(status).toBe(1)
+    expect(stderr).toBe(`damaged: ${key} (2 MB) has not the digest of its name; moved to quarantine\n`)
+    expect(stdout).toBe('verified 2 blobs, 3 MB; 1 damaged\n')
+    expect(await made.quarantined()).toEqual([key.replace(':', '-')])
+    const again = await run(['verify', '--json'])
+    expect(again.status).toBe(0)
+    expect(parse(again.stdout)).toMatchObject({ finished: true, resumed: false, blobs: 1, damaged: 0 })
+  })
+
+  it('gives up an unfinished blob whose map is damaged, and no other', async () => {
+    const [sound, torn] = [sha256Key(Buffer.from('sound')), sha256Key(Buffer.from('torn'))]
+    await made.partial(sound, 1_000_000)
+    await made.partial(torn, 1_000_000)
+    await truncate(path.join(made.layout.partial(torn), 'blocks'), 20)
+    const { status, stderr } = await run(['verify'])
+    expect(status).toBe(1)
+    expect(stderr).toContain(`the map of blocks of partial ${torn}`)
+    expect(stderr).not.toContain(sound)
+    expect((await run(['verify', '--json'])).status).toBe(0)
+    expect(await readdir(made.layout.partial(sound))).toContain('blocks')
+  })
+
+  it('goes on behind an interruption, and forgets its position when it is done', async () => {
+    const keys: BlobKey[] = []
+    for (let number = 0; number < 30; number += 1) keys.push(await made.blob(Buffer.alloc(500_000, number)))
+    keys.sort()
+    // One of the first: found by the run that is interrupted, told by the one that ends.
+    await made.flipBit(keys[0]!)
+    const position = path.join(made.root, 'verify.json')
+    // Thirty seconds for all of it, if nobody came between.
+    const { child, done } = start(['verify', '--rate', '500KB'])
+    await eventually(
+      () => readFile(position, 'utf8').catch(() => ''),
+      (text) => text !== '',
+      20_000,
+    )
+    child.kill('SIGINT')
+    const interrupted = await done
+    expect(interrupted.status).toBe(130)
+    expect(interrupted.stdout).toMatch(
+      /^interrupted after \d+ blobs?, .*1 damaged; the next run goes on here\n$/,
+    )
+    const { after, blobs } = parse(await readFile(position, 'utf8')) as { after: BlobKey; blobs: number }
+    expect(after).toBe(keys[blobs - 1])
+    expect(blobs).toBeLessThan(30)
+    // Damage before the position is not looked for again, damage behind it is found.
+    if (blobs > 1) await made.flipBit(after)
+    await made.flipBit(keys[29]!)
+    const next = await run(['verify', '--json'])
+    expect(next.status).toBe(1)
+    expect(parse(next.stdout)).toMatchObject({
+      resumed: true,
+      blobs: 30,
+      damaged: 2,
+      found: [{ key: keys[29], reason: 'digest', now: 'quarantined' }],
+    })
+    expect(await readdir(made.root)).not.toContain('verify.json')
+  })
+
+  it('begins anew when it is told to', async () => {
+    const key = await made.blob(Buffer.from('a'))
+    const position = { after: key, startedAt: 1, blobs: 1, sizeBytes: 1, damaged: 0, refused: 0 }
+    await writeFile(path.join(made.root, 'verify.json'), JSON.stringify(position))
+    await made.flipBit(key)
+    expect((await run(['verify', '--restart'])).status).toBe(1)
+  })
+})
+
+describe('the commands over the store', () => {
+  it.each([
+    [['prune'], 'expected a repo, --older-than, --max-size or --unclaimed'],
+    [['prune', '--older-than', '30'], 'expected a time with a unit such as 90s or 5m; did you mean 30s?'],
+    [['prune', '--max-size', 'much'], 'expected a size with a unit'],
+    [['ls', 'org/a', '--files', 'org/a'], 'expected a pattern or --files, not both'],
+    [['ls', '--sort', 'colour'], 'Allowed choices are size, used, name'],
+    [['ls', '--limit', '0'], 'expected a whole number from 1'],
+    [['ls', 'a', 'b'], 'too many arguments'],
+    [['verify', '--rate', '0MB'], 'expected at least 1000 bytes'],
+  ])('exit 2 for %j, and say what would be right', async (args, message) => {
+    const { status, stdout, stderr } = await run(args)
+    expect([status, stdout]).toEqual([2, ''])
+    expect(stderr).toContain(message)
+  })
+
+  it.each([[['ls']], [['prune', '--max-size', '0B']], [['verify']]])(
+    'exit 1 for %j where there is no store, and make none',
+    async (args) => {
+      const root = path.join(made.root, 'nothing')
+      const { status, stdout, stderr } = await run(args, { root })
+      expect([status, stdout]).toEqual([1, ''])
+      expect(stderr).toBe(
+        `hubmirror: ${root} is no store of hubmirror. Name the directory of the mirror: --cache-dir or HUBMIRROR_CACHE_DIR.\n`,
+      )
+      await expect(stat(root)).rejects.toThrow('ENOENT')
+    },
+  )
+})

@@ -1,0 +1,172 @@
+// A store on the disk, put together file by file. Facts are written by the room that owns them, so that what reads
+// them beside it is held against the real thing.
+
+import { createHash } from 'node:crypto'
+import { chmod, mkdir, mkdtemp, open, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
+import { Known } from '../../../src/mirror/known.ts'
+import { writeBlockMap } from '../../../src/store/block-map.ts'
+import { BlockMap } from '../../../src/store/blocks.ts'
+import type { BlobKey } from '../../../src/store/digest.ts'
+import { createFacts, type Facts } from '../../../src/store/facts.ts'
+import { createLayout, type Layout } from '../../../src/store/layout.ts'
+import { openStore, type Store } from '../../../src/store/store.ts'
+import { type Observer, silentObserver } from '../../../src/telemetry/observer.ts'
+
+export const ORIGIN = 'https://hub.example/'
+export const COMMIT = 'c'.repeat(40) as CommitHash
+
+/** Makes an empty store; the caller removes it. */
+export async function makeStore(): Promise<MadeStore> {
+  const root = await mkdtemp(path.join(tmpdir(), 'hubmirror-made-'))
+  const store = await openAt(root)
+  await store.scanned
+  await store.close()
+  return new MadeStore(root)
+}
+
+/** Opens the store as a mirror does; the caller closes it. */
+export function openAt(root: string, observer: Observer = silentObserver): Promise<Store> {
+  return openStore({
+    root,
+    maxBytes: undefined,
+    minFreeBytes: 0,
+    memoryBytes: 1_000_000,
+    now: Date.now,
+    observer,
+  })
+}
+
+/** `org/name`, a model unless `type` says otherwise. */
+export function repoOf(id: string, type: RepoType = 'model'): Repo {
+  return { type, id: parseRepoId(id)! }
+}
+
+export function sha256Key(bytes: Buffer): BlobKey {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+}
+
+export function gitKey(bytes: Buffer): BlobKey {
+  return `gitsha1:${createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')}`
+}
+
+export class MadeStore {
+  readonly root: string
+  readonly layout: Layout
+  readonly facts: Facts
+  readonly #known = new Map<string, Known>()
+  readonly #writes: Promise<void>[] = []
+
+  constructor(root: string) {
+    this.root = root
+    this.layout = createLayout(root)
+    this.facts = createFacts(this.layout, { memoryBytes: 1 })
+  }
+
+  remove(): Promise<void> {
+    return rm(this.root, { recursive: true, force: true })
+  }
+
+  async blob(
+    bytes: Buffer,
+    options: { readonly key?: BlobKey; readonly ageMs?: number } = {},
+  ): Promise<BlobKey> {
+    const key = options.key ?? sha256Key(bytes)
+    const file = this.layout.blob(key)
+    await mkdir(path.dirname(file), { recursive: true })
+    await writeFile(file, bytes)
+    await chmod(file, 0o400)
+    const usedAt = (Date.now() - (options.ageMs ?? 0)) / 1000
+    await utimes(file, usedAt, usedAt)
+    return key
+  }
+
+  /** Holes but for the first block. */
+  async partial(key: BlobKey, sizeBytes: number, options: { readonly ageMs?: number } = {}): Promise<void> {
+    const directory = this.layout.partial(key)
+    await mkdir(directory, { recursive: true })
+    const data = await open(path.join(directory, 'data'), 'w')
+    await data.truncate(sizeBytes)
+    await data.write(Buffer.alloc(Math.min(sizeBytes, 4096), 1), 0)
+    await data.close()
+    const map = new BlockMap(sizeBytes)
+    map.add(0)
+    await writeBlockMap(this.layout.tmp, path.join(directory, 'blocks'), map)
+    const usedAt = (Date.now() - (options.ageMs ?? 0)) / 1000
+    await utimes(path.join(directory, 'data'), usedAt, usedAt)
+  }
+
+  /** The knowledge of a mirror over this store; `settled` waits for what it writes behind. */
+  known(origin = ORIGIN): Known {
+    const known = this.#known.get(origin) ?? this.#createKnown(origin)
+    this.#known.set(origin, known)
+    return known
+  }
+
+  async settled(): Promise<void> {
+    await Promise.all(this.#writes.splice(0))
+  }
+
+  #createKnown(origin: string): Known {
+    const facts: Facts = {
+      ...this.facts,
+      write: (kind, key, value) => {
+        const done = this.facts.write(kind, key, value)
+        this.#writes.push(done)
+        return done
+      },
+    }
+    return new Known({
+      facts,
+      origin,
+      monotonic: () => 0,
+      onWriteError(error) {
+        throw error
+      },
+    })
+  }
+
+  /** The fact of a file, as a mirror writes it. */
+  async file(
+    repo: Repo,
+    filePath: string,
+    key: BlobKey,
+    sizeBytes: number,
+    options: { readonly origin?: string } = {},
+  ): Promise<void> {
+    const meta = { commit: COMMIT, etag: key.slice(key.indexOf(':') + 1), sizeBytes, lfs: true }
+    this.known(options.origin).rememberFile(repo, COMMIT, filePath, { kind: 'present', meta, key })
+    await this.settled()
+  }
+
+  /** A blob and the fact that names it. */
+  async stored(
+    repo: Repo,
+    filePath: string,
+    bytes: Buffer,
+    options: { readonly ageMs?: number } = {},
+  ): Promise<BlobKey> {
+    const key = await this.blob(bytes, options)
+    await this.file(repo, filePath, key, bytes.length)
+    return key
+  }
+
+  /** Turns one bit of a blob, as an ageing disk does: size and times stay. */
+  async flipBit(key: BlobKey, position = 0): Promise<void> {
+    const file = this.layout.blob(key)
+    await chmod(file, 0o600)
+    const handle = await open(file, 'r+')
+    const byte = Buffer.alloc(1)
+    await handle.read(byte, 0, 1, position)
+    byte[0] = (byte[0] ?? 0) ^ 0x10
+    await handle.write(byte, 0, 1, position)
+    await handle.close()
+    await chmod(file, 0o400)
+  }
+
+  async quarantined(): Promise<string[]> {
+    return (await readdir(this.layout.quarantine).catch(() => [])).sort()
+  }
+}

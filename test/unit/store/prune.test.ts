@@ -1,0 +1,203 @@
+import { stat, utimes } from 'node:fs/promises'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  type Holding,
+  type Inventory,
+  type StoredEntry,
+  takeInventory,
+} from '../../../src/store/inventory.ts'
+import { carryOut, planPrune } from '../../../src/store/prune.ts'
+import { walkFacts } from '../../../src/store/walk.ts'
+import { COMMIT, type MadeStore, makeStore, ORIGIN, repoOf } from './made-store.ts'
+
+const NOW = 1_000_000_000_000
+const DAY_MS = 86_400_000
+
+interface Sketch {
+  readonly sizeBytes: number
+  readonly ageMs: number
+  readonly kind?: StoredEntry['kind']
+  /** Names of the repos that need it. */
+  readonly repos: readonly string[]
+}
+
+/** An inventory out of a list of blobs, without a disk. */
+function sketch(blobs: readonly Sketch[]): Inventory {
+  const holdings = new Map<string, Holding>()
+  const entries = blobs.map(({ sizeBytes, ageMs, repos, kind = 'blob' }, number): StoredEntry => {
+    for (const repo of new Set(repos)) {
+      const owner = `o models/${repo}`
+      const fresh = {
+        origin: 'o',
+        repo: `models/${repo}`,
+        files: 0,
+        entries: new Set<number>(),
+        isPublic: true,
+      }
+      const holding = holdings.get(owner) ?? fresh
+      holding.entries.add(number)
+      holdings.set(owner, holding)
+    }
+    const key = `sha256:${number.toString(16).padStart(64, '0')}` as const
+    return { kind, key, sizeBytes, usedAt: NOW - ageMs, claims: new Set(repos).size }
+  })
+  return { entries, holdings, damagedFacts: 0 }
+}
+
+const owners = (...repos: string[]) => new Set(repos.map((repo) => `o models/${repo}`))
+const numbersOf = (inventory: Inventory, plan: { victims: readonly { entry: StoredEntry }[] }): number[] =>
+  plan.victims.map(({ entry }) => inventory.entries.indexOf(entry)).sort((a, b) => a - b)
+
+const anyBlobs = fc.array(
+  fc.record({
+    sizeBytes: fc.integer({ min: 0, max: 1000 }),
+    ageMs: fc.integer({ min: 0, max: 100 * DAY_MS }),
+    repos: fc.subarray(['a', 'b', 'c']),
+  }),
+  { maxLength: 30 },
+)
+
+describe('a plan', () => {
+  it('never takes what a repo that stays needs, and takes all else of the repos that go', () => {
+    fc.assert(
+      fc.property(anyBlobs, fc.subarray(['a', 'b', 'c'], { minLength: 1 }), (blobs, going) => {
+        const inventory = sketch(blobs)
+        const plan = planPrune(inventory, { owners: owners(...going), unclaimed: false }, NOW)
+        const expected = blobs.flatMap(({ repos }, number) =>
+          repos.length > 0 && repos.every((repo) => going.includes(repo)) ? [number] : [],
+        )
+        expect(numbersOf(inventory, plan)).toEqual(expected)
+        const shared = blobs.filter(
+          ({ repos }) =>
+            repos.some((repo) => going.includes(repo)) && !repos.every((repo) => going.includes(repo)),
+        )
+        expect(plan.kept.blobs).toBe(shared.length)
+      }),
+    )
+  })
+
+  it('by size takes the least recently used, and no more than needed', () => {
+    fc.assert(
+      fc.property(anyBlobs, fc.integer({ min: 0, max: 20_000 }), (blobs, maxBytes) => {
+        const inventory = sketch(blobs)
+        const gone = new Set(numbersOf(inventory, planPrune(inventory, { unclaimed: false, maxBytes }, NOW)))
+        const stays = blobs.filter((_, number) => !gone.has(number))
+        const left = stays.reduce((sum, blob) => sum + blob.sizeBytes, 0)
+        expect(left).toBeLessThanOrEqual(maxBytes)
+        const went = blobs.filter((_, number) => gone.has(number))
+        const youngestGone = Math.min(...went.map(({ ageMs }) => ageMs))
+        for (const blob of stays) expect(blob.ageMs).toBeLessThanOrEqual(youngestGone)
+        const lastBytes = Math.max(...went.filter((b) => b.ageMs === youngestGone).map((b) => b.sizeBytes))
+        if (went.length > 0) expect(left + lastBytes).toBeGreaterThan(maxBytes)
+      }),
+    )
+  })
+
+  it.each([
+    ['by age, what was not used for longer', { unclaimed: false, olderThanMs: 30 * DAY_MS }, [2, 3]],
+    ['by age within a repo', { owners: owners('a'), unclaimed: false, olderThanMs: 30 * DAY_MS }, [2]],
+    ['by age, what nobody claims', { unclaimed: true, olderThanMs: 30 * DAY_MS }, [3]],
+    ['what nobody claims', { unclaimed: true }, [3, 4]],
+    ['a repo and what nobody claims', { owners: owners('b'), unclaimed: true }, [1, 3, 4]],
+    [
+      'by age and by size, whichever takes more',
+      { unclaimed: false, olderThanMs: 90 * DAY_MS, maxBytes: 300 },
+      [2, 3],
+    ],
+  ])('takes %s', (_, selection, expected) => {
+    const inventory = sketch([
+      { sizeBytes: 100, ageMs: DAY_MS / 4, repos: ['a'] },
+      { sizeBytes: 100, ageMs: DAY_MS, repos: ['b'] },
+      { sizeBytes: 100, ageMs: 40 * DAY_MS, repos: ['a'] },
+      { sizeBytes: 100, ageMs: 50 * DAY_MS, repos: [] },
+      { sizeBytes: 100, ageMs: 2 * DAY_MS, repos: [] },
+    ])
+    expect(numbersOf(inventory, planPrune(inventory, selection, NOW))).toEqual(expected)
+  })
+
+  it('spares a partial that a pull may be writing, and a new blob whose fact may be on its way', () => {
+    const inventory = sketch([
+      { sizeBytes: 100, ageMs: 60_000, kind: 'partial', repos: ['a'] },
+      { sizeBytes: 100, ageMs: DAY_MS, kind: 'partial', repos: ['a'] },
+      { sizeBytes: 100, ageMs: 60_000, repos: [] },
+    ])
+    const plan = planPrune(inventory, { owners: owners('a'), unclaimed: true }, NOW)
+    expect(numbersOf(inventory, plan)).toEqual([1])
+    expect(numbersOf(inventory, planPrune(inventory, { unclaimed: false, maxBytes: 0 }, NOW))).toEqual([1, 2])
+  })
+})
+
+describe('carrying a plan out', () => {
+  let made: MadeStore
+  beforeEach(async () => {
+    made = await makeStore()
+  })
+  afterEach(() => made.remove())
+
+  const factsLeft = async (): Promise<string[]> => {
+    const keys: string[] = []
+    for (const kind of ['files', 'refs', 'repos', 'documents'] as const)
+      for await (const fact of walkFacts(made.layout, kind))
+        keys.push(fact.kind === 'fact' ? `${kind} ${fact.key.slice(ORIGIN.length + 1)}` : 'damaged')
+    return keys.sort()
+  }
+
+  it('removes the bytes and every fact of a repo, and none of another', async () => {
+    const known = made.known()
+    const kept: string[] = []
+    for (const id of ['gpt2', 'org/name', 'org/name-2']) {
+      await made.stored(repoOf(id), 'a.bin', Buffer.from(id))
+      await known.rememberPublic(repoOf(id), true)
+      known.rememberRef(repoOf(id), 'main', COMMIT, { askedAt: 1, store: true })
+      for (const tail of ['', '/tree/main?recursive=true', '?full=true', '/revision/main'])
+        known.rememberDocument(`GET /api/models/${id}${tail}`, DOCUMENT)
+      known.rememberDocument(`POST /api/models/${id}/paths-info/main abc`, DOCUMENT)
+    }
+    known.rememberDocument('GET /api/datasets/org/name', DOCUMENT)
+    known.rememberDocument('GET /api/models?search=org/name', DOCUMENT)
+    await made.settled()
+    for (const key of await factsLeft()) if (!/models\/(?:gpt2|org\/name)(?![\w-])/.test(key)) kept.push(key)
+
+    const selection = {
+      owners: new Set([`${ORIGIN} models/gpt2`, `${ORIGIN} models/org/name`]),
+      unclaimed: false,
+    }
+    const plan = planPrune(await takeInventory(made.layout), selection, Date.now())
+    const pruned = await carryOut(made.layout, plan)
+    expect([...pruned.removed.values()]).toEqual([
+      { blobs: 1, sizeBytes: 4 },
+      { blobs: 1, sizeBytes: 8 },
+    ])
+    expect(pruned.facts).toBe(2 * 8)
+    // One file, one ref, the word that it is public, five documents of the third; and two of no repo.
+    expect(kept).toHaveLength(8 + 2)
+    expect(await factsLeft()).toEqual(kept)
+  })
+
+  it('spares what was used since it was planned, unless its repo was named', async () => {
+    const key = await made.stored(repoOf('org/a'), 'a.bin', Buffer.from('a'), { ageMs: 40 * DAY_MS })
+    const inventory = await takeInventory(made.layout)
+    const byAge = planPrune(inventory, { unclaimed: false, olderThanMs: DAY_MS }, Date.now())
+    const byName = planPrune(
+      inventory,
+      { owners: new Set(inventory.holdings.keys()), unclaimed: false },
+      Date.now(),
+    )
+    await utimes(made.layout.blob(key), new Date(), new Date())
+    expect(await carryOut(made.layout, byAge)).toMatchObject({ passedOver: 1, facts: 0 })
+    await stat(made.layout.blob(key))
+    expect(await carryOut(made.layout, byName)).toMatchObject({ passedOver: 0, facts: 1 })
+    await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
+  })
+
+  it('passes over what is gone already', async () => {
+    await made.stored(repoOf('org/a'), 'a.bin', Buffer.from('a'))
+    const plan = planPrune(await takeInventory(made.layout), { unclaimed: false, maxBytes: 0 }, Date.now())
+    await carryOut(made.layout, plan)
+    const again = await carryOut(made.layout, plan)
+    expect([again.passedOver, again.removed.size]).toEqual([1, 0])
+  })
+})
+
+const DOCUMENT = { body: '{}', contentType: 'application/json', link: undefined, headers: {} }

@@ -1,0 +1,398 @@
+import { renameSync } from 'node:fs'
+import { mkdir, readdir, stat, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { BlobKey } from '../../../src/store/digest.ts'
+import { QUARANTINED_MAX } from '../../../src/store/quarantine.ts'
+import {
+  createPace,
+  type Damage,
+  type ScrubClock,
+  type ScrubReport,
+  scrub,
+} from '../../../src/store/scrub.ts'
+import { readPosition, writePosition } from '../../../src/store/scrub-position.ts'
+import { type ScrubberOptions, startScrubber } from '../../../src/store/scrubber.ts'
+import type { Store } from '../../../src/store/store.ts'
+import { walkBlobs } from '../../../src/store/walk.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { openFilesBelow } from '../../support/fd.ts'
+import { gitKey, type MadeStore, makeStore, openAt, repoOf, sha256Key } from './made-store.ts'
+
+let made: MadeStore
+beforeEach(async () => {
+  made = await makeStore()
+})
+afterEach(async () => {
+  expect(await openFilesBelow(made.root)).toEqual([])
+  await made.remove()
+})
+
+/** Time that passes only by sleeping. */
+function sleepingClock(): ScrubClock & { readonly sleptMs: () => number } {
+  let nowMs = 5_000
+  return {
+    now: () => nowMs,
+    sleptMs: () => nowMs - 5_000,
+    sleep(delayMs) {
+      nowMs += delayMs
+      return Promise.resolve()
+    },
+  }
+}
+
+async function pass(
+  options: Partial<Parameters<typeof scrub>[1]> = {},
+): Promise<{ readonly report: ScrubReport; readonly damages: readonly Damage[] }> {
+  const damages: Damage[] = []
+  const report = await scrub(made.layout, {
+    rateBytesPerSecond: undefined,
+    signal: new AbortController().signal,
+    onDamaged: (damage) => void damages.push(damage),
+    ...options,
+  })
+  return { report, damages }
+}
+
+describe('a pass', () => {
+  it('finds one flipped bit in any block of a file, and moves the file away', async () => {
+    const sound = await made.blob(Buffer.alloc(3_000_000, 1))
+    const key = await made.blob(Buffer.alloc(3_000_000, 2))
+    await made.flipBit(key, 2_500_000)
+    const { report, damages } = await pass()
+    expect(report).toEqual({
+      finished: true,
+      last: [sound, key].sort()[1],
+      blobs: 2,
+      sizeBytes: 6_000_000,
+      damaged: 1,
+      refused: 0,
+    })
+    expect(damages).toEqual([{ key, sizeBytes: 3_000_000, reason: 'digest', now: 'quarantined' }])
+    await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
+    await stat(made.layout.blob(sound))
+    expect(await made.quarantined()).toEqual([key.replace(':', '-')])
+    expect((await pass()).report).toMatchObject({ blobs: 1, damaged: 0 })
+  })
+
+  it('holds git blobs against their git id, lengths included', async () => {
+    const bytes = Buffer.from('{"model_type": "gpt2"}')
+    await made.blob(bytes, { key: gitKey(bytes) })
+    const cut = Buffer.from('a file that lost its end')
+    const key = await made.blob(cut, { key: gitKey(cut) })
+    await truncate(made.layout.blob(key), 6)
+    const { report, damages } = await pass()
+    expect([report.blobs, damages.map((damage) => damage.key)]).toEqual([2, [key]])
+  })
+
+  it('holds what has no digest against the length its fact says, where there is one', async () => {
+    const [short, right, unknown] = ['a', 'b', 'c'].map((digit): BlobKey => `opaque:${digit.repeat(64)}`)
+    await made.blob(Buffer.alloc(90), { key: short! })
+    await made.file(repoOf('org/a'), 'short', short!, 100)
+    await made.blob(Buffer.alloc(100), { key: right! })
+    await made.file(repoOf('org/a'), 'right', right!, 100)
+    await made.blob(Buffer.alloc(10), { key: unknown! })
+    const { damages } = await pass()
+    expect(damages).toEqual([{ key: short, sizeBytes: 90, reason: 'length', now: 'quarantined' }])
+  })
+
+  it('goes on behind any blob, and sees each once', async () => {
+    const bytes = Array.from({ length: 12 }, (_, number) => Buffer.from(`blob ${number}`))
+    for (const [number, content] of bytes.entries())
+      await made.blob(content, { key: number % 3 === 0 ? gitKey(content) : sha256Key(content) })
+    const order: BlobKey[] = []
+    for await (const key of walkBlobs(made.layout)) order.push(key)
+    await fc.assert(
+      fc.asyncProperty(fc.nat(11), async (after) => {
+        const seen: (BlobKey | undefined)[] = []
+        const { report } = await pass({ from: order[after], onBlob: ({ last }) => void seen.push(last) })
+        expect(seen).toEqual(order.slice(after + 1))
+        expect(report.last).toBe(order[11])
+      }),
+      { numRuns: 12 },
+    )
+  })
+
+  it('takes as long as its rate says', async () => {
+    const sizes = [3_000_000, 2_000_000, 10_000]
+    for (const [index, size] of sizes.entries()) await made.blob(Buffer.alloc(size, index))
+    const clock = sleepingClock()
+    await pass({ rateBytesPerSecond: 1_000_000, clock })
+    // Opening each of the three costs as much as reading 64 KiB.
+    expect(clock.sleptMs()).toBeCloseTo((5_010_000 + 3 * 65_536) / 1000, 0)
+  })
+
+  it('ends within one read of the signal, before the blob it was at', async () => {
+    const [first, second] = [Buffer.alloc(5_000_000, 1), Buffer.alloc(5_000_000, 2)].sort((a, b) =>
+      sha256Key(a) < sha256Key(b) ? -1 : 1,
+    )
+    const done = await made.blob(first!)
+    await made.blob(second!)
+    const stopping = new AbortController()
+    let readBytes = 0
+    const { report } = await pass({
+      signal: stopping.signal,
+      onBytes(bytes) {
+        readBytes += bytes
+        if (readBytes > 6_000_000) stopping.abort()
+      },
+    })
+    expect(report).toMatchObject({ finished: false, last: done, blobs: 1 })
+    expect(readBytes).toBeLessThan(8_000_000)
+  })
+
+  it('does not wait for its pace once the signal has come', async () => {
+    await made.blob(Buffer.alloc(3_000_000, 1))
+    const stopping = new AbortController()
+    const began = performance.now()
+    const { report } = await pass({
+      // Hours for this file.
+      rateBytesPerSecond: 100,
+      signal: stopping.signal,
+      clock: {
+        now: () => performance.now(),
+        sleep: async (_, signal) => {
+          stopping.abort()
+          expect(signal.aborted).toBe(true)
+        },
+      },
+    })
+    expect(report.finished).toBe(false)
+    expect(performance.now() - began).toBeLessThan(5_000)
+  })
+
+  it('leaves a good file alone that replaced the damaged one while it was read', async () => {
+    const bytes = Buffer.alloc(2_000_000, 7)
+    const key = await made.blob(bytes)
+    await made.flipBit(key)
+    const better = path.join(made.layout.tmp, 'better')
+    await writeFile(better, bytes)
+    let replaced = false
+    const { damages } = await pass({
+      onBytes() {
+        if (replaced) return
+        replaced = true
+        renameSync(better, made.layout.blob(key))
+      },
+    })
+    expect(damages.map(({ now }) => now)).toEqual(['replaced'])
+    expect((await pass()).report).toMatchObject({ blobs: 1, damaged: 0 })
+  })
+
+  it('leaves what the system does not let it read, says so, and goes on', async () => {
+    const odd: BlobKey = `sha256:${'0'.repeat(64)}`
+    await mkdir(made.layout.blob(odd), { recursive: true })
+    await made.blob(Buffer.from('behind it'))
+    const refused: BlobKey[] = []
+    const { report } = await pass({ onRefused: (key) => void refused.push(key) })
+    expect(refused).toEqual([odd])
+    expect(report).toMatchObject({ finished: true, blobs: 1, damaged: 0, refused: 1 })
+  })
+
+  it('keeps no more than the newest few in quarantine, folders of failed pulls among them', async () => {
+    await mkdir(path.join(made.layout.quarantine, `sha256-${'e'.repeat(64)}`), { recursive: true })
+    const keys: BlobKey[] = []
+    for (let number = 0; number < QUARANTINED_MAX + 3; number += 1)
+      keys.push(await made.blob(Buffer.from(`blob ${number}`)))
+    for (const key of keys) await made.flipBit(key)
+    const order: BlobKey[] = []
+    await pass({ onDamaged: ({ key }) => void order.push(key) })
+    const left = await made.quarantined()
+    expect(left).toHaveLength(QUARANTINED_MAX)
+    expect(left).toContain(order.at(-1)!.replace(':', '-'))
+    expect(left).not.toContain(`sha256-${'e'.repeat(64)}`)
+  })
+})
+
+describe('the pace', () => {
+  it('lets nothing through faster than its rate, but for one second saved up', async () => {
+    const steps = fc.array(
+      fc.record({ bytes: fc.integer({ min: 0, max: 5_000 }), pauseMs: fc.integer({ min: 0, max: 10_000 }) }),
+      { minLength: 1, maxLength: 40 },
+    )
+    await fc.assert(
+      fc.asyncProperty(steps, fc.integer({ min: 1, max: 10_000 }), async (list, rate) => {
+        const clock = sleepingClock()
+        const { signal } = new AbortController()
+        const pace = createPace(rate, clock)
+        const times: { readonly at: number; readonly bytes: number }[] = []
+        for (const { bytes, pauseMs } of list) {
+          await clock.sleep(pauseMs, signal)
+          const at = clock.now()
+          await pace(bytes, signal)
+          times.push({ at, bytes })
+        }
+        const endAt = clock.now()
+        for (const [first, { at }] of times.entries()) {
+          const bytes = times.slice(first).reduce((sum, step) => sum + step.bytes, 0)
+          expect(bytes).toBeLessThanOrEqual(rate * ((endAt - at) / 1000 + 1) + 1e-3)
+        }
+      }),
+    )
+  })
+})
+
+describe('a position', () => {
+  it('that cannot be believed counts as none', async () => {
+    const good = {
+      after: sha256Key(Buffer.from('a')),
+      startedAt: 1,
+      blobs: 2,
+      sizeBytes: 3,
+      damaged: 0,
+      refused: 0,
+    }
+    await writePosition(made.layout, 'verify', good)
+    expect(await readPosition(made.layout, 'verify')).toEqual(good)
+    expect(await readPosition(made.layout, 'scrub')).toBeUndefined()
+    for (const bad of [
+      '',
+      '{"after":',
+      '[]',
+      JSON.stringify({ ...good, after: '../x' }),
+      JSON.stringify({ ...good, blobs: -1 }),
+    ]) {
+      await writeFile(path.join(made.root, 'verify.json'), bad)
+      expect(await readPosition(made.layout, 'verify')).toBeUndefined()
+    }
+  })
+})
+
+describe('the scrubber', () => {
+  let store: Store
+  const lines: { readonly level: string; readonly fields: object; readonly text: string }[] = []
+  const seen: unknown[] = []
+  beforeEach(async () => {
+    lines.length = 0
+    seen.length = 0
+  })
+
+  /** A scrubber over an open store whose rests wait until it is told to stop. */
+  async function running(options: Partial<ScrubberOptions> = {}) {
+    store = await openAt(made.root)
+    await store.scanned
+    let rested: () => void = () => {}
+    const resting = new Promise<void>((resolve) => {
+      rested = resolve
+    })
+    const log = (level: string) => (fields: object, text: string) => void lines.push({ level, fields, text })
+    const stop = startScrubber({
+      root: made.root,
+      store,
+      rateBytesPerSecond: 1_000_000_000_000,
+      observer: {
+        ...silentObserver,
+        integrityFailure: (kind) => void seen.push(kind),
+        evicted: (reason, bytes) => void seen.push([reason, bytes]),
+      },
+      log: { info: log('info'), warn: log('warn'), error: log('error') },
+      now: Date.now,
+      clock: {
+        now: () => performance.now(),
+        async sleep(delayMs, signal) {
+          if (delayMs < 1000) return
+          rested()
+          await new Promise<void>((resolve) => {
+            if (signal.aborted) resolve()
+            signal.addEventListener('abort', () => resolve(), { once: true })
+          })
+        },
+      },
+      ...options,
+    })
+    return {
+      resting,
+      async end() {
+        await stop()
+        await store.close()
+      },
+    }
+  }
+
+  it('takes a damaged blob out of the store and its books, counts it and says so', async () => {
+    const sound = await made.blob(Buffer.from('sound'))
+    const key = await made.blob(Buffer.alloc(1000, 3))
+    await made.flipBit(key)
+    const scrubber = await running()
+    await scrubber.resting
+    expect(seen).toEqual(['disk', ['damaged', 1000]])
+    expect([...store.ledger.entries()].map(([name]) => name)).toEqual([sound])
+    expect(await store.blobs.open(key, 1000)).toBeUndefined()
+    expect(await made.quarantined()).toHaveLength(1)
+    expect(lines.map(({ level, text }) => [level, text])).toEqual([
+      ['error', 'a stored blob was damaged; it will be fetched again'],
+      ['info', 'the scrubber has read all blobs'],
+    ])
+    expect(lines[0]?.fields).toMatchObject({ key, reason: 'digest', sizeBytes: 1000 })
+    await scrubber.end()
+  })
+
+  it('takes a damaged blob away also where the quarantine cannot be made', async () => {
+    const key = await made.blob(Buffer.alloc(1000, 3))
+    await made.flipBit(key)
+    await writeFile(made.layout.quarantine, 'a file stands in its place')
+    const scrubber = await running()
+    await scrubber.resting
+    await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
+    await scrubber.end()
+  })
+
+  it('goes on where the process before it stopped, and begins anew after a whole round', async () => {
+    for (let number = 0; number < 4; number += 1) await made.blob(Buffer.from(`blob ${number}`))
+    const order: BlobKey[] = []
+    for await (const key of walkBlobs(made.layout)) order.push(key)
+    const before = {
+      after: order[1]!,
+      startedAt: Date.now(),
+      blobs: 2,
+      sizeBytes: 12,
+      damaged: 0,
+      refused: 0,
+    }
+    await writePosition(made.layout, 'scrub', before)
+    // Behind the position: only this one can be found by the rest of the round.
+    await made.flipBit(order[0]!)
+    await made.flipBit(order[3]!)
+    const scrubber = await running()
+    await scrubber.resting
+    expect(seen).toHaveLength(2)
+    expect(lines.at(-1)?.fields).toMatchObject({ blobs: 4, damaged: 1 })
+    expect(await readPosition(made.layout, 'scrub')).toBeUndefined()
+    await scrubber.end()
+    const next = await running()
+    await next.resting
+    expect(seen).toHaveLength(4)
+    await next.end()
+  })
+
+  it('ends when it is stopped in the middle of a blob, and leaves its position', async () => {
+    const [first] = [await made.blob(Buffer.alloc(10)), await made.blob(Buffer.alloc(4_000_000, 1))].sort()
+    // A byte a second: the first blob costs hours, so that the stop comes in the middle.
+    const scrubber = await running({ rateBytesPerSecond: 1 })
+    await scrubber.resting
+    await scrubber.end()
+    const position = await readPosition(made.layout, 'scrub')
+    expect([undefined, first]).toContain(position?.after)
+    expect(lines).toEqual([])
+  })
+
+  it('without a rate does nothing', async () => {
+    const key = await made.blob(Buffer.alloc(1000, 3))
+    await made.flipBit(key)
+    const scrubber = await running({ rateBytesPerSecond: undefined })
+    await scrubber.end()
+    await stat(made.layout.blob(key))
+    expect(await readdir(made.root)).not.toContain('quarantine')
+  })
+
+  it('says why a round failed, and rests before the next', async () => {
+    await mkdir(path.join(made.root, 'scrub.json'))
+    const scrubber = await running()
+    await scrubber.resting
+    expect(lines.map(({ level, text }) => [level, text])).toEqual([
+      ['error', 'the scrubber failed; it tries again in an hour'],
+    ])
+    await scrubber.end()
+  })
+})
