@@ -163,6 +163,42 @@ describe('bytes of a closed repo', () => {
     expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
   })
 
+  it('are not given for a question of somebody else that is under way', async () => {
+    const scene = await openScene()
+    const target = '/acme/secret/resolve/main/config.json'
+    scene.hub.faults.add({
+      where: 'hub',
+      match: ({ headers }) => headers.authorization?.includes(TOKENS.alice) === true,
+      stallHeaders: true,
+    })
+    const own = scene.ask(target, { method: 'HEAD', token: TOKENS.alice })
+    await scene.hub.faults.whenStalled()
+    for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) {
+      expect((await scene.ask(target, { method: 'HEAD', token })).status).toBeGreaterThanOrEqual(401)
+    }
+    scene.hub.faults.release()
+    expect((await own).status).toBe(200)
+  })
+
+  it('are fetched by the signed URL that the Hub made for this very caller', async () => {
+    const scene = await openScene()
+    scene.world.model('acme/secret').private(['alice', 'bob'])
+    const target = '/acme/secret/resolve/main/w.bin'
+    await scene.ask(target, { method: 'HEAD', token: TOKENS.alice })
+    await scene.ask(target, { method: 'HEAD', token: TOKENS.bob })
+    for (const [name, token] of [
+      ['alice', TOKENS.alice],
+      ['bob', TOKENS.bob],
+    ] as const) {
+      scene.hub.ledger.clear()
+      expect((await scene.ask(target, { token })).status).toBe(200)
+      const urls = scene.hub.ledger
+        .requests({ server: 'cdn' })
+        .map(({ url }) => new URL(url, scene.hub.cdnUrl))
+      expect(urls.map((url) => url.searchParams.get('X-Xet-Cas-Uid'))).toEqual([name])
+    }
+  })
+
   it('are refused the moment the body is asked for, when the right ended after the HEAD', async () => {
     const scene = await openScene()
     const target = '/acme/secret/resolve/main/config.json'
