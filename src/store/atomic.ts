@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { mkdir, open, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
 import path from 'node:path'
 
 /** Makes the entries of a directory durable; a rename is not, until this has returned. */
@@ -26,9 +26,8 @@ export async function writeAtomic(
   options: { readonly durable: boolean },
 ): Promise<void> {
   const temporary = path.join(tmpDirectory, randomBytes(12).toString('hex'))
-  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW
   try {
-    const handle = await open(temporary, flags, 0o600)
+    const handle = await createIn(tmpDirectory, temporary)
     try {
       await handle.writeFile(content)
       if (options.durable) await handle.datasync()
@@ -41,6 +40,21 @@ export async function writeAtomic(
       // Litter in tmp/ is harmless: it is emptied at the next start.
     })
     throw error
+  }
+}
+
+/**
+ * Creates `file` for writing, which must not exist, in `directory`, which is made where it is missing: it may have
+ * been emptied under a running mirror.
+ */
+export async function createIn(directory: string, file: string): Promise<FileHandle> {
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW
+  try {
+    return await open(file, flags, 0o600)
+  } catch (error) {
+    if (!isMissing(error)) throw error
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    return open(file, flags, 0o600)
   }
 }
 
