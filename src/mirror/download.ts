@@ -3,7 +3,7 @@
 // 1. A flight belongs to a key, not to a client, a URL or a token. Every client has passed access before it joins.
 // 2. Readers read the file, never each other's stream: a slow one slows nobody, a late one starts anywhere.
 // 3. A block is marked present only after its write has returned; the map is recorded after the data is synced.
-// 4. The last block is withheld from whoever wants the file whole until its digest is right.
+// 4. The last bytes are withheld from whoever wants the file whole until its digest is right.
 // 5. An origin that fails in the middle is asked again from the next byte before any reader hears of it.
 // 6. Wrong bytes: nothing is kept, and the readers' connections are broken, never ended.
 // 7. A disk that fails ends the storing, not the serving: readers go on straight from the origin.
@@ -49,6 +49,11 @@ export interface DownloadOptions {
 /** The map is recorded whenever this much has landed since: a crash costs at most so much again. */
 const CHECKPOINT_BYTES = 64 * 1024 * 1024
 const HASH_CHUNK_BYTES = 1024 * 1024
+/**
+ * Kept back until the digest is right. Enough that a small file fails with a status, not in its middle; so little that
+ * a client behind a slow origin does not take the wait for a dead connection.
+ */
+const HELD_BYTES = 64 * 1024
 
 export class Download {
   readonly #options: DownloadOptions
@@ -106,7 +111,7 @@ export class Download {
   }
 
   /**
-   * Adds a reader. `whole` readers want the file as one piece: they get its last block only when the digest is
+   * Adds a reader. `whole` readers want the file as one piece: they get its last bytes only when the digest is
    * right, and make the flight fetch all of it. `signal` is the reader's own and ends only its waiting.
    */
   join(
@@ -138,8 +143,8 @@ export class Download {
   }
 
   async #ready(reader: Reader, position: number, signal: AbortSignal): Promise<number> {
-    const { sizeBytes, map } = this.#partial
-    const held = reader.whole && !this.#digestIsRight ? map.rangeOf(map.count - 1).start : sizeBytes
+    const { sizeBytes } = this.#partial
+    const held = reader.whole && !this.#digestIsRight ? Math.max(0, sizeBytes - HELD_BYTES) : sizeBytes
     if (position >= held) {
       await this.#whenVerified(signal)
       return reader.range.end
@@ -346,12 +351,13 @@ export class Download {
       }
       // Whatever can be believed of an unfinished file is kept for the next flight.
       await this.#partial.detach()
-      await this.#partial.release()
     } catch (error) {
       // Without a map that vouches for it, what stays on the disk is litter that the next opener removes.
       outcome = this.#committed ? 'committed' : 'gone'
       this.#options.onStorageFailed(error)
     } finally {
+      // Whatever the disk said: the descriptor is ours to close.
+      await this.#partial.release().catch(this.#options.onStorageFailed)
       this.#options.onSettled(outcome)
     }
   }
