@@ -1,0 +1,228 @@
+import { mkdir, open, rm, truncate, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { type Asked, probe } from '../hub-simulator/probe.ts'
+import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { manualClock } from '../support/clock.ts'
+import { eventually } from '../support/eventually.ts'
+import { openFilesBelow } from '../support/fd.ts'
+import { filesBelow, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
+import { verdictOf } from '../support/verdict.ts'
+
+const SIZE = 5_000_000
+const FILES = ['a.bin', 'b.bin', 'c.bin'] as const
+const noDisk = await whyNoDisk()
+
+let hub: Hub
+let mirror: RunningMirror
+let disk: SmallDisk
+const clock = manualClock()
+
+afterEach(async () => {
+  hub.faults.clear()
+  await mkdir(mirror.cacheDir, { recursive: true })
+  await mirror.close()
+  await hub.close()
+  await disk.unmount()
+})
+
+async function start(): Promise<void> {
+  const world = new World()
+  world.model('acme/open').commit({
+    ...Object.fromEntries(FILES.map((name, index) => [name, lfs({ sizeBytes: SIZE, seed: index + 1 })])),
+    'small.json': '{"small":true}',
+  })
+  hub = await startHub({ world })
+  disk = await mountDisk(16)
+  const cacheDir = join(disk.directory, 'cache')
+  const config = { cacheMinFreeBytes: 0 }
+  mirror = await startMirror({ hub, cacheDir, config, monotonic: clock.now })
+}
+
+const get = (path: string, asked: Asked = {}) => probe(`${mirror.url}/acme/open/resolve/main/${path}`, asked)
+const right = (path: string) => bytesOf(hub.world.model('acme/open'), 'main', path)
+
+async function expectServed(path: string): Promise<string> {
+  const got = await get(path)
+  expect(verdictOf(got, right(path))).toBe('whole')
+  return String(got.headers['x-cache'])
+}
+
+async function storeIsOk(): Promise<boolean> {
+  const answer = await fetch(`${mirror.url}/readyz`)
+  expect(answer.status, 'not ready, though it serves').toBe(200)
+  const { checks } = (await answer.json()) as { checks: { store: { ok: boolean } } }
+  return checks.store.ok
+}
+
+/** The store is asked again some seconds after it failed. */
+async function afterRest(): Promise<void> {
+  clock.advance(11_000)
+}
+
+/** Takes every byte that is left. */
+async function fillUp(): Promise<() => Promise<void>> {
+  const ballast = join(disk.directory, 'ballast')
+  const handle = await open(ballast, 'w')
+  for (const size of [1024 * 1024, 4096, 1]) {
+    const piece = Buffer.alloc(size)
+    for (;;) {
+      const written = await handle.write(piece).catch(() => undefined)
+      if (written === undefined || written.bytesWritten < size) break
+    }
+  }
+  await handle.close()
+  return () => unlink(ballast)
+}
+
+const noBodiesOpen = () =>
+  eventually(
+    async () => (await openFilesBelow(mirror.cacheDir)).filter((name) => !/\/LOCK( |$)/.test(name)),
+    (open) => open.length === 0,
+  )
+
+describe.skipIf(noDisk !== undefined)('a disk', () => {
+  it('that is full from the start costs no request, and is used as soon as there is room', async () => {
+    await start()
+    const free = await fillUp()
+    for (const path of [...FILES, 'small.json', ...FILES]) await expectServed(path)
+    expect(await storeIsOk()).toBe(false)
+    await free()
+    await expectServed('a.bin')
+    expect(
+      await eventually(
+        () => expectServed('a.bin'),
+        (word) => word === 'HIT',
+      ),
+    ).toBe('HIT')
+    await afterRest()
+    expect(await storeIsOk()).toBe(true)
+    await noBodiesOpen()
+  })
+
+  it('that fills up in mid-pull costs no reader a byte', async () => {
+    await start()
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
+    const readers = [get('a.bin'), get('a.bin'), get('a.bin', { headers: { range: 'bytes=1000-' } })]
+    await hub.faults.whenStalled()
+    const free = await fillUp()
+    hub.faults.release()
+    const [one, two, tail] = await Promise.all(readers)
+    if (one === undefined || two === undefined || tail === undefined) throw new Error('no answer')
+    expect(verdictOf(one, right('a.bin'))).toBe('whole')
+    expect(verdictOf(two, right('a.bin'))).toBe('whole')
+    // The rest of a file whose front this reader never got cannot be vouched for, but must not be wrong.
+    expect(['whole', 'broken']).toContain(verdictOf(tail, right('a.bin').subarray(1000)))
+    expect(await storeIsOk()).toBe(false)
+    await free()
+    await expectServed('a.bin')
+    expect(
+      await eventually(
+        () => expectServed('a.bin'),
+        (word) => word === 'HIT',
+      ),
+    ).toBe('HIT')
+    await afterRest()
+    expect(await storeIsOk()).toBe(true)
+    await noBodiesOpen()
+  })
+
+  it('that becomes read-only in mid-pull costs no reader a byte, and serves what it has', async () => {
+    await start()
+    await expectServed('b.bin')
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
+    const reader = get('a.bin')
+    await hub.faults.whenStalled()
+    await disk.readOnly(true)
+    hub.faults.release()
+    expect(verdictOf(await reader, right('a.bin'))).toBe('whole')
+    await noBodiesOpen()
+    expect(await expectServed('b.bin')).toBe('HIT')
+    await expectServed('c.bin')
+    await expectServed('small.json')
+    expect(await storeIsOk()).toBe(false)
+    await disk.readOnly(false)
+    await expectServed('c.bin')
+    expect(
+      await eventually(
+        () => expectServed('c.bin'),
+        (word) => word === 'HIT',
+      ),
+    ).toBe('HIT')
+    await afterRest()
+    expect(await storeIsOk()).toBe(true)
+  })
+
+  it('whose directory is taken away is done without, and used again', async () => {
+    await start()
+    await expectServed('a.bin')
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
+    const reader = get('b.bin')
+    await hub.faults.whenStalled()
+    await rm(mirror.cacheDir, { recursive: true })
+    hub.faults.release()
+    expect(verdictOf(await reader, right('b.bin'))).toBe('whole')
+    for (const path of [...FILES, 'small.json']) await expectServed(path)
+    await mkdir(mirror.cacheDir, { recursive: true })
+    for (const path of [...FILES, 'small.json']) await expectServed(path)
+    expect(
+      await eventually(
+        () => expectServed('c.bin'),
+        (word) => word === 'HIT',
+      ),
+    ).toBe('HIT')
+    await afterRest()
+    expect(await storeIsOk()).toBe(true)
+    await noBodiesOpen()
+  })
+
+  it('that loses or shortens a blob serves the right bytes all the same', async () => {
+    await start()
+    for (const path of FILES) await expectServed(path)
+    await eventually(
+      () => expectServed('c.bin'),
+      (word) => word === 'HIT',
+    )
+    const blobs = [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()].map((name) =>
+      join(mirror.cacheDir, 'blobs', name),
+    )
+    expect(blobs).toHaveLength(3)
+    for (const [index, blob] of blobs.entries()) {
+      if (index === 0) await unlink(blob)
+      else if (index === 1) await truncate(blob, 1000)
+      else await rm(blob).then(() => writeFile(blob, ''))
+    }
+    for (const path of FILES) await expectServed(path)
+    for (const path of FILES)
+      expect(
+        await eventually(
+          () => expectServed(path),
+          (word) => word === 'HIT',
+        ),
+      ).toBe('HIT')
+  })
+
+  it('that is shortened under a reader breaks no promise', async () => {
+    await start()
+    await eventually(
+      () => expectServed('a.bin'),
+      (word) => word === 'HIT',
+    )
+    const [blob] = [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()]
+    const path = join(mirror.cacheDir, 'blobs', blob ?? '')
+    const seen = await new Promise<'whole' | 'broken'>((resolve, reject) => {
+      void fetch(`${mirror.url}/acme/open/resolve/main/a.bin`)
+        .then(async (answer) => {
+          await truncate(path, 100_000)
+          const bytes = Buffer.from(await answer.arrayBuffer())
+          resolve(bytes.equals(right('a.bin')) ? 'whole' : 'broken')
+          if (bytes.length === SIZE) expect(bytes.equals(right('a.bin'))).toBe(true)
+        })
+        .catch((error: unknown) => (error instanceof TypeError ? resolve('broken') : reject(error)))
+    })
+    expect(['whole', 'broken']).toContain(seen)
+    await expectServed('a.bin')
+  })
+})

@@ -1,0 +1,126 @@
+// The built mirror as a process of its own, for what can only be done to a process: signals, limits, a second one.
+// Needs `npm run build`. Knows nothing of what is served.
+
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { Hub } from '../hub-simulator/server.ts'
+import { eventually } from './eventually.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const ENTRY = join(ROOT, 'dist/launch.cjs')
+const STARTS_WITHIN_MS = 20_000
+
+export interface ChildOptions {
+  readonly hub: Hub
+  readonly cacheDir: string
+  /** By variable, `HUBMIRROR_ORIGIN_TIMEOUT` and so on. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Soft and hard limit of open files from the start. */
+  readonly maxFiles?: number
+}
+
+/** A process that serves, or has ended. Whoever started it stops it. */
+export interface Child {
+  readonly pid: number
+  /** Without a slash at the end. */
+  readonly url: string
+  /** Everything it wrote, to both streams. */
+  log(): string
+  /** The entries of its log. */
+  entries(): Record<string, unknown>[]
+  kill(signal: NodeJS.Signals): void
+  /** Resolves with the exit status, or the signal that ended it. */
+  readonly ended: Promise<number | NodeJS.Signals>
+  /** Ends it if it still runs, at once. */
+  stop(): Promise<void>
+}
+
+/** Starts the mirror and waits until it listens. Rejects with its output when it ends before. */
+export async function startChild(options: ChildOptions): Promise<Child> {
+  const child = launch(options)
+  const listening = await eventually(
+    () => child.port() ?? child.status(),
+    (value) => value !== undefined,
+    STARTS_WITHIN_MS,
+  )
+  if (child.port() === undefined)
+    throw new Error(`the mirror ended with ${String(listening)}: ${child.log()}`)
+  return { ...child, url: `http://127.0.0.1:${child.port()}` }
+}
+
+/** Starts it where it is expected not to serve; resolves with what it said and how it ended. */
+export async function runChild(
+  options: ChildOptions,
+): Promise<{ status: number | NodeJS.Signals; log: string }> {
+  const child = launch(options)
+  try {
+    return { status: await child.ended, log: child.log() }
+  } finally {
+    await child.stop()
+  }
+}
+
+function launch({ hub, cacheDir, env, maxFiles }: ChildOptions) {
+  if (!existsSync(ENTRY)) throw new Error('there is no build: npm run build')
+  const node = [process.execPath, '--enable-source-maps', ENTRY, 'serve']
+  const [command = '', ...args] = maxFiles === undefined ? node : ['prlimit', `--nofile=${maxFiles}`, ...node]
+  const running: ChildProcess = spawn(command, args, {
+    env: {
+      PATH: process.env['PATH'],
+      HUBMIRROR_PORT: '0',
+      HUBMIRROR_ORIGIN: hub.url,
+      HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2',
+      HUBMIRROR_CACHE_DIR: cacheDir,
+      HUBMIRROR_CACHE_MIN_FREE: '0B',
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const parts: Buffer[] = []
+  for (const stream of [running.stdout, running.stderr])
+    stream?.on('data', (chunk: Buffer) => parts.push(chunk))
+  let status: number | NodeJS.Signals | undefined
+  const ended = once(running, 'close').then(([code, signal]: (number | NodeJS.Signals | null)[]) => {
+    status = code ?? signal ?? 'SIGKILL'
+    return status
+  })
+  const log = () => Buffer.concat(parts).toString()
+  const entries = () => log().split('\n').flatMap(parseLine)
+  return {
+    pid: running.pid ?? 0,
+    log,
+    entries,
+    status: () => status,
+    port: () => entries().find((entry) => entry['msg'] === 'listening')?.['port'],
+    kill: (signal: NodeJS.Signals) => void running.kill(signal),
+    ended,
+    stop: async () => {
+      if (status === undefined) running.kill('SIGKILL')
+      await ended
+    },
+  }
+}
+
+function parseLine(line: string): Record<string, unknown>[] {
+  try {
+    return [JSON.parse(line) as Record<string, unknown>]
+  } catch {
+    return []
+  }
+}
+
+/** What must not stand in the log of any process: promises nobody heard, warnings of Node, bugs. */
+export function badLines(log: string): string[] {
+  return log.split('\n').filter((line) => /unhandled|Warning:|uncaught|"level":"(error|fatal)"/i.test(line))
+}
+
+const run = promisify(execFile)
+
+/** Changes the limit of open files of a process that runs. */
+export async function limitFiles(pid: number, count: number): Promise<void> {
+  await run('prlimit', ['--pid', String(pid), `--nofile=${count}:65536`])
+}
