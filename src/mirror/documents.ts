@@ -94,7 +94,11 @@ export class Documents {
     }
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
-      return this.#refused(ctx, route, refusal, askedAt, answer.headers)
+      return this.#refused(ctx, route, refusal, {
+        askedAt,
+        headers: kept(answer.headers),
+        name: context.name,
+      })
     }
     const fact: DocumentFact = {
       body: body.toString('utf8'),
@@ -147,16 +151,33 @@ export class Documents {
     ctx: Ctx,
     route: DocumentRoute,
     refusal: Refusal,
-    askedAt: number,
-    headers: HeaderBag,
+    context: {
+      readonly askedAt: number
+      readonly headers: Readonly<Record<string, string>>
+      readonly name: string
+    },
   ): Promise<Answer> {
+    const { askedAt, headers, name } = context
+    const { access, known } = this.#options
+    // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
+    const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
+    if (missing && route.repo !== undefined && access.verdict(route.repo) === 'public') {
+      const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
+      known.rememberDocument(name, {
+        body: body.toString('utf8'),
+        contentType,
+        link: undefined,
+        headers,
+        absent: { message },
+      })
+    }
     if (route.repo !== undefined && deniesRepo(refusal) && !isBadToken(refusal)) {
-      await this.#options.access.withdrawn(route.repo, askedAt)
+      await access.withdrawn(route.repo, askedAt)
     }
     return refusalAnswer(refusal, {
       anonymous: ctx.authorization === undefined,
       aboutRepo: route.repo !== undefined,
-      extra: kept(headers),
+      extra: headers,
     })
   }
 
@@ -185,7 +206,16 @@ export class Documents {
     fact: DocumentFact,
     outcome: 'hit' | 'stale',
   ): Answer {
-    return this.#answer(ctx, route, request, fact, outcome, 200)
+    if (fact.absent === undefined) return this.#answer(ctx, route, request, fact, outcome, 200)
+    const refusal = {
+      status: 404,
+      code: 'EntryNotFound',
+      message: fact.absent.message,
+      commit: undefined,
+      body: Buffer.from(fact.body),
+      contentType: fact.contentType,
+    }
+    return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
   }
 
   #answer(

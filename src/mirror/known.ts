@@ -19,6 +19,8 @@ export interface DocumentFact {
   readonly contentType: string
   readonly link: string | undefined
   readonly headers: Readonly<Record<string, string>>
+  /** The Hub said that there is no such entry; `body` is how it said so. */
+  readonly absent?: { readonly message: string }
 }
 
 /**
@@ -182,5 +184,13 @@ function parseDocument(value: unknown): DocumentFact | undefined {
     for (const [name, text] of Object.entries(value['headers']))
       if (typeof text === 'string') headers[name] = text
   }
-  return { body: value['body'], contentType: value['contentType'], link, headers }
+  const { absent } = value
+  const message = isRecord(absent) && typeof absent['message'] === 'string' ? absent['message'] : undefined
+  return {
+    body: value['body'],
+    contentType: value['contentType'],
+    link,
+    headers,
+    ...(message === undefined ? {} : { absent: { message } }),
+  }
 }

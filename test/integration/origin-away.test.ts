@@ -159,3 +159,20 @@ describe('offline by configuration', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 })
+
+it('says at once that a folder is absent, when the Hub has said so before, and only of public repos', async () => {
+  const scene = await openScene()
+  const folder = '/api/models/acme/open/tree/main/additional_chat_templates?recursive=false&expand=false'
+  const closed = folder.replace('open', 'secret')
+  await scene.ask('/api/models/acme/open')
+  expect((await scene.ask(folder)).status).toBe(404)
+  expect((await scene.ask(closed, { token: TOKENS.alice })).status).toBe(404)
+  await scene.hub.stop()
+  const again = await scene.ask(folder)
+  expect([again.status, again.headers['x-error-code'], again.headers['x-cache']]).toEqual([
+    404,
+    'EntryNotFound',
+    'STALE',
+  ])
+  expect((await scene.ask(closed, { token: TOKENS.alice })).status).toBe(502)
+})
