@@ -4,7 +4,7 @@ import net from 'node:net'
 const isLoopback = (host: string): boolean =>
   host === 'localhost' || host.endsWith('.localhost') || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 
-const connect = net.Socket.prototype.connect
+const { connect } = net.Socket.prototype as { connect: (...args: never[]) => net.Socket }
 net.Socket.prototype.connect = function (this: net.Socket, ...args: unknown[]) {
   const first: unknown = Array.isArray(args[0]) ? args[0][0] : args[0]
   const host =
@@ -14,5 +14,5 @@ net.Socket.prototype.connect = function (this: net.Socket, ...args: unknown[]) {
         ? args[1]
         : 'localhost'
   if (host !== undefined && !isLoopback(host)) throw new Error(`a test tried to reach ${host}`)
-  return Reflect.apply(connect, this, args) as net.Socket
+  return Reflect.apply(connect, this, args as never[])
 } as typeof net.Socket.prototype.connect
