@@ -15,6 +15,9 @@ export class BlockMap {
   readonly count: number
   readonly #bits: Uint8Array
   #present = 0
+  // The stretch of present blocks that was measured last: readers ask for its end again and again, from further on
+  // each time, and counting a large file block by block would hold everybody up.
+  #stretch = { first: 0, end: 0 }
 
   constructor(sizeBytes: number, blockBytes = BLOCK_BYTES, bits?: Uint8Array) {
     this.sizeBytes = sizeBytes
@@ -58,6 +61,7 @@ export class BlockMap {
     if (block < 0 || block >= this.count || !this.has(block)) return
     this.#bits[block >> 3] = (this.#bits[block >> 3] ?? 0) & ~(1 << (block & 7))
     this.#present -= 1
+    this.#stretch = { first: 0, end: 0 }
   }
 
   blockAt(position: number): number {
@@ -78,30 +82,35 @@ export class BlockMap {
 
   /** End of the present bytes that follow `position` without a hole; `position` itself when there are none. */
   presentEnd(position: number): number {
-    let block = this.blockAt(position)
-    if (position >= this.sizeBytes || !this.has(block)) return position
-    while (block < this.count && this.has(block)) {
-      // Eight at a time, as below: a reader at the start of a large file asks this for every piece it sends.
-      block += (block & 7) === 0 && this.#bits[block >> 3] === 0xff ? 8 : 1
-    }
-    return Math.min(block * this.blockBytes, this.sizeBytes)
+    const block = this.blockAt(position)
+    const end = this.#stretchEnd(block)
+    return end === block ? position : Math.min(end * this.blockBytes, this.sizeBytes)
   }
 
   /** First missing block at or after `from`, before `end`; undefined when all are there. */
   firstMissing(from: number, end: number): number | undefined {
-    for (let block = from; block < end; block += 1) {
-      // Skip eight present blocks at a time: the map of a large file has millions of bits.
-      if ((block & 7) === 0 && block + 8 <= end && this.#bits[block >> 3] === 0xff) {
-        block += 7
-        continue
-      }
-      if (!this.has(block)) return block
+    const missing = this.#stretchEnd(from)
+    return missing < end ? missing : undefined
+  }
+
+  /** The first block from `block` on that is not present; at most `count`, unless `block` is beyond it. */
+  #stretchEnd(block: number): number {
+    if (block >= this.count || !this.has(block)) return block
+    const known = this.#stretch.first <= block && block < this.#stretch.end
+    const first = known ? this.#stretch.first : block
+    let end = known ? this.#stretch.end : block
+    while (end < this.count && this.has(end)) {
+      // Eight at a time: the map of a large file has millions of bits.
+      end += (end & 7) === 0 && this.#bits[end >> 3] === 0xff ? 8 : 1
     }
-    return undefined
+    end = Math.min(end, this.count)
+    this.#stretch = { first, end }
+    return end
   }
 
   /** Bytes of the missing blocks that `range` touches. */
   missingBytes(range: ByteRange): number {
+    if (range.start <= 0 && range.end >= this.sizeBytes) return this.sizeBytes - this.presentBytes
     const { first, end } = this.blocksOf(range)
     let bytes = 0
     for (let block = first; block < end; block += 1) {

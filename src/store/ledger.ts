@@ -38,6 +38,7 @@ export class Ledger {
   readonly #entries = new Map<string, LedgerEntry>()
   #storedBytes = 0
   #reservedBytes = 0
+  #pinnedBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
   // Bytes that are being removed: their names may not be used again before that is over.
   readonly #removing = new Map<string, Promise<void>>()
@@ -96,6 +97,7 @@ export class Ledger {
       this.#storedBytes += sizeBytes
     } else {
       this.#storedBytes += sizeBytes - entry.sizeBytes
+      if (entry.pins > 0) this.#pinnedBytes += sizeBytes - entry.sizeBytes
       entry.sizeBytes = sizeBytes
     }
     this.#report()
@@ -108,6 +110,7 @@ export class Ledger {
     if (entry === undefined) return
     this.#entries.delete(name)
     this.#storedBytes -= entry.sizeBytes
+    if (entry.pins > 0) this.#pinnedBytes -= entry.sizeBytes
     this.#report()
   }
 
@@ -126,11 +129,15 @@ export class Ledger {
   pin(name: string): () => void {
     const entry = this.#entries.get(name)
     if (entry === undefined) return () => {}
+    if (entry.pins === 0) this.#pinnedBytes += entry.sizeBytes
     entry.pins += 1
     let pinned = true
     return () => {
-      if (pinned) entry.pins -= 1
+      if (!pinned) return
       pinned = false
+      entry.pins -= 1
+      // An entry that was dropped meanwhile is in no sum any more.
+      if (entry.pins === 0 && this.#entries.get(name) === entry) this.#pinnedBytes -= entry.sizeBytes
     }
   }
 
@@ -160,7 +167,7 @@ export class Ledger {
     // What evictions should give before it is asked whether they give anything: a file system that frees late, or
     // has other tenants, must not be answered by throwing everything away.
     let expected = lack?.bytes ?? 0
-    if (expected > this.#evictableBytes()) return undefined
+    if (expected > this.#storedBytes - this.#pinnedBytes) return undefined
     while (lack !== undefined) {
       const before = lack.bytes
       const evicted = await this.#evictOne(lack.reason)
@@ -194,12 +201,6 @@ export class Ledger {
       return taken
     }
     return { bytes, spend: take, release: () => void take(left) }
-  }
-
-  #evictableBytes(): number {
-    let bytes = 0
-    for (const entry of this.#entries.values()) if (entry.pins === 0) bytes += entry.sizeBytes
-    return bytes
   }
 
   /** The size of the entry that went, or undefined when there is none that may go. */

@@ -70,6 +70,33 @@ describe('BlockMap', () => {
     )
   })
 
+  it('finds them again while blocks come and go between the questions', () => {
+    const question = fc.record({
+      add: fc.boolean(),
+      block: fc.nat(70),
+      count: fc.integer({ min: 1, max: 20 }),
+      at: fc.nat(70),
+    })
+    fc.assert(
+      fc.property(fc.array(question, { maxLength: 60 }), (questions) => {
+        const map = new BlockMap(640, 10)
+        const model = new Set<number>()
+        for (const { add, block, count, at } of questions) {
+          for (let each = block; each < Math.min(64, block + count); each += 1) {
+            if (add) map.add(each)
+            else map.remove(each)
+            if (add) model.add(each)
+            else model.delete(each)
+          }
+          let end = at
+          while (model.has(end)) end += 1
+          expect(map.firstMissing(at, 64)).toBe(end < 64 ? end : undefined)
+          expect(map.presentEnd(at * 10 + 3)).toBe(end === at ? at * 10 + 3 : end * 10)
+        }
+      }),
+    )
+  })
+
   it('counts the bytes of the missing blocks that a range touches', () => {
     fc.assert(
       fc.property(shape, changes, fc.nat(), fc.nat(), (shape, steps, a, b) => {

@@ -73,6 +73,20 @@ describe('making room', () => {
     expect(removed).toEqual(['a', 'b'])
   })
 
+  it('counts what is pinned by its size of now, and not when it was dropped', async () => {
+    const { ledger, removed } = books({ maxBytes: 100 })
+    ledger.add('a', 10)
+    const unpin = ledger.pin('a')
+    ledger.add('a', 50)
+    ledger.add('b', 50)
+    expect(await ledger.reserve(51)).toBeUndefined()
+    ledger.drop('a')
+    ledger.add('a', 50)
+    unpin()
+    expect(await ledger.reserve(100)).toBeDefined()
+    expect(removed).toEqual(['b', 'a'])
+  })
+
   it.each([
     ['what is asked for is larger than the store', { maxBytes: 100 }, 101],
     ['the disk is too full, whatever goes', { maxBytes: 1000, minFreeBytes: 500, freeAtFirst: 50 }, 10],

@@ -242,6 +242,7 @@ describe('a store in use', () => {
     const root = await scratchDirectory()
     const store = await opened(root)
     await rm(path.join(root, 'tmp'), { recursive: true })
-    await expect(store.probe()).rejects.toThrow('ENOENT')
+    await writeFile(path.join(root, 'tmp'), 'in the way')
+    await expect(store.probe()).rejects.toThrow('EEXIST')
   })
 })
