@@ -155,10 +155,10 @@ const PLACES = {
   quarantined: 'moved to quarantine',
   'in-place': 'it could not be moved; remove it by hand',
   replaced: 'another file has replaced it meanwhile',
-} as const satisfies Record<Damage['now'], string>
+} as const satisfies Record<Damage['place'], string>
 
-function describe({ key, sizeBytes, reason, now }: Damage): string {
-  return `damaged: ${key} (${formatSize(sizeBytes)}) ${REASONS[reason]}; ${PLACES[now]}`
+function describe({ key, sizeBytes, reason, place }: Damage): string {
+  return `damaged: ${key} (${formatSize(sizeBytes)}) ${REASONS[reason]}; ${PLACES[place]}`
 }
 
 function formatResult(
@@ -208,8 +208,7 @@ async function startBar(layout: Layout, before: ScrubPosition | undefined): Prom
   const payload = () => {
     const rate = ((doneBytes - from) / Math.max(1, performance.now() - startedAt)) * 1000
     const seconds = rate === 0 ? 0 : Math.ceil(Math.max(0, totalBytes - doneBytes) / rate)
-    const left =
-      seconds > 3600 ? `${Math.floor(seconds / 3600)}h${Math.floor((seconds % 3600) / 60)}m` : `${seconds}s`
+    const left = rate === 0 ? '-' : formatSpan(seconds)
     return {
       done: formatSize(doneBytes),
       all: formatSize(totalBytes),
@@ -226,4 +225,10 @@ async function startBar(layout: Layout, before: ScrubPosition | undefined): Prom
     clear: () => void process.stderr.write('\r\u001b[K'),
     stop: () => bar.stop(),
   }
+}
+
+function formatSpan(seconds: number): string {
+  return seconds > 3600
+    ? `${Math.floor(seconds / 3600)}h${Math.floor((seconds % 3600) / 60)}m`
+    : `${seconds}s`
 }

@@ -36,7 +36,7 @@ export interface Damage {
   readonly sizeBytes: number
   readonly reason: 'digest' | 'length' | 'unreadable'
   /** Where it is now. `in-place`: it could not be moved. `replaced`: another file stands there, or none. */
-  readonly now: 'quarantined' | 'in-place' | 'replaced'
+  readonly place: 'quarantined' | 'in-place' | 'replaced'
 }
 
 /** What a pass has seen. */
@@ -95,8 +95,8 @@ export async function scrub(layout: Layout, options: ScrubOptions): Promise<Scru
     }
     if (found.kind === 'damaged') {
       count.damaged += 1
-      const now = await quarantineBlob(layout, key, found.inode).catch(() => 'in-place' as const)
-      await options.onDamaged({ key, sizeBytes: found.sizeBytes, reason: found.reason, now })
+      const place = await quarantineBlob(layout, key, found.inode).catch(() => 'in-place' as const)
+      await options.onDamaged({ key, sizeBytes: found.sizeBytes, reason: found.reason, place })
     }
     await options.onBlob?.({ finished: false, last, ...count })
   }

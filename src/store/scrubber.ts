@@ -108,7 +108,7 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
 
 async function remove({ store, observer, log }: ScrubberOptions, damage: Damage): Promise<void> {
   // Out of the books, and from its place where it could not be moved. What replaced it is another file.
-  if (damage.now !== 'replaced') await store.blobs.remove(damage.key)
+  if (damage.place !== 'replaced') await store.blobs.remove(damage.key)
   observer.integrityFailure('disk')
   observer.evicted('damaged', damage.sizeBytes)
   log.error({ ...damage }, 'a stored blob was damaged; it will be fetched again')

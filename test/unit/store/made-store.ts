@@ -167,6 +167,7 @@ export class MadeStore {
   }
 
   async quarantined(): Promise<string[]> {
-    return (await readdir(this.layout.quarantine).catch(() => [])).sort()
+    const names: string[] = await readdir(this.layout.quarantine).catch(() => [])
+    return names.sort()
   }
 }

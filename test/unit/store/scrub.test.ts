@@ -3,6 +3,7 @@ import { mkdir, readdir, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { loadConfig } from '../../../src/config/load.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import { QUARANTINED_MAX } from '../../../src/store/quarantine.ts'
 import {
@@ -69,7 +70,7 @@ describe('a pass', () => {
       damaged: 1,
       refused: 0,
     })
-    expect(damages).toEqual([{ key, sizeBytes: 3_000_000, reason: 'digest', now: 'quarantined' }])
+    expect(damages).toEqual([{ key, sizeBytes: 3_000_000, reason: 'digest', place: 'quarantined' }])
     await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
     await stat(made.layout.blob(sound))
     expect(await made.quarantined()).toEqual([key.replace(':', '-')])
@@ -94,7 +95,7 @@ describe('a pass', () => {
     await made.file(repoOf('org/a'), 'right', right!, 100)
     await made.blob(Buffer.alloc(10), { key: unknown! })
     const { damages } = await pass()
-    expect(damages).toEqual([{ key: short, sizeBytes: 90, reason: 'length', now: 'quarantined' }])
+    expect(damages).toEqual([{ key: short, sizeBytes: 90, reason: 'length', place: 'quarantined' }])
   })
 
   it('goes on behind any blob, and sees each once', async () => {
@@ -176,7 +177,7 @@ describe('a pass', () => {
         renameSync(better, made.layout.blob(key))
       },
     })
-    expect(damages.map(({ now }) => now)).toEqual(['replaced'])
+    expect(damages.map(({ place }) => place)).toEqual(['replaced'])
     expect((await pass()).report).toMatchObject({ blobs: 1, damaged: 0 })
   })
 
@@ -256,6 +257,24 @@ describe('a position', () => {
       await writeFile(path.join(made.root, 'verify.json'), bad)
       expect(await readPosition(made.layout, 'verify')).toBeUndefined()
     }
+  })
+})
+
+describe('its setting', () => {
+  it.each([
+    ['off', undefined],
+    ['none', undefined],
+    ['20MB', 20_000_000],
+  ])('%s is read as %s bytes a second', (text, expected) => {
+    const { config } = loadConfig({ env: { HUBMIRROR_SCRUB_RATE: text } })
+    expect(config.scrubRateBytesPerSecond).toBe(expected)
+  })
+
+  it('is off unless it is set, and too slow to end is refused', () => {
+    expect(loadConfig({ env: {} }).config.scrubRateBytesPerSecond).toBeUndefined()
+    expect(() => loadConfig({ env: { HUBMIRROR_SCRUB_RATE: '1KB' } })).toThrow(
+      'expected at least 100000 bytes',
+    )
   })
 })
 
