@@ -19,8 +19,6 @@ export interface ChildOptions {
   readonly cacheDir: string
   /** By variable, `HUBMIRROR_ORIGIN_TIMEOUT` and so on. */
   readonly env?: Readonly<Record<string, string>>
-  /** Soft and hard limit of open files from the start. */
-  readonly maxFiles?: number
 }
 
 /** A process that serves, or has ended. Whoever started it stops it. */
@@ -42,14 +40,14 @@ export interface Child {
 /** Starts the mirror and waits until it listens. Rejects with its output when it ends before. */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const child = launch(options)
-  const listening = await eventually(
+  await eventually(
     () => child.port() ?? child.status(),
     (value) => value !== undefined,
     STARTS_WITHIN_MS,
   )
-  if (child.port() === undefined)
-    throw new Error(`the mirror ended with ${String(listening)}: ${child.log()}`)
-  return { ...child, url: `http://127.0.0.1:${child.port()}` }
+  const port = child.port()
+  if (port === undefined) throw new Error(`the mirror ended with ${child.status()}: ${child.log()}`)
+  return { ...child, url: `http://127.0.0.1:${port}` }
 }
 
 /** Starts it where it is expected not to serve; resolves with what it said and how it ended. */
@@ -64,11 +62,9 @@ export async function runChild(
   }
 }
 
-function launch({ hub, cacheDir, env, maxFiles }: ChildOptions) {
+function launch({ hub, cacheDir, env }: ChildOptions) {
   if (!existsSync(ENTRY)) throw new Error('there is no build: npm run build')
-  const node = [process.execPath, '--enable-source-maps', ENTRY, 'serve']
-  const [command = '', ...args] = maxFiles === undefined ? node : ['prlimit', `--nofile=${maxFiles}`, ...node]
-  const running: ChildProcess = spawn(command, args, {
+  const running: ChildProcess = spawn(process.execPath, ['--enable-source-maps', ENTRY, 'serve'], {
     env: {
       PATH: process.env['PATH'],
       HUBMIRROR_PORT: '0',
@@ -95,7 +91,10 @@ function launch({ hub, cacheDir, env, maxFiles }: ChildOptions) {
     log,
     entries,
     status: () => status,
-    port: () => entries().find((entry) => entry['msg'] === 'listening')?.['port'],
+    port: (): number | undefined => {
+      const port = entries().find((entry) => entry['msg'] === 'listening')?.['port']
+      return typeof port === 'number' ? port : undefined
+    },
     kill: (signal: NodeJS.Signals) => void running.kill(signal),
     ended,
     stop: async () => {
@@ -120,7 +119,7 @@ export function badLines(log: string): string[] {
 
 const run = promisify(execFile)
 
-/** Changes the limit of open files of a process that runs. */
+/** Changes the soft limit of open files of a process that runs. */
 export async function limitFiles(pid: number, count: number): Promise<void> {
-  await run('prlimit', ['--pid', String(pid), `--nofile=${count}:65536`])
+  await run('prlimit', ['--pid', String(pid), `--nofile=${count}:`])
 }

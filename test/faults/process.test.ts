@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { probe } from '../hub-simulator/probe.ts'
+import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { eventually } from '../support/eventually.ts'
+import { openCount } from '../support/fd.ts'
+import {
+  badLines,
+  type Child,
+  type ChildOptions,
+  limitFiles,
+  runChild,
+  startChild,
+} from '../support/process.ts'
+import { verdictOf } from '../support/verdict.ts'
+
+const MIB = 1024 * 1024
+const LARGE = 160 * MIB
+const MEDIUM = 12 * MIB
+const FILE = '/acme/open/resolve/main'
+
+let hub: Hub
+let cacheDir: string
+let children: Child[] = []
+
+beforeEach(async () => {
+  const world = new World()
+  world.model('acme/open').commit({
+    'large.bin': lfs({ sizeBytes: LARGE, seed: 5 }),
+    'medium.bin': lfs({ sizeBytes: MEDIUM, seed: 6 }),
+    'other.bin': lfs({ sizeBytes: MEDIUM, seed: 7 }),
+    'small.json': '{"small":true}',
+  })
+  hub = await startHub({ world })
+  cacheDir = await mkdtemp(join(tmpdir(), 'hubmirror-process-'))
+})
+
+afterEach(async () => {
+  hub.faults.clear()
+  for (const child of children) {
+    await child.stop()
+    expect(badLines(child.log())).toEqual([])
+  }
+  children = []
+  await hub.close()
+  await rm(cacheDir, { recursive: true, force: true })
+})
+
+async function start(options: Partial<ChildOptions> = {}): Promise<Child> {
+  const child = await startChild({ hub, cacheDir, ...options })
+  children.push(child)
+  return child
+}
+
+const get = (child: Child, path: string) => probe(`${child.url}${FILE}/${path}`)
+const right = (path: string) => bytesOf(hub.world.model('acme/open'), 'main', path)
+const digestOf = (path: string) => createHash('sha256').update(right(path)).digest('hex')
+
+/** The digest of what came, without keeping it; undefined when it broke off. */
+function pull(child: Child, path: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const hash = createHash('sha256')
+    const asked = request(`${child.url}${FILE}/${path}`, { agent: false }, (answer) => {
+      answer.on('data', (chunk: Buffer) => hash.update(chunk))
+      answer.on('error', () => resolve(undefined))
+      answer.on('end', () =>
+        resolve(answer.complete && answer.statusCode === 200 ? hash.digest('hex') : undefined),
+      )
+    })
+    asked.on('error', () => resolve(undefined))
+    asked.end()
+  })
+}
+
+describe('a process that is killed in mid-pull', () => {
+  it('leaves what the next one goes on from, ten times over, and never a wrong byte', async () => {
+    const whole = digestOf('medium.bin')
+    hub.bytesPerSecond = 6 * MIB
+    for (let round = 0; round < 10; round += 1) {
+      const child = await start()
+      const reader = pull(child, 'medium.bin')
+      await hub.ledger.whenBytes({ server: 'cdn' }, Math.ceil(Math.random() * 0.9 * MEDIUM))
+      child.kill('SIGKILL')
+      await child.ended
+      expect([undefined, whole]).toContain(await reader)
+      hub.ledger.clear()
+    }
+    const last = await start()
+    expect(await readdir(join(cacheDir, 'tmp'))).toEqual([])
+    hub.bytesPerSecond = undefined
+    expect(await pull(last, 'medium.bin')).toBe(whole)
+    expect(await pull(last, 'medium.bin')).toBe(whole)
+  })
+
+  it('has recorded most of a large file, which is not fetched again', async () => {
+    const child = await start()
+    hub.bytesPerSecond = 20 * MIB
+    const reader = pull(child, 'large.bin')
+    await hub.ledger.whenBytes({ server: 'cdn' }, 70 * MIB)
+    // What is asked for from now on comes slowly, so that the end is far when the map is there.
+    hub.bytesPerSecond = MIB
+    await eventually(
+      () => readdir(join(cacheDir, 'partial'), { recursive: true }),
+      (names) => names.some((name) => name.endsWith('/blocks')),
+    )
+    child.kill('SIGKILL')
+    await child.ended
+    expect(await reader).toBeUndefined()
+
+    hub.bytesPerSecond = undefined
+    const next = await start()
+    hub.ledger.clear()
+    expect(await pull(next, 'large.bin')).toBe(digestOf('large.bin'))
+    expect(hub.ledger.bytes('cdn')).toBeLessThanOrEqual(LARGE - 60 * MIB)
+    expect(await readdir(join(cacheDir, 'tmp'))).toEqual([])
+    await eventually(
+      () => readdir(join(cacheDir, 'partial')),
+      (names) => names.length === 0,
+    )
+  })
+})
+
+describe('a second process', () => {
+  it('on the same directory refuses, says who is there, and disturbs nobody', async () => {
+    const first = await start()
+    expect((await get(first, 'medium.bin')).status).toBe(200)
+    const { status, log } = await runChild({ hub, cacheDir })
+    expect(status).toBe(1)
+    expect(log).toContain(`Another hubmirror (process ${first.pid}) uses ${cacheDir}`)
+    expect(log).toContain('HUBMIRROR_CACHE_DIR')
+    expect(log).not.toMatch(/\n\s+at /)
+    expect(verdictOf(await get(first, 'medium.bin'), right('medium.bin'))).toBe('whole')
+  })
+
+  it('may take the directory as soon as the first is gone, however it went', async () => {
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const child = await start()
+      expect((await get(child, 'small.json')).body.toString()).toBe('{"small":true}')
+      child.kill(signal)
+      await child.ended
+    }
+    expect((await get(await start(), 'small.json')).headers['x-cache']).toMatch(/HIT|REVALIDATED/)
+  })
+})
+
+describe('SIGTERM', () => {
+  it('lets a download finish, takes no new one, and ends with 0', async () => {
+    const child = await start()
+    hub.bytesPerSecond = 8 * MIB
+    const reader = pull(child, 'medium.bin')
+    await hub.ledger.whenBytes({ server: 'cdn' }, 2 * MIB)
+    child.kill('SIGTERM')
+    const ready = await eventually(
+      () => probe(`${child.url}/readyz`).catch(() => undefined),
+      (answer) => answer?.status !== 200,
+    )
+    expect([503, undefined]).toContain(ready?.status)
+    expect(await reader).toBe(digestOf('medium.bin'))
+    expect(await child.ended).toBe(0)
+    expect(child.entries().at(-1)?.['msg']).toBe('closed')
+  })
+
+  it('waits no longer than it was told to, and keeps what has come', async () => {
+    const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1s' } })
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
+    const reader = pull(child, 'medium.bin')
+    await hub.faults.whenStalled()
+    const askedAt = performance.now()
+    child.kill('SIGTERM')
+    expect(await reader).toBeUndefined()
+    expect(await child.ended).toBe(0)
+    expect(performance.now() - askedAt).toBeLessThan(8_000)
+    hub.faults.clear()
+    hub.ledger.clear()
+    expect(await pull(await start(), 'medium.bin')).toBe(digestOf('medium.bin'))
+    expect(hub.ledger.bytes('cdn')).toBeLessThan(MEDIUM - 3 * MIB)
+  })
+
+  it('given twice ends it at once', async () => {
+    const child = await start()
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
+    const reader = pull(child, 'medium.bin')
+    await hub.faults.whenStalled()
+    child.kill('SIGTERM')
+    await eventually(
+      () => child.entries().some((entry) => entry['msg'] === 'draining'),
+      (draining) => draining,
+    )
+    child.kill('SIGTERM')
+    expect(await child.ended).toBe(1)
+    expect(await reader).toBeUndefined()
+  })
+})
+
+describe('a process without descriptors left', () => {
+  it('refuses or serves right bytes, lives, and recovers', async () => {
+    const child = await start()
+    for (const path of ['medium.bin', 'small.json']) expect((await get(child, path)).status).toBe(200)
+    const base = await openCount(child.pid)
+    await limitFiles(child.pid, base + 12)
+    const many = await Promise.all(
+      Array.from({ length: 60 }, async (_, index) => {
+        const path = index % 3 === 0 ? 'other.bin' : 'medium.bin'
+        return { path, digest: await pull(child, path) }
+      }),
+    )
+    for (const { path, digest } of many) if (digest !== undefined) expect(digest).toBe(digestOf(path))
+    // Nobody is left in the dark: each connection was answered or ended.
+    await limitFiles(child.pid, 4096)
+    await eventually(
+      () => openCount(child.pid),
+      (count) => count <= base + 12,
+    )
+    expect(await pull(child, 'medium.bin')).toBe(digestOf('medium.bin'))
+    expect((await get(child, 'small.json')).body.toString()).toBe('{"small":true}')
+    expect((await probe(`${child.url}/healthz`)).status).toBe(200)
+  })
+})
