@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import { request } from 'node:http'
+import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -219,5 +219,29 @@ describe('a process without descriptors left', () => {
     expect(await pull(child, 'medium.bin')).toBe(digestOf('medium.bin'))
     expect((await get(child, 'small.json')).body.toString()).toBe('{"small":true}')
     expect((await probe(`${child.url}/healthz`)).status).toBe(200)
+  })
+
+  it('answers what it has accepted already with right bytes or an honest no', async () => {
+    const child = await start()
+    for (const path of ['medium.bin', 'small.json']) expect((await get(child, path)).status).toBe(200)
+    const agent = new Agent({ keepAlive: true, maxSockets: 20 })
+    const ask = (path: string) => probe(child.url + path, { agent })
+    await Promise.all(Array.from({ length: 20 }, () => ask('/healthz')))
+    await limitFiles(child.pid, await openCount(child.pid))
+    const paths = ['medium.bin', 'other.bin', 'small.json', 'absent.txt'].map((name) => `${FILE}/${name}`)
+    const answers = await Promise.all(
+      [...paths, '/api/models/acme/open', '/acme/open', '/readyz', '/metrics'].flatMap((path) => [
+        ask(path).then((got) => ({ path, got })),
+        ask(path).then((got) => ({ path, got })),
+      ]),
+    )
+    for (const { path, got } of answers) {
+      expect([200, 404, 502, 503, 504], `${path} ${got.body.toString().slice(0, 200)}`).toContain(got.status)
+      if (path.endsWith('.bin')) verdictOf(got, right(path.slice(FILE.length + 1)))
+      if (got.status > 404) expect(got.headers['x-error-message']).toBeTruthy()
+    }
+    agent.destroy()
+    await limitFiles(child.pid, 4096)
+    for (const path of ['medium.bin', 'other.bin']) expect(await pull(child, path)).toBe(digestOf(path))
   })
 })

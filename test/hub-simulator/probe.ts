@@ -1,7 +1,7 @@
 // One raw request, without redirects, decoding or pooling, and what came back, even when it broke off.
 // Knows nothing of the Hub.
 
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { type Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 
 /** What came back. */
 export interface Got {
@@ -18,9 +18,11 @@ export interface Asked {
   readonly headers?: Readonly<Record<string, string>>
   readonly token?: string
   readonly body?: string
+  /** Connections to use again; without one, each request has its own. */
+  readonly agent?: Agent
 }
 
-/** Sends one request on a connection of its own. Rejects only when no status line came back. */
+/** Sends one request. Rejects only when no status line came back. */
 export function probe(url: string, asked: Asked = {}): Promise<Got> {
   const credential = asked.token === undefined ? {} : { authorization: `Bearer ${asked.token}` }
   return new Promise((resolve, reject) => {
@@ -28,7 +30,11 @@ export function probe(url: string, asked: Asked = {}): Promise<Got> {
     let settle: (() => void) | undefined
     const request = httpRequest(
       url,
-      { method: asked.method ?? 'GET', agent: false, headers: { ...credential, ...asked.headers } },
+      {
+        method: asked.method ?? 'GET',
+        agent: asked.agent ?? false,
+        headers: { ...credential, ...asked.headers },
+      },
       (response) => {
         const chunks: Buffer[] = []
         settle = () =>
