@@ -22,8 +22,11 @@ export interface Facts {
   peek(kind: FactKind, key: string): unknown
   write(kind: FactKind, key: string, value: unknown): Promise<void>
   remove(kind: FactKind, key: string): Promise<void>
-  /** Resolves when every change made so far has reached the disk or failed. */
-  settled(): Promise<void>
+  /**
+   * Resolves when every change made so far has reached the disk or failed. What is written after it stays in memory:
+   * somebody else may own the directory by then. What is removed after it goes all the same.
+   */
+  close(): Promise<void>
 }
 
 /**
@@ -42,6 +45,7 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
   // The last change under way of each fact. Side by side a removal could overtake the write before it, and what was
   // withdrawn would be back after a restart.
   const changes = new Map<string, Promise<void>>()
+  let closed = false
   const inTurn = (name: string, change: () => Promise<void>): Promise<void> => {
     const before = changes.get(name)
     const turn = before === undefined ? change() : before.then(change)
@@ -80,6 +84,7 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
       const text = JSON.stringify({ key, value })
       const name = nameOf(kind, key)
       remember(name, value, text.length)
+      if (closed) return
       await inTurn(name, () => writeAtomic(layout.tmp, layout.fact(kind, key), text, { durable: false }))
     },
 
@@ -95,7 +100,8 @@ export function createFacts(layout: Layout, options: { readonly memoryBytes: num
       })
     },
 
-    async settled() {
+    async close() {
+      closed = true
       while (changes.size > 0) await Promise.all(changes.values())
     },
   }

@@ -129,7 +129,7 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
       await hashes.close()
       await scanned.catch(() => undefined)
       // Whoever takes the directory over must find what was learnt, and no half of a write.
-      await facts.settled()
+      await facts.close()
       await ledger.settled()
       await unlock()
     },

@@ -39,10 +39,16 @@ it('a fact that memory has no room for is read after its write', async () => {
   expect(await facts.read('documents', 'x')).toEqual({ body: 'y'.repeat(1000) })
 })
 
-it('once settled, nothing is under way', async () => {
+it('once closed, nothing is under way and nothing begins', async () => {
   const { facts, again, tmp } = await openFacts()
   for (let index = 0; index < 20; index += 1) void facts.write('files', `f${index}`, { index })
-  await facts.settled()
+  const closing = facts.close()
+  const late = facts.write('files', 'late', { late: true })
+  await Promise.all([closing, late])
   expect(await readdir(tmp)).toEqual([])
+  expect(await again().read('files', 'late')).toBeUndefined()
+  expect(await facts.read('files', 'late'), 'in memory').toEqual({ late: true })
+  await facts.remove('files', 'f18')
+  expect(await again().read('files', 'f18'), 'removed all the same').toBeUndefined()
   expect(await again().read('files', 'f19')).toEqual({ index: 19 })
 })
