@@ -11,14 +11,16 @@ import { Access } from './mirror/access.ts'
 import { Documents } from './mirror/documents.ts'
 import { Flights } from './mirror/flights.ts'
 import { Known } from './mirror/known.ts'
-import { createMirror } from './mirror/mirror.ts'
+import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Puller } from './mirror/pull.ts'
 import { Resolver } from './mirror/resolve.ts'
-import { createOriginClient } from './origin/client.ts'
+import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
-import { openStore } from './store/store.ts'
+import { startScrubber } from './store/scrubber.ts'
+import { openStore, type Store } from './store/store.ts'
 import { createMetrics } from './telemetry/metrics.ts'
+import type { Observer } from './telemetry/observer.ts'
 
 export interface App {
   readonly server: FastifyInstance
@@ -56,6 +58,15 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   })
   store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
 
+  const stopScrubber = startScrubber({
+    root: config.cacheDir,
+    store,
+    rateBytesPerSecond: config.scrubRateBytesPerSecond,
+    observer,
+    log: logger,
+    now,
+  })
+
   const health = createHealth({ store, observer, logger, monotonic, originSuspect: () => client.suspect() })
   const { onStorageFailed } = health
 
@@ -69,27 +80,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     now: monotonic,
     ...(dependencies.dispatcher === undefined ? {} : { dispatcher: dependencies.dispatcher }),
   })
-  const urls = createSignedUrls(now)
-  const known = new Known({
-    facts: store.facts,
-    origin: config.origin.href,
-    monotonic,
-    onWriteError: onStorageFailed,
-  })
-  const access = new Access({ known, ttlMs: config.accessTtlMs, monotonic, observer })
-  const flights = new Flights({
-    store,
-    connections: config.pullConnections,
-    abandoned: config.pullAbandoned,
-    observer,
-    onStorageFailed,
-  })
-  const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
-  const mirror = createMirror({
-    resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
-    puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
-    documents: new Documents(shared),
-  })
+  const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, onStorageFailed })
 
   const server = await buildServer({
     mirror,
@@ -108,6 +99,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   server.addHook('onClose', async () => {
     await flights.close()
     await client.close()
+    await stopScrubber()
     await store.close()
   })
 
@@ -120,4 +112,41 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
       await server.close()
     },
   }
+}
+
+/** The rooms of the decisions, joined. */
+function joinMirror(
+  config: Config,
+  rooms: {
+    readonly store: Store
+    readonly client: OriginClient
+    readonly observer: Observer
+    readonly now: () => number
+    readonly monotonic: () => number
+    readonly onStorageFailed: (error: unknown) => void
+  },
+): { readonly mirror: Mirror; readonly flights: Flights } {
+  const { store, client, observer, monotonic, onStorageFailed } = rooms
+  const known = new Known({
+    facts: store.facts,
+    origin: config.origin.href,
+    monotonic,
+    onWriteError: onStorageFailed,
+  })
+  const access = new Access({ known, ttlMs: config.accessTtlMs, monotonic, observer })
+  const flights = new Flights({
+    store,
+    connections: config.pullConnections,
+    abandoned: config.pullAbandoned,
+    observer,
+    onStorageFailed,
+  })
+  const urls = createSignedUrls(rooms.now)
+  const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
+  const mirror = createMirror({
+    resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
+    puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
+    documents: new Documents(shared),
+  })
+  return { mirror, flights }
 }

@@ -9,6 +9,7 @@
 //   ├─ partial/<algorithm>-<hex>/data   sparse, as long as the finished file
 //   ├─ partial/<algorithm>-<hex>/blocks which blocks of it are there (block-map.ts)
 //   ├─ quarantine/                      bytes that failed their digest, the newest few
+//   ├─ verify.json, scrub.json          how far the last pass over the blobs came
 //   ├─ facts/<kind>/ab/<sha256>.json    small truths: file, ref, repo, document
 //   └─ tmp/                             sources of renames; emptied at start
 

@@ -1,15 +1,14 @@
 // The steps of partial.ts that need nothing of its state: finding what an earlier process left, writing all of a
-// list of chunks, keeping the quarantine small.
+// list of chunks.
 
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, open, readdir, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, open } from 'node:fs/promises'
 import path from 'node:path'
 import { errorCode, isMissing } from './atomic.ts'
 import { readBlockMap } from './block-map.ts'
 import type { BlockMap } from './blocks.ts'
 
 const OPEN_DATA = constants.O_RDWR | constants.O_NOFOLLOW
-const QUARANTINE_COUNT = 4
 
 /** What an earlier process left, if the map and the data are both there and of this size. The caller closes it. */
 export async function resume(
@@ -39,19 +38,6 @@ export async function resume(
   }
   await handle.close()
   return undefined
-}
-
-/** Leaves the newest few of the files that failed their digest. */
-export async function sweepQuarantine(directory: string): Promise<void> {
-  const names = await readdir(directory)
-  const dated = await Promise.all(
-    names.map(async (name) => {
-      const file = path.join(directory, name)
-      return { file, at: (await lstat(file)).ctimeMs }
-    }),
-  )
-  dated.sort((a, b) => b.at - a.at)
-  for (const { file } of dated.slice(QUARANTINE_COUNT)) await rm(file, { recursive: true, force: true })
 }
 
 /** Writes all of `chunks`, `length` bytes together, or throws. */

@@ -10,7 +10,8 @@ import { writeBlockMap } from './block-map.ts'
 import { BlockMap } from './blocks.ts'
 import type { BlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
-import { resume, sweepQuarantine, writeAll } from './partial-files.ts'
+import { resume, writeAll } from './partial-files.ts'
+import { moveToQuarantine } from './quarantine.ts'
 
 const MAKE_DATA = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 /** Larger files are not kept to be looked at when they fail their digest: nobody counts what lies there. */
@@ -240,9 +241,6 @@ export class Partial {
       await rm(directory, { recursive: true, force: true })
       return
     }
-    const target = path.join(this.#layout.quarantine, path.basename(directory))
-    await rm(target, { recursive: true, force: true })
-    await renameInto(directory, target, { durable: false })
-    await sweepQuarantine(this.#layout.quarantine)
+    await moveToQuarantine(this.#layout, directory, path.basename(directory))
   }
 }

@@ -21,23 +21,28 @@ export async function quarantineBlob(
   inode: number,
 ): Promise<'quarantined' | 'replaced'> {
   const source = layout.blob(key)
-  const target = path.join(layout.quarantine, keyFileName(key))
   try {
     if ((await lstat(source)).ino !== inode) return 'replaced'
-    await mkdir(layout.quarantine, { recursive: true, mode: 0o700 })
-    // An earlier one of this key may be a folder, which a file cannot replace.
-    await rm(target, { recursive: true, force: true })
-    await rename(source, target)
+    await moveToQuarantine(layout, source, keyFileName(key))
   } catch (error) {
     if (isMissing(error)) return 'replaced'
     throw error
   }
+  return 'quarantined'
+}
+
+/** Moves a file or folder of the store into quarantine under `name`, and removes the oldest there. */
+export async function moveToQuarantine(layout: Layout, source: string, name: string): Promise<void> {
+  const target = path.join(layout.quarantine, name)
+  await mkdir(layout.quarantine, { recursive: true, mode: 0o700 })
+  // An earlier one of this name may be a folder, which a file cannot replace.
+  await rm(target, { recursive: true, force: true })
+  await rename(source, target)
   // From now on the time says when it came here. That it may be wrong costs an order of removal.
   const now = Date.now() / 1000
   await utimes(target, now, now).catch(() => undefined)
   // Litter left for the next one.
   await keepNewest(layout.quarantine).catch(() => undefined)
-  return 'quarantined'
 }
 
 async function keepNewest(directory: string): Promise<void> {

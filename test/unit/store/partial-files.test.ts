@@ -225,10 +225,10 @@ describe('finishing', () => {
     expect(await readdir(layout.partials)).toEqual([])
   })
 
-  it('keeps the newest four of the files that failed their digest, apart from the store', async () => {
+  it('keeps the newest eight of the files that failed their digest, apart from the store', async () => {
     const layout = await scratchLayout()
     const names: string[] = []
-    for (let index = 0; index < 6; index += 1) {
+    for (let index = 0; index < 10; index += 1) {
       const key = sha256Key(Buffer.from([index]))
       const partial = await Partial.open(layout, key, 10)
       await partial.write(0, [Buffer.alloc(10, index)])
