@@ -32,6 +32,7 @@ export class RefusedByHub extends Error {
 
 /** Attempts without a byte of progress before a body is given up. */
 const MAX_ATTEMPTS = 5
+const REDIRECT_LOOP = 'redirect loop'
 /** More text than any refusal needs. */
 const MAX_REFUSAL_BYTES = 64 * 1024
 
@@ -78,7 +79,7 @@ export async function headFile(
         first satisfies never
     }
   }
-  throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+  throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
 }
 
 async function headOnce(
@@ -209,7 +210,7 @@ export class FileBody {
       this.#urls.forget(this.#urlName)
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'no body', status: answer.status } })
     }
-    throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+    throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
   }
 
   #ask(url: URL, range: ByteRange, signal: AbortSignal): Promise<OriginAnswer> {
@@ -322,10 +323,11 @@ function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
   return error.code === 'origin_bad_answer' ? 'status' : 'network'
 }
 
-/** Trouble on the way is; a Hub that says no, a file that changed, a refused redirect are not. */
+/** Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. */
 function isWorthRetrying(error: unknown): boolean {
   if (error instanceof RefusedByHub) return false
-  if (error instanceof MirrorError) return error.code.startsWith('origin_')
+  if (error instanceof MirrorError)
+    return error.code.startsWith('origin_') && error.detail['reason'] !== REDIRECT_LOOP
   return true
 }
 
