@@ -47,7 +47,7 @@ function scene(change: Partial<Facts> = {}): Scene {
         disk.delete(`${kind} ${key}`)
         return Promise.resolve()
       },
-      settled: () => Promise.resolve(),
+      close: () => Promise.resolve(),
       ...change,
     }
     return new Known({
