@@ -144,6 +144,7 @@ function joinMirror(
   const urls = createSignedUrls(rooms.now)
   const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
   const mirror = createMirror({
+    known,
     resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
     puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
     documents: new Documents(shared),

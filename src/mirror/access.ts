@@ -8,13 +8,21 @@ import type { Observer } from '../telemetry/observer.ts'
 import type { Known } from './known.ts'
 import { SingleFlight } from './single-flight.ts'
 
+interface Verdict {
+  readonly public: boolean
+  /** When the question was asked. */
+  readonly at: number
+  /** Not public for now, but nobody has asked as a stranger. */
+  readonly isDoubtful: boolean
+}
+
 export class Access {
   readonly #known: Known
   readonly #ttlMs: number
   readonly #monotonic: () => number
   readonly #observer: Observer
   // When the question was asked whose answer was "everybody may" or "not everybody".
-  readonly #verdicts = new LRUCache<string, { readonly public: boolean; readonly at: number }>({
+  readonly #verdicts = new LRUCache<string, Verdict>({
     max: 100_000,
   })
   readonly #probes = new SingleFlight<boolean>()
@@ -34,7 +42,8 @@ export class Access {
   /** What may be believed of the repo without asking: public, not public, or nothing. */
   verdict(repo: Repo): 'public' | 'restricted' | undefined {
     const known = this.#verdicts.get(repoKey(repo))
-    if (known === undefined || this.#monotonic() - known.at >= this.#ttlMs) return undefined
+    if (known === undefined || known.isDoubtful || this.#monotonic() - known.at >= this.#ttlMs)
+      return undefined
     return known.public ? 'public' : 'restricted'
   }
 
@@ -47,18 +56,21 @@ export class Access {
     return this.#verdicts.get(repoKey(repo))?.public === true
   }
 
-  /** The Hub refused; whatever was believed ends here. */
-  async withdrawn(repo: Repo, askedAt: number): Promise<void> {
-    await this.#decide(repo, false, askedAt)
+  /**
+   * The Hub refused; whatever was believed ends here. Refusing a stranger settles it. Refusing somebody's token
+   * does not: that token may be a narrow one, so the next caller's visit asks for a stranger again.
+   */
+  async withdrawn(repo: Repo, askedAt: number, refused: 'stranger' | 'token' = 'stranger'): Promise<void> {
+    await this.#decide(repo, false, askedAt, refused === 'token')
   }
 
-  async #decide(repo: Repo, isPublic: boolean, askedAt: number): Promise<void> {
+  async #decide(repo: Repo, isPublic: boolean, askedAt: number, isDoubtful = false): Promise<void> {
     const key = repoKey(repo)
     const before = this.#verdicts.get(key)
     // A late answer to an early question must not undo a later one; in doubt, and at a tie, the repo is not public.
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
     if (before?.at === askedAt && !before.public) return
-    this.#verdicts.set(key, { public: isPublic, at: askedAt })
+    this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
     this.#observer.accessDecided(isPublic ? 'public' : 'refused')
     await this.#known.rememberPublic(repo, isPublic)
   }

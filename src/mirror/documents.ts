@@ -172,7 +172,7 @@ export class Documents {
       })
     }
     if (route.repo !== undefined && deniesRepo(refusal) && !isBadToken(refusal)) {
-      await access.withdrawn(route.repo, askedAt)
+      await access.withdrawn(route.repo, askedAt, ctx.authorization === undefined ? 'stranger' : 'token')
     }
     return refusalAnswer(refusal, {
       anonymous: ctx.authorization === undefined,
@@ -190,7 +190,7 @@ export class Documents {
     const { private: closed, gated, disabled, sha } = info as Record<string, unknown>
     const { access, known } = this.#options
     if (closed === true || disabled === true || (gated !== undefined && gated !== false)) {
-      await access.withdrawn(repo, askedAt)
+      await access.withdrawn(repo, askedAt, 'stranger')
       return
     }
     if (closed === false && gated === false) await access.proved(repo, askedAt)

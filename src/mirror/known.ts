@@ -31,6 +31,7 @@ export class Known {
   readonly #facts: Facts
   readonly #origin: string
   readonly #monotonic: () => number
+  readonly #changes = new LRUCache<string, number>({ max: 10_000 })
   readonly #refs = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
     max: 100_000,
   })
@@ -72,7 +73,10 @@ export class Known {
     if (isCommitHash(revision)) return { commit: revision, fresh: true }
     const key = this.#refKey(repo, revision)
     const memory = this.#refs.get(key)
-    if (memory !== undefined) return { commit: memory.commit, fresh: this.#monotonic() - memory.at < ttlMs }
+    if (memory !== undefined) {
+      const isYoung = this.#monotonic() - memory.at < ttlMs
+      return { commit: memory.commit, fresh: isYoung && !this.changedSince(repo, memory.at) }
+    }
     const stored = await this.#read('refs', key)
     if (!isRecord(stored) || typeof stored['commit'] !== 'string' || !isCommitHash(stored['commit']))
       return undefined
@@ -95,6 +99,17 @@ export class Known {
     const stored = this.#facts.peek('refs', key)
     if (isRecord(stored) && stored['commit'] === commit) return
     this.#write('refs', key, { commit })
+  }
+
+  /** Somebody changed the repo through us: no ref of it is fresh, or the committer would read what was before. */
+  changed(repo: Repo): void {
+    this.#changes.set(this.#repoKey(repo), this.#monotonic())
+  }
+
+  /** Whether the repo was changed through us at or after `at`. */
+  changedSince(repo: Repo, at: number): boolean {
+    const changedAt = this.#changes.get(this.#repoKey(repo))
+    return changedAt !== undefined && changedAt >= at
   }
 
   /** Whether the last word of the Hub was that everybody may read this repo. */

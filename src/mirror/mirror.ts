@@ -2,6 +2,7 @@
 // knows no framework.
 
 import { MirrorError } from '../errors.ts'
+import type { Repo } from '../hub/names.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
 import { RefusedByHub } from '../origin/file.ts'
 
@@ -10,6 +11,7 @@ export { RefusedByHub } from '../origin/file.ts'
 import type { Answer } from './answer.ts'
 import type { Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
+import type { Known } from './known.ts'
 import type { Conditions, Puller } from './pull.ts'
 import { refusalAnswer } from './refused.ts'
 import type { Resolver } from './resolve.ts'
@@ -23,16 +25,19 @@ export interface Mirror {
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
+  /** A write to the repo has been passed on and accepted: what is believed of its branches ends here. */
+  changed(repo: Repo): void
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
   xetToken(): never
 }
 
 export function createMirror(parts: {
+  readonly known: Known
   readonly resolver: Resolver
   readonly puller: Puller
   readonly documents: Documents
 }): Mirror {
-  const { resolver, puller, documents } = parts
+  const { known, resolver, puller, documents } = parts
   const refusal = (ctx: Ctx, error: RefusedByHub): Answer =>
     refusalAnswer(error.refusal, { anonymous: ctx.authorization === undefined, aboutRepo: true })
 
@@ -52,6 +57,8 @@ export function createMirror(parts: {
     },
 
     document: (ctx, route, request) => documents.get(ctx, route, request),
+
+    changed: (repo) => known.changed(repo),
 
     xetToken() {
       throw new MirrorError('xet_disabled')

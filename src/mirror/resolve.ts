@@ -79,6 +79,7 @@ export class Resolver {
     if (method === 'HEAD' || isCommitHash(route.revision)) return route
     const pin = this.#pins.get(pinKey(ctx, route))
     if (pin === undefined || this.#options.monotonic() - pin.at > PIN_MS) return route
+    if (this.#options.known.changedSince(route.repo, pin.at)) return route
     return { ...route, revision: pin.commit }
   }
 
@@ -168,7 +169,8 @@ export class Resolver {
     if (deniesRepo(refusal)) {
       this.#granted.delete(grantKey(ctx, route))
       // A token that the Hub does not know says nothing about the repo.
-      if (!isBadToken(refusal)) await access.withdrawn(route.repo, context.askedAt)
+      const refused = ctx.authorization === undefined ? 'stranger' : 'token'
+      if (!isBadToken(refusal)) await access.withdrawn(route.repo, context.askedAt, refused)
     }
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
@@ -232,6 +234,7 @@ export class Resolver {
     const granted = this.#granted.get(grantKey(ctx, route))
     const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
     if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
+    if (this.#options.known.changedSince(route.repo, granted.at)) return undefined
     const key = blobKeyOf(granted.meta, {
       origin: client.policy.base.href,
       repo: route.repo,

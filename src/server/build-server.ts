@@ -118,6 +118,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   const buffers = new ReadBuffers()
   await registerPassThrough(server, {
     ...options,
+    onWritten: (repo) => options.mirror.changed(repo),
     serve: (request, reply) => serveHubRoute(request, reply, { ...options, buffers }),
   })
   return server

@@ -8,6 +8,7 @@ import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
+import type { Repo } from '../hub/names.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
@@ -27,6 +28,8 @@ export interface PassThroughOptions {
   readonly publicUrl: URL | undefined
   readonly via: string
   readonly observer: Observer
+  /** A write to a repo was accepted by the Hub. */
+  readonly onWritten: (repo: Repo) => void
   /** Answers what the mirror understands; for the rest it gives the route. */
   readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<HubRoute | undefined>
 }
@@ -188,6 +191,10 @@ async function answer(
     if (turned.kind === 'mirror') location = turned.location
     else final = await follow(request, response, asked, target, options)
   }
+  const { method } = request.raw
+  const isRead = method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
+  if (!isRead && final.statusCode < 300 && options.route?.repo !== undefined)
+    options.onWritten(options.route.repo)
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   const extra = options.route?.kind === 'xet-token' ? [...PAGE_HEADERS, ...XET_WRITE_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)

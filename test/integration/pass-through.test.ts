@@ -299,3 +299,28 @@ describe('a mirror that denies writes', () => {
     expect((await scene.ask('/acme/open')).status).toBe(200)
   })
 })
+
+it('shows whoever commits through the mirror the new commit at once', async () => {
+  const scene = await openScene()
+  const file = '/alice/notes/resolve/main/config.json'
+  scene.world.model('alice/notes').commit({ 'config.json': '{"old":1}' })
+  const before = await scene.ask(file)
+  const line = (key: string, value: object): string => JSON.stringify({ key, value })
+  const committed = await scene.ask('/api/models/alice/notes/commit/main', {
+    method: 'POST',
+    token: TOKENS.alice,
+    headers: { 'content-type': 'application/x-ndjson' },
+    body: [
+      line('header', { summary: 'change', description: '' }),
+      line('file', {
+        path: 'config.json',
+        content: Buffer.from('{"new":1}').toString('base64'),
+        encoding: 'base64',
+      }),
+    ].join('\n'),
+  })
+  expect(committed.status).toBe(200)
+  const after = await scene.ask(file)
+  expect(after.body.toString()).toBe('{"new":1}')
+  expect(after.headers['x-repo-commit']).not.toBe(before.headers['x-repo-commit'])
+})

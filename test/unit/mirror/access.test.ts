@@ -90,6 +90,17 @@ describe('a verdict', () => {
     expect(await restart().lastKnownPublic(REPO)).toBe(false)
   })
 
+  it('is in doubt after the refusal of a token: neither public nor settled, until a stranger asks', async () => {
+    const { access, clock } = await scene()
+    await access.proved(REPO, clock.ms)
+    await access.withdrawn(REPO, (clock.ms += 1), 'token')
+    expect(access.verdict(REPO)).toBeUndefined()
+    expect(await access.lastKnownPublic(REPO)).toBe(false)
+    clock.ms += 1
+    expect(await access.prove(REPO, () => Promise.resolve(true))).toBe(true)
+    expect(access.verdict(REPO)).toBe('public')
+  })
+
   it('may become public again', async () => {
     const { access, clock, restart } = await scene()
     await access.withdrawn(REPO, clock.ms)
