@@ -48,6 +48,15 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const metrics = createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes })
   const { observer } = metrics
 
+  const health = createHealth({
+    probe: () => store.probe(),
+    observer,
+    logger,
+    monotonic,
+    originSuspect: () => client.suspect(),
+  })
+  const { onStorageFailed } = health
+
   const store = await openStore({
     root: config.cacheDir,
     maxBytes: config.cacheMaxSizeBytes,
@@ -55,6 +64,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     memoryBytes: config.memoryCacheBytes,
     now,
     observer,
+    onTrouble: onStorageFailed,
   })
   store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
 
@@ -66,9 +76,6 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     log: logger,
     now,
   })
-
-  const health = createHealth({ store, observer, logger, monotonic, originSuspect: () => client.suspect() })
-  const { onStorageFailed } = health
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = createOriginClient({

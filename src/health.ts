@@ -2,7 +2,6 @@
 
 import type { Logger } from 'pino'
 import type { Readiness } from './server/ops-routes.ts'
-import type { Store } from './store/store.ts'
 import type { Observer } from './telemetry/observer.ts'
 
 /** Writing is tried again this long after the store failed to take bytes. */
@@ -17,13 +16,14 @@ export interface Health {
 }
 
 export function createHealth(options: {
-  readonly store: Pick<Store, 'probe'>
+  /** Tries to write to the store. */
+  readonly probe: () => Promise<void>
   readonly observer: Observer
   readonly logger: Logger
   readonly monotonic: () => number
   readonly originSuspect: () => boolean
 }): Health {
-  const { store, observer, logger, monotonic, originSuspect } = options
+  const { probe, observer, logger, monotonic, originSuspect } = options
   let draining = false
   let failure: { readonly at: number; readonly text: string } | undefined
 
@@ -36,7 +36,7 @@ export function createHealth(options: {
   const recheckStore = async (): Promise<void> => {
     if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
     try {
-      await store.probe()
+      await probe()
       failure = undefined
       observer.storeDegraded(false)
     } catch (error) {

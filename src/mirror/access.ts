@@ -69,7 +69,7 @@ export class Access {
     const before = this.#verdicts.get(key)
     // A late answer to an early question must not undo a later one; in doubt, and at a tie, the repo is not public.
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
-    if (before?.at === askedAt && !before.public) return
+    if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
     this.#observer.accessDecided(isPublic ? 'public' : 'refused')
     await this.#known.rememberPublic(repo, isPublic)
