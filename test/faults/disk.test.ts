@@ -18,17 +18,23 @@ const noDisk = await whyNoDisk()
 let hub: Hub
 let mirror: RunningMirror
 let disk: SmallDisk
+let readOnly = false
 const clock = manualClock()
 
 afterEach(async () => {
   hub.faults.clear()
-  await mkdir(mirror.cacheDir, { recursive: true })
-  await mirror.close()
-  await hub.close()
-  await disk.unmount()
+  try {
+    if (readOnly) await disk.readOnly(false)
+    await mkdir(mirror.cacheDir, { recursive: true })
+    await mirror.close()
+  } finally {
+    await hub.close()
+    await disk.unmount()
+  }
 })
 
 async function start(): Promise<void> {
+  readOnly = false
   const world = new World()
   world.model('acme/open').commit({
     ...Object.fromEntries(FILES.map((name, index) => [name, lfs({ sizeBytes: SIZE, seed: index + 1 })])),
@@ -60,6 +66,11 @@ async function storeIsOk(): Promise<boolean> {
 /** The store is asked again some seconds after it failed. */
 async function afterRest(): Promise<void> {
   clock.advance(11_000)
+}
+
+async function setReadOnly(on: boolean): Promise<void> {
+  await disk.readOnly(on)
+  readOnly = on
 }
 
 /** Takes every byte that is left. */
@@ -135,7 +146,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
     const reader = get('a.bin')
     await hub.faults.whenStalled()
-    await disk.readOnly(true)
+    await setReadOnly(true)
     hub.faults.release()
     expect(verdictOf(await reader, right('a.bin'))).toBe('whole')
     await noBodiesOpen()
@@ -143,7 +154,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     await expectServed('c.bin')
     await expectServed('small.json')
     expect(await storeIsOk()).toBe(false)
-    await disk.readOnly(false)
+    await setReadOnly(false)
     await expectServed('c.bin')
     expect(
       await eventually(
