@@ -180,3 +180,8 @@ export class MirrorError extends Error {
     return ERRORS[this.code].status
   }
 }
+
+/** Whether the origin could not be heard for now: whoever has something stored may serve it instead. */
+export function isOriginAway(error: unknown): error is MirrorError {
+  return error instanceof MirrorError && (error.code.startsWith('origin_') || error.code === 'overloaded')
+}

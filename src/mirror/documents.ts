@@ -2,7 +2,7 @@
 // turned to point at the mirror, cleared of Xet; those of public repos are kept for the time the Hub is away.
 
 import { createHash } from 'node:crypto'
-import { MirrorError } from '../errors.ts'
+import { isOriginAway, MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { isCommitHash } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal, readRefusal } from '../hub/refusal.ts'
@@ -68,8 +68,7 @@ export class Documents {
     try {
       return await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
     } catch (error) {
-      const away = error instanceof MirrorError && error.code.startsWith('origin_')
-      if (!away || fallback === undefined) throw error
+      if (fallback === undefined || !isOriginAway(error)) throw error
       return this.#fromFact(ctx, route, request, fallback, 'stale')
     }
   }

@@ -6,7 +6,7 @@ import { isNotModified, rangeStillValid } from '../http/conditional.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../http/range.ts'
 import { type FileMeta, fileHeaders } from '../hub/file-meta.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
-import type { OriginClient } from '../origin/client.ts'
+import type { Asker, OriginClient } from '../origin/client.ts'
 import { FileBody } from '../origin/file.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { BlobHandle } from '../store/blobs.ts'
@@ -14,7 +14,7 @@ import { Verifier } from '../store/digest.ts'
 import type { Store } from '../store/store.ts'
 import type { Observer, Outcome } from '../telemetry/observer.ts'
 import type { Answer, Body, ByteSource } from './answer.ts'
-import { askerOf, type Ctx } from './context.ts'
+import { anonymousAsker, askerOf, type Ctx } from './context.ts'
 import type { Flights, Joined } from './flights.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
 
@@ -90,7 +90,8 @@ export class Puller {
     const { meta, key } = file
     if (meta.sizeBytes === 0)
       return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
-    if (!(this.#options.cachePrivate || (await file.isPublic))) {
+    const isPublic = await file.isPublic
+    if (!isPublic && !this.#options.cachePrivate) {
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {
@@ -108,7 +109,8 @@ export class Puller {
     if (offline) throw new MirrorError('offline_and_absent')
     const signal = ctx.signal
     const joined = await flights.join(key, meta.sizeBytes, { ...wanted, signal }, () =>
-      this.#body(ctx, route, meta),
+      // Others may join, and stay when the token of the one who started is no longer good: the file is everybody's.
+      this.#body(ctx, route, meta, isPublic ? anonymousAsker(ctx) : undefined),
     )
     if (joined === undefined) {
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
@@ -117,7 +119,7 @@ export class Puller {
     return { body: { kind: 'source', source: joined.source, rescue }, outcome: OUTCOME_OF[joined.how] }
   }
 
-  #body(ctx: Ctx, route: FileRoute, meta: FileMeta): FileBody {
+  #body(ctx: Ctx, route: FileRoute, meta: FileMeta, otherAsker?: Asker): FileBody {
     const { client, urls, observer } = this.#options
     return new FileBody({
       client,
@@ -125,6 +127,7 @@ export class Puller {
       observer,
       meta,
       asker: askerOf(ctx),
+      otherAsker,
       // By commit, not by branch: the branch may have moved since the facts were learnt.
       target: resolveTarget(route.repo, meta.commit, route.path),
       urlName: urlName(ctx, route.repo, meta.commit, route.path),

@@ -3,7 +3,7 @@
 // commit the revision is, and which bytes the file consists of. Opens no body.
 
 import { LRUCache } from 'lru-cache'
-import { MirrorError } from '../errors.ts'
+import { isOriginAway, MirrorError } from '../errors.ts'
 import { blobKeyOf, type FileMeta } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { deniesRepo, isAbsence, isBadToken, type Refusal } from '../hub/refusal.ts'
@@ -114,8 +114,7 @@ export class Resolver {
     try {
       head = await this.#head(ctx, route, fallback !== undefined)
     } catch (error) {
-      if (fallback === undefined || !(error instanceof MirrorError) || !error.code.startsWith('origin_'))
-        throw error
+      if (fallback === undefined || !isOriginAway(error)) throw error
       return this.#fromFact(fallback, 'stale')
     }
     const { result, askedAt } = head

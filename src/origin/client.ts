@@ -101,11 +101,13 @@ export function createOriginClient(options: {
     } catch (error) {
       if (request.signal?.aborted === true) throw request.signal.reason
       observer.originRequest(kind, 0, (now() - startedAt) / 1000)
-      if (mayCarryCredential(policy, url)) {
+      const failure = asMirrorError(error, url)
+      // Our own lack of descriptors says nothing about the origin.
+      if (mayCarryCredential(policy, url) && failure.code !== 'overloaded') {
         suspectUntil = now() + SUSPECT_MS
         observer.originUp(false)
       }
-      throw asMirrorError(error, url)
+      throw failure
     }
   }
 
@@ -129,7 +131,9 @@ export function createOriginClient(options: {
 /** What a failed request means to a client. Never carries the request, which holds the credential. */
 export function asMirrorError(error: unknown, url: URL): MirrorError {
   if (error instanceof MirrorError) return error
-  const detail = { host: url.host, reason: codeOf(error).slice(0, 60) }
+  const code = codeOf(error)
+  const detail = { host: url.host, reason: code.slice(0, 60) }
+  if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { detail })
   return new MirrorError(isTimeout(error) ? 'origin_timeout' : 'origin_unreachable', { detail })
 }
 

@@ -117,7 +117,8 @@ export class FileBody {
   readonly #client: OriginClient
   readonly #target: string
   readonly #meta: FileMeta
-  readonly #asker: Asker
+  #asker: Asker
+  #otherAsker: Asker | undefined
   readonly #urls: SignedUrls
   readonly #urlName: string
   readonly #observer: Observer
@@ -130,6 +131,8 @@ export class FileBody {
     readonly target: string
     readonly meta: FileMeta
     readonly asker: Asker
+    /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens. */
+    readonly otherAsker?: Asker | undefined
     readonly urls: SignedUrls
     readonly urlName: string
     readonly observer: Observer
@@ -138,6 +141,7 @@ export class FileBody {
     this.#target = options.target
     this.#meta = options.meta
     this.#asker = options.asker
+    this.#otherAsker = options.otherAsker
     this.#urls = options.urls
     this.#urlName = options.urlName
     this.#observer = options.observer
@@ -205,6 +209,12 @@ export class FileBody {
       if (answer.status < 300) return this.#checked(answer, url, range, signal)
       // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
+      if (own && (answer.status === 401 || answer.status === 403) && this.#otherAsker !== undefined) {
+        discard(answer)
+        this.#asker = this.#otherAsker
+        this.#otherAsker = undefined
+        return this.#resolve(range, signal)
+      }
       if (refused && (own || answer.status === 429)) throw await refusedBy(answer)
       discard(answer)
       this.#urls.forget(this.#urlName)

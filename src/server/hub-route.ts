@@ -16,6 +16,7 @@ import { type Trace, traceOf } from './trace.ts'
 
 /** Two thousand paths of the longest kind, percent-encoded, are less. */
 const MAX_QUESTION_BYTES = 4 * 1024 * 1024
+const QUESTION_TIMEOUT_MS = 30_000
 
 export interface HubRouteOptions {
   readonly mirror: Mirror
@@ -121,11 +122,17 @@ function note(trace: Trace, route: HubRoute): void {
 async function readQuestion(request: FastifyRequest): Promise<Buffer> {
   const parts: Buffer[] = []
   let size = 0
-  for await (const part of request.raw) {
-    const chunk = part as Buffer
-    size += chunk.length
-    if (size > MAX_QUESTION_BYTES) throw new MirrorError('request_too_large')
-    parts.push(chunk)
+  // The server gives whole requests no limit, for the sake of uploads; a question needs none so long.
+  const late = setTimeout(() => request.raw.destroy(), QUESTION_TIMEOUT_MS)
+  try {
+    for await (const part of request.raw) {
+      const chunk = part as Buffer
+      size += chunk.length
+      if (size > MAX_QUESTION_BYTES) throw new MirrorError('request_too_large')
+      parts.push(chunk)
+    }
+  } finally {
+    clearTimeout(late)
   }
   return Buffer.concat(parts)
 }

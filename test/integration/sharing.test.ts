@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { bytesOf, lfs } from '../hub-simulator/repos.ts'
 import { ask, open } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
+import { TOKENS } from '../support/mirror-world.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
@@ -150,4 +151,17 @@ describe('ranges of a file that is not there', () => {
     for (const reply of replies) expect([reply.status, reply.body.length]).toEqual([206, 100_000])
     expect(scene.hub.ledger.bodyRequests({ server: 'cdn' }).length).toBe(1)
   })
+})
+
+it('comes home though the token that asked for it is no longer good: the file is everybody’s', async () => {
+  const scene = await openScene()
+  const target = '/acme/open/resolve/main/config.json'
+  await scene.ask(target, { method: 'HEAD', token: TOKENS.alice })
+  scene.world.revokeToken(TOKENS.alice)
+  const got = await scene.ask(target, { token: TOKENS.alice })
+  expect([
+    got.status,
+    got.headers['x-cache'],
+    got.body.equals(scene.bytes('acme/open', 'config.json')),
+  ]).toEqual([200, 'MISS', true])
 })
