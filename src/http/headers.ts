@@ -52,25 +52,6 @@ export function withoutHopByHop(headers: HeaderBag): Record<string, string | str
   return Object.fromEntries(kept)
 }
 
-/**
- * How often a field was sent, and its value if that was exactly once. `rawHeaders` is Node's list of names and
- * values in turn; `request.headers` would hide the second Authorization.
- */
-export function singleHeader(
-  rawHeaders: readonly string[],
-  name: string,
-): { readonly count: number; readonly value: string | undefined } {
-  const wanted = name.toLowerCase()
-  let count = 0
-  let value: string | undefined
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.toLowerCase() !== wanted) continue
-    count += 1
-    value = rawHeaders[index + 1]
-  }
-  return { count, value: count === 1 ? value : undefined }
-}
-
 /** The token of `Bearer <token>` (RFC 6750 §2.1), the scheme in any case; `undefined` for anything else. */
 export function bearerToken(authorization: string | undefined): string | undefined {
   return /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(authorization ?? '')?.[1]

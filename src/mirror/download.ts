@@ -61,6 +61,9 @@ export class Download {
   readonly #readers = new Set<Reader>()
   readonly #runs = new Set<ActiveRun>()
   readonly #reservations: Reservation[] = []
+  // What is left of them.
+  #promisedBytes = 0
+  #turn: Promise<unknown> = Promise.resolve()
   readonly #connections: number
   #digest: GrowingDigest | undefined
   // All bytes before it have landed.
@@ -105,9 +108,19 @@ export class Download {
     return this.#state === 'running'
   }
 
-  /** Bytes that a reader of `range` would still have to be promised room for. */
+  /** Runs `work` when what was given here before is over. It must not reject. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work)
+    this.#turn = turn
+    return turn
+  }
+
+  /** Bytes that a reader of `range` would still have to be promised room for: in all never more than the file. */
   missingBytes(range: ByteRange): number {
-    return this.#fill ? 0 : this.#partial.map.missingBytes(range)
+    if (this.#fill) return 0
+    const { map, sizeBytes } = this.#partial
+    const unpromised = Math.max(0, sizeBytes - map.presentBytes - this.#promisedBytes)
+    return Math.min(map.missingBytes(range), unpromised)
   }
 
   /**
@@ -120,7 +133,10 @@ export class Download {
   ): ByteSource {
     const reader: Reader = { range, position: range.start, whole: options.whole }
     this.#readers.add(reader)
-    if (options.reservation !== undefined) this.#reservations.push(options.reservation)
+    if (options.reservation !== undefined) {
+      this.#reservations.push(options.reservation)
+      this.#promisedBytes += options.reservation.bytes
+    }
     this.#fill ||= options.whole
     this.#partial.retain()
     this.#pump()
@@ -263,6 +279,7 @@ export class Download {
   #spend(bytes: number): void {
     let left = bytes
     for (const reservation of this.#reservations) left -= reservation.spend(left)
+    this.#promisedBytes -= bytes - left
   }
 
   /** Keeps the hash close behind the bytes, so that the last reader does not wait for it. */

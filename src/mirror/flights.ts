@@ -3,7 +3,6 @@
 import type { ByteRange } from '../http/range.ts'
 import type { FileBody } from '../origin/file.ts'
 import type { BlobKey } from '../store/digest.ts'
-import type { Reservation } from '../store/ledger.ts'
 import { partialName } from '../store/scan.ts'
 import type { Store } from '../store/store.ts'
 import type { Observer } from '../telemetry/observer.ts'
@@ -68,7 +67,10 @@ export class Flights {
       if (running !== undefined) {
         const flight = await running
         if (flight === undefined) return undefined
-        if (flight.joinable) return this.#enter(flight, reader, 'joined', flight.hold())
+        if (flight.joinable) {
+          const joined = await this.#enter(flight, reader, 'joined', flight.hold())
+          if (joined !== 'over') return joined
+        }
       }
       // A flight that is over still has its files; the next one must not open them before it lets go.
       const settling = this.#settling.get(key)
@@ -84,7 +86,9 @@ export class Flights {
         this.#flights.delete(key)
         return undefined
       }
-      return this.#enter(flight, reader, flight.presentBytes > 0 ? 'resumed' : 'started', flight.firstHold)
+      const how = flight.presentBytes > 0 ? 'resumed' : 'started'
+      const joined = await this.#enter(flight, reader, how, flight.firstHold)
+      if (joined !== 'over') return joined
     }
   }
 
@@ -94,28 +98,33 @@ export class Flights {
     await Promise.all(this.#settling.values())
   }
 
+  /** One after the other: who comes second must see what the first was promised, not ask for the same room again. */
   async #enter(
     flight: Download,
     reader: ReaderRequest,
     how: Joined['how'],
     // Held from before to after: a flight without readers may settle while room is being made.
     letGo: () => void,
-  ): Promise<Joined | undefined> {
+  ): Promise<Joined | 'over' | undefined> {
     const range = reader.whole ? { start: 0, end: flight.sizeBytes } : reader.range
-    let reservation: Reservation | undefined
     try {
-      const missing = flight.missingBytes(range)
-      if (missing > 0) {
-        reservation = await this.#options.store.ledger.reserve(missing)
-        if (reservation === undefined) return undefined
-      }
-      if (how === 'joined') this.#options.observer.flightJoined()
-      const source = flight.join(reader.range, {
-        whole: reader.whole,
-        signal: reader.signal,
-        ...(reservation === undefined ? {} : { reservation }),
+      return await flight.inTurn(async () => {
+        const missing = flight.missingBytes(range)
+        const reservation = missing > 0 ? await this.#options.store.ledger.reserve(missing) : undefined
+        if (missing > 0 && reservation === undefined) return undefined
+        // It may have failed while room was made; nobody would give back what is promised to it now.
+        if (!flight.joinable) {
+          reservation?.release()
+          return 'over'
+        }
+        if (how === 'joined') this.#options.observer.flightJoined()
+        const source = flight.join(reader.range, {
+          whole: reader.whole,
+          signal: reader.signal,
+          ...(reservation === undefined ? {} : { reservation }),
+        })
+        return { source, flight, how }
       })
-      return { source, flight, how }
     } finally {
       letGo()
     }

@@ -178,8 +178,17 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+// A fact in memory is parsed once; whoever asks again gets the same object.
+const parsedFiles = new WeakMap<object, FileFact>()
+
 function parseFile(value: unknown): FileFact | undefined {
   if (!isRecord(value)) return undefined
+  const parsed = parsedFiles.get(value) ?? readFile(value)
+  if (parsed !== undefined) parsedFiles.set(value, parsed)
+  return parsed
+}
+
+function readFile(value: Record<string, unknown>): FileFact | undefined {
   const { commit, etag, sizeBytes, lfs, contentType, key } = value
   if (typeof commit !== 'string' || !isCommitHash(commit)) return undefined
   if (value['absent'] === true) return { kind: 'absent', commit }

@@ -46,7 +46,7 @@ export class Puller {
 
   /** The answer to HEAD: never opens a body, here or at the origin. */
   head(route: FileRoute, file: ResolvedFile, conditions: Conditions): Answer {
-    const headers = fileHeaders(file.meta, route.path, { download: route.download })
+    const headers: Record<string, string> = { ...headersOf(file.meta, route) }
     if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: file.meta.etag })) {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
@@ -57,7 +57,7 @@ export class Puller {
   /** The answer to GET. The body is opened, not started; whoever sends it closes it. */
   async get(ctx: Ctx, route: FileRoute, file: ResolvedFile, conditions: Conditions): Promise<Answer> {
     const { meta } = file
-    const headers = fileHeaders(meta, route.path, { download: route.download })
+    const headers: Record<string, string> = { ...headersOf(meta, route) }
     if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: meta.etag })) {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
@@ -167,6 +167,16 @@ export class Puller {
       yield* verified(straight(position), verifier, observer)
     }
   }
+}
+
+// Of facts that are in memory, the headers are made once.
+const madeHeaders = new WeakMap<FileMeta, Readonly<Record<string, string>>>()
+
+function headersOf(meta: FileMeta, route: FileRoute): Readonly<Record<string, string>> {
+  if (route.download) return fileHeaders(meta, route.path, { download: true })
+  const made = madeHeaders.get(meta) ?? fileHeaders(meta, route.path, { download: false })
+  madeHeaders.set(meta, made)
+  return made
 }
 
 /** A range to the open end is the rest of a download: it completes a file, so it is verified like a whole one. */

@@ -17,8 +17,8 @@ import type { OriginClient } from '../origin/client.ts'
 import { logRequest } from '../telemetry/log.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { checkRequest } from './context.ts'
-import { sendFailure } from './fail.ts'
-import { serveHubRoute } from './hub-route.ts'
+import { asMirrorError, sendFailure } from './fail.ts'
+import { createRouteParser, serveHubRoute } from './hub-route.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { registerPassThrough } from './pass-through.ts'
 import { ReadBuffers } from './read-buffers.ts'
@@ -79,14 +79,14 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
   const inFlight = new WeakMap<Socket, number>()
 
-  server.addHook('onRequest', async (request, reply) => {
+  server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
     const count = (inFlight.get(socket) ?? 0) + 1
     inFlight.set(socket, count)
     reply.raw.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
     const excess = count > MAX_IN_FLIGHT_PER_SOCKET
     if (excess && socket.destroyed) {
-      // The rest of what had arrived with the one too many.
+      // The rest of what had arrived with the one too many. A reply that is given away needs no more steps.
       reply.hijack()
       return
     }
@@ -100,8 +100,13 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       socket.destroy()
       return
     }
-    reply.raw.setHeader('x-request-id', trace.id)
-    checkRequest(request, options.via)
+    try {
+      checkRequest(request, options.via)
+    } catch (error) {
+      done(asMirrorError(error))
+      return
+    }
+    done()
   })
 
   server.setErrorHandler((error, request, reply) => {
@@ -115,11 +120,11 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
-  const buffers = new ReadBuffers()
+  const hub = { ...options, buffers: new ReadBuffers(), parse: createRouteParser(options.basePath) }
   await registerPassThrough(server, {
     ...options,
     onWritten: (repo) => options.mirror.changed(repo),
-    serve: (request, reply) => serveHubRoute(request, reply, { ...options, buffers }),
+    serve: (request, reply) => serveHubRoute(request, reply, hub),
   })
   return server
 }
@@ -133,15 +138,11 @@ function requestId(given: string | string[] | undefined): string {
 function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: ServerOptions): void {
   const { raw } = request
   const { socket } = raw
-  const gone = (): void => {
-    if (!trace.gone.signal.aborted && !reply.raw.writableFinished)
-      trace.gone.abort(new Error('the client has gone'))
-  }
   let closed = false
   const close = (): void => {
     if (closed) return
     closed = true
-    gone()
+    if (!reply.raw.writableFinished) trace.leave()
     socket.off('close', close)
     report(request, reply, trace, options)
   }

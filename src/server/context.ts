@@ -3,13 +3,13 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { bearerToken, isHeaderSafe, singleHeader } from '../http/headers.ts'
+import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import type { Ctx } from '../mirror/context.ts'
 import { fingerprint } from '../telemetry/log.ts'
 import type { Trace } from './trace.ts'
 
 /** Two of these in one request mean that somebody in between reads another one than we do. */
-const ONCE = ['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding']
+const ONCE = new Set(['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding'])
 /** What the Hub counts by. Everything else of the caller stays here. */
 const FORWARDED = ['user-agent', 'x-hf-download-counter', 'x-hf-bill-to', 'x-amzn-trace-id']
 const MAX_FORWARDED_CHARS = 512
@@ -19,10 +19,9 @@ const credentialKey = randomBytes(32)
 /** Refuses requests whose framing or credentials can be read in two ways. Throws bad_request. */
 export function checkRequest(request: FastifyRequest, via: string): void {
   const { raw } = request
-  for (const name of ONCE) {
-    if (singleHeader(raw.rawHeaders, name).count > 1) {
-      throw new MirrorError('bad_request', { message: `The request has more than one ${name} header.` })
-    }
+  const doubled = firstDoubled(raw.rawHeaders)
+  if (doubled !== undefined) {
+    throw new MirrorError('bad_request', { message: `The request has more than one ${doubled} header.` })
   }
   if (raw.headers.host === undefined)
     throw new MirrorError('bad_request', { message: 'The request has no Host header.' })
@@ -32,6 +31,18 @@ export function checkRequest(request: FastifyRequest, via: string): void {
     throw new MirrorError('bad_request', { message: 'A GET or HEAD request must not have a body.' })
   }
   if (raw.headers.via?.includes(via) === true) throw new MirrorError('loop')
+}
+
+/** The first field of ONCE that stands twice. Node's `headers` would hide the second one. */
+function firstDoubled(rawHeaders: readonly string[]): string | undefined {
+  const seen: string[] = []
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]?.toLowerCase() ?? ''
+    if (!ONCE.has(name)) continue
+    if (seen.includes(name)) return name
+    seen.push(name)
+  }
+  return undefined
 }
 
 /** The context of a checked request. `publicUrl` wins over what the request says the mirror is called. */
@@ -57,8 +68,12 @@ export function contextOf(
         ? 'anonymous'
         : createHmac('sha256', credentialKey).update(authorization).digest('base64url'),
     client: request.ip,
-    signal: trace.gone.signal,
-    mirrorBase: mirrorBase(request, options),
+    get signal() {
+      return trace.signal
+    },
+    get mirrorBase() {
+      return mirrorBase(request, options)
+    },
     forward,
     trips: trace.trips,
   }

@@ -65,7 +65,7 @@ export function sendFailure(
   trace: Trace,
   headOnly: boolean,
 ): void {
-  if (response.destroyed || trace.gone.signal.aborted) {
+  if (response.destroyed || trace.isGone) {
     response.destroy()
     return
   }
@@ -76,7 +76,7 @@ export function sendFailure(
     return
   }
   // Whatever an earlier step set belonged to an answer that did not come about.
-  for (const name of response.getHeaderNames()) if (name !== 'x-request-id') response.removeHeader(name)
+  for (const name of response.getHeaderNames()) response.removeHeader(name)
   if (thrown instanceof RefusedByHub) {
     const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
     trace.outcome = 'refused'
@@ -100,6 +100,6 @@ function respond(
 ): void {
   trace.firstByteAt = performance.now()
   if (!headOnly) trace.bytes += body.length
-  response.writeHead(status, { ...headers, 'content-length': String(body.length) })
+  response.writeHead(status, { ...headers, 'x-request-id': trace.id, 'content-length': String(body.length) })
   response.end(headOnly ? undefined : body)
 }

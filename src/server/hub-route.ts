@@ -3,6 +3,7 @@
 
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import { MirrorError } from '../errors.ts'
 import { repoKey } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
@@ -22,8 +23,26 @@ export interface HubRouteOptions {
   readonly mirror: Mirror
   readonly buffers: ReadBuffers
   readonly basePath: string
+  /** The raw target as a route: `createRouteParser`. */
+  readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined
   readonly writes: 'forward' | 'deny'
+}
+
+/** Targets longer than this are rare, and would fill the memory. */
+const MAX_REMEMBERED_CHARS = 512
+const REMEMBERED_ROUTES = 4_096
+
+/** Parses raw targets below `basePath`, the frequent ones once. Throws as `parseHubUrl` does. */
+export function createRouteParser(basePath: string): (rawTarget: string) => HubRoute {
+  const routes = new LRUCache<string, HubRoute>({ max: REMEMBERED_ROUTES })
+  return (rawTarget) => {
+    const known = routes.get(rawTarget)
+    if (known !== undefined) return known
+    const route = parseHubUrl(rawTarget, basePath)
+    if (rawTarget.length <= MAX_REMEMBERED_CHARS) routes.set(rawTarget, route)
+    return route
+  }
 }
 
 /** Answers the request, or returns the route for the pass-through. Throws what `sendFailure` can say. */
@@ -34,7 +53,7 @@ export async function serveHubRoute(
 ): Promise<HubRoute | undefined> {
   const trace = traceOf(request.raw)
   const { method } = request.raw
-  const route = parseHubUrl(request.raw.url ?? '', options.basePath)
+  const route = options.parse(request.raw.url ?? '')
   note(trace, route)
   const ctx = contextOf(request, trace, options)
   if (options.writes === 'deny' && isWriteRoute(route, method ?? '')) throw new MirrorError('writes_denied')

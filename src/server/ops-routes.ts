@@ -30,7 +30,12 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
         const { status, type, body } = await answer()
         trace.bytes += request.raw.method === 'HEAD' ? 0 : Buffer.byteLength(body)
         trace.firstByteAt = performance.now()
-        return reply.code(status).header('cache-control', 'no-store').type(type).send(body)
+        return reply
+          .code(status)
+          .header('x-request-id', trace.id)
+          .header('cache-control', 'no-store')
+          .type(type)
+          .send(body)
       },
     })
   }

@@ -198,7 +198,7 @@ async function answer(
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   const extra = options.route?.kind === 'xet-token' ? [...PAGE_HEADERS, ...XET_WRITE_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
-  delete headers['x-request-id']
+  headers['x-request-id'] = trace.id
   if (final.statusCode === 401 && isAboutRepo(options.route)) {
     const refusal = readRefusal(401, final.headers, Buffer.alloc(0))
     const code = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })['x-error-code']
@@ -269,7 +269,7 @@ async function follow(
       url,
       asker,
       headers: range === undefined ? {} : { range },
-      signal: traceOf(request.raw).gone.signal,
+      signal: traceOf(request.raw).signal,
     })
     const next = headerValue(answered.headers, 'location')
     if (answered.status < 300 || answered.status >= 400 || next === undefined) {

@@ -34,7 +34,11 @@ export async function sendAnswer(
   trace.outcome = answer.outcome
   const start = (): void => {
     trace.firstByteAt = performance.now()
-    response.writeHead(answer.status, { ...answer.headers, ...outcomeHeaders(answer) })
+    response.writeHead(answer.status, {
+      'x-request-id': trace.id,
+      ...answer.headers,
+      ...outcomeHeaders(answer),
+    })
   }
   const { body } = answer
   if (headOnly || body.kind === 'none' || bodyLength(body) === 0) {
@@ -113,7 +117,7 @@ async function sendSource(
     else await copy(response, source, begin, progress, options)
   } catch (error) {
     // The disk failed, not the file: the rest comes from where the file came from.
-    if (rescue !== undefined && isDiskError(error) && !trace.gone.signal.aborted) {
+    if (rescue !== undefined && isDiskError(error) && !trace.isGone) {
       await sendStream(response, rescue(progress.position), progress.started ? () => undefined : begin, trace)
     } else if (progress.started) {
       breakOff(response, trace, error)
@@ -197,7 +201,7 @@ async function copy(
 /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
 function write(response: ServerResponse, bytes: Buffer, trace: Trace): Promise<void> {
   return new Promise((resolve, reject) => {
-    const { signal } = trace.gone
+    const { signal } = trace
     if (signal.aborted) {
       reject(signal.reason as Error)
       return
@@ -218,7 +222,7 @@ function write(response: ServerResponse, bytes: Buffer, trace: Trace): Promise<v
 
 /** Ends a response that has begun so that no client can take it for whole. */
 function breakOff(response: ServerResponse, trace: Trace, error: unknown): void {
-  if (!trace.gone.signal.aborted) {
+  if (!trace.isGone) {
     trace.error = error
     trace.outcome = 'error'
   }

@@ -3,43 +3,51 @@
 import type { IncomingMessage } from 'node:http'
 import type { Outcome, RouteKind } from '../telemetry/observer.ts'
 
-export interface Trace {
+export class Trace {
   readonly id: string
-  readonly startedAt: number
+  readonly startedAt = performance.now()
   firstByteAt: number | undefined
-  bytes: number
-  route: RouteKind
-  outcome: Outcome
+  bytes = 0
+  route: RouteKind = 'bad'
+  outcome: Outcome = 'error'
   repo: string | undefined
   revision: string | undefined
   path: string | undefined
   /** Not the token: a name for it that means nothing outside of this process. */
   token: string | undefined
   error: unknown
-  readonly trips: { count: number }
-  /** Aborted when the client has gone, or its socket has: a pipelined answer may never hear of the former. */
-  readonly gone: AbortController
+  readonly trips = { count: 0 }
+  #gone = false
+  #controller: AbortController | undefined
+
+  constructor(id: string) {
+    this.id = id
+  }
+
+  /** The client has gone, or its socket has: a pipelined answer may never hear of the former. */
+  get isGone(): boolean {
+    return this.#gone
+  }
+
+  /** Aborts when the client goes. Made when it is first asked for: most answers are done before they need one. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.#gone && !this.#controller.signal.aborted) this.#controller.abort(new Error(GONE))
+    return this.#controller.signal
+  }
+
+  leave(): void {
+    this.#gone = true
+    this.#controller?.abort(new Error(GONE))
+  }
 }
 
+const GONE = 'the client has gone'
 const traces = new WeakMap<IncomingMessage, Trace>()
 
 /** Starts the trace of a request; there is one per request. */
 export function startTrace(request: IncomingMessage, id: string): Trace {
-  const trace: Trace = {
-    id,
-    startedAt: performance.now(),
-    firstByteAt: undefined,
-    bytes: 0,
-    route: 'bad',
-    outcome: 'error',
-    repo: undefined,
-    revision: undefined,
-    path: undefined,
-    token: undefined,
-    error: undefined,
-    trips: { count: 0 },
-    gone: new AbortController(),
-  }
+  const trace = new Trace(id)
   traces.set(request, trace)
   return trace
 }

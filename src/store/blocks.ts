@@ -84,7 +84,7 @@ export class BlockMap {
   presentEnd(position: number): number {
     const block = this.blockAt(position)
     const end = this.#stretchEnd(block)
-    return end === block ? position : Math.min(end * this.blockBytes, this.sizeBytes)
+    return end === block ? position : Math.max(position, Math.min(end * this.blockBytes, this.sizeBytes))
   }
 
   /** First missing block at or after `from`, before `end`; undefined when all are there. */

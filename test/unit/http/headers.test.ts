@@ -5,7 +5,6 @@ import {
   headerText,
   headerValue,
   isHeaderSafe,
-  singleHeader,
   withoutHopByHop,
 } from '../../../src/http/headers.ts'
 import { anyText } from './any-text.ts'
@@ -44,28 +43,6 @@ describe('withoutHopByHop', () => {
     const copy = withoutHopByHop(JSON.parse('{"__proto__":"x","a":"b"}'))
     expect(Object.getPrototypeOf(copy)).toBe(Object.prototype)
     expect(Object.entries(copy)).toContainEqual(['__proto__', 'x'])
-  })
-})
-
-describe('singleHeader', () => {
-  it('counts a field in every case of its name', () => {
-    const raw = [
-      'Host',
-      'a',
-      'Authorization',
-      'Bearer x',
-      'authorization',
-      'Bearer y',
-      'X-Authorization',
-      'z',
-    ]
-    expect(singleHeader(raw, 'authorization')).toEqual({ count: 2, value: undefined })
-    expect(singleHeader(raw, 'HOST')).toEqual({ count: 1, value: 'a' })
-    expect(singleHeader(raw, 'range')).toEqual({ count: 0, value: undefined })
-  })
-
-  it('takes no value for a name', () => {
-    expect(singleHeader(['X', 'range', 'range', '1'], 'range')).toEqual({ count: 1, value: '1' })
   })
 })
 

@@ -1,0 +1,123 @@
+// What flights promise the books of the disk: room for a file once, however many ask for it, and none for a flight
+// that is over.
+
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Flights } from '../../../src/mirror/flights.ts'
+import type { FileBody } from '../../../src/origin/file.ts'
+import type { Store, StoreOptions } from '../../../src/store/store.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { eventually } from '../../support/eventually.ts'
+import { open, patternBytes, scratchDirectory, sha256Key } from '../store/scratch.ts'
+
+const BLOCK = 256 * 1024
+const BYTES = patternBytes(4 * BLOCK)
+const KEY = sha256Key(BYTES)
+
+async function setUp(options: Partial<StoreOptions> = {}) {
+  const store = await open(await scratchDirectory(), options)
+  await store.scanned
+  const flights = new Flights({
+    store,
+    connections: 1,
+    abandoned: 'stop',
+    observer: silentObserver,
+    onStorageFailed: fail,
+  })
+  onTestFinished(async () => {
+    await flights.close()
+    await store.close()
+  })
+  return { store, flights }
+}
+
+function fail(error: unknown): void {
+  throw error
+}
+
+/** Gives nothing before `gate` resolves. */
+function bodyAfter(gate: Promise<void>): () => FileBody {
+  const body = {
+    async *read(range: { start: number; end: number }) {
+      await gate
+      yield BYTES.subarray(range.start, range.end)
+    },
+  }
+  return () => body as unknown as FileBody
+}
+
+function gate(): { readonly passed: Promise<void>; open(): void; fail(error: Error): void } {
+  let [open, fail] = [(): void => {}, (_: Error): void => {}]
+  const passed = new Promise<void>((resolve, reject) => ([open, fail] = [resolve, reject]))
+  return { passed, open, fail }
+}
+
+const signal = new AbortController().signal
+const WHOLE = { range: { start: 0, end: BYTES.length }, whole: true, signal }
+const HALF = { range: { start: 0, end: 2 * BLOCK }, whole: false, signal }
+
+async function idle(store: Store, flights: Flights): Promise<void> {
+  await eventually(
+    () => flights.count,
+    (count) => count === 0,
+  )
+  expect(store.ledger.reservedBytes).toBe(0)
+}
+
+describe('room for a file', () => {
+  it.each([
+    ['the whole of it', WHOLE, BYTES.length],
+    ['the same part of it', HALF, BYTES.length],
+  ])('is promised once where many ask for %s at the same time', async (_, reader, mostBytes) => {
+    // Room for one and a half: whoever promises it twice has none.
+    const { store, flights } = await setUp({ maxBytes: BYTES.length * 1.5 })
+    const start = gate()
+    const asking = Array.from({ length: 8 }, () =>
+      flights.join(KEY, BYTES.length, reader, bodyAfter(start.passed)),
+    )
+    const joined = await Promise.all(asking)
+    expect(joined.map((each) => each?.how)).toEqual(['started', ...Array(7).fill('joined')])
+    expect(store.ledger.reservedBytes).toBeLessThanOrEqual(mostBytes)
+    start.open()
+    await Promise.all(joined.map((each) => each?.source.ready(0)))
+    await Promise.all(joined.map((each) => each?.source.close()))
+    await idle(store, flights)
+  })
+
+  it('that was being made for a flight which fails meanwhile is given back, and the next flight serves', async () => {
+    const { store, flights } = await setUp()
+    const start = gate()
+    const first = await flights.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
+    const failed = first?.source.ready(0).catch((error: unknown) => error)
+    const made = gate()
+    const { reserve } = store.ledger
+    store.ledger.reserve = async (bytes) => {
+      store.ledger.reserve = reserve
+      const reservation = await reserve.call(store.ledger, bytes)
+      await made.passed
+      return reservation
+    }
+    const rest = { range: { start: 2 * BLOCK, end: BYTES.length }, whole: false, signal }
+    const second = flights.join(KEY, BYTES.length, rest, bodyAfter(Promise.resolve()))
+    await eventually(
+      () => store.ledger.reservedBytes,
+      (bytes) => bytes === BYTES.length,
+    )
+    start.fail(new Error('the origin went away'))
+    await failed
+    await first?.source.close()
+    await eventually(
+      () => flights.count,
+      (count) => count === 0,
+    )
+    made.open()
+    const joined = await second
+    expect(joined?.how).toBe('started')
+    const { start: position } = rest.range
+    expect(await joined?.source.ready(position)).toBe(BYTES.length)
+    const bytes = Buffer.alloc(BLOCK)
+    await joined?.source.read(bytes, 0, BLOCK, position)
+    expect(bytes.equals(BYTES.subarray(position, position + BLOCK))).toBe(true)
+    await joined?.source.close()
+    await idle(store, flights)
+  })
+})
