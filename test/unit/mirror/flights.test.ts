@@ -46,9 +46,9 @@ function bodyAfter(gate: Promise<void>): () => FileBody {
 }
 
 function gate(): { readonly passed: Promise<void>; open(): void; fail(error: Error): void } {
-  let [open, fail] = [(): void => {}, (_: Error): void => {}]
-  const passed = new Promise<void>((resolve, reject) => ([open, fail] = [resolve, reject]))
-  return { passed, open, fail }
+  const waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
+  const passed = new Promise<void>((resolve, reject) => waiting.push({ resolve, reject }))
+  return { passed, open: () => waiting[0]?.resolve(), fail: (error) => waiting[0]?.reject(error) }
 }
 
 const signal = new AbortController().signal
