@@ -181,7 +181,11 @@ export class MirrorError extends Error {
   }
 }
 
-/** Whether the origin could not be heard for now: whoever has something stored may serve it instead. */
+/**
+ * Whether the origin could not be heard for now: whoever has something stored may serve it instead. A redirect to
+ * where we may not go is no answer of the Hub either: login pages of networks send everybody away so.
+ */
 export function isOriginAway(error: unknown): error is MirrorError {
-  return error instanceof MirrorError && (error.code.startsWith('origin_') || error.code === 'overloaded')
+  if (!(error instanceof MirrorError)) return false
+  return error.code.startsWith('origin_') || error.code === 'overloaded' || error.code === 'redirect_refused'
 }

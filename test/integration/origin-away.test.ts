@@ -130,6 +130,19 @@ describe('while the Hub is away', () => {
     },
   )
 
+  it('a network that sends every question to its login page counts as away for what is stored', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    scene.clock.advance(120_000)
+    scene.hub.faults.add({ where: 'hub', redirectTo: 'http://127.0.0.3:1/login', times: 1_000 })
+    for (const target of [CONFIG, LARGE, '/api/models/acme/open', TREE]) {
+      const got = await scene.ask(target)
+      expect([target, got.status, got.headers['x-cache']]).toEqual([target, 200, 'STALE'])
+    }
+    const absent = await scene.ask('/acme/open/resolve/main/README.md')
+    expect([absent.status, absent.headers['x-error-code']]).toEqual([502, 'RedirectRefused'])
+  })
+
   it('a Hub that says nothing is waited for no longer than clients wait', async () => {
     const scene = await openScene()
     await warm(scene)
