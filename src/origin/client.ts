@@ -112,7 +112,8 @@ export function createOriginClient(options: {
   }
 
   function headersFor({ url, asker, headers }: OriginRequest): Record<string, string> {
-    const known = { 'accept-encoding': 'identity', ...asker.forward, ...headers, via: options.via }
+    const via = appendVia(asker.forward['via'], options.via)
+    const known = { 'accept-encoding': 'identity', ...asker.forward, ...headers, via }
     const credential = mayCarryCredential(policy, url) ? asker.authorization : undefined
     return credential === undefined ? known : { ...known, authorization: credential }
   }
@@ -126,6 +127,11 @@ export function createOriginClient(options: {
     suspect: () => suspectUntil > now(),
     close: () => dispatcher.destroy(),
   }
+}
+
+/** RFC 9110 §7.6.3: to what stands there, so that a mirror further back sees itself in a circle of several. */
+export function appendVia(before: string | undefined, own: string): string {
+  return before === undefined ? own : `${before}, ${own}`
 }
 
 /** What a failed request means to a client. Never carries the request, which holds the credential. */

@@ -10,8 +10,8 @@ import type { Trace } from './trace.ts'
 
 /** Two of these in one request mean that somebody in between reads another one than we do. */
 const ONCE = new Set(['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding'])
-/** What the Hub counts by. Everything else of the caller stays here. */
-const FORWARDED = ['user-agent', 'x-hf-download-counter', 'x-hf-bill-to', 'x-amzn-trace-id']
+/** What the Hub counts by, and by whom the request came. Everything else of the caller stays here. */
+const FORWARDED = ['user-agent', 'x-hf-download-counter', 'x-hf-bill-to', 'x-amzn-trace-id', 'via']
 const MAX_FORWARDED_CHARS = 512
 
 const credentialKey = randomBytes(32)

@@ -13,7 +13,7 @@ import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
 import type { HubRoute } from '../hub/route.ts'
-import { asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
+import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { contextOf } from './context.ts'
@@ -160,7 +160,10 @@ function requestHeaders(
   contentLength: string | string[] | undefined,
   via: string,
 ): IncomingHttpHeaders {
-  const passed: IncomingHttpHeaders = { 'accept-encoding': 'identity', via }
+  const passed: IncomingHttpHeaders = {
+    'accept-encoding': 'identity',
+    via: appendVia(request.raw.headers.via, via),
+  }
   for (const name of REQUEST_HEADERS) {
     const value = name === 'content-length' ? contentLength : request.raw.headers[name]
     if (value !== undefined) passed[name] = value

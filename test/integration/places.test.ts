@@ -135,4 +135,19 @@ describe('a mirror before a mirror', () => {
     expect([got.status, got.headers['x-error-code']]).toEqual([508, 'MirrorLoop'])
     expect(scene.hub.ledger.requests()).toEqual([])
   })
+
+  it.each([
+    ['HEAD', '/acme/open/resolve/main/config.json'],
+    ['GET', '/api/models/acme/open'],
+    ['GET', '/acme/open/raw/main/config.json'],
+  ])(
+    'that leads back by way of others says so, too: %s %s tells who passed it on',
+    async (method, target) => {
+      const scene = await openScene()
+      const got = await scene.ask(target, { method, headers: { via: '1.1 hubmirror-other' } })
+      expect(got.status).toBe(200)
+      for (const { headers } of scene.hub.ledger.requests({ server: 'hub' }))
+        expect(headers.via).toMatch(/^1\.1 hubmirror-other, 1\.1 hubmirror-[0-9a-f]{12}$/)
+    },
+  )
 })
