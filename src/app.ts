@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { Dispatcher } from 'undici'
 import type { Config } from './config/keys.ts'
-import { createHealth } from './health.ts'
+import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access.ts'
 import { Documents } from './mirror/documents.ts'
 import { Flights } from './mirror/flights.ts'
@@ -87,7 +87,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     now: monotonic,
     ...(dependencies.dispatcher === undefined ? {} : { dispatcher: dependencies.dispatcher }),
   })
-  const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, onStorageFailed })
+  const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health })
 
   const server = await buildServer({
     mirror,
@@ -130,10 +130,11 @@ function joinMirror(
     readonly observer: Observer
     readonly now: () => number
     readonly monotonic: () => number
-    readonly onStorageFailed: (error: unknown) => void
+    readonly health: Health
   },
 ): { readonly mirror: Mirror; readonly flights: Flights } {
-  const { store, client, observer, monotonic, onStorageFailed } = rooms
+  const { store, client, observer, monotonic } = rooms
+  const { onStorageFailed, onNoRoom } = rooms.health
   const known = new Known({
     facts: store.facts,
     origin: config.origin.href,
@@ -147,6 +148,7 @@ function joinMirror(
     abandoned: config.pullAbandoned,
     observer,
     onStorageFailed,
+    onNoRoom,
   })
   const urls = createSignedUrls(rooms.now)
   const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }

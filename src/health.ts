@@ -6,12 +6,16 @@ import type { Observer } from './telemetry/observer.ts'
 
 /** Writing is tried again this long after the store failed to take bytes. */
 const STORE_REST_MS = 10_000
+/** How long a file that did not fit is told of. */
+const NO_ROOM_MS = 60_000
 
 export interface Health {
   /** From now on not ready, so that load balancers look elsewhere. */
   readonly drain: () => void
   /** The store could not take bytes: what is asked meanwhile passes through. */
   readonly onStorageFailed: (error: unknown) => void
+  /** A pull found no room, within the limits or on the disk: what does not fit passes through. */
+  readonly onNoRoom: () => void
   readonly readiness: () => Promise<Readiness>
 }
 
@@ -33,6 +37,12 @@ export function createHealth(options: {
     logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
   }
 
+  let noRoomAt: number | undefined
+  const onNoRoom = (): void => {
+    noRoomAt = monotonic()
+  }
+  const lacksRoom = (): boolean => noRoomAt !== undefined && monotonic() - noRoomAt <= NO_ROOM_MS
+
   const recheckStore = async (): Promise<void> => {
     if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
     try {
@@ -49,6 +59,7 @@ export function createHealth(options: {
       draining = true
     },
     onStorageFailed,
+    onNoRoom,
     async readiness() {
       await recheckStore()
       return {
@@ -57,6 +68,7 @@ export function createHealth(options: {
         checks: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
           store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
+          room: lacksRoom() ? { ok: false, detail: 'a file did not fit and passed through' } : { ok: true },
           origin: originSuspect() ? { ok: false, detail: 'not reachable a moment ago' } : { ok: true },
         },
       }

@@ -30,6 +30,8 @@ export interface FlightsOptions {
   readonly abandoned: AbandonedPull
   readonly observer: Observer
   readonly onStorageFailed: (error: unknown) => void
+  /** There was no room for a file, and it passes through. */
+  readonly onNoRoom: () => void
 }
 
 interface ReaderRequest {
@@ -111,7 +113,10 @@ export class Flights {
       return await flight.inTurn(async () => {
         const missing = flight.missingBytes(range)
         const reservation = missing > 0 ? await this.#options.store.ledger.reserve(missing) : undefined
-        if (missing > 0 && reservation === undefined) return undefined
+        if (missing > 0 && reservation === undefined) {
+          this.#options.onNoRoom()
+          return undefined
+        }
         // It may have failed while room was made; nobody would give back what is promised to it now.
         if (!flight.joinable) {
           reservation?.release()

@@ -1,7 +1,7 @@
 // The contestants: the built mirror, and nginx as a cache and as a file server. Each is a real process on loopback.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -50,31 +50,11 @@ export async function startNginx(hub: Hub): Promise<Running> {
 }
 
 function nginxConfig(directory: string, port: number, origin: string): string {
-  return `
-user root;
-daemon off;
-# One process, as the mirror is one.
-worker_processes 1;
-pid ${directory}/nginx.pid;
-error_log ${directory}/error.log warn;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  sendfile on; tcp_nopush on; keepalive_requests 1000000;
-  client_body_temp_path ${directory}/temp/body; proxy_temp_path ${directory}/temp/proxy;
-  fastcgi_temp_path ${directory}/temp/fastcgi; uwsgi_temp_path ${directory}/temp/uwsgi; scgi_temp_path ${directory}/temp/scgi;
-  proxy_cache_path ${directory}/cache levels=1:2 keys_zone=hub:16m max_size=8g inactive=1h use_temp_path=off;
-  server {
-    listen 127.0.0.1:${port} backlog=4096;
-    location /static/ { root ${directory}; }
-    location / {
-      proxy_pass ${origin}; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_cache hub; proxy_cache_valid 200 1h; proxy_ignore_headers Cache-Control Expires Set-Cookie Vary;
-      proxy_set_header Accept-Encoding identity; proxy_cache_lock on;
-    }
-  }
-}
-`
+  const template = readFileSync(new URL('../../nginx-compare/bench.conf', import.meta.url), 'utf8')
+  return template
+    .replaceAll('@DIRECTORY@', directory)
+    .replaceAll('@PORT@', String(port))
+    .replaceAll('@ORIGIN@', origin)
 }
 
 async function running(name: string, url: string, child: ChildProcess, directory: string): Promise<Running> {

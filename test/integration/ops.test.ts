@@ -302,3 +302,15 @@ describe('what belongs to the mirror', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 })
+
+it('says on /readyz that a file did not fit, and serves it all the same', async () => {
+  const scene = await openScene({ config: { cacheMaxSizeBytes: 100_000 } })
+  const got = await scene.ask('/acme/open/resolve/main/w.bin')
+  expect([got.status, got.headers['x-cache']]).toEqual([200, 'BYPASS'])
+  expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+  const ready = await scene.ask('/readyz')
+  expect(ready.status).toBe(200)
+  expect(JSON.parse(ready.body.toString())).toMatchObject({ ready: true, checks: { room: { ok: false } } })
+  scene.clock.advance(60_001)
+  expect((await scene.ask('/readyz')).body.toString()).toContain('"room":{"ok":true}')
+})

@@ -22,6 +22,7 @@ async function setUp(options: Partial<StoreOptions> = {}) {
     abandoned: 'stop',
     observer: silentObserver,
     onStorageFailed: fail,
+    onNoRoom: () => undefined,
   })
   onTestFinished(async () => {
     await flights.close()
