@@ -12,7 +12,7 @@ import type { Repo } from '../hub/names.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
-import type { HubRoute } from '../hub/route.ts'
+import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
@@ -46,6 +46,8 @@ const REQUEST_HEADERS = [
   'user-agent',
   'git-protocol',
   'range',
+  // Without it a range of a file that has changed since would be taken for the rest of the old one.
+  'if-range',
   'if-none-match',
   'if-match',
   'if-modified-since',
@@ -59,6 +61,8 @@ const REQUEST_HEADERS = [
 /** Beside the list for API answers: what git and pages need. */
 const PAGE_HEADERS = [
   'cache-control',
+  // Asked for or not (objects are stored encoded, too): the body is passed on as it came.
+  'content-encoding',
   'content-language',
   'content-security-policy',
   'expires',
@@ -116,7 +120,12 @@ export async function registerPassThrough(
           requestHeaders(request, headers['content-length'], options.via),
         onResponse: (_request, _reply, response) => {
           reply.hijack()
-          void answer(request, reply, asOriginResponse(response), { ...options, route }).catch(fail)
+          const given = asOriginResponse(response)
+          void answer(request, reply, given, { ...options, route }).catch((error: unknown) => {
+            // Unread it would keep its connection for ever.
+            given.stream.on('error', () => undefined).destroy()
+            fail(error)
+          })
         },
         onError: (_reply, { error }) => {
           options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
@@ -192,12 +201,15 @@ async function answer(
     )
     const turned = rewriteLocation(target, asked, bases)
     if (turned.kind === 'mirror') location = turned.location
-    else final = await follow(request, response, asked, target, options)
+    // That of a 201 names what was made, and asks nobody to go there.
+    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method } = request.raw
+  const { route } = options
+  // A fetch over git is a POST, too, and changes nothing.
   const isRead = method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
-  if (!isRead && final.statusCode < 300 && options.route?.repo !== undefined)
-    options.onWritten(options.route.repo)
+  const isWrite = !isRead && route !== undefined && isWriteRoute(route, method ?? '')
+  if (isWrite && final.statusCode < 300 && route.repo !== undefined) options.onWritten(route.repo)
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   const extra = options.route?.kind === 'xet-token' ? [...PAGE_HEADERS, ...XET_WRITE_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
@@ -258,7 +270,7 @@ async function follow(
   if (method !== 'GET' && method !== 'HEAD') {
     throw new MirrorError('redirect_refused', { detail: { reason: 'redirect of a request with a body' } })
   }
-  const { range } = request.raw.headers
+  const { range, 'if-range': ifRange } = request.raw.headers
   const asker = {
     authorization: undefined,
     forward: {},
@@ -271,7 +283,10 @@ async function follow(
       method,
       url,
       asker,
-      headers: range === undefined ? {} : { range },
+      headers: {
+        ...(range === undefined ? {} : { range }),
+        ...(typeof ifRange === 'string' ? { 'if-range': ifRange } : {}),
+      },
       signal: traceOf(request.raw).signal,
     })
     const next = headerValue(answered.headers, 'location')

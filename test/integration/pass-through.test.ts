@@ -1,5 +1,6 @@
 // What the mirror does not understand goes to the Hub as it came, and comes back so that it leads to the mirror.
 
+import { gunzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
@@ -120,6 +121,27 @@ describe('a route that is only passed on', () => {
     expect(cdn.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined])
   })
 
+  it('that comes encoded though nobody asked for it says so', async () => {
+    const scene = await openScene()
+    scene.hub.faults.add({ where: 'hub', match: /raw/, gzipAlways: true })
+    const got = await scene.ask('/acme/open/raw/main/config.json')
+    expect(got.headers['content-encoding']).toBe('gzip')
+    expect(gunzipSync(got.body).equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+  })
+
+  it('is asked for a range only of the file that the client has begun', async () => {
+    const scene = await openScene()
+    const target = '/acme/open/raw/main/config.json'
+    const { etag = '' } = (await scene.ask(target)).headers
+    for (const [ifRange, status] of [
+      [etag, 206],
+      ['"another"', 200],
+    ] as const) {
+      const got = await scene.ask(target, { headers: { range: 'bytes=2-4', 'if-range': ifRange } })
+      expect([ifRange, got.status]).toEqual([ifRange, status])
+    }
+  })
+
   it('that leads to a host nobody allowed is refused, and that host hears nothing', async () => {
     const scene = await openScene()
     for (const place of ['http://127.0.0.3:9/x', 'http://user:pw@127.0.0.2/x', 'ftp://127.0.0.2/x']) {
@@ -228,6 +250,35 @@ describe('what changes something', () => {
       const got = await scene.ask('/api/models/acme/open/branch/dev2', { ...question, token })
       expect(got.status).toBe(status)
       expect(got.headers['x-error-message']).toBeDefined()
+    }
+  })
+
+  it('and names what was made is not taken for a redirect', async () => {
+    const scene = await openScene()
+    const made = { code: 201, headers: { Location: 'http://127.0.0.3:9/made' }, body: 'made' }
+    scene.hub.faults.add({ where: 'hub', method: 'POST', status: made })
+    const got = await scene.ask('/api/models/acme/open/branch/dev2', { method: 'POST', body: '{}' })
+    expect([got.status, got.body.toString(), got.headers['location']]).toEqual([201, 'made', undefined])
+  })
+
+  it('is told from a fetch over git, which ends no belief', async () => {
+    const scene = await openScene()
+    const target = '/acme/open/resolve/main/config.json'
+    await scene.ask(target)
+    await scene.settled()
+    for (const [service, asks] of [
+      ['git-upload-pack', 0],
+      ['git-receive-pack', 1],
+    ] as const) {
+      scene.hub.faults.add({ where: 'hub', match: /git-/, status: { code: 200, body: 'pack' } })
+      const git = await scene.ask(`/acme/open.git/${service}`, { method: 'POST', body: '0000' })
+      expect(git.status).toBe(200)
+      scene.hub.ledger.clear()
+      expect((await scene.ask(target)).status).toBe(200)
+      expect([service, scene.hub.ledger.requests({ method: 'HEAD', url: /resolve\// }).length]).toEqual([
+        service,
+        asks,
+      ])
     }
   })
 
