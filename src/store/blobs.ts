@@ -121,14 +121,31 @@ export class Blobs {
     return {
       key,
       sizeBytes,
-      read: async (buffer, offset, length, position) =>
-        (await handle.read(buffer, offset, length, position)).bytesRead,
+      read: (buffer, offset, length, position) =>
+        this.#read(key, handle, { buffer, offset, length, position }),
       async close() {
         if (!open_) return
         open_ = false
         unpin()
         await handle.close()
       },
+    }
+  }
+
+  /** Bytes that the disk has lost will not come back: the next request must find the blob gone, and fetch it again. */
+  async #read(
+    key: BlobKey,
+    handle: FileHandle,
+    to: { buffer: Buffer; offset: number; length: number; position: number },
+  ): Promise<number> {
+    try {
+      return (await handle.read(to.buffer, to.offset, to.length, to.position)).bytesRead
+    } catch (error) {
+      if (errorCode(error) === 'EIO') {
+        this.#observer.integrityFailure('disk')
+        await this.remove(key).catch(() => undefined)
+      }
+      throw error
     }
   }
 

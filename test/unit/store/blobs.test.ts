@@ -1,6 +1,17 @@
-import { chmod, mkdir, readFile, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  type FileHandle,
+  mkdir,
+  open,
+  readFile,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import path from 'node:path'
-import { expect, it, vi } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { Blobs } from '../../../src/store/blobs.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
@@ -54,6 +65,24 @@ it('keeps an open blob from eviction, also one that the walk has not met', async
   expect(await ledger.evict(KEY, 'prune')).toBe(false)
   await second?.close()
   expect(await ledger.evict(KEY, 'prune')).toBe(true)
+})
+
+it('removes a blob whose bytes the disk has lost, so that it is fetched again', async () => {
+  const { blobs, layout, ledger } = await stored()
+  const blob = await blobs.open(KEY, BYTES.length)
+  const handle = await open(layout.blob(KEY))
+  const reading = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'read')
+  onTestFinished(() => reading.mockRestore())
+  await handle.close()
+  const read = () => blob?.read(Buffer.alloc(8), 0, 8, 0)
+  reading.mockRejectedValueOnce(Object.assign(new Error('busy'), { code: 'EAGAIN' }))
+  await expect(read()).rejects.toThrow('busy')
+  expect(await readFile(layout.blob(KEY))).toEqual(BYTES)
+  reading.mockRejectedValueOnce(Object.assign(new Error('lost'), { code: 'EIO', syscall: 'read' }))
+  await expect(read()).rejects.toThrow('lost')
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  expect(ledger.storedBytes).toBe(0)
+  await blob?.close()
 })
 
 it.each(['longer', 'shorter', 'empty'])('removes a blob that became %s', async (how) => {
