@@ -80,16 +80,18 @@ export function createOriginClient(options: {
     request.asker.onTrip?.()
     const path = `${url.pathname}${url.search}`
     try {
-      const { statusCode, headers, body } = await dispatcher.request({
-        origin: url.origin,
-        path,
-        method: request.method,
-        headers: headersFor(request),
-        body: request.body ?? null,
-        signal: request.signal ?? null,
-        headersTimeout: Math.min(request.timeoutMs ?? options.timeoutMs, options.timeoutMs),
-        bodyTimeout: options.timeoutMs,
-      })
+      const { statusCode, headers, body } = await withPatience(request, (signal) =>
+        dispatcher.request({
+          origin: url.origin,
+          path,
+          method: request.method,
+          headers: headersFor(request),
+          body: request.body ?? null,
+          signal,
+          headersTimeout: options.timeoutMs,
+          bodyTimeout: options.timeoutMs,
+        }),
+      )
       // A body that fails after nobody listens any more must not end the process.
       body.on('error', () => undefined)
       observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
@@ -126,6 +128,44 @@ export function createOriginClient(options: {
     url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
     suspect: () => suspectUntil > now(),
     close: () => dispatcher.destroy(),
+  }
+}
+
+class OutOfPatience extends Error {
+  readonly code = 'PATIENCE_TIMEOUT'
+
+  constructor() {
+    super('no answer in time')
+    this.name = 'OutOfPatience'
+  }
+}
+
+/**
+ * Waits for the headers of an answer no longer than `timeoutMs`, if given. The timeouts of a connection begin with it:
+ * a request that waits for a free one waits as long as those before it take, and hears of its signal only then.
+ */
+async function withPatience<T>(
+  request: OriginRequest,
+  start: (signal: AbortSignal | null) => Promise<T>,
+): Promise<T> {
+  const { signal, timeoutMs } = request
+  if (timeoutMs === undefined) return start(signal ?? null)
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const reason = new OutOfPatience()
+      late.abort(reason)
+      reject(reason)
+    }, timeoutMs)
+  })
+  try {
+    return await Promise.race([
+      start(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal])),
+      over,
+    ])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -1,0 +1,67 @@
+// One request to the origin: how long it is waited for, whatever it waits for. Real sockets.
+
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import { createOriginClient } from '../../../src/origin/client.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+
+const asker = { authorization: undefined, forward: {} }
+
+/** A client with one connection to a server that answers `/slow` with a body that never ends. */
+async function setUp() {
+  const server = createServer((request, response) => {
+    response.writeHead(200)
+    if (request.url === '/slow') response.write('and then')
+    else response.end('done')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const client = createOriginClient({
+    policy: { base: new URL(`http://127.0.0.1:${port}`), allowedHosts: [] },
+    timeoutMs: 20_000,
+    connections: 1,
+    via: '1.1 test',
+    observer: silentObserver,
+    now: () => performance.now(),
+  })
+  onTestFinished(async () => {
+    await client.close()
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  const send = (path: string, timeoutMs?: number) =>
+    client.send({
+      kind: 'head',
+      method: 'GET',
+      url: client.url(path),
+      asker,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    })
+  return { client, send }
+}
+
+it('ends a question whose time is over though it still waits for a connection', async () => {
+  const { client, send } = await setUp()
+  const slow = await send('/slow')
+  const startedAt = performance.now()
+  await expect(send('/quick', 200)).rejects.toMatchObject({ code: 'origin_timeout' })
+  expect(performance.now() - startedAt).toBeLessThan(5_000)
+  expect(client.suspect()).toBe(true)
+  slow.body.destroy()
+})
+
+it('lets the body of an answer that came in time take longer', async () => {
+  const { send } = await setUp()
+  const slow = await send('/slow', 50)
+  const parts = slow.body[Symbol.asyncIterator]()
+  expect(String((await parts.next()).value)).toBe('and then')
+  const more = parts.next().then(
+    () => 'ended',
+    () => 'ended',
+  )
+  const waited = new Promise((resolve) => setTimeout(resolve, 150, 'still open'))
+  expect(await Promise.race([more, waited])).toBe('still open')
+  slow.body.destroy()
+  await more
+})
