@@ -81,14 +81,15 @@ export function createLogDestination(
  * One line for one answered request. Probes of the mirror's own routes are `debug`, or they would be most of the log;
  * all else is `info`, refusals included: they are answers.
  */
-export function logRequest(logger: Logger, fields: RequestFields): void {
+export function logRequest(parent: Logger, fields: RequestFields): void {
+  const logger = lineLogger(parent)
   const line = {
     requestId: fields.requestId,
     method: fields.method,
     route: fields.route,
     repo: fields.repo,
     revision: fields.revision,
-    path: fields.path,
+    path: fields.path === undefined ? undefined : bound(fields.path, TEXT_MAX),
     status: fields.status,
     outcome: fields.outcome,
     bytes: fields.bytes,
@@ -108,6 +109,17 @@ export function logRequest(logger: Logger, fields: RequestFields): void {
   }
   if (fields.route === 'ops' && fields.status < 400) logger.debug(line, 'request')
   else logger.info(line, 'request')
+}
+
+const lineLoggers = new WeakMap<Logger, Logger>()
+
+/** The fields of a request line are plain already, and it is written for every request: nothing looks twice. */
+function lineLogger(parent: Logger): Logger {
+  const known = lineLoggers.get(parent)
+  if (known !== undefined) return known
+  const logger = parent.child({}, { formatters: { log: (fields) => fields } })
+  lineLoggers.set(parent, logger)
+  return logger
 }
 
 const fingerprintKey = randomBytes(32)
