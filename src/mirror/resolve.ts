@@ -229,7 +229,7 @@ export class Resolver {
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
-    const { access, refTtlMs, accessTtlMs, monotonic, client } = this.#options
+    const { refTtlMs, accessTtlMs, monotonic, client } = this.#options
     const granted = this.#granted.get(grantKey(ctx, route))
     const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
     if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
@@ -239,7 +239,8 @@ export class Resolver {
       repo: route.repo,
       path: route.path,
     })
-    const isPublic = Promise.resolve(access.verdict(route.repo) === 'public')
+    // The stranger who was asked beside the question that granted it may not have been answered yet.
+    const isPublic = this.#isPublic(ctx, route)
     return { kind: 'file', meta: granted.meta, key, isPublic, outcome: 'miss' }
   }
 }

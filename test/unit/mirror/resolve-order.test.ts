@@ -132,6 +132,25 @@ describe('a late answer', () => {
   })
 })
 
+it('a GET that follows at once waits for the stranger who was asked beside its HEAD', async () => {
+  const { asked, resolver } = setUp()
+  const member = { ...stranger(), authorization: 'Bearer x', fingerprint: 'member' }
+  const route = fileRoute('config.json')
+  const head = resolver.resolve(member, route, 'HEAD')
+  await eventually(
+    () => asked.length,
+    (length) => length === 2,
+  )
+  const own = asked.find(({ request }) => request.asker.authorization !== undefined)
+  own?.answer(200, META)
+  expect((await head).kind).toBe('file')
+  const got = await resolver.resolve(member, route, 'GET')
+  if (got.kind !== 'file') throw new Error('refused')
+  asked.find((question) => question !== own)?.answer(200, META)
+  expect(await got.isPublic, 'its bytes may be stored').toBe(true)
+  expect(asked.length).toBe(2)
+})
+
 describe('an absent file, told to a stranger', () => {
   const ABSENT = {
     'x-repo-commit': COMMIT,
