@@ -6,10 +6,12 @@ import { createHash } from 'node:crypto'
 import { createWriteStream, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { request } from 'undici'
 import { lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { load } from './load.ts'
 import { cpuSeconds, median, peakRssBytes, resetPeakRss } from './process-figures.ts'
 import { type Running, startMirror, startNginx } from './servers.ts'
 
@@ -122,7 +124,7 @@ async function small(mirror: Running, nginx: Running): Promise<void> {
     { server: mirror, url: fileUrl(mirror, 'config.json') },
     { server: nginx, url: cached },
   ]
-  for (const method of ['GET', 'HEAD']) {
+  for (const method of ['GET', 'HEAD'] as const) {
     const perCore = new Map<string, number[]>([
       ['mirror', []],
       ['nginx', []],
@@ -130,25 +132,12 @@ async function small(mirror: Running, nginx: Running): Promise<void> {
     for (let round = 0; round <= ROUNDS; round += 1) {
       for (const { server, url } of targets) {
         const before = cpuSeconds(server.pid)
-        const requests = await load(url, method)
+        const requests = await load(url, method, { connections: 64, seconds: 3 })
         if (round > 0) perCore.get(server.name)?.push(requests / (cpuSeconds(server.pid) - before))
       }
     }
     compare(`warm 4 KiB ${method}, requests per CPU second (nginx: proxy_cache)`, perCore, '/s', '>= 0.8')
   }
-}
-
-/** Sixty-four connections for three seconds; how many requests were answered. */
-async function load(url: string, method: string): Promise<number> {
-  const script = path.join(hubDirectory(), 'method.lua')
-  writeFileSync(script, `wrk.method = "${method}"\n`)
-  const { stdout } = await run('wrk', ['-t1', '-c64', '-d3s', '-s', script, url])
-  if (/Non-2xx/.test(stdout)) throw new Error(`wrk: ${stdout}`)
-  return Number(/(\d+) requests in/.exec(stdout)?.[1])
-}
-
-function hubDirectory(): string {
-  return servers[0]?.directory ?? '/tmp'
 }
 
 async function coldRange(mirror: Running, hub: Hub): Promise<void> {
@@ -168,13 +157,10 @@ async function crowd(mirror: Running, hub: Hub): Promise<void> {
   const url = fileUrl(mirror, 'crowd.bin')
   const digest = await announcedDigest(mirror, 'crowd.bin')
   const startedAt = performance.now()
-  const sums = await Promise.all(
-    Array.from({ length: 50 }, () =>
-      run('sh', ['-c', `curl -sS -f '${url}' | sha256sum`]).then(({ stdout }) => stdout),
-    ),
-  )
+  const script = fileURLToPath(new URL('./crowd.ts', import.meta.url))
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', script, url, '50'])
   const seconds = (performance.now() - startedAt) / 1000
-  const right = sums.filter((sum) => sum.startsWith(digest)).length
+  const right = Number(new RegExp(`^(\\d+) ${digest}$`, 'm').exec(stdout)?.[1] ?? 0)
   const ratio = hub.ledger.bytes('cdn') / GIB
   const rss = peakRssBytes(mirror.pid) / 1e6
   note('50 clients on one cold 1 GiB file, origin bytes', `${ratio.toFixed(3)}x`, '', '', '1.00x')
