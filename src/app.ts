@@ -101,7 +101,14 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     logger,
     observer,
     readiness: health.readiness,
-    metrics,
+    metrics: {
+      contentType: metrics.contentType,
+      // Not everybody asks /readyz: the next scrape tells when a failed store has come back.
+      text() {
+        health.recheck()
+        return metrics.text()
+      },
+    },
   })
   server.addHook('onClose', async () => {
     await flights.close()

@@ -17,6 +17,8 @@ export interface Health {
   /** A pull found no room, within the limits or on the disk: what does not fit passes through. */
   readonly onNoRoom: () => void
   readonly readiness: () => Promise<Readiness>
+  /** Returns at once: where the store has failed, tries behind it whether the store takes bytes again. */
+  readonly recheck: () => void
 }
 
 export function createHealth(options: {
@@ -43,15 +45,25 @@ export function createHealth(options: {
   }
   const lacksRoom = (): boolean => noRoomAt !== undefined && monotonic() - noRoomAt <= NO_ROOM_MS
 
-  const recheckStore = async (): Promise<void> => {
-    if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
+  const tryStore = async (failed: typeof failure): Promise<void> => {
     try {
       await probe()
+      // It may have failed again meanwhile.
+      if (failure !== failed) return
       failure = undefined
       observer.storeDegraded(false)
     } catch (error) {
       onStorageFailed(error)
     }
+  }
+  let checking: Promise<void> | undefined
+  const recheckStore = async (): Promise<void> => {
+    if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
+    // One at a time: a disk that hangs must not gather a thread for each who asks.
+    checking ??= tryStore(failure).finally(() => {
+      checking = undefined
+    })
+    await checking
   }
 
   return {
@@ -60,6 +72,8 @@ export function createHealth(options: {
     },
     onStorageFailed,
     onNoRoom,
+    // It never rejects.
+    recheck: () => void recheckStore(),
     async readiness() {
       await recheckStore()
       return {
