@@ -8,6 +8,8 @@ import { createLogDestination, createLogger } from '../telemetry/log.ts'
 
 /** Time for load balancers to see that /readyz says no, before connections are refused. */
 const NOTICE_MS = 500
+/** How often connections whose last answer has ended are looked for while the process drains. */
+const SWEEP_MS = 250
 
 /**
  * Serves until SIGTERM or SIGINT: then /readyz says no, running answers get the drain time, and the process ends
@@ -56,8 +58,11 @@ export async function runServe(config: Config, options: { readonly version: stri
   void nextSignal().then(() => process.exit(1))
   await new Promise((resolve) => setTimeout(resolve, NOTICE_MS))
   const closed = app.server.close()
+  // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
+  const sweep = setInterval(() => app.server.server.closeIdleConnections(), SWEEP_MS)
   const deadline = setTimeout(() => app.server.server.closeAllConnections(), config.drainTimeoutMs)
   await closed
+  clearInterval(sweep)
   clearTimeout(deadline)
   logger.info('closed')
   destination.flushSync()

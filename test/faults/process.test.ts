@@ -181,6 +181,25 @@ describe('SIGTERM', () => {
     expect(hub.ledger.bytes('cdn')).toBeLessThan(MEDIUM - 3 * MIB)
   })
 
+  it('waits for no connection whose last answer has ended', async () => {
+    const child = await start()
+    const agent = new Agent({ keepAlive: true })
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
+    const reader = probe(`${child.url}${FILE}/medium.bin`, { agent })
+    await hub.faults.whenStalled()
+    child.kill('SIGTERM')
+    await eventually(
+      () => probe(`${child.url}/healthz`).catch(() => undefined),
+      (answer) => answer === undefined,
+    )
+    hub.faults.release()
+    expect((await reader).body.length).toBe(MEDIUM)
+    const readAt = performance.now()
+    expect(await child.ended).toBe(0)
+    expect(performance.now() - readAt).toBeLessThan(5_000)
+    agent.destroy()
+  })
+
   it('given twice ends it at once', async () => {
     const child = await start()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
