@@ -6,6 +6,7 @@ import { headerText } from '../http/headers.ts'
 import { EXPOSED_HEADERS } from '../hub/refusal.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
 import { refusalAnswer } from '../mirror/refused.ts'
+import { outcomeHeaders } from './send.ts'
 import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
@@ -80,7 +81,8 @@ export function sendFailure(
   if (thrown instanceof RefusedByHub) {
     const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
     trace.outcome = 'refused'
-    respond(response, answer.status, { ...answer.headers }, thrown.refusal.body, headOnly, trace)
+    const headers = { ...answer.headers, ...outcomeHeaders(answer) }
+    respond(response, answer.status, headers, thrown.refusal.body, headOnly, trace)
     return
   }
   const error = asMirrorError(thrown)

@@ -350,4 +350,18 @@ describe('what is absent', () => {
       'Access to this resource is disabled.',
     ])
   })
+
+  it('says that it is one also when it comes to the bytes only', async () => {
+    const scene = await openScene()
+    const target = '/acme/open/resolve/main/w.bin'
+    expect((await scene.ask(target, { method: 'HEAD' })).status).toBe(200)
+    const status = { code: 451, headers: { 'X-Error-Message': 'Not here.' }, body: 'Not here.' }
+    for (const where of ['hub', 'cdn'] as const) scene.hub.faults.add({ where, status, times: 10 })
+    const got = await scene.ask(target)
+    expect([got.status, got.headers['x-error-message']]).toEqual([451, 'Not here.'])
+    expect([got.headers['x-cache'], got.headers['cache-status']]).toEqual([
+      'REFUSED',
+      'hubmirror; fwd=uri-miss; fwd-status=451',
+    ])
+  })
 })
