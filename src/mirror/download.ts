@@ -152,8 +152,9 @@ export class Download {
         if (!open) return
         open = false
         this.#readers.delete(reader)
+        const served = this.#partial.availableEnd(reader.position) >= range.end
         await this.#partial.release()
-        this.#leave()
+        this.#leave({ served })
       },
     }
   }
@@ -334,13 +335,18 @@ export class Download {
     this.#settleIfIdle()
   }
 
-  #leave(): void {
+  /** Ends what nobody waits for any more, when that was the last one. `served`: it left with all it had asked for. */
+  #leave({ served }: { readonly served: boolean } = { served: false }): void {
     if (this.#readers.size + this.#holds === 0 && this.#state === 'running') {
       const { map, sizeBytes } = this.#partial
       const alone = this.#fill && this.#options.goesOnAlone(map.presentBytes, sizeBytes)
       if (!alone) {
         this.#fill = false
-        for (const run of this.#runs) run.controller.abort(new Error('nobody reads any more'))
+        for (const run of this.#runs) {
+          // Half a block cannot be recorded: it would be asked for again, and the connection is lost for it.
+          if (served) run.end = Math.min(run.end, run.first + 1)
+          else run.controller.abort(new Error('nobody reads any more'))
+        }
       }
     }
     this.#settleIfIdle()
