@@ -1,0 +1,80 @@
+// A file system on a device whose power can be cut: what was not synced is lost, as on a machine that falls over.
+// Needs root, a loop device and xfs_io; says so loudly where one of them is refused.
+
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+export interface PoweredDisk {
+  readonly directory: string
+  /** From now on the device takes nothing more, and the journal in memory is lost. */
+  cut(): Promise<void>
+  /** Mounts it as after a reboot. Nobody may have a file open there. */
+  reboot(): Promise<void>
+  /** Has the kernel write what it has, as it does by itself every few seconds. */
+  writeBack(): Promise<void>
+  remove(): Promise<void>
+}
+
+/** Why the power of no disk can be cut here; undefined where it can. On a build server that is a failure. */
+export async function whyNoPower(): Promise<string | undefined> {
+  try {
+    const disk = await mountPowered(16)
+    try {
+      const unsynced = join(disk.directory, 'unsynced')
+      await writeFile(unsynced, 'never synced')
+      await disk.cut()
+      await disk.reboot()
+      // A cut that loses nothing would prove nothing.
+      const left = await readFile(unsynced, 'utf8').catch(() => '')
+      if (left !== '') throw new Error('what was not synced survives the cut')
+    } finally {
+      await disk.remove()
+    }
+    return undefined
+  } catch (error) {
+    if (process.env['CI'] === 'true') throw error
+    const reason = error instanceof Error ? error.message.trim() : String(error)
+    console.warn(`SKIPPED: power cuts need root, a loop device, mkfs.ext4 and xfs_io (${reason})`)
+    return reason
+  }
+}
+
+/** Makes an ext4 of so many MiB in a file and mounts it. Rejects without the right or the tools to. */
+export async function mountPowered(sizeMiB: number): Promise<PoweredDisk> {
+  const base = await mkdtemp(join(tmpdir(), 'hubmirror-power-'))
+  const image = join(base, 'image')
+  const directory = join(base, 'mounted')
+  const mount = () => run('mount', ['-o', 'loop', image, directory])
+  try {
+    await mkdir(directory)
+    await writeFile(image, '')
+    await truncate(image, sizeMiB * 1024 * 1024)
+    await run('mkfs.ext4', ['-q', '-F', image])
+    await mount()
+  } catch (error) {
+    await rm(base, { recursive: true, force: true })
+    throw error
+  }
+  return {
+    directory,
+    async cut() {
+      await run('xfs_io', ['-x', '-c', 'shutdown', directory])
+    },
+    async reboot() {
+      await run('umount', [directory])
+      await mount()
+    },
+    async writeBack() {
+      await run('sync', ['-f', directory])
+    },
+    async remove() {
+      await run('umount', ['-l', directory]).catch(() => undefined)
+      await rm(base, { recursive: true, force: true })
+    },
+  }
+}
