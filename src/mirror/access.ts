@@ -1,5 +1,5 @@
-// Who may read a repo. Public is proved, never assumed: an anonymous question was answered, or the Hub's own repo
-// info says neither private nor gated nor disabled. Knows no bytes.
+// Who may read a repo. Public is proved, never assumed: the Hub's own repo info says neither private nor gated nor
+// disabled, and no stranger was refused. Knows no bytes.
 
 import { LRUCache } from 'lru-cache'
 import type { Repo } from '../hub/names.ts'
@@ -48,8 +48,7 @@ export class Access {
   }
 
   /**
-   * The Hub answered an anonymous question about a file, or called the repo open, `askedAt`. Resolves with whether
-   * that stands: a later question may have been refused.
+   * The Hub called the repo open, `askedAt`. Resolves with whether that stands: a later question may have been refused.
    */
   async proved(repo: Repo, askedAt: number): Promise<boolean> {
     await this.#decide(repo, true, askedAt)

@@ -2,6 +2,9 @@
 
 import type { Asker } from '../origin/client.ts'
 
+/** The fingerprint of callers without a credential. */
+export const ANONYMOUS = 'anonymous'
+
 export interface Ctx {
   readonly id: string
   /**
@@ -27,7 +30,12 @@ export function askerOf(ctx: Ctx): Asker {
   return { authorization: ctx.authorization, forward: ctx.forward, onTrip: () => (ctx.trips.count += 1) }
 }
 
+/** The same request as somebody without a credential would have made it. */
+export function asStranger(ctx: Ctx): Ctx {
+  return { ...ctx, authorization: undefined, fingerprint: ANONYMOUS }
+}
+
 /** The asker nobody knows: what it is told is public. */
-export function anonymousAsker(ctx: Ctx): Asker {
+export function anonymousAsker(ctx: Ctx): Asker & { readonly authorization: undefined } {
   return { ...askerOf(ctx), authorization: undefined }
 }

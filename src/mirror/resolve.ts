@@ -10,10 +10,11 @@ import { deniesRepo, isAbsence, isBadToken, type Refusal } from '../hub/refusal.
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { type HeadResult, headFile } from '../origin/file.ts'
+import { isOpenToAll } from '../origin/openness.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
-import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { FileFact, Known } from './known.ts'
 import { SingleFlight } from './single-flight.ts'
 
@@ -109,8 +110,8 @@ export class Resolver {
   ): Promise<Resolved> {
     const { fallback } = stored
     let head: HeadAnswer
-    // A caller with a token proves nothing about strangers, so a stranger asks as well, once for the repo.
-    const asked = ctx.authorization === undefined ? undefined : this.#isPublic(ctx, route)
+    // A caller with a token proves nothing about strangers.
+    const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
     try {
       head = await this.#head(ctx, route, fallback !== undefined)
     } catch (error) {
@@ -119,9 +120,8 @@ export class Resolver {
     }
     const { result, askedAt } = head
     if (result.kind === 'refusal')
-      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic: asked })
-    // Not awaited: who asks the same meanwhile finds the grant. A stranger's own question is the proof.
-    const isPublic = asked ?? this.#options.access.proved(route.repo, askedAt)
+      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
+    // Not awaited: who asks the same meanwhile finds the grant.
     return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic })
   }
 
@@ -159,7 +159,7 @@ export class Resolver {
     ctx: Ctx,
     route: FileRoute,
     refusal: Refusal,
-    context: { askedAt: number; fallback: FileFact | undefined; isPublic: Promise<boolean> | undefined },
+    context: { askedAt: number; fallback: FileFact | undefined; isPublic: Promise<boolean> },
   ): Promise<Resolved> {
     const { access, known } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
@@ -175,8 +175,7 @@ export class Resolver {
     if (isAbsence(refusal) && commit !== undefined) {
       known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
       // That a gated repo lacks a file may be told to a stranger, and says nothing about the rest of it.
-      const isPublic = context.isPublic ?? Promise.resolve(access.verdict(route.repo) === 'public')
-      void isPublic.then((open) => {
+      void context.isPublic.then((open) => {
         if (!open) return
         known.rememberFile(route.repo, commit, route.path, { kind: 'absent', commit })
         known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: true })
@@ -197,17 +196,23 @@ export class Resolver {
     })
   }
 
-  /** Whether everybody may read the repo: believed, or asked anonymously. Never rejects. */
-  #isPublic(ctx: Ctx, route: FileRoute): Promise<boolean> {
+  /**
+   * Whether everybody may read the repo: believed, or asked as a stranger, once for all. Never rejects. Being shown
+   * the file does not suffice, since of a gated repo everybody may read the README; the repo must call itself open.
+   */
+  #isPublic(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<boolean> {
     const { access, client } = this.#options
-    const verdict = access.verdict(route.repo)
+    const { repo } = route
+    const verdict = access.verdict(repo)
     if (verdict !== undefined) return Promise.resolve(verdict === 'public')
-    const target = resolveTarget(route.repo, route.revision, route.path)
-    return access.prove(route.repo, async () => {
-      const result = await headFile(client, target, anonymousAsker(ctx), { retries: 0, kind: 'access' })
-      if (result.kind === 'meta') return true
-      // An absent file of a gated repo may be told to anybody: that proves nothing, one way or the other.
-      return deniesRepo(result.refusal) ? false : undefined
+    return access.prove(repo, async () => {
+      const [head, open] = await Promise.all([
+        // The same question as that of a caller without a token.
+        this.#head(asStranger(ctx), route, impatient),
+        isOpenToAll(client, repo, anonymousAsker(ctx)),
+      ])
+      if (head.result.kind === 'meta' || open === false) return open
+      return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? open : undefined
     })
   }
 
@@ -240,7 +245,7 @@ export class Resolver {
       path: route.path,
     })
     // The stranger who was asked beside the question that granted it may not have been answered yet.
-    const isPublic = this.#isPublic(ctx, route)
+    const isPublic = this.#isPublic(ctx, route, false)
     return { kind: 'file', meta: granted.meta, key, isPublic, outcome: 'miss' }
   }
 }
@@ -256,4 +261,9 @@ function grantKey(ctx: Ctx, route: FileRoute): string {
 
 function pinKey(ctx: Ctx, route: FileRoute): string {
   return `${ctx.client} ${grantKey(ctx, route)}`
+}
+
+/** Whether the refusal is about the revision or the path, so that the repo itself was shown. */
+function isMissing({ status, code }: Refusal): boolean {
+  return status === 404 && (code === 'EntryNotFound' || code === 'RevisionNotFound')
 }

@@ -4,7 +4,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
-import type { Ctx } from '../mirror/context.ts'
+import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { fingerprint } from '../telemetry/log.ts'
 import type { Trace } from './trace.ts'
 
@@ -65,7 +65,7 @@ export function contextOf(
     authorization,
     fingerprint:
       authorization === undefined
-        ? 'anonymous'
+        ? ANONYMOUS
         : createHmac('sha256', credentialKey).update(authorization).digest('base64url'),
     client: request.ip,
     get signal() {

@@ -56,8 +56,15 @@ export function judgeMetadata(world: World, caller: Caller, found: Found | undef
   return found.repo.isDisabled ? REFUSALS.disabled : undefined
 }
 
-/** May this caller have the bytes of the repo's files? */
-export function judgeFiles(world: World, caller: Caller, found: Found | undefined): Refusal | undefined {
+/** May this caller have the bytes of the repo's files, or of the one at `path`? */
+export function judgeFiles(
+  world: World,
+  caller: Caller,
+  found: Found | undefined,
+  path?: string,
+): Refusal | undefined {
+  // Whoever asks for access must be able to read the model card before.
+  if (path === 'README.md') return judgeMetadata(world, caller, found)
   const isGatedInPublic = found !== undefined && found.repo.gate !== false && !found.repo.isPrivate
   // Of a gated repo the Hub says GatedRepo to a bad token, too.
   if (!(isGatedInPublic && caller.kind === 'invalid')) {

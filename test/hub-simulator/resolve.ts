@@ -102,7 +102,7 @@ async function resolve(
   path: string,
 ): Promise<Resolved | undefined> {
   const caller = callerOf(hub.world, exchange.request.headers)
-  const refusal = judgeFiles(hub.world, caller, found)
+  const refusal = judgeFiles(hub.world, caller, found, path)
   if (refusal !== undefined || found === undefined) {
     if (refusal !== undefined) await refuse(exchange, refusal)
     return undefined

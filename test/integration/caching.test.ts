@@ -7,6 +7,8 @@ import { openScene } from '../support/scene.ts'
 
 const CONFIG = '/acme/open/resolve/main/config.json'
 const LARGE = '/acme/open/resolve/main/w.bin'
+/** How a stranger asks whether everybody may read the repo. */
+const OPENNESS = '/api/models/acme/open?expand=private&expand=gated&expand=disabled'
 
 describe('what is stored', () => {
   it.each([CONFIG, LARGE])(
@@ -31,11 +33,12 @@ describe('what is stored', () => {
     },
   )
 
-  it('costs the Hub one question and one body when it comes by HEAD and GET, as clients ask', async () => {
+  it('costs the Hub a question about file and repo each, and one body, when it comes by HEAD and GET', async () => {
     const scene = await openScene()
     await scene.ask(LARGE, { method: 'HEAD' })
     await scene.ask(LARGE)
-    expect(scene.hub.ledger.requests({ server: 'hub' }).map(({ method }) => method)).toEqual(['HEAD'])
+    const asked = scene.hub.ledger.requests({ server: 'hub' }).map(({ method, url }) => `${method} ${url}`)
+    expect(asked.sort()).toEqual([`GET ${OPENNESS}`, `HEAD ${LARGE}`])
     expect(scene.hub.ledger.requests({ server: 'cdn' }).map(({ method }) => method)).toEqual(['GET'])
     expect(scene.hub.ledger.bytes()).toBe(scene.bytes('acme/open', 'w.bin').length)
   })
@@ -80,13 +83,14 @@ describe('what is stored', () => {
       'REVALIDATED',
       true,
     ])
-    // That question said where main is, and that all may read the repo.
+    // Those questions said where main is, and that all may read the repo.
     const small = await scene.ask(CONFIG)
     expect([small.headers['x-cache'], small.body.equals(scene.bytes('acme/open', 'config.json'))]).toEqual([
       'HIT',
       true,
     ])
-    expect(scene.hub.ledger.requests().map(({ method }) => method)).toEqual(['HEAD'])
+    const asked = scene.hub.ledger.requests().map(({ method, url }) => `${method} ${url}`)
+    expect(asked.sort()).toEqual([`GET ${OPENNESS}`, `HEAD ${LARGE}`])
   })
 })
 

@@ -77,6 +77,10 @@ export function mirrorWorld(): World {
   world
     .model('acme/gated')
     .gated('manual', ['alice'])
-    .commit({ 'config.json': GATED_CONFIG, 'w.bin': lfs({ sizeBytes: 300_000, seed: 5 }) })
+    .commit({
+      'README.md': '# card\n',
+      'config.json': GATED_CONFIG,
+      'w.bin': lfs({ sizeBytes: 300_000, seed: 5 }),
+    })
   return world
 }

@@ -29,7 +29,8 @@ function memoryFacts(): Facts & { readonly written: Map<string, unknown> } {
   }
 }
 
-function setUp() {
+/** `info` is what the Hub says of the repo itself; it says so at once. */
+function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated: false, disabled: false }) {
   const clock = manualClock()
   const asked: {
     request: OriginRequest
@@ -41,6 +42,11 @@ function setUp() {
     suspect: () => false,
     send: (request) =>
       new Promise((resolve) => {
+        if (request.url.pathname.startsWith('/api/')) {
+          const body = Readable.from([Buffer.from(JSON.stringify(info))])
+          resolve({ status: 200, headers: {}, body } as unknown as OriginAnswer)
+          return
+        }
         const answer = (status: number, headers: Record<string, string>): void => {
           const body = Object.assign(Readable.from([]), { dump: async () => undefined })
           resolve({ status, headers, body } as unknown as OriginAnswer)
@@ -151,6 +157,28 @@ it('a GET that follows at once waits for the stranger who was asked beside its H
   expect(asked.length).toBe(2)
 })
 
+it.each([
+  ['gated', { private: false, gated: 'auto', disabled: false }],
+  ['private', { private: true, gated: false, disabled: false }],
+  ['disabled', { private: false, gated: false, disabled: true }],
+  ['silent about its gate being open', { private: false, gated: null }],
+  ['silent', {}],
+])('a file shown to a stranger does not make a repo public that is %s', async (_what, info) => {
+  const { asked, facts, access, resolver } = setUp(info)
+  const route = fileRoute('README.md')
+  const resolving = resolver.resolve(stranger(), route, 'GET')
+  await eventually(
+    () => asked.length,
+    (length) => length === 1,
+  )
+  asked[0]?.answer(200, META)
+  const resolved = await resolving
+  if (resolved.kind !== 'file') throw new Error('refused')
+  expect(await resolved.isPublic, 'its bytes may be stored').toBe(false)
+  expect(access.verdict(route.repo)).not.toBe('public')
+  expect([...facts.written.keys()]).toEqual([])
+})
+
 describe('an absent file, told to a stranger', () => {
   const ABSENT = {
     'x-repo-commit': COMMIT,
@@ -159,7 +187,7 @@ describe('an absent file, told to a stranger', () => {
   }
 
   it('is not written down while nobody has proved the repo public: a gated one tells it, too', async () => {
-    const { asked, facts, resolver } = setUp()
+    const { asked, facts, resolver } = setUp({ private: false, gated: 'manual', disabled: false })
     const resolving = resolver.resolve(stranger(), fileRoute('no.txt'), 'GET')
     await eventually(
       () => asked.length,

@@ -1,0 +1,43 @@
+// Of a gated repo everybody may read the model card: that one file must not open the others.
+
+import { describe, expect, it } from 'vitest'
+import { GATED_CONFIG, TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+import { filesBelow } from '../support/start-mirror.ts'
+
+const CARD = '/acme/gated/resolve/main/README.md'
+const CONFIG = '/acme/gated/resolve/main/config.json'
+const LARGE = '/acme/gated/resolve/main/w.bin'
+
+describe('the card of a gated model', () => {
+  it.each([
+    ['a stranger', undefined],
+    ['somebody else', TOKENS.bob],
+    ['a member', TOKENS.alice],
+  ])('read by %s, does not open the files behind the gate', async (_who, token) => {
+    const scene = await openScene()
+    for (const method of ['HEAD', 'GET']) {
+      expect((await scene.ask(CARD, { method, token })).status).toBe(200)
+    }
+    for (const target of [CONFIG, LARGE, CARD]) {
+      expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
+    }
+    await scene.settled()
+    for (const target of [CONFIG, LARGE]) {
+      expect((await scene.ask(target)).status).toBe(401)
+      expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
+    }
+    await scene.mirror.close({ keepDir: true })
+    const files = await filesBelow(scene.mirror.cacheDir)
+    expect([...files.keys()].filter((path) => /^(?:blobs|facts.files)\//.test(path))).toEqual([])
+    for (const bytes of files.values()) expect(bytes.includes(GATED_CONFIG.trim())).toBe(false)
+  })
+
+  it('is given to everybody, as the Hub does', async () => {
+    const scene = await openScene()
+    for (const token of [undefined, TOKENS.bob, TOKENS.alice]) {
+      const got = await scene.ask(CARD, { token })
+      expect([got.status, got.body.toString()]).toEqual([200, '# card\n'])
+    }
+  })
+})
