@@ -7,6 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from './eventually.ts'
 
+/** A tool of the system, brought by test/faults/setup.sh and not by a package. */
+const TRACER = 'strace'
+
 /** Why no system call can be made to fail here; undefined where it can. On a build server that is a failure. */
 export async function whyNoStrace(): Promise<string | undefined> {
   const sleeper = spawn('sleep', ['60'], { stdio: 'ignore' })
@@ -45,7 +48,7 @@ export async function inject(
   const record = join(directory, 'record')
   const only = paths.flatMap((path) => ['-P', path])
   const fault = ['-e', `trace=${calls}`, '-e', `inject=${calls}:error=${error}`]
-  const tracer = spawn('strace', ['-f', '-o', record, ...only, ...fault, '-p', String(pid)], {
+  const tracer = spawn(TRACER, ['-f', '-o', record, ...only, ...fault, '-p', String(pid)], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   await once(tracer, 'spawn')
