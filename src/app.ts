@@ -161,6 +161,8 @@ function joinMirror(
   const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
   const mirror = createMirror({
     known,
+    access,
+    now: monotonic,
     resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
     puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
     documents: new Documents(shared),

@@ -105,7 +105,7 @@ export const ERRORS = {
     status: 504,
     header: 'OfflineAndAbsent',
     message: 'This mirror is offline by configuration, and this is not stored here.',
-    operator: 'HUBMIRROR_OFFLINE is on. Prefetch the repo on a connected mirror and copy the store.',
+    operator: 'HUBMIRROR_OFFLINE is on. Let a connected mirror fetch the repo, and copy its store here.',
     mayRetry: false,
   },
   loop: {
@@ -128,13 +128,6 @@ export const ERRORS = {
     message: 'This mirror has no resources left for another request. Try again in a moment.',
     operator: 'Raise the limit of open files, or put a second mirror beside this one.',
     mayRetry: true,
-  },
-  admin_required: {
-    status: 403,
-    header: 'AdminRequired',
-    message: 'This route is for the operator: send HUBMIRROR_ADMIN_TOKEN as a Bearer token.',
-    operator: 'Somebody without the admin token asked for an admin route.',
-    mayRetry: false,
   },
   not_found: {
     status: 404,

@@ -67,7 +67,9 @@ export function isAbsence(refusal: Refusal): boolean {
  */
 export function deniesRepo(refusal: Refusal): boolean {
   const { status, code } = refusal
-  return status === 401 || status === 403 || (status === 404 && code === 'RepoNotFound')
+  // A 403 without a word is a proxy's on the way: the Hub says why.
+  if (status === 403) return code !== undefined || refusal.message !== undefined
+  return status === 401 || (status === 404 && code === 'RepoNotFound')
 }
 
 /** Who hears a refusal, and about what. */

@@ -38,6 +38,8 @@ export interface DocumentsOptions {
 const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
 const MAX_STORED_BYTES = 16 * 1024 * 1024
 const IMPATIENT_MS = 4_000
+/** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
+const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
 /** The name the Hub uses for itself, whatever stands between. */
 const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
 
@@ -111,6 +113,7 @@ export class Documents {
     if (route.repo === undefined) return turned
     await this.#learn(route, body, askedAt)
     if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
+    if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
     this.#options.known.rememberDocument(context.name, fact)
     const same = context.stored?.body === fact.body && context.stored.link === fact.link
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }

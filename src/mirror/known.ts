@@ -61,7 +61,10 @@ export class Known {
       fact.kind === 'absent'
         ? { absent: true, commit: fact.commit }
         : { ...fact.meta, commit: fact.meta.commit, key: fact.key }
-    this.#write('files', this.#fileKey(repo, commit, path), value)
+    const key = this.#fileKey(repo, commit, path)
+    // Seen again at every revalidation, and hardly ever another.
+    if (JSON.stringify(this.#facts.peek('files', key)) === JSON.stringify(value)) return
+    this.#write('files', key, value)
   }
 
   /** The commit `revision` was last seen at, and whether that may be believed without asking. */

@@ -8,6 +8,7 @@ import { RefusedByHub } from '../origin/file.ts'
 
 export { RefusedByHub } from '../origin/file.ts'
 
+import type { Access } from './access.ts'
 import type { Answer } from './answer.ts'
 import type { Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
@@ -25,19 +26,22 @@ export interface Mirror {
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
-  /** A write to the repo has been passed on and accepted: what is believed of its branches ends here. */
-  changed(repo: Repo): void
+  /** A write to the repo has been passed on and accepted: what is believed of its branches, and of who may read it, ends here. */
+  changed(repo: Repo): Promise<void>
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
   xetToken(): never
 }
 
 export function createMirror(parts: {
   readonly known: Known
+  readonly access: Access
+  /** Milliseconds that never step back. */
+  readonly now: () => number
   readonly resolver: Resolver
   readonly puller: Puller
   readonly documents: Documents
 }): Mirror {
-  const { known, resolver, puller, documents } = parts
+  const { known, access, now, resolver, puller, documents } = parts
   const refusal = (ctx: Ctx, error: RefusedByHub): Answer =>
     refusalAnswer(error.refusal, { anonymous: ctx.authorization === undefined, aboutRepo: true })
 
@@ -58,7 +62,11 @@ export function createMirror(parts: {
 
     document: (ctx, route, request) => documents.get(ctx, route, request),
 
-    changed: (repo) => known.changed(repo),
+    async changed(repo) {
+      known.changed(repo)
+      // It may have been made private, or deleted: the next visit asks for a stranger again.
+      await access.withdrawn(repo, now(), 'token')
+    },
 
     xetToken() {
       throw new MirrorError('xet_disabled')

@@ -29,7 +29,7 @@ export interface PassThroughOptions {
   readonly via: string
   readonly observer: Observer
   /** A write to a repo was accepted by the Hub. */
-  readonly onWritten: (repo: Repo) => void
+  readonly onWritten: (repo: Repo) => Promise<void>
   /** Answers what the mirror understands; for the rest it gives the route. */
   readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<HubRoute | undefined>
 }
@@ -71,7 +71,12 @@ const PAGE_HEADERS = [
   'x-frame-options',
   'vary',
 ]
-const XET_WRITE_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
+/**
+ * A commit of many files takes the Hub long, and is not to be told as failed while it may still succeed: clients do
+ * not repeat it.
+ */
+const WRITE_TIMEOUT_MS = 300_000
+const XET_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
 
 const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
 
@@ -115,6 +120,7 @@ export async function registerPassThrough(
       const { path, query } = splitTarget(route)
       return reply.from(originPath + path, {
         ...hooks,
+        ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
         queryString: () => query,
         rewriteRequestHeaders: (_request, headers) =>
           requestHeaders(request, headers['content-length'], options.via),
@@ -150,6 +156,15 @@ function splitTarget(route: HubRoute): { readonly path: string; readonly query: 
   return mark === -1
     ? { path: target, query: '' }
     : { path: target.slice(0, mark), query: target.slice(mark + 1) }
+}
+
+function isRead(method: string | undefined): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
+}
+
+/** Uploads, and buckets, know no other way than Xet. */
+function needsXet(route: HubRoute | undefined): boolean {
+  return route?.kind === 'xet-token' || (route?.kind === 'other' && route.target.startsWith('/api/buckets/'))
 }
 
 /** What the plugin hands over: undici's answer under Node's names. */
@@ -207,11 +222,10 @@ async function answer(
   const { method } = request.raw
   const { route } = options
   // A fetch over git is a POST, too, and changes nothing.
-  const isRead = method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
-  const isWrite = !isRead && route !== undefined && isWriteRoute(route, method ?? '')
-  if (isWrite && final.statusCode < 300 && route.repo !== undefined) options.onWritten(route.repo)
+  const isWrite = !isRead(method) && route !== undefined && isWriteRoute(route, method ?? '')
+  if (isWrite && final.statusCode < 300 && route.repo !== undefined) await options.onWritten(route.repo)
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
-  const extra = options.route?.kind === 'xet-token' ? [...PAGE_HEADERS, ...XET_WRITE_HEADERS] : PAGE_HEADERS
+  const extra = needsXet(options.route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = trace.id
   if (final.statusCode === 401 && isAboutRepo(options.route)) {

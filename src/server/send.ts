@@ -9,6 +9,11 @@ import type { Trace } from './trace.ts'
 
 /** One read, one write: not worth two buffers. */
 const SMALL_BYTES = 64 * 1024
+/**
+ * A stream holds a connection to the origin. A client that takes less than a chunk of some 64 KiB in this time has
+ * stopped, and would starve the others; from the disk it may take as long as it likes.
+ */
+const STREAM_PATIENCE_MS = 120_000
 
 /** The headers that say how the answer was come by. */
 export function outcomeHeaders(answer: Pick<Answer, 'outcome' | 'originStatus'>): Record<string, string> {
@@ -85,7 +90,7 @@ export async function sendStream(
   try {
     while (next.done !== true) {
       const chunk = next.value
-      await write(response, chunk, trace)
+      await write(response, chunk, trace, STREAM_PATIENCE_MS)
       next = await chunks.next()
     }
     response.end()
@@ -199,7 +204,7 @@ async function copy(
 }
 
 /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
-function write(response: ServerResponse, bytes: Buffer, trace: Trace): Promise<void> {
+function write(response: ServerResponse, bytes: Buffer, trace: Trace, patienceMs?: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const { signal } = trace
     if (signal.aborted) {
@@ -208,7 +213,12 @@ function write(response: ServerResponse, bytes: Buffer, trace: Trace): Promise<v
     }
     const abort = (): void => reject(signal.reason as Error)
     signal.addEventListener('abort', abort, { once: true })
+    const late =
+      patienceMs === undefined
+        ? undefined
+        : setTimeout(() => reject(new Error('the client reads nothing')), patienceMs)
     response.write(bytes, (error) => {
+      clearTimeout(late)
       signal.removeEventListener('abort', abort)
       if (error) {
         reject(error)

@@ -78,7 +78,12 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
   const closing = new AbortController()
-  const scanned = scanStore(layout, closing.signal).then((found) => ledger.load(found))
+  const scanned = scanStore(layout, closing.signal).then(async (found) => {
+    ledger.load(found)
+    // The limit may be lower than when these were stored.
+    const room = await ledger.reserve(0)
+    room?.release()
+  })
   // Heard by whoever awaits `scanned`; this keeps a failed walk from ending the process.
   scanned.catch(() => undefined)
 

@@ -375,3 +375,24 @@ it('shows whoever commits through the mirror the new commit at once', async () =
   expect(after.body.toString()).toBe('{"new":1}')
   expect(after.headers['x-repo-commit']).not.toBe(before.headers['x-repo-commit'])
 })
+
+it('asks for a stranger again after a write: the repo may have been made private by it', async () => {
+  const scene = await openScene()
+  const file = '/alice/notes/resolve/main/config.json'
+  scene.world.model('alice/notes').commit({ 'config.json': '{"old":1}' })
+  await scene.ask(file)
+  await scene.settled()
+  expect((await scene.ask(file)).headers['x-cache']).toBe('HIT')
+  const settings = { method: 'PUT', token: TOKENS.alice, headers: JSON_TYPE, body: '{"private":true}' }
+  expect((await scene.ask('/api/models/alice/notes/settings', settings)).status).toBe(200)
+  expect((await scene.ask(file)).status).toBe(401)
+})
+
+it('keeps what a token was told of fields asked for by name from strangers', async () => {
+  const scene = await openScene()
+  const info = '/api/models/acme/open?expand=likes&expand=sha'
+  await scene.ask('/api/models/acme/open')
+  await scene.ask(info, { token: TOKENS.alice })
+  await scene.hub.stop()
+  expect((await scene.ask(info)).status).toBe(502)
+})

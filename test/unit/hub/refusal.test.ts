@@ -70,7 +70,7 @@ describe('what may be concluded', () => {
   it.each([
     [401, undefined, true],
     [401, 'GatedRepo', true],
-    [403, undefined, true],
+    [403, undefined, false],
     [403, 'GatedRepo', true],
     [404, 'RepoNotFound', true],
     [404, 'RevisionNotFound', false],
@@ -81,6 +81,11 @@ describe('what may be concluded', () => {
     [500, 'RepoNotFound', false],
   ])('takes %d %s for a denied repo: %s', (status, code, expected) => {
     expect(deniesRepo(refusal(status, { 'x-error-code': code }))).toBe(expected)
+  })
+
+  it('takes a 403 that says why for a denied repo, and a wordless one for a proxy on the way', () => {
+    expect(deniesRepo(refusal(403, { 'x-error-message': 'Access to this resource is disabled.' }))).toBe(true)
+    expect(deniesRepo(refusal(403, {}))).toBe(false)
   })
 
   it('knows a bad token from header or body', () => {
