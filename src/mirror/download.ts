@@ -46,8 +46,9 @@ export interface DownloadOptions {
   readonly onStorageFailed: (error: unknown) => void
 }
 
-/** The map is recorded whenever this much has landed since: a crash costs at most so much again. */
+/** The map is recorded whenever this much has landed since, or this long ago: a crash costs at most so much again. */
 const CHECKPOINT_BYTES = 64 * 1024 * 1024
+const CHECKPOINT_MS = 5_000
 const HASH_CHUNK_BYTES = 1024 * 1024
 /**
  * Kept back until the digest is right. Enough that a small file fails with a status, not in its middle; so little that
@@ -73,6 +74,7 @@ export class Download {
   /** Held by whoever made the flight, until its own reader has joined. */
   readonly firstHold = this.hold()
   #unrecordedBytes = 0
+  #recordedAt = performance.now()
   #state: 'running' | 'failed' | 'ended' = 'running'
   #finishing = false
   #digestIsRight = false
@@ -248,8 +250,10 @@ export class Download {
     this.#spend(length)
     this.#hashLanded()
     this.#unrecordedBytes += length
-    if (this.#unrecordedBytes < CHECKPOINT_BYTES) return
+    const isDue = performance.now() - this.#recordedAt >= CHECKPOINT_MS
+    if (this.#unrecordedBytes < CHECKPOINT_BYTES && !isDue) return
     this.#unrecordedBytes = 0
+    this.#recordedAt = performance.now()
     // Behind the pull: readers must not wait for the disk to sync. A disk that cannot sync fails at the commit.
     void this.#partial.checkpoint().catch(() => undefined)
   }

@@ -209,9 +209,11 @@ export class Resolver {
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
         this.#head(asStranger(ctx), route, impatient),
-        isOpenToAll(client, repo, anonymousAsker(ctx)),
+        isOpenToAll(client, repo, anonymousAsker(ctx)).catch(() => undefined),
       ])
-      if (head.result.kind === 'meta' || open === false) return open
+      if (open === false) return false
+      // An origin that has no such info is believed by the file, unless it is one that gates do not cover.
+      if (head.result.kind === 'meta') return open ?? (isCard(route.path) ? undefined : true)
       return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? open : undefined
     })
   }
@@ -261,6 +263,11 @@ function grantKey(ctx: Ctx, route: FileRoute): string {
 
 function pinKey(ctx: Ctx, route: FileRoute): string {
   return `${ctx.client} ${grantKey(ctx, route)}`
+}
+
+/** What a gated repo may show to everybody, so that they know what they ask for. */
+function isCard(path: string): boolean {
+  return /^(?:readme(?:\.\w+)?|\.gitattributes)$/i.test(path)
 }
 
 /** Whether the refusal is about the revision or the path, so that the repo itself was shown. */

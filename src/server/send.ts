@@ -221,6 +221,8 @@ function write(response: ServerResponse, bytes: Buffer, trace: Trace, patienceMs
       clearTimeout(late)
       signal.removeEventListener('abort', abort)
       if (error) {
+        // Heard before the socket's close: nobody is there to write to.
+        trace.leave()
         reject(error)
         return
       }

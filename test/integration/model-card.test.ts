@@ -41,3 +41,21 @@ describe('the card of a gated model', () => {
     }
   })
 })
+
+it('believes an origin that has no repo info by its files, but not by a card', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({
+    where: 'hub',
+    match: /^\/api\/models\/acme\/[a-z]+\?expand/,
+    status: { code: 404, body: 'no such route' },
+    times: Number.POSITIVE_INFINITY,
+  })
+  for (const target of [CARD, CONFIG.replace('gated', 'open')]) {
+    await scene.ask(target)
+    await scene.settled()
+    await scene.ask(target)
+  }
+  expect((await scene.ask(CONFIG.replace('gated', 'open'))).headers['x-cache']).toBe('HIT')
+  expect((await scene.ask(CARD)).headers['x-cache']).toBe('BYPASS')
+  expect((await scene.ask(CONFIG)).status).toBe(401)
+})
