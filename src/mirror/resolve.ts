@@ -213,8 +213,9 @@ export class Resolver {
       ])
       if (open === false) return false
       // An origin that has no such info is believed by the file, unless it is one that gates do not cover.
-      if (head.result.kind === 'meta') return open ?? (isCard(route.path) ? undefined : true)
-      return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? open : undefined
+      const told = open === 'unsaid' ? undefined : open
+      if (head.result.kind === 'meta') return open === 'unsaid' && !isCard(route.path) ? true : told
+      return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? told : undefined
     })
   }
 

@@ -9,16 +9,24 @@ import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 
 /** The info of a space cannot be asked for in part; more than any has. */
 const MAX_INFO_BYTES = 16 * 1024 * 1024
+/** From an origin that knows no such question; out of quota or in trouble it would say otherwise. */
+const NO_SUCH_ROUTE: ReadonlySet<number> = new Set([404, 405, 501])
+
+/**
+ * What an origin says of a repo. `unsaid`: it has no such info, as other kinds of mirror; undefined: it did not answer
+ * the question this time, so that nothing follows from it.
+ */
+export type Openness = boolean | 'unsaid' | undefined
 
 /**
  * True when the Hub calls the repo neither private nor gated nor disabled, false when it calls it one of these or
- * refuses a stranger, undefined when it did not say. Throws MirrorError when the origin is away.
+ * refuses a stranger. Throws MirrorError when the origin is away.
  */
 export async function isOpenToAll(
   client: OriginClient,
   repo: Repo,
   stranger: Asker & { readonly authorization: undefined },
-): Promise<boolean | undefined> {
+): Promise<Openness> {
   let url = client.url(infoTarget(repo))
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
     const answer = await client.send({ kind: 'access', method: 'GET', url, asker: stranger })
@@ -31,14 +39,17 @@ export async function isOpenToAll(
       continue
     }
     const body = await bounded(answer)
-    if (answer.status >= 400) return deniesRepo(refusalOf(answer, body)) ? false : undefined
+    if (answer.status >= 400) {
+      if (deniesRepo(refusalOf(answer, body))) return false
+      return NO_SUCH_ROUTE.has(answer.status) ? 'unsaid' : undefined
+    }
     return answer.status === 200 && body !== undefined ? readOpenness(body) : undefined
   }
   return undefined
 }
 
-/** What the info of a repo says; undefined when it does not say all of it. */
-export function readOpenness(info: Buffer): boolean | undefined {
+/** What the info of a repo says; undefined when it is no info at all. */
+export function readOpenness(info: Buffer): Openness {
   let value: unknown
   try {
     value = JSON.parse(info.toString('utf8'))
@@ -50,7 +61,7 @@ export function readOpenness(info: Buffer): boolean | undefined {
   if (closed === true || disabled === true) return false
   if (gated !== undefined && gated !== false) return false
   // Spaces have no gate, and say nothing of one.
-  return closed === false ? true : undefined
+  return closed === false ? true : 'unsaid'
 }
 
 /** Only the fields that matter, where the Hub knows them all: the whole info of a repo with many files is large. */

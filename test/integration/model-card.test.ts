@@ -59,3 +59,27 @@ it('believes an origin that has no repo info by its files, but not by a card', a
   expect((await scene.ask(CARD)).headers['x-cache']).toBe('BYPASS')
   expect((await scene.ask(CONFIG)).status).toBe(401)
 })
+
+it.each([
+  ['out of quota', { rateLimit429: {} }],
+  ['in trouble', { status: { code: 503 } }],
+  ['cut off', { resetBeforeHeaders: true }],
+] as const)(
+  'does not believe a Hub by its files that is %s when it comes to the repo',
+  async (_how, damage) => {
+    const scene = await openScene()
+    scene.hub.faults.add({
+      where: 'hub',
+      match: /^\/api\/models\/acme\//,
+      times: Number.POSITIVE_INFINITY,
+      ...damage,
+    })
+    const target = CONFIG.replace('gated', 'open')
+    for (let visit = 0; visit < 3; visit += 1) {
+      const got = await scene.ask(target)
+      expect([got.status, got.headers['x-cache']]).toEqual([200, 'BYPASS'])
+    }
+    scene.hub.faults.clear()
+    expect((await scene.ask(target)).headers['x-cache']).toBe('MISS')
+  },
+)
