@@ -55,7 +55,7 @@ export class Documents {
     const { client, access, known, offline } = this.#options
     const { repo } = route
     const name = documentName(route, request)
-    const stored = repo === undefined ? undefined : await known.document(name)
+    const stored = name === undefined ? undefined : await known.document(name)
     const open = repo !== undefined && access.verdict(repo) === 'public'
     if (stored !== undefined && open && route.immutable)
       return this.#fromFact(ctx, route, request, stored, 'hit')
@@ -80,7 +80,7 @@ export class Documents {
     route: DocumentRoute,
     request: DocumentRequest,
     context: {
-      readonly name: string
+      readonly name: string | undefined
       readonly stored: DocumentFact | undefined
       readonly impatient: boolean
     },
@@ -114,6 +114,7 @@ export class Documents {
     await this.#learn(route, body, askedAt)
     if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
+    if (context.name === undefined) return turned
     this.#options.known.rememberDocument(context.name, fact)
     const same = context.stored?.body === fact.body && context.stored.link === fact.link
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
@@ -156,14 +157,19 @@ export class Documents {
     context: {
       readonly askedAt: number
       readonly headers: Readonly<Record<string, string>>
-      readonly name: string
+      readonly name: string | undefined
     },
   ): Promise<Answer> {
     const { askedAt, headers, name } = context
     const { access, known } = this.#options
     // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
     const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
-    if (missing && route.repo !== undefined && access.verdict(route.repo) === 'public') {
+    if (
+      missing &&
+      name !== undefined &&
+      route.repo !== undefined &&
+      access.verdict(route.repo) === 'public'
+    ) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
       known.rememberDocument(name, {
         body: body.toString('utf8'),
@@ -276,14 +282,41 @@ function kept(headers: HeaderBag): Record<string, string> {
   return result
 }
 
-/** The name a document is kept under: its target, and for a question with a body the digest of that. */
-function documentName(route: DocumentRoute, request: DocumentRequest): string {
+/**
+ * The name a document is kept under: its target, and for a question with a body the digest of that. Undefined where
+ * it is not kept: a query that no client of the Hub sends may hold a token, and there is no end to them.
+ */
+function documentName(route: DocumentRoute, request: DocumentRequest): string | undefined {
+  if (route.repo === undefined || !hasKnownQuery(route.target)) return undefined
   if (request.method !== 'POST') return `GET ${route.target}`
   const digest = createHash('sha256')
     .update(request.contentType ?? '')
     .update('\0')
     .update(request.body ?? '')
   return `POST ${route.target} ${digest.digest('hex')}`
+}
+
+/** What clients ask repo documents with. */
+const QUERY_NAMES: ReadonlySet<string> = new Set([
+  'blobs',
+  'cursor',
+  'expand',
+  'expand[]',
+  'formatted',
+  'include_prs',
+  'limit',
+  'p',
+  'recursive',
+  'securityStatus',
+])
+
+function hasKnownQuery(target: string): boolean {
+  const mark = target.indexOf('?')
+  if (mark === -1) return true
+  for (const [name, value] of new URLSearchParams(target.slice(mark + 1))) {
+    if (!QUERY_NAMES.has(name) || /hf_[A-Za-z0-9]{16}/.test(value)) return false
+  }
+  return true
 }
 
 async function readBody(answer: OriginAnswer): Promise<Buffer> {

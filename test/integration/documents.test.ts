@@ -5,6 +5,7 @@ import { lfs } from '../hub-simulator/repos.ts'
 import type { Reply } from '../support/ask.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
+import { filesBelow } from '../support/start-mirror.ts'
 
 const json = (reply: Reply) => JSON.parse(reply.body.toString()) as Record<string, unknown>
 const list = (reply: Reply) => JSON.parse(reply.body.toString()) as Record<string, unknown>[]
@@ -229,4 +230,22 @@ describe('xet', () => {
       expect(scene.hub.ledger.requests()).toEqual([])
     },
   )
+})
+
+it.each([
+  ['a token', `token=${TOKENS.alice}`],
+  ['a token under a common name', `cursor=${TOKENS.alice}`],
+  ['what no client sends', 'x=1'],
+])('a question with %s in its query is answered, and not kept', async (_what, query) => {
+  const scene = await openScene()
+  const plain = '/api/models/acme/open'
+  await scene.ask(plain)
+  for (const target of [`${plain}?${query}`, `${plain}/tree/main?recursive=true&${query}`]) {
+    const got = await scene.ask(target)
+    expect([got.status, got.headers['x-cache']]).toEqual([200, 'BYPASS'])
+  }
+  await scene.mirror.close({ keepDir: true })
+  for (const [path, bytes] of await filesBelow(scene.mirror.cacheDir)) {
+    expect(bytes.includes(query), path).toBe(false)
+  }
 })
