@@ -117,7 +117,7 @@ async function killed(dice: Chance, running: Child): Promise<StoreState> {
 }
 
 it(`a process that is killed ${ROUNDS} times loses nothing it has recorded, and no byte is ever wrong`, {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async () => {
   const dice = chance('kill loop')
   let found: StoreState = { blobs: new Set(), partials: new Map() }

@@ -150,7 +150,7 @@ const NOTHING_SPECIAL = { range: undefined, leaveAt: undefined, restMs: undefine
 
 describe('ranges of cold files', () => {
   it('bring exactly their bytes, each from the origin once, whoever asks and whoever leaves', {
-    timeout: 240_000,
+    timeout: 600_000,
   }, async () => {
     const { seed } = chance('ranges')
     await fc.assert(fc.asyncProperty(plans, playOut), { seed, numRuns: RUNS, endOnFailure: true })
