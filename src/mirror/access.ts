@@ -26,6 +26,8 @@ export class Access {
     max: 100_000,
   })
   readonly #probes = new SingleFlight<boolean>()
+  // When the question was asked that the Hub refused a credential, by credential and repo or by credential alone.
+  readonly #denials = new LRUCache<string, number>({ max: 100_000 })
 
   constructor(options: {
     readonly known: Known
@@ -63,6 +65,20 @@ export class Access {
     await this.#decide(repo, false, askedAt, refused === 'token')
   }
 
+  /** The Hub refused this credential the repo, or knows it no more (`repo` undefined): earlier rights end here. */
+  denied(fingerprint: string, repo: Repo | undefined, askedAt: number): void {
+    const key = denialKey(fingerprint, repo)
+    this.#denials.set(key, Math.max(askedAt, this.#denials.get(key) ?? askedAt))
+  }
+
+  /** Whether a right that the Hub granted to this credential `at` has been refused to it since. */
+  deniedSince(fingerprint: string, repo: Repo, at: number): boolean {
+    return [repo, undefined].some((scope) => {
+      const deniedAt = this.#denials.get(denialKey(fingerprint, scope))
+      return deniedAt !== undefined && deniedAt >= at
+    })
+  }
+
   async #decide(repo: Repo, isPublic: boolean, askedAt: number, isDoubtful = false): Promise<void> {
     const key = repoKey(repo)
     const before = this.#verdicts.get(key)
@@ -95,4 +111,8 @@ export class Access {
     if (this.#verdicts.get(repoKey(repo))?.public === false) return false
     return this.#known.wasPublic(repo)
   }
+}
+
+function denialKey(fingerprint: string, repo: Repo | undefined): string {
+  return repo === undefined ? fingerprint : `${fingerprint} ${repoKey(repo)}`
 }

@@ -179,7 +179,11 @@ export class Documents {
         absent: { message },
       })
     }
-    if (route.repo !== undefined && deniesRepo(refusal) && !isBadToken(refusal)) {
+    const isBad = isBadToken(refusal)
+    if (isBad || (route.repo !== undefined && deniesRepo(refusal))) {
+      access.denied(ctx.fingerprint, isBad ? undefined : route.repo, askedAt)
+    }
+    if (route.repo !== undefined && deniesRepo(refusal) && !isBad) {
       await access.withdrawn(route.repo, askedAt, ctx.authorization === undefined ? 'stranger' : 'token')
     }
     return refusalAnswer(refusal, {

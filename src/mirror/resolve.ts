@@ -166,10 +166,11 @@ export class Resolver {
     if (refusal.status === 429 && context.fallback !== undefined)
       return this.#fromFact(context.fallback, 'stale')
     if (deniesRepo(refusal)) {
-      this.#granted.delete(grantKey(ctx, route))
-      // A token that the Hub does not know says nothing about the repo.
+      // A token that the Hub does not know says nothing about the repo, but opens none any more.
+      const isBad = isBadToken(refusal)
+      access.denied(ctx.fingerprint, isBad ? undefined : route.repo, context.askedAt)
       const refused = ctx.authorization === undefined ? 'stranger' : 'token'
-      if (!isBadToken(refusal)) await access.withdrawn(route.repo, context.askedAt, refused)
+      if (!isBad) await access.withdrawn(route.repo, context.askedAt, refused)
     }
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
@@ -237,11 +238,14 @@ export class Resolver {
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
-    const { refTtlMs, accessTtlMs, monotonic, client } = this.#options
+    const { access, known, refTtlMs, accessTtlMs, monotonic, client } = this.#options
     const granted = this.#granted.get(grantKey(ctx, route))
     const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
     if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
-    if (this.#options.known.changedSince(route.repo, granted.at)) return undefined
+    if (known.changedSince(route.repo, granted.at)) return undefined
+    if (access.deniedSince(ctx.fingerprint, route.repo, granted.at)) return undefined
+    // What became of the repo for one stranger it became for all.
+    if (ctx.authorization === undefined && access.verdict(route.repo) === 'restricted') return undefined
     const key = blobKeyOf(granted.meta, {
       origin: client.policy.base.href,
       repo: route.repo,

@@ -68,6 +68,39 @@ describe('a stored file of a closed repo', () => {
     expect([got.status, got.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
   })
 
+  it.each([
+    ['another file of the repo', '/acme/secret/resolve/main/none.txt'],
+    ['what the repo is', '/api/models/acme/secret'],
+  ])('is refused to its reader from the moment that the Hub refuses %s', async (_what, other) => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    const pinned = LARGE.replace('main', scene.commit('acme/secret'))
+    for (const revoke of [
+      () => void scene.world.model('acme/secret').private([]),
+      () => void scene.world.revokeToken(TOKENS.alice),
+    ]) {
+      scene.world.model('acme/secret').private(['alice'])
+      scene.clock.advance(60_000)
+      expect((await scene.ask(pinned, { token: TOKENS.alice })).status).toBe(200)
+      await scene.settled()
+      revoke()
+      scene.clock.advance(1)
+      const refusal = (await scene.ask(other, { token: TOKENS.alice })).status
+      expect(refusal).toBeGreaterThanOrEqual(401)
+      expect((await scene.ask(pinned, { token: TOKENS.alice })).status).toBe(refusal)
+    }
+  })
+
+  it('of a repo that was open is refused to a stranger as soon as the Hub has refused another', async () => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    const pinned = `/acme/open/resolve/${scene.commit('acme/open')}/config.json`
+    expect((await scene.ask(pinned)).status).toBe(200)
+    await scene.settled()
+    scene.world.model('acme/open').private([])
+    scene.clock.advance(1)
+    expect((await scene.ask('/api/models/acme/open')).status).toBe(401)
+    expect((await scene.ask(pinned)).status).toBe(401)
+  })
+
   it('lies under its digest only: no name of the repo is on the disk', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     await scene.ask(LARGE, { token: TOKENS.alice })
