@@ -116,7 +116,8 @@ describeClient('aria2', ['aria2c'], () => {
     const checksum = `--checksum=sha-256=${largeDigest(scene())}`
     expectDone(await run('aria2c', [...parallel, checksum, '-o', 'large.bin', largeUrl(scene())], { home }))
     expect(await digestOf(home, 'large.bin')).toBe(largeDigest(scene()))
-    expect(hub.ledger.bytes()).toBeLessThan(LARGE_BYTES * 1.1)
+    // aria2 gives requests up when it splits; what the origin had put on the way to them by then is sent again.
+    expect(hub.ledger.bytes()).toBeLessThan(LARGE_BYTES * 1.25)
   })
 
   it('reads a private file by parallel ranges, though it sends its header wherever it is led', async () => {
