@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
-import type { Logger } from 'pino'
+import type { DestinationStream, Logger } from 'pino'
 import type { Dispatcher } from 'undici'
 import type { Config } from './config/keys.ts'
 import { createHealth, type Health } from './health.ts'
@@ -19,6 +19,7 @@ import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
 import { startScrubber } from './store/scrubber.ts'
 import { openStore, type Store } from './store/store.ts'
+import { type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 
@@ -26,6 +27,8 @@ export interface App {
   readonly server: FastifyInstance
   /** Ready no more, so that load balancers look elsewhere; requests are still served. */
   drain(): void
+  /** Opens the audit log anew under its name, after it was moved away. */
+  reopenAuditLog(): void
   /** Waits for nobody: ends what runs, records what has landed, frees the store. */
   close(): Promise<void>
 }
@@ -33,6 +36,8 @@ export interface App {
 export interface AppDependencies {
   readonly version: string
   readonly logger: Logger
+  /** Where the logger writes, when that is stdout: lines of the audit log for stdout go there, too. */
+  readonly stdout?: DestinationStream
   /** Wall clock, epoch ms: only for stamps that are stored. */
   readonly now?: () => number
   /** Milliseconds that never step back: all that is fresh or stale is counted on it. */
@@ -56,6 +61,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     originSuspect: () => client.suspect(),
   })
   const { onStorageFailed } = health
+  const troubles = auditTroubles(observer, logger)
+  const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
 
   const store = await openStore({
     root: config.cacheDir,
@@ -73,20 +80,13 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     store,
     rateBytesPerSecond: config.scrubRateBytesPerSecond,
     observer,
+    auditor: auditLog,
     log: logger,
     now,
   })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
-  const client = createOriginClient({
-    policy: { base: config.origin, allowedHosts: config.redirectHosts },
-    timeoutMs: config.originTimeoutMs,
-    connections: config.originConnections,
-    via,
-    observer,
-    now: monotonic,
-    ...(dependencies.dispatcher === undefined ? {} : { dispatcher: dependencies.dispatcher }),
-  })
+  const client = clientOf(config, { via, observer, now: monotonic, dispatcher: dependencies.dispatcher })
   const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health })
 
   const server = await buildServer({
@@ -100,6 +100,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     via,
     logger,
     observer,
+    auditor: auditLog,
     readiness: health.readiness,
     metrics: {
       contentType: metrics.contentType,
@@ -115,16 +116,52 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     await client.close()
     await stopScrubber()
     await store.close()
+    await auditLog.close()
   })
 
   return {
     server,
     drain: health.drain,
+    reopenAuditLog: () => auditLog.reopen(),
     async close() {
       health.drain()
       server.server.closeAllConnections()
       await server.close()
     },
+  }
+}
+
+function clientOf(
+  config: Config,
+  rooms: {
+    readonly via: string
+    readonly observer: Observer
+    readonly now: () => number
+    readonly dispatcher: Dispatcher | undefined
+  },
+): OriginClient {
+  const { dispatcher, ...rest } = rooms
+  return createOriginClient({
+    policy: { base: config.origin, allowedHosts: config.redirectHosts },
+    timeoutMs: config.originTimeoutMs,
+    connections: config.originConnections,
+    ...rest,
+    ...(dispatcher === undefined ? {} : { dispatcher }),
+  })
+}
+
+/** Loud, and no more: requests are served while the audit log cannot be written. */
+function auditTroubles(observer: Observer, logger: Logger): AuditTroubles {
+  return {
+    onFailed(error) {
+      observer.auditDegraded(true)
+      logger.error({ err: error }, 'the audit log cannot be written; its lines wait in memory')
+    },
+    onRecovered() {
+      observer.auditDegraded(false)
+      logger.info('the audit log is written again')
+    },
+    onLost: () => observer.auditLost(),
   }
 }
 
@@ -148,7 +185,7 @@ function joinMirror(
     monotonic,
     onWriteError: onStorageFailed,
   })
-  const access = new Access({ known, ttlMs: config.accessTtlMs, monotonic, observer })
+  const access = new Access({ known, ttlMs: config.accessTtlMs, monotonic })
   const flights = new Flights({
     store,
     connections: config.pullConnections,

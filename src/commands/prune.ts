@@ -5,6 +5,7 @@ import type { Config } from '../config/keys.ts'
 import { type Inventory, parseOwner, requireStore, takeInventory } from '../store/inventory.ts'
 import { createLayout } from '../store/layout.ts'
 import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/prune.ts'
+import { openActLog } from './audit.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
 
 /** What the command line asks for; it has made sure that something is selected. */
@@ -41,10 +42,23 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
       ...(options.maxBytes !== undefined && { maxBytes: options.maxBytes }),
     }
     const plan = planPrune(inventory, selection, Date.now())
-    const pruned = options.dryRun ? foresee(plan) : await carryOut(layout, plan)
+    const pruned = options.dryRun ? foresee(plan) : await recorded(config, () => carryOut(layout, plan))
     process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
     return 0
   })
+}
+
+/** What was removed, in the audit log: a line for each repo. */
+async function recorded(config: Config, work: () => Promise<Pruned>): Promise<Pruned> {
+  const log = openActLog(config.auditLog)
+  try {
+    const pruned = await work()
+    for (const { origin = null, repo = null, blobs, sizeBytes } of rowsOf(pruned))
+      log.act('prune', { origin, repo, blobs, sizeBytes })
+    return pruned
+  } finally {
+    log.close()
+  }
 }
 
 function ownersOf(

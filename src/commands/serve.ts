@@ -4,6 +4,7 @@ import { createApp } from '../app.ts'
 import type { Config } from '../config/keys.ts'
 import { DirectoryInUse } from '../store/lock.ts'
 import { UnusableDirectory } from '../store/store.ts'
+import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger } from '../telemetry/log.ts'
 
 /** Time for load balancers to see that /readyz says no, before connections are refused. */
@@ -20,14 +21,16 @@ export async function runServe(config: Config, options: { readonly version: stri
   const logger = createLogger({ level: config.logLevel, destination })
   let app: Awaited<ReturnType<typeof createApp>>
   try {
-    app = await createApp(config, { version: options.version, logger })
+    app = await createApp(config, { version: options.version, logger, stdout: destination })
   } catch (error) {
-    if (error instanceof DirectoryInUse || error instanceof UnusableDirectory) {
+    if (isUnusable(error)) {
       process.stderr.write(`hubmirror: ${error.message}\n`)
       return 1
     }
     throw error
   }
+  // Also without an audit log: the signal would end the process.
+  process.on('SIGUSR2', () => app.reopenAuditLog())
   process.on('unhandledRejection', (error) => {
     // One request must not end all others; a bug all the same.
     logger.error({ err: error }, 'unhandled rejection')
@@ -67,6 +70,12 @@ export async function runServe(config: Config, options: { readonly version: stri
   logger.info('closed')
   destination.flushSync()
   return 0
+}
+
+function isUnusable(error: unknown): error is Error {
+  return (
+    error instanceof DirectoryInUse || error instanceof UnusableDirectory || error instanceof UnusableAuditLog
+  )
 }
 
 function nextSignal(): Promise<void> {

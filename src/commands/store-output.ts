@@ -3,6 +3,7 @@
 
 import prettyBytes from 'pretty-bytes'
 import { UnusableDirectory } from '../store/store.ts'
+import { UnusableAuditLog } from '../telemetry/audit.ts'
 
 const DAY_MS = 86_400_000
 
@@ -80,12 +81,12 @@ export function plural(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? '' : 's'}`
 }
 
-/** Runs a command over a store; a directory that is none becomes a sentence and status 1. */
+/** Runs a command over a store; a directory that is none, or no audit log, becomes a sentence and status 1. */
 export async function overStore(run: () => Promise<number>): Promise<number> {
   try {
     return await run()
   } catch (error) {
-    if (!(error instanceof UnusableDirectory)) throw error
+    if (!(error instanceof UnusableDirectory || error instanceof UnusableAuditLog)) throw error
     process.stderr.write(`hubmirror: ${error.message}\n`)
     return 1
   }

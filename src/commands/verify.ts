@@ -12,6 +12,7 @@ import { removeBlockMap } from '../store/quarantine.ts'
 import { type Damage, type ScrubReport, scrub } from '../store/scrub.ts'
 import { clearPosition, readPosition, type ScrubPosition, writePosition } from '../store/scrub-position.ts'
 import { statAll, statFile, walkBlobs, walkPartials } from '../store/walk.ts'
+import { type ActLog, openActLog } from './audit.ts'
 import { formatSize, overStore, plural } from './store-output.ts'
 
 const RECORD_EVERY_MS = 5_000
@@ -41,9 +42,11 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
     // Once: a second Ctrl-C ends the process as it would without us.
     process.once('SIGINT', interrupt)
     process.once('SIGTERM', interrupt)
+    const log = openActLog(config.auditLog)
     try {
-      return await verify(layout, { ...options, before, signal: interrupted.signal })
+      return await verify(layout, { ...options, before, signal: interrupted.signal, log })
     } finally {
+      log.close()
       process.off('SIGINT', interrupt)
       process.off('SIGTERM', interrupt)
     }
@@ -52,7 +55,11 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
 
 async function verify(
   layout: Layout,
-  options: VerifyOptions & { readonly before: ScrubPosition | undefined; readonly signal: AbortSignal },
+  options: VerifyOptions & {
+    readonly before: ScrubPosition | undefined
+    readonly signal: AbortSignal
+    readonly log: ActLog
+  },
 ): Promise<number> {
   const { before, signal } = options
   const startedAt = before?.startedAt ?? Date.now()
@@ -77,6 +84,7 @@ async function verify(
       },
       onDamaged(damage) {
         found.push(damage)
+        if (damage.place === 'quarantined') options.log.act('verify', { ...damage })
         say(describe(damage))
       },
       onRefused: (key, error) =>
@@ -87,7 +95,9 @@ async function verify(
   }
   if (report.finished) await clearPosition(layout, 'verify')
   else await record(layout, before, report, startedAt)
-  const partials = report.finished ? await checkPartials(layout, say) : { partials: 0, damagedPartials: 0 }
+  const partials = report.finished
+    ? await checkPartials(layout, say, options.log)
+    : { partials: 0, damagedPartials: 0 }
   const result = {
     finished: report.finished,
     resumed: before !== undefined,
@@ -129,6 +139,7 @@ async function record(
 async function checkPartials(
   layout: Layout,
   say: (line: string) => void,
+  log: ActLog,
 ): Promise<{ readonly partials: number; readonly damagedPartials: number }> {
   let [partials, damagedPartials] = [0, 0]
   for await (const key of walkPartials(layout)) {
@@ -140,6 +151,7 @@ async function checkPartials(
     if ((await readBlockMap(file, data.sizeBytes)) !== undefined) continue
     if (!(await removeBlockMap(layout, key, data.sizeBytes))) continue
     damagedPartials += 1
+    log.act('verify', { key, reason: 'unreadable', place: 'map-removed' })
     say(`damaged: the map of blocks of partial ${key}; removed, so that the next pull begins anew`)
   }
   return { partials, damagedPartials }

@@ -9,6 +9,7 @@ import {
   duration,
   host,
   hostPattern,
+  lineTarget,
   list,
   network,
   onOff,
@@ -258,6 +259,15 @@ const SETTINGS = {
     meaning: "how much it logs: pino's levels, `trace` to `fatal`, and `silent`",
     parse: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     default: 'info',
+  },
+  auditLog: {
+    key: 'auditLog',
+    group: 'Operation',
+    form: 'file|stdout|stderr',
+    meaning:
+      'a line of JSON for every decision about who may read what, and every administrative act; SIGUSR2 opens the file anew',
+    parse: lineTarget(),
+    absent: 'off',
   },
 } as const satisfies Record<string, Setting>
 

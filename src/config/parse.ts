@@ -140,6 +140,20 @@ export function directory(): Parser<string> {
   }
 }
 
+/** Where lines go: a file (made absolute), the words `stdout` and `stderr`, or nowhere for `off`. */
+export function lineTarget(): Parser<
+  { readonly kind: 'stdout' | 'stderr' } | { readonly kind: 'file'; readonly path: string } | undefined
+> {
+  return (text) => {
+    const word = text.toLowerCase()
+    if (word === 'off') return { value: undefined }
+    if (word === 'stdout' || word === 'stderr') return { value: Object.freeze({ kind: word }) }
+    if (text.includes('\0') || /[/\\]$/.test(text)) return { fault: 'expected a file, stdout, stderr or off' }
+    const path = text.startsWith('~/') ? join(homedir(), text.slice(1)) : resolve(text)
+    return { value: Object.freeze({ kind: 'file', path }) }
+  }
+}
+
 // 'localhost', 'us.aws.cdn.hf.co', 'my_host' match; 'a..b', '-a', 'a:80' and 'a/b' do not.
 const HOST_NAME =
   /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/i

@@ -4,7 +4,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Repo } from '../hub/names.ts'
 import { repoKey } from '../hub/names.ts'
-import type { Observer } from '../telemetry/observer.ts'
 import type { Known } from './known.ts'
 import { SingleFlight } from './single-flight.ts'
 
@@ -20,7 +19,6 @@ export class Access {
   readonly #known: Known
   readonly #ttlMs: number
   readonly #monotonic: () => number
-  readonly #observer: Observer
   // When the question was asked whose answer was "everybody may" or "not everybody".
   readonly #verdicts = new LRUCache<string, Verdict>({
     max: 100_000,
@@ -33,12 +31,10 @@ export class Access {
     readonly known: Known
     readonly ttlMs: number
     readonly monotonic: () => number
-    readonly observer: Observer
   }) {
     this.#known = options.known
     this.#ttlMs = options.ttlMs
     this.#monotonic = options.monotonic
-    this.#observer = options.observer
   }
 
   /** What may be believed of the repo without asking: public, not public, or nothing. */
@@ -86,7 +82,6 @@ export class Access {
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
     if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
-    this.#observer.accessDecided(isPublic ? 'public' : 'refused')
     await this.#known.rememberPublic(repo, isPublic)
   }
 

@@ -1,6 +1,7 @@
 // What every method of the mirror is told about the request it works for. Knows no framework.
 
 import type { Asker } from '../origin/client.ts'
+import type { AccessNote } from '../telemetry/audit.ts'
 
 /** The fingerprint of callers without a credential. */
 export const ANONYMOUS = 'anonymous'
@@ -23,6 +24,8 @@ export interface Ctx {
   readonly forward: Readonly<Record<string, string>>
   /** How often the origin was asked on behalf of this request. */
   readonly trips: { count: number }
+  /** Takes what is decided about the caller's right. */
+  readonly access: AccessNote
 }
 
 /** The asker that carries the caller's own credential. */

@@ -16,6 +16,7 @@ import type { Access } from './access.ts'
 import type { Answer } from './answer.ts'
 import { askerOf, type Ctx } from './context.ts'
 import type { DocumentFact, Known } from './known.ts'
+import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { refusalAnswer } from './refused.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
@@ -57,21 +58,23 @@ export class Documents {
     const name = documentName(route, request)
     const stored = name === undefined ? undefined : await known.document(name)
     const open = repo !== undefined && access.verdict(repo) === 'public'
-    if (stored !== undefined && open && route.immutable)
-      return this.#fromFact(ctx, route, request, stored, 'hit')
+    const fromStored = (fact: DocumentFact, outcome: 'hit' | 'stale'): Answer => {
+      noteAllowed(ctx.access, open ? 'public' : 'was-public')
+      return this.#fromFact(ctx, route, request, fact, outcome)
+    }
+    if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
     const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
     const fallback = mayFallBack ? stored : undefined
     if (offline) {
       if (fallback === undefined) throw new MirrorError('offline_and_absent')
-      return this.#fromFact(ctx, route, request, fallback, 'hit')
+      return fromStored(fallback, 'hit')
     }
-    if (fallback !== undefined && client.suspect())
-      return this.#fromFact(ctx, route, request, fallback, 'stale')
+    if (fallback !== undefined && client.suspect()) return fromStored(fallback, 'stale')
     try {
       return await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
     } catch (error) {
       if (fallback === undefined || !isOriginAway(error)) throw error
-      return this.#fromFact(ctx, route, request, fallback, 'stale')
+      return fromStored(fallback, 'stale')
     }
   }
 
@@ -101,6 +104,7 @@ export class Documents {
         name: context.name,
       })
     }
+    noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const fact: DocumentFact = {
       body: body.toString('utf8'),
       contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
@@ -162,6 +166,7 @@ export class Documents {
   ): Promise<Answer> {
     const { askedAt, headers, name } = context
     const { access, known } = this.#options
+    noteRefusal(ctx.access, refusal)
     // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
     const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
     if (

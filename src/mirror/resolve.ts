@@ -16,6 +16,7 @@ import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { FileFact, Known } from './known.ts'
+import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { SingleFlight } from './single-flight.ts'
 
 export interface ResolvedFile {
@@ -90,17 +91,23 @@ export class Resolver {
     const ref = await known.ref(repo, revision, this.#options.refTtlMs)
     const fact = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
     const open = access.verdict(repo) === 'public'
-    if (open && ref?.fresh === true && fact !== undefined) return this.#fromFact(fact, 'hit')
+    if (open && ref?.fresh === true && fact !== undefined) return this.#fromFact(ctx, fact, 'hit', 'public')
 
     const fallback = fact !== undefined && (open || (await access.lastKnownPublic(repo))) ? fact : undefined
+    const reason = open ? 'public' : 'was-public'
     if (offline) {
       if (fallback === undefined) throw new MirrorError('offline_and_absent')
-      return this.#fromFact(fallback, 'hit')
+      return this.#fromFact(ctx, fallback, 'hit', reason)
     }
     const granted = this.#fromGrant(ctx, route)
     if (granted !== undefined) return granted
-    if (fallback !== undefined && client.suspect()) return this.#fromFact(fallback, 'stale')
-    return this.#ask(ctx, route, { fact, fallback })
+    if (fallback !== undefined && client.suspect()) return this.#fromFact(ctx, fallback, 'stale', reason)
+    try {
+      return await this.#ask(ctx, route, { fact, fallback })
+    } catch (error) {
+      if (fallback === undefined || !isOriginAway(error)) throw error
+      return this.#fromFact(ctx, fallback, 'stale', reason)
+    }
   }
 
   async #ask(
@@ -109,16 +116,9 @@ export class Resolver {
     stored: { readonly fact: FileFact | undefined; readonly fallback: FileFact | undefined },
   ): Promise<Resolved> {
     const { fallback } = stored
-    let head: HeadAnswer
     // A caller with a token proves nothing about strangers.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
-    try {
-      head = await this.#head(ctx, route, fallback !== undefined)
-    } catch (error) {
-      if (fallback === undefined || !isOriginAway(error)) throw error
-      return this.#fromFact(fallback, 'stale')
-    }
-    const { result, askedAt } = head
+    const { result, askedAt } = await this.#head(ctx, route, fallback !== undefined)
     if (result.kind === 'refusal')
       return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
     // Not awaited: who asks the same meanwhile finds the grant.
@@ -151,6 +151,7 @@ export class Resolver {
     })
     // Nobody may be waiting for it: a HEAD is answered before it is known.
     isPublic.catch(() => undefined)
+    noteAnswered(ctx, this.#options.access.verdict(repo) === 'public')
     const same = context.before?.kind === 'present' && context.before.key === key
     return { kind: 'file', meta, key, isPublic, outcome: same ? 'revalidated' : 'miss' }
   }
@@ -164,7 +165,8 @@ export class Resolver {
     const { access, known } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
     if (refusal.status === 429 && context.fallback !== undefined)
-      return this.#fromFact(context.fallback, 'stale')
+      return this.#fromFact(ctx, context.fallback, 'stale', 'was-public')
+    noteRefusal(ctx.access, refusal)
     if (deniesRepo(refusal)) {
       // A token that the Hub does not know says nothing about the repo, but opens none any more.
       const isBad = isBadToken(refusal)
@@ -220,7 +222,8 @@ export class Resolver {
     })
   }
 
-  #fromFact(fact: FileFact, outcome: 'hit' | 'stale'): Resolved {
+  #fromFact(ctx: Ctx, fact: FileFact, outcome: 'hit' | 'stale', reason: 'public' | 'was-public'): Resolved {
+    noteAllowed(ctx.access, reason)
     if (fact.kind === 'present') {
       return { kind: 'file', meta: fact.meta, key: fact.key, isPublic: Promise.resolve(true), outcome }
     }
@@ -253,6 +256,7 @@ export class Resolver {
     })
     // The stranger who was asked beside the question that granted it may not have been answered yet.
     const isPublic = this.#isPublic(ctx, route, false)
+    noteAllowed(ctx.access, ctx.authorization === undefined ? 'public' : 'remembered')
     return { kind: 'file', meta: granted.meta, key, isPublic, outcome: 'miss' }
   }
 }

@@ -5,7 +5,7 @@
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
 //   4. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
 //   5. everything else of the Hub: passed through (pass-through.ts)
-//   6. the log line and the metrics, when the response or its socket has closed
+//   6. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
 
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
@@ -14,8 +14,9 @@ import type { Logger } from 'pino'
 import { MirrorError } from '../errors.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { logRequest } from '../telemetry/log.ts'
+import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
+import { account } from './account.ts'
 import { checkRequest } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
@@ -36,6 +37,7 @@ export interface ServerOptions extends OpsOptions {
   readonly via: string
   readonly logger: Logger
   readonly observer: Observer
+  readonly auditor: Auditor
 }
 
 /** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
@@ -144,42 +146,9 @@ function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, optio
     closed = true
     if (!reply.raw.writableFinished) trace.leave()
     socket.off('close', close)
-    report(request, reply, trace, options)
+    account(request, reply, trace, options)
   }
   reply.raw.once('close', close)
   // A pipelined answer that never got its turn hears nothing of its socket by itself.
   socket.once('close', close)
-}
-
-function report(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: ServerOptions): void {
-  const now = performance.now()
-  const firstByteMs = trace.firstByteAt === undefined ? undefined : trace.firstByteAt - trace.startedAt
-  const totalMs = now - trace.startedAt
-  // 499, as nginx has it: the client left before there was an answer.
-  const status = reply.raw.headersSent ? reply.raw.statusCode : 499
-  options.observer.requestDone({
-    route: trace.route,
-    outcome: trace.outcome,
-    status,
-    bytes: trace.bytes,
-    firstByteSeconds: firstByteMs === undefined ? undefined : firstByteMs / 1000,
-    totalSeconds: totalMs / 1000,
-  })
-  logRequest(options.logger, {
-    requestId: trace.id,
-    method: request.raw.method ?? '',
-    route: trace.route,
-    repo: trace.repo,
-    revision: trace.revision,
-    path: trace.path,
-    status,
-    outcome: trace.outcome,
-    bytes: trace.bytes,
-    originTrips: trace.trips.count,
-    firstByteMs,
-    totalMs,
-    client: request.ip,
-    token: trace.token,
-    error: trace.error,
-  })
 }

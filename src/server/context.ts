@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
+import type { CallerKind } from '../telemetry/audit.ts'
 import { fingerprint } from '../telemetry/log.ts'
 import type { Trace } from './trace.ts'
 
@@ -54,6 +55,7 @@ export function contextOf(
   const { authorization } = request.raw.headers
   const token = bearerToken(authorization)
   trace.token = token === undefined ? undefined : fingerprint(token)
+  trace.callerKind = callerKind(authorization, token)
   const forward: Record<string, string> = {}
   for (const name of FORWARDED) {
     const value = request.raw.headers[name]
@@ -76,7 +78,13 @@ export function contextOf(
     },
     forward,
     trips: trace.trips,
+    access: trace.access,
   }
+}
+
+function callerKind(authorization: string | undefined, token: string | undefined): CallerKind {
+  if (authorization === undefined) return 'anonymous'
+  return token === undefined ? 'other' : 'hub-token'
 }
 
 function mirrorBase(

@@ -5,6 +5,7 @@ import { ERRORS, type ErrorCode, MirrorError } from '../errors.ts'
 import { headerText } from '../http/headers.ts'
 import { EXPOSED_HEADERS } from '../hub/refusal.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
+import { noteRefusal } from '../mirror/note.ts'
 import { refusalAnswer } from '../mirror/refused.ts'
 import { outcomeHeaders } from './send.ts'
 import type { Trace } from './trace.ts'
@@ -79,6 +80,7 @@ export function sendFailure(
   // Whatever an earlier step set belonged to an answer that did not come about.
   for (const name of response.getHeaderNames()) response.removeHeader(name)
   if (thrown instanceof RefusedByHub) {
+    noteRefusal(trace.access, thrown.refusal)
     const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
     trace.outcome = 'refused'
     const headers = { ...answer.headers, ...outcomeHeaders(answer) }

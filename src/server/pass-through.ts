@@ -13,6 +13,7 @@ import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
+import { noteAllowed, noteRefusal } from '../mirror/note.ts'
 import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
@@ -225,6 +226,8 @@ async function answer(
   const isWrite = !isRead(method) && route !== undefined && isWriteRoute(route, method ?? '')
   if (isWrite && final.statusCode < 300 && route.repo !== undefined) await options.onWritten(route.repo)
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
+  if (final.statusCode < 400) noteAllowed(trace.access, 'passed')
+  else noteRefusal(trace.access, readRefusal(final.statusCode, final.headers, Buffer.alloc(0)))
   const extra = needsXet(options.route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = trace.id

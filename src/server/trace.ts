@@ -1,6 +1,7 @@
 // What is noted about a request while it is served, for its one log line and its metrics.
 
 import type { IncomingMessage } from 'node:http'
+import type { AccessNote, CallerKind } from '../telemetry/audit.ts'
 import type { Outcome, RouteKind } from '../telemetry/observer.ts'
 
 export class Trace {
@@ -15,6 +16,9 @@ export class Trace {
   path: string | undefined
   /** Not the token: a name for it that means nothing outside of this process. */
   token: string | undefined
+  callerKind: CallerKind = 'anonymous'
+  /** What was decided about the caller's right. */
+  readonly access: AccessNote = {}
   error: unknown
   readonly trips = { count: 0 }
   #gone = false

@@ -1,6 +1,7 @@
 // The slow pass that a running mirror makes over its own blobs, round after round. What it finds damaged is removed,
 // counted and fetched again by whoever asks next. It listens to nobody but its stop.
 
+import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { createLayout } from './layout.ts'
 import { type Damage, realClock, type ScrubClock, type ScrubReport, scrub } from './scrub.ts'
@@ -25,6 +26,7 @@ export interface ScrubberOptions {
   /** Undefined: there is no scrubber. */
   readonly rateBytesPerSecond: number | undefined
   readonly observer: Observer
+  readonly auditor: Auditor
   readonly log: ScrubLog
   /** Epoch milliseconds, for stamps that are stored. */
   readonly now: () => number
@@ -106,9 +108,11 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
   )
 }
 
-async function remove({ store, observer, log }: ScrubberOptions, damage: Damage): Promise<void> {
+async function remove({ store, observer, auditor, log }: ScrubberOptions, damage: Damage): Promise<void> {
   // Out of the books, and from its place where it could not be moved. What replaced it is another file.
   if (damage.place !== 'replaced') await store.blobs.remove(damage.key)
+  if (damage.place === 'quarantined')
+    auditor.act({ act: 'scrub', by: { kind: 'mirror' }, details: { ...damage } })
   observer.integrityFailure('disk')
   observer.evicted('damaged', damage.sizeBytes)
   log.error({ ...damage }, 'a stored blob was damaged; it will be fetched again')

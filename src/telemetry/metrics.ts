@@ -85,7 +85,19 @@ export const METRICS = {
     name: 'hubmirror_access_decisions_total',
     kind: 'counter',
     labels: ['result'],
-    help: "Decisions about a caller's right to read a repo.",
+    help: "Decisions about a caller's right, one per request: everybody may, granted or refused by the Hub, denied or limited by the mirror, or unknown because nobody could say.",
+  },
+  auditDegraded: {
+    name: 'hubmirror_audit_degraded',
+    kind: 'gauge',
+    labels: [],
+    help: '1 while the audit log cannot be written, else 0; lines wait in memory then.',
+  },
+  auditLost: {
+    name: 'hubmirror_audit_lost_lines_total',
+    kind: 'counter',
+    labels: [],
+    help: 'Lines of the audit log that found no room in memory while it could not be written.',
   },
   cacheSize: {
     name: 'hubmirror_cache_size_bytes',
@@ -235,6 +247,8 @@ function createSeries(registry: Registry) {
     originRetries: counter(METRICS.originRetries),
     originUp: gauge(METRICS.originUp),
     access: counter(METRICS.access),
+    auditDegraded: gauge(METRICS.auditDegraded),
+    auditLost: counter(METRICS.auditLost),
     cacheSize: gauge(METRICS.cacheSize),
     cacheLimit: gauge(METRICS.cacheLimit),
     cacheBlobs: gauge(METRICS.cacheBlobs),
@@ -287,6 +301,8 @@ function createObserver(series: Series): Observer {
     originRetry: (reason) => series.originRetries.inc({ reason }),
     originUp: (up) => series.originUp.set(up ? 1 : 0),
     accessDecided: (result) => series.access.inc({ result }),
+    auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),
+    auditLost: () => series.auditLost.inc(),
     storeChanged({ sizeBytes, limitBytes, blobs }) {
       series.cacheSize.set(amount(sizeBytes))
       series.cacheLimit.set(limitBytes ?? Number.POSITIVE_INFINITY)

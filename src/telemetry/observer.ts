@@ -23,8 +23,11 @@ export type RouteKind = (typeof ROUTE_KINDS)[number]
 export const ORIGIN_KINDS = ['head', 'body', 'cdn', 'document', 'access', 'pass-through'] as const
 export type OriginKind = (typeof ORIGIN_KINDS)[number]
 
-/** What was decided about a caller's right to a repo. Closed. */
-export const ACCESS_RESULTS = ['public', 'granted', 'refused', 'unknown'] as const
+/**
+ * What was decided about the right of a request: everybody may, the Hub granted it to this caller, the Hub refused it,
+ * the mirror denied it, out of quota, or nobody could say. Closed.
+ */
+export const ACCESS_RESULTS = ['public', 'granted', 'refused', 'denied', 'limited', 'unknown'] as const
 export type AccessResult = (typeof ACCESS_RESULTS)[number]
 
 export const INTEGRITY_KINDS = ['digest', 'length', 'validator', 'disk'] as const
@@ -50,7 +53,12 @@ export interface Observer {
   originRetry(reason: 'status' | 'network' | 'timeout' | 'short-body' | 'expired-url'): void
   /** False from the first failure to connect until the next answer. */
   originUp(up: boolean): void
+  /** Once per request that is about the Hub. */
   accessDecided(result: AccessResult): void
+  /** The audit log could not be written, or can be again. */
+  auditDegraded(degraded: boolean): void
+  /** A line of the audit log is lost. */
+  auditLost(): void
   /** The books of the store after a change; limitBytes undefined means unlimited. */
   storeChanged(books: {
     readonly sizeBytes: number
@@ -74,6 +82,8 @@ export const silentObserver: Observer = {
   originRetry() {},
   originUp() {},
   accessDecided() {},
+  auditDegraded() {},
+  auditLost() {},
   storeChanged() {},
   evicted() {},
   flightStarted() {},

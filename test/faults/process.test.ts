@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -145,6 +145,45 @@ describe('a second process', () => {
       await child.ended
     }
     expect((await get(await start(), 'small.json')).headers['x-cache']).toMatch(/HIT|REVALIDATED/)
+  })
+})
+
+describe('SIGUSR2', () => {
+  it('makes the audit log go on under its name, and ends no mirror that has none', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'hubmirror-audit-'))
+    const file = join(folder, 'audit.log')
+    const child = await start({ env: { HUBMIRROR_AUDIT_LOG: file } })
+    const lines = async (name: string) =>
+      (await readFile(name, 'utf8').catch(() => '')).split('\n').filter((line) => line !== '')
+    await get(child, 'small.json')
+    await eventually(
+      () => lines(file),
+      ({ length }) => length === 1,
+    )
+    await rename(file, `${file}.1`)
+    child.kill('SIGUSR2')
+    await eventually(
+      () => readdir(folder),
+      (names) => names.includes('audit.log'),
+    )
+    await get(child, 'small.json')
+    child.kill('SIGTERM')
+    expect(await child.ended).toBe(0)
+    expect([(await lines(`${file}.1`)).length, (await lines(file)).length]).toEqual([1, 1])
+    await rm(folder, { recursive: true })
+    const other = await start({ env: { HUBMIRROR_AUDIT_LOG: 'stdout' } })
+    other.kill('SIGUSR2')
+    expect((await get(other, 'small.json')).status).toBe(200)
+    await eventually(
+      () => other.entries(),
+      (entries) => entries.some(({ audit, decision }) => audit === 'access' && decision === 'allowed'),
+    )
+  })
+
+  it('of a mirror whose audit log cannot be opened has nobody to hear it: it does not start', async () => {
+    const env = { HUBMIRROR_AUDIT_LOG: join(cacheDir, 'no', 'such', 'audit.log') }
+    const { status, log } = await runChild({ hub, cacheDir, env })
+    expect([status, log.includes('cannot write the audit log')]).toEqual([1, true])
   })
 })
 

@@ -110,7 +110,7 @@ describe('the metrics', () => {
     expect(metricValue(text, 'hubmirror_fetched_bytes_total{kind="cdn"}')).toBe(size)
     expect(metricValue(text, 'hubmirror_origin_requests_total{kind="cdn",status="200"}')).toBe(1)
     expect(metricValue(text, 'hubmirror_origin_requests_total{kind="head",status="302"}')).toBe(1)
-    expect(metricValue(text, 'hubmirror_access_decisions_total{result="public"}')).toBe(1)
+    expect(metricValue(text, 'hubmirror_access_decisions_total{result="public"}')).toBe(3)
     expect(metricValue(text, 'hubmirror_cache_blobs')).toBe(1)
     expect(metricValue(text, 'hubmirror_cache_size_bytes')).toBe(size)
     expect(metricValue(text, 'hubmirror_flights_in_progress')).toBe(0)

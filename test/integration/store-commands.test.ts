@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -56,6 +56,42 @@ const exists = (key: BlobKey) =>
     () => true,
     () => false,
   )
+
+describe('the audit log', () => {
+  const actsIn = async (file: string) =>
+    (await readFile(file, 'utf8'))
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => parse(line))
+
+  it('says which user removed what of which repo, and nothing of what was only looked at', async () => {
+    const file = path.join(made.root, '..', `${path.basename(made.root)}.audit`)
+    await made.stored(repoOf('org/large'), 'model.bin', Buffer.alloc(2_500_000))
+    await made.stored(repoOf('org/kept'), 'a', Buffer.alloc(10, 1))
+    await run(['ls', '--audit-log', file])
+    await run(['prune', 'org/large', '--dry-run', '--audit-log', file])
+    expect((await run(['prune', 'org/large', '--audit-log', file])).status).toBe(0)
+    const by = { kind: 'os-user', uid: process.getuid?.() }
+    const pruned = { audit: 'act', act: 'prune', by, origin: ORIGIN, repo: 'models/org/large' }
+    expect(await actsIn(file)).toMatchObject([{ ...pruned, blobs: 1, sizeBytes: 2_500_000 }])
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    const key = sha256Key(Buffer.alloc(10, 1))
+    await writeFile(made.layout.blob(key), 'damaged!!!')
+    expect((await run(['verify', '--audit-log', file])).status).toBe(1)
+    const moved = { act: 'verify', by, key, reason: 'digest', place: 'quarantined', sizeBytes: 10 }
+    expect((await actsIn(file)).slice(1)).toMatchObject([moved])
+    await rm(file)
+  })
+
+  it('that cannot be written stops a command before it has done anything', async () => {
+    await made.stored(repoOf('org/large'), 'model.bin', Buffer.alloc(1000))
+    const file = path.join(made.root, 'no', 'such', 'audit.log')
+    const { status, stdout, stderr } = await run(['prune', 'org/large', '--audit-log', file])
+    expect([status, stdout]).toEqual([1, ''])
+    expect(stderr).toContain('cannot write the audit log')
+    expect(await exists(sha256Key(Buffer.alloc(1000)))).toBe(true)
+  })
+})
 
 describe('ls', () => {
   it('lists repos while a mirror holds the store: size, last use, public or not', async () => {

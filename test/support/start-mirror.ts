@@ -32,6 +32,8 @@ export interface RunningMirror {
   readonly config: Config
   readonly cacheDir: string
   logText(): string
+  /** What stands in the audit log; whoever asks for it waits until it is there. */
+  auditText(): Promise<string>
   metrics(): Promise<string>
   /**
    * Closes once, however often it is called. Throws when something was left behind. `keepDir` leaves the store to a
@@ -68,6 +70,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     cacheDir,
     origin: new URL(hub.url),
     redirectHosts: ['127.0.0.2'],
+    auditLog: { kind: 'file', path: `${cacheDir}.audit` },
     ...options.config,
   }
   const lines = options.logLines ?? []
@@ -84,6 +87,12 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   const metrics = async () => (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()
   const logText = () => lines.join('')
+  const auditText = async () => {
+    const { auditLog } = config
+    return auditLog?.kind === 'file' && auditLog.path !== '/dev/full'
+      ? await readFile(auditLog.path, 'utf8')
+      : ''
+  }
 
   const shut = async (how: { readonly keepDir?: boolean; readonly busy?: boolean }) => {
     const left: string[] = []
@@ -99,8 +108,11 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     }
     const temporary = await readdir(join(cacheDir, 'tmp')).catch(() => [])
     if (temporary.length > 0) left.push(`tmp/ holds ${temporary.join(', ')}`)
-    left.push(...(await leaks(hub, { cacheDir, log: logText(), metrics: counted })))
-    if (how.keepDir !== true) await rm(cacheDir, { recursive: true, force: true })
+    left.push(...(await leaks(hub, { cacheDir, log: logText(), audit: await auditText(), metrics: counted })))
+    if (how.keepDir !== true) {
+      await rm(cacheDir, { recursive: true, force: true })
+      await rm(`${cacheDir}.audit`, { force: true })
+    }
     if (left.length > 0) throw new Error(`the mirror left behind: ${left.join('; ')}\n${logText()}`)
   }
   let closing: Promise<void> | undefined
@@ -110,6 +122,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     config,
     cacheDir,
     logText,
+    auditText,
     metrics,
     close: (how = {}) => (closing ??= shut(how)),
   }
@@ -146,7 +159,12 @@ async function whenIdle(metrics: () => Promise<string>, busy: boolean): Promise<
 /** Where a credential or a signed query was found, in words; never the credential itself. */
 async function leaks(
   hub: Hub,
-  places: { readonly cacheDir: string; readonly log: string; readonly metrics: string },
+  places: {
+    readonly cacheDir: string
+    readonly log: string
+    readonly audit: string
+    readonly metrics: string
+  },
 ): Promise<string[]> {
   const seen = hub.ledger.requests().flatMap((entry) => hub.ledger.credential(entry) ?? [])
   const secrets = new Set([...hub.world.tokens.keys(), ...seen].filter((secret) => secret.length > 8))
@@ -154,6 +172,7 @@ async function leaks(
     [...secrets].some((secret) => text.includes(secret)) || /(Signature|Policy)=(?!\[redacted)/.test(text)
   const found: string[] = []
   for (const line of places.log.split('\n')) if (isOpen(line)) found.push('a credential in the log')
+  for (const line of places.audit.split('\n')) if (isOpen(line)) found.push('a credential in the audit log')
   if (isOpen(places.metrics)) found.push('a credential in the metrics')
   for (const entry of await readdir(places.cacheDir, { withFileTypes: true, recursive: true })) {
     const path = join(entry.parentPath, entry.name)

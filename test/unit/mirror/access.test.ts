@@ -6,7 +6,6 @@ import { Access } from '../../../src/mirror/access.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import { createFacts, type Facts } from '../../../src/store/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
-import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { repo } from '../hub/repo.ts'
 
 const REPO = repo('org/name')
@@ -32,7 +31,6 @@ async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promis
       known: new Known({ facts, origin: 'https://hub.test/', monotonic, onWriteError: () => undefined }),
       ttlMs: TTL_MS,
       monotonic,
-      observer: silentObserver,
     })
   const facts = change(createFacts(layout, { memoryBytes: 1_000_000 }))
   return {

@@ -10,7 +10,6 @@ import { Resolver } from '../../../src/mirror/resolve.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
 import { createSignedUrls } from '../../../src/origin/signed-urls.ts'
 import type { Facts } from '../../../src/store/facts.ts'
-import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { manualClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 
@@ -58,7 +57,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
   }
   const facts = memoryFacts()
   const known = new Known({ facts, origin: 'http://hub.invalid', monotonic: clock.now, onWriteError: fail })
-  const access = new Access({ known, ttlMs: 60_000, monotonic: clock.now, observer: silentObserver })
+  const access = new Access({ known, ttlMs: 60_000, monotonic: clock.now })
   const resolver = new Resolver({
     client,
     known,
@@ -86,6 +85,7 @@ function stranger(): Ctx {
     mirrorBase: 'http://mirror.invalid',
     forward: {},
     trips: { count: 0 },
+    access: {},
   }
 }
 

@@ -17,6 +17,7 @@ import { readPosition, writePosition } from '../../../src/store/scrub-position.t
 import { type ScrubberOptions, startScrubber } from '../../../src/store/scrubber.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { walkBlobs } from '../../../src/store/walk.ts'
+import { silentAuditor } from '../../../src/telemetry/audit.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { openFilesBelow } from '../../support/fd.ts'
 import { gitKey, type MadeStore, makeStore, openAt, repoOf, sha256Key } from './made-store.ts'
@@ -305,6 +306,7 @@ describe('the scrubber', () => {
         integrityFailure: (kind) => void seen.push(kind),
         evicted: (reason, bytes) => void seen.push([reason, bytes]),
       },
+      auditor: { ...silentAuditor, act: ({ act, by }) => void seen.push([act, by.kind]) },
       log: { info: log('info'), warn: log('warn'), error: log('error') },
       now: Date.now,
       clock: {
@@ -335,7 +337,7 @@ describe('the scrubber', () => {
     await made.flipBit(key)
     const scrubber = await running()
     await scrubber.resting
-    expect(seen).toEqual(['disk', ['damaged', 1000]])
+    expect(seen).toEqual([['scrub', 'mirror'], 'disk', ['damaged', 1000]])
     expect([...store.ledger.entries()].map(([name]) => name)).toEqual([sound])
     expect(await store.blobs.open(key, 1000)).toBeUndefined()
     expect(await made.quarantined()).toHaveLength(1)
@@ -375,13 +377,13 @@ describe('the scrubber', () => {
     await made.flipBit(order[3]!)
     const scrubber = await running()
     await scrubber.resting
-    expect(seen).toHaveLength(2)
+    expect(seen).toHaveLength(3)
     expect(lines.at(-1)?.fields).toMatchObject({ blobs: 4, damaged: 1 })
     expect(await readPosition(made.layout, 'scrub')).toBeUndefined()
     await scrubber.end()
     const next = await running()
     await next.resting
-    expect(seen).toHaveLength(4)
+    expect(seen).toHaveLength(6)
     await next.end()
   })
 

@@ -1,0 +1,83 @@
+// One request that has ended → its log line, its counts, and its line of the audit log.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { MirrorError } from '../errors.ts'
+import { type AccessNote, type Auditor, type Decision, resultOf } from '../telemetry/audit.ts'
+import { logRequest } from '../telemetry/log.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import type { Trace } from './trace.ts'
+
+export interface Accounts {
+  readonly logger: Logger
+  readonly observer: Observer
+  readonly auditor: Auditor
+}
+
+/** Tells everybody who keeps accounts. Once per request, when its response or its socket has closed. */
+export function account(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  trace: Trace,
+  { logger, observer, auditor }: Accounts,
+): void {
+  const firstByteMs = trace.firstByteAt === undefined ? undefined : trace.firstByteAt - trace.startedAt
+  const totalMs = performance.now() - trace.startedAt
+  // 499, as nginx has it: the client left before there was an answer.
+  const status = reply.raw.headersSent ? reply.raw.statusCode : 499
+  const { id, route, outcome, bytes, repo, revision, path, token } = trace
+  const method = request.raw.method ?? ''
+  observer.requestDone({
+    route,
+    outcome,
+    status,
+    bytes,
+    firstByteSeconds: firstByteMs === undefined ? undefined : firstByteMs / 1000,
+    totalSeconds: totalMs / 1000,
+  })
+  logRequest(logger, {
+    requestId: id,
+    method,
+    route,
+    repo,
+    revision,
+    path,
+    status,
+    outcome,
+    bytes,
+    originTrips: trace.trips.count,
+    firstByteMs,
+    totalMs,
+    client: request.ip,
+    token,
+    error: trace.error,
+  })
+  const note = concluded(trace, status)
+  if (note === undefined) return
+  observer.accessDecided(resultOf(note))
+  auditor.access({
+    requestId: id,
+    method,
+    route,
+    caller: { kind: trace.callerKind, address: request.ip, token },
+    repo,
+    revision,
+    path,
+    note,
+    status,
+  })
+}
+
+/** What stands in the end: a request may fail, or lose its client, before anybody has decided. */
+function concluded({ access, route, error }: Trace, status: number) {
+  const { decision } = access
+  if (decision !== undefined) return { ...access, decision }
+  // Nobody's right was asked about: the mirror's own routes, and what is no request of the Hub's protocol.
+  if (route === 'ops' || route === 'bad') return undefined
+  const note = (decision: Decision, more: AccessNote) => ({ ...access, ...more, decision })
+  if (error instanceof MirrorError) {
+    if (error.code === 'writes_denied') return note('denied', { reason: 'read-only' })
+    return note('unknown', { reason: 'error', code: error.code })
+  }
+  return status === 499 ? note('unknown', { reason: 'left' }) : note('unknown', { reason: 'error' })
+}
