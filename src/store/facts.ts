@@ -2,9 +2,10 @@
 // reading, so that a file in the wrong place is no fact. What a fact means is the business of mirror/.
 
 import { constants } from 'node:fs'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { type FileHandle, lutimes, open } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
-import { errorCode, isMissing, writeAtomic } from './atomic.ts'
+import { errorCode, isMissing, unlinkIfThere, writeAtomic } from './atomic.ts'
+import { blocksOf, FactBooks, occupiedBytes } from './fact-books.ts'
 import type { FactKind, Layout } from './layout.ts'
 
 const ABSENT = Symbol('absent')
@@ -14,11 +15,13 @@ const OVERHEAD_BYTES = 200
 const MAX_FACT_BYTES = 128 * 1024 * 1024
 // A link would lead out of the store, and a pipe would hold a thread for ever.
 const OPEN_FACT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+// As with blobs: recency on the disk is coarse.
+const RECORD_USE_EVERY_MS = 3_600_000
 
 export interface Facts {
   /** The fact, or undefined. A damaged file is an absent fact; a disk that cannot be read throws. */
   read(kind: FactKind, key: string): Promise<unknown>
-  /** The fact if it is in memory: no file-system call. */
+  /** The fact if it is in memory: nothing waits for the disk. */
   peek(kind: FactKind, key: string): unknown
   write(kind: FactKind, key: string, value: unknown): Promise<void>
   remove(kind: FactKind, key: string): Promise<void>
@@ -29,85 +32,183 @@ export interface Facts {
   close(): Promise<void>
 }
 
+/** Facts with the books over them, as the store has them. */
+export interface CountedFacts extends Facts {
+  /** Enters into the books what lies on the disk, and makes it fit. Ends early when `signal` aborts. */
+  count(signal: AbortSignal): Promise<void>
+}
+
+export interface FactsOptions {
+  /** Bound of the memory. */
+  readonly memoryBytes: number
+  /** Bound on the disk; none when it is not given. */
+  readonly maxBytes?: number
+  /** How many bytes the disk is short of what shall always be left free. */
+  readonly shortBytes?: () => Promise<number>
+  readonly now?: () => number
+  readonly onBytes?: (bytes: number) => void
+  readonly onTrouble?: (error: unknown) => void
+}
+
+interface Remembered {
+  readonly value: unknown
+  /** When its use was last recorded on the disk. */
+  recordedAt: number
+}
+
 /**
  * Facts survive a crash of the process, not always a power cut: losing one costs a question to the Hub, so they
- * are renamed into place without a sync.
+ * are renamed into place without a sync, and go when there is no room.
  */
-export function createFacts(layout: Layout, options: { readonly memoryBytes: number }): Facts {
-  const memory = new LRUCache<string, { readonly value: unknown }>({
+export function createFacts(layout: Layout, options: FactsOptions): CountedFacts {
+  const { now = Date.now, onTrouble } = options
+  const memory = new LRUCache<string, Remembered>({
     maxSize: Math.max(1, options.memoryBytes),
     maxEntrySize: Math.max(1, Math.floor(options.memoryBytes / 8)),
   })
-  const remember = (name: string, value: unknown, bytes: number): void => {
-    memory.set(name, { value }, { size: bytes + name.length + OVERHEAD_BYTES })
+  const remember = (name: string, value: unknown, bytes: number, recordedAt = now()): void => {
+    memory.set(name, { value, recordedAt }, { size: bytes + name.length + OVERHEAD_BYTES })
   }
   const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
-  // The last change under way of each fact. Side by side a removal could overtake the write before it, and what was
-  // withdrawn would be back after a restart.
-  const changes = new Map<string, Promise<void>>()
+  const changes = new Changes()
+  const books = new FactBooks({
+    layout,
+    maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
+    shortBytes: options.shortBytes ?? (() => Promise.resolve(0)),
+    // What is being changed is in use; to wait for it would be to wait for one that waits for room.
+    remove: async (file) => !changes.has(file) && changes.inTurn(file, () => unlinkIfThere(file)),
+    onBytes: (bytes) => options.onBytes?.(bytes),
+    ...(onTrouble === undefined ? {} : { onTrouble }),
+  })
   let closed = false
-  const inTurn = (name: string, change: () => Promise<void>): Promise<void> => {
-    const before = changes.get(name)
-    const turn = before === undefined ? change() : before.then(change)
-    // Whoever comes next waits for this one, not for its success.
-    const over = turn
-      .catch(() => undefined)
-      .then(() => {
-        if (changes.get(name) === over) changes.delete(name)
-      })
-    changes.set(name, over)
-    return turn
+
+  const recall = (kind: FactKind, key: string): Remembered | undefined => {
+    const known = memory.get(nameOf(kind, key))
+    if (known !== undefined && known.value !== ABSENT && now() - known.recordedAt >= RECORD_USE_EVERY_MS) {
+      known.recordedAt = now()
+      recordUse(layout.fact(kind, key), known.recordedAt)
+    }
+    return known
   }
 
   return {
     peek(kind, key) {
-      const known = memory.get(nameOf(kind, key))
+      const known = recall(kind, key)
       return known === undefined || known.value === ABSENT ? undefined : known.value
     },
 
     async read(kind, key) {
-      const name = nameOf(kind, key)
-      const known = memory.get(name)
+      const known = recall(kind, key)
       if (known !== undefined) return known.value === ABSENT ? undefined : known.value
+      const name = nameOf(kind, key)
+      const file = layout.fact(kind, key)
       // A change that memory had no room for.
-      await changes.get(name)
-      const text = await readText(layout.fact(kind, key))
+      await changes.last(file)
+      const found = await readText(file)
       // A write may have come in between; what it put into memory is newer than what was read.
       const newer = memory.get(name)
       if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
-      const value = text === undefined ? undefined : parseFact(text, key)
-      remember(name, value === undefined ? ABSENT : value, text?.length ?? 0)
+      const value = found === undefined ? undefined : parseFact(found.text, key)
+      const at = now()
+      const isOld = found !== undefined && at - found.usedAt >= RECORD_USE_EVERY_MS
+      if (isOld && value !== undefined) recordUse(file, at)
+      const recordedAt = isOld ? at : found?.usedAt
+      remember(name, value === undefined ? ABSENT : value, found?.text.length ?? 0, recordedAt)
       return value
     },
 
     async write(kind, key, value) {
       const text = JSON.stringify({ key, value })
-      const name = nameOf(kind, key)
-      remember(name, value, text.length)
+      remember(nameOf(kind, key), value, text.length)
       if (closed) return
-      await inTurn(name, () => writeAtomic(layout.tmp, layout.fact(kind, key), text, { durable: false }))
+      const file = layout.fact(kind, key)
+      await changes.inTurn(file, () => put(layout, books, { kind, file, text }))
     },
 
     async remove(kind, key) {
-      const name = nameOf(kind, key)
-      remember(name, ABSENT, 0)
-      await inTurn(name, async () => {
-        try {
-          await unlink(layout.fact(kind, key))
-        } catch (error) {
-          if (!isMissing(error)) throw error
-        }
-      })
+      remember(nameOf(kind, key), ABSENT, 0)
+      const file = layout.fact(kind, key)
+      await changes.inTurn(file, () => drop(books, kind, file))
     },
+
+    count: (signal) => books.count(signal),
 
     async close() {
       closed = true
-      while (changes.size > 0) await Promise.all(changes.values())
+      await changes.settled()
     },
   }
 }
 
-async function readText(file: string): Promise<string | undefined> {
+async function put(
+  layout: Layout,
+  books: FactBooks,
+  fact: { readonly kind: FactKind; readonly file: string; readonly text: string },
+): Promise<void> {
+  const { kind, file, text } = fact
+  const before = { kind, file, bytes: await occupiedBytes(file) }
+  const after = blocksOf(Buffer.byteLength(text))
+  const landed = await books.claim(before, after)
+  // What was known before is not true any more.
+  if (landed === undefined) return drop(books, kind, file)
+  try {
+    await writeAtomic(layout.tmp, file, text, { durable: false })
+    landed(after)
+  } catch (error) {
+    landed(before.bytes)
+    throw error
+  }
+}
+
+async function drop(books: FactBooks, kind: FactKind, file: string): Promise<void> {
+  // The fact goes whether or not its size can be told.
+  const bytes = await occupiedBytes(file).catch(() => 0)
+  if (await unlinkIfThere(file)) books.changed({ kind, file, bytes }, 0)
+}
+
+/**
+ * The changes under way, one at a time for each file. Side by side a removal could overtake the write before it, and
+ * what was withdrawn would be back after a restart.
+ */
+class Changes {
+  readonly #last = new Map<string, Promise<void>>()
+
+  has(file: string): boolean {
+    return this.#last.has(file)
+  }
+
+  /** Resolves when the last change of `file` that is under way is over. */
+  async last(file: string): Promise<void> {
+    await this.#last.get(file)
+  }
+
+  async inTurn<T>(file: string, change: () => Promise<T>): Promise<T> {
+    const before = this.#last.get(file)
+    const turn = before === undefined ? change() : before.then(change)
+    // Whoever comes next waits for this one, not for its success.
+    const over = turn
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        if (this.#last.get(file) === over) this.#last.delete(file)
+      })
+    this.#last.set(file, over)
+    return turn
+  }
+
+  async settled(): Promise<void> {
+    while (this.#last.size > 0) await Promise.all(this.#last.values())
+  }
+}
+
+/** A lost use only makes the fact look older than it is. */
+function recordUse(file: string, at: number): void {
+  lutimes(file, at / 1000, at / 1000).catch(() => undefined)
+}
+
+async function readText(file: string): Promise<{ text: string; usedAt: number } | undefined> {
   let handle: FileHandle
   try {
     handle = await open(file, OPEN_FACT)
@@ -118,7 +219,7 @@ async function readText(file: string): Promise<string | undefined> {
   try {
     const stats = await handle.stat()
     if (!stats.isFile() || stats.size > MAX_FACT_BYTES) return undefined
-    return await handle.readFile('utf8')
+    return { text: await handle.readFile('utf8'), usedAt: stats.mtimeMs }
   } finally {
     await handle.close()
   }

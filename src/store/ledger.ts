@@ -39,6 +39,7 @@ export class Ledger {
   #storedBytes = 0
   #reservedBytes = 0
   #pinnedBytes = 0
+  #factBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
   // Bytes that are being removed: their names may not be used again before that is over.
   readonly #removing = new Map<string, Promise<void>>()
@@ -55,6 +56,12 @@ export class Ledger {
 
   get reservedBytes(): number {
     return this.#reservedBytes
+  }
+
+  /** What the facts take beside the entries. They make room for themselves, and for nothing else. */
+  set factBytes(bytes: number) {
+    this.#factBytes = bytes
+    this.#report()
   }
 
   get count(): number {
@@ -184,7 +191,10 @@ export class Ledger {
     const { maxBytes, minFreeBytes } = this.#options
     const free = await this.#options.freeBytes()
     const overFree = this.#reservedBytes + bytes + minFreeBytes - free
-    const overMax = maxBytes === undefined ? 0 : this.#storedBytes + this.#reservedBytes + bytes - maxBytes
+    const overMax =
+      maxBytes === undefined
+        ? 0
+        : this.#storedBytes + this.#factBytes + this.#reservedBytes + bytes - maxBytes
     if (overFree <= 0 && overMax <= 0) return undefined
     return overMax >= overFree
       ? { bytes: overMax, reason: 'max-size' }
@@ -248,7 +258,8 @@ export class Ledger {
 
   #report(): void {
     this.#options.observer.storeChanged({
-      sizeBytes: this.#storedBytes,
+      sizeBytes: this.#storedBytes + this.#factBytes,
+      factBytes: this.#factBytes,
       limitBytes: this.#options.maxBytes,
       blobs: this.#entries.size,
     })

@@ -1,8 +1,8 @@
 // What an operator wants gone: which bytes that is, and taking them away beside a running mirror. Unlinking is safe
 // under readers, who read on; the mirror's books learn of it when it misses the blob. It asks nobody anything.
 
-import { rm, unlink } from 'node:fs/promises'
-import { isMissing } from './atomic.ts'
+import { rm } from 'node:fs/promises'
+import { unlinkIfThere } from './atomic.ts'
 import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed } from './inventory.ts'
 import { FACT_KINDS, type FactKind, type Layout } from './layout.ts'
 import { type StoredFact, statFile, walkFacts } from './walk.ts'
@@ -178,13 +178,3 @@ function isFactOf(
 }
 
 const DOCUMENT_TAILS: ReadonlySet<string> = new Set(['revision', 'tree', 'paths-info', 'refs', 'commits'])
-
-async function unlinkIfThere(file: string): Promise<boolean> {
-  try {
-    await unlink(file)
-    return true
-  } catch (error) {
-    if (isMissing(error)) return false
-    throw error
-  }
-}

@@ -7,7 +7,7 @@ import type { Observer } from '../telemetry/observer.ts'
 import { createIn } from './atomic.ts'
 import { Blobs } from './blobs.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
-import { createFacts, type Facts } from './facts.ts'
+import { type CountedFacts, createFacts, type Facts } from './facts.ts'
 import { type GrowingDigest, HashThread } from './hash-thread.ts'
 import { createLayout, type Layout } from './layout.ts'
 import { Ledger } from './ledger.ts'
@@ -60,34 +60,67 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await unlock().catch(() => undefined)
     throw error
   }
-  return createStore(layout, options, unlock)
+  return createStore(layout, options, { unlock, sizeBytes: await diskBytes(layout) })
 }
 
-function createStore(layout: Layout, options: StoreOptions, unlock: () => Promise<void>): Store {
+/** Facts may take the twentieth part of the store, and in a small one, or on a disk that does not say its size, this. */
+const FACTS_AT_LEAST_BYTES = 1024 * 1024
+
+function openFacts(
+  layout: Layout,
+  options: StoreOptions,
+  over: { readonly ledger: Ledger; readonly diskBytes: number },
+): CountedFacts {
+  const { memoryBytes, maxBytes, minFreeBytes, now, onTrouble } = options
+  return createFacts(layout, {
+    memoryBytes: memoryBytes / 2,
+    maxBytes: Math.max(FACTS_AT_LEAST_BYTES, (maxBytes ?? over.diskBytes) / 20),
+    shortBytes: async () => Math.max(0, minFreeBytes - (await freeBytes(layout))),
+    now,
+    onBytes: (bytes) => {
+      over.ledger.factBytes = bytes
+    },
+    ...(onTrouble === undefined ? {} : { onTrouble }),
+  })
+}
+
+async function freeBytes(layout: Layout): Promise<number> {
+  const { bavail, bsize } = await statfs(layout.root)
+  return bavail * bsize
+}
+
+async function diskBytes(layout: Layout): Promise<number> {
+  const { blocks, bsize } = await statfs(layout.root).catch(() => ({ blocks: 0, bsize: 0 }))
+  return blocks * bsize
+}
+
+function createStore(
+  layout: Layout,
+  options: StoreOptions,
+  disk: { readonly unlock: () => Promise<void>; readonly sizeBytes: number },
+): Store {
   const { onTrouble } = options
   const ledger = new Ledger({
     maxBytes: options.maxBytes,
     minFreeBytes: options.minFreeBytes,
     now: options.now,
     observer: options.observer,
-    async freeBytes() {
-      const { bavail, bsize } = await statfs(layout.root)
-      return bavail * bsize
-    },
+    freeBytes: () => freeBytes(layout),
     remove: (name) => removeEntry(layout, name),
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
+  const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes })
   const closing = new AbortController()
   const scanned = scanStore(layout, closing.signal).then(async (found) => {
     ledger.load(found)
     // The limit may be lower than when these were stored.
     const room = await ledger.reserve(0)
     room?.release()
+    await facts.count(closing.signal)
   })
   // Heard by whoever awaits `scanned`; this keeps a failed walk from ending the process.
   scanned.catch(() => undefined)
 
-  const facts = createFacts(layout, { memoryBytes: options.memoryBytes / 2 })
   const opened = new Map<BlobKey, () => void>()
 
   const hashes = new HashThread()
@@ -136,7 +169,7 @@ function createStore(layout: Layout, options: StoreOptions, unlock: () => Promis
       // Whoever takes the directory over must find what was learnt, and no half of a write.
       await facts.close()
       await ledger.settled()
-      await unlock()
+      await disk.unlock()
     },
   }
 }

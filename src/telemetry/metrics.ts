@@ -105,6 +105,12 @@ export const METRICS = {
     labels: [],
     help: 'Bytes the store takes.',
   },
+  cacheFacts: {
+    name: 'hubmirror_cache_facts_bytes',
+    kind: 'gauge',
+    labels: [],
+    help: 'Of these, what is known of files, revisions, repos and documents.',
+  },
   cacheLimit: {
     name: 'hubmirror_cache_limit_bytes',
     kind: 'gauge',
@@ -250,6 +256,7 @@ function createSeries(registry: Registry) {
     auditDegraded: gauge(METRICS.auditDegraded),
     auditLost: counter(METRICS.auditLost),
     cacheSize: gauge(METRICS.cacheSize),
+    cacheFacts: gauge(METRICS.cacheFacts),
     cacheLimit: gauge(METRICS.cacheLimit),
     cacheBlobs: gauge(METRICS.cacheBlobs),
     cacheDegraded: gauge(METRICS.cacheDegraded),
@@ -303,7 +310,8 @@ function createObserver(series: Series): Observer {
     accessDecided: (result) => series.access.inc({ result }),
     auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),
     auditLost: () => series.auditLost.inc(),
-    storeChanged({ sizeBytes, limitBytes, blobs }) {
+    storeChanged({ sizeBytes, factBytes, limitBytes, blobs }) {
+      series.cacheFacts.set(amount(factBytes))
       series.cacheSize.set(amount(sizeBytes))
       series.cacheLimit.set(limitBytes ?? Number.POSITIVE_INFINITY)
       series.cacheBlobs.set(amount(blobs))

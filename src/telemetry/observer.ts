@@ -62,6 +62,8 @@ export interface Observer {
   /** The books of the store after a change; limitBytes undefined means unlimited. */
   storeChanged(books: {
     readonly sizeBytes: number
+    /** Of these, what is known rather than stored: facts. */
+    readonly factBytes: number
     readonly limitBytes: number | undefined
     readonly blobs: number
   }): void

@@ -112,7 +112,9 @@ describe('the metrics', () => {
     expect(metricValue(text, 'hubmirror_origin_requests_total{kind="head",status="302"}')).toBe(1)
     expect(metricValue(text, 'hubmirror_access_decisions_total{result="public"}')).toBe(3)
     expect(metricValue(text, 'hubmirror_cache_blobs')).toBe(1)
-    expect(metricValue(text, 'hubmirror_cache_size_bytes')).toBe(size)
+    // The file, the ref and the repo: a block each.
+    expect(metricValue(text, 'hubmirror_cache_facts_bytes')).toBe(3 * 4096)
+    expect(metricValue(text, 'hubmirror_cache_size_bytes')).toBe(size + 3 * 4096)
     expect(metricValue(text, 'hubmirror_flights_in_progress')).toBe(0)
     expect(metricValue(text, 'hubmirror_first_byte_seconds_count{outcome="hit"}')).toBe(2)
   })

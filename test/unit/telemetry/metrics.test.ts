@@ -76,6 +76,7 @@ describe('before anything happened', () => {
       'hubmirror_flights_total',
       'hubmirror_flights_joined_total',
       'hubmirror_cache_size_bytes',
+      'hubmirror_cache_facts_bytes',
       'hubmirror_cache_blobs',
       'hubmirror_cache_degraded',
     ]
@@ -161,8 +162,13 @@ describe('the observer', () => {
     ],
     [
       'the books of the store',
-      (o) => o.storeChanged({ sizeBytes: 10, limitBytes: 20, blobs: 2 }),
-      { hubmirror_cache_size_bytes: '10', hubmirror_cache_limit_bytes: '20', hubmirror_cache_blobs: '2' },
+      (o) => o.storeChanged({ sizeBytes: 10, factBytes: 3, limitBytes: 20, blobs: 2 }),
+      {
+        hubmirror_cache_size_bytes: '10',
+        hubmirror_cache_facts_bytes: '3',
+        hubmirror_cache_limit_bytes: '20',
+        hubmirror_cache_blobs: '2',
+      },
     ],
     [
       'an eviction',
@@ -223,7 +229,12 @@ describe('the observer', () => {
     for (const amount of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
       metrics.observer.originBytes('body', amount)
       metrics.observer.originRequest('body', 200, amount)
-      metrics.observer.storeChanged({ sizeBytes: amount, limitBytes: undefined, blobs: amount })
+      metrics.observer.storeChanged({
+        sizeBytes: amount,
+        factBytes: amount,
+        limitBytes: undefined,
+        blobs: amount,
+      })
       metrics.observer.evicted('prune', amount)
     }
     expect((await seriesOf(metrics)).get('hubmirror_fetched_bytes_total{kind="body"}')).toBe('0')
