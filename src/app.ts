@@ -5,6 +5,9 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { DestinationStream, Logger } from 'pino'
 import type { Dispatcher } from 'undici'
+import { type Assign, type Callers, createCallers } from './callers/caller.ts'
+import { watchAges } from './callers/hub-tokens.ts'
+import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
 import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access.ts'
@@ -43,6 +46,8 @@ export interface AppDependencies {
   /** Milliseconds that never step back: all that is fresh or stale is counted on it. */
   readonly monotonic?: () => number
   readonly dispatcher?: Dispatcher
+  /** Which Hub token of the mirror's own a caller is lent; by default none. */
+  readonly assign?: Assign
 }
 
 /** Opens the store and builds the server; listening is the caller's. Throws what `openStore` throws. */
@@ -88,10 +93,12 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = clientOf(config, { via, observer, now: monotonic, dispatcher: dependencies.dispatcher })
   const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health })
+  const { callers, ages } = joinCallers(config, { ...dependencies, now, monotonic, observer })
 
   const server = await buildServer({
     mirror,
     client,
+    callers,
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     writes: config.writes,
@@ -105,13 +112,11 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     metrics: {
       contentType: metrics.contentType,
       // Not everybody asks /readyz: the next scrape tells when a failed store has come back.
-      text() {
-        health.recheck()
-        return metrics.text()
-      },
+      text: () => (health.recheck(), ages.look(), metrics.text()),
     },
   })
   server.addHook('onClose', async () => {
+    ages.stop()
     await flights.close()
     await client.close()
     await stopScrubber()
@@ -163,6 +168,35 @@ function auditTroubles(observer: Observer, logger: Logger): AuditTroubles {
     },
     onLost: () => observer.auditLost(),
   }
+}
+
+/** Who asks, and with which credential the Hub is asked for them. */
+function joinCallers(
+  config: Config,
+  parts: {
+    readonly logger: Logger
+    readonly observer: Observer
+    readonly now: () => number
+    readonly monotonic: () => number
+    readonly assign?: Assign
+  },
+): { readonly callers: Callers; readonly ages: ReturnType<typeof watchAges> } {
+  const { logger, observer, now, monotonic, assign = () => undefined } = parts
+  const path = mirrorTokensPath(config)
+  const tokenFile = new TokenFile({
+    path,
+    monotonic,
+    onTrouble: (reason) =>
+      logger.error({ path, reason }, 'the list of mirror tokens cannot be read; the last good one counts'),
+  })
+  const { hubTokens } = config
+  const callers = createCallers({ issued: () => tokenFile.list(), hubTokens, assign, now })
+  const ages = watchAges(hubTokens, {
+    now,
+    observer,
+    onOld: (name, days) => logger.warn({ hubToken: name, days }, 'a Hub token is old; replace it'),
+  })
+  return { callers, ages }
 }
 
 /** The rooms of the decisions, joined. */

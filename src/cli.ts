@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { formatOrigins } from './commands/config.ts'
 import { settingsHelp } from './commands/help.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
+import { addTokenCommands } from './commands/token-commands.ts'
 import { ConfigFaults } from './config/faults.ts'
 import { CONFIG_FILE, fileKey, flagName, rows } from './config/keys.ts'
 import { loadConfig } from './config/load.ts'
@@ -49,10 +50,10 @@ function createProgram(finish: (status: number) => void): Command {
   withSettings(program.command('serve'))
     .description('run the mirror until a signal stops it')
     .action(async (flags: Record<string, unknown>) => {
-      const { config } = loadConfig({ flags })
+      const { config, notices } = loadConfig({ flags })
       // Loaded late, so that help and config answer without the server's modules.
       const { runServe } = await import('./commands/serve.ts')
-      finish(await runServe(config, { version }))
+      finish(await runServe(config, { version, notices }))
     })
 
   withSettings(program.command('config'))
@@ -62,7 +63,9 @@ function createProgram(finish: (status: number) => void): Command {
       process.stdout.write(formatOrigins(loadConfig({ flags }).origins, { json: flags['json'] === true }))
     })
 
-  addStoreCommands(program, { withSettings, load: (flags) => loadConfig({ flags }).config, finish })
+  const line = { withSettings, load: (flags: object) => loadConfig({ flags: { ...flags } }).config, finish }
+  addStoreCommands(program, line)
+  addTokenCommands(program, line)
   return program
 }
 

@@ -5,6 +5,11 @@ interface ErrorRow {
   readonly status: number
   /** What clients read in X-Error-Code; PascalCase like the Hub's own. */
   readonly header: string
+  /**
+   * What they read instead where the request is about a repo: over https Python takes any 401 there for "no such repo",
+   * and within a download any 403 for a broken connection; with this code it raises GatedRepoError and prints why.
+   */
+  readonly repoHeader?: 'GatedRepo'
   /** Default X-Error-Message: what happened and what to do. Printable ASCII only. */
   readonly message: string
   /** What an operator should look at; printed in the README. */
@@ -40,6 +45,37 @@ export const ERRORS = {
     header: 'MirrorIsReadOnly',
     message: 'This mirror is read-only. Upload to the Hub directly (unset HF_ENDPOINT), or ask the operator.',
     operator: 'HUBMIRROR_WRITES is deny and somebody tried to upload, commit or change a repo.',
+    mayRetry: false,
+  },
+  mirror_token_refused: {
+    status: 401,
+    header: 'MirrorTokenRefused',
+    repoHeader: 'GatedRepo',
+    message: 'The mirror token opens nothing here.',
+    operator: 'A client has an unknown, expired or revoked mirror token; see `hubmirror token ls`.',
+    mayRetry: false,
+  },
+  mirror_token_scope: {
+    status: 403,
+    header: 'MirrorTokenScope',
+    repoHeader: 'GatedRepo',
+    message: 'The mirror token was issued for other repos.',
+    operator: 'A client asks for a repo that is not among those its mirror token was created with.',
+    mayRetry: false,
+  },
+  mirror_token_read_only: {
+    status: 403,
+    header: 'MirrorTokenIsReadOnly',
+    message: 'Mirror tokens are read-only. To change something, use a Hub token of your own.',
+    operator: 'A client tries to upload, commit or push with a mirror token.',
+    mayRetry: false,
+  },
+  mirror_token_misplaced: {
+    status: 400,
+    header: 'MirrorTokenMisplaced',
+    message:
+      "A mirror token stands where none belongs. It must come as 'Authorization: Bearer hf_mirror...' only.",
+    operator: 'A client puts its mirror token into a URL or another header; the request was not passed on.',
     mayRetry: false,
   },
   xet_disabled: {

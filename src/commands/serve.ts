@@ -16,9 +16,13 @@ const SWEEP_MS = 250
  * Serves until SIGTERM or SIGINT: then /readyz says no, running answers get the drain time, and the process ends
  * with 0; a second signal ends it at once. Resolves with the exit status.
  */
-export async function runServe(config: Config, options: { readonly version: string }): Promise<number> {
+export async function runServe(
+  config: Config,
+  options: { readonly version: string; readonly notices: readonly string[] },
+): Promise<number> {
   const destination = createLogDestination()
   const logger = createLogger({ level: config.logLevel, destination })
+  for (const notice of options.notices) logger.warn(notice)
   let app: Awaited<ReturnType<typeof createApp>>
   try {
     app = await createApp(config, { version: options.version, logger, stdout: destination })

@@ -110,7 +110,7 @@ interface VerifyFlags {
 }
 
 /** The same words and cures as for settings; commander adds which option is meant. */
-function parserOf<T>(parse: Parser<T>): (text: string) => T {
+export function parserOf<T>(parse: Parser<T>): (text: string) => T {
   return (text) => {
     const parsed = parse(text.trim())
     if ('value' in parsed) return parsed.value

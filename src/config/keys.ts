@@ -7,8 +7,10 @@ import {
   count,
   directory,
   duration,
+  filePath,
   host,
   hostPattern,
+  hubToken,
   lineTarget,
   list,
   network,
@@ -18,6 +20,7 @@ import {
   secret,
   url,
 } from './parse.ts'
+import type { Secret } from './secret.ts'
 
 /** Headings under which help and README list the settings, in this order. */
 export const GROUPS = ['Listening', 'Origin', 'Cache', 'Access and protocol', 'Operation'] as const
@@ -97,8 +100,9 @@ const SETTINGS = {
     key: 'token',
     group: 'Origin',
     form: 'token',
-    meaning: "a Hub token of the mirror's own; used only where a policy says so (not used yet)",
-    parse: secret(),
+    meaning:
+      "a Hub token of the mirror's own, called `default`; used only where a policy says so. `HF_TOKEN` and `HF_API_TOKEN` are taken for it where nothing else is given",
+    parse: hubToken(),
     absent: 'none',
     secret: true,
   },
@@ -210,6 +214,14 @@ const SETTINGS = {
     parse: duration({ maxMs: LONGEST_TTL_MS }),
     default: '60s',
   },
+  mirrorTokens: {
+    key: 'mirrorTokens',
+    group: 'Access and protocol',
+    form: 'file',
+    meaning: 'the list of the tokens that `hubmirror token` issues; hashes only',
+    parse: filePath(),
+    absent: '`mirror-tokens.json` in the store',
+  },
   offline: {
     key: 'offline',
     group: 'Access and protocol',
@@ -289,7 +301,10 @@ type Flat<T> = { readonly [N in keyof T]: T[N] }
 
 /** Everything the mirror can be told, checked and frozen. Handed on by part, never imported as a value. */
 export type Config = Flat<
-  { [N in Given]: ValueOf<Table[N]> } & { [N in Exclude<SettingName, Given>]?: ValueOf<Table[N]> }
+  { [N in Given]: ValueOf<Table[N]> } & { [N in Exclude<SettingName, Given>]?: ValueOf<Table[N]> } & {
+    /** The Hub tokens of the mirror's own by name: see tokens.ts. */
+    hubTokens: ReadonlyMap<string, Secret>
+  }
 >
 
 /** A row of the table with its name, seen without the differences between rows. */

@@ -6,10 +6,11 @@ import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
 import { type Config, fileKey, type Row, rows, type SettingName } from './keys.ts'
-import { isCredential, NONE, type Parser } from './parse.ts'
+import { NONE, type Parser } from './parse.ts'
 import { RULES } from './rules.ts'
 import { MASK, Secret, trimSecret } from './secret.ts'
 import { codeOf, type Entry, entriesFrom, pick } from './sources.ts'
+import { borrowedNotice, DEFAULT_TOKEN, isHubToken, namedTokens } from './tokens.ts'
 
 /** Where a setting's value came from. `shown` is what may be printed of it: a mask for a secret. */
 export interface Origin {
@@ -40,6 +41,8 @@ const SECRET_FILE_MAX_BYTES = 65_536
 export function loadConfig(sources: ConfigSources = {}): {
   readonly config: Config
   readonly origins: ReadonlyMap<string, Origin>
+  /** What is right, but should be known: for the log at start. */
+  readonly notices: readonly string[]
 } {
   const env = sources.env ?? process.env
   const readFile = sources.readFile ?? ((path: string) => readFileSync(path, 'utf8'))
@@ -73,15 +76,32 @@ export function loadConfig(sources: ConfigSources = {}): {
     const value = shownText(row, texts[row.name] ?? entry.text)
     faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure: issue.message })
   }
+  const named = readNamedTokens(layers.flat(), readFile, faults)
   if (faults.length > 0 || parsed.data === undefined) throw new ConfigFaults(faults)
 
   const config: Record<string, unknown> = { ...parsed.data }
-  for (const [name, path] of secretPaths) config[name] = followFile(path, texts[name] ?? '', readFile)
-  const origins = new Map(
-    rows().map((row) => [row.key, describe(row, entries.get(row.name), texts[row.name])] as const),
-  )
+  for (const row of rows()) {
+    const path = secretPaths.get(row.name)
+    if (path === undefined) continue
+    const accept = (text: string): boolean => 'value' in row.parse(text)
+    config[row.name] = followFile(path, { initial: texts[row.name] ?? '', readFile, accept })
+  }
+  const { token } = config
+  config['hubTokens'] = new Map([
+    ...(token instanceof Secret ? [[DEFAULT_TOKEN, token] as const] : []),
+    ...named.map(({ name, secret }) => [name, secret] as const),
+  ])
+  const origins = new Map([
+    ...rows().map((row) => [row.key, describe(row, entries.get(row.name), texts[row.name])] as const),
+    ...named.map(({ name, origin }) => [`tokens.${name}`, origin] as const),
+  ])
+  const notice = borrowedNotice(entries.get('token'))
   // The schema is made from the same table as the type; nothing else ties the two for the compiler.
-  return { config: Object.freeze(config) as unknown as Config, origins }
+  return {
+    config: Object.freeze(config) as unknown as Config,
+    origins,
+    notices: notice === undefined ? [] : [notice],
+  }
 }
 
 /** The schema of all settings, from texts to values, with the rules between them. */
@@ -141,7 +161,45 @@ function readSecret(entry: Entry, readFile: (path: string) => string, faults: Fa
   return undefined
 }
 
-function followFile(path: string, initial: string, readFile: (path: string) => string): Secret {
+interface NamedToken {
+  readonly name: string
+  readonly secret: Secret
+  readonly origin: Origin
+}
+
+function readNamedTokens(
+  entries: readonly Entry[],
+  readFile: (path: string) => string,
+  faults: Fault[],
+): readonly NamedToken[] {
+  return [...namedTokens(entries, faults)].flatMap(([name, { entry, isFile }]): NamedToken[] => {
+    const { source, where, text } = entry
+    const origin = { source, where, shown: isFile ? `${MASK} (from ${text})` : MASK }
+    if (!isFile) return [{ name, secret: Secret.of(text), origin }]
+    const initial = readSecret(entry, readFile, faults)
+    if (initial === undefined) return []
+    if (isHubToken(initial))
+      return [{ name, secret: followFile(text, { initial, readFile, accept: isHubToken }), origin }]
+    faults.push({
+      key: entry.key,
+      source,
+      where,
+      value: text,
+      cure: 'expected a file that holds a Hub token',
+    })
+    return []
+  })
+}
+
+function followFile(
+  path: string,
+  options: {
+    readonly initial: string
+    readonly readFile: (path: string) => string
+    readonly accept: (text: string) => boolean
+  },
+): Secret {
+  const { initial, readFile, accept } = options
   const attempt = <T>(look: () => T): T | undefined => {
     try {
       return look()
@@ -158,8 +216,12 @@ function followFile(path: string, initial: string, readFile: (path: string) => s
     initial,
     // Unknown, so that a change between the reading at start and now is seen at the first look.
     initialStamp: undefined,
-    file: { stamp, read: () => attempt(() => readFile(path)) },
-    accept: isCredential,
+    file: {
+      stamp,
+      read: () => attempt(() => readFile(path)),
+      writtenAt: () => attempt(() => statSync(path).mtimeMs),
+    },
+    accept,
     now: () => performance.now(),
   })
 }

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parse as parseMs } from '@lukeed/ms'
+import { looksLikeMirrorToken } from '../callers/mirror-token.ts'
 import { Secret } from './secret.ts'
 
 /** A value, or what was expected instead (a phrase such as 'expected a size with a unit such as 200GB'). */
@@ -135,7 +136,7 @@ const EXPECTED_PREFIX = 'expected a path prefix such as / or /hugging-face'
 export function directory(): Parser<string> {
   return (text) => {
     if (text.includes('\0')) return { fault: 'expected a directory' }
-    const value = /^~(?:\/|$)/.test(text) ? join(homedir(), text.slice(1)) : resolve(text)
+    const value = fromHome(text)
     return value === resolve('/') ? { fault: 'expected a directory other than the root' } : { value }
   }
 }
@@ -157,6 +158,10 @@ export function lineTarget(): Parser<
 // 'localhost', 'us.aws.cdn.hf.co', 'my_host' match; 'a..b', '-a', 'a:80' and 'a/b' do not.
 const HOST_NAME =
   /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/i
+
+function fromHome(text: string): string {
+  return /^~(?:\/|$)/.test(text) ? join(homedir(), text.slice(1)) : resolve(text)
+}
 
 /** An address or name to listen on; IPv6 with or without brackets. */
 export function host(): Parser<string> {
@@ -216,6 +221,22 @@ export function secret(): Parser<Secret> {
     isCredential(text)
       ? { value: Secret.of(text) }
       : { fault: 'expected a token of printable ASCII characters without spaces' }
+}
+
+/** A token for the Hub. One that a mirror has issued is none, and must not be sent there. */
+export function hubToken(): Parser<Secret> {
+  return (text) =>
+    looksLikeMirrorToken(text)
+      ? { fault: 'expected a Hub token; this is one that a mirror has issued' }
+      : secret()(text)
+}
+
+/** A path; `~/` is the home directory, anything relative counts from the working directory. */
+export function filePath(): Parser<string> {
+  return (text) => {
+    if (text.includes('\0') || text.endsWith('/')) return { fault: 'expected the path of a file' }
+    return { value: fromHome(text) }
+  }
 }
 
 /** Whether a text can stand behind `Bearer` in a header. */

@@ -14,6 +14,8 @@ export interface SecretFile {
   stamp(): string | undefined
   /** The whole file, as it is; undefined when it cannot be read. */
   read(): string | undefined
+  /** When it was last written, epoch ms; undefined while it is missing. */
+  writtenAt(): number | undefined
 }
 
 /**
@@ -22,14 +24,19 @@ export interface SecretFile {
  */
 export class Secret {
   readonly #current: () => string
+  readonly #writtenAt: () => number | undefined
 
-  private constructor(current: () => string) {
+  private constructor(current: () => string, writtenAt: () => number | undefined) {
     this.#current = current
+    this.#writtenAt = writtenAt
   }
 
   /** A secret that never changes. */
   static of(value: string): Secret {
-    return new Secret(() => value)
+    return new Secret(
+      () => value,
+      () => undefined,
+    )
   }
 
   /**
@@ -47,26 +54,34 @@ export class Secret {
     let value = options.initial
     let seen = options.initialStamp
     let lookedAt = now()
-    return new Secret(() => {
-      const at = now()
-      // A clock that steps back must not stop the looking, hence the second comparison.
-      if (at - lookedAt < RECHECK_MS && at >= lookedAt) return value
-      lookedAt = at
-      // The stamp is taken before the text, so that a write in between is seen at the next look.
-      const stamp = file.stamp()
-      if (stamp === undefined || stamp === seen) return value
-      const text = file.read()
-      const next = text === undefined ? '' : trimSecret(text)
-      if (next === '' || !accept(next)) return value
-      value = next
-      seen = stamp
-      return value
-    })
+    return new Secret(
+      () => {
+        const at = now()
+        // A clock that steps back must not stop the looking, hence the second comparison.
+        if (at - lookedAt < RECHECK_MS && at >= lookedAt) return value
+        lookedAt = at
+        // The stamp is taken before the text, so that a write in between is seen at the next look.
+        const stamp = file.stamp()
+        if (stamp === undefined || stamp === seen) return value
+        const text = file.read()
+        const next = text === undefined ? '' : trimSecret(text)
+        if (next === '' || !accept(next)) return value
+        value = next
+        seen = stamp
+        return value
+      },
+      () => file.writtenAt(),
+    )
   }
 
   /** The value itself. Never throws; looks at the secret's file at most once a second. */
   reveal(): string {
     return this.#current()
+  }
+
+  /** When its file was last written, epoch ms; undefined for a secret that never changes, or whose file is gone. */
+  writtenAt(): number | undefined {
+    return this.#writtenAt()
   }
 
   toString(): string {

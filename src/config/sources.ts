@@ -5,6 +5,7 @@ import { parseConfigFile } from './file.ts'
 import { CONFIG_FILE, canonicalName, envName, fileKey, flagName, type Row, rows } from './keys.ts'
 import { NONE } from './parse.ts'
 import { suggest } from './suggest.ts'
+import { borrowedToken, isNamedToken } from './tokens.ts'
 
 /** One value at one source. */
 export interface Entry {
@@ -25,7 +26,12 @@ export interface Given {
 
 /** The entries of each source, strongest source first. Adds to `faults` what cannot be an entry. */
 export function entriesFrom(given: Given, faults: Fault[]): readonly (readonly Entry[])[] {
-  return [flagEntries(given.flags), envEntries(given.env, faults), fileEntries(given, faults)]
+  return [
+    flagEntries(given.flags),
+    envEntries(given.env, faults),
+    fileEntries(given, faults),
+    borrowedToken(given.env),
+  ]
 }
 
 /**
@@ -95,7 +101,7 @@ function fileEntries({ flags, env, readFile }: Given, faults: Fault[]): readonly
   faults.push(...file.faults)
   const known = new Set(knownKeys().map(canonicalName))
   return file.entries.flatMap((entry) => {
-    if (known.has(entry.name)) return [{ ...entry, source: 'file' as const }]
+    if (known.has(entry.name) || isNamedToken(entry.key)) return [{ ...entry, source: 'file' as const }]
     faults.push(
       entry.name === canonicalName(CONFIG_FILE.key)
         ? {

@@ -1,5 +1,6 @@
 // What every method of the mirror is told about the request it works for. Knows no framework.
 
+import type { Caller } from '../callers/caller.ts'
 import type { Asker } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
 
@@ -8,15 +9,16 @@ export const ANONYMOUS = 'anonymous'
 
 export interface Ctx {
   readonly id: string
+  readonly caller: Caller
   /**
-   * The caller's Authorization field exactly as it came: what the Hub does not understand is for the Hub to refuse,
-   * never for us to drop. Undefined for anonymous callers.
+   * What the Hub gets as Authorization. The caller's own field exactly as it came: what the Hub does not understand is
+   * for the Hub to refuse, never for us to drop. For callers without one it is what a policy lends, or undefined.
    */
   readonly authorization: string | undefined
+  /** The name of the mirror's own Hub token that `authorization` carries, if it does. */
+  readonly lent: string | undefined
   /** Names the credential in memory: an HMAC under a key of this process. */
   readonly fingerprint: string
-  /** The caller's network address. */
-  readonly client: string
   /** Belongs to this one client: ends its reading, and must never reach work that others share. */
   readonly signal: AbortSignal
   /** What clients call this mirror, without a trailing slash: `http://mirror:8080/hugging-face`. */

@@ -271,7 +271,7 @@ function grantKey(ctx: Ctx, route: FileRoute): string {
 }
 
 function pinKey(ctx: Ctx, route: FileRoute): string {
-  return `${ctx.client} ${grantKey(ctx, route)}`
+  return `${ctx.caller.address} ${grantKey(ctx, route)}`
 }
 
 /** What a gated repo may show to everybody, so that they know what they ask for. */

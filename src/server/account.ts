@@ -50,6 +50,7 @@ export function account(
     totalMs,
     client: request.ip,
     token,
+    mirrorToken: trace.access.mirrorToken,
     error: trace.error,
   })
   const note = concluded(trace, status)
@@ -59,7 +60,7 @@ export function account(
     requestId: id,
     method,
     route,
-    caller: { kind: trace.callerKind, address: request.ip, token },
+    caller: { kind: isByMirrorToken(note) ? 'mirror-token' : trace.callerKind, address: request.ip, token },
     repo,
     revision,
     path,
@@ -77,7 +78,22 @@ function concluded({ access, route, error }: Trace, status: number) {
   const note = (decision: Decision, more: AccessNote) => ({ ...access, ...more, decision })
   if (error instanceof MirrorError) {
     if (error.code === 'writes_denied') return note('denied', { reason: 'read-only' })
+    if (error.code === 'mirror_token_read_only')
+      return note('denied', { reason: 'read-only', ...nameOf(error) })
+    if (error.code.startsWith('mirror_token_'))
+      return note('denied', { reason: 'mirror-token', ...nameOf(error) })
     return note('unknown', { reason: 'error', code: error.code })
   }
   return status === 499 ? note('unknown', { reason: 'left' }) : note('unknown', { reason: 'error' })
+}
+
+/** A token that is turned away makes no caller known. */
+function isByMirrorToken({ mirrorToken, reason }: AccessNote): boolean {
+  return mirrorToken !== undefined || reason === 'mirror-token'
+}
+
+/** The mirror token that was turned away, where it is one of ours. */
+function nameOf({ detail }: MirrorError): AccessNote {
+  const { mirrorToken } = detail
+  return typeof mirrorToken === 'string' ? { mirrorToken } : {}
 }

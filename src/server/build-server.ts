@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
+import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
@@ -28,6 +29,7 @@ import { startTrace, type Trace, traceOf } from './trace.ts'
 export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror
   readonly client: OriginClient
+  readonly callers: Callers
   readonly basePath: string
   readonly publicUrl: URL | undefined
   readonly writes: 'forward' | 'deny'
@@ -133,7 +135,9 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
 
 /** The caller's own id where it is well formed, as it is the best key between its log and ours. */
 function requestId(given: string | string[] | undefined): string {
-  return typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) ? given : randomUUID()
+  // It stands in the log and in answers: what may be a token is no id.
+  const isId = typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) && !/hf_\w{10}/.test(given)
+  return isId ? given : randomUUID()
 }
 
 /** Ends the work when client or socket go; writes the one line and the counts when all is over. */

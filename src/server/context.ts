@@ -2,22 +2,28 @@
 
 import { createHmac, randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
+import { type Callers, checkPlaces } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
+import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
-import type { CallerKind } from '../telemetry/audit.ts'
 import { fingerprint } from '../telemetry/log.ts'
 import type { Trace } from './trace.ts'
 
 /** Two of these in one request mean that somebody in between reads another one than we do. */
 const ONCE = new Set(['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding'])
+/** Whose account pays: with a token of the mirror's own that is not for the caller to say. */
+export const BILL_TO = 'x-hf-bill-to'
 /** What the Hub counts by, and by whom the request came. Everything else of the caller stays here. */
-const FORWARDED = ['user-agent', 'x-hf-download-counter', 'x-hf-bill-to', 'x-amzn-trace-id', 'via']
+const FORWARDED = ['user-agent', 'x-hf-download-counter', BILL_TO, 'x-amzn-trace-id', 'via']
 const MAX_FORWARDED_CHARS = 512
 
 const credentialKey = randomBytes(32)
 
-/** Refuses requests whose framing or credentials can be read in two ways. Throws bad_request. */
+/**
+ * Refuses requests whose framing or credentials can be read in two ways, and those that would carry a mirror token on.
+ * Throws bad_request, loop or mirror_token_misplaced.
+ */
 export function checkRequest(request: FastifyRequest, via: string): void {
   const { raw } = request
   const doubled = firstDoubled(raw.rawHeaders)
@@ -32,6 +38,7 @@ export function checkRequest(request: FastifyRequest, via: string): void {
     throw new MirrorError('bad_request', { message: 'A GET or HEAD request must not have a body.' })
   }
   if (raw.headers.via?.includes(via) === true) throw new MirrorError('loop')
+  checkPlaces(raw.url ?? '', raw.rawHeaders)
 }
 
 /** The first field of ONCE that stands twice. Node's `headers` would hide the second one. */
@@ -46,30 +53,40 @@ function firstDoubled(rawHeaders: readonly string[]): string | undefined {
   return undefined
 }
 
-/** The context of a checked request. `publicUrl` wins over what the request says the mirror is called. */
+/**
+ * The context of a checked request. `publicUrl` wins over what the request says the mirror is called. Throws as
+ * `Callers.admit`.
+ */
 export function contextOf(
   request: FastifyRequest,
   trace: Trace,
-  options: { readonly publicUrl: URL | undefined; readonly basePath: string },
+  route: HubRoute,
+  options: { readonly publicUrl: URL | undefined; readonly basePath: string; readonly callers: Callers },
 ): Ctx {
-  const { authorization } = request.raw.headers
-  const token = bearerToken(authorization)
+  const { method = '', headers } = request.raw
+  const given = { authorization: headers.authorization, address: request.ip, method }
+  const { caller, authorization, lent } = options.callers.admit(given, route)
+  const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
   trace.token = token === undefined ? undefined : fingerprint(token)
-  trace.callerKind = callerKind(authorization, token)
+  trace.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
+  trace.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
+  trace.access.hubToken = lent
   const forward: Record<string, string> = {}
   for (const name of FORWARDED) {
-    const value = request.raw.headers[name]
+    const value = headers[name]
+    if (lent !== undefined && name === BILL_TO) continue
     if (typeof value === 'string' && value.length <= MAX_FORWARDED_CHARS && isHeaderSafe(value))
       forward[name] = value
   }
   return {
     id: trace.id,
+    caller,
+    lent,
     authorization,
     fingerprint:
       authorization === undefined
         ? ANONYMOUS
         : createHmac('sha256', credentialKey).update(authorization).digest('base64url'),
-    client: request.ip,
     get signal() {
       return trace.signal
     },
@@ -80,11 +97,6 @@ export function contextOf(
     trips: trace.trips,
     access: trace.access,
   }
-}
-
-function callerKind(authorization: string | undefined, token: string | undefined): CallerKind {
-  if (authorization === undefined) return 'anonymous'
-  return token === undefined ? 'other' : 'hub-token'
 }
 
 function mirrorBase(

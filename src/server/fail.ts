@@ -29,7 +29,10 @@ function isClientError(error: unknown): boolean {
 }
 
 /** What is sent for an error: status, headers and a body that both Python and a person can read. */
-export function failureOf(error: MirrorError): {
+export function failureOf(
+  error: MirrorError,
+  context: { readonly aboutRepo: boolean } = { aboutRepo: false },
+): {
   readonly status: number
   readonly headers: Record<string, string>
   readonly body: Buffer
@@ -44,12 +47,13 @@ export function failureOf(error: MirrorError): {
     headers: {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(body.length),
-      'x-error-code': row.header,
+      'x-error-code': context.aboutRepo && 'repoHeader' in row ? row.repoHeader : row.header,
       'x-error-message': message,
       'access-control-allow-origin': '*',
       'access-control-expose-headers': EXPOSED_HEADERS,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
+      ...(row.status === 401 ? { 'www-authenticate': 'Bearer realm="hubmirror"' } : {}),
       // What follows on a connection whose framing is in doubt may not be what its sender meant.
       ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
       ...(row.mayRetry ? { 'retry-after': RETRY_AFTER_SECONDS } : {}),
@@ -90,7 +94,7 @@ export function sendFailure(
   const error = asMirrorError(thrown)
   trace.error = error
   trace.outcome = 'error'
-  const { status, headers, body } = failureOf(error)
+  const { status, headers, body } = failureOf(error, { aboutRepo: trace.repo !== undefined })
   respond(response, status, headers, body, headOnly, trace)
 }
 

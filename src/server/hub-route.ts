@@ -4,11 +4,14 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
+import type { Callers } from '../callers/caller.ts'
+import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { repoKey } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
+import { ownWhoami } from '../mirror/whoami.ts'
 import { contextOf } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { ReadBuffers } from './read-buffers.ts'
@@ -21,6 +24,7 @@ const QUESTION_TIMEOUT_MS = 30_000
 
 export interface HubRouteOptions {
   readonly mirror: Mirror
+  readonly callers: Callers
   readonly buffers: ReadBuffers
   readonly basePath: string
   /** The raw target as a route: `createRouteParser`. */
@@ -45,22 +49,31 @@ export function createRouteParser(basePath: string): (rawTarget: string) => HubR
   }
 }
 
-/** Answers the request, or returns the route for the pass-through. Throws what `sendFailure` can say. */
+/** What is left to the pass-through. */
+export interface Passed {
+  readonly route: HubRoute
+  readonly ctx: Ctx
+}
+
+/** Answers the request, or returns it for the pass-through. Throws what `sendFailure` can say. */
 export async function serveHubRoute(
   request: FastifyRequest,
   reply: FastifyReply,
   options: HubRouteOptions,
-): Promise<HubRoute | undefined> {
+): Promise<Passed | undefined> {
   const trace = traceOf(request.raw)
   const { method } = request.raw
   const route = options.parse(request.raw.url ?? '')
   note(trace, route)
-  const ctx = contextOf(request, trace, options)
+  const ctx = contextOf(request, trace, route, options)
   if (options.writes === 'deny' && isWriteRoute(route, method ?? '')) throw new MirrorError('writes_denied')
   const work = answerFor(request, ctx, route, options.mirror)
   if (work === undefined) {
-    if (options.writes === 'deny') await checkBatch(request, route)
-    return route
+    // Neither a mirror token nor a Hub token that was lent may upload.
+    const isReader = ctx.lent !== undefined || ctx.caller.kind === 'mirror-token'
+    if (isReader) await checkBatch(request, route, 'mirror_token_read_only')
+    else if (options.writes === 'deny') await checkBatch(request, route, 'writes_denied')
+    return { route, ctx }
   }
   const answer = await work
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
@@ -94,11 +107,14 @@ function answerFor(
       return method === 'HEAD' ? mirror.head(ctx, route, conditions) : mirror.get(ctx, route, conditions)
     }
     case 'document':
+      if (route.document === 'whoami' && isRead && ctx.caller.kind === 'mirror-token')
+        return Promise.resolve(ownWhoami(ctx.caller))
       if (method === 'POST' && route.document === 'paths-info') {
         const contentType = headers['content-type']
-        return readQuestion(request).then((body) =>
-          mirror.document(ctx, route, { method, body, contentType }),
-        )
+        return readQuestion(request).then((body) => {
+          if (holdsMirrorToken(body.toString('latin1'))) throw new MirrorError('mirror_token_misplaced')
+          return mirror.document(ctx, route, { method, body, contentType })
+        })
       }
       if (!isRead) return undefined
       return mirror.document(ctx, route, { method, body: undefined, contentType: undefined })
@@ -111,11 +127,15 @@ function answerFor(
   }
 }
 
-/** Whether a Git LFS batch writes stands in its body only; a mirror that denies writes must look. */
-async function checkBatch(request: FastifyRequest, route: HubRoute): Promise<void> {
+/** Whether a Git LFS batch writes stands in its body only; whoever denies writes must look. */
+async function checkBatch(
+  request: FastifyRequest,
+  route: HubRoute,
+  denial: 'writes_denied' | 'mirror_token_read_only',
+): Promise<void> {
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch') return
   const body = await readQuestion(request)
-  if (!isDownloadBatch(body)) throw new MirrorError('writes_denied')
+  if (!isDownloadBatch(body)) throw new MirrorError(denial)
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
   request.body = Readable.from([body])
 }

@@ -13,33 +13,32 @@ import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
+import type { Ctx } from '../mirror/context.ts'
 import { noteAllowed, noteRefusal } from '../mirror/note.ts'
 import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { contextOf } from './context.ts'
+import { BILL_TO } from './context.ts'
 import { sendFailure } from './fail.ts'
+import type { Passed } from './hub-route.ts'
 import { outcomeHeaders, sendStream } from './send.ts'
 import { traceOf } from './trace.ts'
 
 export interface PassThroughOptions {
   readonly client: OriginClient
   readonly offline: boolean
-  readonly basePath: string
-  readonly publicUrl: URL | undefined
   readonly via: string
   readonly observer: Observer
   /** A write to a repo was accepted by the Hub. */
   readonly onWritten: (repo: Repo) => Promise<void>
-  /** Answers what the mirror understands; for the rest it gives the route. */
-  readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<HubRoute | undefined>
+  /** Answers what the mirror understands, and gives the rest back. */
+  readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<Passed | undefined>
 }
 
-/** What a caller may tell the Hub through us. Cookies, forwarding fields and the client's own encodings stay here. */
+/** What a caller may tell the Hub through us. Cookies, forwarding fields and the client's own encodings stay here; the credential is that of the context. */
 const REQUEST_HEADERS = [
   'accept',
   'accept-language',
-  'authorization',
   'content-type',
   'content-length',
   'content-encoding',
@@ -56,7 +55,7 @@ const REQUEST_HEADERS = [
   'access-control-request-method',
   'access-control-request-headers',
   'x-hf-download-counter',
-  'x-hf-bill-to',
+  BILL_TO,
   'x-amzn-trace-id',
 ]
 /** Beside the list for API answers: what git and pages need. */
@@ -87,7 +86,7 @@ export async function registerPassThrough(
   options: PassThroughOptions,
 ): Promise<void> {
   const { client, serve } = options
-  const routes = new WeakMap<IncomingMessage, HubRoute>()
+  const passed = new WeakMap<IncomingMessage, Passed>()
   const originPath = client.policy.base.pathname.replace(/\/$/, '')
 
   await server.register(proxy, {
@@ -100,18 +99,19 @@ export async function registerPassThrough(
     preRewrite: () => '/',
     httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
     preHandler: (request, reply, done) => {
-      serve(request, reply).then((route) => {
+      serve(request, reply).then((rest) => {
         // Answered already: the hijacked reply has no use for the rest of the chain.
-        if (route === undefined) return undefined
-        if (isOwn(route)) return done(new MirrorError('not_found'))
+        if (rest === undefined) return undefined
+        if (isOwn(rest.route)) return done(new MirrorError('not_found'))
         if (options.offline) return done(new MirrorError('offline_and_absent'))
-        routes.set(request.raw, route)
+        passed.set(request.raw, rest)
         return done()
       }, done)
     },
     handler: (request, reply, _dest, hooks) => {
-      const route = routes.get(request.raw)
-      if (route === undefined) return reply
+      const rest = passed.get(request.raw)
+      if (rest === undefined) return reply
+      const { route, ctx } = rest
       const trace = traceOf(request.raw)
       trace.trips.count += 1
       const fail = (error: unknown): void =>
@@ -124,11 +124,11 @@ export async function registerPassThrough(
         ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
         queryString: () => query,
         rewriteRequestHeaders: (_request, headers) =>
-          requestHeaders(request, headers['content-length'], options.via),
+          requestHeaders(request, ctx, headers['content-length'], options.via),
         onResponse: (_request, _reply, response) => {
           reply.hijack()
           const given = asOriginResponse(response)
-          void answer(request, reply, given, { ...options, route }).catch((error: unknown) => {
+          void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
             // Unread it would keep its connection for ever.
             given.stream.on('error', () => undefined).destroy()
             fail(error)
@@ -164,8 +164,8 @@ function isRead(method: string | undefined): boolean {
 }
 
 /** Uploads, and buckets, know no other way than Xet. */
-function needsXet(route: HubRoute | undefined): boolean {
-  return route?.kind === 'xet-token' || (route?.kind === 'other' && route.target.startsWith('/api/buckets/'))
+function needsXet(route: HubRoute): boolean {
+  return route.kind === 'xet-token' || (route.kind === 'other' && route.target.startsWith('/api/buckets/'))
 }
 
 /** What the plugin hands over: undici's answer under Node's names. */
@@ -182,6 +182,7 @@ function asOriginResponse(response: unknown): OriginResponse {
 
 function requestHeaders(
   request: FastifyRequest,
+  ctx: Ctx,
   contentLength: string | string[] | undefined,
   via: string,
 ): IncomingHttpHeaders {
@@ -191,8 +192,10 @@ function requestHeaders(
   }
   for (const name of REQUEST_HEADERS) {
     const value = name === 'content-length' ? contentLength : request.raw.headers[name]
+    if (ctx.lent !== undefined && name === BILL_TO) continue
     if (value !== undefined) passed[name] = value
   }
+  if (ctx.authorization !== undefined) passed.authorization = ctx.authorization
   if (String(passed.accept).includes('vnd.xet-fileinfo')) delete passed.accept
   return passed
 }
@@ -201,37 +204,33 @@ async function answer(
   request: FastifyRequest,
   reply: FastifyReply,
   response: OriginResponse,
-  options: PassThroughOptions & { readonly route: HubRoute | undefined },
+  options: PassThroughOptions & Passed,
 ): Promise<void> {
-  const { client, observer } = options
+  const { client, observer, ctx, route } = options
   const trace = traceOf(request.raw)
-  const ctx = contextOf(request, trace, options)
   observer.originRequest('pass-through', response.statusCode, elapsed(trace.startedAt))
   let final = response
   let location: string | undefined
   const target = headerValue(response.headers, 'location')
   if (target !== undefined) {
     const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
-    const asked = client.url(
-      options.route !== undefined && 'target' in options.route ? options.route.target : '/',
-    )
+    const asked = client.url('target' in route ? route.target : '/')
     const turned = rewriteLocation(target, asked, bases)
     if (turned.kind === 'mirror') location = turned.location
     // That of a 201 names what was made, and asks nobody to go there.
     else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method } = request.raw
-  const { route } = options
   // A fetch over git is a POST, too, and changes nothing.
-  const isWrite = !isRead(method) && route !== undefined && isWriteRoute(route, method ?? '')
+  const isWrite = !isRead(method) && isWriteRoute(route, method ?? '')
   if (isWrite && final.statusCode < 300 && route.repo !== undefined) await options.onWritten(route.repo)
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   if (final.statusCode < 400) noteAllowed(trace.access, 'passed')
   else noteRefusal(trace.access, readRefusal(final.statusCode, final.headers, Buffer.alloc(0)))
-  const extra = needsXet(options.route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
+  const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = trace.id
-  if (final.statusCode === 401 && isAboutRepo(options.route)) {
+  if (final.statusCode === 401 && isAboutRepo(route)) {
     const refusal = readRefusal(401, final.headers, Buffer.alloc(0))
     const code = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })['x-error-code']
     if (code !== undefined) headers['x-error-code'] = code
@@ -261,8 +260,8 @@ async function answer(
 }
 
 /** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */
-function isAboutRepo(route: HubRoute | undefined): boolean {
-  return route?.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
+function isAboutRepo(route: HubRoute): boolean {
+  return route.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
 }
 
 async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Buffer, void, undefined> {

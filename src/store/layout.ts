@@ -10,6 +10,7 @@
 //   ├─ partial/<algorithm>-<hex>/blocks which blocks of it are there (block-map.ts)
 //   ├─ quarantine/                      bytes that failed their digest, the newest few
 //   ├─ verify.json, scrub.json          how far the last pass over the blobs came
+//   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may be there before the store is
 //   ├─ facts/<kind>/ab/<sha256>.json    small truths: file, ref, repo, document
 //   └─ tmp/                             sources of renames; emptied at start
 

@@ -11,6 +11,8 @@ const CACHEDIR_TAG =
   'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of hubmirror.\n'
 // What a first start that was cut short leaves beside its lock.
 const LOCK_NAME = /^LOCK(?:\.[0-9a-f]{24})?$/
+// The tokens may be issued before the first start.
+const TOKENS_NAME = /^mirror-tokens\.json(?:\.lock)?$/
 const TEMPORARY_NAME = /^[0-9a-f]{24}$/
 
 /** The directory cannot be used as a store; the message says why and what to do. */
@@ -94,7 +96,8 @@ async function readFormat(layout: Layout): Promise<string | undefined> {
 
 async function checkEmpty(layout: Layout): Promise<void> {
   for (const name of await readdir(layout.root)) {
-    if (name === 'lost+found' || LOCK_NAME.test(name)) continue
+    if (name === 'lost+found' || LOCK_NAME.test(name) || TOKENS_NAME.test(name)) continue
+    if (TEMPORARY_NAME.test(name)) continue
     if (name === 'tmp' && (await isOurTmp(layout))) continue
     throw new UnusableDirectory(
       `${layout.root} holds other files and is no store of hubmirror. Choose an empty HUBMIRROR_CACHE_DIR.`,

@@ -32,6 +32,8 @@ export interface RequestFields {
   readonly client: string
   /** Its fingerprint, never the token itself. */
   readonly token?: string | undefined
+  /** The name of the caller's mirror token. */
+  readonly mirrorToken?: string | undefined
   /** What went wrong on our side. A bug is logged as error, trouble with the origin as warn. */
   readonly error?: unknown
 }
@@ -98,6 +100,7 @@ export function logRequest(parent: Logger, fields: RequestFields): void {
     totalMs: Math.round(fields.totalMs * 10) / 10,
     client: fields.client,
     token: fields.token,
+    mirrorToken: fields.mirrorToken,
   }
   if (fields.error !== undefined) {
     const failed = { ...line, err: fields.error }

@@ -165,6 +165,12 @@ export const METRICS = {
     labels: ['kind'],
     help: 'Bytes that were thrown away because they were not what the Hub announced, or not what was stored.',
   },
+  hubTokenAge: {
+    name: 'hubmirror_hub_token_age_seconds',
+    kind: 'gauge',
+    labels: ['name'],
+    help: "Age of each Hub token of the mirror's own that comes from a file; replace it before it is 90 days old.",
+  },
 } as const satisfies Record<string, MetricRow>
 
 /** From an answer out of the page cache (1 ms) to a client that gives up waiting (huggingface_hub: 10 s). */
@@ -266,6 +272,7 @@ function createSeries(registry: Registry) {
     flightsStarted: counter(METRICS.flightsStarted),
     flightsJoined: counter(METRICS.flightsJoined),
     integrity: counter(METRICS.integrity),
+    hubTokenAge: gauge(METRICS.hubTokenAge),
   } satisfies Record<keyof typeof METRICS, unknown>
 }
 
@@ -327,6 +334,7 @@ function createObserver(series: Series): Observer {
     flightEnded: () => series.flights.dec(),
     flightJoined: () => series.flightsJoined.inc(),
     integrityFailure: (kind) => series.integrity.inc({ kind }),
+    hubTokenAge: (name, seconds) => series.hubTokenAge.set({ name }, amount(seconds)),
     storeDegraded: (degraded) => series.cacheDegraded.set(degraded ? 1 : 0),
   }
 }

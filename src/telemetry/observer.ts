@@ -74,6 +74,8 @@ export interface Observer {
   integrityFailure(kind: IntegrityKind): void
   /** The store stopped taking bytes (disk full, read-only, I/O error), or takes them again. */
   storeDegraded(degraded: boolean): void
+  /** How long ago the file of one of the mirror's own Hub tokens was written. `name` is the operator's, from the settings. */
+  hubTokenAge(name: string, seconds: number): void
 }
 
 /** Listens to nothing. */
@@ -93,4 +95,5 @@ export const silentObserver: Observer = {
   flightJoined() {},
   integrityFailure() {},
   storeDegraded() {},
+  hubTokenAge() {},
 }

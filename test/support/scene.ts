@@ -37,6 +37,7 @@ export async function openScene(
     readonly hub?: HubOptions
     readonly world?: World
     readonly busy?: boolean
+    readonly mirror?: Pick<MirrorOptions, 'assign' | 'now'>
   } = {},
 ): Promise<Scene> {
   const world = options.world ?? mirrorWorld()
@@ -47,6 +48,7 @@ export async function openScene(
     const started = await startMirror({
       hub,
       monotonic: clock.now,
+      ...options.mirror,
       ...more,
       config: { ...options.config, ...more.config },
     })

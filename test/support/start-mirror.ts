@@ -6,7 +6,8 @@ import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type App, createApp } from '../../src/app.ts'
+import { type App, type AppDependencies, createApp } from '../../src/app.ts'
+import { holdsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { Ledger } from '../../src/store/ledger.ts'
@@ -18,6 +19,8 @@ export interface MirrorOptions {
   readonly config?: Partial<Config>
   readonly monotonic?: () => number
   readonly now?: () => number
+  /** Which Hub token of the mirror's own a caller is lent. */
+  readonly assign?: NonNullable<AppDependencies['assign']>
   /** Gets every line of the log as it is written. */
   readonly logLines?: string[]
   /** The directory of a mirror that was closed with `keepDir`; removed at the end like one made here. */
@@ -81,6 +84,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
       version: '0.0.0-test',
       logger,
       ...(options.now === undefined ? {} : { now: options.now }),
+      ...(options.assign === undefined ? {} : { assign: options.assign }),
       ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
     }),
   )
@@ -108,7 +112,9 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     }
     const temporary = await readdir(join(cacheDir, 'tmp')).catch(() => [])
     if (temporary.length > 0) left.push(`tmp/ holds ${temporary.join(', ')}`)
-    left.push(...(await leaks(hub, { cacheDir, log: logText(), audit: await auditText(), metrics: counted })))
+    left.push(
+      ...(await leaks(hub, { config, cacheDir, log: logText(), audit: await auditText(), metrics: counted })),
+    )
     if (how.keepDir !== true) {
       await rm(cacheDir, { recursive: true, force: true })
       await rm(`${cacheDir}.audit`, { force: true })
@@ -160,6 +166,7 @@ async function whenIdle(metrics: () => Promise<string>, busy: boolean): Promise<
 async function leaks(
   hub: Hub,
   places: {
+    readonly config: Config
     readonly cacheDir: string
     readonly log: string
     readonly audit: string
@@ -167,9 +174,12 @@ async function leaks(
   },
 ): Promise<string[]> {
   const seen = hub.ledger.requests().flatMap((entry) => hub.ledger.credential(entry) ?? [])
-  const secrets = new Set([...hub.world.tokens.keys(), ...seen].filter((secret) => secret.length > 8))
+  const own = [...places.config.hubTokens.values()].map((token) => token.reveal())
+  const secrets = new Set([...hub.world.tokens.keys(), ...seen, ...own].filter((secret) => secret.length > 8))
   const isOpen = (text: string): boolean =>
-    [...secrets].some((secret) => text.includes(secret)) || /(Signature|Policy)=(?!\[redacted)/.test(text)
+    [...secrets].some((secret) => text.includes(secret)) ||
+    holdsMirrorToken(text) ||
+    /(Signature|Policy)=(?!\[redacted)/.test(text)
   const found: string[] = []
   for (const line of places.log.split('\n')) if (isOpen(line)) found.push('a credential in the log')
   for (const line of places.audit.split('\n')) if (isOpen(line)) found.push('a credential in the audit log')
@@ -178,6 +188,11 @@ async function leaks(
     const path = join(entry.parentPath, entry.name)
     if (!entry.isFile() || (await stat(path)).size > SEARCHED_MAX_BYTES) continue
     if (isOpen((await readFile(path)).toString('latin1'))) found.push(`a credential in ${path}`)
+  }
+  for (const { url, headers } of hub.ledger.requests()) {
+    const basic = Buffer.from(headers.authorization ?? '', 'base64').toString('latin1')
+    if (holdsMirrorToken([url, JSON.stringify(headers), basic].join(' ')))
+      found.push('a mirror token at the Hub')
   }
   for (const entry of hub.ledger.requests({ server: 'cdn' })) {
     if (entry.headers.authorization !== undefined || entry.headers.cookie !== undefined)

@@ -48,6 +48,7 @@ describe('without any source', () => {
       refTtlMs: 10_000,
       accessTtlMs: 60_000,
       offline: false,
+      hubTokens: new Map(),
       xet: 'strip',
       writes: 'forward',
       redirectHosts: ['*.hf.co', '*.huggingface.co'],

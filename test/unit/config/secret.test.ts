@@ -13,6 +13,7 @@ function follow(initial: string) {
         return state.stamp
       },
       read: () => state.text,
+      writtenAt: () => (state.stamp === undefined ? undefined : 5),
     },
     accept: (text) => !text.includes(' '),
     now: () => state.nowMs,

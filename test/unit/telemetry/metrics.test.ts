@@ -32,15 +32,17 @@ describe('the table of metrics', () => {
       expect(row.help).toMatch(/^[A-Z01].+\.$/)
       expect(name.endsWith('_total')).toBe(row.kind === 'counter')
       if (row.kind === 'histogram') expect(name).toMatch(/_seconds$/)
-      if (row.kind === 'gauge') expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress)$/)
+      if (row.kind === 'gauge') expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress|seconds)$/)
       for (const label of row.labels) {
-        expect(['route', 'outcome', 'status', 'kind', 'reason', 'result', 'version']).toContain(label)
+        expect(['route', 'outcome', 'status', 'kind', 'reason', 'result', 'version', 'name']).toContain(label)
       }
     },
   )
 
   it('is what the exposition shows, each with its help and kind', async () => {
-    const text = await create().text()
+    const metrics = create()
+    metrics.observer.hubTokenAge('default', 1)
+    const text = await metrics.text()
     for (const { name, kind, help } of Object.values(METRICS)) {
       expect(text).toContain(`# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${name}`)
     }

@@ -1,0 +1,180 @@
+// Who sent a request, and as whom the mirror asks the Hub for them. A token of the mirror's own is recognised here and
+// goes no further; a Hub token of the caller's own is never replaced.
+
+import { MirrorError } from '../errors.ts'
+import { bearerToken } from '../http/headers.ts'
+import { type Repo, repoKey } from '../hub/names.ts'
+import { type HubRoute, isWriteRoute } from '../hub/route.ts'
+import type { HubTokens } from './hub-tokens.ts'
+import { holdsMirrorToken, isWellFormed, looksLikeMirrorToken } from './mirror-token.ts'
+import { findToken, type IssuedToken, isForRepo, standingOf } from './token-list.ts'
+
+/** Who sent a request. It holds no credential, so that policies, logs and refusals may see it. */
+export type Caller =
+  | { readonly kind: 'anonymous'; readonly address: string }
+  /** With a credential for the Hub, good or not: that is for the Hub to say. */
+  | { readonly kind: 'hub-token'; readonly address: string }
+  | {
+      readonly kind: 'mirror-token'
+      readonly address: string
+      /** The operator's word for it. */
+      readonly name: string
+      /** Epoch ms. */
+      readonly createdAt: number
+    }
+
+/**
+ * Which of the mirror's own Hub tokens the caller is lent for this; undefined: none. Asked only about reading, and never
+ * for a caller with a Hub token.
+ */
+export type Assign = (caller: Caller, repo: Repo | undefined, purpose: HubRoute['kind']) => string | undefined
+
+/** A request as it goes on to the Hub. */
+export interface Admitted {
+  readonly caller: Caller
+  /** What the Hub gets as Authorization. */
+  readonly authorization: string | undefined
+  /** The name of the mirror's own Hub token that this is; undefined: none is lent. */
+  readonly lent: string | undefined
+}
+
+export interface Callers {
+  /**
+   * Throws `mirror_token_refused` for one that opens nothing here, `mirror_token_misplaced` for one that does not stand
+   * where it should, and what else a mirror token may not do.
+   */
+  admit(
+    request: {
+      readonly authorization: string | undefined
+      readonly address: string
+      readonly method: string
+    },
+    route: HubRoute,
+  ): Admitted
+}
+
+/** Knows callers by the tokens `issued`, read anew for each request, and lends what `assign` says. */
+export function createCallers(options: {
+  readonly issued: () => readonly IssuedToken[]
+  readonly hubTokens: HubTokens
+  readonly assign: Assign
+  /** Epoch ms: tokens expire by the wall clock. */
+  readonly now: () => number
+}): Callers {
+  const { issued, hubTokens, assign, now } = options
+
+  function recognise(authorization: string): IssuedToken | undefined {
+    const token = mirrorTokenIn(authorization)
+    if (token === undefined) return undefined
+    if (!isWellFormed(token)) throw refused('is not whole: its checksum is wrong. Copy it again')
+    const entry = findToken(issued(), token)
+    if (entry === undefined)
+      throw refused(
+        'is not known here: it belongs to another mirror, or was removed. Ask the operator for one of this mirror',
+      )
+    const standing = standingOf(entry, now())
+    if (standing === 'good') return entry
+    const at = standing === 'expired' ? entry.expiresAt : entry.revokedAt
+    const ended = standing === 'expired' ? 'expired' : 'was revoked'
+    throw refused(`'${entry.name}' ${ended} on ${day(at)}. Ask the operator for a new one`, {
+      mirrorToken: entry.name,
+    })
+  }
+
+  /** The name of the mirror's own Hub token that is lent for this request. */
+  function lend(caller: Caller, route: HubRoute, method: string): string | undefined {
+    return isWriteRoute(route, method) || !isAboutContent(route)
+      ? undefined
+      : assign(caller, route.repo, route.kind)
+  }
+
+  function fieldOf(name: string, route: HubRoute): string {
+    const token = hubTokens.get(name)?.reveal()
+    if (token === undefined) throw new MirrorError('bug', { detail: { reason: 'no such Hub token', name } })
+    // Git knows no Bearer, and the Hub takes any user name.
+    const isGit = route.kind === 'other' && route.purpose !== 'any' && route.purpose !== 'question'
+    return isGit ? `Basic ${Buffer.from(`hubmirror:${token}`).toString('base64')}` : `Bearer ${token}`
+  }
+
+  return {
+    admit({ authorization, address, method }, route) {
+      const issuedToken = authorization === undefined ? undefined : recognise(authorization)
+      if (authorization !== undefined && issuedToken === undefined)
+        return { caller: { kind: 'hub-token', address }, authorization, lent: undefined }
+      const caller: Caller =
+        issuedToken === undefined
+          ? { kind: 'anonymous', address }
+          : { kind: 'mirror-token', address, name: issuedToken.name, createdAt: issuedToken.createdAt }
+      if (issuedToken !== undefined) checkScope(issuedToken, route, method)
+      const lent = lend(caller, route, method)
+      return { caller, authorization: lent === undefined ? undefined : fieldOf(lent, route), lent }
+    },
+  }
+}
+
+function checkScope(token: IssuedToken, route: HubRoute, method: string): void {
+  const detail = { mirrorToken: token.name }
+  if (isWriteRoute(route, method)) throw new MirrorError('mirror_token_read_only', { detail })
+  if (route.repo === undefined || isForRepo(token, route.repo)) return
+  throw new MirrorError('mirror_token_scope', {
+    message: `The mirror token '${token.name}' is not good for ${repoKey(route.repo)}: it was issued for other repos. Ask the operator of this mirror.`,
+    detail,
+  })
+}
+
+/** Who the owner of a lent token is, and what else is theirs, is nobody's business. */
+function isAboutContent(route: HubRoute): boolean {
+  if (route.kind === 'document') return route.document !== 'whoami'
+  return route.repo !== undefined
+}
+
+/**
+ * The mirror token that an Authorization field carries, by Bearer or, as git does, as password or user of Basic.
+ * Throws `mirror_token_misplaced` when it stands there in another way.
+ */
+function mirrorTokenIn(authorization: string): string | undefined {
+  const bearer = bearerToken(authorization)
+  if (bearer !== undefined && looksLikeMirrorToken(bearer)) return bearer
+  const basic = /^basic +([A-Za-z0-9+/=_-]+) *$/i.exec(authorization)?.[1]
+  if (basic !== undefined) {
+    const pair = Buffer.from(basic, 'base64').toString()
+    const colon = pair.indexOf(':')
+    const parts = [pair.slice(colon + 1), pair.slice(0, Math.max(0, colon))]
+    const token = parts.find(looksLikeMirrorToken)
+    if (token !== undefined) return token
+  }
+  if (!authorization.split(/[\s,]+/).some(hidesMirrorToken)) return undefined
+  throw new MirrorError('mirror_token_misplaced', {
+    message: /^bearer\s+bearer\b/i.test(authorization)
+      ? "The Authorization header says Bearer twice before the mirror token. Give the client the token alone: it adds 'Bearer' itself."
+      : "A mirror token must come as 'Authorization: Bearer hf_mirror...', with nothing else beside it.",
+  })
+}
+
+/** Looser than the form: in a credential, the prefix alone tells whom it is for. */
+function hidesMirrorToken(word: string): boolean {
+  return (
+    word.includes('hf_mirror') || holdsMirrorToken(word) || Buffer.from(word, 'base64').includes('hf_mirror')
+  )
+}
+
+/** Throws `mirror_token_misplaced` when a mirror token stands anywhere in a request but in its Authorization field. */
+export function checkPlaces(target: string, rawHeaders: readonly string[]): void {
+  let isMisplaced = holdsMirrorToken(target)
+  for (let index = 1; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index - 1]?.toLowerCase() === 'authorization') continue
+    isMisplaced ||= holdsMirrorToken(rawHeaders[index] ?? '')
+  }
+  if (isMisplaced) throw new MirrorError('mirror_token_misplaced')
+}
+
+function refused(reason: string, detail: { readonly mirrorToken?: string } = {}): MirrorError {
+  return new MirrorError('mirror_token_refused', {
+    message: `The mirror token ${reason}.`,
+    detail: { ...detail },
+  })
+}
+
+function day(at: number | undefined): string {
+  return new Date(at ?? 0).toISOString().slice(0, 10)
+}

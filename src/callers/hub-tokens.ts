@@ -1,0 +1,47 @@
+// The Hub tokens of the mirror's own, by the names that policies use. Where they come from is the settings' affair;
+// who may have one is the policy's.
+
+import type { Observer } from '../telemetry/observer.ts'
+
+/** A token that may come from a file, and then follows it. */
+export interface HubToken {
+  reveal(): string
+  /** When its file was last written, epoch ms; undefined where it comes from none. */
+  writtenAt(): number | undefined
+}
+
+export type HubTokens = ReadonlyMap<string, HubToken>
+
+/** Older than this a token is to be replaced. */
+const OLD_MS = 90 * 24 * 3_600_000
+/** How often is looked, beside each reading of the metrics. */
+const LOOK_MS = 3_600_000
+
+/**
+ * Reports the age of each token that comes from a file, now, whenever `look` is called and every hour, and tells once
+ * of each that is old. `stop` ends it.
+ */
+export function watchAges(
+  tokens: HubTokens,
+  options: {
+    readonly now: () => number
+    readonly observer: Pick<Observer, 'hubTokenAge'>
+    readonly onOld: (name: string, days: number) => void
+  },
+): { look(): void; stop(): void } {
+  const told = new Map<string, number>()
+  const look = (): void => {
+    for (const [name, token] of tokens) {
+      const writtenAt = token.writtenAt()
+      if (writtenAt === undefined) continue
+      const ageMs = Math.max(0, options.now() - writtenAt)
+      options.observer.hubTokenAge(name, ageMs / 1000)
+      if (ageMs < OLD_MS || told.get(name) === writtenAt) continue
+      told.set(name, writtenAt)
+      options.onOld(name, Math.floor(ageMs / 86_400_000))
+    }
+  }
+  look()
+  const timer = setInterval(look, LOOK_MS).unref()
+  return { look, stop: () => clearInterval(timer) }
+}

@@ -1,0 +1,69 @@
+// What a token of the mirror's own looks like, so that it is told from a Hub token by its form alone. It knows no
+// list: whether a token opens anything is said elsewhere.
+//
+//   hf_mirror + 34 random characters + 6 of a checksum over all before them, all of them letters and digits
+//
+// Clients refuse or silently drop a token that is not `hf_` and at least 34 letters and digits (llama.cpp,
+// huggingface.js); 49 characters are within what all of them take.
+
+import { randomInt } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+
+const PREFIX = 'hf_mirror'
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+/** log2(62 ** 34) is 202 bits: nobody guesses one, and its hash needs no salt and no slowness. */
+const RANDOM_CHARS = 34
+/** 62 ** 6 is more than 2 ** 32. */
+const CHECKSUM_CHARS = 6
+const TOKEN_CHARS = PREFIX.length + RANDOM_CHARS + CHECKSUM_CHARS
+
+/** A new token. */
+export function createMirrorToken(): string {
+  let token = PREFIX
+  for (let index = 0; index < RANDOM_CHARS; index += 1) token += ALPHABET.charAt(randomInt(ALPHABET.length))
+  return token + checksum(token)
+}
+
+function checksum(text: string): string {
+  let rest = crc32(text)
+  let digits = ''
+  for (let index = 0; index < CHECKSUM_CHARS; index += 1) {
+    digits = ALPHABET.charAt(rest % ALPHABET.length) + digits
+    rest = Math.floor(rest / ALPHABET.length)
+  }
+  return digits
+}
+
+/** Whether a credential is meant for a mirror: by its first letters, be the rest whole, known or not. */
+export function looksLikeMirrorToken(text: string): boolean {
+  return text.startsWith(PREFIX)
+}
+
+/** Whether a token is one that some mirror has made: a wrong checksum means that it was not copied whole. */
+export function isWellFormed(token: string): boolean {
+  const split = TOKEN_CHARS - CHECKSUM_CHARS
+  return (
+    token.length === TOKEN_CHARS &&
+    token.startsWith(PREFIX) &&
+    checksum(token.slice(0, split)) === token.slice(split)
+  )
+}
+
+// 'x=hf_mirror0123456789abcdef' matches; 'hf_mirror/model' and 'hf_mirrors' do not.
+const MENTION = /hf_mirror[A-Za-z0-9]{16}/
+
+/**
+ * Whether a text holds what may be a token of a mirror, or most of one, as it stands or percent-encoded (and encoded
+ * again). Short words after the prefix are none: they may be names.
+ */
+export function holdsMirrorToken(text: string): boolean {
+  let plain = text
+  for (let round = 0; round < 3; round += 1) {
+    if (MENTION.test(plain)) return true
+    if (!plain.includes('%')) return false
+    plain = plain.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    )
+  }
+  return MENTION.test(plain)
+}

@@ -1,0 +1,133 @@
+// `hubmirror token`: changes the list of issued tokens, or prints it. The token itself is printed once, when it is made,
+// and kept nowhere.
+
+import { createMirrorToken } from '../callers/mirror-token.ts'
+import { changeTokenFile, mirrorTokensPath, readTokenFile } from '../callers/token-file.ts'
+import { hashOf, type IssuedToken, standingOf } from '../callers/token-list.ts'
+import type { Config } from '../config/keys.ts'
+import { type ActLog, openActLog } from './audit.ts'
+import { formatAge, formatColumns, formatInstant } from './store-output.ts'
+
+type Where = Pick<Config, 'mirrorTokens' | 'cacheDir' | 'auditLog'>
+
+/** Issues a token. The name of one that is good no more may be given again. */
+export function runTokenCreate(
+  config: Where,
+  options: {
+    readonly name: string
+    readonly expiresMs: number | undefined
+    readonly repos: readonly string[] | undefined
+    readonly json: boolean
+  },
+): Promise<number> {
+  const { name, expiresMs, repos, json } = options
+  const now = Date.now()
+  const expiresAt = expiresMs === undefined ? undefined : now + expiresMs
+  const token = createMirrorToken()
+  return changing(config, async (path, log) => {
+    await changeTokenFile(path, (list) => {
+      const holder = list.find((entry) => entry.name === name)
+      if (holder !== undefined && standingOf(holder, now) === 'good')
+        throw new Error(`there is a token called ${name}; revoke it first, or choose another name`)
+      const others = list.filter((entry) => entry !== holder)
+      return [...others, { name, sha256: hashOf(token), createdAt: now, expiresAt, repos }]
+    })
+    log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
+    if (json) {
+      print(
+        `${JSON.stringify({ name, token, expiresAt: formatInstant(expiresAt), repos: repos ?? null }, null, 2)}\n`,
+      )
+      return
+    }
+    // The token alone on stdout, so that a script can take it from there.
+    print(`${token}\n`)
+    const until =
+      expiresAt === undefined ? 'it is good until it is revoked' : `it expires on ${day(expiresAt)}`
+    process.stderr.write(`${name}: ${until}. It is shown this once; set it as HF_TOKEN.\n`)
+  })
+}
+
+/** Prints the list; never a token or its hash. */
+export function runTokenLs(config: Where, options: { readonly json: boolean }): Promise<number> {
+  const now = Date.now()
+  return overList(config, (path) => {
+    const list = readTokenFile(path)
+    if (options.json) {
+      print(
+        `${JSON.stringify(
+          list.map((entry) => describe(entry, now)),
+          null,
+          2,
+        )}\n`,
+      )
+      return
+    }
+    const rows = list.map((entry) => [
+      entry.name,
+      standingOf(entry, now),
+      formatAge(entry.createdAt, now),
+      entry.expiresAt === undefined ? 'never' : day(entry.expiresAt),
+      entry.repos === undefined ? 'all' : entry.repos.join(' '),
+    ])
+    print(formatColumns([['NAME', 'STATE', 'CREATED', 'EXPIRES', 'REPOS'], ...rows], []))
+  })
+}
+
+/** Revokes a token; one that is revoked already stays so. */
+export function runTokenRevoke(config: Where, options: { readonly name: string }): Promise<number> {
+  const { name } = options
+  const now = Date.now()
+  return changing(config, async (path, log) => {
+    await changeTokenFile(path, (list) => {
+      if (!list.some((entry) => entry.name === name)) throw new Error(`there is no token called ${name}`)
+      return list.map((entry) =>
+        entry.name === name ? { ...entry, revokedAt: entry.revokedAt ?? now } : entry,
+      )
+    })
+    log.act('token-revoke', { name })
+    print(`revoked ${name}\n`)
+  })
+}
+
+function describe(entry: IssuedToken, now: number): Readonly<Record<string, unknown>> {
+  return {
+    name: entry.name,
+    state: standingOf(entry, now),
+    createdAt: formatInstant(entry.createdAt),
+    expiresAt: formatInstant(entry.expiresAt),
+    revokedAt: formatInstant(entry.revokedAt),
+    repos: entry.repos ?? null,
+  }
+}
+
+/** Runs a command over the list; what goes wrong becomes a sentence and status 1. */
+async function overList(config: Where, run: (path: string) => Promise<void> | void): Promise<number> {
+  const path = mirrorTokensPath(config)
+  try {
+    await run(path)
+    return 0
+  } catch (error) {
+    process.stderr.write(`hubmirror: ${path}: ${error instanceof Error ? error.message : String(error)}\n`)
+    return 1
+  }
+}
+
+/** The same, with the audit log open: nothing is done that cannot be recorded. */
+function changing(config: Where, run: (path: string, log: ActLog) => Promise<void>): Promise<number> {
+  return overList(config, async (path) => {
+    const log = openActLog(config.auditLog)
+    try {
+      await run(path, log)
+    } finally {
+      log.close()
+    }
+  })
+}
+
+function day(at: number): string {
+  return new Date(at).toISOString().slice(0, 10)
+}
+
+function print(text: string): void {
+  process.stdout.write(text)
+}

@@ -1,0 +1,40 @@
+// Who a mirror token is, as the Hub would say it: `hf auth login` and `hf auth whoami` ask, and the Hub knows no such
+// token.
+
+import type { Caller } from '../callers/caller.ts'
+import type { Answer } from './answer.ts'
+
+/** The answer to `/api/whoami-v2`. It says nothing of the Hub token that may be lent. */
+export function ownWhoami(caller: Extract<Caller, { kind: 'mirror-token' }>): Answer {
+  const { name, createdAt } = caller
+  const accessToken = { displayName: name, role: 'read', createdAt: new Date(createdAt).toISOString() }
+  const bytes = Buffer.from(
+    JSON.stringify({
+      type: 'user',
+      id: `mirror-token-${name}`,
+      name,
+      fullname: name,
+      email: null,
+      emailVerified: false,
+      canPay: false,
+      isPro: false,
+      periodEnd: null,
+      avatarUrl: '',
+      orgs: [],
+      auth: { type: 'access_token', accessToken },
+    }),
+  )
+  return {
+    status: 200,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': String(bytes.length),
+      'access-control-allow-origin': '*',
+      'cache-control': 'private, no-store',
+      vary: 'Authorization, Accept',
+      'x-content-type-options': 'nosniff',
+    },
+    outcome: 'own',
+    body: { kind: 'bytes', bytes },
+  }
+}

@@ -1,0 +1,123 @@
+// The Hub tokens of the mirror's own: to whom they are lent, for what, and what is told of them.
+
+import { readFileSync, statSync } from 'node:fs'
+import { rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Assign } from '../../src/callers/caller.ts'
+import { createMirrorToken } from '../../src/callers/mirror-token.ts'
+import { Secret } from '../../src/config/secret.ts'
+import { basic, CORP, CORP_NEXT, credentials, openCorp, SECRET, START_AT } from '../support/corp.ts'
+import { eventually } from '../support/eventually.ts'
+import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
+import { metricValue } from '../support/start-mirror.ts'
+
+describe("the mirror's own Hub token", () => {
+  const toNetwork: Assign = (caller, repo) =>
+    caller.address === '127.0.0.1' && repo?.id === 'acme/secret' ? 'team' : undefined
+
+  it('never takes the place of a token of the caller, good or bad', async () => {
+    const { scene } = await openCorp({ assign: () => 'team' })
+    expect((await scene.ask(SECRET, { token: TOKENS.alice })).status).toBe(200)
+    expect((await scene.ask(SECRET, { token: TOKENS.bob })).status).toBe(404)
+    expect((await scene.ask(SECRET, { token: TOKENS.invalid })).status).toBe(401)
+    expect((await scene.ask(SECRET, { headers: { authorization: basic('x', TOKENS.alice) } })).status).toBe(
+      200,
+    )
+    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+  })
+
+  it('may be lent to a caller without any token, to read what it is lent for and to do nothing else', async () => {
+    const { scene } = await openCorp({ assign: toNetwork })
+    expect((await scene.ask(SECRET)).body.toString()).toBe(SECRET_CONFIG)
+    expect((await scene.ask('/acme/gated/resolve/main/config.json')).headers['x-error-code']).toBe(
+      'GatedRepo',
+    )
+    scene.hub.ledger.clear()
+    await scene.ask('/api/whoami-v2')
+    await scene.ask('/api/models/acme/secret/commit/main', { method: 'POST', body: '{}' })
+    await scene.ask('/api/models/acme/secret/settings', { method: 'PUT', body: '{"private":false}' })
+    await scene.ask('/acme/secret.git/info/refs?service=git-receive-pack')
+    expect([...credentials(scene)]).toEqual([undefined])
+    const batch = '/acme/secret.git/info/lfs/objects/batch'
+    const upload = await scene.ask(batch, { method: 'POST', body: '{"operation":"upload","objects":[]}' })
+    expect([upload.status, upload.headers['x-error-code']]).toEqual([403, 'MirrorTokenIsReadOnly'])
+    const download = await scene.ask(batch, { method: 'POST', body: '{"operation":"download","objects":[]}' })
+    expect(download.status).toBe(200)
+    expect(scene.world.find('models', 'acme/secret')?.repo.isPrivate).toBe(true)
+  })
+
+  it('lets no caller say which account pays', async () => {
+    const { scene, issue } = await openCorp()
+    const headers = { 'x-hf-bill-to': 'somebody' }
+    const token = await issue()
+    await scene.ask(SECRET, { token, headers })
+    await scene.ask('/acme/secret/raw/main/config.json', { token, headers })
+    const billed = () =>
+      scene.hub.ledger.requests().filter((entry) => entry.headers['x-hf-bill-to'] !== undefined)
+    expect(billed()).toEqual([])
+    await scene.ask(SECRET, { token: TOKENS.alice, headers })
+    expect(billed().length).toBeGreaterThan(0)
+  })
+
+  it('follows its file without a restart, tells its age, and warns once when it is old', async () => {
+    const path = join(tmpdir(), `hubmirror-token-${process.pid}`)
+    onTestFinished(() => rm(path, { force: true }))
+    await writeFile(path, CORP)
+    let nowMs = 0
+    const token = Secret.following({
+      initial: CORP,
+      initialStamp: undefined,
+      file: {
+        stamp: () => String(statSync(path).mtimeMs),
+        read: () => readFileSync(path, 'utf8'),
+        writtenAt: () => statSync(path).mtimeMs,
+      },
+      accept: () => true,
+      now: () => nowMs,
+    })
+    const wrote = new Date(START_AT - 91 * 86_400_000)
+    await utimes(path, wrote, wrote)
+    const { scene, issue } = await openCorp({ token })
+    const mine = await issue()
+    expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(
+      91 * 86_400,
+    )
+    expect(scene.mirror.logText().split('a Hub token is old').length).toBe(2)
+    await writeFile(path, `${CORP_NEXT}\n`)
+    const later = new Date(START_AT)
+    await utimes(path, later, later)
+    nowMs += 1_000
+    scene.hub.ledger.clear()
+    expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
+    expect(credentials(scene).has(`Bearer ${CORP_NEXT}`)).toBe(true)
+    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(0)
+  })
+})
+
+describe('the log and the audit log', () => {
+  it('name the mirror token, and the audit log the Hub token that was lent', async () => {
+    const { scene, issue, now } = await openCorp()
+    await scene.ask(SECRET, { token: await issue() })
+    await scene.ask(SECRET, { token: await issue('old', { expiresAt: now() }) })
+    await scene.ask(SECRET, { token: await issue('narrow', { repos: ['acme/open'] }) })
+    await scene.ask('/api/models/acme/secret', { method: 'DELETE', token: await issue('eager') })
+    await scene.ask(SECRET, { token: createMirrorToken() })
+    const lines = await eventually(
+      async () => (await scene.mirror.auditText()).trimEnd().split('\n'),
+      (found) => found.length === 5,
+    )
+    const caller = (mirrorToken: string) => ({ kind: 'mirror-token', address: '127.0.0.1', mirrorToken })
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { caller: caller('ci'), decision: 'allowed', reason: 'proved', hubToken: 'team' },
+      { caller: caller('old'), decision: 'denied', reason: 'mirror-token' },
+      { caller: caller('narrow'), decision: 'denied', reason: 'mirror-token' },
+      { caller: caller('eager'), decision: 'denied', reason: 'read-only' },
+      { caller: { kind: 'mirror-token' }, decision: 'denied', reason: 'mirror-token' },
+    ])
+    expect(scene.mirror.logText()).toContain('"mirrorToken":"ci"')
+  })
+})

@@ -1,0 +1,156 @@
+// `hubmirror token`, in a process of its own, beside a mirror that runs and before one does.
+
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, it, onTestFinished } from 'vitest'
+import { mirrorTokensPath } from '../../src/callers/token-file.ts'
+import { openScene } from '../support/scene.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const OPEN = '/acme/open/resolve/main/config.json'
+
+interface Result {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+function token(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', 'token', ...args], {
+      cwd: ROOT,
+      env: { PATH: process.env['PATH'], HOME: tmpdir(), ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const printed = { stdout: '', stderr: '' }
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].on('data', (chunk: Buffer) => {
+        printed[name] += chunk.toString()
+      })
+    }
+    child.on('error', reject)
+    child.on('close', (status) => resolve({ status, ...printed }))
+  })
+}
+
+async function scratch(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-token-commands-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+it('issues, lists and revokes beside a running mirror, which knows of it within a second', async () => {
+  const scene = await openScene()
+  const where = ['--cache-dir', scene.mirror.cacheDir]
+  const created = await token(['create', 'ci', ...where])
+  expect([created.status, created.stderr]).toEqual([0, expect.stringContaining('good until it is revoked')])
+  expect(created.stdout).toMatch(/^hf_mirror[A-Za-z0-9]{40}\n$/)
+  const mine = created.stdout.trim()
+  const status = async () => {
+    scene.clock.advance(1_000)
+    return (await scene.ask(OPEN, { token: mine })).status
+  }
+  expect(await status()).toBe(200)
+  const listed = await token(['ls', ...where])
+  expect(listed.stdout).toMatch(/^NAME +STATE +CREATED +EXPIRES +REPOS\nci +good +just now +never +all\n$/)
+  expect(await token(['revoke', 'ci', ...where])).toEqual({ status: 0, stdout: 'revoked ci\n', stderr: '' })
+  expect(await status()).toBe(401)
+  expect((await token(['revoke', 'ci', ...where])).status).toBe(0)
+})
+
+it('issues before the first start of the mirror, into the store that is not there yet', async () => {
+  const cacheDir = join(await scratch(), 'store')
+  const created = await token(['create', 'ci'], { HUBMIRROR_CACHE_DIR: cacheDir })
+  expect(created.status).toBe(0)
+  const scene = await openScene()
+  const second = await scene.another({ cacheDir })
+  const got = await fetch(`${second.url}/api/whoami-v2`, {
+    headers: { authorization: `Bearer ${created.stdout.trim()}`, connection: 'close' },
+  })
+  expect([got.status, ((await got.json()) as { name: string }).name]).toEqual([200, 'ci'])
+})
+
+it('keeps no token: neither in the list nor in the audit log nor in what it lists', async () => {
+  const folder = await scratch()
+  const path = join(folder, 'list.json')
+  const env = { HUBMIRROR_MIRROR_TOKENS: path, HUBMIRROR_AUDIT_LOG: join(folder, 'audit') }
+  const args = [
+    'create',
+    'team.a',
+    '--expires',
+    '90d',
+    '--repo',
+    'acme/*',
+    '--repo',
+    'datasets/acme/*',
+    '--json',
+  ]
+  const created = await token(args, env)
+  const made = JSON.parse(created.stdout) as { token: string; expiresAt: string }
+  expect(made).toMatchObject({ name: 'team.a', repos: ['acme/*', 'datasets/acme/*'] })
+  const days = (Date.parse(made.expiresAt) - Date.now()) / 86_400_000
+  expect(days).toBeGreaterThan(89.9)
+  expect(days).toBeLessThan(90.1)
+  expect((await stat(path)).mode & 0o777).toBe(0o600)
+  await token(['revoke', 'team.a'], env)
+  const listed = await token(['ls', '--json'], env)
+  expect(JSON.parse(listed.stdout)).toMatchObject([
+    { name: 'team.a', state: 'revoked', expiresAt: made.expiresAt, repos: ['acme/*', 'datasets/acme/*'] },
+  ])
+  const acts = (await readFile(env.HUBMIRROR_AUDIT_LOG, 'utf8')).trimEnd().split('\n')
+  expect(acts.map((line) => JSON.parse(line))).toMatchObject([
+    { audit: 'act', act: 'token-create', name: 'team.a', repos: ['acme/*', 'datasets/acme/*'] },
+    { audit: 'act', act: 'token-revoke', name: 'team.a' },
+  ])
+  for (const text of [await readFile(path, 'utf8'), acts.join(), listed.stdout]) {
+    expect(text.includes(made.token.slice(9))).toBe(false)
+  }
+})
+
+it('gives a name once while its token is good, and again when it is good no more', async () => {
+  const env = { HUBMIRROR_CACHE_DIR: await scratch() }
+  const first = await token(['create', 'ci'], env)
+  const again = await token(['create', 'ci'], env)
+  expect([again.status, again.stdout]).toEqual([1, ''])
+  expect(again.stderr).toContain('there is a token called ci; revoke it first')
+  await token(['revoke', 'ci'], env)
+  const next = await token(['create', 'ci'], env)
+  expect([next.status, next.stdout === first.stdout]).toEqual([0, false])
+  expect(JSON.parse((await token(['ls', '--json'], env)).stdout)).toMatchObject([
+    { name: 'ci', state: 'good' },
+  ])
+})
+
+it.each([
+  [['create'], 'missing required argument'],
+  [['create', 'A b'], 'lower-case'],
+  [['create', 'ci', '--expires', '90'], 'did you mean 90s?'],
+  [['create', 'ci', '--expires', '0s'], 'at least'],
+  [['create', 'ci', '--repo', '!acme/*'], "such as 'acme/*'"],
+  [['create', 'ci', '--repo', 'acme/'], "such as 'acme/*'"],
+  [['revoke'], 'missing required argument'],
+  [['make', 'ci'], 'unknown command'],
+])('exits 2 for %j', async (args, message) => {
+  const { status, stdout, stderr } = await token(args, { HUBMIRROR_CACHE_DIR: await scratch() })
+  expect([status, stdout]).toEqual([2, ''])
+  expect(stderr).toContain(message)
+})
+
+it('exits 1 for a name it does not know, and for a list that it cannot read, which stays as it is', async () => {
+  const env = { HUBMIRROR_CACHE_DIR: await scratch() }
+  const unknown = await token(['revoke', 'ci'], env)
+  expect([unknown.status, unknown.stderr]).toEqual([
+    1,
+    expect.stringContaining('there is no token called ci'),
+  ])
+  const path = mirrorTokensPath({ cacheDir: env.HUBMIRROR_CACHE_DIR })
+  await writeFile(path, '{"version":2}', { mode: 0o600 })
+  for (const args of [['create', 'ci'], ['ls'], ['revoke', 'ci']]) {
+    const { status, stderr } = await token(args, env)
+    expect([status, stderr]).toEqual([1, expect.stringContaining('it is no list of tokens')])
+  }
+  expect(await readFile(path, 'utf8')).toBe('{"version":2}')
+})

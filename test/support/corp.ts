@@ -1,0 +1,73 @@
+// A mirror with a Hub token of its own before a Hub where that token opens what is private, and with tokens it has
+// issued. Its clocks stand still.
+
+import type { Assign } from '../../src/callers/caller.ts'
+import { createMirrorToken } from '../../src/callers/mirror-token.ts'
+import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
+import { hashOf, type IssuedToken } from '../../src/callers/token-list.ts'
+import type { Config } from '../../src/config/keys.ts'
+import { Secret } from '../../src/config/secret.ts'
+import { openScene, type Scene } from './scene.ts'
+
+/** Hub tokens that only the mirror has: both may read `acme/secret`. */
+export const CORP = `hf_${'corp77'.repeat(6).slice(0, 34)}`
+export const CORP_NEXT = `hf_${'corp88'.repeat(6).slice(0, 34)}`
+
+export const SECRET = '/acme/secret/resolve/main/config.json'
+export const LARGE = '/acme/secret/resolve/main/w.bin'
+export const OPEN = '/acme/open/resolve/main/config.json'
+
+/** The holder of `ci` is lent the token called team, for all of acme. */
+const toCi: Assign = (caller, repo) =>
+  caller.kind === 'mirror-token' && caller.name === 'ci' && repo?.id.startsWith('acme/') === true
+    ? 'team'
+    : undefined
+
+/** The beginning of the year 2030. */
+export const START_AT = Date.UTC(2030, 0, 1)
+
+/** Opens the scene of the running test. Without `assign`, `ci` is lent the Hub token. */
+export async function openCorp(
+  options: { readonly assign?: Assign; readonly config?: Partial<Config>; readonly token?: Secret } = {},
+) {
+  let wallMs = START_AT
+  const scene = await openScene({
+    config: { hubTokens: new Map([['team', options.token ?? Secret.of(CORP)]]), ...options.config },
+    mirror: { assign: options.assign ?? toCi, now: () => wallMs },
+  })
+  scene.world.addUser('corp', { token: CORP, role: 'write' })
+  scene.world.addUser('corp-next', { token: CORP_NEXT })
+  scene.world.model('acme/secret').private(['alice', 'corp', 'corp-next'])
+  scene.world.model('acme/gated').gated('manual', ['alice', 'corp'])
+  const path = mirrorTokensPath(scene.mirror.config)
+  const change = async (work: (list: readonly IssuedToken[]) => readonly IssuedToken[]) => {
+    await changeTokenFile(path, work)
+    scene.clock.advance(1_000)
+  }
+  return {
+    scene,
+    /** Changes the list of tokens and lets the mirror see it. */
+    change,
+    /** Moves the clock by which tokens expire. */
+    pass: (ms: number) => {
+      wallMs += ms
+    },
+    /** Issues a token and lets the mirror see it. */
+    issue: async (name = 'ci', more: Partial<IssuedToken> = {}) => {
+      const token = createMirrorToken()
+      await change((list) => [...list, { name, sha256: hashOf(token), createdAt: wallMs, ...more }])
+      return token
+    },
+    /** The wall clock. */
+    now: () => wallMs,
+  }
+}
+
+export function basic(user: string, password: string): string {
+  return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+}
+
+/** The Authorization fields that reached the Hub, as they came. */
+export function credentials(scene: Scene): Set<string | undefined> {
+  return new Set(scene.hub.ledger.requests({ server: 'hub' }).map((entry) => entry.headers.authorization))
+}

@@ -1,0 +1,84 @@
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { changeTokenFile, readTokenFile, TokenFile } from '../../../src/callers/token-file.ts'
+import { formatTokenList, hashOf } from '../../../src/callers/token-list.ts'
+import { manualClock } from '../../support/clock.ts'
+
+const entry = (name: string) => ({ name, sha256: hashOf(name), createdAt: 1_000 })
+
+async function setUp() {
+  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-tokens-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  const path = join(folder, 'new', 'tokens.json')
+  const clock = manualClock()
+  const troubles: string[] = []
+  const file = new TokenFile({ path, monotonic: clock.now, onTrouble: (reason) => troubles.push(reason) })
+  const names = (afterMs = 1_000) => {
+    clock.advance(afterMs)
+    return file.list().map(({ name }) => name)
+  }
+  return { path, folder: join(folder, 'new'), names, troubles }
+}
+
+it('follows its file: there or not, changed, removed, and looks once a second', async () => {
+  const { path, names, troubles } = await setUp()
+  expect(names(0)).toEqual([])
+  await changeTokenFile(path, (list) => [...list, entry('a')])
+  expect(names(999)).toEqual([])
+  expect(names(1)).toEqual(['a'])
+  await changeTokenFile(path, (list) => [...list, entry('b')])
+  expect(names()).toEqual(['a', 'b'])
+  await rm(path)
+  expect(names()).toEqual([])
+  expect(troubles).toEqual([])
+})
+
+it('keeps the last good list while the file is broken or not to be trusted, and tells once of each', async () => {
+  const { path, names, troubles } = await setUp()
+  await changeTokenFile(path, () => [entry('a')])
+  expect(names()).toEqual(['a'])
+  await writeFile(path, '{"version":1,"tok')
+  expect([names(), names(), troubles]).toEqual([['a'], ['a'], ['it is no JSON']])
+  await writeFile(path, formatTokenList([entry('b')]))
+  await chmod(path, 0o666)
+  expect([names(), troubles.length, troubles[1]]).toEqual([['a'], 2, expect.stringContaining('chmod o-w')])
+  expect(() => readTokenFile(path)).toThrow('chmod o-w')
+  await chmod(path, 0o660)
+  expect(names()).toEqual(['b'])
+  await writeFile(path, 'x'.repeat(5_000_000))
+  expect([names(), troubles.length]).toEqual([['b'], 3])
+})
+
+it('is for its owner only, and leaves nothing beside it', async () => {
+  const { path, folder } = await setUp()
+  await changeTokenFile(path, () => [entry('a')])
+  expect((await stat(path)).mode & 0o777).toBe(0o600)
+  await expect(
+    changeTokenFile(path, () => {
+      throw new Error('no')
+    }),
+  ).rejects.toThrow('no')
+  expect(await readdir(folder)).toEqual(['tokens.json'])
+  expect(await readFile(path, 'utf8')).toBe(formatTokenList([entry('a')]))
+})
+
+it('loses no change of commands that run at once', async () => {
+  const { path } = await setUp()
+  const wanted = Array.from({ length: 12 }, (_, index) => `t${index}`)
+  await Promise.all(wanted.map((name) => changeTokenFile(path, (list) => [...list, entry(name)])))
+  expect(
+    readTokenFile(path)
+      .map(({ name }) => name)
+      .toSorted(),
+  ).toEqual(wanted.toSorted())
+})
+
+it('is not changed where it cannot be read', async () => {
+  const { path } = await setUp()
+  await changeTokenFile(path, () => [entry('a')])
+  await writeFile(path, '{"version":3}')
+  await expect(changeTokenFile(path, () => [])).rejects.toThrow('no list of tokens')
+  expect(await readFile(path, 'utf8')).toBe('{"version":3}')
+})

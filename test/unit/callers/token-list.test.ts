@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest'
+import { createMirrorToken } from '../../../src/callers/mirror-token.ts'
+import {
+  findToken,
+  formatTokenList,
+  hashOf,
+  type IssuedToken,
+  isForRepo,
+  isTokenName,
+  parseTokenList,
+  standingOf,
+} from '../../../src/callers/token-list.ts'
+import { parseRepoId, type RepoType } from '../../../src/hub/names.ts'
+
+const token = createMirrorToken()
+const entry: IssuedToken = { name: 'ci', sha256: hashOf(token), createdAt: 1_000 }
+
+function repo(text: string) {
+  const [type, ...id] = text.split(' ')
+  const parsed = parseRepoId(id.join(''))
+  if (parsed === undefined) throw new Error(text)
+  return { type: type as RepoType, id: parsed }
+}
+
+describe('the list of issued tokens', () => {
+  it('comes back from its text as it was, and holds no token', () => {
+    const list = [
+      entry,
+      {
+        ...entry,
+        name: 'team-a.x_1',
+        sha256: hashOf('b'),
+        expiresAt: 5_000,
+        revokedAt: 4_000,
+        repos: ['acme/*'],
+      },
+    ]
+    const text = formatTokenList(list)
+    expect(parseTokenList(text)).toEqual(list)
+    expect(text.includes(token)).toBe(false)
+    expect(parseTokenList(formatTokenList([]))).toEqual([])
+  })
+
+  it.each([
+    ['no JSON', '{', 'no JSON'],
+    ['another version', '{"version":2,"tokens":[]}', 'version'],
+    ['a token where its hash belongs', formatTokenList([{ ...entry, sha256: token }]), 'tokens.0.sha256'],
+    ['a doubled name', formatTokenList([entry, entry]), 'twice'],
+    ['an unknown field', '{"version":1,"tokens":[],"more":1}', 'the whole'],
+    ['a pattern that is none', formatTokenList([{ ...entry, repos: ['!acme/*'] }]), 'tokens.0.repos.0'],
+    ['half of it', formatTokenList([entry]).slice(0, 60), 'no JSON'],
+  ])('is refused with %s, without its text in the reason', (_what, text, reason) => {
+    let message = ''
+    try {
+      parseTokenList(text)
+    } catch (error) {
+      message = String(error)
+    }
+    expect(message).toContain(reason)
+    expect(message.includes(token)).toBe(false)
+  })
+
+  it('finds a token by its hash, whichever it is', () => {
+    const other = { ...entry, name: 'other', sha256: hashOf('other') }
+    expect(findToken([other, entry], token)?.name).toBe('ci')
+    expect(findToken([entry, other], token)?.name).toBe('ci')
+    expect(findToken([other], token)).toBeUndefined()
+    expect(findToken([], token)).toBeUndefined()
+  })
+
+  it('says that a token is good until the very instant of its end', () => {
+    expect(standingOf(entry, 9e15)).toBe('good')
+    expect(standingOf({ ...entry, expiresAt: 5_000 }, 4_999)).toBe('good')
+    expect(standingOf({ ...entry, expiresAt: 5_000 }, 5_000)).toBe('expired')
+    expect(standingOf({ ...entry, expiresAt: 5_000, revokedAt: 1 }, 2)).toBe('revoked')
+  })
+
+  it.each([
+    ['acme/*', 'model acme/x', true],
+    ['acme/*', 'model ACME/X', true],
+    ['models/acme/*', 'model acme/x', true],
+    ['acme/*', 'model acme2/x', false],
+    ['acme/*', 'dataset acme/x', false],
+    ['datasets/acme/*', 'dataset acme/x', true],
+    ['datasets/acme/*', 'model acme/x', false],
+    ['gpt2', 'model gpt2', true],
+    ['*', 'model gpt2', true],
+    ['*', 'dataset acme/x', true],
+    ['**', 'space acme/x', true],
+    ['{acme,corp}/*', 'model corp/x', true],
+  ])('that names %s is for %s: %s', (pattern, name, expected) => {
+    expect(isForRepo({ ...entry, repos: ['nobody/none', pattern] }, repo(name))).toBe(expected)
+  })
+
+  it('that names no repo at all is for none, and without a list for all', () => {
+    expect(isForRepo({ ...entry, repos: [] }, repo('model acme/x'))).toBe(false)
+    expect(isForRepo(entry, repo('model acme/x'))).toBe(true)
+  })
+
+  it.each([
+    ['ci', true],
+    ['team-a.laptop_2', true],
+    ['', false],
+    ['.x', false],
+    ['A', false],
+    ['a b', false],
+    ['a/b', false],
+    ['a'.repeat(65), false],
+  ])('calls "%s" a name: %s', (name, expected) => {
+    expect(isTokenName(name)).toBe(expected)
+  })
+})
