@@ -93,12 +93,13 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = clientOf(config, { via, observer, now: monotonic, dispatcher: dependencies.dispatcher })
   const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health })
-  const { callers, ages } = joinCallers(config, { ...dependencies, now, monotonic, observer })
+  const { callers, ages } = joinCallers(config, { logger, now, monotonic, observer })
 
   const server = await buildServer({
     mirror,
     client,
     callers,
+    assign: dependencies.assign ?? (() => undefined),
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     writes: config.writes,
@@ -178,10 +179,9 @@ function joinCallers(
     readonly observer: Observer
     readonly now: () => number
     readonly monotonic: () => number
-    readonly assign?: Assign
   },
 ): { readonly callers: Callers; readonly ages: ReturnType<typeof watchAges> } {
-  const { logger, observer, now, monotonic, assign = () => undefined } = parts
+  const { logger, observer, now, monotonic } = parts
   const path = mirrorTokensPath(config)
   const tokenFile = new TokenFile({
     path,
@@ -190,7 +190,7 @@ function joinCallers(
       logger.error({ path, reason }, 'the list of mirror tokens cannot be read; the last good one counts'),
   })
   const { hubTokens } = config
-  const callers = createCallers({ issued: () => tokenFile.list(), hubTokens, assign, now })
+  const callers = createCallers({ issued: () => tokenFile.list(), hubTokens, now })
   const ages = watchAges(hubTokens, {
     now,
     observer,

@@ -29,13 +29,11 @@ export type Caller =
  */
 export type Assign = (caller: Caller, repo: Repo | undefined, purpose: HubRoute['kind']) => string | undefined
 
-/** A request as it goes on to the Hub. */
-export interface Admitted {
+/** Who sent a request, and what they brought for the Hub. */
+interface Recognised {
   readonly caller: Caller
-  /** What the Hub gets as Authorization. */
+  /** The caller's own field as it came; undefined where there is none, and for a mirror token, which ends here. */
   readonly authorization: string | undefined
-  /** The name of the mirror's own Hub token that this is; undefined: none is lent. */
-  readonly lent: string | undefined
 }
 
 export interface Callers {
@@ -43,27 +41,28 @@ export interface Callers {
    * Throws `mirror_token_refused` for one that opens nothing here, `mirror_token_misplaced` for one that does not stand
    * where it should, and what else a mirror token may not do.
    */
-  admit(
+  recognise(
     request: {
       readonly authorization: string | undefined
       readonly address: string
       readonly method: string
     },
     route: HubRoute,
-  ): Admitted
+  ): Recognised
+  /** The Authorization field that carries one of the mirror's own Hub tokens. */
+  fieldOf(tokenName: string, route: HubRoute): string
 }
 
-/** Knows callers by the tokens `issued`, read anew for each request, and lends what `assign` says. */
+/** Knows callers by the tokens `issued`, read anew for each request. */
 export function createCallers(options: {
   readonly issued: () => readonly IssuedToken[]
   readonly hubTokens: HubTokens
-  readonly assign: Assign
   /** Epoch ms: tokens expire by the wall clock. */
   readonly now: () => number
 }): Callers {
-  const { issued, hubTokens, assign, now } = options
+  const { issued, hubTokens, now } = options
 
-  function recognise(authorization: string): IssuedToken | undefined {
+  function issuedTokenIn(authorization: string): IssuedToken | undefined {
     const token = mirrorTokenIn(authorization)
     if (token === undefined) return undefined
     if (!isWellFormed(token)) throw refused('is not whole: its checksum is wrong. Copy it again')
@@ -81,35 +80,39 @@ export function createCallers(options: {
     })
   }
 
-  /** The name of the mirror's own Hub token that is lent for this request. */
-  function lend(caller: Caller, route: HubRoute, method: string): string | undefined {
-    return isWriteRoute(route, method) || !isAboutContent(route)
-      ? undefined
-      : assign(caller, route.repo, route.kind)
-  }
-
-  function fieldOf(name: string, route: HubRoute): string {
-    const token = hubTokens.get(name)?.reveal()
-    if (token === undefined) throw new MirrorError('bug', { detail: { reason: 'no such Hub token', name } })
-    // Git knows no Bearer, and the Hub takes any user name.
-    const isGit = route.kind === 'other' && route.purpose !== 'any' && route.purpose !== 'question'
-    return isGit ? `Basic ${Buffer.from(`hubmirror:${token}`).toString('base64')}` : `Bearer ${token}`
-  }
-
   return {
-    admit({ authorization, address, method }, route) {
-      const issuedToken = authorization === undefined ? undefined : recognise(authorization)
-      if (authorization !== undefined && issuedToken === undefined)
-        return { caller: { kind: 'hub-token', address }, authorization, lent: undefined }
-      const caller: Caller =
-        issuedToken === undefined
-          ? { kind: 'anonymous', address }
-          : { kind: 'mirror-token', address, name: issuedToken.name, createdAt: issuedToken.createdAt }
-      if (issuedToken !== undefined) checkScope(issuedToken, route, method)
-      const lent = lend(caller, route, method)
-      return { caller, authorization: lent === undefined ? undefined : fieldOf(lent, route), lent }
+    recognise({ authorization, address, method }, route) {
+      if (authorization === undefined) return { caller: { kind: 'anonymous', address }, authorization }
+      const token = issuedTokenIn(authorization)
+      if (token === undefined) return { caller: { kind: 'hub-token', address }, authorization }
+      checkScope(token, route, method)
+      const { name, createdAt } = token
+      return { caller: { kind: 'mirror-token', address, name, createdAt }, authorization: undefined }
+    },
+
+    fieldOf(tokenName, route) {
+      const token = hubTokens.get(tokenName)?.reveal()
+      if (token === undefined) {
+        throw new MirrorError('bug', { detail: { reason: 'no such Hub token', hubToken: tokenName } })
+      }
+      // Git knows no Bearer, and the Hub takes any user name.
+      const isGit = route.kind === 'other' && route.purpose !== 'any' && route.purpose !== 'question'
+      return isGit ? `Basic ${Buffer.from(`hubmirror:${token}`).toString('base64')}` : `Bearer ${token}`
     },
   }
+}
+
+/**
+ * Whether one of the mirror's own Hub tokens may be lent for this at all: to read contents, and nothing else. Who its
+ * owner is, and what else is theirs, is nobody's business. Not for a caller with a Hub token: that one goes.
+ */
+export function mayLend(
+  caller: Caller,
+  route: HubRoute,
+  request: { method: string; isUpload: boolean },
+): boolean {
+  if (caller.kind === 'hub-token' || request.isUpload || isWriteRoute(route, request.method)) return false
+  return route.kind === 'document' ? route.document !== 'whoami' : route.repo !== undefined
 }
 
 function checkScope(token: IssuedToken, route: HubRoute, method: string): void {
@@ -120,12 +123,6 @@ function checkScope(token: IssuedToken, route: HubRoute, method: string): void {
     message: `The mirror token '${token.name}' is not good for ${repoKey(route.repo)}: it was issued for other repos. Ask the operator of this mirror.`,
     detail,
   })
-}
-
-/** Who the owner of a lent token is, and what else is theirs, is nobody's business. */
-function isAboutContent(route: HubRoute): boolean {
-  if (route.kind === 'document') return route.document !== 'whoami'
-  return route.repo !== undefined
 }
 
 /**

@@ -55,7 +55,7 @@ function firstDoubled(rawHeaders: readonly string[]): string | undefined {
 
 /**
  * The context of a checked request. `publicUrl` wins over what the request says the mirror is called. Throws as
- * `Callers.admit`.
+ * `Callers.recognise`.
  */
 export function contextOf(
   request: FastifyRequest,
@@ -65,28 +65,23 @@ export function contextOf(
 ): Ctx {
   const { method = '', headers } = request.raw
   const given = { authorization: headers.authorization, address: request.ip, method }
-  const { caller, authorization, lent } = options.callers.admit(given, route)
+  const { caller, authorization } = options.callers.recognise(given, route)
   const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
   trace.token = token === undefined ? undefined : fingerprint(token)
   trace.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
   trace.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
-  trace.access.hubToken = lent
   const forward: Record<string, string> = {}
   for (const name of FORWARDED) {
     const value = headers[name]
-    if (lent !== undefined && name === BILL_TO) continue
     if (typeof value === 'string' && value.length <= MAX_FORWARDED_CHARS && isHeaderSafe(value))
       forward[name] = value
   }
   return {
     id: trace.id,
     caller,
-    lent,
+    lent: undefined,
     authorization,
-    fingerprint:
-      authorization === undefined
-        ? ANONYMOUS
-        : createHmac('sha256', credentialKey).update(authorization).digest('base64url'),
+    fingerprint: nameOf(authorization),
     get signal() {
       return trace.signal
     },
@@ -97,6 +92,18 @@ export function contextOf(
     trips: trace.trips,
     access: trace.access,
   }
+}
+
+/** The same request with one of the mirror's own Hub tokens, which `authorization` carries. */
+export function withLent(ctx: Ctx, lent: string, authorization: string): Ctx {
+  const { [BILL_TO]: _payer, ...forward } = ctx.forward
+  ctx.access.hubToken = lent
+  return { ...ctx, lent, authorization, fingerprint: nameOf(authorization), forward }
+}
+
+function nameOf(authorization: string | undefined): string {
+  if (authorization === undefined) return ANONYMOUS
+  return createHmac('sha256', credentialKey).update(authorization).digest('base64url')
 }
 
 function mirrorBase(

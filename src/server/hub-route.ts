@@ -4,7 +4,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
-import type { Callers } from '../callers/caller.ts'
+import { type Assign, type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { repoKey } from '../hub/names.ts'
@@ -12,7 +12,7 @@ import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
-import { contextOf } from './context.ts'
+import { contextOf, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import { sendAnswer } from './send.ts'
@@ -25,6 +25,7 @@ const QUESTION_TIMEOUT_MS = 30_000
 export interface HubRouteOptions {
   readonly mirror: Mirror
   readonly callers: Callers
+  readonly assign: Assign
   readonly buffers: ReadBuffers
   readonly basePath: string
   /** The raw target as a route: `createRouteParser`. */
@@ -62,19 +63,23 @@ export async function serveHubRoute(
   options: HubRouteOptions,
 ): Promise<Passed | undefined> {
   const trace = traceOf(request.raw)
-  const { method } = request.raw
+  const { method = '' } = request.raw
   const route = options.parse(request.raw.url ?? '')
   note(trace, route)
-  const ctx = contextOf(request, trace, route, options)
-  if (options.writes === 'deny' && isWriteRoute(route, method ?? '')) throw new MirrorError('writes_denied')
+  const asked = contextOf(request, trace, route, options)
+  const { caller } = asked
+  if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
+  const isUpload =
+    options.writes === 'deny' || caller.kind !== 'hub-token' ? await readBatch(request, route) : false
+  if (isUpload && caller.kind === 'mirror-token')
+    throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
+  if (isUpload && options.writes === 'deny') throw new MirrorError('writes_denied')
+  const lent = mayLend(caller, route, { method, isUpload })
+    ? options.assign(caller, route.repo, route.kind)
+    : undefined
+  const ctx = lent === undefined ? asked : withLent(asked, lent, options.callers.fieldOf(lent, route))
   const work = answerFor(request, ctx, route, options.mirror)
-  if (work === undefined) {
-    // Neither a mirror token nor a Hub token that was lent may upload.
-    const isReader = ctx.lent !== undefined || ctx.caller.kind === 'mirror-token'
-    if (isReader) await checkBatch(request, route, 'mirror_token_read_only')
-    else if (options.writes === 'deny') await checkBatch(request, route, 'writes_denied')
-    return { route, ctx }
-  }
+  if (work === undefined) return { route, ctx }
   const answer = await work
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
@@ -127,17 +132,13 @@ function answerFor(
   }
 }
 
-/** Whether a Git LFS batch writes stands in its body only; whoever denies writes must look. */
-async function checkBatch(
-  request: FastifyRequest,
-  route: HubRoute,
-  denial: 'writes_denied' | 'mirror_token_read_only',
-): Promise<void> {
-  if (route.kind !== 'other' || route.purpose !== 'lfs-batch') return
+/** Whether the request is a Git LFS batch that writes: that stands in its body only. */
+async function readBatch(request: FastifyRequest, route: HubRoute): Promise<boolean> {
+  if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST') return false
   const body = await readQuestion(request)
-  if (!isDownloadBatch(body)) throw new MirrorError(denial)
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
   request.body = Readable.from([body])
+  return !isDownloadBatch(body)
 }
 
 function isDownloadBatch(body: Buffer): boolean {
