@@ -1,0 +1,375 @@
+// Plays the cells of the access table against a mirror before a simulated Hub, one after the other, each on a repo of
+// its own, and holds every answer against the rules. Nothing is skipped: a cell without a test is a missing test.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Hub, startHub } from '../hub-simulator/server.ts'
+import {
+  type Asked,
+  bytesOf,
+  type Cell,
+  type CellRepo,
+  cellsOf,
+  codeOf,
+  type Expected,
+  expectedOf,
+  isFile,
+  isHead,
+  kindOf,
+  makeRepo,
+  questionOf,
+  SECRETS,
+  type State,
+  tableWorld,
+  targetOf,
+} from './access-table.ts'
+import { ask, type Reply } from './ask.ts'
+import { manualClock } from './clock.ts'
+import { eventually } from './eventually.ts'
+import { filesBelow, metricValue, type RunningMirror, startMirror } from './start-mirror.ts'
+
+const ACCESS_TTL_MS = 60_000
+
+/** Declares the tests of a state. */
+export function describeTable(state: State): void {
+  for (const cachePrivate of [false, true]) {
+    const cells = cellsOf(state, cachePrivate)
+    describe(`${state}, cache.private ${cachePrivate ? 'on' : 'off'}`, () => {
+      const table = new Table(state)
+      beforeAll(() => table.begin(cells, cachePrivate), 120_000)
+      afterAll(() => table.end(), 60_000)
+      it.each(cells.map((cell, index) => [cell.kind, cell.caller, cell.request, index] as const))(
+        '%s repo, %s, %s',
+        async (_kind, _caller, _request, index) => {
+          await table.play(cells[index]!, index)
+        },
+      )
+      it('leaves nothing of what is closed on the disk, unless it may, and no token anywhere', async () => {
+        await table.searchDisk(cells, cachePrivate)
+      })
+    })
+  }
+}
+
+interface Prepared {
+  readonly made: CellRepo
+  /** What the Hub said to `first` while the mirror was warmed. */
+  readonly stored: Reply | undefined
+}
+
+class Table {
+  readonly #state: State
+  readonly #clock = manualClock()
+  #hub!: Hub
+  #mirror!: RunningMirror
+  readonly #prepared: Prepared[] = []
+  readonly #texts: string[] = []
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  async begin(cells: readonly Cell[], cachePrivate: boolean): Promise<void> {
+    this.#hub = await startHub({ world: tableWorld() })
+    this.#mirror = await startMirror({
+      hub: this.#hub,
+      monotonic: this.#clock.now,
+      config: { cachePrivate, accessTtlMs: ACCESS_TTL_MS },
+    })
+    if (this.#state !== 'origin down') return
+    // All at once, as it goes away once.
+    for (const [index, cell] of cells.entries()) {
+      this.#prepared[index] = await this.#warm(cell, index)
+      kindOf(cell).turn?.(this.#prepared[index].made.repo)
+    }
+    await this.#hub.stop()
+    this.#clock.advance(ACCESS_TTL_MS)
+  }
+
+  async end(): Promise<void> {
+    await this.#mirror.close()
+    await this.#hub.close()
+  }
+
+  /** Asks as the cell says, and holds the answer and what the origin saw against the rules. */
+  async play(cell: Cell, index: number): Promise<void> {
+    switch (this.#state) {
+      case 'cold': {
+        const made = makeRepo(this.#hub.world, cell, index)
+        kindOf(cell).turn?.(made.repo)
+        this.#prepared[index] = { made, stored: undefined }
+        return this.#judge(cell, this.#prepared[index], (target) => this.#ask(cell, target))
+      }
+      case 'warm':
+        this.#prepared[index] = await this.#warm(cell, index)
+        this.#turn(cell, this.#prepared[index].made)
+        return this.#judge(cell, this.#prepared[index], (target) => this.#ask(cell, target))
+      case 'during a pull':
+        return this.#duringPull(cell, index)
+      case 'origin down':
+        return this.#judge(cell, this.#prepared[index]!, (target) => this.#ask(cell, target))
+      default:
+        this.#state satisfies never
+    }
+  }
+
+  /** Nothing but what the rules let be stored, by content and by name. */
+  async searchDisk(cells: readonly Cell[], cachePrivate: boolean): Promise<void> {
+    const audit = await this.#mirror.auditText()
+    const everything = [...this.#texts, this.#mirror.logText(), audit, await this.#mirror.metrics()].join(
+      '\n',
+    )
+    for (const secret of Object.values(SECRETS)) expect(everything.includes(secret)).toBe(false)
+    const content = [...(await filesBelow(this.#mirror.cacheDir))]
+      .map(([path, bytes]) => `${path}\n${bytes.toString('latin1')}`)
+      .join('\n')
+    expect(content.length).toBeGreaterThan(0)
+    for (const [index, cell] of cells.entries()) {
+      if (kindOf(cell).before === 'open' || cell.kind === 'no longer gated') continue
+      const canaries = this.#prepared[index]?.made.canaries ?? []
+      expect(canaries.length).toBeGreaterThan(0)
+      // With the switch on, the bytes of the closed lie under their digest; what names the repo never does.
+      const [id = '', text = '', commit = '', oid = '', sha256 = '', ...pieces] = canaries
+      const forbidden = cachePrivate ? [id, commit] : [id, text, commit, oid, sha256, ...pieces]
+      for (const canary of forbidden) {
+        if (cachePrivate && canary === id) {
+          // The small file is made of the id: its name in a fact is what must not be.
+          expect(content.includes(`models/${id}`), `a fact names ${id}`).toBe(false)
+          continue
+        }
+        expect(canary.length).toBeGreaterThan(8)
+        expect(content.includes(canary), `${cell.kind}, ${cell.request}: the disk tells of ${id}`).toBe(false)
+      }
+    }
+  }
+
+  #turn(cell: Cell, made: CellRepo): void {
+    const { turn } = kindOf(cell)
+    if (turn === undefined) return
+    turn(made.repo)
+    this.#clock.advance(ACCESS_TTL_MS)
+  }
+
+  /** Somebody with the right has had what the cell asks for; and the cell's own caller tried, where all is over then. */
+  async #warm(cell: Cell, index: number): Promise<Prepared> {
+    const made = makeRepo(this.#hub.world, cell, index)
+    const target = targetOf(cell.request, made.id)
+    const callers = [SECRETS.first]
+    if (kindOf(cell).turn !== undefined && cell.caller === 'member') callers.push(SECRETS.member)
+    for (const token of callers) {
+      // A file first: a list is kept only of a repo that is known to be everybody's.
+      const small = targetOf('GET small', made.id)
+      for (const asked of isFile(cell) ? [target] : [small, target])
+        expect((await ask(this.#mirror.url, asked, { token })).status).toBe(200)
+    }
+    await this.#settled()
+    return { made, stored: await this.#direct({ ...cell, caller: 'member' }, target, SECRETS.first) }
+  }
+
+  async #settled(): Promise<void> {
+    await eventually(
+      async () => metricValue(await this.#mirror.metrics(), 'hubmirror_flights_in_progress'),
+      (flights) => flights === 0,
+    )
+  }
+
+  /** The bytes that `first` pulls stop half-way; the cell asks; then the rest comes. */
+  async #duringPull(cell: Cell, index: number): Promise<void> {
+    const { faults, world } = this.#hub
+    const made = makeRepo(world, cell, index)
+    const isSmall = cell.request.endsWith('small')
+    const target = targetOf(isSmall ? 'GET small' : 'GET large', made.id)
+    const small = kindOf(cell).before === 'open' ? /^\/api\/resolve-cache\// : /\/resolve\//
+    const fault = faults.add(
+      isSmall
+        ? { where: 'hub', method: 'GET', match: small, stallAfterBytes: 20 }
+        : { where: 'cdn', method: 'GET', stallAfterBytes: 20_000 },
+    )
+    const pull = ask(this.#mirror.url, target, { token: SECRETS.first })
+    await faults.whenStalled()
+    fault.remove()
+    const stored = await this.#direct(
+      { ...cell, caller: 'member' },
+      targetOf(cell.request, made.id),
+      SECRETS.first,
+    )
+    this.#turn(cell, made)
+    this.#prepared[index] = { made, stored }
+    await this.#judge(cell, this.#prepared[index], async (asked, rule) => {
+      const joinedBefore = await this.#joined()
+      let isAnswered = false
+      const reply = this.#ask(cell, asked).finally(() => {
+        isAnswered = true
+      })
+      // The pull stands still until this one is answered, has joined it, or has asked what it has to ask.
+      await eventually(
+        async () => isAnswered || this.#hasAsked(rule) || (await this.#joined()) > joinedBefore,
+        (isSettled) => isSettled,
+      )
+      faults.release()
+      return reply
+    })
+    const pulled = await pull
+    expect(pulled.body.equals(isSmall ? made.small : made.large), 'the pull itself').toBe(true)
+    await this.#settled()
+  }
+
+  async #joined(): Promise<number> {
+    return metricValue(await this.#mirror.metrics(), 'hubmirror_flights_joined_total') ?? 0
+  }
+
+  /** Whether all has been asked that brings bytes; what needs none is answered without them. */
+  #hasAsked(rule: Expected): boolean {
+    const { ledger } = this.#hub
+    const bodies = rule.cdn + rule.asked.filter((asked) => asked === 'own GET file').length
+    const isBody = /\/resolve\/[0-9a-f]{40}\/|^\/xet-bridge/
+    return bodies > 0 && ledger.requests({ method: 'GET', url: isBody }).length >= bodies
+  }
+
+  #ask(cell: Cell, target: string): Promise<Reply> {
+    return ask(this.#mirror.url, target, questionOf(cell))
+  }
+
+  async #judge(
+    cell: Cell,
+    prepared: Prepared,
+    asking: (target: string, rule: Expected) => Promise<Reply>,
+  ): Promise<void> {
+    const { made, stored } = prepared
+    const { ledger } = this.#hub
+    const target = targetOf(cell.request, made.id)
+    const isDown = this.#state === 'origin down'
+    const direct = isDown ? undefined : await this.#direct(cell, target, questionOf(cell).token)
+    const rule = expectedOf(cell, direct !== undefined && direct.status < 400)
+    ledger.clear()
+    const got = await asking(target, rule)
+    this.#texts.push(JSON.stringify(got.headers), got.body.toString('latin1'))
+    await this.#judgeAsked(cell, made, rule)
+    if (rule.answer === 'away') {
+      expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
+      expectNothing(got, made)
+      return
+    }
+    const due = rule.answer === 'as stored' ? stored : direct
+    if (due === undefined) throw new Error('a cell without an oracle')
+    if (due.status >= 400) return expectRefusal(got, due, made)
+    expectContent(cell, got, due, made)
+  }
+
+  /** What the origin saw: whose questions, for what, and how often; a redirect within the Hub keeps the credential. */
+  async #judgeAsked(cell: Cell, made: CellRepo, rule: Expected): Promise<void> {
+    const { ledger } = this.#hub
+    const look = () => {
+      const asked = ledger
+        .requests({ server: 'hub' })
+        .flatMap((entry) => this.#askedOf(cell, made, entry) ?? [])
+      return { asked: asked.sort(), cdn: ledger.requests({ server: 'cdn' }).length }
+    }
+    const due = { asked: [...rule.asked].sort(), cdn: rule.cdn }
+    // A HEAD is answered before the stranger is.
+    await eventually(look, (seen) => seen.asked.length >= due.asked.length, 2_000).catch(() => undefined)
+    expect(look()).toEqual(due)
+    const own = questionOf(cell).token
+    const allowed = new Set([own, undefined])
+    for (const entry of ledger.requests({ server: 'hub' })) {
+      expect(allowed.has(ledger.credential(entry)), `a credential at ${entry.url}`).toBe(true)
+    }
+    for (const entry of ledger.requests({ server: 'cdn' })) {
+      expect(entry.headers.authorization).toBeUndefined()
+      for (const secret of Object.values(SECRETS))
+        expect(JSON.stringify([entry.url, entry.headers])).not.toContain(secret)
+    }
+  }
+
+  #askedOf(cell: Cell, made: CellRepo, entry: Parameters<Hub['ledger']['credential']>[0]): Asked | undefined {
+    // Bytes are asked for by commit: the branch may have moved since the HEAD.
+    const path = entry.url.replace(/\?.*$/, '').replace(/\/resolve\/[0-9a-f]{40}\//, '/resolve/main/')
+    const isOwn = this.#hub.ledger.credential(entry) === questionOf(cell).token
+    if (path === targetOf(cell.request, made.id).replace(/\?.*$/, '')) {
+      if (!isFile(cell)) return 'own GET document'
+      if (entry.method === 'HEAD') return isOwn ? 'own HEAD file' : 'stranger HEAD file'
+      return 'own GET file'
+    }
+    if (path === `/api/models/${made.id}`) return 'stranger GET info'
+    // A hop after the first: to the pinned file, or to the new name.
+    if (path.startsWith('/api/resolve-cache/') || path.includes(`${made.id}-new`)) return undefined
+    throw new Error(`nobody asked for ${entry.method} ${entry.url}`)
+  }
+
+  /** The Hub's own answer to this caller, redirects followed as a careful client does. */
+  async #direct(cell: Cell, target: string, token: string | undefined): Promise<Reply> {
+    const question = { ...questionOf(cell), token }
+    let base = this.#hub.url
+    let path = target
+    const facts: Record<string, string | undefined> = {}
+    for (let hop = 0; hop < 5; hop += 1) {
+      const isHub = base === this.#hub.url
+      const reply = await ask(base, path, isHub ? question : { ...question, token: undefined })
+      for (const name of ['x-repo-commit', 'x-linked-etag', 'x-linked-size'])
+        facts[name] ??= reply.headers[name]
+      const { location } = reply.headers
+      const isOffHub = location?.startsWith('http') === true
+      if (location === undefined || (isOffHub && question.method === 'HEAD')) {
+        return { ...reply, headers: { ...reply.headers, ...definedOf(facts) } }
+      }
+      const url = new URL(location, base)
+      base = url.origin
+      path = url.pathname + url.search
+    }
+    throw new Error('a loop at the Hub')
+  }
+}
+
+function definedOf(facts: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(facts).filter((pair): pair is [string, string] => pair[1] !== undefined),
+  )
+}
+
+/** No byte of the repo, and nothing that tells of it. */
+function expectNothing(got: Reply, made: CellRepo): void {
+  const [, ...inside] = made.canaries
+  const text = JSON.stringify(got.headers) + got.body.toString('latin1')
+  for (const canary of inside) expect(text.includes(canary)).toBe(false)
+  for (const name of ['etag', 'x-linked-etag', 'x-linked-size', 'x-repo-commit', 'content-range', 'link'])
+    expect(got.headers[name], name).toBeUndefined()
+}
+
+function expectRefusal(got: Reply, due: Reply, made: CellRepo): void {
+  const code = codeOf(due, due.headers['x-error-code'])
+  expect([got.status, got.headers['x-error-code'], got.headers['x-cache']]).toEqual([
+    due.status,
+    code,
+    'REFUSED',
+  ])
+  // What the mirror adds stands behind what the Hub said.
+  expect(got.headers['x-error-message']?.startsWith(due.headers['x-error-message'] ?? '-')).toBe(true)
+  expect(got.headers['cache-control']).toMatch(/no-store/)
+  expectNothing(got, made)
+}
+
+function expectContent(cell: Cell, got: Reply, due: Reply, made: CellRepo): void {
+  if (!isFile(cell)) {
+    expect(got.status).toBe(200)
+    expect(JSON.parse(got.body.toString())).toEqual(withoutXet(due.body))
+    return
+  }
+  const etag = due.headers['x-linked-etag'] ?? due.headers['etag']
+  const isRange = cell.request.startsWith('Range')
+  expect([got.status, got.headers['etag'], got.headers['x-repo-commit']]).toEqual([
+    isRange ? 206 : 200,
+    etag,
+    due.headers['x-repo-commit'],
+  ])
+  expect(got.names.some((name) => name.startsWith('x-xet'))).toBe(false)
+  const right = bytesOf(cell, made)
+  expect(got.headers['content-length']).toBe(String(right.length))
+  if (isRange) expect(got.headers['content-range']).toMatch(/^bytes 5-14\//)
+  expect([got.whole, got.body.equals(isHead(cell) ? Buffer.alloc(0) : right)]).toEqual([true, true])
+  if (!isHead(cell)) expect(due.body.equals(right), 'the oracle').toBe(true)
+}
+
+function withoutXet(body: Buffer): unknown {
+  return JSON.parse(body.toString(), (key, value: unknown) =>
+    key === 'xetHash' ? undefined : key === 'xetEnabled' ? false : value,
+  )
+}
