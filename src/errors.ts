@@ -71,8 +71,10 @@ export const ERRORS = {
     mayRetry: false,
   },
   mirror_token_misplaced: {
-    status: 400,
+    // No 400: within a download huggingface_hub takes that for a broken connection.
+    status: 401,
     header: 'MirrorTokenMisplaced',
+    repoHeader: 'GatedRepo',
     message:
       "A mirror token stands where none belongs. It must come as 'Authorization: Bearer hf_mirror...' only.",
     operator: 'A client puts its mirror token into a URL or another header; the request was not passed on.',

@@ -1,0 +1,133 @@
+// Which token a Python client brings, in the ways that servers hand one to it, and what its user reads when the mirror
+// does not take it.
+
+import { createHash } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { createMirrorToken } from '../../src/callers/mirror-token.ts'
+import { bytesOf } from '../hub-simulator/repos.ts'
+import { hubEnvironment } from './support/python.ts'
+import { run, runForJson } from './support/run.ts'
+import { useScene } from './support/scene.ts'
+import { describeClient, pythonOf, scriptPath } from './support/tools.ts'
+import { clientWorld, TOKENS } from './support/world.ts'
+
+const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
+
+type Said = Readonly<
+  Record<
+    'file' | 'info' | 'whoami',
+    { readonly got?: string; readonly raised?: string; readonly message?: string }
+  >
+>
+
+for (const client of ['hub-2', 'hub-1', 'hub-0']) {
+  describeClient(`tokens (${client})`, [pythonOf(client)], () => {
+    // What the mirror itself finds in its environment must not be used: no policy lends it.
+    const scene = useScene(clientWorld, { env: { HF_API_TOKEN: TOKENS.alice } })
+
+    /** Asks for `acme/<name>` with `env` beside the usual environment. */
+    const ask = async (
+      name: string,
+      env: Readonly<Record<string, string>>,
+      launcher: readonly string[] = [],
+    ) => {
+      const script = [...launcher, scriptPath('messages.py')]
+      return (await runForJson(pythonOf(client), [...script, `acme/${name}`, 'config.json'], {
+        home: await scene().newHome(),
+        env: { ...hubEnvironment(scene()), ...env },
+      })) as Said
+    }
+
+    const issue = async (...args: string[]) => {
+      const { mirror, newHome } = scene()
+      const made = await run(process.execPath, [CLI, 'token', 'create', ...args], {
+        home: await newHome(),
+        env: { HUBMIRROR_CACHE_DIR: `${mirror.cacheDir}/store` },
+      })
+      expect(made.status, made.stderr).toBe(0)
+      return made.stdout.trim()
+    }
+
+    const digest = (name: string) => {
+      const repo = scene().hub.world.find('models', `acme/${name}`)?.repo
+      if (repo === undefined) throw new Error(`no acme/${name}`)
+      return createHash('sha256')
+        .update(bytesOf(repo, 'main', 'config.json'))
+        .digest('hex')
+    }
+
+    const credentials = () => {
+      const { hub } = scene()
+      return new Set(hub.ledger.requests().map((entry) => hub.ledger.credential(entry)))
+    }
+
+    it.each<readonly [string, Readonly<Record<string, string>>, readonly string[]]>([
+      ['HF_TOKEN, as KServe and vLLM set it', { HF_TOKEN: TOKENS.alice }, []],
+      ['HUGGING_FACE_HUB_TOKEN', { HUGGING_FACE_HUB_TOKEN: TOKENS.alice }, []],
+      [
+        'HF_API_TOKEN through the launcher of LoRAX',
+        { HF_API_TOKEN: TOKENS.alice },
+        [scriptPath('launcher.py')],
+      ],
+    ])("a user's own token from %s opens what is private to them", async (_how, env, launcher) => {
+      const said = await ask('secret', env, launcher)
+      expect(said).toEqual({
+        file: { got: digest('secret') },
+        info: { got: 'acme/secret' },
+        whoami: { got: 'alice' },
+      })
+      expect(credentials()).toEqual(new Set([TOKENS.alice, undefined]))
+    })
+
+    it('HF_API_TOKEN alone is read by no client, and that of the mirror is lent to nobody', async () => {
+      const said = await ask('secret', { HF_API_TOKEN: TOKENS.alice })
+      expect([said.file.raised, said.info.raised]).toEqual([
+        'RepositoryNotFoundError',
+        'RepositoryNotFoundError',
+      ])
+      expect(credentials()).toEqual(new Set([undefined]))
+      expect(scene().mirror.log()).toContain('HF_API_TOKEN is taken for HUBMIRROR_TOKEN')
+    })
+
+    it('a mirror token as HF_TOKEN reads what is public, is somebody, and never leaves the mirror', async () => {
+      const said = await ask('tiny', { HF_TOKEN: await issue('alice-laptop') })
+      expect(said).toEqual({
+        file: { got: digest('tiny') },
+        info: { got: 'acme/tiny' },
+        whoami: { got: 'alice-laptop' },
+      })
+      expect(credentials()).toEqual(new Set([undefined]))
+    })
+
+    it('a mirror token that opens nothing tells its user why, in each call', async () => {
+      const narrow = await issue('narrow', '--repo', 'corp/*')
+      const unknown = createMirrorToken()
+      for (const [token, reason] of [
+        [unknown, 'is not known here: it belongs to another mirror'],
+        [unknown.slice(0, -1), 'its checksum is wrong'],
+        [narrow, "'narrow' is not good for models/acme/tiny"],
+      ] as const) {
+        const said = await ask('tiny', { HF_TOKEN: token })
+        for (const call of ['file', 'info'] as const) {
+          expect(said[call]).toEqual({ raised: 'GatedRepoError', message: expect.stringContaining(reason) })
+        }
+        // Here the client has words of its own for every 401.
+        if (token !== narrow) expect(said.whoami.message).toContain('Invalid user token')
+        expect(JSON.stringify(said).includes(token)).toBe(false)
+      }
+      expect(scene().hub.ledger.requests({ url: 'acme' })).toEqual([])
+    })
+
+    it('a token that was set with Bearer before it tells its user that Bearer stands twice', async () => {
+      const said = await ask('tiny', { HF_TOKEN: `Bearer ${await issue('doubled')}` })
+      for (const call of ['file', 'info'] as const) {
+        expect(said[call]).toEqual({
+          raised: 'GatedRepoError',
+          message: expect.stringContaining('says Bearer twice'),
+        })
+      }
+      expect(scene().hub.ledger.requests({ url: 'acme' })).toEqual([])
+    })
+  })
+}
