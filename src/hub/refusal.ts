@@ -16,6 +16,8 @@ export interface Refusal {
   readonly contentType: string | undefined
   readonly wwwAuthenticate?: string
   readonly retryAfter?: string
+  /** Which quota a 429 is about, and for how long: `"api";r=0;t=55`. */
+  readonly rateLimit?: string
 }
 
 /** What browsers may read, exactly as the Hub lists it. */
@@ -33,6 +35,8 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
   const commit = headerValue(headers, 'x-repo-commit')
   const challenge = safeValue(headers, 'www-authenticate')
   const retryAfter = safeValue(headers, 'retry-after')
+  // On any other answer it would tell a caller of a quota that is not its own.
+  const rateLimit = status === 429 ? safeValue(headers, 'ratelimit') : undefined
   return {
     status,
     code: code !== undefined && /^[A-Za-z0-9_-]{1,64}$/.test(code) ? code : undefined,
@@ -42,6 +46,7 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
     contentType: safeValue(headers, 'content-type'),
     ...(challenge === undefined ? {} : { wwwAuthenticate: challenge }),
     ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(rateLimit === undefined ? {} : { rateLimit }),
   }
 }
 
@@ -87,7 +92,7 @@ export interface RefusalContext {
  * An anonymous 401 without a challenge gets the Hub's (RFC 9110 §15.5.2).
  */
 export function refusalHeaders(refusal: Refusal, context: RefusalContext): Record<string, string> {
-  const { status, code, message, commit, contentType, wwwAuthenticate, retryAfter } = refusal
+  const { status, code, message, commit, contentType, wwwAuthenticate, retryAfter, rateLimit } = refusal
   const isBare = status === 401 && code === undefined && !isBadToken(refusal)
   const errorCode = isBare && context.aboutRepo !== false ? 'RepoNotFound' : code
   const needsChallenge = status === 401 && context.anonymous
@@ -98,6 +103,7 @@ export function refusalHeaders(refusal: Refusal, context: RefusalContext): Recor
     'x-repo-commit': commit,
     'www-authenticate': challenge,
     'retry-after': retryAfter,
+    ratelimit: rateLimit,
     'content-type': contentType,
     'access-control-allow-origin': '*',
     'access-control-expose-headers': EXPOSED_HEADERS,

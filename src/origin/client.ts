@@ -1,10 +1,12 @@
 // One method, one request, one hop. The only place that speaks HTTP to the origin; every request passes through
 // `send`, which decides whether the credential goes along. Knows nothing of repos.
 
+import { Readable } from 'node:stream'
 import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import { MirrorError } from '../errors.ts'
 import type { HeaderBag } from '../http/headers.ts'
 import type { Observer, OriginKind } from '../telemetry/observer.ts'
+import { type Asked, Quota, type Spent } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 
 /** Who asks, and what the Hub may learn of it. */
@@ -25,7 +27,7 @@ export interface OriginRequest {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer
   readonly signal?: AbortSignal
-  /** Shorter patience than the configured one. */
+  /** Shorter patience than the configured one; not for the end of a rate limit either. */
   readonly timeoutMs?: number
 }
 
@@ -33,13 +35,20 @@ export interface OriginAnswer {
   readonly status: number
   readonly headers: HeaderBag
   /** Must be read to the end or destroyed, else the connection is lost to the pool. */
-  readonly body: Dispatcher.ResponseData['body']
+  readonly body: Readable & { dump(): Promise<void> }
 }
 
 export interface OriginClient {
   readonly policy: RedirectPolicy
-  /** Sends one request and never follows. Throws origin_unreachable or origin_timeout. */
+  /**
+   * Sends one request and never follows. Throws origin_unreachable or origin_timeout. Whoever is out of quota at the
+   * Hub gets a 429 without a question; every 429 says when to ask again, as far as the Hub has said it.
+   */
   send(request: OriginRequest): Promise<OriginAnswer>
+  /** The same for those who send by `dispatcher` themselves: an answer when the request may not leave. */
+  admit(asked: Asked, signal: AbortSignal): Promise<OriginAnswer | undefined>
+  /** And takes what their answer says of the quota. Returns its headers, those of a 429 with the time to wait. */
+  heard(asked: Asked, status: number, headers: HeaderBag): HeaderBag
   /** The URL of a canonical target such as `/org/name/resolve/main/x`. */
   url(target: string): URL
   /** True for a few seconds after the origin could not be reached: whoever has something stored need not wait. */
@@ -73,9 +82,19 @@ export function createOriginClient(options: {
       bodyTimeout: options.timeoutMs,
     })
   let suspectUntil = 0
+  const quota = new Quota({ base: policy.base, now, observer })
+
+  function heard(asked: Asked, status: number, headers: HeaderBag): HeaderBag {
+    const spent = quota.heard(asked, status, headers)
+    return spent === undefined ? headers : { ...headers, ...waitHeaders(spent) }
+  }
 
   async function send(request: OriginRequest): Promise<OriginAnswer> {
     const { url, kind } = request
+    const asked = { url, authorization: credentialFor(policy, request) }
+    const patient = request.timeoutMs === undefined
+    const spent = await quota.admit(asked, { patient, signal: request.signal })
+    if (spent !== undefined) return spentAnswer(spent)
     const startedAt = now()
     request.asker.onTrip?.()
     const path = `${url.pathname}${url.search}`
@@ -85,7 +104,7 @@ export function createOriginClient(options: {
           origin: url.origin,
           path,
           method: request.method,
-          headers: headersFor(request),
+          headers: headersFor(request, asked.authorization, options.via),
           body: request.body ?? null,
           signal,
           headersTimeout: options.timeoutMs,
@@ -99,7 +118,7 @@ export function createOriginClient(options: {
         suspectUntil = 0
         observer.originUp(true)
       }
-      return { status: statusCode, headers, body }
+      return { status: statusCode, headers: heard(asked, statusCode, headers), body }
     } catch (error) {
       if (request.signal?.aborted === true) throw request.signal.reason
       observer.originRequest(kind, 0, (now() - startedAt) / 1000)
@@ -113,21 +132,54 @@ export function createOriginClient(options: {
     }
   }
 
-  function headersFor({ url, asker, headers }: OriginRequest): Record<string, string> {
-    const via = appendVia(asker.forward['via'], options.via)
-    const known = { 'accept-encoding': 'identity', ...asker.forward, ...headers, via }
-    const credential = mayCarryCredential(policy, url) ? asker.authorization : undefined
-    return credential === undefined ? known : { ...known, authorization: credential }
-  }
-
   return {
     policy,
     send,
+    heard,
+    async admit(asked, signal) {
+      const spent = await quota.admit(asked, { patient: true, signal })
+      return spent === undefined ? undefined : spentAnswer(spent)
+    },
     dispatcher,
     // A base path of the origin (a mirror below a prefix) stands before every target.
     url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
     suspect: () => suspectUntil > now(),
     close: () => dispatcher.destroy(),
+  }
+}
+
+function credentialFor(policy: RedirectPolicy, { url, asker }: OriginRequest): string | undefined {
+  return mayCarryCredential(policy, url) ? asker.authorization : undefined
+}
+
+function headersFor(
+  { asker, headers }: OriginRequest,
+  credential: string | undefined,
+  ownVia: string,
+): Record<string, string> {
+  const via = appendVia(asker.forward['via'], ownVia)
+  const known = { 'accept-encoding': 'identity', ...asker.forward, ...headers, via }
+  return credential === undefined ? known : { ...known, authorization: credential }
+}
+
+/** In the forms that all clients read: Python takes RateLimit, the others Retry-After. */
+function waitHeaders({ bucket, seconds }: Spent): Record<string, string> {
+  return { 'retry-after': String(seconds), ratelimit: `"${bucket}";r=0;t=${seconds}` }
+}
+
+/** What the Hub would say. */
+function spentAnswer(spent: Spent): OriginAnswer {
+  const message = 'The Hub has asked to wait before the next request.'
+  const body = Buffer.from(JSON.stringify({ error: message }))
+  return {
+    status: 429,
+    headers: {
+      ...waitHeaders(spent),
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': String(body.length),
+      'x-error-message': message,
+    },
+    body: Object.assign(Readable.from([body]), { dump: () => Promise.resolve() }),
   }
 }
 

@@ -113,33 +113,54 @@ export async function registerPassThrough(
       if (rest === undefined) return reply
       const { route, ctx } = rest
       const trace = traceOf(request.raw)
-      trace.trips.count += 1
+      const asked = {
+        url: client.url('target' in route ? route.target : '/'),
+        authorization: ctx.authorization,
+      }
       const fail = (error: unknown): void =>
         sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
-      // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
-      // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
-      const { path, query } = splitTarget(route)
-      return reply.from(originPath + path, {
-        ...hooks,
-        ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
-        queryString: () => query,
-        rewriteRequestHeaders: (_request, headers) =>
-          requestHeaders(request, ctx, headers['content-length'], options.via),
-        onResponse: (_request, _reply, response) => {
-          reply.hijack()
-          const given = asOriginResponse(response)
-          void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
-            // Unread it would keep its connection for ever.
-            given.stream.on('error', () => undefined).destroy()
-            fail(error)
-          })
+      const respond = (given: OriginResponse): void => {
+        reply.hijack()
+        void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
+          // Unread it would keep its connection for ever.
+          given.stream.on('error', () => undefined).destroy()
+          fail(error)
+        })
+      }
+      const forward = (): void => {
+        trace.trips.count += 1
+        // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
+        // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
+        const { path, query } = splitTarget(route)
+        void reply.from(originPath + path, {
+          ...hooks,
+          ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
+          queryString: () => query,
+          rewriteRequestHeaders: (_request, headers) =>
+            requestHeaders(request, ctx, headers['content-length'], options.via),
+          onResponse: (_request, _reply, response) => {
+            const { statusCode, headers, stream } = asOriginResponse(response)
+            options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
+            respond({ statusCode, headers: client.heard(asked, statusCode, headers), stream })
+          },
+          onError: (_reply, { error }) => {
+            options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
+            reply.hijack()
+            fail(asOriginError(error.cause ?? error, client.policy.base))
+          },
+        })
+      }
+      client.admit(asked, trace.signal).then(
+        (held) => {
+          if (held === undefined) forward()
+          else respond({ statusCode: held.status, headers: held.headers, stream: held.body })
         },
-        onError: (_reply, { error }) => {
-          options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
+        (error: unknown) => {
           reply.hijack()
-          fail(asOriginError(error.cause ?? error, client.policy.base))
+          fail(error)
         },
-      })
+      )
+      return reply
     },
     // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.
     replyOptions: { retryDelay: () => null },
@@ -208,7 +229,6 @@ async function answer(
 ): Promise<void> {
   const { client, observer, ctx, route } = options
   const trace = traceOf(request.raw)
-  observer.originRequest('pass-through', response.statusCode, elapsed(trace.startedAt))
   let final = response
   let location: string | undefined
   const target = headerValue(response.headers, 'location')
@@ -230,6 +250,9 @@ async function answer(
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = trace.id
+  // Only of a refusal for it: else it would tell of a quota that is not the caller's own.
+  const rateLimit = headerValue(final.headers, 'ratelimit')
+  if (final.statusCode === 429 && rateLimit !== undefined) headers['ratelimit'] = rateLimit
   if (final.statusCode === 401 && isAboutRepo(route)) {
     const refusal = readRefusal(401, final.headers, Buffer.alloc(0))
     const code = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })['x-error-code']

@@ -9,6 +9,7 @@ import {
   ORIGIN_KINDS,
   OUTCOMES,
   type Outcome,
+  QUOTA_RESULTS,
   ROUTE_KINDS,
 } from './observer.ts'
 
@@ -74,6 +75,12 @@ export const METRICS = {
     kind: 'counter',
     labels: ['reason'],
     help: 'Requests to the origin that were repeated, by what was wrong with the one before.',
+  },
+  originQuota: {
+    name: 'hubmirror_origin_quota_holds_total',
+    kind: 'counter',
+    labels: ['result'],
+    help: "Requests held back because the Hub's rate limit for their credential is used up: `waited` were sent a moment later, `refused` were not.",
   },
   originUp: {
     name: 'hubmirror_origin_up',
@@ -257,6 +264,7 @@ function createSeries(registry: Registry) {
     originSeconds: histogram(METRICS.originSeconds, FIRST_BYTE_BUCKETS),
     fetched: counter(METRICS.fetched),
     originRetries: counter(METRICS.originRetries),
+    originQuota: counter(METRICS.originQuota),
     originUp: gauge(METRICS.originUp),
     access: counter(METRICS.access),
     auditDegraded: gauge(METRICS.auditDegraded),
@@ -291,6 +299,7 @@ function setToZero(series: Series): void {
     for (const status of USUAL_ORIGIN_STATUSES) series.originRequests.inc({ kind, status }, 0)
   }
   for (const reason of Object.keys(RETRY_REASONS)) series.originRetries.inc({ reason }, 0)
+  for (const result of QUOTA_RESULTS) series.originQuota.inc({ result }, 0)
   for (const result of ACCESS_RESULTS) series.access.inc({ result }, 0)
   for (const reason of EVICTION_REASONS) {
     series.evictions.inc({ reason }, 0)
@@ -313,6 +322,7 @@ function createObserver(series: Series): Observer {
     },
     originBytes: (kind, bytes) => series.fetched.inc({ kind }, amount(bytes)),
     originRetry: (reason) => series.originRetries.inc({ reason }),
+    quotaHeld: (result) => series.originQuota.inc({ result }),
     originUp: (up) => series.originUp.set(up ? 1 : 0),
     accessDecided: (result) => series.access.inc({ result }),
     auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),

@@ -30,6 +30,10 @@ export type OriginKind = (typeof ORIGIN_KINDS)[number]
 export const ACCESS_RESULTS = ['public', 'granted', 'refused', 'denied', 'limited', 'unknown'] as const
 export type AccessResult = (typeof ACCESS_RESULTS)[number]
 
+/** What became of a request that the Hub had asked to wait with. Closed. */
+export const QUOTA_RESULTS = ['waited', 'refused'] as const
+export type QuotaResult = (typeof QUOTA_RESULTS)[number]
+
 export const INTEGRITY_KINDS = ['digest', 'length', 'validator', 'disk'] as const
 export type IntegrityKind = (typeof INTEGRITY_KINDS)[number]
 
@@ -51,6 +55,8 @@ export interface Observer {
   originRequest(kind: OriginKind, status: number, seconds: number): void
   originBytes(kind: OriginKind, bytes: number): void
   originRetry(reason: 'status' | 'network' | 'timeout' | 'short-body' | 'expired-url'): void
+  /** A request whose credential is out of quota at the Hub: sent after a wait, or refused here without a question. */
+  quotaHeld(result: QuotaResult): void
   /** False from the first failure to connect until the next answer. */
   originUp(up: boolean): void
   /** Once per request that is about the Hub. */
@@ -84,6 +90,7 @@ export const silentObserver: Observer = {
   originRequest() {},
   originBytes() {},
   originRetry() {},
+  quotaHeld() {},
   originUp() {},
   accessDecided() {},
   auditDegraded() {},

@@ -39,6 +39,8 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     policy: { base: new URL('http://hub.invalid'), allowedHosts: [] },
     url: (target) => new URL(target, 'http://hub.invalid'),
     suspect: () => false,
+    admit: async () => undefined,
+    heard: (_asked, _status, headers) => headers,
     send: (request) =>
       new Promise((resolve) => {
         if (request.url.pathname.startsWith('/api/')) {

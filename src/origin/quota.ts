@@ -1,0 +1,229 @@
+// The Hub's rate limits, as it tells of them: which credential has used up which bucket, and until when. Whoever is
+// out of quota waits here, or is told so without a question: asking before the told time only makes it longer. Sends
+// nothing, and knows credentials by a fingerprint that means nothing outside of this process.
+
+import { createHmac, randomBytes } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import { type HeaderBag, headerValue } from '../http/headers.ts'
+import type { Observer } from '../telemetry/observer.ts'
+
+/** A request as the origin will see it. */
+export interface Asked {
+  readonly url: URL
+  /** As it will be sent; undefined for a stranger, and for every CDN. */
+  readonly authorization: string | undefined
+}
+
+/** Nothing of this credential may leave to this bucket for so long. */
+export interface Spent {
+  /** As the Hub names it: `api`, `resolvers`, `pages`; `cdn` for hosts that a redirect led to. */
+  readonly bucket: string
+  readonly seconds: number
+}
+
+/** Worth waiting for: huggingface_hub gives a silent answer up after 10 s, and would itself come a second late. */
+const LONGEST_WAIT_MS = 2_000
+/** A longer queue than this would be out of quota again before its end. */
+const MAX_WAITING = 64
+/** The Hub's windows are five minutes. Nobody may shut us up for longer than this by one header. */
+const LONGEST_TOLD_MS = 3_600_000
+const MAX_GATES = 10_000
+
+interface Waiter {
+  readonly settle: (spent: Spent | undefined) => void
+}
+
+/** One bucket of one credential that is used up. */
+interface Gate {
+  readonly bucket: string
+  opensAt: number
+  timer: NodeJS.Timeout | undefined
+  /** In the order in which they came, which is that in which they leave. */
+  readonly waiting: Set<Waiter>
+}
+
+export class Quota {
+  readonly #origin: string
+  readonly #basePath: string
+  readonly #now: () => number
+  readonly #observer: Observer
+  readonly #key = randomBytes(32)
+  // An entry that is forgotten costs one question that the Hub refuses.
+  readonly #gates = new LRUCache<string, Gate>({ max: MAX_GATES })
+
+  constructor(options: { readonly base: URL; readonly now: () => number; readonly observer: Observer }) {
+    this.#origin = options.base.origin
+    this.#basePath = options.base.pathname.replace(/\/$/, '')
+    this.#now = options.now
+    this.#observer = options.observer
+  }
+
+  /**
+   * Resolves with undefined when the request may leave, at once or after a short wait in the order of coming; else
+   * with what is used up. `patient: false` never waits. Rejects with the reason of `signal`.
+   */
+  async admit(
+    asked: Asked,
+    options: { readonly patient: boolean; readonly signal?: AbortSignal | undefined },
+  ): Promise<Spent | undefined> {
+    let waited = false
+    for (const name of this.#gatesOf(asked)) {
+      // Whoever has waited looks again: meanwhile the Hub may have refused somebody who was on the way before.
+      for (let gate = this.#closed(name); gate !== undefined; gate = this.#closed(name)) {
+        const mayWait = options.patient && !waited && gate.waiting.size < MAX_WAITING
+        const spent =
+          mayWait && this.#restMs(gate) <= LONGEST_WAIT_MS
+            ? await this.#wait(name, gate, options.signal)
+            : this.#spent(gate)
+        if (spent !== undefined) {
+          this.#observer.quotaHeld('refused')
+          return spent
+        }
+        waited = true
+      }
+    }
+    if (waited) this.#observer.quotaHeld('waited')
+    return undefined
+  }
+
+  /**
+   * Takes what an answer tells of the quota. Returns what is used up when the answer is a refusal for it (429) that
+   * says for how long.
+   */
+  heard(asked: Asked, status: number, headers: HeaderBag): Spent | undefined {
+    const told = toldBy(headers)
+    const retryAfterMs = status === 429 ? retryAfter(headerValue(headers, 'retry-after')) : 0
+    if (status !== 429) {
+      if (this.#isOrigin(asked.url)) for (const { bucket, ms } of told) this.#close(asked, bucket, ms)
+      return undefined
+    }
+    const ms = Math.min(LONGEST_TOLD_MS, Math.max(retryAfterMs, ...told.map((each) => each.ms)))
+    if (ms <= 0) return undefined
+    const [own = 'pages'] = this.#bucketsOf(asked.url)
+    for (const bucket of new Set([own, ...told.map((each) => each.bucket)])) this.#close(asked, bucket, ms)
+    return {
+      bucket: this.#isOrigin(asked.url) ? (told[0]?.bucket ?? own) : own,
+      seconds: Math.ceil(ms / 1000),
+    }
+  }
+
+  #close(asked: Asked, bucket: string, toldMs: number): void {
+    const name = this.#gateName(asked, bucket)
+    const opensAt = this.#now() + Math.min(LONGEST_TOLD_MS, toldMs)
+    const gate = this.#gates.get(name)
+    if (gate === undefined) {
+      if (toldMs > 0) this.#gates.set(name, { bucket, opensAt, timer: undefined, waiting: new Set() })
+      return
+    }
+    // An answer that comes late may speak of a window that is over: the longest told time counts.
+    if (opensAt <= gate.opensAt) return
+    gate.opensAt = opensAt
+    if (gate.waiting.size === 0) return
+    if (this.#restMs(gate) <= LONGEST_WAIT_MS) this.#arm(name, gate)
+    else this.#release(gate, this.#spent(gate))
+  }
+
+  #closed(name: string): Gate | undefined {
+    const gate = this.#gates.get(name)
+    // Those who wait go first, though their timer may be a little late.
+    if (gate === undefined || this.#restMs(gate) > 0 || gate.waiting.size > 0) return gate
+    this.#gates.delete(name)
+    return undefined
+  }
+
+  #wait(name: string, gate: Gate, signal: AbortSignal | undefined): Promise<Spent | undefined> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) {
+        reject(signal.reason as Error)
+        return
+      }
+      const leave = (): void => {
+        gate.waiting.delete(waiter)
+        reject(signal?.reason as Error)
+      }
+      const waiter: Waiter = {
+        settle(spent) {
+          signal?.removeEventListener('abort', leave)
+          resolve(spent)
+        },
+      }
+      signal?.addEventListener('abort', leave, { once: true })
+      gate.waiting.add(waiter)
+      if (gate.timer === undefined) this.#arm(name, gate)
+    })
+  }
+
+  #arm(name: string, gate: Gate): void {
+    clearTimeout(gate.timer)
+    // Timers may fire a little early, and the told time is the earliest that will do.
+    gate.timer = setTimeout(() => this.#open(name, gate), Math.ceil(this.#restMs(gate)) + 2)
+  }
+
+  #open(name: string, gate: Gate): void {
+    if (this.#gates.get(name) === gate) this.#gates.delete(name)
+    this.#release(gate, undefined)
+  }
+
+  #release(gate: Gate, spent: Spent | undefined): void {
+    clearTimeout(gate.timer)
+    gate.timer = undefined
+    const waiting = [...gate.waiting]
+    gate.waiting.clear()
+    for (const waiter of waiting) waiter.settle(spent)
+  }
+
+  #restMs(gate: Gate): number {
+    return gate.opensAt - this.#now()
+  }
+
+  #spent(gate: Gate): Spent {
+    return { bucket: gate.bucket, seconds: Math.max(1, Math.ceil(this.#restMs(gate) / 1000)) }
+  }
+
+  #isOrigin(url: URL): boolean {
+    return url.origin === this.#origin
+  }
+
+  #gatesOf(asked: Asked): readonly string[] {
+    if (this.#gates.size === 0) return []
+    return this.#bucketsOf(asked.url).map((bucket) => this.#gateName(asked, bucket))
+  }
+
+  #bucketsOf(url: URL): readonly string[] {
+    return this.#isOrigin(url) ? bucketsOf(url.pathname.slice(this.#basePath.length)) : ['cdn']
+  }
+
+  #gateName(asked: Asked, bucket: string): string {
+    // A CDN knows no credential: it counts what comes from this mirror.
+    if (!this.#isOrigin(asked.url)) return `cdn ${asked.url.host}`
+    const { authorization } = asked
+    if (authorization === undefined) return `anonymous ${bucket}`
+    return `${createHmac('sha256', this.#key).update(authorization).digest('base64url')} ${bucket}`
+  }
+}
+
+/**
+ * The buckets of the Hub that a path may count towards, the narrowest first: that is the one which a refusal without
+ * a name is about. Who am I has a strict limit of its own, and is part of the API all the same.
+ */
+export function bucketsOf(path: string): readonly string[] {
+  if (/^\/+api\/+whoami/.test(path)) return ['whoami', 'api']
+  if (/^\/+api\/+resolve-cache\//.test(path)) return ['resolvers', 'api']
+  if (/^\/+api(?:\/|$)/.test(path)) return ['api']
+  return path.includes('/resolve/') ? ['resolvers'] : ['pages']
+}
+
+/** What stands at zero in `RateLimit: "resolvers";r=0;t=172`, and for how long. */
+function toldBy(headers: HeaderBag): { readonly bucket: string; readonly ms: number }[] {
+  const text = headerValue(headers, 'ratelimit')?.slice(0, 500) ?? ''
+  const found = text.matchAll(/"(\w{1,32})"\s*;\s*r\s*=\s*0+\s*;\s*t\s*=\s*(\d{1,6})(?!\d)/g)
+  return [...found].map(([, bucket = '', seconds]) => ({ bucket, ms: Number(seconds) * 1000 }))
+}
+
+/** Seconds or a date (RFC 9110 §10.2.3); zero for anything else. */
+function retryAfter(text: string | undefined): number {
+  if (text === undefined) return 0
+  if (/^\s*\d{1,6}\s*$/.test(text)) return Number(text) * 1000
+  const at = /^\s*[A-Z][a-z]{2}, /.test(text) ? Date.parse(text) : Number.NaN
+  return Number.isNaN(at) ? 0 : Math.max(0, at - Date.now())
+}

@@ -1,0 +1,161 @@
+// Who may ask the Hub, after what it has told of its limits.
+
+import { expect, it } from 'vitest'
+import { bucketsOf, Quota } from '../../../src/origin/quota.ts'
+import { type QuotaResult, silentObserver } from '../../../src/telemetry/observer.ts'
+import { manualClock } from '../../support/clock.ts'
+
+const BASE = new URL('http://hub.test/hub')
+const FILE = new URL('http://hub.test/hub/acme/open/resolve/main/w.bin')
+const INFO = new URL('http://hub.test/hub/api/models/acme/open')
+const CDN = new URL('http://cdn.test/xyz')
+
+function setUp() {
+  const clock = manualClock()
+  const held: QuotaResult[] = []
+  const quota = new Quota({
+    base: BASE,
+    now: clock.now,
+    observer: { ...silentObserver, quotaHeld: (result) => void held.push(result) },
+  })
+  const as = (authorization: string | undefined) => (url: URL) => ({ url, authorization })
+  const admit = (asked: { url: URL; authorization: string | undefined }, patient = true) =>
+    quota.admit(asked, { patient })
+  return { clock, held, quota, admit, alice: as('Bearer a'), bob: as('Bearer b'), nobody: as(undefined) }
+}
+
+it.each([
+  ['/acme/open/resolve/main/x', 'resolvers'],
+  ['/datasets/acme/open/resolve/main/x', 'resolvers'],
+  ['/api/resolve-cache/models/acme/open/c/x', 'resolvers'],
+  ['/api/models/acme/open', 'api'],
+  ['//api/models', 'api'],
+  ['/api/whoami-v2', 'whoami'],
+  ['/apis/x', 'pages'],
+  ['/acme/open', 'pages'],
+  ['/acme/open.git/info/refs', 'pages'],
+])('takes %s for a request to %s', (path, bucket) => {
+  expect(bucketsOf(path)[0]).toBe(bucket)
+})
+
+it('holds back what was refused until the told time, and nothing else', async () => {
+  const { clock, held, quota, admit, alice, bob, nobody } = setUp()
+  expect(quota.heard(alice(FILE), 429, { 'retry-after': '30' })).toEqual({ bucket: 'resolvers', seconds: 30 })
+  expect(await admit(alice(FILE))).toEqual({ bucket: 'resolvers', seconds: 30 })
+  for (const other of [alice(INFO), bob(FILE), nobody(FILE), alice(CDN)]) {
+    expect(await admit(other)).toBeUndefined()
+  }
+  clock.advance(29_500)
+  expect(await admit(alice(FILE), false)).toEqual({ bucket: 'resolvers', seconds: 1 })
+  clock.advance(500)
+  expect(await admit(alice(FILE))).toBeUndefined()
+  expect(held).toEqual(['refused', 'refused'])
+})
+
+it.each([
+  [429, { ratelimit: '"resolvers";r=0;t=55' }, 55],
+  [429, { ratelimit: '"resolvers";r=0;t=55', 'retry-after': '90' }, 90],
+  [429, { ratelimit: '"resolvers";r=9;t=55', 'retry-after': '20' }, 20],
+  [429, { ratelimit: '"resolvers" ; r = 0 ; t = 55' }, 55],
+  [429, { 'retry-after': new Date(Date.now() + 100_900).toUTCString() }, 100],
+  [429, { 'retry-after': '999999' }, 3600],
+  [200, { ratelimit: '"resolvers";r=0;t=55' }, 55],
+  [404, { ratelimit: '"api";r=7;t=3, "resolvers";r=0;t=5' }, 5],
+])('reads %i with %o as a wait of %i s', async (status, headers, seconds) => {
+  const { quota, admit, alice } = setUp()
+  quota.heard(alice(FILE), status, headers)
+  const spent = await admit(alice(FILE))
+  expect(spent?.bucket).toBe('resolvers')
+  expect(Math.abs((spent?.seconds ?? 0) - seconds)).toBeLessThanOrEqual(1)
+})
+
+it.each([
+  [429, {}],
+  [429, { 'retry-after': '-1' }],
+  [429, { 'retry-after': 'soon' }],
+  [429, { 'retry-after': '1e9' }],
+  [429, { ratelimit: '"resolvers";r=0;t=9999999' }],
+  [429, { ratelimit: ['"resolvers";r=0;t=9', '"resolvers";r=0;t=8'] }],
+  [200, { ratelimit: '"resolvers";r=1;t=55', 'retry-after': '55' }],
+  [503, { 'retry-after': '55' }],
+])('tells nothing from %i with %o', async (status, headers) => {
+  const { quota, admit, alice } = setUp()
+  expect(quota.heard(alice(FILE), status, headers)).toBeUndefined()
+  expect(await admit(alice(FILE))).toBeUndefined()
+})
+
+it('counts by the name the Hub gives, and by what was asked', async () => {
+  const { quota, admit, alice } = setUp()
+  quota.heard(alice(new URL('http://hub.test/hub/api/whoami-v2')), 429, { ratelimit: '"api";r=0;t=9' })
+  expect((await admit(alice(INFO)))?.bucket).toBe('api')
+  quota.heard(alice(FILE), 429, { ratelimit: '"pages";r=0;t=9' })
+  expect((await admit(alice(FILE)))?.bucket).toBe('resolvers')
+  expect((await admit(alice(new URL('http://hub.test/hub/acme/open'))))?.bucket).toBe('pages')
+})
+
+it("leaves the API open when only who-am-I's own limit is reached", async () => {
+  const { quota, admit, alice } = setUp()
+  const who = alice(new URL('http://hub.test/hub/api/whoami-v2'))
+  quota.heard(who, 429, { 'retry-after': '60' })
+  expect(await admit(alice(INFO))).toBeUndefined()
+  expect((await admit(who))?.bucket).toBe('whoami')
+  quota.heard(alice(INFO), 200, { ratelimit: '"api";r=0;t=600' })
+  expect(await admit({ ...who, authorization: 'Bearer c' })).toBeUndefined()
+})
+
+it('knows a CDN by its host, and believes no word of it about the Hub', async () => {
+  const { quota, admit, nobody } = setUp()
+  quota.heard(nobody(CDN), 200, { ratelimit: '"resolvers";r=0;t=60' })
+  expect(await admit(nobody(CDN))).toBeUndefined()
+  quota.heard(nobody(CDN), 429, { ratelimit: '"resolvers";r=0;t=60' })
+  expect(await admit(nobody(CDN))).toEqual({ bucket: 'cdn', seconds: 60 })
+  expect(await admit(nobody(FILE))).toBeUndefined()
+  expect(await admit(nobody(new URL('http://cdn2.test/xyz')))).toBeUndefined()
+})
+
+it('lets those wait for whom it is worth it, and sends them off in the order they came', async () => {
+  const { held, quota, admit, alice } = setUp()
+  quota.heard(alice(FILE), 429, { 'retry-after': '1' })
+  const startedAt = performance.now()
+  const order: number[] = []
+  await Promise.all(
+    [0, 1, 2, 3].map(async (index) => {
+      expect(await admit(alice(FILE))).toBeUndefined()
+      order.push(index)
+    }),
+  )
+  expect(performance.now() - startedAt).toBeGreaterThanOrEqual(1_000)
+  expect(order).toEqual([0, 1, 2, 3])
+  expect(held).toEqual(['waited', 'waited', 'waited', 'waited'])
+})
+
+it('does not wait for those who are in a hurry, nor in a queue without end', async () => {
+  const { quota, admit, alice } = setUp()
+  quota.heard(alice(FILE), 429, { 'retry-after': '2' })
+  expect(await admit(alice(FILE), false)).toEqual({ bucket: 'resolvers', seconds: 2 })
+  const waiting = Array.from({ length: 64 }, () => admit(alice(FILE)))
+  expect(await admit(alice(FILE))).toEqual({ bucket: 'resolvers', seconds: 2 })
+  // The Hub says to somebody who was on the way that it takes longer: nobody waits for that.
+  quota.heard(alice(FILE), 429, { 'retry-after': '40' })
+  for (const spent of await Promise.all(waiting)) expect(spent).toEqual({ bucket: 'resolvers', seconds: 40 })
+})
+
+it('forgets nobody by a late answer that tells of a shorter time', async () => {
+  const { quota, admit, alice } = setUp()
+  quota.heard(alice(FILE), 429, { 'retry-after': '40' })
+  quota.heard(alice(FILE), 429, { 'retry-after': '3' })
+  quota.heard(alice(FILE), 200, { ratelimit: '"resolvers";r=100;t=40' })
+  expect((await admit(alice(FILE)))?.seconds).toBe(40)
+})
+
+it('lets go of one whose client has left', async () => {
+  const { quota, alice, admit } = setUp()
+  quota.heard(alice(FILE), 429, { 'retry-after': '1' })
+  const leaving = new AbortController()
+  const left = quota.admit(alice(FILE), { patient: true, signal: leaving.signal })
+  const stays = admit(alice(FILE))
+  leaving.abort(new Error('gone'))
+  await expect(left).rejects.toThrow('gone')
+  await expect(quota.admit(alice(FILE), { patient: true, signal: leaving.signal })).rejects.toThrow('gone')
+  expect(await stays).toBeUndefined()
+})
