@@ -44,6 +44,11 @@ export class StorageFailed extends Error {
   }
 }
 
+/** RFC 9111 §5.1: how long ago the Hub was asked for what is answered from the store; nothing where nobody knows. */
+export function ageHeader(ageMs: number | undefined): Readonly<Record<string, string>> {
+  return ageMs === undefined ? {} : { age: String(Math.max(0, Math.floor(ageMs / 1000))) }
+}
+
 /** Length of the body a client will see, undefined where it is not known before. */
 export function bodyLength(body: Body): number {
   switch (body.kind) {

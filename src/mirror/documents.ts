@@ -13,7 +13,7 @@ import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
-import type { Answer } from './answer.ts'
+import { type Answer, ageHeader } from './answer.ts'
 import { askerOf, type Ctx } from './context.ts'
 import type { DocumentFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
@@ -60,7 +60,8 @@ export class Documents {
     const open = repo !== undefined && access.verdict(repo) === 'public'
     const fromStored = (fact: DocumentFact, outcome: 'hit' | 'stale'): Answer => {
       noteAllowed(ctx.access, open ? 'public' : 'was-public')
-      return this.#fromFact(ctx, route, request, fact, outcome)
+      const answer = this.#fromFact(ctx, route, request, fact, outcome)
+      return { ...answer, headers: { ...answer.headers, ...this.#age(route, name) } }
     }
     if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
     const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
@@ -119,7 +120,7 @@ export class Documents {
     if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
     if (context.name === undefined) return turned
-    this.#options.known.rememberDocument(context.name, fact)
+    this.#options.known.rememberDocument(context.name, fact, askedAt)
     const same = context.stored?.body === fact.body && context.stored.link === fact.link
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
   }
@@ -176,13 +177,9 @@ export class Documents {
       access.verdict(route.repo) === 'public'
     ) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
-      known.rememberDocument(name, {
-        body: body.toString('utf8'),
-        contentType,
-        link: undefined,
-        headers,
-        absent: { message },
-      })
+      const text = body.toString('utf8')
+      const fact = { body: text, contentType, link: undefined, headers, absent: { message } }
+      known.rememberDocument(name, fact, askedAt)
     }
     const isBad = isBadToken(refusal)
     if (isBad || (route.repo !== undefined && deniesRepo(refusal))) {
@@ -214,6 +211,13 @@ export class Documents {
     if (revision !== undefined && typeof sha === 'string' && isCommitHash(sha)) {
       known.rememberRef(repo, revision, sha, { askedAt, store: access.verdict(repo) === 'public' })
     }
+  }
+
+  /** Of what may change. */
+  #age(route: DocumentRoute, name: string | undefined): Readonly<Record<string, string>> {
+    const { known, monotonic } = this.#options
+    const askedAt = route.immutable || name === undefined ? undefined : known.documentAskedAt(name)
+    return ageHeader(askedAt === undefined ? undefined : monotonic() - askedAt)
   }
 
   #fromFact(

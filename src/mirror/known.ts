@@ -35,6 +35,8 @@ export class Known {
   readonly #refs = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
     max: 100_000,
   })
+  // When the question was asked whose answer a document last was.
+  readonly #documentsAt = new LRUCache<string, number>({ max: 50_000 })
   readonly #publicTurns = new Map<string, Promise<void>>()
   readonly #onWriteError: (error: unknown) => void
 
@@ -67,18 +69,21 @@ export class Known {
     this.#write('files', key, value)
   }
 
-  /** The commit `revision` was last seen at, and whether that may be believed without asking. */
+  /**
+   * The commit `revision` was last seen at, and whether that may be believed without asking; `at` is when the Hub was
+   * asked, where this process asked it.
+   */
   async ref(
     repo: Repo,
     revision: string,
     ttlMs: number,
-  ): Promise<{ readonly commit: CommitHash; readonly fresh: boolean } | undefined> {
+  ): Promise<{ readonly commit: CommitHash; readonly fresh: boolean; readonly at?: number } | undefined> {
     if (isCommitHash(revision)) return { commit: revision, fresh: true }
     const key = this.#refKey(repo, revision)
     const memory = this.#refs.get(key)
     if (memory !== undefined) {
       const isYoung = this.#monotonic() - memory.at < ttlMs
-      return { commit: memory.commit, fresh: isYoung && !this.changedSince(repo, memory.at) }
+      return { ...memory, fresh: isYoung && !this.changedSince(repo, memory.at) }
     }
     const stored = await this.#read('refs', key)
     if (!isRecord(stored) || typeof stored['commit'] !== 'string' || !isCommitHash(stored['commit']))
@@ -144,10 +149,16 @@ export class Known {
     return parseDocument(await this.#read('documents', `${this.#origin} ${name}`))
   }
 
-  rememberDocument(name: string, fact: DocumentFact): void {
+  rememberDocument(name: string, fact: DocumentFact, askedAt: number): void {
+    this.#documentsAt.set(name, askedAt)
     const known = this.#facts.peek('documents', `${this.#origin} ${name}`)
     if (isRecord(known) && known['body'] === fact.body && known['link'] === fact.link) return
     this.#write('documents', `${this.#origin} ${name}`, fact)
+  }
+
+  /** When this process last asked the Hub for the document and got what is stored. */
+  documentAskedAt(name: string): number | undefined {
+    return this.#documentsAt.get(name)
   }
 
   async #read(kind: FactKind, key: string): Promise<unknown> {

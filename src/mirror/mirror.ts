@@ -4,18 +4,17 @@
 import { MirrorError } from '../errors.ts'
 import type { Repo } from '../hub/names.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
-import { RefusedByHub } from '../origin/file.ts'
 
 export { RefusedByHub } from '../origin/file.ts'
 
 import type { Access } from './access.ts'
-import type { Answer } from './answer.ts'
+import { type Answer, ageHeader } from './answer.ts'
 import type { Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
 import type { Conditions, Puller } from './pull.ts'
 import { refusalAnswer } from './refused.ts'
-import type { Resolver } from './resolve.ts'
+import type { Resolved, Resolver } from './resolve.ts'
 
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
@@ -42,21 +41,24 @@ export function createMirror(parts: {
   readonly documents: Documents
 }): Mirror {
   const { known, access, now, resolver, puller, documents } = parts
-  const refusal = (ctx: Ctx, error: RefusedByHub): Answer =>
-    refusalAnswer(error.refusal, { anonymous: ctx.authorization === undefined, aboutRepo: true })
+  const refused = (ctx: Ctx, { refusal, outcome, ageMs }: Extract<Resolved, { kind: 'refusal' }>): Answer =>
+    refusalAnswer(refusal, {
+      anonymous: ctx.authorization === undefined,
+      aboutRepo: true,
+      extra: ageHeader(ageMs),
+      outcome,
+    })
 
   return {
     async head(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'HEAD')
       if (resolved.kind === 'file') return puller.head(route, resolved, conditions)
-      return { ...refusal(ctx, new RefusedByHub(resolved.refusal)), outcome: resolved.outcome }
+      return refused(ctx, resolved)
     },
 
     async get(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'GET')
-      if (resolved.kind === 'refusal') {
-        return { ...refusal(ctx, new RefusedByHub(resolved.refusal)), outcome: resolved.outcome }
-      }
+      if (resolved.kind === 'refusal') return refused(ctx, resolved)
       return puller.get(ctx, route, resolved, conditions)
     },
 

@@ -13,7 +13,7 @@ import type { BlobHandle } from '../store/blobs.ts'
 import { Verifier } from '../store/digest.ts'
 import type { Store } from '../store/store.ts'
 import type { Observer, Outcome } from '../telemetry/observer.ts'
-import type { Answer, Body, ByteSource } from './answer.ts'
+import { type Answer, ageHeader, type Body, type ByteSource } from './answer.ts'
 import { anonymousAsker, askerOf, type Ctx } from './context.ts'
 import type { Flights, Joined } from './flights.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
@@ -46,7 +46,7 @@ export class Puller {
 
   /** The answer to HEAD: never opens a body, here or at the origin. */
   head(route: FileRoute, file: ResolvedFile, conditions: Conditions): Answer {
-    const headers: Record<string, string> = { ...headersOf(file.meta, route) }
+    const headers: Record<string, string> = { ...headersOf(file.meta, route), ...ageHeader(file.ageMs) }
     if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: file.meta.etag })) {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
@@ -57,7 +57,7 @@ export class Puller {
   /** The answer to GET. The body is opened, not started; whoever sends it closes it. */
   async get(ctx: Ctx, route: FileRoute, file: ResolvedFile, conditions: Conditions): Promise<Answer> {
     const { meta } = file
-    const headers: Record<string, string> = { ...headersOf(meta, route) }
+    const headers: Record<string, string> = { ...headersOf(meta, route), ...ageHeader(file.ageMs) }
     if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: meta.etag })) {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }

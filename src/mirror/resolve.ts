@@ -27,16 +27,30 @@ export interface ResolvedFile {
   readonly isPublic: Promise<boolean>
   /** How the facts were come by. */
   readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
+  /** How long ago the Hub was asked where a branch is that was not asked for now. */
+  readonly ageMs?: number
 }
 
 export type Resolved =
   | ResolvedFile
-  | { readonly kind: 'refusal'; readonly refusal: Refusal; readonly outcome: Outcome }
+  | {
+      readonly kind: 'refusal'
+      readonly refusal: Refusal
+      readonly outcome: Outcome
+      readonly ageMs?: number
+    }
 
 /** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
 interface HeadAnswer {
   readonly result: HeadResult
   readonly askedAt: number
+}
+
+/** What is stored of a file, why it may be shown, and when the Hub was last asked where the branch is. */
+interface Stored {
+  readonly fact: FileFact
+  readonly reason: 'public' | 'was-public'
+  readonly askedAt: number | undefined
 }
 
 /** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
@@ -91,29 +105,30 @@ export class Resolver {
     const ref = await known.ref(repo, revision, this.#options.refTtlMs)
     const fact = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
     const open = access.verdict(repo) === 'public'
-    if (open && ref?.fresh === true && fact !== undefined) return this.#fromFact(ctx, fact, 'hit', 'public')
-
-    const fallback = fact !== undefined && (open || (await access.lastKnownPublic(repo))) ? fact : undefined
     const reason = open ? 'public' : 'was-public'
+    const stored = fact && ({ fact, reason, askedAt: ref?.at } satisfies Stored)
+    if (open && ref?.fresh === true && stored !== undefined) return this.#fromFact(ctx, stored, 'hit')
+
+    const fallback = open || (await access.lastKnownPublic(repo)) ? stored : undefined
     if (offline) {
       if (fallback === undefined) throw new MirrorError('offline_and_absent')
-      return this.#fromFact(ctx, fallback, 'hit', reason)
+      return this.#fromFact(ctx, fallback, 'hit')
     }
     const granted = this.#fromGrant(ctx, route)
     if (granted !== undefined) return granted
-    if (fallback !== undefined && client.suspect()) return this.#fromFact(ctx, fallback, 'stale', reason)
+    if (fallback !== undefined && client.suspect()) return this.#fromFact(ctx, fallback, 'stale')
     try {
       return await this.#ask(ctx, route, { fact, fallback })
     } catch (error) {
       if (fallback === undefined || !isOriginAway(error)) throw error
-      return this.#fromFact(ctx, fallback, 'stale', reason)
+      return this.#fromFact(ctx, fallback, 'stale')
     }
   }
 
   async #ask(
     ctx: Ctx,
     route: FileRoute,
-    stored: { readonly fact: FileFact | undefined; readonly fallback: FileFact | undefined },
+    stored: { readonly fact: FileFact | undefined; readonly fallback: Stored | undefined },
   ): Promise<Resolved> {
     const { fallback } = stored
     // A caller with a token proves nothing about strangers.
@@ -160,12 +175,12 @@ export class Resolver {
     ctx: Ctx,
     route: FileRoute,
     refusal: Refusal,
-    context: { askedAt: number; fallback: FileFact | undefined; isPublic: Promise<boolean> },
+    context: { askedAt: number; fallback: Stored | undefined; isPublic: Promise<boolean> },
   ): Promise<Resolved> {
     const { access, known } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
     if (refusal.status === 429 && context.fallback !== undefined)
-      return this.#fromFact(ctx, context.fallback, 'stale', 'was-public')
+      return this.#fromFact(ctx, context.fallback, 'stale')
     noteRefusal(ctx.access, refusal)
     if (deniesRepo(refusal)) {
       // A token that the Hub does not know says nothing about the repo, but opens none any more.
@@ -222,10 +237,18 @@ export class Resolver {
     })
   }
 
-  #fromFact(ctx: Ctx, fact: FileFact, outcome: 'hit' | 'stale', reason: 'public' | 'was-public'): Resolved {
+  #fromFact(ctx: Ctx, { fact, reason, askedAt }: Stored, outcome: 'hit' | 'stale'): Resolved {
     noteAllowed(ctx.access, reason)
+    const age = askedAt === undefined ? {} : { ageMs: this.#options.monotonic() - askedAt }
     if (fact.kind === 'present') {
-      return { kind: 'file', meta: fact.meta, key: fact.key, isPublic: Promise.resolve(true), outcome }
+      return {
+        kind: 'file',
+        meta: fact.meta,
+        key: fact.key,
+        isPublic: Promise.resolve(true),
+        outcome,
+        ...age,
+      }
     }
     const text = 'Entry not found'
     const refusal = {
@@ -236,7 +259,7 @@ export class Resolver {
       body: Buffer.from(text),
       contentType: 'text/plain; charset=utf-8',
     }
-    return { kind: 'refusal', refusal, outcome }
+    return { kind: 'refusal', refusal, outcome, ...age }
   }
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */

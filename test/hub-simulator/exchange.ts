@@ -170,7 +170,11 @@ export class Exchange {
 
   #headers(answer: Answer, isEncoded: boolean, lengthBytes: number): HeaderMap {
     const { damage } = this
-    const headers: HeaderMap = { ...this.#setup.standing(this), ...answer.headers }
+    const headers: HeaderMap = {
+      ...this.#setup.standing(this),
+      ...answer.headers,
+      ...damage.addHeaders,
+    }
     // HEAD announces the length of the body it does not send; a caller may have set it already (304, 204: none).
     const hasLength = answer.status !== 304 && answer.status !== 204
     if (hasLength && !isEncoded) headers['Content-Length'] ??= lengthBytes

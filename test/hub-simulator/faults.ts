@@ -55,6 +55,8 @@ export interface Damage {
   readonly expireSignedUrls?: true
   /** On the CDN: a URL signed for HEAD is refused to GET, and the other way round, as S3 does. */
   readonly methodBoundUrls?: true
+  /** Headers beside the answer's own, such as a quota that ends with it. */
+  readonly addHeaders?: Readonly<Record<string, string>>
   readonly dropHeader?: string | readonly string[]
   /** So many bytes more than announced. */
   readonly extraBytes?: number

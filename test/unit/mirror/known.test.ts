@@ -106,9 +106,9 @@ describe('refs', () => {
     clock.ms = 500
     known.rememberRef(REPO, 'main', commit('a'), asked(100))
     clock.ms = 100 + TTL_MS - 1
-    expect(await known.ref(REPO, 'main', TTL_MS)).toEqual({ commit: commit('a'), fresh: true })
+    expect(await known.ref(REPO, 'main', TTL_MS)).toMatchObject({ commit: commit('a'), fresh: true })
     clock.ms = 100 + TTL_MS
-    expect(await known.ref(REPO, 'main', TTL_MS)).toEqual({ commit: commit('a'), fresh: false })
+    expect(await known.ref(REPO, 'main', TTL_MS)).toMatchObject({ commit: commit('a'), fresh: false })
   })
 
   it('are not fresh after a restart', async () => {
@@ -161,23 +161,23 @@ describe('refs', () => {
 describe('documents', () => {
   it('are remembered with their headers', async () => {
     const { known, restart } = scene()
-    known.rememberDocument('repo org/name', DOCUMENT)
+    known.rememberDocument('repo org/name', DOCUMENT, 0)
     expect(await restart().document('repo org/name')).toEqual(DOCUMENT)
     expect(await restart('https://other.test/').document('repo org/name')).toBeUndefined()
   })
 
   it('are written again only when they changed', () => {
     const { known, writes } = scene()
-    known.rememberDocument('n', DOCUMENT)
-    known.rememberDocument('n', { ...DOCUMENT })
+    known.rememberDocument('n', DOCUMENT, 0)
+    known.rememberDocument('n', { ...DOCUMENT }, 0)
     expect(writes).toHaveLength(1)
-    known.rememberDocument('n', { ...DOCUMENT, link: undefined })
+    known.rememberDocument('n', { ...DOCUMENT, link: undefined }, 0)
     expect(writes).toHaveLength(2)
   })
 
   it('keep only the headers that are text', async () => {
     const { known, disk } = scene()
-    known.rememberDocument('n', DOCUMENT)
+    known.rememberDocument('n', DOCUMENT, 0)
     for (const key of disk.keys()) disk.set(key, { ...DOCUMENT, headers: { a: 'b', c: 1, d: null } })
     expect((await known.document('n'))?.headers).toEqual({ a: 'b' })
     for (const key of disk.keys()) disk.set(key, { contentType: 'x' })
@@ -199,7 +199,7 @@ describe('a disk that fails', () => {
     const { known, errors } = scene({ write: () => Promise.reject(new Error('ENOSPC')) })
     known.rememberFile(REPO, commit('a'), 'p', FILE)
     known.rememberRef(REPO, 'main', commit('a'), { askedAt: 0, store: true })
-    known.rememberDocument('n', DOCUMENT)
+    known.rememberDocument('n', DOCUMENT, 0)
     await known.rememberPublic(REPO, true)
     expect(errors).toHaveLength(4)
   })

@@ -151,11 +151,11 @@ describe('carrying a plan out', () => {
       await known.rememberPublic(repoOf(id), true)
       known.rememberRef(repoOf(id), 'main', COMMIT, { askedAt: 1, store: true })
       for (const tail of ['', '/tree/main?recursive=true', '?full=true', '/revision/main'])
-        known.rememberDocument(`GET /api/models/${id}${tail}`, DOCUMENT)
-      known.rememberDocument(`POST /api/models/${id}/paths-info/main abc`, DOCUMENT)
+        known.rememberDocument(`GET /api/models/${id}${tail}`, DOCUMENT, 0)
+      known.rememberDocument(`POST /api/models/${id}/paths-info/main abc`, DOCUMENT, 0)
     }
-    known.rememberDocument('GET /api/datasets/org/name', DOCUMENT)
-    known.rememberDocument('GET /api/models?search=org/name', DOCUMENT)
+    known.rememberDocument('GET /api/datasets/org/name', DOCUMENT, 0)
+    known.rememberDocument('GET /api/models?search=org/name', DOCUMENT, 0)
     await made.settled()
     for (const key of await factsLeft()) if (!/models\/(?:gpt2|org\/name)(?![\w-])/.test(key)) kept.push(key)
 

@@ -1,0 +1,163 @@
+// The Hub's rate limit: nobody is sent to it before the told time, those who can be served without it are served,
+// and a 429 reaches the caller as one, for nobody's quota but its own.
+
+import { expect, it } from 'vitest'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const LARGE = '/acme/open/resolve/main/w.bin'
+const SECRET = '/acme/secret/resolve/main/config.json'
+const INFO = '/api/models/acme/open'
+const ALWAYS = { times: Number.POSITIVE_INFINITY }
+
+/** The requests that reached Hub and CDN, as whose. */
+const asked = (scene: Scene) =>
+  scene.hub.ledger
+    .requests()
+    .map((entry) => [entry.server, entry.url.split('?')[0], scene.hub.ledger.credential(entry)])
+
+it('asks nothing more of a bucket that an answer called used up, before the told time', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({
+    where: 'hub',
+    match: ({ url, headers }) => url.includes('/resolve/main/config') && headers.authorization !== undefined,
+    addHeaders: { RateLimit: '"resolvers";r=0;t=60' },
+  })
+  expect((await scene.ask(SECRET, { method: 'HEAD', token: TOKENS.alice })).status).toBe(200)
+  scene.hub.ledger.clear()
+  const held = await scene.ask('/acme/secret/resolve/main/w.bin', { token: TOKENS.alice })
+  expect([held.status, held.headers['retry-after'], held.headers['ratelimit']]).toEqual([
+    429,
+    '60',
+    '"resolvers";r=0;t=60',
+  ])
+  expect(asked(scene).filter(([, , token]) => token === TOKENS.alice)).toEqual([])
+  // Other buckets and other credentials are not concerned.
+  expect((await scene.ask('/api/models/acme/secret', { token: TOKENS.alice })).status).toBe(200)
+  expect((await scene.ask(LARGE, { token: TOKENS.bob })).status).toBe(200)
+  expect((await scene.ask(LARGE)).status).toBe(200)
+  scene.clock.advance(59_900)
+  const last = await scene.ask('/acme/gated/resolve/main/w.bin', { token: TOKENS.alice, method: 'HEAD' })
+  expect(last.status, 'the rest is short, and worth waiting for').toBe(200)
+})
+
+it('serves what is stored and public, says how old it is, and asks nobody', async () => {
+  const scene = await openScene()
+  for (const target of [CONFIG, LARGE, INFO]) await scene.ask(target)
+  await scene.settled()
+  scene.clock.advance(120_000)
+  scene.hub.faults.add({ where: 'hub', rateLimit429: { rateLimit: '"resolvers";r=0;t=100' }, ...ALWAYS })
+  await scene.ask(CONFIG)
+  await scene.ask(INFO)
+  scene.hub.ledger.clear()
+  for (const target of [CONFIG, LARGE, INFO]) {
+    const got = await scene.ask(target)
+    expect([target, got.status, got.headers['x-cache'], got.headers['age']]).toEqual([
+      target,
+      200,
+      'STALE',
+      '120',
+    ])
+  }
+  expect(asked(scene)).toEqual([])
+  const absent = await scene.ask('/acme/open/resolve/main/README.md')
+  expect([absent.status, absent.headers['retry-after']]).toEqual([429, '100'])
+  expect(asked(scene)).toEqual([])
+  // A hit has nothing to do with any quota: what is named by its commit, and is known to be public, never had.
+  scene.hub.faults.clear()
+  scene.clock.advance(100_000)
+  expect((await scene.ask(CONFIG)).headers['x-cache']).toBe('REVALIDATED')
+  scene.clock.advance(4_000)
+  const hit = await scene.ask(CONFIG)
+  expect([hit.headers['x-cache'], hit.headers['age']]).toEqual(['HIT', '4'])
+  const pinned = await scene.ask(CONFIG.replace('main', scene.commit('acme/open')))
+  expect([pinned.headers['x-cache'], pinned.headers['age']]).toEqual(['HIT', undefined])
+})
+
+it('knows no age of what an earlier run has asked for', async () => {
+  const scene = await openScene()
+  for (const target of [CONFIG, INFO]) await scene.ask(target)
+  await scene.settled()
+  await scene.restart()
+  scene.hub.faults.add({ where: 'hub', rateLimit429: { retryAfter: 100 }, ...ALWAYS })
+  for (const target of [CONFIG, INFO]) {
+    const got = await scene.ask(target)
+    expect([got.status, got.headers['x-cache'], got.headers['age']]).toEqual([200, 'STALE', undefined])
+  }
+})
+
+it.each([
+  ['a file', SECRET],
+  ['a document', '/api/models/acme/secret'],
+  ['who am I', '/api/whoami-v2'],
+  ['what passes through', '/api/settings/notifications'],
+  ['a page', '/acme/secret/discussions'],
+])(
+  'a 429 for %s is a 429 with the time to wait, once from the Hub and then from here',
+  async (_what, target) => {
+    const scene = await openScene()
+    scene.hub.faults.add({ where: 'hub', rateLimit429: { retryAfter: 77 }, ...ALWAYS })
+    for (const method of ['GET', 'HEAD', 'GET']) {
+      const got = await scene.ask(target, { token: TOKENS.alice, method })
+      expect([got.status, got.headers['retry-after'], got.headers['x-cache']]).toEqual([429, '77', 'REFUSED'])
+      expect(got.headers['ratelimit']).toMatch(/^"(resolvers|api|whoami|pages)";r=0;t=77$/)
+    }
+    expect(asked(scene).filter(([, , token]) => token === TOKENS.alice)).toHaveLength(1)
+    expect(
+      metricValue(await scene.mirror.metrics(), 'hubmirror_origin_quota_holds_total{result="refused"}'),
+    ).toBeGreaterThanOrEqual(2)
+  },
+)
+
+it('an upload is not sent before the told time either', async () => {
+  const scene = await openScene()
+  const commit = { method: 'POST', token: TOKENS.alice, body: '{}' }
+  scene.hub.faults.add({ where: 'hub', method: 'POST', rateLimit429: { retryAfter: 50 } })
+  expect((await scene.ask('/api/models/acme/open/commit/main', commit)).status).toBe(429)
+  scene.hub.ledger.clear()
+  const held = await scene.ask('/api/models/acme/open/commit/main', commit)
+  expect([held.status, held.headers['retry-after']]).toEqual([429, '50'])
+  expect(asked(scene)).toEqual([])
+})
+
+it('a CDN that asks for patience gets it, whoever comes', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({ where: 'cdn', rateLimit429: { retryAfter: 40 }, ...ALWAYS })
+  for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
+    const got = await scene.ask(LARGE, { token })
+    expect([got.status, got.headers['retry-after']]).toEqual([429, '40'])
+  }
+  expect(scene.hub.ledger.requests({ server: 'cdn' })).toHaveLength(1)
+  scene.hub.faults.clear()
+  expect((await scene.ask(CONFIG)).status, 'what the Hub itself gives is not concerned').toBe(200)
+})
+
+it('a pull goes on without a token whose owner is out of quota, since others wait for it', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({
+    where: 'hub',
+    method: 'GET',
+    match: ({ url, headers }) => url.includes('/resolve/') && headers.authorization !== undefined,
+    rateLimit429: { retryAfter: 40 },
+    ...ALWAYS,
+  })
+  await scene.ask(CONFIG)
+  const got = await scene.ask(LARGE, { token: TOKENS.alice })
+  expect(got.status).toBe(200)
+  expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+})
+
+it('waits for what is a moment away, and sends those who wait in the order they came', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({ where: 'hub', match: /whoami/, rateLimit429: { retryAfter: 1 } })
+  expect((await scene.ask('/api/whoami-v2', { token: TOKENS.alice })).status).toBe(429)
+  const waiting = [1, 2, 3].map((turn) => scene.ask(`/api/whoami-v2?turn=${turn}`, { token: TOKENS.alice }))
+  for (const got of await Promise.all(waiting)) expect(got.status).toBe(200)
+  const [refused, ...later] = scene.hub.ledger.requests({ url: /whoami/ })
+  for (const { at } of later) expect(at - (refused?.at ?? 0)).toBeGreaterThanOrEqual(1_000)
+  expect(
+    metricValue(await scene.mirror.metrics(), 'hubmirror_origin_quota_holds_total{result="waited"}'),
+  ).toBe(3)
+})
