@@ -1,8 +1,10 @@
-// The YAML file as a flat list of entries, each with its place. It opens no file and knows no setting: any nesting
-// and casing that spells the same name mechanically is taken (`cache: {maxSize}`, `cacheMaxSize`, `cache.max-size`).
+// The YAML file as a flat list of entries, each with its place, and the sections that are more than that. It opens no
+// file and knows no setting: any nesting and casing that spells the same name mechanically is taken
+// (`cache: {maxSize}`, `cacheMaxSize`, `cache.max-size`).
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml'
 import type { Fault } from './faults.ts'
 import { canonicalName } from './keys.ts'
+import type { Placed } from './placed.ts'
 
 /** One value of the file. */
 export interface FileEntry {
@@ -18,14 +20,27 @@ export interface FileEntry {
 /** Settings nest two deep at the most; the bound keeps a hostile file from nesting the reader off its stack. */
 const DEEPEST = 8
 
-/** All entries, and whatever made the rest unreadable. An empty value (`token:`) counts as not given. */
+/** What a file says. */
+export interface ConfigFile {
+  readonly entries: readonly FileEntry[]
+  /** By canonical name: the top-level keys that were asked for as sections. */
+  readonly sections: ReadonlyMap<string, Placed>
+  readonly faults: readonly Fault[]
+}
+
+/**
+ * All entries, and whatever made the rest unreadable. An empty value (`token:`) counts as not given. `sectionNames`
+ * are canonical names of top-level keys that are kept as they are nested.
+ */
 export function parseConfigFile(
   text: string,
   fileName: string,
-): { readonly entries: readonly FileEntry[]; readonly faults: readonly Fault[] } {
+  sectionNames: ReadonlySet<string> = new Set(),
+): ConfigFile {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const entries: FileEntry[] = []
+  const sections = new Map<string, Placed>()
   const faults: Fault[] = []
   const place = (offset: number): string => {
     const { line, col } = lines.linePos(offset)
@@ -36,7 +51,7 @@ export function parseConfigFile(
   }
 
   for (const error of document.errors) fault('(syntax)', error.pos[0], `expected YAML: ${error.message}`)
-  if (faults.length > 0) return { entries, faults }
+  if (faults.length > 0) return { entries, sections, faults }
 
   const walk = (node: Node, path: readonly string[]): void => {
     const key = path.join('.')
@@ -46,7 +61,10 @@ export function parseConfigFile(
         const name = isScalar(pair.key) ? String(pair.key.value) : undefined
         if (name === undefined)
           fault(key === '' ? '(top level)' : key, offset, 'expected plain names as keys')
-        else if (pair.value !== null) walk(pair.value, [...path, name])
+        else if (pair.value !== null) {
+          if (path.length === 0 && sectionNames.has(canonicalName(name))) section(name, pair.value)
+          else walk(pair.value, [...path, name])
+        }
       }
       return
     }
@@ -59,8 +77,53 @@ export function parseConfigFile(
       entries.push({ name: canonicalName(key), key, text: value, where: place(offset) })
     }
   }
+  const section = (key: string, node: Node): void => {
+    const name = canonicalName(key)
+    if (sections.has(name)) fault(key, node.range?.[0] ?? 0, 'expected this section once')
+    sections.set(name, placed(node, [key], { place, fault }))
+  }
   if (document.contents !== null) walk(document.contents, [])
-  return { entries, faults }
+  return { entries, sections, faults }
+}
+
+/** Where offsets lie in the file, and where its faults go. */
+interface Page {
+  readonly place: (offset: number) => string
+  readonly fault: (key: string, offset: number, cure: string) => void
+}
+
+/** A node of a section, with everything below it. */
+function placed(node: Node, path: readonly string[], page: Page): Placed {
+  const key = path.join('.')
+  const offset = node.range?.[0] ?? 0
+  const where = page.place(offset)
+  if (path.length > DEEPEST || isAlias(node)) {
+    page.fault(key, offset, 'expected plain values, without references and deep nesting')
+    return { kind: 'nothing', where }
+  }
+  if (isSeq<ParsedNode>(node)) {
+    const items = node.items.map((item, index) => placed(item, [...path, String(index + 1)], page))
+    return { kind: 'list', where, items }
+  }
+  if (isMap<ParsedNode, ParsedNode | null>(node)) {
+    const entries = node.items.flatMap((pair) => {
+      const name = isScalar(pair.key) ? String(pair.key.value) : undefined
+      const at = page.place(pair.key.range?.[0] ?? offset)
+      if (name === undefined) {
+        page.fault(key, offset, 'expected plain names as keys')
+        return []
+      }
+      // An empty value has no place of its own.
+      const value =
+        pair.value === null
+          ? { kind: 'nothing' as const, where: at }
+          : placed(pair.value, [...path, name], page)
+      return [{ key: name, where: at, value }]
+    })
+    return { kind: 'map', where, entries }
+  }
+  if (isScalar(node) && node.value === null) return { kind: 'nothing', where }
+  return { kind: 'text', text: scalarText(node) ?? '', where }
 }
 
 /** The text of a value as a flag would spell it; undefined for what no flag can spell. */

@@ -1,5 +1,7 @@
 // The one table of settings. The type Config, the help text, the names of flags and variables and the README's table
 // all follow from it. It does not know where a value comes from.
+
+import type { Rule as PolicyRule } from '../policy/rules.ts'
 import {
   basePath,
   bytes,
@@ -304,6 +306,8 @@ export type Config = Flat<
   { [N in Given]: ValueOf<Table[N]> } & { [N in Exclude<SettingName, Given>]?: ValueOf<Table[N]> } & {
     /** The Hub tokens of the mirror's own by name: see tokens.ts. */
     hubTokens: ReadonlyMap<string, Secret>
+    /** Of the section in the file: see policies.ts. */
+    policies: readonly PolicyRule[]
   }
 >
 

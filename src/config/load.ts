@@ -5,8 +5,9 @@ import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
-import { type Config, fileKey, type Row, rows, type SettingName } from './keys.ts'
+import { type Config, canonicalName, fileKey, type Row, rows, type SettingName } from './keys.ts'
 import { NONE, type Parser } from './parse.ts'
+import { POLICIES, readPolicies } from './policies.ts'
 import { RULES } from './rules.ts'
 import { MASK, Secret, trimSecret } from './secret.ts'
 import { codeOf, type Entry, entriesFrom, pick } from './sources.ts'
@@ -47,7 +48,7 @@ export function loadConfig(sources: ConfigSources = {}): {
   const env = sources.env ?? process.env
   const readFile = sources.readFile ?? ((path: string) => readFileSync(path, 'utf8'))
   const faults: Fault[] = []
-  const layers = entriesFrom({ flags: sources.flags ?? {}, env, readFile }, faults)
+  const { layers, sections } = entriesFrom({ flags: sources.flags ?? {}, env, readFile }, faults)
 
   const texts: Partial<Record<SettingName, string>> = {}
   const secretPaths = new Map<SettingName, string>()
@@ -77,9 +78,12 @@ export function loadConfig(sources: ConfigSources = {}): {
     faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure: issue.message })
   }
   const named = readNamedTokens(layers.flat(), readFile, faults)
+  const section = sections.get(canonicalName(POLICIES))
+  const known = [...(texts.token === undefined ? [] : [DEFAULT_TOKEN]), ...named.map(({ name }) => name)]
+  const policies = section === undefined ? [] : readPolicies(section, faults, known)
   if (faults.length > 0 || parsed.data === undefined) throw new ConfigFaults(faults)
 
-  const config: Record<string, unknown> = { ...parsed.data }
+  const config: Record<string, unknown> = { ...parsed.data, policies }
   for (const row of rows()) {
     const path = secretPaths.get(row.name)
     if (path === undefined) continue
@@ -91,10 +95,14 @@ export function loadConfig(sources: ConfigSources = {}): {
     ...(token instanceof Secret ? [[DEFAULT_TOKEN, token] as const] : []),
     ...named.map(({ name, secret }) => [name, secret] as const),
   ])
-  const origins = new Map([
+  const origins = new Map<string, Origin>([
     ...rows().map((row) => [row.key, describe(row, entries.get(row.name), texts[row.name])] as const),
     ...named.map(({ name, origin }) => [`tokens.${name}`, origin] as const),
   ])
+  if (section !== undefined) {
+    const shown = policies.length === 1 ? '1 rule' : `${policies.length} rules`
+    origins.set(POLICIES, { source: 'file', where: section.where, shown })
+  }
   const notice = borrowedNotice(entries.get('token'))
   // The schema is made from the same table as the type; nothing else ties the two for the compiler.
   return {

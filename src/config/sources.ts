@@ -4,6 +4,8 @@ import type { Fault, Source } from './faults.ts'
 import { parseConfigFile } from './file.ts'
 import { CONFIG_FILE, canonicalName, envName, fileKey, flagName, type Row, rows } from './keys.ts'
 import { NONE } from './parse.ts'
+import type { Placed } from './placed.ts'
+import { POLICIES } from './policies.ts'
 import { suggest } from './suggest.ts'
 import { borrowedToken, isNamedToken } from './tokens.ts'
 
@@ -24,14 +26,19 @@ export interface Given {
   readonly readFile: (path: string) => string
 }
 
-/** The entries of each source, strongest source first. Adds to `faults` what cannot be an entry. */
-export function entriesFrom(given: Given, faults: Fault[]): readonly (readonly Entry[])[] {
-  return [
-    flagEntries(given.flags),
-    envEntries(given.env, faults),
-    fileEntries(given, faults),
-    borrowedToken(given.env),
-  ]
+/** What all sources say. */
+export interface Said {
+  /** The entries of each source, strongest source first. */
+  readonly layers: readonly (readonly Entry[])[]
+  /** The sections of the file, by canonical name: nothing else can hold them. */
+  readonly sections: ReadonlyMap<string, Placed>
+}
+
+/** Everything that is given. Adds to `faults` what cannot be an entry. */
+export function entriesFrom(given: Given, faults: Fault[]): Said {
+  const strong = [flagEntries(given.flags), envEntries(given.env, faults)]
+  const { entries, sections } = fileEntries(given, faults)
+  return { layers: [...strong, entries, borrowedToken(given.env)], sections }
 }
 
 /**
@@ -82,11 +89,15 @@ function envEntries(env: Readonly<Record<string, string | undefined>>, faults: F
   return entries
 }
 
-function fileEntries({ flags, env, readFile }: Given, faults: Fault[]): readonly Entry[] {
+function fileEntries(
+  { flags, env, readFile }: Given,
+  faults: Fault[],
+): { readonly entries: readonly Entry[]; readonly sections: ReadonlyMap<string, Placed> } {
+  const none = { entries: [], sections: new Map() }
   const flag = flags[CONFIG_FILE.key]
   const byFlag = typeof flag === 'string' && flag !== ''
   const path = byFlag ? flag : (env[envName(CONFIG_FILE.key)] ?? '')
-  if (path === '' || path === NONE) return []
+  if (path === '' || path === NONE) return none
   let text: string
   try {
     text = readFile(path)
@@ -95,12 +106,12 @@ function fileEntries({ flags, env, readFile }: Given, faults: Fault[]): readonly
     const where = byFlag ? flagName(CONFIG_FILE.key) : envName(CONFIG_FILE.key)
     const cure = `expected a YAML file that can be read (${codeOf(error)})`
     faults.push({ key: CONFIG_FILE.key, source, where, value: path, cure })
-    return []
+    return none
   }
-  const file = parseConfigFile(text, path)
+  const file = parseConfigFile(text, path, SECTIONS)
   faults.push(...file.faults)
   const known = new Set(knownKeys().map(canonicalName))
-  return file.entries.flatMap((entry) => {
+  const entries = file.entries.flatMap((entry): Entry[] => {
     if (known.has(entry.name) || isNamedToken(entry.key)) return [{ ...entry, source: 'file' as const }]
     faults.push(
       entry.name === canonicalName(CONFIG_FILE.key)
@@ -114,7 +125,10 @@ function fileEntries({ flags, env, readFile }: Given, faults: Fault[]): readonly
     )
     return []
   })
+  return { entries, sections: file.sections }
 }
+
+const SECTIONS: ReadonlySet<string> = new Set([canonicalName(POLICIES)])
 
 function knownKeys(): readonly string[] {
   return rows().flatMap((row) => (row.secret === true ? [row.key, fileKey(row.key)] : [row.key]))
@@ -123,7 +137,7 @@ function knownKeys(): readonly string[] {
 /** The value of an unknown name is never shown: `HUBMIRROR_TOKN` holds a token all the same. */
 function unknownName(fault: Omit<Fault, 'cure'>, spell: (key: string) => string): Fault {
   const bare = (name: string): string => canonicalName(name).replace(/^HUBMIRROR_/, '')
-  const names = new Map(knownKeys().map((key) => [bare(key), key]))
+  const names = new Map([...knownKeys(), POLICIES].map((key) => [bare(key), key]))
   const near = names.get(suggest(bare(fault.key), [...names.keys()]) ?? '')
   const hint = near === undefined ? "see 'hubmirror help' for all of them" : `did you mean ${spell(near)}?`
   return { ...fault, cure: `no such setting; ${hint}` }

@@ -14,6 +14,7 @@ import {
   typeOfApiSegment,
   webPrefix,
 } from './names.ts'
+import { type Scope, scopeOf } from './scope.ts'
 import {
   badUrl,
   checkPath,
@@ -85,6 +86,8 @@ export type HubRoute =
       readonly repo: Repo | undefined
       readonly target: string
       readonly purpose: OtherPurpose
+      /** What it may show, read leniently: for rules, never for keys. */
+      readonly scope: Scope | undefined
     }
 
 const MAX_TARGET_BYTES = 8192
@@ -283,7 +286,7 @@ function gitPurpose(service: string, query: string): OtherPurpose {
 }
 
 function other(target: Target, purpose: OtherPurpose, repo?: Repo): HubRoute {
-  return { kind: 'other', repo, target: canonicalTarget(target), purpose }
+  return { kind: 'other', repo, target: canonicalTarget(target), purpose, scope: scopeOf(target.parts) }
 }
 
 function canonicalTarget(target: Target): string {

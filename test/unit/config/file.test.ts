@@ -40,7 +40,7 @@ describe('the YAML file', () => {
   })
 
   it.each(['', '# nothing', 'token:', 'token: ""', 'token: ~', '---\n'])('finds nothing in %j', (text) => {
-    expect(read(text)).toEqual({ entries: [], faults: [] })
+    expect(read(text)).toEqual({ entries: [], sections: new Map(), faults: [] })
   })
 
   it.each([

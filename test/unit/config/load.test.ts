@@ -60,6 +60,7 @@ describe('without any source', () => {
       trustProxy: [],
       drainTimeoutMs: 30_000,
       memoryCacheBytes: 64e6,
+      policies: [],
     }
     const { origin, ...rest } = config
     expect(rest).toStrictEqual(expected)

@@ -1,0 +1,250 @@
+// The section `policies` of the settings file: a list of rules, read strictly. Whatever is wrong with them is told at
+// once, with its place, its value and the cure. What the rules mean is policy/decide.ts.
+
+import { parseRepoId } from '../hub/names.ts'
+import { glob, networks, type Pattern, type PatternKind } from '../policy/patterns.ts'
+import {
+  ACCESS_KINDS,
+  ACTIONS,
+  type Action,
+  type Match,
+  type Rule,
+  type SizeBound,
+  SUBJECT_TYPES,
+} from '../policy/rules.ts'
+import type { Fault } from './faults.ts'
+import { bytes, network, onOff, type Parsed } from './parse.ts'
+import type { Placed, PlacedEntry } from './placed.ts'
+import { suggest } from './suggest.ts'
+
+/** The top-level key of the section. */
+export const POLICIES = 'policies'
+
+const RULE_KEYS = ['name', 'match', 'action', 'message', 'token'] as const
+const MATCH_KEYS = ['repo', 'type', 'revision', 'file', 'size', 'access', 'licence', 'caller'] as const
+const CALLER_KEYS = ['network', 'mirrorToken', 'anonymous'] as const
+const MAX_MESSAGE_CHARS = 300
+
+/**
+ * The rules in order. Adds everything wrong to `faults`. `tokenNames` are the Hub tokens that `use-token` may name;
+ * undefined leaves the names unchecked.
+ */
+export function readPolicies(
+  section: Placed,
+  faults: Fault[],
+  tokenNames: readonly string[] | undefined,
+): readonly Rule[] {
+  const reader = new Reader(faults)
+  if (section.kind === 'nothing') return []
+  if (section.kind !== 'list') {
+    reader.fault(POLICIES, section, 'expected a list of rules: each begins with a dash')
+    return []
+  }
+  const rules = section.items.flatMap((item, index) => readRule(reader, item, index + 1) ?? [])
+  const seen = new Map<string, Rule>()
+  for (const rule of rules) {
+    const before = seen.get(rule.name)
+    const at = { where: rule.where, text: rule.name }
+    if (before !== undefined)
+      reader.fault(`${POLICIES}.name`, at, `expected a name of its own; ${before.where} has this one`)
+    seen.set(rule.name, rule)
+    if (rule.token !== undefined && tokenNames !== undefined && !tokenNames.includes(rule.token)) {
+      const known = tokenNames.length === 0 ? 'none is set' : `there are ${tokenNames.join(', ')}`
+      reader.fault(`${POLICIES}.${rule.name}.token`, { where: rule.where }, `no such Hub token; ${known}`)
+    }
+  }
+  return Object.freeze(rules)
+}
+
+/** Collects faults, and gives undefined for what is wrong. */
+class Reader {
+  readonly #faults: Fault[]
+
+  constructor(faults: Fault[]) {
+    this.#faults = faults
+  }
+
+  fault(key: string, at: { readonly where: string; readonly text?: string }, cure: string): undefined {
+    const value = at.text === undefined ? {} : { value: at.text.replace(/hf_\w{8,}/g, '•••') }
+    this.#faults.push({ key, source: 'file', where: at.where, ...value, cure })
+    return undefined
+  }
+
+  /** The entries of a map by key; each key once, and one of `keys`. */
+  map(node: Placed, key: string, keys: readonly string[]): ReadonlyMap<string, PlacedEntry> | undefined {
+    if (node.kind !== 'map')
+      return this.fault(key, textOf(node), `expected keys with values: ${keys.join(', ')}`)
+    for (const entry of node.entries) {
+      if (keys.includes(entry.key)) continue
+      const near = suggest(entry.key, keys)
+      const hint = near === undefined ? `expected ${keys.join(', ')}` : `did you mean ${near}?`
+      this.fault(`${key}.${entry.key}`, { where: entry.where }, `no such key; ${hint}`)
+    }
+    return new Map(node.entries.map((entry) => [entry.key, entry]))
+  }
+
+  text(entry: PlacedEntry | undefined, key: string): Extract<Placed, { kind: 'text' }> | undefined {
+    if (entry === undefined) return undefined
+    const { value } = entry
+    if (value.kind === 'text' && value.text !== '') return value
+    return this.fault(key, textOf(value), 'expected a single value')
+  }
+
+  /** One value or a list of them, each parsed by itself. Empty would match nothing, which nobody means. */
+  list<T>(
+    entry: PlacedEntry | undefined,
+    key: string,
+    parse: (text: string) => Parsed<T>,
+  ): readonly T[] | undefined {
+    if (entry === undefined) return undefined
+    const { value } = entry
+    const items = value.kind === 'list' ? value.items : [value]
+    if (items.length === 0)
+      return this.fault(key, value, 'expected at least one value; this would never match')
+    const found = items.flatMap((item): T[] => {
+      if (item.kind !== 'text' || item.text === '') {
+        this.fault(key, textOf(item), 'expected a value, or a list of values')
+        return []
+      }
+      const parsed = parse(item.text)
+      if ('value' in parsed) return [parsed.value]
+      this.fault(key, item, parsed.fault)
+      return []
+    })
+    return found.length === 0 ? undefined : found
+  }
+
+  one<T>(entry: PlacedEntry | undefined, key: string, parse: (text: string) => Parsed<T>): T | undefined {
+    const text = this.text(entry, key)
+    if (text === undefined) return undefined
+    const parsed = parse(text.text)
+    return 'value' in parsed ? parsed.value : this.fault(key, text, parsed.fault)
+  }
+}
+
+function textOf(node: Placed): { readonly where: string; readonly text?: string } {
+  return node.kind === 'text' ? node : { where: node.where }
+}
+
+function readRule(reader: Reader, node: Placed, number: number): Rule | undefined {
+  const key = `${POLICIES}.${number}`
+  const entries = reader.map(node, key, RULE_KEYS)
+  if (entries === undefined) return undefined
+  const name = reader.text(entries.get('name'), `${key}.name`)
+  if (name !== undefined && !/^[\w.-]{1,64}$/.test(name.text))
+    reader.fault(`${key}.name`, name, "expected at most 64 letters, digits, '-', '_' and '.'")
+  const action = readAction(reader, entries.get('action'), `${key}.action`, node)
+  const message = reader.text(entries.get('message'), `${key}.message`)
+  if (message !== undefined && (message.text.length > MAX_MESSAGE_CHARS || /\p{Cc}/u.test(message.text)))
+    reader.fault(`${key}.message`, message, `expected one line of at most ${MAX_MESSAGE_CHARS} characters`)
+  if (message !== undefined && action !== undefined && action !== 'deny')
+    reader.fault(`${key}.message`, { where: message.where }, 'a message is for action: deny; drop it')
+  const token = reader.text(entries.get('token'), `${key}.token`)
+  if (action === 'use-token' && token === undefined)
+    reader.fault(`${key}.token`, node, 'expected the name of a Hub token')
+  if (token !== undefined && action !== undefined && action !== 'use-token')
+    reader.fault(`${key}.token`, { where: token.where }, 'a token is for action: use-token; drop it')
+  const matched = entries.get('match')
+  const match = matched === undefined ? {} : readMatch(reader, matched.value, `${key}.match`)
+  if (action === 'use-token' && match !== undefined) checkSharing(reader, match, `${key}.match`, node)
+  if (action === undefined || match === undefined) return undefined
+  return Object.freeze({
+    name: name?.text ?? `#${number}`,
+    where: node.where,
+    match,
+    action,
+    ...(message === undefined ? {} : { message: message.text }),
+    ...(token === undefined ? {} : { token: token.text }),
+  })
+}
+
+/** A shared token is sent before the size is known; and whoever may use it, and for what, must be said. */
+function checkSharing(reader: Reader, match: Match, key: string, node: Placed): void {
+  const at = { where: node.where }
+  if (match.size !== undefined)
+    reader.fault(`${key}.size`, at, 'the token is needed to learn the size; drop this condition')
+  if (match.repo === undefined)
+    reader.fault(`${key}.repo`, at, 'expected the repos that this token is shared for')
+  if (match.network === undefined && match.mirrorToken === undefined)
+    reader.fault(`${key}.caller`, at, 'expected the callers who may use this token: network or mirrorToken')
+}
+
+function readAction(
+  reader: Reader,
+  entry: PlacedEntry | undefined,
+  key: string,
+  node: Placed,
+): Action | undefined {
+  if (entry === undefined)
+    return reader.fault(key, { where: node.where }, `expected one of ${ACTIONS.join(', ')}`)
+  const text = reader.text(entry, key)
+  if (text === undefined) return undefined
+  const action = ACTIONS.find((candidate) => candidate === text.text.toLowerCase())
+  return action ?? reader.fault(key, text, `expected one of ${ACTIONS.join(', ')}`)
+}
+
+function readMatch(reader: Reader, node: Placed, key: string): Match | undefined {
+  const entries = reader.map(node, key, MATCH_KEYS)
+  if (entries === undefined) return undefined
+  const list = <T>(name: (typeof MATCH_KEYS)[number], parse: (text: string) => Parsed<T>) =>
+    reader.list(entries.get(name), `${key}.${name}`, parse)
+  return Object.freeze({
+    ...given('repo', list('repo', asPattern('repo'))),
+    ...given('type', list('type', oneOf(SUBJECT_TYPES))),
+    ...given('revision', list('revision', asPattern('revision'))),
+    ...given('file', list('file', asPattern('file'))),
+    ...given('size', reader.one(entries.get('size'), `${key}.size`, sizeBound)),
+    ...given('access', list('access', oneOf(ACCESS_KINDS))),
+    ...given('licence', list('licence', asPattern('word'))),
+    ...readCaller(reader, entries.get('caller'), `${key}.caller`),
+  })
+}
+
+function readCaller(reader: Reader, entry: PlacedEntry | undefined, key: string): Match {
+  const entries = entry === undefined ? undefined : reader.map(entry.value, key, CALLER_KEYS)
+  if (entries === undefined) return {}
+  if (entries.size === 0 && entry !== undefined)
+    reader.fault(key, { where: entry.where }, `expected keys with values: ${CALLER_KEYS.join(', ')}`)
+  const texts = reader.list(entries.get('network'), `${key}.network`, network())
+  const names = reader.list(entries.get('mirrorToken'), `${key}.mirrorToken`, asPattern('word'))
+  const anonymous = reader.one(entries.get('anonymous'), `${key}.anonymous`, onOff())
+  return {
+    ...given('network', texts === undefined ? undefined : networks(texts)),
+    ...given('mirrorToken', names),
+    ...given('anonymous', anonymous),
+  }
+}
+
+/** A key that is there, or none. */
+function given<K extends keyof Match>(key: K, value: Match[K] | undefined): Pick<Match, K> {
+  return (value === undefined ? {} : { [key]: value }) as Pick<Match, K>
+}
+
+function asPattern(kind: PatternKind): (text: string) => Parsed<Pattern> {
+  return (text) => {
+    const pattern = glob(text, kind)
+    if ('fault' in pattern) return pattern
+    const isPlain = !/[*?[{]/.test(text)
+    // A name that no repo can have was mistyped, and its rule would silently never match.
+    if (kind === 'repo' && isPlain && parseRepoId(text) === undefined)
+      return { fault: 'expected org/name as the Hub writes it' }
+    return { value: pattern }
+  }
+}
+
+function oneOf<const T extends string>(words: readonly T[]): (text: string) => Parsed<T> {
+  return (text) => {
+    const singular = text.toLowerCase().replace(/(?<=model|dataset|space|kernel|bucket)s$/, '')
+    const word = words.find((candidate) => candidate === singular)
+    return word === undefined ? { fault: `expected one of ${words.join(', ')}` } : { value: word }
+  }
+}
+
+function sizeBound(text: string): Parsed<SizeBound> {
+  // '>10GB', '<= 1 MiB' match; '10GB' and '=10GB' do not.
+  const match = /^(>=|<=|>|<)\s*(.+)$/.exec(text)
+  if (match === null) return { fault: 'expected a bound such as ">10GB" or "<=1MB"' }
+  const parsed = bytes()(match[2] ?? '')
+  if ('fault' in parsed) return parsed
+  return { value: { text, operator: match[1] as SizeBound['operator'], bytes: parsed.value } }
+}

@@ -1,0 +1,202 @@
+// Rules in order, and what is known of a request → what becomes of it. Pure: what is not known yet it asks for, and
+// what cannot be known it takes for what is safe. One judgement serves the mirror and `hubmirror config explain`.
+
+import type { AccessKind, Match, Rule } from './rules.ts'
+import type { Subject } from './subject.ts'
+import { ANY } from './subject.ts'
+
+export interface Caller {
+  /** The network address. */
+  readonly address: string
+  /** The name of the mirror's own token that the caller brought. */
+  readonly mirrorToken: string | undefined
+  /** It brought a token that is for the Hub. */
+  readonly ownToken: boolean
+}
+
+/** What only the Hub can tell. Undefined is not known. */
+export interface Facts {
+  readonly access?: AccessKind | undefined
+  /** Lower case; empty when the repo names none. */
+  readonly licence?: readonly string[] | undefined
+  /** Of the whole file. `later`: it will be known before a byte is served. */
+  readonly sizeBytes?: number | 'later' | undefined
+}
+
+export type FactName = 'name' | 'access' | 'licence' | 'size'
+
+export interface Question {
+  readonly subject: Subject
+  /** Beside the id in the request, the one the Hub knows the repo by, where it is an old short one. */
+  readonly names: readonly string[]
+  /** False while an old short id may stand for a name that is not known yet. */
+  readonly nameKnown: boolean
+  readonly caller: Caller
+  readonly facts: Facts
+  /** Nothing more can be learnt: what is not known counts for what is safe. */
+  readonly final: boolean
+}
+
+/** How one condition, or one rule, stands to a request. `perhaps` cannot be told; `later` waits for the size. */
+export type Standing = 'yes' | 'no' | 'perhaps' | 'later'
+
+interface Judgement {
+  readonly standing: Standing
+  /** To be learnt first. */
+  readonly needs: readonly FactName[]
+  /** The conditions that are not met, else those in doubt. */
+  readonly because: readonly (keyof Match)[]
+}
+
+/** What was decided, and by which rule; none is the default, which allows. */
+export interface Ruling {
+  readonly kind: 'ruling'
+  readonly verdict: 'allow' | 'deny'
+  readonly rule: Rule | undefined
+  /** Denied because something could not be told. */
+  readonly doubt: readonly (keyof Match)[]
+  /** `by-size`: to be decided again when the size is known. */
+  readonly noStore: 'yes' | 'no' | 'by-size'
+  readonly useToken: string | undefined
+  /** To be decided again when the size is known. */
+  readonly pending: boolean
+  /** The rules that had a say, the deciding one last. */
+  readonly said: readonly Rule[]
+}
+
+export type Decision = Ruling | { readonly kind: 'needs'; readonly facts: readonly FactName[] }
+
+/** Weighs the rules in order; the first `allow` or `deny` that matches decides. */
+export function decide(rules: readonly Rule[], question: Question): Decision {
+  const said: Rule[] = []
+  let noStore: Ruling['noStore'] = 'no'
+  let useToken: string | undefined
+  let pending = false
+  const ruling = (verdict: 'allow' | 'deny', rule?: Rule, doubt: Ruling['doubt'] = []): Ruling => {
+    return { kind: 'ruling', verdict, rule, doubt, noStore, useToken, pending, said }
+  }
+  for (const rule of rules) {
+    if (rule.action === 'use-token' && (useToken !== undefined || question.caller.ownToken)) continue
+    const { standing, needs, because } = judge(rule, question)
+    if (needs.length > 0) return { kind: 'needs', facts: needs }
+    if (standing === 'no') continue
+    if (standing === 'later') pending = true
+    switch (rule.action) {
+      case 'deny':
+        // In doubt it denies; what waits for the size is asked again.
+        if (standing === 'later') break
+        said.push(rule)
+        return ruling('deny', rule, standing === 'perhaps' ? because : [])
+      case 'allow':
+        if (standing === 'perhaps') break
+        said.push(rule)
+        return ruling('allow', rule)
+      case 'no-store':
+        if (standing === 'later') {
+          if (noStore === 'no') noStore = 'by-size'
+          break
+        }
+        noStore = 'yes'
+        said.push(rule)
+        break
+      case 'use-token':
+        if (standing !== 'yes') break
+        useToken = rule.token
+        said.push(rule)
+        break
+      default:
+        rule.action satisfies never
+    }
+  }
+  return ruling('allow')
+}
+
+/** How one rule stands to the request. */
+export function judge(rule: Rule, question: Question): Judgement {
+  const doubts: (keyof Match)[] = []
+  const missing: (keyof Match)[] = []
+  const needs: FactName[] = []
+  let later = false
+  for (const [key, standing] of standings(rule.match, question)) {
+    if (standing === 'no') missing.push(key)
+    else if (standing === 'later') later = true
+    else if (standing === 'perhaps') doubts.push(key)
+    else if (typeof standing === 'object') {
+      doubts.push(key)
+      if (!question.final) needs.push(standing.needs)
+    }
+  }
+  if (missing.length > 0) return { standing: 'no', needs: [], because: missing }
+  if (needs.length > 0) return { standing: 'perhaps', needs, because: doubts }
+  if (doubts.length > 0) return { standing: 'perhaps', needs, because: doubts }
+  return { standing: later ? 'later' : 'yes', needs, because: [] }
+}
+
+type Found = Standing | { readonly needs: FactName }
+
+function standings(match: Match, question: Question): readonly (readonly [keyof Match, Found])[] {
+  const { subject, caller, facts } = question
+  const found: (readonly [keyof Match, Found])[] = []
+  const add = (key: keyof Match, standing: Found): void => void found.push([key, standing])
+  const { repo, type, revision, file, size, access, licence, network, mirrorToken, anonymous } = match
+  if (type !== undefined) add('type', said(type.includes(subject.type)))
+  if (repo !== undefined) {
+    const isNamed = question.names.some((name) => repo.some(({ test }) => test(name)))
+    add('repo', isNamed ? 'yes' : question.nameKnown ? 'no' : { needs: 'name' })
+  }
+  if (revision !== undefined) add('revision', oneOf(revision, subject.revision))
+  if (file !== undefined) add('file', oneOf(file, subject.path))
+  if (network !== undefined) add('network', said(network.has(caller.address)))
+  if (mirrorToken !== undefined) {
+    const { mirrorToken: name } = caller
+    add('mirrorToken', said(name !== undefined && mirrorToken.some(({ test }) => test(name))))
+  }
+  if (anonymous !== undefined) {
+    add('anonymous', said(anonymous === (caller.mirrorToken === undefined && !caller.ownToken)))
+  }
+  if (access !== undefined) {
+    add('access', facts.access === undefined ? { needs: 'access' } : said(access.includes(facts.access)))
+  }
+  if (licence !== undefined) {
+    const named = facts.licence?.length === 0 ? [NO_LICENCE] : facts.licence
+    const isMeant = (text: string): boolean => licence.some(({ test }) => test(text))
+    add('licence', named === undefined ? { needs: 'licence' } : said(named.some(isMeant)))
+  }
+  if (size !== undefined) add('size', sizeStanding(size, question))
+  return found
+}
+
+/** The word that stands for no licence at all. */
+export const NO_LICENCE = 'none'
+
+function sizeStanding(bound: NonNullable<Match['size']>, { subject, facts }: Question): Found {
+  if (subject.size === undefined) return 'no'
+  if (subject.size === ANY) return 'perhaps'
+  const { sizeBytes } = facts
+  if (sizeBytes === undefined) return { needs: 'size' }
+  if (sizeBytes === 'later') return 'later'
+  switch (bound.operator) {
+    case '>':
+      return said(sizeBytes > bound.bytes)
+    case '>=':
+      return said(sizeBytes >= bound.bytes)
+    case '<':
+      return said(sizeBytes < bound.bytes)
+    case '<=':
+      return said(sizeBytes <= bound.bytes)
+    default:
+      return bound.operator satisfies never
+  }
+}
+
+function said(holds: boolean): Standing {
+  return holds ? 'yes' : 'no'
+}
+
+function oneOf(
+  patterns: readonly { readonly test: (value: string) => boolean }[],
+  value: string | typeof ANY | undefined,
+): Standing {
+  if (value === undefined) return 'no'
+  return value === ANY ? 'perhaps' : said(patterns.some(({ test }) => test(value)))
+}

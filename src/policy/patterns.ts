@@ -1,0 +1,81 @@
+// The patterns of rules: globs over names and paths, networks over addresses. Each is compiled once, when the settings
+// are read. It does not know what a rule does with them.
+
+import { BlockList, isIP } from 'node:net'
+import picomatch from 'picomatch'
+
+/** A pattern as it was written, and its test. */
+export interface Pattern {
+  readonly text: string
+  readonly test: (value: string) => boolean
+}
+
+/** What a pattern is held against. Names of repos and revisions have slashes that `*` alone may cross. */
+export type PatternKind = 'repo' | 'revision' | 'file' | 'word'
+
+const MAX_PATTERN_CHARS = 200
+const OPTIONS = {
+  nocase: true,
+  dot: true,
+  nonegate: true,
+  noextglob: true,
+  strictBrackets: true,
+  windows: false,
+} as const
+
+/**
+ * A glob: `*` and `?` within one part, `**` across slashes, `[abc]`, `{a,b}`; upper and lower case are the same. Or
+ * what is wrong with it.
+ */
+export function glob(text: string, kind: PatternKind): Pattern | { readonly fault: string } {
+  const fault = faultOf(text, kind)
+  if (fault !== undefined) return { fault }
+  // Alone it means every name, also those with a slash.
+  const whole = text === '*' ? '**' : text
+  try {
+    const test = picomatch(whole, OPTIONS)
+    // As in .gitignore: without a slash it means the file's own name, in whatever folder.
+    if (kind !== 'file' || text.includes('/')) return { text, test }
+    return { text, test: (path) => test(path.slice(path.lastIndexOf('/') + 1)) }
+  } catch {
+    return { fault: 'expected a pattern whose brackets are closed' }
+  }
+}
+
+function faultOf(text: string, kind: PatternKind): string | undefined {
+  if (text === '') return 'expected a pattern such as *.bin'
+  if (text.length > MAX_PATTERN_CHARS) return `expected a pattern of at most ${MAX_PATTERN_CHARS} characters`
+  if (/[\\\p{Cc}]/u.test(text)) return 'expected a pattern without backslashes and control characters'
+  if (text.startsWith('!')) return 'a pattern cannot say what is not meant; put an allow rule before this one'
+  if (/[@?*+!]\(/.test(text)) return 'expected *, **, ?, [abc] and {a,b} only'
+  if (/^\.?\/|\/$|\/\//.test(text)) return 'expected a pattern without a slash at either end'
+  if (kind !== 'repo') return undefined
+  if (/^(?:models?|datasets?|spaces?|kernels?|buckets?)\//i.test(text))
+    return 'expected org/name; which kind of repo is meant belongs to `type`'
+  return text.split('/').length > 2 ? 'expected org/name, such as acme/* or */*-base' : undefined
+}
+
+/** Addresses of callers. */
+export interface Networks {
+  readonly texts: readonly string[]
+  readonly has: (address: string) => boolean
+}
+
+/** The networks of checked texts: addresses, or `10.0.0.0/8`. An IPv4 address in IPv6 clothes is the IPv4 address. */
+export function networks(texts: readonly string[]): Networks {
+  const list = new BlockList()
+  for (const text of texts) {
+    const [address = '', bits] = text.split('/')
+    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
+    if (bits === undefined) list.addAddress(address, family)
+    else list.addSubnet(address, Number(bits), family)
+  }
+  return {
+    texts,
+    has(address) {
+      const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
+      const version = isIP(plain)
+      return version !== 0 && list.check(plain, version === 4 ? 'ipv4' : 'ipv6')
+    },
+  }
+}

@@ -1,0 +1,32 @@
+// Questions as the mirror puts them to the rules, with everything known that a test does not leave open.
+
+import { parseHubUrl } from '../../../src/hub/route.ts'
+import type { Caller, Facts, Question } from '../../../src/policy/decide.ts'
+import { type Subject, subjectOf } from '../../../src/policy/subject.ts'
+
+/** The subject of a request target. */
+export function subject(target: string): Subject {
+  const found = subjectOf(parseHubUrl(target, '/'))
+  if (found === undefined) throw new Error(`${target} is about no repo`)
+  return found
+}
+
+/** A stranger from the office asks for the target. */
+export function question(
+  target: string,
+  more: { readonly caller?: Partial<Caller>; readonly facts?: Facts } & Partial<
+    Pick<Question, 'names' | 'nameKnown' | 'final'>
+  > = {},
+): Question {
+  const about = subject(target)
+  const { caller, facts, ...rest } = more
+  return {
+    subject: about,
+    names: [about.id],
+    nameKnown: true,
+    final: false,
+    caller: { address: '10.1.2.3', mirrorToken: undefined, ownToken: false, ...caller },
+    facts: { access: 'public', licence: ['mit'], sizeBytes: 1_000, ...facts },
+    ...rest,
+  }
+}
