@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { DestinationStream, Logger } from 'pino'
 import type { Dispatcher } from 'undici'
-import { type Assign, type Callers, createCallers } from './callers/caller.ts'
+import { type Callers, createCallers } from './callers/caller.ts'
 import { watchAges } from './callers/hub-tokens.ts'
 import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
@@ -15,6 +15,7 @@ import { Documents } from './mirror/documents.ts'
 import { Flights } from './mirror/flights.ts'
 import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
+import { Policies } from './mirror/policies.ts'
 import { Puller } from './mirror/pull.ts'
 import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
@@ -46,8 +47,6 @@ export interface AppDependencies {
   /** Milliseconds that never step back: all that is fresh or stale is counted on it. */
   readonly monotonic?: () => number
   readonly dispatcher?: Dispatcher
-  /** Which Hub token of the mirror's own a caller is lent; by default none. */
-  readonly assign?: Assign
 }
 
 /** Opens the store and builds the server; listening is the caller's. Throws what `openStore` throws. */
@@ -55,7 +54,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { version, logger } = dependencies
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
-  const metrics = createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes })
+  const metrics = metricsOf(config, version)
   const { observer } = metrics
 
   const health = createHealth({
@@ -99,7 +98,6 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     mirror,
     client,
     callers,
-    assign: dependencies.assign ?? (() => undefined),
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     writes: config.writes,
@@ -199,6 +197,10 @@ function joinCallers(
   return { callers, ages }
 }
 
+function metricsOf(config: Config, version: string): ReturnType<typeof createMetrics> {
+  return createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes, rules: config.policies })
+}
+
 /** The rooms of the decisions, joined. */
 function joinMirror(
   config: Config,
@@ -230,11 +232,18 @@ function joinMirror(
   })
   const urls = createSignedUrls(rooms.now)
   const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
+  const ttls = { refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }
+  const credentialOf = (name: string): string | undefined => {
+    const token = config.hubTokens.get(name)?.reveal()
+    return token === undefined ? undefined : `Bearer ${token}`
+  }
+  const policies = new Policies({ ...shared, ...ttls, rules: config.policies, credentialOf })
   const mirror = createMirror({
     known,
     access,
+    policies,
     now: monotonic,
-    resolver: new Resolver({ ...shared, refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }),
+    resolver: new Resolver({ ...shared, ...ttls, asksLicence: policies.asksLicence }),
     puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
     documents: new Documents(shared),
   })

@@ -80,6 +80,15 @@ export const ERRORS = {
     operator: 'A client puts its mirror token into a URL or another header; the request was not passed on.',
     mayRetry: false,
   },
+  policy_denied: {
+    status: 403,
+    header: 'PolicyDenied',
+    repoHeader: 'GatedRepo',
+    message: 'The rules of this mirror do not allow this.',
+    operator:
+      'A rule of `policies` denied it; the log line names the rule, and `hubmirror config explain` says why.',
+    mayRetry: false,
+  },
   xet_disabled: {
     status: 404,
     header: 'XetDisabled',

@@ -3,7 +3,7 @@
 
 import { MirrorError } from '../errors.ts'
 import { bearerToken } from '../http/headers.ts'
-import { type Repo, repoKey } from '../hub/names.ts'
+import { repoKey } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { HubTokens } from './hub-tokens.ts'
 import { holdsMirrorToken, isWellFormed, looksLikeMirrorToken } from './mirror-token.ts'
@@ -22,12 +22,6 @@ export type Caller =
       /** Epoch ms. */
       readonly createdAt: number
     }
-
-/**
- * Which of the mirror's own Hub tokens the caller is lent for this; undefined: none. Asked only about reading, and never
- * for a caller with a Hub token.
- */
-export type Assign = (caller: Caller, repo: Repo | undefined, purpose: HubRoute['kind']) => string | undefined
 
 /** Who sent a request, and what they brought for the Hub. */
 interface Recognised {

@@ -3,6 +3,7 @@
 import type { Caller } from '../callers/caller.ts'
 import type { Asker } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
+import type { Admission } from './policies.ts'
 
 /** The fingerprint of callers without a credential. */
 export const ANONYMOUS = 'anonymous'
@@ -28,11 +29,18 @@ export interface Ctx {
   readonly trips: { count: number }
   /** Takes what is decided about the caller's right. */
   readonly access: AccessNote
+  /** What the rules said; none where there are no rules, or the request is about no repo. */
+  readonly admission?: Admission | undefined
 }
 
 /** The asker that carries the caller's own credential. */
 export function askerOf(ctx: Ctx): Asker {
-  return { authorization: ctx.authorization, forward: ctx.forward, onTrip: () => (ctx.trips.count += 1) }
+  return {
+    authorization: ctx.authorization,
+    forward: ctx.forward,
+    onTrip: () => (ctx.trips.count += 1),
+    onRedirect: ctx.admission?.onRedirect,
+  }
 }
 
 /** The same request as somebody without a credential would have made it. */

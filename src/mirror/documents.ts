@@ -10,7 +10,9 @@ import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteDocument, rewriteLink } from '../hub/rewrite.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
+import { accessOf } from '../origin/openness.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
+import { parseInfo, traitsOf } from '../origin/repo-info.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
@@ -55,7 +57,8 @@ export class Documents {
   async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
     const { client, access, known, offline } = this.#options
     const { repo } = route
-    const name = documentName(route, request)
+    const mayStore = ctx.admission?.mayStore(undefined) !== false
+    const name = mayStore ? documentName(route, request) : undefined
     const stored = name === undefined ? undefined : await known.document(name)
     const open = repo !== undefined && access.verdict(repo) === 'public'
     const fromStored = (fact: DocumentFact, outcome: 'hit' | 'stale'): Answer => {
@@ -116,7 +119,7 @@ export class Documents {
     // Turned before it is learnt from: what is no JSON of the expected shape is not believed either.
     const turned = this.#answer(ctx, route, request, fact, 'bypass', answer.status)
     if (route.repo === undefined) return turned
-    await this.#learn(route, body, askedAt)
+    await this.#learn(ctx, route, body, askedAt)
     if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
     if (context.name === undefined) return turned
@@ -151,6 +154,7 @@ export class Documents {
       if (!mayCarryCredential(client.policy, url)) {
         throw new MirrorError('redirect_refused', { detail: { host: url.host } })
       }
+      ctx.admission?.onRedirect(url)
     }
     throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
   }
@@ -196,20 +200,24 @@ export class Documents {
   }
 
   /** A repo's own info says whether everybody may read it, and which commit a revision is. */
-  async #learn(route: DocumentRoute, body: Buffer, askedAt: number): Promise<void> {
+  async #learn(ctx: Ctx, route: DocumentRoute, body: Buffer, askedAt: number): Promise<void> {
     const { repo, revision, document } = route
     if (repo === undefined || (document !== 'repo' && document !== 'revision')) return
-    const info: unknown = JSON.parse(body.toString('utf8'))
-    if (typeof info !== 'object' || info === null) return
-    const { private: closed, gated, disabled, sha } = info as Record<string, unknown>
+    const info = parseInfo(body)
+    if (info === undefined) return
+    const { sha } = info
+    const kind = accessOf(info)
     const { access, known } = this.#options
-    if (closed === true || disabled === true || (gated !== undefined && gated !== false)) {
+    known.tell(repo, traitsOf(info))
+    if (kind === 'gated' || kind === 'private') {
       await access.withdrawn(repo, askedAt, 'stranger')
       return
     }
-    if (closed === false && gated === false) await access.proved(repo, askedAt)
+    const mayStore = ctx.admission?.mayStore(undefined) !== false
+    if (kind === 'public' && info['gated'] === false && mayStore) await access.proved(repo, askedAt)
     if (revision !== undefined && typeof sha === 'string' && isCommitHash(sha)) {
-      known.rememberRef(repo, revision, sha, { askedAt, store: access.verdict(repo) === 'public' })
+      const store = mayStore && access.verdict(repo) === 'public'
+      known.rememberRef(repo, revision, sha, { askedAt, store })
     }
   }
 

@@ -4,7 +4,7 @@
 
 import { LRUCache } from 'lru-cache'
 import type { FileMeta } from '../hub/file-meta.ts'
-import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
+import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts.ts'
 import type { FactKind } from '../store/layout.ts'
@@ -13,6 +13,13 @@ import type { FactKind } from '../store/layout.ts'
 export type FileFact =
   | { readonly kind: 'present'; readonly meta: FileMeta; readonly key: BlobKey }
   | { readonly kind: 'absent'; readonly commit: CommitHash }
+
+/** What a repo is called and how it is licensed, as far as it is known. */
+export interface StoredTraits {
+  readonly name?: RepoId | undefined
+  /** Lower case; empty when the repo names none. */
+  readonly licence?: readonly string[] | undefined
+}
 
 export interface DocumentFact {
   readonly body: string
@@ -37,6 +44,8 @@ export class Known {
   })
   // When the question was asked whose answer a document last was.
   readonly #documentsAt = new LRUCache<string, number>({ max: 50_000 })
+  // What the Hub tells of repos beside who may read them.
+  readonly #traits = new LRUCache<string, StoredTraits>({ max: 50_000 })
   readonly #publicTurns = new Map<string, Promise<void>>()
   readonly #onWriteError: (error: unknown) => void
 
@@ -126,6 +135,28 @@ export class Known {
     return isRecord(stored) && stored['public'] === true
   }
 
+  /** What was last told of a repo: by the Hub to this process, else what the disk kept of a public one. */
+  async traits(repo: Repo): Promise<StoredTraits> {
+    const key = this.#repoKey(repo)
+    const told = this.#traits.get(key)
+    if (told !== undefined) return told
+    const stored = parseTraits(await this.#read('repos', key))
+    this.#traits.set(key, stored)
+    return stored
+  }
+
+  /** The Hub told these traits of a repo. What it did not tell stays as it was. They reach the disk with the word "public". */
+  tell(repo: Repo, traits: StoredTraits): void {
+    const key = this.#repoKey(repo)
+    const before = this.#traits.get(key)
+    const name = traits.name ?? before?.name
+    const licence = traits.licence ?? before?.licence
+    this.#traits.set(key, {
+      ...(name === undefined ? {} : { name }),
+      ...(licence === undefined ? {} : { licence }),
+    })
+  }
+
   /** In the order of the calls: the last word said is the one that stays. */
   async rememberPublic(repo: Repo, value: boolean): Promise<void> {
     const key = this.#repoKey(repo)
@@ -140,8 +171,11 @@ export class Known {
   async #writePublic(key: string, value: boolean): Promise<void> {
     // A fact that cannot be read may still be there: a withdrawal removes it unseen.
     const stored = await this.#facts.read('repos', key).catch(() => (value ? undefined : { public: true }))
-    if ((isRecord(stored) && stored['public'] === true) === value) return
-    if (value) await this.#facts.write('repos', key, { public: true })
+    const fact = value ? { public: true, ...this.#traits.get(key) } : undefined
+    if ((isRecord(stored) && stored['public'] === true) === value) {
+      if (fact === undefined || JSON.stringify(stored) === JSON.stringify(fact)) return
+    }
+    if (fact !== undefined) await this.#facts.write('repos', key, fact)
     else await this.#facts.remove('repos', key)
   }
 
@@ -211,6 +245,16 @@ function readFile(value: Record<string, unknown>): FileFact | undefined {
   if (typeof sizeBytes !== 'number' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return undefined
   const meta = { commit, etag, sizeBytes, lfs, ...(typeof contentType === 'string' ? { contentType } : {}) }
   return { kind: 'present', meta, key }
+}
+
+function parseTraits(value: unknown): StoredTraits {
+  if (!isRecord(value)) return {}
+  const { name, licence } = value
+  const id = typeof name === 'string' ? parseRepoId(name) : undefined
+  return {
+    ...(id === undefined ? {} : { name: id }),
+    ...(Array.isArray(licence) ? { licence: licence.filter((item) => typeof item === 'string') } : {}),
+  }
 }
 
 function parseDocument(value: unknown): DocumentFact | undefined {

@@ -4,6 +4,7 @@
 import { MirrorError } from '../errors.ts'
 import type { Repo } from '../hub/names.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
+import { RepoMoved } from '../origin/moved.ts'
 
 export { RefusedByHub } from '../origin/file.ts'
 
@@ -12,9 +13,13 @@ import { type Answer, ageHeader } from './answer.ts'
 import type { Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
+import type { Policies } from './policies.ts'
 import type { Conditions, Puller } from './pull.ts'
 import { refusalAnswer } from './refused.ts'
 import type { Resolved, Resolver } from './resolve.ts'
+
+/** How often a repo may turn out to have another name within one request. */
+const MAX_MOVES = 3
 
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
@@ -25,6 +30,13 @@ export interface Mirror {
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
+  /**
+   * What the rules say of a request, before anything is asked or served: the context that goes with it. Throws
+   * policy_denied. Every other method here is for admitted requests.
+   */
+  admit(ctx: Ctx, route: HubRoute, request?: { readonly isUpload?: boolean }): Promise<Ctx>
+  /** Whether there are rules at all. */
+  readonly hasRules: boolean
   /** A write to the repo has been passed on and accepted: what is believed of its branches, and of who may read it, ends here. */
   changed(repo: Repo): Promise<void>
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
@@ -39,8 +51,9 @@ export function createMirror(parts: {
   readonly resolver: Resolver
   readonly puller: Puller
   readonly documents: Documents
+  readonly policies: Policies
 }): Mirror {
-  const { known, access, now, resolver, puller, documents } = parts
+  const { known, access, now, resolver, puller, documents, policies } = parts
   const refused = (ctx: Ctx, { refusal, outcome, ageMs }: Extract<Resolved, { kind: 'refusal' }>): Answer =>
     refusalAnswer(refusal, {
       anonymous: ctx.authorization === undefined,
@@ -49,20 +62,48 @@ export function createMirror(parts: {
       outcome,
     })
 
+  const admit: Mirror['admit'] = async (ctx, route, request) => {
+    const admission = await policies.admit(ctx, route, request)
+    return admission === undefined ? ctx : { ...ctx, admission }
+  }
+
+  /** Does the work, and does it anew when it leads to another repo than was decided about. */
+  const following = async <T>(ctx: Ctx, route: HubRoute, work: (admitted: Ctx) => Promise<T>): Promise<T> => {
+    let admitted = ctx
+    for (let moves = 0; ; moves += 1) {
+      try {
+        return await work(admitted)
+      } catch (error) {
+        if (!(error instanceof RepoMoved) || moves === MAX_MOVES) throw error
+        admitted = await admit(ctx, route)
+        // A token that was lent for the old name is for that name.
+        if (admitted.admission?.useToken !== ctx.admission?.useToken) throw new MirrorError('policy_denied')
+      }
+    }
+  }
+
   return {
-    async head(ctx, route, conditions) {
-      const resolved = await resolver.resolve(ctx, route, 'HEAD')
-      if (resolved.kind === 'file') return puller.head(route, resolved, conditions)
-      return refused(ctx, resolved)
-    },
+    admit,
+    hasRules: policies.hasRules,
 
-    async get(ctx, route, conditions) {
-      const resolved = await resolver.resolve(ctx, route, 'GET')
-      if (resolved.kind === 'refusal') return refused(ctx, resolved)
-      return puller.get(ctx, route, resolved, conditions)
-    },
+    head: (ctx, route, conditions) =>
+      following(ctx, route, async (admitted) => {
+        const resolved = await resolver.resolve(admitted, route, 'HEAD')
+        if (resolved.kind === 'refusal') return refused(ctx, resolved)
+        admitted.admission?.checkSize(resolved.meta.sizeBytes)
+        return puller.head(route, resolved, conditions)
+      }),
 
-    document: (ctx, route, request) => documents.get(ctx, route, request),
+    get: (ctx, route, conditions) =>
+      following(ctx, route, async (admitted) => {
+        const resolved = await resolver.resolve(admitted, route, 'GET')
+        if (resolved.kind === 'refusal') return refused(ctx, resolved)
+        admitted.admission?.checkSize(resolved.meta.sizeBytes)
+        return puller.get(admitted, route, resolved, conditions)
+      }),
+
+    document: (ctx, route, request) =>
+      following(ctx, route, (admitted) => documents.get(admitted, route, request)),
 
     async changed(repo) {
       known.changed(repo)

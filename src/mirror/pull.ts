@@ -91,7 +91,7 @@ export class Puller {
     if (meta.sizeBytes === 0)
       return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
     const isPublic = await file.isPublic
-    if (!isPublic && !this.#options.cachePrivate) {
+    if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {

@@ -25,6 +25,8 @@ export interface ResolvedFile {
   readonly key: ReturnType<typeof blobKeyOf>
   /** Whether everybody may read it, so that its bytes may be stored. Known later than the facts on a first visit. */
   readonly isPublic: Promise<boolean>
+  /** False where a rule says that nothing of it may reach the disk, or be taken from there. */
+  readonly mayStore: boolean
   /** How the facts were come by. */
   readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
   /** How long ago the Hub was asked where a branch is that was not asked for now. */
@@ -66,6 +68,8 @@ export interface ResolverOptions {
   readonly refTtlMs: number
   readonly accessTtlMs: number
   readonly offline: boolean
+  /** Whether a rule asks for licences, so that the Hub's word for them is kept with what else is known of a repo. */
+  readonly asksLicence: boolean
   readonly monotonic: () => number
 }
 
@@ -103,7 +107,8 @@ export class Resolver {
     const { access, offline, client, known } = this.#options
     const { repo, revision, path } = route
     const ref = await known.ref(repo, revision, this.#options.refTtlMs)
-    const fact = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
+    const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
+    const fact = kept !== undefined && mayStore(ctx, kept) ? kept : undefined
     const open = access.verdict(repo) === 'public'
     const reason = open ? 'public' : 'was-public'
     const stored = fact && ({ fact, reason, askedAt: ref?.at } satisfies Stored)
@@ -156,9 +161,10 @@ export class Resolver {
       this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
     }
     if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location)
+    const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
     const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file touch the disk.
-      if (open) {
+      if (open && mayStore) {
         known.rememberFile(repo, meta.commit, path, { kind: 'present', meta, key })
         known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
       }
@@ -168,7 +174,7 @@ export class Resolver {
     isPublic.catch(() => undefined)
     noteAnswered(ctx, this.#options.access.verdict(repo) === 'public')
     const same = context.before?.kind === 'present' && context.before.key === key
-    return { kind: 'file', meta, key, isPublic, outcome: same ? 'revalidated' : 'miss' }
+    return { kind: 'file', meta, key, isPublic, mayStore, outcome: same ? 'revalidated' : 'miss' }
   }
 
   async #refused(
@@ -221,13 +227,18 @@ export class Resolver {
   #isPublic(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<boolean> {
     const { access, client } = this.#options
     const { repo } = route
+    // Nothing of it may be stored, so that nobody needs to know; and what is known of repos is stored.
+    if (ctx.admission?.mayStore(undefined) === false) return Promise.resolve(false)
     const verdict = access.verdict(repo)
     if (verdict !== undefined) return Promise.resolve(verdict === 'public')
     return access.prove(repo, async () => {
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
         this.#head(asStranger(ctx), route, impatient),
-        isOpenToAll(client, repo, anonymousAsker(ctx)).catch(() => undefined),
+        isOpenToAll(client, repo, anonymousAsker(ctx), {
+          licence: this.#options.asksLicence,
+          onTraits: (traits) => this.#options.known.tell(repo, traits),
+        }).catch(() => undefined),
       ])
       if (open === false) return false
       // An origin that has no such info is believed by the file, unless it is one that gates do not cover.
@@ -241,14 +252,8 @@ export class Resolver {
     noteAllowed(ctx.access, reason)
     const age = askedAt === undefined ? {} : { ageMs: this.#options.monotonic() - askedAt }
     if (fact.kind === 'present') {
-      return {
-        kind: 'file',
-        meta: fact.meta,
-        key: fact.key,
-        isPublic: Promise.resolve(true),
-        outcome,
-        ...age,
-      }
+      const { meta, key } = fact
+      return { kind: 'file', meta, key, isPublic: Promise.resolve(true), mayStore: true, outcome, ...age }
     }
     const text = 'Entry not found'
     const refusal = {
@@ -280,8 +285,14 @@ export class Resolver {
     // The stranger who was asked beside the question that granted it may not have been answered yet.
     const isPublic = this.#isPublic(ctx, route, false)
     noteAllowed(ctx.access, ctx.authorization === undefined ? 'public' : 'remembered')
-    return { kind: 'file', meta: granted.meta, key, isPublic, outcome: 'miss' }
+    const mayStore = ctx.admission?.mayStore(granted.meta.sizeBytes) !== false
+    return { kind: 'file', meta: granted.meta, key, isPublic, mayStore, outcome: 'miss' }
   }
+}
+
+/** Whether what is known of a file may be used: a rule may want nothing of it from the disk. */
+function mayStore(ctx: Ctx, fact: FileFact): boolean {
+  return ctx.admission?.mayStore(fact.kind === 'present' ? fact.meta.sizeBytes : undefined) !== false
 }
 
 /** Signed URLs are remembered per credential: one made for a member opens a private file to whoever holds it. */

@@ -17,6 +17,8 @@ export interface Asker {
   readonly forward: Readonly<Record<string, string>>
   /** Counts the question for the log line of the request. */
   readonly onTrip?: () => void
+  /** Told of every redirect within the origin before it is taken; throws where it must not be. */
+  readonly onRedirect?: ((url: URL) => void) | undefined
 }
 
 export interface OriginRequest {

@@ -10,6 +10,7 @@ import type { CommitHash } from '../hub/names.ts'
 import { type Refusal, readRefusal } from '../hub/refusal.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { type Asker, asMirrorError, isTimeout, type OriginAnswer, type OriginClient } from './client.ts'
+import { RepoMoved } from './moved.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 import { isRetryableStatus, retryDelayMs } from './retry.ts'
 import type { SignedUrls } from './signed-urls.ts'
@@ -74,6 +75,7 @@ export async function headFile(
             detail: { reason: 'redirect without facts', host: url.host },
           })
         }
+        asker.onRedirect?.(url)
         break
       default:
         first satisfies never
@@ -204,6 +206,7 @@ export class FileBody {
         discard(answer)
         url = followRedirect(this.#client.policy, url, location)
         if (!mayCarryCredential(this.#client.policy, url)) this.#urls.set(this.#urlName, url)
+        else this.#asker.onRedirect?.(url)
         continue
       }
       if (answer.status < 300) return this.#checked(answer, url, range, signal)
@@ -335,7 +338,7 @@ function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
 
 /** Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. */
 function isWorthRetrying(error: unknown): boolean {
-  if (error instanceof RefusedByHub) return false
+  if (error instanceof RefusedByHub || error instanceof RepoMoved) return false
   if (error instanceof MirrorError)
     return error.code.startsWith('origin_') && error.detail['reason'] !== REDIRECT_LOOP
   return true

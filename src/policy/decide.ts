@@ -64,7 +64,14 @@ export interface Ruling {
   readonly said: readonly Rule[]
 }
 
-export type Decision = Ruling | { readonly kind: 'needs'; readonly facts: readonly FactName[] }
+export type Decision =
+  | Ruling
+  | {
+      readonly kind: 'needs'
+      readonly facts: readonly FactName[]
+      /** Of a rule before the one that needs them. */
+      readonly useToken: string | undefined
+    }
 
 /** Weighs the rules in order; the first `allow` or `deny` that matches decides. */
 export function decide(rules: readonly Rule[], question: Question): Decision {
@@ -78,7 +85,7 @@ export function decide(rules: readonly Rule[], question: Question): Decision {
   for (const rule of rules) {
     if (rule.action === 'use-token' && (useToken !== undefined || question.caller.ownToken)) continue
     const { standing, needs, because } = judge(rule, question)
-    if (needs.length > 0) return { kind: 'needs', facts: needs }
+    if (needs.length > 0) return { kind: 'needs', facts: needs, useToken }
     if (standing === 'no') continue
     if (standing === 'later') pending = true
     switch (rule.action) {

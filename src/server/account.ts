@@ -44,6 +44,7 @@ export function account(
     path,
     status,
     outcome,
+    rule: trace.access.rule,
     bytes,
     originTrips: trace.trips.count,
     firstByteMs,

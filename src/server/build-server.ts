@@ -11,7 +11,7 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
-import type { Assign, Callers } from '../callers/caller.ts'
+import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
@@ -30,7 +30,6 @@ export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror
   readonly client: OriginClient
   readonly callers: Callers
-  readonly assign: Assign
   readonly basePath: string
   readonly publicUrl: URL | undefined
   readonly writes: 'forward' | 'deny'

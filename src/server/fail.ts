@@ -7,6 +7,7 @@ import { EXPOSED_HEADERS } from '../hub/refusal.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
 import { noteRefusal } from '../mirror/note.ts'
 import { refusalAnswer } from '../mirror/refused.ts'
+import { RepoMoved } from '../origin/moved.ts'
 import { outcomeHeaders } from './send.ts'
 import type { Trace } from './trace.ts'
 
@@ -17,6 +18,8 @@ const RETRY_AFTER_SECONDS = '5'
 export function asMirrorError(error: unknown): MirrorError {
   if (error instanceof MirrorError) return error
   const code = error instanceof Error && 'code' in error ? error.code : undefined
+  // A repo that got another name while its bytes were on the way: the next request asks anew.
+  if (error instanceof RepoMoved) return new MirrorError('origin_bad_answer', { cause: error })
   if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })
   if (isClientError(error)) return new MirrorError('bad_request', { cause: error })
@@ -92,9 +95,23 @@ export function sendFailure(
     return
   }
   const error = asMirrorError(thrown)
+  const isDenied = error.code === 'policy_denied'
+  const { status, headers, body } = failureOf(error, { aboutRepo: isDenied || trace.repo !== undefined })
+  if (isDenied) {
+    // An answer, not a failure: the operator wants it so.
+    trace.outcome = 'refused'
+    const rule = String(error.detail['rule'] ?? '')
+    Object.assign(trace.access, {
+      decision: 'denied',
+      reason: 'policy',
+      rule,
+      code: headers['x-error-code'],
+    })
+    respond(response, status, { ...headers, ...outcomeHeaders(trace) }, body, headOnly, trace)
+    return
+  }
   trace.error = error
   trace.outcome = 'error'
-  const { status, headers, body } = failureOf(error, { aboutRepo: trace.repo !== undefined })
   respond(response, status, headers, body, headOnly, trace)
 }
 

@@ -4,7 +4,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
-import { type Assign, type Callers, mayLend } from '../callers/caller.ts'
+import { type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { repoKey } from '../hub/names.ts'
@@ -25,7 +25,6 @@ const QUESTION_TIMEOUT_MS = 30_000
 export interface HubRouteOptions {
   readonly mirror: Mirror
   readonly callers: Callers
-  readonly assign: Assign
   readonly buffers: ReadBuffers
   readonly basePath: string
   /** The raw target as a route: `createRouteParser`. */
@@ -69,15 +68,16 @@ export async function serveHubRoute(
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
   if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
-  const isUpload =
-    options.writes === 'deny' || caller.kind !== 'hub-token' ? await readBatch(request, route) : false
+  const mayMatter = options.writes === 'deny' || caller.kind !== 'hub-token' || options.mirror.hasRules
+  const isUpload = mayMatter ? await readBatch(request, route) : false
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
   if (isUpload && options.writes === 'deny') throw new MirrorError('writes_denied')
-  const lent = mayLend(caller, route, { method, isUpload })
-    ? options.assign(caller, route.repo, route.kind)
-    : undefined
-  const ctx = lent === undefined ? asked : withLent(asked, lent, options.callers.fieldOf(lent, route))
+  const admitted = await options.mirror.admit(asked, route, { isUpload })
+  const { rules = '', useToken } = admitted.admission ?? {}
+  if (rules !== '') trace.access.rule = rules
+  const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
+  const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.fieldOf(lent, route))
   const work = answerFor(request, ctx, route, options.mirror)
   if (work === undefined) return { route, ctx }
   const answer = await work

@@ -43,7 +43,7 @@ export interface AccessNote {
   reason?: Reason | undefined
   /** X-Error-Code of the refusal. */
   code?: string | undefined
-  /** Which rule of the policy decided. */
+  /** Which rules of the policy had a say, the deciding one last; names with commas. */
   rule?: string | undefined
   /** The name of the mirror token that the caller showed. */
   mirrorToken?: string | undefined

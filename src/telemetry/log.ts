@@ -23,6 +23,8 @@ export interface RequestFields {
   readonly path?: string | undefined
   readonly status: number
   readonly outcome: Outcome
+  /** The rules of the operator that had a say, by name. */
+  readonly rule?: string | undefined
   /** Body bytes handed to the client's socket. */
   readonly bytes: number
   readonly originTrips: number
@@ -94,6 +96,7 @@ export function logRequest(parent: Logger, fields: RequestFields): void {
     path: fields.path === undefined ? undefined : bound(fields.path, TEXT_MAX),
     status: fields.status,
     outcome: fields.outcome,
+    rule: fields.rule,
     bytes: fields.bytes,
     originTrips: fields.originTrips,
     firstByteMs: fields.firstByteMs === undefined ? undefined : Math.round(fields.firstByteMs * 10) / 10,

@@ -106,6 +106,12 @@ export const METRICS = {
     labels: [],
     help: 'Lines of the audit log that found no room in memory while it could not be written.',
   },
+  policy: {
+    name: 'hubmirror_policy_decisions_total',
+    kind: 'counter',
+    labels: ['rule', 'action'],
+    help: 'Requests that a rule of the operator had a say in; the label is the name of the rule.',
+  },
   cacheSize: {
     name: 'hubmirror_cache_size_bytes',
     kind: 'gauge',
@@ -226,6 +232,8 @@ export interface Metrics {
 export function createMetrics(options: {
   readonly version: string
   readonly storeLimitBytes?: number | undefined
+  /** The operator's rules. */
+  readonly rules?: readonly { readonly name: string; readonly action: string }[]
   readonly processMetrics?: boolean
 }): Metrics {
   const registry = new Registry()
@@ -234,6 +242,7 @@ export function createMetrics(options: {
   setToZero(series)
   series.build.set({ version: options.version }, 1)
   series.originUp.set(1)
+  for (const { name: rule, action } of options.rules ?? []) series.policy.inc({ rule, action }, 0)
   series.cacheLimit.set(options.storeLimitBytes ?? Number.POSITIVE_INFINITY)
   return {
     observer: createObserver(series),
@@ -269,6 +278,7 @@ function createSeries(registry: Registry) {
     access: counter(METRICS.access),
     auditDegraded: gauge(METRICS.auditDegraded),
     auditLost: counter(METRICS.auditLost),
+    policy: counter(METRICS.policy),
     cacheSize: gauge(METRICS.cacheSize),
     cacheFacts: gauge(METRICS.cacheFacts),
     cacheLimit: gauge(METRICS.cacheLimit),
@@ -327,6 +337,7 @@ function createObserver(series: Series): Observer {
     accessDecided: (result) => series.access.inc({ result }),
     auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),
     auditLost: () => series.auditLost.inc(),
+    policyDecided: (rule, action) => series.policy.inc({ rule, action }),
     storeChanged({ sizeBytes, factBytes, limitBytes, blobs }) {
       series.cacheFacts.set(amount(factBytes))
       series.cacheSize.set(amount(sizeBytes))

@@ -65,6 +65,8 @@ export interface Observer {
   auditDegraded(degraded: boolean): void
   /** A line of the audit log is lost. */
   auditLost(): void
+  /** A rule of the operator had a say in a request. `rule` is its name, of which there are as many as rules. */
+  policyDecided(rule: string, action: 'allow' | 'deny' | 'no-store' | 'use-token'): void
   /** The books of the store after a change; limitBytes undefined means unlimited. */
   storeChanged(books: {
     readonly sizeBytes: number
@@ -95,6 +97,7 @@ export const silentObserver: Observer = {
   accessDecided() {},
   auditDegraded() {},
   auditLost() {},
+  policyDecided() {},
   storeChanged() {},
   evicted() {},
   flightStarted() {},

@@ -53,11 +53,17 @@ export function repoInfo(
     disabled: repo.isDisabled,
     downloads: 0,
     likes: 0,
-    tags: config === undefined ? [] : ['transformers', 'safetensors'],
+    tags: [
+      ...(config === undefined ? [] : ['transformers', 'safetensors']),
+      ...repo.licences.map((licence) => `license:${licence}`),
+    ],
     ...(repo.type === 'models' && config !== undefined ? { library_name: 'transformers', config } : {}),
     ...(repo.type === 'datasets' ? { description: '' } : {}),
     ...(repo.type === 'spaces' ? { sdk: 'static', runtime: { stage: 'RUNNING' } } : {}),
-    cardData: {},
+    cardData:
+      repo.licences.length === 0
+        ? {}
+        : { license: repo.licences.length === 1 ? repo.licences[0] : repo.licences },
     usedStorage,
     // Asked for by clients of 2025 before they upload.
     ...(hub.xet ? { xetEnabled: true } : {}),

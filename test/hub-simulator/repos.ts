@@ -85,6 +85,8 @@ export class Repo {
   isPrivate = false
   gate: 'auto' | 'manual' | false = false
   isDisabled = false
+  /** As the card names them; the Hub repeats them as tags. */
+  licences: readonly string[] = []
   isDeleted = false
   /** Who may read while the repo is private, and who has been let through the gate. */
   readers = new Set<string>()
@@ -116,6 +118,11 @@ export class Repo {
   /** The same as `gated`, in the words of a test that closes the gate while a pull runs. */
   closeGate(approved: readonly string[] = []): this {
     return this.gated(this.gate === false ? 'manual' : this.gate, approved)
+  }
+
+  licensed(...licences: readonly string[]): this {
+    this.licences = licences
+    return this
   }
 
   disabled(): this {

@@ -5,7 +5,6 @@ import { rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { Assign } from '../../src/callers/caller.ts'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { Secret } from '../../src/config/secret.ts'
 import { basic, CORP, CORP_NEXT, credentials, openCorp, SECRET, START_AT } from '../support/corp.ts'
@@ -14,11 +13,11 @@ import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 describe("the mirror's own Hub token", () => {
-  const toNetwork: Assign = (caller, repo) =>
-    caller.address === '127.0.0.1' && repo?.id === 'acme/secret' ? 'team' : undefined
+  const toNetwork = (repo: string) =>
+    `- {action: use-token, token: team, match: {repo: '${repo}', caller: {network: 127.0.0.1}}}`
 
   it('never takes the place of a token of the caller, good or bad', async () => {
-    const { scene } = await openCorp({ assign: () => 'team' })
+    const { scene } = await openCorp({ rules: toNetwork('*') })
     expect((await scene.ask(SECRET, { token: TOKENS.alice })).status).toBe(200)
     expect((await scene.ask(SECRET, { token: TOKENS.bob })).status).toBe(404)
     expect((await scene.ask(SECRET, { token: TOKENS.invalid })).status).toBe(401)
@@ -29,7 +28,7 @@ describe("the mirror's own Hub token", () => {
   })
 
   it('may be lent to a caller without any token, to read what it is lent for and to do nothing else', async () => {
-    const { scene } = await openCorp({ assign: toNetwork })
+    const { scene } = await openCorp({ rules: toNetwork('acme/secret') })
     expect((await scene.ask(SECRET)).body.toString()).toBe(SECRET_CONFIG)
     expect((await scene.ask('/acme/gated/resolve/main/config.json')).headers['x-error-code']).toBe(
       'GatedRepo',

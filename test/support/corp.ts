@@ -1,12 +1,12 @@
 // A mirror with a Hub token of its own before a Hub where that token opens what is private, and with tokens it has
 // issued. Its clocks stand still.
 
-import type { Assign } from '../../src/callers/caller.ts'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
 import { hashOf, type IssuedToken } from '../../src/callers/token-list.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { Secret } from '../../src/config/secret.ts'
+import { policiesOf } from './policies.ts'
 import { openScene, type Scene } from './scene.ts'
 
 /** Hub tokens that only the mirror has: both may read `acme/secret`. */
@@ -18,22 +18,23 @@ export const LARGE = '/acme/secret/resolve/main/w.bin'
 export const OPEN = '/acme/open/resolve/main/config.json'
 
 /** The holder of `ci` is lent the token called team, for all of acme. */
-const toCi: Assign = (caller, repo) =>
-  caller.kind === 'mirror-token' && caller.name === 'ci' && repo?.id.startsWith('acme/') === true
-    ? 'team'
-    : undefined
+const TO_CI = '- {action: use-token, token: team, match: {repo: acme/*, caller: {mirrorToken: ci}}}'
 
 /** The beginning of the year 2030. */
 export const START_AT = Date.UTC(2030, 0, 1)
 
-/** Opens the scene of the running test. Without `assign`, `ci` is lent the Hub token. */
+/** Opens the scene of the running test. Without `rules`, `ci` is lent the Hub token. */
 export async function openCorp(
-  options: { readonly assign?: Assign; readonly config?: Partial<Config>; readonly token?: Secret } = {},
+  options: { readonly rules?: string; readonly config?: Partial<Config>; readonly token?: Secret } = {},
 ) {
   let wallMs = START_AT
   const scene = await openScene({
-    config: { hubTokens: new Map([['team', options.token ?? Secret.of(CORP)]]), ...options.config },
-    mirror: { assign: options.assign ?? toCi, now: () => wallMs },
+    config: {
+      hubTokens: new Map([['team', options.token ?? Secret.of(CORP)]]),
+      policies: policiesOf(options.rules ?? TO_CI),
+      ...options.config,
+    },
+    mirror: { now: () => wallMs },
   })
   scene.world.addUser('corp', { token: CORP, role: 'write' })
   scene.world.addUser('corp-next', { token: CORP_NEXT })

@@ -3,8 +3,10 @@
 import { loadConfig } from '../../src/config/load.ts'
 import type { Rule } from '../../src/policy/rules.ts'
 
-/** The rules of a YAML list. Throws ConfigFaults. */
+/** The rules of a YAML list; the Hub tokens that they name are there. Throws ConfigFaults. */
 export function policiesOf(yaml: string): readonly Rule[] {
-  const text = `policies:\n${yaml.replace(/^/gm, '  ')}\n`
+  const names = new Set([...yaml.matchAll(/token: *([\w-]+)/g)].map(([, name]) => name))
+  const tokens = [...names].map((name) => `tokens.${name}.token: hf_x`)
+  const text = [...tokens, `policies:\n${yaml.replace(/^/gm, '  ')}`].join('\n')
   return loadConfig({ flags: { config: 'h.yaml' }, env: {}, readFile: () => text }).config.policies
 }

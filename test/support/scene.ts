@@ -37,7 +37,7 @@ export async function openScene(
     readonly hub?: HubOptions
     readonly world?: World
     readonly busy?: boolean
-    readonly mirror?: Pick<MirrorOptions, 'assign' | 'now'>
+    readonly mirror?: Pick<MirrorOptions, 'now'>
   } = {},
 ): Promise<Scene> {
   const world = options.world ?? mirrorWorld()

@@ -6,7 +6,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type App, type AppDependencies, createApp } from '../../src/app.ts'
+import { type App, createApp } from '../../src/app.ts'
 import { holdsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
@@ -20,7 +20,6 @@ export interface MirrorOptions {
   readonly monotonic?: () => number
   readonly now?: () => number
   /** Which Hub token of the mirror's own a caller is lent. */
-  readonly assign?: NonNullable<AppDependencies['assign']>
   /** Gets every line of the log as it is written. */
   readonly logLines?: string[]
   /** The directory of a mirror that was closed with `keepDir`; removed at the end like one made here. */
@@ -84,7 +83,6 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
       version: '0.0.0-test',
       logger,
       ...(options.now === undefined ? {} : { now: options.now }),
-      ...(options.assign === undefined ? {} : { assign: options.assign }),
       ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
     }),
   )

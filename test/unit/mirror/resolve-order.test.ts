@@ -68,6 +68,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     refTtlMs: 10_000,
     accessTtlMs: 60_000,
     offline: false,
+    asksLicence: false,
     monotonic: clock.now,
   })
   return { clock, asked, facts, access, resolver }

@@ -10,7 +10,8 @@ import {
   ROUTE_KINDS,
 } from '../../../src/telemetry/observer.ts'
 
-const create = () => createMetrics({ version: '1.2.3', processMetrics: false })
+const RULES = [{ name: 'no-pickles', action: 'deny' }]
+const create = () => createMetrics({ version: '1.2.3', rules: RULES, processMetrics: false })
 
 /** The exposition as series → value, such as `hubmirror_origin_up` → '1'. */
 async function seriesOf(metrics: ReturnType<typeof create>): Promise<ReadonlyMap<string, string>> {
@@ -34,7 +35,8 @@ describe('the table of metrics', () => {
       if (row.kind === 'histogram') expect(name).toMatch(/_seconds$/)
       if (row.kind === 'gauge') expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress|seconds)$/)
       for (const label of row.labels) {
-        expect(['route', 'outcome', 'status', 'kind', 'reason', 'result', 'version', 'name']).toContain(label)
+        const words = 'route outcome status kind reason result version name rule action'
+        expect(words.split(' ')).toContain(label)
       }
     },
   )
@@ -68,6 +70,7 @@ describe('before anything happened', () => {
         `hubmirror_fetched_bytes_total{kind="${kind}"}`,
       ]),
       ...ACCESS_RESULTS.map((result) => `hubmirror_access_decisions_total{result="${result}"}`),
+      'hubmirror_policy_decisions_total{rule="no-pickles",action="deny"}',
       ...EVICTION_REASONS.flatMap((reason) => [
         `hubmirror_cache_evictions_total{reason="${reason}"}`,
         `hubmirror_cache_evicted_bytes_total{reason="${reason}"}`,

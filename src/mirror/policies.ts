@@ -1,0 +1,307 @@
+// The operator's rules, applied: what they ask for and nobody has told yet is learnt from the Hub, once per repo and
+// time to live; then they decide, before anything is asked or served on behalf of the request. Opens no file.
+
+import { LRUCache } from 'lru-cache'
+import { MirrorError } from '../errors.ts'
+import { parseRepoId, type Repo, repoKey } from '../hub/names.ts'
+import { type HubRoute, parseHubUrl } from '../hub/route.ts'
+import type { OriginClient } from '../origin/client.ts'
+import { RepoMoved } from '../origin/moved.ts'
+import { accessOf } from '../origin/openness.ts'
+import { askRepoInfo, traitsOf } from '../origin/repo-info.ts'
+import {
+  type Caller,
+  decide,
+  type FactName,
+  type Facts,
+  type Question,
+  type Ruling,
+} from '../policy/decide.ts'
+import type { AccessKind, Rule } from '../policy/rules.ts'
+import { ANY, type Subject, subjectOf } from '../policy/subject.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import type { Access } from './access.ts'
+import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import type { Known } from './known.ts'
+import { SingleFlight } from './single-flight.ts'
+
+/** A request that the rules let in, and what they said on the way. */
+export interface Admission {
+  /** The names of the rules that had a say, with commas; empty when none had. */
+  readonly rules: string
+  /** The Hub token that is lent to a caller who has none. */
+  readonly useToken: string | undefined
+  /** Whether bytes and facts of it may reach the disk: of a file by its size, else of the repo (`undefined`). */
+  readonly mayStore: (sizeBytes: number | undefined) => boolean
+  /** To be told the size of a file before a byte of it is served. Throws policy_denied. */
+  readonly checkSize: (sizeBytes: number) => void
+  /** Throws RepoMoved where a redirect leads to a repo by a name that was not decided about. */
+  readonly onRedirect: (url: URL) => void
+}
+
+export interface PoliciesOptions {
+  readonly rules: readonly Rule[]
+  readonly client: OriginClient
+  readonly known: Known
+  readonly access: Access
+  /** The Authorization field for a Hub token of the mirror's own. */
+  readonly credentialOf: (name: string) => string | undefined
+  readonly accessTtlMs: number
+  readonly offline: boolean
+  readonly monotonic: () => number
+  readonly observer: Observer
+}
+
+/** What the Hub said of a repo, and when the question left. */
+interface Learnt {
+  readonly access: AccessKind | undefined
+  readonly licence: readonly string[] | undefined
+  readonly at: number
+}
+
+/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
+const IMPATIENT_MS = 4_000
+const DENIED = 'The rules of this mirror do not allow this.'
+
+export class Policies {
+  readonly #options: PoliciesOptions
+  readonly hasRules: boolean
+  /** Whether what the Hub calls the repo's licence is to be asked for. */
+  readonly asksLicence: boolean
+  readonly #originPath: string
+  // By repo what a stranger was told; by credential and repo what only that credential is told.
+  readonly #learnt = new LRUCache<string, Learnt>({ max: 50_000 })
+  readonly #questions = new SingleFlight<Learnt | undefined>()
+
+  constructor(options: PoliciesOptions) {
+    this.#options = options
+    this.hasRules = options.rules.length > 0
+    this.asksLicence = options.rules.some(({ match }) => match.licence !== undefined)
+    this.#originPath = options.client.policy.base.pathname.replace(/\/$/, '') || '/'
+  }
+
+  /**
+   * Decides about a request. Undefined where no rule can be about it. Throws policy_denied. `isUpload` says that a Git
+   * LFS batch is one.
+   */
+  async admit(
+    ctx: Ctx,
+    route: HubRoute,
+    request: { readonly isUpload?: boolean } = {},
+  ): Promise<Admission | undefined> {
+    if (!this.hasRules) return undefined
+    const subject = subjectOf(route, request)
+    if (subject === undefined) return undefined
+    const id = parseRepoId(subject.id)
+    const repo = id === undefined || subject.type === 'bucket' ? undefined : { type: subject.type, id }
+    const asked = await this.#decide(ctx, subject, repo)
+    const name = repo === undefined ? undefined : (await this.#options.known.traits(repo)).name
+    const questions = [asked]
+    // An old name leads to the repo of today: both are decided about. A short id is no name of its own.
+    if (repo !== undefined && name !== undefined && !isShort(repo) && !isSame(name, subject.id)) {
+      questions.push(await this.#decide(ctx, { ...subject, id: name }, { ...repo, id: name }))
+    }
+    // A token is for the repo that goes into the question to the Hub, by no reading of our own.
+    const isPlain =
+      route.repo !== undefined && isSame(route.repo.id, subject.id) && route.repo.type === subject.type
+    return this.#admission(subject, questions, { name, mayLend: isPlain })
+  }
+
+  #admission(
+    subject: Subject,
+    decided: readonly { readonly question: Question; readonly ruling: Ruling }[],
+    { name, mayLend }: { readonly name: string | undefined; readonly mayLend: boolean },
+  ): Admission {
+    const { rules, observer } = this.#options
+    const rulings = decided.map(({ ruling }) => ruling)
+    const said = [...new Set(rulings.flatMap((ruling) => ruling.said))]
+    for (const rule of said) observer.policyDecided(rule.name, rule.action)
+    const denied = decided.find(({ ruling }) => ruling.verdict === 'deny')
+    if (denied !== undefined) throw denial(denied.ruling, subject)
+    const withSize = (sizeBytes: number): readonly Ruling[] =>
+      decided.flatMap(({ question, ruling }) => {
+        if (!ruling.pending) return [ruling]
+        const again = decide(rules, { ...question, facts: { ...question.facts, sizeBytes }, final: true })
+        return again.kind === 'ruling' ? [again] : []
+      })
+    const [first] = rulings
+    const isAgreed = rulings.every(({ useToken }) => useToken === first?.useToken)
+    const names = [subject.id, ...(name === undefined ? [] : [name])]
+    return {
+      rules: said.map((rule) => rule.name).join(','),
+      useToken: isAgreed && mayLend ? first?.useToken : undefined,
+      mayStore: (sizeBytes) => {
+        const all = sizeBytes === undefined ? rulings : withSize(sizeBytes)
+        return all.every(({ noStore }) => noStore !== 'yes')
+      },
+      checkSize: (sizeBytes) => {
+        if (!rulings.some(({ pending }) => pending)) return
+        for (const ruling of withSize(sizeBytes)) {
+          for (const rule of ruling.said)
+            if (!said.includes(rule)) observer.policyDecided(rule.name, rule.action)
+          if (ruling.verdict === 'deny') throw denial(ruling, subject)
+        }
+      },
+      onRedirect: (url) => this.#redirected(url, subject, names),
+    }
+  }
+
+  /** Asks the rules, and the Hub for what they need. */
+  async #decide(
+    ctx: Ctx,
+    subject: Subject,
+    repo: Repo | undefined,
+  ): Promise<{ readonly question: Question; readonly ruling: Ruling }> {
+    const { rules } = this.#options
+    let question = await this.#question(ctx, subject, repo, undefined)
+    let decision = decide(rules, question)
+    if (decision.kind === 'needs') {
+      const learnt = repo === undefined ? undefined : await this.#learn(ctx, repo, decision)
+      question = { ...(await this.#question(ctx, subject, repo, learnt)), final: true }
+      decision = decide(rules, question)
+    }
+    if (decision.kind === 'needs')
+      throw new MirrorError('bug', { detail: { reason: 'a final question needs more' } })
+    return { question, ruling: decision }
+  }
+
+  async #question(
+    ctx: Ctx,
+    subject: Subject,
+    repo: Repo | undefined,
+    learnt: Facts | undefined,
+  ): Promise<Question> {
+    const name =
+      repo !== undefined && isShort(repo) ? (await this.#options.known.traits(repo)).name : undefined
+    return {
+      subject,
+      names: name === undefined ? [subject.id] : [subject.id, name],
+      nameKnown: repo === undefined || !isShort(repo) || name !== undefined,
+      caller: callerOf(ctx),
+      facts: {
+        ...(learnt ?? this.#remembered(ctx, repo)),
+        sizeBytes: subject.size === 'file' ? 'later' : undefined,
+      },
+      final: false,
+    }
+  }
+
+  /** What need not be asked again; of what only a credential is told, for the one that the request would bring. */
+  #remembered(ctx: Ctx, repo: Repo | undefined, useToken?: string): Facts {
+    if (repo === undefined) return {}
+    const told = this.#young(repoKey(repo))
+    const verdict = this.#options.access.verdict(repo)
+    // The Hub has said since that it is not everybody's.
+    const isOver = told?.access === 'public' && verdict === 'restricted'
+    return {
+      access: verdict === 'public' ? 'public' : isOver ? undefined : told?.access,
+      licence: told?.licence ?? this.#young(ownKey(ctx, repo, useToken))?.licence,
+    }
+  }
+
+  #young(key: string): Learnt | undefined {
+    const learnt = this.#learnt.get(key)
+    const { monotonic, accessTtlMs } = this.#options
+    return learnt !== undefined && monotonic() - learnt.at < accessTtlMs ? learnt : undefined
+  }
+
+  /** Asks the Hub as a stranger, and with the credential of the request for what strangers are not told. */
+  async #learn(
+    ctx: Ctx,
+    repo: Repo,
+    {
+      facts: needs,
+      useToken,
+    }: { readonly facts: readonly FactName[]; readonly useToken: string | undefined },
+  ): Promise<Facts | undefined> {
+    const { access, known, offline, client } = this.#options
+    const before = this.#remembered(ctx, repo, useToken)
+    if (needs.every((need) => (need === 'access' || need === 'licence') && before[need] !== undefined))
+      return before
+    const stored = await known.traits(repo)
+    const wasPublic = await access.lastKnownPublic(repo)
+    const fallback: Facts | undefined = wasPublic ? { access: 'public', licence: stored.licence } : undefined
+    if (offline || (fallback !== undefined && client.suspect())) return fallback
+    const patience = fallback === undefined ? {} : { timeoutMs: IMPATIENT_MS }
+    const told = await this.#ask(repo, repoKey(repo), anonymousAsker(ctx), patience)
+    if (told === undefined) return fallback
+    const isTold = told.access !== 'private' || !needs.some((need) => need === 'licence' || need === 'name')
+    const lent = useToken === undefined ? undefined : this.#options.credentialOf(useToken)
+    const authorization = ctx.authorization ?? lent
+    if (isTold || authorization === undefined) return told
+    const asker = { ...askerOf(ctx), authorization }
+    const toCaller = await this.#ask(repo, ownKey(ctx, repo, useToken), asker, patience)
+    return toCaller === undefined ? told : { ...told, licence: toCaller.licence }
+  }
+
+  /** Undefined when the Hub does not answer, or does not say. */
+  #ask(
+    repo: Repo,
+    key: string,
+    asker: ReturnType<typeof askerOf>,
+    patience: { readonly timeoutMs?: number },
+  ): Promise<Learnt | undefined> {
+    const { client, known, monotonic } = this.#options
+    return this.#questions.run(key, async () => {
+      const at = monotonic()
+      const options = { licence: this.asksLicence, ...patience }
+      const answer = await askRepoInfo(client, repo, asker, options).catch(() => undefined)
+      if (answer === undefined || answer.kind === 'unsaid') return undefined
+      if (answer.kind === 'info') known.tell(repo, traitsOf(answer.info))
+      const learnt =
+        answer.kind === 'refused'
+          ? { access: 'private' as const, licence: undefined, at }
+          : { access: accessOf(answer.info), licence: traitsOf(answer.info).licence, at }
+      this.#learnt.set(key, learnt)
+      return learnt
+    })
+  }
+
+  #redirected(url: URL, subject: Subject, names: readonly string[]): void {
+    const target = url.pathname + url.search
+    const found = subjectOf(parseHubUrl(target, this.#originPath))
+    if (found === undefined || (found.type === subject.type && names.some((name) => isSame(name, found.id))))
+      return
+    const [from, to] = [parseRepoId(subject.id), parseRepoId(found.id)]
+    if (from === undefined || to === undefined || found.type !== subject.type || subject.type === 'bucket') {
+      throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect to something else' } })
+    }
+    this.#options.known.tell({ type: subject.type, id: from }, { name: to })
+    throw new RepoMoved()
+  }
+}
+
+function callerOf({ caller }: Ctx): Caller {
+  const mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
+  return { address: caller.address, mirrorToken, ownToken: caller.kind === 'hub-token' }
+}
+
+function ownKey(ctx: Ctx, repo: Repo, lent?: string): string {
+  return `${lent === undefined ? ctx.fingerprint : `lent ${lent}`} ${repoKey(repo)}`
+}
+
+/** An old id without an organisation: the Hub serves it under that name, and knows it by another. */
+function isShort(repo: Repo): boolean {
+  return !repo.id.includes('/')
+}
+
+function isSame(left: string, right: string): boolean {
+  return left.toLowerCase() === right.toLowerCase()
+}
+
+/** The words of a rule for whoever it stops. */
+function denial({ rule, doubt }: Ruling, subject: Subject): MirrorError {
+  const name = rule?.name ?? ''
+  const words = [rule?.message ?? DENIED, ...doubtText(doubt, subject), `(policy ${name} of this mirror)`]
+  return new MirrorError('policy_denied', { message: words.join(' '), detail: { rule: name } })
+}
+
+function doubtText(doubt: Ruling['doubt'], subject: Subject): readonly string[] {
+  if (doubt.length === 0) return []
+  const isAny =
+    (doubt.includes('file') && subject.path === ANY) ||
+    (doubt.includes('revision') && subject.revision === ANY) ||
+    (doubt.includes('size') && subject.size === ANY)
+  if (isAny) return ['This request may carry any file, so fetch single files instead, as with hf download.']
+  return [`Whether this rule applies (${doubt.join(', ')}) the Hub does not tell the mirror now, so it does.`]
+}

@@ -1,0 +1,8 @@
+// Thrown where a redirect of the Hub leads to a repo that nobody has been asked about: the request begins anew.
+
+export class RepoMoved extends Error {
+  constructor() {
+    super('the repo has another name')
+    this.name = 'RepoMoved'
+  }
+}

@@ -1,0 +1,124 @@
+// The Hub's own info of a repo, asked for the few fields that decide something. It remembers nothing, and concludes
+// nothing but what the Hub calls the repo.
+
+import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { apiSegment, parseRepoId, type Repo, type RepoId } from '../hub/names.ts'
+import { deniesRepo, readRefusal } from '../hub/refusal.ts'
+import type { Asker, OriginAnswer, OriginClient } from './client.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
+
+/** The info of a space cannot be asked for in part; more than any has. */
+const MAX_INFO_BYTES = 16 * 1024 * 1024
+/** From an origin that knows no such question; out of quota or in trouble it would say otherwise. */
+const NO_SUCH_ROUTE: ReadonlySet<number> = new Set([404, 405, 501])
+
+/**
+ * `unsaid`: the origin has no such info, as other kinds of mirror; undefined: it did not answer the question this time,
+ * so that nothing follows from it.
+ */
+export type InfoAnswer =
+  | { readonly kind: 'info'; readonly info: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'unsaid' }
+  | undefined
+
+/** Asks for the info of a repo. Throws MirrorError when the origin is away. */
+export async function askRepoInfo(
+  client: OriginClient,
+  repo: Repo,
+  asker: Asker,
+  options: { readonly licence?: boolean; readonly timeoutMs?: number } = {},
+): Promise<InfoAnswer> {
+  let url = client.url(infoTarget(repo, options.licence === true))
+  const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answer = await client.send({ kind: 'access', method: 'GET', url, asker, ...patience })
+    const location = headerValue(answer.headers, 'location')
+    if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
+      // A renamed repo, or an id of one segment.
+      await answer.body.dump()
+      url = followRedirect(client.policy, url, location)
+      if (!mayCarryCredential(client.policy, url)) return undefined
+      continue
+    }
+    const body = await bounded(answer)
+    if (answer.status >= 400) {
+      if (deniesRepo(refusalOf(answer, body))) return { kind: 'refused' }
+      return NO_SUCH_ROUTE.has(answer.status) ? { kind: 'unsaid' } : undefined
+    }
+    const info = answer.status === 200 && body !== undefined ? parseInfo(body) : undefined
+    return info === undefined ? undefined : { kind: 'info', info }
+  }
+  return undefined
+}
+
+/** The JSON as an info; undefined when it is none. */
+export function parseInfo(body: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8'))
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** What an info tells of a repo beside its openness. Undefined is what it does not tell. */
+export interface RepoTraits {
+  /** By which the Hub knows it, whatever name led to it. */
+  readonly name: RepoId | undefined
+  /** Lower case; empty when the repo names none. */
+  readonly licence: readonly string[] | undefined
+}
+
+export function traitsOf(info: Readonly<Record<string, unknown>>): RepoTraits {
+  const { id } = info
+  return { name: typeof id === 'string' ? parseRepoId(id) : undefined, licence: licenceOf(info) }
+}
+
+/** From the tags, in which the Hub repeats what the card says; the card itself may name several, or one of its own. */
+function licenceOf({ tags, cardData }: Readonly<Record<string, unknown>>): readonly string[] | undefined {
+  const found: string[] = []
+  const add = (value: unknown): void => {
+    if (typeof value === 'string' && value !== '') found.push(value.toLowerCase())
+  }
+  if (Array.isArray(tags)) {
+    for (const tag of tags) if (typeof tag === 'string' && /^license:/i.test(tag)) add(tag.slice(8))
+  }
+  const card =
+    typeof cardData === 'object' && cardData !== null ? (cardData as Record<string, unknown>) : undefined
+  const { license, license_name: name } = card ?? {}
+  if (Array.isArray(license)) license.forEach(add)
+  else add(license)
+  add(name)
+  return Array.isArray(tags) || card !== undefined ? [...new Set(found)] : undefined
+}
+
+/** Only the fields that matter, where the Hub knows them all: the whole info of a repo with many files is large. */
+function infoTarget(repo: Repo, withLicence: boolean): string {
+  const target = `/api/${apiSegment(repo.type)}/${repo.id}`
+  if (repo.type !== 'model' && repo.type !== 'dataset') return target
+  const fields = ['private', 'gated', 'disabled', ...(withLicence ? ['tags', 'cardData'] : [])]
+  return `${target}?${fields.map((field) => `expand=${field}`).join('&')}`
+}
+
+function refusalOf(
+  answer: { readonly status: number; readonly headers: HeaderBag },
+  body: Buffer | undefined,
+) {
+  return readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))
+}
+
+async function bounded(answer: OriginAnswer): Promise<Buffer | undefined> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of answer.body) {
+    const chunk = part as Buffer
+    size += chunk.length
+    if (size > MAX_INFO_BYTES) {
+      answer.body.destroy()
+      return undefined
+    }
+    parts.push(chunk)
+  }
+  return Buffer.concat(parts)
+}
