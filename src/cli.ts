@@ -3,7 +3,7 @@
 // asked for.
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
-import { formatOrigins } from './commands/config.ts'
+import { addConfigCommand } from './commands/config.ts'
 import { settingsHelp } from './commands/help.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
 import { addTokenCommands } from './commands/token-commands.ts'
@@ -56,13 +56,7 @@ function createProgram(finish: (status: number) => void): Command {
       finish(await runServe(config, { version, notices }))
     })
 
-  withSettings(program.command('config'))
-    .description('print every setting, its value and where it came from; secrets are masked')
-    .option('--json', 'print JSON')
-    .action((flags: Record<string, unknown>) => {
-      process.stdout.write(formatOrigins(loadConfig({ flags }).origins, { json: flags['json'] === true }))
-    })
-
+  addConfigCommand(program, { withSettings, load: (flags) => loadConfig({ flags }) })
   const line = { withSettings, load: (flags: object) => loadConfig({ flags: { ...flags } }).config, finish }
   addStoreCommands(program, line)
   addTokenCommands(program, line)

@@ -1,11 +1,108 @@
-// `hubmirror config`: every setting's value and where it came from. Secrets come masked from config/load.ts.
+// `hubmirror config`: every setting's value and where it came from, and which rule decides about a request. Secrets come
+// masked from config/load.ts.
+import { isIP } from 'node:net'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Config } from '../config/keys.ts'
 import type { Origin } from '../config/load.ts'
+import { bytes } from '../config/parse.ts'
+import { MirrorError } from '../errors.ts'
+import { parseRepoId, REPO_ID_RULE, REPO_TYPES, type Repo } from '../hub/names.ts'
+import { ACCESS_KINDS, type AccessKind } from '../policy/rules.ts'
+
+/** What the command line lends. */
+interface ConfigLine {
+  readonly withSettings: (command: Command) => Command
+  readonly load: (flags: Readonly<Record<string, unknown>>) => {
+    readonly config: Config
+    readonly origins: ReadonlyMap<string, Origin>
+  }
+}
+
+/** Adds `config` and `config explain`. */
+export function addConfigCommand(program: Command, { withSettings, load }: ConfigLine): void {
+  const config = withSettings(program.command('config'))
+    .description('print every setting, its value and where it came from; secrets are masked')
+    .option('--json', 'print JSON')
+    .action((flags: Record<string, unknown>) => {
+      process.stdout.write(formatOrigins(load(flags).origins, { json: flags['json'] === true }))
+    })
+
+  withSettings(config.command('explain'))
+    .description('print which rule of `policies` decides about a request; nobody is contacted')
+    .option('--repo <repo>', 'org/name, or dataset/org/name', parseRepo)
+    .option('--revision <revision>', 'its branch, tag or commit')
+    .option('--file <path>', 'a file of it; without: the repo itself')
+    .option('--url <path>', 'instead: the path of a URL as a client sends it to the mirror')
+    .option('--caller <address>', 'the network address of the caller', parseAddress, '127.0.0.1')
+    .option('--mirror-token <name>', 'it brings this token of the mirror')
+    .option('--own-token', 'it brings a Hub token')
+    .addOption(new Option('--access <kind>', 'who may read it at the Hub').choices(ACCESS_KINDS))
+    .option('--licence <names>', 'its licences as the Hub names them, with commas; none', parseLicences)
+    .option('--size <size>', 'the size of the file, such as 20GB', parseSize)
+    .option('--json', 'print JSON')
+    .action(async (_flags: unknown, command: Command) => {
+      // What both commands know is read by the first.
+      const flags: ExplainFlags & Record<string, unknown> = command.optsWithGlobals()
+      if ((flags.repo === undefined) === (flags.url === undefined))
+        command.error('error: expected either --repo or --url')
+      const { config } = load(flags)
+      const { explain } = await import('./explain.ts')
+      const { repo, revision, file, url, json = false } = flags
+      const caller = {
+        address: flags.caller,
+        mirrorToken: flags.mirrorToken,
+        ownToken: flags.ownToken === true,
+      }
+      const facts = { access: flags.access, licence: flags.licence, sizeBytes: flags.size }
+      try {
+        process.stdout.write(explain(config, { repo, revision, file, url, caller, facts, json }))
+      } catch (error) {
+        if (!(error instanceof MirrorError)) throw error
+        command.error(`error: ${error.message}`)
+      }
+    })
+}
+
+interface ExplainFlags {
+  readonly repo?: Repo
+  readonly revision?: string
+  readonly file?: string
+  readonly url?: string
+  readonly caller: string
+  readonly mirrorToken?: string
+  readonly ownToken?: boolean
+  readonly access?: AccessKind
+  readonly licence?: readonly string[]
+  readonly size?: number
+  readonly json?: boolean
+}
+
+function parseRepo(text: string): Repo {
+  const [first = '', ...rest] = text.split('/')
+  const type = rest.length === 0 ? undefined : REPO_TYPES.find((one) => first === one || first === `${one}s`)
+  const id = parseRepoId(type === undefined ? text : rest.join('/'))
+  if (id === undefined) throw new InvalidArgumentError(REPO_ID_RULE)
+  return { type: type ?? 'model', id }
+}
+
+function parseAddress(text: string): string {
+  if (isIP(text) === 0) throw new InvalidArgumentError('Expected an address such as 10.1.2.3.')
+  return text
+}
+
+function parseLicences(text: string): readonly string[] {
+  if (text.toLowerCase() === 'none') return []
+  return text.split(',').map((name) => name.trim().toLowerCase())
+}
+
+function parseSize(text: string): number {
+  const parsed = bytes()(text)
+  if ('fault' in parsed) throw new InvalidArgumentError(`${parsed.fault}.`)
+  return parsed.value
+}
 
 /** The text that the command prints: aligned columns, or JSON for programs. */
-export function formatOrigins(
-  origins: ReadonlyMap<string, Origin>,
-  options: { readonly json: boolean },
-): string {
+function formatOrigins(origins: ReadonlyMap<string, Origin>, options: { readonly json: boolean }): string {
   if (options.json) {
     const rows = [...origins].map(([key, { source, where, shown }]) => [key, { value: shown, source, where }])
     return `${JSON.stringify(Object.fromEntries(rows), null, 2)}\n`

@@ -21,7 +21,8 @@ export function settingsHelp(): string {
 const SPELLINGS = `Settings, as flag, variable and [default]. A flag goes before a variable, a variable before
 the file, the file before the default. In the file (YAML), HUBMIRROR_CACHE_MAX_SIZE is
 cache: {maxSize: 200GB}. Sizes and times carry units: 200GB, 1GiB, 90s, 5m. An empty value
-counts as not given; "none" takes back what a weaker source has set.`
+counts as not given; "none" takes back what a weaker source has set. Only the file can hold
+policies, the rules about who may fetch what: see docs/policies.md and config explain.`
 
 function wrap(text: string, width: number, indent: string): readonly string[] {
   const lines: string[] = []

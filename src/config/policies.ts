@@ -26,15 +26,14 @@ const CALLER_KEYS = ['network', 'mirrorToken', 'anonymous'] as const
 const MAX_MESSAGE_CHARS = 300
 
 /**
- * The rules in order. Adds everything wrong to `faults`. `tokenNames` are the Hub tokens that `use-token` may name;
- * undefined leaves the names unchecked.
+ * The rules in order. Adds everything wrong to `faults`. `tokenNames` are the Hub tokens that `use-token` may name.
  */
 export function readPolicies(
   section: Placed,
   faults: Fault[],
-  tokenNames: readonly string[] | undefined,
+  tokenNames: readonly string[],
 ): readonly Rule[] {
-  const reader = new Reader(faults)
+  const reader = new Reader(faults, tokenNames)
   if (section.kind === 'nothing') return []
   if (section.kind !== 'list') {
     reader.fault(POLICIES, section, 'expected a list of rules: each begins with a dash')
@@ -48,10 +47,6 @@ export function readPolicies(
     if (before !== undefined)
       reader.fault(`${POLICIES}.name`, at, `expected a name of its own; ${before.where} has this one`)
     seen.set(rule.name, rule)
-    if (rule.token !== undefined && tokenNames !== undefined && !tokenNames.includes(rule.token)) {
-      const known = tokenNames.length === 0 ? 'none is set' : `there are ${tokenNames.join(', ')}`
-      reader.fault(`${POLICIES}.${rule.name}.token`, { where: rule.where }, `no such Hub token; ${known}`)
-    }
   }
   return Object.freeze(rules)
 }
@@ -59,9 +54,11 @@ export function readPolicies(
 /** Collects faults, and gives undefined for what is wrong. */
 class Reader {
   readonly #faults: Fault[]
+  readonly tokenNames: readonly string[]
 
-  constructor(faults: Fault[]) {
+  constructor(faults: Fault[], tokenNames: readonly string[]) {
     this.#faults = faults
+    this.tokenNames = tokenNames
   }
 
   fault(key: string, at: { readonly where: string; readonly text?: string }, cure: string): undefined {
@@ -142,6 +139,10 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
   const token = reader.text(entries.get('token'), `${key}.token`)
   if (action === 'use-token' && token === undefined)
     reader.fault(`${key}.token`, node, 'expected the name of a Hub token')
+  if (token !== undefined && action === 'use-token' && !reader.tokenNames.includes(token.text)) {
+    const known = reader.tokenNames.length === 0 ? 'none is set' : `there are ${reader.tokenNames.join(', ')}`
+    reader.fault(`${key}.token`, token, `no such Hub token; ${known}`)
+  }
   if (token !== undefined && action !== undefined && action !== 'use-token')
     reader.fault(`${key}.token`, { where: token.where }, 'a token is for action: use-token; drop it')
   const matched = entries.get('match')

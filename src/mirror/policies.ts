@@ -17,8 +17,9 @@ import {
   type Question,
   type Ruling,
 } from '../policy/decide.ts'
+import { denialText } from '../policy/denial.ts'
 import type { AccessKind, Rule } from '../policy/rules.ts'
-import { ANY, type Subject, subjectOf } from '../policy/subject.ts'
+import { type Subject, subjectOf } from '../policy/subject.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { anonymousAsker, askerOf, type Ctx } from './context.ts'
@@ -61,7 +62,6 @@ interface Learnt {
 
 /** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
 const IMPATIENT_MS = 4_000
-const DENIED = 'The rules of this mirror do not allow this.'
 
 export class Policies {
   readonly #options: PoliciesOptions
@@ -289,19 +289,9 @@ function isSame(left: string, right: string): boolean {
   return left.toLowerCase() === right.toLowerCase()
 }
 
-/** The words of a rule for whoever it stops. */
-function denial({ rule, doubt }: Ruling, subject: Subject): MirrorError {
-  const name = rule?.name ?? ''
-  const words = [rule?.message ?? DENIED, ...doubtText(doubt, subject), `(policy ${name} of this mirror)`]
-  return new MirrorError('policy_denied', { message: words.join(' '), detail: { rule: name } })
-}
-
-function doubtText(doubt: Ruling['doubt'], subject: Subject): readonly string[] {
-  if (doubt.length === 0) return []
-  const isAny =
-    (doubt.includes('file') && subject.path === ANY) ||
-    (doubt.includes('revision') && subject.revision === ANY) ||
-    (doubt.includes('size') && subject.size === ANY)
-  if (isAny) return ['This request may carry any file, so fetch single files instead, as with hf download.']
-  return [`Whether this rule applies (${doubt.join(', ')}) the Hub does not tell the mirror now, so it does.`]
+function denial(ruling: Ruling, subject: Subject): MirrorError {
+  return new MirrorError('policy_denied', {
+    message: denialText(ruling, subject),
+    detail: { rule: ruling.rule?.name ?? '' },
+  })
 }

@@ -2,39 +2,15 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { envName, flagName, rows } from '../../src/config/keys.ts'
+import { ROOT, run as runAnywhere } from '../support/run-cli.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-cli-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
-interface Result {
-  readonly status: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** Runs the command from source in a process of its own, with no environment but the one given. */
-function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', ...args], {
-      cwd: ROOT,
-      env: { PATH: process.env['PATH'], HOME: scratch, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    let [stdout, stderr] = ['', '']
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk.toString()
-    })
-    child.stderr.on('data', (chunk: Buffer) => {
-      stderr += chunk.toString()
-    })
-    child.on('error', reject)
-    child.on('close', (status) => resolve({ status, stdout, stderr }))
-  })
-}
+const run = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  runAnywhere(args, { HOME: scratch, ...env })
 
 describe('the command', () => {
   it('prints its version', async () => {

@@ -22,6 +22,7 @@ describe('the section `policies`', () => {
   it('is read whole, each rule with its place and name', () => {
     const { config, origins } = load(`
 port: 9000
+tokens: { team-a: { token: hf_x } }
 policies:
   - name: no-pickles
     match:
@@ -41,9 +42,9 @@ policies:
   - action: allow
 `)
     expect(config.policies.map(({ name, action, where }) => [name, action, where])).toEqual([
-      ['no-pickles', 'deny', 'h.yaml:4:5'],
-      ['#2', 'use-token', 'h.yaml:16:5'],
-      ['#3', 'allow', 'h.yaml:19:5'],
+      ['no-pickles', 'deny', 'h.yaml:5:5'],
+      ['#2', 'use-token', 'h.yaml:17:5'],
+      ['#3', 'allow', 'h.yaml:20:5'],
     ])
     const [first, second] = config.policies
     expect(first?.message).toBe('No pickles.')
@@ -55,7 +56,7 @@ policies:
       network: { texts: ['10.0.0.0/8', '::1'] },
       anonymous: false,
     })
-    expect(origins.get('policies')).toEqual({ source: 'file', where: 'h.yaml:4:3', shown: '3 rules' })
+    expect(origins.get('policies')).toEqual({ source: 'file', where: 'h.yaml:5:3', shown: '3 rules' })
     expect(config.port).toBe(9000)
   })
 
@@ -116,6 +117,23 @@ policies:
     expect(keys).toEqual(
       ['token', 'match.size', 'match.repo', 'match.caller'].map((key) => `policies.1.${key}`),
     )
+  })
+
+  it('names Hub tokens that there are', () => {
+    const lend = (name: string) =>
+      `policies:\n  - {action: use-token, token: ${name}, match: {repo: a/*, caller: {mirrorToken: ci}}}\n`
+    expect(faultsOf(lend('team'))).toMatchObject([
+      {
+        key: 'policies.1.token',
+        where: 'h.yaml:2:31',
+        value: 'team',
+        cure: 'no such Hub token; none is set',
+      },
+    ])
+    expect(faultsOf(`tokens: {blue: {token: hf_x}}\ntoken: hf_y\n${lend('team')}`)).toMatchObject([
+      { cure: 'no such Hub token; there are default, blue' },
+    ])
+    expect(faultsOf(`tokens: {team: {token: hf_x}}\n${lend('team')}`)).toEqual([])
   })
 
   it('is told of all faults at once, together with those of the settings', () => {

@@ -1,0 +1,150 @@
+// `hubmirror config explain`: which rule decides about a request, rule by rule, by the very judgement the mirror uses.
+// It contacts nobody: what only the Hub knows is given by hand, or said to be open.
+
+import type { Config } from '../config/keys.ts'
+import { apiSegment, type Repo } from '../hub/names.ts'
+import { type HubRoute, parseHubUrl, resolveTarget } from '../hub/route.ts'
+import {
+  type Caller,
+  type Decision,
+  decide,
+  type FactName,
+  type Facts,
+  judge,
+  type Question,
+} from '../policy/decide.ts'
+import { denialText } from '../policy/denial.ts'
+import type { Rule } from '../policy/rules.ts'
+import { ANY, type Subject, subjectOf } from '../policy/subject.ts'
+
+/** What is asked about: a repo and perhaps a file of it, or a URL as a client sends it. */
+export interface ExplainOptions {
+  readonly repo: Repo | undefined
+  readonly revision: string | undefined
+  readonly file: string | undefined
+  /** Path and query, base path included. */
+  readonly url: string | undefined
+  readonly caller: Caller
+  readonly facts: Facts
+  readonly json: boolean
+}
+
+/** By which flag a fact is given. A short id has its other name by asking for that. */
+const FLAG: Readonly<Record<FactName, string>> = {
+  access: '--access',
+  licence: '--licence',
+  size: '--size',
+  name: '--repo with the full name',
+}
+
+/** The text that the command prints. Throws MirrorError for a URL that the mirror would not take. */
+export function explain({ policies, basePath }: Config, options: ExplainOptions): string {
+  const subject = subjectOf(routeOf(basePath, options))
+  if (subject === undefined)
+    return options.json ? '{"verdict":"allow"}\n' : 'allowed: rules are about repos only\n'
+  const question: Question = {
+    subject,
+    names: [subject.id],
+    nameKnown: subject.id.includes('/'),
+    caller: options.caller,
+    facts: options.facts,
+    final: false,
+  }
+  const decision = decide(policies, question)
+  const steps = stepsOf(policies, question, decision)
+  return options.json ? formatJson(decision, steps, subject) : formatText(decision, steps, question)
+}
+
+function routeOf(basePath: string, { url, repo, revision, file }: ExplainOptions): HubRoute {
+  if (url !== undefined) return parseHubUrl(url, basePath)
+  if (repo === undefined) throw new Error('neither a repo nor a URL')
+  if (file !== undefined) return parseHubUrl(resolveTarget(repo, revision ?? 'main', file), '/')
+  const info = `/api/${apiSegment(repo.type)}/${repo.id}`
+  return parseHubUrl(revision === undefined ? info : `${info}/revision/${encodeURIComponent(revision)}`, '/')
+}
+
+interface Step {
+  readonly rule: Rule
+  /** What it does here: `matches`, or why it does not. */
+  readonly standing: string
+}
+
+function stepsOf(rules: readonly Rule[], question: Question, decision: Decision): readonly Step[] {
+  const steps: Step[] = []
+  let isOver = false
+  for (const rule of rules) {
+    steps.push({ rule, standing: isOver ? 'not reached' : standingOf(rule, question) })
+    isOver ||= decision.kind === 'ruling' ? rule === decision.rule : judge(rule, question).needs.length > 0
+  }
+  return steps
+}
+
+function standingOf(rule: Rule, question: Question): string {
+  if (rule.action === 'use-token' && question.caller.ownToken) return 'skipped: the caller brings a token'
+  const { standing, needs, because } = judge(rule, question)
+  if (needs.length > 0) return `depends on ${needs.join(', ')}`
+  if (standing === 'no') return `does not match: ${because.join(', ')}`
+  if (standing === 'perhaps') return `may match (${because.join(', ')}): the request may carry any file`
+  return 'matches'
+}
+
+function formatText(decision: Decision, steps: readonly Step[], { subject, caller }: Question): string {
+  const words = [
+    `${subject.type} ${subject.id}`,
+    ...(typeof subject.revision === 'string' ? [`at ${subject.revision}`] : []),
+    ...(typeof subject.path === 'string'
+      ? [`file ${subject.path}`]
+      : subject.path === ANY
+        ? ['any file']
+        : []),
+  ]
+  const brings = caller.ownToken
+    ? 'with a Hub token'
+    : caller.mirrorToken === undefined
+      ? 'without a token'
+      : `with the mirror token ${caller.mirrorToken}`
+  const width = Math.max(0, ...steps.map(({ rule }) => rule.name.length))
+  const lines = steps.map(
+    ({ rule, standing }) =>
+      `  ${rule.name.padEnd(width)}  ${rule.action.padEnd(9)}  ${standing}  (${rule.where})`,
+  )
+  const heading = `${words.join(', ')}; caller ${caller.address} ${brings}`
+  return `${[heading, ...lines, resultText(decision, subject)].join('\n')}\n`
+}
+
+function resultText(decision: Decision, subject: Subject): string {
+  if (decision.kind === 'needs') {
+    const flags = decision.facts.map((fact) => FLAG[fact]).join(', ')
+    return `undecided: it depends on what the Hub says; give ${flags}`
+  }
+  const by = decision.rule === undefined ? 'as no rule says otherwise' : `by ${decision.rule.name}`
+  if (decision.verdict === 'deny') return `denied ${by}: ${denialText(decision, subject)}`
+  const more = [
+    ...(decision.noStore === 'no' ? [] : ['nothing of it is stored']),
+    ...(decision.useToken === undefined ? [] : [`it is asked for with the Hub token ${decision.useToken}`]),
+  ]
+  return [`allowed ${by}`, ...more].join('; ')
+}
+
+function formatJson(decision: Decision, steps: readonly Step[], subject: Subject): string {
+  const rules = steps.map(({ rule, standing }) => {
+    return { name: rule.name, action: rule.action, where: rule.where, standing }
+  })
+  const result =
+    decision.kind === 'needs'
+      ? { verdict: 'undecided', needs: decision.facts }
+      : {
+          verdict: decision.verdict,
+          rule: decision.rule?.name,
+          message: decision.verdict === 'deny' ? denialText(decision, subject) : undefined,
+          store: decision.noStore === 'no',
+          useToken: decision.useToken,
+        }
+  const { type, id: repo, revision, path } = subject
+  const about = { type, repo, revision: plain(revision), file: plain(path) }
+  return `${JSON.stringify({ ...result, about, rules }, null, 2)}\n`
+}
+
+function plain(value: string | typeof ANY | undefined): string | undefined {
+  return value === ANY ? 'any' : value
+}

@@ -1,0 +1,25 @@
+// What is said to whoever a rule stops. Knows no header: who sends the words makes them safe for one.
+
+import type { Ruling } from './decide.ts'
+import { ANY, type Subject } from './subject.ts'
+
+/** Where a rule has no message of its own. */
+export const DENIED = 'The rules of this mirror do not allow this.'
+
+/** The words of the rule that denied, why it did where that was in doubt, and its name. */
+export function denialText({ rule, doubt }: Ruling, subject: Subject): string {
+  const words = [rule?.message ?? DENIED, ...doubtText(doubt, subject)]
+  if (rule !== undefined) words.push(`(policy ${rule.name} of this mirror)`)
+  return words.join(' ')
+}
+
+function doubtText(doubt: Ruling['doubt'], subject: Subject): readonly string[] {
+  if (doubt.length === 0) return []
+  const carriesAny =
+    (doubt.includes('file') && subject.path === ANY) ||
+    (doubt.includes('revision') && subject.revision === ANY) ||
+    (doubt.includes('size') && subject.size === ANY)
+  if (carriesAny)
+    return ['This request may carry any file, so fetch single files instead, as with hf download.']
+  return [`Whether this rule applies (${doubt.join(', ')}) the Hub does not tell the mirror now, so it does.`]
+}

@@ -1,0 +1,127 @@
+// `hubmirror config explain` says what the mirror would do, without asking anybody.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { type ExplainOptions, explain } from '../../src/commands/explain.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { parseRepoId } from '../../src/hub/names.ts'
+import { run } from '../support/run-cli.ts'
+
+const RULES = `
+tokens: { team-a: { token: hf_x } }
+policies:
+  - name: ours
+    match: { repo: acme/*, caller: { network: 10.0.0.0/8 } }
+    action: allow
+  - name: shared
+    match: { repo: org/gated, caller: { network: 10.0.0.0/8 } }
+    action: use-token
+    token: team-a
+  - name: no-pickles
+    match: { file: '*.bin' }
+    action: deny
+    message: No pickles.
+  - match: { size: '>10GB' }
+    action: no-store
+  - name: no-nc
+    match: { licence: '*-nc-*' }
+    action: deny
+`
+const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-explain-'))
+const file = join(scratch, 'h.yaml')
+writeFileSync(file, RULES)
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+const told = (repo: string, more: Partial<ExplainOptions> = {}): string => {
+  const { config } = loadConfig({ flags: { config: file }, env: {} })
+  const id = parseRepoId(repo)
+  return explain(config, {
+    repo: id === undefined ? undefined : { type: 'model', id },
+    revision: undefined,
+    file: undefined,
+    url: undefined,
+    caller: { address: '10.1.2.3', mirrorToken: undefined, ownToken: false },
+    facts: { access: 'public', licence: [], sizeBytes: 1 },
+    json: false,
+    ...more,
+  })
+}
+const result = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
+
+describe('hubmirror config explain', () => {
+  it.each([
+    ['acme/m', { file: 'x.bin' }, 'allowed by ours'],
+    ['org/m', { file: 'sub/x.BIN' }, 'denied by no-pickles: No pickles. (policy no-pickles of this mirror)'],
+    ['org/m', {}, 'allowed as no rule says otherwise'],
+    ['org/gated', {}, 'allowed as no rule says otherwise; it is asked for with the Hub token team-a'],
+    [
+      'org/m',
+      { file: 'x', facts: { licence: [], sizeBytes: 2e10 } },
+      'allowed as no rule says otherwise; nothing of it is stored',
+    ],
+    ['org/m', { file: 'x', facts: {} }, 'undecided: it depends on what the Hub says; give --size'],
+    ['org/m', { facts: {} }, 'undecided: it depends on what the Hub says; give --licence'],
+    ['gpt2', {}, 'undecided: it depends on what the Hub says; give --repo with the full name'],
+    [
+      '',
+      { url: '/org/m.git/git-upload-pack' },
+      'denied by no-pickles: No pickles. This request may carry any file, so fetch single files instead, as with hf download. (policy no-pickles of this mirror)',
+    ],
+    ['', { url: '/api/models?limit=1' }, 'allowed: rules are about repos only'],
+  ] as const)('of %s %j says: %s', (repo, more, says) => {
+    expect(result(told(repo, more))).toBe(says)
+  })
+
+  it('goes through the rules in order and says of each what it does', () => {
+    const ownToken = { address: '10.1.2.3', mirrorToken: undefined, ownToken: true }
+    expect(told('org/gated', { file: 'x.bin', caller: ownToken }).split('\n')).toEqual([
+      'model org/gated, at main, file x.bin; caller 10.1.2.3 with a Hub token',
+      `  ours        allow      does not match: repo  (${file}:4:5)`,
+      `  shared      use-token  skipped: the caller brings a token  (${file}:7:5)`,
+      `  no-pickles  deny       matches  (${file}:11:5)`,
+      `  #4          no-store   not reached  (${file}:15:5)`,
+      `  no-nc       deny       not reached  (${file}:17:5)`,
+      'denied by no-pickles: No pickles. (policy no-pickles of this mirror)',
+      '',
+    ])
+  })
+
+  it('says it in JSON', () => {
+    expect(JSON.parse(told('org/m', { file: 'x.bin', json: true }))).toMatchObject({
+      verdict: 'deny',
+      rule: 'no-pickles',
+      about: { type: 'model', repo: 'org/m', revision: 'main', file: 'x.bin' },
+    })
+    expect(JSON.parse(told('org/m', { json: true, facts: {} }))).toMatchObject({
+      verdict: 'undecided',
+      needs: ['licence'],
+    })
+  })
+})
+
+describe('as a command', () => {
+  it('reads the settings and the request from its flags', async () => {
+    const args = '--repo dataset/org/d --file a.bin --caller 192.0.2.7 --json'.split(' ')
+    const done = await run(['config', 'explain', '--config', file, ...args])
+    expect([done.status, done.stderr]).toEqual([0, ''])
+    expect(JSON.parse(done.stdout)).toMatchObject({
+      verdict: 'deny',
+      about: { type: 'dataset', repo: 'org/d' },
+    })
+  })
+
+  it.each([
+    [[], 'either --repo or --url'],
+    [['--repo', 'a b'], 'A repo id is'],
+    [['--repo', 'a/b', '--url', '/a/b'], 'either --repo or --url'],
+    [['--repo', 'a/b', '--caller', 'office'], 'Expected an address'],
+    [['--repo', 'a/b', '--size', '10'], 'did you mean 10GB?'],
+    [['--url', '/a/../b'], 'dot segment'],
+  ])('is told of bad usage: %j', async (args, cure) => {
+    const done = await run(['config', 'explain', '--config', file, ...args])
+    expect([done.status, done.stdout]).toEqual([2, ''])
+    expect(done.stderr).toContain(cure)
+  })
+})
