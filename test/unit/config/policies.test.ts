@@ -125,7 +125,7 @@ policies:
     expect(faultsOf(lend('team'))).toMatchObject([
       {
         key: 'policies.1.token',
-        where: 'h.yaml:2:31',
+        where: 'h.yaml:2:32',
         value: 'team',
         cure: 'no such Hub token; none is set',
       },
