@@ -279,7 +279,8 @@ async function answer(
     reply.raw.end()
     return
   }
-  await sendStream(reply.raw, counted(final.stream, observer), start, trace)
+  const body = counted(final.stream, observer)
+  await sendStream(reply.raw, ctx.lent === undefined ? body : withoutCredential(body, ctx), start, trace)
 }
 
 /** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */
@@ -293,6 +294,31 @@ async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Bu
     observer.originBytes('pass-through', chunk.length)
     yield chunk
   }
+}
+
+/**
+ * Breaks off before a lent credential would reach the caller: some Git LFS servers give back, for the client's next
+ * requests, the very field they were asked with.
+ */
+async function* withoutCredential(
+  body: AsyncIterable<Buffer>,
+  { authorization = '' }: Ctx,
+): AsyncGenerator<Buffer, void, undefined> {
+  const [scheme = '', credential = ''] = authorization.split(' ')
+  const pair = scheme === 'Basic' ? Buffer.from(credential, 'base64').toString() : ''
+  const secrets = [credential, pair.slice(pair.indexOf(':') + 1)].filter((secret) => secret !== '')
+  // As much as may be the beginning of one stays here until more has come.
+  const keep = Math.max(...secrets.map((secret) => secret.length)) - 1
+  let held = Buffer.alloc(0)
+  for await (const chunk of body) {
+    const seen = Buffer.concat([held, chunk])
+    if (secrets.some((secret) => seen.includes(secret)))
+      throw new MirrorError('origin_bad_answer', { detail: { reason: 'the answer holds the credential' } })
+    const ready = Math.max(0, seen.length - keep)
+    held = seen.subarray(ready)
+    if (ready > 0) yield seen.subarray(0, ready)
+  }
+  if (held.length > 0) yield held
 }
 
 /** Takes redirects to other hosts on the client's behalf, without its credential. Only what has no body to repeat. */

@@ -48,6 +48,28 @@ describe("the mirror's own Hub token", () => {
     expect(scene.world.find('models', 'acme/secret')?.repo.isPrivate).toBe(true)
   })
 
+  it.each([CORP, Buffer.from(`hubmirror:${CORP}`).toString('base64')])(
+    'does not come back to its borrower when the Hub gives it back',
+    async (secret) => {
+      const { scene, issue } = await openCorp()
+      const token = await issue()
+      const target = '/acme/secret.git/info/lfs/objects/batch'
+      const download = { method: 'POST', body: '{"operation":"download","objects":[]}', token }
+      for (const padding of [0, 30, 100_000]) {
+        const body = JSON.stringify({
+          objects: ' '.repeat(padding),
+          header: { Authorization: `Basic ${secret}` },
+        })
+        scene.hub.faults.add({ where: 'hub', match: /batch/, status: { code: 200, body } })
+        const got = await scene.ask(target, download)
+        expect([got.whole && got.status === 200, got.body.includes(secret)]).toEqual([false, false])
+      }
+      const whole = JSON.stringify({ objects: 'x'.repeat(100_000), header: {} })
+      scene.hub.faults.add({ where: 'hub', match: /batch/, status: { code: 200, body: whole } })
+      expect((await scene.ask(target, download)).body.toString()).toBe(whole)
+    },
+  )
+
   it('lets no caller say which account pays', async () => {
     const { scene, issue } = await openCorp()
     const headers = { 'x-hf-bill-to': 'somebody' }
