@@ -1,7 +1,7 @@
 // The tokens that an operator has issued: who they are for, how long, for which repos, and the text they are kept as.
 // Of the token itself only a hash is here. It knows no file and no clock.
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Repo } from '../hub/names.ts'
 import { faultOfRepoPattern, repoPattern } from '../hub/repo-pattern.ts'
@@ -34,12 +34,16 @@ export function hashOf(token: string): string {
   return createHash('sha256').update(token).digest('hex')
 }
 
-/** The entry of a token. Takes as long whichever it is, and if there is none. */
+const indexes = new WeakMap<readonly IssuedToken[], ReadonlyMap<string, IssuedToken>>()
+
+/**
+ * The entry of a token. It is looked up by its hash, so that the time this takes may tell of hashes, which nobody can
+ * turn back, and nothing of tokens.
+ */
 export function findToken(list: readonly IssuedToken[], token: string): IssuedToken | undefined {
-  const asked = Buffer.from(hashOf(token), 'hex')
-  let found: IssuedToken | undefined
-  for (const entry of list) if (timingSafeEqual(Buffer.from(entry.sha256, 'hex'), asked)) found = entry
-  return found
+  const index = indexes.get(list) ?? new Map(list.map((entry) => [entry.sha256, entry]))
+  indexes.set(list, index)
+  return index.get(hashOf(token))
 }
 
 /** Whether a token opens anything now, or why it does not. */
