@@ -97,16 +97,21 @@ export function createCallers(options: {
 }
 
 /**
- * Whether one of the mirror's own Hub tokens may be lent for this at all: to read contents, and nothing else. Who its
- * owner is, and what else is theirs, is nobody's business. Not for a caller with a Hub token: that one goes.
+ * Whether one of the mirror's own Hub tokens may be lent for this at all: to read what a repo holds, and nothing else.
+ * Who owns the token, the settings, secrets and members of a repo, and what is said about it are nobody's business.
+ * Not for a caller with a Hub token: that one goes.
  */
 export function mayLend(
   caller: Caller,
   route: HubRoute,
-  request: { method: string; isUpload: boolean },
+  request: { readonly method: string; readonly isUpload: boolean },
 ): boolean {
   if (caller.kind === 'hub-token' || request.isUpload || isWriteRoute(route, request.method)) return false
-  return route.kind === 'document' ? route.document !== 'whoami' : route.repo !== undefined
+  if (route.repo === undefined) return false
+  if (route.kind !== 'other') return true
+  // Clients ask it before they read.
+  const isCheck = /\/auth-check(?:\?|$)/.test(route.target)
+  return isCheck || (route.scope !== undefined && route.scope.shows !== 'nothing')
 }
 
 function checkScope(token: IssuedToken, route: HubRoute, method: string): void {

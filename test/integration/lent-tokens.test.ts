@@ -70,6 +70,35 @@ describe("the mirror's own Hub token", () => {
     },
   )
 
+  it.each([
+    '/api/models/acme/secret/settings',
+    '/api/models/acme/secret/discussions',
+    '/api/models/acme/secret/user-access-request/pending',
+    '/api/models/acme/secret/auth-check/write',
+    '/api/spaces/acme/secret/secrets',
+    '/api/spaces/acme/secret/variables',
+    '/api/models?author=acme',
+    '/api/whoami-v2',
+    '/acme/secret/settings',
+    '/acme/secret.git/info/lfs/locks',
+    '/settings/tokens',
+  ])('is not lent for %s', async (target) => {
+    const { scene, issue } = await openCorp()
+    await scene.ask(target, { token: await issue() })
+    await scene.ask(target, { token: await issue('guest') })
+    expect([...credentials(scene)].filter((field) => field !== undefined)).toEqual([])
+  })
+
+  it.each([
+    '/api/models/acme/secret/auth-check',
+    '/api/models/acme/secret/refs',
+    '/acme/secret/raw/main/config.json',
+  ])('is lent for %s', async (target) => {
+    const { scene, issue } = await openCorp()
+    expect((await scene.ask(target, { token: await issue() })).status).toBe(200)
+    expect((await scene.ask(target, { token: await issue('guest') })).status).toBe(401)
+  })
+
   it('lets no caller say which account pays', async () => {
     const { scene, issue } = await openCorp()
     const headers = { 'x-hf-bill-to': 'somebody' }
