@@ -17,6 +17,7 @@ import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Policies } from './mirror/policies.ts'
 import { Puller } from './mirror/pull.ts'
+import { Refusals } from './mirror/refusals.ts'
 import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
@@ -231,7 +232,8 @@ function joinMirror(
     onNoRoom,
   })
   const urls = createSignedUrls(rooms.now)
-  const shared = { client, known, access, urls, offline: config.offline, monotonic, observer }
+  const refusals = new Refusals({ accessTtlMs: config.accessTtlMs, monotonic })
+  const shared = { client, known, access, refusals, urls, offline: config.offline, monotonic, observer }
   const ttls = { refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }
   const credentialOf = (name: string): string | undefined => {
     const token = config.hubTokens.get(name)?.reveal()
@@ -241,6 +243,7 @@ function joinMirror(
   const mirror = createMirror({
     known,
     access,
+    refusals,
     policies,
     now: monotonic,
     resolver: new Resolver({ ...shared, ...ttls, asksLicence: policies.asksLicence }),

@@ -212,7 +212,8 @@ const SETTINGS = {
     key: 'accessTtl',
     group: 'Access and protocol',
     form: 'time',
-    meaning: 'how long a proved right may be believed; `0s` asks every time',
+    meaning:
+      'how long a proved right may be believed, and a refusal a tenth of that, at most 5s; `0s` asks every time',
     parse: duration({ maxMs: LONGEST_TTL_MS }),
     default: '60s',
   },

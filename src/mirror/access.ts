@@ -4,6 +4,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Repo } from '../hub/names.ts'
 import { repoKey } from '../hub/names.ts'
+import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { Known } from './known.ts'
 import { SingleFlight } from './single-flight.ts'
 
@@ -37,6 +38,12 @@ export class Access {
     this.#monotonic = options.monotonic
   }
 
+  /** Whether everybody may, by a question that was asked after `at`. */
+  isPublicSince(repo: Repo, at: number): boolean {
+    const known = this.#verdicts.get(repoKey(repo))
+    return known?.public === true && known.at > at
+  }
+
   /** What may be believed of the repo without asking: public, not public, or nothing. */
   verdict(repo: Repo): 'public' | 'restricted' | undefined {
     const known = this.#verdicts.get(repoKey(repo))
@@ -59,6 +66,24 @@ export class Access {
    */
   async withdrawn(repo: Repo, askedAt: number, refused: 'stranger' | 'token' = 'stranger'): Promise<void> {
     await this.#decide(repo, false, askedAt, refused === 'token')
+  }
+
+  /**
+   * The Hub refused this credential what it asked of a repo (undefined: of none), wherever: everything that the refusal
+   * speaks against ends at once.
+   */
+  async refused(
+    asker: { readonly fingerprint: string; readonly authorization: string | undefined },
+    repo: Repo | undefined,
+    refusal: Refusal,
+    askedAt: number,
+  ): Promise<void> {
+    // A token that the Hub does not know says nothing about the repo, but opens none any more.
+    if (isBadToken(refusal)) this.denied(asker.fingerprint, undefined, askedAt)
+    else if (repo !== undefined && deniesRepo(refusal)) {
+      this.denied(asker.fingerprint, repo, askedAt)
+      await this.withdrawn(repo, askedAt, asker.authorization === undefined ? 'stranger' : 'token')
+    }
   }
 
   /** The Hub refused this credential the repo, or knows it no more (`repo` undefined): earlier rights end here. */

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { isOriginAway, MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { isCommitHash } from '../hub/names.ts'
-import { deniesRepo, isBadToken, type Refusal, readRefusal } from '../hub/refusal.ts'
+import { deniesRepo, type Refusal, readRefusal } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteDocument, rewriteLink } from '../hub/rewrite.ts'
 import type { HubRoute } from '../hub/route.ts'
@@ -19,6 +19,7 @@ import { type Answer, ageHeader } from './answer.ts'
 import { askerOf, type Ctx } from './context.ts'
 import type { DocumentFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
+import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { refusalAnswer } from './refused.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
@@ -33,6 +34,7 @@ export interface DocumentsOptions {
   readonly client: OriginClient
   readonly known: Known
   readonly access: Access
+  readonly refusals: Refusals
   readonly offline: boolean
   readonly monotonic: () => number
 }
@@ -73,6 +75,8 @@ export class Documents {
       if (fallback === undefined) throw new MirrorError('offline_and_absent')
       return fromStored(fallback, 'hit')
     }
+    const refused = this.#recalled(ctx, route)
+    if (refused !== undefined) return refused
     if (fallback !== undefined && client.suspect()) return fromStored(fallback, 'stale')
     try {
       return await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
@@ -126,6 +130,17 @@ export class Documents {
     this.#options.known.rememberDocument(context.name, fact, askedAt)
     const same = context.stored?.body === fact.body && context.stored.link === fact.link
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
+  }
+
+  /** What the Hub refused this caller a moment ago. */
+  #recalled(ctx: Ctx, route: DocumentRoute): Answer | undefined {
+    const asked = questionOf(route)
+    if (asked === undefined) return undefined
+    const refused = this.#options.refusals.recall(ctx.fingerprint, asked)
+    if (refused === undefined || isOver(refused, asked.repo, this.#options)) return undefined
+    const { refusal, headers: extra } = refused
+    noteRefusal(ctx.access, refusal, 'remembered')
+    return refusalAnswer(refusal, { anonymous: ctx.authorization === undefined, aboutRepo: true, extra })
   }
 
   async #send(
@@ -185,13 +200,11 @@ export class Documents {
       const fact = { body: text, contentType, link: undefined, headers, absent: { message } }
       known.rememberDocument(name, fact, askedAt)
     }
-    const isBad = isBadToken(refusal)
-    if (isBad || (route.repo !== undefined && deniesRepo(refusal))) {
-      access.denied(ctx.fingerprint, isBad ? undefined : route.repo, askedAt)
-    }
-    if (route.repo !== undefined && deniesRepo(refusal) && !isBad) {
-      await access.withdrawn(route.repo, askedAt, ctx.authorization === undefined ? 'stranger' : 'token')
-    }
+    const asked = questionOf(route)
+    // That of a HEAD has no body, which a GET would miss.
+    if (asked !== undefined && deniesRepo(refusal) && refusal.body.length > 0)
+      this.#options.refusals.remember(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
+    await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
       anonymous: ctx.authorization === undefined,
       aboutRepo: route.repo !== undefined,
@@ -315,6 +328,10 @@ function documentName(route: DocumentRoute, request: DocumentRequest): string | 
     .update('\0')
     .update(request.body ?? '')
   return `POST ${route.target} ${digest.digest('hex')}`
+}
+
+function questionOf({ repo, target }: DocumentRoute): Asked | undefined {
+  return repo === undefined ? undefined : { kind: 'document', repo, target }
 }
 
 /** What clients ask repo documents with. */

@@ -3,6 +3,7 @@
 
 import { MirrorError } from '../errors.ts'
 import type { Repo } from '../hub/names.ts'
+import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
 import { RepoMoved } from '../origin/moved.ts'
 
@@ -15,6 +16,7 @@ import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
 import type { Policies } from './policies.ts'
 import type { Conditions, Puller } from './pull.ts'
+import type { Refusals } from './refusals.ts'
 import { refusalAnswer } from './refused.ts'
 import type { Resolved, Resolver } from './resolve.ts'
 
@@ -38,7 +40,9 @@ export interface Mirror {
   /** Whether there are rules at all. */
   readonly hasRules: boolean
   /** A write to the repo has been passed on and accepted: what is believed of its branches, and of who may read it, ends here. */
-  changed(repo: Repo): Promise<void>
+  changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
+  /** The Hub refused what was passed on to it, for reading, about the repo: rights that were granted end here. */
+  refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
   xetToken(): never
 }
@@ -48,12 +52,13 @@ export function createMirror(parts: {
   readonly access: Access
   /** Milliseconds that never step back. */
   readonly now: () => number
+  readonly refusals: Refusals
   readonly resolver: Resolver
   readonly puller: Puller
   readonly documents: Documents
   readonly policies: Policies
 }): Mirror {
-  const { known, access, now, resolver, puller, documents, policies } = parts
+  const { known, access, refusals, now, resolver, puller, documents, policies } = parts
   const refused = (ctx: Ctx, { refusal, outcome, ageMs }: Extract<Resolved, { kind: 'refusal' }>): Answer =>
     refusalAnswer(refusal, {
       anonymous: ctx.authorization === undefined,
@@ -105,10 +110,22 @@ export function createMirror(parts: {
     document: (ctx, route, request) =>
       following(ctx, route, (admitted) => documents.get(admitted, route, request)),
 
-    async changed(repo) {
+    async changed(ctx, repo) {
+      refusals.forget(ctx.fingerprint)
+      if (repo === undefined) return
       known.changed(repo)
       // It may have been made private, or deleted: the next visit asks for a stranger again.
       await access.withdrawn(repo, now(), 'token')
+    },
+
+    async refused(ctx, route, refused) {
+      if (route.repo === undefined) return
+      const { code } = refused
+      // Many pages of an open repo are for its owner only: who is refused one of those may still read the files.
+      const isGit = route.kind === 'other' && route.purpose === 'git-read'
+      if (isGit || isBadToken(refused) || code === 'RepoNotFound' || code === 'GatedRepo')
+        await access.refused(ctx, route.repo, refused, now())
+      else if (deniesRepo(refused)) access.denied(ctx.fingerprint, route.repo, now())
     },
 
     xetToken() {

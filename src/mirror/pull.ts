@@ -13,8 +13,9 @@ import type { BlobHandle } from '../store/blobs.ts'
 import { Verifier } from '../store/digest.ts'
 import type { Store } from '../store/store.ts'
 import type { Observer, Outcome } from '../telemetry/observer.ts'
+import type { Access } from './access.ts'
 import { type Answer, ageHeader, type Body, type ByteSource } from './answer.ts'
-import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { Flights, Joined } from './flights.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
 
@@ -29,6 +30,8 @@ export interface PullOptions {
   readonly store: Store
   readonly flights: Flights
   readonly client: OriginClient
+  readonly access: Access
+  readonly monotonic: () => number
   readonly urls: SignedUrls
   readonly offline: boolean
   /** Whether bytes that are not everybody's may be stored; each caller's right has been proved before this room. */
@@ -128,6 +131,11 @@ export class Puller {
       meta,
       asker: askerOf(ctx),
       otherAsker,
+      onRefused: (refusal, { authorization }) => {
+        // Nobody waits: what is believed in memory has ended when this returns, and Known hears of a disk that fails.
+        const who = authorization === undefined ? asStranger(ctx) : ctx
+        void this.#options.access.refused(who, route.repo, refusal, this.#options.monotonic())
+      },
       // By commit, not by branch: the branch may have moved since the facts were learnt.
       target: resolveTarget(route.repo, meta.commit, route.path),
       urlName: urlName(ctx, route.repo, meta.commit, route.path),

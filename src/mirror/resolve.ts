@@ -6,7 +6,7 @@ import { LRUCache } from 'lru-cache'
 import { isOriginAway, MirrorError } from '../errors.ts'
 import { blobKeyOf, type FileMeta } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
-import { deniesRepo, isAbsence, isBadToken, type Refusal } from '../hub/refusal.ts'
+import { deniesRepo, isAbsence, type Refusal } from '../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { type HeadResult, headFile } from '../origin/file.ts'
@@ -17,6 +17,7 @@ import type { Access } from './access.ts'
 import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { FileFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
+import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { SingleFlight } from './single-flight.ts'
 
 export interface ResolvedFile {
@@ -64,6 +65,7 @@ export interface ResolverOptions {
   readonly client: OriginClient
   readonly known: Known
   readonly access: Access
+  readonly refusals: Refusals
   readonly urls: SignedUrls
   readonly refTtlMs: number
   readonly accessTtlMs: number
@@ -104,7 +106,7 @@ export class Resolver {
   }
 
   async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
-    const { access, offline, client, known } = this.#options
+    const { access, offline, client, known, refusals } = this.#options
     const { repo, revision, path } = route
     const ref = await known.ref(repo, revision, this.#options.refTtlMs)
     const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
@@ -121,6 +123,11 @@ export class Resolver {
     }
     const granted = this.#fromGrant(ctx, route)
     if (granted !== undefined) return granted
+    const refused = refusals.recall(ctx.fingerprint, questionOf(route))
+    if (refused !== undefined && !isOver(refused, repo, this.#options)) {
+      noteRefusal(ctx.access, refused.refusal, 'remembered')
+      return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
+    }
     if (fallback !== undefined && client.suspect()) return this.#fromFact(ctx, fallback, 'stale')
     try {
       return await this.#ask(ctx, route, { fact, fallback })
@@ -189,11 +196,9 @@ export class Resolver {
       return this.#fromFact(ctx, context.fallback, 'stale')
     noteRefusal(ctx.access, refusal)
     if (deniesRepo(refusal)) {
-      // A token that the Hub does not know says nothing about the repo, but opens none any more.
-      const isBad = isBadToken(refusal)
-      access.denied(ctx.fingerprint, isBad ? undefined : route.repo, context.askedAt)
-      const refused = ctx.authorization === undefined ? 'stranger' : 'token'
-      if (!isBad) await access.withdrawn(route.repo, context.askedAt, refused)
+      const remembered = { refusal, headers: {}, at: context.askedAt }
+      this.#options.refusals.remember(ctx.fingerprint, questionOf(route), remembered)
+      await access.refused(ctx, route.repo, refusal, context.askedAt)
     }
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
@@ -293,6 +298,10 @@ export class Resolver {
 /** Whether what is known of a file may be used: a rule may want nothing of it from the disk. */
 function mayStore(ctx: Ctx, fact: FileFact): boolean {
   return ctx.admission?.mayStore(fact.kind === 'present' ? fact.meta.sizeBytes : undefined) !== false
+}
+
+function questionOf({ repo, revision, path }: FileRoute): Asked {
+  return { kind: 'file', repo, target: resolveTarget(repo, revision, path) }
 }
 
 /** Signed URLs are remembered per credential: one made for a member opens a private file to whoever holds it. */

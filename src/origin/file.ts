@@ -121,6 +121,7 @@ export class FileBody {
   readonly #meta: FileMeta
   #asker: Asker
   #otherAsker: Asker | undefined
+  readonly #onRefused: ((refusal: Refusal, asker: Asker) => void) | undefined
   readonly #urls: SignedUrls
   readonly #urlName: string
   readonly #observer: Observer
@@ -135,6 +136,8 @@ export class FileBody {
     readonly asker: Asker
     /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens. */
     readonly otherAsker?: Asker | undefined
+    /** Hears what the Hub itself refuses to the asker who asked, at whatever hop or attempt. */
+    readonly onRefused?: (refusal: Refusal, asker: Asker) => void
     readonly urls: SignedUrls
     readonly urlName: string
     readonly observer: Observer
@@ -144,6 +147,7 @@ export class FileBody {
     this.#meta = options.meta
     this.#asker = options.asker
     this.#otherAsker = options.otherAsker
+    this.#onRefused = options.onRefused
     this.#urls = options.urls
     this.#urlName = options.urlName
     this.#observer = options.observer
@@ -213,12 +217,16 @@ export class FileBody {
       // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
       if (own && (answer.status === 401 || answer.status === 403) && this.#otherAsker !== undefined) {
-        discard(answer)
+        this.#onRefused?.((await refusedBy(answer)).refusal, this.#asker)
         this.#asker = this.#otherAsker
         this.#otherAsker = undefined
         return this.#resolve(range, signal)
       }
-      if (refused && (own || answer.status === 429)) throw await refusedBy(answer)
+      if (refused && (own || answer.status === 429)) {
+        const error = await refusedBy(answer)
+        if (own) this.#onRefused?.(error.refusal, this.#asker)
+        throw error
+      }
       discard(answer)
       this.#urls.forget(this.#urlName)
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'no body', status: answer.status } })

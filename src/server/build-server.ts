@@ -127,7 +127,6 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   const hub = { ...options, buffers: new ReadBuffers(), parse: createRouteParser(options.basePath) }
   await registerPassThrough(server, {
     ...options,
-    onWritten: (repo) => options.mirror.changed(repo),
     serve: (request, reply) => serveHubRoute(request, reply, hub),
   })
   return server

@@ -8,12 +8,12 @@ import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
-import type { Repo } from '../hub/names.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
+import type { Mirror } from '../mirror/mirror.ts'
 import { noteAllowed, noteRefusal } from '../mirror/note.ts'
 import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
@@ -29,8 +29,8 @@ export interface PassThroughOptions {
   readonly offline: boolean
   readonly via: string
   readonly observer: Observer
-  /** A write to a repo was accepted by the Hub. */
-  readonly onWritten: (repo: Repo) => Promise<void>
+  /** Hears of writes that the Hub accepted, and of what it refused. */
+  readonly mirror: Pick<Mirror, 'changed' | 'refused'>
   /** Answers what the mirror understands, and gives the rest back. */
   readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<Passed | undefined>
 }
@@ -241,12 +241,8 @@ async function answer(
     else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method } = request.raw
-  // A fetch over git is a POST, too, and changes nothing.
-  const isWrite = !isRead(method) && isWriteRoute(route, method ?? '')
-  if (isWrite && final.statusCode < 300 && route.repo !== undefined) await options.onWritten(route.repo)
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
-  if (final.statusCode < 400) noteAllowed(trace.access, 'passed')
-  else noteRefusal(trace.access, readRefusal(final.statusCode, final.headers, Buffer.alloc(0)))
+  await learn(method ?? '', final, final === response, options)
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = trace.id
@@ -281,6 +277,26 @@ async function answer(
   }
   const body = counted(final.stream, observer)
   await sendStream(reply.raw, ctx.lent === undefined ? body : withoutCredential(body, ctx), start, trace)
+}
+
+/** What the answer says about rights: noted, and told to the mirror where it is the Hub's own. */
+async function learn(
+  method: string,
+  final: OriginResponse,
+  isOfHub: boolean,
+  { mirror, ctx, route }: PassThroughOptions & Passed,
+): Promise<void> {
+  // A fetch over git is a POST, too, and changes nothing.
+  const isWrite = !isRead(method) && isWriteRoute(route, method)
+  if (final.statusCode < 400) {
+    noteAllowed(ctx.access, 'passed')
+    // A form that asks for access is answered with a redirect.
+    if (isWrite) await mirror.changed(ctx, route.repo)
+    return
+  }
+  const refusal = readRefusal(final.statusCode, final.headers, Buffer.alloc(0))
+  noteRefusal(ctx.access, refusal)
+  if (isOfHub && !isWrite) await mirror.refused(ctx, route, refusal)
 }
 
 /** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */

@@ -6,6 +6,7 @@ import { parseHubUrl } from '../../../src/hub/route.ts'
 import { Access } from '../../../src/mirror/access.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
 import { Known } from '../../../src/mirror/known.ts'
+import { Refusals } from '../../../src/mirror/refusals.ts'
 import { Resolver } from '../../../src/mirror/resolve.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
 import { createSignedUrls } from '../../../src/origin/signed-urls.ts'
@@ -64,6 +65,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     client,
     known,
     access,
+    refusals: new Refusals({ accessTtlMs: 60_000, monotonic: clock.now }),
     urls: createSignedUrls(clock.now),
     refTtlMs: 10_000,
     accessTtlMs: 60_000,
