@@ -24,7 +24,7 @@ export function mirrorTokensPath(config: {
   return config.mirrorTokens ?? join(config.cacheDir, 'mirror-tokens.json')
 }
 
-/** The list as its file says, looked at anew no more than once a second. */
+/** The list as its file says, looked at once a second, or when somebody asks for it anew. */
 export class TokenFile {
   readonly #path: string
   readonly #monotonic: () => number
@@ -47,9 +47,9 @@ export class TokenFile {
   }
 
   /** Never throws. A missing file is an empty list. */
-  list(): readonly IssuedToken[] {
+  list(anew = false): readonly IssuedToken[] {
     const at = this.#monotonic()
-    if (at - this.#lookedAt < RECHECK_MS) return this.#list
+    if (!anew && at - this.#lookedAt < RECHECK_MS) return this.#list
     this.#lookedAt = at
     try {
       this.#look()

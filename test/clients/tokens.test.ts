@@ -2,8 +2,11 @@
 // does not take it.
 
 import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { bytesOf } from '../hub-simulator/repos.ts'
 import { hubEnvironment } from './support/python.ts'
@@ -13,6 +16,19 @@ import { describeClient, pythonOf, scriptPath } from './support/tools.ts'
 import { clientWorld, TOKENS } from './support/world.ts'
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
+
+const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-tokens-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+const CONFIG = join(scratch, 'hubmirror.yaml')
+writeFileSync(join(scratch, 'team'), `${TOKENS.alice}\n`)
+writeFileSync(
+  CONFIG,
+  `tokens:
+  team: {file: ${join(scratch, 'team')}}
+policies:
+  - {action: use-token, token: team, match: {repo: acme/*, caller: {mirrorToken: 'team-*'}}}
+`,
+)
 
 type Said = Readonly<
   Record<
@@ -24,7 +40,7 @@ type Said = Readonly<
 for (const client of ['hub-2', 'hub-1', 'hub-0']) {
   describeClient(`tokens (${client})`, [pythonOf(client)], () => {
     // What the mirror itself finds in its environment must not be used: no policy lends it.
-    const scene = useScene(clientWorld, { env: { HF_API_TOKEN: TOKENS.alice } })
+    const scene = useScene(clientWorld, { env: { HF_API_TOKEN: TOKENS.alice, HUBMIRROR_CONFIG: CONFIG } })
 
     /** Asks for `acme/<name>` with `env` beside the usual environment. */
     const ask = async (
@@ -98,6 +114,21 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
         whoami: { got: 'alice-laptop' },
       })
       expect(credentials()).toEqual(new Set([undefined]))
+    })
+
+    it('a mirror token to which a policy lends a Hub token opens what is private, and is not the owner of that', async () => {
+      const said = await ask('secret', { HF_TOKEN: await issue('team-laptop') })
+      expect(said).toEqual({
+        file: { got: digest('secret') },
+        info: { got: 'acme/secret' },
+        whoami: { got: 'team-laptop' },
+      })
+      expect(credentials()).toEqual(new Set([TOKENS.alice, undefined]))
+      const other = await ask('secret', { HF_TOKEN: await issue('guest') })
+      expect([other.file.raised, other.info.raised]).toEqual([
+        'RepositoryNotFoundError',
+        'RepositoryNotFoundError',
+      ])
     })
 
     it('a mirror token that opens nothing tells its user why, in each call', async () => {

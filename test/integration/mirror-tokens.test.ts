@@ -3,7 +3,8 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
-import { mirrorTokensPath } from '../../src/callers/token-file.ts'
+import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
+import { hashOf } from '../../src/callers/token-list.ts'
 import type { Question } from '../support/ask.ts'
 import { basic, CORP, credentials, LARGE, OPEN, openCorp, SECRET, START_AT } from '../support/corp.ts'
 import { TOKENS } from '../support/mirror-world.ts'
@@ -239,6 +240,16 @@ describe('a mirror token that opens nothing', () => {
       expect((await scene.ask(target, { token })).status).toBe(401)
     }
     expect(scene.hub.ledger.requests()).toEqual([])
+  })
+
+  it('opens something from the instant of its issue on', async () => {
+    const { scene, issue } = await openCorp()
+    await scene.ask(OPEN, { token: await issue('first') })
+    const token = createMirrorToken()
+    const entry = { name: 'ci', sha256: hashOf(token), createdAt: START_AT }
+    expect((await scene.ask(SECRET, { token })).status).toBe(401)
+    await changeTokenFile(mirrorTokensPath(scene.mirror.config), (list) => [...list, entry])
+    expect((await scene.ask(SECRET, { token })).status).toBe(200)
   })
 
   it('opens nothing from the instant of its expiry on', async () => {

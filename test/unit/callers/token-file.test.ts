@@ -19,14 +19,15 @@ async function setUp() {
     clock.advance(afterMs)
     return file.list().map(({ name }) => name)
   }
-  return { path, folder: join(folder, 'new'), names, troubles }
+  return { path, folder: join(folder, 'new'), file, names, troubles }
 }
 
 it('follows its file: there or not, changed, removed, and looks once a second', async () => {
-  const { path, names, troubles } = await setUp()
+  const { path, file, names, troubles } = await setUp()
   expect(names(0)).toEqual([])
   await changeTokenFile(path, (list) => [...list, entry('a')])
   expect(names(999)).toEqual([])
+  expect(file.list(true).map(({ name }) => name)).toEqual(['a'])
   expect(names(1)).toEqual(['a'])
   await changeTokenFile(path, (list) => [...list, entry('b')])
   expect(names()).toEqual(['a', 'b'])
