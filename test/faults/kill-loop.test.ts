@@ -26,6 +26,7 @@ const CLIENTS = 4
 const FILE = '/acme/open/resolve/main'
 const LARGE = { 'a.bin': 3 * MIB, 'b.bin': 7 * MIB + 1, 'c.bin': 12 * MIB - 1, 'd.bin': 20 * MIB } as const
 const NEVER_WHOLE = 'd.bin'
+const NOTHING: StoreState = { blobs: new Set(), partials: new Map() }
 /** Sent and on its way when a reader leaves or a process dies: to be asked for again. */
 const UNDERWAY_BYTES = 2 * MIB
 
@@ -120,9 +121,15 @@ it(`a process that is killed ${ROUNDS} times loses nothing it has recorded, and 
   timeout: 600_000,
 }, async () => {
   const dice = chance('kill loop')
-  let found: StoreState = { blobs: new Set(), partials: new Map() }
+  let found = NOTHING
   let resumed = 0
-  for (let round = 0; round < ROUNDS; round += 1) {
+  const largest = () => found.partials.get(file(NEVER_WHOLE).name)?.bytes ?? 0
+  for (let round = 0; round < ROUNDS || largest() === 0; round += 1) {
+    // A fast machine gets through: with nothing left to fetch there would be nothing to kill.
+    if (found.blobs.has(file(NEVER_WHOLE).name)) {
+      await rm(cacheDir, { recursive: true })
+      found = NOTHING
+    }
     const state = await killed(dice, await start(dice))
     expectKept(found, state)
     for (const [path, { bytes, name }] of files) {
@@ -136,8 +143,6 @@ it(`a process that is killed ${ROUNDS} times loses nothing it has recorded, and 
   expect(resumed, 'pulls that went on from what the one before had left').toBeGreaterThan(ROUNDS / 2)
 
   const last = await start(dice)
-  const partial = found.partials.get(file(NEVER_WHOLE).name)
-  expect(partial?.bytes, 'of the largest file something was recorded').toBeGreaterThan(0)
   hub.bytesPerSecond = undefined
   for (const path of files.keys()) {
     const { bytes, name } = file(path)
