@@ -22,7 +22,8 @@ export function asMirrorError(error: unknown): MirrorError {
   if (error instanceof RepoMoved) return new MirrorError('origin_bad_answer', { cause: error })
   if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })
-  if (isClientError(error)) return new MirrorError('bad_request', { cause: error })
+  // Not as the cause: its message quotes the URL as it came, with whatever was escaped in it.
+  if (isClientError(error)) return new MirrorError('bad_request', { detail: { reason: String(code) } })
   return new MirrorError('bug', { cause: error })
 }
 

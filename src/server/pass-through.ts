@@ -150,16 +150,17 @@ export async function registerPassThrough(
           },
         })
       }
-      client.admit(asked, trace.signal).then(
-        (held) => {
+      client
+        .admit(asked, trace.signal)
+        .then((held) => {
           if (held === undefined) forward()
           else respond({ statusCode: held.status, headers: held.headers, stream: held.body })
-        },
-        (error: unknown) => {
+        })
+        // Also what the plugin throws at a target that it will not send.
+        .catch((error: unknown) => {
           reply.hijack()
           fail(error)
-        },
-      )
+        })
       return reply
     },
     // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.

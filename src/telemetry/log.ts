@@ -144,7 +144,7 @@ export function redactUrl(url: string | URL): string {
 // Each example matches its expression: hf_ and 34 letters, hf_jwt_…; 'Bearer abc', 'Basic dXNlcjpwYXNzd29yZA==';
 // 'X-Amz-Signature=0a1b', 'Policy%3DeyJ'; a JWT; '//user:password@'. 'hf_hub' and 'policy: deny' match none.
 const SECRETS: readonly (readonly [RegExp, string])[] = [
-  [/hf_(?:[A-Za-z0-9]{20,}|(?:oauth|jwt)_[\w.-]+)/g, 'hf_[redacted]'],
+  [/hf(?:_|%(?:25)*5f)(?:[A-Za-z0-9]{20,}|(?:oauth|jwt)_[\w.-]+)/gi, 'hf_[redacted]'],
   [/\bBearer(?:\s|%20|\+)+[^\s"\\,]+/gi, 'Bearer [redacted]'],
   [/\bBasic(?:\s|%20|\+)+[A-Za-z0-9+/=_-]{16,}/gi, 'Basic [redacted]'],
   [

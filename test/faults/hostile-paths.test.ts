@@ -49,7 +49,7 @@ beforeAll(async () => {
 afterAll(async () => {
   expect((await stat(canary)).atimeMs, 'somebody read the canary').toBe(readBeforeAt)
   expect(await readFile(canary, 'utf8')).toBe(CANARY)
-  expect((await readdir(dirname(mirror.cacheDir))).sort()).toEqual(['cache', 'canary.txt'])
+  expect((await readdir(dirname(mirror.cacheDir))).sort()).toEqual(['cache', 'cache.audit', 'canary.txt'])
   await mirror.close()
   await hub.close()
   await rm(parent, { recursive: true, force: true })

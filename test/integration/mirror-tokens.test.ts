@@ -168,6 +168,18 @@ describe('a mirror token', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
+  it.each([
+    (token: string) => `/%zz?token=${token}`,
+    (token: string) => `/%zz/${token.replace('_', '%5F')}`,
+    (token: string) => `/acme/open/resolve/main/%zz${token.replaceAll('r', '%72')}`,
+  ])('in a URL that nobody can read does not get into the log (%#)', async (hide) => {
+    const { scene, issue } = await openCorp()
+    const token = await issue()
+    expect((await scene.ask(hide(token))).status).toBe(400)
+    expect(scene.mirror.logText()).toContain('FST_ERR_BAD_URL')
+    expect(scene.mirror.logText().includes(token.slice(12, 20))).toBe(false)
+  })
+
   it('says in so many words that Bearer stands twice', async () => {
     const { scene, issue } = await openCorp()
     const got = await scene.ask(OPEN, { headers: { authorization: `Bearer Bearer ${await issue()}` } })
