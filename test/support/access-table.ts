@@ -3,22 +3,63 @@
 // directly, is the oracle. Knows no test framework, and nothing of what the mirror does today.
 
 import { createCipheriv, createHash } from 'node:crypto'
+import { createMirrorToken } from '../../src/callers/mirror-token.ts'
+import { hashOf, type IssuedToken } from '../../src/callers/token-list.ts'
 import type { Repo } from '../hub-simulator/repos.ts'
 import { lfs, World } from '../hub-simulator/repos.ts'
 import type { Reply } from './ask.ts'
 
 const token = (word: string): string => `hf_${word.repeat(34).slice(0, 34)}`
 
-/** Everybody who asks. `member` may read what is closed, `other` may read nothing of it; `first` warms the mirror. */
+/**
+ * Everybody who asks. `member` may read what is closed, `other` may read nothing of it; `first` warms the mirror, and
+ * `company` is lent to the holder of a mirror token.
+ */
 export const SECRETS = {
   member: token('member7'),
   other: token('other8'),
   invalid: token('nobody9'),
   first: token('first6'),
+  company: token('corp5'),
+  mirror: createMirrorToken(),
+  guest: createMirrorToken(),
+  expired: createMirrorToken(),
 } as const
 
-export const CALLERS = ['stranger', 'invalid', 'other', 'member'] as const
-export type Caller = (typeof CALLERS)[number]
+export const CALLERS = {
+  /** Who come with a Hub token or none. */
+  plain: ['stranger', 'invalid', 'other', 'member'],
+  /** Who come with a mirror token: one that is lent a token that may read, one that is lent nothing, one that is over. */
+  issued: ['mirror token', 'mirror token without a right', 'expired mirror token'],
+} as const
+export type Group = keyof typeof CALLERS
+export type Caller = (typeof CALLERS)[Group][number]
+
+/** What a caller shows the mirror, and with which credential the Hub is asked for them. */
+const CREDENTIALS: Readonly<Record<Caller, { readonly shown?: string; readonly asked?: string }>> = {
+  stranger: {},
+  invalid: { shown: SECRETS.invalid, asked: SECRETS.invalid },
+  other: { shown: SECRETS.other, asked: SECRETS.other },
+  member: { shown: SECRETS.member, asked: SECRETS.member },
+  'mirror token': { shown: SECRETS.mirror, asked: SECRETS.company },
+  'mirror token without a right': { shown: SECRETS.guest },
+  'expired mirror token': { shown: SECRETS.expired },
+}
+
+/** The tokens that the mirror has issued. */
+export function issuedTokens(): IssuedToken[] {
+  const entry = (name: string, secret: string, more: Partial<IssuedToken> = {}): IssuedToken => ({
+    name,
+    sha256: hashOf(secret),
+    createdAt: 0,
+    ...more,
+  })
+  return [
+    entry('ci', SECRETS.mirror),
+    entry('guest', SECRETS.guest),
+    entry('old', SECRETS.expired, { expiresAt: 1 }),
+  ]
+}
 
 export const STATES = ['cold', 'warm', 'during a pull', 'origin down'] as const
 export type State = (typeof STATES)[number]
@@ -36,7 +77,7 @@ export const REQUESTS = [
 ] as const
 export type Request = (typeof REQUESTS)[number]
 
-const READERS = ['member', 'first']
+const READERS = ['member', 'first', 'company']
 
 interface Kind {
   /** How the repo is while the mirror is warmed. */
@@ -73,9 +114,11 @@ export interface Cell {
 }
 
 /** Every cell of a state, none left out. */
-export function cellsOf(state: State, cachePrivate: boolean): Cell[] {
+export function cellsOf(state: State, cachePrivate: boolean, group: Group): Cell[] {
   return (Object.keys(KINDS) as KindName[]).flatMap((kind) =>
-    CALLERS.flatMap((caller) => REQUESTS.map((request) => ({ kind, caller, state, request, cachePrivate }))),
+    CALLERS[group].flatMap((caller) =>
+      REQUESTS.map((request) => ({ kind, caller, state, request, cachePrivate })),
+    ),
   )
 }
 
@@ -86,12 +129,16 @@ export function kindOf(cell: Cell): Kind {
 export const isFile = ({ request }: Cell): boolean => request !== 'tree' && request !== 'info'
 export const isHead = ({ request }: Cell): boolean => request.startsWith('HEAD')
 
+/** Whether the caller may read what is closed. */
+export const isReader = ({ caller }: Cell): boolean => caller === 'member' || caller === 'mirror token'
+
 /** A world with the callers and no repo yet. */
 export function tableWorld(): World {
   const world = new World()
   world.addUser('member', { token: SECRETS.member })
   world.addUser('other', { token: SECRETS.other })
   world.addUser('first', { token: SECRETS.first })
+  world.addUser('company', { token: SECRETS.company })
   return world
 }
 
@@ -143,9 +190,14 @@ export function questionOf({ request, caller }: Cell): {
 } {
   return {
     method: request.startsWith('HEAD') ? 'HEAD' : 'GET',
-    token: caller === 'stranger' ? undefined : SECRETS[caller],
+    token: CREDENTIALS[caller].shown,
     headers: request.startsWith('Range') ? { range: 'bytes=5-14' } : {},
   }
+}
+
+/** With which credential the Hub is asked for the caller. */
+export function credentialOf({ caller }: Cell): string | undefined {
+  return CREDENTIALS[caller].asked
 }
 
 /** The bytes that a client may be given, if any. */
@@ -154,8 +206,8 @@ export function bytesOf({ request }: Cell, { small, large }: CellRepo): Buffer {
   return request.startsWith('Range') ? file.subarray(5, 15) : file
 }
 
-/** How the answer must be: as the Hub's own; as the Hub's own was when the mirror was warmed; or none. */
-export type Answer = 'as the Hub' | 'as stored' | 'away'
+/** How the answer must be: as the Hub's own; as the Hub's own was when the mirror was warmed; or the mirror's own no. */
+export type Answer = 'as the Hub' | 'as stored' | 'away' | 'token refused'
 
 /** A first-hand question to the Hub about the repo: whose, and for what. */
 export type Asked =
@@ -176,6 +228,8 @@ export interface Expected {
 /** What the rules say of a cell. `allowed`: the Hub itself, asked directly, lets this caller in now. */
 export function expectedOf(cell: Cell, allowed: boolean): Expected {
   const { state, request, caller } = cell
+  // It opens nothing, not even what is everybody's: its holder is to hear that it is over.
+  if (caller === 'expired mirror token') return { answer: 'token refused', asked: [], cdn: 0 }
   const wasOpen = kindOf(cell).before === 'open'
   // Whoever has warmed the mirror told it that everybody may; nothing has been said otherwise, and it is not long ago.
   const isBelieved = cell.kind === 'public' && (state === 'warm' || state === 'during a pull')
@@ -183,12 +237,13 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
     // The last word of the Hub counts while it is away: what was everybody's is served, and nothing else.
     return { answer: wasOpen ? 'as stored' : 'away', asked: [], cdn: 0 }
   }
-  if (!isFile(cell)) return { answer: 'as the Hub', asked: ['own GET document'], cdn: 0 }
+  if (!isFile(cell))
+    return { answer: 'as the Hub', asked: twiceWhereMoved(cell, ['own GET document']), cdn: 0 }
   // Bytes that everybody may have are everybody's, whatever their token is.
   if (isBelieved) return { answer: 'as stored', asked: [], cdn: 0 }
   return {
     answer: 'as the Hub',
-    asked: [...askedOf(cell), ...bodyOf(cell, allowed)],
+    asked: [...twiceWhereMoved(cell, askedOf(cell)), ...bodyOf(cell, allowed)],
     cdn: cdnOf(cell, allowed),
   }
 
@@ -196,7 +251,7 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
     // One HEAD for right, commit and digest. Beside it a stranger asks for file and info, where nobody knows yet.
     const isKnown = (kind === 'private' || kind === 'gated') && state !== 'cold'
     if (isKnown) return ['own HEAD file']
-    if (caller === 'stranger') return ['own HEAD file', 'stranger GET info']
+    if (credentialOf(cell) === undefined) return ['own HEAD file', 'stranger GET info']
     return ['own HEAD file', 'stranger HEAD file', 'stranger GET info']
   }
 
@@ -208,6 +263,20 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
   function cdnOf(body: Cell, may: boolean): number {
     return may && fetches(body) && request.endsWith('large') ? 1 : 0
   }
+}
+
+/**
+ * With rules, a question that the Hub answers with another name is asked again, once the rules have decided about that
+ * name, too. It says so to whoever may know of the repo.
+ */
+function twiceWhereMoved(cell: Cell, asked: readonly Asked[]): Asked[] {
+  const hasRules = CALLERS.issued.some((caller) => caller === cell.caller)
+  if (!hasRules || !cell.kind.startsWith('renamed')) return [...asked]
+  const isForAll = cell.kind === 'renamed'
+  return asked.flatMap((one) => {
+    const isTold = isForAll || (one.startsWith('own') && isReader(cell))
+    return isTold ? [one, one] : [one]
+  })
 }
 
 /** Whether an allowed GET needs the origin for its bytes. */
