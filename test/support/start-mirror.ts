@@ -195,6 +195,8 @@ async function leaks(
   for (const entry of hub.ledger.requests({ server: 'cdn' })) {
     if (entry.headers.authorization !== undefined || entry.headers.cookie !== undefined)
       found.push('a credential at the CDN')
+    const text = JSON.stringify([entry.url, entry.headers])
+    if ([...secrets].some((secret) => text.includes(secret))) found.push('a token at the CDN')
   }
   return found
 }
