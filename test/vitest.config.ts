@@ -23,9 +23,9 @@ export default defineConfig({
     reporters: ['default', fileURLToPath(new URL('./support/count-reporter.ts', import.meta.url))],
     maxWorkers: 2,
     projects: [
-      project('unit', { timeoutMs: 10_000 }),
-      project('contract', { timeoutMs: 20_000 }),
-      project('integration', { timeoutMs: 30_000 }),
+      project('unit', { timeoutMs: 60_000 }),
+      project('contract', { timeoutMs: 60_000 }),
+      project('integration', { timeoutMs: 60_000 }),
       project('faults', { timeoutMs: 120_000 }),
       project('clients', { timeoutMs: 300_000, parallel: false }),
       project('deploy', { timeoutMs: 300_000, parallel: false }),

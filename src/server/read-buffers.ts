@@ -1,11 +1,15 @@
 // Buffers for reading files, lent to streams and taken back. Their size follows what a stream has proved: memory
 // stays flat however many clients stall, and few fast ones get few large reads.
 
-/** What all streams together may hold, roughly: half of it in buffers being read, half in buffers being sent. */
-const YOUNG_BUDGET_BYTES = 16 * 1024 * 1024
-const PROVEN_BUDGET_BYTES = 64 * 1024 * 1024
-const SMALLEST_BYTES = 16 * 1024
-const YOUNG_LARGEST_BYTES = 256 * 1024
+/**
+ * What all streams that have proved nothing may hold, roughly: each has one buffer. It keeps the size of the moment it
+ * was taken in, so that those who came first and then stalled hold more than their share.
+ */
+const YOUNG_BUDGET_BYTES = 8 * 1024 * 1024
+/** What the others may hold, in one buffer that is being sent; as much again is in one that is being read. */
+const PROVEN_BUDGET_BYTES = 48 * 1024 * 1024
+const SMALLEST_BYTES = 8 * 1024
+const YOUNG_LARGEST_BYTES = 128 * 1024
 const LARGEST_BYTES = 1024 * 1024
 /**
  * More than the kernel takes for a client that reads nothing (send and receive buffers on both sides): who has
@@ -34,6 +38,11 @@ export class ReadBuffers {
     const largest = proven ? LARGEST_BYTES : YOUNG_LARGEST_BYTES
     const bounded = Math.max(SMALLEST_BYTES, Math.min(largest, share))
     return 2 ** Math.floor(Math.log2(bounded))
+  }
+
+  /** Whether a stream that has sent `sentBytes` may have a second buffer, to read into while the first is sent. */
+  readsAhead(sentBytes: number): boolean {
+    return sentBytes >= PROVEN_AFTER_BYTES
   }
 
   take(sizeBytes: number): Buffer {

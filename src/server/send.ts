@@ -160,7 +160,7 @@ interface Filled {
   readonly length: number
 }
 
-/** While one buffer is being sent the next is being read. */
+/** While one buffer is being sent the next is being read, for a client that has shown that it reads. */
 async function copy(
   response: ServerResponse,
   source: ByteSource,
@@ -188,13 +188,14 @@ async function copy(
     while (filling !== undefined) {
       const { buffer, length }: Filled = await filling
       const next: number = progress.position + length
-      filling = next < end ? fill(next) : undefined
+      filling = next < end && buffers.readsAhead(next - start) ? fill(next) : undefined
       // Heard in the next round, or below.
       filling?.catch(() => undefined)
       await write(response, buffer.subarray(0, length), trace)
       // Not given back when the write failed: the kernel may still hold it.
       buffers.give(buffer)
       progress.position = next
+      if (next < end) filling ??= fill(next)
     }
     response.end()
   } finally {

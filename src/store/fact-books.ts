@@ -116,7 +116,8 @@ export class FactBooks {
     for (const kind of FACT_KINDS) {
       for (let number = 0; number < SHELVES; number += 1) {
         if (signal.aborted) return
-        await this.#lookAt(kind, number)
+        // What cannot be read now, for want of descriptors, is counted when it is looked at for who may go.
+        await this.#lookAt(kind, number).catch((error: unknown) => this.#options.onTrouble?.(error))
       }
     }
     if (this.bytes > this.#options.maxBytes) await this.#tidied(0)

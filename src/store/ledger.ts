@@ -1,6 +1,7 @@
 // The books of the disk: what is stored, what is promised to pulls under way, who goes when room is needed.
 // Kept as things happen, never by walking the tree on a timer. Knows no paths; removing bytes is the caller's.
 
+import { setImmediate as othersFirst } from 'node:timers/promises'
 import type { EvictionReason, Observer } from '../telemetry/observer.ts'
 
 export interface LedgerEntry {
@@ -32,10 +33,13 @@ export interface LedgerOptions {
   readonly observer: Observer
 }
 
+// So many entries are made in a few milliseconds.
+const LOAD_STEP = 10_000
+
 export class Ledger {
   readonly #options: LedgerOptions
   // Insertion order is order of use: the first entry is the least recently used.
-  readonly #entries = new Map<string, LedgerEntry>()
+  #entries = new Map<string, LedgerEntry>()
   #storedBytes = 0
   #reservedBytes = 0
   #pinnedBytes = 0
@@ -74,24 +78,30 @@ export class Ledger {
   }
 
   /**
-   * Enters what the walk at start found, oldest first, once. An entry that is already known stays as it is, and one
-   * that has gone since stays away.
+   * Enters what the walk at start found, oldest first, once; in steps, so that nobody waits for a million of them. An
+   * entry that is already known stays as it is, and one that has gone since stays away.
    */
-  load(
+  async load(
     found: readonly { readonly name: string; readonly sizeBytes: number; readonly usedAt: number }[],
-  ): void {
-    const newer = [...this.#entries]
-    this.#entries.clear()
+  ): Promise<void> {
+    const older = new Map<string, LedgerEntry>()
+    let sum = 0
     for (const { name, sizeBytes, usedAt } of found) {
-      if (this.#gone?.has(name) === true) continue
-      this.#entries.set(name, { sizeBytes, usedAt, pins: 0 })
-      this.#storedBytes += sizeBytes
+      older.set(name, { sizeBytes, usedAt, pins: 0 })
+      sum += sizeBytes
+      if (older.size % LOAD_STEP === 0) await othersFirst()
     }
-    for (const [name, entry] of newer) {
-      this.#storedBytes -= this.#entries.get(name)?.sizeBytes ?? 0
-      this.#entries.delete(name)
-      this.#entries.set(name, entry)
+    const takeOut = (name: string): void => {
+      sum -= older.get(name)?.sizeBytes ?? 0
+      older.delete(name)
     }
+    for (const name of this.#gone ?? []) takeOut(name)
+    for (const [name, entry] of this.#entries) {
+      takeOut(name)
+      older.set(name, entry)
+    }
+    this.#entries = older
+    this.#storedBytes += sum
     this.#gone = undefined
     this.#report()
   }

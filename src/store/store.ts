@@ -112,7 +112,7 @@ function createStore(
   const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes })
   const closing = new AbortController()
   const scanned = scanStore(layout, closing.signal).then(async (found) => {
-    ledger.load(found)
+    await ledger.load(found)
     // The limit may be lower than when these were stored.
     const room = await ledger.reserve(0)
     room?.release()

@@ -12,13 +12,16 @@ import { request } from 'undici'
 import { lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { load } from './load.ts'
+import { slowReaders, stalledReaders } from './many-readers.ts'
 import { cpuSeconds, median, peakRssBytes, resetPeakRss } from './process-figures.ts'
 import { type Running, startMirror, startNginx } from './servers.ts'
+import { startUp } from './start-up.ts'
 
 const run = promisify(execFile)
 const GIB = 1024 ** 3
 const ROUNDS = 3
-const only = process.argv[2]
+const [only] = process.argv.slice(2).filter((word) => !word.startsWith('--'))
+const full = process.argv.includes('--full')
 
 interface Figure {
   readonly name: string
@@ -50,6 +53,9 @@ try {
   if (wanted('range')) await coldRange(mirror, hub)
   if (wanted('crowd')) await crowd(mirror, hub)
   if (wanted('cold')) await throttled(mirror, hub)
+  if (wanted('slow')) await slowReaders(await started(startMirror(hub)), fileUrl, note)
+  if (wanted('stalled')) await stalledReaders(await started(startMirror(hub)), fileUrl, note)
+  if (wanted('start')) await startUp({ hub, commit, count: full ? 1_000_000 : 100_000, note })
   console.table(figures)
 } finally {
   for (const server of servers) await server.stop()

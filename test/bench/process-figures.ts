@@ -37,6 +37,11 @@ export function peakRssBytes(pid: number): number {
   return Math.max(...family(pid).map((member) => statusBytes(member, 'VmHWM')))
 }
 
+/** Resident size now, of the largest in the family. */
+export function rssBytes(pid: number): number {
+  return Math.max(...family(pid).map((member) => statusBytes(member, 'VmRSS')))
+}
+
 /** Starts the peak of the family anew. */
 export function resetPeakRss(pid: number, write: (file: string, text: string) => void): void {
   for (const member of family(pid)) write(`/proc/${member}/clear_refs`, '5')

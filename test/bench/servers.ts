@@ -17,8 +17,21 @@ export interface Running {
   stop(): Promise<void>
 }
 
-/** The mirror as users start it, in front of the simulator, with an empty store. */
+/** A process that was started and may not answer yet. */
+export interface Spawned {
+  readonly child: ChildProcess
+  readonly url: string
+  readonly directory: string
+}
+
+/** The mirror as users start it, in front of the simulator, with an empty store unless the settings name one. */
 export async function startMirror(hub: Hub, settings: Record<string, string> = {}): Promise<Running> {
+  const { child, url, directory } = await spawnMirror(hub, settings)
+  return running('mirror', url, child, directory)
+}
+
+/** The same, without waiting until it answers. Whoever spawns it ends it and removes the directory. */
+export async function spawnMirror(hub: Hub, settings: Record<string, string> = {}): Promise<Spawned> {
   const directory = mkdtempSync(path.join(tmpdir(), 'hubmirror-bench-'))
   const port = await freePort()
   const launch = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
@@ -35,7 +48,7 @@ export async function startMirror(hub: Hub, settings: Record<string, string> = {
       ...settings,
     },
   })
-  return running('mirror', `http://127.0.0.1:${port}`, child, directory)
+  return { child, url: `http://127.0.0.1:${port}`, directory }
 }
 
 /** nginx with `proxy_cache` in front of the simulator, and `/static/` by sendfile from `<directory>/static`. */

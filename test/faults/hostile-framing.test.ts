@@ -33,8 +33,9 @@ afterAll(async () => {
 })
 
 const ask = (head: string, body = ''): Promise<RawAnswer> =>
-  rawHttp(mirror.url, `${head}Host: mirror.test\r\nConnection: close\r\n\r\n${body}`, { idleMs: 2_000 })
-const raw = (text: string): Promise<RawAnswer> => rawHttp(mirror.url, text, { idleMs: 300 })
+  rawHttp(mirror.url, `${head}Host: mirror.test\r\nConnection: close\r\n\r\n${body}`)
+/** What comes back at all, where a connection may be left open behind it. */
+const raw = (text: string): Promise<RawAnswer> => rawHttp(mirror.url, text, { quietMs: 300 })
 const answersIn = (answer: RawAnswer): number => answer.text.match(/^HTTP\/1\.1 /gm)?.length ?? 0
 
 describe('a request that can be read in two ways is refused before the Hub hears of it', () => {
@@ -183,7 +184,10 @@ describe('a request that looks odd and is legal', () => {
   it('pipelined requests are answered in order, each with its own bytes', async () => {
     const one = (range: string, last = '') =>
       `GET ${BIG} HTTP/1.1\r\nHost: a\r\nRange: bytes=${range}\r\n${last}\r\n`
-    const answer = await raw(one('0-9') + one('100-109') + one('200-209', 'Connection: close\r\n'))
+    const answer = await rawHttp(
+      mirror.url,
+      one('0-9') + one('100-109') + one('200-209', 'Connection: close\r\n'),
+    )
     const ranges = answer.text.match(/content-range: bytes \S+/gi)
     expect(ranges).toEqual(
       [`0-9/${SIZE}`, `100-109/${SIZE}`, `200-209/${SIZE}`].map((range) => `content-range: bytes ${range}`),
@@ -204,7 +208,8 @@ describe('what one caller says is not told to another', () => {
     const canary = `canary-${name.toLowerCase()}`
     const targets = ['/api/models/acme/open', '/api/models/acme/open/tree/main', FILE, '/acme/open']
     for (const target of targets) {
-      const mine = await raw(
+      const mine = await rawHttp(
+        mirror.url,
         `GET ${target} HTTP/1.1\r\nHost: ${canary}.test\r\n${name}: ${canary}\r\nConnection: close\r\n\r\n`,
       )
       expect(mine.status).toBe(200)
@@ -227,7 +232,8 @@ describe('what one caller says is not told to another', () => {
       'x'.repeat(3000),
       'evil.test:99999999',
     ]) {
-      const answer = await raw(
+      const answer = await rawHttp(
+        mirror.url,
         `GET /api/models?limit=1 HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
       )
       expect([200, 400]).toContain(answer.status)
@@ -265,13 +271,11 @@ describe('one connection cannot hold what all need', () => {
     await eventually(
       () => openBodies(),
       (open) => open.length === 0,
-      3_000,
     )
     // Connections to the origin may stay in the pool.
     await eventually(
       () => openCount(),
       (count) => count <= base + 40,
-      3_000,
     )
     const idle = await eventually(
       () => mirror.metrics(),
@@ -287,14 +291,10 @@ describe('one connection cannot hold what all need', () => {
     const before = server.headersTimeout
     server.headersTimeout = 500
     try {
-      const started = performance.now()
       const answers = await Promise.all(
-        Array.from({ length: 20 }, () =>
-          rawHttp(mirror.url, `GET ${FILE} HTTP/1.1\r\nHost: a\r\nX-A`, { idleMs: 15_000 }),
-        ),
+        Array.from({ length: 20 }, () => rawHttp(mirror.url, `GET ${FILE} HTTP/1.1\r\nHost: a\r\nX-A`)),
       )
       for (const answer of answers) expect([answer.status, answer.end]).not.toEqual([0, 'silent'])
-      expect(performance.now() - started).toBeLessThan(12_000)
       expect((await ask(`GET ${FILE} HTTP/1.1\r\n`)).status).toBe(200)
     } finally {
       server.headersTimeout = before
@@ -314,7 +314,6 @@ describe('one connection cannot hold what all need', () => {
     await eventually(
       () => openBodies(),
       (open) => open.length === 0,
-      3_000,
     )
     expect((await ask(`GET ${FILE} HTTP/1.1\r\n`)).status).toBe(200)
   })

@@ -87,7 +87,7 @@ describe('a client is told, and the next one served, when', () => {
   })
 
   it('the origin says nothing', async () => {
-    await start(300)
+    await start(2_000)
     onHub({ stallHeaders: true, ...ALWAYS })
     expectFailure(await get(FILE), 504, 'OriginTimeout')
     expectFailure(await get(API), 504, 'OriginTimeout')
@@ -250,7 +250,7 @@ describe('of what is only passed through', () => {
   })
 
   it('a reset is a 502, and a silence a 504', async () => {
-    await start(300)
+    await start(2_000)
     const handle = onHub({ match: /^\/acme\/open$/, resetBeforeHeaders: true, ...ALWAYS })
     expectFailure(await get('/acme/open'), 502, 'OriginUnreachable')
     handle.remove()

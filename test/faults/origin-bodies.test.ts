@@ -119,13 +119,13 @@ describe.each(REPOS)('of a body that is %s, a client sees nothing of', (repo) =>
   })
 
   it('a stall in the middle', async () => {
-    await start(1_000)
+    await start(3_000)
     expect(await strike(repo, 'w.bin', { stallAfterBytes: BLOCK + 100 })).toBe('whole')
     expect(hub.ledger.requests({ server: 'cdn' })[1]?.headers.range).toBe(`bytes=${BLOCK + 100}-${SIZE - 1}`)
   })
 
   it('an answer that never begins', async () => {
-    await start(1_000)
+    await start(3_000)
     expect(await strike(repo, 'w.bin', { stallHeaders: true })).toBe('whole')
   })
 
@@ -221,12 +221,12 @@ describe.each(REPOS)('of a body that is %s, a client gets an honest failure for'
   })
 
   it('silence for good', async () => {
-    await start(400)
+    await start(2_000)
     expect(await strike(repo, 'w.bin', { stallHeaders: true, times: 1000 })).toBe('error')
   })
 
   it('silence in the middle for good', async () => {
-    await start(400)
+    await start(2_000)
     hub.faults.add({ where: 'cdn', skip: 1, stallHeaders: true, times: 1000 })
     const got = await get(repo, 'w.bin', {})
     expect(verdictOf(got, right('w.bin'))).toBe('whole')

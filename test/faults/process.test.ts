@@ -205,15 +205,14 @@ describe('SIGTERM', () => {
   })
 
   it('waits no longer than it was told to, and keeps what has come', async () => {
-    const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1s' } })
+    // An origin that is waited for longer than this test has.
+    const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1s', HUBMIRROR_ORIGIN_TIMEOUT: '1h' } })
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
     const reader = pull(child, 'medium.bin')
     await hub.faults.whenStalled()
-    const askedAt = performance.now()
     child.kill('SIGTERM')
     expect(await reader).toBeUndefined()
     expect(await child.ended).toBe(0)
-    expect(performance.now() - askedAt).toBeLessThan(8_000)
     hub.faults.clear()
     hub.ledger.clear()
     expect(await pull(await start(), 'medium.bin')).toBe(digestOf('medium.bin'))
@@ -221,7 +220,7 @@ describe('SIGTERM', () => {
   })
 
   it('waits for no connection whose last answer has ended', async () => {
-    const child = await start()
+    const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1h' } })
     const agent = new Agent({ keepAlive: true })
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
     const reader = probe(`${child.url}${FILE}/medium.bin`, { agent })
@@ -233,9 +232,7 @@ describe('SIGTERM', () => {
     )
     hub.faults.release()
     expect((await reader).body.length).toBe(MEDIUM)
-    const readAt = performance.now()
     expect(await child.ended).toBe(0)
-    expect(performance.now() - readAt).toBeLessThan(5_000)
     agent.destroy()
   })
 

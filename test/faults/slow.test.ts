@@ -63,21 +63,18 @@ async function begin(
 }
 
 describe.each(REPOS)('behind an origin that drips, a client of a repo that is %s', (repo) => {
-  it('never waits longer than its patience for the next byte', async () => {
+  it('gets every byte when it lands, not when its block is whole', async () => {
     await start()
     hub.faults.add({ where: 'cdn', dripBytesPerSecond: 100_000, times: 100 })
     const { answer } = await begin(repo, 'drip.bin')
     const parts: Buffer[] = []
-    let lastAt = performance.now()
-    let longestMs = 0
     for await (const part of answer) {
-      longestMs = Math.max(longestMs, performance.now() - lastAt)
-      lastAt = performance.now()
+      // A block takes 2.6 s at this rate, and clients give up after 3 s at the least patient: what has landed must
+      // leave before its block is whole.
+      if (parts.length === 0) expect(hub.ledger.bytes('cdn')).toBeLessThan(BLOCK)
       parts.push(part as Buffer)
     }
     expect(Buffer.concat(parts).equals(right('drip.bin'))).toBe(true)
-    // A block takes 2.6 s at this rate, and clients give up after 3 s at the least patient.
-    expect(longestMs).toBeLessThan(1_900)
   })
 })
 
@@ -86,10 +83,8 @@ describe('a client that reads nothing', () => {
     await start()
     const idlers = await Promise.all(Array.from({ length: 20 }, () => begin(repo, 'large.bin')))
     for (const { answer } of idlers) answer.pause()
-    const startedAt = performance.now()
     expect(verdictOf(await get(repo, 'large.bin'), right('large.bin'))).toBe('whole')
     expect((await get(repo, 'config.json')).status).toBe(200)
-    expect(performance.now() - startedAt).toBeLessThan(10_000)
     if (repo === 'open') expect(hub.ledger.bytes('cdn')).toBe(LARGE)
     for (const { asked } of idlers) asked.destroy()
     await eventually(bodiesOpen, (open) => open.length === 0)

@@ -2,6 +2,9 @@
 
 import { connect } from 'node:net'
 
+/** So long may a busy machine take for one answer. */
+const PATIENCE_MS = 30_000
+
 /** What came back before the connection ended or fell silent. */
 export interface RawAnswer {
   /** Everything received, as latin1. */
@@ -13,18 +16,19 @@ export interface RawAnswer {
   readonly headers: Readonly<Record<string, string>>
   /** What follows the first empty line; still chunked where it was. */
   readonly body: Buffer
-  /** How the other side ended it; `silent` when it did not within `idleMs`. */
+  /** How the other side ended it; `silent` when it left it open. */
   readonly end: 'closed' | 'reset' | 'silent'
 }
 
 /**
- * Writes exactly `bytes` (a string as latin1) and collects until the other side ends, or stays silent for `idleMs`.
- * Ask for `Connection: close` where the answer should be awaited no longer than needed.
+ * Writes exactly `bytes` (a string as latin1) and collects until the other side ends. With `quietMs` also until it has
+ * said nothing for so long after something: for answers behind which a connection may stay open. How long the first
+ * word takes is nobody's business but the test's own.
  */
 export function rawHttp(
   url: string,
   bytes: string | Uint8Array,
-  options: { readonly idleMs?: number } = {},
+  options: { readonly quietMs?: number } = {},
 ): Promise<RawAnswer> {
   const { hostname, port } = new URL(url)
   return new Promise((resolve, reject) => {
@@ -35,12 +39,15 @@ export function rawHttp(
       socket.destroy()
       resolve(parse(Buffer.concat(parts), end))
     }
-    socket.setTimeout(options.idleMs ?? 5_000, () => finish('silent'))
+    socket.setTimeout(PATIENCE_MS, () => finish('silent'))
     socket.once('connect', () => {
       connected = true
       socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
     })
-    socket.on('data', (chunk: Buffer) => parts.push(chunk))
+    socket.on('data', (chunk: Buffer) => {
+      parts.push(chunk)
+      socket.setTimeout(options.quietMs ?? PATIENCE_MS)
+    })
     socket.once('end', () => finish('closed'))
     socket.once('error', (error) => (connected ? finish('reset') : reject(error)))
   })

@@ -45,7 +45,7 @@ export interface RunningMirror {
 }
 
 /** A pull that nobody reads ends soon, or brings a small file home. */
-const IDLE_WITHIN_MS = 10_000
+const IDLE_WITHIN_MS = 30_000
 const POLL_MS = 10
 /** Larger files are generated noise: reading them again would prove nothing and take long. */
 const SEARCHED_MAX_BYTES = 8_000_000
@@ -55,10 +55,10 @@ const opening = new AsyncLocalStorage<Ledger[]>()
 const load = Reflect.get(Ledger.prototype, 'load') as (
   this: Ledger,
   found: Parameters<Ledger['load']>[0],
-) => void
+) => Promise<void>
 Ledger.prototype.load = function (this: Ledger, found) {
   opening.getStore()?.push(this)
-  load.call(this, found)
+  return load.call(this, found)
 }
 
 /** Starts a mirror of `hub` on a free port, all settings at their defaults but those that keep it on loopback. */

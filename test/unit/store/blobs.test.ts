@@ -129,7 +129,7 @@ it('records a use on the disk, once an hour', async () => {
   const { blobs, layout, ledger, clock } = await stored()
   const file = layout.blob(KEY)
   await utimes(file, 1000, 1000)
-  ledger.load([{ name: KEY, sizeBytes: BYTES.length, usedAt: clock.now - HOUR_MS + 1 }])
+  await ledger.load([{ name: KEY, sizeBytes: BYTES.length, usedAt: clock.now - HOUR_MS + 1 }])
   await (await blobs.open(KEY, BYTES.length))?.close()
   expect((await stat(file)).mtimeMs).toBe(1_000_000)
   clock.now += HOUR_MS

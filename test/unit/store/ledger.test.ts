@@ -195,10 +195,10 @@ describe('promises', () => {
 })
 
 describe('the walk at start', () => {
-  it('enters what it found as older than all that was used since', () => {
+  it('enters what it found as older than all that was used since', async () => {
     const { ledger } = books()
     ledger.add('b', 7)
-    ledger.load([
+    await ledger.load([
       { name: 'a', sizeBytes: 5, usedAt: 1 },
       { name: 'b', sizeBytes: 6, usedAt: 2 },
       { name: 'c', sizeBytes: 8, usedAt: 3 },
@@ -208,12 +208,12 @@ describe('the walk at start', () => {
     expect(ledger.count).toBe(3)
   })
 
-  it('does not bring back what went meanwhile', () => {
+  it('does not bring back what went meanwhile', async () => {
     const { ledger } = books()
     ledger.add('partial:x', 5)
     ledger.drop('partial:x')
     ledger.drop('never entered')
-    ledger.load([
+    await ledger.load([
       { name: 'partial:x', sizeBytes: 5, usedAt: 1 },
       { name: 'never entered', sizeBytes: 5, usedAt: 2 },
       { name: 'a', sizeBytes: 1, usedAt: 3 },
@@ -222,11 +222,35 @@ describe('the walk at start', () => {
     expect(ledger.storedBytes).toBe(1)
   })
 
+  it('takes turns with what happens meanwhile, and is right in the end', async () => {
+    const { ledger } = books()
+    const found = Array.from({ length: 50_000 }, (_, index) => ({
+      name: `n${index}`,
+      sizeBytes: 2,
+      usedAt: index,
+    }))
+    const loading = ledger.load(found)
+    let isOver = false
+    void loading.then(() => (isOver = true))
+    ledger.add('n7', 5)
+    await new Promise((resolve) => setImmediate(resolve))
+    // Others come to their turn before all is entered.
+    expect(isOver).toBe(false)
+    ledger.drop('n8')
+    ledger.add('new', 3)
+    await loading
+    expect(ledger.count).toBe(50_000)
+    expect(ledger.storedBytes).toBe(49_998 * 2 + 5 + 3)
+    const names = [...ledger.entries()].map(([name]) => name)
+    expect([names[0], names.at(-2), names.at(-1)]).toEqual(['n0', 'n7', 'new'])
+    expect(names).not.toContain('n8')
+  })
+
   it('keeps the pins of what is in use', async () => {
     const { ledger, removed } = books({ maxBytes: 10 })
     ledger.add('a', 10)
     ledger.pin('a')
-    ledger.load([{ name: 'a', sizeBytes: 10, usedAt: 1 }])
+    await ledger.load([{ name: 'a', sizeBytes: 10, usedAt: 1 }])
     expect(await ledger.reserve(5)).toBeUndefined()
     expect(removed).toEqual([])
   })

@@ -87,6 +87,16 @@ it('finds each of many in one directory once', async () => {
   expect((await names(layout)).sort()).toEqual(keys)
 })
 
+it('puts all in one order, wherever they lie', async () => {
+  const layout = await scratchLayout()
+  const times = Array.from({ length: 300 }, (_, index) => 1000 + ((index * 7919) % 300))
+  for (const [index, usedAt] of times.entries()) await plant(layout.blob(keyOf(`${index}`)), '1', usedAt)
+  await plant(path.join(layout.partial(keyOf('y')), 'data'), '333', 1100)
+  const found = (await scanStore(layout, never)).map(({ usedAt }) => usedAt)
+  expect(found).toHaveLength(301)
+  expect(found).toEqual(found.toSorted((a, b) => a - b))
+})
+
 it('ends early when it is no longer wanted', async () => {
   const layout = await scratchLayout()
   await plant(layout.blob(keyOf('x')), '12345')
