@@ -18,6 +18,8 @@ export interface Refusal {
   readonly retryAfter?: string
   /** Which quota a 429 is about, and for how long: `"api";r=0;t=55`. */
   readonly rateLimit?: string
+  /** What clients should print beside it, where the message must stay as it is. */
+  readonly warning?: string
 }
 
 /** What browsers may read, exactly as the Hub lists it. */
@@ -26,6 +28,7 @@ export const EXPOSED_HEADERS =
   'Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash'
 
 const MAX_MESSAGE_CHARS = 1000
+const DISABLED = 'Access to this resource is disabled.'
 const BAD_TOKEN = 'Invalid credentials in Authorization header'
 
 /** Reads an answer of status 400 and above. Fields that are malformed count as absent. */
@@ -61,6 +64,11 @@ export function isBadToken(refusal: Refusal): boolean {
   return refusal.message === BAD_TOKEN || refusal.body.subarray(0, 4096).includes(BAD_TOKEN)
 }
 
+/** Whether Python chooses the exception by the exact words of the message (hf_raise_for_status). */
+export function isCompared(refusal: Refusal): boolean {
+  return isBadToken(refusal) || refusal.message === DISABLED
+}
+
 /** The file is known not to be in that commit, which will never change. */
 export function isAbsence(refusal: Refusal): boolean {
   return refusal.status === 404 && refusal.code === 'EntryNotFound' && refusal.commit !== undefined
@@ -92,7 +100,8 @@ export interface RefusalContext {
  * An anonymous 401 without a challenge gets the Hub's (RFC 9110 §15.5.2).
  */
 export function refusalHeaders(refusal: Refusal, context: RefusalContext): Record<string, string> {
-  const { status, code, message, commit, contentType, wwwAuthenticate, retryAfter, rateLimit } = refusal
+  const { status, code, message, commit, contentType, wwwAuthenticate, retryAfter, rateLimit, warning } =
+    refusal
   const isBare = status === 401 && code === undefined && !isBadToken(refusal)
   const errorCode = isBare && context.aboutRepo !== false ? 'RepoNotFound' : code
   const needsChallenge = status === 401 && context.anonymous
@@ -104,6 +113,7 @@ export function refusalHeaders(refusal: Refusal, context: RefusalContext): Recor
     'www-authenticate': challenge,
     'retry-after': retryAfter,
     ratelimit: rateLimit,
+    'x-hf-warning': warning === undefined ? undefined : `hubmirror; ${warning}`,
     'content-type': contentType,
     'access-control-allow-origin': '*',
     'access-control-expose-headers': EXPOSED_HEADERS,

@@ -20,7 +20,7 @@ import { askerOf, type Ctx } from './context.ts'
 import type { DocumentFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
-import { refusalAnswer } from './refused.ts'
+import { hintContext, refusalAnswer } from './refused.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
 
@@ -140,7 +140,12 @@ export class Documents {
     if (refused === undefined || isOver(refused, asked.repo, this.#options)) return undefined
     const { refusal, headers: extra } = refused
     noteRefusal(ctx.access, refusal, 'remembered')
-    return refusalAnswer(refusal, { anonymous: ctx.authorization === undefined, aboutRepo: true, extra })
+    return refusalAnswer(refusal, {
+      asked: hintContext(ctx, route.repo),
+      anonymous: ctx.authorization === undefined,
+      aboutRepo: true,
+      extra,
+    })
   }
 
   async #send(
@@ -206,6 +211,7 @@ export class Documents {
       this.#options.refusals.remember(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
     await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
+      asked: hintContext(ctx, route.repo),
       anonymous: ctx.authorization === undefined,
       aboutRepo: route.repo !== undefined,
       extra: headers,

@@ -17,7 +17,7 @@ import type { Known } from './known.ts'
 import type { Policies } from './policies.ts'
 import type { Conditions, Puller } from './pull.ts'
 import type { Refusals } from './refusals.ts'
-import { refusalAnswer } from './refused.ts'
+import { hintContext, refusalAnswer } from './refused.ts'
 import type { Resolved, Resolver } from './resolve.ts'
 
 /** How often a repo may turn out to have another name within one request. */
@@ -59,8 +59,13 @@ export function createMirror(parts: {
   readonly policies: Policies
 }): Mirror {
   const { known, access, refusals, now, resolver, puller, documents, policies } = parts
-  const refused = (ctx: Ctx, { refusal, outcome, ageMs }: Extract<Resolved, { kind: 'refusal' }>): Answer =>
+  const refused = (
+    ctx: Ctx,
+    { repo }: FileRoute,
+    { refusal, outcome, ageMs }: Extract<Resolved, { kind: 'refusal' }>,
+  ): Answer =>
     refusalAnswer(refusal, {
+      asked: hintContext(ctx, repo),
       anonymous: ctx.authorization === undefined,
       aboutRepo: true,
       extra: ageHeader(ageMs),
@@ -94,7 +99,7 @@ export function createMirror(parts: {
     head: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'HEAD')
-        if (resolved.kind === 'refusal') return refused(ctx, resolved)
+        if (resolved.kind === 'refusal') return refused(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
         return puller.head(route, resolved, conditions)
       }),
@@ -102,7 +107,7 @@ export function createMirror(parts: {
     get: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'GET')
-        if (resolved.kind === 'refusal') return refused(ctx, resolved)
+        if (resolved.kind === 'refusal') return refused(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
         return puller.get(admitted, route, resolved, conditions)
       }),

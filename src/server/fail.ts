@@ -92,7 +92,8 @@ export function sendFailure(
     const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
     trace.outcome = 'refused'
     const headers = { ...answer.headers, ...outcomeHeaders(answer) }
-    respond(response, answer.status, headers, thrown.refusal.body, headOnly, trace)
+    const body = answer.body.kind === 'bytes' ? answer.body.bytes : Buffer.alloc(0)
+    respond(response, answer.status, headers, body, headOnly, trace)
     return
   }
   const error = asMirrorError(thrown)

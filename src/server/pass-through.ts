@@ -8,6 +8,7 @@ import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { withHint } from '../hub/hints.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
@@ -15,6 +16,7 @@ import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { noteAllowed, noteRefusal } from '../mirror/note.ts'
+import { hintContext } from '../mirror/refused.ts'
 import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
@@ -247,14 +249,7 @@ async function answer(
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = trace.id
-  // Only of a refusal for it: else it would tell of a quota that is not the caller's own.
-  const rateLimit = headerValue(final.headers, 'ratelimit')
-  if (final.statusCode === 429 && rateLimit !== undefined) headers['ratelimit'] = rateLimit
-  if (final.statusCode === 401 && isAboutRepo(route)) {
-    const refusal = readRefusal(401, final.headers, Buffer.alloc(0))
-    const code = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })['x-error-code']
-    if (code !== undefined) headers['x-error-code'] = code
-  }
+  Object.assign(headers, refusalFields(final, route, ctx))
   const link = headerValue(final.headers, 'link')
   if (link !== undefined) {
     const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
@@ -298,6 +293,28 @@ async function learn(
   const refusal = readRefusal(final.statusCode, final.headers, Buffer.alloc(0))
   noteRefusal(ctx.access, refusal)
   if (isOfHub && !isWrite) await mirror.refused(ctx, route, refusal)
+}
+
+/** What a refusal says beyond the Hub's own fields; its body passes by unread. */
+function refusalFields(
+  { statusCode, headers }: OriginResponse,
+  route: HubRoute,
+  ctx: Ctx,
+): Record<string, string> {
+  if (statusCode < 400) return {}
+  const own = readRefusal(statusCode, headers, Buffer.alloc(0))
+  const isApi = 'target' in route && /^\/+api\//.test(route.target)
+  // Git and browsers read none, and 429 speaks to all.
+  const refusal = isApi || statusCode === 429 ? withHint(own, hintContext(ctx, route.repo)) : own
+  const fields = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })
+  const names = [
+    'x-error-message',
+    'x-hf-warning',
+    // Of any other answer it would tell of a quota that is not the caller's own.
+    'ratelimit',
+    ...(statusCode === 401 && isAboutRepo(route) ? ['x-error-code'] : []),
+  ]
+  return Object.fromEntries(names.flatMap((name) => (fields[name] ? [[name, fields[name]]] : [])))
 }
 
 /** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */
