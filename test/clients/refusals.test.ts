@@ -105,5 +105,42 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
         'alice: whoami': 'alice',
       })
     })
+
+    it('shows cause and cure to whoever reads the exception', async () => {
+      const gated = { repo: 'acme/gated', path: 'config.json', call: 'file', show: true }
+      const cases = [
+        { name: 'anonymous', ...gated },
+        { name: 'not let in', ...gated, token: TOKENS.bob },
+        { name: 'no such token', call: 'info', repo: 'acme/tiny', token: TOKENS.invalid, show: true },
+      ]
+      const shown = (await python(scene(), client, 'refusals.py', [JSON.stringify(cases)])) as Record<
+        string,
+        string
+      >
+      expect(shown['anonymous']).toMatch(/^GatedRepoError: [^]*No token arrived at the mirror: set HF_TOKEN/)
+      expect(shown['not let in']).toMatch(
+        /^GatedRepoError: [^]*visit https:\/\/huggingface\.co\/acme\/gated and/,
+      )
+      expect(shown['no such token']).toMatch(/^HfHubHTTPError: [^]*the Hub rejects it/)
+    })
+
+    // Version 0 gives a 429 up at once, here as at the Hub itself.
+    it.skipIf(client === 'hub-0')(
+      'waits as long as it is told when the Hub is asked too often, and then succeeds',
+      async () => {
+        const { hub } = scene()
+        const cases = [{ name: 'file', call: 'file', repo: 'acme/tiny', path: 'config.json' }]
+        hub.faults.add({
+          where: 'hub',
+          match: /\/resolve\//,
+          method: 'HEAD',
+          rateLimit429: { retryAfter: 3 },
+        })
+        expect(await python(scene(), client, 'refusals.py', [JSON.stringify(cases)])).toEqual({ file: 'ok' })
+        const [first, ...later] = hub.ledger.requests({ url: /\/resolve\// })
+        expect(later.length).toBeGreaterThan(0)
+        for (const { at } of later) expect(at - (first?.at ?? 0)).toBeGreaterThanOrEqual(3_000)
+      },
+    )
   })
 }

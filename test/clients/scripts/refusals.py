@@ -1,6 +1,6 @@
-"""Plays cases that should mostly fail, and prints for each the class of what was raised, or "ok".
+"""Plays cases that should mostly fail, and prints for each the class of what was raised (and with "show" its text), or "ok".
 
-usage: refusals.py CASES, where CASES is JSON: [{"name", "call", "repo", "path"?, "revision"?, "token"?}].
+usage: refusals.py CASES, where CASES is JSON: [{"name", "call", "repo", "path"?, "revision"?, "token"?, "show"?}].
 A case without a token is anonymous.
 """
 
@@ -42,5 +42,6 @@ for case in json.loads(sys.argv[1]):
         try:
             answers[case["name"]] = play(case, cache_dir)
         except Exception as error:  # the class is the answer
-            answers[case["name"]] = type(error).__name__
+            shown = f": {error}" if case.get("show") else ""
+            answers[case["name"]] = type(error).__name__ + shown
 print(json.dumps(answers))
