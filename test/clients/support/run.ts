@@ -25,23 +25,27 @@ const NOWHERE = 'http://127.0.0.1:9'
 /** Less than a test may take, so that a client which hangs is named, and gone. */
 const WITHIN_MS = 120_000
 
+/** The whole environment of a client: nothing of this machine's, and only the hosts it may reach. */
+export function clientEnvironment(options: Pick<RunOptions, 'home' | 'direct'>): Record<string, string> {
+  const allowed = options.direct === true ? 'localhost,127.0.0.1,127.0.0.2' : 'localhost'
+  return {
+    PATH: process.env['PATH'] ?? '',
+    LANG: 'C.UTF-8',
+    HOME: options.home,
+    HTTP_PROXY: NOWHERE,
+    HTTPS_PROXY: NOWHERE,
+    http_proxy: NOWHERE,
+    https_proxy: NOWHERE,
+    NO_PROXY: allowed,
+    no_proxy: allowed,
+  }
+}
+
 /** Runs to the end, or until it is killed for taking too long. Never throws for a bad exit status. */
 export async function run(command: string, args: readonly string[], options: RunOptions): Promise<Finished> {
-  const allowed = options.direct === true ? 'localhost,127.0.0.1,127.0.0.2' : 'localhost'
   const child = spawn(command, args, {
     cwd: options.cwd ?? options.home,
-    env: {
-      PATH: process.env['PATH'],
-      LANG: 'C.UTF-8',
-      HOME: options.home,
-      HTTP_PROXY: NOWHERE,
-      HTTPS_PROXY: NOWHERE,
-      http_proxy: NOWHERE,
-      https_proxy: NOWHERE,
-      NO_PROXY: allowed,
-      no_proxy: allowed,
-      ...options.env,
-    },
+    env: { ...clientEnvironment(options), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: WITHIN_MS,
     killSignal: 'SIGKILL',
