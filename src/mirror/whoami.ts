@@ -2,10 +2,13 @@
 // token.
 
 import type { Caller } from '../callers/caller.ts'
+import type { AccessNote } from '../telemetry/audit.ts'
 import type { Answer } from './answer.ts'
+import { noteAllowed } from './note.ts'
 
-/** The answer to `/api/whoami-v2`. It says nothing of the Hub token that may be lent. */
-export function ownWhoami(caller: Extract<Caller, { kind: 'mirror-token' }>): Answer {
+/** The answer to `/api/whoami-v2`, noted in `access`. It says nothing of the Hub token that may be lent. */
+export function ownWhoami(caller: Extract<Caller, { kind: 'mirror-token' }>, access: AccessNote): Answer {
+  noteAllowed(access, 'own')
   const { name, createdAt } = caller
   const accessToken = { displayName: name, role: 'read', createdAt: new Date(createdAt).toISOString() }
   const bytes = Buffer.from(

@@ -113,7 +113,7 @@ function answerFor(
     }
     case 'document':
       if (route.document === 'whoami' && isRead && ctx.caller.kind === 'mirror-token')
-        return Promise.resolve(ownWhoami(ctx.caller))
+        return Promise.resolve(ownWhoami(ctx.caller, ctx.access))
       if (method === 'POST' && route.document === 'paths-info') {
         const contentType = headers['content-type']
         return readQuestion(request).then((body) => {

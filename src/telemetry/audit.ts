@@ -20,6 +20,8 @@ export type Reason =
   | 'remembered'
   /** Handed on to the Hub, which answered it. */
   | 'passed'
+  /** Asked of the mirror itself: who one of its own tokens is. */
+  | 'own'
   /** The Hub said no; `code` is its X-Error-Code. */
   | 'hub'
   | 'policy'

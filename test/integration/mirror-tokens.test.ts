@@ -7,6 +7,7 @@ import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.
 import { hashOf } from '../../src/callers/token-list.ts'
 import type { Question } from '../support/ask.ts'
 import { basic, CORP, credentials, LARGE, OPEN, openCorp, SECRET, START_AT } from '../support/corp.ts'
+import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 
 describe('a mirror token', () => {
@@ -306,6 +307,16 @@ describe('who am I', () => {
       },
     ])
     expect(scene.hub.ledger.requests()).toEqual([])
+    const audit = await eventually(
+      () => scene.mirror.auditText(),
+      (text) => text !== '',
+    )
+    expect(JSON.parse(audit)).toMatchObject({
+      decision: 'allowed',
+      reason: 'own',
+      caller: { mirrorToken: 'ci' },
+      status: 200,
+    })
   })
 })
 
