@@ -22,6 +22,7 @@ import type { Resolved, Resolver } from './resolve.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
+const OTHER_NAME = 'This repo has another name now, for which the rules of this mirror lend no token.'
 
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
@@ -86,8 +87,9 @@ export function createMirror(parts: {
       } catch (error) {
         if (!(error instanceof RepoMoved) || moves === MAX_MOVES) throw error
         admitted = await admit(ctx, route)
-        // A token that was lent for the old name is for that name.
-        if (admitted.admission?.useToken !== ctx.admission?.useToken) throw new MirrorError('policy_denied')
+        // What was lent for the old name is not for the new one.
+        if (admitted.admission?.useToken !== ctx.admission?.useToken)
+          throw new MirrorError('policy_denied', { message: OTHER_NAME })
       }
     }
   }

@@ -257,9 +257,19 @@ export class Policies {
     })
   }
 
+  #subjectAt(url: URL): Subject | undefined {
+    try {
+      return subjectOf(parseHubUrl(url.pathname + url.search, this.#originPath))
+    } catch (error) {
+      throw new MirrorError('origin_bad_answer', {
+        cause: error,
+        detail: { reason: 'redirect to no URL of a Hub' },
+      })
+    }
+  }
+
   #redirected(url: URL, subject: Subject, names: readonly string[]): void {
-    const target = url.pathname + url.search
-    const found = subjectOf(parseHubUrl(target, this.#originPath))
+    const found = this.#subjectAt(url)
     if (found === undefined || (found.type === subject.type && names.some((name) => isSame(name, found.id))))
       return
     const [from, to] = [parseRepoId(subject.id), parseRepoId(found.id)]
