@@ -104,6 +104,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     writes: config.writes,
     offline: config.offline,
     trustProxy: config.trustProxy,
+    clients: { allow: config.clientsAllow, deny: config.clientsDeny },
     via,
     logger,
     observer,

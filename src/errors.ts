@@ -89,6 +89,15 @@ export const ERRORS = {
       'A rule of `policies` denied it; the log line names the rule, and `hubmirror config explain` says why.',
     mayRetry: false,
   },
+  client_not_allowed: {
+    status: 403,
+    header: 'ClientNotAllowed',
+    repoHeader: 'GatedRepo',
+    message: 'This mirror does not serve the network that you come from. Ask its operator.',
+    operator:
+      'HUBMIRROR_CLIENTS_ALLOW and HUBMIRROR_CLIENTS_DENY leave the address in the log line out; behind a proxy, see HUBMIRROR_TRUST_PROXY.',
+    mayRetry: false,
+  },
   xet_disabled: {
     status: 404,
     header: 'XetDisabled',

@@ -90,6 +90,22 @@ const SETTINGS = {
     parse: list(network()),
     default: 'none',
   },
+  clientsAllow: {
+    key: 'clients.allow',
+    group: 'Listening',
+    form: 'networks',
+    meaning: 'addresses or networks of callers, with commas, that are served; `none` is everybody',
+    parse: list(network()),
+    default: 'none',
+  },
+  clientsDeny: {
+    key: 'clients.deny',
+    group: 'Listening',
+    form: 'networks',
+    meaning: 'addresses or networks of callers that are not served, whatever else is allowed',
+    parse: list(network()),
+    default: 'none',
+  },
   origin: {
     key: 'origin',
     group: 'Origin',

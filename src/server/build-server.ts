@@ -1,7 +1,7 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
 //   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
-//   2. the check of framing and credentials (onRequest)
+//   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
 //   4. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
 //   5. everything else of the Hub: passed through (pass-through.ts)
@@ -13,14 +13,16 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
+import type { HubRoute } from '../hub/route.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { account } from './account.ts'
+import { type ClientLists, clientGate } from './clients.ts'
 import { checkRequest } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
-import { createRouteParser, serveHubRoute } from './hub-route.ts'
+import { createRouteParser, noteRoute, serveHubRoute } from './hub-route.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { registerPassThrough } from './pass-through.ts'
 import { ReadBuffers } from './read-buffers.ts'
@@ -35,6 +37,7 @@ export interface ServerOptions extends OpsOptions {
   readonly writes: 'forward' | 'deny'
   readonly offline: boolean
   readonly trustProxy: readonly string[]
+  readonly clients: ClientLists
   /** Marks our requests to the origin, so that one that comes back is told as a loop. */
   readonly via: string
   readonly logger: Logger
@@ -82,6 +85,8 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     },
   })
   const inFlight = new WeakMap<Socket, number>()
+  const isServed = clientGate(options.clients)
+  const parse = createRouteParser(options.basePath)
 
   server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
@@ -105,6 +110,10 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       return
     }
     try {
+      if (isServed?.(request.ip, request.routeOptions.url) === false) {
+        noteTarget(request, trace, parse)
+        throw new MirrorError('client_not_allowed')
+      }
       checkRequest(request, options.via)
     } catch (error) {
       done(asMirrorError(error))
@@ -124,7 +133,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
-  const hub = { ...options, buffers: new ReadBuffers(), parse: createRouteParser(options.basePath) }
+  const hub = { ...options, buffers: new ReadBuffers(), parse }
   await registerPassThrough(server, {
     ...options,
     serve: (request, reply) => serveHubRoute(request, reply, hub),
@@ -137,6 +146,17 @@ function requestId(given: string | string[] | undefined): string {
   // It stands in the log and in answers: what may be a token is no id.
   const isId = typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) && !/hf_\w{10}/.test(given)
   return isId ? given : randomUUID()
+}
+
+/** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */
+function noteTarget(request: FastifyRequest, trace: Trace, parse: (rawTarget: string) => HubRoute): void {
+  if (request.raw.headers.authorization !== undefined) trace.callerKind = 'other'
+  try {
+    if (request.routeOptions.url === '/metrics') trace.route = 'ops'
+    else noteRoute(trace, parse(request.raw.url ?? ''))
+  } catch {
+    // No URL of the Hub: it stays what it is.
+  }
 }
 
 /** Ends the work when client or socket go; writes the one line and the counts when all is over. */

@@ -8,11 +8,17 @@ import { RefusedByHub } from '../mirror/mirror.ts'
 import { noteRefusal } from '../mirror/note.ts'
 import { refusalAnswer } from '../mirror/refused.ts'
 import { RepoMoved } from '../origin/moved.ts'
+import type { Reason } from '../telemetry/audit.ts'
 import { outcomeHeaders } from './send.ts'
 import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
+/** What the operator wants refused, and the word for it in the audit log. */
+const DENIED_BY: ReadonlyMap<ErrorCode, Reason> = new Map([
+  ['policy_denied', 'policy'],
+  ['client_not_allowed', 'network'],
+])
 
 /** The mirror's own view of what was thrown; what it does not know is a bug. */
 export function asMirrorError(error: unknown): MirrorError {
@@ -97,16 +103,18 @@ export function sendFailure(
     return
   }
   const error = asMirrorError(thrown)
-  const isDenied = error.code === 'policy_denied'
-  const { status, headers, body } = failureOf(error, { aboutRepo: isDenied || trace.repo !== undefined })
-  if (isDenied) {
+  const deniedBy = DENIED_BY.get(error.code)
+  const { status, headers, body } = failureOf(error, {
+    aboutRepo: error.code === 'policy_denied' || trace.repo !== undefined,
+  })
+  if (deniedBy !== undefined) {
     // An answer, not a failure: the operator wants it so.
     trace.outcome = 'refused'
-    const rule = String(error.detail['rule'] ?? '')
+    const rule = deniedBy === 'policy' ? { rule: String(error.detail['rule'] ?? '') } : {}
     Object.assign(trace.access, {
       decision: 'denied',
-      reason: 'policy',
-      rule,
+      reason: deniedBy,
+      ...rule,
       code: headers['x-error-code'],
     })
     respond(response, status, { ...headers, ...outcomeHeaders(trace) }, body, headOnly, trace)

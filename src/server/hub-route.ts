@@ -64,7 +64,7 @@ export async function serveHubRoute(
   const trace = traceOf(request.raw)
   const { method = '' } = request.raw
   const route = options.parse(request.raw.url ?? '')
-  note(trace, route)
+  noteRoute(trace, route)
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
   if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
@@ -152,7 +152,8 @@ function isDownloadBatch(body: Buffer): boolean {
   }
 }
 
-function note(trace: Trace, route: HubRoute): void {
+/** Notes what a request is about. */
+export function noteRoute(trace: Trace, route: HubRoute): void {
   trace.route = route.kind === 'other' ? 'pass-through' : route.kind
   trace.repo = route.repo === undefined ? undefined : repoKey(route.repo)
   trace.revision = 'revision' in route ? route.revision : undefined

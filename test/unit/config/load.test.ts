@@ -58,6 +58,8 @@ describe('without any source', () => {
       pullConnections: 6,
       pullAbandoned: 'auto',
       trustProxy: [],
+      clientsAllow: [],
+      clientsDeny: [],
       drainTimeoutMs: 30_000,
       memoryCacheBytes: 64e6,
       policies: [],
