@@ -105,6 +105,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     offline: config.offline,
     trustProxy: config.trustProxy,
     clients: { allow: config.clientsAllow, deny: config.clientsDeny },
+    clientsRateLimit: config.clientsRateLimit,
     via,
     logger,
     observer,

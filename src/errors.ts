@@ -98,6 +98,15 @@ export const ERRORS = {
       'HUBMIRROR_CLIENTS_ALLOW and HUBMIRROR_CLIENTS_DENY leave the address in the log line out; behind a proxy, see HUBMIRROR_TRUST_PROXY.',
     mayRetry: false,
   },
+  client_limited: {
+    status: 429,
+    header: 'TooManyRequests',
+    message:
+      'You have asked this mirror for too much that it must fetch from the Hub. Wait, or ask its operator. It is not the limit of the Hub.',
+    operator:
+      'A caller is over HUBMIRROR_CLIENTS_RATE_LIMIT; what is stored and public is served to it all the same.',
+    mayRetry: true,
+  },
   xet_disabled: {
     status: 404,
     header: 'XetDisabled',
@@ -230,11 +239,13 @@ export class MirrorError extends Error {
   }
 }
 
+const LIKE_AWAY: ReadonlySet<ErrorCode> = new Set(['overloaded', 'redirect_refused', 'client_limited'])
+
 /**
  * Whether the origin could not be heard for now: whoever has something stored may serve it instead. A redirect to
  * where we may not go is no answer of the Hub either: login pages of networks send everybody away so.
  */
 export function isOriginAway(error: unknown): error is MirrorError {
   if (!(error instanceof MirrorError)) return false
-  return error.code.startsWith('origin_') || error.code === 'overloaded' || error.code === 'redirect_refused'
+  return error.code.startsWith('origin_') || LIKE_AWAY.has(error.code)
 }

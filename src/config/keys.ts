@@ -19,6 +19,7 @@ import {
   onOff,
   type Parser,
   port,
+  rate,
   secret,
   url,
 } from './parse.ts'
@@ -240,6 +241,15 @@ const SETTINGS = {
     meaning: 'the list of the tokens that `hubmirror token` issues; hashes only',
     parse: filePath(),
     absent: '`mirror-tokens.json` in the store',
+  },
+  clientsRateLimit: {
+    key: 'clients.rateLimit',
+    group: 'Access and protocol',
+    form: 'number/time',
+    meaning:
+      'how many requests that need the origin one caller (address, or mirror token) may make in a time, such as `600/1m`; above it there is what is stored, or 429',
+    parse: rate(),
+    absent: 'off',
   },
   offline: {
     key: 'offline',

@@ -75,6 +75,19 @@ export function count(options: { readonly min: number; readonly max: number }): 
 }
 
 /** A TCP port; 0 lets the system choose. */
+/** So many in a time: `600/1m`; `off` is no such limit. */
+export function rate(): Parser<{ readonly max: number; readonly windowMs: number } | undefined> {
+  return (text) => {
+    if (/^off$/i.test(text)) return { value: undefined }
+    const fault = 'expected a number and a time, such as 600/1m'
+    const [number = '', time = '', ...rest] = text.split('/').map((part) => part.trim())
+    const max = count({ min: 1, max: 1_000_000 })(number)
+    const windowMs = duration({ minMs: 100, maxMs: 86_400_000 })(time)
+    if (rest.length > 0 || 'fault' in max || 'fault' in windowMs) return { fault }
+    return { value: Object.freeze({ max: max.value, windowMs: windowMs.value }) }
+  }
+}
+
 export function port(): Parser<number> {
   return count({ min: 0, max: 65_535 })
 }

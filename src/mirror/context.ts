@@ -27,6 +27,11 @@ export interface Ctx {
   readonly forward: Readonly<Record<string, string>>
   /** How often the origin was asked on behalf of this request. */
   readonly trips: { count: number }
+  /**
+   * Called before work that only the origin can do, outside of what several callers share. Counts once per request;
+   * rejects with client_limited. Absent where nobody is limited.
+   */
+  readonly claimOrigin?: (() => Promise<void>) | undefined
   /** Takes what is decided about the caller's right. */
   readonly access: AccessNote
   /** What the rules said; none where there are no rules, or the request is about no repo. */

@@ -96,6 +96,7 @@ export class Documents {
       readonly impatient: boolean
     },
   ): Promise<Answer> {
+    await ctx.claimOrigin?.()
     const askedAt = this.#options.monotonic()
     const answer = await this.#send(ctx, route, request, context.impatient)
     const body = request.method === 'HEAD' ? Buffer.alloc(0) : await readBody(answer)

@@ -94,6 +94,11 @@ export class Flights {
     }
   }
 
+  /** Whether somebody is pulling this file already. */
+  isRunning(key: BlobKey): boolean {
+    return this.#flights.has(key)
+  }
+
   /** Ends all pulls and records what they have; nothing may join any more. */
   async close(): Promise<void> {
     for (const flight of await Promise.all(this.#flights.values())) flight?.stop()

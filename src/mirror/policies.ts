@@ -222,6 +222,12 @@ export class Policies {
     const wasPublic = await access.lastKnownPublic(repo)
     const fallback: Facts | undefined = wasPublic ? { access: 'public', licence: stored.licence } : undefined
     if (offline || (fallback !== undefined && client.suspect())) return fallback
+    try {
+      await ctx.claimOrigin?.()
+    } catch (error) {
+      if (fallback === undefined) throw error
+      return fallback
+    }
     const patience = fallback === undefined ? {} : { timeoutMs: IMPATIENT_MS }
     const told = await this.#ask(repo, repoKey(repo), anonymousAsker(ctx), patience)
     if (told === undefined) return fallback

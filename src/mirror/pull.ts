@@ -95,6 +95,7 @@ export class Puller {
       return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
     const isPublic = await file.isPublic
     if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
+      await ctx.claimOrigin?.()
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {
@@ -110,6 +111,8 @@ export class Puller {
       }
     }
     if (offline) throw new MirrorError('offline_and_absent')
+    // Who joins what others have started costs the origin nothing.
+    if (!flights.isRunning(key)) await ctx.claimOrigin?.()
     const signal = ctx.signal
     const joined = await flights.join(key, meta.sizeBytes, { ...wanted, signal }, () =>
       // Others may join, and stay when the token of the one who started is no longer good: the file is everybody's.

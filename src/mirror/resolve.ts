@@ -143,6 +143,7 @@ export class Resolver {
     stored: { readonly fact: FileFact | undefined; readonly fallback: Stored | undefined },
   ): Promise<Resolved> {
     const { fallback } = stored
+    await ctx.claimOrigin?.()
     // A caller with a token proves nothing about strangers.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
     const { result, askedAt } = await this.#head(ctx, route, fallback !== undefined)

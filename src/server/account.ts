@@ -78,6 +78,7 @@ function concluded({ access, route, error }: Trace, status: number) {
   if (route === 'ops' || route === 'bad') return undefined
   const note = (decision: Decision, more: AccessNote) => ({ ...access, ...more, decision })
   if (error instanceof MirrorError) {
+    if (error.code === 'client_limited') return note('limited', { reason: 'quota', code: error.code })
     if (error.code === 'writes_denied') return note('denied', { reason: 'read-only' })
     if (error.code === 'mirror_token_read_only')
       return note('denied', { reason: 'read-only', ...nameOf(error) })

@@ -24,6 +24,7 @@ import { checkRequest } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, noteRoute, serveHubRoute } from './hub-route.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
+import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
@@ -38,6 +39,8 @@ export interface ServerOptions extends OpsOptions {
   readonly offline: boolean
   readonly trustProxy: readonly string[]
   readonly clients: ClientLists
+  /** How much work one caller may cause at the origin. */
+  readonly clientsRateLimit: Rate | undefined
   /** Marks our requests to the origin, so that one that comes back is told as a loop. */
   readonly via: string
   readonly logger: Logger
@@ -133,7 +136,9 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
-  const hub = { ...options, buffers: new ReadBuffers(), parse }
+  const { clientsRateLimit: rate } = options
+  const originLimit = rate === undefined ? undefined : await createOriginLimit(server, rate)
+  const hub = { ...options, originLimit, buffers: new ReadBuffers(), parse }
   await registerPassThrough(server, {
     ...options,
     serve: (request, reply) => serveHubRoute(request, reply, hub),

@@ -8,6 +8,7 @@ import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { fingerprint } from '../telemetry/log.ts'
+import type { OriginLimit } from './origin-limit.ts'
 import type { Trace } from './trace.ts'
 
 /** Two of these in one request mean that somebody in between reads another one than we do. */
@@ -61,7 +62,12 @@ export function contextOf(
   request: FastifyRequest,
   trace: Trace,
   route: HubRoute,
-  options: { readonly publicUrl: URL | undefined; readonly basePath: string; readonly callers: Callers },
+  options: {
+    readonly publicUrl: URL | undefined
+    readonly basePath: string
+    readonly callers: Callers
+    readonly originLimit: OriginLimit | undefined
+  },
 ): Ctx {
   const { method = '', headers } = request.raw
   const given = { authorization: headers.authorization, address: request.ip, method }
@@ -76,6 +82,8 @@ export function contextOf(
     if (typeof value === 'string' && value.length <= MAX_FORWARDED_CHARS && isHeaderSafe(value))
       forward[name] = value
   }
+  const { originLimit } = options
+  let claimed: Promise<void> | undefined
   return {
     id: trace.id,
     caller,
@@ -90,6 +98,7 @@ export function contextOf(
     },
     forward,
     trips: trace.trips,
+    claimOrigin: originLimit && (() => (claimed ??= originLimit(request, caller))),
     access: trace.access,
   }
 }

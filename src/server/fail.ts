@@ -50,7 +50,7 @@ export function failureOf(
   const row: (typeof ERRORS)[ErrorCode] = ERRORS[error.code]
   const message = headerText(error.code === 'bug' ? row.message : error.message, MAX_MESSAGE_CHARS)
   const body = Buffer.from(JSON.stringify({ error: message }))
-  const range = error.detail['contentRange']
+  const { contentRange: range, retryAfterSeconds = RETRY_AFTER_SECONDS } = error.detail
   return {
     status: row.status,
     body,
@@ -66,7 +66,7 @@ export function failureOf(
       ...(row.status === 401 ? { 'www-authenticate': 'Bearer realm="hubmirror"' } : {}),
       // What follows on a connection whose framing is in doubt may not be what its sender meant.
       ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
-      ...(row.mayRetry ? { 'retry-after': RETRY_AFTER_SECONDS } : {}),
+      ...(row.mayRetry ? { 'retry-after': String(retryAfterSeconds) } : {}),
       ...(error.code === 'range_not_satisfiable' && typeof range === 'string'
         ? { 'content-range': range }
         : {}),

@@ -14,6 +14,7 @@ import type { Mirror } from '../mirror/mirror.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
 import { contextOf, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
+import type { OriginLimit } from './origin-limit.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import { sendAnswer } from './send.ts'
 import { type Trace, traceOf } from './trace.ts'
@@ -27,6 +28,7 @@ export interface HubRouteOptions {
   readonly callers: Callers
   readonly buffers: ReadBuffers
   readonly basePath: string
+  readonly originLimit: OriginLimit | undefined
   /** The raw target as a route: `createRouteParser`. */
   readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined

@@ -152,8 +152,8 @@ export async function registerPassThrough(
           },
         })
       }
-      client
-        .admit(asked, trace.signal)
+      Promise.resolve(ctx.claimOrigin?.())
+        .then(() => client.admit(asked, trace.signal))
         .then((held) => {
           if (held === undefined) forward()
           else respond({ statusCode: held.status, headers: held.headers, stream: held.body })

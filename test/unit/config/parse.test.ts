@@ -15,6 +15,7 @@ import {
   onOff,
   type Parsed,
   port,
+  rate,
   secret,
   url,
 } from '../../../src/config/parse.ts'
@@ -24,6 +25,21 @@ const valueOf = <T>(parsed: Parsed<T>): T => {
   return parsed.value
 }
 const faultOf = (parsed: Parsed<unknown>): string => ('fault' in parsed ? parsed.fault : 'no fault')
+
+describe('rate', () => {
+  it('reads a number and a time, and off as none', () => {
+    expect(valueOf(rate()('600/1m'))).toEqual({ max: 600, windowMs: 60_000 })
+    expect(valueOf(rate()(' 5 / 2s '.trim()))).toEqual({ max: 5, windowMs: 2_000 })
+    expect(valueOf(rate()('off'))).toBeUndefined()
+  })
+
+  it.each(['600', '600/', '/1m', '0/1m', '5/0s', '5/1m/2', '-1/1m', '1e9/1m', '5/60', 'many/1m'])(
+    'says what is right instead of %s',
+    (text) => {
+      expect(faultOf(rate()(text))).toBe('expected a number and a time, such as 600/1m')
+    },
+  )
+})
 
 describe('bytes', () => {
   it.each([

@@ -1,0 +1,106 @@
+// How much one caller may make the mirror fetch: it is counted by who asks, only where the origin is needed, and nobody
+// else pays for it.
+
+import { expect, it } from 'vitest'
+import { openCorp } from '../support/corp.ts'
+import { eventually } from '../support/eventually.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const LARGE = '/acme/open/resolve/main/w.bin'
+const SECRET = '/acme/secret/resolve/main/config.json'
+const INFO = '/api/models/acme/open'
+const GIT = '/acme/open/info/refs?service=git-upload-pack'
+/** Longer than a test takes. */
+const HOUR = 3_600_000
+
+const limited = (max: number, windowMs = HOUR) => ({ clientsRateLimit: { max, windowMs } })
+const from = (address: string) => ({ 'x-forwarded-for': address })
+
+async function limitedScene(max: number, windowMs = HOUR): Promise<Scene> {
+  return openScene({ config: { ...limited(max, windowMs), trustProxy: ['127.0.0.1'] } })
+}
+
+it.each([
+  ['a file', SECRET, TOKENS.alice],
+  ['a HEAD of a file', SECRET, TOKENS.alice],
+  ['an API answer', '/api/models/acme/secret', TOKENS.alice],
+  ['a page of the Hub', GIT, undefined],
+])('asks the origin for nothing more once a caller is over its limit: %s', async (what, target, token) => {
+  const scene = await limitedScene(2)
+  const method = what.startsWith('a HEAD') ? 'HEAD' : 'GET'
+  for (const each of ['/acme/open/resolve/main/none.json', '/acme/open/resolve/main/none2.json'])
+    expect((await scene.ask(each, { token })).status).toBe(404)
+  scene.hub.ledger.clear()
+  const refused = await scene.ask(target, { token, method })
+  expect([refused.status, refused.headers['x-error-code']]).toEqual([429, 'TooManyRequests'])
+  expect(Number(refused.headers['retry-after'])).toBeGreaterThan(3_000)
+  expect(refused.headers['x-error-message']).toContain('this mirror')
+  expect(scene.hub.ledger.requests()).toEqual([])
+  // A caller is an address, whatever token it thinks of; another one is not concerned.
+  expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(429)
+  expect((await scene.ask(target, { token, headers: from('10.0.0.7') })).status).toBe(200)
+})
+
+it('takes a whole IPv6 network of one customer for one caller', async () => {
+  const scene = await limitedScene(1)
+  const as = async (address: string) =>
+    (await scene.ask(SECRET, { token: TOKENS.alice, headers: from(address) })).status
+  expect(await as('2001:db8::1')).toBe(200)
+  expect((await scene.ask('/api/models/acme/secret', { headers: from('2001:db8::2') })).status).toBe(429)
+  expect(await as('2001:db8:0:1::1')).toBe(200)
+})
+
+it('counts nothing that is served from the disk, and serves what is stored and public to whoever is over', async () => {
+  const scene = await limitedScene(3)
+  await scene.ask(CONFIG)
+  await scene.ask(LARGE)
+  await scene.settled()
+  for (let round = 0; round < 10; round += 1) {
+    expect((await scene.ask(CONFIG)).headers['x-cache']).toBe('HIT')
+    expect((await scene.ask(LARGE, { method: 'HEAD' })).headers['x-cache']).toBe('HIT')
+  }
+  expect((await scene.ask(INFO)).status).toBe(200)
+  scene.clock.advance(120_000)
+  scene.hub.ledger.clear()
+  for (const target of [CONFIG, LARGE]) {
+    const stale = await scene.ask(target)
+    expect([target, stale.status, stale.headers['x-cache']]).toEqual([target, 200, 'STALE'])
+  }
+  expect(scene.hub.ledger.requests()).toEqual([])
+})
+
+it('counts those who hold a mirror token by its name, wherever they come from', async () => {
+  const { scene, issue } = await openCorp({ config: { ...limited(1), trustProxy: ['127.0.0.1'] } })
+  const [ci, other] = [await issue('ci'), await issue('other')]
+  const as = async (token: string, address: string) =>
+    (await scene.ask(`/acme/open/resolve/main/${address}`, { token, headers: from(address) })).status
+  expect(await as(ci, '10.0.0.1')).toBe(404)
+  expect(await as(ci, '10.0.0.2')).toBe(429)
+  expect(await as(other, '10.0.0.3')).toBe(404)
+})
+
+it('lets a caller go on when its time is over', async () => {
+  const scene = await limitedScene(1, 1_000)
+  expect((await scene.ask(SECRET, { token: TOKENS.alice })).status).toBe(200)
+  const again = await eventually(
+    () => scene.ask('/api/models/acme/secret', { token: TOKENS.alice }),
+    ({ status }) => status === 200,
+  )
+  expect(again.status).toBe(200)
+})
+
+it('is told in the audit log as a limit, and limits nobody where it is not set', async () => {
+  const scene = await limitedScene(1)
+  await scene.ask('/acme/open/resolve/main/none.json')
+  await scene.ask('/acme/open/resolve/main/none2.json')
+  const lines = await eventually(
+    async () => (await scene.mirror.auditText()).split('\n').filter((line) => line !== ''),
+    (all) => all.length >= 2,
+  )
+  expect(JSON.parse(lines[1] ?? '')).toMatchObject({ decision: 'limited', reason: 'quota', status: 429 })
+  const free = await openScene()
+  for (let n = 0; n < 20; n += 1)
+    expect((await free.ask(`/acme/open/resolve/main/none${n}.json`)).status).toBe(404)
+})
