@@ -1,19 +1,17 @@
 // Which repos an operator means: `acme/*`, `datasets/acme/*`, `gpt2`, with the type before the id as in the Hub's own
 // URLs. It decides nothing.
 
-import picomatch from 'picomatch'
+import { compileGlob } from './glob.ts'
 import { type Repo, webPrefix } from './names.ts'
-
-// A pattern is a list of what is meant, so none may begin with "all but".
-const OPTIONS = { nocase: true, dot: true, nonegate: true, noextglob: true } as const
 
 /**
  * Tells whether a repo is meant by one of the patterns. A star stands for any letters of one part, two for any parts,
  * and one alone for everything. Case is ignored.
  */
 export function repoPattern(patterns: readonly string[]): (repo: Repo) => boolean {
-  const meant = patterns.map((pattern) =>
-    picomatch(pattern === '*' ? '**' : pattern.replace(/^models\//i, ''), OPTIONS),
+  // One whose brackets are not closed means none.
+  const meant = patterns.flatMap(
+    (pattern) => compileGlob(pattern === '*' ? '**' : pattern.replace(/^models\//i, '')) ?? [],
   )
   return (repo) => {
     const name = `${webPrefix(repo.type)}${repo.id}`

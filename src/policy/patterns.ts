@@ -2,7 +2,7 @@
 // are read. It does not know what a rule does with them.
 
 import { BlockList, isIP } from 'node:net'
-import picomatch from 'picomatch'
+import { compileGlob } from '../hub/glob.ts'
 
 /** A pattern as it was written, and its test. */
 export interface Pattern {
@@ -14,14 +14,6 @@ export interface Pattern {
 export type PatternKind = 'repo' | 'revision' | 'file' | 'word'
 
 const MAX_PATTERN_CHARS = 200
-const OPTIONS = {
-  nocase: true,
-  dot: true,
-  nonegate: true,
-  noextglob: true,
-  strictBrackets: true,
-  windows: false,
-} as const
 
 /**
  * A glob: `*` and `?` within one part, `**` across slashes, `[abc]`, `{a,b}`; upper and lower case are the same. Or
@@ -32,14 +24,11 @@ export function glob(text: string, kind: PatternKind): Pattern | { readonly faul
   if (fault !== undefined) return { fault }
   // Alone it means every name, also those with a slash.
   const whole = text === '*' ? '**' : text
-  try {
-    const test = picomatch(whole, OPTIONS)
-    // As in .gitignore: without a slash it means the file's own name, in whatever folder.
-    if (kind !== 'file' || text.includes('/')) return { text, test }
-    return { text, test: (path) => test(path.slice(path.lastIndexOf('/') + 1)) }
-  } catch {
-    return { fault: 'expected a pattern whose brackets are closed' }
-  }
+  const test = compileGlob(whole)
+  if (test === undefined) return { fault: 'expected a pattern whose brackets are closed' }
+  // As in .gitignore: without a slash it means the file's own name, in whatever folder.
+  if (kind !== 'file' || text.includes('/')) return { text, test }
+  return { text, test: (path) => test(path.slice(path.lastIndexOf('/') + 1)) }
 }
 
 function faultOf(text: string, kind: PatternKind): string | undefined {
