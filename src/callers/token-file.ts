@@ -75,6 +75,8 @@ export class TokenFile {
 function stampOf(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false })
   if (stats === undefined) return ''
+  // A pipe would be waited for, and a device may have no end.
+  if (!stats.isFile()) throw new Error('it is no file')
   // Whoever may write here may issue tokens. A group may: volumes of Kubernetes belong to one.
   if ((stats.mode & 0o002) !== 0)
     throw new Error('everybody may write to it; take that right away (chmod o-w)')

@@ -92,7 +92,8 @@ export function parseTokenList(text: string): readonly IssuedToken[] {
     )
   }
   const names = parsed.data.tokens.map(({ name }) => name)
-  const doubled = names.find((name, index) => names.indexOf(name) !== index)
+  const seen = new Set<string>()
+  const doubled = names.find((name) => seen.size === seen.add(name).size)
   if (doubled !== undefined) throw new Error(`it names ${doubled} twice`)
   return parsed.data.tokens
 }

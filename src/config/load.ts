@@ -217,8 +217,12 @@ function followFile(
   }
   const stamp = (): string | undefined =>
     attempt(() => {
-      const { ino, mtimeMs, ctimeMs, size } = statSync(path)
-      return size > SECRET_FILE_MAX_BYTES ? undefined : `${ino} ${mtimeMs} ${ctimeMs} ${size}`
+      const stats = statSync(path)
+      const { ino, mtimeMs, ctimeMs, size } = stats
+      // A pipe that took its place would be waited for by everybody.
+      return !stats.isFile() || size > SECRET_FILE_MAX_BYTES
+        ? undefined
+        : `${ino} ${mtimeMs} ${ctimeMs} ${size}`
     })
   return Secret.following({
     initial,

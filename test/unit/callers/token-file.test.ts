@@ -1,4 +1,5 @@
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
@@ -82,4 +83,26 @@ it('is not changed where it cannot be read', async () => {
   await writeFile(path, '{"version":3}')
   await expect(changeTokenFile(path, () => [])).rejects.toThrow('no list of tokens')
   expect(await readFile(path, 'utf8')).toBe('{"version":3}')
+})
+
+it('is not waited for where a pipe or a folder stands in its place', async () => {
+  const { path, names, troubles } = await setUp()
+  await changeTokenFile(path, () => [entry('a')])
+  expect(names()).toEqual(['a'])
+  await rm(path)
+  execFileSync('mkfifo', ['-m', '600', path])
+  expect([names(), troubles]).toEqual([['a'], ['it is no file']])
+  await expect(changeTokenFile(path, () => [])).rejects.toThrow('it is no file')
+  await rm(path)
+  await mkdir(path, { mode: 0o700 })
+  expect(() => readTokenFile(path)).toThrow('it is no file')
+})
+
+it('may hold as many tokens as fit into it, none of them twice', async () => {
+  const { path, names, troubles } = await setUp()
+  const many = Array.from({ length: 20_000 }, (_, index) => entry(`t${index}`))
+  await changeTokenFile(path, () => many)
+  expect(names()).toHaveLength(20_000)
+  await writeFile(path, formatTokenList([...many, entry('t7')]))
+  expect([names().length, troubles]).toEqual([20_000, ['it names t7 twice']])
 })

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -309,6 +310,10 @@ describe('secrets', () => {
       expect(config.token?.reveal()).toBe('second')
       rmSync(path)
       nowMs = 2000
+      expect(config.token?.reveal()).toBe('second')
+      // Whoever read it would wait for a writer.
+      execFileSync('mkfifo', [path])
+      nowMs = 3000
       expect(config.token?.reveal()).toBe('second')
     })
   })
