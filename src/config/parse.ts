@@ -74,7 +74,6 @@ export function count(options: { readonly min: number; readonly max: number }): 
   }
 }
 
-/** A TCP port; 0 lets the system choose. */
 /** So many in a time: `600/1m`; `off` is no such limit. */
 export function rate(): Parser<{ readonly max: number; readonly windowMs: number } | undefined> {
   return (text) => {
@@ -88,6 +87,7 @@ export function rate(): Parser<{ readonly max: number; readonly windowMs: number
   }
 }
 
+/** A TCP port; 0 lets the system choose. */
 export function port(): Parser<number> {
   return count({ min: 0, max: 65_535 })
 }

@@ -119,6 +119,8 @@ export class Puller {
       this.#body(ctx, route, meta, isPublic ? anonymousAsker(ctx) : undefined),
     )
     if (joined === undefined) {
+      // What others pull found no room for this reader.
+      await ctx.claimOrigin?.()
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     const rescue = this.#rescue(ctx, route, file, wanted, joined)
