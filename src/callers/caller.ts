@@ -112,7 +112,8 @@ export function mayLend(
   if (route.repo === undefined) return false
   if (route.kind !== 'other') return true
   // Clients ask it before they read.
-  const isCheck = /\/auth-check(?:\?|$)/.test(route.target)
+  const [path] = route.target.split('?')
+  const isCheck = path === `/api/${repoKey(route.repo)}/auth-check`
   return isCheck || (route.scope !== undefined && route.scope.shows !== 'nothing')
 }
 

@@ -73,6 +73,10 @@ describe("the mirror's own Hub token", () => {
   it.each([
     '/api/models/acme/secret/settings',
     '/api/models/acme/secret/discussions',
+    '/api/models/acme/secret/settings?x=/auth-check',
+    '/api/models/acme/secret/user-access-request/pending?/auth-check?',
+    '/api/spaces/acme/secret/secrets/auth-check',
+    '/acme/secret/settings/auth-check',
     '/api/models/acme/secret/user-access-request/pending',
     '/api/models/acme/secret/auth-check/write',
     '/api/spaces/acme/secret/secrets',
