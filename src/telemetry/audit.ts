@@ -234,6 +234,8 @@ export async function openAuditLog(
       const ended = eitherOf(stream, 'close', 'error')
       stream.end()
       await ended
+      // Else a stream whose disk is full would try on, and keep the process.
+      stream.destroy()
     },
   }
 }
