@@ -81,7 +81,7 @@ function stepsOf(rules: readonly Rule[], question: Question, decision: Decision)
 
 function standingOf(rule: Rule, question: Question): string {
   if (rule.action === 'use-token' && question.caller.ownToken) return 'skipped: the caller brings a token'
-  const { standing, needs, because } = judge(rule, question)
+  const { standing, needs, because } = judge(rule, question, { all: true })
   if (needs.length > 0) return `depends on ${needs.join(', ')}`
   if (standing === 'no') return `does not match: ${because.join(', ')}`
   if (standing === 'perhaps') return `may match (${because.join(', ')}): the request may carry any file`

@@ -118,15 +118,20 @@ export function decide(rules: readonly Rule[], question: Question): Decision {
   return ruling('allow')
 }
 
-/** How one rule stands to the request. */
-export function judge(rule: Rule, question: Question): Judgement {
+/**
+ * How one rule stands to the request. `all` looks at every condition, to say all that is not met; a decision needs the
+ * first only.
+ */
+export function judge(rule: Rule, question: Question, options: { readonly all?: boolean } = {}): Judgement {
   const doubts: (keyof Match)[] = []
   const missing: (keyof Match)[] = []
   const needs: FactName[] = []
   let later = false
   for (const [key, standing] of standings(rule.match, question)) {
-    if (standing === 'no') missing.push(key)
-    else if (standing === 'later') later = true
+    if (standing === 'no') {
+      missing.push(key)
+      if (options.all !== true) break
+    } else if (standing === 'later') later = true
     else if (standing === 'perhaps') doubts.push(key)
     else if (typeof standing === 'object') {
       doubts.push(key)
@@ -141,36 +146,37 @@ export function judge(rule: Rule, question: Question): Judgement {
 
 type Found = Standing | { readonly needs: FactName }
 
-function standings(match: Match, question: Question): readonly (readonly [keyof Match, Found])[] {
+/** The conditions of a rule one by one, the cheap ones first. */
+function* standings(
+  match: Match,
+  question: Question,
+): Generator<readonly [keyof Match, Found], void, undefined> {
   const { subject, caller, facts } = question
-  const found: (readonly [keyof Match, Found])[] = []
-  const add = (key: keyof Match, standing: Found): void => void found.push([key, standing])
   const { repo, type, revision, file, size, access, licence, network, mirrorToken, anonymous } = match
-  if (type !== undefined) add('type', said(type.includes(subject.type)))
+  if (type !== undefined) yield ['type', said(type.includes(subject.type))]
   if (repo !== undefined) {
     const isNamed = question.names.some((name) => repo.some(({ test }) => test(name)))
-    add('repo', isNamed ? 'yes' : question.nameKnown ? 'no' : { needs: 'name' })
+    yield ['repo', isNamed ? 'yes' : question.nameKnown ? 'no' : { needs: 'name' }]
   }
-  if (revision !== undefined) add('revision', oneOf(revision, subject.revision))
-  if (file !== undefined) add('file', oneOf(file, subject.path))
-  if (network !== undefined) add('network', said(network.has(caller.address)))
+  if (revision !== undefined) yield ['revision', oneOf(revision, subject.revision)]
+  if (file !== undefined) yield ['file', oneOf(file, subject.path)]
+  if (network !== undefined) yield ['network', said(network.has(caller.address))]
   if (mirrorToken !== undefined) {
     const { mirrorToken: name } = caller
-    add('mirrorToken', said(name !== undefined && mirrorToken.some(({ test }) => test(name))))
+    yield ['mirrorToken', said(name !== undefined && mirrorToken.some(({ test }) => test(name)))]
   }
   if (anonymous !== undefined) {
-    add('anonymous', said(anonymous === (caller.mirrorToken === undefined && !caller.ownToken)))
+    yield ['anonymous', said(anonymous === (caller.mirrorToken === undefined && !caller.ownToken))]
   }
   if (access !== undefined) {
-    add('access', facts.access === undefined ? { needs: 'access' } : said(access.includes(facts.access)))
+    yield ['access', facts.access === undefined ? { needs: 'access' } : said(access.includes(facts.access))]
   }
   if (licence !== undefined) {
     const named = facts.licence?.length === 0 ? [NO_LICENCE] : facts.licence
     const isMeant = (text: string): boolean => licence.some(({ test }) => test(text))
-    add('licence', named === undefined ? { needs: 'licence' } : said(named.some(isMeant)))
+    yield ['licence', named === undefined ? { needs: 'licence' } : said(named.some(isMeant))]
   }
-  if (size !== undefined) add('size', sizeStanding(size, question))
-  return found
+  if (size !== undefined) yield ['size', sizeStanding(size, question)]
 }
 
 /** The word that stands for no licence at all. */
