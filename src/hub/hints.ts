@@ -9,8 +9,8 @@ import { isBadToken, isCompared, type Refusal } from './refusal.ts'
 export interface HintContext {
   /** As the Hub got it. */
   readonly authorization: string | undefined
-  /** What was asked with is the mirror's affair (a token lent, or none for a mirror token): callers can do nothing. */
-  readonly isLent: boolean
+  /** Whose affair it is what was asked with: of the caller itself, or of the mirror, which has lent a token, or none to a mirror token. */
+  readonly credential: 'own' | 'lent' | 'not-lent'
   readonly repo: Repo | undefined
 }
 
@@ -18,6 +18,11 @@ export interface HintContext {
 const HUB = 'https://huggingface.co'
 /** More than any message; what is longer is a page. */
 const MAX_HINTED_BYTES = 8 * 1024
+const NOT_OPENED = {
+  lent: 'What the mirror asks the Hub with on your behalf does not open this: tell its operator.',
+  'not-lent':
+    'Your mirror token stays at the mirror, and no policy lends it a Hub token for this: ask the operator, or use a Hub token of your own.',
+} as const
 const SEND_ONE = "set HF_TOKEN or run 'hf auth login'"
 
 /**
@@ -28,11 +33,9 @@ export function hintFor(refusal: Refusal, context: HintContext | undefined): str
   const { status, code } = refusal
   if (status === 429) return quotaHint(refusal, context)
   if (context === undefined) return undefined
-  if (context.isLent) {
+  if (context.credential !== 'own') {
     const isAccess = status === 401 || code === 'GatedRepo'
-    return isAccess
-      ? 'What the mirror asks the Hub with on your behalf does not open this: tell its operator.'
-      : undefined
+    return isAccess ? NOT_OPENED[context.credential] : undefined
   }
   if (status === 401) return credentialHint(refusal, context)
   if (status === 403 && code === 'GatedRepo') {
@@ -101,7 +104,10 @@ function quotaHint({ rateLimit }: Refusal, context: HintContext | undefined): st
   const wait = `try again in ${seconds} s`
   if (bucket === 'cdn') return `The Hub's CDN limits this mirror: ${wait}.`
   if (context === undefined) return undefined
-  if (context.isLent) return `The quota '${bucket}' of this mirror at the Hub is used up: ${wait}.`
+  if (context.credential === 'lent')
+    return `The quota '${bucket}' of this mirror at the Hub is used up: ${wait}.`
+  if (context.credential === 'not-lent')
+    return `The quota '${bucket}' at the Hub that all callers of this mirror without a Hub token share is used up: ${wait}.`
   return context.authorization === undefined
     ? `The quota '${bucket}' at the Hub that all callers of this mirror without a token share is used up: ${SEND_ONE} for a quota of your own, or ${wait}.`
     : `The quota '${bucket}' of your token at the Hub is used up: ${wait}.`

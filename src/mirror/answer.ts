@@ -34,6 +34,8 @@ export interface Answer {
   readonly body: Body
   /** What the Hub answered, where it said no. */
   readonly originStatus?: number
+  /** Where it is stale: because the Hub asks the credential to wait, not because it is away. */
+  readonly isLimited?: boolean | undefined
 }
 
 /** The disk failed under a pull; the bytes can still come straight from the origin. */

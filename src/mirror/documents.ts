@@ -82,7 +82,7 @@ export class Documents {
       return await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
     } catch (error) {
       if (fallback === undefined || !isOriginAway(error)) throw error
-      return fromStored(fallback, 'stale')
+      return { ...fromStored(fallback, 'stale'), isLimited: error.detail['status'] === 429 }
     }
   }
 

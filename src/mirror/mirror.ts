@@ -63,15 +63,17 @@ export function createMirror(parts: {
   const refused = (
     ctx: Ctx,
     { repo }: FileRoute,
-    { refusal, outcome, ageMs }: Extract<Resolved, { kind: 'refusal' }>,
-  ): Answer =>
-    refusalAnswer(refusal, {
+    { refusal, outcome, ageMs, isLimited }: Extract<Resolved, { kind: 'refusal' }>,
+  ): Answer => ({
+    ...refusalAnswer(refusal, {
       asked: hintContext(ctx, repo),
       anonymous: ctx.authorization === undefined,
       aboutRepo: true,
       extra: ageHeader(ageMs),
       outcome,
-    })
+    }),
+    isLimited,
+  })
 
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
@@ -103,7 +105,7 @@ export function createMirror(parts: {
         const resolved = await resolver.resolve(admitted, route, 'HEAD')
         if (resolved.kind === 'refusal') return refused(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return puller.head(route, resolved, conditions)
+        return { ...puller.head(route, resolved, conditions), isLimited: resolved.isLimited }
       }),
 
     get: (ctx, route, conditions) =>
@@ -111,7 +113,7 @@ export function createMirror(parts: {
         const resolved = await resolver.resolve(admitted, route, 'GET')
         if (resolved.kind === 'refusal') return refused(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return puller.get(admitted, route, resolved, conditions)
+        return { ...(await puller.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
       }),
 
     document: (ctx, route, request) =>

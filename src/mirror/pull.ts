@@ -115,7 +115,7 @@ export class Puller {
     if (!flights.isRunning(key)) await ctx.claimOrigin?.()
     const signal = ctx.signal
     const joined = await flights.join(key, meta.sizeBytes, { ...wanted, signal }, () =>
-      // Others may join, and stay when the token of the one who started is no longer good: the file is everybody's.
+      // Others may join, and stay when the token of the one who started is no longer good or out of quota: the file is everybody's.
       this.#body(ctx, route, meta, isPublic ? anonymousAsker(ctx) : undefined),
     )
     if (joined === undefined) {

@@ -9,8 +9,12 @@ import type { Ctx } from './context.ts'
 
 /** What is known of the one who asked, for the hint. */
 export function hintContext(ctx: Ctx, repo: Repo | undefined): HintContext {
-  const isLent = ctx.lent !== undefined || ctx.caller.kind === 'mirror-token'
-  return { authorization: ctx.authorization, isLent, repo }
+  const withoutLoan = ctx.caller.kind === 'mirror-token' ? 'not-lent' : 'own'
+  return {
+    authorization: ctx.authorization,
+    credential: ctx.lent === undefined ? withoutLoan : 'lent',
+    repo,
+  }
 }
 
 /** Passes the refusal on with its codes and a hint what to do; a body is made of its message where the Hub sent none (HEAD has none). */

@@ -32,6 +32,8 @@ export interface ResolvedFile {
   readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
   /** How long ago the Hub was asked where a branch is that was not asked for now. */
   readonly ageMs?: number
+  /** It is stale because the Hub asks this credential to wait, not because it is away. */
+  readonly isLimited?: boolean
 }
 
 export type Resolved =
@@ -41,6 +43,7 @@ export type Resolved =
       readonly refusal: Refusal
       readonly outcome: Outcome
       readonly ageMs?: number
+      readonly isLimited?: boolean
     }
 
 /** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
@@ -194,7 +197,7 @@ export class Resolver {
     const { access, known } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
     if (refusal.status === 429 && context.fallback !== undefined)
-      return this.#fromFact(ctx, context.fallback, 'stale')
+      return { ...this.#fromFact(ctx, context.fallback, 'stale'), isLimited: true }
     noteRefusal(ctx.access, refusal)
     if (deniesRepo(refusal)) {
       const remembered = { refusal, headers: {}, at: context.askedAt }

@@ -134,7 +134,7 @@ export class FileBody {
     readonly target: string
     readonly meta: FileMeta
     readonly asker: Asker
-    /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens. */
+    /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens, or has no quota for. */
     readonly otherAsker?: Asker | undefined
     /** Hears what the Hub itself refuses to the asker who asked, at whatever hop or attempt. */
     readonly onRefused?: (refusal: Refusal, asker: Asker) => void
@@ -216,7 +216,7 @@ export class FileBody {
       if (answer.status < 300) return this.#checked(answer, url, range, signal)
       // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
-      if (own && (answer.status === 401 || answer.status === 403) && this.#otherAsker !== undefined) {
+      if (own && isOfAsker(answer.status) && this.#otherAsker !== undefined) {
         this.#onRefused?.((await refusedBy(answer)).refusal, this.#asker)
         this.#asker = this.#otherAsker
         this.#otherAsker = undefined
@@ -342,6 +342,11 @@ function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
   if (!(error instanceof MirrorError)) return isTimeout(error) ? 'timeout' : 'network'
   if (error.code === 'origin_timeout') return 'timeout'
   return error.code === 'origin_bad_answer' ? 'status' : 'network'
+}
+
+/** Whether another asker may be answered otherwise. */
+function isOfAsker(status: number): boolean {
+  return status === 401 || status === 403 || status === 429
 }
 
 /** Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. */

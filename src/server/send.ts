@@ -16,9 +16,14 @@ const SMALL_BYTES = 64 * 1024
 const STREAM_PATIENCE_MS = 120_000
 
 /** The headers that say how the answer was come by. */
-export function outcomeHeaders(answer: Pick<Answer, 'outcome' | 'originStatus'>): Record<string, string> {
-  const { outcome, originStatus } = answer
-  const status = cacheStatus(outcome, originStatus === undefined ? {} : { fwdStatus: originStatus })
+export function outcomeHeaders(
+  answer: Pick<Answer, 'outcome' | 'originStatus' | 'isLimited'>,
+): Record<string, string> {
+  const { outcome, originStatus, isLimited } = answer
+  const status = cacheStatus(outcome, {
+    ...(originStatus === undefined ? {} : { fwdStatus: originStatus }),
+    ...(outcome === 'stale' && isLimited === true ? { detail: 'origin-quota' } : {}),
+  })
   const word = xCache(outcome)
   return {
     ...(status === undefined ? {} : { 'cache-status': status }),

@@ -60,6 +60,7 @@ it('serves what is stored and public, says how old it is, and asks nobody', asyn
       'STALE',
       '120',
     ])
+    expect(got.headers['cache-status']).toBe('hubmirror; hit; detail="origin-quota"')
   }
   expect(asked(scene)).toEqual([])
   const absent = await scene.ask('/acme/open/resolve/main/README.md')
@@ -143,10 +144,31 @@ it('a pull goes on without a token whose owner is out of quota, since others wai
     rateLimit429: { retryAfter: 40 },
     ...ALWAYS,
   })
-  await scene.ask(CONFIG)
-  const got = await scene.ask(LARGE, { token: TOKENS.alice })
+  const got = await scene.ask(CONFIG, { token: TOKENS.alice })
   expect(got.status).toBe(200)
-  expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+  expect(got.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+  // Once out of quota, and then as a stranger, whom the Hub leads one hop further.
+  const gets = scene.hub.ledger
+    .requests({ server: 'hub', url: /resolve/ })
+    .filter(({ method }) => method === 'GET')
+  expect(gets.map((entry) => scene.hub.ledger.credential(entry))).toEqual([
+    TOKENS.alice,
+    undefined,
+    undefined,
+  ])
+})
+
+it('a pull that nobody has quota for is a 429, with the time to wait', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({
+    where: 'hub',
+    method: 'GET',
+    match: /resolve/,
+    rateLimit429: { retryAfter: 40 },
+    ...ALWAYS,
+  })
+  const got = await scene.ask(CONFIG, { token: TOKENS.alice })
+  expect([got.status, got.headers['retry-after'], got.headers['x-cache']]).toEqual([429, '40', 'REFUSED'])
 })
 
 it('waits for what is a moment away, and sends those who wait in the order they came', async () => {
