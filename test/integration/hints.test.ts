@@ -2,6 +2,7 @@
 // word of what was sent.
 
 import { describe, expect, it } from 'vitest'
+import { openCorp } from '../support/corp.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 
@@ -59,6 +60,32 @@ describe('a refusal says what to do', () => {
       }
     },
   )
+
+  it('says of a mirror token whether a Hub token was lent to it', async () => {
+    const lending = await openCorp()
+    const without = await openCorp({
+      rules: '- {action: use-token, token: team, match: {repo: other/*, caller: {mirrorToken: ci}}}',
+    })
+    const token = await without.issue()
+    for (const method of ['HEAD', 'GET']) {
+      const none = await without.scene.ask(SECRET, { method, token })
+      expect([none.status, none.headers['x-error-message']]).toEqual([
+        401,
+        expect.stringContaining('no policy lends it a Hub token for this'),
+      ])
+    }
+    lending.scene.hub.faults.add({
+      where: 'hub',
+      match: ({ headers }) => headers.authorization !== undefined,
+      status: { code: 401 },
+      times: Number.POSITIVE_INFINITY,
+    })
+    const lent = await lending.scene.ask(SECRET, { token: await lending.issue() })
+    expect([lent.status, lent.headers['x-error-message']]).toEqual([
+      401,
+      expect.stringContaining('asks the Hub with on your behalf does not open this'),
+    ])
+  })
 
   it('says whose quota is used up', async () => {
     const scene = await openScene()
