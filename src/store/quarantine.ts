@@ -1,9 +1,9 @@
 // Where damaged bytes go: out of the way of readers, in reach of whoever wants to know what happened to them. It does
 // not know who found them, nor why they are damaged.
 
-import { lstat, mkdir, readdir, rename, rm, unlink, utimes } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename, rm, utimes } from 'node:fs/promises'
 import path from 'node:path'
-import { isMissing } from './atomic.ts'
+import { isMissing, unlinkIfThere } from './atomic.ts'
 import { readBlockMap } from './block-map.ts'
 import type { BlobKey } from './digest.ts'
 import { keyFileName, type Layout } from './layout.ts'
@@ -70,11 +70,5 @@ export async function removeBlockMap(layout: Layout, key: BlobKey, sizeBytes: nu
   const file = path.join(layout.partial(key), 'blocks')
   // Maps are replaced whole, so a second look sees either what was there before or a better one.
   if ((await readBlockMap(file, sizeBytes)) !== undefined) return false
-  try {
-    await unlink(file)
-    return true
-  } catch (error) {
-    if (isMissing(error)) return false
-    throw error
-  }
+  return unlinkIfThere(file)
 }
