@@ -229,38 +229,46 @@ export class Policies {
       return fallback
     }
     const patience = fallback === undefined ? {} : { timeoutMs: IMPATIENT_MS }
-    const told = await this.#ask(repo, repoKey(repo), anonymousAsker(ctx), patience)
+    const told = await this.#ask(repo, repoKey, anonymousAsker(ctx), patience)
     if (told === undefined) return fallback
     const isTold = told.access !== 'private' || !needs.some((need) => need === 'licence' || need === 'name')
     const lent = useToken === undefined ? undefined : this.#options.credentialOf(useToken)
     const authorization = ctx.authorization ?? lent
     if (isTold || authorization === undefined) return told
     const asker = { ...askerOf(ctx), authorization }
-    const toCaller = await this.#ask(repo, ownKey(ctx, repo, useToken), asker, patience)
+    const toCaller = await this.#ask(repo, (named) => ownKey(ctx, named, useToken), asker, patience)
     return toCaller === undefined ? told : { ...told, licence: toCaller.licence }
   }
 
   /** Undefined when the Hub does not answer, or does not say. */
   #ask(
     repo: Repo,
-    key: string,
+    keyOf: (repo: Repo) => string,
     asker: ReturnType<typeof askerOf>,
     patience: { readonly timeoutMs?: number },
   ): Promise<Learnt | undefined> {
     const { client, known, monotonic } = this.#options
-    return this.#questions.run(key, async () => {
+    return this.#questions.run(keyOf(repo), async () => {
       const at = monotonic()
       const options = { licence: this.asksLicence, ...patience }
       const answer = await askRepoInfo(client, repo, asker, options).catch(() => undefined)
       if (answer === undefined || answer.kind === 'unsaid') return undefined
-      if (answer.kind === 'info') known.tell(repo, traitsOf(answer.info))
-      const learnt =
-        answer.kind === 'refused'
-          ? { access: 'private' as const, licence: undefined, at }
-          : { access: accessOf(answer.info), licence: traitsOf(answer.info).licence, at }
-      this.#learnt.set(key, learnt)
-      return learnt
+      if (answer.kind === 'refused')
+        return this.#remember(keyOf(repo), { access: 'private', licence: undefined, at })
+      const traits = traitsOf(answer.info)
+      known.tell(repo, traits)
+      const learnt = { access: accessOf(answer.info), licence: traits.licence, at }
+      // Of an old name the Hub tells what it calls the repo now, about which is decided next.
+      if (traits.name !== undefined) this.#remember(keyOf({ ...repo, id: traits.name }), learnt)
+      return this.#remember(keyOf(repo), learnt)
     })
+  }
+
+  #remember(key: string, learnt: Learnt): Learnt {
+    const before = this.#learnt.get(key)
+    // The question by the other name may have left later.
+    if (before === undefined || before.at <= learnt.at) this.#learnt.set(key, learnt)
+    return learnt
   }
 
   #subjectAt(url: URL): Subject | undefined {
