@@ -2,6 +2,7 @@
 // It does not know our own failures, which are errors and have another table.
 
 import { type HeaderBag, headerText, headerValue, isHeaderSafe } from '../http/headers.ts'
+import { isRetryAfter } from '../http/retry-after.ts'
 import { type CommitHash, isCommitHash } from './names.ts'
 
 /** A refusal as an answer. The body is the origin's and may be empty (HEAD). */
@@ -48,7 +49,7 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
     body,
     contentType: safeValue(headers, 'content-type'),
     ...(challenge === undefined ? {} : { wwwAuthenticate: challenge }),
-    ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(retryAfter === undefined || !isRetryAfter(retryAfter) ? {} : { retryAfter }),
     ...(rateLimit === undefined ? {} : { rateLimit }),
   }
 }

@@ -2,6 +2,7 @@
 // dropped: what nobody thought of stays here.
 
 import { connectionNames, type HeaderBag, HOP_BY_HOP, isHeaderSafe } from '../http/headers.ts'
+import { isRetryAfter } from '../http/retry-after.ts'
 
 // Left out on purpose: Set-Cookie (`token=;` would log out or be replayed), RateLimit* (the mirror's own quota),
 // X-HF-Warning (about the mirror's own call), X-Xet-* (clients would leave plain HTTP), Cache-Control, Vary and
@@ -37,7 +38,7 @@ const PASSABLE = new Set([
 
 /**
  * The headers that may be passed on: those of the list above and of `extra` (lower case), but nothing that is
- * hop-by-hop or named in Connection, and no value Node would refuse to write. Link and Location are never among
+ * hop-by-hop or named in Connection, no value Node would refuse to write, and no time to wait that nobody can read. Link and Location are never among
  * them unless named in `extra`: set them from `rewriteLink` and `rewriteLocation`. Content-Length is right only
  * if the body is passed on unchanged.
  */
@@ -50,10 +51,11 @@ export function passableHeaders(
   for (const name of [...PASSABLE, ...extra]) {
     if (HOP_BY_HOP.has(name) || named.has(name) || !Object.hasOwn(headers, name)) continue
     const value = headers[name]
+    const isGood = name === 'retry-after' ? isRetryAfter : isHeaderSafe
     if (Array.isArray(value)) {
-      const safe = value.filter(isHeaderSafe)
+      const safe = value.filter(isGood)
       if (safe.length > 0) kept.push([name, safe])
-    } else if (value !== undefined && isHeaderSafe(value)) {
+    } else if (value !== undefined && isGood(value)) {
       kept.push([name, value])
     }
   }

@@ -5,6 +5,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { retryAfterMs } from '../http/retry-after.ts'
 import type { Observer } from '../telemetry/observer.ts'
 
 /** A request as the origin will see it. */
@@ -92,12 +93,12 @@ export class Quota {
    */
   heard(asked: Asked, status: number, headers: HeaderBag): Spent | undefined {
     const told = toldBy(headers)
-    const retryAfterMs = status === 429 ? retryAfter(headerValue(headers, 'retry-after')) : 0
     if (status !== 429) {
       if (this.#isOrigin(asked.url)) for (const { bucket, ms } of told) this.#close(asked, bucket, ms)
       return undefined
     }
-    const ms = Math.min(LONGEST_TOLD_MS, Math.max(retryAfterMs, ...told.map((each) => each.ms)))
+    const after = retryAfterMs(headerValue(headers, 'retry-after')?.trim() ?? '', Date.now()) ?? 0
+    const ms = Math.min(LONGEST_TOLD_MS, Math.max(after, ...told.map((each) => each.ms)))
     if (ms <= 0) return undefined
     const [own = 'pages'] = this.#bucketsOf(asked.url)
     for (const bucket of new Set([own, ...told.map((each) => each.bucket)])) this.#close(asked, bucket, ms)
@@ -218,12 +219,4 @@ function toldBy(headers: HeaderBag): { readonly bucket: string; readonly ms: num
   const text = headerValue(headers, 'ratelimit')?.slice(0, 500) ?? ''
   const found = text.matchAll(/"(\w{1,32})"\s*;\s*r\s*=\s*0+\s*;\s*t\s*=\s*(\d{1,6})(?!\d)/g)
   return [...found].map(([, bucket = '', seconds]) => ({ bucket, ms: Number(seconds) * 1000 }))
-}
-
-/** Seconds or a date (RFC 9110 §10.2.3); zero for anything else. */
-function retryAfter(text: string | undefined): number {
-  if (text === undefined) return 0
-  if (/^\s*\d{1,6}\s*$/.test(text)) return Number(text) * 1000
-  const at = /^\s*[A-Z][a-z]{2}, /.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isNaN(at) ? 0 : Math.max(0, at - Date.now())
 }

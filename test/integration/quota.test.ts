@@ -112,6 +112,25 @@ it.each([
   },
 )
 
+it.each([
+  ['a file', SECRET],
+  ['a document', '/api/models/acme/secret'],
+  ['what passes through', '/api/settings/notifications'],
+])('a time to wait that no client can read is left out: %s', async (_what, target) => {
+  const scene = await openScene()
+  scene.hub.faults.add({ where: 'hub', rateLimit429: { retryAfter: 'in a while' }, ...ALWAYS })
+  const got = await scene.ask(target, { token: TOKENS.alice })
+  expect([got.status, got.headers['retry-after']]).toEqual([429, undefined])
+  scene.hub.faults.clear()
+  scene.hub.faults.add({
+    where: 'hub',
+    status: { code: 503, headers: { 'Retry-After': 'in a while' } },
+    ...ALWAYS,
+  })
+  const busy = await scene.ask(target, { token: TOKENS.alice })
+  expect([undefined, '5']).toContain(busy.headers['retry-after'])
+})
+
 it('an upload is not sent before the told time either', async () => {
   const scene = await openScene()
   const commit = { method: 'POST', token: TOKENS.alice, body: '{}' }

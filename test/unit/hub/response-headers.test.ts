@@ -48,6 +48,12 @@ describe('passableHeaders', () => {
     expect(passableHeaders({ connection: 'close, ETag', etag: '"a"', date: 'd' })).toEqual({ date: 'd' })
   })
 
+  it('drops a time to wait that no client can read', () => {
+    expect(passableHeaders({ 'retry-after': 'soon' })).toEqual({})
+    expect(passableHeaders({ 'retry-after': ['soon', '7'] })).toEqual({ 'retry-after': ['7'] })
+    expect(passableHeaders({ 'retry-after': '7' })).toEqual({ 'retry-after': '7' })
+  })
+
   it('drops values that cannot be written', () => {
     const headers = {
       'x-error-message': 'a\r\nSet-Cookie: x',
