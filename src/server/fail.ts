@@ -14,7 +14,18 @@ import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
-/** What the operator wants refused, and the word for it in the audit log. */
+/** What the operator wants refused: answers, not failures. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set([
+  'policy_denied',
+  'client_not_allowed',
+  'client_limited',
+  'writes_denied',
+  'mirror_token_refused',
+  'mirror_token_scope',
+  'mirror_token_read_only',
+  'mirror_token_misplaced',
+])
+/** Those that are not about the request itself, and the word for them in the audit log. */
 const DENIED_BY: ReadonlyMap<ErrorCode, Reason> = new Map([
   ['policy_denied', 'policy'],
   ['client_not_allowed', 'network'],
@@ -107,9 +118,11 @@ export function sendFailure(
   const { status, headers, body } = failureOf(error, {
     aboutRepo: error.code === 'policy_denied' || trace.repo !== undefined,
   })
-  if (deniedBy !== undefined) {
-    // An answer, not a failure: the operator wants it so.
-    trace.outcome = 'refused'
+  trace.outcome = REFUSALS.has(error.code) ? 'refused' : 'error'
+  const sent = { ...headers, ...outcomeHeaders(trace) }
+  if (deniedBy === undefined) {
+    trace.error = error
+  } else {
     const rule = deniedBy === 'policy' ? { rule: String(error.detail['rule'] ?? '') } : {}
     Object.assign(trace.access, {
       decision: 'denied',
@@ -117,12 +130,8 @@ export function sendFailure(
       ...rule,
       code: headers['x-error-code'],
     })
-    respond(response, status, { ...headers, ...outcomeHeaders(trace) }, body, headOnly, trace)
-    return
   }
-  trace.error = error
-  trace.outcome = 'error'
-  respond(response, status, headers, body, headOnly, trace)
+  respond(response, status, sent, body, headOnly, trace)
 }
 
 function respond(

@@ -6,6 +6,7 @@ import { openCorp } from '../support/corp.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
 
 const CONFIG = '/acme/open/resolve/main/config.json'
 const LARGE = '/acme/open/resolve/main/w.bin'
@@ -37,6 +38,7 @@ it.each([
   expect([refused.status, refused.headers['x-error-code']]).toEqual([429, 'TooManyRequests'])
   expect(Number(refused.headers['retry-after'])).toBeGreaterThan(3_000)
   expect(refused.headers['x-error-message']).toContain('this mirror')
+  expect(refused.headers['x-cache']).toBe('REFUSED')
   expect(scene.hub.ledger.requests()).toEqual([])
   // A caller is an address, whatever token it thinks of; another one is not concerned.
   expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(429)
@@ -89,6 +91,32 @@ it('lets a caller go on when its time is over', async () => {
     ({ status }) => status === 200,
   )
   expect(again.status).toBe(200)
+})
+
+it('is an answer in the log and the metrics, not a failure', async () => {
+  const scene = await limitedScene(1)
+  for (const name of ['none', 'none2']) await scene.ask(`/acme/open/resolve/main/${name}.json`)
+  const line = await eventually(
+    () =>
+      Promise.resolve(
+        scene.mirror
+          .logText()
+          .split('\n')
+          .find((text) => text.includes('none2.json')),
+      ),
+    (text) => text !== undefined,
+  )
+  expect(JSON.parse(line ?? '')).toMatchObject({
+    level: 'info',
+    outcome: 'refused',
+    status: 429,
+    originTrips: 0,
+    err: { code: 'client_limited' },
+  })
+  const metrics = await scene.mirror.metrics()
+  const of = (outcome: string) =>
+    metricValue(metrics, `hubmirror_requests_total{route="file",outcome="${outcome}",status="429"}`)
+  expect([of('refused'), of('error')]).toEqual([1, undefined])
 })
 
 it('is told in the audit log as a limit, and limits nobody where it is not set', async () => {

@@ -218,6 +218,7 @@ describe('a mirror token that opens nothing', () => {
           'Bearer realm="hubmirror"',
         ])
         expect(got.headers['x-error-message']).toContain(reason)
+        expect(got.headers['x-cache']).toBe('REFUSED')
         expect(JSON.parse(got.body.toString())).toEqual({ error: got.headers['x-error-message'] })
       }
       expect(scene.hub.ledger.requests()).toEqual([])

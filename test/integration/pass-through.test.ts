@@ -327,6 +327,7 @@ describe('a mirror that denies writes', () => {
     })
     expect([got.status, got.headers['x-error-code']]).toEqual([403, 'MirrorIsReadOnly'])
     expect(got.headers['x-error-message']).toContain('read-only')
+    expect(got.headers['x-cache']).toBe('REFUSED')
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
