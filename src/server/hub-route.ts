@@ -7,6 +7,7 @@ import { LRUCache } from 'lru-cache'
 import { type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
+import { lfsOperation } from '../hub/lfs-batch.ts'
 import { repoKey } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
@@ -22,6 +23,7 @@ import { type Trace, traceOf } from './trace.ts'
 /** Two thousand paths of the longest kind, percent-encoded, are less. */
 const MAX_QUESTION_BYTES = 4 * 1024 * 1024
 const QUESTION_TIMEOUT_MS = 30_000
+const UNCLEAR_BATCH = 'This Git LFS batch does not say once, in JSON, whether it is a download or an upload.'
 
 export interface HubRouteOptions {
   readonly mirror: Mirror
@@ -71,10 +73,14 @@ export async function serveHubRoute(
   const { caller } = asked
   if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
   const mayMatter = options.writes === 'deny' || caller.kind !== 'hub-token' || options.mirror.hasRules
-  const isUpload = mayMatter ? await readBatch(request, route) : false
+  const batch = mayMatter ? await readBatch(request, route) : undefined
+  const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
   if (isUpload && options.writes === 'deny') throw new MirrorError('writes_denied')
+  // The rules may allow the one and not the other.
+  if (batch === 'unclear' && options.mirror.hasRules)
+    throw new MirrorError('bad_request', { message: UNCLEAR_BATCH })
   const admitted = await options.mirror.admit(asked, route, { isUpload })
   const { rules = '', useToken } = admitted.admission ?? {}
   if (rules !== '') trace.access.rule = rules
@@ -134,24 +140,17 @@ function answerFor(
   }
 }
 
-/** Whether the request is a Git LFS batch that writes: that stands in its body only. */
-async function readBatch(request: FastifyRequest, route: HubRoute): Promise<boolean> {
-  if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST') return false
+/** What a Git LFS batch wants; undefined where the request is none. */
+async function readBatch(
+  request: FastifyRequest,
+  route: HubRoute,
+): Promise<ReturnType<typeof lfsOperation> | undefined> {
+  if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
+    return undefined
   const body = await readQuestion(request)
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
   request.body = Readable.from([body])
-  return !isDownloadBatch(body)
-}
-
-function isDownloadBatch(body: Buffer): boolean {
-  try {
-    const batch: unknown = JSON.parse(body.toString('utf8'))
-    return (
-      typeof batch === 'object' && batch !== null && 'operation' in batch && batch.operation === 'download'
-    )
-  } catch {
-    return false
-  }
+  return lfsOperation(body)
 }
 
 /** Notes what a request is about. */

@@ -314,6 +314,7 @@ describe('a mirror that denies writes', () => {
     ['PUT', '/api/models/acme/open/settings', '{}'],
     ['POST', '/acme/open.git/info/lfs/objects/batch', LFS_UPLOAD],
     ['POST', '/acme/open.git/info/lfs/objects/batch', 'no json'],
+    ['POST', '/acme/open.git/info/lfs/objects/batch', '{"operation":"upload","operation":"download"}'],
     ['GET', '/acme/open.git/info/refs?service=git-receive-pack', undefined],
     ['POST', '/acme/open.git/git-receive-pack', 'x'],
     ['GET', '/api/models/acme/open/xet-write-token/main', undefined],

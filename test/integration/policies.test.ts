@@ -117,13 +117,15 @@ describe('a file that a rule denies', () => {
 })
 
 describe('Git LFS, which names no path', () => {
-  const batch = (scene: Scene, operation: string) =>
+  const send = (scene: Scene, body: string) =>
     scene.ask('/acme/open.git/info/lfs/objects/batch', {
       method: 'POST',
       token: TOKENS.alice,
       headers: { 'content-type': 'application/vnd.git-lfs+json' },
-      body: JSON.stringify({ operation, transfers: ['basic'], objects: [] }),
+      body,
     })
+  const batch = (scene: Scene, operation: string) =>
+    send(scene, JSON.stringify({ operation, transfers: ['basic'], objects: [] }))
 
   it('is refused a download from where a file may be denied, and told why', async () => {
     const scene = await under(NO_PICKLES)
@@ -131,6 +133,22 @@ describe('Git LFS, which names no path', () => {
     expect(got.status).toBe(403)
     expect(got.headers['x-error-message']).toContain('This request may carry any file')
     expect(asked(scene)).toEqual([])
+  })
+
+  it.each([
+    '{"operation":"download","operation":"upload","objects":[]}',
+    '{"operation":"upload","Operation":"download","objects":[]}',
+    '{"operation":"download","objects":[],}',
+  ])('is refused what others may read as a download: %s', async (body) => {
+    const scene = await under(NO_PICKLES)
+    const got = await send(scene, body)
+    expect([got.status, got.headers['x-error-code']]).toEqual([400, 'BadRequest'])
+    expect(got.headers['x-error-message']).toContain('a download or an upload')
+    expect(asked(scene)).toEqual([])
+    // Without rules it is for the Hub to read.
+    const free = await openScene()
+    await send(free, body)
+    expect(asked(free)).toHaveLength(1)
   })
 
   it('may upload, and is passed on as it came', async () => {
@@ -168,60 +186,6 @@ describe('a repo that a rule denies', () => {
     expect(asked(scene)).toEqual([])
     expect((await scene.ask('/datasets/acme/data/resolve/main/data/train.csv')).status).toBe(200)
     expect((await scene.ask('/api/whoami-v2', { token: TOKENS.alice })).status).toBe(200)
-  })
-
-  it('is denied by its new name when it is asked for by the old one', async () => {
-    const scene = await under('- {action: deny, match: {repo: acme/new}}')
-    for (const target of [
-      '/acme/old/resolve/main/config.json',
-      '/acme/old/resolve/main/w.bin',
-      '/api/models/acme/old',
-      '/api/models/acme/old/tree/main',
-    ]) {
-      for (const method of ['HEAD', 'GET']) {
-        expect([target, (await scene.ask(target, { method })).status]).toEqual([target, 403])
-      }
-    }
-    // Once it is known, not even the way there is asked for.
-    scene.hub.ledger.clear()
-    await scene.ask('/acme/old/resolve/main/config.json')
-    expect(asked(scene)).toEqual([])
-  })
-
-  it('is denied by its new name also after a restart, with the Hub away and the bytes stored under the old one', async () => {
-    const scene = await openScene()
-    for (const path of ['config.json', 'w.bin']) await scene.ask(`/acme/old/resolve/main/${path}`)
-    await scene.settled()
-    await scene.restart({ offline: true })
-    expect((await scene.ask('/acme/old/resolve/main/w.bin')).status, 'stored').toBe(200)
-    await scene.restart({ offline: true, policies: policiesOf('- {action: deny, match: {repo: acme/new}}') })
-    expect((await scene.ask('/acme/old/resolve/main/w.bin')).status).toBe(403)
-  })
-
-  it('follows a rename that no rule is about', async () => {
-    const scene = await under('- {action: deny, match: {repo: other/*}}')
-    for (let round = 0; round < 2; round += 1) {
-      const got = await scene.ask('/acme/old/resolve/main/w.bin')
-      expect(got.body.equals(scene.bytes('acme/new', 'w.bin'))).toBe(true)
-      expect((await scene.ask('/api/models/acme/old/tree/main')).status).toBe(200)
-      await scene.settled()
-    }
-  })
-
-  it('is denied by the name the Hub knows it by when it is asked for by an old short one', async () => {
-    const scene = await under('- {action: deny, match: {repo: legacy-community/*}}')
-    for (const target of [
-      '/legacy/resolve/main/w.bin',
-      '/api/models/legacy',
-      '/legacy/raw/main/config.json',
-    ]) {
-      expect([target, (await scene.ask(target)).status]).toEqual([target, 403])
-    }
-    expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
-    const open = await under('- {action: allow, match: {repo: legacy-community/*}}\n- {action: deny}')
-    expect((await open.ask('/legacy/resolve/main/w.bin')).status).toBe(200)
-    const short = await under('- {action: deny, match: {repo: legacy}}')
-    expect((await short.ask('/legacy/resolve/main/w.bin')).status).toBe(403)
   })
 })
 

@@ -1,19 +1,77 @@
-// What the rules cost the Hub for a repo that has got another name.
+// What the rules make of a repo that has got another name: both count, and neither costs the Hub a question more.
 
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { policiesOf } from '../support/policies.ts'
-import { openScene } from '../support/scene.ts'
+import { openScene, type Scene } from '../support/scene.ts'
 
-it('what a rule needs to know of a renamed repo is asked once for both of its names', async () => {
-  const scene = await openScene({
-    config: { policies: policiesOf('- {action: deny, match: {access: gated}}') },
+const under = (rules: string): Promise<Scene> => openScene({ config: { policies: policiesOf(rules) } })
+
+/** What was asked of Hub and CDN since the ledger was cleared. */
+const asked = (scene: Scene): readonly string[] =>
+  scene.hub.ledger.requests().map(({ method, url }) => `${method} ${url}`)
+
+describe('a repo that was renamed', () => {
+  it('is denied by its new name when it is asked for by the old one', async () => {
+    const scene = await under('- {action: deny, match: {repo: acme/new}}')
+    for (const target of [
+      '/acme/old/resolve/main/config.json',
+      '/acme/old/resolve/main/w.bin',
+      '/api/models/acme/old',
+      '/api/models/acme/old/tree/main',
+    ]) {
+      for (const method of ['HEAD', 'GET']) {
+        expect([target, (await scene.ask(target, { method })).status]).toEqual([target, 403])
+      }
+    }
+    // Once it is known, not even the way there is asked for.
+    scene.hub.ledger.clear()
+    await scene.ask('/acme/old/resolve/main/config.json')
+    expect(asked(scene)).toEqual([])
   })
-  expect((await scene.ask('/acme/old/resolve/main/w.bin', { method: 'HEAD' })).status).toBe(200)
-  await scene.settled()
-  const infos = scene.hub.ledger
-    .requests({ server: 'hub', url: /^\/api\/models\/acme\/(?:old|new)\?/ })
-    .map(({ url }) => url.split('?')[0])
-  const [before, now] = ['/api/models/acme/old', '/api/models/acme/new']
-  // Once for the rules and once to see whether it may be stored, by the old name each time.
-  expect(infos).toEqual([before, now, before, now])
+
+  it('is denied by its new name also after a restart, with the Hub away and the bytes stored under the old one', async () => {
+    const scene = await openScene()
+    for (const path of ['config.json', 'w.bin']) await scene.ask(`/acme/old/resolve/main/${path}`)
+    await scene.settled()
+    await scene.restart({ offline: true })
+    expect((await scene.ask('/acme/old/resolve/main/w.bin')).status, 'stored').toBe(200)
+    await scene.restart({ offline: true, policies: policiesOf('- {action: deny, match: {repo: acme/new}}') })
+    expect((await scene.ask('/acme/old/resolve/main/w.bin')).status).toBe(403)
+  })
+
+  it('follows a rename that no rule is about', async () => {
+    const scene = await under('- {action: deny, match: {repo: other/*}}')
+    for (let round = 0; round < 2; round += 1) {
+      const got = await scene.ask('/acme/old/resolve/main/w.bin')
+      expect(got.body.equals(scene.bytes('acme/new', 'w.bin'))).toBe(true)
+      expect((await scene.ask('/api/models/acme/old/tree/main')).status).toBe(200)
+      await scene.settled()
+    }
+  })
+
+  it('is denied by the name the Hub knows it by when it is asked for by an old short one', async () => {
+    const scene = await under('- {action: deny, match: {repo: legacy-community/*}}')
+    for (const target of [
+      '/legacy/resolve/main/w.bin',
+      '/api/models/legacy',
+      '/legacy/raw/main/config.json',
+    ]) {
+      expect([target, (await scene.ask(target)).status]).toEqual([target, 403])
+    }
+    expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
+    const open = await under('- {action: allow, match: {repo: legacy-community/*}}\n- {action: deny}')
+    expect((await open.ask('/legacy/resolve/main/w.bin')).status).toBe(200)
+    const short = await under('- {action: deny, match: {repo: legacy}}')
+    expect((await short.ask('/legacy/resolve/main/w.bin')).status).toBe(403)
+  })
+
+  it('is asked about once for both of its names', async () => {
+    const scene = await under('- {action: deny, match: {access: gated}}')
+    expect((await scene.ask('/acme/old/resolve/main/w.bin', { method: 'HEAD' })).status).toBe(200)
+    await scene.settled()
+    const infos = asked(scene).filter((line) => /^GET \/api\/models\/acme\/(?:old|new)\?/.test(line))
+    const [before, now] = ['GET /api/models/acme/old', 'GET /api/models/acme/new']
+    // Once for the rules and once to see whether it may be stored, by the old name each time.
+    expect(infos.map((line) => line.split('?')[0])).toEqual([before, now, before, now])
+  })
 })
