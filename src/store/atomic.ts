@@ -86,11 +86,15 @@ export async function renameInto(
 
 /** Removes a file; whether it was there. */
 export async function unlinkIfThere(file: string): Promise<boolean> {
+  return (await ifThere(unlink(file).then(() => true))) ?? false
+}
+
+/** What a call to the file system gives; undefined where there is no such file. */
+export async function ifThere<T>(call: Promise<T>): Promise<T | undefined> {
   try {
-    await unlink(file)
-    return true
+    return await call
   } catch (error) {
-    if (isMissing(error)) return false
+    if (isMissing(error)) return undefined
     throw error
   }
 }

@@ -1,10 +1,10 @@
 // Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
 
 import { constants } from 'node:fs'
-import { type FileHandle, open, unlink, utimes } from 'node:fs/promises'
+import { type FileHandle, open, utimes } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import type { Observer } from '../telemetry/observer.ts'
-import { errorCode, isMissing } from './atomic.ts'
+import { errorCode, isMissing, unlinkIfThere } from './atomic.ts'
 import { type BlobKey, Verifier } from './digest.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
@@ -163,11 +163,7 @@ export class Blobs {
   async remove(key: BlobKey): Promise<void> {
     this.#memory?.delete(key)
     this.#ledger.drop(key)
-    try {
-      await unlink(this.#layout.blob(key))
-    } catch (error) {
-      if (!isMissing(error)) throw error
-    }
+    await unlinkIfThere(this.#layout.blob(key))
   }
 }
 

@@ -4,7 +4,7 @@
 
 import { lstat, readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { isMissing } from './atomic.ts'
+import { ifThere } from './atomic.ts'
 import { FACT_KINDS, type FactKind, type Layout } from './layout.ts'
 
 // A file takes a block and an inode, however short it is.
@@ -218,22 +218,13 @@ async function factsIn(shelf: string): Promise<FactFile[]> {
 }
 
 async function look(file: string): Promise<FactFile | undefined> {
-  try {
-    const { size, blocks, mtimeMs } = await lstat(file)
-    // A hole that damage left takes nothing.
-    const bytes = Math.max(BLOCK_BYTES, Math.min(blocksOf(size), blocks * 512))
-    return { file, bytes, usedAt: mtimeMs }
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
+  const stats = await ifThere(lstat(file))
+  if (stats === undefined) return undefined
+  // A hole that damage left takes nothing.
+  const bytes = Math.max(BLOCK_BYTES, Math.min(blocksOf(stats.size), stats.blocks * 512))
+  return { file, bytes, usedAt: stats.mtimeMs }
 }
 
 async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory)
-  } catch (error) {
-    if (isMissing(error)) return []
-    throw error
-  }
+  return (await ifThere(readdir(directory))) ?? []
 }

@@ -2,7 +2,7 @@
 // name here is what facts say; it does not know who may read what, only whether a repo was public when last asked.
 
 import { readFile } from 'node:fs/promises'
-import { isMissing } from './atomic.ts'
+import { ifThere } from './atomic.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
 import { partialName } from './scan.ts'
@@ -65,10 +65,7 @@ export interface Sums {
  * another version: nothing in such a place may be counted, let alone removed.
  */
 export async function requireStore(layout: Layout): Promise<void> {
-  const format = await readFile(layout.format, 'utf8').catch((error: unknown) => {
-    if (isMissing(error)) return undefined
-    throw error
-  })
+  const format = await ifThere(readFile(layout.format, 'utf8'))
   if (format === undefined) {
     throw new UnusableDirectory(
       `${layout.root} is no store of hubmirror. Name the directory of the mirror: --cache-dir or HUBMIRROR_CACHE_DIR.`,

@@ -4,7 +4,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, open } from 'node:fs/promises'
 import path from 'node:path'
-import { errorCode, isMissing } from './atomic.ts'
+import { errorCode, ifThere, isMissing } from './atomic.ts'
 import { readBlockMap } from './block-map.ts'
 import type { BlockMap } from './blocks.ts'
 
@@ -15,10 +15,7 @@ export async function resume(
   directory: string,
   sizeBytes: number,
 ): Promise<{ readonly handle: FileHandle; readonly map: BlockMap } | undefined> {
-  const kind = await lstat(directory).catch((error: unknown) => {
-    if (isMissing(error)) return undefined
-    throw error
-  })
+  const kind = await ifThere(lstat(directory))
   if (kind === undefined || !kind.isDirectory()) return undefined
   const map = await readBlockMap(path.join(directory, 'blocks'), sizeBytes)
   if (map === undefined) return undefined

@@ -2,7 +2,7 @@
 // left as it was.
 
 import { lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
-import { isMissing, writeAtomic } from './atomic.ts'
+import { ifThere, writeAtomic } from './atomic.ts'
 import type { Layout } from './layout.ts'
 import { DirectoryInUse } from './lock.ts'
 
@@ -40,7 +40,7 @@ export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Pr
 export async function checkDirectory(layout: Layout): Promise<void> {
   await mkdir(layout.root, { recursive: true, mode: 0o700 })
   await checkOwner(layout)
-  const format = await readFormat(layout)
+  const format = await ifThere(readFile(layout.format, 'utf8'))
   if (format === undefined) {
     await checkEmpty(layout)
   } else if (format !== FORMAT) {
@@ -58,11 +58,11 @@ export async function prepareDirectory(layout: Layout): Promise<void> {
   await checkDirectory(layout)
   await rm(layout.tmp, { recursive: true, force: true })
   await mkdir(layout.tmp, { mode: 0o700 })
-  if ((await readFormat(layout)) === undefined) {
+  if ((await ifThere(readFile(layout.format, 'utf8'))) === undefined) {
     // First of all: a directory with anything else in it and no FORMAT is refused at the next start.
     await writeAtomic(layout.tmp, layout.format, FORMAT, { durable: true })
   }
-  if (!(await exists(layout.cacheDirTag))) {
+  if ((await ifThere(lstat(layout.cacheDirTag))) === undefined) {
     await writeAtomic(layout.tmp, layout.cacheDirTag, CACHEDIR_TAG, { durable: false })
   }
   for (const directory of [layout.blobs, layout.partials, layout.facts]) {
@@ -85,15 +85,6 @@ async function checkOwner(layout: Layout): Promise<void> {
   }
 }
 
-async function readFormat(layout: Layout): Promise<string | undefined> {
-  try {
-    return await readFile(layout.format, 'utf8')
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-}
-
 async function checkEmpty(layout: Layout): Promise<void> {
   for (const name of await readdir(layout.root)) {
     if (name === 'lost+found' || LOCK_NAME.test(name) || TOKENS_NAME.test(name)) continue
@@ -108,14 +99,4 @@ async function checkEmpty(layout: Layout): Promise<void> {
 async function isOurTmp(layout: Layout): Promise<boolean> {
   if (!(await lstat(layout.tmp)).isDirectory()) return false
   return (await readdir(layout.tmp)).every((name) => TEMPORARY_NAME.test(name))
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await lstat(file)
-    return true
-  } catch (error) {
-    if (isMissing(error)) return false
-    throw error
-  }
 }

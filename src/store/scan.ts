@@ -4,7 +4,7 @@
 import { lstat, opendir } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as othersFirst } from 'node:timers/promises'
-import { isMissing } from './atomic.ts'
+import { ifThere, isMissing } from './atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from './digest.ts'
 import { keyFileName, type Layout } from './layout.ts'
 
@@ -83,15 +83,11 @@ function mergeTwo(one: readonly Found[], other: readonly Found[]): Found[] {
 }
 
 async function enter(found: Found[], name: string, file: string): Promise<void> {
-  try {
-    const stats = await lstat(file)
-    if (!stats.isFile()) return
-    // A partial is sparse: what it occupies counts, not how long it is.
-    const sizeBytes = name.startsWith('partial:') ? Math.min(stats.blocks * 512, stats.size) : stats.size
-    found.push({ name, sizeBytes, usedAt: stats.mtimeMs })
-  } catch (error) {
-    if (!isMissing(error)) throw error
-  }
+  const stats = await ifThere(lstat(file))
+  if (stats?.isFile() !== true) return
+  // A partial is sparse: what it occupies counts, not how long it is.
+  const sizeBytes = name.startsWith('partial:') ? Math.min(stats.blocks * 512, stats.size) : stats.size
+  found.push({ name, sizeBytes, usedAt: stats.mtimeMs })
 }
 
 async function* namesIn(directory: string): AsyncGenerator<string> {

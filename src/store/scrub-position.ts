@@ -3,7 +3,7 @@
 
 import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { isMissing, writeAtomic } from './atomic.ts'
+import { ifThere, writeAtomic } from './atomic.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
 
@@ -22,14 +22,8 @@ export interface ScrubPosition {
 
 /** The position that an earlier process left; undefined when there is none, or none that can be believed. */
 export async function readPosition(layout: Layout, name: ScrubName): Promise<ScrubPosition | undefined> {
-  let text: string
-  try {
-    text = await readFile(fileOf(layout, name), 'utf8')
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-  return parsePosition(text)
+  const text = await ifThere(readFile(fileOf(layout, name), 'utf8'))
+  return text === undefined ? undefined : parsePosition(text)
 }
 
 /** Survives a crash of the process; after a power cut the pass may begin anew. */

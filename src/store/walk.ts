@@ -4,7 +4,7 @@
 import { constants } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { errorCode, isMissing } from './atomic.ts'
+import { errorCode, ifThere, isMissing } from './atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from './digest.ts'
 import { type FactKind, keyFileName, type Layout } from './layout.ts'
 
@@ -82,17 +82,14 @@ export async function* statAll<K>(
 
 /** Size and modification time of a file; undefined when it is gone. */
 export async function statFile(file: string): Promise<FileStats | undefined> {
-  try {
-    const stats = await stat(file)
-    return {
+  const stats = await ifThere(stat(file))
+  return (
+    stats && {
       sizeBytes: stats.size,
       occupiedBytes: Math.min(stats.blocks * 512, stats.size),
       modifiedAt: stats.mtimeMs,
     }
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
+  )
 }
 
 async function readFact(layout: Layout, kind: FactKind, file: string): Promise<StoredFact | undefined> {
@@ -124,10 +121,5 @@ async function fans(directory: string): Promise<string[]> {
 }
 
 async function sortedNames(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort()
-  } catch (error) {
-    if (isMissing(error)) return []
-    throw error
-  }
+  return ((await ifThere(readdir(directory))) ?? []).sort()
 }
