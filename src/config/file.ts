@@ -19,6 +19,8 @@ export interface FileEntry {
 
 /** Settings nest two deep at the most; the bound keeps a hostile file from nesting the reader off its stack. */
 const DEEPEST = 8
+/** What is not YAML at one place is hardly ever read rightly behind it. */
+const SHOWN_ERRORS = 3
 
 /** What a file says. */
 export interface ConfigFile {
@@ -50,7 +52,13 @@ export function parseConfigFile(
     faults.push({ key, source: 'file', where: place(offset), cure })
   }
 
-  for (const error of document.errors) fault('(syntax)', error.pos[0], `expected YAML: ${error.message}`)
+  const { errors } = document
+  for (const error of errors.slice(0, SHOWN_ERRORS))
+    fault('(syntax)', error.pos[0], `expected YAML: ${error.message}`)
+  const [next] = errors.slice(SHOWN_ERRORS)
+  const more = errors.length - SHOWN_ERRORS
+  if (next !== undefined)
+    fault('(syntax)', next.pos[0], `and ${more} more from here on, which may go when the first is mended`)
   if (faults.length > 0) return { entries, sections, faults }
 
   const walk = (node: Node, path: readonly string[]): void => {
