@@ -2,10 +2,10 @@
 // file of this room that touches the disk.
 
 import { readFileSync, statSync } from 'node:fs'
-import { mkdir, open, unlink } from 'node:fs/promises'
+import { open, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { errorCode, writeAtomic } from '../store/atomic.ts'
+import { errorCode, makeDirectory, writeAtomic } from '../store/atomic.ts'
 import { formatTokenList, type IssuedToken, parseTokenList } from './token-list.ts'
 
 /** How long a list is believed before its file is looked at again: a token is revoked within this time. */
@@ -97,7 +97,7 @@ export async function changeTokenFile(
   path: string,
   change: (list: readonly IssuedToken[]) => readonly IssuedToken[],
 ): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  await makeDirectory(dirname(path))
   const unlock = await lock(`${path}.lock`)
   try {
     const list = change(readTokenFile(path))

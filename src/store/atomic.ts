@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 
 /** Makes the entries of a directory durable; a rename is not, until this has returned. */
@@ -53,8 +53,35 @@ export async function createIn(directory: string, file: string): Promise<FileHan
     return await open(file, flags, 0o600)
   } catch (error) {
     if (!isMissing(error)) throw error
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(directory)
     return open(file, flags, 0o600)
+  }
+}
+
+/**
+ * Makes a directory, and those above it that are missing, for our user alone; returns the uppermost that it made. Not
+ * by Node's `recursive`, which asks without end where the system lets nobody make a directory and says ENOENT (/proc).
+ */
+export async function makeDirectory(directory: string): Promise<string | undefined> {
+  try {
+    return await makeOne(directory)
+  } catch (error) {
+    const above = path.dirname(directory)
+    if (errorCode(error) !== 'ENOENT' || above === directory) throw error
+    const uppermost = await makeDirectory(above)
+    const own = await makeOne(directory)
+    return uppermost ?? own
+  }
+}
+
+/** Undefined when it was there. */
+async function makeOne(directory: string): Promise<string | undefined> {
+  try {
+    await mkdir(directory, { mode: 0o700 })
+    return directory
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST' && (await stat(directory)).isDirectory()) return undefined
+    throw error
   }
 }
 
@@ -70,7 +97,7 @@ export async function renameInto(
     await rename(from, target)
   } catch (error) {
     if (!isMissing(error)) throw error
-    made = await mkdir(directory, { recursive: true, mode: 0o700 })
+    made = await makeDirectory(directory)
     await rename(from, target)
   }
   if (!options.durable) return

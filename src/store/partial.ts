@@ -2,10 +2,10 @@
 // bytes come from, nor who may read them.
 
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { ByteRange } from '../http/range.ts'
-import { renameInto } from './atomic.ts'
+import { makeDirectory, renameInto } from './atomic.ts'
 import { writeBlockMap } from './block-map.ts'
 import { BlockMap } from './blocks.ts'
 import type { BlobKey } from './digest.ts'
@@ -61,7 +61,7 @@ export class Partial {
     if (resumed !== undefined) return new Partial(layout, key, resumed.handle, resumed.map)
     // A map without its data is worse than litter: the holes of a new file would count as bytes.
     await rm(directory, { recursive: true, force: true })
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(directory)
     const handle = await open(path.join(directory, 'data'), MAKE_DATA, 0o600)
     try {
       await handle.truncate(sizeBytes)

@@ -2,7 +2,7 @@
 // left as it was.
 
 import { lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
-import { ifThere, writeAtomic } from './atomic.ts'
+import { ifThere, makeDirectory, writeAtomic } from './atomic.ts'
 import type { Layout } from './layout.ts'
 import { DirectoryInUse } from './lock.ts'
 
@@ -38,7 +38,7 @@ export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Pr
 
 /** Throws UnusableDirectory unless `root` is a store of this version, is empty, or could be made. Writes nothing else. */
 export async function checkDirectory(layout: Layout): Promise<void> {
-  await mkdir(layout.root, { recursive: true, mode: 0o700 })
+  await makeDirectory(layout.root)
   await checkOwner(layout)
   const format = await ifThere(readFile(layout.format, 'utf8'))
   if (format === undefined) {
@@ -66,7 +66,7 @@ export async function prepareDirectory(layout: Layout): Promise<void> {
     await writeAtomic(layout.tmp, layout.cacheDirTag, CACHEDIR_TAG, { durable: false })
   }
   for (const directory of [layout.blobs, layout.partials, layout.facts]) {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(directory)
   }
 }
 

@@ -1,9 +1,9 @@
 // Where damaged bytes go: out of the way of readers, in reach of whoever wants to know what happened to them. It does
 // not know who found them, nor why they are damaged.
 
-import { lstat, mkdir, readdir, rename, rm, utimes } from 'node:fs/promises'
+import { lstat, readdir, rename, rm, utimes } from 'node:fs/promises'
 import path from 'node:path'
-import { isMissing, unlinkIfThere } from './atomic.ts'
+import { isMissing, makeDirectory, unlinkIfThere } from './atomic.ts'
 import { readBlockMap } from './block-map.ts'
 import type { BlobKey } from './digest.ts'
 import { keyFileName, type Layout } from './layout.ts'
@@ -34,7 +34,7 @@ export async function quarantineBlob(
 /** Moves a file or folder of the store into quarantine under `name`, and removes the oldest there. */
 export async function moveToQuarantine(layout: Layout, source: string, name: string): Promise<void> {
   const target = path.join(layout.quarantine, name)
-  await mkdir(layout.quarantine, { recursive: true, mode: 0o700 })
+  await makeDirectory(layout.quarantine)
   // An earlier one of this name may be a folder, which a file cannot replace.
   await rm(target, { recursive: true, force: true })
   await rename(source, target)

@@ -154,3 +154,10 @@ it('exits 1 for a name it does not know, and for a list that it cannot read, whi
   }
   expect(await readFile(path, 'utf8')).toBe('{"version":2}')
 })
+
+it('exits 1 where the system lets nobody make the folder of the list', async () => {
+  const list = '/proc/hubmirror/tokens.json'
+  const { status, stdout, stderr } = await token(['create', 'ci', '--mirror-tokens', list])
+  expect([status, stdout]).toEqual([1, ''])
+  expect(stderr).toContain(`hubmirror: ${list}: ENOENT`)
+})

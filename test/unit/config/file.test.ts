@@ -60,7 +60,11 @@ describe('the YAML file', () => {
 
   it('tells the first errors of what is no YAML, and how many more there are', () => {
     const lines = (count: number) => Array.from({ length: count }, (_, n) => `k${n}: @`).join('\n')
-    expect(read(lines(3)).faults.map(({ where }) => where)).toEqual(['h.yaml:1:5', 'h.yaml:2:5', 'h.yaml:3:5'])
+    expect(read(lines(3)).faults.map(({ where }) => where)).toEqual([
+      'h.yaml:1:5',
+      'h.yaml:2:5',
+      'h.yaml:3:5',
+    ])
     const { faults } = read(lines(1_000))
     expect(faults).toHaveLength(4)
     expect(faults[3]).toMatchObject({ key: '(syntax)', where: 'h.yaml:4:5' })
