@@ -28,6 +28,7 @@ export default defineConfig({
       project('integration', { timeoutMs: 60_000 }),
       project('faults', { timeoutMs: 120_000 }),
       project('clients', { timeoutMs: 300_000, parallel: false }),
+      project('cache-suite', { timeoutMs: 300_000, parallel: false }),
       project('deploy', { timeoutMs: 300_000, parallel: false }),
     ],
   },

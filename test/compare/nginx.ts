@@ -10,7 +10,7 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** What can be filled in: a file of nginx-compare/, without its ending. */
-export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'bench'
+export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'http-cache' | 'bench'
 
 /** What stands behind it. */
 export interface Behind {

@@ -27,14 +27,19 @@ export function scriptPath(name: string): string {
   return join(SCRIPTS, name)
 }
 
-/** Describes what a client does when all of `needs` (paths, or names of commands) are there. */
-export function describeClient(title: string, needs: readonly string[], body: () => void): void {
+/** Describes what a client does when all of `needs` (paths, or names of commands) are there, brought by `setup`. */
+export function describeClient(
+  title: string,
+  needs: readonly string[],
+  body: () => void,
+  setup = 'test/clients/setup.sh',
+): void {
   const absent = needs.filter((need) => !isThere(need))
   if (absent.length === 0) {
     describe(title, body)
     return
   }
-  const reason = `${absent.join(', ')} not found: run test/clients/setup.sh`
+  const reason = `${absent.join(', ')} not found: run ${setup}`
   if (process.env['CI'] === 'true') {
     describe(title, () => {
       it('is installed', () => {
