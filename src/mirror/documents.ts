@@ -123,7 +123,8 @@ export class Documents {
     if (request.method === 'HEAD') return this.#answer(ctx, route, request, fact, 'bypass', answer.status)
     // Turned before it is learnt from: what is no JSON of the expected shape is not believed either.
     const turned = this.#answer(ctx, route, request, fact, 'bypass', answer.status)
-    if (route.repo === undefined) return turned
+    // Of any other status nobody knows what it would mean of the repo, and what is stored is given as a 200.
+    if (route.repo === undefined || answer.status !== 200) return turned
     await this.#learn(ctx, route, body, askedAt)
     if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned

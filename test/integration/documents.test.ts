@@ -249,3 +249,25 @@ it.each([
     expect(bytes.includes(query), path).toBe(false)
   }
 })
+
+it.each([203, 206, 300])(
+  'an answer of status %i is passed on, and neither kept nor believed',
+  async (code) => {
+    const scene = await openScene()
+    const plain = '/api/models/acme/open'
+    const body = JSON.stringify({ id: 'acme/open', private: false, gated: false })
+    const headers = { 'content-type': 'application/json' }
+    const answer = { where: 'hub', match: /^\/api\//, status: { code, headers, body } } as const
+    scene.hub.faults.add(answer)
+    const got = await scene.ask(plain)
+    expect([got.status, got.body.toString(), got.headers['x-cache']]).toEqual([code, body, 'BYPASS'])
+    // Once the repo is known to be open, too.
+    const honest = await scene.ask(plain)
+    scene.hub.faults.add(answer)
+    expect((await scene.ask(plain)).headers['x-cache']).toBe('BYPASS')
+    scene.hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 99 })
+    const stale = await scene.ask(plain)
+    expect([stale.status, stale.headers['x-cache']]).toEqual([200, 'STALE'])
+    expect(stale.body).toEqual(honest.body)
+  },
+)
