@@ -211,7 +211,7 @@ function unwrap(body: string): Wrapped | undefined {
 
 /** One request on a connection of its own; resolves when the head of the answer is there. */
 async function send(url: URL, from: IncomingMessage, fields: Fields): Promise<IncomingMessage> {
-  const request = httpRequest(url, { method: from.method ?? 'GET', agent: false, insecureHTTPParser: true })
+  const request = httpRequest(url, { method: from.method ?? 'GET', agent: false })
   for (const name of new Set(fields.map(([name]) => name.toLowerCase()))) {
     const values = fields.filter(([other]) => other.toLowerCase() === name).map(([, value]) => value)
     request.setHeader(name, values.length === 1 ? (values[0] ?? '') : values)
