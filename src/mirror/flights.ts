@@ -39,6 +39,8 @@ interface ReaderRequest {
   /** The reader wants the file as one piece, verified to its last byte. */
   readonly whole: boolean
   readonly signal: AbortSignal
+  /** Counts a start; who joins what others have started costs the origin nothing. Rejects where there were too many. */
+  readonly claim?: (() => Promise<void>) | undefined
 }
 
 export class Flights {
@@ -56,7 +58,7 @@ export class Flights {
 
   /**
    * Joins the flight of `key`, or starts one that brings the bytes by `body`. Undefined when the store has no room
-   * or cannot take the bytes: the request then passes through. The caller closes the source.
+   * or cannot take the bytes: the request then passes through. The caller closes the source. Rejects as `claim` does.
    */
   async join(
     key: BlobKey,
@@ -67,7 +69,9 @@ export class Flights {
     for (;;) {
       const running = this.#flights.get(key)
       if (running !== undefined) {
-        const flight = await running
+        const flight = await running.catch(() => 'unclaimed' as const)
+        // Whoever was about to start it may not.
+        if (flight === 'unclaimed') continue
         if (flight === undefined) return undefined
         if (flight.joinable) {
           const joined = await this.#enter(flight, reader, 'joined', flight.hold())
@@ -81,9 +85,13 @@ export class Flights {
         continue
       }
       if (this.#flights.get(key) !== running) continue
-      const starting = this.#start(key, sizeBytes, body)
+      // Counted in its place in the table: nobody else can start it meanwhile, nor is a start counted that joins.
+      const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, body))
       this.#flights.set(key, starting)
-      const flight = await starting
+      const flight = await starting.catch((error: unknown) => {
+        this.#flights.delete(key)
+        throw error
+      })
       if (flight === undefined) {
         this.#flights.delete(key)
         return undefined
@@ -94,14 +102,10 @@ export class Flights {
     }
   }
 
-  /** Whether somebody is pulling this file already. */
-  isRunning(key: BlobKey): boolean {
-    return this.#flights.has(key)
-  }
-
   /** Ends all pulls and records what they have; nothing may join any more. */
   async close(): Promise<void> {
-    for (const flight of await Promise.all(this.#flights.values())) flight?.stop()
+    for (const starting of await Promise.allSettled(this.#flights.values()))
+      if (starting.status === 'fulfilled') starting.value?.stop()
     await Promise.all(this.#settling.values())
   }
 

@@ -111,10 +111,8 @@ export class Puller {
       }
     }
     if (offline) throw new MirrorError('offline_and_absent')
-    // Who joins what others have started costs the origin nothing.
-    if (!flights.isRunning(key)) await ctx.claimOrigin?.()
-    const signal = ctx.signal
-    const joined = await flights.join(key, meta.sizeBytes, { ...wanted, signal }, () =>
+    const reader = { ...wanted, signal: ctx.signal, claim: ctx.claimOrigin }
+    const joined = await flights.join(key, meta.sizeBytes, reader, () =>
       // Others may join, and stay when the token of the one who started is no longer good or out of quota: the file is everybody's.
       this.#body(ctx, route, meta, isPublic ? anonymousAsker(ctx) : undefined),
     )

@@ -64,6 +64,54 @@ async function idle(store: Store, flights: Flights): Promise<void> {
   expect(store.ledger.reservedBytes).toBe(0)
 }
 
+describe('the start of a pull', () => {
+  it('is counted once, against the one who starts it', async () => {
+    const { flights } = await setUp()
+    const start = gate()
+    const counted: number[] = []
+    const asking = Array.from({ length: 8 }, (_, who) => {
+      const claim = () => Promise.resolve(void counted.push(who))
+      return flights.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(start.passed))
+    })
+    const joined = await Promise.all(asking)
+    start.open()
+    for (const each of joined) await each?.source.close()
+    expect(counted).toEqual([0])
+  })
+
+  it('that may not be leaves it to the next who asked for the same', async () => {
+    const { flights } = await setUp()
+    const decided = gate()
+    const refusal = new Error('too many')
+    const claims = [() => decided.passed, () => Promise.resolve(), () => Promise.resolve()]
+    const asking = claims.map((claim) =>
+      flights.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(Promise.resolve())),
+    )
+    decided.fail(refusal)
+    const [first, ...others] = await Promise.allSettled(asking)
+    expect(first).toMatchObject({ status: 'rejected', reason: refusal })
+    const joined = others.map((each) => (each.status === 'fulfilled' ? each.value : undefined))
+    expect(joined.map((each) => each?.how)).toEqual(['started', 'joined'])
+    for (const each of joined) await each?.source.close()
+  })
+
+  it('that waits to be counted does not keep the table from closing', async () => {
+    const { store, flights } = await setUp()
+    const decided = gate()
+    const asking = flights.join(
+      KEY,
+      BYTES.length,
+      { ...WHOLE, claim: () => decided.passed },
+      bodyAfter(decided.passed),
+    )
+    const closing = flights.close()
+    decided.fail(new Error('too many'))
+    await expect(asking).rejects.toThrow('too many')
+    await closing
+    await idle(store, flights)
+  })
+})
+
 describe('room for a file', () => {
   it.each([
     ['the whole of it', WHOLE, BYTES.length],
@@ -98,7 +146,9 @@ describe('room for a file', () => {
       return reservation
     }
     const rest = { range: { start: 2 * BLOCK, end: BYTES.length }, whole: false, signal }
-    const second = flights.join(KEY, BYTES.length, rest, bodyAfter(Promise.resolve()))
+    const counted: string[] = []
+    const claim = () => Promise.resolve(void counted.push('second'))
+    const second = flights.join(KEY, BYTES.length, { ...rest, claim }, bodyAfter(Promise.resolve()))
     await eventually(
       () => store.ledger.reservedBytes,
       (bytes) => bytes === BYTES.length,
@@ -112,7 +162,7 @@ describe('room for a file', () => {
     )
     made.open()
     const joined = await second
-    expect(joined?.how).toBe('started')
+    expect([joined?.how, counted]).toEqual(['started', ['second']])
     const { start: position } = rest.range
     expect(await joined?.source.ready(position)).toBe(BYTES.length)
     const bytes = Buffer.alloc(BLOCK)
