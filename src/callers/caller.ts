@@ -3,7 +3,7 @@
 
 import { MirrorError } from '../errors.ts'
 import { bearerToken } from '../http/headers.ts'
-import { repoKey } from '../hub/names.ts'
+import { type Repo, repoKey } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { HubTokens } from './hub-tokens.ts'
 import { holdsMirrorToken, isWellFormed, looksLikeMirrorToken } from './mirror-token.ts'
@@ -28,6 +28,11 @@ interface Recognised {
   readonly caller: Caller
   /** The caller's own field as it came; undefined where there is none, and for a mirror token, which ends here. */
   readonly authorization: string | undefined
+  /**
+   * Throws `mirror_token_scope` for a repo that the caller's mirror token was not issued for: to be asked about every
+   * name that a repo turns out to have. Absent where it is good for all.
+   */
+  readonly checkScope?: ((repo: Repo) => void) | undefined
 }
 
 export interface Callers {
@@ -81,9 +86,15 @@ export function createCallers(options: {
       if (authorization === undefined) return { caller: { kind: 'anonymous', address }, authorization }
       const token = issuedTokenIn(authorization)
       if (token === undefined) return { caller: { kind: 'hub-token', address }, authorization }
-      checkScope(token, route, method)
-      const { name, createdAt } = token
-      return { caller: { kind: 'mirror-token', address, name, createdAt }, authorization: undefined }
+      const { name, createdAt, repos } = token
+      if (isWriteRoute(route, method))
+        throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: name } })
+      if (route.repo !== undefined) checkScope(token, route.repo)
+      return {
+        caller: { kind: 'mirror-token', address, name, createdAt },
+        authorization: undefined,
+        checkScope: repos && ((repo) => checkScope(token, repo)),
+      }
     },
 
     fieldOf(tokenName, route) {
@@ -117,13 +128,11 @@ export function mayLend(
   return isCheck || (route.scope !== undefined && route.scope.shows !== 'nothing')
 }
 
-function checkScope(token: IssuedToken, route: HubRoute, method: string): void {
-  const detail = { mirrorToken: token.name }
-  if (isWriteRoute(route, method)) throw new MirrorError('mirror_token_read_only', { detail })
-  if (route.repo === undefined || isForRepo(token, route.repo)) return
+function checkScope(token: IssuedToken, repo: Repo): void {
+  if (isForRepo(token, repo)) return
   throw new MirrorError('mirror_token_scope', {
-    message: `The mirror token '${token.name}' is not good for ${repoKey(route.repo)}: it was issued for other repos. Ask the operator of this mirror.`,
-    detail,
+    message: `The mirror token '${token.name}' is not good for ${repoKey(repo)}: it was issued for other repos. Ask the operator of this mirror.`,
+    detail: { mirrorToken: token.name },
   })
 }
 

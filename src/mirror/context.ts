@@ -1,6 +1,7 @@
 // What every method of the mirror is told about the request it works for. Knows no framework.
 
 import type { Caller } from '../callers/caller.ts'
+import type { Repo } from '../hub/names.ts'
 import type { Asker } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
 import type { Admission } from './policies.ts'
@@ -32,9 +33,11 @@ export interface Ctx {
    * rejects with client_limited. Absent where nobody is limited.
    */
   readonly claimOrigin?: (() => Promise<void>) | undefined
+  /** Throws mirror_token_scope for a repo that the caller's mirror token is not for. Absent where it is for all. */
+  readonly checkScope?: ((repo: Repo) => void) | undefined
   /** Takes what is decided about the caller's right. */
   readonly access: AccessNote
-  /** What the rules said; none where there are no rules, or the request is about no repo. */
+  /** What the rules said; none where there are neither rules nor a scope, or the request is about no repo. */
   readonly admission?: Admission | undefined
 }
 

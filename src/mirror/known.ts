@@ -145,6 +145,11 @@ export class Known {
     return stored
   }
 
+  /** What the Hub has called the repo, as far as that is in memory. */
+  toldName(repo: Repo): RepoId | undefined {
+    return this.#traits.get(this.#repoKey(repo))?.name
+  }
+
   /** The Hub told these traits of a repo. What it did not tell stays as it was. They reach the disk with the word "public". */
   tell(repo: Repo, traits: StoredTraits): void {
     const key = this.#repoKey(repo)

@@ -60,21 +60,6 @@ export function createMirror(parts: {
   readonly policies: Policies
 }): Mirror {
   const { known, access, refusals, now, resolver, puller, documents, policies } = parts
-  const refused = (
-    ctx: Ctx,
-    { repo }: FileRoute,
-    { refusal, outcome, ageMs, isLimited }: Extract<Resolved, { kind: 'refusal' }>,
-  ): Answer => ({
-    ...refusalAnswer(refusal, {
-      asked: hintContext(ctx, repo),
-      anonymous: ctx.authorization === undefined,
-      aboutRepo: true,
-      extra: ageHeader(ageMs),
-      outcome,
-    }),
-    isLimited,
-  })
-
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
@@ -103,7 +88,8 @@ export function createMirror(parts: {
     head: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'HEAD')
-        if (resolved.kind === 'refusal') return refused(ctx, route, resolved)
+        admitted.admission?.checkName()
+        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
         return { ...puller.head(route, resolved, conditions), isLimited: resolved.isLimited }
       }),
@@ -111,13 +97,18 @@ export function createMirror(parts: {
     get: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'GET')
-        if (resolved.kind === 'refusal') return refused(ctx, route, resolved)
+        admitted.admission?.checkName()
+        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
         return { ...(await puller.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
       }),
 
     document: (ctx, route, request) =>
-      following(ctx, route, (admitted) => documents.get(admitted, route, request)),
+      following(ctx, route, async (admitted) => {
+        const answer = await documents.get(admitted, route, request)
+        admitted.admission?.checkName()
+        return answer
+      }),
 
     async changed(ctx, repo) {
       refusals.forget(ctx.fingerprint)
@@ -141,4 +132,19 @@ export function createMirror(parts: {
       throw new MirrorError('xet_disabled')
     },
   }
+}
+
+function refusedFile(
+  ctx: Ctx,
+  { repo }: FileRoute,
+  { refusal, outcome, ageMs, isLimited }: Extract<Resolved, { kind: 'refusal' }>,
+): Answer {
+  const answer = refusalAnswer(refusal, {
+    asked: hintContext(ctx, repo),
+    anonymous: ctx.authorization === undefined,
+    aboutRepo: true,
+    extra: ageHeader(ageMs),
+    outcome,
+  })
+  return { ...answer, isLimited }
 }

@@ -1,5 +1,6 @@
 // The operator's rules, applied: what they ask for and nobody has told yet is learnt from the Hub, once per repo and
-// time to live; then they decide, before anything is asked or served on behalf of the request. Opens no file.
+// time to live; then they decide, before anything is asked or served on behalf of the request. The repos that a mirror
+// token is for are held against the same names. Opens no file.
 
 import { LRUCache } from 'lru-cache'
 import { MirrorError } from '../errors.ts'
@@ -38,6 +39,8 @@ export interface Admission {
   readonly checkSize: (sizeBytes: number) => void
   /** Throws RepoMoved where a redirect leads to a repo by a name that was not decided about. */
   readonly onRedirect: (url: URL) => void
+  /** The same where the Hub has told such a name meanwhile, to whomever: to be asked before anything is answered. */
+  readonly checkName: () => void
 }
 
 export interface PoliciesOptions {
@@ -81,15 +84,15 @@ export class Policies {
   }
 
   /**
-   * Decides about a request. Undefined where no rule can be about it. Throws policy_denied. `isUpload` says that a Git
-   * LFS batch is one.
+   * Decides about a request. Undefined where no rule, and no scope of a mirror token, can be about it. Throws
+   * policy_denied, or mirror_token_scope for the name that a repo has today. `isUpload` says that a Git LFS batch is one.
    */
   async admit(
     ctx: Ctx,
     route: HubRoute,
     request: { readonly isUpload?: boolean } = {},
   ): Promise<Admission | undefined> {
-    if (!this.hasRules) return undefined
+    if (!this.hasRules && ctx.checkScope === undefined) return undefined
     const subject = subjectOf(route, request)
     if (subject === undefined) return undefined
     const id = parseRepoId(subject.id)
@@ -99,20 +102,23 @@ export class Policies {
     const questions = [asked]
     // An old name leads to the repo of today: both are decided about. A short id is no name of its own.
     if (repo !== undefined && name !== undefined && !isShort(repo) && !isSame(name, subject.id)) {
-      questions.push(await this.#decide(ctx, { ...subject, id: name }, { ...repo, id: name }))
+      const today = { ...repo, id: name }
+      ctx.checkScope?.(today)
+      questions.push(await this.#decide(ctx, { ...subject, id: name }, today))
     }
     // A token is for the repo that goes into the question to the Hub, by no reading of our own.
     const isPlain =
       route.repo !== undefined && isSame(route.repo.id, subject.id) && route.repo.type === subject.type
-    return this.#admission(subject, questions, { name, mayLend: isPlain })
+    return this.#admission(subject, questions, { repo, name, mayLend: isPlain })
   }
 
   #admission(
     subject: Subject,
     decided: readonly { readonly question: Question; readonly ruling: Ruling }[],
-    { name, mayLend }: { readonly name: string | undefined; readonly mayLend: boolean },
+    about: { readonly repo: Repo | undefined; readonly name: string | undefined; readonly mayLend: boolean },
   ): Admission {
-    const { rules, observer } = this.#options
+    const { rules, observer, known } = this.#options
+    const { repo, name, mayLend } = about
     const rulings = decided.map(({ ruling }) => ruling)
     const said = [...new Set(rulings.flatMap((ruling) => ruling.said))]
     for (const rule of said) observer.policyDecided(rule.name, rule.action)
@@ -143,6 +149,10 @@ export class Policies {
         }
       },
       onRedirect: (url) => this.#redirected(url, subject, names),
+      checkName: () => {
+        const told = repo === undefined || isShort(repo) ? undefined : known.toldName(repo)
+        if (told !== undefined && !names.some((each) => isSame(each, told))) throw new RepoMoved()
+      },
     }
   }
 

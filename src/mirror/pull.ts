@@ -94,6 +94,7 @@ export class Puller {
     if (meta.sizeBytes === 0)
       return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
     const isPublic = await file.isPublic
+    ctx.admission?.checkName()
     if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       await ctx.claimOrigin?.()
       return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }

@@ -71,7 +71,7 @@ export function contextOf(
 ): Ctx {
   const { method = '', headers } = request.raw
   const given = { authorization: headers.authorization, address: request.ip, method }
-  const { caller, authorization } = options.callers.recognise(given, route)
+  const { caller, authorization, checkScope } = options.callers.recognise(given, route)
   const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
   trace.token = token === undefined ? undefined : fingerprint(token)
   trace.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
@@ -99,6 +99,7 @@ export function contextOf(
     forward,
     trips: trace.trips,
     claimOrigin: originLimit && (() => (claimed ??= originLimit(request, caller))),
+    checkScope,
     access: trace.access,
   }
 }

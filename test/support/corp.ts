@@ -23,7 +23,7 @@ const TO_CI = '- {action: use-token, token: team, match: {repo: acme/*, caller: 
 /** The beginning of the year 2030. */
 export const START_AT = Date.UTC(2030, 0, 1)
 
-/** Opens the scene of the running test. Without `rules`, `ci` is lent the Hub token. */
+/** Opens the scene of the running test. Without `rules`, `ci` is lent the Hub token; '' is none. */
 export async function openCorp(
   options: { readonly rules?: string; readonly config?: Partial<Config>; readonly token?: Secret } = {},
 ) {
@@ -31,7 +31,7 @@ export async function openCorp(
   const scene = await openScene({
     config: {
       hubTokens: new Map([['team', options.token ?? Secret.of(CORP)]]),
-      policies: policiesOf(options.rules ?? TO_CI),
+      policies: options.rules === '' ? [] : policiesOf(options.rules ?? TO_CI),
       ...options.config,
     },
     mirror: { now: () => wallMs },

@@ -1,0 +1,133 @@
+// The repos that a mirror token was issued for: held against every name that a repo turns out to have, before anything
+// is lent or answered.
+
+import { describe, expect, it } from 'vitest'
+import { ask } from '../support/ask.ts'
+import { CORP, openCorp, SECRET } from '../support/corp.ts'
+import { SECRET_CONFIG } from '../support/mirror-world.ts'
+import type { Scene } from '../support/scene.ts'
+
+const LEND_BOTH =
+  '- {action: use-token, token: team, match: {repo: [acme/old, acme/new, acme/secret, acme/hidden], caller: {mirrorToken: "*"}}}'
+const OLD = '/acme/old/resolve/main/config.json'
+
+/** What was asked with the lent token of the repo by this name. */
+const lentFor = (scene: Scene, id: string) =>
+  scene.hub.ledger
+    .requests()
+    .filter(({ url, headers }) => url.includes(id) && headers.authorization?.includes(CORP) === true)
+
+async function expectOutOfScope(scene: Scene, target: string, token: string, name = 'acme/new') {
+  for (const method of ['HEAD', 'GET']) {
+    const got = await scene.ask(target, { token, method })
+    expect([target, method, got.status, got.headers['x-error-code']]).toEqual([
+      target,
+      method,
+      403,
+      'GatedRepo',
+    ])
+    expect(got.headers['x-error-message']).toContain(`'narrow' is not good for models/${name}`)
+  }
+}
+
+describe('a repo that was renamed out of the scope of a mirror token', () => {
+  it.each([
+    ['a small file', OLD],
+    ['a large file', '/acme/old/resolve/main/w.bin'],
+    ['its info', '/api/models/acme/old'],
+    ['a tree', '/api/models/acme/old/tree/main'],
+  ])('is lent no Hub token, though the rules lend one for both of its names: %s', async (_what, target) => {
+    const { scene, issue } = await openCorp({ rules: LEND_BOTH })
+    scene.world.model('acme/new').private(['corp'])
+    const token = await issue('narrow', { repos: ['acme/old'] })
+    // The first time before anybody knows of the name, then with it known.
+    await expectOutOfScope(scene, target, token)
+    expect(lentFor(scene, 'acme/new')).toEqual([])
+    scene.hub.ledger.clear()
+    await expectOutOfScope(scene, target, token)
+    expect(scene.hub.ledger.requests()).toEqual([])
+    expect((await scene.ask(target, { token: await issue('wide') })).status).toBe(200)
+    await expectOutOfScope(scene, target, token)
+    const both = await issue('both', { repos: ['acme/old', 'ACME/New'] })
+    expect((await scene.ask(target, { token: both })).status).toBe(200)
+    const me = await scene.ask('/api/whoami-v2', { token })
+    expect([me.status, JSON.parse(me.body.toString()).name]).toEqual([200, 'narrow'])
+  })
+
+  it('shows nothing of it by what is passed through either', async () => {
+    const { scene, issue } = await openCorp({ rules: LEND_BOTH })
+    scene.world.model('acme/new').private(['corp'])
+    const token = await issue('narrow', { repos: ['acme/old'] })
+    const target = '/acme/old/raw/main/config.json'
+    const got = await scene.ask(target, { token })
+    const { pathname } = new URL(got.headers['location'] ?? '', scene.mirror.url)
+    expect([got.status, pathname]).toEqual([307, '/acme/new/raw/main/config.json'])
+    expect((await scene.ask(pathname, { token })).status).toBe(403)
+    expect(lentFor(scene, 'acme/new')).toEqual([])
+    await scene.ask(OLD, { token })
+    expect((await scene.ask(target, { token })).status, 'once the name is known').toBe(403)
+  })
+
+  it('is refused where its private bytes are stored', async () => {
+    const { scene, issue } = await openCorp({ rules: LEND_BOTH, config: { cachePrivate: true } })
+    const [narrow, wide] = [await issue('narrow', { repos: ['acme/secret'] }), await issue('wide')]
+    for (const token of [narrow, wide])
+      expect((await scene.ask(SECRET, { token })).body.toString()).toBe(SECRET_CONFIG)
+    await scene.settled()
+    scene.world.model('acme/secret').renamedTo('acme/hidden')
+    scene.clock.advance(120_000)
+    await expectOutOfScope(scene, SECRET, narrow, 'acme/hidden')
+    const got = await scene.ask(SECRET, { token: wide })
+    expect([got.status, got.headers['x-cache']]).toEqual([200, 'REVALIDATED'])
+    await expectOutOfScope(scene, SECRET, narrow, 'acme/hidden')
+  })
+
+  it('is refused without any rules, though everybody else may read it, also from the disk alone', async () => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const [narrow, wide] = [await issue('narrow', { repos: ['acme/old'] }), await issue('wide')]
+    for (const path of ['config.json', 'w.bin'])
+      await expectOutOfScope(scene, `/acme/old/resolve/main/${path}`, narrow)
+    await expectOutOfScope(scene, '/api/models/acme/old', narrow)
+    expect((await scene.ask(OLD, { token: wide })).status).toBe(200)
+    expect((await scene.ask(OLD)).status).toBe(200)
+    await scene.settled()
+    await scene.restart({ offline: true })
+    expect((await scene.ask(OLD, { token: wide })).headers['x-cache']).toBe('HIT')
+    await expectOutOfScope(scene, OLD, narrow)
+  })
+
+  it('is refused also behind an origin that follows the rename by itself', async () => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const [narrow, wide] = [await issue('narrow', { repos: ['acme/old'] }), await issue('wide')]
+    // Another mirror: it answers under the name that was asked for.
+    const origin = await scene.another()
+    const behind = await scene.another({
+      config: { origin: new URL(origin.url), mirrorTokens: `${scene.mirror.cacheDir}/mirror-tokens.json` },
+    })
+    for (const target of [OLD, '/api/models/acme/old', '/acme/old/resolve/main/w.bin']) {
+      const got = await ask(behind.url, target, { token: narrow })
+      expect([target, got.status, got.headers['x-error-code']]).toEqual([target, 403, 'GatedRepo'])
+      expect((await ask(behind.url, target, { token: wide })).status).toBe(200)
+    }
+  })
+})
+
+describe('a repo within the scope', () => {
+  it('is served by an old short name, which is no name that anybody could take', async () => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const token = await issue('narrow', { repos: ['legacy'] })
+    for (let round = 0; round < 2; round += 1) {
+      for (const target of ['/legacy/resolve/main/w.bin', '/api/models/legacy'])
+        expect([target, (await scene.ask(target, { token })).status]).toEqual([target, 200])
+      await scene.settled()
+    }
+  })
+
+  it('is served after a rename that stays within it', async () => {
+    const { scene, issue } = await openCorp({ rules: LEND_BOTH })
+    scene.world.model('acme/new').private(['corp'])
+    const token = await issue('narrow', { repos: ['acme/*'] })
+    for (const target of [OLD, '/api/models/acme/old', '/acme/old/resolve/main/w.bin'])
+      expect([target, (await scene.ask(target, { token })).status]).toEqual([target, 200])
+  })
+})
