@@ -8,6 +8,7 @@ import { type FileMeta, fileHeaders } from '../hub/file-meta.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import type { Asker, OriginClient } from '../origin/client.ts'
 import { FileBody } from '../origin/file.ts'
+import { RepoMoved } from '../origin/moved.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { BlobHandle } from '../store/blobs.ts'
 import { Verifier } from '../store/digest.ts'
@@ -57,7 +58,10 @@ export class Puller {
     return { status: 200, headers, outcome: file.outcome, body: { kind: 'none' } }
   }
 
-  /** The answer to GET. The body is opened, not started; whoever sends it closes it. */
+  /**
+   * The answer to GET. The body is opened, and nothing of it taken; whoever sends it closes it. Throws RepoMoved where
+   * its first bytes turn out to lie under a name that was not decided about, also when others ask for them.
+   */
   async get(ctx: Ctx, route: FileRoute, file: ResolvedFile, conditions: Conditions): Promise<Answer> {
     const { meta } = file
     const headers: Record<string, string> = { ...headersOf(meta, route), ...ageHeader(file.ageMs) }
@@ -97,7 +101,7 @@ export class Puller {
     ctx.admission?.checkName()
     if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       await ctx.claimOrigin?.()
-      return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
+      return { body: await this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {
       this.#options.onStorageFailed(error)
@@ -120,8 +124,9 @@ export class Puller {
     if (joined === undefined) {
       // What others pull found no room for this reader.
       await ctx.claimOrigin?.()
-      return { body: this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
+      return { body: await this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
+    await heedMove(joined.source)
     const rescue = this.#rescue(ctx, route, file, wanted, joined)
     return { body: { kind: 'source', source: joined.source, rescue }, outcome: OUTCOME_OF[joined.how] }
   }
@@ -147,11 +152,19 @@ export class Puller {
   }
 
   /** Straight from the origin to one client: nothing touches the disk, and a whole file is verified all the same. */
-  #straight(ctx: Ctx, route: FileRoute, meta: FileMeta, key: ResolvedFile['key'], range: ByteRange): Body {
+  async #straight(
+    ctx: Ctx,
+    route: FileRoute,
+    meta: FileMeta,
+    key: ResolvedFile['key'],
+    range: ByteRange,
+  ): Promise<Body> {
     const bytes = this.#body(ctx, route, meta).read(range, ctx.signal)
     const whole = range.start === 0 && range.end === meta.sizeBytes
     const stream = whole ? verified(bytes, new Verifier(key, meta.sizeBytes), this.#options.observer) : bytes
-    return { kind: 'stream', stream, lengthBytes: range.end - range.start }
+    // Without rules and scopes every name is as good.
+    const opened = ctx.admission === undefined ? stream : await begun(stream)
+    return { kind: 'stream', stream: opened, lengthBytes: range.end - range.start }
   }
 
   /** How a reader goes on when the disk fails under it: the rest comes straight, the digest still decides. */
@@ -178,6 +191,38 @@ export class Puller {
         throw new MirrorError('integrity_mismatch', { detail: { reason: 'disk failed' } })
       yield* verified(straight(position), verifier, observer)
     }
+  }
+}
+
+/**
+ * Waits for the first bytes. Closes the source and throws RepoMoved where it is that which keeps them: the one who
+ * started the pull was not decided about under that name. What else may fail is told when the answer is sent.
+ */
+async function heedMove(source: ByteSource): Promise<void> {
+  try {
+    await source.ready(source.range.start)
+  } catch (error) {
+    if (!(error instanceof RepoMoved)) return
+    await source.close()
+    throw error
+  }
+}
+
+/** The same chunks, of which the first has come. Throws what kept it. */
+async function begun(stream: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffer>> {
+  const chunks = stream[Symbol.asyncIterator]()
+  const first = chunks.next()
+  await first
+  let next: Promise<IteratorResult<Buffer>> | undefined = first
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next() {
+        const chunk = next ?? chunks.next()
+        next = undefined
+        return chunk
+      },
+      return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
+    }),
   }
 }
 

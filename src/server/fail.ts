@@ -35,7 +35,7 @@ const DENIED_BY: ReadonlyMap<ErrorCode, Reason> = new Map([
 export function asMirrorError(error: unknown): MirrorError {
   if (error instanceof MirrorError) return error
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  // A repo that got another name while its bytes were on the way: the next request asks anew.
+  // A repo that got another name again and again, or behind the first bytes: the next request asks anew.
   if (error instanceof RepoMoved) return new MirrorError('origin_bad_answer', { cause: error })
   if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })

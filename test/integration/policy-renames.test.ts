@@ -1,8 +1,11 @@
 // What the rules make of a repo that has got another name: both count, and neither costs the Hub a question more.
 
 import { describe, expect, it } from 'vitest'
+import { openCorp } from '../support/corp.ts'
+import { eventually } from '../support/eventually.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
 
 const under = (rules: string): Promise<Scene> => openScene({ config: { policies: policiesOf(rules) } })
 
@@ -75,3 +78,82 @@ describe('a repo that was renamed', () => {
     expect(infos.map((line) => line.split('?')[0])).toEqual([before, now, before, now])
   })
 })
+
+describe('a repo that is renamed after its file was asked for, and before its bytes came', () => {
+  const TARGET = '/acme/open/resolve/main/config.json'
+
+  /** Holds the first question for the bytes until it is told to go on, and renames the repo then. */
+  function renameAtBytes(scene: Scene): () => void {
+    const { fault, open } = heldFault()
+    scene.hub.faults.add({
+      where: 'hub',
+      method: 'GET',
+      match: /^\/acme\/open\/resolve\//,
+      onRequest: async () => {
+        await fault
+        scene.world.model('acme/open').renamedTo('acme/moved')
+      },
+    })
+    return open
+  }
+
+  const joined = (scene: Scene, count: number) =>
+    eventually(
+      async () => metricValue(await scene.mirror.metrics(), 'hubmirror_flights_joined_total'),
+      (value) => value === count,
+    )
+
+  it('is served to all who wait for the same pull', async () => {
+    const scene = await under('- {action: deny, match: {repo: other/*}}')
+    const go = renameAtBytes(scene)
+    const bytes = scene.bytes('acme/open', 'config.json')
+    const asking = Array.from({ length: 4 }, () => scene.ask(TARGET))
+    await joined(scene, 3)
+    go()
+    for (const got of await Promise.all(asking)) {
+      expect([got.status, got.headers['x-error-message']]).toEqual([200, undefined])
+      expect(got.body.equals(bytes)).toBe(true)
+    }
+  })
+
+  it('is decided about for each of them under its new name', async () => {
+    const { scene, issue } = await openCorp({
+      rules: '- {name: not-ci, action: deny, match: {repo: acme/moved, caller: {mirrorToken: ci}}}',
+    })
+    const [ci, other] = [await issue('ci'), await issue('other')]
+    const narrow = await issue('narrow', { repos: ['acme/open'] })
+    const go = renameAtBytes(scene)
+    // The one who starts the pull is denied it in the end; it is not for the others to suffer from that.
+    const asking = [scene.ask(TARGET, { token: ci })]
+    await eventually(
+      () => scene.hub.ledger.requests({ method: 'GET', url: /\/acme\/open\/resolve\// }).length,
+      (count) => count === 1,
+    )
+    for (const token of [undefined, other, narrow, ci]) asking.push(scene.ask(TARGET, { token }))
+    await joined(scene, 4)
+    go()
+    const statuses = (await Promise.all(asking)).map(({ status, headers }) => [
+      status,
+      headers['x-error-code'],
+    ])
+    const [denied, served] = [
+      [403, 'GatedRepo'],
+      [200, undefined],
+    ]
+    expect(statuses).toEqual([denied, served, served, denied, denied])
+  })
+
+  it('is served to one whose bytes pass through', async () => {
+    const scene = await under('- {action: no-store, match: {repo: acme/*}}')
+    renameAtBytes(scene)()
+    const bytes = scene.bytes('acme/open', 'config.json')
+    const got = await scene.ask(TARGET)
+    expect([got.status, got.headers['x-cache'], got.body.equals(bytes)]).toEqual([200, 'BYPASS', true])
+  })
+})
+
+function heldFault(): { readonly fault: Promise<void>; readonly open: () => void } {
+  let open = (): void => undefined
+  const fault = new Promise<void>((resolve) => (open = resolve))
+  return { fault, open: () => open() }
+}
