@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MirrorError } from '../../../src/errors.ts'
@@ -130,26 +131,57 @@ describe('an error in a line', () => {
 })
 
 describe('the line of a request', () => {
-  it('has fixed names and times in tenths of milliseconds', () => {
+  it('has fixed names and times in tenths of milliseconds', async () => {
     const { logger, last } = capture()
     logRequest(logger, request)
+    await setImmediate()
     const { time: _, ...line } = last()
     expect(line).toEqual({ ...request, level: 'info', msg: 'request', firstByteMs: 1.2, totalMs: 9.9 })
   })
 
-  it('leaves out what is not known', () => {
+  it('leaves out what is not known', async () => {
     const { logger, last } = capture()
     logRequest(logger, { ...request, repo: undefined, firstByteMs: undefined, token: undefined })
+    await setImmediate()
+    expect(last()['requestId']).toBe('r1')
     expect(Object.keys(last())).not.toEqual(expect.arrayContaining(['repo']))
     expect('token' in last() || 'firstByteMs' in last()).toBe(false)
   })
 
-  it('does not fill the log with probes, unless they fail', () => {
+  it('does not fill the log with probes, unless they fail', async () => {
     const { logger, lines } = capture('info')
     logRequest(logger, { ...request, route: 'ops', outcome: 'own' })
+    await setImmediate()
     expect(lines).toEqual([])
     logRequest(logger, { ...request, route: 'ops', outcome: 'own', status: 503 })
+    await setImmediate()
     expect(lines).toHaveLength(1)
+  })
+
+  it('leaves together with those of the same moment, each whole, whatever a client put into it', async () => {
+    const { logger, lines } = capture('info')
+    const path = 'a"b\\c\nd\u2028 " ,"level":"fatal'
+    logRequest(logger, { ...request, path })
+    logRequest(logger, {
+      ...request,
+      rule: 'one',
+      mirrorToken: 'ci',
+      status: 504,
+      error: new MirrorError('origin_timeout'),
+    })
+    logRequest(logger, { ...request, path: TOKEN })
+    await setImmediate()
+    expect(lines).toHaveLength(1)
+    const [first, second, third, ...rest] = lines.join('').split('\n')
+    expect(JSON.parse(first ?? '')).toMatchObject({ level: 'info', path })
+    expect(JSON.parse(second ?? '')).toMatchObject({
+      level: 'warn',
+      rule: 'one',
+      mirrorToken: 'ci',
+      err: { code: 'origin_timeout' },
+    })
+    expect(third).not.toContain(TOKEN)
+    expect(rest).toEqual([''])
   })
 })
 
