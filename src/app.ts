@@ -17,6 +17,7 @@ import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Policies } from './mirror/policies.ts'
 import { Puller } from './mirror/pull.ts'
+import { ReadyAnswers } from './mirror/ready.ts'
 import { Refusals } from './mirror/refusals.ts'
 import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
@@ -218,13 +219,15 @@ function joinMirror(
 ): { readonly mirror: Mirror; readonly flights: Flights } {
   const { store, client, observer, monotonic } = rooms
   const { onStorageFailed, onNoRoom } = rooms.health
+  const ready = new ReadyAnswers({ monotonic })
   const known = new Known({
+    ready,
     facts: store.facts,
     origin: config.origin.href,
     monotonic,
     onWriteError: onStorageFailed,
   })
-  const access = new Access({ known, ttlMs: config.accessTtlMs, monotonic })
+  const access = new Access({ known, ready, ttlMs: config.accessTtlMs, monotonic })
   const flights = new Flights({
     store,
     connections: config.pullConnections,
@@ -248,9 +251,10 @@ function joinMirror(
     refusals,
     policies,
     now: monotonic,
-    resolver: new Resolver({ ...shared, ...ttls, asksLicence: policies.asksLicence }),
+    resolver: new Resolver({ ...shared, ready, ...ttls, asksLicence: policies.asksLicence }),
     puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
     documents: new Documents(shared),
+    ready,
   })
   return { mirror, flights }
 }

@@ -6,6 +6,7 @@ import type { Repo } from '../hub/names.ts'
 import { repoKey } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { Known } from './known.ts'
+import type { ReadyAnswers } from './ready.ts'
 import { SingleFlight } from './single-flight.ts'
 
 interface Verdict {
@@ -18,6 +19,7 @@ interface Verdict {
 
 export class Access {
   readonly #known: Known
+  readonly #ready: Pick<ReadyAnswers, 'forget'>
   readonly #ttlMs: number
   readonly #monotonic: () => number
   // When the question was asked whose answer was "everybody may" or "not everybody".
@@ -30,10 +32,13 @@ export class Access {
 
   constructor(options: {
     readonly known: Known
+    /** Forgets what was ready of a repo that is not everybody's any more. */
+    readonly ready: Pick<ReadyAnswers, 'forget'>
     readonly ttlMs: number
     readonly monotonic: () => number
   }) {
     this.#known = options.known
+    this.#ready = options.ready
     this.#ttlMs = options.ttlMs
     this.#monotonic = options.monotonic
   }
@@ -50,6 +55,14 @@ export class Access {
     if (known === undefined || known.isDoubtful || this.#monotonic() - known.at >= this.#ttlMs)
       return undefined
     return known.public ? 'public' : 'restricted'
+  }
+
+  /** Up to when the repo may be believed to be everybody's without asking; undefined when it may not. */
+  publicUntil(repo: Repo): number | undefined {
+    const known = this.#verdicts.get(repoKey(repo))
+    if (known?.public !== true) return undefined
+    const until = known.at + this.#ttlMs
+    return this.#monotonic() < until ? until : undefined
   }
 
   /**
@@ -107,6 +120,7 @@ export class Access {
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
     if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
+    if (!isPublic) this.#ready.forget(repo)
     await this.#known.rememberPublic(repo, isPublic)
   }
 

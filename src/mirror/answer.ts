@@ -3,6 +3,7 @@
 
 import type { ByteRange } from '../http/range.ts'
 import type { Outcome } from '../telemetry/observer.ts'
+import type { Readiness } from './ready.ts'
 
 /** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
 export interface ByteSource {
@@ -36,6 +37,8 @@ export interface Answer {
   readonly originStatus?: number
   /** Where it is stale: because the Hub asks the credential to wait, not because it is away. */
   readonly isLimited?: boolean | undefined
+  /** Where the same may be said to everybody who asks the same. */
+  readonly ready?: Readiness | undefined
 }
 
 /** The disk failed under a pull; the bytes can still come straight from the origin. */

@@ -8,6 +8,7 @@ import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, rep
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts.ts'
 import type { FactKind } from '../store/layout.ts'
+import type { ReadyAnswers } from './ready.ts'
 
 /** A file of one commit: immutable, so it needs no date. `absent` says the commit has no such path. */
 export type FileFact =
@@ -19,6 +20,15 @@ export interface StoredTraits {
   readonly name?: RepoId | undefined
   /** Lower case; empty when the repo names none. */
   readonly licence?: readonly string[] | undefined
+}
+
+const MAX_REFS = 100_000
+
+/** Where a branch was last seen, when the Hub was asked, and when it was first seen elsewhere than before. */
+interface KnownRef {
+  readonly commit: CommitHash
+  readonly at: number
+  readonly movedAt: number | undefined
 }
 
 export interface DocumentFact {
@@ -39,14 +49,13 @@ export class Known {
   readonly #origin: string
   readonly #monotonic: () => number
   readonly #changes = new LRUCache<string, number>({ max: 10_000 })
-  readonly #refs = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
-    max: 100_000,
-  })
+  readonly #refs = new LRUCache<string, KnownRef>({ max: MAX_REFS })
   // When the question was asked whose answer a document last was.
   readonly #documentsAt = new LRUCache<string, number>({ max: 50_000 })
   // What the Hub tells of repos beside who may read them.
   readonly #traits = new LRUCache<string, StoredTraits>({ max: 50_000 })
   readonly #publicTurns = new Map<string, Promise<void>>()
+  readonly #ready: Pick<ReadyAnswers, 'forget'>
   readonly #onWriteError: (error: unknown) => void
 
   constructor(options: {
@@ -54,12 +63,15 @@ export class Known {
     /** Part of every key: facts of one Hub are not facts of another. */
     readonly origin: string
     readonly monotonic: () => number
+    /** Forgets what was ready of a repo that has changed. */
+    readonly ready: Pick<ReadyAnswers, 'forget'>
     /** Hears of every fact that could not be written or read. */
     readonly onWriteError: (error: unknown) => void
   }) {
     this.#facts = options.facts
     this.#origin = options.origin
     this.#monotonic = options.monotonic
+    this.#ready = options.ready
     this.#onWriteError = options.onWriteError
   }
 
@@ -86,18 +98,42 @@ export class Known {
     repo: Repo,
     revision: string,
     ttlMs: number,
-  ): Promise<{ readonly commit: CommitHash; readonly fresh: boolean; readonly at?: number } | undefined> {
+  ): Promise<
+    | {
+        readonly commit: CommitHash
+        readonly fresh: boolean
+        readonly at?: number
+        readonly until?: number
+      }
+    | undefined
+  > {
     if (isCommitHash(revision)) return { commit: revision, fresh: true }
-    const key = this.#refKey(repo, revision)
-    const memory = this.#refs.get(key)
-    if (memory !== undefined) {
-      const isYoung = this.#monotonic() - memory.at < ttlMs
-      return { ...memory, fresh: isYoung && !this.changedSince(repo, memory.at) }
-    }
-    const stored = await this.#read('refs', key)
+    const inMemory = this.refInMemory(repo, revision, ttlMs)
+    if (inMemory !== undefined) return inMemory
+    const stored = await this.#read('refs', this.#refKey(repo, revision))
     if (!isRecord(stored) || typeof stored['commit'] !== 'string' || !isCommitHash(stored['commit']))
       return undefined
     return { commit: stored['commit'], fresh: false }
+  }
+
+  /** The same where this process has seen it; `until` is up to when it is fresh, but for a change through us. */
+  refInMemory(
+    repo: Repo,
+    revision: string,
+    ttlMs: number,
+  ):
+    | {
+        readonly commit: CommitHash
+        readonly fresh: boolean
+        readonly at: number
+        readonly until: number
+      }
+    | undefined {
+    const known = this.#refs.get(this.#refKey(repo, revision))
+    if (known === undefined) return undefined
+    const { commit, at } = known
+    const until = at + ttlMs
+    return { commit, at, until, fresh: this.#monotonic() < until && !this.changedSince(repo, at) }
   }
 
   /** `askedAt` is when the question left: an answer is not younger than its question. */
@@ -111,16 +147,29 @@ export class Known {
     const key = this.#refKey(repo, revision)
     const before = this.#refs.get(key)
     if (before !== undefined && before.at > options.askedAt) return
-    this.#refs.set(key, { commit, at: options.askedAt })
+    const hasMoved = before === undefined ? this.#refs.size >= MAX_REFS : before.commit !== commit
+    this.#refs.set(key, {
+      commit,
+      at: options.askedAt,
+      movedAt: hasMoved ? this.#monotonic() : before?.movedAt,
+    })
+    if (hasMoved) this.#ready.forget(repo)
     if (!options.store) return
     const stored = this.#facts.peek('refs', key)
     if (isRecord(stored) && stored['commit'] === commit) return
     this.#write('refs', key, { commit })
   }
 
+  /** Whether the branch was seen to move at or after `at`. In doubt it was. */
+  movedSince(repo: Repo, revision: string, at: number): boolean {
+    const known = this.#refs.get(this.#refKey(repo, revision))
+    return known === undefined || (known.movedAt !== undefined && known.movedAt >= at)
+  }
+
   /** Somebody changed the repo through us: no ref of it is fresh, or the committer would read what was before. */
   changed(repo: Repo): void {
     this.#changes.set(this.#repoKey(repo), this.#monotonic())
+    this.#ready.forget(repo)
   }
 
   /** Whether the repo was changed through us at or after `at`. */

@@ -16,9 +16,10 @@ import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
 import type { Policies } from './policies.ts'
 import type { Conditions, Puller } from './pull.ts'
+import type { ReadyAnswer, ReadyAnswers } from './ready.ts'
 import type { Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
-import type { Resolved, Resolver } from './resolve.ts'
+import type { Resolved, ResolvedFile, Resolver } from './resolve.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
@@ -44,8 +45,17 @@ export interface Mirror {
   changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
   /** The Hub refused what was passed on to it, for reading, about the repo: rights that were granted end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
+  /** What may be answered without any of these; empty where there are rules, which decide about each request. */
+  readonly ready: ReadyAnswers
+  /** Notes which commit a HEAD that was answered from `ready` has told this client. */
+  pin(client: { readonly address: string; readonly fingerprint: string }, answer: ReadyAnswer): void
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
   xetToken(): never
+}
+
+/** What rules have let in they have let in for this request only. */
+function completed(answer: Answer, { isLimited }: ResolvedFile, { admission }: Ctx): Answer {
+  return { ...answer, isLimited, ready: admission === undefined ? answer.ready : undefined }
 }
 
 export function createMirror(parts: {
@@ -58,8 +68,9 @@ export function createMirror(parts: {
   readonly puller: Puller
   readonly documents: Documents
   readonly policies: Policies
+  readonly ready: ReadyAnswers
 }): Mirror {
-  const { known, access, refusals, now, resolver, puller, documents, policies } = parts
+  const { known, access, refusals, now, resolver, puller, documents, policies, ready } = parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
@@ -84,6 +95,7 @@ export function createMirror(parts: {
   return {
     admit,
     hasRules: policies.hasRules,
+    ready,
 
     head: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
@@ -91,7 +103,7 @@ export function createMirror(parts: {
         admitted.admission?.checkName()
         if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return { ...puller.head(route, resolved, conditions), isLimited: resolved.isLimited }
+        return completed(puller.head(route, resolved, conditions), resolved, admitted)
       }),
 
     get: (ctx, route, conditions) =>
@@ -100,7 +112,7 @@ export function createMirror(parts: {
         admitted.admission?.checkName()
         if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return { ...(await puller.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
+        return completed(await puller.get(admitted, route, resolved, conditions), resolved, admitted)
       }),
 
     document: (ctx, route, request) =>
@@ -127,6 +139,8 @@ export function createMirror(parts: {
         await access.refused(ctx, route.repo, refused, now())
       else if (deniesRepo(refused)) access.denied(ctx.fingerprint, route.repo, now())
     },
+
+    pin: (client, { route, commit }) => resolver.pin(client, route, commit),
 
     xetToken() {
       throw new MirrorError('xet_disabled')

@@ -55,7 +55,7 @@ export class Puller {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
     headers['content-length'] = String(file.meta.sizeBytes)
-    return { status: 200, headers, outcome: file.outcome, body: { kind: 'none' } }
+    return { status: 200, headers, outcome: file.outcome, body: { kind: 'none' }, ready: file.ready }
   }
 
   /**
@@ -84,7 +84,14 @@ export class Puller {
       range,
       whole: completesFile(range, meta.sizeBytes, conditions.range),
     })
-    return { status: wanted.kind === 'range' ? 206 : 200, headers, outcome, body }
+    if (wanted.kind === 'range') return { status: 206, headers, outcome, body }
+    const ready =
+      file.ready && body.kind === 'bytes' ? { ...file.ready, bytes: this.#inMemory(file) } : undefined
+    return { status: 200, headers, outcome, body, ready }
+  }
+
+  #inMemory({ key, meta: { sizeBytes } }: ResolvedFile): () => Buffer | undefined {
+    return () => (sizeBytes === 0 ? EMPTY : this.#options.store.blobs.recall(key, sizeBytes))
   }
 
   async #open(
@@ -95,24 +102,28 @@ export class Puller {
   ): Promise<{ body: Body; outcome: Outcome }> {
     const { store, flights, offline } = this.#options
     const { meta, key } = file
-    if (meta.sizeBytes === 0)
-      return { body: { kind: 'bytes', bytes: Buffer.alloc(0) }, outcome: file.outcome }
+    if (meta.sizeBytes === 0) return { body: { kind: 'bytes', bytes: EMPTY }, outcome: file.outcome }
     const isPublic = await file.isPublic
     ctx.admission?.checkName()
     if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       await ctx.claimOrigin?.()
       return { body: await this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
+    const stored = file.outcome === 'miss' ? 'revalidated' : file.outcome
+    const bytes = store.blobs.recall(key, meta.sizeBytes)
+    if (bytes !== undefined) {
+      const { start, end } = wanted.range
+      return { body: { kind: 'bytes', bytes: bytes.subarray(start, end) }, outcome: stored }
+    }
     const blob = await store.blobs.open(key, meta.sizeBytes).catch((error: unknown) => {
       this.#options.onStorageFailed(error)
       return undefined
     })
     if (blob !== undefined) {
-      const outcome = file.outcome === 'miss' ? 'revalidated' : file.outcome
       const rescue = offline ? undefined : this.#rescue(ctx, route, file, wanted, undefined)
       return {
         body: { kind: 'source', source: blobSource(blob, wanted.range), ...(rescue && { rescue }) },
-        outcome,
+        outcome: stored,
       }
     }
     if (offline) throw new MirrorError('offline_and_absent')
@@ -225,6 +236,8 @@ async function begun(stream: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffe
     }),
   }
 }
+
+const EMPTY = Buffer.alloc(0)
 
 // Of facts that are in memory, the headers are made once.
 const madeHeaders = new WeakMap<FileMeta, Readonly<Record<string, string>>>()

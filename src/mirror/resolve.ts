@@ -17,6 +17,7 @@ import type { Access } from './access.ts'
 import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { FileFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
+import type { Readiness, ReadyAnswers } from './ready.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { SingleFlight } from './single-flight.ts'
 
@@ -34,6 +35,8 @@ export interface ResolvedFile {
   readonly ageMs?: number
   /** It is stale because the Hub asks this credential to wait, not because it is away. */
   readonly isLimited?: boolean
+  /** Where the same holds for everybody. */
+  readonly ready?: Readiness | undefined
 }
 
 export type Resolved =
@@ -70,6 +73,7 @@ export interface ResolverOptions {
   readonly access: Access
   readonly refusals: Refusals
   readonly urls: SignedUrls
+  readonly ready: Pick<ReadyAnswers, 'moment'>
   readonly refTtlMs: number
   readonly accessTtlMs: number
   readonly offline: boolean
@@ -92,17 +96,38 @@ export class Resolver {
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
   async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
-    const resolved = await this.#resolve(ctx, this.#pinned(ctx, route, method))
-    if (method === 'HEAD' && resolved.kind === 'file' && !isCommitHash(route.revision)) {
-      const commit = resolved.meta.commit
-      this.#pins.set(pinKey(ctx, route), { commit, at: this.#options.monotonic() })
+    const pinned = this.#pinned(ctx, route, method)
+    const resolved = await this.#resolve(ctx, pinned)
+    if (resolved.kind === 'refusal' || isCommitHash(route.revision)) return resolved
+    if (method === 'HEAD') {
+      this.pin({ ...ctx, address: ctx.caller.address }, route, resolved.meta.commit)
+      return resolved
     }
-    return resolved
+    return { ...resolved, ready: this.#readyOnBranch(route, resolved) }
+  }
+
+  /** Notes that this client was told by a HEAD which commit the branch is, so that its GET means the same. */
+  pin(
+    client: { readonly address: string; readonly fingerprint: string },
+    route: FileRoute,
+    commit: CommitHash,
+  ): void {
+    if (isCommitHash(route.revision)) return
+    this.#pins.set(pinKey(client, route), { commit, at: this.#options.monotonic() })
+  }
+
+  /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
+  #readyOnBranch({ repo, revision }: FileRoute, { meta, ready }: ResolvedFile): Readiness | undefined {
+    const { known, refTtlMs, monotonic } = this.#options
+    const ref = known.refInMemory(repo, revision, refTtlMs)
+    if (ready === undefined || ref?.fresh !== true || ref.commit !== meta.commit) return undefined
+    if (known.movedSince(repo, revision, monotonic() - PIN_MS)) return undefined
+    return { ...ready, askedAt: ref.at, until: Math.min(ready.until, ref.until) }
   }
 
   #pinned(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): FileRoute {
     if (method === 'HEAD' || isCommitHash(route.revision)) return route
-    const pin = this.#pins.get(pinKey(ctx, route))
+    const pin = this.#pins.get(pinKey({ ...ctx, address: ctx.caller.address }, route))
     if (pin === undefined || this.#options.monotonic() - pin.at > PIN_MS) return route
     if (this.#options.known.changedSince(route.repo, pin.at)) return route
     return { ...route, revision: pin.commit }
@@ -111,13 +136,19 @@ export class Resolver {
   async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
     const { access, offline, client, known, refusals } = this.#options
     const { repo, revision, path } = route
+    const { moment } = this.#options.ready
     const ref = await known.ref(repo, revision, this.#options.refTtlMs)
     const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
     const fact = kept !== undefined && mayStore(ctx, kept) ? kept : undefined
-    const open = access.verdict(repo) === 'public'
+    const openUntil = access.publicUntil(repo)
+    const open = openUntil !== undefined
     const reason = open ? 'public' : 'was-public'
     const stored = fact && ({ fact, reason, askedAt: ref?.at } satisfies Stored)
-    if (open && ref?.fresh === true && stored !== undefined) return this.#fromFact(ctx, stored, 'hit')
+    if (open && ref?.fresh === true && stored !== undefined) {
+      const { at: askedAt, commit, until = openUntil } = ref
+      const ready = { until: Math.min(until, openUntil), askedAt, moment, commit }
+      return this.#fromFact(ctx, stored, 'hit', ready)
+    }
 
     const fallback = open || (await access.lastKnownPublic(repo)) ? stored : undefined
     if (offline) {
@@ -257,12 +288,26 @@ export class Resolver {
     })
   }
 
-  #fromFact(ctx: Ctx, { fact, reason, askedAt }: Stored, outcome: 'hit' | 'stale'): Resolved {
+  #fromFact(
+    ctx: Ctx,
+    { fact, reason, askedAt }: Stored,
+    outcome: 'hit' | 'stale',
+    ready?: Readiness,
+  ): Resolved {
     noteAllowed(ctx.access, reason)
     const age = askedAt === undefined ? {} : { ageMs: this.#options.monotonic() - askedAt }
     if (fact.kind === 'present') {
       const { meta, key } = fact
-      return { kind: 'file', meta, key, isPublic: Promise.resolve(true), mayStore: true, outcome, ...age }
+      return {
+        kind: 'file',
+        meta,
+        key,
+        isPublic: Promise.resolve(true),
+        mayStore: true,
+        outcome,
+        ready,
+        ...age,
+      }
     }
     const text = 'Entry not found'
     const refusal = {
@@ -313,12 +358,15 @@ export function urlName(ctx: Ctx, repo: Repo, commit: CommitHash, path: string):
   return `${ctx.fingerprint} ${repoKey(repo)} ${commit} ${path}`
 }
 
-function grantKey(ctx: Ctx, route: FileRoute): string {
+function grantKey(ctx: Pick<Ctx, 'fingerprint'>, route: FileRoute): string {
   return `${ctx.fingerprint} ${repoKey(route.repo)} ${route.revision} ${route.path}`
 }
 
-function pinKey(ctx: Ctx, route: FileRoute): string {
-  return `${ctx.caller.address} ${grantKey(ctx, route)}`
+function pinKey(
+  client: { readonly address: string; readonly fingerprint: string },
+  route: FileRoute,
+): string {
+  return `${client.address} ${grantKey(client, route)}`
 }
 
 /** What a gated repo may show to everybody, so that they know what they ask for. */

@@ -1,6 +1,6 @@
 // One request that has ended → its log line, its counts, and its line of the audit log.
 
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import { MirrorError } from '../errors.ts'
 import { type AccessNote, type Auditor, type Decision, resultOf } from '../telemetry/audit.ts'
@@ -16,17 +16,23 @@ export interface Accounts {
 
 /** Tells everybody who keeps accounts. Once per request, when its response or its socket has closed. */
 export function account(
-  request: FastifyRequest,
-  reply: FastifyReply,
+  answered: {
+    readonly method: string
+    /** The client's; undefined when its socket had gone before anybody looked. */
+    readonly address: string | undefined
+    readonly response: ServerResponse
+  },
   trace: Trace,
   { logger, observer, auditor }: Accounts,
 ): void {
   const firstByteMs = trace.firstByteAt === undefined ? undefined : trace.firstByteAt - trace.startedAt
   const totalMs = performance.now() - trace.startedAt
   // 499, as nginx has it: the client left before there was an answer.
-  const status = reply.raw.headersSent ? reply.raw.statusCode : 499
+  const { method, response } = answered
+  const status = response.headersSent ? response.statusCode : 499
   const { id, route, outcome, bytes, repo, revision, path, token } = trace
-  const method = request.raw.method ?? ''
+  // It should have one; the line is written all the same.
+  const address = answered.address ?? ''
   observer.requestDone({
     route,
     outcome,
@@ -49,7 +55,7 @@ export function account(
     originTrips: trace.trips.count,
     firstByteMs,
     totalMs,
-    client: request.ip,
+    client: address,
     token,
     mirrorToken: trace.access.mirrorToken,
     error: trace.error,
@@ -61,7 +67,7 @@ export function account(
     requestId: id,
     method,
     route,
-    caller: { kind: isByMirrorToken(note) ? 'mirror-token' : trace.callerKind, address: request.ip, token },
+    caller: { kind: isByMirrorToken(note) ? 'mirror-token' : trace.callerKind, address, token },
     repo,
     revision,
     path,

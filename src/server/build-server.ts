@@ -1,5 +1,6 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
+//   0. what is ready is answered at once (ready-route.ts); all else goes on
 //   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
@@ -7,8 +8,9 @@
 //   5. everything else of the Hub: passed through (pass-through.ts)
 //   6. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
 
-import { randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import proxyAddress from '@fastify/proxy-addr'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
@@ -20,13 +22,14 @@ import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { account } from './account.ts'
 import { type ClientLists, clientGate } from './clients.ts'
-import { checkRequest } from './context.ts'
+import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
-import { createRouteParser, noteRoute, serveHubRoute } from './hub-route.ts'
+import { createRouteParser, serveHubRoute } from './hub-route.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
 import { ReadBuffers } from './read-buffers.ts'
+import { createReadyRoute } from './ready-route.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
 
 export interface ServerOptions extends OpsOptions {
@@ -57,28 +60,38 @@ const HEADERS_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_TIMEOUT_MS = 75_000
 const MAX_HEADER_BYTES = 16 * 1024
 
+const HTTP_OPTIONS = {
+  // Refused by checkRequest, which says so.
+  requireHostHeader: false,
+  keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+  headersTimeout: HEADERS_TIMEOUT_MS,
+  // The whole request: uploads may be long. Headers have their own limit.
+  requestTimeout: 0,
+  connectionsCheckingInterval: 5_000,
+  maxHeaderSize: MAX_HEADER_BYTES,
+} as const
+
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
+  const isServed = clientGate(options.clients)
+  const serveReady = createReadyRoute({ ...options, isServed, addressOf: addressReader(options.trustProxy) })
+  let isClosing = false
   const server = Fastify({
     logger: false,
     trustProxy: options.trustProxy.length > 0 ? [...options.trustProxy] : false,
     exposeHeadRoutes: false,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    // The whole request: uploads may be long. Headers have their own limit.
-    requestTimeout: 0,
-    // A download may stall for as long as its client likes.
-    connectionTimeout: 0,
+    serverFactory: (handler) => {
+      const http = createServer(HTTP_OPTIONS, (request, response) => {
+        // Fastify tells clients to leave when it closes.
+        if (isClosing || !serveReady(request, response)) handler(request, response)
+      })
+      // A download may stall for as long as its client likes.
+      return http.setTimeout(0)
+    },
     forceCloseConnections: 'idle',
     return503OnClosing: false,
-    http: {
-      // Refused by checkRequest, which says so.
-      requireHostHeader: false,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      connectionsCheckingInterval: 5_000,
-      maxHeaderSize: MAX_HEADER_BYTES,
-    },
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },
-    genReqId: (raw) => requestId(raw.headers['x-request-id'] ?? raw.headers['x-amzn-trace-id']),
+    genReqId: requestId,
     frameworkErrors: (error, request, reply) => {
       // The router could not read the path; hooks have not run.
       const trace = startTrace(request.raw, request.id)
@@ -88,9 +101,12 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     },
   })
   const inFlight = new WeakMap<Socket, number>()
-  const isServed = clientGate(options.clients)
   const parse = createRouteParser(options.basePath)
 
+  server.addHook('preClose', (done) => {
+    isClosing = true
+    done()
+  })
   server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
     const count = (inFlight.get(socket) ?? 0) + 1
@@ -117,7 +133,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
         noteTarget(request, trace, parse)
         throw new MirrorError('client_not_allowed')
       }
-      checkRequest(request, options.via)
+      checkRequest(request.raw, options.via)
     } catch (error) {
       done(asMirrorError(error))
       return
@@ -146,11 +162,11 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   return server
 }
 
-/** The caller's own id where it is well formed, as it is the best key between its log and ours. */
-function requestId(given: string | string[] | undefined): string {
-  // It stands in the log and in answers: what may be a token is no id.
-  const isId = typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) && !/hf_\w{10}/.test(given)
-  return isId ? given : randomUUID()
+/** Whose request it is, by the proxies that may say so: the same that Fastify calls its ip. */
+function addressReader(trustProxy: readonly string[]): (request: IncomingMessage) => string | undefined {
+  if (trustProxy.length === 0) return ({ socket }) => socket.remoteAddress
+  const isTrusted = proxyAddress.compile([...trustProxy])
+  return (request) => proxyAddress(request, isTrusted)
 }
 
 /** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */
@@ -174,7 +190,7 @@ function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, optio
     closed = true
     if (!reply.raw.writableFinished) trace.leave()
     socket.off('close', close)
-    account(request, reply, trace, options)
+    account({ method: raw.method ?? '', address: request.ip, response: reply.raw }, trace, options)
   }
   reply.raw.once('close', close)
   // A pipelined answer that never got its turn hears nothing of its socket by itself.

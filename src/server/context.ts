@@ -1,10 +1,12 @@
 // A request of a client → what the mirror is told about it. The only reader of credentials and forwarded fields.
 
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, randomBytes, randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import { type Callers, checkPlaces } from '../callers/caller.ts'
+import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
+import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { fingerprint } from '../telemetry/log.ts'
@@ -25,8 +27,7 @@ const credentialKey = randomBytes(32)
  * Refuses requests whose framing or credentials can be read in two ways, and those that would carry a mirror token on.
  * Throws bad_request, loop or mirror_token_misplaced.
  */
-export function checkRequest(request: FastifyRequest, via: string): void {
-  const { raw } = request
+export function checkRequest(raw: IncomingMessage, via: string): void {
   const doubled = firstDoubled(raw.rawHeaders)
   if (doubled !== undefined) {
     throw new MirrorError('bad_request', { message: `The request has more than one ${doubled} header.` })
@@ -40,6 +41,14 @@ export function checkRequest(request: FastifyRequest, via: string): void {
   }
   if (raw.headers.via?.includes(via) === true) throw new MirrorError('loop')
   checkPlaces(raw.url ?? '', raw.rawHeaders)
+}
+
+/** The caller's own id where it is well formed, as it is the best key between its log and ours. */
+export function requestId({ headers }: IncomingMessage): string {
+  const given = headers['x-request-id'] ?? headers['x-amzn-trace-id']
+  // It stands in the log and in answers: what may be a token is no id.
+  const isId = typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) && !/hf_\w{10}/.test(given)
+  return isId ? given : randomUUID()
 }
 
 /** The first field of ONCE that stands twice. Node's `headers` would hide the second one. */
@@ -72,10 +81,7 @@ export function contextOf(
   const { method = '', headers } = request.raw
   const given = { authorization: headers.authorization, address: request.ip, method }
   const { caller, authorization, checkScope } = options.callers.recognise(given, route)
-  const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
-  trace.token = token === undefined ? undefined : fingerprint(token)
-  trace.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
-  trace.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
+  noteCaller(trace, caller, authorization)
   const forward: Record<string, string> = {}
   for (const name of FORWARDED) {
     const value = headers[name]
@@ -104,6 +110,22 @@ export function contextOf(
   }
 }
 
+/** Notes what a request is about. */
+export function noteRoute(trace: Trace, route: HubRoute): void {
+  trace.route = route.kind === 'other' ? 'pass-through' : route.kind
+  trace.repo = route.repo === undefined ? undefined : repoKey(route.repo)
+  trace.revision = 'revision' in route ? route.revision : undefined
+  trace.path = route.kind === 'file' ? route.path : undefined
+}
+
+/** Notes who asks, for whoever keeps accounts; of a token no more than a fingerprint. */
+export function noteCaller(trace: Trace, caller: Caller, authorization: string | undefined): void {
+  const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
+  trace.token = token === undefined ? undefined : fingerprint(token)
+  trace.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
+  trace.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
+}
+
 /** The same request with one of the mirror's own Hub tokens, which `authorization` carries. */
 export function withLent(ctx: Ctx, lent: string, authorization: string): Ctx {
   const { [BILL_TO]: _payer, ...forward } = ctx.forward
@@ -111,7 +133,8 @@ export function withLent(ctx: Ctx, lent: string, authorization: string): Ctx {
   return { ...ctx, lent, authorization, fingerprint: nameOf(authorization), forward }
 }
 
-function nameOf(authorization: string | undefined): string {
+/** Names a credential in memory; it means nothing outside of this process. */
+export function nameOf(authorization: string | undefined): string {
   if (authorization === undefined) return ANONYMOUS
   return createHmac('sha256', credentialKey).update(authorization).digest('base64url')
 }

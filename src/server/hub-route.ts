@@ -1,6 +1,7 @@
 // Everything the Hub's protocol knows: parses the raw target once and hands the request to the mirror, or leaves it
 // to the pass-through. Runs before the pass-through's own handler.
 
+import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
@@ -8,17 +9,18 @@ import { type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { lfsOperation } from '../hub/lfs-batch.ts'
-import { repoKey } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
+import type { Answer } from '../mirror/answer.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
-import { contextOf, withLent } from './context.ts'
+import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { ReadBuffers } from './read-buffers.ts'
+import { hasConditions, readyAnswer } from './ready-route.ts'
 import { sendAnswer } from './send.ts'
-import { type Trace, traceOf } from './trace.ts'
+import { traceOf } from './trace.ts'
 
 /** Two thousand paths of the longest kind, percent-encoded, are less. */
 const MAX_QUESTION_BYTES = 4 * 1024 * 1024
@@ -92,12 +94,22 @@ export async function serveHubRoute(
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
   const headOnly = method === 'HEAD'
+  if (answer.ready !== undefined) rememberReady(request.raw, route, answer, options.mirror)
   try {
     await sendAnswer(reply.raw, answer, { trace, buffers: options.buffers, headOnly })
   } catch (error) {
     sendFailure(reply.raw, error, trace, headOnly)
   }
   return undefined
+}
+
+/** The next one who asks the same need not come here. */
+function rememberReady(request: IncomingMessage, route: HubRoute, answer: Answer, { ready }: Mirror): void {
+  const { method, url = '' } = request
+  if (method !== 'GET' && method !== 'HEAD') return
+  if (route.kind !== 'file' || answer.ready === undefined || answer.status !== 200) return
+  if (answer.outcome === 'hit' && !hasConditions(request))
+    ready.remember(method, url, readyAnswer(answer, route, answer.ready))
 }
 
 function answerFor(
@@ -151,14 +163,6 @@ async function readBatch(
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
   request.body = Readable.from([body])
   return lfsOperation(body)
-}
-
-/** Notes what a request is about. */
-export function noteRoute(trace: Trace, route: HubRoute): void {
-  trace.route = route.kind === 'other' ? 'pass-through' : route.kind
-  trace.repo = route.repo === undefined ? undefined : repoKey(route.repo)
-  trace.revision = 'revision' in route ? route.revision : undefined
-  trace.path = route.kind === 'file' ? route.path : undefined
 }
 
 async function readQuestion(request: FastifyRequest): Promise<Buffer> {

@@ -57,6 +57,14 @@ export class Blobs {
     }
   }
 
+  /** The bytes of a small blob that is in memory, whole and verified; nobody may write to them. */
+  recall(key: BlobKey, sizeBytes: number): Buffer | undefined {
+    const known = this.#memory?.get(key)
+    if (known?.length !== sizeBytes) return undefined
+    this.#ledger.touch(key)
+    return known
+  }
+
   /**
    * Opens a blob of exactly `sizeBytes`, pinned against eviction until it is closed. Undefined when it is not
    * there. A file of another length, or a small one of another digest, was damaged after it was stored: it is
@@ -64,11 +72,8 @@ export class Blobs {
    */
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     if (sizeBytes > SMALL_BYTES || this.#memory === undefined) return this.#openFile(key, sizeBytes)
-    const known = this.#memory.get(key)
-    if (known !== undefined) {
-      this.#ledger.touch(key)
-      return memoryHandle(key, known)
-    }
+    const known = this.recall(key, sizeBytes)
+    if (known !== undefined) return memoryHandle(key, known)
     const file = await this.#openFile(key, sizeBytes)
     if (file === undefined) return undefined
     const bytes = Buffer.allocUnsafeSlow(sizeBytes)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Access } from '../../../src/mirror/access.ts'
 import { Known } from '../../../src/mirror/known.ts'
+import { ReadyAnswers } from '../../../src/mirror/ready.ts'
 import { createFacts, type Facts } from '../../../src/store/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { repo } from '../hub/repo.ts'
@@ -26,9 +27,17 @@ async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promis
   await mkdir(layout.tmp)
   const clock = { ms: 1000 }
   const monotonic = (): number => clock.ms
+  const ready = new ReadyAnswers({ monotonic })
   const make = (facts: Facts): Access =>
     new Access({
-      known: new Known({ facts, origin: 'https://hub.test/', monotonic, onWriteError: () => undefined }),
+      ready,
+      known: new Known({
+        ready,
+        facts,
+        origin: 'https://hub.test/',
+        monotonic,
+        onWriteError: () => undefined,
+      }),
       ttlMs: TTL_MS,
       monotonic,
     })

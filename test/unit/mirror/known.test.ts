@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type DocumentFact, type FileFact, Known } from '../../../src/mirror/known.ts'
+import { ReadyAnswers } from '../../../src/mirror/ready.ts'
 import type { Facts } from '../../../src/store/facts.ts'
 import { commit, repo } from '../hub/repo.ts'
 
@@ -54,6 +55,7 @@ function scene(change: Partial<Facts> = {}): Scene {
       facts,
       origin,
       monotonic: () => clock.ms,
+      ready: new ReadyAnswers({ monotonic: () => clock.ms }),
       onWriteError: (error) => errors.push(error),
     })
   }

@@ -6,6 +6,7 @@ import { parseHubUrl } from '../../../src/hub/route.ts'
 import { Access } from '../../../src/mirror/access.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
 import { Known } from '../../../src/mirror/known.ts'
+import { ReadyAnswers } from '../../../src/mirror/ready.ts'
 import { Refusals } from '../../../src/mirror/refusals.ts'
 import { Resolver } from '../../../src/mirror/resolve.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
@@ -59,12 +60,20 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     close: async () => undefined,
   }
   const facts = memoryFacts()
-  const known = new Known({ facts, origin: 'http://hub.invalid', monotonic: clock.now, onWriteError: fail })
-  const access = new Access({ known, ttlMs: 60_000, monotonic: clock.now })
+  const ready = new ReadyAnswers({ monotonic: clock.now })
+  const known = new Known({
+    ready,
+    facts,
+    origin: 'http://hub.invalid',
+    monotonic: clock.now,
+    onWriteError: fail,
+  })
+  const access = new Access({ known, ready, ttlMs: 60_000, monotonic: clock.now })
   const resolver = new Resolver({
     client,
     known,
     access,
+    ready,
     refusals: new Refusals({ accessTtlMs: 60_000, monotonic: clock.now }),
     urls: createSignedUrls(clock.now),
     refTtlMs: 10_000,

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
 import { Known } from '../../../src/mirror/known.ts'
+import { ReadyAnswers } from '../../../src/mirror/ready.ts'
 import { writeBlockMap } from '../../../src/store/block-map.ts'
 import { BlockMap } from '../../../src/store/blocks.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
@@ -122,6 +123,7 @@ export class MadeStore {
       facts,
       origin,
       monotonic: () => 0,
+      ready: new ReadyAnswers({ monotonic: () => 0 }),
       onWriteError(error) {
         throw error
       },

@@ -1,0 +1,96 @@
+// Answers that are whole in memory and the same for every caller: files of open repos, for as long as all they rest on
+// may be believed without asking. It decides nothing: whoever learns that a repo is not what it was says so here, and
+// its answers are forgotten before anything else is told.
+
+import { LRUCache } from 'lru-cache'
+import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
+import type { FileRoute } from '../hub/route.ts'
+
+/** Why an answer may be given again without a decision, and for how long. */
+export interface Readiness {
+  /** Up to when all of it may be believed, in milliseconds that never step back. */
+  readonly until: number
+  /** When the Hub was asked where the branch is; undefined where it was not. */
+  readonly askedAt: number | undefined
+  /** The state of the memory before anything was believed: `ReadyAnswers.moment`. */
+  readonly moment: number
+  readonly commit: CommitHash
+  /** The bytes, while they are in memory: of GET. */
+  readonly bytes?: () => Buffer | undefined
+}
+
+/** A 200 to a request without conditions: a hit. */
+export interface ReadyAnswer extends Readiness {
+  readonly route: FileRoute
+  /** Names and values in turn, without the fields that differ from request to request: X-Request-Id, Age. */
+  readonly headers: readonly string[]
+}
+
+type Method = 'GET' | 'HEAD'
+
+/** What an operator prunes beside the running mirror, and how recently a file was used, is seen this often. */
+const LIFE_MS = 60_000
+const MAX_ANSWERS = 8_192
+/** Targets longer than this are rare, and would fill the memory. */
+const MAX_TARGET_CHARS = 512
+
+export class ReadyAnswers {
+  readonly #monotonic: () => number
+  readonly #answers: Readonly<Record<Method, LRUCache<string, ReadyAnswer>>>
+  readonly #targets = new Map<string, Set<string>>()
+  #moment = 0
+
+  constructor(options: { readonly monotonic: () => number }) {
+    this.#monotonic = options.monotonic
+    const answers = () =>
+      new LRUCache<string, ReadyAnswer>({
+        max: MAX_ANSWERS,
+        disposeAfter: ({ route }, target, reason) => {
+          if (reason !== 'set') this.#left(target, repoKey(route.repo))
+        },
+      })
+    this.#answers = { GET: answers(), HEAD: answers() }
+  }
+
+  /** Grows whenever something is forgotten. Read before the first look at what an answer rests on. */
+  get moment(): number {
+    return this.#moment
+  }
+
+  /** The answer to `target` (raw, as it came), if it may be given now. */
+  recall(method: Method, target: string): ReadyAnswer | undefined {
+    const answer = this.#answers[method].get(target)
+    return answer === undefined || this.#monotonic() >= answer.until ? undefined : answer
+  }
+
+  /** How long ago the Hub was asked for it; undefined where it need not be. */
+  ageOf({ askedAt }: ReadyAnswer): number | undefined {
+    return askedAt === undefined ? undefined : this.#monotonic() - askedAt
+  }
+
+  /** Keeps an answer to `target`, unless something was forgotten since its moment. */
+  remember(method: Method, target: string, answer: ReadyAnswer): void {
+    if (answer.moment !== this.#moment || target.length > MAX_TARGET_CHARS) return
+    const until = Math.min(answer.until, this.#monotonic() + LIFE_MS)
+    const key = repoKey(answer.route.repo)
+    const targets = this.#targets.get(key) ?? new Set()
+    this.#targets.set(key, targets.add(target))
+    this.#answers[method].set(target, { ...answer, until })
+  }
+
+  /** The repo is not what it was, or a branch of it is not where it was: no answer about it is ready any more. */
+  forget(repo: Repo): void {
+    this.#moment += 1
+    for (const target of this.#targets.get(repoKey(repo)) ?? []) {
+      this.#answers.GET.delete(target)
+      this.#answers.HEAD.delete(target)
+    }
+  }
+
+  #left(target: string, key: string): void {
+    if (this.#answers.GET.has(target) || this.#answers.HEAD.has(target)) return
+    const targets = this.#targets.get(key)
+    targets?.delete(target)
+    if (targets?.size === 0) this.#targets.delete(key)
+  }
+}

@@ -1,0 +1,238 @@
+// What is ready is answered without a decision. It must be the very answer that the decision would give, for as long as
+// it would give it, and to nobody who would get another.
+
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { Config } from '../../src/config/keys.ts'
+import { Known } from '../../src/mirror/known.ts'
+import type { Question, Reply } from '../support/ask.ts'
+import { eventually } from '../support/eventually.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { policiesOf } from '../support/policies.ts'
+import { rawHttp } from '../support/raw-http.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
+
+const BRANCH = '/acme/open/resolve/main/config.json'
+const FIRST = '{"model_type":"open","v":2}\n'
+const SECOND = '{"moved":true}\n'
+const METHODS = ['GET', 'HEAD'] as const
+
+interface ReadyScene extends Scene {
+  readonly pinned: string
+  /** Asks, and says whether the mirror looked at what it knows of the file. */
+  asks(target: string, question?: Question): Promise<Reply & { readonly ready: boolean }>
+  /** Asks until the answer is ready. */
+  warm(target: string, question?: Question): Promise<void>
+}
+
+async function readyScene(config: Partial<Config> = {}): Promise<ReadyScene> {
+  const scene = await openScene({ config })
+  const looked = vi.spyOn(Known.prototype, 'file')
+  onTestFinished(() => looked.mockRestore())
+  const asks: ReadyScene['asks'] = async (target, question) => {
+    looked.mockClear()
+    const reply = await scene.ask(target, question)
+    return { ...reply, ready: looked.mock.calls.length === 0 }
+  }
+  const warm: ReadyScene['warm'] = async (target, question) => {
+    await scene.ask(target, question)
+    await scene.settled()
+    await eventually(
+      () => asks(target, question),
+      ({ ready }) => ready,
+    )
+  }
+  const pinned = BRANCH.replace('main', scene.commit('acme/open'))
+  return { ...scene, pinned, asks, warm }
+}
+
+/** What may differ between two answers to the same question. */
+function comparable({ status, headers, names, body }: Reply) {
+  const { 'x-request-id': _id, date: _date, ...rest } = headers
+  return { status, headers: rest, names: [...names].toSorted(), body: body.toString() }
+}
+
+describe.each(METHODS)('a ready %s', (method) => {
+  it.each(['main', 'the commit'])('of a file at %s is the answer that the long way gives', async (where) => {
+    const scene = await readyScene()
+    const target = where === 'main' ? BRANCH : scene.pinned
+    await scene.warm(target, { method })
+    // A condition that changes nothing sends it the long way.
+    const long = await scene.asks(target, { method, headers: { 'if-none-match': '"other"' } })
+    const short = await scene.asks(target, { method })
+    expect([long.ready, short.ready, short.headers['x-cache']]).toEqual([false, true, 'HIT'])
+    expect(comparable(short)).toEqual(comparable(long))
+    expect(short.body.toString()).toBe(method === 'GET' ? FIRST : '')
+  })
+
+  it('is counted, logged and audited like any other', async () => {
+    const scene = await readyScene()
+    await scene.warm(scene.pinned, { method })
+    const count = async () => {
+      const text = await scene.mirror.metrics()
+      return [
+        metricValue(text, 'hubmirror_requests_total{route="file",outcome="hit",status="200"}'),
+        metricValue(text, 'hubmirror_access_decisions_total{result="public"}'),
+        metricValue(text, 'hubmirror_served_bytes_total{route="file",outcome="hit"}'),
+      ].map(Number)
+    }
+    const before = await count()
+    const headers = { 'x-request-id': 'mine-1' }
+    const reply = await scene.asks(scene.pinned, { method, token: TOKENS.bob, headers })
+    expect([reply.ready, reply.headers['x-request-id']]).toEqual([true, 'mine-1'])
+    const bytes = method === 'GET' ? FIRST.length : 0
+    const after = await count()
+    expect(after.map((value, index) => value - (before[index] ?? 0))).toEqual([1, 1, bytes])
+    const lineOf = (text: string) => text.split('\n').filter((line) => line.includes('mine-1'))
+    const logged = lineOf(scene.mirror.logText())
+    expect(logged).toHaveLength(1)
+    expect(JSON.parse(logged[0] ?? '')).toMatchObject({
+      method,
+      route: 'file',
+      repo: 'models/acme/open',
+      revision: scene.commit('acme/open'),
+      path: 'config.json',
+      status: 200,
+      outcome: 'hit',
+      bytes,
+      originTrips: 0,
+      client: '127.0.0.1',
+      token: expect.stringMatching(/^[0-9a-f]{6}$/),
+    })
+    const audited = await eventually(
+      async () => lineOf(await scene.mirror.auditText()),
+      (lines) => lines.length > 0,
+    )
+    expect(audited).toHaveLength(1)
+    expect(JSON.parse(audited[0] ?? '')).toMatchObject({
+      caller: { kind: 'hub-token' },
+      decision: 'allowed',
+      reason: 'public',
+    })
+  })
+
+  it('goes as soon as a stranger is refused anything of the repo', async () => {
+    const scene = await readyScene()
+    await scene.warm(scene.pinned, { method })
+    scene.world.model('acme/open').makePrivate(['alice'])
+    expect((await scene.asks(scene.pinned, { method })).ready).toBe(true)
+    expect((await scene.ask('/acme/open/resolve/main/none.txt')).status).toBe(401)
+    expect((await scene.asks(scene.pinned, { method })).status).toBe(401)
+    expect((await scene.asks(scene.pinned, { method, token: TOKENS.bob })).status).toBe(404)
+    expect((await scene.asks(scene.pinned, { method, token: TOKENS.alice })).status).toBe(200)
+  })
+
+  it('goes when the time of the verdict is over, though a branch may be believed longer', async () => {
+    const scene = await readyScene({ accessTtlMs: 20_000, refTtlMs: 3_600_000 })
+    await scene.warm(BRANCH, { method })
+    scene.world.model('acme/open').makePrivate(['alice'])
+    scene.clock.advance(19_999)
+    expect((await scene.asks(BRANCH, { method })).status).toBe(200)
+    scene.clock.advance(1)
+    expect((await scene.asks(BRANCH, { method })).status).toBe(401)
+  })
+
+  it('goes when somebody writes to the repo through the mirror', async () => {
+    const scene = await readyScene()
+    await scene.warm(BRANCH, { method })
+    const commit = JSON.stringify({ key: 'header', value: { summary: 'x' } })
+    const written = await scene.ask('/api/models/acme/open/commit/main', {
+      method: 'POST',
+      token: TOKENS.alice,
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: commit,
+    })
+    scene.hub.ledger.clear()
+    const reply = await scene.asks(BRANCH, { method })
+    // What the Hub refused has changed nothing.
+    expect(reply.ready).toBe(written.status >= 400)
+  })
+
+  it('is given to nobody whose network is not served, and logged with the address of the proxy’s word', async () => {
+    const scene = await readyScene({ trustProxy: ['127.0.0.1'], clientsDeny: ['10.1.0.0/16'] })
+    const from = (address: string) => ({ method, headers: { 'x-forwarded-for': address } })
+    await scene.warm(scene.pinned, from('10.2.0.1'))
+    expect((await scene.asks(scene.pinned, from('10.1.0.1'))).status).toBe(403)
+    const reply = await scene.asks(scene.pinned, from('10.2.0.7'))
+    expect([reply.status, reply.ready]).toEqual([200, true])
+    expect(scene.mirror.logText()).toContain('"client":"10.2.0.7"')
+  })
+
+  it.each([
+    ['two Authorization fields', 'Authorization: Bearer a\r\nAuthorization: Bearer b\r\n', 400],
+    ['two Range fields', 'Range: bytes=0-1\r\nRange: bytes=0-2\r\n', 400],
+    ['a body', 'Content-Length: 1\r\n\r\nx', 400],
+    ['a mirror token that nobody knows', `Authorization: Bearer hf_mirror${'a'.repeat(40)}\r\n`, 401],
+    ['a mirror token in the wrong place', `X-Note: hf_mirror${'a'.repeat(40)}\r\n`, 401],
+    ['its own mark in Via', 'Via: MARK\r\n', 508],
+  ])('is not given to a request with %s', async (_what, fields, status) => {
+    const scene = await readyScene()
+    await scene.warm(scene.pinned, { method })
+    const seen = scene.hub.ledger.requests().flatMap(({ headers }) => headers['via'] ?? [])
+    const lines = fields.replace('MARK', String(seen[0]))
+    const raw = await rawHttp(
+      scene.mirror.url,
+      `${method} ${scene.pinned} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${lines}\r\n`,
+    )
+    expect(raw.status).toBe(status)
+  })
+})
+
+describe('a ready answer', () => {
+  it('keeps its age', async () => {
+    const scene = await readyScene({ refTtlMs: 3_600_000, accessTtlMs: 3_600_000 })
+    await scene.warm(BRANCH)
+    const { age } = (await scene.asks(BRANCH)).headers
+    scene.clock.advance(7_000)
+    const later = await scene.asks(BRANCH)
+    expect([later.ready, Number(later.headers['age'])]).toEqual([true, Number(age) + 7])
+  })
+
+  it('gives way to ranges and conditions', async () => {
+    const scene = await readyScene()
+    await scene.warm(scene.pinned)
+    const part = await scene.ask(scene.pinned, { headers: { range: 'bytes=2-6' } })
+    expect([part.status, part.body.toString()]).toEqual([206, FIRST.slice(2, 7)])
+    const { etag = '' } = part.headers
+    const same = await scene.ask(scene.pinned, { headers: { 'if-none-match': etag } })
+    expect(same.status).toBe(304)
+  })
+
+  it('to a HEAD is a promise: the GET of that client means the same commit though the branch moves', async () => {
+    const scene = await readyScene()
+    await scene.warm(BRANCH, { method: 'HEAD' })
+    const before = scene.commit('acme/open')
+    const head = await scene.asks(BRANCH, { method: 'HEAD' })
+    expect([head.ready, head.headers['x-repo-commit']]).toEqual([true, before])
+    const commit = scene.world.model('acme/open').commit({ 'config.json': SECOND })
+    scene.clock.advance(30_000)
+    // Another caller learns that it moved; for long enough the first one may come to fetch what it was told of.
+    expect((await scene.ask(BRANCH, { method: 'HEAD', token: TOKENS.bob })).headers['x-repo-commit']).toBe(
+      commit,
+    )
+    for (let round = 0; round < 3; round += 1) {
+      expect((await scene.ask(BRANCH, { token: TOKENS.bob })).body.toString()).toBe(SECOND)
+      expect((await scene.ask(BRANCH)).body.toString()).toBe(FIRST)
+    }
+    scene.clock.advance(60_001)
+    expect((await scene.ask(BRANCH)).body.toString()).toBe(SECOND)
+  })
+
+  it('does not wait behind others on its connection', async () => {
+    const scene = await readyScene()
+    await scene.warm(scene.pinned)
+    const question = `GET ${scene.pinned} HTTP/1.1\r\nHost: x\r\n\r\n`
+    const last = question.replace('Host: x', 'Host: x\r\nConnection: close')
+    const raw = await rawHttp(scene.mirror.url, question.repeat(9) + last)
+    expect(raw.text.split(FIRST)).toHaveLength(11)
+    const flood = await rawHttp(scene.mirror.url, question.repeat(500))
+    expect(flood.end).toBe('closed')
+    expect(flood.text.split(FIRST).length).toBeLessThan(400)
+  })
+
+  it('is none where rules decide about each request', async () => {
+    const scene = await readyScene({ policies: policiesOf('- {action: allow, match: {repo: acme/*}}') })
+    for (let round = 0; round < 4; round += 1) expect((await scene.asks(scene.pinned)).status).toBe(200)
+    expect((await scene.asks(scene.pinned)).ready).toBe(false)
+  })
+})
