@@ -1,58 +1,59 @@
-// What a process has cost, as the kernel has it. Linux only, like the servers it measures.
+// What a server costs, as the kernel has it: sums over the process and all that descend from it, so that workers count.
+// Linux only, like the servers it measures.
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 const TICKS_PER_SECOND = 100
 
 /** The process and all that descend from it. */
-export function family(pid: number): number[] {
+function family(pid: number): readonly number[] {
   const parents = new Map<number, number>()
   for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
-      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]))
-    } catch {
-      // Ended meanwhile.
-    }
+    if (/^\d+$/.test(name)) parents.set(Number(name), Number(statFields(Number(name))[1]))
   }
   const found = [pid]
   for (const member of found) for (const [child, parent] of parents) if (parent === member) found.push(child)
   return found
 }
 
-/** User and system time of the family so far. */
+/** User and system time so far, in seconds, to a hundredth. Threads that have ended are in it. */
 export function cpuSeconds(pid: number): number {
-  let ticks = 0
-  for (const member of family(pid)) {
-    const stat = readFileSync(`/proc/${member}/stat`, 'utf8')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    ticks += Number(fields[11]) + Number(fields[12])
-  }
-  return ticks / TICKS_PER_SECOND
+  return sum(pid, (member) => {
+    const fields = statFields(member)
+    return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / TICKS_PER_SECOND
+  })
 }
 
-/** Highest resident size the process has had, of the largest in the family. */
+/** Highest resident size since the last reset. What processes share is counted in each. */
 export function peakRssBytes(pid: number): number {
-  return Math.max(...family(pid).map((member) => statusBytes(member, 'VmHWM')))
+  return sum(pid, (member) => statusBytes(member, 'VmHWM'))
 }
 
-/** Resident size now, of the largest in the family. */
-export function rssBytes(pid: number): number {
-  return Math.max(...family(pid).map((member) => statusBytes(member, 'VmRSS')))
+/** Starts the peak anew. */
+export function resetPeakRss(pid: number): void {
+  for (const member of family(pid)) writeFileSync(`/proc/${member}/clear_refs`, '5')
 }
 
-/** Starts the peak of the family anew. */
-export function resetPeakRss(pid: number, write: (file: string, text: string) => void): void {
-  for (const member of family(pid)) write(`/proc/${member}/clear_refs`, '5')
+/** Open descriptors now. */
+export function openDescriptors(pid: number): number {
+  return sum(pid, (member) => readdirSync(`/proc/${member}/fd`).length)
+}
+
+function sum(pid: number, figure: (member: number) => number): number {
+  return family(pid).reduce((total, member) => total + figure(member), 0)
+}
+
+/** The fields of /proc/PID/stat from the third on; none when the process has ended meanwhile. */
+function statFields(pid: number): readonly string[] {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  } catch {
+    return []
+  }
 }
 
 function statusBytes(pid: number, field: string): number {
   const line = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
   return Number(line?.[1] ?? 0) * 1024
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }

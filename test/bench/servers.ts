@@ -1,109 +1,119 @@
-// The contestants: the built mirror, and nginx as a cache and as a file server. Each is a real process on loopback.
+// Starting a real process that serves on loopback, and waiting until it does.
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import type { Hub } from '../hub-simulator/server.ts'
+import { freePort } from '../support/free-port.ts'
 
-export interface Running {
-  readonly name: string
-  readonly url: string
+const STARTS_WITHIN_MS = 15_000
+const POLL_MS = 5
+const LAUNCH = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
+
+/** A process that was started and may not answer yet. Whoever started it stops it. */
+export interface Spawned {
   readonly pid: number
+  readonly url: string
+  /** Its own; gone when it is stopped. */
   readonly directory: string
+  hasEnded(): boolean
+  /** The last line it complained with. */
+  lastWords(): string
   stop(): Promise<void>
 }
 
-/** A process that was started and may not answer yet. */
-export interface Spawned {
-  readonly child: ChildProcess
-  readonly url: string
-  readonly directory: string
+interface Command {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly env: Readonly<Record<string, string>>
 }
 
-/** The mirror as users start it, in front of the simulator, with an empty store unless the settings name one. */
-export async function startMirror(hub: Hub, settings: Record<string, string> = {}): Promise<Running> {
-  const { child, url, directory } = await spawnMirror(hub, settings)
-  return running('mirror', url, child, directory)
-}
-
-/** The same, without waiting until it answers. Whoever spawns it ends it and removes the directory. */
-export async function spawnMirror(hub: Hub, settings: Record<string, string> = {}): Promise<Spawned> {
-  const directory = mkdtempSync(path.join(tmpdir(), 'hubmirror-bench-'))
-  const port = await freePort()
-  const launch = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
-  const child = spawn(process.execPath, [launch, 'serve'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
+/** The built mirror as users start it, in front of the simulator. Its store is empty unless a setting names another. */
+export function spawnMirror(
+  hub: Hub,
+  settings: Readonly<Record<string, string>> = {},
+  node: string = process.execPath,
+): Promise<Spawned> {
+  return spawnServer((port, directory) => ({
+    command: node,
+    args: [LAUNCH, 'serve'],
     env: {
-      PATH: process.env['PATH'],
       HUBMIRROR_PORT: String(port),
       HUBMIRROR_ORIGIN: hub.url,
       HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
       HUBMIRROR_CACHE_DIR: path.join(directory, 'cache'),
+      // What was warm stays warm, as it does at nginx and olah.
       HUBMIRROR_ACCESS_TTL: '1h',
       HUBMIRROR_REF_TTL: '1h',
       ...settings,
     },
-  })
-  return { child, url: `http://127.0.0.1:${port}`, directory }
+  }))
 }
 
-/** nginx with `proxy_cache` in front of the simulator, and `/static/` by sendfile from `<directory>/static`. */
-export async function startNginx(hub: Hub): Promise<Running> {
-  const directory = mkdtempSync(path.join(tmpdir(), 'hubmirror-nginx-'))
+/**
+ * Starts what `make` says for a free port and a directory. What it prints is thrown away. Rejects where there is no
+ * such command.
+ */
+export async function spawnServer(make: (port: number, directory: string) => Command): Promise<Spawned> {
+  const directory = mkdtempSync(path.join(tmpdir(), 'hubmirror-bench-'))
   const port = await freePort()
-  for (const name of ['static', 'cache', 'temp']) mkdirSync(path.join(directory, name), { mode: 0o777 })
-  const config = path.join(directory, 'nginx.conf')
-  writeFileSync(config, nginxConfig(directory, port, hub.url))
-  const child = spawn('nginx', ['-c', config, '-p', directory], { stdio: ['ignore', 'ignore', 'inherit'] })
-  return running('nginx', `http://127.0.0.1:${port}`, child, directory)
-}
-
-function nginxConfig(directory: string, port: number, origin: string): string {
-  const template = readFileSync(new URL('../../nginx-compare/bench.conf', import.meta.url), 'utf8')
-  return template
-    .replaceAll('@DIRECTORY@', directory)
-    .replaceAll('@PORT@', String(port))
-    .replaceAll('@ORIGIN@', origin)
-}
-
-async function running(name: string, url: string, child: ChildProcess, directory: string): Promise<Running> {
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  for (let tries = 0; ; tries += 1) {
-    if (child.exitCode !== null || tries > 200) throw new Error(`${name} did not start`)
-    // Anything that answers is up; nginx has no page here.
-    const up = await fetch(`${url}/healthz`, { method: 'HEAD' }).then(
-      () => true,
-      () => false,
-    )
-    if (up) break
-    await sleep(50)
+  const { command, args, env } = make(port, directory)
+  const complaints = path.join(directory, 'stderr')
+  const descriptor = openSync(complaints, 'w')
+  const child = spawn(command, args, {
+    cwd: directory,
+    stdio: ['ignore', 'ignore', descriptor],
+    env: { PATH: process.env['PATH'], HOME: directory, ...env },
+  })
+  closeSync(descriptor)
+  await once(child, 'spawn')
+  const ended = once(child, 'exit')
+  const stop = async () => {
+    if (!hasEnded(child)) child.kill('SIGTERM')
+    await ended
+    rmSync(directory, { recursive: true, force: true })
   }
   return {
-    name,
-    url,
     pid: child.pid ?? 0,
+    url: `http://127.0.0.1:${port}`,
     directory,
-    async stop() {
-      child.kill('SIGTERM')
-      await ended
-      rmSync(directory, { recursive: true, force: true })
-    },
+    hasEnded: () => hasEnded(child),
+    lastWords: () => readFileSync(complaints, 'utf8').trimEnd().split('\n').at(-1) ?? '',
+    stop,
   }
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() =>
-        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error()),
-      )
-    })
-  })
+/** Resolves once it answers anything at all. Rejects, and stops it, when it does not in time. */
+export async function untilUp(server: Spawned): Promise<void> {
+  const deadlineAt = Date.now() + STARTS_WITHIN_MS
+  while (!(await isUp(server.url))) {
+    if (server.hasEnded() || Date.now() > deadlineAt) {
+      const words = server.lastWords()
+      await server.stop()
+      throw new Error(`does not start: ${words}`)
+    }
+    await sleep(POLL_MS)
+  }
+}
+
+/** What a command prints about its version. Rejects when there is no such command. */
+export async function versionOf(command: string, args: readonly string[]): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)(command, args)
+  return /\d+(\.\d+)+/.exec(`${stdout}${stderr}`)?.[0] ?? ''
+}
+
+function isUp(url: string): Promise<boolean> {
+  return fetch(`${url}/healthz`, { method: 'HEAD', redirect: 'manual' }).then(
+    () => true,
+    () => false,
+  )
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null
 }

@@ -6,10 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cache=.ci/cache
 mkdir -p "$cache"
 
-# fresh TARGET STAMP: whether TARGET was made from exactly these inputs.
-fresh() {
-  [ -e "$1/.made-from" ] && [ "$(cat "$1/.made-from")" = "$2" ]
-}
+. test/support/python-environment.sh
 
 install_tools() {
   local absent=()
@@ -29,18 +26,6 @@ install_tools() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${absent[@]}" >/dev/null
 }
 
-make_environment() {
-  local requirements=test/clients/requirements/$1.txt target=$cache/venv-$1 stamp
-  stamp="$(python3 --version) $(sha256sum <"$requirements")"
-  fresh "$target" "$stamp" && return
-  printf 'making %s\n' "$target"
-  rm -rf "$target"
-  python3 -m venv "$target"
-  "$target/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$requirements"
-  "$target/bin/pip" check >/dev/null
-  printf '%s' "$stamp" >"$target/.made-from"
-}
-
 make_node_clients() {
   local target=$cache/node-clients stamp
   stamp="$(node --version) $(cat test/clients/node/package.json test/clients/node/package-lock.json | sha256sum)"
@@ -55,6 +40,6 @@ make_node_clients() {
 
 install_tools
 for file in test/clients/requirements/*.txt; do
-  make_environment "$(basename "$file" .txt)"
+  make_environment "$file"
 done
 make_node_clients

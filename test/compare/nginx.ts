@@ -4,13 +4,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from '../support/free-port.ts'
 
 /** What can be filled in: a file of nginx-compare/, without its ending. */
-export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'http-cache' | 'bench'
+export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'http-cache' | 'plain-files'
 
 /** What stands behind it. */
 export interface Behind {
@@ -105,14 +105,4 @@ async function isUp(url: string, child: ChildProcess): Promise<boolean> {
 
 function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }

@@ -1,0 +1,198 @@
+// How anything is measured here: contestants started afresh for each work, one run of each after the other, round by
+// round, and around each run the accounts of the kernel and of the simulated Hub.
+
+import { createHash } from 'node:crypto'
+import { type Change, lfs } from '../hub-simulator/repos.ts'
+import type { Hub } from '../hub-simulator/server.ts'
+import { Client } from './client/client.ts'
+import type { LoadJob, LoadResult, Target } from './client/job.ts'
+import type { Contestant, ContestantName, Server } from './contestants.ts'
+import { type BenchFile, publish, type Range, target } from './files.ts'
+import { cpuSeconds, peakRssBytes, resetPeakRss } from './process-figures.ts'
+import type { GroupWriter, Reporter } from './reporter.ts'
+import type { Scale } from './scale.ts'
+
+/** A kind of work: what it asks of whom, and which figures it brings. */
+export interface Work {
+  /** What `npm run bench -- NAME` calls it. */
+  readonly name: string
+  readonly contestants: readonly ContestantName[]
+  run(bench: Bench, servers: readonly Server[]): Promise<void>
+}
+
+/** One run of a contestant, and the figures that come of it. */
+type Run<Id extends string> = (server: Server, round: number) => Promise<Readonly<Record<Id, number>>>
+
+/** What a run cost the server and the Hub. */
+export interface Usage {
+  readonly cpuSeconds: number
+  readonly peakRssBytes: number
+  readonly originRequests: number
+  /** Of files. */
+  readonly originBytes: number
+}
+
+export class Bench {
+  readonly hub: Hub
+  readonly scale: Scale
+  readonly reporter: Reporter
+  readonly client: Client
+  readonly #contestants: readonly Contestant[]
+  readonly #largeFiles = new Map<string, BenchFile>()
+
+  constructor(options: {
+    readonly hub: Hub
+    readonly scale: Scale
+    readonly reporter: Reporter
+    /** Those that are installed. */
+    readonly contestants: readonly Contestant[]
+  }) {
+    this.hub = options.hub
+    this.scale = options.scale
+    this.reporter = options.reporter
+    this.#contestants = options.contestants
+    this.client = new Client(options.scale.deadlineSeconds)
+  }
+
+  /** Does a work with everybody who takes part in it. Whoever does not start is reported, and the others go on. */
+  async play(work: Work): Promise<void> {
+    const servers: Server[] = []
+    for (const contestant of this.#contestants) {
+      if (!work.contestants.includes(contestant.name)) continue
+      const server = await contestant.start(this.hub).catch((error: unknown) => {
+        this.reporter.complain(`${contestant.title}: ${messageOf(error)}`)
+      })
+      if (server !== undefined) servers.push(server)
+    }
+    try {
+      await work.run(this, servers)
+    } finally {
+      for (const server of servers) await server.stop()
+    }
+  }
+
+  /** Puts a repo of its own onto the Hub. */
+  publish(repo: string, changes: Readonly<Record<string, Change>>): BenchFile[] {
+    return publish(this.hub.world, repo, changes)
+  }
+
+  /**
+   * A large file in a repo of its own, once for each name; no other has bytes in common with it. Of one that nobody
+   * reads to its end the digest may be invented, which saves reading it here.
+   */
+  largeFile(name: string, sizeBytes: number, digest: 'real' | 'invented' = 'real'): BenchFile {
+    const known = this.#largeFiles.get(name)
+    if (known !== undefined) return known
+    const seed = this.#largeFiles.size + 1
+    const sha256 = createHash('sha256').update(name).digest('hex')
+    const content = { sizeBytes, seed, ...(digest === 'real' ? {} : { sha256 }) }
+    const [file] = this.publish(`bench/${name}`, { 'model.bin': lfs(content) })
+    if (file === undefined) throw new Error('no file')
+    this.#largeFiles.set(name, file)
+    return file
+  }
+
+  target(server: Server, file: BenchFile, range?: Range): Target {
+    return target(server.fileUrl(file), file, 'crc32', range)
+  }
+
+  /** GETs whose bodies are held against their digests as they arrive. */
+  get(job: Pick<LoadJob, 'targets' | 'connections' | 'until'>): Promise<LoadResult> {
+    return this.client.play({ job: 'load', method: 'GET', digest: 'crc32', ...job })
+  }
+
+  /**
+   * Lets everybody hold `file`, by whatever way it comes to them, and checks the sha256 of what is served. Returns those
+   * who do; the others are reported.
+   */
+  async warmUp(servers: readonly Server[], file: BenchFile): Promise<readonly Server[]> {
+    const able: Server[] = []
+    for (const server of servers) {
+      server.put?.(file)
+      const targets = [target(server.fileUrl(file), file, 'sha256')]
+      try {
+        await this.client.play({
+          job: 'load',
+          method: 'GET',
+          digest: 'sha256',
+          targets,
+          connections: 1,
+          until: { answers: 1 },
+        })
+        able.push(server)
+      } catch (error) {
+        this.reporter.complain(`${file.repo}: ${server.name}: ${messageOf(error)}`)
+      }
+    }
+    return able
+  }
+
+  /** Does something while the origin sends each connection no more than that; without limit where there is none. */
+  async limited<T>(bytesPerSecond: number | undefined, act: () => Promise<T>): Promise<T> {
+    this.hub.bytesPerSecond = bytesPerSecond
+    try {
+      return await act()
+    } finally {
+      this.hub.bytesPerSecond = undefined
+    }
+  }
+
+  /**
+   * One run of every server after the other, round by round, into one group. A run that fails ends those of its server.
+   * What has to run for a while until it is as fast as it will be gets a round that is not counted.
+   */
+  async rounds<Id extends string>(
+    servers: readonly Server[],
+    group: GroupWriter<Id>,
+    run: Run<Id>,
+    options: { readonly rounds?: number; readonly warmUp?: boolean } = {},
+  ): Promise<void> {
+    const rounds = options.rounds ?? this.scale.rounds
+    const spentMs = new Map<Server, number>()
+    for (let round = options.warmUp === true ? -1 : 0; round < rounds; round += 1) {
+      for (const server of servers) {
+        const before = spentMs.get(server) ?? 0
+        if (before > this.scale.budgetSeconds * 1000) continue
+        const startedAt = performance.now()
+        try {
+          const values = await run(server, round)
+          if (round < 0) continue
+          group.add(server.name, values)
+          spentMs.set(server, before + performance.now() - startedAt)
+        } catch (error) {
+          group.fail(server.name, messageOf(error))
+          spentMs.set(server, Number.POSITIVE_INFINITY)
+        }
+      }
+    }
+    group.close()
+  }
+
+  /** The same, for what can be done but once, or shows no less in one run. */
+  once<Id extends string>(servers: readonly Server[], group: GroupWriter<Id>, run: Run<Id>): Promise<void> {
+    return this.rounds(servers, group, run, { rounds: 1 })
+  }
+
+  /** Does something, and says what it cost. */
+  async measure<T>(
+    server: Server,
+    act: () => Promise<T>,
+  ): Promise<{ readonly result: T; readonly usage: Usage }> {
+    const { ledger } = this.hub
+    ledger.clear()
+    resetPeakRss(server.pid)
+    const cpuBefore = cpuSeconds(server.pid)
+    const result = await act()
+    const usage = {
+      cpuSeconds: cpuSeconds(server.pid) - cpuBefore,
+      peakRssBytes: peakRssBytes(server.pid),
+      originRequests: ledger.requests().length,
+      originBytes: ledger.bytes(),
+    }
+    return { result, usage }
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,58 @@
+// The bench's end of a client process.
+
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import type { Job, ResultOf, Said } from './job.ts'
+
+const PROGRAM = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+type Child = ChildProcessByStdio<Writable, Readable, null>
+
+/** A client process, which takes one job at a time. Whoever made it stops it. */
+export class Client {
+  readonly #deadlineMs: number
+  #child: Child
+  #lines: AsyncIterator<string>
+
+  /** A job that takes longer than `deadlineSeconds` is given up. */
+  constructor(deadlineSeconds: number) {
+    this.#deadlineMs = deadlineSeconds * 1000
+    this.#child = start()
+    this.#lines = linesOf(this.#child)
+  }
+
+  /** Rejects with what went wrong: an answer that was not right, or one that took too long. */
+  async play<J extends Job>(job: J): Promise<ResultOf<J>> {
+    const child = this.#child
+    child.stdin.write(`${JSON.stringify(job)}\n`)
+    const timer = setTimeout(() => child.kill('SIGKILL'), this.#deadlineMs)
+    const line = await this.#lines.next()
+    clearTimeout(timer)
+    if (line.done === true) {
+      const isLate = child.killed
+      this.#child = start()
+      this.#lines = linesOf(this.#child)
+      throw new Error(isLate ? `not done within ${this.#deadlineMs / 1000} s` : 'the client ended')
+    }
+    const said = JSON.parse(line.value) as Said
+    if (!said.ok) throw new Error(said.error)
+    return said.result as ResultOf<J>
+  }
+
+  async stop(): Promise<void> {
+    const ended = once(this.#child, 'close')
+    this.#child.stdin.end()
+    await ended
+  }
+}
+
+function start(): Child {
+  return spawn(process.execPath, ['--import', 'tsx', PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'] })
+}
+
+function linesOf(child: Child): AsyncIterator<string> {
+  return createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+}

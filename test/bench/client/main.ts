@@ -1,0 +1,20 @@
+// A client as a process of its own: one line of JSON in is a job, one line of JSON out says what came of it.
+
+import { createInterface } from 'node:readline'
+import type { Job, Said } from './job.ts'
+import { load } from './load.ts'
+import { pipeline } from './pipeline.ts'
+import { readers } from './readers.ts'
+
+const play = (job: Job): Promise<unknown> => {
+  if (job.job === 'load') return load(job)
+  return job.job === 'readers' ? readers(job) : pipeline(job)
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const said: Said = await play(JSON.parse(line) as Job).then(
+    (result) => ({ ok: true, result }),
+    (error: unknown) => ({ ok: false, error: error instanceof Error ? error.message : String(error) }),
+  )
+  console.log(JSON.stringify(said))
+}

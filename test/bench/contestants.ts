@@ -1,0 +1,131 @@
+// Who is measured. Each is a real process on loopback in front of the simulator, with an empty cache.
+
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Nginx, type NginxConfig, startNginx } from '../compare/nginx.ts'
+import type { Hub } from '../hub-simulator/server.ts'
+import type { BenchFile } from './files.ts'
+import { type Spawned, spawnMirror, spawnServer, untilUp, versionOf } from './servers.ts'
+
+export type ContestantName = 'mirror' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode'
+
+/** One that runs. Whoever started it stops it. */
+export interface Server {
+  readonly name: ContestantName
+  readonly pid: number
+  fileUrl(file: BenchFile): string
+  /** Lays a file where it is served from; for those that do not fetch. */
+  put?(file: BenchFile): void
+  stop(): Promise<void>
+}
+
+export interface Contestant {
+  readonly name: ContestantName
+  readonly title: string
+  /** Rejects where it is not installed. */
+  version(): Promise<string>
+  /** How to have it. */
+  readonly setup: string
+  start(hub: Hub): Promise<Server>
+}
+
+const OLAH_FOLDER = fileURLToPath(new URL('../../.ci/cache/venv-olah/bin', import.meta.url))
+const OTHER_NODE = process.env['HUBMIRROR_BENCH_NODE']
+
+const mirror: Contestant = {
+  name: 'mirror',
+  title: 'hubmirror',
+  setup: 'npm run build',
+  version: () => Promise.resolve(`Node ${process.versions.node}`),
+  start: async (hub) => up('mirror', await spawnMirror(hub)),
+}
+
+/** The mirror on the Node that HUBMIRROR_BENCH_NODE names. */
+const otherNode: Contestant = {
+  name: 'otherNode',
+  title: 'hubmirror, other Node',
+  setup: 'HUBMIRROR_BENCH_NODE=/path/to/node',
+  version: async () => `Node ${await versionOf(OTHER_NODE ?? '', ['--version'])}`,
+  start: async (hub) => up('otherNode', await spawnMirror(hub, {}, OTHER_NODE)),
+}
+
+const nginx: Contestant = {
+  name: 'nginx',
+  title: 'nginx `careful.conf`',
+  setup: 'bash nginx-compare/setup.sh',
+  version: () => versionOf('nginx', ['-v']),
+  start: async (hub) => hubPaths('nginx', await startedNginx('careful', hub)),
+}
+
+const plainFiles: Contestant = {
+  name: 'plainFiles',
+  title: 'nginx `plain-files.conf`',
+  setup: nginx.setup,
+  version: () => nginx.version(),
+  async start(hub) {
+    const server = await startedNginx('plain-files', hub)
+    const pathOf = (file: BenchFile): string => path.join(file.repo, file.path)
+    return {
+      ...server,
+      name: 'plainFiles',
+      fileUrl: (file) => `${server.url}/${pathOf(file)}`,
+      put: (file) => writeContent(path.join(server.directory, 'static', pathOf(file)), file),
+    }
+  },
+}
+
+const olah: Contestant = {
+  name: 'olah',
+  title: 'olah',
+  setup: 'bash test/bench/setup.sh',
+  version: () => versionOf(path.join(OLAH_FOLDER, 'pip'), ['show', 'olah']),
+  async start(hub) {
+    const server = await spawnServer((port, directory) => ({
+      command: path.join(OLAH_FOLDER, 'olah-cli'),
+      // Metadata is believed for an hour, so that what was warm stays warm, as it does at the mirror and at nginx.
+      args: `--host 127.0.0.1 --port ${port} --hf-scheme http --hf-netloc ${new URL(hub.url).host}
+        --hf-lfs-netloc ${new URL(hub.cdnUrl).host} --mirror-netloc 127.0.0.1:${port}
+        --mirror-lfs-netloc 127.0.0.1:${port} --repos-path ${path.join(directory, 'repos')}
+        --log-path ${path.join(directory, 'logs')} --metadata-cache-ttl 3600`.split(/\s+/),
+      env: {},
+    }))
+    return up('olah', server)
+  },
+}
+
+/** All, in the order in which they take turns and stand in tables. */
+export const CONTESTANTS: readonly Contestant[] = [
+  mirror,
+  ...(OTHER_NODE === undefined ? [] : [otherNode]),
+  nginx,
+  plainFiles,
+  olah,
+]
+
+async function startedNginx(config: NginxConfig, hub: Hub): Promise<Nginx> {
+  const started = await startNginx(config, hub)
+  return { ...started, url: `http://127.0.0.1:${started.port}` }
+}
+
+async function up(name: ContestantName, server: Spawned): Promise<Server> {
+  await untilUp(server)
+  return hubPaths(name, server)
+}
+
+/** Files are where the Hub has them. */
+function hubPaths(name: ContestantName, server: Pick<Spawned, 'pid' | 'url' | 'stop'>): Server {
+  return {
+    name,
+    pid: server.pid,
+    fileUrl: (file) => `${server.url}/${file.repo}/resolve/${file.commit}/${file.path}`,
+    stop: () => server.stop(),
+  }
+}
+
+function writeContent(target: string, { content }: BenchFile): void {
+  mkdirSync(path.dirname(target), { recursive: true })
+  const descriptor = openSync(target, 'w')
+  for (const piece of content.pieces(0, content.sizeBytes)) writeSync(descriptor, piece)
+  closeSync(descriptor)
+}

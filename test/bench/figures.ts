@@ -1,0 +1,95 @@
+// The figures that many kinds of work share: their titles, and how they come out of what a run cost.
+
+import type { Usage } from './bench.ts'
+import type { LoadResult } from './client/job.ts'
+import type { FigureSpec, Goal } from './report.ts'
+
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+
+/** A figure, with a goal or without. */
+type Spec = (goal?: Goal) => FigureSpec
+
+function spec(better: FigureSpec['better']) {
+  return (title: string, unit: FigureSpec['unit']): Spec =>
+    (goal) => ({ title, unit, better, ...(goal === undefined ? {} : { goal }) })
+}
+
+const less = spec('less')
+const more = spec('more')
+
+export const wall = less('wall time', 's')
+export const firstByte = less('first byte', 'ms')
+export const p50 = less('wait, half of all', 'ms')
+export const p99 = less('wait, 99 of 100', 'ms')
+export const rss = less('peak RSS', 'MiB')
+const originRequests = less('requests to the origin', '')
+
+/** What bytes cost. */
+export function bulkCosts(goals: { readonly cpu?: Goal; readonly rss?: Goal; readonly bytes?: Goal } = {}) {
+  return {
+    cpu: less('CPU seconds per GiB', 's')(goals.cpu),
+    rss: rss(goals.rss),
+    originRequests: originRequests(),
+    originBytes: less('bytes of the origin, to those of the file', 'x')(goals.bytes),
+  }
+}
+
+export function bulkValues(usage: Usage, bytes: { readonly served: number; readonly file: number }) {
+  return {
+    cpu: usage.cpuSeconds / (bytes.served / GIB),
+    rss: usage.peakRssBytes / MIB,
+    originRequests: usage.originRequests,
+    originBytes: usage.originBytes / bytes.file,
+  }
+}
+
+/** What many small requests cost, and how fast they are answered. The goal is for those that a core can do. */
+export function rates(perCore?: Goal) {
+  return {
+    perCore: more('requests per CPU second', '/s')(perCore),
+    perSecond: more('requests', '/s')(),
+    p50: p50(),
+    p99: p99(),
+    ...requestCosts(),
+  }
+}
+
+export function rateValues(result: LoadResult, usage: Usage) {
+  return {
+    perCore: result.answers / usage.cpuSeconds,
+    perSecond: result.answers / result.seconds,
+    ...result.lastByteMs,
+    ...requestValues(usage, result.answers),
+  }
+}
+
+export function requestCosts(goals: { readonly bytes?: Goal } = {}) {
+  return {
+    cpu: less('CPU time per request', 'µs')(),
+    rss: rss(),
+    originRequests: less('requests to the origin, per request', '')(),
+    originBytes: less('bytes of the origin, per request', 'KiB')(goals.bytes),
+  }
+}
+
+export function requestValues(usage: Usage, requests: number) {
+  return {
+    cpu: (usage.cpuSeconds / requests) * 1e6,
+    rss: usage.peakRssBytes / MIB,
+    originRequests: usage.originRequests / requests,
+    originBytes: usage.originBytes / requests / 1024,
+  }
+}
+
+export function ratioAtMost(limit: number): Goal {
+  return { of: 'ratio', atMost: limit }
+}
+
+export function ratioAtLeast(limit: number): Goal {
+  return { of: 'ratio', atLeast: limit }
+}
+
+export function atMost(limit: number): Goal {
+  return { of: 'value', atMost: limit }
+}

@@ -1,0 +1,70 @@
+// What was measured, as it is kept and shown: groups of figures, each with the values of every run of every contestant.
+// Knows nothing of how they came about.
+
+import type { ContestantName } from './contestants.ts'
+import { median } from './statistics.ts'
+
+export type Unit = 's' | 'ms' | 'µs' | '/s' | 'MiB' | 'KiB' | 'x' | ''
+
+/** What the mirror's median must hold: by itself, or as a ratio to that of nginx. */
+export interface Goal {
+  readonly of: 'value' | 'ratio'
+  readonly atMost?: number
+  readonly atLeast?: number
+}
+
+export interface FigureSpec {
+  readonly title: string
+  readonly unit: Unit
+  readonly better: 'less' | 'more'
+  readonly goal?: Goal
+}
+
+/** A figure with its values, run by run. */
+export interface Figure extends FigureSpec {
+  readonly id: string
+  readonly values: Readonly<Partial<Record<ContestantName, readonly number[]>>>
+}
+
+/** Figures of one work. A contestant that could not do it has a reason instead of values. */
+export interface Group {
+  readonly id: string
+  readonly title: string
+  readonly figures: readonly Figure[]
+  readonly failures: Readonly<Partial<Record<ContestantName, string>>>
+}
+
+/** One run of the bench. */
+export interface Report {
+  /** Day, as YYYY-MM-DD. */
+  readonly day: string
+  readonly scale: string
+  readonly machine: string
+  readonly versions: Readonly<Partial<Record<ContestantName, string>>>
+  readonly groups: readonly Group[]
+}
+
+export function ratioToNginx(figure: Figure): number {
+  return median(figure.values.mirror ?? []) / median(figure.values.nginx ?? [])
+}
+
+/** Whether a goal is held; undefined where there is none, or nothing to hold against it. */
+export function isHeld(figure: Figure): boolean | undefined {
+  const { goal } = figure
+  if (goal === undefined) return undefined
+  const value = goal.of === 'ratio' ? ratioToNginx(figure) : median(figure.values.mirror ?? [])
+  if (Number.isNaN(value)) return undefined
+  return (
+    value <= (goal.atMost ?? Number.POSITIVE_INFINITY) && value >= (goal.atLeast ?? Number.NEGATIVE_INFINITY)
+  )
+}
+
+/** The report as JSON to keep: four digits of each value, and the values of a contestant on one line. */
+export function reportText(report: Report): string {
+  const text = JSON.stringify(
+    report,
+    (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(4)) : value),
+    2,
+  )
+  return `${text.replace(/\[\s+([-+\d.e,\s]+?)\s+\]/g, (_, list: string) => `[${list.replace(/\s+/g, ' ')}]`)}\n`
+}

@@ -1,0 +1,98 @@
+// How much of everything: enough for ratios in a few minutes, as much as is asked for, or so little that only the
+// digests are checked.
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const GIB = 1024 * MIB
+
+/** What an origin that limits gives to each connection. */
+export const LIMIT_BYTES_PER_SECOND = 20_000_000
+export const LIMIT_TEXT = 'an origin at 20 MB/s a connection'
+
+export interface Scale {
+  readonly name: 'smoke' | 'default' | 'full'
+  /** Runs of each contestant, unless those it had took longer than the budget. */
+  readonly rounds: number
+  readonly budgetSeconds: number
+  /** A run that takes longer is given up. */
+  readonly deadlineSeconds: number
+  /** How long requests for something small are repeated. */
+  readonly until: { readonly answers: number } | { readonly seconds: number }
+  /** A file that one reads, one that many read at once, one that is not stored yet, and one much larger than a range. */
+  readonly largeBytes: number
+  readonly sharedBytes: number
+  readonly coldBytes: number
+  readonly vastBytes: number
+  readonly crowd: number
+  readonly coldRanges: number
+  readonly snapshotFiles: number
+  readonly slowReaders: number
+  readonly slowSeconds: number
+  /** Readers that take nothing once their answer has begun. */
+  readonly stalledReaders: number
+  /** Steps of growth. */
+  readonly clients: readonly number[]
+  readonly blobs: readonly number[]
+}
+
+const DEFAULT: Scale = {
+  name: 'default',
+  rounds: 3,
+  budgetSeconds: 6,
+  deadlineSeconds: 60,
+  until: { seconds: 1.5 },
+  largeBytes: GIB,
+  sharedBytes: 256 * MIB,
+  coldBytes: 128 * MIB,
+  vastBytes: 10 * GIB,
+  crowd: 50,
+  coldRanges: 16,
+  snapshotFiles: 1000,
+  slowReaders: 200,
+  slowSeconds: 12,
+  stalledReaders: 0,
+  clients: [1, 10, 100],
+  blobs: [1000, 100_000],
+}
+
+const FULL: Scale = {
+  ...DEFAULT,
+  name: 'full',
+  rounds: 5,
+  budgetSeconds: 60,
+  deadlineSeconds: 600,
+  until: { seconds: 5 },
+  sharedBytes: GIB,
+  coldBytes: GIB,
+  coldRanges: 64,
+  slowSeconds: 30,
+  stalledReaders: 2000,
+  clients: [1, 10, 100, 1000],
+  blobs: [1000, 100_000, 1_000_000],
+}
+
+const SMOKE: Scale = {
+  ...DEFAULT,
+  name: 'smoke',
+  rounds: 1,
+  until: { answers: 20 },
+  largeBytes: 5 * MIB,
+  sharedBytes: 5 * MIB,
+  coldBytes: 5 * MIB,
+  vastBytes: 100 * MIB,
+  crowd: 5,
+  coldRanges: 2,
+  snapshotFiles: 20,
+  slowReaders: 5,
+  slowSeconds: 0.5,
+  clients: [2],
+  blobs: [10],
+}
+
+export const SCALES: Readonly<Record<Scale['name'], Scale>> = { default: DEFAULT, full: FULL, smoke: SMOKE }
+
+/** `1 GiB`, `128 MiB`, `4 KiB`. */
+export function sizeText(bytes: number): string {
+  if (bytes >= GIB) return `${bytes / GIB} GiB`
+  return bytes >= MIB ? `${bytes / MIB} MiB` : `${bytes / KIB} KiB`
+}

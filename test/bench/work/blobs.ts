@@ -1,0 +1,160 @@
+// Growth by blobs: how long a mirror with many takes until it serves, how much memory it has then, and how long a
+// request waits. The directory is warm in the page cache: a cold disk makes the walk through it longer, not the start.
+
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lfs } from '../../hub-simulator/repos.ts'
+import type { Bench, Work } from '../bench.ts'
+import { checksum } from '../client/checksum.ts'
+import type { Target } from '../client/job.ts'
+import { atMost, p50, p99, rss } from '../figures.ts'
+import { peakRssBytes } from '../process-figures.ts'
+import { type Spawned, spawnMirror, untilUp } from '../servers.ts'
+
+const MIB = 1024 ** 2
+const CONNECTIONS = 8
+const ASKED_FOR = 2000
+const BLOB_BYTES = 1024
+const FAN = 256
+
+export const blobs: Work = {
+  name: 'blobs',
+  // Others start in the same way, but only the mirror is told what it holds by files that are laid there.
+  contestants: [],
+  async run(bench) {
+    for (const count of bench.scale.blobs) await grow(bench, count)
+  },
+}
+
+async function grow(bench: Bench, count: number): Promise<void> {
+  const group = bench.reporter.group(
+    `blobs-${count}`,
+    `start with ${count.toLocaleString('en')} stored files`,
+    {
+      first: { title: 'until the first HEAD', unit: 's', better: 'less', goal: atMost(2) },
+      ready: { title: 'until /readyz', unit: 's', better: 'less', goal: atMost(2) },
+      counted: { title: 'until all are in the books', unit: 's', better: 'less' },
+      slowest: { title: 'longest HEAD until then', unit: 'ms', better: 'less' },
+      p50: p50(),
+      p99: p99(),
+      rss: rss(),
+    },
+  )
+  const cacheDir = mkdtempSync(path.join(tmpdir(), 'hubmirror-blobs-'))
+  try {
+    const stored = await fill(bench, cacheDir, count)
+    group.add('mirror', await start(bench, cacheDir, stored))
+  } catch (error) {
+    group.fail('mirror', error instanceof Error ? error.message : String(error))
+  } finally {
+    rmSync(cacheDir, { recursive: true, force: true })
+  }
+  group.close()
+}
+
+/** Starts a mirror on a store, offline, so that no answer is anybody's but its own. */
+async function start(bench: Bench, cacheDir: string, stored: readonly Stored[]) {
+  const startedAt = performance.now()
+  const seconds = (): number => (performance.now() - startedAt) / 1000
+  const server = await spawnMirror(bench.hub, { HUBMIRROR_CACHE_DIR: cacheDir, HUBMIRROR_OFFLINE: 'on' })
+  try {
+    await untilUp(server)
+    const one = server.url + (stored[0]?.path ?? '')
+    await until(() => answers('HEAD', one))
+    const first = seconds()
+    await until(() => answers('GET', `${server.url}/readyz`))
+    const ready = seconds()
+    let slowest = 0
+    await until(async () => {
+      const askedAt = performance.now()
+      await answers('HEAD', one)
+      slowest = Math.max(slowest, performance.now() - askedAt)
+      return (await blobsOf(server)) > stored.length
+    })
+    const counted = seconds()
+    const targets = stored.slice(0, ASKED_FOR).map((file) => targetOf(server, file))
+    const { lastByteMs } = await bench.get({
+      targets,
+      connections: CONNECTIONS,
+      until: { answers: targets.length },
+    })
+    return { first, ready, counted, slowest, ...lastByteMs, rss: peakRssBytes(server.pid) / MIB }
+  } finally {
+    await server.stop()
+  }
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await sleep(5)
+}
+
+async function answers(method: 'GET' | 'HEAD', url: string): Promise<boolean> {
+  const response = await fetch(url, { method })
+  await response.arrayBuffer()
+  return response.ok
+}
+
+async function blobsOf(server: Spawned): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  return Number(/^hubmirror_cache_blobs (\d+)/m.exec(text)?.[1])
+}
+
+/** A file that lies in the store. */
+interface Stored {
+  readonly path: string
+  readonly content: string
+}
+
+function targetOf(server: Spawned, file: Stored): Target {
+  const sum = checksum('crc32')
+  sum.update(Buffer.from(file.content))
+  return { url: server.url + file.path, right: { status: 200, sizeBytes: BLOB_BYTES, digest: sum.hex() } }
+}
+
+/** Lets a mirror fetch one file, and lays down `count` others as it has laid down that one: each a blob and a fact. */
+async function fill(bench: Bench, cacheDir: string, count: number): Promise<readonly Stored[]> {
+  const name = 'file-0000000.bin'
+  const content = (index: number): string => `file ${index} `.padEnd(BLOB_BYTES, '.')
+  const [file] = bench.publish(`bench/blobs-${count}`, { [name]: lfs(content(0)) })
+  if (file === undefined) throw new Error('no file')
+  const server = await spawnMirror(bench.hub, { HUBMIRROR_CACHE_DIR: cacheDir })
+  const filePath = `/${file.repo}/resolve/${file.commit}/${name}`
+  await untilUp(server)
+  await answers('GET', server.url + filePath)
+  await server.stop()
+
+  const fact = factOf(cacheDir, name)
+  const digest = sha256(content(0))
+  for (const shelf of ['blobs/sha256', 'facts/files']) {
+    for (let fan = 0; fan < FAN; fan += 1) {
+      mkdirSync(path.join(cacheDir, shelf, fan.toString(16).padStart(2, '0')), { recursive: true })
+    }
+  }
+  return Array.from({ length: count }, (_, index) => {
+    const other = name.replace('0000000', String(index + 1).padStart(7, '0'))
+    const blob = sha256(content(index + 1))
+    const text = fact.replaceAll(name, other).replaceAll(digest, blob)
+    const { key } = JSON.parse(text) as { key: string }
+    const hash = sha256(key)
+    writeFileSync(path.join(cacheDir, 'blobs/sha256', blob.slice(0, 2), blob), content(index + 1))
+    writeFileSync(path.join(cacheDir, 'facts/files', hash.slice(0, 2), `${hash}.json`), text)
+    return { path: filePath.replace(name, other), content: content(index + 1) }
+  })
+}
+
+/** What the mirror wrote down about the file of that name. */
+function factOf(cacheDir: string, name: string): string {
+  const shelf = path.join(cacheDir, 'facts/files')
+  for (const entry of readdirSync(shelf, { recursive: true, encoding: 'utf8' })) {
+    const text = entry.endsWith('.json') ? readFileSync(path.join(shelf, entry), 'utf8') : ''
+    if (text.includes(name)) return text
+  }
+  throw new Error(`no fact about ${name}`)
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}

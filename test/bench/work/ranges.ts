@@ -1,0 +1,88 @@
+// Ranges of 8 KiB all over a file, as those who read tensors by name ask for them.
+
+import type { Bench, Work } from '../bench.ts'
+import type { Server } from '../contestants.ts'
+import { atMost, firstByte, p50, p99, rates, rateValues, requestCosts, requestValues } from '../figures.ts'
+import type { Range } from '../files.ts'
+import { LIMIT_BYTES_PER_SECOND, LIMIT_TEXT, sizeText } from '../scale.ts'
+
+const RANGE_BYTES = 8 * 1024
+const CONNECTIONS = 64
+const PLACES = 256
+
+export const ranges: Work = {
+  name: 'ranges',
+  contestants: ['mirror', 'nginx', 'plainFiles', 'olah'],
+  async run(bench, servers) {
+    await stored(bench, servers)
+    const caches = servers.filter((server) => server.put === undefined)
+    await notStored(bench, caches)
+    await middle(bench, caches)
+  },
+}
+
+async function stored(bench: Bench, servers: readonly Server[]): Promise<void> {
+  const file = bench.largeFile('ranges', bench.scale.sharedBytes)
+  const able = await bench.warmUp(servers, file)
+  const group = bench.reporter.group(
+    'ranges-stored',
+    `ranges of 8 KiB of a stored file of ${sizeText(file.content.sizeBytes)}, ${CONNECTIONS} connections`,
+    rates(),
+  )
+  const places = scattered(file.content.sizeBytes, 0, PLACES)
+  const run = async (server: Server) => {
+    const targets = places.map((range) => bench.target(server, file, range))
+    const { result, usage } = await bench.measure(server, () =>
+      bench.get({ targets, connections: CONNECTIONS, until: bench.scale.until }),
+    )
+    return rateValues(result, usage)
+  }
+  await bench.rounds(able, group, run, { warmUp: true })
+}
+
+/** One after the other, over a file that is far larger than what is asked of it. */
+async function notStored(bench: Bench, servers: readonly Server[]): Promise<void> {
+  const { vastBytes, coldRanges } = bench.scale
+  const file = bench.largeFile('vast', vastBytes, 'invented')
+  const group = bench.reporter.group(
+    'ranges-cold',
+    `${coldRanges} ranges of 8 KiB, one after the other, of a file of ${sizeText(vastBytes)} that is not stored`,
+    { p50: p50(), p99: p99(), ...requestCosts({ bytes: atMost(1024) }) },
+  )
+  await bench.rounds(servers, group, async (server, round) => {
+    // Each round at other places.
+    const places = scattered(vastBytes, round * coldRanges, coldRanges)
+    const targets = places.map((range) => bench.target(server, file, range))
+    const { result, usage } = await bench.measure(server, () =>
+      bench.get({ targets, connections: 1, until: { answers: coldRanges } }),
+    )
+    return { ...result.lastByteMs, ...requestValues(usage, coldRanges) }
+  })
+}
+
+/** The first that anybody asks of a file. */
+async function middle(bench: Bench, servers: readonly Server[]): Promise<void> {
+  const { vastBytes } = bench.scale
+  const group = bench.reporter.group(
+    'range-middle',
+    `8 KiB in the middle of a file of ${sizeText(vastBytes)} that nobody asked for before, ${LIMIT_TEXT}`,
+    { firstByte: firstByte(), ...requestCosts({ bytes: atMost(1024) }) },
+  )
+  await bench.rounds(servers, group, async (server, round) => {
+    const file = bench.largeFile(`middle-${round}`, vastBytes, 'invented')
+    const targets = [bench.target(server, file, [vastBytes / 2, vastBytes / 2 + RANGE_BYTES - 1])]
+    const { result, usage } = await bench.limited(LIMIT_BYTES_PER_SECOND, () =>
+      bench.measure(server, () => bench.get({ targets, connections: 1, until: { answers: 1 } })),
+    )
+    return { firstByte: result.firstByteMs.p50, ...requestValues(usage, 1) }
+  })
+}
+
+/** Places that follow each other nowhere, the same in every run: multiples of the golden ratio, from the `from`th on. */
+function scattered(sizeBytes: number, from: number, count: number): readonly Range[] {
+  const ranges = Math.floor(sizeBytes / RANGE_BYTES)
+  return Array.from({ length: count }, (_, index) => {
+    const place = Math.floor((((from + index + 1) * 0.618_033_988_75) % 1) * ranges) * RANGE_BYTES
+    return [place, place + RANGE_BYTES - 1]
+  })
+}

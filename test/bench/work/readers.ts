@@ -1,0 +1,80 @@
+// Many who read one stored file slowly, or not at all once it has begun: what they cost in memory.
+
+import type { Bench, Work } from '../bench.ts'
+import type { Server } from '../contestants.ts'
+import { atMost, rss } from '../figures.ts'
+import { digestOf } from '../files.ts'
+import { sizeText } from '../scale.ts'
+
+const MIB = 1024 ** 2
+// Fast enough to go on after the kernel has filled its own buffers.
+const SLOW_BYTES_PER_SECOND = 2 * MIB
+
+export const readers: Work = {
+  name: 'slow',
+  contestants: ['mirror', 'nginx', 'plainFiles', 'olah'],
+  async run(bench, servers) {
+    const { slowReaders, slowSeconds, stalledReaders } = bench.scale
+    await play(bench, servers, {
+      id: 'slow-readers',
+      title: `at ${sizeText(SLOW_BYTES_PER_SECOND)}/s each`,
+      count: slowReaders,
+      bytesPerSecond: SLOW_BYTES_PER_SECOND,
+      seconds: slowSeconds,
+      limitMib: 244,
+    })
+    if (stalledReaders === 0) return
+    await play(bench, servers, {
+      id: 'stalled-readers',
+      title: 'that stall',
+      count: stalledReaders,
+      bytesPerSecond: 0,
+      seconds: 5,
+    })
+  },
+}
+
+async function play(
+  bench: Bench,
+  servers: readonly Server[],
+  how: {
+    readonly id: string
+    readonly title: string
+    readonly count: number
+    readonly bytesPerSecond: number
+    readonly seconds: number
+    readonly limitMib?: number
+  },
+): Promise<void> {
+  const file = bench.largeFile('large', bench.scale.largeBytes)
+  const able = await bench.warmUp(servers, file)
+  const group = bench.reporter.group(
+    how.id,
+    `${how.count.toLocaleString('en')} readers of a stored file of ${sizeText(file.content.sizeBytes)} ${how.title}`,
+    {
+      rss: rss(how.limitMib === undefined ? undefined : atMost(how.limitMib)),
+      connected: { title: 'still connected after all', unit: '', better: 'more' },
+      read: { title: 'read by each', unit: 'MiB', better: 'more' },
+    },
+  )
+  await bench.once(able, group, async (server) => {
+    const { result, usage } = await bench.measure(server, () =>
+      bench.client.play({
+        job: 'readers',
+        url: server.fileUrl(file),
+        readers: how.count,
+        bytesPerSecond: how.bytesPerSecond,
+        seconds: how.seconds,
+      }),
+    )
+    for (const { bytes, digest } of result.read) {
+      if (digest !== digestOf(file.content, 'crc32', 0, bytes)) throw new Error('wrong bytes')
+    }
+    const bytes = result.read.reduce((sum, reader) => sum + reader.bytes, 0)
+    return {
+      rss: usage.peakRssBytes / MIB,
+      connected: result.connected,
+      read: bytes / MIB / how.count,
+    }
+  })
+}

@@ -1,0 +1,55 @@
+// A repo of many small files, as a client takes it: HEAD of each, then GET of each, eight at a time.
+
+import type { Bench, Work } from '../bench.ts'
+import type { Server } from '../contestants.ts'
+import { requestCosts, requestValues, wall } from '../figures.ts'
+import { type BenchFile, headTarget } from '../files.ts'
+
+const WORKERS = 8
+
+export const snapshot: Work = {
+  name: 'snapshot',
+  contestants: ['mirror', 'nginx', 'olah'],
+  async run(bench, servers) {
+    const count = bench.scale.snapshotFiles
+    const files = bench.publish(
+      'bench/snapshot',
+      Object.fromEntries(
+        Array.from({ length: count }, (_, index) => [
+          `part-${index}.json`,
+          JSON.stringify({ index, padding: 'x'.repeat(1000) }),
+        ]),
+      ),
+    )
+    for (const state of ['not stored', 'stored'] as const) {
+      const group = bench.reporter.group(
+        `snapshot-${state === 'stored' ? 'warm' : 'cold'}`,
+        `HEAD and GET of ${count.toLocaleString('en')} files of 1 KiB, ${state}, ${WORKERS} connections`,
+        { wall: wall(), ...requestCosts() },
+      )
+      // What is fetched is not cold again, so there is one round of that.
+      const play = (server: Server) => take(bench, server, files)
+      if (state === 'stored') await bench.rounds(servers, group, play)
+      else await bench.once(servers, group, play)
+    }
+  },
+}
+
+async function take(bench: Bench, server: Server, files: readonly BenchFile[]) {
+  const until = { answers: files.length }
+  const { result, usage } = await bench.measure(server, async () => {
+    const heads = files.map((file) => headTarget(server.fileUrl(file), file))
+    const head = await bench.client.play({
+      job: 'load',
+      method: 'HEAD',
+      digest: 'crc32',
+      targets: heads,
+      connections: WORKERS,
+      until,
+    })
+    const targets = files.map((file) => bench.target(server, file))
+    const get = await bench.get({ targets, connections: WORKERS, until })
+    return head.seconds + get.seconds
+  })
+  return { wall: result, ...requestValues(usage, 2 * files.length) }
+}
