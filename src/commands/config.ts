@@ -45,6 +45,10 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
       const flags: ExplainFlags & Record<string, unknown> = command.optsWithGlobals()
       if ((flags.repo === undefined) === (flags.url === undefined))
         command.error('error: expected either --repo or --url')
+      if (flags.url !== undefined && (flags.revision !== undefined || flags.file !== undefined))
+        command.error('error: expected --revision and --file with --repo only; a URL names its own')
+      if (flags.mirrorToken !== undefined && flags.ownToken === true)
+        command.error('error: expected either --mirror-token or --own-token; a caller brings one')
       const { config } = load(flags)
       const { explain } = await import('./explain.ts')
       const { repo, revision, file, url, json = false } = flags
@@ -91,8 +95,10 @@ function parseAddress(text: string): string {
 }
 
 function parseLicences(text: string): readonly string[] {
-  if (text.toLowerCase() === 'none') return []
-  return text.split(',').map((name) => name.trim().toLowerCase())
+  if (text.trim().toLowerCase() === 'none') return []
+  const names = text.split(',').map((name) => name.trim().toLowerCase())
+  if (names.includes('')) throw new InvalidArgumentError('Expected names such as apache-2.0,mit; or none.')
+  return names
 }
 
 function parseSize(text: string): number {

@@ -1,6 +1,7 @@
 // `hubmirror config explain`: which rule decides about a request, rule by rule, by the very judgement the mirror uses.
 // It contacts nobody: what only the Hub knows is given by hand, or said to be open.
 
+import { mayLend } from '../callers/caller.ts'
 import type { Config } from '../config/keys.ts'
 import { apiSegment, type Repo } from '../hub/names.ts'
 import { type HubRoute, parseHubUrl, resolveTarget } from '../hub/route.ts'
@@ -39,7 +40,8 @@ const FLAG: Readonly<Record<FactName, string>> = {
 
 /** The text that the command prints. Throws MirrorError for a URL that the mirror would not take. */
 export function explain({ policies, basePath }: Config, options: ExplainOptions): string {
-  const subject = subjectOf(routeOf(basePath, options))
+  const route = routeOf(basePath, options)
+  const subject = subjectOf(route)
   if (subject === undefined)
     return options.json ? '{"verdict":"allow"}\n' : 'allowed: rules are about repos only\n'
   const question: Question = {
@@ -52,7 +54,16 @@ export function explain({ policies, basePath }: Config, options: ExplainOptions)
   }
   const decision = decide(policies, question)
   const steps = stepsOf(policies, question, decision)
-  return options.json ? formatJson(decision, steps, subject) : formatText(decision, steps, question)
+  const lends = lendsFor(route, options.caller)
+  return options.json
+    ? formatJson(decision, steps, subject, lends)
+    : formatText(decision, steps, question, lends)
+}
+
+/** Whether a rule may lend a token for this at all, were it read: never for writes and settings, whatever it says. */
+function lendsFor(route: HubRoute, { address, ownToken }: Caller): boolean {
+  const kind = ownToken ? 'hub-token' : 'anonymous'
+  return mayLend({ kind, address }, route, { method: 'GET', isUpload: false })
 }
 
 function routeOf(basePath: string, { url, repo, revision, file }: ExplainOptions): HubRoute {
@@ -88,7 +99,12 @@ function standingOf(rule: Rule, question: Question): string {
   return 'matches'
 }
 
-function formatText(decision: Decision, steps: readonly Step[], { subject, caller }: Question): string {
+function formatText(
+  decision: Decision,
+  steps: readonly Step[],
+  { subject, caller }: Question,
+  lends: boolean,
+): string {
   const words = [
     `${subject.type} ${subject.id}`,
     ...(typeof subject.revision === 'string' ? [`at ${subject.revision}`] : []),
@@ -109,10 +125,10 @@ function formatText(decision: Decision, steps: readonly Step[], { subject, calle
       `  ${rule.name.padEnd(width)}  ${rule.action.padEnd(9)}  ${standing}  (${rule.where})`,
   )
   const heading = `${words.join(', ')}; caller ${caller.address} ${brings}`
-  return `${[heading, ...lines, resultText(decision, subject)].join('\n')}\n`
+  return `${[heading, ...lines, resultText(decision, subject, lends)].join('\n')}\n`
 }
 
-function resultText(decision: Decision, subject: Subject): string {
+function resultText(decision: Decision, subject: Subject, lends: boolean): string {
   if (decision.kind === 'needs') {
     const flags = decision.facts.map((fact) => FLAG[fact]).join(', ')
     return `undecided: it depends on what the Hub says; give ${flags}`
@@ -121,12 +137,18 @@ function resultText(decision: Decision, subject: Subject): string {
   if (decision.verdict === 'deny') return `denied ${by}: ${denialText(decision, subject)}`
   const more = [
     ...(decision.noStore === 'no' ? [] : ['nothing of it is stored']),
-    ...(decision.useToken === undefined ? [] : [`it is asked for with the Hub token ${decision.useToken}`]),
+    ...(decision.useToken === undefined ? [] : [lentText(decision.useToken, lends)]),
   ]
   return [`allowed ${by}`, ...more].join('; ')
 }
 
-function formatJson(decision: Decision, steps: readonly Step[], subject: Subject): string {
+function lentText(token: string, lends: boolean): string {
+  return lends
+    ? `it is asked for with the Hub token ${token}`
+    : `the Hub token ${token} is not lent for it, but to read what the repo holds`
+}
+
+function formatJson(decision: Decision, steps: readonly Step[], subject: Subject, lends: boolean): string {
   const rules = steps.map(({ rule, standing }) => {
     return { name: rule.name, action: rule.action, where: rule.where, standing }
   })
@@ -138,7 +160,7 @@ function formatJson(decision: Decision, steps: readonly Step[], subject: Subject
           rule: decision.rule?.name,
           message: decision.verdict === 'deny' ? denialText(decision, subject) : undefined,
           store: decision.noStore === 'no',
-          useToken: decision.useToken,
+          useToken: lends ? decision.useToken : undefined,
         }
   const { type, id: repo, revision, path } = subject
   const about = { type, repo, revision: plain(revision), file: plain(path) }

@@ -70,6 +70,14 @@ describe('hubmirror config explain', () => {
       'denied by no-pickles: No pickles. This request may carry any file, so fetch single files instead, as with hf download. (policy no-pickles of this mirror)',
     ],
     ['', { url: '/api/models?limit=1' }, 'allowed: rules are about repos only'],
+    ...['/org/gated/settings', '/api/models/org/gated/commit/main'].map(
+      (url) =>
+        [
+          '',
+          { url },
+          'allowed as no rule says otherwise; the Hub token team-a is not lent for it, but to read what the repo holds',
+        ] as const,
+    ),
   ] as const)('of %s %j says: %s', (repo, more, says) => {
     expect(result(told(repo, more))).toBe(says)
   })
@@ -94,6 +102,9 @@ describe('hubmirror config explain', () => {
       rule: 'no-pickles',
       about: { type: 'model', repo: 'org/m', revision: 'main', file: 'x.bin' },
     })
+    const lent = (more: Partial<ExplainOptions>) =>
+      (JSON.parse(told('org/gated', { json: true, ...more })) as { useToken?: string }).useToken
+    expect([lent({}), lent({ url: '/org/gated/settings' })]).toEqual(['team-a', undefined])
     expect(JSON.parse(told('org/m', { json: true, facts: {} }))).toMatchObject({
       verdict: 'undecided',
       needs: ['licence'],
@@ -119,6 +130,11 @@ describe('as a command', () => {
     [['--repo', 'a/b', '--caller', 'office'], 'Expected an address'],
     [['--repo', 'a/b', '--size', '10'], 'did you mean 10GB?'],
     [['--url', '/a/../b'], 'dot segment'],
+    [['--url', '/a/b', '--file', 'x'], 'with --repo only'],
+    [['--url', '/a/b', '--revision', 'x'], 'with --repo only'],
+    [['--repo', 'a/b', '--own-token', '--mirror-token', 'ci'], 'either --mirror-token or --own-token'],
+    [['--repo', 'a/b', '--licence', 'mit,'], 'apache-2.0,mit'],
+    [['--repo', 'a/b', '--licence', ''], 'apache-2.0,mit'],
   ])('is told of bad usage: %j', async (args, cure) => {
     const done = await run(['config', 'explain', '--config', file, ...args])
     expect([done.status, done.stdout]).toEqual([2, ''])
