@@ -1,5 +1,7 @@
 // What is wrong with the settings, all of it at once, in words an operator can act on. It knows no setting.
 
+import { MASK } from './secret.ts'
+
 /** Where a value came from. */
 export type Source = 'default' | 'file' | 'environment' | 'flag'
 
@@ -27,9 +29,12 @@ export class ConfigFaults extends Error {
 }
 
 function formatFault(fault: Fault): string {
-  // JSON escapes control characters, so that no value can write lines of its own.
+  // JSON escapes control characters, so that neither key nor value can write lines of its own.
+  const key = /\p{Cc}/u.test(fault.key) ? JSON.stringify(fault.key) : fault.key
   const value = fault.value === undefined ? '' : ` = ${JSON.stringify(shorten(fault.value))}`
-  return `  ${fault.key}${value} (${fault.source}${fault.where === '' ? '' : ` ${fault.where}`})\n    ${fault.cure}`
+  const text = `  ${key}${value} (${fault.source}${fault.where === '' ? '' : ` ${fault.where}`})\n    ${fault.cure}`
+  // A token may stand where a key belongs, and what is no YAML is quoted by its reader.
+  return text.replace(/hf_\w{8,}/g, MASK)
 }
 
 function shorten(value: string): string {

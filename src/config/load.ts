@@ -1,6 +1,6 @@
 // Defaults, file, environment and flags become one checked Config, or one list of everything wrong with them. The
 // only reader of process.env, and of the files that settings name. It knows no setting by itself: see keys.ts.
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
@@ -30,8 +30,8 @@ export interface ConfigSources {
   readonly readFile?: (path: string) => string
 }
 
-/** A secret is read whole; anything longer is not the file that was meant. */
-const SECRET_FILE_MAX_BYTES = 65_536
+/** Settings and secrets are read whole; anything longer is not the file that was meant. */
+const FILE_MAX_BYTES = 1_000_000
 
 /**
  * The frozen Config and where each value came from, by key. An empty value counts as not given at every source (which
@@ -46,7 +46,7 @@ export function loadConfig(sources: ConfigSources = {}): {
   readonly notices: readonly string[]
 } {
   const env = sources.env ?? process.env
-  const readFile = sources.readFile ?? ((path: string) => readFileSync(path, 'utf8'))
+  const readFile = sources.readFile ?? readBounded
   const faults: Fault[] = []
   const { layers, sections } = entriesFrom({ flags: sources.flags ?? {}, env, readFile }, faults)
 
@@ -163,10 +163,25 @@ function readSecret(entry: Entry, readFile: (path: string) => string, faults: Fa
   } catch (error) {
     cure = `expected a file that holds the secret and can be read (${codeOf(error)})`
   }
-  // Whoever put the secret itself where its file's name belongs must not find it printed.
-  const value = entry.text.includes('/') || entry.text.length <= 20 ? entry.text : MASK
+  // Whoever put the secret itself where its file's name belongs must not find it printed; Base64 has slashes, too.
+  const value = /^(?:~|\.{0,2})\//.test(entry.text) || entry.text.length <= 20 ? entry.text : MASK
   faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure })
   return undefined
+}
+
+/** The text of a file or a pipe. Throws as node:fs does, and EFBIG for what has no end, such as a device. */
+function readBounded(path: string): string {
+  const bytes = Buffer.alloc(FILE_MAX_BYTES + 1)
+  const file = openSync(path, 'r')
+  let length = 0
+  try {
+    for (let read = -1; read !== 0 && length < bytes.length; length += read)
+      read = readSync(file, bytes, length, bytes.length - length, null)
+  } finally {
+    closeSync(file)
+  }
+  if (length > FILE_MAX_BYTES) throw Object.assign(new Error('the file is too large'), { code: 'EFBIG' })
+  return bytes.toString('utf8', 0, length)
 }
 
 interface NamedToken {
@@ -220,9 +235,7 @@ function followFile(
       const stats = statSync(path)
       const { ino, mtimeMs, ctimeMs, size } = stats
       // A pipe that took its place would be waited for by everybody.
-      return !stats.isFile() || size > SECRET_FILE_MAX_BYTES
-        ? undefined
-        : `${ino} ${mtimeMs} ${ctimeMs} ${size}`
+      return !stats.isFile() || size > FILE_MAX_BYTES ? undefined : `${ino} ${mtimeMs} ${ctimeMs} ${size}`
     })
   return Secret.following({
     initial,

@@ -163,8 +163,7 @@ export function lineTarget(): Parser<
     if (word === 'off') return { value: undefined }
     if (word === 'stdout' || word === 'stderr') return { value: Object.freeze({ kind: word }) }
     if (text.includes('\0') || /[/\\]$/.test(text)) return { fault: 'expected a file, stdout, stderr or off' }
-    const path = text.startsWith('~/') ? join(homedir(), text.slice(1)) : resolve(text)
-    return { value: Object.freeze({ kind: 'file', path }) }
+    return { value: Object.freeze({ kind: 'file', path: fromHome(text) }) }
   }
 }
 

@@ -195,7 +195,8 @@ describe('faults', () => {
     ])
   })
 
-  it('do not let a value write lines of its own', () => {
+  it('do not let a value or a key write lines of its own', () => {
+    expect(faultsOf({ yaml: '"a\\nb": 1' }).message.split('\n')).toHaveLength(3)
     const { message } = faultsOf({ env: { HUBMIRROR_HOST: 'a\n  port = "1"\u001b[2J' } })
     expect(message.split('\n')).toHaveLength(3)
     expect(message).not.toContain('\u001b')
@@ -273,6 +274,12 @@ describe('secrets', () => {
     ['under a mistyped variable', { env: { HUBMIRROR_TOKN: TOKEN } }],
     ['under a mistyped key', { yaml: `tokne: ${TOKEN}` }],
     ["where its file's name belongs", { env: { HUBMIRROR_TOKEN_FILE: TOKEN } }],
+    ["where its file's name belongs, in Base64", { env: { HUBMIRROR_ADMIN_TOKEN_FILE: `${OPAQUE}/+/w==` } }],
+    ['as a key', { yaml: `${TOKEN}: x` }],
+    ['as the key of a token', { yaml: `tokens: {${TOKEN}: {file: /t}}` }],
+    ['as the key of a rule', { yaml: `policies: [{${TOKEN}: x}]` }],
+    ['quoted by the reader of YAML', { yaml: `token: |${TOKEN}\n x` }],
+    ['quoted by it as a tag', { yaml: `!${TOKEN}!x y` }],
     ['in a URL', { env: { HUBMIRROR_ORIGIN: `https://user:${TOKEN}@host` } }],
     ['in a password with a slash', { env: { HUBMIRROR_ORIGIN: `https://user:a/${TOKEN}@host` } }],
     ['in a query', { env: { HUBMIRROR_ORIGIN: `https://host/?token=${TOKEN}` } }],
@@ -282,11 +289,24 @@ describe('secrets', () => {
   })
 
   it.each([
+    '/run/secrets/hub-token-of-the-mirror',
+    '../hub-token-of-the-mirror',
+    '~/hub-token-of-the-mirror',
+  ])('name the file that cannot be read: %s', (path) => {
+    expect(faultsOf({ env: { HUBMIRROR_TOKEN_FILE: path } }).message).toContain(path)
+  })
+
+  it.each([
     ['missing', {}, 'ENOENT'],
     ['empty', { '/t': '\n' }, 'empty'],
   ])('refuse a file that is %s', (_, files, cure) => {
     const { faults } = faultsOf({ env: { HUBMIRROR_TOKEN_FILE: '/t' }, files })
     expect(faults).toMatchObject([{ key: 'tokenFile', value: '/t', cure: expect.stringContaining(cure) }])
+  })
+
+  it.each(['HUBMIRROR_TOKEN_FILE', 'HUBMIRROR_CONFIG'])('do not come from a %s without an end', (name) => {
+    const read = () => loadConfig({ flags: {}, env: { HOME: '/home/u', [name]: '/dev/zero' } })
+    expect(read).toThrow(/EFBIG/)
   })
 
   describe('in a real file', () => {
