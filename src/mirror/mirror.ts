@@ -19,7 +19,7 @@ import type { Conditions, Puller } from './pull.ts'
 import type { ReadyAnswer, ReadyAnswers } from './ready.ts'
 import type { Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
-import type { Resolved, ResolvedFile, Resolver } from './resolve.ts'
+import type { Resolved, Resolver } from './resolve.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
@@ -54,7 +54,7 @@ export interface Mirror {
 }
 
 /** What rules have let in they have let in for this request only. */
-function completed(answer: Answer, { isLimited }: ResolvedFile, { admission }: Ctx): Answer {
+function completed(answer: Answer, { isLimited }: Resolved, { admission }: Ctx): Answer {
   return { ...answer, isLimited, ready: admission === undefined ? answer.ready : undefined }
 }
 
@@ -101,7 +101,8 @@ export function createMirror(parts: {
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'HEAD')
         admitted.admission?.checkName()
-        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+        if (resolved.kind === 'refusal')
+          return completed(refusedFile(ctx, route, resolved), resolved, admitted)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
         return completed(puller.head(route, resolved, conditions), resolved, admitted)
       }),
@@ -110,7 +111,8 @@ export function createMirror(parts: {
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'GET')
         admitted.admission?.checkName()
-        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+        if (resolved.kind === 'refusal')
+          return completed(refusedFile(ctx, route, resolved), resolved, admitted)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
         return completed(await puller.get(admitted, route, resolved, conditions), resolved, admitted)
       }),
@@ -151,7 +153,7 @@ export function createMirror(parts: {
 function refusedFile(
   ctx: Ctx,
   { repo }: FileRoute,
-  { refusal, outcome, ageMs, isLimited }: Extract<Resolved, { kind: 'refusal' }>,
+  { refusal, outcome, ageMs, ready }: Extract<Resolved, { kind: 'refusal' }>,
 ): Answer {
   const answer = refusalAnswer(refusal, {
     asked: hintContext(ctx, repo),
@@ -160,5 +162,9 @@ function refusedFile(
     extra: ageHeader(ageMs),
     outcome,
   })
-  return { ...answer, isLimited }
+  const { body } = answer
+  // Only of what a commit lacks, and that is said to everybody in the same words.
+  return ready === undefined || body.kind !== 'bytes'
+    ? answer
+    : { ...answer, ready: { ...ready, bytes: () => body.bytes } }
 }

@@ -1,4 +1,4 @@
-// Answers that are whole in memory and the same for every caller: files of open repos, for as long as all they rest on
+// Answers that are whole in memory and the same for every caller: files of open repos, and that they lack one, for as long as all they rest on
 // may be believed without asking. It decides nothing: whoever learns that a repo is not what it was says so here, and
 // its answers are forgotten before anything else is told.
 
@@ -19,9 +19,10 @@ export interface Readiness {
   readonly bytes?: () => Buffer | undefined
 }
 
-/** A 200 to a request without conditions: a hit. */
+/** A hit, to a request without conditions: a file, or that there is none. */
 export interface ReadyAnswer extends Readiness {
   readonly route: FileRoute
+  readonly status: number
   /** Names and values in turn, without the fields that differ from request to request: X-Request-Id, Age. */
   readonly headers: readonly string[]
 }

@@ -47,6 +47,7 @@ export type Resolved =
       readonly outcome: Outcome
       readonly ageMs?: number
       readonly isLimited?: boolean
+      readonly ready?: Readiness | undefined
     }
 
 /** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
@@ -98,12 +99,13 @@ export class Resolver {
   async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
     const pinned = this.#pinned(ctx, route, method)
     const resolved = await this.#resolve(ctx, pinned)
-    if (resolved.kind === 'refusal' || isCommitHash(route.revision)) return resolved
+    if (isCommitHash(route.revision)) return resolved
     if (method === 'HEAD') {
-      this.pin({ ...ctx, address: ctx.caller.address }, route, resolved.meta.commit)
+      if (resolved.kind === 'file')
+        this.pin({ ...ctx, address: ctx.caller.address }, route, resolved.meta.commit)
       return resolved
     }
-    return { ...resolved, ready: this.#readyOnBranch(route, resolved) }
+    return { ...resolved, ready: this.#readyOnBranch(route, resolved.ready) }
   }
 
   /** Notes that this client was told by a HEAD which commit the branch is, so that its GET means the same. */
@@ -117,10 +119,10 @@ export class Resolver {
   }
 
   /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
-  #readyOnBranch({ repo, revision }: FileRoute, { meta, ready }: ResolvedFile): Readiness | undefined {
+  #readyOnBranch({ repo, revision }: FileRoute, ready: Readiness | undefined): Readiness | undefined {
     const { known, refTtlMs, monotonic } = this.#options
     const ref = known.refInMemory(repo, revision, refTtlMs)
-    if (ready === undefined || ref?.fresh !== true || ref.commit !== meta.commit) return undefined
+    if (ready === undefined || ref?.fresh !== true || ref.commit !== ready.commit) return undefined
     if (known.movedSince(repo, revision, monotonic() - PIN_MS)) return undefined
     return { ...ready, askedAt: ref.at, until: Math.min(ready.until, ref.until) }
   }
@@ -318,7 +320,7 @@ export class Resolver {
       body: Buffer.from(text),
       contentType: 'text/plain; charset=utf-8',
     }
-    return { kind: 'refusal', refusal, outcome, ...age }
+    return { kind: 'refusal', refusal, outcome, ready, ...age }
   }
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */

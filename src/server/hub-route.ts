@@ -107,7 +107,7 @@ export async function serveHubRoute(
 function rememberReady(request: IncomingMessage, route: HubRoute, answer: Answer, { ready }: Mirror): void {
   const { method, url = '' } = request
   if (method !== 'GET' && method !== 'HEAD') return
-  if (route.kind !== 'file' || answer.ready === undefined || answer.status !== 200) return
+  if (route.kind !== 'file' || answer.ready === undefined) return
   if (answer.outcome === 'hit' && !hasConditions(request))
     ready.remember(method, url, readyAnswer(answer, route, answer.ready))
 }

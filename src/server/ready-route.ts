@@ -45,7 +45,7 @@ export function createReadyRoute(
     trace.bytes = bytes?.length ?? 0
     const head = ['x-request-id', trace.id, ...answer.headers]
     for (const [name, value] of Object.entries(ageHeader(ready.ageOf(answer)))) head.push(name, value)
-    response.writeHead(200, head)
+    response.writeHead(answer.status, head)
     response.end(bytes)
     account({ method, address, response }, trace, options)
     return true
@@ -59,7 +59,7 @@ export function readyAnswer(
   ready: NonNullable<Answer['ready']>,
 ): ReadyAnswer {
   const { age: _age, ...headers } = { ...answer.headers, ...outcomeHeaders(answer) }
-  return { ...ready, route, headers: Object.entries(headers).flat() }
+  return { ...ready, route, status: answer.status, headers: Object.entries(headers).flat() }
 }
 
 /** Whether a request asks for anything but the whole, whatever there was before. */

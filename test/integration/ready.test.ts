@@ -65,6 +65,20 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect(short.body.toString()).toBe(method === 'GET' ? FIRST : '')
   })
 
+  it('that there is no such file is the answer that the long way gives', async () => {
+    const scene = await readyScene()
+    const target = BRANCH.replace('config.json', 'adapter_config.json')
+    await scene.warm(target, { method })
+    const long = await scene.asks(target, { method, headers: { 'if-none-match': '"other"' } })
+    const short = await scene.asks(target, { method, token: TOKENS.invalid })
+    expect([long.ready, short.ready, short.status]).toEqual([false, true, 404])
+    expect(short.headers['x-error-code']).toBe('EntryNotFound')
+    expect(comparable(short)).toEqual(comparable(long))
+    scene.world.model('acme/open').commit({ 'adapter_config.json': '{}' })
+    scene.clock.advance(3_600_000)
+    expect((await scene.asks(target, { method })).status).toBe(200)
+  })
+
   it('is counted, logged and audited like any other', async () => {
     const scene = await readyScene()
     await scene.warm(scene.pinned, { method })

@@ -20,6 +20,7 @@ function scene() {
   if (!isCommitHash(commit)) throw new Error('no commit')
   const answer = (target: string, more: Partial<ReadyAnswer> = {}): ReadyAnswer => ({
     route: routeOf(target),
+    status: 200,
     headers: ['etag', '"x"'],
     until: clock.now() + 10_000,
     askedAt: clock.now(),
