@@ -240,7 +240,7 @@ const SETTINGS = {
     form: 'file',
     meaning: 'the list of the tokens that `hubmirror token` issues; hashes only',
     parse: filePath(),
-    absent: '`mirror-tokens.json` in the store',
+    absent: 'mirror-tokens.json in the store',
   },
   clientsRateLimit: {
     key: 'clients.rateLimit',

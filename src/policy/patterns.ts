@@ -50,21 +50,39 @@ export interface Networks {
   readonly has: (address: string) => boolean
 }
 
-/** The networks of checked texts: addresses, or `10.0.0.0/8`. An IPv4 address in IPv6 clothes is the IPv4 address. */
+/**
+ * The networks of checked texts: addresses, or `10.0.0.0/8`. An IPv4 address in IPv6 clothes is the IPv4 address, and
+ * `::/0` is all of IPv6 and nothing else.
+ */
 export function networks(texts: readonly string[]): Networks {
-  const list = new BlockList()
+  // To a list an IPv4 address is one in IPv6 clothes as well, which lies in every network around those.
+  const lists = { 4: new BlockList(), 6: new BlockList() }
   for (const text of texts) {
     const [address = '', bits] = text.split('/')
-    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
+    const family = familyOf(address)
+    const list = lists[family === 'ipv4' || isMapped(address, bits) ? 4 : 6]
     if (bits === undefined) list.addAddress(address, family)
     else list.addSubnet(address, Number(bits), family)
   }
   return {
     texts,
     has(address) {
-      const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
-      const version = isIP(plain)
-      return version !== 0 && list.check(plain, version === 4 ? 'ipv4' : 'ipv6')
+      const plain = address.replace(/%.*$/, '')
+      if (isIP(plain) === 0) return false
+      const family = familyOf(plain)
+      return lists[family === 'ipv4' || isMapped(plain) ? 4 : 6].check(plain, family)
     },
   }
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 4 ? 'ipv4' : 'ipv6'
+}
+
+const MAPPED = new BlockList()
+MAPPED.addSubnet('::ffff:0:0', 96, 'ipv6')
+
+/** Whether an IPv6 address, or a network of them, is one of IPv4. */
+function isMapped(address: string, bits = '128'): boolean {
+  return Number(bits) >= 96 && MAPPED.check(address, 'ipv6')
 }
