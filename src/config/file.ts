@@ -21,6 +21,9 @@ export interface FileEntry {
 const DEEPEST = 8
 /** What is not YAML at one place is hardly ever read rightly behind it. */
 const SHOWN_ERRORS = 3
+/** Who writes `*.bin` means no reference, and must hear of quotes. */
+const REFERENCE =
+  "expected quotes, as in '*.bin': without them a star begins a reference, which is not taken here"
 
 /** What a file says. */
 export interface ConfigFile {
@@ -80,7 +83,7 @@ export function parseConfigFile(
     if (path.length === 0) {
       if (value !== '') fault('(top level)', offset, 'expected keys with values, such as port: 8080')
     } else if (value === undefined) {
-      fault(key, offset, 'expected a single value, or a list of single values')
+      fault(key, offset, hasAlias(node) ? REFERENCE : 'expected a single value, or a list of single values')
     } else if (value !== '') {
       entries.push({ name: canonicalName(key), key, text: value, where: place(offset) })
     }
@@ -105,9 +108,14 @@ function placed(node: Node, path: readonly string[], page: Page): Placed {
   const key = path.join('.')
   const offset = node.range?.[0] ?? 0
   const where = page.place(offset)
-  if (path.length > DEEPEST || isAlias(node)) {
-    page.fault(key, offset, 'expected plain values, without references and deep nesting')
+  if (path.length > DEEPEST) {
+    page.fault(key, offset, 'expected plain values, without deep nesting')
     return { kind: 'nothing', where }
+  }
+  if (isAlias(node)) {
+    page.fault(key, offset, REFERENCE)
+    // As it was meant, so that one mistake is told once.
+    return { kind: 'text', text: `*${node.source}`, where }
   }
   if (isSeq<ParsedNode>(node)) {
     const items = node.items.map((item, index) => placed(item, [...path, String(index + 1)], page))
@@ -132,6 +140,10 @@ function placed(node: Node, path: readonly string[], page: Page): Placed {
   }
   if (isScalar(node) && node.value === null) return { kind: 'nothing', where }
   return { kind: 'text', text: scalarText(node) ?? '', where }
+}
+
+function hasAlias(node: Node): boolean {
+  return isAlias(node) || (isSeq(node) && node.items.some((item) => isAlias(item)))
 }
 
 /** The text of a value as a flag would spell it; undefined for what no flag can spell. */

@@ -146,6 +146,8 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
   if (token !== undefined && action !== undefined && action !== 'use-token')
     reader.fault(`${key}.token`, { where: token.where }, 'a token is for action: use-token; drop it')
   const matched = entries.get('match')
+  if (matched?.value.kind === 'map' && matched.value.entries.length === 0)
+    reader.fault(`${key}.match`, matched, 'expected at least one condition; drop it to mean everything')
   const match = matched === undefined ? {} : readMatch(reader, matched.value, `${key}.match`)
   if (action === 'use-token' && match !== undefined) checkSharing(reader, match, `${key}.match`, node)
   if (action === undefined || match === undefined) return undefined

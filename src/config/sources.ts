@@ -109,8 +109,13 @@ function fileEntries(
     return none
   }
   const file = parseConfigFile(text, path, SECTIONS)
-  faults.push(...file.faults)
   const known = new Set(knownKeys().map(canonicalName))
+  const groups = [...known, ...SECTIONS, 'TOKENS']
+  // What is wrong with the value of a name that nobody knows, and under which nothing stands, is that it is there.
+  const isUnknown = (key: string): boolean =>
+    /^[\w-]+$/.test(key) && !groups.some((name) => `${name}_`.startsWith(`${canonicalName(key)}_`))
+  const spell = (key: string): string => key
+  faults.push(...file.faults.map((fault) => (isUnknown(fault.key) ? unknownName(fault, spell) : fault)))
   const entries = file.entries.flatMap((entry): Entry[] => {
     if (known.has(entry.name) || isNamedToken(entry.key)) return [{ ...entry, source: 'file' as const }]
     faults.push(
@@ -121,7 +126,7 @@ function fileEntries(
             where: entry.where,
             cure: 'a file cannot name another; drop this',
           }
-        : unknownName({ key: entry.key, source: 'file', where: entry.where }, (key) => key),
+        : unknownName({ key: entry.key, source: 'file', where: entry.where }, spell),
     )
     return []
   })

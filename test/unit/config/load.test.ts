@@ -161,6 +161,20 @@ describe('faults', () => {
     )
   })
 
+  it.each([
+    ['redirectHosts: *.hf.co', 'redirectHosts', 'expected quotes'],
+    ['redirectHosts: [*.hf.co, a.b]', 'redirectHosts', 'expected quotes'],
+    ['policies: [{action: deny, match: {file: *.bin}}]', 'policies.1.match.file', 'expected quotes'],
+    ['policies: [{action: deny, match: {file: [*.bin]}}]', 'policies.1.match.file.1', 'expected quotes'],
+    ['polcies: [{action: deny}]', 'polcies', 'did you mean policies?'],
+    ['prot: [[1]]', 'prot', 'did you mean port?'],
+    ['cache: [[1]]', 'cache', 'expected a single value'],
+    ['tokens: [{a: b}]', 'tokens', 'expected a single value'],
+    ['port: [[1]]', 'port', 'expected a single value'],
+  ])('of %j are one, and name the cure', (yaml, key, cure) => {
+    expect(faultsOf({ yaml }).faults).toMatchObject([{ key, cure: expect.stringContaining(cure) }])
+  })
+
   it('name the cure for Xet, which is not available yet', () => {
     expect(faultsOf({ env: { HUBMIRROR_XET: 'proxy' } }).faults).toMatchObject([
       { key: 'xet', value: 'proxy', cure: 'proxy is not available yet; use strip' },

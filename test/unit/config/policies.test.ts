@@ -102,7 +102,8 @@ policies:
     [rule('{caller: {network: office}}'), 'policies.1.match.caller.network', '3:31', '10.0.0.0/8'],
     [rule('{caller: {}}'), 'policies.1.match.caller', '3:13', 'expected keys'],
     [rule('{caller: {anonymous: perhaps}}'), 'policies.1.match.caller.anonymous', '3:33', 'on or off'],
-    ['policies: &a\n  - *a', 'policies.1', '2:5', 'without references'],
+    ['policies: &a\n  - *a', 'policies.1', '2:5', 'expected quotes'],
+    ['policies:\n  - {action: deny, match: {}}', 'policies.1.match', '2:20', 'drop it to mean everything'],
     ['policies: []\nPolicies: []', 'Policies', '2:11', 'once'],
   ])('does not take %j', (text, key, place, cure) => {
     const found = faultsOf(text)
