@@ -30,6 +30,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
   withSettings(config.command('explain'))
     .description('print which rule of `policies` decides about a request; nobody is contacted')
     .option('--repo <repo>', 'org/name, or dataset/org/name', parseRepo)
+    .option('--name <org/name>', 'what the Hub calls it, of an old short id such as gpt2', parseName)
     .option('--revision <revision>', 'its branch, tag or commit')
     .option('--file <path>', 'a file of it; without: the repo itself')
     .option('--url <path>', 'instead: the path of a URL as a client sends it to the mirror')
@@ -49,9 +50,13 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
         command.error('error: expected --revision and --file with --repo only; a URL names its own')
       if (flags.mirrorToken !== undefined && flags.ownToken === true)
         command.error('error: expected either --mirror-token or --own-token; a caller brings one')
+      if (flags.name !== undefined && flags.repo?.id.includes('/') !== false)
+        command.error(
+          'error: expected --name with a short --repo only; ask about both names of a renamed one',
+        )
       const { config } = load(flags)
       const { explain } = await import('./explain.ts')
-      const { repo, revision, file, url, json = false } = flags
+      const { repo, name, revision, file, url, json = false } = flags
       const caller = {
         address: flags.caller,
         mirrorToken: flags.mirrorToken,
@@ -59,7 +64,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
       }
       const facts = { access: flags.access, licence: flags.licence, sizeBytes: flags.size }
       try {
-        process.stdout.write(explain(config, { repo, revision, file, url, caller, facts, json }))
+        process.stdout.write(explain(config, { repo, name, revision, file, url, caller, facts, json }))
       } catch (error) {
         if (!(error instanceof MirrorError)) throw error
         command.error(`error: ${error.message}`)
@@ -69,6 +74,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
 
 interface ExplainFlags {
   readonly repo?: Repo
+  readonly name?: string
   readonly revision?: string
   readonly file?: string
   readonly url?: string
@@ -87,6 +93,12 @@ function parseRepo(text: string): Repo {
   const id = parseRepoId(type === undefined ? text : rest.join('/'))
   if (id === undefined) throw new InvalidArgumentError(REPO_ID_RULE)
   return { type: type ?? 'model', id }
+}
+
+function parseName(text: string): string {
+  const id = parseRepoId(text)
+  if (id?.includes('/') !== true) throw new InvalidArgumentError('Expected org/name.')
+  return id
 }
 
 function parseAddress(text: string): string {

@@ -21,6 +21,8 @@ import { ANY, type Subject, subjectOf } from '../policy/subject.ts'
 /** What is asked about: a repo and perhaps a file of it, or a URL as a client sends it. */
 export interface ExplainOptions {
   readonly repo: Repo | undefined
+  /** What the Hub calls it, where its id is an old short one. */
+  readonly name: string | undefined
   readonly revision: string | undefined
   readonly file: string | undefined
   /** Path and query, base path included. */
@@ -30,12 +32,12 @@ export interface ExplainOptions {
   readonly json: boolean
 }
 
-/** By which flag a fact is given. A short id has its other name by asking for that. */
+/** By which flag a fact is given. */
 const FLAG: Readonly<Record<FactName, string>> = {
   access: '--access',
   licence: '--licence',
   size: '--size',
-  name: '--repo with the full name',
+  name: '--name',
 }
 
 /** The text that the command prints. Throws MirrorError for a URL that the mirror would not take. */
@@ -46,8 +48,8 @@ export function explain({ policies, basePath }: Config, options: ExplainOptions)
     return options.json ? '{"verdict":"allow"}\n' : 'allowed: rules are about repos only\n'
   const question: Question = {
     subject,
-    names: [subject.id],
-    nameKnown: subject.id.includes('/'),
+    names: options.name === undefined ? [subject.id] : [subject.id, options.name],
+    nameKnown: subject.id.includes('/') || options.name !== undefined,
     caller: options.caller,
     facts: options.facts,
     final: false,

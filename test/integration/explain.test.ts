@@ -23,6 +23,9 @@ policies:
     match: { file: '*.bin' }
     action: deny
     message: No pickles.
+  - name: short
+    match: { repo: gpt2 }
+    action: deny
   - match: { size: '>10GB' }
     action: no-store
   - name: no-nc
@@ -39,6 +42,7 @@ const told = (repo: string, more: Partial<ExplainOptions> = {}): string => {
   const id = parseRepoId(repo)
   return explain(config, {
     repo: id === undefined ? undefined : { type: 'model', id },
+    name: undefined,
     revision: undefined,
     file: undefined,
     url: undefined,
@@ -63,7 +67,14 @@ describe('hubmirror config explain', () => {
     ],
     ['org/m', { file: 'x', facts: {} }, 'undecided: it depends on what the Hub says; give --size'],
     ['org/m', { facts: {} }, 'undecided: it depends on what the Hub says; give --licence'],
-    ['gpt2', {}, 'undecided: it depends on what the Hub says; give --repo with the full name'],
+    ['gpt2', {}, 'undecided: it depends on what the Hub says; give --name'],
+    ['gpt2', { name: 'acme/gpt2' }, 'allowed by ours'],
+    [
+      'gpt2',
+      { name: 'org/gpt2' },
+      'denied by short: The rules of this mirror do not allow this. (policy short of this mirror)',
+    ],
+    ['org/gpt2', {}, 'allowed as no rule says otherwise'],
     [
       '',
       { url: '/org/m.git/git-upload-pack' },
@@ -89,8 +100,9 @@ describe('hubmirror config explain', () => {
       `  ours        allow      does not match: repo  (${file}:4:5)`,
       `  shared      use-token  skipped: the caller brings a token  (${file}:7:5)`,
       `  no-pickles  deny       matches  (${file}:11:5)`,
-      `  #4          no-store   not reached  (${file}:15:5)`,
-      `  no-nc       deny       not reached  (${file}:17:5)`,
+      `  short       deny       not reached  (${file}:15:5)`,
+      `  #5          no-store   not reached  (${file}:18:5)`,
+      `  no-nc       deny       not reached  (${file}:20:5)`,
       'denied by no-pickles: No pickles. (policy no-pickles of this mirror)',
       '',
     ])
@@ -130,6 +142,9 @@ describe('as a command', () => {
     [['--repo', 'a/b', '--caller', 'office'], 'Expected an address'],
     [['--repo', 'a/b', '--size', '10'], 'did you mean 10GB?'],
     [['--url', '/a/../b'], 'dot segment'],
+    [['--repo', 'gpt2', '--name', 'gpt2'], 'Expected org/name'],
+    [['--repo', 'a/b', '--name', 'a/c'], 'with a short --repo only'],
+    [['--url', '/gpt2', '--name', 'a/c'], 'with a short --repo only'],
     [['--url', '/a/b', '--file', 'x'], 'with --repo only'],
     [['--url', '/a/b', '--revision', 'x'], 'with --repo only'],
     [['--repo', 'a/b', '--own-token', '--mirror-token', 'ci'], 'either --mirror-token or --own-token'],
