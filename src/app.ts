@@ -107,6 +107,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     trustProxy: config.trustProxy,
     clients: { allow: config.clientsAllow, deny: config.clientsDeny },
     clientsRateLimit: config.clientsRateLimit,
+    monotonic,
     via,
     logger,
     observer,

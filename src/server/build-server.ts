@@ -44,6 +44,8 @@ export interface ServerOptions extends OpsOptions {
   readonly clients: ClientLists
   /** How much work one caller may cause at the origin. */
   readonly clientsRateLimit: Rate | undefined
+  /** Milliseconds that never step back. */
+  readonly monotonic: () => number
   /** Marks our requests to the origin, so that one that comes back is told as a loop. */
   readonly via: string
   readonly logger: Logger
@@ -152,8 +154,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
-  const { clientsRateLimit: rate } = options
-  const originLimit = rate === undefined ? undefined : await createOriginLimit(server, rate)
+  const originLimit = await createOriginLimit(server, options.clientsRateLimit, options.monotonic)
   const hub = { ...options, originLimit, buffers: new ReadBuffers(), parse }
   await registerPassThrough(server, {
     ...options,
