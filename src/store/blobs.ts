@@ -1,15 +1,14 @@
 // Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
 
-import { constants } from 'node:fs'
-import { type FileHandle, open, utimes } from 'node:fs/promises'
+import { type FileHandle, utimes } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import type { Observer } from '../telemetry/observer.ts'
-import { errorCode, isMissing, unlinkIfThere } from './atomic.ts'
+import { errorCode, unlinkIfThere } from './atomic.ts'
+import { openBlobFile } from './blob-file.ts'
 import { type BlobKey, Verifier } from './digest.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
 
-const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW
 // Recency on the disk is coarse: it only has to survive a restart.
 const RECORD_USE_EVERY_MS = 3_600_000
 
@@ -94,31 +93,14 @@ export class Blobs {
   }
 
   async #openFile(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
-    let handle: FileHandle
-    try {
-      handle = await open(this.#layout.blob(key), OPEN_BLOB)
-    } catch (error) {
-      if (isMissing(error)) {
-        this.#ledger.drop(key)
-        return undefined
-      }
-      // A link is nothing that was ever stored here.
-      if (errorCode(error) === 'ELOOP') {
-        await this.remove(key)
-        return undefined
-      }
-      throw error
+    const handle = await openBlobFile(this.#layout.blob(key), sizeBytes)
+    if (handle === 'missing') {
+      this.#ledger.drop(key)
+      return undefined
     }
-    try {
-      const { size } = await handle.stat()
-      if (size !== sizeBytes) {
-        await handle.close()
-        await this.remove(key)
-        return undefined
-      }
-    } catch (error) {
-      await handle.close()
-      throw error
+    if (handle === 'damaged') {
+      await this.remove(key)
+      return undefined
     }
     this.#used(key, sizeBytes)
     const unpin = this.#ledger.pin(key)
