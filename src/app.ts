@@ -23,6 +23,7 @@ import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
+import { Offers } from './server/peer.ts'
 import { startScrubber } from './store/scrubber.ts'
 import { openStore, type Store } from './store/store.ts'
 import { type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
@@ -31,6 +32,9 @@ import type { Observer } from './telemetry/observer.ts'
 
 export interface App {
   readonly server: FastifyInstance
+  readonly observer: Observer
+  /** What workers are offered to send by themselves, where there are any: then nobody else may connect to the server. */
+  readonly offers: Offers | undefined
   /** Ready no more, so that load balancers look elsewhere; requests are still served. */
   drain(): void
   /** Opens the audit log anew under its name, after it was moved away. */
@@ -70,16 +74,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const troubles = auditTroubles(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
 
-  const store = await openStore({
-    root: config.cacheDir,
-    maxBytes: config.cacheMaxSizeBytes,
-    minFreeBytes: config.cacheMinFreeBytes,
-    memoryBytes: config.memoryCacheBytes,
-    now,
-    observer,
-    onTrouble: onStorageFailed,
-  })
-  store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
+  const store = await openStoreOf(config, { now, observer, logger, onTrouble: onStorageFailed })
 
   const stopScrubber = startScrubber({
     root: config.cacheDir,
@@ -96,7 +91,9 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health })
   const { callers, ages } = joinCallers(config, { logger, now, monotonic, observer })
 
+  const offers = config.workers > 1 ? new Offers() : undefined
   const server = await buildServer({
+    offers,
     mirror,
     client,
     callers,
@@ -107,7 +104,6 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     trustProxy: config.trustProxy,
     clients: { allow: config.clientsAllow, deny: config.clientsDeny },
     clientsRateLimit: config.clientsRateLimit,
-    monotonic,
     via,
     logger,
     observer,
@@ -130,6 +126,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   return {
     server,
+    observer,
+    offers,
     drain: health.drain,
     reopenAuditLog: () => auditLog.reopen(),
     async close() {
@@ -138,6 +136,27 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
       await server.close()
     },
   }
+}
+
+async function openStoreOf(
+  config: Config,
+  rooms: {
+    readonly now: () => number
+    readonly observer: Observer
+    readonly logger: Logger
+    readonly onTrouble: (error: unknown) => void
+  },
+): Promise<Store> {
+  const { logger, ...rest } = rooms
+  const store = await openStore({
+    root: config.cacheDir,
+    maxBytes: config.cacheMaxSizeBytes,
+    minFreeBytes: config.cacheMinFreeBytes,
+    memoryBytes: config.memoryCacheBytes,
+    ...rest,
+  })
+  store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
+  return store
 }
 
 function clientOf(

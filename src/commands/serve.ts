@@ -1,16 +1,22 @@
 // hubmirror serve: listen, answer signals, drain, close. Knows nothing of what is served.
 
-import { createApp } from '../app.ts'
+import type { DestinationStream, Logger } from 'pino'
+import { type App, createApp } from '../app.ts'
 import type { Config } from '../config/keys.ts'
+import type { Offers } from '../server/peer.ts'
 import { DirectoryInUse } from '../store/lock.ts'
 import { UnusableDirectory } from '../store/store.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger } from '../telemetry/log.ts'
+import { startPool } from '../workers/pool.ts'
+import { makePrivateSocket } from '../workers/private-socket.ts'
 
 /** Time for load balancers to see that /readyz says no, before connections are refused. */
 const NOTICE_MS = 500
 /** How often connections whose last answer has ended are looked for while the process drains. */
 const SWEEP_MS = 250
+/** Connections of workers that wait to be taken: as many as the system lets. */
+const BACKLOG = 4096
 
 /**
  * Serves until SIGTERM or SIGINT: then /readyz says no, running answers get the drain time, and the process ends
@@ -23,7 +29,7 @@ export async function runServe(
   const destination = createLogDestination()
   const logger = createLogger({ level: config.logLevel, destination })
   for (const notice of options.notices) logger.warn(notice)
-  let app: Awaited<ReturnType<typeof createApp>>
+  let app: App
   try {
     app = await createApp(config, { version: options.version, logger, stdout: destination })
   } catch (error) {
@@ -39,16 +45,20 @@ export async function runServe(
     // One request must not end all others; a bug all the same.
     logger.error({ err: error }, 'unhandled rejection')
   })
+  let entrance: Entrance
   try {
-    await app.server.listen({ host: config.host, port: config.port })
+    const { offers } = app
+    entrance =
+      offers === undefined
+        ? await listen(app, config)
+        : await listenByWorkers({ ...app, offers }, config, { logger, destination })
   } catch (error) {
     await app.close()
     const reason = error instanceof Error ? error.message : String(error)
     process.stderr.write(`hubmirror: cannot listen on ${config.host}:${config.port}: ${reason}\n`)
     return 1
   }
-  const address = app.server.server.address()
-  const port = typeof address === 'object' && address !== null ? address.port : config.port
+  const { port } = entrance
   logger.info(
     { host: config.host, port, origin: config.origin.origin, cacheDir: config.cacheDir },
     'listening',
@@ -64,16 +74,67 @@ export async function runServe(
   // The second signal ends the process with the drain undone: the store needs no repair for that.
   void nextSignal().then(() => process.exit(1))
   await new Promise((resolve) => setTimeout(resolve, NOTICE_MS))
-  const closed = app.server.close()
-  // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
-  const sweep = setInterval(() => app.server.server.closeIdleConnections(), SWEEP_MS)
-  const deadline = setTimeout(() => app.server.server.closeAllConnections(), config.drainTimeoutMs)
-  await closed
-  clearInterval(sweep)
+  const deadline = setTimeout(entrance.cut, config.drainTimeoutMs)
+  await entrance.close()
   clearTimeout(deadline)
   logger.info('closed')
   destination.flushSync()
   return 0
+}
+
+/** Where clients come in. */
+interface Entrance {
+  readonly port: number
+  /** Takes no new connections; resolves when the last answer has ended and the app is closed. */
+  readonly close: () => Promise<void>
+  /** Ends what is still under way. */
+  readonly cut: () => void
+}
+
+/** This process takes the connections itself. */
+async function listen(app: App, config: Config): Promise<Entrance> {
+  await app.server.listen({ host: config.host, port: config.port })
+  const address = app.server.server.address()
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : config.port,
+    async close() {
+      const closed = app.server.close()
+      // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
+      const sweep = setInterval(() => app.server.server.closeIdleConnections(), SWEEP_MS)
+      await closed
+      clearInterval(sweep)
+    },
+    cut: () => app.server.server.closeAllConnections(),
+  }
+}
+
+/** Workers take the connections, and come to this process by a socket of their own. */
+async function listenByWorkers(
+  app: App & { readonly offers: Offers },
+  config: Config,
+  log: { readonly logger: Logger; readonly destination: DestinationStream },
+): Promise<Entrance> {
+  const socket = await makePrivateSocket()
+  try {
+    await app.server.listen({ path: socket.path, backlog: BACKLOG })
+    await socket.lock()
+    const { host, port, cacheDir, logLevel } = config
+    const settings = { host, port, cacheDir, logLevel, socketPath: socket.path }
+    const { offers, observer } = app
+    const pool = await startPool({ count: config.workers, settings, offers, observer, ...log })
+    return {
+      port: pool.port,
+      async close() {
+        await pool.drain()
+        await app.close()
+        await socket.remove()
+      },
+      cut: () => pool.cut(),
+    }
+  } catch (error) {
+    await socket.remove()
+    throw error
+  }
 }
 
 function isUnusable(error: unknown): error is Error {

@@ -276,6 +276,15 @@ const SETTINGS = {
     parse: choice(['forward', 'deny']),
     default: 'forward',
   },
+  workers: {
+    key: 'workers',
+    group: 'Operation',
+    form: 'number',
+    meaning:
+      'processes that answer clients; with more than one of them, beside the main process, which alone decides, fetches and stores',
+    parse: count({ min: 1, max: 64 }),
+    default: '1',
+  },
   adminToken: {
     key: 'adminToken',
     group: 'Operation',

@@ -8,6 +8,8 @@ import type { Readiness } from './ready.ts'
 /** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
 export interface ByteSource {
   readonly range: ByteRange
+  /** The finished blob that it is a part of: while the source is open, another process may read that by itself. */
+  readonly blob?: { readonly key: string; readonly sizeBytes: number }
   /**
    * Resolves with the end (exclusive) of what can be read from `position` now, at least one byte beyond it; rejects
    * when the bytes will never come, or when the reader's own signal aborts.

@@ -8,7 +8,7 @@
 //   5. everything else of the Hub: passed through (pass-through.ts)
 //   6. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
 
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import proxyAddress from '@fastify/proxy-addr'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -25,11 +25,14 @@ import { type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
+import { HTTP_OPTIONS, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
+import { adoptPeer, type Offers, peerInFlight } from './peer.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { createReadyRoute } from './ready-route.ts'
+import { dropRest } from './rest.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
 
 export interface ServerOptions extends OpsOptions {
@@ -44,34 +47,17 @@ export interface ServerOptions extends OpsOptions {
   readonly clients: ClientLists
   /** How much work one caller may cause at the origin. */
   readonly clientsRateLimit: Rate | undefined
-  /** Milliseconds that never step back. */
-  readonly monotonic: () => number
   /** Marks our requests to the origin, so that one that comes back is told as a loop. */
   readonly via: string
   readonly logger: Logger
   readonly observer: Observer
   readonly auditor: Auditor
+  /** Where only workers connect: what they are offered to send by themselves. */
+  readonly offers?: Offers | undefined
 }
 
-/** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
-const MAX_IN_FLIGHT_PER_SOCKET = 16
 /** Ours, and Node's own. */
 const LISTENERS_PER_ANSWER = 4
-const HEADERS_TIMEOUT_MS = 15_000
-/** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
-const KEEP_ALIVE_TIMEOUT_MS = 75_000
-const MAX_HEADER_BYTES = 16 * 1024
-
-const HTTP_OPTIONS = {
-  // Refused by checkRequest, which says so.
-  requireHostHeader: false,
-  keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-  headersTimeout: HEADERS_TIMEOUT_MS,
-  // The whole request: uploads may be long. Headers have their own limit.
-  requestTimeout: 0,
-  connectionsCheckingInterval: 5_000,
-  maxHeaderSize: MAX_HEADER_BYTES,
-} as const
 
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
@@ -82,14 +68,11 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     logger: false,
     trustProxy: options.trustProxy.length > 0 ? [...options.trustProxy] : false,
     exposeHeadRoutes: false,
-    serverFactory: (handler) => {
-      const http = createServer(HTTP_OPTIONS, (request, response) => {
+    serverFactory: (handler) =>
+      openHttp(options.offers, (request, response) => {
         // Fastify tells clients to leave when it closes.
         if (isClosing || !serveReady(request, response)) handler(request, response)
-      })
-      // A download may stall for as long as its client likes.
-      return http.setTimeout(0)
-    },
+      }),
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },
@@ -111,7 +94,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
   server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
-    const count = (inFlight.get(socket) ?? 0) + 1
+    const count = peerInFlight(request.raw) ?? (inFlight.get(socket) ?? 0) + 1
     inFlight.set(socket, count)
     reply.raw.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
     const excess = count > MAX_IN_FLIGHT_PER_SOCKET
@@ -154,13 +137,29 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
-  const originLimit = await createOriginLimit(server, options.clientsRateLimit, options.monotonic)
+  const { clientsRateLimit: rate } = options
+  const originLimit = rate === undefined ? undefined : await createOriginLimit(server, rate)
   const hub = { ...options, originLimit, buffers: new ReadBuffers(), parse }
   await registerPassThrough(server, {
     ...options,
     serve: (request, reply) => serveHubRoute(request, reply, hub),
   })
   return server
+}
+
+function openHttp(
+  offers: Offers | undefined,
+  serve: (request: IncomingMessage, response: ServerResponse) => void,
+): Server {
+  // A worker adds fields of its own to what its client has sent.
+  const limits =
+    offers === undefined ? HTTP_OPTIONS : { ...HTTP_OPTIONS, maxHeaderSize: 2 * MAX_HEADER_BYTES }
+  const http = createServer(limits, (request, response) => {
+    if (offers !== undefined) adoptPeer(request)
+    serve(request, response)
+  })
+  // A download may stall for as long as its client likes.
+  return http.setTimeout(0)
 }
 
 /** Whose request it is, by the proxies that may say so: the same that Fastify calls its ip. */
@@ -189,7 +188,8 @@ function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, optio
   const close = (): void => {
     if (closed) return
     closed = true
-    if (!reply.raw.writableFinished) trace.leave()
+    if (reply.raw.writableFinished) dropRest(raw)
+    else trace.leave()
     socket.off('close', close)
     account({ method: raw.method ?? '', address: request.ip, response: reply.raw }, trace, options)
   }

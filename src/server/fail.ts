@@ -9,7 +9,7 @@ import { noteRefusal } from '../mirror/note.ts'
 import { refusalAnswer } from '../mirror/refused.ts'
 import { RepoMoved } from '../origin/moved.ts'
 import type { Reason } from '../telemetry/audit.ts'
-import { outcomeHeaders } from './send.ts'
+import { breakConnection, outcomeHeaders } from './send.ts'
 import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
@@ -99,7 +99,7 @@ export function sendFailure(
   if (response.headersSent) {
     trace.error = thrown
     trace.outcome = 'error'
-    response.socket?.resetAndDestroy()
+    breakConnection(response)
     return
   }
   // Whatever an earlier step set belonged to an answer that did not come about.

@@ -17,6 +17,7 @@ import { ownWhoami } from '../mirror/whoami.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
+import type { Offers } from './peer.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import { hasConditions, readyAnswer } from './ready-route.ts'
 import { sendAnswer } from './send.ts'
@@ -37,6 +38,7 @@ export interface HubRouteOptions {
   readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined
   readonly writes: 'forward' | 'deny'
+  readonly offers?: Offers | undefined
 }
 
 /** Targets longer than this are rare, and would fill the memory. */
@@ -96,7 +98,8 @@ export async function serveHubRoute(
   const headOnly = method === 'HEAD'
   if (answer.ready !== undefined) rememberReady(request.raw, route, answer, options.mirror)
   try {
-    await sendAnswer(reply.raw, answer, { trace, buffers: options.buffers, headOnly })
+    const { buffers, offers } = options
+    await sendAnswer(reply.raw, answer, { trace, buffers, headOnly, offers })
   } catch (error) {
     sendFailure(reply.raw, error, trace, headOnly)
   }

@@ -4,16 +4,24 @@
 import type { ServerResponse } from 'node:http'
 import { cacheStatus, xCache } from '../http/cache-status.ts'
 import { type Answer, type Body, type ByteSource, bodyLength, StorageFailed } from '../mirror/answer.ts'
+import { formatOffer, OFFER_FIELD, type Offers, type Taken } from './peer.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import type { Trace } from './trace.ts'
 
 /** One read, one write: not worth two buffers. */
 const SMALL_BYTES = 64 * 1024
+/** Below it two processes talk longer about a file than it takes to hand its bytes over. */
+const OFFERED_FROM_BYTES = 256 * 1024
 /**
  * A stream holds a connection to the origin. A client that takes less than a chunk of some 64 KiB in this time has
  * stopped, and would starve the others; from the disk it may take as long as it likes.
  */
 const STREAM_PATIENCE_MS = 120_000
+
+interface SendOptions {
+  readonly trace: Trace
+  readonly buffers: ReadBuffers
+}
 
 /** The headers that say how the answer was come by. */
 export function outcomeHeaders(
@@ -38,17 +46,27 @@ export function outcomeHeaders(
 export async function sendAnswer(
   response: ServerResponse,
   answer: Answer,
-  options: { readonly trace: Trace; readonly buffers: ReadBuffers; readonly headOnly: boolean },
+  options: SendOptions & {
+    readonly headOnly: boolean
+    /** Where a worker has asked: it may send what is stored by itself. */
+    readonly offers?: Offers | undefined
+  },
 ): Promise<void> {
-  const { trace, buffers, headOnly } = options
+  const { trace, buffers, headOnly, offers } = options
   trace.outcome = answer.outcome
-  const start = (): void => {
+  const start = (offer?: string): void => {
     trace.firstByteAt = performance.now()
-    response.writeHead(answer.status, {
+    const headers: Record<string, string> = {
       'x-request-id': trace.id,
       ...answer.headers,
       ...outcomeHeaders(answer),
-    })
+    }
+    if (offer !== undefined) {
+      headers[OFFER_FIELD] = offer
+      // What follows here is only what the worker could not send.
+      delete headers['content-length']
+    }
+    response.writeHead(answer.status, headers)
   }
   const { body } = answer
   if (headOnly || body.kind === 'none' || bodyLength(body) === 0) {
@@ -67,7 +85,7 @@ export async function sendAnswer(
       await sendStream(response, body.stream, start, trace)
       return
     case 'source':
-      await sendSource(response, body, start, { trace, buffers })
+      await sendSource(response, body, start, { trace, buffers, offers })
       return
     default:
       body satisfies never
@@ -106,38 +124,58 @@ export async function sendStream(
   }
 }
 
-async function sendSource(
+/**
+ * Sends the bytes of `source` and closes it. `start` is called once the first one is certain, with the text of the offer
+ * where another process shall send them; what fails before that is thrown.
+ */
+export async function sendSource(
   response: ServerResponse,
   body: Extract<Body, { kind: 'source' }>,
-  start: () => void,
-  options: { readonly trace: Trace; readonly buffers: ReadBuffers },
+  start: (offer?: string) => void,
+  options: SendOptions & { readonly offers?: Offers | undefined },
 ): Promise<void> {
   const { source, rescue } = body
-  const { trace, buffers } = options
-  const leave = buffers.enter()
+  const { trace, offers } = options
   const progress = { position: source.range.start, started: false }
-  const begin = (): void => {
+  const begin = (offer?: string): void => {
+    if (progress.started) return
     progress.started = true
-    start()
+    start(offer)
   }
   try {
     await source.ready(progress.position)
     const length = source.range.end - source.range.start
+    if (offers !== undefined && source.blob !== undefined && length >= OFFERED_FROM_BYTES) {
+      const { id, taken } = offers.open(trace.signal)
+      begin(formatOffer({ id, ...source.blob, range: source.range }))
+      response.flushHeaders()
+      progress.position += await sentByWorker(taken, trace)
+    }
     if (length <= SMALL_BYTES) await sendSmall(response, source, begin, trace)
     else await copy(response, source, begin, progress, options)
   } catch (error) {
     // The disk failed, not the file: the rest comes from where the file came from.
     if (rescue !== undefined && isDiskError(error) && !trace.isGone) {
-      await sendStream(response, rescue(progress.position), progress.started ? () => undefined : begin, trace)
+      await sendStream(response, rescue(progress.position), begin, trace)
     } else if (progress.started) {
       breakOff(response, trace, error)
     } else {
       throw error
     }
   } finally {
-    leave()
     await source.close()
   }
+}
+
+/** Waits for a worker that has been offered the file: how much of it has been sent. Throws when the client has gone. */
+async function sentByWorker(taken: Promise<Taken>, trace: Trace): Promise<number> {
+  const offeredAt = performance.now()
+  const { bytes, firstByteMs, end } = await taken
+  trace.bytes += bytes
+  if (firstByteMs !== undefined) trace.firstByteAt = offeredAt + firstByteMs
+  if (end === 'left') trace.leave()
+  trace.signal.throwIfAborted()
+  return bytes
 }
 
 async function sendSmall(
@@ -165,16 +203,20 @@ interface Filled {
   readonly length: number
 }
 
-/** While one buffer is being sent the next is being read, for a client that has shown that it reads. */
+/**
+ * Sends what is left from the position on. While one buffer is being sent the next is being read, for a client that has
+ * shown that it reads.
+ */
 async function copy(
   response: ServerResponse,
   source: ByteSource,
   begin: () => void,
   progress: { position: number },
-  options: { readonly trace: Trace; readonly buffers: ReadBuffers },
+  { trace, buffers }: SendOptions,
 ): Promise<void> {
-  const { trace, buffers } = options
-  const { start, end } = source.range
+  const start = progress.position
+  const { end } = source.range
+  const leave = buffers.enter()
   const fill = async (position: number): Promise<Filled> => {
     const ready = await source.ready(position)
     const buffer = buffers.take(buffers.sizeFor(position - start))
@@ -187,7 +229,7 @@ async function copy(
       throw error
     }
   }
-  let filling: Promise<Filled> | undefined = fill(start)
+  let filling: Promise<Filled> | undefined = start < end ? fill(start) : undefined
   try {
     begin()
     while (filling !== undefined) {
@@ -204,6 +246,7 @@ async function copy(
     }
     response.end()
   } finally {
+    leave()
     const last = await filling?.catch(() => undefined)
     if (last !== undefined && progress.position < end) buffers.give(last.buffer)
   }
@@ -244,9 +287,15 @@ function breakOff(response: ServerResponse, trace: Trace, error: unknown): void 
     trace.error = error
     trace.outcome = 'error'
   }
-  // A reset, not an end: with a body framed by the connection's close a clean end would look whole.
+  breakConnection(response)
+}
+
+/** Ends a response that has begun so that no client can take it for whole. */
+export function breakConnection(response: ServerResponse): void {
   const { socket } = response
-  if (socket === null) response.destroy()
+  // A reset, not an end: with a body framed by the connection's close a clean end would look whole. Between processes
+  // of one mirror no body is framed so, and the socket knows no resets.
+  if (socket?.remoteFamily === undefined) response.destroy()
   else socket.resetAndDestroy()
 }
 

@@ -184,6 +184,18 @@ export const METRICS = {
     labels: ['name'],
     help: "Age of each Hub token of the mirror's own that comes from a file; replace it before it is 90 days old.",
   },
+  workers: {
+    name: 'hubmirror_workers',
+    kind: 'gauge',
+    labels: [],
+    help: 'Worker processes that take connections; 0 where one process does everything.',
+  },
+  workersLost: {
+    name: 'hubmirror_workers_lost_total',
+    kind: 'counter',
+    labels: [],
+    help: 'Worker processes that ended unasked; another one takes the place of each.',
+  },
 } as const satisfies Record<string, MetricRow>
 
 /** From an answer out of the page cache (1 ms) to a client that gives up waiting (huggingface_hub: 10 s). */
@@ -291,6 +303,8 @@ function createSeries(registry: Registry) {
     flightsJoined: counter(METRICS.flightsJoined),
     integrity: counter(METRICS.integrity),
     hubTokenAge: gauge(METRICS.hubTokenAge),
+    workers: gauge(METRICS.workers),
+    workersLost: counter(METRICS.workersLost),
   } satisfies Record<keyof typeof METRICS, unknown>
 }
 
@@ -356,6 +370,8 @@ function createObserver(series: Series): Observer {
     flightJoined: () => series.flightsJoined.inc(),
     integrityFailure: (kind) => series.integrity.inc({ kind }),
     hubTokenAge: (name, seconds) => series.hubTokenAge.set({ name }, amount(seconds)),
+    workers: (serving) => series.workers.set(amount(serving)),
+    workerLost: () => series.workersLost.inc(),
     storeDegraded: (degraded) => series.cacheDegraded.set(degraded ? 1 : 0),
   }
 }

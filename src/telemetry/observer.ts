@@ -84,6 +84,10 @@ export interface Observer {
   storeDegraded(degraded: boolean): void
   /** How long ago the file of one of the mirror's own Hub tokens was written. `name` is the operator's, from the settings. */
   hubTokenAge(name: string, seconds: number): void
+  /** How many worker processes take connections. */
+  workers(serving: number): void
+  /** A worker process ended unasked. */
+  workerLost(): void
 }
 
 /** Listens to nothing. */
@@ -106,4 +110,6 @@ export const silentObserver: Observer = {
   integrityFailure() {},
   storeDegraded() {},
   hubTokenAge() {},
+  workers() {},
+  workerLost() {},
 }

@@ -17,3 +17,11 @@ export async function openFilesBelow(directory: string, pid: number | 'self' = '
 export async function openCount(pid: number | 'self' = 'self'): Promise<number> {
   return (await readdir(`/proc/${pid}/fd`)).length
 }
+
+/** The number that the next descriptor of the process gets: a limit of so many leaves it none. */
+export async function firstFree(pid: number): Promise<number> {
+  const taken = new Set(await readdir(`/proc/${pid}/fd`))
+  let number = 0
+  while (taken.has(String(number))) number += 1
+  return number
+}

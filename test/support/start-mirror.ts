@@ -6,12 +6,16 @@ import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { type App, createApp } from '../../src/app.ts'
 import { holdsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { Ledger } from '../../src/store/ledger.ts'
 import { createLogger } from '../../src/telemetry/log.ts'
+import { createAnswerer } from '../../src/workers/answerer.ts'
+import { createFront } from '../../src/workers/front.ts'
+import { makePrivateSocket } from '../../src/workers/private-socket.ts'
 import type { Hub } from '../hub-simulator/server.ts'
 
 export interface MirrorOptions {
@@ -69,6 +73,8 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
   const config: Config = {
     ...defaults,
     port: 0,
+    // Tests of what a mirror does hold whether or not workers stand before it.
+    workers: Number(process.env['TEST_WORKERS'] ?? 1),
     cacheDir,
     origin: new URL(hub.url),
     redirectHosts: ['127.0.0.2'],
@@ -86,7 +92,8 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
       ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
     }),
   )
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  const front = config.workers > 1 ? await startFront(app, config, logger) : undefined
+  const url = front?.url ?? (await app.server.listen({ host: '127.0.0.1', port: 0 }))
   const metrics = async () => (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()
   const logText = () => lines.join('')
   const auditText = async () => {
@@ -104,6 +111,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     } catch (error) {
       left.push(String(error))
     }
+    await front?.close()
     await app.close()
     for (const ledger of ledgers) {
       if (ledger.reservedBytes !== 0) left.push(`${ledger.reservedBytes} bytes stay promised`)
@@ -129,6 +137,28 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     auditText,
     metrics,
     close: (how = {}) => (closing ??= shut(how)),
+  }
+}
+
+/** A worker in this process: what clients send comes to the app by the way that it takes through a worker's. */
+async function startFront(app: App, config: Config, logger: Logger) {
+  const socket = await makePrivateSocket()
+  await app.server.listen({ path: socket.path })
+  const { cacheDir } = config
+  const answerer = createAnswerer(
+    { socketPath: socket.path, cacheDir },
+    { logger, tellTaken: (id, taken) => app.offers?.settle(id, taken) },
+  )
+  const front = createFront((exchange) => answerer.forward(exchange))
+  const port = await front.listen('127.0.0.1', 0)
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async close() {
+      const closed = front.close()
+      front.cut()
+      await closed
+      await socket.remove()
+    },
   }
 }
 

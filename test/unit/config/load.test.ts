@@ -62,6 +62,7 @@ describe('without any source', () => {
       clientsAllow: [],
       clientsDeny: [],
       drainTimeoutMs: 30_000,
+      workers: 1,
       memoryCacheBytes: 64e6,
       policies: [],
     }

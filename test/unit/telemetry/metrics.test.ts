@@ -33,7 +33,8 @@ describe('the table of metrics', () => {
       expect(row.help).toMatch(/^[A-Z01].+\.$/)
       expect(name.endsWith('_total')).toBe(row.kind === 'counter')
       if (row.kind === 'histogram') expect(name).toMatch(/_seconds$/)
-      if (row.kind === 'gauge') expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress|seconds)$/)
+      if (row.kind === 'gauge')
+        expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress|seconds|workers)$/)
       for (const label of row.labels) {
         const words = 'route outcome status kind reason result version name rule action'
         expect(words.split(' ')).toContain(label)

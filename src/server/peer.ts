@@ -1,0 +1,115 @@
+// What the processes of one mirror say to each other in header fields, on their private socket: a worker, whose the
+// connection is; the main process, which stored file the worker may send by itself. Nowhere else do these fields
+// count: a worker takes them out of what its clients send.
+
+import type { IncomingMessage } from 'node:http'
+import type { ByteRange } from '../http/range.ts'
+
+/** Every field whose name begins so is ours. */
+export const OWN_FIELDS = 'x-hubmirror-'
+export const PEER_FIELD = `${OWN_FIELDS}peer`
+export const OFFER_FIELD = `${OWN_FIELDS}offer`
+
+/** The connection that a request came in by. */
+export interface Peer {
+  readonly address: string
+  /** Requests in flight on it, this one included. */
+  readonly inFlight: number
+}
+
+export function formatPeer({ address, inFlight }: Peer): string {
+  return `${inFlight} ${address}`
+}
+
+const peers = new WeakMap<IncomingMessage, Peer>()
+
+/**
+ * Takes what a worker says of its client for what is true of the socket that it uses: for one request after the other,
+ * so that there is one address at a time.
+ */
+export function adoptPeer(request: IncomingMessage): void {
+  const match = /^(\d+) (\S+)$/.exec(String(request.headers[PEER_FIELD] ?? ''))
+  if (match === null) return
+  const [, inFlight, address = ''] = match
+  peers.set(request, { address, inFlight: Number(inFlight) })
+  Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true })
+}
+
+/** How many requests the client's connection has in flight; undefined where no worker has handed the request on. */
+export function peerInFlight(request: IncomingMessage): number | undefined {
+  return peers.get(request)?.inFlight
+}
+
+/** A finished blob, and the part of it that is the body of an answer. */
+export interface Offer {
+  /** By which the worker says what became of it. */
+  readonly id: number
+  readonly key: string
+  readonly sizeBytes: number
+  readonly range: ByteRange
+}
+
+export function formatOffer({ id, key, sizeBytes, range }: Offer): string {
+  return `${id} ${key} ${sizeBytes} ${range.start} ${range.end}`
+}
+
+export function parseOffer(field: string): Offer | undefined {
+  const match = /^(\d+) (\S+) (\d+) (\d+) (\d+)$/.exec(field)
+  if (match === null) return undefined
+  const [, id, key = '', sizeBytes, start, end] = match
+  return {
+    id: Number(id),
+    key,
+    sizeBytes: Number(sizeBytes),
+    range: { start: Number(start), end: Number(end) },
+  }
+}
+
+/** What became of an offer. */
+export interface Taken {
+  /** Body bytes that the worker handed to the client's socket. */
+  readonly bytes: number
+  /** From when the worker had read the offer; undefined when it sent nothing. */
+  readonly firstByteMs: number | undefined
+  /**
+   * `sent` is all of it. `left`: the client has gone. `stopped`: the file could not be read (on), and the main process
+   * is to send what is missing.
+   */
+  readonly end: 'sent' | 'left' | 'stopped'
+}
+
+/** The offers that workers have not answered yet. */
+export class Offers {
+  readonly #open = new Map<number, (taken: Taken) => void>()
+  #lastId = 0
+
+  /** Makes a number for an offer. `taken` rejects when `signal` aborts, with its reason. */
+  open(signal: AbortSignal): { readonly id: number; readonly taken: Promise<Taken> } {
+    this.#lastId += 1
+    const id = this.#lastId
+    const taken = new Promise<Taken>((resolve, reject) => {
+      const over = (): void => {
+        this.#open.delete(id)
+        signal.removeEventListener('abort', abort)
+      }
+      const abort = (): void => {
+        over()
+        reject(signal.reason as Error)
+      }
+      this.#open.set(id, (answer) => {
+        over()
+        resolve(answer)
+      })
+      signal.addEventListener('abort', abort, { once: true })
+      if (signal.aborted) abort()
+    })
+    // Whoever opened it may fail before it awaits.
+    taken.catch(() => undefined)
+    return { id, taken }
+  }
+
+  /** A worker's word. Of an offer that nobody waits for any more it is too late. */
+  settle(id: number, taken: Taken): void {
+    this.#open.get(id)?.(taken)
+  }
+}

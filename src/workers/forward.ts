@@ -1,0 +1,203 @@
+// One request of a client, handed on to the main process as it came, and the answer handed back as it came. What is
+// of one connection only (RFC 9110 §7.6.1) is said anew on the other one. It decides nothing.
+
+import {
+  Agent,
+  type ClientRequest,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http'
+import { MirrorError } from '../errors.ts'
+import { failureOf } from '../server/fail.ts'
+import { MAX_HEADER_BYTES } from '../server/limits.ts'
+import { formatPeer, OFFER_FIELD, type Offer, OWN_FIELDS, PEER_FIELD, parseOffer } from '../server/peer.ts'
+import { dropRest } from '../server/rest.ts'
+import { breakConnection } from '../server/send.ts'
+import type { Exchange } from './front.ts'
+import type { OfferedAnswer } from './offer.ts'
+
+/**
+ * Of one connection. A body's framing goes along in requests, since doubts about it are for the main process; what
+ * follows a body does not.
+ */
+const NOT_ASKED = new Set(['connection', 'keep-alive', 'proxy-connection', 'upgrade', 'te', 'trailer'])
+const NOT_ANSWERED = new Set(['connection', 'keep-alive', 'transfer-encoding'])
+/** Sooner than the main process ends a connection that idles. */
+const IDLE_MS = 30_000
+/** The queue of the private socket is short where the system says so; it moves on within milliseconds. */
+const QUEUE_FULL_RETRY_MS = 5
+const QUEUE_FULL_TRIES = 400
+
+export interface ForwardOptions {
+  readonly socketPath: string
+  /** Sends what the main process offers instead of a body. */
+  readonly takeOffer: (offer: Offer, answer: OfferedAnswer) => void
+  /** The main process could not be asked. */
+  readonly onTrouble: (error: Error) => void
+}
+
+export interface Forwarder {
+  /** Hands a request on. */
+  forward(exchange: Exchange): void
+  /** Resolves when the main process has heard the end of everything that was handed on to it. */
+  idle(): Promise<void>
+}
+
+export function createForwarder(options: ForwardOptions): Forwarder {
+  const agent = new Agent({ keepAlive: true, maxFreeSockets: 1024, timeout: IDLE_MS })
+  let underWay = 0
+  let whenIdle: (() => void) | undefined
+  const ask = (parameters: RequestOptions): ClientRequest => {
+    underWay += 1
+    const outgoing = httpRequest({ ...parameters, agent, socketPath: options.socketPath })
+    outgoing.once('close', () => {
+      underWay -= 1
+      if (underWay === 0) whenIdle?.()
+    })
+    return outgoing
+  }
+  return {
+    forward: (exchange) => forward(exchange, ask, options, 1),
+    async idle() {
+      if (underWay > 0) await new Promise<void>((resolve) => (whenIdle = resolve))
+    },
+  }
+}
+
+function forward(
+  exchange: Exchange,
+  ask: (parameters: RequestOptions) => ClientRequest,
+  options: ForwardOptions,
+  tries: number,
+): void {
+  const { request, response } = exchange
+  const { method = '', socket } = request
+  const sendsBody = hasBody(request)
+  let isAnswered = false
+  const outgoing = ask({
+    method,
+    path: request.url,
+    headers: fieldsToAsk(exchange),
+    // As it came, or not at all.
+    setHost: false,
+    maxHeaderSize: 8 * MAX_HEADER_BYTES,
+  })
+  const over = (): void => {
+    response.off('close', leave)
+    socket.off('close', leave)
+  }
+  const leave = (): void => {
+    over()
+    if (response.writableFinished && request.complete) return
+    dropRest(request)
+    outgoing.destroy()
+  }
+  response.once('close', leave)
+  // A pipelined answer that never got its turn hears nothing of its socket by itself.
+  socket.once('close', leave)
+
+  outgoing.on('continue', () => {
+    if (exchange.awaitsContinue && !response.headersSent) response.writeContinue()
+  })
+  outgoing.on('response', (incoming) => {
+    isAnswered = true
+    answer(exchange, incoming, { over, takeOffer: options.takeOffer })
+  })
+  outgoing.on('error', (error: NodeJS.ErrnoException) => {
+    // Whatever of an answer has come is complete, or its own reader hears of the end.
+    if (isAnswered) return
+    over()
+    if (response.destroyed || socket.destroyed) return
+    if (error.code === 'EAGAIN' && !sendsBody && tries < QUEUE_FULL_TRIES) {
+      setTimeout(() => forward(exchange, ask, options, tries + 1), QUEUE_FULL_RETRY_MS)
+      return
+    }
+    // Without an answer the main process ends what must not go on; what never reached it may be tried again.
+    if (error.syscall === 'connect') {
+      options.onTrouble(error)
+      fail(exchange, new MirrorError('overloaded', { cause: error }))
+    } else {
+      // Also where the answers before it are not out: it is a connection with too many of them that is ended so.
+      socket.destroy()
+    }
+  })
+
+  if (sendsBody) {
+    outgoing.flushHeaders()
+    request.pipe(outgoing)
+  } else {
+    outgoing.end()
+  }
+}
+
+/** Whether the main process is to see a body: a GET or HEAD with one is refused unread. */
+function hasBody({ method, headers }: IncomingMessage): boolean {
+  if (method === 'GET' || method === 'HEAD') return false
+  return headers['transfer-encoding'] !== undefined || headers['content-length'] !== undefined
+}
+
+function fieldsToAsk({ request: { rawHeaders }, address, inFlight }: Exchange): string[] {
+  const fields: string[] = []
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
+    const key = name.toLowerCase()
+    if (!NOT_ASKED.has(key) && !key.startsWith(OWN_FIELDS)) fields.push(name, value)
+  }
+  fields.push(PEER_FIELD, formatPeer({ address, inFlight }))
+  return fields
+}
+
+function answer(
+  { request, response }: Exchange,
+  incoming: IncomingMessage,
+  options: Pick<ForwardOptions, 'takeOffer'> & { readonly over: () => void },
+): void {
+  const { fields, offer, isLast } = fieldsToAnswer(incoming)
+  const start = (): void => {
+    if (isLast) response.shouldKeepAlive = false
+    response.writeHead(incoming.statusCode ?? 0, incoming.statusMessage, fields)
+  }
+  if (offer !== undefined) {
+    // Who takes it tells the main process of the client, too.
+    options.over()
+    options.takeOffer(offer, { incoming, response, socket: request.socket, start })
+    return
+  }
+  incoming.once('close', () => {
+    if (!incoming.complete && !response.destroyed) breakConnection(response)
+  })
+  incoming.on('error', () => undefined)
+  start()
+  incoming.pipe(response)
+}
+
+function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
+  readonly fields: string[]
+  readonly offer: Offer | undefined
+  /** The client's connection shall end with this answer. */
+  readonly isLast: boolean
+} {
+  const fields: string[] = []
+  let offer: Offer | undefined
+  let isLast = false
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
+    const key = name.toLowerCase()
+    if (key === OFFER_FIELD) {
+      offer = parseOffer(value)
+      if (offer !== undefined) fields.push('content-length', String(offer.range.end - offer.range.start))
+    } else if (!NOT_ANSWERED.has(key) && !key.startsWith(OWN_FIELDS)) {
+      fields.push(name, value)
+    } else if (key === 'connection' && value === 'close') {
+      isLast = true
+    }
+  }
+  return { fields, offer, isLast }
+}
+
+function fail({ request, response }: Exchange, error: MirrorError): void {
+  const { status, headers, body } = failureOf(error)
+  response.writeHead(status, headers)
+  response.end(request.method === 'HEAD' ? undefined : body)
+}

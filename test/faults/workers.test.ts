@@ -1,0 +1,309 @@
+// What becomes of clients, files and the port when one of several processes ends, asked or unasked.
+
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, truncate } from 'node:fs/promises'
+import { Agent, type IncomingMessage, request } from 'node:http'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { probe } from '../hub-simulator/probe.ts'
+import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { open } from '../support/ask.ts'
+import { eventually } from '../support/eventually.ts'
+import { firstFree, openFilesBelow } from '../support/fd.ts'
+import { badLines, type Child, limitFiles, runChild, startChild } from '../support/process.ts'
+import { filesBelow, metricValue, startMirror } from '../support/start-mirror.ts'
+import { childrenOf, isOpen, isRunning } from '../support/workers.ts'
+
+const MIB = 1024 * 1024
+const LARGE = 48 * MIB
+const FILE = '/acme/open/resolve/main'
+
+let hub: Hub
+let cacheDir: string
+let temporary: string
+let children: Child[] = []
+
+beforeEach(async () => {
+  const world = new World()
+  world.model('acme/open').commit({
+    'large.bin': lfs({ sizeBytes: LARGE, seed: 5 }),
+    'small.json': '{"small":true}',
+  })
+  hub = await startHub({ world })
+  cacheDir = await mkdtemp(join(tmpdir(), 'hubmirror-workers-'))
+  temporary = await mkdtemp(join(tmpdir(), 'hubmirror-tmp-'))
+})
+
+afterEach(async () => {
+  hub.faults.clear()
+  for (const child of children) {
+    await child.stop()
+    expect(badLines(child.log())).toEqual([])
+  }
+  children = []
+  await hub.close()
+  expect(existsSync(temporary) ? await filesBelow(temporary) : new Map()).toEqual(new Map())
+  await rm(cacheDir, { recursive: true, force: true })
+  await rm(temporary, { recursive: true, force: true })
+})
+
+const settings = (env: Record<string, string> = {}) => ({
+  hub,
+  cacheDir,
+  env: { HUBMIRROR_WORKERS: '2', TMPDIR: temporary, ...env },
+})
+
+async function start(env: Record<string, string> = {}): Promise<Child> {
+  const child = await startChild(settings(env))
+  children.push(child)
+  return child
+}
+
+const right = () => bytesOf(hub.world.model('acme/open'), 'main', 'large.bin')
+const portOf = (child: Child) => Number(new URL(child.url).port)
+
+/** The digest of what came; undefined when it broke off. */
+async function digestOf(answer: IncomingMessage): Promise<string | undefined> {
+  const hash = createHash('sha256')
+  try {
+    for await (const part of answer) hash.update(part as Buffer)
+  } catch {
+    return undefined
+  }
+  return answer.complete ? hash.digest('hex') : undefined
+}
+
+const wholeDigest = () => createHash('sha256').update(right()).digest('hex')
+
+/** A reader that has begun and then stalls. */
+async function stall(child: Child, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+  const answer = await open(child.url, `${FILE}/large.bin`, { headers })
+  await new Promise((resolve) => answer.once('readable', resolve))
+  return answer
+}
+
+/** Stores the large file. */
+async function warm(child: Child): Promise<void> {
+  expect(await digestOf(await open(child.url, `${FILE}/large.bin`))).toBe(wholeDigest())
+  await eventually(
+    async () => (await probe(`${child.url}/metrics`)).body.toString(),
+    (text) => metricValue(text, 'hubmirror_flights_in_progress') === 0,
+  )
+}
+
+const listeningWorkers = async (child: Child) =>
+  metricValue((await probe(`${child.url}/metrics`)).body.toString(), 'hubmirror_workers')
+
+describe('a worker that is killed', () => {
+  it('takes its own clients with it and nobody else, and is replaced', async () => {
+    const child = await start()
+    await warm(child)
+    const workers = await childrenOf(child.pid)
+    expect(workers).toHaveLength(2)
+    const readers = [await stall(child), await stall(child)]
+    const blobs = join(cacheDir, 'blobs')
+    const holds = await Promise.all(workers.map((pid) => openFilesBelow(blobs, pid)))
+    expect(holds.map((files) => files.length)).toEqual([1, 1])
+    const [victim = 0] = workers
+    process.kill(victim, 'SIGKILL')
+    const digests = await Promise.all(readers.map(digestOf))
+    expect(digests.filter((digest) => digest === undefined)).toHaveLength(1)
+    expect(digests).toContain(wholeDigest())
+    await eventually(
+      () => listeningWorkers(child),
+      (count) => count === 2,
+    )
+    const text = (await probe(`${child.url}/metrics`)).body.toString()
+    expect(metricValue(text, 'hubmirror_workers_lost_total')).toBe(1)
+    expect(child.entries().filter(({ pid, signal }) => pid === victim && signal === 'SIGKILL')).toHaveLength(
+      1,
+    )
+    // The main process holds on to nothing for those who have gone.
+    await eventually(
+      () => openFilesBelow(blobs, child.pid),
+      (files) => files.length === 0,
+    )
+    for (let round = 0; round < 4; round += 1)
+      expect(await digestOf(await open(child.url, `${FILE}/large.bin`))).toBe(wholeDigest())
+  })
+
+  it('in the midst of a pull cuts no pull, and both killed at once come back on the same port', async () => {
+    const child = await start()
+    hub.bytesPerSecond = 2 * MIB
+    const reader = stall(child).then(digestOf)
+    await hub.ledger.whenBytes({ server: 'cdn' }, 4 * MIB)
+    for (const pid of await childrenOf(child.pid)) process.kill(pid, 'SIGKILL')
+    expect(await reader).toBeUndefined()
+    hub.bytesPerSecond = undefined
+    await eventually(
+      () => isOpen(portOf(child)),
+      (isThere) => isThere,
+    )
+    expect(await digestOf(await open(child.url, `${FILE}/large.bin`))).toBe(wholeDigest())
+    expect(hub.ledger.bytes('cdn')).toBeLessThan(LARGE + 8 * MIB)
+  })
+})
+
+describe('a main process that is killed', () => {
+  it('takes its workers with it, so that the port is free and the next one serves', async () => {
+    const child = await start()
+    await warm(child)
+    const workers = await childrenOf(child.pid)
+    const reader = await stall(child)
+    child.kill('SIGKILL')
+    expect(await child.ended).toBe('SIGKILL')
+    expect(await digestOf(reader)).toBeUndefined()
+    for (const pid of workers) {
+      await eventually(
+        () => isRunning(pid),
+        (isThere) => !isThere,
+      )
+    }
+    expect(await isOpen(portOf(child))).toBe(false)
+    hub.ledger.clear()
+    const next = await start({ HUBMIRROR_PORT: String(portOf(child)) })
+    expect(await digestOf(await open(next.url, `${FILE}/large.bin`))).toBe(wholeDigest())
+    expect(hub.ledger.bytes('cdn')).toBe(0)
+  })
+})
+
+describe('SIGTERM', () => {
+  it('lets a download finish, takes no new one, ends with 0, and leaves no process', async () => {
+    const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1h' })
+    await warm(child)
+    const workers = await childrenOf(child.pid)
+    const agent = new Agent({ keepAlive: true })
+    const kept = await probe(`${child.url}${FILE}/small.json`, { agent })
+    expect(kept.status).toBe(200)
+    const reader = await stall(child)
+    // As a terminal does it: the workers hear it, too, and leave it to the main process.
+    for (const pid of workers) process.kill(pid, 'SIGTERM')
+    child.kill('SIGTERM')
+    await eventually(
+      () => isOpen(portOf(child)),
+      (isThere) => !isThere,
+    )
+    expect(await isRunning(child.pid)).toBe(true)
+    expect(await digestOf(reader)).toBe(wholeDigest())
+    expect(await child.ended).toBe(0)
+    expect(child.entries().at(-1)?.['msg']).toBe('closed')
+    for (const pid of workers) expect(await isRunning(pid)).toBe(false)
+    const lines = child.entries().filter(({ msg, bytes }) => msg === 'request' && bytes === LARGE)
+    expect(lines).toHaveLength(2)
+    agent.destroy()
+  })
+
+  it('waits no longer than it was told to', async () => {
+    const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1s' })
+    await warm(child)
+    const workers = await childrenOf(child.pid)
+    const reader = await stall(child)
+    child.kill('SIGTERM')
+    expect(await child.ended).toBe(0)
+    expect(await digestOf(reader)).toBeUndefined()
+    for (const pid of workers) expect(await isRunning(pid)).toBe(false)
+  })
+
+  it('given twice ends all of them at once', async () => {
+    const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1h' })
+    await warm(child)
+    const workers = await childrenOf(child.pid)
+    const reader = await stall(child)
+    child.kill('SIGTERM')
+    await eventually(
+      () => child.entries().some(({ msg }) => msg === 'draining'),
+      (isDraining) => isDraining,
+    )
+    child.kill('SIGTERM')
+    expect(await child.ended).toBe(1)
+    expect(await digestOf(reader)).toBeUndefined()
+    for (const pid of workers) {
+      await eventually(
+        () => isRunning(pid),
+        (isThere) => !isThere,
+      )
+    }
+  })
+})
+
+describe('a start that fails', () => {
+  it('says the same with workers as without, and leaves nobody behind', async () => {
+    const taken = createServer()
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+    const address = taken.address()
+    const port = typeof address === 'object' && address !== null ? String(address.port) : ''
+    const several = await runChild(settings({ HUBMIRROR_PORT: port }))
+    const one = await runChild(settings({ HUBMIRROR_PORT: port, HUBMIRROR_WORKERS: '1' }))
+    const words = (log: string) => log.split('\n').filter((line) => line.startsWith('hubmirror: '))
+    expect([several.status, words(several.log)]).toEqual([one.status, words(one.log)])
+    expect([one.status, words(one.log).join()]).toEqual([1, expect.stringContaining('EADDRINUSE')])
+    taken.close()
+    await start()
+    const second = await runChild(settings())
+    expect([second.status, second.log]).toEqual([1, expect.stringContaining('Another hubmirror')])
+  })
+})
+
+describe('a stored file that a worker cannot read', () => {
+  it('is sent by the main process', async () => {
+    const child = await start()
+    await warm(child)
+    const agents = [0, 1].map(() => new Agent({ keepAlive: true, maxSockets: 1 }))
+    // A connection to each worker, and one of each to the main process; then no descriptor more.
+    for (const agent of agents)
+      expect((await probe(`${child.url}${FILE}/small.json`, { agent })).status).toBe(200)
+    const workers = await childrenOf(child.pid)
+    for (const pid of workers) await limitFiles(pid, await firstFree(pid))
+    for (const agent of agents) {
+      const got = await new Promise<IncomingMessage>((resolve, reject) => {
+        request(`${child.url}${FILE}/large.bin`, { agent }, resolve).once('error', reject).end()
+      })
+      expect([got.statusCode, await digestOf(got)]).toEqual([200, wholeDigest()])
+    }
+    await eventually(
+      () => child.entries().filter(({ msg }) => msg === 'a worker cannot read a stored file'),
+      (lines) => lines.length === 2,
+    )
+    await eventually(
+      () =>
+        child
+          .entries()
+          .filter(({ msg, outcome, bytes }) => msg === 'request' && outcome === 'hit' && bytes === LARGE),
+      (lines) => lines.length === 2,
+    )
+    for (const agent of agents) agent.destroy()
+  })
+
+  it('goes on from the origin where a part was asked for, and breaks off where the digest decides', async () => {
+    const mirror = await startMirror({ hub, config: { workers: 2, cacheMinFreeBytes: 0 } })
+    try {
+      expect(await digestOf(await open(mirror.url, `${FILE}/large.bin`))).toBe(wholeDigest())
+      await eventually(
+        async () => metricValue(await mirror.metrics(), 'hubmirror_flights_in_progress'),
+        (flights) => flights === 0,
+      )
+      const part = await open(mirror.url, `${FILE}/large.bin`, {
+        headers: { range: `bytes=1000-${LARGE - 2}` },
+      })
+      const whole = await open(mirror.url, `${FILE}/large.bin`)
+      await Promise.all(
+        [part, whole].map((answer) => new Promise((resolve) => answer.once('readable', resolve))),
+      )
+      const [name = ''] = [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()].filter((key) =>
+        key.startsWith('sha256'),
+      )
+      await truncate(join(mirror.cacheDir, 'blobs', name), 30 * MIB)
+      const digest = createHash('sha256')
+        .update(right().subarray(1000, LARGE - 1))
+        .digest('hex')
+      expect(await digestOf(part)).toBe(digest)
+      expect(await digestOf(whole)).toBeUndefined()
+    } finally {
+      await mirror.close()
+    }
+  })
+})
