@@ -7,12 +7,14 @@ import type { Offers } from '../server/peer.ts'
 import { DirectoryInUse } from '../store/lock.ts'
 import { UnusableDirectory } from '../store/store.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
-import { createLogDestination, createLogger } from '../telemetry/log.ts'
+import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
 import { startPool } from '../workers/pool.ts'
 import { makePrivateSocket } from '../workers/private-socket.ts'
 
 /** Time for load balancers to see that /readyz says no, before connections are refused. */
 const NOTICE_MS = 500
+/** How long the line of a request may wait for others to leave with it: a write costs more than a line. */
+const GATHER_MS = 10
 /** How often connections whose last answer has ended are looked for while the process drains. */
 const SWEEP_MS = 250
 /** Connections of workers that wait to be taken: as many as the system lets. */
@@ -27,7 +29,7 @@ export async function runServe(
   options: { readonly version: string; readonly notices: readonly string[] },
 ): Promise<number> {
   const destination = createLogDestination()
-  const logger = createLogger({ level: config.logLevel, destination })
+  const logger = createLogger({ level: config.logLevel, destination, gatherMs: GATHER_MS })
   for (const notice of options.notices) logger.warn(notice)
   let app: App
   try {
@@ -77,6 +79,7 @@ export async function runServe(
   const deadline = setTimeout(entrance.cut, config.drainTimeoutMs)
   await entrance.close()
   clearTimeout(deadline)
+  flushRequests(logger)
   logger.info('closed')
   destination.flushSync()
   return 0

@@ -52,7 +52,7 @@ export class StorageFailed extends Error {
 }
 
 /** RFC 9111 §5.1: how long ago the Hub was asked for what is answered from the store; nothing where nobody knows. */
-export function ageHeader(ageMs: number | undefined): Readonly<Record<string, string>> {
+export function ageHeader(ageMs: number | undefined): { readonly age?: string } {
   return ageMs === undefined ? {} : { age: String(Math.max(0, Math.floor(ageMs / 1000))) }
 }
 

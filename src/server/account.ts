@@ -30,7 +30,7 @@ export function account(
   // 499, as nginx has it: the client left before there was an answer.
   const { method, response } = answered
   const status = response.headersSent ? response.statusCode : 499
-  const { id, route, outcome, bytes, repo, revision, path, token } = trace
+  const { id, route, outcome, bytes, about, token } = trace
   // It should have one; the line is written all the same.
   const address = answered.address ?? ''
   observer.requestDone({
@@ -45,9 +45,7 @@ export function account(
     requestId: id,
     method,
     route,
-    repo,
-    revision,
-    path,
+    about,
     status,
     outcome,
     rule: trace.access.rule,
@@ -63,23 +61,27 @@ export function account(
   const note = concluded(trace, status)
   if (note === undefined) return
   observer.accessDecided(resultOf(note))
+  if (!auditor.isOn) return
   auditor.access({
     requestId: id,
     method,
     route,
     caller: { kind: isByMirrorToken(note) ? 'mirror-token' : trace.callerKind, address, token },
-    repo,
-    revision,
-    path,
+    ...about,
     note,
     status,
   })
 }
 
+type Decided = AccessNote & { readonly decision: Decision }
+
+function isDecided(access: AccessNote): access is Decided {
+  return access.decision !== undefined
+}
+
 /** What stands in the end: a request may fail, or lose its client, before anybody has decided. */
-function concluded({ access, route, error }: Trace, status: number) {
-  const { decision } = access
-  if (decision !== undefined) return { ...access, decision }
+function concluded({ access, route, error }: Trace, status: number): Decided | undefined {
+  if (isDecided(access)) return access
   // Nobody's right was asked about: the mirror's own routes, and what is no request of the Hub's protocol.
   if (route === 'ops' || route === 'bad') return undefined
   const note = (decision: Decision, more: AccessNote) => ({ ...access, ...more, decision })

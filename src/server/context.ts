@@ -9,7 +9,7 @@ import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
-import { fingerprint } from '../telemetry/log.ts'
+import { type About, fingerprint } from '../telemetry/log.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { Trace } from './trace.ts'
 
@@ -113,9 +113,22 @@ export function contextOf(
 /** Notes what a request is about. */
 export function noteRoute(trace: Trace, route: HubRoute): void {
   trace.route = route.kind === 'other' ? 'pass-through' : route.kind
-  trace.repo = route.repo === undefined ? undefined : repoKey(route.repo)
-  trace.revision = 'revision' in route ? route.revision : undefined
-  trace.path = route.kind === 'file' ? route.path : undefined
+  trace.about = aboutOf(route)
+}
+
+// Of one route there are many requests.
+const abouts = new WeakMap<HubRoute, About>()
+
+function aboutOf(route: HubRoute): About {
+  const known = abouts.get(route)
+  if (known !== undefined) return known
+  const about = {
+    repo: route.repo === undefined ? undefined : repoKey(route.repo),
+    revision: 'revision' in route ? route.revision : undefined,
+    path: route.kind === 'file' ? route.path : undefined,
+  }
+  abouts.set(route, about)
+  return about
 }
 
 /** Notes who asks, for whoever keeps accounts; of a token no more than a fingerprint. */

@@ -116,7 +116,7 @@ export function sendFailure(
   const error = asMirrorError(thrown)
   const deniedBy = DENIED_BY.get(error.code)
   const { status, headers, body } = failureOf(error, {
-    aboutRepo: error.code === 'policy_denied' || trace.repo !== undefined,
+    aboutRepo: error.code === 'policy_denied' || trace.about.repo !== undefined,
   })
   trace.outcome = REFUSALS.has(error.code) ? 'refused' : 'error'
   const sent = { ...headers, ...outcomeHeaders(trace) }

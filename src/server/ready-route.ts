@@ -43,8 +43,9 @@ export function createReadyRoute(
     trace.outcome = 'hit'
     trace.firstByteAt = performance.now()
     trace.bytes = bytes?.length ?? 0
+    const { age } = ageHeader(ready.ageOf(answer))
     const head = ['x-request-id', trace.id, ...answer.headers]
-    for (const [name, value] of Object.entries(ageHeader(ready.ageOf(answer)))) head.push(name, value)
+    if (age !== undefined) head.push('age', age)
     response.writeHead(answer.status, head)
     response.end(bytes)
     account({ method, address, response }, trace, options)

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from 'node:http'
 import type { AccessNote, CallerKind } from '../telemetry/audit.ts'
+import type { About } from '../telemetry/log.ts'
 import type { Outcome, RouteKind } from '../telemetry/observer.ts'
 
 export class Trace {
@@ -11,14 +12,12 @@ export class Trace {
   bytes = 0
   route: RouteKind = 'bad'
   outcome: Outcome = 'error'
-  repo: string | undefined
-  revision: string | undefined
-  path: string | undefined
+  about: About = NOTHING
   /** Not the token: a name for it that means nothing outside of this process. */
   token: string | undefined
   callerKind: CallerKind = 'anonymous'
   /** What was decided about the caller's right. */
-  readonly access: AccessNote = {}
+  readonly access: AccessNote = newNote()
   error: unknown
   readonly trips = { count: 0 }
   #gone = false
@@ -46,6 +45,19 @@ export class Trace {
   }
 }
 
+/** All fields from the beginning: one that grows costs more than all that is noted in it. */
+function newNote(): AccessNote {
+  return {
+    decision: undefined,
+    reason: undefined,
+    code: undefined,
+    rule: undefined,
+    mirrorToken: undefined,
+    hubToken: undefined,
+  }
+}
+
+const NOTHING: About = {}
 const GONE = 'the client has gone'
 const traces = new WeakMap<IncomingMessage, Trace>()
 

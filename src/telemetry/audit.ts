@@ -2,7 +2,7 @@
 // administrative act. A stream of its own: it has no level, and nothing of the log is in it. It decides nothing.
 
 import { type DestinationStream, pino } from 'pino'
-import { createLogDestination, scrub } from './log.ts'
+import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
 
 /** What became of the caller's right. Closed: docs/audit.md lists the words. */
@@ -54,7 +54,7 @@ export interface AccessNote {
 }
 
 /** One decision, when its answer has ended. */
-export interface AccessEvent {
+export interface AccessEvent extends About {
   readonly requestId: string
   readonly method: string
   readonly route: string
@@ -64,9 +64,6 @@ export interface AccessEvent {
     /** The fingerprint that stands in the log, too. */
     readonly token: string | undefined
   }
-  readonly repo: string | undefined
-  readonly revision: string | undefined
-  readonly path: string | undefined
   readonly note: AccessNote & { readonly decision: Decision }
   readonly status: number
 }
@@ -82,12 +79,14 @@ export interface Act {
 
 /** Every method returns at once and never throws: serving does not depend on it. */
 export interface Auditor {
+  /** Whether anything is written at all: events need not be made up otherwise. */
+  readonly isOn: boolean
   access(event: AccessEvent): void
   act(act: Act): void
 }
 
 /** Writes nothing. */
-export const silentAuditor: Auditor = { access() {}, act() {} }
+export const silentAuditor: Auditor = { isOn: false, access() {}, act() {} }
 
 /** Longer than any path of the Hub. */
 const TEXT_MAX = 4096
@@ -191,6 +190,7 @@ export async function openAuditLog(
 ): Promise<AuditLog> {
   const { now, troubles, stdout } = options
   const auditor = (write: (text: string) => void): Auditor => ({
+    isOn: true,
     access: (event) => write(accessLine(event, new Date(now()))),
     act: (act) => write(actLine(act, new Date(now()))),
   })

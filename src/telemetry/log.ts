@@ -13,14 +13,19 @@ const CAUSES_MAX = 4
 const LIST_MAX = 20
 const DEPTH_MAX = 3
 
+/** What of the Hub a request is about, as far as it is known. The same object for requests about the same. */
+export interface About {
+  readonly repo?: string | undefined
+  readonly revision?: string | undefined
+  readonly path?: string | undefined
+}
+
 /** One answered request, in the field names that dashboards and the README rely on. */
 export interface RequestFields {
   readonly requestId: string
   readonly method: string
   readonly route: RouteKind
-  readonly repo?: string | undefined
-  readonly revision?: string | undefined
-  readonly path?: string | undefined
+  readonly about: About
   readonly status: number
   readonly outcome: Outcome
   /** The rules of the operator that had a say, by name. */
@@ -40,10 +45,15 @@ export interface RequestFields {
   readonly error?: unknown
 }
 
-/** A logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. */
+/**
+ * A logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. Lines of
+ * requests are gathered for up to `gatherMs` (default: those of one turn of the event loop), since a write costs more
+ * than a line; `flushRequests` sends what waits.
+ */
 export function createLogger(options: {
   readonly level: string
   readonly destination?: DestinationStream
+  readonly gatherMs?: number
 }): Logger {
   const destination = options.destination ?? pino.destination({ dest: 1, sync: true })
   const logger = pino(
@@ -67,7 +77,7 @@ export function createLogger(options: {
     },
     destination,
   )
-  batches.set(logger, new LineBatch(destination))
+  batches.set(logger, new LineBatch(destination, options.gatherMs ?? 0))
   return logger
 }
 
@@ -86,12 +96,16 @@ export function createLogDestination(
 
 /**
  * One line for one answered request. Probes of the mirror's own routes are `debug`, or they would be most of the log;
- * all else is `info`, refusals included: they are answers. Lines of one turn of the event loop leave together, at its
- * end: a write to the log costs more than the line.
+ * all else is `info`, refusals included: they are answers.
  */
 export function logRequest(logger: Logger, fields: RequestFields): void {
   const level = levelOf(fields)
   if (logger.isLevelEnabled(level)) batches.get(logger)?.add(level, fields)
+}
+
+/** Sends the lines of requests that wait. */
+export function flushRequests(logger: Logger): void {
+  batches.get(logger)?.flush()
 }
 
 function levelOf({ error, status, route }: RequestFields): 'debug' | 'info' | 'warn' | 'error' {
@@ -104,24 +118,28 @@ function levelOf({ error, status, route }: RequestFields): 'debug' | 'info' | 'w
 /** The lines of requests on their way to one destination. Not by pino's own steps: there is one for every request. */
 class LineBatch {
   readonly #destination: DestinationStream
+  readonly #gatherMs: number
   #text = ''
   #second = 0
   #secondText = ''
 
-  constructor(destination: DestinationStream) {
+  constructor(destination: DestinationStream, gatherMs: number) {
     this.#destination = destination
+    this.#gatherMs = gatherMs
   }
 
   add(level: string, fields: RequestFields): void {
-    if (this.#text === '') setImmediate(() => this.#flush())
-    const head = `{"level":"${level}","time":"${this.#now()}"`
-    this.#text += scrub(`${head}${requestText(fields)},"msg":"request"}\n`)
+    if (this.#text === '') {
+      if (this.#gatherMs > 0) setTimeout(() => this.flush(), this.#gatherMs)
+      else setImmediate(() => this.flush())
+    }
+    this.#text += `{"level":"${level}","time":"${this.#now()}"${requestText(fields)},"msg":"request"}\n`
   }
 
-  #flush(): void {
+  flush(): void {
     const text = this.#text
     this.#text = ''
-    this.#destination.write(text)
+    if (text !== '') this.#destination.write(text)
   }
 
   /** ISO 8601, as pino has it. */
@@ -136,27 +154,39 @@ class LineBatch {
   }
 }
 
-/** The inside of the JSON of a request, each field with a comma before it. */
+/** The inside of the JSON of a request, each field with a comma before it, and whatever came from outside scrubbed. */
 function requestText(fields: RequestFields): string {
-  const { firstByteMs, path, error } = fields
+  const { firstByteMs, error } = fields
   return (
-    text('requestId', fields.requestId) +
-    text('method', fields.method) +
-    text('route', fields.route) +
-    text('repo', fields.repo) +
-    text('revision', fields.revision) +
-    text('path', path === undefined ? undefined : bound(path, TEXT_MAX)) +
-    `,"status":${fields.status}` +
-    text('outcome', fields.outcome) +
-    text('rule', fields.rule) +
+    scrub(text('requestId', fields.requestId)) +
+    scrub(text('method', fields.method)) +
+    `,"route":"${fields.route}"` +
+    aboutText(fields.about) +
+    `,"status":${fields.status},"outcome":"${fields.outcome}"` +
+    scrub(text('rule', fields.rule)) +
     `,"bytes":${fields.bytes},"originTrips":${fields.originTrips}` +
     (firstByteMs === undefined ? '' : `,"firstByteMs":${tenths(firstByteMs)}`) +
     `,"totalMs":${tenths(fields.totalMs)}` +
-    text('client', fields.client) +
+    scrub(text('client', fields.client)) +
     text('token', fields.token) +
-    text('mirrorToken', fields.mirrorToken) +
-    (error === undefined ? '' : `,"err":${JSON.stringify(describeError(error))}`)
+    scrub(text('mirrorToken', fields.mirrorToken)) +
+    (error === undefined ? '' : scrub(`,"err":${JSON.stringify(describeError(error))}`))
   )
+}
+
+const aboutTexts = new WeakMap<About, string>()
+
+function aboutText(about: About): string {
+  const known = aboutTexts.get(about)
+  if (known !== undefined) return known
+  const { repo, revision, path } = about
+  const made = scrub(
+    text('repo', repo) +
+      text('revision', revision) +
+      text('path', path === undefined ? undefined : bound(path, TEXT_MAX)),
+  )
+  aboutTexts.set(about, made)
+  return made
 }
 
 function text(name: string, value: string | undefined): string {

@@ -1,6 +1,6 @@
 // Every metric the mirror has, as one table, and the Observer that feeds them. The only home of prom-client. It knows
 // no repo, path or token: no label may carry one, or a crawler would fill the monitoring with series.
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import {
   ACCESS_RESULTS,
   EVICTION_REASONS,
@@ -12,6 +12,7 @@ import {
   QUOTA_RESULTS,
   ROUTE_KINDS,
 } from './observer.ts'
+import { RequestTally, TalliedHistogram } from './tally.ts'
 
 interface MetricRow {
   readonly name: string
@@ -251,15 +252,24 @@ export function createMetrics(options: {
   const registry = new Registry()
   if (options.processMetrics !== false) collectDefaultMetrics({ register: registry })
   const series = createSeries(registry)
+  const tally = new RequestTally()
   setToZero(series)
   series.build.set({ version: options.version }, 1)
   series.originUp.set(1)
   for (const { name: rule, action } of options.rules ?? []) series.policy.inc({ rule, action }, 0)
   series.cacheLimit.set(options.storeLimitBytes ?? Number.POSITIVE_INFINITY)
   return {
-    observer: createObserver(series),
+    observer: createObserver(series, tally),
     contentType: registry.contentType,
-    text: () => registry.metrics(),
+    text() {
+      const { requests: cells, decisions } = tally.taken()
+      for (const { route, outcome, status, requests, bytes } of cells) {
+        series.requests.inc({ route, outcome, status: statusLabel(status) }, requests)
+        series.served.inc({ route, outcome }, bytes)
+      }
+      for (const [result, count] of decisions) series.access.inc({ result }, count)
+      return registry.metrics()
+    },
   }
 }
 
@@ -275,12 +285,18 @@ function createSeries(registry: Registry) {
     row: MetricRow & { readonly labels: readonly L[] },
     buckets: number[],
   ) => new Histogram<L>({ name: row.name, help: row.help, labelNames: row.labels, buckets, registers })
+  const tallied = (row: MetricRow & { readonly labels: readonly [string] }, bounds: readonly number[]) => {
+    const metric = new TalliedHistogram({ name: row.name, help: row.help, label: row.labels[0], bounds })
+    // The registry asks a metric for its name and its values; the type wants the classes of the library.
+    registry.registerMetric(metric as unknown as Metric)
+    return metric
+  }
   return {
     build: gauge(METRICS.build),
     requests: counter(METRICS.requests),
     served: counter(METRICS.served),
-    firstByte: histogram(METRICS.firstByte, FIRST_BYTE_BUCKETS),
-    total: histogram(METRICS.total, TOTAL_BUCKETS),
+    firstByte: tallied(METRICS.firstByte, FIRST_BYTE_BUCKETS),
+    total: tallied(METRICS.total, TOTAL_BUCKETS),
     originRequests: counter(METRICS.originRequests),
     originSeconds: histogram(METRICS.originSeconds, FIRST_BYTE_BUCKETS),
     fetched: counter(METRICS.fetched),
@@ -310,13 +326,13 @@ function createSeries(registry: Registry) {
 
 function setToZero(series: Series): void {
   for (const outcome of OUTCOMES) {
-    series.firstByte.zero({ outcome })
+    series.firstByte.zero(outcome)
     for (const route of ROUTE_KINDS) {
       series.served.inc({ route, outcome }, 0)
       for (const status of USUAL_STATUSES[outcome]) series.requests.inc({ route, outcome, status }, 0)
     }
   }
-  for (const route of ROUTE_KINDS) series.total.zero({ route })
+  for (const route of ROUTE_KINDS) series.total.zero(route)
   for (const kind of ORIGIN_KINDS) {
     series.originSeconds.zero({ kind })
     series.fetched.inc({ kind }, 0)
@@ -332,13 +348,12 @@ function setToZero(series: Series): void {
   for (const kind of INTEGRITY_KINDS) series.integrity.inc({ kind }, 0)
 }
 
-function createObserver(series: Series): Observer {
+function createObserver(series: Series, tally: RequestTally): Observer {
   return {
     requestDone({ route, outcome, status, bytes, firstByteSeconds, totalSeconds }) {
-      series.requests.inc({ route, outcome, status: statusLabel(status) })
-      series.served.inc({ route, outcome }, amount(bytes))
-      if (firstByteSeconds !== undefined) series.firstByte.observe({ outcome }, amount(firstByteSeconds))
-      series.total.observe({ route }, amount(totalSeconds))
+      tally.done(route, outcome, status, amount(bytes))
+      if (firstByteSeconds !== undefined) series.firstByte.observe(outcome, amount(firstByteSeconds))
+      series.total.observe(route, amount(totalSeconds))
     },
     originRequest(kind, status, seconds) {
       series.originRequests.inc({ kind, status: statusLabel(status) })
@@ -348,7 +363,7 @@ function createObserver(series: Series): Observer {
     originRetry: (reason) => series.originRetries.inc({ reason }),
     quotaHeld: (result) => series.originQuota.inc({ result }),
     originUp: (up) => series.originUp.set(up ? 1 : 0),
-    accessDecided: (result) => series.access.inc({ result }),
+    accessDecided: (result) => tally.decided(result),
     auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),
     auditLost: () => series.auditLost.inc(),
     policyDecided: (rule, action) => series.policy.inc({ rule, action }),

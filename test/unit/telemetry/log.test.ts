@@ -34,9 +34,7 @@ const request: RequestFields = {
   requestId: 'r1',
   method: 'GET',
   route: 'file',
-  repo: 'org/name',
-  revision: 'main',
-  path: 'a.bin',
+  about: { repo: 'org/name', revision: 'main', path: 'a.bin' },
   status: 200,
   outcome: 'hit',
   bytes: 3,
@@ -136,12 +134,13 @@ describe('the line of a request', () => {
     logRequest(logger, request)
     await setImmediate()
     const { time: _, ...line } = last()
-    expect(line).toEqual({ ...request, level: 'info', msg: 'request', firstByteMs: 1.2, totalMs: 9.9 })
+    const { about, ...rest } = request
+    expect(line).toEqual({ ...rest, ...about, level: 'info', msg: 'request', firstByteMs: 1.2, totalMs: 9.9 })
   })
 
   it('leaves out what is not known', async () => {
     const { logger, last } = capture()
-    logRequest(logger, { ...request, repo: undefined, firstByteMs: undefined, token: undefined })
+    logRequest(logger, { ...request, about: { path: 'a.bin' }, firstByteMs: undefined, token: undefined })
     await setImmediate()
     expect(last()['requestId']).toBe('r1')
     expect(Object.keys(last())).not.toEqual(expect.arrayContaining(['repo']))
@@ -161,7 +160,7 @@ describe('the line of a request', () => {
   it('leaves together with those of the same moment, each whole, whatever a client put into it', async () => {
     const { logger, lines } = capture('info')
     const path = 'a"b\\c\nd\u2028 " ,"level":"fatal'
-    logRequest(logger, { ...request, path })
+    logRequest(logger, { ...request, about: { path } })
     logRequest(logger, {
       ...request,
       rule: 'one',
@@ -169,7 +168,7 @@ describe('the line of a request', () => {
       status: 504,
       error: new MirrorError('origin_timeout'),
     })
-    logRequest(logger, { ...request, path: TOKEN })
+    logRequest(logger, { ...request, about: { path: TOKEN } })
     await setImmediate()
     expect(lines).toHaveLength(1)
     const [first, second, third, ...rest] = lines.join('').split('\n')
