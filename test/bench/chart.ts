@@ -21,9 +21,10 @@ const SHOWN: readonly ContestantName[] = ['mirror', 'nginx', 'plainFiles', 'olah
 
 const PANEL = { width: 440, gap: 30 }
 const COLUMNS = 2
-const LEFT = 130
+const LEFT = 140
 const ROOM_FOR_VALUE = 90
-const HEAD_HEIGHT = 58
+/** Above the bars: the first line, and each line below it. */
+const HEAD = { first: 22, more: 14 }
 const BAR = { height: 16, step: 22 }
 /** As many characters as fit beside each other in the smaller type. */
 const LINE_LENGTH = 70
@@ -53,13 +54,13 @@ export function chart(report: Report): string {
   let top = 0
   for (let first = 0; first < panels.length; first += COLUMNS) {
     const row = panels.slice(first, first + COLUMNS)
-    drawn.push(
-      ...row.map(({ group, figure }, column) =>
-        panel(group, figure, column * (PANEL.width + PANEL.gap), top),
-      ),
-    )
+    const headLines = Math.max(...row.map(({ group }) => wrapped(group.title).length))
+    const headHeight = HEAD.first + headLines * HEAD.more
+    for (const [column, { group, figure }] of row.entries()) {
+      drawn.push(panel(group, figure, { left: column * (PANEL.width + PANEL.gap), top, headHeight }))
+    }
     const most = Math.max(...row.map(({ group, figure }) => namesIn(group, figure).length))
-    top += HEAD_HEIGHT + most * BAR.step + PANEL.gap
+    top += headHeight + most * BAR.step + PANEL.gap
   }
   const width = COLUMNS * PANEL.width + PANEL.gap
   const height = Math.max(0, top - PANEL.gap)
@@ -72,18 +73,22 @@ export function chart(report: Report): string {
   ].join('\n')
 }
 
-function panel(group: Group, figure: Figure, left: number, top: number): string {
+function panel(
+  group: Group,
+  figure: Figure,
+  place: { readonly left: number; readonly top: number; readonly headHeight: number },
+): string {
   const names = namesIn(group, figure)
   const medians = new Map(names.map((name) => [name, median(figure.values[name] ?? [])]))
   const largest = Math.max(...[...medians.values()].filter((value) => !Number.isNaN(value)))
   const room = PANEL.width - LEFT - ROOM_FOR_VALUE
   const lines = [
-    `<g transform="translate(${left} ${top})">`,
+    `<g transform="translate(${place.left} ${place.top})">`,
     text(0, 14, `${figure.title} (${figure.better} is better)`, 'figure'),
-    ...wrapped(group.title).map((line, index) => text(0, 30 + index * 14, line, 'work')),
+    ...wrapped(group.title).map((line, index) => text(0, 30 + index * HEAD.more, line, 'work')),
   ]
   for (const [index, name] of names.entries()) {
-    const barTop = HEAD_HEIGHT + index * BAR.step
+    const barTop = place.headHeight + index * BAR.step
     const baseline = barTop + BAR.height - 4
     const value = medians.get(name) ?? Number.NaN
     lines.push(text(LEFT - 8, baseline, TITLES[name], 'name'))

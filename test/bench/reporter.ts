@@ -2,7 +2,6 @@
 
 import type { ContestantName } from './contestants.ts'
 import type { Figure, FigureSpec, Group } from './report.ts'
-import { groupLines } from './text.ts'
 
 /** Writes one group of figures. */
 export interface GroupWriter<Id extends string> {
@@ -14,13 +13,19 @@ export interface GroupWriter<Id extends string> {
   close(): void
 }
 
+/** Who hears of it at once. */
+export interface Say {
+  group(group: Group): void
+  complaint(line: string): void
+}
+
 export class Reporter {
   readonly groups: Group[] = []
   readonly complaints: string[] = []
-  readonly #print: (line: string) => void
+  readonly #say: Say
 
-  constructor(print: (line: string) => void) {
-    this.#print = print
+  constructor(say: Say) {
+    this.#say = say
   }
 
   group<Id extends string>(
@@ -51,7 +56,7 @@ export class Reporter {
         }))
         const group = { id, title, figures, failures }
         this.groups.push(group)
-        for (const line of groupLines(group)) this.#print(line)
+        this.#say.group(group)
       },
     }
   }
@@ -59,6 +64,6 @@ export class Reporter {
   /** What went wrong beside the figures. */
   complain(line: string): void {
     this.complaints.push(line)
-    this.#print(`! ${line}`)
+    this.#say.complaint(line)
   }
 }

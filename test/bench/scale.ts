@@ -39,7 +39,7 @@ const DEFAULT: Scale = {
   name: 'default',
   rounds: 3,
   budgetSeconds: 6,
-  deadlineSeconds: 40,
+  deadlineSeconds: 30,
   until: { seconds: 1.5 },
   largeBytes: GIB,
   sharedBytes: 256 * MIB,

@@ -41,7 +41,10 @@ it('a goal that nothing was measured for is neither held nor missed', () => {
 
 it('a cell holds the median and the spread, or what kept the contestant from it', () => {
   const lines: string[] = []
-  const reporter = new Reporter((line) => lines.push(line))
+  const reporter = new Reporter({
+    group: (group) => lines.push(...groupLines(group)),
+    complaint: (line) => lines.push(line),
+  })
   const group = reporter.group('warm', 'warm file', {
     wall: { title: 'wall time', unit: 's', better: 'less' },
   })
