@@ -2,6 +2,7 @@
 // round, and around each run the accounts of the kernel and of the simulated Hub.
 
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Change, lfs } from '../hub-simulator/repos.ts'
 import type { Hub } from '../hub-simulator/server.ts'
 import { Client } from './client/client.ts'
@@ -11,6 +12,10 @@ import { type BenchFile, publish, type Range, target } from './files.ts'
 import { cpuSeconds, peakRssBytes, resetPeakRss } from './process-figures.ts'
 import type { GroupWriter, Reporter } from './reporter.ts'
 import type { Scale } from './scale.ts'
+
+// At rest is who takes less than a twentieth of a core.
+const REST_MS = 400
+const REST_CPU_SECONDS = 0.02
 
 /** A kind of work: what it asks of whom, and which figures it brings. */
 export interface Work {
@@ -162,6 +167,7 @@ export class Bench {
         } catch (error) {
           group.fail(server.name, messageOf(error))
           spentMs.set(server, Number.POSITIVE_INFINITY)
+          await settled(server.pid, this.scale.deadlineSeconds)
         }
       }
     }
@@ -190,6 +196,17 @@ export class Bench {
       originBytes: ledger.bytes(),
     }
     return { result, usage }
+  }
+}
+
+/** Resolves once a server rests that may still be at work for clients who have left, or when that takes too long. */
+async function settled(pid: number, withinSeconds: number): Promise<void> {
+  const deadlineAt = performance.now() + withinSeconds * 1000
+  for (let before = cpuSeconds(pid); performance.now() < deadlineAt; ) {
+    await sleep(REST_MS)
+    const now = cpuSeconds(pid)
+    if (now - before < REST_CPU_SECONDS) return
+    before = now
   }
 }
 

@@ -60,7 +60,7 @@ const FULL: Scale = {
   name: 'full',
   rounds: 5,
   budgetSeconds: 60,
-  deadlineSeconds: 600,
+  deadlineSeconds: 180,
   until: { seconds: 5 },
   sharedBytes: GIB,
   coldBytes: GIB,
