@@ -7,7 +7,7 @@ import { type Change, lfs } from '../hub-simulator/repos.ts'
 import type { Hub } from '../hub-simulator/server.ts'
 import { Client } from './client/client.ts'
 import type { LoadJob, LoadResult, Target } from './client/job.ts'
-import type { Contestant, ContestantName, Server } from './contestants.ts'
+import type { Contestant, ContestantName, Server, StartOptions } from './contestants.ts'
 import { type BenchFile, publish, type Range, target } from './files.ts'
 import { cpuSeconds, peakRssBytes, resetPeakRss } from './process-figures.ts'
 import type { GroupWriter, Reporter } from './reporter.ts'
@@ -59,18 +59,27 @@ export class Bench {
     this.client = new Client(options.scale.deadlineSeconds)
   }
 
-  /** Does a work with everybody who takes part in it. Whoever does not start is reported, and the others go on. */
-  async play(work: Work): Promise<void> {
+  /** Does a work with everybody who takes part in it. */
+  play(work: Work): Promise<void> {
+    return this.serving(work.contestants, {}, (servers) => work.run(this, servers))
+  }
+
+  /** Does something while those of `names` serve. Whoever does not start is reported, and the others go on. */
+  async serving(
+    names: readonly ContestantName[],
+    options: StartOptions,
+    act: (servers: readonly Server[]) => Promise<void>,
+  ): Promise<void> {
     const servers: Server[] = []
-    for (const contestant of this.#contestants) {
-      if (!work.contestants.includes(contestant.name)) continue
-      const server = await contestant.start(this.hub).catch((error: unknown) => {
-        this.reporter.complain(`${contestant.title}: ${messageOf(error)}`)
-      })
-      if (server !== undefined) servers.push(server)
-    }
     try {
-      await work.run(this, servers)
+      for (const contestant of this.#contestants) {
+        if (!names.includes(contestant.name)) continue
+        const server = await contestant.start(this.hub, options).catch((error: unknown) => {
+          this.reporter.complain(`${contestant.title}: ${messageOf(error)}`)
+        })
+        if (server !== undefined) servers.push(server)
+      }
+      await act(servers)
     } finally {
       for (const server of servers) await server.stop()
     }

@@ -3,7 +3,7 @@
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Nginx, type NginxConfig, startNginx } from '../compare/nginx.ts'
+import { type Behind, type Nginx, type NginxConfig, startNginx } from '../compare/nginx.ts'
 import type { Hub } from '../hub-simulator/server.ts'
 import type { BenchFile } from './files.ts'
 import { type Spawned, spawnMirror, spawnServer, untilUp, versionOf } from './servers.ts'
@@ -27,7 +27,12 @@ export interface Contestant {
   version(): Promise<string>
   /** How to have it. */
   readonly setup: string
-  start(hub: Hub): Promise<Server>
+  start(hub: Hub, options?: StartOptions): Promise<Server>
+}
+
+export interface StartOptions {
+  /** How many shall answer clients, where a contestant can have more than one. */
+  readonly processes?: number
 }
 
 const OLAH_FOLDER = fileURLToPath(new URL('../../.ci/cache/venv-olah/bin', import.meta.url))
@@ -38,7 +43,8 @@ const mirror: Contestant = {
   title: 'hubmirror',
   setup: 'npm run build',
   version: () => Promise.resolve(`Node ${process.versions.node}`),
-  start: async (hub) => up('mirror', await spawnMirror(hub)),
+  start: async (hub, { processes = 1 } = {}) =>
+    up('mirror', await spawnMirror(hub, { HUBMIRROR_WORKERS: String(processes) })),
 }
 
 /** The mirror on the Node that HUBMIRROR_BENCH_NODE names. */
@@ -55,7 +61,8 @@ const nginx: Contestant = {
   title: 'nginx `careful.conf`',
   setup: 'bash nginx-compare/setup.sh',
   version: () => versionOf('nginx', ['-v']),
-  start: async (hub) => hubPaths('nginx', await startedNginx('careful', hub)),
+  start: async (hub, { processes = 1 } = {}) =>
+    hubPaths('nginx', await startedNginx('careful', { ...hub, workers: processes })),
 }
 
 const plainFiles: Contestant = {
@@ -103,7 +110,7 @@ export const CONTESTANTS: readonly Contestant[] = [
   olah,
 ]
 
-async function startedNginx(config: NginxConfig, hub: Hub): Promise<Nginx> {
+async function startedNginx(config: NginxConfig, hub: Behind): Promise<Nginx> {
   const started = await startNginx(config, hub)
   return { ...started, url: `http://127.0.0.1:${started.port}` }
 }

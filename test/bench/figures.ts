@@ -1,7 +1,6 @@
 // The figures that many kinds of work share: their titles, and how they come out of what a run cost.
 
 import type { Usage } from './bench.ts'
-import type { LoadResult } from './client/job.ts'
 import type { FigureSpec, Goal } from './report.ts'
 
 const MIB = 1024 ** 2
@@ -19,17 +18,19 @@ const less = spec('less')
 const more = spec('more')
 
 export const wall = less('wall time', 's')
-export const firstByte = less('first byte', 'ms')
+export const firstByte = less('first byte, half of all', 'ms')
 export const p50 = less('wait, half of all', 'ms')
 export const p99 = less('wait, 99 of 100', 'ms')
+export const perCore = more('requests per CPU second', '/s')
+export const perSecond = more('requests', '/s')
 export const rss = less('peak RSS', 'MiB')
 const originRequests = less('requests to the origin', '')
 
 /** What bytes cost. */
-export function bulkCosts(goals: { readonly cpu?: Goal; readonly rss?: Goal; readonly bytes?: Goal } = {}) {
+export function bulkCosts(goals: { readonly cpu?: Goal; readonly bytes?: Goal } = {}) {
   return {
     cpu: less('CPU seconds per GiB', 's')(goals.cpu),
-    rss: rss(goals.rss),
+    rss: rss(),
     originRequests: originRequests(),
     originBytes: less('bytes of the origin, to those of the file', 'x')(goals.bytes),
   }
@@ -44,26 +45,7 @@ export function bulkValues(usage: Usage, bytes: { readonly served: number; reado
   }
 }
 
-/** What many small requests cost, and how fast they are answered. The goal is for those that a core can do. */
-export function rates(perCore?: Goal) {
-  return {
-    perCore: more('requests per CPU second', '/s')(perCore),
-    perSecond: more('requests', '/s')(),
-    p50: p50(),
-    p99: p99(),
-    ...requestCosts(),
-  }
-}
-
-export function rateValues(result: LoadResult, usage: Usage) {
-  return {
-    perCore: result.answers / usage.cpuSeconds,
-    perSecond: result.answers / result.seconds,
-    ...result.lastByteMs,
-    ...requestValues(usage, result.answers),
-  }
-}
-
+/** What many small requests cost. */
 export function requestCosts(goals: { readonly bytes?: Goal } = {}) {
   return {
     cpu: less('CPU time per request', 'µs')(),

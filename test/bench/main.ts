@@ -17,6 +17,7 @@ import { clients } from './work/clients.ts'
 import { cold } from './work/cold.ts'
 import { crowd } from './work/crowd.ts'
 import { pipelining } from './work/pipelining.ts'
+import { processes } from './work/processes.ts'
 import { ranges } from './work/ranges.ts'
 import { readers } from './work/readers.ts'
 import { small } from './work/small.ts'
@@ -33,6 +34,7 @@ const WORKS: readonly Work[] = [
   readers,
   pipelining,
   clients,
+  processes,
   blobs,
 ]
 const USAGE = `usage: npm run bench -- [PART...] [--full] [--json FILE]

@@ -1,6 +1,8 @@
 // How much of everything: enough for ratios in a few minutes, as much as is asked for, or so little that only the
 // digests are checked.
 
+import { availableParallelism } from 'node:os'
+
 const KIB = 1024
 const MIB = 1024 * KIB
 const GIB = 1024 * MIB
@@ -33,6 +35,7 @@ export interface Scale {
   /** Steps of growth. */
   readonly clients: readonly number[]
   readonly blobs: readonly number[]
+  readonly processes: readonly number[]
 }
 
 const DEFAULT: Scale = {
@@ -53,6 +56,7 @@ const DEFAULT: Scale = {
   stalledReaders: 0,
   clients: [1, 10, 100],
   blobs: [1000, 100_000],
+  processes: [1, 2],
 }
 
 const FULL: Scale = {
@@ -69,6 +73,7 @@ const FULL: Scale = {
   stalledReaders: 2000,
   clients: [1, 10, 100, 1000],
   blobs: [1000, 100_000, 1_000_000],
+  processes: [1, 2, 4, 8].filter((count) => count <= Math.max(2, availableParallelism())),
 }
 
 const SMOKE: Scale = {
@@ -87,6 +92,7 @@ const SMOKE: Scale = {
   slowSeconds: 0.5,
   clients: [2],
   blobs: [10],
+  processes: [2],
 }
 
 export const SCALES: Readonly<Record<Scale['name'], Scale>> = { default: DEFAULT, full: FULL, smoke: SMOKE }

@@ -16,6 +16,8 @@ export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'http-cac
 export interface Behind {
   readonly url: string
   readonly cdnUrl: string
+  /** How many processes shall answer, where the file leaves it open. One, unless it is said. */
+  readonly workers?: number
 }
 
 /** An nginx that runs. Whoever started it stops it. */
@@ -84,6 +86,7 @@ function filledIn(
     ORIGIN: values.url,
     ORIGIN_ADDRESS: new URL(values.url).host,
     CDN: values.cdnUrl,
+    WORKERS: String(values.workers ?? 1),
   }
   // Comments speak of the marks; only what nginx reads is filled in.
   return template

@@ -2,7 +2,8 @@
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
-import { atMost, bulkCosts, bulkValues, wall } from '../figures.ts'
+import { atMost } from '../figures.ts'
+import { bulkSpecs, readWhole } from '../runs.ts'
 import { sizeText } from '../scale.ts'
 
 export const crowd: Work = {
@@ -27,15 +28,9 @@ export async function playCrowd(
   const group = bench.reporter.group(
     id,
     `${clients.toLocaleString('en')} ${clients === 1 ? 'client' : 'clients at once'} on one file of ${sizeText(sizeBytes)} that is not stored`,
-    { wall: wall(), ...bulkCosts({ bytes: atMost(1.005) }) },
+    bulkSpecs({ bytes: atMost(1.005) }),
   )
-  const run = async (server: Server, round: number) => {
-    const file = bench.largeFile(`${id}-${round}`, sizeBytes)
-    const targets = [bench.target(server, file)]
-    const { result, usage } = await bench.measure(server, () =>
-      bench.get({ targets, connections: clients, until: { answers: clients } }),
-    )
-    return { wall: result.seconds, ...bulkValues(usage, { served: result.bytes, file: sizeBytes }) }
-  }
+  const run = (server: Server, round: number) =>
+    readWhole(bench, server, bench.largeFile(`${id}-${round}`, sizeBytes), clients)
   await bench.rounds(servers, group, run, how)
 }

@@ -2,12 +2,13 @@
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
-import { atMost, firstByte, p50, p99, rates, rateValues, requestCosts, requestValues } from '../figures.ts'
+import { atMost, firstByte, p50, p99, requestCosts, requestValues } from '../figures.ts'
 import type { Range } from '../files.ts'
+import { askOften, rateSpecs } from '../runs.ts'
 import { LIMIT_BYTES_PER_SECOND, LIMIT_TEXT, sizeText } from '../scale.ts'
+import { CONNECTIONS } from './small.ts'
 
 const RANGE_BYTES = 8 * 1024
-const CONNECTIONS = 64
 const PLACES = 256
 
 export const ranges: Work = {
@@ -27,17 +28,18 @@ async function stored(bench: Bench, servers: readonly Server[]): Promise<void> {
   const group = bench.reporter.group(
     'ranges-stored',
     `ranges of 8 KiB of a stored file of ${sizeText(file.content.sizeBytes)}, ${CONNECTIONS} connections`,
-    rates(),
+    rateSpecs(),
   )
   const places = scattered(file.content.sizeBytes, 0, PLACES)
-  const run = async (server: Server) => {
-    const targets = places.map((range) => bench.target(server, file, range))
-    const { result, usage } = await bench.measure(server, () =>
-      bench.get({ targets, connections: CONNECTIONS, until: bench.scale.until }),
-    )
-    return rateValues(result, usage)
-  }
-  await bench.rounds(able, group, run, { warmUp: true })
+  await bench.rounds(
+    able,
+    group,
+    (server) => {
+      const targets = places.map((range) => bench.target(server, file, range))
+      return askOften(bench, server, { targets, connections: CONNECTIONS })
+    },
+    { warmUp: true },
+  )
 }
 
 /** One after the other, over a file that is far larger than what is asked of it. */
