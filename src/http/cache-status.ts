@@ -41,6 +41,8 @@ const WORDS = {
 export function cacheStatus(outcome: Outcome, detail: CacheStatusDetail = {}): string | undefined {
   const words: Words | undefined = WORDS[outcome]
   if (words === undefined) return undefined
+  // The Hub was not asked, which `fwd` would say.
+  if (outcome === 'refused' && detail.fwdStatus === undefined) return 'hubmirror; detail="refused-here"'
   const text = detail.detail ?? words.detail
   // Params of a forwarded request have no meaning on a hit (RFC 9211 §2.3).
   const isForwarded = words.status !== 'hit'

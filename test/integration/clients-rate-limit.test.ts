@@ -39,6 +39,7 @@ it.each([
   expect(Number(refused.headers['retry-after'])).toBeGreaterThan(3_000)
   expect(refused.headers['x-error-message']).toContain('this mirror')
   expect(refused.headers['x-cache']).toBe('REFUSED')
+  expect(refused.headers['cache-status']).toBe('hubmirror; detail="refused-here"')
   expect(scene.hub.ledger.requests()).toEqual([])
   // A caller is an address, whatever token it thinks of; another one is not concerned.
   expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(429)

@@ -13,6 +13,7 @@ describe('cacheStatus', () => {
     ['partial-hit', {}, 'hubmirror; fwd=partial; stored'],
     ['coalesced', {}, 'hubmirror; fwd=uri-miss; collapsed'],
     ['bypass', { detail: 'private' }, 'hubmirror; fwd=bypass; detail="private"'],
+    ['refused', {}, 'hubmirror; detail="refused-here"'],
     ['refused', { fwdStatus: 403 }, 'hubmirror; fwd=uri-miss; fwd-status=403'],
   ] as const)('%s with %o', (outcome, detail, expected) => {
     expect(cacheStatus(outcome, detail)).toBe(expected)
