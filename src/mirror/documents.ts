@@ -229,7 +229,7 @@ export class Documents {
     const { sha } = info
     const kind = accessOf(info)
     const { access, known } = this.#options
-    known.tell(repo, traitsOf(info))
+    known.tell(repo, traitsOf(info), askedAt)
     if (kind === 'gated' || kind === 'private') {
       await access.withdrawn(repo, askedAt, 'stranger')
       return

@@ -54,6 +54,8 @@ export class Known {
   readonly #documentsAt = new LRUCache<string, number>({ max: 50_000 })
   // What the Hub tells of repos beside who may read them.
   readonly #traits = new LRUCache<string, StoredTraits>({ max: 50_000 })
+  // When the question was asked whose answer last told what the Hub calls a repo.
+  readonly #namedAt = new LRUCache<string, number>({ max: 50_000 })
   readonly #publicTurns = new Map<string, Promise<void>>()
   readonly #ready: Pick<ReadyAnswers, 'forget'>
   readonly #onWriteError: (error: unknown) => void
@@ -194,16 +196,28 @@ export class Known {
     return stored
   }
 
+  /** Whether the Hub has said within this time what it calls the repo. */
+  isNameYoung(repo: Repo, ttlMs: number): boolean {
+    const at = this.#namedAt.get(this.#repoKey(repo))
+    return at !== undefined && this.#monotonic() - at < ttlMs
+  }
+
   /** What the Hub has called the repo, as far as that is in memory. */
   toldName(repo: Repo): RepoId | undefined {
     return this.#traits.get(this.#repoKey(repo))?.name
   }
 
-  /** The Hub told these traits of a repo. What it did not tell stays as it was. They reach the disk with the word "public". */
-  tell(repo: Repo, traits: StoredTraits): void {
+  /**
+   * The Hub told these traits of a repo, asked at `askedAt`. What it did not tell stays as it was. They reach the disk
+   * with the word "public".
+   */
+  tell(repo: Repo, traits: StoredTraits, askedAt: number): void {
     const key = this.#repoKey(repo)
     const before = this.#traits.get(key)
-    const name = traits.name ?? before?.name
+    // A late answer to an early question must not undo a later one.
+    const isNamed = traits.name !== undefined && askedAt >= (this.#namedAt.get(key) ?? askedAt)
+    if (isNamed) this.#namedAt.set(key, askedAt)
+    const name = isNamed ? traits.name : before?.name
     const licence = traits.licence ?? before?.licence
     this.#traits.set(key, {
       ...(name === undefined ? {} : { name }),

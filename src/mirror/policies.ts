@@ -4,7 +4,7 @@
 
 import { LRUCache } from 'lru-cache'
 import { MirrorError } from '../errors.ts'
-import { parseRepoId, type Repo, repoKey } from '../hub/names.ts'
+import { parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../hub/route.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { RepoMoved } from '../origin/moved.ts'
@@ -98,10 +98,10 @@ export class Policies {
     const id = parseRepoId(subject.id)
     const repo = id === undefined || subject.type === 'bucket' ? undefined : { type: subject.type, id }
     const asked = await this.#decide(ctx, subject, repo)
-    const name = repo === undefined ? undefined : (await this.#options.known.traits(repo)).name
+    const name = repo === undefined ? undefined : await this.#nameOf(ctx, repo, asked.ruling.useToken)
     const questions = [asked]
-    // An old name leads to the repo of today: both are decided about. A short id is no name of its own.
-    if (repo !== undefined && name !== undefined && !isShort(repo) && !isSame(name, subject.id)) {
+    // An old name leads to the repo of today: both are decided about.
+    if (repo !== undefined && isOther(repo, name)) {
       const today = { ...repo, id: name }
       ctx.checkScope?.(today)
       questions.push(await this.#decide(ctx, { ...subject, id: name }, today))
@@ -154,6 +154,18 @@ export class Policies {
         if (told !== undefined && !names.some((each) => isSame(each, told))) throw new RepoMoved()
       },
     }
+  }
+
+  /**
+   * What the Hub calls the repo. Another name than that in the request is believed for the access time: a repo may get
+   * its old one back, of which nobody would hear who is refused for the other.
+   */
+  async #nameOf(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<RepoId | undefined> {
+    const { known, accessTtlMs } = this.#options
+    const { name } = await known.traits(repo)
+    if (!isOther(repo, name) || known.isNameYoung(repo, accessTtlMs)) return name
+    await this.#learn(ctx, repo, { facts: ['name'], useToken })
+    return (await known.traits(repo)).name
   }
 
   /** Asks the rules, and the Hub for what they need. */
@@ -246,7 +258,11 @@ export class Policies {
     const authorization = ctx.authorization ?? lent
     if (isTold || authorization === undefined) return told
     const asker = { ...askerOf(ctx), authorization }
-    const toCaller = await this.#ask(repo, (named) => ownKey(ctx, named, useToken), asker, patience)
+    // That there is another name says the redirect; what is lent for this one is not for that.
+    const staysHere = ctx.authorization === undefined && needs.every((need) => need === 'name')
+    const onMoved = staysHere ? (url: URL) => this.#redirected(url, repo, [repo.id]) : undefined
+    const how = { ...patience, onMoved }
+    const toCaller = await this.#ask(repo, (named) => ownKey(ctx, named, useToken), asker, how)
     return toCaller === undefined ? told : { ...told, licence: toCaller.licence }
   }
 
@@ -255,18 +271,18 @@ export class Policies {
     repo: Repo,
     keyOf: (repo: Repo) => string,
     asker: ReturnType<typeof askerOf>,
-    patience: { readonly timeoutMs?: number },
+    how: { readonly timeoutMs?: number; readonly onMoved?: ((url: URL) => void) | undefined },
   ): Promise<Learnt | undefined> {
     const { client, known, monotonic } = this.#options
     return this.#questions.run(keyOf(repo), async () => {
       const at = monotonic()
-      const options = { licence: this.asksLicence, ...patience }
+      const options = { licence: this.asksLicence, ...how }
       const answer = await askRepoInfo(client, repo, asker, options).catch(() => undefined)
       if (answer === undefined || answer.kind === 'unsaid') return undefined
       if (answer.kind === 'refused')
         return this.#remember(keyOf(repo), { access: 'private', licence: undefined, at })
       const traits = traitsOf(answer.info)
-      known.tell(repo, traits)
+      known.tell(repo, traits, at)
       const learnt = { access: accessOf(answer.info), licence: traits.licence, at }
       // Of an old name the Hub tells what it calls the repo now, about which is decided next.
       if (traits.name !== undefined) this.#remember(keyOf({ ...repo, id: traits.name }), learnt)
@@ -292,7 +308,7 @@ export class Policies {
     }
   }
 
-  #redirected(url: URL, subject: Subject, names: readonly string[]): void {
+  #redirected(url: URL, subject: Pick<Subject, 'type' | 'id'>, names: readonly string[]): void {
     const found = this.#subjectAt(url)
     if (found === undefined || (found.type === subject.type && names.some((name) => isSame(name, found.id))))
       return
@@ -300,7 +316,8 @@ export class Policies {
     if (from === undefined || to === undefined || found.type !== subject.type || subject.type === 'bucket') {
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect to something else' } })
     }
-    this.#options.known.tell({ type: subject.type, id: from }, { name: to })
+    const { known, monotonic } = this.#options
+    known.tell({ type: subject.type, id: from }, { name: to }, monotonic())
     throw new RepoMoved()
   }
 }
@@ -317,6 +334,11 @@ function ownKey(ctx: Ctx, repo: Repo, lent?: string): string {
 /** An old id without an organisation: the Hub serves it under that name, and knows it by another. */
 function isShort(repo: Repo): boolean {
   return !repo.id.includes('/')
+}
+
+/** Whether the Hub knows the repo by another name. A short id is no name of its own. */
+function isOther(repo: Repo, name: RepoId | undefined): name is RepoId {
+  return name !== undefined && !isShort(repo) && !isSame(name, repo.id)
 }
 
 function isSame(left: string, right: string): boolean {

@@ -274,12 +274,13 @@ export class Resolver {
     const verdict = access.verdict(repo)
     if (verdict !== undefined) return Promise.resolve(verdict === 'public')
     return access.prove(repo, async () => {
+      const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
         this.#head(asStranger(ctx), route, impatient),
         isOpenToAll(client, repo, anonymousAsker(ctx), {
           licence: this.#options.asksLicence,
-          onTraits: (traits) => this.#options.known.tell(repo, traits),
+          onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),
         }).catch(() => undefined),
       ])
       if (open === false) return false

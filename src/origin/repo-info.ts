@@ -22,12 +22,19 @@ export type InfoAnswer =
   | { readonly kind: 'unsaid' }
   | undefined
 
-/** Asks for the info of a repo. Throws MirrorError when the origin is away. */
+/**
+ * Asks for the info of a repo. Throws MirrorError when the origin is away. `onMoved` is told of a redirect within the
+ * origin before it is taken, and throws where it must not be.
+ */
 export async function askRepoInfo(
   client: OriginClient,
   repo: Repo,
   asker: Asker,
-  options: { readonly licence?: boolean; readonly timeoutMs?: number } = {},
+  options: {
+    readonly licence?: boolean
+    readonly timeoutMs?: number
+    readonly onMoved?: ((url: URL) => void) | undefined
+  } = {},
 ): Promise<InfoAnswer> {
   let url = client.url(infoTarget(repo, options.licence === true))
   const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
@@ -39,6 +46,7 @@ export async function askRepoInfo(
       await answer.body.dump()
       url = followRedirect(client.policy, url, location)
       if (!mayCarryCredential(client.policy, url)) return undefined
+      options.onMoved?.(url)
       continue
     }
     const body = await bounded(answer)

@@ -68,6 +68,21 @@ describe('a repo that was renamed', () => {
     expect((await short.ask('/legacy/resolve/main/w.bin')).status).toBe(403)
   })
 
+  it('is not denied for ever by a name that it has no more', async () => {
+    const scene = await under('- {action: deny, match: {repo: acme/new}}')
+    const target = '/acme/old/resolve/main/config.json'
+    expect((await scene.ask(target)).status).toBe(403)
+    // Nothing that asks by the old name is on the way any more.
+    await eventually(
+      () => scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/new/, status: 200 }).length,
+      (count) => count === 1,
+    )
+    scene.world.model('acme/new').renamedTo('acme/old')
+    expect((await scene.ask(target)).status, 'believed').toBe(403)
+    scene.clock.advance(60_000)
+    expect((await scene.ask(target)).status).toBe(200)
+  })
+
   it('is asked about once for both of its names', async () => {
     const scene = await under('- {action: deny, match: {access: gated}}')
     expect((await scene.ask('/acme/old/resolve/main/w.bin', { method: 'HEAD' })).status).toBe(200)

@@ -112,6 +112,47 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
   })
 })
 
+describe('a repo that has got its old name back', () => {
+  const back = (scene: Scene, id: string, old: string) => {
+    scene.world.model(id).renamedTo(old)
+    scene.clock.advance(60_000)
+  }
+
+  it.each([
+    ['public', ''],
+    ['private', LEND_BOTH],
+  ])('is served again once the other name is not believed any more: %s', async (kind, rules) => {
+    const { scene, issue } = await openCorp({ rules })
+    if (kind === 'private') scene.world.model('acme/new').private(['corp'])
+    const token = await issue('narrow', { repos: ['acme/old'] })
+    await expectOutOfScope(scene, OLD, token)
+    scene.clock.advance(60_000)
+    scene.hub.ledger.clear()
+    // Still the other one, of which it is asked once more.
+    await expectOutOfScope(scene, OLD, token)
+    await expectOutOfScope(scene, OLD, token)
+    expect(scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/old/ })).toHaveLength(
+      kind === 'private' ? 2 : 1,
+    )
+    expect(lentFor(scene, 'acme/new')).toEqual([])
+    back(scene, 'acme/new', 'acme/old')
+    expect((await scene.ask(OLD, { token })).status).toBe(200)
+    expect((await scene.ask('/api/models/acme/old', { token })).status).toBe(200)
+  })
+
+  it('is refused while the Hub is away and nobody can say', async () => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const token = await issue('narrow', { repos: ['acme/old'] })
+    await scene.ask(OLD)
+    await scene.settled()
+    await expectOutOfScope(scene, OLD, token)
+    await scene.hub.stop()
+    back(scene, 'acme/new', 'acme/old')
+    await expectOutOfScope(scene, OLD, token)
+    expect((await scene.ask(OLD)).status).toBe(200)
+  })
+})
+
 describe('a repo within the scope', () => {
   it('is served by an old short name, which is no name that anybody could take', async () => {
     const { scene, issue } = await openCorp({ rules: '' })
