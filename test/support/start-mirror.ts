@@ -168,14 +168,24 @@ export function metricValue(metrics: string, series: string): number | undefined
   return line === undefined ? undefined : Number(line.slice(series.length + 1))
 }
 
-/** Every file below a directory with its bytes, by its path from there. */
+/** Every file below a directory with its bytes, by its path from there; of a moment in which none was moved. */
 export async function filesBelow(directory: string): Promise<ReadonlyMap<string, Buffer>> {
+  for (let last = false; ; last = true) {
+    try {
+      return await readBelow(directory)
+    } catch (error) {
+      // What is known is written behind the answers, beside its place first.
+      if (last || !(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    }
+    await delay(POLL_MS)
+  }
+}
+
+async function readBelow(directory: string): Promise<ReadonlyMap<string, Buffer>> {
   const files = new Map<string, Buffer>()
   for (const entry of await readdir(directory, { withFileTypes: true, recursive: true })) {
     const path = join(entry.parentPath, entry.name)
-    if (!entry.isFile()) continue
-    const bytes = await readFile(path)
-    files.set(path.slice(directory.length + 1), bytes)
+    if (entry.isFile()) files.set(path.slice(directory.length + 1), await readFile(path))
   }
   return files
 }
