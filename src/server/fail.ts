@@ -118,7 +118,10 @@ export function sendFailure(
   const { status, headers, body } = failureOf(error, {
     aboutRepo: error.code === 'policy_denied' || trace.about.repo !== undefined,
   })
-  trace.outcome = REFUSALS.has(error.code) ? 'refused' : 'error'
+  const isRefusal = REFUSALS.has(error.code)
+  trace.outcome = isRefusal ? 'refused' : 'error'
+  // What was decided on the way here stands no more.
+  if (isRefusal) trace.access.decision = undefined
   const sent = { ...headers, ...outcomeHeaders(trace) }
   if (deniedBy === undefined) {
     trace.error = error

@@ -120,6 +120,22 @@ it('is an answer in the log and the metrics, not a failure', async () => {
   expect([of('refused'), of('error')]).toEqual([1, undefined])
 })
 
+it('is told in the audit log as a limit also where the right was known and the bytes were not', async () => {
+  const scene = await limitedScene(1)
+  // The facts of the file are there, and everybody may read it.
+  expect((await scene.ask(LARGE, { method: 'HEAD' })).status).toBe(200)
+  await eventually(
+    async () => (await scene.ask(LARGE, { method: 'HEAD' })).headers['x-cache'],
+    (word) => word === 'HIT',
+  )
+  expect((await scene.ask(LARGE)).status).toBe(429)
+  const lines = await eventually(
+    async () => (await scene.mirror.auditText()).split('\n').filter((line) => line.includes('"GET"')),
+    ({ length }) => length === 1,
+  )
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ decision: 'limited', reason: 'quota', status: 429 })
+})
+
 it('is told in the audit log as a limit, and limits nobody where it is not set', async () => {
   const scene = await limitedScene(1)
   await scene.ask('/acme/open/resolve/main/none.json')

@@ -4,6 +4,7 @@
 import { describe, expect, it } from 'vitest'
 import { ask } from '../support/ask.ts'
 import { CORP, openCorp, SECRET } from '../support/corp.ts'
+import { eventually } from '../support/eventually.ts'
 import { SECRET_CONFIG } from '../support/mirror-world.ts'
 import type { Scene } from '../support/scene.ts'
 
@@ -109,6 +110,12 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
       expect([target, got.status, got.headers['x-error-code']]).toEqual([target, 403, 'GatedRepo'])
       expect((await ask(behind.url, target, { token: wide })).status).toBe(200)
     }
+    const lines = await eventually(
+      async () => (await behind.auditText()).split('\n').filter((line) => line.includes('"narrow"')),
+      (found) => found.length === 3,
+    )
+    for (const line of lines)
+      expect(JSON.parse(line)).toMatchObject({ decision: 'denied', reason: 'mirror-token', status: 403 })
   })
 })
 
