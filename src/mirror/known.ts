@@ -196,6 +196,11 @@ export class Known {
     return stored
   }
 
+  /** The same, if it is in memory. */
+  traitsInMemory(repo: Repo): StoredTraits | undefined {
+    return this.#traits.get(this.#repoKey(repo))
+  }
+
   /** Whether the Hub has said within this time what it calls the repo. */
   isNameYoung(repo: Repo, ttlMs: number): boolean {
     const at = this.#namedAt.get(this.#repoKey(repo))
@@ -204,7 +209,7 @@ export class Known {
 
   /** What the Hub has called the repo, as far as that is in memory. */
   toldName(repo: Repo): RepoId | undefined {
-    return this.#traits.get(this.#repoKey(repo))?.name
+    return this.traitsInMemory(repo)?.name
   }
 
   /**

@@ -45,17 +45,14 @@ export interface Mirror {
   changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
   /** The Hub refused what was passed on to it, for reading, about the repo: rights that were granted end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
-  /** What may be answered without any of these; empty where there are rules, which decide about each request. */
+  /** What may be answered without any of these, to whom `admitReady` lets in. */
   readonly ready: ReadyAnswers
+  /** What the rules say of a request for what is ready: `Policies.admitReady`. */
+  admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined
   /** Notes which commit a HEAD that was answered from `ready` has told this client. */
   pin(client: { readonly address: string; readonly fingerprint: string }, answer: ReadyAnswer): void
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
   xetToken(): never
-}
-
-/** What rules have let in they have let in for this request only. */
-function completed(answer: Answer, { isLimited }: Resolved, { admission }: Ctx): Answer {
-  return { ...answer, isLimited, ready: admission === undefined ? answer.ready : undefined }
 }
 
 export function createMirror(parts: {
@@ -96,25 +93,24 @@ export function createMirror(parts: {
     admit,
     hasRules: policies.hasRules,
     ready,
+    admitReady: (caller, route) => policies.admitReady(caller, route),
 
     head: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'HEAD')
         admitted.admission?.checkName()
-        if (resolved.kind === 'refusal')
-          return completed(refusedFile(ctx, route, resolved), resolved, admitted)
+        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return completed(puller.head(route, resolved, conditions), resolved, admitted)
+        return { ...puller.head(route, resolved, conditions), isLimited: resolved.isLimited }
       }),
 
     get: (ctx, route, conditions) =>
       following(ctx, route, async (admitted) => {
         const resolved = await resolver.resolve(admitted, route, 'GET')
         admitted.admission?.checkName()
-        if (resolved.kind === 'refusal')
-          return completed(refusedFile(ctx, route, resolved), resolved, admitted)
+        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return completed(await puller.get(admitted, route, resolved, conditions), resolved, admitted)
+        return { ...(await puller.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
       }),
 
     document: (ctx, route, request) =>
@@ -153,7 +149,7 @@ export function createMirror(parts: {
 function refusedFile(
   ctx: Ctx,
   { repo }: FileRoute,
-  { refusal, outcome, ageMs, ready }: Extract<Resolved, { kind: 'refusal' }>,
+  { refusal, outcome, ageMs, isLimited, ready }: Extract<Resolved, { kind: 'refusal' }>,
 ): Answer {
   const answer = refusalAnswer(refusal, {
     asked: hintContext(ctx, repo),
@@ -164,7 +160,6 @@ function refusedFile(
   })
   const { body } = answer
   // Only of what a commit lacks, and that is said to everybody in the same words.
-  return ready === undefined || body.kind !== 'bytes'
-    ? answer
-    : { ...answer, ready: { ...ready, bytes: () => body.bytes } }
+  const isReady = ready !== undefined && body.kind === 'bytes'
+  return { ...answer, isLimited, ready: isReady ? { ...ready, bytes: () => body.bytes } : undefined }
 }

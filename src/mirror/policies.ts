@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache'
 import { MirrorError } from '../errors.ts'
 import { parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
-import { type HubRoute, parseHubUrl } from '../hub/route.ts'
+import { type FileRoute, type HubRoute, parseHubUrl } from '../hub/route.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { RepoMoved } from '../origin/moved.ts'
 import { accessOf } from '../origin/openness.ts'
@@ -23,7 +23,7 @@ import type { AccessKind, Rule } from '../policy/rules.ts'
 import { type Subject, subjectOf } from '../policy/subject.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
-import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { ANONYMOUS, anonymousAsker, askerOf, type Ctx } from './context.ts'
 import type { Known } from './known.ts'
 import { SingleFlight } from './single-flight.ts'
 
@@ -71,6 +71,7 @@ export class Policies {
   readonly hasRules: boolean
   /** Whether what the Hub calls the repo's licence is to be asked for. */
   readonly asksLicence: boolean
+  readonly #judgesSizes: boolean
   readonly #originPath: string
   // By repo what a stranger was told; by credential and repo what only that credential is told.
   readonly #learnt = new LRUCache<string, Learnt>({ max: 50_000 })
@@ -80,6 +81,7 @@ export class Policies {
     this.#options = options
     this.hasRules = options.rules.length > 0
     this.asksLicence = options.rules.some(({ match }) => match.licence !== undefined)
+    this.#judgesSizes = options.rules.some(({ match }) => match.size !== undefined)
     this.#originPath = options.client.policy.base.pathname.replace(/\/$/, '') || '/'
   }
 
@@ -112,6 +114,32 @@ export class Policies {
     return this.#admission(subject, questions, { repo, name, mayLend: isPlain })
   }
 
+  /**
+   * The names of the rules that had a say in a request for a file that is ready, with commas. Undefined where it cannot
+   * be told without waiting, or they say anything but yes: `admit` is to be asked then.
+   */
+  admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined {
+    if (!this.hasRules) return ''
+    const { rules, known, observer } = this.#options
+    const { repo } = route
+    const traits = known.traitsInMemory(repo)
+    const subject = subjectOf(route)
+    if (this.#judgesSizes || isShort(repo) || traits === undefined || subject === undefined) return undefined
+    if (isOther(repo, traits.name)) return undefined
+    const decision = decide(rules, {
+      subject,
+      names: [subject.id],
+      nameKnown: true,
+      caller: callerOf({ caller }),
+      facts: this.#remembered({ fingerprint: ANONYMOUS }, repo),
+      final: false,
+    })
+    if (decision.kind === 'needs' || decision.verdict === 'deny') return undefined
+    if (decision.noStore !== 'no' || decision.useToken !== undefined) return undefined
+    for (const rule of decision.said) observer.policyDecided(rule.name, rule.action)
+    return namesOf(decision.said)
+  }
+
   #admission(
     subject: Subject,
     decided: readonly { readonly question: Question; readonly ruling: Ruling }[],
@@ -134,7 +162,7 @@ export class Policies {
     const isAgreed = rulings.every(({ useToken }) => useToken === first?.useToken)
     const names = [subject.id, ...(name === undefined ? [] : [name])]
     return {
-      rules: said.map((rule) => rule.name).join(','),
+      rules: namesOf(said),
       useToken: isAgreed && mayLend ? first?.useToken : undefined,
       mayStore: (sizeBytes) => {
         const all = sizeBytes === undefined ? rulings : withSize(sizeBytes)
@@ -209,7 +237,7 @@ export class Policies {
   }
 
   /** What need not be asked again; of what only a credential is told, for the one that the request would bring. */
-  #remembered(ctx: Ctx, repo: Repo | undefined, useToken?: string): Facts {
+  #remembered(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo | undefined, useToken?: string): Facts {
     if (repo === undefined) return {}
     const told = this.#young(repoKey(repo))
     const verdict = this.#options.access.verdict(repo)
@@ -322,12 +350,16 @@ export class Policies {
   }
 }
 
-function callerOf({ caller }: Ctx): Caller {
+function namesOf(rules: readonly Rule[]): string {
+  return rules.map((rule) => rule.name).join(',')
+}
+
+function callerOf({ caller }: Pick<Ctx, 'caller'>): Caller {
   const mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
   return { address: caller.address, mirrorToken, ownToken: caller.kind === 'hub-token' }
 }
 
-function ownKey(ctx: Ctx, repo: Repo, lent?: string): string {
+function ownKey(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo, lent?: string): string {
   return `${lent === undefined ? ctx.fingerprint : `lent ${lent}`} ${repoKey(repo)}`
 }
 

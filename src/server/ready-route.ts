@@ -14,7 +14,7 @@ import { outcomeHeaders } from './send.ts'
 import { Trace } from './trace.ts'
 
 export interface ReadyRouteOptions extends Accounts {
-  readonly mirror: Pick<Mirror, 'ready' | 'pin'>
+  readonly mirror: Pick<Mirror, 'ready' | 'pin' | 'admitReady'>
   readonly callers: Callers
   readonly via: string
   /** Whose request it is, past the proxies that are trusted. */
@@ -87,6 +87,9 @@ function mayBeServed(
     const { authorization } = request.headers
     const { caller } = options.callers.recognise({ authorization, address, method }, answer.route)
     if (caller.kind === 'mirror-token') return false
+    const rules = options.mirror.admitReady(caller, answer.route)
+    if (rules === undefined) return false
+    if (rules !== '') trace.access.rule = rules
     noteCaller(trace, caller, authorization)
     if (method === 'HEAD') options.mirror.pin({ address, fingerprint: nameOf(authorization) }, answer)
     return true

@@ -3,6 +3,7 @@
 
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
+import { Secret } from '../../src/config/secret.ts'
 import { Known } from '../../src/mirror/known.ts'
 import type { Question, Reply } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
@@ -244,9 +245,55 @@ describe('a ready answer', () => {
     expect(flood.text.split(FIRST).length).toBeLessThan(400)
   })
 
-  it('is none where rules decide about each request', async () => {
-    const scene = await readyScene({ policies: policiesOf('- {action: allow, match: {repo: acme/*}}') })
-    for (let round = 0; round < 4; round += 1) expect((await scene.asks(scene.pinned)).status).toBe(200)
-    expect((await scene.asks(scene.pinned)).ready).toBe(false)
+  it('is for those alone whom the rules let in, and names the rules that had a say', async () => {
+    const rules = policiesOf(`
+- {name: lab, action: deny, match: {repo: acme/*, caller: {network: 10.1.0.0/16}}}
+- {name: ours, action: allow, match: {repo: acme/*}}
+- {name: rest, action: deny, match: {repo: "*"}}`)
+    const scene = await readyScene({ trustProxy: ['127.0.0.1'], policies: rules })
+    const from = (address: string) => ({ headers: { 'x-forwarded-for': address } })
+    await scene.warm(scene.pinned, from('10.2.0.1'))
+    const denied = await scene.asks(scene.pinned, from('10.1.0.1'))
+    expect([denied.status, denied.headers['x-error-code']]).toEqual([403, 'GatedRepo'])
+    const count = async () =>
+      metricValue(
+        await scene.mirror.metrics(),
+        'hubmirror_policy_decisions_total{rule="ours",action="allow"}',
+      )
+    const before = await count()
+    const let_ = await scene.asks(scene.pinned, {
+      headers: { 'x-forwarded-for': '10.2.0.1', 'x-request-id': 'by-rule' },
+    })
+    expect([let_.status, let_.ready]).toEqual([200, true])
+    expect(await count()).toBe(Number(before) + 1)
+    const line = scene.mirror
+      .logText()
+      .split('\n')
+      .find((text) => text.includes('by-rule'))
+    expect(JSON.parse(line ?? '')).toMatchObject({ outcome: 'hit', rule: 'ours' })
+  })
+
+  it.each([
+    ['weigh sizes', '- {action: deny, match: {size: ">1GB"}}'],
+    [
+      'lend a token',
+      '- {action: use-token, token: lab, match: {repo: acme/*, caller: {network: 127.0.0.1}}}',
+    ],
+    ['want nothing stored', '- {action: no-store, match: {repo: acme/open, file: config.json}}'],
+  ])('is none where rules %s', async (_what, yaml) => {
+    const hubTokens = new Map([['lab', Secret.of(TOKENS.alice)]])
+    const scene = await readyScene({ hubTokens, policies: policiesOf(yaml) })
+    for (let round = 0; round < 4; round += 1) await scene.ask(scene.pinned)
+    const { status, ready } = await scene.asks(scene.pinned)
+    expect([status, ready]).toEqual([200, false])
+  })
+
+  it('waits for what the rules need to know, and is there when it is known', async () => {
+    const scene = await readyScene({ policies: policiesOf('- {action: deny, match: {licence: gpl-3.0}}') })
+    await scene.warm(scene.pinned)
+    // As long as it may be believed.
+    scene.clock.advance(60_000)
+    const again = await scene.asks(scene.pinned)
+    expect([again.status, again.ready]).toEqual([200, false])
   })
 })
