@@ -24,11 +24,10 @@ export interface StoredTraits {
 
 const MAX_REFS = 100_000
 
-/** Where a branch was last seen, when the Hub was asked, and when it was first seen elsewhere than before. */
+/** Where a branch was last seen, and when the Hub was asked. */
 interface KnownRef {
   readonly commit: CommitHash
   readonly at: number
-  readonly movedAt: number | undefined
 }
 
 export interface DocumentFact {
@@ -150,22 +149,12 @@ export class Known {
     const before = this.#refs.get(key)
     if (before !== undefined && before.at > options.askedAt) return
     const hasMoved = before === undefined ? this.#refs.size >= MAX_REFS : before.commit !== commit
-    this.#refs.set(key, {
-      commit,
-      at: options.askedAt,
-      movedAt: hasMoved ? this.#monotonic() : before?.movedAt,
-    })
+    this.#refs.set(key, { commit, at: options.askedAt })
     if (hasMoved) this.#ready.forget(repo)
     if (!options.store) return
     const stored = this.#facts.peek('refs', key)
     if (isRecord(stored) && stored['commit'] === commit) return
     this.#write('refs', key, { commit })
-  }
-
-  /** Whether the branch was seen to move at or after `at`. In doubt it was. */
-  movedSince(repo: Repo, revision: string, at: number): boolean {
-    const known = this.#refs.get(this.#refKey(repo, revision))
-    return known === undefined || (known.movedAt !== undefined && known.movedAt >= at)
   }
 
   /** Somebody changed the repo through us: no ref of it is fresh, or the committer would read what was before. */

@@ -138,7 +138,10 @@ export function createMirror(parts: {
       else if (deniesRepo(refused)) access.denied(ctx.fingerprint, route.repo, now())
     },
 
-    pin: (client, { route, commit }) => resolver.pin(client, route, commit),
+    pin(client, { route, commit, status }) {
+      // That a commit lacks the file is no promise: what the branch has later may be fetched.
+      if (status === 200) resolver.pin(client, route, commit)
+    },
 
     xetToken() {
       throw new MirrorError('xet_disabled')

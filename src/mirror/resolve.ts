@@ -67,6 +67,15 @@ interface Stored {
 const IMPATIENT_MS = 4_000
 /** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
 const PIN_MS = 60_000
+const MAX_PINS = 50_000
+
+/** Which commit HEADs were told that a branch is. */
+interface Told {
+  readonly commit: CommitHash
+  readonly at: number
+  /** When one that had been told before may have been told for the last time. */
+  readonly otherAt: number | undefined
+}
 
 export interface ResolverOptions {
   readonly client: OriginClient
@@ -74,7 +83,7 @@ export interface ResolverOptions {
   readonly access: Access
   readonly refusals: Refusals
   readonly urls: SignedUrls
-  readonly ready: Pick<ReadyAnswers, 'moment'>
+  readonly ready: Pick<ReadyAnswers, 'moment' | 'forget'>
   readonly refTtlMs: number
   readonly accessTtlMs: number
   readonly offline: boolean
@@ -87,7 +96,11 @@ export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>()
   // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
-  readonly #pins = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({ max: 50_000 })
+  readonly #pins = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
+    max: MAX_PINS,
+  })
+  // By branch: forgotten no sooner than the pins that it stands for.
+  readonly #told = new LRUCache<string, Told>({ max: MAX_PINS })
   // What the Hub said to one credential about a file that is not public. Memory only.
   readonly #granted = new LRUCache<string, { readonly meta: FileMeta; readonly at: number }>({ max: 50_000 })
 
@@ -114,16 +127,27 @@ export class Resolver {
     route: FileRoute,
     commit: CommitHash,
   ): void {
-    if (isCommitHash(route.revision)) return
-    this.#pins.set(pinKey(client, route), { commit, at: this.#options.monotonic() })
+    const { repo, revision } = route
+    if (isCommitHash(revision)) return
+    const at = this.#options.monotonic()
+    this.#pins.set(pinKey(client, route), { commit, at })
+    const branch = branchKey(route)
+    const before = this.#told.get(branch)
+    const isOther = before !== undefined && before.commit !== commit
+    this.#told.set(branch, { commit, at, otherAt: isOther ? at : before?.otherAt })
+    // What GETs may be given is not looked for in the pins.
+    if (before?.commit !== commit) this.#options.ready.forget(repo)
   }
 
   /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
-  #readyOnBranch({ repo, revision }: FileRoute, ready: Readiness | undefined): Readiness | undefined {
-    const { known, refTtlMs, monotonic } = this.#options
-    const ref = known.refInMemory(repo, revision, refTtlMs)
+  #readyOnBranch(route: FileRoute, ready: Readiness | undefined): Readiness | undefined {
+    const { known, refTtlMs } = this.#options
+    const told = this.#told.get(branchKey(route))
+    const ref = known.refInMemory(route.repo, route.revision, refTtlMs)
     if (ready === undefined || ref?.fresh !== true || ref.commit !== ready.commit) return undefined
-    if (known.movedSince(repo, revision, monotonic() - PIN_MS)) return undefined
+    const isPromised = (at: number | undefined) =>
+      at !== undefined && this.#options.monotonic() - at <= PIN_MS
+    if (isPromised(told?.otherAt) || (told?.commit !== ready.commit && isPromised(told?.at))) return undefined
     return { ...ready, askedAt: ref.at, until: Math.min(ready.until, ref.until) }
   }
 
@@ -363,6 +387,10 @@ export function urlName(ctx: Ctx, repo: Repo, commit: CommitHash, path: string):
 
 function grantKey(ctx: Pick<Ctx, 'fingerprint'>, route: FileRoute): string {
   return `${ctx.fingerprint} ${repoKey(route.repo)} ${route.revision} ${route.path}`
+}
+
+function branchKey({ repo, revision }: FileRoute): string {
+  return `${repoKey(repo)} ${revision}`
 }
 
 function pinKey(

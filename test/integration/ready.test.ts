@@ -233,6 +233,40 @@ describe('a ready answer', () => {
     expect((await scene.ask(BRANCH)).body.toString()).toBe(SECOND)
   })
 
+  it('keeps the promise of a HEAD that was answered while the Hub was away, too', async () => {
+    const scene = await readyScene()
+    await scene.warm(BRANCH)
+    await scene.restart()
+    await scene.hub.stop()
+    const old = await scene.ask(BRANCH, { method: 'HEAD' })
+    expect([old.headers['x-cache'], old.headers['x-repo-commit']]).toEqual([
+      'STALE',
+      scene.commit('acme/open'),
+    ])
+    scene.world.model('acme/open').commit({ 'config.json': SECOND })
+    await scene.hub.start()
+    scene.clock.advance(40_000)
+    for (let round = 0; round < 3; round += 1) {
+      expect((await scene.ask(BRANCH, { token: TOKENS.bob })).body.toString()).toBe(SECOND)
+      expect((await scene.ask(BRANCH)).body.toString()).toBe(FIRST)
+      await scene.settled()
+    }
+    scene.clock.advance(20_001)
+    await scene.warm(BRANCH)
+    expect((await scene.ask(BRANCH)).body.toString()).toBe(SECOND)
+  })
+
+  it('to a HEAD, that there is no such file, is no promise', async () => {
+    const scene = await readyScene()
+    const target = BRANCH.replace('config.json', 'adapter_config.json')
+    await scene.warm(target, { method: 'HEAD' })
+    const absent = await scene.asks(target, { method: 'HEAD' })
+    expect([absent.ready, absent.status]).toEqual([true, 404])
+    scene.world.model('acme/open').commit({ 'adapter_config.json': SECOND })
+    scene.clock.advance(20_000)
+    expect((await scene.ask(target)).body.toString()).toBe(SECOND)
+  })
+
   it('does not wait behind others on its connection', async () => {
     const scene = await readyScene()
     await scene.warm(scene.pinned)
