@@ -30,9 +30,9 @@ export function runTokenCreate(
       if (holder !== undefined && standingOf(holder, now) === 'good')
         throw new Error(`there is a token called ${name}; revoke it first, or choose another name`)
       const others = list.filter((entry) => entry !== holder)
+      log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
       return [...others, { name, sha256: hashOf(token), createdAt: now, expiresAt, repos }]
     })
-    log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
     if (json) {
       print(
         `${JSON.stringify({ name, token, expiresAt: formatInstant(expiresAt), repos: repos ?? null }, null, 2)}\n`,
@@ -80,11 +80,11 @@ export function runTokenRevoke(config: Where, options: { readonly name: string }
   return changing(config, async (path, log) => {
     await changeTokenFile(path, (list) => {
       if (!list.some((entry) => entry.name === name)) throw new Error(`there is no token called ${name}`)
+      log.act('token-revoke', { name })
       return list.map((entry) =>
         entry.name === name ? { ...entry, revokedAt: entry.revokedAt ?? now } : entry,
       )
     })
-    log.act('token-revoke', { name })
     print(`revoked ${name}\n`)
   })
 }
@@ -112,7 +112,7 @@ async function overList(config: Where, run: (path: string) => Promise<void> | vo
   }
 }
 
-/** The same, with the audit log open: nothing is done that cannot be recorded. */
+/** The same, with the audit log open. Nothing is done that cannot be recorded: the line is written before the list. */
 function changing(config: Where, run: (path: string, log: ActLog) => Promise<void>): Promise<number> {
   return overList(config, async (path) => {
     const log = openActLog(config.auditLog)

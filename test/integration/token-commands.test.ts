@@ -161,3 +161,23 @@ it('exits 1 where the system lets nobody make the folder of the list', async () 
   expect([status, stdout]).toEqual([1, ''])
   expect(stderr).toContain(`hubmirror: ${list}: ENOENT`)
 })
+
+it('does nothing that it cannot record', async () => {
+  const env = { HUBMIRROR_CACHE_DIR: await scratch() }
+  await token(['create', 'ci'], env)
+  const full = { ...env, HUBMIRROR_AUDIT_LOG: '/dev/full' }
+  for (const args of [
+    ['create', 'other'],
+    ['revoke', 'ci'],
+  ]) {
+    const { status, stdout, stderr } = await token(args, full)
+    expect([status, stdout, stderr]).toEqual([
+      1,
+      '',
+      expect.stringContaining('cannot write the audit log /dev/full'),
+    ])
+  }
+  const listed = JSON.parse((await token(['ls', '--json'], env)).stdout)
+  expect(listed).toMatchObject([{ name: 'ci', state: 'good' }])
+  expect(listed).toHaveLength(1)
+})
