@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { openCorp } from '../support/corp.ts'
 import { eventually } from '../support/eventually.ts'
+import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
@@ -156,6 +157,22 @@ describe('a repo that is renamed after its file was asked for, and before its by
       [200, undefined],
     ]
     expect(statuses).toEqual([denied, served, served, denied, denied])
+  })
+
+  it('is served to those without rules and scope, though one out of scope has started the pull', async () => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const narrow = await issue('narrow', { repos: ['acme/open'] })
+    const go = renameAtBytes(scene)
+    const asking = [scene.ask(TARGET, { token: narrow })]
+    await eventually(
+      () => scene.hub.ledger.requests({ method: 'GET', url: /\/acme\/open\/resolve\// }).length,
+      (count) => count === 1,
+    )
+    for (const token of [undefined, TOKENS.bob, await issue('wide')])
+      asking.push(scene.ask(TARGET, { token }))
+    await joined(scene, 3)
+    go()
+    expect((await Promise.all(asking)).map(({ status }) => status)).toEqual([403, 200, 200, 200])
   })
 
   it('is served to one whose bytes pass through', async () => {
