@@ -182,7 +182,8 @@ function noteTarget(request: FastifyRequest, trace: Trace, parse: (rawTarget: st
 
 /** Ends the work when client or socket go; writes the one line and the counts when all is over. */
 function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: ServerOptions): void {
-  const { raw } = request
+  // Now: a body that is handed on takes the socket from its request when it has ended.
+  const { raw, ip: address } = request
   const { socket } = raw
   let closed = false
   const close = (): void => {
@@ -191,7 +192,7 @@ function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, optio
     if (reply.raw.writableFinished) dropRest(raw)
     else trace.leave()
     socket.off('close', close)
-    account({ method: raw.method ?? '', address: request.ip, response: reply.raw }, trace, options)
+    account({ method: raw.method ?? '', address, response: reply.raw }, trace, options)
   }
   reply.raw.once('close', close)
   // A pipelined answer that never got its turn hears nothing of its socket by itself.

@@ -106,7 +106,8 @@ export async function registerPassThrough(
         if (rest === undefined) return undefined
         if (isOwn(rest.route)) return done(new MirrorError('not_found'))
         if (options.offline) return done(new MirrorError('offline_and_absent'))
-        passed.set(request.raw, rest)
+        // A copy has read what the request says of us: a body that is handed on takes the socket from it.
+        passed.set(request.raw, { ...rest, ctx: { ...rest.ctx } })
         return done()
       }, done)
     },

@@ -48,6 +48,32 @@ describe('a route that is only passed on', () => {
     }
   })
 
+  it('is an upload of the client that a front speaks for, to its end and in every account', async () => {
+    const scene = await openScene({ config: { trustProxy: ['127.0.0.1'] } })
+    const addHeaders = { link: `<${scene.hub.url}/api/organizations/acme/members?p=2>; rel="next"` }
+    scene.hub.faults.add({ where: 'hub', addHeaders })
+    const got = await scene.ask('/api/validate-yaml', {
+      method: 'POST',
+      token: TOKENS.alice,
+      headers: {
+        ...JSON_TYPE,
+        'x-request-id': 'mine-1',
+        'x-forwarded-for': '10.1.2.3',
+        'x-forwarded-host': 'front.example',
+        'x-forwarded-proto': 'https',
+      },
+      body: '{"content":"x"}',
+    })
+    expect(got.status).toBe(200)
+    expect(got.headers['link']).toContain('<https://front.example/api/organizations/acme/members?p=2>')
+    const accounts = await eventually(
+      async () => [scene.mirror.logText(), await scene.mirror.auditText()],
+      (texts) => texts.every((text) => text.includes('mine-1')),
+    )
+    for (const text of accounts) expect(text).toContain('10.1.2.3')
+    expect((await scene.ask('/healthz')).status).toBe(200)
+  })
+
   it.each([
     ['//api/organizations/acme/overview', '/api/organizations/acme/overview'],
     ['/api/organizations/acme/overview?q=100%', undefined],
