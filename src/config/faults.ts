@@ -5,6 +5,9 @@ import { MASK } from './secret.ts'
 /** Where a value came from. */
 export type Source = 'default' | 'file' | 'environment' | 'flag'
 
+/** Instead of a key, where the file is no YAML: nothing else of it is read then. */
+export const SYNTAX = '(syntax)'
+
 /** One thing wrong. `value` is what may be shown of the value: never a secret. */
 export interface Fault {
   readonly key: string
@@ -21,11 +24,15 @@ export class ConfigFaults extends Error {
   readonly faults: readonly Fault[]
 
   constructor(faults: readonly Fault[]) {
-    const heading = faults.length === 1 ? 'one setting is wrong' : `${faults.length} settings are wrong`
-    super([`${heading}:`, ...faults.map(formatFault)].join('\n'))
+    super([`${headingOf(faults)}:`, ...faults.map(formatFault)].join('\n'))
     this.name = 'ConfigFaults'
     this.faults = faults
   }
+}
+
+function headingOf(faults: readonly Fault[]): string {
+  if (faults.every(({ key }) => key === SYNTAX)) return 'the settings file cannot be read as YAML'
+  return faults.length === 1 ? 'one setting is wrong' : `${faults.length} settings are wrong`
 }
 
 function formatFault(fault: Fault): string {

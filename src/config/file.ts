@@ -2,7 +2,7 @@
 // file and knows no setting: any nesting and casing that spells the same name mechanically is taken
 // (`cache: {maxSize}`, `cacheMaxSize`, `cache.max-size`).
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml'
-import type { Fault } from './faults.ts'
+import { type Fault, SYNTAX } from './faults.ts'
 import { canonicalName } from './keys.ts'
 import type { Placed } from './placed.ts'
 
@@ -57,11 +57,11 @@ export function parseConfigFile(
 
   const { errors } = document
   for (const error of errors.slice(0, SHOWN_ERRORS))
-    fault('(syntax)', error.pos[0], `expected YAML: ${error.message}`)
+    fault(SYNTAX, error.pos[0], `expected YAML: ${error.message}`)
   const [next] = errors.slice(SHOWN_ERRORS)
   const more = errors.length - SHOWN_ERRORS
   if (next !== undefined)
-    fault('(syntax)', next.pos[0], `and ${more} more from here on, which may go when the first is mended`)
+    fault(SYNTAX, next.pos[0], `and ${more} more from here on, which may go when the first is mended`)
   if (faults.length > 0) return { entries, sections, faults }
 
   const walk = (node: Node, path: readonly string[]): void => {

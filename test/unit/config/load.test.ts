@@ -189,6 +189,12 @@ describe('faults', () => {
     expect(faultsOf(sources).faults[0]?.cure).toContain('expected this setting once; it is also given as')
   })
 
+  it('say of a file that is no YAML just that', () => {
+    const { message } = faultsOf({ yaml: Array.from({ length: 50 }, (_, n) => `k${n}: @`).join('\n') })
+    expect(message).toMatch(/^the settings file cannot be read as YAML:\n/)
+    expect(message).toContain('and 47 more from here on')
+  })
+
   it('say that the file cannot be read', () => {
     expect(faultsOf({ flags: { config: '/gone' } }).faults).toEqual([
       {
