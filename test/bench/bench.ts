@@ -153,14 +153,15 @@ export class Bench {
 
   /**
    * One run of every server after the other, round by round, into one group. A run that fails ends those of its server.
-   * What has to run for a while until it is as fast as it will be gets a round that is not counted.
+   * What has to run for a while until it is as fast as it will be gets a round that is not counted. Returns those who
+   * failed in none.
    */
   async rounds<Id extends string>(
     servers: readonly Server[],
     group: GroupWriter<Id>,
     run: Run<Id>,
     options: { readonly rounds?: number; readonly warmUp?: boolean } = {},
-  ): Promise<void> {
+  ): Promise<readonly Server[]> {
     const rounds = options.rounds ?? this.scale.rounds
     const spentMs = new Map<Server, number>()
     for (let round = options.warmUp === true ? -1 : 0; round < rounds; round += 1) {
@@ -181,10 +182,15 @@ export class Bench {
       }
     }
     group.close()
+    return servers.filter((server) => spentMs.get(server) !== Number.POSITIVE_INFINITY)
   }
 
   /** The same, for what can be done but once, or shows no less in one run. */
-  once<Id extends string>(servers: readonly Server[], group: GroupWriter<Id>, run: Run<Id>): Promise<void> {
+  once<Id extends string>(
+    servers: readonly Server[],
+    group: GroupWriter<Id>,
+    run: Run<Id>,
+  ): Promise<readonly Server[]> {
     return this.rounds(servers, group, run, { rounds: 1 })
   }
 

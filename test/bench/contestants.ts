@@ -23,7 +23,7 @@ export interface Server {
 export interface Contestant {
   readonly name: ContestantName
   readonly title: string
-  /** Rejects where it is not installed. */
+  /** What it is, with its version. Rejects where it is not installed. */
   version(): Promise<string>
   /** How to have it. */
   readonly setup: string
@@ -60,7 +60,7 @@ const nginx: Contestant = {
   name: 'nginx',
   title: 'nginx `careful.conf`',
   setup: 'bash nginx-compare/setup.sh',
-  version: () => versionOf('nginx', ['-v']),
+  version: async () => `nginx ${await versionOf('nginx', ['-v'])}`,
   start: async (hub, { processes = 1 } = {}) =>
     hubPaths('nginx', await startedNginx('careful', { ...hub, workers: processes })),
 }
@@ -86,7 +86,7 @@ const olah: Contestant = {
   name: 'olah',
   title: 'olah',
   setup: 'bash test/bench/setup.sh',
-  version: () => versionOf(path.join(OLAH_FOLDER, 'pip'), ['show', 'olah']),
+  version: async () => `olah ${await versionOf(path.join(OLAH_FOLDER, 'pip'), ['show', 'olah'])}`,
   async start(hub) {
     const server = await spawnServer((port, directory) => ({
       command: path.join(OLAH_FOLDER, 'olah-cli'),

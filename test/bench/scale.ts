@@ -52,7 +52,7 @@ const DEFAULT: Scale = {
   coldRanges: 16,
   snapshotFiles: 1000,
   slowReaders: 200,
-  slowSeconds: 12,
+  slowSeconds: 10,
   stalledReaders: 0,
   clients: [1, 10, 100],
   blobs: [1000, 100_000],

@@ -129,9 +129,6 @@ export function goalsMarkdown(report: Report): string {
 
 /** When and on what a report was made. */
 export function originText(report: Report): string {
-  const versions = NAMES.flatMap((name) => {
-    const version = report.versions[name]
-    return version === undefined ? [] : [`${TITLES[name]} ${version}`]
-  })
-  return `Run of ${report.day} (${report.scale}) on ${report.machine}: ${versions.join(', ')}.`
+  const versions = [...new Set(Object.values(report.versions))].join(', ')
+  return `Run of ${report.day} (${report.scale}) on ${report.machine}: ${versions}.`
 }

@@ -9,7 +9,7 @@ const COLD_BYTES = 16 * 1024 ** 2
 
 export const clients: Work = {
   name: 'clients',
-  contestants: ['mirror', 'nginx', 'olah'],
+  contestants: ['mirror', 'nginx'],
   async run(bench, servers) {
     const file = smallFile(bench, 'clients')
     const able = await bench.warmUp(servers, file)

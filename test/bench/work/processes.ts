@@ -35,7 +35,7 @@ export const processes: Work = {
           `stored file of ${sizeText(large.content.sizeBytes)}, ${READERS} clients, ${words}`,
           bulkSpecs(),
         )
-        await bench.rounds(await bench.warmUp(able, large), bulk, (server) =>
+        await bench.once(await bench.warmUp(able, large), bulk, (server) =>
           readWhole(bench, server, large, READERS),
         )
       })

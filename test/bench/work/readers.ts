@@ -12,7 +12,7 @@ const SLOW_BYTES_PER_SECOND = 2 * MIB
 
 export const readers: Work = {
   name: 'slow',
-  contestants: ['mirror', 'nginx', 'plainFiles', 'olah'],
+  contestants: ['mirror', 'nginx', 'olah'],
   async run(bench, servers) {
     const { slowReaders, slowSeconds, stalledReaders } = bench.scale
     await play(bench, servers, {
