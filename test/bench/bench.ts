@@ -43,6 +43,7 @@ export class Bench {
   readonly reporter: Reporter
   readonly client: Client
   readonly #contestants: readonly Contestant[]
+  readonly #started = new Set<{ stop(): Promise<void> }>()
   readonly #largeFiles = new Map<string, BenchFile>()
 
   constructor(options: {
@@ -77,12 +78,25 @@ export class Bench {
         const server = await contestant.start(this.hub, options).catch((error: unknown) => {
           this.reporter.complain(`${contestant.title}: ${messageOf(error)}`)
         })
-        if (server !== undefined) servers.push(server)
+        if (server !== undefined) servers.push(this.track(server))
       }
       await act(servers)
     } finally {
       for (const server of servers) await server.stop()
     }
+  }
+
+  /** Whatever happens, the server ends before the bench does. */
+  track<S extends { stop(): Promise<void> }>(server: S): S {
+    this.#started.add(server)
+    return server
+  }
+
+  /** Ends everything that was started. */
+  async stop(): Promise<void> {
+    await this.client.stop()
+    for (const server of this.#started) await server.stop()
+    await this.hub.close()
   }
 
   /** Puts a repo of its own onto the Hub. */

@@ -84,13 +84,16 @@ for (const contestant of CONTESTANTS) {
 const startedAt = performance.now()
 const hub = await startHub({ world: new World() })
 const bench = new Bench({ hub, scale, reporter, contestants: installed })
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  // What was started must not outlive the bench.
+  process.once(signal, () => void bench.stop().finally(() => process.exit(130)))
+}
 try {
   for (const work of WORKS) {
     if (positionals.length === 0 || positionals.includes(work.name)) await bench.play(work)
   }
 } finally {
-  await bench.client.stop()
-  await hub.close()
+  await bench.stop()
 }
 const seconds = Math.round((performance.now() - startedAt) / 1000)
 

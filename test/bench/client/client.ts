@@ -16,6 +16,7 @@ export class Client {
   readonly #deadlineMs: number
   #child: Child
   #lines: AsyncIterator<string>
+  #isStopped = false
 
   /** A job that takes longer than `deadlineSeconds` is given up. */
   constructor(deadlineSeconds: number) {
@@ -26,12 +27,14 @@ export class Client {
 
   /** Rejects with what went wrong: an answer that was not right, or one that took too long. */
   async play<J extends Job>(job: J): Promise<ResultOf<J>> {
+    if (this.#isStopped) throw new Error('the bench ends')
     const child = this.#child
     child.stdin.write(`${JSON.stringify(job)}\n`)
     const timer = setTimeout(() => child.kill('SIGKILL'), this.#deadlineMs)
     const line = await this.#lines.next()
     clearTimeout(timer)
     if (line.done === true) {
+      if (this.#isStopped) throw new Error('the bench ends')
       const isLate = child.killed
       this.#child = start()
       this.#lines = linesOf(this.#child)
@@ -42,9 +45,12 @@ export class Client {
     return said.result as ResultOf<J>
   }
 
+  /** Ends it, whatever it is doing. */
   async stop(): Promise<void> {
+    if (this.#isStopped) return
+    this.#isStopped = true
     const ended = once(this.#child, 'close')
-    this.#child.stdin.end()
+    this.#child.kill('SIGKILL')
     await ended
   }
 }

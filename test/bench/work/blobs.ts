@@ -59,7 +59,8 @@ async function grow(bench: Bench, count: number): Promise<void> {
 async function start(bench: Bench, cacheDir: string, stored: readonly Stored[]) {
   const startedAt = performance.now()
   const seconds = (): number => (performance.now() - startedAt) / 1000
-  const server = await spawnMirror(bench.hub, { HUBMIRROR_CACHE_DIR: cacheDir, HUBMIRROR_OFFLINE: 'on' })
+  const settings = { HUBMIRROR_CACHE_DIR: cacheDir, HUBMIRROR_OFFLINE: 'on' }
+  const server = bench.track(await spawnMirror(bench.hub, settings))
   try {
     await untilUp(server)
     const one = server.url + (stored[0]?.path ?? '')
@@ -120,7 +121,7 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
   const content = (index: number): string => `file ${index} `.padEnd(BLOB_BYTES, '.')
   const [file] = bench.publish(`bench/blobs-${count}`, { [name]: lfs(content(0)) })
   if (file === undefined) throw new Error('no file')
-  const server = await spawnMirror(bench.hub, { HUBMIRROR_CACHE_DIR: cacheDir })
+  const server = bench.track(await spawnMirror(bench.hub, { HUBMIRROR_CACHE_DIR: cacheDir }))
   const filePath = `/${file.repo}/resolve/${file.commit}/${name}`
   await untilUp(server)
   await answers('GET', server.url + filePath)
