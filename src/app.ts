@@ -23,24 +23,32 @@ import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
-import { Offers } from './server/peer.ts'
+import { WorkerLink } from './server/worker-link.ts'
 import { startScrubber } from './store/scrubber.ts'
 import { openStore, type Store } from './store/store.ts'
-import { type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
+import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 
 export interface App {
   readonly server: FastifyInstance
-  readonly observer: Observer
-  /** What workers are offered to send by themselves, where there are any: then nobody else may connect to the server. */
-  readonly offers: Offers | undefined
+  /** Where there are to be workers: then nobody else may connect to the server. */
+  readonly forWorkers: ForWorkers | undefined
   /** Ready no more, so that load balancers look elsewhere; requests are still served. */
   drain(): void
   /** Opens the audit log anew under its name, after it was moved away. */
   reopenAuditLog(): void
   /** Waits for nobody: ends what runs, records what has landed, frees the store. */
   close(): Promise<void>
+}
+
+/** What they know of this process, and it of them. */
+export interface ForWorkers {
+  readonly link: WorkerLink
+  readonly via: string
+  readonly observer: Observer
+  readonly auditor: Auditor
+  readonly mirror: Pick<Mirror, 'pin'>
 }
 
 export interface AppDependencies {
@@ -88,12 +96,13 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = clientOf(config, { via, observer, now: monotonic, dispatcher: dependencies.dispatcher })
-  const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health })
+  const workers =
+    config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat: config.policies.length === 0 }) : undefined
+  const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health, workers })
   const { callers, ages } = joinCallers(config, { logger, now, monotonic, observer })
 
-  const offers = config.workers > 1 ? new Offers() : undefined
   const server = await buildServer({
-    offers,
+    workers,
     mirror,
     client,
     callers,
@@ -126,8 +135,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   return {
     server,
-    observer,
-    offers,
+    forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror },
     drain: health.drain,
     reopenAuditLog: () => auditLog.reopen(),
     async close() {
@@ -235,11 +243,15 @@ function joinMirror(
     readonly now: () => number
     readonly monotonic: () => number
     readonly health: Health
+    readonly workers: WorkerLink | undefined
   },
 ): { readonly mirror: Mirror; readonly flights: Flights } {
   const { store, client, observer, monotonic } = rooms
   const { onStorageFailed, onNoRoom } = rooms.health
-  const ready = new ReadyAnswers({ monotonic })
+  const ready = new ReadyAnswers({
+    monotonic,
+    onForget: rooms.workers && ((repo) => rooms.workers?.forget(repo)),
+  })
   const known = new Known({
     ready,
     facts: store.facts,

@@ -1,13 +1,13 @@
 // hubmirror serve: listen, answer signals, drain, close. Knows nothing of what is served.
 
 import type { DestinationStream, Logger } from 'pino'
-import { type App, createApp } from '../app.ts'
+import { type App, createApp, type ForWorkers } from '../app.ts'
 import type { Config } from '../config/keys.ts'
-import type { Offers } from '../server/peer.ts'
 import { DirectoryInUse } from '../store/lock.ts'
 import { UnusableDirectory } from '../store/store.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
+import { runKey } from '../telemetry/run-key.ts'
 import { startPool } from '../workers/pool.ts'
 import { makePrivateSocket } from '../workers/private-socket.ts'
 
@@ -49,11 +49,11 @@ export async function runServe(
   })
   let entrance: Entrance
   try {
-    const { offers } = app
+    const { forWorkers } = app
     entrance =
-      offers === undefined
+      forWorkers === undefined
         ? await listen(app, config)
-        : await listenByWorkers({ ...app, offers }, config, { logger, destination })
+        : await listenByWorkers(app, config, { ...forWorkers, logger, destination })
   } catch (error) {
     await app.close()
     const reason = error instanceof Error ? error.message : String(error)
@@ -113,18 +113,31 @@ async function listen(app: App, config: Config): Promise<Entrance> {
 
 /** Workers take the connections, and come to this process by a socket of their own. */
 async function listenByWorkers(
-  app: App & { readonly offers: Offers },
+  app: App,
   config: Config,
-  log: { readonly logger: Logger; readonly destination: DestinationStream },
+  rooms: ForWorkers & { readonly logger: Logger; readonly destination: DestinationStream },
 ): Promise<Entrance> {
   const socket = await makePrivateSocket()
   try {
     await app.server.listen({ path: socket.path, backlog: BACKLOG })
     await socket.lock()
-    const { host, port, cacheDir, logLevel } = config
-    const settings = { host, port, cacheDir, logLevel, socketPath: socket.path }
-    const { offers, observer } = app
-    const pool = await startPool({ count: config.workers, settings, offers, observer, ...log })
+    const { basePath, trustProxy, cacheDir, logLevel } = config
+    const settings = {
+      basePath,
+      trustProxy,
+      cacheDir,
+      logLevel,
+      clients: {
+        allow: config.clientsAllow,
+        deny: config.clientsDeny,
+      },
+      memoryBytes: config.memoryCacheBytes / 4,
+      isAudited: config.auditLog !== undefined,
+      socketPath: socket.path,
+      via: rooms.via,
+      runKey: runKey(),
+    }
+    const pool = await startPool(config, { count: config.workers, settings, ...rooms })
     return {
       port: pool.port,
       async close() {

@@ -50,7 +50,12 @@ export interface Mirror {
   /** What the rules say of a request for what is ready: `Policies.admitReady`. */
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined
   /** Notes which commit a HEAD that was answered from `ready` has told this client. */
-  pin(client: { readonly address: string; readonly fingerprint: string }, answer: ReadyAnswer): void
+  pin(
+    client: { readonly address: string; readonly fingerprint: string },
+    answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>,
+    /** How long ago that was. */
+    agoMs?: number,
+  ): void
   /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
   xetToken(): never
 }
@@ -138,9 +143,9 @@ export function createMirror(parts: {
       else if (deniesRepo(refused)) access.denied(ctx.fingerprint, route.repo, now())
     },
 
-    pin(client, { route, commit, status }) {
+    pin(client, { route, commit, status }, agoMs = 0) {
       // That a commit lacks the file is no promise: what the branch has later may be fetched.
-      if (status === 200) resolver.pin(client, route, commit)
+      if (status === 200) resolver.pin(client, route, commit, now() - agoMs)
     },
 
     xetToken() {

@@ -39,10 +39,16 @@ export class ReadyAnswers {
   readonly #monotonic: () => number
   readonly #answers: Readonly<Record<Method, LRUCache<string, ReadyAnswer>>>
   readonly #targets = new Map<string, Set<string>>()
+  readonly #onForget: ((repo: Repo) => void) | undefined
   #moment = 0
 
-  constructor(options: { readonly monotonic: () => number }) {
+  constructor(options: {
+    readonly monotonic: () => number
+    /** Hears of each repo that is forgotten, before anybody is told anything. */
+    readonly onForget?: ((repo: Repo) => void) | undefined
+  }) {
     this.#monotonic = options.monotonic
+    this.#onForget = options.onForget
     const answers = () =>
       new LRUCache<string, ReadyAnswer>({
         max: MAX_ANSWERS,
@@ -69,14 +75,15 @@ export class ReadyAnswers {
     return askedAt === undefined ? undefined : this.#monotonic() - askedAt
   }
 
-  /** Keeps an answer to `target`, unless something was forgotten since its moment. */
-  remember(method: Method, target: string, answer: ReadyAnswer): void {
-    if (answer.moment !== this.#moment || target.length > MAX_TARGET_CHARS) return
-    const until = Math.min(answer.until, this.#monotonic() + LIFE_MS)
+  /** Keeps an answer to `target`, unless something was forgotten since its moment; what is kept. */
+  remember(method: Method, target: string, answer: ReadyAnswer): ReadyAnswer | undefined {
+    if (answer.moment !== this.#moment || target.length > MAX_TARGET_CHARS) return undefined
+    const kept = { ...answer, until: Math.min(answer.until, this.#monotonic() + LIFE_MS) }
     const key = repoKey(answer.route.repo)
     const targets = this.#targets.get(key) ?? new Set()
     this.#targets.set(key, targets.add(target))
-    this.#answers[method].set(target, { ...answer, until })
+    this.#answers[method].set(target, kept)
+    return kept
   }
 
   /** The repo is not what it was, or a branch of it is not where it was: no answer about it is ready any more. */
@@ -86,6 +93,7 @@ export class ReadyAnswers {
       this.#answers.GET.delete(target)
       this.#answers.HEAD.delete(target)
     }
+    this.#onForget?.(repo)
   }
 
   #left(target: string, key: string): void {

@@ -126,10 +126,10 @@ export class Resolver {
     client: { readonly address: string; readonly fingerprint: string },
     route: FileRoute,
     commit: CommitHash,
+    at = this.#options.monotonic(),
   ): void {
     const { repo, revision } = route
     if (isCommitHash(revision)) return
-    const at = this.#options.monotonic()
     this.#pins.set(pinKey(client, route), { commit, at })
     const branch = branchKey(route)
     const before = this.#told.get(branch)

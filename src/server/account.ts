@@ -10,8 +10,8 @@ import type { Trace } from './trace.ts'
 
 export interface Accounts {
   readonly logger: Logger
-  readonly observer: Observer
-  readonly auditor: Auditor
+  readonly observer: Pick<Observer, 'requestDone' | 'accessDecided'>
+  readonly auditor: Pick<Auditor, 'access' | 'isOn'>
 }
 
 /** Tells everybody who keeps accounts. Once per request, when its response or its socket has closed. */

@@ -10,7 +10,6 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import proxyAddress from '@fastify/proxy-addr'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
@@ -21,19 +20,20 @@ import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { account } from './account.ts'
-import { type ClientLists, clientGate } from './clients.ts'
+import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
-import { HTTP_OPTIONS, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET } from './limits.ts'
+import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
-import { adoptPeer, type Offers, peerInFlight } from './peer.ts'
+import { adoptPeer, peerInFlight } from './peer.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { createReadyRoute } from './ready-route.ts'
 import { dropRest } from './rest.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
+import type { WorkerLink } from './worker-link.ts'
 
 export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror
@@ -52,8 +52,8 @@ export interface ServerOptions extends OpsOptions {
   readonly logger: Logger
   readonly observer: Observer
   readonly auditor: Auditor
-  /** Where only workers connect: what they are offered to send by themselves. */
-  readonly offers?: Offers | undefined
+  /** Where only workers connect. */
+  readonly workers?: WorkerLink | undefined
 }
 
 /** Ours, and Node's own. */
@@ -69,9 +69,10 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     trustProxy: options.trustProxy.length > 0 ? [...options.trustProxy] : false,
     exposeHeadRoutes: false,
     serverFactory: (handler) =>
-      openHttp(options.offers, (request, response) => {
+      openHttp(options.workers, (request, response) => {
         // Fastify tells clients to leave when it closes.
-        if (isClosing || !serveReady(request, response)) handler(request, response)
+        const mayBeReady = !isClosing && (peerInFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
+        if (!mayBeReady || !serveReady(request, response)) handler(request, response)
       }),
     forceCloseConnections: 'idle',
     return503OnClosing: false,
@@ -148,25 +149,18 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
 }
 
 function openHttp(
-  offers: Offers | undefined,
+  workers: WorkerLink | undefined,
   serve: (request: IncomingMessage, response: ServerResponse) => void,
 ): Server {
+  if (workers === undefined) return createServer(HTTP_OPTIONS, serve).setTimeout(CONNECTION_TIMEOUT_MS)
   // A worker adds fields of its own to what its client has sent.
-  const limits =
-    offers === undefined ? HTTP_OPTIONS : { ...HTTP_OPTIONS, maxHeaderSize: 2 * MAX_HEADER_BYTES }
+  const limits = { ...HTTP_OPTIONS, maxHeaderSize: 2 * MAX_HEADER_BYTES }
   const http = createServer(limits, (request, response) => {
-    if (offers !== undefined) adoptPeer(request)
-    serve(request, response)
+    adoptPeer(request)
+    workers.hold.whenFree(() => serve(request, response))
   })
-  // A download may stall for as long as its client likes.
-  return http.setTimeout(0)
-}
-
-/** Whose request it is, by the proxies that may say so: the same that Fastify calls its ip. */
-function addressReader(trustProxy: readonly string[]): (request: IncomingMessage) => string | undefined {
-  if (trustProxy.length === 0) return ({ socket }) => socket.remoteAddress
-  const isTrusted = proxyAddress.compile([...trustProxy])
-  return (request) => proxyAddress(request, isTrusted)
+  workers.hold.watch(http)
+  return http.setTimeout(CONNECTION_TIMEOUT_MS)
 }
 
 /** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */

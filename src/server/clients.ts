@@ -1,7 +1,9 @@
 // Which callers are served at all, by the network they come from. It reads no header: which address a caller has, and
 // which proxy may say so, is decided before.
 
+import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
+import proxyAddress from '@fastify/proxy-addr'
 import { networks } from '../policy/patterns.ts'
 
 export interface ClientLists {
@@ -31,4 +33,13 @@ export function clientGate({
     if (address === undefined || isIP(address) === 0 || denied.has(address)) return false
     return allow.length === 0 || allowed.has(address)
   }
+}
+
+/** Whose request it is, by the proxies that may say so: the same that Fastify calls its ip. */
+export function addressReader(
+  trustProxy: readonly string[],
+): (request: IncomingMessage) => string | undefined {
+  if (trustProxy.length === 0) return ({ socket }) => socket.remoteAddress
+  const isTrusted = proxyAddress.compile([...trustProxy])
+  return (request) => proxyAddress(request, isTrusted)
 }

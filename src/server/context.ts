@@ -1,6 +1,6 @@
 // A request of a client → what the mirror is told about it. The only reader of credentials and forwarded fields.
 
-import { createHmac, randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
@@ -10,6 +10,7 @@ import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { type About, fingerprint } from '../telemetry/log.ts'
+import { nameFor } from '../telemetry/run-key.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { Trace } from './trace.ts'
 
@@ -20,8 +21,6 @@ export const BILL_TO = 'x-hf-bill-to'
 /** What the Hub counts by, and by whom the request came. Everything else of the caller stays here. */
 const FORWARDED = ['user-agent', 'x-hf-download-counter', BILL_TO, 'x-amzn-trace-id', 'via']
 const MAX_FORWARDED_CHARS = 512
-
-const credentialKey = randomBytes(32)
 
 /**
  * Refuses requests whose framing or credentials can be read in two ways, and those that would carry a mirror token on.
@@ -149,7 +148,7 @@ export function withLent(ctx: Ctx, lent: string, authorization: string): Ctx {
 /** Names a credential in memory; it means nothing outside of this process. */
 export function nameOf(authorization: string | undefined): string {
   if (authorization === undefined) return ANONYMOUS
-  return createHmac('sha256', credentialKey).update(authorization).digest('base64url')
+  return nameFor('credential', authorization).toString('base64url')
 }
 
 function mirrorBase(

@@ -13,15 +13,17 @@ import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
+import type { ReadyAnswer } from '../mirror/ready.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
-import type { Offers } from './peer.ts'
+import { READY_FIELD } from './peer.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import { hasConditions, readyAnswer } from './ready-route.ts'
 import { sendAnswer } from './send.ts'
 import { traceOf } from './trace.ts'
+import type { WorkerLink } from './worker-link.ts'
 
 /** Two thousand paths of the longest kind, percent-encoded, are less. */
 const MAX_QUESTION_BYTES = 4 * 1024 * 1024
@@ -38,7 +40,7 @@ export interface HubRouteOptions {
   readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined
   readonly writes: 'forward' | 'deny'
-  readonly offers?: Offers | undefined
+  readonly workers?: WorkerLink | undefined
 }
 
 /** Targets longer than this are rare, and would fill the memory. */
@@ -92,27 +94,34 @@ export async function serveHubRoute(
   const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.fieldOf(lent, route))
   const work = answerFor(request, ctx, route, options.mirror)
   if (work === undefined) return { route, ctx }
-  const answer = await work
+  let answer = await work
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
   const headOnly = method === 'HEAD'
-  if (answer.ready !== undefined) rememberReady(request.raw, route, answer, options.mirror)
+  const { buffers, workers } = options
+  const ready = answer.ready && rememberReady(request.raw, route, answer, options.mirror)
+  const note = ready && workers?.ready(ready)
+  if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [READY_FIELD]: note } }
   try {
-    const { buffers, offers } = options
-    await sendAnswer(reply.raw, answer, { trace, buffers, headOnly, offers })
+    await sendAnswer(reply.raw, answer, { trace, buffers, headOnly, offers: workers?.offers })
   } catch (error) {
     sendFailure(reply.raw, error, trace, headOnly)
   }
   return undefined
 }
 
-/** The next one who asks the same need not come here. */
-function rememberReady(request: IncomingMessage, route: HubRoute, answer: Answer, { ready }: Mirror): void {
+/** The next one who asks the same need not come here, where that is so: what is remembered. */
+function rememberReady(
+  request: IncomingMessage,
+  route: HubRoute,
+  answer: Answer,
+  { ready }: Mirror,
+): ReadyAnswer | undefined {
   const { method, url = '' } = request
-  if (method !== 'GET' && method !== 'HEAD') return
-  if (route.kind !== 'file' || answer.ready === undefined) return
-  if (answer.outcome === 'hit' && !hasConditions(request))
-    ready.remember(method, url, readyAnswer(answer, route, answer.ready))
+  if (method !== 'GET' && method !== 'HEAD') return undefined
+  if (route.kind !== 'file' || answer.ready === undefined) return undefined
+  if (answer.outcome !== 'hit' || hasConditions(request)) return undefined
+  return ready.remember(method, url, readyAnswer(answer, route, answer.ready))
 }
 
 function answerFor(

@@ -16,3 +16,6 @@ export const HTTP_OPTIONS = {
   connectionsCheckingInterval: 5_000,
   maxHeaderSize: MAX_HEADER_BYTES,
 } as const
+
+/** A download may stall for as long as its client likes. */
+export const CONNECTION_TIMEOUT_MS = 0

@@ -1,5 +1,5 @@
 // What the processes of one mirror say to each other in header fields, on their private socket: a worker, whose the
-// connection is; the main process, which stored file the worker may send by itself. Nowhere else do these fields
+// connection is; the main process, which stored file the worker may send by itself, and which answer it may repeat. Nowhere else do these fields
 // count: a worker takes them out of what its clients send.
 
 import type { IncomingMessage } from 'node:http'
@@ -9,6 +9,7 @@ import type { ByteRange } from '../http/range.ts'
 export const OWN_FIELDS = 'x-hubmirror-'
 export const PEER_FIELD = `${OWN_FIELDS}peer`
 export const OFFER_FIELD = `${OWN_FIELDS}offer`
+export const READY_FIELD = `${OWN_FIELDS}ready`
 
 /** The connection that a request came in by. */
 export interface Peer {
@@ -63,6 +64,32 @@ export function parseOffer(field: string): Offer | undefined {
     sizeBytes: Number(sizeBytes),
     range: { start: Number(start), end: Number(end) },
   }
+}
+
+/** Why an answer may be given again by the worker that hands it on, and for how long. */
+export interface ReadyNote {
+  readonly leftMs: number
+  /** How long ago the Hub was asked where the branch is; undefined where it was not. */
+  readonly ageMs: number | undefined
+  readonly commit: string
+}
+
+/** With the moment, by a clock that all processes of a machine share: the time on the way counts. */
+export function formatReady({ leftMs, ageMs, commit }: ReadyNote): string {
+  return `${sharedMs()} ${leftMs} ${ageMs ?? '-'} ${commit}`
+}
+
+export function parseReady(field: string): ReadyNote | undefined {
+  const match = /^([\d.]+) ([\d.]+) (-|[\d.]+) ([0-9a-f]{40})$/.exec(field)
+  if (match === null) return undefined
+  const [, at, left, age = '', commit = ''] = match
+  const wayMs = Math.max(0, sharedMs() - Number(at))
+  return { leftMs: Number(left) - wayMs, ageMs: age === '-' ? undefined : Number(age) + wayMs, commit }
+}
+
+/** Milliseconds that never step back, the same in all processes of a machine. */
+export function sharedMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6
 }
 
 /** What became of an offer. */

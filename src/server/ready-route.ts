@@ -2,20 +2,31 @@
 // request passes, one write. Whatever is not quite so goes the long way, which also says what is wrong with it.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Callers } from '../callers/caller.ts'
+import type { Caller, Callers } from '../callers/caller.ts'
+import type { FileRoute } from '../hub/route.ts'
 import type { Answer } from '../mirror/answer.ts'
 import { ageHeader } from '../mirror/answer.ts'
-import type { Mirror } from '../mirror/mirror.ts'
 import { noteAllowed } from '../mirror/note.ts'
-import type { ReadyAnswer } from '../mirror/ready.ts'
+import type { ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
 import { type Accounts, account } from './account.ts'
 import { checkRequest, nameOf, noteCaller, noteRoute, requestId } from './context.ts'
+import { READY_FIELD } from './peer.ts'
 import { outcomeHeaders } from './send.ts'
 import { Trace } from './trace.ts'
+import type { WorkerLink } from './worker-link.ts'
+
+/** What is asked of the mirror, or of a worker in its place. */
+export interface ReadyMirror {
+  readonly ready: ReadyAnswers
+  admitReady(caller: Caller, route: FileRoute): string | undefined
+  pin(client: { readonly address: string; readonly fingerprint: string }, answer: ReadyAnswer): void
+}
 
 export interface ReadyRouteOptions extends Accounts {
-  readonly mirror: Pick<Mirror, 'ready' | 'pin' | 'admitReady'>
-  readonly callers: Callers
+  readonly mirror: ReadyMirror
+  readonly callers: Pick<Callers, 'recognise'>
+  /** Where workers may repeat the answer. */
+  readonly workers?: WorkerLink | undefined
   readonly via: string
   /** Whose request it is, past the proxies that are trusted. */
   readonly addressOf: (request: IncomingMessage) => string | undefined
@@ -46,6 +57,8 @@ export function createReadyRoute(
     const { age } = ageHeader(ready.ageOf(answer))
     const head = ['x-request-id', trace.id, ...answer.headers]
     if (age !== undefined) head.push('age', age)
+    const note = options.workers?.ready(answer)
+    if (note !== undefined) head.push(READY_FIELD, note)
     response.writeHead(answer.status, head)
     response.end(bytes)
     account({ method, address, response }, trace, options)

@@ -1,9 +1,9 @@
 // What the log may hold: fields by name, errors by allow-list, and a last scrub over every line, so that no token and
 // no signed query leaves the process. It does not know who logs what, nor where the lines go.
-import { createHmac, randomBytes } from 'node:crypto'
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { MirrorError } from '../errors.ts'
 import type { Outcome, RouteKind } from './observer.ts'
+import { nameFor } from './run-key.ts'
 
 const MESSAGE_MAX = 500
 const TEXT_MAX = 1000
@@ -200,11 +200,9 @@ function tenths(milliseconds: number): number {
 // Of every logger made here.
 const batches = new WeakMap<Logger, LineBatch>()
 
-const fingerprintKey = randomBytes(32)
-
 /** Six hex digits that tell tokens apart within one run of the process, and nothing else about them. */
 export function fingerprint(token: string): string {
-  return createHmac('sha256', fingerprintKey).update(token).digest('hex').slice(0, 6)
+  return nameFor('log', token).toString('hex').slice(0, 6)
 }
 
 /** A URL without user-info, query and fragment: what remains of a signed URL opens nothing. Never throws. */

@@ -1,28 +1,73 @@
-// What a worker does with a request, joined: hands it on, and sends by itself what it is offered.
+// What a worker does with a request, joined: repeats what it may, hands the rest on, and sends by itself what it is
+// offered.
 
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
+import type { Repo } from '../hub/names.ts'
 import type { Taken } from '../server/peer.ts'
 import { ReadBuffers } from '../server/read-buffers.ts'
 import { createLayout } from '../store/layout.ts'
-import { createForwarder, type Forwarder } from './forward.ts'
+import { flushRequests } from '../telemetry/log.ts'
+import type { Accounts } from './accounts.ts'
+import { createForwarder } from './forward.ts'
+import type { Exchange } from './front.ts'
+import { createMemory, type Pin } from './memory.ts'
 import type { WorkerSettings } from './messages.ts'
 import { takeOffer } from './offer.ts'
 
-/** Answers exchanges of `createFront`. */
+export interface Answerer {
+  /** Answers at once if it can; false when not, and nothing has happened then. */
+  serve(request: IncomingMessage, response: ServerResponse): boolean
+  forward(exchange: Exchange): void
+  /** After it nothing of the repo is repeated. */
+  forget(repo: Repo): void
+  /** Resolves when the main process has heard of everything that was answered. */
+  idle(): Promise<void>
+}
+
 export function createAnswerer(
-  settings: Pick<WorkerSettings, 'socketPath' | 'cacheDir'>,
-  rooms: { readonly logger: Logger; readonly tellTaken: (id: number, taken: Taken) => void },
-): Forwarder {
-  const { logger, tellTaken } = rooms
-  const options = {
+  settings: Pick<
+    WorkerSettings,
+    'socketPath' | 'cacheDir' | 'basePath' | 'via' | 'trustProxy' | 'clients' | 'memoryBytes'
+  >,
+  rooms: {
+    readonly logger: Logger
+    readonly accounts: Pick<Accounts, 'observer' | 'auditor' | 'flush'>
+    readonly monotonic: () => number
+    readonly tellTaken: (id: number, taken: Taken) => void
+    readonly tellPins: (pins: readonly Pin[]) => void
+  },
+): Answerer {
+  const { logger, accounts, monotonic, tellTaken, tellPins } = rooms
+  const { observer, auditor } = accounts
+  const memory = createMemory({
+    ...settings,
+    maxBytes: settings.memoryBytes,
+    monotonic,
+    accounts: { logger, observer, auditor },
+    tellPins,
+  })
+  const offerOptions = {
     layout: createLayout(settings.cacheDir),
     buffers: new ReadBuffers(),
     tell: tellTaken,
     onTrouble: (error: unknown) => logger.warn({ err: error }, 'a worker cannot read a stored file'),
   }
-  return createForwarder({
+  const forwarder = createForwarder({
     socketPath: settings.socketPath,
-    takeOffer: (offer, answer) => void takeOffer(offer, answer, options),
-    onTrouble: (error) => logger.warn({ err: error }, 'a worker cannot reach the main process'),
+    memory,
+    accounts: { logger, observer, auditor },
+    takeOffer: (offer, answer) => void takeOffer(offer, answer, offerOptions),
   })
+  return {
+    serve: memory.serve,
+    forward: (exchange) => forwarder.forward(exchange),
+    forget: (repo) => memory.forget(repo),
+    async idle() {
+      await forwarder.idle()
+      memory.flush()
+      flushRequests(logger)
+      accounts.flush()
+    },
+  }
 }

@@ -9,12 +9,24 @@ import {
   type RequestOptions,
 } from 'node:http'
 import { MirrorError } from '../errors.ts'
-import { failureOf } from '../server/fail.ts'
+import { type Accounts, account } from '../server/account.ts'
+import { requestId } from '../server/context.ts'
+import { sendFailure } from '../server/fail.ts'
 import { MAX_HEADER_BYTES } from '../server/limits.ts'
-import { formatPeer, OFFER_FIELD, type Offer, OWN_FIELDS, PEER_FIELD, parseOffer } from '../server/peer.ts'
+import {
+  formatPeer,
+  OFFER_FIELD,
+  type Offer,
+  OWN_FIELDS,
+  PEER_FIELD,
+  parseOffer,
+  READY_FIELD,
+} from '../server/peer.ts'
 import { dropRest } from '../server/rest.ts'
 import { breakConnection } from '../server/send.ts'
+import { Trace } from '../server/trace.ts'
 import type { Exchange } from './front.ts'
+import type { Memory } from './memory.ts'
 import type { OfferedAnswer } from './offer.ts'
 
 /**
@@ -33,8 +45,10 @@ export interface ForwardOptions {
   readonly socketPath: string
   /** Sends what the main process offers instead of a body. */
   readonly takeOffer: (offer: Offer, answer: OfferedAnswer) => void
-  /** The main process could not be asked. */
-  readonly onTrouble: (error: Error) => void
+  /** Keeps what may be repeated. */
+  readonly memory: Pick<Memory, 'moment' | 'learn'>
+  /** Hears of what never reached the main process. */
+  readonly accounts: Accounts
 }
 
 export interface Forwarder {
@@ -74,6 +88,7 @@ function forward(
   const { request, response } = exchange
   const { method = '', socket } = request
   const sendsBody = hasBody(request)
+  const { moment } = options.memory
   let isAnswered = false
   const outgoing = ask({
     method,
@@ -102,7 +117,7 @@ function forward(
   })
   outgoing.on('response', (incoming) => {
     isAnswered = true
-    answer(exchange, incoming, { over, takeOffer: options.takeOffer })
+    answer(exchange, incoming, { over, moment, ...options })
   })
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     // Whatever of an answer has come is complete, or its own reader hears of the end.
@@ -115,8 +130,7 @@ function forward(
     }
     // Without an answer the main process ends what must not go on; what never reached it may be tried again.
     if (error.syscall === 'connect') {
-      options.onTrouble(error)
-      fail(exchange, new MirrorError('overloaded', { cause: error }))
+      fail(exchange, new MirrorError('overloaded', { cause: error }), options.accounts)
     } else {
       // Also where the answers before it are not out: it is a connection with too many of them that is ended so.
       socket.destroy()
@@ -151,9 +165,12 @@ function fieldsToAsk({ request: { rawHeaders }, address, inFlight }: Exchange): 
 function answer(
   { request, response }: Exchange,
   incoming: IncomingMessage,
-  options: Pick<ForwardOptions, 'takeOffer'> & { readonly over: () => void },
+  options: Pick<ForwardOptions, 'takeOffer' | 'memory'> & {
+    readonly over: () => void
+    readonly moment: number
+  },
 ): void {
-  const { fields, offer, isLast } = fieldsToAnswer(incoming)
+  const { fields, offer, ready, isLast } = fieldsToAnswer(incoming)
   const start = (): void => {
     if (isLast) response.shouldKeepAlive = false
     response.writeHead(incoming.statusCode ?? 0, incoming.statusMessage, fields)
@@ -168,6 +185,7 @@ function answer(
     if (!incoming.complete && !response.destroyed) breakConnection(response)
   })
   incoming.on('error', () => undefined)
+  if (ready !== undefined) options.memory.learn(request, incoming, { field: ready, moment: options.moment })
   start()
   incoming.pipe(response)
 }
@@ -175,11 +193,14 @@ function answer(
 function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
   readonly fields: string[]
   readonly offer: Offer | undefined
+  /** Why it may be repeated. */
+  readonly ready: string | undefined
   /** The client's connection shall end with this answer. */
   readonly isLast: boolean
 } {
   const fields: string[] = []
   let offer: Offer | undefined
+  let ready: string | undefined
   let isLast = false
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
@@ -189,15 +210,19 @@ function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
       if (offer !== undefined) fields.push('content-length', String(offer.range.end - offer.range.start))
     } else if (!NOT_ANSWERED.has(key) && !key.startsWith(OWN_FIELDS)) {
       fields.push(name, value)
+    } else if (key === READY_FIELD) {
+      ready = value
     } else if (key === 'connection' && value === 'close') {
       isLast = true
     }
   }
-  return { fields, offer, isLast }
+  return { fields, offer, ready, isLast }
 }
 
-function fail({ request, response }: Exchange, error: MirrorError): void {
-  const { status, headers, body } = failureOf(error)
-  response.writeHead(status, headers)
-  response.end(request.method === 'HEAD' ? undefined : body)
+/** Refuses what could not be handed on, and keeps the accounts of it. */
+function fail({ request, response, address }: Exchange, error: MirrorError, accounts: Accounts): void {
+  const { method = '' } = request
+  const trace = new Trace(requestId(request))
+  response.once('close', () => account({ method, address, response }, trace, accounts))
+  sendFailure(response, error, trace, method === 'HEAD')
 }

@@ -1,11 +1,10 @@
-// The server of a worker: takes connections of clients and hands over each request as Node has read it. It knows
+// The server of a worker: reads requests from the connections it is given, and hands each over as Node has read it. It knows
 // neither what is served nor by whom.
 
-import { lookup } from 'node:dns/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { HTTP_OPTIONS, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
+import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
 
 /** A request that waits for its answer. */
 export interface Exchange {
@@ -19,9 +18,9 @@ export interface Exchange {
 }
 
 export interface Front {
-  /** Resolves with the port. Rejects with what the system says. */
-  listen(host: string, port: number): Promise<number>
-  /** Takes no new connections; resolves when the last one has ended. */
+  /** Serves a connection. */
+  take(socket: Socket): void
+  /** Tells clients to leave; resolves when the last connection has ended. */
   close(): Promise<void>
   /** Ends all connections at once. */
   cut(): void
@@ -32,13 +31,20 @@ const SWEEP_MS = 250
 /** Those of one answer: Node's own, and of who waits for the client to leave. */
 const LISTENERS_PER_ANSWER = 4
 
-export function createFront(answer: (exchange: Exchange) => void): Front {
-  const servers: Server[] = []
+export function createFront(rooms: {
+  /** Answers at once if it can; false when not, and nothing has happened then. */
+  readonly serve: (request: IncomingMessage, response: ServerResponse) => boolean
+  readonly forward: (exchange: Exchange) => void
+}): Front {
+  const server = createServer(HTTP_OPTIONS).setTimeout(CONNECTION_TIMEOUT_MS)
+  const sockets = new Set<Socket>()
+  let whenEmpty: (() => void) | undefined
   const inFlight = new WeakMap<Socket, number>()
   let isClosing = false
 
-  const take = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
+  const answer = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
     const { socket } = request
+    if (!isClosing && !awaitsContinue && rooms.serve(request, response)) return
     const count = (inFlight.get(socket) ?? 0) + 1
     const { remoteAddress: address } = socket
     // Of too many requests the first is handed over, which ends the connection; the rest had only arrived with it.
@@ -47,56 +53,43 @@ export function createFront(answer: (exchange: Exchange) => void): Front {
     response.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
     if (count === 1) socket.setMaxListeners(MAX_IN_FLIGHT_PER_SOCKET * LISTENERS_PER_ANSWER)
     if (isClosing) response.shouldKeepAlive = false
-    answer({ request, response, address, inFlight: count, awaitsContinue })
+    rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
   }
 
-  const open = (host: string, port: number): Promise<Server> =>
-    new Promise((resolve, reject) => {
-      const server = createServer(HTTP_OPTIONS)
-      server.setTimeout(0)
-      server.on('request', (request, response) => take(request, response, false))
-      server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
-        take(request, response, true),
-      )
-      server.on('clientError', refuse)
-      server.once('error', reject)
-      server.listen({ host, port }, () => {
-        server.off('error', reject)
-        servers.push(server)
-        resolve(server)
-      })
-    })
+  server.on('request', (request, response) => answer(request, response, false))
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
+    answer(request, response, true),
+  )
+  server.on('clientError', refuse)
+  // It has no port of its own; the watch over slow clients begins with this event.
+  server.emit('listening')
 
   return {
-    async listen(host, port) {
-      const own = addressOf(await open(host, port))
-      if (host !== 'localhost') return own.port
-      // Both of its addresses, as far as the system has them.
-      for (const { address } of await lookup(host, { all: true }).catch(() => [])) {
-        if (address !== own.address) await open(address, own.port).catch(() => undefined)
-      }
-      return own.port
+    take(socket) {
+      // As of a connection that the server has taken itself.
+      socket.allowHalfOpen = true
+      sockets.add(socket)
+      socket.once('close', () => {
+        sockets.delete(socket)
+        if (sockets.size === 0) whenEmpty?.()
+      })
+      server.emit('connection', socket)
     },
     async close() {
       isClosing = true
-      const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)))
-      // Closing ends what is idle now; clients keep the connections of downloads that end later.
-      const sweep = setInterval(() => {
-        for (const server of servers) server.closeIdleConnections()
-      }, SWEEP_MS)
-      await Promise.all(closed)
+      const empty = new Promise<void>((resolve) => {
+        whenEmpty = resolve
+      })
+      server.closeIdleConnections()
+      // Clients keep the connections of downloads that end later.
+      const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+      if (sockets.size > 0) await empty
       clearInterval(sweep)
     },
     cut() {
-      for (const server of servers) server.closeAllConnections()
+      for (const socket of sockets) socket.destroy()
     },
   }
-}
-
-function addressOf(server: Server): { readonly address: string; readonly port: number } {
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('a server without a port')
-  return address
 }
 
 /** What the server of a single process says to what Node cannot read, or waits for in vain. */

@@ -1,21 +1,36 @@
 // What the main process and its workers tell each other beside the requests: over the channel that Node opens between
 // a process and its child.
 
+import type { Repo } from '../hub/names.ts'
+import type { ClientLists } from '../server/clients.ts'
 import type { Taken } from '../server/peer.ts'
+import type { AccountBatch } from './accounts.ts'
+import type { Pin } from './memory.ts'
 
 /** All that a worker knows of the settings. */
 export interface WorkerSettings {
-  readonly host: string
-  readonly port: number
+  readonly basePath: string
+  readonly trustProxy: readonly string[]
+  readonly clients: ClientLists
+  readonly cacheDir: string
+  /** For bodies that it may repeat. */
+  readonly memoryBytes: number
+  readonly logLevel: string
+  readonly isAudited: boolean
   /** Where the main process listens. */
   readonly socketPath: string
-  readonly cacheDir: string
-  readonly logLevel: string
+  /** What marks the mirror's requests to the origin. */
+  readonly via: string
+  readonly runKey: Uint8Array
 }
 
 export type ToWorker =
   | { readonly kind: 'start'; readonly settings: WorkerSettings }
-  /** Take no new connections, and end when the last answer has. */
+  /** With the connection of a client. */
+  | { readonly kind: 'connection' }
+  /** Repeat nothing about the repo, and say when that is so. */
+  | { readonly kind: 'forget'; readonly repo: Repo; readonly turn: number }
+  /** There are no new connections: end when the last answer has. */
   | { readonly kind: 'drain' }
   /** End now. */
   | { readonly kind: 'cut' }
@@ -23,12 +38,14 @@ export type ToWorker =
 export type FromWorker =
   /** It runs, and may be told to start. */
   | { readonly kind: 'ready' }
-  | { readonly kind: 'listening'; readonly port: number }
-  /** It cannot listen, and ends. */
-  | { readonly kind: 'failed'; readonly reason: string }
+  /** It takes connections. */
+  | { readonly kind: 'serving' }
+  /** It has the connection that was given to it longest ago. */
+  | { readonly kind: 'took' }
   /** What became of an offer. */
   | { readonly kind: 'taken'; readonly id: number; readonly taken: Taken }
+  | { readonly kind: 'pins'; readonly pins: readonly Pin[] }
+  | { readonly kind: 'forgotten'; readonly turn: number }
+  | { readonly kind: 'accounts'; readonly batch: AccountBatch }
   /** Its last word: all answers have ended. */
   | { readonly kind: 'drained' }
-  /** Whole lines of the log. */
-  | { readonly kind: 'log'; readonly lines: string }

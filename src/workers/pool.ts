@@ -1,18 +1,27 @@
 // The workers as the main process sees them: started, replaced when they end unasked, told to drain. It knows nothing
 // of requests.
 
-import cluster, { type Worker } from 'node:cluster'
+import { type ChildProcess, fork } from 'node:child_process'
+import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { DestinationStream, Logger } from 'pino'
-import type { Offers } from '../server/peer.ts'
+import type { Repo } from '../hub/names.ts'
+import type { Mirror } from '../mirror/mirror.ts'
+import { sharedMs } from '../server/peer.ts'
+import type { WorkerLink } from '../server/worker-link.ts'
+import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
+import type { AccountBatch } from './accounts.ts'
+import { Door } from './door.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.ts'
 
 export interface PoolOptions {
   readonly count: number
   readonly settings: WorkerSettings
-  readonly offers: Offers
+  readonly link: WorkerLink
+  readonly mirror: Pick<Mirror, 'pin'>
   readonly observer: Observer
+  readonly auditor: Auditor
   readonly logger: Logger
   /** Where the lines of the workers' logs go. */
   readonly destination: DestinationStream
@@ -27,29 +36,42 @@ export interface Pool {
   cut(): void
 }
 
+/** As the main process sees it. */
+interface Worker {
+  readonly process: ChildProcess
+  /** Connections that it was given and has not taken yet, in order. */
+  readonly given: Socket[]
+  /** What it has not said yet to have forgotten. */
+  readonly forgetting: Map<number, () => void>
+  /** It may know something by now. */
+  isTold: boolean
+  /** When it began to take connections. */
+  servingSince: number | undefined
+}
+
 /** A worker that ends sooner than this after it listened may do so again at once: the next one waits. */
 const LASTING_MS = 10_000
 const FIRST_WAIT_MS = 100
 const LONGEST_WAIT_MS = 10_000
+/** A worker that has not said by then that it has forgotten what it must is killed: nobody is answered before. */
+const FORGET_WITHIN_MS = 2_000
 /** What a worker has to end by itself when its connections are cut. */
 const CUT_GRACE_MS = 2_000
 
-/** A worker of the first round could not listen. */
-export class CannotListen extends Error {
-  constructor(reason: string) {
-    super(reason)
-    this.name = 'CannotListen'
-  }
-}
+/** How long after its end a process may have something left to be heard: a channel can stay open for ever. */
+const LAST_WORDS_MS = 500
 
-/** Starts the workers; resolves when all of them listen. Rejects with CannotListen, and leaves none behind. */
-export async function startPool(options: PoolOptions): Promise<Pool> {
-  cluster.setupPrimary({
-    exec: fileURLToPath(new URL('./worker.js', import.meta.url)),
-    args: [],
-    serialization: 'advanced',
-  })
+/**
+ * Listens and starts the workers; resolves when all of them take connections. Rejects with what the system says of
+ * the port, and leaves none behind.
+ */
+export async function startPool(
+  where: { readonly host: string; readonly port: number },
+  options: PoolOptions,
+): Promise<Pool> {
   const pool = new WorkerPool(options)
+  await pool.listen(where.host, where.port)
+  options.link.onForget((repo) => pool.forget(repo))
   try {
     await Promise.all(Array.from({ length: options.count }, () => pool.start()))
   } catch (error) {
@@ -61,9 +83,12 @@ export async function startPool(options: PoolOptions): Promise<Pool> {
 
 class WorkerPool implements Pool {
   readonly #options: PoolOptions
-  readonly #listening = new Set<Worker>()
-  readonly #running = new Set<Worker>()
-  #port: number | undefined
+  readonly #door = new Door((socket) => this.#deal(socket))
+  readonly #workers = new Set<Worker>()
+  // Connections that nobody can take at the moment.
+  readonly #waiting: Socket[] = []
+  #port = 0
+  #turn = 0
   #waitMs = FIRST_WAIT_MS
   #isEnding = false
   #whenEmpty: (() => void) | undefined
@@ -73,124 +98,206 @@ class WorkerPool implements Pool {
   }
 
   get port(): number {
-    return this.#port ?? this.#options.settings.port
+    return this.#port
   }
 
-  /** Starts one; resolves when it listens. */
+  async listen(host: string, port: number): Promise<void> {
+    this.#port = await this.#door.listen(host, port)
+  }
+
+  /** Starts one; resolves when it takes connections. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const worker = cluster.fork()
-      this.#running.add(worker)
-      let listenedAt: number | undefined
-      worker.on('message', (message: FromWorker) => {
-        switch (message.kind) {
-          case 'ready':
-            send(worker, { kind: 'start', settings: this.#settings() })
-            break
-          case 'listening':
-            this.#port = message.port
-            listenedAt = performance.now()
-            this.#listening.add(worker)
-            this.#options.observer.workers(this.#listening.size)
-            if (this.#isEnding) send(worker, { kind: 'drain' })
-            resolve()
-            break
-          case 'failed':
-            reject(new CannotListen(message.reason))
-            break
-          case 'taken':
-            this.#options.offers.settle(message.id, message.taken)
-            break
-          case 'log':
-            this.#options.destination.write(message.lines)
-            break
-          case 'drained':
-            break
-          default:
-            message satisfies never
-        }
+      const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
+        serialization: 'advanced',
       })
-      whenEnded(worker, (code, signal) => {
-        this.#running.delete(worker)
-        this.#listening.delete(worker)
-        this.#options.observer.workers(this.#listening.size)
-        reject(new CannotListen(`a worker ended with ${signal ?? code}`))
-        if (this.#isEnding) {
-          if (this.#running.size === 0) this.#whenEmpty?.()
-        } else if (this.#port !== undefined) {
-          this.#replace({ pid: worker.process.pid, code, signal, listenedAt })
-        }
+      const worker: Worker = {
+        process: child,
+        given: [],
+        forgetting: new Map(),
+        isTold: false,
+        servingSince: undefined,
+      }
+      this.#workers.add(worker)
+      child.on('error', reject)
+      child.on('message', (message: FromWorker) => {
+        if (message.kind === 'serving') resolve()
+        this.#hear(worker, message)
       })
+      whenEnded(child, (code, signal) => {
+        this.#ended(worker, code, signal)
+        reject(new Error(`a worker ended with ${signal ?? code}`))
+      })
+    })
+  }
+
+  #hear(worker: Worker, message: FromWorker): void {
+    const { link, mirror, settings } = this.#options
+    switch (message.kind) {
+      case 'ready':
+        worker.isTold = true
+        send(worker, { kind: 'start', settings })
+        break
+      case 'serving':
+        worker.servingSince = performance.now()
+        this.#count()
+        if (this.#isEnding) send(worker, { kind: 'drain' })
+        for (const socket of this.#waiting.splice(0)) this.#deal(socket)
+        break
+      case 'took':
+        // The worker's own descriptor keeps the connection.
+        worker.given.shift()?.destroy()
+        break
+      case 'forgotten':
+        worker.forgetting.get(message.turn)?.()
+        break
+      case 'taken':
+        link.offers.settle(message.id, message.taken)
+        break
+      case 'pins':
+        for (const { client, answer, at } of message.pins)
+          mirror.pin(client, answer, Math.max(0, sharedMs() - at))
+        break
+      case 'accounts':
+        keepAccounts(message.batch, this.#options)
+        break
+      case 'drained':
+        break
+      default:
+        message satisfies never
+    }
+  }
+
+  /** Gives a connection to the worker whose turn it is, of those that are quickest to take what they are given. */
+  #deal(socket: Socket): void {
+    let worker: Worker | undefined
+    for (const other of this.#workers) {
+      if (other.servingSince === undefined || !other.process.connected) continue
+      if (worker === undefined || other.given.length < worker.given.length) worker = other
+    }
+    if (worker === undefined) {
+      this.#waiting.push(socket)
+      return
+    }
+    // As the last one: the next connection is for the next worker.
+    this.#workers.delete(worker)
+    this.#workers.add(worker)
+    worker.given.push(socket)
+    const message: ToWorker = { kind: 'connection' }
+    // What a worker that has ended did not take is for the next one.
+    worker.process.send(message, socket, { keepOpen: true }, () => undefined)
+  }
+
+  #ended(worker: Worker, code: number | null, signal: string | null): void {
+    const { servingSince, process: child } = worker
+    this.#workers.delete(worker)
+    this.#count()
+    for (const socket of worker.given) {
+      if (this.#isEnding) socket.destroy()
+      else this.#deal(socket)
+    }
+    // It repeats nothing any more.
+    for (const forgotten of worker.forgetting.values()) forgotten()
+    if (!this.#isEnding) this.#replace({ pid: child.pid, code, signal }, servingSince)
+    else if (this.#workers.size === 0) this.#whenEmpty?.()
+  }
+
+  #count(): void {
+    const serving = [...this.#workers].filter(({ servingSince }) => servingSince !== undefined)
+    this.#options.observer.workers(serving.length)
+  }
+
+  #replace(
+    ended: {
+      readonly pid: number | undefined
+      readonly code: number | null
+      readonly signal: string | null
+    },
+    servingSince: number | undefined,
+  ): void {
+    const { logger, observer } = this.#options
+    observer.workerLost()
+    const hasLasted = servingSince !== undefined && performance.now() - servingSince >= LASTING_MS
+    const waitMs = hasLasted ? FIRST_WAIT_MS : this.#waitMs
+    this.#waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)
+    logger.warn({ ...ended, waitMs }, 'a worker ended; another one takes its place')
+    setTimeout(() => {
+      // Its end is told of as that of any other.
+      if (!this.#isEnding) this.start().catch(() => undefined)
+    }, waitMs)
+  }
+
+  /** Resolves when no worker repeats anything about the repo. */
+  async forget(repo: Repo): Promise<void> {
+    this.#turn += 1
+    const turn = this.#turn
+    const told = [...this.#workers].filter(({ isTold }) => isTold)
+    await Promise.all(told.map((worker) => this.#forgotten(worker, { kind: 'forget', repo, turn })))
+  }
+
+  #forgotten(worker: Worker, message: Extract<ToWorker, { kind: 'forget' }>): Promise<void> {
+    return new Promise((resolve) => {
+      const late = setTimeout(() => {
+        this.#options.logger.error({ pid: worker.process.pid }, 'a worker does not answer; it is killed')
+        worker.process.kill('SIGKILL')
+      }, FORGET_WITHIN_MS)
+      worker.forgetting.set(message.turn, () => {
+        clearTimeout(late)
+        worker.forgetting.delete(message.turn)
+        resolve()
+      })
+      send(worker, message)
     })
   }
 
   async drain(): Promise<void> {
     this.#isEnding = true
+    this.#door.close()
+    for (const socket of this.#waiting) socket.destroy()
     const empty = new Promise<void>((resolve) => {
       this.#whenEmpty = resolve
     })
-    if (this.#running.size === 0) return
-    for (const worker of this.#listening) send(worker, { kind: 'drain' })
-    await empty
+    for (const worker of this.#workers) if (worker.servingSince !== undefined) send(worker, { kind: 'drain' })
+    if (this.#workers.size > 0) await empty
   }
 
   cut(): void {
-    for (const worker of this.#running) send(worker, { kind: 'cut' })
+    for (const worker of this.#workers) send(worker, { kind: 'cut' })
     setTimeout(() => this.kill(), CUT_GRACE_MS).unref()
   }
 
   kill(): void {
     this.#isEnding = true
-    for (const worker of this.#running) worker.process.kill('SIGKILL')
+    this.#door.close()
+    for (const worker of this.#workers) worker.process.kill('SIGKILL')
   }
+}
 
-  #settings(): WorkerSettings {
-    const { settings } = this.#options
-    // The system chose the port for the first ones. While one of them is there its port is shared by asking for any.
-    return this.#port === undefined || this.#listening.size > 0 ? settings : { ...settings, port: this.#port }
-  }
-
-  #replace(ended: {
-    readonly pid: number | undefined
-    readonly code: number | null
-    readonly signal: string | null
-    readonly listenedAt: number | undefined
-  }): void {
-    const { listenedAt, ...fields } = ended
-    const { logger, observer } = this.#options
-    observer.workerLost()
-    const hasLasted = listenedAt !== undefined && performance.now() - listenedAt >= LASTING_MS
-    if (hasLasted) this.#waitMs = FIRST_WAIT_MS
-    const waitMs = this.#waitMs
-    this.#waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)
-    logger.warn({ ...fields, waitMs }, 'a worker ended; another one takes its place')
-    setTimeout(() => {
-      if (this.#isEnding) return
-      this.start().catch((error: unknown) => {
-        if (!this.#isEnding) logger.error({ err: error }, 'a worker cannot serve')
-      })
-    }, waitMs)
-  }
+/** Writes and counts what a worker has done by itself. */
+export function keepAccounts(
+  { lines, done, decided, audited }: AccountBatch,
+  { destination, observer, auditor }: Pick<PoolOptions, 'destination' | 'observer' | 'auditor'>,
+): void {
+  if (lines !== '') destination.write(lines)
+  for (const event of done) observer.requestDone(event)
+  for (const result of decided) observer.accessDecided(result)
+  for (const event of audited) auditor.access(event)
 }
 
 /** Calls back when the process has ended and everything that it had said was heard. */
-function whenEnded(worker: Worker, done: (code: number | null, signal: string | null) => void): void {
-  let status: readonly [number | null, string | null] | undefined
-  let isSilent = false
-  const look = (): void => {
-    if (status !== undefined && isSilent) done(...status)
-  }
-  worker.once('exit', (code: number | null, signal: string | null) => {
-    status = [code, signal]
-    look()
-  })
-  worker.once('disconnect', () => {
-    isSilent = true
-    look()
+function whenEnded(child: ChildProcess, done: (code: number | null, signal: string | null) => void): void {
+  child.once('exit', (code, signal) => {
+    const end = (): void => {
+      clearTimeout(late)
+      child.off('disconnect', end)
+      done(code, signal)
+    }
+    const late = setTimeout(end, LAST_WORDS_MS)
+    if (child.channel !== undefined && child.channel !== null) child.once('disconnect', end)
   })
 }
 
-function send(worker: Worker, message: ToWorker): void {
+function send({ process: child }: Worker, message: ToWorker): void {
   // One that has just ended hears nothing, and whoever waits for it hears of its end.
-  if (worker.isConnected()) worker.send(message, () => undefined)
+  if (child.connected) child.send(message, () => undefined)
 }

@@ -95,8 +95,13 @@ async function warm(child: Child): Promise<void> {
   )
 }
 
-const listeningWorkers = async (child: Child) =>
-  metricValue((await probe(`${child.url}/metrics`)).body.toString(), 'hubmirror_workers')
+async function workersOf(child: Child) {
+  const text = (await probe(`${child.url}/metrics`)).body.toString()
+  return {
+    serving: metricValue(text, 'hubmirror_workers'),
+    lost: metricValue(text, 'hubmirror_workers_lost_total'),
+  }
+}
 
 describe('a worker that is killed', () => {
   it('takes its own clients with it and nobody else, and is replaced', async () => {
@@ -114,11 +119,9 @@ describe('a worker that is killed', () => {
     expect(digests.filter((digest) => digest === undefined)).toHaveLength(1)
     expect(digests).toContain(wholeDigest())
     await eventually(
-      () => listeningWorkers(child),
-      (count) => count === 2,
+      () => workersOf(child),
+      ({ serving, lost }) => serving === 2 && lost === 1,
     )
-    const text = (await probe(`${child.url}/metrics`)).body.toString()
-    expect(metricValue(text, 'hubmirror_workers_lost_total')).toBe(1)
     expect(child.entries().filter(({ pid, signal }) => pid === victim && signal === 'SIGKILL')).toHaveLength(
       1,
     )

@@ -6,7 +6,6 @@ import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Logger } from 'pino'
 import { type App, createApp } from '../../src/app.ts'
 import { holdsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
@@ -14,6 +13,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { Ledger } from '../../src/store/ledger.ts'
 import { createLogger } from '../../src/telemetry/log.ts'
 import { createAnswerer } from '../../src/workers/answerer.ts'
+import { Door } from '../../src/workers/door.ts'
 import { createFront } from '../../src/workers/front.ts'
 import { makePrivateSocket } from '../../src/workers/private-socket.ts'
 import type { Hub } from '../hub-simulator/server.ts'
@@ -92,7 +92,10 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
       ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
     }),
   )
-  const front = config.workers > 1 ? await startFront(app, config, logger) : undefined
+  const front =
+    config.workers > 1
+      ? await startFront(app, config, { logger, monotonic: options.monotonic ?? (() => performance.now()) })
+      : undefined
   const url = front?.url ?? (await app.server.listen({ host: '127.0.0.1', port: 0 }))
   const metrics = async () => (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()
   const logText = () => lines.join('')
@@ -141,19 +144,50 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
 }
 
 /** A worker in this process: what clients send comes to the app by the way that it takes through a worker's. */
-async function startFront(app: App, config: Config, logger: Logger) {
+async function startFront(
+  app: App,
+  config: Config,
+  rooms: Pick<Parameters<typeof createAnswerer>[1], 'logger' | 'monotonic'>,
+) {
+  const { forWorkers } = app
+  if (forWorkers === undefined) throw new Error('an app without workers')
+  const { link, via, observer, auditor, mirror } = forWorkers
   const socket = await makePrivateSocket()
   await app.server.listen({ path: socket.path })
-  const { cacheDir } = config
+  const { basePath, trustProxy, cacheDir } = config
   const answerer = createAnswerer(
-    { socketPath: socket.path, cacheDir },
-    { logger, tellTaken: (id, taken) => app.offers?.settle(id, taken) },
+    {
+      basePath,
+      trustProxy,
+      cacheDir,
+      via,
+      clients: {
+        allow: config.clientsAllow,
+        deny: config.clientsDeny,
+      },
+      memoryBytes: config.memoryCacheBytes / 4,
+      socketPath: socket.path,
+    },
+    {
+      ...rooms,
+      accounts: { observer, auditor, flush() {} },
+      tellTaken: (id, taken) => link.offers.settle(id, taken),
+      tellPins: (pins) => {
+        for (const { client, answer } of pins) mirror.pin(client, answer)
+      },
+    },
   )
-  const front = createFront((exchange) => answerer.forward(exchange))
-  const port = await front.listen('127.0.0.1', 0)
+  link.onForget((repo) => Promise.resolve(answerer.forget(repo)))
+  const front = createFront(answerer)
+  const door = new Door((connection) => {
+    front.take(connection)
+    connection.resume()
+  })
+  const port = await door.listen('127.0.0.1', 0)
   return {
     url: `http://127.0.0.1:${port}`,
     async close() {
+      door.close()
       const closed = front.close()
       front.cut()
       await closed

@@ -1,0 +1,52 @@
+// Where clients come in: takes connections and gives them away unread. It knows nothing of what is said on them.
+
+import { lookup } from 'node:dns/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+
+export class Door {
+  readonly #servers: Server[] = []
+  readonly #give: (socket: Socket) => void
+
+  constructor(give: (socket: Socket) => void) {
+    this.#give = give
+  }
+
+  /** Resolves with the port. Rejects with what the system says. */
+  async listen(host: string, port: number): Promise<number> {
+    const own = addressOf(await this.#open(host, port))
+    if (host !== 'localhost') return own.port
+    // Both of its addresses, as far as the system has them.
+    for (const { address } of await lookup(host, { all: true }).catch(() => [])) {
+      if (address !== own.address) await this.#open(address, own.port).catch(() => undefined)
+    }
+    return own.port
+  }
+
+  /** Takes no new connections. */
+  close(): void {
+    for (const server of this.#servers) server.close()
+  }
+
+  #open(host: string, port: number): Promise<Server> {
+    return new Promise((resolve, reject) => {
+      // As Node's own HTTP server has them.
+      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => {
+        // Whoever reads it hears of what goes wrong.
+        socket.on('error', () => undefined)
+        this.#give(socket)
+      })
+      server.once('error', reject)
+      server.listen({ host, port }, () => {
+        server.off('error', reject)
+        this.#servers.push(server)
+        resolve(server)
+      })
+    })
+  }
+}
+
+function addressOf(server: Server): { readonly address: string; readonly port: number } {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('a server without a port')
+  return address
+}

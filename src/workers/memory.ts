@@ -1,0 +1,194 @@
+// The answers that a worker may repeat without asking: those that the main process says are the same for everybody,
+// for as long as it says, until it says otherwise. Nothing is decided here, and nothing outlives the process.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { LRUCache } from 'lru-cache'
+import { createCallers } from '../callers/caller.ts'
+import { isCommitHash, type Repo } from '../hub/names.ts'
+import { parseHubUrl } from '../hub/route.ts'
+import { type ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
+import type { Accounts as AccountsOf } from '../server/account.ts'
+import { addressReader, type ClientLists, clientGate } from '../server/clients.ts'
+import { OWN_FIELDS, parseReady, sharedMs } from '../server/peer.ts'
+import { createReadyRoute } from '../server/ready-route.ts'
+
+/** A client that was told by a HEAD where a branch is. */
+export interface Pin {
+  readonly client: { readonly address: string; readonly fingerprint: string }
+  readonly answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>
+  /** When, by `sharedMs`. */
+  readonly at: number
+}
+
+export interface MemoryOptions {
+  readonly basePath: string
+  readonly via: string
+  readonly trustProxy: readonly string[]
+  readonly clients: ClientLists
+  /** For bodies. */
+  readonly maxBytes: number
+  readonly monotonic: () => number
+  readonly accounts: AccountsOf
+  readonly tellPins: (pins: readonly Pin[]) => void
+}
+
+export interface Memory {
+  /** Answers a request if it can; false when not, and nothing has happened then. */
+  readonly serve: (request: IncomingMessage, response: ServerResponse) => boolean
+  /** The state before a request is handed on: an answer that was on its way while something was forgotten is not kept. */
+  readonly moment: number
+  /** Listens to an answer that is handed on, and keeps it if the main process says so. */
+  learn(request: IncomingMessage, incoming: IncomingMessage, asked: Asked): void
+  /** After it nothing of the repo is repeated, and all pins have been told. */
+  forget(repo: Repo): void
+  /** Tells the pins that wait. */
+  flush(): void
+}
+
+/** What the main process says of an answer, and the moment when it was asked. */
+interface Asked {
+  readonly field: string
+  readonly moment: number
+}
+
+/** Bodies up to this size are in the memory of the main process, and may be ready there. */
+const LARGEST_BYTES = 64 * 1024
+/** How long a pin may wait for others. */
+const PIN_WAIT_MS = 5
+/**
+ * So much sooner than the main process stops believing where a branch is, nobody is told here: the GET that follows a
+ * HEAD shall find the pin there.
+ */
+const PIN_MARGIN_MS = 100
+/** What differs from request to request, or belongs to a connection. */
+const NOT_KEPT = new Set(['x-request-id', 'age', 'date', 'connection', 'keep-alive', 'transfer-encoding'])
+
+export function createMemory(options: MemoryOptions): Memory {
+  const { monotonic } = options
+  const ready = new ReadyAnswers({ monotonic })
+  const bodies = new LRUCache<string, Buffer>({
+    maxSize: Math.max(1, options.maxBytes),
+    sizeCalculation: (body, name) => body.length + name.length,
+  })
+  const pins = new PinBatch(options.tellPins)
+  const serve = createReadyRoute({
+    mirror: {
+      ready,
+      // Where there are rules, the main process says of nothing that it may be repeated.
+      admitReady: () => '',
+      pin(client, { route, commit, status }) {
+        if (!isCommitHash(route.revision))
+          pins.add({ client, answer: { route, commit, status }, at: sharedMs() })
+      },
+    },
+    // None of the mirror's own tokens is known here: who shows one is for the main process.
+    callers: createCallers({ issued: () => [], hubTokens: new Map(), now: Date.now }),
+    via: options.via,
+    addressOf: addressReader(options.trustProxy),
+    isServed: clientGate(options.clients),
+    ...options.accounts,
+  })
+
+  const keep = (
+    request: IncomingMessage,
+    incoming: IncomingMessage,
+    asked: Asked,
+    body: Buffer | undefined,
+  ): void => {
+    const { method, url = '' } = request
+    if (method !== 'GET' && method !== 'HEAD') return
+    const answer = answerOf(url, incoming, asked, options)
+    if (answer === undefined) return
+    // Never the body of another answer to the same target.
+    const name = `${url} ${String(incoming.headers.etag)}`
+    if (body !== undefined) bodies.set(name, body)
+    ready.remember(method, url, {
+      ...answer,
+      ...(body === undefined ? {} : { bytes: () => bodies.get(name) }),
+    })
+  }
+
+  return {
+    serve,
+    get moment() {
+      return ready.moment
+    },
+    learn(request, incoming, asked) {
+      if (request.method === 'HEAD') {
+        keep(request, incoming, asked, undefined)
+        return
+      }
+      const parts: Buffer[] = []
+      let size = 0
+      incoming.on('data', (part: Buffer) => {
+        size += part.length
+        if (size <= LARGEST_BYTES) parts.push(part)
+      })
+      incoming.once('end', () => {
+        if (incoming.complete && size <= LARGEST_BYTES) keep(request, incoming, asked, Buffer.concat(parts))
+      })
+    },
+    forget(repo) {
+      ready.forget(repo)
+      pins.flush()
+    },
+    flush: () => pins.flush(),
+  }
+}
+
+/** An answer as it may be repeated, but for its body; undefined where the main process' word for it cannot be read. */
+function answerOf(
+  url: string,
+  incoming: IncomingMessage,
+  { field, moment }: Asked,
+  { basePath, monotonic }: Pick<MemoryOptions, 'basePath' | 'monotonic'>,
+): ReadyAnswer | undefined {
+  const note = parseReady(field)
+  const route = parseHubUrl(url, basePath)
+  if (note === undefined || !isCommitHash(note.commit) || route.kind !== 'file') return undefined
+  const marginMs = isCommitHash(route.revision) ? 0 : PIN_MARGIN_MS
+  const now = monotonic()
+  return {
+    until: now + note.leftMs - marginMs,
+    askedAt: note.ageMs === undefined ? undefined : now - note.ageMs,
+    moment,
+    commit: note.commit,
+    route,
+    status: incoming.statusCode ?? 0,
+    headers: fieldsOf(incoming),
+  }
+}
+
+class PinBatch {
+  readonly #tell: (pins: readonly Pin[]) => void
+  #pins: Pin[] = []
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(tell: (pins: readonly Pin[]) => void) {
+    this.#tell = tell
+  }
+
+  add(pin: Pin): void {
+    this.#pins.push(pin)
+    this.#timer ??= setTimeout(() => this.flush(), PIN_WAIT_MS)
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#pins.length === 0) return
+    const pins = this.#pins
+    this.#pins = []
+    this.#tell(pins)
+  }
+}
+
+function fieldsOf({ rawHeaders }: IncomingMessage): string[] {
+  const fields: string[] = []
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
+    const key = name.toLowerCase()
+    if (!NOT_KEPT.has(key) && !key.startsWith(OWN_FIELDS)) fields.push(name, value)
+  }
+  return fields
+}
