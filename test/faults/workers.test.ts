@@ -39,12 +39,11 @@ beforeEach(async () => {
 
 afterEach(async () => {
   hub.faults.clear()
-  for (const child of children) {
-    await child.stop()
-    expect(badLines(child.log())).toEqual([])
-  }
+  const ended = children
   children = []
+  for (const child of ended) await child.stop()
   await hub.close()
+  for (const child of ended) expect(badLines(child.log())).toEqual([])
   // Also of a main process that was killed: its workers tidy up.
   await eventually(
     () => readdir(temporary),
