@@ -78,5 +78,6 @@ async function drain(): Promise<void> {
 
 function tell(message: FromWorker): void {
   // Without a main process there is nobody to tell, and no reason to stay.
-  if (process.connected) process.send?.(message)
+  // The one that has just been killed is told of by `disconnect`; a failed word to it is no error of this process.
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
 }
