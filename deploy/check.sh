@@ -137,8 +137,15 @@ image_describes() {
     if (told !== right || Healthcheck === undefined) throw new Error(told)"
 }
 
-check 'shell: syntax' bash -n deploy/check.sh test/clients/setup.sh .ci/run
-need shellcheck shellcheck && check 'shell: shellcheck' shellcheck deploy/check.sh test/clients/setup.sh .ci/run
+# Bash looks at the first file it is given only.
+syntax() {
+  local script
+  for script in "$@"; do bash -n "$script" || return; done
+}
+
+mapfile -t scripts < <(find deploy nginx-compare test -name '*.sh' -not -path '*/node_modules/*' | sort)
+check 'shell: syntax' syntax "${scripts[@]}" .ci/run
+need shellcheck shellcheck && check 'shell: shellcheck' shellcheck "${scripts[@]}" .ci/run
 need yamllint yamllint && check 'yaml: yamllint' yamllint --strict -c deploy/yamllint.yaml deploy
 
 check 'Dockerfile: lint' lint_dockerfile

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # For scripts that bring Python programs; run from the root of the checkout. Everything is pinned, and nothing is made
 # again that is there already.
 
