@@ -1,8 +1,11 @@
 // hubmirror serve: listen, answer signals, drain, close. Knows nothing of what is served.
 
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import type { DestinationStream, Logger } from 'pino'
 import { type App, createApp, type ForWorkers } from '../app.ts'
 import type { Config } from '../config/keys.ts'
+import { listenAlso, otherAddresses } from '../server/localhost.ts'
 import { DirectoryInUse } from '../store/lock.ts'
 import { UnusableDirectory } from '../store/store.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
@@ -30,6 +33,8 @@ export async function runServe(
 ): Promise<number> {
   const destination = createLogDestination()
   const logger = createLogger({ level: config.logLevel, destination, gatherMs: GATHER_MS })
+  // Before the destination writes its own last words, however the process ends.
+  process.prependListener('exit', () => flushRequests(logger))
   for (const notice of options.notices) logger.warn(notice)
   let app: App
   try {
@@ -97,17 +102,24 @@ interface Entrance {
 /** This process takes the connections itself. */
 async function listen(app: App, config: Config): Promise<Entrance> {
   await app.server.listen({ host: config.host, port: config.port })
-  const address = app.server.server.address()
+  const { server } = app.server
+  const { address, port } = server.address() as AddressInfo
+  const twins = await listenAlso(server, await otherAddresses(config.host, address), port)
+  const servers = [server, ...twins]
   return {
-    port: typeof address === 'object' && address !== null ? address.port : config.port,
+    port,
     async close() {
-      const closed = app.server.close()
+      const closed = [app.server.close(), ...twins.map((twin) => once(twin.close(), 'close'))]
       // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
-      const sweep = setInterval(() => app.server.server.closeIdleConnections(), SWEEP_MS)
-      await closed
+      const sweep = setInterval(() => {
+        for (const each of servers) each.closeIdleConnections()
+      }, SWEEP_MS)
+      await Promise.all(closed)
       clearInterval(sweep)
     },
-    cut: () => app.server.server.closeAllConnections(),
+    cut() {
+      for (const each of servers) each.closeAllConnections()
+    },
   }
 }
 

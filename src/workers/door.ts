@@ -1,7 +1,7 @@
 // Where clients come in: takes connections and gives them away unread. It knows nothing of what is said on them.
 
-import { lookup } from 'node:dns/promises'
 import { createServer, type Server, type Socket } from 'node:net'
+import { otherAddresses } from '../server/localhost.ts'
 
 export class Door {
   readonly #servers: Server[] = []
@@ -14,11 +14,8 @@ export class Door {
   /** Resolves with the port. Rejects with what the system says. */
   async listen(host: string, port: number): Promise<number> {
     const own = addressOf(await this.#open(host, port))
-    if (host !== 'localhost') return own.port
-    // Both of its addresses, as far as the system has them.
-    for (const { address } of await lookup(host, { all: true }).catch(() => [])) {
-      if (address !== own.address) await this.#open(address, own.port).catch(() => undefined)
-    }
+    for (const address of await otherAddresses(host, own.address))
+      await this.#open(address, own.port).catch(() => undefined)
     return own.port
   }
 
