@@ -167,10 +167,10 @@ function requestText(fields: RequestFields): string {
     `,"bytes":${fields.bytes},"originTrips":${fields.originTrips}` +
     (firstByteMs === undefined ? '' : `,"firstByteMs":${tenths(firstByteMs)}`) +
     `,"totalMs":${tenths(fields.totalMs)}` +
-    scrub(text('client', fields.client)) +
+    scrub(text('client', bound(fields.client, TEXT_MAX))) +
     text('token', fields.token) +
     scrub(text('mirrorToken', fields.mirrorToken)) +
-    (error === undefined ? '' : scrub(`,"err":${JSON.stringify(describeError(error))}`))
+    (error === undefined ? '' : scrub(`,"err":${JSON.stringify(describeError(error)) ?? null}`))
   )
 }
 
@@ -241,6 +241,11 @@ function bound(text: string, max: number): string {
   return text.length > max ? `${text.slice(0, max)}…` : text
 }
 
+/** Libraries put anything into the fields of an error. */
+function textOnly(value: unknown, max: number): string | undefined {
+  return typeof value === 'string' ? bound(value, max) : undefined
+}
+
 /** Name, code, message, cause; the stack only where the mirror itself is at fault and a stack helps to mend it. */
 function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return plainValue(error, 1)
@@ -248,11 +253,11 @@ function describeError(error: unknown, depth = 0): unknown {
   const isBug = error instanceof MirrorError ? error.code === 'bug' : code === undefined
   const deeper = error.cause !== undefined && depth < CAUSES_MAX
   return {
-    name: bound(error.name, 100),
+    name: textOnly(error.name, 100),
     code,
-    message: bound(error.message, MESSAGE_MAX),
+    message: textOnly(error.message, MESSAGE_MAX),
     detail: error instanceof MirrorError ? plainValue(error.detail, 1) : undefined,
-    stack: isBug && error.stack !== undefined ? bound(error.stack, STACK_MAX) : undefined,
+    stack: isBug ? textOnly(error.stack, STACK_MAX) : undefined,
     cause: deeper ? describeError(error.cause, depth + 1) : undefined,
   }
 }

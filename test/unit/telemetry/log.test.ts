@@ -157,6 +157,25 @@ describe('the line of a request', () => {
     expect(lines).toHaveLength(1)
   })
 
+  it.each([
+    ['a function', () => undefined],
+    ['a symbol', Symbol('s')],
+    ['an instance of a class', new Map()],
+    ['an error without words', Object.assign(new Error('x'), { name: undefined, message: 5, stack: null })],
+  ])('is JSON also where %s was thrown', async (_what, error) => {
+    const { logger, last } = capture()
+    logRequest(logger, { ...request, status: 500, error })
+    await setImmediate()
+    expect(last()).toMatchObject({ level: 'error', requestId: 'r1', msg: 'request' })
+  })
+
+  it('is bounded also where a proxy says who the client is', async () => {
+    const { logger, lines } = capture()
+    logRequest(logger, { ...request, client: 'x'.repeat(16_000) })
+    await setImmediate()
+    expect(lines.join('').length).toBeLessThan(2_000)
+  })
+
   it('leaves together with those of the same moment, each whole, whatever a client put into it', async () => {
     const { logger, lines } = capture('info')
     const path = 'a"b\\c\nd\u2028 " ,"level":"fatal'
