@@ -113,8 +113,12 @@ function bareEtag(value: string | undefined): string | undefined {
     .trim()
     .replace(/^W\//i, '')
     .replace(/^"(.*)"$/, '$1')
-  if (bare.length > MAX_ETAG_CHARS || bare === '.' || bare === '..') return undefined
-  return /^[!#-.0-[\]-~]+$/.test(bare) ? bare : undefined
+  return isBareEtag(bare) ? bare : undefined
+}
+
+/** Whether a text may be the etag of a file: part of a header value, and a file name. */
+export function isBareEtag(text: string): boolean {
+  return text.length <= MAX_ETAG_CHARS && text !== '.' && text !== '..' && /^[!#-.0-[\]-~]+$/.test(text)
 }
 
 function isGitHash(etag: string): boolean {

@@ -3,7 +3,7 @@
 // monotonic clock of this process, so neither a restart nor a clock that steps back can lengthen it.
 
 import { LRUCache } from 'lru-cache'
-import type { FileMeta } from '../hub/file-meta.ts'
+import { type FileMeta, isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts.ts'
@@ -302,8 +302,8 @@ function readFile(value: Record<string, unknown>): FileFact | undefined {
   const { commit, etag, sizeBytes, lfs, contentType, key } = value
   if (typeof commit !== 'string' || !isCommitHash(commit)) return undefined
   if (value['absent'] === true) return { kind: 'absent', commit }
-  if (typeof etag !== 'string' || typeof lfs !== 'boolean' || typeof key !== 'string' || !isBlobKey(key))
-    return undefined
+  if (typeof etag !== 'string' || !isBareEtag(etag) || typeof lfs !== 'boolean') return undefined
+  if (typeof key !== 'string' || !isBlobKey(key)) return undefined
   if (typeof sizeBytes !== 'number' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return undefined
   const meta = { commit, etag, sizeBytes, lfs, ...(typeof contentType === 'string' ? { contentType } : {}) }
   return { kind: 'present', meta, key }

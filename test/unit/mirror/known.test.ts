@@ -91,6 +91,7 @@ describe('files', () => {
     ['a size that is no whole number', { ...FILE.meta, key: FILE.key, sizeBytes: 1.5 }],
     ['a key that would be a path', { ...FILE.meta, key: 'sha256:../../etc/passwd' }],
     ['no etag', { ...FILE.meta, key: FILE.key, etag: null }],
+    ['an etag that no header may hold', { ...FILE.meta, key: FILE.key, etag: 'a\r\nx: y' }],
     ['a list', []],
   ])('with %s are not believed', async (_, value) => {
     const { known, disk } = scene()
