@@ -9,6 +9,13 @@ import type { Admission } from './policies.ts'
 /** The fingerprint of callers without a credential. */
 export const ANONYMOUS = 'anonymous'
 
+/** One client as others are told from it: where it asks from, and with which credential. */
+export interface ClientName {
+  readonly address: string
+  /** `Ctx.fingerprint`. */
+  readonly fingerprint: string
+}
+
 export interface Ctx {
   readonly id: string
   readonly caller: Caller

@@ -11,7 +11,7 @@ export { RefusedByHub } from '../origin/file.ts'
 
 import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
-import type { Ctx } from './context.ts'
+import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
 import type { Policies } from './policies.ts'
@@ -51,7 +51,7 @@ export interface Mirror {
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined
   /** Notes which commit a HEAD that was answered from `ready` has told this client. */
   pin(
-    client: { readonly address: string; readonly fingerprint: string },
+    client: ClientName,
     answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>,
     /** How long ago that was. */
     agoMs?: number,

@@ -126,14 +126,7 @@ export class Policies {
     const subject = subjectOf(route)
     if (this.#judgesSizes || isShort(repo) || traits === undefined || subject === undefined) return undefined
     if (isOther(repo, traits.name)) return undefined
-    const decision = decide(rules, {
-      subject,
-      names: [subject.id],
-      nameKnown: true,
-      caller: callerOf({ caller }),
-      facts: this.#remembered({ fingerprint: ANONYMOUS }, repo),
-      final: false,
-    })
+    const decision = decide(rules, this.#question({ caller, fingerprint: ANONYMOUS }, subject, { repo }))
     if (decision.kind === 'needs' || decision.verdict === 'deny') return undefined
     if (decision.noStore !== 'no' || decision.useToken !== undefined) return undefined
     for (const rule of decision.said) observer.policyDecided(rule.name, rule.action)
@@ -203,11 +196,12 @@ export class Policies {
     repo: Repo | undefined,
   ): Promise<{ readonly question: Question; readonly ruling: Ruling }> {
     const { rules } = this.#options
-    let question = await this.#question(ctx, subject, repo, undefined)
+    let question = this.#question(ctx, subject, { repo, name: await this.#shortName(repo) })
     let decision = decide(rules, question)
     if (decision.kind === 'needs') {
       const learnt = repo === undefined ? undefined : await this.#learn(ctx, repo, decision)
-      question = { ...(await this.#question(ctx, subject, repo, learnt)), final: true }
+      const name = await this.#shortName(repo)
+      question = { ...this.#question(ctx, subject, { repo, name, learnt }), final: true }
       decision = decide(rules, question)
     }
     if (decision.kind === 'needs')
@@ -215,14 +209,21 @@ export class Policies {
     return { question, ruling: decision }
   }
 
-  async #question(
-    ctx: Ctx,
+  /** What an old id of one part stands for, where that is known. */
+  async #shortName(repo: Repo | undefined): Promise<RepoId | undefined> {
+    return repo !== undefined && isShort(repo) ? (await this.#options.known.traits(repo)).name : undefined
+  }
+
+  #question(
+    ctx: Pick<Ctx, 'caller' | 'fingerprint'>,
     subject: Subject,
-    repo: Repo | undefined,
-    learnt: Facts | undefined,
-  ): Promise<Question> {
-    const name =
-      repo !== undefined && isShort(repo) ? (await this.#options.known.traits(repo)).name : undefined
+    about: {
+      readonly repo: Repo | undefined
+      readonly name?: RepoId | undefined
+      readonly learnt?: Facts | undefined
+    },
+  ): Question {
+    const { repo, name, learnt } = about
     return {
       subject,
       names: name === undefined ? [subject.id] : [subject.id, name],

@@ -1,6 +1,6 @@
-// Answers that are whole in memory and the same for every caller: files of open repos, and that they lack one, for as long as all they rest on
-// may be believed without asking. It decides nothing: whoever learns that a repo is not what it was says so here, and
-// its answers are forgotten before anything else is told.
+// Answers that are whole in memory and the same for every caller: files of open repos, and that they lack one, for as
+// long as all they rest on may be believed without asking. It decides nothing: whoever learns that a repo is not what it
+// was says so here, and its answers are forgotten before anything else is told.
 
 import { LRUCache } from 'lru-cache'
 import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'

@@ -14,7 +14,7 @@ import { isOpenToAll } from '../origin/openness.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
-import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
+import { anonymousAsker, askerOf, asStranger, type ClientName, type Ctx } from './context.ts'
 import type { FileFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import type { Readiness, ReadyAnswers } from './ready.ts'
@@ -114,20 +114,14 @@ export class Resolver {
     const resolved = await this.#resolve(ctx, pinned)
     if (isCommitHash(route.revision)) return resolved
     if (method === 'HEAD') {
-      if (resolved.kind === 'file')
-        this.pin({ ...ctx, address: ctx.caller.address }, route, resolved.meta.commit)
+      if (resolved.kind === 'file') this.pin(clientOf(ctx), route, resolved.meta.commit)
       return resolved
     }
     return { ...resolved, ready: this.#readyOnBranch(route, resolved.ready) }
   }
 
   /** Notes that this client was told by a HEAD which commit the branch is, so that its GET means the same. */
-  pin(
-    client: { readonly address: string; readonly fingerprint: string },
-    route: FileRoute,
-    commit: CommitHash,
-    at = this.#options.monotonic(),
-  ): void {
+  pin(client: ClientName, route: FileRoute, commit: CommitHash, at = this.#options.monotonic()): void {
     const { repo, revision } = route
     if (isCommitHash(revision)) return
     this.#pins.set(pinKey(client, route), { commit, at })
@@ -153,7 +147,7 @@ export class Resolver {
 
   #pinned(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): FileRoute {
     if (method === 'HEAD' || isCommitHash(route.revision)) return route
-    const pin = this.#pins.get(pinKey({ ...ctx, address: ctx.caller.address }, route))
+    const pin = this.#pins.get(pinKey(clientOf(ctx), route))
     if (pin === undefined || this.#options.monotonic() - pin.at > PIN_MS) return route
     if (this.#options.known.changedSince(route.repo, pin.at)) return route
     return { ...route, revision: pin.commit }
@@ -393,10 +387,11 @@ function branchKey({ repo, revision }: FileRoute): string {
   return `${repoKey(repo)} ${revision}`
 }
 
-function pinKey(
-  client: { readonly address: string; readonly fingerprint: string },
-  route: FileRoute,
-): string {
+function clientOf({ caller, fingerprint }: Ctx): ClientName {
+  return { address: caller.address, fingerprint }
+}
+
+function pinKey(client: ClientName, route: FileRoute): string {
   return `${client.address} ${grantKey(client, route)}`
 }
 

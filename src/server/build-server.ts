@@ -9,7 +9,6 @@
 //   6. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
@@ -24,7 +23,13 @@ import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
-import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET } from './limits.ts'
+import {
+  CONNECTION_TIMEOUT_MS,
+  HTTP_OPTIONS,
+  InFlight,
+  MAX_HEADER_BYTES,
+  MAX_IN_FLIGHT_PER_SOCKET,
+} from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
@@ -56,9 +61,6 @@ export interface ServerOptions extends OpsOptions {
   readonly workers?: WorkerLink | undefined
 }
 
-/** Ours, and Node's own. */
-const LISTENERS_PER_ANSWER = 4
-
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
   const isServed = clientGate(options.clients)
@@ -86,7 +88,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
     },
   })
-  const inFlight = new WeakMap<Socket, number>()
+  const inFlight = new InFlight()
   const parse = createRouteParser(options.basePath)
 
   server.addHook('preClose', (done) => {
@@ -95,17 +97,14 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
   server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
-    const count = peerInFlight(request.raw) ?? (inFlight.get(socket) ?? 0) + 1
-    inFlight.set(socket, count)
-    reply.raw.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
+    const own = inFlight.enter(socket, reply.raw)
+    const count = peerInFlight(request.raw) ?? own
     const excess = count > MAX_IN_FLIGHT_PER_SOCKET
     if (excess && socket.destroyed) {
       // The rest of what had arrived with the one too many. A reply that is given away needs no more steps.
       reply.hijack()
       return
     }
-    // Each answer under way listens to its socket, and Node warns from the eleventh listener on.
-    if (count === 1) socket.setMaxListeners(MAX_IN_FLIGHT_PER_SOCKET * LISTENERS_PER_ANSWER)
     const trace = startTrace(request.raw, request.id)
     watch(request, reply, trace, options)
     if (excess) {

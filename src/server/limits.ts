@@ -1,5 +1,8 @@
 // The limits of the HTTP server that faces clients: the same in every process that does.
 
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+
 /** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
 export const MAX_IN_FLIGHT_PER_SOCKET = 16
 export const MAX_HEADER_BYTES = 16 * 1024
@@ -19,3 +22,25 @@ export const HTTP_OPTIONS = {
 
 /** A download may stall for as long as its client likes. */
 export const CONNECTION_TIMEOUT_MS = 0
+
+/** Ours, and Node's own. */
+const LISTENERS_PER_ANSWER = 4
+
+/** Requests in flight, by connection. */
+export class InFlight {
+  readonly #counts = new WeakMap<Socket, number>()
+
+  /** Counts a request in until its answer has closed; how many there are with it on its connection. */
+  enter(socket: Socket, response: ServerResponse): number {
+    const count = this.#of(socket) + 1
+    this.#counts.set(socket, count)
+    response.once('close', () => this.#counts.set(socket, this.#of(socket) - 1))
+    // Each answer under way listens to its socket, and Node warns from the eleventh listener on.
+    if (count === 1) socket.setMaxListeners(MAX_IN_FLIGHT_PER_SOCKET * LISTENERS_PER_ANSWER)
+    return count
+  }
+
+  #of(socket: Socket): number {
+    return this.#counts.get(socket) ?? 0
+  }
+}

@@ -1,6 +1,6 @@
 // What the processes of one mirror say to each other in header fields, on their private socket: a worker, whose the
-// connection is; the main process, which stored file the worker may send by itself, and which answer it may repeat. Nowhere else do these fields
-// count: a worker takes them out of what its clients send.
+// connection is; the main process, which stored file the worker may send by itself, and which answer it may repeat.
+// Nowhere else do these fields count: a worker takes them out of what its clients send.
 
 import type { IncomingMessage } from 'node:http'
 import type { ByteRange } from '../http/range.ts'

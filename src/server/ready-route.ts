@@ -4,8 +4,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Caller, Callers } from '../callers/caller.ts'
 import type { FileRoute } from '../hub/route.ts'
-import type { Answer } from '../mirror/answer.ts'
-import { ageHeader } from '../mirror/answer.ts'
+import { type Answer, ageHeader } from '../mirror/answer.ts'
+import type { ClientName } from '../mirror/context.ts'
 import { noteAllowed } from '../mirror/note.ts'
 import type { ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
 import { type Accounts, account } from './account.ts'
@@ -19,7 +19,7 @@ import type { WorkerLink } from './worker-link.ts'
 export interface ReadyMirror {
   readonly ready: ReadyAnswers
   admitReady(caller: Caller, route: FileRoute): string | undefined
-  pin(client: { readonly address: string; readonly fingerprint: string }, answer: ReadyAnswer): void
+  pin(client: ClientName, answer: ReadyAnswer): void
 }
 
 export interface ReadyRouteOptions extends Accounts {

@@ -1,10 +1,10 @@
-// The server of a worker: reads requests from the connections it is given, and hands each over as Node has read it. It knows
-// neither what is served nor by whom.
+// The server of a worker: reads requests from the connections it is given, and hands each over as Node has read it. It
+// knows neither what is served nor by whom.
 
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
+import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS, InFlight, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
 
 /** A request that waits for its answer. */
 export interface Exchange {
@@ -28,8 +28,6 @@ export interface Front {
 
 /** How often connections whose last answer has ended are looked for while the server closes. */
 const SWEEP_MS = 250
-/** Those of one answer: Node's own, and of who waits for the client to leave. */
-const LISTENERS_PER_ANSWER = 4
 
 export function createFront(rooms: {
   /** Answers at once if it can; false when not, and nothing has happened then. */
@@ -39,19 +37,16 @@ export function createFront(rooms: {
   const server = createServer(HTTP_OPTIONS).setTimeout(CONNECTION_TIMEOUT_MS)
   const sockets = new Set<Socket>()
   let whenEmpty: (() => void) | undefined
-  const inFlight = new WeakMap<Socket, number>()
+  const inFlight = new InFlight()
   let isClosing = false
 
   const answer = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
     const { socket } = request
     if (!isClosing && !awaitsContinue && rooms.serve(request, response)) return
-    const count = (inFlight.get(socket) ?? 0) + 1
+    const count = inFlight.enter(socket, response)
     const { remoteAddress: address } = socket
     // Of too many requests the first is handed over, which ends the connection; the rest had only arrived with it.
     if (socket.destroyed || address === undefined || count > MAX_IN_FLIGHT_PER_SOCKET + 1) return
-    inFlight.set(socket, count)
-    response.once('close', () => inFlight.set(socket, (inFlight.get(socket) ?? 1) - 1))
-    if (count === 1) socket.setMaxListeners(MAX_IN_FLIGHT_PER_SOCKET * LISTENERS_PER_ANSWER)
     if (isClosing) response.shouldKeepAlive = false
     rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
   }

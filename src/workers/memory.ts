@@ -6,6 +6,7 @@ import { LRUCache } from 'lru-cache'
 import { createCallers } from '../callers/caller.ts'
 import { isCommitHash, type Repo } from '../hub/names.ts'
 import { parseHubUrl } from '../hub/route.ts'
+import type { ClientName } from '../mirror/context.ts'
 import { type ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
 import type { Accounts as AccountsOf } from '../server/account.ts'
 import { addressReader, type ClientLists, clientGate } from '../server/clients.ts'
@@ -14,7 +15,7 @@ import { createReadyRoute } from '../server/ready-route.ts'
 
 /** A client that was told by a HEAD where a branch is. */
 export interface Pin {
-  readonly client: { readonly address: string; readonly fingerprint: string }
+  readonly client: ClientName
   readonly answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>
   /** When, by `sharedMs`. */
   readonly at: number
