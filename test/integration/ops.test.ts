@@ -16,11 +16,7 @@ interface Line {
 /** The one log line of a request, as soon as it is there. */
 async function lineOf(scene: Scene, requestId: string | undefined): Promise<Line> {
   const lines = await eventually(
-    () =>
-      scene.mirror
-        .logText()
-        .split('\n')
-        .filter((line) => line.includes(`"requestId":"${requestId}"`)),
+    () => scene.mirror.logLines(`"requestId":"${requestId}"`),
     (found) => found.length > 0,
   )
   expect(lines.length, 'one line for one request').toBe(1)

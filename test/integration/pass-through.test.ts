@@ -203,13 +203,9 @@ describe('a route that is only passed on', () => {
     scene.hub.faults.add({ where: 'hub', match: /raw/, cutAfterBytes: 200_000 })
     const got = await scene.ask('/acme/open/raw/main/long.txt', { headers: { 'x-request-id': 'cut' } })
     expect([got.status, got.whole]).toEqual([200, false])
-    const line = await eventually(
-      () =>
-        scene.mirror
-          .logText()
-          .split('\n')
-          .find((each) => each.includes('"requestId":"cut"')),
-      (found) => found !== undefined,
+    const [line] = await eventually(
+      () => scene.mirror.logLines('"requestId":"cut"'),
+      (lines) => lines.length > 0,
     )
     expect(line).toContain('"err"')
   })

@@ -43,17 +43,11 @@ describe('a file that a rule denies', () => {
       expect(got.body.toString()).toBe(method === 'HEAD' ? '' : JSON.stringify({ error: TEXT }))
       expect(got.headers['cache-control']).toBe('no-store')
       expect(asked(scene)).toEqual([])
-      const line = await eventually(
-        () =>
-          Promise.resolve(
-            scene.mirror
-              .logText()
-              .split('\n')
-              .find((text) => text.includes('w.bin')),
-          ),
-        (text) => text !== undefined,
+      const [line = ''] = await eventually(
+        () => scene.mirror.logLines('w.bin'),
+        (lines) => lines.length > 0,
       )
-      expect(JSON.parse(line ?? '')).toMatchObject({
+      expect(JSON.parse(line)).toMatchObject({
         level: 'info',
         outcome: 'refused',
         rule: 'no-pickles',

@@ -300,11 +300,8 @@ describe('a ready answer', () => {
     })
     expect([let_.status, let_.ready]).toEqual([200, true])
     expect(await count()).toBe(Number(before) + 1)
-    const line = scene.mirror
-      .logText()
-      .split('\n')
-      .find((text) => text.includes('by-rule'))
-    expect(JSON.parse(line ?? '')).toMatchObject({ outcome: 'hit', rule: 'ours' })
+    const [line = ''] = scene.mirror.logLines('by-rule')
+    expect(JSON.parse(line)).toMatchObject({ outcome: 'hit', rule: 'ours' })
   })
 
   it.each([

@@ -81,11 +81,7 @@ describe('a file that many ask for at once', () => {
     for (const reply of await others) expect([reply.whole, reply.body.equals(bytes)]).toEqual([true, true])
     expect(scene.hub.ledger.bytes('cdn')).toBe(SIZE)
     await eventually(
-      () =>
-        scene.mirror
-          .logText()
-          .split('\n')
-          .filter((line) => line.includes('"route":"file"')).length,
+      () => scene.mirror.logLines('"route":"file"').length,
       (lines) => lines === 3,
     )
   })

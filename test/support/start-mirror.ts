@@ -38,6 +38,8 @@ export interface RunningMirror {
   readonly config: Config
   readonly cacheDir: string
   logText(): string
+  /** The lines of the log so far that hold a text. */
+  logLines(part: string): string[]
   /** What stands in the audit log; whoever asks for it waits until it is there. */
   auditText(): Promise<string>
   metrics(): Promise<string>
@@ -99,6 +101,10 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
   const url = front?.url ?? (await app.server.listen({ host: '127.0.0.1', port: 0 }))
   const metrics = async () => (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()
   const logText = () => lines.join('')
+  const logLines = (part: string) =>
+    logText()
+      .split('\n')
+      .filter((line) => line.includes(part))
   const auditText = async () => {
     const { auditLog } = config
     return auditLog?.kind === 'file' && auditLog.path !== '/dev/full'
@@ -137,6 +143,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     config,
     cacheDir,
     logText,
+    logLines,
     auditText,
     metrics,
     close: (how = {}) => (closing ??= shut(how)),
