@@ -40,6 +40,16 @@ export function connectionNames(headers: HeaderBag): ReadonlySet<string> {
   return new Set(text.split(',').map((name) => name.trim().toLowerCase()))
 }
 
+/** The fields whose name (in lower case) is to be kept, as Node's `rawHeaders` has them: names and values in turn. */
+export function keptFields(rawHeaders: readonly string[], isKept: (name: string) => boolean): string[] {
+  const kept: string[] = []
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
+    if (isKept(name.toLowerCase())) kept.push(name, value)
+  }
+  return kept
+}
+
 /** A copy without hop-by-hop fields and without everything named in Connection (RFC 9110 §7.6.1). */
 export function withoutHopByHop(headers: HeaderBag): Record<string, string | string[]> {
   const named = connectionNames(headers)

@@ -51,18 +51,20 @@ export class Access {
 
   /** What may be believed of the repo without asking: public, not public, or nothing. */
   verdict(repo: Repo): 'public' | 'restricted' | undefined {
-    const known = this.#verdicts.get(repoKey(repo))
-    if (known === undefined || known.isDoubtful || this.#monotonic() - known.at >= this.#ttlMs)
-      return undefined
+    const known = this.#young(repo)
+    if (known === undefined || known.isDoubtful) return undefined
     return known.public ? 'public' : 'restricted'
   }
 
   /** Up to when the repo may be believed to be everybody's without asking; undefined when it may not. */
   publicUntil(repo: Repo): number | undefined {
+    const known = this.#young(repo)
+    return known?.public === true ? known.at + this.#ttlMs : undefined
+  }
+
+  #young(repo: Repo): Verdict | undefined {
     const known = this.#verdicts.get(repoKey(repo))
-    if (known?.public !== true) return undefined
-    const until = known.at + this.#ttlMs
-    return this.#monotonic() < until ? until : undefined
+    return known !== undefined && this.#monotonic() - known.at < this.#ttlMs ? known : undefined
   }
 
   /**

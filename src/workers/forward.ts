@@ -9,6 +9,7 @@ import {
   type RequestOptions,
 } from 'node:http'
 import { MirrorError } from '../errors.ts'
+import { keptFields } from '../http/headers.ts'
 import { type Accounts, account } from '../server/account.ts'
 import { requestId } from '../server/context.ts'
 import { sendFailure } from '../server/fail.ts'
@@ -152,12 +153,7 @@ function hasBody({ method, headers }: IncomingMessage): boolean {
 }
 
 function fieldsToAsk({ request: { rawHeaders }, address, inFlight }: Exchange): string[] {
-  const fields: string[] = []
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
-    const key = name.toLowerCase()
-    if (!NOT_ASKED.has(key) && !key.startsWith(OWN_FIELDS)) fields.push(name, value)
-  }
+  const fields = keptFields(rawHeaders, (name) => !NOT_ASKED.has(name) && !name.startsWith(OWN_FIELDS))
   fields.push(PEER_FIELD, formatPeer({ address, inFlight }))
   return fields
 }

@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import { createCallers } from '../callers/caller.ts'
+import { keptFields } from '../http/headers.ts'
 import { isCommitHash, type Repo } from '../hub/names.ts'
 import { parseHubUrl } from '../hub/route.ts'
 import type { ClientName } from '../mirror/context.ts'
@@ -156,7 +157,7 @@ function answerOf(
     commit: note.commit,
     route,
     status: incoming.statusCode ?? 0,
-    headers: fieldsOf(incoming),
+    headers: keptFields(incoming.rawHeaders, (name) => !NOT_KEPT.has(name) && !name.startsWith(OWN_FIELDS)),
   }
 }
 
@@ -182,14 +183,4 @@ class PinBatch {
     this.#pins = []
     this.#tell(pins)
   }
-}
-
-function fieldsOf({ rawHeaders }: IncomingMessage): string[] {
-  const fields: string[] = []
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
-    const key = name.toLowerCase()
-    if (!NOT_KEPT.has(key) && !key.startsWith(OWN_FIELDS)) fields.push(name, value)
-  }
-  return fields
 }
