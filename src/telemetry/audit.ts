@@ -1,6 +1,7 @@
 // What the audit log says, and the stream it goes to: one line of JSON per decision about a caller's right and per
 // administrative act. A stream of its own: it has no level, and nothing of the log is in it. It decides nothing.
 
+import { open } from 'node:fs/promises'
 import { type DestinationStream, pino } from 'pino'
 import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
@@ -170,6 +171,8 @@ export class UnusableAuditLog extends Error {
   }
 }
 
+/** Of the file: it says who reads what. */
+const MODE = 0o600
 /** Some hundred thousand lines. */
 const WAITING_MAX_BYTES = 16 * 1024 * 1024
 /** For a disk that does not answer any more. */
@@ -257,13 +260,20 @@ function eitherOf(stream: Destination, good: 'ready' | 'close', bad: 'error'): P
 
 type Destination = ReturnType<typeof pino.destination>
 
-function openFile(path: string): Promise<Destination> {
+async function openFile(path: string): Promise<Destination> {
+  try {
+    // A stream whose file was never open throws when the process ends.
+    const handle = await open(path, 'a', MODE)
+    await handle.close()
+  } catch (error) {
+    throw new UnusableAuditLog(path, error)
+  }
   return new Promise((resolve, reject) => {
     const stream = pino.destination({
       dest: path,
       append: true,
       sync: false,
-      mode: 0o600,
+      mode: MODE,
       maxLength: WAITING_MAX_BYTES,
     })
     const failed = (error: unknown): void => reject(new UnusableAuditLog(path, error))

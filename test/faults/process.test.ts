@@ -184,6 +184,8 @@ describe('SIGUSR2', () => {
     const env = { HUBMIRROR_AUDIT_LOG: join(cacheDir, 'no', 'such', 'audit.log') }
     const { status, log } = await runChild({ hub, cacheDir, env })
     expect([status, log.includes('cannot write the audit log')]).toEqual([1, true])
+    // One sentence, and no stack of a stream that could not be ended.
+    expect(log).not.toContain('    at ')
   })
 })
 
