@@ -1,7 +1,6 @@
 // What the audit log says, and the stream it goes to: one line of JSON per decision about a caller's right and per
 // administrative act. A stream of its own: it has no level, and nothing of the log is in it. It decides nothing.
 
-import { open } from 'node:fs/promises'
 import { type DestinationStream, pino } from 'pino'
 import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
@@ -260,22 +259,17 @@ function eitherOf(stream: Destination, good: 'ready' | 'close', bad: 'error'): P
 
 type Destination = ReturnType<typeof pino.destination>
 
-async function openFile(path: string): Promise<Destination> {
-  try {
-    // A stream whose file was never open throws when the process ends.
-    const handle = await open(path, 'a', MODE)
-    await handle.close()
-  } catch (error) {
-    throw new UnusableAuditLog(path, error)
-  }
+function openFile(path: string): Promise<Destination> {
+  const file = { dest: path, append: true, mode: MODE }
   return new Promise((resolve, reject) => {
-    const stream = pino.destination({
-      dest: path,
-      append: true,
-      sync: false,
-      mode: MODE,
-      maxLength: WAITING_MAX_BYTES,
-    })
+    try {
+      // First one that opens at once: a stream like the next, whose file was never open, throws when the process ends.
+      pino.destination({ ...file, sync: true }).destroy()
+    } catch (error) {
+      reject(new UnusableAuditLog(path, error))
+      return
+    }
+    const stream = pino.destination({ ...file, sync: false, maxLength: WAITING_MAX_BYTES })
     const failed = (error: unknown): void => reject(new UnusableAuditLog(path, error))
     stream.once('error', failed)
     stream.once('ready', () => {
