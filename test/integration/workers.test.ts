@@ -261,23 +261,28 @@ describe('several processes', () => {
     )
     expect(new Set(lines.map(({ requestId }) => requestId))).toEqual(new Set(ids))
     expect(lines).toHaveLength(ids.length)
-    const hits = child
-      .entries()
-      .filter(({ route, outcome, status }) => route === 'file' && outcome === 'hit' && status === 200)
-    expect(hits.length).toBeGreaterThanOrEqual(ids.length)
-    await eventually(
-      async () =>
-        metricValue(
-          await metrics(child),
-          'hubmirror_requests_total{route="file",outcome="hit",status="200"}',
+    const series = 'hubmirror_requests_total{route="file",outcome="hit",status="200"}'
+    const counted = metricValue(await metrics(child), series) ?? 0
+    expect(counted).toBeGreaterThanOrEqual(ids.length)
+    const hits = await eventually(
+      () =>
+        requestsOf(child).filter(
+          ({ route, outcome, status }) => route === 'file' && outcome === 'hit' && status === 200,
         ),
-      (count) => count === hits.length,
+      (found) => found.length >= counted,
     )
+    expect(hits).toHaveLength(counted)
+    const audited = await eventually(
+      () =>
+        child
+          .entries()
+          .filter(({ audit, requestId }) => audit === 'access' && ids.includes(String(requestId))),
+      (found) => found.length >= ids.length,
+    )
+    expect(audited).toHaveLength(ids.length)
     const text = child.log()
     for (const line of text.split('\n').slice(0, -1))
       expect(() => JSON.parse(line) as unknown, line).not.toThrow()
-    const audited = child.entries().filter((entry) => entry['audit'] === 'access')
-    expect(audited.filter(({ requestId }) => ids.includes(String(requestId)))).toHaveLength(ids.length)
   })
 })
 
