@@ -8,7 +8,7 @@
 //   5. everything else of the Hub: passed through (pass-through.ts)
 //   6. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
@@ -23,13 +23,7 @@ import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
-import {
-  CONNECTION_TIMEOUT_MS,
-  HTTP_OPTIONS,
-  InFlight,
-  MAX_HEADER_BYTES,
-  MAX_IN_FLIGHT_PER_SOCKET,
-} from './limits.ts'
+import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
@@ -151,15 +145,15 @@ function openHttp(
   workers: WorkerLink | undefined,
   serve: (request: IncomingMessage, response: ServerResponse) => void,
 ): Server {
-  if (workers === undefined) return createServer(HTTP_OPTIONS, serve).setTimeout(CONNECTION_TIMEOUT_MS)
+  if (workers === undefined) return openServer(serve)
   // A worker adds fields of its own to what its client has sent.
-  const limits = { ...HTTP_OPTIONS, maxHeaderSize: 2 * MAX_HEADER_BYTES }
-  const http = createServer(limits, (request, response) => {
-    adoptPeer(request)
-    workers.hold.whenFree(() => serve(request, response))
-  })
+  const http = openServer((request, response) => {
+    // Nobody's but a worker's: it is not known whose it is.
+    if (!adoptPeer(request)) request.socket.destroy()
+    else workers.hold.whenFree(() => serve(request, response))
+  }, 2 * MAX_HEADER_BYTES)
   workers.hold.watch(http)
-  return http.setTimeout(CONNECTION_TIMEOUT_MS)
+  return http
 }
 
 /** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */

@@ -1,6 +1,6 @@
 // The limits of the HTTP server that faces clients: the same in every process that does.
 
-import type { ServerResponse } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
 /** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
@@ -8,7 +8,7 @@ export const MAX_IN_FLIGHT_PER_SOCKET = 16
 export const MAX_HEADER_BYTES = 16 * 1024
 
 /** What Node's server is made with. */
-export const HTTP_OPTIONS = {
+const HTTP_OPTIONS = {
   // Refused by checkRequest, which says so.
   requireHostHeader: false,
   /** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
@@ -17,11 +17,18 @@ export const HTTP_OPTIONS = {
   // The whole request: uploads may be long. Headers have their own limit.
   requestTimeout: 0,
   connectionsCheckingInterval: 5_000,
-  maxHeaderSize: MAX_HEADER_BYTES,
 } as const
 
 /** A download may stall for as long as its client likes. */
-export const CONNECTION_TIMEOUT_MS = 0
+const CONNECTION_TIMEOUT_MS = 0
+
+/** Node's server with these limits. */
+export function openServer(listener?: RequestListener, maxHeaderBytes = MAX_HEADER_BYTES): Server {
+  const server = createServer({ ...HTTP_OPTIONS, maxHeaderSize: maxHeaderBytes }, listener)
+  // Node would pass over what follows the first thousand fields, and still read a body by them. Their bytes are limited.
+  server.maxHeadersCount = 0
+  return server.setTimeout(CONNECTION_TIMEOUT_MS)
+}
 
 /** Ours, and Node's own. */
 const LISTENERS_PER_ANSWER = 4

@@ -1,8 +1,8 @@
 // The name `localhost` stands for two addresses where a system has both, and clients come by either.
 
 import { lookup as lookupName } from 'node:dns/promises'
-import { createServer, type Server } from 'node:http'
-import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS } from './limits.ts'
+import type { Server } from 'node:http'
+import { openServer } from './limits.ts'
 
 type Lookup = (
   host: string,
@@ -31,7 +31,7 @@ export async function listenAlso(
 }
 
 function openTwin(server: Server, host: string, port: number): Promise<Server> {
-  const twin = createServer(HTTP_OPTIONS).setTimeout(CONNECTION_TIMEOUT_MS)
+  const twin = openServer()
   for (const event of ['request', 'clientError'] as const)
     twin.on(event, (...what: unknown[]) => server.emit(event, ...what))
   return new Promise((resolve, reject) => {

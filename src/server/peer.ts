@@ -4,6 +4,7 @@
 
 import type { IncomingMessage } from 'node:http'
 import type { ByteRange } from '../http/range.ts'
+import { nameFor } from '../telemetry/run-key.ts'
 
 /** Every field whose name begins so is ours. */
 export const OWN_FIELDS = 'x-hubmirror-'
@@ -18,22 +19,28 @@ export interface Peer {
   readonly inFlight: number
 }
 
+/** With a mark that only processes of this mirror can make: what a client sends is never taken for it. */
 export function formatPeer({ address, inFlight }: Peer): string {
-  return `${inFlight} ${address}`
+  return `${peerMark()} ${inFlight} ${address}`
 }
+
+// The key is the process' own until it is given that of its mirror, before the first request.
+let mark: string | undefined
+const peerMark = (): string => (mark ??= nameFor('peer', '').toString('base64url'))
 
 const peers = new WeakMap<IncomingMessage, Peer>()
 
 /**
  * Takes what a worker says of its client for what is true of the socket that it uses: for one request after the other,
- * so that there is one address at a time.
+ * so that there is one address at a time. False where it says nothing: then nothing is known of the request.
  */
-export function adoptPeer(request: IncomingMessage): void {
-  const match = /^(\d+) (\S+)$/.exec(String(request.headers[PEER_FIELD] ?? ''))
-  if (match === null) return
-  const [, inFlight, address = ''] = match
+export function adoptPeer(request: IncomingMessage): boolean {
+  const match = /^(\S+) (\d+) (\S+)$/.exec(String(request.headers[PEER_FIELD] ?? ''))
+  if (match === null || match[1] !== peerMark()) return false
+  const [, , inFlight, address = ''] = match
   peers.set(request, { address, inFlight: Number(inFlight) })
   Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true })
+  return true
 }
 
 /** How many requests the client's connection has in flight; undefined where no worker has handed the request on. */

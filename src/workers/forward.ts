@@ -65,7 +65,9 @@ export function createForwarder(options: ForwardOptions): Forwarder {
   let whenIdle: (() => void) | undefined
   const ask = (parameters: RequestOptions): ClientRequest => {
     underWay += 1
-    const outgoing = httpRequest({ ...parameters, agent, socketPath: options.socketPath })
+    const outgoing = httpRequest({ agent, ...parameters, socketPath: options.socketPath })
+    // As in the server: fields are limited by their bytes.
+    outgoing.maxHeadersCount = 0
     outgoing.once('close', () => {
       underWay -= 1
       if (underWay === 0) whenIdle?.()
@@ -88,7 +90,9 @@ function forward(
 ): void {
   const { request, response } = exchange
   const { method = '', socket } = request
-  const sendsBody = hasBody(request)
+  const isFramed = hasFraming(request)
+  // A GET or HEAD with a body is refused unread.
+  const sendsBody = isFramed && method !== 'GET' && method !== 'HEAD'
   const { moment } = options.memory
   let isAnswered = false
   const outgoing = ask({
@@ -98,6 +102,8 @@ function forward(
     // As it came, or not at all.
     setHost: false,
     maxHeaderSize: 8 * MAX_HEADER_BYTES,
+    // Whatever followed on the same connection could be read as the body that does not come.
+    ...(isFramed && !sendsBody ? { agent: false } : {}),
   })
   const over = (): void => {
     response.off('close', leave)
@@ -146,16 +152,14 @@ function forward(
   }
 }
 
-/** Whether the main process is to see a body: a GET or HEAD with one is refused unread. */
-function hasBody({ method, headers }: IncomingMessage): boolean {
-  if (method === 'GET' || method === 'HEAD') return false
+/** Whether a body is announced. */
+function hasFraming({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || headers['content-length'] !== undefined
 }
 
 function fieldsToAsk({ request: { rawHeaders }, address, inFlight }: Exchange): string[] {
   const fields = keptFields(rawHeaders, (name) => !NOT_ASKED.has(name) && !name.startsWith(OWN_FIELDS))
-  fields.push(PEER_FIELD, formatPeer({ address, inFlight }))
-  return fields
+  return [PEER_FIELD, formatPeer({ address, inFlight }), ...fields]
 }
 
 function answer(

@@ -1,10 +1,10 @@
 // The server of a worker: reads requests from the connections it is given, and hands each over as Node has read it. It
 // knows neither what is served nor by whom.
 
-import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { CONNECTION_TIMEOUT_MS, HTTP_OPTIONS, InFlight, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
+import { InFlight, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../server/limits.ts'
 
 /** A request that waits for its answer. */
 export interface Exchange {
@@ -34,7 +34,7 @@ export function createFront(rooms: {
   readonly serve: (request: IncomingMessage, response: ServerResponse) => boolean
   readonly forward: (exchange: Exchange) => void
 }): Front {
-  const server = createServer(HTTP_OPTIONS).setTimeout(CONNECTION_TIMEOUT_MS)
+  const server = openServer()
   const sockets = new Set<Socket>()
   let whenEmpty: (() => void) | undefined
   const inFlight = new InFlight()
