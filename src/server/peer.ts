@@ -81,9 +81,12 @@ export interface ReadyNote {
   readonly commit: string
 }
 
-/** With the moment, by a clock that all processes of a machine share: the time on the way counts. */
-export function formatReady({ leftMs, ageMs, commit }: ReadyNote): string {
-  return `${sharedMs()} ${leftMs} ${ageMs ?? '-'} ${commit}`
+/**
+ * With the moment `at` of the clock that all processes of a machine share, read before `leftMs` was: the time on the way
+ * counts, and so does all that this process was held up.
+ */
+export function formatReady({ leftMs, ageMs, commit }: ReadyNote, at: number): string {
+  return `${at} ${leftMs} ${ageMs ?? '-'} ${commit}`
 }
 
 export function parseReady(field: string): ReadyNote | undefined {

@@ -5,7 +5,7 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Repo, repoKey } from '../hub/names.ts'
 import type { ReadyAnswer } from '../mirror/ready.ts'
-import { formatReady, Offers } from './peer.ts'
+import { formatReady, Offers, sharedMs } from './peer.ts'
 
 /** Repos whose answers have run out are struck off when there are so many. */
 const TOLD_MANY = 10_000
@@ -39,9 +39,10 @@ export class WorkerLink {
     const key = repoKey(answer.route.repo)
     if (this.#told.size >= TOLD_MANY) this.#strikeOff()
     this.#told.set(key, Math.max(answer.until, this.#told.get(key) ?? 0))
+    const at = sharedMs()
     const now = this.#monotonic()
     const ageMs = answer.askedAt === undefined ? undefined : now - answer.askedAt
-    return formatReady({ leftMs: answer.until - now, ageMs, commit: answer.commit })
+    return formatReady({ leftMs: answer.until - now, ageMs, commit: answer.commit }, at)
   }
 
   /** No worker may repeat what it knows of the repo. Until none does, nobody is answered anything. */

@@ -110,6 +110,7 @@ class WorkerPool implements Pool {
     return new Promise((resolve, reject) => {
       const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
         serialization: 'advanced',
+        env: workerEnvironment(process.env),
       })
       const worker: Worker = {
         process: child,
@@ -271,6 +272,12 @@ class WorkerPool implements Pool {
     this.#door.close()
     for (const worker of this.#workers) worker.process.kill('SIGKILL')
   }
+}
+
+/** What a runtime heeds. Settings come as a message, and secrets, which stand in the environment, not at all. */
+function workerEnvironment(own: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const isHeeded = /^(?:NODE|UV|LD|MALLOC|LC|OPENSSL)_|^(?:PATH|LANG|TZ)$/
+  return Object.fromEntries(Object.entries(own).filter(([name]) => isHeeded.test(name)))
 }
 
 /** Writes and counts what a worker has done by itself. */

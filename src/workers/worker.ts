@@ -16,7 +16,7 @@ let answerer: Answerer | undefined
 let socketPath: string | undefined
 
 // A terminal signals the whole group: when to end is for the main process to say.
-for (const signal of ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const) process.on(signal, () => undefined)
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined)
 process.on('disconnect', () => {
   // A main process that ends in order waits for its workers; this one had no time to tidy up.
   if (socketPath !== undefined) rmSync(dirname(socketPath), { recursive: true, force: true })

@@ -1,7 +1,7 @@
 // What becomes of clients, files and the port when one of several processes ends, asked or unasked.
 
 import { createHash } from 'node:crypto'
-import { mkdtemp, readdir, rm, truncate } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -173,6 +173,42 @@ describe('a main process that is killed', () => {
     const next = await start({ HUBMIRROR_PORT: String(portOf(child)) })
     expect(await digestOf(await open(next.url, `${FILE}/large.bin`))).toBe(wholeDigest())
     expect(hub.ledger.bytes('cdn')).toBe(0)
+  })
+})
+
+describe('a terminal that closes', () => {
+  it('ends all of them, and leaves nothing where they met', async () => {
+    const child = await start()
+    const workers = await childrenOf(child.pid)
+    expect(await readdir(temporary)).toHaveLength(1)
+    // It tells the whole group.
+    for (const pid of workers) process.kill(pid, 'SIGHUP')
+    child.kill('SIGHUP')
+    expect(await child.ended).toBe('SIGHUP')
+    await eventually(
+      () => readdir(temporary),
+      (names) => names.length === 0,
+    )
+    for (const pid of workers) {
+      await eventually(
+        () => isRunning(pid),
+        (isThere) => !isThere,
+      )
+    }
+  })
+})
+
+describe('the environment of a worker', () => {
+  it('holds none of the secrets that the main process was given in its own', async () => {
+    const secrets = { HUBMIRROR_TOKEN: `hf_${'x'.repeat(34)}`, HTTPS_PROXY: 'http://user:pass@127.0.0.1:1' }
+    const child = await start({ ...secrets, NO_PROXY: '127.0.0.1', NODE_OPTIONS: '--no-deprecation' })
+    const workers = await childrenOf(child.pid)
+    expect(workers).toHaveLength(2)
+    for (const pid of workers) {
+      const environment = await readFile(`/proc/${pid}/environ`, 'utf8')
+      expect(environment).toContain('NODE_OPTIONS=--no-deprecation')
+      for (const secret of Object.values(secrets)) expect(environment).not.toContain(secret)
+    }
   })
 })
 
