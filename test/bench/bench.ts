@@ -16,11 +16,15 @@ import type { Scale } from './scale.ts'
 // At rest is who takes less than a twentieth of a core.
 const REST_MS = 400
 const REST_CPU_SECONDS = 0.02
+/** Whoever goes on for longer fetches for its own sake. */
+const SENT_WITHIN_MS = 5_000
 
 /** A kind of work: what it asks of whom, and which figures it brings. */
 export interface Work {
   /** What `npm run bench -- NAME` calls it. */
   readonly name: string
+  /** How things grow: only where it is named, or where all is asked for. */
+  readonly isGrowth?: boolean
   readonly contestants: readonly ContestantName[]
   run(bench: Bench, servers: readonly Server[]): Promise<void>
 }
@@ -218,6 +222,7 @@ export class Bench {
     resetPeakRss(server.pid)
     const cpuBefore = cpuSeconds(server.pid)
     const result = await act()
+    await this.#sent()
     const usage = {
       cpuSeconds: cpuSeconds(server.pid) - cpuBefore,
       peakRssBytes: peakRssBytes(server.pid),
@@ -225,6 +230,15 @@ export class Bench {
       originBytes: ledger.bytes(),
     }
     return { result, usage }
+  }
+
+  /** A client may have what it asked for before the Hub has sent all that it cost. */
+  async #sent(): Promise<void> {
+    const deadlineAt = performance.now() + SENT_WITHIN_MS
+    while (this.hub.ledger.requests((entry) => !entry.done).length > 0) {
+      if (performance.now() > deadlineAt) return
+      await sleep(1)
+    }
   }
 }
 

@@ -4,7 +4,7 @@
 import type { ContestantName } from './contestants.ts'
 import type { Figure, Group, Report } from './report.ts'
 import { median } from './statistics.ts'
-import { TITLES, valueText } from './text.ts'
+import { aimText, TITLES, valueText } from './text.ts'
 
 /** Group and figure of each panel, in reading order. What a report does not hold is left out. */
 const PANELS = [
@@ -15,6 +15,8 @@ const PANELS = [
   ['cold-limited', 'wall'],
   ['crowd', 'wall'],
   ['range-middle', 'firstByte'],
+  ['ranges-stored', 'perCore'],
+  ['snapshot-cold', 'wall'],
   ['slow-readers', 'rss'],
 ] as const
 const SHOWN: readonly ContestantName[] = ['mirror', 'nginx', 'plainFiles', 'olah']
@@ -84,7 +86,7 @@ function panel(
   const room = PANEL.width - LEFT - ROOM_FOR_VALUE
   const lines = [
     `<g transform="translate(${place.left} ${place.top})">`,
-    text(0, 14, `${figure.title} (${figure.better} is better)`, 'figure'),
+    text(0, 14, `${figure.title} (${aimText(figure)})`, 'figure'),
     ...wrapped(group.title).map((line, index) => text(0, 30 + index * HEAD.more, line, 'work')),
   ]
   for (const [index, name] of names.entries()) {

@@ -24,13 +24,14 @@ export const p99 = less('wait, 99 of 100', 'ms')
 export const perCore = more('requests per CPU second', '/s')
 export const perSecond = more('requests', '/s')
 export const rss = less('peak RSS', 'MiB')
+export const rssGrowth = less('peak RSS beyond that before', 'MiB')
 const originRequests = less('requests to the origin', '')
 
 /** What bytes cost. */
-export function bulkCosts(goals: { readonly cpu?: Goal; readonly bytes?: Goal } = {}) {
+export function bulkCosts(goals: { readonly cpu?: Goal; readonly rss?: Goal; readonly bytes?: Goal } = {}) {
   return {
     cpu: less('CPU seconds per GiB', 's')(goals.cpu),
-    rss: rss(),
+    rss: rss(goals.rss),
     originRequests: originRequests(),
     originBytes: less('bytes of the origin, to those of the file', 'x')(goals.bytes),
   }
@@ -74,4 +75,8 @@ export function ratioAtLeast(limit: number): Goal {
 
 export function atMost(limit: number): Goal {
   return { of: 'value', atMost: limit }
+}
+
+export function atLeast(limit: number): Goal {
+  return { of: 'value', atLeast: limit }
 }

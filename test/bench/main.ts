@@ -38,7 +38,8 @@ const WORKS: readonly Work[] = [
   blobs,
 ]
 const USAGE = `usage: npm run bench -- [PART...] [--full] [--json FILE]
-parts: ${WORKS.map((work) => work.name).join(', ')}
+parts:   ${names(false)}
+growth:  ${names(true)}, where they are named or with --full
 --full   as much as is asked for: larger files, more rounds, all steps of growth
 --smoke  as little as possible, to see that everybody gives the right bytes`
 
@@ -90,7 +91,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 try {
   for (const work of WORKS) {
-    if (positionals.length === 0 || positionals.includes(work.name)) await bench.play(work)
+    if (isAskedFor(work)) await bench.play(work)
   }
 } finally {
   await bench.stop()
@@ -110,7 +111,19 @@ if (values.json !== undefined) {
     scale: scale.name,
     machine: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}`,
     versions,
+    seconds,
     groups: reporter.groups,
   }
   writeFileSync(values.json, reportText(report))
+}
+
+function isAskedFor(work: Work): boolean {
+  if (positionals.length > 0) return positionals.includes(work.name)
+  return work.isGrowth !== true || values.full || values.smoke
+}
+
+function names(growth: boolean): string {
+  return WORKS.filter((work) => (work.isGrowth ?? false) === growth)
+    .map((work) => work.name)
+    .join(', ')
 }

@@ -29,6 +29,11 @@ export function peakRssBytes(pid: number): number {
   return sum(pid, (member) => statusBytes(member, 'VmHWM'))
 }
 
+/** Resident size now. */
+export function rssBytes(pid: number): number {
+  return sum(pid, (member) => statusBytes(member, 'VmRSS'))
+}
+
 /** Starts the peak anew. */
 export function resetPeakRss(pid: number): void {
   for (const member of family(pid)) writeFileSync(`/proc/${member}/clear_refs`, '5')

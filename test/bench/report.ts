@@ -39,6 +39,8 @@ export interface Report {
   /** Day, as YYYY-MM-DD. */
   readonly day: string
   readonly scale: string
+  /** How long it took. */
+  readonly seconds: number
   readonly machine: string
   readonly versions: Readonly<Partial<Record<ContestantName, string>>>
   readonly groups: readonly Group[]

@@ -1,7 +1,7 @@
 // The two runs that most kinds of work are made of, and the figures they bring: whole bodies, and many small requests.
 
-import type { Bench } from './bench.ts'
-import type { Target } from './client/job.ts'
+import type { Bench, Usage } from './bench.ts'
+import type { Target, Waits } from './client/job.ts'
 import type { Server } from './contestants.ts'
 import {
   bulkCosts,
@@ -18,7 +18,9 @@ import {
 import type { BenchFile } from './files.ts'
 import type { Goal } from './report.ts'
 
-export function bulkSpecs(goals: { readonly wall?: Goal; readonly cpu?: Goal; readonly bytes?: Goal } = {}) {
+export function bulkSpecs(
+  goals: { readonly wall?: Goal; readonly cpu?: Goal; readonly rss?: Goal; readonly bytes?: Goal } = {},
+) {
   return { wall: wall(goals.wall), firstByte: firstByte(), ...bulkCosts(goals) }
 }
 
@@ -50,10 +52,19 @@ export async function askOften(
   const { result, usage } = await bench.measure(server, () =>
     bench.client.play({ job: 'load', method: 'GET', digest: 'crc32', until: bench.scale.until, ...what }),
   )
+  return rateValues(usage, result, result.lastByteMs)
+}
+
+/** What so many answers in so much time cost and took. */
+export function rateValues(
+  usage: Usage,
+  result: { readonly answers: number; readonly seconds: number },
+  waits: Waits,
+) {
   return {
     perCore: result.answers / usage.cpuSeconds,
     perSecond: result.answers / result.seconds,
-    ...result.lastByteMs,
+    ...waits,
     ...requestValues(usage, result.answers),
   }
 }

@@ -42,7 +42,7 @@ const DEFAULT: Scale = {
   name: 'default',
   rounds: 3,
   budgetSeconds: 6,
-  deadlineSeconds: 30,
+  deadlineSeconds: 20,
   until: { seconds: 1.5 },
   largeBytes: GIB,
   sharedBytes: 256 * MIB,

@@ -54,6 +54,20 @@ function verdict(figure: Figure): string {
   return held ? 'held' : '**missed**'
 }
 
+/** `≤ 0.9x held`; nothing where there is no goal. */
+function goalAndVerdict(figure: Figure): string {
+  return [goalText(figure.goal, figure.unit), verdict(figure)].filter((text) => text !== '').join(' ')
+}
+
+/** What a figure should be, in plain words: `less is better, goal ≤ 0.9x of nginx: missed`. */
+export function aimText(figure: Figure): string {
+  const better = `${figure.better} is better`
+  const held = isHeld(figure)
+  if (held === undefined) return better
+  const of = figure.goal?.of === 'ratio' ? ' of nginx' : ''
+  return `${better}, goal ${goalText(figure.goal, figure.unit)}${of}: ${held ? 'held' : 'missed'}`
+}
+
 function namesIn(groups: readonly Group[]): readonly ContestantName[] {
   return NAMES.filter((name) =>
     groups.some(
@@ -67,7 +81,7 @@ function rows(group: Group, names: readonly ContestantName[]): readonly (readonl
     figure.title,
     ...names.map((name) => cell(figure, group, name)),
     ratioText(figure),
-    [goalText(figure.goal, figure.unit), verdict(figure)].filter((text) => text !== '').join(' '),
+    goalAndVerdict(figure),
   ])
 }
 
@@ -130,5 +144,5 @@ export function goalsMarkdown(report: Report): string {
 /** When and on what a report was made. */
 export function originText(report: Report): string {
   const versions = [...new Set(Object.values(report.versions))].join(', ')
-  return `Run of ${report.day} (${report.scale}) on ${report.machine}: ${versions}.`
+  return `Run of ${report.day} (${report.scale}, ${numberText(report.seconds)} s) on ${report.machine}: ${versions}.`
 }

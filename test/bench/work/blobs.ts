@@ -22,6 +22,7 @@ const FAN = 256
 
 export const blobs: Work = {
   name: 'blobs',
+  isGrowth: true,
   // Others start in the same way, but only the mirror is told what it holds by files that are laid there.
   contestants: [],
   async run(bench) {

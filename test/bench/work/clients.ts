@@ -9,6 +9,7 @@ const COLD_BYTES = 16 * 1024 ** 2
 
 export const clients: Work = {
   name: 'clients',
+  isGrowth: true,
   contestants: ['mirror', 'nginx'],
   async run(bench, servers) {
     const file = smallFile(bench, 'clients')

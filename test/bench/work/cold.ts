@@ -19,7 +19,7 @@ export const cold: Work = {
       const group = bench.reporter.group(
         `cold-${id}`,
         `file of ${sizeText(sizeBytes)} that is not stored, ${words}`,
-        bulkSpecs({ bytes: atMost(1.005), ...goal }),
+        bulkSpecs({ bytes: atMost(1), ...goal }),
       )
       // Each round asks for a file of its own.
       await bench.rounds(servers, group, (server, round) =>

@@ -6,11 +6,19 @@ import { atMost } from '../figures.ts'
 import { bulkSpecs, readWhole } from '../runs.ts'
 import { sizeText } from '../scale.ts'
 
+/** 300 MB. */
+const MAX_RSS_MIB = 286
+
 export const crowd: Work = {
   name: 'crowd',
   contestants: ['mirror', 'nginx', 'olah'],
   run: (bench, servers) =>
-    playCrowd(bench, servers, { id: 'crowd', clients: bench.scale.crowd, sizeBytes: bench.scale.coldBytes }),
+    playCrowd(bench, servers, {
+      id: 'crowd',
+      clients: bench.scale.crowd,
+      sizeBytes: bench.scale.coldBytes,
+      rssMib: MAX_RSS_MIB,
+    }),
 }
 
 /** One group: so many clients on a new file in each round. */
@@ -21,6 +29,7 @@ export async function playCrowd(
     readonly id: string
     readonly clients: number
     readonly sizeBytes: number
+    readonly rssMib?: number
     readonly rounds?: number
   },
 ): Promise<void> {
@@ -28,7 +37,7 @@ export async function playCrowd(
   const group = bench.reporter.group(
     id,
     `${clients.toLocaleString('en')} ${clients === 1 ? 'client' : 'clients at once'} on one file of ${sizeText(sizeBytes)} that is not stored`,
-    bulkSpecs({ bytes: atMost(1.005) }),
+    bulkSpecs({ bytes: atMost(1), ...(how.rssMib === undefined ? {} : { rss: atMost(how.rssMib) }) }),
   )
   const run = (server: Server, round: number) =>
     readWhole(bench, server, bench.largeFile(`${id}-${round}`, sizeBytes), clients)

@@ -2,8 +2,10 @@
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
-import { atMost, rss } from '../figures.ts'
+import { atMost, rss, rssGrowth } from '../figures.ts'
 import { digestOf } from '../files.ts'
+import { rssBytes } from '../process-figures.ts'
+import type { Goal } from '../report.ts'
 import { sizeText } from '../scale.ts'
 
 const MIB = 1024 ** 2
@@ -21,7 +23,7 @@ export const readers: Work = {
       count: slowReaders,
       bytesPerSecond: SLOW_BYTES_PER_SECOND,
       seconds: slowSeconds,
-      limitMib: 244,
+      limits: { rss: 244 },
     })
     if (stalledReaders === 0) return
     await play(bench, servers, {
@@ -30,6 +32,7 @@ export const readers: Work = {
       count: stalledReaders,
       bytesPerSecond: 0,
       seconds: 5,
+      limits: { growth: 100 },
     })
   },
 }
@@ -43,7 +46,8 @@ async function play(
     readonly count: number
     readonly bytesPerSecond: number
     readonly seconds: number
-    readonly limitMib?: number
+    /** In MiB. */
+    readonly limits: { readonly rss?: number; readonly growth?: number }
   },
 ): Promise<void> {
   const file = bench.largeFile('large', bench.scale.largeBytes)
@@ -52,12 +56,14 @@ async function play(
     how.id,
     `${how.count.toLocaleString('en')} readers of a stored file of ${sizeText(file.content.sizeBytes)} ${how.title}`,
     {
-      rss: rss(how.limitMib === undefined ? undefined : atMost(how.limitMib)),
+      rss: rss(goalOf(how.limits.rss)),
+      growth: rssGrowth(goalOf(how.limits.growth)),
       connected: { title: 'still connected after all', unit: '', better: 'more' },
       read: { title: 'read by each', unit: 'MiB', better: 'more' },
     },
   )
   await bench.once(able, group, async (server) => {
+    const before = rssBytes(server.pid)
     const { result, usage } = await bench.measure(server, () =>
       bench.client.play({
         job: 'readers',
@@ -73,8 +79,13 @@ async function play(
     const bytes = result.read.reduce((sum, reader) => sum + reader.bytes, 0)
     return {
       rss: usage.peakRssBytes / MIB,
+      growth: (usage.peakRssBytes - before) / MIB,
       connected: result.connected,
       read: bytes / MIB / how.count,
     }
   })
+}
+
+function goalOf(limitMib: number | undefined): Goal | undefined {
+  return limitMib === undefined ? undefined : atMost(limitMib)
 }

@@ -6,7 +6,7 @@ import type { Figure, Report } from '../../bench/report.ts'
 function report(figure: Partial<Figure>, failures = {}): Report {
   const wall: Figure = { id: 'wall', title: 'wall time', unit: 's', better: 'less', values: {}, ...figure }
   const group = { id: 'warm-1', title: 'a stored file', figures: [wall], failures }
-  return { day: '2026-01-01', scale: 'full', machine: 'two', versions: {}, groups: [group] }
+  return { day: '2026-01-01', seconds: 60, scale: 'full', machine: 'two', versions: {}, groups: [group] }
 }
 
 function widths(svg: string): Record<string, number> {
@@ -32,6 +32,13 @@ it('each bar has its name and its value beside it', () => {
     'a stored file',
   ])
     expect(svg).toContain(`>${words}</text>`)
+})
+
+it('says of a goal whether it is held', () => {
+  const values = { mirror: [0.5], nginx: [2] }
+  const aim = (atMost: number) => chart(report({ values, goal: { of: 'ratio', atMost } }))
+  expect(aim(0.3)).toContain('>wall time (less is better, goal ≤ 0.3x of nginx: held)<')
+  expect(aim(0.2)).toContain('>wall time (less is better, goal ≤ 0.2x of nginx: missed)<')
 })
 
 it('a contestant that could not do it has the reason instead of a bar', () => {

@@ -13,6 +13,7 @@ const figure = (values: Figure['values'], goal?: Figure['goal']): Figure => ({
 })
 const report = (group: Group): Report => ({
   day: '2026-01-01',
+  seconds: 60,
   scale: 'full',
   machine: 'two',
   versions: {},
