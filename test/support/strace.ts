@@ -1,4 +1,4 @@
-// Makes system calls of a running process fail, by strace. Says so loudly where it may not.
+// Makes system calls of a running process fail, or writes them down, by strace. Says so loudly where it may not.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -44,11 +44,30 @@ export async function inject(
   error: string,
   paths: readonly string[] = [],
 ): Promise<Injection> {
-  const directory = await mkdtemp(join(tmpdir(), 'hubmirror-strace-'))
-  const record = join(directory, 'record')
   const only = paths.flatMap((path) => ['-P', path])
   const fault = ['-e', `trace=${calls}`, '-e', `inject=${calls}:error=${error}`]
-  const tracer = spawn(TRACER, ['-f', '-o', record, ...only, ...fault, '-p', String(pid)], {
+  const { lines, end } = await trace([pid], [...only, ...fault])
+  const count = (all: readonly string[]) => all.filter((line) => line.includes('(INJECTED)')).length
+  return { struck: async () => count(await lines()), end: async () => count(await end()) }
+}
+
+export interface Watch {
+  /** The calls so far, one a line, with what they were given and what they gave. */
+  lines(): Promise<readonly string[]>
+  /** Lets the processes be again; gives back all calls. */
+  end(): Promise<readonly string[]>
+}
+
+/** From now on the `calls` (`%file`, `pread64`) of the processes are written down. Whoever begins it ends it. */
+export function watchCalls(pids: readonly number[], calls: string): Promise<Watch> {
+  return trace(pids, ['-e', `trace=${calls}`])
+}
+
+async function trace(pids: readonly number[], options: readonly string[]): Promise<Watch> {
+  const directory = await mkdtemp(join(tmpdir(), 'hubmirror-strace-'))
+  const record = join(directory, 'record')
+  const targets = pids.flatMap((pid) => ['-p', String(pid)])
+  const tracer = spawn(TRACER, ['-f', '-o', record, ...options, ...targets], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   await once(tracer, 'spawn')
@@ -57,20 +76,20 @@ export async function inject(
   tracer.stderr.on('data', (chunk: Buffer) => {
     said += chunk.toString()
   })
-  const struck = async () => (await readFile(record, 'utf8')).split('(INJECTED)').length - 1
+  const lines = async () => (await readFile(record, 'utf8')).split('\n').filter((line) => line !== '')
   await eventually(
     () => (tracer.exitCode === null ? said : `ended: ${said}`),
-    (text) => /ended:|attached/.test(text),
+    (text) => /ended:/.test(text) || pids.every((pid) => text.includes(`Process ${pid} attached`)),
   )
   if (tracer.exitCode !== null) throw new Error(`strace ${said}`)
   return {
-    struck,
+    lines,
     async end() {
       tracer.kill('SIGINT')
       await ended
-      const count = await struck()
+      const all = await lines()
       await rm(directory, { recursive: true, force: true })
-      return count
+      return all
     },
   }
 }

@@ -16,7 +16,7 @@ import { Blobs } from '../../../src/store/blobs.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
-import { scratchLayout, sha256Key } from './scratch.ts'
+import { patternBytes, scratchLayout, sha256Key } from './scratch.ts'
 
 const BYTES = Buffer.from('the bytes of a blob')
 const KEY = sha256Key(BYTES)
@@ -159,4 +159,31 @@ it('keeps a small blob in memory, and finds out on the way there that the disk h
   expect(await restarted.open(KEY, BYTES.length)).toBeUndefined()
   expect(failures).toEqual(['disk'])
   await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+})
+
+it('keeps no more small blobs in memory than it may, those used last, and no large one', async () => {
+  const { layout, ledger, clock } = await stored()
+  const memoryBytes = 200_000
+  const blobs = new Blobs({ layout, ledger, memoryBytes, now: () => clock.now, observer: silentObserver })
+  const make = async (sizeBytes: number, seed: number) => {
+    const bytes = patternBytes(sizeBytes, seed)
+    const key = sha256Key(bytes)
+    await mkdir(path.dirname(layout.blob(key)), { recursive: true })
+    await writeFile(layout.blob(key), bytes)
+    await (await blobs.open(key, sizeBytes))?.close()
+    return { key, sizeBytes }
+  }
+  const remembered = ({ key, sizeBytes }: { key: typeof KEY; sizeBytes: number }) =>
+    blobs.recall(key, sizeBytes) !== undefined
+  const large = await make(65_537, 1)
+  expect(remembered(large)).toBe(false)
+  const small = [await make(60_000, 2), await make(60_000, 3)]
+  for (let seed = 4; seed < 12; seed += 1) {
+    // The first one is asked for again and again.
+    expect(remembered(small[0]!)).toBe(true)
+    small.push(await make(60_000, seed))
+  }
+  const left = small.filter(remembered)
+  expect(left).toEqual([small[0], ...small.slice(-2)])
+  expect(left.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)).toBeLessThanOrEqual(memoryBytes)
 })

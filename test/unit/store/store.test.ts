@@ -231,6 +231,27 @@ describe('a store in use', () => {
     expect((await readFile(createLayout(root).blob(KEY))).equals(BYTES)).toBe(true)
   })
 
+  it('keeps no more of blobs and facts in memory than both together may take', async () => {
+    const root = await scratchDirectory()
+    const memoryBytes = 400_000
+    const store = await opened(root, { memoryBytes })
+    const blobs = Array.from({ length: 8 }, (_, index) => patternBytes(50_000, index + 1))
+    for (const bytes of blobs) {
+      const key = sha256Key(bytes)
+      const file = createLayout(root).blob(key)
+      await mkdir(path.dirname(file), { recursive: true })
+      await writeFile(file, bytes)
+      await (await store.blobs.open(key, bytes.length))?.close()
+    }
+    const facts = Array.from({ length: 40 }, (_, index) => `fact ${index}`)
+    for (const key of facts) await store.facts.write('refs', key, 'x'.repeat(10_000))
+    const ofBlobs = blobs.filter((bytes) => store.blobs.recall(sha256Key(bytes), bytes.length)).length
+    const ofFacts = facts.filter((key) => store.facts.peek('refs', key) !== undefined).length
+    // A fact takes a little more than its text.
+    expect([ofBlobs, ofFacts]).toEqual([3, 19])
+    expect(ofBlobs * 50_000 + ofFacts * 10_000).toBeLessThanOrEqual(memoryBytes)
+  })
+
   it('answers many probes at once and leaves nothing of them', async () => {
     const root = await scratchDirectory()
     const store = await opened(root)

@@ -1,0 +1,89 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ReadBuffers } from '../../../src/server/read-buffers.ts'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+/** A stream that has sent so much has a client that reads. */
+const PROVEN = 16 * MIB
+
+/** What a stream may read at once when it is one of so many. */
+function sizeAmong(streams: number, sentBytes: number): number {
+  const buffers = new ReadBuffers()
+  for (let stream = 0; stream < streams; stream += 1) buffers.enter()
+  return buffers.sizeFor(sentBytes)
+}
+
+describe('a read of a stored file', () => {
+  it.each([
+    [1, 0, 128 * KIB],
+    [1, PROVEN - 1, 128 * KIB],
+    [64, 0, 128 * KIB],
+    [65, 0, 64 * KIB],
+    [200, 0, 32 * KIB],
+    [2000, 0, 8 * KIB],
+    [10_000, 0, 8 * KIB],
+    [1, PROVEN, MIB],
+    [48, PROVEN, MIB],
+    [49, PROVEN, 512 * KIB],
+    [200, PROVEN, 128 * KIB],
+    [10_000, PROVEN, 8 * KIB],
+  ])('of one of %i streams that has sent %i bytes is of %i bytes', (streams, sentBytes, sizeBytes) => {
+    expect(sizeAmong(streams, sentBytes)).toBe(sizeBytes)
+  })
+
+  it('is never so large that all of its kind hold more than their bound, but for the smallest', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 4000 }), fc.nat(64 * MIB), (streams, sentBytes) => {
+        const sizeBytes = sizeAmong(streams, sentBytes)
+        const bound = sentBytes < PROVEN ? 8 * MIB : 48 * MIB
+        expect(Number.isInteger(Math.log2(sizeBytes))).toBe(true)
+        if (sizeBytes > 8 * KIB) expect(sizeBytes * streams).toBeLessThanOrEqual(bound)
+      }),
+    )
+  })
+
+  it('grows again when the others have ended', () => {
+    const buffers = new ReadBuffers()
+    const leave = Array.from({ length: 1000 }, () => buffers.enter())
+    expect(buffers.sizeFor(PROVEN)).toBe(32 * KIB)
+    for (const each of leave.slice(1)) each()
+    expect(buffers.sizeFor(PROVEN)).toBe(MIB)
+  })
+
+  it('runs ahead of what is being sent only for who has shown that he reads', () => {
+    const buffers = new ReadBuffers()
+    expect([0, PROVEN - 1, PROVEN].map((sent) => buffers.readsAhead(sent))).toEqual([false, false, true])
+  })
+})
+
+describe('buffers', () => {
+  it('are used again, by one at a time', () => {
+    const buffers = new ReadBuffers()
+    const [one, two] = [buffers.take(MIB), buffers.take(MIB)]
+    expect(one === two).toBe(false)
+    buffers.give(one)
+    expect(buffers.take(MIB) === one).toBe(true)
+    expect(buffers.take(MIB) === one).toBe(false)
+  })
+
+  it('have the size that is asked for, whatever was given back', () => {
+    const buffers = new ReadBuffers()
+    buffers.give(buffers.take(MIB))
+    expect([8 * KIB, 64 * KIB, MIB].map((size) => buffers.take(size).length)).toEqual([8 * KIB, 64 * KIB, MIB])
+  })
+
+  it('own their memory: one in use keeps no other alive', () => {
+    const { buffer, byteOffset } = new ReadBuffers().take(8 * KIB)
+    expect([buffer.byteLength, byteOffset]).toEqual([8 * KIB, 0])
+  })
+
+  it('are not kept without end when many streams are over', () => {
+    const buffers = new ReadBuffers()
+    const crowd = Array.from({ length: 500 }, () => buffers.take(128 * KIB))
+    for (const each of crowd) buffers.give(each)
+    const known = new Set<Buffer>(crowd)
+    const again = Array.from({ length: 500 }, () => buffers.take(128 * KIB))
+    expect(again.filter((each) => known.has(each))).toHaveLength(8)
+  })
+})
