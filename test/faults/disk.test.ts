@@ -1,4 +1,4 @@
-import { mkdir, open, rm, truncate, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, open, rm, statfs, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type Asked, probe } from '../hub-simulator/probe.ts'
@@ -7,7 +7,7 @@ import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { manualClock } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
-import { filesBelow, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { filesBelow, metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
 import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
 import { verdictOf } from '../support/verdict.ts'
 
@@ -33,7 +33,7 @@ afterEach(async () => {
   }
 })
 
-async function start(): Promise<void> {
+async function start(cacheMinFreeBytes = 0): Promise<void> {
   readOnly = false
   const world = new World()
   world.model('acme/open').commit({
@@ -43,7 +43,7 @@ async function start(): Promise<void> {
   hub = await startHub({ world })
   disk = await mountDisk(16)
   const cacheDir = join(disk.directory, 'cache')
-  const config = { cacheMinFreeBytes: 0 }
+  const config = { cacheMinFreeBytes }
   mirror = await startMirror({ hub, cacheDir, config, monotonic: clock.now })
 }
 
@@ -86,6 +86,18 @@ async function fillUp(): Promise<() => Promise<void>> {
   }
   await handle.close()
   return () => unlink(ballast)
+}
+
+async function freeBytes(): Promise<number> {
+  const { bavail, bsize } = await statfs(disk.directory)
+  return bavail * bsize
+}
+
+async function settledMetrics(): Promise<string> {
+  return eventually(
+    () => mirror.metrics(),
+    (text) => metricValue(text, 'hubmirror_flights_in_progress') === 0,
+  )
 }
 
 const noBodiesOpen = () =>
@@ -137,6 +149,41 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     ).toBe('HIT')
     await afterRest()
     expect(await storeIsOk()).toBe(true)
+    await noBodiesOpen()
+  })
+
+  it('that has little left gives up what was used longest ago, until enough is free', async () => {
+    const minFree = 5_500_000
+    await start(minFree)
+    const evictions = async () =>
+      metricValue(await settledMetrics(), 'hubmirror_cache_evictions_total{reason="min-free"}')
+    const serve = async (...paths: string[]) => {
+      const words: string[] = []
+      for (const path of paths) {
+        words.push(await expectServed(path))
+        await settledMetrics()
+      }
+      return words
+    }
+    // Two of them fit, with what shall stay free.
+    expect([await serve('a.bin', 'b.bin', 'a.bin'), await evictions()]).toEqual([['MISS', 'MISS', 'HIT'], 0])
+    expect([await serve('c.bin'), await evictions()]).toEqual([['MISS'], 1])
+    expect(await freeBytes()).toBeGreaterThanOrEqual(minFree)
+    expect([await serve('a.bin', 'c.bin', 'b.bin'), await evictions()]).toEqual([['HIT', 'HIT', 'MISS'], 2])
+    // Somebody else takes what was free: one file of ours is all there is room for.
+    const tenant = join(disk.directory, 'tenant')
+    await writeFile(tenant, Buffer.alloc(4_000_000))
+    expect([await serve('a.bin', 'a.bin'), await evictions()]).toEqual([['MISS', 'HIT'], 4])
+    expect(await freeBytes()).toBeGreaterThanOrEqual(minFree)
+    // More than giving up everything could bring: it is kept then, and what is asked for passes through.
+    const free = await fillUp()
+    expect([await serve('b.bin', 'a.bin'), await evictions()]).toEqual([['BYPASS', 'HIT'], 4])
+    const { checks } = (await (await fetch(`${mirror.url}/readyz`)).json()) as {
+      checks: { room: { ok: boolean } }
+    }
+    expect(checks.room.ok).toBe(false)
+    await Promise.all([free(), unlink(tenant)])
+    expect([await serve('b.bin', 'b.bin', 'a.bin'), await evictions()]).toEqual([['MISS', 'HIT', 'HIT'], 4])
     await noBodiesOpen()
   })
 

@@ -50,7 +50,8 @@ async function start(workers: number): Promise<void> {
   child = await startChild({ hub, cacheDir, env })
 }
 
-const ask = (target: string, asked: Asked = {}): Promise<Got> => probe(child.url + target, { ...asked, agent })
+const ask = (target: string, asked: Asked = {}): Promise<Got> =>
+  probe(child.url + target, { ...asked, agent })
 
 /** Questions whose answers are in memory, whichever way they are found there. */
 const QUESTIONS: readonly (readonly [what: string, path: string, asked: Asked])[] = [
@@ -81,10 +82,11 @@ async function warm(): Promise<void> {
   for (const path of ['config.json', 'w.bin', 'adapter_config.json'])
     expect([200, 404]).toContain((await ask(`${REPO}/main/${path}`)).status)
   await eventually(
-    () => askAll(1).then(
-      () => true,
-      () => false,
-    ),
+    () =>
+      askAll(1).then(
+        () => true,
+        () => false,
+      ),
     (isWarm) => isWarm,
   )
 }

@@ -9,9 +9,12 @@ import { eventually } from '../support/eventually.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 
 const MIB = 1024 * 1024
-const SIZE = 64 * MIB
+const SIZE = 32 * MIB
 const PROVEN = 16 * MIB
+const SMALL = 128 * 1024
 const TARGET = '/acme/big/resolve/main/big.bin'
+
+const times = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value)
 
 /** Watches what is lent to the streams of this process. */
 function watchBuffers() {
@@ -20,8 +23,12 @@ function watchBuffers() {
   /** By reads, in order: how large, and how many were held then, itself included. */
   const reads: { readonly sizeBytes: number; readonly held: number }[] = []
   const pools = new Set<ReadBuffers>()
-  const { take, give } = ReadBuffers.prototype
-  const taking = vi.spyOn(ReadBuffers.prototype, 'take').mockImplementation(function (this: ReadBuffers, size) {
+  const take = Reflect.get(ReadBuffers.prototype, 'take') as (this: ReadBuffers, sizeBytes: number) => Buffer
+  const give = Reflect.get(ReadBuffers.prototype, 'give') as (this: ReadBuffers, buffer: Buffer) => void
+  const taking = vi.spyOn(ReadBuffers.prototype, 'take').mockImplementation(function (
+    this: ReadBuffers,
+    size,
+  ) {
     const buffer = take.call(this, size)
     expect(held.has(buffer), 'lent to two at once').toBe(false)
     pools.add(this)
@@ -30,7 +37,10 @@ function watchBuffers() {
     reads.push({ sizeBytes: size, held: held.size })
     return buffer
   })
-  const giving = vi.spyOn(ReadBuffers.prototype, 'give').mockImplementation(function (this: ReadBuffers, buffer) {
+  const giving = vi.spyOn(ReadBuffers.prototype, 'give').mockImplementation(function (
+    this: ReadBuffers,
+    buffer,
+  ) {
     expect(held.delete(buffer), 'given back twice').toBe(true)
     give.call(this, buffer)
   })
@@ -59,11 +69,11 @@ describe('a stored file', () => {
       true,
     ])
     const young = reads.filter(({ sizeBytes }) => sizeBytes < MIB)
-    expect(young).toEqual(Array(PROVEN / (128 * 1024)).fill({ sizeBytes: 128 * 1024, held: 1 }))
+    expect(young).toEqual(times(PROVEN / SMALL, { sizeBytes: SMALL, held: 1 }))
     const [first, ...ahead] = reads.slice(young.length)
     // The last small piece is still on its way when the first large one is read.
     expect(first).toEqual({ sizeBytes: MIB, held: 2 })
-    expect(ahead).toEqual(Array((SIZE - PROVEN) / MIB - 1).fill({ sizeBytes: MIB, held: 2 }))
+    expect(ahead).toEqual(times((SIZE - PROVEN) / MIB - 1, { sizeBytes: MIB, held: 2 }))
     await eventually(
       () => held.size,
       (count) => count === 0,
@@ -80,7 +90,7 @@ describe('a stored file', () => {
     expect((await scene.ask(TARGET)).whole).toBe(true)
     expect(held.size).toBe(idlers.length)
     const heldBytes = [...held].reduce((sum, { length }) => sum + length, 0)
-    expect(heldBytes).toBeLessThanOrEqual(idlers.length * 128 * 1024)
+    expect(heldBytes).toBeLessThanOrEqual(idlers.length * SMALL)
     const before = reads.length
     for (const answer of idlers) answer.destroy()
     // Nobody is counted any more: the next one reads as one alone does.

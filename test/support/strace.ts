@@ -53,9 +53,9 @@ export async function inject(
 
 export interface Watch {
   /** The calls so far, one a line, with what they were given and what they gave. */
-  lines(): Promise<readonly string[]>
+  readonly lines: () => Promise<readonly string[]>
   /** Lets the processes be again; gives back all calls. */
-  end(): Promise<readonly string[]>
+  readonly end: () => Promise<readonly string[]>
 }
 
 /** From now on the `calls` (`%file`, `pread64`) of the processes are written down. Whoever begins it ends it. */

@@ -70,7 +70,11 @@ describe('buffers', () => {
   it('have the size that is asked for, whatever was given back', () => {
     const buffers = new ReadBuffers()
     buffers.give(buffers.take(MIB))
-    expect([8 * KIB, 64 * KIB, MIB].map((size) => buffers.take(size).length)).toEqual([8 * KIB, 64 * KIB, MIB])
+    expect([8 * KIB, 64 * KIB, MIB].map((size) => buffers.take(size).length)).toEqual([
+      8 * KIB,
+      64 * KIB,
+      MIB,
+    ])
   })
 
   it('own their memory: one in use keeps no other alive', () => {

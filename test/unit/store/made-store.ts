@@ -15,6 +15,7 @@ import { createFacts, type Facts } from '../../../src/store/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { openStore, type Store } from '../../../src/store/store.ts'
 import { type Observer, silentObserver } from '../../../src/telemetry/observer.ts'
+import { flipBit } from '../../support/flip-bit.ts'
 
 export const ORIGIN = 'https://hub.example/'
 export const COMMIT = 'c'.repeat(40) as CommitHash
@@ -156,16 +157,8 @@ export class MadeStore {
   }
 
   /** Turns one bit of a blob, as an ageing disk does: size and times stay. */
-  async flipBit(key: BlobKey, position = 0): Promise<void> {
-    const file = this.layout.blob(key)
-    await chmod(file, 0o600)
-    const handle = await open(file, 'r+')
-    const byte = Buffer.alloc(1)
-    await handle.read(byte, 0, 1, position)
-    byte[0] = (byte[0] ?? 0) ^ 0x10
-    await handle.write(byte, 0, 1, position)
-    await handle.close()
-    await chmod(file, 0o400)
+  flipBit(key: BlobKey, position = 0): Promise<void> {
+    return flipBit(this.layout.blob(key), position)
   }
 
   async quarantined(): Promise<string[]> {
