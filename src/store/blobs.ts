@@ -1,13 +1,13 @@
 // Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
 
-import { type FileHandle, utimes } from 'node:fs/promises'
+import { utimes } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import type { Observer } from '../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from './atomic.ts'
-import { openBlobFile } from './blob-file.ts'
 import { type BlobKey, Verifier } from './digest.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
+import { type OpenFile, OpenFiles } from './open-files.ts'
 
 // Recency on the disk is coarse: it only has to survive a restart.
 const RECORD_USE_EVERY_MS = 3_600_000
@@ -41,6 +41,7 @@ export class Blobs {
   readonly #now: () => number
   readonly #observer: Observer
   readonly #memory: LRUCache<BlobKey, Buffer> | undefined
+  readonly #files = new OpenFiles()
 
   constructor(options: BlobsOptions) {
     this.#layout = options.layout
@@ -70,10 +71,11 @@ export class Blobs {
    * removed and counts as absent.
    */
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
-    if (sizeBytes > SMALL_BYTES || this.#memory === undefined) return this.#openFile(key, sizeBytes)
+    if (sizeBytes > SMALL_BYTES || this.#memory === undefined)
+      return this.#openFile(key, sizeBytes, { isKept: true })
     const known = this.recall(key, sizeBytes)
     if (known !== undefined) return memoryHandle(key, known)
-    const file = await this.#openFile(key, sizeBytes)
+    const file = await this.#openFile(key, sizeBytes, { isKept: false })
     if (file === undefined) return undefined
     const bytes = Buffer.allocUnsafeSlow(sizeBytes)
     const verifier = new Verifier(key, sizeBytes)
@@ -92,29 +94,45 @@ export class Blobs {
     return memoryHandle(key, bytes)
   }
 
-  async #openFile(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
-    const handle = await openBlobFile(this.#layout.blob(key), sizeBytes)
-    if (handle === 'missing') {
-      this.#ledger.drop(key)
+  /** The same as `open` of a blob whose file is open already, at once; undefined where none is. */
+  openAgain(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
+    const file = this.#files.recall(key, sizeBytes)
+    return file && this.#lend(key, file)
+  }
+
+  async #openFile(
+    key: BlobKey,
+    sizeBytes: number,
+    how: { readonly isKept: boolean },
+  ): Promise<BlobHandle | undefined> {
+    const file =
+      this.#files.recall(key, sizeBytes) ??
+      (await this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), ...how }))
+    if (file === 'missing') {
+      this.forget(key)
       return undefined
     }
-    if (handle === 'damaged') {
+    if (file === 'damaged') {
       await this.remove(key)
       return undefined
     }
+    return this.#lend(key, file)
+  }
+
+  #lend(key: BlobKey, file: OpenFile): BlobHandle {
+    const { sizeBytes } = file
     this.#used(key, sizeBytes)
     const unpin = this.#ledger.pin(key)
-    let open_ = true
+    let isOpen = true
     return {
       key,
       sizeBytes,
-      read: (buffer, offset, length, position) =>
-        this.#read(key, handle, { buffer, offset, length, position }),
+      read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
       async close() {
-        if (!open_) return
-        open_ = false
+        if (!isOpen) return
+        isOpen = false
         unpin()
-        await handle.close()
+        await file.letGo()
       },
     }
   }
@@ -122,11 +140,14 @@ export class Blobs {
   /** Bytes that the disk has lost will not come back: the next request must find the blob gone, and fetch it again. */
   async #read(
     key: BlobKey,
-    handle: FileHandle,
+    file: OpenFile,
     to: { buffer: Buffer; offset: number; length: number; position: number },
   ): Promise<number> {
     try {
-      return (await handle.read(to.buffer, to.offset, to.length, to.position)).bytesRead
+      const length = await file.read(to.buffer, to.offset, to.length, to.position)
+      // Shorter than when it was opened: the next one is to look again.
+      if (length < Math.min(to.length, file.sizeBytes - to.position)) this.#files.forget(key)
+      return length
     } catch (error) {
       if (errorCode(error) === 'EIO') {
         this.#observer.integrityFailure('disk')
@@ -149,8 +170,19 @@ export class Blobs {
   /** Removes the bytes; open handles read on. */
   async remove(key: BlobKey): Promise<void> {
     this.#memory?.delete(key)
-    this.#ledger.drop(key)
+    this.forget(key)
     await unlinkIfThere(this.#layout.blob(key))
+  }
+
+  /** The file is gone, or about to be: nobody is given it any more. */
+  forget(key: BlobKey): void {
+    this.#files.forget(key)
+    this.#ledger.drop(key)
+  }
+
+  /** Closes the files that nobody reads. */
+  async close(): Promise<void> {
+    await this.#files.close()
   }
 }
 

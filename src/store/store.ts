@@ -106,7 +106,10 @@ function createStore(
     now: options.now,
     observer: options.observer,
     freeBytes: () => freeBytes(layout),
-    remove: (name) => removeEntry(layout, name),
+    remove: (name) => {
+      if (isBlobKey(name)) blobs.forget(name)
+      return removeEntry(layout, name)
+    },
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
   const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes })
@@ -123,16 +126,17 @@ function createStore(
 
   const opened = new Map<BlobKey, () => void>()
 
+  const blobs = new Blobs({
+    layout,
+    ledger,
+    memoryBytes: options.memoryBytes / 2,
+    now: options.now,
+    observer: options.observer,
+  })
   const hashes = new HashThread()
 
   return {
-    blobs: new Blobs({
-      layout,
-      ledger,
-      memoryBytes: options.memoryBytes / 2,
-      now: options.now,
-      observer: options.observer,
-    }),
+    blobs,
     facts,
     ledger,
     scanned,
@@ -165,6 +169,7 @@ function createStore(
     async close() {
       closing.abort()
       await hashes.close()
+      await blobs.close()
       await scanned.catch(() => undefined)
       // Whoever takes the directory over must find what was learnt, and no half of a write.
       await facts.close()

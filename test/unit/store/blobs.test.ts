@@ -1,20 +1,10 @@
-import {
-  chmod,
-  type FileHandle,
-  mkdir,
-  open,
-  readFile,
-  stat,
-  symlink,
-  truncate,
-  utimes,
-  writeFile,
-} from 'node:fs/promises'
+import { chmod, mkdir, readFile, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { Blobs } from '../../../src/store/blobs.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
+import { OpenFile } from '../../../src/store/open-files.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { patternBytes, scratchLayout, sha256Key } from './scratch.ts'
 
@@ -67,13 +57,32 @@ it('keeps an open blob from eviction, also one that the walk has not met', async
   expect(await ledger.evict(KEY, 'prune')).toBe(true)
 })
 
+it('opens a blob again without looking for it, pinned and used like any other, until it is forgotten', async () => {
+  const { blobs, ledger, clock } = await stored()
+  expect(blobs.openAgain(KEY, BYTES.length)).toBeUndefined()
+  await (await blobs.open(KEY, BYTES.length))?.close()
+  ledger.add('another', 1)
+  clock.now += 1
+  const again = blobs.openAgain(KEY, BYTES.length)
+  const buffer = Buffer.alloc(3)
+  expect(await again?.read(buffer, 0, 3, 4)).toBe(3)
+  expect(buffer.toString()).toBe('byt')
+  expect(await ledger.evict(KEY, 'prune')).toBe(false)
+  expect([...ledger.entries()].at(-1)).toEqual([KEY, { sizeBytes: BYTES.length, usedAt: clock.now, pins: 1 }])
+  await again?.close()
+  await again?.close()
+  expect([...ledger.entries()].at(-1)?.[1].pins).toBe(0)
+  await blobs.remove(KEY)
+  expect(blobs.openAgain(KEY, BYTES.length)).toBeUndefined()
+  expect(ledger.count).toBe(1)
+  await blobs.close()
+})
+
 it('removes a blob whose bytes the disk has lost, so that it is fetched again', async () => {
   const { blobs, layout, ledger } = await stored()
   const blob = await blobs.open(KEY, BYTES.length)
-  const handle = await open(layout.blob(KEY))
-  const reading = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'read')
+  const reading = vi.spyOn(OpenFile.prototype, 'read')
   onTestFinished(() => reading.mockRestore())
-  await handle.close()
   const read = () => blob?.read(Buffer.alloc(8), 0, 8, 0)
   reading.mockRejectedValueOnce(Object.assign(new Error('busy'), { code: 'EAGAIN' }))
   await expect(read()).rejects.toThrow('busy')
