@@ -18,6 +18,7 @@ import type { Access } from './access.ts'
 import { type Answer, ageHeader, type Body, type ByteSource } from './answer.ts'
 import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { Flights, Joined } from './flights.ts'
+import type { Readiness } from './ready.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
 
 /** The conditions of a request, as they came. */
@@ -84,14 +85,25 @@ export class Puller {
       range,
       whole: completesFile(range, meta.sizeBytes, conditions.range),
     })
-    if (wanted.kind === 'range') return { status: 206, headers, outcome, body }
-    const ready =
-      file.ready && body.kind === 'bytes' ? { ...file.ready, bytes: this.#inMemory(file) } : undefined
-    return { status: 200, headers, outcome, body, ready }
+    const status = wanted.kind === 'range' ? 206 : 200
+    return { status, headers, outcome, body, ready: file.ready && this.#readyFrom(body, file, file.ready) }
   }
 
-  #inMemory({ key, meta: { sizeBytes } }: ResolvedFile): () => Buffer | undefined {
-    return () => (sizeBytes === 0 ? EMPTY : this.#options.store.blobs.recall(key, sizeBytes))
+  /** Where the same bytes, or others of the same file, are found again without waiting. */
+  #readyFrom(
+    body: Body,
+    { key, meta: { sizeBytes } }: ResolvedFile,
+    ready: Readiness,
+  ): Readiness | undefined {
+    const { blobs } = this.#options.store
+    if (body.kind === 'bytes')
+      return { ...ready, bytes: () => (sizeBytes === 0 ? EMPTY : blobs.recall(key, sizeBytes)) }
+    if (body.kind !== 'source' || body.source.blob === undefined) return undefined
+    const open = (range: ByteRange): ByteSource | undefined => {
+      const blob = blobs.openAgain(key, sizeBytes)
+      return blob && blobSource(blob, range)
+    }
+    return { ...ready, file: { sizeBytes, open } }
   }
 
   async #open(

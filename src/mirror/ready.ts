@@ -1,10 +1,12 @@
-// Answers that are whole in memory and the same for every caller: files of open repos, and that they lack one, for as
-// long as all they rest on may be believed without asking. It decides nothing: whoever learns that a repo is not what it
-// was says so here, and its answers are forgotten before anything else is told.
+// Answers that are in memory, or but for the bytes of a file that is open, and the same for every caller: files of open
+// repos, and that they lack one, for as long as all they rest on may be believed without asking. It decides nothing:
+// whoever learns that a repo is not what it was says so here, and its answers are forgotten before anything else is told.
 
 import { LRUCache } from 'lru-cache'
+import type { ByteRange } from '../http/range.ts'
 import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
 import type { FileRoute } from '../hub/route.ts'
+import type { ByteSource } from './answer.ts'
 
 /** Why an answer may be given again without a decision, and for how long. */
 export interface Readiness {
@@ -16,18 +18,33 @@ export interface Readiness {
   readonly moment: number
   readonly commit: CommitHash
   /** The bytes, while they are in memory: of GET. */
-  readonly bytes?: () => Buffer | undefined
+  readonly bytes?: (() => Buffer | undefined) | undefined
+  /** Where a GET finds them when they are not. */
+  readonly file?: ReadyFile | undefined
 }
 
-/** A hit, to a request without conditions: a file, or that there is none. */
+/** A stored file, of which parts can be read while it is open. */
+export interface ReadyFile {
+  readonly sizeBytes: number
+  /** A part of it, if it is open; whoever is given one closes it. */
+  open(range: ByteRange): ByteSource | undefined
+}
+
+/** A hit, to a request for the whole, without conditions: a file, or that there is none. */
 export interface ReadyAnswer extends Readiness {
   readonly route: FileRoute
   readonly status: number
-  /** Names and values in turn, without the fields that differ from request to request: X-Request-Id, Age. */
+  /** Names and values in turn, without the fields that differ from request to request: `isSaidOnce`. */
   readonly headers: readonly string[]
 }
 
-type Method = 'GET' | 'HEAD'
+/** Whether a field (lower case) is of one answer only; how much of a file there is, is said of a GET each time. */
+export function isSaidOnce(method: Method, name: string): boolean {
+  if (name === 'x-request-id' || name === 'age') return true
+  return method === 'GET' && (name === 'content-length' || name === 'content-range')
+}
+
+export type Method = 'GET' | 'HEAD'
 
 /** What an operator prunes beside the running mirror, and how recently a file was used, is seen this often. */
 const LIFE_MS = 60_000

@@ -68,7 +68,8 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       openHttp(options.workers, (request, response) => {
         // Fastify tells clients to leave when it closes.
         const mayBeReady = !isClosing && (peerInFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
-        if (!mayBeReady || !serveReady(request, response)) handler(request, response)
+        if (mayBeReady) serveReady(request, response, () => handler(request, response))
+        else handler(request, response)
       }),
     forceCloseConnections: 'idle',
     return503OnClosing: false,

@@ -20,7 +20,7 @@ import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { READY_FIELD } from './peer.ts'
 import type { ReadBuffers } from './read-buffers.ts'
-import { hasConditions, readyAnswer } from './ready-route.ts'
+import { readyAnswer } from './ready-route.ts'
 import { sendAnswer } from './send.ts'
 import { traceOf } from './trace.ts'
 import type { WorkerLink } from './worker-link.ts'
@@ -100,7 +100,9 @@ export async function serveHubRoute(
   const headOnly = method === 'HEAD'
   const { buffers, workers } = options
   const ready = answer.ready && rememberReady(request.raw, route, answer, options.mirror)
-  const note = ready && workers?.ready(ready)
+  // A worker keeps no more than small bodies, and takes what it hands on for the whole.
+  const isWhole = answer.status !== 206 && ready?.file === undefined
+  const note = ready && isWhole ? workers?.ready(ready) : undefined
   if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [READY_FIELD]: note } }
   try {
     await sendAnswer(reply.raw, answer, { trace, buffers, headOnly, offers: workers?.offers })
@@ -120,8 +122,8 @@ function rememberReady(
   const { method, url = '' } = request
   if (method !== 'GET' && method !== 'HEAD') return undefined
   if (route.kind !== 'file' || answer.ready === undefined) return undefined
-  if (answer.outcome !== 'hit' || hasConditions(request)) return undefined
-  return ready.remember(method, url, readyAnswer(answer, route, answer.ready))
+  if (answer.outcome !== 'hit') return undefined
+  return ready.remember(method, url, readyAnswer(answer, route, { method, ready: answer.ready }))
 }
 
 function answerFor(

@@ -9,7 +9,7 @@ import type { ReadBuffers } from './read-buffers.ts'
 import type { Trace } from './trace.ts'
 
 /** One read, one write: not worth two buffers. */
-const SMALL_BYTES = 64 * 1024
+export const SMALL_BYTES = 64 * 1024
 /** Below it two processes talk longer about a file than it takes to hand its bytes over. */
 const OFFERED_FROM_BYTES = 256 * 1024
 /**

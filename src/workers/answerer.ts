@@ -1,11 +1,11 @@
 // What a worker does with a request, joined: repeats what it may, hands the rest on, and sends by itself what it is
 // offered.
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Repo } from '../hub/names.ts'
 import type { Taken } from '../server/peer.ts'
 import { ReadBuffers } from '../server/read-buffers.ts'
+import type { ReadyRoute } from '../server/ready-route.ts'
 import { createLayout } from '../store/layout.ts'
 import { flushRequests } from '../telemetry/log.ts'
 import type { Accounts } from './accounts.ts'
@@ -16,8 +16,8 @@ import type { WorkerSettings } from './messages.ts'
 import { takeOffer } from './offer.ts'
 
 export interface Answerer {
-  /** Answers at once if it can; false when not, and nothing has happened then. */
-  serve(request: IncomingMessage, response: ServerResponse): boolean
+  /** Answers a request if it can. */
+  readonly serve: ReadyRoute
   forward(exchange: Exchange): void
   /** After it nothing of the repo is repeated. */
   forget(repo: Repo): void

@@ -5,6 +5,7 @@ import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:ht
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { InFlight, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../server/limits.ts'
+import type { ReadyRoute } from '../server/ready-route.ts'
 
 /** A request that waits for its answer. */
 export interface Exchange {
@@ -30,8 +31,8 @@ export interface Front {
 const SWEEP_MS = 250
 
 export function createFront(rooms: {
-  /** Answers at once if it can; false when not, and nothing has happened then. */
-  readonly serve: (request: IncomingMessage, response: ServerResponse) => boolean
+  /** Answers if it can. */
+  readonly serve: ReadyRoute
   readonly forward: (exchange: Exchange) => void
 }): Front {
   const server = openServer()
@@ -40,9 +41,8 @@ export function createFront(rooms: {
   const inFlight = new InFlight()
   let isClosing = false
 
-  const answer = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
+  const handOn = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
     const { socket } = request
-    if (!isClosing && !awaitsContinue && rooms.serve(request, response)) return
     const count = inFlight.enter(socket, response)
     const { remoteAddress: address } = socket
     // Of too many requests the first is handed over, which ends the connection; the rest had only arrived with it.
@@ -51,9 +51,12 @@ export function createFront(rooms: {
     rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
   }
 
-  server.on('request', (request, response) => answer(request, response, false))
+  server.on('request', (request, response) => {
+    if (isClosing) handOn(request, response, false)
+    else rooms.serve(request, response, () => handOn(request, response, false))
+  })
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
-    answer(request, response, true),
+    handOn(request, response, true),
   )
   server.on('clientError', refuse)
   // It has no port of its own; the watch over slow clients begins with this event.

@@ -1,18 +1,18 @@
 // The answers that a worker may repeat without asking: those that the main process says are the same for everybody,
 // for as long as it says, until it says otherwise. Nothing is decided here, and nothing outlives the process.
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import { createCallers } from '../callers/caller.ts'
 import { keptFields } from '../http/headers.ts'
 import { isCommitHash, type Repo } from '../hub/names.ts'
 import { parseHubUrl } from '../hub/route.ts'
 import type { ClientName } from '../mirror/context.ts'
-import { type ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
+import { isSaidOnce, type Method, type ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
 import type { Accounts as AccountsOf } from '../server/account.ts'
 import { addressReader, type ClientLists, clientGate } from '../server/clients.ts'
 import { OWN_FIELDS, parseReady, sharedMs } from '../server/peer.ts'
-import { createReadyRoute } from '../server/ready-route.ts'
+import { createReadyRoute, type ReadyRoute } from '../server/ready-route.ts'
 
 /** A client that was told by a HEAD where a branch is. */
 export interface Pin {
@@ -35,8 +35,8 @@ export interface MemoryOptions {
 }
 
 export interface Memory {
-  /** Answers a request if it can; false when not, and nothing has happened then. */
-  readonly serve: (request: IncomingMessage, response: ServerResponse) => boolean
+  /** Answers a request if it can. */
+  readonly serve: ReadyRoute
   /** The state before a request is handed on: an answer that was on its way while something was forgotten is not kept. */
   readonly moment: number
   /** Listens to an answer that is handed on, and keeps it if the main process says so. */
@@ -62,8 +62,8 @@ const PIN_WAIT_MS = 5
  * HEAD shall find the pin there.
  */
 const PIN_MARGIN_MS = 100
-/** What differs from request to request, or belongs to a connection. */
-const NOT_KEPT = new Set(['x-request-id', 'age', 'date', 'connection', 'keep-alive', 'transfer-encoding'])
+/** What belongs to a connection, or is said by each process for itself. */
+const NOT_KEPT = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding'])
 
 export function createMemory(options: MemoryOptions): Memory {
   const { monotonic } = options
@@ -99,7 +99,7 @@ export function createMemory(options: MemoryOptions): Memory {
   ): void => {
     const { method, url = '' } = request
     if (method !== 'GET' && method !== 'HEAD') return
-    const answer = answerOf(url, incoming, asked, options)
+    const answer = answerOf({ method, url }, incoming, asked, options)
     if (answer === undefined) return
     // Never the body of another answer to the same target.
     const name = `${url} ${String(incoming.headers.etag)}`
@@ -140,7 +140,7 @@ export function createMemory(options: MemoryOptions): Memory {
 
 /** An answer as it may be repeated, but for its body; undefined where the main process' word for it cannot be read. */
 function answerOf(
-  url: string,
+  { method, url }: { readonly method: Method; readonly url: string },
   incoming: IncomingMessage,
   { field, moment }: Asked,
   { basePath, monotonic }: Pick<MemoryOptions, 'basePath' | 'monotonic'>,
@@ -158,8 +158,12 @@ function answerOf(
     commit: note.commit,
     route,
     status: incoming.statusCode ?? 0,
-    headers: keptFields(incoming.rawHeaders, (name) => !NOT_KEPT.has(name) && !name.startsWith(OWN_FIELDS)),
+    headers: keptFields(incoming.rawHeaders, (name) => isKept(method, name)),
   }
+}
+
+function isKept(method: Method, name: string): boolean {
+  return !NOT_KEPT.has(name) && !isSaidOnce(method, name) && !name.startsWith(OWN_FIELDS)
 }
 
 class PinBatch {

@@ -1,16 +1,13 @@
 // What is ready is answered without a decision. It must be the very answer that the decision would give, for as long as
 // it would give it, and to nobody who would get another.
 
-import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import type { Config } from '../../src/config/keys.ts'
+import { describe, expect, it } from 'vitest'
 import { Secret } from '../../src/config/secret.ts'
-import { Known } from '../../src/mirror/known.ts'
-import type { Question, Reply } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { rawHttp } from '../support/raw-http.ts'
-import { openScene, type Scene } from '../support/scene.ts'
+import { comparable, LONG_WAY, readyScene as openReady } from '../support/ready-scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const BRANCH = '/acme/open/resolve/main/config.json'
@@ -18,39 +15,9 @@ const FIRST = '{"model_type":"open","v":2}\n'
 const SECOND = '{"moved":true}\n'
 const METHODS = ['GET', 'HEAD'] as const
 
-interface ReadyScene extends Scene {
-  readonly pinned: string
-  /** Asks, and says whether the mirror looked at what it knows of the file. */
-  asks(target: string, question?: Question): Promise<Reply & { readonly ready: boolean }>
-  /** Asks until the answer is ready. */
-  warm(target: string, question?: Question): Promise<void>
-}
-
-async function readyScene(config: Partial<Config> = {}): Promise<ReadyScene> {
-  const scene = await openScene({ config })
-  const looked = vi.spyOn(Known.prototype, 'file')
-  onTestFinished(() => looked.mockRestore())
-  const asks: ReadyScene['asks'] = async (target, question) => {
-    looked.mockClear()
-    const reply = await scene.ask(target, question)
-    return { ...reply, ready: looked.mock.calls.length === 0 }
-  }
-  const warm: ReadyScene['warm'] = async (target, question) => {
-    await scene.ask(target, question)
-    await scene.settled()
-    await eventually(
-      () => asks(target, question),
-      ({ ready }) => ready,
-    )
-  }
-  const pinned = BRANCH.replace('main', scene.commit('acme/open'))
-  return { ...scene, pinned, asks, warm }
-}
-
-/** What may differ between two answers to the same question. */
-function comparable({ status, headers, names, body }: Reply) {
-  const { 'x-request-id': _id, date: _date, ...rest } = headers
-  return { status, headers: rest, names: [...names].toSorted(), body: body.toString() }
+async function readyScene(config: Parameters<typeof openReady>[0] = {}) {
+  const scene = await openReady(config)
+  return { ...scene, pinned: BRANCH.replace('main', scene.commit('acme/open')) }
 }
 
 describe.each(METHODS)('a ready %s', (method) => {
@@ -58,8 +25,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     const scene = await readyScene()
     const target = where === 'main' ? BRANCH : scene.pinned
     await scene.warm(target, { method })
-    // A condition that changes nothing sends it the long way.
-    const long = await scene.asks(target, { method, headers: { 'if-none-match': '"other"' } })
+    const long = await scene.asks(target, { method, headers: LONG_WAY })
     const short = await scene.asks(target, { method })
     expect([long.ready, short.ready, short.headers['x-cache']]).toEqual([false, true, 'HIT'])
     expect(comparable(short)).toEqual(comparable(long))
@@ -70,7 +36,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     const scene = await readyScene()
     const target = BRANCH.replace('config.json', 'adapter_config.json')
     await scene.warm(target, { method })
-    const long = await scene.asks(target, { method, headers: { 'if-none-match': '"other"' } })
+    const long = await scene.asks(target, { method, headers: LONG_WAY })
     const short = await scene.asks(target, { method, token: TOKENS.invalid })
     expect([long.ready, short.ready, short.status]).toEqual([false, true, 404])
     expect(short.headers['x-error-code']).toBe('EntryNotFound')
