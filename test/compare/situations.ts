@@ -5,7 +5,6 @@ import { digestsOf } from '../clients/support/scene.ts'
 import { TOKENS } from '../clients/support/world.ts'
 import type { Fault } from '../hub-simulator/faults.ts'
 import { digest, LARGE, SMALL, type Stage } from './stage.ts'
-import { LARGE_BYTES } from './world.ts'
 
 /** One row. `play` returns the cell. */
 export interface Situation {
@@ -20,7 +19,8 @@ export interface Chapter {
 }
 
 const { alice, bob, invalid } = TOKENS
-const MIDDLE = LARGE_BYTES / 2
+/** Where a body breaks: within the file, and within the first slice by which nginx fetches it. */
+const MIDDLE = 2_000_000
 
 /** What a stranger was given, where anything but a refusal is a leak. */
 async function stranger(stage: Stage, repo: string, path: string, token?: string): Promise<string> {

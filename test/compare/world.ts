@@ -3,8 +3,8 @@
 import { TOKENS } from '../clients/support/world.ts'
 import { lfs, World } from '../hub-simulator/repos.ts'
 
-/** Of the large file in each repo: below what a client would fetch in more than one piece. */
-export const LARGE_BYTES = 3_000_000
+/** Of the large file in each repo: several slices of nginx's, and below what a client would fetch in more than one piece. */
+const LARGE_BYTES = 9_000_000
 
 const REPOS = [
   'files',
