@@ -16,6 +16,8 @@ const LARGEST_BYTES = 1024 * 1024
  * passed it is reading, and gets large buffers.
  */
 const PROVEN_AFTER_BYTES = 16 * 1024 * 1024
+/** So few need no proof: whatever they hold is little. */
+const FEW_STREAMS = 4
 /** Buffers kept for the next stream, per size. */
 const KEPT_PER_SIZE = 8
 
@@ -33,7 +35,7 @@ export class ReadBuffers {
 
   /** How much a stream that has sent `sentBytes` may read at once: a power of two. */
   sizeFor(sentBytes: number): number {
-    const proven = sentBytes >= PROVEN_AFTER_BYTES
+    const proven = this.#isProven(sentBytes)
     const share = (proven ? PROVEN_BUDGET_BYTES : YOUNG_BUDGET_BYTES) / Math.max(1, this.#streams)
     const largest = proven ? LARGEST_BYTES : YOUNG_LARGEST_BYTES
     const bounded = Math.max(SMALLEST_BYTES, Math.min(largest, share))
@@ -42,7 +44,7 @@ export class ReadBuffers {
 
   /** Whether a stream that has sent `sentBytes` may have a second buffer, to read into while the first is sent. */
   readsAhead(sentBytes: number): boolean {
-    return sentBytes >= PROVEN_AFTER_BYTES
+    return this.#isProven(sentBytes)
   }
 
   take(sizeBytes: number): Buffer {
@@ -54,5 +56,9 @@ export class ReadBuffers {
     const free = this.#free.get(buffer.length) ?? []
     this.#free.set(buffer.length, free)
     if (free.length < KEPT_PER_SIZE) free.push(buffer)
+  }
+
+  #isProven(sentBytes: number): boolean {
+    return sentBytes >= PROVEN_AFTER_BYTES || this.#streams <= FEW_STREAMS
   }
 }
