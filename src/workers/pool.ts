@@ -41,6 +41,9 @@ interface Worker {
   readonly process: ChildProcess
   /** Connections that it was given and has not taken yet, in order. */
   readonly given: Socket[]
+  /** The first of them at the last look, and how many looks before found the same. */
+  untaken: Socket | undefined
+  looks: number
   /** What it has not said yet to have forgotten. */
   readonly forgetting: Map<number, () => void>
   /** It may know something by now. */
@@ -55,6 +58,12 @@ const FIRST_WAIT_MS = 100
 const LONGEST_WAIT_MS = 10_000
 /** A worker that has not said by then that it has forgotten what it must is killed: nobody is answered before. */
 const FORGET_WITHIN_MS = 2_000
+/**
+ * A worker that has not taken a connection within so many looks is killed, so that another one gets it. Looks, since they
+ * stand still together with this process, where time goes on.
+ */
+const LOOK_MS = 1_000
+const LAST_LOOK = 10
 /** What a worker has to end by itself when its connections are cut. */
 const CUT_GRACE_MS = 2_000
 
@@ -95,6 +104,7 @@ class WorkerPool implements Pool {
 
   constructor(options: PoolOptions) {
     this.#options = options
+    setInterval(() => this.#look(), LOOK_MS).unref()
   }
 
   get port(): number {
@@ -115,6 +125,8 @@ class WorkerPool implements Pool {
       const worker: Worker = {
         process: child,
         given: [],
+        untaken: undefined,
+        looks: 0,
         forgetting: new Map(),
         isTold: false,
         servingSince: undefined,
@@ -189,6 +201,21 @@ class WorkerPool implements Pool {
     worker.process.send(message, socket, { keepOpen: true }, () => undefined)
   }
 
+  /** Whether all of them still take what they are given. */
+  #look(): void {
+    for (const worker of this.#workers) {
+      const [first] = worker.given
+      worker.looks = first !== undefined && first === worker.untaken ? worker.looks + 1 : 0
+      worker.untaken = first
+      if (worker.looks === LAST_LOOK) this.#killStuck(worker)
+    }
+  }
+
+  #killStuck({ process: child }: Worker): void {
+    this.#options.logger.error({ pid: child.pid }, 'a worker does not answer; it is killed')
+    child.kill('SIGKILL')
+  }
+
   #ended(worker: Worker, code: number | null, signal: string | null): void {
     const { servingSince, process: child } = worker
     this.#workers.delete(worker)
@@ -238,10 +265,7 @@ class WorkerPool implements Pool {
 
   #forgotten(worker: Worker, message: Extract<ToWorker, { kind: 'forget' }>): Promise<void> {
     return new Promise((resolve) => {
-      const late = setTimeout(() => {
-        this.#options.logger.error({ pid: worker.process.pid }, 'a worker does not answer; it is killed')
-        worker.process.kill('SIGKILL')
-      }, FORGET_WITHIN_MS)
+      const late = setTimeout(() => this.#killStuck(worker), FORGET_WITHIN_MS)
       worker.forgetting.set(message.turn, () => {
         clearTimeout(late)
         worker.forgetting.delete(message.turn)

@@ -153,6 +153,30 @@ describe('a worker that is killed', () => {
   })
 })
 
+describe('a worker that has stopped', () => {
+  it('is replaced, and whoever came to it is answered by another one', async () => {
+    const child = await start()
+    await warm(child)
+    const [stuck = 0] = await childrenOf(child.pid)
+    process.kill(stuck, 'SIGSTOP')
+    const answers = await Promise.all(
+      Array.from({ length: 6 }, () => probe(`${child.url}${FILE}/small.json`).then(({ status }) => status)),
+    )
+    expect(new Set(answers)).toEqual(new Set([200]))
+    expect(await isRunning(stuck)).toBe(false)
+    await eventually(
+      () => workersOf(child),
+      ({ serving, lost }) => serving === 2 && lost === 1,
+    )
+    const told = child.entries().filter(({ msg }) => msg === 'a worker does not answer; it is killed')
+    expect(told.map(({ pid }) => pid)).toEqual([stuck])
+    // Said above, and no fault of the mirror.
+    children = []
+    await child.stop()
+    expect(badLines(child.log())).toHaveLength(1)
+  })
+})
+
 describe('a main process that is killed', () => {
   it('takes its workers with it, so that the port is free and the next one serves', async () => {
     const child = await start()
