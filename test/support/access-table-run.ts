@@ -139,6 +139,8 @@ class Table {
 
   /** Nothing but what the rules let be stored, by content and by name. */
   async searchDisk(cells: readonly Cell[], cachePrivate: boolean): Promise<void> {
+    // Of what still comes in, nothing could be found.
+    await this.#settled()
     const audit = await this.#mirror.auditText()
     const everything = [...this.#texts, this.#mirror.logText(), audit, await this.#mirror.metrics()].join(
       '\n',

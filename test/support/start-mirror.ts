@@ -211,12 +211,14 @@ export function metricValue(metrics: string, series: string): number | undefined
 
 /** Every file below a directory with its bytes, by its path from there; of a moment in which none was moved. */
 export async function filesBelow(directory: string): Promise<ReadonlyMap<string, Buffer>> {
-  for (let last = false; ; last = true) {
+  const deadlineAt = performance.now() + IDLE_WITHIN_MS
+  for (;;) {
     try {
       return await readBelow(directory)
     } catch (error) {
-      // What is known is written behind the answers, beside its place first.
-      if (last || !(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+      // What is known is written behind the answers, beside its place first: one file after the other, for a while.
+      const wasMoved = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+      if (!wasMoved || performance.now() > deadlineAt) throw error
     }
     await delay(POLL_MS)
   }
