@@ -44,7 +44,11 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     () => child.port() ?? child.status(),
     (value) => value !== undefined,
     STARTS_WITHIN_MS,
-  )
+  ).catch(async (error: unknown) => {
+    // Nobody else knows of it.
+    await child.stop()
+    throw error
+  })
   const port = child.port()
   if (port === undefined) throw new Error(`the mirror ended with ${child.status()}: ${child.log()}`)
   return { ...child, url: `http://127.0.0.1:${port}` }
