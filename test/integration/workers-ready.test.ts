@@ -133,13 +133,33 @@ describe('an answer that is ready', () => {
     expect(badLines(child.log())).toEqual([])
   })
 
+  it('gives parts of what it knows while the main process is stopped, and is never a part taken for the whole', async () => {
+    await start()
+    const part = { headers: { range: 'bytes=2-6' } }
+    for (let round = 0; round < 3; round += 1)
+      for (const got of await askEach(TARGET, part)) expect(got.body.toString()).toBe(BODY.slice(2, 7))
+    for (const got of await askEach(TARGET)) expect([got.status, got.body.toString()]).toEqual([200, BODY])
+    await warm(TARGET)
+    child.kill('SIGSTOP')
+    const parts = await askEach(TARGET, part)
+    child.kill('SIGCONT')
+    for (const { status, headers, body } of parts) {
+      expect([status, headers['content-length'], headers['content-range'], body.toString()]).toEqual([
+        206,
+        '5',
+        `bytes 2-6/${BODY.length}`,
+        BODY.slice(2, 7),
+      ])
+    }
+  })
+
   it('is not given to who shows a token of a mirror, names conditions, or is not served here', async () => {
     await start({ HUBMIRROR_CLIENTS_DENY: '10.0.0.0/8', HUBMIRROR_TRUST_PROXY: '127.0.0.1' })
     await warm(TARGET)
     const mirrorToken = `hf_mirror${'a'.repeat(40)}`
     for (const [headers, status] of [
       [{ authorization: `Bearer ${mirrorToken}` }, 401],
-      [{ range: 'bytes=0-3' }, 206],
+      [{ 'if-none-match': '"other"', range: 'bytes=0-3' }, 206],
       [{ 'x-forwarded-for': '10.1.1.1' }, 403],
     ] as const) {
       for (const got of await askEach(TARGET, { headers })) expect(got.status).toBe(status)
