@@ -2,6 +2,7 @@
 // Only the bookkeeping lives here; the damage is done where answers are written (exchange.ts, body.ts).
 
 import type { IncomingHttpHeaders } from 'node:http'
+import { parseRange } from './file-answer.ts'
 import type { ServerName } from './ledger.ts'
 
 /** What a fault sees of a request. */
@@ -68,6 +69,8 @@ export interface Fault extends Damage {
   /** Tested against the raw request target. */
   readonly match?: RegExp | ((request: SeenRequest) => boolean)
   readonly method?: string
+  /** Only requests for this byte of a file: of several ranges at once, the one that holds it. */
+  readonly asksFor?: number
   /** How many requests it strikes; default 1. */
   readonly times?: number
   /** How many fitting requests pass unharmed first; default 0. */
@@ -166,6 +169,14 @@ export class Faults {
 function strikes(fault: Fault, request: SeenRequest): boolean {
   if (fault.where !== request.server) return false
   if (fault.method !== undefined && fault.method !== request.method) return false
+  if (fault.asksFor !== undefined && !asksFor(fault.asksFor, request.headers.range)) return false
   if (fault.match === undefined) return true
   return typeof fault.match === 'function' ? fault.match(request) : fault.match.test(request.url)
+}
+
+function asksFor(position: number, header: string | undefined): boolean {
+  // Where a file ends is not known here; a range from its end is never meant.
+  const range = parseRange(header, Number.POSITIVE_INFINITY)
+  if (range === undefined) return true
+  return range !== 'unsatisfiable' && position >= range.start && position < range.end
 }

@@ -84,7 +84,11 @@ export function describeFile(path: string): { readonly contentType: string; read
   return { contentType, isText }
 }
 
-function parseRange(header: string | undefined, sizeBytes: number): Slice | 'unsatisfiable' | undefined {
+/** The one range a header names; undefined, which is the whole file, where it names none or several. */
+export function parseRange(
+  header: string | undefined,
+  sizeBytes: number,
+): Slice | 'unsatisfiable' | undefined {
   // `bytes=0-99`, `bytes=5-`, `bytes=-7`; not `bytes=0-1,4-5`.
   const match = header === undefined ? null : /^bytes=(\d*)-(\d*)$/.exec(header)
   if (match === null) return undefined

@@ -152,6 +152,25 @@ describe('a fault may', () => {
     expect(fault.struck).toBe(2)
   })
 
+  it('strike the one of several ranges that asks for a byte, and whoever asks for all', async () => {
+    await start()
+    const url = await cdnUrl()
+    const fault = hub.faults.add({ where: 'cdn', asksFor: 150, times: 9, status: { code: 500 } })
+    const statuses: number[] = []
+    for (const range of [
+      'bytes=0-149',
+      'bytes=100-149',
+      'bytes=150-199',
+      'bytes=0-',
+      'bytes=151-',
+      'bytes=-9',
+    ])
+      statuses.push((await get(url, { headers: { range } })).status)
+    expect(statuses).toEqual([206, 206, 500, 500, 206, 206])
+    expect((await get(url)).status).toBe(500)
+    expect(fault.struck).toBe(3)
+  })
+
   it('close a gate between the question and the answer', async () => {
     await start()
     const onRequest = () => {
