@@ -78,6 +78,7 @@ export class Download {
   #state: 'running' | 'failed' | 'ended' = 'running'
   #finishing = false
   #digestIsRight = false
+  #digestIsWrong = false
   #committed = false
   #failure: Error | undefined
   #verified: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
@@ -207,7 +208,8 @@ export class Download {
         wants: [...this.#readers],
         fill: this.#fill,
         runs: [...this.#runs],
-        connections: this.#connections,
+        // What an origin skips for a range it has sent all the same: as few ranges as can be.
+        connections: this.#options.body.ignoresRanges ? 1 : this.#connections,
       })
       if (run === undefined) break
       const active: ActiveRun = { ...run, controller: new AbortController() }
@@ -266,6 +268,7 @@ export class Download {
     try {
       if (!(await this.#matches())) {
         this.#options.observer.integrityFailure('digest')
+        this.#digestIsWrong = true
         throw new MirrorError('integrity_mismatch', { detail: { key: this.#partial.key } })
       }
       this.#digestIsRight = true
@@ -374,7 +377,8 @@ export class Download {
     try {
       if (!this.#committed && (mismatch || failure instanceof StorageFailed || this.presentBytes === 0)) {
         outcome = 'gone'
-        await this.#partial.discard(failure, { quarantine: mismatch })
+        // What was left of a file that changed in the middle shows nothing to whoever looks at it.
+        await this.#partial.discard(failure, { quarantine: this.#digestIsWrong })
       }
       // Whatever can be believed of an unfinished file is kept for the next flight.
       await this.#partial.detach()

@@ -127,6 +127,10 @@ export class FileBody {
   readonly #observer: Observer
   // A CDN's own validator: unrelated to the Hub's etag, but it must not change within one file.
   readonly #validators = new Map<string, string>()
+  // Settles when the Hub has told where the bytes are: other ranges wait for that, and do not ask as well.
+  #asking: Promise<void> | undefined
+  #sentByHub = false
+  #ignoresRanges = false
 
   /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
   constructor(options: {
@@ -151,6 +155,11 @@ export class FileBody {
     this.#urls = options.urls
     this.#urlName = options.urlName
     this.#observer = options.observer
+  }
+
+  /** Whoever asks for a part is sent the whole, so that parts of one file cost more than the file. */
+  get ignoresRanges(): boolean {
+    return this.#ignoresRanges
   }
 
   /**
@@ -185,42 +194,72 @@ export class FileBody {
 
   async #open(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
     const remembered = this.#urls.get(this.#urlName)
-    if (remembered !== undefined) {
-      const answer = await this.#ask(remembered, range, signal)
-      if (answer.status < 300) return this.#checked(answer, remembered, range, signal)
-      if (answer.status === 429) throw await refusedBy(answer)
-      discard(answer)
-      if (isRetryableStatus(answer.status)) {
-        throw new MirrorError('origin_bad_answer', { detail: { reason: 'CDN error', status: answer.status } })
-      }
-      // Expired, bound to the method it was signed for, or moved on: the Hub gives another.
-      this.#urls.forget(this.#urlName)
-      this.#observer.originRetry('expired-url')
+    if (remembered === undefined) {
+      if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, signal)
+      await this.#asking
+      return this.#open(range, signal)
     }
-    return this.#resolve(range, signal)
+    const answer = await this.#ask(remembered, range, signal)
+    if (answer.status < 300) return this.#checked(answer, remembered, range, signal)
+    if (answer.status === 429) throw await refusedBy(answer)
+    discard(answer)
+    if (isRetryableStatus(answer.status)) {
+      throw new MirrorError('origin_bad_answer', { detail: { reason: 'CDN error', status: answer.status } })
+    }
+    // Expired, bound to the method it was signed for, or moved on: the Hub gives another, or has to another range.
+    this.#urls.forget(this.#urlName, remembered)
+    this.#observer.originRetry('expired-url')
+    return this.#open(range, signal)
   }
 
-  async #resolve(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+  async #askHub(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+    let settle = (): void => {}
+    const asking = new Promise<void>((resolve) => (settle = resolve))
+    this.#asking = asking
+    const told = (): void => {
+      if (this.#asking === asking) this.#asking = undefined
+      settle()
+    }
+    try {
+      return await this.#resolve(range, signal, told)
+    } finally {
+      told()
+    }
+  }
+
+  async #resolve(range: ByteRange, signal: AbortSignal, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
     let url = this.#client.url(this.#target)
     for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+      const asker = this.#asker
       const answer = await this.#ask(url, range, signal)
       const own = mayCarryCredential(this.#client.policy, url)
       const location = headerValue(answer.headers, 'location')
       if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
         discard(answer)
         url = followRedirect(this.#client.policy, url, location)
-        if (!mayCarryCredential(this.#client.policy, url)) this.#urls.set(this.#urlName, url)
-        else this.#asker.onRedirect?.(url)
+        if (mayCarryCredential(this.#client.policy, url)) this.#asker.onRedirect?.(url)
+        else {
+          this.#urls.set(this.#urlName, url)
+          onUrl()
+        }
         continue
       }
-      if (answer.status < 300) return this.#checked(answer, url, range, signal)
+      if (answer.status < 300) {
+        this.#sentByHub = own
+        return this.#checked(answer, url, range, signal)
+      }
       // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
+      if (own && isOfAsker(answer.status) && asker !== this.#asker) {
+        // Another range was told before, and has turned to the other asker.
+        discard(answer)
+        return this.#resolve(range, signal, onUrl)
+      }
       if (own && isOfAsker(answer.status) && this.#otherAsker !== undefined) {
-        this.#onRefused?.((await refusedBy(answer)).refusal, this.#asker)
         this.#asker = this.#otherAsker
         this.#otherAsker = undefined
-        return this.#resolve(range, signal)
+        this.#onRefused?.((await refusedBy(answer)).refusal, asker)
+        return this.#resolve(range, signal, onUrl)
       }
       if (refused && (own || answer.status === 429)) {
         const error = await refusedBy(answer)
@@ -228,7 +267,7 @@ export class FileBody {
         throw error
       }
       discard(answer)
-      this.#urls.forget(this.#urlName)
+      this.#urls.forget(this.#urlName, url)
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'no body', status: answer.status } })
     }
     throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
@@ -291,9 +330,10 @@ export class FileBody {
     }
     const validator = headerValue(answer.headers, 'etag')
     const known = this.#validators.get(url.host)
-    if (validator === undefined) return given
-    if (known !== undefined && known !== validator) throw changed('etag')
-    this.#validators.set(url.host, validator)
+    if (known !== undefined && validator !== undefined && known !== validator) throw changed('etag')
+    if (validator !== undefined) this.#validators.set(url.host, validator)
+    // Whoever asked for all of it says nothing of ranges.
+    if (range.end - range.start < this.#meta.sizeBytes) this.#ignoresRanges = answer.status === 200
     return given
   }
 

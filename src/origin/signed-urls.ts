@@ -11,7 +11,8 @@ export interface SignedUrls {
   get(name: string): URL | undefined
   /** Remembers `url` until shortly before it expires. */
   set(name: string, url: URL): void
-  forget(name: string): void
+  /** Forgets `url`, unless another has taken its place. */
+  forget(name: string, url: URL): void
 }
 
 export function createSignedUrls(now: () => number): SignedUrls {
@@ -28,8 +29,8 @@ export function createSignedUrls(now: () => number): SignedUrls {
       const until = (expiryOf(url) ?? now() + DEFAULT_LIFE_MS + MARGIN_MS) - MARGIN_MS
       if (until > now()) memory.set(name, { url, until })
     },
-    forget(name) {
-      memory.delete(name)
+    forget(name, url) {
+      if (memory.peek(name)?.url === url) memory.delete(name)
     },
   }
 }

@@ -75,9 +75,18 @@ describe('a remembered URL', () => {
     urls.set('a', second)
     expect(urls.get('a')).toBe(second)
     expect(urls.get('b')).toBeUndefined()
-    urls.forget('a')
-    urls.forget('b')
+    urls.forget('a', second)
+    urls.forget('b', second)
     expect(urls.get('a')).toBeUndefined()
+  })
+
+  it('is not forgotten for one that it has replaced', () => {
+    const { urls } = memory()
+    const [old, fresh] = [cloudFront(NOW + 100_000), cloudFront(NOW + 100_000)]
+    urls.set('a', old)
+    urls.set('a', fresh)
+    urls.forget('a', old)
+    expect(urls.get('a')).toBe(fresh)
   })
 
   it('goes when ten thousand others have come', () => {
