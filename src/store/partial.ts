@@ -14,7 +14,10 @@ import { resume, writeAll } from './partial-files.ts'
 import { moveToQuarantine } from './quarantine.ts'
 
 const MAKE_DATA = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
-/** Larger files are not kept to be looked at when they fail their digest: nobody counts what lies there. */
+/**
+ * Larger files are not kept to be looked at when they fail their digest: nobody counts what lies there, and an origin that
+ * brings wrong bytes must not push right ones off the disk.
+ */
 const QUARANTINE_MAX_BYTES = 256 * 1024 * 1024
 
 interface Waiter {

@@ -5,6 +5,7 @@ import { probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { filesBelow, metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { gitName, lfsName } from '../support/store-check.ts'
 import { type Verdict, verdictOf } from '../support/verdict.ts'
 
 const TOKEN = `hf_${'member'.padEnd(34, '0')}`
@@ -48,6 +49,9 @@ const get = (repo: RepoName, path: string, headers: Record<string, string> = {})
     headers,
     ...(repo === 'private' ? { token: TOKEN } : {}),
   })
+/** What lies in quarantine, by `<name of the partial>/<file>`. */
+const quarantined = () =>
+  filesBelow(join(mirror.cacheDir, 'quarantine')).catch((): ReadonlyMap<string, Buffer> => new Map())
 const stored = async () => [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()]
 
 /** Asks under the fault, then without it: the second answer must be right, whatever the first one was. */
@@ -174,11 +178,18 @@ describe.each(REPOS)('of a body that is %s, a client gets an honest failure for'
     ['a wrong byte at the end', { corruptAt: SIZE - 1 }, 'w.bin'],
     ['a wrong byte at the front (git)', { corruptAt: 0 }, 'plain.bin'],
     ['a wrong byte at the end (git)', { corruptAt: SMALL - 1 }, 'plain.bin'],
-  ] satisfies [string, Damage, string][])(
-    '%s, keeps nothing of it, and counts it',
+  ] satisfies [string, { corruptAt: number }, string][])(
+    '%s, keeps nothing of it but in quarantine, and counts it',
     async (_, damage, path) => {
       await start()
       expect(await strike(repo, path as 'w.bin', damage)).not.toBe('whole')
+      const wrong = Buffer.from(right(path))
+      wrong.writeUInt8(wrong.readUInt8(damage.corruptAt) ^ 0xff, damage.corruptAt)
+      const name = path === 'w.bin' ? lfsName(right(path)) : gitName(right(path))
+      const kept = [...(await quarantined())].filter(([file]) => file.endsWith('data'))
+      // Bytes that pass through never touch the disk, right or wrong.
+      expect(kept.map(([file]) => file)).toEqual(repo === 'open' ? [`${name}/data`] : [])
+      for (const [, bytes] of kept) expect(bytes.equals(wrong)).toBe(true)
       const metrics = await mirror.metrics()
       expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="digest"}')).toBe(1)
     },
@@ -188,6 +199,7 @@ describe.each(REPOS)('of a body that is %s, a client gets an honest failure for'
     await start()
     hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
     expect(await strike(repo, 'w.bin', { skip: 1, etagFlip: true })).toBe('broken')
+    expect((await quarantined()).size).toBe(0)
     const metrics = await mirror.metrics()
     expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="validator"}')).toBe(1)
   })
@@ -201,6 +213,7 @@ describe.each(REPOS)('of a body that is %s, a client gets an honest failure for'
       'Content-Type': 'application/octet-stream',
     }
     expect(await strike(repo, 'w.bin', { skip: 1, status: { code: 206, headers, body } })).toBe('broken')
+    expect((await quarantined()).size).toBe(0)
     const metrics = await mirror.metrics()
     expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="length"}')).toBe(1)
   })
