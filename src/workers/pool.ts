@@ -36,6 +36,9 @@ export interface Pool {
   cut(): void
 }
 
+/** Of a process that the system would not start: why. */
+type ExitCode = number | string | null
+
 /** As the main process sees it. */
 interface Worker {
   readonly process: ChildProcess
@@ -118,10 +121,18 @@ class WorkerPool implements Pool {
   /** Starts one; resolves when it takes connections. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
-        serialization: 'advanced',
-        env: workerEnvironment(process.env),
-      })
+      let child: ChildProcess
+      try {
+        child = fork(fileURLToPath(new URL('./worker.js', import.meta.url)), {
+          serialization: 'advanced',
+          env: workerEnvironment(process.env),
+        })
+      } catch (error) {
+        // Of some reasons Node tells so, and of others by an event.
+        this.#replace({ pid: undefined, code: reasonOf(error as Error), signal: null }, undefined)
+        reject(error as Error)
+        return
+      }
       const worker: Worker = {
         process: child,
         given: [],
@@ -132,7 +143,6 @@ class WorkerPool implements Pool {
         servingSince: undefined,
       }
       this.#workers.add(worker)
-      child.on('error', reject)
       child.on('message', (message: FromWorker) => {
         if (message.kind === 'serving') resolve()
         this.#hear(worker, message)
@@ -216,7 +226,7 @@ class WorkerPool implements Pool {
     child.kill('SIGKILL')
   }
 
-  #ended(worker: Worker, code: number | null, signal: string | null): void {
+  #ended(worker: Worker, code: ExitCode, signal: string | null): void {
     const { servingSince, process: child } = worker
     this.#workers.delete(worker)
     this.#count()
@@ -238,7 +248,7 @@ class WorkerPool implements Pool {
   #replace(
     ended: {
       readonly pid: number | undefined
-      readonly code: number | null
+      readonly code: ExitCode
       readonly signal: string | null
     },
     servingSince: number | undefined,
@@ -315,8 +325,11 @@ export function keepAccounts(
   for (const event of audited) auditor.access(event)
 }
 
-/** Calls back when the process has ended and everything that it had said was heard. */
-function whenEnded(child: ChildProcess, done: (code: number | null, signal: string | null) => void): void {
+/** Calls back when the process has ended and everything that it had said was heard, or when it could not be started. */
+function whenEnded(child: ChildProcess, done: (code: ExitCode, signal: string | null) => void): void {
+  child.on('error', (error: NodeJS.ErrnoException) => {
+    if (child.pid === undefined) done(reasonOf(error), null)
+  })
   child.once('exit', (code, signal) => {
     const end = (): void => {
       clearTimeout(late)
@@ -326,6 +339,10 @@ function whenEnded(child: ChildProcess, done: (code: number | null, signal: stri
     const late = setTimeout(end, LAST_WORDS_MS)
     if (child.channel !== undefined && child.channel !== null) child.once('disconnect', end)
   })
+}
+
+function reasonOf(error: NodeJS.ErrnoException): string {
+  return error.code ?? error.message
 }
 
 function send({ process: child }: Worker, message: ToWorker): void {

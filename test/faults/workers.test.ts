@@ -177,6 +177,46 @@ describe('a worker that has stopped', () => {
   })
 })
 
+describe('a worker that cannot be started', () => {
+  it('is started as soon as it can be', async () => {
+    const child = await start()
+    await warm(child)
+    await limitFiles(child.pid, 10)
+    const [victim = 0] = await childrenOf(child.pid)
+    process.kill(victim, 'SIGKILL')
+    const ends = () => child.entries().filter(({ msg }) => String(msg).startsWith('a worker ended'))
+    await eventually(ends, (lines) => lines.length >= 3)
+    expect(ends().map(({ code }) => code)).toEqual([
+      null,
+      ...ends()
+        .slice(1)
+        .map(() => 'EMFILE'),
+    ])
+    await limitFiles(child.pid, 1024)
+    await eventually(
+      () => childrenOf(child.pid),
+      (workers) => workers.length === 2,
+    )
+    await eventually(
+      () => workersOf(child),
+      ({ serving }) => serving === 2,
+    )
+  })
+
+  it('keeps nobody from ending', async () => {
+    const child = await start()
+    await limitFiles(child.pid, 10)
+    const workers = await childrenOf(child.pid)
+    for (const pid of workers) process.kill(pid, 'SIGKILL')
+    await eventually(
+      () => child.entries().filter(({ code }) => code === 'EMFILE'),
+      (lines) => lines.length > 0,
+    )
+    child.kill('SIGTERM')
+    expect(await child.ended).toBe(0)
+  })
+})
+
 describe('a main process that is killed', () => {
   it('takes its workers with it, so that the port is free and the next one serves', async () => {
     const child = await start()
