@@ -61,11 +61,13 @@ export async function headFile(
           detail: { reason: first.reason, status: answer.status },
         })
       case 'meta': {
-        const location =
-          first.location === undefined ? undefined : followRedirect(client.policy, url, first.location)
         // The commit of the address the client used wins over that of a later hop.
         const meta = commit === undefined ? first.meta : { ...first.meta, commit }
-        return { kind: 'meta', meta, location }
+        if (first.location !== undefined)
+          return { kind: 'meta', meta, location: followRedirect(client.policy, url, first.location) }
+        // Only an address of the commit means the same bytes tomorrow; that of a renamed repo may name a branch.
+        const isPinned = hop > 0 && url.pathname.split('/').includes(meta.commit)
+        return { kind: 'meta', meta, location: isPinned ? url : undefined }
       }
       case 'redirect':
         commit ??= first.commit
@@ -193,7 +195,7 @@ export class FileBody {
   }
 
   async #open(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
-    const remembered = this.#urls.get(this.#urlName)
+    const remembered = this.#remembered()
     if (remembered === undefined) {
       if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, signal)
       await this.#asking
@@ -201,7 +203,9 @@ export class FileBody {
     }
     const answer = await this.#ask(remembered, range, signal)
     if (answer.status < 300) return this.#checked(answer, remembered, range, signal)
-    if (answer.status === 429) throw await refusedBy(answer)
+    // What the Hub itself refuses it refuses at the file's own address too, where that is dealt with.
+    const own = mayCarryCredential(this.#client.policy, remembered)
+    if (answer.status === 429 && !own) throw await refusedBy(answer)
     discard(answer)
     if (isRetryableStatus(answer.status)) {
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'CDN error', status: answer.status } })
@@ -210,6 +214,13 @@ export class FileBody {
     this.#urls.forget(this.#urlName, remembered)
     this.#observer.originRetry('expired-url')
     return this.#open(range, signal)
+  }
+
+  /** Whoever is decided about by name asks the Hub at the file's own address, which tells a new name. */
+  #remembered(): URL | undefined {
+    const url = this.#urls.get(this.#urlName)
+    const isOwn = url !== undefined && mayCarryCredential(this.#client.policy, url)
+    return isOwn && this.#asker.onRedirect !== undefined ? undefined : url
   }
 
   async #askHub(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {

@@ -1,4 +1,5 @@
-// A short memory of where the Hub sent us for a file. In memory only: a signed URL is a credential.
+// A short memory of where the Hub sent us for a file: to a CDN, or to the address of its bytes on the Hub itself. In
+// memory only: a signed URL is a credential.
 
 import { LRUCache } from 'lru-cache'
 

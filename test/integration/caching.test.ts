@@ -43,6 +43,50 @@ describe('what is stored', () => {
     expect(scene.hub.ledger.bytes()).toBe(scene.bytes('acme/open', 'w.bin').length)
   })
 
+  it('costs the Hub one question for its bytes where it is small: at the address that the HEAD was led to', async () => {
+    const scene = await openScene()
+    await scene.ask(CONFIG, { method: 'HEAD', token: TOKENS.alice })
+    scene.hub.ledger.clear()
+    const got = await scene.ask(CONFIG, { token: TOKENS.alice })
+    expect(got.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+    const asked = scene.hub.ledger.requests({ method: 'GET', url: /resolve/ })
+    expect(asked.map((entry) => [entry.url.split('?')[0], scene.hub.ledger.credential(entry)])).toEqual([
+      [`/api/resolve-cache/models/acme/open/${scene.commit('acme/open')}/config.json`, TOKENS.alice],
+    ])
+  })
+
+  it.each([404, 403])('is asked for at its own address where that one answers %i', async (code) => {
+    const scene = await openScene()
+    await scene.ask(CONFIG, { method: 'HEAD' })
+    scene.hub.ledger.clear()
+    scene.hub.faults.add({ where: 'hub', method: 'GET', match: /resolve-cache/, status: { code } })
+    expect((await scene.ask(CONFIG)).status).toBe(200)
+    const own = `/acme/open/resolve/${scene.commit('acme/open')}/config.json`
+    const urls = scene.hub.ledger.requests({ method: 'GET', url: /resolve/ }).map(({ url }) => url)
+    expect(urls).toEqual([
+      expect.stringContaining('resolve-cache'),
+      own,
+      expect.stringContaining('resolve-cache'),
+    ])
+  })
+
+  it('is asked for by its commit where the HEAD was led to the branch of another name', async () => {
+    const scene = await openScene()
+    const led = { where: 'hub', match: /^\/acme\/open\/resolve/, times: 10 } as const
+    scene.hub.faults.add({ ...led, redirectTo: ({ url }) => url.replace('/acme/open/', '/legacy/') })
+    const commit = scene.commit('legacy')
+    await scene.ask(CONFIG, { method: 'HEAD' })
+    scene.hub.ledger.clear()
+    scene.world.model('legacy').commit({ 'config.json': '{"moved":true}\n' })
+    const got = await scene.ask(CONFIG)
+    expect([got.status, got.headers['x-repo-commit']]).toEqual([200, commit])
+    const urls = scene.hub.ledger.requests({ method: 'GET', url: /resolve/ }).map(({ url }) => url)
+    expect(urls).toEqual([
+      `/acme/open/resolve/${commit}/config.json`,
+      `/legacy/resolve/${commit}/config.json`,
+    ])
+  })
+
   it('by commit is never asked for again while the repo is known to be public', async () => {
     const scene = await openScene({ config: { accessTtlMs: 1_000_000 } })
     const commit = scene.commit('acme/open')

@@ -159,7 +159,7 @@ it('a pull goes on without a token whose owner is out of quota, since others wai
   scene.hub.faults.add({
     where: 'hub',
     method: 'GET',
-    match: ({ url, headers }) => url.includes('/resolve/') && headers.authorization !== undefined,
+    match: ({ url, headers }) => /resolve/.test(url) && headers.authorization !== undefined,
     rateLimit429: { retryAfter: 40 },
     ...ALWAYS,
   })
