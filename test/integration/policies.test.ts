@@ -391,9 +391,15 @@ describe('what no rule lets on the disk', () => {
   })
 })
 
-it('rules about names alone cost the Hub no question', async () => {
+it.each([
+  ['of a large file', 'w.bin', []],
+  // Only there the Hub tells that the repo has another name since the question about the file.
+  ['of a small file, but the address of its own', 'config.json', ['GET']],
+])('rules about names alone cost the Hub no question %s', async (_, path, more) => {
   const ruled = await under('- {action: allow, match: {repo: acme/*}}\n- {action: deny}')
   const plain = await openScene()
-  for (const scene of [ruled, plain]) await scene.ask('/acme/open/resolve/main/config.json')
-  expect([...asked(ruled)].sort()).toEqual([...asked(plain)].sort())
+  for (const scene of [ruled, plain]) await scene.ask(`/acme/open/resolve/main/${path}`)
+  const own = `/acme/open/resolve/${plain.commit('acme/open')}/${path}`
+  const [questions, fewer] = [ruled, plain].map((scene) => asked(scene).map((line) => line.split('?')[0]))
+  expect(questions?.sort()).toEqual([...(fewer ?? []), ...more.map((method) => `${method} ${own}`)].sort())
 })

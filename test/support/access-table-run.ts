@@ -35,6 +35,8 @@ import { policiesOf } from './policies.ts'
 import { filesBelow, metricValue, type RunningMirror, startMirror } from './start-mirror.ts'
 
 const ACCESS_TTL_MS = 60_000
+/** The address of a file at a commit. */
+const PINNED = /\/resolve\/[0-9a-f]{40}\//
 
 const MODES = [
   [false, 'plain'],
@@ -248,7 +250,7 @@ class Table {
   #hasAsked(rule: Expected): boolean {
     const { ledger } = this.#hub
     const bodies = rule.cdn + rule.asked.filter((asked) => asked === 'own GET file').length
-    const isBody = /\/resolve\/[0-9a-f]{40}\/|^\/xet-bridge/
+    const isBody = /\/resolve\/[0-9a-f]{40}\/|^\/api\/resolve-cache\/|^\/xet-bridge/
     return bodies > 0 && ledger.requests({ method: 'GET', url: isBody }).length >= bodies
   }
 
@@ -329,6 +331,11 @@ class Table {
       if (!isFile(cell)) return 'own GET document'
       if (entry.method === 'HEAD') return isOwn ? 'own HEAD file' : 'stranger HEAD file'
       return 'own GET file'
+    }
+    // Where the HEAD was led to, the bytes are asked for without going by the file's own address.
+    if (path.startsWith('/api/resolve-cache/') && entry.method === 'GET') {
+      const isLed = this.#hub.ledger.requests({ method: 'GET', url: PINNED }).length > 0
+      return isLed ? undefined : 'own GET file'
     }
     if (path === `/api/models/${made.id}`) return 'stranger GET info'
     // A hop after the first: to the pinned file, or to the new name.
