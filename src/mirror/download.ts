@@ -375,7 +375,8 @@ export class Download {
     let outcome: 'committed' | 'kept' | 'gone' = this.#committed ? 'committed' : 'kept'
     const mismatch = failure instanceof MirrorError && failure.code === 'integrity_mismatch'
     try {
-      if (!this.#committed && (mismatch || failure instanceof StorageFailed || this.presentBytes === 0)) {
+      const isKept = this.#partial.isResumable && this.presentBytes > 0
+      if (!this.#committed && (mismatch || failure instanceof StorageFailed || !isKept)) {
         outcome = 'gone'
         // What was left of a file that changed in the middle shows nothing to whoever looks at it.
         await this.#partial.discard(failure, { quarantine: this.#digestIsWrong })

@@ -17,19 +17,21 @@ export async function syncDirectory(directory: string): Promise<void> {
 
 /**
  * Writes `target` so that a reader sees the old content or the new, never a mixture. With `durable` the bytes and
- * the name survive a power cut; without, they survive a crash of the process only.
+ * the name survive a power cut; without, they survive a crash of the process only. `mode` is ours alone, to read and
+ * to write, where it is not given.
  */
 export async function writeAtomic(
   tmpDirectory: string,
   target: string,
   content: Uint8Array | string,
-  options: { readonly durable: boolean },
+  options: { readonly durable: boolean; readonly mode?: number },
 ): Promise<void> {
   const temporary = path.join(tmpDirectory, randomBytes(12).toString('hex'))
   try {
-    const handle = await createIn(tmpDirectory, temporary)
+    const handle = await createIn(tmpDirectory, temporary, options.mode)
     try {
-      await handle.writeFile(content)
+      const bytes = typeof content === 'string' ? Buffer.from(content) : content
+      await writeAll(handle, [bytes], 0, bytes.byteLength)
       if (options.durable) await handle.datasync()
     } finally {
       await handle.close()
@@ -43,18 +45,38 @@ export async function writeAtomic(
   }
 }
 
+/** Writes all of `chunks`, `length` bytes together, or throws. */
+export async function writeAll(
+  handle: FileHandle,
+  chunks: readonly Uint8Array[],
+  position: number,
+  length: number,
+): Promise<void> {
+  const { bytesWritten } = await handle.writev([...chunks], position)
+  if (bytesWritten === length) return
+  // A short write is legal and rare (a nearly full disk); the rest either goes or says why not.
+  let rest = Buffer.concat(chunks).subarray(bytesWritten)
+  let at = position + bytesWritten
+  while (rest.length > 0) {
+    const written = (await handle.write(rest, 0, rest.length, at)).bytesWritten
+    if (written === 0) throw new Error('the disk takes no more bytes and does not say why')
+    rest = rest.subarray(written)
+    at += written
+  }
+}
+
 /**
  * Creates `file` for writing, which must not exist, in `directory`, which is made where it is missing: it may have
  * been emptied under a running mirror.
  */
-export async function createIn(directory: string, file: string): Promise<FileHandle> {
+export async function createIn(directory: string, file: string, mode = 0o600): Promise<FileHandle> {
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW
   try {
-    return await open(file, flags, 0o600)
+    return await open(file, flags, mode)
   } catch (error) {
     if (!isMissing(error)) throw error
     await makeDirectory(directory)
-    return open(file, flags, 0o600)
+    return open(file, flags, mode)
   }
 }
 

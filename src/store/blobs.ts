@@ -21,8 +21,8 @@ export interface BlobHandle {
   close(): Promise<void>
 }
 
-/** Blobs up to this size are read whole, held against their digest, and kept in memory. */
-const SMALL_BYTES = 64 * 1024
+/** Blobs up to this size are written and read whole, held against their digest, and kept in memory. */
+export const SMALL_BYTES = 64 * 1024
 /** What an operator prunes beside the running mirror is gone from memory this soon. */
 const MEMORY_LIFE_MS = 60_000
 

@@ -52,6 +52,8 @@ export interface FactsOptions {
 
 interface Remembered {
   readonly value: unknown
+  /** There is no file, so that nobody has to look how large it is. */
+  readonly isMissing?: boolean
   /** When its use was last recorded on the disk. */
   recordedAt: number
 }
@@ -68,6 +70,10 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
   })
   const remember = (name: string, value: unknown, bytes: number, recordedAt = now()): void => {
     memory.set(name, { value, recordedAt }, { size: bytes + name.length + OVERHEAD_BYTES })
+  }
+  const rememberMissing = (name: string): void => {
+    const entry = { value: ABSENT, recordedAt: now(), isMissing: true }
+    memory.set(name, entry, { size: name.length + OVERHEAD_BYTES })
   }
   const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
   const changes = new Changes()
@@ -108,6 +114,10 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
       // A write may have come in between; what it put into memory is newer than what was read.
       const newer = memory.get(name)
       if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
+      if (found === 'missing') {
+        rememberMissing(name)
+        return undefined
+      }
       const value = found === undefined ? undefined : parseFact(found.text, key)
       const at = now()
       const isOld = found !== undefined && at - found.usedAt >= RECORD_USE_EVERY_MS
@@ -119,10 +129,12 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
 
     async write(kind, key, value) {
       const text = JSON.stringify({ key, value })
-      remember(nameOf(kind, key), value, text.length)
+      const name = nameOf(kind, key)
+      const isNew = memory.peek(name)?.isMissing === true
+      remember(name, value, text.length)
       if (closed) return
       const file = layout.fact(kind, key)
-      await changes.inTurn(file, () => put(layout, books, { kind, file, text }))
+      await changes.inTurn(file, () => put(layout, books, { kind, file, text, isNew }))
     },
 
     async remove(kind, key) {
@@ -143,10 +155,10 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
 async function put(
   layout: Layout,
   books: FactBooks,
-  fact: { readonly kind: FactKind; readonly file: string; readonly text: string },
+  fact: { readonly kind: FactKind; readonly file: string; readonly text: string; readonly isNew: boolean },
 ): Promise<void> {
-  const { kind, file, text } = fact
-  const before = { kind, file, bytes: await occupiedBytes(file) }
+  const { kind, file, text, isNew } = fact
+  const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
   const after = blocksOf(Buffer.byteLength(text))
   const landed = await books.claim(before, after)
   // What was known before is not true any more.
@@ -208,12 +220,14 @@ function recordUse(file: string, at: number): void {
   lutimes(file, at / 1000, at / 1000).catch(() => undefined)
 }
 
-async function readText(file: string): Promise<{ text: string; usedAt: number } | undefined> {
+/** Undefined where something else lies in its place. */
+async function readText(file: string): Promise<{ text: string; usedAt: number } | 'missing' | undefined> {
   let handle: FileHandle
   try {
     handle = await open(file, OPEN_FACT)
   } catch (error) {
-    if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
+    if (isMissing(error)) return 'missing'
+    if (errorCode(error) === 'ELOOP') return undefined
     throw error
   }
   try {

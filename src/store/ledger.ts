@@ -72,6 +72,10 @@ export class Ledger {
     return this.#entries.size
   }
 
+  has(name: string): boolean {
+    return this.#entries.has(name)
+  }
+
   /** Entries from the least to the most recently used. */
   entries(): IterableIterator<[string, Readonly<LedgerEntry>]> {
     return this.#entries.entries()

@@ -1,5 +1,4 @@
-// The steps of partial.ts that need nothing of its state: finding what an earlier process left, writing all of a
-// list of chunks.
+// Finding what an earlier process left of a blob that was not finished.
 
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, open } from 'node:fs/promises'
@@ -35,24 +34,4 @@ export async function resume(
   }
   await handle.close()
   return undefined
-}
-
-/** Writes all of `chunks`, `length` bytes together, or throws. */
-export async function writeAll(
-  handle: FileHandle,
-  chunks: readonly Uint8Array[],
-  position: number,
-  length: number,
-): Promise<void> {
-  const { bytesWritten } = await handle.writev([...chunks], position)
-  if (bytesWritten === length) return
-  // A short write is legal and rare (a nearly full disk); the rest either goes or says why not.
-  let rest = Buffer.concat(chunks).subarray(bytesWritten)
-  let at = position + bytesWritten
-  while (rest.length > 0) {
-    const written = (await handle.write(rest, 0, rest.length, at)).bytesWritten
-    if (written === 0) throw new Error('the disk takes no more bytes and does not say why')
-    rest = rest.subarray(written)
-    at += written
-  }
 }

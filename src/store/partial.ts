@@ -1,24 +1,12 @@
-// One unfinished blob: a sparse file, the map of its blocks, and whoever waits for bytes. Does not know where the
-// bytes come from, nor who may read them.
+// One unfinished blob: its bytes, the map of its blocks, and whoever waits for bytes. Does not know where the bytes
+// come from, nor who may read them.
 
-import { constants } from 'node:fs'
-import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { ByteRange } from '../http/range.ts'
-import { makeDirectory, renameInto } from './atomic.ts'
-import { writeBlockMap } from './block-map.ts'
 import { BlockMap } from './blocks.ts'
 import type { BlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
-import { resume, writeAll } from './partial-files.ts'
-import { moveToQuarantine } from './quarantine.ts'
-
-const MAKE_DATA = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
-/**
- * Larger files are not kept to be looked at when they fail their digest: nobody counts what lies there, and an origin that
- * brings wrong bytes must not push right ones off the disk.
- */
-const QUARANTINE_MAX_BYTES = 256 * 1024 * 1024
+import { BytesInMemory, BytesOnDisk, type PartialBytes } from './partial-bytes.ts'
 
 interface Waiter {
   readonly position: number
@@ -35,7 +23,7 @@ export class Partial {
   readonly sizeBytes: number
   readonly map: BlockMap
   readonly #layout: Layout
-  readonly #handle: FileHandle
+  readonly #bytes: PartialBytes
   // How far the writing of a block that is not complete has come.
   readonly #frontiers = new Map<number, number>()
   readonly #waiters = new Set<Waiter>()
@@ -44,38 +32,34 @@ export class Partial {
   #checkpointing: Promise<void> = Promise.resolve()
   // Blocks have landed that the map on the disk does not know.
   #unrecorded = false
-  // A sync that failed once may succeed the next time though the bytes are lost: nothing is vouched for after it.
-  #syncFailure: { readonly error: unknown } | undefined
   // The files of the partial are no longer ours: finished, removed, or given up.
   #ended = false
 
-  private constructor(layout: Layout, key: BlobKey, handle: FileHandle, map: BlockMap) {
+  private constructor(layout: Layout, key: BlobKey, bytes: PartialBytes, map: BlockMap) {
     this.#layout = layout
     this.key = key
     this.sizeBytes = map.sizeBytes
     this.map = map
-    this.#handle = handle
+    this.#bytes = bytes
   }
 
   /** Opens the partial of `key`, resuming what an earlier process left, or makes an empty one. */
   static async open(layout: Layout, key: BlobKey, sizeBytes: number): Promise<Partial> {
-    const directory = layout.partial(key)
-    const resumed = await resume(directory, sizeBytes)
-    if (resumed !== undefined) return new Partial(layout, key, resumed.handle, resumed.map)
-    // A map without its data is worse than litter: the holes of a new file would count as bytes.
-    await rm(directory, { recursive: true, force: true })
-    await makeDirectory(directory)
-    const handle = await open(path.join(directory, 'data'), MAKE_DATA, 0o600)
-    try {
-      await handle.truncate(sizeBytes)
-      return new Partial(layout, key, handle, new BlockMap(sizeBytes))
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
+    const { bytes, map } = await BytesOnDisk.open(layout, key, sizeBytes)
+    return new Partial(layout, key, bytes, map)
   }
 
-  /** Where the bytes lie until the commit. */
+  /** An empty one that leaves nothing on the disk before the commit. */
+  static inMemory(layout: Layout, key: BlobKey, sizeBytes: number): Partial {
+    return new Partial(layout, key, new BytesInMemory(layout, key, sizeBytes), new BlockMap(sizeBytes))
+  }
+
+  /** Whether what has landed is there for the next opener. */
+  get isResumable(): boolean {
+    return this.#bytes.isResumable
+  }
+
+  /** Where the bytes lie until the commit, unless in memory. */
   get dataFile(): string {
     return path.join(this.#layout.partial(this.key), 'data')
   }
@@ -93,7 +77,7 @@ export class Partial {
     try {
       await this.detach()
     } finally {
-      await this.#handle.close()
+      await this.#bytes.close()
     }
   }
 
@@ -150,7 +134,7 @@ export class Partial {
   async write(position: number, chunks: readonly Uint8Array[]): Promise<void> {
     let length = 0
     for (const chunk of chunks) length += chunk.byteLength
-    await writeAll(this.#handle, chunks, position, length)
+    await this.#bytes.write(chunks, position, length)
     // Present only after the write has returned: a reader that sees the mark must find the bytes.
     this.#landed({ start: position, end: position + length })
   }
@@ -182,9 +166,8 @@ export class Partial {
     return this.map.rangeOf(block).start + (this.#frontiers.get(block) ?? 0)
   }
 
-  async read(buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
-    const { bytesRead } = await this.#handle.read(buffer, offset, length, position)
-    return bytesRead
+  read(buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
+    return this.#bytes.read(buffer, offset, length, position)
   }
 
   /** Rejects everybody who waits, now and later. */
@@ -200,8 +183,7 @@ export class Partial {
       const copy = new BlockMap(this.map.sizeBytes, this.map.blockBytes, this.map.bits())
       this.#unrecorded = false
       try {
-        await this.#sync()
-        await writeBlockMap(this.#layout.tmp, path.join(this.#layout.partial(this.key), 'blocks'), copy)
+        await this.#bytes.record(copy)
       } catch (error) {
         this.#unrecorded = true
         throw error
@@ -211,39 +193,18 @@ export class Partial {
     await turn
   }
 
-  async #sync(): Promise<void> {
-    if (this.#syncFailure !== undefined) throw this.#syncFailure.error
-    try {
-      await this.#handle.datasync()
-    } catch (error) {
-      this.#syncFailure = { error }
-      throw error
-    }
-  }
-
-  /** Makes the file the finished blob of its key. The caller has checked the digest. Readers are not disturbed. */
+  /** Makes the bytes the finished blob of its key. The caller has checked the digest. Readers are not disturbed. */
   async commit(): Promise<void> {
     await this.#checkpointing
-    const directory = this.#layout.partial(this.key)
-    await this.#sync()
-    await renameInto(path.join(directory, 'data'), this.#layout.blob(this.key), { durable: true })
+    await this.#bytes.finish()
     this.#ended = true
-    // After the name, not before: a partial that is found read-only at the next start could not be gone on with.
-    // Neither this nor the sweeping undoes the blob: a map without data is litter, and readers open read-only.
-    await this.#handle.chmod(0o400).catch(() => undefined)
-    await rm(directory, { recursive: true, force: true }).catch(() => undefined)
   }
 
-  /** Removes the file. Those who wait are rejected with `error`. */
+  /** Removes the bytes. Those who wait are rejected with `error`. */
   async discard(error: unknown, options: { readonly quarantine: boolean }): Promise<void> {
     this.fail(error)
     this.#ended = true
     await this.#checkpointing
-    const directory = this.#layout.partial(this.key)
-    if (!options.quarantine || this.sizeBytes > QUARANTINE_MAX_BYTES) {
-      await rm(directory, { recursive: true, force: true })
-      return
-    }
-    await moveToQuarantine(this.#layout, directory, path.basename(directory))
+    await this.#bytes.remove(options)
   }
 }

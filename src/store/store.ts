@@ -5,7 +5,7 @@ import { rm, statfs, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import type { Observer } from '../telemetry/observer.ts'
 import { createIn } from './atomic.ts'
-import { Blobs } from './blobs.ts'
+import { Blobs, SMALL_BYTES } from './blobs.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
 import { type CountedFacts, createFacts, type Facts } from './facts.ts'
 import { type GrowingDigest, HashThread } from './hash-thread.ts'
@@ -23,8 +23,8 @@ export interface Store {
   readonly facts: Facts
   readonly ledger: Ledger
   /**
-   * Opens or resumes the unfinished blob of `key`, kept from eviction until it is settled. The caller releases it
-   * and then settles it, once each.
+   * Opens or resumes the unfinished blob of `key`, kept from eviction until it is settled; a small one that nothing is
+   * left of is in memory until it is whole. The caller releases it and then settles it, once each.
    */
   openPartial(key: BlobKey, sizeBytes: number): Promise<Partial>
   /** Hashes an open partial on another thread while it grows; for small ones it does not pay. */
@@ -146,7 +146,10 @@ function createStore(
       const unpin = ledger.pin(name)
       try {
         await Promise.all([ledger.removed(name), ledger.removed(key)])
-        const partial = await Partial.open(layout, key, sizeBytes)
+        const isSmall = sizeBytes <= SMALL_BYTES && !ledger.has(name)
+        const partial = isSmall
+          ? Partial.inMemory(layout, key, sizeBytes)
+          : await Partial.open(layout, key, sizeBytes)
         ledger.add(name, partial.map.presentBytes)
         opened.set(key, ledger.pin(name))
         return partial

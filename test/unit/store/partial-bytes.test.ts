@@ -1,0 +1,92 @@
+// Small blobs, which are nothing on the disk before they are whole.
+
+import { readdir, readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { createLayout, type Layout } from '../../../src/store/layout.ts'
+import { Partial } from '../../../src/store/partial.ts'
+import { partialName } from '../../../src/store/scan.ts'
+import type { Store } from '../../../src/store/store.ts'
+import { open, patternBytes, scratchDirectory, sha256Key } from './scratch.ts'
+
+const LARGEST = patternBytes(64 * 1024)
+const KEY = sha256Key(LARGEST)
+
+async function setUp(root?: string): Promise<{ readonly store: Store; readonly layout: Layout }> {
+  const directory = root ?? (await scratchDirectory())
+  const store = await open(directory)
+  onTestFinished(() => store.close())
+  await store.scanned
+  return { store, layout: createLayout(directory) }
+}
+
+const litterOf = async ({ partials, tmp }: Layout) => [...(await readdir(partials)), ...(await readdir(tmp))]
+
+describe('a small blob', () => {
+  it('is nothing on the disk while it comes, and then the blob, read-only', async () => {
+    const { store, layout } = await setUp()
+    const partial = await store.openPartial(KEY, LARGEST.length)
+    await partial.write(0, [LARGEST.subarray(0, 100), LARGEST.subarray(100, 40_000)])
+    await partial.checkpoint()
+    expect(partial.availableEnd(0)).toBe(40_000)
+    await partial.write(40_000, [LARGEST.subarray(40_000)])
+    await partial.checkpoint()
+    expect(await litterOf(layout)).toEqual([])
+    await partial.commit()
+    const buffer = Buffer.alloc(LARGEST.length)
+    expect(await partial.read(buffer, 0, buffer.length, 0), 'read on').toBe(buffer.length)
+    expect(buffer.equals(LARGEST)).toBe(true)
+    await partial.release()
+    store.settlePartial(KEY, 'committed', LARGEST.length)
+    expect((await readFile(layout.blob(KEY))).equals(LARGEST)).toBe(true)
+    expect((await stat(layout.blob(KEY))).mode & 0o777).toBe(0o400)
+    expect(await litterOf(layout)).toEqual([])
+    expect(store.ledger.storedBytes).toBe(LARGEST.length)
+  })
+
+  it('that is given up leaves nothing', async () => {
+    const { store, layout } = await setUp()
+    const partial = await store.openPartial(KEY, LARGEST.length)
+    expect(partial.isResumable).toBe(false)
+    await partial.write(0, [LARGEST])
+    await partial.release()
+    expect(await litterOf(layout)).toEqual([])
+  })
+
+  it('that fails its digest is kept to be looked at, like any other', async () => {
+    const { store, layout } = await setUp()
+    const partial = await store.openPartial(KEY, LARGEST.length)
+    await partial.write(0, [LARGEST])
+    await partial.discard(new Error('wrong'), { quarantine: true })
+    await partial.release()
+    const data = path.join(layout.quarantine, path.basename(layout.partial(KEY)), 'data')
+    expect((await readFile(data)).equals(LARGEST)).toBe(true)
+    expect(await litterOf(layout)).toEqual([])
+  })
+
+  it('that an earlier process left is gone on with, and swept', async () => {
+    const root = await scratchDirectory()
+    const first = await setUp(root)
+    const left = await Partial.open(first.layout, KEY, LARGEST.length)
+    await left.write(0, [LARGEST])
+    await left.release()
+    await first.store.close()
+    const { store, layout } = await setUp(root)
+    const partial = await store.openPartial(KEY, LARGEST.length)
+    expect(partial.map.complete).toBe(true)
+    await partial.commit()
+    await partial.release()
+    store.settlePartial(KEY, 'committed', LARGEST.length)
+    expect(await litterOf(layout)).toEqual([])
+    expect(store.ledger.has(partialName(KEY))).toBe(false)
+  })
+})
+
+it('a blob of one byte more is a file from the start', async () => {
+  const { store, layout } = await setUp()
+  const bytes = patternBytes(LARGEST.length + 1)
+  const key = sha256Key(bytes)
+  const partial = await store.openPartial(key, bytes.length)
+  expect(await readdir(layout.partials)).toEqual([path.basename(layout.partial(key))])
+  await partial.release()
+})
