@@ -152,9 +152,9 @@ function forward(
   }
 }
 
-/** Whether a body is announced. */
+/** Whether a body is announced. A length of nothing announces none. */
 function hasFraming({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || headers['content-length'] !== undefined
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 }
 
 function fieldsToAsk({ request: { rawHeaders }, address, inFlight }: Exchange): string[] {

@@ -88,6 +88,14 @@ describe.each(['1', '2'])('the fields of a request, with HUBMIRROR_WORKERS=%s,',
     expect([answer.status, answer.end]).toEqual([400, 'closed'])
   })
 
+  it('may say that there is no body, and the connection goes on', async () => {
+    for (const method of ['GET', 'POST']) {
+      const asked = `${method} ${TARGET} HTTP/1.1\r\nHost: m\r\nContent-Length: 0\r\n\r\n`
+      const answer = await rawHttp(child.url, asked, { quietMs: 100 })
+      expect([answer.status, answer.end]).toEqual([method === 'GET' ? 200 : 405, 'silent'])
+    }
+  })
+
   it('frame the body, also as the last ones', async () => {
     const body = 'name=acme'
     const asked = `GET ${TARGET} HTTP/1.1\r\nHost: m\r\n${MANY}Content-Length: ${body.length}\r\n\r\n${body}`
