@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
+import { openFilesBelow } from '../support/fd.ts'
 import { take } from '../support/fetcher.ts'
 import { type Child, startChild } from '../support/process.ts'
 import { checkStore, gitName, lfsName, type Model, modelOf } from '../support/store-check.ts'
@@ -112,6 +113,11 @@ describe.skipIf(noStrace !== undefined)('a system call that fails', () => {
       const [algorithm = '', hex = ''] = nameOf(path).split('-')
       return join(cacheDir, 'blobs', algorithm, hex.slice(0, 2), hex)
     })
+    // A file that was read a moment ago is still open, and needs no descriptor.
+    await eventually(
+      () => openFilesBelow(cacheDir, child.pid),
+      (open) => !paths.some((path) => open.includes(path)),
+    )
     injection = await inject(child.pid, 'openat', 'EMFILE', paths)
     for (const path of ['a.bin', 'b.bin', 'a.bin'] as const) expect(await get(path)).toBe('whole')
     expect(await get('a.bin', 'bytes=70000-2000000')).toBe('whole')
