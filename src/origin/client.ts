@@ -6,6 +6,7 @@ import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import { MirrorError } from '../errors.ts'
 import type { HeaderBag } from '../http/headers.ts'
 import type { Observer, OriginKind } from '../telemetry/observer.ts'
+import { ask, keepAfterRedirects } from './heads.ts'
 import { type Asked, Quota, type Spent } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 
@@ -83,6 +84,7 @@ export function createOriginClient(options: {
       headersTimeout: options.timeoutMs,
       bodyTimeout: options.timeoutMs,
     })
+  const sender = dispatcher.compose(keepAfterRedirects)
   let suspectUntil = 0
   const quota = new Quota({ base: policy.base, now, observer })
 
@@ -99,12 +101,11 @@ export function createOriginClient(options: {
     if (spent !== undefined) return spentAnswer(spent)
     const startedAt = now()
     request.asker.onTrip?.()
-    const path = `${url.pathname}${url.search}`
     try {
       const { statusCode, headers, body } = await withPatience(request, (signal) =>
-        dispatcher.request({
+        ask(sender, {
           origin: url.origin,
-          path,
+          path: `${url.pathname}${url.search}`,
           method: request.method,
           headers: headersFor(request, asked.authorization, options.via),
           body: request.body ?? null,
