@@ -64,10 +64,7 @@ async function verify(
   const { before, signal } = options
   const startedAt = before?.startedAt ?? Date.now()
   const bar = await startBar(layout, before)
-  const say = (line: string): void => {
-    bar.clear()
-    process.stderr.write(`${line}\n`)
-  }
+  const { say } = bar
   const found: Damage[] = []
   let recordedAt = Number.NEGATIVE_INFINITY
   let report: ScrubReport
@@ -193,14 +190,21 @@ function formatResult(
 
 interface Bar {
   readonly advance: (bytes: number) => void
-  /** Wipes the bar's line, for a line that stays; the bar appears again below it. */
-  readonly clear: () => void
+  /** A line that stays; the bar, until it is stopped, appears again below it. */
+  readonly say: (line: string) => void
   readonly stop: () => void
 }
 
+const WIPE = '\r\u001b[K'
+/** The bar has it off, for itself; a line that stays must be read to its end. */
+const [WRAP, NO_WRAP] = ['\u001b[?7h', '\u001b[?7l']
+/** To where it was saved the bar returns at its end: after a line that stays, that is one line further down. */
+const SAVE_CURSOR = '\u001b7'
+
 /** A bar on stderr where that is a terminal; in a pipe or a log file it would be litter. */
 async function startBar(layout: Layout, before: ScrubPosition | undefined): Promise<Bar> {
-  if (!process.stderr.isTTY) return { advance() {}, clear() {}, stop() {} }
+  if (!process.stderr.isTTY)
+    return { advance() {}, say: (line) => void process.stderr.write(`${line}\n`), stop() {} }
   let totalBytes = before?.sizeBytes ?? 0
   const keys: AsyncIterable<BlobKey> = walkBlobs(layout, before?.after)
   for await (const [, stats] of statAll(keys, (key) => layout.blob(key))) totalBytes += stats?.sizeBytes ?? 0
@@ -217,6 +221,7 @@ async function startBar(layout: Layout, before: ScrubPosition | undefined): Prom
   const from = before?.sizeBytes ?? 0
   const startedAt = performance.now()
   let doneBytes = from
+  let isShown = true
   const payload = () => {
     const rate = ((doneBytes - from) / Math.max(1, performance.now() - startedAt)) * 1000
     const seconds = rate === 0 ? 0 : Math.ceil(Math.max(0, totalBytes - doneBytes) / rate)
@@ -234,8 +239,12 @@ async function startBar(layout: Layout, before: ScrubPosition | undefined): Prom
       doneBytes += bytes
       bar.update(doneBytes, payload())
     },
-    clear: () => void process.stderr.write('\r\u001b[K'),
-    stop: () => bar.stop(),
+    say: (line) =>
+      void process.stderr.write(isShown ? `${WIPE}${WRAP}${line}\n${NO_WRAP}${SAVE_CURSOR}` : `${line}\n`),
+    stop() {
+      isShown = false
+      bar.stop()
+    },
   }
 }
 

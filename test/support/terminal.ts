@@ -1,0 +1,68 @@
+// A command as somebody runs it who sits before a terminal. Knows no command.
+
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** Of util-linux, and so of every system: gives a process a terminal, and hands through what is typed and said. */
+const TERMINAL = 'script'
+
+interface InTerminal {
+  /** All that has appeared so far, codes that move the cursor included. */
+  readonly screen: () => string
+  /** Types; `\u0003` is Ctrl-C. */
+  readonly type: (keys: string) => void
+  /** The exit status. */
+  readonly ended: Promise<number | null>
+}
+
+/** Runs the command line from source. `args` are words without anything that a shell would heed. */
+export function runInTerminal(args: readonly string[], env: Readonly<Record<string, string>>): InTerminal {
+  const command = ['exec', process.execPath, '--import', 'tsx', 'src/cli.ts', ...args].join(' ')
+  const child = spawn(TERMINAL, ['-qec', command, '/dev/null'], {
+    cwd: ROOT,
+    env: { PATH: process.env['PATH'], HOME: '/nonexistent', TERM: 'xterm', ...env },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  let said = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  return {
+    screen: () => said,
+    type: (keys) => void child.stdin.write(keys),
+    ended: new Promise((resolve, reject) => {
+      child.once('error', reject)
+      child.once('close', resolve)
+    }),
+  }
+}
+
+const COLUMNS = 80
+const ESCAPE = '\u001b'
+const CODE_OR_CHARACTER = new RegExp(`${ESCAPE}\\[[?\\d]*([a-zA-Z])|${ESCAPE}[78]|[^${ESCAPE}]`, 'gu')
+
+/** The lines that somebody sees at the end, on a terminal of 80 columns without a last line. */
+export function linesOn(said: string): string[] {
+  const rows = new Map<number, string>()
+  let [row, column, wraps] = [0, 0, true]
+  let saved = { row, column }
+  const line = (): string => rows.get(row) ?? ''
+  for (const [token, command] of said.matchAll(CODE_OR_CHARACTER)) {
+    if (token === '\r') column = 0
+    else if (token === '\n') row += 1
+    else if (token === '\u001b7') saved = { row, column }
+    else if (token === '\u001b8') ({ row, column } = saved)
+    else if (token.startsWith('\u001b[?7')) wraps = command === 'h'
+    else if (command === 'G') column = Number(/\d+/.exec(token)?.[0] ?? 1) - 1
+    else if (command === 'K') rows.set(row, line().slice(0, column))
+    else if (command === undefined) {
+      if (column === COLUMNS && wraps) [row, column] = [row + 1, 0]
+      // Without wrapping all that is too far right falls on the last column.
+      column = Math.min(column, COLUMNS - 1)
+      rows.set(row, line().slice(0, column).padEnd(column) + token + line().slice(column + 1))
+      column += 1
+    }
+  }
+  return Array.from({ length: Math.max(...rows.keys()) + 1 }, (_, index) => (rows.get(index) ?? '').trimEnd())
+}
