@@ -1,11 +1,12 @@
-import { join } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
 import { take } from '../support/fetcher.ts'
-import { mountPowered, type PoweredDisk, whyNoPower } from '../support/power.ts'
+import { type DiskKind, mountPowered, type PoweredDisk, whyNoPower } from '../support/power.ts'
 import { type Child, startChild } from '../support/process.ts'
 import { chance } from '../support/seeded.ts'
 import { metricValue } from '../support/start-mirror.ts'
@@ -30,7 +31,9 @@ afterEach(async () => {
 const committedIn = (round: number) => [`done-${round}.bin`, `done-${round}.json`]
 const underWayIn = (round: number) => [`large-${round}.bin`, `small-${round}.json`, `ranged-${round}.bin`]
 
-async function setUp(): Promise<{ files: ReadonlyMap<string, Buffer>; model: Model; cacheDir: string }> {
+async function setUp(
+  kind: DiskKind = 'ext4',
+): Promise<{ files: ReadonlyMap<string, Buffer>; model: Model; cacheDir: string }> {
   const world = new World()
   const repo = world.model('acme/open')
   const paths = Array.from({ length: ROUNDS }, (_, round) => [...committedIn(round), ...underWayIn(round)])
@@ -39,8 +42,13 @@ async function setUp(): Promise<{ files: ReadonlyMap<string, Buffer>; model: Mod
   repo.commit(Object.fromEntries(paths.flat().map((path, seed) => [path, content(path, seed)])))
   const files = new Map(paths.flat().map((path) => [path, bytesOf(repo, 'main', path)]))
   hub = await startHub({ world })
-  disk = await mountPowered(200)
+  disk = await mountPowered(200, kind)
   return { files, model: modelOf(files.values()), cacheDir: join(disk.directory, 'cache') }
+}
+
+const blobOf = (cacheDir: string, bytes: Buffer) => {
+  const [algorithm = '', hex = ''] = lfsName(bytes).split('-')
+  return join(cacheDir, 'blobs', algorithm, hex.slice(0, 2), hex)
 }
 
 const nothingUnderWay = (url: string) =>
@@ -48,6 +56,37 @@ const nothingUnderWay = (url: string) =>
     async () => metricValue(await (await fetch(`${url}/metrics`)).text(), 'hubmirror_flights_in_progress'),
     (flights) => flights === 0,
   )
+
+/**
+ * Nobody else syncs anything: a journal that is written for the next file would also keep the name of the last one. So
+ * it is told whether the commit itself has made it durable.
+ */
+describe.each([
+  ['ext4', noPower],
+  ['xfs', await whyNoPower('xfs')],
+] as const)('power that goes right after a file is finished, on %s,', (kind, whyNot) => {
+  it.skipIf(whyNot !== undefined).each(['made for it', 'there before'])(
+    'costs nothing of a file whose directory was %s',
+    async (which) => {
+      const { files, model, cacheDir } = await setUp(kind)
+      const [path = ''] = committedIn(0)
+      const right = files.get(path) ?? Buffer.alloc(0)
+      child = await startChild({ hub, cacheDir })
+      if (which === 'there before') {
+        await mkdir(dirname(blobOf(cacheDir, right)), { recursive: true })
+        await disk.writeBack()
+      }
+      expect(await take(child.url, `${FILE}/${path}`, right)).toBe('whole')
+      await nothingUnderWay(child.url)
+      await disk.cut()
+      child.kill('SIGKILL')
+      await child.ended
+      await disk.reboot()
+      const { blobs } = await checkStore(cacheDir, model)
+      expect([...blobs]).toEqual([lfsName(right)])
+    },
+  )
+})
 
 describe.skipIf(noPower !== undefined)('a machine that loses its power', () => {
   it(`${ROUNDS} times keeps what was finished, and believes no byte that was not written`, {

@@ -9,6 +9,16 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
+/** The kinds of file system whose power can be cut here; the commit protocol must hold on each. */
+export type DiskKind = 'ext4' | 'xfs'
+
+/** How one is made and mounted: with nothing that the kernel syncs by itself while a test runs, where it can be told. */
+const KINDS = {
+  ext4: { make: ['mkfs.ext4', '-q', '-F'], options: 'loop,commit=3600', leastMiB: 16 },
+  // Its tools make none that is smaller; what is not used takes no room.
+  xfs: { make: ['mkfs.xfs', '-q', '-f'], options: 'loop', leastMiB: 320 },
+} as const
+
 export interface PoweredDisk {
   readonly directory: string
   /** From now on the device takes nothing more, and the journal in memory is lost. */
@@ -21,9 +31,9 @@ export interface PoweredDisk {
 }
 
 /** Why the power of no disk can be cut here; undefined where it can. On a build server that is a failure. */
-export async function whyNoPower(): Promise<string | undefined> {
+export async function whyNoPower(kind: DiskKind = 'ext4'): Promise<string | undefined> {
   try {
-    const disk = await mountPowered(16)
+    const disk = await mountPowered(16, kind)
     try {
       const unsynced = join(disk.directory, 'unsynced')
       await writeFile(unsynced, 'never synced')
@@ -39,22 +49,24 @@ export async function whyNoPower(): Promise<string | undefined> {
   } catch (error) {
     if (process.env['CI'] === 'true') throw error
     const reason = error instanceof Error ? error.message.trim() : String(error)
-    console.warn(`SKIPPED: power cuts need root, a loop device, mkfs.ext4 and xfs_io (${reason})`)
+    console.warn(`SKIPPED: power cuts need root, a loop device, mkfs.${kind} and xfs_io (${reason})`)
     return reason
   }
 }
 
-/** Makes an ext4 of so many MiB in a file and mounts it. Rejects without the right or the tools to. */
-export async function mountPowered(sizeMiB: number): Promise<PoweredDisk> {
+/** Makes one of so many MiB at least in a file and mounts it. Rejects without the right or the tools to. */
+export async function mountPowered(sizeMiB: number, kind: DiskKind = 'ext4'): Promise<PoweredDisk> {
+  const { make, options, leastMiB } = KINDS[kind]
+  const [tool, ...flags] = make
   const base = await mkdtemp(join(tmpdir(), 'hubmirror-power-'))
   const image = join(base, 'image')
   const directory = join(base, 'mounted')
-  const mount = () => run('mount', ['-o', 'loop', image, directory])
+  const mount = () => run('mount', ['-o', options, image, directory])
   try {
     await mkdir(directory)
     await writeFile(image, '')
-    await truncate(image, sizeMiB * 1024 * 1024)
-    await run('mkfs.ext4', ['-q', '-F', image])
+    await truncate(image, Math.max(sizeMiB, leastMiB) * 1024 * 1024)
+    await run(tool, [...flags, image])
     await mount()
   } catch (error) {
     await rm(base, { recursive: true, force: true })

@@ -1,0 +1,97 @@
+// The order in which a disk is asked to keep something: what vouches for bytes never before the bytes, and nothing is
+// swept before what replaces it would survive a power cut.
+
+import type { FileHandle } from 'node:fs/promises'
+import path from 'node:path'
+import { beforeEach, expect, it, vi } from 'vitest'
+import { Partial } from '../../../src/store/partial.ts'
+import { KEY, putBlocks, SIZE } from './partial-scratch.ts'
+import { scratchLayout } from './scratch.ts'
+
+const done = vi.hoisted(() => ({ calls: [] as string[] }))
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>()
+  /** Notes a call when it has succeeded. */
+  const noted = async <T>(what: readonly unknown[], call: Promise<T>): Promise<T> => {
+    const result = await call
+    done.calls.push(what.join(' '))
+    return result
+  }
+  const open = async (...args: Parameters<typeof real.open>): Promise<FileHandle> => {
+    const handle = await real.open(...args)
+    const [sync, datasync] = [handle.sync.bind(handle), handle.datasync.bind(handle)]
+    return Object.assign(handle, {
+      sync: () => noted(['sync', args[0]], sync()),
+      datasync: () => noted(['sync', args[0]], datasync()),
+    })
+  }
+  return {
+    ...real,
+    open,
+    rename: (from: string, to: string) => noted(['rename', from, to], real.rename(from, to)),
+    rm: (...args: Parameters<typeof real.rm>) => noted(['remove', args[0]], real.rm(...args)),
+  }
+})
+
+beforeEach(() => {
+  done.calls.length = 0
+})
+
+async function complete() {
+  const layout = await scratchLayout()
+  const partial = await Partial.open(layout, KEY, SIZE)
+  await putBlocks(partial, 0, 1, 2, 3, 4, 5)
+  const names: readonly (readonly [string, string])[] = [
+    [path.join(layout.partial(KEY), 'data'), 'DATA'],
+    [path.join(layout.partial(KEY), 'blocks'), 'MAP'],
+    [layout.partial(KEY), 'PARTIAL'],
+    [layout.blob(KEY), 'BLOB'],
+    [path.dirname(layout.blob(KEY)), 'FAN'],
+    [path.dirname(path.dirname(layout.blob(KEY))), 'ALGORITHM'],
+    [layout.blobs, 'BLOBS'],
+    [layout.root, 'ROOT'],
+  ]
+  const calls = () =>
+    done.calls.map((call) =>
+      names
+        .reduce((text, [name, word]) => text.replaceAll(name, word), call)
+        .replaceAll(/ROOT\/tmp\/[0-9a-f]+/g, 'NEW'),
+    )
+  done.calls.length = 0
+  return { layout, partial, calls }
+}
+
+it('is, for a record of blocks: the data, the new map, its name, the directory that names it', async () => {
+  const { partial, calls } = await complete()
+  await partial.checkpoint()
+  expect(calls()).toEqual(['sync DATA', 'sync NEW', 'rename NEW MAP', 'sync PARTIAL'])
+  await partial.release()
+})
+
+it('is, for a file that is finished: the data, its name, each directory that is new, and then the sweeping', async () => {
+  const { partial, calls } = await complete()
+  await partial.commit()
+  expect(calls()).toEqual([
+    'sync DATA',
+    'rename DATA BLOB',
+    'sync FAN',
+    'sync ALGORITHM',
+    'sync BLOBS',
+    'sync ROOT',
+    'remove PARTIAL',
+  ])
+  await partial.release()
+})
+
+it('is the same where the directories are there: only the one that names the file is told', async () => {
+  const { layout, partial, calls } = await complete()
+  await partial.commit()
+  await partial.release()
+  const again = await Partial.open(layout, KEY, SIZE)
+  await putBlocks(again, 0, 1, 2, 3, 4, 5)
+  done.calls.length = 0
+  await again.commit()
+  expect(calls()).toEqual(['sync DATA', 'rename DATA BLOB', 'sync FAN', 'remove PARTIAL'])
+  await again.release()
+})
