@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { Agent, request } from 'node:http'
+import { Agent, type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -63,17 +63,34 @@ const digestOf = (path: string) => createHash('sha256').update(right(path)).dige
 
 /** The digest of what came, without keeping it; undefined when it broke off. */
 function pull(child: Child, path: string): Promise<string | undefined> {
+  return begin(child, path).then(
+    ({ answer }) => digestFrom(answer),
+    () => undefined,
+  )
+}
+
+/** Asks; of the body nothing is read. Rejects when no answer begins. */
+function begin<Path extends string>(
+  child: Child,
+  path: Path,
+): Promise<{ readonly path: Path; readonly answer: IncomingMessage }> {
+  return new Promise((resolve, reject) => {
+    const asked = request(`${child.url}${FILE}/${path}`, { agent: false }, (answer) =>
+      resolve({ path, answer }),
+    )
+    asked.on('error', reject)
+    asked.end()
+  })
+}
+
+function digestFrom(answer: IncomingMessage): Promise<string | undefined> {
   return new Promise((resolve) => {
     const hash = createHash('sha256')
-    const asked = request(`${child.url}${FILE}/${path}`, { agent: false }, (answer) => {
-      answer.on('data', (chunk: Buffer) => hash.update(chunk))
-      answer.on('error', () => resolve(undefined))
-      answer.on('end', () =>
-        resolve(answer.complete && answer.statusCode === 200 ? hash.digest('hex') : undefined),
-      )
-    })
-    asked.on('error', () => resolve(undefined))
-    asked.end()
+    answer.on('data', (chunk: Buffer) => hash.update(chunk))
+    answer.on('error', () => resolve(undefined))
+    answer.on('end', () =>
+      resolve(answer.complete && answer.statusCode === 200 ? hash.digest('hex') : undefined),
+    )
   })
 }
 
@@ -204,6 +221,30 @@ describe('SIGTERM', () => {
     expect(await reader).toBe(digestOf('medium.bin'))
     expect(await child.ended).toBe(0)
     expect(child.entries().at(-1)?.['msg']).toBe('closed')
+  })
+
+  it.each([1, 2])('cuts none of 50 downloads in a mirror of %i processes that answer', async (workers) => {
+    // A drain of an hour: what ends it is the last of them, or this test fails.
+    const child = await start({
+      env: { HUBMIRROR_WORKERS: String(workers), HUBMIRROR_DRAIN_TIMEOUT: '1h' },
+    })
+    expect(await pull(child, 'medium.bin')).toBe(digestOf('medium.bin'))
+    hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
+    // Half of them from the disk, whose clients read nothing for now, and half on one pull whose origin says nothing.
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => begin(child, index % 2 === 0 ? 'medium.bin' : 'other.bin')),
+    )
+    await hub.faults.whenStalled()
+    child.kill('SIGTERM')
+    await eventually(
+      () => probe(`${child.url}/healthz`).catch(() => undefined),
+      (answer) => answer === undefined,
+    )
+    hub.faults.release()
+    const whole = { 'medium.bin': digestOf('medium.bin'), 'other.bin': digestOf('other.bin') }
+    const digests = await Promise.all(answers.map(({ answer }) => digestFrom(answer)))
+    expect(digests).toEqual(answers.map(({ path }) => whole[path]))
+    expect(await child.ended).toBe(0)
   })
 
   it('waits no longer than it was told to, and keeps what has come', async () => {

@@ -12,7 +12,7 @@ const target = (path: string) => `/acme/big/resolve/main/${path}`
 /** Bytes hashed on this thread, and the files that the other one was given. */
 function watchHashing() {
   const seen = { bytesHere: 0, files: 0 }
-  const update = Reflect.get(Verifier.prototype, 'update') as (this: Verifier, bytes: Buffer) => void
+  const update = Reflect.get(Verifier.prototype, 'update') as (this: Verifier, bytes: Uint8Array) => void
   const open = Reflect.get(HashThread.prototype, 'open') as HashThread['open']
   const spies = [
     vi.spyOn(Verifier.prototype, 'update').mockImplementation(function (this: Verifier, bytes) {

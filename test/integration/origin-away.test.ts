@@ -1,6 +1,6 @@
 // What the mirror can do while the Hub is away, or must not be asked.
 
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 
@@ -145,14 +145,37 @@ describe('while the Hub is away', () => {
     expect([absent.status, absent.headers['x-error-code']]).toEqual([502, 'RedirectRefused'])
   })
 
-  it('a Hub that says nothing is waited for no longer than clients wait', async () => {
+  it.each([
+    ['GET', CONFIG],
+    ['HEAD', CONFIG],
+    ['GET', LARGE],
+    ['GET', TREE],
+    ['GET', '/api/models/acme/open'],
+  ])('a Hub that says nothing is waited for once, and for 5 s at the most: %s %s', async (method, target) => {
     // Without its own impatience the mirror would wait longer than this test may take.
     const scene = await openScene({ config: { originTimeoutMs: 3_600_000 } })
     await warm(scene)
     scene.clock.advance(120_000)
     scene.hub.faults.add({ where: 'hub', stallHeaders: true, times: 1_000 })
-    const got = await scene.ask(CONFIG)
+    scene.hub.ledger.clear()
+    // All that the mirror waits for passes when the test says so, and never else.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    let answered = false
+    const asking = scene.ask(target, { method }).finally(() => {
+      answered = true
+    })
+    await scene.hub.faults.whenStalled()
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect(answered, 'a Hub that is slow is heard').toBe(false)
+    await vi.advanceTimersByTimeAsync(2_000)
+    const got = await asking
     expect([got.status, got.headers['x-cache']]).toEqual([200, 'STALE'])
+    const asked = scene.hub.ledger.requests().length
+    // Not a moment passes for those who come now.
+    for (const other of [CONFIG, LARGE, TREE, '/api/models/acme/open'])
+      expect((await scene.ask(other)).headers['x-cache']).toBe('STALE')
+    expect(scene.hub.ledger.requests().length).toBe(asked)
     scene.hub.faults.clear()
   })
 })
