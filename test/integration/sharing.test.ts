@@ -104,6 +104,75 @@ describe('a file that many ask for at once', () => {
   })
 })
 
+describe('a pull whose only reader left', () => {
+  const MIB = 1024 * 1024
+  /** Of which one byte more is missing than is brought home of itself, when six connections have brought a MiB each. */
+  const MUCH = 6 * MIB + 256_000_001
+
+  /** Lets the only reader leave while each connection has brought a MiB, and waits until the mirror knows. */
+  async function abandon(pull: {
+    readonly pullAbandoned: 'auto' | 'finish' | 'stop'
+    readonly sizeBytes: number
+    readonly connections: number
+  }): Promise<Scene> {
+    const { pullAbandoned, sizeBytes, connections } = pull
+    const scene = await openScene({ config: { pullAbandoned } })
+    scene.world.model('acme/big').commit({ 'big.bin': lfs({ sizeBytes, seed: 42 }) })
+    const { faults, ledger } = scene.hub
+    faults.add({ where: 'cdn', stallAfterBytes: MIB, times: connections })
+    const leaver = await open(scene.mirror.url, TARGET)
+    leaver.on('error', () => undefined)
+    // Else its buffers fill, and it is not heard leaving.
+    leaver.resume()
+    await faults.whenStalled(connections)
+    await eventually(
+      async () => metricValue(await scene.mirror.metrics(), 'hubmirror_cache_size_bytes') ?? 0,
+      (bytes) => bytes >= connections * MIB,
+    )
+    leaver.destroy()
+    await eventually(
+      () => scene.mirror.logLines('"route":"file"').length,
+      (lines) => lines === 1,
+    )
+    expect(ledger.bytes('cdn')).toBe(connections * MIB)
+    return scene
+  }
+
+  it('ends where it is to stop, though little is missing; what has come is kept', async () => {
+    const scene = await abandon({ pullAbandoned: 'stop', sizeBytes: SIZE, connections: 2 })
+    await scene.settled()
+    const { ledger } = scene.hub
+    const ended = await ledger.whenDone({ server: 'cdn' }, 2)
+    expect(ended.map(({ aborted }) => aborted)).toEqual([true, true])
+    const got = await scene.ask(TARGET)
+    expect([got.headers['x-cache'], got.body.equals(scene.bytes('acme/big', 'big.bin'))]).toEqual([
+      'PARTIAL',
+      true,
+    ])
+    expect(ledger.bytes('cdn')).toBe(SIZE)
+  })
+
+  it('ends of itself where much is missing; what has come is kept', async () => {
+    const scene = await abandon({ pullAbandoned: 'auto', sizeBytes: MUCH, connections: 6 })
+    await scene.settled()
+    expect(scene.hub.ledger.bytes('cdn')).toBe(6 * MIB)
+    const kept = await scene.ask(TARGET, { headers: { range: `bytes=0-${MIB - 1}` } })
+    expect([kept.status, kept.body.length]).toEqual([206, MIB])
+    expect(scene.hub.ledger.bytes('cdn')).toBe(6 * MIB)
+  })
+
+  it('is brought home where it is to finish, though much is missing', async () => {
+    const scene = await abandon({ pullAbandoned: 'finish', sizeBytes: MUCH, connections: 6 })
+    scene.hub.faults.release()
+    await scene.settled()
+    expect(scene.hub.ledger.bytes('cdn')).toBe(MUCH)
+    scene.hub.ledger.clear()
+    const got = await scene.ask(TARGET, { headers: { range: `bytes=${MUCH - 100}-` } })
+    expect([got.status, got.headers['x-cache'], got.body.length]).toEqual([206, 'HIT', 100])
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+})
+
 describe('ranges of a file that is not there', () => {
   const HUGE = 200_000_000
   const target = '/acme/huge/resolve/main/huge.bin'

@@ -1,8 +1,8 @@
 // What flights promise the books of the disk: room for a file once, however many ask for it, and none for a flight
-// that is over.
+// that is over. And when a pull that nobody reads any more goes on.
 
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { Flights } from '../../../src/mirror/flights.ts'
+import { type AbandonedPull, Flights } from '../../../src/mirror/flights.ts'
 import type { FileBody } from '../../../src/origin/file.ts'
 import type { Store, StoreOptions } from '../../../src/store/store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
@@ -13,13 +13,13 @@ const BLOCK = 256 * 1024
 const BYTES = patternBytes(4 * BLOCK)
 const KEY = sha256Key(BYTES)
 
-async function setUp(options: Partial<StoreOptions> = {}) {
+async function setUp(options: Partial<StoreOptions> = {}, abandoned: AbandonedPull = 'stop') {
   const store = await open(await scratchDirectory(), options)
   await store.scanned
   const flights = new Flights({
     store,
     connections: 1,
-    abandoned: 'stop',
+    abandoned,
     observer: silentObserver,
     onStorageFailed: fail,
     onNoRoom: () => undefined,
@@ -170,5 +170,41 @@ describe('room for a file', () => {
     expect(bytes.equals(BYTES.subarray(position, position + BLOCK))).toBe(true)
     await joined?.source.close()
     await idle(store, flights)
+  })
+})
+
+describe('a pull whose last reader has left', () => {
+  const MIB = 1024 * 1024
+
+  it.each<['goes on' | 'ends', AbandonedPull, string, { size: number; blocks: number }]>([
+    ['goes on', 'finish', 'whatever is missing', { size: 600 * MIB, blocks: 0 }],
+    ['ends', 'stop', 'however little is missing', { size: MIB, blocks: 3 }],
+    ['goes on', 'auto', 'with 256 MB to come', { size: 256_000_000, blocks: 0 }],
+    ['ends', 'auto', 'with a byte more to come', { size: 256_000_001, blocks: 0 }],
+    ['goes on', 'auto', 'with half of it there', { size: 600 * MIB, blocks: 1200 }],
+    ['ends', 'auto', 'with a block less than half of it there', { size: 600 * MIB, blocks: 1199 }],
+  ])('%s under %s, %s', async (then, abandoned, _, { size, blocks }) => {
+    const { store, flights } = await setUp({}, abandoned)
+    const earlier = await store.openPartial(KEY, size)
+    for (let block = 0; block < blocks; block += 1) earlier.map.add(block)
+    await earlier.checkpoint()
+    await earlier.release()
+    const pulling: AbortSignal[] = []
+    const body = {
+      read(_range: unknown, untilEnd: AbortSignal) {
+        pulling.push(untilEnd)
+        const nothing = new Promise<never>((_resolve, reject) => {
+          untilEnd.addEventListener('abort', () => reject(untilEnd.reason as Error))
+        })
+        return { [Symbol.asyncIterator]: () => ({ next: () => nothing }) }
+      },
+    }
+    const whole = { range: { start: 0, end: size }, whole: true, signal }
+    const joined = await flights.join(KEY, size, whole, () => body as unknown as FileBody)
+    expect([joined?.how, pulling.length]).toEqual([blocks > 0 ? 'resumed' : 'started', 1])
+    await joined?.source.close()
+    expect(pulling.map(({ aborted }) => aborted)).toEqual([then === 'ends'])
+    if (then === 'ends') await idle(store, flights)
+    else expect(flights.count).toBe(1)
   })
 })
