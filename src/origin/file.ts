@@ -248,7 +248,7 @@ export class FileBody {
       if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
         discard(answer)
         url = followRedirect(this.#client.policy, url, location)
-        if (mayCarryCredential(this.#client.policy, url)) this.#asker.onRedirect?.(url)
+        if (mayCarryCredential(this.#client.policy, url)) asker.onRedirect?.(url)
         else {
           this.#urls.set(this.#urlName, url)
           onUrl()
@@ -274,7 +274,7 @@ export class FileBody {
       }
       if (refused && (own || answer.status === 429)) {
         const error = await refusedBy(answer)
-        if (own) this.#onRefused?.(error.refusal, this.#asker)
+        if (own) this.#onRefused?.(error.refusal, asker)
         throw error
       }
       discard(answer)

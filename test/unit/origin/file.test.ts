@@ -1,0 +1,97 @@
+// Who is told of a refusal when several connections bring one file and the one who asks changes meanwhile.
+
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import type { FileMeta } from '../../../src/hub/file-meta.ts'
+import { isCommitHash } from '../../../src/hub/names.ts'
+import { createOriginClient } from '../../../src/origin/client.ts'
+import { FileBody } from '../../../src/origin/file.ts'
+import { createSignedUrls } from '../../../src/origin/signed-urls.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+
+const COMMIT = '0123456789abcdef0123456789abcdef01234567'
+const SIZE = 30
+
+/** A Hub that sends the bytes itself, and whose answers are given by hand: by the first byte that is asked for. */
+async function setUp() {
+  const asked = new Map<number, ServerResponse>()
+  const hub = createServer((request, response) => {
+    const [, first = ''] = /^bytes=(\d+)-/.exec(request.headers.range ?? '') ?? []
+    asked.set(Number(first), response)
+    hub.emit('asked')
+  })
+  hub.listen(0, '127.0.0.1')
+  await once(hub, 'listening')
+  const client = createOriginClient({
+    policy: { base: new URL(`http://127.0.0.1:${(hub.address() as AddressInfo).port}`), allowedHosts: [] },
+    timeoutMs: 20_000,
+    connections: 4,
+    via: '1.1 test',
+    observer: silentObserver,
+    now: () => performance.now(),
+  })
+  onTestFinished(async () => {
+    await client.close()
+    hub.closeAllConnections()
+    hub.close()
+  })
+  if (!isCommitHash(COMMIT)) throw new Error('no commit')
+  const told: unknown[] = []
+  const body = new FileBody({
+    client,
+    target: `/acme/open/resolve/${COMMIT}/w.bin`,
+    meta: { commit: COMMIT, etag: '"x"', sizeBytes: SIZE } as FileMeta,
+    asker: { authorization: 'Bearer of-the-first', forward: {} },
+    otherAsker: { authorization: undefined, forward: {} },
+    onRefused: ({ status }, { authorization }) => told.push([status, authorization]),
+    urls: createSignedUrls(() => performance.now()),
+    urlName: 'w.bin',
+    observer: silentObserver,
+  })
+  return {
+    told,
+    read: async (start: number): Promise<string> => {
+      const parts: Buffer[] = []
+      const { signal } = new AbortController()
+      for await (const part of body.read({ start, end: start + 10 }, signal)) parts.push(part)
+      return Buffer.concat(parts).toString()
+    },
+    /** The question for the bytes from `start` on, as soon as it is there. */
+    question: async (start: number): Promise<ServerResponse> => {
+      for (;;) {
+        const response = asked.get(start)
+        asked.delete(start)
+        if (response !== undefined) return response
+        await once(hub, 'asked')
+      }
+    },
+  }
+}
+
+function send(response: ServerResponse, start: number): void {
+  const range = `bytes ${start}-${start + 9}/${SIZE}`
+  response.writeHead(206, { 'x-repo-commit': COMMIT, 'content-range': range, 'content-length': '10' })
+  response.end('0123456789')
+}
+
+it('a refusal is that of who asked, also where another has taken its place before it came', async () => {
+  const { read, question, told } = await setUp()
+  const first = read(0)
+  send(await question(0), 0)
+  expect(await first).toBe('0123456789')
+
+  const [second, third] = [read(10), read(20)]
+  third.catch(() => undefined)
+  const late = await question(20)
+  ;(await question(10)).writeHead(401).end()
+  send(await question(10), 10)
+  expect(await second).toBe('0123456789')
+  late.writeHead(404).end()
+  await expect(third).rejects.toThrow('404')
+  expect(told).toEqual([
+    [401, 'Bearer of-the-first'],
+    [404, 'Bearer of-the-first'],
+  ])
+})
