@@ -8,11 +8,10 @@ mkdir -p .ci/cache
 if ! bash -euo pipefail -c '. test/support/python-environment.sh; make_environment test/bench/olah.txt'; then
   printf 'not installed, and the benchmark goes without it: olah\n' >&2
 fi
-if ! command -v wrk >/dev/null; then
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get update -q >/dev/null
+install_wrk() {
+  [ "$(id -u)" = 0 ] && apt-get update -q >/dev/null &&
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends wrk >/dev/null
-  else
-    printf 'not installed, and the growth by processes is not measured: wrk\n' >&2
-  fi
+}
+if ! command -v wrk >/dev/null && ! install_wrk; then
+  printf 'not installed, and the growth by processes is not measured: wrk\n' >&2
 fi
