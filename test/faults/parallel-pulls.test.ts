@@ -60,10 +60,15 @@ function rangesAsked(): { start: number; end: number }[] {
   })
 }
 
-/** Holds all connections until each of them is under way, then lets them go on, the third into the damage. */
-async function strikeThird(damage: Damage): Promise<Got> {
+/** Holds all connections but the third in the middle of their parts. */
+function holdOthers(): void {
   for (const asksFor of [0, SEGMENT, THIRD + SEGMENT])
     hub.faults.add({ where: 'cdn', asksFor, stallAfterBytes: AFTER })
+}
+
+/** Holds all connections until each of them is under way, then lets them go on, the third into the damage. */
+async function strikeThird(damage: Damage): Promise<Got> {
+  holdOthers()
   hub.faults.add({ where: 'cdn', asksFor: THIRD, stallHeaders: true, ...damage })
   const asked = probe(mirror.url + FILE)
   await hub.faults.whenStalled(CONNECTIONS)
@@ -172,11 +177,20 @@ describe('of a file that comes over several connections, nothing is kept, and no
     ],
   ] satisfies [string, Damage, string][])('%s: the others end', async (_, damage, kind) => {
     await start()
-    expect(verdictOf(await strikeThird(damage), right())).toBe('broken')
+    holdOthers()
+    const onRequest = () => hub.faults.whenStalled(CONNECTIONS - 1)
+    hub.faults.add({ where: 'cdn', asksFor: THIRD, onRequest, ...damage })
+    expect(verdictOf(await probe(mirror.url + FILE), right())).toBe('broken')
+    // Nobody lets them go on: they end because the pull has.
     const asked = await hub.ledger.whenDone({ server: 'cdn' }, CONNECTIONS)
-    expect(asked.filter(({ aborted }) => aborted).length).toBeGreaterThan(0)
+    const held = asked.filter(({ headers }) => headers.range?.startsWith(`bytes=${THIRD}-`) !== true)
+    expect(held.map(({ aborted, bytesSent }) => [aborted, bytesSent])).toEqual([
+      [true, AFTER],
+      [true, AFTER],
+      [true, AFTER],
+    ])
     await settled()
-    expect(hub.ledger.bytes('cdn')).toBeLessThan(SIZE)
+    expect(hub.ledger.requests({ server: 'cdn' })).toHaveLength(CONNECTIONS)
     expect(await failures(kind)).toBe(1)
     for (const place of ['blobs/sha256', 'partial', 'quarantine']) expect(await names(place)).toEqual([])
     expect(verdictOf(await probe(mirror.url + FILE), right())).toBe('whole')
