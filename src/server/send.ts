@@ -269,10 +269,11 @@ function write(response: ServerResponse, bytes: Buffer, trace: Trace, patienceMs
     response.write(bytes, (error) => {
       clearTimeout(late)
       signal.removeEventListener('abort', abort)
-      if (error) {
+      // Node calls it without an error, too, for what was written to a socket that is destroyed.
+      if (error || response.destroyed || response.socket?.destroyed === true) {
         // Heard before the socket's close: nobody is there to write to.
         trace.leave()
-        reject(error)
+        reject(error ?? new Error('the client has gone'))
         return
       }
       trace.bytes += bytes.length
