@@ -4,6 +4,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { beforeEach, expect, it, vi } from 'vitest'
+import type { Layout } from '../../../src/store/layout.ts'
 import { Partial } from '../../../src/store/partial.ts'
 import { KEY, putBlocks, SIZE } from './partial-scratch.ts'
 import { scratchLayout } from './scratch.ts'
@@ -42,6 +43,11 @@ async function complete() {
   const layout = await scratchLayout()
   const partial = await Partial.open(layout, KEY, SIZE)
   await putBlocks(partial, 0, 1, 2, 3, 4, 5)
+  return { layout, partial, calls: watchCalls(layout) }
+}
+
+/** From now on: what has been done, in order and by short names. */
+function watchCalls(layout: Layout): () => readonly string[] {
   const names: readonly (readonly [string, string])[] = [
     [path.join(layout.partial(KEY), 'data'), 'DATA'],
     [path.join(layout.partial(KEY), 'blocks'), 'MAP'],
@@ -52,14 +58,13 @@ async function complete() {
     [layout.blobs, 'BLOBS'],
     [layout.root, 'ROOT'],
   ]
-  const calls = () =>
+  done.calls.length = 0
+  return () =>
     done.calls.map((call) =>
       names
         .reduce((text, [name, word]) => text.replaceAll(name, word), call)
         .replaceAll(/ROOT\/tmp\/[0-9a-f]+/g, 'NEW'),
     )
-  done.calls.length = 0
-  return { layout, partial, calls }
 }
 
 it('is, for a record of blocks: the data, the new map, its name, the directory that names it', async () => {
@@ -94,4 +99,21 @@ it('is the same where the directories are there: only the one that names the fil
   await again.commit()
   expect(calls()).toEqual(['sync DATA', 'rename DATA BLOB', 'sync FAN', 'remove PARTIAL'])
   await again.release()
+})
+
+it('is, for a small file, which is nothing before that: the bytes beside it, its name, each directory that is new', async () => {
+  const layout = await scratchLayout()
+  const partial = Partial.inMemory(layout, KEY, 3)
+  await partial.write(0, [Buffer.from('abc')])
+  const calls = watchCalls(layout)
+  await partial.commit()
+  expect(calls()).toEqual([
+    'sync NEW',
+    'rename NEW BLOB',
+    'sync FAN',
+    'sync ALGORITHM',
+    'sync BLOBS',
+    'sync ROOT',
+  ])
+  await partial.release()
 })
