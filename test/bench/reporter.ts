@@ -61,6 +61,12 @@ export class Reporter {
     }
   }
 
+  /** Something to measure with is not installed: the rest goes on, and under CI that is a failure. */
+  lack(line: string): void {
+    if (process.env['CI'] === 'true') this.complain(line)
+    else this.#say.complaint(line)
+  }
+
   /** What went wrong beside the figures. */
   complain(line: string): void {
     this.complaints.push(line)

@@ -24,7 +24,7 @@ export const processes: Work = {
   async run(bench) {
     const rates = new Map<number, Rates>()
     const canAsk = await hasWrk()
-    if (!canAsk) bench.reporter.complain(`wrk is not installed: ${WRK_SETUP}`)
+    if (!canAsk) bench.reporter.lack(`wrk is not installed: ${WRK_SETUP}`)
     for (const count of bench.scale.processes) {
       await bench.serving(['mirror', 'nginx'], { processes: count }, async (servers) => {
         const words = `${count} ${count === 1 ? 'process' : 'processes'}`
