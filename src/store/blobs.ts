@@ -105,18 +105,31 @@ export class Blobs {
     sizeBytes: number,
     how: { readonly isKept: boolean },
   ): Promise<BlobHandle | undefined> {
-    const file =
-      this.#files.recall(key, sizeBytes) ??
-      (await this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), ...how }))
-    if (file === 'missing') {
-      this.forget(key)
-      return undefined
+    // Neither evicted meanwhile nor opened while it is being evicted: the books would carry a file that has gone.
+    const unpin = this.#ledger.pin(key)
+    try {
+      const file = this.#files.recall(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes, how))
+      if (file === 'missing') {
+        this.forget(key)
+        return undefined
+      }
+      if (file === 'damaged') {
+        await this.remove(key)
+        return undefined
+      }
+      return this.#lend(key, file)
+    } finally {
+      unpin()
     }
-    if (file === 'damaged') {
-      await this.remove(key)
-      return undefined
-    }
-    return this.#lend(key, file)
+  }
+
+  async #openNew(
+    key: BlobKey,
+    sizeBytes: number,
+    how: { readonly isKept: boolean },
+  ): Promise<OpenFile | 'missing' | 'damaged'> {
+    await this.#ledger.removed(key)
+    return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), ...how })
   }
 
   #lend(key: BlobKey, file: OpenFile): BlobHandle {

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, stat, symlink, truncate, unlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { Blobs } from '../../../src/store/blobs.ts'
@@ -12,14 +12,16 @@ const BYTES = Buffer.from('the bytes of a blob')
 const KEY = sha256Key(BYTES)
 const HOUR_MS = 3_600_000
 
-async function stored(): Promise<{ layout: Layout; ledger: Ledger; blobs: Blobs; clock: { now: number } }> {
+async function stored(
+  remove: (layout: Layout) => Promise<void> = () => Promise.resolve(),
+): Promise<{ layout: Layout; ledger: Ledger; blobs: Blobs; clock: { now: number } }> {
   const layout = await scratchLayout()
   const clock = { now: Date.UTC(2030, 0) }
   const ledger = new Ledger({
     maxBytes: 100,
     minFreeBytes: 0,
     freeBytes: () => Promise.resolve(1e12),
-    remove: () => Promise.resolve(),
+    remove: () => remove(layout),
     now: () => clock.now,
     observer: silentObserver,
   })
@@ -55,6 +57,26 @@ it('keeps an open blob from eviction, also one that the walk has not met', async
   expect(await ledger.evict(KEY, 'prune')).toBe(false)
   await second?.close()
   expect(await ledger.evict(KEY, 'prune')).toBe(true)
+})
+
+it('keeps a blob from eviction while it is being opened', async () => {
+  const { blobs, ledger } = await stored()
+  ledger.add(KEY, BYTES.length)
+  const opening = blobs.open(KEY, BYTES.length)
+  expect(await ledger.evict(KEY, 'prune')).toBe(false)
+  await (await opening)?.close()
+  expect(await ledger.evict(KEY, 'prune')).toBe(true)
+})
+
+it('finds a blob gone that is being evicted, and does not enter it again', async () => {
+  let letGo = (): void => {}
+  const held = new Promise<void>((resolve) => (letGo = resolve))
+  const { blobs, ledger } = await stored((layout) => held.then(() => unlink(layout.blob(KEY))))
+  ledger.add(KEY, BYTES.length)
+  const evicting = ledger.evict(KEY, 'prune')
+  const opening = blobs.open(KEY, BYTES.length)
+  letGo()
+  expect([await opening, await evicting, ledger.count]).toEqual([undefined, true, 0])
 })
 
 it('opens a blob again without looking for it, pinned and used like any other, until it is forgotten', async () => {
