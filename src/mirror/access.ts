@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache'
 import type { Repo } from '../hub/names.ts'
 import { repoKey } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
+import { isMoved } from '../origin/moved.ts'
 import type { Known } from './known.ts'
 import type { ReadyAnswers } from './ready.ts'
 import { SingleFlight } from './single-flight.ts'
@@ -26,7 +27,7 @@ export class Access {
   readonly #verdicts = new LRUCache<string, Verdict>({
     max: 100_000,
   })
-  readonly #probes = new SingleFlight<boolean>()
+  readonly #probes = new SingleFlight<boolean>(isMoved)
   // When the question was asked that the Hub refused a credential, by credential and repo or by credential alone.
   readonly #denials = new LRUCache<string, number>({ max: 100_000 })
 
@@ -127,18 +128,27 @@ export class Access {
   }
 
   /**
-   * Asks anonymously, once for all who want to know at this moment. `ask` says whether the Hub let a stranger in,
-   * or undefined when it did not say. An origin that is away proves nothing.
+   * Asks anonymously, once for all who want to know at this moment. `ask` says whether the Hub let a stranger in, or
+   * undefined when it did not say. An origin that is away proves nothing; nor does one that leads to another name, but
+   * to those who were decided about by other `names`, who ask for themselves.
    */
-  prove(repo: Repo, ask: () => Promise<boolean | undefined>): Promise<boolean> {
-    return this.#probes.run(repoKey(repo), async () => {
+  async prove(repo: Repo, ask: () => Promise<boolean | undefined>, names = ''): Promise<boolean> {
+    const settle = async (): Promise<boolean> => {
       const askedAt = this.#monotonic()
-      const answer = await ask().catch(() => undefined)
+      const answer = await ask().catch((error: unknown) => {
+        if (isMoved(error)) throw error
+      })
       if (answer === undefined) return false
       await this.#decide(repo, answer, askedAt)
       // Not the answer itself: the Hub may have said otherwise to a later question.
       return this.#verdicts.get(repoKey(repo))?.public === true
-    })
+    }
+    try {
+      return await this.#probes.run(repoKey(repo), settle, names)
+    } catch (error) {
+      if (isMoved(error)) return false
+      throw error
+    }
   }
 
   /** Whether the last word of the Hub, however old, was "public". Decides only while the origin is away. */

@@ -37,6 +37,8 @@ export interface Admission {
   readonly mayStore: (sizeBytes: number | undefined) => boolean
   /** To be told the size of a file before a byte of it is served. Throws policy_denied. */
   readonly checkSize: (sizeBytes: number) => void
+  /** By which names of the repo it was decided, with commas. */
+  readonly names: string
   /** Throws RepoMoved where a redirect leads to a repo by a name that was not decided about. */
   readonly onRedirect: (url: URL) => void
   /** The same where the Hub has told such a name meanwhile, to whomever: to be asked before anything is answered. */
@@ -169,6 +171,7 @@ export class Policies {
           if (ruling.verdict === 'deny') throw denial(ruling, subject)
         }
       },
+      names: names.join(','),
       onRedirect: (url) => this.#redirected(url, subject, names),
       checkName: () => {
         const told = repo === undefined || isShort(repo) ? undefined : known.toldName(repo)

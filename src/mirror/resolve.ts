@@ -10,6 +10,7 @@ import { deniesRepo, isAbsence, type Refusal } from '../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { type HeadResult, headFile } from '../origin/file.ts'
+import { isMoved } from '../origin/moved.ts'
 import { isOpenToAll } from '../origin/openness.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { Outcome } from '../telemetry/observer.ts'
@@ -94,7 +95,7 @@ export interface ResolverOptions {
 
 export class Resolver {
   readonly #options: ResolverOptions
-  readonly #heads = new SingleFlight<HeadAnswer>()
+  readonly #heads = new SingleFlight<HeadAnswer>(isMoved)
   // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
   readonly #pins = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
     max: MAX_PINS,
@@ -270,14 +271,15 @@ export class Resolver {
 
   #head(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<HeadAnswer> {
     const target = resolveTarget(route.repo, route.revision, route.path)
-    return this.#heads.run(`${ctx.fingerprint} ${target}`, async () => {
+    const ask = async () => {
       const askedAt = this.#options.monotonic()
       const result = await headFile(this.#options.client, target, askerOf(ctx), {
         retries: impatient ? 0 : 1,
         ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
       })
       return { result, askedAt }
-    })
+    }
+    return this.#heads.run(`${ctx.fingerprint} ${target}`, ask, namesOf(ctx))
   }
 
   /**
@@ -291,7 +293,7 @@ export class Resolver {
     if (ctx.admission?.mayStore(undefined) === false) return Promise.resolve(false)
     const verdict = access.verdict(repo)
     if (verdict !== undefined) return Promise.resolve(verdict === 'public')
-    return access.prove(repo, async () => {
+    const ask = async () => {
       const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
@@ -306,7 +308,8 @@ export class Resolver {
       const told = open === 'unsaid' ? undefined : open
       if (head.result.kind === 'meta') return open === 'unsaid' && !isCard(route.path) ? true : told
       return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? told : undefined
-    })
+    }
+    return access.prove(repo, ask, namesOf(ctx))
   }
 
   #fromFact(
@@ -372,6 +375,11 @@ function mayStore(ctx: Ctx, fact: FileFact): boolean {
 
 function questionOf({ repo, revision, path }: FileRoute): Asked {
   return { kind: 'file', repo, target: resolveTarget(repo, revision, path) }
+}
+
+/** What leads to another name is the same to those alone who were decided about by the same names. */
+function namesOf({ admission }: Ctx): string {
+  return admission?.names ?? ''
 }
 
 /** Signed URLs are remembered per credential: one made for a member opens a private file to whoever holds it. */

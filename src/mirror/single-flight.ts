@@ -1,14 +1,34 @@
 // One question at a time per key: whoever asks the same meanwhile gets the same answer.
 
-export class SingleFlight<T> {
-  readonly #running = new Map<string, Promise<T>>()
+interface Running<T> {
+  readonly answer: Promise<T>
+  readonly kind: string
+}
 
-  /** Runs `work` unless it already runs under `key`. `work` must not depend on any one client's signal. */
-  run(key: string, work: () => Promise<T>): Promise<T> {
+export class SingleFlight<T> {
+  readonly #running = new Map<string, Running<T>>()
+  readonly #isOfKind: (error: unknown) => boolean
+
+  /** `isOfKind` tells the failures that say nothing to askers of another kind: these ask again by themselves. */
+  constructor(isOfKind: (error: unknown) => boolean = () => false) {
+    this.#isOfKind = isOfKind
+  }
+
+  /**
+   * Runs `work` unless it already runs under `key`. `work` must not depend on any one client's signal; what it depends on
+   * beside the key is the `kind` of who asks.
+   */
+  run(key: string, work: () => Promise<T>, kind = ''): Promise<T> {
     const running = this.#running.get(key)
-    if (running !== undefined) return running
-    const started = work().finally(() => this.#running.delete(key))
-    this.#running.set(key, started)
-    return started
+    if (running !== undefined) {
+      if (running.kind === kind) return running.answer
+      return running.answer.catch((error: unknown) => {
+        if (!this.#isOfKind(error)) throw error
+        return this.run(key, work, kind)
+      })
+    }
+    const answer = work().finally(() => this.#running.delete(key))
+    this.#running.set(key, { answer, kind })
+    return answer
   }
 }

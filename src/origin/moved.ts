@@ -6,3 +6,7 @@ export class RepoMoved extends Error {
     this.name = 'RepoMoved'
   }
 }
+
+export function isMoved(error: unknown): boolean {
+  return error instanceof RepoMoved
+}

@@ -32,3 +32,25 @@ it('tells a failure to all who asked, and does not keep it', async () => {
   expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   expect(await flight.run('a', () => Promise.resolve(1))).toBe(1)
 })
+
+it('lets askers of another kind ask again where a failure says nothing to them', async () => {
+  const flight = new SingleFlight<string>((error) => error === 'ours')
+  let fail: (error: string) => void = () => {}
+  const asked: string[] = []
+  const ask = (name: string, kind: string) =>
+    flight.run(
+      'a',
+      () => {
+        asked.push(name)
+        return Promise.resolve(name)
+      },
+      kind,
+    )
+  const first = flight.run('a', () => new Promise((_, reject) => (fail = reject)), 'old')
+  const [alike, ...others] = [ask('alike', 'old'), ask('one', 'new'), ask('two', 'new')]
+  fail('ours')
+  await expect(first).rejects.toBe('ours')
+  await expect(alike).rejects.toBe('ours')
+  expect(await Promise.all(others)).toEqual(['one', 'one'])
+  expect(asked).toEqual(['one'])
+})
