@@ -5,7 +5,7 @@ import { MirrorError } from '../errors.ts'
 import type { Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
-import { RepoMoved } from '../origin/moved.ts'
+import { isMoved } from '../origin/moved.ts'
 
 export { RefusedByHub } from '../origin/file.ts'
 
@@ -85,7 +85,7 @@ export function createMirror(parts: {
       try {
         return await work(admitted)
       } catch (error) {
-        if (!(error instanceof RepoMoved) || moves === MAX_MOVES) throw error
+        if (!isMoved(error) || moves === MAX_MOVES) throw error
         admitted = await admit(ctx, route)
         // What was lent for the old name is not for the new one.
         if (admitted.admission?.useToken !== ctx.admission?.useToken)

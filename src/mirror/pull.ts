@@ -8,7 +8,7 @@ import { type FileMeta, fileHeaders } from '../hub/file-meta.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import type { Asker, OriginClient } from '../origin/client.ts'
 import { FileBody } from '../origin/file.ts'
-import { RepoMoved } from '../origin/moved.ts'
+import { isMoved } from '../origin/moved.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { BlobHandle } from '../store/blobs.ts'
 import { Verifier } from '../store/digest.ts'
@@ -225,7 +225,7 @@ async function heedMove(source: ByteSource): Promise<void> {
   try {
     await source.ready(source.range.start)
   } catch (error) {
-    if (!(error instanceof RepoMoved)) return
+    if (!isMoved(error)) return
     await source.close()
     throw error
   }

@@ -10,7 +10,7 @@ import type { CommitHash } from '../hub/names.ts'
 import { type Refusal, readRefusal } from '../hub/refusal.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { type Asker, asMirrorError, isTimeout, type OriginAnswer, type OriginClient } from './client.ts'
-import { RepoMoved } from './moved.ts'
+import { isMoved } from './moved.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 import { isRetryableStatus, retryDelayMs } from './retry.ts'
 import type { SignedUrls } from './signed-urls.ts'
@@ -402,7 +402,7 @@ function isOfAsker(status: number): boolean {
 
 /** Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. */
 function isWorthRetrying(error: unknown): boolean {
-  if (error instanceof RefusedByHub || error instanceof RepoMoved) return false
+  if (error instanceof RefusedByHub || isMoved(error)) return false
   if (error instanceof MirrorError)
     return error.code.startsWith('origin_') && error.detail['reason'] !== REDIRECT_LOOP
   return true

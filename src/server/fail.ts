@@ -7,7 +7,7 @@ import { EXPOSED_HEADERS } from '../hub/refusal.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
 import { noteRefusal } from '../mirror/note.ts'
 import { refusalAnswer } from '../mirror/refused.ts'
-import { RepoMoved } from '../origin/moved.ts'
+import { isMoved } from '../origin/moved.ts'
 import type { Reason } from '../telemetry/audit.ts'
 import { breakConnection, outcomeHeaders } from './send.ts'
 import type { Trace } from './trace.ts'
@@ -36,7 +36,7 @@ export function asMirrorError(error: unknown): MirrorError {
   if (error instanceof MirrorError) return error
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   // A repo that got another name again and again, or behind the first bytes: the next request asks anew.
-  if (error instanceof RepoMoved) return new MirrorError('origin_bad_answer', { cause: error })
+  if (isMoved(error)) return new MirrorError('origin_bad_answer', { cause: error })
   if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })
   // Not as the cause: its message quotes the URL as it came, with whatever was escaped in it.
