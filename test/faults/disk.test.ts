@@ -8,7 +8,13 @@ import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { manualClock } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
-import { filesBelow, metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import {
+  filesBelow,
+  metricValue,
+  type RunningMirror,
+  startMirror,
+  whenIdle,
+} from '../support/start-mirror.ts'
 import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
 import { verdictOf } from '../support/verdict.ts'
 
@@ -96,12 +102,7 @@ async function freeBytes(): Promise<number> {
   return bavail * bsize
 }
 
-async function settledMetrics(): Promise<string> {
-  return eventually(
-    () => mirror.metrics(),
-    (text) => metricValue(text, 'hubmirror_flights_in_progress') === 0,
-  )
-}
+const settledMetrics = () => whenIdle(() => mirror.metrics())
 
 const noBodiesOpen = () =>
   eventually(

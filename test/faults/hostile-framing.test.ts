@@ -7,7 +7,7 @@ import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCount, openFilesBelow } from '../support/fd.ts'
 import { type RawAnswer, rawHttp } from '../support/raw-http.ts'
-import { filesBelow, metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { filesBelow, type RunningMirror, startMirror, whenIdle } from '../support/start-mirror.ts'
 
 const TOKEN = `hf_${'member'.padEnd(34, '0')}`
 const FILE = '/acme/open/resolve/main/config.json'
@@ -277,10 +277,7 @@ describe('one connection cannot hold what all need', () => {
       () => openCount(),
       (count) => count <= base + 40,
     )
-    const idle = await eventually(
-      () => mirror.metrics(),
-      (metrics) => metricValue(metrics, 'hubmirror_flights_in_progress') === 0,
-    )
+    const idle = await whenIdle(() => mirror.metrics())
     expect(idle).toContain('hubmirror')
     expect((await ask(`GET ${FILE} HTTP/1.1\r\n`)).body.toString()).toBe('{}')
   })

@@ -8,8 +8,7 @@ import type { Damage } from '../hub-simulator/faults.ts'
 import { type Got, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
-import { eventually } from '../support/eventually.ts'
-import { metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { metricValue, type RunningMirror, startMirror, whenIdle } from '../support/start-mirror.ts'
 import { verdictOf } from '../support/verdict.ts'
 
 const MIB = 1024 * 1024
@@ -40,11 +39,7 @@ async function start(originTimeoutMs = 20_000): Promise<void> {
 
 const right = () => bytesOf(hub.world.model('acme/open'), 'main', 'w.bin')
 const names = (place: string): Promise<string[]> => readdir(join(mirror.cacheDir, place)).catch(() => [])
-const settled = () =>
-  eventually(
-    async () => metricValue(await mirror.metrics(), 'hubmirror_flights_in_progress'),
-    (flights) => flights === 0,
-  )
+const settled = () => whenIdle(() => mirror.metrics())
 const failures = async (kind: string) =>
   metricValue(await mirror.metrics(), `hubmirror_integrity_failures_total{kind="${kind}"}`)
 

@@ -4,12 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
-import { eventually } from '../support/eventually.ts'
 import { take } from '../support/fetcher.ts'
 import { type DiskKind, mountPowered, type PoweredDisk, whyNoPower } from '../support/power.ts'
 import { type Child, startChild } from '../support/process.ts'
 import { chance } from '../support/seeded.ts'
-import { metricValue } from '../support/start-mirror.ts'
+import { whenIdle } from '../support/start-mirror.ts'
 import { checkStore, expectKept, gitName, lfsName, type Model, modelOf } from '../support/store-check.ts'
 
 const MIB = 1024 * 1024
@@ -51,11 +50,7 @@ const blobOf = (cacheDir: string, bytes: Buffer) => {
   return join(cacheDir, 'blobs', algorithm, hex.slice(0, 2), hex)
 }
 
-const nothingUnderWay = (url: string) =>
-  eventually(
-    async () => metricValue(await (await fetch(`${url}/metrics`)).text(), 'hubmirror_flights_in_progress'),
-    (flights) => flights === 0,
-  )
+const nothingUnderWay = (url: string) => whenIdle(async () => (await fetch(`${url}/metrics`)).text())
 
 /**
  * Nobody else syncs anything: a journal that is written for the next file would also keep the name of the last one. So

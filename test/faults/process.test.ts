@@ -94,6 +94,13 @@ function digestFrom(answer: IncomingMessage): Promise<string | undefined> {
   })
 }
 
+/** Resolves once nobody takes new connections. */
+const whenClosed = (child: Child) =>
+  eventually(
+    () => probe(`${child.url}/healthz`).catch(() => undefined),
+    (answer) => answer === undefined,
+  )
+
 describe('a process that is killed in mid-pull', () => {
   it('leaves what the next one goes on from, ten times over, and never a wrong byte', async () => {
     const whole = digestOf('medium.bin')
@@ -236,10 +243,7 @@ describe('SIGTERM', () => {
     )
     await hub.faults.whenStalled()
     child.kill('SIGTERM')
-    await eventually(
-      () => probe(`${child.url}/healthz`).catch(() => undefined),
-      (answer) => answer === undefined,
-    )
+    await whenClosed(child)
     hub.faults.release()
     const whole = { 'medium.bin': digestOf('medium.bin'), 'other.bin': digestOf('other.bin') }
     const digests = await Promise.all(answers.map(({ answer }) => digestFrom(answer)))
@@ -269,10 +273,7 @@ describe('SIGTERM', () => {
     const reader = probe(`${child.url}${FILE}/medium.bin`, { agent })
     await hub.faults.whenStalled()
     child.kill('SIGTERM')
-    await eventually(
-      () => probe(`${child.url}/healthz`).catch(() => undefined),
-      (answer) => answer === undefined,
-    )
+    await whenClosed(child)
     hub.faults.release()
     expect((await reader).body.length).toBe(MEDIUM)
     expect(await child.ended).toBe(0)

@@ -3,10 +3,9 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { ask } from '../support/ask.ts'
-import { eventually } from '../support/eventually.ts'
 import { take, wished } from '../support/fetcher.ts'
 import { chance } from '../support/seeded.ts'
-import { metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { type RunningMirror, startMirror, whenIdle } from '../support/start-mirror.ts'
 import { checkStore, lfsName, missingBytes, modelOf } from '../support/store-check.ts'
 
 const BLOCK = 256 * 1024
@@ -91,11 +90,7 @@ async function askOne(play: Play, url: string, client: Client): Promise<void> {
 const sentBytes = (hub: Hub, path: string) =>
   hub.ledger.bodyRequests({ server: 'cdn', url: path }).reduce((sum, entry) => sum + entry.bytesSent, 0)
 
-const settled = (mirror: RunningMirror) =>
-  eventually(
-    async () => metricValue(await mirror.metrics(), 'hubmirror_flights_in_progress'),
-    (flights) => flights === 0,
-  )
+const settled = (mirror: RunningMirror) => whenIdle(() => mirror.metrics())
 
 async function playOut(plan: Plan): Promise<void> {
   const world = new World()

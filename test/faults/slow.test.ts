@@ -6,7 +6,7 @@ import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
-import { metricValue, type RunningMirror, startMirror } from '../support/start-mirror.ts'
+import { metricValue, type RunningMirror, startMirror, whenIdle } from '../support/start-mirror.ts'
 import { verdictOf } from '../support/verdict.ts'
 
 const TOKEN = `hf_${'member'.padEnd(34, '0')}`
@@ -153,10 +153,7 @@ describe('clients that leave', () => {
     hub.bytesPerSecond = undefined
     expect(verdictOf(await get(repo, 'large.bin'), right('large.bin'))).toBe('whole')
     await eventually(bodiesOpen, (open) => open.length === 0)
-    const metrics = await eventually(
-      () => mirror.metrics(),
-      (text) => metricValue(text, 'hubmirror_flights_in_progress') === 0,
-    )
+    const metrics = await whenIdle(() => mirror.metrics())
     expect(metrics).not.toContain('NaN')
     expect(mirror.logText()).not.toContain('"level":"error"')
   })

@@ -14,8 +14,8 @@ import { open } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
 import { firstFree, openFilesBelow } from '../support/fd.ts'
 import { badLines, type Child, limitFiles, runChild, startChild } from '../support/process.ts'
-import { filesBelow, metricValue, startMirror } from '../support/start-mirror.ts'
-import { childrenOf, isOpen, isRunning } from '../support/workers.ts'
+import { filesBelow, metricValue, startMirror, whenIdle } from '../support/start-mirror.ts'
+import { childrenOf, isOpen, isRunning, whenGone } from '../support/workers.ts'
 
 const MIB = 1024 * 1024
 const LARGE = 48 * MIB
@@ -91,10 +91,7 @@ async function stall(child: Child, headers: Record<string, string> = {}): Promis
 /** Stores the large file. */
 async function warm(child: Child): Promise<void> {
   expect(await digestOf(await open(child.url, `${FILE}/large.bin`))).toBe(wholeDigest())
-  await eventually(
-    async () => (await probe(`${child.url}/metrics`)).body.toString(),
-    (text) => metricValue(text, 'hubmirror_flights_in_progress') === 0,
-  )
+  await whenIdle(async () => (await probe(`${child.url}/metrics`)).body.toString())
 }
 
 async function workersOf(child: Child) {
@@ -226,12 +223,7 @@ describe('a main process that is killed', () => {
     child.kill('SIGKILL')
     expect(await child.ended).toBe('SIGKILL')
     expect(await digestOf(reader)).toBeUndefined()
-    for (const pid of workers) {
-      await eventually(
-        () => isRunning(pid),
-        (isThere) => !isThere,
-      )
-    }
+    for (const pid of workers) await whenGone(pid)
     expect(await isOpen(portOf(child))).toBe(false)
     hub.ledger.clear()
     const next = await start({ HUBMIRROR_PORT: String(portOf(child)) })
@@ -253,12 +245,7 @@ describe('a terminal that closes', () => {
       () => readdir(temporary),
       (names) => names.length === 0,
     )
-    for (const pid of workers) {
-      await eventually(
-        () => isRunning(pid),
-        (isThere) => !isThere,
-      )
-    }
+    for (const pid of workers) await whenGone(pid)
   })
 })
 
@@ -326,12 +313,7 @@ describe('SIGTERM', () => {
     child.kill('SIGTERM')
     expect(await child.ended).toBe(1)
     expect(await digestOf(reader)).toBeUndefined()
-    for (const pid of workers) {
-      await eventually(
-        () => isRunning(pid),
-        (isThere) => !isThere,
-      )
-    }
+    for (const pid of workers) await whenGone(pid)
   })
 })
 
@@ -387,10 +369,7 @@ describe('a stored file that a worker cannot read', () => {
     const mirror = await startMirror({ hub, config: { workers: 2, cacheMinFreeBytes: 0 } })
     try {
       expect(await digestOf(await open(mirror.url, `${FILE}/large.bin`))).toBe(wholeDigest())
-      await eventually(
-        async () => metricValue(await mirror.metrics(), 'hubmirror_flights_in_progress'),
-        (flights) => flights === 0,
-      )
+      await whenIdle(() => mirror.metrics())
       const part = await open(mirror.url, `${FILE}/large.bin`, {
         headers: { range: `bytes=1000-${LARGE - 2}` },
       })

@@ -13,8 +13,8 @@ import { ask } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
 import { badLines, type Child, startChild } from '../support/process.ts'
-import { metricValue } from '../support/start-mirror.ts'
-import { childrenOf, isRunning } from '../support/workers.ts'
+import { metricValue, whenIdle } from '../support/start-mirror.ts'
+import { childrenOf, whenGone } from '../support/workers.ts'
 
 const TARGET = '/acme/open/resolve/main/config.json'
 const BODY = '{"model_type":"open","v":2}\n'
@@ -65,10 +65,7 @@ const requestsOf = (id: string) => child.entries().filter(({ requestId }) => req
 /** Asks until every worker has the answer ready, and so has the main process. */
 async function warm(target: string, question?: Asked): Promise<void> {
   await askEach(target, question)
-  await eventually(
-    async () => metricValue(await metrics(), 'hubmirror_flights_in_progress'),
-    (flights) => flights === 0,
-  )
+  await whenIdle(metrics)
   for (let round = 0; round < 3; round += 1)
     for (const { headers } of await askEach(target, question))
       expect(['HIT', 'MISS', 'REVALIDATED']).toContain(headers['x-cache'])
@@ -239,10 +236,7 @@ describe('an answer that is ready', () => {
         () => 0,
       ),
     )
-    await eventually(
-      () => isRunning(stuck),
-      (isThere) => !isThere,
-    )
+    await whenGone(stuck)
     expect(
       await Promise.any(
         answers.map(async (answer) => ((await answer) === 401 ? true : Promise.reject(new Error()))),

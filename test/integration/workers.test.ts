@@ -15,7 +15,7 @@ import { openFilesBelow } from '../support/fd.ts'
 import { mirrorWorld, SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
 import { badLines, type Child, startChild } from '../support/process.ts'
 import { rawHttp } from '../support/raw-http.ts'
-import { metricValue } from '../support/start-mirror.ts'
+import { metricValue, whenIdle } from '../support/start-mirror.ts'
 import { bytesRead, childrenOf } from '../support/workers.ts'
 
 const MIB = 1024 * 1024
@@ -61,11 +61,7 @@ const metrics = async (child: Child) => (await ask(child.url, '/metrics')).body.
 const askAll = (child: Child, target: string, question?: Question) =>
   Promise.all(Array.from({ length: 4 }, () => ask(child.url, target, question)))
 const requestsOf = (child: Child) => child.entries().filter(({ msg }) => msg === 'request')
-const settled = (child: Child) =>
-  eventually(
-    async () => metricValue(await metrics(child), 'hubmirror_flights_in_progress'),
-    (flights) => flights === 0,
-  )
+const settled = (child: Child) => whenIdle(() => metrics(child))
 
 describe('several processes', () => {
   it('fetch one file once, however many ask and whoever they reach', async () => {

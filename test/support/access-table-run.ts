@@ -32,7 +32,7 @@ import { ask, type Reply } from './ask.ts'
 import { manualClock } from './clock.ts'
 import { eventually } from './eventually.ts'
 import { policiesOf } from './policies.ts'
-import { filesBelow, metricValue, type RunningMirror, startMirror } from './start-mirror.ts'
+import { filesBelow, metricValue, type RunningMirror, startMirror, whenIdle } from './start-mirror.ts'
 
 const ACCESS_TTL_MS = 60_000
 /** The address of a file at a commit. */
@@ -195,10 +195,7 @@ class Table {
   }
 
   async #settled(): Promise<void> {
-    await eventually(
-      async () => metricValue(await this.#mirror.metrics(), 'hubmirror_flights_in_progress'),
-      (flights) => flights === 0,
-    )
+    await whenIdle(() => this.#mirror.metrics())
   }
 
   /** The bytes that `first` pulls stop half-way; the cell asks; then the rest comes. */

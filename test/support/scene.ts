@@ -7,9 +7,8 @@ import { bytesOf, type RepoType, type World } from '../hub-simulator/repos.ts'
 import { type Hub, type HubOptions, startHub } from '../hub-simulator/server.ts'
 import { ask, type Question, type Reply } from './ask.ts'
 import { type ManualClock, manualClock } from './clock.ts'
-import { eventually } from './eventually.ts'
 import { mirrorWorld } from './mirror-world.ts'
-import { type MirrorOptions, metricValue, type RunningMirror, startMirror } from './start-mirror.ts'
+import { type MirrorOptions, type RunningMirror, startMirror, whenIdle } from './start-mirror.ts'
 
 export interface Scene {
   readonly hub: Hub
@@ -65,10 +64,7 @@ export async function openScene(
     },
     ask: (target, question) => ask(mirror.url, target, question),
     async settled() {
-      await eventually(
-        async () => metricValue(await mirror.metrics(), 'hubmirror_flights_in_progress'),
-        (flights) => flights === 0,
-      )
+      await whenIdle(() => mirror.metrics())
     },
     another: start,
     async restart(config = {}) {

@@ -17,6 +17,7 @@ import { Door } from '../../src/workers/door.ts'
 import { createFront } from '../../src/workers/front.ts'
 import { makePrivateSocket } from '../../src/workers/private-socket.ts'
 import type { Hub } from '../hub-simulator/server.ts'
+import { eventually } from './eventually.ts'
 
 export interface MirrorOptions {
   readonly hub: Hub
@@ -116,7 +117,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     const left: string[] = []
     let counted = ''
     try {
-      counted = await whenIdle(metrics, how.busy === true)
+      counted = how.busy === true ? await metrics() : await whenIdle(metrics)
     } catch (error) {
       left.push(String(error))
     }
@@ -233,14 +234,13 @@ async function readBelow(directory: string): Promise<ReadonlyMap<string, Buffer>
   return files
 }
 
-async function whenIdle(metrics: () => Promise<string>, busy: boolean): Promise<string> {
-  const deadlineAt = Date.now() + IDLE_WITHIN_MS
-  for (;;) {
-    const text = await metrics()
-    if (busy || metricValue(text, 'hubmirror_flights_in_progress') === 0) return text
-    if (Date.now() > deadlineAt) throw new Error('a pull still runs')
-    await delay(POLL_MS)
-  }
+/** Resolves with the exposition once no pull runs any more. */
+export function whenIdle(metrics: () => Promise<string>): Promise<string> {
+  return eventually(
+    metrics,
+    (text) => metricValue(text, 'hubmirror_flights_in_progress') === 0,
+    IDLE_WITHIN_MS,
+  )
 }
 
 /** Where a credential or a signed query was found, in words; never the credential itself. */

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { createConnection } from 'node:net'
+import { eventually } from './eventually.ts'
 
 /** The processes that `pid` has started and that still run, oldest first. */
 export async function childrenOf(pid: number): Promise<number[]> {
@@ -20,6 +21,14 @@ export async function childrenOf(pid: number): Promise<number[]> {
 export async function isRunning(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
   return stat !== '' && stat.slice(stat.lastIndexOf(')') + 2)[0] !== 'Z'
+}
+
+/** Resolves once the process is there no more. */
+export async function whenGone(pid: number): Promise<void> {
+  await eventually(
+    () => isRunning(pid),
+    (isThere) => !isThere,
+  )
 }
 
 /** Bytes that the process has read by calls of the system, sockets included. */

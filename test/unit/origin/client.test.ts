@@ -1,10 +1,8 @@
 // One request to the origin: how long it is waited for, whatever it waits for. Real sockets.
 
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { createOriginClient } from '../../../src/origin/client.ts'
-import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { originClientOf } from '../../support/origin-client.ts'
 
 const asker = { authorization: undefined, forward: {} }
 
@@ -16,15 +14,7 @@ async function setUp() {
     else response.end('done')
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  const client = createOriginClient({
-    policy: { base: new URL(`http://127.0.0.1:${port}`), allowedHosts: [] },
-    timeoutMs: 3_600_000,
-    connections: 1,
-    via: '1.1 test',
-    observer: silentObserver,
-    now: () => performance.now(),
-  })
+  const client = originClientOf(server, { connections: 1, timeoutMs: 3_600_000 })
   onTestFinished(async () => {
     await client.close()
     server.closeAllConnections()

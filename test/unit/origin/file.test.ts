@@ -2,14 +2,13 @@
 
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import type { FileMeta } from '../../../src/hub/file-meta.ts'
 import { isCommitHash } from '../../../src/hub/names.ts'
-import { createOriginClient } from '../../../src/origin/client.ts'
 import { FileBody } from '../../../src/origin/file.ts'
 import { createSignedUrls } from '../../../src/origin/signed-urls.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { originClientOf } from '../../support/origin-client.ts'
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567'
 const SIZE = 30
@@ -24,14 +23,7 @@ async function setUp() {
   })
   hub.listen(0, '127.0.0.1')
   await once(hub, 'listening')
-  const client = createOriginClient({
-    policy: { base: new URL(`http://127.0.0.1:${(hub.address() as AddressInfo).port}`), allowedHosts: [] },
-    timeoutMs: 20_000,
-    connections: 4,
-    via: '1.1 test',
-    observer: silentObserver,
-    now: () => performance.now(),
-  })
+  const client = originClientOf(hub, { connections: 4 })
   onTestFinished(async () => {
     await client.close()
     hub.closeAllConnections()

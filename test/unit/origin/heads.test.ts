@@ -1,10 +1,9 @@
 // What a connection carries after a HEAD, from servers that keep to the rules and from some that do not. Raw sockets, since
 // no HTTP server would send what these do.
 
-import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { createOriginClient } from '../../../src/origin/client.ts'
-import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { originClientOf } from '../../support/origin-client.ts'
 
 const REDIRECT =
   'HTTP/1.1 307 Temporary Redirect\r\nlocation: /there\r\ncontent-length: 9\r\nconnection: keep-alive\r\n\r\n'
@@ -23,15 +22,7 @@ async function setUp(play: (socket: Socket, question: number, connection: number
     socket.on('data', () => play(socket, question++, connection))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  const client = createOriginClient({
-    policy: { base: new URL(`http://127.0.0.1:${port}`), allowedHosts: [] },
-    timeoutMs: 20_000,
-    connections: 1,
-    via: '1.1 test',
-    observer: silentObserver,
-    now: () => performance.now(),
-  })
+  const client = originClientOf(server, { connections: 1 })
   onTestFinished(async () => {
     await client.close()
     for (const socket of sockets) socket.destroy()
