@@ -105,21 +105,16 @@ async function listen(app: App, config: Config): Promise<Entrance> {
   const { server } = app.server
   const { address, port } = server.address() as AddressInfo
   const twins = await listenAlso(server, await otherAddresses(config.host, address), port)
-  const servers = [server, ...twins]
   return {
     port,
     async close() {
       const closed = [app.server.close(), ...twins.map((twin) => once(twin.close(), 'close'))]
       // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
-      const sweep = setInterval(() => {
-        for (const each of servers) each.closeIdleConnections()
-      }, SWEEP_MS)
+      const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
       await Promise.all(closed)
       clearInterval(sweep)
     },
-    cut() {
-      for (const each of servers) each.closeAllConnections()
-    },
+    cut: () => server.closeAllConnections(),
   }
 }
 

@@ -20,16 +20,14 @@ export function account(
     readonly method: string
     /** The client's; undefined when its socket had gone before anybody looked. */
     readonly address: string | undefined
-    readonly response: ServerResponse
+    readonly status: number
   },
   trace: Trace,
   { logger, observer, auditor }: Accounts,
 ): void {
   const firstByteMs = trace.firstByteAt === undefined ? undefined : trace.firstByteAt - trace.startedAt
   const totalMs = performance.now() - trace.startedAt
-  // 499, as nginx has it: the client left before there was an answer.
-  const { method, response } = answered
-  const status = response.headersSent ? response.statusCode : 499
+  const { method, status } = answered
   const { id, route, outcome, bytes, about, token } = trace
   // It should have one; the line is written all the same.
   const address = answered.address ?? ''
@@ -71,6 +69,11 @@ export function account(
     note,
     status,
   })
+}
+
+/** The status that a client was told: 499, as nginx has it, where it left before there was an answer. */
+export function statusTold(response: Pick<ServerResponse, 'headersSent' | 'statusCode'>): number {
+  return response.headersSent ? response.statusCode : 499
 }
 
 type Decided = AccessNote & { readonly decision: Decision }

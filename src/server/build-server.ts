@@ -1,6 +1,7 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
-//   0. what is ready is answered at once (ready-route.ts); all else goes on
+//   0. what is ready is answered at once (ready-route.ts), if it can be from the bytes as they come (first-look.ts);
+//      all else goes on
 //   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
@@ -18,10 +19,11 @@ import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { account } from './account.ts'
+import { account, statusTold } from './account.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
+import { lookFirst } from './first-look.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
@@ -58,7 +60,7 @@ export interface ServerOptions extends OpsOptions {
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
   const isServed = clientGate(options.clients)
-  const serveReady = createReadyRoute({ ...options, isServed, addressOf: addressReader(options.trustProxy) })
+  const readyRoute = createReadyRoute({ ...options, isServed, addressOf: addressReader(options.trustProxy) })
   let isClosing = false
   const server = Fastify({
     logger: false,
@@ -68,7 +70,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       openHttp(options.workers, (request, response) => {
         // Fastify tells clients to leave when it closes.
         const mayBeReady = !isClosing && (peerInFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
-        if (mayBeReady) serveReady(request, response, () => handler(request, response))
+        if (mayBeReady) readyRoute.serve(request, response, () => handler(request, response))
         else handler(request, response)
       }),
     forceCloseConnections: 'idle',
@@ -83,6 +85,9 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
     },
   })
+  // What a worker sends is read whole: it says in fields of its own whose it is.
+  if (options.workers === undefined)
+    lookFirst(server.server, (head, socket) => !isClosing && readyRoute.write(head, socket))
   const inFlight = new InFlight()
   const parse = createRouteParser(options.basePath)
 
@@ -180,7 +185,7 @@ function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, optio
     if (reply.raw.writableFinished) dropRest(raw)
     else trace.leave()
     socket.off('close', close)
-    account({ method: raw.method ?? '', address, response: reply.raw }, trace, options)
+    account({ method: raw.method ?? '', address, status: statusTold(reply.raw) }, trace, options)
   }
   reply.raw.once('close', close)
   // A pipelined answer that never got its turn hears nothing of its socket by itself.

@@ -38,8 +38,8 @@ export function clientGate({
 /** Whose request it is, by the proxies that may say so: the same that Fastify calls its ip. */
 export function addressReader(
   trustProxy: readonly string[],
-): (request: IncomingMessage) => string | undefined {
+): (request: Pick<IncomingMessage, 'headers' | 'socket'>) => string | undefined {
   if (trustProxy.length === 0) return ({ socket }) => socket.remoteAddress
   const isTrusted = proxyAddress.compile([...trustProxy])
-  return (request) => proxyAddress(request, isTrusted)
+  return (request) => proxyAddress(request as IncomingMessage, isTrusted)
 }

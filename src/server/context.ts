@@ -4,8 +4,10 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
+import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
+import type { RequestHead } from '../http/request-head.ts'
 import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
@@ -42,8 +44,18 @@ export function checkRequest(raw: IncomingMessage, via: string): void {
   checkPlaces(raw.url ?? '', raw.rawHeaders)
 }
 
+/**
+ * The same of a head that was read because it is plain: with a Host, without a body, and nothing in it twice. It may
+ * refuse more, since another reads the request then.
+ */
+export function checkHead({ headers, text }: RequestHead, via: string): void {
+  if (headers.via?.includes(via) === true) throw new MirrorError('loop')
+  // Wherever it stands: also in its own place it is for others.
+  if (holdsMirrorToken(text)) throw new MirrorError('mirror_token_misplaced')
+}
+
 /** The caller's own id where it is well formed, as it is the best key between its log and ours. */
-export function requestId({ headers }: IncomingMessage): string {
+export function requestId({ headers }: Pick<IncomingMessage, 'headers'>): string {
   const given = headers['x-request-id'] ?? headers['x-amzn-trace-id']
   // It stands in the log and in answers: what may be a token is no id.
   const isId = typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) && !/hf_\w{10}/.test(given)

@@ -7,12 +7,14 @@ import type { Socket } from 'node:net'
 export const MAX_IN_FLIGHT_PER_SOCKET = 16
 export const MAX_HEADER_BYTES = 16 * 1024
 
+/** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
+export const KEEP_ALIVE_MS = 75_000
+
 /** What Node's server is made with. */
 const HTTP_OPTIONS = {
   // Refused by checkRequest, which says so.
   requireHostHeader: false,
-  /** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
-  keepAliveTimeout: 75_000,
+  keepAliveTimeout: KEEP_ALIVE_MS,
   headersTimeout: 15_000,
   // The whole request: uploads may be long. Headers have their own limit.
   requestTimeout: 0,

@@ -2,7 +2,7 @@
 
 import { lookup as lookupName } from 'node:dns/promises'
 import type { Server } from 'node:http'
-import { openServer } from './limits.ts'
+import { type Server as ConnectionServer, createServer } from 'node:net'
 
 type Lookup = (
   host: string,
@@ -20,20 +20,24 @@ export async function otherAddresses(
   return found.map(({ address }) => address).filter((address) => address !== taken)
 }
 
-/** Servers at other addresses that answer as `server` does; an address that the system refuses has none. The caller closes them. */
+/**
+ * Takes connections for `server` at other addresses, too; an address that the system refuses has none. The caller closes
+ * what is returned, and `server`, which has the connections.
+ */
 export async function listenAlso(
   server: Server,
   addresses: readonly string[],
   port: number,
-): Promise<readonly Server[]> {
+): Promise<readonly ConnectionServer[]> {
   const opened = await Promise.allSettled(addresses.map((address) => openTwin(server, address, port)))
   return opened.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
 }
 
-function openTwin(server: Server, host: string, port: number): Promise<Server> {
-  const twin = openServer()
-  for (const event of ['request', 'clientError'] as const)
-    twin.on(event, (...what: unknown[]) => server.emit(event, ...what))
+function openTwin(server: Server, host: string, port: number): Promise<ConnectionServer> {
+  // As Node's own server takes them.
+  const twin = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+    server.emit('connection', socket),
+  )
   return new Promise((resolve, reject) => {
     twin.once('error', reject)
     twin.listen({ host, port }, () => {

@@ -158,18 +158,18 @@ class LineBatch {
 function requestText(fields: RequestFields): string {
   const { firstByteMs, error } = fields
   return (
-    scrub(text('requestId', fields.requestId)) +
-    scrub(text('method', fields.method)) +
+    scrubbed('requestId', fields.requestId) +
+    scrubbed('method', fields.method) +
     `,"route":"${fields.route}"` +
     aboutText(fields.about) +
     `,"status":${fields.status},"outcome":"${fields.outcome}"` +
-    scrub(text('rule', fields.rule)) +
+    scrubbed('rule', fields.rule) +
     `,"bytes":${fields.bytes},"originTrips":${fields.originTrips}` +
     (firstByteMs === undefined ? '' : `,"firstByteMs":${tenths(firstByteMs)}`) +
     `,"totalMs":${tenths(fields.totalMs)}` +
-    scrub(text('client', bound(fields.client, TEXT_MAX))) +
+    scrubbed('client', bound(fields.client, TEXT_MAX)) +
     text('token', fields.token) +
-    scrub(text('mirrorToken', fields.mirrorToken)) +
+    scrubbed('mirrorToken', fields.mirrorToken) +
     (error === undefined ? '' : scrub(`,"err":${JSON.stringify(describeError(error)) ?? null}`))
   )
 }
@@ -187,6 +187,14 @@ function aboutText(about: About): string {
   )
   aboutTexts.set(about, made)
   return made
+}
+
+/** Of these characters no credential can be made, and JSON has them as they are: ids, addresses, most methods. */
+const HARMLESS = /^(?:[\da-f.:-]*|GET|HEAD)$/
+
+function scrubbed(name: string, value: string | undefined): string {
+  if (value === undefined) return ''
+  return HARMLESS.test(value) ? `,"${name}":"${value}"` : scrub(text(name, value))
 }
 
 function text(name: string, value: string | undefined): string {

@@ -16,8 +16,8 @@ import type { WorkerSettings } from './messages.ts'
 import { takeOffer } from './offer.ts'
 
 export interface Answerer {
-  /** Answers a request if it can. */
-  readonly serve: ReadyRoute
+  /** Answers what it can. */
+  readonly ready: ReadyRoute
   forward(exchange: Exchange): void
   /** After it nothing of the repo is repeated. */
   forget(repo: Repo): void
@@ -60,7 +60,7 @@ export function createAnswerer(
     takeOffer: (offer, answer) => void takeOffer(offer, answer, offerOptions),
   })
   return {
-    serve: memory.serve,
+    ready: memory.route,
     forward: (exchange) => forwarder.forward(exchange),
     forget: (repo) => memory.forget(repo),
     async idle() {

@@ -10,7 +10,7 @@ import {
 } from 'node:http'
 import { MirrorError } from '../errors.ts'
 import { keptFields } from '../http/headers.ts'
-import { type Accounts, account } from '../server/account.ts'
+import { type Accounts, account, statusTold } from '../server/account.ts'
 import { requestId } from '../server/context.ts'
 import { sendFailure } from '../server/fail.ts'
 import { MAX_HEADER_BYTES } from '../server/limits.ts'
@@ -223,6 +223,6 @@ function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
 function fail({ request, response, address }: Exchange, error: MirrorError, accounts: Accounts): void {
   const { method = '' } = request
   const trace = new Trace(requestId(request))
-  response.once('close', () => account({ method, address, response }, trace, accounts))
+  response.once('close', () => account({ method, address, status: statusTold(response) }, trace, accounts))
   sendFailure(response, error, trace, method === 'HEAD')
 }

@@ -4,6 +4,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { lookFirst } from '../server/first-look.ts'
 import { InFlight, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../server/limits.ts'
 import type { ReadyRoute } from '../server/ready-route.ts'
 
@@ -31,8 +32,8 @@ export interface Front {
 const SWEEP_MS = 250
 
 export function createFront(rooms: {
-  /** Answers if it can. */
-  readonly serve: ReadyRoute
+  /** Answers what it can. */
+  readonly ready: ReadyRoute
   readonly forward: (exchange: Exchange) => void
 }): Front {
   const server = openServer()
@@ -53,12 +54,13 @@ export function createFront(rooms: {
 
   server.on('request', (request, response) => {
     if (isClosing) handOn(request, response, false)
-    else rooms.serve(request, response, () => handOn(request, response, false))
+    else rooms.ready.serve(request, response, () => handOn(request, response, false))
   })
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handOn(request, response, true),
   )
   server.on('clientError', refuse)
+  lookFirst(server, (head, socket) => !isClosing && rooms.ready.write(head, socket))
   // It has no port of its own; the watch over slow clients begins with this event.
   server.emit('listening')
 

@@ -35,8 +35,8 @@ export interface MemoryOptions {
 }
 
 export interface Memory {
-  /** Answers a request if it can. */
-  readonly serve: ReadyRoute
+  /** Answers what it can. */
+  readonly route: ReadyRoute
   /** The state before a request is handed on: an answer that was on its way while something was forgotten is not kept. */
   readonly moment: number
   /** Listens to an answer that is handed on, and keeps it if the main process says so. */
@@ -73,7 +73,7 @@ export function createMemory(options: MemoryOptions): Memory {
     sizeCalculation: (body, name) => body.length + name.length,
   })
   const pins = new PinBatch(options.tellPins)
-  const serve = createReadyRoute({
+  const route = createReadyRoute({
     mirror: {
       ready,
       // Where there are rules, the main process says of nothing that it may be repeated.
@@ -111,7 +111,7 @@ export function createMemory(options: MemoryOptions): Memory {
   }
 
   return {
-    serve,
+    route,
     get moment() {
       return ready.moment
     },

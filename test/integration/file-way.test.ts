@@ -27,6 +27,7 @@ const FILE_HEADERS = new Set([
   'x-cache',
   'date',
   'connection',
+  'keep-alive',
 ])
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')

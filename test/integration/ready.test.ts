@@ -46,6 +46,29 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect((await scene.asks(target, { method })).status).toBe(200)
   })
 
+  it('is given at the first look at a connection in the words of Node’s HTTP', async () => {
+    const scene = await readyScene()
+    const byNode: string[] = []
+    scene.mirror.app.server.server.on('request', ({ url }) => byNode.push(url ?? ''))
+    for (const [target, headers] of [
+      [scene.pinned, {}],
+      [BRANCH, {}],
+      [BRANCH.replace('config.json', 'adapter_config.json'), {}],
+      [scene.pinned, method === 'GET' ? { range: 'bytes=1-4' } : {}],
+    ] as const) {
+      await scene.warm(target, { method })
+      byNode.length = 0
+      const look = await scene.asks(target, { method, headers })
+      // What says nothing here, and is not looked at.
+      const node = await scene.asks(target, { method, headers: { ...headers, te: 'trailers' } })
+      expect([look.ready, node.ready]).toEqual([true, true])
+      expect(comparable(look)).toEqual(comparable(node))
+      expect(look.headers['connection']).toBe('keep-alive')
+      // Where workers stand before it, Node's HTTP is theirs.
+      if (scene.mirror.config.workers === 1) expect(byNode).toEqual([target])
+    }
+  })
+
   it('is counted, logged and audited like any other', async () => {
     const scene = await readyScene()
     await scene.warm(scene.pinned, { method })

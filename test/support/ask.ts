@@ -48,7 +48,8 @@ export async function ask(base: string, target: string, question: Question = {})
 export function open(base: string, target: string, question: Question = {}): Promise<IncomingMessage> {
   const { hostname, port } = new URL(base)
   return new Promise((resolve, reject) => {
-    const headers: Record<string, string | string[]> = { ...question.headers }
+    // As clients have it; a connection that is to close is read in another way.
+    const headers: Record<string, string | string[]> = { connection: 'keep-alive', ...question.headers }
     if (question.token !== undefined) headers['authorization'] = `Bearer ${question.token}`
     // Node frames the body of a DELETE in no way by itself.
     if (question.body !== undefined) headers['content-length'] = String(Buffer.byteLength(question.body))

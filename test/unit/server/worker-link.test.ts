@@ -72,7 +72,7 @@ it('is not repeated longer by a worker that is held up', () => {
   const response = { socket, headersSent: true, statusCode: 200, once() {}, writeHead() {}, end() {} }
   const isServed = () => {
     let served = true
-    memory.serve(asked, response as unknown as ServerResponse, () => (served = false))
+    memory.route.serve(asked, response as unknown as ServerResponse, () => (served = false))
     return served
   }
   const learn = (leftMs: number) => {
