@@ -1,5 +1,8 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import { expect, it } from 'vitest'
+import { once } from 'node:events'
+import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Writable } from 'node:stream'
+import { expect, it, onTestFinished } from 'vitest'
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import type { ReadyAnswer } from '../../../src/mirror/ready.ts'
 import { formatReady, parseReady, sharedMs } from '../../../src/server/peer.ts'
@@ -46,19 +49,14 @@ it('lets a worker repeat an answer no longer than the main process believes it, 
   expect(performance.now() + (note?.leftMs ?? Infinity)).toBeLessThan(until + HELD_UP_MS / 2)
 })
 
-it('is not repeated longer by a worker that is held up', () => {
-  let isHeldUp = false
-  const memory = createMemory({
+function memoryOfWorker(monotonic: () => number) {
+  return createMemory({
     basePath: '/',
     via: 'mirror',
     trustProxy: [],
     clients: { allow: [], deny: [] },
-    maxBytes: 1,
-    monotonic() {
-      if (isHeldUp) holdUp()
-      isHeldUp = false
-      return performance.now()
-    },
+    maxBytes: 1_000,
+    monotonic,
     accounts: {
       logger: createLogger({ level: 'error', destination: { write() {} } }),
       observer: { requestDone() {}, accessDecided() {} },
@@ -66,8 +64,12 @@ it('is not repeated longer by a worker that is held up', () => {
     },
     tellPins() {},
   })
+}
+
+/** A question as a worker has read it, and whether its memory answers it. */
+function question(method: 'GET' | 'HEAD', memory: ReturnType<typeof memoryOfWorker>) {
   const socket = { remoteAddress: '127.0.0.1' }
-  const request = { method: 'HEAD', url: TARGET, headers: { host: 'm' }, rawHeaders: ['Host', 'm'], socket }
+  const request = { method, url: TARGET, headers: { host: 'm' }, rawHeaders: ['Host', 'm'], socket }
   const asked = request as unknown as IncomingMessage
   const response = { socket, headersSent: true, statusCode: 200, once() {}, writeHead() {}, end() {} }
   const isServed = () => {
@@ -75,8 +77,21 @@ it('is not repeated longer by a worker that is held up', () => {
     memory.route.serve(asked, response as unknown as ServerResponse, () => (served = false))
     return served
   }
+  return { asked, isServed }
+}
+
+const noteOf = (leftMs: number) => formatReady({ leftMs, ageMs: undefined, commit: COMMIT }, sharedMs())
+
+it('is not repeated longer by a worker that is held up', () => {
+  let isHeldUp = false
+  const memory = memoryOfWorker(() => {
+    if (isHeldUp) holdUp()
+    isHeldUp = false
+    return performance.now()
+  })
+  const { asked, isServed } = question('HEAD', memory)
   const learn = (leftMs: number) => {
-    const field = formatReady({ leftMs, ageMs: undefined, commit: COMMIT }, sharedMs())
+    const field = noteOf(leftMs)
     const incoming = { statusCode: 200, headers: {}, rawHeaders: [] } as unknown as IncomingMessage
     isHeldUp = true
     memory.learn(asked, incoming, { field, moment: memory.moment })
@@ -85,4 +100,32 @@ it('is not repeated longer by a worker that is held up', () => {
   expect(isServed()).toBe(true)
   learn(HELD_UP_MS / 2)
   expect(isServed()).toBe(false)
+})
+
+it('is repeated whole or not at all, though a client leaves in the middle of the first one', async () => {
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { 'content-length': 10 }).write('first')
+    server.once('more', () => response.end('other'))
+  })
+  onTestFinished(() => void server.close().closeAllConnections())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const memory = memoryOfWorker(() => performance.now())
+  const { asked, isServed } = question('GET', memory)
+  const learn = async (client: Writable) => {
+    const outgoing = get({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', agent: false })
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+    memory.learn(asked, incoming, { field: noteOf(10_000), moment: memory.moment })
+    incoming.pipe(client)
+    await once(incoming, 'data')
+    server.emit('more')
+    return { outgoing, incoming }
+  }
+  const { outgoing, incoming } = await learn(new Writable({ highWaterMark: 1, write() {} }))
+  while (!incoming.complete) await new Promise((resolve) => setImmediate(resolve))
+  outgoing.destroy()
+  await once(incoming, 'close')
+  expect(isServed()).toBe(false)
+  const whole = await learn(new Writable({ write: (_part, _encoding, done) => done() }))
+  await once(whole.incoming, 'close')
+  expect(isServed()).toBe(true)
 })
