@@ -107,7 +107,7 @@ it('is repeated whole or not at all, though a client leaves in the middle of the
     response.writeHead(200, { 'content-length': 10 }).write('first')
     server.once('more', () => response.end('other'))
   })
-  onTestFinished(() => void server.close().closeAllConnections())
+  onTestFinished(() => server.close().closeAllConnections())
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const memory = memoryOfWorker(() => performance.now())
   const { asked, isServed } = question('GET', memory)
