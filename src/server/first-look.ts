@@ -77,7 +77,9 @@ class Look {
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
       if (head === undefined || !this.#rooms.answer(head, socket)) {
         this.#giveOver()
-        // As if nobody had looked.
+        // As if nobody had looked. A read has to be under way by then, as Node's HTTP has it: else the stream begins one
+        // after these bytes, also where Node wants no more of them for now, and ends the connection when there are some.
+        socket.read(0)
         socket.unshift(rest)
         return
       }

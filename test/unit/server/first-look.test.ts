@@ -142,6 +142,20 @@ describe('a connection', () => {
     expect(said(text())[0]).toHaveLength(4_000_002)
   })
 
+  it('that reads nothing may ask for more, which waits until it reads', async () => {
+    const { port, url, byNode } = await looking({ body: `<${'x'.repeat(16_000_000)}>` })
+    const { socket, text } = connected(port)
+    socket.pause()
+    socket.write(READY + OTHER)
+    while (!byNode.includes('/other')) await new Promise((resolve) => setTimeout(resolve, 5))
+    socket.write(LAST)
+    // By when this one is answered the other one has arrived.
+    expect(said((await rawHttp(url, LAST)).text)).toEqual(['<node GET /last >'])
+    socket.resume()
+    await once(socket, 'end')
+    expect(said(text()).slice(1)).toEqual(['<node GET /other >', '<node GET /last >'])
+  })
+
   it('that the client ends is ended, after the answer', async () => {
     const { port, server } = await looking()
     const { socket, text } = connected(port, { allowHalfOpen: true })
