@@ -110,16 +110,18 @@ export async function sendStream(
   // Before the headers: what fails here still becomes an honest status.
   let next = await chunks.next()
   start()
+  const outlet = new Outlet(response, trace)
   try {
     while (next.done !== true) {
       const chunk = next.value
-      await write(response, chunk, trace, STREAM_PATIENCE_MS)
+      await outlet.write(chunk, STREAM_PATIENCE_MS)
       next = await chunks.next()
     }
     response.end()
   } catch (error) {
     breakOff(response, trace, error)
   } finally {
+    outlet.close()
     await chunks.return?.().catch(() => undefined)
   }
 }
@@ -217,6 +219,7 @@ async function copy(
   const start = progress.position
   const { end } = source.range
   const leave = buffers.enter()
+  const outlet = new Outlet(response, trace)
   const fill = async (position: number): Promise<Filled> => {
     const ready = await source.ready(position)
     const buffer = buffers.take(buffers.sizeFor(position - start))
@@ -238,7 +241,7 @@ async function copy(
       filling = next < end && buffers.readsAhead(next - start) ? fill(next) : undefined
       // Heard in the next round, or below.
       filling?.catch(() => undefined)
-      await write(response, buffer.subarray(0, length), trace)
+      await outlet.write(buffer.subarray(0, length))
       // Not given back when the write failed: the kernel may still hold it.
       buffers.give(buffer)
       progress.position = next
@@ -247,39 +250,58 @@ async function copy(
     response.end()
   } finally {
     leave()
+    outlet.close()
     const last = await filling?.catch(() => undefined)
     if (last !== undefined && progress.position < end) buffers.give(last.buffer)
   }
 }
 
-/** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
-function write(response: ServerResponse, bytes: Buffer, trace: Trace, patienceMs?: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const { signal } = trace
-    if (signal.aborted) {
-      reject(signal.reason as Error)
-      return
-    }
-    const abort = (): void => reject(signal.reason as Error)
-    signal.addEventListener('abort', abort, { once: true })
-    const late =
-      patienceMs === undefined
-        ? undefined
-        : setTimeout(() => reject(new Error('the client reads nothing')), patienceMs)
-    response.write(bytes, (error) => {
-      clearTimeout(late)
-      signal.removeEventListener('abort', abort)
-      // Node calls it without an error, too, for what was written to a socket that is destroyed.
-      if (error || response.destroyed || response.socket?.destroyed === true) {
-        // Heard before the socket's close: nobody is there to write to.
-        trace.leave()
-        reject(error ?? new Error('the client has gone'))
+/** Where the bytes of one answer go, piece by piece. Closed when the last one has left, or nobody wants them. */
+class Outlet {
+  readonly #response: ServerResponse
+  readonly #trace: Trace
+  // Of the piece under way. One ear for the whole answer: for each piece, it would cost more than the piece.
+  #fail: ((reason: Error) => void) | undefined
+  readonly #abort = (): void => this.#fail?.(this.#trace.signal.reason as Error)
+
+  constructor(response: ServerResponse, trace: Trace) {
+    this.#response = response
+    this.#trace = trace
+    trace.signal.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
+  write(bytes: Buffer, patienceMs?: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const response = this.#response
+      const trace = this.#trace
+      this.#fail = reject
+      if (trace.isGone) {
+        this.#abort()
         return
       }
-      trace.bytes += bytes.length
-      resolve()
+      const late =
+        patienceMs === undefined
+          ? undefined
+          : setTimeout(() => reject(new Error('the client reads nothing')), patienceMs)
+      response.write(bytes, (error) => {
+        clearTimeout(late)
+        // Node calls it without an error, too, for what was written to a socket that is destroyed.
+        if (error || response.destroyed || response.socket?.destroyed === true) {
+          // Heard before the socket's close: nobody is there to write to.
+          trace.leave()
+          reject(error ?? new Error('the client has gone'))
+          return
+        }
+        trace.bytes += bytes.length
+        resolve()
+      })
     })
-  })
+  }
+
+  close(): void {
+    this.#trace.signal.removeEventListener('abort', this.#abort)
+  }
 }
 
 /** Ends a response that has begun so that no client can take it for whole. */
