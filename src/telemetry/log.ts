@@ -120,8 +120,8 @@ class LineBatch {
   readonly #destination: DestinationStream
   readonly #gatherMs: number
   #text = ''
-  #second = 0
-  #secondText = ''
+  #time = 0
+  #timeText = ''
 
   constructor(destination: DestinationStream, gatherMs: number) {
     this.#destination = destination
@@ -145,12 +145,11 @@ class LineBatch {
   /** ISO 8601, as pino has it. */
   #now(): string {
     const now = Date.now()
-    const second = Math.floor(now / 1000)
-    if (second !== this.#second) {
-      this.#second = second
-      this.#secondText = new Date(second * 1000).toISOString().slice(0, 20)
+    if (now !== this.#time) {
+      this.#time = now
+      this.#timeText = new Date(now).toISOString()
     }
-    return `${this.#secondText}${String(now - second * 1000).padStart(3, '0')}Z`
+    return this.#timeText
   }
 }
 

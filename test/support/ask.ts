@@ -57,7 +57,7 @@ export function open(base: string, target: string, question: Question = {}): Pro
       { host: hostname, port, path: target, method: question.method ?? 'GET', headers, agent: false },
       resolve,
     )
-    outgoing.once('error', reject)
+    outgoing.on('error', reject)
     outgoing.end(question.body)
   })
 }
