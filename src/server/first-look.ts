@@ -60,8 +60,8 @@ class Look {
 
   /** Ends the connection if it idles. One that has asked nothing yet may be about to: Node will tell it to leave then. */
   leave(): void {
-    if (this.#hasAnswered) this.#socket.destroySoon()
-    else this.#giveOver()
+    if (!this.#hasAnswered) this.#giveOver()
+    else if (!this.#isBusy()) this.#socket.destroy()
   }
 
   cut(): void {
@@ -94,9 +94,18 @@ class Look {
     this.#socket.end()
   }
 
+  /** An answer waits until its client reads on, for as long as that takes. */
+  #isBusy(): boolean {
+    return this.#socket.writableLength > 0
+  }
+
   readonly #expire = (): void => {
     const socket = this.#socket
     const { server } = this.#rooms
+    if (this.#isBusy()) {
+      socket.setTimeout(server.keepAliveTimeout)
+      return
+    }
     // What Node says to one that connects and asks nothing.
     const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
     if (this.#hasAnswered || !server.emit('clientError', error, socket)) socket.destroy()

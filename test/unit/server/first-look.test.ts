@@ -198,6 +198,27 @@ describe('a connection that idles', () => {
     expect(told()).toBe('<ERR_HTTP_REQUEST_TIMEOUT>')
   })
 
+  it('is not one on which an answer waits for its client, however long', async () => {
+    const { port, server } = await looking({ keepAliveTimeout: 50, body: `<${'x'.repeat(16_000_000)}>` })
+    const warnings: Error[] = []
+    const warn = (warning: Error) => void warnings.push(warning)
+    process.on('warning', warn)
+    onTestFinished(() => void process.off('warning', warn))
+    const { socket, text } = connected(port)
+    socket.pause()
+    socket.write(READY)
+    const [connection] = (await once(server, 'connection')) as [Socket]
+    for (let times = 0; times < 2; times += 1) await once(connection, 'timeout')
+    const closed = once(server, 'close')
+    server.close()
+    for (let times = 0; times < 12; times += 1) server.closeIdleConnections()
+    const sweep = setInterval(() => server.closeIdleConnections(), 10)
+    socket.resume()
+    await Promise.all([closed, once(socket, 'end')])
+    clearInterval(sweep)
+    expect([said(text())[0]?.length, warnings]).toEqual([16_000_002, []])
+  })
+
   it('is ended when the server closes', async () => {
     const { port, server } = await looking()
     const { socket, until } = connected(port)
