@@ -29,7 +29,25 @@ export function openServer(listener?: RequestListener, maxHeaderBytes = MAX_HEAD
   const server = createServer({ ...HTTP_OPTIONS, maxHeaderSize: maxHeaderBytes }, listener)
   // Node would pass over what follows the first thousand fields, and still read a body by them. Their bytes are limited.
   server.maxHeadersCount = 0
+  spareAnswers(server)
   return server.setTimeout(CONNECTION_TIMEOUT_MS)
+}
+
+/** Node takes a connection for idle, and would end it, though its client has not read the last answer yet. */
+function spareAnswers(server: Server): void {
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  const closeIdle = server.closeIdleConnections.bind(server)
+  server.closeIdleConnections = () => {
+    const busy = [...sockets].filter(({ writableLength }) => writableLength > 0)
+    // There is no other way to tell it.
+    for (const socket of busy) socket.destroy = () => socket
+    closeIdle()
+    for (const socket of busy) Reflect.deleteProperty(socket, 'destroy')
+  }
 }
 
 /** Ours, and Node's own. */

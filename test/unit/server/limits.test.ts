@@ -1,0 +1,36 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import { openServer } from '../../../src/server/limits.ts'
+
+const BODY = Buffer.alloc(16_000_000)
+
+it('a server that closes ends what is idle, and lets clients read what they were told', async () => {
+  const server = openServer((_request, response) => response.end(BODY))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  /** A client that has seen the beginning of its answer. */
+  const asked = async (): Promise<Socket> => {
+    const socket = connect(port, '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+    await once(socket, 'readable')
+    return socket
+  }
+  const received = async (socket: Socket): Promise<number> => {
+    let bytes = 0
+    for await (const part of socket) bytes += (part as Buffer).length
+    return bytes
+  }
+  const [slow, quick] = [await asked(), await asked()]
+  const quickly = received(quick)
+  while (quick.bytesRead < BODY.length) await new Promise((resolve) => setTimeout(resolve, 5))
+  const closed = once(server, 'close')
+  server.close()
+  const sweep = setInterval(() => server.closeIdleConnections(), 10)
+  onTestFinished(() => clearInterval(sweep))
+  expect(await quickly).toBeGreaterThan(BODY.length)
+  expect(await received(slow)).toBeGreaterThan(BODY.length)
+  await closed
+})
