@@ -8,6 +8,8 @@ import type { Readiness } from './ready.ts'
 /** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
 export interface ByteSource {
   readonly range: ByteRange
+  /** What it reads from: sources that have the same read the same bytes. */
+  readonly file?: object | undefined
   /** The finished blob that it is a part of: while the source is open, another process may read that by itself. */
   readonly blob?: { readonly key: string; readonly sizeBytes: number }
   /**

@@ -146,6 +146,7 @@ export class Download {
     let open = true
     return {
       range,
+      file: this.#partial,
       ready: async (position) => {
         reader.position = position
         return this.#ready(reader, position, options.signal)

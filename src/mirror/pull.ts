@@ -277,6 +277,7 @@ const OUTCOME_OF = {
 function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
   return {
     range,
+    file: blob.file,
     blob: { key: blob.key, sizeBytes: blob.sizeBytes },
     ready: () => Promise.resolve(range.end),
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),

@@ -23,6 +23,7 @@ import { account, statusTold } from './account.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
+import { FileReads } from './file-reads.ts'
 import { lookFirst } from './first-look.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
@@ -30,7 +31,6 @@ import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
 import { adoptPeer, peerInFlight } from './peer.ts'
-import { ReadBuffers } from './read-buffers.ts'
 import { createReadyRoute } from './ready-route.ts'
 import { dropRest } from './rest.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
@@ -139,7 +139,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   registerOpsRoutes(server, options)
   const { clientsRateLimit: rate } = options
   const originLimit = rate === undefined ? undefined : await createOriginLimit(server, rate)
-  const hub = { ...options, originLimit, buffers: new ReadBuffers(), parse }
+  const hub = { ...options, originLimit, reads: new FileReads(), parse }
   await registerPassThrough(server, {
     ...options,
     serve: (request, reply) => serveHubRoute(request, reply, hub),

@@ -17,9 +17,9 @@ import type { ReadyAnswer } from '../mirror/ready.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
+import type { FileReads } from './file-reads.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { READY_FIELD } from './peer.ts'
-import type { ReadBuffers } from './read-buffers.ts'
 import { readyAnswer } from './ready-route.ts'
 import { sendAnswer } from './send.ts'
 import { traceOf } from './trace.ts'
@@ -33,7 +33,7 @@ const UNCLEAR_BATCH = 'This Git LFS batch does not say once, in JSON, whether it
 export interface HubRouteOptions {
   readonly mirror: Mirror
   readonly callers: Callers
-  readonly buffers: ReadBuffers
+  readonly reads: FileReads
   readonly basePath: string
   readonly originLimit: OriginLimit | undefined
   /** The raw target as a route: `createRouteParser`. */
@@ -98,14 +98,14 @@ export async function serveHubRoute(
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
   const headOnly = method === 'HEAD'
-  const { buffers, workers } = options
+  const { reads, workers } = options
   const ready = answer.ready && rememberReady(request.raw, route, answer, options.mirror)
   // A worker keeps no more than small bodies, and takes what it hands on for the whole.
   const isWhole = answer.status !== 206 && ready?.file === undefined
   const note = ready && isWhole ? workers?.ready(ready) : undefined
   if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [READY_FIELD]: note } }
   try {
-    await sendAnswer(reply.raw, answer, { trace, buffers, headOnly, offers: workers?.offers })
+    await sendAnswer(reply.raw, answer, { trace, reads, headOnly, offers: workers?.offers })
   } catch (error) {
     sendFailure(reply.raw, error, trace, headOnly)
   }

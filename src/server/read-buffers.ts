@@ -58,7 +58,12 @@ export class ReadBuffers {
     if (free.length < KEPT_PER_SIZE) free.push(buffer)
   }
 
+  /** Whether there are so few streams that none has to prove anything. */
+  get areFew(): boolean {
+    return this.#streams <= FEW_STREAMS
+  }
+
   #isProven(sentBytes: number): boolean {
-    return sentBytes >= PROVEN_AFTER_BYTES || this.#streams <= FEW_STREAMS
+    return sentBytes >= PROVEN_AFTER_BYTES || this.areFew
   }
 }

@@ -4,8 +4,9 @@
 import type { ServerResponse } from 'node:http'
 import { cacheStatus, xCache } from '../http/cache-status.ts'
 import { type Answer, type Body, type ByteSource, bodyLength, StorageFailed } from '../mirror/answer.ts'
+import type { FileReads } from './file-reads.ts'
 import { formatOffer, OFFER_FIELD, type Offers, type Taken } from './peer.ts'
-import type { ReadBuffers } from './read-buffers.ts'
+import type { Lent } from './shared-reads.ts'
 import type { Trace } from './trace.ts'
 
 /** One read, one write: not worth two buffers. */
@@ -20,7 +21,7 @@ const STREAM_PATIENCE_MS = 120_000
 
 interface SendOptions {
   readonly trace: Trace
-  readonly buffers: ReadBuffers
+  readonly reads: FileReads
 }
 
 /** The headers that say how the answer was come by. */
@@ -52,7 +53,7 @@ export async function sendAnswer(
     readonly offers?: Offers | undefined
   },
 ): Promise<void> {
-  const { trace, buffers, headOnly, offers } = options
+  const { trace, reads, headOnly, offers } = options
   trace.outcome = answer.outcome
   const start = (offer?: string): void => {
     trace.firstByteAt = performance.now()
@@ -85,7 +86,7 @@ export async function sendAnswer(
       await sendStream(response, body.stream, start, trace)
       return
     case 'source':
-      await sendSource(response, body, start, { trace, buffers, offers })
+      await sendSource(response, body, start, { trace, reads, offers })
       return
     default:
       body satisfies never
@@ -200,13 +201,8 @@ async function sendSmall(
   response.end(bytes)
 }
 
-interface Filled {
-  readonly buffer: Buffer
-  readonly length: number
-}
-
 /**
- * Sends what is left from the position on. While one buffer is being sent the next is being read, for a client that has
+ * Sends what is left from the position on. While one piece is being sent the next is being read, for a client that has
  * shown that it reads.
  */
 async function copy(
@@ -214,45 +210,35 @@ async function copy(
   source: ByteSource,
   begin: () => void,
   progress: { position: number },
-  { trace, buffers }: SendOptions,
+  { trace, reads }: SendOptions,
 ): Promise<void> {
-  const start = progress.position
   const { end } = source.range
-  const leave = buffers.enter()
   const outlet = new Outlet(response, trace)
-  const fill = async (position: number): Promise<Filled> => {
-    const ready = await source.ready(position)
-    const buffer = buffers.take(buffers.sizeFor(position - start))
-    try {
-      const length = await source.read(buffer, 0, Math.min(buffer.length, ready - position), position)
-      if (length === 0) throw new StorageFailed(new Error('the file is shorter than its facts say'))
-      return { buffer, length }
-    } catch (error) {
-      buffers.give(buffer)
-      throw error
-    }
-  }
-  let filling: Promise<Filled> | undefined = start < end ? fill(start) : undefined
+  const reader = reads.enter(source, progress.position)
+  let reading: Promise<Lent> | undefined =
+    progress.position < end ? reader.read(progress.position) : undefined
   try {
     begin()
-    while (filling !== undefined) {
-      const { buffer, length }: Filled = await filling
-      const next: number = progress.position + length
-      filling = next < end && buffers.readsAhead(next - start) ? fill(next) : undefined
+    while (reading !== undefined) {
+      const { bytes, letGo }: Lent = await reading
+      const next: number = progress.position + bytes.length
+      reading = next < end && reader.readsAhead(next) ? reader.read(next) : undefined
       // Heard in the next round, or below.
-      filling?.catch(() => undefined)
-      await outlet.write(buffer.subarray(0, length))
-      // Not given back when the write failed: the kernel may still hold it.
-      buffers.give(buffer)
+      reading?.catch(() => undefined)
+      await outlet.write(bytes).catch((error: unknown) => {
+        letGo({ sent: false })
+        throw error
+      })
+      letGo({ sent: true })
       progress.position = next
-      if (next < end) filling ??= fill(next)
+      if (next < end) reading ??= reader.read(next)
     }
     response.end()
   } finally {
-    leave()
     outlet.close()
-    const last = await filling?.catch(() => undefined)
-    if (last !== undefined && progress.position < end) buffers.give(last.buffer)
+    reader.leave()
+    const last = await reading?.catch(() => undefined)
+    last?.letGo({ sent: true })
   }
 }
 

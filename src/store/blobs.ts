@@ -16,6 +16,8 @@ const RECORD_USE_EVERY_MS = 3_600_000
 export interface BlobHandle {
   readonly key: BlobKey
   readonly sizeBytes: number
+  /** What it reads from: the same for all who have the same file open. */
+  readonly file: object
   /** Fills `buffer` from `offset`; fewer bytes than asked mean the end of the file. */
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
   close(): Promise<void>
@@ -140,6 +142,7 @@ export class Blobs {
     return {
       key,
       sizeBytes,
+      file,
       read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
       async close() {
         if (!isOpen) return
@@ -204,6 +207,7 @@ function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
   return {
     key,
     sizeBytes: bytes.length,
+    file: bytes,
     read: (buffer, offset, length, position) =>
       Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
     close: () => Promise.resolve(),

@@ -3,8 +3,8 @@
 
 import type { Logger } from 'pino'
 import type { Repo } from '../hub/names.ts'
+import { FileReads } from '../server/file-reads.ts'
 import type { Taken } from '../server/peer.ts'
-import { ReadBuffers } from '../server/read-buffers.ts'
 import type { ReadyRoute } from '../server/ready-route.ts'
 import { createLayout } from '../store/layout.ts'
 import { flushRequests } from '../telemetry/log.ts'
@@ -49,7 +49,7 @@ export function createAnswerer(
   })
   const offerOptions = {
     layout: createLayout(settings.cacheDir),
-    buffers: new ReadBuffers(),
+    reads: new FileReads(),
     tell: tellTaken,
     onTrouble: (error: unknown) => logger.warn({ err: error }, 'a worker cannot read a stored file'),
   }

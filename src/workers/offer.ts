@@ -5,8 +5,8 @@ import type { FileHandle } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ByteSource, StorageFailed } from '../mirror/answer.ts'
+import type { FileReads } from '../server/file-reads.ts'
 import type { Offer, Taken } from '../server/peer.ts'
-import type { ReadBuffers } from '../server/read-buffers.ts'
 import { sendSource } from '../server/send.ts'
 import { Trace } from '../server/trace.ts'
 import { openBlobFile } from '../store/blob-file.ts'
@@ -15,7 +15,7 @@ import type { Layout } from '../store/layout.ts'
 
 export interface OfferOptions {
   readonly layout: Layout
-  readonly buffers: ReadBuffers
+  readonly reads: FileReads
   /** Tells the main process what became of it, once per offer. */
   readonly tell: (id: number, taken: Taken) => void
   /** The file cannot be read here. */
@@ -69,7 +69,7 @@ export async function takeOffer(offer: Offer, answer: OfferedAnswer, options: Of
         trace.firstByteAt = performance.now()
         answer.start()
       },
-      { trace, buffers: options.buffers },
+      { trace, reads: options.reads },
     )
   } catch (error) {
     // Nothing was sent, and nothing came from the main process either.

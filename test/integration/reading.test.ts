@@ -1,6 +1,7 @@
 // How stored bytes come from the disk: into few buffers that are used again, large ones and two at a time only for
-// clients that read.
+// clients that read; and once for many who take the same file.
 
+import type { IncomingMessage } from 'node:http'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { ReadBuffers } from '../../src/server/read-buffers.ts'
 import { lfs } from '../hub-simulator/repos.ts'
@@ -12,6 +13,9 @@ const MIB = 1024 * 1024
 const SIZE = 32 * MIB
 const PROVEN = 16 * MIB
 const SMALL = 128 * 1024
+/** Of what many read in common: a piece, and all of it. */
+const SHARED = 256 * 1024
+const SHARED_BUDGET = 32 * MIB
 /** So many streams need no proof. */
 const FEW = 4
 const TARGET = '/acme/big/resolve/main/big.bin'
@@ -100,18 +104,16 @@ describe('a stored file', () => {
     expect(reads.slice(young.length)).toEqual(times((SIZE - PROVEN) / MIB, { sizeBytes: MIB, held: 2 }))
   })
 
-  it('that many take and do not read costs each of them one small buffer', async () => {
+  it('that many take and do not read costs all of them few small buffers', async () => {
     const scene = await warmBig()
     const { held, reads, pools } = watchBuffers()
-    const idlers = await Promise.all(Array.from({ length: 30 }, () => open(scene.mirror.url, TARGET)))
-    for (const answer of idlers) answer.on('error', () => undefined).pause()
-    // A client that reads gets all of it meanwhile.
+    const heldBytes = (): number => [...held].reduce((sum, { length }) => sum + length, 0)
+    const idlers = await stalled(scene, 30)
+    // Those who came while they were few may hold two large ones. The others wait at much the same place.
+    expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * MIB + 10 * SHARED)
+    // A client that reads gets all of it meanwhile, and what it has read is kept for them to a bound.
     expect((await scene.ask(TARGET)).whole).toBe(true)
-    // Those who came while they were few may hold two large ones.
-    expect(held.size).toBeGreaterThanOrEqual(idlers.length)
-    expect(held.size).toBeLessThanOrEqual(idlers.length + FEW)
-    const heldBytes = [...held].reduce((sum, { length }) => sum + length, 0)
-    expect(heldBytes).toBeLessThanOrEqual(FEW * 2 * MIB + idlers.length * SMALL)
+    expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * MIB + SHARED_BUDGET + idlers.length * SMALL)
     const before = reads.length
     for (const answer of idlers) answer.destroy()
     // Nobody is counted any more: the next one reads as one alone does.
@@ -126,4 +128,43 @@ describe('a stored file', () => {
     )
     expect(reads.length, 'read for clients who have left').toBe(before)
   })
+
+  it('that many take is read once for all of them', async () => {
+    const scene = await warmBig()
+    const { reads } = watchBuffers()
+    await stalled(scene, FEW + 1)
+    // So much that all of it is kept for those who stand at its beginning.
+    const range = `bytes=0-${SHARED_BUDGET / 2 - 1}`
+    const part = scene.bytes('acme/big', 'big.bin').subarray(0, SHARED_BUDGET / 2)
+    const takePart = async (): Promise<void> => {
+      const { body } = await ask(scene.mirror.url, TARGET, { headers: { range } })
+      expect(body.equals(part)).toBe(true)
+    }
+    await takePart()
+    const before = reads.length
+    await Promise.all(times(20, 0).map(takePart))
+    // Few, not none: the file is opened anew now and then.
+    expect(reads.length - before).toBeLessThan((20 * SHARED_BUDGET) / 2 / SHARED / 3)
+  })
+
+  it('comes whole to each of many who wait for it, and nothing stays lent', async () => {
+    const scene = await openScene()
+    scene.world.model('acme/big').commit({ 'big.bin': lfs({ sizeBytes: SIZE, seed: 42 }) })
+    const { held, reads } = watchBuffers()
+    const right = scene.bytes('acme/big', 'big.bin')
+    const takeWhole = async (): Promise<boolean> => (await ask(scene.mirror.url, TARGET)).body.equals(right)
+    expect(await Promise.all(times(2 * FEW, 0).map(takeWhole))).toEqual(times(2 * FEW, true))
+    expect(reads.map(({ sizeBytes }) => sizeBytes)).toContain(SHARED)
+    await eventually(
+      () => held.size,
+      (count) => count === 0,
+    )
+  })
 })
+
+/** So many who take the file, and read nothing once it has begun. */
+async function stalled(scene: Scene, count: number): Promise<IncomingMessage[]> {
+  const answers = await Promise.all(Array.from({ length: count }, () => open(scene.mirror.url, TARGET)))
+  for (const answer of answers) answer.on('error', () => undefined).pause()
+  return answers
+}

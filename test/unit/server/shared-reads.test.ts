@@ -1,0 +1,291 @@
+import fc from 'fast-check'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { ByteSource } from '../../../src/mirror/answer.ts'
+import { ReadBuffers } from '../../../src/server/read-buffers.ts'
+import { type Lent, SharedReads } from '../../../src/server/shared-reads.ts'
+
+const PIECE = 16
+const BUDGET = 4 * PIECE
+/** So many streams need not share. */
+const FEW = 4
+const SIZE = 16 * PIECE
+const CONTENT = Buffer.from(Array.from({ length: SIZE }, (_, index) => index))
+
+interface Asked {
+  readonly position: number
+  readonly length: number
+}
+
+/** A file, with who reads it: says what was asked of the disk, and answers when it is told to, or at once. */
+function makeFile() {
+  const asked: Asked[] = []
+  const file = {}
+  const disk: { answer: (asked: Asked) => Promise<number> } = {
+    answer: ({ length }) => Promise.resolve(length),
+  }
+  const source = (end = SIZE): ByteSource => ({
+    range: { start: 0, end },
+    file,
+    ready: () => Promise.resolve(end),
+    async read(buffer, offset, length, position) {
+      asked.push({ position, length })
+      const read = await disk.answer({ position, length })
+      CONTENT.copy(buffer, offset, position, position + read)
+      return read
+    },
+    close: () => Promise.resolve(),
+  })
+  return { asked, disk, source }
+}
+
+/** Shared reads among more streams than few, and what is lent of their buffers. */
+function makeReads() {
+  const buffers = new ReadBuffers()
+  for (let stream = 0; stream <= FEW; stream += 1) buffers.enter()
+  const held = new Set<Buffer>()
+  const faults: string[] = []
+  onTestFinished(() => expect(faults).toEqual([]))
+  const take = buffers.take.bind(buffers)
+  const give = buffers.give.bind(buffers)
+  vi.spyOn(buffers, 'take').mockImplementation((sizeBytes) => {
+    const buffer = take(sizeBytes)
+    if (held.has(buffer)) faults.push('lent while it is held')
+    held.add(buffer)
+    return buffer
+  })
+  vi.spyOn(buffers, 'give').mockImplementation((buffer) => {
+    if (!held.delete(buffer)) faults.push('given back twice')
+    give(buffer)
+  })
+  const reads = new SharedReads(buffers, { pieceBytes: PIECE, budgetBytes: BUDGET })
+  return { reads, buffers, held, faults }
+}
+
+/** A crowd at the beginning of one file: everything is wanted by somebody. */
+function makeCrowd() {
+  const { reads, buffers, held } = makeReads()
+  const { asked, disk, source } = makeFile()
+  const leave = [0, 1].map(() => reads.enter(source(), { position: 0, end: SIZE }))
+  const at = async (position: number, end = SIZE): Promise<Lent> => {
+    const lent = await reads.read(source(), { position, end })
+    if (lent === undefined) throw new Error('nothing was lent')
+    return lent
+  }
+  return { reads, buffers, held, asked, disk, source, leave, at }
+}
+
+const sent = { sent: true }
+
+describe('a piece of a file that several read', () => {
+  it('is read once for all who ask for it at the same time', async () => {
+    const { asked, held, at } = makeCrowd()
+    const lent = await Promise.all([at(0), at(0), at(5)])
+    expect(lent.map(({ bytes }) => [...bytes])).toEqual([
+      [...CONTENT.subarray(0, PIECE)],
+      [...CONTENT.subarray(0, PIECE)],
+      [...CONTENT.subarray(5, PIECE)],
+    ])
+    expect(asked).toEqual([{ position: 0, length: PIECE }])
+    expect(held.size).toBe(1)
+  })
+
+  it('is kept for who comes behind, and given back when nobody does any more', async () => {
+    const { asked, held, leave, at } = makeCrowd()
+    const first = await at(0)
+    first.letGo(sent)
+    const second = await at(0)
+    expect(asked).toHaveLength(1)
+    second.letGo(sent)
+    for (const each of leave) each()
+    expect(held.size).toBe(0)
+  })
+
+  it('is not kept for those who have passed it, are too far behind, or want only what is before it', async () => {
+    const { reads, held } = makeReads()
+    const { source } = makeFile()
+    const position = 2 * BUDGET
+    for (const reader of [
+      { position: position + PIECE, end: SIZE },
+      { position: position - BUDGET, end: SIZE },
+      { position: position - PIECE, end: position },
+    ])
+      reads.enter(source(), reader)
+    const lent = await reads.read(source(), { position, end: SIZE })
+    expect(held.size).toBe(1)
+    lent?.letGo(sent)
+    expect(held.size).toBe(0)
+  })
+
+  it('has only what may be read yet, and for each no more than he may have', async () => {
+    const { asked, at } = makeCrowd()
+    expect((await at(0, 6)).bytes).toHaveLength(6)
+    // More has landed since: read from where the next one stands.
+    expect([...(await at(6, 12)).bytes]).toEqual([...CONTENT.subarray(6, 12)])
+    // Others may have all of it.
+    expect([...(await at(7, 9)).bytes]).toEqual([...CONTENT.subarray(7, 9)])
+    expect([...(await at(0, SIZE)).bytes]).toEqual([...CONTENT.subarray(0, PIECE)])
+    expect(asked).toEqual([
+      { position: 0, length: 6 },
+      { position: 6, length: 6 },
+      { position: 0, length: PIECE },
+    ])
+  })
+
+  it('makes way for one of the same place that has more of it', async () => {
+    const { held, at } = makeCrowd()
+    const less = await at(0, 6)
+    less.letGo(sent)
+    const more = await at(6)
+    expect(held.size).toBe(1)
+    expect([...more.bytes]).toEqual([...CONTENT.subarray(6, PIECE)])
+  })
+
+  it('that cannot be read fails for all who wait, and is asked for anew by the next', async () => {
+    const { asked, disk, held, at } = makeCrowd()
+    const broken = new Error('the disk')
+    disk.answer = () => Promise.reject(broken)
+    const outcomes = await Promise.allSettled([at(0), at(0)])
+    expect(outcomes).toEqual([
+      { status: 'rejected', reason: broken },
+      { status: 'rejected', reason: broken },
+    ])
+    expect(asked).toHaveLength(1)
+    expect(held.size).toBe(0)
+    disk.answer = ({ length }) => Promise.resolve(length)
+    expect([...(await at(0)).bytes]).toEqual([...CONTENT.subarray(0, PIECE)])
+  })
+
+  it('that came short is lent as far as it goes, and who stands beyond reads by himself', async () => {
+    const { disk, held, reads, source, at } = makeCrowd()
+    disk.answer = () => Promise.resolve(4)
+    const [lent, beyond] = await Promise.all([at(0), reads.read(source(), { position: 4, end: SIZE })])
+    expect([...lent.bytes]).toEqual([...CONTENT.subarray(0, 4)])
+    expect(beyond).toBe(undefined)
+    disk.answer = ({ length }) => Promise.resolve(length)
+    expect([...(await at(4)).bytes]).toEqual([...CONTENT.subarray(4, PIECE)])
+    lent.letGo(sent)
+    expect(held.size).toBe(1)
+  })
+
+  it('of which a write failed is lent on, and its buffer is never read into again', async () => {
+    const { buffers, held, leave, asked, at } = makeCrowd()
+    const [one, other] = await Promise.all([at(0), at(0)])
+    one.letGo({ sent: false })
+    other.letGo(sent)
+    const third = await at(0)
+    expect(asked).toHaveLength(1)
+    expect(third.bytes.buffer === one.bytes.buffer).toBe(true)
+    third.letGo(sent)
+    for (const each of leave) each()
+    // Held by whoever wrote it, for good.
+    expect(held.size).toBe(1)
+    expect(buffers.take(PIECE).buffer === one.bytes.buffer).toBe(false)
+  })
+})
+
+describe('nothing is shared', () => {
+  it('by one who reads a file alone, nor by readers of different files', () => {
+    const { reads } = makeReads()
+    const sources = [makeFile().source(), makeFile().source()]
+    for (const source of sources) reads.enter(source, { position: 0, end: SIZE })
+    for (const source of sources) expect(reads.read(source, { position: 0, end: SIZE })).toBe(undefined)
+  })
+
+  it('by sources that do not say what they read from', () => {
+    const { reads } = makeReads()
+    const { file: _, ...source } = makeFile().source()
+    const other = { ...source }
+    for (const each of [source, other]) reads.enter(each, { position: 0, end: SIZE })
+    expect(reads.read(source, { position: 0, end: SIZE })).toBe(undefined)
+  })
+
+  it('while there are few streams in all', () => {
+    const buffers = new ReadBuffers()
+    const reads = new SharedReads(buffers)
+    const { source } = makeFile()
+    for (let stream = 0; stream < FEW; stream += 1) {
+      buffers.enter()
+      reads.enter(source(), { position: 0, end: SIZE })
+    }
+    expect(reads.read(source(), { position: 0, end: SIZE })).toBe(undefined)
+    buffers.enter()
+    expect(reads.read(source(), { position: 0, end: SIZE })).toBeInstanceOf(Promise)
+  })
+
+  it('beyond the bound, until somebody lets go; what was let go first makes room first', async () => {
+    const { reads, asked, source, held, at } = makeCrowd()
+    const lent = await Promise.all([0, 1, 2, 3].map((piece) => at(piece * PIECE)))
+    const further = { position: 4 * PIECE, end: SIZE }
+    expect(reads.read(source(), further)).toBe(undefined)
+    lent[2]?.letGo(sent)
+    lent[0]?.letGo(sent)
+    const fifth = await at(4 * PIECE)
+    expect(held.size).toBe(BUDGET / PIECE)
+    asked.length = 0
+    await at(0)
+    expect(asked).toEqual([])
+    fifth.letGo(sent)
+    await at(2 * PIECE)
+    expect(asked).toEqual([{ position: 2 * PIECE, length: PIECE }])
+  })
+})
+
+describe('readers who come, stay and go as they like', () => {
+  it('get the right bytes, of buffers that nobody else writes to, within the bound, and leave nothing behind', async () => {
+    const step = fc.record({
+      reader: fc.nat(5),
+      act: fc.constantFrom('read', 'read', 'read', 'letGo', 'letGo', 'jump', 'leave', 'fail'),
+      to: fc.nat(SIZE - 1),
+      wait: fc.boolean(),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 100, maxLength: 200 }), async (steps) => {
+        const { reads, held, faults } = makeReads()
+        const { disk, source } = makeFile()
+        const readers = Array.from({ length: 6 }, () => ({
+          place: { position: 0, end: SIZE },
+          source: source(),
+          leave: undefined as (() => void) | undefined,
+          lent: [] as Lent[],
+          reading: [] as Promise<void>[],
+        }))
+        const isRight = ({ bytes }: Lent): boolean =>
+          bytes.equals(CONTENT.subarray(bytes[0] ?? 0, (bytes[0] ?? 0) + bytes.length))
+        for (const { reader: index, act, to, wait } of steps) {
+          const reader = readers[index]
+          if (reader === undefined) throw new Error('no such reader')
+          reader.leave ??= reads.enter(reader.source, reader.place)
+          disk.answer = async ({ length }) => {
+            if (act === 'fail') throw new Error('the disk')
+            return length
+          }
+          if (act === 'read' || act === 'fail') {
+            const { position } = reader.place
+            const reading = reads.read(reader.source, { position, end: Math.min(SIZE, position + 1 + to) })
+            const taken = (async () => {
+              const lent = await reading
+              if (lent === undefined) return
+              if (lent.bytes[0] !== position) faults.push('bytes of another place')
+              reader.lent.push(lent)
+              reader.place.position = (position + lent.bytes.length) % SIZE
+            })().catch(() => undefined)
+            reader.reading.push(taken)
+          } else if (act === 'letGo') reader.lent.shift()?.letGo(sent)
+          else if (act === 'jump') reader.place.position = to
+          else {
+            reader.leave()
+            reader.leave = undefined
+          }
+          if (wait) await Promise.all(readers.flatMap(({ reading }) => reading))
+          expect(held.size * PIECE).toBeLessThanOrEqual(BUDGET)
+          expect(readers.flatMap(({ lent }) => lent).every(isRight)).toBe(true)
+        }
+        await Promise.all(readers.flatMap(({ reading }) => reading))
+        for (const { lent } of readers) for (const each of lent) each.letGo(sent)
+        for (const { leave } of readers) leave?.()
+        expect(held.size).toBe(0)
+        expect(faults).toEqual([])
+      }),
+    )
+  })
+})
