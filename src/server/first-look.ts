@@ -58,10 +58,9 @@ class Look {
     socket.setTimeout(rooms.server.headersTimeout)
   }
 
-  /** Ends the connection if it idles. One that has asked nothing yet may be about to: Node will tell it to leave then. */
+  /** Ends the connection if it idles. One that has asked nothing yet may be about to, for as long as it has time for that. */
   leave(): void {
-    if (!this.#hasAnswered) this.#giveOver()
-    else if (!this.#isBusy()) this.#socket.destroy()
+    if (this.#hasAnswered && !this.#isBusy()) this.#socket.destroy()
   }
 
   cut(): void {

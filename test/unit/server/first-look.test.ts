@@ -241,6 +241,16 @@ describe('a connection that idles', () => {
     expect([said(text()), byNode]).toEqual([['<node GET /ready >'], ['/ready']])
   })
 
+  it('and has asked nothing yet has no more time for that when the server closes', async () => {
+    const { port, server } = await looking({ headersTimeout: 50 })
+    const { socket } = connected(port)
+    await once(socket, 'connect')
+    while ((await connections(server)) === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    const closed = once(server, 'close')
+    server.close()
+    await Promise.all([closed, once(socket, 'end')])
+  })
+
   it('is cut with all others', async () => {
     const { port, server } = await looking()
     const { socket, until } = connected(port)
