@@ -1,6 +1,5 @@
 // hubmirror serve: listen, answer signals, drain, close. Knows nothing of what is served.
 
-import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { DestinationStream, Logger } from 'pino'
 import { type App, createApp, type ForWorkers } from '../app.ts'
@@ -104,14 +103,13 @@ async function listen(app: App, config: Config): Promise<Entrance> {
   await app.server.listen({ host: config.host, port: config.port })
   const { server } = app.server
   const { address, port } = server.address() as AddressInfo
-  const twins = await listenAlso(server, await otherAddresses(config.host, address), port)
+  await listenAlso(server, await otherAddresses(config.host, address), port)
   return {
     port,
     async close() {
-      const closed = [app.server.close(), ...twins.map((twin) => once(twin.close(), 'close'))]
       // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
       const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
-      await Promise.all(closed)
+      await app.server.close()
       clearInterval(sweep)
     },
     cut: () => server.closeAllConnections(),

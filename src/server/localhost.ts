@@ -21,16 +21,22 @@ export async function otherAddresses(
 }
 
 /**
- * Takes connections for `server` at other addresses, too; an address that the system refuses has none. The caller closes
- * what is returned, and `server`, which has the connections.
+ * Takes connections for `server` at other addresses, too; an address that the system refuses has none. They are closed
+ * with `server`, which is closed when the last of all these connections has ended.
  */
-export async function listenAlso(
-  server: Server,
-  addresses: readonly string[],
-  port: number,
-): Promise<readonly ConnectionServer[]> {
+export async function listenAlso(server: Server, addresses: readonly string[], port: number): Promise<void> {
   const opened = await Promise.allSettled(addresses.map((address) => openTwin(server, address, port)))
-  return opened.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+  const twins = opened.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+  const close = server.close.bind(server)
+  server.close = (done) => {
+    let open = twins.length + 1
+    const closed = (error?: Error): void => {
+      open -= 1
+      if (open === 0) done?.(error)
+    }
+    for (const twin of twins) twin.close(closed)
+    return close(closed)
+  }
 }
 
 function openTwin(server: Server, host: string, port: number): Promise<ConnectionServer> {

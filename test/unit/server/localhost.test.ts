@@ -1,8 +1,9 @@
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { listenAlso, otherAddresses } from '../../../src/server/localhost.ts'
 import { ask } from '../../support/ask.ts'
+import { eventually } from '../../support/eventually.ts'
 import { rawHttp } from '../../support/raw-http.ts'
 
 const lookup = async () => [{ address: '127.0.0.1' }, { address: '127.0.0.2' }]
@@ -15,19 +16,42 @@ it('has other addresses, and no other name has', async () => {
   expect(await otherAddresses('localhost', '127.0.0.1', fail)).toEqual([])
 })
 
-it('is answered alike at all of them, and an address that is not there costs nothing', async () => {
-  const server = createServer((request, response) => response.end(request.url))
-  server.on('clientError', (_error, socket) => socket.end('HTTP/1.1 400 Mine\r\n\r\n'))
+/** A server at two addresses; a third one is not there. */
+async function atTwo(listener: RequestListener) {
+  const server = createServer(listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => server.closeAllConnections())
   const { port } = server.address() as AddressInfo
-  const twins = await listenAlso(server, ['127.0.0.2', '203.0.113.1'], port)
-  onTestFinished(() => {
-    for (const each of [server, ...twins]) each.close()
-    server.closeAllConnections()
-  })
-  expect(twins).toHaveLength(1)
-  for (const host of ['127.0.0.1', '127.0.0.2']) {
-    expect((await ask(`http://${host}:${port}`, '/x')).body.toString()).toBe('/x')
-    expect((await rawHttp(`http://${host}:${port}`, 'no HTTP\r\n\r\n')).text).toContain('400 Mine')
+  await listenAlso(server, ['127.0.0.2', '203.0.113.1'], port)
+  onTestFinished(() => void server.close())
+  return { server, urls: [`http://127.0.0.1:${port}`, `http://127.0.0.2:${port}`] as const }
+}
+
+it('is answered alike at all of them, and an address that is not there costs nothing', async () => {
+  const { server, urls } = await atTwo((request, response) => response.end(request.url))
+  server.on('clientError', (_error, socket) => socket.end('HTTP/1.1 400 Mine\r\n\r\n'))
+  for (const url of urls) {
+    expect((await ask(url, '/x')).body.toString()).toBe('/x')
+    expect((await rawHttp(url, 'no HTTP\r\n\r\n')).text).toContain('400 Mine')
   }
+})
+
+it('is closed at all of them at once, when the last answer at any has ended', async () => {
+  const ends: (() => void)[] = []
+  const { server, urls } = await atTwo((_request, response) => {
+    response.setHeader('connection', 'close')
+    ends.push(() => response.end('whole'))
+  })
+  const answer = ask(urls[1], '/')
+  await eventually(
+    () => ends.length,
+    (count) => count === 1,
+  )
+  let isClosed = false
+  const closed = new Promise<void>((resolve) => server.close(() => resolve())).then(() => (isClosed = true))
+  for (const url of urls) await expect(ask(url, '/')).rejects.toThrow('ECONNREFUSED')
+  expect(isClosed).toBe(false)
+  ends[0]?.()
+  expect((await answer).body.toString()).toBe('whole')
+  await closed
 })
