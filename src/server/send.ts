@@ -248,6 +248,7 @@ class Outlet {
   readonly #trace: Trace
   // Of the piece under way. One ear for the whole answer: for each piece, it would cost more than the piece.
   #fail: ((reason: Error) => void) | undefined
+  #late: NodeJS.Timeout | undefined
   readonly #abort = (): void => this.#fail?.(this.#trace.signal.reason as Error)
 
   constructor(response: ServerResponse, trace: Trace) {
@@ -266,12 +267,10 @@ class Outlet {
         this.#abort()
         return
       }
-      const late =
-        patienceMs === undefined
-          ? undefined
-          : setTimeout(() => reject(new Error('the client reads nothing')), patienceMs)
+      if (patienceMs !== undefined)
+        this.#late = setTimeout(() => reject(new Error('the client reads nothing')), patienceMs)
       response.write(bytes, (error) => {
-        clearTimeout(late)
+        clearTimeout(this.#late)
         // Node calls it without an error, too, for what was written to a socket that is destroyed.
         if (error || response.destroyed || response.socket?.destroyed === true) {
           // Heard before the socket's close: nobody is there to write to.
@@ -286,6 +285,8 @@ class Outlet {
   }
 
   close(): void {
+    // Of an answer that never got its turn on its connection, Node says nothing more.
+    clearTimeout(this.#late)
     this.#trace.signal.removeEventListener('abort', this.#abort)
   }
 }
