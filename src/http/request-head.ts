@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 /** The fields of a request that anybody reads where nothing special is asked for. */
 type Field =
   | 'authorization'
+  | 'connection'
   | 'host'
   | 'if-none-match'
   | 'if-range'
@@ -20,7 +21,7 @@ export interface RequestHead {
   readonly method: 'GET' | 'HEAD'
   /** The target, raw. */
   readonly url: string
-  /** All of these, and no other ones. None came twice. */
+  /** These, and no other ones. None came twice. */
   readonly headers: Readonly<Pick<IncomingHttpHeaders, Field>>
   /** All of it, raw. */
   readonly text: string
@@ -32,7 +33,7 @@ const REQUEST_LINE = /(GET|HEAD) (\/[!-~]*) HTTP\/1\.1\r\n/y
 const FIELD = /([!#$%&'*+.^_`|~\w-]+):([\t -~]*)\r\n/y
 
 /** What is known by heart; `never` says that something follows, or what becomes of the connection. */
-const KNOWN: ReadonlyMap<string, Field | 'connection' | 'never'> = new Map([
+const KNOWN: ReadonlyMap<string, Field | 'never'> = new Map([
   ...(
     [
       'authorization',
@@ -75,7 +76,7 @@ export function readHead(bytes: Buffer, maxBytes: number): RequestHead | undefin
   const line = REQUEST_LINE.exec(text)
   if (line === null) return undefined
   // One literal, all of its fields: an object that grows by names costs more than all else here.
-  const headers: Record<Field | 'connection', string | undefined> = {
+  const headers: Record<Field, string | undefined> = {
     authorization: undefined,
     connection: undefined,
     host: undefined,

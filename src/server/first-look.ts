@@ -105,7 +105,7 @@ class Look {
       socket.setTimeout(server.keepAliveTimeout)
       return
     }
-    // What Node says to one that connects and asks nothing.
+    // As Node tells of one that connects and asks nothing.
     const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
     if (this.#hasAnswered || !server.emit('clientError', error, socket)) socket.destroy()
   }

@@ -88,6 +88,8 @@ export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
       const end = answer && endOf(answer)
       const body = answer && bodyFor(head, answer, 'in memory')
       if (answer === undefined || end === undefined || body?.kind !== 'bytes') return false
+      const own = fieldLines(ownFields(answer, body, ready))
+      if (own === undefined) return false
       const { method, headers } = head
       const exchange = admitted({ method, headers, socket }, answer, options, () =>
         checkHead(head, options.via),
@@ -97,8 +99,7 @@ export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
       const { bytes, part } = body
       const status = statusOf(answer, part)
       begin(trace, bytes)
-      const own = `x-request-id: ${trace.id}\r\n${fieldLines(ownFields(answer, body, ready)) ?? ''}`
-      writeAnswer(socket, headStart(status, own), end, bytes)
+      writeAnswer(socket, headStart(status, `x-request-id: ${trace.id}\r\n${own}`), end, bytes)
       account({ method, address: exchange.address, status }, trace, options)
       return true
     },

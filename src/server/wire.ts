@@ -7,7 +7,7 @@ import { isHeaderSafe } from '../http/headers.ts'
 import { KEEP_ALIVE_MS } from './limits.ts'
 
 const STAYS = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(KEEP_ALIVE_MS / 1000)}\r\n`
-/** To copy more than fits in here takes longer than to tell the kernel of two pieces. */
+/** To copy more than fits in here takes longer than to tell the kernel of each piece. */
 const SPACE_BYTES = 32 * 1024
 
 /** Names and values in turn → lines, each with its CRLF; undefined where one of them may not stand in a head. */
@@ -21,12 +21,15 @@ export function fieldLines(fields: readonly string[]): string | undefined {
   return lines
 }
 
-/** How a head begins: all but the fields that are known long before. */
+/** How a head begins: the status, `lines` that differ from answer to answer, and what is said of the connection. */
 export function headStart(status: number, lines: string): string {
   return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines}Date: ${date()}\r\n${STAYS}`
 }
 
-/** How it ends. In memory of its own: it is kept for long, and what shares its piece would be kept with it. */
+/**
+ * How it ends: with the lines that are the same each time. In memory of its own: it is kept for long, and what shares its
+ * piece would be kept with it.
+ */
 export function headEnd(lines: string): Buffer {
   const end = Buffer.allocUnsafeSlow(lines.length + 2)
   end.write(`${lines}\r\n`, 'latin1')
