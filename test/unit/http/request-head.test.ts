@@ -77,6 +77,11 @@ describe('a head is left to others', () => {
     ['with a body in chunks', 'GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
     ['that is to be told to go on', 'GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n'],
     ['that wants another protocol', 'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n'],
+    ['that offers another protocol', 'GET / HTTP/1.1\r\nHost: x\r\nHTTP2-Settings: a\r\n\r\n'],
+    ['that has a word on trailers', 'GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n'],
+    ['that announces trailers', 'GET / HTTP/1.1\r\nHost: x\r\nTrailer: a\r\n\r\n'],
+    ['with a time for its connection', 'GET / HTTP/1.1\r\nHost: x\r\nKeep-Alive: timeout=1\r\n\r\n'],
+    ['with a word for a proxy', 'GET / HTTP/1.1\r\nHost: x\r\nProxy-Connection: keep-alive\r\n\r\n'],
     ['of the last request', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'],
     ['with more to say of its connection', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, x\r\n\r\n'],
   ])('%s', (_what, text) => {

@@ -17,6 +17,8 @@ async function looking(
     readonly headersTimeout?: number
     readonly keepAliveTimeout?: number
     readonly body?: string
+    /** Node's answers wait for it. */
+    readonly held?: Promise<void>
   } = {},
 ) {
   const byNode: string[] = []
@@ -24,9 +26,10 @@ async function looking(
     byNode.push(request.url ?? '')
     let body = ''
     request.on('data', (part: Buffer) => (body += part.toString()))
-    request.on('end', () => response.end(`<node ${request.method} ${request.url} ${body}>`))
+    const end = () => response.end(`<node ${request.method} ${request.url} ${body}>`)
+    request.on('end', () => (options.held === undefined ? end() : void options.held.then(end)))
   })
-  const { body = '<look>', ...timeouts } = options
+  const { body = '<look>', held: _, ...timeouts } = options
   Object.assign(server, timeouts)
   const answer = (head: RequestHead, socket: Socket): boolean => {
     if (head.url !== '/ready') return false
@@ -122,6 +125,48 @@ describe('a connection', () => {
     expect((await rawHttp(url, `${READY}\x16\x03\x01\r\n\r\n`)).text).toContain('HTTP/1.1 400')
   })
 
+  it('with a head that is too long is told so by Node', async () => {
+    const { url } = await looking()
+    const long = READY.replace('Host', `X: ${'x'.repeat(17_000)}\r\nHost`)
+    expect((await rawHttp(url, READY + long)).text).toContain('HTTP/1.1 431')
+  })
+
+  it('is handed over as it came, and left alone from then on', async () => {
+    let release = (): void => undefined
+    const held = new Promise<void>((resolve) => (release = resolve))
+    const { port, server } = await looking({ held })
+    const { socket, until, text } = connected(port)
+    const [connection] = (await once(server, 'connection')) as [Socket]
+    const timeouts = [connection.timeout]
+    socket.write(READY)
+    await until('<look>')
+    timeouts.push(connection.timeout)
+    socket.write(OTHER)
+    await once(server, 'request')
+    timeouts.push(connection.timeout)
+    expect(timeouts).toEqual([server.headersTimeout, server.keepAliveTimeout, 0])
+    // The look ends nothing any more.
+    server.close()
+    release()
+    await until('<node GET /other >')
+    expect(said(text())).toHaveLength(2)
+  })
+
+  it('has none of the look’s listeners when it is Node’s', async () => {
+    const { server } = await looking()
+    const plain = openServer()
+    onTestFinished(() => plain.close().closeAllConnections())
+    await once(plain.listen(0, '127.0.0.1'), 'listening')
+    const listeners = async (at: Server, bytes: string) => {
+      const { socket } = connected((at.address() as AddressInfo).port)
+      const [connection] = (await once(at, 'connection')) as [Socket]
+      socket.write(bytes)
+      await once(at, 'request')
+      return ['data', 'end', 'timeout', 'error', 'close'].map((event) => connection.listenerCount(event))
+    }
+    expect(await listeners(server, READY + OTHER)).toEqual(await listeners(plain, OTHER))
+  })
+
   it('that asks for much at once gets to the limit on that', async () => {
     const { url, byNode } = await looking()
     const { text } = await rawHttp(url, READY.repeat(20) + LAST)
@@ -178,18 +223,23 @@ describe('a connection', () => {
 
 describe('a connection that idles', () => {
   it('is ended after the time for that', async () => {
-    const { port } = await looking({ keepAliveTimeout: 50 })
+    const { port, server } = await looking({ keepAliveTimeout: 50 })
+    const errors: Error[] = []
+    server.on('clientError', (error, client) => {
+      errors.push(error)
+      client.destroy()
+    })
     const { socket, text } = connected(port)
     socket.write(READY)
     await once(socket, 'end')
-    expect(said(text())).toEqual(['<look>'])
+    // It has done nothing wrong.
+    expect([said(text()), errors]).toEqual([['<look>'], []])
   })
 
-  it('is told so when it has asked nothing', async () => {
+  it('is told so when it has asked nothing, if anybody has a word for that', async () => {
     const { port } = await looking({ headersTimeout: 50 })
     const { socket, text } = connected(port)
     await once(socket, 'close')
-    // Nobody listens to the errors of clients here: Node says nothing then, either.
     expect(text()).toBe('')
     const heard = await looking({ headersTimeout: 50 })
     heard.server.on('clientError', (error: NodeJS.ErrnoException, client) => client.end(`<${error.code}>`))
