@@ -2,7 +2,11 @@
 // it would give it, and to nobody who would get another.
 
 import { describe, expect, it } from 'vitest'
+import { createMirrorToken } from '../../src/callers/mirror-token.ts'
+import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
+import { hashOf } from '../../src/callers/token-list.ts'
 import { Secret } from '../../src/config/secret.ts'
+import { basic } from '../support/corp.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
@@ -161,6 +165,20 @@ describe.each(METHODS)('a ready %s', (method) => {
     const reply = await scene.asks(scene.pinned, from('10.2.0.7'))
     expect([reply.status, reply.ready]).toEqual([200, true])
     expect(scene.mirror.logText()).toContain('"client":"10.2.0.7"')
+  })
+
+  it('is not given to a caller with a mirror token, in whatever form it comes', async () => {
+    const scene = await readyScene()
+    await scene.warm(scene.pinned, { method })
+    const token = createMirrorToken()
+    const entry = { name: 'ci', sha256: hashOf(token), createdAt: Date.now() }
+    await changeTokenFile(mirrorTokensPath(scene.mirror.config), () => [entry])
+    for (const authorization of [`Bearer ${token}`, basic('ci', token)]) {
+      for (const connection of ['keep-alive', 'close']) {
+        const reply = await scene.asks(scene.pinned, { method, headers: { authorization, connection } })
+        expect([reply.status, reply.ready]).toEqual([200, false])
+      }
+    }
   })
 
   it.each([

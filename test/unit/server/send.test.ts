@@ -1,12 +1,12 @@
+import { getEventListeners } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { sendStream } from '../../../src/server/send.ts'
 import { Trace } from '../../../src/server/trace.ts'
 
-it('a stream whose turn on its connection never came leaves nothing behind when the client goes', async () => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-  onTestFinished(() => void vi.useRealTimers())
+/** The answer to the second request on a connection whose first one is never answered: its turn never comes. */
+async function answerWithoutTurn(): Promise<ServerResponse> {
   const server = createServer()
   onTestFinished(() => server.close().closeAllConnections())
   const second = new Promise<ServerResponse>((resolve) => {
@@ -18,21 +18,57 @@ it('a stream whose turn on its connection never came leaves nothing behind when 
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
   onTestFinished(() => void client.destroy())
   client.write('GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n')
-  const response = await second
-  let isReturned = false
+  return second
+}
+
+/** A stream without end; `onNext` hears of each piece that is wanted. */
+function endless(onNext: () => void = () => undefined) {
+  const state = { isReturned: false }
   const stream: AsyncIterable<Buffer> = {
     [Symbol.asyncIterator]: () => ({
-      next: async () => ({ done: false, value: Buffer.from('x') }),
+      async next() {
+        onNext()
+        return { done: false, value: Buffer.from('x') }
+      },
       async return() {
-        isReturned = true
+        state.isReturned = true
         return { done: true, value: undefined }
       },
     }),
   }
-  const trace = new Trace('x')
-  const sent = sendStream(response, stream, () => undefined, trace)
-  await vi.waitUntil(() => vi.getTimerCount() === 1)
-  trace.leave()
-  await sent
-  expect([vi.getTimerCount(), isReturned, trace.bytes]).toEqual([0, true, 0])
+  return { stream, state }
+}
+
+describe('a stream whose turn on its connection never came', () => {
+  it('leaves nothing behind when the client goes', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { stream, state } = endless()
+    const trace = new Trace('x')
+    const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
+    await vi.waitUntil(() => vi.getTimerCount() === 1)
+    trace.leave()
+    await sent
+    expect([vi.getTimerCount(), state.isReturned, trace.bytes]).toEqual([0, true, 0])
+  })
+
+  it('ends when the client went while the first piece was waited for', async () => {
+    const trace = new Trace('x')
+    const { stream, state } = endless(() => trace.leave())
+    await sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
+    expect([state.isReturned, trace.bytes]).toEqual([true, 0])
+  })
+
+  it('ends when its client has read nothing for too long, and hears of it no more', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { stream, state } = endless()
+    const trace = new Trace('x')
+    const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
+    await vi.waitUntil(() => vi.getTimerCount() === 1)
+    vi.runOnlyPendingTimers()
+    await sent
+    expect([state.isReturned, getEventListeners(trace.signal, 'abort')]).toEqual([true, []])
+    expect(trace.error).toEqual(new Error('the client reads nothing'))
+  })
 })
