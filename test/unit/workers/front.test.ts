@@ -1,0 +1,63 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import { createFront } from '../../../src/workers/front.ts'
+import { rawHttp } from '../../support/raw-http.ts'
+
+const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+
+/** A worker that has everything ready, and whose answers say how they were come by. */
+async function worker() {
+  const front = createFront({
+    ready: {
+      serve: (_request, response) => response.end('<by Node>'),
+      write: (_head, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<look>'),
+    },
+    forward: ({ response }) => response.end('<handed on>'),
+  })
+  const door = createServer({ allowHalfOpen: true }, (socket) => front.take(socket))
+  await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    door.close()
+    front.cut()
+  })
+  const { port } = door.address() as AddressInfo
+  /** A connection that was taken. */
+  const client = async (): Promise<Socket> => {
+    const taken = once(door, 'connection')
+    const socket = connect(port, '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    await taken
+    return socket
+  }
+  return { front, client, url: `http://127.0.0.1:${port}` }
+}
+
+const rest = async (socket: Socket): Promise<string> => {
+  const parts: Buffer[] = []
+  for await (const part of socket) parts.push(part as Buffer)
+  return Buffer.concat(parts).toString()
+}
+
+it('what is ready is answered by the worker, at the first look or by Node’s HTTP', async () => {
+  const { url } = await worker()
+  const last = QUESTION.replace('Host', 'Connection: close\r\nHost')
+  expect((await rawHttp(url, QUESTION + last)).text).toMatch(/<look>.*<by Node>$/s)
+})
+
+it.each(['first look', 'Node’s HTTP'])(
+  'a client that asks while the worker drains is told to leave, at the %s',
+  async (where) => {
+    const { front, client } = await worker()
+    const [idle, other] = [await client(), await client()]
+    idle.write(QUESTION)
+    await once(idle, 'readable')
+    let isClosed = false
+    const closed = front.close().then(() => (isClosed = true))
+    expect(await rest(idle)).toContain('<look>')
+    expect(isClosed).toBe(false)
+    other.write(where === 'first look' ? QUESTION : QUESTION.replace('Host', 'TE: trailers\r\nHost'))
+    expect(await rest(other)).toMatch(/\r\nconnection: close\r\n.*<handed on>/is)
+    await closed
+  },
+)
