@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { Agent, type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -279,6 +281,25 @@ describe('SIGTERM', () => {
     expect(await child.ended).toBe(0)
     agent.destroy()
   })
+
+  it.each([1, 2])(
+    'tells a client to leave that asks only then, in a mirror of %i processes',
+    async (workers) => {
+      const child = await start({ env: { HUBMIRROR_WORKERS: String(workers) } })
+      // The last ones are answered at the first look.
+      for (let round = 0; round < 5; round += 1) await get(child, 'small.json')
+      const { hostname, port } = new URL(child.url)
+      const socket = connect(Number(port), hostname)
+      await once(socket, 'connect')
+      child.kill('SIGTERM')
+      await whenClosed(child)
+      socket.write(`GET ${FILE}/small.json HTTP/1.1\r\nHost: x\r\n\r\n`)
+      let text = ''
+      for await (const part of socket) text += (part as Buffer).toString()
+      expect(text).toMatch(/^HTTP\/1\.1 200 OK\r\n(?:.*\r\n)?connection: close\r\n.*\{"small":true\}$/is)
+      expect(await child.ended).toBe(0)
+    },
+  )
 
   it('given twice ends it at once', async () => {
     const child = await start()

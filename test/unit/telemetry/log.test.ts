@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import * as fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { MirrorError } from '../../../src/errors.ts'
 import {
   createLogDestination,
@@ -201,6 +201,50 @@ describe('the line of a request', () => {
     expect(third).not.toContain(TOKEN)
     expect(rest).toEqual([''])
   })
+
+  it('has the time of its request, to the millisecond, whenever it leaves', async () => {
+    vi.useFakeTimers({ toFake: ['Date'], now: 1_700_000_000_001 })
+    onTestFinished(() => void vi.useRealTimers())
+    const { logger, lines } = capture()
+    for (const ms of [0, 1, 0, 998]) {
+      vi.advanceTimersByTime(ms)
+      logRequest(logger, request)
+    }
+    vi.advanceTimersByTime(60_000)
+    await setImmediate()
+    const times = lines.join('').match(/"time":"[^"]*"/g)
+    expect(times).toEqual(
+      ['20.001', '20.002', '20.002', '21.000'].map((second) => `"time":"2023-11-14T22:13:${second}Z"`),
+    )
+  })
+
+  it('waits for no others where there are many', () => {
+    const { logger, lines } = capture()
+    for (let count = 0; count < 1_100; count += 1) logRequest(logger, request)
+    expect(lines.map((text) => text.split('\n').length - 1)).toEqual([512, 512])
+  })
+
+  it.each(['requestId', 'method', 'rule', 'client', 'mirrorToken'] as const)(
+    'holds no credential and stays JSON, whatever stands for %s',
+    async (field) => {
+      for (const text of [
+        TOKEN,
+        `a-1:${TOKEN}`,
+        '//user:password@host',
+        '"',
+        'a\\',
+        'GET\nGET',
+        'GET,"x":1',
+      ]) {
+        const { logger, lines, last } = capture()
+        logRequest(logger, { ...request, [field]: text })
+        await setImmediate()
+        expect(lines).toHaveLength(1)
+        expect(last()[field]).toBe(scrub(text))
+        expect(last()[field]).not.toMatch(/hf_[aB3]|password/)
+      }
+    },
+  )
 })
 
 describe('credentials', () => {
