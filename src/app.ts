@@ -24,7 +24,7 @@ import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
 import { WorkerLink } from './server/worker-link.ts'
-import { startScrubber } from './store/scrubber.ts'
+import { reportDamage, startScrubber } from './store/scrubber.ts'
 import { openStore, type Store } from './store/store.ts'
 import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics } from './telemetry/metrics.ts'
@@ -82,12 +82,14 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const troubles = auditTroubles(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
 
-  const store = await openStoreOf(config, { now, observer, logger, onTrouble: onStorageFailed })
+  const told = { observer, logger, auditor: auditLog, onTrouble: onStorageFailed }
+  const store = await openStoreOf(config, { now, monotonic, ...told })
 
   const stopScrubber = startScrubber({
     root: config.cacheDir,
     store,
     rateBytesPerSecond: config.scrubRateBytesPerSecond,
+    keepsSums: config.checkReadsMs !== undefined,
     observer,
     auditor: auditLog,
     log: logger,
@@ -150,17 +152,21 @@ async function openStoreOf(
   config: Config,
   rooms: {
     readonly now: () => number
+    readonly monotonic: () => number
     readonly observer: Observer
     readonly logger: Logger
     readonly onTrouble: (error: unknown) => void
+    readonly auditor: Auditor
   },
 ): Promise<Store> {
-  const { logger, ...rest } = rooms
+  const { logger, auditor, ...rest } = rooms
   const store = await openStore({
     root: config.cacheDir,
     maxBytes: config.cacheMaxSizeBytes,
     minFreeBytes: config.cacheMinFreeBytes,
     memoryBytes: config.memoryCacheBytes,
+    checkReadsMs: config.checkReadsMs,
+    onDamaged: (damage) => reportDamage({ observer: rooms.observer, auditor, log: logger }, damage),
     ...rest,
   })
   store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))

@@ -44,7 +44,8 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
     process.once('SIGTERM', interrupt)
     const log = openActLog(config.auditLog)
     try {
-      return await verify(layout, { ...options, before, signal: interrupted.signal, log })
+      const keepsSums = config.checkReadsMs !== undefined
+      return await verify(layout, { ...options, keepsSums, before, signal: interrupted.signal, log })
     } finally {
       log.close()
       process.off('SIGINT', interrupt)
@@ -56,6 +57,7 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
 async function verify(
   layout: Layout,
   options: VerifyOptions & {
+    readonly keepsSums: boolean
     readonly before: ScrubPosition | undefined
     readonly signal: AbortSignal
     readonly log: ActLog
@@ -71,6 +73,7 @@ async function verify(
   try {
     report = await scrub(layout, {
       rateBytesPerSecond: options.rateBytesPerSecond,
+      keepsSums: options.keepsSums,
       signal,
       from: before?.after,
       onBytes: bar.advance,
@@ -157,6 +160,7 @@ async function checkPartials(
 const REASONS = {
   digest: 'has not the digest of its name',
   length: 'has not the length that its fact says',
+  block: 'has not the bytes that were stored',
   unreadable: 'cannot be read from the disk',
 } as const satisfies Record<Damage['reason'], string>
 

@@ -49,6 +49,11 @@ const HOUR_MS = 3_600_000
 /** Long enough for any sensible belief, and short enough to be added to an instant without loss. */
 const LONGEST_TTL_MS = 3650 * 24 * HOUR_MS
 
+/** Undefined for `off`. */
+function orOff<T>(parse: Parser<T>): Parser<T | undefined> {
+  return (text) => (/^off$/i.test(text) ? { value: undefined } : parse(text))
+}
+
 /** Every setting by its name in Config. The order is the order of help and README. */
 const SETTINGS = {
   host: {
@@ -214,7 +219,16 @@ const SETTINGS = {
     group: 'Cache',
     form: 'size',
     meaning: 'how much a second to read of what is stored, round after round, to find damage of the disk',
-    parse: (text) => (/^off$/i.test(text) ? { value: undefined } : bytes({ min: 100_000 })(text)),
+    parse: orOff(bytes({ min: 100_000 })),
+    absent: 'off',
+  },
+  checkReadsMs: {
+    key: 'checkReads',
+    group: 'Cache',
+    form: 'time',
+    meaning:
+      'stored files of more than 64 KiB are held against checksums when they are read, so that damage of the disk reaches nobody; a block that was right is believed so long, and with `0s` not at all',
+    parse: orOff(duration({ maxMs: LONGEST_TTL_MS })),
     absent: 'off',
   },
   refTtlMs: {

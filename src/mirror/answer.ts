@@ -12,6 +12,8 @@ export interface ByteSource {
   readonly file?: object | undefined
   /** The finished blob that it is a part of: while the source is open, another process may read that by itself. */
   readonly blob?: { readonly key: string; readonly sizeBytes: number }
+  /** False while what is read has first to be held against what was stored: another process cannot do that. */
+  readonly isBelieved?: () => boolean
   /**
    * Resolves with the end (exclusive) of what can be read from `position` now, at least one byte beyond it; rejects
    * when the bytes will never come, or when the reader's own signal aborts.

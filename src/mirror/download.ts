@@ -303,8 +303,9 @@ export class Download {
 
   async #matches(): Promise<boolean> {
     if (this.#options.digest === undefined) {
-      const verifier = new Verifier(this.#partial.key, this.#partial.sizeBytes)
-      await this.#hashUpTo(verifier, this.#partial.sizeBytes)
+      const { key, sizeBytes, sums } = this.#partial
+      const verifier = new Verifier(key, sizeBytes, { beside: sums })
+      await this.#hashUpTo(verifier, sizeBytes)
       return verifier.matches()
     }
     // A blob completed by ranges has not been hashed yet.

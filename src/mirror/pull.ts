@@ -132,7 +132,11 @@ export class Puller {
       return undefined
     })
     if (blob !== undefined) {
-      const rescue = offline ? undefined : this.#rescue(ctx, route, file, wanted, undefined)
+      // What was not checked may have been wrong when it was sent.
+      const verifierAt = blob.isChecked
+        ? (position: number) => hashedUpTo(blob, position, ctx.signal)
+        : undefined
+      const rescue = offline ? undefined : this.#rescue(ctx, route, file, wanted, verifierAt)
       return {
         body: { kind: 'source', source: blobSource(blob, wanted.range), ...(rescue && { rescue }) },
         outcome: stored,
@@ -150,7 +154,8 @@ export class Puller {
       return { body: await this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
     }
     await heedMove(joined.source)
-    const rescue = this.#rescue(ctx, route, file, wanted, joined)
+    const { flight } = joined
+    const rescue = this.#rescue(ctx, route, file, wanted, (position) => flight.verifierAt(position))
     return { body: { kind: 'source', source: joined.source, rescue }, outcome: OUTCOME_OF[joined.how] }
   }
 
@@ -190,13 +195,16 @@ export class Puller {
     return { kind: 'stream', stream: opened, lengthBytes: range.end - range.start }
   }
 
-  /** How a reader goes on when the disk fails under it: the rest comes straight, the digest still decides. */
+  /**
+   * How a reader goes on when the disk fails under it: the rest comes straight, the digest still decides. `verifierAt`
+   * hashes the file up to there, or as far as the disk lets it.
+   */
   #rescue(
     ctx: Ctx,
     route: FileRoute,
     file: ResolvedFile,
     wanted: { readonly range: ByteRange; readonly whole: boolean },
-    joined: Joined | undefined,
+    verifierAt: ((position: number) => Promise<Verifier>) | undefined,
   ): (position: number) => AsyncIterable<Buffer> {
     const { meta } = file
     const { observer } = this.#options
@@ -208,11 +216,11 @@ export class Puller {
         return
       }
       // What was sent so far came from the disk that has just failed; without its hash the end cannot be vouched for.
-      const verifier =
-        position === 0 ? new Verifier(file.key, meta.sizeBytes) : await joined?.flight.verifierAt(position)
+      const verifier = position === 0 ? new Verifier(file.key, meta.sizeBytes) : await verifierAt?.(position)
       if (verifier === undefined)
         throw new MirrorError('integrity_mismatch', { detail: { reason: 'disk failed' } })
-      yield* verified(straight(position), verifier, observer)
+      const missing = position - verifier.position
+      yield* skip(verified(straight(verifier.position), verifier, observer), missing)
     }
   }
 }
@@ -273,12 +281,38 @@ const OUTCOME_OF = {
   joined: 'coalesced',
 } as const satisfies Record<Joined['how'], Outcome>
 
+const HASH_CHUNK_BYTES = 1024 * 1024
+
+/** A verifier that has hashed the first `position` bytes of a blob that is still open, or those before the damaged ones. */
+async function hashedUpTo(blob: BlobHandle, position: number, signal: AbortSignal): Promise<Verifier> {
+  const verifier = new Verifier(blob.key, blob.sizeBytes)
+  const buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, position))
+  while (verifier.position < position) {
+    signal.throwIfAborted()
+    const length = Math.min(buffer.length, position - verifier.position)
+    const read = await blob.read(buffer, 0, length, verifier.position).catch(() => 0)
+    if (read === 0) break
+    verifier.update(buffer.subarray(0, read))
+  }
+  return verifier
+}
+
+/** All but the first `count` bytes. */
+async function* skip(bytes: AsyncIterable<Buffer>, count: number): AsyncGenerator<Buffer, void, undefined> {
+  let left = count
+  for await (const chunk of bytes) {
+    if (chunk.length > left) yield chunk.subarray(left)
+    left = Math.max(0, left - chunk.length)
+  }
+}
+
 /** A finished blob as a source of `range`; closing it closes the blob. */
 function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
   return {
     range,
     file: blob.file,
     blob: { key: blob.key, sizeBytes: blob.sizeBytes },
+    isBelieved: () => blob.believes(range),
     ready: () => Promise.resolve(range.end),
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),
     close: () => blob.close(),

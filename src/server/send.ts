@@ -148,7 +148,8 @@ export async function sendSource(
   try {
     await source.ready(progress.position)
     const length = source.range.end - source.range.start
-    if (offers !== undefined && source.blob !== undefined && length >= OFFERED_FROM_BYTES) {
+    const isLarge = length >= OFFERED_FROM_BYTES
+    if (offers !== undefined && source.blob !== undefined && isLarge && source.isBelieved?.() !== false) {
       const { id, taken } = offers.open(trace.signal)
       begin(formatOffer({ id, ...source.blob, range: source.range }))
       response.flushHeaders()

@@ -1,8 +1,11 @@
 // The file of a finished blob, opened for reading: never by way of a link, and only with the length it must have.
 
-import { constants } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { errorCode, isMissing } from './atomic.ts'
+
+/** Blobs up to this size are written and read whole, held against their digest, and kept in memory. */
+export const SMALL_BYTES = 64 * 1024
 
 const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW
 
@@ -10,7 +13,7 @@ const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW
 export async function openBlobFile(
   file: string,
   sizeBytes: number,
-): Promise<FileHandle | 'missing' | 'damaged'> {
+): Promise<{ readonly handle: FileHandle; readonly stats: Stats } | 'missing' | 'damaged'> {
   let handle: FileHandle
   try {
     handle = await open(file, OPEN_BLOB)
@@ -21,7 +24,8 @@ export async function openBlobFile(
     throw error
   }
   try {
-    if ((await handle.stat()).size === sizeBytes) return handle
+    const stats = await handle.stat()
+    if (stats.size === sizeBytes) return { handle, stats }
   } catch (error) {
     await handle.close()
     throw error

@@ -2,12 +2,17 @@
 
 import { utimes } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
+import type { ByteRange } from '../http/range.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from './atomic.ts'
+import { SMALL_BYTES } from './blob-file.ts'
+import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
 import { type BlobKey, Verifier } from './digest.ts'
 import type { Layout } from './layout.ts'
 import type { Ledger } from './ledger.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
+import { quarantineBlob } from './quarantine.ts'
+import type { Damage } from './scrub.ts'
 
 // Recency on the disk is coarse: it only has to survive a restart.
 const RECORD_USE_EVERY_MS = 3_600_000
@@ -18,13 +23,15 @@ export interface BlobHandle {
   readonly sizeBytes: number
   /** What it reads from: the same for all who have the same file open. */
   readonly file: object
+  /** Whether each read is held against what was stored, and rejects with EIO where the disk has changed it. */
+  readonly isChecked: boolean
+  /** Whether nothing of these bytes is to be checked now, so that others may read them, too. */
+  believes(range: ByteRange): boolean
   /** Fills `buffer` from `offset`; fewer bytes than asked mean the end of the file. */
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
   close(): Promise<void>
 }
 
-/** Blobs up to this size are written and read whole, held against their digest, and kept in memory. */
-export const SMALL_BYTES = 64 * 1024
 /** What an operator prunes beside the running mirror is gone from memory this soon. */
 const MEMORY_LIFE_MS = 60_000
 
@@ -35,6 +42,10 @@ export interface BlobsOptions {
   readonly memoryBytes: number
   readonly now: () => number
   readonly observer: Observer
+  /** By which reads of larger blobs are checked. */
+  readonly checks?: CheckedReads | undefined
+  /** Hears what a check has found, once it is stored no more; it is counted there. */
+  readonly onDamaged?: ((damage: Damage) => void) | undefined
 }
 
 export class Blobs {
@@ -43,13 +54,19 @@ export class Blobs {
   readonly #now: () => number
   readonly #observer: Observer
   readonly #memory: LRUCache<BlobKey, Buffer> | undefined
+  readonly #checks: CheckedReads | undefined
+  readonly #onDamaged: BlobsOptions['onDamaged']
   readonly #files = new OpenFiles()
+  // Whoever reads the same block finds the same: one of them takes the blob away.
+  readonly #takingAway = new Map<BlobKey, Promise<void>>()
 
   constructor(options: BlobsOptions) {
     this.#layout = options.layout
     this.#ledger = options.ledger
     this.#now = options.now
     this.#observer = options.observer
+    this.#checks = options.checks
+    this.#onDamaged = options.onDamaged
     if (options.memoryBytes >= SMALL_BYTES) {
       this.#memory = new LRUCache({
         maxSize: options.memoryBytes,
@@ -73,8 +90,8 @@ export class Blobs {
    * removed and counts as absent.
    */
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
-    if (sizeBytes > SMALL_BYTES || this.#memory === undefined)
-      return this.#openFile(key, sizeBytes, { isKept: true })
+    const isPlain = this.#memory === undefined && this.#checks === undefined
+    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isKept: true })
     const known = this.recall(key, sizeBytes)
     if (known !== undefined) return memoryHandle(key, known)
     const file = await this.#openFile(key, sizeBytes, { isKept: false })
@@ -92,7 +109,7 @@ export class Blobs {
       await this.remove(key)
       return undefined
     }
-    this.#memory.set(key, bytes)
+    this.#memory?.set(key, bytes)
     return memoryHandle(key, bytes)
   }
 
@@ -131,7 +148,9 @@ export class Blobs {
     how: { readonly isKept: boolean },
   ): Promise<OpenFile | 'missing' | 'damaged'> {
     await this.#ledger.removed(key)
-    return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), ...how })
+    const checks = sizeBytes > SMALL_BYTES ? this.#checks : undefined
+    const checksOf = checks && ((identity: FileIdentity) => checks.of(key, sizeBytes, identity))
+    return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), checksOf, ...how })
   }
 
   #lend(key: BlobKey, file: OpenFile): BlobHandle {
@@ -143,6 +162,8 @@ export class Blobs {
       key,
       sizeBytes,
       file,
+      isChecked: file.isChecked,
+      believes: (range) => file.believes(range),
       read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
       async close() {
         if (!isOpen) return
@@ -165,12 +186,35 @@ export class Blobs {
       if (length < Math.min(to.length, file.sizeBytes - to.position)) this.#files.forget(key)
       return length
     } catch (error) {
-      if (errorCode(error) === 'EIO') {
+      if (error instanceof DamagedBlock) {
+        await this.#takeAway(key, file)
+      } else if (errorCode(error) === 'EIO') {
         this.#observer.integrityFailure('disk')
         await this.remove(key).catch(() => undefined)
       }
       throw error
     }
+  }
+
+  /** Out of the way of readers, as `verify` does it. Never rejects. */
+  #takeAway(key: BlobKey, file: OpenFile): Promise<void> {
+    const running = this.#takingAway.get(key)
+    if (running !== undefined) return running
+    const taking = this.#quarantine(key, file).finally(() => this.#takingAway.delete(key))
+    this.#takingAway.set(key, taking)
+    return taking
+  }
+
+  async #quarantine(key: BlobKey, { inode, sizeBytes }: OpenFile): Promise<void> {
+    const place = await quarantineBlob(this.#layout, key, inode).catch(() => 'in-place' as const)
+    if (place === 'replaced') {
+      // Somebody has found it before, and the blob that is there now may be right.
+      this.#files.forget(key)
+      return
+    }
+    if (place === 'in-place') await this.remove(key).catch(() => undefined)
+    else this.forget(key)
+    this.#onDamaged?.({ key, sizeBytes, reason: 'block', place })
   }
 
   #used(key: BlobKey, sizeBytes: number): void {
@@ -188,11 +232,13 @@ export class Blobs {
     this.#memory?.delete(key)
     this.forget(key)
     await unlinkIfThere(this.#layout.blob(key))
+    await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
 
   /** The file is gone, or about to be: nobody is given it any more. */
   forget(key: BlobKey): void {
     this.#files.forget(key)
+    this.#checks?.forget(key)
     this.#ledger.drop(key)
   }
 
@@ -208,6 +254,8 @@ function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
     key,
     sizeBytes: bytes.length,
     file: bytes,
+    isChecked: false,
+    believes: () => true,
     read: (buffer, offset, length, position) =>
       Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
     close: () => Promise.resolve(),

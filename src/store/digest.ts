@@ -18,16 +18,24 @@ export function isBlobKey(text: string): text is BlobKey {
   return KEY.test(text)
 }
 
+interface VerifierOptions {
+  readonly resume?: { readonly hash: Hash | undefined; readonly position: number }
+  /** Is given the same bytes in the same order. */
+  readonly beside?: { update(bytes: Uint8Array): void } | undefined
+}
+
 /** Hashes one file from its first byte to its last, in order. */
 export class Verifier {
   readonly #key: BlobKey
   readonly #sizeBytes: number
   readonly #hash: Hash | undefined
+  readonly #beside: VerifierOptions['beside']
   #position = 0
 
-  constructor(key: BlobKey, sizeBytes: number, resume?: { hash: Hash | undefined; position: number }) {
+  constructor(key: BlobKey, sizeBytes: number, { resume, beside }: VerifierOptions = {}) {
     this.#key = key
     this.#sizeBytes = sizeBytes
+    this.#beside = beside
     if (resume !== undefined) {
       this.#hash = resume.hash
       this.#position = resume.position
@@ -46,12 +54,14 @@ export class Verifier {
 
   update(bytes: Uint8Array): void {
     this.#hash?.update(bytes)
+    this.#beside?.update(bytes)
     this.#position += bytes.byteLength
   }
 
   /** An independent verifier that has hashed the same bytes. */
   fork(): Verifier {
-    return new Verifier(this.#key, this.#sizeBytes, { hash: this.#hash?.copy(), position: this.#position })
+    const resume = { hash: this.#hash?.copy(), position: this.#position }
+    return new Verifier(this.#key, this.#sizeBytes, { resume })
   }
 
   /** Whether all bytes came and have the digest of the key. Ends the verifier. */

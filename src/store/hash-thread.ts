@@ -2,6 +2,7 @@
 // request up for half a second. One thread for all files; it starts with the first and never keeps the process alive.
 
 import { Worker } from 'node:worker_threads'
+import type { BlockSums } from './block-sums.ts'
 import type { BlobKey } from './digest.ts'
 
 export type HashRequest =
@@ -11,12 +12,18 @@ export type HashRequest =
       readonly file: string
       readonly key: BlobKey
       readonly sizeBytes: number
+      readonly withSums: boolean
     }
   | { readonly kind: 'advance'; readonly id: number; readonly end: number }
   | { readonly kind: 'close'; readonly id: number }
 
 export type HashReply =
-  | { readonly kind: 'done'; readonly id: number; readonly matches: boolean }
+  | {
+      readonly kind: 'done'
+      readonly id: number
+      readonly matches: boolean
+      readonly sums: Uint32Array | undefined
+    }
   | { readonly kind: 'failed'; readonly id: number; readonly reason: string }
 
 /** The digest of one growing file. */
@@ -30,6 +37,7 @@ export interface GrowingDigest {
 }
 
 interface Waiting {
+  readonly sums: BlockSums | undefined
   readonly resolve: (matches: boolean) => void
   readonly reject: (error: Error) => void
 }
@@ -39,16 +47,21 @@ export class HashThread {
   #worker: Worker | undefined
   #lastId = 0
 
-  /** Starts hashing `file`, which must exist and may be renamed from now on. */
-  open(file: string, key: BlobKey, sizeBytes: number): GrowingDigest {
+  /**
+   * Starts hashing `file`, which must exist and may be renamed from now on. `sums` are those of all its bytes when it is
+   * known whether the digest matches.
+   */
+  open(file: string, key: BlobKey, sizeBytes: number, sums?: BlockSums): GrowingDigest {
     const worker = (this.#worker ??= this.#start())
     this.#lastId += 1
     const id = this.#lastId
     const send = (request: HashRequest): void => worker.postMessage(request)
-    const matches = new Promise<boolean>((resolve, reject) => this.#waiting.set(id, { resolve, reject }))
+    const matches = new Promise<boolean>((resolve, reject) =>
+      this.#waiting.set(id, { resolve, reject, sums }),
+    )
     // Whoever needs the answer awaits it; a flight that ends before does not.
     matches.catch(() => undefined)
-    send({ kind: 'open', id, file, key, sizeBytes })
+    send({ kind: 'open', id, file, key, sizeBytes, withSums: sums !== undefined })
     return {
       matches,
       advance: (end) => send({ kind: 'advance', id, end }),
@@ -76,8 +89,12 @@ export class HashThread {
     worker.on('message', (reply: HashReply) => {
       const waiting = this.#waiting.get(reply.id)
       this.#waiting.delete(reply.id)
-      if (reply.kind === 'done') waiting?.resolve(reply.matches)
-      else waiting?.reject(new Error(reply.reason))
+      if (reply.kind === 'failed') {
+        waiting?.reject(new Error(reply.reason))
+        return
+      }
+      if (reply.sums !== undefined) waiting?.sums?.adopt(reply.sums)
+      waiting?.resolve(reply.matches)
     })
     worker.on('error', (error) => {
       // The next file gets a new thread.

@@ -3,6 +3,7 @@
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
+import { BlockSums } from './block-sums.ts'
 import { Verifier } from './digest.ts'
 import type { HashReply, HashRequest } from './hash-thread.ts'
 
@@ -13,6 +14,7 @@ interface Job {
   readonly fd: number
   readonly verifier: Verifier
   readonly sizeBytes: number
+  readonly sums: BlockSums | undefined
   /** Bytes below this lie on the disk without a hole. */
   end: number
 }
@@ -33,7 +35,9 @@ function accept(request: HashRequest): void {
   switch (request.kind) {
     case 'open': {
       const { id, file, key, sizeBytes } = request
-      jobs.set(id, { fd: openSync(file, 'r'), verifier: new Verifier(key, sizeBytes), sizeBytes, end: 0 })
+      const sums = request.withSums ? new BlockSums(sizeBytes) : undefined
+      const verifier = new Verifier(key, sizeBytes, { beside: sums })
+      jobs.set(id, { fd: openSync(file, 'r'), verifier, sizeBytes, sums, end: 0 })
       break
     }
     case 'advance': {
@@ -78,7 +82,7 @@ function slice(id: number, job: Job): boolean {
     job.verifier.update(buffer.subarray(0, read))
   }
   if (job.verifier.position === job.sizeBytes) {
-    reply({ id, kind: 'done', matches: job.verifier.matches() })
+    reply({ id, kind: 'done', matches: job.verifier.matches(), sums: job.sums?.values })
     end(id)
     return false
   }

@@ -6,6 +6,7 @@
 //   ├─ FORMAT                           name and number; an unknown number refuses to start
 //   ├─ LOCK                             held while a mirror runs on the directory
 //   ├─ blobs/<algorithm>/ab/<hex>       finished and verified, read-only
+//   ├─ sums/<algorithm>/ab/<hex>        checksums of the blocks of a blob (block-sums.ts), where they are kept
 //   ├─ partial/<algorithm>-<hex>/data   sparse, as long as the finished file
 //   ├─ partial/<algorithm>-<hex>/blocks which blocks of it are there (block-map.ts)
 //   ├─ quarantine/                      bytes that failed their digest, the newest few
@@ -27,11 +28,13 @@ export interface Layout {
   readonly cacheDirTag: string
   readonly lock: string
   readonly blobs: string
+  readonly allSums: string
   readonly partials: string
   readonly quarantine: string
   readonly facts: string
   readonly tmp: string
   blob(key: BlobKey): string
+  sums(key: BlobKey): string
   partial(key: BlobKey): string
   fact(kind: FactKind, key: string): string
 }
@@ -45,20 +48,23 @@ export function keyFileName(key: BlobKey): string {
 export function createLayout(root: string): Layout {
   const absolute = path.resolve(root)
   const at = (...parts: string[]): string => path.join(absolute, ...parts)
+  const below = (folder: string, key: BlobKey): string => {
+    const [algorithm = '', hex = ''] = key.split(':')
+    return at(folder, algorithm, hex.slice(0, 2), hex)
+  }
   return {
     root: absolute,
     format: at('FORMAT'),
     cacheDirTag: at('CACHEDIR.TAG'),
     lock: at('LOCK'),
     blobs: at('blobs'),
+    allSums: at('sums'),
     partials: at('partial'),
     quarantine: at('quarantine'),
     facts: at('facts'),
     tmp: at('tmp'),
-    blob(key) {
-      const [algorithm = '', hex = ''] = key.split(':')
-      return at('blobs', algorithm, hex.slice(0, 2), hex)
-    },
+    blob: (key) => below('blobs', key),
+    sums: (key) => below('sums', key),
     partial: (key) => at('partial', keyFileName(key)),
     fact(kind, key) {
       const hex = createHash('sha256').update(key).digest('hex')

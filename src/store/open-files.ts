@@ -4,7 +4,9 @@
 import { read } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
+import type { ByteRange } from '../http/range.ts'
 import { openBlobFile } from './blob-file.ts'
+import type { FileChecks, FileIdentity, ReadAt } from './checked-reads.ts'
 import type { BlobKey } from './digest.ts'
 
 /** So few that they are never missed elsewhere. */
@@ -18,12 +20,29 @@ const KEPT_MS = 1_000
 /** An open file. Whoever holds it lets it go once; the last one closes it. */
 export class OpenFile {
   readonly sizeBytes: number
+  readonly inode: number
   readonly #handle: FileHandle
+  readonly #checks: FileChecks | undefined
   #holders = 1
 
-  constructor(handle: FileHandle, sizeBytes: number) {
+  constructor(
+    handle: FileHandle,
+    file: { readonly sizeBytes: number; readonly inode: number; readonly checks: FileChecks | undefined },
+  ) {
     this.#handle = handle
-    this.sizeBytes = sizeBytes
+    this.sizeBytes = file.sizeBytes
+    this.inode = file.inode
+    this.#checks = file.checks
+  }
+
+  /** Whether what is read is held against what was stored. */
+  get isChecked(): boolean {
+    return this.#checks !== undefined
+  }
+
+  /** Whether these bytes are read as they lie there: nothing of them is to be checked now. */
+  believes(range: ByteRange): boolean {
+    return this.#checks?.believes(range) ?? true
   }
 
   hold(): this {
@@ -36,16 +55,27 @@ export class OpenFile {
     if (this.#holders === 0) await this.#handle.close()
   }
 
-  /** Fills `buffer` from `offset`; says how many bytes there were. */
+  /** Fills `buffer` from `offset`; says how many bytes there were. Rejects with DamagedBlock where it is checked. */
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
+    if (this.#checks === undefined) return this.#readAt(buffer, offset, length, position)
+    return this.#checks.read(this.#readAt, { buffer, offset, length, position })
+  }
+
+  readonly #readAt: ReadAt = (buffer, offset, length, position) =>
     // A handle's own read costs as much again as the call.
-    return new Promise((resolve, reject) => {
+    new Promise((resolve, reject) => {
       read(this.#handle.fd, buffer, offset, length, position, (error, bytesRead) => {
         if (error === null) resolve(bytesRead)
         else reject(error)
       })
     })
-  }
+}
+
+interface HowToOpen {
+  readonly file: string
+  readonly isKept: boolean
+  /** Never rejects. */
+  readonly checksOf?: ((identity: FileIdentity) => Promise<FileChecks | undefined>) | undefined
 }
 
 export class OpenFiles {
@@ -64,16 +94,22 @@ export class OpenFiles {
     return file?.sizeBytes === sizeBytes ? file.hold() : undefined
   }
 
-  /** Opens the file of `key` as `openBlobFile` does, and keeps it where it shall; the caller lets it go. */
+  /**
+   * Opens the file of `key` as `openBlobFile` does, and keeps it where it shall; the caller lets it go. `checksOf` says by
+   * what it is checked when it is read.
+   */
   async open(
     key: BlobKey,
     sizeBytes: number,
-    { file, isKept }: { readonly file: string; readonly isKept: boolean },
+    { file, isKept, checksOf }: HowToOpen,
   ): Promise<OpenFile | 'missing' | 'damaged'> {
     const moment = this.#moment
-    const handle = await openBlobFile(file, sizeBytes)
-    if (typeof handle === 'string') return handle
-    const opened = new OpenFile(handle, sizeBytes)
+    const found = await openBlobFile(file, sizeBytes)
+    if (typeof found === 'string') return found
+    const { handle, stats } = found
+    const { ino: inode, ctimeMs: changedAt } = stats
+    const checks = await checksOf?.({ inode, changedAt })
+    const opened = new OpenFile(handle, { sizeBytes, inode, checks })
     // What was forgotten meanwhile may be this very file.
     if (isKept && moment === this.#moment) this.#kept.set(key, opened.hold())
     return opened

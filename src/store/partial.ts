@@ -3,6 +3,7 @@
 
 import path from 'node:path'
 import type { ByteRange } from '../http/range.ts'
+import { type BlockSums, writeBlockSums } from './block-sums.ts'
 import { BlockMap } from './blocks.ts'
 import type { BlobKey } from './digest.ts'
 import type { Layout } from './layout.ts'
@@ -22,6 +23,8 @@ export class Partial {
   readonly key: BlobKey
   readonly sizeBytes: number
   readonly map: BlockMap
+  /** Where they are to be kept with the blob: whoever hashes all of it has them taken of the same bytes. */
+  sums: BlockSums | undefined
   readonly #layout: Layout
   readonly #bytes: PartialBytes
   // How far the writing of a block that is not complete has come.
@@ -196,6 +199,9 @@ export class Partial {
   /** Makes the bytes the finished blob of its key. The caller has checked the digest. Readers are not disturbed. */
   async commit(): Promise<void> {
     await this.#checkpointing
+    // Before the blob has its name: whoever opens it at once is to find them. It is stored without where they fail.
+    if (this.sums?.isWhole === true)
+      await writeBlockSums(this.#layout, this.key, this.sums).catch(() => undefined)
     await this.#bytes.finish()
     this.#ended = true
   }

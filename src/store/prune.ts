@@ -142,7 +142,9 @@ async function removeEntry(
     await rm(layout.partial(entry.key), { recursive: true, force: true })
     return true
   }
-  return unlinkIfThere(file)
+  const wasThere = await unlinkIfThere(file)
+  await unlinkIfThere(layout.sums(entry.key)).catch(() => undefined)
+  return wasThere
 }
 
 async function removeFacts(layout: Layout, owners: ReadonlySet<string>): Promise<number> {

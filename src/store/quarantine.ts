@@ -24,6 +24,7 @@ export async function quarantineBlob(
   try {
     if ((await lstat(source)).ino !== inode) return 'replaced'
     await moveToQuarantine(layout, source, keyFileName(key))
+    await unlinkIfThere(layout.sums(key)).catch(() => undefined)
   } catch (error) {
     if (isMissing(error)) return 'replaced'
     throw error

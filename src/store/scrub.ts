@@ -4,12 +4,14 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { errorCode, isMissing } from './atomic.ts'
+import { errorCode, isMissing, unlinkIfThere } from './atomic.ts'
+import { SMALL_BYTES } from './blob-file.ts'
+import { BlockSums, readBlockSums, writeBlockSums } from './block-sums.ts'
 import { type BlobKey, Verifier } from './digest.ts'
 import { fileRecords } from './inventory.ts'
 import type { Layout } from './layout.ts'
 import { quarantineBlob } from './quarantine.ts'
-import { walkBlobs } from './walk.ts'
+import { statAll, walkBlobs, walkSums } from './walk.ts'
 
 /** One read: large enough for spinning disks, small enough to stop and to be paced. */
 const READ_BYTES = 1_048_576
@@ -34,7 +36,7 @@ export const realClock: ScrubClock = {
 export interface Damage {
   readonly key: BlobKey
   readonly sizeBytes: number
-  readonly reason: 'digest' | 'length' | 'unreadable'
+  readonly reason: 'digest' | 'length' | 'block' | 'unreadable'
   /** Where it is now. `in-place`: it could not be moved. `replaced`: another file stands there, or none. */
   readonly place: 'quarantined' | 'in-place' | 'replaced'
 }
@@ -57,6 +59,8 @@ export interface ScrubOptions {
   /** Undefined: as fast as the disk. */
   readonly rateBytesPerSecond: number | undefined
   readonly signal: AbortSignal
+  /** Whether sums of the blocks are made for blobs that have none, so that reads can be checked. */
+  readonly keepsSums?: boolean
   /** Goes on behind this blob. */
   readonly from?: BlobKey | undefined
   /** After each read. */
@@ -100,6 +104,7 @@ export async function scrub(layout: Layout, options: ScrubOptions): Promise<Scru
     }
     await options.onBlob?.({ finished: false, last, ...count })
   }
+  await removeLostSums(layout, signal)
   return { finished: true, last, ...count }
 }
 
@@ -119,6 +124,7 @@ interface Inspection {
   readonly pace: Pace
   readonly buffer: Buffer
   readonly expectedBytes: number | undefined
+  readonly keepsSums?: boolean
   readonly onBytes?: (bytes: number) => void
 }
 
@@ -135,9 +141,19 @@ async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<F
     if (how.expectedBytes !== undefined && how.expectedBytes !== sizeBytes)
       return { kind: 'damaged', sizeBytes, reason: 'length', inode }
     try {
-      const matches = await hashAll(handle, new Verifier(key, sizeBytes), how)
+      const before = how.keepsSums === true ? await readBlockSums(layout, key, sizeBytes) : undefined
+      const isOpaque = key.startsWith('opaque:')
+      const isSummed = how.keepsSums === true && sizeBytes > SMALL_BYTES && (before === undefined || isOpaque)
+      const sums = isSummed ? new BlockSums(sizeBytes) : undefined
+      const matches = await hashAll(handle, new Verifier(key, sizeBytes, { beside: sums }), how)
       if (matches === undefined) return { kind: 'stopped' }
-      return matches ? { kind: 'sound', sizeBytes } : { kind: 'damaged', sizeBytes, reason: 'digest', inode }
+      if (!matches) return { kind: 'damaged', sizeBytes, reason: 'digest', inode }
+      // Where the name is no digest, these are all there is.
+      if (sums !== undefined && before?.equals(sums) === false)
+        return { kind: 'damaged', sizeBytes, reason: 'block', inode }
+      if (sums !== undefined && before === undefined)
+        await writeBlockSums(layout, key, sums).catch(() => undefined)
+      return { kind: 'sound', sizeBytes }
     } catch (error) {
       // The disk itself says that it has lost these bytes; anything else is no verdict over the blob.
       if (errorCode(error) === 'EIO') return { kind: 'damaged', sizeBytes, reason: 'unreadable', inode }
@@ -145,6 +161,15 @@ async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<F
     }
   } finally {
     await handle.close()
+  }
+}
+
+/** Sums whose blob has gone without them, by a crash or by the hand of somebody else. */
+async function removeLostSums(layout: Layout, signal: AbortSignal): Promise<void> {
+  for await (const [key, stats] of statAll(walkSums(layout), (key) => layout.blob(key))) {
+    if (signal.aborted) return
+    // Without its sums a blob that comes in this very moment is only not checked.
+    if (stats === undefined) await unlinkIfThere(layout.sums(key)).catch(() => undefined)
   }
 }
 

@@ -25,6 +25,8 @@ export interface ScrubberOptions {
   readonly store: Pick<Store, 'blobs' | 'scanned'>
   /** Undefined: there is no scrubber. */
   readonly rateBytesPerSecond: number | undefined
+  /** As in ScrubOptions. */
+  readonly keepsSums?: boolean
   readonly observer: Observer
   readonly auditor: Auditor
   readonly log: ScrubLog
@@ -80,6 +82,7 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
   let recordedAt = clock.now()
   const report = await scrub(layout, {
     rateBytesPerSecond: options.rateBytesPerSecond,
+    keepsSums: options.keepsSums === true,
     signal,
     from: before?.after,
     clock,
@@ -108,9 +111,17 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
   )
 }
 
-async function remove({ store, observer, auditor, log }: ScrubberOptions, damage: Damage): Promise<void> {
+async function remove(options: ScrubberOptions, damage: Damage): Promise<void> {
   // Out of the books, and from its place where it could not be moved. What replaced it is another file.
-  if (damage.place !== 'replaced') await store.blobs.remove(damage.key)
+  if (damage.place !== 'replaced') await options.store.blobs.remove(damage.key)
+  reportDamage(options, damage)
+}
+
+/** Counts a blob that was damaged and is stored no more, and says so. */
+export function reportDamage(
+  { observer, auditor, log }: Pick<ScrubberOptions, 'observer' | 'auditor' | 'log'>,
+  damage: Damage,
+): void {
   if (damage.place === 'quarantined')
     auditor.act({ act: 'scrub', by: { kind: 'mirror' }, details: { ...damage } })
   observer.integrityFailure('disk')

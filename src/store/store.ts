@@ -4,8 +4,11 @@ import { randomBytes } from 'node:crypto'
 import { rm, statfs, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import type { Observer } from '../telemetry/observer.ts'
-import { createIn } from './atomic.ts'
-import { Blobs, SMALL_BYTES } from './blobs.ts'
+import { createIn, unlinkIfThere } from './atomic.ts'
+import { SMALL_BYTES } from './blob-file.ts'
+import { Blobs } from './blobs.ts'
+import { BlockSums } from './block-sums.ts'
+import { CheckedReads } from './checked-reads.ts'
 import { type BlobKey, isBlobKey } from './digest.ts'
 import { type CountedFacts, createFacts, type Facts } from './facts.ts'
 import { type GrowingDigest, HashThread } from './hash-thread.ts'
@@ -15,6 +18,7 @@ import { loadKernelLock, lockDirectory } from './lock.ts'
 import { Partial } from './partial.ts'
 import { checkDirectory, prepareDirectory, whileUsable } from './prepare.ts'
 import { partialName, scanStore } from './scan.ts'
+import type { Damage } from './scrub.ts'
 
 export { UnusableDirectory } from './prepare.ts'
 
@@ -45,6 +49,15 @@ export interface StoreOptions {
   readonly memoryBytes: number
   readonly now: () => number
   readonly observer: Observer
+  /**
+   * What is read of a blob of more than 64 KiB is held against the sums of its blocks, which are kept for that; a block
+   * that was right is believed so long. Undefined: neither.
+   */
+  readonly checkReadsMs?: number | undefined
+  /** Milliseconds that never step back. */
+  readonly monotonic?: () => number
+  /** A blob was found damaged when it was read, and is stored no more. */
+  readonly onDamaged?: (damage: Damage) => void
   /** The disk failed at work that nobody waits for. */
   readonly onTrouble?: (error: unknown) => void
 }
@@ -84,6 +97,19 @@ function openFacts(
   })
 }
 
+function openBlobs(layout: Layout, options: StoreOptions, ledger: Ledger): Blobs {
+  const { checkReadsMs: believedMs, monotonic = () => performance.now() } = options
+  return new Blobs({
+    layout,
+    ledger,
+    memoryBytes: options.memoryBytes / 2,
+    now: options.now,
+    observer: options.observer,
+    checks: believedMs === undefined ? undefined : new CheckedReads({ layout, believedMs, monotonic }),
+    onDamaged: options.onDamaged,
+  })
+}
+
 async function freeBytes(layout: Layout): Promise<number> {
   const { bavail, bsize } = await statfs(layout.root)
   return bavail * bsize
@@ -99,7 +125,7 @@ function createStore(
   options: StoreOptions,
   disk: { readonly unlock: () => Promise<void>; readonly sizeBytes: number },
 ): Store {
-  const { onTrouble } = options
+  const { onTrouble, checkReadsMs } = options
   const ledger = new Ledger({
     maxBytes: options.maxBytes,
     minFreeBytes: options.minFreeBytes,
@@ -126,13 +152,7 @@ function createStore(
 
   const opened = new Map<BlobKey, () => void>()
 
-  const blobs = new Blobs({
-    layout,
-    ledger,
-    memoryBytes: options.memoryBytes / 2,
-    now: options.now,
-    observer: options.observer,
-  })
+  const blobs = openBlobs(layout, options, ledger)
   const hashes = new HashThread()
 
   return {
@@ -150,6 +170,7 @@ function createStore(
         const partial = isSmall
           ? Partial.inMemory(layout, key, sizeBytes)
           : await Partial.open(layout, key, sizeBytes)
+        if (checkReadsMs !== undefined && sizeBytes > SMALL_BYTES) partial.sums = new BlockSums(sizeBytes)
         ledger.add(name, partial.map.presentBytes)
         opened.set(key, ledger.pin(name))
         return partial
@@ -167,7 +188,7 @@ function createStore(
       ledger.drop(partialName(key))
       if (outcome === 'committed') ledger.add(key, sizeBytes)
     },
-    digestOf: (partial) => hashes.open(partial.dataFile, partial.key, partial.sizeBytes),
+    digestOf: (partial) => hashes.open(partial.dataFile, partial.key, partial.sizeBytes, partial.sums),
     probe: () => probe(layout),
     async close() {
       closing.abort()
@@ -199,4 +220,5 @@ async function removeEntry(layout: Layout, name: string): Promise<void> {
   const key = partial ? name.slice('partial:'.length) : name
   if (!isBlobKey(key)) return
   await rm(partial ? layout.partial(key) : layout.blob(key), { recursive: true, force: true })
+  if (!partial) await unlinkIfThere(layout.sums(key)).catch(() => undefined)
 }

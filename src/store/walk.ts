@@ -20,15 +20,24 @@ export interface FileStats {
 }
 
 /** The keys of all blobs by algorithm and then by digest; only those behind `after`, when it is given. */
-export async function* walkBlobs(layout: Layout, after?: BlobKey): AsyncGenerator<BlobKey> {
+export function walkBlobs(layout: Layout, after?: BlobKey): AsyncGenerator<BlobKey> {
+  return walkKeys(layout.blobs, after)
+}
+
+/** The same of the sums that are kept. */
+export function walkSums(layout: Layout): AsyncGenerator<BlobKey> {
+  return walkKeys(layout.allSums)
+}
+
+async function* walkKeys(root: string, after?: BlobKey): AsyncGenerator<BlobKey> {
   const passed = after === undefined ? -1 : KEY_ALGORITHMS.findIndex((name) => after.startsWith(`${name}:`))
   const digest = after?.slice(after.indexOf(':') + 1) ?? ''
   for (const [index, algorithm] of KEY_ALGORITHMS.entries()) {
     if (index < passed) continue
     const from = index === passed ? digest : ''
-    for (const fan of await fans(path.join(layout.blobs, algorithm))) {
+    for (const fan of await fans(path.join(root, algorithm))) {
       if (fan < from.slice(0, 2)) continue
-      for (const hex of await sortedNames(path.join(layout.blobs, algorithm, fan))) {
+      for (const hex of await sortedNames(path.join(root, algorithm, fan))) {
         const key = `${algorithm}:${hex}`
         // A digest in the fan of another one would never be found by its key.
         if (hex > from && hex.startsWith(fan) && isBlobKey(key)) yield key

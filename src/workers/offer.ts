@@ -97,7 +97,7 @@ function openSource({ key, sizeBytes, range }: Offer, { layout, onTrouble }: Off
       try {
         const opened = await openBlobFile(layout.blob(key), sizeBytes)
         if (typeof opened === 'string') throw new Error(`the blob is ${opened}`)
-        handle = opened
+        handle = opened.handle
       } catch (error) {
         onTrouble(error)
         throw new StorageFailed(error)
