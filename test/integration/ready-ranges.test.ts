@@ -7,6 +7,7 @@ import { Agent, get, type IncomingMessage } from 'node:http'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
+import { BlockSums } from '../../src/store/block-sums.ts'
 import type { BlobKey } from '../../src/store/digest.ts'
 import { createLayout } from '../../src/store/layout.ts'
 import { OpenFile } from '../../src/store/open-files.ts'
@@ -14,6 +15,7 @@ import { quarantineBlob } from '../../src/store/quarantine.ts'
 import { lfs } from '../hub-simulator/repos.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
+import { flipBit } from '../support/flip-bit.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { rawHttp } from '../support/raw-http.ts'
 import { comparable, LONG_WAY, readyScene } from '../support/ready-scene.ts'
@@ -350,6 +352,33 @@ describe('a file that is open for ranges', () => {
     await scene.settled()
     expect(await scene.stays()).toBe(true)
     await scene.closed()
+  })
+
+  it('and that the disk has changed since it was read last is seen by nobody where reads are checked', async () => {
+    const scene = await rangeScene({ checkReadsMs: 0 })
+    await scene.warmPart(0, 9)
+    await flipBit(scene.blob, 100_000)
+    scene.hub.ledger.clear()
+    // Another part of the block, and of an open file.
+    const reply = await scene.asks(BRANCH, scene.part(0, 9))
+    expect([reply.status, reply.body.equals(scene.bytes.subarray(0, 10))]).toEqual([206, true])
+    expect([reply.ready, reply.headers['x-cache']]).toEqual([false, 'MISS'])
+    expect(scene.hub.ledger.bytes('cdn')).toBe(256 * KIB)
+    const metrics = await scene.mirror.metrics()
+    expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="disk"}')).toBe(1)
+    expect(await scene.stays()).toBe(false)
+  })
+
+  it('is believed for a while after it was checked', async () => {
+    const scene = await rangeScene({ checkReadsMs: 3_600_000, refTtlMs: 7_200_000, accessTtlMs: 7_200_000 })
+    await scene.warmPart(0, 9)
+    const reading = vi.spyOn(BlockSums.prototype, 'has')
+    onTestFinished(() => reading.mockRestore())
+    for (let times = 0; times < 5; times += 1) await scene.warmPart(0, 9)
+    expect(reading).not.toHaveBeenCalled()
+    scene.clock.advance(3_600_000)
+    await scene.warmPart(0, 9)
+    expect(reading).toHaveBeenCalled()
   })
 
   it('is let go when the client leaves while it is read, who is logged as one that left', async () => {

@@ -300,6 +300,20 @@ describe('a large file that is stored', () => {
     return hash.digest('hex')
   }
 
+  it('is read by the main process until it has been checked, where reads are, and sent by workers from then on', async () => {
+    const child = await start({ HUBMIRROR_CHECK_READS: '1h' })
+    const right = createHash('sha256').update(big()).digest('hex')
+    expect(await digestOf(await open(child.url, BIG))).toBe(right)
+    await settled(child)
+    const readByMain = async () => {
+      const before = bytesRead(child.pid)
+      expect(await digestOf(await open(child.url, BIG))).toBe(right)
+      return bytesRead(child.pid) - before
+    }
+    expect(await readByMain()).toBeGreaterThan(SIZE)
+    expect(await readByMain()).toBeLessThan(SIZE / 10)
+  })
+
   it('is sent by a worker, while the main process copies nothing and keeps it from eviction', async () => {
     const child = await start({ HUBMIRROR_CACHE_MAX_SIZE: '30MB' })
     const right = createHash('sha256').update(big()).digest('hex')
