@@ -2,7 +2,9 @@ import { getEventListeners } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { sendStream } from '../../../src/server/send.ts'
+import type { ByteSource } from '../../../src/mirror/answer.ts'
+import type { FileReads } from '../../../src/server/file-reads.ts'
+import { sendSource, sendStream } from '../../../src/server/send.ts'
 import { Trace } from '../../../src/server/trace.ts'
 
 /** The answer to the second request on a connection whose first one is never answered: its turn never comes. */
@@ -71,4 +73,34 @@ describe('a stream whose turn on its connection never came', () => {
     expect([state.isReturned, getEventListeners(trace.signal, 'abort')]).toEqual([true, []])
     expect(trace.error).toEqual(new Error('the client reads nothing'))
   })
+})
+
+it('a file whose client goes lets go once of all that it was lent, and says what may not have been sent', async () => {
+  const events: string[] = []
+  const reads = {
+    enter: () => ({
+      read: async (position: number) => ({
+        bytes: Buffer.alloc(64 * 1024),
+        letGo: ({ sent }: { readonly sent: boolean }) => events.push(`${position}: ${sent}`),
+      }),
+      readsAhead: () => true,
+      leave: () => events.push('left'),
+    }),
+  } as unknown as FileReads
+  const end = 1024 * 1024
+  const source: ByteSource = {
+    range: { start: 0, end },
+    ready: () => Promise.resolve(end),
+    read: () => Promise.reject(new Error('read by others')),
+    close: async () => void events.push('closed'),
+  }
+  const trace = new Trace('x')
+  const response = await answerWithoutTurn()
+  const write = vi.spyOn(response, 'write')
+  const sent = sendSource(response, { kind: 'source', source }, () => undefined, { trace, reads })
+  await vi.waitUntil(() => write.mock.calls.length === 1)
+  trace.leave()
+  await sent
+  expect(events.toSorted()).toEqual(['0: false', '65536: true', 'closed', 'left'])
+  expect(events.at(-1)).toBe('closed')
 })
