@@ -72,7 +72,7 @@ class Look {
     let rest = bytes
     for (let count = 1; rest.length > 0; count += 1) {
       // What the kernel did not take waits for a client that does not read, and many at once are for the limit on them.
-      const mayLook = socket.writableLength === 0 && count <= MAX_IN_FLIGHT_PER_SOCKET
+      const mayLook = !this.#isBusy() && count <= MAX_IN_FLIGHT_PER_SOCKET
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
       if (head === undefined || !this.#rooms.answer(head, socket)) {
         this.#giveOver()

@@ -41,14 +41,20 @@ function endless(onNext: () => void = () => undefined) {
   return { stream, state }
 }
 
+/** A stream that waits for its client, by timers that the test plays; `sent` settles when it has ended. */
+async function waiting() {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { stream, state } = endless()
+  const trace = new Trace('x')
+  const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
+  await vi.waitUntil(() => vi.getTimerCount() === 1)
+  return { state, trace, sent }
+}
+
 describe('a stream whose turn on its connection never came', () => {
   it('leaves nothing behind when the client goes', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    onTestFinished(() => void vi.useRealTimers())
-    const { stream, state } = endless()
-    const trace = new Trace('x')
-    const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
-    await vi.waitUntil(() => vi.getTimerCount() === 1)
+    const { state, trace, sent } = await waiting()
     trace.leave()
     await sent
     expect([vi.getTimerCount(), state.isReturned, trace.bytes]).toEqual([0, true, 0])
@@ -62,12 +68,7 @@ describe('a stream whose turn on its connection never came', () => {
   })
 
   it('ends when its client has read nothing for too long, and hears of it no more', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    onTestFinished(() => void vi.useRealTimers())
-    const { stream, state } = endless()
-    const trace = new Trace('x')
-    const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
-    await vi.waitUntil(() => vi.getTimerCount() === 1)
+    const { state, trace, sent } = await waiting()
     vi.runOnlyPendingTimers()
     await sent
     expect([state.isReturned, getEventListeners(trace.signal, 'abort')]).toEqual([true, []])
