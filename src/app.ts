@@ -25,7 +25,7 @@ import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
 import { WorkerLink } from './server/worker-link.ts'
 import { reportDamage, startScrubber } from './store/scrubber.ts'
-import { openStore, type Store } from './store/store.ts'
+import { openStore, type Store, type VolumeLimit } from './store/store.ts'
 import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
@@ -88,7 +88,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const stopScrubber = startScrubber({
     root: config.cacheDir,
     store,
-    rateBytesPerSecond: config.scrubRateBytesPerSecond,
+    // What cannot be moved away need not be looked for.
+    rateBytesPerSecond: store.readOnly ? undefined : config.scrubRateBytesPerSecond,
     keepsSums: config.checkReadsMs !== undefined,
     observer,
     auditor: auditLog,
@@ -148,6 +149,13 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   }
 }
 
+const VOLUME_LIMITS: Record<VolumeLimit, string> = {
+  'no-kernel-lock':
+    'the volume of the store has no file locks: the file LOCK alone keeps a second mirror of this machine out, ' +
+    'and nothing keeps out one of another machine',
+  'read-only': 'the volume of the store is read-only: the mirror serves what is stored and writes nothing',
+}
+
 async function openStoreOf(
   config: Config,
   rooms: {
@@ -166,6 +174,8 @@ async function openStoreOf(
     minFreeBytes: config.cacheMinFreeBytes,
     memoryBytes: config.memoryCacheBytes,
     checkReadsMs: config.checkReadsMs,
+    mayBeReadOnly: config.offline,
+    onLimit: (limit, error) => logger.warn({ limit, err: error }, VOLUME_LIMITS[limit]),
     onDamaged: (damage) => reportDamage({ observer: rooms.observer, auditor, log: logger }, damage),
     ...rest,
   })

@@ -6,7 +6,7 @@ import { type App, createApp, type ForWorkers } from '../app.ts'
 import type { Config } from '../config/keys.ts'
 import { listenAlso, otherAddresses } from '../server/localhost.ts'
 import { DirectoryInUse } from '../store/lock.ts'
-import { UnusableDirectory } from '../store/store.ts'
+import { LocksUnsupported, UnusableDirectory } from '../store/store.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
 import { runKey } from '../telemetry/run-key.ts'
@@ -160,7 +160,10 @@ async function listenByWorkers(
 
 function isUnusable(error: unknown): error is Error {
   return (
-    error instanceof DirectoryInUse || error instanceof UnusableDirectory || error instanceof UnusableAuditLog
+    error instanceof DirectoryInUse ||
+    error instanceof LocksUnsupported ||
+    error instanceof UnusableDirectory ||
+    error instanceof UnusableAuditLog
   )
 }
 

@@ -5,11 +5,18 @@ import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 
-/** Makes the entries of a directory durable; a rename is not, until this has returned. */
+const NO_DIRECTORY_SYNC: ReadonlySet<string> = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
+
+/**
+ * Makes the entries of a directory durable; a rename is not, until this has returned. Some network volumes refuse
+ * fsync(2) of a directory with EINVAL. There a power cut can undo a rename: the file is missing then, never half.
+ */
 export async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
     await handle.sync()
+  } catch (error) {
+    if (!NO_DIRECTORY_SYNC.has(errorCode(error) ?? '')) throw error
   } finally {
     await handle.close()
   }

@@ -42,6 +42,8 @@ export interface BlobsOptions {
   readonly memoryBytes: number
   readonly now: () => number
   readonly observer: Observer
+  /** Nothing can be removed: the volume is read-only. A damaged blob counts as absent all the same. */
+  readonly readOnly?: boolean
   /** By which reads of larger blobs are checked. */
   readonly checks?: CheckedReads | undefined
   /** Hears what a check has found, once it is stored no more; it is counted there. */
@@ -56,6 +58,7 @@ export class Blobs {
   readonly #memory: LRUCache<BlobKey, Buffer> | undefined
   readonly #checks: CheckedReads | undefined
   readonly #onDamaged: BlobsOptions['onDamaged']
+  readonly #readOnly: boolean
   readonly #files = new OpenFiles()
   // Whoever reads the same block finds the same: one of them takes the blob away.
   readonly #takingAway = new Map<BlobKey, Promise<void>>()
@@ -67,6 +70,7 @@ export class Blobs {
     this.#observer = options.observer
     this.#checks = options.checks
     this.#onDamaged = options.onDamaged
+    this.#readOnly = options.readOnly === true
     if (options.memoryBytes >= SMALL_BYTES) {
       this.#memory = new LRUCache({
         maxSize: options.memoryBytes,
@@ -231,6 +235,7 @@ export class Blobs {
   async remove(key: BlobKey): Promise<void> {
     this.#memory?.delete(key)
     this.forget(key)
+    if (this.#readOnly) return
     await unlinkIfThere(this.#layout.blob(key))
     await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }

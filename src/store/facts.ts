@@ -48,6 +48,8 @@ export interface FactsOptions {
   readonly now?: () => number
   readonly onBytes?: (bytes: number) => void
   readonly onTrouble?: (error: unknown) => void
+  /** Changes stay in memory: the volume is read-only. */
+  readonly readOnly?: boolean
 }
 
 interface Remembered {
@@ -63,7 +65,7 @@ interface Remembered {
  * are renamed into place without a sync, and go when there is no room.
  */
 export function createFacts(layout: Layout, options: FactsOptions): CountedFacts {
-  const { now = Date.now, onTrouble } = options
+  const { now = Date.now, onTrouble, readOnly = false } = options
   const memory = new LRUCache<string, Remembered>({
     maxSize: Math.max(1, options.memoryBytes),
     maxEntrySize: Math.max(1, Math.floor(options.memoryBytes / 8)),
@@ -86,7 +88,7 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
     onBytes: (bytes) => options.onBytes?.(bytes),
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
-  let closed = false
+  let closed = readOnly
 
   const recall = (kind: FactKind, key: string): Remembered | undefined => {
     const known = memory.get(nameOf(kind, key))
@@ -139,6 +141,7 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
 
     async remove(kind, key) {
       remember(nameOf(kind, key), ABSENT, 0)
+      if (readOnly) return
       const file = layout.fact(kind, key)
       await changes.inTurn(file, () => drop(books, kind, file))
     },

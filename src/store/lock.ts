@@ -3,8 +3,9 @@
 // knows the processes of this machine, not those of another container or host.
 
 import { createHash, randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
+import { constants as fsConstants } from 'node:fs'
 import { type FileHandle, link, lstat, open, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { constants } from 'node:os'
 import path from 'node:path'
 import { errorCode, isMissing } from './atomic.ts'
 import type { Layout } from './layout.ts'
@@ -29,17 +30,55 @@ export interface KernelLock {
   tryLock(fd: number): boolean
 }
 
-const OPEN_LOCK = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+const OPEN_LOCK = fsConstants.O_RDWR | fsConstants.O_CREAT | fsConstants.O_NOFOLLOW
 
 /**
  * Takes the directory until the returned function is called or the process ends, however it ends. `kernel` is the
- * addon, undefined to do without it. Throws DirectoryInUse.
+ * addon, undefined to do without it. Where the volume has no kernel locks, the file that names the owner guards the
+ * directory alone, and `onNoKernelLock` is told. Throws DirectoryInUse, and LocksUnsupported where the volume has no
+ * hard links either.
  */
 export async function lockDirectory(
   layout: Layout,
   kernel: KernelLock | undefined,
+  onNoKernelLock?: (error: unknown) => void,
 ): Promise<() => Promise<void>> {
-  return kernel === undefined ? lockByName(layout) : lockByKernel(layout, kernel)
+  if (kernel === undefined) return lockByName(layout)
+  try {
+    return await lockByKernel(layout, kernel)
+  } catch (error) {
+    if (!isUnsupported(error)) throw error
+    onNoKernelLock?.(error)
+    return lockByName(layout)
+  }
+}
+
+/** Thrown when a volume offers no way to keep a second mirror out. */
+export class LocksUnsupported extends Error {
+  constructor(directory: string, cause: unknown) {
+    super(
+      `The volume of ${directory} has neither file locks nor hard links, so that two mirrors could write to it at once. ` +
+        'Use a volume with file locks (NFS with its lock service), or a local disk (HUBMIRROR_CACHE_DIR).',
+      { cause },
+    )
+    this.name = 'LocksUnsupported'
+  }
+}
+
+/** What systems say of a file lock or a hard link that the volume does not offer: fcntl(2), flock(2), link(2). */
+const UNSUPPORTED: ReadonlySet<number> = new Set([
+  constants.errno.ENOLCK,
+  constants.errno.ENOSYS,
+  constants.errno.ENOTSUP,
+  constants.errno.EOPNOTSUPP,
+  constants.errno.EINVAL,
+])
+
+/** The addon reports errors without a name by their number alone: "Unknown system error -37". */
+function isUnsupported(error: unknown): boolean {
+  const code = errorCode(error) ?? ''
+  const named = constants.errno[code as keyof typeof constants.errno] as number | undefined
+  return UNSUPPORTED.has(named ?? Number(/-(\d+)$/.exec(code)?.[1]))
 }
 
 async function lockByKernel(layout: Layout, kernel: KernelLock): Promise<() => Promise<void>> {
@@ -73,6 +112,10 @@ async function lockByName(layout: Layout): Promise<() => Promise<void>> {
   await writeFile(own, self, { flag: 'wx', mode: 0o600 })
   try {
     await takeName(layout, own, layout.lock)
+  } catch (error) {
+    // link(2) says EPERM where the file system has no hard links.
+    if (isUnsupported(error) || errorCode(error) === 'EPERM') throw new LocksUnsupported(layout.root, error)
+    throw error
   } finally {
     await unlink(own)
   }
@@ -118,7 +161,7 @@ async function unlockName(layout: Layout, self: string): Promise<void> {
 /** The content of a lock file; undefined where there is none, or something that is no file of ours. */
 async function readLock(file: string): Promise<string | undefined> {
   try {
-    return await readFile(file, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NOFOLLOW })
+    return await readFile(file, { encoding: 'utf8', flag: fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW })
   } catch (error) {
     if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
     throw error

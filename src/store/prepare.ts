@@ -1,10 +1,12 @@
 // Makes a directory a store, or says why it cannot be one. Looks before it touches: a directory that is not ours is
 // left as it was.
 
-import { lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
-import { ifThere, makeDirectory, writeAtomic } from './atomic.ts'
+import { constants } from 'node:fs'
+import { access, lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { errorCode, ifThere, makeDirectory, writeAtomic } from './atomic.ts'
 import type { Layout } from './layout.ts'
-import { DirectoryInUse } from './lock.ts'
+import { DirectoryInUse, LocksUnsupported } from './lock.ts'
 
 const FORMAT = 'hubmirror 1\n'
 const CACHEDIR_TAG =
@@ -14,6 +16,7 @@ const LOCK_NAME = /^LOCK(?:\.[0-9a-f]{24})?$/
 // The tokens may be issued before the first start.
 const TOKENS_NAME = /^mirror-tokens\.json(?:\.lock)?$/
 const TEMPORARY_NAME = /^[0-9a-f]{24}$/
+const POSITION_NAME = /^(?:verify|scrub)\.json$/
 
 /** The directory cannot be used as a store; the message says why and what to do. */
 export class UnusableDirectory extends Error {
@@ -29,20 +32,29 @@ export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Pr
     return await work()
   } catch (error) {
     if (error instanceof UnusableDirectory || error instanceof DirectoryInUse) throw error
+    if (error instanceof LocksUnsupported) throw error
     const reason = error instanceof Error ? error.message : String(error)
-    throw new UnusableDirectory(
-      `${layout.root} cannot be used as HUBMIRROR_CACHE_DIR: ${reason}. Check that it exists and is writable.`,
-    )
+    const cure =
+      errorCode(error) === 'EROFS'
+        ? 'The volume is read-only. Mount it writable, or serve what it holds with HUBMIRROR_OFFLINE=on.'
+        : 'Check that it exists and is writable.'
+    throw new UnusableDirectory(`${layout.root} cannot be used as HUBMIRROR_CACHE_DIR: ${reason}. ${cure}`)
   }
 }
 
-/** Throws UnusableDirectory unless `root` is a store of this version, is empty, or could be made. Writes nothing else. */
+/**
+ * Throws UnusableDirectory unless `root` is a store of this version, is empty, or could be made. A crash of the first
+ * start can leave FORMAT without content; such a directory passes if it holds nothing but the files of a store. Writes
+ * nothing but the directory itself.
+ */
 export async function checkDirectory(layout: Layout): Promise<void> {
   await makeDirectory(layout.root)
   await checkOwner(layout)
-  const format = await ifThere(readFile(layout.format, 'utf8'))
+  const format = await readFormat(layout)
   if (format === undefined) {
     await checkEmpty(layout)
+  } else if (format === '') {
+    await checkOwnNames(layout)
   } else if (format !== FORMAT) {
     const found = JSON.stringify(format.slice(0, 40))
     throw new UnusableDirectory(
@@ -52,13 +64,29 @@ export async function checkDirectory(layout: Layout): Promise<void> {
   }
 }
 
+/** Whether `root` was made a store of this version before. */
+export async function isStore(layout: Layout): Promise<boolean> {
+  return (await readFormat(layout)) === FORMAT
+}
+
+/** The error of a volume that is mounted read-only; undefined when it takes writes, or fails in another way. */
+export async function writeRefusal(layout: Layout): Promise<Error | undefined> {
+  try {
+    await access(layout.root, constants.W_OK)
+    return undefined
+  } catch (error) {
+    // Root may write everywhere but here; another user whom permissions stop is told so by the lock.
+    return errorCode(error) === 'EROFS' && error instanceof Error ? error : undefined
+  }
+}
+
 /** Empties tmp/ and makes what is missing. Only for the holder of the lock: to nobody else is tmp/ litter. */
 export async function prepareDirectory(layout: Layout): Promise<void> {
   // Again: another mirror may have made it a store of its own version before the lock was ours.
   await checkDirectory(layout)
   await rm(layout.tmp, { recursive: true, force: true })
   await mkdir(layout.tmp, { mode: 0o700 })
-  if ((await ifThere(readFile(layout.format, 'utf8'))) === undefined) {
+  if (((await readFormat(layout)) ?? '') === '') {
     // First of all: a directory with anything else in it and no FORMAT is refused at the next start.
     await writeAtomic(layout.tmp, layout.format, FORMAT, { durable: true })
   }
@@ -85,11 +113,32 @@ async function checkOwner(layout: Layout): Promise<void> {
   }
 }
 
+/** The content of FORMAT. A crash may leave zero bytes in the place of the content: they count as no content. */
+async function readFormat(layout: Layout): Promise<string | undefined> {
+  const text = await ifThere(readFile(layout.format, 'utf8'))
+  return text?.replace(/^\0+$/, '')
+}
+
 async function checkEmpty(layout: Layout): Promise<void> {
+  await checkNames(layout, async (name) => name === 'tmp' && (await isOurTmp(layout)))
+}
+
+async function checkOwnNames(layout: Layout): Promise<void> {
+  const { format, cacheDirTag, blobs, allSums, partials, quarantine, facts, tmp } = layout
+  const own = [format, cacheDirTag, blobs, allSums, partials, quarantine, facts, tmp].map((file) =>
+    path.basename(file),
+  )
+  await checkNames(layout, (name) => own.includes(name) || POSITION_NAME.test(name))
+}
+
+/** Throws UnusableDirectory if `root` holds a name that neither `isOwn` nor the list of what may come first knows. */
+async function checkNames(
+  layout: Layout,
+  isOwn: (name: string) => boolean | Promise<boolean>,
+): Promise<void> {
   for (const name of await readdir(layout.root)) {
     if (name === 'lost+found' || LOCK_NAME.test(name) || TOKENS_NAME.test(name)) continue
-    if (TEMPORARY_NAME.test(name)) continue
-    if (name === 'tmp' && (await isOurTmp(layout))) continue
+    if (TEMPORARY_NAME.test(name) || (await isOwn(name))) continue
     throw new UnusableDirectory(
       `${layout.root} holds other files and is no store of hubmirror. Choose an empty HUBMIRROR_CACHE_DIR.`,
     )

@@ -16,10 +16,11 @@ import { createLayout, type Layout } from './layout.ts'
 import { Ledger } from './ledger.ts'
 import { loadKernelLock, lockDirectory } from './lock.ts'
 import { Partial } from './partial.ts'
-import { checkDirectory, prepareDirectory, whileUsable } from './prepare.ts'
+import { checkDirectory, isStore, prepareDirectory, whileUsable, writeRefusal } from './prepare.ts'
 import { partialName, scanStore } from './scan.ts'
 import type { Damage } from './scrub.ts'
 
+export { LocksUnsupported } from './lock.ts'
 export { UnusableDirectory } from './prepare.ts'
 
 export interface Store {
@@ -37,7 +38,9 @@ export interface Store {
   settlePartial(key: BlobKey, outcome: 'committed' | 'kept' | 'gone', sizeBytes: number): void
   /** Resolves when the walk at start has entered everything; rejects when the walk failed. */
   readonly scanned: Promise<void>
-  /** Tries to write and to sync, as a readiness check does. Throws what the disk says. */
+  /** Whether the volume is read-only, so that nothing is written and no lock is held. */
+  readonly readOnly: boolean
+  /** Tries to write and to sync, as a readiness check does. Throws what the disk says. Does nothing when read-only. */
   probe(): Promise<void>
   close(): Promise<void>
 }
@@ -60,13 +63,33 @@ export interface StoreOptions {
   readonly onDamaged?: (damage: Damage) => void
   /** The disk failed at work that nobody waits for. */
   readonly onTrouble?: (error: unknown) => void
+  /** A filled store on a read-only volume will do: the mirror is offline, so that nothing is to be stored. */
+  readonly mayBeReadOnly?: boolean
+  /** Told once of each optional ability that the volume lacks and the store does without. */
+  readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
 }
 
-/** Opens the store below `root`, making it where there is none. Throws DirectoryInUse or UnusableDirectory. */
+/** `no-kernel-lock`: only the file LOCK keeps a second mirror out. `read-only`: nothing is written. */
+export type VolumeLimit = 'no-kernel-lock' | 'read-only'
+
+/**
+ * Opens the store below `root`, making it where there is none. Throws DirectoryInUse, LocksUnsupported or
+ * UnusableDirectory.
+ */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const layout = createLayout(options.root)
+  const { onLimit } = options
   await whileUsable(layout, () => checkDirectory(layout))
-  const unlock = await whileUsable(layout, async () => lockDirectory(layout, await loadKernelLock()))
+  if (options.mayBeReadOnly === true) {
+    const refusal = await writeRefusal(layout)
+    if (refusal !== undefined && (await isStore(layout))) {
+      onLimit?.('read-only', refusal)
+      return createStore(layout, options, { unlock: undefined, sizeBytes: 0 })
+    }
+  }
+  const unlock = await whileUsable(layout, async () =>
+    lockDirectory(layout, await loadKernelLock(), (error) => onLimit?.('no-kernel-lock', error)),
+  )
   try {
     await whileUsable(layout, () => prepareDirectory(layout))
   } catch (error) {
@@ -82,7 +105,7 @@ const FACTS_AT_LEAST_BYTES = 1024 * 1024
 function openFacts(
   layout: Layout,
   options: StoreOptions,
-  over: { readonly ledger: Ledger; readonly diskBytes: number },
+  over: { readonly ledger: Ledger; readonly diskBytes: number; readonly readOnly: boolean },
 ): CountedFacts {
   const { memoryBytes, maxBytes, minFreeBytes, now, onTrouble } = options
   return createFacts(layout, {
@@ -90,6 +113,7 @@ function openFacts(
     maxBytes: Math.max(FACTS_AT_LEAST_BYTES, (maxBytes ?? over.diskBytes) / 20),
     shortBytes: async () => Math.max(0, minFreeBytes - (await freeBytes(layout))),
     now,
+    readOnly: over.readOnly,
     onBytes: (bytes) => {
       over.ledger.factBytes = bytes
     },
@@ -97,11 +121,16 @@ function openFacts(
   })
 }
 
-function openBlobs(layout: Layout, options: StoreOptions, ledger: Ledger): Blobs {
+function openBlobs(
+  layout: Layout,
+  options: StoreOptions,
+  { ledger, readOnly }: { readonly ledger: Ledger; readonly readOnly: boolean },
+): Blobs {
   const { checkReadsMs: believedMs, monotonic = () => performance.now() } = options
   return new Blobs({
     layout,
     ledger,
+    readOnly,
     memoryBytes: options.memoryBytes / 2,
     now: options.now,
     observer: options.observer,
@@ -123,8 +152,10 @@ async function diskBytes(layout: Layout): Promise<number> {
 function createStore(
   layout: Layout,
   options: StoreOptions,
-  disk: { readonly unlock: () => Promise<void>; readonly sizeBytes: number },
+  /** Without `unlock` the volume is read-only. */
+  disk: { readonly unlock: (() => Promise<void>) | undefined; readonly sizeBytes: number },
 ): Store {
+  const readOnly = disk.unlock === undefined
   const { onTrouble, checkReadsMs } = options
   const ledger = new Ledger({
     maxBytes: options.maxBytes,
@@ -138,10 +169,11 @@ function createStore(
     },
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
-  const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes })
+  const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes, readOnly })
   const closing = new AbortController()
   const scanned = scanStore(layout, closing.signal).then(async (found) => {
     await ledger.load(found)
+    if (readOnly) return
     // The limit may be lower than when these were stored.
     const room = await ledger.reserve(0)
     room?.release()
@@ -152,7 +184,7 @@ function createStore(
 
   const opened = new Map<BlobKey, () => void>()
 
-  const blobs = openBlobs(layout, options, ledger)
+  const blobs = openBlobs(layout, options, { ledger, readOnly })
   const hashes = new HashThread()
 
   return {
@@ -160,6 +192,7 @@ function createStore(
     facts,
     ledger,
     scanned,
+    readOnly,
     async openPartial(key, sizeBytes) {
       const name = partialName(key)
       // Pinned before it is opened: an eviction must not take the files from under the opener.
@@ -189,7 +222,7 @@ function createStore(
       if (outcome === 'committed') ledger.add(key, sizeBytes)
     },
     digestOf: (partial) => hashes.open(partial.dataFile, partial.key, partial.sizeBytes, partial.sums),
-    probe: () => probe(layout),
+    probe: () => (readOnly ? Promise.resolve() : probe(layout)),
     async close() {
       closing.abort()
       await hashes.close()
@@ -198,7 +231,7 @@ function createStore(
       // Whoever takes the directory over must find what was learnt, and no half of a write.
       await facts.close()
       await ledger.settled()
-      await disk.unlock()
+      await disk.unlock?.()
     },
   }
 }

@@ -7,9 +7,26 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createLayout, type Layout } from '../../src/store/layout.ts'
-import { DirectoryInUse, loadKernelLock, lockDirectory } from '../../src/store/lock.ts'
+import {
+  DirectoryInUse,
+  type KernelLock,
+  LocksUnsupported,
+  loadKernelLock,
+  lockDirectory,
+} from '../../src/store/lock.ts'
+
+const links = vi.hoisted(() => ({ code: undefined as string | undefined }))
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>()
+  const link: typeof real.link = (...args) =>
+    links.code === undefined
+      ? real.link(...args)
+      : Promise.reject(Object.assign(new Error(links.code), { code: links.code }))
+  return { ...real, link, default: { ...real, link } }
+})
 
 const HOLDER = fileURLToPath(new URL('./hold-lock.ts', import.meta.url))
 const kernelLock = await loadKernelLock()
@@ -149,4 +166,46 @@ describe('a mirror without the addon', () => {
     await unlock()
     expect(await readFile(layout.lock, 'utf8')).toBe('somebody else')
   })
+})
+
+describe('on a volume without kernel locks', () => {
+  const without = (code: string): KernelLock => ({
+    tryLock() {
+      throw Object.assign(new Error('the volume says no'), { code })
+    },
+  })
+
+  // NFS without its lock service says ENOLCK, which the addon knows by number only.
+  it.each(['Unknown system error -37', 'ENOTSUP', 'ENOSYS', 'EINVAL'])(
+    'that says %s, the file with the owner guards the directory alone, and that is told once',
+    async (code) => {
+      const layout = await scratch()
+      const told: unknown[] = []
+      const unlock = await lockDirectory(layout, without(code), (error) => told.push(error))
+      expect(told).toEqual([expect.objectContaining({ code })])
+      await expect(lockDirectory(layout, without(code))).rejects.toThrow(DirectoryInUse)
+      expect((await hold(layout, 'name')).said).toBe('in use')
+      await unlock()
+      await (await lockDirectory(layout, without(code)))()
+    },
+  )
+
+  it('another failure of the lock is no lack of locks', async () => {
+    const layout = await scratch()
+    await expect(lockDirectory(layout, without('EIO'))).rejects.toThrow('the volume says no')
+  })
+
+  it.each(['EPERM', 'EOPNOTSUPP'])(
+    'and without hard links (%s), the error speaks of locks and the cure',
+    async (code) => {
+      const layout = await scratch()
+      links.code = code
+      onTestFinished(() => {
+        links.code = undefined
+      })
+      const locking = lockDirectory(layout, without('ENOTSUP'))
+      await expect(locking).rejects.toThrow(LocksUnsupported)
+      await expect(locking).rejects.toThrow('Use a volume with file locks')
+    },
+  )
 })

@@ -39,7 +39,6 @@ describe('a directory', () => {
 
   it.each([
     ['of another version', 'FORMAT', 'hubmirror 2\n', 'another version'],
-    ['with an empty FORMAT', 'FORMAT', '', 'another version'],
     ['that holds something else', 'letter.txt', 'Dear', 'holds other files'],
     ['that holds a tmp of somebody else', 'tmp/letter.txt', 'Dear', 'holds other files'],
   ])('%s is refused and left as it is', async (_, file, content, message) => {
@@ -51,6 +50,32 @@ describe('a directory', () => {
     await expect(opening).rejects.toThrow(UnusableDirectory)
     await expect(opening).rejects.toThrow(message)
     expect(await modes(root)).toEqual(before)
+  })
+
+  it.each([
+    ['empty', ''],
+    ['full of zero bytes', '\0'.repeat(12)],
+  ])('whose FORMAT a crash left %s is a store again, with what it holds', async (_, format) => {
+    const root = await scratchDirectory()
+    await (await open(root)).close()
+    const blob = createLayout(root).blob(sha256Key(Buffer.from('kept')))
+    await mkdir(path.dirname(blob), { recursive: true })
+    await writeFile(blob, 'kept')
+    await writeFile(path.join(root, 'verify.json'), '{}')
+    await writeFile(path.join(root, 'FORMAT'), format)
+    const store = await opened(root)
+    expect(await readFile(path.join(root, 'FORMAT'), 'utf8')).toBe('hubmirror 1\n')
+    const found = await store.blobs.open(sha256Key(Buffer.from('kept')), 4)
+    expect(found?.sizeBytes).toBe(4)
+    await found?.close()
+  })
+
+  it('with an empty FORMAT beside files of somebody else is refused and left as it is', async () => {
+    const root = await scratchDirectory()
+    await writeFile(path.join(root, 'FORMAT'), '')
+    await writeFile(path.join(root, 'letter.txt'), 'Dear')
+    await expect(open(root)).rejects.toThrow('holds other files')
+    expect((await readdir(root)).sort()).toEqual(['FORMAT', 'letter.txt'])
   })
 
   it('to which everybody may write is refused', async () => {
