@@ -3,8 +3,9 @@
 // asked for.
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
+import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
-import { settingsHelp } from './commands/help.ts'
+import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
 import { addTokenCommands } from './commands/token-commands.ts'
 import { ConfigFaults } from './config/faults.ts'
@@ -37,7 +38,7 @@ function createProgram(finish: (status: number) => void): Command {
   const version = packageVersion()
   const program = new Command('hubmirror')
     .description('A caching mirror of the Hugging Face Hub that keeps login working.')
-    .version(version, '-V, --version', 'print the version')
+    .version(version, '-v, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print this help, or that of a command')
     .exitOverride()
@@ -60,14 +61,30 @@ function createProgram(finish: (status: number) => void): Command {
   const line = { withSettings, load: (flags: object) => loadConfig({ flags: { ...flags } }).config, finish }
   addStoreCommands(program, line)
   addTokenCommands(program, line)
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => {
+      process.stdout.write(`${version}\n`)
+    })
+  addCompletionCommand(program)
+  // The short form of earlier versions.
+  program.addOption(new Option('-V').hideHelp()).on('option:V', () => {
+    process.stdout.write(`${version}\n`)
+    throw new CommanderError(0, 'commander.version', version)
+  })
   return program
 }
 
-/** Adds a flag for each setting. They are listed by the help text of our own, which shows the variables as well. */
-function withSettings(command: Command): Command {
+/**
+ * Adds a flag for each setting. They are listed by the help text of our own, which shows the variables as well: all of
+ * them, or those that `shown` names by key.
+ */
+function withSettings(command: Command, shown?: readonly string[]): Command {
   const add = (key: string, form: string, optional: boolean): void => {
     const flag = `${flagName(key)} ${optional ? '[on|off]' : `<${form}>`}`
-    const option = new Option(flag).hideHelp()
+    const isListed = shown === undefined || key === CONFIG_FILE.key || shown.includes(key)
+    const option = new SettingOption(flag, isListed)
     command.addOption(optional ? option.preset('on') : option)
   }
   for (const row of rows()) {
@@ -76,7 +93,9 @@ function withSettings(command: Command): Command {
     if (row.secret === true) add(fileKey(row.key), 'file', false)
   }
   add(CONFIG_FILE.key, CONFIG_FILE.form, false)
-  return command.allowExcessArguments(false).addHelpText('after', `\n${settingsHelp()}`)
+  return command
+    .allowExcessArguments(false)
+    .addHelpText('after', `\n${shown === undefined ? settingsHelp() : settingsHelpOf(shown)}`)
 }
 
 /** Commander suggests only flags that its own help lists, and the settings' flags are listed by ours. */

@@ -11,7 +11,7 @@ import { ACCESS_KINDS, type AccessKind } from '../policy/rules.ts'
 
 /** What the command line lends. */
 interface ConfigLine {
-  readonly withSettings: (command: Command) => Command
+  readonly withSettings: (command: Command, shown?: readonly string[]) => Command
   readonly load: (flags: Readonly<Record<string, unknown>>) => {
     readonly config: Config
     readonly origins: ReadonlyMap<string, Origin>
@@ -27,7 +27,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
       process.stdout.write(formatOrigins(load(flags).origins, { json: flags['json'] === true }))
     })
 
-  withSettings(config.command('explain'))
+  withSettings(config.command('explain'), [])
     .description('print which rule of `policies` decides about a request; nobody is contacted')
     .option('--repo <repo>', 'org/name, or dataset/org/name', parseRepo)
     .option('--name <org/name>', 'what the Hub calls it, of an old short id such as gpt2', parseName)

@@ -1,21 +1,44 @@
 // The settings as the help text lists them: two lines each, under their group's heading. It prints nothing itself.
+import { Option } from 'commander'
 import { CONFIG_FILE, envName, fileKey, flagName, GROUPS, rows } from '../config/keys.ts'
+
+/** The flag of a setting. Commander does not list it: the help text of our own does, where `isListed`. */
+export class SettingOption extends Option {
+  readonly isListed: boolean
+
+  constructor(flags: string, isListed: boolean) {
+    super(flags)
+    this.isListed = isListed
+    this.hideHelp()
+  }
+}
+
+/** The settings that matter to a command, by their keys in the file. The settings file itself always does. */
+export function settingsHelpOf(keys: readonly string[]): string {
+  const shown = allRows().filter((row) => keys.includes(row.key) || row.key === CONFIG_FILE.key)
+  const lines = ['Settings that matter here, as flag, variable and [default]:', ...shown.flatMap(linesOf)]
+  return `${lines.join('\n')}\n\nEvery other setting is accepted, too: hubmirror serve --help`
+}
 
 /** Every setting with its flag, variable, default and meaning, for 80 columns and more. */
 export function settingsHelp(): string {
-  const all = [...rows(), { ...CONFIG_FILE, secret: undefined, default: undefined }]
+  const all = allRows()
   const sections = GROUPS.map((group) => {
-    const lines = all
-      .filter((row) => row.group === group)
-      .flatMap((row) => {
-        const names = [`${flagName(row.key)} <${row.form}>`, envName(row.key)]
-        if (row.secret === true) names.push(`${flagName(fileKey(row.key))} <file>`, envName(fileKey(row.key)))
-        const value = row.default ?? row.absent ?? ''
-        return [`  ${names.join(', ')} [${value}]`, ...wrap(row.meaning.replaceAll('`', ''), 74, '      ')]
-      })
+    const lines = all.filter((row) => row.group === group).flatMap(linesOf)
     return [`${group}:`, ...lines].join('\n')
   })
   return [SPELLINGS, ...sections].join('\n\n')
+}
+
+function allRows() {
+  return [...rows(), { ...CONFIG_FILE, secret: undefined, default: undefined }]
+}
+
+function linesOf(row: ReturnType<typeof allRows>[number]): readonly string[] {
+  const names = [`${flagName(row.key)} <${row.form}>`, envName(row.key)]
+  if (row.secret === true) names.push(`${flagName(fileKey(row.key))} <file>`, envName(fileKey(row.key)))
+  const value = row.default ?? row.absent ?? ''
+  return [`  ${names.join(', ')} [${value}]`, ...wrap(row.meaning.replaceAll('`', ''), 74, '      ')]
 }
 
 const SPELLINGS = `Settings, as flag, variable and [default]. A flag goes before a variable, a variable before

@@ -7,7 +7,8 @@ import { bytes, duration, type Parser } from '../config/parse.ts'
 
 /** What the command line lends: the flags of all settings, the settings made of them, and where a status goes. */
 export interface CommandLine {
-  readonly withSettings: (command: Command) => Command
+  /** `shown` names the settings that the command's help lists, by key; without it, all of them. */
+  readonly withSettings: (command: Command, shown?: readonly string[]) => Command
   readonly load: (flags: Readonly<Record<string, unknown>>) => Config
   readonly finish: (status: number) => void
 }
@@ -26,7 +27,7 @@ export function addStoreCommands(program: Command, line: CommandLine): void {
 }
 
 function addLs(program: Command, { withSettings, load, finish }: CommandLine): void {
-  withSettings(program.command('ls'))
+  withSettings(program.command('ls'), ['cache.dir'])
     .description('list what is stored, by repo')
     .argument('[pattern]', "only these repos: org/name, dataset/org/name, 'models/org/*'")
     .option('--files <repo>', 'list the files of a repo instead')
@@ -53,7 +54,7 @@ interface LsFlags {
 }
 
 function addPrune(program: Command, { withSettings, load, finish }: CommandLine): void {
-  withSettings(program.command('prune'))
+  withSettings(program.command('prune'), ['cache.dir', 'auditLog'])
     .description('remove what is stored, by repo, age or size; a mirror may go on running')
     .argument('[repo...]', "these repos: org/name, dataset/org/name, 'models/org/*'")
     .option(
@@ -90,7 +91,7 @@ interface PruneFlags {
 }
 
 function addVerify(program: Command, { withSettings, load, finish }: CommandLine): void {
-  withSettings(program.command('verify'))
+  withSettings(program.command('verify'), ['cache.dir', 'auditLog'])
     .description('hold every stored blob against its digest; goes on where it was interrupted')
     .option('--rate <size>', 'read so much a second at the most', parserOf(bytes({ min: 1000 })))
     .option('--restart', 'begin anew, not where an earlier run was interrupted')

@@ -14,7 +14,7 @@ export function addTokenCommands(program: Command, { withSettings, load, finish 
   const token = program
     .command('token')
     .description("issue, list and revoke tokens of the mirror's own; a mirror may go on running")
-  withSettings(token.command('create'))
+  withSettings(token.command('create'), ['mirrorTokens', 'cache.dir', 'auditLog'])
     .description('issue a token, and print it this once')
     .addArgument(nameArgument())
     .option(
@@ -34,7 +34,7 @@ export function addTokenCommands(program: Command, { withSettings, load, finish 
       const { expires: expiresMs, repo: repos, json = false } = flags
       finish(await runTokenCreate(config, { name, expiresMs, repos, json }))
     })
-  withSettings(token.command('ls'))
+  withSettings(token.command('ls'), ['mirrorTokens', 'cache.dir'])
     .description('list the tokens that were issued')
     .option('--json', 'print JSON')
     .action(async (flags: { readonly json?: boolean }) => {
@@ -42,7 +42,7 @@ export function addTokenCommands(program: Command, { withSettings, load, finish 
       const { runTokenLs } = await import('./token.ts')
       finish(await runTokenLs(config, { json: flags.json ?? false }))
     })
-  withSettings(token.command('revoke'))
+  withSettings(token.command('revoke'), ['mirrorTokens', 'cache.dir', 'auditLog'])
     .description('end the rights of a token, within a second also at a running mirror')
     .addArgument(nameArgument())
     .action(async (name: string, flags: Readonly<Record<string, unknown>>) => {

@@ -13,8 +13,8 @@ const run = (args: readonly string[], env: Readonly<Record<string, string>> = {}
   runAnywhere(args, { HOME: scratch, ...env })
 
 describe('the command', () => {
-  it('prints its version', async () => {
-    const { status, stdout } = await run(['--version'])
+  it.each([[['--version']], [['-v']], [['-V']], [['version']]])('prints its version for %j', async (args) => {
+    const { status, stdout } = await run(args)
     expect(status).toBe(0)
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\S*\n$/)
   })
@@ -32,6 +32,33 @@ describe('the command', () => {
       expect(stdout).toContain('HUBMIRROR_CONFIG')
     },
   )
+
+  it.each([
+    [['ls'], ['--sort', '--cache-dir']],
+    [['prune'], ['--older-than', '--cache-dir', '--audit-log']],
+    [['verify'], ['--rate', '--cache-dir']],
+    [
+      ['token', 'create'],
+      ['--expires', '--mirror-tokens'],
+    ],
+    [
+      ['config', 'explain'],
+      ['--access', '--config'],
+    ],
+  ])('%j --help lists its own options and the settings that matter to it', async (args, options) => {
+    const { status, stdout } = await run([...args, '--help'])
+    expect(status).toBe(0)
+    for (const option of options) expect(stdout).toContain(` ${option} <`)
+    expect(stdout).toContain('hubmirror serve --help')
+    expect(stdout).not.toContain('--origin-timeout')
+    // A terminal of the usual height shows all of it.
+    expect(stdout.split('\n').length).toBeLessThan(40)
+  })
+
+  it('takes the settings that its help does not list all the same', async () => {
+    const { status, stderr } = await run(['ls', '--origin-timeout', '5s', '--cache-dir', scratch])
+    expect([status, stderr]).toEqual([1, expect.stringContaining('no store')])
+  })
 
   it.each([
     [['serv'], '(Did you mean serve?)'],
