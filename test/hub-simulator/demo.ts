@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { DEMO_TOKENS, demoWorld } from './demo-world.ts'
+import { figures } from './figures.ts'
 import { type Hub, startHub } from './server.ts'
 
 const DIRECT = '127.0.0.1,127.0.0.2,localhost'
@@ -30,8 +31,9 @@ const mirror = startMirror(hub, values.port, join(folder, 'cache'))
 const ended = once(mirror, 'exit')
 
 const stop = () => mirror.kill('SIGTERM')
-process.once('SIGINT', stop)
-process.once('SIGTERM', stop)
+const finish = () => void showFigures(mirrorUrl).finally(stop)
+process.once('SIGINT', finish)
+process.once('SIGTERM', finish)
 if (await isReady(mirror, mirrorUrl)) console.log(instructions(mirrorUrl, hub, folder))
 else if (mirror.exitCode === null) {
   console.error(`The mirror does not answer on ${mirrorUrl}.`)
@@ -47,6 +49,8 @@ function startMirror(hub: Hub, port: string, cacheDir: string): ChildProcess {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('HUBMIRROR_'))
   return spawn(process.execPath, ['--enable-source-maps', cli, 'serve'], {
     stdio: ['ignore', 'inherit', 'inherit'],
+    // In a process group of its own: a Ctrl-C at the terminal must reach the demo first, which asks for the figures.
+    detached: true,
     env: {
       ...Object.fromEntries(inherited),
       NO_PROXY: DIRECT,
@@ -58,6 +62,14 @@ function startMirror(hub: Hub, port: string, cacheDir: string): ChildProcess {
       HUBMIRROR_LOG_LEVEL: 'warn',
     },
   })
+}
+
+async function showFigures(url: string): Promise<void> {
+  try {
+    console.log(figures(await (await fetch(`${url}/metrics`)).text()))
+  } catch {
+    console.error('The mirror has ended already: there are no figures.')
+  }
 }
 
 async function isReady(mirror: ChildProcess, url: string): Promise<boolean> {
@@ -96,9 +108,6 @@ In another terminal:
   hf download acme/gated-model config.json
   HF_TOKEN=${alice} hf download acme/gated-model config.json
 
-  # what the mirror counted
-  curl -s ${url}/metrics | grep ^hubmirror_
-
-Ctrl-C ends both.
+Ctrl-C ends both, and shows what the mirror has counted. Prometheus gets the same from ${url}/metrics.
 `
 }
