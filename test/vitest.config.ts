@@ -23,10 +23,15 @@ export default defineConfig({
     reporters: ['default', fileURLToPath(new URL('./support/count-reporter.ts', import.meta.url))],
     maxWorkers: 2,
     projects: [
-      project('unit', { timeoutMs: 60_000 }),
-      project('contract', { timeoutMs: 60_000 }),
-      project('integration', { timeoutMs: 60_000 }),
-      project('faults', { timeoutMs: 120_000 }),
+      // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
+      project('unit', { timeoutMs: 300_000 }),
+      project('contract', { timeoutMs: 300_000 }),
+      project('integration', { timeoutMs: 300_000 }),
+      project('faults', { timeoutMs: 300_000 }),
+      // Need rights of root, and are skipped without them.
+      project('root', { timeoutMs: 300_000 }),
+      // Repeat a fault for minutes; for .ci/run only.
+      project('long', { timeoutMs: 900_000 }),
       project('clients', { timeoutMs: 300_000, parallel: false }),
       project('cache-suite', { timeoutMs: 300_000, parallel: false }),
       project('deploy', { timeoutMs: 300_000, parallel: false }),

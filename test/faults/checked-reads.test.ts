@@ -8,8 +8,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Got, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { flipBit } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
-import { flipBit } from '../support/flip-bit.ts'
 import { badLines, type Child, startChild } from '../support/process.ts'
 import { run } from '../support/run-cli.ts'
 import { chance } from '../support/seeded.ts'
@@ -213,7 +213,7 @@ describe('a mirror that checks what it reads', () => {
       })
     }
     await stop()
-  }, 240_000)
+  })
 
   it('serves a file without sums, which `hubmirror verify` makes, and takes damaged sums for none', async () => {
     const path = 'w9.bin'

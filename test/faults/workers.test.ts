@@ -1,7 +1,7 @@
 // What becomes of clients, files and the port when one of several processes ends, asked or unasked.
 
 import { createHash } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +11,7 @@ import { probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { open } from '../support/ask.ts'
+import { cutShort } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { firstFree, openFilesBelow } from '../support/fd.ts'
 import { badLines, type Child, limitFiles, runChild, startChild } from '../support/process.ts'
@@ -380,7 +381,7 @@ describe('a stored file that a worker cannot read', () => {
       const [name = ''] = [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()].filter((key) =>
         key.startsWith('sha256'),
       )
-      await truncate(join(mirror.cacheDir, 'blobs', name), 30 * MIB)
+      await cutShort(join(mirror.cacheDir, 'blobs', name), 30 * MIB)
       const digest = createHash('sha256')
         .update(right().subarray(1000, LARGE - 1))
         .digest('hex')

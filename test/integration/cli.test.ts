@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { envName, flagName, rows } from '../../src/config/keys.ts'
-import { ROOT, run as runAnywhere } from '../support/run-cli.ts'
+import { BIN, ROOT, run as runAnywhere } from '../support/run-cli.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-cli-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
@@ -121,7 +121,7 @@ describe('config', () => {
   })
 
   it('does not mind a reader that leaves early', async () => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', 'help'], {
+    const child = spawn(process.execPath, [BIN, 'help'], {
       cwd: ROOT,
       env: { PATH: process.env['PATH'], HOME: scratch },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { skippedFor } from '../support/absent.ts'
 import { run as runCommand } from '../support/run-cli.ts'
 
 const exec = promisify(execFile)
@@ -20,15 +21,13 @@ beforeAll(async () => {
   }
 })
 
-/** Why a shell cannot be tried; on a build server that is a failure. */
+/** Why a shell cannot be tried; undefined where it can. */
 async function whyNot(shell: string): Promise<string | undefined> {
   try {
     await exec(shell, ['-c', 'exit 0'])
     return undefined
   } catch (error) {
-    if (process.env['CI'] === 'true') throw error
-    console.warn(`SKIPPED: completion in ${shell}, which is not installed`)
-    return 'not installed'
+    return skippedFor(`completion in ${shell}, which is not installed`, error)
   }
 }
 

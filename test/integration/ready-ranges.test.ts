@@ -2,7 +2,7 @@
 // be the very answer that the long way gives, never of a file that has gone, and nothing may stay open for it.
 
 import { createHash } from 'node:crypto'
-import { readFile, stat, truncate, unlink } from 'node:fs/promises'
+import { readFile, stat, unlink } from 'node:fs/promises'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -13,9 +13,9 @@ import { createLayout } from '../../src/store/layout.ts'
 import { OpenFile } from '../../src/store/open-files.ts'
 import { quarantineBlob } from '../../src/store/quarantine.ts'
 import { lfs } from '../hub-simulator/repos.ts'
+import { cutShort, flipBit } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
-import { flipBit } from '../support/flip-bit.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { rawHttp } from '../support/raw-http.ts'
 import { comparable, LONG_WAY, readyScene } from '../support/ready-scene.ts'
@@ -328,7 +328,7 @@ describe('a file that is open for ranges', () => {
   it('and turns out to be shorter than it was is fetched again, and nobody sees it', async () => {
     const scene = await rangeScene()
     await scene.warmPart(900_000, 900_099)
-    await truncate(scene.blob, 900_050)
+    await cutShort(scene.blob, 900_050)
     const reply = await scene.ask(BRANCH, scene.part(900_000, 900_099))
     expect([reply.status, reply.body.equals(scene.bytes.subarray(900_000, 900_100))]).toEqual([206, true])
     await scene.ask(BRANCH)

@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
 import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { BlobKey } from '../../src/store/digest.ts'
+import { overwrite } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
+import { BIN, ROOT } from '../support/run-cli.ts'
 import {
   COMMIT,
   type MadeStore,
@@ -15,7 +16,6 @@ import {
   sha256Key,
 } from '../unit/store/made-store.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const DAY_MS = 86_400_000
 
 let made: MadeStore
@@ -24,12 +24,12 @@ beforeEach(async () => {
 })
 afterEach(() => made.remove())
 
-/** Starts the command from source in a process of its own, over the store. */
+/** Starts the command in a process of its own, over the store. */
 function start(
   args: readonly string[],
   options: { readonly node?: readonly string[]; readonly root?: string } = {},
 ) {
-  const cli = ['--import', 'tsx', 'src/cli.ts', ...args, '--cache-dir', options.root ?? made.root]
+  const cli = [BIN, ...args, '--cache-dir', options.root ?? made.root]
   const child = spawn(process.execPath, [...(options.node ?? []), ...cli], {
     cwd: ROOT,
     env: { PATH: process.env['PATH'], HOME: '/nonexistent' },
@@ -76,7 +76,7 @@ describe('the audit log', () => {
     expect(await actsIn(file)).toMatchObject([{ ...pruned, blobs: 1, sizeBytes: 2_500_000 }])
     expect((await stat(file)).mode & 0o777).toBe(0o600)
     const key = sha256Key(Buffer.alloc(10, 1))
-    await writeFile(made.layout.blob(key), 'damaged!!!')
+    await overwrite(made.layout.blob(key), 'damaged!!!')
     expect((await run(['verify', '--audit-log', file])).status).toBe(1)
     const moved = { act: 'verify', by, key, reason: 'digest', place: 'quarantined', sizeBytes: 10 }
     expect((await actsIn(file)).slice(1)).toMatchObject([moved])
@@ -172,7 +172,7 @@ describe('ls over many facts', () => {
         }),
       )
     }
-  }, 120_000)
+  })
   afterAll(() => many.remove())
 
   it('needs little memory for 20,000 of them', async () => {

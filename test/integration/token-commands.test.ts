@@ -1,40 +1,17 @@
 // `hubmirror token`, in a process of its own, beside a mirror that runs and before one does.
 
-import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { expect, it, onTestFinished } from 'vitest'
 import { mirrorTokensPath } from '../../src/callers/token-file.ts'
+import { run } from '../support/run-cli.ts'
 import { openScene } from '../support/scene.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const OPEN = '/acme/open/resolve/main/config.json'
 
-interface Result {
-  readonly status: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-function token(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', 'token', ...args], {
-      cwd: ROOT,
-      env: { PATH: process.env['PATH'], HOME: tmpdir(), ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    const printed = { stdout: '', stderr: '' }
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name].on('data', (chunk: Buffer) => {
-        printed[name] += chunk.toString()
-      })
-    }
-    child.on('error', reject)
-    child.on('close', (status) => resolve({ status, ...printed }))
-  })
-}
+const token = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  run(['token', ...args], { HOME: tmpdir(), ...env })
 
 async function scratch(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'hubmirror-token-commands-'))

@@ -54,8 +54,8 @@ export function describeTable(state: State): void {
     const cells = cellsOf(state, cachePrivate, group)
     describe(`${state}, cache.private ${cachePrivate ? 'on' : 'off'}, ${group} tokens`, () => {
       const table = new Table(state)
-      beforeAll(() => table.begin(cells, cachePrivate, group), 120_000)
-      afterAll(() => table.end(), 60_000)
+      beforeAll(() => table.begin(cells, cachePrivate, group), 600_000)
+      afterAll(() => table.end(), 300_000)
       it.each(cells.map((cell, index) => [cell.kind, cell.caller, cell.request, index] as const))(
         '%s repo, %s, %s',
         async (_kind, _caller, _request, index) => {
@@ -306,7 +306,7 @@ class Table {
       return cdn === due.cdn && own(asked) === own(due.asked) && isCovered && asked.length <= due.asked.length
     }
     // A HEAD is answered before the stranger is.
-    await eventually(isSame, (same) => same, 2_000).catch(() => undefined)
+    await eventually(isSame, (same) => same, 60_000).catch(() => undefined)
     if (!isSame() || new Set(due.asked).size === due.asked.length) expect(look()).toEqual(due)
     const own = credentialOf(cell)
     const allowed = new Set([own, undefined])

@@ -1,8 +1,18 @@
 import type { Reporter, TestModule } from 'vitest/node'
 
-/** Closes a run with one line that machines can read: `N passed, N failed, N skipped`. */
+const SLOWEST = 10
+
+/**
+ * Closes a run with the slowest test files, and one line that machines can read: `N passed, N failed, N skipped`.
+ */
 export default class CountReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
+    const timed = modules
+      .map((module) => ({ name: module.relativeModuleId, seconds: secondsOf(module) }))
+      .sort((a, b) => b.seconds - a.seconds)
+      .slice(0, SLOWEST)
+    console.log('\nslowest files, in seconds with their imports:')
+    for (const { name, seconds } of timed) console.log(`${seconds.toFixed(1).padStart(7)}  ${name}`)
     const count = { passed: 0, failed: 0, skipped: 0 }
     for (const module of modules) {
       // A file that cannot be loaded has no tests to count, and still is a failure.
@@ -16,4 +26,9 @@ export default class CountReporter implements Reporter {
     }
     console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`)
   }
+}
+
+function secondsOf(module: TestModule): number {
+  const { duration, collectDuration, setupDuration } = module.diagnostic()
+  return (duration + collectDuration + setupDuration) / 1000
 }

@@ -8,7 +8,7 @@ const POLL_MS = 5
 export async function eventually<T>(
   look: () => T | Promise<T>,
   isDue: (value: T) => boolean,
-  withinMs = 30_000,
+  withinMs = 120_000,
 ): Promise<T> {
   const deadlineAt = performance.now() + withinMs
   for (;;) {

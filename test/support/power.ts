@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { skippedFor } from './absent.ts'
 
 const run = promisify(execFile)
 
@@ -30,7 +31,7 @@ export interface PoweredDisk {
   remove(): Promise<void>
 }
 
-/** Why the power of no disk can be cut here; undefined where it can. On a build server that is a failure. */
+/** Why the power of no disk can be cut here; undefined where it can. */
 export async function whyNoPower(kind: DiskKind = 'ext4'): Promise<string | undefined> {
   try {
     const disk = await mountPowered(16, kind)
@@ -47,10 +48,7 @@ export async function whyNoPower(kind: DiskKind = 'ext4'): Promise<string | unde
     }
     return undefined
   } catch (error) {
-    if (process.env['CI'] === 'true') throw error
-    const reason = error instanceof Error ? error.message.trim() : String(error)
-    console.warn(`SKIPPED: power cuts need root, a loop device, mkfs.${kind} and xfs_io (${reason})`)
-    return reason
+    return skippedFor(`power cuts, which need root, a loop device, mkfs.${kind} and xfs_io`, error)
   }
 }
 

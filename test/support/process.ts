@@ -12,7 +12,7 @@ import { eventually } from './eventually.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ENTRY = join(ROOT, 'dist/launch.cjs')
-const STARTS_WITHIN_MS = 20_000
+const STARTS_WITHIN_MS = 120_000
 
 export interface ChildOptions {
   readonly hub: Hub

@@ -3,7 +3,7 @@
 import { connect } from 'node:net'
 
 /** So long may a busy machine take for one answer. */
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 120_000
 
 /** What came back before the connection ended or fell silent. */
 export interface RawAnswer {

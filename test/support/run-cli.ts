@@ -1,9 +1,11 @@
-// The command line as an operator runs it.
+// The command line as an operator runs it: the built program, which `npm test` makes first.
 
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** The bin of the package; start it with Node. */
+export const BIN = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
 
 interface Result {
   readonly status: number | null
@@ -11,10 +13,10 @@ interface Result {
   readonly stderr: string
 }
 
-/** Runs the command from source in a process of its own, with no environment but the one given. */
+/** Runs the command in a process of its own, with no environment but the one given. */
 export function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli.ts', ...args], {
+    const child = spawn(process.execPath, [BIN, ...args], {
       cwd: ROOT,
       env: { PATH: process.env['PATH'], HOME: '/nonexistent', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -52,7 +52,7 @@ export interface RunningMirror {
 }
 
 /** A pull that nobody reads ends soon, or brings a small file home. */
-const IDLE_WITHIN_MS = 30_000
+const IDLE_WITHIN_MS = 120_000
 const POLL_MS = 10
 /** Larger files are generated noise: reading them again would prove nothing and take long. */
 const SEARCHED_MAX_BYTES = 8_000_000

@@ -5,12 +5,13 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { skippedFor } from './absent.ts'
 import { eventually } from './eventually.ts'
 
 /** A tool of the system, brought by test/faults/setup.sh and not by a package. */
 const TRACER = 'strace'
 
-/** Why no system call can be made to fail here; undefined where it can. On a build server that is a failure. */
+/** Why no system call can be made to fail here; undefined where it can. */
 export async function whyNoStrace(): Promise<string | undefined> {
   const sleeper = spawn('sleep', ['60'], { stdio: 'ignore' })
   try {
@@ -18,10 +19,7 @@ export async function whyNoStrace(): Promise<string | undefined> {
     await (await inject(sleeper.pid ?? 0, 'fdatasync', 'EIO')).end()
     return undefined
   } catch (error) {
-    if (process.env['CI'] === 'true') throw error
-    const reason = error instanceof Error ? error.message.trim() : String(error)
-    console.warn(`SKIPPED: failing system calls need strace and the right to trace (${reason})`)
-    return reason
+    return skippedFor('failing system calls, which need strace and the right to trace', error)
   } finally {
     sleeper.kill('SIGKILL')
   }

@@ -1,9 +1,8 @@
 // A command as somebody runs it who sits before a terminal. Knows no command.
 
 import { spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { BIN, ROOT } from './run-cli.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** Of util-linux, and so of every system: gives a process a terminal, and hands through what is typed and said. */
 const TERMINAL = 'script'
 
@@ -16,9 +15,9 @@ interface InTerminal {
   readonly ended: Promise<number | null>
 }
 
-/** Runs the command line from source. `args` are words without anything that a shell would heed. */
+/** Runs the built command line. `args` are words without anything that a shell would heed. */
 export function runInTerminal(args: readonly string[], env: Readonly<Record<string, string>>): InTerminal {
-  const command = ['exec', process.execPath, '--import', 'tsx', 'src/cli.ts', ...args].join(' ')
+  const command = ['exec', process.execPath, BIN, ...args].join(' ')
   const child = spawn(TERMINAL, ['-qec', command, '/dev/null'], {
     cwd: ROOT,
     env: { PATH: process.env['PATH'], HOME: '/nonexistent', TERM: 'xterm', ...env },

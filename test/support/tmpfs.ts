@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { skippedFor } from './absent.ts'
 
 const run = promisify(execFile)
 
@@ -16,16 +17,13 @@ export interface SmallDisk {
   unmount(): Promise<void>
 }
 
-/** Why there can be no small disk here; undefined where there can. On a build server that is a failure. */
+/** Why there can be no small disk here; undefined where there can. */
 export async function whyNoDisk(): Promise<string | undefined> {
   try {
     await (await mountDisk(1)).unmount()
     return undefined
   } catch (error) {
-    if (process.env['CI'] === 'true') throw error
-    const reason = error instanceof Error ? error.message.trim() : String(error)
-    console.warn(`SKIPPED: faults of the disk need root to mount a tmpfs (${reason})`)
-    return reason
+    return skippedFor('faults of the disk, which need root to mount a tmpfs', error)
   }
 }
 

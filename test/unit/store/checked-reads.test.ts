@@ -16,7 +16,7 @@ import { Ledger } from '../../../src/store/ledger.ts'
 import { carryOut, planPrune } from '../../../src/store/prune.ts'
 import { type Damage, scrub } from '../../../src/store/scrub.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
-import { flipBit } from '../../support/flip-bit.ts'
+import { flipBit } from '../../support/damage.ts'
 import { open as openStore, patternBytes, scratchDirectory, scratchLayout, sha256Key } from './scratch.ts'
 
 const BYTES = patternBytes(4 * BLOCK_BYTES + 1000)

@@ -15,7 +15,7 @@ import { createFacts, type Facts } from '../../../src/store/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { openStore, type Store } from '../../../src/store/store.ts'
 import { type Observer, silentObserver } from '../../../src/telemetry/observer.ts'
-import { flipBit } from '../../support/flip-bit.ts'
+import { flipBit } from '../../support/damage.ts'
 
 export const ORIGIN = 'https://hub.example/'
 export const COMMIT = 'c'.repeat(40) as CommitHash

@@ -1,4 +1,4 @@
-import { mkdir, open, rm, statfs, truncate, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, open, rm, statfs, unlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -6,6 +6,7 @@ import { type Asked, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { manualClock } from '../support/clock.ts'
+import { cutShort } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
 import {
@@ -253,7 +254,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     expect(blobs).toHaveLength(3)
     for (const [index, blob] of blobs.entries()) {
       if (index === 0) await unlink(blob)
-      else if (index === 1) await truncate(blob, 1000)
+      else if (index === 1) await cutShort(blob, 1000)
       else await rm(blob).then(() => writeFile(blob, ''))
     }
     for (const path of FILES) await expectServed(path)
@@ -285,7 +286,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     // What is on its way to a client that reads nothing is a fraction of this file.
     hub.ledger.clear()
     const [blob] = [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()]
-    await truncate(join(mirror.cacheDir, 'blobs', blob ?? ''), 100_000)
+    await cutShort(join(mirror.cacheDir, 'blobs', blob ?? ''), 100_000)
     const [whole, part] = await Promise.all(answers.map(collect))
     // What it was given came from a disk that loses bytes: nobody can say that all of it was right.
     expect(whole?.isComplete).toBe(false)
