@@ -9,7 +9,7 @@ import {
   type RequestOptions,
 } from 'node:http'
 import { MirrorError } from '../errors.ts'
-import { keptFields } from '../http/headers.ts'
+import { isEventStream, keptFields } from '../http/headers.ts'
 import { type Accounts, account, statusTold } from '../server/account.ts'
 import { checkVersion, reachedHost, requestId } from '../server/context.ts'
 import { sendFailure } from '../server/fail.ts'
@@ -202,6 +202,8 @@ function answer(
   incoming.on('error', () => undefined)
   if (ready !== undefined) options.memory.learn(request, incoming, { field: ready, moment: options.moment })
   start()
+  // The first event of a stream may come much later than its client waits for an answer.
+  if (isEventStream(incoming.headers)) response.flushHeaders()
   incoming.pipe(response)
 }
 
