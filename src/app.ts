@@ -9,6 +9,7 @@ import { type Callers, createCallers } from './callers/caller.ts'
 import { watchAges } from './callers/hub-tokens.ts'
 import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
+import type { MirrorError } from './errors.ts'
 import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access.ts'
 import { Documents } from './mirror/documents.ts'
@@ -65,7 +66,7 @@ export interface AppDependencies {
 
 /** Opens the store and builds the server; listening is the caller's. Throws what `openStore` throws. */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
-  const { version, logger } = dependencies
+  const { version, logger, dispatcher } = dependencies
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
   const metrics = metricsOf(config, version)
@@ -76,7 +77,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     observer,
     logger,
     monotonic,
-    originSuspect: () => client.suspect(),
+    originTrouble: () => client.trouble(),
   })
   const { onStorageFailed } = health
   const troubles = auditTroubles(observer, logger)
@@ -98,7 +99,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
-  const client = clientOf(config, { via, observer, now: monotonic, dispatcher: dependencies.dispatcher })
+  const client = clientOf(config, { via, observer, logger, now: monotonic, dispatcher })
   const workers =
     config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat: config.policies.length === 0 }) : undefined
   const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health, workers })
@@ -190,16 +191,27 @@ function clientOf(
     readonly observer: Observer
     readonly now: () => number
     readonly dispatcher: Dispatcher | undefined
+    readonly logger: Logger
   },
 ): OriginClient {
-  const { dispatcher, ...rest } = rooms
+  const { dispatcher, logger, ...rest } = rooms
   return createOriginClient({
     policy: { base: config.origin, allowedHosts: config.redirectHosts },
     timeoutMs: config.originTimeoutMs,
     connections: config.originConnections,
+    proxies: config.proxies,
+    onTurn: originTurns(logger),
     ...rest,
     ...(dispatcher === undefined ? {} : { dispatcher }),
   })
+}
+
+/** One line when the origin goes away and one when it is back: what is stored is served meanwhile, without an error. */
+function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void {
+  return (trouble) => {
+    if (trouble === undefined) logger.info('the origin answers again')
+    else logger.warn({ code: trouble.code, ...trouble.detail }, `the origin is away: ${trouble.message}`)
+  }
 }
 
 /** Loud, and no more: requests are served while the audit log cannot be written. */

@@ -156,7 +156,7 @@ export const ERRORS = {
     status: 502,
     header: 'OriginUnreachable',
     message: 'The mirror cannot reach the Hub, and this is not stored here. Try again later.',
-    operator: 'Check DNS, firewall and HTTPS_PROXY towards HUBMIRROR_ORIGIN.',
+    operator: 'The log line says why: DNS, firewall, certificate or proxy towards HUBMIRROR_ORIGIN.',
     mayRetry: true,
   },
   origin_timeout: {

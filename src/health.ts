@@ -27,9 +27,10 @@ export function createHealth(options: {
   readonly observer: Observer
   readonly logger: Logger
   readonly monotonic: () => number
-  readonly originSuspect: () => boolean
+  /** Why the origin could not be reached a moment ago, in a sentence for everybody. */
+  readonly originTrouble: () => string | undefined
 }): Health {
-  const { probe, observer, logger, monotonic, originSuspect } = options
+  const { probe, observer, logger, monotonic, originTrouble } = options
   let draining = false
   let failure: { readonly at: number; readonly text: string } | undefined
 
@@ -83,7 +84,7 @@ export function createHealth(options: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
           store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
           room: lacksRoom() ? { ok: false, detail: 'a file did not fit and passed through' } : { ok: true },
-          origin: originSuspect() ? { ok: false, detail: 'not reachable a moment ago' } : { ok: true },
+          origin: originTrouble() === undefined ? { ok: true } : { ok: false, detail: originTrouble() ?? '' },
         },
       }
     },

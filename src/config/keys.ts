@@ -1,6 +1,7 @@
 // The one table of settings. The type Config, the help text, the names of flags and variables and the README's table
 // all follow from it. It does not know where a value comes from.
 
+import type { Proxies } from '../http/proxies.ts'
 import type { Rule as PolicyRule } from '../policy/rules.ts'
 import {
   basePath,
@@ -358,6 +359,8 @@ export type Config = Flat<
     hubTokens: ReadonlyMap<string, Secret>
     /** Of the section in the file: see policies.ts. */
     policies: readonly PolicyRule[]
+    /** By which proxies the origin is reached, from the conventional variables of the environment. */
+    proxies: Proxies
   }
 >
 

@@ -4,6 +4,7 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
+import { readProxies } from '../http/proxies.ts'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
 import { type Config, canonicalName, fileKey, type Row, rows, type SettingName } from './keys.ts'
 import { NONE, type Parser } from './parse.ts'
@@ -81,9 +82,12 @@ export function loadConfig(sources: ConfigSources = {}): {
   const section = sections.get(canonicalName(POLICIES))
   const known = [...(texts.token === undefined ? [] : [DEFAULT_TOKEN]), ...named.map(({ name }) => name)]
   const policies = section === undefined ? [] : readPolicies(section, faults, known)
+  const way = readProxies(env, originScheme(parsed.data?.['origin']))
+  for (const { variable, cure } of way.faults)
+    faults.push({ key: variable, source: 'environment', where: variable, cure })
   if (faults.length > 0 || parsed.data === undefined) throw new ConfigFaults(faults)
 
-  const config: Record<string, unknown> = { ...parsed.data, policies }
+  const config: Record<string, unknown> = { ...parsed.data, policies, proxies: way.proxies }
   for (const row of rows()) {
     const path = secretPaths.get(row.name)
     if (path === undefined) continue
@@ -108,7 +112,7 @@ export function loadConfig(sources: ConfigSources = {}): {
   return {
     config: Object.freeze(config) as unknown as Config,
     origins,
-    notices: notice === undefined ? [] : [notice],
+    notices: [...(notice === undefined ? [] : [notice]), ...way.notices],
   }
 }
 
@@ -141,6 +145,10 @@ function fromText<T>(parse: Parser<T>) {
     context.addIssue({ code: 'custom', message: parsed.fault })
     return z.NEVER
   })
+}
+
+function originScheme(origin: unknown): 'http' | 'https' {
+  return origin instanceof URL && origin.protocol === 'http:' ? 'http' : 'https'
 }
 
 function defaultText(text: string, env: Readonly<Record<string, string | undefined>>): string {

@@ -33,6 +33,12 @@ export function headerValue(headers: HeaderBag, name: string): string | undefine
   return value.every((each) => each === first) ? first : undefined
 }
 
+/** Whether these are the headers of a stream of events (text/event-stream, of the HTML standard). */
+export function isEventStream(headers: HeaderBag): boolean {
+  const [type = ''] = (headerValue(headers, 'content-type') ?? '').split(';')
+  return type.trim().toLowerCase() === 'text/event-stream'
+}
+
 /** The field names that a Connection header declares hop-by-hop. */
 export function connectionNames(headers: HeaderBag): ReadonlySet<string> {
   const value = Object.hasOwn(headers, 'connection') ? headers['connection'] : undefined

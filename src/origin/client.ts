@@ -2,13 +2,18 @@
 // `send`, which decides whether the credential goes along. Knows nothing of repos.
 
 import { Readable } from 'node:stream'
-import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import type { Dispatcher } from 'undici'
 import { MirrorError } from '../errors.ts'
 import type { HeaderBag } from '../http/headers.ts'
+import { DIRECT, type Proxies } from '../http/proxies.ts'
 import type { Observer, OriginKind } from '../telemetry/observer.ts'
-import { ask, keepAfterRedirects } from './heads.ts'
+import { createDispatcher } from './dispatcher.ts'
+import { patientWithEvents } from './events.ts'
+import { originFailure } from './failure.ts'
+import { keepAfterRedirects } from './heads.ts'
 import { type Asked, Quota, type Spent } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
+import { Suspicion } from './suspicion.ts'
 
 /** Who asks, and what the Hub may learn of it. */
 export interface Asker {
@@ -56,12 +61,12 @@ export interface OriginClient {
   url(target: string): URL
   /** True for a few seconds after the origin could not be reached: whoever has something stored need not wait. */
   suspect(): boolean
+  /** Why the origin could not be reached, in a sentence, for as long as it is suspect. It names no other host. */
+  trouble(): string | undefined
+  /** For those who pass requests on by themselves. It bears the silence of streams of events. */
   readonly dispatcher: Dispatcher
   close(): Promise<void>
 }
-
-/** After a failure to connect, stored answers are served without asking for this long. */
-const SUSPECT_MS = 5_000
 
 export function createOriginClient(options: {
   readonly policy: RedirectPolicy
@@ -72,20 +77,21 @@ export function createOriginClient(options: {
   readonly observer: Observer
   readonly now: () => number
   readonly dispatcher?: Dispatcher
+  /** By default none. */
+  readonly proxies?: Proxies
+  /** See Suspicion. */
+  readonly onTurn?: (trouble: MirrorError | undefined) => void
 }): OriginClient {
   const { policy, observer, now } = options
   const dispatcher =
     options.dispatcher ??
-    new EnvHttpProxyAgent({
+    createDispatcher({
+      proxies: options.proxies ?? DIRECT,
       connections: options.connections,
-      pipelining: 1,
-      allowH2: false,
-      connect: { timeout: Math.min(5_000, options.timeoutMs) },
-      headersTimeout: options.timeoutMs,
-      bodyTimeout: options.timeoutMs,
+      timeoutMs: options.timeoutMs,
     })
   const sender = dispatcher.compose(keepAfterRedirects)
-  let suspectUntil = 0
+  const suspicion = new Suspicion({ now, observer, onTurn: options.onTurn })
   const quota = new Quota({ base: policy.base, now, observer })
 
   function heard(asked: Asked, status: number, headers: HeaderBag): HeaderBag {
@@ -103,12 +109,14 @@ export function createOriginClient(options: {
     request.asker.onTrip?.()
     try {
       const { statusCode, headers, body } = await withPatience(request, (signal) =>
-        ask(sender, {
+        sender.request({
           origin: url.origin,
           path: `${url.pathname}${url.search}`,
           method: request.method,
           headers: headersFor(request, asked.authorization, options.via),
           body: request.body ?? null,
+          // All that is asked here reads, also by POST.
+          idempotent: true,
           signal,
           headersTimeout: options.timeoutMs,
           bodyTimeout: options.timeoutMs,
@@ -117,20 +125,14 @@ export function createOriginClient(options: {
       // A body that fails after nobody listens any more must not end the process.
       body.on('error', () => undefined)
       observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
-      if (mayCarryCredential(policy, url)) {
-        suspectUntil = 0
-        observer.originUp(true)
-      }
+      if (mayCarryCredential(policy, url)) suspicion.clear()
       return { status: statusCode, headers: heard(asked, statusCode, headers), body }
     } catch (error) {
       if (request.signal?.aborted === true) throw request.signal.reason
       observer.originRequest(kind, 0, (now() - startedAt) / 1000)
-      const failure = asMirrorError(error, url)
+      const failure = originFailure(error, url, policy.base.host)
       // Our own lack of descriptors says nothing about the origin.
-      if (mayCarryCredential(policy, url) && failure.code !== 'overloaded') {
-        suspectUntil = now() + SUSPECT_MS
-        observer.originUp(false)
-      }
+      if (mayCarryCredential(policy, url) && failure.code !== 'overloaded') suspicion.raise(failure)
       throw failure
     }
   }
@@ -143,10 +145,11 @@ export function createOriginClient(options: {
       const spent = await quota.admit(asked, { patient: true, signal })
       return spent === undefined ? undefined : spentAnswer(spent)
     },
-    dispatcher,
+    dispatcher: dispatcher.compose(patientWithEvents(options.timeoutMs)),
     // A base path of the origin (a mirror below a prefix) stands before every target.
     url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
-    suspect: () => suspectUntil > now(),
+    suspect: () => suspicion.isRaised,
+    trouble: () => suspicion.trouble,
     close: () => dispatcher.destroy(),
   }
 }
@@ -227,23 +230,4 @@ async function withPatience<T>(
 /** RFC 9110 §7.6.3: to what stands there, so that a mirror further back sees itself in a circle of several. */
 export function appendVia(before: string | undefined, own: string): string {
   return before === undefined ? own : `${before}, ${own}`
-}
-
-/** What a failed request means to a client. Never carries the request, which holds the credential. */
-export function asMirrorError(error: unknown, url: URL): MirrorError {
-  if (error instanceof MirrorError) return error
-  const code = codeOf(error)
-  const detail = { host: url.host, reason: code.slice(0, 60) }
-  if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { detail })
-  return new MirrorError(isTimeout(error) ? 'origin_timeout' : 'origin_unreachable', { detail })
-}
-
-/** Whether a failed request, or a body that broke off, waited in vain. */
-export function isTimeout(error: unknown): boolean {
-  const code = codeOf(error)
-  return code.endsWith('_TIMEOUT') || code === 'ETIMEDOUT'
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
 }

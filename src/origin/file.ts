@@ -9,7 +9,8 @@ import { type FileMeta, readFirstHop } from '../hub/file-meta.ts'
 import type { CommitHash } from '../hub/names.ts'
 import { type Refusal, readRefusal } from '../hub/refusal.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { type Asker, asMirrorError, isTimeout, type OriginAnswer, type OriginClient } from './client.ts'
+import type { Asker, OriginAnswer, OriginClient } from './client.ts'
+import { isTimeout, originFailure } from './failure.ts'
 import { isMoved } from './moved.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 import { isRetryableStatus, retryDelayMs } from './retry.ts'
@@ -186,7 +187,8 @@ export class FileBody {
         if (!isWorthRetrying(error)) throw error
         failures += 1
         if (failures >= MAX_ATTEMPTS) {
-          throw asMirrorError(error, this.#client.policy.base)
+          const { base } = this.#client.policy
+          throw originFailure(error, base, base.host)
         }
         this.#observer.originRetry(retryReason(error))
         await sleep(retryDelayMs(failures, Math.random), undefined, { signal })

@@ -1,7 +1,7 @@
 // Which connections are kept after a HEAD. Undici closes each, since there are servers that send a body all the same: what
 // comes late would be read as the answer to the next question on that connection, which may be somebody else's.
 
-import { type Dispatcher, errors } from 'undici'
+import type { Dispatcher } from 'undici'
 
 /**
  * Keeps the connection after a HEAD that was answered by a redirect, and by nothing else. What a server might send behind
@@ -35,20 +35,5 @@ function closing(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandle
     onResponseError(controller, error) {
       if (!isOver) handler.onResponseError?.(controller, error)
     },
-  }
-}
-
-/** Sends a request; a HEAD once more where the origin was just closing the connection that was kept for it. */
-export async function ask(
-  dispatcher: Dispatcher,
-  options: Dispatcher.RequestOptions,
-): Promise<Dispatcher.ResponseData> {
-  try {
-    return await dispatcher.request(options)
-  } catch (error) {
-    // One that had answered before: that it ends says nothing of an origin that is away.
-    const wasKept = error instanceof errors.SocketError && (error.socket?.bytesRead ?? 0) > 0
-    if (options.method !== 'HEAD' || !wasKept) throw error
-    return dispatcher.request(options)
   }
 }

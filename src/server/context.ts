@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
@@ -33,8 +34,7 @@ export function checkRequest(raw: IncomingMessage, via: string): void {
   if (doubled !== undefined) {
     throw new MirrorError('bad_request', { message: `The request has more than one ${doubled} header.` })
   }
-  if (raw.headers.host === undefined)
-    throw new MirrorError('bad_request', { message: 'The request has no Host header.' })
+  checkVersion(raw)
   const hasBody =
     raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length'] ?? 0) > 0
   if (hasBody && (raw.method === 'GET' || raw.method === 'HEAD')) {
@@ -42,6 +42,28 @@ export function checkRequest(raw: IncomingMessage, via: string): void {
   }
   if (raw.headers.via?.includes(via) === true) throw new MirrorError('loop')
   checkPlaces(raw.url ?? '', raw.rawHeaders)
+}
+
+/**
+ * Refuses what the version of a request does not allow: HTTP/1.1 without Host (RFC 9112 §3.2), and HTTP/1.0 with
+ * Transfer-Encoding, which makes its framing faulty (§6.1). Throws bad_request.
+ */
+export function checkVersion({
+  httpVersion,
+  headers,
+}: Pick<IncomingMessage, 'httpVersion' | 'headers'>): void {
+  const isOld = httpVersion === '1.0'
+  if (headers.host === undefined && !isOld)
+    throw new MirrorError('bad_request', { message: 'The request has no Host header.' })
+  if (headers['transfer-encoding'] !== undefined && isOld)
+    throw new MirrorError('bad_request', { message: 'An HTTP/1.0 request must not have Transfer-Encoding.' })
+}
+
+/** The address and port that a client has reached, as its Host field would name them; undefined on a private socket. */
+export function reachedHost({ localAddress, localPort }: Socket): string | undefined {
+  if (localAddress === undefined || localPort === undefined) return undefined
+  const address = localAddress.replace(/^::ffff:(?=\d+\.)/, '')
+  return `${address.includes(':') ? `[${address}]` : address}:${localPort}`
 }
 
 /**
@@ -169,8 +191,7 @@ function mirrorBase(
 ): string {
   if (options.publicUrl !== undefined) return options.publicUrl.href.replace(/\/$/, '')
   // What the client itself calls us goes back to that client only, and never into the store.
-  const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(request.host)
-    ? request.host
-    : 'localhost'
+  const given = request.host || (reachedHost(request.raw.socket) ?? '')
+  const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(given) ? given : 'localhost'
   return `${request.protocol}://${host}${options.basePath === '/' ? '' : options.basePath}`
 }

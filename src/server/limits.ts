@@ -10,11 +10,15 @@ export const MAX_HEADER_BYTES = 16 * 1024
 /** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
 export const KEEP_ALIVE_MS = 75_000
 
+/** A client that vanished is found out though nothing is sent to it: a stream of events may be silent for long. */
+export const TCP_KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 60_000 } as const
+
 /** What Node's server is made with. */
 const HTTP_OPTIONS = {
   // Refused by checkRequest, which says so.
   requireHostHeader: false,
   keepAliveTimeout: KEEP_ALIVE_MS,
+  ...TCP_KEEP_ALIVE,
   headersTimeout: 15_000,
   // The whole request: uploads may be long. Headers have their own limit.
   requestTimeout: 0,

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { type HeaderBag, headerValue, isEventStream } from '../http/headers.ts'
 import { withHint } from '../hub/hints.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
@@ -17,7 +17,8 @@ import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { noteAllowed, noteRefusal } from '../mirror/note.ts'
 import { hintContext } from '../mirror/refused.ts'
-import { appendVia, asMirrorError as asOriginError, type OriginClient } from '../origin/client.ts'
+import { appendVia, type OriginClient } from '../origin/client.ts'
+import { originFailure } from '../origin/failure.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { BILL_TO } from './context.ts'
@@ -149,7 +150,8 @@ export async function registerPassThrough(
           onError: (_reply, { error }) => {
             options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
             reply.hijack()
-            fail(asOriginError(error.cause ?? error, client.policy.base))
+            const { base } = client.policy
+            fail(originFailure(error.cause ?? error, base, base.host))
           },
         })
       }
@@ -272,8 +274,19 @@ async function answer(
     reply.raw.end()
     return
   }
+  // A stream that is silent hears of nothing by itself.
+  trace.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
+  if (trace.signal.aborted) final.stream.destroy()
+  const isEvents = isEventStream(final.headers)
+  if (isEvents) {
+    // The first event may come much later than a client waits for an answer, and nginx would gather events.
+    headers['x-accel-buffering'] = 'no'
+    start()
+    reply.raw.flushHeaders()
+  }
   const body = counted(final.stream, observer)
-  await sendStream(reply.raw, ctx.lent === undefined ? body : withoutCredential(body, ctx), start, trace)
+  const checked = ctx.lent === undefined ? body : withoutCredential(body, ctx)
+  await sendStream(reply.raw, checked, isEvents ? () => undefined : start, trace)
 }
 
 /** What the answer says about rights: noted, and told to the mirror where it is the Hub's own. */

@@ -17,11 +17,13 @@ export interface Peer {
   readonly address: string
   /** Requests in flight on it, this one included. */
   readonly inFlight: number
+  /** The version of HTTP that the client has sent, such as `1.0`. */
+  readonly version: string
 }
 
 /** With a mark that only processes of this mirror can make: what a client sends is never taken for it. */
-export function formatPeer({ address, inFlight }: Peer): string {
-  return `${peerMark()} ${inFlight} ${address}`
+export function formatPeer({ address, inFlight, version }: Peer): string {
+  return `${peerMark()} ${inFlight} ${version} ${address}`
 }
 
 // The key is the process' own until it is given that of its mirror, before the first request.
@@ -35,10 +37,12 @@ const peers = new WeakMap<IncomingMessage, Peer>()
  * so that there is one address at a time. False where it says nothing: then nothing is known of the request.
  */
 export function adoptPeer(request: IncomingMessage): boolean {
-  const match = /^(\S+) (\d+) (\S+)$/.exec(String(request.headers[PEER_FIELD] ?? ''))
+  const match = /^(\S+) (\d+) (\d\.\d) (\S+)$/.exec(String(request.headers[PEER_FIELD] ?? ''))
   if (match === null || match[1] !== peerMark()) return false
-  const [, , inFlight, address = ''] = match
-  peers.set(request, { address, inFlight: Number(inFlight) })
+  const [, , inFlight, version = '', address = ''] = match
+  peers.set(request, { address, inFlight: Number(inFlight), version })
+  // What may be said in a request depends on it. How the answer is framed for the worker was settled before.
+  request.httpVersion = version
   Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true })
   return true
 }

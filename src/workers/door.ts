@@ -1,6 +1,7 @@
 // Where clients come in: takes connections and gives them away unread. It knows nothing of what is said on them.
 
 import { createServer, type Server, type Socket } from 'node:net'
+import { TCP_KEEP_ALIVE } from '../server/limits.ts'
 import { otherAddresses } from '../server/localhost.ts'
 
 export class Door {
@@ -27,7 +28,8 @@ export class Door {
   #open(host: string, port: number): Promise<Server> {
     return new Promise((resolve, reject) => {
       // As Node's own HTTP server has them.
-      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => {
+      const options = { pauseOnConnect: true, allowHalfOpen: true, noDelay: true, ...TCP_KEEP_ALIVE }
+      const server = createServer(options, (socket) => {
         // Whoever reads it hears of what goes wrong.
         socket.on('error', () => undefined)
         this.#give(socket)

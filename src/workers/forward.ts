@@ -9,9 +9,9 @@ import {
   type RequestOptions,
 } from 'node:http'
 import { MirrorError } from '../errors.ts'
-import { keptFields } from '../http/headers.ts'
+import { isEventStream, keptFields } from '../http/headers.ts'
 import { type Accounts, account, statusTold } from '../server/account.ts'
-import { requestId } from '../server/context.ts'
+import { checkVersion, reachedHost, requestId } from '../server/context.ts'
 import { sendFailure } from '../server/fail.ts'
 import { MAX_HEADER_BYTES } from '../server/limits.ts'
 import {
@@ -90,6 +90,13 @@ function forward(
 ): void {
   const { request, response } = exchange
   const { method = '', socket } = request
+  try {
+    checkVersion(request)
+  } catch (error) {
+    // At once: what follows on the connection may be part of the body that its client meant.
+    fail(exchange, error, options.accounts)
+    return
+  }
   const isFramed = hasFraming(request)
   // A GET or HEAD with a body is refused unread.
   const sendsBody = isFramed && method !== 'GET' && method !== 'HEAD'
@@ -157,9 +164,17 @@ function hasFraming({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 }
 
-function fieldsToAsk({ request: { rawHeaders }, address, inFlight }: Exchange): string[] {
+function fieldsToAsk({ request, address, inFlight }: Exchange): string[] {
+  const { rawHeaders, headers, httpVersion: version, socket } = request
   const fields = keptFields(rawHeaders, (name) => !NOT_ASKED.has(name) && !name.startsWith(OWN_FIELDS))
-  return [PEER_FIELD, formatPeer({ address, inFlight }), ...fields]
+  // HTTP/1.0 needs none, and only this process knows what its client has reached.
+  const host = headers.host === undefined && version === '1.0' ? reachedHost(socket) : undefined
+  return [
+    PEER_FIELD,
+    formatPeer({ address, inFlight, version }),
+    ...(host === undefined ? [] : ['host', host]),
+    ...fields,
+  ]
 }
 
 function answer(
@@ -187,6 +202,8 @@ function answer(
   incoming.on('error', () => undefined)
   if (ready !== undefined) options.memory.learn(request, incoming, { field: ready, moment: options.moment })
   start()
+  // The first event of a stream may come much later than its client waits for an answer.
+  if (isEventStream(incoming.headers)) response.flushHeaders()
   incoming.pipe(response)
 }
 
@@ -220,7 +237,7 @@ function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
 }
 
 /** Refuses what could not be handed on, and keeps the accounts of it. */
-function fail({ request, response, address }: Exchange, error: MirrorError, accounts: Accounts): void {
+function fail({ request, response, address }: Exchange, error: unknown, accounts: Accounts): void {
   const { method = '' } = request
   const trace = new Trace(requestId(request))
   response.once('close', () => account({ method, address, status: statusTold(response) }, trace, accounts))

@@ -52,7 +52,10 @@ describe('a request that can be read in two ways is refused before the Hub hears
     ['two Range', `${GET}${HOST}Range: bytes=0-0\r\nRange: bytes=1-1\r\n\r\n`],
     ['two If-Range', `${GET}${HOST}If-Range: "a"\r\nIf-Range: "b"\r\n\r\n`],
     ['no Host', `${GET}\r\n`],
-    ['no Host in HTTP/1.0', `GET ${FILE} HTTP/1.0\r\n\r\n`],
+    [
+      'chunks in HTTP/1.0',
+      `POST /api/x HTTP/1.0\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n${smuggled}`,
+    ],
     ['HTTP/0.9', `GET ${FILE}\r\n\r\n`],
     ['HTTP/2 in plain', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['HTTP/1.2', `GET ${FILE} HTTP/1.2\r\n${HOST}\r\n`],

@@ -2,6 +2,7 @@
 // and body under those faults. Both servers use it. Knows no route and no repo.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { cut, writeBody } from './body.ts'
 import { type Content, fromBytes, readContent } from './content.ts'
@@ -33,6 +34,8 @@ export interface ExchangeSetup {
   readonly standing: (exchange: Exchange) => HeaderMap
 }
 
+/** Connections that have carried a request. */
+const used = new WeakSet<Socket>()
 const LARGEST_BODY_BYTES = 256 * 1024 * 1024
 const PORTAL = '<!doctype html><title>Welcome</title><p>Please accept the terms to use this network.'
 
@@ -58,7 +61,9 @@ export class Exchange {
     this.response = response
     this.method = request.method ?? 'GET'
     const url = request.url ?? '/'
-    this.seen = { server: setup.server, method: this.method, url, headers: request.headers }
+    const isKept = used.has(request.socket)
+    used.add(request.socket)
+    this.seen = { server: setup.server, method: this.method, url, headers: request.headers, isKept }
     this.entry = setup.ledger.arrive(this.seen)
     const mark = url.indexOf('?')
     this.rawPath = mark < 0 ? url : url.slice(0, mark)
@@ -98,6 +103,10 @@ export class Exchange {
     if (damage.stallHeaders) await this.stall()
     if (damage.resetBeforeHeaders) {
       this.request.socket.resetAndDestroy()
+      return true
+    }
+    if (damage.endBeforeHeaders) {
+      this.request.socket.end()
       return true
     }
     const answer = this.#faultAnswer()

@@ -11,6 +11,8 @@ export interface SeenRequest {
   readonly method: string
   readonly url: string
   readonly headers: IncomingHttpHeaders
+  /** Its connection has carried another request before. */
+  readonly isKept: boolean
 }
 
 /** The damage. Several may stand in one fault, and several faults may strike one request; later ones win. */
@@ -19,6 +21,8 @@ export interface Damage {
   readonly onRequest?: (request: SeenRequest) => void | Promise<void>
   readonly delayMs?: number
   readonly resetBeforeHeaders?: true
+  /** Ends the connection in order (FIN), and says nothing. */
+  readonly endBeforeHeaders?: true
   /** Says nothing until `release()`, then answers. */
   readonly stallHeaders?: true
   readonly status?: {

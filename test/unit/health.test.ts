@@ -17,7 +17,7 @@ function setUp() {
     observer: { ...silentObserver, storeDegraded: (value) => degraded.push(value) },
     logger: pino({ level: 'silent' }),
     monotonic: clock.now,
-    originSuspect: () => false,
+    originTrouble: () => undefined,
   })
   return { clock, degraded, disk, health }
 }

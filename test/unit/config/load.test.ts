@@ -7,6 +7,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { ConfigFaults } from '../../../src/config/faults.ts'
 import { type Config, envName, flagName, rows } from '../../../src/config/keys.ts'
 import { type ConfigSources, loadConfig } from '../../../src/config/load.ts'
+import { DIRECT } from '../../../src/http/proxies.ts'
 
 const FILE = '/etc/hubmirror.yaml'
 
@@ -65,6 +66,7 @@ describe('without any source', () => {
       workers: 1,
       memoryCacheBytes: 64e6,
       policies: [],
+      proxies: DIRECT,
     }
     const { origin, ...rest } = config
     expect(rest).toStrictEqual(expected)

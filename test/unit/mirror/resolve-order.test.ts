@@ -41,6 +41,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     policy: { base: new URL('http://hub.invalid'), allowedHosts: [] },
     url: (target) => new URL(target, 'http://hub.invalid'),
     suspect: () => false,
+    trouble: () => undefined,
     admit: async () => undefined,
     heard: (_asked, _status, headers) => headers,
     send: (request) =>

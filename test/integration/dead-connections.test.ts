@@ -1,0 +1,101 @@
+// A connection to the Hub that was kept and has died meanwhile, as firewalls and load balancers let them: reads are sent
+// once more on a new one, writes never.
+
+import { describe, expect, it } from 'vitest'
+import type { Damage, SeenRequest } from '../hub-simulator/faults.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+
+const ENDS: readonly (readonly [string, Damage])[] = [
+  ['a reset', { resetBeforeHeaders: true }],
+  ['an end', { endBeforeHeaders: true }],
+]
+const OVERVIEW = '/api/organizations/acme/overview'
+const isKept = (request: SeenRequest): boolean => request.isKept
+
+/** A scene whose mirror has a kept connection to the Hub. */
+async function withKept(): Promise<Scene> {
+  const scene = await openScene()
+  expect((await scene.ask(OVERVIEW)).status).toBe(200)
+  scene.hub.ledger.clear()
+  return scene
+}
+
+describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
+  it.each([
+    ['GET', OVERVIEW],
+    ['GET', '/acme/open/raw/main/config.json'],
+    ['HEAD', '/api/telemetry/transformers/cli'],
+    ['GET', '/api/models/acme/open'],
+    ['GET', '/api/models/acme/open/tree/main'],
+    ['HEAD', '/acme/open/resolve/main/config.json'],
+    ['GET', '/acme/open/resolve/main/config.json'],
+    ['POST', '/api/models/acme/open/paths-info/main'],
+  ] as const)('costs %s %s nothing', async (method, target) => {
+    const scene = await withKept()
+    const fault = scene.hub.faults.add({ where: 'hub', match: isKept, ...damage })
+    const got = await scene.ask(target, {
+      method,
+      ...(method === 'POST'
+        ? { headers: { 'content-type': 'application/json' }, body: '{"paths":["config.json"]}' }
+        : {}),
+    })
+    expect([got.status, fault.struck]).toEqual([200, 1])
+    const asked = scene.hub.ledger.requests({ server: 'hub' })
+    const lost = asked.find(({ status }) => status === 0)
+    const same = asked.filter((entry) => entry.method === lost?.method && entry.url === lost.url)
+    expect(same.map(({ status }) => status > 0)).toEqual([false, true])
+    expect(same[1]?.headers.connection, 'that of a new connection').toBe('close')
+    expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true')
+  })
+
+  it('costs a read nothing where all kept connections are dead', async () => {
+    const scene = await openScene()
+    const many = Array.from({ length: 8 }, (_entry, index) => `${OVERVIEW}?n=${index}`)
+    scene.hub.faults.add({ where: 'hub', stallHeaders: true, times: many.length })
+    const warm = many.map((target) => scene.ask(target))
+    await scene.hub.faults.whenStalled(many.length)
+    scene.hub.faults.release()
+    await Promise.all(warm)
+    const fault = scene.hub.faults.add({ where: 'hub', match: isKept, ...damage, times: 100 })
+    const got = await Promise.all(many.map((target) => scene.ask(target)))
+    expect(got.map(({ status }) => status)).toEqual(many.map(() => 200))
+    expect(fault.struck).toBeGreaterThan(1)
+  })
+
+  it('takes the token along, and to the Hub only', async () => {
+    const scene = await withKept()
+    scene.hub.faults.add({ where: 'hub', match: isKept, ...damage })
+    const got = await scene.ask('/api/models/acme/secret/auth-check', { token: TOKENS.alice })
+    expect(got.status).toBe(200)
+    const asked = scene.hub.ledger.requests()
+    expect(asked.map((entry) => scene.hub.ledger.credential(entry))).toEqual([TOKENS.alice, TOKENS.alice])
+  })
+
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('fails a write, which is sent once (%s)', async (method) => {
+    const scene = await withKept()
+    const fault = scene.hub.faults.add({ where: 'hub', match: isKept, ...damage, times: 100 })
+    const got = await scene.ask('/api/models/acme/open/settings', {
+      method,
+      token: TOKENS.alice,
+      ...(method === 'DELETE' ? {} : { body: '{}' }),
+    })
+    expect([got.status, got.headers['x-error-code'], fault.struck]).toEqual([502, 'OriginUnreachable', 1])
+    expect(scene.hub.ledger.requests().length).toBe(1)
+  })
+
+  it('is asked for no third time', async () => {
+    const scene = await withKept()
+    scene.hub.faults.add({ where: 'hub', ...damage, times: 100 })
+    const got = await scene.ask(OVERVIEW)
+    expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
+    expect(scene.hub.ledger.requests().length).toBe(2)
+  })
+})
+
+it('an answer that has begun is not asked for again', async () => {
+  const scene = await withKept()
+  scene.hub.faults.add({ where: 'hub', match: isKept, cutAfterBytes: 5, cutWith: 'rst' })
+  expect((await scene.ask(OVERVIEW)).whole).toBe(false)
+  expect(scene.hub.ledger.requests().length).toBe(1)
+})

@@ -1,0 +1,196 @@
+// What people read when the Hub cannot be reached: each cause in words of its own, the same to the client, in /readyz and
+// in the log, with the cure, and without a name that is nobody's business.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import type { Config } from '../../src/config/keys.ts'
+import { startForwardProxy } from '../hub-simulator/forward-proxy.ts'
+import { startHub } from '../hub-simulator/server.ts'
+import { ask } from '../support/ask.ts'
+import { EXPIRED_CERTIFICATE, GOOD_CERTIFICATE, OTHER_CERTIFICATE, TEST_CA } from '../support/certificates.ts'
+import { mirrorWorld } from '../support/mirror-world.ts'
+import { type Child, startChild } from '../support/process.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+import { startTlsFront } from '../support/tls-front.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const OVERVIEW = '/api/organizations/acme/overview'
+const INFO = '/api/models/acme/open'
+
+/** Each makes the Hub of a scene unreachable in a way of its own; what it gives back are settings of the mirror. */
+const CAUSES: Record<
+  string,
+  readonly [text: RegExp, code: string, make: (scene: Scene) => Promise<Partial<Config>>]
+> = {
+  'a name that is not found': [
+    /cannot find the address of .*\(DNS\).*DNS servers/,
+    'OriginUnreachable',
+    // No resolver is asked for a label of this length.
+    async () => ({ origin: new URL(`http://${'a'.repeat(64)}.localhost`) }),
+  ],
+  'a refused connection': [
+    /was refused the connection to 127\.0\.0\.1:\d+.*HUBMIRROR_ORIGIN/,
+    'OriginUnreachable',
+    async ({ hub }) => {
+      await hub.stop()
+      return {}
+    },
+  ],
+  'an authority nobody knows': [
+    /does not know the authority.*NODE_EXTRA_CA_CERTS/,
+    'OriginUnreachable',
+    async ({ hub }) => ({ origin: new URL((await tlsFront(hub.url, GOOD_CERTIFICATE)).url) }),
+  ],
+  'a port without TLS': [
+    /cannot agree on TLS/,
+    'OriginUnreachable',
+    async () => {
+      const url = await speaker('HTTP/1.1 400 Bad Request\r\n\r\n')
+      return { origin: new URL(url.replace('http:', 'https:')) }
+    },
+  ],
+  'a connection that is lost': [
+    /lost its connection to/,
+    'OriginUnreachable',
+    async ({ hub }) => {
+      hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 1_000 })
+      return {}
+    },
+  ],
+  'no answer': [
+    /got no answer from .* in time.*HUBMIRROR_ORIGIN_TIMEOUT/,
+    'OriginTimeout',
+    async ({ hub }) => {
+      hub.faults.add({ where: 'hub', stallHeaders: true, times: 1_000 })
+      return { originTimeoutMs: 150 }
+    },
+  ],
+  'something that is not HTTP': [
+    /is not HTTP/,
+    'OriginUnreachable',
+    async () => ({ origin: new URL(await speaker('220 mail.example ESMTP\r\n')) }),
+  ],
+}
+
+async function tlsFront(url: string, certificate: string): Promise<{ readonly url: string }> {
+  const front = await startTlsFront(url, certificate)
+  onTestFinished(() => front.close())
+  return front
+}
+
+/** A server that says the same to whatever it is told. */
+async function speaker(text: string): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.on('data', () => socket.end(text))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => new Promise((resolve) => server.close(() => resolve())))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+it.each(Object.entries(CAUSES))('%s is told in its own words', async (cause, [text, code, make]) => {
+  const scene = await openScene()
+  const config = await make(scene)
+  const mirror = await scene.another({ config })
+  const texts: string[] = []
+  for (const target of [OVERVIEW, CONFIG, INFO]) {
+    const got = await ask(mirror.url, target)
+    expect([target, got.headers['x-error-code']]).toEqual([target, code])
+    const message = got.headers['x-error-message'] ?? ''
+    expect(message).toMatch(text)
+    expect(JSON.parse(got.body.toString())).toEqual({ error: message })
+    texts.push(message)
+  }
+  expect(new Set(texts).size).toBe(1)
+  const ready = await ask(mirror.url, '/readyz')
+  expect(ready.status).toBe(200)
+  expect(JSON.parse(ready.body.toString())).toMatchObject({
+    checks: { origin: { ok: false, detail: texts[0] } },
+  })
+  const lines = mirror.logLines('the origin is away')
+  expect(lines.length).toBe(1)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ level: 'warn', msg: `the origin is away: ${texts[0]}` })
+  // Of all causes only this one is meant.
+  const fitting = Object.entries(CAUSES).filter(([, [other]]) => other.test(texts[0] ?? ''))
+  expect(fitting.map(([name]) => name)).toEqual([cause])
+})
+
+it('a Hub that comes back is told in the log, once', async () => {
+  const scene = await openScene()
+  await scene.hub.stop()
+  for (let turn = 0; turn < 3; turn += 1) await scene.ask(CONFIG)
+  await scene.hub.start()
+  scene.clock.advance(6_000)
+  for (let turn = 0; turn < 3; turn += 1) expect((await scene.ask(`${CONFIG}?${turn}`)).status).toBe(200)
+  expect(scene.mirror.logLines('the origin is away').length).toBe(1)
+  expect(scene.mirror.logLines('the origin answers again').length).toBe(1)
+})
+
+it('what is lost at a storage host does not name it', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({ where: 'cdn', resetBeforeHeaders: true, times: 1_000 })
+  scene.hub.faults.add({ where: 'hub', match: /overview/, redirectTo: `${scene.hub.cdnUrl}/secret-place` })
+  const got = await scene.ask(OVERVIEW)
+  expect(got.headers['x-error-code']).toBe('OriginUnreachable')
+  expect(got.headers['x-error-message']).toMatch(/lost its connection to a storage host of the Hub/)
+  expect(got.body.toString()).not.toContain('127.0.0.2')
+  expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true')
+})
+
+/** A mirror that trusts the authority of the tests, as a process: Node reads the variable when it starts. */
+async function startTrusting(certificate: string, env: Record<string, string> = {}): Promise<Child> {
+  const hub = await startHub({ world: mirrorWorld() })
+  onTestFinished(() => hub.close())
+  const front = await tlsFront(hub.url, certificate)
+  const dir = await mkdtemp(join(tmpdir(), 'hubmirror-ca-'))
+  onTestFinished(() => rm(dir, { recursive: true, force: true }))
+  await writeFile(join(dir, 'ca.pem'), TEST_CA)
+  const child = await startChild({
+    hub,
+    cacheDir: join(dir, 'store'),
+    env: {
+      NODE_EXTRA_CA_CERTS: join(dir, 'ca.pem'),
+      HUBMIRROR_ORIGIN: front.url,
+      HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2',
+      ...env,
+    },
+  })
+  onTestFinished(() => child.stop())
+  return child
+}
+
+it.each([
+  ['that has expired', EXPIRED_CERTIFICATE, /certificate of 127\.0\.0\.1:\d+ that has expired.*clock/],
+  [
+    'for another name',
+    OTHER_CERTIFICATE,
+    /certificate for another name than 127\.0\.0\.1:\d+.*HUBMIRROR_ORIGIN/,
+  ],
+])('a certificate %s is told so', async (_, certificate, text) => {
+  const child = await startTrusting(certificate)
+  for (const target of [OVERVIEW, CONFIG]) {
+    const got = await ask(child.url, target)
+    expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
+    expect(got.headers['x-error-message']).toMatch(text)
+  }
+})
+
+it('an authority that is named in NODE_EXTRA_CA_CERTS is trusted, here behind a proxy that wants a password', async () => {
+  const hub = await startHub({ world: mirrorWorld() })
+  onTestFinished(() => hub.close())
+  const front = await tlsFront(hub.url, GOOD_CERTIFICATE)
+  const proxy = await startForwardProxy({ to: new URL(front.url).host, login: 'user:pass' })
+  onTestFinished(() => proxy.close())
+  const child = await startTrusting(GOOD_CERTIFICATE, {
+    HUBMIRROR_ORIGIN: front.url,
+    https_proxy: `user:pass@${proxy.address}`,
+  })
+  for (const target of [CONFIG, OVERVIEW]) expect((await ask(child.url, target)).status).toBe(200)
+  const asked = proxy.asked.map(({ method, target }) => `${method} ${target}`)
+  expect(new Set(asked)).toEqual(new Set([`CONNECT ${new URL(front.url).host}`]))
+  expect(hub.ledger.requests({ server: 'hub' }).length).toBeGreaterThan(1)
+})

@@ -1,0 +1,132 @@
+// The way to the Hub by a forward proxy. Every name leads to the simulator there, so that only the proxy can know it.
+
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Config } from '../../src/config/keys.ts'
+import { readProxies } from '../../src/http/proxies.ts'
+import { type ForwardProxyOptions, startForwardProxy } from '../hub-simulator/forward-proxy.ts'
+import { ask, type Question } from '../support/ask.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const OVERVIEW = '/api/organizations/acme/overview'
+
+/** A mirror of `origin` that has this environment, with `PROXY` in its values for the address of the proxy. */
+async function open(
+  origin: string | undefined,
+  env: Record<string, string>,
+  options: Partial<ForwardProxyOptions & Pick<Config, 'originTimeoutMs'>> = {},
+) {
+  const scene = await openScene()
+  const { hub } = scene
+  const { originTimeoutMs, ...behaviour } = options
+  const proxy = await startForwardProxy({ to: new URL(hub.url).host, ...behaviour })
+  onTestFinished(() => proxy.close())
+  const filled = Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [name, value.replace('PROXY', proxy.address)]),
+  )
+  const url = new URL(origin ?? hub.url)
+  const { proxies } = readProxies(filled, url.protocol === 'http:' ? 'http' : 'https')
+  const config = { origin: url, proxies, ...(originTimeoutMs === undefined ? {} : { originTimeoutMs }) }
+  const mirror = await scene.another({ config })
+  return {
+    hub,
+    proxy,
+    mirror,
+    ask: (target: string, question?: Question) => ask(mirror.url, target, question),
+  }
+}
+
+describe('a plain http origin', () => {
+  it('is asked for in absolute form, files and all else', async () => {
+    const { ask, proxy } = await open('http://hub.example', { HTTP_PROXY: 'http://PROXY' })
+    const file = await ask(CONFIG)
+    expect([file.status, file.body.toString()]).toEqual([200, '{"model_type":"open","v":2}\n'])
+    expect((await ask(OVERVIEW, { token: TOKENS.alice })).status).toBe(200)
+    const post = await ask('/api/validate-yaml', { method: 'POST', body: '{"content":"x"}' })
+    expect(post.status).toBe(200)
+    expect(proxy.asked.length).toBeGreaterThan(3)
+    for (const { method, target, host } of proxy.asked) {
+      expect(['GET', 'HEAD', 'POST']).toContain(method)
+      expect([target.startsWith('http://hub.example/'), host]).toEqual([true, 'hub.example'])
+    }
+  })
+
+  it('gets no password of the proxy, and the proxy gets it with each request', async () => {
+    const login = { login: 'user:p@ss' }
+    const { ask, hub, proxy } = await open('http://hub.example', { http_proxy: 'user:p%40ss@PROXY' }, login)
+    expect((await ask(CONFIG)).status).toBe(200)
+    expect((await ask(OVERVIEW)).status).toBe(200)
+    expect(new Set(proxy.asked.map((asked) => asked.login))).toEqual(new Set(['user:p@ss']))
+    const seen = hub.ledger.requests({ server: 'hub' })
+    expect(seen.length).toBe(proxy.asked.length)
+    for (const { headers } of seen) {
+      expect([headers['proxy-authorization'], headers.authorization]).toEqual([undefined, undefined])
+    }
+  })
+
+  it('is asked directly where NO_PROXY says so', async () => {
+    const env = { HTTP_PROXY: 'http://PROXY', NO_PROXY: '127.0.0.0/8' }
+    const { ask, proxy } = await open(undefined, env)
+    expect((await ask(OVERVIEW)).status).toBe(200)
+    expect(proxy.asked).toEqual([])
+  })
+})
+
+describe.each([
+  ['http://hub.example', 'HTTP_PROXY'],
+  ['https://hub.example', 'HTTPS_PROXY'],
+])('for %s, a proxy', (origin, variable) => {
+  const failure = async (value: string, options: Partial<ForwardProxyOptions>): Promise<string[]> => {
+    const { ask, mirror } = await open(origin, { [variable]: value }, options)
+    const texts: string[] = []
+    for (const target of [CONFIG, OVERVIEW]) {
+      const got = await ask(target)
+      expect(got.headers['x-error-code']).toMatch(/^Origin(Unreachable|Timeout)$/)
+      texts.push(got.headers['x-error-message'] ?? '')
+    }
+    const ready = JSON.parse((await ask('/readyz')).body.toString()) as {
+      checks: { origin: { ok: boolean; detail: string } }
+    }
+    expect(ready.checks.origin).toEqual({ ok: false, detail: texts[0] })
+    const [line = '', ...more] = mirror.logLines('the origin is away')
+    expect(more).toEqual([])
+    expect(line).toContain(texts[0])
+    for (const text of [...texts, mirror.logText()]) expect(text).not.toContain('s3cret')
+    for (const text of texts) expect(text).not.toContain('127.0.0.1')
+    expect(new Set(texts).size).toBe(1)
+    return texts
+  }
+
+  it('that rejects the password is told, with the variable to correct', async () => {
+    const [text] = await failure('http://user:s3cret@PROXY', { login: 'user:other' })
+    expect(text).toMatch(/its user name or its password is wrong \(407\)/)
+    expect(text).toContain(`correct them in ${variable}`)
+  })
+
+  it('that wants a password is told', async () => {
+    const [text] = await failure('http://PROXY', { login: 'user:other' })
+    expect(text).toMatch(/asked by its proxy for a user name and a password \(407\)/)
+  })
+
+  it('that cannot be reached is told', async () => {
+    const [text] = await failure('http://127.0.0.1:1', {})
+    expect(text).toMatch(/was refused the connection to its proxy/)
+    expect(text).toContain(`check ${variable}`)
+  })
+})
+
+it('a proxy that refuses CONNECT is told, with what it has answered', async () => {
+  const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, { connectStatus: 403 })
+  const got = await ask(OVERVIEW)
+  expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
+  expect(got.headers['x-error-message']).toMatch(/not connected to the Hub by its proxy, which answers 403/)
+})
+
+it('a proxy that says nothing is given up in the time for connections', async () => {
+  const silent = { isSilent: true, originTimeoutMs: 100 }
+  const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, silent)
+  const got = await ask(OVERVIEW)
+  expect([got.status, got.headers['x-error-code']]).toEqual([504, 'OriginTimeout'])
+  expect(got.headers['x-error-message']).toMatch(/no connection to its proxy in time/)
+})
