@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { type HeaderBag, headerValue, headFields } from '../http/headers.ts'
 import { withHint } from '../hub/hints.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
@@ -188,9 +188,9 @@ function isRead(method: string | undefined): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 }
 
-/** Uploads, and buckets, know no other way than Xet. */
+/** Buckets know no other way than Xet. */
 function needsXet(route: HubRoute): boolean {
-  return route.kind === 'xet-token' || (route.kind === 'other' && route.target.startsWith('/api/buckets/'))
+  return route.kind === 'other' && route.target.startsWith('/api/buckets/')
 }
 
 /** What the plugin hands over: undici's answer under Node's names. */
@@ -261,11 +261,11 @@ async function answer(
   const start = (): void => {
     trace.firstByteAt = performance.now()
     reply.raw.writeHead(final.statusCode, {
-      ...headers,
+      ...(method === 'HEAD' ? headFields(final.statusCode, headers) : headers),
       ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
     })
   }
-  if (request.raw.method === 'HEAD') {
+  if (method === 'HEAD') {
     final.stream.on('error', () => undefined)
     final.stream.destroy()
     start()

@@ -41,6 +41,9 @@ const commands = {
     const folder = await hub.snapshotDownload({ ...asked, cacheDir: `${process.env.HOME}/cache` })
     return { commit: folder.split('/').at(-1) }
   },
+  async exists() {
+    return hub.fileExists({ ...asked, path })
+  },
   async whoami() {
     return (await hub.whoAmI({ hubUrl, accessToken })).name
   },
