@@ -23,9 +23,11 @@ import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
+import { TransferLinks } from './server/transfer-links.ts'
 import { WorkerLink } from './server/worker-link.ts'
 import { reportDamage, startScrubber } from './store/scrubber.ts'
 import { openStore, type Store } from './store/store.ts'
+import { createTransferKey } from './store/transfer-key.ts'
 import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
@@ -109,6 +111,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     client,
     callers,
     basePath: config.basePath,
+    transferLinks: createTransferLinks(config.cacheDir, now),
     publicUrl: config.publicUrl,
     writes: config.writes,
     offline: config.offline,
@@ -146,6 +149,12 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
       await server.close()
     },
   }
+}
+
+/** Made when the first is sealed or opened: most mirrors never need the key. */
+function createTransferLinks(cacheDir: string, now: () => number): () => Promise<TransferLinks> {
+  const key = createTransferKey(cacheDir)
+  return async () => new TransferLinks(await key(), now)
 }
 
 async function openStoreOf(

@@ -15,7 +15,7 @@ import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
 import type { Policies } from './policies.ts'
-import type { Conditions, Puller } from './pull.ts'
+import type { Conditions, LinkedObject, ObjectRequest, Puller } from './pull.ts'
 import type { ReadyAnswer, ReadyAnswers } from './ready.ts'
 import type { Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
@@ -24,6 +24,9 @@ import type { Resolved, Resolver } from './resolve.ts'
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
 const OTHER_NAME = 'This repo has another name now, for which the rules of this mirror lend no token.'
+
+const NO_XET_UPLOAD =
+  'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1 and upload again. Large files then go through the mirror by Git LFS.'
 
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
@@ -34,6 +37,11 @@ export interface Mirror {
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
+  /**
+   * The object of a transfer link, for whoever holds that. From the store where it is there: the Hub has shown to the
+   * caller who was given the link that it is in the repo. Throws transfer_link_refused when its address is over.
+   */
+  object(ctx: Ctx, link: LinkedObject, request: ObjectRequest): Promise<Answer>
   /**
    * What the rules say of a request, before anything is asked or served: the context that goes with it. Throws
    * policy_denied. Every other method here is for admitted requests.
@@ -56,8 +64,11 @@ export interface Mirror {
     /** How long ago that was. */
     agoMs?: number,
   ): void
-  /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
-  xetToken(): never
+  /**
+   * Always throws. For reading: the client has learnt a Xet hash elsewhere and must be told the way back. For writing:
+   * its bytes would go past the mirror, and no client falls back to Git LFS by itself once it has asked.
+   */
+  xetToken(use: 'read' | 'write'): never
 }
 
 export function createMirror(parts: {
@@ -125,6 +136,8 @@ export function createMirror(parts: {
         return answer
       }),
 
+    object: (ctx, link, request) => puller.linked(ctx, link, request),
+
     async changed(ctx, repo) {
       refusals.forget(ctx.fingerprint)
       if (repo === undefined) return
@@ -148,8 +161,8 @@ export function createMirror(parts: {
       if (status === 200) resolver.pin(client, route, commit, now() - agoMs)
     },
 
-    xetToken() {
-      throw new MirrorError('xet_disabled')
+    xetToken(use) {
+      throw new MirrorError('xet_disabled', use === 'write' ? { message: NO_XET_UPLOAD } : {})
     },
   }
 }

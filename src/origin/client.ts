@@ -24,14 +24,16 @@ export interface Asker {
 
 export interface OriginRequest {
   readonly kind: OriginKind
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT'
   readonly url: URL
   readonly asker: Asker
   readonly headers?: Readonly<Record<string, string>>
-  readonly body?: Buffer
+  readonly body?: Buffer | Readable
   readonly signal?: AbortSignal
   /** Shorter patience than the configured one; not for the end of a rate limit either. */
   readonly timeoutMs?: number
+  /** How long an answer may take after the request has gone out, where the configured patience is too short for it. */
+  readonly answerTimeoutMs?: number
 }
 
 export interface OriginAnswer {
@@ -110,7 +112,7 @@ export function createOriginClient(options: {
           headers: headersFor(request, asked.authorization, options.via),
           body: request.body ?? null,
           signal,
-          headersTimeout: options.timeoutMs,
+          headersTimeout: request.answerTimeoutMs ?? options.timeoutMs,
           bodyTimeout: options.timeoutMs,
         }),
       )

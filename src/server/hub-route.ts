@@ -8,7 +8,7 @@ import { LRUCache } from 'lru-cache'
 import { type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
-import { lfsOperation } from '../hub/lfs-batch.ts'
+import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Ctx } from '../mirror/context.ts'
@@ -78,8 +78,7 @@ export async function serveHubRoute(
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
   if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
-  const mayMatter = options.writes === 'deny' || caller.kind !== 'hub-token' || options.mirror.hasRules
-  const batch = mayMatter ? await readBatch(request, route) : undefined
+  const batch = await readBatch(request, route)
   const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
@@ -158,7 +157,7 @@ function answerFor(
       if (!isRead) return undefined
       return mirror.document(ctx, route, { method, body: undefined, contentType: undefined })
     case 'xet-token':
-      return route.write ? undefined : mirror.xetToken()
+      return mirror.xetToken(route.write ? 'write' : 'read')
     case 'other':
       return undefined
     default:
@@ -175,7 +174,9 @@ async function readBatch(
     return undefined
   const body = await readQuestion(request)
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
-  request.body = Readable.from([body])
+  const sent = withoutXet(body)
+  request.body = Readable.from([sent])
+  request.raw.headers['content-length'] = String(sent.length)
   return lfsOperation(body)
 }
 

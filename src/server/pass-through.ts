@@ -23,12 +23,24 @@ import type { Observer } from '../telemetry/observer.ts'
 import { BILL_TO } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { Passed } from './hub-route.ts'
+import {
+  following,
+  isPlainJson,
+  MAX_PASSED_JSON_BYTES,
+  passedDocumentOf,
+  readUpTo,
+  turnDocument,
+} from './passed-json.ts'
 import { outcomeHeaders, sendStream } from './send.ts'
 import { traceOf } from './trace.ts'
+import type { TransferLinks } from './transfer-links.ts'
 
 export interface PassThroughOptions {
   readonly client: OriginClient
   readonly offline: boolean
+  readonly transferLinks: () => Promise<TransferLinks>
+  /** Tells the operator of hosts to which transfers go past the mirror. */
+  readonly warnOfHosts: (hosts: Iterable<string>) => void
   readonly via: string
   readonly observer: Observer
   /** Hears of writes that the Hub accepted, and of what it refused. */
@@ -272,8 +284,22 @@ async function answer(
     reply.raw.end()
     return
   }
-  const body = counted(final.stream, observer)
-  await sendStream(reply.raw, ctx.lent === undefined ? body : withoutCredential(body, ctx), start, trace)
+  const stream = counted(final.stream, observer)
+  const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
+  const document = final === response ? passedDocumentOf(route, method ?? '') : undefined
+  if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, trace)
+  const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES).catch((error: unknown) => {
+    throw asOriginError(error, client.policy.base)
+  })
+  if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, trace)
+  const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+  const userAgent = request.raw.headers['user-agent']
+  const turned = await turnDocument(bytes, document, { ...options, bases, userAgent })
+  Object.assign(headers, turned.headers, { 'content-length': String(turned.body.length) })
+  if (turned.body !== bytes) delete headers['etag']
+  start()
+  trace.bytes += turned.body.length
+  reply.raw.end(turned.body)
 }
 
 /** What the answer says about rights: noted, and told to the mirror where it is the Hub's own. */

@@ -44,6 +44,13 @@ const commands = {
   async exists() {
     return hub.fileExists({ ...asked, path })
   },
+  async upload() {
+    const { readFile } = await import('node:fs/promises')
+    await hub.createRepo({ ...asked })
+    const file = { path: 'large.bin', content: new Blob([await readFile(path)]) }
+    const { commit } = await hub.uploadFile({ ...asked, file, useXet: false })
+    return commit.url
+  },
   async whoami() {
     return (await hub.whoAmI({ hubUrl, accessToken })).name
   },
