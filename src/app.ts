@@ -19,6 +19,7 @@ import { Policies } from './mirror/policies.ts'
 import { Puller } from './mirror/pull.ts'
 import { ReadyAnswers } from './mirror/ready.ts'
 import { Refusals } from './mirror/refusals.ts'
+import { Registry } from './mirror/registry.ts'
 import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
@@ -292,6 +293,7 @@ function joinMirror(
     return token === undefined ? undefined : `Bearer ${token}`
   }
   const policies = new Policies({ ...shared, ...ttls, rules: config.policies, credentialOf })
+  const puller = new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed })
   const mirror = createMirror({
     known,
     access,
@@ -299,7 +301,8 @@ function joinMirror(
     policies,
     now: monotonic,
     resolver: new Resolver({ ...shared, ready, ...ttls, asksLicence: policies.asksLicence }),
-    puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
+    puller,
+    registry: new Registry({ ...shared, puller }),
     documents: new Documents(shared),
     ready,
   })

@@ -113,7 +113,7 @@ export class Puller {
 
   /** The object of a transfer link: `Mirror.object`. */
   async linked(ctx: Ctx, { url, ...link }: LinkedObject, request: ObjectRequest): Promise<Answer> {
-    const isStored = link.mayStore && (await this.#hasObject(link.sha256, link.sizeBytes))
+    const isStored = link.mayStore && (await this.hasObject(link.sha256, link.sizeBytes))
     if (this.#options.offline && !isStored) throw new MirrorError('offline_and_absent')
     // Whoever holds the link may have it; whether everybody may matters to what is stored only.
     const isPublic = isStored ? Promise.resolve(true) : provePublic(ctx, link.repo, this.#options)
@@ -122,7 +122,7 @@ export class Puller {
   }
 
   /** Whether the bytes of a sha256 are stored, whole and of this size. */
-  async #hasObject(sha256: string, sizeBytes: number): Promise<boolean> {
+  async hasObject(sha256: string, sizeBytes: number): Promise<boolean> {
     const { blobs } = this.#options.store
     if (sizeBytes === 0 || blobs.recall(`sha256:${sha256}`, sizeBytes) !== undefined) return true
     const blob = await blobs.open(`sha256:${sha256}`, sizeBytes).catch(() => undefined)
