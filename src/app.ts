@@ -20,13 +20,16 @@ import { Policies } from './mirror/policies.ts'
 import { Puller } from './mirror/pull.ts'
 import { ReadyAnswers } from './mirror/ready.ts'
 import { Refusals } from './mirror/refusals.ts'
+import { Registry } from './mirror/registry.ts'
 import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
+import { TransferLinks } from './server/transfer-links.ts'
 import { WorkerLink } from './server/worker-link.ts'
 import { reportDamage, startScrubber } from './store/scrubber.ts'
 import { openStore, type Store, type VolumeLimit } from './store/store.ts'
+import { createTransferKey } from './store/transfer-key.ts'
 import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
@@ -111,6 +114,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     client,
     callers,
     basePath: config.basePath,
+    transferLinks: createTransferLinks(config.cacheDir, now),
     publicUrl: config.publicUrl,
     writes: config.writes,
     offline: config.offline,
@@ -155,6 +159,12 @@ const VOLUME_LIMITS: Record<VolumeLimit, string> = {
     'the volume of the store has no file locks: the file LOCK alone keeps a second mirror of this machine out, ' +
     'and nothing keeps out one of another machine',
   'read-only': 'the volume of the store is read-only: the mirror serves what is stored and writes nothing',
+}
+
+/** Made when the first is sealed or opened: most mirrors never need the key. */
+function createTransferLinks(cacheDir: string, now: () => number): () => Promise<TransferLinks> {
+  const key = createTransferKey(cacheDir)
+  return async () => new TransferLinks(await key(), now)
 }
 
 async function openStoreOf(
@@ -305,6 +315,7 @@ function joinMirror(
     return token === undefined ? undefined : `Bearer ${token}`
   }
   const policies = new Policies({ ...shared, ...ttls, rules: config.policies, credentialOf })
+  const puller = new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed })
   const mirror = createMirror({
     known,
     access,
@@ -312,7 +323,8 @@ function joinMirror(
     policies,
     now: monotonic,
     resolver: new Resolver({ ...shared, ready, ...ttls, asksLicence: policies.asksLicence }),
-    puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
+    puller,
+    registry: new Registry({ ...shared, puller }),
     documents: new Documents(shared),
     ready,
   })

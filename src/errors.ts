@@ -112,7 +112,17 @@ export const ERRORS = {
     header: 'XetDisabled',
     message:
       'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1, or delete the trees folder of this repo in your local cache.',
-    operator: 'A client learnt Xet hashes from the Hub itself before it used the mirror.',
+    operator:
+      'A client learnt Xet hashes from the Hub itself before it used the mirror, or uploads by hf_xet, which cannot go through it.',
+    mayRetry: false,
+  },
+  transfer_link_refused: {
+    status: 403,
+    header: 'TransferLinkRefused',
+    message:
+      'This address for a Git LFS transfer is not good, or not any more. Start the transfer again: it gets a new one.',
+    operator:
+      'A transfer took longer than the Hub allows, the key in the store has changed (another mirror answers?), or somebody makes addresses up.',
     mayRetry: false,
   },
   range_not_satisfiable: {

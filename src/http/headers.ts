@@ -68,6 +68,22 @@ export function withoutHopByHop(headers: HeaderBag): Record<string, string | str
   return Object.fromEntries(kept)
 }
 
+/**
+ * The fields of an answer as HEAD gets them. An error that calls itself JSON and has no body breaks clients that parse
+ * it (`@huggingface/hub`: SyntaxError): for an answer of status 400 and above that type is left out, which RFC 9110
+ * §9.3.2 allows. Names must be in lower case.
+ */
+export function headFields<T extends string | string[]>(
+  status: number,
+  headers: Readonly<Record<string, T>>,
+): Readonly<Record<string, T>> {
+  const type = headers['content-type']
+  if (status < 400 || typeof type !== 'string' || !/^application\/(?:[\w.-]+\+)?json\b/i.test(type))
+    return headers
+  const { 'content-type': _type, ...rest } = headers
+  return rest
+}
+
 /** The token of `Bearer <token>` (RFC 6750 §2.1), the scheme in any case; `undefined` for anything else. */
 export function bearerToken(authorization: string | undefined): string | undefined {
   return /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(authorization ?? '')?.[1]

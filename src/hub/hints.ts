@@ -132,7 +132,10 @@ export function withHint(refusal: Refusal, context: HintContext | undefined): Re
   if (hint === undefined) return refusal
   const text = joined(refusal.message, hint)
   const said = { ...refusal, ...bodyWith(refusal, hint) }
-  return isCompared(refusal) ? { ...said, warning: hint } : { ...said, message: text }
+  if (isCompared(refusal)) return { ...said, warning: hint }
+  // The `hf` command says "requires approval" in place of the message of a gate; here it would send people the wrong way.
+  const isHidden = refusal.code === 'GatedRepo' && context !== undefined && context.credential !== 'own'
+  return { ...said, message: text, ...(isHidden ? { warning: hint } : {}) }
 }
 
 function bodyWith(refusal: Refusal, hint: string): Pick<Refusal, 'body' | 'contentType'> {

@@ -1,5 +1,5 @@
-// What a Git LFS batch wants: that stands in its body only. It is passed on as it came, so that what could be read in
-// another way elsewhere counts for unclear.
+// The Git LFS batch API: what a batch wants, which stands in its body only, and where its answer leads. What could be
+// read in another way elsewhere counts for unclear.
 
 /**
  * `unclear` is whatever does not say it once, in so many words: servers differ in which of two equal keys they take, in
@@ -29,4 +29,95 @@ function keysOf(text: string): readonly string[] {
     else if (depth === 1 && token.endsWith(':')) keys.push(String(JSON.parse(token.slice(0, -1))))
   }
   return keys
+}
+
+/**
+ * The batch without an offer of the `xet` transfer: the Hub then answers with `basic` or `multipart`, whose bytes go over
+ * plain HTTP. huggingface_hub 0.36 to 1.19, git-xet and others offer it and do as the answer says. Without any other
+ * transfer the field goes, which means `basic` (git-lfs: docs/api/batch.md). The same Buffer where nothing is to change.
+ */
+export function withoutXet(body: Buffer): Buffer {
+  const batch = objectIn(body)
+  const transfers = batch?.['transfers']
+  if (batch === undefined || !Array.isArray(transfers) || !transfers.includes('xet')) return body
+  const others = transfers.filter((transfer) => transfer !== 'xet')
+  const { transfers: _offered, ...rest } = batch
+  return Buffer.from(JSON.stringify(others.length === 0 ? rest : { ...rest, transfers: others }))
+}
+
+/** One URL of a batch answer, and what it is for. */
+export interface TransferUrl {
+  readonly url: string
+  readonly method: 'GET' | 'PUT' | 'POST'
+  readonly oid: string
+  readonly sizeBytes: number
+  /** Header fields that the answer demands of whoever asks the URL; without those of a multipart upload. */
+  readonly headers: Readonly<Record<string, string>>
+  /** How long the answer says that it is good. */
+  readonly lifeSeconds: number | undefined
+}
+
+/**
+ * The answer to a batch with every URL replaced by what `turn` returns for it: `href` of each action, and the parts of a
+ * multipart upload, which the Hub puts into `header` under their numbers. Undefined where it is no such answer.
+ */
+export function turnBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
+  const answer = objectIn(body)
+  if (answer === undefined || !Array.isArray(answer['objects'])) return undefined
+  for (const object of answer['objects'] as readonly unknown[]) {
+    if (!isRecord(object) || !isRecord(object['actions'])) continue
+    const { oid, size } = object
+    const about = { oid: typeof oid === 'string' ? oid : '', sizeBytes: typeof size === 'number' ? size : 0 }
+    for (const [name, action] of Object.entries(object['actions']))
+      turnAction(action, methodOf(name), about, turn)
+  }
+  return Buffer.from(JSON.stringify(answer))
+}
+
+/** By git-lfs: docs/api/basic-transfers.md. Whatever else there may be is a question with a body, as `verify` is. */
+function methodOf(action: string): 'GET' | 'PUT' | 'POST' {
+  return action === 'download' ? 'GET' : action === 'upload' ? 'PUT' : 'POST'
+}
+
+function turnAction(
+  action: unknown,
+  method: TransferUrl['method'],
+  about: Pick<TransferUrl, 'oid' | 'sizeBytes'>,
+  turn: (link: TransferUrl) => string,
+): void {
+  if (!isRecord(action) || typeof action['href'] !== 'string') return
+  const fields = isRecord(action['header']) ? action['header'] : {}
+  const isMultipart = method === 'PUT' && 'chunk_size' in fields
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(fields)) {
+    const isPart = isMultipart && (/^\d+$/.test(name) || name === 'chunk_size')
+    if (typeof value === 'string' && !isPart) headers[name] = value
+  }
+  const { expires_in: expiresIn } = action
+  const lifeSeconds = typeof expiresIn === 'number' && expiresIn > 0 ? expiresIn : undefined
+  for (const [name, value] of Object.entries(fields)) {
+    if (isMultipart && /^\d+$/.test(name) && typeof value === 'string')
+      fields[name] = turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds })
+  }
+  // Of a multipart upload it is the address that hears of its end.
+  action['href'] = turn({
+    ...about,
+    url: action['href'],
+    method: isMultipart ? 'POST' : method,
+    headers,
+    lifeSeconds,
+  })
+}
+
+function objectIn(body: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8'))
+    return isRecord(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

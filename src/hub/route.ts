@@ -112,6 +112,8 @@ export function parseHubUrl(rawTarget: string, basePath: string): HubRoute {
   const target = readTarget(rawTarget, basePath)
   const [first = '', ...rest] = target.parts
   if (first === 'api') return parseApi(target, rest)
+  // The registry: the same repos by another way, for the scope of tokens as well.
+  if (first === 'v2' && rest.length >= 2) return other(target, 'any', repoOrNone('model', rest.slice(0, 2)))
   const prefixed = first === 'models' ? undefined : typeOfApiSegment(first)
   return prefixed === undefined ? parseWeb(target, 'model', target.parts) : parseWeb(target, prefixed, rest)
 }

@@ -4,6 +4,7 @@
 import { MirrorError } from '../errors.ts'
 import type { Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
+import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
 import { isMoved } from '../origin/moved.ts'
 
@@ -15,15 +16,19 @@ import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
 import type { Policies } from './policies.ts'
-import type { Conditions, Puller } from './pull.ts'
+import type { Conditions, LinkedObject, ObjectRequest, Puller } from './pull.ts'
 import type { ReadyAnswer, ReadyAnswers } from './ready.ts'
 import type { Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
+import type { Registry, RegistryQuestion } from './registry.ts'
 import type { Resolved, Resolver } from './resolve.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
 const OTHER_NAME = 'This repo has another name now, for which the rules of this mirror lend no token.'
+
+const NO_XET_UPLOAD =
+  'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1 and upload again. Large files then go through the mirror by Git LFS.'
 
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
@@ -34,6 +39,18 @@ export interface Mirror {
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
+  /** A manifest or blob of a public repo; undefined for what is left to the pass-through. */
+  registry(
+    ctx: Ctx,
+    route: HubRoute,
+    asked: RegistryRequest,
+    question: RegistryQuestion,
+  ): Promise<Answer | undefined>
+  /**
+   * The object of a transfer link, for whoever holds that. From the store where it is there: the Hub has shown to the
+   * caller who was given the link that it is in the repo. Throws transfer_link_refused when its address is over.
+   */
+  object(ctx: Ctx, link: LinkedObject, request: ObjectRequest): Promise<Answer>
   /**
    * What the rules say of a request, before anything is asked or served: the context that goes with it. Throws
    * policy_denied. Every other method here is for admitted requests.
@@ -56,8 +73,11 @@ export interface Mirror {
     /** How long ago that was. */
     agoMs?: number,
   ): void
-  /** Always throws: a client that asks has learnt a Xet hash elsewhere and must be told the way back. */
-  xetToken(): never
+  /**
+   * Always throws. For reading: the client has learnt a Xet hash elsewhere and must be told the way back. For writing:
+   * its bytes would go past the mirror, and no client falls back to Git LFS by itself once it has asked.
+   */
+  xetToken(use: 'read' | 'write'): never
 }
 
 export function createMirror(parts: {
@@ -68,31 +88,18 @@ export function createMirror(parts: {
   readonly refusals: Refusals
   readonly resolver: Resolver
   readonly puller: Puller
+  readonly registry: Registry
   readonly documents: Documents
   readonly policies: Policies
   readonly ready: ReadyAnswers
 }): Mirror {
-  const { known, access, refusals, now, resolver, puller, documents, policies, ready } = parts
+  const { known, access, refusals, now, resolver, puller, registry, documents, policies, ready } = parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
   }
 
-  /** Does the work, and does it anew when it leads to another repo than was decided about. */
-  const following = async <T>(ctx: Ctx, route: HubRoute, work: (admitted: Ctx) => Promise<T>): Promise<T> => {
-    let admitted = ctx
-    for (let moves = 0; ; moves += 1) {
-      try {
-        return await work(admitted)
-      } catch (error) {
-        if (!isMoved(error) || moves === MAX_MOVES) throw error
-        admitted = await admit(ctx, route)
-        // What was lent for the old name is not for the new one.
-        if (admitted.admission?.useToken !== ctx.admission?.useToken)
-          throw new MirrorError('policy_denied', { message: OTHER_NAME })
-      }
-    }
-  }
+  const following = createFollowing(admit)
 
   return {
     admit,
@@ -125,6 +132,11 @@ export function createMirror(parts: {
         return answer
       }),
 
+    registry: (ctx, route, asked, question) =>
+      following(ctx, route, (admitted) => registry.get(admitted, asked, question)),
+
+    object: (ctx, link, request) => puller.linked(ctx, link, request),
+
     async changed(ctx, repo) {
       refusals.forget(ctx.fingerprint)
       if (repo === undefined) return
@@ -148,9 +160,29 @@ export function createMirror(parts: {
       if (status === 200) resolver.pin(client, route, commit, now() - agoMs)
     },
 
-    xetToken() {
-      throw new MirrorError('xet_disabled')
-    },
+    xetToken: refuseXet,
+  }
+}
+
+function refuseXet(use: 'read' | 'write'): never {
+  throw new MirrorError('xet_disabled', use === 'write' ? { message: NO_XET_UPLOAD } : {})
+}
+
+/** Does the work, and does it anew when it leads to another repo than was decided about. */
+function createFollowing(admit: Mirror['admit']) {
+  return async <T>(ctx: Ctx, route: HubRoute, work: (admitted: Ctx) => Promise<T>): Promise<T> => {
+    let admitted = ctx
+    for (let moves = 0; ; moves += 1) {
+      try {
+        return await work(admitted)
+      } catch (error) {
+        if (!isMoved(error) || moves === MAX_MOVES) throw error
+        admitted = await admit(ctx, route)
+        // What was lent for the old name is not for the new one.
+        if (admitted.admission?.useToken !== ctx.admission?.useToken)
+          throw new MirrorError('policy_denied', { message: OTHER_NAME })
+      }
+    }
   }
 }
 

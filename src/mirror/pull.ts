@@ -5,6 +5,7 @@ import { MirrorError } from '../errors.ts'
 import { isNotModified, rangeStillValid } from '../http/conditional.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../http/range.ts'
 import { type FileMeta, fileHeaders } from '../hub/file-meta.ts'
+import { type Repo, repoKey } from '../hub/names.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import type { Asker, OriginClient } from '../origin/client.ts'
 import { FileBody } from '../origin/file.ts'
@@ -18,6 +19,8 @@ import type { Access } from './access.ts'
 import { type Answer, ageHeader, type Body, type ByteSource } from './answer.ts'
 import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
 import type { Flights, Joined } from './flights.ts'
+import type { Known } from './known.ts'
+import { provePublic } from './public.ts'
 import type { Readiness } from './ready.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
 
@@ -33,6 +36,7 @@ export interface PullOptions {
   readonly flights: Flights
   readonly client: OriginClient
   readonly access: Access
+  readonly known: Known
   readonly monotonic: () => number
   readonly urls: SignedUrls
   readonly offline: boolean
@@ -40,6 +44,45 @@ export interface PullOptions {
   readonly cachePrivate: boolean
   readonly observer: Observer
   readonly onStorageFailed: (error: unknown) => void
+}
+
+/** Where bytes come from that are not stored. */
+interface BodySource {
+  readonly repo: Repo
+  /** The canonical target that the Hub is asked for. */
+  readonly target: string
+  readonly urls: SignedUrls
+  readonly urlName: string
+  readonly namesCommit: boolean
+}
+
+/** What is known of the bytes before any of them has come. */
+type KnownBody = Pick<ResolvedFile, 'key' | 'isPublic' | 'mayStore' | 'outcome' | 'ready'> & {
+  readonly meta: Pick<FileMeta, 'etag' | 'sizeBytes'>
+}
+
+/** An object that is named by its sha256 alone, of which the Hub has told this caller that it is in the repo. */
+export interface KnownObject {
+  readonly repo: Repo
+  /** In hex. */
+  readonly sha256: string
+  readonly sizeBytes: number
+  readonly contentType: string
+  /** Whether everybody may read the repo. Only then, or with `cachePrivate`, are bytes of it stored. */
+  readonly isPublic: Promise<boolean>
+  readonly mayStore: boolean
+  /** The target at the Hub, or the one address that the Hub gave, which cannot be asked for again. */
+  readonly from: string | URL
+}
+
+/** What a transfer link says of its object. */
+export type LinkedObject = Pick<KnownObject, 'repo' | 'sha256' | 'sizeBytes' | 'mayStore'> & {
+  readonly url: URL
+}
+
+export interface ObjectRequest {
+  readonly method: 'GET' | 'HEAD'
+  readonly conditions: Conditions
 }
 
 export class Puller {
@@ -64,8 +107,72 @@ export class Puller {
    * its first bytes turn out to lie under a name that was not decided about, also when others ask for them.
    */
   async get(ctx: Ctx, route: FileRoute, file: ResolvedFile, conditions: Conditions): Promise<Answer> {
+    const headers: Record<string, string> = { ...headersOf(file.meta, route), ...ageHeader(file.ageMs) }
+    return this.#answer(ctx, this.#sourceOf(ctx, route, file.meta), file, { headers, conditions })
+  }
+
+  /** The object of a transfer link: `Mirror.object`. */
+  async linked(ctx: Ctx, { url, ...link }: LinkedObject, request: ObjectRequest): Promise<Answer> {
+    const isStored = link.mayStore && (await this.hasObject(link.sha256, link.sizeBytes))
+    if (this.#options.offline && !isStored) throw new MirrorError('offline_and_absent')
+    // Whoever holds the link may have it; whether everybody may matters to what is stored only.
+    const isPublic = isStored ? Promise.resolve(true) : provePublic(ctx, link.repo, this.#options)
+    const contentType = 'application/octet-stream'
+    return this.object(ctx, { ...link, contentType, isPublic, from: url }, request)
+  }
+
+  /** Whether the bytes of a sha256 are stored, whole and of this size. */
+  async hasObject(sha256: string, sizeBytes: number): Promise<boolean> {
+    const { blobs } = this.#options.store
+    if (sizeBytes === 0 || blobs.recall(`sha256:${sha256}`, sizeBytes) !== undefined) return true
+    const blob = await blobs.open(`sha256:${sha256}`, sizeBytes).catch(() => undefined)
+    await blob?.close()
+    return blob !== undefined
+  }
+
+  /**
+   * The answer to HEAD or GET of an object that the caller has the right to. As that of `get`: verified to its last byte,
+   * from the store where it is there, by one pull for all who ask.
+   */
+  async object(ctx: Ctx, object: KnownObject, request: ObjectRequest): Promise<Answer> {
+    const { repo, sha256, sizeBytes, from } = object
+    const headers: Record<string, string> = {
+      'content-type': object.contentType,
+      etag: `"${sha256}"`,
+      'accept-ranges': 'bytes',
+      'access-control-allow-origin': '*',
+      'cache-control': 'private, no-cache',
+      'x-content-type-options': 'nosniff',
+    }
+    const file: KnownBody = {
+      meta: { etag: sha256, sizeBytes },
+      key: `sha256:${sha256}`,
+      isPublic: object.isPublic,
+      mayStore: object.mayStore,
+      outcome: 'miss',
+    }
+    if (request.method === 'HEAD') {
+      const answer = { status: 200, headers: { ...headers, 'content-length': String(sizeBytes) } }
+      return { ...answer, outcome: 'bypass', body: { kind: 'none' } }
+    }
+    const isFixed = from instanceof URL
+    const source: BodySource = {
+      repo,
+      target: isFixed ? '/' : from,
+      urls: isFixed ? onlyUrl(from) : this.#options.urls,
+      urlName: `${ctx.fingerprint} ${repoKey(repo)} ${sha256}`,
+      namesCommit: false,
+    }
+    return this.#answer(ctx, source, file, { headers, conditions: request.conditions })
+  }
+
+  async #answer(
+    ctx: Ctx,
+    source: BodySource,
+    file: KnownBody,
+    { headers, conditions }: { readonly headers: Record<string, string>; readonly conditions: Conditions },
+  ): Promise<Answer> {
     const { meta } = file
-    const headers: Record<string, string> = { ...headersOf(meta, route), ...ageHeader(file.ageMs) }
     if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: meta.etag })) {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
@@ -81,7 +188,7 @@ export class Puller {
     const range = wanted.kind === 'range' ? wanted.range : { start: 0, end: meta.sizeBytes }
     headers['content-length'] = String(range.end - range.start)
     if (wanted.kind === 'range') headers['content-range'] = formatContentRange(range, meta.sizeBytes)
-    const { body, outcome } = await this.#open(ctx, route, file, {
+    const { body, outcome } = await this.#open(ctx, source, file, {
       range,
       whole: completesFile(range, meta.sizeBytes, conditions.range),
     })
@@ -90,11 +197,7 @@ export class Puller {
   }
 
   /** Where the same bytes, or others of the same file, are found again without waiting. */
-  #readyFrom(
-    body: Body,
-    { key, meta: { sizeBytes } }: ResolvedFile,
-    ready: Readiness,
-  ): Readiness | undefined {
+  #readyFrom(body: Body, { key, meta: { sizeBytes } }: KnownBody, ready: Readiness): Readiness | undefined {
     const { blobs } = this.#options.store
     if (body.kind === 'bytes')
       return { ...ready, bytes: () => (sizeBytes === 0 ? EMPTY : blobs.recall(key, sizeBytes)) }
@@ -108,8 +211,8 @@ export class Puller {
 
   async #open(
     ctx: Ctx,
-    route: FileRoute,
-    file: ResolvedFile,
+    from: BodySource,
+    file: KnownBody,
     wanted: { readonly range: ByteRange; readonly whole: boolean },
   ): Promise<{ body: Body; outcome: Outcome }> {
     const { store, flights, offline } = this.#options
@@ -119,7 +222,7 @@ export class Puller {
     ctx.admission?.checkName()
     if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       await ctx.claimOrigin?.()
-      return { body: await this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
+      return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
     }
     const stored = file.outcome === 'miss' ? 'revalidated' : file.outcome
     const bytes = store.blobs.recall(key, meta.sizeBytes)
@@ -136,7 +239,7 @@ export class Puller {
       const verifierAt = blob.isChecked
         ? (position: number) => hashedUpTo(blob, position, ctx.signal)
         : undefined
-      const rescue = offline ? undefined : this.#rescue(ctx, route, file, wanted, verifierAt)
+      const rescue = offline ? undefined : this.#rescue(ctx, from, file, wanted, verifierAt)
       return {
         body: { kind: 'source', source: blobSource(blob, wanted.range), ...(rescue && { rescue }) },
         outcome: stored,
@@ -146,24 +249,36 @@ export class Puller {
     const reader = { ...wanted, signal: ctx.signal, claim: ctx.claimOrigin }
     const joined = await flights.join(key, meta.sizeBytes, reader, () =>
       // Others may join, and stay when the token of the one who started is no longer good or out of quota: the file is everybody's.
-      this.#body(ctx, route, meta, isPublic ? anonymousAsker(ctx) : undefined),
+      this.#body(ctx, from, meta, isPublic ? anonymousAsker(ctx) : undefined),
     )
     if (joined === undefined) {
       // What others pull found no room for this reader.
       await ctx.claimOrigin?.()
-      return { body: await this.#straight(ctx, route, meta, key, wanted.range), outcome: 'bypass' }
+      return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
     }
     await heedMove(joined.source)
     const { flight } = joined
-    const rescue = this.#rescue(ctx, route, file, wanted, (position) => flight.verifierAt(position))
+    const rescue = this.#rescue(ctx, from, file, wanted, (position) => flight.verifierAt(position))
     return { body: { kind: 'source', source: joined.source, rescue }, outcome: OUTCOME_OF[joined.how] }
   }
 
-  #body(ctx: Ctx, route: FileRoute, meta: FileMeta, otherAsker?: Asker): FileBody {
-    const { client, urls, observer } = this.#options
+  #sourceOf(ctx: Ctx, { repo, path }: FileRoute, { commit }: FileMeta): BodySource {
+    return {
+      repo,
+      // By commit, not by branch: the branch may have moved since the facts were learnt.
+      target: resolveTarget(repo, commit, path),
+      urls: this.#options.urls,
+      urlName: urlName(ctx, repo, commit, path),
+      namesCommit: true,
+    }
+  }
+
+  #body(ctx: Ctx, source: BodySource, meta: KnownBody['meta'], otherAsker?: Asker): FileBody {
+    const { client, observer } = this.#options
+    const { repo, ...from } = source
     return new FileBody({
+      ...from,
       client,
-      urls,
       observer,
       meta,
       asker: askerOf(ctx),
@@ -171,23 +286,14 @@ export class Puller {
       onRefused: (refusal, { authorization }) => {
         // Nobody waits: what is believed in memory has ended when this returns, and Known hears of a disk that fails.
         const who = authorization === undefined ? asStranger(ctx) : ctx
-        void this.#options.access.refused(who, route.repo, refusal, this.#options.monotonic())
+        void this.#options.access.refused(who, repo, refusal, this.#options.monotonic())
       },
-      // By commit, not by branch: the branch may have moved since the facts were learnt.
-      target: resolveTarget(route.repo, meta.commit, route.path),
-      urlName: urlName(ctx, route.repo, meta.commit, route.path),
     })
   }
 
   /** Straight from the origin to one client: nothing touches the disk, and a whole file is verified all the same. */
-  async #straight(
-    ctx: Ctx,
-    route: FileRoute,
-    meta: FileMeta,
-    key: ResolvedFile['key'],
-    range: ByteRange,
-  ): Promise<Body> {
-    const bytes = this.#body(ctx, route, meta).read(range, ctx.signal)
+  async #straight(ctx: Ctx, from: BodySource, { meta, key }: KnownBody, range: ByteRange): Promise<Body> {
+    const bytes = this.#body(ctx, from, meta).read(range, ctx.signal)
     const whole = range.start === 0 && range.end === meta.sizeBytes
     const stream = whole ? verified(bytes, new Verifier(key, meta.sizeBytes), this.#options.observer) : bytes
     // Without rules and scopes every name is as good.
@@ -201,15 +307,15 @@ export class Puller {
    */
   #rescue(
     ctx: Ctx,
-    route: FileRoute,
-    file: ResolvedFile,
+    from: BodySource,
+    file: KnownBody,
     wanted: { readonly range: ByteRange; readonly whole: boolean },
     verifierAt: ((position: number) => Promise<Verifier>) | undefined,
   ): (position: number) => AsyncIterable<Buffer> {
     const { meta } = file
     const { observer } = this.#options
     const straight = (position: number): AsyncIterable<Buffer> =>
-      this.#body(ctx, route, meta).read({ start: position, end: wanted.range.end }, ctx.signal)
+      this.#body(ctx, from, meta).read({ start: position, end: wanted.range.end }, ctx.signal)
     return async function* (position) {
       if (!wanted.whole) {
         yield* straight(position)
@@ -258,6 +364,17 @@ async function begun(stream: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffe
 }
 
 const EMPTY = Buffer.alloc(0)
+
+/** One address that the Hub gave once. Throws transfer_link_refused when another would be needed. */
+function onlyUrl(url: URL): SignedUrls {
+  return {
+    get: () => url,
+    set: () => undefined,
+    forget: () => {
+      throw new MirrorError('transfer_link_refused', { detail: { reason: 'refused there', host: url.host } })
+    },
+  }
+}
 
 // Of facts that are in memory, the headers are made once.
 const madeHeaders = new WeakMap<FileMeta, Readonly<Record<string, string>>>()

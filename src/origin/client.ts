@@ -29,14 +29,16 @@ export interface Asker {
 
 export interface OriginRequest {
   readonly kind: OriginKind
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT'
   readonly url: URL
   readonly asker: Asker
   readonly headers?: Readonly<Record<string, string>>
-  readonly body?: Buffer
+  readonly body?: Buffer | Readable
   readonly signal?: AbortSignal
   /** Shorter patience than the configured one; not for the end of a rate limit either. */
   readonly timeoutMs?: number
+  /** How long an answer may take after the request has gone out, where the configured patience is too short for it. */
+  readonly answerTimeoutMs?: number
 }
 
 export interface OriginAnswer {
@@ -118,7 +120,7 @@ export function createOriginClient(options: {
           // All that is asked here reads, also by POST.
           idempotent: true,
           signal,
-          headersTimeout: options.timeoutMs,
+          headersTimeout: request.answerTimeoutMs ?? options.timeoutMs,
           bodyTimeout: options.timeoutMs,
         }),
       )

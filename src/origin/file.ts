@@ -121,7 +121,8 @@ async function headOnce(
 export class FileBody {
   readonly #client: OriginClient
   readonly #target: string
-  readonly #meta: FileMeta
+  readonly #meta: Pick<FileMeta, 'sizeBytes'>
+  readonly #namesCommit: boolean
   #asker: Asker
   #otherAsker: Asker | undefined
   readonly #onRefused: ((refusal: Refusal, asker: Asker) => void) | undefined
@@ -139,7 +140,9 @@ export class FileBody {
   constructor(options: {
     readonly client: OriginClient
     readonly target: string
-    readonly meta: FileMeta
+    readonly meta: Pick<FileMeta, 'sizeBytes'>
+    /** False where the Hub names no commit beside the bytes: of objects that are asked for by their digest. */
+    readonly namesCommit?: boolean
     readonly asker: Asker
     /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens, or has no quota for. */
     readonly otherAsker?: Asker | undefined
@@ -152,6 +155,7 @@ export class FileBody {
     this.#client = options.client
     this.#target = options.target
     this.#meta = options.meta
+    this.#namesCommit = options.namesCommit !== false
     this.#asker = options.asker
     this.#otherAsker = options.otherAsker
     this.#onRefused = options.onRefused
@@ -336,7 +340,7 @@ export class FileBody {
       if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes)
         throw bad('wrong length')
     }
-    if (mayCarryCredential(this.#client.policy, url)) {
+    if (this.#namesCommit && mayCarryCredential(this.#client.policy, url)) {
       const commit = headerValue(answer.headers, 'x-repo-commit')
       // A login page of the network answers 200 too, but names no commit.
       if (commit === undefined) throw bad('no X-Repo-Commit')

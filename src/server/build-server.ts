@@ -5,9 +5,10 @@
 //   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
-//   4. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
-//   5. everything else of the Hub: passed through (pass-through.ts)
-//   6. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
+//   4. transfers at addresses that the mirror gave out (transfers.ts)
+//   5. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
+//   6. everything else of the Hub: passed through (pass-through.ts)
+//   7. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -20,6 +21,7 @@ import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { account, statusTold } from './account.ts'
+import { createHostWarnings } from './batch-links.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
@@ -34,6 +36,8 @@ import { adoptPeer, peerInFlight } from './peer.ts'
 import { createReadyRoute } from './ready-route.ts'
 import { dropRest } from './rest.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
+import type { TransferLinks } from './transfer-links.ts'
+import { registerTransfers } from './transfers.ts'
 import type { WorkerLink } from './worker-link.ts'
 
 export interface ServerOptions extends OpsOptions {
@@ -41,6 +45,8 @@ export interface ServerOptions extends OpsOptions {
   readonly client: OriginClient
   readonly callers: Callers
   readonly basePath: string
+  /** Seals and opens the addresses of transfers that the Hub leads to other hosts. */
+  readonly transferLinks: () => Promise<TransferLinks>
   readonly publicUrl: URL | undefined
   readonly writes: 'forward' | 'deny'
   readonly offline: boolean
@@ -137,14 +143,25 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
+  await registerHub(server, options, parse)
+  return server
+}
+
+/** The Hub's protocol, and what belongs to it. */
+async function registerHub(
+  server: FastifyInstance,
+  options: ServerOptions,
+  parse: (rawTarget: string) => HubRoute,
+): Promise<void> {
   const { clientsRateLimit: rate } = options
   const originLimit = rate === undefined ? undefined : await createOriginLimit(server, rate)
   const hub = { ...options, originLimit, reads: new FileReads(), parse }
+  await registerTransfers(server, hub)
   await registerPassThrough(server, {
     ...options,
+    warnOfHosts: createHostWarnings(options.logger),
     serve: (request, reply) => serveHubRoute(request, reply, hub),
   })
-  return server
 }
 
 function openHttp(

@@ -143,6 +143,38 @@ export function contextOf(
   }
 }
 
+/**
+ * The context of a request that brings its right in its address, as a transfer link does: whoever sends it is a stranger to
+ * the Hub, and a credential that comes along is dropped.
+ */
+export function strangerContext(
+  request: FastifyRequest,
+  trace: Trace,
+  options: {
+    readonly publicUrl: URL | undefined
+    readonly basePath: string
+    readonly originLimit: OriginLimit | undefined
+  },
+): Ctx {
+  const caller: Caller = { kind: 'anonymous', address: request.ip }
+  noteCaller(trace, caller, undefined)
+  const { originLimit } = options
+  let claimed: Promise<void> | undefined
+  return {
+    id: trace.id,
+    caller,
+    lent: undefined,
+    authorization: undefined,
+    fingerprint: ANONYMOUS,
+    signal: trace.signal,
+    mirrorBase: mirrorBase(request, options),
+    forward: {},
+    trips: trace.trips,
+    claimOrigin: originLimit && (() => (claimed ??= originLimit(request, caller))),
+    access: trace.access,
+  }
+}
+
 /** Notes what a request is about. */
 export function noteRoute(trace: Trace, route: HubRoute): void {
   trace.route = route.kind === 'other' ? 'pass-through' : route.kind

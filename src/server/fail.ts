@@ -2,7 +2,7 @@
 
 import type { ServerResponse } from 'node:http'
 import { ERRORS, type ErrorCode, MirrorError } from '../errors.ts'
-import { headerText } from '../http/headers.ts'
+import { headerText, headFields } from '../http/headers.ts'
 import { EXPOSED_HEADERS } from '../hub/refusal.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
 import { noteRefusal } from '../mirror/note.ts'
@@ -14,7 +14,10 @@ import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
-/** What the operator wants refused: answers, not failures. */
+/**
+ * What the operator wants refused: answers, not failures. `hf` 2.x replaces the message of a GatedRepo by words of its own
+ * ("requires approval"), but prints a warning of any answer: they carry their message in X-HF-Warning as well.
+ */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'policy_denied',
   'client_not_allowed',
@@ -70,6 +73,8 @@ export function failureOf(
       'content-length': String(body.length),
       'x-error-code': context.aboutRepo && 'repoHeader' in row ? row.repoHeader : row.header,
       'x-error-message': message,
+      // Clients print the first warning of a topic only, so that each kind of refusal has its own.
+      ...(REFUSALS.has(error.code) ? { 'x-hf-warning': `${row.header}; ${message}` } : {}),
       'access-control-allow-origin': '*',
       'access-control-expose-headers': EXPOSED_HEADERS,
       'cache-control': 'no-store',
@@ -147,6 +152,7 @@ function respond(
 ): void {
   trace.firstByteAt = performance.now()
   if (!headOnly) trace.bytes += body.length
-  response.writeHead(status, { ...headers, 'x-request-id': trace.id, 'content-length': String(body.length) })
+  const said = headOnly ? headFields(status, headers) : headers
+  response.writeHead(status, { ...said, 'x-request-id': trace.id, 'content-length': String(body.length) })
   response.end(headOnly ? undefined : body)
 }

@@ -8,11 +8,13 @@ import { LRUCache } from 'lru-cache'
 import { type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
-import { lfsOperation } from '../hub/lfs-batch.ts'
+import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
+import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
+import type { Conditions } from '../mirror/pull.ts'
 import type { ReadyAnswer } from '../mirror/ready.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
@@ -78,8 +80,7 @@ export async function serveHubRoute(
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
   if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
-  const mayMatter = options.writes === 'deny' || caller.kind !== 'hub-token' || options.mirror.hasRules
-  const batch = mayMatter ? await readBatch(request, route) : undefined
+  const batch = await readBatch(request, route)
   const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
@@ -94,7 +95,9 @@ export async function serveHubRoute(
   const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.fieldOf(lent, route))
   const work = answerFor(request, ctx, route, options.mirror)
   if (work === undefined) return { route, ctx }
-  let answer = await work
+  const worked = await work
+  if (worked === undefined) return { route, ctx }
+  let answer = worked
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
   const headOnly = method === 'HEAD'
@@ -131,18 +134,14 @@ function answerFor(
   ctx: Ctx,
   route: HubRoute,
   mirror: Mirror,
-): ReturnType<Mirror['get']> | undefined {
+): Promise<Answer | undefined> | undefined {
   const { method, headers } = request.raw
   const isRead = method === 'GET' || method === 'HEAD'
   switch (route.kind) {
     case 'file': {
       if (method === 'OPTIONS') return undefined
       if (!isRead) throw new MirrorError('method_not_allowed')
-      const conditions = {
-        range: headers.range,
-        ifRange: single(headers['if-range']),
-        ifNoneMatch: headers['if-none-match'],
-      }
+      const conditions = conditionsOf(request)
       return method === 'HEAD' ? mirror.head(ctx, route, conditions) : mirror.get(ctx, route, conditions)
     }
     case 'document':
@@ -158,11 +157,26 @@ function answerFor(
       if (!isRead) return undefined
       return mirror.document(ctx, route, { method, body: undefined, contentType: undefined })
     case 'xet-token':
-      return route.write ? undefined : mirror.xetToken()
-    case 'other':
-      return undefined
+      return mirror.xetToken(route.write ? 'write' : 'read')
+    case 'other': {
+      const asked = isRead ? registryRequest(route) : undefined
+      if (asked === undefined || (method !== 'GET' && method !== 'HEAD')) return undefined
+      return mirror.registry(ctx, route, asked, {
+        method,
+        conditions: conditionsOf(request),
+        accept: headers.accept,
+      })
+    }
     default:
       return route satisfies never
+  }
+}
+
+function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
+  return {
+    range: headers.range,
+    ifRange: single(headers['if-range']),
+    ifNoneMatch: headers['if-none-match'],
   }
 }
 
@@ -175,7 +189,9 @@ async function readBatch(
     return undefined
   const body = await readQuestion(request)
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
-  request.body = Readable.from([body])
+  const sent = withoutXet(body)
+  request.body = Readable.from([sent])
+  request.raw.headers['content-length'] = String(sent.length)
   return lfsOperation(body)
 }
 

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { type HeaderBag, headerValue, isEventStream } from '../http/headers.ts'
+import { type HeaderBag, headerValue, headFields, isEventStream } from '../http/headers.ts'
 import { withHint } from '../hub/hints.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
@@ -24,12 +24,24 @@ import type { Observer } from '../telemetry/observer.ts'
 import { BILL_TO } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { Passed } from './hub-route.ts'
+import {
+  following,
+  isPlainJson,
+  MAX_PASSED_JSON_BYTES,
+  passedDocumentOf,
+  readUpTo,
+  turnDocument,
+} from './passed-json.ts'
 import { outcomeHeaders, sendStream } from './send.ts'
 import { traceOf } from './trace.ts'
+import type { TransferLinks } from './transfer-links.ts'
 
 export interface PassThroughOptions {
   readonly client: OriginClient
   readonly offline: boolean
+  readonly transferLinks: () => Promise<TransferLinks>
+  /** Tells the operator of hosts to which transfers go past the mirror. */
+  readonly warnOfHosts: (hosts: Iterable<string>) => void
   readonly via: string
   readonly observer: Observer
   /** Hears of writes that the Hub accepted, and of what it refused. */
@@ -190,9 +202,9 @@ function isRead(method: string | undefined): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 }
 
-/** Uploads, and buckets, know no other way than Xet. */
+/** Buckets know no other way than Xet. */
 function needsXet(route: HubRoute): boolean {
-  return route.kind === 'xet-token' || (route.kind === 'other' && route.target.startsWith('/api/buckets/'))
+  return route.kind === 'other' && route.target.startsWith('/api/buckets/')
 }
 
 /** What the plugin hands over: undici's answer under Node's names. */
@@ -263,11 +275,11 @@ async function answer(
   const start = (): void => {
     trace.firstByteAt = performance.now()
     reply.raw.writeHead(final.statusCode, {
-      ...headers,
+      ...(method === 'HEAD' ? headFields(final.statusCode, headers) : headers),
       ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
     })
   }
-  if (request.raw.method === 'HEAD') {
+  if (method === 'HEAD') {
     final.stream.on('error', () => undefined)
     final.stream.destroy()
     start()
@@ -277,16 +289,29 @@ async function answer(
   // A stream that is silent hears of nothing by itself.
   trace.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
   if (trace.signal.aborted) final.stream.destroy()
-  const isEvents = isEventStream(final.headers)
-  if (isEvents) {
+  const stream = counted(final.stream, observer)
+  const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
+  if (isEventStream(final.headers)) {
     // The first event may come much later than a client waits for an answer, and nginx would gather events.
     headers['x-accel-buffering'] = 'no'
     start()
     reply.raw.flushHeaders()
+    return sendStream(reply.raw, body, () => undefined, trace)
   }
-  const body = counted(final.stream, observer)
-  const checked = ctx.lent === undefined ? body : withoutCredential(body, ctx)
-  await sendStream(reply.raw, checked, isEvents ? () => undefined : start, trace)
+  const document = final === response ? passedDocumentOf(route, method ?? '') : undefined
+  if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, trace)
+  const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES).catch((error: unknown) => {
+    throw asOriginError(error, client.policy.base)
+  })
+  if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, trace)
+  const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+  const userAgent = request.raw.headers['user-agent']
+  const turned = await turnDocument(bytes, document, { ...options, bases, userAgent })
+  Object.assign(headers, turned.headers, { 'content-length': String(turned.body.length) })
+  if (turned.body !== bytes) delete headers['etag']
+  start()
+  trace.bytes += turned.body.length
+  reply.raw.end(turned.body)
 }
 
 /** What the answer says about rights: noted, and told to the mirror where it is the Hub's own. */

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Caller, Callers } from '../callers/caller.ts'
 import { rangeStillValid } from '../http/conditional.ts'
+import { headFields } from '../http/headers.ts'
 import { type ByteRange, formatContentRange, parseRange } from '../http/range.ts'
 import type { RequestHead } from '../http/request-head.ts'
 import type { FileRoute } from '../hub/route.ts'
@@ -251,7 +252,8 @@ export function readyAnswer(
   route: ReadyAnswer['route'],
   { method, ready }: { readonly method: Method; readonly ready: Readiness },
 ): ReadyAnswer {
-  const fields = Object.entries({ ...answer.headers, ...outcomeHeaders(answer) })
+  const own = method === 'HEAD' ? headFields(answer.status, answer.headers) : answer.headers
+  const fields = Object.entries({ ...own, ...outcomeHeaders(answer) })
   const headers = fields.filter(([name]) => !isSaidOnce(method, name)).flat()
   return { ...ready, route, status: answer.status === 206 ? 200 : answer.status, headers }
 }

@@ -3,6 +3,7 @@
 
 import type { ServerResponse } from 'node:http'
 import { cacheStatus, xCache } from '../http/cache-status.ts'
+import { headFields } from '../http/headers.ts'
 import { type Answer, type Body, type ByteSource, bodyLength, StorageFailed } from '../mirror/answer.ts'
 import type { FileReads } from './file-reads.ts'
 import { formatOffer, OFFER_FIELD, type Offers, type Taken } from './peer.ts'
@@ -59,7 +60,7 @@ export async function sendAnswer(
     trace.firstByteAt = performance.now()
     const headers: Record<string, string> = {
       'x-request-id': trace.id,
-      ...answer.headers,
+      ...(headOnly ? headFields(answer.status, answer.headers) : answer.headers),
       ...outcomeHeaders(answer),
     }
     if (offer !== undefined) {

@@ -12,6 +12,7 @@
 //   ├─ quarantine/                      bytes that failed their digest, the newest few
 //   ├─ verify.json, scrub.json          how far the last pass over the blobs came
 //   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may be there before the store is
+//   ├─ transfer-key                     seals links for Git LFS transfers (transfer-key.ts)
 //   ├─ facts/<kind>/ab/<sha256>.json    small truths: file, ref, repo, document
 //   └─ tmp/                             sources of renames; emptied at start
 

@@ -139,8 +139,7 @@ describeClient('git-lfs', ['git', 'git-lfs'], () => {
     const home = await newHome()
     const file = hub.world.model('acme/tiny').resolve('main')?.files.get('model.safetensors')
     const git = async (...args: string[]) => {
-      // The batch answer names the CDN, to which git-lfs goes by itself.
-      expectDone(await run('git', args, { home, direct: true, env: { GIT_CONFIG_NOSYSTEM: '1' } }))
+      expectDone(await run('git', args, { home, env: { GIT_CONFIG_NOSYSTEM: '1' } }))
     }
     await git('init', '-q')
     await git('config', 'user.name', 'somebody')

@@ -72,6 +72,16 @@ describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface
     expectManners(hub)
   })
 
+  it('names the refusal of a HEAD, whoever refuses', async () => {
+    const { hub } = scene()
+    expect(await ask('exists', ['acme/tiny', 'config.json'])).toEqual({ value: true })
+    expect(await ask('exists', ['acme/tiny', 'absent.txt'])).toEqual({ value: false })
+    expect(await ask('exists', ['acme/secret', 'config.json'])).toMatchObject({ status: 401 })
+    await hub.stop()
+    expect(await ask('exists', ['acme/tiny', 'other.json'])).toMatchObject({ status: 502 })
+    await hub.start()
+  })
+
   it('knows who it is, reads what that user may read, and is refused the rest', async () => {
     const { hub } = scene()
     const path = 'model.safetensors'

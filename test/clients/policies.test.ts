@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
-import { python } from './support/python.ts'
+import { hubEnvironment, python } from './support/python.ts'
+import { run } from './support/run.ts'
 import { useScene } from './support/scene.ts'
-import { describeClient, pythonOf } from './support/tools.ts'
+import { commandOf, describeClient, pythonOf } from './support/tools.ts'
 import { clientWorld } from './support/world.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'hubmirror-rules-'))
@@ -49,3 +50,15 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
     })
   })
 }
+
+describeClient('rules (hf of hub-2)', [commandOf('hub-2', 'hf')], () => {
+  const scene = useScene(clientWorld, { env: { HUBMIRROR_CONFIG: file } })
+
+  it('prints the words of the rule, though it speaks of an approval', async () => {
+    const home = await scene().newHome()
+    const args = ['download', 'acme/tiny', 'nested/deeper/vocab.txt']
+    const done = await run(commandOf('hub-2', 'hf'), args, { home, env: hubEnvironment(scene()) })
+    expect(done.status).toBe(1)
+    expect(done.stdout + done.stderr).toContain(FILE)
+  })
+})

@@ -4,6 +4,7 @@
 import { type Caller, callerOf, judgeFiles, judgeMetadata, judgeWrite, type Refusal } from './access.ts'
 import type { Exchange } from './exchange.ts'
 import { type HubState, isRepoType, notFound, type RepoRequest, redirect, refuse, sendJson } from './hub.ts'
+import { answerMultipartEnd } from './lfs-batch.ts'
 import { answerGeneral, answerList } from './listings.ts'
 import {
   answerCommits,
@@ -13,6 +14,7 @@ import {
   answerTree,
   answerTreeSize,
 } from './metadata.ts'
+import { answerParquet } from './parquet.ts'
 import type { Found, Repo, RepoType } from './repos.ts'
 import { answerResolveCache } from './resolve.ts'
 import { answerRepoManagement, answerRepoWrite } from './writes.ts'
@@ -35,6 +37,7 @@ const ACTIONS = new Set([
   'auth-check',
   'xet-read-token',
   'xet-write-token',
+  'parquet',
   'preupload',
   'commit',
   'branch',
@@ -52,6 +55,7 @@ export async function answerApi(
 ): Promise<void> {
   const [first, ...rest] = segments
   if (first === 'resolve-cache') return answerPinned(hub, exchange, rest)
+  if (first === 'complete_multipart') return answerMultipartEnd(hub, exchange)
   if (first === 'repos') return answerRepoManagement(hub, exchange, rest[0] ?? '')
   if (isRepoType(first)) {
     if (rest.length === 0) return answerList(hub, exchange, first)
@@ -131,6 +135,7 @@ async function answerRead(hub: HubState, exchange: Exchange, request: RepoReques
   if (action === undefined) return answerInfo(hub, exchange, repo, undefined)
   if (action === 'auth-check') return exchange.send({ status: 200 })
   if (action === 'refs') return answerRefs(exchange, repo)
+  if (action === 'parquet' && repo.type === 'datasets') return answerParquet(hub, exchange, repo, rest)
   if (revision === undefined) return notFound(exchange)
   if (action === 'revision') return answerInfo(hub, exchange, repo, revision)
   if (action === 'tree') return answerTree(hub, exchange, { repo, caller, revision, path })

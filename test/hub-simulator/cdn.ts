@@ -56,13 +56,15 @@ export async function answerCdn(hub: HubState, exchange: Exchange): Promise<void
 async function receiveUpload(hub: HubState, exchange: Exchange): Promise<void> {
   const oid = exchange.segments?.at(-1) ?? ''
   const bytes = await exchange.readBody()
+  const etag = `"${createHash('md5').update(bytes).digest('hex')}"`
+  if (exchange.rawPath.startsWith('/lfs-parts/')) {
+    hub.parts.set(exchange.rawPath, bytes)
+    return exchange.send({ status: 200, headers: { ETag: etag } })
+  }
   const content = fromBytes(bytes)
   if (content.sha256() !== oid) return sendXml(exchange, 400, 'BadDigest', 'The bytes do not match the oid')
   hub.world.lfsObjects.set(oid, content)
-  await exchange.send({
-    status: 200,
-    headers: { ETag: `"${createHash('md5').update(bytes).digest('hex')}"` },
-  })
+  await exchange.send({ status: 200, headers: { ETag: etag } })
 }
 
 async function sendXml(exchange: Exchange, status: number, code: string, message: string): Promise<void> {

@@ -14,6 +14,10 @@ export interface HubState {
   readonly cdnUrl: string
   readonly xet: boolean
   readonly pageSize: number
+  /** Objects larger than this are uploaded in parts of it, by clients that can. */
+  readonly partBytes: number
+  /** Parts of uploads by their CDN path, until the upload is complete. */
+  readonly parts: Map<string, Buffer>
   /** Key of the signatures in CDN URLs. */
   readonly secret: string
   signedUrlSeconds: number

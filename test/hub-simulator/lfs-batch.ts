@@ -1,9 +1,11 @@
 // The Git LFS API of a repo: batch for download and upload, and verify. Bytes go to and come from the CDN by
 // absolute, signed hrefs (git-lfs: docs/api/batch.md). Knows nothing of commits.
 
+import { createHash } from 'node:crypto'
 import { callerOf, judgeFiles, judgeWrite } from './access.ts'
+import { fromBytes } from './content.ts'
 import type { Exchange } from './exchange.ts'
-import { type HubState, refuse, webPath } from './hub.ts'
+import { type HubState, refuse, sendJson, webPath } from './hub.ts'
 import type { Repo, RepoType } from './repos.ts'
 import { cdnLocation } from './resolve.ts'
 
@@ -34,28 +36,97 @@ export async function answerLfs(
     return sendLfsJson(exchange, isThere ? 200 : 404, isThere ? {} : { message: 'Object does not exist' })
   }
   const uid = caller.kind === 'user' ? caller.name : 'public'
+  const transfer = transferOf(hub, body.transfers, isUpload)
   const objects = body.objects.map((object) =>
     isUpload
-      ? uploadOf(hub, exchange, found.repo, object, uid)
+      ? uploadOf(hub, exchange, found.repo, object, { uid, transfer })
       : downloadOf(hub, exchange, found.repo, object, uid),
   )
-  await sendLfsJson(exchange, 200, { transfer: 'basic', objects, hash_algo: 'sha256' })
+  await sendLfsJson(exchange, 200, { transfer, objects, hash_algo: 'sha256' })
 }
 
-function uploadOf(hub: HubState, exchange: Exchange, repo: Repo, object: LfsObject, uid: string): unknown {
+type Transfer = 'basic' | 'multipart' | 'xet'
+
+/** The Hub takes the newest way that the client knows. Without a word of the client it is `basic`. */
+function transferOf(hub: HubState, offered: readonly unknown[], isUpload: boolean): Transfer {
+  if (hub.xet && isUpload && offered.includes('xet')) return 'xet'
+  return isUpload && offered.includes('multipart') ? 'multipart' : 'basic'
+}
+
+function uploadOf(
+  hub: HubState,
+  exchange: Exchange,
+  repo: Repo,
+  object: LfsObject,
+  { uid, transfer }: { readonly uid: string; readonly transfer: Transfer },
+): unknown {
   // No actions: the object is here already.
   if (hub.world.lfsObjects.has(object.oid)) return { ...object, authenticated: true }
+  if (transfer === 'xet') {
+    const href = `${hub.url}/api/${repo.type}/${repo.id}/xet-write-token/main`
+    const header = { 'X-Xet-Cas-Url': 'https://cas.invalid', 'X-Xet-Access-Token': 'none' }
+    return { ...object, authenticated: true, actions: { upload: { href, header } } }
+  }
+  if (transfer === 'multipart' && object.size > hub.partBytes)
+    return partsOf(hub, exchange, repo, object, uid)
   const href = cdnLocation(hub, exchange, `/lfs-uploads/${repo.objectId}/${object.oid}`, {
     method: 'PUT',
     uid,
     fileName: object.oid,
   })
-  const verify = `${hub.url}/${webPath(repo)}.git/info/lfs/objects/verify`
   return {
     ...object,
     authenticated: true,
-    actions: { upload: { href, header: {} }, verify: { href: verify, header: {} } },
+    actions: { upload: { href, header: {} }, verify: verifyOf(hub, exchange, repo) },
   }
+}
+
+function partsOf(hub: HubState, exchange: Exchange, repo: Repo, object: LfsObject, uid: string): unknown {
+  const header: Record<string, string> = { chunk_size: String(hub.partBytes) }
+  for (let part = 1; (part - 1) * hub.partBytes < object.size; part += 1) {
+    const path = `/lfs-parts/${object.oid}/${part}`
+    header[String(part).padStart(5, '0')] = cdnLocation(hub, exchange, path, {
+      method: 'PUT',
+      uid,
+      fileName: object.oid,
+    })
+  }
+  const href = `${hub.url}/api/complete_multipart?uploadId=${object.oid}`
+  return {
+    ...object,
+    authenticated: true,
+    actions: { upload: { href, header }, verify: verifyOf(hub, exchange, repo) },
+  }
+}
+
+/**
+ * Git LFS sends no credential of its own for an object that is called authenticated: whoever came with Basic, as it does, is
+ * given the field back.
+ */
+function verifyOf(hub: HubState, exchange: Exchange, repo: Repo): unknown {
+  const field = exchange.header('authorization')
+  const header = field !== undefined && /^basic /i.test(field) ? { Authorization: field } : {}
+  return { href: `${hub.url}/${webPath(repo)}.git/info/lfs/objects/verify`, header }
+}
+
+/** POST /api/complete_multipart: the parts become the object. Its address is all the right that is asked for. */
+export async function answerMultipartEnd(hub: HubState, exchange: Exchange): Promise<void> {
+  const body = JSON.parse((await exchange.readBody()).toString()) as {
+    readonly oid?: string
+    readonly parts?: readonly { readonly partNumber: number; readonly etag: string }[]
+  }
+  const oid = exchange.query.get('uploadId') ?? ''
+  const parts = (body.parts ?? []).map(({ partNumber, etag }) => {
+    const bytes = hub.parts.get(`/lfs-parts/${oid}/${partNumber}`)
+    const isRight = bytes !== undefined && etag === `"${createHash('md5').update(bytes).digest('hex')}"`
+    return isRight ? bytes : undefined
+  })
+  const known = parts.filter((part) => part !== undefined)
+  const content = fromBytes(Buffer.concat(known))
+  if (body.oid !== oid || known.length !== parts.length || content.sha256() !== oid)
+    return refuse(exchange, { status: 400, message: 'The parts are not the object' })
+  hub.world.lfsObjects.set(oid, content)
+  await sendJson(exchange, { success: true })
 }
 
 function downloadOf(hub: HubState, exchange: Exchange, repo: Repo, object: LfsObject, uid: string): unknown {
@@ -71,17 +142,26 @@ function downloadOf(hub: HubState, exchange: Exchange, repo: Repo, object: LfsOb
   return { ...object, authenticated: true, actions: { download: { href, expires_in: hub.signedUrlSeconds } } }
 }
 
-function parseBatch(
-  body: string,
-):
-  | { readonly operation: unknown; readonly objects: readonly LfsObject[]; readonly oid?: string }
+function parseBatch(body: string):
+  | {
+      readonly operation: unknown
+      readonly objects: readonly LfsObject[]
+      readonly transfers: readonly unknown[]
+      readonly oid?: string
+    }
   | undefined {
   try {
-    const parsed = JSON.parse(body) as { operation?: unknown; objects?: unknown; oid?: unknown }
+    const parsed = JSON.parse(body) as {
+      operation?: unknown
+      objects?: unknown
+      transfers?: unknown
+      oid?: unknown
+    }
     const objects = Array.isArray(parsed.objects) ? (parsed.objects as readonly LfsObject[]) : []
     return {
       operation: parsed.operation,
       objects,
+      transfers: Array.isArray(parsed.transfers) ? (parsed.transfers as readonly unknown[]) : [],
       ...(typeof parsed.oid === 'string' ? { oid: parsed.oid } : {}),
     }
   } catch {

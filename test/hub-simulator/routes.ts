@@ -6,6 +6,7 @@ import { answerApi } from './api.ts'
 import type { Exchange } from './exchange.ts'
 import { type HubState, isRepoType, refuse, sendHtml } from './hub.ts'
 import { answerLfs } from './lfs-batch.ts'
+import { answerRegistry } from './registry.ts'
 import type { RepoType } from './repos.ts'
 import { answerFile } from './resolve.ts'
 
@@ -19,6 +20,7 @@ export async function answerHub(hub: HubState, exchange: Exchange): Promise<void
   }
   const [first, ...rest] = segments
   if (first === 'api') return answerApi(hub, exchange, rest)
+  if (first === 'v2') return answerRegistry(hub, exchange, rest)
   if (first === '' && rest.length === 0) return sendHtml(exchange, 200, 'The simulated Hub')
   const type: RepoType = isRepoType(first) && first !== 'models' ? first : 'models'
   const inRepo = type === 'models' ? segments : rest

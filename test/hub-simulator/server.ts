@@ -24,6 +24,8 @@ export interface HubOptions {
   readonly xet?: boolean
   /** Entries of a tree page. Default 1000. */
   readonly pageSize?: number
+  /** Larger LFS objects are uploaded in parts of this size. Default: none is. */
+  readonly partBytes?: number
   /** How long a CDN URL is good. Default 3600; negative: expired from the start. */
   readonly signedUrlSeconds?: number
   /** Ceiling for the bytes of files, per connection. Default none. */
@@ -67,6 +69,8 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     },
     xet: options.xet ?? true,
     pageSize: options.pageSize ?? 1000,
+    partBytes: options.partBytes ?? Number.POSITIVE_INFINITY,
+    parts: new Map(),
     secret: randomBytes(16).toString('hex'),
     signedUrlSeconds: options.signedUrlSeconds ?? 3600,
     bytesPerSecond: options.bytesPerSecondPerConnection,

@@ -160,7 +160,7 @@ describe('a right that was granted', () => {
     await scene.ask(target)
     await scene.settled()
     for (const other of [
-      '/api/models/acme/open/xet-write-token/main',
+      '/api/models/acme/open/preupload/main',
       '/acme/open.git/info/refs?service=git-receive-pack',
       '/api/models/acme/open/auth-check/write',
     ]) {

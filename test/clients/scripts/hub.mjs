@@ -41,6 +41,16 @@ const commands = {
     const folder = await hub.snapshotDownload({ ...asked, cacheDir: `${process.env.HOME}/cache` })
     return { commit: folder.split('/').at(-1) }
   },
+  async exists() {
+    return hub.fileExists({ ...asked, path })
+  },
+  async upload() {
+    const { readFile } = await import('node:fs/promises')
+    await hub.createRepo({ ...asked })
+    const file = { path: 'large.bin', content: new Blob([await readFile(path)]) }
+    const { commit } = await hub.uploadFile({ ...asked, file, useXet: false })
+    return commit.url
+  },
   async whoami() {
     return (await hub.whoAmI({ hubUrl, accessToken })).name
   },

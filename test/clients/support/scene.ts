@@ -9,7 +9,7 @@ import { afterEach, beforeEach, expect } from 'vitest'
 import { readContent } from '../../hub-simulator/content.ts'
 import type { LedgerEntry } from '../../hub-simulator/ledger.ts'
 import type { RepoType, World } from '../../hub-simulator/repos.ts'
-import { type Hub, startHub } from '../../hub-simulator/server.ts'
+import { type Hub, type HubOptions, startHub } from '../../hub-simulator/server.ts'
 import { type MirrorProcess, startMirrorProcess } from './mirror-process.ts'
 
 /** What a test plays with. The fields are good between beforeEach and afterEach only. */
@@ -25,13 +25,13 @@ export interface Scene {
 /** Sets the scene for each test of the surrounding suite. `world` is called once per test. */
 export function useScene(
   world: () => World,
-  options: { readonly env?: Readonly<Record<string, string>> } = {},
+  options: { readonly env?: Readonly<Record<string, string>>; readonly hub?: HubOptions } = {},
 ): () => Scene {
   let scene: Scene | undefined
   let closing: (() => Promise<void>)[] = []
 
   beforeEach(async () => {
-    const hub = await startHub({ world: world() })
+    const hub = await startHub({ world: world(), ...options.hub })
     closing.push(() => hub.close())
     const env = {
       HUBMIRROR_ORIGIN: hub.url,

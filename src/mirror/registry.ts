@@ -1,0 +1,247 @@
+// Manifests and blobs of the Hub's registry (/v2). Only those of public repos are answered here: a blob by its digest, from
+// the store that files are in; a manifest from the Hub, and from what is kept of it while the Hub is away. All others are
+// left to the pass-through, with the caller's own credential.
+
+import { isOriginAway } from '../errors.ts'
+import { headerValue } from '../http/headers.ts'
+import { parseContentRange } from '../http/range.ts'
+import { readRefusal } from '../hub/refusal.ts'
+import type { RegistryRequest } from '../hub/registry.ts'
+import { passableHeaders } from '../hub/response-headers.ts'
+import type { OriginAnswer, OriginClient } from '../origin/client.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
+import type { Outcome } from '../telemetry/observer.ts'
+import type { Access } from './access.ts'
+import type { Answer } from './answer.ts'
+import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import type { DocumentFact, Known } from './known.ts'
+import { noteAllowed, noteRefusal } from './note.ts'
+import { provePublic } from './public.ts'
+import type { ObjectRequest, Puller } from './pull.ts'
+import { hintContext, refusalAnswer } from './refused.ts'
+
+export interface RegistryOptions {
+  readonly client: OriginClient
+  readonly access: Access
+  readonly known: Known
+  readonly puller: Puller
+  readonly offline: boolean
+  readonly monotonic: () => number
+}
+
+export interface RegistryQuestion extends ObjectRequest {
+  /** What the manifest depends on, beside who asks. */
+  readonly accept: string | undefined
+}
+
+/** A manifest names a handful of blobs. */
+const MAX_MANIFEST_BYTES = 1024 * 1024
+const MAX_ACCEPT_CHARS = 512
+const MANIFEST_HEADERS = ['docker-content-digest', 'docker-distribution-api-version']
+
+export class Registry {
+  readonly #options: RegistryOptions
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+  }
+
+  /** Undefined for what is left to the pass-through. Throws MirrorError when the Hub is away and nothing is kept. */
+  async get(ctx: Ctx, asked: RegistryRequest, question: RegistryQuestion): Promise<Answer | undefined> {
+    const { access, offline } = this.#options
+    if (ctx.admission?.mayStore(undefined) === false) return undefined
+    const isPublic = !offline && (await provePublic(ctx, asked.repo, this.#options))
+    ctx.admission?.checkName()
+    if (access.verdict(asked.repo) === 'restricted') return undefined
+    // What is kept of a repo may be used as long as the last word of the Hub was that everybody may read it.
+    const mayUse = isPublic || (await access.lastKnownPublic(asked.repo))
+    if (!mayUse) return undefined
+    return asked.kind === 'blob'
+      ? this.#blob(ctx, asked, question, isPublic)
+      : this.#manifest(ctx, asked, question, isPublic)
+  }
+
+  async #blob(
+    ctx: Ctx,
+    { repo, target, sha256 }: Extract<RegistryRequest, { kind: 'blob' }>,
+    question: RegistryQuestion,
+    isPublic: boolean,
+  ): Promise<Answer | undefined> {
+    const { known, puller } = this.#options
+    const size = await this.#sizeOf(ctx, target, isPublic)
+    if (size === undefined) return undefined
+    const { sizeBytes, isSure } = size
+    ctx.admission?.checkSize(sizeBytes)
+    const isStored = await puller.hasObject(sha256, sizeBytes)
+    // The Hub is away, or never asked.
+    if (!isPublic && !isStored) return undefined
+    const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
+    if (!mayStore) return undefined
+    noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
+    if (isStored || isSure)
+      known.rememberDocument(`BLOB ${target}`, sizeFact(sizeBytes), this.#options.monotonic())
+    const object = { repo, sha256, sizeBytes, mayStore, isPublic: Promise.resolve(true), from: target }
+    const answer = await puller.object(ctx, { ...object, contentType: 'application/octet-stream' }, question)
+    if (!isStored) return answer
+    return { ...answer, outcome: isPublic || this.#options.offline ? 'hit' : 'stale' }
+  }
+
+  /**
+   * What is kept of the blob's size, or what the Hub tells a stranger. That it tells says that the repo has the blob.
+   * `isSure` is false of the length of a whole answer, which may be a page of something in between: nobody keeps it before
+   * the digest was right.
+   */
+  async #sizeOf(
+    ctx: Ctx,
+    target: string,
+    isPublic: boolean,
+  ): Promise<{ readonly sizeBytes: number; readonly isSure: boolean } | undefined> {
+    const { known, client } = this.#options
+    const kept = await known.document(`BLOB ${target}`)
+    if (kept !== undefined && /^\d{1,15}$/.test(kept.body))
+      return { sizeBytes: Number(kept.body), isSure: true }
+    if (!isPublic) return undefined
+    await ctx.claimOrigin?.()
+    let url = client.url(target)
+    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+      const answer = await client.send({
+        kind: mayCarryCredential(client.policy, url) ? 'body' : 'cdn',
+        // Storage signs for a method, and says the size of the whole beside a part.
+        method: 'GET',
+        url,
+        asker: anonymousAsker(ctx),
+        headers: { range: 'bytes=0-0' },
+        signal: ctx.signal,
+      })
+      discard(answer)
+      const location = headerValue(answer.headers, 'location')
+      if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
+        url = followRedirect(client.policy, url, location)
+        if (mayCarryCredential(client.policy, url)) ctx.admission?.onRedirect(url)
+        continue
+      }
+      if (answer.status === 206) {
+        const sizeBytes = parseContentRange(headerValue(answer.headers, 'content-range'))?.sizeBytes
+        return sizeBytes === undefined ? undefined : { sizeBytes, isSure: true }
+      }
+      const length = headerValue(answer.headers, 'content-length')
+      const isLength = answer.status === 200 && length !== undefined && /^\d{1,15}$/.test(length)
+      return isLength ? { sizeBytes: Number(length), isSure: false } : undefined
+    }
+    return undefined
+  }
+
+  async #manifest(
+    ctx: Ctx,
+    { repo, target }: RegistryRequest,
+    { accept = '', method }: RegistryQuestion,
+    isPublic: boolean,
+  ): Promise<Answer | undefined> {
+    const { known, client, offline, monotonic } = this.#options
+    if (accept.length > MAX_ACCEPT_CHARS) return undefined
+    // The Hub tells llama.cpp which file it is, and others nothing of it.
+    const isLlama = /llama-cpp/i.test(ctx.forward['user-agent'] ?? '')
+    const name = `MANIFEST ${target} ${isLlama ? 'llama-cpp' : 'any'} ${accept}`
+    const kept = await known.document(name)
+    const fromKept = (fact: DocumentFact, outcome: Outcome): Answer => {
+      noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
+      return manifestAnswer(fact, method, outcome)
+    }
+    if (offline || client.suspect()) return kept && fromKept(kept, offline ? 'hit' : 'stale')
+    // A repo that nobody has called public now: what is kept of it is for the time the Hub is away.
+    if (!isPublic && kept === undefined) return undefined
+    await ctx.claimOrigin?.()
+    const askedAt = monotonic()
+    let answer: OriginAnswer
+    try {
+      answer = await client.send({
+        kind: 'document',
+        method: 'GET',
+        url: client.url(target),
+        asker: askerOf(ctx),
+        headers: accept === '' ? {} : { accept },
+        signal: ctx.signal,
+      })
+    } catch (error) {
+      if (kept === undefined || !isOriginAway(error)) throw error
+      return fromKept(kept, 'stale')
+    }
+    const body = await readWhole(answer)
+    const isAway = answer.status >= 500 || answer.status === 429
+    if (kept !== undefined && (isAway || body === undefined))
+      return { ...fromKept(kept, 'stale'), isLimited: answer.status === 429 }
+    // Of another name of the repo, for one.
+    if (body === undefined || (answer.status >= 300 && answer.status < 400)) return undefined
+    if (answer.status >= 400) {
+      const refusal = readRefusal(answer.status, answer.headers, body)
+      noteRefusal(ctx.access, refusal)
+      const anonymous = ctx.authorization === undefined
+      return refusalAnswer(refusal, { asked: hintContext(ctx, repo), anonymous, aboutRepo: true })
+    }
+    const fact = factOf(answer, body)
+    noteAllowed(ctx.access, 'public')
+    if (isPublic && answer.status === 200) known.rememberDocument(name, fact, askedAt)
+    const outcome = kept === undefined ? 'miss' : 'revalidated'
+    return { ...manifestAnswer(fact, method, outcome), status: answer.status }
+  }
+}
+
+function sizeFact(sizeBytes: number): DocumentFact {
+  return { body: String(sizeBytes), contentType: 'text/plain', link: undefined, headers: {} }
+}
+
+function factOf(answer: OriginAnswer, body: Buffer): DocumentFact {
+  const passable = passableHeaders(answer.headers, MANIFEST_HEADERS)
+  const kept = MANIFEST_HEADERS.flatMap((name) => {
+    const value = passable[name]
+    return typeof value === 'string' ? [[name, value] as const] : []
+  })
+  const contentType = headerValue(answer.headers, 'content-type') ?? 'application/json'
+  return { body: body.toString('utf8'), contentType, link: undefined, headers: Object.fromEntries(kept) }
+}
+
+function manifestAnswer(fact: DocumentFact, method: 'GET' | 'HEAD', outcome: Outcome): Answer {
+  const bytes = Buffer.from(fact.body)
+  const headers = {
+    ...fact.headers,
+    'content-type': fact.contentType,
+    'content-length': String(bytes.length),
+    'cache-control': 'private, no-cache',
+    vary: 'Authorization, Accept, User-Agent',
+    'x-content-type-options': 'nosniff',
+  }
+  return {
+    status: 200,
+    headers,
+    outcome,
+    body: method === 'HEAD' ? { kind: 'none' } : { kind: 'bytes', bytes },
+  }
+}
+
+/** Undefined for what is larger than any manifest, is encoded, or breaks off. */
+async function readWhole(answer: OriginAnswer): Promise<Buffer | undefined> {
+  const parts: Buffer[] = []
+  let size = 0
+  try {
+    for await (const part of answer.body) {
+      parts.push(part as Buffer)
+      size += (part as Buffer).length
+      if (size > MAX_MANIFEST_BYTES) return undefined
+    }
+  } catch {
+    return undefined
+  }
+  const encoding = headerValue(answer.headers, 'content-encoding')
+  const length = headerValue(answer.headers, 'content-length')
+  if (
+    (encoding !== undefined && encoding !== 'identity') ||
+    (length !== undefined && Number(length) !== size)
+  )
+    return undefined
+  return Buffer.concat(parts)
+}
+
+function discard(answer: OriginAnswer): void {
+  answer.body.on('error', () => undefined)
+  answer.body.destroy()
+}
