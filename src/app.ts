@@ -13,6 +13,7 @@ import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access.ts'
 import { Documents } from './mirror/documents.ts'
 import { Flights } from './mirror/flights.ts'
+import { Implied } from './mirror/implied.ts'
 import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Policies } from './mirror/policies.ts'
@@ -276,7 +277,18 @@ function joinMirror(
   })
   const urls = createSignedUrls(rooms.now)
   const refusals = new Refusals({ accessTtlMs: config.accessTtlMs, monotonic })
-  const shared = { client, known, access, refusals, urls, offline: config.offline, monotonic, observer }
+  const implied = new Implied({ known, originBase: client.policy.base })
+  const shared = {
+    client,
+    known,
+    access,
+    refusals,
+    implied,
+    urls,
+    offline: config.offline,
+    monotonic,
+    observer,
+  }
   const ttls = { refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }
   const credentialOf = (name: string): string | undefined => {
     const token = config.hubTokens.get(name)?.reveal()
@@ -291,7 +303,7 @@ function joinMirror(
     now: monotonic,
     resolver: new Resolver({ ...shared, ready, ...ttls, asksLicence: policies.asksLicence }),
     puller: new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed }),
-    documents: new Documents(shared),
+    documents: new Documents({ ...shared, asksLicence: policies.asksLicence }),
     ready,
   })
   return { mirror, flights }

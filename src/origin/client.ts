@@ -85,7 +85,7 @@ export function createOriginClient(options: {
       bodyTimeout: options.timeoutMs,
     })
   const sender = dispatcher.compose(keepAfterRedirects)
-  let suspectUntil = 0
+  const presence = new Presence(now, observer)
   const quota = new Quota({ base: policy.base, now, observer })
 
   function heard(asked: Asked, status: number, headers: HeaderBag): HeaderBag {
@@ -117,21 +117,15 @@ export function createOriginClient(options: {
       // A body that fails after nobody listens any more must not end the process.
       body.on('error', () => undefined)
       observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
-      if (mayCarryCredential(policy, url)) {
-        suspectUntil = 0
-        observer.originUp(true)
-      }
+      if (mayCarryCredential(policy, url)) presence.answered()
       return { status: statusCode, headers: heard(asked, statusCode, headers), body }
     } catch (error) {
       if (request.signal?.aborted === true) throw request.signal.reason
       observer.originRequest(kind, 0, (now() - startedAt) / 1000)
       const failure = asMirrorError(error, url)
       // Our own lack of descriptors says nothing about the origin.
-      if (mayCarryCredential(policy, url) && failure.code !== 'overloaded') {
-        suspectUntil = now() + SUSPECT_MS
-        observer.originUp(false)
-      }
-      throw failure
+      if (!mayCarryCredential(policy, url) || failure.code === 'overloaded') throw failure
+      throw presence.failed(failure, startedAt)
     }
   }
 
@@ -146,8 +140,42 @@ export function createOriginClient(options: {
     dispatcher,
     // A base path of the origin (a mirror below a prefix) stands before every target.
     url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
-    suspect: () => suspectUntil > now(),
+    suspect: () => presence.isSuspect(),
     close: () => dispatcher.destroy(),
+  }
+}
+
+/** Whether the origin can be reached, and for how long it could not. */
+class Presence {
+  readonly #now: () => number
+  readonly #observer: Observer
+  #suspectUntil = 0
+  // When the first question left that had no answer, since one had.
+  #awaySince: number | undefined
+
+  constructor(now: () => number, observer: Observer) {
+    this.#now = now
+    this.#observer = observer
+  }
+
+  isSuspect(): boolean {
+    return this.#suspectUntil > this.#now()
+  }
+
+  answered(): void {
+    this.#suspectUntil = 0
+    this.#awaySince = undefined
+    this.#observer.originUp(true)
+  }
+
+  /** The same failure, which says for how long the origin has been away. */
+  failed({ code, message, cause, detail }: MirrorError, askedAt: number): MirrorError {
+    const now = this.#now()
+    this.#suspectUntil = now + SUSPECT_MS
+    this.#awaySince ??= askedAt
+    this.#observer.originUp(false)
+    const awaySeconds = Math.floor((now - this.#awaySince) / 1000)
+    return new MirrorError(code, { message, cause, detail: { ...detail, awaySeconds } })
   }
 }
 

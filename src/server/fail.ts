@@ -14,6 +14,8 @@ import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
+/** Whose message clients would hide behind words of their own: huggingface_hub prints this field by itself. */
+const WARNED: ReadonlySet<ErrorCode> = new Set(['offline_and_absent', 'offline_and_unknown'])
 /** What the operator wants refused: answers, not failures. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'policy_denied',
@@ -63,7 +65,7 @@ export function failureOf(
   const body = Buffer.from(JSON.stringify({ error: message }))
   const { contentRange: range, retryAfterSeconds = RETRY_AFTER_SECONDS } = error.detail
   return {
-    status: row.status,
+    status: error.status,
     body,
     headers: {
       'content-type': 'application/json; charset=utf-8',
@@ -77,7 +79,9 @@ export function failureOf(
       ...(row.status === 401 ? { 'www-authenticate': 'Bearer realm="hubmirror"' } : {}),
       // What follows on a connection whose framing is in doubt may not be what its sender meant.
       ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
-      ...(row.mayRetry ? { 'retry-after': String(retryAfterSeconds) } : {}),
+      // With any other status huggingface_hub says "Rate limited" of it, and waits longer than without.
+      ...(row.status === 429 ? { 'retry-after': String(retryAfterSeconds) } : {}),
+      ...(context.aboutRepo && WARNED.has(error.code) ? { 'x-hf-warning': `hubmirror; ${message}` } : {}),
       ...(error.code === 'range_not_satisfiable' && typeof range === 'string'
         ? { 'content-range': range }
         : {}),
