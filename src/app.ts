@@ -14,6 +14,7 @@ import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access.ts'
 import { Documents } from './mirror/documents.ts'
 import { Flights } from './mirror/flights.ts'
+import { Implied } from './mirror/implied.ts'
 import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Policies } from './mirror/policies.ts'
@@ -308,7 +309,18 @@ function joinMirror(
   })
   const urls = createSignedUrls(rooms.now)
   const refusals = new Refusals({ accessTtlMs: config.accessTtlMs, monotonic })
-  const shared = { client, known, access, refusals, urls, offline: config.offline, monotonic, observer }
+  const implied = new Implied({ known, originBase: client.policy.base })
+  const shared = {
+    client,
+    known,
+    access,
+    refusals,
+    implied,
+    urls,
+    offline: config.offline,
+    monotonic,
+    observer,
+  }
   const ttls = { refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }
   const credentialOf = (name: string): string | undefined => {
     const token = config.hubTokens.get(name)?.reveal()
@@ -325,7 +337,7 @@ function joinMirror(
     resolver: new Resolver({ ...shared, ready, ...ttls, asksLicence: policies.asksLicence }),
     puller,
     registry: new Registry({ ...shared, puller }),
-    documents: new Documents(shared),
+    documents: new Documents({ ...shared, asksLicence: policies.asksLicence }),
     ready,
   })
   return { mirror, flights }

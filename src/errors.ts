@@ -9,7 +9,7 @@ interface ErrorRow {
    * What they read instead where the request is about a repo: over https Python takes any 401 there for "no such repo",
    * and within a download any 403 for a broken connection; with this code it raises GatedRepoError and prints why.
    */
-  readonly repoHeader?: 'GatedRepo'
+  readonly repoHeader?: 'GatedRepo' | 'RepoNotFound'
   /** Default X-Error-Message: what happened and what to do. Printable ASCII only. */
   readonly message: string
   /** What an operator should look at; printed in the README. */
@@ -176,11 +176,24 @@ export const ERRORS = {
     operator: 'The network towards HUBMIRROR_ORIGIN is slow, or the Hub is.',
     mayRetry: true,
   },
+  // No 5xx: clients repeat that for half a minute. About a repo huggingface_hub takes what it has itself, or raises
+  // RepositoryNotFoundError with the message as its last line; nobody goes on as if the file were not in the repo.
   offline_and_absent: {
-    status: 504,
+    status: 404,
     header: 'OfflineAndAbsent',
+    repoHeader: 'RepoNotFound',
     message: 'This mirror is offline by configuration, and this is not stored here.',
     operator: 'HUBMIRROR_OFFLINE is on. Let a connected mirror fetch the repo, and copy its store here.',
+    mayRetry: false,
+  },
+  // A code that no client knows: huggingface_hub does what it does when it is offline itself. Optional files are done
+  // without, and the message stands in the error of those that are needed.
+  offline_and_unknown: {
+    status: 404,
+    header: 'OfflineAndUnknown',
+    message: 'This mirror is offline by configuration, and what is stored here does not tell.',
+    operator:
+      'HUBMIRROR_OFFLINE is on, and of this commit no whole listing is stored. `hf download` of the repo through a connected mirror brings one.',
     mayRetry: false,
   },
   loop: {
@@ -244,10 +257,19 @@ export class MirrorError extends Error {
     this.detail = options.detail ?? {}
   }
 
+  /**
+   * That of the table. While the origin has been away for long it is 424 (RFC 4918, section 11.4: what this depends on
+   * has failed): clients repeat a 5xx for half a minute, which helps over a moment, and here is lost.
+   */
   get status(): number {
-    return ERRORS[this.code].status
+    const { awaySeconds } = this.detail
+    const isLong = typeof awaySeconds === 'number' && awaySeconds >= LONG_AWAY_SECONDS
+    return isLong ? 424 : ERRORS[this.code].status
   }
 }
+
+/** What lasts longer is no moment: clients that repeat a question wait 1, 2, 4 and 8 s. */
+const LONG_AWAY_SECONDS = 10
 
 const LIKE_AWAY: ReadonlySet<ErrorCode> = new Set(['overloaded', 'redirect_refused', 'client_limited'])
 

@@ -4,21 +4,23 @@
 import { createHash } from 'node:crypto'
 import { isOriginAway, MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
-import { isCommitHash } from '../hub/names.ts'
+import { isCommitHash, type Repo } from '../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteDocument, rewriteLink } from '../hub/rewrite.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
-import { accessOf } from '../origin/openness.ts'
+import { accessOf, isOpenToAll } from '../origin/openness.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
-import { parseInfo, traitsOf } from '../origin/repo-info.ts'
+import { parseInfo, type RepoTraits, traitsOf } from '../origin/repo-info.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
-import { askerOf, type Ctx } from './context.ts'
+import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { type Implied, isComposedPage } from './implied.ts'
 import type { DocumentFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
+import { offlineError } from './offline.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
 
@@ -35,7 +37,11 @@ export interface DocumentsOptions {
   readonly known: Known
   readonly access: Access
   readonly refusals: Refusals
+  /** What is stored in other words. */
+  readonly implied: Implied
   readonly offline: boolean
+  /** Whether a rule asks for licences: then the Hub is asked for them with everything else. */
+  readonly asksLicence: boolean
   readonly monotonic: () => number
 }
 
@@ -43,6 +49,8 @@ export interface DocumentsOptions {
 const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
 const MAX_STORED_BYTES = 16 * 1024 * 1024
 const IMPATIENT_MS = 4_000
+const PAGE_IS_GONE =
+  'This page belongs to a listing that the mirror no longer has. Ask for its first page again.'
 /** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
 const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
 /** The name the Hub uses for itself, whatever stands between. */
@@ -71,18 +79,38 @@ export class Documents {
     if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
     const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
     const fallback = mayFallBack ? stored : undefined
+    // Looked for only where the Hub is not heard: it costs more than to ask.
+    const implied = async (): Promise<DocumentFact | undefined> =>
+      fallback ??
+      (mayFallBack && mayStore && route.repo !== undefined
+        ? await this.#options.implied.document(route, request)
+        : undefined)
+    if (isComposedPage(route.target)) {
+      const page = open || offline || client.suspect() ? await implied() : undefined
+      if (page === undefined) throw new MirrorError('bad_url', { message: PAGE_IS_GONE })
+      return fromStored(page, offline ? 'hit' : 'stale')
+    }
     if (offline) {
-      if (fallback === undefined) throw new MirrorError('offline_and_absent')
-      return fromStored(fallback, 'hit')
+      const fact = await implied()
+      if (fact === undefined) throw offlineError(repo, mayFallBack)
+      return fromStored(fact, 'hit')
     }
     const refused = this.#recalled(ctx, route)
     if (refused !== undefined) return refused
-    if (fallback !== undefined && client.suspect()) return fromStored(fallback, 'stale')
+    const fact = client.suspect() ? await implied() : undefined
+    if (fact !== undefined) return fromStored(fact, 'stale')
     try {
-      return await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
+      const answer = await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
+      const isHeard = answer.status < 500 && answer.status !== 429
+      const instead = isHeard ? undefined : await implied()
+      return instead === undefined
+        ? answer
+        : { ...fromStored(instead, 'stale'), isLimited: answer.status === 429 }
     } catch (error) {
-      if (fallback === undefined || !isOriginAway(error)) throw error
-      return { ...fromStored(fallback, 'stale'), isLimited: error.detail['status'] === 429 }
+      if (!isOriginAway(error)) throw error
+      const instead = await implied()
+      if (instead === undefined) throw error
+      return { ...fromStored(instead, 'stale'), isLimited: error.detail['status'] === 429 }
     }
   }
 
@@ -126,12 +154,37 @@ export class Documents {
     // Of any other status nobody knows what it would mean of the repo, and what is stored is given as a 200.
     if (route.repo === undefined || answer.status !== 200) return turned
     await this.#learn(ctx, route, body, askedAt)
-    if (this.#options.access.verdict(route.repo) !== 'public' || body.length > MAX_STORED_BYTES) return turned
+    if (body.length > MAX_STORED_BYTES || context.name === undefined) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
-    if (context.name === undefined) return turned
-    this.#options.known.rememberDocument(context.name, fact, askedAt)
+    if (!this.#keep(ctx, route.repo, context.name, { fact, askedAt })) return turned
     const same = context.stored?.body === fact.body && context.stored.link === fact.link
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
+  }
+
+  /**
+   * Keeps the document of a public repo; whether that is known already. A listing does not say whose it is: a client
+   * that asks for nothing else has the repo asked about behind its answer, once for all.
+   */
+  #keep(
+    ctx: Ctx,
+    repo: Repo,
+    name: string,
+    { fact, askedAt }: { readonly fact: DocumentFact; readonly askedAt: number },
+  ): boolean {
+    const { access, known, client, asksLicence, monotonic } = this.#options
+    const verdict = access.verdict(repo)
+    if (verdict === 'public') known.rememberDocument(name, fact, askedAt)
+    if (verdict !== undefined) return verdict === 'public'
+    const ask = async (): Promise<boolean | undefined> => {
+      const at = monotonic()
+      const onTraits = (traits: RepoTraits) => known.tell(repo, traits, at)
+      const open = await isOpenToAll(client, repo, anonymousAsker(ctx), { licence: asksLicence, onTraits })
+      return open === 'unsaid' ? undefined : open
+    }
+    void access.prove(repo, ask, ctx.admission?.names ?? '').then((isPublic) => {
+      if (isPublic) known.rememberDocument(name, fact, askedAt)
+    })
+    return false
   }
 
   /** What the Hub refused this caller a moment ago. */
@@ -192,20 +245,15 @@ export class Documents {
     },
   ): Promise<Answer> {
     const { askedAt, headers, name } = context
-    const { access, known } = this.#options
+    const { access } = this.#options
     noteRefusal(ctx.access, refusal)
     // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
     const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
-    if (
-      missing &&
-      name !== undefined &&
-      route.repo !== undefined &&
-      access.verdict(route.repo) === 'public'
-    ) {
+    if (missing && name !== undefined && route.repo !== undefined) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
       const text = body.toString('utf8')
       const fact = { body: text, contentType, link: undefined, headers, absent: { message } }
-      known.rememberDocument(name, fact, askedAt)
+      this.#keep(ctx, route.repo, name, { fact, askedAt })
     }
     const asked = questionOf(route)
     // That of a HEAD has no body, which a GET would miss.

@@ -23,6 +23,8 @@ export interface StoredTraits {
 }
 
 const MAX_REFS = 100_000
+/** Of how many revisions of a repo the names are kept. */
+const MAX_NAMES = 256
 
 /** Where a branch was last seen, and when the Hub was asked. */
 interface KnownRef {
@@ -56,6 +58,7 @@ export class Known {
   // When the question was asked whose answer last told what the Hub calls a repo.
   readonly #namedAt = new LRUCache<string, number>({ max: 50_000 })
   readonly #publicTurns = new Map<string, Promise<void>>()
+  #naming = Promise.resolve()
   readonly #ready: Pick<ReadyAnswers, 'forget'>
   readonly #onWriteError: (error: unknown) => void
 
@@ -155,6 +158,21 @@ export class Known {
     const stored = this.#facts.peek('refs', key)
     if (isRecord(stored) && stored['commit'] === commit) return
     this.#write('refs', key, { commit })
+    // One after the other: each adds to what the one before has written.
+    this.#naming = this.#naming.then(() => this.#addRevision(repo, revision))
+  }
+
+  /** The names by which revisions of the repo were stored, the newest first. */
+  async revisions(repo: Repo): Promise<readonly string[]> {
+    const stored = await this.#read('refs', this.#namesKey(repo))
+    const names = isRecord(stored) && Array.isArray(stored['names']) ? (stored['names'] as unknown[]) : []
+    return names.filter((name) => typeof name === 'string')
+  }
+
+  async #addRevision(repo: Repo, revision: string): Promise<void> {
+    const names = await this.revisions(repo)
+    if (names.includes(revision)) return
+    this.#write('refs', this.#namesKey(repo), { names: [revision, ...names].slice(0, MAX_NAMES) })
   }
 
   /** Somebody changed the repo through us: no ref of it is fresh, or the committer would read what was before. */
@@ -277,6 +295,11 @@ export class Known {
 
   #refKey(repo: Repo, revision: string): string {
     return `${this.#repoKey(repo)} ${JSON.stringify(revision)}`
+  }
+
+  /** Of the list of names; those of the refs themselves end in a quote. */
+  #namesKey(repo: Repo): string {
+    return `${this.#repoKey(repo)} names`
   }
 
   #fileKey(repo: Repo, commit: CommitHash, path: string): string {

@@ -3,7 +3,7 @@
 // commit the revision is, and which bytes the file consists of. Opens no body.
 
 import { LRUCache } from 'lru-cache'
-import { isOriginAway, MirrorError } from '../errors.ts'
+import { isOriginAway } from '../errors.ts'
 import { blobKeyOf, type FileMeta } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { deniesRepo, isAbsence, type Refusal } from '../hub/refusal.ts'
@@ -16,8 +16,10 @@ import type { SignedUrls } from '../origin/signed-urls.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { anonymousAsker, askerOf, asStranger, type ClientName, type Ctx } from './context.ts'
+import type { Implied } from './implied.ts'
 import type { FileFact, Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
+import { offlineFileError } from './offline.ts'
 import type { Readiness, ReadyAnswers } from './ready.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { SingleFlight } from './single-flight.ts'
@@ -64,6 +66,17 @@ interface Stored {
   readonly askedAt: number | undefined
 }
 
+/** What stored listings say of a file. */
+interface Listed {
+  /** What the revision stands for; undefined when that is not known. */
+  readonly commit?: CommitHash
+  /** Undefined when no listing of the commit is stored. */
+  readonly hasFile?: boolean | undefined
+  /** That the commit does not have the file. */
+  readonly lacking?: Stored
+}
+const NOT_LISTED: Listed = {}
+
 /** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
 const IMPATIENT_MS = 4_000
 /** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
@@ -83,6 +96,8 @@ export interface ResolverOptions {
   readonly known: Known
   readonly access: Access
   readonly refusals: Refusals
+  /** What stored listings say of files that nobody has asked for. */
+  readonly implied: Implied
   readonly urls: SignedUrls
   readonly ready: Pick<ReadyAnswers, 'moment' | 'forget'>
   readonly refTtlMs: number
@@ -171,10 +186,14 @@ export class Resolver {
       return this.#fromFact(ctx, stored, 'hit', ready)
     }
 
-    const fallback = open || (await access.lastKnownPublic(repo)) ? stored : undefined
+    const isOpen = open || (await access.lastKnownPublic(repo))
+    const fallback = isOpen ? stored : undefined
+    const listed = isOpen ? () => this.#listed(ctx, route, ref) : () => Promise.resolve(NOT_LISTED)
     if (offline) {
-      if (fallback === undefined) throw new MirrorError('offline_and_absent')
-      return this.#fromFact(ctx, fallback, 'hit')
+      if (fallback !== undefined) return this.#fromFact(ctx, fallback, 'hit')
+      const { commit, hasFile, lacking } = await listed()
+      if (lacking !== undefined) return this.#fromFact(ctx, lacking, 'hit')
+      throw offlineFileError({ isOpen, hasRevision: commit !== undefined, isListed: hasFile })
     }
     const granted = this.#fromGrant(ctx, route)
     if (granted !== undefined) return granted
@@ -183,13 +202,35 @@ export class Resolver {
       noteRefusal(ctx.access, refused.refusal, 'remembered')
       return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
     }
-    if (fallback !== undefined && client.suspect()) return this.#fromFact(ctx, fallback, 'stale')
+    const unasked = client.suspect() ? (fallback ?? (await listed()).lacking) : undefined
+    if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
     try {
-      return await this.#ask(ctx, route, { fact, fallback })
+      const answer = await this.#ask(ctx, route, { fact, fallback })
+      if (answer.kind === 'file' || answer.refusal.status !== 429) return answer
+      const { lacking } = await listed()
+      return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
-      if (fallback === undefined || !isOriginAway(error)) throw error
-      return this.#fromFact(ctx, fallback, 'stale')
+      if (!isOriginAway(error)) throw error
+      const instead = fallback ?? (await listed()).lacking
+      if (instead === undefined) throw error
+      return this.#fromFact(ctx, instead, 'stale')
     }
+  }
+
+  /** What the stored listings of a repo that may be shown say of the file. */
+  async #listed(
+    ctx: Ctx,
+    { repo, revision, path }: FileRoute,
+    ref: { readonly commit: CommitHash; readonly at?: number } | undefined,
+  ): Promise<Listed> {
+    const { implied, access } = this.#options
+    if (ctx.admission?.mayStore(undefined) === false) return NOT_LISTED
+    const commit = ref?.commit ?? (await implied.commitOf(repo, revision))
+    if (commit === undefined) return NOT_LISTED
+    const hasFile = await implied.hasFile(repo, commit, path, revision)
+    if (hasFile !== false) return { commit, hasFile }
+    const reason = access.verdict(repo) === 'public' ? 'public' : 'was-public'
+    return { commit, hasFile, lacking: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
   async #ask(

@@ -134,8 +134,8 @@ export function createOriginClient(options: {
       observer.originRequest(kind, 0, (now() - startedAt) / 1000)
       const failure = originFailure(error, url, policy.base.host)
       // Our own lack of descriptors says nothing about the origin.
-      if (mayCarryCredential(policy, url) && failure.code !== 'overloaded') suspicion.raise(failure)
-      throw failure
+      if (!mayCarryCredential(policy, url) || failure.code === 'overloaded') throw failure
+      throw suspicion.raise(failure, startedAt)
     }
   }
 

@@ -1,6 +1,6 @@
-// Whether the origin can be reached, by the last request to it. Knows no request.
+// Whether the origin can be reached, by the last request to it, and for how long it could not. Knows no request.
 
-import type { MirrorError } from '../errors.ts'
+import { MirrorError } from '../errors.ts'
 import type { Observer } from '../telemetry/observer.ts'
 
 /** After a failure to connect, stored answers are served without asking for this long. */
@@ -12,6 +12,8 @@ export class Suspicion {
   readonly #onTurn: ((trouble: MirrorError | undefined) => void) | undefined
   #until = 0
   #trouble: MirrorError | undefined
+  // When the first question left that had no answer, since one had.
+  #awaySince: number | undefined
 
   /** `onTurn` hears when the origin goes away, or for another reason than before, and when it answers again. */
   constructor(options: {
@@ -27,15 +29,21 @@ export class Suspicion {
   /** The origin has answered. */
   clear(): void {
     this.#until = 0
+    this.#awaySince = undefined
     this.#observer.originUp(true)
     this.#turn(undefined)
   }
 
-  /** It could not be reached. */
-  raise(trouble: MirrorError): void {
-    this.#until = this.#now() + SUSPECT_MS
+  /** It could not be reached, when asked at `askedAt`. Returns the same error, which says how long it has been away. */
+  raise(trouble: MirrorError, askedAt: number): MirrorError {
+    const now = this.#now()
+    this.#until = now + SUSPECT_MS
+    this.#awaySince ??= askedAt
     this.#observer.originUp(false)
     this.#turn(trouble)
+    const { code, message, cause, detail } = trouble
+    const awaySeconds = Math.floor((now - this.#awaySince) / 1000)
+    return new MirrorError(code, { message, cause, detail: { ...detail, awaySeconds } })
   }
 
   /** True for a few seconds after a failure. */

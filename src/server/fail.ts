@@ -14,6 +14,8 @@ import type { Trace } from './trace.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
+/** Whose message clients would hide behind words of their own. */
+const WARNED: ReadonlySet<ErrorCode> = new Set(['offline_and_absent', 'offline_and_unknown'])
 /**
  * What the operator wants refused: answers, not failures. `hf` 2.x replaces the message of a GatedRepo by words of its own
  * ("requires approval"), but prints a warning of any answer: they carry their message in X-HF-Warning as well.
@@ -66,15 +68,13 @@ export function failureOf(
   const body = Buffer.from(JSON.stringify({ error: message }))
   const { contentRange: range, retryAfterSeconds = RETRY_AFTER_SECONDS } = error.detail
   return {
-    status: row.status,
+    status: error.status,
     body,
     headers: {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(body.length),
       'x-error-code': context.aboutRepo && 'repoHeader' in row ? row.repoHeader : row.header,
       'x-error-message': message,
-      // Clients print the first warning of a topic only, so that each kind of refusal has its own.
-      ...(REFUSALS.has(error.code) ? { 'x-hf-warning': `${row.header}; ${message}` } : {}),
       'access-control-allow-origin': '*',
       'access-control-expose-headers': EXPOSED_HEADERS,
       'cache-control': 'no-store',
@@ -82,7 +82,12 @@ export function failureOf(
       ...(row.status === 401 ? { 'www-authenticate': 'Bearer realm="hubmirror"' } : {}),
       // What follows on a connection whose framing is in doubt may not be what its sender meant.
       ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
-      ...(row.mayRetry ? { 'retry-after': String(retryAfterSeconds) } : {}),
+      // With any other status huggingface_hub says "Rate limited" of it, and waits longer than without.
+      ...(row.status === 429 ? { 'retry-after': String(retryAfterSeconds) } : {}),
+      // Clients print the first warning of a topic only, so that each kind of refusal has its own.
+      ...(REFUSALS.has(error.code) || (context.aboutRepo && WARNED.has(error.code))
+        ? { 'x-hf-warning': `${row.header}; ${message}` }
+        : {}),
       ...(error.code === 'range_not_satisfiable' && typeof range === 'string'
         ? { 'content-range': range }
         : {}),

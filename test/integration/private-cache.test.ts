@@ -55,7 +55,7 @@ describe('a stored file of a closed repo', () => {
     await scene.restart({ cachePrivate: true })
     await refused([502])
     await scene.restart({ cachePrivate: true, offline: true })
-    await refused([504])
+    await refused([404])
   })
 
   it('is refused to its reader as soon as the access time of the proof is over', async () => {

@@ -23,6 +23,8 @@ export interface MirrorProcess {
   log(): string
   /** SIGTERM, waits for the exit, and removes the cache directory made here. Returns the exit code. */
   stop(): Promise<number | null>
+  /** SIGTERM, and waits for the exit. The cache directory stays for a successor. */
+  end(): Promise<void>
   /** SIGKILL, and waits for the exit. The cache directory stays for a successor. */
   kill(): Promise<void>
   readonly port: number
@@ -60,9 +62,12 @@ export async function startMirrorProcess(
     })
   }
   const exited = once(child, 'exit')
-  const stop = async () => {
+  const end = async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
     await exited
+  }
+  const stop = async () => {
+    await end()
     await rm(cacheDir, { recursive: true, force: true })
     return child.exitCode
   }
@@ -78,7 +83,7 @@ export async function startMirrorProcess(
     child.kill('SIGKILL')
     await exited
   }
-  return { url, port, cacheDir, pid: child.pid ?? 0, log: () => printed, stop, kill }
+  return { url, port, cacheDir, pid: child.pid ?? 0, log: () => printed, stop, end, kill }
 }
 
 async function isReady(url: string): Promise<boolean> {

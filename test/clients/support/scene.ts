@@ -18,6 +18,8 @@ export interface Scene {
   readonly mirror: MirrorProcess
   /** Kills the mirror without warning and starts another on its port and its cache directory. */
   readonly replaceMirror: () => Promise<void>
+  /** Ends the mirror, which stores what it still has to, and starts another in its place with further settings. */
+  readonly restartMirror: (env: Readonly<Record<string, string>>) => Promise<void>
   /** A new empty home for a client, so that it has cached nothing. Removed with the scene. */
   readonly newHome: () => Promise<string>
 }
@@ -47,6 +49,10 @@ export function useScene(
       const code = await mirror.stop()
       expect(code, mirror.log()).toBe(0)
     })
+    const restartMirror = async (more: Readonly<Record<string, string>>) => {
+      await mirror.end()
+      mirror = await startMirrorProcess({ ...env, ...more }, mirror)
+    }
     const newHome = async () => {
       const home = await mkdtemp(join(tmpdir(), 'hubmirror-home-'))
       closing.push(() => rm(home, { recursive: true, force: true }))
@@ -58,6 +64,7 @@ export function useScene(
         return mirror
       },
       replaceMirror,
+      restartMirror,
       newHome,
     }
   })

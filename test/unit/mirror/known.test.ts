@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { type DocumentFact, type FileFact, Known } from '../../../src/mirror/known.ts'
 import { ReadyAnswers } from '../../../src/mirror/ready.ts'
 import type { Facts } from '../../../src/store/facts.ts'
@@ -204,7 +204,8 @@ describe('a disk that fails', () => {
     known.rememberRef(REPO, 'main', commit('a'), { askedAt: 0, store: true })
     known.rememberDocument('n', DOCUMENT, 0)
     await known.rememberPublic(REPO, true)
-    expect(errors).toHaveLength(4)
+    // The file, the ref and its name, the document, the repo.
+    await vi.waitFor(() => expect(errors).toHaveLength(5))
   })
 })
 

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import { Access } from '../../../src/mirror/access.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
+import { Implied } from '../../../src/mirror/implied.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import { ReadyAnswers } from '../../../src/mirror/ready.ts'
 import { Refusals } from '../../../src/mirror/refusals.ts'
@@ -76,6 +77,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     access,
     ready,
     refusals: new Refusals({ accessTtlMs: 60_000, monotonic: clock.now }),
+    implied: new Implied({ known, originBase: client.policy.base }),
     urls: createSignedUrls(clock.now),
     refTtlMs: 10_000,
     accessTtlMs: 60_000,
