@@ -17,7 +17,7 @@ import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
 import { askerOf, type Ctx } from './context.ts'
-import type { DocumentFact, Known } from './known.ts'
+import { type DocumentFact, isSameDocument, type Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
@@ -115,7 +115,7 @@ export class Documents {
     }
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const fact: DocumentFact = {
-      body: body.toString('utf8'),
+      body,
       contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
       link: headerValue(answer.headers, 'link'),
       headers: kept(answer.headers),
@@ -130,7 +130,7 @@ export class Documents {
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
     if (context.name === undefined) return turned
     this.#options.known.rememberDocument(context.name, fact, askedAt)
-    const same = context.stored?.body === fact.body && context.stored.link === fact.link
+    const same = context.stored !== undefined && isSameDocument(context.stored, fact)
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
   }
 
@@ -203,8 +203,7 @@ export class Documents {
       access.verdict(route.repo) === 'public'
     ) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
-      const text = body.toString('utf8')
-      const fact = { body: text, contentType, link: undefined, headers, absent: { message } }
+      const fact = { body, contentType, link: undefined, headers, absent: { message } }
       known.rememberDocument(name, fact, askedAt)
     }
     const asked = questionOf(route)
@@ -262,7 +261,7 @@ export class Documents {
       code: 'EntryNotFound',
       message: fact.absent.message,
       commit: undefined,
-      body: Buffer.from(fact.body),
+      body: fact.body,
       contentType: fact.contentType,
     }
     return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
@@ -289,7 +288,7 @@ export class Documents {
       ...DOCUMENT_HEADERS,
     }
     if (request.method === 'HEAD') return { status, headers, outcome, body: { kind: 'none' } }
-    const bytes = rewriteDocument(Buffer.from(fact.body), {
+    const bytes = rewriteDocument(fact.body, {
       ...bases,
       document: route.document,
       stripXet: true,
