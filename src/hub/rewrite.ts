@@ -1,8 +1,9 @@
 // What must point back at the mirror, and what must not lead clients past it: URLs of the origin in JSON, Link
-// and Location, and every trace of Xet. It rewrites by structure, never by text replacement, and asks nobody.
+// and Location, and every trace of Xet. It knows where in a document a string stands, and asks nobody.
 
 import { MirrorError } from '../errors.ts'
 import { isHeaderSafe } from '../http/headers.ts'
+import { BASE, type DocumentPlan, DocumentScan, FALSE } from './document-scan.ts'
 import type { HubDocument } from './route.ts'
 
 /** Bases are absolute URLs, with or without a path; a slash at the end is ignored. */
@@ -14,98 +15,107 @@ export interface RewriteBases {
   readonly aliases?: readonly string[]
 }
 
-const MAX_DEPTH = 200
-
 /** Documents that are arrays; all others are objects. */
 const ARRAYS: ReadonlySet<HubDocument> = new Set<HubDocument>(['tree', 'paths-info', 'commits', 'list'])
 
-/** Below these keys stands what people wrote: it is theirs, URLs included. */
-const WRITTEN_BY_PEOPLE = new Set(['cardData', 'config', 'widgetData', 'title', 'message', 'description'])
+interface DocumentOptions extends Pick<RewriteBases, 'originBase' | 'aliases'> {
+  readonly document: HubDocument
+  readonly stripXet: boolean
+  /** Names of members of the document itself whose place the plan notes. */
+  readonly members?: readonly string[]
+}
 
 /**
  * A JSON answer as the mirror's clients may see it. With `stripXet`, `xetHash` goes at any depth (stripping the
  * headers alone does not keep huggingface_hub ≥ 1.22 on plain HTTP) and a top-level `xetEnabled` becomes false.
- * Strings that are a URL of the origin become the mirror's, for clients follow them with their token.
- * What needs no change is returned as the same Buffer; what does, as compact JSON (some clients grep it).
+ * Strings that are a URL of the origin become the mirror's, for clients follow them with their token. All else stays
+ * byte for byte, so that integers above 2^53, duplicate keys and the spelling of numbers survive. What needs no change
+ * is returned as the same Buffer.
  * Throws `origin_bad_answer` for what is no JSON of the expected shape: it comes from a captive portal.
  */
 export function rewriteDocument(
   body: Buffer,
   options: RewriteBases & { readonly document: HubDocument; readonly stripXet: boolean },
 ): Buffer {
-  const value = parseJson(body)
-  if (typeof value !== 'object' || value === null || Array.isArray(value) !== ARRAYS.has(options.document)) {
-    throw badAnswer('The JSON the Hub answered has not the expected shape.')
-  }
-  const rewriter: Rewriter = {
-    stripXet: options.stripXet,
-    bases: basesOf(options),
-    mirrorBase: trimSlash(options.mirrorBase),
-  }
-  const top = Array.isArray(value) ? value : [value]
-  let changed = false
-  if (options.stripXet) {
-    for (const each of top) changed = disableXet(each) || changed
-  }
-  changed = rewriteChildren(value, rewriter, 0, false) || changed
-  return changed ? Buffer.from(JSON.stringify(value), 'utf8') : body
+  const scan = scanDocument(body, options)
+  scan.run()
+  const { plan } = scan
+  if (plan.edits.length === 0) return body
+  return Buffer.concat([...rewritten(body, plan, options.mirrorBase)])
 }
 
-function parseJson(body: Buffer): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
-  } catch (cause) {
-    // The parser's own message quotes the body, so it stays out of ours.
-    throw badAnswer('The Hub answered something that is no JSON.', cause)
+/** Begins the pass that finds what `rewriteDocument` changes; it can be made in slices. Throws as that does. */
+export function scanDocument(body: Buffer, options: DocumentOptions): DocumentScan {
+  return new DocumentScan(body, {
+    isList: ARRAYS.has(options.document),
+    bases: basesOf(options).map((base) => base.toLowerCase()),
+    stripXet: options.stripXet,
+    members: options.members ?? [],
+  })
+}
+
+/** The length in bytes of the document when it has been changed as `plan` says. */
+export function rewrittenLength(body: Buffer, { edits }: DocumentPlan, mirrorBase: string): number {
+  const base = baseText(mirrorBase).length
+  let length = body.length
+  for (let index = 0; index < edits.length; index += 3) {
+    length -= (edits[index + 1] ?? 0) - (edits[index] ?? 0)
+    if (edits[index + 2] === BASE) length += base
+    else if (edits[index + 2] === FALSE) length += FALSE_TEXT.length
   }
+  return length
+}
+
+const FALSE_TEXT = Buffer.from('false')
+/** Little enough to be made between two events, and much enough to be sent by one write. */
+const PIECE_BYTES = 128 * 1024
+
+/** The document as `plan` says, in pieces of some 128 KiB, which may be parts of `body`. */
+export function* rewritten(
+  body: Buffer,
+  { edits }: DocumentPlan,
+  mirrorBase: string,
+): Generator<Buffer, void, undefined> {
+  const base = baseText(mirrorBase)
+  let parts: Buffer[] = []
+  let size = 0
+  let position = 0
+  const add = (part: Buffer): void => {
+    if (part.length === 0) return
+    parts.push(part)
+    size += part.length
+  }
+  for (let index = 0; index <= edits.length; index += 3) {
+    const stop = edits[index] ?? body.length
+    while (position < stop) {
+      const end = Math.min(stop, position + Math.max(1, PIECE_BYTES - size))
+      add(body.subarray(position, end))
+      position = end
+      if (size < PIECE_BYTES) continue
+      yield joined(parts)
+      parts = []
+      size = 0
+    }
+    const kind = edits[index + 2]
+    if (kind === BASE) add(base)
+    else if (kind === FALSE) add(FALSE_TEXT)
+    position = edits[index + 1] ?? position
+  }
+  if (size > 0) yield joined(parts)
+}
+
+function joined(parts: readonly Buffer[]): Buffer {
+  const [first] = parts
+  return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
+}
+
+/** The base as it stands within a JSON string. */
+function baseText(mirrorBase: string): Buffer {
+  return Buffer.from(JSON.stringify(trimSlash(mirrorBase)).slice(1, -1))
 }
 
 function badAnswer(message: string, cause?: unknown): MirrorError {
   return new MirrorError('origin_bad_answer', { message, cause })
-}
-
-interface Rewriter {
-  readonly stripXet: boolean
-  readonly bases: readonly string[]
-  readonly mirrorBase: string
-}
-
-function disableXet(value: unknown): boolean {
-  if (!isObject(value) || !Object.hasOwn(value, 'xetEnabled') || value['xetEnabled'] === false) return false
-  value['xetEnabled'] = false
-  return true
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null
-}
-
-/**
- * Changes the freshly parsed value in place and says whether it did. JSON.parse makes `__proto__` an own property,
- * and own properties are all that is touched, so no prototype is ever read or set.
- */
-function rewriteChildren(parent: object, rewriter: Rewriter, depth: number, quoted: boolean): boolean {
-  if (depth > MAX_DEPTH) throw badAnswer('The JSON the Hub answered is nested too deeply.')
-  const record = isObject(parent) ? parent : {}
-  let changed = false
-  for (const key of Object.keys(record)) {
-    if (rewriter.stripXet && key === 'xetHash') {
-      delete record[key]
-      changed = true
-      continue
-    }
-    const value = record[key]
-    const quotedHere = quoted || WRITTEN_BY_PEOPLE.has(key)
-    if (isObject(value)) {
-      changed = rewriteChildren(value, rewriter, depth + 1, quotedHere) || changed
-    } else if (typeof value === 'string' && !quotedHere) {
-      const rest = afterBase(value, rewriter.bases)
-      if (rest === undefined) continue
-      record[key] = rewriter.mirrorBase + rest
-      changed = true
-    }
-  }
-  return changed
 }
 
 /**
@@ -166,7 +176,7 @@ export function rewriteLocation(
 }
 
 /** The bases of the origin in both schemes: a mirror behind TLS may speak of itself in plain http. */
-function basesOf(options: RewriteBases): readonly string[] {
+function basesOf(options: Pick<RewriteBases, 'originBase' | 'aliases'>): readonly string[] {
   return [options.originBase, ...(options.aliases ?? [])].flatMap((base) => {
     const rest = trimSlash(base).replace(/^https?:/i, '')
     return [`https:${rest}`, `http:${rest}`]

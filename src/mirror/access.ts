@@ -1,10 +1,10 @@
 // Who may read a repo. Public is proved, never assumed: the Hub's own repo info says neither private nor gated nor
 // disabled, and no stranger was refused. Knows no bytes.
 
-import { LRUCache } from 'lru-cache'
 import type { Repo } from '../hub/names.ts'
 import { repoKey } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
+import { Memory } from '../memory.ts'
 import { isMoved } from '../origin/moved.ts'
 import type { Known } from './known.ts'
 import type { ReadyAnswers } from './ready.ts'
@@ -24,12 +24,10 @@ export class Access {
   readonly #ttlMs: number
   readonly #monotonic: () => number
   // When the question was asked whose answer was "everybody may" or "not everybody".
-  readonly #verdicts = new LRUCache<string, Verdict>({
-    max: 100_000,
-  })
+  readonly #verdicts = new Memory<Verdict>({ maxBytes: 16 * 1024 * 1024 })
   readonly #probes = new SingleFlight<boolean>(isMoved)
   // When the question was asked that the Hub refused a credential, by credential and repo or by credential alone.
-  readonly #denials = new LRUCache<string, number>({ max: 100_000 })
+  readonly #denials = new Memory<number>({ maxBytes: 16 * 1024 * 1024 })
 
   constructor(options: {
     readonly known: Known

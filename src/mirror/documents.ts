@@ -18,7 +18,7 @@ import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
 import { anonymousAsker, askerOf, type Ctx } from './context.ts'
 import { type Implied, isComposedPage } from './implied.ts'
-import type { DocumentFact, Known } from './known.ts'
+import { type DocumentFact, isSameDocument, type Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { offlineError } from './offline.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
@@ -143,7 +143,7 @@ export class Documents {
     }
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const fact: DocumentFact = {
-      body: body.toString('utf8'),
+      body,
       contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
       link: headerValue(answer.headers, 'link'),
       headers: kept(answer.headers),
@@ -157,7 +157,7 @@ export class Documents {
     if (body.length > MAX_STORED_BYTES || context.name === undefined) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
     if (!this.#keep(ctx, route.repo, context.name, { fact, askedAt })) return turned
-    const same = context.stored?.body === fact.body && context.stored.link === fact.link
+    const same = context.stored !== undefined && isSameDocument(context.stored, fact)
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
   }
 
@@ -251,8 +251,7 @@ export class Documents {
     const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
     if (missing && name !== undefined && route.repo !== undefined) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
-      const text = body.toString('utf8')
-      const fact = { body: text, contentType, link: undefined, headers, absent: { message } }
+      const fact = { body, contentType, link: undefined, headers, absent: { message } }
       this.#keep(ctx, route.repo, name, { fact, askedAt })
     }
     const asked = questionOf(route)
@@ -310,7 +309,7 @@ export class Documents {
       code: 'EntryNotFound',
       message: fact.absent.message,
       commit: undefined,
-      body: Buffer.from(fact.body),
+      body: fact.body,
       contentType: fact.contentType,
     }
     return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
@@ -337,7 +336,7 @@ export class Documents {
       ...DOCUMENT_HEADERS,
     }
     if (request.method === 'HEAD') return { status, headers, outcome, body: { kind: 'none' } }
-    const bytes = rewriteDocument(Buffer.from(fact.body), {
+    const bytes = rewriteDocument(fact.body, {
       ...bases,
       document: route.document,
       stripXet: true,

@@ -252,7 +252,8 @@ export class Implied {
     target: string,
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
     const fact = await this.#known.document(`GET ${target}`)
-    const value = fact === undefined || fact.absent !== undefined ? undefined : parseInfo(fact.body)
+    const value =
+      fact === undefined || fact.absent !== undefined ? undefined : parseInfo(fact.body.toString())
     return fact && value && { value, headers: fact.headers }
   }
 
@@ -291,7 +292,8 @@ export class Implied {
     let target: string | undefined = first
     for (let page = 0; page < MAX_PAGES; page += 1) {
       const fact: DocumentFact | undefined = await this.#known.document(`GET ${target}`)
-      const more = fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body)
+      const more =
+        fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body.toString())
       if (fact === undefined || more === undefined) return undefined
       items.push(...more)
       chars += fact.body.length
@@ -352,7 +354,7 @@ export function isComposedPage(target: string): boolean {
 }
 
 function answer(value: unknown, headers: Readonly<Record<string, string>>): DocumentFact {
-  return { body: JSON.stringify(value), contentType: JSON_TYPE, link: undefined, headers }
+  return { body: Buffer.from(JSON.stringify(value)), contentType: JSON_TYPE, link: undefined, headers }
 }
 
 function absent(commit: CommitHash | undefined): DocumentFact {

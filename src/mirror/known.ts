@@ -2,9 +2,9 @@
 // mutable one may be believed. What lies on the disk is never fresh by itself: freshness is counted on the
 // monotonic clock of this process, so neither a restart nor a clock that steps back can lengthen it.
 
-import { LRUCache } from 'lru-cache'
 import { type FileMeta, isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
+import { Memory, textBytes } from '../memory.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts.ts'
 import type { FactKind } from '../store/layout.ts'
@@ -22,9 +22,9 @@ export interface StoredTraits {
   readonly licence?: readonly string[] | undefined
 }
 
-const MAX_REFS = 100_000
 /** Of how many revisions of a repo the names are kept. */
 const MAX_NAMES = 256
+const MEGABYTE = 1024 * 1024
 
 /** Where a branch was last seen, and when the Hub was asked. */
 interface KnownRef {
@@ -33,7 +33,8 @@ interface KnownRef {
 }
 
 export interface DocumentFact {
-  readonly body: string
+  /** As the Hub sent it. The same object as long as it is in memory; nobody may write to it. */
+  readonly body: Buffer
   readonly contentType: string
   readonly link: string | undefined
   readonly headers: Readonly<Record<string, string>>
@@ -49,14 +50,17 @@ export class Known {
   readonly #facts: Facts
   readonly #origin: string
   readonly #monotonic: () => number
-  readonly #changes = new LRUCache<string, number>({ max: 10_000 })
-  readonly #refs = new LRUCache<string, KnownRef>({ max: MAX_REFS })
+  readonly #changes = new Memory<number>({ maxBytes: 2 * MEGABYTE })
+  readonly #refs = new Memory<KnownRef>({ maxBytes: 16 * MEGABYTE })
   // When the question was asked whose answer a document last was.
-  readonly #documentsAt = new LRUCache<string, number>({ max: 50_000 })
+  readonly #documentsAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
   // What the Hub tells of repos beside who may read them.
-  readonly #traits = new LRUCache<string, StoredTraits>({ max: 50_000 })
+  readonly #traits = new Memory<StoredTraits>({
+    maxBytes: 8 * MEGABYTE,
+    sizeOf: ({ name, licence = [] }) => textBytes(name, ...licence),
+  })
   // When the question was asked whose answer last told what the Hub calls a repo.
-  readonly #namedAt = new LRUCache<string, number>({ max: 50_000 })
+  readonly #namedAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
   readonly #publicTurns = new Map<string, Promise<void>>()
   #naming = Promise.resolve()
   readonly #ready: Pick<ReadyAnswers, 'forget'>
@@ -151,7 +155,7 @@ export class Known {
     const key = this.#refKey(repo, revision)
     const before = this.#refs.get(key)
     if (before !== undefined && before.at > options.askedAt) return
-    const hasMoved = before === undefined ? this.#refs.size >= MAX_REFS : before.commit !== commit
+    const hasMoved = before === undefined ? this.#refs.hasForgotten : before.commit !== commit
     this.#refs.set(key, { commit, at: options.askedAt })
     if (hasMoved) this.#ready.forget(repo)
     if (!options.store) return
@@ -265,8 +269,8 @@ export class Known {
 
   rememberDocument(name: string, fact: DocumentFact, askedAt: number): void {
     this.#documentsAt.set(name, askedAt)
-    const known = this.#facts.peek('documents', `${this.#origin} ${name}`)
-    if (isRecord(known) && known['body'] === fact.body && known['link'] === fact.link) return
+    const known = parseDocument(this.#facts.peek('documents', `${this.#origin} ${name}`))
+    if (known !== undefined && isSameDocument(known, fact)) return
     this.#write('documents', `${this.#origin} ${name}`, fact)
   }
 
@@ -342,9 +346,16 @@ function parseTraits(value: unknown): StoredTraits {
   }
 }
 
+/** Whether the Hub said the same. */
+export function isSameDocument(one: DocumentFact, other: DocumentFact): boolean {
+  return one.link === other.link && (one.body === other.body || one.body.equals(other.body))
+}
+
 function parseDocument(value: unknown): DocumentFact | undefined {
-  if (!isRecord(value) || typeof value['body'] !== 'string' || typeof value['contentType'] !== 'string')
-    return undefined
+  if (!isRecord(value) || typeof value['contentType'] !== 'string') return undefined
+  // Earlier versions kept the body as a text.
+  const body = typeof value['body'] === 'string' ? Buffer.from(value['body']) : value['body']
+  if (!Buffer.isBuffer(body)) return undefined
   const link = typeof value['link'] === 'string' ? value['link'] : undefined
   const headers: Record<string, string> = {}
   if (isRecord(value['headers'])) {
@@ -354,7 +365,7 @@ function parseDocument(value: unknown): DocumentFact | undefined {
   const { absent } = value
   const message = isRecord(absent) && typeof absent['message'] === 'string' ? absent['message'] : undefined
   return {
-    body: value['body'],
+    body,
     contentType: value['contentType'],
     link,
     headers,

@@ -2,10 +2,10 @@
 // time to live; then they decide, before anything is asked or served on behalf of the request. The repos that a mirror
 // token is for are held against the same names. Opens no file.
 
-import { LRUCache } from 'lru-cache'
 import { MirrorError } from '../errors.ts'
 import { parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { type FileRoute, type HubRoute, parseHubUrl } from '../hub/route.ts'
+import { Memory, textBytes } from '../memory.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { RepoMoved } from '../origin/moved.ts'
 import { accessOf } from '../origin/openness.ts'
@@ -76,7 +76,10 @@ export class Policies {
   readonly #judgesSizes: boolean
   readonly #originPath: string
   // By repo what a stranger was told; by credential and repo what only that credential is told.
-  readonly #learnt = new LRUCache<string, Learnt>({ max: 50_000 })
+  readonly #learnt = new Memory<Learnt>({
+    maxBytes: 8 * 1024 * 1024,
+    sizeOf: ({ licence = [] }) => textBytes(...licence),
+  })
   readonly #questions = new SingleFlight<Learnt | undefined>()
 
   constructor(options: PoliciesOptions) {

@@ -2,10 +2,10 @@
 // repos, and that they lack one, for as long as all they rest on may be believed without asking. It decides nothing:
 // whoever learns that a repo is not what it was says so here, and its answers are forgotten before anything else is told.
 
-import { LRUCache } from 'lru-cache'
 import type { ByteRange } from '../http/range.ts'
 import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
 import type { FileRoute } from '../hub/route.ts'
+import { MAX_NAME_CHARS, Memory, textBytes } from '../memory.ts'
 import type { ByteSource } from './answer.ts'
 
 /** Why an answer may be given again without a decision, and for how long. */
@@ -48,13 +48,12 @@ export type Method = 'GET' | 'HEAD'
 
 /** What an operator prunes beside the running mirror, and how recently a file was used, is seen this often. */
 const LIFE_MS = 60_000
-const MAX_ANSWERS = 8_192
-/** Targets longer than this are rare, and would fill the memory. */
-const MAX_TARGET_CHARS = 512
+/** Of answers to GET, and of those to HEAD; bodies lie elsewhere. */
+const ANSWERS_BYTES = 16 * 1024 * 1024
 
 export class ReadyAnswers {
   readonly #monotonic: () => number
-  readonly #answers: Readonly<Record<Method, LRUCache<string, ReadyAnswer>>>
+  readonly #answers: Readonly<Record<Method, Memory<ReadyAnswer>>>
   readonly #targets = new Map<string, Set<string>>()
   readonly #onForget: ((repo: Repo) => void) | undefined
   #moment = 0
@@ -67,11 +66,11 @@ export class ReadyAnswers {
     this.#monotonic = options.monotonic
     this.#onForget = options.onForget
     const answers = () =>
-      new LRUCache<string, ReadyAnswer>({
-        max: MAX_ANSWERS,
-        disposeAfter: ({ route }, target, reason) => {
-          if (reason !== 'set') this.#left(target, repoKey(route.repo))
-        },
+      new Memory<ReadyAnswer>({
+        maxBytes: ANSWERS_BYTES,
+        // The route holds parts of the target, and the target is named by repo as well.
+        sizeOf: ({ headers }) => 500 + textBytes(...headers),
+        onGone: ({ route }, target) => this.#left(target, repoKey(route.repo)),
       })
     this.#answers = { GET: answers(), HEAD: answers() }
   }
@@ -94,7 +93,7 @@ export class ReadyAnswers {
 
   /** Keeps an answer to `target`, unless something was forgotten since its moment; what is kept. */
   remember(method: Method, target: string, answer: ReadyAnswer): ReadyAnswer | undefined {
-    if (answer.moment !== this.#moment || target.length > MAX_TARGET_CHARS) return undefined
+    if (answer.moment !== this.#moment || target.length > MAX_NAME_CHARS) return undefined
     const kept = { ...answer, until: Math.min(answer.until, this.#monotonic() + LIFE_MS) }
     const key = repoKey(answer.route.repo)
     const targets = this.#targets.get(key) ?? new Set()

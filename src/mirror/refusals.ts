@@ -1,9 +1,9 @@
 // What the Hub refused, to whom, a moment ago: said again without asking, so that a storm of refused requests costs
 // one question. Memory only, and short: a right that was just given must not be waited for. It knows no verdicts.
 
-import { LRUCache } from 'lru-cache'
 import { type Repo, repoKey } from '../hub/names.ts'
 import { isBadToken, type Refusal } from '../hub/refusal.ts'
+import { Memory, textBytes } from '../memory.ts'
 import type { Access } from './access.ts'
 import type { Known } from './known.ts'
 
@@ -26,9 +26,9 @@ export type Asked = { readonly kind: 'file' | 'document'; readonly repo: Repo; r
 export class Refusals {
   readonly #lifeMs: number
   readonly #monotonic: () => number
-  readonly #refusals = new LRUCache<string, Remembered>({ max: 20_000 })
+  readonly #refusals = new Memory<Remembered>({ maxBytes: 8 * 1024 * 1024, sizeOf })
   // When a write of this credential was accepted: what it may read may be another since.
-  readonly #writes = new LRUCache<string, number>({ max: 20_000 })
+  readonly #writes = new Memory<number>({ maxBytes: 4 * 1024 * 1024 })
 
   constructor(options: { readonly accessTtlMs: number; readonly monotonic: () => number }) {
     this.#lifeMs = Math.min(LONGEST_MS, options.accessTtlMs / SHORTER)
@@ -38,7 +38,10 @@ export class Refusals {
   remember(fingerprint: string, asked: Asked, remembered: Remembered): void {
     if (this.#lifeMs === 0 || remembered.refusal.body.length > MAX_BODY_BYTES) return
     const isAll = isOfWholeRepo(remembered.refusal) && !isCard(asked)
-    this.#refusals.set(isAll ? repoName(fingerprint, asked) : targetName(fingerprint, asked), remembered)
+    const { refusal } = remembered
+    // A copy: the body may be a small part of a buffer that many answers share.
+    const kept = { ...remembered, refusal: { ...refusal, body: copyOf(refusal.body) } }
+    this.#refusals.set(isAll ? repoName(fingerprint, asked) : targetName(fingerprint, asked), kept)
   }
 
   /** What the Hub said to this credential of this, if that is not too long ago. */
@@ -56,6 +59,17 @@ export class Refusals {
   forget(fingerprint: string): void {
     this.#writes.set(fingerprint, this.#monotonic())
   }
+}
+
+function sizeOf({ refusal, headers }: Remembered): number {
+  const texts = Object.values({ ...refusal, ...headers }).filter((value) => typeof value === 'string')
+  return 500 + refusal.body.length + textBytes(...texts)
+}
+
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.alloc(bytes.length)
+  bytes.copy(copy)
+  return copy
 }
 
 /** Whether something has happened since that may have ended it: a write to the repo, or the proof that all may read it. */

@@ -98,8 +98,8 @@ export class Registry {
   ): Promise<{ readonly sizeBytes: number; readonly isSure: boolean } | undefined> {
     const { known, client } = this.#options
     const kept = await known.document(`BLOB ${target}`)
-    if (kept !== undefined && /^\d{1,15}$/.test(kept.body))
-      return { sizeBytes: Number(kept.body), isSure: true }
+    const size = kept?.body.toString()
+    if (size !== undefined && /^\d{1,15}$/.test(size)) return { sizeBytes: Number(size), isSure: true }
     if (!isPublic) return undefined
     await ctx.claimOrigin?.()
     let url = client.url(target)
@@ -187,7 +187,7 @@ export class Registry {
 }
 
 function sizeFact(sizeBytes: number): DocumentFact {
-  return { body: String(sizeBytes), contentType: 'text/plain', link: undefined, headers: {} }
+  return { body: Buffer.from(String(sizeBytes)), contentType: 'text/plain', link: undefined, headers: {} }
 }
 
 function factOf(answer: OriginAnswer, body: Buffer): DocumentFact {
@@ -197,11 +197,11 @@ function factOf(answer: OriginAnswer, body: Buffer): DocumentFact {
     return typeof value === 'string' ? [[name, value] as const] : []
   })
   const contentType = headerValue(answer.headers, 'content-type') ?? 'application/json'
-  return { body: body.toString('utf8'), contentType, link: undefined, headers: Object.fromEntries(kept) }
+  return { body, contentType, link: undefined, headers: Object.fromEntries(kept) }
 }
 
 function manifestAnswer(fact: DocumentFact, method: 'GET' | 'HEAD', outcome: Outcome): Answer {
-  const bytes = Buffer.from(fact.body)
+  const bytes = fact.body
   const headers = {
     ...fact.headers,
     'content-type': fact.contentType,

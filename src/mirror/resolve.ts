@@ -2,12 +2,12 @@
 // and with one question where one answers everything: the reply to a HEAD says whether this token may read, which
 // commit the revision is, and which bytes the file consists of. Opens no body.
 
-import { LRUCache } from 'lru-cache'
 import { isOriginAway } from '../errors.ts'
 import { blobKeyOf, type FileMeta } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { deniesRepo, isAbsence, type Refusal } from '../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
+import { Memory, textBytes } from '../memory.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { type HeadResult, headFile } from '../origin/file.ts'
 import { isMoved } from '../origin/moved.ts'
@@ -81,7 +81,7 @@ const NOT_LISTED: Listed = {}
 const IMPATIENT_MS = 4_000
 /** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
 const PIN_MS = 60_000
-const MAX_PINS = 50_000
+const PINS_BYTES = 12 * 1024 * 1024
 
 /** Which commit HEADs were told that a branch is. */
 interface Told {
@@ -112,13 +112,16 @@ export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>(isMoved)
   // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
-  readonly #pins = new LRUCache<string, { readonly commit: CommitHash; readonly at: number }>({
-    max: MAX_PINS,
+  readonly #pins = new Memory<{ readonly commit: CommitHash; readonly at: number }>({
+    maxBytes: PINS_BYTES,
   })
-  // By branch: forgotten no sooner than the pins that it stands for.
-  readonly #told = new LRUCache<string, Told>({ max: MAX_PINS })
+  // By branch: forgotten no sooner than the pins that it stands for, whose names are longer.
+  readonly #told = new Memory<Told>({ maxBytes: PINS_BYTES })
   // What the Hub said to one credential about a file that is not public. Memory only.
-  readonly #granted = new LRUCache<string, { readonly meta: FileMeta; readonly at: number }>({ max: 50_000 })
+  readonly #granted = new Memory<{ readonly meta: FileMeta; readonly at: number }>({
+    maxBytes: 12 * 1024 * 1024,
+    sizeOf: ({ meta }) => textBytes(meta.commit, meta.etag, meta.contentType),
+  })
 
   constructor(options: ResolverOptions) {
     this.#options = options

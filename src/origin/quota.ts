@@ -3,9 +3,9 @@
 // nothing, and knows credentials by a fingerprint that means nothing outside of this process.
 
 import { createHmac, randomBytes } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { retryAfterMs } from '../http/retry-after.ts'
+import { Memory } from '../memory.ts'
 import type { Observer } from '../telemetry/observer.ts'
 
 /** A request as the origin will see it. */
@@ -28,7 +28,7 @@ const LONGEST_WAIT_MS = 2_000
 const MAX_WAITING = 64
 /** The Hub's windows are five minutes. Nobody may shut us up for longer than this by one header. */
 const LONGEST_TOLD_MS = 3_600_000
-const MAX_GATES = 10_000
+const GATES_BYTES = 4 * 1024 * 1024
 
 interface Waiter {
   readonly settle: (spent: Spent | undefined) => void
@@ -50,7 +50,7 @@ export class Quota {
   readonly #observer: Observer
   readonly #key = randomBytes(32)
   // An entry that is forgotten costs one question that the Hub refuses.
-  readonly #gates = new LRUCache<string, Gate>({ max: MAX_GATES })
+  readonly #gates = new Memory<Gate>({ maxBytes: GATES_BYTES })
 
   constructor(options: { readonly base: URL; readonly now: () => number; readonly observer: Observer }) {
     this.#origin = options.base.origin
@@ -186,7 +186,7 @@ export class Quota {
   }
 
   #gatesOf(asked: Asked): readonly string[] {
-    if (this.#gates.size === 0) return []
+    if (this.#gates.count === 0) return []
     return this.#bucketsOf(asked.url).map((bucket) => this.#gateName(asked, bucket))
   }
 

@@ -1,7 +1,7 @@
 // A short memory of where the Hub sent us for a file: to a CDN, or to the address of its bytes on the Hub itself. In
 // memory only: a signed URL is a credential.
 
-import { LRUCache } from 'lru-cache'
+import { Memory } from '../memory.ts'
 
 /** Signed URLs live about an hour; one without a readable expiry is believed this long. */
 const DEFAULT_LIFE_MS = 5 * 60_000
@@ -17,7 +17,11 @@ export interface SignedUrls {
 }
 
 export function createSignedUrls(now: () => number): SignedUrls {
-  const memory = new LRUCache<string, { readonly url: URL; readonly until: number }>({ max: 10_000 })
+  const memory = new Memory<{ readonly url: URL; readonly until: number }>({
+    maxBytes: 16 * 1024 * 1024,
+    // The text, its parts, and the query that was read for its end.
+    sizeOf: ({ url }) => 500 + 4 * url.href.length,
+  })
   return {
     get(name) {
       const known = memory.get(name)

@@ -4,13 +4,13 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { LRUCache } from 'lru-cache'
 import { type Callers, mayLend } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
+import { Memory } from '../memory.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
@@ -47,11 +47,14 @@ export interface HubRouteOptions {
 
 /** Targets longer than this are rare, and would fill the memory. */
 const MAX_REMEMBERED_CHARS = 512
-const REMEMBERED_ROUTES = 4_096
+const ROUTES_BYTES = 6 * 1024 * 1024
 
 /** Parses raw targets below `basePath`, the frequent ones once. Throws as `parseHubUrl` does. */
 export function createRouteParser(basePath: string): (rawTarget: string) => HubRoute {
-  const routes = new LRUCache<string, HubRoute>({ max: REMEMBERED_ROUTES })
+  const routes = new Memory<HubRoute>({
+    maxBytes: ROUTES_BYTES,
+    sizeOf: () => 500 + 2 * MAX_REMEMBERED_CHARS,
+  })
   return (rawTarget) => {
     const known = routes.get(rawTarget)
     if (known !== undefined) return known

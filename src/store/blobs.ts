@@ -1,8 +1,8 @@
 // Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
 
 import { utimes } from 'node:fs/promises'
-import { LRUCache } from 'lru-cache'
 import type { ByteRange } from '../http/range.ts'
+import { Memory } from '../memory.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from './atomic.ts'
 import { SMALL_BYTES } from './blob-file.ts'
@@ -55,7 +55,7 @@ export class Blobs {
   readonly #ledger: Ledger
   readonly #now: () => number
   readonly #observer: Observer
-  readonly #memory: LRUCache<BlobKey, Buffer> | undefined
+  readonly #memory: Memory<Buffer> | undefined
   readonly #checks: CheckedReads | undefined
   readonly #onDamaged: BlobsOptions['onDamaged']
   readonly #readOnly: boolean
@@ -72,10 +72,10 @@ export class Blobs {
     this.#onDamaged = options.onDamaged
     this.#readOnly = options.readOnly === true
     if (options.memoryBytes >= SMALL_BYTES) {
-      this.#memory = new LRUCache({
-        maxSize: options.memoryBytes,
-        sizeCalculation: (bytes, key) => bytes.length + key.length,
-        ttl: MEMORY_LIFE_MS,
+      this.#memory = new Memory({
+        maxBytes: options.memoryBytes,
+        sizeOf: (bytes) => bytes.length,
+        lifeMs: MEMORY_LIFE_MS,
       })
     }
   }

@@ -3,8 +3,8 @@
 // It does not know what becomes of a blob that is damaged.
 
 import { crc32 } from 'node:zlib'
-import { LRUCache } from 'lru-cache'
 import type { ByteRange } from '../http/range.ts'
+import { Memory } from '../memory.ts'
 import { type BlockSums, readBlockSums } from './block-sums.ts'
 import { BLOCK_BYTES, BlockMap } from './blocks.ts'
 import type { BlobKey } from './digest.ts'
@@ -52,10 +52,7 @@ export interface CheckedReadsOptions {
 export class CheckedReads {
   readonly #options: CheckedReadsOptions
   readonly #scratch = new Scratch()
-  readonly #known = new LRUCache<BlobKey, FileChecks>({
-    maxSize: MEMORY_BYTES,
-    sizeCalculation: (checks) => checks.memoryBytes,
-  })
+  readonly #known = new Memory<FileChecks>({ maxBytes: MEMORY_BYTES, sizeOf: (checks) => checks.memoryBytes })
 
   constructor(options: CheckedReadsOptions) {
     this.#options = options

@@ -1,16 +1,15 @@
-// Small JSON truths on disk, with the hot ones in memory. The full key stands inside each file and is compared on
+// Small JSON truths on disk, some with bytes behind them, and the hot ones in memory. The full key stands inside each file and is compared on
 // reading, so that a file in the wrong place is no fact. What a fact means is the business of mirror/.
 
 import { constants } from 'node:fs'
 import { type FileHandle, lutimes, open } from 'node:fs/promises'
-import { LRUCache } from 'lru-cache'
+import { Memory } from '../memory.ts'
 import { errorCode, isMissing, unlinkIfThere, writeAtomic } from './atomic.ts'
 import { blocksOf, FactBooks, occupiedBytes } from './fact-books.ts'
+import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
 import type { FactKind, Layout } from './layout.ts'
 
 const ABSENT = Symbol('absent')
-// What an entry costs in memory beside its text.
-const OVERHEAD_BYTES = 200
 // Guards against a file that grew by damage: no honest fact comes near.
 const MAX_FACT_BYTES = 128 * 1024 * 1024
 // A link would lead out of the store, and a pipe would hold a thread for ever.
@@ -23,6 +22,7 @@ export interface Facts {
   read(kind: FactKind, key: string): Promise<unknown>
   /** The fact if it is in memory: nothing waits for the disk. */
   peek(kind: FactKind, key: string): unknown
+  /** A `body` of the value that is a Buffer is kept as its bytes, and is a Buffer again when it is read. */
   write(kind: FactKind, key: string, value: unknown): Promise<void>
   remove(kind: FactKind, key: string): Promise<void>
   /**
@@ -54,6 +54,7 @@ export interface FactsOptions {
 
 interface Remembered {
   readonly value: unknown
+  readonly sizeBytes: number
   /** There is no file, so that nobody has to look how large it is. */
   readonly isMissing?: boolean
   /** When its use was last recorded on the disk. */
@@ -66,19 +67,20 @@ interface Remembered {
  */
 export function createFacts(layout: Layout, options: FactsOptions): CountedFacts {
   const { now = Date.now, onTrouble, readOnly = false } = options
-  const memory = new LRUCache<string, Remembered>({
-    maxSize: Math.max(1, options.memoryBytes),
-    maxEntrySize: Math.max(1, Math.floor(options.memoryBytes / 8)),
+  const memory = new Memory<Remembered>({
+    maxBytes: options.memoryBytes,
+    maxEntryBytes: options.memoryBytes / 8,
+    sizeOf: ({ sizeBytes }) => sizeBytes,
   })
-  const remember = (name: string, value: unknown, bytes: number, recordedAt = now()): void => {
-    memory.set(name, { value, recordedAt }, { size: bytes + name.length + OVERHEAD_BYTES })
+  const remember = (name: string, value: unknown, sizeBytes: number, recordedAt = now()): void => {
+    memory.set(name, { value, sizeBytes, recordedAt })
   }
   const rememberMissing = (name: string): void => {
-    const entry = { value: ABSENT, recordedAt: now(), isMissing: true }
-    memory.set(name, entry, { size: name.length + OVERHEAD_BYTES })
+    memory.set(name, { value: ABSENT, sizeBytes: 0, recordedAt: now(), isMissing: true })
   }
   const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
-  const changes = new Changes()
+  const readings = new Readings()
+  const changes = new Changes((file) => readings.forget(file))
   const books = new FactBooks({
     layout,
     maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
@@ -112,7 +114,8 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
       const file = layout.fact(kind, key)
       // A change that memory had no room for.
       await changes.last(file)
-      const found = await readText(file)
+      // One reading for all who want it at this moment: it may be long.
+      const found = await readings.run(file, () => readFile(file))
       // A write may have come in between; what it put into memory is newer than what was read.
       const newer = memory.get(name)
       if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
@@ -120,23 +123,23 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
         rememberMissing(name)
         return undefined
       }
-      const value = found === undefined ? undefined : parseFact(found.text, key)
+      const value = found?.fact?.key === key ? found.fact.value : undefined
       const at = now()
       const isOld = found !== undefined && at - found.usedAt >= RECORD_USE_EVERY_MS
       if (isOld && value !== undefined) recordUse(file, at)
       const recordedAt = isOld ? at : found?.usedAt
-      remember(name, value === undefined ? ABSENT : value, found?.text.length ?? 0, recordedAt)
+      remember(name, value === undefined ? ABSENT : value, found?.sizeBytes ?? 0, recordedAt)
       return value
     },
 
     async write(kind, key, value) {
-      const text = JSON.stringify({ key, value })
+      const bytes = encodeFact(key, value)
       const name = nameOf(kind, key)
       const isNew = memory.peek(name)?.isMissing === true
-      remember(name, value, text.length)
+      remember(name, value, bytes.length)
       if (closed) return
       const file = layout.fact(kind, key)
-      await changes.inTurn(file, () => put(layout, books, { kind, file, text, isNew }))
+      await changes.inTurn(file, () => put(layout, books, { kind, file, content: bytes, isNew }))
     },
 
     async remove(kind, key) {
@@ -158,16 +161,16 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
 async function put(
   layout: Layout,
   books: FactBooks,
-  fact: { readonly kind: FactKind; readonly file: string; readonly text: string; readonly isNew: boolean },
+  fact: { readonly kind: FactKind; readonly file: string; readonly content: Buffer; readonly isNew: boolean },
 ): Promise<void> {
-  const { kind, file, text, isNew } = fact
+  const { kind, file, content, isNew } = fact
   const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
-  const after = blocksOf(Buffer.byteLength(text))
+  const after = blocksOf(content.length)
   const landed = await books.claim(before, after)
   // What was known before is not true any more.
   if (landed === undefined) return drop(books, kind, file)
   try {
-    await writeAtomic(layout.tmp, file, text, { durable: false })
+    await writeAtomic(layout.tmp, file, content, { durable: false })
     landed(after)
   } catch (error) {
     landed(before.bytes)
@@ -187,6 +190,12 @@ async function drop(books: FactBooks, kind: FactKind, file: string): Promise<voi
  */
 class Changes {
   readonly #last = new Map<string, Promise<void>>()
+  readonly #onOver: (file: string) => void
+
+  /** `onOver` hears of each change that is over, before anybody who waited for it. */
+  constructor(onOver: (file: string) => void) {
+    this.#onOver = onOver
+  }
 
   has(file: string): boolean {
     return this.#last.has(file)
@@ -207,6 +216,7 @@ class Changes {
         () => undefined,
       )
       .then(() => {
+        this.#onOver(file)
         if (this.#last.get(file) === over) this.#last.delete(file)
       })
     this.#last.set(file, over)
@@ -218,13 +228,42 @@ class Changes {
   }
 }
 
+/** The files that are being read. */
+class Readings {
+  readonly #running = new Map<string, Promise<Found | 'missing' | undefined>>()
+
+  run(
+    file: string,
+    read: () => Promise<Found | 'missing' | undefined>,
+  ): Promise<Found | 'missing' | undefined> {
+    const running = this.#running.get(file)
+    if (running !== undefined) return running
+    const reading = read().finally(() => {
+      if (this.#running.get(file) === reading) this.#running.delete(file)
+    })
+    this.#running.set(file, reading)
+    return reading
+  }
+
+  /** The file may be another one now: whoever comes next reads it anew. */
+  forget(file: string): void {
+    this.#running.delete(file)
+  }
+}
+
 /** A lost use only makes the fact look older than it is. */
 function recordUse(file: string, at: number): void {
   lutimes(file, at / 1000, at / 1000).catch(() => undefined)
 }
 
+interface Found {
+  readonly fact: ReadFact | undefined
+  readonly sizeBytes: number
+  readonly usedAt: number
+}
+
 /** Undefined where something else lies in its place. */
-async function readText(file: string): Promise<{ text: string; usedAt: number } | 'missing' | undefined> {
+async function readFile(file: string): Promise<Found | 'missing' | undefined> {
   let handle: FileHandle
   try {
     handle = await open(file, OPEN_FACT)
@@ -236,20 +275,9 @@ async function readText(file: string): Promise<{ text: string; usedAt: number } 
   try {
     const stats = await handle.stat()
     if (!stats.isFile() || stats.size > MAX_FACT_BYTES) return undefined
-    return { text: await handle.readFile('utf8'), usedAt: stats.mtimeMs }
+    const bytes = await handle.readFile()
+    return { fact: decodeFact(bytes), sizeBytes: bytes.length, usedAt: stats.mtimeMs }
   } finally {
     await handle.close()
-  }
-}
-
-function parseFact(text: string, key: string): unknown {
-  try {
-    const parsed: unknown = JSON.parse(text)
-    if (typeof parsed !== 'object' || parsed === null || !('key' in parsed) || parsed.key !== key)
-      return undefined
-    return 'value' in parsed ? parsed.value : undefined
-  } catch {
-    // A torn write of a power cut.
-    return undefined
   }
 }

@@ -2,10 +2,11 @@
 // vanishes on the way is passed over. Names that are not ours are left alone. It does not know what a fact means.
 
 import { constants } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { errorCode, ifThere, isMissing } from './atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from './digest.ts'
+import { decodeHead } from './fact-file.ts'
 import { type FactKind, keyFileName, type Layout } from './layout.ts'
 
 /** How many files are looked at together: enough to hide the disk's latency, few enough for its other users. */
@@ -59,7 +60,7 @@ export type StoredFact =
   | { readonly kind: 'fact'; readonly file: string; readonly key: string; readonly value: unknown }
   | { readonly kind: 'damaged'; readonly file: string }
 
-/** All facts of one kind. Reads ahead by a few; holds no more than these. */
+/** All facts of one kind, without the bytes of bodies. Reads ahead by a few; holds no more than these. */
 export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
   const root = path.join(layout.facts, kind)
   for (const fan of await fans(root)) {
@@ -101,28 +102,37 @@ export async function statFile(file: string): Promise<FileStats | undefined> {
   )
 }
 
+/** The JSON of a fact is hardly ever longer, where it has a body. */
+const HEAD_BYTES = 16 * 1024
+
 async function readFact(layout: Layout, kind: FactKind, file: string): Promise<StoredFact | undefined> {
-  let text: string
+  let beginning: Buffer
   try {
-    text = await readFile(file, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NOFOLLOW })
+    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+    try {
+      beginning = await readHead(handle)
+    } finally {
+      await handle.close()
+    }
   } catch (error) {
     if (isMissing(error)) return undefined
     // A link or a folder under the name of a fact, or a sector that cannot be read.
     if (['ELOOP', 'EISDIR', 'EIO'].includes(errorCode(error) ?? '')) return { kind: 'damaged', file }
     throw error
   }
-  try {
-    const parsed: unknown = JSON.parse(text)
-    if (typeof parsed !== 'object' || parsed === null || !('key' in parsed) || !('value' in parsed))
-      return { kind: 'damaged', file }
-    const { key, value } = parsed
-    // In another place than its key says it is no fact: the mirror would not read it there either.
-    if (typeof key !== 'string' || layout.fact(kind, key) !== file) return { kind: 'damaged', file }
-    return { kind: 'fact', file, key, value }
-  } catch {
-    // A torn write of a power cut.
-    return { kind: 'damaged', file }
-  }
+  const fact = decodeHead(beginning)
+  // In another place than its key says it is no fact: the mirror would not read it there either.
+  if (fact === undefined || layout.fact(kind, fact.key) !== file) return { kind: 'damaged', file }
+  return { kind: 'fact', file, ...fact }
+}
+
+/** The file up to the end of the JSON at least. */
+async function readHead(handle: FileHandle): Promise<Buffer> {
+  const head = Buffer.allocUnsafeSlow(HEAD_BYTES)
+  const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
+  const beginning = head.subarray(0, bytesRead)
+  if (bytesRead < HEAD_BYTES || beginning.includes('\n')) return beginning
+  return handle.readFile()
 }
 
 async function fans(directory: string): Promise<string[]> {

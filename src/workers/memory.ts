@@ -2,11 +2,11 @@
 // for as long as it says, until it says otherwise. Nothing is decided here, and nothing outlives the process.
 
 import type { IncomingMessage } from 'node:http'
-import { LRUCache } from 'lru-cache'
 import { createCallers } from '../callers/caller.ts'
 import { keptFields } from '../http/headers.ts'
 import { isCommitHash, type Repo } from '../hub/names.ts'
 import { parseHubUrl } from '../hub/route.ts'
+import { Memory as Bounded } from '../memory.ts'
 import type { ClientName } from '../mirror/context.ts'
 import { isSaidOnce, type Method, type ReadyAnswer, ReadyAnswers } from '../mirror/ready.ts'
 import type { Accounts as AccountsOf } from '../server/account.ts'
@@ -68,10 +68,7 @@ const NOT_KEPT = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding
 export function createMemory(options: MemoryOptions): Memory {
   const { monotonic } = options
   const ready = new ReadyAnswers({ monotonic })
-  const bodies = new LRUCache<string, Buffer>({
-    maxSize: Math.max(1, options.maxBytes),
-    sizeCalculation: (body, name) => body.length + name.length,
-  })
+  const bodies = new Bounded<Buffer>({ maxBytes: options.maxBytes, sizeOf: (body) => body.length })
   const pins = new PinBatch(options.tellPins)
   const route = createReadyRoute({
     mirror: {

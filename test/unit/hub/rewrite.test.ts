@@ -1,7 +1,14 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MirrorError } from '../../../src/errors.ts'
-import { rewriteDocument, rewriteLink, rewriteLocation } from '../../../src/hub/rewrite.ts'
+import {
+  rewriteDocument,
+  rewriteLink,
+  rewriteLocation,
+  rewritten,
+  rewrittenLength,
+  scanDocument,
+} from '../../../src/hub/rewrite.ts'
 import type { HubDocument } from '../../../src/hub/route.ts'
 
 const bases = { originBase: 'https://huggingface.co', mirrorBase: 'http://mirror:8080/hf' }
@@ -43,8 +50,35 @@ describe('rewriteDocument', () => {
     }
   })
 
-  it('writes compact JSON when it writes', () => {
-    expect(rewrite(`[ { "path" : "é", "xetHash" : "${XET}" } ]`, 'tree')).toBe('[{"path":"é"}]')
+  it.each([
+    [`[ { "path" : "é", "xetHash" : "${XET}" } ]`, '[ { "path" : "é" } ]'],
+    ['[{"xetHash":1,"a":1}]', '[{"a":1}]'],
+    ['[{"xetHash":1,"xetHash":2,"a":1,"xetHash":{"b":[1]},"c":2,"xetHash":3}]', '[{"a":1,"c":2}]'],
+    ['[{"xetHash":1,"xetHash":2}]', '[{}]'],
+    ['[{"xetHash":{"url":"https://huggingface.co/x","xetHash":[]}},{"a":1}]', '[{},{"a":1}]'],
+    ['[{"\\u0078etHash":1,"a":1}]', '[{"a":1}]'],
+    [
+      '[{"cardData":{"xetHash":1,"url":"https://huggingface.co/x"}}]',
+      '[{"cardData":{"url":"https://huggingface.co/x"}}]',
+    ],
+    [
+      '[{"xetEnabled":{"url":"https://huggingface.co/x"}},{"xetEnabled":0}]',
+      '[{"xetEnabled":false},{"xetEnabled":false}]',
+    ],
+    ['[{"a":"https:\\/\\/huggingface.co\\/x"}]', '[{"a":"http://mirror:8080/hf\\/x"}]'],
+    ['[{"a":"\\u0068ttps://huggingface.co?\\u00e9"}]', '[{"a":"http://mirror:8080/hf?\\u00e9"}]'],
+    ['[{"a":"https://huggingface.co\\n/x"}]', '[{"a":"https://huggingface.co\\n/x"}]'],
+  ])('changes no more than it must: %s', (text, expected) => {
+    expect(rewrite(text, 'tree')).toBe(expected)
+  })
+
+  it('keeps numbers, repeated keys, their order and escapes as the Hub wrote them', () => {
+    const rest =
+      '"size":9007199254740993,"n":-0,"f":1.0,"e":1E400,"d":0.1000000000000000055511151231257827,"2":0,"1":0,"a":"\\u00e9\\ud800","a":"\\/"'
+    expect(rewrite(`{"xetHash":"x",${rest}}`)).toBe(`{${rest}}`)
+    expect(rewrite(`{"url":"https://huggingface.co/x",${rest}}`)).toBe(
+      `{"url":"http://mirror:8080/hf/x",${rest}}`,
+    )
   })
 
   it.each([
@@ -117,30 +151,162 @@ describe('rewriteDocument', () => {
     expect(() => rewriteDocument(body, { ...bases, document: 'repo', stripXet: true })).toThrow(MirrorError)
   })
 
-  it('leaves no xetHash and no URL of the origin, and loses nothing else', () => {
-    const key = fc.oneof(fc.constantFrom('xetHash', 'path', '__proto__', 'a'), fc.string({ maxLength: 3 }))
+  it('means what changing the parsed document would mean', () => {
+    const names = ['xetHash', 'xetEnabled', 'cardData', 'path', '__proto__', 'a', 'url']
+    const key = fc.oneof(fc.constantFrom(...names), fc.string({ maxLength: 3, unit: 'binary' }))
+    const url = fc
+      .tuple(
+        fc.constantFrom('https://huggingface.co', 'HTTP://HuggingFace.CO', 'https://hf.co', 'https://other'),
+        fc.constantFrom('', '/', '/x', '?a', '.evil', '@evil', ':1'),
+      )
+      .map((parts) => parts.join(''))
     const { tree } = fc.letrec((tie) => ({
       tree: fc.oneof({ maxDepth: 5 }, tie('leaf'), fc.array(tie('tree'), { maxLength: 3 }), tie('object')),
       object: fc
         .array(fc.tuple(key, tie('tree')), { maxLength: 4 })
         .map((pairs) => Object.fromEntries(pairs)),
-      leaf: fc.oneof(fc.string(), fc.integer(), fc.constant(null), fc.constant('https://huggingface.co/x')),
+      leaf: fc.oneof(
+        fc.string({ unit: 'binary' }),
+        fc.double({ noNaN: true, noDefaultInfinity: true }),
+        fc.constantFrom(null, true, false),
+        url,
+      ),
     }))
-    const expected = (value: unknown): unknown => {
-      if (value === 'https://huggingface.co/x') return 'http://mirror:8080/hf/x'
-      if (Array.isArray(value)) return value.map(expected)
-      if (typeof value !== 'object' || value === null) return value
-      const entries = Object.entries(value).filter(([name]) => name !== 'xetHash')
-      return Object.fromEntries(entries.map(([name, each]) => [name, expected(each)]))
-    }
+    // Blanks between tokens, and characters written as escapes.
+    const dress = fc.tuple(fc.constantFrom(undefined, 1, '\t'), fc.boolean(), fc.boolean())
     fc.assert(
-      fc.property(fc.array(tree), (value) => {
-        const text = JSON.stringify(value)
-        expect(rewrite(text, 'tree')).toBe(JSON.stringify(expected(JSON.parse(text))))
-      }),
+      fc.property(
+        fc.oneof(fc.array(tree), tree),
+        dress,
+        fc.boolean(),
+        (value, [indent, escapes, mark], strip) => {
+          let text = JSON.stringify(value, undefined, indent)
+          if (escapes) text = text.replaceAll('/', '\\/').replaceAll(/(?<!\\)[gGH]/g, escaped)
+          const document = Array.isArray(value) ? 'tree' : 'repo'
+          const given = (mark ? '\uFEFF' : '') + text
+          const expected = reference(text, document === 'tree', strip)
+          if (expected === undefined) {
+            expect(() => rewrite(given, document, strip)).toThrow(MirrorError)
+            return
+          }
+          const written = rewrite(given, document, strip)
+          expect(JSON.parse(written.replace(/^\uFEFF/, ''))).toEqual(expected)
+        },
+      ),
+      { numRuns: 500 },
     )
   })
+
+  it('takes for JSON what JSON.parse takes for JSON', () => {
+    const piece = fc.constantFrom(
+      ...'{}[],:"\\'.split(''),
+      '"a"',
+      '0',
+      '-',
+      '1',
+      '.',
+      'e',
+      '+',
+      'true',
+      'false',
+      'null',
+      'nul',
+      ' ',
+      '\n',
+      '\0',
+      '\u00e9',
+      '\\u00',
+      '\\n',
+      '1.5e+3',
+      '01',
+    )
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
+        for (const text of [`[${pieces.join('')}]`, `{"k":${pieces.join('')}}`, `["${pieces.join('')}"]`]) {
+          const document = text.startsWith('[') ? 'tree' : 'repo'
+          const isJson = parses(text)
+          const call = () => rewrite(text, document)
+          if (isJson) expect(call).not.toThrow()
+          else expect(call).toThrow(MirrorError)
+        }
+      }),
+      { numRuns: 3_000 },
+    )
+  })
+
+  it('comes to the same in slices of any length, and as pieces of the announced length', () => {
+    const entry = `{"xetHash":"x","path":"ü","url":"https://huggingface.co/x","size":1.0}`
+    const body = Buffer.from(`[${Array.from({ length: 5_000 }, () => entry).join(',')}]`)
+    const options = { ...bases, document: 'tree', stripXet: true } as const
+    const whole = rewriteDocument(body, options)
+    for (const sliceBytes of [1, 7, 1_000, 1e9]) {
+      const scan = scanDocument(body, options)
+      let slices = 1
+      while (!scan.run(sliceBytes)) slices += 1
+      expect(slices > 1).toBe(sliceBytes < body.length)
+      const pieces = [...rewritten(body, scan.plan, bases.mirrorBase)]
+      expect(pieces.length).toBeGreaterThan(1)
+      expect(Buffer.concat(pieces).equals(whole)).toBe(true)
+      expect(rewrittenLength(body, scan.plan, bases.mirrorBase)).toBe(whole.length)
+    }
+  })
+
+  it('says where the members of a document stand', () => {
+    const text = '{"a":{"sha":"inner"},"sha":"first", "tags" : [ 1 ],"\\u0073ha":"last"}'
+    const scan = scanDocument(Buffer.from(text), {
+      ...bases,
+      document: 'repo',
+      stripXet: true,
+      members: ['sha', 'tags', 'none'],
+    })
+    scan.run()
+    const found = [...scan.plan.members].map(([name, [start, end]]) => [name, text.slice(start, end)])
+    expect(found).toEqual([
+      ['sha', '"last"'],
+      ['tags', '[ 1 ]'],
+    ])
+  })
 })
+
+/** A letter as JSON may write it, too. */
+function escaped(letter: string): string {
+  return `\\u00${letter.charCodeAt(0).toString(16)}`
+}
+
+function parses(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** What the rewriting means, done on the parsed document; undefined where there is none of that shape. */
+function reference(text: string, isList: boolean, stripXet: boolean): unknown {
+  const value: unknown = JSON.parse(text)
+  if (typeof value !== 'object' || value === null || Array.isArray(value) !== isList) return undefined
+  const people = ['cardData', 'config', 'widgetData', 'title', 'message', 'description']
+  const visit = (each: unknown, isQuoted: boolean, depth: number): unknown => {
+    if (typeof each === 'string' && !isQuoted) {
+      const match = /^https?:\/\/huggingface\.co(?=$|[/?])/i.exec(each)
+      return match === null ? each : bases.mirrorBase + each.slice(match[0].length)
+    }
+    if (Array.isArray(each)) return each.map((item) => visit(item, isQuoted, depth + 1))
+    if (typeof each !== 'object' || each === null) return each
+    const entries = Object.entries(each).filter(([name]) => !stripXet || name !== 'xetHash')
+    const isTop = depth === (isList ? 1 : 0)
+    return Object.fromEntries(
+      entries.map(([name, item]) => [
+        name,
+        stripXet && isTop && name === 'xetEnabled'
+          ? false
+          : visit(item, isQuoted || people.includes(name), depth + 1),
+      ]),
+    )
+  }
+  return visit(value, false, 0)
+}
 
 describe('rewriteLink', () => {
   const link = (value: string, stripXet = true): string | undefined =>

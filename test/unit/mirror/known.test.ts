@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { type DocumentFact, type FileFact, Known } from '../../../src/mirror/known.ts'
 import { ReadyAnswers } from '../../../src/mirror/ready.ts'
+import { decodeFact, encodeFact } from '../../../src/store/fact-file.ts'
 import type { Facts } from '../../../src/store/facts.ts'
 import { commit, repo } from '../hub/repo.ts'
 
@@ -12,7 +13,7 @@ const FILE: FileFact = {
   key: `gitsha1:${'e'.repeat(40)}`,
 }
 const DOCUMENT: DocumentFact = {
-  body: '{"a":1}',
+  body: Buffer.from('{"a":1}'),
   contentType: 'application/json',
   link: '<https://hub.test/next>; rel="next"',
   headers: { 'x-total': '3' },
@@ -41,7 +42,7 @@ function scene(change: Partial<Facts> = {}): Scene {
       write(kind, key, value) {
         writes.push(kind)
         memory.set(`${kind} ${key}`, value)
-        disk.set(`${kind} ${key}`, JSON.parse(JSON.stringify(value)))
+        disk.set(`${kind} ${key}`, decodeFact(encodeFact(key, value))?.value)
         return Promise.resolve()
       },
       remove(kind, key) {
@@ -176,6 +177,13 @@ describe('documents', () => {
     expect(writes).toHaveLength(1)
     known.rememberDocument('n', { ...DOCUMENT, link: undefined }, 0)
     expect(writes).toHaveLength(2)
+  })
+
+  it('of earlier versions, whose bodies are texts, are read', async () => {
+    const { known, disk } = scene()
+    known.rememberDocument('n', DOCUMENT, 0)
+    for (const key of disk.keys()) disk.set(key, { ...DOCUMENT, body: '{"a":"ü"}' })
+    expect((await known.document('n'))?.body).toEqual(Buffer.from('{"a":"ü"}'))
   })
 
   it('keep only the headers that are text', async () => {

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createFacts, type Facts } from '../../../src/store/facts.ts'
 import type { Layout } from '../../../src/store/layout.ts'
+import { walkFacts } from '../../../src/store/walk.ts'
 import { scratchLayout } from './scratch.ts'
 
 async function scratchFacts(
@@ -93,6 +94,71 @@ describe('facts', () => {
       expect(await cold().read('documents', 'k')).toMatch(/^(\d)\1{19999}$/)
     }
     await writer
+  })
+})
+
+describe('a fact with a body', () => {
+  const body = Buffer.concat([Buffer.from('{"a":1}\n\n'), Buffer.alloc(30_000, 0xff)])
+
+  it('is read back byte for byte, before and after a restart', async () => {
+    const { facts, cold, file } = await scratchFacts()
+    await facts.write('refs', 'k', { type: 'x', body })
+    for (const each of [facts, cold()]) expect(await each.read('refs', 'k')).toEqual({ type: 'x', body })
+    const stored = await readFile(file('k'))
+    expect(stored.subarray(-body.length).equals(body)).toBe(true)
+    await facts.write('refs', 'k', { type: 'x', body: Buffer.alloc(0) })
+    expect(await cold().read('refs', 'k')).toEqual({ type: 'x', body: Buffer.alloc(0) })
+  })
+
+  it('is the same object for all who read it at the same time, and not kept where memory is too small', async () => {
+    const { facts, cold } = await scratchFacts(100_000)
+    await facts.write('refs', 'k', { body })
+    const restarted = cold()
+    const [one, other] = await Promise.all([restarted.read('refs', 'k'), restarted.read('refs', 'k')])
+    expect(one).toBe(other)
+    expect(restarted.peek('refs', 'k')).toBeUndefined()
+  })
+
+  it('is not read as what it was before, by those who ask after it was written', async () => {
+    const { facts, cold } = await scratchFacts(100_000)
+    await facts.write('refs', 'k', { body })
+    const restarted = cold()
+    const other = Buffer.alloc(body.length, 1)
+    const before = restarted.read('refs', 'k')
+    const writing = restarted.write('refs', 'k', { body: other })
+    const after = restarted.read('refs', 'k')
+    await Promise.all([before, writing])
+    expect(await after).toEqual({ body: other })
+  })
+
+  it.each([
+    ['is shorter', (file: string) => truncate(file, 1000)],
+    ['is longer', (file: string) => appendFile(file, 'x')],
+    ['has lost its body', async (file: string) => truncate(file, (await readFile(file)).indexOf('\n'))],
+    [
+      'has a hole',
+      async (file: string) => {
+        const bytes = await readFile(file)
+        await writeFile(file, bytes.fill(0, bytes.length - 4096))
+      },
+    ],
+  ] as const)('counts as absent when its file %s', async (_, damage) => {
+    const { facts, cold, file } = await scratchFacts()
+    await facts.write('refs', 'k', { body })
+    await damage(file('k'))
+    expect(await cold().read('refs', 'k')).toBeUndefined()
+  })
+
+  it('is walked over without its body', async () => {
+    const { facts, layout, file } = await scratchFacts()
+    await facts.write('refs', 'k', { type: 'x', body })
+    await facts.write('refs', 'long', { type: 'y'.repeat(20_000), body })
+    const found = []
+    for await (const fact of walkFacts(layout, 'refs')) found.push(fact)
+    const [one, other] = found.toSorted((a, b) => JSON.stringify(a).length - JSON.stringify(b).length)
+    expect(one).toEqual({ kind: 'fact', file: file('k'), key: 'k', value: { type: 'x' } })
+    expect(JSON.stringify(other).length).toBeGreaterThan(20_000)
+    expect(JSON.stringify(other).length).toBeLessThan(21_000)
   })
 })
 

@@ -200,4 +200,4 @@ describe('carrying a plan out', () => {
   })
 })
 
-const DOCUMENT = { body: '{}', contentType: 'application/json', link: undefined, headers: {} }
+const DOCUMENT = { body: Buffer.from('{}'), contentType: 'application/json', link: undefined, headers: {} }

@@ -1,0 +1,464 @@
+// One pass over the bytes of a JSON document: it checks the grammar (RFC 8259), and notes what has to be changed before
+// clients of the mirror may see it. What needs no change is never decoded, so numbers, key order, duplicate keys and
+// escapes stay as the Hub wrote them. The pass can be made in slices, so that a large document holds nobody up.
+
+import { isUtf8 } from 'node:buffer'
+import { MirrorError } from '../errors.ts'
+
+/** A piece that goes: a member of an object, with the comma that belongs to it. */
+export const DROP = 0
+/** The base of a URL of the origin, within a string. */
+export const BASE = 1
+/** A value that becomes `false`. */
+export const FALSE = 2
+
+/** What is to be changed in a document, whoever asks for it. */
+export interface DocumentPlan {
+  /** Start, end (exclusive) and kind (DROP, BASE, FALSE) of each replaced piece, in order and without overlap. */
+  readonly edits: Uint32Array
+  /** Where the values of the members of the document itself stand that were asked for; of a repeated name the last. */
+  readonly members: ReadonlyMap<string, readonly [start: number, end: number]>
+}
+
+export interface ScanOptions {
+  /** Whether the document must be an array; otherwise it must be an object. */
+  readonly isList: boolean
+  /** Beginnings of URLs that are the origin's: ASCII, lower case, without a slash at the end. */
+  readonly bases: readonly string[]
+  readonly stripXet: boolean
+  /** Names of members of the document itself whose place is noted. */
+  readonly members?: readonly string[]
+}
+
+/** Containers within containers. */
+const MAX_DEPTH = 200
+
+/** Below these keys stands what people wrote: it is theirs, URLs included. */
+const WRITTEN_BY_PEOPLE = ['cardData', 'config', 'widgetData', 'title', 'message', 'description']
+
+type State = 'value' | 'first-value' | 'key' | 'first-key' | 'after' | 'end'
+
+/** What a key says of its value, as bits: it goes, it becomes false, people wrote it, its place is noted. */
+const DROPPED = 1
+const SWITCH = 2
+const QUOTED = 4
+const NOTED = 8
+
+interface KnownKey {
+  readonly name: string
+  readonly bytes: Buffer
+  role: number
+}
+
+/** A container that is not closed yet. */
+interface Frame {
+  readonly outer: Frame | undefined
+  /** The one within it that was open last. */
+  inner: Frame | undefined
+  /** 0 is around the document. */
+  readonly depth: number
+  isObject: boolean
+  /** Whether what stands in it was written by people. */
+  isQuoted: boolean
+  /** Of the member that is being read. */
+  role: number
+  key: string
+  keyStart: number
+  valueStart: number
+  /** How many edits there were before the value. */
+  editsBefore: number
+  /** Where the comma before the member stands. */
+  comma: number
+  /** Whether a member that stays came before. */
+  hasKept: boolean
+  /** Where a member began that goes together with the comma behind it; -1 when there is none. */
+  dropStart: number
+  dropEnd: number
+}
+
+/** Throws MirrorError (origin_bad_answer), from the constructor and from `run`, for what is no such document. */
+export class DocumentScan {
+  readonly #body: Buffer
+  readonly #options: ScanOptions
+  readonly #bases: readonly Buffer[]
+  readonly #longestBase: number
+  // By length: most keys of a document are none of these.
+  readonly #keys: (KnownKey[] | undefined)[] = []
+  readonly #switchDepth: number
+  #frame: Frame
+  #state: State = 'value'
+  #position = 0
+  readonly #edits: number[] = []
+  readonly #members = new Map<string, readonly [number, number]>()
+
+  constructor(body: Buffer, options: ScanOptions) {
+    this.#body = body
+    this.#options = options
+    this.#bases = options.bases.map((base) => Buffer.from(base, 'latin1'))
+    this.#longestBase = Math.max(0, ...this.#bases.map((base) => base.length))
+    this.#switchDepth = options.isList ? 2 : 1
+    this.#frame = newFrame(undefined)
+    if (!isUtf8(body)) throw noJson()
+    // A byte order mark, which a reader may ignore (RFC 8259, section 8.1).
+    if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) this.#position = 3
+    for (const name of WRITTEN_BY_PEOPLE) this.#know(name, QUOTED)
+    if (options.stripXet) {
+      this.#know('xetHash', DROPPED)
+      this.#know('xetEnabled', SWITCH)
+    }
+    for (const name of options.members ?? []) this.#know(name, NOTED)
+  }
+
+  /** Reads some `maxBytes` further, at least one token; whether the end has been reached. */
+  run(maxBytes = Number.POSITIVE_INFINITY): boolean {
+    const { length } = this.#body
+    const stop = Math.min(length, this.#position + maxBytes)
+    let position = this.#position
+    while (position < stop) position = this.#step(position)
+    this.#position = position
+    if (position < length) return false
+    if (this.#state !== 'end') throw noJson()
+    return true
+  }
+
+  /** What was found, once `run` has reached the end. */
+  get plan(): DocumentPlan {
+    return { edits: Uint32Array.from(this.#edits), members: this.#members }
+  }
+
+  #know(name: string, role: number): void {
+    const known = (this.#keys[name.length] ??= [])
+    const same = known.find((key) => key.name === name)
+    if (same === undefined) known.push({ name, bytes: Buffer.from(name), role })
+    else same.role |= role
+  }
+
+  #step(from: number): number {
+    const body = this.#body
+    let position = from
+    let byte = body[position]
+    while (isSpace(byte)) byte = body[++position]
+    if (byte === undefined) return position
+    switch (this.#state) {
+      case 'first-value':
+        return byte === CLOSE_ARRAY ? this.#close(position) : this.#value(position, byte)
+      case 'value':
+        return this.#value(position, byte)
+      case 'first-key':
+        return byte === CLOSE_OBJECT ? this.#close(position) : this.#key(position, byte)
+      case 'key':
+        return this.#key(position, byte)
+      case 'after':
+        return this.#after(position, byte)
+      case 'end':
+        throw noJson()
+      default:
+        return this.#state satisfies never
+    }
+  }
+
+  #value(position: number, byte: number): number {
+    const frame = this.#frame
+    frame.valueStart = position
+    frame.editsBefore = this.#edits.length
+    const isObject = byte === OPEN_OBJECT
+    const isContainer = isObject || byte === OPEN_ARRAY
+    if (frame.depth === 0 && (!isContainer || isObject === this.#options.isList)) throw badShape()
+    if (isContainer) return this.#open(position, isObject)
+    if (byte !== QUOTE) return this.#ended(scalarEnd(this.#body, position, byte))
+    const end = stringEnd(this.#body, position)
+    if (!frame.isQuoted && (frame.role & QUOTED) === 0) this.#url(position + 1, end - 1)
+    return this.#ended(end)
+  }
+
+  #open(position: number, isObject: boolean): number {
+    const parent = this.#frame
+    if (parent.depth > MAX_DEPTH) throw badAnswer('The JSON the Hub answered is nested too deeply.')
+    // Frames are used again: a document has many objects, and few levels.
+    const frame = (parent.inner ??= newFrame(parent))
+    frame.isObject = isObject
+    frame.isQuoted = parent.isQuoted || (parent.role & QUOTED) !== 0
+    frame.role = 0
+    frame.hasKept = false
+    frame.dropStart = -1
+    this.#frame = frame
+    this.#state = isObject ? 'first-key' : 'first-value'
+    return position + 1
+  }
+
+  #key(position: number, byte: number): number {
+    if (byte !== QUOTE) throw noJson()
+    const body = this.#body
+    const frame = this.#frame
+    const end = stringEnd(body, position)
+    const key = this.#knownKey(position + 1, end - 1)
+    frame.keyStart = position
+    frame.key = key?.name ?? ''
+    frame.role = key === undefined ? 0 : key.role & this.#rolesHere(frame.depth)
+    let colon = end
+    while (isSpace(body[colon])) colon += 1
+    if (body[colon] !== COLON) throw noJson()
+    this.#state = 'value'
+    return colon + 1
+  }
+
+  #knownKey(start: number, end: number): KnownKey | undefined {
+    const body = this.#body
+    const known = this.#keys[end - start]
+    if (known !== undefined) {
+      for (const key of known) if (startsWith(body, start, key.bytes)) return key
+    }
+    // A key may be written with escapes.
+    if (end - start > MAX_ESCAPED_KEY || !hasEscape(body, start, end)) return undefined
+    const name = JSON.parse(body.toString('utf8', start - 1, end + 1)) as string
+    return this.#keys[name.length]?.find((key) => key.name === name)
+  }
+
+  /** The switch for Xet is a member of the document, or of the entries of a list; what is noted, of the document. */
+  #rolesHere(depth: number): number {
+    return DROPPED | QUOTED | (depth === this.#switchDepth ? SWITCH : 0) | (depth === 1 ? NOTED : 0)
+  }
+
+  /** A value ends before `end`. */
+  #ended(end: number): number {
+    const frame = this.#frame
+    this.#state = frame.depth === 0 ? 'end' : 'after'
+    if (!frame.isObject) return end
+    const { role, valueStart } = frame
+    if ((role & DROPPED) !== 0) {
+      // What was to be changed within it goes with it.
+      this.#edits.length = frame.editsBefore
+      if (frame.hasKept) this.#edits.push(frame.comma, end, DROP)
+      else {
+        frame.dropStart = frame.keyStart
+        frame.dropEnd = end
+      }
+      return end
+    }
+    frame.hasKept = true
+    if ((role & SWITCH) !== 0 && !startsWith(this.#body, valueStart, FALSE_TEXT)) {
+      this.#edits.length = frame.editsBefore
+      this.#edits.push(valueStart, end, FALSE)
+    }
+    if ((role & NOTED) !== 0) this.#members.set(frame.key, [valueStart, end])
+    return end
+  }
+
+  #after(position: number, byte: number): number {
+    const frame = this.#frame
+    if (byte !== COMMA) {
+      if (byte !== (frame.isObject ? CLOSE_OBJECT : CLOSE_ARRAY)) throw noJson()
+      return this.#close(position)
+    }
+    if (frame.dropStart !== -1) {
+      this.#edits.push(frame.dropStart, position + 1, DROP)
+      frame.dropStart = -1
+    }
+    frame.comma = position
+    this.#state = frame.isObject ? 'key' : 'value'
+    return position + 1
+  }
+
+  #close(position: number): number {
+    const frame = this.#frame
+    if (frame.dropStart !== -1) this.#edits.push(frame.dropStart, frame.dropEnd, DROP)
+    this.#frame = frame.outer ?? frame
+    return this.#ended(position + 1)
+  }
+
+  /** Notes the base of a string between `start` and `end` that is a URL of the origin. */
+  #url(start: number, end: number): void {
+    const body = this.#body
+    const first = body[start]
+    if (first === undefined || ((first | 0x20) !== 0x68 && first !== BACKSLASH)) return
+    for (const base of this.#bases) {
+      const baseEnd = start + base.length
+      if (baseEnd > end || !startsWithIgnoringCase(body, start, base)) continue
+      const next = body[baseEnd]
+      if (baseEnd !== end && next !== SLASH && next !== QUESTION) continue
+      this.#edits.push(start, baseEnd, BASE)
+      return
+    }
+    if (hasEscape(body, start, Math.min(end, start + this.#longestBase + 1))) this.#escapedUrl(start, end)
+  }
+
+  /** The same of a string in whose beginning characters are escaped, or are letters by their case mapping alone. */
+  #escapedUrl(start: number, end: number): void {
+    const { text, ends } = beginning(this.#body, start, end, this.#longestBase + 1)
+    for (const base of this.#options.bases) {
+      if (text.slice(0, base.length).toLowerCase() !== base) continue
+      const next = text[base.length]
+      if (next !== undefined && next !== '/' && next !== '?') continue
+      this.#edits.push(start, ends[base.length - 1] ?? end, BASE)
+      return
+    }
+  }
+}
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const COLON = 0x3a
+const SLASH = 0x2f
+const QUESTION = 0x3f
+const OPEN_OBJECT = 0x7b
+const CLOSE_OBJECT = 0x7d
+const OPEN_ARRAY = 0x5b
+const CLOSE_ARRAY = 0x5d
+/** No key that matters is longer, each of its characters written as six. */
+const MAX_ESCAPED_KEY = 6 * 16
+
+function newFrame(outer: Frame | undefined): Frame {
+  return {
+    outer,
+    inner: undefined,
+    depth: outer === undefined ? 0 : outer.depth + 1,
+    isObject: false,
+    isQuoted: false,
+    role: 0,
+    key: '',
+    keyStart: 0,
+    valueStart: 0,
+    editsBefore: 0,
+    comma: 0,
+    hasKept: false,
+    dropStart: -1,
+    dropEnd: 0,
+  }
+}
+
+/** The end of the string that begins at `start`, behind its quote. */
+function stringEnd(body: Buffer, start: number): number {
+  let position = start + 1
+  for (;;) {
+    const byte = body[position]
+    if (byte === QUOTE) return position + 1
+    if (byte === undefined || byte < 0x20) throw noJson()
+    position = byte === BACKSLASH ? escapeEnd(body, position) : position + 1
+  }
+}
+
+function escapeEnd(body: Buffer, start: number): number {
+  const byte = body[start + 1]
+  if (byte === 0x75) {
+    for (let position = start + 2; position < start + 6; position += 1) {
+      if (!isHex(body[position])) throw noJson()
+    }
+    return start + 6
+  }
+  // " \ / b f n r t
+  if (byte === undefined || !ESCAPES.includes(byte)) throw noJson()
+  return start + 2
+}
+
+const ESCAPES = Buffer.from('"\\/bfnrt')
+
+function isHex(byte: number | undefined): boolean {
+  if (byte === undefined) return false
+  const letter = byte | 0x20
+  return (byte >= 0x30 && byte <= 0x39) || (letter >= 0x61 && letter <= 0x66)
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
+}
+
+const FALSE_TEXT = Buffer.from('false')
+const LITERALS = [Buffer.from('true'), FALSE_TEXT, Buffer.from('null')]
+
+/** The end of the number, `true`, `false` or `null` that begins at `start`. */
+function scalarEnd(body: Buffer, start: number, first: number): number {
+  if (first === 0x2d || isDigit(first)) return numberEnd(body, start)
+  for (const literal of LITERALS) if (startsWith(body, start, literal)) return start + literal.length
+  throw noJson()
+}
+
+function numberEnd(body: Buffer, start: number): number {
+  let position = body[start] === 0x2d ? start + 1 : start
+  // No digit follows a leading zero.
+  if (body[position] === 0x30) position += 1
+  else position = digitsEnd(body, position)
+  if (body[position] === 0x2e) position = digitsEnd(body, position + 1)
+  const exponent = body[position]
+  if (exponent === 0x65 || exponent === 0x45) {
+    const sign = body[position + 1]
+    position = digitsEnd(body, sign === 0x2b || sign === 0x2d ? position + 2 : position + 1)
+  }
+  return position
+}
+
+function digitsEnd(body: Buffer, start: number): number {
+  let position = start
+  while (isDigit(body[position])) position += 1
+  if (position === start) throw noJson()
+  return position
+}
+
+/** Whether a byte is the beginning of an escape, or of a character beyond ASCII. */
+function hasEscape(body: Buffer, start: number, end: number): boolean {
+  for (let position = start; position < end; position += 1) {
+    const byte = body[position] ?? 0
+    if (byte === BACKSLASH || byte >= 0x80) return true
+  }
+  return false
+}
+
+function startsWith(body: Buffer, start: number, text: Buffer): boolean {
+  for (let index = 0; index < text.length; index += 1) {
+    if (body[start + index] !== text[index]) return false
+  }
+  return true
+}
+
+/** Letters of `text` are lower case. */
+function startsWithIgnoringCase(body: Buffer, start: number, text: Buffer): boolean {
+  for (let index = 0; index < text.length; index += 1) {
+    const byte = body[start + index] ?? 0
+    if ((byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte) !== text[index]) return false
+  }
+  return true
+}
+
+/** Up to `max` UTF-16 units of the string that stands between `start` and `end`, and where each of them ends. */
+function beginning(
+  body: Buffer,
+  start: number,
+  end: number,
+  max: number,
+): { readonly text: string; readonly ends: readonly number[] } {
+  const ends: number[] = []
+  let text = ''
+  let position = start
+  while (position < end && text.length < max) {
+    const byte = body[position] ?? 0
+    const next = byte === BACKSLASH ? escapeEnd(body, position) : position + utf8Length(byte)
+    const raw = body.toString('utf8', position, next)
+    const piece = byte === BACKSLASH ? (JSON.parse(`"${raw}"`) as string) : raw
+    text += piece
+    for (let unit = 0; unit < piece.length; unit += 1) ends.push(next)
+    position = next
+  }
+  return { text, ends }
+}
+
+function utf8Length(first: number): number {
+  if (first < 0x80) return 1
+  if (first < 0xe0) return 2
+  return first < 0xf0 ? 3 : 4
+}
+
+function noJson(): MirrorError {
+  return badAnswer('The Hub answered something that is no JSON.')
+}
+
+function badShape(): MirrorError {
+  return badAnswer('The JSON the Hub answered has not the expected shape.')
+}
+
+function badAnswer(message: string): MirrorError {
+  return new MirrorError('origin_bad_answer', { message })
+}

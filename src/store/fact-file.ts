@@ -1,0 +1,63 @@
+// What a fact looks like in its file: JSON on one line, and behind that line the bytes that belong to it, as they are.
+// A document of many megabytes is neither escaped into JSON nor parsed out of it again.
+
+import { crc32 } from 'node:zlib'
+
+const NEWLINE = 0x0a
+
+/** A fact as it was read. */
+export interface ReadFact {
+  readonly key: string
+  readonly value: unknown
+}
+
+/** The bytes of the file. Where `value` has a `body` of bytes, they lie behind the JSON, with their length and CRC-32 in it. */
+export function encodeFact(key: string, value: unknown): Buffer {
+  if (!hasBody(value)) return Buffer.from(JSON.stringify({ key, value }))
+  const { body, ...rest } = value
+  const bytes = { length: body.length, crc32: crc32(body) }
+  return Buffer.concat([Buffer.from(`${JSON.stringify({ key, value: rest, bytes })}\n`), body])
+}
+
+/** The fact that a file holds; undefined where it holds none, or where what lies behind the JSON is not what was written. */
+export function decodeFact(file: Buffer): ReadFact | undefined {
+  const end = file.indexOf(NEWLINE)
+  const fact = parseHead(end === -1 ? file : file.subarray(0, end))
+  if (fact === undefined) return undefined
+  const { key, value, bytes } = fact
+  if (bytes === undefined) return end === -1 ? { key, value } : undefined
+  const body = file.subarray(end === -1 ? file.length : end + 1)
+  if (body.length !== bytes['length'] || crc32(body) !== bytes['crc32']) return undefined
+  return { key, value: { ...(value as object), body } }
+}
+
+/** The same without what lies behind the JSON, of the beginning of a file; undefined where that is not enough. */
+export function decodeHead(beginning: Buffer): ReadFact | undefined {
+  const end = beginning.indexOf(NEWLINE)
+  const fact = parseHead(end === -1 ? beginning : beginning.subarray(0, end))
+  return fact && { key: fact.key, value: fact.value }
+}
+
+function parseHead(
+  text: Buffer,
+): (ReadFact & { readonly bytes: Readonly<Record<string, unknown>> | undefined }) | undefined {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(text.toString('utf8'))
+  } catch {
+    // A torn write of a power cut.
+    return undefined
+  }
+  if (!isRecord(parsed) || typeof parsed['key'] !== 'string' || !('value' in parsed)) return undefined
+  const { key, value, bytes } = parsed
+  if (bytes !== undefined && !(isRecord(bytes) && isRecord(value))) return undefined
+  return { key, value, bytes: isRecord(bytes) ? bytes : undefined }
+}
+
+function hasBody(value: unknown): value is Readonly<Record<string, unknown>> & { readonly body: Buffer } {
+  return isRecord(value) && Buffer.isBuffer(value['body'])
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

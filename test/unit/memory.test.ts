@@ -1,0 +1,225 @@
+// Memories are bounded by bytes, their names included. What strangers name must go through `Memory`, or be bounded by
+// something that is said here.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { CommitHash, Repo, RepoId } from '../../src/hub/names.ts'
+import { parseHubUrl } from '../../src/hub/route.ts'
+import { Memory } from '../../src/memory.ts'
+import { Access } from '../../src/mirror/access.ts'
+import { Known } from '../../src/mirror/known.ts'
+import { ReadyAnswers } from '../../src/mirror/ready.ts'
+import { Refusals } from '../../src/mirror/refusals.ts'
+import { createSignedUrls } from '../../src/origin/signed-urls.ts'
+import { createRouteParser } from '../../src/server/hub-route.ts'
+import { createFacts } from '../../src/store/facts.ts'
+import { scratchLayout } from './store/scratch.ts'
+
+describe('a memory', () => {
+  it('never holds more than it may, whatever the names are', () => {
+    const name = fc.oneof(
+      fc.string(),
+      fc.nat(50_000).map((length) => 'x'.repeat(length)),
+    )
+    fc.assert(
+      fc.property(fc.array(fc.tuple(name, fc.nat(5_000)), { maxLength: 200 }), (entries) => {
+        const memory = new Memory<number>({ maxBytes: 20_000, sizeOf: (value) => value })
+        for (const [each, value] of entries) {
+          memory.set(each, value)
+          expect(memory.bytes).toBeLessThanOrEqual(20_000)
+          expect(memory.get(each)).toBe(value)
+        }
+      }),
+    )
+  })
+
+  it('tells long names apart, and keeps as many of them as of others', () => {
+    const memory = new Memory<number>({ maxBytes: 1_000_000 })
+    const long = (index: number) => `${'x'.repeat(8_000)}${index}`
+    for (let index = 0; index < 500; index += 1) memory.set(long(index), index)
+    for (let index = 0; index < 500; index += 1) expect(memory.peek(long(index))).toBe(index)
+    expect(memory.hasForgotten).toBe(false)
+    memory.delete(long(7))
+    expect([memory.has(long(7)), memory.has(long(8)), memory.count]).toEqual([false, true, 499])
+  })
+
+  it('says what has gone, and why what is not there may be so', () => {
+    const gone: [string, number][] = []
+    const memory = new Memory<number>({ maxBytes: 1_000, onGone: (value, name) => gone.push([name, value]) })
+    memory.set('a', 1)
+    memory.set('a', 2)
+    memory.delete('a')
+    expect([gone, memory.hasForgotten]).toEqual([[['a', 2]], false])
+    for (let index = 0; index < 10; index += 1) memory.set(`n${index}`, index)
+    expect(memory.hasForgotten).toBe(true)
+    expect(gone[1]).toEqual(['n0', 0])
+  })
+
+  it('does not keep what is too large', () => {
+    const memory = new Memory<number>({ maxBytes: 10_000, maxEntryBytes: 1_000, sizeOf: (value) => value })
+    memory.set('a', 900)
+    expect(memory.get('a')).toBeUndefined()
+    memory.set('a', 500)
+    expect(memory.get('a')).toBe(500)
+  })
+})
+
+describe('what strangers name', () => {
+  const ROUNDS = 12_000
+  const repo: Repo = { type: 'model', id: 'o/n' as RepoId }
+  const commit = 'a'.repeat(40) as CommitHash
+  const text = (round: number) => `${String(round).padStart(8, '0')}${'x'.repeat(8_000)}`
+
+  /** What the heap has more after `work`, in megabytes. */
+  async function growth(work: () => Promise<void> | void): Promise<number> {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const used = () => {
+      collect()
+      return process.memoryUsage().heapUsed + process.memoryUsage().arrayBuffers
+    }
+    const before = used()
+    await work()
+    return (used() - before) / 1e6
+  }
+
+  // ROUNDS names of 8,000 characters are 96 MB.
+  it('does not fill the memory of what is known', async () => {
+    const facts = createFacts(await scratchLayout(), { memoryBytes: 4_000_000 })
+    // What is written is not what is looked at here, and a disk would make it slow.
+    const write = () => Promise.resolve()
+    const ready = { forget: () => undefined }
+    const options = { facts: { ...facts, write }, origin: 'http://hub', monotonic: () => 1, ready }
+    const known = new Known({ ...options, onWriteError: () => undefined })
+    const body = { body: Buffer.from('{}'), contentType: '', link: undefined, headers: {} }
+    const grown = await growth(async () => {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        known.rememberDocument(`GET /api/models/o/n?blobs=${text(round)}`, body, round)
+        known.rememberRef(repo, text(round), commit, { askedAt: round, store: false })
+        if (round % 20 === 0) await known.document(text(round))
+      }
+    })
+    expect(known.documentAskedAt(`GET /api/models/o/n?blobs=${text(ROUNDS - 1)}`)).toBe(ROUNDS - 1)
+    expect(known.refInMemory(repo, text(ROUNDS - 1), 1e9)?.commit).toBe(commit)
+    expect(grown).toBeLessThan(40)
+  })
+
+  it('does not fill the memory of refusals, rights, URLs, routes and answers', async () => {
+    const monotonic = () => 1
+    const refusals = new Refusals({ accessTtlMs: 60_000, monotonic })
+    const urls = createSignedUrls(monotonic)
+    const ready = new ReadyAnswers({ monotonic })
+    const known = { rememberPublic: () => Promise.resolve() } as unknown as Known
+    const access = new Access({ known, ready, ttlMs: 60_000, monotonic })
+    const parse = createRouteParser('/')
+    const route = parseHubUrl('/o/n/resolve/main/x', '/')
+    const body = Buffer.from('{"error":"x"}')
+    const refusal = {
+      status: 404,
+      code: 'EntryNotFound',
+      message: 'x',
+      commit: undefined,
+      body,
+      contentType: 'x',
+    }
+    const answer = {
+      until: 1e9,
+      askedAt: 1,
+      moment: ready.moment,
+      commit,
+      status: 200,
+      headers: ['etag', '"x"'],
+    }
+    if (route.kind !== 'file') throw new Error('no file')
+    const grown = await growth(() => {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        refusals.remember(
+          text(round),
+          { kind: 'file', repo, target: text(round) },
+          { refusal, headers: {}, at: 1 },
+        )
+        urls.set(text(round), new URL(`https://cdn/?${text(round)}`))
+        ready.remember('GET', `/o/n/resolve/main/${text(round)}`, { ...answer, route })
+        access.denied(text(round), repo, round)
+        parse(`/o/n/resolve/main/${text(round).slice(0, 2_000)}`)
+      }
+    })
+    expect(grown).toBeLessThan(60)
+  })
+})
+
+describe('the source', () => {
+  const root = path.join(import.meta.dirname, '../../src')
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.ts'),
+  )
+  const matches = (pattern: RegExp) =>
+    files.flatMap((file) =>
+      [...readFileSync(path.join(root, file), 'utf8').matchAll(pattern)].map(
+        (match) => `${file} ${match[1]}`,
+      ),
+    )
+
+  it('has no cache beside Memory but that of open files, which is bounded by descriptors', () => {
+    expect(matches(/from '(lru-cache)'/g).toSorted()).toEqual([
+      'memory.ts lru-cache',
+      'store/open-files.ts lru-cache',
+    ])
+  })
+
+  it('has no lasting map beside these, each of which is bounded by what is said', () => {
+    const bounded: Readonly<Record<string, string>> = {
+      'callers/token-list.ts indexes': 'a WeakMap',
+      'callers/token-list.ts matchers': 'a WeakMap',
+      'hub/document-scan.ts #members': 'names that are asked for, for one document',
+      'mirror/flights.ts #flights': 'flights under way',
+      'mirror/flights.ts #settling': 'flights that end',
+      'mirror/known.ts #publicTurns': 'writes under way',
+      'mirror/known.ts parsedFiles': 'a WeakMap',
+      'mirror/pull.ts madeHeaders': 'a WeakMap',
+      'mirror/ready.ts #targets': 'answers that are remembered',
+      'mirror/single-flight.ts #running': 'questions under way',
+      'origin/file.ts #validators': 'hosts that a redirect may lead to, for one file',
+      'server/context.ts abouts': 'a WeakMap',
+      'server/limits.ts #counts': 'a WeakMap',
+      'server/peer.ts #open': 'offers under way',
+      'server/peer.ts peers': 'a WeakMap',
+      'server/read-buffers.ts #free': 'sizes of buffers',
+      'server/ready-route.ts ends': 'a WeakMap',
+      'server/shared-reads.ts #files': 'readers of files',
+      'server/trace.ts traces': 'a WeakMap',
+      'server/worker-link.ts #told': 'repos of answers that are ready, for a minute',
+      'store/blobs.ts #takingAway': 'blobs that are being removed',
+      'store/fact-books.ts #kinds': 'kinds of facts',
+      'store/fact-books.ts #landing': 'writes under way',
+      'store/fact-books.ts #shelves': 'shelves, of which there are 256 for each kind',
+      'store/fact-books.ts #turns': 'kinds of facts',
+      'store/facts.ts #last': 'changes under way',
+      'store/facts.ts #running': 'readings under way',
+      'store/hash-thread.ts #waiting': 'pulls under way',
+      'store/hash-worker.ts jobs': 'pulls under way',
+      'store/ledger.ts #entries': 'blobs that are stored',
+      'store/ledger.ts #removing': 'removals under way',
+      'store/partial.ts #frontiers': 'runs of one pull',
+      'telemetry/log.ts aboutTexts': 'a WeakMap',
+      'telemetry/log.ts batches': 'a WeakMap',
+      'telemetry/tally.ts #cells': 'kinds of routes, outcomes and statuses',
+      'telemetry/tally.ts #decisions': 'results of decisions',
+      'telemetry/tally.ts #distributions': 'names of histograms',
+    }
+    // Fields of classes, and what stands at the top of a file; tables that are written down there are no memories.
+    const lasting =
+      /^(?: {2}(?:readonly )?(#\w+)|(?:const|let) (\w+)) (?:: [^=\n]+)?= new (?:Weak)?Map[<(](?!.*\(\[)/gm
+    const found = files.flatMap((file) =>
+      [...readFileSync(path.join(root, file), 'utf8').matchAll(lasting)].map(
+        ([, field, constant]) => `${file} ${field ?? constant}`,
+      ),
+    )
+    expect([...new Set(found)].filter((name) => bounded[name] === undefined)).toEqual([])
+    expect(found.length).toBeGreaterThan(20)
+  })
+})
