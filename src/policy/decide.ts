@@ -1,12 +1,13 @@
 // Rules in order, and what is known of a request → what becomes of it. Pure: what is not known yet it asks for, and
 // what cannot be known it takes for what is safe. One judgement serves the mirror and `hubmirror config explain`.
 
+import { plainAddress, withoutZone } from './patterns.ts'
 import type { AccessKind, Match, Rule } from './rules.ts'
 import type { Subject } from './subject.ts'
 import { ANY } from './subject.ts'
 
 export interface Caller {
-  /** The network address. */
+  /** The network address; what is none, such as `unknown`, may be any. */
   readonly address: string
   /** The name of the mirror's own token that the caller brought. */
   readonly mirrorToken: string | undefined
@@ -160,7 +161,11 @@ function* standings(
   }
   if (revision !== undefined) yield ['revision', oneOf(revision, subject.revision)]
   if (file !== undefined) yield ['file', oneOf(file, subject.path)]
-  if (network !== undefined) yield ['network', said(network.has(caller.address))]
+  if (network !== undefined) {
+    // Who may have any address may have this one.
+    const isKnown = plainAddress(withoutZone(caller.address)) !== undefined
+    yield ['network', isKnown ? said(network.has(caller.address)) : 'perhaps']
+  }
   if (mirrorToken !== undefined) {
     const { mirrorToken: name } = caller
     yield ['mirrorToken', said(name !== undefined && mirrorToken.some(({ test }) => test(name)))]

@@ -21,5 +21,9 @@ function doubtText(doubt: Ruling['doubt'], subject: Subject): readonly string[] 
     (doubt.includes('size') && subject.size === ANY)
   if (carriesAny)
     return ['This request may carry any file, so fetch single files instead, as with hf download.']
+  if (doubt.includes('network'))
+    return [
+      'Which network this request comes from cannot be told, so this rule applies. Ask the operator of the mirror.',
+    ]
   return [`Whether this rule applies (${doubt.join(', ')}) the Hub does not tell the mirror now, so it does.`]
 }

@@ -1,7 +1,7 @@
 // The patterns of rules: globs over names and paths, networks over addresses. Each is compiled once, when the settings
 // are read. It does not know what a rule does with them.
 
-import { BlockList, isIP } from 'node:net'
+import { BlockList, isIP, SocketAddress } from 'node:net'
 import { compileGlob } from '../hub/glob.ts'
 
 /** A pattern as it was written, and its test. */
@@ -67,12 +67,40 @@ export function networks(texts: readonly string[]): Networks {
   return {
     texts,
     has(address) {
-      const plain = address.replace(/%.*$/, '')
-      if (isIP(plain) === 0) return false
+      const plain = plainAddress(withoutZone(address))
+      if (plain === undefined) return false
       const family = familyOf(plain)
-      return lists[family === 'ipv4' || isMapped(plain) ? 4 : 6].check(plain, family)
+      return lists[family === 'ipv4' ? 4 : 6].check(plain, family)
     },
   }
+}
+
+/** No caller has one of these: nothing, everybody, and groups (RFC 1122 section 3.2.1.3, RFC 4291 section 2.7). */
+const NOBODY = new BlockList()
+NOBODY.addSubnet('0.0.0.0', 8, 'ipv4')
+NOBODY.addSubnet('224.0.0.0', 4, 'ipv4')
+NOBODY.addAddress('255.255.255.255', 'ipv4')
+NOBODY.addAddress('::', 'ipv6')
+NOBODY.addSubnet('ff00::', 8, 'ipv6')
+
+/**
+ * The address that a text is, in its one spelling: dotted for IPv4, also where that comes mapped into IPv6, else as RFC
+ * 5952 has it. Undefined for everything that is not one address of one caller: with a port, brackets or a zone, several,
+ * `unknown`, names, and addresses that nobody can ask from.
+ */
+export function plainAddress(text: string): string | undefined {
+  const version = isIP(text)
+  if (version === 0 || text.includes('%')) return undefined
+  const family = version === 4 ? 'ipv4' : 'ipv6'
+  const address = version === 4 ? text : new SocketAddress({ address: text, family }).address
+  const mapped = /^::ffff:(\d+(?:\.\d+){3})$/i.exec(address)?.[1]
+  if (NOBODY.check(mapped ?? address, mapped === undefined ? family : 'ipv4')) return undefined
+  return mapped ?? address
+}
+
+/** Systems name the interface behind a link-local IPv6 address: `fe80::1%eth0` (RFC 4007 section 11). */
+export function withoutZone(address: string): string {
+  return isIP(address) === 6 ? address.replace(/%.*$/, '') : address
 }
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {

@@ -27,6 +27,7 @@ import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { FileReads } from './file-reads.ts'
 import { lookFirst } from './first-look.ts'
+import { frontWatch } from './front-watch.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
@@ -65,8 +66,8 @@ export interface ServerOptions extends OpsOptions {
 
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
-  const isServed = clientGate(options.clients)
-  const readyRoute = createReadyRoute({ ...options, isServed, addressOf: addressReader(options.trustProxy) })
+  const watched: Watched = { ...options, ...arrivalsOf(options) }
+  const readyRoute = createReadyRoute(watched)
   let isClosing = false
   const server = Fastify({
     logger: false,
@@ -86,7 +87,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     frameworkErrors: (error, request, reply) => {
       // The router could not read the path; hooks have not run.
       const trace = startTrace(request.raw, request.id)
-      watch(request, reply, trace, options)
+      watch(request, reply, trace, watched)
       reply.hijack()
       sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
     },
@@ -112,7 +113,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       return
     }
     const trace = startTrace(request.raw, request.id)
-    watch(request, reply, trace, options)
+    watch(request, reply, trace, watched)
     if (excess) {
       trace.error = new MirrorError('overloaded', { detail: { reason: 'pipelined requests' } })
       reply.hijack()
@@ -120,7 +121,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       return
     }
     try {
-      if (isServed?.(request.ip, request.routeOptions.url) === false) {
+      if (watched.isServed?.(watched.addressOf(request.raw), request.routeOptions.url) === false) {
         noteTarget(request, trace, parse)
         throw new MirrorError('client_not_allowed')
       }
@@ -143,14 +144,14 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
 
   registerOpsRoutes(server, options)
-  await registerHub(server, options, parse)
+  await registerHub(server, watched, parse)
   return server
 }
 
 /** The Hub's protocol, and what belongs to it. */
 async function registerHub(
   server: FastifyInstance,
-  options: ServerOptions,
+  options: Watched,
   parse: (rawTarget: string) => HubRoute,
 ): Promise<void> {
   const { clientsRateLimit: rate } = options
@@ -179,6 +180,17 @@ function openHttp(
   return http
 }
 
+type Watched = ServerOptions & ReturnType<typeof arrivalsOf>
+
+/** Who comes: whose a request is past the proxies, signs that these do not say it, and who is served. */
+function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
+  return {
+    addressOf: addressReader(trustProxy),
+    lookAtFront: frontWatch(trustProxy, logger),
+    isServed: clientGate(clients),
+  }
+}
+
 /** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */
 function noteTarget(request: FastifyRequest, trace: Trace, parse: (rawTarget: string) => HubRoute): void {
   if (request.raw.headers.authorization !== undefined) trace.callerKind = 'other'
@@ -191,10 +203,12 @@ function noteTarget(request: FastifyRequest, trace: Trace, parse: (rawTarget: st
 }
 
 /** Ends the work when client or socket go; writes the one line and the counts when all is over. */
-function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: ServerOptions): void {
+function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: Watched): void {
   // Now: a body that is handed on takes the socket from its request when it has ended.
-  const { raw, ip: address } = request
+  const { raw } = request
   const { socket } = raw
+  const address = options.addressOf(raw)
+  options.lookAtFront?.(raw, request.routeOptions.url)
   let closed = false
   const close = (): void => {
     if (closed) return

@@ -14,6 +14,7 @@ import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { type About, fingerprint } from '../telemetry/log.ts'
 import { nameFor } from '../telemetry/run-key.ts'
+import { type AddressReader, UNKNOWN_ADDRESS } from './clients.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { Trace } from './trace.ts'
 
@@ -109,10 +110,13 @@ export function contextOf(
     readonly basePath: string
     readonly callers: Callers
     readonly originLimit: OriginLimit | undefined
+    readonly addressOf: AddressReader
   },
 ): Ctx {
   const { method = '', headers } = request.raw
-  const given = { authorization: headers.authorization, address: request.ip, method }
+  // A socket that is gone has none; nothing is granted to that one.
+  const address = options.addressOf(request.raw) ?? UNKNOWN_ADDRESS
+  const given = { authorization: headers.authorization, address, method }
   const { caller, authorization, checkScope } = options.callers.recognise(given, route)
   noteCaller(trace, caller, authorization)
   const forward: Record<string, string> = {}
@@ -225,5 +229,7 @@ function mirrorBase(
   // What the client itself calls us goes back to that client only, and never into the store.
   const given = request.host || (reachedHost(request.raw.socket) ?? '')
   const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(given) ? given : 'localhost'
-  return `${request.protocol}://${host}${options.basePath === '/' ? '' : options.basePath}`
+  // A front may have passed on what its caller says.
+  const scheme = request.protocol === 'https' ? 'https' : 'http'
+  return `${scheme}://${host}${options.basePath === '/' ? '' : options.basePath}`
 }

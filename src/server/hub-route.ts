@@ -17,6 +17,7 @@ import type { Mirror } from '../mirror/mirror.ts'
 import type { Conditions } from '../mirror/pull.ts'
 import type { ReadyAnswer } from '../mirror/ready.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
+import type { AddressReader } from './clients.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { FileReads } from './file-reads.ts'
@@ -38,6 +39,7 @@ export interface HubRouteOptions {
   readonly reads: FileReads
   readonly basePath: string
   readonly originLimit: OriginLimit | undefined
+  readonly addressOf: AddressReader
   /** The raw target as a route: `createRouteParser`. */
   readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined

@@ -5,6 +5,7 @@ import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
+import { countingKey } from './clients.ts'
 
 /** So many requests in so much time. */
 export interface Rate {
@@ -19,19 +20,18 @@ export type OriginLimit = (request: FastifyRequest, caller: Caller) => Promise<v
 
 /**
  * A limit for each caller: by name for those who hold a mirror token, and by address for all others (of IPv6 by the
- * /64, which is one customer). Not by Hub token: nobody here knows whether one is good, and whoever makes them up would
+ * /64, which is one customer). All whose address a proxy does not clearly say share one. Not by Hub token: nobody here knows whether one is good, and whoever makes them up would
  * be a new caller with each.
  */
 export async function createOriginLimit(server: FastifyInstance, rate: Rate): Promise<OriginLimit> {
   await server.register(rateLimit, { global: false })
-  const names = new WeakMap<FastifyRequest, string>()
-  const options = { max: rate.max, timeWindow: rate.windowMs }
-  const byAddress = server.createRateLimit({ ...options, ipv6Subnet: 64 })
-  const byName = server.createRateLimit({ ...options, keyGenerator: (request) => names.get(request) ?? '' })
+  const keys = new WeakMap<FastifyRequest, string>()
+  const keyGenerator = (request: FastifyRequest): string => keys.get(request) ?? ''
+  const count = server.createRateLimit({ max: rate.max, timeWindow: rate.windowMs, keyGenerator })
   return async (request, caller) => {
     const isNamed = caller.kind === 'mirror-token'
-    if (isNamed) names.set(request, caller.name)
-    const counted = await (isNamed ? byName : byAddress)(request)
+    keys.set(request, isNamed ? `token ${caller.name}` : `address ${countingKey(caller.address)}`)
+    const counted = await count(request)
     if (counted.isAllowed || !counted.isExceeded) return
     throw new MirrorError('client_limited', {
       detail: { retryAfterSeconds: Math.max(1, counted.ttlInSeconds) },

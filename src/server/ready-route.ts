@@ -21,6 +21,7 @@ import {
   type ReadyAnswers,
 } from '../mirror/ready.ts'
 import { type Accounts, account, statusTold } from './account.ts'
+import type { AddressReader } from './clients.ts'
 import { checkHead, checkRequest, nameOf, noteCaller, noteRoute, requestId } from './context.ts'
 import { READY_FIELD } from './peer.ts'
 import { outcomeHeaders, SMALL_BYTES } from './send.ts'
@@ -42,7 +43,7 @@ export interface ReadyRouteOptions extends Accounts {
   readonly workers?: WorkerLink | undefined
   readonly via: string
   /** Whose request it is, past the proxies that are trusted. */
-  readonly addressOf: (request: Pick<IncomingMessage, 'headers' | 'socket'>) => string | undefined
+  readonly addressOf: AddressReader
   readonly isServed: ((address: string | undefined, route: undefined) => boolean) | undefined
 }
 

@@ -31,3 +31,16 @@ it.each([
 ])('%s has no %s', (network, address) => {
   expect(networks([network]).has(address)).toBe(false)
 })
+
+it.each([
+  ['10.0.0.0/8', '10.1.1.1%eth0'],
+  ['10.0.0.0/8', '10.1.1.1:80'],
+  ['10.0.0.0/8', '[10.1.1.1]'],
+  ['10.0.0.0/8', '10.1.1.1, 10.1.1.2'],
+  ['0.0.0.0/0', '0.0.0.0'],
+  ['0.0.0.0/0', '224.0.0.1'],
+  ['::/0', '::'],
+  ['::/0', 'ff02::1'],
+])('%s has no %s, which is no address of one caller', (network, address) => {
+  expect(networks([network]).has(address)).toBe(false)
+})

@@ -1,0 +1,56 @@
+// Signs that a trusted proxy does not say whose its requests are: each is told once, with its cure. Rules by network do
+// not depend on what is found here; clients.ts decides by itself.
+
+import type { IncomingMessage } from 'node:http'
+import { isIP } from 'node:net'
+import type { Logger } from 'pino'
+import { networks, plainAddress } from '../policy/patterns.ts'
+import { forwardedFor, peerAddress } from './clients.ts'
+
+const CURE =
+  'Let the proxy overwrite X-Forwarded-For with the address it is connected to: docs/deploy.md, "Behind a proxy"'
+
+const SIGNS = {
+  absent:
+    'a trusted proxy sent no X-Forwarded-For: unless it asked for itself, all its callers count as the proxy, and a caller that sends the field chooses its own address',
+  unclear:
+    'a trusted proxy sent an X-Forwarded-For whose last entry is not one plain address: such callers are nobody to rules by network, and share one rate limit',
+  differs:
+    'a trusted proxy sent an X-Real-IP that is no entry of X-Forwarded-For: one of both was chosen by the caller, perhaps the one that rules by network believe',
+} as const
+type Sign = keyof typeof SIGNS
+
+/** Load balancers and Prometheus ask these for themselves. */
+const OWN_QUESTIONS = new Set(['/healthz', '/readyz', '/metrics'])
+
+/**
+ * Looks at requests and warns once of each sign. Undefined where no proxy is trusted: then nobody's word is taken. Never
+ * throws.
+ */
+export function frontWatch(
+  trustProxy: readonly string[],
+  logger: Pick<Logger, 'warn'>,
+): ((request: Pick<IncomingMessage, 'headers' | 'socket'>, route: string | undefined) => void) | undefined {
+  if (trustProxy.length === 0) return undefined
+  const trusted = networks(trustProxy)
+  const told = new Set<Sign>()
+  return (request, route) => {
+    if (told.size === Object.keys(SIGNS).length || OWN_QUESTIONS.has(route ?? '')) return
+    const proxy = peerAddress(request.socket)
+    if (proxy === undefined || !trusted.has(proxy)) return
+    const sign = signIn(request)
+    if (sign === undefined || told.has(sign)) return
+    told.add(sign)
+    logger.warn({ proxy, setting: 'HUBMIRROR_TRUST_PROXY', cure: CURE }, SIGNS[sign])
+  }
+}
+
+function signIn({ headers }: Pick<IncomingMessage, 'headers'>): Sign | undefined {
+  const entries = forwardedFor(headers)
+  if (entries.length === 0) return 'absent'
+  if (plainAddress(entries.at(-1) ?? '') === undefined) return 'unclear'
+  const { 'x-real-ip': real } = headers
+  if (typeof real !== 'string' || isIP(real) === 0) return undefined
+  const address = plainAddress(real)
+  return entries.some((entry) => plainAddress(entry) === address) ? undefined : 'differs'
+}

@@ -1,0 +1,107 @@
+// A caller of whom a trusted proxy says no clear address: rules by network, and the limit, take the safe side, which is
+// another one for each action.
+
+import { describe, expect, it } from 'vitest'
+import type { Config } from '../../src/config/keys.ts'
+import { CORP, credentials, OPEN, openCorp, SECRET } from '../support/corp.ts'
+import { eventually } from '../support/eventually.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+
+const UNCLEAR = [
+  'unknown',
+  '',
+  '10.1.2.3,',
+  '10.1.2.3:443',
+  '[10.1.2.3]',
+  '"10.1.2.3"',
+  '10.1.2.3%eth0',
+  '::ffff:10.1.2.3%1',
+  'fe80::1%eth0',
+  '[2001:db8::1]:80',
+  '0.0.0.0',
+  '::',
+  '255.255.255.255',
+  'nonsense',
+]
+const ALL = '[0.0.0.0/0, "::/0"]'
+
+async function behind(rules: string, config: Partial<Config> = {}) {
+  const opened = await openCorp({ rules, config: { trustProxy: ['127.0.0.1'], ...config } })
+  const { scene } = opened
+  const from = (address: string, target: string, token?: string) =>
+    scene.ask(target, { token, headers: { 'x-forwarded-for': address } })
+  return { ...opened, from }
+}
+
+describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) => {
+  it('is lent nothing, whatever the network, and its clear neighbour is', async () => {
+    const rules = `- {action: use-token, token: team, match: {repo: acme/*, caller: {network: ${ALL}}}}`
+    const { scene, from } = await behind(rules)
+    expect((await from(address, SECRET)).status).toBe(401)
+    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+    expect((await from('10.1.2.3', SECRET)).status).toBe(200)
+  })
+
+  it('is let through by no allow', async () => {
+    const rules = `- {action: allow, match: {caller: {network: ${ALL}}}}\n- {name: last, action: deny}`
+    const { from } = await behind(rules)
+    const refused = await from(address, OPEN)
+    expect([refused.status, refused.headers['x-error-message']]).toEqual([
+      403,
+      expect.stringContaining('policy last'),
+    ])
+    expect((await from('10.1.2.3', OPEN)).status).toBe(200)
+  })
+
+  it('is stopped by every deny, which says why', async () => {
+    const { scene, from } = await behind(
+      '- {name: guests, action: deny, match: {caller: {network: 192.0.2.0/24}}}',
+    )
+    const refused = await from(address, OPEN)
+    expect([refused.status, refused.headers['x-error-message']]).toEqual([
+      403,
+      expect.stringMatching(/network .* cannot be told.*policy guests/),
+    ])
+    expect(scene.hub.ledger.requests()).toEqual([])
+    expect((await from('10.1.2.3', OPEN)).status).toBe(200)
+  })
+
+  it('leaves nothing on the disk where some network must not', async () => {
+    const { scene, from } = await behind('- {action: no-store, match: {caller: {network: 192.0.2.0/24}}}')
+    for (let round = 0; round < 2; round += 1) {
+      const got = await from(address, OPEN)
+      expect([got.status, got.headers['x-cache']]).toEqual([200, 'BYPASS'])
+    }
+    await from('10.1.2.3', OPEN)
+    await scene.settled()
+    expect((await from('10.1.2.3', OPEN)).headers['x-cache']).toMatch(/^(?:HIT|REVALIDATED)$/)
+  })
+
+  it('is not served where networks are listed, and stands as unknown in the audit log', async () => {
+    for (const lists of [{ clientsAllow: ['0.0.0.0/0', '::/0'] }, { clientsDeny: ['192.0.2.1'] }]) {
+      const { scene, from } = await behind('', lists)
+      expect((await from(address, OPEN)).status).toBe(403)
+      const audit = await eventually(
+        () => scene.mirror.auditText(),
+        (text) => text.includes('\n'),
+      )
+      expect(JSON.parse(audit.split('\n')[0] ?? '')).toMatchObject({
+        decision: 'denied',
+        reason: 'network',
+        caller: { address: 'unknown' },
+      })
+    }
+  })
+})
+
+it('counts all of them as one caller, and nobody else with them', async () => {
+  const { from } = await behind('', { clientsRateLimit: { max: 3, windowMs: 3_600_000 } })
+  const status = async (address: string) => (await from(address, SECRET, TOKENS.alice)).status
+  const got: number[] = []
+  for (const address of UNCLEAR.slice(0, 5)) got.push(await status(address))
+  expect(got).toEqual([200, 200, 200, 429, 429])
+  expect(await status('10.1.2.3')).toBe(200)
+  // One address in two spellings is one caller.
+  for (const spelling of ['::ffff:10.1.2.3', '::FFFF:a01:203']) expect(await status(spelling)).toBe(200)
+  expect(await status('10.1.2.3')).toBe(429)
+})
