@@ -70,15 +70,16 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
   const metrics = metricsOf(config, version)
-  const { observer } = metrics
 
   const health = createHealth({
     probe: () => store.probe(),
-    observer,
+    observer: metrics.observer,
     logger,
     monotonic,
     originSuspect: () => client.suspect(),
+    offline: config.offline,
   })
+  const observer = health.hearing(metrics.observer)
   const { onStorageFailed } = health
   const troubles = auditTroubles(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })

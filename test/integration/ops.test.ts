@@ -35,7 +35,7 @@ describe('the probes', () => {
     expect(ready.status).toBe(200)
     expect(JSON.parse(ready.body.toString())).toMatchObject({
       ready: true,
-      checks: { serving: { ok: true }, store: { ok: true }, origin: { ok: true } },
+      checks: { serving: { ok: true }, store: { ok: true }, origin: { ok: null, detail: 'not asked yet' } },
     })
     for (const target of ['/healthz', '/readyz', '/metrics']) {
       const head = await scene.ask(target, { method: 'HEAD' })
@@ -43,6 +43,8 @@ describe('the probes', () => {
       expect(head.headers['cache-control']).toBe('no-store')
     }
     expect(scene.hub.ledger.requests()).toEqual([])
+    await scene.ask('/api/organizations/acme/overview')
+    expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true}')
   })
 
   it('say no while the mirror drains, and requests are still served', async () => {
