@@ -26,6 +26,7 @@ import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
+import { Leaving } from './server/leaving.ts'
 import { TransferLinks } from './server/transfer-links.ts'
 import { WorkerLink } from './server/worker-link.ts'
 import { reportDamage, startScrubber } from './store/scrubber.ts'
@@ -39,7 +40,7 @@ export interface App {
   readonly server: FastifyInstance
   /** Where there are to be workers: then nobody else may connect to the server. */
   readonly forWorkers: ForWorkers | undefined
-  /** Ready no more, so that load balancers look elsewhere; requests are still served. */
+  /** Ready no more, so that load balancers look elsewhere; requests are still served, and end their connections. */
   drain(): void
   /** Opens the audit log anew under its name, after it was moved away. */
   reopenAuditLog(): void
@@ -74,15 +75,16 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
   const metrics = metricsOf(config, version)
-  const { observer } = metrics
 
   const health = createHealth({
     probe: () => store.probe(),
-    observer,
+    observer: metrics.observer,
     logger,
     monotonic,
     originTrouble: () => client.trouble(),
+    offline: config.offline,
   })
+  const observer = health.hearing(metrics.observer)
   const { onStorageFailed } = health
   const troubles = auditTroubles(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
@@ -109,8 +111,10 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health, workers })
   const { callers, ages } = joinCallers(config, { logger, now, monotonic, observer })
 
+  const leaving = new Leaving()
   const server = await buildServer({
     workers,
+    leaving,
     mirror,
     client,
     callers,
@@ -145,7 +149,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   return {
     server,
     forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror },
-    drain: health.drain,
+    drain: () => (health.drain(), leaving.begin()),
     reopenAuditLog: () => auditLog.reopen(),
     async close() {
       health.drain()

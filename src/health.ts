@@ -1,7 +1,7 @@
 // What the process can do at this moment, as /readyz tells it. Knows no routes.
 
 import type { Logger } from 'pino'
-import type { Readiness } from './server/ops-routes.ts'
+import type { Check, Readiness } from './server/ops-routes.ts'
 import type { Observer } from './telemetry/observer.ts'
 
 /** Writing is tried again this long after the store failed to take bytes. */
@@ -16,6 +16,8 @@ export interface Health {
   readonly onStorageFailed: (error: unknown) => void
   /** A pull found no room, within the limits or on the disk: what does not fit passes through. */
   readonly onNoRoom: () => void
+  /** The same observer, of which health hears what becomes of requests to the origin. */
+  readonly hearing: (observer: Observer) => Observer
   readonly readiness: () => Promise<Readiness>
   /** Returns at once: where the store has failed, tries behind it whether the store takes bytes again. */
   readonly recheck: () => void
@@ -29,6 +31,8 @@ export function createHealth(options: {
   readonly monotonic: () => number
   /** Why the origin could not be reached a moment ago, in a sentence for everybody. */
   readonly originTrouble: () => string | undefined
+  /** Whether the origin is never asked, by configuration. */
+  readonly offline: boolean
 }): Health {
   const { probe, observer, logger, monotonic, originTrouble } = options
   let draining = false
@@ -57,6 +61,16 @@ export function createHealth(options: {
       onStorageFailed(error)
     }
   }
+  let origin: 'never asked' | 'no answer yet' | 'answers' | 'away' = 'never asked'
+  const originCheck = (): Check => {
+    const trouble = originTrouble()
+    if (trouble !== undefined) return { ok: false, detail: trouble }
+    if (origin === 'away') return { ok: false, detail: 'not reachable when it was asked last' }
+    if (origin === 'answers') return { ok: true }
+    if (origin === 'no answer yet') return { ok: null, detail: 'asked, and no answer yet' }
+    return { ok: null, detail: options.offline ? 'never asked: this mirror is offline' : 'not asked yet' }
+  }
+
   let checking: Promise<void> | undefined
   const recheckStore = async (): Promise<void> => {
     if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
@@ -73,6 +87,19 @@ export function createHealth(options: {
     },
     onStorageFailed,
     onNoRoom,
+    hearing: (other) => ({
+      ...other,
+      originRequest(kind, status, seconds) {
+        // A CDN is another host. No answer may also be a client that left: what it means says `originUp`.
+        if (kind !== 'cdn' && status > 0) origin = 'answers'
+        else if (kind !== 'cdn' && origin === 'never asked') origin = 'no answer yet'
+        other.originRequest(kind, status, seconds)
+      },
+      originUp(up) {
+        origin = up ? 'answers' : 'away'
+        other.originUp(up)
+      },
+    }),
     // It never rejects.
     recheck: () => void recheckStore(),
     async readiness() {
@@ -84,7 +111,7 @@ export function createHealth(options: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
           store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
           room: lacksRoom() ? { ok: false, detail: 'a file did not fit and passed through' } : { ok: true },
-          origin: originTrouble() === undefined ? { ok: true } : { ok: false, detail: originTrouble() ?? '' },
+          origin: originCheck(),
         },
       }
     },

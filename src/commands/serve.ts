@@ -1,9 +1,11 @@
 // hubmirror serve: listen, answer signals, drain, close. Knows nothing of what is served.
 
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { DestinationStream, Logger } from 'pino'
 import { type App, createApp, type ForWorkers } from '../app.ts'
 import type { Config } from '../config/keys.ts'
+import { arrivalsRead } from '../server/leaving.ts'
 import { listenAlso, otherAddresses } from '../server/localhost.ts'
 import { DirectoryInUse } from '../store/lock.ts'
 import { LocksUnsupported, UnusableDirectory } from '../store/store.ts'
@@ -13,8 +15,6 @@ import { runKey } from '../telemetry/run-key.ts'
 import { startPool } from '../workers/pool.ts'
 import { makePrivateSocket } from '../workers/private-socket.ts'
 
-/** Time for load balancers to see that /readyz says no, before connections are refused. */
-const NOTICE_MS = 500
 /** How long the line of a request may wait for others to leave with it: a write costs more than a line. */
 const GATHER_MS = 10
 /** How often connections whose last answer has ended are looked for while the process drains. */
@@ -23,8 +23,9 @@ const SWEEP_MS = 250
 const BACKLOG = 4096
 
 /**
- * Serves until SIGTERM or SIGINT: then /readyz says no, running answers get the drain time, and the process ends
- * with 0; a second signal ends it at once. Resolves with the exit status.
+ * Serves until SIGTERM or SIGINT. Then /readyz says no, and every answer ends its connection; after SIGTERM requests are
+ * served on for the drain delay, so that load balancers see it. Then no connection is taken any more, running answers
+ * get the drain time, and the process ends with 0. A second signal ends it at once, with 1. Resolves with the exit status.
  */
 export async function runServe(
   config: Config,
@@ -74,12 +75,13 @@ export async function runServe(
     process.stderr.write(`hubmirror serves http://${host}:${port} in front of ${config.origin.origin}\n`)
   }
 
-  await nextSignal()
-  logger.info('draining')
+  const signal = await stopSignal()
+  // Nobody who presses Ctrl-C has a load balancer that must be told first.
+  const delayMs = signal === 'SIGTERM' ? config.drainDelayMs : 0
+  logger.info({ signal, delayMs }, 'draining')
   app.drain()
-  // The second signal ends the process with the drain undone: the store needs no repair for that.
-  void nextSignal().then(() => process.exit(1))
-  await new Promise((resolve) => setTimeout(resolve, NOTICE_MS))
+  entrance.leave()
+  await delay(delayMs)
   const deadline = setTimeout(entrance.cut, config.drainTimeoutMs)
   await entrance.close()
   clearTimeout(deadline)
@@ -92,6 +94,8 @@ export async function runServe(
 /** Where clients come in. */
 interface Entrance {
   readonly port: number
+  /** Takes connections as before, and lets every answer end its own. */
+  readonly leave: () => void
   /** Takes no new connections; resolves when the last answer has ended and the app is closed. */
   readonly close: () => Promise<void>
   /** Ends what is still under way. */
@@ -106,7 +110,12 @@ async function listen(app: App, config: Config): Promise<Entrance> {
   await listenAlso(server, await otherAddresses(config.host, address), port)
   return {
     port,
+    // What `App.drain` does is all.
+    leave() {},
     async close() {
+      await arrivalsRead()
+      // At once: the framework has steps of its own before it closes the port.
+      server.close()
       // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
       const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
       await app.server.close()
@@ -145,6 +154,7 @@ async function listenByWorkers(
     const pool = await startPool(config, { count: config.workers, settings, ...rooms })
     return {
       port: pool.port,
+      leave: () => pool.leave(),
       async close() {
         await pool.drain()
         await app.close()
@@ -167,14 +177,20 @@ function isUnusable(error: unknown): error is Error {
   )
 }
 
-function nextSignal(): Promise<void> {
+/**
+ * Resolves with the first signal to stop. Each one after it ends the process at once, with 1: the store needs no repair
+ * after a drain that was not finished.
+ */
+function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    const done = (): void => {
-      process.off('SIGTERM', done)
-      process.off('SIGINT', done)
-      resolve()
+    let isStopping = false
+    // For good: between two handlers a signal would end the process as if there were none.
+    const stop = (signal: NodeJS.Signals): void => {
+      if (isStopping) process.exit(1)
+      isStopping = true
+      resolve(signal)
     }
-    process.on('SIGTERM', done)
-    process.on('SIGINT', done)
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
   })
 }

@@ -309,11 +309,20 @@ const SETTINGS = {
     absent: 'none',
     secret: true,
   },
+  drainDelayMs: {
+    key: 'drainDelay',
+    group: 'Operation',
+    form: 'time',
+    meaning:
+      'how long `/readyz` says no after SIGTERM while requests are still served, so that load balancers look elsewhere before connections are refused; SIGINT does not wait',
+    parse: duration({ maxMs: HOUR_MS }),
+    default: '8s',
+  },
   drainTimeoutMs: {
     key: 'drainTimeout',
     group: 'Operation',
     form: 'time',
-    meaning: 'how long running downloads may go on after a signal to stop',
+    meaning: 'how long running downloads may go on after that',
     parse: duration({ maxMs: HOUR_MS }),
     default: '30s',
   },

@@ -29,6 +29,7 @@ import { FileReads } from './file-reads.ts'
 import { lookFirst } from './first-look.ts'
 import { frontWatch } from './front-watch.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
+import { type Leaving, readBeforeClosing } from './leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
@@ -62,21 +63,21 @@ export interface ServerOptions extends OpsOptions {
   readonly auditor: Auditor
   /** Where only workers connect. */
   readonly workers?: WorkerLink | undefined
+  /** Begun when the process is about to stop, and when the instance closes. */
+  readonly leaving: Leaving
 }
 
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
   const watched: Watched = { ...options, ...arrivalsOf(options) }
   const readyRoute = createReadyRoute(watched)
-  let isClosing = false
   const server = Fastify({
     logger: false,
     trustProxy: options.trustProxy.length > 0 ? [...options.trustProxy] : false,
     exposeHeadRoutes: false,
     serverFactory: (handler) =>
-      openHttp(options.workers, (request, response) => {
-        // Fastify tells clients to leave when it closes.
-        const mayBeReady = !isClosing && (peerInFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
+      openHttp(options, (request, response) => {
+        const mayBeReady = (peerInFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
         if (mayBeReady) readyRoute.serve(request, response, () => handler(request, response))
         else handler(request, response)
       }),
@@ -94,12 +95,13 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
   // What a worker sends is read whole: it says in fields of its own whose it is.
   if (options.workers === undefined)
-    lookFirst(server.server, (head, socket) => !isClosing && readyRoute.write(head, socket))
+    lookFirst(server.server, (head, socket) => !options.leaving.hasBegun && readyRoute.write(head, socket))
+  readBeforeClosing(server.server)
   const inFlight = new InFlight()
   const parse = createRouteParser(options.basePath)
 
   server.addHook('preClose', (done) => {
-    isClosing = true
+    options.leaving.begin()
     done()
   })
   server.addHook('onRequest', (request, reply, done) => {
@@ -166,10 +168,10 @@ async function registerHub(
 }
 
 function openHttp(
-  workers: WorkerLink | undefined,
+  { workers, leaving }: Pick<ServerOptions, 'workers' | 'leaving'>,
   serve: (request: IncomingMessage, response: ServerResponse) => void,
 ): Server {
-  if (workers === undefined) return openServer(serve)
+  if (workers === undefined) return openServer(serve, MAX_HEADER_BYTES, leaving)
   // A worker adds fields of its own to what its client has sent.
   const http = openServer((request, response) => {
     // Nobody's but a worker's: it is not known whose it is.

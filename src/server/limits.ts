@@ -2,6 +2,7 @@
 
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { answersOf, type Leaving } from './leaving.ts'
 
 /** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
 export const MAX_IN_FLIGHT_PER_SOCKET = 16
@@ -28,9 +29,14 @@ const HTTP_OPTIONS = {
 /** A download may stall for as long as its client likes. */
 const CONNECTION_TIMEOUT_MS = 0
 
-/** Node's server with these limits. */
-export function openServer(listener?: RequestListener, maxHeaderBytes = MAX_HEADER_BYTES): Server {
-  const server = createServer({ ...HTTP_OPTIONS, maxHeaderSize: maxHeaderBytes }, listener)
+/** Node's server with these limits. Once `leaving` has begun, its answers end their connections. */
+export function openServer(
+  listener?: RequestListener,
+  maxHeaderBytes = MAX_HEADER_BYTES,
+  leaving?: Leaving,
+): Server {
+  const answers = leaving === undefined ? {} : { ServerResponse: answersOf(leaving) }
+  const server = createServer({ ...HTTP_OPTIONS, ...answers, maxHeaderSize: maxHeaderBytes }, listener)
   // Node would pass over what follows the first thousand fields, and still read a body by them. Their bytes are limited.
   server.maxHeadersCount = 0
   spareAnswers(server)

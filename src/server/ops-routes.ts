@@ -8,7 +8,13 @@ import { traceOf } from './trace.ts'
 export interface Readiness {
   /** False when requests that could succeed elsewhere should go elsewhere. */
   readonly ready: boolean
-  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>
+  readonly checks: Readonly<Record<string, Check>>
+}
+
+/** `ok` is null of what is not known: nobody has tried it yet. */
+export interface Check {
+  readonly ok: boolean | null
+  readonly detail?: string
 }
 
 export interface OpsOptions {

@@ -6,11 +6,7 @@ import {
   EVICTION_REASONS,
   INTEGRITY_KINDS,
   type Observer,
-  ORIGIN_KINDS,
-  OUTCOMES,
-  type Outcome,
   QUOTA_RESULTS,
-  ROUTE_KINDS,
 } from './observer.ts'
 import { RequestTally, TalliedHistogram } from './tally.ts'
 
@@ -87,7 +83,7 @@ export const METRICS = {
     name: 'hubmirror_origin_up',
     kind: 'gauge',
     labels: [],
-    help: '0 from the first failure to reach the origin until its next answer, else 1.',
+    help: '0 from a failure to reach the origin until its next answer, else 1; absent until it was asked.',
   },
   access: {
     name: 'hubmirror_access_decisions_total',
@@ -199,10 +195,12 @@ export const METRICS = {
   },
 } as const satisfies Record<string, MetricRow>
 
-/** From an answer out of the page cache (1 ms) to a client that gives up waiting (huggingface_hub: 10 s). */
-const FIRST_BYTE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
-/** The same, and on to an hour, which a large file on a slow line takes. */
-const TOTAL_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600]
+/** From an answer out of memory (below 1 ms) to an origin that answers just in time (HUBMIRROR_ORIGIN_TIMEOUT: 20 s). */
+const FIRST_BYTE_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20]
+/** From another mirror in the same room to the same end. */
+const ORIGIN_BUCKETS = FIRST_BYTE_BUCKETS.slice(1)
+/** From a small answer to half an hour, which a large file on a slow line takes. */
+const TOTAL_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 10, 60, 300, 1800]
 
 type RetryReason = Parameters<Observer['originRetry']>[0]
 // A record, so that the compiler misses none.
@@ -214,21 +212,6 @@ const RETRY_REASONS = {
   'expired-url': true,
 } satisfies Record<RetryReason, true>
 
-/** Statuses that are usual for an outcome; others appear in the metric when they first happen. */
-const USUAL_STATUSES: Readonly<Record<Outcome, readonly number[]>> = {
-  hit: [200, 206, 304],
-  revalidated: [200, 206, 304],
-  stale: [200, 206, 304],
-  miss: [200, 206],
-  'partial-hit': [200, 206],
-  coalesced: [200, 206],
-  bypass: [200, 206],
-  refused: [401, 403, 404],
-  error: [400, 500, 502, 503, 504],
-  own: [200, 404, 503],
-}
-const USUAL_ORIGIN_STATUSES = [0, 200, 206, 302, 304, 307, 401, 403, 404, 429, 500, 502, 503, 504]
-
 /** The metrics of one mirror: an Observer to feed them and the text that Prometheus reads. */
 export interface Metrics {
   readonly observer: Observer
@@ -239,8 +222,8 @@ export interface Metrics {
 }
 
 /**
- * Creates every series at zero, so that a rate is right from the first event on. `processMetrics: false` leaves out the
- * usual `process_…` and `nodejs_…` ones, whose collectors cannot be taken down again.
+ * Creates the metrics; which series are there before anything has happened, `setToZero` says. `processMetrics: false`
+ * leaves out the usual `process_…` and `nodejs_…` ones, whose collectors cannot be taken down again.
  */
 export function createMetrics(options: {
   readonly version: string
@@ -255,7 +238,8 @@ export function createMetrics(options: {
   const tally = new RequestTally()
   setToZero(series)
   series.build.set({ version: options.version }, 1)
-  series.originUp.set(1)
+  // Neither up nor down before it was asked.
+  series.originUp.remove()
   for (const { name: rule, action } of options.rules ?? []) series.policy.inc({ rule, action }, 0)
   series.cacheLimit.set(options.storeLimitBytes ?? Number.POSITIVE_INFINITY)
   return {
@@ -298,7 +282,7 @@ function createSeries(registry: Registry) {
     firstByte: tallied(METRICS.firstByte, FIRST_BYTE_BUCKETS),
     total: tallied(METRICS.total, TOTAL_BUCKETS),
     originRequests: counter(METRICS.originRequests),
-    originSeconds: histogram(METRICS.originSeconds, FIRST_BYTE_BUCKETS),
+    originSeconds: histogram(METRICS.originSeconds, ORIGIN_BUCKETS),
     fetched: counter(METRICS.fetched),
     originRetries: counter(METRICS.originRetries),
     originQuota: counter(METRICS.originQuota),
@@ -324,20 +308,13 @@ function createSeries(registry: Registry) {
   } satisfies Record<keyof typeof METRICS, unknown>
 }
 
+/**
+ * `rate` and `increase` do not see the first event of a counter that appears with it. So counters of what is rare, where
+ * one event may be news (alerts ask for some of them), are there at zero with all words of their one label; those without
+ * labels are so by themselves. All others appear with their first use: what is frequent loses nothing by one event, and
+ * most combinations of route, outcome, status and bucket never happen.
+ */
 function setToZero(series: Series): void {
-  for (const outcome of OUTCOMES) {
-    series.firstByte.zero(outcome)
-    for (const route of ROUTE_KINDS) {
-      series.served.inc({ route, outcome }, 0)
-      for (const status of USUAL_STATUSES[outcome]) series.requests.inc({ route, outcome, status }, 0)
-    }
-  }
-  for (const route of ROUTE_KINDS) series.total.zero(route)
-  for (const kind of ORIGIN_KINDS) {
-    series.originSeconds.zero({ kind })
-    series.fetched.inc({ kind }, 0)
-    for (const status of USUAL_ORIGIN_STATUSES) series.originRequests.inc({ kind, status }, 0)
-  }
   for (const reason of Object.keys(RETRY_REASONS)) series.originRetries.inc({ reason }, 0)
   for (const result of QUOTA_RESULTS) series.originQuota.inc({ result }, 0)
   for (const result of ACCESS_RESULTS) series.access.inc({ result }, 0)

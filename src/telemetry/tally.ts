@@ -77,8 +77,7 @@ export class TalliedHistogram<L extends string> {
     this.#bounds = options.bounds
   }
 
-  /** Makes the series of a label value, so that it is there before its first observation. */
-  zero(value: string): Distribution {
+  #create(value: string): Distribution {
     const distribution = { counts: [...this.#bounds.map(() => 0), 0], sum: 0 }
     this.#distributions.set(value, distribution)
     return distribution
@@ -86,7 +85,7 @@ export class TalliedHistogram<L extends string> {
 
   /** `amount` is a finite number. */
   observe(value: string, amount: number): void {
-    const distribution = this.#distributions.get(value) ?? this.zero(value)
+    const distribution = this.#distributions.get(value) ?? this.#create(value)
     const { counts } = distribution
     let index = 0
     while (index < this.#bounds.length && amount > (this.#bounds[index] ?? 0)) index += 1

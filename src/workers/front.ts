@@ -5,7 +5,8 @@ import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:ht
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { lookFirst } from '../server/first-look.ts'
-import { InFlight, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../server/limits.ts'
+import { Leaving, readBeforeClosing } from '../server/leaving.ts'
+import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../server/limits.ts'
 import type { ReadyRoute } from '../server/ready-route.ts'
 
 /** A request that waits for its answer. */
@@ -22,7 +23,9 @@ export interface Exchange {
 export interface Front {
   /** Serves a connection. */
   take(socket: Socket): void
-  /** Tells clients to leave; resolves when the last connection has ended. */
+  /** Goes on, and tells clients to leave: every answer ends its connection. */
+  leave(): void
+  /** The same, and ends what idles; resolves when the last connection has ended. */
   close(): Promise<void>
   /** Ends all connections at once. */
   cut(): void
@@ -36,11 +39,11 @@ export function createFront(rooms: {
   readonly ready: ReadyRoute
   readonly forward: (exchange: Exchange) => void
 }): Front {
-  const server = openServer()
+  const leaving = new Leaving()
+  const server = openServer(undefined, MAX_HEADER_BYTES, leaving)
   const sockets = new Set<Socket>()
   let whenEmpty: (() => void) | undefined
   const inFlight = new InFlight()
-  let isClosing = false
 
   const handOn = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
     const { socket } = request
@@ -48,19 +51,18 @@ export function createFront(rooms: {
     const { remoteAddress: address } = socket
     // Of too many requests the first is handed over, which ends the connection; the rest had only arrived with it.
     if (socket.destroyed || address === undefined || count > MAX_IN_FLIGHT_PER_SOCKET + 1) return
-    if (isClosing) response.shouldKeepAlive = false
     rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
   }
 
-  server.on('request', (request, response) => {
-    if (isClosing) handOn(request, response, false)
-    else rooms.ready.serve(request, response, () => handOn(request, response, false))
-  })
+  server.on('request', (request, response) =>
+    rooms.ready.serve(request, response, () => handOn(request, response, false)),
+  )
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handOn(request, response, true),
   )
   server.on('clientError', refuse)
-  lookFirst(server, (head, socket) => !isClosing && rooms.ready.write(head, socket))
+  lookFirst(server, (head, socket) => !leaving.hasBegun && rooms.ready.write(head, socket))
+  readBeforeClosing(server)
   // It has no port of its own; the watch over slow clients begins with this event.
   server.emit('listening')
 
@@ -75,8 +77,9 @@ export function createFront(rooms: {
       })
       server.emit('connection', socket)
     },
+    leave: () => leaving.begin(),
     async close() {
-      isClosing = true
+      leaving.begin()
       const empty = new Promise<void>((resolve) => {
         whenEmpty = resolve
       })

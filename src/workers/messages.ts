@@ -30,6 +30,8 @@ export type ToWorker =
   | { readonly kind: 'connection' }
   /** Repeat nothing about the repo, and say when that is so. */
   | { readonly kind: 'forget'; readonly repo: Repo; readonly turn: number }
+  /** The mirror is about to stop: go on, and let every answer end its connection. */
+  | { readonly kind: 'leave' }
   /** There are no new connections: end when the last answer has. */
   | { readonly kind: 'drain' }
   /** End now. */

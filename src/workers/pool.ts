@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { DestinationStream, Logger } from 'pino'
 import type { Repo } from '../hub/names.ts'
 import type { Mirror } from '../mirror/mirror.ts'
+import { arrivalsRead } from '../server/leaving.ts'
 import { sharedMs } from '../server/peer.ts'
 import type { WorkerLink } from '../server/worker-link.ts'
 import type { Auditor } from '../telemetry/audit.ts'
@@ -30,6 +31,8 @@ export interface PoolOptions {
 export interface Pool {
   /** Where clients connect. */
   readonly port: number
+  /** The mirror is about to stop: workers go on, and every answer ends its connection. */
+  leave(): void
   /** No new connections; resolves when the last worker has ended. */
   drain(): Promise<void>
   /** Ends what is still under way, now. */
@@ -102,6 +105,7 @@ class WorkerPool implements Pool {
   #port = 0
   #turn = 0
   #waitMs = FIRST_WAIT_MS
+  #isLeaving = false
   #isEnding = false
   #whenEmpty: (() => void) | undefined
 
@@ -164,6 +168,7 @@ class WorkerPool implements Pool {
       case 'serving':
         worker.servingSince = performance.now()
         this.#count()
+        if (this.#isLeaving) send(worker, { kind: 'leave' })
         if (this.#isEnding) send(worker, { kind: 'drain' })
         for (const socket of this.#waiting.splice(0)) this.#deal(socket)
         break
@@ -285,7 +290,13 @@ class WorkerPool implements Pool {
     })
   }
 
+  leave(): void {
+    this.#isLeaving = true
+    for (const worker of this.#workers) if (worker.servingSince !== undefined) send(worker, { kind: 'leave' })
+  }
+
   async drain(): Promise<void> {
+    await arrivalsRead()
     this.#isEnding = true
     this.#door.close()
     for (const socket of this.#waiting) socket.destroy()

@@ -36,6 +36,9 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
       answerer?.forget(message.repo)
       tell({ kind: 'forgotten', turn: message.turn })
       break
+    case 'leave':
+      front?.leave()
+      break
     case 'drain':
       void drain()
       break

@@ -47,6 +47,7 @@ export function spawnMirror(
       HUBMIRROR_ORIGIN: hub.url,
       HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
       HUBMIRROR_CACHE_DIR: path.join(directory, 'cache'),
+      HUBMIRROR_DRAIN_DELAY: '0s',
       // What was warm stays warm, as it does at nginx and olah.
       HUBMIRROR_ACCESS_TTL: '1h',
       HUBMIRROR_REF_TTL: '1h',

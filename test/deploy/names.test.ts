@@ -57,3 +57,23 @@ describe('deploy', () => {
     expect(() => loadConfig({ env: { HUBMIRROR_NO_SUCH_SETTING: '' } })).toThrow(/NO_SUCH_SETTING/)
   })
 })
+
+describe('whoever stops the mirror', () => {
+  it.each([
+    ['deploy/compose.yaml', /stop_grace_period: (\d+)s/],
+    ['deploy/systemd/hubmirror.service', /TimeoutStopSec=(\d+)s/],
+    ['docs/deploy.md', /terminationGracePeriodSeconds: (\d+)/],
+  ])('waits longer than it takes by default: %s', (path, pattern) => {
+    const { drainDelayMs, drainTimeoutMs } = loadConfig({ env: {} }).config
+    const text = readFileSync(join(ROOT, path), 'utf8')
+    const waitsMs = 1000 * Number(pattern.exec(text)?.[1])
+    expect(waitsMs).toBeGreaterThanOrEqual(drainDelayMs + drainTimeoutMs + 5_000)
+  })
+
+  it('has seen that it is not ready before connections are refused: HAProxy', () => {
+    const { drainDelayMs } = loadConfig({ env: {} }).config
+    const text = readFileSync(join(ROOT, 'deploy/haproxy/hubmirror.cfg'), 'utf8')
+    const [, seconds, checks] = /inter (\d+)s fall (\d+)/.exec(text) ?? []
+    expect(1000 * Number(seconds) * Number(checks)).toBeLessThan(drainDelayMs)
+  })
+})

@@ -301,6 +301,49 @@ describe('SIGTERM', () => {
     },
   )
 
+  it.each([1, 2])(
+    'serves on for the drain delay, not ready, and ends each connection with its answer (processes that answer: %i)',
+    async (workers) => {
+      const env = { HUBMIRROR_WORKERS: String(workers), HUBMIRROR_DRAIN_DELAY: '1h' }
+      const child = await start({ env })
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+      const ask = (path: string) => probe(child.url + path, { agent })
+      // The last ones are answered at the first look.
+      for (let round = 0; round < 5; round += 1)
+        expect((await ask(`${FILE}/small.json`)).headers.connection).not.toBe('close')
+      hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 1 })
+      const reader = ask(`${FILE}/medium.bin`)
+      await hub.faults.whenStalled()
+      child.kill('SIGTERM')
+      const others = new Agent({ keepAlive: true, maxSockets: 1 })
+      await eventually(
+        () => probe(`${child.url}/readyz`, { agent: others }),
+        ({ status }) => status === 503,
+      )
+      for (const path of [
+        `${FILE}/small.json`,
+        '/healthz',
+        '/api/models/acme/open',
+        '/acme/open',
+        `${FILE}/none`,
+      ]) {
+        const { status, headers } = await probe(child.url + path, { agent: others })
+        expect([path, status, headers.connection]).toEqual([path, path.endsWith('none') ? 404 : 200, 'close'])
+      }
+      // Under way since before: it comes whole, and the next answer on its connection is the last.
+      hub.faults.release()
+      expect(
+        createHash('sha256')
+          .update((await reader).body)
+          .digest('hex'),
+      ).toBe(digestOf('medium.bin'))
+      expect((await ask(`${FILE}/small.json`)).headers.connection).toBe('close')
+      child.kill('SIGTERM')
+      expect(await child.ended).toBe(1)
+      for (const each of [agent, others]) each.destroy()
+    },
+  )
+
   it('given twice ends it at once', async () => {
     const child = await start()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
@@ -314,6 +357,18 @@ describe('SIGTERM', () => {
     child.kill('SIGTERM')
     expect(await child.ended).toBe(1)
     expect(await reader).toBeUndefined()
+  })
+})
+
+describe('SIGINT', () => {
+  it('ends a mirror without the delay for load balancers', async () => {
+    const child = await start({ env: { HUBMIRROR_DRAIN_DELAY: '1h' } })
+    child.kill('SIGINT')
+    expect(await child.ended).toBe(0)
+    expect(child.entries().find(({ msg }) => msg === 'draining')).toMatchObject({
+      signal: 'SIGINT',
+      delayMs: 0,
+    })
   })
 })
 

@@ -30,7 +30,7 @@ const mirrorUrl = `http://127.0.0.1:${values.port}`
 const mirror = startMirror(hub, values.port, join(folder, 'cache'))
 const ended = once(mirror, 'exit')
 
-const stop = () => mirror.kill('SIGTERM')
+const stop = () => mirror.kill('SIGINT')
 const finish = () => void showFigures(mirrorUrl).finally(stop)
 process.once('SIGINT', finish)
 process.once('SIGTERM', finish)

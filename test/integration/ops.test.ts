@@ -35,7 +35,7 @@ describe('the probes', () => {
     expect(ready.status).toBe(200)
     expect(JSON.parse(ready.body.toString())).toMatchObject({
       ready: true,
-      checks: { serving: { ok: true }, store: { ok: true }, origin: { ok: true } },
+      checks: { serving: { ok: true }, store: { ok: true }, origin: { ok: null, detail: 'not asked yet' } },
     })
     for (const target of ['/healthz', '/readyz', '/metrics']) {
       const head = await scene.ask(target, { method: 'HEAD' })
@@ -43,6 +43,8 @@ describe('the probes', () => {
       expect(head.headers['cache-control']).toBe('no-store')
     }
     expect(scene.hub.ledger.requests()).toEqual([])
+    await scene.ask('/api/organizations/acme/overview')
+    expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true}')
   })
 
   it('say no while the mirror drains, and requests are still served', async () => {
@@ -108,8 +110,8 @@ describe('the metrics', () => {
     expect(metricValue(text, 'hubmirror_origin_requests_total{kind="head",status="302"}')).toBe(1)
     expect(metricValue(text, 'hubmirror_access_decisions_total{result="public"}')).toBe(3)
     expect(metricValue(text, 'hubmirror_cache_blobs')).toBe(1)
-    // The file, the ref and the repo: a block each.
-    expect(metricValue(text, 'hubmirror_cache_facts_bytes')).toBe(3 * 4096)
+    // The file, the ref, the names of the refs and the repo: a block each.
+    expect(metricValue(text, 'hubmirror_cache_facts_bytes')).toBe(4 * 4096)
     expect(metricValue(text, 'hubmirror_cache_size_bytes')).toBe(size + 3 * 4096)
     expect(metricValue(text, 'hubmirror_flights_in_progress')).toBe(0)
     expect(metricValue(text, 'hubmirror_first_byte_seconds_count{outcome="hit"}')).toBe(2)

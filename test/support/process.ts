@@ -76,6 +76,8 @@ function launch({ hub, cacheDir, env }: ChildOptions) {
       HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2',
       HUBMIRROR_CACHE_DIR: cacheDir,
       HUBMIRROR_CACHE_MIN_FREE: '0B',
+      // No load balancer has to be told first.
+      HUBMIRROR_DRAIN_DELAY: '0s',
       ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],

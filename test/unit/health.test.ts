@@ -1,14 +1,15 @@
 import { pino } from 'pino'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createHealth } from '../../src/health.ts'
 import { silentObserver } from '../../src/telemetry/observer.ts'
 import { manualClock } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 
-function setUp() {
+function setUp(options: { readonly offline?: boolean } = {}) {
   const clock = manualClock()
   const degraded: boolean[] = []
   const disk = { probes: 0, answer: (): Promise<void> => Promise.resolve() }
+  const origin: { trouble: string | undefined } = { trouble: undefined }
   const health = createHealth({
     probe: () => {
       disk.probes += 1
@@ -17,9 +18,10 @@ function setUp() {
     observer: { ...silentObserver, storeDegraded: (value) => degraded.push(value) },
     logger: pino({ level: 'silent' }),
     monotonic: clock.now,
-    originTrouble: () => undefined,
+    originTrouble: () => origin.trouble,
+    offline: options.offline === true,
   })
-  return { clock, degraded, disk, health }
+  return { clock, degraded, disk, health, origin }
 }
 
 it('tells that a failed store takes bytes again though nobody asks whether it is ready', async () => {
@@ -52,4 +54,39 @@ it('tries one thing at a time, and believes no success that a failure has overta
   answers[0]?.()
   expect((await ready).checks['store']).toEqual({ ok: false, detail: 'full again' })
   expect(degraded).toEqual([true, true])
+})
+
+describe('the origin', () => {
+  const checkOf = async ({ health }: ReturnType<typeof setUp>) => (await health.readiness()).checks['origin']
+
+  it('is unknown until it has answered, and nobody is the less ready for it', async () => {
+    const scene = setUp()
+    const observer = scene.health.hearing(silentObserver)
+    expect(await checkOf(scene)).toEqual({ ok: null, detail: 'not asked yet' })
+    expect((await scene.health.readiness()).ready).toBe(true)
+    observer.originRequest('cdn', 200, 0.1)
+    expect(await checkOf(scene)).toEqual({ ok: null, detail: 'not asked yet' })
+    observer.originRequest('pass-through', 0, 0.1)
+    expect(await checkOf(scene)).toEqual({ ok: null, detail: 'asked, and no answer yet' })
+    observer.originRequest('pass-through', 503, 0.1)
+    expect(await checkOf(scene)).toEqual({ ok: true })
+    expect(await checkOf(setUp({ offline: true }))).toEqual({
+      ok: null,
+      detail: 'never asked: this mirror is offline',
+    })
+  })
+
+  it('is away from a failure on until its next answer, also when it is not asked meanwhile', async () => {
+    const scene = setUp()
+    const told: boolean[] = []
+    const observer = scene.health.hearing({ ...silentObserver, originUp: (up) => told.push(up) })
+    observer.originUp(false)
+    scene.origin.trouble = 'The mirror cannot reach the Hub.'
+    expect(await checkOf(scene)).toEqual({ ok: false, detail: 'The mirror cannot reach the Hub.' })
+    scene.origin.trouble = undefined
+    expect(await checkOf(scene)).toEqual({ ok: false, detail: 'not reachable when it was asked last' })
+    observer.originUp(true)
+    expect(await checkOf(scene)).toEqual({ ok: true })
+    expect(told).toEqual([false, true])
+  })
 })

@@ -51,6 +51,7 @@ export async function startMirrorProcess(
       UV_THREADPOOL_SIZE: '16',
       HUBMIRROR_PORT: String(port),
       HUBMIRROR_CACHE_DIR: join(cacheDir, 'store'),
+      HUBMIRROR_DRAIN_DELAY: '0s',
       ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -62,6 +62,7 @@ describe('without any source', () => {
       trustProxy: [],
       clientsAllow: [],
       clientsDeny: [],
+      drainDelayMs: 8_000,
       drainTimeoutMs: 30_000,
       workers: 1,
       memoryCacheBytes: 64e6,

@@ -57,7 +57,20 @@ it.each(['first look', 'Node’s HTTP'])(
     expect(await rest(idle)).toContain('<look>')
     expect(isClosed).toBe(false)
     other.write(where === 'first look' ? QUESTION : QUESTION.replace('Host', 'TE: trailers\r\nHost'))
-    expect(await rest(other)).toMatch(/\r\nconnection: close\r\n.*<handed on>/is)
+    expect(await rest(other)).toMatch(/\r\nconnection: close\r\n.*<by Node>/is)
     await closed
   },
 )
+
+it('a worker of a mirror that is about to stop takes connections and ends each with its answer', async () => {
+  const { front, client } = await worker()
+  const before = await client()
+  before.write(QUESTION)
+  await once(before, 'readable')
+  front.leave()
+  before.write(QUESTION)
+  expect(await rest(before)).toMatch(/<look>.*\r\nconnection: close\r\n.*<by Node>$/is)
+  const after = await client()
+  after.write(QUESTION)
+  expect(await rest(after)).toMatch(/\r\nconnection: close\r\n.*<by Node>$/is)
+})

@@ -1,0 +1,80 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import { lookFirst } from '../../../src/server/first-look.ts'
+import { Leaving, readBeforeClosing } from '../../../src/server/leaving.ts'
+import { MAX_HEADER_BYTES, openServer } from '../../../src/server/limits.ts'
+
+const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+
+/** A server whose answers take a moment or none, and a client of it that has had one answer. */
+async function serve(how: { readonly looksFirst: boolean }) {
+  const leaving = new Leaving()
+  const server = openServer((_request, response) => response.end('<by Node>'), MAX_HEADER_BYTES, leaving)
+  if (how.looksFirst) {
+    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<look>'
+    lookFirst(server, (_head, socket) => !leaving.hasBegun && (socket.write(answer), true))
+  }
+  readBeforeClosing(server)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  onTestFinished(() => {
+    client.destroy()
+    server.close()
+  })
+  client.write(QUESTION)
+  await once(client, 'data')
+  return { server, leaving, client }
+}
+
+const rest = async (socket: Socket): Promise<string> => {
+  const parts: Buffer[] = []
+  for await (const part of socket) parts.push(part as Buffer)
+  return Buffer.concat(parts).toString()
+}
+
+it.each([true, false])(
+  'a request that has arrived unread is answered (first look: %s)',
+  async (looksFirst) => {
+    const { server, leaving, client } = await serve({ looksFirst })
+    leaving.begin()
+    // It lies in the kernel when the server is told to close what idles.
+    client.write(QUESTION)
+    server.closeIdleConnections()
+    expect(await rest(client)).toMatch(/\r\nconnection: close\r\n.*<by Node>$/is)
+  },
+)
+
+it.each([true, false])('a connection that idles is closed (first look: %s)', async (looksFirst) => {
+  const { server, client } = await serve({ looksFirst })
+  server.closeIdleConnections()
+  expect(await rest(client)).toBe('')
+})
+
+it('an answer that has begun before ends as it began, and the next one is the last', async () => {
+  const leaving = new Leaving()
+  const server = openServer(
+    (request, response) => {
+      if (request.url === '/slow') response.writeHead(200, { 'content-length': '4' })
+      server.once('go', () => response.end('slow'))
+      if (request.url !== '/slow') response.end('next')
+    },
+    MAX_HEADER_BYTES,
+    leaving,
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  onTestFinished(() => {
+    client.destroy()
+    server.close()
+  })
+  const asked = once(server, 'request')
+  client.write(QUESTION.replace('/', '/slow'))
+  await asked
+  leaving.begin()
+  server.emit('go')
+  const [slow] = (await once(client, 'data')) as [Buffer]
+  expect(slow.toString()).toMatch(/connection: keep-alive\r\n.*slow$/is)
+  client.write(QUESTION)
+  expect(await rest(client)).toMatch(/connection: close\r\n.*next$/is)
+})
