@@ -112,7 +112,7 @@ describe('the metrics', () => {
     expect(metricValue(text, 'hubmirror_cache_blobs')).toBe(1)
     // The file, the ref, the names of the refs and the repo: a block each.
     expect(metricValue(text, 'hubmirror_cache_facts_bytes')).toBe(4 * 4096)
-    expect(metricValue(text, 'hubmirror_cache_size_bytes')).toBe(size + 3 * 4096)
+    expect(metricValue(text, 'hubmirror_cache_size_bytes')).toBe(size + 4 * 4096)
     expect(metricValue(text, 'hubmirror_flights_in_progress')).toBe(0)
     expect(metricValue(text, 'hubmirror_first_byte_seconds_count{outcome="hit"}')).toBe(2)
   })
