@@ -216,6 +216,8 @@ function clientOf(
     connections: config.originConnections,
     proxies: config.proxies,
     onTurn: originTurns(logger),
+    onMoved: (place) =>
+      logger.warn({ place }, 'the origin has moved; set HUBMIRROR_ORIGIN to where it is now'),
     ...rest,
     ...(dispatcher === undefined ? {} : { dispatcher }),
   })

@@ -147,6 +147,15 @@ export const ERRORS = {
     operator: 'A proxy or captive portal may stand between the mirror and the Hub; see the log line.',
     mayRetry: true,
   },
+  origin_moved: {
+    status: 502,
+    header: 'OriginMoved',
+    message:
+      'The Hub has moved away from the address that this mirror has. Only what is asked without a token may follow it. The operator must set HUBMIRROR_ORIGIN to the new address.',
+    operator:
+      'HUBMIRROR_ORIGIN leads every request on to the host in the log line: set it to that host. Requests without a token are followed there where HUBMIRROR_REDIRECT_HOSTS allows it.',
+    mayRetry: false,
+  },
   redirect_refused: {
     status: 502,
     header: 'RedirectRefused',

@@ -11,6 +11,7 @@ import { createDispatcher } from './dispatcher.ts'
 import { patientWithEvents } from './events.ts'
 import { originFailure } from './failure.ts'
 import { keepAfterRedirects } from './heads.ts'
+import { followMoves } from './move.ts'
 import { type Asked, Quota, type Spent } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 import { Suspicion } from './suspicion.ts'
@@ -51,7 +52,7 @@ export interface OriginAnswer {
 export interface OriginClient {
   readonly policy: RedirectPolicy
   /**
-   * Sends one request and never follows. Throws origin_unreachable or origin_timeout. Whoever is out of quota at the
+   * Sends one request and follows nothing but a move of the whole origin (see followMoves). Throws origin_unreachable or origin_timeout. Whoever is out of quota at the
    * Hub gets a 429 without a question; every 429 says when to ask again, as far as the Hub has said it.
    */
   send(request: OriginRequest): Promise<OriginAnswer>
@@ -83,6 +84,8 @@ export function createOriginClient(options: {
   readonly proxies?: Proxies
   /** See Suspicion. */
   readonly onTurn?: (trouble: MirrorError | undefined) => void
+  /** See followMoves. */
+  readonly onMoved?: (place: string) => void
 }): OriginClient {
   const { policy, observer, now } = options
   const dispatcher =
@@ -141,7 +144,7 @@ export function createOriginClient(options: {
 
   return {
     policy,
-    send,
+    send: followMoves(send, policy, options.onMoved),
     heard,
     async admit(asked, signal) {
       const spent = await quota.admit(asked, { patient: true, signal })

@@ -409,6 +409,7 @@ function isOfAsker(status: number): boolean {
 /** Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. */
 function isWorthRetrying(error: unknown): boolean {
   if (error instanceof RefusedByHub || isMoved(error)) return false
+  if (error instanceof MirrorError && error.code === 'origin_moved') return false
   if (error instanceof MirrorError)
     return error.code.startsWith('origin_') && error.detail['reason'] !== REDIRECT_LOOP
   return true

@@ -19,6 +19,7 @@ import { noteAllowed, noteRefusal } from '../mirror/note.ts'
 import { hintContext } from '../mirror/refused.ts'
 import { appendVia, type OriginClient } from '../origin/client.ts'
 import { originFailure } from '../origin/failure.ts'
+import { checkMove, moveOf } from '../origin/move.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { BILL_TO } from './context.ts'
@@ -256,7 +257,7 @@ async function answer(
     const turned = rewriteLocation(target, asked, bases)
     if (turned.kind === 'mirror') location = turned.location
     // That of a 201 names what was made, and asks nobody to go there.
-    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
+    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options, ctx)
   }
   const { method } = request.raw
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
@@ -401,10 +402,18 @@ async function follow(
   from: URL,
   location: string,
   options: PassThroughOptions,
+  ctx: Ctx,
 ): Promise<OriginResponse> {
   const { method } = request.raw
+  const { policy } = options.client
   response.stream.on('error', () => undefined)
   response.stream.destroy()
+  const status = response.statusCode
+  const moved = moveOf(policy, from, { status, headers: response.headers })
+  if (moved !== undefined) {
+    const hasCredential = ctx.authorization !== undefined
+    checkMove(policy, moved, { hasCredential, isRepeatable: method === 'GET' || method === 'HEAD' })
+  }
   if (method !== 'GET' && method !== 'HEAD') {
     throw new MirrorError('redirect_refused', { detail: { reason: 'redirect of a request with a body' } })
   }
@@ -414,7 +423,7 @@ async function follow(
     forward: {},
     onTrip: () => (traceOf(request.raw).trips.count += 1),
   }
-  let url = followRedirect(options.client.policy, from, location)
+  let url = moved ?? followRedirect(policy, from, location)
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
     const answered = await options.client.send({
       kind: 'cdn',
@@ -432,7 +441,7 @@ async function follow(
       return { statusCode: answered.status, headers: answered.headers, stream: answered.body }
     }
     await answered.body.dump()
-    url = followRedirect(options.client.policy, url, next)
+    url = followRedirect(policy, url, next)
   }
   throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
 }
