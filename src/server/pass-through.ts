@@ -301,7 +301,7 @@ async function answer(
   const document = final === response ? passedDocumentOf(route, method ?? '') : undefined
   if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, trace)
   const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES).catch((error: unknown) => {
-    throw asOriginError(error, client.policy.base)
+    throw originFailure(error, client.policy.base, client.policy.base.host)
   })
   if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, trace)
   const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
