@@ -17,6 +17,6 @@ export function registryRequest(route: HubRoute): RegistryRequest | undefined {
   if (repo.type !== 'model' || !target.startsWith(base)) return undefined
   const rest = target.slice(base.length)
   if (/^manifests\/[\w.:-]{1,128}$/.test(rest)) return { kind: 'manifest', repo, target }
-  const [, sha256] = /^blobs\/sha256:([0-9a-f]{64})$/.exec(rest) ?? []
+  const [, sha256] = /^blobs\/sha256(?::|%3A)([0-9a-f]{64})$/.exec(rest) ?? []
   return sha256 === undefined ? undefined : { kind: 'blob', repo, target, sha256 }
 }

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { lfsOperation } from '../../../src/hub/lfs-batch.ts'
+import { lfsOperation, type TransferUrl, turnBatchAnswer, withoutXet } from '../../../src/hub/lfs-batch.ts'
 
 const read = (text: string) => lfsOperation(Buffer.from(text))
 
@@ -42,4 +42,74 @@ it('finds every other key beside it without harm', () => {
       expect(read(`${text.slice(0, -1)},"operation":"upload"}`)).toBe('unclear')
     }),
   )
+})
+
+it.each([
+  [
+    '{"operation":"upload","transfers":["basic","xet"],"n":1}',
+    '{"operation":"upload","n":1,"transfers":["basic"]}',
+  ],
+  ['{"operation":"upload","transfers":["xet"]}', '{"operation":"upload"}'],
+])('takes the offer of Xet out of %s', (body, left) => {
+  expect(withoutXet(Buffer.from(body)).toString()).toBe(left)
+})
+
+it.each(['{"transfers":["basic"] }', '{"transfers":"xet"}', '{ }', '["xet"]', 'xet', ''])(
+  'leaves %s as it came',
+  (text) => {
+    const body = Buffer.from(text)
+    expect(withoutXet(body)).toBe(body)
+  },
+)
+
+it('names each address of an answer with what it is for, and changes nothing else', () => {
+  const seen: TransferUrl[] = []
+  const turn = (link: TransferUrl): string => `turned:${seen.push(link)}`
+  const header = { chunk_size: '5', '00001': 'p1', '00002': 'p2', 'X-Amz-Acl': 'private' }
+  const answer = {
+    transfer: 'multipart',
+    objects: [
+      {
+        oid: 'a',
+        size: 1,
+        actions: { upload: { href: 'end', header, expires_in: 60 }, verify: { href: 'v' } },
+      },
+      { oid: 'b', size: 2, actions: { download: { href: 'd', header: { '1': 'no part' } } } },
+      { oid: 'c', size: 3, error: { code: 404, message: 'gone' } },
+      { oid: 'd', size: 4 },
+      null,
+    ],
+  }
+  expect(JSON.parse(String(turnBatchAnswer(Buffer.from(JSON.stringify(answer)), turn)))).toEqual({
+    transfer: 'multipart',
+    objects: [
+      {
+        oid: 'a',
+        size: 1,
+        actions: {
+          upload: {
+            href: 'turned:3',
+            header: { ...header, '00001': 'turned:1', '00002': 'turned:2' },
+            expires_in: 60,
+          },
+          verify: { href: 'turned:4' },
+        },
+      },
+      { oid: 'b', size: 2, actions: { download: { href: 'turned:5', header: { '1': 'no part' } } } },
+      ...answer.objects.slice(2),
+    ],
+  })
+  expect(
+    seen.map(({ url, method, oid, headers, lifeSeconds }) => [url, method, oid, headers, lifeSeconds]),
+  ).toEqual([
+    ['p1', 'PUT', 'a', {}, 60],
+    ['p2', 'PUT', 'a', {}, 60],
+    ['end', 'POST', 'a', { 'X-Amz-Acl': 'private' }, 60],
+    ['v', 'POST', 'a', {}, undefined],
+    ['d', 'GET', 'b', { '1': 'no part' }, undefined],
+  ])
+})
+
+it.each(['', '[]', '{}', '{"objects":{}}', '<html>'])('takes %s for no answer to a batch', (text) => {
+  expect(turnBatchAnswer(Buffer.from(text), () => 'x')).toBeUndefined()
 })
