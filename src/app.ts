@@ -265,7 +265,7 @@ function joinCallers(
       logger.error({ path, reason }, 'the list of mirror tokens cannot be read; the last good one counts'),
   })
   const { hubTokens } = config
-  const callers = createCallers({ issued: (anew) => tokenFile.list(anew), hubTokens, now })
+  const callers = createCallers({ issued: tokenFile, hubTokens, now })
   const ages = watchAges(hubTokens, {
     now,
     observer,

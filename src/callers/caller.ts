@@ -3,10 +3,16 @@
 
 import { MirrorError } from '../errors.ts'
 import { bearerToken } from '../http/headers.ts'
-import { type Repo, repoKey } from '../hub/names.ts'
+import { parseRepoId, type Repo, repoKey, webPrefix } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { HubTokens } from './hub-tokens.ts'
-import { holdsMirrorToken, isWellFormed, looksLikeMirrorToken } from './mirror-token.ts'
+import {
+  holdsMirrorToken,
+  isWellFormed,
+  looksLikeMirrorToken,
+  PREFIX,
+  resemblesMirrorToken,
+} from './mirror-token.ts'
 import { findToken, type IssuedToken, isForRepo, standingOf } from './token-list.ts'
 
 /** Who sent a request. It holds no credential, so that policies, logs and refusals may see it. */
@@ -35,7 +41,19 @@ interface Recognised {
   readonly checkScope?: ((repo: Repo) => void) | undefined
 }
 
+/** The tokens that were issued, as somebody keeps them. */
+export interface IssuedTokens {
+  list(): readonly IssuedToken[]
+  /** Resolves when the list is a moment old at most, with `anew` when it is as of now. Never rejects. */
+  look(anew: boolean): Promise<void>
+}
+
 export interface Callers {
+  /**
+   * To be awaited before `recognise`, where it gives something to wait for: a mirror token that was issued, or revoked, a
+   * moment ago is known after it. Never rejects.
+   */
+  settle(authorization: string | undefined): Promise<void> | undefined
   /**
    * Throws `mirror_token_refused` for one that opens nothing here, `mirror_token_misplaced` for one that does not stand
    * where it should, and what else a mirror token may not do.
@@ -54,8 +72,7 @@ export interface Callers {
 
 /** Knows callers by the tokens that were issued. */
 export function createCallers(options: {
-  /** `anew`: as the list is now, not as it was a moment ago. */
-  readonly issued: (anew: boolean) => readonly IssuedToken[]
+  readonly issued: IssuedTokens
   readonly hubTokens: HubTokens
   /** Epoch ms: tokens expire by the wall clock. */
   readonly now: () => number
@@ -66,8 +83,7 @@ export function createCallers(options: {
     const token = mirrorTokenIn(authorization)
     if (token === undefined) return undefined
     if (!isWellFormed(token)) throw refused('is not whole: its checksum is wrong. Copy it again')
-    // One that was issued this very second is good at once.
-    const entry = findToken(issued(false), token) ?? findToken(issued(true), token)
+    const entry = findToken(issued.list(), token)
     if (entry === undefined)
       throw refused(
         'is not known here: it belongs to another mirror, or was removed. Ask the operator for one of this mirror',
@@ -82,6 +98,15 @@ export function createCallers(options: {
   }
 
   return {
+    settle(authorization) {
+      const token = authorization === undefined ? undefined : plainMirrorToken(authorization)
+      if (token === undefined || !isWellFormed(token)) return undefined
+      return issued.look(false).then(() => {
+        // One that was issued this very second is good at once.
+        return findToken(issued.list(), token) === undefined ? issued.look(true) : undefined
+      })
+    },
+
     recognise({ authorization, address, method }, route) {
       if (authorization === undefined) return { caller: { kind: 'anonymous', address }, authorization }
       const token = issuedTokenIn(authorization)
@@ -89,7 +114,7 @@ export function createCallers(options: {
       const { name, createdAt, repos } = token
       if (isWriteRoute(route, method))
         throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: name } })
-      if (route.repo !== undefined) checkScope(token, route.repo)
+      checkRoute(token, route)
       return {
         caller: { kind: 'mirror-token', address, name, createdAt },
         authorization: undefined,
@@ -110,60 +135,127 @@ export function createCallers(options: {
 }
 
 /**
- * Whether one of the mirror's own Hub tokens may be lent for this at all: to read what a repo holds, and nothing else.
- * Who owns the token, the settings, secrets and members of a repo, and what is said about it are nobody's business.
- * Not for a caller with a Hub token: that one goes.
+ * Whether one of the mirror's own Hub tokens may be lent for this at all. A closed list: files, answers of the API about
+ * what a repo holds, git and Git LFS for reading, and the question whether a repo may be read, which clients ask before.
+ * Everything else is asked as the caller came, also what the Hub will add tomorrow: settings, members, discussions,
+ * pages, and above all credentials that the Hub gives out in the name of who asks. Not for a caller with a Hub token:
+ * that one goes.
  */
 export function mayLend(
   caller: Caller,
   route: HubRoute,
   request: { readonly method: string; readonly isUpload: boolean },
 ): boolean {
-  if (caller.kind === 'hub-token' || request.isUpload || isWriteRoute(route, request.method)) return false
-  if (route.repo === undefined) return false
-  if (route.kind !== 'other') return true
-  // Clients ask it before they read.
-  const [path] = route.target.split('?')
-  const isCheck = path === `/api/${repoKey(route.repo)}/auth-check`
-  return isCheck || (route.scope !== undefined && route.scope.shows !== 'nothing')
+  const { method, isUpload } = request
+  if (caller.kind === 'hub-token' || isUpload || route.repo === undefined) return false
+  const isRead = method === 'GET' || method === 'HEAD'
+  switch (route.kind) {
+    case 'file':
+      return isRead
+    case 'document':
+      return isRead || (method === 'POST' && route.document === 'paths-info')
+    case 'xet-token':
+      // A credential for all that the repo holds, good elsewhere and for longer than the loan.
+      return false
+    case 'other':
+      if (route.purpose === 'lfs-batch') return method === 'POST'
+      if (route.purpose === 'git-read') return isRead || method === 'POST'
+      return isRead && isContent(route.target, route.repo)
+    default:
+      return route satisfies never
+  }
+}
+
+/** Words of the API behind which stands what a repo holds, or how large it is. */
+const CONTENT_WORDS = new Set(['parquet', 'croissant', 'treesize', 'compare'])
+
+/** By the very words that the Hub will read: what is spelled in another way is none. */
+function isContent(target: string, repo: Repo): boolean {
+  const [path = ''] = target.split('?')
+  if (path.startsWith(`/${webPrefix(repo.type)}${repo.id}/raw/`)) return true
+  const api = `/api/${repoKey(repo)}/`
+  if (!path.startsWith(api)) return false
+  const words = path.slice(api.length).split('/')
+  return CONTENT_WORDS.has(words[0] ?? '') || (words[0] === 'auth-check' && words.length === 1)
+}
+
+/** What is about no repo, and shows nothing of one. */
+const ABOUT_NO_REPO =
+  /^\/api\/(?:agent-harnesses|validate-yaml|(?:models|datasets)-tags-by-type|telemetry(?:\/.*)?)$/
+
+/**
+ * Throws `mirror_token_scope` where a token that was issued for some repos does not cover a request: one about another
+ * repo by any reading of it, or one of which cannot be told what it is about.
+ */
+function checkRoute(token: IssuedToken, route: HubRoute): void {
+  if (token.repos === undefined || token.repos.some((pattern) => pattern === '*' || pattern === '**')) return
+  if (route.repo !== undefined) checkScope(token, route.repo)
+  if (route.kind !== 'other') return
+  const { scope } = route
+  if (scope !== undefined) {
+    const id = parseRepoId(scope.id)
+    if (id === undefined || scope.type === 'bucket') throw outOfScope(token, 'this request')
+    checkScope(token, { type: scope.type, id })
+  } else if (route.repo === undefined && !ABOUT_NO_REPO.test(route.target.split('?')[0] ?? '')) {
+    throw outOfScope(token, 'what this request is about')
+  }
 }
 
 function checkScope(token: IssuedToken, repo: Repo): void {
-  if (isForRepo(token, repo)) return
-  throw new MirrorError('mirror_token_scope', {
-    message: `The mirror token '${token.name}' is not good for ${repoKey(repo)}: it was issued for other repos. Ask the operator of this mirror.`,
+  if (!isForRepo(token, repo)) throw outOfScope(token, repoKey(repo))
+}
+
+function outOfScope(token: IssuedToken, what: string): MirrorError {
+  return new MirrorError('mirror_token_scope', {
+    message: `The mirror token '${token.name}' is not good for ${what}: it was issued for other repos. Ask the operator of this mirror.`,
     detail: { mirrorToken: token.name },
   })
 }
 
-/**
- * The mirror token that an Authorization field carries, by Bearer or, as git does, as password or user of Basic.
- * Throws `mirror_token_misplaced` when it stands there in another way.
- */
-function mirrorTokenIn(authorization: string): string | undefined {
+/** The mirror token that an Authorization field carries, by Bearer or, as git does, as password or user of Basic. */
+function plainMirrorToken(authorization: string): string | undefined {
   const bearer = bearerToken(authorization)
   if (bearer !== undefined && looksLikeMirrorToken(bearer)) return bearer
+  const pair = basicPair(authorization)
+  if (pair === undefined) return undefined
+  const colon = pair.indexOf(':')
+  return [pair.slice(colon + 1), pair.slice(0, Math.max(0, colon))].find(looksLikeMirrorToken)
+}
+
+function basicPair(authorization: string): string | undefined {
   const basic = /^basic +([A-Za-z0-9+/=_-]+) *$/i.exec(authorization)?.[1]
-  if (basic !== undefined) {
-    const pair = Buffer.from(basic, 'base64').toString()
-    const colon = pair.indexOf(':')
-    const parts = [pair.slice(colon + 1), pair.slice(0, Math.max(0, colon))]
-    const token = parts.find(looksLikeMirrorToken)
-    if (token !== undefined) return token
-  }
-  if (!authorization.split(/[\s,]+/).some(hidesMirrorToken)) return undefined
+  return basic === undefined ? undefined : Buffer.from(basic, 'base64').toString()
+}
+
+/** The same. Throws `mirror_token_misplaced` when one stands there in another way, or may be meant. */
+function mirrorTokenIn(authorization: string): string | undefined {
+  const token = plainMirrorToken(authorization)
+  if (token !== undefined) return token
+  if (!hidesMirrorToken(authorization)) return undefined
+  const isSpelled = [authorization, ...decodedWords(authorization)].some((text) => text.includes(PREFIX))
   throw new MirrorError('mirror_token_misplaced', {
-    message: /^bearer\s+bearer\b/i.test(authorization)
-      ? "The Authorization header says Bearer twice before the mirror token. Give the client the token alone: it adds 'Bearer' itself."
-      : "A mirror token must come as 'Authorization: Bearer hf_mirror...', with nothing else beside it.",
+    message: isSpelled ? otherPlace(authorization) : MISSPELT,
   })
 }
 
-/** Looser than the form: in a credential, the prefix alone tells whom it is for. */
-function hidesMirrorToken(word: string): boolean {
-  return (
-    word.includes('hf_mirror') || holdsMirrorToken(word) || Buffer.from(word, 'base64').includes('hf_mirror')
-  )
+function otherPlace(authorization: string): string {
+  return /^bearer\s+bearer\b/i.test(authorization)
+    ? "The Authorization header says Bearer twice before the mirror token. Give the client the token alone: it adds 'Bearer' itself."
+    : "A mirror token must come as 'Authorization: Bearer hf_mirror...', with nothing else beside it."
+}
+
+const MISSPELT =
+  "This looks like a mirror token, but does not begin with 'hf_mirror' as one does. Copy it again; it was not passed on."
+
+/** Looser than the form: in a credential, its look alone tells whom it is for. */
+function hidesMirrorToken(authorization: string): boolean {
+  if (resemblesMirrorToken(authorization) || holdsMirrorToken(authorization)) return true
+  return decodedWords(authorization).some(resemblesMirrorToken)
+}
+
+/** The words of a field as the Base64 that they may be. */
+function decodedWords(authorization: string): readonly string[] {
+  return authorization.split(/[\s,]+/).map((word) => Buffer.from(word, 'base64').toString('latin1'))
 }
 
 /** Throws `mirror_token_misplaced` when a mirror token stands anywhere in a request but in its Authorization field. */

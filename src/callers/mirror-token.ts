@@ -9,7 +9,8 @@
 import { randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
-const PREFIX = 'hf_mirror'
+/** How every token begins. */
+export const PREFIX = 'hf_mirror'
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 /** log2(62 ** 34) is 202 bits: nobody guesses one, and its hash needs no salt and no slowness. */
 const RANDOM_CHARS = 34
@@ -49,8 +50,33 @@ export function isWellFormed(token: string): boolean {
   )
 }
 
+// 'HF_mirror', 'hf-Mirror', 'hf mirror' and 'hfmirror' match.
+const LIKE_PREFIX = /hf[^A-Za-z0-9]{0,3}mirror/i
+// What is left when 'hf_' was lost: a Hub token has no 40 letters and digits in a row.
+const LIKE_REST = /mirror[A-Za-z0-9]{34}/i
+
+/**
+ * Whether a credential may be one that a mirror has made, though somebody has mistyped what tells so: another case, other
+ * separators, letters lost or added before its secret. What it says yes to must not go to the Hub.
+ */
+export function resemblesMirrorToken(text: string): boolean {
+  return LIKE_PREFIX.test(text) || LIKE_REST.test(text) || holdsSecret(text)
+}
+
+/** Whether letters and digits in a row end with a secret and its checksum, whatever stands before them. */
+function holdsSecret(text: string): boolean {
+  const rows = text.match(/[A-Za-z0-9]{40,}/g)
+  return rows?.some((row) => isSecret(row.slice(-RANDOM_CHARS - CHECKSUM_CHARS))) ?? false
+}
+
+function isSecret(end: string): boolean {
+  // Digests and commits are the common ones.
+  if (/^[0-9a-f]+$/i.test(end)) return false
+  return checksum(PREFIX + end.slice(0, RANDOM_CHARS)) === end.slice(RANDOM_CHARS)
+}
+
 // 'x=hf_mirror0123456789abcdef' matches; 'hf_mirror/model' and 'hf_mirrors' do not.
-const MENTION = /hf_mirror[A-Za-z0-9]{16}/
+const MENTION = /hf_mirror[A-Za-z0-9]{16}/i
 
 /**
  * Whether a text holds what may be a token of a mirror, or most of one, as it stands or percent-encoded (and encoded
@@ -59,11 +85,15 @@ const MENTION = /hf_mirror[A-Za-z0-9]{16}/
 export function holdsMirrorToken(text: string): boolean {
   let plain = text
   for (let round = 0; round < 3; round += 1) {
-    if (MENTION.test(plain)) return true
+    if (mentions(plain)) return true
     if (!plain.includes('%')) return false
     plain = plain.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
       String.fromCharCode(Number.parseInt(hex, 16)),
     )
   }
-  return MENTION.test(plain)
+  return mentions(plain)
+}
+
+function mentions(text: string): boolean {
+  return MENTION.test(text) || holdsSecret(text)
 }

@@ -1,17 +1,26 @@
 // The list of issued tokens on the disk: followed by a running mirror, changed by the commands beside it. The only
 // file of this room that touches the disk.
 
-import { readFileSync, statSync } from 'node:fs'
-import { open, unlink } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { open, readFile, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { errorCode, makeDirectory, writeAtomic } from '../store/atomic.ts'
-import { formatTokenList, type IssuedToken, parseTokenList } from './token-list.ts'
+import { errorCode, ifThere, makeDirectory } from '../store/atomic.ts'
+import { followLinks, replaceFile, type User } from '../store/replace.ts'
+import {
+  formatTokenList,
+  type IssuedToken,
+  parseTokenList,
+  parseTokenListInSlices,
+  withoutEnded,
+} from './token-list.ts'
 
 /** How long a list is believed before its file is looked at again: a token is revoked within this time. */
 const RECHECK_MS = 1_000
-/** Some ten thousand tokens; what is larger is not the file that was meant. */
-const MAX_BYTES = 4 * 1024 * 1024
+/** A list that could not be read is tried again after this time though its file has not changed: a disk may recover. */
+const RETRY_MS = 10_000
+/** Some three hundred thousand tokens; what is larger is not the file that was meant. */
+const MAX_BYTES = 64 * 1024 * 1024
 /** Another command holds the lock for as long as a small file takes to be written. */
 const LOCK_WITHIN_MS = 5_000
 const LOCK_POLL_MS = 20
@@ -32,7 +41,10 @@ export class TokenFile {
   #list: readonly IssuedToken[] = []
   #stamp = ''
   #lookedAt = Number.NEGATIVE_INFINITY
+  #failed: { readonly stamp: string | undefined; readonly at: number } | undefined
   #trouble: string | undefined
+  #current: Promise<void> | undefined
+  #next: Promise<void> | undefined
 
   constructor(options: {
     readonly path: string
@@ -46,34 +58,65 @@ export class TokenFile {
     this.#onTrouble = options.onTrouble
   }
 
-  /** Never throws. A missing file is an empty list. */
-  list(anew = false): readonly IssuedToken[] {
+  /** As of the last look. A missing file is an empty list. */
+  list(): readonly IssuedToken[] {
+    return this.#list
+  }
+
+  /**
+   * Resolves when the list is no older than a second, with `anew` when it is as it was on the disk at this call or later.
+   * Never rejects. However many wait, one look goes on at a time, and a list that could not be read is not read again for
+   * each of them.
+   */
+  async look(anew = false): Promise<void> {
+    if (this.#current !== undefined) {
+      // One that has begun may have missed what is asked for.
+      await (anew ? (this.#next ??= this.#current.then(() => this.#start())) : this.#current)
+    } else if (anew || this.#monotonic() - this.#lookedAt >= RECHECK_MS) {
+      await this.#start()
+    }
+  }
+
+  #start(): Promise<void> {
+    this.#next = undefined
+    this.#current = this.#look().finally(() => {
+      this.#current = undefined
+    })
+    return this.#current
+  }
+
+  async #look(): Promise<void> {
     const at = this.#monotonic()
-    if (!anew && at - this.#lookedAt < RECHECK_MS) return this.#list
     this.#lookedAt = at
+    let stamp: string | undefined
     try {
-      this.#look()
+      stamp = stampOf(await statOf(this.#path))
+      if (stamp !== this.#stamp) {
+        if (this.#failed !== undefined) {
+          const { stamp: before, at: failedAt } = this.#failed
+          if (at - failedAt < (before === stamp ? RETRY_MS : RECHECK_MS)) return
+        }
+        this.#list = stamp === '' ? [] : await parseTokenListInSlices(await readFile(this.#path, 'utf8'))
+        // Taken before the text was, so that a change in between is seen at the next look.
+        this.#stamp = stamp
+      }
+      this.#failed = undefined
       this.#trouble = undefined
     } catch (error) {
+      this.#failed = { stamp, at }
       const reason = error instanceof Error ? error.message : String(error)
       if (reason !== this.#trouble) this.#onTrouble(reason)
       this.#trouble = reason
     }
-    return this.#list
-  }
-
-  #look(): void {
-    const stamp = stampOf(this.#path)
-    if (stamp === this.#stamp) return
-    this.#list = stamp === '' ? [] : parseTokenList(readFileSync(this.#path, 'utf8'))
-    // Taken before the text was, so that a change in between is seen at the next look.
-    this.#stamp = stamp
   }
 }
 
+function statOf(path: string): Promise<Stats | undefined> {
+  return ifThere(stat(path))
+}
+
 /** What changes whenever the file does; empty where there is none. Throws when it is not to be trusted. */
-function stampOf(path: string): string {
-  const stats = statSync(path, { throwIfNoEntry: false })
+function stampOf(stats: Stats | undefined): string {
   if (stats === undefined) return ''
   // A pipe would be waited for, and a device may have no end.
   if (!stats.isFile()) throw new Error('it is no file')
@@ -84,24 +127,33 @@ function stampOf(path: string): string {
   return `${stats.ino} ${stats.mtimeMs} ${stats.ctimeMs} ${stats.size}`
 }
 
-/** The list for a command. Throws when it cannot be read; a missing file is an empty list. */
-export function readTokenFile(path: string): readonly IssuedToken[] {
-  return stampOf(path) === '' ? [] : parseTokenList(readFileSync(path, 'utf8'))
+/** The list for a command. Rejects when it cannot be read; a missing file is an empty list. */
+export async function readTokenFile(path: string): Promise<readonly IssuedToken[]> {
+  return stampOf(await statOf(path)) === '' ? [] : parseTokenList(await readFile(path, 'utf8'))
 }
 
 /**
- * Changes the list on the disk, one command after the other; a reader sees the old list or the new one. Throws what
- * `change` throws, and then nothing is written.
+ * Changes the list on the disk, one command after the other; a reader sees the old list or the new one. Tokens that ended
+ * long ago leave it. Owner and mode stay, a link is followed, and a new list is for `reader`, the user that the mirror
+ * runs as. Rejects with what `change` throws, or when the mirror could not read the new list; nothing is written then.
  */
 export async function changeTokenFile(
   path: string,
   change: (list: readonly IssuedToken[]) => readonly IssuedToken[],
+  options: { readonly reader?: User | undefined; readonly now?: number } = {},
 ): Promise<void> {
-  await makeDirectory(dirname(path))
-  const unlock = await lock(`${path}.lock`)
+  const file = await followLinks(path)
+  await makeDirectory(dirname(file))
+  const unlock = await lock(`${file}.lock`)
   try {
-    const list = change(readTokenFile(path))
-    await writeAtomic(dirname(path), path, formatTokenList(list), { durable: true })
+    const list = withoutEnded(change(await readTokenFile(file)), options.now ?? Date.now())
+    const text = formatTokenList(list)
+    if (Buffer.byteLength(text) > MAX_BYTES)
+      throw new Error(
+        `the list would have more than ${MAX_BYTES} bytes, which no mirror reads; revoke tokens`,
+      )
+    await replaceFile(file, text, options.reader)
+    if ((await readFile(file, 'utf8')) !== text) throw new Error('it does not hold what was written to it')
   } finally {
     await unlock()
   }

@@ -63,22 +63,71 @@ export function isForRepo(token: IssuedToken, repo: Repo): boolean {
 }
 
 const instant = z.iso.datetime().transform((text) => Date.parse(text))
-const LIST = z.strictObject({
-  version: z.literal(1),
-  tokens: z.array(
-    z.strictObject({
-      name: z.string().refine(isTokenName),
-      sha256: z.string().regex(/^[0-9a-f]{64}$/),
-      createdAt: instant,
-      expiresAt: instant.optional(),
-      revokedAt: instant.optional(),
-      repos: z.array(z.string().refine((pattern) => faultOfRepoPattern(pattern) === undefined)).optional(),
-    }),
-  ),
+const ENTRY = z.strictObject({
+  name: z.string().refine(isTokenName),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  createdAt: instant,
+  expiresAt: instant.optional(),
+  revokedAt: instant.optional(),
+  repos: z.array(z.string().refine((pattern) => faultOfRepoPattern(pattern) === undefined)).optional(),
 })
+const LIST = z.strictObject({ version: z.literal(1), tokens: z.array(z.unknown()) })
+
+// As it is written, one entry is one line, so that a long list can be read piece by piece. Any other JSON of the same
+// content is read as well, at once.
+const HEAD = '{"version":1,"tokens":[\n'
+const TAIL = '\n]}\n'
 
 /** Reads what `formatTokenList` wrote. Throws with what is wrong; the text of the list is never in the message. */
 export function parseTokenList(text: string): readonly IssuedToken[] {
+  const reading = readList(text)
+  for (;;) {
+    const { done, value } = reading.next()
+    if (done === true) return value
+  }
+}
+
+/** The same, but leaves the thread to others every millisecond or two. Rejects as `parseTokenList` throws. */
+export async function parseTokenListInSlices(text: string): Promise<readonly IssuedToken[]> {
+  const reading = readList(text)
+  for (;;) {
+    const { done, value } = reading.next()
+    if (done === true) return value
+    await nextTurn()
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}
+
+const SLICE_ENTRIES = 128
+
+function* readList(text: string): Generator<undefined, readonly IssuedToken[], undefined> {
+  try {
+    if (text.startsWith(HEAD) && text.endsWith(TAIL)) return yield* collect(lineValues(text))
+  } catch (error) {
+    // Somebody has edited it.
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  return yield* collect(wholeValues(text))
+}
+
+/** Throws SyntaxError where a line is not exactly one entry. */
+function* lineValues(text: string): Generator<unknown, void, undefined> {
+  const end = text.length - TAIL.length
+  for (let at = HEAD.length; at < end; ) {
+    const found = text.indexOf('\n', at)
+    const isLast = found >= end
+    if (text.endsWith(',', found) === isLast) throw new SyntaxError('a comma too few or too many')
+    yield JSON.parse(text.slice(at, isLast ? found : found - 1))
+    at = found + 1
+  }
+}
+
+function wholeValues(text: string): readonly unknown[] {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -86,29 +135,69 @@ export function parseTokenList(text: string): readonly IssuedToken[] {
     throw new Error('it is no JSON')
   }
   const parsed = LIST.safeParse(value)
-  if (!parsed.success) {
-    throw new Error(
-      `it is no list of tokens: ${parsed.error.issues[0]?.path.join('.') || 'the whole of it'} is wrong`,
-    )
+  if (parsed.success) return parsed.data.tokens
+  throw new Error(wrong(parsed.error.issues[0]?.path))
+}
+
+function wrong(path: readonly PropertyKey[] = []): string {
+  return `it is no list of tokens: ${path.join('.') || 'the whole of it'} is wrong`
+}
+
+function* collect(values: Iterable<unknown>): Generator<undefined, readonly IssuedToken[], undefined> {
+  const list: IssuedToken[] = []
+  const names = new Set<string>()
+  const byHash = new Map<string, IssuedToken>()
+  for (const value of values) {
+    const parsed = ENTRY.safeParse(value)
+    if (!parsed.success)
+      throw new Error(wrong(['tokens', list.length, ...(parsed.error.issues[0]?.path ?? [])]))
+    const entry = parsed.data
+    if (names.has(entry.name)) throw new Error(`it names ${entry.name} twice`)
+    names.add(entry.name)
+    byHash.set(entry.sha256, entry)
+    list.push(entry)
+    if (list.length % SLICE_ENTRIES === 0) yield undefined
   }
-  const names = parsed.data.tokens.map(({ name }) => name)
-  const seen = new Set<string>()
-  const doubled = names.find((name) => seen.size === seen.add(name).size)
-  if (doubled !== undefined) throw new Error(`it names ${doubled} twice`)
-  return parsed.data.tokens
+  indexes.set(list, byHash)
+  return list
 }
 
 /** The list as the text of its file. */
 export function formatTokenList(list: readonly IssuedToken[]): string {
   const iso = (at: number | undefined): string | undefined =>
     at === undefined ? undefined : new Date(at).toISOString()
-  const tokens = list.map(({ name, sha256, createdAt, expiresAt, revokedAt, repos }) => ({
-    name,
-    sha256,
-    createdAt: iso(createdAt),
-    expiresAt: iso(expiresAt),
-    revokedAt: iso(revokedAt),
-    repos,
-  }))
-  return `${JSON.stringify({ version: 1, tokens }, null, 2)}\n`
+  const lines = list.map(({ name, sha256, createdAt, expiresAt, revokedAt, repos }) =>
+    JSON.stringify({
+      name,
+      sha256,
+      createdAt: iso(createdAt),
+      expiresAt: iso(expiresAt),
+      revokedAt: iso(revokedAt),
+      repos,
+    }),
+  )
+  return HEAD + lines.join(',\n') + TAIL
+}
+
+/** How long a token that has ended stays in the list, so that whoever still uses it reads why it opens nothing. */
+const KEEP_ENDED_MS = 30 * 24 * 3_600_000
+/** And how many of them, the ones that ended last. */
+const KEEP_ENDED = 1_000
+
+/** The list without the tokens whose end is long past, or that are too many. */
+export function withoutEnded(list: readonly IssuedToken[], now: number): readonly IssuedToken[] {
+  const ends = new Map(
+    list.flatMap((entry) => (standingOf(entry, now) === 'good' ? [] : [[entry, endOf(entry)] as const])),
+  )
+  const kept = [...ends]
+    .filter(([, at]) => now - at < KEEP_ENDED_MS)
+    .toSorted(([, a], [, b]) => b - a)
+    .slice(0, KEEP_ENDED)
+  const keep = new Set(kept.map(([entry]) => entry))
+  return list.filter((entry) => !ends.has(entry) || keep.has(entry))
+}
+
+/** When a token ended that has. */
+function endOf({ revokedAt, expiresAt }: IssuedToken): number {
+  return Math.min(revokedAt ?? Number.POSITIVE_INFINITY, expiresAt ?? Number.POSITIVE_INFINITY)
 }

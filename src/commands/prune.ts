@@ -5,6 +5,7 @@ import type { Config } from '../config/keys.ts'
 import { type Inventory, parseOwner, requireStore, takeInventory } from '../store/inventory.ts'
 import { createLayout } from '../store/layout.ts'
 import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/prune.ts'
+import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
 
@@ -26,6 +27,7 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
   return overStore(async () => {
     const layout = createLayout(config.cacheDir)
     await requireStore(layout)
+    await actAsMirrorUser(config.cacheDir)
     const inventory = await takeInventory(layout)
     const owners = ownersOf(inventory, options.repos)
     if (owners.unknown.length > 0) {
@@ -50,7 +52,7 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
 
 /** What was removed, in the audit log: a line for each repo. */
 async function recorded(config: Config, work: () => Promise<Pruned>): Promise<Pruned> {
-  const log = openActLog(config.auditLog)
+  const log = await openActLog(config)
   try {
     const pruned = await work()
     for (const { origin = null, repo = null, blobs, sizeBytes } of rowsOf(pruned))

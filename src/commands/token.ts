@@ -5,6 +5,7 @@ import { createMirrorToken } from '../callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath, readTokenFile } from '../callers/token-file.ts'
 import { hashOf, type IssuedToken, standingOf } from '../callers/token-list.ts'
 import type { Config } from '../config/keys.ts'
+import { mirrorUser, type User } from '../store/replace.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { formatAge, formatColumns, formatInstant } from './store-output.ts'
 
@@ -24,15 +25,17 @@ export function runTokenCreate(
   const now = Date.now()
   const expiresAt = expiresMs === undefined ? undefined : now + expiresMs
   const token = createMirrorToken()
-  return changing(config, async (path, log) => {
-    await changeTokenFile(path, (list) => {
+  return changing(config, async (path, log, reader) => {
+    const change = (list: readonly IssuedToken[]): readonly IssuedToken[] => {
       const holder = list.find((entry) => entry.name === name)
       if (holder !== undefined && standingOf(holder, now) === 'good')
         throw new Error(`there is a token called ${name}; revoke it first, or choose another name`)
       const others = list.filter((entry) => entry !== holder)
       log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
       return [...others, { name, sha256: hashOf(token), createdAt: now, expiresAt, repos }]
-    })
+    }
+    // Nobody gets a token that is not in the list.
+    await changeTokenFile(path, change, { reader, now })
     if (json) {
       print(
         `${JSON.stringify({ name, token, expiresAt: formatInstant(expiresAt), repos: repos ?? null }, null, 2)}\n`,
@@ -50,8 +53,8 @@ export function runTokenCreate(
 /** Prints the list; never a token or its hash. */
 export function runTokenLs(config: Where, options: { readonly json: boolean }): Promise<number> {
   const now = Date.now()
-  return overList(config, (path) => {
-    const list = readTokenFile(path)
+  return overList(config, async (path) => {
+    const list = await readTokenFile(path)
     if (options.json) {
       print(
         `${JSON.stringify(
@@ -77,14 +80,15 @@ export function runTokenLs(config: Where, options: { readonly json: boolean }): 
 export function runTokenRevoke(config: Where, options: { readonly name: string }): Promise<number> {
   const { name } = options
   const now = Date.now()
-  return changing(config, async (path, log) => {
-    await changeTokenFile(path, (list) => {
+  return changing(config, async (path, log, reader) => {
+    const change = (list: readonly IssuedToken[]): readonly IssuedToken[] => {
       if (!list.some((entry) => entry.name === name)) throw new Error(`there is no token called ${name}`)
       log.act('token-revoke', { name })
       return list.map((entry) =>
         entry.name === name ? { ...entry, revokedAt: entry.revokedAt ?? now } : entry,
       )
-    })
+    }
+    await changeTokenFile(path, change, { reader, now })
     print(`revoked ${name}\n`)
   })
 }
@@ -113,11 +117,14 @@ async function overList(config: Where, run: (path: string) => Promise<void> | vo
 }
 
 /** The same, with the audit log open. Nothing is done that cannot be recorded: the line is written before the list. */
-function changing(config: Where, run: (path: string, log: ActLog) => Promise<void>): Promise<number> {
+function changing(
+  config: Where,
+  run: (path: string, log: ActLog, reader: User | undefined) => Promise<void>,
+): Promise<number> {
   return overList(config, async (path) => {
-    const log = openActLog(config.auditLog)
+    const log = await openActLog(config)
     try {
-      await run(path, log)
+      await run(path, log, await mirrorUser(config.cacheDir))
     } finally {
       log.close()
     }

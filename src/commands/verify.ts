@@ -12,6 +12,7 @@ import { removeBlockMap } from '../store/quarantine.ts'
 import { type Damage, type ScrubReport, scrub } from '../store/scrub.ts'
 import { clearPosition, readPosition, type ScrubPosition, writePosition } from '../store/scrub-position.ts'
 import { statAll, statFile, walkBlobs, walkPartials } from '../store/walk.ts'
+import { actAsMirrorUser } from './act-as.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { formatSize, overStore, plural } from './store-output.ts'
 
@@ -35,6 +36,7 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
   return overStore(async () => {
     const layout = createLayout(config.cacheDir)
     await requireStore(layout)
+    await actAsMirrorUser(config.cacheDir)
     if (options.restart) await clearPosition(layout, 'verify')
     const before = await readPosition(layout, 'verify')
     const interrupted = new AbortController()
@@ -42,7 +44,7 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
     // Once: a second Ctrl-C ends the process as it would without us.
     process.once('SIGINT', interrupt)
     process.once('SIGTERM', interrupt)
-    const log = openActLog(config.auditLog)
+    const log = await openActLog(config)
     try {
       const keepsSums = config.checkReadsMs !== undefined
       return await verify(layout, { ...options, keepsSums, before, signal: interrupted.signal, log })

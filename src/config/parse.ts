@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parse as parseMs } from '@lukeed/ms'
-import { looksLikeMirrorToken } from '../callers/mirror-token.ts'
+import { resemblesMirrorToken } from '../callers/mirror-token.ts'
 import { Secret } from './secret.ts'
 
 /** A value, or what was expected instead (a phrase such as 'expected a size with a unit such as 200GB'). */
@@ -238,7 +238,7 @@ export function secret(): Parser<Secret> {
 /** A token for the Hub. One that a mirror has issued is none, and must not be sent there. */
 export function hubToken(): Parser<Secret> {
   return (text) =>
-    looksLikeMirrorToken(text)
+    resemblesMirrorToken(text)
       ? { fault: 'expected a Hub token; this is one that a mirror has issued' }
       : secret()(text)
 }

@@ -82,6 +82,8 @@ export async function serveHubRoute(
   const { method = '' } = request.raw
   const route = options.parse(request.raw.url ?? '')
   noteRoute(trace, route)
+  const settling = options.callers.settle(request.raw.headers.authorization)
+  if (settling !== undefined) await settling
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
   if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')

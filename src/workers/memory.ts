@@ -81,7 +81,11 @@ export function createMemory(options: MemoryOptions): Memory {
       },
     },
     // None of the mirror's own tokens is known here: who shows one is for the main process.
-    callers: createCallers({ issued: () => [], hubTokens: new Map(), now: Date.now }),
+    callers: createCallers({
+      issued: { list: () => [], look: () => Promise.resolve() },
+      hubTokens: new Map(),
+      now: Date.now,
+    }),
     via: options.via,
     addressOf: addressReader(options.trustProxy),
     isServed: clientGate(options.clients),

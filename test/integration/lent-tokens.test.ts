@@ -86,6 +86,35 @@ describe("the mirror's own Hub token", () => {
     '/acme/secret/settings',
     '/acme/secret.git/info/lfs/locks',
     '/settings/tokens',
+    // What hands out a credential in the name of who asks.
+    '/api/spaces/acme/secret/jwt?expiration=2040-01-01T00:00:00Z',
+    '/api/models/acme/secret/jwt?write=true',
+    '/api/models/acme/secret/xet-read-token/main',
+    // What is about people, machines and money, and words that nobody knows yet.
+    '/api/models/acme/secret/user-access-report',
+    '/api/models/acme/secret/collaborators',
+    '/api/models/acme/secret/notebook/main/x.ipynb',
+    '/api/models/acme/secret/webhooks',
+    '/api/models/acme/secret/billing/usage',
+    '/api/models/acme/secret/lfs-files',
+    '/api/models/acme/secret/scan',
+    '/api/models/acme/secret/a-word-of-tomorrow',
+    '/api/spaces/acme/secret/runtime',
+    '/api/spaces/acme/secret/metrics',
+    '/api/spaces/acme/secret/live-metrics/sse',
+    '/api/spaces/acme/secret/logs/run',
+    // Pages, which are written for whoever is logged in.
+    '/acme/secret',
+    '/acme/secret/tree/main',
+    '/acme/secret/blob/main/config.json',
+    '/acme/secret/blame/main/config.json',
+    '/acme/secret/user-access-report',
+    // Other spellings of what would be lent.
+    '/api/models/acme/secret/PARQUET',
+    '/api/models/acme/secret/parquet%2F..%2Fjwt',
+    '/api/models/acme/secret/%6Awt',
+    '/acme/secret/RAW/main/config.json',
+    '/v2/acme/secret/manifests/latest',
   ])('is not lent for %s', async (target) => {
     const { scene, issue } = await openCorp()
     await scene.ask(target, { token: await issue() })
@@ -97,10 +126,26 @@ describe("the mirror's own Hub token", () => {
     '/api/models/acme/secret/auth-check',
     '/api/models/acme/secret/refs',
     '/acme/secret/raw/main/config.json',
+    '/api/models/acme/secret',
+    '/api/models/acme/secret/revision/main',
+    '/api/models/acme/secret/tree/main',
+    '/api/models/acme/secret/commits/main',
   ])('is lent for %s', async (target) => {
     const { scene, issue } = await openCorp()
     expect((await scene.ask(target, { token: await issue() })).status).toBe(200)
     expect((await scene.ask(target, { token: await issue('guest') })).status).toBe(401)
+  })
+
+  it.each([
+    '/api/models/acme/secret/parquet',
+    '/api/models/acme/secret/croissant',
+    '/api/models/acme/secret/treesize/main',
+    '/acme/secret.git/info/refs?service=git-upload-pack',
+  ])('goes along with %s, whatever the Hub makes of it', async (target) => {
+    const { scene, issue } = await openCorp()
+    await scene.ask(target, { token: await issue() })
+    const lent = [`Bearer ${CORP}`, basic('hubmirror', CORP)]
+    expect([...credentials(scene)].some((field) => lent.includes(field ?? ''))).toBe(true)
   })
 
   it('lets no caller say which account pays', async () => {

@@ -1,11 +1,21 @@
 // `hubmirror token`, in a process of its own, beside a mirror that runs and before one does.
 
+<<<<<<< HEAD
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+=======
+import { spawn } from 'node:child_process'
+import { chmod, chown, lstat, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+>>>>>>> who
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
+import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { mirrorTokensPath } from '../../src/callers/token-file.ts'
+<<<<<<< HEAD
 import { run } from '../support/run-cli.ts'
+=======
+import { formatTokenList, hashOf } from '../../src/callers/token-list.ts'
+>>>>>>> who
 import { openScene } from '../support/scene.ts'
 
 const OPEN = '/acme/open/resolve/main/config.json'
@@ -158,3 +168,79 @@ it('does nothing that it cannot record', async () => {
   expect(listed).toMatchObject([{ name: 'ci', state: 'good' }])
   expect(listed).toHaveLength(1)
 })
+
+it('follows a link to the list, so that the mirror that reads its target hears of it', async () => {
+  const scene = await openScene()
+  const folder = await scratch()
+  const list = mirrorTokensPath(scene.mirror.config)
+  const link = join(folder, 'mine.json')
+  await symlink(list, link)
+  const env = { HUBMIRROR_MIRROR_TOKENS: link, HUBMIRROR_CACHE_DIR: join(folder, 'store') }
+  const mine = (await token(['create', 'ci'], env)).stdout.trim()
+  expect((await scene.ask(OPEN, { token: mine })).status).toBe(200)
+  expect((await token(['revoke', 'ci'], env)).status).toBe(0)
+  scene.clock.advance(1_000)
+  expect((await scene.ask(OPEN, { token: mine })).status).toBe(401)
+  expect((await lstat(link)).isSymbolicLink()).toBe(true)
+})
+
+it('issues and revokes in a list of a hundred thousand, beside a mirror that knows each of them', async () => {
+  const scene = await openScene()
+  const list = mirrorTokensPath(scene.mirror.config)
+  const known = createMirrorToken()
+  const others = Array.from({ length: 100_000 }, (_, index) => ({
+    name: `job-${index}`,
+    sha256: hashOf(index === 77_777 ? known : `${index}`),
+    createdAt: 1_000,
+  }))
+  await writeFile(list, formatTokenList(others), { mode: 0o600 })
+  const env = { HUBMIRROR_CACHE_DIR: scene.mirror.cacheDir }
+  expect((await scene.ask(OPEN, { token: known })).status).toBe(200)
+  const created = (await token(['create', 'ci'], env)).stdout.trim()
+  expect((await scene.ask(OPEN, { token: created })).status).toBe(200)
+  expect((await token(['revoke', 'job-77777'], env)).status).toBe(0)
+  scene.clock.advance(1_000)
+  expect((await scene.ask(OPEN, { token: known })).status).toBe(401)
+  expect((await scene.ask(OPEN, { token: created })).status).toBe(200)
+}, 240_000)
+
+const isRoot = process.getuid?.() === 0
+const MIRROR = 64_321
+
+it.skipIf(!isRoot)(
+  'makes nothing, run by root, that a mirror with a user of its own could not read (skipped for others than root)',
+  async () => {
+    const folder = await scratch()
+    await chmod(folder, 0o755)
+    const [cacheDir, logs] = [join(folder, 'cache'), join(folder, 'logs')]
+    for (const each of [cacheDir, logs]) {
+      await mkdir(each, { mode: 0o700 })
+      await chown(each, MIRROR, MIRROR)
+    }
+    const auditLog = join(logs, 'audit.log')
+    const env = { HUBMIRROR_CACHE_DIR: cacheDir, HUBMIRROR_AUDIT_LOG: auditLog }
+    const ownerOf = async (file: string) => {
+      const { uid, gid, mode } = await stat(file)
+      return [uid, gid, mode & 0o777]
+    }
+    const list = mirrorTokensPath({ cacheDir })
+    const created = await token(['create', 'ci'], env)
+    expect([created.status, await ownerOf(list)]).toEqual([0, [MIRROR, MIRROR, 0o600]])
+    expect(await ownerOf(auditLog)).toEqual([MIRROR, MIRROR, 0o600])
+    expect((await token(['revoke', 'ci'], env)).status).toBe(0)
+    expect(await ownerOf(list)).toEqual([MIRROR, MIRROR, 0o600])
+    // A list that root has made at an earlier time, and the mirror cannot read: nothing would come of the command.
+    await chown(list, 0, 0)
+    for (const args of [
+      ['create', 'other'],
+      ['revoke', 'ci'],
+    ]) {
+      const refused = await token(args, env)
+      expect([refused.status, refused.stdout, refused.stderr]).toEqual([
+        1,
+        '',
+        expect.stringContaining(`chown ${MIRROR} ${list}`),
+      ])
+    }
+  },
+)

@@ -179,3 +179,83 @@ describe('a repo within the scope', () => {
       expect([target, (await scene.ask(target, { token })).status]).toEqual([target, 200])
   })
 })
+
+describe('a token for some repos', () => {
+  it.each([
+    '/v2/other/x/manifests/latest',
+    '/v2/other/x/blobs/sha256:00',
+    '/V2/other/x/manifests/latest',
+    '/other/x.git/info/refs?service=git-upload-pack',
+    '/other/x.git/info/lfs/objects/batch',
+    '/other%2Fx/raw/main/a',
+    '/other/x/no-such-page/at/all',
+    '/Models/other/x/raw/main/a',
+    '/datasets/acme/x',
+    '/spaces/acme/x/raw/main/a',
+    '/buckets/acme/x/resolve/a',
+    '/api/models/other/x/no-such-word',
+    '/api/Models/other/x',
+    '/api/buckets/acme/x/tree',
+    '/api/resolve-cache/unknown/other/x',
+    '/api/collections/other/x-1234',
+    '/api/quicksearch?q=other/x',
+    '/api/unknown?repo=other/x',
+    '/oembed?url=https://huggingface.co/other/x',
+    '/papers/2401.00001',
+    '/',
+  ])('opens no door to others: %s', async (target) => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const token = await issue('narrow', { repos: ['acme/*'] })
+    const isBatch = target.endsWith('/batch')
+    const body = '{"operation":"download","objects":[]}'
+    const got = await scene.ask(target, { token, ...(isBatch ? { method: 'POST', body } : {}) })
+    expect([got.status, got.headers['x-error-code']]).toEqual([
+      403,
+      expect.stringMatching(/GatedRepo|MirrorTokenScope/),
+    ])
+    expect(got.headers['x-error-message']).toContain("'narrow' is not good for")
+    expect(scene.hub.ledger.requests()).toEqual([])
+    // A token for all of them is not asked.
+    for (const repos of [undefined, ['*']]) {
+      const wide = await issue(repos === undefined ? 'wide' : 'star', { repos })
+      await scene.ask(target, { token: wide, ...(isBatch ? { method: 'POST', body } : {}) })
+    }
+    expect(scene.hub.ledger.requests()).not.toEqual([])
+  })
+
+  it.each([
+    '/api/whoami-v2',
+    '/api/models?author=acme',
+    '/api/agent-harnesses',
+    '/v2/acme/open/manifests/latest',
+  ])('is not stopped on its way to %s', async (target) => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const got = await scene.ask(target, { token: await issue('narrow', { repos: ['acme/*'] }) })
+    expect(got.headers['x-error-code'] ?? '').not.toMatch(/GatedRepo|MirrorToken/)
+    expect(got.status).not.toBe(403)
+  })
+})
+
+describe('a mirror token that is misspelt', () => {
+  it.each([
+    ['HF_mirror…', (token: string) => `HF_${token.slice(3)}`],
+    ['hf_Mirror…', (token: string) => token.replace('hf_m', 'hf_M')],
+    ['hf-mirror…', (token: string) => token.replace('hf_', 'hf-')],
+    ['hf mirror…', (token: string) => token.replace('hf_', 'hf ')],
+    ['hf_miror…', (token: string) => token.replace('mirr', 'mir')],
+    ['mirror…', (token: string) => token.slice(3)],
+    ['its secret alone', (token: string) => token.slice(9)],
+    ['quotes', (token: string) => `"${token}"`],
+    ['HF_TOKEN=', (token: string) => `HF_TOKEN=${token.slice(3)}`],
+  ])('goes nowhere: %s', async (_what, spell) => {
+    const { scene, issue } = await openCorp({ rules: '' })
+    const text = spell(await issue('narrow'))
+    const basic = Buffer.from(`user:${text}`).toString('base64')
+    for (const authorization of [`Bearer ${text}`, `Basic ${basic}`, text]) {
+      const got = await scene.ask('/api/models/acme/secret', { headers: { authorization } })
+      expect([authorization, got.status]).toEqual([authorization, 401])
+      expect(got.headers['x-error-message']).toMatch(/mirror token/)
+    }
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+})

@@ -5,6 +5,7 @@ import {
   holdsMirrorToken,
   isWellFormed,
   looksLikeMirrorToken,
+  resemblesMirrorToken,
 } from '../../../src/callers/mirror-token.ts'
 
 describe('a mirror token', () => {
@@ -65,5 +66,45 @@ describe('a mirror token', () => {
     '%zz',
   ])('is not found in "%s"', (text) => {
     expect(holdsMirrorToken(text)).toBe(false)
+  })
+
+  it.each([
+    (token: string) => token,
+    (token: string) => `HF_${token.slice(3)}`,
+    (token: string) => token.replace('hf_mirror', 'hf_Mirror'),
+    (token: string) => token.replace('hf_mirror', 'hf-mirror'),
+    (token: string) => token.replace('hf_mirror', 'hf mirror'),
+    (token: string) => token.replace('hf_mirror', 'hf_miror'),
+    (token: string) => token.replace('hf_mirror', 'hf_mirrror'),
+    (token: string) => token.replace('hf_mirror', 'fh_mirror'),
+    (token: string) => token.replace('hf_mirror', 'hf_'),
+    (token: string) => token.slice(3),
+    (token: string) => token.slice(9),
+    (token: string) => `"${token.slice(3)}"`,
+    (token: string) => `HF_TOKEN=${token.slice(9)}`,
+    (token: string) => ` ${token.slice(4)}\n`,
+    // With the rest not whole either.
+    (token: string) => `HF_Mirror${token.slice(9, -1)}`,
+    (token: string) => `mirror${token.slice(9, -3)}xyz`,
+  ])('is known by its look though it is misspelt (%#)', (spell) => {
+    for (let round = 0; round < 20; round += 1)
+      expect(resemblesMirrorToken(spell(createMirrorToken()))).toBe(true)
+  })
+
+  it('does not resemble a token or a word of the Hub', () => {
+    const letters = fc.stringMatching(/^[A-Za-z0-9]{34}$/)
+    fc.assert(
+      fc.property(letters, letters, letters, (a, b, c) => {
+        for (const text of [
+          `hf_${a}`,
+          `api_org_${a}`,
+          `hf_oauth_${a}${b}.${b}${c}.${c}${a}`,
+          `hf_jwt_${a}-${b}_${c}`,
+        ])
+          expect([text, resemblesMirrorToken(text)]).toEqual([text, false])
+      }),
+    )
+    for (const text of ['a'.repeat(40), '0123456789abcdef'.repeat(4), 'basic', '', 'my mirror'])
+      expect(resemblesMirrorToken(text)).toBe(false)
   })
 })

@@ -16,41 +16,46 @@ async function setUp() {
   const clock = manualClock()
   const troubles: string[] = []
   const file = new TokenFile({ path, monotonic: clock.now, onTrouble: (reason) => troubles.push(reason) })
-  const names = (afterMs = 1_000) => {
+  const names = async (afterMs = 1_000, anew = false) => {
     clock.advance(afterMs)
+    await file.look(anew)
     return file.list().map(({ name }) => name)
   }
   return { path, folder: join(folder, 'new'), file, names, troubles }
 }
 
 it('follows its file: there or not, changed, removed, and looks once a second', async () => {
-  const { path, file, names, troubles } = await setUp()
-  expect(names(0)).toEqual([])
+  const { path, names, troubles } = await setUp()
+  expect(await names(0)).toEqual([])
   await changeTokenFile(path, (list) => [...list, entry('a')])
-  expect(names(999)).toEqual([])
-  expect(file.list(true).map(({ name }) => name)).toEqual(['a'])
-  expect(names(1)).toEqual(['a'])
+  expect(await names(999)).toEqual([])
+  expect(await names(0, true)).toEqual(['a'])
+  expect(await names(1)).toEqual(['a'])
   await changeTokenFile(path, (list) => [...list, entry('b')])
-  expect(names()).toEqual(['a', 'b'])
+  expect(await names()).toEqual(['a', 'b'])
   await rm(path)
-  expect(names()).toEqual([])
+  expect(await names()).toEqual([])
   expect(troubles).toEqual([])
 })
 
 it('keeps the last good list while the file is broken or not to be trusted, and tells once of each', async () => {
   const { path, names, troubles } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
-  expect(names()).toEqual(['a'])
+  expect(await names()).toEqual(['a'])
   await writeFile(path, '{"version":1,"tok')
-  expect([names(), names(), troubles]).toEqual([['a'], ['a'], ['it is no JSON']])
+  expect([await names(), await names(), troubles]).toEqual([['a'], ['a'], ['it is no JSON']])
   await writeFile(path, formatTokenList([entry('b')]))
   await chmod(path, 0o666)
-  expect([names(), troubles.length, troubles[1]]).toEqual([['a'], 2, expect.stringContaining('chmod o-w')])
-  expect(() => readTokenFile(path)).toThrow('chmod o-w')
+  expect([await names(), troubles.length, troubles[1]]).toEqual([
+    ['a'],
+    2,
+    expect.stringContaining('chmod o-w'),
+  ])
+  await expect(readTokenFile(path)).rejects.toThrow('chmod o-w')
   await chmod(path, 0o660)
-  expect(names()).toEqual(['b'])
-  await writeFile(path, 'x'.repeat(5_000_000))
-  expect([names(), troubles.length]).toEqual([['b'], 3])
+  expect(await names()).toEqual(['b'])
+  await writeFile(path, 'x'.repeat(70_000_000))
+  expect([await names(), troubles.length]).toEqual([['b'], 3])
 })
 
 it('is for its owner only, and leaves nothing beside it', async () => {
@@ -70,11 +75,7 @@ it('loses no change of commands that run at once', async () => {
   const { path } = await setUp()
   const wanted = Array.from({ length: 12 }, (_, index) => `t${index}`)
   await Promise.all(wanted.map((name) => changeTokenFile(path, (list) => [...list, entry(name)])))
-  expect(
-    readTokenFile(path)
-      .map(({ name }) => name)
-      .toSorted(),
-  ).toEqual(wanted.toSorted())
+  expect((await readTokenFile(path)).map(({ name }) => name).toSorted()).toEqual(wanted.toSorted())
 })
 
 it('is not changed where it cannot be read', async () => {
@@ -88,21 +89,32 @@ it('is not changed where it cannot be read', async () => {
 it('is not waited for where a pipe or a folder stands in its place', async () => {
   const { path, names, troubles } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
-  expect(names()).toEqual(['a'])
+  expect(await names()).toEqual(['a'])
   await rm(path)
   execFileSync('mkfifo', ['-m', '600', path])
-  expect([names(), troubles]).toEqual([['a'], ['it is no file']])
+  expect([await names(), troubles]).toEqual([['a'], ['it is no file']])
   await expect(changeTokenFile(path, () => [])).rejects.toThrow('it is no file')
   await rm(path)
   await mkdir(path, { mode: 0o700 })
-  expect(() => readTokenFile(path)).toThrow('it is no file')
+  await expect(readTokenFile(path)).rejects.toThrow('it is no file')
 })
 
 it('may hold as many tokens as fit into it, none of them twice', async () => {
   const { path, names, troubles } = await setUp()
   const many = Array.from({ length: 20_000 }, (_, index) => entry(`t${index}`))
   await changeTokenFile(path, () => many)
-  expect(names()).toHaveLength(20_000)
+  expect(await names()).toHaveLength(20_000)
   await writeFile(path, formatTokenList([...many, entry('t7')]))
-  expect([names().length, troubles]).toEqual([20_000, ['it names t7 twice']])
+  expect([(await names()).length, troubles]).toEqual([20_000, ['it names t7 twice']])
+})
+
+it('does not grow beyond what a mirror reads', async () => {
+  const { path, folder } = await setUp()
+  await changeTokenFile(path, () => [entry('a')])
+  const large = { ...entry('large'), repos: ['a'.repeat(64 * 1024 * 1024)] }
+  await expect(changeTokenFile(path, (list) => [...list, large])).rejects.toThrow('revoke tokens')
+  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual([
+    formatTokenList([entry('a')]),
+    ['tokens.json'],
+  ])
 })

@@ -8,7 +8,9 @@ import {
   isForRepo,
   isTokenName,
   parseTokenList,
+  parseTokenListInSlices,
   standingOf,
+  withoutEnded,
 } from '../../../src/callers/token-list.ts'
 import { parseRepoId, type RepoType } from '../../../src/hub/names.ts'
 
@@ -58,6 +60,62 @@ describe('the list of issued tokens', () => {
     }
     expect(message).toContain(reason)
     expect(message.includes(token)).toBe(false)
+  })
+
+  it('is read as any JSON of the same content, and piece by piece as at once', async () => {
+    const list = [
+      entry,
+      { ...entry, name: 'b', sha256: hashOf('b') },
+      { ...entry, name: 'c', sha256: hashOf('c') },
+    ]
+    const text = formatTokenList(list)
+    const value = JSON.parse(text) as unknown
+    const spellings = [
+      text,
+      JSON.stringify(value),
+      JSON.stringify(value, null, 2),
+      text.replace(/,"createdAt"/g, ',\n"createdAt"'),
+    ]
+    for (const spelling of spellings) {
+      expect(parseTokenList(spelling)).toEqual(list)
+      expect(await parseTokenListInSlices(spelling)).toEqual(list)
+    }
+    for (const broken of [
+      text.replace('},\n', '}\n'),
+      text.replace('}\n]', '},\n]'),
+      text.replace('"c"', '"b"'),
+    ]) {
+      expect(() => parseTokenList(broken)).toThrow(/no JSON|twice/)
+      await expect(parseTokenListInSlices(broken)).rejects.toThrow(/no JSON|twice/)
+    }
+  })
+
+  it('loses what ended long ago, and keeps the thousand that ended last', () => {
+    const day = 86_400_000
+    const now = 1_000 * day
+    const ended = (name: string, at: Partial<IssuedToken>) => ({
+      ...entry,
+      name,
+      sha256: hashOf(name),
+      ...at,
+    })
+    const list = [
+      entry,
+      ended('later', { expiresAt: now + 1 }),
+      ended('yesterday', { expiresAt: now - day }),
+      ended('revoked', { expiresAt: now + day, revokedAt: now - 29 * day }),
+      ended('old', { expiresAt: now - 30 * day }),
+      ended('revoked-long-ago', { revokedAt: now - 31 * day, expiresAt: now - day }),
+    ]
+    expect(withoutEnded(list, now).map(({ name }) => name)).toEqual(['ci', 'later', 'yesterday', 'revoked'])
+    const many = Array.from({ length: 3_000 }, (_, index) => ended(`t${index}`, { expiresAt: now - index }))
+    const kept = withoutEnded([...many, entry], now)
+    expect([kept.length, kept[0]?.name, kept[999]?.name, kept[1_000]?.name]).toEqual([
+      1_001,
+      't0',
+      't999',
+      'ci',
+    ])
   })
 
   it('finds a token by its hash, whichever it is', () => {

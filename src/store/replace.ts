@@ -1,0 +1,102 @@
+// Files that a command writes beside a running mirror, perhaps as another user than the mirror's: what the mirror reads
+// stays readable to it, or the command fails.
+
+import { randomBytes } from 'node:crypto'
+import type { FileHandle } from 'node:fs/promises'
+import { readlink, stat, unlink } from 'node:fs/promises'
+import path from 'node:path'
+import { createIn, errorCode, ifThere, renameInto, writeAll } from './atomic.ts'
+import { createLayout } from './layout.ts'
+
+/** A user of the operating system, with its main group. */
+export interface User {
+  readonly uid: number
+  readonly gid: number
+}
+
+/**
+ * The user that a mirror on this cache directory runs as: whoever made it a store, else whoever owns the directory.
+ * Undefined where there is neither.
+ */
+export async function mirrorUser(cacheDir: string): Promise<User | undefined> {
+  const { format, root } = createLayout(cacheDir)
+  const stats = (await ifThere(stat(format))) ?? (await ifThere(stat(root)))
+  return stats && { uid: stats.uid, gid: stats.gid }
+}
+
+const MAX_LINKS = 40
+
+/** Where symbolic links lead from `file`, which need not be there. Rejects where they go in a circle. */
+export async function followLinks(file: string): Promise<string> {
+  let at = file
+  for (let links = 0; links <= MAX_LINKS; links += 1) {
+    const target = await readlink(at).catch((error: unknown) => {
+      // No link, or nothing there.
+      if (['EINVAL', 'ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '')) return undefined
+      throw error
+    })
+    if (target === undefined) return at
+    at = path.resolve(path.dirname(at), target)
+  }
+  throw new Error('its symbolic links lead in a circle')
+}
+
+/**
+ * Puts `text` in the place of `file` at once and durably. Owner, group and mode of a file that is there stay; a new one is
+ * for `reader` alone, or for us where that is undefined. Rejects, and changes nothing, where `reader` could not read the
+ * result, where we may not give it its owner, or where the file has other names, which would keep the old text.
+ */
+export async function replaceFile(file: string, text: string, reader: User | undefined): Promise<void> {
+  const before = await ifThere(stat(file))
+  if (before !== undefined && before.nlink > 1)
+    throw new Error(
+      `it has ${before.nlink} names (hard links), of which only this one would change; remove the others`,
+    )
+  const own = { uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1 }
+  const owner = before ?? (own.uid === 0 ? reader : undefined) ?? own
+  const mode = before === undefined ? 0o600 : before.mode & 0o777
+  if (reader !== undefined && !mayRead(reader, { ...owner, mode }))
+    throw new Error(
+      `the mirror runs as user ${reader.uid} and could not read it: it would belong to user ${owner.uid}, mode ${mode.toString(8)}. ` +
+        (before === undefined
+          ? `Run this as user ${reader.uid} or as root`
+          : `Give it to that user (chown ${reader.uid} ${file})`),
+    )
+  const directory = path.dirname(file)
+  const temporary = path.join(directory, randomBytes(12).toString('hex'))
+  try {
+    const handle = await createIn(directory, temporary)
+    try {
+      const bytes = Buffer.from(text)
+      await writeAll(handle, [bytes], 0, bytes.byteLength)
+      await give(handle, owner)
+      await handle.chmod(mode)
+      await handle.datasync()
+    } finally {
+      await handle.close()
+    }
+    await renameInto(temporary, file, { durable: true })
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined)
+    throw error
+  }
+}
+
+async function give(handle: FileHandle, owner: User): Promise<void> {
+  const { uid, gid } = await handle.stat()
+  if (uid === owner.uid && gid === owner.gid) return
+  try {
+    await handle.chown(owner.uid, owner.gid)
+  } catch (error) {
+    throw new Error(
+      `it belongs to user ${owner.uid} and group ${owner.gid}, and you may not write a file for these. Run this as that user, or as root`,
+      { cause: error },
+    )
+  }
+}
+
+/** Of further groups of the user nobody here knows: a group that may read is taken for one of them. */
+function mayRead(reader: User, { uid, mode }: User & { readonly mode: number }): boolean {
+  if (reader.uid === 0) return true
+  return reader.uid === uid ? (mode & 0o400) !== 0 : (mode & 0o044) !== 0
+}
