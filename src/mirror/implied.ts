@@ -41,6 +41,8 @@ interface CommitFacts {
   readonly headers: Readonly<Record<string, string>>
 }
 
+/** What huggingface.js calls the default branch. */
+const DEFAULT_BRANCH = 'HEAD'
 const JSON_TYPE = 'application/json; charset=utf-8'
 /** In the spellings of huggingface_hub 1 and 2, of 0.x, of huggingface.js, of people, and with what changes later. */
 const WHOLE_TREES = [
@@ -119,8 +121,10 @@ export class Implied {
 
   /** The commit that a revision was last seen at. */
   async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
-    const ref = await this.#known.ref(repo, revision, 0)
-    if (ref !== undefined || revision !== 'main') return ref?.commit
+    // Of the Hub the default branch is always main.
+    const name = revision === DEFAULT_BRANCH ? 'main' : revision
+    const ref = await this.#known.ref(repo, name, 0)
+    if (ref !== undefined || name !== 'main') return ref?.commit
     for (const query of INFOS) {
       const sha = (await this.#storedInfo(`${apiPath(repo)}${query}`))?.value['sha']
       if (typeof sha === 'string' && isCommitHash(sha)) return sha
@@ -200,7 +204,7 @@ export class Implied {
     const seen: SeenRef[] = []
     for (const revision of new Set(['main', ...(await this.#known.revisions(repo))])) {
       const commit = await this.commitOf(repo, revision)
-      if (commit !== undefined) seen.push({ revision, commit })
+      if (commit !== undefined && revision !== DEFAULT_BRANCH) seen.push({ revision, commit })
     }
     if (told === undefined && seen.length === 0) return undefined
     return answer(composeRefs(told, seen, isTrue(query.get('include_prs') ?? '')), {})

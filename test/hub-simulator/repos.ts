@@ -200,9 +200,10 @@ export class Repo {
     return this
   }
 
-  /** The commit that a revision names, as the Hub reads it: branch, tag, special ref, or full commit id. */
+  /** The commit that a revision names, as the Hub reads it: HEAD, branch, tag, special ref, or full commit id. */
   resolve(revision: string): Commit | undefined {
     const id =
+      (revision === 'HEAD' ? this.refs.get('refs/heads/main') : undefined) ??
       this.refs.get(`refs/heads/${revision}`) ??
       this.refs.get(`refs/tags/${revision}`) ??
       (revision.startsWith('refs/') ? this.refs.get(revision) : undefined) ??

@@ -23,6 +23,22 @@ const commands = {
     }
     return paths.sort((left, right) => (left < right ? -1 : 1))
   },
+  async info() {
+    const {
+      name,
+      private: isPrivate,
+      sha,
+    } = await hub.modelInfo({
+      ...asked,
+      name: repo,
+      additionalFields: ['sha'],
+    })
+    return { name, isPrivate, sha }
+  },
+  async paths() {
+    const found = await hub.pathsInfo({ ...asked, paths: [path, 'absent.txt'] })
+    return found.map(({ path, size }) => ({ path, size }))
+  },
   async download() {
     const blob = await hub.downloadFile({ ...asked, path })
     return blob === null
