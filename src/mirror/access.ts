@@ -106,8 +106,8 @@ export class Access {
     this.#denials.set(key, Math.max(askedAt, this.#denials.get(key) ?? askedAt))
   }
 
-  /** Whether a right that the Hub granted to this credential `at` has been refused to it since. */
-  deniedSince(fingerprint: string, repo: Repo, at: number): boolean {
+  /** Whether a right that the Hub granted to this credential `at` (of a repo, or of none) has been refused to it since. */
+  deniedSince(fingerprint: string, repo: Repo | undefined, at: number): boolean {
     return [repo, undefined].some((scope) => {
       const deniedAt = this.#denials.get(denialKey(fingerprint, scope))
       return deniedAt !== undefined && deniedAt >= at

@@ -60,6 +60,12 @@ export function ageHeader(ageMs: number | undefined): { readonly age?: string } 
   return ageMs === undefined ? {} : { age: String(Math.max(0, Math.floor(ageMs / 1000))) }
 }
 
+/** Lets go of a body that nobody will send. */
+export async function closeBody(body: Body): Promise<void> {
+  if (body.kind === 'source') await body.source.close()
+  if (body.kind === 'stream') await body.stream[Symbol.asyncIterator]().return?.()
+}
+
 /** Length of the body a client will see, undefined where it is not known before. */
 export function bodyLength(body: Body): number {
   switch (body.kind) {

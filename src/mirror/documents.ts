@@ -7,16 +7,24 @@ import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { isCommitHash, type Repo } from '../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
-import { rewriteDocument, rewriteLink } from '../hub/rewrite.ts'
-import type { HubRoute } from '../hub/route.ts'
-import type { OriginAnswer, OriginClient } from '../origin/client.ts'
+import { rewriteLink, rewritten, rewrittenLength } from '../hub/rewrite.ts'
+import type { OriginClient } from '../origin/client.ts'
 import { accessOf, isOpenToAll } from '../origin/openness.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
-import { parseInfo, type RepoTraits, traitsOf } from '../origin/repo-info.ts'
+import { type RepoTraits, traitsOf } from '../origin/repo-info.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
-import { type Answer, ageHeader } from './answer.ts'
-import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { type Answer, ageHeader, closeBody } from './answer.ts'
+import { anonymousAsker, type Ctx } from './context.ts'
+import { DocumentBody } from './document-body.ts'
+import { DocumentPlans, infoOf } from './document-plans.ts'
+import { DocumentRoom } from './document-room.ts'
+import {
+  type DocumentRequest,
+  type DocumentRoute,
+  type Heard,
+  HubDocuments,
+  SMALL_DOCUMENT_BYTES,
+} from './hub-documents.ts'
 import { type Implied, isComposedPage } from './implied.ts'
 import { type DocumentFact, isSameDocument, type Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
@@ -24,13 +32,7 @@ import { offlineError } from './offline.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
 
-type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
-
-export interface DocumentRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST'
-  readonly body: Buffer | undefined
-  readonly contentType: string | undefined
-}
+export type { DocumentRequest } from './hub-documents.ts'
 
 export interface DocumentsOptions {
   readonly client: OriginClient
@@ -43,12 +45,12 @@ export interface DocumentsOptions {
   /** Whether a rule asks for licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: boolean
   readonly monotonic: () => number
+  /** Where large documents lie; one of its own where none is given. */
+  readonly room?: DocumentRoom
 }
 
-/** The info of a repo with 100,000 files is some 10 MB; ten times that is no document any more. */
-const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
-const MAX_STORED_BYTES = 16 * 1024 * 1024
-const IMPATIENT_MS = 4_000
+/** The info of a repo with 300,000 files. */
+const MAX_STORED_BYTES = 64 * 1024 * 1024
 const PAGE_IS_GONE =
   'This page belongs to a listing that the mirror no longer has. Ask for its first page again.'
 /** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
@@ -58,9 +60,20 @@ const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
 
 export class Documents {
   readonly #options: DocumentsOptions
+  readonly #room: DocumentRoom
+  readonly #hub: HubDocuments
+  readonly #plans: DocumentPlans
 
   constructor(options: DocumentsOptions) {
     this.#options = options
+    this.#room = options.room ?? new DocumentRoom()
+    this.#hub = new HubDocuments({ ...options, room: this.#room })
+    this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_NAMES })
+  }
+
+  /** A write has been passed on and accepted: nobody who asks from now on is given the answer to an earlier question. */
+  changed(): void {
+    this.#hub.changed()
   }
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
@@ -71,9 +84,9 @@ export class Documents {
     const name = mayStore ? documentName(route, request) : undefined
     const stored = name === undefined ? undefined : await known.document(name)
     const open = repo !== undefined && access.verdict(repo) === 'public'
-    const fromStored = (fact: DocumentFact, outcome: 'hit' | 'stale'): Answer => {
+    const fromStored = async (fact: DocumentFact, outcome: 'hit' | 'stale'): Promise<Answer> => {
       noteAllowed(ctx.access, open ? 'public' : 'was-public')
-      const answer = this.#fromFact(ctx, route, request, fact, outcome)
+      const answer = await this.#fromFact(ctx, route, request, fact, outcome)
       return { ...answer, headers: { ...answer.headers, ...this.#age(route, name) } }
     }
     if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
@@ -105,12 +118,12 @@ export class Documents {
       const instead = isHeard ? undefined : await implied()
       return instead === undefined
         ? answer
-        : { ...fromStored(instead, 'stale'), isLimited: answer.status === 429 }
+        : { ...(await fromStored(instead, 'stale')), isLimited: answer.status === 429 }
     } catch (error) {
       if (!isOriginAway(error)) throw error
       const instead = await implied()
       if (instead === undefined) throw error
-      return { ...fromStored(instead, 'stale'), isLimited: error.detail['status'] === 429 }
+      return { ...(await fromStored(instead, 'stale')), isLimited: error.detail['status'] === 429 }
     }
   }
 
@@ -125,10 +138,27 @@ export class Documents {
     },
   ): Promise<Answer> {
     await ctx.claimOrigin?.()
-    const askedAt = this.#options.monotonic()
-    const answer = await this.#send(ctx, route, request, context.impatient)
-    const body = request.method === 'HEAD' ? Buffer.alloc(0) : await readBody(answer)
-    if (request.method === 'HEAD') await answer.body.dump()
+    const { heard, done } = await this.#hub.ask(ctx, route, request, context.impatient)
+    try {
+      return await this.#heard(ctx, route, request, context, heard)
+    } finally {
+      done()
+    }
+  }
+
+  /** What the Hub answered, for this caller, and what is learnt from it. */
+  async #heard(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    context: {
+      readonly name: string | undefined
+      readonly stored: DocumentFact | undefined
+      readonly impatient: boolean
+    },
+    answer: Heard,
+  ): Promise<Answer> {
+    const { body, askedAt } = answer
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
     if ((answer.status >= 500 || answer.status === 429) && context.impatient) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
@@ -142,22 +172,30 @@ export class Documents {
       })
     }
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
-    const fact: DocumentFact = {
+    const told: DocumentFact = {
       body,
       contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
       link: headerValue(answer.headers, 'link'),
       headers: kept(answer.headers),
     }
-    if (request.method === 'HEAD') return this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    const same = context.stored !== undefined && isSameDocument(context.stored, told)
+    // What is stored already has been looked through, and need not be twice in memory.
+    const fact = same ? { ...told, body: context.stored.body } : told
     // Turned before it is learnt from: what is no JSON of the expected shape is not believed either.
-    const turned = this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    const turned = await this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    if (request.method === 'HEAD') return turned
     // Of any other status nobody knows what it would mean of the repo, and what is stored is given as a 200.
     if (route.repo === undefined || answer.status !== 200) return turned
-    await this.#learn(ctx, route, body, askedAt)
-    if (body.length > MAX_STORED_BYTES || context.name === undefined) return turned
+    try {
+      await this.#learn(ctx, route, fact.body, askedAt)
+    } catch (error) {
+      await closeBody(turned.body)
+      throw error
+    }
+    const { name, stored } = context
+    if (body.length > MAX_STORED_BYTES || name === undefined) return turned
     if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
-    if (!this.#keep(ctx, route.repo, context.name, { fact, askedAt })) return turned
-    const same = context.stored !== undefined && isSameDocument(context.stored, fact)
+    if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return turned
     return { ...turned, outcome: same ? 'revalidated' : 'miss' }
   }
 
@@ -169,11 +207,19 @@ export class Documents {
     ctx: Ctx,
     repo: Repo,
     name: string,
-    { fact, askedAt }: { readonly fact: DocumentFact; readonly askedAt: number },
+    {
+      fact,
+      askedAt,
+      before,
+    }: {
+      readonly fact: DocumentFact
+      readonly askedAt: number
+      readonly before?: DocumentFact | undefined
+    },
   ): boolean {
     const { access, known, client, asksLicence, monotonic } = this.#options
     const verdict = access.verdict(repo)
-    if (verdict === 'public') known.rememberDocument(name, fact, askedAt)
+    if (verdict === 'public') known.rememberDocument(name, fact, askedAt, before)
     if (verdict !== undefined) return verdict === 'public'
     const ask = async (): Promise<boolean | undefined> => {
       const at = monotonic()
@@ -182,7 +228,7 @@ export class Documents {
       return open === 'unsaid' ? undefined : open
     }
     void access.prove(repo, ask, ctx.admission?.names ?? '').then((isPublic) => {
-      if (isPublic) known.rememberDocument(name, fact, askedAt)
+      if (isPublic) known.rememberDocument(name, fact, askedAt, before)
     })
     return false
   }
@@ -201,37 +247,6 @@ export class Documents {
       aboutRepo: true,
       extra,
     })
-  }
-
-  async #send(
-    ctx: Ctx,
-    route: DocumentRoute,
-    request: DocumentRequest,
-    impatient: boolean,
-  ): Promise<OriginAnswer> {
-    const { client } = this.#options
-    let url = client.url(route.target)
-    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-      const answer = await client.send({
-        kind: 'document',
-        method: request.method,
-        url,
-        asker: askerOf(ctx),
-        headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
-        ...(request.body === undefined ? {} : { body: request.body }),
-        ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
-      })
-      const location = headerValue(answer.headers, 'location')
-      if (answer.status < 300 || answer.status >= 400 || location === undefined) return answer
-      // A renamed repo: the answer is given under the name the client used (307 keeps method and body).
-      await answer.body.dump()
-      url = followRedirect(client.policy, url, location)
-      if (!mayCarryCredential(client.policy, url)) {
-        throw new MirrorError('redirect_refused', { detail: { host: url.host } })
-      }
-      ctx.admission?.onRedirect(url)
-    }
-    throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
   }
 
   async #refused(
@@ -271,8 +286,7 @@ export class Documents {
   async #learn(ctx: Ctx, route: DocumentRoute, body: Buffer, askedAt: number): Promise<void> {
     const { repo, revision, document } = route
     if (repo === undefined || (document !== 'repo' && document !== 'revision')) return
-    const info = parseInfo(body)
-    if (info === undefined) return
+    const info = infoOf(body, await this.#plans.of(body, document))
     const { sha } = info
     const kind = accessOf(info)
     const { access, known } = this.#options
@@ -302,7 +316,7 @@ export class Documents {
     request: DocumentRequest,
     fact: DocumentFact,
     outcome: 'hit' | 'stale',
-  ): Answer {
+  ): Promise<Answer> | Answer {
     if (fact.absent === undefined) return this.#answer(ctx, route, request, fact, outcome, 200)
     const refusal = {
       status: 404,
@@ -315,17 +329,18 @@ export class Documents {
     return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
   }
 
-  #answer(
+  async #answer(
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
     fact: DocumentFact,
     outcome: Outcome,
     status: number,
-  ): Answer {
+  ): Promise<Answer> {
+    const { mirrorBase } = ctx
     const bases = {
       originBase: this.#options.client.policy.base.href.replace(/\/$/, ''),
-      mirrorBase: ctx.mirrorBase,
+      mirrorBase,
       aliases: HUB_NAMES,
     }
     const link = fact.link === undefined ? undefined : rewriteLink(fact.link, { ...bases, stripXet: true })
@@ -336,13 +351,17 @@ export class Documents {
       ...DOCUMENT_HEADERS,
     }
     if (request.method === 'HEAD') return { status, headers, outcome, body: { kind: 'none' } }
-    const bytes = rewriteDocument(fact.body, {
-      ...bases,
-      document: route.document,
-      stripXet: true,
-    })
-    headers['content-length'] = String(bytes.length)
-    return { status, headers, outcome, body: { kind: 'bytes', bytes } }
+    const { body } = fact
+    const plan = await this.#plans.of(body, route.document)
+    const lengthBytes = rewrittenLength(body, plan, mirrorBase)
+    headers['content-length'] = String(lengthBytes)
+    if (body.length <= SMALL_DOCUMENT_BYTES) {
+      const bytes = Buffer.concat([...rewritten(body, plan, mirrorBase)])
+      return { status, headers, outcome, body: { kind: 'bytes', bytes } }
+    }
+    const release = await this.#room.hold(body, ctx.caller.address)
+    const stream = new DocumentBody(body, plan, mirrorBase, release)
+    return { status, headers, outcome, body: { kind: 'stream', stream, lengthBytes } }
   }
 }
 
@@ -410,33 +429,4 @@ function hasKnownQuery(target: string): boolean {
     if (!QUERY_NAMES.has(name) || /hf_[A-Za-z0-9]{16}/.test(value)) return false
   }
   return true
-}
-
-async function readBody(answer: OriginAnswer): Promise<Buffer> {
-  const encoding = headerValue(answer.headers, 'content-encoding')
-  if (encoding !== undefined && encoding !== 'identity') {
-    answer.body.destroy()
-    throw new MirrorError('origin_bad_answer', { detail: { reason: 'encoded though identity was asked' } })
-  }
-  const parts: Buffer[] = []
-  let size = 0
-  try {
-    for await (const part of answer.body) {
-      const chunk = part as Buffer
-      size += chunk.length
-      if (size > MAX_DOCUMENT_BYTES) {
-        throw new MirrorError('origin_bad_answer', { detail: { reason: 'document too large' } })
-      }
-      parts.push(chunk)
-    }
-  } catch (error) {
-    answer.body.destroy()
-    if (error instanceof MirrorError) throw error
-    throw new MirrorError('origin_unreachable', { cause: error, detail: { reason: 'the body broke off' } })
-  }
-  const length = headerValue(answer.headers, 'content-length')
-  if (length !== undefined && Number(length) !== size) {
-    throw new MirrorError('origin_bad_answer', { detail: { reason: 'short body' } })
-  }
-  return Buffer.concat(parts)
 }

@@ -61,6 +61,8 @@ export class Known {
   })
   // When the question was asked whose answer last told what the Hub calls a repo.
   readonly #namedAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
+  // What was last written with a body, as long as that is in memory.
+  readonly #written = new WeakMap<Buffer, { readonly name: string; readonly fact: DocumentFact }>()
   readonly #publicTurns = new Map<string, Promise<void>>()
   #naming = Promise.resolve()
   readonly #ready: Pick<ReadyAnswers, 'forget'>
@@ -267,10 +269,15 @@ export class Known {
     return parseDocument(await this.#read('documents', `${this.#origin} ${name}`))
   }
 
-  rememberDocument(name: string, fact: DocumentFact, askedAt: number): void {
+  /** `before` is what was stored under the name, where it has just been read: large ones are not in memory. */
+  rememberDocument(name: string, fact: DocumentFact, askedAt: number, before?: DocumentFact): void {
     this.#documentsAt.set(name, askedAt)
-    const known = parseDocument(this.#facts.peek('documents', `${this.#origin} ${name}`))
+    const known = parseDocument(this.#facts.peek('documents', `${this.#origin} ${name}`)) ?? before
     if (known !== undefined && isSameDocument(known, fact)) return
+    // What several were given at once is written once.
+    const last = this.#written.get(fact.body)
+    if (last !== undefined && last.name === name && isSameDocument(last.fact, fact)) return
+    this.#written.set(fact.body, { name, fact })
     this.#write('documents', `${this.#origin} ${name}`, fact)
   }
 

@@ -11,7 +11,7 @@ import { isMoved } from '../origin/moved.ts'
 export { RefusedByHub } from '../origin/file.ts'
 
 import type { Access } from './access.ts'
-import { type Answer, ageHeader } from './answer.ts'
+import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents.ts'
 import type { Known } from './known.ts'
@@ -126,11 +126,9 @@ export function createMirror(parts: {
       }),
 
     document: (ctx, route, request) =>
-      following(ctx, route, async (admitted) => {
-        const answer = await documents.get(admitted, route, request)
-        admitted.admission?.checkName()
-        return answer
-      }),
+      following(ctx, route, async (admitted) =>
+        ofRightName(admitted, await documents.get(admitted, route, request)),
+      ),
 
     registry: (ctx, route, asked, question) =>
       following(ctx, route, (admitted) => registry.get(admitted, asked, question)),
@@ -139,6 +137,7 @@ export function createMirror(parts: {
 
     async changed(ctx, repo) {
       refusals.forget(ctx.fingerprint)
+      documents.changed()
       if (repo === undefined) return
       known.changed(repo)
       // It may have been made private, or deleted: the next visit asks for a stranger again.
@@ -183,6 +182,17 @@ function createFollowing(admit: Mirror['admit']) {
           throw new MirrorError('policy_denied', { message: OTHER_NAME })
       }
     }
+  }
+}
+
+/** The answer, unless the repo has turned out to have another name than was decided about. */
+async function ofRightName(ctx: Ctx, answer: Answer): Promise<Answer> {
+  try {
+    ctx.admission?.checkName()
+    return answer
+  } catch (error) {
+    await closeBody(answer.body)
+    throw error
   }
 }
 

@@ -8,6 +8,7 @@ import type { HeaderBag } from '../http/headers.ts'
 import { DIRECT, type Proxies } from '../http/proxies.ts'
 import type { Observer, OriginKind } from '../telemetry/observer.ts'
 import { createDispatcher } from './dispatcher.ts'
+import { withoutCoding } from './encoding.ts'
 import { patientWithEvents } from './events.ts'
 import { originFailure } from './failure.ts'
 import { keepAfterRedirects } from './heads.ts'
@@ -45,7 +46,7 @@ export interface OriginRequest {
 export interface OriginAnswer {
   readonly status: number
   readonly headers: HeaderBag
-  /** Must be read to the end or destroyed, else the connection is lost to the pool. */
+  /** Decoded where it came encoded. Must be read to the end or destroyed, else the connection is lost to the pool. */
   readonly body: Readable & { dump(): Promise<void> }
 }
 
@@ -144,7 +145,11 @@ export function createOriginClient(options: {
 
   return {
     policy,
-    send: followMoves(send, policy, options.onMoved),
+    send: followMoves(
+      async (request) => withoutCoding(await send(request), request.method),
+      policy,
+      options.onMoved,
+    ),
     heard,
     async admit(asked, signal) {
       const spent = await quota.admit(asked, { patient: true, signal })

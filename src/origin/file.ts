@@ -135,6 +135,7 @@ export class FileBody {
   #asking: Promise<void> | undefined
   #sentByHub = false
   #ignoresRanges = false
+  #encodedParts = 0
 
   /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
   constructor(options: {
@@ -291,7 +292,7 @@ export class FileBody {
   }
 
   #ask(url: URL, range: ByteRange, signal: AbortSignal): Promise<OriginAnswer> {
-    const whole = range.start === 0 && range.end === this.#meta.sizeBytes
+    const whole = this.#encodedParts > 1 || (range.start === 0 && range.end === this.#meta.sizeBytes)
     const own = mayCarryCredential(this.#client.policy, url)
     return this.#client.send({
       kind: own ? 'body' : 'cdn',
@@ -324,7 +325,11 @@ export class FileBody {
       return new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
     }
     const encoding = headerValue(answer.headers, 'content-encoding')
-    if (encoding !== undefined && encoding !== 'identity') throw bad('encoded body')
+    if (encoding !== undefined && encoding !== 'identity') {
+      // A part of what was encoded is of no use. Where that is no accident the whole is asked for, which can be decoded.
+      this.#encodedParts += 1
+      throw bad('encoded body')
+    }
     let given: ByteRange = { start: 0, end: range.end }
     if (answer.status === 206) {
       const told = parseContentRange(headerValue(answer.headers, 'content-range'))

@@ -4,7 +4,14 @@
 import type { ServerResponse } from 'node:http'
 import { cacheStatus, xCache } from '../http/cache-status.ts'
 import { headFields } from '../http/headers.ts'
-import { type Answer, type Body, type ByteSource, bodyLength, StorageFailed } from '../mirror/answer.ts'
+import {
+  type Answer,
+  type Body,
+  type ByteSource,
+  bodyLength,
+  closeBody,
+  StorageFailed,
+} from '../mirror/answer.ts'
 import type { FileReads } from './file-reads.ts'
 import { formatOffer, OFFER_FIELD, type Offers, type Taken } from './peer.ts'
 import type { Lent } from './shared-reads.ts'
@@ -92,10 +99,6 @@ export async function sendAnswer(
     default:
       body satisfies never
   }
-}
-
-async function closeBody(body: Body): Promise<void> {
-  if (body.kind === 'source') await body.source.close()
 }
 
 /**

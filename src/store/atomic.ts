@@ -30,15 +30,15 @@ export async function syncDirectory(directory: string): Promise<void> {
 export async function writeAtomic(
   tmpDirectory: string,
   target: string,
-  content: Uint8Array | string,
+  content: Uint8Array | string | readonly Uint8Array[],
   options: { readonly durable: boolean; readonly mode?: number },
 ): Promise<void> {
   const temporary = path.join(tmpDirectory, randomBytes(12).toString('hex'))
   try {
     const handle = await createIn(tmpDirectory, temporary, options.mode)
     try {
-      const bytes = typeof content === 'string' ? Buffer.from(content) : content
-      await writeAll(handle, [bytes], 0, bytes.byteLength)
+      const chunks = chunksOf(content)
+      await writeAll(handle, chunks, 0, sizeOf(chunks))
       if (options.durable) await handle.datasync()
     } finally {
       await handle.close()
@@ -50,6 +50,15 @@ export async function writeAtomic(
     })
     throw error
   }
+}
+
+function chunksOf(content: Uint8Array | string | readonly Uint8Array[]): readonly Uint8Array[] {
+  if (typeof content === 'string') return [Buffer.from(content)]
+  return content instanceof Uint8Array ? [content] : content
+}
+
+function sizeOf(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
 }
 
 /** Writes all of `chunks`, `length` bytes together, or throws. */

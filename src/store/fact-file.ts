@@ -11,12 +11,19 @@ export interface ReadFact {
   readonly value: unknown
 }
 
-/** The bytes of the file. Where `value` has a `body` of bytes, they lie behind the JSON, with their length and CRC-32 in it. */
-export function encodeFact(key: string, value: unknown): Buffer {
-  if (!hasBody(value)) return Buffer.from(JSON.stringify({ key, value }))
+/** The bytes of the file, in order. Where `value` has a `body` of bytes, they lie behind the JSON, with their length and CRC-32 in it. */
+export function encodeFact(
+  key: string,
+  value: unknown,
+): { readonly content: readonly Buffer[]; readonly sizeBytes: number } {
+  if (!hasBody(value)) {
+    const text = Buffer.from(JSON.stringify({ key, value }))
+    return { content: [text], sizeBytes: text.length }
+  }
   const { body, ...rest } = value
   const bytes = { length: body.length, crc32: crc32(body) }
-  return Buffer.concat([Buffer.from(`${JSON.stringify({ key, value: rest, bytes })}\n`), body])
+  const head = Buffer.from(`${JSON.stringify({ key, value: rest, bytes })}\n`)
+  return { content: [head, body], sizeBytes: head.length + body.length }
 }
 
 /** The fact that a file holds; undefined where it holds none, or where what lies behind the JSON is not what was written. */

@@ -133,13 +133,13 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
     },
 
     async write(kind, key, value) {
-      const bytes = encodeFact(key, value)
+      const { content, sizeBytes } = encodeFact(key, value)
       const name = nameOf(kind, key)
       const isNew = memory.peek(name)?.isMissing === true
-      remember(name, value, bytes.length)
+      remember(name, value, sizeBytes)
       if (closed) return
       const file = layout.fact(kind, key)
-      await changes.inTurn(file, () => put(layout, books, { kind, file, content: bytes, isNew }))
+      await changes.inTurn(file, () => put(layout, books, { kind, file, content, sizeBytes, isNew }))
     },
 
     async remove(kind, key) {
@@ -161,11 +161,17 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
 async function put(
   layout: Layout,
   books: FactBooks,
-  fact: { readonly kind: FactKind; readonly file: string; readonly content: Buffer; readonly isNew: boolean },
+  fact: {
+    readonly kind: FactKind
+    readonly file: string
+    readonly content: readonly Buffer[]
+    readonly sizeBytes: number
+    readonly isNew: boolean
+  },
 ): Promise<void> {
-  const { kind, file, content, isNew } = fact
+  const { kind, file, content, sizeBytes, isNew } = fact
   const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
-  const after = blocksOf(content.length)
+  const after = blocksOf(sizeBytes)
   const landed = await books.claim(before, after)
   // What was known before is not true any more.
   if (landed === undefined) return drop(books, kind, file)

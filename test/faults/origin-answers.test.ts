@@ -205,7 +205,12 @@ describe('of a JSON document, a client never gets', () => {
       { status: { code: 200, body: '{"id":"acme/open","sha' } },
       'OriginBadAnswer',
     ],
-    ['an encoding nobody asked for', { gzipAlways: true }, 'OriginBadAnswer'],
+    [
+      'one that is not encoded as it says',
+      { status: { code: 200, headers: { 'Content-Encoding': 'gzip' }, body: '{"id":"acme/open"}' } },
+      'OriginBadAnswer',
+    ],
+    ['a coding that nobody knows', { addHeaders: { 'Content-Encoding': 'zstd' } }, 'OriginBadAnswer'],
     ['a login page', { captivePortal: true }, 'OriginBadAnswer'],
     ['a list in place of an object', { status: { code: 200, body: '[]' } }, 'OriginBadAnswer'],
     ['nothing', { status: { code: 200, body: '' } }, 'OriginBadAnswer'],

@@ -1,21 +1,13 @@
 // `hubmirror token`, in a process of its own, beside a mirror that runs and before one does.
 
-<<<<<<< HEAD
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-=======
-import { spawn } from 'node:child_process'
 import { chmod, chown, lstat, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
->>>>>>> who
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { mirrorTokensPath } from '../../src/callers/token-file.ts'
-<<<<<<< HEAD
-import { run } from '../support/run-cli.ts'
-=======
 import { formatTokenList, hashOf } from '../../src/callers/token-list.ts'
->>>>>>> who
+import { run } from '../support/run-cli.ts'
 import { openScene } from '../support/scene.ts'
 
 const OPEN = '/acme/open/resolve/main/config.json'

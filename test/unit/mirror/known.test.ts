@@ -42,7 +42,7 @@ function scene(change: Partial<Facts> = {}): Scene {
       write(kind, key, value) {
         writes.push(kind)
         memory.set(`${kind} ${key}`, value)
-        disk.set(`${kind} ${key}`, decodeFact(encodeFact(key, value))?.value)
+        disk.set(`${kind} ${key}`, decodeFact(Buffer.concat(encodeFact(key, value).content))?.value)
         return Promise.resolve()
       },
       remove(kind, key) {

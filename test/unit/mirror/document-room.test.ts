@@ -1,0 +1,123 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { DocumentBody } from '../../../src/mirror/document-body.ts'
+import { DocumentPlans, infoOf } from '../../../src/mirror/document-plans.ts'
+import { DocumentRoom } from '../../../src/mirror/document-room.ts'
+
+const NO_END = 1_000_000
+
+describe('the room for documents', () => {
+  it('lets in by the order of coming, and lets nobody have more than half beside others', async () => {
+    const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
+    const order: string[] = []
+    const enter = async (caller: string, bytes: number) => {
+      const place = room.open(caller)
+      const leave = place.leaver()
+      await place.grow(bytes)
+      order.push(`${caller}${bytes}`)
+      return leave
+    }
+    const first = await enter('a', 50)
+    // Over its share, though there is room; who comes after is not held up by that.
+    const second = enter('a', 10)
+    const third = await enter('b', 40)
+    const fourth = enter('c', 30)
+    const fifth = enter('d', 5)
+    expect([order, room.waiting, room.takenBytes]).toEqual([['a50', 'b40'], 3, 90])
+    third()
+    await Promise.all([fourth, fifth])
+    expect([order, room.takenBytes]).toEqual([['a50', 'b40', 'c30', 'd5'], 85])
+    first()
+    await second
+    expect([order.at(-1), room.waiting]).toEqual(['a10', 0])
+  })
+
+  it('is for one document of whatever size it has, where a caller has no other', async () => {
+    const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
+    const place = room.open('a')
+    for (const bytes of [10, 60, 100]) await place.grow(bytes)
+    expect(room.takenBytes).toBe(100)
+  })
+
+  it('never holds more than it may, and is empty when all have left', async () => {
+    const visit = fc.record({
+      caller: fc.constantFrom('a', 'b', 'c'),
+      bytes: fc.integer({ min: 1, max: 100 }),
+      stays: fc.integer({ min: 0, max: 5 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(visit, { maxLength: 30 }), async (visits) => {
+        const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
+        await Promise.all(
+          visits.map(async ({ caller, bytes, stays }) => {
+            const leave = await room.hold(Buffer.alloc(bytes), caller)
+            expect(room.takenBytes).toBeLessThanOrEqual(100)
+            for (let turn = 0; turn < stays; turn += 1) await Promise.resolve()
+            leave()
+            leave()
+          }),
+        )
+        expect([room.takenBytes, room.waiting]).toEqual([0, 0])
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  it('refuses who has waited too long, and goes on with those behind', async () => {
+    const room = new DocumentRoom({ limitBytes: 100, patienceMs: 10 })
+    const leave = await room.hold(Buffer.alloc(60), 'a')
+    const large = room.hold(Buffer.alloc(80), 'b')
+    await expect(large).rejects.toMatchObject({ code: 'overloaded' })
+    expect(room.waiting).toBe(0)
+    leave()
+    await room.hold(Buffer.alloc(100), 'b')
+  })
+})
+
+describe('a document on its way', () => {
+  const body = Buffer.from(`[${'{"path":"a","xetHash":"b"},'.repeat(40_000)}{}]`)
+  const plans = () => new DocumentPlans({ originBase: 'http://hub' })
+
+  it('is looked through while other work is done, once for all', async () => {
+    const looked = plans()
+    let turns = 0
+    let isOver = false
+    const tick = (): void => {
+      turns += 1
+      if (!isOver) setImmediate(tick)
+    }
+    const all = Promise.all([looked.of(body, 'tree'), looked.of(body, 'tree')])
+    tick()
+    const [one, other] = await all
+    isOver = true
+    expect(one).toBe(other)
+    expect(turns).toBeGreaterThan(2)
+  })
+
+  it('releases what it holds once: at its end, and when nobody wants it, begun or not', async () => {
+    const plan = await plans().of(body, 'tree')
+    for (const taken of [0, 1, 1000]) {
+      let released = 0
+      const sent = new DocumentBody(body, plan, 'http://m', () => (released += 1))
+      let length = 0
+      for (let piece = 0; piece < taken; piece += 1) {
+        const { done, value } = await sent.next()
+        if (done === true) break
+        length += value.length
+      }
+      if (taken === 1000)
+        expect(length).toBe(Buffer.byteLength(body.toString().replaceAll(',"xetHash":"b"', '')))
+      expect(released).toBe(taken === 1000 ? 1 : 0)
+      await sent.return()
+      expect(released).toBeGreaterThan(0)
+    }
+  })
+
+  it('tells of a repo what its info says of it', async () => {
+    const text =
+      '{"id":"o/n","private":false,"gated":"auto","sha":"x","siblings":[{"sha":1}],"cardData":{"license":"mit"},"sha":"y"}'
+    const info = Buffer.from(text)
+    const { siblings: _siblings, ...rest } = JSON.parse(text) as Record<string, unknown>
+    expect(infoOf(info, await plans().of(info, 'repo'))).toEqual(rest)
+  })
+})
