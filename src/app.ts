@@ -264,6 +264,11 @@ function joinCallers(
     now,
     observer,
     onOld: (name, days) => logger.warn({ hubToken: name, days }, 'a Hub token is old; replace it'),
+    onRefused: (name, reason) =>
+      logger.error(
+        { hubToken: name, reason },
+        'the new text of a Hub token is not used; the last good one counts',
+      ),
   })
   return { callers, ages }
 }
