@@ -312,7 +312,7 @@ function joinMirror(
     onStorageFailed,
     onNoRoom,
   })
-  const urls = createSignedUrls(rooms.now)
+  const urls = createSignedUrls({ monotonic, now: rooms.now })
   const refusals = new Refusals({ accessTtlMs: config.accessTtlMs, monotonic })
   const implied = new Implied({ known, originBase: client.policy.base })
   const shared = {

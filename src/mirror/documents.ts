@@ -13,6 +13,7 @@ import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { accessOf, isOpenToAll } from '../origin/openness.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
 import { parseInfo, type RepoTraits, traitsOf } from '../origin/repo-info.ts'
+import { interceptionOf, notOfHub } from '../origin/trouble.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
@@ -125,6 +126,7 @@ export class Documents {
     },
   ): Promise<Answer> {
     await ctx.claimOrigin?.()
+    const { client } = this.#options
     const askedAt = this.#options.monotonic()
     const answer = await this.#send(ctx, route, request, context.impatient)
     const body = request.method === 'HEAD' ? Buffer.alloc(0) : await readBody(answer)
@@ -135,12 +137,15 @@ export class Documents {
     }
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
+      const foreign = notOfHub({ ...answer, host: client.policy.base.host }, refusal)
+      if (foreign !== undefined) throw foreign
       return this.#refused(ctx, route, refusal, {
         askedAt,
         headers: kept(answer.headers),
         name: context.name,
       })
     }
+    if (isPage(answer.headers)) throw interceptionOf({ ...answer, host: client.policy.base.host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const fact: DocumentFact = {
       body: body.toString('utf8'),
@@ -345,6 +350,11 @@ export class Documents {
     headers['content-length'] = String(bytes.length)
     return { status, headers, outcome, body: { kind: 'bytes', bytes } }
   }
+}
+
+/** Where JSON was asked for: a login page of the network. */
+function isPage(headers: HeaderBag): boolean {
+  return /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
 }
 
 const DOCUMENT_HEADERS = {
