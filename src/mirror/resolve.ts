@@ -430,8 +430,7 @@ export class Resolver {
 
 /** Whether something has answered, though not as a Hub would. */
 function isAnswered(error: unknown): boolean {
-  if (!(error instanceof MirrorError)) return false
-  return error.code !== 'origin_unreachable' && error.code !== 'origin_timeout' && isOriginAway(error)
+  return isOriginAway(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
 }
 
 /** Whether what is known of a file may be used: a rule may want nothing of it from the disk. */

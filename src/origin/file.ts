@@ -268,12 +268,10 @@ export class FileBody {
   /** Whether the Hub's own answer says that it is this file, or at least may be, where a digest decides in the end. */
   #isVouchedFor({ headers }: OriginAnswer): boolean {
     const { etag, sizeBytes } = this.#meta
-    if (
-      headerValue(headers, 'x-repo-commit') !== undefined ||
-      bareEtag(headerValue(headers, 'etag')) === etag
-    )
-      return true
-    if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(etag ?? '')) return false
+    if (headerValue(headers, 'x-repo-commit') !== undefined) return true
+    if (etag === undefined) return false
+    if (bareEtag(headerValue(headers, 'etag')) === etag) return true
+    if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) return false
     const length = headerValue(headers, 'content-length')
     const told = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
     // A Hub sends the HTML of a repo as plain text.
