@@ -270,6 +270,11 @@ function joinCallers(
     now,
     observer,
     onOld: (name, days) => logger.warn({ hubToken: name, days }, 'a Hub token is old; replace it'),
+    onRefused: (name, reason) =>
+      logger.error(
+        { hubToken: name, reason },
+        'the new text of a Hub token is not used; the last good one counts',
+      ),
   })
   return { callers, ages }
 }
@@ -313,7 +318,7 @@ function joinMirror(
     onStorageFailed,
     onNoRoom,
   })
-  const urls = createSignedUrls(rooms.now)
+  const urls = createSignedUrls({ monotonic, now: rooms.now })
   const refusals = new Refusals({ accessTtlMs: config.accessTtlMs, monotonic })
   const implied = new Implied({ known, originBase: client.policy.base })
   const shared = {

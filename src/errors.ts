@@ -156,6 +156,29 @@ export const ERRORS = {
       'HUBMIRROR_ORIGIN leads every request on to the host in the log line: set it to that host. Requests without a token are followed there where HUBMIRROR_REDIRECT_HOSTS allows it.',
     mayRetry: false,
   },
+  origin_intercepted: {
+    status: 502,
+    header: 'OriginIntercepted',
+    message:
+      "Something between this mirror and the Hub answered in the Hub's place. Tell the operator if it stays.",
+    operator:
+      'A CDN, a company filter or a proxy answers with a page of its own; the log line has its status, type and name. Let the mirror through to HUBMIRROR_ORIGIN and to the hosts of HUBMIRROR_REDIRECT_HOSTS.',
+    mayRetry: true,
+  },
+  origin_unavailable: {
+    status: 503,
+    header: 'HubUnavailable',
+    message: 'The Hub says that it is not available now (503), and this is not stored here. Try again later.',
+    operator: 'The Hub is in maintenance or overloaded. What is stored and public is served meanwhile.',
+    mayRetry: true,
+  },
+  origin_in_trouble: {
+    status: 502,
+    header: 'HubInTrouble',
+    message: 'The Hub, or something before it, is in trouble. Try again later.',
+    operator: 'The log line has the status that was answered. What is stored and public is served meanwhile.',
+    mayRetry: true,
+  },
   redirect_refused: {
     status: 502,
     header: 'RedirectRefused',

@@ -5,7 +5,10 @@ import type { Observer } from '../telemetry/observer.ts'
 
 /** A token that may come from a file, and then follows it. */
 export interface HubToken {
+  /** Never throws; looks at the token's file at most once a second. */
   reveal(): string
+  /** Takes who hears why a new text of the token's file is not used. The last good token stays meanwhile. */
+  onRefused?(listener: (fault: string) => void): void
   /** When its file was last written, epoch ms; undefined where it comes from none. */
   writtenAt(): number | undefined
 }
@@ -18,8 +21,8 @@ const OLD_MS = 90 * 24 * 3_600_000
 const LOOK_MS = 3_600_000
 
 /**
- * Reports the age of each token that comes from a file, now, whenever `look` is called and every hour, and tells once
- * of each that is old. `stop` ends it.
+ * Reports the age of each token that comes from a file, now, whenever `look` is called and every hour, tells once of each
+ * that is old, and of each file that was written anew with what is no token. `stop` ends it.
  */
 export function watchAges(
   tokens: HubTokens,
@@ -27,11 +30,15 @@ export function watchAges(
     readonly now: () => number
     readonly observer: Pick<Observer, 'hubTokenAge'>
     readonly onOld: (name: string, days: number) => void
+    readonly onRefused: (name: string, fault: string) => void
   },
 ): { look(): void; stop(): void } {
   const told = new Map<string, number>()
+  for (const [name, token] of tokens) token.onRefused?.((fault) => options.onRefused(name, fault))
   const look = (): void => {
     for (const [name, token] of tokens) {
+      // Read as for a request: that it is refused need not wait for one.
+      token.reveal()
       const writtenAt = token.writtenAt()
       if (writtenAt === undefined) continue
       const ageMs = Math.max(0, options.now() - writtenAt)

@@ -7,12 +7,12 @@ import { z } from 'zod'
 import { readProxies } from '../http/proxies.ts'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
 import { type Config, canonicalName, fileKey, type Row, rows, type SettingName } from './keys.ts'
-import { NONE, type Parser } from './parse.ts'
+import { hubTokenFault, NONE, type Parser } from './parse.ts'
 import { POLICIES, readPolicies } from './policies.ts'
 import { RULES } from './rules.ts'
 import { MASK, Secret, trimSecret } from './secret.ts'
 import { codeOf, type Entry, entriesFrom, pick } from './sources.ts'
-import { borrowedNotice, DEFAULT_TOKEN, isHubToken, namedTokens } from './tokens.ts'
+import { borrowedNotice, DEFAULT_TOKEN, namedTokens } from './tokens.ts'
 
 /** Where a setting's value came from. `shown` is what may be printed of it: a mask for a secret. */
 export interface Origin {
@@ -91,8 +91,11 @@ export function loadConfig(sources: ConfigSources = {}): {
   for (const row of rows()) {
     const path = secretPaths.get(row.name)
     if (path === undefined) continue
-    const accept = (text: string): boolean => 'value' in row.parse(text)
-    config[row.name] = followFile(path, { initial: texts[row.name] ?? '', readFile, accept })
+    const faultOf = (text: string): string | undefined => {
+      const parsed = row.parse(text)
+      return 'fault' in parsed ? parsed.fault : undefined
+    }
+    config[row.name] = followFile(path, { initial: texts[row.name] ?? '', readFile, faultOf })
   }
   const { token } = config
   config['hubTokens'] = new Map([
@@ -107,7 +110,7 @@ export function loadConfig(sources: ConfigSources = {}): {
     const shown = policies.length === 1 ? '1 rule' : `${policies.length} rules`
     origins.set(POLICIES, { source: 'file', where: section.where, shown })
   }
-  const notice = borrowedNotice(entries.get('token'))
+  const notice = borrowedNotice(entries.get('token'), env)
   // The schema is made from the same table as the type; nothing else ties the two for the compiler.
   return {
     config: Object.freeze(config) as unknown as Config,
@@ -209,14 +212,15 @@ function readNamedTokens(
     if (!isFile) return [{ name, secret: Secret.of(text), origin }]
     const initial = readSecret(entry, readFile, faults)
     if (initial === undefined) return []
-    if (isHubToken(initial))
-      return [{ name, secret: followFile(text, { initial, readFile, accept: isHubToken }), origin }]
+    const fault = hubTokenFault(initial)
+    if (fault === undefined)
+      return [{ name, secret: followFile(text, { initial, readFile, faultOf: hubTokenFault }), origin }]
     faults.push({
       key: entry.key,
       source,
       where,
       value: text,
-      cure: 'expected a file that holds a Hub token',
+      cure: `expected a file that holds a Hub token; ${fault}`,
     })
     return []
   })
@@ -227,10 +231,10 @@ function followFile(
   options: {
     readonly initial: string
     readonly readFile: (path: string) => string
-    readonly accept: (text: string) => boolean
+    readonly faultOf: (text: string) => string | undefined
   },
 ): Secret {
-  const { initial, readFile, accept } = options
+  const { initial, readFile, faultOf } = options
   const attempt = <T>(look: () => T): T | undefined => {
     try {
       return look()
@@ -254,7 +258,7 @@ function followFile(
       read: () => attempt(() => readFile(path)),
       writtenAt: () => attempt(() => statSync(path).mtimeMs),
     },
-    accept,
+    faultOf,
     now: () => performance.now(),
   })
 }

@@ -5,6 +5,7 @@ import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parse as parseMs } from '@lukeed/ms'
 import { resemblesMirrorToken } from '../callers/mirror-token.ts'
+import { dressCure } from './dress.ts'
 import { Secret } from './secret.ts'
 
 /** A value, or what was expected instead (a phrase such as 'expected a size with a unit such as 200GB'). */
@@ -229,18 +230,31 @@ export function list<T>(item: Parser<T>): Parser<readonly T[]> {
 
 /** A credential that fits into a header: printable ASCII without spaces (RFC 6750 section 2.1 allows no more). */
 export function secret(): Parser<Secret> {
-  return (text) =>
-    isCredential(text)
-      ? { value: Secret.of(text) }
-      : { fault: 'expected a token of printable ASCII characters without spaces' }
+  return (text) => {
+    const cure = dressCure(text)
+    if (cure === undefined && isCredential(text)) return { value: Secret.of(text) }
+    const fault = 'expected a token of printable ASCII characters without spaces'
+    return { fault: cure === undefined ? fault : `${fault}; ${cure}` }
+  }
 }
 
-/** A token for the Hub. One that a mirror has issued is none, and must not be sent there. */
+/** A token for the Hub. */
 export function hubToken(): Parser<Secret> {
-  return (text) =>
-    resemblesMirrorToken(text)
-      ? { fault: 'expected a Hub token; this is one that a mirror has issued' }
-      : secret()(text)
+  return (text) => {
+    const fault = hubTokenFault(text)
+    return fault === undefined ? { value: Secret.of(text) } : { fault: `expected a Hub token; ${fault}` }
+  }
+}
+
+/**
+ * Why a text must not be sent to the Hub as a token; undefined where it may. One that a mirror has issued is none, and
+ * what other programs write around a token would go along.
+ */
+export function hubTokenFault(text: string): string | undefined {
+  if (resemblesMirrorToken(text)) return 'this is one that a mirror has issued'
+  const cure = dressCure(text)
+  if (cure !== undefined || isCredential(text)) return cure
+  return 'it has characters that no token has, or is too long'
 }
 
 /** A path; `~/` is the home directory, anything relative counts from the working directory. */

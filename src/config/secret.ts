@@ -25,10 +25,16 @@ export interface SecretFile {
 export class Secret {
   readonly #current: () => string
   readonly #writtenAt: () => number | undefined
+  #onRefused: ((fault: string) => void) | undefined
 
   private constructor(current: () => string, writtenAt: () => number | undefined) {
     this.#current = current
     this.#writtenAt = writtenAt
+  }
+
+  /** Takes who hears why a new text of the secret's file is not used; it is never told any of the text. */
+  onRefused(listener: (fault: string) => void): void {
+    this.#onRefused = listener
   }
 
   /** A secret that never changes. */
@@ -40,21 +46,23 @@ export class Secret {
   }
 
   /**
-   * A secret that follows its file. `accept` says whether a text may replace the value (a half-written file must
-   * not); while the file is missing, unreadable or not acceptable, the last good value stays.
+   * A secret that follows its file. `faultOf` says why a text must not replace the value (a half-written file must
+   * not); while the file is missing, unreadable or not acceptable, the last good value stays. A text that must not is
+   * told to `onRefused`, once per writing of the file.
    */
   static following(options: {
     readonly initial: string
     readonly initialStamp: string | undefined
     readonly file: SecretFile
-    readonly accept: (text: string) => boolean
+    readonly faultOf: (text: string) => string | undefined
     readonly now: () => number
   }): Secret {
-    const { file, accept, now } = options
+    const { file, faultOf, now } = options
     let value = options.initial
     let seen = options.initialStamp
+    let refused: string | undefined
     let lookedAt = now()
-    return new Secret(
+    const secret: Secret = new Secret(
       () => {
         const at = now()
         // A clock that steps back must not stop the looking, hence the second comparison.
@@ -65,13 +73,20 @@ export class Secret {
         if (stamp === undefined || stamp === seen) return value
         const text = file.read()
         const next = text === undefined ? '' : trimSecret(text)
-        if (next === '' || !accept(next)) return value
+        if (next === '') return value
+        const fault = faultOf(next)
+        if (fault !== undefined) {
+          if (refused !== stamp) secret.#onRefused?.(fault)
+          refused = stamp
+          return value
+        }
         value = next
         seen = stamp
         return value
       },
       () => file.writtenAt(),
     )
+    return secret
   }
 
   /** The value itself. Never throws; looks at the secret's file at most once a second. */

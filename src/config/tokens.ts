@@ -1,9 +1,8 @@
 // The Hub tokens of the mirror's own, by name: the one called `default` is the setting `token`, the others stand in the
 // file as `tokens: {team-a: {file: /run/secrets/team-a}}`. It opens no file.
 
-import { looksLikeMirrorToken } from '../callers/mirror-token.ts'
 import type { Fault } from './faults.ts'
-import { isCredential } from './parse.ts'
+import { hubTokenFault } from './parse.ts'
 import { MASK } from './secret.ts'
 import type { Entry } from './sources.ts'
 
@@ -18,23 +17,26 @@ export function isNamedToken(key: string): boolean {
   return key.startsWith('tokens.')
 }
 
-/** Whether a text may be sent to the Hub as a token. */
-export function isHubToken(text: string): boolean {
-  return isCredential(text) && !looksLikeMirrorToken(text)
-}
-
-/** The setting `token` as other programs spell it; what cannot be a Hub token was not meant for us. */
+/** The setting `token` as other programs spell it; what cannot be a Hub token is not taken. */
 export function borrowedToken(env: Readonly<Record<string, string | undefined>>): readonly Entry[] {
   for (const where of BORROWED) {
     const text = env[where]?.trim() ?? ''
-    if (isHubToken(text)) return [{ key: 'token', source: 'environment', where, text }]
+    if (hubTokenFault(text) === undefined) return [{ key: 'token', source: 'environment', where, text }]
   }
   return []
 }
 
-/** What an operator should know who gave the token by another program's variable. */
-export function borrowedNotice(entry: Entry | undefined): string | undefined {
-  if (entry === undefined || !BORROWED.includes(entry.where)) return undefined
+/** What an operator should know who gave the token by another program's variable. `entry` is what was taken. */
+export function borrowedNotice(
+  entry: Entry | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): string | undefined {
+  if (entry === undefined) {
+    const where = BORROWED.find((name) => (env[name]?.trim() ?? '') !== '')
+    const fault = where && hubTokenFault(env[where]?.trim() ?? '')
+    return fault && `${where} is not taken for HUBMIRROR_TOKEN: ${fault}`
+  }
+  if (!BORROWED.includes(entry.where)) return undefined
   return `${entry.where} is taken for HUBMIRROR_TOKEN; it is used only where a policy says so`
 }
 
@@ -56,8 +58,11 @@ export function namedTokens(
       fault('expected tokens: {name: {file: path}}; names are lower-case letters, digits, - and _')
     else if (name === DEFAULT_TOKEN) fault('this is the name of the setting token; give it there')
     else if (named.has(name)) fault('expected either file or token, once')
-    else if (how === 'token' && !isHubToken(entry.text)) fault('expected a Hub token', MASK)
-    else named.set(name, { entry, isFile: how === 'file' })
+    else {
+      const wrong = how === 'token' ? hubTokenFault(entry.text) : undefined
+      if (wrong === undefined) named.set(name, { entry, isFile: how === 'file' })
+      else fault(`expected a Hub token; ${wrong}`, MASK)
+    }
   }
   return named
 }

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import { type HeaderBag, headerValue, isHeaderSafe } from '../http/headers.ts'
 import { parseContentRange } from '../http/range.ts'
+import { answeredAt } from '../http/retry-after.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from './names.ts'
 import { EXPOSED_HEADERS, type Refusal, readRefusal } from './refusal.ts'
 
@@ -21,12 +22,31 @@ export interface FileMeta {
   readonly contentType?: string
 }
 
+/** What an answer says of a file, where a gateway on the way may have dropped the rest. */
+export interface SomeFacts {
+  readonly commit?: CommitHash | undefined
+  readonly etag?: string | undefined
+  readonly sizeBytes?: number | undefined
+  /** Whether the etag is that of an LFS or Xet file. */
+  readonly lfs: boolean
+  readonly contentType?: string | undefined
+}
+
+/** Where a redirect leads. */
+interface Located {
+  readonly location: string
+  /** When the Hub said so, by its own clock (epoch ms): that of a signed URL counts from then. */
+  readonly signedAt?: number
+}
+
 /** Which of the Hub's answers to a file question came. */
 export type FirstHop =
   /** All facts are here. `location` leads to the bytes, when they are elsewhere: it may be signed and expire. */
-  | { readonly kind: 'meta'; readonly meta: FileMeta; readonly location?: string }
+  | ({ readonly kind: 'meta'; readonly meta: FileMeta } & Partial<Located>)
   /** The facts are behind the location: a small file on resolve-cache, or a renamed repo. */
-  | { readonly kind: 'redirect'; readonly commit?: CommitHash; readonly location: string }
+  | ({ readonly kind: 'redirect'; readonly commit?: CommitHash } & Located)
+  /** Some facts are missing, and stand elsewhere if this is a Hub. `reason` says which, for the log. */
+  | ({ readonly kind: 'incomplete'; readonly facts: SomeFacts; readonly reason: string } & Partial<Located>)
   /** Any status from 400 up, without its body. From 429 and 5xx nothing follows about the file. */
   | { readonly kind: 'refusal'; readonly refusal: Refusal }
   /** Not an answer of a Hub, and nothing to pass on. `reason` is for the log. */
@@ -37,8 +57,8 @@ const MAX_ETAG_CHARS = 256
 
 /**
  * Reads the first answer of the origin to HEAD or GET on a resolve URL. X-Repo-Commit and X-Linked-* stand on the
- * first hop only: the CDN behind it has neither, and its ETag is of another kind. A 200 without X-Repo-Commit
- * comes from a captive portal or a proxy, never from a Hub, and is bad.
+ * first hop only: the CDN behind it has neither, and its ETag is of another kind. A page without X-Repo-Commit comes
+ * from a captive portal or a proxy and is bad: a Hub sends the HTML of a repo as plain text.
  */
 export function readFirstHop(headers: HeaderBag, status: number): FirstHop {
   if (status >= 400) {
@@ -54,46 +74,67 @@ function readRedirect(headers: HeaderBag): FirstHop {
   if (location === undefined || location === '' || !isHeaderSafe(location)) {
     return { kind: 'bad', reason: 'a redirect without a usable Location' }
   }
+  const signedAt = answeredAt(headers)
+  const located = signedAt === undefined ? { location } : { location, signedAt }
   const commit = readCommit(headers)
-  if (headerValue(headers, 'x-linked-etag') === undefined) {
-    return commit === undefined ? { kind: 'redirect', location } : { kind: 'redirect', commit, location }
+  const linked = headerValue(headers, 'x-linked-etag')
+  if (linked === undefined) {
+    return commit === undefined ? { kind: 'redirect', ...located } : { kind: 'redirect', commit, ...located }
   }
   // The Content-Length and Content-Type of a redirect are those of its text, not of the file.
-  const facts = readFacts(headers, readSize(headerValue(headers, 'x-linked-size')))
-  return typeof facts === 'string'
-    ? { kind: 'bad', reason: `a redirect with ${facts}` }
-    : { kind: 'meta', meta: facts, location }
+  const sizeBytes = readSize(headerValue(headers, 'x-linked-size'))
+  return { ...completed({ commit, ...readEtag(linked, true), sizeBytes }, 'a redirect'), ...located }
 }
 
 function readDirect(headers: HeaderBag, status: 200 | 206): FirstHop {
-  const linked = headerValue(headers, 'x-linked-size')
+  const linkedSize = headerValue(headers, 'x-linked-size')
   const encoding = headerValue(headers, 'content-encoding')
   let sizeBytes: number | undefined
-  if (linked !== undefined) sizeBytes = readSize(linked)
+  if (linkedSize !== undefined) sizeBytes = readSize(linkedSize)
   else if (status === 206) sizeBytes = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
   // Of an encoded answer Content-Length is the length on the wire, which no client can use.
   else if (encoding === undefined || encoding.toLowerCase() === 'identity') {
     sizeBytes = readSize(headerValue(headers, 'content-length'))
   }
-  const facts = readFacts(headers, sizeBytes)
-  if (typeof facts === 'string') return { kind: 'bad', reason: `${status} with ${facts}` }
-  const contentType = headerValue(headers, 'content-type')
-  if (contentType === undefined || contentType === '' || !isHeaderSafe(contentType)) {
-    return { kind: 'meta', meta: facts }
-  }
-  return { kind: 'meta', meta: { ...facts, contentType } }
+  const commit = readCommit(headers)
+  const type = headerValue(headers, 'content-type')
+  const isPage = /^(?:text\/html|application\/xhtml\+xml)\b/i.test(type ?? '')
+  if (commit === undefined && isPage) return { kind: 'bad', reason: `${status} with a page` }
+  const contentType = type === undefined || type === '' || !isHeaderSafe(type) ? undefined : type
+  const linked = headerValue(headers, 'x-linked-etag')
+  const etag = readEtag(linked ?? headerValue(headers, 'etag'), linked !== undefined)
+  return completed({ commit, ...etag, sizeBytes, contentType }, `${status}`)
 }
 
-/** The facts, or what is wrong with them. */
-function readFacts(headers: HeaderBag, sizeBytes: number | undefined): FileMeta | string {
-  const commit = readCommit(headers)
-  if (commit === undefined) return 'no usable X-Repo-Commit'
-  const linked = headerValue(headers, 'x-linked-etag')
-  const etag = bareEtag(linked ?? headerValue(headers, 'etag'))
-  if (etag === undefined) return 'no usable ETag'
-  if (sizeBytes === undefined) return 'no usable size'
-  // A linked etag of 40 digits is a git hash that the Hub repeats for a small file.
-  return { commit, etag, sizeBytes, lfs: linked !== undefined && !isGitHash(etag) }
+/** The facts as those of a file if all are there. */
+export function completed(
+  facts: SomeFacts,
+  what: string,
+): Extract<FirstHop, { kind: 'meta' | 'incomplete' }> {
+  const { commit, etag, sizeBytes, lfs, contentType } = facts
+  if (commit !== undefined && etag !== undefined && sizeBytes !== undefined) {
+    const meta = { commit, etag, sizeBytes, lfs, ...(contentType === undefined ? {} : { contentType }) }
+    return { kind: 'meta', meta }
+  }
+  const missing = [
+    ...(commit === undefined ? ['X-Repo-Commit'] : []),
+    ...(etag === undefined ? ['ETag'] : []),
+    ...(sizeBytes === undefined ? ['size'] : []),
+  ]
+  return { kind: 'incomplete', facts, reason: `${what} with no usable ${missing.join(', ')}` }
+}
+
+/** A linked etag of 40 digits is a git hash that the Hub repeats for a small file. */
+function readEtag(value: string | undefined, isLinked: boolean): Pick<SomeFacts, 'etag' | 'lfs'> {
+  const etag = bareEtag(value)
+  return { etag, lfs: isLinked && etag !== undefined && !isGitHash(etag) }
+}
+
+/** The commit that a canonical file target of the Hub names, pinned or not; undefined where it names a branch. */
+export function commitOfPath(pathname: string): CommitHash | undefined {
+  const pinned = /\/api\/resolve-cache\/[a-z]+\/[^/]+(?:\/[^/]+)?\/([0-9a-f]{40})\//.exec(pathname)
+  const [, commit = ''] = pinned ?? /\/resolve\/([0-9a-f]{40})\//.exec(pathname) ?? []
+  return isCommitHash(commit) ? commit : undefined
 }
 
 function readCommit(headers: HeaderBag): CommitHash | undefined {
@@ -107,12 +148,16 @@ function readSize(text: string | undefined): number | undefined {
   return Number.isSafeInteger(sizeBytes) ? sizeBytes : undefined
 }
 
-/** An etag without `W/` and quotes; `undefined` when it cannot be both a header value and a file name. */
-function bareEtag(value: string | undefined): string | undefined {
+/**
+ * An etag without `W/`, quotes and what a stage that compresses puts behind a digest (`"…-gzip"`); `undefined` when it
+ * cannot be both a header value and a file name.
+ */
+export function bareEtag(value: string | undefined): string | undefined {
   const bare = (value ?? '')
     .trim()
     .replace(/^W\//i, '')
     .replace(/^"(.*)"$/, '$1')
+    .replace(/^([0-9a-f]{40}|[0-9a-f]{64})[-;:]+(?:gzip|br|zstd|deflate|df)$/, '$1')
   return isBareEtag(bare) ? bare : undefined
 }
 

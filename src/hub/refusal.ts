@@ -1,8 +1,8 @@
-// The Hub's own "no": what clients read from it, what the mirror may conclude, and how it is said again.
-// It does not know our own failures, which are errors and have another table.
+// The Hub's own "no": how it is told from that of something in between, what clients read from it, what the mirror may
+// conclude, and how it is said again. It does not know our own failures, which are errors and have another table.
 
 import { type HeaderBag, headerText, headerValue, isHeaderSafe } from '../http/headers.ts'
-import { isRetryAfter } from '../http/retry-after.ts'
+import { answeredAt, isRetryAfter, retryAfterMs } from '../http/retry-after.ts'
 import { type CommitHash, isCommitHash } from './names.ts'
 
 /** A refusal as an answer. The body is the origin's and may be empty (HEAD). */
@@ -13,6 +13,11 @@ export interface Refusal {
   /** X-Error-Message, header-safe. */
   readonly message: string | undefined
   readonly commit: CommitHash | undefined
+  /**
+   * Set where nothing in the answer is a sign of a Hub. It is the page of a CDN, a filter or a proxy on the way, and says
+   * nothing about anybody's right.
+   */
+  readonly isForeign?: true
   readonly body: Buffer
   readonly contentType: string | undefined
   readonly wwwAuthenticate?: string
@@ -29,30 +34,104 @@ export const EXPOSED_HEADERS =
   'Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash'
 
 const MAX_MESSAGE_CHARS = 1000
+/** The Hub's words are short; what is longer is a page. */
+const MAX_WORDS_BYTES = 8 * 1024
 const DISABLED = 'Access to this resource is disabled.'
+/** What is said of a 429 that bears no sign of a Hub. */
+export const TOO_MANY = 'Something between this mirror and the Hub says that this mirror asks too often.'
 const BAD_TOKEN = 'Invalid credentials in Authorization header'
 
-/** Reads an answer of status 400 and above. Fields that are malformed count as absent. */
+/** The Hub's own words, and the code that belongs to them where a gateway on the way has dropped the field. */
+const WORDS: readonly { readonly status: number; readonly words: RegExp; readonly code?: string }[] = [
+  { status: 401, words: /^Invalid credentials in Authorization header/ },
+  { status: 401, words: /^Invalid username or password/ },
+  { status: 401, words: /^Access to \w+ \S+ is restricted/, code: 'GatedRepo' },
+  { status: 403, words: /^Access to \w+ \S+ is restricted/, code: 'GatedRepo' },
+  { status: 403, words: /^Access to this resource is disabled\.?/ },
+  { status: 404, words: /^Repository not found/, code: 'RepoNotFound' },
+  { status: 404, words: /^Invalid rev id: /, code: 'RevisionNotFound' },
+  { status: 404, words: /^Entry not found/, code: 'EntryNotFound' },
+]
+
+/**
+ * Reads an answer of status 400 and above. Fields that are malformed count as absent; a code or a message that a gateway
+ * has dropped is taken from the body, where that says the same.
+ */
 export function readRefusal(status: number, headers: HeaderBag, body: Buffer): Refusal {
-  const code = headerValue(headers, 'x-error-code')
-  const message = headerValue(headers, 'x-error-message')
+  const told = headerValue(headers, 'x-error-code')
+  const words = wordsOf(headers, body)
+  const known =
+    words === undefined ? undefined : WORDS.find((each) => each.status === status && each.words.test(words))
+  const code = told !== undefined && /^[A-Za-z0-9_-]{1,64}$/.test(told) ? told : known?.code
+  const said = headerValue(headers, 'x-error-message') ?? (known && words)
   const commit = headerValue(headers, 'x-repo-commit')
   const challenge = safeValue(headers, 'www-authenticate')
-  const retryAfter = safeValue(headers, 'retry-after')
+  const retryAfter = waitOf(headers)
   // On any other answer it would tell a caller of a quota that is not its own.
   const rateLimit = status === 429 ? safeValue(headers, 'ratelimit') : undefined
+  const isOfHub = status !== 407 && (code !== undefined || said || hasHubFields(headers) || saysError(body))
+  // The only one that is passed on: its page is not, but the wait is.
+  const message = !isOfHub && status === 429 ? TOO_MANY : said
   return {
     status,
-    code: code !== undefined && /^[A-Za-z0-9_-]{1,64}$/.test(code) ? code : undefined,
+    code,
     message: message === undefined ? undefined : headerText(message, MAX_MESSAGE_CHARS),
     commit: commit !== undefined && isCommitHash(commit) ? commit : undefined,
-    body,
-    contentType: safeValue(headers, 'content-type'),
+    ...(isOfHub ? {} : { isForeign: true }),
+    body: isOfHub ? body : Buffer.alloc(0),
+    contentType: isOfHub ? safeValue(headers, 'content-type') : undefined,
     ...(challenge === undefined ? {} : { wwwAuthenticate: challenge }),
-    ...(retryAfter === undefined || !isRetryAfter(retryAfter) ? {} : { retryAfter }),
+    ...(retryAfter === undefined ? {} : { retryAfter }),
     ...(rateLimit === undefined ? {} : { rateLimit }),
   }
 }
+
+/** Retry-After in seconds, which is the only form that Python reads; a date stays one where nobody knows from when it counts. */
+function waitOf(headers: HeaderBag): string | undefined {
+  const text = safeValue(headers, 'retry-after')?.trim()
+  if (text === undefined || !isRetryAfter(text)) return undefined
+  const at = answeredAt(headers)
+  const ms = at === undefined || /^\d+$/.test(text) ? undefined : retryAfterMs(text, at)
+  return ms === undefined ? text : String(Math.ceil(ms / 1000))
+}
+
+/** Fields that no CDN, filter or proxy puts into a page of its own. */
+function hasHubFields(headers: HeaderBag): boolean {
+  const commit = headerValue(headers, 'x-repo-commit')
+  if (commit !== undefined && isCommitHash(commit)) return true
+  if (/^huggingface\b/i.test(headerValue(headers, 'x-powered-by') ?? '')) return true
+  // The Hub counts every answer: `RateLimit: "api";r=499;t=300`.
+  if (/^"(?:api|resolvers|pages)"\s*;/.test(headerValue(headers, 'ratelimit') ?? '')) return true
+  // To Bearer and to Basic, which git speaks.
+  return /\brealm="Authentication required"/.test(headerValue(headers, 'www-authenticate') ?? '')
+}
+
+/** What the body says, if it is short: the text itself, or the `error` of a JSON object. */
+function wordsOf(headers: HeaderBag, body: Buffer): string | undefined {
+  if (body.length === 0 || body.length > MAX_WORDS_BYTES) return undefined
+  const error = jsonObject(body)?.['error']
+  if (typeof error === 'string') return error
+  return /^(?:text\/plain\b|$)/i.test(headerValue(headers, 'content-type') ?? '')
+    ? body.toString('utf8')
+    : undefined
+}
+
+/** The forms in which Python reads an error from a body; Hubs of other makes use them, too. */
+function saysError(body: Buffer): boolean {
+  const { error, errors } = jsonObject(body) ?? {}
+  return typeof error === 'string' || Array.isArray(error) || Array.isArray(errors)
+}
+
+function jsonObject(body: Buffer): Readonly<Record<string, unknown>> | undefined {
+  if (body.length > MAX_WORDS_BYTES || body[0] !== OPENING_BRACE) return undefined
+  try {
+    return JSON.parse(body.toString('utf8')) as Record<string, unknown>
+  } catch {
+    return undefined
+  }
+}
+
+const OPENING_BRACE = 0x7b
 
 function safeValue(headers: HeaderBag, name: string): string | undefined {
   const value = headerValue(headers, name)
@@ -77,13 +156,12 @@ export function isAbsence(refusal: Refusal): boolean {
 
 /**
  * Whether this caller may not have the repo, so that whatever was believed about its right is over. A missing
- * revision or file says nothing of the kind.
+ * revision or file says nothing of the kind, nor does a refusal that is not the Hub's.
  */
 export function deniesRepo(refusal: Refusal): boolean {
-  const { status, code } = refusal
-  // A 403 without a word is a proxy's on the way: the Hub says why.
-  if (status === 403) return code !== undefined || refusal.message !== undefined
-  return status === 401 || (status === 404 && code === 'RepoNotFound')
+  const { status, code, isForeign } = refusal
+  if (isForeign) return false
+  return status === 401 || status === 403 || (status === 404 && code === 'RepoNotFound')
 }
 
 /** Who hears a refusal, and about what. */
@@ -103,7 +181,7 @@ export interface RefusalContext {
 export function refusalHeaders(refusal: Refusal, context: RefusalContext): Record<string, string> {
   const { status, code, message, commit, contentType, wwwAuthenticate, retryAfter, rateLimit, warning } =
     refusal
-  const isBare = status === 401 && code === undefined && !isBadToken(refusal)
+  const isBare = status === 401 && code === undefined && !refusal.isForeign && !isBadToken(refusal)
   const errorCode = isBare && context.aboutRepo !== false ? 'RepoNotFound' : code
   const needsChallenge = status === 401 && context.anonymous
   const challenge = wwwAuthenticate ?? (needsChallenge ? 'Bearer realm="Authentication required"' : undefined)

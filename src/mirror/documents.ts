@@ -11,6 +11,7 @@ import { rewriteLink, rewritten, rewrittenLength } from '../hub/rewrite.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { accessOf, isOpenToAll } from '../origin/openness.ts'
 import { type RepoTraits, traitsOf } from '../origin/repo-info.ts'
+import { interceptionOf, notOfHub } from '../origin/trouble.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'
@@ -159,18 +160,22 @@ export class Documents {
     answer: Heard,
   ): Promise<Answer> {
     const { body, askedAt } = answer
+    const { client } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
     if ((answer.status >= 500 || answer.status === 429) && context.impatient) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
     }
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
+      const foreign = notOfHub({ ...answer, host: client.policy.base.host }, refusal)
+      if (foreign !== undefined) throw foreign
       return this.#refused(ctx, route, refusal, {
         askedAt,
         headers: kept(answer.headers),
         name: context.name,
       })
     }
+    if (isPage(answer.headers)) throw interceptionOf({ ...answer, host: client.policy.base.host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const told: DocumentFact = {
       body,
@@ -363,6 +368,11 @@ export class Documents {
     const stream = new DocumentBody(body, plan, mirrorBase, release)
     return { status, headers, outcome, body: { kind: 'stream', stream, lengthBytes } }
   }
+}
+
+/** Where JSON was asked for: a login page of the network. */
+function isPage(headers: HeaderBag): boolean {
+  return /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
 }
 
 const DOCUMENT_HEADERS = {

@@ -8,7 +8,7 @@ import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
 import { isMoved } from '../origin/moved.ts'
 
-export { RefusedByHub } from '../origin/file.ts'
+export { RefusedByHub } from '../origin/refused.ts'
 
 import type { Access } from './access.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'
@@ -146,12 +146,14 @@ export function createMirror(parts: {
 
     async refused(ctx, route, refused) {
       if (route.repo === undefined) return
-      const { code } = refused
+      const { code, status, isForeign } = refused
       // Many pages of an open repo are for its owner only: who is refused one of those may still read the files.
       const isGit = route.kind === 'other' && route.purpose === 'git-read'
-      if (isGit || isBadToken(refused) || code === 'RepoNotFound' || code === 'GatedRepo')
+      if ((isGit && !isForeign) || isBadToken(refused) || code === 'RepoNotFound' || code === 'GatedRepo')
         await access.refused(ctx, route.repo, refused, now())
-      else if (deniesRepo(refused)) access.denied(ctx.fingerprint, route.repo, now())
+      // In doubt whose refusal it is, what was granted to this caller ends, and nothing that all may read.
+      else if (deniesRepo(refused) || (isForeign && (status === 401 || status === 403)))
+        access.denied(ctx.fingerprint, route.repo, now())
     },
 
     pin(client, { route, commit, status }, agoMs = 0) {

@@ -220,7 +220,9 @@ export class Puller {
     if (meta.sizeBytes === 0) return { body: { kind: 'bytes', bytes: EMPTY }, outcome: file.outcome }
     const isPublic = await file.isPublic
     ctx.admission?.checkName()
-    if (!file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
+    // Without a digest nobody could say whether what is stored is the file.
+    const isCheckable = !key.startsWith('opaque:')
+    if (!isCheckable || !file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       await ctx.claimOrigin?.()
       return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
     }

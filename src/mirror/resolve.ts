@@ -9,7 +9,7 @@ import { deniesRepo, isAbsence, type Refusal } from '../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
 import { Memory, textBytes } from '../memory.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { type HeadResult, headFile } from '../origin/file.ts'
+import { type HeadResult, headFile } from '../origin/file-head.ts'
 import { isMoved } from '../origin/moved.ts'
 import { isOpenToAll } from '../origin/openness.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
@@ -214,6 +214,8 @@ export class Resolver {
       return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginAway(error)) throw error
+      // The Hub itself may have said otherwise to the other question of this request.
+      if (!(await this.#staysPublic(repo))) throw error
       const instead = fallback ?? (await listed()).lacking
       if (instead === undefined) throw error
       return this.#fromFact(ctx, instead, 'stale')
@@ -236,6 +238,12 @@ export class Resolver {
     return { commit, hasFile, lacking: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
+  /** Whether the last word of the Hub is still that the repo is everybody's. */
+  async #staysPublic(repo: Repo): Promise<boolean> {
+    const { access } = this.#options
+    return access.verdict(repo) === 'public' || access.lastKnownPublic(repo)
+  }
+
   async #ask(
     ctx: Ctx,
     route: FileRoute,
@@ -245,7 +253,13 @@ export class Resolver {
     await ctx.claimOrigin?.()
     // A caller with a token proves nothing about strangers.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
-    const { result, askedAt } = await this.#head(ctx, route, fallback !== undefined)
+    const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
+    const head = this.#head(ctx, route, fallback !== undefined, known)
+    const { result, askedAt } = await head.catch(async (error: unknown) => {
+      // Where something in between answered this question, the Hub may have answered the other one: its no counts.
+      if (isAnswered(error)) await isPublic
+      throw error
+    })
     if (result.kind === 'refusal')
       return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
     // Not awaited: who asks the same meanwhile finds the grant.
@@ -260,14 +274,14 @@ export class Resolver {
   ): ResolvedFile {
     const { repo, path, revision } = route
     const { known, urls, client } = this.#options
-    const { meta, location } = result
+    const { meta, location, signedAt } = result
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
     known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
     // By the commit as well: that is what a GET is pinned to after this HEAD.
     for (const name of [revision, meta.commit]) {
       this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
     }
-    if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location)
+    if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
     const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
     const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file touch the disk.
@@ -313,12 +327,13 @@ export class Resolver {
     return { kind: 'refusal', refusal, outcome: 'refused' }
   }
 
-  #head(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<HeadAnswer> {
+  #head(ctx: Ctx, route: FileRoute, impatient: boolean, known?: FileMeta): Promise<HeadAnswer> {
     const target = resolveTarget(route.repo, route.revision, route.path)
     const ask = async () => {
       const askedAt = this.#options.monotonic()
-      const result = await headFile(this.#options.client, target, askerOf(ctx), {
+      const result = await headFile(this.#options.client, route, askerOf(ctx), {
         retries: impatient ? 0 : 1,
+        known,
         ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
       })
       return { result, askedAt }
@@ -341,13 +356,17 @@ export class Resolver {
       const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
-        this.#head(asStranger(ctx), route, impatient),
+        this.#head(asStranger(ctx), route, impatient).catch((error: unknown) => {
+          if (isMoved(error)) throw error
+        }),
         isOpenToAll(client, repo, anonymousAsker(ctx), {
           licence: this.#options.asksLicence,
+          ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
           onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),
         }).catch(() => undefined),
       ])
       if (open === false) return false
+      if (head === undefined) return undefined
       // An origin that has no such info is believed by the file, unless it is one that gates do not cover.
       const told = open === 'unsaid' ? undefined : open
       if (head.result.kind === 'meta') return open === 'unsaid' && !isCard(route.path) ? true : told
@@ -410,6 +429,11 @@ export class Resolver {
     const mayStore = ctx.admission?.mayStore(granted.meta.sizeBytes) !== false
     return { kind: 'file', meta: granted.meta, key, isPublic, mayStore, outcome: 'miss' }
   }
+}
+
+/** Whether something has answered, though not as a Hub would. */
+function isAnswered(error: unknown): boolean {
+  return isOriginAway(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
 }
 
 /** Whether what is known of a file may be used: a rule may want nothing of it from the disk. */

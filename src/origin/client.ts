@@ -6,6 +6,7 @@ import type { Dispatcher } from 'undici'
 import { MirrorError } from '../errors.ts'
 import type { HeaderBag } from '../http/headers.ts'
 import { DIRECT, type Proxies } from '../http/proxies.ts'
+import { TOO_MANY } from '../hub/refusal.ts'
 import type { Observer, OriginKind } from '../telemetry/observer.ts'
 import { createDispatcher } from './dispatcher.ts'
 import { withoutCoding } from './encoding.ts'
@@ -178,14 +179,17 @@ function headersFor(
   return credential === undefined ? known : { ...known, authorization: credential }
 }
 
-/** In the forms that all clients read: Python takes RateLimit, the others Retry-After. */
-function waitHeaders({ bucket, seconds }: Spent): Record<string, string> {
+/** In the forms that all clients read: Python takes RateLimit, the others Retry-After. A rest of the mirror's own is no quota. */
+function waitHeaders({ bucket, seconds, isRest }: Spent): Record<string, string> {
+  if (isRest) return { 'retry-after': String(seconds) }
   return { 'retry-after': String(seconds), ratelimit: `"${bucket}";r=0;t=${seconds}` }
 }
 
+const RESTS = `${TOO_MANY} It waits a while before it asks again.`
+
 /** What the Hub would say. */
 function spentAnswer(spent: Spent): OriginAnswer {
-  const message = 'The Hub has asked to wait before the next request.'
+  const message = spent.isRest ? RESTS : 'The Hub has asked to wait before the next request.'
   const body = Buffer.from(JSON.stringify({ error: message }))
   return {
     status: 429,

@@ -1,127 +1,35 @@
-// The questions one asks the Hub about a file: what is it (head), and give me these bytes (FileBody). Follows
-// redirects hop by hop; checks every answer against what was announced. Does not know the disk.
+// The bytes of one file, wherever the Hub sends for them (FileBody): follows redirects hop by hop, and checks every answer
+// against what was announced. Does not know the disk.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MirrorError } from '../errors.ts'
 import { headerValue } from '../http/headers.ts'
 import { type ByteRange, parseContentRange } from '../http/range.ts'
-import { type FileMeta, readFirstHop } from '../hub/file-meta.ts'
-import type { CommitHash } from '../hub/names.ts'
-import { type Refusal, readRefusal } from '../hub/refusal.ts'
+import { answeredAt } from '../http/retry-after.ts'
+import { bareEtag, type FileMeta } from '../hub/file-meta.ts'
+import type { Refusal } from '../hub/refusal.ts'
 import type { Observer } from '../telemetry/observer.ts'
+import { discard } from './bodies.ts'
 import type { Asker, OriginAnswer, OriginClient } from './client.ts'
 import { isTimeout, originFailure } from './failure.ts'
 import { isMoved } from './moved.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
+import { RefusedByHub, refusedBy } from './refused.ts'
 import { isRetryableStatus, retryDelayMs } from './retry.ts'
 import type { SignedUrls } from './signed-urls.ts'
-
-/** What the Hub said about a file: its facts and where the bytes are, or its own "no". */
-export type HeadResult =
-  | { readonly kind: 'meta'; readonly meta: FileMeta; readonly location: URL | undefined }
-  | { readonly kind: 'refusal'; readonly refusal: Refusal }
-
-/** The Hub answers "no" while a body is being pulled; relayed as it is. */
-export class RefusedByHub extends Error {
-  readonly refusal: Refusal
-
-  constructor(refusal: Refusal) {
-    super(`the Hub answered ${refusal.status}`)
-    this.name = 'RefusedByHub'
-    this.refusal = refusal
-  }
-}
+import { badAnswer, interceptionOf, REDIRECT_LOOP, troubleOf } from './trouble.ts'
 
 /** Attempts without a byte of progress before a body is given up. */
 const MAX_ATTEMPTS = 5
-const REDIRECT_LOOP = 'redirect loop'
-/** More text than any refusal needs. */
-const MAX_REFUSAL_BYTES = 64 * 1024
 
-/**
- * Asks HEAD for a canonical file target and follows the Hub's own redirects (renamed repo, resolve-cache); the
- * last hop to another host is not taken. The commit comes from the first hop that names one (huggingface_hub
- * reads it there too). Throws MirrorError when the origin is away or not to be trusted.
- */
-export async function headFile(
-  client: OriginClient,
-  target: string,
-  asker: Asker,
-  options: { readonly timeoutMs?: number; readonly retries: number; readonly kind?: 'head' | 'access' },
-): Promise<HeadResult> {
-  let url = client.url(target)
-  let commit: CommitHash | undefined
-  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const answer = await headOnce(client, url, asker, options)
-    const first = readFirstHop(answer.headers, answer.status)
-    switch (first.kind) {
-      case 'refusal':
-        return { kind: 'refusal', refusal: readRefusal(answer.status, answer.headers, Buffer.alloc(0)) }
-      case 'bad':
-        throw new MirrorError('origin_bad_answer', {
-          detail: { reason: first.reason, status: answer.status },
-        })
-      case 'meta': {
-        // The commit of the address the client used wins over that of a later hop.
-        const meta = commit === undefined ? first.meta : { ...first.meta, commit }
-        if (first.location !== undefined)
-          return { kind: 'meta', meta, location: followRedirect(client.policy, url, first.location) }
-        // Only an address of the commit means the same bytes tomorrow; that of a renamed repo may name a branch.
-        const isPinned = hop > 0 && url.pathname.split('/').includes(meta.commit)
-        return { kind: 'meta', meta, location: isPinned ? url : undefined }
-      }
-      case 'redirect':
-        commit ??= first.commit
-        url = followRedirect(client.policy, url, first.location)
-        if (!mayCarryCredential(client.policy, url)) {
-          throw new MirrorError('origin_bad_answer', {
-            detail: { reason: 'redirect without facts', host: url.host },
-          })
-        }
-        asker.onRedirect?.(url)
-        break
-      default:
-        first satisfies never
-    }
-  }
-  throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
-}
-
-async function headOnce(
-  client: OriginClient,
-  url: URL,
-  asker: Asker,
-  options: { readonly timeoutMs?: number; readonly retries: number; readonly kind?: 'head' | 'access' },
-): Promise<OriginAnswer> {
-  for (let attempt = 1; ; attempt += 1) {
-    const last = attempt > options.retries
-    try {
-      const answer = await client.send({
-        kind: options.kind ?? 'head',
-        method: 'HEAD',
-        url,
-        asker,
-        ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-      })
-      await answer.body.dump()
-      if (!isRetryableStatus(answer.status)) return answer
-      if (last) {
-        throw new MirrorError('origin_bad_answer', {
-          detail: { reason: 'server error', status: answer.status },
-        })
-      }
-    } catch (error) {
-      if (last || !(error instanceof MirrorError) || error.code !== 'origin_unreachable') throw error
-    }
-    await sleep(retryDelayMs(attempt, Math.random))
-  }
-}
+/** What is known of a file before its bytes come; no etag where it is asked for by its digest. */
+type Announced = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
 
 /** Where the bytes of one file come from. One per flight or per streamed answer; not shared between credentials. */
 export class FileBody {
   readonly #client: OriginClient
   readonly #target: string
-  readonly #meta: Pick<FileMeta, 'sizeBytes'>
+  readonly #meta: Announced
   readonly #namesCommit: boolean
   #asker: Asker
   #otherAsker: Asker | undefined
@@ -136,12 +44,14 @@ export class FileBody {
   #sentByHub = false
   #ignoresRanges = false
   #encodedParts = 0
+  // Something on the way drops Content-Range, so that nobody can know which part came: only the whole is asked for.
+  #isRangeless = false
 
   /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
   constructor(options: {
     readonly client: OriginClient
     readonly target: string
-    readonly meta: Pick<FileMeta, 'sizeBytes'>
+    readonly meta: Announced
     /** False where the Hub names no commit beside the bytes: of objects that are asked for by their digest. */
     readonly namesCommit?: boolean
     readonly asker: Asker
@@ -189,7 +99,7 @@ export class FileBody {
         if (position < range.end) throw new ShortBody()
       } catch (error) {
         signal.throwIfAborted()
-        if (!isWorthRetrying(error)) throw error
+        if (!isWorthRetrying(error, this.#client.policy.base.host)) throw error
         failures += 1
         if (failures >= MAX_ATTEMPTS) {
           const { base } = this.#client.policy
@@ -212,11 +122,9 @@ export class FileBody {
     if (answer.status < 300) return this.#checked(answer, remembered, range, signal)
     // What the Hub itself refuses it refuses at the file's own address too, where that is dealt with.
     const own = mayCarryCredential(this.#client.policy, remembered)
-    if (answer.status === 429 && !own) throw await refusedBy(answer)
+    if (answer.status === 429 && !own) throw await refusedBy(answer, remembered.host)
     discard(answer)
-    if (isRetryableStatus(answer.status)) {
-      throw new MirrorError('origin_bad_answer', { detail: { reason: 'CDN error', status: answer.status } })
-    }
+    if (isRetryableStatus(answer.status)) throw troubleOf({ ...answer, host: remembered.host })
     // Expired, bound to the method it was signed for, or moved on: the Hub gives another, or has to another range.
     this.#urls.forget(this.#urlName, remembered)
     this.#observer.originRetry('expired-url')
@@ -257,7 +165,7 @@ export class FileBody {
         url = followRedirect(this.#client.policy, url, location)
         if (mayCarryCredential(this.#client.policy, url)) asker.onRedirect?.(url)
         else {
-          this.#urls.set(this.#urlName, url)
+          this.#urls.set(this.#urlName, url, answeredAt(answer.headers))
           onUrl()
         }
         continue
@@ -268,31 +176,34 @@ export class FileBody {
       }
       // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
-      if (own && isOfAsker(answer.status) && asker !== this.#asker) {
-        // Another range was told before, and has turned to the other asker.
-        discard(answer)
-        return this.#resolve(range, signal, onUrl)
-      }
-      if (own && isOfAsker(answer.status) && this.#otherAsker !== undefined) {
-        this.#asker = this.#otherAsker
-        this.#otherAsker = undefined
-        this.#onRefused?.((await refusedBy(answer)).refusal, asker)
-        return this.#resolve(range, signal, onUrl)
-      }
       if (refused && (own || answer.status === 429)) {
-        const error = await refusedBy(answer)
+        // Throws what is not the Hub's word.
+        const error = await refusedBy(answer, url.host)
+        if (own && isOfAsker(answer.status)) {
+          // Another range was told before, and has turned to the other asker.
+          if (asker !== this.#asker) return this.#resolve(range, signal, onUrl)
+          if (this.#otherAsker !== undefined) {
+            this.#asker = this.#otherAsker
+            this.#otherAsker = undefined
+            this.#onRefused?.(error.refusal, asker)
+            return this.#resolve(range, signal, onUrl)
+          }
+        }
         if (own) this.#onRefused?.(error.refusal, asker)
         throw error
       }
       discard(answer)
       this.#urls.forget(this.#urlName, url)
-      throw new MirrorError('origin_bad_answer', { detail: { reason: 'no body', status: answer.status } })
+      if (isRetryableStatus(answer.status)) throw troubleOf({ ...answer, host: url.host })
+      if (answer.status >= 400) throw interceptionOf({ ...answer, host: url.host }, 'cdn')
+      throw badAnswer('no body', url)
     }
     throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
   }
 
   #ask(url: URL, range: ByteRange, signal: AbortSignal): Promise<OriginAnswer> {
-    const whole = this.#encodedParts > 1 || (range.start === 0 && range.end === this.#meta.sizeBytes)
+    const isRangeless = this.#isRangeless || this.#encodedParts > 1
+    const whole = isRangeless || (range.start === 0 && range.end === this.#meta.sizeBytes)
     const own = mayCarryCredential(this.#client.policy, url)
     return this.#client.send({
       kind: own ? 'body' : 'cdn',
@@ -333,7 +244,10 @@ export class FileBody {
     let given: ByteRange = { start: 0, end: range.end }
     if (answer.status === 206) {
       const told = parseContentRange(headerValue(answer.headers, 'content-range'))
-      if (told === undefined) throw bad('206 without Content-Range')
+      if (told === undefined) {
+        this.#isRangeless = true
+        throw bad('206 without Content-Range')
+      }
       if (told.sizeBytes !== undefined && told.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
       if (told.range.start !== range.start || told.range.end > range.end) throw bad('206 of another range')
       // It may be shorter than what was asked for; what its body holds beyond that belongs nowhere.
@@ -345,11 +259,9 @@ export class FileBody {
       if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes)
         throw bad('wrong length')
     }
-    if (this.#namesCommit && mayCarryCredential(this.#client.policy, url)) {
-      const commit = headerValue(answer.headers, 'x-repo-commit')
-      // A login page of the network answers 200 too, but names no commit.
-      if (commit === undefined) throw bad('no X-Repo-Commit')
-    }
+    // A login page of the network answers 200 too, but is not of the size, and names neither commit nor digest.
+    if (this.#namesCommit && mayCarryCredential(this.#client.policy, url) && !this.#isVouchedFor(answer))
+      throw bad('no X-Repo-Commit')
     const validator = headerValue(answer.headers, 'etag')
     const known = this.#validators.get(url.host)
     if (known !== undefined && validator !== undefined && known !== validator) throw changed('etag')
@@ -357,6 +269,21 @@ export class FileBody {
     // Whoever asked for all of it says nothing of ranges.
     if (range.end - range.start < this.#meta.sizeBytes) this.#ignoresRanges = answer.status === 200
     return given
+  }
+
+  /** Whether the Hub's own answer says that it is this file, or at least may be, where a digest decides in the end. */
+  #isVouchedFor({ headers }: OriginAnswer): boolean {
+    const { etag, sizeBytes } = this.#meta
+    if (headerValue(headers, 'x-repo-commit') !== undefined) return true
+    if (etag === undefined) return false
+    if (bareEtag(headerValue(headers, 'etag')) === etag) return true
+    if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) return false
+    const length = headerValue(headers, 'content-length')
+    const told = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
+    // A Hub sends the HTML of a repo as plain text.
+    if (told === undefined && length === undefined)
+      return !/^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
+    return (told ?? Number(length)) === sizeBytes
   }
 
   async *#bytes(
@@ -403,7 +330,7 @@ function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
   if (error instanceof ShortBody) return 'short-body'
   if (!(error instanceof MirrorError)) return isTimeout(error) ? 'timeout' : 'network'
   if (error.code === 'origin_timeout') return 'timeout'
-  return error.code === 'origin_bad_answer' ? 'status' : 'network'
+  return error.code === 'origin_unreachable' ? 'network' : 'status'
 }
 
 /** Whether another asker may be answered otherwise. */
@@ -411,32 +338,15 @@ function isOfAsker(status: number): boolean {
   return status === 401 || status === 403 || status === 429
 }
 
-/** Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. */
-function isWorthRetrying(error: unknown): boolean {
+/**
+ * Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. Nor is
+ * what stands before the Hub and answers in its place: that of a CDN may have refused the URL only.
+ */
+function isWorthRetrying(error: unknown, hub: string): boolean {
   if (error instanceof RefusedByHub || isMoved(error)) return false
-  if (error instanceof MirrorError && error.code === 'origin_moved') return false
-  if (error instanceof MirrorError)
-    return error.code.startsWith('origin_') && error.detail['reason'] !== REDIRECT_LOOP
-  return true
-}
-
-function discard(answer: OriginAnswer): void {
-  answer.body.on('error', () => undefined)
-  answer.body.destroy()
-}
-
-async function refusedBy(answer: OriginAnswer): Promise<RefusedByHub> {
-  return new RefusedByHub(readRefusal(answer.status, answer.headers, await bounded(answer)))
-}
-
-async function bounded(answer: OriginAnswer): Promise<Buffer> {
-  const parts: Buffer[] = []
-  let size = 0
-  for await (const part of answer.body) {
-    const chunk = part as Buffer
-    size += chunk.length
-    if (size > MAX_REFUSAL_BYTES) break
-    parts.push(chunk)
-  }
-  return Buffer.concat(parts)
+  if (!(error instanceof MirrorError)) return true
+  const { code, detail } = error
+  if (code === 'origin_moved') return false
+  if (code === 'origin_intercepted' && detail['host'] === hub) return false
+  return code.startsWith('origin_') && detail['reason'] !== REDIRECT_LOOP
 }

@@ -19,7 +19,11 @@ export async function isOpenToAll(
   client: OriginClient,
   repo: Repo,
   stranger: Asker & { readonly authorization: undefined },
-  options: { readonly licence?: boolean; readonly onTraits?: (traits: RepoTraits) => void } = {},
+  options: {
+    readonly licence?: boolean
+    readonly timeoutMs?: number
+    readonly onTraits?: (traits: RepoTraits) => void
+  } = {},
 ): Promise<Openness> {
   const answer = await askRepoInfo(client, repo, stranger, options)
   switch (answer?.kind) {

@@ -4,7 +4,8 @@
 
 import { createHmac, randomBytes } from 'node:crypto'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
-import { retryAfterMs } from '../http/retry-after.ts'
+import { waitMsOf } from '../http/retry-after.ts'
+import { readRefusal } from '../hub/refusal.ts'
 import { Memory } from '../memory.ts'
 import type { Observer } from '../telemetry/observer.ts'
 
@@ -20,6 +21,8 @@ export interface Spent {
   /** As the Hub names it: `api`, `resolvers`, `pages`; `cdn` for hosts that a redirect led to. */
   readonly bucket: string
   readonly seconds: number
+  /** Nobody has told a time: it is the mirror's own. */
+  readonly isRest?: true
 }
 
 /** Worth waiting for: huggingface_hub gives a silent answer up after 10 s, and would itself come a second late. */
@@ -29,14 +32,29 @@ const MAX_WAITING = 64
 /** The Hub's windows are five minutes. Nobody may shut us up for longer than this by one header. */
 const LONGEST_TOLD_MS = 3_600_000
 const GATES_BYTES = 4 * 1024 * 1024
+/** How long the mirror stays away where a 429 names no time: half of it to all of it, by chance, and twice as long each time. */
+const FIRST_REST_MS = 5_000
+const LONGEST_REST_MS = 300_000
+/** After a rest one request goes ahead; for so long the others wait for what becomes of it. */
+const TRIAL_MS = 1_000
+/** Three buckets of the Hub, and the CDNs. */
+const RESTS_BYTES = 1024 * 1024
 
 interface Waiter {
   readonly settle: (spent: Spent | undefined) => void
 }
 
-/** One bucket of one credential that is used up. */
+/** Where 429s have named no time, one after the other. */
+interface Rest {
+  readonly bucket: string
+  readonly inARow: number
+  readonly until: number
+}
+
+/** One bucket of one credential that is used up, or that the mirror gives a rest. */
 interface Gate {
   readonly bucket: string
+  readonly isRest: boolean
   opensAt: number
   timer: NodeJS.Timeout | undefined
   /** In the order in which they came, which is that in which they leave. */
@@ -51,8 +69,18 @@ export class Quota {
   readonly #key = randomBytes(32)
   // An entry that is forgotten costs one question that the Hub refuses.
   readonly #gates = new Memory<Gate>({ maxBytes: GATES_BYTES })
+  readonly #rests = new Memory<Rest>({ maxBytes: RESTS_BYTES })
+  readonly #random: () => number
 
-  constructor(options: { readonly base: URL; readonly now: () => number; readonly observer: Observer }) {
+  constructor(options: {
+    readonly base: URL
+    /** Milliseconds that never step back. */
+    readonly now: () => number
+    readonly observer: Observer
+    /** From 0 up to 1; by default `Math.random`. */
+    readonly random?: () => number
+  }) {
+    this.#random = options.random ?? Math.random
     this.#origin = options.base.origin
     this.#basePath = options.base.pathname.replace(/\/$/, '')
     this.#now = options.now
@@ -82,25 +110,29 @@ export class Quota {
         }
         waited = true
       }
+      // Nothing has been awaited since the gate was found open: the first through it keeps the others back.
+      const rest = this.#rests.get(name)
+      if (rest !== undefined) this.#closeGate(name, rest.bucket, { ms: TRIAL_MS, isRest: true })
     }
     if (waited) this.#observer.quotaHeld('waited')
     return undefined
   }
 
   /**
-   * Takes what an answer tells of the quota. Returns what is used up when the answer is a refusal for it (429) that
-   * says for how long.
+   * Takes what an answer tells of the quota. Returns what is used up when the answer is a refusal for it (429); where that
+   * says no time, the mirror chooses one itself, longer each time until something else is answered.
    */
   heard(asked: Asked, status: number, headers: HeaderBag): Spent | undefined {
     const told = toldBy(headers)
     if (status !== 429) {
+      this.#endRests(asked)
       if (this.#isOrigin(asked.url)) for (const { bucket, ms } of told) this.#close(asked, bucket, ms)
       return undefined
     }
-    const after = retryAfterMs(headerValue(headers, 'retry-after')?.trim() ?? '', Date.now()) ?? 0
+    const after = waitMsOf(headers, Date.now()) ?? 0
     const ms = Math.min(LONGEST_TOLD_MS, Math.max(after, ...told.map((each) => each.ms)))
-    if (ms <= 0) return undefined
     const [own = 'pages'] = this.#bucketsOf(asked.url)
+    if (ms <= 0) return this.#rest(asked, own, readRefusal(status, headers, NO_BODY).isForeign === true)
     for (const bucket of new Set([own, ...told.map((each) => each.bucket)])) this.#close(asked, bucket, ms)
     return {
       bucket: this.#isOrigin(asked.url) ? (told[0]?.bucket ?? own) : own,
@@ -108,12 +140,46 @@ export class Quota {
     }
   }
 
+  /** The Hub counts by credential. What is not the Hub counts by address, which all callers of this mirror share. */
+  #rest(asked: Asked, bucket: string, isForeign: boolean): Spent {
+    const name = isForeign ? this.#sharedName(asked, bucket) : this.#gateName(asked, bucket)
+    const before = this.#rests.get(name)
+    const now = this.#now()
+    // To a question that had left before the rest began.
+    const isLate = before !== undefined && now < before.until
+    if (!isLate) {
+      const inARow = (before?.inARow ?? 0) + 1
+      const bound = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (inARow - 1))
+      const ms = Math.ceil((bound / 2) * (1 + this.#random()))
+      this.#rests.set(name, { bucket, inARow, until: now + ms })
+      this.#closeGate(name, bucket, { ms, isRest: true })
+    }
+    const restMs = (this.#rests.get(name)?.until ?? now) - now
+    return { bucket, seconds: Math.max(1, Math.ceil(restMs / 1000)), isRest: true }
+  }
+
+  /** Something else was answered than a 429: to a question that left after the rest. */
+  #endRests(asked: Asked): void {
+    if (this.#rests.count === 0) return
+    for (const name of this.#gatesOf(asked)) {
+      const rest = this.#rests.get(name)
+      if (rest === undefined || this.#now() < rest.until) continue
+      this.#rests.delete(name)
+      const gate = this.#gates.get(name)
+      if (gate?.isRest === true) this.#open(name, gate)
+    }
+  }
+
   #close(asked: Asked, bucket: string, toldMs: number): void {
-    const name = this.#gateName(asked, bucket)
-    const opensAt = this.#now() + Math.min(LONGEST_TOLD_MS, toldMs)
+    this.#closeGate(this.#gateName(asked, bucket), bucket, { ms: toldMs, isRest: false })
+  }
+
+  #closeGate(name: string, bucket: string, how: { readonly ms: number; readonly isRest: boolean }): void {
+    const { ms, isRest } = how
+    const opensAt = this.#now() + Math.min(LONGEST_TOLD_MS, ms)
     const gate = this.#gates.get(name)
     if (gate === undefined) {
-      if (toldMs > 0) this.#gates.set(name, { bucket, opensAt, timer: undefined, waiting: new Set() })
+      if (ms > 0) this.#gates.set(name, { bucket, isRest, opensAt, timer: undefined, waiting: new Set() })
       return
     }
     // An answer that comes late may speak of a window that is over: the longest told time counts.
@@ -178,7 +244,9 @@ export class Quota {
   }
 
   #spent(gate: Gate): Spent {
-    return { bucket: gate.bucket, seconds: Math.max(1, Math.ceil(this.#restMs(gate) / 1000)) }
+    const { bucket, isRest } = gate
+    const seconds = Math.max(1, Math.ceil(this.#restMs(gate) / 1000))
+    return { bucket, seconds, ...(isRest ? { isRest } : {}) }
   }
 
   #isOrigin(url: URL): boolean {
@@ -186,8 +254,13 @@ export class Quota {
   }
 
   #gatesOf(asked: Asked): readonly string[] {
-    if (this.#gates.count === 0) return []
-    return this.#bucketsOf(asked.url).map((bucket) => this.#gateName(asked, bucket))
+    if (this.#gates.count + this.#rests.count === 0) return []
+    const buckets = this.#bucketsOf(asked.url)
+    const names = buckets.flatMap((bucket) => [
+      this.#gateName(asked, bucket),
+      this.#sharedName(asked, bucket),
+    ])
+    return [...new Set(names)]
   }
 
   #bucketsOf(url: URL): readonly string[] {
@@ -201,7 +274,13 @@ export class Quota {
     if (authorization === undefined) return `anonymous ${bucket}`
     return `${createHmac('sha256', this.#key).update(authorization).digest('base64url')} ${bucket}`
   }
+
+  #sharedName(asked: Asked, bucket: string): string {
+    return this.#isOrigin(asked.url) ? `everybody ${bucket}` : this.#gateName(asked, bucket)
+  }
 }
+
+const NO_BODY = Buffer.alloc(0)
 
 /**
  * The buckets of the Hub that a path may count towards, the narrowest first: that is the one which a refusal without

@@ -1,10 +1,11 @@
 // The Hub's own info of a repo, asked for the few fields that decide something. It remembers nothing, and concludes
 // nothing but what the Hub calls the repo.
 
-import { type HeaderBag, headerValue } from '../http/headers.ts'
+import { headerValue } from '../http/headers.ts'
 import { apiSegment, parseRepoId, type Repo, type RepoId } from '../hub/names.ts'
 import { deniesRepo, readRefusal } from '../hub/refusal.ts'
-import type { Asker, OriginAnswer, OriginClient } from './client.ts'
+import { readBounded } from './bodies.ts'
+import type { Asker, OriginClient } from './client.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 
 /** The info of a space cannot be asked for in part; more than any has. */
@@ -49,9 +50,11 @@ export async function askRepoInfo(
       options.onMoved?.(url)
       continue
     }
-    const body = await bounded(answer)
+    const body = await readBounded(answer, MAX_INFO_BYTES)
     if (answer.status >= 400) {
-      if (deniesRepo(refusalOf(answer, body))) return { kind: 'refused' }
+      // The page of something in between denies nothing, and proves nothing.
+      if (deniesRepo(readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))))
+        return { kind: 'refused' }
       return NO_SUCH_ROUTE.has(answer.status) ? { kind: 'unsaid' } : undefined
     }
     const info = answer.status === 200 && body !== undefined ? parseInfo(body) : undefined
@@ -107,26 +110,4 @@ function infoTarget(repo: Repo, withLicence: boolean): string {
   if (repo.type !== 'model' && repo.type !== 'dataset') return target
   const fields = ['private', 'gated', 'disabled', ...(withLicence ? ['tags', 'cardData'] : [])]
   return `${target}?${fields.map((field) => `expand=${field}`).join('&')}`
-}
-
-function refusalOf(
-  answer: { readonly status: number; readonly headers: HeaderBag },
-  body: Buffer | undefined,
-) {
-  return readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))
-}
-
-async function bounded(answer: OriginAnswer): Promise<Buffer | undefined> {
-  const parts: Buffer[] = []
-  let size = 0
-  for await (const part of answer.body) {
-    const chunk = part as Buffer
-    size += chunk.length
-    if (size > MAX_INFO_BYTES) {
-      answer.body.destroy()
-      return undefined
-    }
-    parts.push(chunk)
-  }
-  return Buffer.concat(parts)
 }

@@ -1,10 +1,13 @@
 // What may be asked again, and when. Pure.
 
-/** Answers of a server in trouble. 429 is not among them: it is told to the caller, never multiplied. */
+/**
+ * Answers of a server in trouble; from 520 to 530 they are those of a CDN whose own origin fails it. 429 is not among
+ * them: it is told to the caller, never multiplied.
+ */
 const RETRYABLE = new Set([408, 500, 502, 503, 504])
 
 export function isRetryableStatus(status: number): boolean {
-  return RETRYABLE.has(status)
+  return RETRYABLE.has(status) || (status >= 520 && status <= 530)
 }
 
 /**
@@ -19,4 +22,4 @@ export function retryDelayMs(attempt: number, random: () => number, retryAfter?:
 
 const FIRST_WAIT_MS = 250
 // Under the 10 s after which huggingface_hub gives a silent body up.
-const LONGEST_WAIT_MS = 4_000
+export const LONGEST_WAIT_MS = 4_000

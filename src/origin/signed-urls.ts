@@ -10,13 +10,21 @@ const MARGIN_MS = 30_000
 
 export interface SignedUrls {
   get(name: string): URL | undefined
-  /** Remembers `url` until shortly before it expires. */
-  set(name: string, url: URL): void
+  /**
+   * Remembers `url` until shortly before it expires. `signedAt` is when the Hub gave it, by the Hub's own clock (epoch
+   * ms), which is also the clock of its expiry: the mirror's wall clock may be wrong.
+   */
+  set(name: string, url: URL, signedAt: number | undefined): void
   /** Forgets `url`, unless another has taken its place. */
   forget(name: string, url: URL): void
 }
 
-export function createSignedUrls(now: () => number): SignedUrls {
+/** `monotonic` counts how long a URL is remembered; `now` (epoch ms) stands in where the Hub has sent no date. */
+export function createSignedUrls(clocks: {
+  readonly monotonic: () => number
+  readonly now: () => number
+}): SignedUrls {
+  const { monotonic, now } = clocks
   const memory = new Memory<{ readonly url: URL; readonly until: number }>({
     maxBytes: 16 * 1024 * 1024,
     // The text, its parts, and the query that was read for its end.
@@ -26,13 +34,14 @@ export function createSignedUrls(now: () => number): SignedUrls {
     get(name) {
       const known = memory.get(name)
       if (known === undefined) return undefined
-      if (known.until > now()) return known.url
+      if (known.until > monotonic()) return known.url
       memory.delete(name)
       return undefined
     },
-    set(name, url) {
-      const until = (expiryOf(url) ?? now() + DEFAULT_LIFE_MS + MARGIN_MS) - MARGIN_MS
-      if (until > now()) memory.set(name, { url, until })
+    set(name, url, signedAt) {
+      const expiry = expiryOf(url)
+      const lifeMs = expiry === undefined ? DEFAULT_LIFE_MS : expiry - (signedAt ?? now()) - MARGIN_MS
+      if (lifeMs > 0) memory.set(name, { url, until: monotonic() + lifeMs })
     },
     forget(name, url) {
       if (memory.peek(name)?.url === url) memory.delete(name)

@@ -66,7 +66,7 @@ export function failureOf(
   const row: (typeof ERRORS)[ErrorCode] = ERRORS[error.code]
   const message = headerText(error.code === 'bug' ? row.message : error.message, MAX_MESSAGE_CHARS)
   const body = Buffer.from(JSON.stringify({ error: message }))
-  const { contentRange: range, retryAfterSeconds = RETRY_AFTER_SECONDS } = error.detail
+  const { contentRange: range, retryAfterSeconds } = error.detail
   return {
     status: error.status,
     body,
@@ -82,8 +82,10 @@ export function failureOf(
       ...(row.status === 401 ? { 'www-authenticate': 'Bearer realm="hubmirror"' } : {}),
       // What follows on a connection whose framing is in doubt may not be what its sender meant.
       ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
-      // With any other status huggingface_hub says "Rate limited" of it, and waits longer than without.
-      ...(row.status === 429 ? { 'retry-after': String(retryAfterSeconds) } : {}),
+      // Where nobody has told a time, huggingface_hub would say "Rate limited" of it, and wait longer than without.
+      ...(row.status === 429 || retryAfterSeconds !== undefined
+        ? { 'retry-after': String(retryAfterSeconds ?? RETRY_AFTER_SECONDS) }
+        : {}),
       // Clients print the first warning of a topic only, so that each kind of refusal has its own.
       ...(REFUSALS.has(error.code) || (context.aboutRepo && WARNED.has(error.code))
         ? { 'x-hf-warning': `${row.header}; ${message}` }

@@ -21,6 +21,7 @@ import { appendVia, type OriginClient } from '../origin/client.ts'
 import { originFailure } from '../origin/failure.ts'
 import { checkMove, moveOf } from '../origin/move.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
+import { interceptionOf } from '../origin/trouble.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { BILL_TO } from './context.ts'
 import { sendFailure } from './fail.ts'
@@ -342,7 +343,10 @@ function refusalFields(
   ctx: Ctx,
 ): Record<string, string> {
   if (statusCode < 400) return {}
-  const own = readRefusal(statusCode, headers, Buffer.alloc(0))
+  const { isForeign, ...own } = readRefusal(statusCode, headers, Buffer.alloc(0))
+  const isPage = /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
+  if (isForeign && isPage && statusCode !== 429)
+    return { 'x-error-message': interceptionOf({ status: statusCode, headers, host: '' }, 'hub').message }
   const isApi = 'target' in route && /^\/+api\//.test(route.target)
   // Git and browsers read none, and 429 speaks to all.
   const refusal = isApi || statusCode === 429 ? withHint(own, hintContext(ctx, route.repo)) : own

@@ -60,13 +60,14 @@ describe('of what goes wrong with the first question, a client sees nothing when
 describe('a client is told, and the next one served, when', () => {
   const cases: readonly [string, Omit<Fault, 'where'>, number, string][] = [
     ['all connections are reset', { resetBeforeHeaders: true }, 502, 'OriginUnreachable'],
-    ['a login page answers', { captivePortal: true }, 502, 'OriginBadAnswer'],
-    ['only 503 come', { status: { code: 503, body: 'x' } }, 502, 'OriginBadAnswer'],
+    ['a login page answers', { captivePortal: true }, 502, 'OriginIntercepted'],
+    ['only 503 come', { status: { code: 503, body: 'x' } }, 503, 'HubUnavailable'],
+    ['only 500 come', { status: { code: 500, body: 'x' } }, 502, 'HubInTrouble'],
     ['the redirect leads to itself', { redirectTo: 'self' }, 502, 'OriginBadAnswer'],
     ['the redirect leads nowhere', { status: { code: 302 } }, 502, 'OriginBadAnswer'],
-    ['the commit is missing', { dropHeader: 'x-repo-commit' }, 502, 'OriginBadAnswer'],
-    ['the size is missing', { dropHeader: 'x-linked-size' }, 502, 'OriginBadAnswer'],
-    ['the digest is missing', { dropHeader: ['x-linked-etag', 'etag'] }, 502, 'OriginBadAnswer'],
+    ['there is no commit', { dropHeader: 'x-repo-commit' }, 502, 'OriginBadAnswer'],
+    ['there is no size', { dropHeader: 'x-linked-size' }, 502, 'OriginBadAnswer'],
+    ['there is no digest', { dropHeader: ['x-linked-etag', 'etag'] }, 502, 'OriginBadAnswer'],
     ['the redirect is no URL', { redirectTo: 'http://[::bad/' }, 502, 'OriginBadAnswer'],
     ['the redirect is no http', { redirectTo: 'file:///etc/passwd' }, 502, 'RedirectRefused'],
     ['the redirect holds a password', { redirectTo: 'http://a:b@127.0.0.2/' }, 502, 'RedirectRefused'],
@@ -77,6 +78,8 @@ describe('a client is told, and the next one served, when', () => {
   it.each(cases)('%s (file)', async (_, fault, status, code) => {
     await start()
     const handle = onHub({ match: /resolve/, ...ALWAYS, ...fault })
+    // What is missing stands nowhere else either.
+    onHub({ match: /paths-info|\/revision\//, edge: { code: 404 }, ...ALWAYS })
     const credential = { token: TOKEN }
     expectFailure(await get(FILE, credential), status, code)
     expectFailure(await get(FILE), status, code)
@@ -211,7 +214,7 @@ describe('of a JSON document, a client never gets', () => {
       'OriginBadAnswer',
     ],
     ['a coding that nobody knows', { addHeaders: { 'Content-Encoding': 'zstd' } }, 'OriginBadAnswer'],
-    ['a login page', { captivePortal: true }, 'OriginBadAnswer'],
+    ['a login page', { captivePortal: true }, 'OriginIntercepted'],
     ['a list in place of an object', { status: { code: 200, body: '[]' } }, 'OriginBadAnswer'],
     ['nothing', { status: { code: 200, body: '' } }, 'OriginBadAnswer'],
     ['a bottomless one', { status: { code: 200, body: '{"a":'.repeat(50_000) } }, 'OriginBadAnswer'],

@@ -20,6 +20,8 @@ export interface Answer {
   readonly range?: { readonly start: number; readonly end: number }
   /** The bytes of a file: the ledger counts them, the throttle and `corruptAt` apply. */
   readonly isFile?: boolean
+  /** Of something before the server: without what each answer of the server carries. */
+  readonly isForeign?: boolean
   /** Encode on the fly: chunked, no length, weak ETag, no ranges (as the Hub's CDN does with text). */
   readonly gzip?: boolean
 }
@@ -180,7 +182,7 @@ export class Exchange {
   #headers(answer: Answer, isEncoded: boolean, lengthBytes: number): HeaderMap {
     const { damage } = this
     const headers: HeaderMap = {
-      ...this.#setup.standing(this),
+      ...(answer.isForeign === true ? {} : this.#setup.standing(this)),
       ...answer.headers,
       ...damage.addHeaders,
     }
@@ -204,6 +206,11 @@ export class Exchange {
       const flipped = damage.etagFlip ? flipEtag(linked) : linked
       headers['X-Linked-ETag'] = damage.weakEtag ? `W/${flipped}` : flipped
     }
+    const { etagSuffix } = damage
+    for (const name of etagSuffix === undefined ? [] : ['ETag', 'X-Linked-ETag']) {
+      const value = headers[name]
+      if (typeof value === 'string') headers[name] = value.replace(/"$/, `${etagSuffix}"`)
+    }
     const length = headers['Content-Length']
     if (damage.contentLength !== undefined && length !== undefined) {
       const real = Number(length)
@@ -217,7 +224,10 @@ export class Exchange {
   }
 
   #faultAnswer(): Answer | undefined {
-    const { status, redirectTo, rateLimit429, captivePortal } = this.damage
+    const { status, edge, redirectTo, rateLimit429, captivePortal } = this.damage
+    if (edge !== undefined) {
+      return { status: edge.code, headers: edge.headers ?? {}, body: edge.body ?? '', isForeign: true }
+    }
     if (status !== undefined) {
       return { status: status.code, headers: status.headers ?? {}, body: status.body ?? '' }
     }
@@ -232,7 +242,9 @@ export class Exchange {
       if (rateLimit429.rateLimit !== undefined) headers['RateLimit'] = rateLimit429.rateLimit
       return { status: 429, headers, body: '{"error":"Too many requests, please slow down."}' }
     }
-    if (captivePortal) return { status: 200, headers: { 'Content-Type': 'text/html' }, body: PORTAL }
+    if (captivePortal) {
+      return { status: 200, headers: { 'Content-Type': 'text/html' }, body: PORTAL, isForeign: true }
+    }
     return undefined
   }
 }

@@ -30,6 +30,12 @@ export interface Damage {
     readonly headers?: Readonly<Record<string, string>>
     readonly body?: string
   }
+  /** An answer of something before the Hub, in its own words: none of the fields that the Hub puts into each. */
+  readonly edge?: {
+    readonly code: number
+    readonly headers?: Readonly<Record<string, string>>
+    readonly body?: string
+  }
   /** A redirect (302) to this URL, or to what the function makes of the request; `'self'` is a loop. */
   readonly redirectTo?: string | ((request: SeenRequest) => string)
   readonly rateLimit429?: { readonly retryAfter?: number | string; readonly rateLimit?: string }
@@ -62,6 +68,8 @@ export interface Damage {
   readonly methodBoundUrls?: true
   /** Headers beside the answer's own, such as a quota that ends with it. */
   readonly addHeaders?: Readonly<Record<string, string>>
+  /** Behind every ETag and X-Linked-ETag, as `-gzip` of stages that compress. */
+  readonly etagSuffix?: string
   readonly dropHeader?: string | readonly string[]
   /** So many bytes more than announced. */
   readonly extraBytes?: number

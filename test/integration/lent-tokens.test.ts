@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
+import { hubTokenFault } from '../../src/config/parse.ts'
 import { Secret } from '../../src/config/secret.ts'
 import { basic, CORP, CORP_NEXT, credentials, openCorp, SECRET, START_AT } from '../support/corp.ts'
 import { eventually } from '../support/eventually.ts'
@@ -174,7 +175,7 @@ describe("the mirror's own Hub token", () => {
         read: () => readFileSync(path, 'utf8'),
         writtenAt: () => statSync(path).mtimeMs,
       },
-      accept: () => true,
+      faultOf: hubTokenFault,
       now: () => nowMs,
     })
     const wrote = new Date(START_AT - 91 * 86_400_000)
@@ -195,6 +196,17 @@ describe("the mirror's own Hub token", () => {
     expect(credentials(scene).has(`Bearer ${CORP_NEXT}`)).toBe(true)
     expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
     expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(0)
+    // What is no token is not sent: the last good one counts, and the log says why, once.
+    await writeFile(path, `HF_TOKEN="${CORP}"\n`)
+    for (let turn = 0; turn < 3; turn += 1) {
+      nowMs += 1_000
+      scene.hub.ledger.clear()
+      scene.clock.advance(120_000)
+      expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
+      expect([...credentials(scene)].filter((each) => each !== undefined)).toEqual([`Bearer ${CORP_NEXT}`])
+    }
+    const lines = scene.mirror.logLines('the last good one counts')
+    expect(lines).toEqual([expect.stringMatching(/"hubToken":"team".*quotes/)])
   })
 })
 

@@ -116,12 +116,14 @@ it.each([
   ['a file', SECRET],
   ['a document', '/api/models/acme/secret'],
   ['what passes through', '/api/settings/notifications'],
-])('a time to wait that no client can read is left out: %s', async (_what, target) => {
+])('a time to wait that no client can read is not passed on: %s', async (_what, target) => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'hub', rateLimit429: { retryAfter: 'in a while' }, ...ALWAYS })
   const got = await scene.ask(target, { token: TOKENS.alice })
-  expect([got.status, got.headers['retry-after']]).toEqual([429, undefined])
+  expect(got.status).toBe(429)
+  expect(Number(got.headers['retry-after']), 'one of our own').toBeGreaterThan(0)
   scene.hub.faults.clear()
+  scene.clock.advance(5_000)
   scene.hub.faults.add({
     where: 'hub',
     status: { code: 503, headers: { 'Retry-After': 'in a while' } },
@@ -201,4 +203,65 @@ it('waits for what is a moment away, and sends those who wait in the order they 
   expect(
     metricValue(await scene.mirror.metrics(), 'hubmirror_origin_quota_holds_total{result="waited"}'),
   ).toBe(3)
+})
+
+it.each([
+  [
+    'in the words of something else',
+    { edge: { code: 429, headers: { 'Content-Type': 'text/html' }, body: '<html>' } },
+  ],
+  ['in the Hub’s own', { rateLimit429: {} }],
+] as const)(
+  'asks less than it is asked while 429s name no time, and tells each a time: %s',
+  async (_what, fault) => {
+    const scene = await openScene()
+    scene.hub.faults.add({ where: 'hub', ...fault, ...ALWAYS })
+    const targets = ['config.json', 'README.md', 'empty.txt', 'w.bin'].map((path) =>
+      CONFIG.replace('config.json', path),
+    )
+    for (const token of [undefined, TOKENS.alice, undefined, TOKENS.alice]) {
+      for (const target of [...targets, INFO, '/acme/open/raw/main/config.json']) {
+        const got = await scene.ask(target, { token })
+        expect([target, got.status]).toEqual([target, 429])
+        expect(Number(got.headers['retry-after'])).toBeGreaterThan(0)
+        // Of what is passed through the page is passed on, too.
+        if (!target.includes('/raw/')) expect(got.body.toString()).not.toContain('<html>')
+      }
+    }
+    const first = asked(scene).length
+    expect(
+      first,
+      'one question for each bucket, and for each credential that is counted',
+    ).toBeLessThanOrEqual(6)
+    // Nothing leaves before the rest is over (in its last two seconds who comes would wait for its end); then one does,
+    // and the rest is longer.
+    scene.clock.advance(400)
+    await scene.ask(CONFIG)
+    expect(asked(scene)).toHaveLength(first)
+    scene.clock.advance(4_700)
+    await scene.ask(CONFIG, { method: 'HEAD' })
+    const second = asked(scene).length
+    expect(second).toBeGreaterThan(first)
+    scene.clock.advance(2_900)
+    expect((await scene.ask(CONFIG)).status).toBe(429)
+    expect(asked(scene)).toHaveLength(second)
+    // It is over when the Hub answers.
+    scene.hub.faults.clear()
+    scene.clock.advance(8_000)
+    expect((await scene.ask(CONFIG)).status).toBe(200)
+    for (const target of targets) expect((await scene.ask(target)).status).toBe(200)
+  },
+)
+
+it('serves what is stored and public while 429s name no time', async () => {
+  const scene = await openScene()
+  for (const target of [CONFIG, LARGE, INFO]) await scene.ask(target)
+  await scene.settled()
+  scene.clock.advance(120_000)
+  scene.hub.faults.add({ where: 'hub', edge: { code: 429, body: 'slow down' }, ...ALWAYS })
+  for (const target of [CONFIG, LARGE, INFO]) {
+    const got = await scene.ask(target)
+    expect([target, got.status, got.headers['x-cache']]).toEqual([target, 200, 'STALE'])
+    expect(got.headers['cache-status']).toContain('origin-quota')
+  }
 })

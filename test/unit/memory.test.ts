@@ -111,7 +111,7 @@ describe('what strangers name', () => {
   it('does not fill the memory of refusals, rights, URLs, routes and answers', async () => {
     const monotonic = () => 1
     const refusals = new Refusals({ accessTtlMs: 60_000, monotonic })
-    const urls = createSignedUrls(monotonic)
+    const urls = createSignedUrls({ monotonic, now: monotonic })
     const ready = new ReadyAnswers({ monotonic })
     const known = { rememberPublic: () => Promise.resolve() } as unknown as Known
     const access = new Access({ known, ready, ttlMs: 60_000, monotonic })
@@ -142,7 +142,7 @@ describe('what strangers name', () => {
           { kind: 'file', repo, target: text(round) },
           { refusal, headers: {}, at: 1 },
         )
-        urls.set(text(round), new URL(`https://cdn/?${text(round)}`))
+        urls.set(text(round), new URL(`https://cdn/?${text(round)}`), undefined)
         ready.remember('GET', `/o/n/resolve/main/${text(round)}`, { ...answer, route })
         access.denied(text(round), repo, round)
         parse(`/o/n/resolve/main/${text(round).slice(0, 2_000)}`)

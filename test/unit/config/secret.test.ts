@@ -15,7 +15,7 @@ function follow(initial: string) {
       read: () => state.text,
       writtenAt: () => (state.stamp === undefined ? undefined : 5),
     },
-    accept: (text) => !text.includes(' '),
+    faultOf: (text) => (text.includes(' ') ? 'a blank' : undefined),
     now: () => state.nowMs,
   })
   return { state, secret }
@@ -85,5 +85,19 @@ describe('a secret that follows its file', () => {
     const { state, secret } = follow('old')
     Object.assign(state, { text: 'other', nowMs: 5000 })
     expect(secret.reveal()).toBe('old')
+  })
+
+  it('tells once of each text that it does not use', () => {
+    const { state, secret } = follow('old')
+    const told: string[] = []
+    secret.onRefused((fault) => told.push(fault))
+    for (const stamp of ['2', '2', '3']) {
+      Object.assign(state, { stamp, text: 'half a', nowMs: state.nowMs + 1000 })
+      expect(secret.reveal()).toBe('old')
+    }
+    expect(told).toEqual(['a blank', 'a blank'])
+    Object.assign(state, { stamp: '4', text: 'new', nowMs: state.nowMs + 1000 })
+    expect(secret.reveal()).toBe('new')
+    expect(told).toHaveLength(2)
   })
 })

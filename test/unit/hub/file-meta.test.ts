@@ -1,7 +1,14 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isHeaderSafe } from '../../../src/http/headers.ts'
-import { blobKeyOf, type FileMeta, fileHeaders, readFirstHop } from '../../../src/hub/file-meta.ts'
+import {
+  bareEtag,
+  blobKeyOf,
+  commitOfPath,
+  type FileMeta,
+  fileHeaders,
+  readFirstHop,
+} from '../../../src/hub/file-meta.ts'
 import { anyText } from '../http/any-text.ts'
 import { commit, repo } from './repo.ts'
 
@@ -90,7 +97,10 @@ describe('readFirstHop', () => {
   it('knows the size of a partial answer from its Content-Range', () => {
     const answer = { ...smallFile, 'content-length': '1', 'content-range': 'bytes 0-0/665' }
     expect(readFirstHop(answer, 206)).toMatchObject({ meta: { sizeBytes: 665 } })
-    expect(readFirstHop({ ...answer, 'content-range': 'bytes 0-0/*' }, 206)).toMatchObject({ kind: 'bad' })
+    expect(readFirstHop({ ...answer, 'content-range': 'bytes 0-0/*' }, 206)).toMatchObject({
+      kind: 'incomplete',
+      facts: { commit: SHA, etag: SHA1, sizeBytes: undefined },
+    })
   })
 
   it('knows an empty file', () => {
@@ -110,6 +120,15 @@ describe('readFirstHop', () => {
 
   it.each([
     ['a captive portal', 200, { 'content-type': 'text/html', 'content-length': '20', etag: '"x"' }],
+    ['no location', 302, { ...lfsRedirect, location: undefined }],
+    ['a location with a line break', 307, { location: '/x\r\nSet-Cookie: a' }],
+    ['no content', 204, smallFile],
+    ['a 304 to a question without condition', 304, smallFile],
+  ])('does not trust %s', (_, status, headers) => {
+    expect(readFirstHop(headers, status)).toMatchObject({ kind: 'bad' })
+  })
+
+  it.each([
     ['a commit that is a branch', 200, { ...smallFile, 'x-repo-commit': 'main' }],
     ['a commit in capitals', 200, { ...smallFile, 'x-repo-commit': SHA.toUpperCase() }],
     ['two different commits', 200, { ...smallFile, 'x-repo-commit': [SHA, commit('d')] }],
@@ -127,14 +146,37 @@ describe('readFirstHop', () => {
     ['a size no number can hold', 200, { ...smallFile, 'content-length': '9007199254740993' }],
     ['an endless size', 200, { ...smallFile, 'content-length': '9'.repeat(400) }],
     ['the length of a compressed body', 200, { ...smallFile, 'content-encoding': 'gzip' }],
-    ['no location', 302, { ...lfsRedirect, location: undefined }],
-    ['a location with a line break', 307, { location: '/x\r\nSet-Cookie: a' }],
     ['an LFS redirect without size', 302, { ...lfsRedirect, 'x-linked-size': undefined }],
     ['an LFS redirect without commit', 302, { ...lfsRedirect, 'x-repo-commit': undefined }],
-    ['no content', 204, smallFile],
-    ['a 304 to a question without condition', 304, smallFile],
-  ])('does not trust %s', (_, status, headers) => {
-    expect(readFirstHop(headers, status)).toMatchObject({ kind: 'bad' })
+  ])('wants the rest of the facts for %s', (_, status, headers) => {
+    const hop = readFirstHop(headers, status)
+    expect(hop).toMatchObject({ kind: 'incomplete' })
+    // What cannot be used is absent, so that it is looked for.
+    if (hop.kind !== 'incomplete') return
+    const { commit: at, etag, sizeBytes } = hop.facts
+    expect([at, etag, sizeBytes].filter((fact) => fact === undefined)).toHaveLength(1)
+  })
+
+  it.each([
+    [`/api/resolve-cache/models/u/r/${SHA}/a/b`, SHA],
+    [`/api/resolve-cache/datasets/gpt2/${SHA}/b`, SHA],
+    [`/hub/api/resolve-cache/models/u/r/${SHA}/b`, SHA],
+    [`/u/r/resolve/${SHA}/b`, SHA],
+    ['/u/r/resolve/main/b', undefined],
+    [`/u/r/resolve/main/resolve-cache/${SHA}`, undefined],
+    [`/u/r/resolve/${SHA.toUpperCase()}/b`, undefined],
+  ])('knows the commit that %s names: %s', (path, expected) => {
+    expect(commitOfPath(path)).toBe(expected)
+  })
+
+  it.each([
+    [`"${SHA1}-gzip"`, SHA1],
+    [`W/"${SHA256}--gzip"`, SHA256],
+    [`"${SHA1};br"`, SHA1],
+    // Only what stands behind a digest is known to have been added.
+    ['"abc-gzip"', 'abc-gzip'],
+  ])('takes %s for %s, whoever has compressed it', (etag, expected) => {
+    expect(bareEtag(etag)).toBe(expected)
   })
 
   it('reads headers without prototype', () => {

@@ -68,7 +68,7 @@ describe('what may be concluded', () => {
   })
 
   it.each([
-    [401, undefined, true],
+    [401, undefined, false],
     [401, 'GatedRepo', true],
     [403, undefined, false],
     [403, 'GatedRepo', true],
@@ -81,6 +81,74 @@ describe('what may be concluded', () => {
     [500, 'RepoNotFound', false],
   ])('takes %d %s for a denied repo: %s', (status, code, expected) => {
     expect(deniesRepo(refusal(status, { 'x-error-code': code }))).toBe(expected)
+  })
+
+  // The Hub on each of its routes, with what a gateway on the way leaves of it, and Hubs of other makes.
+  it.each([
+    ['in its fields', 403, { 'x-error-message': 'Access to this resource is disabled.' }, ''],
+    ['by its challenge', 401, { 'www-authenticate': 'Bearer realm="Authentication required"' }, ''],
+    ['by its challenge to git', 401, { 'www-authenticate': 'Basic realm="Authentication required"' }, ''],
+    ['by its name', 401, { 'x-powered-by': 'huggingface-moon' }, ''],
+    ['by its count', 403, { ratelimit: '"resolvers";r=2999;t=172' }, ''],
+    ['in JSON', 401, { 'content-type': 'application/json' }, '{"error":"Invalid username or password."}'],
+    ['in JSON of another make', 403, {}, '{"errors":[{"status":403,"message":"Forbidden"}]}'],
+    ['in text', 401, { 'content-type': 'text/plain; charset=utf-8' }, 'Invalid username or password.'],
+    ['in text alone', 404, {}, 'Repository not found'],
+    ['of a gate, in text', 403, { 'content-type': 'text/plain' }, 'Access to model u/r is restricted and'],
+  ])('knows the Hub %s', (_, status, headers, body) => {
+    const read = refusal(status, headers, body)
+    expect([read.isForeign, deniesRepo(read)]).toEqual([undefined, true])
+    expect(read.body.toString()).toBe(body)
+  })
+
+  it.each([
+    [401, {}, ''],
+    [401, { 'www-authenticate': 'Basic realm="proxy"', 'content-type': 'text/html' }, '<html>'],
+    [401, { 'www-authenticate': 'Negotiate' }, ''],
+    [
+      403,
+      { 'content-type': 'text/html', server: 'cloudflare', 'x-request-id': 'r' },
+      '<title>Repository not found',
+    ],
+    [403, { 'content-type': 'application/xml' }, '<Error><Code>AccessDenied</Code></Error>'],
+    [403, { 'content-type': 'application/json' }, '{"message":"Forbidden"}'],
+    [403, { 'content-type': 'application/json' }, '{"error":'],
+    [403, { ratelimit: 'limit=100, remaining=99' }, ''],
+    [404, { 'content-type': 'text/plain' }, 'default backend - 404'],
+    [404, { 'content-type': 'text/html' }, 'Repository not found'],
+    [407, { 'x-error-code': 'RepoNotFound', 'proxy-authenticate': 'Basic' }, '{"error":"x"}'],
+    [451, { 'content-type': 'text/html' }, '<html>'],
+  ])('takes %d with %o and %j for that of something in between', (status, headers, body) => {
+    const read = refusal(status, headers, body)
+    expect([read.isForeign, deniesRepo(read), isAbsence(read)]).toEqual([true, false, false])
+  })
+
+  it.each([
+    [404, 'Entry not found', 'EntryNotFound'],
+    [404, 'Invalid rev id: x', 'RevisionNotFound'],
+    [404, 'Repository not found', 'RepoNotFound'],
+    [401, 'Access to dataset u/r is restricted. Please log in.', 'GatedRepo'],
+    [403, 'Entry not found', undefined],
+  ])('knows by %d and %j which code a gateway has dropped: %s', (status, words, code) => {
+    for (const body of [words, JSON.stringify({ error: words })]) {
+      expect(refusal(status, {}, body).code).toBe(code)
+    }
+    expect(refusal(status, { 'x-error-code': 'Other' }, words).code).toBe('Other')
+  })
+
+  it('passes no page on with a 429, and says whose it is', () => {
+    const read = refusal(429, { 'content-type': 'text/html', 'retry-after': '9' }, '<html>slow down')
+    expect(read).toMatchObject({ isForeign: true, retryAfter: '9', contentType: undefined })
+    expect(read.body.length).toBe(0)
+    expect(read.message).toMatch(/between this mirror and the Hub/)
+  })
+
+  it('counts a date from that of the answer, whatever the clocks say', () => {
+    const date = 'Tue, 01 Jan 2030 00:00:00 GMT'
+    const after = 'Tue, 01 Jan 2030 00:00:40 GMT'
+    expect(refusal(503, { 'retry-after': after, date }).retryAfter).toBe('40')
+    expect(refusal(503, { 'retry-after': after, date, age: '15' }).retryAfter).toBe('25')
+    expect(refusal(503, { 'retry-after': after }).retryAfter).toBe(after)
   })
 
   it('takes a 403 that says why for a denied repo, and a wordless one for a proxy on the way', () => {

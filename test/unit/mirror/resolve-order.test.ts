@@ -78,7 +78,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     ready,
     refusals: new Refusals({ accessTtlMs: 60_000, monotonic: clock.now }),
     implied: new Implied({ known, originBase: client.policy.base }),
-    urls: createSignedUrls(clock.now),
+    urls: createSignedUrls({ monotonic: clock.now, now: clock.now }),
     refTtlMs: 10_000,
     accessTtlMs: 60_000,
     offline: false,

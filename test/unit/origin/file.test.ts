@@ -38,7 +38,7 @@ async function setUp() {
     asker: { authorization: 'Bearer of-the-first', forward: {} },
     otherAsker: { authorization: undefined, forward: {} },
     onRefused: ({ status }, { authorization }) => told.push([status, authorization]),
-    urls: createSignedUrls(() => performance.now()),
+    urls: createSignedUrls({ monotonic: () => performance.now(), now: Date.now }),
     urlName: 'w.bin',
     observer: silentObserver,
   })
@@ -77,10 +77,10 @@ it('a refusal is that of who asked, also where another has taken its place befor
   const [second, third] = [read(10), read(20)]
   third.catch(() => undefined)
   const late = await question(20)
-  ;(await question(10)).writeHead(401).end()
+  ;(await question(10)).writeHead(401, { 'x-error-message': 'No.' }).end()
   send(await question(10), 10)
   expect(await second).toBe('0123456789')
-  late.writeHead(404).end()
+  late.writeHead(404, { 'x-error-code': 'RepoNotFound' }).end()
   await expect(third).rejects.toThrow('404')
   expect(told).toEqual([
     [401, 'Bearer of-the-first'],

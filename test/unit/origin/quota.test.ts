@@ -1,6 +1,6 @@
 // Who may ask the Hub, after what it has told of its limits.
 
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { bucketsOf, Quota } from '../../../src/origin/quota.ts'
 import { type QuotaResult, silentObserver } from '../../../src/telemetry/observer.ts'
 import { manualClock } from '../../support/clock.ts'
@@ -17,6 +17,7 @@ function setUp() {
     base: BASE,
     now: clock.now,
     observer: { ...silentObserver, quotaHeld: (result) => void held.push(result) },
+    random: () => 0.5,
   })
   const as = (authorization: string | undefined) => (url: URL) => ({ url, authorization })
   const admit = (asked: { url: URL; authorization: string | undefined }, patient = true) =>
@@ -70,18 +71,106 @@ it.each([
 })
 
 it.each([
-  [429, {}],
-  [429, { 'retry-after': '-1' }],
-  [429, { 'retry-after': 'soon' }],
-  [429, { 'retry-after': '1e9' }],
-  [429, { ratelimit: '"resolvers";r=0;t=9999999' }],
-  [429, { ratelimit: ['"resolvers";r=0;t=9', '"resolvers";r=0;t=8'] }],
   [200, { ratelimit: '"resolvers";r=1;t=55', 'retry-after': '55' }],
   [503, { 'retry-after': '55' }],
 ])('tells nothing from %i with %o', async (status, headers) => {
   const { quota, admit, alice } = setUp()
   expect(quota.heard(alice(FILE), status, headers)).toBeUndefined()
   expect(await admit(alice(FILE))).toBeUndefined()
+})
+
+it('counts a date from that of the answer, whatever the clock of this machine says', async () => {
+  const { quota, alice } = setUp()
+  const headers = { date: 'Tue, 01 Jan 2030 00:00:00 GMT', 'retry-after': 'Tue, 01 Jan 2030 00:01:40 GMT' }
+  expect(quota.heard(alice(FILE), 429, headers)?.seconds).toBe(100)
+})
+
+describe('a 429 that names no time', () => {
+  it.each([
+    [{}],
+    [{ 'retry-after': '0' }],
+    [{ 'retry-after': '-1' }],
+    [{ 'retry-after': 'soon' }],
+    [{ 'retry-after': '1e9' }],
+    [{ ratelimit: '"resolvers";r=0;t=9999999' }],
+    [{ ratelimit: ['"resolvers";r=0;t=9', '"resolvers";r=0;t=8'] }],
+  ])('makes the mirror rest for a while of its own: %o', async (headers) => {
+    const { clock, quota, admit, alice } = setUp()
+    const rest = { bucket: 'resolvers', seconds: 4, isRest: true }
+    expect(quota.heard(alice(FILE), 429, headers)).toEqual(rest)
+    expect(await admit(alice(FILE))).toEqual(rest)
+    // Other buckets are not concerned.
+    expect(await admit(alice(INFO))).toBeUndefined()
+    clock.advance(3_750)
+    expect(await admit(alice(FILE))).toBeUndefined()
+  })
+
+  it('is of all callers where it is not the Hub, for whom they share one address', async () => {
+    const { quota, admit, alice, bob, nobody } = setUp()
+    quota.heard(alice(FILE), 429, { 'content-type': 'text/html' })
+    for (const each of [alice(FILE), bob(FILE), nobody(FILE)]) expect((await admit(each))?.isRest).toBe(true)
+  })
+
+  it('is of one credential where the Hub says it, which counts by that', async () => {
+    const { quota, admit, alice, bob, nobody } = setUp()
+    quota.heard(alice(FILE), 429, { 'x-powered-by': 'huggingface-moon' })
+    expect((await admit(alice(FILE)))?.isRest).toBe(true)
+    for (const each of [bob(FILE), nobody(FILE)]) expect(await admit(each)).toBeUndefined()
+  })
+
+  it('makes the rest twice as long each time, up to five minutes, and from anew after another answer', async () => {
+    const { clock, quota, admit, nobody } = setUp()
+    const seconds: number[] = []
+    for (let turn = 0; turn < 9; turn += 1) {
+      const rest = quota.heard(nobody(FILE), 429, {})
+      seconds.push(rest?.seconds ?? 0)
+      clock.advance((rest?.seconds ?? 0) * 1000)
+      expect(await admit(nobody(FILE))).toBeUndefined()
+    }
+    expect(seconds).toEqual([4, 8, 15, 30, 60, 120, 225, 225, 225])
+    quota.heard(nobody(FILE), 404, {})
+    expect(quota.heard(nobody(FILE), 429, {})?.seconds).toBe(4)
+  })
+
+  it('is not longer for the answers to questions that had left before', async () => {
+    const { clock, quota, nobody } = setUp()
+    quota.heard(nobody(FILE), 429, {})
+    for (let turn = 0; turn < 5; turn += 1) quota.heard(nobody(FILE), 429, {})
+    clock.advance(1_000)
+    // Nor over by them.
+    quota.heard(nobody(FILE), 200, {})
+    expect(quota.heard(nobody(FILE), 429, {})?.seconds).toBe(3)
+  })
+
+  it('sends one ahead after the rest, and the others when that has been answered', async () => {
+    const { clock, quota, admit, nobody, bob } = setUp()
+    quota.heard(nobody(FILE), 429, {})
+    clock.advance(3_750)
+    expect(await admit(nobody(FILE))).toBeUndefined()
+    expect(await admit(bob(FILE), false), 'in a hurry').toMatchObject({ isRest: true, seconds: 1 })
+    const others = [admit(nobody(FILE)), admit(bob(FILE))]
+    quota.heard(nobody(FILE), 200, {})
+    expect(await Promise.all(others)).toEqual([undefined, undefined])
+    expect(await admit(bob(FILE))).toBeUndefined()
+  })
+
+  it('tells those who wait for the one ahead when that is refused, too', async () => {
+    const { clock, quota, admit, nobody, bob } = setUp()
+    quota.heard(nobody(FILE), 429, {})
+    clock.advance(3_750)
+    expect(await admit(nobody(FILE))).toBeUndefined()
+    const other = admit(bob(FILE))
+    quota.heard(nobody(FILE), 429, {})
+    expect(await other).toEqual({ bucket: 'resolvers', seconds: 8, isRest: true })
+  })
+
+  it('of a CDN concerns that host', async () => {
+    const { quota, admit, nobody } = setUp()
+    quota.heard(nobody(CDN), 429, {})
+    expect(await admit(nobody(CDN))).toMatchObject({ bucket: 'cdn', isRest: true })
+    expect(await admit(nobody(new URL('http://cdn2.test/xyz')))).toBeUndefined()
+    expect(await admit(nobody(FILE))).toBeUndefined()
+  })
 })
 
 it('counts by the name the Hub gives, and by what was asked', async () => {

@@ -1,0 +1,392 @@
+// What stands between the mirror and the Hub: filters, CDNs and proxies that answer in the Hub's place, and gateways that
+// drop fields. What they say is nobody's right; what they drop is found elsewhere; no byte is believed without its digest.
+
+import { describe, expect, it } from 'vitest'
+import type { Fault } from '../hub-simulator/faults.ts'
+import { lfs } from '../hub-simulator/repos.ts'
+import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+
+const CONFIG = '/acme/open/resolve/main/config.json'
+const EMPTY = '/acme/open/resolve/main/empty.txt'
+const LARGE = '/acme/open/resolve/main/w.bin'
+const INFO = '/api/models/acme/open'
+const TREE = `${INFO}/tree/main?recursive=true`
+const STORED = [CONFIG, EMPTY, LARGE, INFO, TREE]
+const SECRET = '/acme/secret/resolve/main/config.json'
+const ALWAYS = { times: Number.POSITIVE_INFINITY }
+const HTML = { 'Content-Type': 'text/html' }
+
+async function warm(scene: Scene): Promise<void> {
+  for (const target of STORED) expect((await scene.ask(target)).status).toBe(200)
+  await scene.settled()
+  scene.clock.advance(120_000)
+}
+
+const onHub = (scene: Scene, fault: Omit<Fault, 'where'>) =>
+  scene.hub.faults.add({ where: 'hub', ...ALWAYS, ...fault })
+
+const PAGES: readonly [string, Omit<Fault, 'where'>, string][] = [
+  ['a filter', { edge: { code: 403, headers: HTML, body: '<html>not allowed' } }, 'OriginIntercepted'],
+  [
+    'a store of objects',
+    {
+      edge: {
+        code: 403,
+        headers: { 'Content-Type': 'application/xml' },
+        body: '<Error><Code>AccessDenied</Code></Error>',
+      },
+    },
+    'OriginIntercepted',
+  ],
+  ['a gateway of an API', { edge: { code: 403, body: '{"message":"Forbidden"}' } }, 'OriginIntercepted'],
+  [
+    'a proxy that wants a password',
+    { edge: { code: 407, headers: { 'Proxy-Authenticate': 'Basic realm="p"' } } },
+    'OriginIntercepted',
+  ],
+  [
+    'a gateway that wants a login',
+    { edge: { code: 401, headers: { 'WWW-Authenticate': 'Basic realm="gateway"', ...HTML } } },
+    'OriginIntercepted',
+  ],
+  [
+    'an ingress without a rule',
+    { edge: { code: 404, headers: HTML, body: '<html>404' } },
+    'OriginIntercepted',
+  ],
+  ['a law', { edge: { code: 451, headers: HTML } }, 'OriginIntercepted'],
+  ['a network that wants a login', { edge: { code: 511, headers: HTML } }, 'OriginIntercepted'],
+  ['a login page', { captivePortal: true }, 'OriginIntercepted'],
+  ['a way to a login page', { redirectTo: 'http://127.0.0.3:1/login' }, 'RedirectRefused'],
+  ['a CDN with trouble of its own', { edge: { code: 520, headers: HTML } }, 'HubInTrouble'],
+  ['a CDN that waits in vain', { edge: { code: 522, headers: HTML } }, 'HubInTrouble'],
+  ['a load balancer', { edge: { code: 504, headers: HTML } }, 'HubInTrouble'],
+  ['maintenance', { edge: { code: 503, headers: { 'Retry-After': '40', ...HTML } } }, 'HubUnavailable'],
+]
+
+describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
+  it('takes nothing away that is public and stored, and says of all else what has happened', async () => {
+    const scene = await openScene({ config: { cachePrivate: true } })
+    expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
+    await warm(scene)
+    const handle = onHub(scene, fault)
+    for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
+      for (const target of STORED) {
+        for (const method of ['GET', 'HEAD']) {
+          if (method === 'HEAD' && target.startsWith('/api/')) continue
+          const got = await scene.ask(target, { method, token })
+          expect([target, got.status, got.headers['x-cache']]).toEqual([target, 200, 'STALE'])
+        }
+      }
+    }
+    const file = await scene.ask(LARGE)
+    expect(file.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+    // Nothing of what is not everybody's is served, whoever asks.
+    for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
+      for (const target of [
+        SECRET,
+        '/acme/open/resolve/main/README.md',
+        '/api/models/acme/secret',
+        '/api/whoami-v2',
+      ]) {
+        const got = await scene.ask(target, { token })
+        expect([target, got.status >= 500, got.headers['x-error-code']]).toEqual([target, true, code])
+        expect(got.headers['x-error-message']).toMatch(/\w+ .*\./)
+        expect(got.headers['x-error-message']).not.toMatch(/trust/)
+        expect(JSON.parse(got.body.toString())).toEqual({ error: got.headers['x-error-message'] })
+        if (code === 'HubUnavailable') expect([got.status, got.headers['retry-after']]).toEqual([503, '40'])
+      }
+    }
+    handle.remove()
+    // No belief has ended: one answer of the Hub, and all is as before.
+    for (const target of STORED) {
+      const got = await scene.ask(target)
+      expect(['REVALIDATED', 'HIT']).toContain(got.headers['x-cache'])
+    }
+    expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
+  })
+
+  it('ends nobody’s belief by what is passed through', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    const handle = onHub(scene, { match: /info\/refs|\/raw\/|discussions/, ...fault })
+    for (const target of [
+      '/acme/open.git/info/refs?service=git-upload-pack',
+      '/acme/open/raw/main/config.json',
+      '/acme/open/discussions',
+    ]) {
+      expect((await scene.ask(target)).status).toBeGreaterThanOrEqual(200)
+    }
+    handle.remove()
+    await scene.hub.stop()
+    for (const target of STORED) expect((await scene.ask(target)).status).toBe(200)
+  })
+})
+
+it('a filter between HEAD and GET is told as such at once, and not asked again and again', async () => {
+  const scene = await openScene()
+  onHub(scene, { method: 'GET', match: /resolve/, edge: { code: 403, headers: HTML, body: '<html>' } })
+  const got = await scene.ask(CONFIG)
+  expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginIntercepted'])
+  expect(got.headers['x-error-message']).toContain('403')
+  const gets = scene.hub.ledger.requests({ server: 'hub', method: 'GET', url: /resolve/ })
+  expect(new Set(gets.map(({ url }) => url)).size, 'no address is asked twice').toBe(gets.length)
+})
+
+it('a host of files that a filter keeps away is named, so that it can be let through', async () => {
+  const scene = await openScene()
+  scene.hub.faults.add({ where: 'cdn', ...ALWAYS, edge: { code: 403, headers: HTML, body: '<html>' } })
+  const got = await scene.ask(LARGE)
+  expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginIntercepted'])
+  expect(got.headers['x-error-message']).toContain(new URL(scene.hub.cdnUrl).host)
+})
+
+describe("the Hub's own no counts at once", () => {
+  const FIELDS = [
+    'x-error-code',
+    'x-error-message',
+    'x-powered-by',
+    'x-request-id',
+    'x-repo-commit',
+    'ratelimit',
+    'ratelimit-policy',
+    'www-authenticate',
+  ]
+
+  it('where a gateway drops every field of it, by its words', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    onHub(scene, { dropHeader: FIELDS })
+    scene.world.model('acme/open').makePrivate(['alice'])
+    for (const target of [CONFIG, LARGE, INFO]) {
+      const stranger = await scene.ask(target)
+      expect([target, stranger.status]).toEqual([target, 401])
+      const bob = await scene.ask(target, { token: TOKENS.bob })
+      expect([target, bob.status, bob.headers['x-error-code']]).toEqual([target, 404, 'RepoNotFound'])
+      const bad = await scene.ask(target, { token: TOKENS.invalid })
+      expect([target, bad.status]).toEqual([target, 401])
+    }
+    expect((await scene.ask(CONFIG, { token: TOKENS.alice })).status).toBe(200)
+    await scene.hub.stop()
+    scene.clock.advance(60_000)
+    expect((await scene.ask(CONFIG)).status, 'not by what was public before').toBe(502)
+  })
+
+  it('where a gateway drops every field of it, for a gate', async () => {
+    const scene = await openScene()
+    onHub(scene, { dropHeader: FIELDS })
+    for (const [token, status] of [
+      [undefined, 401],
+      [TOKENS.bob, 403],
+    ] as const) {
+      const got = await scene.ask('/acme/gated/resolve/main/config.json', { token })
+      expect([got.status, got.headers['x-error-code']]).toEqual([status, 'GatedRepo'])
+    }
+  })
+
+  it('where a filter answers the question about the file, and the Hub that about the repo', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    onHub(scene, { match: /resolve/, edge: { code: 403, headers: HTML, body: '<html>' } })
+    scene.world.model('acme/open').makePrivate([])
+    expect((await scene.ask(CONFIG)).status).toBe(502)
+    expect((await scene.ask(LARGE, { token: TOKENS.bob })).status).toBe(502)
+  })
+
+  it('of a file that a commit lacks, where a gateway drops the fields', async () => {
+    const scene = await openScene()
+    await warm(scene)
+    onHub(scene, { dropHeader: FIELDS })
+    const commit = scene.commit('acme/open')
+    const got = await scene.ask(`/acme/open/resolve/${commit}/none.txt`, { method: 'HEAD' })
+    expect([got.status, got.headers['x-error-code'], got.headers['x-repo-commit']]).toEqual([
+      404,
+      'EntryNotFound',
+      commit,
+    ])
+  })
+})
+
+it('a filter that lets no HEAD pass is no obstacle', async () => {
+  const scene = await openScene()
+  onHub(scene, { method: 'HEAD', edge: { code: 405, headers: HTML } })
+  for (const [target, path] of [
+    [CONFIG, 'config.json'],
+    [EMPTY, 'empty.txt'],
+    [LARGE, 'w.bin'],
+  ] as const) {
+    const right = scene.bytes('acme/open', path)
+    const head = await scene.ask(target, { method: 'HEAD' })
+    expect([head.status, head.headers['content-length']]).toEqual([200, String(right.length)])
+    expect((await scene.ask(target)).body.equals(right)).toBe(true)
+  }
+  const absent = await scene.ask('/acme/open/resolve/main/none.txt', { method: 'HEAD' })
+  expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
+})
+
+describe('where a gateway before the Hub drops', () => {
+  const drop = (name: string | string[], method?: string): Omit<Fault, 'where'> => ({
+    match: /resolve/,
+    dropHeader: name,
+    ...(method === undefined ? {} : { method }),
+  })
+  it.each([
+    ['the length of a HEAD', [drop('content-length', 'HEAD')]],
+    ['every length', [drop('content-length')]],
+    ['every length, and does no ranges', [{ ...drop('content-length'), ignoreRange: true }]],
+    ['the commit', [drop('x-repo-commit')]],
+    ['the commit of the redirect', [{ ...drop('x-repo-commit'), match: /\/resolve\// }]],
+    ['the ETag', [drop('etag')]],
+    ['the linked ETag', [drop('x-linked-etag')]],
+    ['the linked size', [drop('x-linked-size')]],
+    ['all that is linked', [drop(['x-linked-size', 'x-linked-etag'])]],
+    ['all that is linked, and the commit', [drop(['x-linked-size', 'x-linked-etag', 'x-repo-commit'])]],
+    [
+      'all it does not know',
+      [drop(['x-linked-size', 'x-linked-etag', 'x-repo-commit', 'accept-ranges', 'x-powered-by'])],
+    ],
+    ['ETag, commit and length', [drop(['etag', 'x-repo-commit', 'content-length'])]],
+    ['Accept-Ranges', [drop('accept-ranges')]],
+    ['Content-Range', [drop('content-range')]],
+    ['the strength of an ETag', [{ match: /resolve/, weakEtag: true }]],
+    ['what an ETag was, by its own compression', [{ match: /resolve/, etagSuffix: '-gzip' }]],
+  ] satisfies [string, Omit<Fault, 'where'>[]][])('%s, each file is the right one', async (_, faults) => {
+    const scene = await openScene()
+    for (const fault of faults) {
+      onHub(scene, fault)
+      if ('dropHeader' in fault && fault.dropHeader === 'content-range')
+        scene.hub.faults.add({ where: 'cdn', ...ALWAYS, dropHeader: 'content-range' })
+    }
+    const commit = scene.commit('acme/open')
+    const digests = scene.world.model('acme/open').resolve('main')?.files
+    for (const path of ['config.json', 'empty.txt', 'w.bin', 'nested/deeper/vocab.txt']) {
+      const right = scene.bytes('acme/open', path)
+      const file = digests?.get(path)
+      const etag = `"${file?.lfs?.sha256 ?? file?.oid}"`
+      for (const revision of ['main', commit]) {
+        const target = `/acme/open/resolve/${revision}/${path}`
+        const head = await scene.ask(target, { method: 'HEAD' })
+        const { headers } = head
+        expect([
+          path,
+          head.status,
+          headers['x-repo-commit'],
+          headers['etag'],
+          headers['content-length'],
+          headers['x-linked-size'],
+        ]).toEqual([path, 200, commit, etag, String(right.length), String(right.length)])
+        const got = await scene.ask(target)
+        expect([path, got.status, got.whole, got.body.equals(right)]).toEqual([path, 200, true, true])
+        if (right.length < 10) continue
+        const part = await scene.ask(target, { headers: { range: 'bytes=2-5' } })
+        expect([part.status, part.body.equals(right.subarray(2, 6))]).toEqual([206, true])
+      }
+    }
+    // What was verified is stored, and asked for no more.
+    await scene.settled()
+    scene.hub.ledger.clear()
+    for (const path of ['config.json', 'w.bin'])
+      expect((await scene.ask(`/acme/open/resolve/${commit}/${path}`)).headers['x-cache']).toBe('HIT')
+    expect(scene.hub.ledger.bodyRequests()).toEqual([])
+  })
+
+  it('everything that says what a file is, even in the listing, nobody gets it', async () => {
+    const scene = await openScene()
+    onHub(scene, drop(['x-linked-size', 'x-linked-etag', 'etag']))
+    onHub(scene, { match: /paths-info/, edge: { code: 404, headers: HTML } })
+    for (const target of [CONFIG, LARGE]) {
+      const got = await scene.ask(target)
+      expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginBadAnswer'])
+    }
+  })
+
+  it('the size of a file that has no digest, it is passed on and not stored', async () => {
+    const scene = await openScene()
+    onHub(scene, { match: /resolve/, addHeaders: { ETag: '"opaque-1"' } })
+    onHub(scene, { match: /paths-info/, edge: { code: 404, headers: HTML } })
+    for (let turn = 0; turn < 2; turn += 1) {
+      const got = await scene.ask(CONFIG)
+      expect([got.status, got.headers['etag'], got.headers['x-cache']]).toEqual([200, '"opaque-1"', 'BYPASS'])
+      expect(got.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+    }
+    await scene.hub.stop()
+    expect((await scene.ask(CONFIG)).status).toBe(502)
+  })
+
+  it('the length of a HEAD, no more is asked for a file whose digest is known', async () => {
+    const scene = await openScene()
+    onHub(scene, drop('content-length', 'HEAD'))
+    expect((await scene.ask(CONFIG)).status).toBe(200)
+    await scene.settled()
+    scene.clock.advance(20_000)
+    scene.hub.ledger.clear()
+    expect((await scene.ask(CONFIG, { method: 'HEAD' })).headers['x-cache']).toBe('REVALIDATED')
+    const gets = scene.hub.ledger.requests({ server: 'hub', method: 'GET', url: /resolve/ })
+    expect(gets).toEqual([])
+  })
+
+  it('the commit, and the branch moves meanwhile, nobody is told another commit than that of the bytes', async () => {
+    const scene = await openScene()
+    const repo = scene.world.model('acme/open')
+    let moved = false
+    onHub(scene, {
+      ...drop('x-repo-commit'),
+      match: /resolve/,
+      onRequest: () => {
+        if (moved) return
+        moved = true
+        queueMicrotask(() => repo.commit({ 'w.bin': lfs({ sizeBytes: 5_000, seed: 99 }) }))
+      },
+    })
+    const got = await scene.ask(LARGE)
+    expect([got.status, got.headers['x-repo-commit']]).toEqual([200, scene.commit('acme/open')])
+    expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
+  })
+})
+
+it('a mirror of a mirror knows refusals and trouble as the first one tells them', async () => {
+  const scene = await openScene()
+  const behind = await scene.another({ hub: { ...scene.hub, url: scene.mirror.url } })
+  const { ask } = await import('../support/ask.ts')
+  expect((await ask(behind.url, CONFIG)).body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+  const bob = await ask(behind.url, SECRET, { token: TOKENS.bob })
+  expect([bob.status, bob.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
+  const stranger = await ask(behind.url, SECRET)
+  expect(stranger.status).toBe(401)
+  const gated = await ask(behind.url, '/acme/gated/resolve/main/config.json', {
+    token: TOKENS.bob,
+    method: 'HEAD',
+  })
+  expect([gated.status, gated.headers['x-error-code']]).toEqual([403, 'GatedRepo'])
+  await scene.hub.stop()
+  scene.clock.advance(120_000)
+  const stale = await ask(behind.url, CONFIG)
+  expect([stale.status, stale.body.equals(scene.bytes('acme/open', 'config.json'))]).toEqual([200, true])
+})
+
+it.each([
+  ['a year ahead', 365 * 86_400_000],
+  ['a year behind', -365 * 86_400_000],
+])('a signed URL is used until its end, and not longer, by a mirror whose clock is %s', async (_, offMs) => {
+  const scene = await openScene({ mirror: { now: () => Date.now() + offMs } })
+  const roads = async () => {
+    scene.hub.ledger.clear()
+    const got = await scene.ask(SECRET.replace('config.json', 'w.bin'), { token: TOKENS.alice })
+    expect(got.status).toBe(200)
+    const gets = scene.hub.ledger.requests({ method: 'GET' })
+    return gets.filter(({ url }) => !url.startsWith('/api/')).map(({ server }) => server)
+  }
+  // The HEAD has told where the bytes are.
+  expect(await roads()).toEqual(['cdn'])
+  const commit = scene.commit('acme/secret')
+  const pinned = async () => {
+    scene.hub.ledger.clear()
+    const target = `/acme/secret/resolve/${commit}/w.bin`
+    expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
+    return scene.hub.ledger.requests({ method: 'HEAD' }).length
+  }
+  scene.clock.advance(50_000)
+  expect(await pinned(), 'the right is remembered, and so is the URL').toBe(0)
+  expect(scene.hub.ledger.requests({ server: 'hub', url: /resolve/ })).toEqual([])
+})
