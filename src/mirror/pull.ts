@@ -1,6 +1,7 @@
 // A resolved file and what the client asked of it → an answer with a body: from a blob, by joining a flight, or
 // straight from the origin where nothing may or can be stored. The conditions of RFC 9110 §13.2.2 in their order.
 
+import { createHash } from 'node:crypto'
 import { MirrorError } from '../errors.ts'
 import { isNotModified, rangeStillValid } from '../http/conditional.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../http/range.ts'
@@ -11,6 +12,7 @@ import type { Asker, OriginClient } from '../origin/client.ts'
 import { FileBody } from '../origin/file.ts'
 import { isMoved } from '../origin/moved.ts'
 import type { SignedUrls } from '../origin/signed-urls.ts'
+import { askSize } from '../origin/size.ts'
 import type { BlobHandle } from '../store/blobs.ts'
 import { Verifier } from '../store/digest.ts'
 import type { Store } from '../store/store.ts'
@@ -115,16 +117,30 @@ export class Puller {
   async linked(ctx: Ctx, { url, ...link }: LinkedObject, request: ObjectRequest): Promise<Answer> {
     const isStored = link.mayStore && (await this.hasObject(link.sha256, link.sizeBytes))
     if (this.#options.offline && !isStored) throw new MirrorError('offline_and_absent')
+    if (!isStored) await this.#checkSize(ctx, link, url)
     // Whoever holds the link may have it; whether everybody may matters to what is stored only.
     const isPublic = isStored ? Promise.resolve(true) : provePublic(ctx, link.repo, this.#options)
     const contentType = 'application/octet-stream'
     return this.object(ctx, { ...link, contentType, isPublic, from: url }, request)
   }
 
+  /**
+   * The size of a batch is what its caller has said, and the Hub may repeat that. A pull by a wrong one would fail for all who
+   * join it. Throws transfer_link_refused.
+   */
+  async #checkSize(ctx: Ctx, { sizeBytes }: Pick<LinkedObject, 'sizeBytes'>, url: URL): Promise<void> {
+    await ctx.claimOrigin?.()
+    const found = await askSize(this.#options.client, url, anonymousAsker(ctx), ctx.signal)
+    if (found?.sizeBytes === sizeBytes) return
+    const reason = found === undefined ? 'refused there' : 'another size'
+    throw new MirrorError('transfer_link_refused', { detail: { reason, host: url.host } })
+  }
+
   /** Whether the bytes of a sha256 are stored, whole and of this size. */
   async hasObject(sha256: string, sizeBytes: number): Promise<boolean> {
     const { blobs } = this.#options.store
-    if (sizeBytes === 0 || blobs.recall(`sha256:${sha256}`, sizeBytes) !== undefined) return true
+    if (sizeBytes === 0) return sha256 === EMPTY_SHA256
+    if (blobs.recall(`sha256:${sha256}`, sizeBytes) !== undefined) return true
     const blob = await blobs.open(`sha256:${sha256}`, sizeBytes).catch(() => undefined)
     await blob?.close()
     return blob !== undefined
@@ -136,6 +152,8 @@ export class Puller {
    */
   async object(ctx: Ctx, object: KnownObject, request: ObjectRequest): Promise<Answer> {
     const { repo, sha256, sizeBytes, from } = object
+    // Of nothing no byte is fetched, and no digest checked.
+    if (sizeBytes === 0 && sha256 !== EMPTY_SHA256) throw new MirrorError('integrity_mismatch')
     const headers: Record<string, string> = {
       'content-type': object.contentType,
       etag: `"${sha256}"`,
@@ -366,6 +384,7 @@ async function begun(stream: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffe
 }
 
 const EMPTY = Buffer.alloc(0)
+const EMPTY_SHA256 = createHash('sha256').digest('hex')
 
 /** One address that the Hub gave once. Throws transfer_link_refused when another would be needed. */
 function onlyUrl(url: URL): SignedUrls {

@@ -4,12 +4,11 @@
 
 import { isOriginAway } from '../errors.ts'
 import { headerValue } from '../http/headers.ts'
-import { parseContentRange } from '../http/range.ts'
 import { readRefusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
+import { askSize, type FoundSize } from '../origin/size.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import type { Answer } from './answer.ts'
@@ -87,48 +86,17 @@ export class Registry {
   }
 
   /**
-   * What is kept of the blob's size, or what the Hub tells a stranger. That it tells says that the repo has the blob.
-   * `isSure` is false of the length of a whole answer, which may be a page of something in between: nobody keeps it before
-   * the digest was right.
+   * What is kept of the blob's size, or what the Hub tells a stranger. That it tells says that the repo has the blob. What is
+   * not sure is not kept before the digest was right.
    */
-  async #sizeOf(
-    ctx: Ctx,
-    target: string,
-    isPublic: boolean,
-  ): Promise<{ readonly sizeBytes: number; readonly isSure: boolean } | undefined> {
+  async #sizeOf(ctx: Ctx, target: string, isPublic: boolean): Promise<FoundSize | undefined> {
     const { known, client } = this.#options
     const kept = await known.document(`BLOB ${target}`)
     const size = kept?.body.toString()
     if (size !== undefined && /^\d{1,15}$/.test(size)) return { sizeBytes: Number(size), isSure: true }
     if (!isPublic) return undefined
     await ctx.claimOrigin?.()
-    let url = client.url(target)
-    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-      const answer = await client.send({
-        kind: mayCarryCredential(client.policy, url) ? 'body' : 'cdn',
-        // Storage signs for a method, and says the size of the whole beside a part.
-        method: 'GET',
-        url,
-        asker: anonymousAsker(ctx),
-        headers: { range: 'bytes=0-0' },
-        signal: ctx.signal,
-      })
-      discard(answer)
-      const location = headerValue(answer.headers, 'location')
-      if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
-        url = followRedirect(client.policy, url, location)
-        if (mayCarryCredential(client.policy, url)) ctx.admission?.onRedirect(url)
-        continue
-      }
-      if (answer.status === 206) {
-        const sizeBytes = parseContentRange(headerValue(answer.headers, 'content-range'))?.sizeBytes
-        return sizeBytes === undefined ? undefined : { sizeBytes, isSure: true }
-      }
-      const length = headerValue(answer.headers, 'content-length')
-      const isLength = answer.status === 200 && length !== undefined && /^\d{1,15}$/.test(length)
-      return isLength ? { sizeBytes: Number(length), isSure: false } : undefined
-    }
-    return undefined
+    return askSize(client, client.url(target), anonymousAsker(ctx), ctx.signal)
   }
 
   async #manifest(
@@ -239,9 +207,4 @@ async function readWhole(answer: OriginAnswer): Promise<Buffer | undefined> {
   )
     return undefined
   return Buffer.concat(parts)
-}
-
-function discard(answer: OriginAnswer): void {
-  answer.body.on('error', () => undefined)
-  answer.body.destroy()
 }

@@ -283,15 +283,16 @@ describe('a download by Git LFS', () => {
     await scene.settled()
     const file = await scene.ask('/acme/open/resolve/main/w.bin')
     expect([file.headers['x-cache'], file.body.equals(bytes)]).toEqual(['REVALIDATED', true])
-    expect(scene.hub.ledger.bytes('cdn')).toBe(bytes.length)
+    // One byte told the size.
+    expect(scene.hub.ledger.bytes('cdn')).toBe(bytes.length + 1)
   })
 
   it('of a private repo passes through, verified and not stored', async () => {
     const scene = await openScene()
     const { target, bytes } = await download(scene, 'acme/secret')
     for (let time = 0; time < 2; time += 1) expect((await scene.ask(target)).body.equals(bytes)).toBe(true)
-    expect(scene.hub.ledger.bytes('cdn')).toBe(2 * bytes.length)
-    scene.hub.faults.add({ where: 'cdn', corruptAt: 1_000 })
+    expect(scene.hub.ledger.bytes('cdn')).toBe(2 * (bytes.length + 1))
+    scene.hub.faults.add({ where: 'cdn', corruptAt: 1_000, times: 2 })
     expect((await scene.ask(target)).whole).toBe(false)
   })
 
@@ -317,7 +318,20 @@ describe('a download by Git LFS', () => {
     const scene = await openScene({ config: { policies } })
     const { target, bytes } = await download(scene, 'acme/open')
     for (let time = 0; time < 2; time += 1) expect((await scene.ask(target)).body.equals(bytes)).toBe(true)
-    expect(scene.hub.ledger.bytes('cdn')).toBe(2 * bytes.length)
+    expect(scene.hub.ledger.bytes('cdn')).toBe(2 * (bytes.length + 1))
+  })
+
+  it.each([5, 0])('of a size that somebody made up (%s) disturbs no pull of the file', async (size) => {
+    const scene = await openScene()
+    const bytes = scene.bytes('acme/open', 'w.bin')
+    const got = await scene.ask('/acme/open.git/info/lfs/objects/batch', {
+      method: 'POST',
+      headers: LFS_JSON,
+      body: JSON.stringify({ operation: 'download', objects: [{ oid: oidOf(bytes), size }] }),
+    })
+    const link = await scene.ask(at(scene, actionOf(got, 'download').href))
+    expect([link.status, link.headers['x-error-code']]).toEqual([403, 'TransferLinkRefused'])
+    expect((await scene.ask('/acme/open/resolve/main/w.bin')).headers['x-cache']).toBe('MISS')
   })
 
   it('says that its address is over when storage refuses it', async () => {
