@@ -10,17 +10,18 @@ import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteDocument, rewriteLink } from '../hub/rewrite.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
-import { accessOf, isOpenToAll } from '../origin/openness.ts'
+import { accessOf } from '../origin/openness.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from '../origin/redirect.ts'
-import { parseInfo, type RepoTraits, traitsOf } from '../origin/repo-info.ts'
+import { parseInfo, traitsOf } from '../origin/repo-info.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader } from './answer.ts'
-import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { askerOf, type Ctx } from './context.ts'
 import { type Implied, isComposedPage } from './implied.ts'
 import { type DocumentFact, isSameDocument, type Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { offlineError } from './offline.ts'
+import { provePublic } from './public.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
 
@@ -171,17 +172,11 @@ export class Documents {
     name: string,
     { fact, askedAt }: { readonly fact: DocumentFact; readonly askedAt: number },
   ): boolean {
-    const { access, known, client, asksLicence, monotonic } = this.#options
+    const { access, known } = this.#options
     const verdict = access.verdict(repo)
     if (verdict === 'public') known.rememberDocument(name, fact, askedAt)
     if (verdict !== undefined) return verdict === 'public'
-    const ask = async (): Promise<boolean | undefined> => {
-      const at = monotonic()
-      const onTraits = (traits: RepoTraits) => known.tell(repo, traits, at)
-      const open = await isOpenToAll(client, repo, anonymousAsker(ctx), { licence: asksLicence, onTraits })
-      return open === 'unsaid' ? undefined : open
-    }
-    void access.prove(repo, ask, ctx.admission?.names ?? '').then((isPublic) => {
+    void provePublic(ctx, repo, this.#options).then((isPublic) => {
       if (isPublic) known.rememberDocument(name, fact, askedAt)
     })
     return false
