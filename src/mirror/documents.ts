@@ -9,13 +9,13 @@ import { deniesRepo, type Refusal, readRefusal } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../hub/rewrite.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { accessOf, isOpenToAll } from '../origin/openness.ts'
-import { type RepoTraits, traitsOf } from '../origin/repo-info.ts'
+import { accessOf } from '../origin/openness.ts'
+import { traitsOf } from '../origin/repo-info.ts'
 import { interceptionOf, notOfHub } from '../origin/trouble.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'
-import { anonymousAsker, type Ctx } from './context.ts'
+import type { Ctx } from './context.ts'
 import { DocumentBody } from './document-body.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import { DocumentRoom } from './document-room.ts'
@@ -30,6 +30,7 @@ import { type Implied, isComposedPage } from './implied.ts'
 import { type DocumentFact, isSameDocument, type Known } from './known.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from './note.ts'
 import { offlineError } from './offline.ts'
+import { provePublic } from './public.ts'
 import { type Asked, isOver, type Refusals } from './refusals.ts'
 import { hintContext, refusalAnswer } from './refused.ts'
 
@@ -222,17 +223,11 @@ export class Documents {
       readonly before?: DocumentFact | undefined
     },
   ): boolean {
-    const { access, known, client, asksLicence, monotonic } = this.#options
+    const { access, known } = this.#options
     const verdict = access.verdict(repo)
     if (verdict === 'public') known.rememberDocument(name, fact, askedAt, before)
     if (verdict !== undefined) return verdict === 'public'
-    const ask = async (): Promise<boolean | undefined> => {
-      const at = monotonic()
-      const onTraits = (traits: RepoTraits) => known.tell(repo, traits, at)
-      const open = await isOpenToAll(client, repo, anonymousAsker(ctx), { licence: asksLicence, onTraits })
-      return open === 'unsaid' ? undefined : open
-    }
-    void access.prove(repo, ask, ctx.admission?.names ?? '').then((isPublic) => {
+    void provePublic(ctx, repo, this.#options).then((isPublic) => {
       if (isPublic) known.rememberDocument(name, fact, askedAt, before)
     })
     return false

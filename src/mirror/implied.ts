@@ -41,6 +41,12 @@ interface CommitFacts {
   readonly headers: Readonly<Record<string, string>>
 }
 
+interface Listing {
+  readonly items: readonly TreeItem[]
+  /** Of the JSON that it was read from. */
+  readonly textBytes: number
+}
+
 /** What huggingface.js calls the default branch. */
 const DEFAULT_BRANCH = 'HEAD'
 const JSON_TYPE = 'application/json; charset=utf-8'
@@ -64,23 +70,17 @@ const MAX_REVISIONS = 16
 const MAX_GATHERED = 10_000
 const TOGETHER = 32
 const MEMORY_BYTES = 32 * 1024 * 1024
-/** What a parsed item takes, beside its text. */
-const BYTES_PER_CHAR = 3
-
-/** A whole listing, and how many characters its JSON had. */
-interface StoredTree {
-  readonly items: readonly TreeItem[]
-  readonly chars: number
-}
+/** What parsed items take, by what their JSON takes. */
+const BYTES_PER_TEXT_BYTE = 4
 
 export class Implied {
   readonly #known: Known
   readonly #originBase: string
   readonly #originPath: string
   // Listings of commits, which never change.
-  readonly #listings = new Memory<StoredTree>({
+  readonly #listings = new Memory<Listing>({
     maxBytes: MEMORY_BYTES,
-    sizeOf: ({ chars }) => chars * BYTES_PER_CHAR,
+    sizeOf: ({ textBytes }) => textBytes * BYTES_PER_TEXT_BYTE,
   })
 
   constructor(options: { readonly known: Known; readonly originBase: URL }) {
@@ -285,7 +285,7 @@ export class Implied {
     return isCommitHash(revision) ? undefined : (await this.#storedTree(repo, revision))?.items
   }
 
-  async #storedTree(repo: Repo, revision: string): Promise<StoredTree | undefined> {
+  async #storedTree(repo: Repo, revision: string): Promise<Listing | undefined> {
     for (const query of WHOLE_TREES) {
       const found = await this.#pagesFrom(repo, `${apiPath(repo)}/tree/${encodeSegment(revision)}${query}`)
       if (found !== undefined) return found
@@ -293,9 +293,9 @@ export class Implied {
     return undefined
   }
 
-  async #pagesFrom(repo: Repo, first: string): Promise<StoredTree | undefined> {
+  async #pagesFrom(repo: Repo, first: string): Promise<Listing | undefined> {
     const items: TreeItem[] = []
-    let chars = 0
+    let textBytes = 0
     let target: string | undefined = first
     for (let page = 0; page < MAX_PAGES; page += 1) {
       const fact: DocumentFact | undefined = await this.#known.document(`GET ${target}`)
@@ -303,8 +303,8 @@ export class Implied {
         fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body.toString())
       if (fact === undefined || more === undefined) return undefined
       items.push(...more)
-      chars += fact.body.length
-      if (fact.link === undefined) return { items, chars }
+      textBytes += fact.body.length
+      if (fact.link === undefined) return { items, textBytes }
       target = this.#nextTarget(repo, fact.link)
       if (target === undefined) return undefined
     }

@@ -130,18 +130,17 @@ describe.each(['2', '0'] as const)('after one snapshot by huggingface_hub %s', (
     await takeSnapshot(scene, name, generation)
     await scene.restart({ offline: true })
     scene.hub.ledger.clear()
-    for (const how of ['HIT', 'STALE']) {
+    for (const how of name[1] === 'acme/open' ? ['HIT', 'STALE'] : ['HIT']) {
       if (how === 'STALE') {
         await scene.hub.stop()
         await scene.restart({ offline: false })
       }
       for (const [index, [target, question]] of questions.entries()) {
-        for (const token of [undefined, TOKENS.bob]) {
-          const got = await scene.ask(target, { ...question, token })
-          expect([target, essence(got)]).toEqual([target, right[index]])
-          expect([target, got.headers['x-cache']]).toEqual([target, how])
-          expect(got.headers['vary']).toBe('Authorization, Accept')
-        }
+        const token = index % 2 === 0 ? undefined : TOKENS.bob
+        const got = await scene.ask(target, { ...question, token })
+        expect([target, essence(got)]).toEqual([target, right[index]])
+        expect([target, got.headers['x-cache']]).toEqual([target, how])
+        expect(got.headers['vary']).toBe('Authorization, Accept')
       }
       expect(scene.hub.ledger.requests()).toEqual([])
     }

@@ -66,7 +66,7 @@ async function expectStoredOnly(scene: Scene, how: 'away' | 'offline'): Promise<
     // huggingface_hub would say "Rate limited" of it.
     expect(got.headers['retry-after']).toBeUndefined()
     if (how === 'offline' && isOfRepo)
-      expect(got.headers['x-hf-warning']).toBe(`hubmirror; ${got.headers['x-error-message']}`)
+      expect(got.headers['x-hf-warning']).toBe(`OfflineAndAbsent; ${got.headers['x-error-message']}`)
   }
 }
 

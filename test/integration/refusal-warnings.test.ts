@@ -49,10 +49,11 @@ describe('a refusal of the mirror carries its message in X-HF-Warning as well', 
   })
 
   it('but not of a failure', async () => {
-    const scene = await openScene({ config: { offline: true } })
+    const scene = await openScene()
+    await scene.hub.stop()
     const got = await scene.ask(FILE)
     expect([got.headers['x-error-code'], got.headers['x-hf-warning']]).toEqual([
-      'OfflineAndAbsent',
+      'OriginUnreachable',
       undefined,
     ])
   })
