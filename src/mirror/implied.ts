@@ -1,10 +1,10 @@
 // What the stored answers about a public repo imply: other spellings of the same question, and that a commit does not
 // have a file. It reads what is known and never asks the Hub; who may see it is decided before.
 
-import { LRUCache } from 'lru-cache'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../hub/route.ts'
 import { encodeSegment } from '../hub/url-text.ts'
+import { Memory } from '../memory.ts'
 import {
   commitOfCursor,
   composeInfo,
@@ -67,12 +67,24 @@ const MEMORY_BYTES = 32 * 1024 * 1024
 /** What a parsed item takes, beside its text. */
 const BYTES_PER_CHAR = 3
 
+/** Of larger ones the Hub does not name all files, and to parse them would hold everybody up. */
+const MAX_INFO_BYTES = 16 * 1024 * 1024
+
+interface Listing {
+  readonly items: readonly TreeItem[]
+  /** How long its pages are. */
+  readonly chars: number
+}
+
 export class Implied {
   readonly #known: Known
   readonly #originBase: string
   readonly #originPath: string
   // Listings of commits, which never change.
-  readonly #listings = new LRUCache<string, readonly TreeItem[]>({ maxSize: MEMORY_BYTES })
+  readonly #listings = new Memory<Listing>({
+    maxBytes: MEMORY_BYTES,
+    sizeOf: ({ chars }) => chars * BYTES_PER_CHAR,
+  })
 
   constructor(options: { readonly known: Known; readonly originBase: URL }) {
     this.#known = options.known
@@ -256,8 +268,8 @@ export class Implied {
     target: string,
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
     const fact = await this.#known.document(`GET ${target}`)
-    const value =
-      fact === undefined || fact.absent !== undefined ? undefined : parseInfo(fact.body.toString())
+    const isInfo = fact !== undefined && fact.absent === undefined && fact.body.length <= MAX_INFO_BYTES
+    const value = isInfo ? parseInfo(fact.body.toString()) : undefined
     return fact && value && { value, headers: fact.headers }
   }
 
@@ -265,9 +277,9 @@ export class Implied {
   async #treeOf(repo: Repo, commit: CommitHash): Promise<readonly TreeItem[] | undefined> {
     const key = listingKey(repo, commit)
     const cached = this.#listings.get(key)
-    if (cached !== undefined) return cached
+    if (cached !== undefined) return cached.items
     const found = await this.#storedTree(repo, commit)
-    if (found !== undefined) this.#listings.set(key, found.items, { size: 1 + found.chars * BYTES_PER_CHAR })
+    if (found !== undefined) this.#listings.set(key, found)
     return found?.items
   }
 
@@ -276,10 +288,7 @@ export class Implied {
     return isCommitHash(revision) ? undefined : (await this.#storedTree(repo, revision))?.items
   }
 
-  async #storedTree(
-    repo: Repo,
-    revision: string,
-  ): Promise<{ readonly items: readonly TreeItem[]; readonly chars: number } | undefined> {
+  async #storedTree(repo: Repo, revision: string): Promise<Listing | undefined> {
     for (const query of WHOLE_TREES) {
       const found = await this.#pagesFrom(repo, `${apiPath(repo)}/tree/${encodeSegment(revision)}${query}`)
       if (found !== undefined) return found
@@ -287,10 +296,7 @@ export class Implied {
     return undefined
   }
 
-  async #pagesFrom(
-    repo: Repo,
-    first: string,
-  ): Promise<{ readonly items: readonly TreeItem[]; readonly chars: number } | undefined> {
+  async #pagesFrom(repo: Repo, first: string): Promise<Listing | undefined> {
     const items: TreeItem[] = []
     let chars = 0
     let target: string | undefined = first
