@@ -73,6 +73,9 @@ const MEMORY_BYTES = 32 * 1024 * 1024
 /** What parsed items take, by what their JSON takes. */
 const BYTES_PER_TEXT_BYTE = 4
 
+/** Of larger ones the Hub does not name all files, and to parse them would hold everybody up. */
+const MAX_INFO_BYTES = 16 * 1024 * 1024
+
 export class Implied {
   readonly #known: Known
   readonly #originBase: string
@@ -265,8 +268,8 @@ export class Implied {
     target: string,
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
     const fact = await this.#known.document(`GET ${target}`)
-    const value =
-      fact === undefined || fact.absent !== undefined ? undefined : parseInfo(fact.body.toString())
+    const isInfo = fact !== undefined && fact.absent === undefined && fact.body.length <= MAX_INFO_BYTES
+    const value = isInfo ? parseInfo(fact.body.toString()) : undefined
     return fact && value && { value, headers: fact.headers }
   }
 

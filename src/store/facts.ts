@@ -75,9 +75,8 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
   const remember = (name: string, value: unknown, sizeBytes: number, recordedAt = now()): void => {
     memory.set(name, { value, sizeBytes, recordedAt })
   }
-  const rememberMissing = (name: string): void => {
+  const rememberMissing = (name: string): void =>
     memory.set(name, { value: ABSENT, sizeBytes: 0, recordedAt: now(), isMissing: true })
-  }
   const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
   const readings = new Readings()
   const changes = new Changes((file) => readings.forget(file))
