@@ -2,13 +2,14 @@
 // the store that files are in; a manifest from the Hub, and from what is kept of it while the Hub is away. All others are
 // left to the pass-through, with the caller's own credential.
 
-import { isOriginAway } from '../errors.ts'
+import { isOriginAway, type MirrorError } from '../errors.ts'
 import { headerValue } from '../http/headers.ts'
 import { readRefusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { askSize, type FoundSize } from '../origin/size.ts'
+import { interceptionOf, notOfHub } from '../origin/trouble.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import type { Answer } from './answer.ts'
@@ -115,6 +116,10 @@ export class Registry {
       noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
       return manifestAnswer(fact, method, outcome)
     }
+    const orKept = (error: MirrorError): Answer => {
+      if (kept === undefined) throw error
+      return fromKept(kept, 'stale')
+    }
     if (offline || client.suspect()) return kept && fromKept(kept, offline ? 'hit' : 'stale')
     // A repo that nobody has called public now: what is kept of it is for the time the Hub is away.
     if (!isPublic && kept === undefined) return undefined
@@ -142,10 +147,15 @@ export class Registry {
     if (body === undefined || (answer.status >= 300 && answer.status < 400)) return undefined
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
+      const foreign = notOfHub({ ...answer, host: client.policy.base.host }, refusal)
+      if (foreign !== undefined) return orKept(foreign)
       noteRefusal(ctx.access, refusal)
       const anonymous = ctx.authorization === undefined
       return refusalAnswer(refusal, { asked: hintContext(ctx, repo), anonymous, aboutRepo: true })
     }
+    // A login page of the network, where JSON was asked for.
+    if (/^text\/html\b/i.test(headerValue(answer.headers, 'content-type') ?? ''))
+      return orKept(interceptionOf({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
     noteAllowed(ctx.access, 'public')
     if (isPublic && answer.status === 200) known.rememberDocument(name, fact, askedAt)

@@ -190,3 +190,22 @@ it('is subject to rules, and to the repos that a mirror token is for', async () 
   const got = await scene.ask(MANIFEST, { token: await issue('narrow', { repos: ['acme/open'] }) })
   expect([got.status, got.headers['x-hf-warning']?.startsWith('MirrorTokenScope;')]).toEqual([403, true])
 })
+
+it.each([
+  ['a filter', { edge: { code: 403, headers: { 'Content-Type': 'text/html' }, body: '<html>' } }],
+  ['a login page', { captivePortal: true }],
+] as const)('a manifest that is kept stays while %s answers in the place of the Hub', async (_, fault) => {
+  const scene = await openRegistry()
+  const before = await scene.ask(MANIFEST, { headers: OLLAMA })
+  expect(before.status).toBe(200)
+  await scene.ask(blobOf(await manifest(scene)))
+  await scene.settled()
+  scene.hub.faults.add({ where: 'hub', ...fault, times: Number.POSITIVE_INFINITY })
+  const kept = await scene.ask(MANIFEST, { headers: OLLAMA })
+  expect([kept.status, kept.headers['x-cache'], kept.body.equals(before.body)]).toEqual([200, 'STALE', true])
+  const other = await scene.ask(MANIFEST, { headers: LLAMA })
+  expect([other.status, other.headers['x-error-code']]).toEqual([502, 'OriginIntercepted'])
+  scene.clock.advance(600_000)
+  const blob = await scene.ask(blobOf(JSON.parse(before.body.toString()) as Manifest))
+  expect([blob.status, blob.body.equals(BYTES)]).toEqual([200, true])
+})
