@@ -112,6 +112,7 @@ export class Registry {
         asker: anonymousAsker(ctx),
         headers: { range: 'bytes=0-0' },
         signal: ctx.signal,
+        lane: 'question',
       })
       discard(answer)
       const location = headerValue(answer.headers, 'location')
