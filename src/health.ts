@@ -34,7 +34,8 @@ export function createHealth(options: {
   /** Whether the origin is never asked, by configuration. */
   readonly offline: boolean
 }): Health {
-  const { probe, observer, logger, monotonic, originTrouble } = options
+  const { probe, observer, logger, monotonic } = options
+  const origin = watchOrigin(options)
   let draining = false
   let failure: { readonly at: number; readonly text: string } | undefined
 
@@ -63,16 +64,6 @@ export function createHealth(options: {
       onStorageFailed(error)
     }
   }
-  let origin: 'never asked' | 'no answer yet' | 'answers' | 'away' = 'never asked'
-  const originCheck = (): Check => {
-    const trouble = originTrouble()
-    if (trouble !== undefined) return { ok: false, detail: trouble }
-    if (origin === 'away') return { ok: false, detail: 'not reachable when it was asked last' }
-    if (origin === 'answers') return { ok: true }
-    if (origin === 'no answer yet') return { ok: null, detail: 'asked, and no answer yet' }
-    return { ok: null, detail: options.offline ? 'never asked: this mirror is offline' : 'not asked yet' }
-  }
-
   let checking: Promise<void> | undefined
   const recheckStore = async (): Promise<void> => {
     if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
@@ -89,19 +80,7 @@ export function createHealth(options: {
     },
     onStorageFailed,
     onNoRoom,
-    hearing: (other) => ({
-      ...other,
-      originRequest(kind, status, seconds) {
-        // A CDN is another host. No answer may also be a client that left: what it means says `originUp`.
-        if (kind !== 'cdn' && status > 0) origin = 'answers'
-        else if (kind !== 'cdn' && origin === 'never asked') origin = 'no answer yet'
-        other.originRequest(kind, status, seconds)
-      },
-      originUp(up) {
-        origin = up ? 'answers' : 'away'
-        other.originUp(up)
-      },
-    }),
+    hearing: origin.hearing,
     // It never rejects.
     recheck: () => void recheckStore(),
     async readiness() {
@@ -113,9 +92,40 @@ export function createHealth(options: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
           store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
           room: lacksRoom() ? { ok: false, detail: 'a file did not fit and passed through' } : { ok: true },
-          origin: originCheck(),
+          origin: origin.check(),
         },
       }
+    },
+  }
+}
+
+/** What is known of the origin, from its answers and the lack of them. */
+function watchOrigin(options: {
+  readonly originTrouble: () => string | undefined
+  readonly offline: boolean
+}): { readonly hearing: Health['hearing']; readonly check: () => Check } {
+  let last: 'never asked' | 'no answer yet' | 'answers' | 'away' = 'never asked'
+  return {
+    hearing: (other) => ({
+      ...other,
+      originRequest(kind, status, seconds) {
+        // A CDN is another host. No answer may also be a client that left: what it means says `originUp`.
+        if (kind !== 'cdn' && status > 0) last = 'answers'
+        else if (kind !== 'cdn' && last === 'never asked') last = 'no answer yet'
+        other.originRequest(kind, status, seconds)
+      },
+      originUp(up) {
+        last = up ? 'answers' : 'away'
+        other.originUp(up)
+      },
+    }),
+    check() {
+      const trouble = options.originTrouble()
+      if (trouble !== undefined) return { ok: false, detail: trouble }
+      if (last === 'away') return { ok: false, detail: 'not reachable when it was asked last' }
+      if (last === 'answers') return { ok: true }
+      if (last === 'no answer yet') return { ok: null, detail: 'asked, and no answer yet' }
+      return { ok: null, detail: options.offline ? 'never asked: this mirror is offline' : 'not asked yet' }
     },
   }
 }
