@@ -214,6 +214,7 @@ function clientOf(
     policy: { base: config.origin, allowedHosts: config.redirectHosts },
     timeoutMs: config.originTimeoutMs,
     connections: config.originConnections,
+    onWait: (report) => logger.warn(report, 'requests wait for connections to the origin'),
     proxies: config.proxies,
     onTurn: originTurns(logger),
     onMoved: (place) =>

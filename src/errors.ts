@@ -107,6 +107,15 @@ export const ERRORS = {
       'A caller is over HUBMIRROR_CLIENTS_RATE_LIMIT; what is stored and public is served to it all the same.',
     mayRetry: true,
   },
+  upload_too_slow: {
+    status: 408,
+    header: 'RequestTimeout',
+    message:
+      'The upload was too slow for too long, and others may wait for its connection. Try again on a faster line, or upload to the Hub directly (unset HF_ENDPOINT).',
+    operator:
+      'A client sends less than 1 KiB a second for two minutes, or less than 64 KiB a second for 15 s while others wait for a connection.',
+    mayRetry: true,
+  },
   xet_disabled: {
     status: 404,
     header: 'XetDisabled',

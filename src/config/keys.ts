@@ -144,7 +144,7 @@ const SETTINGS = {
     key: 'originTimeout',
     group: 'Origin',
     form: 'time',
-    meaning: 'how long the origin may stay silent, before the headers of an answer or within its body',
+    meaning: 'how long the origin may take until the headers of an answer, and stay silent within its body',
     parse: duration({ minMs: 100, maxMs: HOUR_MS }),
     default: '20s',
   },
@@ -152,7 +152,8 @@ const SETTINGS = {
     key: 'originConnections',
     group: 'Origin',
     form: 'number',
-    meaning: 'connections to one origin host at a time',
+    meaning:
+      'connections to one origin host at a time; a quarter is kept for questions, and bodies at the pace of a client get half',
     parse: count({ min: 1, max: 4096 }),
     default: '64',
   },

@@ -26,13 +26,22 @@ export interface ByteSource {
 export type Body =
   | { readonly kind: 'none' }
   | { readonly kind: 'bytes'; readonly bytes: Buffer }
-  /** `rescue` goes on from a position when the disk fails under the source; undefined when nothing can. */
+  /**
+   * `rescue` goes on from a position when the disk fails under the source; undefined when nothing can. `isWanted`: whether
+   * others wait for what a stream holds, so that a slow client is given less time.
+   */
   | {
       readonly kind: 'source'
       readonly source: ByteSource
       readonly rescue?: (position: number) => AsyncIterable<Buffer>
+      readonly isWanted?: () => boolean
     }
-  | { readonly kind: 'stream'; readonly stream: AsyncIterable<Buffer>; readonly lengthBytes: number }
+  | {
+      readonly kind: 'stream'
+      readonly stream: AsyncIterable<Buffer>
+      readonly lengthBytes: number
+      readonly isWanted?: () => boolean
+    }
 
 export interface Answer {
   readonly status: number

@@ -1,6 +1,7 @@
 // What every method of the mirror is told about the request it works for. Knows no framework.
 
 import type { Caller } from '../callers/caller.ts'
+import { callerKey } from '../callers/caller-key.ts'
 import type { Repo } from '../hub/names.ts'
 import type { Asker } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
@@ -52,6 +53,7 @@ export interface Ctx {
 export function askerOf(ctx: Ctx): Asker {
   return {
     authorization: ctx.authorization,
+    caller: callerKey(ctx.caller),
     forward: ctx.forward,
     onTrip: () => (ctx.trips.count += 1),
     onRedirect: ctx.admission?.onRedirect,

@@ -223,9 +223,12 @@ export class Download {
 
   async #fetch(run: ActiveRun): Promise<void> {
     const { map } = this.#partial
+    let goesOn = true
     try {
       const range = { start: this.#partial.resumeAt(run.first), end: map.rangeOf(run.end - 1).end }
-      await writeBehind(this.#options.body.read(range, run.controller.signal), {
+      // Clients that have no byte yet should hear soon that there is no connection.
+      const hasBegun = this.#runs.size > 1 || map.presentBytes > 0
+      await writeBehind(this.#options.body.read(range, run.controller.signal, { hasBegun }), {
         start: range.start,
         // A reader in a hurry may have taken the tail of this run over.
         limit: () => map.rangeOf(run.end - 1).end,
@@ -235,10 +238,12 @@ export class Download {
         },
       })
     } catch (error) {
-      if (!run.controller.signal.aborted) this.#fail(error)
+      // Without one more connection it goes on by those it has; the next of them to end looks for more.
+      goesOn = !(isOutOfConnections(error) && this.#runs.size > 1)
+      if (!run.controller.signal.aborted && goesOn) this.#fail(error)
     } finally {
       this.#runs.delete(run)
-      if (this.#state === 'running') this.#pump()
+      if (this.#state === 'running' && goesOn) this.#pump()
       this.#settleIfIdle()
     }
   }
@@ -395,4 +400,9 @@ export class Download {
       this.#options.onSettled(outcome)
     }
   }
+}
+
+/** The mirror has none to give; it says nothing of the file, nor of the Hub. */
+function isOutOfConnections(error: unknown): boolean {
+  return error instanceof MirrorError && (error.code === 'overloaded' || error.code === 'client_limited')
 }

@@ -2,12 +2,14 @@
 // straight from the origin where nothing may or can be stored. The conditions of RFC 9110 §13.2.2 in their order.
 
 import { createHash } from 'node:crypto'
+import { callerKey } from '../callers/caller-key.ts'
 import { MirrorError } from '../errors.ts'
 import { isNotModified, rangeStillValid } from '../http/conditional.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../http/range.ts'
 import { type FileMeta, fileHeaders } from '../hub/file-meta.ts'
 import { type Repo, repoKey } from '../hub/names.ts'
 import { type FileRoute, resolveTarget } from '../hub/route.ts'
+import { BRIEF_BYTES, readAtOnce } from '../origin/buffers.ts'
 import type { Asker, OriginClient } from '../origin/client.ts'
 import { FileBody } from '../origin/file.ts'
 import { isMoved } from '../origin/moved.ts'
@@ -16,7 +18,7 @@ import { askSize } from '../origin/size.ts'
 import type { BlobHandle } from '../store/blobs.ts'
 import { Verifier } from '../store/digest.ts'
 import type { Store } from '../store/store.ts'
-import type { Observer, Outcome } from '../telemetry/observer.ts'
+import type { Lane, Observer, Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
 import { type Answer, ageHeader, type Body, type ByteSource } from './answer.ts'
 import { anonymousAsker, askerOf, asStranger, type Ctx } from './context.ts'
@@ -25,6 +27,7 @@ import type { Known } from './known.ts'
 import { provePublic } from './public.ts'
 import type { Readiness } from './ready.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
+import { skip, verified } from './verified.ts'
 
 /** The conditions of a request, as they came. */
 export interface Conditions {
@@ -238,6 +241,8 @@ export class Puller {
     if (meta.sizeBytes === 0) return { body: { kind: 'bytes', bytes: EMPTY }, outcome: file.outcome }
     const isPublic = await file.isPublic
     ctx.admission?.checkName()
+    const caller = callerKey(ctx.caller)
+    const isWanted = (): boolean => this.#options.client.isWanted(caller)
     // Without a digest nobody could say whether what is stored is the file.
     const isCheckable = !key.startsWith('opaque:')
     if (!isCheckable || !file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
@@ -261,7 +266,7 @@ export class Puller {
         : undefined
       const rescue = offline ? undefined : this.#rescue(ctx, from, file, wanted, verifierAt)
       return {
-        body: { kind: 'source', source: blobSource(blob, wanted.range), ...(rescue && { rescue }) },
+        body: { kind: 'source', source: blobSource(blob, wanted.range), ...(rescue && { rescue, isWanted }) },
         outcome: stored,
       }
     }
@@ -269,7 +274,11 @@ export class Puller {
     const reader = { ...wanted, signal: ctx.signal, claim: ctx.claimOrigin }
     const joined = await flights.join(key, meta.sizeBytes, reader, () =>
       // Others may join, and stay when the token of the one who started is no longer good or out of quota: the file is everybody's.
-      this.#body(ctx, from, meta, isPublic ? anonymousAsker(ctx) : undefined),
+      this.#body(ctx, from, meta, {
+        // It goes into the store, however slow its readers are; what is short is over like a question.
+        lane: meta.sizeBytes <= BRIEF_BYTES ? 'question' : 'pull',
+        otherAsker: isPublic ? anonymousAsker(ctx) : undefined,
+      }),
     )
     if (joined === undefined) {
       // What others pull found no room for this reader.
@@ -279,7 +288,10 @@ export class Puller {
     await heedMove(joined.source)
     const { flight } = joined
     const rescue = this.#rescue(ctx, from, file, wanted, (position) => flight.verifierAt(position))
-    return { body: { kind: 'source', source: joined.source, rescue }, outcome: OUTCOME_OF[joined.how] }
+    return {
+      body: { kind: 'source', source: joined.source, rescue, isWanted },
+      outcome: OUTCOME_OF[joined.how],
+    }
   }
 
   #sourceOf(ctx: Ctx, { repo, path }: FileRoute, { commit }: FileMeta): BodySource {
@@ -293,11 +305,17 @@ export class Puller {
     }
   }
 
-  #body(ctx: Ctx, source: BodySource, meta: KnownBody['meta'], otherAsker?: Asker): FileBody {
+  #body(
+    ctx: Ctx,
+    source: BodySource,
+    meta: KnownBody['meta'],
+    { lane, otherAsker }: { readonly lane: Lane; readonly otherAsker?: Asker | undefined },
+  ): FileBody {
     const { client, observer } = this.#options
     const { repo, ...from } = source
     return new FileBody({
       ...from,
+      lane,
       client,
       observer,
       meta,
@@ -312,13 +330,30 @@ export class Puller {
   }
 
   /** Straight from the origin to one client: nothing touches the disk, and a whole file is verified all the same. */
-  async #straight(ctx: Ctx, from: BodySource, { meta, key }: KnownBody, range: ByteRange): Promise<Body> {
-    const bytes = this.#body(ctx, from, meta).read(range, ctx.signal)
-    const whole = range.start === 0 && range.end === meta.sizeBytes
-    const stream = whole ? verified(bytes, new Verifier(key, meta.sizeBytes), this.#options.observer) : bytes
+  async #straight(ctx: Ctx, from: BodySource, file: KnownBody, range: ByteRange): Promise<Body> {
+    const { client } = this.#options
+    const caller = callerKey(ctx.caller)
+    const stream = this.#passing(ctx, from, file, range)
     // Without rules and scopes every name is as good.
     const opened = ctx.admission === undefined ? stream : await begun(stream)
-    return { kind: 'stream', stream: opened, lengthBytes: range.end - range.start }
+    const isWanted = (): boolean => client.isWanted(caller)
+    return { kind: 'stream', stream: opened, lengthBytes: range.end - range.start, isWanted }
+  }
+
+  /** A short range is read at once, where there is memory for it, so that its connection is not the client's to keep. */
+  async *#passing(
+    ctx: Ctx,
+    from: BodySource,
+    { meta, key }: KnownBody,
+    range: ByteRange,
+  ): AsyncGenerator<Buffer, void, undefined> {
+    const { client, observer } = this.#options
+    const release = client.buffers.hold(callerKey(ctx.caller), range.end - range.start)
+    const lane = release === undefined ? 'relay' : 'question'
+    const bytes = this.#body(ctx, from, meta, { lane }).read(range, ctx.signal)
+    const whole = range.start === 0 && range.end === meta.sizeBytes
+    const stream = whole ? verified(bytes, new Verifier(key, meta.sizeBytes), observer) : bytes
+    yield* release === undefined ? stream : readAtOnce(stream, release)
   }
 
   /**
@@ -335,7 +370,11 @@ export class Puller {
     const { meta } = file
     const { observer } = this.#options
     const straight = (position: number): AsyncIterable<Buffer> =>
-      this.#body(ctx, from, meta).read({ start: position, end: wanted.range.end }, ctx.signal)
+      this.#body(ctx, from, meta, { lane: 'relay' }).read(
+        { start: position, end: wanted.range.end },
+        ctx.signal,
+        { hasBegun: position > wanted.range.start },
+      )
     return async function* (position) {
       if (!wanted.whole) {
         yield* straight(position)
@@ -435,15 +474,6 @@ async function hashedUpTo(blob: BlobHandle, position: number, signal: AbortSigna
   return verifier
 }
 
-/** All but the first `count` bytes. */
-async function* skip(bytes: AsyncIterable<Buffer>, count: number): AsyncGenerator<Buffer, void, undefined> {
-  let left = count
-  for await (const chunk of bytes) {
-    if (chunk.length > left) yield chunk.subarray(left)
-    left = Math.max(0, left - chunk.length)
-  }
-}
-
 /** A finished blob as a source of `range`; closing it closes the blob. */
 function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
   return {
@@ -455,23 +485,4 @@ function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),
     close: () => blob.close(),
   }
-}
-
-/** Passes bytes on, one chunk behind: the last one only when the digest of all is right. */
-async function* verified(
-  bytes: AsyncIterable<Buffer>,
-  verifier: Verifier,
-  observer: Observer,
-): AsyncGenerator<Buffer, void, undefined> {
-  let held: Buffer | undefined
-  for await (const chunk of bytes) {
-    verifier.update(chunk)
-    if (held !== undefined) yield held
-    held = chunk
-  }
-  if (!verifier.matches()) {
-    observer.integrityFailure('digest')
-    throw new MirrorError('integrity_mismatch')
-  }
-  if (held !== undefined) yield held
 }

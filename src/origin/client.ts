@@ -7,21 +7,26 @@ import { MirrorError } from '../errors.ts'
 import type { HeaderBag } from '../http/headers.ts'
 import { DIRECT, type Proxies } from '../http/proxies.ts'
 import { TOO_MANY } from '../hub/refusal.ts'
-import type { Observer, OriginKind } from '../telemetry/observer.ts'
+import type { Lane, Observer, OriginKind } from '../telemetry/observer.ts'
+import { Buffers } from './buffers.ts'
 import { createDispatcher } from './dispatcher.ts'
 import { withoutCoding } from './encoding.ts'
 import { patientWithEvents } from './events.ts'
 import { originFailure } from './failure.ts'
 import { keepAfterRedirects } from './heads.ts'
 import { followMoves } from './move.ts'
+import { withFloor } from './pace.ts'
 import { type Asked, Quota, type Spent } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
+import { QUEUE_PATIENCE_MS, Shares, type Turn, type WaitReport, type Wanted } from './shares.ts'
 import { Suspicion } from './suspicion.ts'
 
 /** Who asks, and what the Hub may learn of it. */
 export interface Asker {
   /** The caller's Authorization field as it came. */
   readonly authorization: string | undefined
+  /** Whose share of the connections it takes: `callerKey`. Those without share one. */
+  readonly caller?: string
   /** Headers of the caller that the Hub counts by: user agent, download counter. Never credentials. */
   readonly forward: Readonly<Record<string, string>>
   /** Counts the question for the log line of the request. */
@@ -38,10 +43,19 @@ export interface OriginRequest {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer | Readable
   readonly signal?: AbortSignal
-  /** Shorter patience than the configured one; not for the end of a rate limit either. */
+  /**
+   * Shorter patience than the configured one, a wait for a connection included; not for the end of a rate limit either.
+   */
   readonly timeoutMs?: number
-  /** How long an answer may take after the request has gone out, where the configured patience is too short for it. */
+  /**
+   * How long an answer may take after the request has gone out, where the configured patience is too short for it. Whoever
+   * sends a stream as its body ends by `signal` what takes too long: see `watchUpload`.
+   */
   readonly answerTimeoutMs?: number
+  /** What the connection is wanted for. Without it: a `question`, unless it is the GET of a body, which is a `relay`. */
+  readonly lane?: Lane | undefined
+  /** Another patience with others that hold the connections than the usual one. */
+  readonly waitMs?: number | undefined
 }
 
 export interface OriginAnswer {
@@ -54,8 +68,9 @@ export interface OriginAnswer {
 export interface OriginClient {
   readonly policy: RedirectPolicy
   /**
-   * Sends one request and follows nothing but a move of the whole origin (see followMoves). Throws origin_unreachable or origin_timeout. Whoever is out of quota at the
-   * Hub gets a 429 without a question; every 429 says when to ask again, as far as the Hub has said it.
+   * Sends one request and follows nothing but a move of the whole origin (see followMoves). Throws origin_unreachable or
+   * origin_timeout, and as `Shares.acquire` where it gets no connection. Whoever is out of quota at the Hub gets a 429
+   * without a question; every 429 says when to ask again, as far as the Hub has said it.
    */
   send(request: OriginRequest): Promise<OriginAnswer>
   /** The same for those who send by `dispatcher` themselves: an answer when the request may not leave. */
@@ -68,12 +83,21 @@ export interface OriginClient {
   suspect(): boolean
   /** Why the origin could not be reached, in a sentence, for as long as it is suspect. It names no other host. */
   trouble(): string | undefined
-  /** For those who pass requests on by themselves. It bears the silence of streams of events. */
+  /** For those who pass requests on by themselves, and have a turn of `shares`. It bears the silence of streams of events. */
   readonly dispatcher: Dispatcher
+  /** How long the origin may take until the headers of an answer. */
+  readonly timeoutMs: number
+  readonly shares: Shares
+  readonly buffers: Buffers
+  /** Whether others wait for what a slow client of `caller` holds: a connection, or memory. */
+  isWanted(caller: string): boolean
   close(): Promise<void>
 }
 
-export function createOriginClient(options: {
+/** Bytes a second. An origin whose body is slower than this for three times its patience is asked again, or given up. */
+const ORIGIN_FLOOR = 1024
+
+interface OriginOptions {
   readonly policy: RedirectPolicy
   readonly timeoutMs: number
   readonly connections: number
@@ -81,6 +105,8 @@ export function createOriginClient(options: {
   readonly via: string
   readonly observer: Observer
   readonly now: () => number
+  /** Hears who waits for connections, and how long. */
+  readonly onWait?: (report: WaitReport) => void
   readonly dispatcher?: Dispatcher
   /** By default none. */
   readonly proxies?: Proxies
@@ -88,16 +114,15 @@ export function createOriginClient(options: {
   readonly onTurn?: (trouble: MirrorError | undefined) => void
   /** See followMoves. */
   readonly onMoved?: (place: string) => void
-}): OriginClient {
-  const { policy, observer, now } = options
-  const dispatcher =
-    options.dispatcher ??
-    createDispatcher({
-      proxies: options.proxies ?? DIRECT,
-      connections: options.connections,
-      timeoutMs: options.timeoutMs,
-    })
-  const sender = dispatcher.compose(keepAfterRedirects)
+}
+
+export function createOriginClient(options: OriginOptions): OriginClient {
+  const { policy, observer, now, timeoutMs, connections, proxies = DIRECT } = options
+  const dispatcher = options.dispatcher ?? createDispatcher({ proxies, connections, timeoutMs })
+  const floor = { bytesPerSecond: ORIGIN_FLOOR, graceMs: 3 * timeoutMs }
+  const sender = dispatcher.compose(keepAfterRedirects, withFloor(floor, now))
+  const shares = new Shares({ connections, now, observer, onNews: options.onWait })
+  const buffers = new Buffers()
   const suspicion = new Suspicion({ now, observer, onTurn: options.onTurn })
   const quota = new Quota({ base: policy.base, now, observer })
 
@@ -112,25 +137,30 @@ export function createOriginClient(options: {
     const patient = request.timeoutMs === undefined
     const spent = await quota.admit(asked, { patient, signal: request.signal })
     if (spent !== undefined) return spentAnswer(spent)
+    const cameAt = now()
+    const turn = await shares.acquire(wantedBy(request))
     const startedAt = now()
+    const leftMs = (request.timeoutMs ?? timeoutMs) - (patient ? 0 : startedAt - cameAt)
     request.asker.onTrip?.()
     try {
-      const { statusCode, headers, body } = await withPatience(request, (signal) =>
-        sender.request({
-          origin: url.origin,
-          path: `${url.pathname}${url.search}`,
-          method: request.method,
-          headers: headersFor(request, asked.authorization, options.via),
-          body: request.body ?? null,
-          // All that is asked here reads, also by POST.
-          idempotent: true,
-          signal,
-          headersTimeout: request.answerTimeoutMs ?? options.timeoutMs,
-          bodyTimeout: options.timeoutMs,
-        }),
-      )
-      // A body that fails after nobody listens any more must not end the process.
-      body.on('error', () => undefined)
+      const limitMs = request.body instanceof Readable ? undefined : leftMs
+      const { statusCode, headers, body } = await withDeadline(limitMs, request.signal, (signal) => {
+        const { pathname, search, origin } = url
+        return underTurn(turn, signal, () =>
+          sender.request({
+            origin,
+            path: `${pathname}${search}`,
+            method: request.method,
+            headers: headersFor(request, asked.authorization, options.via),
+            body: request.body ?? null,
+            // All that is asked here reads, also by POST.
+            idempotent: true,
+            signal,
+            headersTimeout: request.answerTimeoutMs ?? timeoutMs,
+            bodyTimeout: timeoutMs,
+          }),
+        )
+      })
       observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
       if (mayCarryCredential(policy, url)) suspicion.clear()
       return { status: statusCode, headers: heard(asked, statusCode, headers), body }
@@ -156,7 +186,11 @@ export function createOriginClient(options: {
       const spent = await quota.admit(asked, { patient: true, signal })
       return spent === undefined ? undefined : spentAnswer(spent)
     },
-    dispatcher: dispatcher.compose(patientWithEvents(options.timeoutMs)),
+    dispatcher: dispatcher.compose(patientWithEvents(timeoutMs)),
+    timeoutMs,
+    shares,
+    buffers,
+    isWanted: (caller) => buffers.isShort || shares.isWanted('relay', caller),
     // A base path of the origin (a mirror below a prefix) stands before every target.
     url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
     suspect: () => suspicion.isRaised,
@@ -213,32 +247,58 @@ class OutOfPatience extends Error {
 }
 
 /**
- * Waits for the headers of an answer no longer than `timeoutMs`, if given. The timeouts of a connection begin with it:
- * a request that waits for a free one waits as long as those before it take, and hears of its signal only then.
+ * Waits for what `start` promises no longer than `ms`, whatever happens meanwhile: undici's own limits begin anew with
+ * each interim answer (RFC 9110 §15.2) and each piece of a header, and a request that has no connection yet hears of its
+ * signal only when it has one. Only the wait for the promise is limited; the signal stays that of what it brings.
  */
-async function withPatience<T>(
-  request: OriginRequest,
-  start: (signal: AbortSignal | null) => Promise<T>,
+async function withDeadline<T>(
+  ms: number | undefined,
+  given: AbortSignal | undefined,
+  start: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const { signal, timeoutMs } = request
-  if (timeoutMs === undefined) return start(signal ?? null)
   const late = new AbortController()
-  let timer: NodeJS.Timeout | undefined
+  const signal = given === undefined ? late.signal : AbortSignal.any([given, late.signal])
+  const timer = ms === undefined ? undefined : setTimeout(() => late.abort(new OutOfPatience()), ms)
+  let abort = (): void => {}
   const over = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const reason = new OutOfPatience()
-      late.abort(reason)
-      reject(reason)
-    }, timeoutMs)
+    abort = () => reject(signal.reason as Error)
+    signal.addEventListener('abort', abort, { once: true })
   })
   try {
-    return await Promise.race([
-      start(signal === undefined ? late.signal : AbortSignal.any([signal, late.signal])),
-      over,
-    ])
+    return await Promise.race([start(signal), over])
   } finally {
     clearTimeout(timer)
+    signal.removeEventListener('abort', abort)
   }
+}
+
+/** Gives the turn back when the request fails or its body is over. Nobody hears of an answer that comes after `signal`. */
+async function underTurn(
+  turn: Turn,
+  signal: AbortSignal,
+  start: () => Promise<Dispatcher.ResponseData>,
+): Promise<Dispatcher.ResponseData> {
+  try {
+    const answer = await start()
+    answer.body.once('close', () => turn.release())
+    // A body that fails after nobody listens any more must not end the process.
+    answer.body.on('error', () => undefined)
+    if (signal.aborted) answer.body.destroy()
+    return answer
+  } catch (error) {
+    turn.release()
+    throw error
+  }
+}
+
+function wantedBy(request: OriginRequest): Wanted {
+  const { url, asker, lane = laneOf(request), timeoutMs = QUEUE_PATIENCE_MS, signal } = request
+  const { waitMs = Math.min(QUEUE_PATIENCE_MS, timeoutMs) } = request
+  return { host: url.origin, lane, caller: asker.caller ?? '', waitMs, signal }
+}
+
+function laneOf({ kind, method }: OriginRequest): Lane {
+  return method === 'HEAD' || (kind !== 'body' && kind !== 'cdn') ? 'question' : 'relay'
 }
 
 /** RFC 9110 §7.6.3: to what stands there, so that a mirror further back sees itself in a circle of several. */

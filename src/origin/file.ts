@@ -8,7 +8,7 @@ import { type ByteRange, parseContentRange } from '../http/range.ts'
 import { answeredAt } from '../http/retry-after.ts'
 import { bareEtag, type FileMeta } from '../hub/file-meta.ts'
 import type { Refusal } from '../hub/refusal.ts'
-import type { Observer } from '../telemetry/observer.ts'
+import type { Lane, Observer } from '../telemetry/observer.ts'
 import { discard } from './bodies.ts'
 import type { Asker, OriginAnswer, OriginClient } from './client.ts'
 import { isTimeout, originFailure } from './failure.ts'
@@ -21,9 +21,17 @@ import { badAnswer, interceptionOf, REDIRECT_LOOP, troubleOf } from './trouble.t
 
 /** Attempts without a byte of progress before a body is given up. */
 const MAX_ATTEMPTS = 5
+/** A transfer that has begun waits longer for its next connection: to begin anew would cost all. */
+const LONG_WAIT_MS = 60_000
 
 /** What is known of a file before its bytes come; no etag where it is asked for by its digest. */
 type Announced = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
+
+interface Waiting {
+  readonly signal: AbortSignal
+  /** How long for a connection; undefined: as usual. */
+  readonly waitMs: number | undefined
+}
 
 /** Where the bytes of one file come from. One per flight or per streamed answer; not shared between credentials. */
 export class FileBody {
@@ -37,6 +45,7 @@ export class FileBody {
   readonly #urls: SignedUrls
   readonly #urlName: string
   readonly #observer: Observer
+  readonly #lane: Lane
   // A CDN's own validator: unrelated to the Hub's etag, but it must not change within one file.
   readonly #validators = new Map<string, string>()
   // Settles when the Hub has told where the bytes are: other ranges wait for that, and do not ask as well.
@@ -62,6 +71,8 @@ export class FileBody {
     readonly urls: SignedUrls
     readonly urlName: string
     readonly observer: Observer
+    /** What its connections are counted as: `relay` where a client's pace is that of the transfer. */
+    readonly lane: Lane
   }) {
     this.#client = options.client
     this.#target = options.target
@@ -73,6 +84,7 @@ export class FileBody {
     this.#urls = options.urls
     this.#urlName = options.urlName
     this.#observer = options.observer
+    this.#lane = options.lane
   }
 
   /** Whoever asks for a part is sent the whole, so that parts of one file cost more than the file. */
@@ -84,13 +96,19 @@ export class FileBody {
    * Exactly the bytes of `range`, in order. A connection that fails is replaced from the next byte, with a new
    * signed URL where the old one is refused. Throws RefusedByHub, or MirrorError: integrity_mismatch when the file
    * is no longer the announced one, else what stopped it. Abort `signal` or return early to end the transfer.
+   * `hasBegun`: it goes on with a transfer, and waits longer for a connection than a client for the first byte.
    */
-  async *read(range: ByteRange, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+  async *read(
+    range: ByteRange,
+    signal: AbortSignal,
+    { hasBegun = false }: { readonly hasBegun?: boolean } = {},
+  ): AsyncGenerator<Buffer, void, undefined> {
     let position = range.start
     let failures = 0
     while (position < range.end) {
       try {
-        const body = await this.#open({ start: position, end: range.end }, signal)
+        const waitMs = hasBegun || position > range.start ? LONG_WAIT_MS : undefined
+        const body = await this.#open({ start: position, end: range.end }, { signal, waitMs })
         for await (const chunk of body) {
           failures = 0
           position += chunk.length
@@ -111,15 +129,15 @@ export class FileBody {
     }
   }
 
-  async #open(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+  async #open(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
     const remembered = this.#remembered()
     if (remembered === undefined) {
-      if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, signal)
+      if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, how)
       await this.#asking
-      return this.#open(range, signal)
+      return this.#open(range, how)
     }
-    const answer = await this.#ask(remembered, range, signal)
-    if (answer.status < 300) return this.#checked(answer, remembered, range, signal)
+    const answer = await this.#ask(remembered, range, how)
+    if (answer.status < 300) return this.#checked(answer, remembered, range, how.signal)
     // What the Hub itself refuses it refuses at the file's own address too, where that is dealt with.
     const own = mayCarryCredential(this.#client.policy, remembered)
     if (answer.status === 429 && !own) throw await refusedBy(answer, remembered.host)
@@ -128,7 +146,7 @@ export class FileBody {
     // Expired, bound to the method it was signed for, or moved on: the Hub gives another, or has to another range.
     this.#urls.forget(this.#urlName, remembered)
     this.#observer.originRetry('expired-url')
-    return this.#open(range, signal)
+    return this.#open(range, how)
   }
 
   /** Whoever is decided about by name asks the Hub at the file's own address, which tells a new name. */
@@ -138,7 +156,7 @@ export class FileBody {
     return isOwn && this.#asker.onRedirect !== undefined ? undefined : url
   }
 
-  async #askHub(range: ByteRange, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+  async #askHub(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
     let settle = (): void => {}
     const asking = new Promise<void>((resolve) => (settle = resolve))
     this.#asking = asking
@@ -147,17 +165,17 @@ export class FileBody {
       settle()
     }
     try {
-      return await this.#resolve(range, signal, told)
+      return await this.#resolve(range, how, told)
     } finally {
       told()
     }
   }
 
-  async #resolve(range: ByteRange, signal: AbortSignal, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
+  async #resolve(range: ByteRange, how: Waiting, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
     let url = this.#client.url(this.#target)
     for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
       const asker = this.#asker
-      const answer = await this.#ask(url, range, signal)
+      const answer = await this.#ask(url, range, how)
       const own = mayCarryCredential(this.#client.policy, url)
       const location = headerValue(answer.headers, 'location')
       if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
@@ -172,7 +190,7 @@ export class FileBody {
       }
       if (answer.status < 300) {
         this.#sentByHub = own
-        return this.#checked(answer, url, range, signal)
+        return this.#checked(answer, url, range, how.signal)
       }
       // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
@@ -181,12 +199,12 @@ export class FileBody {
         const error = await refusedBy(answer, url.host)
         if (own && isOfAsker(answer.status)) {
           // Another range was told before, and has turned to the other asker.
-          if (asker !== this.#asker) return this.#resolve(range, signal, onUrl)
+          if (asker !== this.#asker) return this.#resolve(range, how, onUrl)
           if (this.#otherAsker !== undefined) {
             this.#asker = this.#otherAsker
             this.#otherAsker = undefined
             this.#onRefused?.(error.refusal, asker)
-            return this.#resolve(range, signal, onUrl)
+            return this.#resolve(range, how, onUrl)
           }
         }
         if (own) this.#onRefused?.(error.refusal, asker)
@@ -201,7 +219,7 @@ export class FileBody {
     throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
   }
 
-  #ask(url: URL, range: ByteRange, signal: AbortSignal): Promise<OriginAnswer> {
+  #ask(url: URL, range: ByteRange, { signal, waitMs }: Waiting): Promise<OriginAnswer> {
     const isRangeless = this.#isRangeless || this.#encodedParts > 1
     const whole = isRangeless || (range.start === 0 && range.end === this.#meta.sizeBytes)
     const own = mayCarryCredential(this.#client.policy, url)
@@ -212,6 +230,8 @@ export class FileBody {
       asker: this.#asker,
       headers: whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` },
       signal,
+      lane: this.#lane,
+      waitMs,
     })
   }
 

@@ -26,7 +26,7 @@ export async function askSize(
     const isOwn = mayCarryCredential(client.policy, url)
     const kind = isOwn ? 'body' : 'cdn'
     const headers = { range: 'bytes=0-0' }
-    const answer = await client.send({ kind, method: 'GET', url, asker, headers, signal })
+    const answer = await client.send({ kind, method: 'GET', url, asker, headers, signal, lane: 'question' })
     answer.body.on('error', () => undefined).destroy()
     const location = headerValue(answer.headers, 'location')
     if (answer.status >= 300 && answer.status < 400 && location !== undefined) {

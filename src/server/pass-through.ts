@@ -6,8 +6,9 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { callerKey } from '../callers/caller-key.ts'
 import { MirrorError } from '../errors.ts'
-import { type HeaderBag, headerValue, headFields, isEventStream } from '../http/headers.ts'
+import { headerValue, headFields, isEventStream } from '../http/headers.ts'
 import { withHint } from '../hub/hints.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
@@ -17,13 +18,24 @@ import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { noteAllowed, noteRefusal } from '../mirror/note.ts'
 import { hintContext } from '../mirror/refused.ts'
+import { readAtOnce } from '../origin/buffers.ts'
 import { appendVia, type OriginClient } from '../origin/client.ts'
 import { originFailure } from '../origin/failure.ts'
 import { checkMove, moveOf } from '../origin/move.ts'
+import { type Passage, sendUnderTurn, TURN } from '../origin/passage.ts'
 import { followRedirect, MAX_HOPS } from '../origin/redirect.ts'
 import { interceptionOf } from '../origin/trouble.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { BILL_TO } from './context.ts'
+import {
+  enter,
+  giveBackOnThrow,
+  giveWay,
+  holdBrief,
+  isRead,
+  type OriginResponse,
+  WRITE_TIMEOUT_MS,
+} from './enter.ts'
 import { sendFailure } from './fail.ts'
 import type { Passed } from './hub-route.ts'
 import {
@@ -37,6 +49,7 @@ import {
 import { outcomeHeaders, sendStream } from './send.ts'
 import { traceOf } from './trace.ts'
 import type { TransferLinks } from './transfer-links.ts'
+import { withoutCredential } from './without-credential.ts'
 
 export interface PassThroughOptions {
   readonly client: OriginClient
@@ -88,11 +101,6 @@ const PAGE_HEADERS = [
   'x-frame-options',
   'vary',
 ]
-/**
- * A commit of many files takes the Hub long, and is not to be told as failed while it may still succeed: clients do
- * not repeat it.
- */
-const WRITE_TIMEOUT_MS = 300_000
 const XET_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
 
 const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
@@ -108,7 +116,7 @@ export async function registerPassThrough(
 
   await server.register(proxy, {
     upstream: client.policy.base.origin,
-    undici: client.dispatcher,
+    undici: { request: sendUnderTurn(client) },
     disableCache: true,
     disableRequestLogging: true,
     internalRewriteLocationHeader: false,
@@ -127,14 +135,11 @@ export async function registerPassThrough(
       }, done)
     },
     handler: (request, reply, _dest, hooks) => {
-      const rest = passed.get(request.raw)
-      if (rest === undefined) return reply
-      const { route, ctx } = rest
+      const { route, ctx } = passed.get(request.raw) ?? {}
+      if (route === undefined || ctx === undefined) return reply
       const trace = traceOf(request.raw)
-      const asked = {
-        url: client.url('target' in route ? route.target : '/'),
-        authorization: ctx.authorization,
-      }
+      const { authorization } = ctx
+      const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
       const fail = (error: unknown): void =>
         sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
       const respond = (given: OriginResponse): void => {
@@ -145,7 +150,7 @@ export async function registerPassThrough(
           fail(error)
         })
       }
-      const forward = (): void => {
+      const forward = (passage: Passage): void => {
         trace.trips.count += 1
         // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
         // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
@@ -155,26 +160,30 @@ export async function registerPassThrough(
           ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
           queryString: () => query,
           rewriteRequestHeaders: (_request, headers) =>
-            requestHeaders(request, ctx, headers['content-length'], options.via),
+            Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
+              [TURN]: passage,
+            }),
           onResponse: (_request, _reply, response) => {
             const { statusCode, headers, stream } = asOriginResponse(response)
             options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
-            respond({ statusCode, headers: client.heard(asked, statusCode, headers), stream })
+            respond({
+              statusCode,
+              headers: client.heard(asked, statusCode, headers),
+              stream,
+              turn: passage.turn,
+            })
           },
           onError: (_reply, { error }) => {
             options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
             reply.hijack()
-            const { base } = client.policy
-            fail(originFailure(error.cause ?? error, base, base.host))
+            fail(originFailure(error.cause ?? error, client.policy.base, client.policy.base.host))
           },
         })
       }
-      Promise.resolve(ctx.claimOrigin?.())
-        .then(() => client.admit(asked, trace.signal))
-        .then((held) => {
-          if (held === undefined) forward()
-          else respond({ statusCode: held.status, headers: held.headers, stream: held.body })
-        })
+      enter(request.raw, asked, { client, ctx })
+        .then((entered) =>
+          'stream' in entered ? respond(entered) : giveBackOnThrow(entered.turn, () => forward(entered)),
+        )
         // Also what the plugin throws at a target that it will not send.
         .catch((error: unknown) => {
           reply.hijack()
@@ -200,20 +209,9 @@ function splitTarget(route: HubRoute): { readonly path: string; readonly query: 
     : { path: target.slice(0, mark), query: target.slice(mark + 1) }
 }
 
-function isRead(method: string | undefined): boolean {
-  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
-}
-
 /** Buckets know no other way than Xet. */
 function needsXet(route: HubRoute): boolean {
   return route.kind === 'other' && route.target.startsWith('/api/buckets/')
-}
-
-/** What the plugin hands over: undici's answer under Node's names. */
-interface OriginResponse {
-  readonly statusCode: number
-  readonly headers: HeaderBag
-  readonly stream: Readable
 }
 
 function asOriginResponse(response: unknown): OriginResponse {
@@ -247,7 +245,7 @@ async function answer(
   response: OriginResponse,
   options: PassThroughOptions & Passed,
 ): Promise<void> {
-  const { client, observer, ctx, route } = options
+  const { client, ctx, route } = options
   const trace = traceOf(request.raw)
   let final = response
   let location: string | undefined
@@ -258,7 +256,7 @@ async function answer(
     const turned = rewriteLocation(target, asked, bases)
     if (turned.kind === 'mirror') location = turned.location
     // That of a 201 names what was made, and asks nobody to go there.
-    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options, ctx)
+    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method } = request.raw
   trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
@@ -274,6 +272,9 @@ async function answer(
     if (rewritten !== undefined) headers['link'] = rewritten
   }
   if (location !== undefined) headers['location'] = location
+  const caller = callerKey(ctx.caller)
+  // Before the headers: where it has no room the client is told so.
+  const release = method === 'HEAD' ? undefined : holdBrief(final, client, caller)
   const start = (): void => {
     trace.firstByteAt = performance.now()
     reply.raw.writeHead(final.statusCode, {
@@ -291,21 +292,22 @@ async function answer(
   // A stream that is silent hears of nothing by itself.
   trace.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
   if (trace.signal.aborted) final.stream.destroy()
-  const stream = counted(final.stream, observer)
+  const counting = counted(final.stream, options)
+  const stream = release === undefined ? counting : readAtOnce(counting, release)
   const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
+  const how = { trace, isWanted: () => client.isWanted(caller) }
   if (isEventStream(final.headers)) {
     // The first event may come much later than a client waits for an answer, and nginx would gather events.
     headers['x-accel-buffering'] = 'no'
+    giveWay(final.stream, how.isWanted)
     start()
     reply.raw.flushHeaders()
-    return sendStream(reply.raw, body, () => undefined, trace)
+    return sendStream(reply.raw, body, () => undefined, how)
   }
   const document = final === response ? passedDocumentOf(route, method ?? '') : undefined
-  if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, trace)
-  const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES).catch((error: unknown) => {
-    throw originFailure(error, client.policy.base, client.policy.base.host)
-  })
-  if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, trace)
+  if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, how)
+  const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES)
+  if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)
   const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
   const userAgent = request.raw.headers['user-agent']
   const turned = await turnDocument(bytes, document, { ...options, bases, userAgent })
@@ -366,37 +368,19 @@ function isAboutRepo(route: HubRoute): boolean {
   return route.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
 }
 
-async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Buffer, void, undefined> {
-  for await (const part of stream) {
-    const chunk = part as Buffer
-    observer.originBytes('pass-through', chunk.length)
-    yield chunk
-  }
-}
-
-/**
- * Breaks off before a lent credential would reach the caller: some Git LFS servers give back, for the client's next
- * requests, the very field they were asked with.
- */
-async function* withoutCredential(
-  body: AsyncIterable<Buffer>,
-  { authorization = '' }: Ctx,
+async function* counted(
+  stream: Readable,
+  { observer, client }: PassThroughOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const [scheme = '', credential = ''] = authorization.split(' ')
-  const pair = scheme === 'Basic' ? Buffer.from(credential, 'base64').toString() : ''
-  const secrets = [credential, pair.slice(pair.indexOf(':') + 1)].filter((secret) => secret !== '')
-  // As much as may be the beginning of one stays here until more has come.
-  const keep = Math.max(...secrets.map((secret) => secret.length)) - 1
-  let held = Buffer.alloc(0)
-  for await (const chunk of body) {
-    const seen = Buffer.concat([held, chunk])
-    if (secrets.some((secret) => seen.includes(secret)))
-      throw new MirrorError('origin_bad_answer', { detail: { reason: 'the answer holds the credential' } })
-    const ready = Math.max(0, seen.length - keep)
-    held = seen.subarray(ready)
-    if (ready > 0) yield seen.subarray(0, ready)
+  try {
+    for await (const part of stream) {
+      const chunk = part as Buffer
+      observer.originBytes('pass-through', chunk.length)
+      yield chunk
+    }
+  } catch (error) {
+    throw originFailure(error, client.policy.base, client.policy.base.host)
   }
-  if (held.length > 0) yield held
 }
 
 /** Takes redirects to other hosts on the client's behalf, without its credential. Only what has no body to repeat. */
@@ -405,11 +389,13 @@ async function follow(
   response: OriginResponse,
   from: URL,
   location: string,
-  options: PassThroughOptions,
-  ctx: Ctx,
+  options: PassThroughOptions & Passed,
 ): Promise<OriginResponse> {
   const { method } = request.raw
-  const { policy } = options.client
+  const {
+    ctx,
+    client: { policy },
+  } = options
   response.stream.on('error', () => undefined)
   response.stream.destroy()
   const status = response.statusCode
@@ -424,6 +410,7 @@ async function follow(
   const { range, 'if-range': ifRange } = request.raw.headers
   const asker = {
     authorization: undefined,
+    caller: callerKey(options.ctx.caller),
     forward: {},
     onTrip: () => (traceOf(request.raw).trips.count += 1),
   }

@@ -12,6 +12,7 @@ import {
   closeBody,
   StorageFailed,
 } from '../mirror/answer.ts'
+import { type Floor, PATIENT, Pace, TooSlow, WANTED } from '../origin/pace.ts'
 import type { FileReads } from './file-reads.ts'
 import { formatOffer, OFFER_FIELD, type Offers, type Taken } from './peer.ts'
 import type { Lent } from './shared-reads.ts'
@@ -21,11 +22,8 @@ import type { Trace } from './trace.ts'
 export const SMALL_BYTES = 64 * 1024
 /** Below it two processes talk longer about a file than it takes to hand its bytes over. */
 const OFFERED_FROM_BYTES = 256 * 1024
-/**
- * A stream holds a connection to the origin. A client that takes less than a chunk of some 64 KiB in this time has
- * stopped, and would starve the others; from the disk it may take as long as it likes.
- */
-const STREAM_PATIENCE_MS = 120_000
+/** How soon a client that is waited for is looked at again: others may have come meanwhile that wait for it. */
+const LOOK_AGAIN_MS = 5_000
 
 interface SendOptions {
   readonly trace: Trace
@@ -91,7 +89,7 @@ export async function sendAnswer(
       response.end(body.bytes)
       return
     case 'stream':
-      await sendStream(response, body.stream, start, trace)
+      await sendStream(response, body.stream, start, { trace, isWanted: body.isWanted })
       return
     case 'source':
       await sendSource(response, body, start, { trace, reads, offers })
@@ -103,23 +101,29 @@ export async function sendAnswer(
 
 /**
  * Sends chunks as they come. `start` is called once the first one is there; what fails before that is thrown, what
- * fails later breaks the connection. The stream is closed either way.
+ * fails later breaks the connection. The stream is closed either way. It holds something that many share, so that a
+ * client that takes it too slowly is cut off, and sooner while others wait (`isWanted`). From the disk a client may take
+ * as long as it likes.
  */
 export async function sendStream(
   response: ServerResponse,
   stream: AsyncIterable<Buffer>,
   start: () => void,
-  trace: Trace,
+  {
+    trace,
+    isWanted = () => false,
+  }: { readonly trace: Trace; readonly isWanted?: (() => boolean) | undefined },
 ): Promise<void> {
   const chunks = stream[Symbol.asyncIterator]()
   // Before the headers: what fails here still becomes an honest status.
   let next = await chunks.next()
   start()
   const outlet = new Outlet(response, trace)
+  const pace = new ClientPace(isWanted)
   try {
     while (next.done !== true) {
       const chunk = next.value
-      await outlet.write(chunk, STREAM_PATIENCE_MS)
+      await outlet.write(chunk, pace)
       next = await chunks.next()
     }
     response.end()
@@ -164,7 +168,7 @@ export async function sendSource(
   } catch (error) {
     // The disk failed, not the file: the rest comes from where the file came from.
     if (rescue !== undefined && isDiskError(error) && !trace.isGone) {
-      await sendStream(response, rescue(progress.position), begin, trace)
+      await sendStream(response, rescue(progress.position), begin, { trace, isWanted: body.isWanted })
     } else if (progress.started) {
       breakOff(response, trace, error)
     } else {
@@ -263,7 +267,7 @@ class Outlet {
   }
 
   /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
-  write(bytes: Buffer, patienceMs?: number): Promise<void> {
+  write(bytes: Buffer, pace?: ClientPace): Promise<void> {
     return new Promise((resolve, reject) => {
       const response = this.#response
       const trace = this.#trace
@@ -272,10 +276,10 @@ class Outlet {
         this.#abort()
         return
       }
-      if (patienceMs !== undefined)
-        this.#late = setTimeout(() => reject(new Error('the client reads nothing')), patienceMs)
+      if (pace !== undefined) this.#watch(pace)
       response.write(bytes, (error) => {
         clearTimeout(this.#late)
+        pace?.took(bytes.length)
         // Node calls it without an error, too, for what was written to a socket that is destroyed.
         if (error || response.destroyed || response.socket?.destroyed === true) {
           // Heard before the socket's close: nobody is there to write to.
@@ -289,10 +293,48 @@ class Outlet {
     })
   }
 
+  /** Looks again and again whether the client, which has not taken the last piece yet, is too slow. */
+  #watch(pace: ClientPace): void {
+    this.#late = setTimeout(() => {
+      if (pace.isTooSlow()) this.#fail?.(new TooSlow('the client'))
+      else this.#watch(pace)
+    }, pace.lookAgainMs())
+  }
+
   close(): void {
     // Of an answer that never got its turn on its connection, Node says nothing more.
     clearTimeout(this.#late)
     this.#trace.signal.removeEventListener('abort', this.#abort)
+  }
+}
+
+/** How fast a client takes a stream. Only the time counts in which it is waited for. */
+class ClientPace {
+  readonly #isWanted: () => boolean
+  readonly #pace = new Pace()
+  #since = 0
+
+  constructor(isWanted: () => boolean) {
+    this.#isWanted = isWanted
+  }
+
+  /** Begins to wait for the client: when to look whether it is too slow. */
+  lookAgainMs(): number {
+    this.#since = performance.now()
+    return Math.max(1, Math.min(LOOK_AGAIN_MS, this.#pace.creditMs(this.#floor())))
+  }
+
+  took(bytes: number): void {
+    this.#pace.note(performance.now() - this.#since, bytes, this.#floor())
+  }
+
+  isTooSlow(): boolean {
+    this.took(0)
+    return this.#pace.creditMs(this.#floor()) <= 0
+  }
+
+  #floor(): Floor {
+    return this.#isWanted() ? WANTED : PATIENT
   }
 }
 

@@ -4,6 +4,7 @@
 
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { callerKey } from '../callers/caller-key.ts'
 import { MirrorError } from '../errors.ts'
 import { repoKey } from '../hub/names.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
@@ -12,6 +13,7 @@ import type { Mirror } from '../mirror/mirror.ts'
 import { noteAllowed } from '../mirror/note.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { followRedirect } from '../origin/redirect.ts'
+import { uploadLimits } from '../origin/upload-pace.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import { strangerContext } from './context.ts'
 import { sendFailure } from './fail.ts'
@@ -132,17 +134,22 @@ async function upload(
     const value = request.raw.headers[name]
     if (typeof value === 'string' && headers[name] === undefined) headers[name] = value
   }
+  const caller = callerKey(ctx.caller)
+  const isWanted = (): boolean => client.isWanted(caller)
+  const limits = uploadLimits(request.raw, { given: ctx.signal, answerMs: STORED_WITHIN_MS, isWanted })
+  reply.raw.once('close', () => limits.over())
   const answer = await client.send({
     kind: 'cdn',
     method,
     url: link.url,
-    asker: { authorization: undefined, forward: {}, onTrip: () => (trace.trips.count += 1) },
+    asker: { authorization: undefined, caller, forward: {}, onTrip: () => (trace.trips.count += 1) },
     headers,
     // When storage answers before the body has come, the rest of it is not the client's failure.
     body: Readable.from(request.raw.iterator({ destroyOnReturn: false }), { objectMode: false }),
-    signal: ctx.signal,
+    signal: limits.signal,
     answerTimeoutMs: STORED_WITHIN_MS,
   })
+  limits.answered()
   if (answer.status >= 300 && answer.status < 400) {
     await answer.body.dump()
     throw new MirrorError('redirect_refused', {
@@ -160,7 +167,7 @@ async function upload(
       ...outcomeHeaders({ outcome: trace.outcome, originStatus: answer.status }),
     })
   }
-  await sendStream(reply.raw, counted(answer.body, observer), start, trace)
+  await sendStream(reply.raw, counted(answer.body, observer), start, { trace, isWanted })
 }
 
 async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Buffer, void, undefined> {

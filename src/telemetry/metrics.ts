@@ -1,16 +1,19 @@
 // Every metric the mirror has, as one table, and the Observer that feeds them. The only home of prom-client. It knows
 // no repo, path or token: no label may carry one, or a crawler would fill the monitoring with series.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
+import { CONNECTION_METRICS } from './connection-metrics.ts'
 import {
   ACCESS_RESULTS,
   EVICTION_REASONS,
   INTEGRITY_KINDS,
+  LANES,
   type Observer,
   QUOTA_RESULTS,
+  WAIT_RESULTS,
 } from './observer.ts'
 import { RequestTally, TalliedHistogram } from './tally.ts'
 
-interface MetricRow {
+export interface MetricRow {
   readonly name: string
   readonly kind: 'counter' | 'gauge' | 'histogram'
   readonly labels: readonly string[]
@@ -79,6 +82,7 @@ export const METRICS = {
     labels: ['result'],
     help: "Requests held back because the Hub's rate limit for their credential is used up: `waited` were sent a moment later, `refused` were not.",
   },
+  ...CONNECTION_METRICS,
   originUp: {
     name: 'hubmirror_origin_up',
     kind: 'gauge',
@@ -286,6 +290,10 @@ function createSeries(registry: Registry) {
     fetched: counter(METRICS.fetched),
     originRetries: counter(METRICS.originRetries),
     originQuota: counter(METRICS.originQuota),
+    originInUse: gauge(METRICS.originInUse),
+    originWaiting: gauge(METRICS.originWaiting),
+    originWaits: counter(METRICS.originWaits),
+    originWaitSeconds: counter(METRICS.originWaitSeconds),
     originUp: gauge(METRICS.originUp),
     access: counter(METRICS.access),
     auditDegraded: gauge(METRICS.auditDegraded),
@@ -317,6 +325,10 @@ function createSeries(registry: Registry) {
 function setToZero(series: Series): void {
   for (const reason of Object.keys(RETRY_REASONS)) series.originRetries.inc({ reason }, 0)
   for (const result of QUOTA_RESULTS) series.originQuota.inc({ result }, 0)
+  for (const lane of LANES) {
+    series.originWaitSeconds.inc({ kind: lane }, 0)
+    for (const result of WAIT_RESULTS) series.originWaits.inc({ kind: lane, result }, 0)
+  }
   for (const result of ACCESS_RESULTS) series.access.inc({ result }, 0)
   for (const reason of EVICTION_REASONS) {
     series.evictions.inc({ reason }, 0)
@@ -339,6 +351,12 @@ function createObserver(series: Series, tally: RequestTally): Observer {
     originBytes: (kind, bytes) => series.fetched.inc({ kind }, amount(bytes)),
     originRetry: (reason) => series.originRetries.inc({ reason }),
     quotaHeld: (result) => series.originQuota.inc({ result }),
+    originInUse: (lane, change) => series.originInUse.inc({ kind: lane }, change),
+    originWaiting: (lane, change) => series.originWaiting.inc({ kind: lane }, change),
+    originWaited: (lane, result, seconds) => {
+      series.originWaits.inc({ kind: lane, result })
+      series.originWaitSeconds.inc({ kind: lane }, amount(seconds))
+    },
     originUp: (up) => series.originUp.set(up ? 1 : 0),
     accessDecided: (result) => tally.decided(result),
     auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),

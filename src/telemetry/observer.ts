@@ -24,6 +24,18 @@ export const ORIGIN_KINDS = ['head', 'body', 'cdn', 'document', 'access', 'pass-
 export type OriginKind = (typeof ORIGIN_KINDS)[number]
 
 /**
+ * What a connection to the origin is wanted for; each kind leaves room for those before it. `question`: an answer that is
+ * read at once and is short; `pull`: a long body for the store; `passage`: a read that is passed through, as long as nobody
+ * knows how long its answer is; `relay`: a body at the pace of a client. Closed.
+ */
+export const LANES = ['question', 'pull', 'passage', 'relay'] as const
+export type Lane = (typeof LANES)[number]
+
+/** What became of a request that found no connection free for it: sent, too late, refused at once, its client left. Closed. */
+export const WAIT_RESULTS = ['granted', 'late', 'refused', 'left'] as const
+export type WaitResult = (typeof WAIT_RESULTS)[number]
+
+/**
  * What was decided about the right of a request: everybody may, the Hub granted it to this caller, the Hub refused it,
  * the mirror denied it, out of quota, or nobody could say. Closed.
  */
@@ -57,6 +69,12 @@ export interface Observer {
   originRetry(reason: 'status' | 'network' | 'timeout' | 'short-body' | 'expired-url'): void
   /** A request whose credential is out of quota at the Hub: sent after a wait, or refused here without a question. */
   quotaHeld(result: QuotaResult): void
+  /** So many connections to the origin more, or less, are in use. */
+  originInUse(lane: Lane, change: 1 | -1): void
+  /** So many requests more, or less, wait for a connection to the origin. */
+  originWaiting(lane: Lane, change: 1 | -1): void
+  /** The end of such a wait. */
+  originWaited(lane: Lane, result: WaitResult, seconds: number): void
   /** False from the first failure to connect until the next answer. */
   originUp(up: boolean): void
   /** Once per request that is about the Hub. */
@@ -97,6 +115,9 @@ export const silentObserver: Observer = {
   originBytes() {},
   originRetry() {},
   quotaHeld() {},
+  originInUse() {},
+  originWaiting() {},
+  originWaited() {},
   originUp() {},
   accessDecided() {},
   auditDegraded() {},

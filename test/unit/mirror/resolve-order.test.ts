@@ -58,7 +58,12 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
         }
         asked.push({ request, answer })
       }),
+    // Nothing here opens a body, or passes anything on.
     dispatcher: undefined as unknown as OriginClient['dispatcher'],
+    shares: undefined as unknown as OriginClient['shares'],
+    buffers: undefined as unknown as OriginClient['buffers'],
+    timeoutMs: 20_000,
+    isWanted: () => false,
     close: async () => undefined,
   }
   const facts = memoryFacts()

@@ -1,6 +1,7 @@
 // One request to the origin: how long it is waited for, whatever it waits for. Real sockets.
 
 import { createServer } from 'node:http'
+import { createServer as createTcpServer } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { originClientOf } from '../../support/origin-client.ts'
 
@@ -31,12 +32,54 @@ async function setUp() {
   return { client, send }
 }
 
-it('ends a question whose time is over though it still waits for a connection', async () => {
+it('ends a question whose time is over though it still waits for a connection, and blames no origin', async () => {
   const { client, send } = await setUp()
   const slow = await send('/slow')
-  await expect(send('/quick', 200)).rejects.toMatchObject({ code: 'origin_timeout' })
-  expect(client.suspect()).toBe(true)
+  await expect(send('/quick', 200)).rejects.toMatchObject({ code: 'overloaded' })
+  expect(client.suspect()).toBe(false)
   slow.body.destroy()
+  const quick = await send('/quick', 60_000)
+  expect(String(Buffer.concat(await quick.body.toArray()))).toBe('done')
+})
+
+it.each([
+  ['interim answers', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
+  ['a header field a byte at a time', 'x'],
+])('is not held up by %s: the limit counts time', async (_, piece) => {
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => undefined)
+    if (piece.length === 1) socket.write('HTTP/1.1 200 OK\r\nX-A: ')
+    const timer = setInterval(() => socket.write(piece), 50)
+    socket.once('close', () => clearInterval(timer))
+    socket.resume()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = originClientOf(server, { connections: 1, timeoutMs: 500 })
+  onTestFinished(async () => {
+    await client.close()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  const asked = client.send({ kind: 'head', method: 'HEAD', url: client.url('/x'), asker })
+  await expect(asked).rejects.toMatchObject({ code: 'origin_timeout' })
+  expect(client.suspect()).toBe(true)
+})
+
+it('ends an answer that drips, though no silence in it is long', async () => {
+  const server = createServer((_, response) => {
+    response.on('error', () => undefined)
+    response.writeHead(200)
+    const timer = setInterval(() => response.write('x'), 20)
+    response.once('close', () => clearInterval(timer))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = originClientOf(server, { connections: 1, timeoutMs: 500 })
+  onTestFinished(async () => {
+    await client.close()
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  const answer = await client.send({ kind: 'document', method: 'GET', url: client.url('/x'), asker })
+  await expect(answer.body.toArray()).rejects.toMatchObject({ code: 'PACE_TIMEOUT' })
 })
 
 it('lets the body of an answer that came in time take longer', async () => {

@@ -32,6 +32,7 @@ async function setUp() {
   if (!isCommitHash(COMMIT)) throw new Error('no commit')
   const told: unknown[] = []
   const body = new FileBody({
+    lane: 'pull',
     client,
     target: `/acme/open/resolve/${COMMIT}/w.bin`,
     meta: { commit: COMMIT, etag: '"x"', sizeBytes: SIZE } as FileMeta,

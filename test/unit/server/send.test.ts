@@ -42,12 +42,12 @@ function endless(onNext: () => void = () => undefined) {
 }
 
 /** A stream that waits for its client, by timers that the test plays; `sent` settles when it has ended. */
-async function waiting() {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+async function waiting(isWanted?: () => boolean) {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const { stream, state } = endless()
   const trace = new Trace('x')
-  const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
+  const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, { trace, isWanted })
   await vi.waitUntil(() => vi.getTimerCount() === 1)
   return { state, trace, sent }
 }
@@ -63,16 +63,32 @@ describe('a stream whose turn on its connection never came', () => {
   it('ends when the client went while the first piece was waited for', async () => {
     const trace = new Trace('x')
     const { stream, state } = endless(() => trace.leave())
-    await sendStream(await answerWithoutTurn(), stream, () => undefined, trace)
+    await sendStream(await answerWithoutTurn(), stream, () => undefined, { trace })
     expect([state.isReturned, trace.bytes]).toEqual([true, 0])
   })
 
-  it('ends when its client has read nothing for too long, and hears of it no more', async () => {
-    const { state, trace, sent } = await waiting()
-    vi.runOnlyPendingTimers()
+  it.each([
+    ['two minutes', 120_000, () => false],
+    ['a quarter of a minute, while others wait,', 15_000, () => true],
+  ])('ends when its client has read nothing for %s and hears of it no more', async (_, ms, isWanted) => {
+    const { state, trace, sent } = await waiting(isWanted)
+    vi.advanceTimersByTime(ms - 1)
+    expect([state.isReturned, trace.error]).toEqual([false, undefined])
+    vi.advanceTimersByTime(1)
     await sent
     expect([state.isReturned, getEventListeners(trace.signal, 'abort')]).toEqual([true, []])
-    expect(trace.error).toEqual(new Error('the client reads nothing'))
+    expect(trace.error).toMatchObject({ code: 'PACE_TIMEOUT' })
+  })
+
+  it('ends soon when others come that wait, though its client had longer before', async () => {
+    const wanted = { is: false }
+    const { state, sent } = await waiting(() => wanted.is)
+    vi.advanceTimersByTime(60_000)
+    expect(state.isReturned).toBe(false)
+    wanted.is = true
+    vi.advanceTimersByTime(20_000)
+    await sent
+    expect(state.isReturned).toBe(true)
   })
 })
 

@@ -1,0 +1,57 @@
+// Memory for short bodies that are read at once from the origin, so that its connection is free before the client has
+// taken them. One limit for all, and no caller may have all of it.
+
+import { isWithinShare } from './shares.ts'
+
+/** A body up to this length may be held in memory, or pulled like an answer to a question. */
+export const BRIEF_BYTES = 1024 * 1024
+const MAX_HELD_BYTES = 64 * 1024 * 1024
+
+export class Buffers {
+  readonly #limitBytes: number
+  readonly #byCaller = new Map<string, number>()
+  #heldBytes = 0
+
+  constructor(limitBytes = MAX_HELD_BYTES) {
+    this.#limitBytes = limitBytes
+  }
+
+  /** Less than a quarter is free. */
+  get isShort(): boolean {
+    return this.#heldBytes * 4 > this.#limitBytes * 3
+  }
+
+  /** Room for so many bytes, until the returned function is called; undefined where there is none, or not for this caller. */
+  hold(caller: string, bytes: number): (() => void) | undefined {
+    const held = this.#byCaller.get(caller) ?? 0
+    const free = this.#limitBytes - this.#heldBytes
+    if (bytes > Math.min(free, BRIEF_BYTES) || !isWithinShare(held, free)) return undefined
+    this.#add(caller, bytes)
+    let isHeld = true
+    return () => {
+      if (isHeld) this.#add(caller, -bytes)
+      isHeld = false
+    }
+  }
+
+  #add(caller: string, bytes: number): void {
+    this.#heldBytes += bytes
+    const held = (this.#byCaller.get(caller) ?? 0) + bytes
+    if (held === 0) this.#byCaller.delete(caller)
+    else this.#byCaller.set(caller, held)
+  }
+}
+
+/** The same chunks, all of them read before the first is given out. Calls `release` once, when the last one was taken. */
+export async function* readAtOnce(
+  chunks: AsyncIterable<Buffer>,
+  release: () => void,
+): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    const parts: Buffer[] = []
+    for await (const chunk of chunks) parts.push(chunk)
+    if (parts.length > 0) yield Buffer.concat(parts)
+  } finally {
+    release()
+  }
+}
