@@ -241,6 +241,8 @@ export class Puller {
     if (meta.sizeBytes === 0) return { body: { kind: 'bytes', bytes: EMPTY }, outcome: file.outcome }
     const isPublic = await file.isPublic
     ctx.admission?.checkName()
+    const caller = callerKey(ctx.caller)
+    const isWanted = (): boolean => this.#options.client.isWanted(caller)
     // Without a digest nobody could say whether what is stored is the file.
     const isCheckable = !key.startsWith('opaque:')
     const caller = callerKey(ctx.caller)
