@@ -32,6 +32,11 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
     .option('--repo <repo>', 'org/name, or dataset/org/name', parseRepo)
     .option('--name <org/name>', 'what the Hub calls it, of an old short id such as gpt2', parseName)
     .option('--revision <revision>', 'its branch, tag or commit')
+    .option(
+      '--ref <names>',
+      'of a commit: the branches and tags that stand for it, with commas; none',
+      parseRefs,
+    )
     .option('--file <path>', 'a file of it; without: the repo itself')
     .option('--url <path>', 'instead: the path of a URL as a client sends it to the mirror')
     .option('--caller <address>', 'the network address of the caller', parseAddress, '127.0.0.1')
@@ -62,7 +67,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
         mirrorToken: flags.mirrorToken,
         ownToken: flags.ownToken === true,
       }
-      const facts = { access: flags.access, licence: flags.licence, sizeBytes: flags.size }
+      const facts = { access: flags.access, licence: flags.licence, sizeBytes: flags.size, refs: flags.ref }
       try {
         process.stdout.write(explain(config, { repo, name, revision, file, url, caller, facts, json }))
       } catch (error) {
@@ -73,6 +78,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
 }
 
 interface ExplainFlags {
+  readonly ref?: readonly string[]
   readonly repo?: Repo
   readonly name?: string
   readonly revision?: string
@@ -99,6 +105,11 @@ function parseName(text: string): string {
   const id = parseRepoId(text)
   if (id?.includes('/') !== true) throw new InvalidArgumentError('Expected org/name.')
   return id
+}
+
+function parseRefs(text: string): readonly string[] {
+  const names = text.split(',').map((name) => name.trim())
+  return text === 'none' ? [] : names.filter((name) => name !== '')
 }
 
 function parseAddress(text: string): string {

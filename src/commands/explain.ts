@@ -38,6 +38,7 @@ const FLAG: Readonly<Record<FactName, string>> = {
   licence: '--licence',
   size: '--size',
   name: '--name',
+  refs: '--ref',
 }
 
 /** The text that the command prints. Throws MirrorError for a URL that the mirror would not take. */

@@ -15,6 +15,8 @@ export interface Scope {
 interface ShownFile {
   /** Undefined where files have none: in buckets. */
   readonly revision: string | undefined
+  /** False where escaped slashes leave it open which part is the revision. */
+  readonly isClear: boolean
   readonly path: string
   /** False for pages and raw text, which show of a large file the pointer only. */
   readonly whole: boolean
@@ -44,6 +46,7 @@ const PAGES = new Set(
 /** The scope of a target by its decoded parts; undefined when it is about no repo. */
 export function scopeOf(parts: readonly string[]): Scope | undefined {
   const segments = parts.join('/').split('/').filter(Boolean)
+  const tied = tiedOf(parts)
   const words = segments.map((segment) => segment.toLowerCase())
   switch (words[0]) {
     case undefined:
@@ -57,8 +60,8 @@ export function scopeOf(parts: readonly string[]): Scope | undefined {
         : { ...named('model', segments.slice(1, 3)), shows: 'everything' }
     default: {
       const type = TYPES.get(words[0])
-      if (type !== undefined) return webScope(type, segments.slice(1))
-      return SITE.has(words[0]) ? undefined : webScope('model', segments)
+      if (type !== undefined) return webScope(type, segments.slice(1), tied.slice(1))
+      return SITE.has(words[0]) ? undefined : webScope('model', segments, tied)
     }
   }
 }
@@ -78,7 +81,19 @@ function apiScope(segments: readonly string[]): Scope | undefined {
   return { ...named(type, rest.slice(0, idParts.length)), shows }
 }
 
-function webScope(type: Scope['type'], segments: readonly string[]): Scope | undefined {
+/** Of each segment, whether an escaped slash ties it to the next one. */
+function tiedOf(parts: readonly string[]): readonly boolean[] {
+  return parts.flatMap((part) => {
+    const pieces = part.split('/').filter(Boolean)
+    return pieces.map((_, index) => index < pieces.length - 1)
+  })
+}
+
+function webScope(
+  type: Scope['type'],
+  segments: readonly string[],
+  tied: readonly boolean[],
+): Scope | undefined {
   if (segments.length === 0) return undefined
   const words = segments.map((segment) => segment.toLowerCase())
   const length = [2, 1].find((at) => PAGES.has(words[at] ?? '')) ?? Math.min(2, segments.length)
@@ -90,9 +105,30 @@ function webScope(type: Scope['type'], segments: readonly string[]): Scope | und
     case 'blob':
     case 'blame':
     case 'resolve': {
-      const [revision, ...rest] = type === 'bucket' ? [undefined, ...tail] : tail
-      if (rest.length === 0) return { ...name, shows: 'nothing' }
-      return { ...name, shows: { revision, path: rest.join('/'), whole: page === 'resolve' } }
+      const whole = page === 'resolve'
+      if (type === 'bucket')
+        return tail.length === 0
+          ? { ...name, shows: 'nothing' }
+          : { ...name, shows: { revision: undefined, isClear: true, path: tail.join('/'), whole } }
+      if (tail.length < 2) return { ...name, shows: 'nothing' }
+      const from = length + 1
+      const end = tied.indexOf(false, from) + 1
+      const [first = '', ...rest] = tail
+      // Slashes of a ref that came unescaped: the origin may read it as one.
+      if (first.toLowerCase() === 'refs' && tied[from] !== true) return { ...name, shows: 'everything' }
+      const isRef = first.toLowerCase() === 'refs' && end < segments.length && end > from + 2
+      if (isRef)
+        return {
+          ...name,
+          shows: {
+            revision: segments.slice(from, end).join('/'),
+            isClear: true,
+            path: segments.slice(end).join('/'),
+            whole,
+          },
+        }
+      const isClear = tied[from - 1] !== true && tied[from] !== true
+      return { ...name, shows: { revision: first, isClear, path: rest.join('/'), whole } }
     }
     case 'info':
       // A push asks for locks, and shows nothing.

@@ -19,10 +19,12 @@ import {
   type Ruling,
 } from '../policy/decide.ts'
 import { denialText } from '../policy/denial.ts'
+import { mayBeCommit } from '../policy/revisions.ts'
 import type { AccessKind, Rule } from '../policy/rules.ts'
 import { type Subject, subjectOf } from '../policy/subject.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Access } from './access.ts'
+import { CommitRefs, namesFor } from './commit-refs.ts'
 import { ANONYMOUS, anonymousAsker, askerOf, type Ctx } from './context.ts'
 import type { Known } from './known.ts'
 import { SingleFlight } from './single-flight.ts'
@@ -74,6 +76,10 @@ export class Policies {
   /** Whether what the Hub calls the repo's licence is to be asked for. */
   readonly asksLicence: boolean
   readonly #judgesSizes: boolean
+  readonly #judgesRevisions: boolean
+  /** Main, and what rules name without a star: of these the store may know the commit. */
+  readonly #namedRevisions: readonly string[]
+  readonly #refs: CommitRefs
   readonly #originPath: string
   // By repo what a stranger was told; by credential and repo what only that credential is told.
   readonly #learnt = new Memory<Learnt>({
@@ -87,6 +93,15 @@ export class Policies {
     this.hasRules = options.rules.length > 0
     this.asksLicence = options.rules.some(({ match }) => match.licence !== undefined)
     this.#judgesSizes = options.rules.some(({ match }) => match.size !== undefined)
+    const revisions = options.rules.flatMap(({ match }) => match.revision ?? [])
+    this.#judgesRevisions = revisions.length > 0
+    this.#namedRevisions = [...new Set(['main', ...revisions.map(({ text }) => text)])].filter(
+      (text) => !/[*?[{]/.test(text) && !mayBeCommit(text),
+    )
+    this.#refs = new CommitRefs({
+      ...options,
+      onMoved: (repo) => (url) => this.#redirected(url, repo, [repo.id]),
+    })
     this.#originPath = options.client.policy.base.pathname.replace(/\/$/, '') || '/'
   }
 
@@ -205,14 +220,40 @@ export class Policies {
     let question = this.#question(ctx, subject, { repo, name: await this.#shortName(repo) })
     let decision = decide(rules, question)
     if (decision.kind === 'needs') {
-      const learnt = repo === undefined ? undefined : await this.#learn(ctx, repo, decision)
+      const isOfRefs = decision.facts.every((fact) => fact === 'refs')
+      const learnt = repo === undefined || isOfRefs ? undefined : await this.#learn(ctx, repo, decision)
       const name = await this.#shortName(repo)
-      question = { ...this.#question(ctx, subject, { repo, name, learnt }), final: true }
+      const refs = await this.#refsOf(ctx, subject, repo, decision.useToken)
+      const about = this.#question(ctx, subject, { repo, name, learnt })
+      question = { ...about, facts: { ...about.facts, refs }, final: true }
       decision = decide(rules, question)
     }
     if (decision.kind === 'needs')
       throw new MirrorError('bug', { detail: { reason: 'a final question needs more' } })
     return { question, ruling: decision }
+  }
+
+  /**
+   * What stands for the commit that a request names, where a rule is about revisions: as the Hub says, or said within the
+   * access time; while it is away, what is stored of the names in the rules, and what it said before.
+   */
+  async #refsOf(
+    ctx: Ctx,
+    { revision }: Subject,
+    repo: Repo | undefined,
+    useToken: string | undefined,
+  ): Promise<readonly string[] | undefined> {
+    if (!this.#judgesRevisions || repo === undefined || typeof revision !== 'string') return undefined
+    if (!mayBeCommit(revision)) return undefined
+    const all = await this.#refs.of(ctx, repo, useToken)
+    if (all !== undefined) return namesFor(revision, all)
+    const { known, accessTtlMs } = this.#options
+    const stored: string[] = []
+    for (const name of this.#namedRevisions) {
+      const ref = await known.ref(repo, name, accessTtlMs)
+      if (ref?.commit.startsWith(revision.toLowerCase()) === true) stored.push(name)
+    }
+    return stored.length > 0 ? stored : undefined
   }
 
   /** What an old id of one part stands for, where that is known. */

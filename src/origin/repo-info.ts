@@ -2,7 +2,7 @@
 // nothing but what the Hub calls the repo.
 
 import { headerValue } from '../http/headers.ts'
-import { apiSegment, parseRepoId, type Repo, type RepoId } from '../hub/names.ts'
+import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { deniesRepo, readRefusal } from '../hub/refusal.ts'
 import { readBounded } from './bodies.ts'
 import type { Asker, OriginClient } from './client.ts'
@@ -27,17 +27,61 @@ export type InfoAnswer =
  * Asks for the info of a repo. Throws MirrorError when the origin is away. `onMoved` is told of a redirect within the
  * origin before it is taken, and throws where it must not be.
  */
-export async function askRepoInfo(
+export function askRepoInfo(
   client: OriginClient,
   repo: Repo,
   asker: Asker,
-  options: {
-    readonly licence?: boolean
-    readonly timeoutMs?: number
-    readonly onMoved?: ((url: URL) => void) | undefined
-  } = {},
+  options: AskOptions & { readonly licence?: boolean } = {},
 ): Promise<InfoAnswer> {
-  let url = client.url(infoTarget(repo, options.licence === true))
+  return askAbout(client, infoTarget(repo, options.licence === true), asker, options)
+}
+
+interface AskOptions {
+  readonly timeoutMs?: number
+  readonly onMoved?: ((url: URL) => void) | undefined
+}
+
+/** A branch, tag or other ref, by the name that clients use for it, and the commit that it stands for. */
+export interface RepoRef {
+  readonly name: string
+  readonly commit: string
+}
+
+/**
+ * Asks for all refs of a repo, pull requests among them. Undefined when the origin does not say, also because it does not
+ * show the repo to who asks. Throws as `askRepoInfo`.
+ */
+export async function askRepoRefs(
+  client: OriginClient,
+  repo: Repo,
+  asker: Asker,
+  options: AskOptions = {},
+): Promise<readonly RepoRef[] | undefined> {
+  const answer = await askAbout(client, `/api/${repoKey(repo)}/refs?include_prs=1`, asker, options)
+  if (answer?.kind !== 'info') return undefined
+  const refs: RepoRef[] = []
+  for (const [kind, named] of [
+    ['branches', 'name'],
+    ['tags', 'name'],
+    ['converts', 'ref'],
+    ['pullRequests', 'ref'],
+  ] as const) {
+    const list = answer.info[kind]
+    for (const each of Array.isArray(list) ? (list as readonly unknown[]) : []) {
+      const { [named]: name, targetCommit: commit } = (each ?? {}) as Readonly<Record<string, unknown>>
+      if (typeof name === 'string' && typeof commit === 'string') refs.push({ name, commit })
+    }
+  }
+  return refs
+}
+
+async function askAbout(
+  client: OriginClient,
+  target: string,
+  asker: Asker,
+  options: AskOptions,
+): Promise<InfoAnswer> {
+  let url = client.url(target)
   const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
     const answer = await client.send({ kind: 'access', method: 'GET', url, asker, ...patience })

@@ -2,6 +2,7 @@
 // what cannot be known it takes for what is safe. One judgement serves the mirror and `hubmirror config explain`.
 
 import { plainAddress, withoutZone } from './patterns.ts'
+import { certainNames, mayBeCommit, possibleNames } from './revisions.ts'
 import type { AccessKind, Match, Rule } from './rules.ts'
 import type { Subject } from './subject.ts'
 import { ANY } from './subject.ts'
@@ -22,9 +23,11 @@ export interface Facts {
   readonly licence?: readonly string[] | undefined
   /** Of the whole file. `later`: it will be known before a byte is served. */
   readonly sizeBytes?: number | 'later' | undefined
+  /** Of a revision that may be a commit: the branches, tags and other refs that stand for it now; empty when none does. */
+  readonly refs?: readonly string[] | undefined
 }
 
-export type FactName = 'name' | 'access' | 'licence' | 'size'
+export type FactName = 'name' | 'access' | 'licence' | 'size' | 'refs'
 
 export interface Question {
   readonly subject: Subject
@@ -74,8 +77,32 @@ export type Decision =
       readonly useToken: string | undefined
     }
 
-/** Weighs the rules in order; the first `allow` or `deny` that matches decides. */
+/**
+ * Weighs the rules in order; the first `allow` or `deny` that matches decides. A commit that refs stand for is what these
+ * show: it is allowed where one of them is, denied where all of them are, and denied where a rule names its id.
+ */
 export function decide(rules: readonly Rule[], question: Question): Decision {
+  const own = weigh(rules, question)
+  const { refs = [] } = question.facts
+  if (own.kind === 'needs' || refs.length === 0) return own
+  if (own.verdict === 'deny' && own.rule?.match.revision !== undefined) return own
+  const { subject, facts } = question
+  const rulings: Ruling[] = []
+  for (const revision of refs) {
+    const byName = weigh(rules, {
+      ...question,
+      subject: { ...subject, revision },
+      facts: { ...facts, refs: [] },
+    })
+    if (byName.kind === 'needs') return byName
+    rulings.push(byName)
+  }
+  const allowed = rulings.filter(({ verdict }) => verdict === 'allow')
+  const careful = (['yes', 'by-size'] as const).map((word) => allowed.find(({ noStore }) => noStore === word))
+  return careful.find((ruling) => ruling !== undefined) ?? allowed[0] ?? rulings[0] ?? own
+}
+
+function weigh(rules: readonly Rule[], question: Question): Decision {
   const said: Rule[] = []
   let noStore: Ruling['noStore'] = 'no'
   let useToken: string | undefined
@@ -128,7 +155,7 @@ export function judge(rule: Rule, question: Question, options: { readonly all?: 
   const missing: (keyof Match)[] = []
   const needs: FactName[] = []
   let later = false
-  for (const [key, standing] of standings(rule.match, question)) {
+  for (const [key, standing] of standings(rule, question)) {
     if (standing === 'no') {
       missing.push(key)
       if (options.all !== true) break
@@ -149,7 +176,7 @@ type Found = Standing | { readonly needs: FactName }
 
 /** The conditions of a rule one by one, the cheap ones first. */
 function* standings(
-  match: Match,
+  { match, action }: Rule,
   question: Question,
 ): Generator<readonly [keyof Match, Found], void, undefined> {
   const { subject, caller, facts } = question
@@ -159,7 +186,7 @@ function* standings(
     const isNamed = question.names.some((name) => repo.some(({ test }) => test(name)))
     yield ['repo', isNamed ? 'yes' : question.nameKnown ? 'no' : { needs: 'name' }]
   }
-  if (revision !== undefined) yield ['revision', oneOf(revision, subject.revision)]
+  if (revision !== undefined) yield ['revision', revisionStanding(revision, action, question)]
   if (file !== undefined) yield ['file', oneOf(file, subject.path)]
   if (network !== undefined) {
     // Who may have any address may have this one.
@@ -182,6 +209,20 @@ function* standings(
     yield ['licence', named === undefined ? { needs: 'licence' } : said(named.some(isMeant))]
   }
   if (size !== undefined) yield ['size', sizeStanding(size, question)]
+}
+
+function revisionStanding(
+  patterns: NonNullable<Match['revision']>,
+  action: Rule['action'],
+  { subject: { revision }, facts }: Question,
+): Found {
+  if (revision === undefined) return 'no'
+  if (revision === ANY) return 'perhaps'
+  // The safe side of an unclear name is another one for each kind of rule.
+  const grants = action === 'allow' || action === 'use-token'
+  const names = grants ? certainNames(revision) : possibleNames(revision)
+  if (names.some((name) => patterns.some(({ test }) => test(name)))) return 'yes'
+  return mayBeCommit(revision) && facts.refs === undefined ? { needs: 'refs' } : 'no'
 }
 
 /** The word that stands for no licence at all. */

@@ -26,13 +26,17 @@ export function subjectOf(
   request: { readonly isUpload?: boolean } = {},
 ): Subject | undefined {
   switch (route.kind) {
-    case 'file':
+    case 'file': {
+      // Slashes of a ref that came unescaped: how much of the path belongs to it is for the origin to say.
+      if (isRefsAlone(route.revision)) return { ...route.repo, revision: ANY, path: ANY, size: ANY }
       return { ...route.repo, revision: route.revision, path: route.path, size: 'file' }
+    }
     case 'document': {
       if (route.repo === undefined) return undefined
       // The info of a repo is that of its main branch.
       const revision = route.revision ?? (route.document === 'repo' ? 'main' : undefined)
-      return { ...route.repo, revision, path: undefined, size: undefined }
+      const isUnclear = revision !== undefined && isRefsAlone(revision)
+      return { ...route.repo, revision: isUnclear ? ANY : revision, path: undefined, size: undefined }
     }
     case 'xet-token':
       return route.write
@@ -45,9 +49,15 @@ export function subjectOf(
       if (shows === 'nothing' || route.purpose === 'git-write' || request.isUpload === true)
         return { type, id, revision: undefined, path: undefined, size: undefined }
       if (shows === 'everything') return { type, id, revision: ANY, path: ANY, size: ANY }
-      return { type, id, revision: shows.revision, path: shows.path, size: shows.whole ? ANY : undefined }
+      const revision = shows.isClear ? shows.revision : ANY
+      return { type, id, revision, path: shows.path, size: shows.whole ? ANY : undefined }
     }
     default:
       return route satisfies never
   }
+}
+
+/** No branch can be called so. */
+function isRefsAlone(revision: string): boolean {
+  return revision.toLowerCase() === 'refs'
 }

@@ -1,0 +1,94 @@
+// Rules about a revision, held against the commit that it stands for: what the Hub is asked for that, and what counts
+// while it is away.
+
+import { describe, expect, it } from 'vitest'
+import { TOKENS } from '../support/mirror-world.ts'
+import { policiesOf } from '../support/policies.ts'
+import { openScene } from '../support/scene.ts'
+
+const DENY = "- {name: unreleased, action: deny, match: {revision: ['dev', 'v1', 'refs/pr/*']}}"
+const ONLY_MAIN = '- {action: allow, match: {revision: main}}\n- {name: rest, action: deny}'
+
+async function openRules(rules: string) {
+  const scene = await openScene({ config: { policies: policiesOf(rules) } })
+  const file = (revision: string, token?: string) =>
+    scene.ask(`/acme/open/resolve/${revision}/README.md`, { token })
+  const refsAsked = () => scene.hub.ledger.requests({ url: /\/refs\?/ })
+  return { scene, file, refsAsked, dev: scene.commit('acme/open', 'dev'), main: scene.commit('acme/open') }
+}
+
+describe('a rule about revisions', () => {
+  it('holds for the commit that a denied branch stands for, by every way to it', async () => {
+    const { scene, file, refsAsked, dev, main } = await openRules(DENY)
+    const proposal = scene.commit('acme/open', 'refs/pr/1')
+    for (const commit of [dev, proposal, dev.slice(0, 7), dev.toUpperCase()])
+      for (const target of [
+        `/acme/open/resolve/${commit}/README.md`,
+        `/acme/open/raw/${commit}/README.md`,
+        `/api/models/acme/open/tree/${commit}`,
+        `/api/models/acme/open/revision/${commit}`,
+      ]) {
+        const got = await scene.ask(target)
+        expect([target, got.status, got.headers['x-error-message']]).toEqual([
+          target,
+          403,
+          expect.stringContaining('policy unreleased'),
+        ])
+      }
+    const cached = `/api/resolve-cache/models/acme/open/${dev}/README.md`
+    expect((await scene.ask(cached)).status).toBe(403)
+    expect((await file(main)).status).toBe(200)
+    expect((await file('main')).status).toBe(200)
+    // Once for all of them.
+    expect(refsAsked()).toHaveLength(1)
+    scene.clock.advance(60_000)
+    expect((await file(dev)).status).toBe(403)
+    expect(refsAsked()).toHaveLength(2)
+  })
+
+  it('lets a client go on with the commit of a branch that is allowed', async () => {
+    const { scene, file, dev, main } = await openRules(ONLY_MAIN)
+    const info = await scene.ask('/api/models/acme/open/revision/main')
+    const { sha } = JSON.parse(info.body.toString()) as { sha: string }
+    expect([info.status, sha]).toEqual([200, main])
+    expect((await file(sha)).body.toString()).toBe('# open\n')
+    expect((await file(dev)).status).toBe(403)
+  })
+
+  it('asks nothing about requests that name a branch, nor where no rule is about revisions', async () => {
+    const { file, refsAsked } = await openRules(DENY)
+    await file('main')
+    await file('dev')
+    expect(refsAsked()).toEqual([])
+    const other = await openRules('- {action: deny, match: {file: "*.pkl"}}')
+    expect((await other.file(other.dev)).status).toBe(200)
+    expect(other.refsAsked()).toEqual([])
+  })
+
+  it('asks about a private repo with the credential of the caller', async () => {
+    const { scene, refsAsked } = await openRules('- {action: deny, match: {revision: dev}}')
+    const commit = scene.commit('acme/secret')
+    const target = `/acme/secret/resolve/${commit}/config.json`
+    expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
+    expect(refsAsked().map(({ headers }) => headers.authorization)).toEqual([
+      undefined,
+      `Bearer ${TOKENS.alice}`,
+    ])
+    // Whoever is shown no refs is not served: nobody can say what stands there.
+    expect((await scene.ask(target)).status).toBe(403)
+    expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
+  })
+
+  it('goes by what is stored while the Hub is away, and denies in doubt', async () => {
+    const { scene, file, dev, main } = await openRules(DENY)
+    await file('main')
+    await scene.settled()
+    await scene.restart({ offline: true })
+    expect((await file(main)).status).toBe(200)
+    const doubt = await file(dev)
+    expect([doubt.status, doubt.headers['x-error-message']]).toEqual([
+      403,
+      expect.stringMatching(/\(revision\).*policy unreleased/),
+    ])
+  })
+})
