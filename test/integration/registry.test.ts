@@ -61,7 +61,7 @@ describe('a blob of a public repo', () => {
     expect((await scene.ask(blob)).body.equals(BYTES)).toBe(true)
     expect(blobOf(await manifest(scene))).toBe(blob)
     const other = await scene.ask(blob.replace(/.$/, (char) => (char === '0' ? '1' : '0')))
-    expect([other.status, other.headers['x-error-code']]).toEqual([504, 'OfflineAndAbsent'])
+    expect([other.status, other.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
