@@ -29,6 +29,8 @@ async function main(argv: readonly string[]): Promise<number> {
       process.stderr.write(suggestFlag(error))
       return 2
     }
+    // The bin has the words for it: here, more files might have to be opened for them.
+    if (isOutOfFiles(error)) throw error
     process.stderr.write(`hubmirror: ${describeFailure(error)}\n`)
     return error instanceof ConfigFaults ? 2 : 1
   }
@@ -122,6 +124,10 @@ function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   // What the system refuses (EADDRINUSE, EACCES) explains itself; anything else wants its stack in a report.
   return error instanceof ConfigFaults || 'code' in error ? error.message : (error.stack ?? error.message)
+}
+
+function isOutOfFiles(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'EMFILE' || error.code === 'ENFILE')
 }
 
 // `hubmirror help | head` closes the pipe early; that is no failure.

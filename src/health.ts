@@ -39,9 +39,11 @@ export function createHealth(options: {
   let failure: { readonly at: number; readonly text: string } | undefined
 
   const onStorageFailed = (error: unknown): void => {
+    const wasFailing = failure !== undefined && monotonic() - failure.at <= STORE_REST_MS
     failure = { at: monotonic(), text: error instanceof Error ? error.message.slice(0, 200) : 'unknown' }
     observer.storeDegraded(true)
-    logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
+    // What lacks descriptors or room fails a hundred times at once.
+    if (!wasFailing) logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
   }
 
   let noRoomAt: number | undefined

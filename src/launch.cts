@@ -22,7 +22,23 @@ function start(): void {
     return
   }
   if (process.env['UV_THREADPOOL_SIZE'] === undefined) process.env['UV_THREADPOOL_SIZE'] = '16'
-  void import('./cli.ts')
+  import('./cli.ts').catch(function (error) {
+    if (!isOutOfFiles(error)) throw error
+    // Without a stack: it tells only which of some hundred files was the one too many.
+    process.stderr.write(
+      'hubmirror: this process may not open enough files (' +
+        error.code +
+        '). Raise the limit to 4096 or more: "ulimit -n 4096" in a shell, LimitNOFILE=4096 in a systemd unit, ' +
+        '--ulimit nofile=4096 for a container.\n',
+    )
+    process.exitCode = 1
+  })
+}
+
+/** Whether it is for want of file descriptors, of this process or of the system. */
+function isOutOfFiles(error: unknown): error is NodeJS.ErrnoException {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'EMFILE' || code === 'ENFILE'
 }
 
 /** Compares versions such as 20.19.0 part by part; a part that is missing counts as 0. */

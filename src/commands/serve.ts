@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { DestinationStream, Logger } from 'pino'
 import { type App, createApp, type ForWorkers } from '../app.ts'
 import type { Config } from '../config/keys.ts'
+import { surviveAcceptErrors } from '../server/accept-errors.ts'
 import { arrivalsRead } from '../server/leaving.ts'
 import { listenAlso, otherAddresses } from '../server/localhost.ts'
 import { DirectoryInUse } from '../store/lock.ts'
@@ -57,7 +58,7 @@ export async function runServe(
     const { forWorkers } = app
     entrance =
       forWorkers === undefined
-        ? await listen(app, config)
+        ? await listen(app, config, logger)
         : await listenByWorkers(app, config, { ...forWorkers, logger, destination })
   } catch (error) {
     await app.close()
@@ -103,9 +104,10 @@ interface Entrance {
 }
 
 /** This process takes the connections itself. */
-async function listen(app: App, config: Config): Promise<Entrance> {
+async function listen(app: App, config: Config, logger: Logger): Promise<Entrance> {
   await app.server.listen({ host: config.host, port: config.port })
   const { server } = app.server
+  surviveAcceptErrors(server, logger)
   const { address, port } = server.address() as AddressInfo
   await listenAlso(server, await otherAddresses(config.host, address), port)
   return {
@@ -134,6 +136,7 @@ async function listenByWorkers(
   const socket = await makePrivateSocket()
   try {
     await app.server.listen({ path: socket.path, backlog: BACKLOG })
+    surviveAcceptErrors(app.server.server, rooms.logger)
     await socket.lock()
     const { basePath, trustProxy, cacheDir, logLevel } = config
     const settings = {

@@ -3,6 +3,7 @@
 import { lookup as lookupName } from 'node:dns/promises'
 import type { Server } from 'node:http'
 import { type Server as ConnectionServer, createServer } from 'node:net'
+import { TCP_KEEP_ALIVE } from './limits.ts'
 
 type Lookup = (
   host: string,
@@ -41,13 +42,14 @@ export async function listenAlso(server: Server, addresses: readonly string[], p
 
 function openTwin(server: Server, host: string, port: number): Promise<ConnectionServer> {
   // As Node's own server takes them.
-  const twin = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
-    server.emit('connection', socket),
-  )
+  const options = { allowHalfOpen: true, noDelay: true, ...TCP_KEEP_ALIVE }
+  const twin = createServer(options, (socket) => server.emit('connection', socket))
   return new Promise((resolve, reject) => {
     twin.once('error', reject)
     twin.listen({ host, port }, () => {
       twin.off('error', reject)
+      // What cannot be accepted is told in one place.
+      twin.on('error', (error) => server.emit('error', error))
       resolve(twin)
     })
   })

@@ -1,15 +1,19 @@
 // Where clients come in: takes connections and gives them away unread. It knows nothing of what is said on them.
 
 import { createServer, type Server, type Socket } from 'node:net'
+import type { Logger } from 'pino'
+import { surviveAcceptErrors } from '../server/accept-errors.ts'
 import { TCP_KEEP_ALIVE } from '../server/limits.ts'
 import { otherAddresses } from '../server/localhost.ts'
 
 export class Door {
   readonly #servers: Server[] = []
   readonly #give: (socket: Socket) => void
+  readonly #logger: Logger
 
-  constructor(give: (socket: Socket) => void) {
+  constructor(give: (socket: Socket) => void, logger: Logger) {
     this.#give = give
+    this.#logger = logger
   }
 
   /** Resolves with the port. Rejects with what the system says. */
@@ -37,6 +41,7 @@ export class Door {
       server.once('error', reject)
       server.listen({ host, port }, () => {
         server.off('error', reject)
+        surviveAcceptErrors(server, this.#logger)
         this.#servers.push(server)
         resolve(server)
       })

@@ -98,7 +98,7 @@ export async function startPool(
 
 class WorkerPool implements Pool {
   readonly #options: PoolOptions
-  readonly #door = new Door((socket) => this.#deal(socket))
+  readonly #door: Door
   readonly #workers = new Set<Worker>()
   // Connections that nobody can take at the moment.
   readonly #waiting: Socket[] = []
@@ -111,6 +111,7 @@ class WorkerPool implements Pool {
 
   constructor(options: PoolOptions) {
     this.#options = options
+    this.#door = new Door((socket) => this.#deal(socket), options.logger)
     setInterval(() => this.#look(), LOOK_MS).unref()
   }
 

@@ -190,7 +190,7 @@ async function startFront(
   const door = new Door((connection) => {
     front.take(connection)
     connection.resume()
-  })
+  }, rooms.logger)
   const port = await door.listen('127.0.0.1', 0)
   return {
     url: `http://127.0.0.1:${port}`,

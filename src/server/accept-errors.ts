@@ -1,0 +1,24 @@
+// Connections that the system does not hand over, for want of file descriptors. It knows nothing of requests.
+
+import type { Server } from 'node:net'
+import type { Logger } from 'pino'
+
+/** The system may repeat the same complaint with every turn of the event loop. */
+const QUIET_MS = 10_000
+
+/**
+ * Keeps a server that listens alive when a connection cannot be accepted, and says so in the log, once in ten seconds.
+ * Without it Node ends the process. Clients wait in the system's queue until descriptors are free, or are turned away.
+ */
+export function surviveAcceptErrors(server: Server, logger: Logger): void {
+  let quietUntil = 0
+  server.on('error', (error: NodeJS.ErrnoException) => {
+    const now = performance.now()
+    if (!server.listening || now < quietUntil) return
+    quietUntil = now + QUIET_MS
+    logger.error(
+      { code: error.code },
+      'a connection cannot be accepted; where the code is EMFILE, raise the limit of open files (ulimit -n)',
+    )
+  })
+}
