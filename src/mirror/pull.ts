@@ -245,8 +245,6 @@ export class Puller {
     const isWanted = (): boolean => this.#options.client.isWanted(caller)
     // Without a digest nobody could say whether what is stored is the file.
     const isCheckable = !key.startsWith('opaque:')
-    const caller = callerKey(ctx.caller)
-    const isWanted = (): boolean => this.#options.client.isWanted(caller)
     if (!isCheckable || !file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
       await ctx.claimOrigin?.()
       return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
