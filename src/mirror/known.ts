@@ -61,8 +61,8 @@ export class Known {
   })
   // When the question was asked whose answer last told what the Hub calls a repo.
   readonly #namedAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
-  // What was last written with a body, as long as that is in memory.
-  readonly #written = new WeakMap<Buffer, { readonly name: string; readonly fact: DocumentFact }>()
+  // Documents that are on their way to the disk.
+  readonly #writing = new Memory<DocumentFact>({ maxBytes: 2 * MEGABYTE })
   readonly #publicTurns = new Map<string, Promise<void>>()
   #naming = Promise.resolve()
   readonly #ready: Pick<ReadyAnswers, 'forget'>
@@ -97,7 +97,7 @@ export class Known {
     const key = this.#fileKey(repo, commit, path)
     // Seen again at every revalidation, and hardly ever another.
     if (JSON.stringify(this.#facts.peek('files', key)) === JSON.stringify(value)) return
-    this.#write('files', key, value)
+    void this.#write('files', key, value)
   }
 
   /**
@@ -163,7 +163,7 @@ export class Known {
     if (!options.store) return
     const stored = this.#facts.peek('refs', key)
     if (isRecord(stored) && stored['commit'] === commit) return
-    this.#write('refs', key, { commit })
+    void this.#write('refs', key, { commit })
     // One after the other: each adds to what the one before has written.
     this.#naming = this.#naming.then(() => this.#addRevision(repo, revision))
   }
@@ -178,7 +178,7 @@ export class Known {
   async #addRevision(repo: Repo, revision: string): Promise<void> {
     const names = await this.revisions(repo)
     if (names.includes(revision)) return
-    this.#write('refs', this.#namesKey(repo), { names: [revision, ...names].slice(0, MAX_NAMES) })
+    void this.#write('refs', this.#namesKey(repo), { names: [revision, ...names].slice(0, MAX_NAMES) })
   }
 
   /** Somebody changed the repo through us: no ref of it is fresh, or the committer would read what was before. */
@@ -275,10 +275,12 @@ export class Known {
     const known = parseDocument(this.#facts.peek('documents', `${this.#origin} ${name}`)) ?? before
     if (known !== undefined && isSameDocument(known, fact)) return
     // What several were given at once is written once.
-    const last = this.#written.get(fact.body)
-    if (last !== undefined && last.name === name && isSameDocument(last.fact, fact)) return
-    this.#written.set(fact.body, { name, fact })
-    this.#write('documents', `${this.#origin} ${name}`, fact)
+    const writing = this.#writing.get(name)
+    if (writing !== undefined && isSameDocument(writing, fact)) return
+    this.#writing.set(name, fact)
+    void this.#write('documents', `${this.#origin} ${name}`, fact).then(() => {
+      if (this.#writing.get(name) === fact) this.#writing.delete(name)
+    })
   }
 
   /** When this process last asked the Hub for the document and got what is stored. */
@@ -295,9 +297,9 @@ export class Known {
     }
   }
 
-  #write(kind: 'files' | 'refs' | 'documents', key: string, value: unknown): void {
-    // The rejection is heard by onWriteError.
-    void this.#facts.write(kind, key, value).catch(this.#onWriteError)
+  /** Resolves when the write has succeeded or failed; the failure is heard by onWriteError. */
+  #write(kind: 'files' | 'refs' | 'documents', key: string, value: unknown): Promise<void> {
+    return this.#facts.write(kind, key, value).catch(this.#onWriteError)
   }
 
   #repoKey(repo: Repo): string {

@@ -183,7 +183,6 @@ describe('the source', () => {
       'mirror/flights.ts #settling': 'flights that end',
       'mirror/hub-documents.ts #questions': 'questions under way',
       'mirror/known.ts #publicTurns': 'writes under way',
-      'mirror/known.ts #written': 'a WeakMap',
       'mirror/known.ts parsedFiles': 'a WeakMap',
       'mirror/pull.ts madeHeaders': 'a WeakMap',
       'mirror/ready.ts #targets': 'answers that are remembered',
