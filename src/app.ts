@@ -9,6 +9,7 @@ import { type Callers, createCallers } from './callers/caller.ts'
 import { watchAges } from './callers/hub-tokens.ts'
 import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
+import { type Changes, Live, type LiveSettings } from './config/live.ts'
 import type { MirrorError } from './errors.ts'
 import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access.ts'
@@ -26,6 +27,7 @@ import { Resolver } from './mirror/resolve.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/signed-urls.ts'
 import { buildServer } from './server/build-server.ts'
+import type { ClientLists } from './server/clients.ts'
 import { Leaving } from './server/leaving.ts'
 import { TransferLinks } from './server/transfer-links.ts'
 import { WorkerLink } from './server/worker-link.ts'
@@ -33,7 +35,7 @@ import { reportDamage, startScrubber } from './store/scrubber.ts'
 import { openStore, type Store, type VolumeLimit } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
-import { createMetrics } from './telemetry/metrics.ts'
+import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 
 export interface App {
@@ -42,8 +44,16 @@ export interface App {
   readonly forWorkers: ForWorkers | undefined
   /** Ready no more, so that load balancers look elsewhere; requests are still served, and end their connections. */
   drain(): void
+  readonly auditor: Auditor
   /** Opens the audit log anew under its name, after it was moved away. */
   reopenAuditLog(): void
+  /**
+   * Takes over what may change while it runs, at once, and resolves when the list of mirror tokens is read, too. Workers
+   * are to be told after it, and go by the old settings until then.
+   */
+  change(next: Config): Promise<Changes>
+  /** The settings as they are now. */
+  readonly settings: LiveSettings
   /** Waits for nobody: ends what runs, records what has landed, frees the store. */
   close(): Promise<void>
 }
@@ -74,6 +84,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { version, logger, dispatcher } = dependencies
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
+  const live = new Live(config)
+  const { settings } = live
   const metrics = metricsOf(config, version)
 
   const health = createHealth({
@@ -90,26 +102,17 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
 
   const told = { observer, logger, auditor: auditLog, onTrouble: onStorageFailed }
-  const store = await openStoreOf(config, { now, monotonic, ...told })
+  const store = await openStoreOf(config, { now, monotonic, settings, ...told })
 
-  const stopScrubber = startScrubber({
-    root: config.cacheDir,
-    store,
-    // What cannot be moved away need not be looked for.
-    rateBytesPerSecond: store.readOnly ? undefined : config.scrubRateBytesPerSecond,
-    keepsSums: config.checkReadsMs !== undefined,
-    observer,
-    auditor: auditLog,
-    log: logger,
-    now,
-  })
+  const stopScrubber = scrubberOf(config, { store, observer, logger, auditor: auditLog, now })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = clientOf(config, { via, observer, logger, now: monotonic, dispatcher })
-  const workers =
-    config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat: config.policies.length === 0 }) : undefined
-  const { mirror, flights } = joinMirror(config, { store, client, observer, now, monotonic, health, workers })
-  const { callers, ages } = joinCallers(config, { logger, now, monotonic, observer })
+  const mayRepeat = (): boolean => settings.policies.length === 0
+  const workers = config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat }) : undefined
+  const parts = { settings, observer, now, monotonic }
+  const { mirror, flights } = joinMirror(config, { ...parts, store, client, health, workers })
+  const { callers, ages, readTokens } = joinCallers(config, { ...parts, logger })
 
   const leaving = new Leaving()
   const server = await buildServer({
@@ -121,11 +124,10 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     basePath: config.basePath,
     transferLinks: createTransferLinks(config.cacheDir, now),
     publicUrl: config.publicUrl,
-    writes: config.writes,
+    settings,
     offline: config.offline,
     trustProxy: config.trustProxy,
-    clients: { allow: config.clientsAllow, deny: config.clientsDeny },
-    clientsRateLimit: config.clientsRateLimit,
+    clients: clientsOf(settings),
     via,
     logger,
     observer,
@@ -150,7 +152,10 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     server,
     forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror },
     drain: () => (health.drain(), leaving.begin()),
+    auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
+    settings,
+    change: changeBy({ live, metrics, mirror, store, readTokens, ages }),
     async close() {
       health.drain()
       server.server.closeAllConnections()
@@ -172,9 +177,66 @@ function createTransferLinks(cacheDir: string, now: () => number): () => Promise
   return async () => new TransferLinks(await key(), now)
 }
 
+/** Takes settings over, and ends what was worked out by those before. */
+function changeBy(rooms: {
+  readonly live: Live
+  readonly metrics: Metrics
+  readonly mirror: Mirror
+  readonly store: Store
+  readonly readTokens: () => Promise<void>
+  readonly ages: { look(): void }
+}): App['change'] {
+  const { live, metrics, mirror, store, readTokens, ages } = rooms
+  return async (next) => {
+    const changes = live.change(next)
+    metrics.expectRules(live.settings.policies)
+    mirror.ready.forgetAll()
+    // Its bounds may be narrower now.
+    if (!store.readOnly) void store.ledger.fit()
+    ages.look()
+    await readTokens()
+    return changes
+  }
+}
+
+/** Looks for damage of what is stored, where the settings say so. */
+function scrubberOf(
+  config: Config,
+  rooms: {
+    readonly store: Store
+    readonly observer: Observer
+    readonly logger: Logger
+    readonly auditor: Auditor
+    readonly now: () => number
+  },
+): () => Promise<void> {
+  const { logger: log, ...rest } = rooms
+  return startScrubber({
+    root: config.cacheDir,
+    // What cannot be moved away need not be looked for.
+    rateBytesPerSecond: rooms.store.readOnly ? undefined : config.scrubRateBytesPerSecond,
+    keepsSums: config.checkReadsMs !== undefined,
+    log,
+    ...rest,
+  })
+}
+
+/** Of callers, as the settings are now. */
+function clientsOf(settings: LiveSettings): ClientLists {
+  return {
+    get allow() {
+      return settings.clientsAllow
+    },
+    get deny() {
+      return settings.clientsDeny
+    },
+  }
+}
+
 async function openStoreOf(
   config: Config,
   rooms: {
+    readonly settings: LiveSettings
     readonly now: () => number
     readonly monotonic: () => number
     readonly observer: Observer
@@ -183,11 +245,15 @@ async function openStoreOf(
     readonly auditor: Auditor
   },
 ): Promise<Store> {
-  const { logger, auditor, ...rest } = rooms
+  const { settings, logger, auditor, ...rest } = rooms
   const store = await openStore({
     root: config.cacheDir,
-    maxBytes: config.cacheMaxSizeBytes,
-    minFreeBytes: config.cacheMinFreeBytes,
+    get maxBytes() {
+      return settings.cacheMaxSizeBytes
+    },
+    get minFreeBytes() {
+      return settings.cacheMinFreeBytes
+    },
     memoryBytes: config.memoryCacheBytes,
     checkReadsMs: config.checkReadsMs,
     mayBeReadOnly: config.offline,
@@ -251,13 +317,18 @@ function auditTroubles(observer: Observer, logger: Logger): AuditTroubles {
 function joinCallers(
   config: Config,
   parts: {
+    readonly settings: LiveSettings
     readonly logger: Logger
     readonly observer: Observer
     readonly now: () => number
     readonly monotonic: () => number
   },
-): { readonly callers: Callers; readonly ages: ReturnType<typeof watchAges> } {
-  const { logger, observer, now, monotonic } = parts
+): {
+  readonly callers: Callers
+  readonly ages: ReturnType<typeof watchAges>
+  readonly readTokens: () => Promise<void>
+} {
+  const { settings, logger, observer, now, monotonic } = parts
   const path = mirrorTokensPath(config)
   const tokenFile = new TokenFile({
     path,
@@ -265,9 +336,8 @@ function joinCallers(
     onTrouble: (reason) =>
       logger.error({ path, reason }, 'the list of mirror tokens cannot be read; the last good one counts'),
   })
-  const { hubTokens } = config
-  const callers = createCallers({ issued: tokenFile, hubTokens, now })
-  const ages = watchAges(hubTokens, {
+  const callers = createCallers({ issued: tokenFile, settings, now })
+  const ages = watchAges(settings, {
     now,
     observer,
     onOld: (name, days) => logger.warn({ hubToken: name, days }, 'a Hub token is old; replace it'),
@@ -277,7 +347,7 @@ function joinCallers(
         'the new text of a Hub token is not used; the last good one counts',
       ),
   })
-  return { callers, ages }
+  return { callers, ages, readTokens: () => tokenFile.look(true) }
 }
 
 function metricsOf(config: Config, version: string): ReturnType<typeof createMetrics> {
@@ -288,6 +358,7 @@ function metricsOf(config: Config, version: string): ReturnType<typeof createMet
 function joinMirror(
   config: Config,
   rooms: {
+    readonly settings: LiveSettings
     readonly store: Store
     readonly client: OriginClient
     readonly observer: Observer
@@ -297,7 +368,7 @@ function joinMirror(
     readonly workers: WorkerLink | undefined
   },
 ): { readonly mirror: Mirror; readonly flights: Flights } {
-  const { store, client, observer, monotonic } = rooms
+  const { settings, store, client, observer, monotonic } = rooms
   const { onStorageFailed, onNoRoom } = rooms.health
   const ready = new ReadyAnswers({
     monotonic,
@@ -310,7 +381,7 @@ function joinMirror(
     monotonic,
     onWriteError: onStorageFailed,
   })
-  const access = new Access({ known, ready, ttlMs: config.accessTtlMs, monotonic })
+  const access = new Access({ known, ready, settings, monotonic })
   const flights = new Flights({
     store,
     connections: config.pullConnections,
@@ -320,7 +391,7 @@ function joinMirror(
     onNoRoom,
   })
   const urls = createSignedUrls({ monotonic, now: rooms.now })
-  const refusals = new Refusals({ accessTtlMs: config.accessTtlMs, monotonic })
+  const refusals = new Refusals({ settings, monotonic })
   const implied = new Implied({ known, originBase: client.policy.base })
   const shared = {
     client,
@@ -333,23 +404,23 @@ function joinMirror(
     monotonic,
     observer,
   }
-  const ttls = { refTtlMs: config.refTtlMs, accessTtlMs: config.accessTtlMs }
   const credentialOf = (name: string): string | undefined => {
-    const token = config.hubTokens.get(name)?.reveal()
+    const token = settings.hubTokens.get(name)?.reveal()
     return token === undefined ? undefined : `Bearer ${token}`
   }
-  const policies = new Policies({ ...shared, ...ttls, rules: config.policies, credentialOf })
+  const policies = new Policies({ ...shared, settings, credentialOf })
   const puller = new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed })
+  const asksLicence = (): boolean => policies.asksLicence
   const mirror = createMirror({
     known,
     access,
     refusals,
     policies,
     now: monotonic,
-    resolver: new Resolver({ ...shared, ready, ...ttls, asksLicence: policies.asksLicence }),
+    resolver: new Resolver({ ...shared, ready, settings, asksLicence }),
     puller,
     registry: new Registry({ ...shared, puller }),
-    documents: new Documents({ ...shared, asksLicence: policies.asksLicence }),
+    documents: new Documents({ ...shared, asksLicence }),
     ready,
   })
   return { mirror, flights }

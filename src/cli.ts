@@ -56,7 +56,9 @@ function createProgram(finish: (status: number) => void): Command {
       const { config, notices } = loadConfig({ flags })
       // Loaded late, so that help and config answer without the server's modules.
       const { runServe } = await import('./commands/serve.ts')
-      finish(await runServe(config, { version, notices }))
+      finish(
+        await runServe(config, { version, notices, load: (readFile) => loadConfig({ flags, readFile }) }),
+      )
     })
 
   addConfigCommand(program, { withSettings, load: (flags) => loadConfig({ flags }) })

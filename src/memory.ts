@@ -64,6 +64,10 @@ export class Memory<V extends string | number | object> {
     this.#entries.delete(kept(name))
   }
 
+  clear(): void {
+    this.#entries.clear()
+  }
+
   /** Whether an entry ever had to go for want of room: what is not there may have been. */
   get hasForgotten(): boolean {
     return this.#hasForgotten

@@ -73,11 +73,11 @@ export interface Callers {
 /** Knows callers by the tokens that were issued. */
 export function createCallers(options: {
   readonly issued: IssuedTokens
-  readonly hubTokens: HubTokens
+  readonly settings: { readonly hubTokens: HubTokens }
   /** Epoch ms: tokens expire by the wall clock. */
   readonly now: () => number
 }): Callers {
-  const { issued, hubTokens, now } = options
+  const { issued, settings, now } = options
 
   function issuedTokenIn(authorization: string): IssuedToken | undefined {
     const token = mirrorTokenIn(authorization)
@@ -123,7 +123,7 @@ export function createCallers(options: {
     },
 
     fieldOf(tokenName, route) {
-      const token = hubTokens.get(tokenName)?.reveal()
+      const token = settings.hubTokens.get(tokenName)?.reveal()
       if (token === undefined) {
         throw new MirrorError('bug', { detail: { reason: 'no such Hub token', hubToken: tokenName } })
       }

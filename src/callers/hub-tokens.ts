@@ -25,7 +25,7 @@ const LOOK_MS = 3_600_000
  * that is old, and of each file that was written anew with what is no token. `stop` ends it.
  */
 export function watchAges(
-  tokens: HubTokens,
+  settings: { readonly hubTokens: HubTokens },
   options: {
     readonly now: () => number
     readonly observer: Pick<Observer, 'hubTokenAge'>
@@ -34,9 +34,12 @@ export function watchAges(
   },
 ): { look(): void; stop(): void } {
   const told = new Map<string, number>()
-  for (const [name, token] of tokens) token.onRefused?.((fault) => options.onRefused(name, fault))
+  const heard = new WeakSet<HubToken>()
   const look = (): void => {
-    for (const [name, token] of tokens) {
+    for (const [name, token] of settings.hubTokens) {
+      // The settings may hold others than at the last look.
+      if (!heard.has(token)) token.onRefused?.((fault) => options.onRefused(name, fault))
+      heard.add(token)
       // Read as for a request: that it is refused need not wait for one.
       token.reveal()
       const writtenAt = token.writtenAt()

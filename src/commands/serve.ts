@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { DestinationStream, Logger } from 'pino'
 import { type App, createApp, type ForWorkers } from '../app.ts'
 import type { Config } from '../config/keys.ts'
+import type { LiveSettings } from '../config/live.ts'
 import { surviveAcceptErrors } from '../server/accept-errors.ts'
 import { arrivalsRead } from '../server/leaving.ts'
 import { listenAlso, otherAddresses } from '../server/localhost.ts'
@@ -12,9 +13,13 @@ import { DirectoryInUse } from '../store/lock.ts'
 import { LocksUnsupported, UnusableDirectory } from '../store/store.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
+import { prettyDestination } from '../telemetry/pretty.ts'
 import { runKey } from '../telemetry/run-key.ts'
 import { startPool } from '../workers/pool.ts'
 import { makePrivateSocket } from '../workers/private-socket.ts'
+import { createReload, readRegularFile } from './reload.ts'
+import { dieOfHangUp, listenToSignals } from './signals.ts'
+import { terminalDestination, welcomeText } from './terminal.ts'
 
 /** How long the line of a request may wait for others to leave with it: a write costs more than a line. */
 const GATHER_MS = 10
@@ -26,20 +31,29 @@ const BACKLOG = 4096
 /**
  * Serves until SIGTERM or SIGINT. Then /readyz says no, and every answer ends its connection; after SIGTERM requests are
  * served on for the drain delay, so that load balancers see it. Then no connection is taken any more, running answers
- * get the drain time, and the process ends with 0. A second signal ends it at once, with 1. Resolves with the exit status.
+ * get the drain time, and the process ends with 0. A second signal ends it at once, with 1. SIGHUP reads the settings
+ * again. Resolves with the exit status.
  */
 export async function runServe(
   config: Config,
-  options: { readonly version: string; readonly notices: readonly string[] },
+  options: {
+    readonly version: string
+    readonly notices: readonly string[]
+    /** Reads all settings anew, by `readFile`. Throws ConfigFaults. */
+    readonly load: (readFile: (path: string) => string) => { config: Config; notices: readonly string[] }
+  },
 ): Promise<number> {
-  const destination = createLogDestination()
+  const isRead = process.stdout.isTTY
+  const piped = isRead ? undefined : createLogDestination()
+  const stdout = piped ?? terminalDestination()
+  const destination = isRead ? prettyDestination(stdout, process.stdout.hasColors()) : stdout
   const logger = createLogger({ level: config.logLevel, destination, gatherMs: GATHER_MS })
   // Before the destination writes its own last words, however the process ends.
   process.prependListener('exit', () => flushRequests(logger))
   for (const notice of options.notices) logger.warn(notice)
   let app: App
   try {
-    app = await createApp(config, { version: options.version, logger, stdout: destination })
+    app = await createApp(config, { version: options.version, logger, stdout })
   } catch (error) {
     if (isUnusable(error)) {
       process.stderr.write(`hubmirror: ${error.message}\n`)
@@ -67,34 +81,42 @@ export async function runServe(
     return 1
   }
   const { port } = entrance
-  logger.info(
-    { host: config.host, port, origin: config.origin.origin, cacheDir: config.cacheDir },
-    'listening',
-  )
-  if (process.stderr.isTTY) {
-    const host = config.host.includes(':') ? `[${config.host}]` : config.host
-    process.stderr.write(`hubmirror serves http://${host}:${port} in front of ${config.origin.origin}\n`)
-  }
+  const { host, origin, cacheDir } = config
+  const welcome = welcomeText(config, { version: options.version, port })
+  if (!isRead) logger.info({ host, port, origin: origin.origin, cacheDir }, 'listening')
+  // Whoever asked for less than that has asked for silence here.
+  else if (logger.isLevelEnabled('info')) stdout.write(welcome)
+  if (!isRead && process.stderr.isTTY) process.stderr.write(welcome)
 
-  const signal = await stopSignal()
+  const reload = createReload({
+    load: () => options.load(readRegularFile),
+    app,
+    tellOthers: entrance.change,
+    logger,
+    auditor: app.auditor,
+  })
+  const signal = await listenToSignals(reload).stopped
   // Nobody who presses Ctrl-C has a load balancer that must be told first.
-  const delayMs = signal === 'SIGTERM' ? config.drainDelayMs : 0
+  const delayMs = signal === 'SIGTERM' ? app.settings.drainDelayMs : 0
   logger.info({ signal, delayMs }, 'draining')
   app.drain()
   entrance.leave()
   await delay(delayMs)
-  const deadline = setTimeout(entrance.cut, config.drainTimeoutMs)
+  const deadline = setTimeout(entrance.cut, app.settings.drainTimeoutMs)
   await entrance.close()
   clearTimeout(deadline)
   flushRequests(logger)
   logger.info('closed')
-  destination.flushSync()
+  piped?.flushSync()
+  if (signal === 'SIGHUP') await dieOfHangUp()
   return 0
 }
 
 /** Where clients come in. */
 interface Entrance {
   readonly port: number
+  /** Resolves when the other processes go by these settings. */
+  readonly change: (settings: LiveSettings) => Promise<void>
   /** Takes connections as before, and lets every answer end its own. */
   readonly leave: () => void
   /** Takes no new connections; resolves when the last answer has ended and the app is closed. */
@@ -112,7 +134,8 @@ async function listen(app: App, config: Config, logger: Logger): Promise<Entranc
   await listenAlso(server, await otherAddresses(config.host, address), port)
   return {
     port,
-    // What `App.drain` does is all.
+    // What `App.change` and `App.drain` do is all.
+    change: () => Promise.resolve(),
     leave() {},
     async close() {
       await arrivalsRead()
@@ -144,10 +167,7 @@ async function listenByWorkers(
       trustProxy,
       cacheDir,
       logLevel,
-      clients: {
-        allow: config.clientsAllow,
-        deny: config.clientsDeny,
-      },
+      clients: clientsOf(config),
       memoryBytes: config.memoryCacheBytes / 4,
       isAudited: config.auditLog !== undefined,
       socketPath: socket.path,
@@ -157,6 +177,7 @@ async function listenByWorkers(
     const pool = await startPool(config, { count: config.workers, settings, ...rooms })
     return {
       port: pool.port,
+      change: (next) => pool.change({ clients: clientsOf(next), logLevel: next.logLevel }),
       leave: () => pool.leave(),
       async close() {
         await pool.drain()
@@ -171,6 +192,11 @@ async function listenByWorkers(
   }
 }
 
+/** Plain: it goes to other processes. */
+function clientsOf(settings: Pick<Config, 'clientsAllow' | 'clientsDeny'>) {
+  return { allow: settings.clientsAllow, deny: settings.clientsDeny }
+}
+
 function isUnusable(error: unknown): error is Error {
   return (
     error instanceof DirectoryInUse ||
@@ -178,22 +204,4 @@ function isUnusable(error: unknown): error is Error {
     error instanceof UnusableDirectory ||
     error instanceof UnusableAuditLog
   )
-}
-
-/**
- * Resolves with the first signal to stop. Each one after it ends the process at once, with 1: the store needs no repair
- * after a drain that was not finished.
- */
-function stopSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let isStopping = false
-    // For good: between two handlers a signal would end the process as if there were none.
-    const stop = (signal: NodeJS.Signals): void => {
-      if (isStopping) process.exit(1)
-      isStopping = true
-      resolve(signal)
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
-  })
 }

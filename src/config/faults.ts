@@ -19,6 +19,9 @@ export interface Fault {
   readonly cure: string
 }
 
+/** A token may stand where a key belongs, and what is no YAML is quoted by its reader. */
+const TOKEN = /hf_\w{8,}/g
+
 /** Thrown by loadConfig: the message lists every fault. */
 export class ConfigFaults extends Error {
   readonly faults: readonly Fault[]
@@ -28,6 +31,17 @@ export class ConfigFaults extends Error {
     this.name = 'ConfigFaults'
     this.faults = faults
   }
+
+  /** Each fault as it may stand in a log: short, and without what may be a token. */
+  shown(): readonly Fault[] {
+    return this.faults.map(shownOf)
+  }
+}
+
+function shownOf(fault: Fault): Fault {
+  const shown = (text: string): string => shorten(text).replace(TOKEN, MASK)
+  const value = fault.value === undefined ? {} : { value: shown(fault.value) }
+  return { ...fault, key: shown(fault.key), where: shown(fault.where), ...value, cure: shown(fault.cure) }
 }
 
 function headingOf(faults: readonly Fault[]): string {
@@ -40,8 +54,7 @@ function formatFault(fault: Fault): string {
   const key = /\p{Cc}/u.test(fault.key) ? JSON.stringify(fault.key) : fault.key
   const value = fault.value === undefined ? '' : ` = ${JSON.stringify(shorten(fault.value))}`
   const text = `  ${key}${value} (${fault.source}${fault.where === '' ? '' : ` ${fault.where}`})\n    ${fault.cure}`
-  // A token may stand where a key belongs, and what is no YAML is quoted by its reader.
-  return text.replace(/hf_\w{8,}/g, MASK)
+  return text.replace(TOKEN, MASK)
 }
 
 function shorten(value: string): string {

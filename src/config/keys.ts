@@ -44,6 +44,8 @@ interface Setting {
   readonly absent?: string
   /** A secret is never shown, and may come from a file. */
   readonly secret?: true
+  /** It may change while the mirror runs: rooms read it through `Live`. All others need a restart. */
+  readonly live?: true
 }
 
 const HOUR_MS = 3_600_000
@@ -104,6 +106,7 @@ const SETTINGS = {
     meaning: 'addresses or networks of callers, with commas, that are served; `none` is everybody',
     parse: list(network()),
     default: 'none',
+    live: true,
   },
   clientsDeny: {
     key: 'clients.deny',
@@ -112,6 +115,7 @@ const SETTINGS = {
     meaning: 'addresses or networks of callers that are not served, whatever else is allowed',
     parse: list(network()),
     default: 'none',
+    live: true,
   },
   origin: {
     key: 'origin',
@@ -130,6 +134,7 @@ const SETTINGS = {
     parse: hubToken(),
     absent: 'none',
     secret: true,
+    live: true,
   },
   redirectHosts: {
     key: 'redirectHosts',
@@ -190,6 +195,7 @@ const SETTINGS = {
     meaning: 'least recently used blobs go first, above it',
     parse: bytes({ min: 1_000_000 }),
     absent: 'none',
+    live: true,
   },
   cacheMinFreeBytes: {
     key: 'cache.minFree',
@@ -198,6 +204,7 @@ const SETTINGS = {
     meaning: 'disk space always left free',
     parse: bytes(),
     default: '1GB',
+    live: true,
   },
   cachePrivate: {
     key: 'cache.private',
@@ -240,6 +247,7 @@ const SETTINGS = {
     meaning: 'how long `main` may be believed without asking',
     parse: duration({ maxMs: LONGEST_TTL_MS }),
     default: '10s',
+    live: true,
   },
   accessTtlMs: {
     key: 'accessTtl',
@@ -249,6 +257,7 @@ const SETTINGS = {
       'how long a proved right may be believed, and a refusal a tenth of that, at most 5s; `0s` asks every time',
     parse: duration({ maxMs: LONGEST_TTL_MS }),
     default: '60s',
+    live: true,
   },
   mirrorTokens: {
     key: 'mirrorTokens',
@@ -266,6 +275,7 @@ const SETTINGS = {
       'how many requests that need the origin one caller (address, or mirror token) may make in a time, such as `600/1m`; above it there is what is stored, or 429',
     parse: rate(),
     absent: 'off',
+    live: true,
   },
   offline: {
     key: 'offline',
@@ -291,6 +301,7 @@ const SETTINGS = {
     meaning: "`forward`: uploads and commits go to the Hub with the caller's own token. `deny`: a clear 403",
     parse: choice(['forward', 'deny']),
     default: 'forward',
+    live: true,
   },
   workers: {
     key: 'workers',
@@ -318,6 +329,7 @@ const SETTINGS = {
       'how long `/readyz` says no after SIGTERM while requests are still served, so that load balancers look elsewhere before connections are refused; SIGINT does not wait',
     parse: duration({ maxMs: HOUR_MS }),
     default: '8s',
+    live: true,
   },
   drainTimeoutMs: {
     key: 'drainTimeout',
@@ -326,6 +338,7 @@ const SETTINGS = {
     meaning: 'how long running downloads may go on after that',
     parse: duration({ maxMs: HOUR_MS }),
     default: '30s',
+    live: true,
   },
   logLevel: {
     key: 'logLevel',
@@ -334,6 +347,7 @@ const SETTINGS = {
     meaning: "how much it logs: pino's levels, `trace` to `fatal`, and `silent`",
     parse: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     default: 'info',
+    live: true,
   },
   auditLog: {
     key: 'auditLog',
@@ -373,6 +387,19 @@ export type Config = Flat<
     proxies: Proxies
   }
 >
+
+/** A setting that can change while the mirror runs, and what else the settings file says that can. */
+export type LiveName =
+  | { [N in SettingName]: Table[N] extends { readonly live: true } ? N : never }[SettingName]
+  | 'policies'
+  | 'hubTokens'
+
+/** Whether a part of the config can change while the mirror runs. */
+export function isLive(name: string): name is LiveName {
+  if (name === 'policies' || name === 'hubTokens') return true
+  const table: Readonly<Record<string, Setting>> = SETTINGS
+  return table[name]?.live === true
+}
 
 /** A row of the table with its name, seen without the differences between rows. */
 export type Row = Setting & { readonly name: SettingName }

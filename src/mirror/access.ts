@@ -21,7 +21,7 @@ interface Verdict {
 export class Access {
   readonly #known: Known
   readonly #ready: Pick<ReadyAnswers, 'forget'>
-  readonly #ttlMs: number
+  readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
   // When the question was asked whose answer was "everybody may" or "not everybody".
   readonly #verdicts = new Memory<Verdict>({ maxBytes: 16 * 1024 * 1024 })
@@ -33,12 +33,12 @@ export class Access {
     readonly known: Known
     /** Forgets what was ready of a repo that is not everybody's any more. */
     readonly ready: Pick<ReadyAnswers, 'forget'>
-    readonly ttlMs: number
+    readonly settings: { readonly accessTtlMs: number }
     readonly monotonic: () => number
   }) {
     this.#known = options.known
     this.#ready = options.ready
-    this.#ttlMs = options.ttlMs
+    this.#settings = options.settings
     this.#monotonic = options.monotonic
   }
 
@@ -58,12 +58,14 @@ export class Access {
   /** Up to when the repo may be believed to be everybody's without asking; undefined when it may not. */
   publicUntil(repo: Repo): number | undefined {
     const known = this.#young(repo)
-    return known?.public === true ? known.at + this.#ttlMs : undefined
+    return known?.public === true ? known.at + this.#settings.accessTtlMs : undefined
   }
 
   #young(repo: Repo): Verdict | undefined {
     const known = this.#verdicts.get(repoKey(repo))
-    return known !== undefined && this.#monotonic() - known.at < this.#ttlMs ? known : undefined
+    return known !== undefined && this.#monotonic() - known.at < this.#settings.accessTtlMs
+      ? known
+      : undefined
   }
 
   /**

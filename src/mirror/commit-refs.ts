@@ -61,8 +61,8 @@ export class CommitRefs {
 
   #young(key: string): readonly RepoRef[] | undefined {
     const told = this.#told.get(key)
-    const { monotonic, accessTtlMs } = this.#options
-    return told !== undefined && monotonic() - told.at < accessTtlMs ? told.refs : undefined
+    const { monotonic, settings } = this.#options
+    return told !== undefined && monotonic() - told.at < settings.accessTtlMs ? told.refs : undefined
   }
 
   #ask(
@@ -86,7 +86,8 @@ export class CommitRefs {
 interface CommitRefsOptions {
   readonly client: OriginClient
   readonly credentialOf: (name: string) => string | undefined
-  readonly accessTtlMs: number
+  /** Read at each use: it may change. */
+  readonly settings: { readonly accessTtlMs: number }
   readonly offline: boolean
   readonly monotonic: () => number
   /** What is told of a redirect; it throws where a credential may not go along. */

@@ -45,7 +45,7 @@ export interface DocumentsOptions {
   readonly implied: Implied
   readonly offline: boolean
   /** Whether a rule asks for licences: then the Hub is asked for them with everything else. */
-  readonly asksLicence: boolean
+  readonly asksLicence: () => boolean
   readonly monotonic: () => number
   /** Where large documents lie; one of its own where none is given. */
   readonly room?: DocumentRoom

@@ -103,7 +103,9 @@ export function createMirror(parts: {
 
   return {
     admit,
-    hasRules: policies.hasRules,
+    get hasRules() {
+      return policies.hasRules
+    },
     ready,
     admitReady: (caller, route) => policies.admitReady(caller, route),
 

@@ -48,13 +48,13 @@ export interface Admission {
 }
 
 export interface PoliciesOptions {
-  readonly rules: readonly Rule[]
+  /** Read at each use: they may change. */
+  readonly settings: { readonly policies: readonly Rule[]; readonly accessTtlMs: number }
   readonly client: OriginClient
   readonly known: Known
   readonly access: Access
   /** The Authorization field for a Hub token of the mirror's own. */
   readonly credentialOf: (name: string) => string | undefined
-  readonly accessTtlMs: number
   readonly offline: boolean
   readonly monotonic: () => number
   readonly observer: Observer
@@ -72,13 +72,6 @@ const IMPATIENT_MS = 4_000
 
 export class Policies {
   readonly #options: PoliciesOptions
-  readonly hasRules: boolean
-  /** Whether what the Hub calls the repo's licence is to be asked for. */
-  readonly asksLicence: boolean
-  readonly #judgesSizes: boolean
-  readonly #judgesRevisions: boolean
-  /** Main, and what rules name without a star: of these the store may know the commit. */
-  readonly #namedRevisions: readonly string[]
   readonly #refs: CommitRefs
   readonly #originPath: string
   // By repo what a stranger was told; by credential and repo what only that credential is told.
@@ -90,19 +83,40 @@ export class Policies {
 
   constructor(options: PoliciesOptions) {
     this.#options = options
-    this.hasRules = options.rules.length > 0
-    this.asksLicence = options.rules.some(({ match }) => match.licence !== undefined)
-    this.#judgesSizes = options.rules.some(({ match }) => match.size !== undefined)
-    const revisions = options.rules.flatMap(({ match }) => match.revision ?? [])
-    this.#judgesRevisions = revisions.length > 0
-    this.#namedRevisions = [...new Set(['main', ...revisions.map(({ text }) => text)])].filter(
-      (text) => !/[*?[{]/.test(text) && !mayBeCommit(text),
-    )
     this.#refs = new CommitRefs({
       ...options,
       onMoved: (repo) => (url) => this.#redirected(url, repo, [repo.id]),
     })
     this.#originPath = options.client.policy.base.pathname.replace(/\/$/, '') || '/'
+  }
+
+  get #rules(): readonly Rule[] {
+    return this.#options.settings.policies
+  }
+
+  get hasRules(): boolean {
+    return this.#rules.length > 0
+  }
+
+  /** Whether what the Hub calls the repo's licence is to be asked for. */
+  get asksLicence(): boolean {
+    return this.#rules.some(({ match }) => match.licence !== undefined)
+  }
+
+  get #judgesRevisions(): boolean {
+    return this.#rules.some(({ match }) => match.revision !== undefined && match.revision.length > 0)
+  }
+
+  /** Main, and what rules name without a star: of these the store may know the commit. */
+  get #namedRevisions(): readonly string[] {
+    const revisions = this.#rules.flatMap(({ match }) => match.revision ?? [])
+    return [...new Set(['main', ...revisions.map(({ text }) => text)])].filter(
+      (text) => !/[*?[{]/.test(text) && !mayBeCommit(text),
+    )
+  }
+
+  get #judgesSizes(): boolean {
+    return this.#rules.some(({ match }) => match.size !== undefined)
   }
 
   /**
@@ -140,13 +154,16 @@ export class Policies {
    */
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined {
     if (!this.hasRules) return ''
-    const { rules, known, observer } = this.#options
+    const { known, observer } = this.#options
     const { repo } = route
     const traits = known.traitsInMemory(repo)
     const subject = subjectOf(route)
     if (this.#judgesSizes || isShort(repo) || traits === undefined || subject === undefined) return undefined
     if (isOther(repo, traits.name)) return undefined
-    const decision = decide(rules, this.#question({ caller, fingerprint: ANONYMOUS }, subject, { repo }))
+    const decision = decide(
+      this.#rules,
+      this.#question({ caller, fingerprint: ANONYMOUS }, subject, { repo }),
+    )
     if (decision.kind === 'needs' || decision.verdict === 'deny') return undefined
     if (decision.noStore !== 'no' || decision.useToken !== undefined) return undefined
     for (const rule of decision.said) observer.policyDecided(rule.name, rule.action)
@@ -158,7 +175,9 @@ export class Policies {
     decided: readonly { readonly question: Question; readonly ruling: Ruling }[],
     about: { readonly repo: Repo | undefined; readonly name: string | undefined; readonly mayLend: boolean },
   ): Admission {
-    const { rules, observer, known } = this.#options
+    const { observer, known } = this.#options
+    // Those by which it was decided: they may be others when the size is known.
+    const rules = this.#rules
     const { repo, name, mayLend } = about
     const rulings = decided.map(({ ruling }) => ruling)
     const said = [...new Set(rulings.flatMap((ruling) => ruling.said))]
@@ -203,9 +222,9 @@ export class Policies {
    * its old one back, of which nobody would hear who is refused for the other.
    */
   async #nameOf(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<RepoId | undefined> {
-    const { known, accessTtlMs } = this.#options
+    const { known, settings } = this.#options
     const { name } = await known.traits(repo)
-    if (!isOther(repo, name) || known.isNameYoung(repo, accessTtlMs)) return name
+    if (!isOther(repo, name) || known.isNameYoung(repo, settings.accessTtlMs)) return name
     await this.#learn(ctx, repo, { facts: ['name'], useToken })
     return (await known.traits(repo)).name
   }
@@ -216,7 +235,7 @@ export class Policies {
     subject: Subject,
     repo: Repo | undefined,
   ): Promise<{ readonly question: Question; readonly ruling: Ruling }> {
-    const { rules } = this.#options
+    const rules = this.#rules
     let question = this.#question(ctx, subject, { repo, name: await this.#shortName(repo) })
     let decision = decide(rules, question)
     if (decision.kind === 'needs') {
@@ -247,10 +266,10 @@ export class Policies {
     if (!mayBeCommit(revision)) return undefined
     const all = await this.#refs.of(ctx, repo, useToken)
     if (all !== undefined) return namesFor(revision, all)
-    const { known, accessTtlMs } = this.#options
+    const { known, settings } = this.#options
     const stored: string[] = []
     for (const name of this.#namedRevisions) {
-      const ref = await known.ref(repo, name, accessTtlMs)
+      const ref = await known.ref(repo, name, settings.accessTtlMs)
       if (ref?.commit.startsWith(revision.toLowerCase()) === true) stored.push(name)
     }
     return stored.length > 0 ? stored : undefined
@@ -299,8 +318,8 @@ export class Policies {
 
   #young(key: string): Learnt | undefined {
     const learnt = this.#learnt.get(key)
-    const { monotonic, accessTtlMs } = this.#options
-    return learnt !== undefined && monotonic() - learnt.at < accessTtlMs ? learnt : undefined
+    const { monotonic, settings } = this.#options
+    return learnt !== undefined && monotonic() - learnt.at < settings.accessTtlMs ? learnt : undefined
   }
 
   /** Asks the Hub as a stranger, and with the credential of the request for what strangers are not told. */

@@ -13,7 +13,7 @@ export interface PublicOptions {
   readonly known: Known
   readonly monotonic: () => number
   /** Whether a rule asks for licences: then the Hub is asked for them with the rest. */
-  readonly asksLicence?: boolean
+  readonly asksLicence?: () => boolean
 }
 
 /**
@@ -27,7 +27,7 @@ export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promi
   const ask = async (): Promise<boolean | undefined> => {
     const askedAt = monotonic()
     const open = await isOpenToAll(client, repo, anonymousAsker(ctx), {
-      licence: options.asksLicence === true,
+      licence: options.asksLicence?.() === true,
       onTraits: (traits) => known.tell(repo, traits, askedAt),
     })
     return open === 'unsaid' ? undefined : open

@@ -112,6 +112,14 @@ export class ReadyAnswers {
     this.#onForget?.(repo)
   }
 
+  /** What is believed, and for how long, may be another from now on: no answer is ready any more. */
+  forgetAll(): void {
+    this.#moment += 1
+    this.#answers.GET.clear()
+    this.#answers.HEAD.clear()
+    this.#targets.clear()
+  }
+
   #left(target: string, key: string): void {
     if (this.#answers.GET.has(target) || this.#answers.HEAD.has(target)) return
     const targets = this.#targets.get(key)

@@ -24,15 +24,22 @@ export interface Remembered {
 export type Asked = { readonly kind: 'file' | 'document'; readonly repo: Repo; readonly target: string }
 
 export class Refusals {
-  readonly #lifeMs: number
+  readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
   readonly #refusals = new Memory<Remembered>({ maxBytes: 8 * 1024 * 1024, sizeOf })
   // When a write of this credential was accepted: what it may read may be another since.
   readonly #writes = new Memory<number>({ maxBytes: 4 * 1024 * 1024 })
 
-  constructor(options: { readonly accessTtlMs: number; readonly monotonic: () => number }) {
-    this.#lifeMs = Math.min(LONGEST_MS, options.accessTtlMs / SHORTER)
+  constructor(options: {
+    readonly settings: { readonly accessTtlMs: number }
+    readonly monotonic: () => number
+  }) {
+    this.#settings = options.settings
     this.#monotonic = options.monotonic
+  }
+
+  get #lifeMs(): number {
+    return Math.min(LONGEST_MS, this.#settings.accessTtlMs / SHORTER)
   }
 
   remember(fingerprint: string, asked: Asked, remembered: Remembered): void {

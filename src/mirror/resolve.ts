@@ -100,11 +100,11 @@ export interface ResolverOptions {
   readonly implied: Implied
   readonly urls: SignedUrls
   readonly ready: Pick<ReadyAnswers, 'moment' | 'forget'>
-  readonly refTtlMs: number
-  readonly accessTtlMs: number
+  /** Read at each use: they may change. */
+  readonly settings: { readonly refTtlMs: number; readonly accessTtlMs: number }
   readonly offline: boolean
   /** Whether a rule asks for licences, so that the Hub's word for them is kept with what else is known of a repo. */
-  readonly asksLicence: boolean
+  readonly asksLicence: () => boolean
   readonly monotonic: () => number
 }
 
@@ -154,9 +154,9 @@ export class Resolver {
 
   /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
   #readyOnBranch(route: FileRoute, ready: Readiness | undefined): Readiness | undefined {
-    const { known, refTtlMs } = this.#options
+    const { known, settings } = this.#options
     const told = this.#told.get(branchKey(route))
-    const ref = known.refInMemory(route.repo, route.revision, refTtlMs)
+    const ref = known.refInMemory(route.repo, route.revision, settings.refTtlMs)
     if (ready === undefined || ref?.fresh !== true || ref.commit !== ready.commit) return undefined
     const isPromised = (at: number | undefined) =>
       at !== undefined && this.#options.monotonic() - at <= PIN_MS
@@ -176,7 +176,7 @@ export class Resolver {
     const { access, offline, client, known, refusals } = this.#options
     const { repo, revision, path } = route
     const { moment } = this.#options.ready
-    const ref = await known.ref(repo, revision, this.#options.refTtlMs)
+    const ref = await known.ref(repo, revision, this.#options.settings.refTtlMs)
     const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
     const fact = kept !== undefined && mayStore(ctx, kept) ? kept : undefined
     const openUntil = access.publicUntil(repo)
@@ -360,7 +360,7 @@ export class Resolver {
           if (isMoved(error)) throw error
         }),
         isOpenToAll(client, repo, anonymousAsker(ctx), {
-          licence: this.#options.asksLicence,
+          licence: this.#options.asksLicence(),
           ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
           onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),
         }).catch(() => undefined),
@@ -410,7 +410,8 @@ export class Resolver {
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
-    const { access, known, refTtlMs, accessTtlMs, monotonic, client } = this.#options
+    const { access, known, settings, monotonic, client } = this.#options
+    const { refTtlMs, accessTtlMs } = settings
     const granted = this.#granted.get(grantKey(ctx, route))
     const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
     if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined

@@ -50,12 +50,15 @@ export interface ServerOptions extends OpsOptions {
   /** Seals and opens the addresses of transfers that the Hub leads to other hosts. */
   readonly transferLinks: () => Promise<TransferLinks>
   readonly publicUrl: URL | undefined
-  readonly writes: 'forward' | 'deny'
+  /** Read at each use, as `clients` are: they may change. */
+  readonly settings: {
+    readonly writes: 'forward' | 'deny'
+    /** How much work one caller may cause at the origin. */
+    readonly clientsRateLimit?: Rate | undefined
+  }
   readonly offline: boolean
   readonly trustProxy: readonly string[]
   readonly clients: ClientLists
-  /** How much work one caller may cause at the origin. */
-  readonly clientsRateLimit: Rate | undefined
   /** Marks our requests to the origin, so that one that comes back is told as a loop. */
   readonly via: string
   readonly logger: Logger
@@ -123,7 +126,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       return
     }
     try {
-      if (watched.isServed?.(watched.addressOf(request.raw), request.routeOptions.url) === false) {
+      if (!watched.isServed(watched.addressOf(request.raw), request.routeOptions.url)) {
         noteTarget(request, trace, parse)
         throw new MirrorError('client_not_allowed')
       }
@@ -156,8 +159,7 @@ async function registerHub(
   options: Watched,
   parse: (rawTarget: string) => HubRoute,
 ): Promise<void> {
-  const { clientsRateLimit: rate } = options
-  const originLimit = rate === undefined ? undefined : await createOriginLimit(server, rate)
+  const originLimit = await createOriginLimit(server, options.settings)
   const hub = { ...options, originLimit, reads: new FileReads(), parse }
   await registerTransfers(server, hub)
   await registerPassThrough(server, {

@@ -16,10 +16,24 @@ export interface ClientLists {
 const OPEN_ROUTES = new Set(['/healthz', '/readyz'])
 
 /**
- * Whether a caller may ask for a route, compiled once; undefined where everybody may. What is no address, as a proxy
+ * Whether a caller may ask for a route. `lists` may give others later: they are read at each use, and compiled once. What is no address, as a proxy
  * may forward, is nobody's.
  */
-export function clientGate({
+export function clientGate(
+  lists: ClientLists,
+): (address: string | undefined, route: string | undefined) => boolean {
+  let { allow, deny } = lists
+  let gate = compiledGate({ allow, deny })
+  return (address, route) => {
+    if (lists.allow !== allow || lists.deny !== deny) {
+      ;({ allow, deny } = lists)
+      gate = compiledGate({ allow, deny })
+    }
+    return gate === undefined || gate(address, route)
+  }
+}
+
+function compiledGate({
   allow,
   deny,
 }: ClientLists): ((address: string | undefined, route: string | undefined) => boolean) | undefined {

@@ -43,7 +43,8 @@ export interface HubRouteOptions {
   /** The raw target as a route: `createRouteParser`. */
   readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined
-  readonly writes: 'forward' | 'deny'
+  /** Read at each use: they may change. */
+  readonly settings: { readonly writes: 'forward' | 'deny' }
   readonly workers?: WorkerLink | undefined
 }
 
@@ -86,12 +87,13 @@ export async function serveHubRoute(
   if (settling !== undefined) await settling
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
-  if (options.writes === 'deny' && isWriteRoute(route, method)) throw new MirrorError('writes_denied')
+  if (options.settings.writes === 'deny' && isWriteRoute(route, method))
+    throw new MirrorError('writes_denied')
   const batch = await readBatch(request, route)
   const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
-  if (isUpload && options.writes === 'deny') throw new MirrorError('writes_denied')
+  if (isUpload && options.settings.writes === 'deny') throw new MirrorError('writes_denied')
   // The rules may allow the one and not the other.
   if (batch === 'unclear' && options.mirror.hasRules)
     throw new MirrorError('bad_request', { message: UNCLEAR_BATCH })

@@ -23,12 +23,20 @@ export type OriginLimit = (request: FastifyRequest, caller: Caller) => Promise<v
  * /64, which is one customer). All whose address a proxy does not clearly say share one. Not by Hub token: nobody here knows whether one is good, and whoever makes them up would
  * be a new caller with each.
  */
-export async function createOriginLimit(server: FastifyInstance, rate: Rate): Promise<OriginLimit> {
+export async function createOriginLimit(
+  server: FastifyInstance,
+  settings: { readonly clientsRateLimit?: Rate | undefined },
+): Promise<OriginLimit> {
   await server.register(rateLimit, { global: false })
   const keys = new WeakMap<FastifyRequest, string>()
-  const keyGenerator = (request: FastifyRequest): string => keys.get(request) ?? ''
-  const count = server.createRateLimit({ max: rate.max, timeWindow: rate.windowMs, keyGenerator })
+  const count = server.createRateLimit({
+    // Asked at each request: they may have changed since.
+    max: () => settings.clientsRateLimit?.max ?? Number.MAX_SAFE_INTEGER,
+    timeWindow: () => settings.clientsRateLimit?.windowMs ?? 1,
+    keyGenerator: (request) => keys.get(request) ?? '',
+  })
   return async (request, caller) => {
+    if (settings.clientsRateLimit === undefined) return
     const isNamed = caller.kind === 'mirror-token'
     keys.set(request, isNamed ? `token ${caller.name}` : `address ${countingKey(caller.address)}`)
     const counted = await count(request)

@@ -32,7 +32,8 @@ export interface TransferOptions {
   readonly originLimit: OriginLimit | undefined
   readonly basePath: string
   readonly publicUrl: URL | undefined
-  readonly writes: 'forward' | 'deny'
+  /** Read at each use: they may change. */
+  readonly settings: { readonly writes: 'forward' | 'deny' }
   readonly offline: boolean
 }
 
@@ -126,7 +127,7 @@ async function upload(
   const trace = traceOf(request.raw)
   const { client, observer } = options
   // It may have been turned off since the link was given.
-  if (options.writes === 'deny') throw new MirrorError('writes_denied')
+  if (options.settings.writes === 'deny') throw new MirrorError('writes_denied')
   if (options.offline) throw new MirrorError('offline_and_absent')
   await ctx.claimOrigin?.()
   const headers: Record<string, string> = { ...link.headers }

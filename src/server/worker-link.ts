@@ -14,7 +14,7 @@ export class WorkerLink {
   readonly offers = new Offers()
   readonly hold = new Hold()
   readonly #monotonic: () => number
-  readonly #mayRepeat: boolean
+  readonly #mayRepeat: () => boolean
   // Up to when a worker may repeat an answer about a repo, at the latest.
   readonly #told = new Map<string, number>()
   #tellAll: (repo: Repo) => Promise<void> = () => Promise.resolve()
@@ -22,7 +22,7 @@ export class WorkerLink {
   constructor(options: {
     readonly monotonic: () => number
     /** Whether an answer that is ready is so for everybody: rules are for the main process. */
-    readonly mayRepeat: boolean
+    readonly mayRepeat: () => boolean
   }) {
     this.#monotonic = options.monotonic
     this.#mayRepeat = options.mayRepeat
@@ -35,7 +35,7 @@ export class WorkerLink {
 
   /** The text that lets a worker repeat an answer. From here on it must be told when that ends. */
   ready(answer: ReadyAnswer): string | undefined {
-    if (!this.#mayRepeat) return undefined
+    if (!this.#mayRepeat()) return undefined
     const key = repoKey(answer.route.repo)
     if (this.#told.size >= TOLD_MANY) this.#strikeOff()
     this.#told.set(key, Math.max(answer.until, this.#told.get(key) ?? 0))

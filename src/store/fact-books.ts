@@ -22,7 +22,8 @@ const TOGETHER = 32
 export interface FactBooksOptions {
   readonly layout: Layout
   /** The facts may take this much. */
-  readonly maxBytes: number
+  /** Read at each use: they may change. */
+  readonly bounds: { readonly maxBytes?: number }
   /** How many bytes the disk is short of what shall always be left free; 0 when it has room. */
   readonly shortBytes: () => Promise<number>
   /** Removes a fact unless it is being changed at this moment; whether it did. */
@@ -73,6 +74,10 @@ export class FactBooks {
     this.#options = options
   }
 
+  get #maxBytes(): number {
+    return this.#options.bounds.maxBytes ?? Number.POSITIVE_INFINITY
+  }
+
   get bytes(): number {
     let sum = 0
     for (const bytes of this.#kinds.values()) sum += bytes
@@ -85,7 +90,7 @@ export class FactBooks {
    * have to go for it. Whoever claims calls the function he is given, with what the fact takes in the end.
    */
   async claim(fact: FactSize, after: number): Promise<((bytes: number) => void) | undefined> {
-    const { maxBytes } = this.#options
+    const maxBytes = this.#maxBytes
     const by = after - fact.bytes
     if (by > maxBytes / 4) return undefined
     while (this.bytes + by > maxBytes || this.#unasked >= ASK_EVERY_BYTES) {
@@ -120,7 +125,7 @@ export class FactBooks {
         await this.#lookAt(kind, number).catch((error: unknown) => this.#options.onTrouble?.(error))
       }
     }
-    if (this.bytes > this.#options.maxBytes) await this.#tidied(0)
+    if (this.bytes > this.#maxBytes) await this.#tidied(0)
   }
 
   /** Makes the facts fit, with `bytes` more; how many bytes went. One for all who wait: each would look at the same. */
@@ -152,7 +157,8 @@ export class FactBooks {
   }
 
   async #lacking(bytes: number): Promise<number> {
-    const { maxBytes, shortBytes } = this.#options
+    const { shortBytes } = this.#options
+    const maxBytes = this.#maxBytes
     const over = this.bytes + bytes - maxBytes
     // Some more, so that not every write has to look at a shelf.
     if (over > 0) return over + Math.min(maxBytes / 16, SPARE_BYTES)

@@ -77,12 +77,11 @@ export function createFacts(layout: Layout, options: FactsOptions): CountedFacts
   }
   const rememberMissing = (name: string): void =>
     memory.set(name, { value: ABSENT, sizeBytes: 0, recordedAt: now(), isMissing: true })
-  const nameOf = (kind: FactKind, key: string): string => `${kind} ${key}`
   const readings = new Readings()
   const changes = new Changes((file) => readings.forget(file))
   const books = new FactBooks({
     layout,
-    maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
+    bounds: options,
     shortBytes: options.shortBytes ?? (() => Promise.resolve(0)),
     // What is being changed is in use; to wait for it would be to wait for one that waits for room.
     remove: async (file) => !changes.has(file) && changes.inTurn(file, () => unlinkIfThere(file)),
@@ -285,4 +284,8 @@ async function readFile(file: string): Promise<Found | 'missing' | undefined> {
   } finally {
     await handle.close()
   }
+}
+
+function nameOf(kind: FactKind, key: string): string {
+  return `${kind} ${key}`
 }

@@ -181,6 +181,13 @@ export class Ledger {
     return turn
   }
 
+  /** Makes room after the bounds have changed, and reports them. Resolves when nothing more may go. */
+  async fit(): Promise<void> {
+    this.#report()
+    const room = await this.reserve(0)
+    room?.release()
+  }
+
   async #reserve(bytes: number): Promise<Reservation | undefined> {
     const { maxBytes } = this.#options
     if (maxBytes !== undefined && bytes > maxBytes) return undefined

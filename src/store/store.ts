@@ -47,6 +47,7 @@ export interface Store {
 
 export interface StoreOptions {
   readonly root: string
+  /** This and `minFreeBytes` are read at each use: they may change, and `fit` is told so. */
   readonly maxBytes: number | undefined
   readonly minFreeBytes: number
   readonly memoryBytes: number
@@ -107,11 +108,13 @@ function openFacts(
   options: StoreOptions,
   over: { readonly ledger: Ledger; readonly diskBytes: number; readonly readOnly: boolean },
 ): CountedFacts {
-  const { memoryBytes, maxBytes, minFreeBytes, now, onTrouble } = options
+  const { memoryBytes, now, onTrouble } = options
   return createFacts(layout, {
     memoryBytes: memoryBytes / 2,
-    maxBytes: Math.max(FACTS_AT_LEAST_BYTES, (maxBytes ?? over.diskBytes) / 20),
-    shortBytes: async () => Math.max(0, minFreeBytes - (await freeBytes(layout))),
+    get maxBytes() {
+      return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? over.diskBytes) / 20)
+    },
+    shortBytes: async () => Math.max(0, options.minFreeBytes - (await freeBytes(layout))),
     now,
     readOnly: over.readOnly,
     onBytes: (bytes) => {
@@ -149,6 +152,23 @@ async function diskBytes(layout: Layout): Promise<number> {
   return blocks * bsize
 }
 
+function openLedger(layout: Layout, options: StoreOptions, remove: (name: string) => Promise<void>): Ledger {
+  const { onTrouble } = options
+  return new Ledger({
+    get maxBytes() {
+      return options.maxBytes
+    },
+    get minFreeBytes() {
+      return options.minFreeBytes
+    },
+    now: options.now,
+    observer: options.observer,
+    freeBytes: () => freeBytes(layout),
+    remove,
+    ...(onTrouble === undefined ? {} : { onTrouble }),
+  })
+}
+
 function createStore(
   layout: Layout,
   options: StoreOptions,
@@ -156,18 +176,10 @@ function createStore(
   disk: { readonly unlock: (() => Promise<void>) | undefined; readonly sizeBytes: number },
 ): Store {
   const readOnly = disk.unlock === undefined
-  const { onTrouble, checkReadsMs } = options
-  const ledger = new Ledger({
-    maxBytes: options.maxBytes,
-    minFreeBytes: options.minFreeBytes,
-    now: options.now,
-    observer: options.observer,
-    freeBytes: () => freeBytes(layout),
-    remove: (name) => {
-      if (isBlobKey(name)) blobs.forget(name)
-      return removeEntry(layout, name)
-    },
-    ...(onTrouble === undefined ? {} : { onTrouble }),
+  const { checkReadsMs } = options
+  const ledger = openLedger(layout, options, (name) => {
+    if (isBlobKey(name)) blobs.forget(name)
+    return removeEntry(layout, name)
   })
   const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes, readOnly })
   const closing = new AbortController()

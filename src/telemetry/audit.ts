@@ -70,7 +70,7 @@ export interface AccessEvent extends About {
 
 /** Something an operator did, or the mirror on its own to what is stored. */
 export interface Act {
-  readonly act: 'token-create' | 'token-revoke' | 'prune' | 'verify' | 'scrub'
+  readonly act: 'token-create' | 'token-revoke' | 'prune' | 'verify' | 'scrub' | 'reload'
   /** The user of the operating system, or the mirror itself. */
   readonly by: { readonly kind: 'os-user'; readonly name: string; readonly uid: number } | { kind: 'mirror' }
   /** To what, and with which result. Plain values, and never a token. */

@@ -221,6 +221,8 @@ export interface Metrics {
   readonly observer: Observer
   /** The Content-Type of `text`. */
   readonly contentType: string
+  /** The operator's rules, when they have changed: each is there before it has had a say. */
+  expectRules(rules: readonly { readonly name: string; readonly action: string }[]): void
   /** The exposition of all metrics. */
   text(): Promise<string>
 }
@@ -244,11 +246,15 @@ export function createMetrics(options: {
   series.build.set({ version: options.version }, 1)
   // Neither up nor down before it was asked.
   series.originUp.remove()
-  for (const { name: rule, action } of options.rules ?? []) series.policy.inc({ rule, action }, 0)
+  const expectRules: Metrics['expectRules'] = (rules) => {
+    for (const { name: rule, action } of rules) series.policy.inc({ rule, action }, 0)
+  }
+  expectRules(options.rules ?? [])
   series.cacheLimit.set(options.storeLimitBytes ?? Number.POSITIVE_INFINITY)
   return {
     observer: createObserver(series, tally),
     contentType: registry.contentType,
+    expectRules,
     text() {
       const { requests: cells, decisions } = tally.taken()
       for (const { route, outcome, status, requests, bytes } of cells) {

@@ -3,6 +3,7 @@
 
 import type { Logger } from 'pino'
 import type { Repo } from '../hub/names.ts'
+import type { ClientLists } from '../server/clients.ts'
 import { FileReads } from '../server/file-reads.ts'
 import type { Taken } from '../server/peer.ts'
 import type { ReadyRoute } from '../server/ready-route.ts'
@@ -21,6 +22,8 @@ export interface Answerer {
   forward(exchange: Exchange): void
   /** After it nothing of the repo is repeated. */
   forget(repo: Repo): void
+  /** Other networks of clients are served from now on, and nothing of before is repeated. */
+  change(clients: ClientLists): void
   /** Resolves when the main process has heard of everything that was answered. */
   idle(): Promise<void>
 }
@@ -40,8 +43,17 @@ export function createAnswerer(
 ): Answerer {
   const { logger, accounts, monotonic, tellTaken, tellPins } = rooms
   const { observer, auditor } = accounts
+  let { clients } = settings
   const memory = createMemory({
     ...settings,
+    clients: {
+      get allow() {
+        return clients.allow
+      },
+      get deny() {
+        return clients.deny
+      },
+    },
     maxBytes: settings.memoryBytes,
     monotonic,
     accounts: { logger, observer, auditor },
@@ -63,6 +75,10 @@ export function createAnswerer(
     ready: memory.route,
     forward: (exchange) => forwarder.forward(exchange),
     forget: (repo) => memory.forget(repo),
+    change(next) {
+      clients = next
+      memory.forgetAll()
+    },
     async idle() {
       await forwarder.idle()
       memory.flush()

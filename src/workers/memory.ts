@@ -43,6 +43,8 @@ export interface Memory {
   learn(request: IncomingMessage, incoming: IncomingMessage, asked: Asked): void
   /** After it nothing of the repo is repeated, and all pins have been told. */
   forget(repo: Repo): void
+  /** The same of every repo. */
+  forgetAll(): void
   /** Tells the pins that wait. */
   flush(): void
 }
@@ -83,7 +85,7 @@ export function createMemory(options: MemoryOptions): Memory {
     // None of the mirror's own tokens is known here: who shows one is for the main process.
     callers: createCallers({
       issued: { list: () => [], look: () => Promise.resolve() },
-      hubTokens: new Map(),
+      settings: { hubTokens: new Map() },
       now: Date.now,
     }),
     via: options.via,
@@ -135,6 +137,10 @@ export function createMemory(options: MemoryOptions): Memory {
     },
     forget(repo) {
       ready.forget(repo)
+      pins.flush()
+    },
+    forgetAll() {
+      ready.forgetAll()
       pins.flush()
     },
     flush: () => pins.flush(),

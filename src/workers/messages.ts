@@ -7,6 +7,9 @@ import type { Taken } from '../server/peer.ts'
 import type { AccountBatch } from './accounts.ts'
 import type { Pin } from './memory.ts'
 
+/** What may change of a worker's settings. */
+export type WorkerChange = Pick<WorkerSettings, 'clients' | 'logLevel'>
+
 /** All that a worker knows of the settings. */
 export interface WorkerSettings {
   readonly basePath: string
@@ -30,6 +33,8 @@ export type ToWorker =
   | { readonly kind: 'connection' }
   /** Repeat nothing about the repo, and say when that is so. */
   | { readonly kind: 'forget'; readonly repo: Repo; readonly turn: number }
+  /** Go by these from now on, repeat nothing of before, and say when that is so. */
+  | { readonly kind: 'change'; readonly settings: WorkerChange; readonly turn: number }
   /** The mirror is about to stop: go on, and let every answer end its connection. */
   | { readonly kind: 'leave' }
   /** There are no new connections: end when the last answer has. */

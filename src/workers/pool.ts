@@ -14,7 +14,7 @@ import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { AccountBatch } from './accounts.ts'
 import { Door } from './door.ts'
-import type { FromWorker, ToWorker, WorkerSettings } from './messages.ts'
+import type { FromWorker, ToWorker, WorkerChange, WorkerSettings } from './messages.ts'
 
 export interface PoolOptions {
   readonly count: number
@@ -31,6 +31,8 @@ export interface PoolOptions {
 export interface Pool {
   /** Where clients connect. */
   readonly port: number
+  /** Resolves when all workers go by these settings, and repeat nothing of before. */
+  change(settings: WorkerChange): Promise<void>
   /** The mirror is about to stop: workers go on, and every answer ends its connection. */
   leave(): void
   /** No new connections; resolves when the last worker has ended. */
@@ -38,6 +40,9 @@ export interface Pool {
   /** Ends what is still under way, now. */
   cut(): void
 }
+
+/** After it a worker repeats less, and says so. */
+type Forgetting = Extract<ToWorker, { readonly turn: number }>
 
 /** Of a process that the system would not start: why. */
 type ExitCode = number | string | null
@@ -98,6 +103,7 @@ export async function startPool(
 
 class WorkerPool implements Pool {
   readonly #options: PoolOptions
+  #settings: WorkerSettings
   readonly #door: Door
   readonly #workers = new Set<Worker>()
   // Connections that nobody can take at the moment.
@@ -111,6 +117,7 @@ class WorkerPool implements Pool {
 
   constructor(options: PoolOptions) {
     this.#options = options
+    this.#settings = options.settings
     this.#door = new Door((socket) => this.#deal(socket), options.logger)
     setInterval(() => this.#look(), LOOK_MS).unref()
   }
@@ -160,11 +167,11 @@ class WorkerPool implements Pool {
   }
 
   #hear(worker: Worker, message: FromWorker): void {
-    const { link, mirror, settings } = this.#options
+    const { link, mirror } = this.#options
     switch (message.kind) {
       case 'ready':
         worker.isTold = true
-        send(worker, { kind: 'start', settings })
+        send(worker, { kind: 'start', settings: this.#settings })
         break
       case 'serving':
         worker.servingSince = performance.now()
@@ -273,13 +280,23 @@ class WorkerPool implements Pool {
 
   /** Resolves when no worker repeats anything about the repo. */
   async forget(repo: Repo): Promise<void> {
-    this.#turn += 1
-    const turn = this.#turn
-    const told = [...this.#workers].filter(({ isTold }) => isTold)
-    await Promise.all(told.map((worker) => this.#forgotten(worker, { kind: 'forget', repo, turn })))
+    await this.#tellAll((turn) => ({ kind: 'forget', repo, turn }))
   }
 
-  #forgotten(worker: Worker, message: Extract<ToWorker, { kind: 'forget' }>): Promise<void> {
+  async change(settings: WorkerChange): Promise<void> {
+    // For those that start later, too.
+    this.#settings = { ...this.#settings, ...settings }
+    await this.#tellAll((turn) => ({ kind: 'change', settings, turn }))
+  }
+
+  async #tellAll(make: (turn: number) => Forgetting): Promise<void> {
+    this.#turn += 1
+    const message = make(this.#turn)
+    const told = [...this.#workers].filter(({ isTold }) => isTold)
+    await Promise.all(told.map((worker) => this.#forgotten(worker, message)))
+  }
+
+  #forgotten(worker: Worker, message: Forgetting): Promise<void> {
     return new Promise((resolve) => {
       const late = setTimeout(() => this.#killStuck(worker), FORGET_WITHIN_MS)
       worker.forgetting.set(message.turn, () => {

@@ -4,6 +4,7 @@
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
+import type { Logger } from 'pino'
 import { createLogger } from '../telemetry/log.ts'
 import { adoptRunKey } from '../telemetry/run-key.ts'
 import { Accounts } from './accounts.ts'
@@ -13,6 +14,7 @@ import type { FromWorker, ToWorker, WorkerSettings } from './messages.ts'
 
 let front: Front | undefined
 let answerer: Answerer | undefined
+let logger: Logger | undefined
 let socketPath: string | undefined
 
 // A terminal signals the whole group: when to end is for the main process to say.
@@ -36,6 +38,11 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
       answerer?.forget(message.repo)
       tell({ kind: 'forgotten', turn: message.turn })
       break
+    case 'change':
+      if (logger !== undefined) logger.level = message.settings.logLevel
+      answerer?.change(message.settings.clients)
+      tell({ kind: 'forgotten', turn: message.turn })
+      break
     case 'leave':
       front?.leave()
       break
@@ -55,14 +62,15 @@ function start(settings: WorkerSettings): void {
   adoptRunKey(settings.runKey)
   const { isAudited } = settings
   const accounts = new Accounts({ isAudited, send: (batch) => tell({ kind: 'accounts', batch }) })
-  const logger = createLogger({ level: settings.logLevel, destination: accounts.destination })
+  const log = createLogger({ level: settings.logLevel, destination: accounts.destination })
   process.on('unhandledRejection', (error) => {
     // As in the main process: one request must not end all others.
-    logger.error({ err: error }, 'unhandled rejection')
+    log.error({ err: error }, 'unhandled rejection')
   })
   socketPath = settings.socketPath
+  logger = log
   answerer = createAnswerer(settings, {
-    logger,
+    logger: log,
     accounts,
     monotonic: () => performance.now(),
     tellTaken: (id, taken) => tell({ kind: 'taken', id, taken }),

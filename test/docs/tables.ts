@@ -1,12 +1,10 @@
-// Prints the README's tables from the tables in the code: `--write` replaces them, `--check` fails when they differ.
-// It knows nothing of the README but the marks between which a table stands.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+// Prints the tables of the docs from the tables in the code: `--write` replaces them, `--check` fails when they differ.
+// It knows nothing of a file but the marks between which a table stands.
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { CONFIG_FILE, envName, fileKey, GROUPS, rows } from '../../src/config/keys.ts'
+import { CONFIG_FILE, envName, fileKey, GROUPS, isLive, rows } from '../../src/config/keys.ts'
 import { ERRORS } from '../../src/errors.ts'
 import { METRICS } from '../../src/telemetry/metrics.ts'
-
-const README = fileURLToPath(new URL('../../README.md', import.meta.url))
 
 function table(head: readonly string[], body: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) =>
@@ -53,13 +51,34 @@ function metricsTable(): string {
   return table(['metric', 'kind', 'labels', 'meaning'], body)
 }
 
-const TABLES = { settings: settingsTable, errors: errorsTable, metrics: metricsTable }
+function reloadTable(): string {
+  const all = [...rows(), { ...CONFIG_FILE, name: CONFIG_FILE.key, secret: undefined }]
+  const body = GROUPS.flatMap((group) =>
+    all
+      .filter((row) => row.group === group)
+      .map((row) => [code(row.key), code(envName(row.key)), isLive(row.name) ? 'reload' : '**restart**']),
+  )
+  const sections = ['policies', 'tokens'].map((key) => [code(key), 'only in the file', 'reload'])
+  return table(['key in the file', 'environment', 'a change needs a'], [...body, ...sections])
+}
 
-/** The README with every table made anew, and the names of the tables whose marks it lacks. */
-export function renderTables(readme: string): { readonly text: string; readonly missing: readonly string[] } {
+type Tables = Readonly<Record<string, () => string>>
+
+const README_TABLES: Tables = { settings: settingsTable, errors: errorsTable, metrics: metricsTable }
+/** By file, below the top of the checkout. */
+const FILES: Readonly<Record<string, Tables>> = {
+  'README.md': README_TABLES,
+  'docs/reload.md': { reload: reloadTable },
+}
+
+/** A file with every table made anew, and the names of the tables whose marks it lacks. */
+export function renderTables(
+  file: string,
+  tables: Tables = README_TABLES,
+): { readonly text: string; readonly missing: readonly string[] } {
   const missing: string[] = []
-  let text = readme
-  for (const [name, render] of Object.entries(TABLES)) {
+  let text = file
+  for (const [name, render] of Object.entries(tables)) {
     const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`]
     const from = text.indexOf(begin)
     const to = text.indexOf(end, from)
@@ -74,22 +93,23 @@ function main(mode: string | undefined): number {
     console.error('usage: tables.ts --write | --check')
     return 2
   }
-  if (!existsSync(README)) {
-    console.error('README.md does not exist yet; its tables cannot be printed')
-    return mode === '--write' ? 0 : 1
+  let status = 0
+  for (const [name, tables] of Object.entries(FILES)) {
+    const path = fileURLToPath(new URL(`../../${name}`, import.meta.url))
+    const before = readFileSync(path, 'utf8')
+    const { text, missing } = renderTables(before, tables)
+    for (const each of missing)
+      console.error(`${name} has no <!-- ${each}:begin --> … <!-- ${each}:end -->; add both lines`)
+    if (missing.length > 0) status = 1
+    if (text === before) continue
+    if (mode === '--write') {
+      writeFileSync(path, text)
+    } else {
+      console.error(`${name} differs from the tables in the code; run 'npm run docs:write'`)
+      status = 1
+    }
   }
-  const before = readFileSync(README, 'utf8')
-  const { text, missing } = renderTables(before)
-  for (const name of missing) {
-    console.error(`README.md has no <!-- ${name}:begin --> … <!-- ${name}:end -->; add both lines`)
-  }
-  if (mode === '--write') {
-    if (text !== before) writeFileSync(README, text)
-  } else if (text !== before) {
-    console.error("README.md differs from the tables in the code; run 'npm run docs:write'")
-    return 1
-  }
-  return missing.length === 0 ? 0 : 1
+  return status
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv[2])

@@ -233,20 +233,18 @@ describe('a main process that is killed', () => {
   })
 })
 
-describe('a terminal that closes', () => {
-  it('ends all of them, and leaves nothing where they met', async () => {
+describe('SIGHUP to all processes of a mirror', () => {
+  it('ends none of them', async () => {
     const child = await start()
     const workers = await childrenOf(child.pid)
-    expect(await readdir(temporary)).toHaveLength(1)
-    // It tells the whole group.
     for (const pid of workers) process.kill(pid, 'SIGHUP')
     child.kill('SIGHUP')
-    expect(await child.ended).toBe('SIGHUP')
     await eventually(
-      () => readdir(temporary),
-      (names) => names.length === 0,
+      () => child.entries().filter(({ msg }) => String(msg).endsWith('were read again')),
+      ({ length }) => length === 1,
     )
-    for (const pid of workers) await whenGone(pid)
+    expect(await childrenOf(child.pid)).toEqual(workers)
+    expect((await probe(`${child.url}${FILE}/small.json`)).status).toBe(200)
   })
 })
 

@@ -110,11 +110,11 @@ describe('what strangers name', () => {
 
   it('does not fill the memory of refusals, rights, URLs, routes and answers', async () => {
     const monotonic = () => 1
-    const refusals = new Refusals({ accessTtlMs: 60_000, monotonic })
+    const refusals = new Refusals({ settings: { accessTtlMs: 60_000 }, monotonic })
     const urls = createSignedUrls({ monotonic, now: monotonic })
     const ready = new ReadyAnswers({ monotonic })
     const known = { rememberPublic: () => Promise.resolve() } as unknown as Known
-    const access = new Access({ known, ready, ttlMs: 60_000, monotonic })
+    const access = new Access({ known, ready, settings: { accessTtlMs: 60_000 }, monotonic })
     const parse = createRouteParser('/')
     const route = parseHubUrl('/o/n/resolve/main/x', '/')
     const body = Buffer.from('{"error":"x"}')

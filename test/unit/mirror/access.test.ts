@@ -38,7 +38,7 @@ async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promis
         monotonic,
         onWriteError: () => undefined,
       }),
-      ttlMs: TTL_MS,
+      settings: { accessTtlMs: TTL_MS },
       monotonic,
     })
   const facts = change(createFacts(layout, { memoryBytes: 1_000_000 }))

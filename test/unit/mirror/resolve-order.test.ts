@@ -16,6 +16,8 @@ import type { Facts } from '../../../src/store/facts.ts'
 import { manualClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 
+const SETTINGS = { refTtlMs: 10_000, accessTtlMs: 60_000 }
+
 const COMMIT = 'c'.repeat(40)
 const GIT_SHA = 'e'.repeat(40)
 
@@ -75,19 +77,18 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     monotonic: clock.now,
     onWriteError: fail,
   })
-  const access = new Access({ known, ready, ttlMs: 60_000, monotonic: clock.now })
+  const access = new Access({ known, ready, settings: SETTINGS, monotonic: clock.now })
   const resolver = new Resolver({
     client,
     known,
     access,
     ready,
-    refusals: new Refusals({ accessTtlMs: 60_000, monotonic: clock.now }),
+    refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
     implied: new Implied({ known, originBase: client.policy.base }),
     urls: createSignedUrls({ monotonic: clock.now, now: clock.now }),
-    refTtlMs: 10_000,
-    accessTtlMs: 60_000,
+    settings: SETTINGS,
     offline: false,
-    asksLicence: false,
+    asksLicence: () => false,
     monotonic: clock.now,
   })
   return { clock, asked, facts, access, resolver }

@@ -34,7 +34,7 @@ function fileRoute() {
 }
 
 it('lets a worker repeat an answer no longer than the main process believes it, though that is held up', () => {
-  const link = new WorkerLink({ monotonic: readThenHeldUp, mayRepeat: true })
+  const link = new WorkerLink({ monotonic: readThenHeldUp, mayRepeat: () => true })
   const until = performance.now() + 1_000
   const answer: ReadyAnswer = {
     until,

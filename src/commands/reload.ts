@@ -1,0 +1,69 @@
+// SIGHUP: the settings are read again, and what may change while the mirror runs does. What is wrong with them changes
+// nothing. One reading at a time, and what it said stands in the log and in the audit log.
+
+import { readFileSync, statSync } from 'node:fs'
+import type { Logger } from 'pino'
+import type { App } from '../app.ts'
+import { ConfigFaults } from '../config/faults.ts'
+import type { Config } from '../config/keys.ts'
+import type { LiveSettings } from '../config/live.ts'
+import type { Auditor } from '../telemetry/audit.ts'
+
+/** Settings and secrets are small; the limit is that of the first reading. */
+const FILE_MAX_BYTES = 1_000_000
+
+export interface ReloadRooms {
+  /** Reads all settings anew. Throws ConfigFaults. */
+  readonly load: () => { readonly config: Config; readonly notices: readonly string[] }
+  readonly app: Pick<App, 'change' | 'settings'>
+  /** Resolves when the other processes go by the settings. */
+  readonly tellOthers: (settings: LiveSettings) => Promise<void>
+  readonly logger: Logger
+  readonly auditor: Auditor
+}
+
+/** What SIGHUP does, as often as it comes: a reading that waits for the one before it serves all that came meanwhile. */
+export function createReload(rooms: ReloadRooms): () => void {
+  let running = Promise.resolve()
+  let isWaiting = false
+  return () => {
+    if (isWaiting) return
+    isWaiting = true
+    running = running.then(async () => {
+      isWaiting = false
+      await reload(rooms).catch((error: unknown) =>
+        rooms.logger.error({ err: error }, 'the settings cannot be read; nothing has changed'),
+      )
+    })
+  }
+}
+
+async function reload({ load, app, tellOthers, logger, auditor }: ReloadRooms): Promise<void> {
+  const act = (details: Parameters<Auditor['act']>[0]['details']): void =>
+    auditor.act({ act: 'reload', by: { kind: 'mirror' }, details })
+  let read: ReturnType<typeof load>
+  try {
+    read = load()
+  } catch (error) {
+    if (!(error instanceof ConfigFaults)) throw error
+    logger.error({ faults: error.shown() }, 'the settings are wrong; nothing has changed')
+    act({ result: 'refused', faults: error.faults.map(({ key }) => key) })
+    return
+  }
+  const { changed, needRestart } = await app.change(read.config)
+  logger.level = app.settings.logLevel
+  await tellOthers(app.settings)
+  logger.info({ changed }, 'the settings and the list of mirror tokens were read again')
+  if (needRestart.length > 0)
+    logger.warn({ settings: needRestart }, 'these settings have changed and need a restart')
+  for (const notice of read.notices) logger.warn(notice)
+  act({ result: 'done', changed, needRestart })
+}
+
+/** As the first reading, but only of a regular file: a pipe would be waited for, and everybody with it. Throws as node:fs. */
+export function readRegularFile(path: string): string {
+  const stats = statSync(path)
+  if (!stats.isFile()) throw Object.assign(new Error('no regular file'), { code: 'no regular file' })
+  if (stats.size > FILE_MAX_BYTES) throw Object.assign(new Error('the file is too large'), { code: 'EFBIG' })
+  return readFileSync(path, 'utf8')
+}

@@ -1,0 +1,49 @@
+// The terminal at which the mirror was started, and what it shows first: where the mirror is, what clients need, and where
+// to look next.
+
+import { writeSync } from 'node:fs'
+import { hostname } from 'node:os'
+import type { DestinationStream } from 'pino'
+import type { Config } from '../config/keys.ts'
+
+/** A terminal at stdout. One that has gone is written to in vain, which is no error: nobody is there to read. */
+export function terminalDestination(): DestinationStream {
+  return {
+    write(text) {
+      try {
+        writeSync(1, text)
+      } catch {
+        // Whether the mirror ends with its terminal, the signal says.
+      }
+    },
+  }
+}
+
+/** The lines, with their ends. */
+export function welcomeText(
+  config: Pick<Config, 'host' | 'basePath' | 'publicUrl' | 'origin' | 'cacheDir' | 'offline'>,
+  { version, port }: { readonly version: string; readonly port: number },
+): string {
+  const path = config.basePath === '/' ? '' : config.basePath
+  const listening = `http://${inUrl(config.host)}:${port}`
+  // Everywhere is no address that a client could use.
+  const isEverywhere = config.host === '0.0.0.0' || config.host === '::'
+  const reached = `http://${isEverywhere ? hostname() : inUrl(config.host)}:${port}`
+  const endpoint = config.publicUrl?.href.replace(/\/$/, '') ?? reached + path
+  const own = isEverywhere ? `http://127.0.0.1:${port}` : listening
+  const rows = [
+    ['Listening', listening],
+    ['Clients need', `export HF_ENDPOINT=${endpoint}`],
+    ['Store', config.cacheDir],
+    ['Look next', `curl ${own}/readyz    whether it can do its job`],
+    ['', `hubmirror ls    what is stored; hubmirror --help    all commands and settings`],
+    ['Stop', 'Ctrl-C'],
+  ] as const
+  const offline = config.offline ? ', offline' : ''
+  const lines = rows.map(([name, value]) => `  ${name.padEnd(14)}${value}\n`)
+  return `hubmirror ${version} stands in front of ${config.origin.href.replace(/\/$/, '')}${offline}\n\n${lines.join('')}\n`
+}
+
+function inUrl(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
