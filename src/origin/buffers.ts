@@ -42,16 +42,45 @@ export class Buffers {
   }
 }
 
-/** The same chunks, all of them read before the first is given out. Calls `release` once, when the last one was taken. */
+/**
+ * The same chunks as they come, read on though nobody takes them: there must be room for all. Calls `release` once, when
+ * the last one was taken or nobody wants more. Whoever leaves early also ends `chunks`, which may wait for its next one.
+ */
 export async function* readAtOnce(
   chunks: AsyncIterable<Buffer>,
   release: () => void,
 ): AsyncGenerator<Buffer, void, undefined> {
+  const parts: Buffer[] = []
+  const state: { isOver: boolean; hasLeft: boolean; failure?: { readonly error: unknown } } = {
+    isOver: false,
+    hasLeft: false,
+  }
+  let wake = (): void => {}
+  const read = async (): Promise<void> => {
+    try {
+      for await (const chunk of chunks) {
+        if (state.hasLeft) return
+        parts.push(chunk)
+        wake()
+      }
+    } catch (error) {
+      state.failure = { error }
+    } finally {
+      state.isOver = true
+      wake()
+    }
+  }
   try {
-    const parts: Buffer[] = []
-    for await (const chunk of chunks) parts.push(chunk)
-    if (parts.length > 0) yield Buffer.concat(parts)
+    void read()
+    for (;;) {
+      const part = parts.shift()
+      if (part !== undefined) yield part
+      else if (state.failure !== undefined) throw state.failure.error
+      else if (state.isOver) return
+      else await new Promise<void>((resolve) => (wake = resolve))
+    }
   } finally {
+    state.hasLeft = true
     release()
   }
 }

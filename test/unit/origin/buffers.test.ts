@@ -38,22 +38,37 @@ it('never holds more than its limit, nor more than three quarters for one caller
   )
 })
 
-it('reads all before it gives the first, and lets go when the last was taken or nobody wants more', async () => {
+it('reads on though nobody takes, gives each as it comes, and lets go when nobody wants more', async () => {
   const seen: string[] = []
+  let over = (): void => {}
+  const isOver = new Promise<void>((resolve) => (over = resolve))
   async function* chunks() {
     for (const text of ['a', 'b', 'c']) {
       seen.push(text)
       yield Buffer.from(text)
     }
+    over()
   }
   let released = 0
   const all = readAtOnce(chunks(), () => (released += 1))
-  expect(String((await all.next()).value)).toBe('abc')
+  expect(String((await all.next()).value)).toBe('a')
+  await isOver
   expect([seen, released]).toEqual([['a', 'b', 'c'], 0])
+  expect([String((await all.next()).value), String((await all.next()).value)]).toEqual(['b', 'c'])
   expect((await all.next()).done).toBe(true)
   expect(released).toBe(1)
   const left = readAtOnce(chunks(), () => (released += 1))
   await left.next()
   await left.return()
   expect(released).toBe(2)
+})
+
+it('fails after the chunks that came before', async () => {
+  async function* chunks() {
+    yield Buffer.from('a')
+    throw new Error('cut')
+  }
+  const all = readAtOnce(chunks(), () => undefined)
+  expect(String((await all.next()).value)).toBe('a')
+  await expect(all.next()).rejects.toThrow('cut')
 })
