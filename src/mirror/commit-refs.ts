@@ -1,8 +1,8 @@
 // Which branches and tags stand for a commit: asked of the Hub, once per repo, right and access time, and only for rules
 // about revisions.
 
-import { LRUCache } from 'lru-cache'
 import { type Repo, repoKey } from '../hub/names.ts'
+import { Memory, textBytes } from '../memory.ts'
 import type { OriginClient } from '../origin/client.ts'
 import { askRepoRefs, type RepoRef } from '../origin/repo-info.ts'
 import { anonymousAsker, askerOf, type Ctx } from './context.ts'
@@ -14,8 +14,10 @@ interface Told {
   readonly at: number
 }
 
-/** Of all repos together, with one for each repo. */
-const MAX_REFS = 200_000
+/** Of all repos together. */
+const REFS_BYTES = 32 * 1024 * 1024
+/** What a ref takes beside its texts. */
+const REF_BYTES = 100
 /** A client waits ten seconds. */
 const IMPATIENT_MS = 4_000
 /** More names of one commit tell nothing more. */
@@ -23,9 +25,10 @@ const MAX_NAMES = 100
 
 export class CommitRefs {
   readonly #options: CommitRefsOptions
-  readonly #told = new LRUCache<string, Told>({
-    maxSize: MAX_REFS,
-    sizeCalculation: ({ refs }) => refs.length + 1,
+  readonly #told = new Memory<Told>({
+    maxBytes: REFS_BYTES,
+    sizeOf: ({ refs }) =>
+      refs.reduce((sum, { name, commit }) => sum + REF_BYTES + textBytes(name, commit), 0),
   })
   readonly #questions = new SingleFlight<readonly RepoRef[] | undefined>()
 

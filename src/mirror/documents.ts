@@ -2,6 +2,7 @@
 // turned to point at the mirror, cleared of Xet; those of public repos are kept for the time the Hub is away.
 
 import { createHash } from 'node:crypto'
+import { callerKey } from '../callers/caller-key.ts'
 import { isOriginAway, MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { isCommitHash, type Repo } from '../hub/names.ts'
@@ -65,6 +66,8 @@ export class Documents {
   readonly #room: DocumentRoom
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
+  // Under which name an answer of the Hub was kept.
+  readonly #kept = new WeakMap<Buffer, string>()
 
   constructor(options: DocumentsOptions) {
     this.#options = options
@@ -225,10 +228,16 @@ export class Documents {
   ): boolean {
     const { access, known } = this.#options
     const verdict = access.verdict(repo)
-    if (verdict === 'public') known.rememberDocument(name, fact, askedAt, before)
+    const remember = (): void => {
+      // What several were given at once is written once.
+      if (before?.body !== fact.body && this.#kept.get(fact.body) === name) return
+      this.#kept.set(fact.body, name)
+      known.rememberDocument(name, fact, askedAt, before)
+    }
+    if (verdict === 'public') remember()
     if (verdict !== undefined) return verdict === 'public'
     void provePublic(ctx, repo, this.#options).then((isPublic) => {
-      if (isPublic) known.rememberDocument(name, fact, askedAt, before)
+      if (isPublic) remember()
     })
     return false
   }
@@ -359,7 +368,7 @@ export class Documents {
       const bytes = Buffer.concat([...rewritten(body, plan, mirrorBase)])
       return { status, headers, outcome, body: { kind: 'bytes', bytes } }
     }
-    const release = await this.#room.hold(body, ctx.caller.address)
+    const release = await this.#room.hold(body, callerKey(ctx.caller))
     const stream = new DocumentBody(body, plan, mirrorBase, release)
     return { status, headers, outcome, body: { kind: 'stream', stream, lengthBytes } }
   }

@@ -2,6 +2,7 @@
 // credential at the same time, and read whole. Nothing is concluded here.
 
 import { createHash } from 'node:crypto'
+import { callerKey } from '../callers/caller-key.ts'
 import { MirrorError } from '../errors.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import type { HubRoute } from '../hub/route.ts'
@@ -103,7 +104,7 @@ export class HubDocuments {
     route: DocumentRoute,
     how: { readonly request: DocumentRequest; readonly isImpatient: boolean; readonly names: string },
   ): Question {
-    const place = this.#room.open(ctx.caller.address)
+    const place = this.#room.open(callerKey(ctx.caller))
     const askedAt = this.#monotonic()
     const answer = this.#run(ctx, route, how, { place, askedAt }).finally(() => {
       if (this.#questions.get(name) === question) this.#questions.delete(name)

@@ -61,8 +61,6 @@ export class Known {
   })
   // When the question was asked whose answer last told what the Hub calls a repo.
   readonly #namedAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
-  // Documents that are on their way to the disk.
-  readonly #writing = new Memory<DocumentFact>({ maxBytes: 2 * MEGABYTE })
   readonly #publicTurns = new Map<string, Promise<void>>()
   #naming = Promise.resolve()
   readonly #ready: Pick<ReadyAnswers, 'forget'>
@@ -274,13 +272,7 @@ export class Known {
     this.#documentsAt.set(name, askedAt)
     const known = parseDocument(this.#facts.peek('documents', `${this.#origin} ${name}`)) ?? before
     if (known !== undefined && isSameDocument(known, fact)) return
-    // What several were given at once is written once.
-    const writing = this.#writing.get(name)
-    if (writing !== undefined && isSameDocument(writing, fact)) return
-    this.#writing.set(name, fact)
-    void this.#write('documents', `${this.#origin} ${name}`, fact).then(() => {
-      if (this.#writing.get(name) === fact) this.#writing.delete(name)
-    })
+    void this.#write('documents', `${this.#origin} ${name}`, fact)
   }
 
   /** When this process last asked the Hub for the document and got what is stored. */
