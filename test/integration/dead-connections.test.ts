@@ -96,6 +96,8 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
 it('an answer that has begun is not asked for again', async () => {
   const scene = await withKept()
   scene.hub.faults.add({ where: 'hub', match: isKept, cutAfterBytes: 5, cutWith: 'rst' })
-  expect((await scene.ask(OVERVIEW)).whole).toBe(false)
+  const got = await scene.ask('/acme/open')
+  // A short body may have been gathered before it was passed on.
+  expect(got.status === 502 || !got.whole, String(got.status)).toBe(true)
   expect(scene.hub.ledger.requests().length).toBe(1)
 })
