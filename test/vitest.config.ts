@@ -3,12 +3,14 @@ import { defineConfig } from 'vitest/config'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-function project(name: string, options: { timeoutMs: number; parallel?: boolean }) {
+/** `shared`: the files run in few processes, each of which loads a module once. No file may replace a module then. */
+function project(name: string, options: { timeoutMs: number; parallel?: boolean; shared?: boolean }) {
   return {
     root,
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
+      isolate: options.shared !== true,
       setupFiles: ['test/support/no-network.ts'],
       testTimeout: options.timeoutMs,
       hookTimeout: options.timeoutMs,
@@ -24,7 +26,7 @@ export default defineConfig({
     maxWorkers: 2,
     projects: [
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
-      project('unit', { timeoutMs: 300_000 }),
+      project('unit', { timeoutMs: 300_000, shared: true }),
       project('contract', { timeoutMs: 300_000 }),
       project('integration', { timeoutMs: 300_000 }),
       project('faults', { timeoutMs: 300_000 }),

@@ -68,7 +68,7 @@ export async function runChild(
 
 function launch({ hub, cacheDir, env }: ChildOptions) {
   if (!existsSync(ENTRY)) throw new Error('there is no build: npm run build')
-  const running: ChildProcess = spawn(process.execPath, ['--enable-source-maps', ENTRY, 'serve'], {
+  const running: ChildProcess = spawn(process.execPath, [ENTRY, 'serve'], {
     env: {
       PATH: process.env['PATH'],
       HUBMIRROR_PORT: '0',

@@ -169,9 +169,9 @@ describe('carrying a plan out', () => {
       { blobs: 1, sizeBytes: 4 },
       { blobs: 1, sizeBytes: 8 },
     ])
-    expect(pruned.facts).toBe(2 * 8)
-    // One file, one ref, the word that it is public, five documents of the third; and two of no repo.
-    expect(kept).toHaveLength(8 + 2)
+    expect(pruned.facts).toBe(2 * 9)
+    // One file, one ref, the names of the refs, the word that it is public, five documents of the third; and two of no repo.
+    expect(kept).toHaveLength(9 + 2)
     expect(await factsLeft()).toEqual(kept)
   })
 

@@ -4,9 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, expect, it, onTestFinished, vi } from 'vitest'
-import { TokenFile } from '../../../src/callers/token-file.ts'
-import { findToken, formatTokenList, hashOf } from '../../../src/callers/token-list.ts'
-import { manualClock } from '../../support/clock.ts'
+import { TokenFile } from '../../src/callers/token-file.ts'
+import { findToken, formatTokenList, hashOf } from '../../src/callers/token-list.ts'
+import { manualClock } from '../support/clock.ts'
 
 const calls = vi.hoisted(() => ({ reads: 0, stats: 0 }))
 vi.mock(import('node:fs/promises'), async (original) => {
