@@ -67,6 +67,9 @@ export async function runServe(
     // One request must not end all others; a bug all the same.
     logger.error({ err: error }, 'unhandled rejection')
   })
+  // Before anybody can know that it serves: a signal without a listener ends the process at once.
+  let hangUp = (): void => undefined
+  const { stopped } = listenToSignals(() => hangUp())
   let entrance: Entrance
   try {
     const { forWorkers } = app
@@ -80,6 +83,13 @@ export async function runServe(
     process.stderr.write(`hubmirror: cannot listen on ${config.host}:${config.port}: ${reason}\n`)
     return 1
   }
+  hangUp = createReload({
+    load: () => options.load(readRegularFile),
+    app,
+    tellOthers: entrance.change,
+    logger,
+    auditor: app.auditor,
+  })
   const { port } = entrance
   const { host, origin, cacheDir } = config
   const welcome = welcomeText(config, { version: options.version, port })
@@ -88,14 +98,7 @@ export async function runServe(
   else if (logger.isLevelEnabled('info')) stdout.write(welcome)
   if (!isRead && process.stderr.isTTY) process.stderr.write(welcome)
 
-  const reload = createReload({
-    load: () => options.load(readRegularFile),
-    app,
-    tellOthers: entrance.change,
-    logger,
-    auditor: app.auditor,
-  })
-  const signal = await listenToSignals(reload).stopped
+  const signal = await stopped
   // Nobody who presses Ctrl-C has a load balancer that must be told first.
   const delayMs = signal === 'SIGTERM' ? app.settings.drainDelayMs : 0
   logger.info({ signal, delayMs }, 'draining')
