@@ -111,9 +111,9 @@ export const ERRORS = {
     status: 408,
     header: 'RequestTimeout',
     message:
-      'The upload was too slow for too long, and others may wait for its connection. Try again on a faster line, or upload to the Hub directly (unset HF_ENDPOINT).',
+      'The upload was too slow for too long. Try again on a faster line, or upload to the Hub directly (unset HF_ENDPOINT).',
     operator:
-      'A client sends less than 1 KiB a second for two minutes, or less than 64 KiB a second for 15 s while others wait for a connection.',
+      'A client sent less than 1 KiB/s for two minutes, or less than 64 KiB/s for 15 s while others waited for a connection.',
     mayRetry: true,
   },
   xet_disabled: {
@@ -122,16 +122,16 @@ export const ERRORS = {
     message:
       'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1, or delete the trees folder of this repo in your local cache.',
     operator:
-      'A client learnt Xet hashes from the Hub itself before it used the mirror, or uploads by hf_xet, which cannot go through it.',
+      'A client learnt Xet hashes from the Hub itself before it used the mirror, or it uploads with hf_xet, which the mirror does not support.',
     mayRetry: false,
   },
   transfer_link_refused: {
     status: 403,
     header: 'TransferLinkRefused',
     message:
-      'This address for a Git LFS transfer is not good, or not any more. Start the transfer again: it gets a new one.',
+      'This link for a Git LFS transfer has expired or is not valid. Start the transfer again: it gets a new link.',
     operator:
-      'A transfer took longer than the Hub allows, the key in the store has changed (another mirror answers?), or somebody makes addresses up.',
+      'The transfer took longer than the Hub allows, the link comes from a mirror with another transfer-key, or somebody made it up.',
     mayRetry: false,
   },
   range_not_satisfiable: {
@@ -160,9 +160,9 @@ export const ERRORS = {
     status: 502,
     header: 'OriginMoved',
     message:
-      'The Hub has moved away from the address that this mirror has. Only what is asked without a token may follow it. The operator must set HUBMIRROR_ORIGIN to the new address.',
+      'The Hub has moved to another address, and this mirror may not send this request there. Its operator must set HUBMIRROR_ORIGIN to the new address.',
     operator:
-      'HUBMIRROR_ORIGIN leads every request on to the host in the log line: set it to that host. Requests without a token are followed there where HUBMIRROR_REDIRECT_HOSTS allows it.',
+      'The origin redirects every request to the host in the log line: set HUBMIRROR_ORIGIN to that host. The mirror follows only requests without a token, and only to hosts of HUBMIRROR_REDIRECT_HOSTS.',
     mayRetry: false,
   },
   origin_intercepted: {
@@ -171,7 +171,7 @@ export const ERRORS = {
     message:
       "Something between this mirror and the Hub answered in the Hub's place. Tell the operator if it stays.",
     operator:
-      'A CDN, a company filter or a proxy answers with a page of its own; the log line has its status, type and name. Let the mirror through to HUBMIRROR_ORIGIN and to the hosts of HUBMIRROR_REDIRECT_HOSTS.',
+      'A CDN, a company filter or a proxy answered with a page of its own; the log line has its status, content type and Server field. Let the mirror through to HUBMIRROR_ORIGIN and to the hosts of HUBMIRROR_REDIRECT_HOSTS.',
     mayRetry: true,
   },
   origin_unavailable: {
@@ -184,8 +184,8 @@ export const ERRORS = {
   origin_in_trouble: {
     status: 502,
     header: 'HubInTrouble',
-    message: 'The Hub, or something before it, is in trouble. Try again later.',
-    operator: 'The log line has the status that was answered. What is stored and public is served meanwhile.',
+    message: 'The Hub, or a server in front of it, has failed. Try again later.',
+    operator: 'The log line has the status of the answer. What is stored and public is served meanwhile.',
     mayRetry: true,
   },
   redirect_refused: {
@@ -217,8 +217,8 @@ export const ERRORS = {
     operator: 'The network towards HUBMIRROR_ORIGIN is slow, or the Hub is.',
     mayRetry: true,
   },
-  // No 5xx: clients repeat that for half a minute. About a repo huggingface_hub takes what it has itself, or raises
-  // RepositoryNotFoundError with the message as its last line; nobody goes on as if the file were not in the repo.
+  // Not a 5xx, since clients repeat a 5xx for half a minute. With RepoNotFound, huggingface_hub uses its own copy, or
+  // raises RepositoryNotFoundError with the message as its last line. No client goes on as if the repo lacked the file.
   offline_and_absent: {
     status: 404,
     header: 'OfflineAndAbsent',
@@ -227,14 +227,15 @@ export const ERRORS = {
     operator: 'HUBMIRROR_OFFLINE is on. Let a connected mirror fetch the repo, and copy its store here.',
     mayRetry: false,
   },
-  // A code that no client knows: huggingface_hub does what it does when it is offline itself. Optional files are done
-  // without, and the message stands in the error of those that are needed.
+  // A code that no client knows, so that huggingface_hub does what it does when it is offline itself: it does without
+  // optional files, and the error about a required file contains the message.
   offline_and_unknown: {
     status: 404,
     header: 'OfflineAndUnknown',
-    message: 'This mirror is offline by configuration, and what is stored here does not tell.',
+    message:
+      'This mirror is offline by configuration, and cannot tell from what it has stored whether this exists.',
     operator:
-      'HUBMIRROR_OFFLINE is on, and of this commit no whole listing is stored. `hf download` of the repo through a connected mirror brings one.',
+      'HUBMIRROR_OFFLINE is on, and no complete listing of this commit is stored. Run `hf download` for the repo through a connected mirror to store one.',
     mayRetry: false,
   },
   loop: {
@@ -299,8 +300,8 @@ export class MirrorError extends Error {
   }
 
   /**
-   * That of the table. While the origin has been away for long it is 424 (RFC 4918, section 11.4: what this depends on
-   * has failed): clients repeat a 5xx for half a minute, which helps over a moment, and here is lost.
+   * The status of the table, or 424 (RFC 4918, section 11.4) once the origin has been away for LONG_AWAY_SECONDS. Clients
+   * repeat a 5xx for half a minute: that helps over a short outage, and only delays them in a long one.
    */
   get status(): number {
     const { awaySeconds } = this.detail
@@ -309,7 +310,7 @@ export class MirrorError extends Error {
   }
 }
 
-/** What lasts longer is no moment: clients that repeat a question wait 1, 2, 4 and 8 s. */
+/** Longer than the first waits of clients that repeat a request: 1, 2, 4 and 8 s. */
 const LONG_AWAY_SECONDS = 10
 
 const LIKE_AWAY: ReadonlySet<ErrorCode> = new Set(['overloaded', 'redirect_refused', 'client_limited'])

@@ -149,7 +149,8 @@ const SETTINGS = {
     key: 'originTimeout',
     group: 'Origin',
     form: 'time',
-    meaning: 'how long the origin may take until the headers of an answer, and stay silent within its body',
+    meaning:
+      'how long the origin may take until the headers of an answer are complete, and how long it may be silent within its body',
     parse: duration({ minMs: 100, maxMs: HOUR_MS }),
     default: '20s',
   },
@@ -158,7 +159,7 @@ const SETTINGS = {
     group: 'Origin',
     form: 'number',
     meaning:
-      'connections to one origin host at a time; a quarter is kept for questions, and bodies at the pace of a client get half',
+      'connections to one origin host at a time; a quarter is kept for questions, and bodies that go at the pace of a client get at most half',
     parse: count({ min: 1, max: 4096 }),
     default: '64',
   },
@@ -326,7 +327,7 @@ const SETTINGS = {
     group: 'Operation',
     form: 'time',
     meaning:
-      'how long `/readyz` says no after SIGTERM while requests are still served, so that load balancers look elsewhere before connections are refused; SIGINT does not wait',
+      'how long requests are still served after SIGTERM while `/readyz` answers 503, so that load balancers stop sending requests before connections are refused; SIGINT skips this time',
     parse: duration({ maxMs: HOUR_MS }),
     default: '8s',
     live: true,
@@ -335,7 +336,7 @@ const SETTINGS = {
     key: 'drainTimeout',
     group: 'Operation',
     form: 'time',
-    meaning: 'how long running downloads may go on after that',
+    meaning: 'how long running downloads may go on once connections are refused',
     parse: duration({ maxMs: HOUR_MS }),
     default: '30s',
     live: true,

@@ -1,6 +1,6 @@
-// Why the origin could not be heard, in words: for the client, for /readyz and for the log. The cure is the operator's.
-// No text names a host but the configured origin's; what else is known (a proxy, a CDN, the code) is in `detail`, which
-// only the log shows. Neither holds a credential.
+// Says why the origin could not be reached, for the client, for /readyz and for the log, with a cure for the operator. The
+// text names no host but that of the configured origin. What else is known (a proxy, a CDN, the code) is in `detail`,
+// which only the log shows. Neither holds a credential.
 
 import { errors } from 'undici'
 import { MirrorError } from '../errors.ts'
@@ -165,15 +165,15 @@ function proxyWords({ status, proxy }: ProxyFailed, code: string): Words {
       is: 'origin_unreachable',
       what:
         proxy.authorization === undefined
-          ? 'is asked by {to} for a user name and a password (407)'
-          : 'is refused by {to}, because its user name or its password is wrong (407)',
+          ? 'was asked by {to} for a user name and a password (407)'
+          : 'was refused by {to}, because its user name or its password is wrong (407)',
       cure: `correct them in ${variable}, with special characters percent-encoded`,
     }
   }
   return {
     is: status === 504 ? 'origin_timeout' : 'origin_unreachable',
-    what: `is not connected to the Hub by {to}, which answers ${status}`,
-    cure: 'have the proxy allow it, or name hosts to be reached directly in NO_PROXY',
+    what: `got no connection to the Hub from {to}, which answered ${status}`,
+    cure: 'allow the mirror in the proxy, or name the hosts to reach directly in NO_PROXY',
   }
 }
 

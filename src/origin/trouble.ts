@@ -1,5 +1,5 @@
-// Answers that are not the Hub's word on what was asked: the Hub is in trouble, or something between the mirror and the
-// Hub has answered in its place. Each becomes an error that counts as "the origin is away" (`isOriginAway`). Pure.
+// Answers that say nothing about what was asked: the Hub has failed, or something between the mirror and the Hub has
+// answered in its place. Each becomes an error that counts as "the origin is away" (`isOriginAway`). Pure.
 
 import { MirrorError } from '../errors.ts'
 import { type HeaderBag, headerText, headerValue } from '../http/headers.ts'
@@ -13,12 +13,12 @@ interface Answered {
   readonly headers: HeaderBag
 }
 
-/** Nobody is told to stay away for longer than this by one answer. */
+/** The longest wait that the mirror passes on, whatever one answer says. */
 const LONGEST_WAIT_S = 3_600
 
 /**
- * The error for a status of 500 and above, and for 408, when no more is asked. The `Retry-After` of a 503 goes
- * on to the caller, in seconds.
+ * The error for a status of 500 and above, or 408, once the mirror has given up repeating the request. The `Retry-After` of
+ * a 503 is passed on to the caller, in seconds.
  */
 export function troubleOf({ host, status, headers }: Answered): MirrorError {
   const detail = { host, status, ...signsOf(headers) }
@@ -27,7 +27,7 @@ export function troubleOf({ host, status, headers }: Answered): MirrorError {
     const wait = waitSeconds === 0 ? {} : { retryAfterSeconds: Math.min(LONGEST_WAIT_S, waitSeconds) }
     return new MirrorError('origin_unavailable', { detail: { ...detail, ...wait } })
   }
-  const message = `The Hub, or something before it, is in trouble: it answered ${status}. Try again later.`
+  const message = `The Hub, or a server in front of it, has failed: it answered ${status}. Try again later.`
   return new MirrorError('origin_in_trouble', { message, detail })
 }
 
@@ -59,17 +59,17 @@ function cdnWords(host: string, status: number): string {
   return `The host that keeps the Hub's files (${host}) answered ${status}. If a filter or a proxy stands between, it must let this mirror through to that host: tell the operator of this mirror.`
 }
 
-/** By what an operator may know who answered. For the log: it says how the network is built. */
+/** Fields that tell an operator who answered. Only for the log, because they show how the network is built. */
 function signsOf(headers: HeaderBag): { readonly server?: string; readonly type?: string } {
   const server = headerText(headerValue(headers, 'server') ?? headerValue(headers, 'via') ?? '', 80)
   const type = headerText(headerValue(headers, 'content-type') ?? '', 80)
   return { ...(server === '' ? {} : { server }), ...(type === '' ? {} : { type }) }
 }
 
-/** Why a chain of redirects was given up: asking again would lead the same way. */
+/** The reason for giving up a chain of redirects; the same request would take the same way again. */
 export const REDIRECT_LOOP = 'redirect loop'
 
-/** The error for an answer that is none of a Hub's. `reason` is for the log. */
+/** The error for an answer that no Hub would give. `reason` is for the log. */
 export function badAnswer(reason: string, url: URL): MirrorError {
   return new MirrorError('origin_bad_answer', { detail: { reason, host: url.host } })
 }

@@ -1,4 +1,4 @@
-// The part of the table of metrics that is about the connections to the origin: who has them, and who waits.
+// The metrics about connections to the origin: how many are in use, and how many requests wait for one.
 
 import type { MetricRow } from './metrics.ts'
 
@@ -7,24 +7,24 @@ export const CONNECTION_METRICS = {
     name: 'hubmirror_origin_connections_in_progress',
     kind: 'gauge',
     labels: ['kind'],
-    help: 'Connections to the origin and its CDN in use: for questions, pulls into the store, passages (reads that are passed through) and relays (bodies at the pace of a client).',
+    help: 'Connections to the origin and its CDN in use, by purpose: `question`, `pull` (into the store), `passage` (a read that is passed through) or `relay` (a body at the pace of a client).',
   },
   originWaiting: {
     name: 'hubmirror_origin_waits_in_progress',
     kind: 'gauge',
     labels: ['kind'],
-    help: 'Requests that wait until others give a connection to the origin back; see HUBMIRROR_ORIGIN_CONNECTIONS.',
+    help: 'Requests that wait for a free connection to the origin; see HUBMIRROR_ORIGIN_CONNECTIONS.',
   },
   originWaits: {
     name: 'hubmirror_origin_waits_total',
     kind: 'counter',
     labels: ['kind', 'result'],
-    help: 'Requests that found no connection free: `granted` one later, too `late`, `refused` at once, or their client has `left`.',
+    help: 'Requests that found no free connection to the origin, by result: `granted` (one later), `late` (waited in vain), `refused` (at once) or `left` (the client left).',
   },
   originWaitSeconds: {
     name: 'hubmirror_origin_wait_seconds_total',
     kind: 'counter',
     labels: ['kind'],
-    help: 'Time that requests have waited for a connection to the origin, all together.',
+    help: 'Total time that requests have waited for a connection to the origin.',
   },
 } as const satisfies Record<string, MetricRow>

@@ -87,7 +87,7 @@ export const METRICS = {
     name: 'hubmirror_origin_up',
     kind: 'gauge',
     labels: [],
-    help: '0 from a failure to reach the origin until its next answer, else 1; absent until it was asked.',
+    help: '0 from a failure to reach the origin until its next answer, else 1; absent until the origin was asked.',
   },
   access: {
     name: 'hubmirror_access_decisions_total',
@@ -221,14 +221,14 @@ export interface Metrics {
   readonly observer: Observer
   /** The Content-Type of `text`. */
   readonly contentType: string
-  /** The operator's rules, when they have changed: each is there before it has had a say. */
+  /** Creates a series at zero for each of the operator's rules; called again when the rules have changed. */
   expectRules(rules: readonly { readonly name: string; readonly action: string }[]): void
   /** The exposition of all metrics. */
   text(): Promise<string>
 }
 
 /**
- * Creates the metrics; which series are there before anything has happened, `setToZero` says. `processMetrics: false`
+ * Creates the metrics. `setToZero` decides which series exist before anything has happened. `processMetrics: false`
  * leaves out the usual `process_…` and `nodejs_…` ones, whose collectors cannot be taken down again.
  */
 export function createMetrics(options: {
@@ -323,10 +323,10 @@ function createSeries(registry: Registry) {
 }
 
 /**
- * `rate` and `increase` do not see the first event of a counter that appears with it. So counters of what is rare, where
- * one event may be news (alerts ask for some of them), are there at zero with all words of their one label; those without
- * labels are so by themselves. All others appear with their first use: what is frequent loses nothing by one event, and
- * most combinations of route, outcome, status and bucket never happen.
+ * Creates the series of rare events at zero, because `rate` and `increase` miss the first event of a counter that appears
+ * with that event. Rare are those of which a single event matters; some alerts ask for them. Counters without labels are
+ * at zero by themselves. All other series appear with their first use: one missed event of a frequent kind does no harm,
+ * and most combinations of route, outcome and status never occur.
  */
 function setToZero(series: Series): void {
   for (const reason of Object.keys(RETRY_REASONS)) series.originRetries.inc({ reason }, 0)

@@ -106,7 +106,7 @@ describe.each([
 
   it('that wants a password is told', async () => {
     const [text] = await failure('http://PROXY', { login: 'user:other' })
-    expect(text).toMatch(/asked by its proxy for a user name and a password \(407\)/)
+    expect(text).toMatch(/was asked by its proxy for a user name and a password \(407\)/)
   })
 
   it('that cannot be reached is told', async () => {
@@ -120,7 +120,9 @@ it('a proxy that refuses CONNECT is told, with what it has answered', async () =
   const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, { connectStatus: 403 })
   const got = await ask(OVERVIEW)
   expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
-  expect(got.headers['x-error-message']).toMatch(/not connected to the Hub by its proxy, which answers 403/)
+  expect(got.headers['x-error-message']).toMatch(
+    /got no connection to the Hub from its proxy, which answered 403/,
+  )
 })
 
 it('a proxy that says nothing is given up in the time for connections', async () => {

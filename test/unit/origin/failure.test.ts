@@ -76,9 +76,9 @@ describe('an error', () => {
 describe('a proxy', () => {
   it.each([
     [407, /password is wrong \(407\).*https_proxy/, 'origin_unreachable'],
-    [403, /answers 403.*NO_PROXY/, 'origin_unreachable'],
-    [502, /answers 502/, 'origin_unreachable'],
-    [504, /answers 504/, 'origin_timeout'],
+    [403, /answered 403.*NO_PROXY/, 'origin_unreachable'],
+    [502, /answered 502/, 'origin_unreachable'],
+    [504, /answered 504/, 'origin_timeout'],
   ])('that answers %i is named by its variable at most', (status, text, code) => {
     const failure = told(new ProxyFailed(proxy, { status }))
     expect(failure.message).toMatch(text)
