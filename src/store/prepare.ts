@@ -13,8 +13,8 @@ const CACHEDIR_TAG =
   'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of hubmirror.\n'
 // What a first start that was cut short leaves beside its lock.
 const LOCK_NAME = /^LOCK(?:\.[0-9a-f]{24})?$/
-// The tokens may be issued before the first start.
-const TOKENS_NAME = /^mirror-tokens\.json(?:\.lock)?$/
+// Tokens may be issued before the first start, and a key that several mirrors share may be put there.
+const EARLY_NAME = /^(?:mirror-tokens\.json(?:\.lock)?|transfer-key)$/
 const TEMPORARY_NAME = /^[0-9a-f]{24}$/
 const POSITION_NAME = /^(?:verify|scrub)\.json$/
 
@@ -137,7 +137,7 @@ async function checkNames(
   isOwn: (name: string) => boolean | Promise<boolean>,
 ): Promise<void> {
   for (const name of await readdir(layout.root)) {
-    if (name === 'lost+found' || LOCK_NAME.test(name) || TOKENS_NAME.test(name)) continue
+    if (name === 'lost+found' || LOCK_NAME.test(name) || EARLY_NAME.test(name)) continue
     if (TEMPORARY_NAME.test(name) || (await isOwn(name))) continue
     throw new UnusableDirectory(
       `${layout.root} holds other files and is no store of hubmirror. Choose an empty HUBMIRROR_CACHE_DIR.`,

@@ -37,6 +37,16 @@ describe('a directory', () => {
     )
   })
 
+  it.each(['mirror-tokens.json', 'transfer-key'])(
+    'that holds only %s, put there before the first start, is a store',
+    async (name) => {
+      const root = await scratchDirectory()
+      await writeFile(path.join(root, name), 'given')
+      await opened(root)
+      expect(await readFile(path.join(root, name), 'utf8')).toBe('given')
+    },
+  )
+
   it.each([
     ['of another version', 'FORMAT', 'hubmirror 2\n', 'another version'],
     ['that holds something else', 'letter.txt', 'Dear', 'holds other files'],
