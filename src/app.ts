@@ -166,18 +166,18 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
 const VOLUME_LIMITS: Record<VolumeLimit, string> = {
   'no-kernel-lock':
-    'the volume of the store has no file locks: the file LOCK alone keeps a second mirror of this machine out, ' +
-    'and nothing keeps out one of another machine',
+    'the volume of the store has no file locks: the file LOCK keeps out a second mirror on this machine, ' +
+    'but not one on another machine',
   'read-only': 'the volume of the store is read-only: the mirror serves what is stored and writes nothing',
 }
 
-/** Made when the first is sealed or opened: most mirrors never need the key. */
+/** The key is read or made when the first link is sealed or opened: most mirrors never need it. */
 function createTransferLinks(cacheDir: string, now: () => number): () => Promise<TransferLinks> {
   const key = createTransferKey(cacheDir)
   return async () => new TransferLinks(await key(), now)
 }
 
-/** Takes settings over, and ends what was worked out by those before. */
+/** Applies new settings, and forgets what was derived from the old ones. */
 function changeBy(rooms: {
   readonly live: Live
   readonly metrics: Metrics
@@ -344,7 +344,7 @@ function joinCallers(
     onRefused: (name, reason) =>
       logger.error(
         { hubToken: name, reason },
-        'the new text of a Hub token is not used; the last good one counts',
+        'the new content of a Hub token file is not used; the last good one counts',
       ),
   })
   return { callers, ages, readTokens: () => tokenFile.look(true) }

@@ -245,7 +245,7 @@ function otherPlace(authorization: string): string {
 }
 
 const MISSPELT =
-  "This looks like a mirror token, but does not begin with 'hf_mirror' as one does. Copy it again; it was not passed on."
+  "This looks like a mirror token, but does not begin with 'hf_mirror' as one does. Copy it again; it was not sent to the Hub."
 
 /** Looser than the form: in a credential, its look alone tells whom it is for. */
 function hidesMirrorToken(authorization: string): boolean {

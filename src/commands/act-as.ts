@@ -1,11 +1,11 @@
-// Commands that write into a store, run by root: as the user of the mirror, so that what they make is the mirror's.
+// For commands that root runs on a store: they act as the mirror's user, so that the files they make belong to that user.
 
 import { mirrorUser } from '../store/replace.ts'
 
 /**
- * Makes root's process that of the user that the mirror on this cache directory runs as; does nothing for anybody else,
- * and where that user is root. The real user stays, and with it the name in the audit log. Rejects where the system does
- * not allow it: what root would make then, the mirror could not change.
+ * If root runs this process, makes it act as the user of the mirror on this cache directory. Does nothing for any other
+ * user, or where the mirror's user is root. The real user id stays, and with it the name in the audit log. Rejects where the
+ * system does not allow the change, since the mirror could not change the files that root would make.
  */
 export async function actAsMirrorUser(cacheDir: string): Promise<void> {
   const user = await mirrorUser(cacheDir)
@@ -15,7 +15,7 @@ export async function actAsMirrorUser(cacheDir: string): Promise<void> {
     process.setegid?.(user.gid)
     process.seteuid?.(user.uid)
   } catch (error) {
-    throw new Error(`root may not act as user ${user.uid}, whose store this is. Run this as that user`, {
+    throw new Error(`root cannot act as user ${user.uid}, who owns this store. Run this as that user`, {
       cause: error,
     })
   }

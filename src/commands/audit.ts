@@ -16,8 +16,8 @@ export interface ActLog {
 
 /**
  * Opens the log before anything is done, so that nothing is done that cannot be recorded. Lines for stdout go to
- * stderr: stdout is for the command's own result. A file that is not there yet is made for the user that the mirror runs
- * as, which could not open it otherwise. Rejects with UnusableAuditLog.
+ * stderr: stdout is for the command's own result. A new file is made for the user that the mirror runs as, because the
+ * mirror could not open it otherwise. Rejects with UnusableAuditLog.
  */
 export async function openActLog(config: {
   readonly auditLog?: AuditTarget | undefined
@@ -50,7 +50,7 @@ function openFile(path: string, reader: User | undefined): number {
   }
 }
 
-/** Makes the file for another user; undefined where it is there, or there is no other user. */
+/** Makes the file for another user; undefined where the file exists, or there is no other user. */
 function makeFor(path: string, reader: User | undefined): number | undefined {
   const own = process.geteuid?.()
   if (reader === undefined || reader.uid === 0 || own === reader.uid) return undefined
@@ -68,7 +68,7 @@ function makeFor(path: string, reader: User | undefined): number | undefined {
     closeSync(fd)
     unlinkSync(path)
     throw new Error(
-      `it is not there, and the mirror, which runs as user ${reader.uid}, could not open one of yours. Run this as that user, or as root`,
+      `it does not exist, and the mirror, which runs as user ${reader.uid}, could not open a file of yours. Run this as that user, or as root`,
       { cause: error },
     )
   }

@@ -34,7 +34,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
     .option('--revision <revision>', 'its branch, tag or commit')
     .option(
       '--ref <names>',
-      'of a commit: the branches and tags that stand for it, with commas; none',
+      'for a commit: the branches and tags that point to it, with commas, or none',
       parseRefs,
     )
     .option('--file <path>', 'a file of it; without: the repo itself')

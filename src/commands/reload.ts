@@ -1,5 +1,5 @@
-// SIGHUP: the settings are read again, and what may change while the mirror runs does. What is wrong with them changes
-// nothing. One reading at a time, and what it said stands in the log and in the audit log.
+// What SIGHUP does: it reads the settings again and applies those that may change while the mirror runs. Settings with a
+// fault change nothing. One reading runs at a time; its result is in the log and in the audit log.
 
 import { readFileSync, statSync } from 'node:fs'
 import type { Logger } from 'pino'
@@ -9,20 +9,20 @@ import type { Config } from '../config/keys.ts'
 import type { LiveSettings } from '../config/live.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 
-/** Settings and secrets are small; the limit is that of the first reading. */
+/** Settings and secrets are small. The same limit applies when they are read at start. */
 const FILE_MAX_BYTES = 1_000_000
 
 export interface ReloadRooms {
   /** Reads all settings anew. Throws ConfigFaults. */
   readonly load: () => { readonly config: Config; readonly notices: readonly string[] }
   readonly app: Pick<App, 'change' | 'settings'>
-  /** Resolves when the other processes go by the settings. */
+  /** Resolves when the other processes use the settings. */
   readonly tellOthers: (settings: LiveSettings) => Promise<void>
   readonly logger: Logger
   readonly auditor: Auditor
 }
 
-/** What SIGHUP does, as often as it comes: a reading that waits for the one before it serves all that came meanwhile. */
+/** Returns the handler of SIGHUP. Signals that arrive while a reading waits for the one before it share that reading. */
 export function createReload(rooms: ReloadRooms): () => void {
   let running = Promise.resolve()
   let isWaiting = false
@@ -60,7 +60,7 @@ async function reload({ load, app, tellOthers, logger, auditor }: ReloadRooms): 
   act({ result: 'done', changed, needRestart })
 }
 
-/** As the first reading, but only of a regular file: a pipe would be waited for, and everybody with it. Throws as node:fs. */
+/** Reads a settings or secret file, which must be a regular one: reading a pipe would block the process. Throws as node:fs. */
 export function readRegularFile(path: string): string {
   const stats = statSync(path)
   if (!stats.isFile()) throw Object.assign(new Error('no regular file'), { code: 'no regular file' })

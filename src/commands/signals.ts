@@ -1,20 +1,20 @@
-// What signals mean to a mirror that serves. It does none of it.
+// Maps signals to what a serving mirror must do; it does none of it itself.
 
 import { isatty } from 'node:tty'
 
-/** What ends a mirror; a terminal that has gone is told by SIGHUP. */
+/** The signals that stop a mirror. SIGHUP does so only when the terminal has gone. */
 export type StopSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP'
 
 /**
- * Listens to signals for as long as the process lives. `stopped` resolves with the first one to stop; each one after it
- * ends the process at once, with 1: the store needs no repair after a drain that was not finished. SIGHUP calls
- * `onHangUp`, unless it says that the terminal has gone by which the mirror was started.
+ * Listens to signals for as long as the process lives. `stopped` resolves with the first signal that stops the mirror. Each
+ * further one ends the process at once with status 1; the store needs no repair after that. SIGHUP calls `onHangUp`, unless
+ * the terminal has gone at which the mirror was started.
  */
 export function listenToSignals(onHangUp: () => void): { readonly stopped: Promise<StopSignal> } {
   const terminals = [0, 1, 2].filter((fd) => isatty(fd))
   const stopped = new Promise<StopSignal>((resolve) => {
     let isStopping = false
-    // For good: between two handlers a signal would end the process as if there were none.
+    // Never removed: without a handler, a signal would end the process at once.
     const stop = (signal: StopSignal): void => {
       if (isStopping) process.exit(1)
       isStopping = true
@@ -30,7 +30,7 @@ export function listenToSignals(onHangUp: () => void): { readonly stopped: Promi
   return { stopped }
 }
 
-/** Ends the process as SIGHUP would have. Node's own end aborts where it finds the terminal gone that it would set back. */
+/** Ends the process as SIGHUP does by default. Node's normal exit aborts when it cannot restore a terminal that has gone. */
 export async function dieOfHangUp(): Promise<never> {
   process.removeAllListeners('SIGHUP')
   process.kill(process.pid, 'SIGHUP')

@@ -1,32 +1,31 @@
-// The terminal at which the mirror was started, and what it shows first: where the mirror is, what clients need, and where
-// to look next.
+// What the mirror prints first at a terminal: where it listens, what clients need, and where to look next.
 
 import { writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { DestinationStream } from 'pino'
 import type { Config } from '../config/keys.ts'
 
-/** A terminal at stdout. One that has gone is written to in vain, which is no error: nobody is there to read. */
+/** Writes to the terminal at stdout. Errors are ignored: when the terminal has gone, nobody reads it. */
 export function terminalDestination(): DestinationStream {
   return {
     write(text) {
       try {
         writeSync(1, text)
       } catch {
-        // Whether the mirror ends with its terminal, the signal says.
+        // SIGHUP tells whether the mirror ends with its terminal.
       }
     },
   }
 }
 
-/** The lines, with their ends. */
+/** The welcome text, with line ends. */
 export function welcomeText(
   config: Pick<Config, 'host' | 'basePath' | 'publicUrl' | 'origin' | 'cacheDir' | 'offline'>,
   { version, port }: { readonly version: string; readonly port: number },
 ): string {
   const path = config.basePath === '/' ? '' : config.basePath
   const listening = `http://${inUrl(config.host)}:${port}`
-  // Everywhere is no address that a client could use.
+  // A client cannot connect to the address that means all interfaces.
   const isEverywhere = config.host === '0.0.0.0' || config.host === '::'
   const reached = `http://${isEverywhere ? hostname() : inUrl(config.host)}:${port}`
   const endpoint = config.publicUrl?.href.replace(/\/$/, '') ?? reached + path

@@ -1,7 +1,7 @@
-// What is wrong with the form of a token that an operator has given: it came with what other programs write around it.
-// It never repeats any of the token.
+// Finds what is wrong with the form of a token that an operator has given: quotes, a variable name and other text that
+// programs write around it. Messages never contain any part of the token.
 
-/** What to look for, and what to do about it; the first that fits. */
+/** Forms that no token has, each with the cure. The first that matches counts. */
 const WRONG: readonly (readonly [form: RegExp, cure: string])[] = [
   [
     /\0|^\ufeff|^\ufffd|^[\u00ef\u00bb\u00bf]/u,
@@ -18,24 +18,18 @@ const WRONG: readonly (readonly [form: RegExp, cure: string])[] = [
     'give the token alone: the mirror adds Bearer itself',
   ],
   [/^authorization\s*:/i, 'give the token alone: the mirror adds Bearer itself'],
-  [
-    /^\$|^%\w+%$|^\{\{|^<.*>$|\$\{/,
-    'this is a placeholder: what should have put the token in its place did not',
-  ],
+  [/^\$|^%\w+%$|^\{\{|^<.*>$|\$\{/, 'this is a placeholder: nothing has replaced it by the token'],
   [/^(?:none|null|undefined|false|true|changeme|x{4,})$/i, 'this is a placeholder, not a token'],
-  [
-    /^(?:~|\.{0,2})\/|^[A-Za-z]:\\|^file:/,
-    'this is the name of a file: give it as the setting of the token file',
-  ],
+  [/^(?:~|\.{0,2})\/|^[A-Za-z]:\\|^file:/, 'this is the name of a file: use the setting for a token file'],
   [/^https?:/i, 'this is a URL, not a token'],
   [/[\r\n]/, 'it has a line break inside: the file must hold one token and nothing else'],
-  [/^\s|\s$/, 'remove the blanks around it'],
-  [/\s/, 'it has a blank inside: it was cut, or pasted with something else'],
+  [/^\s|\s$/, 'remove the spaces around it'],
+  [/\s/, 'it has a space inside: it was cut, or pasted with something else'],
   // The Base64 of what every token of a user begins with.
   [/^aGZf[A-Za-z0-9+/]+=*$/, 'it is in Base64: decode it once more'],
 ]
 
-/** What would make a token of the text; undefined where nothing is seen that does not belong to one. */
+/** How to make a token of the text; undefined where nothing is wrong with its form. */
 export function dressCure(text: string): string | undefined {
   return WRONG.find(([form]) => form.test(text))?.[1]
 }

@@ -1,5 +1,5 @@
-// The settings of a running mirror: those that may change are read through one object, at each use, and nowhere copied.
-// It reads no file; whoever has read one anew hands it in.
+// The settings of a running mirror that may change. Rooms read them through one object at each use and never copy them.
+// This file reads no settings file; the caller hands in new settings.
 
 import { type Config, isLive, type LiveName, rows } from './keys.ts'
 import { POLICIES } from './policies.ts'
@@ -8,11 +8,11 @@ import { Secret } from './secret.ts'
 /** The settings that can change while the mirror runs, as they are now. Kept as an object and read at each use. */
 export type LiveSettings = Pick<Config, LiveName>
 
-/** What a new Config says otherwise than the one before, by key. */
+/** The keys whose values differ between an old and a new Config. */
 export interface Changes {
-  /** Taken over. */
+  /** The new value counts from now on. */
   readonly changed: readonly string[]
-  /** They stay as they are until a restart. */
+  /** The old value counts until a restart. */
   readonly needRestart: readonly string[]
 }
 
@@ -22,13 +22,13 @@ export class Live {
 
   constructor(config: Config) {
     this.#config = config
-    // By the table: an optional setting that is not given is no key of the config, and may become one.
+    // Names come from the table, because an optional setting without a value is no key of the config, but may become one.
     const names = [...rows().map(({ name }) => name), 'policies', 'hubTokens'].filter(isLive)
     const properties = names.map((name) => [name, { enumerable: true, get: () => this.#config[name] }])
     this.settings = Object.defineProperties({}, Object.fromEntries(properties)) as LiveSettings
   }
 
-  /** Takes over from `next` what may change. A second call with the same tells again what needs a restart. */
+  /** Applies the settings of `next` that may change. Later calls name those that need a restart again. */
   change(next: Config): Changes {
     const before = this.#config
     const differs = rows().filter(({ name }) => textOf(before[name]) !== textOf(next[name]))
@@ -45,10 +45,10 @@ export class Live {
   }
 }
 
-/** A text that is another one exactly where the value is another; the place of a rule in its file is none of its value. */
+/** A text that differs exactly when the value differs. The position of a rule in its file does not count. */
 function textOf(value: unknown): string | undefined {
   return JSON.stringify(value, function (this: Record<string, unknown>, key, shown: unknown) {
-    // A secret shows a mask instead of itself by the time it comes here.
+    // JSON.stringify has already replaced the secret by its mask in `shown`.
     const given = key === '' ? value : this[key]
     if (given instanceof Secret) return given.reveal()
     if (given instanceof Map) return [...given].map(([name, secret]) => [name, textOf(secret)])

@@ -251,7 +251,7 @@ export function hubToken(): Parser<Secret> {
  * what other programs write around a token would go along.
  */
 export function hubTokenFault(text: string): string | undefined {
-  if (resemblesMirrorToken(text)) return 'this is one that a mirror has issued'
+  if (resemblesMirrorToken(text)) return 'this is a token that a mirror has issued'
   const cure = dressCure(text)
   if (cure !== undefined || isCredential(text)) return cure
   return 'it has characters that no token has, or is too long'

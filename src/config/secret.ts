@@ -32,7 +32,7 @@ export class Secret {
     this.#writtenAt = writtenAt
   }
 
-  /** Takes who hears why a new text of the secret's file is not used; it is never told any of the text. */
+  /** Sets the listener that is told why new content of the secret's file is not used. It never gets any of that content. */
   onRefused(listener: (fault: string) => void): void {
     this.#onRefused = listener
   }
@@ -47,8 +47,8 @@ export class Secret {
 
   /**
    * A secret that follows its file. `faultOf` says why a text must not replace the value (a half-written file must
-   * not); while the file is missing, unreadable or not acceptable, the last good value stays. A text that must not is
-   * told to `onRefused`, once per writing of the file.
+   * not); while the file is missing, unreadable or not acceptable, the last good value stays. The listener of `onRefused`
+   * is called once per change of the file that is not acceptable.
    */
   static following(options: {
     readonly initial: string

@@ -1,5 +1,5 @@
-// Signs that a trusted proxy does not say whose its requests are: each is told once, with its cure. Rules by network do
-// not depend on what is found here; clients.ts decides by itself.
+// Warns of signs that a trusted proxy does not name its callers: once for each sign, with the cure. Rules by network do not
+// depend on what is found here; clients.ts decides by itself.
 
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
@@ -12,20 +12,20 @@ const CURE =
 
 const SIGNS = {
   absent:
-    'a trusted proxy sent no X-Forwarded-For: unless it asked for itself, all its callers count as the proxy, and a caller that sends the field chooses its own address',
+    'a trusted proxy sent no X-Forwarded-For: all its callers count as the proxy itself, and a caller that sends the field can choose its address',
   unclear:
-    'a trusted proxy sent an X-Forwarded-For whose last entry is not one plain address: such callers are nobody to rules by network, and share one rate limit',
+    'a trusted proxy sent an X-Forwarded-For whose last entry is not one plain address: such callers are unknown to rules by network, and share one rate limit',
   differs:
-    'a trusted proxy sent an X-Real-IP that is no entry of X-Forwarded-For: one of both was chosen by the caller, perhaps the one that rules by network believe',
+    'a trusted proxy sent an X-Real-IP that is no entry of X-Forwarded-For: the caller may have chosen the address that rules by network use',
 } as const
 type Sign = keyof typeof SIGNS
 
-/** Load balancers and Prometheus ask these for themselves. */
+/** Load balancers and Prometheus request these for themselves, not for a caller. */
 const OWN_QUESTIONS = new Set(['/healthz', '/readyz', '/metrics'])
 
 /**
- * Looks at requests and warns once of each sign. Undefined where no proxy is trusted: then nobody's word is taken. Never
- * throws.
+ * Looks at requests and warns once of each sign. Undefined where no proxy is trusted, since then nobody's field is believed.
+ * Never throws.
  */
 export function frontWatch(
   trustProxy: readonly string[],
