@@ -1,29 +1,29 @@
-// Memories of the process, each bounded by bytes. What is remembered is often named by text that a stranger chooses: a
-// path, a query, a revision. A count of entries bounds nothing then. So every memory goes through here, where names are
-// counted as well as values, and long names are replaced by their digest.
+// Caches in memory, each bounded by bytes. Strangers choose many of their keys: paths, queries, revisions. With such keys a
+// number of entries is no bound. So all caches use this class, which counts keys (names) as well as values and replaces
+// long names by their digest.
 
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 
-/** What an entry costs beside its name and what `sizeOf` says: links, a number or two, a small object. */
+/** The bytes of an entry beside its name and `sizeOf`: links, one or two numbers, a small object. */
 const OVERHEAD_BYTES = 200
-/** Longer names are kept as their digest, so that they neither cost more nor push more out than others. */
+/** Longer names are stored as their digest, so that they take no more room than others. */
 export const MAX_NAME_CHARS = 512
 
 export interface MemoryOptions<V> {
-  /** Bound of all entries together; what was used longest ago goes first. */
+  /** The bound of all entries together. The least recently used entries are removed first. */
   readonly maxBytes: number
-  /** What a value takes beyond a small object of fixed size: texts and buffers in it. 0 when it is not given. */
+  /** The bytes of the texts and buffers in a value. Without this function a value counts as a small object. */
   readonly sizeOf?: (value: V) => number
   /** A larger entry is not kept. */
   readonly maxEntryBytes?: number
   /** Entries are forgotten after this time. */
   readonly lifeMs?: number
-  /** Hears of each entry that has gone, whatever the reason; `name` is as it is kept. */
+  /** Called for each removed entry, whatever the reason. A long `name` is given as its digest. */
   readonly onGone?: (value: V, name: string) => void
 }
 
-/** Names and what they stand for, the most recently used of them. */
+/** A least-recently-used cache of names and values. */
 export class Memory<V extends string | number | object> {
   readonly #entries: LRUCache<string, V>
   #hasForgotten = false
@@ -47,7 +47,7 @@ export class Memory<V extends string | number | object> {
     return this.#entries.get(kept(name))
   }
 
-  /** The same, and the entry grows no younger by it. */
+  /** As `get`, but does not count as a use. */
   peek(name: string): V | undefined {
     return this.#entries.peek(kept(name))
   }
@@ -68,7 +68,7 @@ export class Memory<V extends string | number | object> {
     this.#entries.clear()
   }
 
-  /** Whether an entry ever had to go for want of room: what is not there may have been. */
+  /** Whether an entry was ever removed for lack of room. If so, a missing entry may have existed. */
   get hasForgotten(): boolean {
     return this.#hasForgotten
   }
@@ -78,7 +78,7 @@ export class Memory<V extends string | number | object> {
     return this.#entries.size
   }
 
-  /** What they take by the reckoning of this class; never more than `maxBytes`. */
+  /** The bytes of all entries as this class counts them, at most `maxBytes`. */
   get bytes(): number {
     return this.#entries.calculatedSize
   }
@@ -86,11 +86,11 @@ export class Memory<V extends string | number | object> {
 
 function kept(name: string): string {
   if (name.length <= MAX_NAME_CHARS) return name
-  // No name that is kept as it came begins so: none holds a control character.
+  // No other name begins like this, since names hold no control characters.
   return `\0${createHash('sha256').update(name).digest('base64url')}`
 }
 
-/** What texts take at most; what is not there takes nothing. */
+/** The most bytes that the texts can take; undefined counts as 0. */
 export function textBytes(...texts: readonly (string | undefined)[]): number {
   let chars = 0
   for (const text of texts) chars += text?.length ?? 0

@@ -1,19 +1,19 @@
-// The memory that large documents may take together: while they come from the Hub, and while clients take them. Who
-// finds no room waits for a while, and no caller can have all of it.
+// Bounds the memory of all large documents together, while they arrive from the Hub and while clients take them. A request
+// that finds no room waits for a while. No caller can have all of the room.
 
 import { MirrorError } from '../errors.ts'
 
 /** Twice the largest document. */
 const ROOM_BYTES = 256 * 1024 * 1024
-/** Twice it is less than the 10 s after which Python gives a silent answer up: what is stored may be waited for, too. */
+/** A request may wait twice, the second time for the stored answer. Python gives up after 10 s without an answer. */
 const PATIENCE_MS = 4_000
-/** Those who wait may hold something themselves. */
+/** Requests that wait may hold memory themselves, so their number is bounded. */
 const MAX_WAITING = 256
 
 interface Wish {
   readonly caller: string
   readonly bytes: number
-  /** What the same document has already. */
+  /** How many bytes the same document holds already. */
   readonly before: number
 }
 
@@ -52,14 +52,14 @@ export class DocumentRoom {
     })
   }
 
-  /** The document that came to `place`. */
+  /** Records that `body` is the document that arrived at `place`. */
   settle(place: Place, body: Buffer): void {
     this.#places.set(body, place)
   }
 
   /**
-   * Holds a document that is in memory until the returned function is called, which may be called again. What others
-   * hold takes no more room. Rejects with MirrorError (overloaded) when there is none in time.
+   * Holds a document that is in memory until the returned function is called; further calls do nothing. A document that
+   * others hold takes no more room. Rejects with MirrorError (overloaded) when there is no room in time.
    */
   async hold(body: Buffer, caller: string): Promise<() => void> {
     const known = this.#places.get(body)
@@ -87,7 +87,7 @@ export class DocumentRoom {
       const late = setTimeout(() => {
         this.#waiting.delete(waiter)
         reject(busy())
-        // It may have stood before others.
+        // Others behind it in the queue may fit now.
         this.#next()
       }, this.#patienceMs)
       const go = (): void => {
@@ -106,7 +106,7 @@ export class DocumentRoom {
     this.#next()
   }
 
-  /** In the order of coming. Who is over its own share is passed over; who waits for the rest to become free is not. */
+  /** Serves waiters in order. Skips a caller that is over its share, but not a waiter for which there is too little room. */
   #next(): void {
     for (const waiter of this.#waiting) {
       if (this.#takenBytes + waiter.bytes > this.#limitBytes) return
@@ -116,7 +116,7 @@ export class DocumentRoom {
     }
   }
 
-  /** Half of the room is for each caller, and one document whatever its size. */
+  /** A caller may hold half of the room, or one document of any size. */
   #fits({ caller, bytes, before }: Wish): boolean {
     const own = this.#byCaller.get(caller) ?? 0
     if (this.#takenBytes + bytes > this.#limitBytes) return false
@@ -131,7 +131,7 @@ export class DocumentRoom {
   }
 }
 
-/** What one document takes, as long as somebody holds it. */
+/** The memory of one document for as long as it has a holder. */
 export class Place {
   readonly #room: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }
   #bytes = 0
@@ -145,13 +145,13 @@ export class Place {
     return this.#holders > 0
   }
 
-  /** One more holder, until the returned function is called. */
+  /** Adds a holder, until the returned function is called. */
   hold(): () => void {
     this.#holders += 1
     return this.leaver()
   }
 
-  /** Ends the part of one holder, however often it is called. */
+  /** Returns a function that removes one holder; further calls do nothing. */
   leaver(): () => void {
     let isHolder = true
     return () => {
@@ -162,17 +162,17 @@ export class Place {
     }
   }
 
-  /** Takes `bytes` in all, waiting for room. Rejects with MirrorError (overloaded) when there is none in time. */
+  /** Grows to `bytes` in total, waiting for room. Rejects with MirrorError (overloaded) when there is no room in time. */
   async grow(bytes: number): Promise<void> {
     const more = bytes - this.#bytes
     if (more <= 0) return
     await this.#room.take(more, this.#bytes)
     this.#bytes += more
-    // Nobody is left to give it back.
+    // All holders left while this waited.
     if (!this.isHeld) this.shrink(0)
   }
 
-  /** Gives back what is beyond `bytes`. */
+  /** Gives back all memory beyond `bytes`. */
   shrink(bytes: number): void {
     const less = this.#bytes - bytes
     if (less <= 0) return

@@ -1,4 +1,4 @@
-// Whether everybody may read a repo, where no file of it has been asked for by name.
+// Finds out whether everybody may read a repo of which no file was asked for.
 
 import type { Repo } from '../hub/names.ts'
 import type { OriginClient } from '../origin/client.ts'
@@ -12,13 +12,13 @@ export interface PublicOptions {
   readonly access: Access
   readonly known: Known
   readonly monotonic: () => number
-  /** Whether a rule asks for licences: then the Hub is asked for them with the rest. */
+  /** Whether a rule depends on licences; the question to the Hub then includes them. */
   readonly asksLicence?: () => boolean
 }
 
 /**
- * What is believed of the repo, or what the Hub tells a stranger now: one question for all who want to know. False where
- * the Hub says no, is away, or has no such info. Never rejects.
+ * Resolves to whether the repo is public, by what is known or by one anonymous question to the Hub, which concurrent
+ * callers share. False where the Hub refuses, is away, or has no such info. Never rejects.
  */
 export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
   const { client, access, known, monotonic } = options

@@ -1,8 +1,8 @@
-// Long work on the main thread, a little at a time, so that whoever asks for something else waits for one piece only.
+// Lets long work on the main thread run in pieces, so that other requests wait for one piece at most.
 
 const waiting: (() => void)[] = []
 
-/** Resolves in a later turn of the event loop. Of all who wait, one goes on in each turn, in the order of coming. */
+/** Resolves in a later turn of the event loop. One waiter goes on in each turn, in the order of the calls. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     if (waiting.push(resolve) === 1) setImmediate(next)

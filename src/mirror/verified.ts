@@ -16,7 +16,7 @@ export async function* skip(
   }
 }
 
-/** Passes bytes on, one chunk behind: the last one only when the digest of all is right. */
+/** Passes chunks on with a delay of one. The last chunk follows only if the digest of all bytes is right. */
 export async function* verified(
   bytes: AsyncIterable<Buffer>,
   verifier: Verifier,

@@ -1,9 +1,9 @@
-// Memory for short bodies that are read at once from the origin, so that its connection is free before the client has
-// taken them. One limit for all, and no caller may have all of it.
+// Memory for short bodies, which are read from the origin at once, so that the connection is free before the client has taken
+// them. All bodies share one limit, and no caller can use all of it.
 
 import { isWithinShare } from './shares.ts'
 
-/** A body up to this length may be held in memory, or pulled like an answer to a question. */
+/** A body up to this length can be held in memory, and counts as a question when it is pulled. */
 export const BRIEF_BYTES = 1024 * 1024
 const MAX_HELD_BYTES = 64 * 1024 * 1024
 
@@ -16,12 +16,12 @@ export class Buffers {
     this.#limitBytes = limitBytes
   }
 
-  /** Less than a quarter is free. */
+  /** Whether less than a quarter is free. */
   get isShort(): boolean {
     return this.#heldBytes * 4 > this.#limitBytes * 3
   }
 
-  /** Room for so many bytes, until the returned function is called; undefined where there is none, or not for this caller. */
+  /** Reserves `bytes` until the returned function is called. Undefined where this caller can have no room now. */
   hold(caller: string, bytes: number): (() => void) | undefined {
     const held = this.#byCaller.get(caller) ?? 0
     const free = this.#limitBytes - this.#heldBytes
@@ -43,8 +43,9 @@ export class Buffers {
 }
 
 /**
- * The same chunks as they come, read on though nobody takes them: there must be room for all. Calls `release` once, when
- * the last one was taken or nobody wants more. Whoever leaves early also ends `chunks`, which may wait for its next one.
+ * Yields the same chunks, but reads all of `chunks` without waiting for the consumer; the caller must have reserved room for
+ * all of them. Calls `release` once, when the last chunk was taken or the consumer has left. The caller must end `chunks`
+ * when the consumer leaves early, because `chunks` may be waiting for its next chunk.
  */
 export async function* readAtOnce(
   chunks: AsyncIterable<Buffer>,

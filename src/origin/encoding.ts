@@ -1,5 +1,5 @@
-// Bodies that come encoded though identity was asked for: a gateway that compresses whatever passes, or a mirror behind
-// us. Every client decodes them, and so do we, for digests and JSON are of what was encoded.
+// Decodes bodies that arrive encoded although identity was asked for, from a gateway that compresses everything or from
+// another mirror. Digests and JSON belong to the decoded bytes.
 
 import { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
@@ -15,9 +15,9 @@ const DECODERS: ReadonlyMap<string, () => Readable & NodeJS.WritableStream> = ne
 ])
 
 /**
- * The answer without its content coding (RFC 9110, section 8.4), and without the length, which was that of the encoded
- * body: whoever reads it bounds it. What is coded otherwise, or twice, stays as it came, and so does a part (206): it is
- * a part of the encoded bytes. A body that cannot be decoded fails with MirrorError (origin_bad_answer).
+ * Returns the answer without its content coding (RFC 9110, section 8.4) and without Content-Length, which was that of the
+ * encoded body; the reader must bound the body. An answer with another coding or with several stays unchanged. So does a
+ * part (206), which is a part of the encoded bytes. A body that cannot be decoded fails with MirrorError (origin_bad_answer).
  */
 export function withoutCoding(answer: OriginAnswer, method: string): OriginAnswer {
   const coding = headerValue(answer.headers, 'content-encoding')?.trim().toLowerCase()
@@ -33,9 +33,9 @@ function decodedBody(
   decoder: Readable & NodeJS.WritableStream,
 ): OriginAnswer['body'] {
   const decoded = Readable.from(chunksOf(body, decoder), { objectMode: false })
-  // One that nobody reads must not end the process.
+  // Without a listener, an error of a body that nobody reads would end the process.
   decoded.on('error', () => undefined)
-  // Nothing runs before it is read, so that its end would not be heard.
+  // The generator does not run before the body is read, so it cannot see an early close.
   decoded.once('close', () => body.destroy())
   return Object.assign(decoded, {
     dump: () => {
@@ -66,6 +66,6 @@ async function* chunksOf(
 
 function isCodingError(error: unknown): boolean {
   if (!(error instanceof Error) || !('code' in error)) return false
-  // Those of Brotli begin as Node's own do.
+  // The codes of Brotli begin with ERR_, as those of Node do.
   return /^(?:Z_|ERR_(?!STREAM_))/.test(String(error.code))
 }

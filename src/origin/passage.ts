@@ -1,5 +1,5 @@
-// Sends what @fastify/http-proxy hands on, by the connection that the request has got: within the time it has for its
-// answer, and no longer than its client is there and keeps up.
+// Sends passed-through requests of @fastify/http-proxy on the connection that their turn gives them. A request ends when the
+// answer takes too long, when its client leaves, or when its client is too slow.
 
 import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
@@ -7,21 +7,21 @@ import type { OriginClient } from './client.ts'
 import type { Turn } from './shares.ts'
 import { uploadLimits } from './upload-pace.ts'
 
-/** Where the passage of a request stands among its header fields: the plugin has no other place, and nobody sends it. */
+/** The key of the passage among the header fields of a request. The plugin offers no other place; it is never sent. */
 export const TURN = Symbol('turn')
 
 export interface Passage {
   readonly turn: Turn
   readonly request: IncomingMessage
-  /** Ends the request when its client goes; absent where the Hub may be at work on it, and must not be disturbed. */
+  /** Aborts when the client leaves. Undefined for requests that the Hub must be allowed to complete. */
   readonly signal: AbortSignal | undefined
-  /** From the moment that the request has arrived as a whole until the headers of its answer. */
+  /** The longest time from the end of the request to the headers of its answer. */
   readonly answerMs: number
   /** Whether others wait for the connection. */
   readonly isWanted: () => boolean
 }
 
-/** undici's `request` for requests whose headers carry their passage; it gives the turn back when the answer is over. */
+/** undici's `request` for requests whose headers carry their passage. It releases the turn when the answer has ended. */
 export function sendUnderTurn({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
   const send = async (options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> => {
     const { [TURN]: passage, ...headers } = options.headers as Record<string, string> & { [TURN]: Passage }

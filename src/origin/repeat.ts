@@ -1,5 +1,5 @@
-// Reads that died with the connection that was kept for them: firewalls and load balancers drop what idles without a
-// word, and the next request on it is lost. Knows nothing of what is asked.
+// Repeats reads that failed with a kept connection. Firewalls and load balancers drop idle connections silently, and the next
+// request on such a connection is lost.
 
 import { type buildConnector, Dispatcher, errors } from 'undici'
 

@@ -1,4 +1,4 @@
-// How large something is that is named by its digest alone: the Hub says it in no header of its own.
+// Finds the size of an object that is named by its digest alone. The Hub has no header field for that.
 
 import { headerValue } from '../http/headers.ts'
 import { parseContentRange } from '../http/range.ts'
@@ -7,13 +7,13 @@ import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 
 export interface FoundSize {
   readonly sizeBytes: number
-  /** False of the length of a whole answer, which may be a page of something in between. */
+  /** False for the length of a whole answer (200), which may be a page of a filter or a proxy. */
   readonly isSure: boolean
 }
 
 /**
- * Asks for the first byte, and follows redirects by the policy. A GET, since storage signs addresses for a method; the size of
- * the whole stands beside a part. Undefined where there is nothing, or nobody says how large it is. Throws as `send` does.
+ * Asks for the first byte and reads the size from Content-Range. Follows redirects by the policy. Sends GET, because storage
+ * signs URLs for one method. Undefined where there is no such object or no size is given. Throws as `send` does.
  */
 export async function askSize(
   client: OriginClient,

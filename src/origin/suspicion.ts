@@ -1,4 +1,4 @@
-// Whether the origin can be reached, by the last request to it, and for how long it could not. Knows no request.
+// Keeps whether the last request could reach the origin, and since when the origin has been away.
 
 import { MirrorError } from '../errors.ts'
 import type { Observer } from '../telemetry/observer.ts'
@@ -12,10 +12,10 @@ export class Suspicion {
   readonly #onTurn: ((trouble: MirrorError | undefined) => void) | undefined
   #until = 0
   #trouble: MirrorError | undefined
-  // When the first question left that had no answer, since one had.
+  // When the first of the unanswered requests was sent; undefined while the origin answers.
   #awaySince: number | undefined
 
-  /** `onTurn` hears when the origin goes away, or for another reason than before, and when it answers again. */
+  /** `onTurn` is called when the origin goes away, when the reason changes, and when the origin answers again. */
   constructor(options: {
     readonly now: () => number
     readonly observer: Observer
@@ -34,7 +34,7 @@ export class Suspicion {
     this.#turn(undefined)
   }
 
-  /** It could not be reached, when asked at `askedAt`. Returns the same error, which says how long it has been away. */
+  /** Records that a request sent at `askedAt` could not reach the origin. Returns the error with the time it has been away. */
   raise(trouble: MirrorError, askedAt: number): MirrorError {
     const now = this.#now()
     this.#until = now + SUSPECT_MS
@@ -51,7 +51,7 @@ export class Suspicion {
     return this.#until > this.#now()
   }
 
-  /** Why, in a sentence, for as long as `isRaised`. */
+  /** The reason in a sentence while `isRaised`; otherwise undefined. */
   get trouble(): string | undefined {
     return this.isRaised ? this.#trouble?.message : undefined
   }

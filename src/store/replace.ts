@@ -1,5 +1,5 @@
-// Files that a command writes beside a running mirror, perhaps as another user than the mirror's: what the mirror reads
-// stays readable to it, or the command fails.
+// Replaces files that a running mirror reads, perhaps as another user than the mirror's. The mirror can still read the new
+// file, or the command fails.
 
 import { randomBytes } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
@@ -42,9 +42,9 @@ export async function followLinks(file: string): Promise<string> {
 }
 
 /**
- * Puts `text` in the place of `file` at once and durably. Owner, group and mode of a file that is there stay; a new one is
- * for `reader` alone, or for us where that is undefined. Rejects, and changes nothing, where `reader` could not read the
- * result, where we may not give it its owner, or where the file has other names, which would keep the old text.
+ * Replaces the content of `file` by `text`, atomically and durably. An existing file keeps its owner, group and mode. A new
+ * file can be read by `reader` alone, or by this process's user where `reader` is undefined. Rejects and changes nothing where
+ * `reader` could not read the result, where the owner cannot be set, or where the file has other hard links.
  */
 export async function replaceFile(file: string, text: string, reader: User | undefined): Promise<void> {
   const before = await ifThere(stat(file))
@@ -95,7 +95,7 @@ async function give(handle: FileHandle, owner: User): Promise<void> {
   }
 }
 
-/** Of further groups of the user nobody here knows: a group that may read is taken for one of them. */
+/** The supplementary groups of the user are unknown, so a group with read permission counts as one of them. */
 function mayRead(reader: User, { uid, mode }: User & { readonly mode: number }): boolean {
   if (reader.uid === 0) return true
   return reader.uid === uid ? (mode & 0o400) !== 0 : (mode & 0o044) !== 0

@@ -9,8 +9,8 @@ import { ifThere, writeAtomic } from './atomic.ts'
 const KEY_BYTES = 32
 
 /**
- * The key of the store at `cacheDir`, made when it is first asked for (0600). Where it cannot be read or written it is one
- * of this process: links end with it then. Never rejects.
+ * Returns a function that reads the key of the store at `cacheDir`, or makes it (0600) on the first call. If the file cannot
+ * be read or written, the key lasts as long as the process, and so do the links. Never rejects.
  */
 export function createTransferKey(cacheDir: string): () => Promise<Buffer> {
   let key: Promise<Buffer> | undefined
