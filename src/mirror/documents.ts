@@ -37,6 +37,15 @@ import { hintContext, refusalAnswer } from './refused.ts'
 
 export type { DocumentRequest } from './hub-documents.ts'
 
+/** What is known of a document before the Hub is asked for it. */
+interface AskContext {
+  /** The name under which it may be stored. */
+  readonly name: string | undefined
+  readonly stored: DocumentFact | undefined
+  /** Whether the Hub gets less time, because a stored answer can stand in. */
+  readonly impatient: boolean
+}
+
 export interface DocumentsOptions {
   readonly client: OriginClient
   readonly known: Known
@@ -132,16 +141,7 @@ export class Documents {
     }
   }
 
-  async #ask(
-    ctx: Ctx,
-    route: DocumentRoute,
-    request: DocumentRequest,
-    context: {
-      readonly name: string | undefined
-      readonly stored: DocumentFact | undefined
-      readonly impatient: boolean
-    },
-  ): Promise<Answer> {
+  async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
     await ctx.claimOrigin?.()
     const { heard, done } = await this.#hub.ask(ctx, route, request, context.impatient)
     try {
@@ -156,11 +156,7 @@ export class Documents {
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
-    context: {
-      readonly name: string | undefined
-      readonly stored: DocumentFact | undefined
-      readonly impatient: boolean
-    },
+    context: AskContext,
     answer: Heard,
   ): Promise<Answer> {
     const { body, askedAt } = answer

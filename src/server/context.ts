@@ -125,8 +125,6 @@ export function contextOf(
     if (typeof value === 'string' && value.length <= MAX_FORWARDED_CHARS && isHeaderSafe(value))
       forward[name] = value
   }
-  const { originLimit } = options
-  let claimed: Promise<void> | undefined
   return {
     id: trace.id,
     caller,
@@ -141,7 +139,7 @@ export function contextOf(
     },
     forward,
     trips: trace.trips,
-    claimOrigin: originLimit && (() => (claimed ??= originLimit(request, caller))),
+    claimOrigin: claimOnce(options.originLimit, request, caller),
     checkScope,
     access: trace.access,
   }
@@ -162,8 +160,6 @@ export function strangerContext(
 ): Ctx {
   const caller: Caller = { kind: 'anonymous', address: request.ip }
   noteCaller(trace, caller, undefined)
-  const { originLimit } = options
-  let claimed: Promise<void> | undefined
   return {
     id: trace.id,
     caller,
@@ -174,9 +170,19 @@ export function strangerContext(
     mirrorBase: mirrorBase(request, options),
     forward: {},
     trips: trace.trips,
-    claimOrigin: originLimit && (() => (claimed ??= originLimit(request, caller))),
+    claimOrigin: claimOnce(options.originLimit, request, caller),
     access: trace.access,
   }
+}
+
+/** Counts the request against the caller's limit when it first needs the origin, and once only. */
+function claimOnce(
+  originLimit: OriginLimit | undefined,
+  request: FastifyRequest,
+  caller: Caller,
+): Ctx['claimOrigin'] {
+  let claimed: Promise<void> | undefined
+  return originLimit && (() => (claimed ??= originLimit(request, caller)))
 }
 
 /** Notes what a request is about. */
