@@ -271,3 +271,32 @@ it.each([203, 206, 300])(
     expect(stale.body).toEqual(honest.body)
   },
 )
+
+it('keeps what a token was told of fields asked for by name from strangers', async () => {
+  const scene = await openScene()
+  const told = '/api/models/acme/open?expand=sha&expand=resourceGroup'
+  const open = '/api/models/acme/open?expand=sha&expand=likes'
+  await scene.ask('/api/models/acme/open')
+  const body = JSON.stringify({
+    id: 'acme/open',
+    sha: 'a'.repeat(40),
+    likes: 7,
+    resourceGroup: 'secret-team',
+  })
+  const fault = scene.hub.faults.add({
+    where: 'hub',
+    match: /expand=/,
+    status: { code: 200, body },
+    times: 2,
+  })
+  for (const target of [told, open])
+    expect((await scene.ask(target, { token: TOKENS.alice })).body.toString()).toContain('secret-team')
+  fault.remove()
+  await scene.hub.stop()
+  expect((await scene.ask(told)).status).toBe(502)
+  // What a stranger was told before says this much.
+  const answer = await scene.ask(open)
+  expect(answer.status).toBe(200)
+  expect(answer.body.toString()).not.toContain('secret-team')
+  expect(JSON.parse(answer.body.toString())).toMatchObject({ id: 'acme/open', likes: expect.any(Number) })
+})

@@ -57,7 +57,7 @@ const mirror = await startChild({
     HUBMIRROR_REF_TTL: '2s',
   },
 })
-const { oneOf, below } = chance('soak')
+const random = chance('soak')
 const endsAt = performance.now() + Number(values.minutes) * 60_000
 const done = { answers: 0, failures: 0 }
 const samples: Sample[] = []
@@ -72,8 +72,8 @@ async function renewing(): Promise<void> {
   while (!isOver()) {
     number += 1
     fresh.commit({
-      [`small-${number}.json`]: JSON.stringify({ number, text: 'x'.repeat(below(20_000)) }),
-      'large.bin': lfs({ sizeBytes: 4 * MIB + below(8 * MIB), seed: number }),
+      [`small-${number}.json`]: JSON.stringify({ number, text: 'x'.repeat(random.below(20_000)) }),
+      'large.bin': lfs({ sizeBytes: 4 * MIB + random.below(8 * MIB), seed: number }),
     })
     hub.ledger.clear()
     await sleep(10_000)
@@ -82,7 +82,7 @@ async function renewing(): Promise<void> {
 
 async function lane(): Promise<void> {
   while (!isOver()) {
-    const work = oneOf(WORK)
+    const work = random.oneOf(WORK)
     try {
       const { status: answered } = await work()
       done.answers += 1
@@ -114,7 +114,7 @@ const WORK: readonly Work[] = [
   at('/api/models/acme/tiny-model'),
   at('/api/models/acme/fresh/tree/main?recursive=true'),
   at('/api/whoami-v2', owner),
-  () => ask(mirror.url, `/api/models/acme/none-${below(1_000_000)}`),
+  () => ask(mirror.url, `/api/models/acme/none-${random.below(1_000_000)}`),
   leaving,
 ]
 
