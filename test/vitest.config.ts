@@ -23,7 +23,8 @@ export default defineConfig({
   root,
   test: {
     reporters: ['default', fileURLToPath(new URL('./support/count-reporter.ts', import.meta.url))],
-    maxWorkers: 2,
+    // More than the usual cores: many tests wait for a process or a socket.
+    maxWorkers: 4,
     projects: [
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
       project('unit', { timeoutMs: 300_000, shared: true }),
