@@ -42,7 +42,17 @@ export function withoutXet(body: Buffer): Buffer {
   if (batch === undefined || !Array.isArray(transfers) || !transfers.includes('xet')) return body
   const others = transfers.filter((transfer) => transfer !== 'xet')
   const { transfers: _offered, ...rest } = batch
-  return Buffer.from(JSON.stringify(others.length === 0 ? rest : { ...rest, transfers: others }))
+  return textOf(others.length === 0 ? rest : { ...rest, transfers: others }) ?? body
+}
+
+/** Undefined of what is nested too deep to be written, though it could be parsed. */
+function textOf(value: object): Buffer | undefined {
+  try {
+    return Buffer.from(JSON.stringify(value))
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
 }
 
 /** One URL of a batch answer, and what it is for. */
@@ -71,7 +81,7 @@ export function turnBatchAnswer(body: Buffer, turn: (link: TransferUrl) => strin
     for (const [name, action] of Object.entries(object['actions']))
       turnAction(action, methodOf(name), about, turn)
   }
-  return Buffer.from(JSON.stringify(answer))
+  return textOf(answer)
 }
 
 /** By git-lfs: docs/api/basic-transfers.md. Whatever else there may be is a question with a body, as `verify` is. */

@@ -71,7 +71,11 @@ function readItem(value: unknown): TreeItem | undefined {
   const { type, path, oid, size } = value
   if (type !== 'file' && type !== 'directory') return undefined
   if (typeof path !== 'string' || typeof oid !== 'string' || typeof size !== 'number') return undefined
-  return value as unknown as TreeItem
+  return hasReadableLfs(value) ? (value as unknown as TreeItem) : undefined
+}
+
+function hasReadableLfs({ lfs }: Readonly<Record<string, unknown>>): boolean {
+  return lfs === undefined || isRecord(lfs)
 }
 
 /** The files that an info names, if it names all of the commit: the Hub shortens the list of very large repos. */
@@ -82,7 +86,7 @@ export function siblingsOf(info: Info): readonly Sibling[] | undefined {
 
 function toldSiblings({ siblings }: Info): readonly Sibling[] | undefined {
   const isSibling = (value: unknown): value is Sibling =>
-    isRecord(value) && typeof value['rfilename'] === 'string'
+    isRecord(value) && typeof value['rfilename'] === 'string' && hasReadableLfs(value)
   if (!Array.isArray(siblings) || !(siblings as unknown[]).every(isSibling)) return undefined
   return siblings as readonly Sibling[]
 }
@@ -226,14 +230,15 @@ export function readPathsQuestion(
   return { paths, expand: value['expand'] === true }
 }
 
-/** The items of these paths; the Hub leaves out what the commit does not have. */
+/** The items of these paths, each once however often it is named; the Hub leaves out what the commit does not have. */
 export function composePathsInfo(
   items: readonly TreeItem[],
   question: { readonly paths: readonly string[]; readonly expand: boolean },
 ): readonly TreeItem[] {
   const byPath = new Map(items.map((item) => [item.path, item]))
-  return question.paths.flatMap((path) => {
-    const item = byPath.get(path.replace(/\/$/, ''))
+  const paths = new Set(question.paths.map((path) => path.replace(/\/$/, '')))
+  return [...paths].flatMap((path) => {
+    const item = byPath.get(path)
     return item === undefined ? [] : [question.expand ? item : plainItem(item)]
   })
 }

@@ -34,6 +34,9 @@ export function sendUnderTurn({ dispatcher }: Pick<OriginClient, 'dispatcher'>):
     try {
       const answer = await dispatcher.request({ ...options, headers, signal: limits.signal })
       answer.body.once('close', over)
+      // The plugin destroys the answer to a client that has left its upload, and hears of no error. Without a listener
+      // the error would end the process.
+      answer.body.on('error', () => undefined)
       return answer
     } catch (error) {
       over()

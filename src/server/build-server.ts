@@ -35,6 +35,7 @@ import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { registerPassThrough } from './pass-through.ts'
 import { adoptPeer, peerInFlight } from './peer.ts'
+import { Questions } from './questions.ts'
 import { createReadyRoute } from './ready-route.ts'
 import { dropRest } from './rest.ts'
 import { startTrace, type Trace, traceOf } from './trace.ts'
@@ -160,7 +161,7 @@ async function registerHub(
   parse: (rawTarget: string) => HubRoute,
 ): Promise<void> {
   const originLimit = await createOriginLimit(server, options.settings)
-  const hub = { ...options, originLimit, reads: new FileReads(), parse }
+  const hub = { ...options, originLimit, reads: new FileReads(), questions: new Questions(), parse }
   await registerTransfers(server, hub)
   await registerPassThrough(server, {
     ...options,

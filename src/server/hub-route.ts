@@ -5,6 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Callers, mayLend } from '../callers/caller.ts'
+import { callerKey } from '../callers/caller-key.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
@@ -23,20 +24,19 @@ import { sendFailure } from './fail.ts'
 import type { FileReads } from './file-reads.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { READY_FIELD } from './peer.ts'
+import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
 import { readyAnswer } from './ready-route.ts'
 import { sendAnswer } from './send.ts'
 import { traceOf } from './trace.ts'
 import type { WorkerLink } from './worker-link.ts'
 
-/** Two thousand paths of the longest kind, percent-encoded, are less. */
-const MAX_QUESTION_BYTES = 4 * 1024 * 1024
-const QUESTION_TIMEOUT_MS = 30_000
 const UNCLEAR_BATCH = 'This Git LFS batch does not say once, in JSON, whether it is a download or an upload.'
 
 export interface HubRouteOptions {
   readonly mirror: Mirror
   readonly callers: Callers
   readonly reads: FileReads
+  readonly questions: Questions
   readonly basePath: string
   readonly originLimit: OriginLimit | undefined
   readonly addressOf: AddressReader
@@ -89,7 +89,9 @@ export async function serveHubRoute(
   const { caller } = asked
   if (options.settings.writes === 'deny' && isWriteRoute(route, method))
     throw new MirrorError('writes_denied')
-  const batch = await readBatch(request, route)
+  const readBody = (maxBytes: number): Promise<Buffer> =>
+    options.questions.read(request.raw, reply.raw, { caller: callerKey(caller), maxBytes })
+  const batch = await readBatch(request, route, readBody)
   const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
@@ -102,7 +104,7 @@ export async function serveHubRoute(
   if (rules !== '') trace.access.rule = rules
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
   const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.fieldOf(lent, route))
-  const work = answerFor(request, ctx, route, options.mirror)
+  const work = answerFor(request, ctx, { route, mirror: options.mirror, readBody })
   if (work === undefined) return { route, ctx }
   const worked = await work
   if (worked === undefined) return { route, ctx }
@@ -141,8 +143,15 @@ function rememberReady(
 function answerFor(
   request: FastifyRequest,
   ctx: Ctx,
-  route: HubRoute,
-  mirror: Mirror,
+  {
+    route,
+    mirror,
+    readBody,
+  }: {
+    readonly route: HubRoute
+    readonly mirror: Mirror
+    readonly readBody: (maxBytes: number) => Promise<Buffer>
+  },
 ): Promise<Answer | undefined> | undefined {
   const { method, headers } = request.raw
   const isRead = method === 'GET' || method === 'HEAD'
@@ -158,7 +167,7 @@ function answerFor(
         return Promise.resolve(ownWhoami(ctx.caller, ctx.access))
       if (method === 'POST' && route.document === 'paths-info') {
         const contentType = headers['content-type']
-        return readQuestion(request).then((body) => {
+        return readBody(MAX_PATHS_BYTES).then((body) => {
           if (holdsMirrorToken(body.toString('latin1'))) throw new MirrorError('mirror_token_misplaced')
           return mirror.document(ctx, route, { method, body, contentType })
         })
@@ -193,33 +202,16 @@ function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
 async function readBatch(
   request: FastifyRequest,
   route: HubRoute,
+  readBody: (maxBytes: number) => Promise<Buffer>,
 ): Promise<ReturnType<typeof lfsOperation> | undefined> {
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
     return undefined
-  const body = await readQuestion(request)
+  const body = await readBody(MAX_BATCH_BYTES)
   // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
   const sent = withoutXet(body)
   request.body = Readable.from([sent])
   request.raw.headers['content-length'] = String(sent.length)
   return lfsOperation(body)
-}
-
-async function readQuestion(request: FastifyRequest): Promise<Buffer> {
-  const parts: Buffer[] = []
-  let size = 0
-  // The server gives whole requests no limit, for the sake of uploads; a question needs none so long.
-  const late = setTimeout(() => request.raw.destroy(), QUESTION_TIMEOUT_MS)
-  try {
-    for await (const part of request.raw) {
-      const chunk = part as Buffer
-      size += chunk.length
-      if (size > MAX_QUESTION_BYTES) throw new MirrorError('request_too_large')
-      parts.push(chunk)
-    }
-  } finally {
-    clearTimeout(late)
-  }
-  return Buffer.concat(parts)
 }
 
 function single(value: string | string[] | undefined): string | undefined {

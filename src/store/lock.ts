@@ -226,8 +226,12 @@ async function bootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '')).trim()
 }
 
-/** Field 22 of /proc/<pid>/stat, counted behind the command name, which may hold spaces and brackets. */
+/**
+ * Field 22 of /proc/<pid>/stat, counted behind the command name, which may hold spaces and brackets. Undefined of a process
+ * that has ended, also where its parent has not asked how (field 3, proc(5)): it holds no file any more.
+ */
 async function startedTicks(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19]
 }

@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createLayout, type Layout } from '../../src/store/layout.ts'
@@ -16,6 +17,7 @@ import {
   loadKernelLock,
   lockDirectory,
 } from '../../src/store/lock.ts'
+import { eventually } from '../support/eventually.ts'
 
 const links = vi.hoisted(() => ({ code: undefined as string | undefined }))
 
@@ -81,6 +83,30 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
     await ended
     await (await lock(layout))()
   })
+
+  it.runIf(process.platform === 'linux')(
+    'is free when its owner was killed and its parent has not heard of it',
+    async () => {
+      const layout = await scratch()
+      // A shell that becomes a program which never asks for the child that it has started.
+      const script = `'${process.execPath}' --import tsx '${HOLDER}' '${layout.root}' ${how} <&3 & exec sleep 600`
+      const parent = spawn('/bin/sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit', 'pipe'] })
+      const ended = once(parent, 'exit')
+      onTestFinished(async () => {
+        parent.kill('SIGKILL')
+        await ended
+      })
+      const lines = createInterface({ input: parent.stdout as Readable })
+      expect(await once(lines, 'line')).toEqual(['held'])
+      const { pid } = JSON.parse(await readFile(layout.lock, 'utf8')) as { readonly pid: number }
+      process.kill(pid, 'SIGKILL')
+      await eventually(
+        () => readFile(`/proc/${pid}/stat`, 'utf8'),
+        (stat) => stat.includes(') Z '),
+      )
+      await (await lock(layout))()
+    },
+  )
 
   it('is refused to a process while this one has it', async () => {
     const layout = await scratch()

@@ -62,6 +62,13 @@ it.each(['{"transfers":["basic"] }', '{"transfers":"xet"}', '{ }', '["xet"]', 'x
   },
 )
 
+it('leaves a batch alone that is nested too deep to be written again', () => {
+  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
+  const body = Buffer.from(`{"operation":"download","transfers":["xet"],"x":${deep}}`)
+  expect(withoutXet(body)).toBe(body)
+  expect(turnBatchAnswer(Buffer.from(`{"objects":[],"x":${deep}}`), () => 'x')).toBeUndefined()
+})
+
 it('names each address of an answer with what it is for, and changes nothing else', () => {
   const seen: TransferUrl[] = []
   const turn = (link: TransferUrl): string => `turned:${seen.push(link)}`
