@@ -313,6 +313,16 @@ describe('a download by Git LFS', () => {
     }
   })
 
+  it('counts for whom a trusted proxy names, and for one caller where that is no plain address', async () => {
+    const clientsRateLimit = { max: 2, windowMs: 3_600_000 }
+    const scene = await openUploads({ config: { trustProxy: ['127.0.0.1'], clientsRateLimit } })
+    const { target } = await download(scene, 'acme/secret')
+    const got: number[] = []
+    for (const address of ['unknown', '10.1.2.3:443', 'nonsense', '10.1.2.3'])
+      got.push((await scene.ask(target, { headers: { 'x-forwarded-for': address } })).status)
+    expect(got).toEqual([200, 200, 429, 200])
+  })
+
   it('of a private repo that is stored is not opened by its digest alone', async () => {
     const scene = await openUploads({ config: { cachePrivate: true } })
     const own = await download(scene, 'acme/secret')
