@@ -48,7 +48,8 @@ export interface Mirror {
   ): Promise<Answer | undefined>
   /**
    * The object of a transfer link, for whoever holds that. From the store where it is there: the Hub has shown to the
-   * caller who was given the link that it is in the repo. Throws transfer_link_refused when its address is over.
+   * caller who was given the link that it is in the repo. Where bytes of private repos are stored, its address is asked
+   * all the same. Throws transfer_link_refused when its address is over, or has no such object.
    */
   object(ctx: Ctx, link: LinkedObject, request: ObjectRequest): Promise<Answer>
   /**

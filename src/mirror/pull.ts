@@ -119,10 +119,13 @@ export class Puller {
   /** The object of a transfer link: `Mirror.object`. */
   async linked(ctx: Ctx, { url, ...link }: LinkedObject, request: ObjectRequest): Promise<Answer> {
     const isStored = link.mayStore && (await this.hasObject(link.sha256, link.sizeBytes))
-    if (this.#options.offline && !isStored) throw new MirrorError('offline_and_absent')
-    if (!isStored) await this.#checkSize(ctx, link, url)
+    // A Hub may give an address for whatever digest it is told. Where bytes of private repos are stored, too, the address
+    // has to show that they are the caller's.
+    const isOpen = isStored && !this.#options.cachePrivate
+    if (this.#options.offline && !isOpen) throw new MirrorError('offline_and_absent')
+    if (!isOpen) await this.#checkSize(ctx, link, url)
     // Whoever holds the link may have it; whether everybody may matters to what is stored only.
-    const isPublic = isStored ? Promise.resolve(true) : provePublic(ctx, link.repo, this.#options)
+    const isPublic = isOpen ? Promise.resolve(true) : provePublic(ctx, link.repo, this.#options)
     const contentType = 'application/octet-stream'
     return this.object(ctx, { ...link, contentType, isPublic, from: url }, request)
   }

@@ -156,9 +156,10 @@ export function strangerContext(
     readonly publicUrl: URL | undefined
     readonly basePath: string
     readonly originLimit: OriginLimit | undefined
+    readonly addressOf: AddressReader
   },
 ): Ctx {
-  const caller: Caller = { kind: 'anonymous', address: request.ip }
+  const caller: Caller = { kind: 'anonymous', address: options.addressOf(request.raw) ?? UNKNOWN_ADDRESS }
   noteCaller(trace, caller, undefined)
   return {
     id: trace.id,

@@ -15,6 +15,7 @@ import type { OriginClient } from '../origin/client.ts'
 import { followRedirect } from '../origin/redirect.ts'
 import { uploadLimits } from '../origin/upload-pace.ts'
 import type { Observer } from '../telemetry/observer.ts'
+import type { AddressReader } from './clients.ts'
 import { strangerContext } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { FileReads } from './file-reads.ts'
@@ -30,6 +31,7 @@ export interface TransferOptions {
   readonly observer: Observer
   readonly reads: FileReads
   readonly originLimit: OriginLimit | undefined
+  readonly addressOf: AddressReader
   readonly basePath: string
   readonly publicUrl: URL | undefined
   /** Read at each use: they may change. */

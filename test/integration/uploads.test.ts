@@ -313,6 +313,37 @@ describe('a download by Git LFS', () => {
     }
   })
 
+  it('counts for whom a trusted proxy names, and for one caller where that is no plain address', async () => {
+    const clientsRateLimit = { max: 2, windowMs: 3_600_000 }
+    const scene = await openUploads({ config: { trustProxy: ['127.0.0.1'], clientsRateLimit } })
+    const { target } = await download(scene, 'acme/secret')
+    const got: number[] = []
+    for (const address of ['unknown', '10.1.2.3:443', 'nonsense', '10.1.2.3'])
+      got.push((await scene.ask(target, { headers: { 'x-forwarded-for': address } })).status)
+    expect(got).toEqual([200, 200, 429, 200])
+  })
+
+  it('of a private repo that is stored is not opened by its digest alone', async () => {
+    const scene = await openUploads({ config: { cachePrivate: true } })
+    const own = await download(scene, 'acme/secret')
+    expect((await scene.ask(own.target)).status).toBe(200)
+    await scene.settled()
+    // Asked of another repo, a Hub may sign an address without a look at whether there is such an object.
+    const object = { oid: oidOf(own.bytes), size: own.bytes.length }
+    const actions = { download: { href: `${scene.hub.cdnUrl}/nothing/there` } }
+    const body = JSON.stringify({ transfer: 'basic', objects: [{ ...object, actions }] })
+    const match = /objects\/batch$/
+    scene.hub.faults.add({ where: 'hub', match, times: 1, status: { code: 200, headers: LFS_JSON, body } })
+    const { href } = actionOf(await batch(scene, [own.bytes], { operation: 'download' }), 'download')
+    const got = await scene.ask(at(scene, href))
+    expect([got.status, got.headers['x-error-code']]).toEqual([403, 'TransferLinkRefused'])
+    const again = await scene.ask(own.target)
+    expect([again.headers['x-cache'], again.body.equals(own.bytes)]).toEqual(['REVALIDATED', true])
+    await scene.restart({ cachePrivate: true, offline: true })
+    const kept = await scene.ask(own.target)
+    expect([kept.whole, kept.body.equals(own.bytes)]).toEqual([true, false])
+  })
+
   it('stays off the disk where a rule says so', async () => {
     const policies = policiesOf('- {match: {repo: acme/open}, action: no-store}')
     const scene = await openScene({ config: { policies } })
