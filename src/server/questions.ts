@@ -36,11 +36,22 @@ export class Questions {
     // In one piece: a client may send each byte in a chunk of its own, and each chunk costs a hundred times that.
     let bytes: Buffer = Buffer.alloc(0)
     let size = 0
+    const held: (() => void)[] = []
+    response.once('close', () => {
+      for (const release of held) release()
+    })
     try {
       for await (const part of request) {
         const chunk = part as Buffer
         if (size + chunk.length > maxBytes) throw new MirrorError('request_too_large')
-        while (size + chunk.length > bytes.length) bytes = this.#larger(bytes, response, caller)
+        while (size + chunk.length > bytes.length) {
+          const more = Math.min(STEP_BYTES, bytes.length || FIRST_BYTES)
+          held.push(this.#hold(more, response, caller))
+          // Not of Node's pool: it is for small ones.
+          const larger = Buffer.alloc(bytes.length + more)
+          bytes.copy(larger)
+          bytes = larger
+        }
         size += chunk.copy(bytes, size)
       }
     } finally {
@@ -49,17 +60,10 @@ export class Questions {
     return bytes.subarray(0, size)
   }
 
-  #larger(bytes: Buffer, response: ServerResponse, caller: string): Buffer {
-    const more = Math.min(STEP_BYTES, bytes.length || FIRST_BYTES)
-    const release = this.#room.hold(caller, more)
-    if (release === undefined || response.closed) {
-      release?.()
-      throw new MirrorError('overloaded', { detail: { reason: 'no room for the body of a question' } })
-    }
-    response.once('close', release)
-    // Not of Node's pool: it is for small ones.
-    const larger = Buffer.alloc(bytes.length + more)
-    bytes.copy(larger)
-    return larger
+  #hold(bytes: number, response: ServerResponse, caller: string): () => void {
+    const release = this.#room.hold(caller, bytes)
+    if (release !== undefined && !response.closed) return release
+    release?.()
+    throw new MirrorError('overloaded', { detail: { reason: 'no room for the body of a question' } })
   }
 }
