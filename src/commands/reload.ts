@@ -60,10 +60,15 @@ async function reload({ load, app, tellOthers, logger, auditor }: ReloadRooms): 
   act({ result: 'done', changed, needRestart })
 }
 
-/** Reads a settings or secret file, which must be a regular one: reading a pipe would block the process. Throws as node:fs. */
+/**
+ * Reads a settings or secret file. It must be a regular one, since reading a pipe would block the process, and not empty.
+ * Throws as node:fs.
+ */
 export function readRegularFile(path: string): string {
   const stats = statSync(path)
   if (!stats.isFile()) throw Object.assign(new Error('no regular file'), { code: 'no regular file' })
+  // An editor that writes in place empties the file first. As settings it would take all rules away.
+  if (stats.size === 0) throw Object.assign(new Error('the file is empty'), { code: 'it is empty' })
   if (stats.size > FILE_MAX_BYTES) throw Object.assign(new Error('the file is too large'), { code: 'EFBIG' })
   return readFileSync(path, 'utf8')
 }
