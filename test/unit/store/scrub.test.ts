@@ -1,5 +1,5 @@
 import { renameSync } from 'node:fs'
-import { mkdir, readdir, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -19,6 +19,7 @@ import type { Store } from '../../../src/store/store.ts'
 import { walkBlobs } from '../../../src/store/walk.ts'
 import { silentAuditor } from '../../../src/telemetry/audit.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { cutShort } from '../../support/damage.ts'
 import { openFilesBelow } from '../../support/fd.ts'
 import { gitKey, type MadeStore, makeStore, openAt, repoOf, sha256Key } from './made-store.ts'
 
@@ -83,7 +84,7 @@ describe('a pass', () => {
     await made.blob(bytes, { key: gitKey(bytes) })
     const cut = Buffer.from('a file that lost its end')
     const key = await made.blob(cut, { key: gitKey(cut) })
-    await truncate(made.layout.blob(key), 6)
+    await cutShort(made.layout.blob(key), 6)
     const { report, damages } = await pass()
     expect([report.blobs, damages.map((damage) => damage.key)]).toEqual([2, [key]])
   })
