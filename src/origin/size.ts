@@ -2,6 +2,7 @@
 
 import { headerValue } from '../http/headers.ts'
 import { parseContentRange } from '../http/range.ts'
+import { discard } from './bodies.ts'
 import type { Asker, OriginClient } from './client.ts'
 import { followRedirect, MAX_HOPS, mayCarryCredential } from './redirect.ts'
 
@@ -27,7 +28,7 @@ export async function askSize(
     const kind = isOwn ? 'body' : 'cdn'
     const headers = { range: 'bytes=0-0' }
     const answer = await client.send({ kind, method: 'GET', url, asker, headers, signal, lane: 'question' })
-    answer.body.on('error', () => undefined).destroy()
+    discard(answer)
     const location = headerValue(answer.headers, 'location')
     if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
       url = followRedirect(client.policy, url, location)

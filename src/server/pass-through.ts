@@ -12,7 +12,7 @@ import { headerValue, headFields, isEventStream } from '../http/headers.ts'
 import { withHint } from '../hub/hints.ts'
 import { readRefusal, refusalHeaders } from '../hub/refusal.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
-import { rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
+import { type RewriteBases, rewriteLink, rewriteLocation } from '../hub/rewrite.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { Mirror } from '../mirror/mirror.ts'
@@ -251,7 +251,7 @@ async function answer(
   let location: string | undefined
   const target = headerValue(response.headers, 'location')
   if (target !== undefined) {
-    const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+    const bases = basesOf(client, ctx)
     const asked = client.url('target' in route ? route.target : '/')
     const turned = rewriteLocation(target, asked, bases)
     if (turned.kind === 'mirror') location = turned.location
@@ -267,7 +267,7 @@ async function answer(
   Object.assign(headers, refusalFields(final, route, ctx))
   const link = headerValue(final.headers, 'link')
   if (link !== undefined) {
-    const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+    const bases = basesOf(client, ctx)
     const rewritten = rewriteLink(link, { ...bases, stripXet: true })
     if (rewritten !== undefined) headers['link'] = rewritten
   }
@@ -308,7 +308,7 @@ async function answer(
   if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, how)
   const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES)
   if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)
-  const bases = { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+  const bases = basesOf(client, ctx)
   const userAgent = request.raw.headers['user-agent']
   const turned = await turnDocument(bytes, document, { ...options, bases, userAgent })
   Object.assign(headers, turned.headers, { 'content-length': String(turned.body.length) })
@@ -435,6 +435,11 @@ async function follow(
     url = followRedirect(policy, url, next)
   }
   throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+}
+
+/** What a URL of the Hub is told by, and what it becomes. */
+function basesOf(client: OriginClient, ctx: Ctx): RewriteBases {
+  return { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
 }
 
 function trimmed(base: URL): string {
