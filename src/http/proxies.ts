@@ -1,5 +1,5 @@
 // The forward proxies that the environment names, read as curl and Python read it: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
-// and NO_PROXY. Pure. It opens no connection: see origin/dispatcher.ts.
+// and NO_PROXY. Pure. It opens no connection: see origin/connections/dispatcher.ts.
 
 import { BlockList, isIP } from 'node:net'
 

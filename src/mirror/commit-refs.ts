@@ -4,7 +4,7 @@
 import { type Repo, repoKey } from '../hub/names.ts'
 import { Memory, textBytes } from '../memory.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { askRepoRefs, type RepoRef } from '../origin/repo-info.ts'
+import { askRepoRefs, type RepoRef } from '../origin/repos/repo-info.ts'
 import { anonymousAsker, askerOf, type Ctx } from './context.ts'
 import { SingleFlight } from './single-flight.ts'
 

@@ -10,7 +10,7 @@
 
 import { MirrorError } from '../errors.ts'
 import type { ByteRange } from '../http/range.ts'
-import type { FileBody } from '../origin/file.ts'
+import type { FileBody } from '../origin/files/file-body.ts'
 import { Verifier } from '../store/digest.ts'
 import type { GrowingDigest } from '../store/hash-thread.ts'
 import type { Reservation } from '../store/ledger.ts'

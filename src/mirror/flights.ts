@@ -1,7 +1,7 @@
 // The table of flights: one per key, whoever comes while it runs joins it. Opens partials and books their room.
 
 import type { ByteRange } from '../http/range.ts'
-import type { FileBody } from '../origin/file.ts'
+import type { FileBody } from '../origin/files/file-body.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { partialName } from '../store/scan.ts'
 import type { Store } from '../store/store.ts'

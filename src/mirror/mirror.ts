@@ -6,9 +6,9 @@ import type { Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
-import { isMoved } from '../origin/moved.ts'
+import { isMoved } from '../origin/repo-moved.ts'
 
-export { RefusedByHub } from '../origin/refused.ts'
+export { RefusedByHub } from '../origin/failures/refused.ts'
 
 import type { Access } from './access.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'

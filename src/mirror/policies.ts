@@ -7,9 +7,9 @@ import { parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { type FileRoute, type HubRoute, parseHubUrl } from '../hub/route.ts'
 import { Memory, textBytes } from '../memory.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { RepoMoved } from '../origin/moved.ts'
-import { accessOf } from '../origin/openness.ts'
-import { askRepoInfo, traitsOf } from '../origin/repo-info.ts'
+import { RepoMoved } from '../origin/repo-moved.ts'
+import { accessOf } from '../origin/repos/repo-access.ts'
+import { askRepoInfo, traitsOf } from '../origin/repos/repo-info.ts'
 import {
   type Caller,
   decide,

@@ -2,7 +2,7 @@
 
 import type { Repo } from '../hub/names.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { isOpenToAll } from '../origin/openness.ts'
+import { isOpenToAll } from '../origin/repos/repo-access.ts'
 import type { Access } from './access.ts'
 import { anonymousAsker, type Ctx } from './context.ts'
 import type { Known } from './known.ts'

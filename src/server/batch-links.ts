@@ -6,8 +6,8 @@ import { HOP_BY_HOP, isHeaderSafe } from '../http/headers.ts'
 import { type TransferUrl, turnBatchAnswer } from '../hub/lfs-batch.ts'
 import type { Repo } from '../hub/names.ts'
 import { type RewriteBases, rewriteLocation } from '../hub/rewrite.ts'
+import { expiryOf } from '../origin/files/signed-urls.ts'
 import { followRedirect, type RedirectPolicy } from '../origin/redirect.ts'
-import { expiryOf } from '../origin/signed-urls.ts'
 import { TRANSFER_PATH, type TransferLinks } from './transfer-links.ts'
 
 /** Of an address that does not say how long it is good. */

@@ -6,9 +6,9 @@ import { callerKey } from '../callers/caller-key.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import type { Ctx } from '../mirror/context.ts'
 import type { OriginClient } from '../origin/client.ts'
-import type { Passage } from '../origin/passage.ts'
+import type { Passage } from '../origin/connections/passage.ts'
+import type { Turn } from '../origin/connections/shares.ts'
 import type { Asked } from '../origin/quota.ts'
-import type { Turn } from '../origin/shares.ts'
 import { traceOf } from './trace.ts'
 
 /**

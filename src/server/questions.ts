@@ -3,7 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MirrorError } from '../errors.ts'
-import { Buffers } from '../origin/buffers.ts'
+import { Buffers } from '../origin/connections/body-buffers.ts'
 
 /** Two thousand paths of the longest kind, percent-encoded, are less. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024

@@ -12,7 +12,7 @@ import {
   closeBody,
   StorageFailed,
 } from '../mirror/answer.ts'
-import { type Floor, PATIENT, Pace, TooSlow, WANTED } from '../origin/pace.ts'
+import { type Floor, PATIENT, Pace, TooSlow, WANTED } from '../origin/connections/pace.ts'
 import type { FileReads } from './file-reads.ts'
 import { formatOffer, OFFER_FIELD, type Offers, type Taken } from './peer.ts'
 import type { Lent } from './shared-reads.ts'

@@ -14,7 +14,7 @@ import { Access } from '../../src/mirror/access.ts'
 import { Known } from '../../src/mirror/known.ts'
 import { ReadyAnswers } from '../../src/mirror/ready.ts'
 import { Refusals } from '../../src/mirror/refusals.ts'
-import { createSignedUrls } from '../../src/origin/signed-urls.ts'
+import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
 import { createFacts } from '../../src/store/facts.ts'
 import { scratchLayout } from './store/scratch.ts'
@@ -188,11 +188,11 @@ describe('the source', () => {
       'mirror/pull.ts madeHeaders': 'a WeakMap',
       'mirror/ready.ts #targets': 'answers that are remembered',
       'mirror/single-flight.ts #running': 'questions under way',
-      'origin/buffers.ts #byCaller': 'callers that hold memory',
-      'origin/fair-queue.ts #callers': 'callers that wait',
-      'origin/file.ts #validators': 'hosts that a redirect may lead to, for one file',
-      'origin/shares.ts #callers': 'callers that hold or want a connection',
-      'origin/shares.ts #hosts': 'hosts with connections',
+      'origin/connections/body-buffers.ts #byCaller': 'callers that hold memory',
+      'origin/connections/fair-queue.ts #callers': 'callers that wait',
+      'origin/files/file-body.ts #validators': 'hosts that a redirect may lead to, for one file',
+      'origin/connections/shares.ts #callers': 'callers that hold or want a connection',
+      'origin/connections/shares.ts #hosts': 'hosts with connections',
       'server/context.ts abouts': 'a WeakMap',
       'server/limits.ts #counts': 'a WeakMap',
       'server/peer.ts #open': 'offers under way',

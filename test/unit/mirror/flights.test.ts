@@ -3,7 +3,7 @@
 
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type AbandonedPull, Flights } from '../../../src/mirror/flights.ts'
-import type { FileBody } from '../../../src/origin/file.ts'
+import type { FileBody } from '../../../src/origin/files/file-body.ts'
 import type { Store, StoreOptions } from '../../../src/store/store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { eventually } from '../../support/eventually.ts'

@@ -5,7 +5,7 @@ import { parseHubUrl } from '../../../src/hub/route.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
 import { DocumentRoom } from '../../../src/mirror/document-room.ts'
 import { type DocumentRoute, HubDocuments } from '../../../src/mirror/hub-documents.ts'
-import { RepoMoved } from '../../../src/origin/moved.ts'
+import { RepoMoved } from '../../../src/origin/repo-moved.ts'
 import { originClientOf } from '../../support/origin-client.ts'
 
 type Answerer = (request: IncomingMessage, response: ServerResponse) => void

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { expect, it } from 'vitest'
-import { Buffers } from '../../../src/origin/buffers.ts'
+import { Buffers } from '../../../src/origin/connections/body-buffers.ts'
 import { Questions } from '../../../src/server/questions.ts'
 
 const bodyOf = (...chunks: readonly Buffer[]): IncomingMessage =>

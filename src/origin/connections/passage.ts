@@ -1,0 +1,54 @@
+// Sends passed-through requests of @fastify/http-proxy on the connection that their turn gives them. A request ends when the
+// answer takes too long, when its client leaves, or when its client is too slow.
+
+import type { IncomingMessage } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { OriginClient } from '../client.ts'
+import type { Turn } from './shares.ts'
+import { uploadLimits } from './upload-pace.ts'
+
+/** The key of the passage among the header fields of a request. The plugin offers no other place; it is never sent. */
+export const TURN = Symbol('turn')
+
+export interface Passage {
+  readonly turn: Turn
+  readonly request: IncomingMessage
+  /** Aborts when the client leaves. Undefined for requests that the Hub must be allowed to complete. */
+  readonly signal: AbortSignal | undefined
+  /** The longest time from the end of the request to the headers of its answer. */
+  readonly answerMs: number
+  /** Whether others wait for the connection. */
+  readonly isWanted: () => boolean
+}
+
+/** undici's `request` for requests whose headers carry their passage. It releases the turn when the answer has ended. */
+export function sendUnderTurn({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
+  const send = async (options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> => {
+    const { [TURN]: passage, ...headers } = options.headers as Record<string, string> & { [TURN]: Passage }
+    const { turn, request, signal: given, answerMs, isWanted } = passage
+    const limits = uploadLimits(request, { given, answerMs, isWanted })
+    const over = (): void => {
+      limits.over()
+      turn.release()
+    }
+    try {
+      const answer = await dispatcher.request({ ...options, headers, signal: limits.signal })
+      answer.body.once('close', over)
+      // The plugin destroys the answer to a client that has left its upload, and hears of no error. Without a listener
+      // the error would end the process.
+      answer.body.on('error', () => undefined)
+      return answer
+    } catch (error) {
+      over()
+      throw error
+    } finally {
+      limits.answered()
+    }
+  }
+  return ((options: Dispatcher.RequestOptions, callback: (error: Error | null, data?: unknown) => void) => {
+    send(options).then(
+      (answer) => callback(null, answer),
+      (error: unknown) => callback(error as Error),
+    )
+  }) as Dispatcher['request']
+}

@@ -1,0 +1,324 @@
+// Who may have a connection to the origin now, and who waits. The connections to one host are few, and everybody shares
+// them: each kind of request leaves room for the quicker kinds, each caller leaves room for other callers, and those who
+// wait are served in turn. It opens no connection itself; it only counts them.
+
+import { MirrorError } from '../../errors.ts'
+import { LANES, type Lane, type Observer, type WaitResult } from '../../telemetry/observer.ts'
+import { FairQueue } from './fair-queue.ts'
+
+/** The right to one connection. */
+export interface Turn {
+  /**
+   * Goes on as a `relay`, because the body turns out to be long. Throws as `acquire` where that lane has no room now:
+   * nobody waits for it while holding another.
+   */
+  becomeRelay(): void
+  /** Gives the connection back. Only the first call counts. */
+  release(): void
+}
+
+export interface Wanted {
+  /** The origin of the URL: the connections of each host are counted apart. */
+  readonly host: string
+  readonly lane: Lane
+  /** Whose share it is. It stands in the log, so it must hold no credential. */
+  readonly caller: string
+  /** How long it may wait. Without it: QUEUE_PATIENCE_MS. */
+  readonly waitMs?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Who waits for what, for a line of the log. */
+export interface WaitReport {
+  readonly host: string
+  readonly lane: Lane
+  readonly result: WaitResult
+  readonly waitedMs: number
+  readonly caller: string
+  /** How many connections the caller holds in this lane. */
+  readonly held: number
+  /** How many all callers hold in this lane, and how many requests of how many callers wait for it. */
+  readonly inUse: number
+  readonly waiting: number
+  readonly callersWaiting: number
+}
+
+/** The most patient of the usual clients that waits for headers: huggingface_hub gives up after 10 s. */
+export const QUEUE_PATIENCE_MS = 8_000
+/** One caller may hold this many times what is free: alone three quarters, and less the more callers there are. */
+const SHARE = 3
+const MAX_WAITING_OF_CALLER = 64
+const MAX_WAITING = 4_096
+/** A wait that is shorter is no news, and a line of the log each this long says enough. */
+const NEWS_FROM_MS = 1_000
+const NEWS_EVERY_MS = 10_000
+
+/**
+ * Whether somebody who holds `held` of a shared resource may have more, when so much of it is `free`. It always leaves
+ * a part for others who have none yet (the rule of dynamic thresholds, Choudhury and Hahne 1998).
+ */
+export function isWithinShare(held: number, free: number): boolean {
+  return free >= 1 && held < SHARE * free
+}
+
+interface Waiter {
+  readonly wanted: Wanted
+  readonly since: number
+  settle(result: WaitResult): void
+}
+
+type Counts = Record<Lane, number>
+
+export class Shares {
+  readonly #connections: number
+  readonly #now: () => number
+  readonly #observer: Observer
+  readonly #onNews: ((report: WaitReport) => void) | undefined
+  readonly #hosts = new Map<string, Host>()
+  #lastNewsAt = Number.NEGATIVE_INFINITY
+
+  /** `connections`: to one host, at least one. `onNews` hears of waits that last, not more often than each 10 s. */
+  constructor(options: {
+    readonly connections: number
+    readonly now: () => number
+    readonly observer: Observer
+    readonly onNews?: ((report: WaitReport) => void) | undefined
+  }) {
+    this.#connections = options.connections
+    this.#now = options.now
+    this.#observer = options.observer
+    this.#onNews = options.onNews
+  }
+
+  /**
+   * Resolves when the request may have a connection; whoever asked must release the turn. Rejects with the reason of the
+   * signal, and then waits no more; with `client_limited` where the caller has too many that wait, or waited in vain for
+   * a relay while it held others; with `overloaded` where it waited in vain or nobody more can wait.
+   */
+  async acquire(wanted: Wanted): Promise<Turn> {
+    wanted.signal?.throwIfAborted()
+    const host = this.#hostOf(wanted.host)
+    if (!host.hasWaiting(wanted.lane) && host.mayHave(wanted)) return this.#turn(host, wanted)
+    const waiting = host.queues[wanted.lane]
+    if (waiting.countOf(wanted.caller) >= MAX_WAITING_OF_CALLER || waiting.size >= MAX_WAITING) {
+      // Whoever has most in the queue gives way to those who have less.
+      const displaced =
+        waiting.countOf(wanted.caller) < MAX_WAITING_OF_CALLER && waiting.lastOfLongest(wanted.caller)
+      if (!displaced) {
+        this.#tell(host, wanted, 'refused', 0)
+        throw this.#failure(host, wanted, 'refused')
+      }
+      displaced.settle('refused')
+    }
+    return this.#wait(host, wanted)
+  }
+
+  /** Whether others than `caller` wait in a lane, at whatever host. */
+  isWanted(lane: Lane, caller: string): boolean {
+    for (const host of this.#hosts.values()) if (host.queues[lane].hasOtherThan(caller)) return true
+    return false
+  }
+
+  #wait(host: Host, wanted: Wanted): Promise<Turn> {
+    const queue = host.queues[wanted.lane]
+    const { signal, lane } = wanted
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        wanted,
+        since: this.#now(),
+        settle: (result) => {
+          clearTimeout(late)
+          signal?.removeEventListener('abort', leave)
+          queue.remove(wanted.caller, waiter)
+          this.#observer.originWaiting(lane, -1)
+          this.#tell(host, wanted, result, this.#now() - waiter.since)
+          if (result === 'granted') resolve(this.#turn(host, wanted))
+          else if (result === 'left') reject(signal?.reason as Error)
+          else reject(this.#failure(host, wanted, result))
+          // One that left may have stood before others that may have what it could not.
+          if (result !== 'granted') this.#serve(host)
+        },
+      }
+      const leave = (): void => waiter.settle('left')
+      const late = setTimeout(() => waiter.settle('late'), wanted.waitMs ?? QUEUE_PATIENCE_MS)
+      signal?.addEventListener('abort', leave, { once: true })
+      queue.add(wanted.caller, waiter)
+      this.#observer.originWaiting(lane, 1)
+      // It may be the first that may have what is free, though others wait for their own share.
+      this.#serve(host)
+    })
+  }
+
+  #turn(host: Host, { lane, caller }: Wanted): Turn {
+    let held: Lane | undefined = lane
+    host.take(lane, caller)
+    this.#observer.originInUse(lane, 1)
+    return {
+      becomeRelay: () => {
+        if (held === undefined || held === 'relay') return
+        const relay: Wanted = { host: host.name, lane: 'relay', caller }
+        host.letGo(held, caller)
+        const isFree = !host.hasWaiting('relay') && host.mayHave(relay)
+        host.take(isFree ? 'relay' : held, caller)
+        if (!isFree) {
+          this.#tell(host, relay, 'refused', 0)
+          throw this.#failure(host, relay, 'late')
+        }
+        this.#observer.originInUse(held, -1)
+        held = 'relay'
+        this.#observer.originInUse(held, 1)
+        this.#serve(host)
+      },
+      release: () => {
+        if (held === undefined) return
+        host.letGo(held, caller)
+        this.#observer.originInUse(held, -1)
+        held = undefined
+        this.#serve(host)
+        if (host.isIdle) this.#hosts.delete(host.name)
+      },
+    }
+  }
+
+  /** Gives what is free to those who wait: the lanes in turn, and in each lane the callers in turn. */
+  #serve(host: Host): void {
+    for (let lane = host.nextLane(); lane !== undefined; lane = host.nextLane()) {
+      const waiter = host.queues[lane].next((caller) => host.mayHave({ lane, caller }))
+      // `nextLane` names only lanes that have one.
+      if (waiter === undefined) return
+      waiter.settle('granted')
+    }
+  }
+
+  #hostOf(name: string): Host {
+    const host = this.#hosts.get(name) ?? new Host(name, this.#connections)
+    this.#hosts.set(name, host)
+    return host
+  }
+
+  #failure(host: Host, { lane, caller }: Wanted, result: 'late' | 'refused'): MirrorError {
+    const isOwn =
+      result === 'refused'
+        ? host.queues[lane].countOf(caller) >= MAX_WAITING_OF_CALLER
+        : // What others may have joined must not blame them for the share of the one who started it.
+          lane === 'relay' && host.heldBy(caller, lane) > 0
+    return shareFailure(isOwn ? 'caller' : 'all', lane, host.queues[lane].size)
+  }
+
+  #tell(host: Host, { lane, caller }: Wanted, result: WaitResult, waitedMs: number): void {
+    this.#observer.originWaited(lane, result, waitedMs / 1000)
+    const isNews = result === 'late' || result === 'refused' || waitedMs >= NEWS_FROM_MS
+    if (!isNews || result === 'left' || this.#now() - this.#lastNewsAt < NEWS_EVERY_MS) return
+    this.#lastNewsAt = this.#now()
+    this.#onNews?.({
+      host: host.name,
+      lane,
+      result,
+      waitedMs: Math.round(waitedMs),
+      caller,
+      held: host.heldBy(caller, lane),
+      inUse: host.held[lane],
+      waiting: host.queues[lane].size,
+      callersWaiting: host.queues[lane].callers,
+    })
+  }
+}
+
+/** The connections of one host. */
+class Host {
+  readonly name: string
+  readonly held: Counts = { question: 0, pull: 0, passage: 0, relay: 0 }
+  readonly queues: Record<Lane, FairQueue<Waiter>> = {
+    question: new FairQueue(),
+    pull: new FairQueue(),
+    passage: new FairQueue(),
+    relay: new FairQueue(),
+  }
+  readonly #limits: Counts
+  readonly #callers = new Map<string, Counts>()
+  #lastLane = 0
+
+  constructor(name: string, connections: number) {
+    this.name = name
+    this.#limits = {
+      question: connections,
+      pull: Math.max(1, Math.floor((connections * 3) / 4)),
+      passage: Math.max(1, Math.floor((connections * 5) / 8)),
+      relay: Math.max(1, Math.floor(connections / 2)),
+    }
+  }
+
+  get isIdle(): boolean {
+    return this.#callers.size === 0 && LANES.every((lane) => this.queues[lane].size === 0)
+  }
+
+  hasWaiting(lane: Lane): boolean {
+    return this.queues[lane].size > 0
+  }
+
+  heldBy(caller: string, lane: Lane): number {
+    return this.#callers.get(caller)?.[lane] ?? 0
+  }
+
+  mayHave({ lane, caller }: Pick<Wanted, 'lane' | 'caller'>): boolean {
+    return isWithinShare(this.heldBy(caller, lane), this.#free(lane))
+  }
+
+  take(lane: Lane, caller: string): void {
+    this.#count(lane, caller, 1)
+  }
+
+  letGo(lane: Lane, caller: string): void {
+    this.#count(lane, caller, -1)
+  }
+
+  /** A lane in which somebody waits who may have a connection now: in turn, so that none of them is left out. */
+  nextLane(): Lane | undefined {
+    for (let step = 1; step <= LANES.length; step += 1) {
+      const index = (this.#lastLane + step) % LANES.length
+      const lane = LANES[index]
+      if (lane === undefined || this.#free(lane) < 1) continue
+      if (!this.queues[lane].some((caller) => this.mayHave({ lane, caller }))) continue
+      this.#lastLane = index
+      return lane
+    }
+    return undefined
+  }
+
+  /**
+   * How many more a lane may have. Each limit is for a lane and all that come after it together: these never take what is
+   * kept for it, and it may take what they leave.
+   */
+  #free(lane: Lane): number {
+    let together = 0
+    let free = Number.POSITIVE_INFINITY
+    for (let index = LANES.length - 1; index >= 0; index -= 1) {
+      const each = LANES[index] ?? lane
+      together += this.held[each]
+      if (index <= LANES.indexOf(lane)) free = Math.min(free, this.#limits[each] - together)
+    }
+    return free
+  }
+
+  #count(lane: Lane, caller: string, by: 1 | -1): void {
+    this.held[lane] += by
+    const counts = this.#callers.get(caller) ?? { question: 0, pull: 0, passage: 0, relay: 0 }
+    counts[lane] += by
+    if (LANES.every((each) => counts[each] === 0)) this.#callers.delete(caller)
+    else this.#callers.set(caller, counts)
+  }
+}
+
+const OWN_SHARE =
+  'You have too many transfers through this mirror at once. Let some of them end, or wait. It is not the limit of the Hub.'
+const NO_CONNECTION =
+  'All connections of this mirror to the Hub are in use, and others wait for them, too. Try again in a moment.'
+
+/** What a request is told that got no connection: whose share is used up, and to a caller over its own when to come back. */
+function shareFailure(whose: 'caller' | 'all', lane: Lane, waiting: number): MirrorError {
+  const reason = `no connection for a ${lane}`
+  if (whose === 'all') return new MirrorError('overloaded', { message: NO_CONNECTION, detail: { reason } })
+  // The longer the queue, the later it is worth to come back.
+  const retryAfterSeconds = Math.min(60, 5 + Math.ceil(waiting / 16))
+  return new MirrorError('client_limited', { message: OWN_SHARE, detail: { reason, retryAfterSeconds } })
+}

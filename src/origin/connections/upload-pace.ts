@@ -1,0 +1,93 @@
+// How fast a client sends a body that is handed on as it comes: it holds a connection to the origin all the while.
+
+import type { IncomingMessage } from 'node:http'
+import { MirrorError } from '../../errors.ts'
+import { PATIENT, Pace, TooSlow, WANTED } from './pace.ts'
+
+const LOOK_EVERY_MS = 2_500
+
+/**
+ * Looks at the upload until it is complete or the returned function is called. `onSlow` hears once of a client that is
+ * too slow, and sooner while others wait (`isWanted`); `onComplete` that the request has arrived as a whole, as soon as
+ * that is seen. Time in which the origin does not take what has come is not the client's.
+ */
+export function watchUpload(
+  request: Pick<IncomingMessage, 'complete' | 'isPaused' | 'readableLength'> & {
+    readonly socket: { readonly bytesRead: number }
+  },
+  {
+    isWanted,
+    onSlow,
+    onComplete,
+  }: {
+    readonly isWanted: () => boolean
+    readonly onSlow: (error: MirrorError) => void
+    readonly onComplete: () => void
+  },
+): () => void {
+  const pace = new Pace()
+  let seenBytes = request.socket.bytesRead
+  let seenAt = performance.now()
+  const look = (): void => {
+    if (request.complete) {
+      clearInterval(timer)
+      onComplete()
+      return
+    }
+    const { bytesRead } = request.socket
+    const now = performance.now()
+    const waitsForClient = !request.isPaused() && request.readableLength === 0
+    const floor = isWanted() ? WANTED : PATIENT
+    pace.note(waitsForClient ? now - seenAt : 0, bytesRead - seenBytes, floor)
+    seenBytes = bytesRead
+    seenAt = now
+    if (pace.creditMs(floor) > 0) return
+    clearInterval(timer)
+    onSlow(new MirrorError('upload_too_slow'))
+  }
+  const timer = setInterval(look, LOOK_EVERY_MS)
+  look()
+  return () => clearInterval(timer)
+}
+
+/**
+ * A signal for a request to the origin that hands an upload on: it aborts with `given`, when the client is too slow (see
+ * `watchUpload`), and when the answer has not begun `answerMs` after the upload was complete. `answered` ends the last
+ * limit, `over` all of them; the caller calls both.
+ */
+export function uploadLimits(
+  request: Parameters<typeof watchUpload>[0],
+  options: {
+    readonly given: AbortSignal | undefined
+    readonly answerMs: number
+    readonly isWanted: () => boolean
+  },
+): { readonly signal: AbortSignal; answered(): void; over(): void } {
+  const { given, answerMs, isWanted } = options
+  const stop = new AbortController()
+  let late: NodeJS.Timeout | undefined
+  let isAnswered = false
+  const unwatch = watchUpload(request, {
+    isWanted,
+    onSlow: (error) => stop.abort(error),
+    onComplete: () => {
+      if (!isAnswered) late = setTimeout(() => stop.abort(new TooSlow('the origin')), answerMs)
+    },
+  })
+  const leave = (): void => stop.abort(given?.reason)
+  given?.addEventListener('abort', leave, { once: true })
+  if (given?.aborted === true) leave()
+  const answered = (): void => {
+    isAnswered = true
+    clearTimeout(late)
+  }
+  return {
+    signal: stop.signal,
+    answered,
+    over() {
+      answered()
+      unwatch()
+      given?.removeEventListener('abort', leave)
+    },
+  }
+}

@@ -1,0 +1,75 @@
+// Answers that say nothing about what was asked: the Hub has failed, or something between the mirror and the Hub has
+// answered in its place. Each becomes an error that counts as "the origin is away" (`isOriginAway`). Pure.
+
+import { MirrorError } from '../../errors.ts'
+import { type HeaderBag, headerText, headerValue } from '../../http/headers.ts'
+import { waitMsOf } from '../../http/retry-after.ts'
+import type { Refusal } from '../../hub/refusal.ts'
+
+/** What was answered, and by which host. */
+interface Answered {
+  readonly host: string
+  readonly status: number
+  readonly headers: HeaderBag
+}
+
+/** The longest wait that the mirror passes on, whatever one answer says. */
+const LONGEST_WAIT_S = 3_600
+
+/**
+ * The error for a status of 500 and above, or 408, once the mirror has given up repeating the request. The `Retry-After` of
+ * a 503 is passed on to the caller, in seconds.
+ */
+export function troubleOf({ host, status, headers }: Answered): MirrorError {
+  const detail = { host, status, ...signsOf(headers) }
+  if (status === 503) {
+    const waitSeconds = Math.ceil((waitMsOf(headers, Date.now()) ?? 0) / 1000)
+    const wait = waitSeconds === 0 ? {} : { retryAfterSeconds: Math.min(LONGEST_WAIT_S, waitSeconds) }
+    return new MirrorError('origin_unavailable', { detail: { ...detail, ...wait } })
+  }
+  const message = `The Hub, or a server in front of it, has failed: it answered ${status}. Try again later.`
+  return new MirrorError('origin_in_trouble', { message, detail })
+}
+
+/** The error for a refusal that bears no sign of a Hub (`Refusal.isForeign`), or for one of a host that is no Hub. */
+export function interceptionOf({ host, status, headers }: Answered, who: 'hub' | 'cdn'): MirrorError {
+  return new MirrorError('origin_intercepted', {
+    message: who === 'hub' ? hubWords(status) : cdnWords(host, status),
+    detail: { host, status, ...signsOf(headers) },
+  })
+}
+
+/** The error that an answer stands for where it is not the Hub's own word; undefined where it is. 429 always is one. */
+export function notOfHub(answered: Answered, refusal: Refusal): MirrorError | undefined {
+  if (refusal.isForeign !== true || answered.status === 429) return undefined
+  const { status } = answered
+  // 511 is what networks answer that want a login first (RFC 6585 §6).
+  if (status === 408 || (status >= 500 && status !== 511)) return troubleOf(answered)
+  return interceptionOf(answered, 'hub')
+}
+
+function hubWords(status: number): string {
+  if (status === 407 || status === 511) {
+    return `Something between this mirror and the Hub asks the mirror to sign in (${status}). Tell the operator of this mirror.`
+  }
+  return `Something between this mirror and the Hub answered ${status} in the Hub's place: a filter, a proxy or a CDN. Tell the operator of this mirror if it stays.`
+}
+
+function cdnWords(host: string, status: number): string {
+  return `The host that keeps the Hub's files (${host}) answered ${status}. If a filter or a proxy stands between, it must let this mirror through to that host: tell the operator of this mirror.`
+}
+
+/** Fields that tell an operator who answered. Only for the log, because they show how the network is built. */
+function signsOf(headers: HeaderBag): { readonly server?: string; readonly type?: string } {
+  const server = headerText(headerValue(headers, 'server') ?? headerValue(headers, 'via') ?? '', 80)
+  const type = headerText(headerValue(headers, 'content-type') ?? '', 80)
+  return { ...(server === '' ? {} : { server }), ...(type === '' ? {} : { type }) }
+}
+
+/** The reason for giving up a chain of redirects; the same request would take the same way again. */
+export const REDIRECT_LOOP = 'redirect loop'
+
+/** The error for an answer that no Hub would give. `reason` is for the log. */
+export function badAnswer(reason: string, url: URL): MirrorError {
+  return new MirrorError('origin_bad_answer', { detail: { reason, host: url.host } })
+}

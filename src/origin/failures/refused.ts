@@ -1,0 +1,29 @@
+// The Hub's "no" in the middle of something that several may wait for.
+
+import { type Refusal, readRefusal } from '../../hub/refusal.ts'
+import type { OriginAnswer } from '../client.ts'
+import { readBounded } from '../read-body.ts'
+import { notOfHub } from './bad-answer.ts'
+
+/** More text than any refusal needs. */
+const MAX_REFUSAL_BYTES = 64 * 1024
+
+/** The Hub answers "no" while a body is being pulled; relayed as it is. */
+export class RefusedByHub extends Error {
+  readonly refusal: Refusal
+
+  constructor(refusal: Refusal) {
+    super(`the Hub answered ${refusal.status}`)
+    this.name = 'RefusedByHub'
+    this.refusal = refusal
+  }
+}
+
+/** What the Hub refused, or the host of a CDN. Throws MirrorError for what is not the word of either. */
+export async function refusedBy(answer: OriginAnswer, host: string): Promise<RefusedByHub> {
+  const body = (await readBounded(answer, MAX_REFUSAL_BYTES)) ?? Buffer.alloc(0)
+  const refusal = readRefusal(answer.status, answer.headers, body)
+  const foreign = notOfHub({ ...answer, host }, refusal)
+  if (foreign !== undefined) throw foreign
+  return new RefusedByHub(refusal)
+}

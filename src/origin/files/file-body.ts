@@ -1,0 +1,372 @@
+// The bytes of one file, wherever the Hub sends for them (FileBody): follows redirects hop by hop, and checks every answer
+// against what was announced. Does not know the disk.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MirrorError } from '../../errors.ts'
+import { headerValue } from '../../http/headers.ts'
+import { type ByteRange, parseContentRange } from '../../http/range.ts'
+import { answeredAt } from '../../http/retry-after.ts'
+import { bareEtag, type FileMeta } from '../../hub/file-meta.ts'
+import type { Refusal } from '../../hub/refusal.ts'
+import type { Lane, Observer } from '../../telemetry/observer.ts'
+import type { Asker, OriginAnswer, OriginClient } from '../client.ts'
+import { badAnswer, interceptionOf, REDIRECT_LOOP, troubleOf } from '../failures/bad-answer.ts'
+import { RefusedByHub, refusedBy } from '../failures/refused.ts'
+import { isRetryableStatus, retryDelayMs } from '../failures/retry.ts'
+import { isTimeout, originFailure } from '../failures/unreachable.ts'
+import { discard } from '../read-body.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
+import { isMoved } from '../repo-moved.ts'
+import type { SignedUrls } from './signed-urls.ts'
+
+/** Attempts without a byte of progress before a body is given up. */
+const MAX_ATTEMPTS = 5
+/** A transfer that has begun waits longer for its next connection: to begin anew would cost all. */
+const LONG_WAIT_MS = 60_000
+
+/** What is known of a file before its bytes come; no etag where it is asked for by its digest. */
+type Announced = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
+
+interface Waiting {
+  readonly signal: AbortSignal
+  /** How long for a connection; undefined: as usual. */
+  readonly waitMs: number | undefined
+}
+
+/** Where the bytes of one file come from. One per flight or per streamed answer; not shared between credentials. */
+export class FileBody {
+  readonly #client: OriginClient
+  readonly #target: string
+  readonly #meta: Announced
+  readonly #namesCommit: boolean
+  #asker: Asker
+  #otherAsker: Asker | undefined
+  readonly #onRefused: ((refusal: Refusal, asker: Asker) => void) | undefined
+  readonly #urls: SignedUrls
+  readonly #urlName: string
+  readonly #observer: Observer
+  readonly #lane: Lane
+  // A CDN's own validator: unrelated to the Hub's etag, but it must not change within one file.
+  readonly #validators = new Map<string, string>()
+  // Settles when the Hub has told where the bytes are: other ranges wait for that, and do not ask as well.
+  #asking: Promise<void> | undefined
+  #sentByHub = false
+  #ignoresRanges = false
+  #encodedParts = 0
+  // Something on the way drops Content-Range, so that nobody can know which part came: only the whole is asked for.
+  #isRangeless = false
+
+  /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
+  constructor(options: {
+    readonly client: OriginClient
+    readonly target: string
+    readonly meta: Announced
+    /** False where the Hub names no commit beside the bytes: of objects that are asked for by their digest. */
+    readonly namesCommit?: boolean
+    readonly asker: Asker
+    /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens, or has no quota for. */
+    readonly otherAsker?: Asker | undefined
+    /** Hears what the Hub itself refuses to the asker who asked, at whatever hop or attempt. */
+    readonly onRefused?: (refusal: Refusal, asker: Asker) => void
+    readonly urls: SignedUrls
+    readonly urlName: string
+    readonly observer: Observer
+    /** What its connections are counted as: `relay` where a client's pace is that of the transfer. */
+    readonly lane: Lane
+  }) {
+    this.#client = options.client
+    this.#target = options.target
+    this.#meta = options.meta
+    this.#namesCommit = options.namesCommit !== false
+    this.#asker = options.asker
+    this.#otherAsker = options.otherAsker
+    this.#onRefused = options.onRefused
+    this.#urls = options.urls
+    this.#urlName = options.urlName
+    this.#observer = options.observer
+    this.#lane = options.lane
+  }
+
+  /** Whoever asks for a part is sent the whole, so that parts of one file cost more than the file. */
+  get ignoresRanges(): boolean {
+    return this.#ignoresRanges
+  }
+
+  /**
+   * Exactly the bytes of `range`, in order. A connection that fails is replaced from the next byte, with a new
+   * signed URL where the old one is refused. Throws RefusedByHub, or MirrorError: integrity_mismatch when the file
+   * is no longer the announced one, else what stopped it. Abort `signal` or return early to end the transfer.
+   * `hasBegun`: it goes on with a transfer, and waits longer for a connection than a client for the first byte.
+   */
+  async *read(
+    range: ByteRange,
+    signal: AbortSignal,
+    { hasBegun = false }: { readonly hasBegun?: boolean } = {},
+  ): AsyncGenerator<Buffer, void, undefined> {
+    let position = range.start
+    let failures = 0
+    while (position < range.end) {
+      try {
+        const waitMs = hasBegun || position > range.start ? LONG_WAIT_MS : undefined
+        const body = await this.#open({ start: position, end: range.end }, { signal, waitMs })
+        for await (const chunk of body) {
+          failures = 0
+          position += chunk.length
+          yield chunk
+        }
+        if (position < range.end) throw new ShortBody()
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!isWorthRetrying(error, this.#client.policy.base.host)) throw error
+        failures += 1
+        if (failures >= MAX_ATTEMPTS) {
+          const { base } = this.#client.policy
+          throw originFailure(error, base, base.host)
+        }
+        this.#observer.originRetry(retryReason(error))
+        await sleep(retryDelayMs(failures, Math.random), undefined, { signal })
+      }
+    }
+  }
+
+  async #open(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
+    const remembered = this.#remembered()
+    if (remembered === undefined) {
+      if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, how)
+      await this.#asking
+      return this.#open(range, how)
+    }
+    const answer = await this.#ask(remembered, range, how)
+    if (answer.status < 300) return this.#checked(answer, remembered, range, how.signal)
+    // What the Hub itself refuses it refuses at the file's own address too, where that is dealt with.
+    const own = mayCarryCredential(this.#client.policy, remembered)
+    if (answer.status === 429 && !own) throw await refusedBy(answer, remembered.host)
+    discard(answer)
+    if (isRetryableStatus(answer.status)) throw troubleOf({ ...answer, host: remembered.host })
+    // Expired, bound to the method it was signed for, or moved on: the Hub gives another, or has to another range.
+    this.#urls.forget(this.#urlName, remembered)
+    this.#observer.originRetry('expired-url')
+    return this.#open(range, how)
+  }
+
+  /** Whoever is decided about by name asks the Hub at the file's own address, which tells a new name. */
+  #remembered(): URL | undefined {
+    const url = this.#urls.get(this.#urlName)
+    const isOwn = url !== undefined && mayCarryCredential(this.#client.policy, url)
+    return isOwn && this.#asker.onRedirect !== undefined ? undefined : url
+  }
+
+  async #askHub(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
+    let settle = (): void => {}
+    const asking = new Promise<void>((resolve) => (settle = resolve))
+    this.#asking = asking
+    const told = (): void => {
+      if (this.#asking === asking) this.#asking = undefined
+      settle()
+    }
+    try {
+      return await this.#resolve(range, how, told)
+    } finally {
+      told()
+    }
+  }
+
+  async #resolve(range: ByteRange, how: Waiting, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
+    let url = this.#client.url(this.#target)
+    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+      const asker = this.#asker
+      const answer = await this.#ask(url, range, how)
+      const own = mayCarryCredential(this.#client.policy, url)
+      const location = headerValue(answer.headers, 'location')
+      if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
+        discard(answer)
+        url = followRedirect(this.#client.policy, url, location)
+        if (mayCarryCredential(this.#client.policy, url)) asker.onRedirect?.(url)
+        else {
+          this.#urls.set(this.#urlName, url, answeredAt(answer.headers))
+          onUrl()
+        }
+        continue
+      }
+      if (answer.status < 300) {
+        this.#sentByHub = own
+        return this.#checked(answer, url, range, how.signal)
+      }
+      // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
+      const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
+      if (refused && (own || answer.status === 429)) {
+        // Throws what is not the Hub's word.
+        const error = await refusedBy(answer, url.host)
+        if (own && isOfAsker(answer.status)) {
+          // Another range was told before, and has turned to the other asker.
+          if (asker !== this.#asker) return this.#resolve(range, how, onUrl)
+          if (this.#otherAsker !== undefined) {
+            this.#asker = this.#otherAsker
+            this.#otherAsker = undefined
+            this.#onRefused?.(error.refusal, asker)
+            return this.#resolve(range, how, onUrl)
+          }
+        }
+        if (own) this.#onRefused?.(error.refusal, asker)
+        throw error
+      }
+      discard(answer)
+      this.#urls.forget(this.#urlName, url)
+      if (isRetryableStatus(answer.status)) throw troubleOf({ ...answer, host: url.host })
+      if (answer.status >= 400) throw interceptionOf({ ...answer, host: url.host }, 'cdn')
+      throw badAnswer('no body', url)
+    }
+    throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
+  }
+
+  #ask(url: URL, range: ByteRange, { signal, waitMs }: Waiting): Promise<OriginAnswer> {
+    const isRangeless = this.#isRangeless || this.#encodedParts > 1
+    const whole = isRangeless || (range.start === 0 && range.end === this.#meta.sizeBytes)
+    const own = mayCarryCredential(this.#client.policy, url)
+    return this.#client.send({
+      kind: own ? 'body' : 'cdn',
+      method: 'GET',
+      url,
+      asker: this.#asker,
+      headers: whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` },
+      signal,
+      lane: this.#lane,
+      waitMs,
+    })
+  }
+
+  /** Holds an answer against the request; yields the bytes of `range` and nothing else. */
+  #checked(answer: OriginAnswer, url: URL, range: ByteRange, signal: AbortSignal): AsyncIterable<Buffer> {
+    try {
+      const { start, end } = this.#check(answer, url, range)
+      const own = mayCarryCredential(this.#client.policy, url)
+      return this.#bytes(answer, range.start - start, end - range.start, own, signal)
+    } catch (error) {
+      discard(answer)
+      throw error
+    }
+  }
+
+  /** Where the bytes of the answer begin, and where those begin that nobody asked for. */
+  #check(answer: OriginAnswer, url: URL, range: ByteRange): ByteRange {
+    const bad = (reason: string): MirrorError =>
+      new MirrorError('origin_bad_answer', { detail: { reason, host: url.host, status: answer.status } })
+    const changed = (reason: 'size' | 'etag'): MirrorError => {
+      this.#observer.integrityFailure(reason === 'size' ? 'length' : 'validator')
+      return new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
+    }
+    const encoding = headerValue(answer.headers, 'content-encoding')
+    if (encoding !== undefined && encoding !== 'identity') {
+      // A part of what was encoded is of no use. Where that is no accident the whole is asked for, which can be decoded.
+      this.#encodedParts += 1
+      throw bad('encoded body')
+    }
+    let given: ByteRange = { start: 0, end: range.end }
+    if (answer.status === 206) {
+      const told = parseContentRange(headerValue(answer.headers, 'content-range'))
+      if (told === undefined) {
+        this.#isRangeless = true
+        throw bad('206 without Content-Range')
+      }
+      if (told.sizeBytes !== undefined && told.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
+      if (told.range.start !== range.start || told.range.end > range.end) throw bad('206 of another range')
+      // It may be shorter than what was asked for; what its body holds beyond that belongs nowhere.
+      given = told.range
+    } else if (answer.status !== 200) {
+      throw bad('unexpected status')
+    } else if (headerValue(answer.headers, 'content-length') !== undefined) {
+      // A whole body of another length is another file, or a proxy's error page.
+      if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes)
+        throw bad('wrong length')
+    }
+    // A login page of the network answers 200 too, but is not of the size, and names neither commit nor digest.
+    if (this.#namesCommit && mayCarryCredential(this.#client.policy, url) && !this.#isVouchedFor(answer))
+      throw bad('no X-Repo-Commit')
+    const validator = headerValue(answer.headers, 'etag')
+    const known = this.#validators.get(url.host)
+    if (known !== undefined && validator !== undefined && known !== validator) throw changed('etag')
+    if (validator !== undefined) this.#validators.set(url.host, validator)
+    // Whoever asked for all of it says nothing of ranges.
+    if (range.end - range.start < this.#meta.sizeBytes) this.#ignoresRanges = answer.status === 200
+    return given
+  }
+
+  /** Whether the Hub's own answer says that it is this file, or at least may be, where a digest decides in the end. */
+  #isVouchedFor({ headers }: OriginAnswer): boolean {
+    const { etag, sizeBytes } = this.#meta
+    if (headerValue(headers, 'x-repo-commit') !== undefined) return true
+    if (etag === undefined) return false
+    if (bareEtag(headerValue(headers, 'etag')) === etag) return true
+    if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) return false
+    const length = headerValue(headers, 'content-length')
+    const told = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
+    // A Hub sends the HTML of a repo as plain text.
+    if (told === undefined && length === undefined)
+      return !/^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
+    return (told ?? Number(length)) === sizeBytes
+  }
+
+  async *#bytes(
+    answer: OriginAnswer,
+    skipBytes: number,
+    wantedBytes: number,
+    own: boolean,
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer, void, undefined> {
+    let skip = skipBytes
+    let left = wantedBytes
+    try {
+      for await (const part of answer.body) {
+        const chunk = part as Buffer
+        signal.throwIfAborted()
+        this.#observer.originBytes(own ? 'body' : 'cdn', chunk.length)
+        const from = Math.min(skip, chunk.length)
+        skip -= from
+        if (from === chunk.length) continue
+        const bytes = chunk.subarray(from, from + left)
+        left -= bytes.length
+        if (bytes.length > 0) yield bytes
+        // Once all has come the loop asks for the end, which lets the connection go back to the pool; a chunk
+        // beyond it is not wanted.
+        if (left === 0 && bytes.length === 0) return
+      }
+    } finally {
+      // Either everything wanted has come, or nobody wants the rest.
+      answer.body.destroy()
+    }
+  }
+}
+
+class ShortBody extends Error {
+  readonly code = 'SHORT_BODY'
+
+  constructor() {
+    super('the body ended before its length')
+    this.name = 'ShortBody'
+  }
+}
+
+function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
+  if (error instanceof ShortBody) return 'short-body'
+  if (!(error instanceof MirrorError)) return isTimeout(error) ? 'timeout' : 'network'
+  if (error.code === 'origin_timeout') return 'timeout'
+  return error.code === 'origin_unreachable' ? 'network' : 'status'
+}
+
+/** Whether another asker may be answered otherwise. */
+function isOfAsker(status: number): boolean {
+  return status === 401 || status === 403 || status === 429
+}
+
+/**
+ * Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. Nor is
+ * what stands before the Hub and answers in its place: that of a CDN may have refused the URL only.
+ */
+function isWorthRetrying(error: unknown, hub: string): boolean {
+  if (error instanceof RefusedByHub || isMoved(error)) return false
+  if (!(error instanceof MirrorError)) return true
+  const { code, detail } = error
+  if (code === 'origin_moved') return false
+  if (code === 'origin_intercepted' && detail['host'] === hub) return false
+  return code.startsWith('origin_') && detail['reason'] !== REDIRECT_LOOP
+}

@@ -1,0 +1,100 @@
+// What a Hub says of a file in other places than the headers of a resolve answer, for where a gateway on the way drops
+// them: the commit of a branch in the repo's info, digest and size in the listing. It believes no page.
+
+import { headerValue } from '../../http/headers.ts'
+import type { SomeFacts } from '../../hub/file-meta.ts'
+import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
+import type { Asker, OriginClient, OriginRequest } from '../client.ts'
+import { discard, readBounded } from '../read-body.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
+
+/** A file as a URL names it. */
+export interface FileName {
+  readonly repo: Repo
+  readonly revision: string
+  readonly path: string
+}
+
+export interface Question {
+  readonly client: OriginClient
+  readonly asker: Asker
+  readonly timeoutMs?: number | undefined
+}
+
+/** The info of a repo whose origin does not know `expand` may be long. */
+const MAX_JSON_BYTES = 16 * 1024 * 1024
+
+/** The commit that the revision is now; undefined where the origin does not say. Throws MirrorError when it is away. */
+export async function commitOf(
+  question: Question,
+  { repo, revision }: FileName,
+): Promise<CommitHash | undefined> {
+  if (isCommitHash(revision)) return revision
+  const target = `/api/${apiSegment(repo.type)}/${repo.id}/revision/${encodeURIComponent(revision)}`
+  const info = await askJson(question, { method: 'GET', url: question.client.url(`${target}?expand=sha`) })
+  const sha = isRecord(info) ? info['sha'] : undefined
+  return typeof sha === 'string' && isCommitHash(sha) ? sha : undefined
+}
+
+/**
+ * Digest and size of the file at a commit, by `paths-info`; undefined where the origin does not say. Throws MirrorError
+ * when it is away.
+ */
+export async function listed(
+  question: Question,
+  { repo, path }: FileName,
+  commit: CommitHash,
+): Promise<Required<Pick<SomeFacts, 'etag' | 'sizeBytes' | 'lfs'>> | undefined> {
+  const items = await askJson(question, {
+    method: 'POST',
+    url: question.client.url(`/api/${apiSegment(repo.type)}/${repo.id}/paths-info/${commit}`),
+    headers: { 'content-type': 'application/json' },
+    body: Buffer.from(JSON.stringify({ paths: [path], expand: false })),
+  })
+  const item: unknown = Array.isArray(items)
+    ? items.find((each) => isRecord(each) && each['path'] === path && each['type'] === 'file')
+    : undefined
+  if (!isRecord(item)) return undefined
+  const { lfs } = item
+  const [etag, sizeBytes] = isRecord(lfs) ? [lfs['oid'], lfs['size']] : [item['oid'], item['size']]
+  const isDigest =
+    typeof etag === 'string' && (isRecord(lfs) ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(etag)
+  if (!isDigest || typeof sizeBytes !== 'number' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0)
+    return undefined
+  return { etag, sizeBytes, lfs: isRecord(lfs) }
+}
+
+/** The JSON of a 200, redirects within the origin followed; undefined for every other answer. */
+async function askJson(
+  { client, asker, timeoutMs }: Question,
+  request: Pick<OriginRequest, 'method' | 'url' | 'headers' | 'body'>,
+): Promise<unknown> {
+  const patience = timeoutMs === undefined ? {} : { timeoutMs }
+  let { url } = request
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answer = await client.send({ kind: 'document', ...request, url, asker, ...patience })
+    const location = headerValue(answer.headers, 'location')
+    if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
+      discard(answer)
+      url = followRedirect(client.policy, url, location)
+      if (!mayCarryCredential(client.policy, url)) return undefined
+      asker.onRedirect?.(url)
+      continue
+    }
+    if (answer.status !== 200) {
+      discard(answer)
+      return undefined
+    }
+    const body = await readBounded(answer, MAX_JSON_BYTES)
+    try {
+      return body === undefined ? undefined : JSON.parse(body.toString('utf8'))
+    } catch {
+      return undefined
+    }
+  }
+  return undefined
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

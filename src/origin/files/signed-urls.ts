@@ -1,0 +1,62 @@
+// A short memory of where the Hub sent us for a file: to a CDN, or to the address of its bytes on the Hub itself. In
+// memory only: a signed URL is a credential.
+
+import { Memory } from '../../memory.ts'
+
+/** Signed URLs live about an hour; one without a readable expiry is believed this long. */
+const DEFAULT_LIFE_MS = 5 * 60_000
+/** A URL this close to its end may expire between the question and the answer. */
+const MARGIN_MS = 30_000
+
+export interface SignedUrls {
+  get(name: string): URL | undefined
+  /**
+   * Remembers `url` until shortly before it expires. `signedAt` is when the Hub gave it, by the Hub's own clock (epoch
+   * ms), which is also the clock of its expiry: the mirror's wall clock may be wrong.
+   */
+  set(name: string, url: URL, signedAt: number | undefined): void
+  /** Forgets `url`, unless another has taken its place. */
+  forget(name: string, url: URL): void
+}
+
+/** `monotonic` counts how long a URL is remembered; `now` (epoch ms) stands in where the Hub has sent no date. */
+export function createSignedUrls(clocks: {
+  readonly monotonic: () => number
+  readonly now: () => number
+}): SignedUrls {
+  const { monotonic, now } = clocks
+  const memory = new Memory<{ readonly url: URL; readonly until: number }>({
+    maxBytes: 16 * 1024 * 1024,
+    // The text, its parts, and the query that was read for its end.
+    sizeOf: ({ url }) => 500 + 4 * url.href.length,
+  })
+  return {
+    get(name) {
+      const known = memory.get(name)
+      if (known === undefined) return undefined
+      if (known.until > monotonic()) return known.url
+      memory.delete(name)
+      return undefined
+    },
+    set(name, url, signedAt) {
+      const expiry = expiryOf(url)
+      const lifeMs = expiry === undefined ? DEFAULT_LIFE_MS : expiry - (signedAt ?? now()) - MARGIN_MS
+      if (lifeMs > 0) memory.set(name, { url, until: monotonic() + lifeMs })
+    },
+    forget(name, url) {
+      if (memory.peek(name)?.url === url) memory.delete(name)
+    },
+  }
+}
+
+/** When a signed URL says it ends (epoch ms): CloudFront's `Expires`, or S3's date plus life. */
+export function expiryOf(url: URL): number | undefined {
+  const expires = url.searchParams.get('Expires')
+  if (expires !== null && /^\d{9,11}$/.test(expires)) return Number(expires) * 1000
+  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(url.searchParams.get('X-Amz-Date') ?? '')
+  const life = url.searchParams.get('X-Amz-Expires')
+  if (date === null || life === null || !/^\d{1,7}$/.test(life)) return undefined
+  const [, year, month, day, hour, minute, second] = date.map(Number)
+  const start = Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second)
+  return start + Number(life) * 1000
+}

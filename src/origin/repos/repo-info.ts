@@ -1,0 +1,157 @@
+// The Hub's own info of a repo, asked for the few fields that decide something. It remembers nothing, and concludes
+// nothing but what the Hub calls the repo.
+
+import { headerValue } from '../../http/headers.ts'
+import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
+import { deniesRepo, readRefusal } from '../../hub/refusal.ts'
+import type { Asker, OriginClient } from '../client.ts'
+import { readBounded } from '../read-body.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
+
+/** The info of a space cannot be asked for in part; more than any has. */
+const MAX_INFO_BYTES = 16 * 1024 * 1024
+/** From an origin that knows no such question; out of quota or in trouble it would say otherwise. */
+const NO_SUCH_ROUTE: ReadonlySet<number> = new Set([404, 405, 501])
+
+/**
+ * `unsaid`: the origin has no such info, as other kinds of mirror; undefined: it did not answer the question this time,
+ * so that nothing follows from it.
+ */
+export type InfoAnswer =
+  | { readonly kind: 'info'; readonly info: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'unsaid' }
+  | undefined
+
+/**
+ * Asks for the info of a repo. Throws MirrorError when the origin is away. `onMoved` is told of a redirect within the
+ * origin before it is taken, and throws where it must not be.
+ */
+export function askRepoInfo(
+  client: OriginClient,
+  repo: Repo,
+  asker: Asker,
+  options: AskOptions & { readonly licence?: boolean } = {},
+): Promise<InfoAnswer> {
+  return askAbout(client, infoTarget(repo, options.licence === true), asker, options)
+}
+
+interface AskOptions {
+  readonly timeoutMs?: number
+  readonly onMoved?: ((url: URL) => void) | undefined
+}
+
+/** A branch, tag or other ref, by the name that clients use for it, and the commit that it stands for. */
+export interface RepoRef {
+  readonly name: string
+  readonly commit: string
+}
+
+/**
+ * Asks for all refs of a repo, pull requests among them. Undefined when the origin does not say, also because it does not
+ * show the repo to who asks. Throws as `askRepoInfo`.
+ */
+export async function askRepoRefs(
+  client: OriginClient,
+  repo: Repo,
+  asker: Asker,
+  options: AskOptions = {},
+): Promise<readonly RepoRef[] | undefined> {
+  const answer = await askAbout(client, `/api/${repoKey(repo)}/refs?include_prs=1`, asker, options)
+  if (answer?.kind !== 'info') return undefined
+  const refs: RepoRef[] = []
+  for (const [kind, named] of [
+    ['branches', 'name'],
+    ['tags', 'name'],
+    ['converts', 'ref'],
+    ['pullRequests', 'ref'],
+  ] as const) {
+    const list = answer.info[kind]
+    for (const each of Array.isArray(list) ? (list as readonly unknown[]) : []) {
+      const { [named]: name, targetCommit: commit } = (each ?? {}) as Readonly<Record<string, unknown>>
+      if (typeof name === 'string' && typeof commit === 'string') refs.push({ name, commit })
+    }
+  }
+  return refs
+}
+
+async function askAbout(
+  client: OriginClient,
+  target: string,
+  asker: Asker,
+  options: AskOptions,
+): Promise<InfoAnswer> {
+  let url = client.url(target)
+  const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answer = await client.send({ kind: 'access', method: 'GET', url, asker, ...patience })
+    const location = headerValue(answer.headers, 'location')
+    if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
+      // A renamed repo, or an id of one segment.
+      await answer.body.dump()
+      url = followRedirect(client.policy, url, location)
+      if (!mayCarryCredential(client.policy, url)) return undefined
+      options.onMoved?.(url)
+      continue
+    }
+    const body = await readBounded(answer, MAX_INFO_BYTES)
+    if (answer.status >= 400) {
+      // The page of something in between denies nothing, and proves nothing.
+      if (deniesRepo(readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))))
+        return { kind: 'refused' }
+      return NO_SUCH_ROUTE.has(answer.status) ? { kind: 'unsaid' } : undefined
+    }
+    const info = answer.status === 200 && body !== undefined ? parseInfo(body) : undefined
+    return info === undefined ? undefined : { kind: 'info', info }
+  }
+  return undefined
+}
+
+/** The JSON as an info; undefined when it is none. */
+export function parseInfo(body: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8'))
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** What an info tells of a repo beside its openness. Undefined is what it does not tell. */
+export interface RepoTraits {
+  /** By which the Hub knows it, whatever name led to it. */
+  readonly name: RepoId | undefined
+  /** Lower case; empty when the repo names none. */
+  readonly licence: readonly string[] | undefined
+}
+
+export function traitsOf(info: Readonly<Record<string, unknown>>): RepoTraits {
+  const { id } = info
+  return { name: typeof id === 'string' ? parseRepoId(id) : undefined, licence: licenceOf(info) }
+}
+
+/** From the tags, in which the Hub repeats what the card says; the card itself may name several, or one of its own. */
+function licenceOf({ tags, cardData }: Readonly<Record<string, unknown>>): readonly string[] | undefined {
+  const found: string[] = []
+  const add = (value: unknown): void => {
+    if (typeof value === 'string' && value !== '') found.push(value.toLowerCase())
+  }
+  if (Array.isArray(tags)) {
+    for (const tag of tags) if (typeof tag === 'string' && /^license:/i.test(tag)) add(tag.slice(8))
+  }
+  const card =
+    typeof cardData === 'object' && cardData !== null ? (cardData as Record<string, unknown>) : undefined
+  const { license, license_name: name } = card ?? {}
+  if (Array.isArray(license)) license.forEach(add)
+  else add(license)
+  add(name)
+  return Array.isArray(tags) || card !== undefined ? [...new Set(found)] : undefined
+}
+
+/** Only the fields that matter, where the Hub knows them all: the whole info of a repo with many files is large. */
+function infoTarget(repo: Repo, withLicence: boolean): string {
+  const target = `/api/${apiSegment(repo.type)}/${repo.id}`
+  if (repo.type !== 'model' && repo.type !== 'dataset') return target
+  const fields = ['private', 'gated', 'disabled', ...(withLicence ? ['tags', 'cardData'] : [])]
+  return `${target}?${fields.map((field) => `expand=${field}`).join('&')}`
+}

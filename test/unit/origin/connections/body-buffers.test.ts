@@ -1,0 +1,74 @@
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { BRIEF_BYTES, Buffers, readAtOnce } from '../../../../src/origin/connections/body-buffers.ts'
+
+it('never holds more than its limit, nor more than three quarters for one caller, and gives all back', () => {
+  const limit = 8 * BRIEF_BYTES
+  const want = fc.record({
+    caller: fc.constantFrom('a', 'b', 'c'),
+    bytes: fc.integer({ min: 0, max: 2 * BRIEF_BYTES }),
+    gives: fc.boolean(),
+  })
+  fc.assert(
+    fc.property(fc.array(want, { maxLength: 100 }), (wants) => {
+      const buffers = new Buffers(limit)
+      let held: { caller: string; bytes: number; release: () => void }[] = []
+      const sum = (caller?: string) =>
+        held
+          .filter((one) => caller === undefined || one.caller === caller)
+          .reduce((all, one) => all + one.bytes, 0)
+      for (const { caller, bytes, gives } of wants) {
+        const first = held[0]
+        if (gives && first !== undefined) {
+          held = held.slice(1)
+          first.release()
+          first.release()
+        }
+        const release = buffers.hold(caller, bytes)
+        if (bytes > BRIEF_BYTES) expect(release).toBeUndefined()
+        if (release !== undefined) held.push({ caller, bytes, release })
+        expect(sum()).toBeLessThanOrEqual(limit)
+        expect(sum(caller)).toBeLessThanOrEqual((limit * 3) / 4 + BRIEF_BYTES)
+        expect(buffers.isShort).toBe(sum() > (limit * 3) / 4)
+      }
+      for (const { release } of held) release()
+      expect(buffers.hold('d', BRIEF_BYTES)).toBeDefined()
+      expect(buffers.isShort).toBe(false)
+    }),
+  )
+})
+
+it('reads on though nobody takes, gives each as it comes, and lets go when nobody wants more', async () => {
+  const seen: string[] = []
+  let over = (): void => {}
+  const isOver = new Promise<void>((resolve) => (over = resolve))
+  async function* chunks() {
+    for (const text of ['a', 'b', 'c']) {
+      seen.push(text)
+      yield Buffer.from(text)
+    }
+    over()
+  }
+  let released = 0
+  const all = readAtOnce(chunks(), () => (released += 1))
+  expect(String((await all.next()).value)).toBe('a')
+  await isOver
+  expect([seen, released]).toEqual([['a', 'b', 'c'], 0])
+  expect([String((await all.next()).value), String((await all.next()).value)]).toEqual(['b', 'c'])
+  expect((await all.next()).done).toBe(true)
+  expect(released).toBe(1)
+  const left = readAtOnce(chunks(), () => (released += 1))
+  await left.next()
+  await left.return()
+  expect(released).toBe(2)
+})
+
+it('fails after the chunks that came before', async () => {
+  async function* chunks() {
+    yield Buffer.from('a')
+    throw new Error('cut')
+  }
+  const all = readAtOnce(chunks(), () => undefined)
+  expect(String((await all.next()).value)).toBe('a')
+  await expect(all.next()).rejects.toThrow('cut')
+})
