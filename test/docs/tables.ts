@@ -1,10 +1,28 @@
-// Prints the tables of the docs from the tables in the code: `--write` replaces them, `--check` fails when they differ.
-// It knows nothing of a file but the marks between which a table stands.
+// Prints the tables of the docs from the tables in the code. `--write` replaces them, `--check` fails when they differ.
+// A table stands between two marks, `<!-- name:begin -->` and `<!-- name:end -->`. All other text of a file stays as it is.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { CONFIG_FILE, envName, fileKey, GROUPS, isLive, rows } from '../../src/config/keys.ts'
 import { ERRORS } from '../../src/errors.ts'
+import { cacheStatus, xCache } from '../../src/http/cache-status.ts'
 import { METRICS } from '../../src/telemetry/metrics.ts'
+import { OUTCOMES, type Outcome } from '../../src/telemetry/observer.ts'
+
+/** What each outcome means to a reader of the answer, the log or the metrics. */
+const OUTCOME_MEANINGS: Readonly<Record<Outcome, string>> = {
+  hit: 'Served from the disk. The Hub was not asked.',
+  revalidated: 'Served from the disk, after a question to the Hub.',
+  stale:
+    'Served from the disk, because the Hub is away (`detail="origin-away"`) or has asked this credential to wait (`detail="origin-quota"`).',
+  miss: 'Fetched from the Hub now, and stored.',
+  'partial-hit': 'Some blocks of the file were on the disk, the others are fetched now.',
+  coalesced: 'Served from a transfer that another client had started.',
+  bypass: 'Passed through and not stored: it is not public, there was no room, or it is not a file.',
+  refused:
+    'The Hub refused it. With `detail="refused-here"` this mirror did: a rule, a limit, a network, a mirror token, or a mirror without writes.',
+  error: 'The mirror or the Hub failed. `X-Error-Code` and `X-Error-Message` say how.',
+  own: "One of the mirror's own routes, such as `/healthz`.",
+}
 
 function table(head: readonly string[], body: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) =>
@@ -16,23 +34,25 @@ function code(text: string): string {
   return `\`${text}\``
 }
 
-function settingsTable(): string {
+/** One heading and one table for each group of settings. */
+function settingsTables(): string {
   const all = [...rows(), { ...CONFIG_FILE, secret: undefined, default: undefined }]
-  const body = GROUPS.flatMap((group) =>
-    all
+  const sections = GROUPS.map((group) => {
+    const body = all
       .filter((row) => row.group === group)
       .map((row) => {
         const names = [envName(row.key), ...(row.secret === true ? [envName(fileKey(row.key))] : [])]
         const value = row.default === undefined ? (row.absent ?? '') : code(row.default)
         return [names.map(code).join(', '), value, row.meaning]
-      }),
-  )
-  return table(['environment', 'default', 'meaning'], body)
+      })
+    return `## ${group}\n\n${table(['environment', 'default', 'meaning'], body)}`
+  })
+  return `\n${sections.join('\n\n')}\n`
 }
 
 function errorsTable(): string {
   const body = Object.values(ERRORS).map((row) => [
-    code(row.header),
+    'repoHeader' in row ? `${code(row.header)}; about a repo: ${code(row.repoHeader)}` : code(row.header),
     String(row.status),
     row.mayRetry ? 'yes' : 'no',
     row.message,
@@ -51,6 +71,21 @@ function metricsTable(): string {
   return table(['metric', 'kind', 'labels', 'meaning'], body)
 }
 
+function outcomesTable(): string {
+  const body = OUTCOMES.map((outcome) => {
+    const word = xCache(outcome)
+    // Without a status of the Hub it would be the mirror's own refusal.
+    const status = cacheStatus(outcome, outcome === 'refused' ? { fwdStatus: 403 } : {})
+    return [
+      word === undefined ? '–' : code(word),
+      status === undefined ? '–' : code(status),
+      code(outcome),
+      OUTCOME_MEANINGS[outcome],
+    ]
+  })
+  return table(['`X-Cache`', '`Cache-Status`', '`outcome` in log and metrics', 'meaning'], body)
+}
+
 function reloadTable(): string {
   const all = [...rows(), { ...CONFIG_FILE, name: CONFIG_FILE.key, secret: undefined }]
   const body = GROUPS.flatMap((group) =>
@@ -62,28 +97,37 @@ function reloadTable(): string {
   return table(['key in the file', 'environment', 'a change needs a'], [...body, ...sections])
 }
 
-type Tables = Readonly<Record<string, () => string>>
+const TABLES = {
+  settings: settingsTables,
+  errors: errorsTable,
+  metrics: metricsTable,
+  outcomes: outcomesTable,
+  reload: reloadTable,
+} as const satisfies Record<string, () => string>
+export type TableName = keyof typeof TABLES
 
-const README_TABLES: Tables = { settings: settingsTable, errors: errorsTable, metrics: metricsTable }
-/** By file, below the top of the checkout. */
-const FILES: Readonly<Record<string, Tables>> = {
-  'README.md': README_TABLES,
-  'docs/reload.md': { reload: reloadTable },
+/** Which tables each file holds, by its path in the checkout. */
+const FILES: Readonly<Record<string, readonly TableName[]>> = {
+  'docs/reference/settings.md': ['settings'],
+  'docs/reference/errors.md': ['errors'],
+  'docs/reference/metrics.md': ['metrics'],
+  'docs/reference/headers.md': ['outcomes'],
+  'docs/reload.md': ['reload'],
 }
 
-/** A file with every table made anew, and the names of the tables whose marks it lacks. */
+/** Returns the text of a file with the named tables printed again, and the names of those whose marks it lacks. */
 export function renderTables(
   file: string,
-  tables: Tables = README_TABLES,
-): { readonly text: string; readonly missing: readonly string[] } {
-  const missing: string[] = []
+  names: readonly TableName[],
+): { readonly text: string; readonly missing: readonly TableName[] } {
+  const missing: TableName[] = []
   let text = file
-  for (const [name, render] of Object.entries(tables)) {
+  for (const name of names) {
     const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`]
     const from = text.indexOf(begin)
     const to = text.indexOf(end, from)
     if (from < 0 || to < 0) missing.push(name)
-    else text = `${text.slice(0, from + begin.length)}\n${render()}\n${text.slice(to)}`
+    else text = `${text.slice(0, from + begin.length)}\n${TABLES[name]()}\n${text.slice(to)}`
   }
   return { text, missing }
 }
@@ -94,10 +138,10 @@ function main(mode: string | undefined): number {
     return 2
   }
   let status = 0
-  for (const [name, tables] of Object.entries(FILES)) {
+  for (const [name, tableNames] of Object.entries(FILES)) {
     const path = fileURLToPath(new URL(`../../${name}`, import.meta.url))
     const before = readFileSync(path, 'utf8')
-    const { text, missing } = renderTables(before, tables)
+    const { text, missing } = renderTables(before, tableNames)
     for (const each of missing)
       console.error(`${name} has no <!-- ${each}:begin --> … <!-- ${each}:end -->; add both lines`)
     if (missing.length > 0) status = 1

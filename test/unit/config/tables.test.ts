@@ -1,43 +1,54 @@
 import { describe, expect, it } from 'vitest'
 import { CONFIG_FILE, envName, rows } from '../../../src/config/keys.ts'
-import { renderTables } from '../../docs/tables.ts'
+import { ERRORS } from '../../../src/errors.ts'
+import { METRICS } from '../../../src/telemetry/metrics.ts'
+import { OUTCOMES } from '../../../src/telemetry/observer.ts'
+import { renderTables, type TableName } from '../../docs/tables.ts'
 
-const marks = (name: string, inside = '') => `<!-- ${name}:begin -->${inside}\n<!-- ${name}:end -->`
-const readme = (inside = '') =>
-  `# Title\n${marks('settings', inside)}\nbetween\n${marks('errors', inside)}\n${marks('metrics', inside)}\nend\n`
+const ALL = ['settings', 'errors', 'metrics', 'outcomes', 'reload'] as const satisfies readonly TableName[]
+const marks = (name: TableName, inside = '') => `<!-- ${name}:begin -->${inside}\n<!-- ${name}:end -->`
+const page = (inside = '') => `# Title\n${ALL.map((name) => marks(name, inside)).join('\nbetween\n')}\nend\n`
 
-describe('the tables of the README', () => {
-  it('replace what stands between their marks, and nothing else', () => {
-    const { text, missing } = renderTables(readme('\n| row of before |'))
+describe('the generated tables of the docs', () => {
+  it('replace the text between their marks, and no other text', () => {
+    const { text, missing } = renderTables(page('\n| row of before |'), ALL)
     expect(missing).toEqual([])
     expect(text).not.toContain('row of before')
-    expect(text).toMatch(/^# Title\n<!-- settings:begin -->\n\| environment/)
+    expect(text).toMatch(/^# Title\n<!-- settings:begin -->\n\n## Listening\n\n\| environment/)
     expect(text).toContain('<!-- settings:end -->\nbetween\n<!-- errors:begin -->')
-    expect(text.endsWith('<!-- metrics:end -->\nend\n')).toBe(true)
+    expect(text.endsWith('<!-- reload:end -->\nend\n')).toBe(true)
   })
 
   it('do not change once they are written', () => {
-    const { text } = renderTables(readme())
-    expect(renderTables(text).text).toBe(text)
+    const { text } = renderTables(page(), ALL)
+    expect(renderTables(text, ALL).text).toBe(text)
   })
 
-  it('have a row for every setting, error and metric', () => {
-    const { text } = renderTables(readme())
+  it('have a row for every setting, error, metric and outcome', () => {
+    const { text } = renderTables(page(), ALL)
     for (const row of [...rows(), CONFIG_FILE]) expect(text).toContain(`| \`${envName(row.key)}\``)
+    for (const { header } of Object.values(ERRORS)) expect(text).toContain(`| \`${header}\``)
+    for (const { name } of Object.values(METRICS)) expect(text).toContain(`| \`${name}\``)
+    for (const outcome of OUTCOMES) expect(text).toContain(` | \`${outcome}\` | `)
     expect(text).toContain('| `MirrorIsReadOnly` | 403 | no |')
+    expect(text).toContain('| `PolicyDenied`; about a repo: `GatedRepo` | 403 | no |')
     expect(text).toContain('| `hubmirror_requests_total` | counter | `route`, `outcome`, `status` |')
+    expect(text).toContain('| `HIT` | `hubmirror; hit` | `hit` |')
   })
 
   it('keep the columns of a table, whatever a cell holds', () => {
-    const columns = renderTables(readme())
-      .text.split('\n')
-      .filter((line) => line.startsWith('|'))
-      .map((line) => line.match(/(?<!\\)\|/g)?.length)
-    expect(new Set(columns)).toEqual(new Set([4, 5, 6]))
+    const lines = renderTables(page(), ALL).text.split('\n')
+    const columns = (line: string) => line.match(/(?<!\\)\|/g)?.length
+    const broken = lines.filter((line, index) => {
+      const before = lines[index - 1] ?? ''
+      return line.startsWith('|') && before.startsWith('|') && columns(line) !== columns(before)
+    })
+    expect(broken).toEqual([])
+    expect(new Set(lines.filter((line) => line.startsWith('|')).map(columns))).toEqual(new Set([4, 5, 6]))
   })
 
-  it('say which marks are missing', () => {
-    const { text, missing } = renderTables(marks('errors'))
+  it('report the marks that a file lacks', () => {
+    const { text, missing } = renderTables(marks('errors'), ['settings', 'errors', 'metrics'])
     expect(missing).toEqual(['settings', 'metrics'])
     expect(text).toContain('X-Error-Code')
   })
