@@ -11,9 +11,9 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { DEMO_TOKENS, demoWorld } from './demo-world.ts'
 import { figures } from './figures.ts'
+import { mirrorEnvironment } from './mirror-environment.ts'
 import { type Hub, startHub } from './server.ts'
 
-const DIRECT = '127.0.0.1,127.0.0.2,localhost'
 const READY_TRIES = 100
 const READY_EVERY_MS = 100
 
@@ -46,21 +46,15 @@ process.exitCode = typeof exitCode === 'number' ? exitCode : 0
 
 function startMirror(hub: Hub, port: string, cacheDir: string): ChildProcess {
   const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('HUBMIRROR_'))
   return spawn(process.execPath, ['--enable-source-maps', cli, 'serve'], {
     stdio: ['ignore', 'inherit', 'inherit'],
     // In a process group of its own: a Ctrl-C at the terminal must reach the demo first, which asks for the figures.
     detached: true,
-    env: {
-      ...Object.fromEntries(inherited),
-      NO_PROXY: DIRECT,
-      no_proxy: DIRECT,
+    env: mirrorEnvironment(hub, {
       HUBMIRROR_PORT: port,
-      HUBMIRROR_ORIGIN: hub.url,
-      HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
       HUBMIRROR_CACHE_DIR: cacheDir,
       HUBMIRROR_LOG_LEVEL: 'warn',
-    },
+    }),
   })
 }
 
