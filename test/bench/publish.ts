@@ -1,5 +1,5 @@
-// What is published of two reports, that of all work and that of growth: the chart of the README, and the tables of
-// docs/performance.md. Made anew by `npm run bench:publish` from docs/benchmark*.json, without a run.
+// The published parts of two reports, that of all work and that of growth: the charts of the README, and the tables of
+// docs/performance.md. `npm run bench:publish` makes them again from docs/benchmark*.json, without a run.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -10,15 +10,16 @@ import { goalsMarkdown, markdown, originText } from './text.ts'
 const DOCS = new URL('../../docs/', import.meta.url)
 const REPORT = new URL('benchmark.json', DOCS)
 const GROWTH = new URL('benchmark-growth.json', DOCS)
-const CHART = new URL('benchmark.svg', DOCS)
+const CHARTS = { light: new URL('benchmark.svg', DOCS), dark: new URL('benchmark-dark.svg', DOCS) } as const
 const PAGE = new URL('performance.md', DOCS)
 
-/** What each file holds, by its URL: as it must be for the report, beside as it is. */
+/** Each published file by its URL: the text it must have for the reports, and the text it has. */
 export function published(): readonly { readonly file: URL; readonly right: string; readonly is: string }[] {
   const [report, growth] = [reportIn(REPORT), reportIn(GROWTH)]
   const page = readFileSync(PAGE, 'utf8')
   return [
-    { file: CHART, right: chart(report), is: readIfThere(CHART) },
+    { file: CHARTS.light, right: chart(report, 'light'), is: readIfThere(CHARTS.light) },
+    { file: CHARTS.dark, right: chart(report, 'dark'), is: readIfThere(CHARTS.dark) },
     { file: PAGE, right: filledIn(page, report, growth), is: page },
   ]
 }

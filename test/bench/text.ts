@@ -59,15 +59,6 @@ function goalAndVerdict(figure: Figure): string {
   return [goalText(figure.goal, figure.unit), verdict(figure)].filter((text) => text !== '').join(' ')
 }
 
-/** What a figure should be, in plain words: `less is better, goal ≤ 0.9x of nginx: missed`. */
-export function aimText(figure: Figure): string {
-  const better = `${figure.better} is better`
-  const held = isHeld(figure)
-  if (held === undefined) return better
-  const of = figure.goal?.of === 'ratio' ? ' of nginx' : ''
-  return `${better}, goal ${goalText(figure.goal, figure.unit)}${of}: ${held ? 'held' : 'missed'}`
-}
-
 function namesIn(groups: readonly Group[]): readonly ContestantName[] {
   return NAMES.filter((name) =>
     groups.some(
