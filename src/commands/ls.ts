@@ -1,6 +1,7 @@
 // `hubmirror ls`: what is stored, by repo, or file by file. Reads beside a running mirror and changes nothing.
 
 import type { Config } from '../config/keys.ts'
+import { createLayout, type Layout } from '../store/layout.ts'
 import {
   fileRecords,
   type Holding,
@@ -10,9 +11,8 @@ import {
   sumEntries,
   takeInventory,
   unclaimed,
-} from '../store/inventory.ts'
-import { createLayout, type Layout } from '../store/layout.ts'
-import { statFile } from '../store/walk.ts'
+} from '../store/upkeep/inventory.ts'
+import { statFile } from '../store/upkeep/walk.ts'
 import type { Sort } from './store-commands.ts'
 import {
   formatAge,

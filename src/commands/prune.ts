@@ -1,10 +1,10 @@
 // `hubmirror prune`: take away what nobody needs any more, by repo, age or size. Works beside a running mirror, asks
-// nothing, and says what went. It decides nothing itself: see store/prune.ts.
+// nothing, and says what went. It decides nothing itself: see store/upkeep/prune.ts.
 
 import type { Config } from '../config/keys.ts'
-import { type Inventory, parseOwner, requireStore, takeInventory } from '../store/inventory.ts'
 import { createLayout } from '../store/layout.ts'
-import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/prune.ts'
+import { type Inventory, parseOwner, requireStore, takeInventory } from '../store/upkeep/inventory.ts'
+import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'

@@ -4,14 +4,19 @@
 import path from 'node:path'
 import { SingleBar } from 'cli-progress'
 import type { Config } from '../config/keys.ts'
-import { readBlockMap } from '../store/block-map.ts'
+import { removeBlockMap } from '../store/blobs/quarantine.ts'
 import type { BlobKey } from '../store/digest.ts'
-import { requireStore } from '../store/inventory.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
-import { removeBlockMap } from '../store/quarantine.ts'
-import { type Damage, type ScrubReport, scrub } from '../store/scrub.ts'
-import { clearPosition, readPosition, type ScrubPosition, writePosition } from '../store/scrub-position.ts'
-import { statAll, statFile, walkBlobs, walkPartials } from '../store/walk.ts'
+import { readBlockMap } from '../store/partials/block-map.ts'
+import { requireStore } from '../store/upkeep/inventory.ts'
+import { type Damage, type ScrubReport, scrub } from '../store/upkeep/scrub.ts'
+import {
+  clearPosition,
+  readPosition,
+  type ScrubPosition,
+  writePosition,
+} from '../store/upkeep/scrub-position.ts'
+import { statAll, statFile, walkBlobs, walkPartials } from '../store/upkeep/walk.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { formatSize, overStore, plural } from './store-output.ts'

@@ -1,9 +1,9 @@
 // What the mirror gives back for a request, before anybody speaks HTTP: status, headers, an outcome, and a body
 // that is opened but not started. Whoever sends it closes it, also when nothing was sent.
 
+import type { Readiness } from '../fast-path/response-cache.ts'
 import type { ByteRange } from '../http/range.ts'
 import type { Outcome } from '../telemetry/observer.ts'
-import type { Readiness } from './ready.ts'
 
 /** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
 export interface ByteSource {

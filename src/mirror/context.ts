@@ -5,7 +5,7 @@ import { callerKey } from '../callers/caller-key.ts'
 import type { Repo } from '../hub/names.ts'
 import type { Asker } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
-import type { Admission } from './policies.ts'
+import type { Admission } from './access/policies.ts'
 
 /** The fingerprint of callers without a credential. */
 export const ANONYMOUS = 'anonymous'

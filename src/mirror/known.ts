@@ -2,13 +2,13 @@
 // mutable one may be believed. What lies on the disk is never fresh by itself: freshness is counted on the
 // monotonic clock of this process, so neither a restart nor a clock that steps back can lengthen it.
 
+import type { ReadyAnswers } from '../fast-path/response-cache.ts'
 import { type FileMeta, isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { Memory, textBytes } from '../memory.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
-import type { Facts } from '../store/facts.ts'
+import type { Facts } from '../store/facts/facts.ts'
 import type { FactKind } from '../store/layout.ts'
-import type { ReadyAnswers } from './ready.ts'
 
 /** A file of one commit: immutable, so it needs no date. `absent` says the commit has no such path. */
 export type FileFact =

@@ -10,18 +10,18 @@ import { isMoved } from '../origin/repo-moved.ts'
 
 export { RefusedByHub } from '../origin/failures/refused.ts'
 
-import type { Access } from './access.ts'
+import type { ReadyAnswer, ReadyAnswers } from '../fast-path/response-cache.ts'
+import type { Access } from './access/access.ts'
+import type { Policies } from './access/policies.ts'
+import type { Refusals } from './access/refusals.ts'
+import { hintContext, refusalAnswer } from './access/refused.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
-import type { DocumentRequest, Documents } from './documents.ts'
+import type { DocumentRequest, Documents } from './documents/documents.ts'
+import type { Conditions, LinkedObject, ObjectRequest, Puller } from './files/pull.ts'
+import type { Resolved, Resolver } from './files/resolve.ts'
 import type { Known } from './known.ts'
-import type { Policies } from './policies.ts'
-import type { Conditions, LinkedObject, ObjectRequest, Puller } from './pull.ts'
-import type { ReadyAnswer, ReadyAnswers } from './ready.ts'
-import type { Refusals } from './refusals.ts'
-import { hintContext, refusalAnswer } from './refused.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
-import type { Resolved, Resolver } from './resolve.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3

@@ -3,8 +3,8 @@
 
 import type { Caller } from '../callers/caller.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
+import { noteAllowed } from './access/note.ts'
 import type { Answer } from './answer.ts'
-import { noteAllowed } from './note.ts'
 
 /** The answer to `/api/whoami-v2`, noted in `access`. It says nothing of the Hub token that may be lent. */
 export function ownWhoami(caller: Extract<Caller, { kind: 'mirror-token' }>, access: AccessNote): Answer {

@@ -1,6 +1,6 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
-//   0. what is ready is answered at once (ready-route.ts), if it can be from the bytes as they come (first-look.ts);
+//   0. what is ready is answered at once (fast-path/cached-route.ts), if it can be from the bytes as they come (fast-path/early-read.ts);
 //      all else goes on
 //   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
@@ -8,40 +8,40 @@
 //   4. transfers at addresses that the mirror gave out (transfers.ts)
 //   5. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
 //   6. everything else of the Hub: passed through (pass-through.ts)
-//   7. the log line, the metrics and the audit line (account.ts), when the response or its socket has closed
+//   7. the log line, the metrics and the audit line (request-log.ts), when the response or its socket has closed
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
+import { createReadyRoute } from '../fast-path/cached-route.ts'
+import { lookFirst } from '../fast-path/early-read.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { account, statusTold } from './account.ts'
-import { createHostWarnings } from './batch-links.ts'
+import type { WorkerLink } from '../workers/main/worker-link.ts'
+import { adoptPeer, peerInFlight } from '../workers/peer.ts'
+import { dropRest } from './body/discard-upload.ts'
+import { FileReads } from './body/file-reads.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
-import { FileReads } from './file-reads.ts'
-import { lookFirst } from './first-look.ts'
 import { frontWatch } from './front-watch.ts'
 import { createRouteParser, serveHubRoute } from './hub-route.ts'
 import { type Leaving, readBeforeClosing } from './leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
-import { registerPassThrough } from './pass-through.ts'
-import { adoptPeer, peerInFlight } from './peer.ts'
+import { registerPassThrough } from './pass-through/pass-through.ts'
 import { Questions } from './questions.ts'
-import { createReadyRoute } from './ready-route.ts'
-import { dropRest } from './rest.ts'
-import { startTrace, type Trace, traceOf } from './trace.ts'
-import type { TransferLinks } from './transfer-links.ts'
-import { registerTransfers } from './transfers.ts'
-import type { WorkerLink } from './worker-link.ts'
+import { account, statusTold } from './request-log.ts'
+import { startTrace, type Trace, traceOf } from './request-record.ts'
+import { createHostWarnings } from './transfers/batch-links.ts'
+import type { TransferLinks } from './transfers/transfer-links.ts'
+import { registerTransfers } from './transfers/transfers.ts'
 
 export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror

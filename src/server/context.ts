@@ -7,8 +7,8 @@ import type { FastifyRequest } from 'fastify'
 import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
+import type { RequestHead } from '../fast-path/plain-head.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
-import type { RequestHead } from '../http/request-head.ts'
 import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
@@ -16,7 +16,7 @@ import { type About, fingerprint } from '../telemetry/log.ts'
 import { nameFor } from '../telemetry/run-key.ts'
 import { type AddressReader, UNKNOWN_ADDRESS } from './clients.ts'
 import type { OriginLimit } from './origin-limit.ts'
-import type { Trace } from './trace.ts'
+import type { Trace } from './request-record.ts'
 
 /** Two of these in one request mean that somebody in between reads another one than we do. */
 const ONCE = new Set(['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding'])

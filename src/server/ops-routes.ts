@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { traceOf } from './trace.ts'
+import { traceOf } from './request-record.ts'
 
 /** What the mirror can and cannot do at this moment. */
 export interface Readiness {

@@ -3,9 +3,9 @@
 
 import type { Repo } from '../hub/names.ts'
 import type { ClientLists } from '../server/clients.ts'
-import type { Taken } from '../server/peer.ts'
-import type { AccountBatch } from './accounts.ts'
-import type { Pin } from './memory.ts'
+import type { Taken } from './peer.ts'
+import type { Pin } from './worker/cache.ts'
+import type { AccountBatch } from './worker/report.ts'
 
 /** What may change of a worker's settings. */
 export type WorkerChange = Pick<WorkerSettings, 'clients' | 'logLevel'>

@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { beforeEach, expect, it, vi } from 'vitest'
 import type { Layout } from '../../src/store/layout.ts'
-import { Partial } from '../../src/store/partial.ts'
+import { Partial } from '../../src/store/partials/partial.ts'
 import { KEY, putBlocks, SIZE } from '../unit/store/partial-scratch.ts'
 import { scratchLayout } from '../unit/store/scratch.ts'
 

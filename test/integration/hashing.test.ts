@@ -2,7 +2,7 @@
 
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { Verifier } from '../../src/store/digest.ts'
-import { HashThread } from '../../src/store/hash-thread.ts'
+import { HashThread } from '../../src/store/partials/hash-thread.ts'
 import { lfs } from '../hub-simulator/repos.ts'
 import { openScene } from '../support/scene.ts'
 

@@ -3,7 +3,7 @@
 
 import type { IncomingMessage } from 'node:http'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { ReadBuffers } from '../../src/server/read-buffers.ts'
+import { ReadBuffers } from '../../src/server/body/read-buffers.ts'
 import { lfs } from '../hub-simulator/repos.ts'
 import { ask, open } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'

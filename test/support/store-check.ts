@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { readBlockMap } from '../../src/store/block-map.ts'
+import { readBlockMap } from '../../src/store/partials/block-map.ts'
 
 /** Right bytes by the name a blob of them may have: `sha256-<hex>` or `gitsha1-<hex>`. */
 export type Model = ReadonlyMap<string, Buffer>

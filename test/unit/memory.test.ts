@@ -7,16 +7,16 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { ReadyAnswers } from '../../src/fast-path/response-cache.ts'
 import type { CommitHash, Repo, RepoId } from '../../src/hub/names.ts'
 import { parseHubUrl } from '../../src/hub/route.ts'
 import { Memory } from '../../src/memory.ts'
-import { Access } from '../../src/mirror/access.ts'
+import { Access } from '../../src/mirror/access/access.ts'
+import { Refusals } from '../../src/mirror/access/refusals.ts'
 import { Known } from '../../src/mirror/known.ts'
-import { ReadyAnswers } from '../../src/mirror/ready.ts'
-import { Refusals } from '../../src/mirror/refusals.ts'
 import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
-import { createFacts } from '../../src/store/facts.ts'
+import { createFacts } from '../../src/store/facts/facts.ts'
 import { scratchLayout } from './store/scratch.ts'
 
 describe('a memory', () => {
@@ -167,7 +167,7 @@ describe('the source', () => {
   it('has no cache beside Memory but that of open files, which is bounded by descriptors', () => {
     expect(matches(/from '(lru-cache)'/g).toSorted()).toEqual([
       'memory.ts lru-cache',
-      'store/open-files.ts lru-cache',
+      'store/blobs/open-files.ts lru-cache',
     ])
   })
 
@@ -176,17 +176,17 @@ describe('the source', () => {
       'callers/token-list.ts indexes': 'a WeakMap',
       'callers/token-list.ts matchers': 'a WeakMap',
       'hub/document-scan.ts #members': 'names that are asked for, for one document',
-      'mirror/document-plans.ts #plans': 'a WeakMap',
-      'mirror/document-room.ts #byCaller': 'callers that hold a document',
-      'mirror/document-room.ts #places': 'a WeakMap',
-      'mirror/documents.ts #kept': 'a WeakMap',
-      'mirror/flights.ts #flights': 'flights under way',
-      'mirror/flights.ts #settling': 'flights that end',
-      'mirror/hub-documents.ts #questions': 'questions under way',
+      'mirror/documents/document-plans.ts #plans': 'a WeakMap',
+      'mirror/documents/document-room.ts #byCaller': 'callers that hold a document',
+      'mirror/documents/document-room.ts #places': 'a WeakMap',
+      'mirror/documents/documents.ts #kept': 'a WeakMap',
+      'mirror/downloads/downloads.ts #flights': 'flights under way',
+      'mirror/downloads/downloads.ts #settling': 'flights that end',
+      'mirror/documents/hub-documents.ts #questions': 'questions under way',
       'mirror/known.ts #publicTurns': 'writes under way',
       'mirror/known.ts parsedFiles': 'a WeakMap',
-      'mirror/pull.ts madeHeaders': 'a WeakMap',
-      'mirror/ready.ts #targets': 'answers that are remembered',
+      'mirror/files/pull.ts madeHeaders': 'a WeakMap',
+      'fast-path/response-cache.ts #targets': 'answers that are remembered',
       'mirror/single-flight.ts #running': 'questions under way',
       'origin/connections/body-buffers.ts #byCaller': 'callers that hold memory',
       'origin/connections/fair-queue.ts #callers': 'callers that wait',
@@ -195,25 +195,25 @@ describe('the source', () => {
       'origin/connections/shares.ts #hosts': 'hosts with connections',
       'server/context.ts abouts': 'a WeakMap',
       'server/limits.ts #counts': 'a WeakMap',
-      'server/peer.ts #open': 'offers under way',
-      'server/peer.ts peers': 'a WeakMap',
-      'server/read-buffers.ts #free': 'sizes of buffers',
-      'server/ready-route.ts ends': 'a WeakMap',
-      'server/shared-reads.ts #files': 'readers of files',
-      'server/trace.ts traces': 'a WeakMap',
-      'server/worker-link.ts #told': 'repos of answers that are ready, for a minute',
-      'store/blobs.ts #takingAway': 'blobs that are being removed',
-      'store/fact-books.ts #kinds': 'kinds of facts',
-      'store/fact-books.ts #landing': 'writes under way',
-      'store/fact-books.ts #shelves': 'shelves, of which there are 256 for each kind',
-      'store/fact-books.ts #turns': 'kinds of facts',
-      'store/facts.ts #last': 'changes under way',
-      'store/facts.ts #running': 'readings under way',
-      'store/hash-thread.ts #waiting': 'pulls under way',
-      'store/hash-worker.ts jobs': 'pulls under way',
+      'workers/peer.ts #open': 'offers under way',
+      'workers/peer.ts peers': 'a WeakMap',
+      'server/body/read-buffers.ts #free': 'sizes of buffers',
+      'fast-path/cached-route.ts ends': 'a WeakMap',
+      'server/body/shared-reads.ts #files': 'readers of files',
+      'server/request-record.ts traces': 'a WeakMap',
+      'workers/main/worker-link.ts #told': 'repos of answers that are ready, for a minute',
+      'store/blobs/blobs.ts #takingAway': 'blobs that are being removed',
+      'store/facts/fact-space.ts #kinds': 'kinds of facts',
+      'store/facts/fact-space.ts #landing': 'writes under way',
+      'store/facts/fact-space.ts #shelves': 'shelves, of which there are 256 for each kind',
+      'store/facts/fact-space.ts #turns': 'kinds of facts',
+      'store/facts/facts.ts #last': 'changes under way',
+      'store/facts/facts.ts #running': 'readings under way',
+      'store/partials/hash-thread.ts #waiting': 'pulls under way',
+      'store/partials/hash-worker.ts jobs': 'pulls under way',
       'store/ledger.ts #entries': 'blobs that are stored',
       'store/ledger.ts #removing': 'removals under way',
-      'store/partial.ts #frontiers': 'runs of one pull',
+      'store/partials/partial.ts #frontiers': 'runs of one pull',
       'telemetry/log.ts aboutTexts': 'a WeakMap',
       'telemetry/log.ts batches': 'a WeakMap',
       'telemetry/tally.ts #cells': 'kinds of routes, outcomes and statuses',

@@ -15,7 +15,7 @@ import {
   siblingsOf,
   type TreeItem,
   withDirectories,
-} from '../../../src/mirror/compose.ts'
+} from '../../../src/mirror/documents/compose.ts'
 import { World } from '../../hub-simulator/repos.ts'
 import { commit, repo } from '../hub/repo.ts'
 

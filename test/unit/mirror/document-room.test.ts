@@ -1,8 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { DocumentBody } from '../../../src/mirror/document-body.ts'
-import { DocumentPlans, infoOf } from '../../../src/mirror/document-plans.ts'
-import { DocumentRoom } from '../../../src/mirror/document-room.ts'
+import { DocumentBody } from '../../../src/mirror/documents/document-body.ts'
+import { DocumentPlans, infoOf } from '../../../src/mirror/documents/document-plans.ts'
+import { DocumentRoom } from '../../../src/mirror/documents/document-room.ts'
 
 const NO_END = 1_000_000
 

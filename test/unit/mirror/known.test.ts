@@ -1,8 +1,8 @@
 import { describe, expect, it, vi } from 'vitest'
+import { ReadyAnswers } from '../../../src/fast-path/response-cache.ts'
 import { type DocumentFact, type FileFact, Known } from '../../../src/mirror/known.ts'
-import { ReadyAnswers } from '../../../src/mirror/ready.ts'
-import { decodeFact, encodeFact } from '../../../src/store/fact-file.ts'
-import type { Facts } from '../../../src/store/facts.ts'
+import { decodeFact, encodeFact } from '../../../src/store/facts/fact-file.ts'
+import type { Facts } from '../../../src/store/facts/facts.ts'
 import { commit, repo } from '../hub/repo.ts'
 
 const REPO = repo('org/name')

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { connectionsFor, nextRun, type Run, type Want } from '../../../src/mirror/schedule.ts'
-import { BlockMap } from '../../../src/store/blocks.ts'
+import { connectionsFor, nextRun, type Run, type Want } from '../../../src/mirror/downloads/schedule.ts'
+import { BlockMap } from '../../../src/store/partials/blocks.ts'
 
 const MIB = 1024 * 1024
 const BLOCK = 256 * 1024

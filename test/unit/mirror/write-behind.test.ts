@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { writeBehind } from '../../../src/mirror/write-behind.ts'
+import { writeBehind } from '../../../src/mirror/downloads/write-behind.ts'
 
 const MAX_PENDING_BYTES = 2 * 1024 * 1024
 

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { giveWay } from '../../../src/server/enter.ts'
+import { giveWay } from '../../../src/server/pass-through/enter.ts'
 
 it('a stream of events that others wait for ends after a while, and not before, nor when nobody waits', () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })

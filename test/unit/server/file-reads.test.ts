@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { ByteSource } from '../../../src/mirror/answer.ts'
-import { FileReads } from '../../../src/server/file-reads.ts'
+import { FileReads } from '../../../src/server/body/file-reads.ts'
 
 const SIZE = 4 * 1024 * 1024
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { lookFirst } from '../../../src/server/first-look.ts'
+import { lookFirst } from '../../../src/fast-path/early-read.ts'
 import { Leaving, readBeforeClosing } from '../../../src/server/leaving.ts'
 import { MAX_HEADER_BYTES, openServer } from '../../../src/server/limits.ts'
 

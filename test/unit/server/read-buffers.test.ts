@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ReadBuffers } from '../../../src/server/read-buffers.ts'
+import { ReadBuffers } from '../../../src/server/body/read-buffers.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB

@@ -3,9 +3,9 @@ import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { ByteSource } from '../../../src/mirror/answer.ts'
-import type { FileReads } from '../../../src/server/file-reads.ts'
-import { sendSource, sendStream } from '../../../src/server/send.ts'
-import { Trace } from '../../../src/server/trace.ts'
+import type { FileReads } from '../../../src/server/body/file-reads.ts'
+import { sendSource, sendStream } from '../../../src/server/body/send.ts'
+import { Trace } from '../../../src/server/request-record.ts'
 
 /** The answer to the second request on a connection whose first one is never answered: its turn never comes. */
 async function answerWithoutTurn(): Promise<ServerResponse> {

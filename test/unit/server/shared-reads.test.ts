@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { ByteSource } from '../../../src/mirror/answer.ts'
-import { ReadBuffers } from '../../../src/server/read-buffers.ts'
-import { type Lent, SharedReads } from '../../../src/server/shared-reads.ts'
+import { ReadBuffers } from '../../../src/server/body/read-buffers.ts'
+import { type Lent, SharedReads } from '../../../src/server/body/shared-reads.ts'
 
 const PIECE = 16
 const BUDGET = 4 * PIECE

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { parseRepoId, type RepoId } from '../../../src/hub/names.ts'
-import { type TransferLink, TransferLinks } from '../../../src/server/transfer-links.ts'
+import { type TransferLink, TransferLinks } from '../../../src/server/transfers/transfer-links.ts'
 
 const KEY = randomBytes(32)
 const START_AT = 1_800_000_000_000

@@ -1,10 +1,10 @@
 import { chmod, mkdir, readFile, stat, symlink, truncate, unlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { Blobs } from '../../../src/store/blobs.ts'
+import { Blobs } from '../../../src/store/blobs/blobs.ts'
+import { OpenFile } from '../../../src/store/blobs/open-files.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
-import { OpenFile } from '../../../src/store/open-files.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { patternBytes, scratchLayout, sha256Key } from './scratch.ts'
 

@@ -2,8 +2,8 @@ import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { expect, it } from 'vitest'
-import { readBlockMap, writeBlockMap } from '../../../src/store/block-map.ts'
-import { BlockMap } from '../../../src/store/blocks.ts'
+import { readBlockMap, writeBlockMap } from '../../../src/store/partials/block-map.ts'
+import { BlockMap } from '../../../src/store/partials/blocks.ts'
 import { scratchLayout } from './scratch.ts'
 
 const SIZE = 1_000_003

@@ -3,9 +3,9 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { BlockSums, readBlockSums, writeBlockSums } from '../../../src/store/block-sums.ts'
-import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
+import { BlockSums, readBlockSums, writeBlockSums } from '../../../src/store/blobs/block-sums.ts'
 import type { Layout } from '../../../src/store/layout.ts'
+import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
 import { patternBytes, scratchLayout, sha256Key } from './scratch.ts'
 
 const BYTES = patternBytes(2 * BLOCK_BYTES + 1000)

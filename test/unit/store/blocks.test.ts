@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { BlockMap } from '../../../src/store/blocks.ts'
+import { BlockMap } from '../../../src/store/partials/blocks.ts'
 
 const shape = fc.record({
   sizeBytes: fc.integer({ min: 0, max: 4000 }),

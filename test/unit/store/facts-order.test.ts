@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { createFacts, type Facts } from '../../../src/store/facts.ts'
+import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
 import { createLayout } from '../../../src/store/layout.ts'
 
 async function openFacts(

@@ -3,7 +3,7 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { HashThread } from '../../../src/store/hash-thread.ts'
+import { HashThread } from '../../../src/store/partials/hash-thread.ts'
 
 describe('the thread that hashes growing files', () => {
   const bytes = Buffer.alloc(9_000_000, 'growing bytes ')

@@ -4,6 +4,7 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { BlobKey } from '../../../src/store/digest.ts'
+import { createLayout } from '../../../src/store/layout.ts'
 import {
   fileRecords,
   type Inventory,
@@ -11,9 +12,8 @@ import {
   sumEntries,
   takeInventory,
   unclaimed,
-} from '../../../src/store/inventory.ts'
-import { createLayout } from '../../../src/store/layout.ts'
-import { walkBlobs } from '../../../src/store/walk.ts'
+} from '../../../src/store/upkeep/inventory.ts'
+import { walkBlobs } from '../../../src/store/upkeep/walk.ts'
 import { COMMIT, gitKey, type MadeStore, makeStore, ORIGIN, repoOf, sha256Key } from './made-store.ts'
 
 let made: MadeStore

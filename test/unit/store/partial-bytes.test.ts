@@ -4,9 +4,9 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
-import { Partial } from '../../../src/store/partial.ts'
-import { partialName } from '../../../src/store/scan.ts'
+import { Partial } from '../../../src/store/partials/partial.ts'
 import type { Store } from '../../../src/store/store.ts'
+import { partialName } from '../../../src/store/upkeep/scan.ts'
 import { open, patternBytes, scratchDirectory, sha256Key } from './scratch.ts'
 
 const LARGEST = patternBytes(64 * 1024)

@@ -1,9 +1,9 @@
 import { mkdir, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
 import type { Layout } from '../../../src/store/layout.ts'
-import { Partial } from '../../../src/store/partial.ts'
+import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
+import { Partial } from '../../../src/store/partials/partial.ts'
 import {
   BYTES,
   blocksOf,

@@ -3,9 +3,9 @@
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, type Mock, vi } from 'vitest'
-import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
 import type { Layout } from '../../../src/store/layout.ts'
-import type { Partial } from '../../../src/store/partial.ts'
+import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
+import type { Partial } from '../../../src/store/partials/partial.ts'
 import { patternBytes, sha256Key } from './scratch.ts'
 
 export const SIZE = 5 * BLOCK_BYTES + 1000

@@ -2,8 +2,8 @@ import { getEventListeners } from 'node:events'
 import type { FileHandle } from 'node:fs/promises'
 import * as fc from 'fast-check'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
-import { Partial } from '../../../src/store/partial.ts'
+import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
+import { Partial } from '../../../src/store/partials/partial.ts'
 import {
   BYTES,
   dataOf,

@@ -6,9 +6,9 @@ import {
   type Inventory,
   type StoredEntry,
   takeInventory,
-} from '../../../src/store/inventory.ts'
-import { carryOut, planPrune } from '../../../src/store/prune.ts'
-import { walkFacts } from '../../../src/store/walk.ts'
+} from '../../../src/store/upkeep/inventory.ts'
+import { carryOut, planPrune } from '../../../src/store/upkeep/prune.ts'
+import { walkFacts } from '../../../src/store/upkeep/walk.ts'
 import { COMMIT, type MadeStore, makeStore, ORIGIN, repoOf } from './made-store.ts'
 
 const NOW = 1_000_000_000_000

@@ -4,19 +4,19 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../../src/config/load.ts'
+import { QUARANTINED_MAX } from '../../../src/store/blobs/quarantine.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
-import { QUARANTINED_MAX } from '../../../src/store/quarantine.ts'
+import type { Store } from '../../../src/store/store.ts'
 import {
   createPace,
   type Damage,
   type ScrubClock,
   type ScrubReport,
   scrub,
-} from '../../../src/store/scrub.ts'
-import { readPosition, writePosition } from '../../../src/store/scrub-position.ts'
-import { type ScrubberOptions, startScrubber } from '../../../src/store/scrubber.ts'
-import type { Store } from '../../../src/store/store.ts'
-import { walkBlobs } from '../../../src/store/walk.ts'
+} from '../../../src/store/upkeep/scrub.ts'
+import { readPosition, writePosition } from '../../../src/store/upkeep/scrub-position.ts'
+import { type ScrubberOptions, startScrubber } from '../../../src/store/upkeep/scrubber.ts'
+import { walkBlobs } from '../../../src/store/upkeep/walk.ts'
 import { silentAuditor } from '../../../src/telemetry/audit.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { cutShort } from '../../support/damage.ts'

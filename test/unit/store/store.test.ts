@@ -1,12 +1,12 @@
 import { chmod, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { BLOCK_BYTES } from '../../../src/store/blocks.ts'
 import { createLayout } from '../../../src/store/layout.ts'
 import { DirectoryInUse } from '../../../src/store/lock.ts'
-import { partialName } from '../../../src/store/scan.ts'
+import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
 import type { Store, StoreOptions } from '../../../src/store/store.ts'
 import { UnusableDirectory } from '../../../src/store/store.ts'
+import { partialName } from '../../../src/store/upkeep/scan.ts'
 import { open, patternBytes, scratchDirectory, sha256Key } from './scratch.ts'
 
 async function opened(root: string, options: Partial<StoreOptions> = {}): Promise<Store> {

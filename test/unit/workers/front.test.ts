@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { createFront } from '../../../src/workers/front.ts'
+import { createFront } from '../../../src/workers/worker/server.ts'
 import { rawHttp } from '../../support/raw-http.ts'
 
 const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'

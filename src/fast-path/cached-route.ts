@@ -1,0 +1,290 @@
+// What the mirror has ready is answered here, before the framework: a lookup, the checks that every request passes, one
+// read where the bytes are in a file, one write. Whatever is not quite so goes the long way, which also says what is wrong
+// with it.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Caller, Callers } from '../callers/caller.ts'
+import { rangeStillValid } from '../http/conditional.ts'
+import { headFields } from '../http/headers.ts'
+import { type ByteRange, formatContentRange, parseRange } from '../http/range.ts'
+import type { FileRoute } from '../hub/route.ts'
+import { noteAllowed } from '../mirror/access/note.ts'
+import { type Answer, ageHeader, type ByteSource } from '../mirror/answer.ts'
+import type { ClientName } from '../mirror/context.ts'
+import { outcomeHeaders, SMALL_BYTES } from '../server/body/send.ts'
+import type { AddressReader } from '../server/clients.ts'
+import { checkHead, checkRequest, nameOf, noteCaller, noteRoute, requestId } from '../server/context.ts'
+import { type Accounts, account, statusTold } from '../server/request-log.ts'
+import { Trace } from '../server/request-record.ts'
+import type { WorkerLink } from '../workers/main/worker-link.ts'
+import { READY_FIELD } from '../workers/peer.ts'
+import type { RequestHead } from './plain-head.ts'
+import { fieldLines, headEnd, headStart, writeAnswer } from './raw-response.ts'
+import {
+  isSaidOnce,
+  type Method,
+  type Readiness,
+  type ReadyAnswer,
+  type ReadyAnswers,
+} from './response-cache.ts'
+
+/** What is asked of the mirror, or of a worker in its place. */
+export interface ReadyMirror {
+  readonly ready: ReadyAnswers
+  admitReady(caller: Caller, route: FileRoute): string | undefined
+  pin(client: ClientName, answer: ReadyAnswer): void
+}
+
+export interface ReadyRouteOptions extends Accounts {
+  readonly mirror: ReadyMirror
+  readonly callers: Pick<Callers, 'recognise'>
+  /** Where workers may repeat the answer. */
+  readonly workers?: WorkerLink | undefined
+  readonly via: string
+  /** Whose request it is, past the proxies that are trusted. */
+  readonly addressOf: AddressReader
+  readonly isServed: ((address: string | undefined, route: undefined) => boolean) | undefined
+}
+
+/** Two ways in to the same answers. */
+export interface ReadyRoute {
+  /**
+   * Answers a request that Node has read, if the answer is ready. Else `otherwise` is called, at once or when a stored
+   * file could not be read, and nobody has been told anything then.
+   */
+  serve(request: IncomingMessage, response: ServerResponse, otherwise: () => void): void
+  /**
+   * Answers a plain request, by one write to a connection on which nothing else is under way, if its answer is ready and
+   * in memory. Else returns false, and nothing is written.
+   */
+  write(head: RequestHead, socket: Socket): boolean
+}
+
+export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
+  const { ready } = options.mirror
+  return {
+    serve(request, response, otherwise) {
+      const { method, url = '' } = request
+      const answer = method === 'GET' || method === 'HEAD' ? ready.recall(method, url) : undefined
+      // One that waits for its turn on the connection is counted with the others that do. Where none is before it, the
+      // kernel has taken all that was said there: of a client that reads nothing no more than one body is held.
+      const body = answer === undefined || response.socket === null ? undefined : bodyFor(request, answer)
+      if (answer === undefined || body === undefined) {
+        otherwise()
+        return
+      }
+      const exchange = admitted(request, answer, options, () => checkRequest(request, options.via))
+      if (exchange === undefined) {
+        void closeQuietly(body)
+        otherwise()
+      } else if (body.kind === 'source') {
+        void sendRead({ ...exchange, request, response }, body, otherwise, options)
+      } else {
+        send({ ...exchange, response }, body, options)
+      }
+    },
+
+    write(head, socket) {
+      const answer = ready.recall(head.method, head.url)
+      const end = answer && endOf(answer)
+      const body = answer && bodyFor(head, answer, 'in memory')
+      if (answer === undefined || end === undefined || body?.kind !== 'bytes') return false
+      const own = fieldLines(ownFields(answer, body, ready))
+      if (own === undefined) return false
+      const { method, headers } = head
+      const exchange = admitted({ method, headers, socket }, answer, options, () =>
+        checkHead(head, options.via),
+      )
+      if (exchange === undefined) return false
+      const { trace } = exchange
+      const { bytes, part } = body
+      const status = statusOf(answer, part)
+      begin(trace, bytes)
+      writeAnswer(socket, headStart(status, `x-request-id: ${trace.id}\r\n${own}`), end, bytes)
+      account({ method, address: exchange.address, status }, trace, options)
+      return true
+    },
+  }
+}
+
+/** What is sent of an answer: all of it, or the part that was asked for. */
+interface Bytes {
+  readonly kind: 'bytes'
+  /** None of a HEAD. */
+  readonly bytes: Buffer | undefined
+  readonly part: Part | undefined
+}
+
+/** The same, which has to be read first. */
+interface Unread {
+  readonly kind: 'source'
+  readonly source: ByteSource
+  readonly part: Part
+}
+
+interface Part {
+  readonly range: ByteRange
+  readonly sizeBytes: number
+}
+
+const HEAD_BODY: Bytes = { kind: 'bytes', bytes: undefined, part: undefined }
+
+/** What of an answer is asked for; undefined where that is not there now, or for the long way to say. */
+function bodyFor(
+  { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
+  answer: ReadyAnswer,
+  where?: 'in memory',
+): Bytes | Unread | undefined {
+  const { range: field, 'if-range': ifRange } = headers
+  if (headers['if-none-match'] !== undefined) return undefined
+  if (method === 'HEAD') return field === undefined && ifRange === undefined ? HEAD_BODY : undefined
+  const bytes = answer.bytes?.()
+  const sizeBytes = bytes?.length ?? answer.file?.sizeBytes
+  if (sizeBytes === undefined) return undefined
+  if (field === undefined && ifRange === undefined) return bytes && { kind: 'bytes', bytes, part: undefined }
+  const wanted = parseRange(field, sizeBytes)
+  if (answer.status !== 200 || wanted.kind !== 'range') return undefined
+  if (typeof ifRange === 'string' && !rangeStillValid(ifRange, etagOf(answer))) return undefined
+  const { range } = wanted
+  const part = { range, sizeBytes }
+  if (bytes !== undefined) return { kind: 'bytes', bytes: bytes.subarray(range.start, range.end), part }
+  if (where === 'in memory' || range.end - range.start > SMALL_BYTES) return undefined
+  const source = answer.file?.open(range)
+  return source && { kind: 'source', source, part }
+}
+
+function etagOf({ headers }: ReadyAnswer): string {
+  return headers[headers.findIndex((text, index) => index % 2 === 0 && text === 'etag') + 1] ?? ''
+}
+
+/** A request that gets its ready answer. */
+interface Exchange {
+  readonly method: string
+  readonly address: string
+  readonly answer: ReadyAnswer
+  readonly trace: Trace
+}
+
+/**
+ * One read, one write. Never rejects: what cannot be read, or not all of it, or is not ready any more by then, goes the
+ * long way from its beginning.
+ */
+async function sendRead(
+  exchange: Exchange & { readonly request: IncomingMessage; readonly response: ServerResponse },
+  body: Unread,
+  otherwise: () => void,
+  options: ReadyRouteOptions,
+): Promise<void> {
+  const { request, response, address, answer, method, trace } = exchange
+  const { source, part } = body
+  const { start, end } = part.range
+  const bytes = Buffer.allocUnsafe(end - start)
+  const length = await source.read(bytes, 0, bytes.length, start).catch(() => undefined)
+  void closeQuietly(body)
+  if (response.destroyed) {
+    trace.leave()
+    account({ method, address, status: statusTold(response) }, trace, options)
+  } else if (length === bytes.length && options.mirror.ready.recall('GET', request.url ?? '') === answer) {
+    send(exchange, { kind: 'bytes', bytes, part }, options)
+  } else {
+    otherwise()
+  }
+}
+
+/** Whatever closing says, what was read is right. */
+async function closeQuietly(body: Bytes | Unread): Promise<void> {
+  if (body.kind === 'source') await body.source.close().catch(() => undefined)
+}
+
+function send(
+  exchange: Exchange & { readonly response: ServerResponse },
+  body: Bytes,
+  options: ReadyRouteOptions,
+): void {
+  const { response, address, answer, method, trace } = exchange
+  const { bytes, part } = body
+  begin(trace, bytes)
+  const head = ['x-request-id', trace.id, ...answer.headers, ...ownFields(answer, body, options.mirror.ready)]
+  // A worker that is told so takes what it hands on for the whole.
+  const note = part === undefined ? options.workers?.ready(answer) : undefined
+  if (note !== undefined) head.push(READY_FIELD, note)
+  response.writeHead(statusOf(answer, part), head)
+  response.end(bytes)
+  account({ method, address, status: statusTold(response) }, trace, options)
+}
+
+function begin(trace: Trace, bytes: Buffer | undefined): void {
+  trace.firstByteAt = performance.now()
+  trace.bytes = bytes?.length ?? 0
+}
+
+function statusOf(answer: ReadyAnswer, part: Part | undefined): number {
+  return part === undefined ? answer.status : 206
+}
+
+/** What is said of one answer only, but for its id: `isSaidOnce`. */
+function ownFields(answer: ReadyAnswer, { bytes, part }: Bytes, ready: ReadyAnswers): string[] {
+  const fields: string[] = []
+  const { age } = ageHeader(ready.ageOf(answer))
+  if (age !== undefined) fields.push('age', age)
+  if (bytes !== undefined) fields.push('content-length', String(bytes.length))
+  if (part !== undefined) fields.push('content-range', formatContentRange(part.range, part.sizeBytes))
+  return fields
+}
+
+// Of one answer there are many repetitions.
+const ends = new WeakMap<ReadyAnswer, Buffer>()
+
+/** The fields that are the same each time; undefined where Node is to say what is wrong with them. */
+function endOf(answer: ReadyAnswer): Buffer | undefined {
+  const known = ends.get(answer)
+  if (known !== undefined) return known
+  const lines = fieldLines(answer.headers)
+  if (lines === undefined) return undefined
+  const end = headEnd(lines)
+  ends.set(answer, end)
+  return end
+}
+
+/** What of an answer is the same for everybody, as it is remembered: of the answer to a part, what the whole has. */
+export function readyAnswer(
+  answer: Answer,
+  route: ReadyAnswer['route'],
+  { method, ready }: { readonly method: Method; readonly ready: Readiness },
+): ReadyAnswer {
+  const own = method === 'HEAD' ? headFields(answer.status, answer.headers) : answer.headers
+  const fields = Object.entries({ ...own, ...outcomeHeaders(answer) })
+  const headers = fields.filter(([name]) => !isSaidOnce(method, name)).flat()
+  return { ...ready, route, status: answer.status === 206 ? 200 : answer.status, headers }
+}
+
+/** What passes the checks that every request passes, `check` among them, which throws; undefined for the long way to say why not. */
+function admitted(
+  request: Pick<IncomingMessage, 'method' | 'headers' | 'socket'>,
+  answer: ReadyAnswer,
+  options: ReadyRouteOptions,
+  check: () => void,
+): Exchange | undefined {
+  const { method = '' } = request
+  const address = options.addressOf(request)
+  if (address === undefined || options.isServed?.(address, undefined) === false) return undefined
+  const trace = new Trace(requestId(request))
+  try {
+    check()
+    const { authorization } = request.headers
+    const { caller } = options.callers.recognise({ authorization, address, method }, answer.route)
+    if (caller.kind === 'mirror-token') return undefined
+    const rules = options.mirror.admitReady(caller, answer.route)
+    if (rules === undefined) return undefined
+    if (rules !== '') trace.access.rule = rules
+    noteCaller(trace, caller, authorization)
+    if (method === 'HEAD') options.mirror.pin({ address, fingerprint: nameOf(authorization) }, answer)
+  } catch {
+    return undefined
+  }
+  noteRoute(trace, answer.route)
+  noteAllowed(trace.access, 'public')
+  trace.outcome = 'hit'
+  return { method, address, answer, trace }
+}

@@ -1,0 +1,128 @@
+// The first look at a connection: requests that are plain and ready are answered from the bytes as they come, before
+// Node's HTTP, which costs more than such an answer. From the first request that is not, the connection is Node's, with
+// all that was not answered; it never comes back. It decides nothing about any request.
+
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
+import { type RequestHead, readHead } from './plain-head.ts'
+
+/** Writes the whole answer to a request, at once; false, and nothing is written, where another is to answer. */
+export type Answerer = (head: RequestHead, socket: Socket) => boolean
+
+/** Lets `answer` look first at what comes in by the connections of `server`. */
+export function lookFirst(server: Server, answer: Answerer): void {
+  const listeners = server.listeners('connection')
+  const looks = new Set<Look>()
+  const rooms = {
+    server,
+    answer,
+    giveOver: (socket: Socket) => {
+      for (const listener of listeners) listener.call(server, socket)
+    },
+    ended: (look: Look) => looks.delete(look),
+  }
+  server.removeAllListeners('connection')
+  server.on('connection', (socket: Socket) => looks.add(new Look(socket, rooms)))
+
+  const closeIdle = server.closeIdleConnections.bind(server)
+  const closeAll = server.closeAllConnections.bind(server)
+  server.closeIdleConnections = () => {
+    for (const look of looks) look.leave()
+    closeIdle()
+  }
+  server.closeAllConnections = () => {
+    for (const look of looks) look.cut()
+    closeAll()
+  }
+}
+
+interface Rooms {
+  readonly server: Server
+  readonly answer: Answerer
+  readonly giveOver: (socket: Socket) => void
+  readonly ended: (look: Look) => void
+}
+
+/** A connection that Node's HTTP does not know yet. */
+class Look {
+  readonly #socket: Socket
+  readonly #rooms: Rooms
+  #hasAnswered = false
+
+  constructor(socket: Socket, rooms: Rooms) {
+    this.#socket = socket
+    this.#rooms = rooms
+    socket.on('data', this.#read).on('end', this.#end).on('timeout', this.#expire)
+    socket.on('error', this.#fail).on('close', this.#stop)
+    socket.setTimeout(rooms.server.headersTimeout)
+  }
+
+  /** Ends the connection if it idles. One that has asked nothing yet may be about to, for as long as it has time for that. */
+  leave(): void {
+    if (this.#hasAnswered && !this.#isBusy()) this.#socket.destroy()
+  }
+
+  cut(): void {
+    this.#socket.destroy()
+  }
+
+  readonly #read = (bytes: Buffer): void => {
+    const socket = this.#socket
+    let rest = bytes
+    for (let count = 1; rest.length > 0; count += 1) {
+      // What the kernel did not take waits for a client that does not read, and many at once are for the limit on them.
+      const mayLook = !this.#isBusy() && count <= MAX_IN_FLIGHT_PER_SOCKET
+      const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
+      if (head === undefined || !this.#rooms.answer(head, socket)) {
+        this.#giveOver()
+        // As if nobody had looked. A read has to be under way by then, as Node's HTTP has it: else the stream begins one
+        // after these bytes, also where Node wants no more of them for now, and ends the connection when there are some.
+        socket.read(0)
+        socket.unshift(rest)
+        return
+      }
+      rest = rest.subarray(head.text.length)
+    }
+    if (this.#hasAnswered) return
+    this.#hasAnswered = true
+    socket.setTimeout(this.#rooms.server.keepAliveTimeout)
+  }
+
+  readonly #end = (): void => {
+    this.#socket.end()
+  }
+
+  /** An answer waits until its client reads on, for as long as that takes. */
+  #isBusy(): boolean {
+    return this.#socket.writableLength > 0
+  }
+
+  readonly #expire = (): void => {
+    const socket = this.#socket
+    const { server } = this.#rooms
+    if (this.#isBusy()) {
+      socket.setTimeout(server.keepAliveTimeout)
+      return
+    }
+    // As Node tells of one that connects and asks nothing.
+    const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+    if (this.#hasAnswered || !server.emit('clientError', error, socket)) socket.destroy()
+  }
+
+  /** A client that resets a connection on which nothing is under way. */
+  readonly #fail = (): void => undefined
+
+  readonly #stop = (): void => {
+    const socket = this.#socket
+    this.#rooms.ended(this)
+    socket.off('data', this.#read).off('end', this.#end).off('timeout', this.#expire)
+    socket.off('error', this.#fail).off('close', this.#stop)
+  }
+
+  #giveOver(): void {
+    this.#stop()
+    this.#socket.setTimeout(0)
+    this.#rooms.giveOver(this.#socket)
+  }
+}

@@ -1,0 +1,129 @@
+// Answers that are in memory, or but for the bytes of a file that is open, and the same for every caller: files of open
+// repos, and that they lack one, for as long as all they rest on may be believed without asking. It decides nothing:
+// whoever learns that a repo is not what it was says so here, and its answers are forgotten before anything else is told.
+
+import type { ByteRange } from '../http/range.ts'
+import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
+import type { FileRoute } from '../hub/route.ts'
+import { MAX_NAME_CHARS, Memory, textBytes } from '../memory.ts'
+import type { ByteSource } from '../mirror/answer.ts'
+
+/** Why an answer may be given again without a decision, and for how long. */
+export interface Readiness {
+  /** Up to when all of it may be believed, in milliseconds that never step back. */
+  readonly until: number
+  /** When the Hub was asked where the branch is; undefined where it was not. */
+  readonly askedAt: number | undefined
+  /** The state of the memory before anything was believed: `ReadyAnswers.moment`. */
+  readonly moment: number
+  readonly commit: CommitHash
+  /** The bytes, while they are in memory: of GET. */
+  readonly bytes?: (() => Buffer | undefined) | undefined
+  /** Where a GET finds them when they are not. */
+  readonly file?: ReadyFile | undefined
+}
+
+/** A stored file, of which parts can be read while it is open. */
+export interface ReadyFile {
+  readonly sizeBytes: number
+  /** A part of it, if it is open; whoever is given one closes it. */
+  open(range: ByteRange): ByteSource | undefined
+}
+
+/** A hit, to a request for the whole, without conditions: a file, or that there is none. */
+export interface ReadyAnswer extends Readiness {
+  readonly route: FileRoute
+  readonly status: number
+  /** Names and values in turn, without the fields that differ from request to request: `isSaidOnce`. */
+  readonly headers: readonly string[]
+}
+
+/** Whether a field (lower case) is of one answer only; how much of a file there is, is said of a GET each time. */
+export function isSaidOnce(method: Method, name: string): boolean {
+  if (name === 'x-request-id' || name === 'age') return true
+  return method === 'GET' && (name === 'content-length' || name === 'content-range')
+}
+
+export type Method = 'GET' | 'HEAD'
+
+/** What an operator prunes beside the running mirror, and how recently a file was used, is seen this often. */
+const LIFE_MS = 60_000
+/** Of answers to GET, and of those to HEAD; bodies lie elsewhere. */
+const ANSWERS_BYTES = 16 * 1024 * 1024
+
+export class ReadyAnswers {
+  readonly #monotonic: () => number
+  readonly #answers: Readonly<Record<Method, Memory<ReadyAnswer>>>
+  readonly #targets = new Map<string, Set<string>>()
+  readonly #onForget: ((repo: Repo) => void) | undefined
+  #moment = 0
+
+  constructor(options: {
+    readonly monotonic: () => number
+    /** Hears of each repo that is forgotten, before anybody is told anything. */
+    readonly onForget?: ((repo: Repo) => void) | undefined
+  }) {
+    this.#monotonic = options.monotonic
+    this.#onForget = options.onForget
+    const answers = () =>
+      new Memory<ReadyAnswer>({
+        maxBytes: ANSWERS_BYTES,
+        // The route holds parts of the target, and the target is named by repo as well.
+        sizeOf: ({ headers }) => 500 + textBytes(...headers),
+        onGone: ({ route }, target) => this.#left(target, repoKey(route.repo)),
+      })
+    this.#answers = { GET: answers(), HEAD: answers() }
+  }
+
+  /** Grows whenever something is forgotten. Read before the first look at what an answer rests on. */
+  get moment(): number {
+    return this.#moment
+  }
+
+  /** The answer to `target` (raw, as it came), if it may be given now. */
+  recall(method: Method, target: string): ReadyAnswer | undefined {
+    const answer = this.#answers[method].get(target)
+    return answer === undefined || this.#monotonic() >= answer.until ? undefined : answer
+  }
+
+  /** How long ago the Hub was asked for it; undefined where it need not be. */
+  ageOf({ askedAt }: ReadyAnswer): number | undefined {
+    return askedAt === undefined ? undefined : this.#monotonic() - askedAt
+  }
+
+  /** Keeps an answer to `target`, unless something was forgotten since its moment; what is kept. */
+  remember(method: Method, target: string, answer: ReadyAnswer): ReadyAnswer | undefined {
+    if (answer.moment !== this.#moment || target.length > MAX_NAME_CHARS) return undefined
+    const kept = { ...answer, until: Math.min(answer.until, this.#monotonic() + LIFE_MS) }
+    const key = repoKey(answer.route.repo)
+    const targets = this.#targets.get(key) ?? new Set()
+    this.#targets.set(key, targets.add(target))
+    this.#answers[method].set(target, kept)
+    return kept
+  }
+
+  /** The repo is not what it was, or a branch of it is not where it was: no answer about it is ready any more. */
+  forget(repo: Repo): void {
+    this.#moment += 1
+    for (const target of this.#targets.get(repoKey(repo)) ?? []) {
+      this.#answers.GET.delete(target)
+      this.#answers.HEAD.delete(target)
+    }
+    this.#onForget?.(repo)
+  }
+
+  /** What is believed, and for how long, may be another from now on: no answer is ready any more. */
+  forgetAll(): void {
+    this.#moment += 1
+    this.#answers.GET.clear()
+    this.#answers.HEAD.clear()
+    this.#targets.clear()
+  }
+
+  #left(target: string, key: string): void {
+    if (this.#answers.GET.has(target) || this.#answers.HEAD.has(target)) return
+    const targets = this.#targets.get(key)
+    targets?.delete(target)
+    if (targets?.size === 0) this.#targets.delete(key)
+  }
+}

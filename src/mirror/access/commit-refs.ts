@@ -1,0 +1,106 @@
+// Which branches and tags stand for a commit: asked of the Hub, once per repo, right and access time, and only for rules
+// about revisions.
+
+import { type Repo, repoKey } from '../../hub/names.ts'
+import { Memory, textBytes } from '../../memory.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import { askRepoRefs, type RepoRef } from '../../origin/repos/repo-info.ts'
+import { anonymousAsker, askerOf, type Ctx } from '../context.ts'
+import { SingleFlight } from '../single-flight.ts'
+
+interface Told {
+  readonly refs: readonly RepoRef[]
+  /** When the question left. */
+  readonly at: number
+}
+
+/** Of all repos together. */
+const REFS_BYTES = 32 * 1024 * 1024
+/** What a ref takes beside its texts. */
+const REF_BYTES = 100
+/** A client waits ten seconds. */
+const IMPATIENT_MS = 4_000
+/** More names of one commit tell nothing more. */
+const MAX_NAMES = 100
+
+export class CommitRefs {
+  readonly #options: CommitRefsOptions
+  readonly #told = new Memory<Told>({
+    maxBytes: REFS_BYTES,
+    sizeOf: ({ refs }) =>
+      refs.reduce((sum, { name, commit }) => sum + REF_BYTES + textBytes(name, commit), 0),
+  })
+  readonly #questions = new SingleFlight<readonly RepoRef[] | undefined>()
+
+  constructor(options: CommitRefsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * All refs of a repo, by a stranger's question or, for what strangers are not shown, by one with the credential of the
+   * request. While the Hub does not answer, what it said before. Rejects with client_limited where the caller may make the
+   * mirror ask nothing more and nothing was said before.
+   */
+  async of(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<readonly RepoRef[] | undefined> {
+    const { offline, credentialOf, onMoved } = this.#options
+    const open = repoKey(repo)
+    const own = `${useToken === undefined ? ctx.fingerprint : `lent ${useToken}`} ${open}`
+    const young = this.#young(open) ?? this.#young(own)
+    if (young !== undefined) return young
+    const before = this.#told.get(open)?.refs ?? this.#told.get(own)?.refs
+    if (offline) return before
+    try {
+      await ctx.claimOrigin?.()
+    } catch (error) {
+      if (before === undefined) throw error
+      return before
+    }
+    const asked = await this.#ask(open, repo, anonymousAsker(ctx))
+    if (asked !== undefined) return asked
+    const authorization = ctx.authorization ?? (useToken === undefined ? undefined : credentialOf(useToken))
+    if (authorization === undefined) return before
+    return (await this.#ask(own, repo, { ...askerOf(ctx), authorization }, onMoved(repo))) ?? before
+  }
+
+  #young(key: string): readonly RepoRef[] | undefined {
+    const told = this.#told.get(key)
+    const { monotonic, settings } = this.#options
+    return told !== undefined && monotonic() - told.at < settings.accessTtlMs ? told.refs : undefined
+  }
+
+  #ask(
+    key: string,
+    repo: Repo,
+    asker: Parameters<typeof askRepoRefs>[2],
+    onMoved?: (url: URL) => void,
+  ): Promise<readonly RepoRef[] | undefined> {
+    const { client, monotonic } = this.#options
+    return this.#questions.run(key, async () => {
+      const at = monotonic()
+      const refs = await askRepoRefs(client, repo, asker, { timeoutMs: IMPATIENT_MS, onMoved }).catch(
+        () => undefined,
+      )
+      if (refs !== undefined) this.#told.set(key, { refs, at })
+      return refs
+    })
+  }
+}
+
+interface CommitRefsOptions {
+  readonly client: OriginClient
+  readonly credentialOf: (name: string) => string | undefined
+  /** Read at each use: it may change. */
+  readonly settings: { readonly accessTtlMs: number }
+  readonly offline: boolean
+  readonly monotonic: () => number
+  /** What is told of a redirect; it throws where a credential may not go along. */
+  readonly onMoved: (repo: Repo) => (url: URL) => void
+}
+
+/** The names by which a revision is shown that may be a commit, whole or in short. A ref of that very name is itself. */
+export function namesFor(revision: string, refs: readonly RepoRef[]): readonly string[] {
+  if (refs.some(({ name }) => name === revision)) return []
+  const commit = revision.toLowerCase()
+  const names = refs.filter((ref) => ref.commit.toLowerCase().startsWith(commit)).map(({ name }) => name)
+  return [...new Set(names)].slice(0, MAX_NAMES)
+}

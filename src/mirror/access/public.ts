@@ -1,0 +1,36 @@
+// Finds out whether everybody may read a repo of which no file was asked for.
+
+import type { Repo } from '../../hub/names.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import { isOpenToAll } from '../../origin/repos/repo-access.ts'
+import { anonymousAsker, type Ctx } from '../context.ts'
+import type { Known } from '../known.ts'
+import type { Access } from './access.ts'
+
+export interface PublicOptions {
+  readonly client: OriginClient
+  readonly access: Access
+  readonly known: Known
+  readonly monotonic: () => number
+  /** Whether a rule depends on licences; the question to the Hub then includes them. */
+  readonly asksLicence?: () => boolean
+}
+
+/**
+ * Resolves to whether the repo is public, by what is known or by one anonymous question to the Hub, which concurrent
+ * callers share. False where the Hub refuses, is away, or has no such info. Never rejects.
+ */
+export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
+  const { client, access, known, monotonic } = options
+  const verdict = access.verdict(repo)
+  if (verdict !== undefined) return Promise.resolve(verdict === 'public')
+  const ask = async (): Promise<boolean | undefined> => {
+    const askedAt = monotonic()
+    const open = await isOpenToAll(client, repo, anonymousAsker(ctx), {
+      licence: options.asksLicence?.() === true,
+      onTraits: (traits) => known.tell(repo, traits, askedAt),
+    })
+    return open === 'unsaid' ? undefined : open
+  }
+  return access.prove(repo, ask, ctx.admission?.names)
+}

@@ -1,0 +1,442 @@
+// API answers in JSON: repo info, trees, paths-info, refs, lists, whoami. Asked with the caller's own credential,
+// turned to point at the mirror, cleared of Xet; those of public repos are kept for the time the Hub is away.
+
+import { createHash } from 'node:crypto'
+import { callerKey } from '../../callers/caller-key.ts'
+import { isOriginAway, MirrorError } from '../../errors.ts'
+import { type HeaderBag, headerValue } from '../../http/headers.ts'
+import { isCommitHash, type Repo } from '../../hub/names.ts'
+import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
+import { passableHeaders } from '../../hub/response-headers.ts'
+import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import { interceptionOf, notOfHub } from '../../origin/failures/bad-answer.ts'
+import { accessOf } from '../../origin/repos/repo-access.ts'
+import { traitsOf } from '../../origin/repos/repo-info.ts'
+import type { Outcome } from '../../telemetry/observer.ts'
+import type { Access } from '../access/access.ts'
+import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
+import { provePublic } from '../access/public.ts'
+import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
+import { hintContext, refusalAnswer } from '../access/refused.ts'
+import { type Answer, ageHeader, closeBody } from '../answer.ts'
+import type { Ctx } from '../context.ts'
+import { type DocumentFact, isSameDocument, type Known } from '../known.ts'
+import { DocumentBody } from './document-body.ts'
+import { DocumentPlans, infoOf } from './document-plans.ts'
+import { DocumentRoom } from './document-room.ts'
+import {
+  type DocumentRequest,
+  type DocumentRoute,
+  type Heard,
+  HubDocuments,
+  SMALL_DOCUMENT_BYTES,
+} from './hub-documents.ts'
+import { type Implied, isComposedPage } from './implied.ts'
+import { offlineError } from './offline.ts'
+
+export type { DocumentRequest } from './hub-documents.ts'
+
+/** What is known of a document before the Hub is asked for it. */
+interface AskContext {
+  /** The name under which it may be stored. */
+  readonly name: string | undefined
+  readonly stored: DocumentFact | undefined
+  /** Whether the Hub gets less time, because a stored answer can stand in. */
+  readonly impatient: boolean
+}
+
+export interface DocumentsOptions {
+  readonly client: OriginClient
+  readonly known: Known
+  readonly access: Access
+  readonly refusals: Refusals
+  /** What is stored in other words. */
+  readonly implied: Implied
+  readonly offline: boolean
+  /** Whether a rule asks for licences: then the Hub is asked for them with everything else. */
+  readonly asksLicence: () => boolean
+  readonly monotonic: () => number
+  /** Where large documents lie; one of its own where none is given. */
+  readonly room?: DocumentRoom
+}
+
+/** The info of a repo with 300,000 files. */
+const MAX_STORED_BYTES = 64 * 1024 * 1024
+const PAGE_IS_GONE =
+  'This page belongs to a listing that the mirror no longer has. Ask for its first page again.'
+/** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
+const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
+/** The name the Hub uses for itself, whatever stands between. */
+const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
+
+export class Documents {
+  readonly #options: DocumentsOptions
+  readonly #room: DocumentRoom
+  readonly #hub: HubDocuments
+  readonly #plans: DocumentPlans
+  // Under which name an answer of the Hub was kept.
+  readonly #kept = new WeakMap<Buffer, string>()
+
+  constructor(options: DocumentsOptions) {
+    this.#options = options
+    this.#room = options.room ?? new DocumentRoom()
+    this.#hub = new HubDocuments({ ...options, room: this.#room })
+    this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_NAMES })
+  }
+
+  /** A write has been passed on and accepted: nobody who asks from now on is given the answer to an earlier question. */
+  changed(): void {
+    this.#hub.changed()
+  }
+
+  /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
+  async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
+    const { client, access, known, offline } = this.#options
+    const { repo } = route
+    const mayStore = ctx.admission?.mayStore(undefined) !== false
+    const name = mayStore ? documentName(route, request) : undefined
+    const stored = name === undefined ? undefined : await known.document(name)
+    const open = repo !== undefined && access.verdict(repo) === 'public'
+    const fromStored = async (fact: DocumentFact, outcome: 'hit' | 'stale'): Promise<Answer> => {
+      noteAllowed(ctx.access, open ? 'public' : 'was-public')
+      const answer = await this.#fromFact(ctx, route, request, fact, outcome)
+      return { ...answer, headers: { ...answer.headers, ...this.#age(route, name) } }
+    }
+    if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
+    const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
+    const fallback = mayFallBack ? stored : undefined
+    // Looked for only where the Hub is not heard: it costs more than to ask.
+    const implied = async (): Promise<DocumentFact | undefined> =>
+      fallback ??
+      (mayFallBack && mayStore && route.repo !== undefined
+        ? await this.#options.implied.document(route, request)
+        : undefined)
+    if (isComposedPage(route.target)) {
+      const page = open || offline || client.suspect() ? await implied() : undefined
+      if (page === undefined) throw new MirrorError('bad_url', { message: PAGE_IS_GONE })
+      return fromStored(page, offline ? 'hit' : 'stale')
+    }
+    if (offline) {
+      const fact = await implied()
+      if (fact === undefined) throw offlineError(repo, mayFallBack)
+      return fromStored(fact, 'hit')
+    }
+    const refused = this.#recalled(ctx, route)
+    if (refused !== undefined) return refused
+    const fact = client.suspect() ? await implied() : undefined
+    if (fact !== undefined) return fromStored(fact, 'stale')
+    try {
+      const answer = await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
+      const isHeard = answer.status < 500 && answer.status !== 429
+      const instead = isHeard ? undefined : await implied()
+      return instead === undefined
+        ? answer
+        : { ...(await fromStored(instead, 'stale')), isLimited: answer.status === 429 }
+    } catch (error) {
+      if (!isOriginAway(error)) throw error
+      const instead = await implied()
+      if (instead === undefined) throw error
+      return { ...(await fromStored(instead, 'stale')), isLimited: error.detail['status'] === 429 }
+    }
+  }
+
+  async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
+    await ctx.claimOrigin?.()
+    const { heard, done } = await this.#hub.ask(ctx, route, request, context.impatient)
+    try {
+      return await this.#heard(ctx, route, request, context, heard)
+    } finally {
+      done()
+    }
+  }
+
+  /** What the Hub answered, for this caller, and what is learnt from it. */
+  async #heard(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    context: AskContext,
+    answer: Heard,
+  ): Promise<Answer> {
+    const { body, askedAt } = answer
+    const { client } = this.#options
+    // Out of quota is not a "no": what is stored and public is served as while the origin is away.
+    if ((answer.status >= 500 || answer.status === 429) && context.impatient) {
+      throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
+    }
+    if (answer.status >= 400) {
+      const refusal = readRefusal(answer.status, answer.headers, body)
+      const foreign = notOfHub({ ...answer, host: client.policy.base.host }, refusal)
+      if (foreign !== undefined) throw foreign
+      return this.#refused(ctx, route, refusal, {
+        askedAt,
+        headers: kept(answer.headers),
+        name: context.name,
+      })
+    }
+    if (isPage(answer.headers)) throw interceptionOf({ ...answer, host: client.policy.base.host }, 'hub')
+    noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
+    const told: DocumentFact = {
+      body,
+      contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
+      link: headerValue(answer.headers, 'link'),
+      headers: kept(answer.headers),
+    }
+    const same = context.stored !== undefined && isSameDocument(context.stored, told)
+    // What is stored already has been looked through, and need not be twice in memory.
+    const fact = same ? { ...told, body: context.stored.body } : told
+    // Turned before it is learnt from: what is no JSON of the expected shape is not believed either.
+    const turned = await this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    if (request.method === 'HEAD') return turned
+    // Of any other status nobody knows what it would mean of the repo, and what is stored is given as a 200.
+    if (route.repo === undefined || answer.status !== 200) return turned
+    try {
+      await this.#learn(ctx, route, fact.body, askedAt)
+    } catch (error) {
+      await closeBody(turned.body)
+      throw error
+    }
+    const { name, stored } = context
+    if (body.length > MAX_STORED_BYTES || name === undefined) return turned
+    if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
+    if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return turned
+    return { ...turned, outcome: same ? 'revalidated' : 'miss' }
+  }
+
+  /**
+   * Keeps the document of a public repo; whether that is known already. A listing does not say whose it is: a client
+   * that asks for nothing else has the repo asked about behind its answer, once for all.
+   */
+  #keep(
+    ctx: Ctx,
+    repo: Repo,
+    name: string,
+    {
+      fact,
+      askedAt,
+      before,
+    }: {
+      readonly fact: DocumentFact
+      readonly askedAt: number
+      readonly before?: DocumentFact | undefined
+    },
+  ): boolean {
+    const { access, known } = this.#options
+    const verdict = access.verdict(repo)
+    const remember = (): void => {
+      // What several were given at once is written once.
+      if (before?.body !== fact.body && this.#kept.get(fact.body) === name) return
+      this.#kept.set(fact.body, name)
+      known.rememberDocument(name, fact, askedAt, before)
+    }
+    if (verdict === 'public') remember()
+    if (verdict !== undefined) return verdict === 'public'
+    void provePublic(ctx, repo, this.#options).then((isPublic) => {
+      if (isPublic) remember()
+    })
+    return false
+  }
+
+  /** What the Hub refused this caller a moment ago. */
+  #recalled(ctx: Ctx, route: DocumentRoute): Answer | undefined {
+    const asked = questionOf(route)
+    if (asked === undefined) return undefined
+    const refused = this.#options.refusals.recall(ctx.fingerprint, asked)
+    if (refused === undefined || isOver(refused, asked.repo, this.#options)) return undefined
+    const { refusal, headers: extra } = refused
+    noteRefusal(ctx.access, refusal, 'remembered')
+    return refusalAnswer(refusal, {
+      asked: hintContext(ctx, route.repo),
+      anonymous: ctx.authorization === undefined,
+      aboutRepo: true,
+      extra,
+    })
+  }
+
+  async #refused(
+    ctx: Ctx,
+    route: DocumentRoute,
+    refusal: Refusal,
+    context: {
+      readonly askedAt: number
+      readonly headers: Readonly<Record<string, string>>
+      readonly name: string | undefined
+    },
+  ): Promise<Answer> {
+    const { askedAt, headers, name } = context
+    const { access } = this.#options
+    noteRefusal(ctx.access, refusal)
+    // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
+    const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
+    if (missing && name !== undefined && route.repo !== undefined) {
+      const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
+      const fact = { body, contentType, link: undefined, headers, absent: { message } }
+      this.#keep(ctx, route.repo, name, { fact, askedAt })
+    }
+    const asked = questionOf(route)
+    // That of a HEAD has no body, which a GET would miss.
+    if (asked !== undefined && deniesRepo(refusal) && refusal.body.length > 0)
+      this.#options.refusals.remember(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
+    await access.refused(ctx, route.repo, refusal, askedAt)
+    return refusalAnswer(refusal, {
+      asked: hintContext(ctx, route.repo),
+      anonymous: ctx.authorization === undefined,
+      aboutRepo: route.repo !== undefined,
+      extra: headers,
+    })
+  }
+
+  /** A repo's own info says whether everybody may read it, and which commit a revision is. */
+  async #learn(ctx: Ctx, route: DocumentRoute, body: Buffer, askedAt: number): Promise<void> {
+    const { repo, revision, document } = route
+    if (repo === undefined || (document !== 'repo' && document !== 'revision')) return
+    const info = infoOf(body, await this.#plans.of(body, document))
+    const { sha } = info
+    const kind = accessOf(info)
+    const { access, known } = this.#options
+    known.tell(repo, traitsOf(info), askedAt)
+    if (kind === 'gated' || kind === 'private') {
+      await access.withdrawn(repo, askedAt, 'stranger')
+      return
+    }
+    const mayStore = ctx.admission?.mayStore(undefined) !== false
+    if (kind === 'public' && info['gated'] === false && mayStore) await access.proved(repo, askedAt)
+    if (revision !== undefined && typeof sha === 'string' && isCommitHash(sha)) {
+      const store = mayStore && access.verdict(repo) === 'public'
+      known.rememberRef(repo, revision, sha, { askedAt, store })
+    }
+  }
+
+  /** Of what may change. */
+  #age(route: DocumentRoute, name: string | undefined): Readonly<Record<string, string>> {
+    const { known, monotonic } = this.#options
+    const askedAt = route.immutable || name === undefined ? undefined : known.documentAskedAt(name)
+    return ageHeader(askedAt === undefined ? undefined : monotonic() - askedAt)
+  }
+
+  #fromFact(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    fact: DocumentFact,
+    outcome: 'hit' | 'stale',
+  ): Promise<Answer> | Answer {
+    if (fact.absent === undefined) return this.#answer(ctx, route, request, fact, outcome, 200)
+    const refusal = {
+      status: 404,
+      code: 'EntryNotFound',
+      message: fact.absent.message,
+      commit: undefined,
+      body: fact.body,
+      contentType: fact.contentType,
+    }
+    return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
+  }
+
+  async #answer(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    fact: DocumentFact,
+    outcome: Outcome,
+    status: number,
+  ): Promise<Answer> {
+    const { mirrorBase } = ctx
+    const bases = {
+      originBase: this.#options.client.policy.base.href.replace(/\/$/, ''),
+      mirrorBase,
+      aliases: HUB_NAMES,
+    }
+    const link = fact.link === undefined ? undefined : rewriteLink(fact.link, { ...bases, stripXet: true })
+    const headers: Record<string, string> = {
+      ...fact.headers,
+      'content-type': fact.contentType,
+      ...(link === undefined ? {} : { link }),
+      ...DOCUMENT_HEADERS,
+    }
+    if (request.method === 'HEAD') return { status, headers, outcome, body: { kind: 'none' } }
+    const { body } = fact
+    const plan = await this.#plans.of(body, route.document)
+    const lengthBytes = rewrittenLength(body, plan, mirrorBase)
+    headers['content-length'] = String(lengthBytes)
+    if (body.length <= SMALL_DOCUMENT_BYTES) {
+      const bytes = Buffer.concat([...rewritten(body, plan, mirrorBase)])
+      return { status, headers, outcome, body: { kind: 'bytes', bytes } }
+    }
+    const release = await this.#room.hold(body, callerKey(ctx.caller))
+    const stream = new DocumentBody(body, plan, mirrorBase, release)
+    return { status, headers, outcome, body: { kind: 'stream', stream, lengthBytes } }
+  }
+}
+
+/** Where JSON was asked for: a login page of the network. */
+function isPage(headers: HeaderBag): boolean {
+  return /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
+}
+
+const DOCUMENT_HEADERS = {
+  'access-control-allow-origin': '*',
+  'cache-control': 'private, no-cache',
+  vary: 'Authorization, Accept',
+  'x-content-type-options': 'nosniff',
+}
+
+/** Headers of the Hub that belong to the document itself, beside those set here. */
+function kept(headers: HeaderBag): Record<string, string> {
+  const names = [
+    'x-repo-commit',
+    'x-total-count',
+    'x-revision',
+    'access-control-expose-headers',
+    'retry-after',
+  ]
+  const passable = passableHeaders(headers)
+  const result: Record<string, string> = {}
+  for (const name of names) {
+    const value = passable[name]
+    if (typeof value === 'string') result[name] = value
+  }
+  return result
+}
+
+/**
+ * The name a document is kept under: its target, and for a question with a body the digest of that. Undefined where
+ * it is not kept: a query that no client of the Hub sends may hold a token, and there is no end to them.
+ */
+function documentName(route: DocumentRoute, request: DocumentRequest): string | undefined {
+  if (route.repo === undefined || !hasKnownQuery(route.target)) return undefined
+  if (request.method !== 'POST') return `GET ${route.target}`
+  const digest = createHash('sha256')
+    .update(request.contentType ?? '')
+    .update('\0')
+    .update(request.body ?? '')
+  return `POST ${route.target} ${digest.digest('hex')}`
+}
+
+function questionOf({ repo, target }: DocumentRoute): Asked | undefined {
+  return repo === undefined ? undefined : { kind: 'document', repo, target }
+}
+
+/** What clients ask repo documents with. */
+const QUERY_NAMES: ReadonlySet<string> = new Set([
+  'blobs',
+  'cursor',
+  'expand',
+  'expand[]',
+  'formatted',
+  'include_prs',
+  'limit',
+  'p',
+  'recursive',
+  'securityStatus',
+])
+
+function hasKnownQuery(target: string): boolean {
+  const mark = target.indexOf('?')
+  if (mark === -1) return true
+  for (const [name, value] of new URLSearchParams(target.slice(mark + 1))) {
+    if (!QUERY_NAMES.has(name) || /hf_[A-Za-z0-9]{16}/.test(value)) return false
+  }
+  return true
+}

@@ -1,0 +1,242 @@
+// Documents as the Hub has them: asked for with the caller's own credential, once for all who ask the same with the same
+// credential at the same time, and read whole. Nothing is concluded here.
+
+import { createHash } from 'node:crypto'
+import { callerKey } from '../../callers/caller-key.ts'
+import { MirrorError } from '../../errors.ts'
+import { type HeaderBag, headerValue } from '../../http/headers.ts'
+import type { HubRoute } from '../../hub/route.ts'
+import type { OriginAnswer, OriginClient } from '../../origin/client.ts'
+import { followRedirect, MAX_HOPS, mayCarryCredential } from '../../origin/redirect.ts'
+import { isMoved } from '../../origin/repo-moved.ts'
+import type { Access } from '../access/access.ts'
+import { askerOf, type Ctx } from '../context.ts'
+import type { DocumentRoom, Place } from './document-room.ts'
+
+export type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
+
+export interface DocumentRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly body: Buffer | undefined
+  readonly contentType: string | undefined
+}
+
+/** What the Hub answered. Its body is the same object for all who were given it. */
+export interface Heard {
+  readonly status: number
+  readonly headers: HeaderBag
+  readonly body: Buffer
+  /** When the question left. */
+  readonly askedAt: number
+}
+
+/** The info of a repo with 100,000 files is some 20 MB; six times that is no document any more. */
+const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
+/** Documents up to this size take no room: whoever is connected may hold so much. */
+export const SMALL_DOCUMENT_BYTES = 64 * 1024
+/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
+const IMPATIENT_MS = 4_000
+
+interface Question {
+  readonly place: Place
+  readonly askedAt: number
+  /** What the rules decided by; whoever was decided about by other names asks again where it leads to another name. */
+  readonly names: string
+  readonly epoch: number
+  readonly answer: Promise<Heard>
+}
+
+export class HubDocuments {
+  readonly #client: OriginClient
+  readonly #access: Pick<Access, 'deniedSince'>
+  readonly #room: DocumentRoom
+  readonly #monotonic: () => number
+  readonly #questions = new Map<string, Question>()
+  #epoch = 0
+
+  constructor(options: {
+    readonly client: OriginClient
+    readonly access: Pick<Access, 'deniedSince'>
+    readonly room: DocumentRoom
+    readonly monotonic: () => number
+  }) {
+    this.#client = options.client
+    this.#access = options.access
+    this.#room = options.room
+    this.#monotonic = options.monotonic
+  }
+
+  /** Something was changed through the mirror: no answer to a question that has left before is given to later callers. */
+  changed(): void {
+    this.#epoch += 1
+  }
+
+  /**
+   * The Hub's answer to this caller's question, or to the same question of the same credential that is under way.
+   * Whoever gets it calls `done` once, when the body is of no more use here; a hold of its own keeps it in its place.
+   * Throws MirrorError when the origin is away, or as `DocumentRoom` does.
+   */
+  async ask(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    isImpatient: boolean,
+  ): Promise<{ readonly heard: Heard; readonly done: () => void }> {
+    const name = questionName(ctx, route, request, isImpatient)
+    const names = ctx.admission?.names ?? ''
+    for (;;) {
+      const running = this.#questions.get(name)
+      const isJoined = running !== undefined && this.#mayJoin(ctx, route, running)
+      const question = isJoined ? running : this.#start(name, ctx, route, { request, isImpatient, names })
+      const done = isJoined ? question.place.hold() : question.place.leaver()
+      try {
+        return { heard: await question.answer, done }
+      } catch (error) {
+        done()
+        if (!isJoined || !isMoved(error) || question.names === names) throw error
+      }
+    }
+  }
+
+  #start(
+    name: string,
+    ctx: Ctx,
+    route: DocumentRoute,
+    how: { readonly request: DocumentRequest; readonly isImpatient: boolean; readonly names: string },
+  ): Question {
+    const place = this.#room.open(callerKey(ctx.caller))
+    const askedAt = this.#monotonic()
+    const answer = this.#run(ctx, route, how, { place, askedAt }).finally(() => {
+      if (this.#questions.get(name) === question) this.#questions.delete(name)
+    })
+    const question = { place, askedAt, names: how.names, epoch: this.#epoch, answer }
+    this.#questions.set(name, question)
+    return question
+  }
+
+  /** A right that has been refused since, or a write, ends what others may have of an earlier question. */
+  #mayJoin(ctx: Ctx, { repo }: DocumentRoute, { epoch, askedAt }: Question): boolean {
+    return epoch === this.#epoch && !this.#access.deniedSince(ctx.fingerprint, repo, askedAt)
+  }
+
+  async #run(
+    ctx: Ctx,
+    route: DocumentRoute,
+    { request, isImpatient }: { readonly request: DocumentRequest; readonly isImpatient: boolean },
+    { place, askedAt }: { readonly place: Place; readonly askedAt: number },
+  ): Promise<Heard> {
+    const answer = await this.#send(ctx, route, request, isImpatient)
+    const { status, headers } = answer
+    if (request.method === 'HEAD') {
+      await answer.body.dump()
+      return { status, headers, body: Buffer.alloc(0), askedAt }
+    }
+    const body = await readBody(answer, place)
+    this.#room.settle(place, body)
+    return { status, headers, body, askedAt }
+  }
+
+  async #send(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    isImpatient: boolean,
+  ): Promise<OriginAnswer> {
+    const client = this.#client
+    let url = client.url(route.target)
+    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+      const answer = await client.send({
+        kind: 'document',
+        method: request.method,
+        url,
+        asker: askerOf(ctx),
+        headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
+        ...(request.body === undefined ? {} : { body: request.body }),
+        ...(isImpatient ? { timeoutMs: IMPATIENT_MS } : {}),
+      })
+      const location = headerValue(answer.headers, 'location')
+      if (answer.status < 300 || answer.status >= 400 || location === undefined) return answer
+      // A renamed repo: the answer is given under the name the client used (307 keeps method and body).
+      await answer.body.dump()
+      url = followRedirect(client.policy, url, location)
+      if (!mayCarryCredential(client.policy, url)) {
+        throw new MirrorError('redirect_refused', { detail: { host: url.host } })
+      }
+      ctx.admission?.onRedirect(url)
+    }
+    throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+  }
+}
+
+function questionName(
+  ctx: Ctx,
+  route: DocumentRoute,
+  request: DocumentRequest,
+  isImpatient: boolean,
+): string {
+  const digest = createHash('sha256')
+    .update(request.contentType ?? '')
+    .update('\0')
+    .update(request.body ?? '')
+    .digest('base64url')
+  return `${ctx.fingerprint} ${isImpatient} ${request.method} ${digest} ${route.target}`
+}
+
+/** The whole body, in a buffer of its own. */
+async function readBody(answer: OriginAnswer, place: Place): Promise<Buffer> {
+  const encoding = headerValue(answer.headers, 'content-encoding')
+  const announced = headerValue(answer.headers, 'content-length')
+  try {
+    if (encoding !== undefined && encoding !== 'identity')
+      throw badAnswer('encoded though identity was asked')
+    if (announced !== undefined && Number(announced) > SMALL_DOCUMENT_BYTES) {
+      if (Number(announced) > MAX_DOCUMENT_BYTES) throw badAnswer('document too large')
+      await place.grow(Number(announced))
+    }
+    return await collect(answer, place, announced)
+  } catch (error) {
+    answer.body.destroy()
+    if (error instanceof MirrorError) throw error
+    throw new MirrorError('origin_unreachable', { cause: error, detail: { reason: 'the body broke off' } })
+  }
+}
+
+async function collect(answer: OriginAnswer, place: Place, announced: string | undefined): Promise<Buffer> {
+  if (announced !== undefined && Number(announced) > SMALL_DOCUMENT_BYTES) {
+    const whole = Buffer.allocUnsafeSlow(Number(announced))
+    let end = 0
+    for await (const part of answer.body) {
+      const chunk = part as Buffer
+      if (end + chunk.length > whole.length) throw badAnswer(WRONG_LENGTH)
+      end += chunk.copy(whole, end)
+    }
+    if (end !== whole.length) throw badAnswer(WRONG_LENGTH)
+    return whole
+  }
+  const parts: Buffer[] = []
+  let size = 0
+  let room = SMALL_DOCUMENT_BYTES
+  for await (const part of answer.body) {
+    const chunk = part as Buffer
+    parts.push(chunk)
+    size += chunk.length
+    if (size > MAX_DOCUMENT_BYTES) throw badAnswer('document too large')
+    if (size <= room) continue
+    // Nobody knows how much it will be, and in the end it is copied.
+    room = Math.min(2 * MAX_DOCUMENT_BYTES, size * 2)
+    await place.grow(room)
+  }
+  if (announced !== undefined && Number(announced) !== size) throw badAnswer(WRONG_LENGTH)
+  // Not a part of a buffer that others share: it would keep all of that in memory.
+  const body = Buffer.allocUnsafeSlow(size)
+  let end = 0
+  for (const part of parts) end += part.copy(body, end)
+  place.shrink(size <= SMALL_DOCUMENT_BYTES ? 0 : size)
+  return body
+}
+
+const WRONG_LENGTH = 'short body'
+
+function badAnswer(reason: string): MirrorError {
+  return new MirrorError('origin_bad_answer', { detail: { reason } })
+}

@@ -1,0 +1,401 @@
+// What the stored answers about a public repo imply: other spellings of the same question, and that a commit does not
+// have a file. It reads what is known and never asks the Hub; who may see it is decided before.
+
+import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
+import { encodeSegment } from '../../hub/url-text.ts'
+import { Memory } from '../../memory.ts'
+import type { DocumentFact, Known } from '../known.ts'
+import {
+  commitOfCursor,
+  composeInfo,
+  composePathsInfo,
+  composeRefs,
+  composeTree,
+  cursorAt,
+  fileItem,
+  type Info,
+  isTrue,
+  itemsOfSiblings,
+  parseInfo,
+  parseItems,
+  readInfoQuestion,
+  readPathsQuestion,
+  readTreeQuestion,
+  type SeenRef,
+  siblingsOf,
+  type TreeItem,
+  withDirectories,
+} from './compose.ts'
+
+type DocumentRoute = Extract<HubRoute, { kind: 'document'; repo: Repo }>
+
+/** What is known of one commit. */
+interface CommitFacts {
+  readonly info: Info | undefined
+  /** An info of another commit, for what all have in common. */
+  readonly other: Info | undefined
+  /** The whole recursive listing. */
+  readonly items: readonly TreeItem[] | undefined
+  /** Headers of the Hub that are about the commit. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+interface Listing {
+  readonly items: readonly TreeItem[]
+  /** Of the JSON that it was read from. */
+  readonly textBytes: number
+}
+
+/** What huggingface.js calls the default branch. */
+const DEFAULT_BRANCH = 'HEAD'
+const JSON_TYPE = 'application/json; charset=utf-8'
+/** In the spellings of huggingface_hub 1 and 2, of 0.x, of huggingface.js, of people, and with what changes later. */
+const WHOLE_TREES = [
+  '?recursive=true&expand=false',
+  '?recursive=True&expand=False',
+  '?recursive=true',
+  '?recursive=True',
+  '?recursive=1',
+  '?recursive=true&expand=true',
+  '?recursive=True&expand=True',
+]
+const INFOS = ['', '?blobs=true', '?blobs=True']
+const REFS = ['?include_prs=1', '?include_prs=true', '?include_prs=True', '']
+/** A listing of more pages than this is not put together. */
+const MAX_PAGES = 500
+/** Of how many revisions, newest first, an info is looked for that tells of a commit. */
+const MAX_REVISIONS = 16
+/** Of how many files the sizes and digests are gathered one by one. */
+const MAX_GATHERED = 10_000
+const TOGETHER = 32
+const MEMORY_BYTES = 32 * 1024 * 1024
+/** What parsed items take, by what their JSON takes. */
+const BYTES_PER_TEXT_BYTE = 4
+
+/** Of larger ones the Hub does not name all files, and to parse them would hold everybody up. */
+const MAX_INFO_BYTES = 16 * 1024 * 1024
+
+export class Implied {
+  readonly #known: Known
+  readonly #originBase: string
+  readonly #originPath: string
+  // Listings of commits, which never change.
+  readonly #listings = new Memory<Listing>({
+    maxBytes: MEMORY_BYTES,
+    sizeOf: ({ textBytes }) => textBytes * BYTES_PER_TEXT_BYTE,
+  })
+
+  constructor(options: { readonly known: Known; readonly originBase: URL }) {
+    this.#known = options.known
+    this.#originBase = options.originBase.href.replace(/\/$/, '')
+    this.#originPath = options.originBase.pathname.replace(/\/$/, '') || '/'
+  }
+
+  /**
+   * The answer to the question, as far as what is stored implies one. It may lack fields that nobody has asked for
+   * yet, and refs that nobody has seen; what it says, the Hub said. Undefined when it cannot be known.
+   */
+  async document(
+    route: DocumentRoute,
+    request: { readonly contentType: string | undefined; readonly body: Buffer | undefined },
+  ): Promise<DocumentFact | undefined> {
+    const query = queryOf(route.target)
+    switch (route.document) {
+      case 'repo':
+      case 'revision':
+        return this.#info(route, query)
+      case 'tree':
+        return this.#tree(route, query)
+      case 'paths-info':
+        return this.#pathsInfo(route, request)
+      case 'refs':
+        return this.#refs(route, query)
+      case 'commits':
+        return undefined
+      default:
+        return route.document satisfies never
+    }
+  }
+
+  /** Whether the commit has the file, by a listing that is complete; undefined when there is none. */
+  async hasFile(
+    repo: Repo,
+    commit: CommitHash,
+    path: string,
+    revision = 'main',
+  ): Promise<boolean | undefined> {
+    const items = await this.#treeOf(repo, commit)
+    if (items !== undefined) return items.some((item) => item.type === 'file' && item.path === path)
+    const info = await this.#infoAt(repo, commit, revision)
+    return info && siblingsOf(info.value)?.some(({ rfilename }) => rfilename === path)
+  }
+
+  /** The commit that a revision was last seen at. */
+  async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
+    // Of the Hub the default branch is always main.
+    const name = revision === DEFAULT_BRANCH ? 'main' : revision
+    const ref = await this.#known.ref(repo, name, 0)
+    if (ref !== undefined || name !== 'main') return ref?.commit
+    for (const query of INFOS) {
+      const sha = (await this.#storedInfo(`${apiPath(repo)}${query}`))?.value['sha']
+      if (typeof sha === 'string' && isCommitHash(sha)) return sha
+    }
+    return undefined
+  }
+
+  async #info(route: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
+    const { repo, revision = 'main' } = route
+    const question = readInfoQuestion(query)
+    const commit = question && (await this.commitOf(repo, revision))
+    if (commit === undefined || question === undefined) return undefined
+    const facts = await this.#commit(repo, commit, { revision, needsItems: question.blobs })
+    // Nothing says that there is such a commit.
+    if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
+    const { name = repo.id } = await this.#known.traits(repo)
+    const info = composeInfo({ repo, name, commit, ...facts }, question)
+    return info && answer(info, facts.headers)
+  }
+
+  async #tree(route: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
+    const { repo, revision = 'main' } = route
+    const question = readTreeQuestion(pathOf(route), query)
+    if (question === undefined) return undefined
+    const commit = await this.commitOf(repo, revision)
+    // The rules were asked about this revision, and another commit would be another listing.
+    const isOther = (commitOfCursor(query) ?? commit) !== commit
+    if (commit === undefined || isOther) return undefined
+    const { items: exact, headers } = await this.#commit(repo, commit, { revision, needsItems: true })
+    const items = exact ?? (await this.#treeOfBranch(repo, revision))
+    if (items === undefined) return this.#missingFolder(repo, commit, { path: question.path, revision })
+    // A listing of a branch is of no commit that is known, so that no page of it can be named.
+    const limit = exact === undefined ? Number.POSITIVE_INFINITY : question.limit
+    const composed = composeTree(items, { ...question, limit })
+    if (composed === 'absent') return absent(exact === undefined ? undefined : commit)
+    const { page, next } = composed
+    if (next === undefined) return answer(page, headers)
+    const more = new URLSearchParams(query)
+    more.set('limit', String(question.limit))
+    more.set('cursor', cursorAt(commit, next))
+    const [path = ''] = route.target.split('?', 1)
+    return { ...answer(page, headers), link: `<${this.#originBase}${path}?${more.toString()}>; rel="next"` }
+  }
+
+  /** That a commit lacks a folder can be told from the names of its files alone. */
+  async #missingFolder(
+    repo: Repo,
+    commit: CommitHash,
+    { path, revision }: { readonly path: string; readonly revision: string },
+  ): Promise<DocumentFact | undefined> {
+    if (path === '') return undefined
+    const info = await this.#infoAt(repo, commit, revision)
+    const siblings = info && siblingsOf(info.value)
+    const isThere = siblings?.some(({ rfilename }) => rfilename.startsWith(`${path}/`))
+    return isThere === false ? absent(commit) : undefined
+  }
+
+  async #pathsInfo(
+    { repo, revision = 'main' }: DocumentRoute,
+    request: { readonly contentType: string | undefined; readonly body: Buffer | undefined },
+  ): Promise<DocumentFact | undefined> {
+    if (request.body === undefined) return undefined
+    const question = readPathsQuestion(request.contentType, request.body)
+    const commit = question && (await this.commitOf(repo, revision))
+    if (commit === undefined || question === undefined) return undefined
+    const { items: exact, headers } = await this.#commit(repo, commit, { revision, needsItems: true })
+    const items = exact ?? (await this.#treeOfBranch(repo, revision))
+    return items && answer(composePathsInfo(items, question), headers)
+  }
+
+  async #refs({ repo }: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
+    if ([...query.keys()].some((name) => name !== 'include_prs')) return undefined
+    let told: Info | undefined
+    for (const spelling of REFS) {
+      told ??= (await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`))?.value
+    }
+    const seen: SeenRef[] = []
+    for (const revision of new Set(['main', ...(await this.#known.revisions(repo))])) {
+      const commit = await this.commitOf(repo, revision)
+      if (commit !== undefined && revision !== DEFAULT_BRANCH) seen.push({ revision, commit })
+    }
+    if (told === undefined && seen.length === 0) return undefined
+    return answer(composeRefs(told, seen, isTrue(query.get('include_prs') ?? '')), {})
+  }
+
+  async #commit(
+    repo: Repo,
+    commit: CommitHash,
+    about: { readonly revision: string; readonly needsItems: boolean },
+  ): Promise<CommitFacts> {
+    const found = await this.#infoAt(repo, commit, about.revision)
+    const info = found?.value
+    const items =
+      (await this.#treeOf(repo, commit)) ??
+      (about.needsItems && info !== undefined ? await this.#gathered(repo, commit, info) : undefined)
+    const other = info === undefined ? await this.#anyInfo(repo) : undefined
+    return { info, other, items, headers: commitHeaders(found?.headers, commit) }
+  }
+
+  /** An info that says it is about this commit. */
+  async #infoAt(
+    repo: Repo,
+    commit: CommitHash,
+    revision: string,
+  ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
+    const seen = (await this.#known.revisions(repo)).slice(0, MAX_REVISIONS)
+    const revisions = new Set([commit, revision, 'main', ...seen])
+    const paths = [...revisions].map((name) => `${apiPath(repo)}/revision/${encodeSegment(name)}`)
+    for (const path of [...paths, apiPath(repo)]) {
+      for (const query of INFOS) {
+        const stored = await this.#storedInfo(path + query)
+        if (stored?.value['sha'] === commit) return stored
+      }
+    }
+    return undefined
+  }
+
+  async #anyInfo(repo: Repo): Promise<Info | undefined> {
+    for (const path of [apiPath(repo), `${apiPath(repo)}/revision/main`]) {
+      for (const query of INFOS) {
+        const stored = await this.#storedInfo(path + query)
+        if (stored !== undefined) return stored.value
+      }
+    }
+    return undefined
+  }
+
+  async #storedInfo(
+    target: string,
+  ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
+    const fact = await this.#known.document(`GET ${target}`)
+    const isInfo = fact !== undefined && fact.absent === undefined && fact.body.length <= MAX_INFO_BYTES
+    const value = isInfo ? parseInfo(fact.body.toString()) : undefined
+    return fact && value && { value, headers: fact.headers }
+  }
+
+  /** The whole recursive listing of a commit; undefined when a page of it is missing. */
+  async #treeOf(repo: Repo, commit: CommitHash): Promise<readonly TreeItem[] | undefined> {
+    const key = listingKey(repo, commit)
+    const cached = this.#listings.get(key)
+    if (cached !== undefined) return cached.items
+    const found = await this.#storedTree(repo, commit)
+    if (found !== undefined) this.#listings.set(key, found)
+    return found?.items
+  }
+
+  /** The same of a branch, as it was when it was asked for. */
+  async #treeOfBranch(repo: Repo, revision: string): Promise<readonly TreeItem[] | undefined> {
+    return isCommitHash(revision) ? undefined : (await this.#storedTree(repo, revision))?.items
+  }
+
+  async #storedTree(repo: Repo, revision: string): Promise<Listing | undefined> {
+    for (const query of WHOLE_TREES) {
+      const found = await this.#pagesFrom(repo, `${apiPath(repo)}/tree/${encodeSegment(revision)}${query}`)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  async #pagesFrom(repo: Repo, first: string): Promise<Listing | undefined> {
+    const items: TreeItem[] = []
+    let textBytes = 0
+    let target: string | undefined = first
+    for (let page = 0; page < MAX_PAGES; page += 1) {
+      const fact: DocumentFact | undefined = await this.#known.document(`GET ${target}`)
+      const more =
+        fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body.toString())
+      if (fact === undefined || more === undefined) return undefined
+      items.push(...more)
+      textBytes += fact.body.length
+      if (fact.link === undefined) return { items, textBytes }
+      target = this.#nextTarget(repo, fact.link)
+      if (target === undefined) return undefined
+    }
+    return undefined
+  }
+
+  /** The canonical target of the next page, by which it is stored. */
+  #nextTarget(repo: Repo, link: string): string | undefined {
+    const url = /<([^<>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1]
+    if (url === undefined) return undefined
+    try {
+      const { pathname, search } = new URL(url, this.#originBase)
+      // A mirror behind a prefix may still name the Hub, which has none.
+      const base = pathname.startsWith(`${this.#originPath}/`) ? this.#originPath : '/'
+      const route = parseHubUrl(pathname + search, base)
+      if (route.kind !== 'document' || route.document !== 'tree') return undefined
+      return repoKey(route.repo) === repoKey(repo) ? route.target : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  /** The listing from the names in an info, and what else is known of each file. */
+  async #gathered(repo: Repo, commit: CommitHash, info: Info): Promise<readonly TreeItem[] | undefined> {
+    const siblings = siblingsOf(info)
+    if (siblings === undefined) return undefined
+    const told = itemsOfSiblings(siblings)
+    if (told !== undefined) return withDirectories(told)
+    if (siblings.length > MAX_GATHERED) return undefined
+    const files: TreeItem[] = []
+    for (let start = 0; start < siblings.length; start += TOGETHER) {
+      const batch = siblings.slice(start, start + TOGETHER)
+      const found = await Promise.all(batch.map(({ rfilename }) => this.#file(repo, commit, rfilename)))
+      for (const item of found) {
+        if (item === undefined) return undefined
+        files.push(item)
+      }
+    }
+    return withDirectories(files)
+  }
+
+  async #file(repo: Repo, commit: CommitHash, path: string): Promise<TreeItem | undefined> {
+    const fact = await this.#known.file(repo, commit, path)
+    if (fact?.kind !== 'present') return undefined
+    const { etag, sizeBytes: size, lfs } = fact.meta
+    if (lfs) return /^[0-9a-f]{64}$/.test(etag) ? fileItem(path, { size, sha256: etag }) : undefined
+    return isCommitHash(etag) ? fileItem(path, { size, blobId: etag }) : undefined
+  }
+}
+
+/** Whether the question goes on in a listing that was composed here, which the Hub knows nothing of. */
+export function isComposedPage(target: string): boolean {
+  return target.includes('cursor=hubmirror.') && commitOfCursor(queryOf(target)) !== undefined
+}
+
+function answer(value: unknown, headers: Readonly<Record<string, string>>): DocumentFact {
+  return { body: Buffer.from(JSON.stringify(value)), contentType: JSON_TYPE, link: undefined, headers }
+}
+
+function absent(commit: CommitHash | undefined): DocumentFact {
+  const message = 'Entry not found'
+  const headers: Record<string, string> = commit === undefined ? {} : { 'x-repo-commit': commit }
+  return { ...answer({ error: message }, headers), absent: { message } }
+}
+
+function commitHeaders(
+  headers: DocumentFact['headers'] | undefined,
+  commit: CommitHash,
+): Readonly<Record<string, string>> {
+  return headers?.['x-repo-commit'] === commit ? { 'x-repo-commit': commit } : {}
+}
+
+function listingKey(repo: Repo, commit: CommitHash): string {
+  return `${repoKey(repo)} ${commit}`
+}
+
+function apiPath(repo: Repo): string {
+  return `/api/${apiSegment(repo.type)}/${repo.id}`
+}
+
+function queryOf(target: string): URLSearchParams {
+  const mark = target.indexOf('?')
+  return new URLSearchParams(mark === -1 ? '' : target.slice(mark + 1))
+}
+
+/** The folder that a listing is asked for, from the canonical target. */
+function pathOf({ repo, revision = '', target }: DocumentRoute): string {
+  const [path = ''] = target.split('?', 1)
+  const rest = path.slice(`${apiPath(repo)}/tree/${encodeSegment(revision)}/`.length)
+  return rest.split('/').map(decodeURIComponent).join('/')
+}

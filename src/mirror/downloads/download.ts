@@ -1,0 +1,408 @@
+// One flight: brings the blocks of one blob that somebody wants, wakes readers, verifies, commits.
+//
+// 1. A flight belongs to a key, not to a client, a URL or a token. Every client has passed access before it joins.
+// 2. Readers read the file, never each other's stream: a slow one slows nobody, a late one starts anywhere.
+// 3. A block is marked present only after its write has returned; the map is recorded after the data is synced.
+// 4. The last bytes are withheld from whoever wants the file whole until its digest is right.
+// 5. An origin that fails in the middle is asked again from the next byte before any reader hears of it.
+// 6. Wrong bytes: nothing is kept, and the readers' connections are broken, never ended.
+// 7. A disk that fails ends the storing, not the serving: readers go on straight from the origin.
+
+import { MirrorError } from '../../errors.ts'
+import type { ByteRange } from '../../http/range.ts'
+import type { FileBody } from '../../origin/files/file-body.ts'
+import { Verifier } from '../../store/digest.ts'
+import type { Reservation } from '../../store/ledger.ts'
+import type { GrowingDigest } from '../../store/partials/hash-thread.ts'
+import type { Partial } from '../../store/partials/partial.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import { type ByteSource, StorageFailed } from '../answer.ts'
+import { connectionsFor, nextRun, type Run, type Want } from './schedule.ts'
+import { writeBehind } from './write-behind.ts'
+
+interface Reader extends Want {
+  position: number
+  readonly whole: boolean
+}
+
+interface ActiveRun extends Run {
+  readonly controller: AbortController
+}
+
+export interface DownloadOptions {
+  readonly partial: Partial
+  readonly body: FileBody
+  /** Hashes the file elsewhere while it grows; undefined where it is so small that it is hashed here at the end. */
+  readonly digest: (() => GrowingDigest) | undefined
+  readonly connections: number
+  readonly observer: Observer
+  /** Whether the pull goes on when its last reader has left. */
+  readonly goesOnAlone: (presentBytes: number, sizeBytes: number) => boolean
+  /** Bytes became part of the partial on disk. */
+  readonly onLanded: (bytes: number) => void
+  /** Called once, when the file is committed, kept unfinished, or gone. Readers may still read what they have. */
+  readonly onSettled: (outcome: 'committed' | 'kept' | 'gone') => void
+  /** The store could not take bytes. */
+  readonly onStorageFailed: (error: unknown) => void
+}
+
+/** The map is recorded whenever this much has landed since, or this long ago: a crash costs at most so much again. */
+const CHECKPOINT_BYTES = 64 * 1024 * 1024
+const CHECKPOINT_MS = 5_000
+const HASH_CHUNK_BYTES = 1024 * 1024
+/**
+ * Kept back until the digest is right. Enough that a small file fails with a status, not in its middle; so little that
+ * a client behind a slow origin does not take the wait for a dead connection.
+ */
+const HELD_BYTES = 64 * 1024
+
+export class Download {
+  readonly #options: DownloadOptions
+  readonly #partial: Partial
+  readonly #readers = new Set<Reader>()
+  readonly #runs = new Set<ActiveRun>()
+  readonly #reservations: Reservation[] = []
+  // What is left of them.
+  #promisedBytes = 0
+  #turn: Promise<unknown> = Promise.resolve()
+  readonly #connections: number
+  #digest: GrowingDigest | undefined
+  // All bytes before it have landed.
+  #landedEnd = 0
+  #fill = false
+  #holds = 0
+  /** Held by whoever made the flight, until its own reader has joined. */
+  readonly firstHold = this.hold()
+  #unrecordedBytes = 0
+  #recordedAt = performance.now()
+  #state: 'running' | 'failed' | 'ended' = 'running'
+  #finishing = false
+  #digestIsRight = false
+  #digestIsWrong = false
+  #committed = false
+  #failure: Error | undefined
+  #verified: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
+
+  constructor(options: DownloadOptions) {
+    this.#options = options
+    this.#partial = options.partial
+    this.#connections = connectionsFor(options.partial.sizeBytes, options.connections)
+  }
+
+  get presentBytes(): number {
+    return this.#partial.map.presentBytes
+  }
+
+  get sizeBytes(): number {
+    return this.#partial.sizeBytes
+  }
+
+  /** Keeps the flight from settling until the returned function is called. */
+  hold(): () => void {
+    this.#holds += 1
+    return () => {
+      this.#holds -= 1
+      this.#leave()
+    }
+  }
+
+  /** False when the flight has failed or is over: whoever comes now needs a new one. */
+  get joinable(): boolean {
+    return this.#state === 'running'
+  }
+
+  /** Runs `work` when what was given here before is over. It must not reject. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work)
+    this.#turn = turn
+    return turn
+  }
+
+  /** Bytes that a reader of `range` would still have to be promised room for: in all never more than the file. */
+  missingBytes(range: ByteRange): number {
+    if (this.#fill) return 0
+    const { map, sizeBytes } = this.#partial
+    const unpromised = Math.max(0, sizeBytes - map.presentBytes - this.#promisedBytes)
+    return Math.min(map.missingBytes(range), unpromised)
+  }
+
+  /**
+   * Adds a reader. `whole` readers want the file as one piece: they get its last bytes only when the digest is
+   * right, and make the flight fetch all of it. `signal` is the reader's own and ends only its waiting.
+   */
+  join(
+    range: ByteRange,
+    options: { whole: boolean; signal: AbortSignal; reservation?: Reservation },
+  ): ByteSource {
+    const reader: Reader = { range, position: range.start, whole: options.whole }
+    this.#readers.add(reader)
+    if (options.reservation !== undefined) {
+      this.#reservations.push(options.reservation)
+      this.#promisedBytes += options.reservation.bytes
+    }
+    this.#fill ||= options.whole
+    this.#partial.retain()
+    this.#pump()
+    let open = true
+    return {
+      range,
+      file: this.#partial,
+      ready: async (position) => {
+        reader.position = position
+        return this.#ready(reader, position, options.signal)
+      },
+      read: (buffer, offset, length, position) => this.#partial.read(buffer, offset, length, position),
+      close: async () => {
+        if (!open) return
+        open = false
+        this.#readers.delete(reader)
+        const served = this.#partial.availableEnd(reader.position) >= range.end
+        await this.#partial.release()
+        this.#leave({ served })
+      },
+    }
+  }
+
+  async #ready(reader: Reader, position: number, signal: AbortSignal): Promise<number> {
+    const { sizeBytes } = this.#partial
+    const held = reader.whole && !this.#digestIsRight ? Math.max(0, sizeBytes - HELD_BYTES) : sizeBytes
+    if (position >= held) {
+      await this.#whenVerified(signal)
+      return reader.range.end
+    }
+    if (this.#partial.availableEnd(position) <= position) {
+      this.#pump()
+      await this.#partial.whenAvailable(position, signal)
+    }
+    return Math.min(this.#partial.availableEnd(position), reader.range.end, held)
+  }
+
+  async #whenVerified(signal: AbortSignal): Promise<void> {
+    if (this.#digestIsRight) return
+    if (this.#failure !== undefined) throw this.#failure
+    signal.throwIfAborted()
+    let abort = (): void => {}
+    try {
+      await new Promise<void>((resolve, reject) => {
+        abort = () => reject(signal.reason as Error)
+        signal.addEventListener('abort', abort, { once: true })
+        this.#verified.push({ resolve, reject })
+        this.#pump()
+      })
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  /** A verifier that has hashed the first `position` bytes of the file, for a reader that must go on elsewhere. */
+  async verifierAt(position: number): Promise<Verifier> {
+    const verifier = new Verifier(this.#partial.key, this.#partial.sizeBytes)
+    await this.#hashUpTo(verifier, position)
+    return verifier
+  }
+
+  #pump(): void {
+    if (this.#state !== 'running') return
+    for (;;) {
+      const run = nextRun({
+        map: this.#partial.map,
+        wants: [...this.#readers],
+        fill: this.#fill,
+        runs: [...this.#runs],
+        // What an origin skips for a range it has sent all the same: as few ranges as can be.
+        connections: this.#options.body.ignoresRanges ? 1 : this.#connections,
+      })
+      if (run === undefined) break
+      const active: ActiveRun = { ...run, controller: new AbortController() }
+      this.#runs.add(active)
+      // Every failure ends in #fail, which tells the readers.
+      void this.#fetch(active)
+    }
+    if (this.#partial.map.complete) void this.#finish()
+  }
+
+  async #fetch(run: ActiveRun): Promise<void> {
+    const { map } = this.#partial
+    let goesOn = true
+    try {
+      const range = { start: this.#partial.resumeAt(run.first), end: map.rangeOf(run.end - 1).end }
+      // Clients that have no byte yet should hear soon that there is no connection.
+      const hasBegun = this.#runs.size > 1 || map.presentBytes > 0
+      await writeBehind(this.#options.body.read(range, run.controller.signal, { hasBegun }), {
+        start: range.start,
+        // A reader in a hurry may have taken the tail of this run over.
+        limit: () => map.rangeOf(run.end - 1).end,
+        write: async (position, chunks, length) => {
+          await this.#land(position, chunks, length)
+          run.first = Math.max(run.first, map.blockAt(position + length))
+        },
+      })
+    } catch (error) {
+      // Without one more connection it goes on by those it has; the next of them to end looks for more.
+      goesOn = !(isOutOfConnections(error) && this.#runs.size > 1)
+      if (!run.controller.signal.aborted && goesOn) this.#fail(error)
+    } finally {
+      this.#runs.delete(run)
+      if (this.#state === 'running' && goesOn) this.#pump()
+      this.#settleIfIdle()
+    }
+  }
+
+  async #land(position: number, chunks: readonly Buffer[], length: number): Promise<void> {
+    try {
+      await this.#partial.write(position, chunks)
+    } catch (error) {
+      throw new StorageFailed(error)
+    }
+    this.#options.onLanded(length)
+    this.#spend(length)
+    this.#hashLanded()
+    this.#unrecordedBytes += length
+    const isDue = performance.now() - this.#recordedAt >= CHECKPOINT_MS
+    if (this.#unrecordedBytes < CHECKPOINT_BYTES && !isDue) return
+    this.#unrecordedBytes = 0
+    this.#recordedAt = performance.now()
+    // Behind the pull: readers must not wait for the disk to sync. A disk that cannot sync fails at the commit.
+    void this.#partial.checkpoint().catch(() => undefined)
+  }
+
+  /** All blocks are there: hash what is not hashed yet, tell the readers, then make it the blob. */
+  async #finish(): Promise<void> {
+    if (this.#finishing || this.#runs.size > 0) return
+    this.#finishing = true
+    this.#partial.retain()
+    try {
+      if (!(await this.#matches())) {
+        this.#options.observer.integrityFailure('digest')
+        this.#digestIsWrong = true
+        throw new MirrorError('integrity_mismatch', { detail: { key: this.#partial.key } })
+      }
+      this.#digestIsRight = true
+      for (const waiter of this.#verified.splice(0)) waiter.resolve()
+      await this.#partial.commit()
+      this.#committed = true
+    } catch (error) {
+      this.#fail(this.#digestIsRight ? new StorageFailed(error) : error)
+    } finally {
+      await this.#partial.release()
+      this.#finishing = false
+      this.#settleIfIdle()
+    }
+  }
+
+  #spend(bytes: number): void {
+    let left = bytes
+    for (const reservation of this.#reservations) left -= reservation.spend(left)
+    this.#promisedBytes -= bytes - left
+  }
+
+  /** Keeps the hash close behind the bytes, so that the last reader does not wait for it. */
+  #hashLanded(): void {
+    if (!this.#fill || this.#options.digest === undefined) return
+    this.#digest ??= this.#options.digest()
+    const end = this.#partial.map.presentEnd(this.#landedEnd)
+    if (end === this.#landedEnd) return
+    this.#landedEnd = end
+    this.#digest.advance(end)
+  }
+
+  async #matches(): Promise<boolean> {
+    if (this.#options.digest === undefined) {
+      const { key, sizeBytes, sums } = this.#partial
+      const verifier = new Verifier(key, sizeBytes, { beside: sums })
+      await this.#hashUpTo(verifier, sizeBytes)
+      return verifier.matches()
+    }
+    // A blob completed by ranges has not been hashed yet.
+    this.#digest ??= this.#options.digest()
+    this.#digest.advance(this.#partial.sizeBytes)
+    return this.#digest.matches.catch((error: unknown) => {
+      throw new StorageFailed(error)
+    })
+  }
+
+  async #hashUpTo(verifier: Verifier, end: number): Promise<void> {
+    const buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, Math.max(1, end - verifier.position)))
+    while (verifier.position < end) {
+      const length = Math.min(buffer.length, end - verifier.position)
+      const read = await this.#partial.read(buffer, 0, length, verifier.position)
+      if (read === 0) throw new StorageFailed(new Error('the partial is shorter than its map says'))
+      verifier.update(buffer.subarray(0, read))
+    }
+  }
+
+  #fail(reason: unknown): void {
+    if (this.#state !== 'running') return
+    const error = reason instanceof Error ? reason : new Error(String(reason))
+    this.#state = 'failed'
+    this.#failure = error
+    for (const run of this.#runs) run.controller.abort(error)
+    if (error instanceof StorageFailed) this.#options.onStorageFailed(error.cause)
+    // After the digest was right readers have all they need; only the commit failed.
+    if (!this.#digestIsRight) this.#partial.fail(error)
+    for (const waiter of this.#verified.splice(0)) waiter.reject(error)
+  }
+
+  /** Ends the flight: readers are rejected at the first byte that is not there. What has landed is recorded. */
+  stop(): void {
+    this.#fail(new MirrorError('draining'))
+    this.#settleIfIdle()
+  }
+
+  /** Ends what nobody waits for any more, when that was the last one. `served`: it left with all it had asked for. */
+  #leave({ served }: { readonly served: boolean } = { served: false }): void {
+    if (this.#readers.size + this.#holds === 0 && this.#state === 'running') {
+      const { map, sizeBytes } = this.#partial
+      const alone = this.#fill && this.#options.goesOnAlone(map.presentBytes, sizeBytes)
+      if (!alone) {
+        this.#fill = false
+        for (const run of this.#runs) {
+          // Half a block cannot be recorded: it would be asked for again, and the connection is lost for it.
+          if (served) run.end = Math.min(run.end, run.first + 1)
+          else run.controller.abort(new Error('nobody reads any more'))
+        }
+      }
+    }
+    this.#settleIfIdle()
+  }
+
+  #settleIfIdle(): void {
+    if (this.#runs.size > 0 || this.#finishing || this.#state === 'ended') return
+    const over = this.#state === 'failed' || this.#committed
+    // Readers keep their own hold on the file; a flight that is over must not make the next one wait for them.
+    if (!over && (this.#readers.size + this.#holds > 0 || this.#fill || this.#partial.map.complete)) return
+    this.#state = 'ended'
+    this.#digest?.close()
+    for (const reservation of this.#reservations) reservation.release()
+    void this.#close()
+  }
+
+  async #close(): Promise<void> {
+    const failure = this.#failure
+    let outcome: 'committed' | 'kept' | 'gone' = this.#committed ? 'committed' : 'kept'
+    const mismatch = failure instanceof MirrorError && failure.code === 'integrity_mismatch'
+    try {
+      const isKept = this.#partial.isResumable && this.presentBytes > 0
+      if (!this.#committed && (mismatch || failure instanceof StorageFailed || !isKept)) {
+        outcome = 'gone'
+        // What was left of a file that changed in the middle shows nothing to whoever looks at it.
+        await this.#partial.discard(failure, { quarantine: this.#digestIsWrong })
+      }
+      // Whatever can be believed of an unfinished file is kept for the next flight.
+      await this.#partial.detach()
+    } catch (error) {
+      // Without a map that vouches for it, what stays on the disk is litter that the next opener removes.
+      outcome = this.#committed ? 'committed' : 'gone'
+      this.#options.onStorageFailed(error)
+    } finally {
+      // Whatever the disk said: the descriptor is ours to close.
+      await this.#partial.release().catch(this.#options.onStorageFailed)
+      this.#options.onSettled(outcome)
+    }
+  }
+}
+
+/** The mirror has none to give; it says nothing of the file, nor of the Hub. */
+function isOutOfConnections(error: unknown): boolean {
+  return error instanceof MirrorError && (error.code === 'overloaded' || error.code === 'client_limited')
+}

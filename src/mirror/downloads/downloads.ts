@@ -1,0 +1,193 @@
+// The table of flights: one per key, whoever comes while it runs joins it. Opens partials and books their room.
+
+import type { ByteRange } from '../../http/range.ts'
+import type { FileBody } from '../../origin/files/file-body.ts'
+import type { BlobKey } from '../../store/digest.ts'
+import type { Store } from '../../store/store.ts'
+import { partialName } from '../../store/upkeep/scan.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import type { ByteSource } from '../answer.ts'
+import { Download } from './download.ts'
+
+export type AbandonedPull = 'auto' | 'finish' | 'stop'
+
+export interface Joined {
+  readonly source: ByteSource
+  readonly flight: Download
+  /** Whether the flight was there before, or left blocks behind that are used now. */
+  readonly how: 'started' | 'resumed' | 'joined'
+}
+
+/** Hashed in a millisecond or two: less than another thread costs. */
+const HASH_HERE_BYTES = 2 * 1024 * 1024
+/** Little enough to bring home though nobody waits for it any more. */
+const FINISH_BELOW_BYTES = 256_000_000
+
+export interface FlightsOptions {
+  readonly store: Store
+  /** Connections to the origin for one large file. */
+  readonly connections: number
+  readonly abandoned: AbandonedPull
+  readonly observer: Observer
+  readonly onStorageFailed: (error: unknown) => void
+  /** There was no room for a file, and it passes through. */
+  readonly onNoRoom: () => void
+}
+
+interface ReaderRequest {
+  readonly range: ByteRange
+  /** The reader wants the file as one piece, verified to its last byte. */
+  readonly whole: boolean
+  readonly signal: AbortSignal
+  /** Counts a start; who joins what others have started costs the origin nothing. Rejects where there were too many. */
+  readonly claim?: (() => Promise<void>) | undefined
+}
+
+export class Flights {
+  readonly #options: FlightsOptions
+  readonly #flights = new Map<BlobKey, Promise<Download | undefined>>()
+  readonly #settling = new Map<BlobKey, Promise<void>>()
+
+  constructor(options: FlightsOptions) {
+    this.#options = options
+  }
+
+  get count(): number {
+    return this.#flights.size
+  }
+
+  /**
+   * Joins the flight of `key`, or starts one that brings the bytes by `body`. Undefined when the store has no room
+   * or cannot take the bytes: the request then passes through. The caller closes the source. Rejects as `claim` does.
+   */
+  async join(
+    key: BlobKey,
+    sizeBytes: number,
+    reader: ReaderRequest,
+    body: () => FileBody,
+  ): Promise<Joined | undefined> {
+    for (;;) {
+      const running = this.#flights.get(key)
+      if (running !== undefined) {
+        const flight = await running.catch(() => 'unclaimed' as const)
+        // Whoever was about to start it may not.
+        if (flight === 'unclaimed') continue
+        if (flight === undefined) return undefined
+        if (flight.joinable) {
+          const joined = await this.#enter(flight, reader, 'joined', flight.hold())
+          if (joined !== 'over') return joined
+        }
+      }
+      // A flight that is over still has its files; the next one must not open them before it lets go.
+      const settling = this.#settling.get(key)
+      if (settling !== undefined) {
+        await settling
+        continue
+      }
+      if (this.#flights.get(key) !== running) continue
+      // Counted in its place in the table: nobody else can start it meanwhile, nor is a start counted that joins.
+      const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, body))
+      this.#flights.set(key, starting)
+      const flight = await starting.catch((error: unknown) => {
+        this.#flights.delete(key)
+        throw error
+      })
+      if (flight === undefined) {
+        this.#flights.delete(key)
+        return undefined
+      }
+      const how = flight.presentBytes > 0 ? 'resumed' : 'started'
+      const joined = await this.#enter(flight, reader, how, flight.firstHold)
+      if (joined !== 'over') return joined
+    }
+  }
+
+  /** Ends all pulls and records what they have; nothing may join any more. */
+  async close(): Promise<void> {
+    for (const starting of await Promise.allSettled(this.#flights.values()))
+      if (starting.status === 'fulfilled') starting.value?.stop()
+    await Promise.all(this.#settling.values())
+  }
+
+  /** One after the other: who comes second must see what the first was promised, not ask for the same room again. */
+  async #enter(
+    flight: Download,
+    reader: ReaderRequest,
+    how: Joined['how'],
+    // Held from before to after: a flight without readers may settle while room is being made.
+    letGo: () => void,
+  ): Promise<Joined | 'over' | undefined> {
+    const range = reader.whole ? { start: 0, end: flight.sizeBytes } : reader.range
+    try {
+      return await flight.inTurn(async () => {
+        const missing = flight.missingBytes(range)
+        const reservation = missing > 0 ? await this.#options.store.ledger.reserve(missing) : undefined
+        if (missing > 0 && reservation === undefined) {
+          this.#options.onNoRoom()
+          return undefined
+        }
+        // It may have failed while room was made; nobody would give back what is promised to it now.
+        if (!flight.joinable) {
+          reservation?.release()
+          return 'over'
+        }
+        if (how === 'joined') this.#options.observer.flightJoined()
+        const source = flight.join(reader.range, {
+          whole: reader.whole,
+          signal: reader.signal,
+          ...(reservation === undefined ? {} : { reservation }),
+        })
+        return { source, flight, how }
+      })
+    } finally {
+      letGo()
+    }
+  }
+
+  async #start(key: BlobKey, sizeBytes: number, body: () => FileBody): Promise<Download | undefined> {
+    const { store, observer, onStorageFailed } = this.#options
+    let partial: Awaited<ReturnType<Store['openPartial']>>
+    try {
+      partial = await store.openPartial(key, sizeBytes)
+    } catch (error) {
+      onStorageFailed(error)
+      return undefined
+    }
+    const unpin = store.ledger.pin(partialName(key))
+    let settle = (): void => {}
+    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    observer.flightStarted()
+    return new Download({
+      partial,
+      body: body(),
+      digest: sizeBytes > HASH_HERE_BYTES ? () => store.digestOf(partial) : undefined,
+      connections: this.#options.connections,
+      observer,
+      goesOnAlone: (present, size) => this.#goesOnAlone(present, size),
+      onLanded: () => store.ledger.add(partialName(key), partial.map.presentBytes),
+      onStorageFailed,
+      onSettled: (outcome) => {
+        unpin()
+        const bytes = outcome === 'committed' ? sizeBytes : partial.map.presentBytes
+        store.settlePartial(key, outcome, bytes)
+        observer.flightEnded()
+        this.#flights.delete(key)
+        this.#settling.delete(key)
+        settle()
+      },
+    })
+  }
+
+  #goesOnAlone(presentBytes: number, sizeBytes: number): boolean {
+    switch (this.#options.abandoned) {
+      case 'finish':
+        return true
+      case 'stop':
+        return false
+      case 'auto':
+        return presentBytes * 2 >= sizeBytes || sizeBytes - presentBytes <= FINISH_BELOW_BYTES
+      default:
+        return this.#options.abandoned satisfies never
+    }
+  }
+}

@@ -1,0 +1,483 @@
+// (repo, revision, path) → what the file is, for this caller, now. Asks the Hub only for what may not be believed,
+// and with one question where one answers everything: the reply to a HEAD says whether this token may read, which
+// commit the revision is, and which bytes the file consists of. Opens no body.
+
+import { isOriginAway } from '../../errors.ts'
+import type { Readiness, ReadyAnswers } from '../../fast-path/response-cache.ts'
+import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
+import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { deniesRepo, isAbsence, type Refusal } from '../../hub/refusal.ts'
+import { type FileRoute, resolveTarget } from '../../hub/route.ts'
+import { Memory, textBytes } from '../../memory.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
+import type { SignedUrls } from '../../origin/files/signed-urls.ts'
+import { isMoved } from '../../origin/repo-moved.ts'
+import { isOpenToAll } from '../../origin/repos/repo-access.ts'
+import type { Outcome } from '../../telemetry/observer.ts'
+import type { Access } from '../access/access.ts'
+import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
+import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
+import { anonymousAsker, askerOf, asStranger, type ClientName, type Ctx } from '../context.ts'
+import type { Implied } from '../documents/implied.ts'
+import { offlineFileError } from '../documents/offline.ts'
+import type { FileFact, Known } from '../known.ts'
+import { SingleFlight } from '../single-flight.ts'
+
+export interface ResolvedFile {
+  readonly kind: 'file'
+  readonly meta: FileMeta
+  readonly key: ReturnType<typeof blobKeyOf>
+  /** Whether everybody may read it, so that its bytes may be stored. Known later than the facts on a first visit. */
+  readonly isPublic: Promise<boolean>
+  /** False where a rule says that nothing of it may reach the disk, or be taken from there. */
+  readonly mayStore: boolean
+  /** How the facts were come by. */
+  readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
+  /** How long ago the Hub was asked where a branch is that was not asked for now. */
+  readonly ageMs?: number
+  /** It is stale because the Hub asks this credential to wait, not because it is away. */
+  readonly isLimited?: boolean
+  /** Where the same holds for everybody. */
+  readonly ready?: Readiness | undefined
+}
+
+export type Resolved =
+  | ResolvedFile
+  | {
+      readonly kind: 'refusal'
+      readonly refusal: Refusal
+      readonly outcome: Outcome
+      readonly ageMs?: number
+      readonly isLimited?: boolean
+      readonly ready?: Readiness | undefined
+    }
+
+/** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
+interface HeadAnswer {
+  readonly result: HeadResult
+  readonly askedAt: number
+}
+
+/** What is stored of a file, why it may be shown, and when the Hub was last asked where the branch is. */
+interface Stored {
+  readonly fact: FileFact
+  readonly reason: 'public' | 'was-public'
+  readonly askedAt: number | undefined
+}
+
+/** What stored listings say of a file. */
+interface Listed {
+  /** What the revision stands for; undefined when that is not known. */
+  readonly commit?: CommitHash
+  /** Undefined when no listing of the commit is stored. */
+  readonly hasFile?: boolean | undefined
+  /** That the commit does not have the file. */
+  readonly lacking?: Stored
+}
+const NOT_LISTED: Listed = {}
+
+/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
+const IMPATIENT_MS = 4_000
+/** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
+const PIN_MS = 60_000
+const PINS_BYTES = 12 * 1024 * 1024
+
+/** Which commit HEADs were told that a branch is. */
+interface Told {
+  readonly commit: CommitHash
+  readonly at: number
+  /** When one that had been told before may have been told for the last time. */
+  readonly otherAt: number | undefined
+}
+
+export interface ResolverOptions {
+  readonly client: OriginClient
+  readonly known: Known
+  readonly access: Access
+  readonly refusals: Refusals
+  /** What stored listings say of files that nobody has asked for. */
+  readonly implied: Implied
+  readonly urls: SignedUrls
+  readonly ready: Pick<ReadyAnswers, 'moment' | 'forget'>
+  /** Read at each use: they may change. */
+  readonly settings: { readonly refTtlMs: number; readonly accessTtlMs: number }
+  readonly offline: boolean
+  /** Whether a rule asks for licences, so that the Hub's word for them is kept with what else is known of a repo. */
+  readonly asksLicence: () => boolean
+  readonly monotonic: () => number
+}
+
+export class Resolver {
+  readonly #options: ResolverOptions
+  readonly #heads = new SingleFlight<HeadAnswer>(isMoved)
+  // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
+  readonly #pins = new Memory<{ readonly commit: CommitHash; readonly at: number }>({
+    maxBytes: PINS_BYTES,
+  })
+  // By branch: forgotten no sooner than the pins that it stands for, whose names are longer.
+  readonly #told = new Memory<Told>({ maxBytes: PINS_BYTES })
+  // What the Hub said to one credential about a file that is not public. Memory only.
+  readonly #granted = new Memory<{ readonly meta: FileMeta; readonly at: number }>({
+    maxBytes: 12 * 1024 * 1024,
+    sizeOf: ({ meta }) => textBytes(meta.commit, meta.etag, meta.contentType),
+  })
+
+  constructor(options: ResolverOptions) {
+    this.#options = options
+  }
+
+  /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
+  async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
+    const pinned = this.#pinned(ctx, route, method)
+    const resolved = await this.#resolve(ctx, pinned)
+    if (isCommitHash(route.revision)) return resolved
+    if (method === 'HEAD') {
+      if (resolved.kind === 'file') this.pin(clientOf(ctx), route, resolved.meta.commit)
+      return resolved
+    }
+    return { ...resolved, ready: this.#readyOnBranch(route, resolved.ready) }
+  }
+
+  /** Notes that this client was told by a HEAD which commit the branch is, so that its GET means the same. */
+  pin(client: ClientName, route: FileRoute, commit: CommitHash, at = this.#options.monotonic()): void {
+    const { repo, revision } = route
+    if (isCommitHash(revision)) return
+    this.#pins.set(pinKey(client, route), { commit, at })
+    const branch = branchKey(route)
+    const before = this.#told.get(branch)
+    const isOther = before !== undefined && before.commit !== commit
+    this.#told.set(branch, { commit, at, otherAt: isOther ? at : before?.otherAt })
+    // What GETs may be given is not looked for in the pins.
+    if (before?.commit !== commit) this.#options.ready.forget(repo)
+  }
+
+  /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
+  #readyOnBranch(route: FileRoute, ready: Readiness | undefined): Readiness | undefined {
+    const { known, settings } = this.#options
+    const told = this.#told.get(branchKey(route))
+    const ref = known.refInMemory(route.repo, route.revision, settings.refTtlMs)
+    if (ready === undefined || ref?.fresh !== true || ref.commit !== ready.commit) return undefined
+    const isPromised = (at: number | undefined) =>
+      at !== undefined && this.#options.monotonic() - at <= PIN_MS
+    if (isPromised(told?.otherAt) || (told?.commit !== ready.commit && isPromised(told?.at))) return undefined
+    return { ...ready, askedAt: ref.at, until: Math.min(ready.until, ref.until) }
+  }
+
+  #pinned(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): FileRoute {
+    if (method === 'HEAD' || isCommitHash(route.revision)) return route
+    const pin = this.#pins.get(pinKey(clientOf(ctx), route))
+    if (pin === undefined || this.#options.monotonic() - pin.at > PIN_MS) return route
+    if (this.#options.known.changedSince(route.repo, pin.at)) return route
+    return { ...route, revision: pin.commit }
+  }
+
+  async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
+    const { access, offline, client, known, refusals } = this.#options
+    const { repo, revision, path } = route
+    const { moment } = this.#options.ready
+    const ref = await known.ref(repo, revision, this.#options.settings.refTtlMs)
+    const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
+    const fact = kept !== undefined && mayStore(ctx, kept) ? kept : undefined
+    const openUntil = access.publicUntil(repo)
+    const open = openUntil !== undefined
+    const reason = open ? 'public' : 'was-public'
+    const stored = fact && ({ fact, reason, askedAt: ref?.at } satisfies Stored)
+    if (open && ref?.fresh === true && stored !== undefined) {
+      const { at: askedAt, commit, until = openUntil } = ref
+      const ready = { until: Math.min(until, openUntil), askedAt, moment, commit }
+      return this.#fromFact(ctx, stored, 'hit', ready)
+    }
+
+    const isOpen = open || (await access.lastKnownPublic(repo))
+    const fallback = isOpen ? stored : undefined
+    const listed = isOpen ? () => this.#listed(ctx, route, ref) : () => Promise.resolve(NOT_LISTED)
+    if (offline) {
+      if (fallback !== undefined) return this.#fromFact(ctx, fallback, 'hit')
+      const { commit, hasFile, lacking } = await listed()
+      if (lacking !== undefined) return this.#fromFact(ctx, lacking, 'hit')
+      throw offlineFileError({ isOpen, hasRevision: commit !== undefined, isListed: hasFile })
+    }
+    const granted = this.#fromGrant(ctx, route)
+    if (granted !== undefined) return granted
+    const refused = refusals.recall(ctx.fingerprint, questionOf(route))
+    if (refused !== undefined && !isOver(refused, repo, this.#options)) {
+      noteRefusal(ctx.access, refused.refusal, 'remembered')
+      return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
+    }
+    const unasked = client.suspect() ? (fallback ?? (await listed()).lacking) : undefined
+    if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
+    try {
+      const answer = await this.#ask(ctx, route, { fact, fallback })
+      if (answer.kind === 'file' || answer.refusal.status !== 429) return answer
+      const { lacking } = await listed()
+      return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
+    } catch (error) {
+      if (!isOriginAway(error)) throw error
+      // The Hub itself may have said otherwise to the other question of this request.
+      if (!(await this.#staysPublic(repo))) throw error
+      const instead = fallback ?? (await listed()).lacking
+      if (instead === undefined) throw error
+      return this.#fromFact(ctx, instead, 'stale')
+    }
+  }
+
+  /** What the stored listings of a repo that may be shown say of the file. */
+  async #listed(
+    ctx: Ctx,
+    { repo, revision, path }: FileRoute,
+    ref: { readonly commit: CommitHash; readonly at?: number } | undefined,
+  ): Promise<Listed> {
+    const { implied, access } = this.#options
+    if (ctx.admission?.mayStore(undefined) === false) return NOT_LISTED
+    const commit = ref?.commit ?? (await implied.commitOf(repo, revision))
+    if (commit === undefined) return NOT_LISTED
+    const hasFile = await implied.hasFile(repo, commit, path, revision)
+    if (hasFile !== false) return { commit, hasFile }
+    const reason = access.verdict(repo) === 'public' ? 'public' : 'was-public'
+    return { commit, hasFile, lacking: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
+  }
+
+  /** Whether the last word of the Hub is still that the repo is everybody's. */
+  async #staysPublic(repo: Repo): Promise<boolean> {
+    const { access } = this.#options
+    return access.verdict(repo) === 'public' || access.lastKnownPublic(repo)
+  }
+
+  async #ask(
+    ctx: Ctx,
+    route: FileRoute,
+    stored: { readonly fact: FileFact | undefined; readonly fallback: Stored | undefined },
+  ): Promise<Resolved> {
+    const { fallback } = stored
+    await ctx.claimOrigin?.()
+    // A caller with a token proves nothing about strangers.
+    const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
+    const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
+    const head = this.#head(ctx, route, fallback !== undefined, known)
+    const { result, askedAt } = await head.catch(async (error: unknown) => {
+      // Where something in between answered this question, the Hub may have answered the other one: its no counts.
+      if (isAnswered(error)) await isPublic
+      throw error
+    })
+    if (result.kind === 'refusal')
+      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
+    // Not awaited: who asks the same meanwhile finds the grant.
+    return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic })
+  }
+
+  #learn(
+    ctx: Ctx,
+    route: FileRoute,
+    result: Extract<HeadResult, { kind: 'meta' }>,
+    context: { askedAt: number; before: FileFact | undefined; isPublic: Promise<boolean> },
+  ): ResolvedFile {
+    const { repo, path, revision } = route
+    const { known, urls, client } = this.#options
+    const { meta, location, signedAt } = result
+    const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
+    known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
+    // By the commit as well: that is what a GET is pinned to after this HEAD.
+    for (const name of [revision, meta.commit]) {
+      this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
+    }
+    if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
+    const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
+    const isPublic = context.isPublic.then((open) => {
+      // Only now may anything about the file touch the disk.
+      if (open && mayStore) {
+        known.rememberFile(repo, meta.commit, path, { kind: 'present', meta, key })
+        known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
+      }
+      return open
+    })
+    // Nobody may be waiting for it: a HEAD is answered before it is known.
+    isPublic.catch(() => undefined)
+    noteAnswered(ctx, this.#options.access.verdict(repo) === 'public')
+    const same = context.before?.kind === 'present' && context.before.key === key
+    return { kind: 'file', meta, key, isPublic, mayStore, outcome: same ? 'revalidated' : 'miss' }
+  }
+
+  async #refused(
+    ctx: Ctx,
+    route: FileRoute,
+    refusal: Refusal,
+    context: { askedAt: number; fallback: Stored | undefined; isPublic: Promise<boolean> },
+  ): Promise<Resolved> {
+    const { access, known } = this.#options
+    // Out of quota is not a "no": what is stored and public is served as while the origin is away.
+    if (refusal.status === 429 && context.fallback !== undefined)
+      return { ...this.#fromFact(ctx, context.fallback, 'stale'), isLimited: true }
+    noteRefusal(ctx.access, refusal)
+    if (deniesRepo(refusal)) {
+      const remembered = { refusal, headers: {}, at: context.askedAt }
+      this.#options.refusals.remember(ctx.fingerprint, questionOf(route), remembered)
+      await access.refused(ctx, route.repo, refusal, context.askedAt)
+    }
+    const { commit } = refusal
+    if (isAbsence(refusal) && commit !== undefined) {
+      known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
+      // That a gated repo lacks a file may be told to a stranger, and says nothing about the rest of it.
+      void context.isPublic.then((open) => {
+        if (!open) return
+        known.rememberFile(route.repo, commit, route.path, { kind: 'absent', commit })
+        known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: true })
+      })
+    }
+    return { kind: 'refusal', refusal, outcome: 'refused' }
+  }
+
+  #head(ctx: Ctx, route: FileRoute, impatient: boolean, known?: FileMeta): Promise<HeadAnswer> {
+    const target = resolveTarget(route.repo, route.revision, route.path)
+    const ask = async () => {
+      const askedAt = this.#options.monotonic()
+      const result = await headFile(this.#options.client, route, askerOf(ctx), {
+        retries: impatient ? 0 : 1,
+        known,
+        ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
+      })
+      return { result, askedAt }
+    }
+    return this.#heads.run(`${ctx.fingerprint} ${target}`, ask, namesOf(ctx))
+  }
+
+  /**
+   * Whether everybody may read the repo: believed, or asked as a stranger, once for all. Never rejects. Being shown
+   * the file does not suffice, since of a gated repo everybody may read the README; the repo must call itself open.
+   */
+  #isPublic(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<boolean> {
+    const { access, client } = this.#options
+    const { repo } = route
+    // Nothing of it may be stored, so that nobody needs to know; and what is known of repos is stored.
+    if (ctx.admission?.mayStore(undefined) === false) return Promise.resolve(false)
+    const verdict = access.verdict(repo)
+    if (verdict !== undefined) return Promise.resolve(verdict === 'public')
+    const ask = async () => {
+      const askedAt = this.#options.monotonic()
+      const [head, open] = await Promise.all([
+        // The same question as that of a caller without a token.
+        this.#head(asStranger(ctx), route, impatient).catch((error: unknown) => {
+          if (isMoved(error)) throw error
+        }),
+        isOpenToAll(client, repo, anonymousAsker(ctx), {
+          licence: this.#options.asksLicence(),
+          ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
+          onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),
+        }).catch(() => undefined),
+      ])
+      if (open === false) return false
+      if (head === undefined) return undefined
+      // An origin that has no such info is believed by the file, unless it is one that gates do not cover.
+      const told = open === 'unsaid' ? undefined : open
+      if (head.result.kind === 'meta') return open === 'unsaid' && !isCard(route.path) ? true : told
+      return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? told : undefined
+    }
+    return access.prove(repo, ask, namesOf(ctx))
+  }
+
+  #fromFact(
+    ctx: Ctx,
+    { fact, reason, askedAt }: Stored,
+    outcome: 'hit' | 'stale',
+    ready?: Readiness,
+  ): Resolved {
+    noteAllowed(ctx.access, reason)
+    const age = askedAt === undefined ? {} : { ageMs: this.#options.monotonic() - askedAt }
+    if (fact.kind === 'present') {
+      const { meta, key } = fact
+      return {
+        kind: 'file',
+        meta,
+        key,
+        isPublic: Promise.resolve(true),
+        mayStore: true,
+        outcome,
+        ready,
+        ...age,
+      }
+    }
+    const text = 'Entry not found'
+    const refusal = {
+      status: 404,
+      code: 'EntryNotFound',
+      message: text,
+      commit: fact.commit,
+      body: Buffer.from(text),
+      contentType: 'text/plain; charset=utf-8',
+    }
+    return { kind: 'refusal', refusal, outcome, ready, ...age }
+  }
+
+  /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
+  #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
+    const { access, known, settings, monotonic, client } = this.#options
+    const { refTtlMs, accessTtlMs } = settings
+    const granted = this.#granted.get(grantKey(ctx, route))
+    const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
+    if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
+    if (known.changedSince(route.repo, granted.at)) return undefined
+    if (access.deniedSince(ctx.fingerprint, route.repo, granted.at)) return undefined
+    // What became of the repo for one stranger it became for all.
+    if (ctx.authorization === undefined && access.verdict(route.repo) === 'restricted') return undefined
+    const key = blobKeyOf(granted.meta, {
+      origin: client.policy.base.href,
+      repo: route.repo,
+      path: route.path,
+    })
+    // The stranger who was asked beside the question that granted it may not have been answered yet.
+    const isPublic = this.#isPublic(ctx, route, false)
+    noteAllowed(ctx.access, ctx.authorization === undefined ? 'public' : 'remembered')
+    const mayStore = ctx.admission?.mayStore(granted.meta.sizeBytes) !== false
+    return { kind: 'file', meta: granted.meta, key, isPublic, mayStore, outcome: 'miss' }
+  }
+}
+
+/** Whether something has answered, though not as a Hub would. */
+function isAnswered(error: unknown): boolean {
+  return isOriginAway(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
+}
+
+/** Whether what is known of a file may be used: a rule may want nothing of it from the disk. */
+function mayStore(ctx: Ctx, fact: FileFact): boolean {
+  return ctx.admission?.mayStore(fact.kind === 'present' ? fact.meta.sizeBytes : undefined) !== false
+}
+
+function questionOf({ repo, revision, path }: FileRoute): Asked {
+  return { kind: 'file', repo, target: resolveTarget(repo, revision, path) }
+}
+
+/** What leads to another name is the same to those alone who were decided about by the same names. */
+function namesOf({ admission }: Ctx): string {
+  return admission?.names ?? ''
+}
+
+/** Signed URLs are remembered per credential: one made for a member opens a private file to whoever holds it. */
+export function urlName(ctx: Ctx, repo: Repo, commit: CommitHash, path: string): string {
+  return `${ctx.fingerprint} ${repoKey(repo)} ${commit} ${path}`
+}
+
+function grantKey(ctx: Pick<Ctx, 'fingerprint'>, route: FileRoute): string {
+  return `${ctx.fingerprint} ${repoKey(route.repo)} ${route.revision} ${route.path}`
+}
+
+function branchKey({ repo, revision }: FileRoute): string {
+  return `${repoKey(repo)} ${revision}`
+}
+
+function clientOf({ caller, fingerprint }: Ctx): ClientName {
+  return { address: caller.address, fingerprint }
+}
+
+function pinKey(client: ClientName, route: FileRoute): string {
+  return `${client.address} ${grantKey(client, route)}`
+}
+
+/** What a gated repo may show to everybody, so that they know what they ask for. */
+function isCard(path: string): boolean {
+  return /^(?:readme(?:\.\w+)?|\.gitattributes)$/i.test(path)
+}
+
+/** Whether the refusal is about the revision or the path, so that the repo itself was shown. */
+function isMissing({ status, code }: Refusal): boolean {
+  return status === 404 && (code === 'EntryNotFound' || code === 'RevisionNotFound')
+}

@@ -1,0 +1,363 @@
+// Answer → reply: the only writer of success headers, and only once the first byte is certain. A body that cannot
+// be completed breaks the connection; it never ends short (RFC 9112 §8).
+
+import type { ServerResponse } from 'node:http'
+import { cacheStatus, xCache } from '../../http/cache-status.ts'
+import { headFields } from '../../http/headers.ts'
+import {
+  type Answer,
+  type Body,
+  type ByteSource,
+  bodyLength,
+  closeBody,
+  StorageFailed,
+} from '../../mirror/answer.ts'
+import { type Floor, PATIENT, Pace, TooSlow, WANTED } from '../../origin/connections/pace.ts'
+import { formatOffer, OFFER_FIELD, type Offers, type Taken } from '../../workers/peer.ts'
+import type { Trace } from '../request-record.ts'
+import type { FileReads } from './file-reads.ts'
+import type { Lent } from './shared-reads.ts'
+
+/** One read, one write: not worth two buffers. */
+export const SMALL_BYTES = 64 * 1024
+/** Below it two processes talk longer about a file than it takes to hand its bytes over. */
+const OFFERED_FROM_BYTES = 256 * 1024
+/** How soon a client that is waited for is looked at again: others may have come meanwhile that wait for it. */
+const LOOK_AGAIN_MS = 5_000
+
+interface SendOptions {
+  readonly trace: Trace
+  readonly reads: FileReads
+}
+
+/** The headers that say how the answer was come by. */
+export function outcomeHeaders(
+  answer: Pick<Answer, 'outcome' | 'originStatus' | 'isLimited'>,
+): Record<string, string> {
+  const { outcome, originStatus, isLimited } = answer
+  const status = cacheStatus(outcome, {
+    ...(originStatus === undefined ? {} : { fwdStatus: originStatus }),
+    ...(outcome === 'stale' && isLimited === true ? { detail: 'origin-quota' } : {}),
+  })
+  const word = xCache(outcome)
+  return {
+    ...(status === undefined ? {} : { 'cache-status': status }),
+    ...(word === undefined ? {} : { 'x-cache': word }),
+  }
+}
+
+/**
+ * Sends `answer` and closes its body, whatever happens. Rejects with what went wrong before the first byte (the
+ * response is untouched then); after it the connection is destroyed and the reason is in the trace.
+ */
+export async function sendAnswer(
+  response: ServerResponse,
+  answer: Answer,
+  options: SendOptions & {
+    readonly headOnly: boolean
+    /** Where a worker has asked: it may send what is stored by itself. */
+    readonly offers?: Offers | undefined
+  },
+): Promise<void> {
+  const { trace, reads, headOnly, offers } = options
+  trace.outcome = answer.outcome
+  const start = (offer?: string): void => {
+    trace.firstByteAt = performance.now()
+    const headers: Record<string, string> = {
+      'x-request-id': trace.id,
+      ...(headOnly ? headFields(answer.status, answer.headers) : answer.headers),
+      ...outcomeHeaders(answer),
+    }
+    if (offer !== undefined) {
+      headers[OFFER_FIELD] = offer
+      // What follows here is only what the worker could not send.
+      delete headers['content-length']
+    }
+    response.writeHead(answer.status, headers)
+  }
+  const { body } = answer
+  if (headOnly || body.kind === 'none' || bodyLength(body) === 0) {
+    await closeBody(body)
+    start()
+    response.end()
+    return
+  }
+  switch (body.kind) {
+    case 'bytes':
+      start()
+      trace.bytes += body.bytes.length
+      response.end(body.bytes)
+      return
+    case 'stream':
+      await sendStream(response, body.stream, start, { trace, isWanted: body.isWanted })
+      return
+    case 'source':
+      await sendSource(response, body, start, { trace, reads, offers })
+      return
+    default:
+      body satisfies never
+  }
+}
+
+/**
+ * Sends chunks as they come. `start` is called once the first one is there; what fails before that is thrown, what
+ * fails later breaks the connection. The stream is closed either way. It holds something that many share, so that a
+ * client that takes it too slowly is cut off, and sooner while others wait (`isWanted`). From the disk a client may take
+ * as long as it likes.
+ */
+export async function sendStream(
+  response: ServerResponse,
+  stream: AsyncIterable<Buffer>,
+  start: () => void,
+  {
+    trace,
+    isWanted = () => false,
+  }: { readonly trace: Trace; readonly isWanted?: (() => boolean) | undefined },
+): Promise<void> {
+  const chunks = stream[Symbol.asyncIterator]()
+  // Before the headers: what fails here still becomes an honest status.
+  let next = await chunks.next()
+  start()
+  const outlet = new Outlet(response, trace)
+  const pace = new ClientPace(isWanted)
+  try {
+    while (next.done !== true) {
+      const chunk = next.value
+      await outlet.write(chunk, pace)
+      next = await chunks.next()
+    }
+    response.end()
+  } catch (error) {
+    breakOff(response, trace, error)
+  } finally {
+    outlet.close()
+    await chunks.return?.().catch(() => undefined)
+  }
+}
+
+/**
+ * Sends the bytes of `source` and closes it. `start` is called once the first one is certain, with the text of the offer
+ * where another process shall send them; what fails before that is thrown.
+ */
+export async function sendSource(
+  response: ServerResponse,
+  body: Extract<Body, { kind: 'source' }>,
+  start: (offer?: string) => void,
+  options: SendOptions & { readonly offers?: Offers | undefined },
+): Promise<void> {
+  const { source, rescue } = body
+  const { trace, offers } = options
+  const progress = { position: source.range.start, started: false }
+  const begin = (offer?: string): void => {
+    if (progress.started) return
+    progress.started = true
+    start(offer)
+  }
+  try {
+    await source.ready(progress.position)
+    const length = source.range.end - source.range.start
+    const isLarge = length >= OFFERED_FROM_BYTES
+    if (offers !== undefined && source.blob !== undefined && isLarge && source.isBelieved?.() !== false) {
+      const { id, taken } = offers.open(trace.signal)
+      begin(formatOffer({ id, ...source.blob, range: source.range }))
+      response.flushHeaders()
+      progress.position += await sentByWorker(taken, trace)
+    }
+    if (length <= SMALL_BYTES) await sendSmall(response, source, begin, trace)
+    else await copy(response, source, begin, progress, options)
+  } catch (error) {
+    // The disk failed, not the file: the rest comes from where the file came from.
+    if (rescue !== undefined && isDiskError(error) && !trace.isGone) {
+      await sendStream(response, rescue(progress.position), begin, { trace, isWanted: body.isWanted })
+    } else if (progress.started) {
+      breakOff(response, trace, error)
+    } else {
+      throw error
+    }
+  } finally {
+    await source.close()
+  }
+}
+
+/** Waits for a worker that has been offered the file: how much of it has been sent. Throws when the client has gone. */
+async function sentByWorker(taken: Promise<Taken>, trace: Trace): Promise<number> {
+  const offeredAt = performance.now()
+  const { bytes, firstByteMs, end } = await taken
+  trace.bytes += bytes
+  if (firstByteMs !== undefined) trace.firstByteAt = offeredAt + firstByteMs
+  if (end === 'left') trace.leave()
+  trace.signal.throwIfAborted()
+  return bytes
+}
+
+async function sendSmall(
+  response: ServerResponse,
+  source: ByteSource,
+  begin: () => void,
+  trace: Trace,
+): Promise<void> {
+  const { start, end } = source.range
+  const bytes = Buffer.allocUnsafe(end - start)
+  let position = start
+  while (position < end) {
+    const ready = await source.ready(position)
+    const read = await source.read(bytes, position - start, ready - position, position)
+    if (read === 0) throw new StorageFailed(new Error('the file is shorter than its facts say'))
+    position += read
+  }
+  begin()
+  trace.bytes += bytes.length
+  response.end(bytes)
+}
+
+/**
+ * Sends what is left from the position on. While one piece is being sent the next is being read, for a client that has
+ * shown that it reads.
+ */
+async function copy(
+  response: ServerResponse,
+  source: ByteSource,
+  begin: () => void,
+  progress: { position: number },
+  { trace, reads }: SendOptions,
+): Promise<void> {
+  const { end } = source.range
+  const outlet = new Outlet(response, trace)
+  const reader = reads.enter(source, progress.position)
+  let reading: Promise<Lent> | undefined =
+    progress.position < end ? reader.read(progress.position) : undefined
+  try {
+    begin()
+    while (reading !== undefined) {
+      const { bytes, letGo }: Lent = await reading
+      const next: number = progress.position + bytes.length
+      reading = next < end && reader.readsAhead(next) ? reader.read(next) : undefined
+      // Heard in the next round, or below.
+      reading?.catch(() => undefined)
+      await outlet.write(bytes).catch((error: unknown) => {
+        letGo({ sent: false })
+        throw error
+      })
+      letGo({ sent: true })
+      progress.position = next
+      if (next < end) reading ??= reader.read(next)
+    }
+    response.end()
+  } finally {
+    outlet.close()
+    reader.leave()
+    const last = await reading?.catch(() => undefined)
+    last?.letGo({ sent: true })
+  }
+}
+
+/** Where the bytes of one answer go, piece by piece. Closed when the last one has left, or nobody wants them. */
+class Outlet {
+  readonly #response: ServerResponse
+  readonly #trace: Trace
+  // Of the piece under way. One ear for the whole answer: for each piece, it would cost more than the piece.
+  #fail: ((reason: Error) => void) | undefined
+  #late: NodeJS.Timeout | undefined
+  readonly #abort = (): void => this.#fail?.(this.#trace.signal.reason as Error)
+
+  constructor(response: ServerResponse, trace: Trace) {
+    this.#response = response
+    this.#trace = trace
+    trace.signal.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
+  write(bytes: Buffer, pace?: ClientPace): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const response = this.#response
+      const trace = this.#trace
+      this.#fail = reject
+      if (trace.isGone) {
+        this.#abort()
+        return
+      }
+      if (pace !== undefined) this.#watch(pace)
+      response.write(bytes, (error) => {
+        clearTimeout(this.#late)
+        pace?.took(bytes.length)
+        // Node calls it without an error, too, for what was written to a socket that is destroyed.
+        if (error || response.destroyed || response.socket?.destroyed === true) {
+          // Heard before the socket's close: nobody is there to write to.
+          trace.leave()
+          reject(error ?? new Error('the client has gone'))
+          return
+        }
+        trace.bytes += bytes.length
+        resolve()
+      })
+    })
+  }
+
+  /** Looks again and again whether the client, which has not taken the last piece yet, is too slow. */
+  #watch(pace: ClientPace): void {
+    this.#late = setTimeout(() => {
+      if (pace.isTooSlow()) this.#fail?.(new TooSlow('the client'))
+      else this.#watch(pace)
+    }, pace.lookAgainMs())
+  }
+
+  close(): void {
+    // Of an answer that never got its turn on its connection, Node says nothing more.
+    clearTimeout(this.#late)
+    this.#trace.signal.removeEventListener('abort', this.#abort)
+  }
+}
+
+/** How fast a client takes a stream. Only the time counts in which it is waited for. */
+class ClientPace {
+  readonly #isWanted: () => boolean
+  readonly #pace = new Pace()
+  #since = 0
+
+  constructor(isWanted: () => boolean) {
+    this.#isWanted = isWanted
+  }
+
+  /** Begins to wait for the client: when to look whether it is too slow. */
+  lookAgainMs(): number {
+    this.#since = performance.now()
+    return Math.max(1, Math.min(LOOK_AGAIN_MS, this.#pace.creditMs(this.#floor())))
+  }
+
+  took(bytes: number): void {
+    this.#pace.note(performance.now() - this.#since, bytes, this.#floor())
+  }
+
+  isTooSlow(): boolean {
+    this.took(0)
+    return this.#pace.creditMs(this.#floor()) <= 0
+  }
+
+  #floor(): Floor {
+    return this.#isWanted() ? WANTED : PATIENT
+  }
+}
+
+/** Ends a response that has begun so that no client can take it for whole. */
+function breakOff(response: ServerResponse, trace: Trace, error: unknown): void {
+  if (!trace.isGone) {
+    trace.error = error
+    trace.outcome = 'error'
+  }
+  breakConnection(response)
+}
+
+/** Ends a response that has begun so that no client can take it for whole. */
+export function breakConnection(response: ServerResponse): void {
+  const { socket } = response
+  // A reset, not an end: with a body framed by the connection's close a clean end would look whole. Between processes
+  // of one mirror no body is framed so, and the socket knows no resets.
+  if (socket?.remoteFamily === undefined) response.destroy()
+  else socket.resetAndDestroy()
+}
+
+function isDiskError(error: unknown): boolean {
+  if (error instanceof StorageFailed) return true
+  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return false
+  return error.syscall === 'read' || error.syscall === 'open'
+}

@@ -1,0 +1,451 @@
+// Everything of the Hub that the mirror does not understand, handed on by @fastify/http-proxy: uploads, commits,
+// discussions, git, pages. Nothing of it is stored. Redirects within the Hub are turned to the mirror; those to
+// other hosts are followed here, without any credential.
+
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
+import proxy from '@fastify/http-proxy'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { callerKey } from '../../callers/caller-key.ts'
+import { MirrorError } from '../../errors.ts'
+import { headerValue, headFields, isEventStream } from '../../http/headers.ts'
+import { withHint } from '../../hub/hints.ts'
+import { readRefusal, refusalHeaders } from '../../hub/refusal.ts'
+import { passableHeaders } from '../../hub/response-headers.ts'
+import { type RewriteBases, rewriteLink, rewriteLocation } from '../../hub/rewrite.ts'
+import { type HubRoute, isWriteRoute } from '../../hub/route.ts'
+import { noteAllowed, noteRefusal } from '../../mirror/access/note.ts'
+import { hintContext } from '../../mirror/access/refused.ts'
+import type { Ctx } from '../../mirror/context.ts'
+import type { Mirror } from '../../mirror/mirror.ts'
+import { appendVia, type OriginClient } from '../../origin/client.ts'
+import { readAtOnce } from '../../origin/connections/body-buffers.ts'
+import { type Passage, sendUnderTurn, TURN } from '../../origin/connections/passage.ts'
+import { interceptionOf } from '../../origin/failures/bad-answer.ts'
+import { originFailure } from '../../origin/failures/unreachable.ts'
+import { checkMove, moveOf } from '../../origin/origin-move.ts'
+import { followRedirect, MAX_HOPS } from '../../origin/redirect.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import { outcomeHeaders, sendStream } from '../body/send.ts'
+import { BILL_TO } from '../context.ts'
+import { sendFailure } from '../fail.ts'
+import type { Passed } from '../hub-route.ts'
+import { traceOf } from '../request-record.ts'
+import type { TransferLinks } from '../transfers/transfer-links.ts'
+import {
+  enter,
+  giveBackOnThrow,
+  giveWay,
+  holdBrief,
+  isRead,
+  type OriginResponse,
+  WRITE_TIMEOUT_MS,
+} from './enter.ts'
+import {
+  following,
+  isPlainJson,
+  MAX_PASSED_JSON_BYTES,
+  passedDocumentOf,
+  readUpTo,
+  turnDocument,
+} from './passed-json.ts'
+import { withoutCredential } from './without-credential.ts'
+
+export interface PassThroughOptions {
+  readonly client: OriginClient
+  readonly offline: boolean
+  readonly transferLinks: () => Promise<TransferLinks>
+  /** Tells the operator of hosts to which transfers go past the mirror. */
+  readonly warnOfHosts: (hosts: Iterable<string>) => void
+  readonly via: string
+  readonly observer: Observer
+  /** Hears of writes that the Hub accepted, and of what it refused. */
+  readonly mirror: Pick<Mirror, 'changed' | 'refused'>
+  /** Answers what the mirror understands, and gives the rest back. */
+  readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<Passed | undefined>
+}
+
+/** What a caller may tell the Hub through us. Cookies, forwarding fields and the client's own encodings stay here; the credential is that of the context. */
+const REQUEST_HEADERS = [
+  'accept',
+  'accept-language',
+  'content-type',
+  'content-length',
+  'content-encoding',
+  'content-language',
+  'user-agent',
+  'git-protocol',
+  'range',
+  // Without it a range of a file that has changed since would be taken for the rest of the old one.
+  'if-range',
+  'if-none-match',
+  'if-match',
+  'if-modified-since',
+  'origin',
+  'access-control-request-method',
+  'access-control-request-headers',
+  'x-hf-download-counter',
+  BILL_TO,
+  'x-amzn-trace-id',
+]
+/** Beside the list for API answers: what git and pages need. */
+const PAGE_HEADERS = [
+  'cache-control',
+  // Asked for or not (objects are stored encoded, too): the body is passed on as it came.
+  'content-encoding',
+  'content-language',
+  'content-security-policy',
+  'expires',
+  'pragma',
+  'referrer-policy',
+  'x-frame-options',
+  'vary',
+]
+const XET_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
+
+const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
+
+/** Registers the catch-all. */
+export async function registerPassThrough(
+  server: FastifyInstance,
+  options: PassThroughOptions,
+): Promise<void> {
+  const { client, serve } = options
+  const passed = new WeakMap<IncomingMessage, Passed>()
+  const originPath = client.policy.base.pathname.replace(/\/$/, '')
+
+  await server.register(proxy, {
+    upstream: client.policy.base.origin,
+    undici: { request: sendUnderTurn(client) },
+    disableCache: true,
+    disableRequestLogging: true,
+    internalRewriteLocationHeader: false,
+    // The plugin's own reading of the raw target, which we do not use, refuses the `//api` that clients send.
+    preRewrite: () => '/',
+    httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
+    preHandler: (request, reply, done) => {
+      serve(request, reply).then((rest) => {
+        // Answered already: the hijacked reply has no use for the rest of the chain.
+        if (rest === undefined) return undefined
+        if (isOwn(rest.route)) return done(new MirrorError('not_found'))
+        if (options.offline) return done(new MirrorError('offline_and_absent'))
+        // A copy has read what the request says of us: a body that is handed on takes the socket from it.
+        passed.set(request.raw, { ...rest, ctx: { ...rest.ctx } })
+        return done()
+      }, done)
+    },
+    handler: (request, reply, _dest, hooks) => {
+      const { route, ctx } = passed.get(request.raw) ?? {}
+      if (route === undefined || ctx === undefined) return reply
+      const trace = traceOf(request.raw)
+      const { authorization } = ctx
+      const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
+      const fail = (error: unknown): void =>
+        sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
+      const respond = (given: OriginResponse): void => {
+        reply.hijack()
+        void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
+          // Unread it would keep its connection for ever.
+          given.stream.on('error', () => undefined).destroy()
+          fail(error)
+        })
+      }
+      const forward = (passage: Passage): void => {
+        trace.trips.count += 1
+        // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
+        // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
+        const { path, query } = splitTarget(route)
+        void reply.from(originPath + path, {
+          ...hooks,
+          ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
+          queryString: () => query,
+          rewriteRequestHeaders: (_request, headers) =>
+            Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
+              [TURN]: passage,
+            }),
+          onResponse: (_request, _reply, response) => {
+            const { statusCode, headers, stream } = asOriginResponse(response)
+            options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
+            respond({
+              statusCode,
+              headers: client.heard(asked, statusCode, headers),
+              stream,
+              turn: passage.turn,
+            })
+          },
+          onError: (_reply, { error }) => {
+            options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
+            reply.hijack()
+            fail(originFailure(error.cause ?? error, client.policy.base, client.policy.base.host))
+          },
+        })
+      }
+      enter(request.raw, asked, { client, ctx })
+        .then((entered) =>
+          'stream' in entered ? respond(entered) : giveBackOnThrow(entered.turn, () => forward(entered)),
+        )
+        // Also what the plugin throws at a target that it will not send.
+        .catch((error: unknown) => {
+          reply.hijack()
+          fail(error)
+        })
+      return reply
+    },
+    // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.
+    replyOptions: { retryDelay: () => null },
+  })
+}
+
+/** What belongs to the mirror, though slashes or a base path led it past the routes of its own. */
+function isOwn(route: HubRoute): boolean {
+  return 'target' in route && /^\/-(?:$|[/?]|%2f)/i.test(route.target)
+}
+
+function splitTarget(route: HubRoute): { readonly path: string; readonly query: string } {
+  const target = 'target' in route ? route.target : '/'
+  const mark = target.indexOf('?')
+  return mark === -1
+    ? { path: target, query: '' }
+    : { path: target.slice(0, mark), query: target.slice(mark + 1) }
+}
+
+/** Buckets know no other way than Xet. */
+function needsXet(route: HubRoute): boolean {
+  return route.kind === 'other' && route.target.startsWith('/api/buckets/')
+}
+
+function asOriginResponse(response: unknown): OriginResponse {
+  // The plugin's type says ServerResponse; what it passes are these three fields.
+  return response as OriginResponse
+}
+
+function requestHeaders(
+  request: FastifyRequest,
+  ctx: Ctx,
+  contentLength: string | string[] | undefined,
+  via: string,
+): IncomingHttpHeaders {
+  const passed: IncomingHttpHeaders = {
+    'accept-encoding': 'identity',
+    via: appendVia(request.raw.headers.via, via),
+  }
+  for (const name of REQUEST_HEADERS) {
+    const value = name === 'content-length' ? contentLength : request.raw.headers[name]
+    if (ctx.lent !== undefined && name === BILL_TO) continue
+    if (value !== undefined) passed[name] = value
+  }
+  if (ctx.authorization !== undefined) passed.authorization = ctx.authorization
+  if (String(passed.accept).includes('vnd.xet-fileinfo')) delete passed.accept
+  return passed
+}
+
+async function answer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  response: OriginResponse,
+  options: PassThroughOptions & Passed,
+): Promise<void> {
+  const { client, ctx, route } = options
+  const trace = traceOf(request.raw)
+  let final = response
+  let location: string | undefined
+  const target = headerValue(response.headers, 'location')
+  if (target !== undefined) {
+    const bases = basesOf(client, ctx)
+    const asked = client.url('target' in route ? route.target : '/')
+    const turned = rewriteLocation(target, asked, bases)
+    if (turned.kind === 'mirror') location = turned.location
+    // That of a 201 names what was made, and asks nobody to go there.
+    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
+  }
+  const { method } = request.raw
+  trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
+  await learn(method ?? '', final, final === response, options)
+  const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
+  const headers = passableHeaders(final.headers, extra)
+  headers['x-request-id'] = trace.id
+  Object.assign(headers, refusalFields(final, route, ctx))
+  const link = headerValue(final.headers, 'link')
+  if (link !== undefined) {
+    const bases = basesOf(client, ctx)
+    const rewritten = rewriteLink(link, { ...bases, stripXet: true })
+    if (rewritten !== undefined) headers['link'] = rewritten
+  }
+  if (location !== undefined) headers['location'] = location
+  const caller = callerKey(ctx.caller)
+  // Before the headers: where it has no room the client is told so.
+  const release = method === 'HEAD' ? undefined : holdBrief(final, client, caller)
+  const start = (): void => {
+    trace.firstByteAt = performance.now()
+    reply.raw.writeHead(final.statusCode, {
+      ...(method === 'HEAD' ? headFields(final.statusCode, headers) : headers),
+      ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
+    })
+  }
+  if (method === 'HEAD') {
+    final.stream.on('error', () => undefined)
+    final.stream.destroy()
+    start()
+    reply.raw.end()
+    return
+  }
+  // A stream that is silent hears of nothing by itself.
+  trace.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
+  if (trace.signal.aborted) final.stream.destroy()
+  const counting = counted(final.stream, options)
+  const stream = release === undefined ? counting : readAtOnce(counting, release)
+  const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
+  const how = { trace, isWanted: () => client.isWanted(caller) }
+  if (isEventStream(final.headers)) {
+    // The first event may come much later than a client waits for an answer, and nginx would gather events.
+    headers['x-accel-buffering'] = 'no'
+    giveWay(final.stream, how.isWanted)
+    start()
+    reply.raw.flushHeaders()
+    return sendStream(reply.raw, body, () => undefined, how)
+  }
+  const document = final === response ? passedDocumentOf(route, method ?? '') : undefined
+  if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, how)
+  const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES)
+  if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)
+  const bases = basesOf(client, ctx)
+  const userAgent = request.raw.headers['user-agent']
+  const turned = await turnDocument(bytes, document, { ...options, bases, userAgent })
+  Object.assign(headers, turned.headers, { 'content-length': String(turned.body.length) })
+  if (turned.body !== bytes) delete headers['etag']
+  start()
+  trace.bytes += turned.body.length
+  reply.raw.end(turned.body)
+}
+
+/** What the answer says about rights: noted, and told to the mirror where it is the Hub's own. */
+async function learn(
+  method: string,
+  final: OriginResponse,
+  isOfHub: boolean,
+  { mirror, ctx, route }: PassThroughOptions & Passed,
+): Promise<void> {
+  // A fetch over git is a POST, too, and changes nothing.
+  const isWrite = !isRead(method) && isWriteRoute(route, method)
+  if (final.statusCode < 400) {
+    noteAllowed(ctx.access, 'passed')
+    // A form that asks for access is answered with a redirect.
+    if (isWrite) await mirror.changed(ctx, route.repo)
+    return
+  }
+  const refusal = readRefusal(final.statusCode, final.headers, Buffer.alloc(0))
+  noteRefusal(ctx.access, refusal)
+  if (isOfHub && !isWrite) await mirror.refused(ctx, route, refusal)
+}
+
+/** What a refusal says beyond the Hub's own fields; its body passes by unread. */
+function refusalFields(
+  { statusCode, headers }: OriginResponse,
+  route: HubRoute,
+  ctx: Ctx,
+): Record<string, string> {
+  if (statusCode < 400) return {}
+  const { isForeign, ...own } = readRefusal(statusCode, headers, Buffer.alloc(0))
+  const isPage = /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
+  if (isForeign && isPage && statusCode !== 429)
+    return { 'x-error-message': interceptionOf({ status: statusCode, headers, host: '' }, 'hub').message }
+  const isApi = 'target' in route && /^\/+api\//.test(route.target)
+  // Git and browsers read none, and 429 speaks to all.
+  const refusal = isApi || statusCode === 429 ? withHint(own, hintContext(ctx, route.repo)) : own
+  const fields = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })
+  const names = [
+    'x-error-message',
+    'x-hf-warning',
+    // Of any other answer it would tell of a quota that is not the caller's own.
+    'ratelimit',
+    ...(statusCode === 401 && isAboutRepo(route) ? ['x-error-code'] : []),
+  ]
+  return Object.fromEntries(names.flatMap((name) => (fields[name] ? [[name, fields[name]]] : [])))
+}
+
+/** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */
+function isAboutRepo(route: HubRoute): boolean {
+  return route.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
+}
+
+async function* counted(
+  stream: Readable,
+  { observer, client }: PassThroughOptions,
+): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    for await (const part of stream) {
+      const chunk = part as Buffer
+      observer.originBytes('pass-through', chunk.length)
+      yield chunk
+    }
+  } catch (error) {
+    throw originFailure(error, client.policy.base, client.policy.base.host)
+  }
+}
+
+/** Takes redirects to other hosts on the client's behalf, without its credential. Only what has no body to repeat. */
+async function follow(
+  request: FastifyRequest,
+  response: OriginResponse,
+  from: URL,
+  location: string,
+  options: PassThroughOptions & Passed,
+): Promise<OriginResponse> {
+  const { method } = request.raw
+  const {
+    ctx,
+    client: { policy },
+  } = options
+  response.stream.on('error', () => undefined)
+  response.stream.destroy()
+  const status = response.statusCode
+  const moved = moveOf(policy, from, { status, headers: response.headers })
+  if (moved !== undefined) {
+    const hasCredential = ctx.authorization !== undefined
+    checkMove(policy, moved, { hasCredential, isRepeatable: method === 'GET' || method === 'HEAD' })
+  }
+  if (method !== 'GET' && method !== 'HEAD') {
+    throw new MirrorError('redirect_refused', { detail: { reason: 'redirect of a request with a body' } })
+  }
+  const { range, 'if-range': ifRange } = request.raw.headers
+  const asker = {
+    authorization: undefined,
+    caller: callerKey(options.ctx.caller),
+    forward: {},
+    onTrip: () => (traceOf(request.raw).trips.count += 1),
+  }
+  let url = moved ?? followRedirect(policy, from, location)
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answered = await options.client.send({
+      kind: 'cdn',
+      method,
+      url,
+      asker,
+      headers: {
+        ...(range === undefined ? {} : { range }),
+        ...(typeof ifRange === 'string' ? { 'if-range': ifRange } : {}),
+      },
+      signal: traceOf(request.raw).signal,
+    })
+    const next = headerValue(answered.headers, 'location')
+    if (answered.status < 300 || answered.status >= 400 || next === undefined) {
+      return { statusCode: answered.status, headers: answered.headers, stream: answered.body }
+    }
+    await answered.body.dump()
+    url = followRedirect(policy, url, next)
+  }
+  throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+}
+
+/** What a URL of the Hub is told by, and what it becomes. */
+function basesOf(client: OriginClient, ctx: Ctx): RewriteBases {
+  return { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+}
+
+function trimmed(base: URL): string {
+  return base.href.replace(/\/$/, '')
+}
+
+function elapsed(since: number): number {
+  return (performance.now() - since) / 1000
+}

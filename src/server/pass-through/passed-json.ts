@@ -1,0 +1,159 @@
+// JSON that is passed through and holds URLs which clients follow, or read as names of repos. It names the answers that
+// are turned, and not those that are left alone: in other answers a URL may be what somebody wrote, which a client that
+// writes it back would change at the Hub.
+
+import type { HeaderBag } from '../../http/headers.ts'
+import { headerValue } from '../../http/headers.ts'
+import { type RewriteBases, rewriteDocument } from '../../hub/rewrite.ts'
+import type { HubRoute } from '../../hub/route.ts'
+import type { Ctx } from '../../mirror/context.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import { turnBatch } from '../transfers/batch-links.ts'
+import type { TransferLinks } from '../transfers/transfer-links.ts'
+
+/**
+ * What an answer holds. `links`: URLs that are followed. `written`: the URL of what a write has made, as a name for it.
+ * `lfs-batch`: the actions of a Git LFS batch. `preupload`: no URL, but which files are large.
+ */
+type PassedDocument = 'links' | 'written' | 'lfs-batch' | 'preupload'
+
+/** The largest of them are lists of Parquet files, of some 100 bytes a file. What is larger is passed on as it is. */
+export const MAX_PASSED_JSON_BYTES = 4 * 1024 * 1024
+
+/** Undefined for an answer that is passed on as it comes. */
+export function passedDocumentOf(route: HubRoute, method: string): PassedDocument | undefined {
+  if (route.kind !== 'other') return undefined
+  if (route.purpose === 'lfs-batch') return method === 'POST' ? 'lfs-batch' : undefined
+  const [path = ''] = route.target.split('?')
+  if (method === 'GET') {
+    return path.startsWith('/api/datasets/') && /\/(?:parquet|croissant)(?:\/|$)/.test(path)
+      ? 'links'
+      : undefined
+  }
+  if (method !== 'POST') return undefined
+  if (/^\/api\/repos\/(?:create|move)$/.test(path) || path.startsWith('/api/buckets/')) return 'written'
+  const [, word] =
+    /^\/api\/(?:model|dataset|space|kernel)s\/[^/]+\/(?:[^/]+\/)?(preupload|commit|duplicate)(?:\/|$)/.exec(
+      path,
+    ) ?? []
+  return word === undefined ? undefined : word === 'preupload' ? word : 'written'
+}
+
+/** Whether the body of an answer can be read as JSON. */
+export function isPlainJson(headers: HeaderBag): boolean {
+  const encoding = headerValue(headers, 'content-encoding')
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return false
+  return /^application\/(?:[\w.-]+\+)?json\b/i.test(headerValue(headers, 'content-type') ?? '')
+}
+
+/** Where it went, and what the client is to be told beside it. */
+interface Turned {
+  readonly body: Buffer
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface TurnOptions {
+  readonly client: Pick<OriginClient, 'policy'>
+  readonly route: HubRoute
+  readonly ctx: Pick<Ctx, 'admission'>
+  readonly bases: RewriteBases
+  readonly userAgent: string | undefined
+  readonly transferLinks: () => Promise<TransferLinks>
+  /** Tells the operator of hosts to which transfers go past the mirror. */
+  readonly warnOfHosts: (hosts: Iterable<string>) => void
+}
+
+const XET_UPLOAD_WARNING =
+  'This mirror takes large files over HTTP, not by Xet. Unless HF_HUB_DISABLE_XET=1 is set, an upload with hf_xet fails now: set it and upload again.'
+
+/** The answer with the URLs that clients follow turned to the mirror. The same Buffer where nothing is to change. */
+export async function turnDocument(
+  body: Buffer,
+  document: PassedDocument,
+  options: TurnOptions,
+): Promise<Turned> {
+  switch (document) {
+    case 'links':
+    case 'written':
+      return { body: turnPassed(body, document, options.bases) }
+    case 'preupload':
+      return mayGoToXet(body, options.userAgent)
+        ? { body, headers: { 'x-hf-warning': `XetDisabled; ${XET_UPLOAD_WARNING}` } }
+        : { body }
+    case 'lfs-batch':
+      return turnLfs(body, options)
+    default:
+      return document satisfies never
+  }
+}
+
+async function turnLfs(
+  body: Buffer,
+  { client, route, ctx, bases, transferLinks, warnOfHosts }: TurnOptions,
+): Promise<Turned> {
+  const turned = turnBatch(body, {
+    links: await transferLinks(),
+    policy: client.policy,
+    bases,
+    repo: route.repo,
+    mayStore: (sizeBytes) => ctx.admission?.mayStore(sizeBytes) !== false,
+  })
+  const [outside] = turned?.outside ?? []
+  if (turned === undefined || outside === undefined) return { body: turned?.body ?? body }
+  warnOfHosts(turned.outside)
+  const text = `The Hub sends this transfer to ${outside}, past this mirror. If you cannot reach that host, ask the operator of the mirror to allow it.`
+  return { body: turned.body, headers: { 'x-hf-warning': `TransferOutside; ${text}` } }
+}
+
+/**
+ * The body with the URLs of the origin turned to the mirror. `written` ones that begin with the Hub's public name stay:
+ * clients take that for their endpoint whatever it is called, and people who open them come to the Hub's own pages. What
+ * is no JSON is returned as it came: nobody follows a URL out of that.
+ */
+function turnPassed(body: Buffer, kind: 'links' | 'written', bases: RewriteBases): Buffer {
+  const { aliases = [], ...own } = bases
+  const names = kind === 'links' ? bases : own
+  if (kind === 'written' && aliases.includes(bases.originBase)) return body
+  const document = /^\s*\[/.test(body.toString('latin1', 0, 64)) ? 'list' : 'repo'
+  try {
+    return rewriteDocument(body, { ...names, document, stripXet: false })
+  } catch {
+    return body
+  }
+}
+
+/**
+ * Whether a client of huggingface_hub goes to Xet with the large files of this answer, if hf_xet is installed, which its
+ * user agent does not tell. Since 1.20 it asks for no Git LFS batch then, and what the mirror says to hf_xet is not shown.
+ */
+function mayGoToXet(body: Buffer, userAgent: string | undefined): boolean {
+  const [, major = '0', minor = '0'] = /\bhf_hub\/(\d+)\.(\d+)/.exec(userAgent ?? '') ?? []
+  const isNew = Number(major) > 1 || (Number(major) === 1 && Number(minor) >= 20)
+  return isNew && /"uploadMode"\s*:\s*"lfs"/.test(body.toString('latin1'))
+}
+
+/** The chunks of `body` together; `rest` holds those that are left of one that is larger than `maxBytes`. */
+export async function readUpTo(
+  body: AsyncIterable<Buffer>,
+  maxBytes: number,
+): Promise<{ readonly bytes: Buffer; readonly rest: AsyncIterable<Buffer> | undefined }> {
+  const chunks = body[Symbol.asyncIterator]()
+  const parts: Buffer[] = []
+  let size = 0
+  while (size <= maxBytes) {
+    const next = await chunks.next()
+    if (next.done === true) return { bytes: Buffer.concat(parts), rest: undefined }
+    parts.push(next.value)
+    size += next.value.length
+  }
+  return { bytes: Buffer.concat(parts), rest: { [Symbol.asyncIterator]: () => chunks } }
+}
+
+/** What had been read, and the rest. */
+export async function* following(
+  begun: Buffer,
+  rest: AsyncIterable<Buffer>,
+): AsyncGenerator<Buffer, void, undefined> {
+  yield begun
+  yield* rest
+}

@@ -1,0 +1,29 @@
+// What of an answer must not reach a caller who was lent a token.
+
+import { MirrorError } from '../../errors.ts'
+import type { Ctx } from '../../mirror/context.ts'
+
+/**
+ * Breaks off before a lent credential would reach the caller: some Git LFS servers give back, for the client's next
+ * requests, the very field they were asked with.
+ */
+export async function* withoutCredential(
+  body: AsyncIterable<Buffer>,
+  { authorization = '' }: Ctx,
+): AsyncGenerator<Buffer, void, undefined> {
+  const [scheme = '', credential = ''] = authorization.split(' ')
+  const pair = scheme === 'Basic' ? Buffer.from(credential, 'base64').toString() : ''
+  const secrets = [credential, pair.slice(pair.indexOf(':') + 1)].filter((secret) => secret !== '')
+  // As much as may be the beginning of one stays here until more has come.
+  const keep = Math.max(...secrets.map((secret) => secret.length)) - 1
+  let held = Buffer.alloc(0)
+  for await (const chunk of body) {
+    const seen = Buffer.concat([held, chunk])
+    if (secrets.some((secret) => seen.includes(secret)))
+      throw new MirrorError('origin_bad_answer', { detail: { reason: 'the answer holds the credential' } })
+    const ready = Math.max(0, seen.length - keep)
+    held = seen.subarray(ready)
+    if (ready > 0) yield seen.subarray(0, ready)
+  }
+  if (held.length > 0) yield held
+}

@@ -1,0 +1,104 @@
+// The answer to a Git LFS batch, with all its addresses turned to the mirror.
+
+import type { Logger } from 'pino'
+import { MirrorError } from '../../errors.ts'
+import { HOP_BY_HOP, isHeaderSafe } from '../../http/headers.ts'
+import { type TransferUrl, turnBatchAnswer } from '../../hub/lfs-batch.ts'
+import type { Repo } from '../../hub/names.ts'
+import { type RewriteBases, rewriteLocation } from '../../hub/rewrite.ts'
+import { expiryOf } from '../../origin/files/signed-urls.ts'
+import { followRedirect, type RedirectPolicy } from '../../origin/redirect.ts'
+import { TRANSFER_PATH, type TransferLinks } from './transfer-links.ts'
+
+/** Of an address that does not say how long it is good. */
+const DEFAULT_LIFE_MS = 60 * 60_000
+/** The longest that S3 signs for. */
+const MAX_LIFE_MS = 7 * 24 * 60 * 60_000
+/** Credentials are the client's own affair with the Hub, and framing is that of our own request. */
+const NOT_SEALED = new Set(['authorization', 'cookie', 'host', 'content-length', 'expect', ...HOP_BY_HOP])
+const MAX_NAMED_HOSTS = 100
+
+export interface BatchLinksOptions {
+  readonly links: TransferLinks
+  readonly policy: RedirectPolicy
+  readonly bases: RewriteBases
+  readonly repo: Repo | undefined
+  readonly mayStore: (sizeBytes: number) => boolean
+}
+
+/**
+ * Turns the answer: what leads to the origin leads to the same place at the mirror, and what leads elsewhere to a sealed
+ * address. `outside` names the hosts that the redirect policy does not allow: their addresses stay as they are. Undefined
+ * where the body is no answer to a batch.
+ */
+export function turnBatch(
+  body: Buffer,
+  options: BatchLinksOptions,
+): { readonly body: Buffer; readonly outside: ReadonlySet<string> } | undefined {
+  const outside = new Set<string>()
+  const turned = turnBatchAnswer(body, (link) => {
+    const home = homeOf(link, options)
+    if (typeof home === 'string') return home
+    outside.add(home.host)
+    return link.url
+  })
+  return turned && { body: turned, outside }
+}
+
+function homeOf(link: TransferUrl, options: BatchLinksOptions): string | { readonly host: string } {
+  const { policy, bases } = options
+  const { mirrorBase } = bases
+  const asked = new URL(policy.base)
+  const place = rewriteLocation(link.url, asked, bases)
+  // The origin may be a mirror itself, whose own links only it can open.
+  const isForeignLink = place.kind === 'mirror' && place.location.includes(TRANSFER_PATH)
+  if (place.kind === 'mirror' && !isForeignLink) return new URL(place.location, mirrorBase).href
+  let url: URL
+  try {
+    url = followRedirect(policy, asked, link.url)
+  } catch (error) {
+    if (!(error instanceof MirrorError)) throw error
+    return { host: new URL(link.url, asked).host }
+  }
+  const sealed = seal(link, url, options)
+  return sealed === undefined ? { host: url.host } : `${mirrorBase}${TRANSFER_PATH}${sealed}`
+}
+
+function seal(
+  { method, oid, sizeBytes, headers, lifeSeconds }: TransferUrl,
+  url: URL,
+  { links, repo, mayStore }: BatchLinksOptions,
+): string | undefined {
+  if (repo === undefined || !/^[0-9a-f]{64}$/.test(oid) || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0)
+    return undefined
+  const life = lifeSeconds === undefined ? DEFAULT_LIFE_MS : lifeSeconds * 1000
+  const expiresAt = Math.min(expiryOf(url) ?? links.now() + life, links.now() + MAX_LIFE_MS)
+  const kept = Object.entries(headers)
+    .map(([name, value]) => [name.toLowerCase(), value] as const)
+    .filter(([name, value]) => /^[\w-]+$/.test(name) && !NOT_SEALED.has(name) && isHeaderSafe(value))
+  return links.seal({
+    url,
+    method,
+    repo,
+    oid,
+    sizeBytes,
+    headers: Object.fromEntries(kept),
+    mayStore: mayStore(sizeBytes),
+    expiresAt,
+  })
+}
+
+/** Tells the operator once of each host to which transfers go past the mirror. */
+export function createHostWarnings(logger: Pick<Logger, 'warn'>): (hosts: Iterable<string>) => void {
+  const named = new Set<string>()
+  return (hosts) => {
+    for (const host of hosts) {
+      if (named.has(host) || named.size >= MAX_NAMED_HOSTS) continue
+      named.add(host)
+      logger.warn(
+        { host },
+        'Git LFS transfers go past the mirror: add the host to HUBMIRROR_REDIRECT_HOSTS if you trust it',
+      )
+    }
+  }
+}

@@ -1,0 +1,122 @@
+// Addresses at the mirror that stand for addresses elsewhere, which the Hub gave to a caller for one transfer: where an
+// LFS object is to be put, or lies. All that is needed to ask there is in the address itself, sealed: nobody can read it,
+// change it, or make one, so that the mirror is no open proxy, and has nothing to remember.
+
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { MirrorError } from '../../errors.ts'
+import { parseRepoId, type Repo, type RepoType } from '../../hub/names.ts'
+
+/** One transfer that the Hub allowed to a caller. */
+export interface TransferLink {
+  readonly url: URL
+  readonly method: 'GET' | 'PUT' | 'POST'
+  readonly repo: Repo
+  /** The object's sha256, in hex. */
+  readonly oid: string
+  readonly sizeBytes: number
+  /** What the Hub wants to be asked with there. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Whether the bytes may be stored, and be taken from the store. */
+  readonly mayStore: boolean
+  /** Epoch ms. */
+  readonly expiresAt: number
+}
+
+/** Below the base path, before the sealed text. */
+export const TRANSFER_PATH = '/-/lfs/'
+
+const ALGORITHM = 'aes-256-gcm'
+const IV_BYTES = 12
+const TAG_BYTES = 16
+const VERSION = 1
+/** A target of this length and a base path fit into what the mirror reads of a request line. */
+const MAX_SEALED_CHARS = 7_500
+const TYPES: readonly RepoType[] = ['model', 'dataset', 'space', 'kernel']
+
+export class TransferLinks {
+  readonly #key: Buffer
+  /** Epoch ms. */
+  readonly now: () => number
+
+  /** `key` has 32 bytes; `now` is epoch ms, since the expiry may be read after a restart. */
+  constructor(key: Buffer, now: () => number) {
+    this.#key = key
+    this.now = now
+  }
+
+  /** The link as one path segment (AES-256-GCM, base64url); undefined where it is too long for a request target. */
+  seal(link: TransferLink): string | undefined {
+    const { url, method, repo, oid, sizeBytes, headers, mayStore, expiresAt } = link
+    const fields = [
+      VERSION,
+      url.href,
+      method,
+      repo.type,
+      repo.id,
+      oid,
+      sizeBytes,
+      headers,
+      mayStore,
+      expiresAt,
+    ]
+    const iv = randomBytes(IV_BYTES)
+    const cipher = createCipheriv(ALGORITHM, this.#key, iv)
+    const parts = [iv, cipher.update(JSON.stringify(fields), 'utf8'), cipher.final(), cipher.getAuthTag()]
+    const sealed = Buffer.concat(parts).toString('base64url')
+    return sealed.length <= MAX_SEALED_CHARS ? sealed : undefined
+  }
+
+  /** Throws transfer_link_refused for what was not sealed with this key, was changed, or is over. */
+  open(sealed: string): TransferLink {
+    const link = parseLink(this.#decrypted(sealed))
+    if (link === undefined) throw refused('not sealed here')
+    if (link.expiresAt <= this.now()) throw refused('expired')
+    return link
+  }
+
+  #decrypted(sealed: string): unknown {
+    if (!/^[\w-]+$/.test(sealed) || sealed.length > MAX_SEALED_CHARS) return undefined
+    const bytes = Buffer.from(sealed, 'base64url')
+    if (bytes.length <= IV_BYTES + TAG_BYTES) return undefined
+    const decipher = createDecipheriv(ALGORITHM, this.#key, bytes.subarray(0, IV_BYTES), {
+      authTagLength: TAG_BYTES,
+    })
+    decipher.setAuthTag(bytes.subarray(-TAG_BYTES))
+    try {
+      const text = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()])
+      return JSON.parse(text.toString('utf8'))
+    } catch {
+      return undefined
+    }
+  }
+}
+
+function refused(reason: string): MirrorError {
+  return new MirrorError('transfer_link_refused', { detail: { reason } })
+}
+
+/** Its own hand wrote it, but maybe that of another version. */
+function parseLink(value: unknown): TransferLink | undefined {
+  if (!Array.isArray(value) || value[0] !== VERSION) return undefined
+  const [, href, method, typeName, idText, oid, sizeBytes, headers, mayStore, expiresAt] =
+    value as readonly unknown[]
+  const type = TYPES.find((known) => known === typeName)
+  const id = parseRepoId(String(idText))
+  if (type === undefined || id === undefined) return undefined
+  if (method !== 'GET' && method !== 'PUT' && method !== 'POST') return undefined
+  if (typeof href !== 'string' || typeof oid !== 'string' || typeof sizeBytes !== 'number') return undefined
+  if (typeof expiresAt !== 'number' || typeof headers !== 'object' || headers === null) return undefined
+  const fields = Object.entries(headers).filter(
+    (entry): entry is [string, string] => typeof entry[1] === 'string',
+  )
+  return {
+    url: new URL(href),
+    method,
+    repo: { type, id },
+    oid,
+    sizeBytes,
+    headers: Object.fromEntries(fields),
+    mayStore: mayStore === true,
+    expiresAt,
+  }
+}

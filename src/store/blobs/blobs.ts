@@ -1,0 +1,268 @@
+// Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
+
+import { utimes } from 'node:fs/promises'
+import type { ByteRange } from '../../http/range.ts'
+import { Memory } from '../../memory.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import { errorCode, unlinkIfThere } from '../atomic.ts'
+import { type BlobKey, Verifier } from '../digest.ts'
+import type { Layout } from '../layout.ts'
+import type { Ledger } from '../ledger.ts'
+import type { Damage } from '../upkeep/scrub.ts'
+import { SMALL_BYTES } from './blob-file.ts'
+import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
+import { type OpenFile, OpenFiles } from './open-files.ts'
+import { quarantineBlob } from './quarantine.ts'
+
+// Recency on the disk is coarse: it only has to survive a restart.
+const RECORD_USE_EVERY_MS = 3_600_000
+
+/** An open blob. The opener calls `close` once. */
+export interface BlobHandle {
+  readonly key: BlobKey
+  readonly sizeBytes: number
+  /** What it reads from: the same for all who have the same file open. */
+  readonly file: object
+  /** Whether each read is held against what was stored, and rejects with EIO where the disk has changed it. */
+  readonly isChecked: boolean
+  /** Whether nothing of these bytes is to be checked now, so that others may read them, too. */
+  believes(range: ByteRange): boolean
+  /** Fills `buffer` from `offset`; fewer bytes than asked mean the end of the file. */
+  read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
+  close(): Promise<void>
+}
+
+/** What an operator prunes beside the running mirror is gone from memory this soon. */
+const MEMORY_LIFE_MS = 60_000
+
+export interface BlobsOptions {
+  readonly layout: Layout
+  readonly ledger: Ledger
+  /** Bound of the memory for small blobs; 0 keeps none. */
+  readonly memoryBytes: number
+  readonly now: () => number
+  readonly observer: Observer
+  /** Nothing can be removed: the volume is read-only. A damaged blob counts as absent all the same. */
+  readonly readOnly?: boolean
+  /** By which reads of larger blobs are checked. */
+  readonly checks?: CheckedReads | undefined
+  /** Hears what a check has found, once it is stored no more; it is counted there. */
+  readonly onDamaged?: ((damage: Damage) => void) | undefined
+}
+
+export class Blobs {
+  readonly #layout: Layout
+  readonly #ledger: Ledger
+  readonly #now: () => number
+  readonly #observer: Observer
+  readonly #memory: Memory<Buffer> | undefined
+  readonly #checks: CheckedReads | undefined
+  readonly #onDamaged: BlobsOptions['onDamaged']
+  readonly #readOnly: boolean
+  readonly #files = new OpenFiles()
+  // Whoever reads the same block finds the same: one of them takes the blob away.
+  readonly #takingAway = new Map<BlobKey, Promise<void>>()
+
+  constructor(options: BlobsOptions) {
+    this.#layout = options.layout
+    this.#ledger = options.ledger
+    this.#now = options.now
+    this.#observer = options.observer
+    this.#checks = options.checks
+    this.#onDamaged = options.onDamaged
+    this.#readOnly = options.readOnly === true
+    if (options.memoryBytes >= SMALL_BYTES) {
+      this.#memory = new Memory({
+        maxBytes: options.memoryBytes,
+        sizeOf: (bytes) => bytes.length,
+        lifeMs: MEMORY_LIFE_MS,
+      })
+    }
+  }
+
+  /** The bytes of a small blob that is in memory, whole and verified; nobody may write to them. */
+  recall(key: BlobKey, sizeBytes: number): Buffer | undefined {
+    const known = this.#memory?.get(key)
+    if (known?.length !== sizeBytes) return undefined
+    this.#ledger.touch(key)
+    return known
+  }
+
+  /**
+   * Opens a blob of exactly `sizeBytes`, pinned against eviction until it is closed. Undefined when it is not
+   * there. A file of another length, or a small one of another digest, was damaged after it was stored: it is
+   * removed and counts as absent.
+   */
+  async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
+    const isPlain = this.#memory === undefined && this.#checks === undefined
+    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isKept: true })
+    const known = this.recall(key, sizeBytes)
+    if (known !== undefined) return memoryHandle(key, known)
+    const file = await this.#openFile(key, sizeBytes, { isKept: false })
+    if (file === undefined) return undefined
+    const bytes = Buffer.allocUnsafeSlow(sizeBytes)
+    const verifier = new Verifier(key, sizeBytes)
+    try {
+      // One read: a regular file gives all it has.
+      verifier.update(bytes.subarray(0, await file.read(bytes, 0, sizeBytes, 0)))
+    } finally {
+      await file.close()
+    }
+    if (!verifier.matches()) {
+      this.#observer.integrityFailure('disk')
+      await this.remove(key)
+      return undefined
+    }
+    this.#memory?.set(key, bytes)
+    return memoryHandle(key, bytes)
+  }
+
+  /** The same as `open` of a blob whose file is open already, at once; undefined where none is. */
+  openAgain(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
+    const file = this.#files.recall(key, sizeBytes)
+    return file && this.#lend(key, file)
+  }
+
+  async #openFile(
+    key: BlobKey,
+    sizeBytes: number,
+    how: { readonly isKept: boolean },
+  ): Promise<BlobHandle | undefined> {
+    // Neither evicted meanwhile nor opened while it is being evicted: the books would carry a file that has gone.
+    const unpin = this.#ledger.pin(key)
+    try {
+      const file = this.#files.recall(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes, how))
+      if (file === 'missing') {
+        this.forget(key)
+        return undefined
+      }
+      if (file === 'damaged') {
+        await this.remove(key)
+        return undefined
+      }
+      return this.#lend(key, file)
+    } finally {
+      unpin()
+    }
+  }
+
+  async #openNew(
+    key: BlobKey,
+    sizeBytes: number,
+    how: { readonly isKept: boolean },
+  ): Promise<OpenFile | 'missing' | 'damaged'> {
+    await this.#ledger.removed(key)
+    const checks = sizeBytes > SMALL_BYTES ? this.#checks : undefined
+    const checksOf = checks && ((identity: FileIdentity) => checks.of(key, sizeBytes, identity))
+    return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), checksOf, ...how })
+  }
+
+  #lend(key: BlobKey, file: OpenFile): BlobHandle {
+    const { sizeBytes } = file
+    this.#used(key, sizeBytes)
+    const unpin = this.#ledger.pin(key)
+    let isOpen = true
+    return {
+      key,
+      sizeBytes,
+      file,
+      isChecked: file.isChecked,
+      believes: (range) => file.believes(range),
+      read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
+      async close() {
+        if (!isOpen) return
+        isOpen = false
+        unpin()
+        await file.letGo()
+      },
+    }
+  }
+
+  /** Bytes that the disk has lost will not come back: the next request must find the blob gone, and fetch it again. */
+  async #read(
+    key: BlobKey,
+    file: OpenFile,
+    to: { buffer: Buffer; offset: number; length: number; position: number },
+  ): Promise<number> {
+    try {
+      const length = await file.read(to.buffer, to.offset, to.length, to.position)
+      // Shorter than when it was opened: the next one is to look again.
+      if (length < Math.min(to.length, file.sizeBytes - to.position)) this.#files.forget(key)
+      return length
+    } catch (error) {
+      if (error instanceof DamagedBlock) {
+        await this.#takeAway(key, file)
+      } else if (errorCode(error) === 'EIO') {
+        this.#observer.integrityFailure('disk')
+        await this.remove(key).catch(() => undefined)
+      }
+      throw error
+    }
+  }
+
+  /** Out of the way of readers, as `verify` does it. Never rejects. */
+  #takeAway(key: BlobKey, file: OpenFile): Promise<void> {
+    const running = this.#takingAway.get(key)
+    if (running !== undefined) return running
+    const taking = this.#quarantine(key, file).finally(() => this.#takingAway.delete(key))
+    this.#takingAway.set(key, taking)
+    return taking
+  }
+
+  async #quarantine(key: BlobKey, { inode, sizeBytes }: OpenFile): Promise<void> {
+    const place = await quarantineBlob(this.#layout, key, inode).catch(() => 'in-place' as const)
+    if (place === 'replaced') {
+      // Somebody has found it before, and the blob that is there now may be right.
+      this.#files.forget(key)
+      return
+    }
+    if (place === 'in-place') await this.remove(key).catch(() => undefined)
+    else this.forget(key)
+    this.#onDamaged?.({ key, sizeBytes, reason: 'block', place })
+  }
+
+  #used(key: BlobKey, sizeBytes: number): void {
+    const before = this.#ledger.touch(key)
+    // The walk at start has not come here yet: enter it now, so that it can be pinned.
+    if (before === undefined) this.#ledger.add(key, sizeBytes)
+    const now = this.#now()
+    if (before === undefined || now - before < RECORD_USE_EVERY_MS) return
+    // A lost use only makes the blob look older than it is.
+    utimes(this.#layout.blob(key), now / 1000, now / 1000).catch(() => undefined)
+  }
+
+  /** Removes the bytes; open handles read on. */
+  async remove(key: BlobKey): Promise<void> {
+    this.#memory?.delete(key)
+    this.forget(key)
+    if (this.#readOnly) return
+    await unlinkIfThere(this.#layout.blob(key))
+    await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
+  }
+
+  /** The file is gone, or about to be: nobody is given it any more. */
+  forget(key: BlobKey): void {
+    this.#files.forget(key)
+    this.#checks?.forget(key)
+    this.#ledger.drop(key)
+  }
+
+  /** Closes the files that nobody reads. */
+  async close(): Promise<void> {
+    await this.#files.close()
+  }
+}
+
+/** Bytes in memory are nobody's to close, and stay while they are read. */
+function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
+  return {
+    key,
+    sizeBytes: bytes.length,
+    file: bytes,
+    isChecked: false,
+    believes: () => true,
+    read: (buffer, offset, length, position) =>
+      Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
+    close: () => Promise.resolve(),
+  }
+}

@@ -1,0 +1,236 @@
+// The books over the facts: how much room they take, and which go when it is too much. Facts are many and small, so
+// no fact has an entry of its own: there is one sum for each shelf (a directory that holds the 256th part of a kind),
+// and who goes is found by looking at one shelf after the other. A shelf is an even sample, its digests being random.
+
+import { lstat, readdir } from 'node:fs/promises'
+import path from 'node:path'
+import { ifThere } from '../atomic.ts'
+import { FACT_KINDS, type FactKind, type Layout } from '../layout.ts'
+
+// A file takes a block and an inode, however short it is.
+const BLOCK_BYTES = 4096
+const SHELVES = 256
+/** Enough files to tell the old from the new; where there are fewer, the oldest of all go. */
+const SAMPLE_FILES = 64
+/** How much may be written before the disk is asked again whether it has room. */
+const ASK_EVERY_BYTES = 1024 * 1024
+/** How much more than is needed goes, in a large store. */
+const SPARE_BYTES = 4 * 1024 * 1024
+/** How many files are looked at together: the readers of blobs use the same threads. */
+const TOGETHER = 32
+
+export interface FactBooksOptions {
+  readonly layout: Layout
+  /** The facts may take this much. */
+  /** Read at each use: they may change. */
+  readonly bounds: { readonly maxBytes?: number }
+  /** How many bytes the disk is short of what shall always be left free; 0 when it has room. */
+  readonly shortBytes: () => Promise<number>
+  /** Removes a fact unless it is being changed at this moment; whether it did. */
+  readonly remove: (file: string) => Promise<boolean>
+  readonly onBytes: (bytes: number) => void
+  /** The disk failed while room was made; nobody else hears of it. */
+  readonly onTrouble?: (error: unknown) => void
+}
+
+/** A fact by its file, and what it takes as far as is known. */
+export interface FactSize {
+  readonly kind: FactKind
+  readonly file: string
+  readonly bytes: number
+}
+
+interface FactFile {
+  readonly file: string
+  readonly bytes: number
+  readonly usedAt: number
+}
+
+/** What a file of `sizeBytes` takes on the disk. */
+export function blocksOf(sizeBytes: number): number {
+  return Math.max(1, Math.ceil(sizeBytes / BLOCK_BYTES)) * BLOCK_BYTES
+}
+
+/** What a fact takes on the disk now; 0 when it is not there. */
+export async function occupiedBytes(file: string): Promise<number> {
+  return (await look(file))?.bytes ?? 0
+}
+
+export class FactBooks {
+  readonly #options: FactBooksOptions
+  // By directory. What others change beside us (a prune) is noticed when a shelf is looked at.
+  readonly #shelves = new Map<string, number>()
+  readonly #kinds = new Map<FactKind, number>(FACT_KINDS.map((kind) => [kind, 0]))
+  // The next shelf to look at, for each kind.
+  readonly #turns = new Map<FactKind, number>()
+  // What claimed room and is not on the disk yet, with what it will take.
+  readonly #landing = new Map<string, number>()
+  // What changed since a look at a shelf began, which may have seen it or not; one for each look under way.
+  readonly #looks = new Set<Map<string, number>>()
+  #unasked = 0
+  #tidying: Promise<number> | undefined
+
+  constructor(options: FactBooksOptions) {
+    this.#options = options
+  }
+
+  get #maxBytes(): number {
+    return this.#options.bounds.maxBytes ?? Number.POSITIVE_INFINITY
+  }
+
+  get bytes(): number {
+    let sum = 0
+    for (const bytes of this.#kinds.values()) sum += bytes
+    return sum
+  }
+
+  /**
+   * Enters a fact that will take `after` instead of `before`, when there is room or room can be made: the longest
+   * unused facts of the kind that takes most go first. Undefined when there is none, or when too many others would
+   * have to go for it. Whoever claims calls the function he is given, with what the fact takes in the end.
+   */
+  async claim(fact: FactSize, after: number): Promise<((bytes: number) => void) | undefined> {
+    const maxBytes = this.#maxBytes
+    const by = after - fact.bytes
+    if (by > maxBytes / 4) return undefined
+    while (this.bytes + by > maxBytes || this.#unasked >= ASK_EVERY_BYTES) {
+      const freed = await this.#tidied(by)
+      if (freed > 0) continue
+      if (this.bytes + by > maxBytes) return undefined
+      break
+    }
+    // In the same breath as the check: two must not count on the same room.
+    this.changed(fact, after)
+    this.#landing.set(fact.file, after)
+    return (bytes) => {
+      this.#landing.delete(fact.file)
+      this.changed({ ...fact, bytes: after }, bytes)
+    }
+  }
+
+  /** Notes that a fact takes `after` now. */
+  changed({ kind, file, bytes }: FactSize, after: number): void {
+    const shelf = path.dirname(file)
+    for (const look of this.#looks) look.set(file, after)
+    this.#enter(kind, shelf, (this.#shelves.get(shelf) ?? 0) + after - bytes)
+    this.#unasked += Math.max(0, after - bytes)
+  }
+
+  /** Enters everything that lies there, shelf by shelf. Ends early when `signal` aborts. */
+  async count(signal: AbortSignal): Promise<void> {
+    for (const kind of FACT_KINDS) {
+      for (let number = 0; number < SHELVES; number += 1) {
+        if (signal.aborted) return
+        // What cannot be read now, for want of descriptors, is counted when it is looked at for who may go.
+        await this.#lookAt(kind, number).catch((error: unknown) => this.#options.onTrouble?.(error))
+      }
+    }
+    if (this.bytes > this.#maxBytes) await this.#tidied(0)
+  }
+
+  /** Makes the facts fit, with `bytes` more; how many bytes went. One for all who wait: each would look at the same. */
+  #tidied(bytes: number): Promise<number> {
+    this.#tidying ??= this.#tidy(bytes)
+      .catch((error: unknown) => {
+        this.#options.onTrouble?.(error)
+        return 0
+      })
+      .finally(() => {
+        this.#tidying = undefined
+      })
+    return this.#tidying
+  }
+
+  async #tidy(bytes: number): Promise<number> {
+    let sum = 0
+    for (let lack = await this.#lacking(bytes); lack > 0; lack = await this.#lacking(bytes)) {
+      const [kind] = [...this.#kinds].reduce((most, next) => (next[1] > most[1] ? next : most))
+      const before = this.bytes
+      const freed = await this.#evict(kind, lack)
+      sum += freed
+      this.#unasked = Math.max(0, this.#unasked - freed)
+      // What is left cannot be removed, or is not there.
+      if (freed === 0 && this.bytes >= before) break
+    }
+    this.#unasked = 0
+    return sum
+  }
+
+  async #lacking(bytes: number): Promise<number> {
+    const { shortBytes } = this.#options
+    const maxBytes = this.#maxBytes
+    const over = this.bytes + bytes - maxBytes
+    // Some more, so that not every write has to look at a shelf.
+    if (over > 0) return over + Math.min(maxBytes / 16, SPARE_BYTES)
+    // On a disk that is short, what came pushes out as much: that much is ours to give, the rest may be others'.
+    return this.#unasked === 0 ? 0 : Math.min(await shortBytes(), this.#unasked)
+  }
+
+  /** Removes the oldest of a sample, no more than a quarter of it; how many bytes went. */
+  async #evict(kind: FactKind, lack: number): Promise<number> {
+    const sample: FactFile[] = []
+    for (let looked = 0; looked < SHELVES && sample.length < SAMPLE_FILES; looked += 1) {
+      const turn = this.#turns.get(kind) ?? Math.floor(Math.random() * SHELVES)
+      this.#turns.set(kind, (turn + 1) % SHELVES)
+      for (const file of await this.#lookAt(kind, turn)) sample.push(file)
+    }
+    sample.sort((a, b) => a.usedAt - b.usedAt)
+    let freed = 0
+    for (const { file, bytes } of sample.slice(0, Math.ceil(sample.length / 4))) {
+      if (freed >= lack) break
+      if (!(await this.#options.remove(file))) continue
+      this.changed({ kind, file, bytes }, 0)
+      freed += bytes
+    }
+    return freed
+  }
+
+  /** The facts of one shelf, whose sum is then what really lies there. */
+  async #lookAt(kind: FactKind, number: number): Promise<FactFile[]> {
+    const shelf = path.join(this.#options.layout.facts, kind, number.toString(16).padStart(2, '0'))
+    const meanwhile = new Map(this.#landing)
+    this.#looks.add(meanwhile)
+    try {
+      const files = await factsIn(shelf)
+      const sizes = new Map(files.map(({ file, bytes }) => [file, bytes]))
+      for (const [file, bytes] of meanwhile) if (path.dirname(file) === shelf) sizes.set(file, bytes)
+      let sum = 0
+      for (const bytes of sizes.values()) sum += bytes
+      this.#enter(kind, shelf, sum)
+      return files
+    } finally {
+      this.#looks.delete(meanwhile)
+    }
+  }
+
+  #enter(kind: FactKind, shelf: string, bytes: number): void {
+    const before = this.#shelves.get(shelf) ?? 0
+    const after = Math.max(0, bytes)
+    if (after === 0) this.#shelves.delete(shelf)
+    else this.#shelves.set(shelf, after)
+    this.#kinds.set(kind, (this.#kinds.get(kind) ?? 0) + after - before)
+    this.#options.onBytes(this.bytes)
+  }
+}
+
+async function factsIn(shelf: string): Promise<FactFile[]> {
+  const names = (await namesIn(shelf)).filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
+  const files: FactFile[] = []
+  for (let start = 0; start < names.length; start += TOGETHER) {
+    const batch = names.slice(start, start + TOGETHER).map((name) => look(path.join(shelf, name)))
+    for (const file of await Promise.all(batch)) if (file !== undefined) files.push(file)
+  }
+  return files
+}
+
+async function look(file: string): Promise<FactFile | undefined> {
+  const stats = await ifThere(lstat(file))
+  if (stats === undefined) return undefined
+  // A hole that damage left takes nothing.
+  const bytes = Math.max(BLOCK_BYTES, Math.min(blocksOf(stats.size), stats.blocks * 512))
+  return { file, bytes, usedAt: stats.mtimeMs }
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return (await ifThere(readdir(directory))) ?? []
+}

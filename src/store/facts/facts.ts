@@ -1,0 +1,291 @@
+// Small JSON truths on disk, some with bytes behind them, and the hot ones in memory. The full key stands inside each file and is compared on
+// reading, so that a file in the wrong place is no fact. What a fact means is the business of mirror/.
+
+import { constants } from 'node:fs'
+import { type FileHandle, lutimes, open } from 'node:fs/promises'
+import { Memory } from '../../memory.ts'
+import { errorCode, isMissing, unlinkIfThere, writeAtomic } from '../atomic.ts'
+import type { FactKind, Layout } from '../layout.ts'
+import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
+import { blocksOf, FactBooks, occupiedBytes } from './fact-space.ts'
+
+const ABSENT = Symbol('absent')
+// Guards against a file that grew by damage: no honest fact comes near.
+const MAX_FACT_BYTES = 128 * 1024 * 1024
+// A link would lead out of the store, and a pipe would hold a thread for ever.
+const OPEN_FACT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+// As with blobs: recency on the disk is coarse.
+const RECORD_USE_EVERY_MS = 3_600_000
+
+export interface Facts {
+  /** The fact, or undefined. A damaged file is an absent fact; a disk that cannot be read throws. */
+  read(kind: FactKind, key: string): Promise<unknown>
+  /** The fact if it is in memory: nothing waits for the disk. */
+  peek(kind: FactKind, key: string): unknown
+  /** A `body` of the value that is a Buffer is kept as its bytes, and is a Buffer again when it is read. */
+  write(kind: FactKind, key: string, value: unknown): Promise<void>
+  remove(kind: FactKind, key: string): Promise<void>
+  /**
+   * Resolves when every change made so far has reached the disk or failed. What is written after it stays in memory:
+   * somebody else may own the directory by then. What is removed after it goes all the same.
+   */
+  close(): Promise<void>
+}
+
+/** Facts with the books over them, as the store has them. */
+export interface CountedFacts extends Facts {
+  /** Enters into the books what lies on the disk, and makes it fit. Ends early when `signal` aborts. */
+  count(signal: AbortSignal): Promise<void>
+}
+
+export interface FactsOptions {
+  /** Bound of the memory. */
+  readonly memoryBytes: number
+  /** Bound on the disk; none when it is not given. */
+  readonly maxBytes?: number
+  /** How many bytes the disk is short of what shall always be left free. */
+  readonly shortBytes?: () => Promise<number>
+  readonly now?: () => number
+  readonly onBytes?: (bytes: number) => void
+  readonly onTrouble?: (error: unknown) => void
+  /** Changes stay in memory: the volume is read-only. */
+  readonly readOnly?: boolean
+}
+
+interface Remembered {
+  readonly value: unknown
+  readonly sizeBytes: number
+  /** There is no file, so that nobody has to look how large it is. */
+  readonly isMissing?: boolean
+  /** When its use was last recorded on the disk. */
+  recordedAt: number
+}
+
+/**
+ * Facts survive a crash of the process, not always a power cut: losing one costs a question to the Hub, so they
+ * are renamed into place without a sync, and go when there is no room.
+ */
+export function createFacts(layout: Layout, options: FactsOptions): CountedFacts {
+  const { now = Date.now, onTrouble, readOnly = false } = options
+  const memory = new Memory<Remembered>({
+    maxBytes: options.memoryBytes,
+    maxEntryBytes: options.memoryBytes / 8,
+    sizeOf: ({ sizeBytes }) => sizeBytes,
+  })
+  const remember = (name: string, value: unknown, sizeBytes: number, recordedAt = now()): void => {
+    memory.set(name, { value, sizeBytes, recordedAt })
+  }
+  const rememberMissing = (name: string): void =>
+    memory.set(name, { value: ABSENT, sizeBytes: 0, recordedAt: now(), isMissing: true })
+  const readings = new Readings()
+  const changes = new Changes((file) => readings.forget(file))
+  const books = new FactBooks({
+    layout,
+    bounds: options,
+    shortBytes: options.shortBytes ?? (() => Promise.resolve(0)),
+    // What is being changed is in use; to wait for it would be to wait for one that waits for room.
+    remove: async (file) => !changes.has(file) && changes.inTurn(file, () => unlinkIfThere(file)),
+    onBytes: (bytes) => options.onBytes?.(bytes),
+    ...(onTrouble === undefined ? {} : { onTrouble }),
+  })
+  let closed = readOnly
+
+  const recall = (kind: FactKind, key: string): Remembered | undefined => {
+    const known = memory.get(nameOf(kind, key))
+    if (known !== undefined && known.value !== ABSENT && now() - known.recordedAt >= RECORD_USE_EVERY_MS) {
+      known.recordedAt = now()
+      recordUse(layout.fact(kind, key), known.recordedAt)
+    }
+    return known
+  }
+
+  return {
+    peek(kind, key) {
+      const known = recall(kind, key)
+      return known === undefined || known.value === ABSENT ? undefined : known.value
+    },
+
+    async read(kind, key) {
+      const known = recall(kind, key)
+      if (known !== undefined) return known.value === ABSENT ? undefined : known.value
+      const name = nameOf(kind, key)
+      const file = layout.fact(kind, key)
+      // A change that memory had no room for.
+      await changes.last(file)
+      // One reading for all who want it at this moment: it may be long.
+      const found = await readings.run(file, () => readFile(file))
+      // A write may have come in between; what it put into memory is newer than what was read.
+      const newer = memory.get(name)
+      if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
+      if (found === 'missing') {
+        rememberMissing(name)
+        return undefined
+      }
+      const value = found?.fact?.key === key ? found.fact.value : undefined
+      const at = now()
+      const isOld = found !== undefined && at - found.usedAt >= RECORD_USE_EVERY_MS
+      if (isOld && value !== undefined) recordUse(file, at)
+      const recordedAt = isOld ? at : found?.usedAt
+      remember(name, value === undefined ? ABSENT : value, found?.sizeBytes ?? 0, recordedAt)
+      return value
+    },
+
+    async write(kind, key, value) {
+      const { content, sizeBytes } = encodeFact(key, value)
+      const name = nameOf(kind, key)
+      const isNew = memory.peek(name)?.isMissing === true
+      remember(name, value, sizeBytes)
+      if (closed) return
+      const file = layout.fact(kind, key)
+      await changes.inTurn(file, () => put(layout, books, { kind, file, content, sizeBytes, isNew }))
+    },
+
+    async remove(kind, key) {
+      remember(nameOf(kind, key), ABSENT, 0)
+      if (readOnly) return
+      const file = layout.fact(kind, key)
+      await changes.inTurn(file, () => drop(books, kind, file))
+    },
+
+    count: (signal) => books.count(signal),
+
+    async close() {
+      closed = true
+      await changes.settled()
+    },
+  }
+}
+
+async function put(
+  layout: Layout,
+  books: FactBooks,
+  fact: {
+    readonly kind: FactKind
+    readonly file: string
+    readonly content: readonly Buffer[]
+    readonly sizeBytes: number
+    readonly isNew: boolean
+  },
+): Promise<void> {
+  const { kind, file, content, sizeBytes, isNew } = fact
+  const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
+  const after = blocksOf(sizeBytes)
+  const landed = await books.claim(before, after)
+  // What was known before is not true any more.
+  if (landed === undefined) return drop(books, kind, file)
+  try {
+    await writeAtomic(layout.tmp, file, content, { durable: false })
+    landed(after)
+  } catch (error) {
+    landed(before.bytes)
+    throw error
+  }
+}
+
+async function drop(books: FactBooks, kind: FactKind, file: string): Promise<void> {
+  // The fact goes whether or not its size can be told.
+  const bytes = await occupiedBytes(file).catch(() => 0)
+  if (await unlinkIfThere(file)) books.changed({ kind, file, bytes }, 0)
+}
+
+/**
+ * The changes under way, one at a time for each file. Side by side a removal could overtake the write before it, and
+ * what was withdrawn would be back after a restart.
+ */
+class Changes {
+  readonly #last = new Map<string, Promise<void>>()
+  readonly #onOver: (file: string) => void
+
+  /** `onOver` hears of each change that is over, before anybody who waited for it. */
+  constructor(onOver: (file: string) => void) {
+    this.#onOver = onOver
+  }
+
+  has(file: string): boolean {
+    return this.#last.has(file)
+  }
+
+  /** Resolves when the last change of `file` that is under way is over. */
+  async last(file: string): Promise<void> {
+    await this.#last.get(file)
+  }
+
+  async inTurn<T>(file: string, change: () => Promise<T>): Promise<T> {
+    const before = this.#last.get(file)
+    const turn = before === undefined ? change() : before.then(change)
+    // Whoever comes next waits for this one, not for its success.
+    const over = turn
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        this.#onOver(file)
+        if (this.#last.get(file) === over) this.#last.delete(file)
+      })
+    this.#last.set(file, over)
+    return turn
+  }
+
+  async settled(): Promise<void> {
+    while (this.#last.size > 0) await Promise.all(this.#last.values())
+  }
+}
+
+/** The files that are being read. */
+class Readings {
+  readonly #running = new Map<string, Promise<Found | 'missing' | undefined>>()
+
+  run(
+    file: string,
+    read: () => Promise<Found | 'missing' | undefined>,
+  ): Promise<Found | 'missing' | undefined> {
+    const running = this.#running.get(file)
+    if (running !== undefined) return running
+    const reading = read().finally(() => {
+      if (this.#running.get(file) === reading) this.#running.delete(file)
+    })
+    this.#running.set(file, reading)
+    return reading
+  }
+
+  /** The file may be another one now: whoever comes next reads it anew. */
+  forget(file: string): void {
+    this.#running.delete(file)
+  }
+}
+
+/** A lost use only makes the fact look older than it is. */
+function recordUse(file: string, at: number): void {
+  lutimes(file, at / 1000, at / 1000).catch(() => undefined)
+}
+
+interface Found {
+  readonly fact: ReadFact | undefined
+  readonly sizeBytes: number
+  readonly usedAt: number
+}
+
+/** Undefined where something else lies in its place. */
+async function readFile(file: string): Promise<Found | 'missing' | undefined> {
+  let handle: FileHandle
+  try {
+    handle = await open(file, OPEN_FACT)
+  } catch (error) {
+    if (isMissing(error)) return 'missing'
+    if (errorCode(error) === 'ELOOP') return undefined
+    throw error
+  }
+  try {
+    const stats = await handle.stat()
+    if (!stats.isFile() || stats.size > MAX_FACT_BYTES) return undefined
+    const bytes = await handle.readFile()
+    return { fact: decodeFact(bytes), sizeBytes: bytes.length, usedAt: stats.mtimeMs }
+  } finally {
+    await handle.close()
+  }
+}
+
+function nameOf(kind: FactKind, key: string): string {
+  return `${kind} ${key}`
+}

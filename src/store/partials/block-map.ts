@@ -1,0 +1,46 @@
+// The file that says which blocks of a partial are there. Written only after the data it names is on the disk,
+// so a map that reads back whole is true; anything else counts as no map.
+
+import { constants } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { crc32 } from 'node:zlib'
+import { errorCode, isMissing, writeAtomic } from '../atomic.ts'
+import { BlockMap } from './blocks.ts'
+
+// 'HMBM' | version u32 | size u64 | block bytes u32 | bit bytes u32 | bits … | crc32 of all before, u32. Big-endian.
+const MAGIC = 0x484d424d
+const VERSION = 1
+const HEAD_BYTES = 24
+
+/** Makes `map` the recorded state. The caller has synced the data before. */
+export async function writeBlockMap(tmpDirectory: string, file: string, map: BlockMap): Promise<void> {
+  const bits = map.bits()
+  const buffer = Buffer.alloc(HEAD_BYTES + bits.length + 4)
+  buffer.writeUInt32BE(MAGIC, 0)
+  buffer.writeUInt32BE(VERSION, 4)
+  buffer.writeBigUInt64BE(BigInt(map.sizeBytes), 8)
+  buffer.writeUInt32BE(map.blockBytes, 16)
+  buffer.writeUInt32BE(bits.length, 20)
+  buffer.set(bits, HEAD_BYTES)
+  buffer.writeUInt32BE(crc32(buffer.subarray(0, -4)), buffer.length - 4)
+  await writeAtomic(tmpDirectory, file, buffer, { durable: true })
+}
+
+/** The recorded map, or undefined when there is none, it is damaged, or it belongs to a file of another size. */
+export async function readBlockMap(file: string, sizeBytes: number): Promise<BlockMap | undefined> {
+  let buffer: Buffer
+  try {
+    buffer = await readFile(file, { flag: constants.O_RDONLY | constants.O_NOFOLLOW })
+  } catch (error) {
+    if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
+    throw error
+  }
+  if (buffer.length < HEAD_BYTES + 4) return undefined
+  if (buffer.readUInt32BE(0) !== MAGIC || buffer.readUInt32BE(4) !== VERSION) return undefined
+  if (crc32(buffer.subarray(0, -4)) !== buffer.readUInt32BE(buffer.length - 4)) return undefined
+  const blockBytes = buffer.readUInt32BE(16)
+  const bitBytes = buffer.readUInt32BE(20)
+  if (buffer.readBigUInt64BE(8) !== BigInt(sizeBytes) || blockBytes === 0) return undefined
+  if (bitBytes !== buffer.length - HEAD_BYTES - 4) return undefined
+  return new BlockMap(sizeBytes, blockBytes, buffer.subarray(HEAD_BYTES, HEAD_BYTES + bitBytes))
+}

@@ -1,0 +1,211 @@
+// What a store holds, by repo: read from its facts and blobs without the lock, so that a mirror may run on it. Every
+// name here is what facts say; it does not know who may read what, only whether a repo was public when last asked.
+
+import { readFile } from 'node:fs/promises'
+import { ifThere } from '../atomic.ts'
+import { type BlobKey, isBlobKey } from '../digest.ts'
+import type { Layout } from '../layout.ts'
+import { UnusableDirectory } from '../store.ts'
+import { partialName } from './scan.ts'
+import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials } from './walk.ts'
+
+/** A file of one commit that the Hub is known to have. Whether its bytes are here is another question. */
+export interface FileRecord {
+  /** `<origin> <repo>`, by which holdings are told apart. */
+  readonly owner: string
+  readonly commit: string
+  readonly path: string
+  readonly key: BlobKey
+  readonly sizeBytes: number
+}
+
+/** The bytes of one key: a finished blob, or an unfinished one with what it occupies so far. */
+export interface StoredEntry {
+  readonly kind: 'blob' | 'partial'
+  readonly key: BlobKey
+  readonly sizeBytes: number
+  readonly usedAt: number
+  /** How many repos know a file with these bytes. None: nothing says any more what they are. */
+  claims: number
+}
+
+/** What is known of one repo of one origin. Entries are numbers into `Inventory.entries`. */
+export interface Holding {
+  readonly origin: string
+  /** As in facts: `models/org/name`. */
+  readonly repo: string
+  /** Files of any commit whose bytes are all here. */
+  files: number
+  readonly entries: Set<number>
+  isPublic: boolean
+}
+
+/** One reading of a store. */
+export interface Inventory {
+  readonly entries: readonly StoredEntry[]
+  /** By owner, `<origin> <repo>`. */
+  readonly holdings: ReadonlyMap<string, Holding>
+  readonly damagedFacts: number
+}
+
+/** Sums over some of the entries. */
+export interface Sums {
+  readonly blobs: number
+  readonly sizeBytes: number
+  /** Of these, what other repos need as well. */
+  readonly sharedBytes: number
+  readonly partials: number
+  readonly partialBytes: number
+  /** The latest use; undefined when there is nothing. */
+  readonly usedAt: number | undefined
+}
+
+/**
+ * Makes sure that the directory is a store that can be read. Throws UnusableDirectory when it is none, or one of
+ * another version: nothing in such a place may be counted, let alone removed.
+ */
+export async function requireStore(layout: Layout): Promise<void> {
+  const format = await ifThere(readFile(layout.format, 'utf8'))
+  if (format === undefined) {
+    throw new UnusableDirectory(
+      `${layout.root} is no store of hubmirror. Name the directory of the mirror: --cache-dir or HUBMIRROR_CACHE_DIR.`,
+    )
+  }
+  if (format !== 'hubmirror 1\n') {
+    throw new UnusableDirectory(
+      `${layout.root} was written by another version (format ${JSON.stringify(format.slice(0, 40))}). Use that version.`,
+    )
+  }
+}
+
+/**
+ * Reads the whole store once. A file that is stored or removed meanwhile may be missed or counted; damaged facts are
+ * passed over and counted. Holds one small record for each blob and one number for each blob of a repo, no fact.
+ */
+export async function takeInventory(layout: Layout): Promise<Inventory> {
+  const entries: StoredEntry[] = []
+  const numbers = new Map<string, number>()
+  // Bytes before facts: the mirror writes the fact of a file before its blob, so what is new is not unclaimed.
+  for await (const [key, stats] of statAll(walkBlobs(layout), (key) => layout.blob(key))) {
+    if (stats === undefined) continue
+    numbers.set(key, entries.length)
+    entries.push({ kind: 'blob', key, sizeBytes: stats.sizeBytes, usedAt: stats.modifiedAt, claims: 0 })
+  }
+  const dataOf = (key: BlobKey): string => `${layout.partial(key)}/data`
+  for await (const [key, stats] of statAll(walkPartials(layout), dataOf)) {
+    if (stats === undefined || numbers.has(key)) continue
+    numbers.set(partialName(key), entries.length)
+    entries.push({
+      kind: 'partial',
+      key,
+      sizeBytes: stats.occupiedBytes,
+      usedAt: stats.modifiedAt,
+      claims: 0,
+    })
+  }
+
+  const holdings = new Map<string, Holding>()
+  const holdingOf = (owner: string): Holding | undefined => {
+    const known = holdings.get(owner)
+    if (known !== undefined) return known
+    const parsed = parseOwner(owner)
+    if (parsed === undefined) return undefined
+    const holding = { ...parsed, files: 0, entries: new Set<number>(), isPublic: false }
+    holdings.set(owner, holding)
+    return holding
+  }
+  let damagedFacts = 0
+  for await (const record of fileRecords(layout)) {
+    if (record === 'damaged') {
+      damagedFacts += 1
+      continue
+    }
+    const holding = holdingOf(record.owner)
+    if (holding === undefined) continue
+    const number = numbers.get(record.key) ?? numbers.get(partialName(record.key))
+    const entry = number === undefined ? undefined : entries[number]
+    // An empty file needs no bytes.
+    if (entry?.kind === 'blob' || record.sizeBytes === 0) holding.files += 1
+    if (number === undefined || entry === undefined || holding.entries.has(number)) continue
+    holding.entries.add(number)
+    entry.claims += 1
+  }
+  for await (const fact of walkFacts(layout, 'repos')) {
+    const value = fact.kind === 'fact' ? fact.value : undefined
+    if (fact.kind === 'damaged') damagedFacts += 1
+    else if (typeof value === 'object' && value !== null && 'public' in value && value.public === true) {
+      const holding = holdingOf(fact.key)
+      if (holding !== undefined) holding.isPublic = true
+    }
+  }
+  return { entries, holdings, damagedFacts }
+}
+
+/** All known files, one at a time, and `damaged` for each fact that cannot be read as one. */
+export async function* fileRecords(layout: Layout): AsyncGenerator<FileRecord | 'damaged'> {
+  for await (const fact of walkFacts(layout, 'files')) {
+    const record = fact.kind === 'fact' ? parseFileFact(fact) : 'damaged'
+    // `absent` says that a commit has no such path: no file, and no damage.
+    if (record !== 'absent') yield record
+  }
+}
+
+/** Adds entries up. */
+export function sumEntries(inventory: Inventory, numbers: Iterable<number>): Sums {
+  const sums = { blobs: 0, sizeBytes: 0, sharedBytes: 0, partials: 0, partialBytes: 0 }
+  let usedAt: number | undefined
+  for (const number of numbers) {
+    const entry = inventory.entries[number]
+    if (entry === undefined) continue
+    usedAt = Math.max(usedAt ?? 0, entry.usedAt)
+    if (entry.kind === 'partial') {
+      sums.partials += 1
+      sums.partialBytes += entry.sizeBytes
+      continue
+    }
+    sums.blobs += 1
+    sums.sizeBytes += entry.sizeBytes
+    if (entry.claims > 1) sums.sharedBytes += entry.sizeBytes
+  }
+  return { ...sums, usedAt }
+}
+
+/** The entries that no repo claims: what private repos left, and what facts were lost or removed of. */
+export function* unclaimed(inventory: Inventory): Generator<number> {
+  for (const [number, entry] of inventory.entries.entries()) if (entry.claims === 0) yield number
+}
+
+// 'https://huggingface.co/ models/org/name' matches; 'models/org/name' and 'x y z' do not.
+const OWNER = /^([!-~]+) ((?:models|datasets|spaces|kernels)\/[\w.-]+(?:\/[\w.-]+)?)$/
+
+/** Splits `<origin> <repo>`, the key of a repo's fact and the beginning of the keys of its refs and files. */
+export function parseOwner(owner: string): { readonly origin: string; readonly repo: string } | undefined {
+  const [, origin, repo] = OWNER.exec(owner) ?? []
+  return origin === undefined || repo === undefined ? undefined : { origin, repo }
+}
+
+// '<origin> <repo> <40 hex> "path"', as mirror/known.ts writes it.
+const FILE_KEY = /^([!-~]+ [!-~]+) ([0-9a-f]{40}) (".*")$/s
+
+function parseFileFact(fact: Extract<StoredFact, { kind: 'fact' }>): FileRecord | 'absent' | 'damaged' {
+  const [, owner, commit, quoted] = FILE_KEY.exec(fact.key) ?? []
+  const { value } = fact
+  if (owner === undefined || commit === undefined || quoted === undefined) return 'damaged'
+  if (typeof value !== 'object' || value === null || parseOwner(owner) === undefined) return 'damaged'
+  if ('absent' in value && value.absent === true) return 'absent'
+  if (!('key' in value) || typeof value.key !== 'string' || !isBlobKey(value.key)) return 'damaged'
+  if (!('sizeBytes' in value) || typeof value.sizeBytes !== 'number' || !(value.sizeBytes >= 0))
+    return 'damaged'
+  const path = parseText(quoted)
+  if (path === undefined) return 'damaged'
+  return { owner, commit, path, key: value.key, sizeBytes: value.sizeBytes }
+}
+
+function parseText(quoted: string): string | undefined {
+  try {
+    const text: unknown = JSON.parse(quoted)
+    return typeof text === 'string' ? text : undefined
+  } catch {
+    return undefined
+  }
+}

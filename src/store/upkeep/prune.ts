@@ -1,0 +1,182 @@
+// What an operator wants gone: which bytes that is, and taking them away beside a running mirror. Unlinking is safe
+// under readers, who read on; the mirror's books learn of it when it misses the blob. It asks nobody anything.
+
+import { rm } from 'node:fs/promises'
+import { unlinkIfThere } from '../atomic.ts'
+import { FACT_KINDS, type FactKind, type Layout } from '../layout.ts'
+import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed } from './inventory.ts'
+import { type StoredFact, statFile, walkFacts } from './walk.ts'
+
+/**
+ * A partial written to within this time may belong to a pull under way, and the fact of a blob that came within it may
+ * still be on its way to the disk. An hour is the longest silence of the origin that can be configured.
+ */
+const SETTLE_MS = 3_600_000
+
+/**
+ * Which bytes may go (`owners`, `unclaimed`; without both: all), and which of them do (`olderThanMs`, `maxBytes`;
+ * without both: all).
+ */
+export interface Selection {
+  /** `<origin> <repo>`, keys of the inventory's holdings. */
+  readonly owners?: ReadonlySet<string>
+  readonly unclaimed: boolean
+  /** What was not used for so long goes. */
+  readonly olderThanMs?: number
+  /** The least recently used go until the whole store is not larger than this. */
+  readonly maxBytes?: number
+}
+
+/** What would go, decided without touching anything. */
+export interface PrunePlan {
+  readonly victims: readonly { readonly entry: StoredEntry; readonly owner: string | undefined }[]
+  /** What stays although its repo was selected: another repo needs it. */
+  readonly kept: { readonly blobs: number; readonly sizeBytes: number }
+  /** Repos of which nothing stays, so that their facts go too, and their bytes even if used since. */
+  readonly forgotten: ReadonlySet<string>
+}
+
+/** What went. */
+export interface Pruned {
+  /** By owner; undefined for what no repo claimed. */
+  readonly removed: ReadonlyMap<string | undefined, { blobs: number; sizeBytes: number }>
+  readonly facts: number
+  /** Used or replaced since the plan was made, or gone already. */
+  readonly passedOver: number
+}
+
+/** Decides what goes. A blob that a repo outside of the selection needs never does. */
+export function planPrune(inventory: Inventory, selection: Selection, now: number): PrunePlan {
+  const limited = selection.olderThanMs !== undefined || selection.maxBytes !== undefined
+  const owners = new Map<number, string>()
+  const kept = { blobs: 0, sizeBytes: 0 }
+  const scope = new Set<number>()
+  const named = selection.owners
+  const selected = [...inventory.holdings].filter(([owner]) => named?.has(owner) ?? !selection.unclaimed)
+  const claims = countClaims(selected.map(([, holding]) => holding))
+  for (const [owner, holding] of selected) {
+    for (const number of holding.entries) {
+      const entry = inventory.entries[number]
+      if (entry === undefined || owners.has(number)) continue
+      owners.set(number, owner)
+      if (entry.claims <= (claims.get(number) ?? 0)) scope.add(number)
+      else {
+        kept.blobs += 1
+        kept.sizeBytes += entry.sizeBytes
+      }
+    }
+  }
+  if (selection.unclaimed || named === undefined) for (const number of unclaimed(inventory)) scope.add(number)
+
+  const candidates = [...scope]
+    .flatMap((number) => {
+      const entry = inventory.entries[number]
+      if (entry === undefined) return []
+      const unsettled = entry.kind === 'partial' || (entry.claims === 0 && !limited)
+      if (unsettled && now - entry.usedAt < SETTLE_MS) return []
+      return [{ entry, owner: owners.get(number) }]
+    })
+    .sort((a, b) => a.entry.usedAt - b.entry.usedAt)
+  return {
+    victims: limited ? withinLimits(inventory, candidates, selection, now) : candidates,
+    kept,
+    forgotten: new Set(limited || named === undefined ? [] : named),
+  }
+}
+
+function countClaims(holdings: readonly Holding[]): ReadonlyMap<number, number> {
+  const claims = new Map<number, number>()
+  for (const holding of holdings)
+    for (const number of holding.entries) claims.set(number, (claims.get(number) ?? 0) + 1)
+  return claims
+}
+
+function withinLimits<T extends { readonly entry: StoredEntry }>(
+  inventory: Inventory,
+  candidates: readonly T[],
+  selection: Selection,
+  now: number,
+): T[] {
+  const { olderThanMs, maxBytes } = selection
+  let left = inventory.entries.reduce((sum, entry) => sum + entry.sizeBytes, 0)
+  const victims: T[] = []
+  for (const candidate of candidates) {
+    const { sizeBytes, usedAt } = candidate.entry
+    const old = olderThanMs !== undefined && now - usedAt > olderThanMs
+    if (!old && !(maxBytes !== undefined && left > maxBytes)) break
+    victims.push(candidate)
+    left -= sizeBytes
+  }
+  return victims
+}
+
+/**
+ * Carries a plan out: bytes first, then facts, because a fact without its bytes is a miss, and the other way round
+ * is litter. What was used since the plan was made stays, unless its repo was named. Throws what the disk says; what went by then stays gone.
+ */
+export async function carryOut(layout: Layout, plan: PrunePlan): Promise<Pruned> {
+  const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
+  let passedOver = 0
+  for (const { entry, owner } of plan.victims) {
+    const wanted = owner !== undefined && plan.forgotten.has(owner)
+    if (!(await removeEntry(layout, entry, { evenIfUsed: wanted && entry.kind === 'blob' }))) {
+      passedOver += 1
+      continue
+    }
+    const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
+    removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
+  }
+  return { removed, passedOver, facts: await removeFacts(layout, plan.forgotten) }
+}
+
+async function removeEntry(
+  layout: Layout,
+  entry: StoredEntry,
+  options: { readonly evenIfUsed: boolean },
+): Promise<boolean> {
+  const partial = entry.kind === 'partial'
+  const file = partial ? `${layout.partial(entry.key)}/data` : layout.blob(entry.key)
+  const stats = await statFile(file)
+  if (stats === undefined || (stats.modifiedAt > entry.usedAt && !options.evenIfUsed)) return false
+  if (partial) {
+    await rm(layout.partial(entry.key), { recursive: true, force: true })
+    return true
+  }
+  const wasThere = await unlinkIfThere(file)
+  await unlinkIfThere(layout.sums(entry.key)).catch(() => undefined)
+  return wasThere
+}
+
+async function removeFacts(layout: Layout, owners: ReadonlySet<string>): Promise<number> {
+  if (owners.size === 0) return 0
+  let count = 0
+  for (const kind of FACT_KINDS) {
+    for await (const fact of walkFacts(layout, kind)) {
+      if (fact.kind !== 'fact' || !isFactOf(owners, kind, fact)) continue
+      if (await unlinkIfThere(fact.file)) count += 1
+    }
+  }
+  return count
+}
+
+function isFactOf(
+  owners: ReadonlySet<string>,
+  kind: FactKind,
+  fact: Extract<StoredFact, { kind: 'fact' }>,
+): boolean {
+  if (kind === 'repos') return owners.has(fact.key)
+  const [origin = '', second = '', target = ''] = fact.key.split(' ', 3)
+  if (kind !== 'documents') return owners.has(`${origin} ${second}`)
+  // '<origin> GET /api/models/org/name/tree/main' or 'POST …/paths-info/main <digest>': second is the method.
+  if (!target.startsWith('/api/')) return false
+  const [segment = '', first = '', next] = target.slice('/api/'.length).replace(/\?.*$/s, '').split('/', 3)
+  // `models/gpt2/tree/…` is of `gpt2`, `models/org/name/…` of `org/name`. Where an org bears the name of a tail, a
+  // document too many goes: that costs a question.
+  return [`${segment}/${first}`, `${segment}/${first}/${next ?? ''}`].some((repo) => {
+    const owner = `${origin} ${repo}`
+    if (!owners.has(owner) || parseOwner(owner) === undefined) return false
+    return repo.split('/').length === 3 || next === undefined || DOCUMENT_TAILS.has(next)
+  })
+}
+
+const DOCUMENT_TAILS: ReadonlySet<string> = new Set(['revision', 'tree', 'paths-info', 'refs', 'commits'])

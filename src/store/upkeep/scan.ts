@@ -1,0 +1,99 @@
+// The walk at start: enters what is stored into the books, behind the serving. Names that are not ours are left
+// alone (lost+found, .DS_Store).
+
+import { lstat, opendir } from 'node:fs/promises'
+import path from 'node:path'
+import { setImmediate as othersFirst } from 'node:timers/promises'
+import { ifThere, isMissing } from '../atomic.ts'
+import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
+import { keyFileName, type Layout } from '../layout.ts'
+
+export interface Found {
+  readonly name: string
+  readonly sizeBytes: number
+  readonly usedAt: number
+}
+
+/** The name under which the books carry a partial. */
+export function partialName(key: BlobKey): string {
+  return `partial:${key}`
+}
+
+/** All blobs and partials, least recently used first. Empty when `signal` aborts. */
+export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Found[]> {
+  const runs: Found[][] = []
+  for (const algorithm of KEY_ALGORITHMS) {
+    for await (const fan of namesIn(path.join(layout.blobs, algorithm))) {
+      if (!/^[0-9a-f]{2}$/.test(fan)) continue
+      const found: Found[] = []
+      const batch: BlobKey[] = []
+      const enterBatch = async (): Promise<void> => {
+        await Promise.all(batch.splice(0).map((key) => enter(found, key, layout.blob(key))))
+      }
+      for await (const hex of namesIn(path.join(layout.blobs, algorithm, fan))) {
+        if (signal.aborted) return []
+        const key = `${algorithm}:${hex}`
+        if (isBlobKey(key) && hex.startsWith(fan)) batch.push(key)
+        if (batch.length >= 64) await enterBatch()
+      }
+      await enterBatch()
+      runs.push(found.sort(byUse))
+    }
+  }
+  const partials: Found[] = []
+  for await (const name of namesIn(layout.partials)) {
+    if (signal.aborted) return []
+    const key = name.replace('-', ':')
+    if (!isBlobKey(key) || keyFileName(key) !== name) continue
+    await enter(partials, partialName(key), path.join(layout.partials, name, 'data'))
+  }
+  runs.push(partials.sort(byUse))
+  return merge(runs)
+}
+
+const byUse = (a: Found, b: Found): number => a.usedAt - b.usedAt
+
+/** Sorted lists to one, in steps: sorting a million at once would hold up everybody who is served. */
+async function merge(runs: Found[][]): Promise<Found[]> {
+  let lists = runs
+  while (lists.length > 1) {
+    const merged: Found[][] = []
+    for (let index = 0; index < lists.length; index += 2) {
+      merged.push(mergeTwo(lists[index] ?? [], lists[index + 1] ?? []))
+      await othersFirst()
+    }
+    lists = merged
+  }
+  return lists[0] ?? []
+}
+
+function mergeTwo(one: readonly Found[], other: readonly Found[]): Found[] {
+  const merged: Found[] = []
+  let next = 0
+  for (const found of one) {
+    for (let before = other[next]; before !== undefined && before.usedAt < found.usedAt; ) {
+      merged.push(before)
+      next += 1
+      before = other[next]
+    }
+    merged.push(found)
+  }
+  for (; next < other.length; next += 1) merged.push(other[next] as Found)
+  return merged
+}
+
+async function enter(found: Found[], name: string, file: string): Promise<void> {
+  const stats = await ifThere(lstat(file))
+  if (stats?.isFile() !== true) return
+  // A partial is sparse: what it occupies counts, not how long it is.
+  const sizeBytes = name.startsWith('partial:') ? Math.min(stats.blocks * 512, stats.size) : stats.size
+  found.push({ name, sizeBytes, usedAt: stats.mtimeMs })
+}
+
+async function* namesIn(directory: string): AsyncGenerator<string> {
+  try {
+    for await (const entry of await opendir(directory, { bufferSize: 1024 })) yield entry.name
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+}

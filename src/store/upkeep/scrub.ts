@@ -1,0 +1,217 @@
+// One pass over all blobs, each held against its own name: what `hubmirror verify` and the scrubber of a running
+// mirror share. Damaged blobs go into quarantine. It does not know who asked, nor what becomes of its findings.
+
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { errorCode, isMissing, unlinkIfThere } from '../atomic.ts'
+import { SMALL_BYTES } from '../blobs/blob-file.ts'
+import { BlockSums, readBlockSums, writeBlockSums } from '../blobs/block-sums.ts'
+import { quarantineBlob } from '../blobs/quarantine.ts'
+import { type BlobKey, Verifier } from '../digest.ts'
+import type { Layout } from '../layout.ts'
+import { fileRecords } from './inventory.ts'
+import { statAll, walkBlobs, walkSums } from './walk.ts'
+
+/** One read: large enough for spinning disks, small enough to stop and to be paced. */
+const READ_BYTES = 1_048_576
+/** Opening a file costs the disk about as much as reading this; a store of tiny files is paced by it. */
+const OPEN_COST_BYTES = 65_536
+
+/** Time for whoever paces. `sleep` returns early when `signal` aborts, and does not reject. */
+export interface ScrubClock {
+  /** Milliseconds that never step back. */
+  now(): number
+  sleep(delayMs: number, signal: AbortSignal): Promise<void>
+}
+
+/** Time as it is. */
+export const realClock: ScrubClock = {
+  now: () => performance.now(),
+  sleep: (delayMs, signal) =>
+    delay(Math.min(delayMs, 2_147_483_647), undefined, { signal }).catch(() => undefined),
+}
+
+/** A blob whose bytes are not what its name or its facts say. */
+export interface Damage {
+  readonly key: BlobKey
+  readonly sizeBytes: number
+  readonly reason: 'digest' | 'length' | 'block' | 'unreadable'
+  /** Where it is now. `in-place`: it could not be moved. `replaced`: another file stands there, or none. */
+  readonly place: 'quarantined' | 'in-place' | 'replaced'
+}
+
+/** What a pass has seen. */
+export interface ScrubReport {
+  /** False when the signal ended it. */
+  readonly finished: boolean
+  /** The blob to go on behind. */
+  readonly last: BlobKey | undefined
+  readonly blobs: number
+  readonly sizeBytes: number
+  readonly damaged: number
+  /** Not looked at, because the system would not let us (EACCES); they stay where they are. */
+  readonly refused: number
+}
+
+/** What a pass needs. Callbacks are awaited; what they throw ends the pass. */
+export interface ScrubOptions {
+  /** Undefined: as fast as the disk. */
+  readonly rateBytesPerSecond: number | undefined
+  readonly signal: AbortSignal
+  /** Whether sums of the blocks are made for blobs that have none, so that reads can be checked. */
+  readonly keepsSums?: boolean
+  /** Goes on behind this blob. */
+  readonly from?: BlobKey | undefined
+  /** After each read. */
+  readonly onBytes?: (bytes: number) => void
+  /** After each blob, damaged or not. */
+  readonly onBlob?: (progress: ScrubReport) => void | Promise<void>
+  readonly onDamaged: (damage: Damage) => void | Promise<void>
+  readonly onRefused?: (key: BlobKey, error: unknown) => void
+  readonly clock?: ScrubClock
+}
+
+/**
+ * Hashes every blob behind `from`, in the order of their names, and moves the damaged ones into quarantine. Blobs that
+ * come meanwhile were verified when they came; those that go are passed over. Resolves early when `signal` aborts.
+ */
+export async function scrub(layout: Layout, options: ScrubOptions): Promise<ScrubReport> {
+  const { signal } = options
+  const pace = createPace(options.rateBytesPerSecond, options.clock ?? realClock)
+  const buffer = Buffer.allocUnsafe(READ_BYTES)
+  const count = { blobs: 0, sizeBytes: 0, damaged: 0, refused: 0 }
+  let last = options.from
+  let lengths: ReadonlyMap<BlobKey, number> | undefined
+  for await (const key of walkBlobs(layout, options.from)) {
+    if (signal.aborted) return { finished: false, last, ...count }
+    if (key.startsWith('opaque:')) lengths ??= await knownLengths(layout)
+    const found = await inspect(layout, key, { ...options, pace, buffer, expectedBytes: lengths?.get(key) })
+    if (found.kind === 'stopped') return { finished: false, last, ...count }
+    last = key
+    if (found.kind === 'refused') {
+      count.refused += 1
+      options.onRefused?.(key, found.error)
+    }
+    if (found.kind === 'sound' || found.kind === 'damaged') {
+      count.blobs += 1
+      count.sizeBytes += found.sizeBytes
+    }
+    if (found.kind === 'damaged') {
+      count.damaged += 1
+      const place = await quarantineBlob(layout, key, found.inode).catch(() => 'in-place' as const)
+      await options.onDamaged({ key, sizeBytes: found.sizeBytes, reason: found.reason, place })
+    }
+    await options.onBlob?.({ finished: false, last, ...count })
+  }
+  await removeLostSums(layout, signal)
+  return { finished: true, last, ...count }
+}
+
+type Finding =
+  | { readonly kind: 'sound'; readonly sizeBytes: number }
+  | {
+      readonly kind: 'damaged'
+      readonly sizeBytes: number
+      readonly reason: Damage['reason']
+      readonly inode: number
+    }
+  | { readonly kind: 'refused'; readonly error: unknown }
+  | { readonly kind: 'gone' | 'stopped' }
+
+interface Inspection {
+  readonly signal: AbortSignal
+  readonly pace: Pace
+  readonly buffer: Buffer
+  readonly expectedBytes: number | undefined
+  readonly keepsSums?: boolean
+  readonly onBytes?: (bytes: number) => void
+}
+
+async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<Finding> {
+  let handle: FileHandle
+  try {
+    handle = await open(layout.blob(key), constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch (error) {
+    return isMissing(error) ? { kind: 'gone' } : { kind: 'refused', error }
+  }
+  try {
+    const { size: sizeBytes, ino: inode } = await handle.stat()
+    await how.pace(OPEN_COST_BYTES, how.signal)
+    if (how.expectedBytes !== undefined && how.expectedBytes !== sizeBytes)
+      return { kind: 'damaged', sizeBytes, reason: 'length', inode }
+    try {
+      const before = how.keepsSums === true ? await readBlockSums(layout, key, sizeBytes) : undefined
+      const isOpaque = key.startsWith('opaque:')
+      const isSummed = how.keepsSums === true && sizeBytes > SMALL_BYTES && (before === undefined || isOpaque)
+      const sums = isSummed ? new BlockSums(sizeBytes) : undefined
+      const matches = await hashAll(handle, new Verifier(key, sizeBytes, { beside: sums }), how)
+      if (matches === undefined) return { kind: 'stopped' }
+      if (!matches) return { kind: 'damaged', sizeBytes, reason: 'digest', inode }
+      // Where the name is no digest, these are all there is.
+      if (sums !== undefined && before?.equals(sums) === false)
+        return { kind: 'damaged', sizeBytes, reason: 'block', inode }
+      if (sums !== undefined && before === undefined)
+        await writeBlockSums(layout, key, sums).catch(() => undefined)
+      return { kind: 'sound', sizeBytes }
+    } catch (error) {
+      // The disk itself says that it has lost these bytes; anything else is no verdict over the blob.
+      if (errorCode(error) === 'EIO') return { kind: 'damaged', sizeBytes, reason: 'unreadable', inode }
+      return { kind: 'refused', error }
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Sums whose blob has gone without them, by a crash or by the hand of somebody else. */
+async function removeLostSums(layout: Layout, signal: AbortSignal): Promise<void> {
+  for await (const [key, stats] of statAll(walkSums(layout), (key) => layout.blob(key))) {
+    if (signal.aborted) return
+    // Without its sums a blob that comes in this very moment is only not checked.
+    if (stats === undefined) await unlinkIfThere(layout.sums(key)).catch(() => undefined)
+  }
+}
+
+/** Whether the bytes match; undefined when the signal came first. */
+async function hashAll(
+  handle: FileHandle,
+  verifier: Verifier,
+  how: Inspection,
+): Promise<boolean | undefined> {
+  for (;;) {
+    if (how.signal.aborted) return undefined
+    const { bytesRead } = await handle.read(how.buffer, 0, how.buffer.length, verifier.position)
+    if (bytesRead === 0) return verifier.matches()
+    verifier.update(how.buffer.subarray(0, bytesRead))
+    how.onBytes?.(bytesRead)
+    await how.pace(bytesRead, how.signal)
+  }
+}
+
+/** The length of each opaque blob, as the facts have it: nothing else can be held against those. */
+async function knownLengths(layout: Layout): Promise<ReadonlyMap<BlobKey, number>> {
+  const lengths = new Map<BlobKey, number>()
+  for await (const record of fileRecords(layout))
+    if (record !== 'damaged' && record.key.startsWith('opaque:')) lengths.set(record.key, record.sizeBytes)
+  return lengths
+}
+
+type Pace = (bytes: number, signal: AbortSignal) => Promise<void>
+
+/**
+ * A token bucket that may go into debt: whoever took too much sleeps until it is paid. It holds what one second earns
+ * at the most, so that a pause earns no burst.
+ */
+export function createPace(rateBytesPerSecond: number | undefined, clock: ScrubClock): Pace {
+  if (rateBytesPerSecond === undefined) return () => Promise.resolve()
+  let tokens = 0
+  let filledAt = clock.now()
+  return async (bytes, signal) => {
+    const now = clock.now()
+    const earned = ((now - filledAt) / 1000) * rateBytesPerSecond
+    tokens = Math.min(tokens + earned, rateBytesPerSecond) - bytes
+    filledAt = now
+    if (tokens < 0) await clock.sleep((-tokens / rateBytesPerSecond) * 1000, signal)
+  }
+}

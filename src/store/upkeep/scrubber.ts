@@ -1,0 +1,130 @@
+// The slow pass that a running mirror makes over its own blobs, round after round. What it finds damaged is removed,
+// counted and fetched again by whoever asks next. It listens to nobody but its stop.
+
+import type { Auditor } from '../../telemetry/audit.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import { createLayout } from '../layout.ts'
+import type { Store } from '../store.ts'
+import { type Damage, realClock, type ScrubClock, type ScrubReport, scrub } from './scrub.ts'
+import { clearPosition, readPosition, writePosition } from './scrub-position.ts'
+
+/** Between two rounds, and after a failed one: a small store would otherwise be read without end. */
+const REST_MS = 3_600_000
+const RECORD_EVERY_MS = 30_000
+
+/** What the scrubber says; pino's logger fits. */
+export interface ScrubLog {
+  info(fields: object, text: string): void
+  warn(fields: object, text: string): void
+  error(fields: object, text: string): void
+}
+
+/** What the scrubber needs. */
+export interface ScrubberOptions {
+  readonly root: string
+  readonly store: Pick<Store, 'blobs' | 'scanned'>
+  /** Undefined: there is no scrubber. */
+  readonly rateBytesPerSecond: number | undefined
+  /** As in ScrubOptions. */
+  readonly keepsSums?: boolean
+  readonly observer: Observer
+  readonly auditor: Auditor
+  readonly log: ScrubLog
+  /** Epoch milliseconds, for stamps that are stored. */
+  readonly now: () => number
+  readonly clock?: ScrubClock
+}
+
+/**
+ * Starts the rounds once the walk at start is done; a round goes on where the last process left it. The returned
+ * function ends them and resolves when no file is open any more; call it before the store is closed.
+ */
+export function startScrubber(options: ScrubberOptions): () => Promise<void> {
+  if (options.rateBytesPerSecond === undefined) return () => Promise.resolve()
+  const stopping = new AbortController()
+  const clock = options.clock ?? realClock
+  const rounds = async (): Promise<void> => {
+    await options.store.scanned.catch(() => undefined)
+    while (!stopping.signal.aborted) {
+      try {
+        await round(options, clock, stopping.signal)
+      } catch (error) {
+        // The next round may fare better; serving does not depend on it.
+        options.log.error({ err: error }, 'the scrubber failed; it tries again in an hour')
+      }
+      if (!stopping.signal.aborted) await clock.sleep(REST_MS, stopping.signal)
+    }
+  }
+  const running = rounds()
+  return () => {
+    stopping.abort()
+    return running
+  }
+}
+
+async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortSignal): Promise<void> {
+  const layout = createLayout(options.root)
+  const before = await readPosition(layout, 'scrub')
+  const startedAt = before?.startedAt ?? options.now()
+  const record = async (report: ScrubReport): Promise<void> => {
+    if (report.last === undefined) return
+    const position = {
+      after: report.last,
+      startedAt,
+      blobs: (before?.blobs ?? 0) + report.blobs,
+      sizeBytes: (before?.sizeBytes ?? 0) + report.sizeBytes,
+      damaged: (before?.damaged ?? 0) + report.damaged,
+      refused: (before?.refused ?? 0) + report.refused,
+    }
+    // A lost position costs reading some blobs again: a full disk must not end the round.
+    await writePosition(layout, 'scrub', position).catch(() => undefined)
+  }
+  let recordedAt = clock.now()
+  const report = await scrub(layout, {
+    rateBytesPerSecond: options.rateBytesPerSecond,
+    keepsSums: options.keepsSums === true,
+    signal,
+    from: before?.after,
+    clock,
+    async onBlob(progress) {
+      if (clock.now() - recordedAt < RECORD_EVERY_MS) return
+      recordedAt = clock.now()
+      await record(progress)
+    },
+    onDamaged: (damage) => remove(options, damage),
+    onRefused: (key, error) =>
+      options.log.warn({ key, err: error }, 'a stored blob could not be read; it was left as it is'),
+  })
+  if (!report.finished) {
+    await record(report)
+    return
+  }
+  await clearPosition(layout, 'scrub')
+  options.log.info(
+    {
+      blobs: (before?.blobs ?? 0) + report.blobs,
+      sizeBytes: (before?.sizeBytes ?? 0) + report.sizeBytes,
+      damaged: (before?.damaged ?? 0) + report.damaged,
+      seconds: Math.round((options.now() - startedAt) / 1000),
+    },
+    'the scrubber has read all blobs',
+  )
+}
+
+async function remove(options: ScrubberOptions, damage: Damage): Promise<void> {
+  // Out of the books, and from its place where it could not be moved. What replaced it is another file.
+  if (damage.place !== 'replaced') await options.store.blobs.remove(damage.key)
+  reportDamage(options, damage)
+}
+
+/** Counts a blob that was damaged and is stored no more, and says so. */
+export function reportDamage(
+  { observer, auditor, log }: Pick<ScrubberOptions, 'observer' | 'auditor' | 'log'>,
+  damage: Damage,
+): void {
+  if (damage.place === 'quarantined')
+    auditor.act({ act: 'scrub', by: { kind: 'mirror' }, details: { ...damage } })
+  observer.integrityFailure('disk')
+  observer.evicted('damaged', damage.sizeBytes)
+  log.error({ ...damage }, 'a stored blob was damaged; it will be fetched again')
+}

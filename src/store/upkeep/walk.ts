@@ -1,0 +1,144 @@
+// Reads what lies in a store, in a steady order and without the lock, so that it works beside a running mirror: what
+// vanishes on the way is passed over. Names that are not ours are left alone. It does not know what a fact means.
+
+import { constants } from 'node:fs'
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { errorCode, ifThere, isMissing } from '../atomic.ts'
+import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
+import { decodeHead } from '../facts/fact-file.ts'
+import { type FactKind, keyFileName, type Layout } from '../layout.ts'
+
+/** How many files are looked at together: enough to hide the disk's latency, few enough for its other users. */
+const TOGETHER = 32
+
+/** What is known of one file without reading it. */
+export interface FileStats {
+  readonly sizeBytes: number
+  /** What it occupies; less than its size where it is sparse. */
+  readonly occupiedBytes: number
+  readonly modifiedAt: number
+}
+
+/** The keys of all blobs by algorithm and then by digest; only those behind `after`, when it is given. */
+export function walkBlobs(layout: Layout, after?: BlobKey): AsyncGenerator<BlobKey> {
+  return walkKeys(layout.blobs, after)
+}
+
+/** The same of the sums that are kept. */
+export function walkSums(layout: Layout): AsyncGenerator<BlobKey> {
+  return walkKeys(layout.allSums)
+}
+
+async function* walkKeys(root: string, after?: BlobKey): AsyncGenerator<BlobKey> {
+  const passed = after === undefined ? -1 : KEY_ALGORITHMS.findIndex((name) => after.startsWith(`${name}:`))
+  const digest = after?.slice(after.indexOf(':') + 1) ?? ''
+  for (const [index, algorithm] of KEY_ALGORITHMS.entries()) {
+    if (index < passed) continue
+    const from = index === passed ? digest : ''
+    for (const fan of await fans(path.join(root, algorithm))) {
+      if (fan < from.slice(0, 2)) continue
+      for (const hex of await sortedNames(path.join(root, algorithm, fan))) {
+        const key = `${algorithm}:${hex}`
+        // A digest in the fan of another one would never be found by its key.
+        if (hex > from && hex.startsWith(fan) && isBlobKey(key)) yield key
+      }
+    }
+  }
+}
+
+/** The keys of all unfinished blobs. */
+export async function* walkPartials(layout: Layout): AsyncGenerator<BlobKey> {
+  for (const name of await sortedNames(layout.partials)) {
+    const key = name.replace('-', ':')
+    if (isBlobKey(key) && keyFileName(key) === name) yield key
+  }
+}
+
+/** A fact as it lies on the disk, or `damaged` when it is not one, or not the one its name says. */
+export type StoredFact =
+  | { readonly kind: 'fact'; readonly file: string; readonly key: string; readonly value: unknown }
+  | { readonly kind: 'damaged'; readonly file: string }
+
+/** All facts of one kind, without the bytes of bodies. Reads ahead by a few; holds no more than these. */
+export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
+  const root = path.join(layout.facts, kind)
+  for (const fan of await fans(root)) {
+    const names = await sortedNames(path.join(root, fan))
+    for (let start = 0; start < names.length; start += TOGETHER) {
+      const batch = names.slice(start, start + TOGETHER).filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
+      const facts = await Promise.all(batch.map((name) => readFact(layout, kind, path.join(root, fan, name))))
+      for (const fact of facts) if (fact !== undefined) yield fact
+    }
+  }
+}
+
+/** Stats of the files of `keys`, in order; undefined for those that are gone. */
+export async function* statAll<K>(
+  keys: AsyncIterable<K>,
+  fileOf: (key: K) => string,
+): AsyncGenerator<readonly [K, FileStats | undefined]> {
+  let batch: K[] = []
+  const flush = async (): Promise<(readonly [K, FileStats | undefined])[]> => {
+    const looked = batch
+    batch = []
+    return Promise.all(looked.map(async (key) => [key, await statFile(fileOf(key))] as const))
+  }
+  for await (const key of keys) {
+    if (batch.push(key) >= TOGETHER) yield* await flush()
+  }
+  yield* await flush()
+}
+
+/** Size and modification time of a file; undefined when it is gone. */
+export async function statFile(file: string): Promise<FileStats | undefined> {
+  const stats = await ifThere(stat(file))
+  return (
+    stats && {
+      sizeBytes: stats.size,
+      occupiedBytes: Math.min(stats.blocks * 512, stats.size),
+      modifiedAt: stats.mtimeMs,
+    }
+  )
+}
+
+/** The JSON of a fact is hardly ever longer, where it has a body. */
+const HEAD_BYTES = 16 * 1024
+
+async function readFact(layout: Layout, kind: FactKind, file: string): Promise<StoredFact | undefined> {
+  let beginning: Buffer
+  try {
+    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+    try {
+      beginning = await readHead(handle)
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    // A link or a folder under the name of a fact, or a sector that cannot be read.
+    if (['ELOOP', 'EISDIR', 'EIO'].includes(errorCode(error) ?? '')) return { kind: 'damaged', file }
+    throw error
+  }
+  const fact = decodeHead(beginning)
+  // In another place than its key says it is no fact: the mirror would not read it there either.
+  if (fact === undefined || layout.fact(kind, fact.key) !== file) return { kind: 'damaged', file }
+  return { kind: 'fact', file, ...fact }
+}
+
+/** The file up to the end of the JSON at least. */
+async function readHead(handle: FileHandle): Promise<Buffer> {
+  const head = Buffer.allocUnsafeSlow(HEAD_BYTES)
+  const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
+  const beginning = head.subarray(0, bytesRead)
+  if (bytesRead < HEAD_BYTES || beginning.includes('\n')) return beginning
+  return handle.readFile()
+}
+
+async function fans(directory: string): Promise<string[]> {
+  return (await sortedNames(directory)).filter((name) => /^[0-9a-f]{2}$/.test(name))
+}
+
+async function sortedNames(directory: string): Promise<string[]> {
+  return ((await ifThere(readdir(directory))) ?? []).sort()
+}

@@ -1,0 +1,115 @@
+// The server of a worker: reads requests from the connections it is given, and hands each over as Node has read it. It
+// knows neither what is served nor by whom.
+
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { ReadyRoute } from '../../fast-path/cached-route.ts'
+import { lookFirst } from '../../fast-path/early-read.ts'
+import { Leaving, readBeforeClosing } from '../../server/leaving.ts'
+import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../../server/limits.ts'
+
+/** A request that waits for its answer. */
+export interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly address: string
+  /** Requests in flight on the connection, this one included. */
+  readonly inFlight: number
+  /** The client sends its body when it is told to. */
+  readonly awaitsContinue: boolean
+}
+
+export interface Front {
+  /** Serves a connection. */
+  take(socket: Socket): void
+  /** Goes on, and tells clients to leave: every answer ends its connection. */
+  leave(): void
+  /** The same, and ends what idles; resolves when the last connection has ended. */
+  close(): Promise<void>
+  /** Ends all connections at once. */
+  cut(): void
+}
+
+/** How often connections whose last answer has ended are looked for while the server closes. */
+const SWEEP_MS = 250
+
+export function createFront(rooms: {
+  /** Answers what it can. */
+  readonly ready: ReadyRoute
+  readonly forward: (exchange: Exchange) => void
+}): Front {
+  const leaving = new Leaving()
+  const server = openServer(undefined, MAX_HEADER_BYTES, leaving)
+  const sockets = new Set<Socket>()
+  let whenEmpty: (() => void) | undefined
+  const inFlight = new InFlight()
+
+  const handOn = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
+    const { socket } = request
+    const count = inFlight.enter(socket, response)
+    const { remoteAddress: address } = socket
+    // Of too many requests the first is handed over, which ends the connection; the rest had only arrived with it.
+    if (socket.destroyed || address === undefined || count > MAX_IN_FLIGHT_PER_SOCKET + 1) return
+    rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
+  }
+
+  server.on('request', (request, response) =>
+    rooms.ready.serve(request, response, () => handOn(request, response, false)),
+  )
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
+    handOn(request, response, true),
+  )
+  server.on('clientError', refuse)
+  lookFirst(server, (head, socket) => !leaving.hasBegun && rooms.ready.write(head, socket))
+  readBeforeClosing(server)
+  // It has no port of its own; the watch over slow clients begins with this event.
+  server.emit('listening')
+
+  return {
+    take(socket) {
+      // As of a connection that the server has taken itself.
+      socket.allowHalfOpen = true
+      sockets.add(socket)
+      socket.once('close', () => {
+        sockets.delete(socket)
+        if (sockets.size === 0) whenEmpty?.()
+      })
+      server.emit('connection', socket)
+    },
+    leave: () => leaving.begin(),
+    async close() {
+      leaving.begin()
+      const empty = new Promise<void>((resolve) => {
+        whenEmpty = resolve
+      })
+      server.closeIdleConnections()
+      // Clients keep the connections of downloads that end later.
+      const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+      if (sockets.size > 0) await empty
+      clearInterval(sweep)
+    },
+    cut() {
+      for (const socket of sockets) socket.destroy()
+    },
+  }
+}
+
+/** What the server of a single process says to what Node cannot read, or waits for in vain. */
+function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  const [status, message] =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? [408, 'Client Timeout']
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? [431, 'Exceeded maximum allowed HTTP header size']
+        : [400, 'Client Error']
+  const label = STATUS_CODES[status] ?? ''
+  const body = JSON.stringify({ error: label, message, statusCode: status })
+  if (socket.writable) {
+    socket.write(
+      `HTTP/1.1 ${status} ${label}\r\nContent-Length: ${body.length}\r\nContent-Type: application/json\r\n\r\n${body}`,
+    )
+  }
+  socket.destroy(error)
+}

@@ -1,0 +1,313 @@
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { lookFirst } from '../../../src/fast-path/early-read.ts'
+import type { RequestHead } from '../../../src/fast-path/plain-head.ts'
+import { openServer } from '../../../src/server/limits.ts'
+import { rawHttp } from '../../support/raw-http.ts'
+
+const READY = 'GET /ready HTTP/1.1\r\nHost: x\r\n\r\n'
+const OTHER = 'GET /other HTTP/1.1\r\nHost: x\r\n\r\n'
+const LAST = 'GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+
+/** A server whose answers say who gave them; `/ready` is answered at the first look. */
+async function looking(
+  options: {
+    readonly headersTimeout?: number
+    readonly keepAliveTimeout?: number
+    readonly body?: string
+    /** Node's answers wait for it. */
+    readonly held?: Promise<void>
+  } = {},
+) {
+  const byNode: string[] = []
+  const server = openServer((request, response) => {
+    byNode.push(request.url ?? '')
+    let body = ''
+    request.on('data', (part: Buffer) => (body += part.toString()))
+    const end = () => response.end(`<node ${request.method} ${request.url} ${body}>`)
+    request.on('end', () => (options.held === undefined ? end() : void options.held.then(end)))
+  })
+  const { body = '<look>', held: _, ...timeouts } = options
+  Object.assign(server, timeouts)
+  const answer = (head: RequestHead, socket: Socket): boolean => {
+    if (head.url !== '/ready') return false
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+    return true
+  }
+  lookFirst(server, answer)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const { port } = server.address() as AddressInfo
+  return { server, byNode, port, url: `http://127.0.0.1:${port}` }
+}
+
+/** What is answered, without the heads. */
+const said = (text: string): readonly string[] => text.match(/<[^>]*>/g) ?? []
+
+/** A connection that tells what came by it. */
+function connected(port: number, options: { readonly allowHalfOpen?: boolean } = {}) {
+  const socket = connect({ port, host: '127.0.0.1', ...options })
+  onTestFinished(() => void socket.destroy())
+  let text = ''
+  socket.on('data', (part: Buffer) => (text += part.toString('latin1')))
+  const until = async (part: string): Promise<void> => {
+    while (!text.includes(part)) await once(socket, 'data')
+  }
+  return { socket, until, text: () => text }
+}
+
+const connections = (server: Server): Promise<number> =>
+  new Promise((resolve, reject) =>
+    server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+  )
+
+describe('a connection', () => {
+  it('is looked at for as long as requests are ready, and is Node’s from the first that is not', async () => {
+    const { url, byNode } = await looking()
+    const { text, end } = await rawHttp(url, READY + READY + OTHER + READY + LAST)
+    expect(said(text)).toEqual([
+      '<look>',
+      '<look>',
+      '<node GET /other >',
+      '<node GET /ready >',
+      '<node GET /last >',
+    ])
+    expect([byNode, end]).toEqual([['/other', '/ready', '/last'], 'closed'])
+  })
+
+  it('may bring its requests one by one', async () => {
+    const { port, byNode } = await looking()
+    const { socket, until, text } = connected(port)
+    for (const [question, answer] of [
+      [READY, '<look>'],
+      [READY, '<look>'],
+      [OTHER, '/other'],
+      [LAST, '/last'],
+    ] as const) {
+      const before = text().length
+      socket.write(question)
+      while (!text().slice(before).includes(answer)) await once(socket, 'data')
+    }
+    expect([said(text()).length, byNode]).toEqual([4, ['/other', '/last']])
+    await until('/last')
+  })
+
+  it('may bring them in two pieces, wherever it is cut', async () => {
+    const { port } = await looking()
+    const all = READY + OTHER + LAST
+    for (let cut = 1; cut < all.length; cut += 1) {
+      const { socket, text } = connected(port)
+      socket.setNoDelay(true)
+      socket.write(all.slice(0, cut))
+      // The second piece comes in a packet of its own.
+      setTimeout(() => socket.write(all.slice(cut)), 2)
+      await once(socket, 'end')
+      const answers = said(text()).map((each) => each.replace('<node GET /ready >', '<look>'))
+      expect(answers, `cut at ${cut}`).toEqual(['<look>', '<node GET /other >', '<node GET /last >'])
+    }
+  })
+
+  it('hands a body on as it came', async () => {
+    const { url } = await looking()
+    const upload = 'PUT /other HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /'
+    const { text } = await rawHttp(url, READY + upload + LAST)
+    expect(said(text)).toEqual(['<look>', '<node PUT /other GET />', '<node GET /last >'])
+  })
+
+  it('of another protocol is told so by Node', async () => {
+    const { url } = await looking()
+    expect((await rawHttp(url, `${READY}\x16\x03\x01\r\n\r\n`)).text).toContain('HTTP/1.1 400')
+  })
+
+  it('with a head that is too long is told so by Node', async () => {
+    const { url } = await looking()
+    const long = READY.replace('Host', `X: ${'x'.repeat(17_000)}\r\nHost`)
+    expect((await rawHttp(url, READY + long)).text).toContain('HTTP/1.1 431')
+  })
+
+  it('is handed over as it came, and left alone from then on', async () => {
+    let release = (): void => undefined
+    const held = new Promise<void>((resolve) => (release = resolve))
+    const { port, server } = await looking({ held })
+    const { socket, until, text } = connected(port)
+    const [connection] = (await once(server, 'connection')) as [Socket]
+    const timeouts = [connection.timeout]
+    socket.write(READY)
+    await until('<look>')
+    timeouts.push(connection.timeout)
+    socket.write(OTHER)
+    await once(server, 'request')
+    timeouts.push(connection.timeout)
+    expect(timeouts).toEqual([server.headersTimeout, server.keepAliveTimeout, 0])
+    // The look ends nothing any more.
+    server.close()
+    release()
+    await until('<node GET /other >')
+    expect(said(text())).toHaveLength(2)
+  })
+
+  it('has none of the look’s listeners when it is Node’s', async () => {
+    // Answers that are under way have listeners of their own, here and there.
+    const { server } = await looking({ held: new Promise(() => undefined) })
+    const plain = openServer()
+    onTestFinished(() => plain.close().closeAllConnections())
+    await once(plain.listen(0, '127.0.0.1'), 'listening')
+    const listeners = async (at: Server, bytes: string) => {
+      const { socket } = connected((at.address() as AddressInfo).port)
+      const [connection] = (await once(at, 'connection')) as [Socket]
+      socket.write(bytes)
+      await once(at, 'request')
+      return ['data', 'end', 'timeout', 'error', 'close'].map((event) => connection.listenerCount(event))
+    }
+    expect(await listeners(server, READY + OTHER)).toEqual(await listeners(plain, OTHER))
+  })
+
+  it('that asks for much at once gets to the limit on that', async () => {
+    const { url, byNode } = await looking()
+    const { text } = await rawHttp(url, READY.repeat(20) + LAST)
+    expect(said(text)).toHaveLength(21)
+    expect(byNode).toHaveLength(5)
+  })
+
+  it('that reads nothing is given no more than the kernel takes, and the rest when it reads', async () => {
+    const { port, byNode } = await looking({ body: `<${'x'.repeat(4_000_000)}>` })
+    const { socket, text } = connected(port)
+    socket.pause()
+    socket.write(READY.repeat(3) + LAST)
+    while (byNode.length < 1) await new Promise((resolve) => setTimeout(resolve, 5))
+    expect(byNode[0]).toBe('/ready')
+    socket.resume()
+    await once(socket, 'end')
+    expect(said(text()).at(-1)).toBe('<node GET /last >')
+    expect(said(text())[0]).toHaveLength(4_000_002)
+  })
+
+  it('that reads nothing may ask for more, which waits until it reads', async () => {
+    const { port, url, byNode } = await looking({ body: `<${'x'.repeat(16_000_000)}>` })
+    const { socket, text } = connected(port)
+    socket.pause()
+    socket.write(READY + OTHER)
+    while (!byNode.includes('/other')) await new Promise((resolve) => setTimeout(resolve, 5))
+    socket.write(LAST)
+    // By when this one is answered the other one has arrived.
+    expect(said((await rawHttp(url, LAST)).text)).toEqual(['<node GET /last >'])
+    socket.resume()
+    await once(socket, 'end')
+    expect(said(text()).slice(1)).toEqual(['<node GET /other >', '<node GET /last >'])
+  })
+
+  it('that the client ends is ended, after the answer', async () => {
+    const { port, server } = await looking()
+    const { socket, text } = connected(port, { allowHalfOpen: true })
+    socket.end(READY)
+    await once(socket, 'end')
+    expect(said(text())).toEqual(['<look>'])
+    while ((await connections(server)) > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  })
+
+  it('that the client resets harms nobody', async () => {
+    const { port, server, url } = await looking()
+    const { socket, until } = connected(port)
+    socket.write(READY)
+    await until('<look>')
+    socket.resetAndDestroy()
+    while ((await connections(server)) > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    expect(said((await rawHttp(url, LAST)).text)).toEqual(['<node GET /last >'])
+  })
+})
+
+describe('a connection that idles', () => {
+  it('is ended after the time for that', async () => {
+    const { port, server } = await looking({ keepAliveTimeout: 50 })
+    const errors: Error[] = []
+    server.on('clientError', (error, client) => {
+      errors.push(error)
+      client.destroy()
+    })
+    const { socket, text } = connected(port)
+    socket.write(READY)
+    await once(socket, 'end')
+    // It has done nothing wrong.
+    expect([said(text()), errors]).toEqual([['<look>'], []])
+  })
+
+  it('is told so when it has asked nothing, if anybody has a word for that', async () => {
+    const { port } = await looking({ headersTimeout: 50 })
+    const { socket, text } = connected(port)
+    await once(socket, 'close')
+    expect(text()).toBe('')
+    const heard = await looking({ headersTimeout: 50 })
+    heard.server.on('clientError', (error: NodeJS.ErrnoException, client) => client.end(`<${error.code}>`))
+    const { socket: other, text: told } = connected(heard.port)
+    await once(other, 'end')
+    expect(told()).toBe('<ERR_HTTP_REQUEST_TIMEOUT>')
+  })
+
+  it('is not one on which an answer waits for its client, however long', async () => {
+    const { port, server } = await looking({ keepAliveTimeout: 50, body: `<${'x'.repeat(16_000_000)}>` })
+    const warnings: Error[] = []
+    const warn = (warning: Error) => void warnings.push(warning)
+    process.on('warning', warn)
+    onTestFinished(() => void process.off('warning', warn))
+    const { socket, text } = connected(port)
+    socket.pause()
+    socket.write(READY)
+    const [connection] = (await once(server, 'connection')) as [Socket]
+    for (let times = 0; times < 2; times += 1) await once(connection, 'timeout')
+    const closed = once(server, 'close')
+    server.close()
+    for (let times = 0; times < 12; times += 1) server.closeIdleConnections()
+    const sweep = setInterval(() => server.closeIdleConnections(), 10)
+    socket.resume()
+    await Promise.all([closed, once(socket, 'end')])
+    clearInterval(sweep)
+    expect([said(text())[0]?.length, warnings]).toEqual([16_000_002, []])
+  })
+
+  it('is ended when the server closes', async () => {
+    const { port, server } = await looking()
+    const { socket, until } = connected(port)
+    socket.write(READY)
+    await until('<look>')
+    const closed = once(server, 'close')
+    server.close()
+    await Promise.all([closed, once(socket, 'end')])
+  })
+
+  it('and has asked nothing yet is answered by Node when the server closes', async () => {
+    const { port, server, byNode } = await looking()
+    const { socket, text } = connected(port)
+    await once(socket, 'connect')
+    while ((await connections(server)) === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    const closed = once(server, 'close')
+    server.close()
+    socket.write(READY.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))
+    await Promise.all([closed, once(socket, 'end')])
+    expect([said(text()), byNode]).toEqual([['<node GET /ready >'], ['/ready']])
+  })
+
+  it('and has asked nothing yet has no more time for that when the server closes', async () => {
+    const { port, server } = await looking({ headersTimeout: 50 })
+    const { socket } = connected(port)
+    await once(socket, 'connect')
+    while ((await connections(server)) === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    const closed = once(server, 'close')
+    server.close()
+    await Promise.all([closed, once(socket, 'end')])
+  })
+
+  it('is cut with all others', async () => {
+    const { port, server } = await looking()
+    const { socket, until } = connected(port)
+    socket.write(READY)
+    await until('<look>')
+    server.closeAllConnections()
+    await once(socket, 'close')
+  })
+})

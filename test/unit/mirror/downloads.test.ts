@@ -1,0 +1,210 @@
+// What flights promise the books of the disk: room for a file once, however many ask for it, and none for a flight
+// that is over. And when a pull that nobody reads any more goes on.
+
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { type AbandonedPull, Flights } from '../../../src/mirror/downloads/downloads.ts'
+import type { FileBody } from '../../../src/origin/files/file-body.ts'
+import type { Store, StoreOptions } from '../../../src/store/store.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { eventually } from '../../support/eventually.ts'
+import { open, patternBytes, scratchDirectory, sha256Key } from '../store/scratch.ts'
+
+const BLOCK = 256 * 1024
+const BYTES = patternBytes(4 * BLOCK)
+const KEY = sha256Key(BYTES)
+
+async function setUp(options: Partial<StoreOptions> = {}, abandoned: AbandonedPull = 'stop') {
+  const store = await open(await scratchDirectory(), options)
+  await store.scanned
+  const flights = new Flights({
+    store,
+    connections: 1,
+    abandoned,
+    observer: silentObserver,
+    onStorageFailed: fail,
+    onNoRoom: () => undefined,
+  })
+  onTestFinished(async () => {
+    await flights.close()
+    await store.close()
+  })
+  return { store, flights }
+}
+
+function fail(error: unknown): void {
+  throw error
+}
+
+/** Gives nothing before `gate` resolves. */
+function bodyAfter(gate: Promise<void>): () => FileBody {
+  const body = {
+    async *read(range: { start: number; end: number }) {
+      await gate
+      yield BYTES.subarray(range.start, range.end)
+    },
+  }
+  return () => body as unknown as FileBody
+}
+
+function gate(): { readonly passed: Promise<void>; open(): void; fail(error: Error): void } {
+  const waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
+  const passed = new Promise<void>((resolve, reject) => waiting.push({ resolve, reject }))
+  return { passed, open: () => waiting[0]?.resolve(), fail: (error) => waiting[0]?.reject(error) }
+}
+
+const signal = new AbortController().signal
+const WHOLE = { range: { start: 0, end: BYTES.length }, whole: true, signal }
+const HALF = { range: { start: 0, end: 2 * BLOCK }, whole: false, signal }
+
+async function idle(store: Store, flights: Flights): Promise<void> {
+  await eventually(
+    () => flights.count,
+    (count) => count === 0,
+  )
+  expect(store.ledger.reservedBytes).toBe(0)
+}
+
+describe('the start of a pull', () => {
+  it('is counted once, against the one who starts it', async () => {
+    const { flights } = await setUp()
+    const start = gate()
+    const counted: number[] = []
+    const asking = Array.from({ length: 8 }, (_, who) => {
+      const claim = () => Promise.resolve(void counted.push(who))
+      return flights.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(start.passed))
+    })
+    const joined = await Promise.all(asking)
+    start.open()
+    for (const each of joined) await each?.source.close()
+    expect(counted).toEqual([0])
+  })
+
+  it('that may not be leaves it to the next who asked for the same', async () => {
+    const { flights } = await setUp()
+    const decided = gate()
+    const refusal = new Error('too many')
+    const claims = [() => decided.passed, () => Promise.resolve(), () => Promise.resolve()]
+    const asking = claims.map((claim) =>
+      flights.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(Promise.resolve())),
+    )
+    decided.fail(refusal)
+    const [first, ...others] = await Promise.allSettled(asking)
+    expect(first).toMatchObject({ status: 'rejected', reason: refusal })
+    const joined = others.map((each) => (each.status === 'fulfilled' ? each.value : undefined))
+    expect(joined.map((each) => each?.how)).toEqual(['started', 'joined'])
+    for (const each of joined) await each?.source.close()
+  })
+
+  it('that waits to be counted does not keep the table from closing', async () => {
+    const { store, flights } = await setUp()
+    const decided = gate()
+    const asking = flights.join(
+      KEY,
+      BYTES.length,
+      { ...WHOLE, claim: () => decided.passed },
+      bodyAfter(decided.passed),
+    )
+    const closing = flights.close()
+    decided.fail(new Error('too many'))
+    await expect(asking).rejects.toThrow('too many')
+    await closing
+    await idle(store, flights)
+  })
+})
+
+describe('room for a file', () => {
+  it.each([
+    ['the whole of it', WHOLE, BYTES.length],
+    ['the same part of it', HALF, BYTES.length],
+  ])('is promised once where many ask for %s at the same time', async (_, reader, mostBytes) => {
+    // Room for one and a half: whoever promises it twice has none.
+    const { store, flights } = await setUp({ maxBytes: BYTES.length * 1.5 })
+    const start = gate()
+    const asking = Array.from({ length: 8 }, () =>
+      flights.join(KEY, BYTES.length, reader, bodyAfter(start.passed)),
+    )
+    const joined = (await Promise.all(asking)).filter((each) => each !== undefined)
+    expect(joined.map(({ how }) => how)).toEqual(['started', ...Array.from({ length: 7 }, () => 'joined')])
+    expect(store.ledger.reservedBytes).toBeLessThanOrEqual(mostBytes)
+    start.open()
+    await Promise.all(joined.map(({ source }) => source.ready(0)))
+    await Promise.all(joined.map(({ source }) => source.close()))
+    await idle(store, flights)
+  })
+
+  it('that was being made for a flight which fails meanwhile is given back, and the next flight serves', async () => {
+    const { store, flights } = await setUp()
+    const start = gate()
+    const first = await flights.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
+    const failed = first?.source.ready(0).catch((error: unknown) => error)
+    const made = gate()
+    const reserve = store.ledger.reserve.bind(store.ledger)
+    store.ledger.reserve = async (bytes) => {
+      store.ledger.reserve = reserve
+      const reservation = await reserve(bytes)
+      await made.passed
+      return reservation
+    }
+    const rest = { range: { start: 2 * BLOCK, end: BYTES.length }, whole: false, signal }
+    const counted: string[] = []
+    const claim = () => Promise.resolve(void counted.push('second'))
+    const second = flights.join(KEY, BYTES.length, { ...rest, claim }, bodyAfter(Promise.resolve()))
+    await eventually(
+      () => store.ledger.reservedBytes,
+      (bytes) => bytes === BYTES.length,
+    )
+    start.fail(new Error('the origin went away'))
+    await failed
+    await first?.source.close()
+    await eventually(
+      () => flights.count,
+      (count) => count === 0,
+    )
+    made.open()
+    const joined = await second
+    expect([joined?.how, counted]).toEqual(['started', ['second']])
+    const { start: position } = rest.range
+    expect(await joined?.source.ready(position)).toBe(BYTES.length)
+    const bytes = Buffer.alloc(BLOCK)
+    await joined?.source.read(bytes, 0, BLOCK, position)
+    expect(bytes.equals(BYTES.subarray(position, position + BLOCK))).toBe(true)
+    await joined?.source.close()
+    await idle(store, flights)
+  })
+})
+
+describe('a pull whose last reader has left', () => {
+  const MIB = 1024 * 1024
+
+  it.each<['goes on' | 'ends', AbandonedPull, string, { size: number; blocks: number }]>([
+    ['goes on', 'finish', 'whatever is missing', { size: 600 * MIB, blocks: 0 }],
+    ['ends', 'stop', 'however little is missing', { size: MIB, blocks: 3 }],
+    ['goes on', 'auto', 'with 256 MB to come', { size: 256_000_000, blocks: 0 }],
+    ['ends', 'auto', 'with a byte more to come', { size: 256_000_001, blocks: 0 }],
+    ['goes on', 'auto', 'with half of it there', { size: 600 * MIB, blocks: 1200 }],
+    ['ends', 'auto', 'with a block less than half of it there', { size: 600 * MIB, blocks: 1199 }],
+  ])('%s under %s, %s', async (then, abandoned, _, { size, blocks }) => {
+    const { store, flights } = await setUp({}, abandoned)
+    const earlier = await store.openPartial(KEY, size)
+    for (let block = 0; block < blocks; block += 1) earlier.map.add(block)
+    await earlier.checkpoint()
+    await earlier.release()
+    const pulling: AbortSignal[] = []
+    const body = {
+      read(_range: unknown, untilEnd: AbortSignal) {
+        pulling.push(untilEnd)
+        const nothing = new Promise<never>((_resolve, reject) => {
+          untilEnd.addEventListener('abort', () => reject(untilEnd.reason as Error))
+        })
+        return { [Symbol.asyncIterator]: () => ({ next: () => nothing }) }
+      },
+    }
+    const whole = { range: { start: 0, end: size }, whole: true, signal }
+    const joined = await flights.join(KEY, size, whole, () => body as unknown as FileBody)
+    expect([joined?.how, pulling.length]).toEqual([blocks > 0 ? 'resumed' : 'started', 1])
+    await joined?.source.close()
+    expect(pulling.map(({ aborted }) => aborted)).toEqual([then === 'ends'])
+    if (then === 'ends') await idle(store, flights)
+    else expect(flights.count).toBe(1)
+  })
+})

@@ -1,0 +1,268 @@
+// Facts take no more room than is theirs, whoever writes how many of them.
+
+import { lstat, mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { type CountedFacts, createFacts, type FactsOptions } from '../../../src/store/facts/facts.ts'
+import type { FactKind, Layout } from '../../../src/store/layout.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { eventually } from '../../support/eventually.ts'
+import { open, scratchDirectory, scratchLayout } from './scratch.ts'
+
+const BLOCK = 4096
+const never = new AbortController().signal
+
+interface Scene {
+  readonly layout: Layout
+  readonly facts: CountedFacts
+  readonly bytes: () => number
+  readonly troubles: unknown[]
+}
+
+async function scene(options: Partial<FactsOptions> = {}, layout?: Layout): Promise<Scene> {
+  const at = layout ?? (await scratchLayout())
+  let bytes = 0
+  const troubles: unknown[] = []
+  const facts = createFacts(at, {
+    memoryBytes: 0,
+    onBytes: (now) => {
+      bytes = now
+    },
+    onTrouble: (error) => troubles.push(error),
+    ...options,
+  })
+  return { layout: at, facts, bytes: () => bytes, troubles }
+}
+
+/** What the facts take by the word of the file system. */
+async function onDisk(layout: Layout, kind: FactKind | '' = ''): Promise<number> {
+  const root = path.join(layout.facts, kind)
+  const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => [])
+  const files = entries.filter((entry) => entry.isFile())
+  const sizes = await Promise.all(files.map((file) => lstat(path.join(file.parentPath, file.name))))
+  return sizes.reduce((sum, { size }) => sum + Math.max(1, Math.ceil(size / BLOCK)) * BLOCK, 0)
+}
+
+async function age(layout: Layout, kind: FactKind, key: string, hours: number): Promise<void> {
+  const at = Date.now() / 1000 - hours * 3600
+  await utimes(layout.fact(kind, key), at, at)
+}
+
+describe('the books', () => {
+  it('count a block for the smallest fact, and what a larger one takes', async () => {
+    const { facts, bytes, layout } = await scene()
+    await facts.write('refs', 'a', 1)
+    expect(bytes()).toBe(BLOCK)
+    await facts.write('documents', 'b', 'x'.repeat(2 * BLOCK))
+    expect(bytes()).toBe(4 * BLOCK)
+    await facts.write('documents', 'b', 'shorter')
+    expect(bytes()).toBe(2 * BLOCK)
+    await facts.remove('documents', 'b')
+    await facts.remove('documents', 'b')
+    await facts.remove('refs', 'never')
+    expect([bytes(), await onDisk(layout)]).toEqual([BLOCK, BLOCK])
+  })
+
+  it('say what lies there, after a restart and beside a prune', async () => {
+    const { facts, layout } = await scene()
+    for (let index = 0; index < 40; index += 1) await facts.write('files', `f${index}`, { index })
+    await facts.write('documents', 'd', 'x'.repeat(5 * BLOCK))
+    await writeFile(path.join(layout.facts, 'files', 'README'), 'not ours')
+    const next = await scene({}, layout)
+    await next.facts.count(never)
+    expect(next.bytes()).toBe(46 * BLOCK)
+    for (let index = 0; index < 10; index += 1) await rm(layout.fact('files', `f${index}`))
+    await next.facts.count(never)
+    expect(next.bytes()).toBe(36 * BLOCK)
+  })
+
+  it('are right though facts change while they are counted', async () => {
+    const { facts, layout } = await scene()
+    for (let index = 0; index < 300; index += 1) await facts.write('files', `f${index}`, { index })
+    const next = await scene({}, layout)
+    const counting = next.facts.count(never)
+    await Promise.all(
+      Array.from({ length: 150 }, (_, index) => [
+        next.facts.write('files', `g${index}`, { index }),
+        next.facts.write('files', `f${index}`, 'x'.repeat(BLOCK)),
+        next.facts.remove('files', `f${index + 150}`),
+      ]).flat(),
+    )
+    await counting
+    expect(next.bytes()).toBe(await onDisk(layout))
+    expect(next.bytes()).toBe(450 * BLOCK)
+  })
+
+  it('end their counting when it is no longer wanted', async () => {
+    const { facts, layout } = await scene()
+    await facts.write('refs', 'a', 1)
+    const next = await scene({}, layout)
+    await next.facts.count(AbortSignal.abort())
+    expect(next.bytes()).toBe(0)
+  })
+
+  it('do not count what could not be written', async () => {
+    const { facts, layout, bytes } = await scene()
+    await mkdir(layout.fact('refs', 'a'), { recursive: true })
+    await writeFile(path.join(layout.fact('refs', 'a'), 'in the way'), '')
+    const before = bytes()
+    await expect(facts.write('refs', 'a', 1)).rejects.toThrow()
+    expect(bytes()).toBe(before)
+  })
+})
+
+describe('facts above their share', () => {
+  it('take no more than it, however many are written at once', async () => {
+    const maxBytes = 50 * BLOCK
+    let most = 0
+    const { facts, layout, troubles } = await scene({
+      maxBytes,
+      onBytes: (bytes) => {
+        most = Math.max(most, bytes)
+      },
+    })
+    await Promise.all(
+      Array.from({ length: 600 }, (_, index) => facts.write('files', `f${index}`, { absent: true })),
+    )
+    expect(most).toBeLessThanOrEqual(maxBytes)
+    expect(await onDisk(layout)).toBeLessThanOrEqual(maxBytes)
+    expect(await onDisk(layout)).toBeGreaterThan(maxBytes / 2)
+    expect(await readdir(layout.tmp)).toEqual([])
+    expect(troubles).toEqual([])
+  })
+
+  it('go from the kind that takes most, so that a flood of one drowns no other', async () => {
+    const { facts, layout } = await scene({ maxBytes: 60 * BLOCK })
+    for (let index = 0; index < 10; index += 1) {
+      await facts.write('repos', `r${index}`, { public: true })
+      await facts.write('refs', `main${index}`, { commit: 'c' })
+    }
+    for (let index = 0; index < 40; index += 1)
+      await facts.write('documents', `d${index}`, 'x'.repeat(3 * BLOCK))
+    for (let index = 0; index < 10; index += 1) {
+      expect(await facts.read('repos', `r${index}`)).toEqual({ public: true })
+      expect(await facts.read('refs', `main${index}`)).toEqual({ commit: 'c' })
+    }
+    expect(await onDisk(layout)).toBeLessThanOrEqual(60 * BLOCK)
+  })
+
+  it('go by the time of their last use, the longest unused first', async () => {
+    const { facts, layout } = await scene({ maxBytes: 40 * BLOCK })
+    for (let index = 0; index < 40; index += 1) {
+      await facts.write('files', `f${index}`, { index })
+      await age(layout, 'files', `f${index}`, 100 - index)
+    }
+    // Read again: a use, which stands on the disk soon.
+    expect(await facts.read('files', 'f0')).toEqual({ index: 0 })
+    await eventually(
+      () => lstat(layout.fact('files', 'f0')),
+      ({ mtimeMs }) => Date.now() - mtimeMs < 60_000,
+    )
+    await facts.write('files', 'new', {})
+    expect(await facts.read('files', 'f0')).toEqual({ index: 0 })
+    expect(await facts.read('files', 'f1')).toBeUndefined()
+    expect(await facts.read('files', 'f39')).toEqual({ index: 39 })
+  })
+
+  it('of which one is used from memory stay on the disk as well', async () => {
+    let clock = Date.now()
+    const { facts, layout } = await scene({ memoryBytes: 1_000_000, now: () => clock })
+    await facts.write('refs', 'hot', 1)
+    await age(layout, 'refs', 'hot', 50)
+    clock += 3_600_000
+    expect(facts.peek('refs', 'hot')).toBe(1)
+    await eventually(
+      () => lstat(layout.fact('refs', 'hot')),
+      ({ mtimeMs }) => Math.abs(mtimeMs - clock) < 60_000,
+    )
+  })
+
+  it('leave no older one behind when a new one is too large to be kept', async () => {
+    const { facts, layout, bytes } = await scene({ maxBytes: 40 * BLOCK })
+    await facts.write('documents', 'd', 'small')
+    await facts.write('documents', 'd', 'x'.repeat(11 * BLOCK))
+    expect(await facts.read('documents', 'd')).toBeUndefined()
+    expect([bytes(), await onDisk(layout)]).toEqual([0, 0])
+  })
+
+  it('are made to fit at the start, when the share has become smaller', async () => {
+    const { facts, layout } = await scene()
+    for (let index = 0; index < 200; index += 1) await facts.write('files', `f${index}`, { index })
+    const next = await scene({ maxBytes: 20 * BLOCK }, layout)
+    await next.facts.count(never)
+    expect(next.bytes()).toBeLessThanOrEqual(20 * BLOCK)
+    expect(await onDisk(layout)).toBe(next.bytes())
+  })
+
+  it('that cannot be removed hold nobody up', async () => {
+    const { facts, layout } = await scene({ maxBytes: 8 * BLOCK })
+    for (let index = 0; index < 8; index += 1) await facts.write('files', `f${index}`, { index })
+    // A folder under the name of a fact: no unlink takes it away.
+    for (let index = 0; index < 8; index += 1) {
+      await rm(layout.fact('files', `f${index}`))
+      await mkdir(layout.fact('files', `f${index}`))
+    }
+    await facts.write('refs', 'main', { commit: 'c' })
+    expect(await onDisk(layout, 'refs')).toBe(0)
+    for (let index = 0; index < 8; index += 1)
+      await rm(layout.fact('files', `f${index}`), { recursive: true })
+    await facts.write('refs', 'main', { commit: 'c' })
+    expect(await facts.read('refs', 'main')).toEqual({ commit: 'c' })
+  })
+
+  it('that are withdrawn while room is made for them stay away', async () => {
+    const { facts, layout } = await scene({ maxBytes: 20 * BLOCK, memoryBytes: 1_000_000 })
+    const work: Promise<void>[] = []
+    for (let index = 0; index < 100; index += 1) {
+      work.push(facts.write('files', `f${index}`, { index }))
+      work.push(facts.write('repos', `r${index}`, { public: true }))
+      work.push(facts.remove('repos', `r${index}`))
+    }
+    await Promise.all(work)
+    expect(await onDisk(layout, 'repos')).toBe(0)
+  })
+})
+
+describe('on a disk that is short of room', () => {
+  it('facts push out as much as they bring, and no more', async () => {
+    let short = 0
+    const { facts, layout } = await scene({ shortBytes: () => Promise.resolve(short) })
+    for (let index = 0; index < 600; index += 1) await facts.write('files', `f${index}`, { index })
+    const before = await onDisk(layout)
+    short = 1e12
+    for (let index = 0; index < 1200; index += 1) await facts.write('files', `g${index}`, { index })
+    const after = await onDisk(layout)
+    // Asked once in a MiB.
+    expect(after).toBeLessThanOrEqual(before + 2 * 1024 * 1024)
+    expect(after).toBeGreaterThan(before / 2)
+  })
+
+  it('that does not say how short, facts are written all the same', async () => {
+    const { facts, layout, troubles } = await scene({ shortBytes: () => Promise.reject(new Error('EIO')) })
+    for (let index = 0; index < 300; index += 1) await facts.write('files', `f${index}`, { index })
+    expect(await onDisk(layout)).toBe(300 * BLOCK)
+    expect(troubles.length).toBeGreaterThan(0)
+  })
+})
+
+describe('a store', () => {
+  it('counts its facts among what may not exceed its limit', async () => {
+    const root = await scratchDirectory()
+    const first = await open(root, { maxBytes: 100 * BLOCK })
+    await first.scanned
+    for (let index = 0; index < 60; index += 1) await first.facts.write('files', `f${index}`, { index })
+    await first.close()
+    const sizes: number[] = []
+    const store = await open(root, {
+      maxBytes: 100 * BLOCK,
+      observer: { ...silentObserver, storeChanged: ({ sizeBytes }) => sizes.push(sizeBytes) },
+    })
+    await store.scanned
+    expect(sizes.at(-1)).toBe(60 * BLOCK)
+    expect(await store.ledger.reserve(41 * BLOCK)).toBeUndefined()
+    const room = await store.ledger.reserve(40 * BLOCK)
+    expect(room).toBeDefined()
+    room?.release()
+    await store.close()
+  })
+})
