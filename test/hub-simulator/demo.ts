@@ -31,9 +31,13 @@ const mirror = startMirror(hub, values.port, join(folder, 'cache'))
 const ended = once(mirror, 'exit')
 
 const stop = () => mirror.kill('SIGINT')
-const finish = () => void showFigures(mirrorUrl).finally(stop)
-process.once('SIGINT', finish)
-process.once('SIGTERM', finish)
+let ending: Promise<unknown> | undefined
+// More than once: a busy tsx passes on a SIGINT that the terminal has sent to this process already.
+const finish = () => {
+  ending ??= showFigures(mirrorUrl).finally(stop)
+}
+process.on('SIGINT', finish)
+process.on('SIGTERM', finish)
 if (await isReady(mirror, mirrorUrl)) console.log(instructions(mirrorUrl, hub, folder))
 else if (mirror.exitCode === null) {
   console.error(`The mirror does not answer on ${mirrorUrl}.`)
