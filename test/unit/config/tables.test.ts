@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { CONFIG_FILE, envName, rows } from '../../../src/config/keys.ts'
 import { ERRORS } from '../../../src/errors.ts'
@@ -45,6 +46,12 @@ describe('the generated tables of the docs', () => {
     })
     expect(broken).toEqual([])
     expect(new Set(lines.filter((line) => line.startsWith('|')).map(columns))).toEqual(new Set([4, 5, 6]))
+  })
+
+  it('stand on pages of the reference, so that the README stays a page of at most 150 lines', () => {
+    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+    expect(readme.split('\n').length - 1).toBeLessThanOrEqual(150)
+    expect(renderTables(readme, ALL).missing).toEqual(ALL)
   })
 
   it('report the marks that a file lacks', () => {
