@@ -93,7 +93,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     observer: metrics.observer,
     logger,
     monotonic,
-    originTrouble: () => client.trouble(),
+    originTrouble: () => client.unreachableReason(),
     offline: config.offline,
   })
   const observer = health.hearing(metrics.observer)
@@ -282,7 +282,7 @@ function clientOf(
     connections: config.originConnections,
     onWait: (report) => logger.warn(report, 'requests wait for connections to the origin'),
     proxies: config.proxies,
-    onTurn: originTurns(logger),
+    onReachabilityChange: originTurns(logger),
     onMoved: (place) =>
       logger.warn({ place }, 'the origin has moved; set HUBMIRROR_ORIGIN to where it is now'),
     ...rest,

@@ -3,7 +3,7 @@
 import type { Caller } from '../callers/caller.ts'
 import { callerKey } from '../callers/caller-key.ts'
 import type { Repo } from '../hub/names.ts'
-import type { Asker } from '../origin/client.ts'
+import type { Requester } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
 import type { Admission } from './access/policies.ts'
 
@@ -35,12 +35,12 @@ export interface Ctx {
   readonly mirrorBase: string
   readonly forward: Readonly<Record<string, string>>
   /** How often the origin was asked on behalf of this request. */
-  readonly trips: { count: number }
+  readonly originRequests: { count: number }
   /**
    * Called before work that only the origin can do, outside of what several callers share. Counts once per request;
    * rejects with client_limited. Absent where nobody is limited.
    */
-  readonly claimOrigin?: (() => Promise<void>) | undefined
+  readonly countAgainstLimit?: (() => Promise<void>) | undefined
   /** Throws mirror_token_scope for a repo that the caller's mirror token is not for. Absent where it is for all. */
   readonly checkScope?: ((repo: Repo) => void) | undefined
   /** Takes what is decided about the caller's right. */
@@ -49,13 +49,13 @@ export interface Ctx {
   readonly admission?: Admission | undefined
 }
 
-/** The asker that carries the caller's own credential. */
-export function askerOf(ctx: Ctx): Asker {
+/** The requester that carries the caller's own credential. */
+export function requesterOf(ctx: Ctx): Requester {
   return {
     authorization: ctx.authorization,
     caller: callerKey(ctx.caller),
     forward: ctx.forward,
-    onTrip: () => (ctx.trips.count += 1),
+    onOriginRequest: () => (ctx.originRequests.count += 1),
     onRedirect: ctx.admission?.onRedirect,
   }
 }
@@ -65,7 +65,7 @@ export function asStranger(ctx: Ctx): Ctx {
   return { ...ctx, authorization: undefined, fingerprint: ANONYMOUS }
 }
 
-/** The asker nobody knows: what it is told is public. */
-export function anonymousAsker(ctx: Ctx): Asker & { readonly authorization: undefined } {
-  return { ...askerOf(ctx), authorization: undefined }
+/** The requester without a credential: what the Hub answers it is public. */
+export function anonymousRequester(ctx: Ctx): Requester & { readonly authorization: undefined } {
+  return { ...requesterOf(ctx), authorization: undefined }
 }

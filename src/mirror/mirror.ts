@@ -6,7 +6,7 @@ import type { Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
-import { isMoved } from '../origin/repo-moved.ts'
+import { isRepoMoved } from '../origin/repo-moved.ts'
 
 export { RefusedByHub } from '../origin/failures/refused.ts'
 
@@ -180,7 +180,7 @@ function createFollowing(admit: Mirror['admit']) {
       try {
         return await work(admitted)
       } catch (error) {
-        if (!isMoved(error) || moves === MAX_MOVES) throw error
+        if (!isRepoMoved(error) || moves === MAX_MOVES) throw error
         admitted = await admit(ctx, route)
         // What was lent for the old name is not for the new one.
         if (admitted.admission?.useToken !== ctx.admission?.useToken)

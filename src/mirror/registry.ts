@@ -8,15 +8,15 @@ import { readRefusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
-import { interceptionOf, notOfHub } from '../origin/failures/bad-answer.ts'
-import { askSize, type FoundSize } from '../origin/files/object-size.ts'
+import { foreignAnswer, interception } from '../origin/failures/bad-answer.ts'
+import { askSize, type ObjectSize } from '../origin/files/object-size.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access/access.ts'
 import { noteAllowed, noteRefusal } from './access/note.ts'
 import { provePublic } from './access/public.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
 import type { Answer } from './answer.ts'
-import { anonymousAsker, askerOf, type Ctx } from './context.ts'
+import { anonymousRequester, type Ctx, requesterOf } from './context.ts'
 import type { ObjectRequest, Puller } from './files/pull.ts'
 import type { DocumentFact, Known } from './known.ts'
 
@@ -70,7 +70,7 @@ export class Registry {
     const { known, puller } = this.#options
     const size = await this.#sizeOf(ctx, target, isPublic)
     if (size === undefined) return undefined
-    const { sizeBytes, isSure } = size
+    const { sizeBytes, isExact: isSure } = size
     ctx.admission?.checkSize(sizeBytes)
     const isStored = await puller.hasObject(sha256, sizeBytes)
     // The Hub is away, or never asked.
@@ -90,14 +90,14 @@ export class Registry {
    * What is kept of the blob's size, or what the Hub tells a stranger. That it tells says that the repo has the blob. What is
    * not sure is not kept before the digest was right.
    */
-  async #sizeOf(ctx: Ctx, target: string, isPublic: boolean): Promise<FoundSize | undefined> {
+  async #sizeOf(ctx: Ctx, target: string, isPublic: boolean): Promise<ObjectSize | undefined> {
     const { known, client } = this.#options
     const kept = await known.document(`BLOB ${target}`)
     const size = kept?.body.toString()
-    if (size !== undefined && /^\d{1,15}$/.test(size)) return { sizeBytes: Number(size), isSure: true }
+    if (size !== undefined && /^\d{1,15}$/.test(size)) return { sizeBytes: Number(size), isExact: true }
     if (!isPublic) return undefined
-    await ctx.claimOrigin?.()
-    return askSize(client, client.url(target), anonymousAsker(ctx), ctx.signal)
+    await ctx.countAgainstLimit?.()
+    return askSize(client, client.url(target), anonymousRequester(ctx), ctx.signal)
   }
 
   async #manifest(
@@ -120,10 +120,10 @@ export class Registry {
       if (kept === undefined) throw error
       return fromKept(kept, 'stale')
     }
-    if (offline || client.suspect()) return kept && fromKept(kept, offline ? 'hit' : 'stale')
+    if (offline || client.isRecentlyUnreachable()) return kept && fromKept(kept, offline ? 'hit' : 'stale')
     // A repo that nobody has called public now: what is kept of it is for the time the Hub is away.
     if (!isPublic && kept === undefined) return undefined
-    await ctx.claimOrigin?.()
+    await ctx.countAgainstLimit?.()
     const askedAt = monotonic()
     let answer: OriginAnswer
     try {
@@ -131,7 +131,7 @@ export class Registry {
         kind: 'document',
         method: 'GET',
         url: client.url(target),
-        asker: askerOf(ctx),
+        requester: requesterOf(ctx),
         headers: accept === '' ? {} : { accept },
         signal: ctx.signal,
       })
@@ -147,7 +147,7 @@ export class Registry {
     if (body === undefined || (answer.status >= 300 && answer.status < 400)) return undefined
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
-      const foreign = notOfHub({ ...answer, host: client.policy.base.host }, refusal)
+      const foreign = foreignAnswer({ ...answer, host: client.policy.base.host }, refusal)
       if (foreign !== undefined) return orKept(foreign)
       noteRefusal(ctx.access, refusal)
       const anonymous = ctx.authorization === undefined
@@ -155,7 +155,7 @@ export class Registry {
     }
     // A login page of the network, where JSON was asked for.
     if (/^text\/html\b/i.test(headerValue(answer.headers, 'content-type') ?? ''))
-      return orKept(interceptionOf({ ...answer, host: client.policy.base.host }, 'hub'))
+      return orKept(interception({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
     noteAllowed(ctx.access, 'public')
     if (isPublic && answer.status === 200) known.rememberDocument(name, fact, askedAt)

@@ -8,21 +8,27 @@ import type { HeaderBag } from '../http/headers.ts'
 import { DIRECT, type Proxies } from '../http/proxies.ts'
 import { TOO_MANY } from '../hub/refusal.ts'
 import type { Lane, Observer, OriginKind } from '../telemetry/observer.ts'
-import { keepAfterRedirects } from './connections/after-head.ts'
-import { Buffers } from './connections/body-buffers.ts'
-import { withoutCoding } from './connections/content-coding.ts'
+import { keepConnectionAfterRedirects } from './connections/after-head.ts'
+import { BodyBuffers } from './connections/body-buffers.ts'
+import { decodeBody } from './connections/content-coding.ts'
 import { createDispatcher } from './connections/dispatcher.ts'
-import { patientWithEvents } from './connections/event-streams.ts'
+import { allowSilentEventStreams } from './connections/event-streams.ts'
 import { withFloor } from './connections/pace.ts'
-import { QUEUE_PATIENCE_MS, Shares, type Turn, type WaitReport, type Wanted } from './connections/shares.ts'
-import { Suspicion } from './failures/reachability.ts'
+import {
+  type ConnectionPermit,
+  type ConnectionRequest,
+  QUEUE_TIMEOUT_MS,
+  Shares,
+  type WaitReport,
+} from './connections/shares.ts'
+import { Reachability } from './failures/reachability.ts'
 import { originFailure } from './failures/unreachable.ts'
 import { followMoves } from './origin-move.ts'
-import { type Asked, Quota, type Spent } from './quota.ts'
+import { Quota, type QuotaKey, type QuotaWait } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 
 /** Who asks, and what the Hub may learn of it. */
-export interface Asker {
+export interface Requester {
   /** The caller's Authorization field as it came. */
   readonly authorization: string | undefined
   /** Whose share of the connections it takes: `callerKey`. Those without share one. */
@@ -30,7 +36,7 @@ export interface Asker {
   /** Headers of the caller that the Hub counts by: user agent, download counter. Never credentials. */
   readonly forward: Readonly<Record<string, string>>
   /** Counts the question for the log line of the request. */
-  readonly onTrip?: () => void
+  readonly onOriginRequest?: () => void
   /** Told of every redirect within the origin before it is taken; throws where it must not be. */
   readonly onRedirect?: ((url: URL) => void) | undefined
 }
@@ -39,7 +45,7 @@ export interface OriginRequest {
   readonly kind: OriginKind
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT'
   readonly url: URL
-  readonly asker: Asker
+  readonly requester: Requester
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer | Readable
   readonly signal?: AbortSignal
@@ -74,21 +80,21 @@ export interface OriginClient {
    */
   send(request: OriginRequest): Promise<OriginAnswer>
   /** The same for those who send by `dispatcher` themselves: an answer when the request may not leave. */
-  admit(asked: Asked, signal: AbortSignal): Promise<OriginAnswer | undefined>
+  admit(quotaKey: QuotaKey, signal: AbortSignal): Promise<OriginAnswer | undefined>
   /** And takes what their answer says of the quota. Returns its headers, those of a 429 with the time to wait. */
-  heard(asked: Asked, status: number, headers: HeaderBag): HeaderBag
+  observeAnswer(quotaKey: QuotaKey, status: number, headers: HeaderBag): HeaderBag
   /** The URL of a canonical target such as `/org/name/resolve/main/x`. */
   url(target: string): URL
   /** True for a few seconds after the origin could not be reached: whoever has something stored need not wait. */
-  suspect(): boolean
+  isRecentlyUnreachable(): boolean
   /** Why the origin could not be reached, in a sentence, for as long as it is suspect. It names no other host. */
-  trouble(): string | undefined
+  unreachableReason(): string | undefined
   /** For those who pass requests on by themselves, and have a turn of `shares`. It bears the silence of streams of events. */
   readonly dispatcher: Dispatcher
   /** How long the origin may take until the headers of an answer. */
   readonly timeoutMs: number
   readonly shares: Shares
-  readonly buffers: Buffers
+  readonly buffers: BodyBuffers
   /** Whether others wait for what a slow client of `caller` holds: a connection, or memory. */
   isWanted(caller: string): boolean
   close(): Promise<void>
@@ -111,7 +117,7 @@ interface OriginOptions {
   /** By default none. */
   readonly proxies?: Proxies
   /** See Suspicion. */
-  readonly onTurn?: (trouble: MirrorError | undefined) => void
+  readonly onReachabilityChange?: (trouble: MirrorError | undefined) => void
   /** See followMoves. */
   readonly onMoved?: (place: string) => void
 }
@@ -120,38 +126,38 @@ export function createOriginClient(options: OriginOptions): OriginClient {
   const { policy, observer, now, timeoutMs, connections, proxies = DIRECT } = options
   const dispatcher = options.dispatcher ?? createDispatcher({ proxies, connections, timeoutMs })
   const floor = { bytesPerSecond: ORIGIN_FLOOR, graceMs: 3 * timeoutMs }
-  const sender = dispatcher.compose(keepAfterRedirects, withFloor(floor, now))
+  const sender = dispatcher.compose(keepConnectionAfterRedirects, withFloor(floor, now))
   const shares = new Shares({ connections, now, observer, onNews: options.onWait })
-  const buffers = new Buffers()
-  const suspicion = new Suspicion({ now, observer, onTurn: options.onTurn })
+  const buffers = new BodyBuffers()
+  const reachability = new Reachability({ now, observer, onChange: options.onReachabilityChange })
   const quota = new Quota({ base: policy.base, now, observer })
 
-  function heard(asked: Asked, status: number, headers: HeaderBag): HeaderBag {
-    const spent = quota.heard(asked, status, headers)
-    return spent === undefined ? headers : { ...headers, ...waitHeaders(spent) }
+  function observeAnswer(quotaKey: QuotaKey, status: number, headers: HeaderBag): HeaderBag {
+    const wait = quota.observe(quotaKey, status, headers)
+    return wait === undefined ? headers : { ...headers, ...waitHeaders(wait) }
   }
 
   async function send(request: OriginRequest): Promise<OriginAnswer> {
     const { url, kind } = request
-    const asked = { url, authorization: credentialFor(policy, request) }
+    const quotaKey = { url, authorization: credentialFor(policy, request) }
     const patient = request.timeoutMs === undefined
-    const spent = await quota.admit(asked, { patient, signal: request.signal })
-    if (spent !== undefined) return spentAnswer(spent)
+    const wait = await quota.admit(quotaKey, { patient, signal: request.signal })
+    if (wait !== undefined) return waitAnswer(wait)
     const cameAt = now()
-    const turn = await shares.acquire(wantedBy(request))
+    const permit = await shares.acquire(wantedBy(request))
     const startedAt = now()
     const leftMs = (request.timeoutMs ?? timeoutMs) - (patient ? 0 : startedAt - cameAt)
-    request.asker.onTrip?.()
+    request.requester.onOriginRequest?.()
     try {
       const limitMs = request.body instanceof Readable ? undefined : leftMs
       const { statusCode, headers, body } = await withDeadline(limitMs, request.signal, (signal) => {
         const { pathname, search, origin } = url
-        return underTurn(turn, signal, () =>
+        return withPermit(permit, signal, () =>
           sender.request({
             origin,
             path: `${pathname}${search}`,
             method: request.method,
-            headers: headersFor(request, asked.authorization, options.via),
+            headers: headersFor(request, quotaKey.authorization, options.via),
             body: request.body ?? null,
             // All that is asked here reads, also by POST.
             idempotent: true,
@@ -162,59 +168,59 @@ export function createOriginClient(options: OriginOptions): OriginClient {
         )
       })
       observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
-      if (mayCarryCredential(policy, url)) suspicion.clear()
-      return { status: statusCode, headers: heard(asked, statusCode, headers), body }
+      if (mayCarryCredential(policy, url)) reachability.reached()
+      return { status: statusCode, headers: observeAnswer(quotaKey, statusCode, headers), body }
     } catch (error) {
       if (request.signal?.aborted === true) throw request.signal.reason
       observer.originRequest(kind, 0, (now() - startedAt) / 1000)
       const failure = originFailure(error, url, policy.base.host)
       // Our own lack of descriptors says nothing about the origin.
       if (!mayCarryCredential(policy, url) || failure.code === 'overloaded') throw failure
-      throw suspicion.raise(failure, startedAt)
+      throw reachability.failed(failure, startedAt)
     }
   }
 
   return {
     policy,
     send: followMoves(
-      async (request) => withoutCoding(await send(request), request.method),
+      async (request) => decodeBody(await send(request), request.method),
       policy,
       options.onMoved,
     ),
-    heard,
-    async admit(asked, signal) {
-      const spent = await quota.admit(asked, { patient: true, signal })
-      return spent === undefined ? undefined : spentAnswer(spent)
+    observeAnswer,
+    async admit(quotaKey, signal) {
+      const wait = await quota.admit(quotaKey, { patient: true, signal })
+      return wait === undefined ? undefined : waitAnswer(wait)
     },
-    dispatcher: dispatcher.compose(patientWithEvents(timeoutMs)),
+    dispatcher: dispatcher.compose(allowSilentEventStreams(timeoutMs)),
     timeoutMs,
     shares,
     buffers,
-    isWanted: (caller) => buffers.isShort || shares.isWanted('relay', caller),
+    isWanted: (caller) => buffers.isLow || shares.isWanted('relay', caller),
     // A base path of the origin (a mirror below a prefix) stands before every target.
     url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
-    suspect: () => suspicion.isRaised,
-    trouble: () => suspicion.trouble,
+    isRecentlyUnreachable: () => reachability.isRecentlyUnreachable,
+    unreachableReason: () => reachability.reason,
     close: () => dispatcher.destroy(),
   }
 }
 
-function credentialFor(policy: RedirectPolicy, { url, asker }: OriginRequest): string | undefined {
-  return mayCarryCredential(policy, url) ? asker.authorization : undefined
+function credentialFor(policy: RedirectPolicy, { url, requester }: OriginRequest): string | undefined {
+  return mayCarryCredential(policy, url) ? requester.authorization : undefined
 }
 
 function headersFor(
-  { asker, headers }: OriginRequest,
+  { requester, headers }: OriginRequest,
   credential: string | undefined,
   ownVia: string,
 ): Record<string, string> {
-  const via = appendVia(asker.forward['via'], ownVia)
-  const known = { 'accept-encoding': 'identity', ...asker.forward, ...headers, via }
+  const via = appendVia(requester.forward['via'], ownVia)
+  const known = { 'accept-encoding': 'identity', ...requester.forward, ...headers, via }
   return credential === undefined ? known : { ...known, authorization: credential }
 }
 
 /** In the forms that all clients read: Python takes RateLimit, the others Retry-After. A rest of the mirror's own is no quota. */
-function waitHeaders({ bucket, seconds, isRest }: Spent): Record<string, string> {
+function waitHeaders({ bucket, seconds, isBackoff: isRest }: QuotaWait): Record<string, string> {
   if (isRest) return { 'retry-after': String(seconds) }
   return { 'retry-after': String(seconds), ratelimit: `"${bucket}";r=0;t=${seconds}` }
 }
@@ -222,13 +228,13 @@ function waitHeaders({ bucket, seconds, isRest }: Spent): Record<string, string>
 const RESTS = `${TOO_MANY} It waits a while before it asks again.`
 
 /** What the Hub would say. */
-function spentAnswer(spent: Spent): OriginAnswer {
-  const message = spent.isRest ? RESTS : 'The Hub has asked to wait before the next request.'
+function waitAnswer(wait: QuotaWait): OriginAnswer {
+  const message = wait.isBackoff ? RESTS : 'The Hub has asked to wait before the next request.'
   const body = Buffer.from(JSON.stringify({ error: message }))
   return {
     status: 429,
     headers: {
-      ...waitHeaders(spent),
+      ...waitHeaders(wait),
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(body.length),
       'x-error-message': message,
@@ -273,28 +279,28 @@ async function withDeadline<T>(
 }
 
 /** Gives the turn back when the request fails or its body is over. Nobody hears of an answer that comes after `signal`. */
-async function underTurn(
-  turn: Turn,
+async function withPermit(
+  permit: ConnectionPermit,
   signal: AbortSignal,
   start: () => Promise<Dispatcher.ResponseData>,
 ): Promise<Dispatcher.ResponseData> {
   try {
     const answer = await start()
-    answer.body.once('close', () => turn.release())
+    answer.body.once('close', () => permit.release())
     // A body that fails after nobody listens any more must not end the process.
     answer.body.on('error', () => undefined)
     if (signal.aborted) answer.body.destroy()
     return answer
   } catch (error) {
-    turn.release()
+    permit.release()
     throw error
   }
 }
 
-function wantedBy(request: OriginRequest): Wanted {
-  const { url, asker, lane = laneOf(request), timeoutMs = QUEUE_PATIENCE_MS, signal } = request
-  const { waitMs = Math.min(QUEUE_PATIENCE_MS, timeoutMs) } = request
-  return { host: url.origin, lane, caller: asker.caller ?? '', waitMs, signal }
+function wantedBy(request: OriginRequest): ConnectionRequest {
+  const { url, requester, lane = laneOf(request), timeoutMs = QUEUE_TIMEOUT_MS, signal } = request
+  const { waitMs = Math.min(QUEUE_TIMEOUT_MS, timeoutMs) } = request
+  return { host: url.origin, lane, caller: requester.caller ?? '', waitMs, signal }
 }
 
 function laneOf({ kind, method }: OriginRequest): Lane {

@@ -73,7 +73,8 @@ export function followMoves(
       told = to.origin
       onMoved?.(to.origin)
     }
-    const hasCredential = request.asker.authorization !== undefined && mayCarryCredential(policy, request.url)
+    const hasCredential =
+      request.requester.authorization !== undefined && mayCarryCredential(policy, request.url)
     checkMove(policy, to, { hasCredential, isRepeatable: isRepeatable(request.method, answer.status) })
     return send({ ...request, url: to })
   }

@@ -10,19 +10,19 @@ import { Memory } from '../memory.ts'
 import type { Observer } from '../telemetry/observer.ts'
 
 /** A request as the origin will see it. */
-export interface Asked {
+export interface QuotaKey {
   readonly url: URL
   /** As it will be sent; undefined for a stranger, and for every CDN. */
   readonly authorization: string | undefined
 }
 
 /** Nothing of this credential may leave to this bucket for so long. */
-export interface Spent {
+export interface QuotaWait {
   /** As the Hub names it: `api`, `resolvers`, `pages`; `cdn` for hosts that a redirect led to. */
   readonly bucket: string
   readonly seconds: number
   /** Nobody has told a time: it is the mirror's own. */
-  readonly isRest?: true
+  readonly isBackoff?: true
 }
 
 /** Worth waiting for: huggingface_hub gives a silent answer up after 10 s, and would itself come a second late. */
@@ -41,11 +41,11 @@ const TRIAL_MS = 1_000
 const RESTS_BYTES = 1024 * 1024
 
 interface Waiter {
-  readonly settle: (spent: Spent | undefined) => void
+  readonly settle: (spent: QuotaWait | undefined) => void
 }
 
 /** Where 429s have named no time, one after the other. */
-interface Rest {
+interface Backoff {
   readonly bucket: string
   readonly inARow: number
   readonly until: number
@@ -69,7 +69,7 @@ export class Quota {
   readonly #key = randomBytes(32)
   // An entry that is forgotten costs one question that the Hub refuses.
   readonly #gates = new Memory<Gate>({ maxBytes: GATES_BYTES })
-  readonly #rests = new Memory<Rest>({ maxBytes: RESTS_BYTES })
+  readonly #rests = new Memory<Backoff>({ maxBytes: RESTS_BYTES })
   readonly #random: () => number
 
   constructor(options: {
@@ -92,9 +92,9 @@ export class Quota {
    * with what is used up. `patient: false` never waits. Rejects with the reason of `signal`.
    */
   async admit(
-    asked: Asked,
+    asked: QuotaKey,
     options: { readonly patient: boolean; readonly signal?: AbortSignal | undefined },
-  ): Promise<Spent | undefined> {
+  ): Promise<QuotaWait | undefined> {
     let waited = false
     for (const name of this.#gatesOf(asked)) {
       // Whoever has waited looks again: meanwhile the Hub may have refused somebody who was on the way before.
@@ -122,7 +122,7 @@ export class Quota {
    * Takes what an answer tells of the quota. Returns what is used up when the answer is a refusal for it (429); where that
    * says no time, the mirror chooses one itself, longer each time until something else is answered.
    */
-  heard(asked: Asked, status: number, headers: HeaderBag): Spent | undefined {
+  observe(asked: QuotaKey, status: number, headers: HeaderBag): QuotaWait | undefined {
     const told = toldBy(headers)
     if (status !== 429) {
       this.#endRests(asked)
@@ -141,7 +141,7 @@ export class Quota {
   }
 
   /** The Hub counts by credential. What is not the Hub counts by address, which all callers of this mirror share. */
-  #rest(asked: Asked, bucket: string, isForeign: boolean): Spent {
+  #rest(asked: QuotaKey, bucket: string, isForeign: boolean): QuotaWait {
     const name = isForeign ? this.#sharedName(asked, bucket) : this.#gateName(asked, bucket)
     const before = this.#rests.get(name)
     const now = this.#now()
@@ -155,11 +155,11 @@ export class Quota {
       this.#closeGate(name, bucket, { ms, isRest: true })
     }
     const restMs = (this.#rests.get(name)?.until ?? now) - now
-    return { bucket, seconds: Math.max(1, Math.ceil(restMs / 1000)), isRest: true }
+    return { bucket, seconds: Math.max(1, Math.ceil(restMs / 1000)), isBackoff: true }
   }
 
   /** Something else was answered than a 429: to a question that left after the rest. */
-  #endRests(asked: Asked): void {
+  #endRests(asked: QuotaKey): void {
     if (this.#rests.count === 0) return
     for (const name of this.#gatesOf(asked)) {
       const rest = this.#rests.get(name)
@@ -170,7 +170,7 @@ export class Quota {
     }
   }
 
-  #close(asked: Asked, bucket: string, toldMs: number): void {
+  #close(asked: QuotaKey, bucket: string, toldMs: number): void {
     this.#closeGate(this.#gateName(asked, bucket), bucket, { ms: toldMs, isRest: false })
   }
 
@@ -198,7 +198,7 @@ export class Quota {
     return undefined
   }
 
-  #wait(name: string, gate: Gate, signal: AbortSignal | undefined): Promise<Spent | undefined> {
+  #wait(name: string, gate: Gate, signal: AbortSignal | undefined): Promise<QuotaWait | undefined> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {
         reject(signal.reason as Error)
@@ -231,7 +231,7 @@ export class Quota {
     this.#release(gate, undefined)
   }
 
-  #release(gate: Gate, spent: Spent | undefined): void {
+  #release(gate: Gate, spent: QuotaWait | undefined): void {
     clearTimeout(gate.timer)
     gate.timer = undefined
     const waiting = [...gate.waiting]
@@ -243,17 +243,17 @@ export class Quota {
     return gate.opensAt - this.#now()
   }
 
-  #spent(gate: Gate): Spent {
+  #spent(gate: Gate): QuotaWait {
     const { bucket, isRest } = gate
     const seconds = Math.max(1, Math.ceil(this.#restMs(gate) / 1000))
-    return { bucket, seconds, ...(isRest ? { isRest } : {}) }
+    return { bucket, seconds, ...(isRest ? { isBackoff: isRest } : {}) }
   }
 
   #isOrigin(url: URL): boolean {
     return url.origin === this.#origin
   }
 
-  #gatesOf(asked: Asked): readonly string[] {
+  #gatesOf(asked: QuotaKey): readonly string[] {
     if (this.#gates.count + this.#rests.count === 0) return []
     const buckets = this.#bucketsOf(asked.url)
     const names = buckets.flatMap((bucket) => [
@@ -267,7 +267,7 @@ export class Quota {
     return this.#isOrigin(url) ? bucketsOf(url.pathname.slice(this.#basePath.length)) : ['cdn']
   }
 
-  #gateName(asked: Asked, bucket: string): string {
+  #gateName(asked: QuotaKey, bucket: string): string {
     // A CDN knows no credential: it counts what comes from this mirror.
     if (!this.#isOrigin(asked.url)) return `cdn ${asked.url.host}`
     const { authorization } = asked
@@ -275,7 +275,7 @@ export class Quota {
     return `${createHmac('sha256', this.#key).update(authorization).digest('base64url')} ${bucket}`
   }
 
-  #sharedName(asked: Asked, bucket: string): string {
+  #sharedName(asked: QuotaKey, bucket: string): string {
     return this.#isOrigin(asked.url) ? `everybody ${bucket}` : this.#gateName(asked, bucket)
   }
 }

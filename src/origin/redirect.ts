@@ -21,7 +21,7 @@ export function mayCarryCredential(policy: RedirectPolicy, url: URL): boolean {
  * Where `location` leads from `from`. Throws redirect_refused for a host that is not allowed, for user-info in the
  * address, for a scheme that is not http(s), and for a step down from https to http.
  */
-export function followRedirect(policy: RedirectPolicy, from: URL, location: string): URL {
+export function redirectTarget(policy: RedirectPolicy, from: URL, location: string): URL {
   let url: URL
   try {
     url = new URL(location, from)

@@ -7,6 +7,6 @@ export class RepoMoved extends Error {
   }
 }
 
-export function isMoved(error: unknown): boolean {
+export function isRepoMoved(error: unknown): boolean {
   return error instanceof RepoMoved
 }

@@ -138,8 +138,8 @@ export function contextOf(
       return mirrorBase(request, options)
     },
     forward,
-    trips: trace.trips,
-    claimOrigin: claimOnce(options.originLimit, request, caller),
+    originRequests: trace.originRequests,
+    countAgainstLimit: claimOnce(options.originLimit, request, caller),
     checkScope,
     access: trace.access,
   }
@@ -170,8 +170,8 @@ export function strangerContext(
     signal: trace.signal,
     mirrorBase: mirrorBase(request, options),
     forward: {},
-    trips: trace.trips,
-    claimOrigin: claimOnce(options.originLimit, request, caller),
+    originRequests: trace.originRequests,
+    countAgainstLimit: claimOnce(options.originLimit, request, caller),
     access: trace.access,
   }
 }
@@ -181,7 +181,7 @@ function claimOnce(
   originLimit: OriginLimit | undefined,
   request: FastifyRequest,
   caller: Caller,
-): Ctx['claimOrigin'] {
+): Ctx['countAgainstLimit'] {
   let claimed: Promise<void> | undefined
   return originLimit && (() => (claimed ??= originLimit(request, caller)))
 }

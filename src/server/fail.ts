@@ -7,7 +7,7 @@ import { EXPOSED_HEADERS } from '../hub/refusal.ts'
 import { noteRefusal } from '../mirror/access/note.ts'
 import { refusalAnswer } from '../mirror/access/refused.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
-import { isMoved } from '../origin/repo-moved.ts'
+import { isRepoMoved } from '../origin/repo-moved.ts'
 import type { Reason } from '../telemetry/audit.ts'
 import { breakConnection, outcomeHeaders } from './body/send.ts'
 import type { Trace } from './request-record.ts'
@@ -41,7 +41,7 @@ export function asMirrorError(error: unknown): MirrorError {
   if (error instanceof MirrorError) return error
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   // A repo that got another name again and again, or behind the first bytes: the next request asks anew.
-  if (isMoved(error)) return new MirrorError('origin_bad_answer', { cause: error })
+  if (isRepoMoved(error)) return new MirrorError('origin_bad_answer', { cause: error })
   if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })
   // Not as the cause: its message quotes the URL as it came, with whatever was escaped in it.

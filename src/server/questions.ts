@@ -3,7 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MirrorError } from '../errors.ts'
-import { Buffers } from '../origin/connections/body-buffers.ts'
+import { BodyBuffers } from '../origin/connections/body-buffers.ts'
 
 /** Two thousand paths of the longest kind, percent-encoded, are less. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024
@@ -15,9 +15,9 @@ const FIRST_BYTES = 16 * 1024
 const STEP_BYTES = 1024 * 1024
 
 export class Questions {
-  readonly #room: Buffers
+  readonly #room: BodyBuffers
 
-  constructor(room = new Buffers()) {
+  constructor(room = new BodyBuffers()) {
     this.#room = room
   }
 
@@ -61,7 +61,7 @@ export class Questions {
   }
 
   #hold(bytes: number, response: ServerResponse, caller: string): () => void {
-    const release = this.#room.hold(caller, bytes)
+    const release = this.#room.reserve(caller, bytes)
     if (release !== undefined && !response.closed) return release
     release?.()
     throw new MirrorError('overloaded', { detail: { reason: 'no room for the body of a question' } })

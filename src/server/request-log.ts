@@ -48,7 +48,7 @@ export function account(
     outcome,
     rule: trace.access.rule,
     bytes,
-    originTrips: trace.trips.count,
+    originTrips: trace.originRequests.count,
     firstByteMs,
     totalMs,
     client: address,

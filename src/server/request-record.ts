@@ -19,7 +19,7 @@ export class Trace {
   /** What was decided about the caller's right. */
   readonly access: AccessNote = newNote()
   error: unknown
-  readonly trips = { count: 0 }
+  readonly originRequests = { count: 0 }
   #gone = false
   #controller: AbortController | undefined
 

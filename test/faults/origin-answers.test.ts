@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { followRedirect, mayCarryCredential } from '../../src/origin/redirect.ts'
+import { mayCarryCredential, redirectTarget } from '../../src/origin/redirect.ts'
 import type { Fault } from '../hub-simulator/faults.ts'
 import { type Asked, type Got, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
@@ -129,11 +129,11 @@ describe('a redirect to a foreign host', () => {
   it('is never a step down from https to http', () => {
     const policy = { base: new URL('https://hub.example'), allowedHosts: ['cdn.example', '*.hub.example'] }
     for (const target of ['http://cdn.example/x', 'http://hub.example/x', 'http://a.hub.example/x']) {
-      expect(() => followRedirect(policy, policy.base, target), target).toThrow(/redirected/)
+      expect(() => redirectTarget(policy, policy.base, target), target).toThrow(/redirected/)
     }
     expect(mayCarryCredential(policy, new URL('http://hub.example/x'))).toBe(false)
     expect(mayCarryCredential(policy, new URL('https://hub.example:8443/x'))).toBe(false)
-    expect(followRedirect(policy, policy.base, 'https://cdn.example/x').href).toBe('https://cdn.example/x')
+    expect(redirectTarget(policy, policy.base, 'https://cdn.example/x').href).toBe('https://cdn.example/x')
   })
 })
 

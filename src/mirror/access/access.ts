@@ -6,7 +6,7 @@ import type { Repo } from '../../hub/names.ts'
 import { repoKey } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { Memory } from '../../memory.ts'
-import { isMoved } from '../../origin/repo-moved.ts'
+import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Known } from '../known.ts'
 import { SingleFlight } from '../single-flight.ts'
 
@@ -25,7 +25,7 @@ export class Access {
   readonly #monotonic: () => number
   // When the question was asked whose answer was "everybody may" or "not everybody".
   readonly #verdicts = new Memory<Verdict>({ maxBytes: 16 * 1024 * 1024 })
-  readonly #probes = new SingleFlight<boolean>(isMoved)
+  readonly #probes = new SingleFlight<boolean>(isRepoMoved)
   // When the question was asked that the Hub refused a credential, by credential and repo or by credential alone.
   readonly #denials = new Memory<number>({ maxBytes: 16 * 1024 * 1024 })
 
@@ -89,16 +89,16 @@ export class Access {
    * speaks against ends at once.
    */
   async refused(
-    asker: { readonly fingerprint: string; readonly authorization: string | undefined },
+    requester: { readonly fingerprint: string; readonly authorization: string | undefined },
     repo: Repo | undefined,
     refusal: Refusal,
     askedAt: number,
   ): Promise<void> {
     // A token that the Hub does not know says nothing about the repo, but opens none any more.
-    if (isBadToken(refusal)) this.denied(asker.fingerprint, undefined, askedAt)
+    if (isBadToken(refusal)) this.denied(requester.fingerprint, undefined, askedAt)
     else if (repo !== undefined && deniesRepo(refusal)) {
-      this.denied(asker.fingerprint, repo, askedAt)
-      await this.withdrawn(repo, askedAt, asker.authorization === undefined ? 'stranger' : 'token')
+      this.denied(requester.fingerprint, repo, askedAt)
+      await this.withdrawn(repo, askedAt, requester.authorization === undefined ? 'stranger' : 'token')
     }
   }
 
@@ -136,7 +136,7 @@ export class Access {
     const settle = async (): Promise<boolean> => {
       const askedAt = this.#monotonic()
       const answer = await ask().catch((error: unknown) => {
-        if (isMoved(error)) throw error
+        if (isRepoMoved(error)) throw error
       })
       if (answer === undefined) return false
       await this.#decide(repo, answer, askedAt)
@@ -146,7 +146,7 @@ export class Access {
     try {
       return await this.#probes.run(repoKey(repo), settle, names)
     } catch (error) {
-      if (isMoved(error)) return false
+      if (isRepoMoved(error)) return false
       throw error
     }
   }

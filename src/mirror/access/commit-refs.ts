@@ -5,7 +5,7 @@ import { type Repo, repoKey } from '../../hub/names.ts'
 import { Memory, textBytes } from '../../memory.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { askRepoRefs, type RepoRef } from '../../origin/repos/repo-info.ts'
-import { anonymousAsker, askerOf, type Ctx } from '../context.ts'
+import { anonymousRequester, type Ctx, requesterOf } from '../context.ts'
 import { SingleFlight } from '../single-flight.ts'
 
 interface Told {
@@ -50,16 +50,16 @@ export class CommitRefs {
     const before = this.#told.get(open)?.refs ?? this.#told.get(own)?.refs
     if (offline) return before
     try {
-      await ctx.claimOrigin?.()
+      await ctx.countAgainstLimit?.()
     } catch (error) {
       if (before === undefined) throw error
       return before
     }
-    const asked = await this.#ask(open, repo, anonymousAsker(ctx))
+    const asked = await this.#ask(open, repo, anonymousRequester(ctx))
     if (asked !== undefined) return asked
     const authorization = ctx.authorization ?? (useToken === undefined ? undefined : credentialOf(useToken))
     if (authorization === undefined) return before
-    return (await this.#ask(own, repo, { ...askerOf(ctx), authorization }, onMoved(repo))) ?? before
+    return (await this.#ask(own, repo, { ...requesterOf(ctx), authorization }, onMoved(repo))) ?? before
   }
 
   #young(key: string): readonly RepoRef[] | undefined {
@@ -71,13 +71,13 @@ export class CommitRefs {
   #ask(
     key: string,
     repo: Repo,
-    asker: Parameters<typeof askRepoRefs>[2],
+    requester: Parameters<typeof askRepoRefs>[2],
     onMoved?: (url: URL) => void,
   ): Promise<readonly RepoRef[] | undefined> {
     const { client, monotonic } = this.#options
     return this.#questions.run(key, async () => {
       const at = monotonic()
-      const refs = await askRepoRefs(client, repo, asker, { timeoutMs: IMPATIENT_MS, onMoved }).catch(
+      const refs = await askRepoRefs(client, repo, requester, { timeoutMs: IMPATIENT_MS, onMoved }).catch(
         () => undefined,
       )
       if (refs !== undefined) this.#told.set(key, { refs, at })

@@ -23,7 +23,7 @@ import { mayBeCommit } from '../../policy/revisions.ts'
 import type { AccessKind, Rule } from '../../policy/rules.ts'
 import { type Subject, subjectOf } from '../../policy/subject.ts'
 import type { Observer } from '../../telemetry/observer.ts'
-import { ANONYMOUS, anonymousAsker, askerOf, type Ctx } from '../context.ts'
+import { ANONYMOUS, anonymousRequester, type Ctx, requesterOf } from '../context.ts'
 import type { Known } from '../known.ts'
 import { SingleFlight } from '../single-flight.ts'
 import type { Access } from './access.ts'
@@ -338,26 +338,26 @@ export class Policies {
     const stored = await known.traits(repo)
     const wasPublic = await access.lastKnownPublic(repo)
     const fallback: Facts | undefined = wasPublic ? { access: 'public', licence: stored.licence } : undefined
-    if (offline || (fallback !== undefined && client.suspect())) return fallback
+    if (offline || (fallback !== undefined && client.isRecentlyUnreachable())) return fallback
     try {
-      await ctx.claimOrigin?.()
+      await ctx.countAgainstLimit?.()
     } catch (error) {
       if (fallback === undefined) throw error
       return fallback
     }
     const patience = fallback === undefined ? {} : { timeoutMs: IMPATIENT_MS }
-    const told = await this.#ask(repo, repoKey, anonymousAsker(ctx), patience)
+    const told = await this.#ask(repo, repoKey, anonymousRequester(ctx), patience)
     if (told === undefined) return fallback
     const isTold = told.access !== 'private' || !needs.some((need) => need === 'licence' || need === 'name')
     const lent = useToken === undefined ? undefined : this.#options.credentialOf(useToken)
     const authorization = ctx.authorization ?? lent
     if (isTold || authorization === undefined) return told
-    const asker = { ...askerOf(ctx), authorization }
+    const requester = { ...requesterOf(ctx), authorization }
     // That there is another name says the redirect; what is lent for this one is not for that.
     const staysHere = ctx.authorization === undefined && needs.every((need) => need === 'name')
     const onMoved = staysHere ? (url: URL) => this.#redirected(url, repo, [repo.id]) : undefined
     const how = { ...patience, onMoved }
-    const toCaller = await this.#ask(repo, (named) => ownKey(ctx, named, useToken), asker, how)
+    const toCaller = await this.#ask(repo, (named) => ownKey(ctx, named, useToken), requester, how)
     return toCaller === undefined ? told : { ...told, licence: toCaller.licence }
   }
 
@@ -365,14 +365,14 @@ export class Policies {
   #ask(
     repo: Repo,
     keyOf: (repo: Repo) => string,
-    asker: ReturnType<typeof askerOf>,
+    requester: ReturnType<typeof requesterOf>,
     how: { readonly timeoutMs?: number; readonly onMoved?: ((url: URL) => void) | undefined },
   ): Promise<Learnt | undefined> {
     const { client, known, monotonic } = this.#options
     return this.#questions.run(keyOf(repo), async () => {
       const at = monotonic()
       const options = { licence: this.asksLicence, ...how }
-      const answer = await askRepoInfo(client, repo, asker, options).catch(() => undefined)
+      const answer = await askRepoInfo(client, repo, requester, options).catch(() => undefined)
       if (answer === undefined || answer.kind === 'unsaid') return undefined
       if (answer.kind === 'refused')
         return this.#remember(keyOf(repo), { access: 'private', licence: undefined, at })

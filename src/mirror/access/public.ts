@@ -2,8 +2,8 @@
 
 import type { Repo } from '../../hub/names.ts'
 import type { OriginClient } from '../../origin/client.ts'
-import { isOpenToAll } from '../../origin/repos/repo-access.ts'
-import { anonymousAsker, type Ctx } from '../context.ts'
+import { askPublicAccess } from '../../origin/repos/repo-access.ts'
+import { anonymousRequester, type Ctx } from '../context.ts'
 import type { Known } from '../known.ts'
 import type { Access } from './access.ts'
 
@@ -26,7 +26,7 @@ export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promi
   if (verdict !== undefined) return Promise.resolve(verdict === 'public')
   const ask = async (): Promise<boolean | undefined> => {
     const askedAt = monotonic()
-    const open = await isOpenToAll(client, repo, anonymousAsker(ctx), {
+    const open = await askPublicAccess(client, repo, anonymousRequester(ctx), {
       licence: options.asksLicence?.() === true,
       onTraits: (traits) => known.tell(repo, traits, askedAt),
     })

@@ -10,7 +10,7 @@ import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
 import type { OriginClient } from '../../origin/client.ts'
-import { interceptionOf, notOfHub } from '../../origin/failures/bad-answer.ts'
+import { foreignAnswer, interception } from '../../origin/failures/bad-answer.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { traitsOf } from '../../origin/repos/repo-info.ts'
 import type { Outcome } from '../../telemetry/observer.ts'
@@ -113,7 +113,7 @@ export class Documents {
         ? await this.#options.implied.document(route, request)
         : undefined)
     if (isComposedPage(route.target)) {
-      const page = open || offline || client.suspect() ? await implied() : undefined
+      const page = open || offline || client.isRecentlyUnreachable() ? await implied() : undefined
       if (page === undefined) throw new MirrorError('bad_url', { message: PAGE_IS_GONE })
       return fromStored(page, offline ? 'hit' : 'stale')
     }
@@ -124,7 +124,7 @@ export class Documents {
     }
     const refused = this.#recalled(ctx, route)
     if (refused !== undefined) return refused
-    const fact = client.suspect() ? await implied() : undefined
+    const fact = client.isRecentlyUnreachable() ? await implied() : undefined
     if (fact !== undefined) return fromStored(fact, 'stale')
     try {
       const answer = await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
@@ -142,7 +142,7 @@ export class Documents {
   }
 
   async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
-    await ctx.claimOrigin?.()
+    await ctx.countAgainstLimit?.()
     const { heard, done } = await this.#hub.ask(ctx, route, request, context.impatient)
     try {
       return await this.#heard(ctx, route, request, context, heard)
@@ -167,7 +167,7 @@ export class Documents {
     }
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
-      const foreign = notOfHub({ ...answer, host: client.policy.base.host }, refusal)
+      const foreign = foreignAnswer({ ...answer, host: client.policy.base.host }, refusal)
       if (foreign !== undefined) throw foreign
       return this.#refused(ctx, route, refusal, {
         askedAt,
@@ -175,7 +175,7 @@ export class Documents {
         name: context.name,
       })
     }
-    if (isPage(answer.headers)) throw interceptionOf({ ...answer, host: client.policy.base.host }, 'hub')
+    if (isPage(answer.headers)) throw interception({ ...answer, host: client.policy.base.host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const told: DocumentFact = {
       body,

@@ -7,10 +7,10 @@ import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { HubRoute } from '../../hub/route.ts'
 import type { OriginAnswer, OriginClient } from '../../origin/client.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../../origin/redirect.ts'
-import { isMoved } from '../../origin/repo-moved.ts'
+import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../../origin/redirect.ts'
+import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Access } from '../access/access.ts'
-import { askerOf, type Ctx } from '../context.ts'
+import { type Ctx, requesterOf } from '../context.ts'
 import type { DocumentRoom, Place } from './document-room.ts'
 
 export type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
@@ -93,7 +93,7 @@ export class HubDocuments {
         return { heard: await question.answer, done }
       } catch (error) {
         done()
-        if (!isJoined || !isMoved(error) || question.names === names) throw error
+        if (!isJoined || !isRepoMoved(error) || question.names === names) throw error
       }
     }
   }
@@ -149,7 +149,7 @@ export class HubDocuments {
         kind: 'document',
         method: request.method,
         url,
-        asker: askerOf(ctx),
+        requester: requesterOf(ctx),
         headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
         ...(request.body === undefined ? {} : { body: request.body }),
         ...(isImpatient ? { timeoutMs: IMPATIENT_MS } : {}),
@@ -158,7 +158,7 @@ export class HubDocuments {
       if (answer.status < 300 || answer.status >= 400 || location === undefined) return answer
       // A renamed repo: the answer is given under the name the client used (307 keeps method and body).
       await answer.body.dump()
-      url = followRedirect(client.policy, url, location)
+      url = redirectTarget(client.policy, url, location)
       if (!mayCarryCredential(client.policy, url)) {
         throw new MirrorError('redirect_refused', { detail: { host: url.host } })
       }

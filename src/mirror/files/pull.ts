@@ -10,12 +10,12 @@ import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } fro
 import { type FileMeta, fileHeaders } from '../../hub/file-meta.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
 import { type FileRoute, resolveTarget } from '../../hub/route.ts'
-import type { Asker, OriginClient } from '../../origin/client.ts'
-import { BRIEF_BYTES, readAtOnce } from '../../origin/connections/body-buffers.ts'
+import type { OriginClient, Requester } from '../../origin/client.ts'
+import { bufferBody, SHORT_BODY_BYTES } from '../../origin/connections/body-buffers.ts'
 import { FileBody } from '../../origin/files/file-body.ts'
 import { askSize } from '../../origin/files/object-size.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
-import { isMoved } from '../../origin/repo-moved.ts'
+import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { BlobHandle } from '../../store/blobs/blobs.ts'
 import { Verifier } from '../../store/digest.ts'
 import type { Store } from '../../store/store.ts'
@@ -23,7 +23,7 @@ import type { Lane, Observer, Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { provePublic } from '../access/public.ts'
 import { type Answer, ageHeader, type Body, type ByteSource } from '../answer.ts'
-import { anonymousAsker, askerOf, asStranger, type Ctx } from '../context.ts'
+import { anonymousRequester, asStranger, type Ctx, requesterOf } from '../context.ts'
 import type { Flights, Joined } from '../downloads/downloads.ts'
 import type { Known } from '../known.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
@@ -135,8 +135,8 @@ export class Puller {
    * join it. Throws transfer_link_refused.
    */
   async #checkSize(ctx: Ctx, { sizeBytes }: Pick<LinkedObject, 'sizeBytes'>, url: URL): Promise<void> {
-    await ctx.claimOrigin?.()
-    const found = await askSize(this.#options.client, url, anonymousAsker(ctx), ctx.signal)
+    await ctx.countAgainstLimit?.()
+    const found = await askSize(this.#options.client, url, anonymousRequester(ctx), ctx.signal)
     if (found?.sizeBytes === sizeBytes) return
     const reason = found === undefined ? 'refused there' : 'another size'
     throw new MirrorError('transfer_link_refused', { detail: { reason, host: url.host } })
@@ -249,7 +249,7 @@ export class Puller {
     // Without a digest nobody could say whether what is stored is the file.
     const isCheckable = !key.startsWith('opaque:')
     if (!isCheckable || !file.mayStore || (!isPublic && !this.#options.cachePrivate)) {
-      await ctx.claimOrigin?.()
+      await ctx.countAgainstLimit?.()
       return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
     }
     const stored = file.outcome === 'miss' ? 'revalidated' : file.outcome
@@ -274,18 +274,18 @@ export class Puller {
       }
     }
     if (offline) throw new MirrorError('offline_and_absent')
-    const reader = { ...wanted, signal: ctx.signal, claim: ctx.claimOrigin }
+    const reader = { ...wanted, signal: ctx.signal, claim: ctx.countAgainstLimit }
     const joined = await flights.join(key, meta.sizeBytes, reader, () =>
       // Others may join, and stay when the token of the one who started is no longer good or out of quota: the file is everybody's.
       this.#body(ctx, from, meta, {
         // It goes into the store, however slow its readers are; what is short is over like a question.
-        lane: meta.sizeBytes <= BRIEF_BYTES ? 'question' : 'pull',
-        otherAsker: isPublic ? anonymousAsker(ctx) : undefined,
+        lane: meta.sizeBytes <= SHORT_BODY_BYTES ? 'question' : 'pull',
+        otherRequester: isPublic ? anonymousRequester(ctx) : undefined,
       }),
     )
     if (joined === undefined) {
       // What others pull found no room for this reader.
-      await ctx.claimOrigin?.()
+      await ctx.countAgainstLimit?.()
       return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
     }
     await heedMove(joined.source)
@@ -312,7 +312,7 @@ export class Puller {
     ctx: Ctx,
     source: BodySource,
     meta: KnownBody['meta'],
-    { lane, otherAsker }: { readonly lane: Lane; readonly otherAsker?: Asker | undefined },
+    { lane, otherRequester }: { readonly lane: Lane; readonly otherRequester?: Requester | undefined },
   ): FileBody {
     const { client, observer } = this.#options
     const { repo, ...from } = source
@@ -322,8 +322,8 @@ export class Puller {
       client,
       observer,
       meta,
-      asker: askerOf(ctx),
-      otherAsker,
+      requester: requesterOf(ctx),
+      otherRequester,
       onRefused: (refusal, { authorization }) => {
         // Nobody waits: what is believed in memory has ended when this returns, and Known hears of a disk that fails.
         const who = authorization === undefined ? asStranger(ctx) : ctx
@@ -351,12 +351,12 @@ export class Puller {
     range: ByteRange,
   ): AsyncGenerator<Buffer, void, undefined> {
     const { client, observer } = this.#options
-    const release = client.buffers.hold(callerKey(ctx.caller), range.end - range.start)
+    const release = client.buffers.reserve(callerKey(ctx.caller), range.end - range.start)
     const lane = release === undefined ? 'relay' : 'question'
     const bytes = this.#body(ctx, from, meta, { lane }).read(range, ctx.signal)
     const whole = range.start === 0 && range.end === meta.sizeBytes
     const stream = whole ? verified(bytes, new Verifier(key, meta.sizeBytes), observer) : bytes
-    yield* release === undefined ? stream : readAtOnce(stream, release)
+    yield* release === undefined ? stream : bufferBody(stream, release)
   }
 
   /**
@@ -401,7 +401,7 @@ async function heedMove(source: ByteSource): Promise<void> {
   try {
     await source.ready(source.range.start)
   } catch (error) {
-    if (!isMoved(error)) return
+    if (!isRepoMoved(error)) return
     await source.close()
     throw error
   }
@@ -433,7 +433,7 @@ function onlyUrl(url: URL): SignedUrls {
   return {
     get: () => url,
     set: () => undefined,
-    forget: () => {
+    invalidate: () => {
       throw new MirrorError('transfer_link_refused', { detail: { reason: 'refused there', host: url.host } })
     },
   }

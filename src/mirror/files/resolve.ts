@@ -12,13 +12,13 @@ import { Memory, textBytes } from '../../memory.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
-import { isMoved } from '../../origin/repo-moved.ts'
-import { isOpenToAll } from '../../origin/repos/repo-access.ts'
+import { isRepoMoved } from '../../origin/repo-moved.ts'
+import { askPublicAccess } from '../../origin/repos/repo-access.ts'
 import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
-import { anonymousAsker, askerOf, asStranger, type ClientName, type Ctx } from '../context.ts'
+import { anonymousRequester, asStranger, type ClientName, type Ctx, requesterOf } from '../context.ts'
 import type { Implied } from '../documents/implied.ts'
 import { offlineFileError } from '../documents/offline.ts'
 import type { FileFact, Known } from '../known.ts'
@@ -110,7 +110,7 @@ export interface ResolverOptions {
 
 export class Resolver {
   readonly #options: ResolverOptions
-  readonly #heads = new SingleFlight<HeadAnswer>(isMoved)
+  readonly #heads = new SingleFlight<HeadAnswer>(isRepoMoved)
   // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
   readonly #pins = new Memory<{ readonly commit: CommitHash; readonly at: number }>({
     maxBytes: PINS_BYTES,
@@ -205,7 +205,7 @@ export class Resolver {
       noteRefusal(ctx.access, refused.refusal, 'remembered')
       return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
     }
-    const unasked = client.suspect() ? (fallback ?? (await listed()).lacking) : undefined
+    const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await listed()).lacking) : undefined
     if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
     try {
       const answer = await this.#ask(ctx, route, { fact, fallback })
@@ -250,7 +250,7 @@ export class Resolver {
     stored: { readonly fact: FileFact | undefined; readonly fallback: Stored | undefined },
   ): Promise<Resolved> {
     const { fallback } = stored
-    await ctx.claimOrigin?.()
+    await ctx.countAgainstLimit?.()
     // A caller with a token proves nothing about strangers.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
     const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
@@ -331,7 +331,7 @@ export class Resolver {
     const target = resolveTarget(route.repo, route.revision, route.path)
     const ask = async () => {
       const askedAt = this.#options.monotonic()
-      const result = await headFile(this.#options.client, route, askerOf(ctx), {
+      const result = await headFile(this.#options.client, route, requesterOf(ctx), {
         retries: impatient ? 0 : 1,
         known,
         ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
@@ -357,9 +357,9 @@ export class Resolver {
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
         this.#head(asStranger(ctx), route, impatient).catch((error: unknown) => {
-          if (isMoved(error)) throw error
+          if (isRepoMoved(error)) throw error
         }),
-        isOpenToAll(client, repo, anonymousAsker(ctx), {
+        askPublicAccess(client, repo, anonymousRequester(ctx), {
           licence: this.#options.asksLicence(),
           ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
           onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),

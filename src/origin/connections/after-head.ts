@@ -8,7 +8,7 @@ import type { Dispatcher } from 'undici'
  * a redirect against the rules are words of its own, which no parser takes for an answer: the connection ends there. Behind
  * a 200 it would be a file, and whoever wrote that chooses its bytes: an answer to the next question, with another's facts.
  */
-export function keepAfterRedirects(dispatch: Dispatcher.Dispatch): Dispatcher.Dispatch {
+export function keepConnectionAfterRedirects(dispatch: Dispatcher.Dispatch): Dispatcher.Dispatch {
   return (options, handler) =>
     options.method === 'HEAD'
       ? dispatch({ ...options, reset: false }, closing(handler))

@@ -4,10 +4,10 @@
 import { isWithinShare } from './shares.ts'
 
 /** A body up to this length can be held in memory, and counts as a question when it is pulled. */
-export const BRIEF_BYTES = 1024 * 1024
+export const SHORT_BODY_BYTES = 1024 * 1024
 const MAX_HELD_BYTES = 64 * 1024 * 1024
 
-export class Buffers {
+export class BodyBuffers {
   readonly #limitBytes: number
   readonly #byCaller = new Map<string, number>()
   #heldBytes = 0
@@ -17,15 +17,15 @@ export class Buffers {
   }
 
   /** Whether less than a quarter is free. */
-  get isShort(): boolean {
+  get isLow(): boolean {
     return this.#heldBytes * 4 > this.#limitBytes * 3
   }
 
   /** Reserves `bytes` until the returned function is called. Undefined where this caller can have no room now. */
-  hold(caller: string, bytes: number): (() => void) | undefined {
+  reserve(caller: string, bytes: number): (() => void) | undefined {
     const held = this.#byCaller.get(caller) ?? 0
     const free = this.#limitBytes - this.#heldBytes
-    if (bytes > Math.min(free, BRIEF_BYTES) || !isWithinShare(held, free)) return undefined
+    if (bytes > Math.min(free, SHORT_BODY_BYTES) || !isWithinShare(held, free)) return undefined
     this.#add(caller, bytes)
     let isHeld = true
     return () => {
@@ -47,7 +47,7 @@ export class Buffers {
  * all of them. Calls `release` once, when the last chunk was taken or the consumer has left. The caller must end `chunks`
  * when the consumer leaves early, because `chunks` may be waiting for its next chunk.
  */
-export async function* readAtOnce(
+export async function* bufferBody(
   chunks: AsyncIterable<Buffer>,
   release: () => void,
 ): AsyncGenerator<Buffer, void, undefined> {

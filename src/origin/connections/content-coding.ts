@@ -19,7 +19,7 @@ const DECODERS: ReadonlyMap<string, () => Readable & NodeJS.WritableStream> = ne
  * encoded body; the reader must bound the body. An answer with another coding or with several stays unchanged. So does a
  * part (206), which is a part of the encoded bytes. A body that cannot be decoded fails with MirrorError (origin_bad_answer).
  */
-export function withoutCoding(answer: OriginAnswer, method: string): OriginAnswer {
+export function decodeBody(answer: OriginAnswer, method: string): OriginAnswer {
   const coding = headerValue(answer.headers, 'content-encoding')?.trim().toLowerCase()
   const decoder = coding === undefined ? undefined : DECODERS.get(coding)
   if (decoder === undefined || answer.status === 206) return answer

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import { Agent, buildConnector, type Dispatcher, Pool } from 'undici'
 import type { Proxies, Proxy } from '../../http/proxies.ts'
 import { ProxyFailed } from '../failures/unreachable.ts'
-import { noteErrors, Repeating } from './repeat.ts'
+import { noteErrors, RepeatingDispatcher } from './repeat.ts'
 
 /** Longest wait for a connection, of which there may be three: to the proxy, through it, and TLS. */
 const CONNECT_TIMEOUT_MS = 5_000
@@ -26,7 +26,7 @@ export interface DispatcherOptions {
  * Requests reject with what Node or undici says, or with ProxyFailed.
  */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  return new Repeating(createAgent(options), createAgent(options))
+  return new RepeatingDispatcher(createAgent(options), createAgent(options))
 }
 
 function createAgent({ proxies, connections, timeoutMs }: DispatcherOptions): Agent {

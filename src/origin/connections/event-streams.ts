@@ -15,7 +15,7 @@ export const LONGEST_EVENT_STREAM_MS = 6 * 3_600_000
  * own `bodyTimeout`, or else for `timeoutMs`; the time during which its reader takes nothing does not count. What ends so
  * fails with BodyTimeoutError.
  */
-export function patientWithEvents(
+export function allowSilentEventStreams(
   timeoutMs: number,
   longestMs = LONGEST_EVENT_STREAM_MS,
 ): Dispatcher.DispatcherComposeInterceptor {

@@ -12,16 +12,16 @@ export interface Floor {
 }
 
 /** For a client whose body holds something that many share: slower than any line, so that only who has stopped is cut. */
-export const PATIENT: Floor = { bytesPerSecond: 1024, graceMs: 120_000 }
+export const DEFAULT_FLOOR: Floor = { bytesPerSecond: 1024, graceMs: 120_000 }
 /** The same while others wait for it. A client that is cut off goes on from where it was when it asks again. */
-export const WANTED: Floor = { bytesPerSecond: 64 * 1024, graceMs: 15_000 }
+export const CONTENDED_FLOOR: Floor = { bytesPerSecond: 64 * 1024, graceMs: 15_000 }
 
 /** A peer's credit. It keeps no time of its own: it is told of time that passed while the peer was waited for. */
 export class Pace {
   #creditMs = Number.POSITIVE_INFINITY
 
   /** So many bytes came, or were taken, in so much time of waiting. */
-  note(waitedMs: number, bytes: number, { bytesPerSecond, graceMs }: Floor): void {
+  record(waitedMs: number, bytes: number, { bytesPerSecond, graceMs }: Floor): void {
     const left = Math.min(this.#creditMs, graceMs) - waitedMs
     this.#creditMs = Math.min(graceMs, left + (bytes / bytesPerSecond) * 1000)
   }
@@ -59,7 +59,7 @@ export function withFloor(floor: Floor, now: () => number): Dispatcher.Dispatche
       },
       onResponseData(controller, chunk) {
         const waitedMs = readsSince === undefined ? 0 : now() - readsSince
-        pace.note(waitedMs, chunk.length, floor)
+        pace.record(waitedMs, chunk.length, floor)
         if (pace.creditMs(floor) <= 0) {
           controller.abort(new TooSlow('the origin'))
           return

@@ -4,14 +4,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { OriginClient } from '../client.ts'
-import type { Turn } from './shares.ts'
+import type { ConnectionPermit } from './shares.ts'
 import { uploadLimits } from './upload-pace.ts'
 
 /** The key of the passage among the header fields of a request. The plugin offers no other place; it is never sent. */
-export const TURN = Symbol('turn')
+export const PASSAGE = Symbol('passage')
 
 export interface Passage {
-  readonly turn: Turn
+  readonly permit: ConnectionPermit
   readonly request: IncomingMessage
   /** Aborts when the client leaves. Undefined for requests that the Hub must be allowed to complete. */
   readonly signal: AbortSignal | undefined
@@ -22,14 +22,16 @@ export interface Passage {
 }
 
 /** undici's `request` for requests whose headers carry their passage. It releases the turn when the answer has ended. */
-export function sendUnderTurn({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
+export function sendWithPermit({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
   const send = async (options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> => {
-    const { [TURN]: passage, ...headers } = options.headers as Record<string, string> & { [TURN]: Passage }
-    const { turn, request, signal: given, answerMs, isWanted } = passage
+    const { [PASSAGE]: passage, ...headers } = options.headers as Record<string, string> & {
+      [PASSAGE]: Passage
+    }
+    const { permit, request, signal: given, answerMs, isWanted } = passage
     const limits = uploadLimits(request, { given, answerMs, isWanted })
     const over = (): void => {
       limits.over()
-      turn.release()
+      permit.release()
     }
     try {
       const answer = await dispatcher.request({ ...options, headers, signal: limits.signal })

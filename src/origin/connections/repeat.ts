@@ -27,7 +27,7 @@ export function noteErrors(connect: buildConnector.connector): buildConnector.co
  *
  * Every connection of `fresh` ends with its answer, so none of them can be dead already. Closing it closes both.
  */
-export class Repeating extends Dispatcher {
+export class RepeatingDispatcher extends Dispatcher {
   readonly #kept: Dispatcher
   readonly #fresh: Dispatcher
   readonly #way: Dispatcher

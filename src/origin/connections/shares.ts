@@ -7,7 +7,7 @@ import { LANES, type Lane, type Observer, type WaitResult } from '../../telemetr
 import { FairQueue } from './fair-queue.ts'
 
 /** The right to one connection. */
-export interface Turn {
+export interface ConnectionPermit {
   /**
    * Goes on as a `relay`, because the body turns out to be long. Throws as `acquire` where that lane has no room now:
    * nobody waits for it while holding another.
@@ -17,7 +17,7 @@ export interface Turn {
   release(): void
 }
 
-export interface Wanted {
+export interface ConnectionRequest {
   /** The origin of the URL: the connections of each host are counted apart. */
   readonly host: string
   readonly lane: Lane
@@ -44,7 +44,7 @@ export interface WaitReport {
 }
 
 /** The most patient of the usual clients that waits for headers: huggingface_hub gives up after 10 s. */
-export const QUEUE_PATIENCE_MS = 8_000
+export const QUEUE_TIMEOUT_MS = 8_000
 /** One caller may hold this many times what is free: alone three quarters, and less the more callers there are. */
 const SHARE = 3
 const MAX_WAITING_OF_CALLER = 64
@@ -62,7 +62,7 @@ export function isWithinShare(held: number, free: number): boolean {
 }
 
 interface Waiter {
-  readonly wanted: Wanted
+  readonly wanted: ConnectionRequest
   readonly since: number
   settle(result: WaitResult): void
 }
@@ -95,10 +95,10 @@ export class Shares {
    * signal, and then waits no more; with `client_limited` where the caller has too many that wait, or waited in vain for
    * a relay while it held others; with `overloaded` where it waited in vain or nobody more can wait.
    */
-  async acquire(wanted: Wanted): Promise<Turn> {
+  async acquire(wanted: ConnectionRequest): Promise<ConnectionPermit> {
     wanted.signal?.throwIfAborted()
     const host = this.#hostOf(wanted.host)
-    if (!host.hasWaiting(wanted.lane) && host.mayHave(wanted)) return this.#turn(host, wanted)
+    if (!host.hasWaiting(wanted.lane) && host.mayHave(wanted)) return this.#permit(host, wanted)
     const waiting = host.queues[wanted.lane]
     if (waiting.countOf(wanted.caller) >= MAX_WAITING_OF_CALLER || waiting.size >= MAX_WAITING) {
       // Whoever has most in the queue gives way to those who have less.
@@ -119,7 +119,7 @@ export class Shares {
     return false
   }
 
-  #wait(host: Host, wanted: Wanted): Promise<Turn> {
+  #wait(host: Host, wanted: ConnectionRequest): Promise<ConnectionPermit> {
     const queue = host.queues[wanted.lane]
     const { signal, lane } = wanted
     return new Promise((resolve, reject) => {
@@ -132,7 +132,7 @@ export class Shares {
           queue.remove(wanted.caller, waiter)
           this.#observer.originWaiting(lane, -1)
           this.#tell(host, wanted, result, this.#now() - waiter.since)
-          if (result === 'granted') resolve(this.#turn(host, wanted))
+          if (result === 'granted') resolve(this.#permit(host, wanted))
           else if (result === 'left') reject(signal?.reason as Error)
           else reject(this.#failure(host, wanted, result))
           // One that left may have stood before others that may have what it could not.
@@ -140,7 +140,7 @@ export class Shares {
         },
       }
       const leave = (): void => waiter.settle('left')
-      const late = setTimeout(() => waiter.settle('late'), wanted.waitMs ?? QUEUE_PATIENCE_MS)
+      const late = setTimeout(() => waiter.settle('late'), wanted.waitMs ?? QUEUE_TIMEOUT_MS)
       signal?.addEventListener('abort', leave, { once: true })
       queue.add(wanted.caller, waiter)
       this.#observer.originWaiting(lane, 1)
@@ -149,15 +149,15 @@ export class Shares {
     })
   }
 
-  #turn(host: Host, { lane, caller }: Wanted): Turn {
+  #permit(host: Host, { lane, caller }: ConnectionRequest): ConnectionPermit {
     let held: Lane | undefined = lane
     host.take(lane, caller)
     this.#observer.originInUse(lane, 1)
     return {
       becomeRelay: () => {
         if (held === undefined || held === 'relay') return
-        const relay: Wanted = { host: host.name, lane: 'relay', caller }
-        host.letGo(held, caller)
+        const relay: ConnectionRequest = { host: host.name, lane: 'relay', caller }
+        host.release(held, caller)
         const isFree = !host.hasWaiting('relay') && host.mayHave(relay)
         host.take(isFree ? 'relay' : held, caller)
         if (!isFree) {
@@ -171,7 +171,7 @@ export class Shares {
       },
       release: () => {
         if (held === undefined) return
-        host.letGo(held, caller)
+        host.release(held, caller)
         this.#observer.originInUse(held, -1)
         held = undefined
         this.#serve(host)
@@ -196,7 +196,7 @@ export class Shares {
     return host
   }
 
-  #failure(host: Host, { lane, caller }: Wanted, result: 'late' | 'refused'): MirrorError {
+  #failure(host: Host, { lane, caller }: ConnectionRequest, result: 'late' | 'refused'): MirrorError {
     const isOwn =
       result === 'refused'
         ? host.queues[lane].countOf(caller) >= MAX_WAITING_OF_CALLER
@@ -205,7 +205,7 @@ export class Shares {
     return shareFailure(isOwn ? 'caller' : 'all', lane, host.queues[lane].size)
   }
 
-  #tell(host: Host, { lane, caller }: Wanted, result: WaitResult, waitedMs: number): void {
+  #tell(host: Host, { lane, caller }: ConnectionRequest, result: WaitResult, waitedMs: number): void {
     this.#observer.originWaited(lane, result, waitedMs / 1000)
     const isNews = result === 'late' || result === 'refused' || waitedMs >= NEWS_FROM_MS
     if (!isNews || result === 'left' || this.#now() - this.#lastNewsAt < NEWS_EVERY_MS) return
@@ -260,7 +260,7 @@ class Host {
     return this.#callers.get(caller)?.[lane] ?? 0
   }
 
-  mayHave({ lane, caller }: Pick<Wanted, 'lane' | 'caller'>): boolean {
+  mayHave({ lane, caller }: Pick<ConnectionRequest, 'lane' | 'caller'>): boolean {
     return isWithinShare(this.heldBy(caller, lane), this.#free(lane))
   }
 
@@ -268,7 +268,7 @@ class Host {
     this.#count(lane, caller, 1)
   }
 
-  letGo(lane: Lane, caller: string): void {
+  release(lane: Lane, caller: string): void {
     this.#count(lane, caller, -1)
   }
 

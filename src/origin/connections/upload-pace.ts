@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from 'node:http'
 import { MirrorError } from '../../errors.ts'
-import { PATIENT, Pace, TooSlow, WANTED } from './pace.ts'
+import { CONTENDED_FLOOR, DEFAULT_FLOOR, Pace, TooSlow } from './pace.ts'
 
 const LOOK_EVERY_MS = 2_500
 
@@ -37,8 +37,8 @@ export function watchUpload(
     const { bytesRead } = request.socket
     const now = performance.now()
     const waitsForClient = !request.isPaused() && request.readableLength === 0
-    const floor = isWanted() ? WANTED : PATIENT
-    pace.note(waitsForClient ? now - seenAt : 0, bytesRead - seenBytes, floor)
+    const floor = isWanted() ? CONTENDED_FLOOR : DEFAULT_FLOOR
+    pace.record(waitsForClient ? now - seenAt : 0, bytesRead - seenBytes, floor)
     seenBytes = bytesRead
     seenAt = now
     if (pace.creditMs(floor) > 0) return

@@ -7,7 +7,7 @@ import { waitMsOf } from '../../http/retry-after.ts'
 import type { Refusal } from '../../hub/refusal.ts'
 
 /** What was answered, and by which host. */
-interface Answered {
+interface AnswerHead {
   readonly host: string
   readonly status: number
   readonly headers: HeaderBag
@@ -20,7 +20,7 @@ const LONGEST_WAIT_S = 3_600
  * The error for a status of 500 and above, or 408, once the mirror has given up repeating the request. The `Retry-After` of
  * a 503 is passed on to the caller, in seconds.
  */
-export function troubleOf({ host, status, headers }: Answered): MirrorError {
+export function hubFailure({ host, status, headers }: AnswerHead): MirrorError {
   const detail = { host, status, ...signsOf(headers) }
   if (status === 503) {
     const waitSeconds = Math.ceil((waitMsOf(headers, Date.now()) ?? 0) / 1000)
@@ -32,7 +32,7 @@ export function troubleOf({ host, status, headers }: Answered): MirrorError {
 }
 
 /** The error for a refusal that bears no sign of a Hub (`Refusal.isForeign`), or for one of a host that is no Hub. */
-export function interceptionOf({ host, status, headers }: Answered, who: 'hub' | 'cdn'): MirrorError {
+export function interception({ host, status, headers }: AnswerHead, who: 'hub' | 'cdn'): MirrorError {
   return new MirrorError('origin_intercepted', {
     message: who === 'hub' ? hubWords(status) : cdnWords(host, status),
     detail: { host, status, ...signsOf(headers) },
@@ -40,12 +40,12 @@ export function interceptionOf({ host, status, headers }: Answered, who: 'hub' |
 }
 
 /** The error that an answer stands for where it is not the Hub's own word; undefined where it is. 429 always is one. */
-export function notOfHub(answered: Answered, refusal: Refusal): MirrorError | undefined {
+export function foreignAnswer(answered: AnswerHead, refusal: Refusal): MirrorError | undefined {
   if (refusal.isForeign !== true || answered.status === 429) return undefined
   const { status } = answered
   // 511 is what networks answer that want a login first (RFC 6585 §6).
-  if (status === 408 || (status >= 500 && status !== 511)) return troubleOf(answered)
-  return interceptionOf(answered, 'hub')
+  if (status === 408 || (status >= 500 && status !== 511)) return hubFailure(answered)
+  return interception(answered, 'hub')
 }
 
 function hubWords(status: number): string {

@@ -6,59 +6,59 @@ import type { Observer } from '../../telemetry/observer.ts'
 /** After a failure to connect, stored answers are served without asking for this long. */
 const SUSPECT_MS = 5_000
 
-export class Suspicion {
+export class Reachability {
   readonly #now: () => number
   readonly #observer: Observer
-  readonly #onTurn: ((trouble: MirrorError | undefined) => void) | undefined
+  readonly #onChange: ((trouble: MirrorError | undefined) => void) | undefined
   #until = 0
   #trouble: MirrorError | undefined
   // When the first of the unanswered requests was sent; undefined while the origin answers.
   #awaySince: number | undefined
 
-  /** `onTurn` is called when the origin goes away, when the reason changes, and when the origin answers again. */
+  /** `onChange` is called when the origin goes away, when the reason changes, and when the origin answers again. */
   constructor(options: {
     readonly now: () => number
     readonly observer: Observer
-    readonly onTurn: ((trouble: MirrorError | undefined) => void) | undefined
+    readonly onChange: ((trouble: MirrorError | undefined) => void) | undefined
   }) {
     this.#now = options.now
     this.#observer = options.observer
-    this.#onTurn = options.onTurn
+    this.#onChange = options.onChange
   }
 
   /** The origin has answered. */
-  clear(): void {
+  reached(): void {
     this.#until = 0
     this.#awaySince = undefined
     this.#observer.originUp(true)
-    this.#turn(undefined)
+    this.#report(undefined)
   }
 
   /** Records that a request sent at `askedAt` could not reach the origin. Returns the error with the time it has been away. */
-  raise(trouble: MirrorError, askedAt: number): MirrorError {
+  failed(trouble: MirrorError, askedAt: number): MirrorError {
     const now = this.#now()
     this.#until = now + SUSPECT_MS
     this.#awaySince ??= askedAt
     this.#observer.originUp(false)
-    this.#turn(trouble)
+    this.#report(trouble)
     const { code, message, cause, detail } = trouble
     const awaySeconds = Math.floor((now - this.#awaySince) / 1000)
     return new MirrorError(code, { message, cause, detail: { ...detail, awaySeconds } })
   }
 
   /** True for a few seconds after a failure. */
-  get isRaised(): boolean {
+  get isRecentlyUnreachable(): boolean {
     return this.#until > this.#now()
   }
 
   /** The reason in a sentence while `isRaised`; otherwise undefined. */
-  get trouble(): string | undefined {
-    return this.isRaised ? this.#trouble?.message : undefined
+  get reason(): string | undefined {
+    return this.isRecentlyUnreachable ? this.#trouble?.message : undefined
   }
 
-  #turn(trouble: MirrorError | undefined): void {
+  #report(trouble: MirrorError | undefined): void {
     if (this.#trouble?.message === trouble?.message) return
     this.#trouble = trouble
-    this.#onTurn?.(trouble)
+    this.#onChange?.(trouble)
   }
 }

@@ -3,7 +3,7 @@
 import { type Refusal, readRefusal } from '../../hub/refusal.ts'
 import type { OriginAnswer } from '../client.ts'
 import { readBounded } from '../read-body.ts'
-import { notOfHub } from './bad-answer.ts'
+import { foreignAnswer } from './bad-answer.ts'
 
 /** More text than any refusal needs. */
 const MAX_REFUSAL_BYTES = 64 * 1024
@@ -20,10 +20,10 @@ export class RefusedByHub extends Error {
 }
 
 /** What the Hub refused, or the host of a CDN. Throws MirrorError for what is not the word of either. */
-export async function refusedBy(answer: OriginAnswer, host: string): Promise<RefusedByHub> {
+export async function readRefusedByHub(answer: OriginAnswer, host: string): Promise<RefusedByHub> {
   const body = (await readBounded(answer, MAX_REFUSAL_BYTES)) ?? Buffer.alloc(0)
   const refusal = readRefusal(answer.status, answer.headers, body)
-  const foreign = notOfHub({ ...answer, host }, refusal)
+  const foreign = foreignAnswer({ ...answer, host }, refusal)
   if (foreign !== undefined) throw foreign
   return new RefusedByHub(refusal)
 }

@@ -9,14 +9,14 @@ import { answeredAt } from '../../http/retry-after.ts'
 import { bareEtag, type FileMeta } from '../../hub/file-meta.ts'
 import type { Refusal } from '../../hub/refusal.ts'
 import type { Lane, Observer } from '../../telemetry/observer.ts'
-import type { Asker, OriginAnswer, OriginClient } from '../client.ts'
-import { badAnswer, interceptionOf, REDIRECT_LOOP, troubleOf } from '../failures/bad-answer.ts'
-import { RefusedByHub, refusedBy } from '../failures/refused.ts'
+import type { OriginAnswer, OriginClient, Requester } from '../client.ts'
+import { badAnswer, hubFailure, interception, REDIRECT_LOOP } from '../failures/bad-answer.ts'
+import { RefusedByHub, readRefusedByHub } from '../failures/refused.ts'
 import { isRetryableStatus, retryDelayMs } from '../failures/retry.ts'
 import { isTimeout, originFailure } from '../failures/unreachable.ts'
 import { discard } from '../read-body.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
-import { isMoved } from '../repo-moved.ts'
+import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
+import { isRepoMoved } from '../repo-moved.ts'
 import type { SignedUrls } from './signed-urls.ts'
 
 /** Attempts without a byte of progress before a body is given up. */
@@ -25,7 +25,7 @@ const MAX_ATTEMPTS = 5
 const LONG_WAIT_MS = 60_000
 
 /** What is known of a file before its bytes come; no etag where it is asked for by its digest. */
-type Announced = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
+type AnnouncedFile = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
 
 interface Waiting {
   readonly signal: AbortSignal
@@ -37,11 +37,11 @@ interface Waiting {
 export class FileBody {
   readonly #client: OriginClient
   readonly #target: string
-  readonly #meta: Announced
+  readonly #meta: AnnouncedFile
   readonly #namesCommit: boolean
-  #asker: Asker
-  #otherAsker: Asker | undefined
-  readonly #onRefused: ((refusal: Refusal, asker: Asker) => void) | undefined
+  #requester: Requester
+  #otherRequester: Requester | undefined
+  readonly #onRefused: ((refusal: Refusal, requester: Requester) => void) | undefined
   readonly #urls: SignedUrls
   readonly #urlName: string
   readonly #observer: Observer
@@ -60,14 +60,14 @@ export class FileBody {
   constructor(options: {
     readonly client: OriginClient
     readonly target: string
-    readonly meta: Announced
+    readonly meta: AnnouncedFile
     /** False where the Hub names no commit beside the bytes: of objects that are asked for by their digest. */
     readonly namesCommit?: boolean
-    readonly asker: Asker
+    readonly requester: Requester
     /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens, or has no quota for. */
-    readonly otherAsker?: Asker | undefined
-    /** Hears what the Hub itself refuses to the asker who asked, at whatever hop or attempt. */
-    readonly onRefused?: (refusal: Refusal, asker: Asker) => void
+    readonly otherRequester?: Requester | undefined
+    /** Hears what the Hub itself refuses to the requester who asked, at whatever hop or attempt. */
+    readonly onRefused?: (refusal: Refusal, requester: Requester) => void
     readonly urls: SignedUrls
     readonly urlName: string
     readonly observer: Observer
@@ -78,8 +78,8 @@ export class FileBody {
     this.#target = options.target
     this.#meta = options.meta
     this.#namesCommit = options.namesCommit !== false
-    this.#asker = options.asker
-    this.#otherAsker = options.otherAsker
+    this.#requester = options.requester
+    this.#otherRequester = options.otherRequester
     this.#onRefused = options.onRefused
     this.#urls = options.urls
     this.#urlName = options.urlName
@@ -140,11 +140,11 @@ export class FileBody {
     if (answer.status < 300) return this.#checked(answer, remembered, range, how.signal)
     // What the Hub itself refuses it refuses at the file's own address too, where that is dealt with.
     const own = mayCarryCredential(this.#client.policy, remembered)
-    if (answer.status === 429 && !own) throw await refusedBy(answer, remembered.host)
+    if (answer.status === 429 && !own) throw await readRefusedByHub(answer, remembered.host)
     discard(answer)
-    if (isRetryableStatus(answer.status)) throw troubleOf({ ...answer, host: remembered.host })
+    if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: remembered.host })
     // Expired, bound to the method it was signed for, or moved on: the Hub gives another, or has to another range.
-    this.#urls.forget(this.#urlName, remembered)
+    this.#urls.invalidate(this.#urlName, remembered)
     this.#observer.originRetry('expired-url')
     return this.#open(range, how)
   }
@@ -153,7 +153,7 @@ export class FileBody {
   #remembered(): URL | undefined {
     const url = this.#urls.get(this.#urlName)
     const isOwn = url !== undefined && mayCarryCredential(this.#client.policy, url)
-    return isOwn && this.#asker.onRedirect !== undefined ? undefined : url
+    return isOwn && this.#requester.onRedirect !== undefined ? undefined : url
   }
 
   async #askHub(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
@@ -174,14 +174,14 @@ export class FileBody {
   async #resolve(range: ByteRange, how: Waiting, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
     let url = this.#client.url(this.#target)
     for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-      const asker = this.#asker
+      const requester = this.#requester
       const answer = await this.#ask(url, range, how)
       const own = mayCarryCredential(this.#client.policy, url)
       const location = headerValue(answer.headers, 'location')
       if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
         discard(answer)
-        url = followRedirect(this.#client.policy, url, location)
-        if (mayCarryCredential(this.#client.policy, url)) asker.onRedirect?.(url)
+        url = redirectTarget(this.#client.policy, url, location)
+        if (mayCarryCredential(this.#client.policy, url)) requester.onRedirect?.(url)
         else {
           this.#urls.set(this.#urlName, url, answeredAt(answer.headers))
           onUrl()
@@ -196,24 +196,24 @@ export class FileBody {
       const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
       if (refused && (own || answer.status === 429)) {
         // Throws what is not the Hub's word.
-        const error = await refusedBy(answer, url.host)
-        if (own && isOfAsker(answer.status)) {
-          // Another range was told before, and has turned to the other asker.
-          if (asker !== this.#asker) return this.#resolve(range, how, onUrl)
-          if (this.#otherAsker !== undefined) {
-            this.#asker = this.#otherAsker
-            this.#otherAsker = undefined
-            this.#onRefused?.(error.refusal, asker)
+        const error = await readRefusedByHub(answer, url.host)
+        if (own && isAboutRequester(answer.status)) {
+          // Another range was told before, and has turned to the other requester.
+          if (requester !== this.#requester) return this.#resolve(range, how, onUrl)
+          if (this.#otherRequester !== undefined) {
+            this.#requester = this.#otherRequester
+            this.#otherRequester = undefined
+            this.#onRefused?.(error.refusal, requester)
             return this.#resolve(range, how, onUrl)
           }
         }
-        if (own) this.#onRefused?.(error.refusal, asker)
+        if (own) this.#onRefused?.(error.refusal, requester)
         throw error
       }
       discard(answer)
-      this.#urls.forget(this.#urlName, url)
-      if (isRetryableStatus(answer.status)) throw troubleOf({ ...answer, host: url.host })
-      if (answer.status >= 400) throw interceptionOf({ ...answer, host: url.host }, 'cdn')
+      this.#urls.invalidate(this.#urlName, url)
+      if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: url.host })
+      if (answer.status >= 400) throw interception({ ...answer, host: url.host }, 'cdn')
       throw badAnswer('no body', url)
     }
     throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
@@ -227,7 +227,7 @@ export class FileBody {
       kind: own ? 'body' : 'cdn',
       method: 'GET',
       url,
-      asker: this.#asker,
+      requester: this.#requester,
       headers: whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` },
       signal,
       lane: this.#lane,
@@ -353,8 +353,8 @@ function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
   return error.code === 'origin_unreachable' ? 'network' : 'status'
 }
 
-/** Whether another asker may be answered otherwise. */
-function isOfAsker(status: number): boolean {
+/** Whether another requester may be answered otherwise. */
+function isAboutRequester(status: number): boolean {
   return status === 401 || status === 403 || status === 429
 }
 
@@ -363,7 +363,7 @@ function isOfAsker(status: number): boolean {
  * what stands before the Hub and answers in its place: that of a CDN may have refused the URL only.
  */
 function isWorthRetrying(error: unknown, hub: string): boolean {
-  if (error instanceof RefusedByHub || isMoved(error)) return false
+  if (error instanceof RefusedByHub || isRepoMoved(error)) return false
   if (!(error instanceof MirrorError)) return true
   const { code, detail } = error
   if (code === 'origin_moved') return false

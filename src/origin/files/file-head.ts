@@ -15,13 +15,13 @@ import {
 import type { CommitHash } from '../../hub/names.ts'
 import type { Refusal } from '../../hub/refusal.ts'
 import { resolveTarget } from '../../hub/route.ts'
-import type { Asker, OriginAnswer, OriginClient } from '../client.ts'
-import { badAnswer, interceptionOf, REDIRECT_LOOP, troubleOf } from '../failures/bad-answer.ts'
-import { refusedBy } from '../failures/refused.ts'
+import type { OriginAnswer, OriginClient, Requester } from '../client.ts'
+import { badAnswer, hubFailure, interception, REDIRECT_LOOP } from '../failures/bad-answer.ts'
+import { readRefusedByHub } from '../failures/refused.ts'
 import { isRetryableStatus, LONGEST_WAIT_MS, retryDelayMs } from '../failures/retry.ts'
 import { discard } from '../read-body.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
-import { commitOf, type FileName, listed, type Question } from './file-listing.ts'
+import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
+import { askCommit, askListing, type FileName, type FileQuestion } from './file-listing.ts'
 
 /** What the Hub said about a file: its facts and where the bytes are, or its own "no". */
 export type HeadResult =
@@ -51,11 +51,11 @@ interface HeadOptions {
 export async function headFile(
   client: OriginClient,
   file: FileName,
-  asker: Asker,
+  requester: Requester,
   options: HeadOptions,
 ): Promise<HeadResult> {
   const { timeoutMs } = options
-  const question = { client, asker, timeoutMs }
+  const question = { client, requester, timeoutMs }
   let url = client.url(resolveTarget(file.repo, file.revision, file.path))
   let commit: CommitHash | undefined
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
@@ -69,11 +69,11 @@ export async function headFile(
         // The commit of the address the client used wins over that of a later hop.
         const meta = commit === undefined ? first.meta : { ...first.meta, commit }
         if (!hasDigest(meta)) {
-          const next = first.location === undefined ? url : followRedirect(client.policy, url, first.location)
+          const next = first.location === undefined ? url : redirectTarget(client.policy, url, first.location)
           return completedBy(question, file, { facts: meta, url: next, signedAt: first.signedAt, meta })
         }
         if (first.location !== undefined) {
-          const location = followRedirect(client.policy, url, first.location)
+          const location = redirectTarget(client.policy, url, first.location)
           return { kind: 'meta', meta, location, signedAt: first.signedAt }
         }
         // Only an address of the commit means the same bytes tomorrow; that of a renamed repo may name a branch.
@@ -82,10 +82,10 @@ export async function headFile(
       }
       case 'redirect': {
         commit ??= first.commit
-        const next = followRedirect(client.policy, url, first.location)
+        const next = redirectTarget(client.policy, url, first.location)
         if (mayCarryCredential(client.policy, next)) {
           url = next
-          asker.onRedirect?.(url)
+          requester.onRedirect?.(url)
           break
         }
         // To the bytes, without a word on them: X-Linked-* has been dropped.
@@ -104,7 +104,7 @@ export async function headFile(
           url = await pinnedUrl(question, file, reason)
           break
         }
-        const next = location === undefined ? url : followRedirect(client.policy, url, location)
+        const next = location === undefined ? url : redirectTarget(client.policy, url, location)
         return completedBy(question, file, { facts: { ...facts, commit }, url: next, signedAt, reason })
       }
       default:
@@ -115,7 +115,7 @@ export async function headFile(
 }
 
 /** The answer to HEAD; that to GET where the former does not say whose it is, or how long the file is. */
-async function firstHop(question: Question, url: URL, options: HeadOptions): Promise<FirstHop> {
+async function firstHop(question: FileQuestion, url: URL, options: HeadOptions): Promise<FirstHop> {
   const answer = await headOnce(question, url, options)
   const first = readFirstHop(answer.headers, answer.status)
   // A HEAD has no body, by whose words a Hub could be told from a filter; and there are filters that let no HEAD pass.
@@ -123,7 +123,7 @@ async function firstHop(question: Question, url: URL, options: HeadOptions): Pro
     const isDoubtful = first.refusal.isForeign === true && answer.status !== 429
     return isDoubtful ? firstHopByGet(question, url) : first
   }
-  if (first.kind === 'bad' && answer.status < 300) throw interceptionOf({ ...answer, host: url.host }, 'hub')
+  if (first.kind === 'bad' && answer.status < 300) throw interception({ ...answer, host: url.host }, 'hub')
   if (first.kind !== 'incomplete' || first.location !== undefined) return first
   const { facts } = first
   if (facts.sizeBytes !== undefined) return first
@@ -138,13 +138,13 @@ async function firstHop(question: Question, url: URL, options: HeadOptions): Pro
 }
 
 /** Asks for one byte, of which only the headers are wanted. Throws MirrorError where no Hub answers. */
-async function firstHopByGet({ client, asker, timeoutMs }: Question, url: URL): Promise<FirstHop> {
+async function firstHopByGet({ client, requester, timeoutMs }: FileQuestion, url: URL): Promise<FirstHop> {
   const ask = (headers: Readonly<Record<string, string>>): Promise<OriginAnswer> =>
     client.send({
       kind: 'head',
       method: 'GET',
       url,
-      asker,
+      requester,
       headers,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     })
@@ -158,12 +158,12 @@ async function firstHopByGet({ client, asker, timeoutMs }: Question, url: URL): 
     discard(answer)
     return readFirstHop(answer.headers, answer.status)
   }
-  return { kind: 'refusal', refusal: (await refusedBy(answer, url.host)).refusal }
+  return { kind: 'refusal', refusal: (await readRefusedByHub(answer, url.host)).refusal }
 }
 
 /** The address of the file at the commit that its revision is now. */
-async function pinnedUrl(question: Question, file: FileName, reason: string): Promise<URL> {
-  const commit = await commitOf(question, file)
+async function pinnedUrl(question: FileQuestion, file: FileName, reason: string): Promise<URL> {
+  const commit = await askCommit(question, file)
   const url = question.client.url(resolveTarget(file.repo, commit ?? file.revision, file.path))
   if (commit === undefined) throw badAnswer(reason, url)
   return url
@@ -174,7 +174,7 @@ async function pinnedUrl(question: Question, file: FileName, reason: string): Pr
  * nothing either: an answer that names its commit, and has an etag of another kind.
  */
 async function completedBy(
-  question: Question,
+  question: FileQuestion,
   file: FileName,
   told: {
     readonly facts: SomeFacts & { readonly commit: CommitHash }
@@ -188,7 +188,7 @@ async function completedBy(
   let whole = completed(facts, reason)
   if (whole.kind === 'incomplete' || !hasDigest(facts)) {
     // What is written down in the listing holds for the commit, whatever else the answer says.
-    const found = await listed(question, file, facts.commit)
+    const found = await askListing(question, file, facts.commit)
     if (found !== undefined) whole = completed({ ...facts, ...found }, reason)
     else if (told.meta === undefined) throw badAnswer(reason, url)
   }
@@ -219,7 +219,7 @@ function defined(facts: SomeFacts): SomeFacts {
 }
 
 async function headOnce(
-  { client, asker, timeoutMs }: Question,
+  { client, requester, timeoutMs }: FileQuestion,
   url: URL,
   { retries }: HeadOptions,
 ): Promise<OriginAnswer> {
@@ -230,13 +230,13 @@ async function headOnce(
         kind: 'head',
         method: 'HEAD',
         url,
-        asker,
+        requester,
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
       })
       await answer.body.dump()
       if (!isRetryableStatus(answer.status)) return answer
       const waitMs = waitMsOf(answer.headers, Date.now()) ?? 0
-      if (last || waitMs > LONGEST_WAIT_MS) throw troubleOf({ ...answer, host: url.host })
+      if (last || waitMs > LONGEST_WAIT_MS) throw hubFailure({ ...answer, host: url.host })
     } catch (error) {
       if (last || !(error instanceof MirrorError) || error.code !== 'origin_unreachable') throw error
     }

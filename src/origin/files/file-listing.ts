@@ -4,9 +4,9 @@
 import { headerValue } from '../../http/headers.ts'
 import type { SomeFacts } from '../../hub/file-meta.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
-import type { Asker, OriginClient, OriginRequest } from '../client.ts'
+import type { OriginClient, OriginRequest, Requester } from '../client.ts'
 import { discard, readBounded } from '../read-body.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
+import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
 
 /** A file as a URL names it. */
 export interface FileName {
@@ -15,9 +15,9 @@ export interface FileName {
   readonly path: string
 }
 
-export interface Question {
+export interface FileQuestion {
   readonly client: OriginClient
-  readonly asker: Asker
+  readonly requester: Requester
   readonly timeoutMs?: number | undefined
 }
 
@@ -25,8 +25,8 @@ export interface Question {
 const MAX_JSON_BYTES = 16 * 1024 * 1024
 
 /** The commit that the revision is now; undefined where the origin does not say. Throws MirrorError when it is away. */
-export async function commitOf(
-  question: Question,
+export async function askCommit(
+  question: FileQuestion,
   { repo, revision }: FileName,
 ): Promise<CommitHash | undefined> {
   if (isCommitHash(revision)) return revision
@@ -40,8 +40,8 @@ export async function commitOf(
  * Digest and size of the file at a commit, by `paths-info`; undefined where the origin does not say. Throws MirrorError
  * when it is away.
  */
-export async function listed(
-  question: Question,
+export async function askListing(
+  question: FileQuestion,
   { repo, path }: FileName,
   commit: CommitHash,
 ): Promise<Required<Pick<SomeFacts, 'etag' | 'sizeBytes' | 'lfs'>> | undefined> {
@@ -66,19 +66,19 @@ export async function listed(
 
 /** The JSON of a 200, redirects within the origin followed; undefined for every other answer. */
 async function askJson(
-  { client, asker, timeoutMs }: Question,
+  { client, requester, timeoutMs }: FileQuestion,
   request: Pick<OriginRequest, 'method' | 'url' | 'headers' | 'body'>,
 ): Promise<unknown> {
   const patience = timeoutMs === undefined ? {} : { timeoutMs }
   let { url } = request
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const answer = await client.send({ kind: 'document', ...request, url, asker, ...patience })
+    const answer = await client.send({ kind: 'document', ...request, url, requester, ...patience })
     const location = headerValue(answer.headers, 'location')
     if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
       discard(answer)
-      url = followRedirect(client.policy, url, location)
+      url = redirectTarget(client.policy, url, location)
       if (!mayCarryCredential(client.policy, url)) return undefined
-      asker.onRedirect?.(url)
+      requester.onRedirect?.(url)
       continue
     }
     if (answer.status !== 200) {

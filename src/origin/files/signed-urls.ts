@@ -16,7 +16,7 @@ export interface SignedUrls {
    */
   set(name: string, url: URL, signedAt: number | undefined): void
   /** Forgets `url`, unless another has taken its place. */
-  forget(name: string, url: URL): void
+  invalidate(name: string, url: URL): void
 }
 
 /** `monotonic` counts how long a URL is remembered; `now` (epoch ms) stands in where the Hub has sent no date. */
@@ -43,7 +43,7 @@ export function createSignedUrls(clocks: {
       const lifeMs = expiry === undefined ? DEFAULT_LIFE_MS : expiry - (signedAt ?? now()) - MARGIN_MS
       if (lifeMs > 0) memory.set(name, { url, until: monotonic() + lifeMs })
     },
-    forget(name, url) {
+    invalidate(name, url) {
       if (memory.peek(name)?.url === url) memory.delete(name)
     },
   }

@@ -2,29 +2,29 @@
 // have proves nothing, since of a gated repo everybody may read the README. It does not remember the answer.
 
 import type { Repo } from '../../hub/names.ts'
-import type { Asker, OriginClient } from '../client.ts'
+import type { OriginClient, Requester } from '../client.ts'
 import { askRepoInfo, type RepoTraits, traitsOf } from './repo-info.ts'
 
 /**
  * What an origin says of a repo. `unsaid`: it has no such info, as other kinds of mirror; undefined: it did not answer
  * the question this time, so that nothing follows from it.
  */
-export type Openness = boolean | 'unsaid' | undefined
+export type PublicAccess = boolean | 'unsaid' | undefined
 
 /**
  * True when the Hub calls the repo neither private nor gated nor disabled, false when it calls it one of these or
  * refuses a stranger. Throws MirrorError when the origin is away. `onTraits` hears what else the info tells.
  */
-export async function isOpenToAll(
+export async function askPublicAccess(
   client: OriginClient,
   repo: Repo,
-  stranger: Asker & { readonly authorization: undefined },
+  stranger: Requester & { readonly authorization: undefined },
   options: {
     readonly licence?: boolean
     readonly timeoutMs?: number
     readonly onTraits?: (traits: RepoTraits) => void
   } = {},
-): Promise<Openness> {
+): Promise<PublicAccess> {
   const answer = await askRepoInfo(client, repo, stranger, options)
   switch (answer?.kind) {
     case undefined:

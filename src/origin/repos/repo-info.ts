@@ -4,9 +4,9 @@
 import { headerValue } from '../../http/headers.ts'
 import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { deniesRepo, readRefusal } from '../../hub/refusal.ts'
-import type { Asker, OriginClient } from '../client.ts'
+import type { OriginClient, Requester } from '../client.ts'
 import { readBounded } from '../read-body.ts'
-import { followRedirect, MAX_HOPS, mayCarryCredential } from '../redirect.ts'
+import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
 
 /** The info of a space cannot be asked for in part; more than any has. */
 const MAX_INFO_BYTES = 16 * 1024 * 1024
@@ -30,10 +30,10 @@ export type InfoAnswer =
 export function askRepoInfo(
   client: OriginClient,
   repo: Repo,
-  asker: Asker,
+  requester: Requester,
   options: AskOptions & { readonly licence?: boolean } = {},
 ): Promise<InfoAnswer> {
-  return askAbout(client, infoTarget(repo, options.licence === true), asker, options)
+  return askAbout(client, infoTarget(repo, options.licence === true), requester, options)
 }
 
 interface AskOptions {
@@ -54,10 +54,10 @@ export interface RepoRef {
 export async function askRepoRefs(
   client: OriginClient,
   repo: Repo,
-  asker: Asker,
+  requester: Requester,
   options: AskOptions = {},
 ): Promise<readonly RepoRef[] | undefined> {
-  const answer = await askAbout(client, `/api/${repoKey(repo)}/refs?include_prs=1`, asker, options)
+  const answer = await askAbout(client, `/api/${repoKey(repo)}/refs?include_prs=1`, requester, options)
   if (answer?.kind !== 'info') return undefined
   const refs: RepoRef[] = []
   for (const [kind, named] of [
@@ -78,18 +78,18 @@ export async function askRepoRefs(
 async function askAbout(
   client: OriginClient,
   target: string,
-  asker: Asker,
+  requester: Requester,
   options: AskOptions,
 ): Promise<InfoAnswer> {
   let url = client.url(target)
   const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const answer = await client.send({ kind: 'access', method: 'GET', url, asker, ...patience })
+    const answer = await client.send({ kind: 'access', method: 'GET', url, requester, ...patience })
     const location = headerValue(answer.headers, 'location')
     if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
       // A renamed repo, or an id of one segment.
       await answer.body.dump()
-      url = followRedirect(client.policy, url, location)
+      url = redirectTarget(client.policy, url, location)
       if (!mayCarryCredential(client.policy, url)) return undefined
       options.onMoved?.(url)
       continue

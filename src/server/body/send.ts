@@ -12,7 +12,7 @@ import {
   closeBody,
   StorageFailed,
 } from '../../mirror/answer.ts'
-import { type Floor, PATIENT, Pace, TooSlow, WANTED } from '../../origin/connections/pace.ts'
+import { CONTENDED_FLOOR, DEFAULT_FLOOR, type Floor, Pace, TooSlow } from '../../origin/connections/pace.ts'
 import { formatOffer, OFFER_FIELD, type Offers, type Taken } from '../../workers/peer.ts'
 import type { Trace } from '../request-record.ts'
 import type { FileReads } from './file-reads.ts'
@@ -325,7 +325,7 @@ class ClientPace {
   }
 
   took(bytes: number): void {
-    this.#pace.note(performance.now() - this.#since, bytes, this.#floor())
+    this.#pace.record(performance.now() - this.#since, bytes, this.#floor())
   }
 
   isTooSlow(): boolean {
@@ -334,7 +334,7 @@ class ClientPace {
   }
 
   #floor(): Floor {
-    return this.#isWanted() ? WANTED : PATIENT
+    return this.#isWanted() ? CONTENDED_FLOOR : DEFAULT_FLOOR
   }
 }
 

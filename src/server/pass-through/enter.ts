@@ -7,8 +7,8 @@ import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import type { Passage } from '../../origin/connections/passage.ts'
-import type { Turn } from '../../origin/connections/shares.ts'
-import type { Asked } from '../../origin/quota.ts'
+import type { ConnectionPermit } from '../../origin/connections/shares.ts'
+import type { QuotaKey } from '../../origin/quota.ts'
 import { traceOf } from '../request-record.ts'
 
 /**
@@ -23,7 +23,7 @@ export interface OriginResponse {
   readonly headers: HeaderBag
   readonly stream: Readable
   /** That of its connection, where it is the answer to the request itself. */
-  readonly turn?: Turn
+  readonly permit?: ConnectionPermit
 }
 
 /** Whether a request changes nothing by its method. */
@@ -34,11 +34,11 @@ export function isRead(method: string | undefined): boolean {
 /** The way to the Hub, when it is the request's turn; an answer, when it may not leave. Rejects where it has waited in vain. */
 export async function enter(
   request: IncomingMessage,
-  asked: Asked,
+  asked: QuotaKey,
   { client, ctx }: { readonly client: OriginClient; readonly ctx: Ctx },
 ): Promise<Passage | OriginResponse> {
   const { signal } = traceOf(request)
-  await ctx.claimOrigin?.()
+  await ctx.countAgainstLimit?.()
   const held = await client.admit(asked, signal)
   if (held !== undefined) return { statusCode: held.status, headers: held.headers, stream: held.body }
   const caller = callerKey(ctx.caller)
@@ -46,19 +46,19 @@ export async function enter(
   const isWanted = (): boolean => client.isWanted(caller)
   // A read whose answer turns out to be long goes on as a relay.
   if (isRead(request.method)) {
-    const turn = await client.shares.acquire({ host, lane: 'passage', caller, signal })
-    return { turn, request, isWanted, signal, answerMs: client.timeoutMs }
+    const permit = await client.shares.acquire({ host, lane: 'passage', caller, signal })
+    return { permit, request, isWanted, signal, answerMs: client.timeoutMs }
   }
-  const turn = await client.shares.acquire({ host, lane: 'relay', caller, signal })
-  return { turn, request, isWanted, signal: undefined, answerMs: WRITE_TIMEOUT_MS }
+  const permit = await client.shares.acquire({ host, lane: 'relay', caller, signal })
+  return { permit, request, isWanted, signal: undefined, answerMs: WRITE_TIMEOUT_MS }
 }
 
 /** Runs `work`, and gives the turn back where it throws. */
-export function giveBackOnThrow(turn: Turn, work: () => void): void {
+export function releaseOnThrow(permit: ConnectionPermit, work: () => void): void {
   try {
     work()
   } catch (error) {
-    turn.release()
+    permit.release()
     throw error
   }
 }
@@ -69,16 +69,16 @@ export function giveBackOnThrow(turn: Turn, work: () => void): void {
  * may begin now.
  */
 export function holdBrief(
-  { headers, turn }: OriginResponse,
+  { headers, permit }: OriginResponse,
   client: OriginClient,
   caller: string,
 ): (() => void) | undefined {
   const length = headerValue(headers, 'content-length')
   const release =
     length !== undefined && /^\d{1,15}$/.test(length)
-      ? client.buffers.hold(caller, Number(length))
+      ? client.buffers.reserve(caller, Number(length))
       : undefined
-  if (release === undefined) turn?.becomeRelay()
+  if (release === undefined) permit?.becomeRelay()
   return release
 }
 

@@ -19,12 +19,12 @@ import { hintContext } from '../../mirror/access/refused.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
 import { appendVia, type OriginClient } from '../../origin/client.ts'
-import { readAtOnce } from '../../origin/connections/body-buffers.ts'
-import { type Passage, sendUnderTurn, TURN } from '../../origin/connections/passage.ts'
-import { interceptionOf } from '../../origin/failures/bad-answer.ts'
+import { bufferBody } from '../../origin/connections/body-buffers.ts'
+import { PASSAGE, type Passage, sendWithPermit } from '../../origin/connections/passage.ts'
+import { interception } from '../../origin/failures/bad-answer.ts'
 import { originFailure } from '../../origin/failures/unreachable.ts'
 import { checkMove, moveOf } from '../../origin/origin-move.ts'
-import { followRedirect, MAX_HOPS } from '../../origin/redirect.ts'
+import { MAX_HOPS, redirectTarget } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { BILL_TO } from '../context.ts'
@@ -34,11 +34,11 @@ import { traceOf } from '../request-record.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
 import {
   enter,
-  giveBackOnThrow,
   giveWay,
   holdBrief,
   isRead,
   type OriginResponse,
+  releaseOnThrow,
   WRITE_TIMEOUT_MS,
 } from './enter.ts'
 import {
@@ -116,7 +116,7 @@ export async function registerPassThrough(
 
   await server.register(proxy, {
     upstream: client.policy.base.origin,
-    undici: { request: sendUnderTurn(client) },
+    undici: { request: sendWithPermit(client) },
     disableCache: true,
     disableRequestLogging: true,
     internalRewriteLocationHeader: false,
@@ -151,7 +151,7 @@ export async function registerPassThrough(
         })
       }
       const forward = (passage: Passage): void => {
-        trace.trips.count += 1
+        trace.originRequests.count += 1
         // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
         // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
         const { path, query } = splitTarget(route)
@@ -161,16 +161,16 @@ export async function registerPassThrough(
           queryString: () => query,
           rewriteRequestHeaders: (_request, headers) =>
             Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
-              [TURN]: passage,
+              [PASSAGE]: passage,
             }),
           onResponse: (_request, _reply, response) => {
             const { statusCode, headers, stream } = asOriginResponse(response)
             options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
             respond({
               statusCode,
-              headers: client.heard(asked, statusCode, headers),
+              headers: client.observeAnswer(asked, statusCode, headers),
               stream,
-              turn: passage.turn,
+              permit: passage.permit,
             })
           },
           onError: (_reply, { error }) => {
@@ -182,7 +182,7 @@ export async function registerPassThrough(
       }
       enter(request.raw, asked, { client, ctx })
         .then((entered) =>
-          'stream' in entered ? respond(entered) : giveBackOnThrow(entered.turn, () => forward(entered)),
+          'stream' in entered ? respond(entered) : releaseOnThrow(entered.permit, () => forward(entered)),
         )
         // Also what the plugin throws at a target that it will not send.
         .catch((error: unknown) => {
@@ -293,7 +293,7 @@ async function answer(
   trace.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
   if (trace.signal.aborted) final.stream.destroy()
   const counting = counted(final.stream, options)
-  const stream = release === undefined ? counting : readAtOnce(counting, release)
+  const stream = release === undefined ? counting : bufferBody(counting, release)
   const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
   const how = { trace, isWanted: () => client.isWanted(caller) }
   if (isEventStream(final.headers)) {
@@ -348,7 +348,7 @@ function refusalFields(
   const { isForeign, ...own } = readRefusal(statusCode, headers, Buffer.alloc(0))
   const isPage = /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
   if (isForeign && isPage && statusCode !== 429)
-    return { 'x-error-message': interceptionOf({ status: statusCode, headers, host: '' }, 'hub').message }
+    return { 'x-error-message': interception({ status: statusCode, headers, host: '' }, 'hub').message }
   const isApi = 'target' in route && /^\/+api\//.test(route.target)
   // Git and browsers read none, and 429 speaks to all.
   const refusal = isApi || statusCode === 429 ? withHint(own, hintContext(ctx, route.repo)) : own
@@ -408,19 +408,19 @@ async function follow(
     throw new MirrorError('redirect_refused', { detail: { reason: 'redirect of a request with a body' } })
   }
   const { range, 'if-range': ifRange } = request.raw.headers
-  const asker = {
+  const requester = {
     authorization: undefined,
     caller: callerKey(options.ctx.caller),
     forward: {},
-    onTrip: () => (traceOf(request.raw).trips.count += 1),
+    onOriginRequest: () => (traceOf(request.raw).originRequests.count += 1),
   }
-  let url = moved ?? followRedirect(policy, from, location)
+  let url = moved ?? redirectTarget(policy, from, location)
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
     const answered = await options.client.send({
       kind: 'cdn',
       method,
       url,
-      asker,
+      requester,
       headers: {
         ...(range === undefined ? {} : { range }),
         ...(typeof ifRange === 'string' ? { 'if-range': ifRange } : {}),
@@ -432,7 +432,7 @@ async function follow(
       return { statusCode: answered.status, headers: answered.headers, stream: answered.body }
     }
     await answered.body.dump()
-    url = followRedirect(policy, url, next)
+    url = redirectTarget(policy, url, next)
   }
   throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
 }

@@ -7,7 +7,7 @@ import { type TransferUrl, turnBatchAnswer } from '../../hub/lfs-batch.ts'
 import type { Repo } from '../../hub/names.ts'
 import { type RewriteBases, rewriteLocation } from '../../hub/rewrite.ts'
 import { expiryOf } from '../../origin/files/signed-urls.ts'
-import { followRedirect, type RedirectPolicy } from '../../origin/redirect.ts'
+import { type RedirectPolicy, redirectTarget } from '../../origin/redirect.ts'
 import { TRANSFER_PATH, type TransferLinks } from './transfer-links.ts'
 
 /** Of an address that does not say how long it is good. */
@@ -55,7 +55,7 @@ function homeOf(link: TransferUrl, options: BatchLinksOptions): string | { reado
   if (place.kind === 'mirror' && !isForeignLink) return new URL(place.location, mirrorBase).href
   let url: URL
   try {
-    url = followRedirect(policy, asked, link.url)
+    url = redirectTarget(policy, asked, link.url)
   } catch (error) {
     if (!(error instanceof MirrorError)) throw error
     return { host: new URL(link.url, asked).host }

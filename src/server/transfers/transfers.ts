@@ -13,7 +13,7 @@ import type { Ctx } from '../../mirror/context.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { uploadLimits } from '../../origin/connections/upload-pace.ts'
-import { followRedirect } from '../../origin/redirect.ts'
+import { redirectTarget } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import type { FileReads } from '../body/file-reads.ts'
 import { outcomeHeaders, sendAnswer, sendStream } from '../body/send.ts'
@@ -91,7 +91,7 @@ async function serve(
   const opened = (await options.transferLinks()).open(sealed)
   // Again: the hosts that are allowed may have been changed since the link was given.
   const { policy } = options.client
-  const link = { ...opened, url: followRedirect(policy, policy.base, opened.url.href) }
+  const link = { ...opened, url: redirectTarget(policy, policy.base, opened.url.href) }
   trace.about = { repo: repoKey(link.repo), revision: undefined, path: undefined }
   // What storage wants to be asked with goes where the caller's own fields would.
   const ctx = { ...strangerContext(request, trace, options), forward: link.headers }
@@ -131,7 +131,7 @@ async function upload(
   // It may have been turned off since the link was given.
   if (options.settings.writes === 'deny') throw new MirrorError('writes_denied')
   if (options.offline) throw new MirrorError('offline_and_absent')
-  await ctx.claimOrigin?.()
+  await ctx.countAgainstLimit?.()
   const headers: Record<string, string> = { ...link.headers }
   for (const name of BODY_FIELDS) {
     const value = request.raw.headers[name]
@@ -145,7 +145,12 @@ async function upload(
     kind: 'cdn',
     method,
     url: link.url,
-    asker: { authorization: undefined, caller, forward: {}, onTrip: () => (trace.trips.count += 1) },
+    requester: {
+      authorization: undefined,
+      caller,
+      forward: {},
+      onOriginRequest: () => (trace.originRequests.count += 1),
+    },
     headers,
     // When storage answers before the body has come, the rest of it is not the client's failure.
     body: Readable.from(request.raw.iterator({ destroyOnReturn: false }), { objectMode: false }),

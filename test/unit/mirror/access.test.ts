@@ -225,7 +225,7 @@ describe('proving', () => {
     expect(access.verdict(REPO)).toBeUndefined()
   })
 
-  it('does not tell its asker "public" when the repo was withdrawn while it waited', async () => {
+  it('does not tell its requester "public" when the repo was withdrawn while it waited', async () => {
     const { access, clock } = await scene()
     const { answer, give } = later<boolean | undefined>()
     const proving = access.prove(REPO, () => answer)

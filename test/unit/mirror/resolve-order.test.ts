@@ -43,10 +43,10 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
   const client: OriginClient = {
     policy: { base: new URL('http://hub.invalid'), allowedHosts: [] },
     url: (target) => new URL(target, 'http://hub.invalid'),
-    suspect: () => false,
-    trouble: () => undefined,
+    isRecentlyUnreachable: () => false,
+    unreachableReason: () => undefined,
     admit: async () => undefined,
-    heard: (_asked, _status, headers) => headers,
+    observeAnswer: (_asked, _status, headers) => headers,
     send: (request) =>
       new Promise((resolve) => {
         if (request.url.pathname.startsWith('/api/')) {
@@ -108,7 +108,7 @@ function stranger(): Ctx {
     signal: new AbortController().signal,
     mirrorBase: 'http://mirror.invalid',
     forward: {},
-    trips: { count: 0 },
+    originRequests: { count: 0 },
     access: {},
   }
 }
@@ -171,7 +171,7 @@ it('a GET that follows at once waits for the stranger who was asked beside its H
     () => asked.length,
     (length) => length === 2,
   )
-  const own = asked.find(({ request }) => request.asker.authorization !== undefined)
+  const own = asked.find(({ request }) => request.requester.authorization !== undefined)
   own?.answer(200, META)
   expect((await head).kind).toBe('file')
   const got = await resolver.resolve(member, route, 'GET')

@@ -5,7 +5,7 @@ import { createServer as createTcpServer } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { originClientOf } from '../../support/origin-client.ts'
 
-const asker = { authorization: undefined, forward: {} }
+const requester = { authorization: undefined, forward: {} }
 
 /** A client with one connection to a server that answers `/slow` with a body that never ends. */
 async function setUp() {
@@ -26,7 +26,7 @@ async function setUp() {
       kind: 'head',
       method: 'GET',
       url: client.url(path),
-      asker,
+      requester,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     })
   return { client, send }
@@ -36,7 +36,7 @@ it('ends a question whose time is over though it still waits for a connection, a
   const { client, send } = await setUp()
   const slow = await send('/slow')
   await expect(send('/quick', 200)).rejects.toMatchObject({ code: 'overloaded' })
-  expect(client.suspect()).toBe(false)
+  expect(client.isRecentlyUnreachable()).toBe(false)
   slow.body.destroy()
   const quick = await send('/quick', 60_000)
   expect(String(Buffer.concat(await quick.body.toArray()))).toBe('done')
@@ -59,9 +59,9 @@ it.each([
     await client.close()
     await new Promise((resolve) => server.close(resolve))
   })
-  const asked = client.send({ kind: 'head', method: 'HEAD', url: client.url('/x'), asker })
+  const asked = client.send({ kind: 'head', method: 'HEAD', url: client.url('/x'), requester })
   await expect(asked).rejects.toMatchObject({ code: 'origin_timeout' })
-  expect(client.suspect()).toBe(true)
+  expect(client.isRecentlyUnreachable()).toBe(true)
 })
 
 it('ends an answer that drips, though no silence in it is long', async () => {
@@ -78,7 +78,7 @@ it('ends an answer that drips, though no silence in it is long', async () => {
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
   })
-  const answer = await client.send({ kind: 'document', method: 'GET', url: client.url('/x'), asker })
+  const answer = await client.send({ kind: 'document', method: 'GET', url: client.url('/x'), requester })
   await expect(answer.body.toArray()).rejects.toMatchObject({ code: 'PACE_TIMEOUT' })
 })
 

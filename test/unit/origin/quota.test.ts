@@ -41,7 +41,10 @@ it.each([
 
 it('holds back what was refused until the told time, and nothing else', async () => {
   const { clock, held, quota, admit, alice, bob, nobody } = setUp()
-  expect(quota.heard(alice(FILE), 429, { 'retry-after': '30' })).toEqual({ bucket: 'resolvers', seconds: 30 })
+  expect(quota.observe(alice(FILE), 429, { 'retry-after': '30' })).toEqual({
+    bucket: 'resolvers',
+    seconds: 30,
+  })
   expect(await admit(alice(FILE))).toEqual({ bucket: 'resolvers', seconds: 30 })
   for (const other of [alice(INFO), bob(FILE), nobody(FILE), alice(CDN)]) {
     expect(await admit(other)).toBeUndefined()
@@ -64,7 +67,7 @@ it.each([
   [404, { ratelimit: '"api";r=7;t=3, "resolvers";r=0;t=5' }, 5],
 ])('reads %i with %o as a wait of %i s', async (status, headers, seconds) => {
   const { quota, admit, alice } = setUp()
-  quota.heard(alice(FILE), status, headers)
+  quota.observe(alice(FILE), status, headers)
   const spent = await admit(alice(FILE))
   expect(spent?.bucket).toBe('resolvers')
   expect(Math.abs((spent?.seconds ?? 0) - seconds)).toBeLessThanOrEqual(1)
@@ -75,14 +78,14 @@ it.each([
   [503, { 'retry-after': '55' }],
 ])('tells nothing from %i with %o', async (status, headers) => {
   const { quota, admit, alice } = setUp()
-  expect(quota.heard(alice(FILE), status, headers)).toBeUndefined()
+  expect(quota.observe(alice(FILE), status, headers)).toBeUndefined()
   expect(await admit(alice(FILE))).toBeUndefined()
 })
 
 it('counts a date from that of the answer, whatever the clock of this machine says', async () => {
   const { quota, alice } = setUp()
   const headers = { date: 'Tue, 01 Jan 2030 00:00:00 GMT', 'retry-after': 'Tue, 01 Jan 2030 00:01:40 GMT' }
-  expect(quota.heard(alice(FILE), 429, headers)?.seconds).toBe(100)
+  expect(quota.observe(alice(FILE), 429, headers)?.seconds).toBe(100)
 })
 
 describe('a 429 that names no time', () => {
@@ -97,7 +100,7 @@ describe('a 429 that names no time', () => {
   ])('makes the mirror rest for a while of its own: %o', async (headers) => {
     const { clock, quota, admit, alice } = setUp()
     const rest = { bucket: 'resolvers', seconds: 4, isRest: true }
-    expect(quota.heard(alice(FILE), 429, headers)).toEqual(rest)
+    expect(quota.observe(alice(FILE), 429, headers)).toEqual(rest)
     expect(await admit(alice(FILE))).toEqual(rest)
     // Other buckets are not concerned.
     expect(await admit(alice(INFO))).toBeUndefined()
@@ -107,14 +110,15 @@ describe('a 429 that names no time', () => {
 
   it('is of all callers where it is not the Hub, for whom they share one address', async () => {
     const { quota, admit, alice, bob, nobody } = setUp()
-    quota.heard(alice(FILE), 429, { 'content-type': 'text/html' })
-    for (const each of [alice(FILE), bob(FILE), nobody(FILE)]) expect((await admit(each))?.isRest).toBe(true)
+    quota.observe(alice(FILE), 429, { 'content-type': 'text/html' })
+    for (const each of [alice(FILE), bob(FILE), nobody(FILE)])
+      expect((await admit(each))?.isBackoff).toBe(true)
   })
 
   it('is of one credential where the Hub says it, which counts by that', async () => {
     const { quota, admit, alice, bob, nobody } = setUp()
-    quota.heard(alice(FILE), 429, { 'x-powered-by': 'huggingface-moon' })
-    expect((await admit(alice(FILE)))?.isRest).toBe(true)
+    quota.observe(alice(FILE), 429, { 'x-powered-by': 'huggingface-moon' })
+    expect((await admit(alice(FILE)))?.isBackoff).toBe(true)
     for (const each of [bob(FILE), nobody(FILE)]) expect(await admit(each)).toBeUndefined()
   })
 
@@ -122,51 +126,51 @@ describe('a 429 that names no time', () => {
     const { clock, quota, admit, nobody } = setUp()
     const seconds: number[] = []
     for (let turn = 0; turn < 9; turn += 1) {
-      const rest = quota.heard(nobody(FILE), 429, {})
+      const rest = quota.observe(nobody(FILE), 429, {})
       seconds.push(rest?.seconds ?? 0)
       clock.advance((rest?.seconds ?? 0) * 1000)
       expect(await admit(nobody(FILE))).toBeUndefined()
     }
     expect(seconds).toEqual([4, 8, 15, 30, 60, 120, 225, 225, 225])
-    quota.heard(nobody(FILE), 404, {})
-    expect(quota.heard(nobody(FILE), 429, {})?.seconds).toBe(4)
+    quota.observe(nobody(FILE), 404, {})
+    expect(quota.observe(nobody(FILE), 429, {})?.seconds).toBe(4)
   })
 
   it('is not longer for the answers to questions that had left before', async () => {
     const { clock, quota, nobody } = setUp()
-    quota.heard(nobody(FILE), 429, {})
-    for (let turn = 0; turn < 5; turn += 1) quota.heard(nobody(FILE), 429, {})
+    quota.observe(nobody(FILE), 429, {})
+    for (let turn = 0; turn < 5; turn += 1) quota.observe(nobody(FILE), 429, {})
     clock.advance(1_000)
     // Nor over by them.
-    quota.heard(nobody(FILE), 200, {})
-    expect(quota.heard(nobody(FILE), 429, {})?.seconds).toBe(3)
+    quota.observe(nobody(FILE), 200, {})
+    expect(quota.observe(nobody(FILE), 429, {})?.seconds).toBe(3)
   })
 
   it('sends one ahead after the rest, and the others when that has been answered', async () => {
     const { clock, quota, admit, nobody, bob } = setUp()
-    quota.heard(nobody(FILE), 429, {})
+    quota.observe(nobody(FILE), 429, {})
     clock.advance(3_750)
     expect(await admit(nobody(FILE))).toBeUndefined()
     expect(await admit(bob(FILE), false), 'in a hurry').toMatchObject({ isRest: true, seconds: 1 })
     const others = [admit(nobody(FILE)), admit(bob(FILE))]
-    quota.heard(nobody(FILE), 200, {})
+    quota.observe(nobody(FILE), 200, {})
     expect(await Promise.all(others)).toEqual([undefined, undefined])
     expect(await admit(bob(FILE))).toBeUndefined()
   })
 
   it('tells those who wait for the one ahead when that is refused, too', async () => {
     const { clock, quota, admit, nobody, bob } = setUp()
-    quota.heard(nobody(FILE), 429, {})
+    quota.observe(nobody(FILE), 429, {})
     clock.advance(3_750)
     expect(await admit(nobody(FILE))).toBeUndefined()
     const other = admit(bob(FILE))
-    quota.heard(nobody(FILE), 429, {})
+    quota.observe(nobody(FILE), 429, {})
     expect(await other).toEqual({ bucket: 'resolvers', seconds: 8, isRest: true })
   })
 
   it('of a CDN concerns that host', async () => {
     const { quota, admit, nobody } = setUp()
-    quota.heard(nobody(CDN), 429, {})
+    quota.observe(nobody(CDN), 429, {})
     expect(await admit(nobody(CDN))).toMatchObject({ bucket: 'cdn', isRest: true })
     expect(await admit(nobody(new URL('http://cdn2.test/xyz')))).toBeUndefined()
     expect(await admit(nobody(FILE))).toBeUndefined()
@@ -175,9 +179,9 @@ describe('a 429 that names no time', () => {
 
 it('counts by the name the Hub gives, and by what was asked', async () => {
   const { quota, admit, alice } = setUp()
-  quota.heard(alice(new URL('http://hub.test/hub/api/whoami-v2')), 429, { ratelimit: '"api";r=0;t=9' })
+  quota.observe(alice(new URL('http://hub.test/hub/api/whoami-v2')), 429, { ratelimit: '"api";r=0;t=9' })
   expect((await admit(alice(INFO)))?.bucket).toBe('api')
-  quota.heard(alice(FILE), 429, { ratelimit: '"pages";r=0;t=9' })
+  quota.observe(alice(FILE), 429, { ratelimit: '"pages";r=0;t=9' })
   expect((await admit(alice(FILE)))?.bucket).toBe('resolvers')
   expect((await admit(alice(new URL('http://hub.test/hub/acme/open'))))?.bucket).toBe('pages')
 })
@@ -185,18 +189,18 @@ it('counts by the name the Hub gives, and by what was asked', async () => {
 it("leaves the API open when only who-am-I's own limit is reached", async () => {
   const { quota, admit, alice } = setUp()
   const who = alice(new URL('http://hub.test/hub/api/whoami-v2'))
-  quota.heard(who, 429, { 'retry-after': '60' })
+  quota.observe(who, 429, { 'retry-after': '60' })
   expect(await admit(alice(INFO))).toBeUndefined()
   expect((await admit(who))?.bucket).toBe('whoami')
-  quota.heard(alice(INFO), 200, { ratelimit: '"api";r=0;t=600' })
+  quota.observe(alice(INFO), 200, { ratelimit: '"api";r=0;t=600' })
   expect(await admit({ ...who, authorization: 'Bearer c' })).toBeUndefined()
 })
 
 it('knows a CDN by its host, and believes no word of it about the Hub', async () => {
   const { quota, admit, nobody } = setUp()
-  quota.heard(nobody(CDN), 200, { ratelimit: '"resolvers";r=0;t=60' })
+  quota.observe(nobody(CDN), 200, { ratelimit: '"resolvers";r=0;t=60' })
   expect(await admit(nobody(CDN))).toBeUndefined()
-  quota.heard(nobody(CDN), 429, { ratelimit: '"resolvers";r=0;t=60' })
+  quota.observe(nobody(CDN), 429, { ratelimit: '"resolvers";r=0;t=60' })
   expect(await admit(nobody(CDN))).toEqual({ bucket: 'cdn', seconds: 60 })
   expect(await admit(nobody(FILE))).toBeUndefined()
   expect(await admit(nobody(new URL('http://cdn2.test/xyz')))).toBeUndefined()
@@ -204,7 +208,7 @@ it('knows a CDN by its host, and believes no word of it about the Hub', async ()
 
 it('lets those wait for whom it is worth it, and sends them off in the order they came', async () => {
   const { held, quota, admit, alice } = setUp()
-  quota.heard(alice(FILE), 429, { 'retry-after': '1' })
+  quota.observe(alice(FILE), 429, { 'retry-after': '1' })
   const startedAt = performance.now()
   const order: number[] = []
   await Promise.all(
@@ -220,26 +224,26 @@ it('lets those wait for whom it is worth it, and sends them off in the order the
 
 it('does not wait for those who are in a hurry, nor in a queue without end', async () => {
   const { quota, admit, alice } = setUp()
-  quota.heard(alice(FILE), 429, { 'retry-after': '2' })
+  quota.observe(alice(FILE), 429, { 'retry-after': '2' })
   expect(await admit(alice(FILE), false)).toEqual({ bucket: 'resolvers', seconds: 2 })
   const waiting = Array.from({ length: 64 }, () => admit(alice(FILE)))
   expect(await admit(alice(FILE))).toEqual({ bucket: 'resolvers', seconds: 2 })
   // The Hub says to somebody who was on the way that it takes longer: nobody waits for that.
-  quota.heard(alice(FILE), 429, { 'retry-after': '40' })
+  quota.observe(alice(FILE), 429, { 'retry-after': '40' })
   for (const spent of await Promise.all(waiting)) expect(spent).toEqual({ bucket: 'resolvers', seconds: 40 })
 })
 
 it('forgets nobody by a late answer that tells of a shorter time', async () => {
   const { quota, admit, alice } = setUp()
-  quota.heard(alice(FILE), 429, { 'retry-after': '40' })
-  quota.heard(alice(FILE), 429, { 'retry-after': '3' })
-  quota.heard(alice(FILE), 200, { ratelimit: '"resolvers";r=100;t=40' })
+  quota.observe(alice(FILE), 429, { 'retry-after': '40' })
+  quota.observe(alice(FILE), 429, { 'retry-after': '3' })
+  quota.observe(alice(FILE), 200, { ratelimit: '"resolvers";r=100;t=40' })
   expect((await admit(alice(FILE)))?.seconds).toBe(40)
 })
 
 it('lets go of one whose client has left', async () => {
   const { quota, alice, admit } = setUp()
-  quota.heard(alice(FILE), 429, { 'retry-after': '1' })
+  quota.observe(alice(FILE), 429, { 'retry-after': '1' })
   const leaving = new AbortController()
   const left = quota.admit(alice(FILE), { patient: true, signal: leaving.signal })
   const stays = admit(alice(FILE))

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { MirrorError } from '../../../src/errors.ts'
 import {
-  followRedirect,
   isAllowedHost,
   mayCarryCredential,
   type RedirectPolicy,
+  redirectTarget,
 } from '../../../src/origin/redirect.ts'
 
 const POLICY: RedirectPolicy = {
@@ -46,7 +46,7 @@ describe('followRedirect', () => {
     ['ht\ntps://cdn.hf.co/x', 'https://cdn.hf.co/x'],
     ['\\\\cdn.hf.co\\x', 'https://cdn.hf.co/x'],
   ])('goes to %j', (location, target) => {
-    expect(followRedirect(POLICY, FROM, location).href).toBe(target)
+    expect(redirectTarget(POLICY, FROM, location).href).toBe(target)
   })
 
   it.each([
@@ -81,7 +81,7 @@ describe('followRedirect', () => {
     'gopher://hf.co/',
     'blob:https://huggingface.co/x',
   ])('refuses %j', (location) => {
-    expect(codeOf(() => followRedirect(POLICY, FROM, location))).toBe('redirect_refused')
+    expect(codeOf(() => redirectTarget(POLICY, FROM, location))).toBe('redirect_refused')
   })
 
   it.each([
@@ -91,12 +91,12 @@ describe('followRedirect', () => {
     'https://a b.hf.co/',
     'https://hf.co:99999/',
   ])('cannot read %j', (location) => {
-    expect(codeOf(() => followRedirect(POLICY, FROM, location))).toBe('origin_bad_answer')
+    expect(codeOf(() => redirectTarget(POLICY, FROM, location))).toBe('origin_bad_answer')
   })
 
   it('tells the log the host, and nothing of the query or the password', () => {
     try {
-      followRedirect(POLICY, FROM, `https://user:hunter2@${'x'.repeat(60)}.example/p?Signature=secret`)
+      redirectTarget(POLICY, FROM, `https://user:hunter2@${'x'.repeat(60)}.example/p?Signature=secret`)
       expect.unreachable()
     } catch (error) {
       expect(JSON.stringify((error as MirrorError).detail)).toContain('.example')
@@ -108,8 +108,8 @@ describe('followRedirect', () => {
 
   it('judges a relative hop by where it comes from', () => {
     const cdn = new URL('https://cdn.hf.co/a/b')
-    expect(followRedirect(POLICY, cdn, '/c').href).toBe('https://cdn.hf.co/c')
-    expect(codeOf(() => followRedirect(POLICY, new URL('https://gone.example/'), '/c'))).toBe(
+    expect(redirectTarget(POLICY, cdn, '/c').href).toBe('https://cdn.hf.co/c')
+    expect(codeOf(() => redirectTarget(POLICY, new URL('https://gone.example/'), '/c'))).toBe(
       'redirect_refused',
     )
   })
@@ -117,10 +117,10 @@ describe('followRedirect', () => {
   it('may go by http where the origin itself does', () => {
     const policy = { base: new URL('http://127.0.0.1:8000/'), allowedHosts: ['127.0.0.2'] }
     const from = new URL('http://127.0.0.1:8000/x')
-    expect(followRedirect(policy, from, 'http://127.0.0.2:9/y').href).toBe('http://127.0.0.2:9/y')
-    expect(followRedirect(policy, from, '/y').href).toBe('http://127.0.0.1:8000/y')
+    expect(redirectTarget(policy, from, 'http://127.0.0.2:9/y').href).toBe('http://127.0.0.2:9/y')
+    expect(redirectTarget(policy, from, '/y').href).toBe('http://127.0.0.1:8000/y')
     // Another port is another server.
-    expect(codeOf(() => followRedirect(policy, from, 'http://127.0.0.1:8001/y'))).toBe('redirect_refused')
+    expect(codeOf(() => redirectTarget(policy, from, 'http://127.0.0.1:8001/y'))).toBe('redirect_refused')
   })
 })
 

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { expect, it } from 'vitest'
-import { Buffers } from '../../../src/origin/connections/body-buffers.ts'
+import { BodyBuffers } from '../../../src/origin/connections/body-buffers.ts'
 import { Questions } from '../../../src/server/questions.ts'
 
 const bodyOf = (...chunks: readonly Buffer[]): IncomingMessage =>
@@ -37,7 +37,7 @@ it('of a body that comes a byte at a time no chunk is kept', async () => {
 })
 
 it('all bodies together have one limit until they are answered, and no caller has all of it', async () => {
-  const questions = new Questions(new Buffers(64 * 1024))
+  const questions = new Questions(new BodyBuffers(64 * 1024))
   const first = answer()
   // Room is taken in powers of two: 32 KiB.
   await questions.read(bodyOf(text), first, from('a'))
@@ -53,7 +53,7 @@ it('all bodies together have one limit until they are answered, and no caller ha
 })
 
 it('what comes when its client has left takes no room', async () => {
-  const questions = new Questions(new Buffers(16 * 1024))
+  const questions = new Questions(new BodyBuffers(16 * 1024))
   const gone = Object.assign(answer(), { closed: true })
   await expect(questions.read(bodyOf(text), gone, from('a'))).rejects.toMatchObject({ code: 'overloaded' })
   expect((await questions.read(bodyOf(Buffer.from('x')), answer(), from('a'))).toString()).toBe('x')

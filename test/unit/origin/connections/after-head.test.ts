@@ -29,8 +29,8 @@ async function setUp(play: (socket: Socket, question: number, connection: number
     await new Promise((resolve) => server.close(resolve))
   })
   const head = async () => {
-    const asker = { authorization: undefined, forward: {} }
-    const answer = await client.send({ kind: 'head', method: 'HEAD', url: client.url('/x'), asker })
+    const requester = { authorization: undefined, forward: {} }
+    const answer = await client.send({ kind: 'head', method: 'HEAD', url: client.url('/x'), requester })
     await answer.body.dump()
     return [answer.status, answer.headers['etag']]
   }

@@ -1,17 +1,17 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { BRIEF_BYTES, Buffers, readAtOnce } from '../../../../src/origin/connections/body-buffers.ts'
+import { BodyBuffers, bufferBody, SHORT_BODY_BYTES } from '../../../../src/origin/connections/body-buffers.ts'
 
 it('never holds more than its limit, nor more than three quarters for one caller, and gives all back', () => {
-  const limit = 8 * BRIEF_BYTES
+  const limit = 8 * SHORT_BODY_BYTES
   const want = fc.record({
     caller: fc.constantFrom('a', 'b', 'c'),
-    bytes: fc.integer({ min: 0, max: 2 * BRIEF_BYTES }),
+    bytes: fc.integer({ min: 0, max: 2 * SHORT_BODY_BYTES }),
     gives: fc.boolean(),
   })
   fc.assert(
     fc.property(fc.array(want, { maxLength: 100 }), (wants) => {
-      const buffers = new Buffers(limit)
+      const buffers = new BodyBuffers(limit)
       let held: { caller: string; bytes: number; release: () => void }[] = []
       const sum = (caller?: string) =>
         held
@@ -24,16 +24,16 @@ it('never holds more than its limit, nor more than three quarters for one caller
           first.release()
           first.release()
         }
-        const release = buffers.hold(caller, bytes)
-        if (bytes > BRIEF_BYTES) expect(release).toBeUndefined()
+        const release = buffers.reserve(caller, bytes)
+        if (bytes > SHORT_BODY_BYTES) expect(release).toBeUndefined()
         if (release !== undefined) held.push({ caller, bytes, release })
         expect(sum()).toBeLessThanOrEqual(limit)
-        expect(sum(caller)).toBeLessThanOrEqual((limit * 3) / 4 + BRIEF_BYTES)
-        expect(buffers.isShort).toBe(sum() > (limit * 3) / 4)
+        expect(sum(caller)).toBeLessThanOrEqual((limit * 3) / 4 + SHORT_BODY_BYTES)
+        expect(buffers.isLow).toBe(sum() > (limit * 3) / 4)
       }
       for (const { release } of held) release()
-      expect(buffers.hold('d', BRIEF_BYTES)).toBeDefined()
-      expect(buffers.isShort).toBe(false)
+      expect(buffers.reserve('d', SHORT_BODY_BYTES)).toBeDefined()
+      expect(buffers.isLow).toBe(false)
     }),
   )
 })
@@ -50,14 +50,14 @@ it('reads on though nobody takes, gives each as it comes, and lets go when nobod
     over()
   }
   let released = 0
-  const all = readAtOnce(chunks(), () => (released += 1))
+  const all = bufferBody(chunks(), () => (released += 1))
   expect(String((await all.next()).value)).toBe('a')
   await isOver
   expect([seen, released]).toEqual([['a', 'b', 'c'], 0])
   expect([String((await all.next()).value), String((await all.next()).value)]).toEqual(['b', 'c'])
   expect((await all.next()).done).toBe(true)
   expect(released).toBe(1)
-  const left = readAtOnce(chunks(), () => (released += 1))
+  const left = bufferBody(chunks(), () => (released += 1))
   await left.next()
   await left.return()
   expect(released).toBe(2)
@@ -68,7 +68,7 @@ it('fails after the chunks that came before', async () => {
     yield Buffer.from('a')
     throw new Error('cut')
   }
-  const all = readAtOnce(chunks(), () => undefined)
+  const all = bufferBody(chunks(), () => undefined)
   expect(String((await all.next()).value)).toBe('a')
   await expect(all.next()).rejects.toThrow('cut')
 })

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import { expect, it, onTestFinished } from 'vitest'
 import { isEventStream } from '../../../../src/http/headers.ts'
-import { patientWithEvents } from '../../../../src/origin/connections/event-streams.ts'
+import { allowSilentEventStreams } from '../../../../src/origin/connections/event-streams.ts'
 
 /** Sends a request to a server that says one thing as `type`, and then nothing more. */
 async function ask(
@@ -44,11 +44,11 @@ it.each([
 })
 
 it('a stream of events ends when its time is over, however long it might be silent', async () => {
-  const answer = await ask('text/event-stream', patientWithEvents(3_600_000, 50))
+  const answer = await ask('text/event-stream', allowSilentEventStreams(3_600_000, 50))
   await expect(answer.body.text()).rejects.toMatchObject({ code: 'UND_ERR_BODY_TIMEOUT' })
 })
 
 it('every other body ends when it has been silent for too long', async () => {
-  const answer = await ask('text/plain', patientWithEvents(50, 3_600_000))
+  const answer = await ask('text/plain', allowSilentEventStreams(50, 3_600_000))
   await expect(answer.body.text()).rejects.toMatchObject({ code: 'UND_ERR_BODY_TIMEOUT' })
 })

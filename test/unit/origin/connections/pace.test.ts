@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { type Floor, PATIENT, Pace, WANTED } from '../../../../src/origin/connections/pace.ts'
+import { CONTENDED_FLOOR, DEFAULT_FLOOR, type Floor, Pace } from '../../../../src/origin/connections/pace.ts'
 
 const FLOOR: Floor = { bytesPerSecond: 1000, graceMs: 10_000 }
 
@@ -11,7 +11,7 @@ function lasts(bytes: number, eachMs: number, floor: Floor): number {
   const pace = new Pace()
   for (let ms = 0; ms < 3_600_000; ms += eachMs) {
     if (pace.creditMs(floor) <= eachMs) return ms + pace.creditMs(floor)
-    pace.note(eachMs, bytes, floor)
+    pace.record(eachMs, bytes, floor)
   }
   return Number.POSITIVE_INFINITY
 }
@@ -29,8 +29,8 @@ it.each([
 
 it('ends who sends some MiB each 45 s while others wait, and lets it be while nobody does', () => {
   const step = 4 * 1024 * 1024
-  expect(lasts(step, 45_000, WANTED)).toBe(15_000)
-  expect(lasts(step, 45_000, PATIENT)).toBe(Number.POSITIVE_INFINITY)
+  expect(lasts(step, 45_000, CONTENDED_FLOOR)).toBe(15_000)
+  expect(lasts(step, 45_000, DEFAULT_FLOOR)).toBe(Number.POSITIVE_INFINITY)
 })
 
 it('never ends who keeps to the floor, and always who keeps below it', () => {
@@ -51,8 +51,8 @@ it('never ends who keeps to the floor, and always who keeps below it', () => {
 
 it('takes less credit for given as soon as less is allowed', () => {
   const pace = new Pace()
-  pace.note(0, 1_000_000, PATIENT)
-  pace.note(20_000, 0, PATIENT)
-  expect(pace.creditMs(PATIENT)).toBe(100_000)
-  expect(pace.creditMs(WANTED)).toBe(15_000)
+  pace.record(0, 1_000_000, DEFAULT_FLOOR)
+  pace.record(20_000, 0, DEFAULT_FLOOR)
+  expect(pace.creditMs(DEFAULT_FLOOR)).toBe(100_000)
+  expect(pace.creditMs(CONTENDED_FLOOR)).toBe(15_000)
 })

@@ -5,7 +5,7 @@ import { type AddressInfo, Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { Agent, type Dispatcher } from 'undici'
 import { expect, it, onTestFinished } from 'vitest'
-import { type Passage, sendUnderTurn, TURN } from '../../../../src/origin/connections/passage.ts'
+import { PASSAGE, type Passage, sendWithPermit } from '../../../../src/origin/connections/passage.ts'
 
 type Answered = (error: Error | null, answer?: { readonly body: Readable }) => void
 
@@ -23,14 +23,14 @@ it('an answer that comes when its client has left may be destroyed by whoever ge
   })
   let released = 0
   const passage: Passage = {
-    turn: { becomeRelay: () => undefined, release: () => (released += 1) },
+    permit: { becomeRelay: () => undefined, release: () => (released += 1) },
     request: new IncomingMessage(new Socket()),
     signal: undefined,
     answerMs: 60_000,
     isWanted: () => false,
   }
-  const send = sendUnderTurn({ dispatcher }) as unknown as (options: object, answered: Answered) => void
-  const headers = { [TURN]: passage } as unknown as Dispatcher.RequestOptions['headers']
+  const send = sendWithPermit({ dispatcher }) as unknown as (options: object, answered: Answered) => void
+  const headers = { [PASSAGE]: passage } as unknown as Dispatcher.RequestOptions['headers']
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const body = await new Promise<Readable>((resolve, reject) => {
     send({ origin, path: '/', method: 'POST', headers, body: '{}' }, (error, answer) => {

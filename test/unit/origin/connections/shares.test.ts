@@ -4,10 +4,10 @@ import { setMaxListeners } from 'node:events'
 import fc from 'fast-check'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import {
+  type ConnectionPermit,
   isWithinShare,
-  QUEUE_PATIENCE_MS,
+  QUEUE_TIMEOUT_MS,
   Shares,
-  type Turn,
   type WaitReport,
 } from '../../../../src/origin/connections/shares.ts'
 import { LANES, type Lane, silentObserver, type WaitResult } from '../../../../src/telemetry/observer.ts'
@@ -43,8 +43,12 @@ function setUp(connections: number) {
 }
 
 /** As many turns as a caller gets without waiting. */
-async function fill(ask: ReturnType<typeof setUp>['ask'], lane: Lane, caller: string): Promise<Turn[]> {
-  const turns: Turn[] = []
+async function fill(
+  ask: ReturnType<typeof setUp>['ask'],
+  lane: Lane,
+  caller: string,
+): Promise<ConnectionPermit[]> {
+  const turns: ConnectionPermit[] = []
   for (;;) {
     const left = new AbortController()
     const turn = ask(lane, caller, { signal: left.signal })
@@ -133,7 +137,7 @@ it('never has more in use than it may, leaves nobody waiting who might have a tu
           lane: Lane
           readonly caller: string
           readonly left: AbortController
-          turn: Turn | undefined
+          turn: ConnectionPermit | undefined
         }
         let live: Asked[] = []
         const held = () => live.filter(({ turn }) => turn !== undefined)
@@ -205,7 +209,7 @@ it('ends a wait when its time is over, and says whose share is used up and when 
   const own = ask('relay', 'a').catch((error: unknown) => error)
   const other = ask('relay', 'b').catch((error: unknown) => error)
   const patient = ask('relay', 'b', { waitMs: 60_000 }).catch((error: unknown) => error)
-  await vi.advanceTimersByTimeAsync(QUEUE_PATIENCE_MS - 1)
+  await vi.advanceTimersByTimeAsync(QUEUE_TIMEOUT_MS - 1)
   expect(results).toEqual([])
   await vi.advanceTimersByTimeAsync(1)
   expect(await own).toMatchObject({ code: 'client_limited', detail: { retryAfterSeconds: 6 } })
@@ -216,7 +220,7 @@ it('ends a wait when its time is over, and says whose share is used up and when 
     {
       lane: 'relay',
       result: 'late',
-      waitedMs: QUEUE_PATIENCE_MS,
+      waitedMs: QUEUE_TIMEOUT_MS,
       caller: 'a',
       held: 1,
       inUse: 1,

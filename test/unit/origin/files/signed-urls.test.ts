@@ -83,8 +83,8 @@ describe('a remembered URL', () => {
     urls.set('a', second, NOW)
     expect(urls.get('a')).toBe(second)
     expect(urls.get('b')).toBeUndefined()
-    urls.forget('a', second)
-    urls.forget('b', second)
+    urls.invalidate('a', second)
+    urls.invalidate('b', second)
     expect(urls.get('a')).toBeUndefined()
   })
 
@@ -93,7 +93,7 @@ describe('a remembered URL', () => {
     const [old, fresh] = [cloudFront(NOW + 100_000), cloudFront(NOW + 100_000)]
     urls.set('a', old, NOW)
     urls.set('a', fresh, NOW)
-    urls.forget('a', old)
+    urls.invalidate('a', old)
     expect(urls.get('a')).toBe(fresh)
   })
 
