@@ -69,7 +69,7 @@ export class Connection {
 
   #take(chunk: Buffer): void {
     const pending = this.#pending
-    if (pending === undefined) return this.#end('bytes that nobody asked for')
+    if (pending === undefined) return this.#end('bytes that were not requested')
     const fault = pending.take(chunk)
     if (fault !== undefined) return this.#end(fault)
     if (!pending.isWhole) return

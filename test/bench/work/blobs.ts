@@ -37,7 +37,7 @@ async function grow(bench: Bench, count: number): Promise<void> {
     {
       first: { title: 'until the first HEAD', unit: 's', better: 'less', goal: atMost(2) },
       ready: { title: 'until /readyz', unit: 's', better: 'less', goal: atMost(2) },
-      counted: { title: 'until all are in the books', unit: 's', better: 'less' },
+      counted: { title: 'until all are counted', unit: 's', better: 'less' },
       slowest: { title: 'longest HEAD until then', unit: 'ms', better: 'less' },
       p50: p50(),
       p99: p99(),

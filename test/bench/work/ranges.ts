@@ -67,7 +67,7 @@ async function middle(bench: Bench, servers: readonly Server[]): Promise<void> {
   const { vastBytes } = bench.scale
   const group = bench.reporter.group(
     'range-middle',
-    `8 KiB in the middle of a file of ${sizeText(vastBytes)} that nobody asked for before, ${LIMIT_TEXT}`,
+    `8 KiB in the middle of a file of ${sizeText(vastBytes)} that was not requested before, ${LIMIT_TEXT}`,
     { firstByte: firstByte(), ...requestCosts({ bytes: atMost(1024) }) },
   )
   await bench.rounds(servers, group, async (server, round) => {
