@@ -6,9 +6,8 @@
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
 //   4. transfers at addresses that the mirror gave out (transfers.ts)
-//   5. the Hub's protocol: parsed from the raw target, answered by the mirror (hub-route.ts)
-//   6. everything else of the Hub: passed through (pass-through.ts)
-//   7. the log line, the metrics and the audit line (request-log.ts), when the response or its socket has closed
+//   5. the Hub's protocol: parsed from the raw target, answered by the mirror or forwarded (hub-route.ts)
+//   6. the log line, the metrics and the audit line (request-log.ts), when the response or its socket has closed
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -30,12 +29,11 @@ import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { frontWatch } from './front-watch.ts'
-import { createRouteParser, serveHubRoute } from './hub-route.ts'
+import { createRouteParser, registerHubRoute } from './hub-route.ts'
 import { type Leaving, readBeforeClosing } from './leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
-import { registerPassThrough } from './pass-through/pass-through.ts'
 import { Questions } from './questions.ts'
 import { account, statusTold } from './request-log.ts'
 import { startTrace, type Trace, traceOf } from './request-record.ts'
@@ -163,11 +161,7 @@ async function registerHub(
   const originLimit = await createOriginLimit(server, options.settings)
   const hub = { ...options, originLimit, reads: new FileReads(), questions: new Questions(), parse }
   await registerTransfers(server, hub)
-  await registerPassThrough(server, {
-    ...options,
-    warnOfHosts: createHostWarnings(options.logger),
-    serve: (request, reply) => serveHubRoute(request, reply, hub),
-  })
+  await registerHubRoute(server, { ...hub, warnOfHosts: createHostWarnings(options.logger) })
 }
 
 function openHttp(

@@ -1,9 +1,10 @@
-// Everything the Hub's protocol knows: parses the raw target once and hands the request to the mirror, or leaves it
-// to the pass-through. Runs before the pass-through's own handler.
+// The Hub's protocol, in one handler: parses the raw target once, admits the request, lets the mirror answer, and
+// forwards what the mirror does not answer.
 
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import proxy from '@fastify/http-proxy'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Callers, mayLend } from '../callers/caller.ts'
 import { callerKey } from '../callers/caller-key.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
@@ -15,7 +16,6 @@ import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
 import { Memory } from '../memory.ts'
 import type { Answer } from '../mirror/answer.ts'
-import type { Ctx } from '../mirror/context.ts'
 import type { Conditions } from '../mirror/files/pull.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
@@ -27,12 +27,13 @@ import type { AddressReader } from './clients.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
+import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
 import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
 import { traceOf } from './request-record.ts'
 
 const UNCLEAR_BATCH = 'This Git LFS batch does not say once, in JSON, whether it is a download or an upload.'
 
-export interface HubRouteOptions {
+export interface HubRouteOptions extends ForwardOptions {
   readonly mirror: Mirror
   readonly callers: Callers
   readonly reads: FileReads
@@ -67,18 +68,37 @@ export function createRouteParser(basePath: string): (rawTarget: string) => HubR
   }
 }
 
-/** What is left to the pass-through. */
-export interface Passed {
-  readonly route: HubRoute
-  readonly ctx: Ctx
+/**
+ * Registers the catch-all: all of the Hub's protocol that no other route takes. The mirror answers what it understands,
+ * and forwards the rest to the Hub.
+ */
+export async function registerHubRoute(server: FastifyInstance, options: HubRouteOptions): Promise<void> {
+  await server.register(proxy, {
+    ...forwarding(options.client),
+    handler: async (request, reply, _destination, hooks) => {
+      const admitted = await admit(request, reply, options)
+      const answer = await answerFor(request, admitted, options.mirror)
+      if (answer === undefined) return forward(request, reply, admitted, { ...options, hooks })
+      return send(request, reply, answer, admitted, options)
+    },
+  })
 }
 
-/** Answers the request, or returns it for the pass-through. Throws what `sendFailure` can say. */
-export async function serveHubRoute(
+/** A request that may be answered: what it asks for, and for whom. */
+interface Admitted extends Forwarded {
+  /** Reads the body as a whole, for requests whose question stands in it. Rejects as `Questions.read` does. */
+  readonly readBody: (maxBytes: number) => Promise<Buffer>
+}
+
+/**
+ * Parses the target, finds out who asks, and asks the operator's rules. Rejects with the MirrorError that refuses the
+ * request; the Hub's bytes and the store are untouched then.
+ */
+async function admit(
   request: FastifyRequest,
   reply: FastifyReply,
   options: HubRouteOptions,
-): Promise<Passed | undefined> {
+): Promise<Admitted> {
   const trace = traceOf(request.raw)
   const { method = '' } = request.raw
   const route = options.parse(request.raw.url ?? '')
@@ -104,16 +124,23 @@ export async function serveHubRoute(
   if (rules !== '') trace.access.rule = rules
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
   const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.fieldOf(lent, route))
-  const work = answerFor(request, ctx, { route, mirror: options.mirror, readBody })
-  if (work === undefined) return { route, ctx }
-  const worked = await work
-  if (worked === undefined) return { route, ctx }
-  let answer = worked
+  return { route, ctx, readBody }
+}
+
+/** Sends the answer, or the failure that its first byte ends in. Never rejects. */
+async function send(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  given: Answer,
+  { route }: Admitted,
+  { mirror, reads, workers }: HubRouteOptions,
+): Promise<void> {
+  let answer = given
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
-  const headOnly = method === 'HEAD'
-  const { reads, workers } = options
-  const ready = answer.ready && rememberReady(request.raw, route, answer, options.mirror)
+  const trace = traceOf(request.raw)
+  const headOnly = request.raw.method === 'HEAD'
+  const ready = answer.ready && rememberReady(request.raw, route, answer, mirror)
   // A worker keeps no more than small bodies, and takes what it hands on for the whole.
   const isWhole = answer.status !== 206 && ready?.file === undefined
   const note = ready && isWhole ? workers?.ready(ready) : undefined
@@ -123,7 +150,6 @@ export async function serveHubRoute(
   } catch (error) {
     sendFailure(reply.raw, error, trace, headOnly)
   }
-  return undefined
 }
 
 /** The next one who asks the same need not come here, where that is so: what is remembered. */
@@ -140,19 +166,12 @@ function rememberReady(
   return ready.remember(method, url, readyAnswer(answer, route, { method, ready: answer.ready }))
 }
 
-function answerFor(
+/** The mirror's answer; undefined where the request is to be forwarded. */
+async function answerFor(
   request: FastifyRequest,
-  ctx: Ctx,
-  {
-    route,
-    mirror,
-    readBody,
-  }: {
-    readonly route: HubRoute
-    readonly mirror: Mirror
-    readonly readBody: (maxBytes: number) => Promise<Buffer>
-  },
-): Promise<Answer | undefined> | undefined {
+  { route, ctx, readBody }: Admitted,
+  mirror: Mirror,
+): Promise<Answer | undefined> {
   const { method, headers } = request.raw
   const isRead = method === 'GET' || method === 'HEAD'
   switch (route.kind) {
@@ -164,13 +183,12 @@ function answerFor(
     }
     case 'document':
       if (route.document === 'whoami' && isRead && ctx.caller.kind === 'mirror-token')
-        return Promise.resolve(ownWhoami(ctx.caller, ctx.access))
+        return ownWhoami(ctx.caller, ctx.access)
       if (method === 'POST' && route.document === 'paths-info') {
         const contentType = headers['content-type']
-        return readBody(MAX_PATHS_BYTES).then((body) => {
-          if (holdsMirrorToken(body.toString('latin1'))) throw new MirrorError('mirror_token_misplaced')
-          return mirror.document(ctx, route, { method, body, contentType })
-        })
+        const body = await readBody(MAX_PATHS_BYTES)
+        if (holdsMirrorToken(body.toString('latin1'))) throw new MirrorError('mirror_token_misplaced')
+        return mirror.document(ctx, route, { method, body, contentType })
       }
       if (!isRead) return undefined
       return mirror.document(ctx, route, { method, body: undefined, contentType: undefined })

@@ -2,10 +2,9 @@
 // discussions, git, pages. Nothing of it is stored. Redirects within the Hub are turned to the mirror; those to
 // other hosts are followed here, without any credential.
 
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
-import proxy from '@fastify/http-proxy'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
 import { headerValue, headFields, isEventStream } from '../../http/headers.ts'
@@ -29,7 +28,6 @@ import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { BILL_TO } from '../context.ts'
 import { sendFailure } from '../fail.ts'
-import type { Passed } from '../hub-route.ts'
 import { traceOf } from '../request-record.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
 import {
@@ -51,7 +49,13 @@ import {
 } from './passed-json.ts'
 import { withoutCredential } from './without-credential.ts'
 
-export interface PassThroughOptions {
+/** A request that is forwarded: its target, and for whom. */
+export interface Forwarded {
+  readonly route: HubRoute
+  readonly ctx: Ctx
+}
+
+export interface ForwardOptions {
   readonly client: OriginClient
   readonly offline: boolean
   readonly transferLinks: () => Promise<TransferLinks>
@@ -61,8 +65,6 @@ export interface PassThroughOptions {
   readonly observer: Observer
   /** Hears of writes that the Hub accepted, and of what it refused. */
   readonly mirror: Pick<Mirror, 'changed' | 'refused'>
-  /** Answers what the mirror understands, and gives the rest back. */
-  readonly serve: (request: FastifyRequest, reply: FastifyReply) => Promise<Passed | undefined>
 }
 
 /** What a caller may tell the Hub through us. Cookies, forwarding fields and the client's own encodings stay here; the credential is that of the context. */
@@ -105,16 +107,9 @@ const XET_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expirat
 
 const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
 
-/** Registers the catch-all. */
-export async function registerPassThrough(
-  server: FastifyInstance,
-  options: PassThroughOptions,
-): Promise<void> {
-  const { client, serve } = options
-  const passed = new WeakMap<IncomingMessage, Passed>()
-  const originPath = client.policy.base.pathname.replace(/\/$/, '')
-
-  await server.register(proxy, {
+/** How the plugin is to be set up, but for its handler: the one that calls `forward`. */
+export function forwarding(client: OriginClient) {
+  return {
     upstream: client.policy.base.origin,
     undici: { request: sendWithPermit(client) },
     disableCache: true,
@@ -123,77 +118,80 @@ export async function registerPassThrough(
     // The plugin's own reading of the raw target, which we do not use, refuses the `//api` that clients send.
     preRewrite: () => '/',
     httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
-    preHandler: (request, reply, done) => {
-      serve(request, reply).then((rest) => {
-        // Answered already: the hijacked reply has no use for the rest of the chain.
-        if (rest === undefined) return undefined
-        if (isOwn(rest.route)) return done(new MirrorError('not_found'))
-        if (options.offline) return done(new MirrorError('offline_and_absent'))
-        // A copy has read what the request says of us: a body that is handed on takes the socket from it.
-        passed.set(request.raw, { ...rest, ctx: { ...rest.ctx } })
-        return done()
-      }, done)
-    },
-    handler: (request, reply, _dest, hooks) => {
-      const { route, ctx } = passed.get(request.raw) ?? {}
-      if (route === undefined || ctx === undefined) return reply
-      const trace = traceOf(request.raw)
-      const { authorization } = ctx
-      const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
-      const fail = (error: unknown): void =>
-        sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
-      const respond = (given: OriginResponse): void => {
-        reply.hijack()
-        void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
-          // Unread it would keep its connection for ever.
-          given.stream.on('error', () => undefined).destroy()
-          fail(error)
-        })
-      }
-      const forward = (passage: Passage): void => {
-        trace.originRequests.count += 1
-        // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
-        // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
-        const { path, query } = splitTarget(route)
-        void reply.from(originPath + path, {
-          ...hooks,
-          ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
-          queryString: () => query,
-          rewriteRequestHeaders: (_request, headers) =>
-            Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
-              [PASSAGE]: passage,
-            }),
-          onResponse: (_request, _reply, response) => {
-            const { statusCode, headers, stream } = asOriginResponse(response)
-            options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
-            respond({
-              statusCode,
-              headers: client.observeAnswer(asked, statusCode, headers),
-              stream,
-              permit: passage.permit,
-            })
-          },
-          onError: (_reply, { error }) => {
-            options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
-            reply.hijack()
-            fail(originFailure(error.cause ?? error, client.policy.base, client.policy.base.host))
-          },
-        })
-      }
-      enter(request.raw, asked, { client, ctx })
-        .then((entered) =>
-          'stream' in entered ? respond(entered) : releaseOnThrow(entered.permit, () => forward(entered)),
-        )
-        // Also what the plugin throws at a target that it will not send.
-        .catch((error: unknown) => {
-          reply.hijack()
-          fail(error)
-        })
-      return reply
-    },
     // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.
     replyOptions: { retryDelay: () => null },
-  })
+  }
+}
+
+/**
+ * Forwards the request to the Hub and answers it. Throws where it must not leave the mirror; after that all failures are
+ * sent here.
+ */
+export function forward(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  forwarded: Forwarded,
+  options: ForwardOptions & { readonly hooks: Parameters<FastifyReply['from']>[1] },
+): FastifyReply {
+  const { client, hooks } = options
+  const { route } = forwarded
+  if (isOwn(route)) throw new MirrorError('not_found')
+  if (options.offline) throw new MirrorError('offline_and_absent')
+  // A copy has read what the request says of us: a body that is handed on takes the socket from it.
+  const ctx = { ...forwarded.ctx }
+  const originPath = client.policy.base.pathname.replace(/\/$/, '')
+  const trace = traceOf(request.raw)
+  const { authorization } = ctx
+  const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
+  const fail = (error: unknown): void => sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
+  const respond = (given: OriginResponse): void => {
+    reply.hijack()
+    void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
+      // Unread it would keep its connection for ever.
+      given.stream.on('error', () => undefined).destroy()
+      fail(error)
+    })
+  }
+  const pass = (passage: Passage): void => {
+    trace.originRequests.count += 1
+    // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
+    // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
+    const { path, query } = splitTarget(route)
+    void reply.from(originPath + path, {
+      ...hooks,
+      ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
+      queryString: () => query,
+      rewriteRequestHeaders: (_request, headers) =>
+        Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
+          [PASSAGE]: passage,
+        }),
+      onResponse: (_request, _reply, response) => {
+        const { statusCode, headers, stream } = asOriginResponse(response)
+        options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
+        respond({
+          statusCode,
+          headers: client.observeAnswer(asked, statusCode, headers),
+          stream,
+          permit: passage.permit,
+        })
+      },
+      onError: (_reply, { error }) => {
+        options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
+        reply.hijack()
+        fail(originFailure(error.cause ?? error, client.policy.base, client.policy.base.host))
+      },
+    })
+  }
+  enter(request.raw, asked, { client, ctx })
+    .then((entered) =>
+      'stream' in entered ? respond(entered) : releaseOnThrow(entered.permit, () => pass(entered)),
+    )
+    // Also what the plugin throws at a target that it will not send.
+    .catch((error: unknown) => {
+      reply.hijack()
+      fail(error)
+    })
+  return reply
 }
 
 /** What belongs to the mirror, though slashes or a base path led it past the routes of its own. */
@@ -243,7 +241,7 @@ async function answer(
   request: FastifyRequest,
   reply: FastifyReply,
   response: OriginResponse,
-  options: PassThroughOptions & Passed,
+  options: ForwardOptions & Forwarded,
 ): Promise<void> {
   const { client, ctx, route } = options
   const trace = traceOf(request.raw)
@@ -323,7 +321,7 @@ async function learn(
   method: string,
   final: OriginResponse,
   isOfHub: boolean,
-  { mirror, ctx, route }: PassThroughOptions & Passed,
+  { mirror, ctx, route }: ForwardOptions & Forwarded,
 ): Promise<void> {
   // A fetch over git is a POST, too, and changes nothing.
   const isWrite = !isRead(method) && isWriteRoute(route, method)
@@ -370,7 +368,7 @@ function isAboutRepo(route: HubRoute): boolean {
 
 async function* counted(
   stream: Readable,
-  { observer, client }: PassThroughOptions,
+  { observer, client }: ForwardOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
   try {
     for await (const part of stream) {
@@ -389,7 +387,7 @@ async function follow(
   response: OriginResponse,
   from: URL,
   location: string,
-  options: PassThroughOptions & Passed,
+  options: ForwardOptions & Forwarded,
 ): Promise<OriginResponse> {
   const { method } = request.raw
   const {
