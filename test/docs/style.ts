@@ -18,7 +18,7 @@ const BANNED: readonly BannedWord[] = [
   { words: 'told', instead: 'notified, reported, sent, named' },
   { words: 'tell (?:the|it|them|him|us|all|each|every)', instead: 'notify, report to, send' },
   {
-    words: 'lent(?! (?:Hub |)(?:token|credential)s?)',
+    words: '(?<!(?:token|credential)[^]{0,160})lent(?! (?:Hub |)(?:token|credential))',
     instead: 'shared, acquired; lent is for Hub tokens alone',
   },
   { words: 'lets? go (?:of|once|again|by)|letting go', instead: 'release' },
