@@ -21,6 +21,7 @@ import { Implied } from './mirror/documents/implied.ts'
 import { Flights } from './mirror/downloads/downloads.ts'
 import { Puller } from './mirror/files/pull.ts'
 import { Resolver } from './mirror/files/resolve.ts'
+import { Invalidations } from './mirror/invalidations.ts'
 import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Registry } from './mirror/registry.ts'
@@ -110,8 +111,9 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const client = clientOf(config, { via, observer, logger, now: monotonic, dispatcher })
   const mayRepeat = (): boolean => settings.policies.length === 0
   const workers = config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat }) : undefined
+  const { invalidations, ready } = responsesOf(monotonic, workers)
   const parts = { settings, observer, now, monotonic }
-  const { mirror, flights } = joinMirror(config, { ...parts, store, client, health, workers })
+  const { mirror, flights } = joinMirror(config, { ...parts, store, client, health, invalidations })
   const { callers, ages, readTokens } = joinCallers(config, { ...parts, logger })
 
   const leaving = new Leaving()
@@ -119,6 +121,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     workers,
     leaving,
     mirror,
+    ready,
     client,
     callers,
     basePath: config.basePath,
@@ -155,13 +158,27 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
     settings,
-    change: changeBy({ live, metrics, mirror, store, readTokens, ages }),
+    change: changeBy({ live, metrics, invalidations, store, readTokens, ages }),
     async close() {
       health.drain()
       server.server.closeAllConnections()
       await server.close()
     },
   }
+}
+
+/** The cache of responses, and what ends them there and in the workers. */
+function responsesOf(
+  monotonic: () => number,
+  workers: WorkerLink | undefined,
+): { readonly invalidations: Invalidations; readonly ready: ReadyAnswers } {
+  const invalidations = new Invalidations()
+  const ready = new ReadyAnswers({ monotonic, invalidations })
+  invalidations.onInvalidate((what) => {
+    // New settings are a message of their own to the workers.
+    if (what !== 'all') workers?.forget(what)
+  })
+  return { invalidations, ready }
 }
 
 const VOLUME_LIMITS: Record<VolumeLimit, string> = {
@@ -181,16 +198,16 @@ function createTransferLinks(cacheDir: string, now: () => number): () => Promise
 function changeBy(rooms: {
   readonly live: Live
   readonly metrics: Metrics
-  readonly mirror: Mirror
+  readonly invalidations: Invalidations
   readonly store: Store
   readonly readTokens: () => Promise<void>
   readonly ages: { look(): void }
 }): App['change'] {
-  const { live, metrics, mirror, store, readTokens, ages } = rooms
+  const { live, metrics, invalidations, store, readTokens, ages } = rooms
   return async (next) => {
     const changes = live.change(next)
     metrics.expectRules(live.settings.policies)
-    mirror.ready.forgetAll()
+    invalidations.invalidate('all')
     // Its bounds may be narrower now.
     if (!store.readOnly) void store.ledger.fit()
     ages.look()
@@ -365,23 +382,19 @@ function joinMirror(
     readonly now: () => number
     readonly monotonic: () => number
     readonly health: Health
-    readonly workers: WorkerLink | undefined
+    readonly invalidations: Invalidations
   },
 ): { readonly mirror: Mirror; readonly flights: Flights } {
-  const { settings, store, client, observer, monotonic } = rooms
+  const { settings, store, client, observer, monotonic, invalidations } = rooms
   const { onStorageFailed, onNoRoom } = rooms.health
-  const ready = new ReadyAnswers({
-    monotonic,
-    onForget: rooms.workers && ((repo) => rooms.workers?.forget(repo)),
-  })
   const known = new Known({
-    ready,
+    invalidations,
     facts: store.facts,
     origin: config.origin.href,
     monotonic,
     onWriteError: onStorageFailed,
   })
-  const access = new Access({ known, ready, settings, monotonic })
+  const access = new Access({ known, invalidations, settings, monotonic })
   const flights = new Flights({
     store,
     connections: config.pullConnections,
@@ -417,11 +430,10 @@ function joinMirror(
     refusals,
     policies,
     now: monotonic,
-    resolver: new Resolver({ ...shared, ready, settings, asksLicence }),
+    resolver: new Resolver({ ...shared, invalidations, settings, asksLicence }),
     puller,
     registry: new Registry({ ...shared, puller }),
     documents: new Documents({ ...shared, asksLicence }),
-    ready,
   })
   return { mirror, flights }
 }

@@ -10,7 +10,7 @@ import { headFields } from '../http/headers.ts'
 import { type ByteRange, formatContentRange, parseRange } from '../http/range.ts'
 import type { FileRoute } from '../hub/route.ts'
 import { noteAllowed } from '../mirror/access/note.ts'
-import { type Answer, ageHeader, type ByteSource } from '../mirror/answer.ts'
+import { type Answer, ageHeader, type ByteSource, type Reusable } from '../mirror/answer.ts'
 import type { ClientName } from '../mirror/context.ts'
 import { outcomeHeaders, SMALL_BYTES } from '../server/body/send.ts'
 import type { AddressReader } from '../server/clients.ts'
@@ -21,22 +21,16 @@ import type { WorkerLink } from '../workers/main/worker-link.ts'
 import { READY_FIELD } from '../workers/peer.ts'
 import type { RequestHead } from './plain-head.ts'
 import { fieldLines, headEnd, headStart, writeAnswer } from './raw-response.ts'
-import {
-  isSaidOnce,
-  type Method,
-  type Readiness,
-  type ReadyAnswer,
-  type ReadyAnswers,
-} from './response-cache.ts'
+import { isSaidOnce, type Method, type ReadyAnswer, type ReadyAnswers } from './response-cache.ts'
 
 /** What is asked of the mirror, or of a worker in its place. */
 export interface ReadyMirror {
-  readonly ready: ReadyAnswers
   admitReady(caller: Caller, route: FileRoute): string | undefined
   pin(client: ClientName, answer: ReadyAnswer): void
 }
 
 export interface ReadyRouteOptions extends Accounts {
+  readonly ready: ReadyAnswers
   readonly mirror: ReadyMirror
   readonly callers: Pick<Callers, 'recognise'>
   /** Where workers may repeat the answer. */
@@ -62,7 +56,7 @@ export interface ReadyRoute {
 }
 
 export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
-  const { ready } = options.mirror
+  const { ready } = options
   return {
     serve(request, response, otherwise) {
       const { method, url = '' } = request
@@ -185,7 +179,7 @@ async function sendRead(
   if (response.destroyed) {
     trace.leave()
     account({ method, address, status: statusTold(response) }, trace, options)
-  } else if (length === bytes.length && options.mirror.ready.recall('GET', request.url ?? '') === answer) {
+  } else if (length === bytes.length && options.ready.recall('GET', request.url ?? '') === answer) {
     send(exchange, { kind: 'bytes', bytes, part }, options)
   } else {
     otherwise()
@@ -205,7 +199,7 @@ function send(
   const { response, address, answer, method, trace } = exchange
   const { bytes, part } = body
   begin(trace, bytes)
-  const head = ['x-request-id', trace.id, ...answer.headers, ...ownFields(answer, body, options.mirror.ready)]
+  const head = ['x-request-id', trace.id, ...answer.headers, ...ownFields(answer, body, options.ready)]
   // A worker that is told so takes what it hands on for the whole.
   const note = part === undefined ? options.workers?.ready(answer) : undefined
   if (note !== undefined) head.push(READY_FIELD, note)
@@ -251,12 +245,12 @@ function endOf(answer: ReadyAnswer): Buffer | undefined {
 export function readyAnswer(
   answer: Answer,
   route: ReadyAnswer['route'],
-  { method, ready }: { readonly method: Method; readonly ready: Readiness },
+  { method, reusable }: { readonly method: Method; readonly reusable: Reusable },
 ): ReadyAnswer {
   const own = method === 'HEAD' ? headFields(answer.status, answer.headers) : answer.headers
   const fields = Object.entries({ ...own, ...outcomeHeaders(answer) })
   const headers = fields.filter(([name]) => !isSaidOnce(method, name)).flat()
-  return { ...ready, route, status: answer.status === 206 ? 200 : answer.status, headers }
+  return { ...reusable, route, status: answer.status === 206 ? 200 : answer.status, headers }
 }
 
 /** What passes the checks that every request passes, `check` among them, which throws; undefined for the long way to say why not. */

@@ -2,36 +2,14 @@
 // repos, and that they lack one, for as long as all they rest on may be believed without asking. It decides nothing:
 // whoever learns that a repo is not what it was says so here, and its answers are forgotten before anything else is told.
 
-import type { ByteRange } from '../http/range.ts'
-import { type CommitHash, type Repo, repoKey } from '../hub/names.ts'
+import { type Repo, repoKey } from '../hub/names.ts'
 import type { FileRoute } from '../hub/route.ts'
 import { MAX_NAME_CHARS, Memory, textBytes } from '../memory.ts'
-import type { ByteSource } from '../mirror/answer.ts'
-
-/** Why an answer may be given again without a decision, and for how long. */
-export interface Readiness {
-  /** Up to when all of it may be believed, in milliseconds that never step back. */
-  readonly until: number
-  /** When the Hub was asked where the branch is; undefined where it was not. */
-  readonly askedAt: number | undefined
-  /** The state of the memory before anything was believed: `ReadyAnswers.moment`. */
-  readonly moment: number
-  readonly commit: CommitHash
-  /** The bytes, while they are in memory: of GET. */
-  readonly bytes?: (() => Buffer | undefined) | undefined
-  /** Where a GET finds them when they are not. */
-  readonly file?: ReadyFile | undefined
-}
-
-/** A stored file, of which parts can be read while it is open. */
-export interface ReadyFile {
-  readonly sizeBytes: number
-  /** A part of it, if it is open; whoever is given one closes it. */
-  open(range: ByteRange): ByteSource | undefined
-}
+import type { Reusable } from '../mirror/answer.ts'
+import type { Invalidations } from '../mirror/invalidations.ts'
 
 /** A hit, to a request for the whole, without conditions: a file, or that there is none. */
-export interface ReadyAnswer extends Readiness {
+export interface ReadyAnswer extends Reusable {
   readonly route: FileRoute
   readonly status: number
   /** Names and values in turn, without the fields that differ from request to request: `isSaidOnce`. */
@@ -55,16 +33,15 @@ export class ReadyAnswers {
   readonly #monotonic: () => number
   readonly #answers: Readonly<Record<Method, Memory<ReadyAnswer>>>
   readonly #targets = new Map<string, Set<string>>()
-  readonly #onForget: ((repo: Repo) => void) | undefined
-  #moment = 0
+  readonly #invalidations: Pick<Invalidations, 'generation' | 'onInvalidate'>
 
   constructor(options: {
     readonly monotonic: () => number
-    /** Hears of each repo that is forgotten, before anybody is told anything. */
-    readonly onForget?: ((repo: Repo) => void) | undefined
+    /** Says what must not be repeated any more, and whether that has been said since an answer was begun. */
+    readonly invalidations: Pick<Invalidations, 'generation' | 'onInvalidate'>
   }) {
     this.#monotonic = options.monotonic
-    this.#onForget = options.onForget
+    this.#invalidations = options.invalidations
     const answers = () =>
       new Memory<ReadyAnswer>({
         maxBytes: ANSWERS_BYTES,
@@ -73,11 +50,10 @@ export class ReadyAnswers {
         onGone: ({ route }, target) => this.#left(target, repoKey(route.repo)),
       })
     this.#answers = { GET: answers(), HEAD: answers() }
-  }
-
-  /** Grows whenever something is forgotten. Read before the first look at what an answer rests on. */
-  get moment(): number {
-    return this.#moment
+    options.invalidations.onInvalidate((what) => {
+      if (what === 'all') this.#forgetAll()
+      else this.#forget(what)
+    })
   }
 
   /** The answer to `target` (raw, as it came), if it may be given now. */
@@ -91,9 +67,10 @@ export class ReadyAnswers {
     return askedAt === undefined ? undefined : this.#monotonic() - askedAt
   }
 
-  /** Keeps an answer to `target`, unless something was forgotten since its moment; what is kept. */
+  /** Keeps an answer to `target`, unless something was invalidated since it was begun. Returns what is kept. */
   remember(method: Method, target: string, answer: ReadyAnswer): ReadyAnswer | undefined {
-    if (answer.moment !== this.#moment || target.length > MAX_NAME_CHARS) return undefined
+    if (answer.generation !== this.#invalidations.generation || target.length > MAX_NAME_CHARS)
+      return undefined
     const kept = { ...answer, until: Math.min(answer.until, this.#monotonic() + LIFE_MS) }
     const key = repoKey(answer.route.repo)
     const targets = this.#targets.get(key) ?? new Set()
@@ -103,18 +80,15 @@ export class ReadyAnswers {
   }
 
   /** The repo is not what it was, or a branch of it is not where it was: no answer about it is ready any more. */
-  forget(repo: Repo): void {
-    this.#moment += 1
+  #forget(repo: Repo): void {
     for (const target of this.#targets.get(repoKey(repo)) ?? []) {
       this.#answers.GET.delete(target)
       this.#answers.HEAD.delete(target)
     }
-    this.#onForget?.(repo)
   }
 
   /** What is believed, and for how long, may be another from now on: no answer is ready any more. */
-  forgetAll(): void {
-    this.#moment += 1
+  #forgetAll(): void {
     this.#answers.GET.clear()
     this.#answers.HEAD.clear()
     this.#targets.clear()

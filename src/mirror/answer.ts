@@ -1,8 +1,8 @@
 // What the mirror gives back for a request, before anybody speaks HTTP: status, headers, an outcome, and a body
 // that is opened but not started. Whoever sends it closes it, also when nothing was sent.
 
-import type { Readiness } from '../fast-path/response-cache.ts'
 import type { ByteRange } from '../http/range.ts'
+import type { CommitHash } from '../hub/names.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 
 /** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
@@ -52,8 +52,30 @@ export interface Answer {
   readonly originStatus?: number
   /** Where it is stale: because the Hub asks the credential to wait, not because it is away. */
   readonly isLimited?: boolean | undefined
-  /** Where the same may be said to everybody who asks the same. */
-  readonly ready?: Readiness | undefined
+  /** Present when the same answer may be given to every caller who sends the same request. */
+  readonly reusable?: Reusable | undefined
+}
+
+/** Why an answer may be given again without a decision, and for how long. */
+export interface Reusable {
+  /** The end of its life, in milliseconds of the monotonic clock. Something may invalidate it earlier. */
+  readonly until: number
+  /** When the Hub was asked where the branch is; undefined when the request named a commit. */
+  readonly askedAt: number | undefined
+  /** `Invalidations.generation` before anything that the answer depends on was read. */
+  readonly generation: number
+  readonly commit: CommitHash
+  /** The body of a GET, while it is in memory; returns undefined when it no longer is. */
+  readonly bytes?: (() => Buffer | undefined) | undefined
+  /** Where a GET finds the body when it is not in memory. */
+  readonly file?: ReusableFile | undefined
+}
+
+/** A stored file, of which ranges can be read while it is open. */
+export interface ReusableFile {
+  readonly sizeBytes: number
+  /** A range of it, or undefined when the file is not open. The caller must close the source. */
+  open(range: ByteRange): ByteSource | undefined
 }
 
 /** The disk failed under a pull; the bytes can still come straight from the origin. */

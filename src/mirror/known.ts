@@ -2,13 +2,13 @@
 // mutable one may be believed. What lies on the disk is never fresh by itself: freshness is counted on the
 // monotonic clock of this process, so neither a restart nor a clock that steps back can lengthen it.
 
-import type { ReadyAnswers } from '../fast-path/response-cache.ts'
 import { type FileMeta, isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { Memory, textBytes } from '../memory.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts/facts.ts'
 import type { FactKind } from '../store/layout.ts'
+import type { Invalidations } from './invalidations.ts'
 
 /** A file of one commit: immutable, so it needs no date. `absent` says the commit has no such path. */
 export type FileFact =
@@ -63,7 +63,7 @@ export class Known {
   readonly #namedAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
   readonly #publicTurns = new Map<string, Promise<void>>()
   #naming = Promise.resolve()
-  readonly #ready: Pick<ReadyAnswers, 'forget'>
+  readonly #invalidations: Pick<Invalidations, 'invalidate'>
   readonly #onWriteError: (error: unknown) => void
 
   constructor(options: {
@@ -71,15 +71,14 @@ export class Known {
     /** Part of every key: facts of one Hub are not facts of another. */
     readonly origin: string
     readonly monotonic: () => number
-    /** Forgets what was ready of a repo that has changed. */
-    readonly ready: Pick<ReadyAnswers, 'forget'>
+    readonly invalidations: Pick<Invalidations, 'invalidate'>
     /** Hears of every fact that could not be written or read. */
     readonly onWriteError: (error: unknown) => void
   }) {
     this.#facts = options.facts
     this.#origin = options.origin
     this.#monotonic = options.monotonic
-    this.#ready = options.ready
+    this.#invalidations = options.invalidations
     this.#onWriteError = options.onWriteError
   }
 
@@ -157,7 +156,7 @@ export class Known {
     if (before !== undefined && before.at > options.askedAt) return
     const hasMoved = before === undefined ? this.#refs.hasForgotten : before.commit !== commit
     this.#refs.set(key, { commit, at: options.askedAt })
-    if (hasMoved) this.#ready.forget(repo)
+    if (hasMoved) this.#invalidations.invalidate(repo)
     if (!options.store) return
     const stored = this.#facts.peek('refs', key)
     if (isRecord(stored) && stored['commit'] === commit) return
@@ -182,7 +181,7 @@ export class Known {
   /** Somebody changed the repo through us: no ref of it is fresh, or the committer would read what was before. */
   changed(repo: Repo): void {
     this.#changes.set(this.#repoKey(repo), this.#monotonic())
-    this.#ready.forget(repo)
+    this.#invalidations.invalidate(repo)
   }
 
   /** Whether the repo was changed through us at or after `at`. */

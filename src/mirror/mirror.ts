@@ -2,7 +2,7 @@
 // knows no framework.
 
 import { MirrorError } from '../errors.ts'
-import type { Repo } from '../hub/names.ts'
+import type { CommitHash, Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
@@ -10,7 +10,6 @@ import { isRepoMoved } from '../origin/repo-moved.ts'
 
 export { RefusedByHub } from '../origin/failures/refused.ts'
 
-import type { ReadyAnswer, ReadyAnswers } from '../fast-path/response-cache.ts'
 import type { Access } from './access/access.ts'
 import type { Policies } from './access/policies.ts'
 import type { Refusals } from './access/refusals.ts'
@@ -63,14 +62,12 @@ export interface Mirror {
   changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
   /** The Hub refused what was passed on to it, for reading, about the repo: rights that were granted end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
-  /** What may be answered without any of these, to whom `admitReady` lets in. */
-  readonly ready: ReadyAnswers
-  /** What the rules say of a request for what is ready: `Policies.admitReady`. */
+  /** What the rules say of a request whose answer may be reused: `Policies.admitReady`. */
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined
-  /** Notes which commit a HEAD that was answered from `ready` has told this client. */
+  /** Notes which commit a HEAD whose answer was reused has told this client. */
   pin(
     client: ClientName,
-    answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>,
+    answer: { readonly route: FileRoute; readonly commit: CommitHash; readonly status: number },
     /** How long ago that was. */
     agoMs?: number,
   ): void
@@ -92,9 +89,8 @@ export function createMirror(parts: {
   readonly registry: Registry
   readonly documents: Documents
   readonly policies: Policies
-  readonly ready: ReadyAnswers
 }): Mirror {
-  const { known, access, refusals, now, resolver, puller, registry, documents, policies, ready } = parts
+  const { known, access, refusals, now, resolver, puller, registry, documents, policies } = parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
@@ -107,7 +103,6 @@ export function createMirror(parts: {
     get hasRules() {
       return policies.hasRules
     },
-    ready,
     admitReady: (caller, route) => policies.admitReady(caller, route),
 
     head: (ctx, route, conditions) =>
@@ -204,7 +199,7 @@ async function ofRightName(ctx: Ctx, answer: Answer): Promise<Answer> {
 function refusedFile(
   ctx: Ctx,
   { repo }: FileRoute,
-  { refusal, outcome, ageMs, isLimited, ready }: Extract<Resolved, { kind: 'refusal' }>,
+  { refusal, outcome, ageMs, isLimited, reusable }: Extract<Resolved, { kind: 'refusal' }>,
 ): Answer {
   const answer = refusalAnswer(refusal, {
     asked: hintContext(ctx, repo),
@@ -215,6 +210,6 @@ function refusedFile(
   })
   const { body } = answer
   // Only of what a commit lacks, and that is said to everybody in the same words.
-  const isReady = ready !== undefined && body.kind === 'bytes'
-  return { ...answer, isLimited, ready: isReady ? { ...ready, bytes: () => body.bytes } : undefined }
+  if (reusable === undefined || body.kind !== 'bytes') return { ...answer, isLimited }
+  return { ...answer, isLimited, reusable: { ...reusable, bytes: () => body.bytes } }
 }

@@ -16,6 +16,7 @@ import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import { createReadyRoute } from '../fast-path/cached-route.ts'
 import { lookFirst } from '../fast-path/early-read.ts'
+import type { ReadyAnswers } from '../fast-path/response-cache.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
@@ -43,6 +44,7 @@ import { registerTransfers } from './transfers/transfers.ts'
 
 export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror
+  readonly ready: ReadyAnswers
   readonly client: OriginClient
   readonly callers: Callers
   readonly basePath: string

@@ -10,7 +10,7 @@ import { callerKey } from '../callers/caller-key.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { readyAnswer } from '../fast-path/cached-route.ts'
-import type { ReadyAnswer } from '../fast-path/response-cache.ts'
+import type { ReadyAnswer, ReadyAnswers } from '../fast-path/response-cache.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
@@ -35,6 +35,8 @@ const UNCLEAR_BATCH = 'This Git LFS batch does not say once, in JSON, whether it
 
 export interface HubRouteOptions extends ForwardOptions {
   readonly mirror: Mirror
+  /** Keeps what may be answered again without the mirror. */
+  readonly ready: ReadyAnswers
   readonly callers: Callers
   readonly reads: FileReads
   readonly questions: Questions
@@ -133,17 +135,17 @@ async function send(
   reply: FastifyReply,
   given: Answer,
   { route }: Admitted,
-  { mirror, reads, workers }: HubRouteOptions,
+  { ready, reads, workers }: HubRouteOptions,
 ): Promise<void> {
   let answer = given
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
   const trace = traceOf(request.raw)
   const headOnly = request.raw.method === 'HEAD'
-  const ready = answer.ready && rememberReady(request.raw, route, answer, mirror)
+  const cached = answer.reusable && rememberReady(request.raw, route, answer, ready)
   // A worker keeps no more than small bodies, and takes what it hands on for the whole.
-  const isWhole = answer.status !== 206 && ready?.file === undefined
-  const note = ready && isWhole ? workers?.ready(ready) : undefined
+  const isWhole = answer.status !== 206 && cached?.file === undefined
+  const note = cached && isWhole ? workers?.ready(cached) : undefined
   if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [READY_FIELD]: note } }
   try {
     await sendAnswer(reply.raw, answer, { trace, reads, headOnly, offers: workers?.offers })
@@ -157,13 +159,13 @@ function rememberReady(
   request: IncomingMessage,
   route: HubRoute,
   answer: Answer,
-  { ready }: Mirror,
+  ready: ReadyAnswers,
 ): ReadyAnswer | undefined {
   const { method, url = '' } = request
   if (method !== 'GET' && method !== 'HEAD') return undefined
-  if (route.kind !== 'file' || answer.ready === undefined) return undefined
+  if (route.kind !== 'file' || answer.reusable === undefined) return undefined
   if (answer.outcome !== 'hit') return undefined
-  return ready.remember(method, url, readyAnswer(answer, route, { method, ready: answer.ready }))
+  return ready.remember(method, url, readyAnswer(answer, route, { method, reusable: answer.reusable }))
 }
 
 /** The mirror's answer; undefined where the request is to be forwarded. */

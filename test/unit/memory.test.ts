@@ -13,6 +13,7 @@ import { parseHubUrl } from '../../src/hub/route.ts'
 import { Memory } from '../../src/memory.ts'
 import { Access } from '../../src/mirror/access/access.ts'
 import { Refusals } from '../../src/mirror/access/refusals.ts'
+import { Invalidations } from '../../src/mirror/invalidations.ts'
 import { Known } from '../../src/mirror/known.ts'
 import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
@@ -92,8 +93,8 @@ describe('what strangers name', () => {
     const facts = createFacts(await scratchLayout(), { memoryBytes: 4_000_000 })
     // What is written is not what is looked at here, and a disk would make it slow.
     const write = () => Promise.resolve()
-    const ready = { forget: () => undefined }
-    const options = { facts: { ...facts, write }, origin: 'http://hub', monotonic: () => 1, ready }
+    const invalidations = new Invalidations()
+    const options = { facts: { ...facts, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
     const known = new Known({ ...options, onWriteError: () => undefined })
     const body = { body: Buffer.from('{}'), contentType: '', link: undefined, headers: {} }
     const grown = await growth(async () => {
@@ -112,9 +113,10 @@ describe('what strangers name', () => {
     const monotonic = () => 1
     const refusals = new Refusals({ settings: { accessTtlMs: 60_000 }, monotonic })
     const urls = createSignedUrls({ monotonic, now: monotonic })
-    const ready = new ReadyAnswers({ monotonic })
+    const invalidations = new Invalidations()
+    const ready = new ReadyAnswers({ monotonic, invalidations })
     const known = { rememberPublic: () => Promise.resolve() } as unknown as Known
-    const access = new Access({ known, ready, settings: { accessTtlMs: 60_000 }, monotonic })
+    const access = new Access({ known, invalidations, settings: { accessTtlMs: 60_000 }, monotonic })
     const parse = createRouteParser('/')
     const route = parseHubUrl('/o/n/resolve/main/x', '/')
     const body = Buffer.from('{"error":"x"}')
@@ -129,7 +131,7 @@ describe('what strangers name', () => {
     const answer = {
       until: 1e9,
       askedAt: 1,
-      moment: ready.moment,
+      generation: invalidations.generation,
       commit,
       status: 200,
       headers: ['etag', '"x"'],

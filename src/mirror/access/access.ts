@@ -1,12 +1,12 @@
 // Who may read a repo. Public is proved, never assumed: the Hub's own repo info says neither private nor gated nor
 // disabled, and no stranger was refused. Knows no bytes.
 
-import type { ReadyAnswers } from '../../fast-path/response-cache.ts'
 import type { Repo } from '../../hub/names.ts'
 import { repoKey } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { Memory } from '../../memory.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
+import type { Invalidations } from '../invalidations.ts'
 import type { Known } from '../known.ts'
 import { SingleFlight } from '../single-flight.ts'
 
@@ -20,7 +20,7 @@ interface Verdict {
 
 export class Access {
   readonly #known: Known
-  readonly #ready: Pick<ReadyAnswers, 'forget'>
+  readonly #invalidations: Pick<Invalidations, 'invalidate'>
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
   // When the question was asked whose answer was "everybody may" or "not everybody".
@@ -31,13 +31,12 @@ export class Access {
 
   constructor(options: {
     readonly known: Known
-    /** Forgets what was ready of a repo that is not everybody's any more. */
-    readonly ready: Pick<ReadyAnswers, 'forget'>
+    readonly invalidations: Pick<Invalidations, 'invalidate'>
     readonly settings: { readonly accessTtlMs: number }
     readonly monotonic: () => number
   }) {
     this.#known = options.known
-    this.#ready = options.ready
+    this.#invalidations = options.invalidations
     this.#settings = options.settings
     this.#monotonic = options.monotonic
   }
@@ -123,7 +122,7 @@ export class Access {
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
     if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
-    if (!isPublic) this.#ready.forget(repo)
+    if (!isPublic) this.#invalidations.invalidate(repo)
     await this.#known.rememberPublic(repo, isPublic)
   }
 

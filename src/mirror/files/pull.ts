@@ -4,7 +4,6 @@
 import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
-import type { Readiness } from '../../fast-path/response-cache.ts'
 import { isNotModified, rangeStillValid } from '../../http/conditional.ts'
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../../http/range.ts'
 import { type FileMeta, fileHeaders } from '../../hub/file-meta.ts'
@@ -22,7 +21,7 @@ import type { Store } from '../../store/store.ts'
 import type { Lane, Observer, Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { provePublic } from '../access/public.ts'
-import { type Answer, ageHeader, type Body, type ByteSource } from '../answer.ts'
+import { type Answer, ageHeader, type Body, type ByteSource, type Reusable } from '../answer.ts'
 import { anonymousRequester, asStranger, type Ctx, requesterOf } from '../context.ts'
 import type { Flights, Joined } from '../downloads/downloads.ts'
 import type { Known } from '../known.ts'
@@ -62,7 +61,7 @@ interface BodySource {
 }
 
 /** What is known of the bytes before any of them has come. */
-type KnownBody = Pick<ResolvedFile, 'key' | 'isPublic' | 'mayStore' | 'outcome' | 'ready'> & {
+type KnownBody = Pick<ResolvedFile, 'key' | 'isPublic' | 'mayStore' | 'outcome' | 'reusable'> & {
   readonly meta: Pick<FileMeta, 'etag' | 'sizeBytes'>
 }
 
@@ -104,7 +103,7 @@ export class Puller {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
     headers['content-length'] = String(file.meta.sizeBytes)
-    return { status: 200, headers, outcome: file.outcome, body: { kind: 'none' }, ready: file.ready }
+    return { status: 200, headers, outcome: file.outcome, body: { kind: 'none' }, reusable: file.reusable }
   }
 
   /**
@@ -217,20 +216,21 @@ export class Puller {
       whole: completesFile(range, meta.sizeBytes, conditions.range),
     })
     const status = wanted.kind === 'range' ? 206 : 200
-    return { status, headers, outcome, body, ready: file.ready && this.#readyFrom(body, file, file.ready) }
+    return { status, headers, outcome, body, reusable: this.#reusableWith(body, file) }
   }
 
   /** Where the same bytes, or others of the same file, are found again without waiting. */
-  #readyFrom(body: Body, { key, meta: { sizeBytes } }: KnownBody, ready: Readiness): Readiness | undefined {
+  #reusableWith(body: Body, { key, meta: { sizeBytes }, reusable }: KnownBody): Reusable | undefined {
     const { blobs } = this.#options.store
+    if (reusable === undefined) return undefined
     if (body.kind === 'bytes')
-      return { ...ready, bytes: () => (sizeBytes === 0 ? EMPTY : blobs.recall(key, sizeBytes)) }
+      return { ...reusable, bytes: () => (sizeBytes === 0 ? EMPTY : blobs.recall(key, sizeBytes)) }
     if (body.kind !== 'source' || body.source.blob === undefined) return undefined
     const open = (range: ByteRange): ByteSource | undefined => {
       const blob = blobs.openAgain(key, sizeBytes)
       return blob && blobSource(blob, range)
     }
-    return { ...ready, file: { sizeBytes, open } }
+    return { ...reusable, file: { sizeBytes, open } }
   }
 
   async #open(

@@ -3,7 +3,6 @@
 // commit the revision is, and which bytes the file consists of. Opens no body.
 
 import { isOriginAway } from '../../errors.ts'
-import type { Readiness, ReadyAnswers } from '../../fast-path/response-cache.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { deniesRepo, isAbsence, type Refusal } from '../../hub/refusal.ts'
@@ -18,9 +17,11 @@ import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
+import type { Reusable } from '../answer.ts'
 import { anonymousRequester, asStranger, type ClientName, type Ctx, requesterOf } from '../context.ts'
 import type { Implied } from '../documents/implied.ts'
 import { offlineFileError } from '../documents/offline.ts'
+import type { Invalidations } from '../invalidations.ts'
 import type { FileFact, Known } from '../known.ts'
 import { SingleFlight } from '../single-flight.ts'
 
@@ -39,7 +40,7 @@ export interface ResolvedFile {
   /** It is stale because the Hub asks this credential to wait, not because it is away. */
   readonly isLimited?: boolean
   /** Where the same holds for everybody. */
-  readonly ready?: Readiness | undefined
+  readonly reusable?: Reusable | undefined
 }
 
 export type Resolved =
@@ -50,7 +51,7 @@ export type Resolved =
       readonly outcome: Outcome
       readonly ageMs?: number
       readonly isLimited?: boolean
-      readonly ready?: Readiness | undefined
+      readonly reusable?: Reusable | undefined
     }
 
 /** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
@@ -99,7 +100,7 @@ export interface ResolverOptions {
   /** What stored listings say of files that nobody has asked for. */
   readonly implied: Implied
   readonly urls: SignedUrls
-  readonly ready: Pick<ReadyAnswers, 'moment' | 'forget'>
+  readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
   /** Read at each use: they may change. */
   readonly settings: { readonly refTtlMs: number; readonly accessTtlMs: number }
   readonly offline: boolean
@@ -136,7 +137,7 @@ export class Resolver {
       if (resolved.kind === 'file') this.pin(clientOf(ctx), route, resolved.meta.commit)
       return resolved
     }
-    return { ...resolved, ready: this.#readyOnBranch(route, resolved.ready) }
+    return { ...resolved, reusable: this.#reusableOnBranch(route, resolved.reusable) }
   }
 
   /** Notes that this client was told by a HEAD which commit the branch is, so that its GET means the same. */
@@ -149,19 +150,20 @@ export class Resolver {
     const isOther = before !== undefined && before.commit !== commit
     this.#told.set(branch, { commit, at, otherAt: isOther ? at : before?.otherAt })
     // What GETs may be given is not looked for in the pins.
-    if (before?.commit !== commit) this.#options.ready.forget(repo)
+    if (before?.commit !== commit) this.#options.invalidations.invalidate(repo)
   }
 
   /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
-  #readyOnBranch(route: FileRoute, ready: Readiness | undefined): Readiness | undefined {
+  #reusableOnBranch(route: FileRoute, reusable: Reusable | undefined): Reusable | undefined {
     const { known, settings } = this.#options
     const told = this.#told.get(branchKey(route))
     const ref = known.refInMemory(route.repo, route.revision, settings.refTtlMs)
-    if (ready === undefined || ref?.fresh !== true || ref.commit !== ready.commit) return undefined
+    if (reusable === undefined || ref?.fresh !== true || ref.commit !== reusable.commit) return undefined
     const isPromised = (at: number | undefined) =>
       at !== undefined && this.#options.monotonic() - at <= PIN_MS
-    if (isPromised(told?.otherAt) || (told?.commit !== ready.commit && isPromised(told?.at))) return undefined
-    return { ...ready, askedAt: ref.at, until: Math.min(ready.until, ref.until) }
+    if (isPromised(told?.otherAt) || (told?.commit !== reusable.commit && isPromised(told?.at)))
+      return undefined
+    return { ...reusable, askedAt: ref.at, until: Math.min(reusable.until, ref.until) }
   }
 
   #pinned(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): FileRoute {
@@ -175,7 +177,7 @@ export class Resolver {
   async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
     const { access, offline, client, known, refusals } = this.#options
     const { repo, revision, path } = route
-    const { moment } = this.#options.ready
+    const { generation } = this.#options.invalidations
     const ref = await known.ref(repo, revision, this.#options.settings.refTtlMs)
     const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
     const fact = kept !== undefined && mayStore(ctx, kept) ? kept : undefined
@@ -185,8 +187,8 @@ export class Resolver {
     const stored = fact && ({ fact, reason, askedAt: ref?.at } satisfies Stored)
     if (open && ref?.fresh === true && stored !== undefined) {
       const { at: askedAt, commit, until = openUntil } = ref
-      const ready = { until: Math.min(until, openUntil), askedAt, moment, commit }
-      return this.#fromFact(ctx, stored, 'hit', ready)
+      const reusable = { until: Math.min(until, openUntil), askedAt, generation, commit }
+      return this.#fromFact(ctx, stored, 'hit', reusable)
     }
 
     const isOpen = open || (await access.lastKnownPublic(repo))
@@ -379,7 +381,7 @@ export class Resolver {
     ctx: Ctx,
     { fact, reason, askedAt }: Stored,
     outcome: 'hit' | 'stale',
-    ready?: Readiness,
+    reusable?: Reusable,
   ): Resolved {
     noteAllowed(ctx.access, reason)
     const age = askedAt === undefined ? {} : { ageMs: this.#options.monotonic() - askedAt }
@@ -392,7 +394,7 @@ export class Resolver {
         isPublic: Promise.resolve(true),
         mayStore: true,
         outcome,
-        ready,
+        reusable,
         ...age,
       }
     }
@@ -405,7 +407,7 @@ export class Resolver {
       body: Buffer.from(text),
       contentType: 'text/plain; charset=utf-8',
     }
-    return { kind: 'refusal', refusal, outcome, ready, ...age }
+    return { kind: 'refusal', refusal, outcome, reusable, ...age }
   }
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */

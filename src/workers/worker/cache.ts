@@ -10,6 +10,7 @@ import { isCommitHash, type Repo } from '../../hub/names.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import { Memory as Bounded } from '../../memory.ts'
 import type { ClientName } from '../../mirror/context.ts'
+import { Invalidations } from '../../mirror/invalidations.ts'
 import { addressReader, type ClientLists, clientGate } from '../../server/clients.ts'
 import type { Accounts as AccountsOf } from '../../server/request-log.ts'
 import { OWN_FIELDS, parseReady, sharedMs } from '../peer.ts'
@@ -38,7 +39,7 @@ export interface Memory {
   /** Answers what it can. */
   readonly route: ReadyRoute
   /** The state before a request is handed on: an answer that was on its way while something was forgotten is not kept. */
-  readonly moment: number
+  readonly generation: number
   /** Listens to an answer that is handed on, and keeps it if the main process says so. */
   learn(request: IncomingMessage, incoming: IncomingMessage, asked: Asked): void
   /** After it nothing of the repo is repeated, and all pins have been told. */
@@ -49,10 +50,10 @@ export interface Memory {
   flush(): void
 }
 
-/** What the main process says of an answer, and the moment when it was asked. */
+/** What the main process says of an answer, and the generation when it was asked. */
 interface Asked {
   readonly field: string
-  readonly moment: number
+  readonly generation: number
 }
 
 /** Bodies up to this size are in the memory of the main process, and may be ready there. */
@@ -69,12 +70,13 @@ const NOT_KEPT = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding
 
 export function createMemory(options: MemoryOptions): Memory {
   const { monotonic } = options
-  const ready = new ReadyAnswers({ monotonic })
+  const invalidations = new Invalidations()
+  const ready = new ReadyAnswers({ monotonic, invalidations })
   const bodies = new Bounded<Buffer>({ maxBytes: options.maxBytes, sizeOf: (body) => body.length })
   const pins = new PinBatch(options.tellPins)
   const route = createReadyRoute({
+    ready,
     mirror: {
-      ready,
       // Where there are rules, the main process says of nothing that it may be repeated.
       admitReady: () => '',
       pin(client, { route, commit, status }) {
@@ -115,8 +117,8 @@ export function createMemory(options: MemoryOptions): Memory {
 
   return {
     route,
-    get moment() {
-      return ready.moment
+    get generation() {
+      return invalidations.generation
     },
     learn(request, incoming, asked) {
       if (request.method === 'HEAD') {
@@ -136,11 +138,11 @@ export function createMemory(options: MemoryOptions): Memory {
       })
     },
     forget(repo) {
-      ready.forget(repo)
+      invalidations.invalidate(repo)
       pins.flush()
     },
     forgetAll() {
-      ready.forgetAll()
+      invalidations.invalidate('all')
       pins.flush()
     },
     flush: () => pins.flush(),
@@ -151,7 +153,7 @@ export function createMemory(options: MemoryOptions): Memory {
 function answerOf(
   { method, url }: { readonly method: Method; readonly url: string },
   incoming: IncomingMessage,
-  { field, moment }: Asked,
+  { field, generation }: Asked,
   { basePath, monotonic }: Pick<MemoryOptions, 'basePath' | 'monotonic'>,
 ): ReadyAnswer | undefined {
   // Before the other clock is read: whatever holds this process up between the two shortens what is left.
@@ -163,7 +165,7 @@ function answerOf(
   return {
     until: now + note.leftMs - marginMs,
     askedAt: note.ageMs === undefined ? undefined : now - note.ageMs,
-    moment,
+    generation,
     commit: note.commit,
     route,
     status: incoming.statusCode ?? 0,

@@ -47,7 +47,7 @@ export interface ForwardOptions {
   /** Sends what the main process offers instead of a body. */
   readonly takeOffer: (offer: Offer, answer: OfferedAnswer) => void
   /** Keeps what may be repeated. */
-  readonly memory: Pick<Memory, 'moment' | 'learn'>
+  readonly memory: Pick<Memory, 'generation' | 'learn'>
   /** Hears of what never reached the main process. */
   readonly accounts: Accounts
 }
@@ -100,7 +100,7 @@ function forward(
   const isFramed = hasFraming(request)
   // A GET or HEAD with a body is refused unread.
   const sendsBody = isFramed && method !== 'GET' && method !== 'HEAD'
-  const { moment } = options.memory
+  const { generation } = options.memory
   let isAnswered = false
   const outgoing = ask({
     method,
@@ -131,7 +131,7 @@ function forward(
   })
   outgoing.on('response', (incoming) => {
     isAnswered = true
-    answer(exchange, incoming, { over, moment, ...options })
+    answer(exchange, incoming, { over, generation, ...options })
   })
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     // Whatever of an answer has come is complete, or its own reader hears of the end.
@@ -182,7 +182,7 @@ function answer(
   incoming: IncomingMessage,
   options: Pick<ForwardOptions, 'takeOffer' | 'memory'> & {
     readonly over: () => void
-    readonly moment: number
+    readonly generation: number
   },
 ): void {
   const { fields, offer, ready, isLast } = fieldsToAnswer(incoming)
@@ -200,7 +200,8 @@ function answer(
     if (!incoming.complete && !response.destroyed) breakConnection(response)
   })
   incoming.on('error', () => undefined)
-  if (ready !== undefined) options.memory.learn(request, incoming, { field: ready, moment: options.moment })
+  if (ready !== undefined)
+    options.memory.learn(request, incoming, { field: ready, generation: options.generation })
   start()
   // The first event of a stream may come much later than its client waits for an answer.
   if (isEventStream(incoming.headers)) response.flushHeaders()

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type ReadyAnswer, ReadyAnswers } from '../../../src/fast-path/response-cache.ts'
 import { isCommitHash } from '../../../src/hub/names.ts'
 import { parseHubUrl } from '../../../src/hub/route.ts'
+import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { manualClock } from '../../support/clock.ts'
 
 const FILE = '/org/name/resolve/main/a.txt'
@@ -15,7 +16,8 @@ function routeOf(target: string): ReadyAnswer['route'] {
 
 function scene() {
   const clock = manualClock()
-  const ready = new ReadyAnswers({ monotonic: clock.now })
+  const invalidations = new Invalidations()
+  const ready = new ReadyAnswers({ monotonic: clock.now, invalidations })
   const commit = '0'.repeat(40)
   if (!isCommitHash(commit)) throw new Error('no commit')
   const answer = (target: string, more: Partial<ReadyAnswer> = {}): ReadyAnswer => ({
@@ -24,11 +26,11 @@ function scene() {
     headers: ['etag', '"x"'],
     until: clock.now() + 10_000,
     askedAt: clock.now(),
-    moment: ready.moment,
+    generation: invalidations.generation,
     commit,
     ...more,
   })
-  return { clock, ready, answer }
+  return { clock, invalidations, ready, answer }
 }
 
 describe('an answer', () => {
@@ -54,11 +56,11 @@ describe('an answer', () => {
   })
 
   it('ends when its repo is forgotten, with all others of that repo and none of another', () => {
-    const { ready, answer } = scene()
+    const { invalidations, ready, answer } = scene()
     for (const method of ['GET', 'HEAD'] as const)
       for (const target of [FILE, FILE.replace('a.txt', 'b.txt'), OTHER])
         ready.remember(method, target, answer(target))
-    ready.forget({ type: 'model', id: routeOf(FILE).repo.id })
+    invalidations.invalidate({ type: 'model', id: routeOf(FILE).repo.id })
     for (const method of ['GET', 'HEAD'] as const) {
       expect(ready.recall(method, FILE)).toBeUndefined()
       expect(ready.recall(method, FILE.replace('a.txt', 'b.txt'))).toBeUndefined()
@@ -67,23 +69,23 @@ describe('an answer', () => {
   })
 
   it('is not kept when something was forgotten since it was begun', () => {
-    const { ready, answer } = scene()
+    const { invalidations, ready, answer } = scene()
     const begun = answer(FILE)
-    ready.forget(routeOf(OTHER).repo)
+    invalidations.invalidate(routeOf(OTHER).repo)
     ready.remember('GET', FILE, begun)
     expect(ready.recall('GET', FILE)).toBeUndefined()
   })
 
   it('is forgotten also where others have crowded it out and it came back', () => {
-    const { ready, answer } = scene()
+    const { invalidations, ready, answer } = scene()
     ready.remember('GET', FILE, answer(FILE))
     for (let index = 0; index < 40_000; index += 1) ready.remember('GET', `${OTHER}${index}`, answer(OTHER))
     expect(ready.recall('GET', FILE)).toBeUndefined()
     ready.remember('GET', FILE, answer(FILE))
-    ready.forget(routeOf(FILE).repo)
+    invalidations.invalidate(routeOf(FILE).repo)
     expect(ready.recall('GET', FILE)).toBeUndefined()
     expect(ready.recall('GET', `${OTHER}39999`)).toBeDefined()
-    ready.forget(routeOf(OTHER).repo)
+    invalidations.invalidate(routeOf(OTHER).repo)
     expect(ready.recall('GET', `${OTHER}39999`)).toBeUndefined()
   })
 

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { ReadyAnswers } from '../../../src/fast-path/response-cache.ts'
 import { Access } from '../../../src/mirror/access/access.ts'
+import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
@@ -27,12 +27,12 @@ async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promis
   await mkdir(layout.tmp)
   const clock = { ms: 1000 }
   const monotonic = (): number => clock.ms
-  const ready = new ReadyAnswers({ monotonic })
+  const invalidations = new Invalidations()
   const make = (facts: Facts): Access =>
     new Access({
-      ready,
+      invalidations,
       known: new Known({
-        ready,
+        invalidations,
         facts,
         origin: 'https://hub.test/',
         monotonic,

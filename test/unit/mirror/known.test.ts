@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { ReadyAnswers } from '../../../src/fast-path/response-cache.ts'
+import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { type DocumentFact, type FileFact, Known } from '../../../src/mirror/known.ts'
 import { decodeFact, encodeFact } from '../../../src/store/facts/fact-file.ts'
 import type { Facts } from '../../../src/store/facts/facts.ts'
@@ -56,7 +56,7 @@ function scene(change: Partial<Facts> = {}): Scene {
       facts,
       origin,
       monotonic: () => clock.ms,
-      ready: new ReadyAnswers({ monotonic: () => clock.ms }),
+      invalidations: new Invalidations(),
       onWriteError: (error) => errors.push(error),
     })
   }

@@ -2,13 +2,13 @@
 
 import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
-import { ReadyAnswers } from '../../../src/fast-path/response-cache.ts'
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import { Access } from '../../../src/mirror/access/access.ts'
 import { Refusals } from '../../../src/mirror/access/refusals.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
 import { Implied } from '../../../src/mirror/documents/implied.ts'
 import { Resolver } from '../../../src/mirror/files/resolve.ts'
+import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
 import { createSignedUrls } from '../../../src/origin/files/signed-urls.ts'
@@ -69,20 +69,20 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     close: async () => undefined,
   }
   const facts = memoryFacts()
-  const ready = new ReadyAnswers({ monotonic: clock.now })
+  const invalidations = new Invalidations()
   const known = new Known({
-    ready,
+    invalidations,
     facts,
     origin: 'http://hub.invalid',
     monotonic: clock.now,
     onWriteError: fail,
   })
-  const access = new Access({ known, ready, settings: SETTINGS, monotonic: clock.now })
+  const access = new Access({ known, invalidations, settings: SETTINGS, monotonic: clock.now })
   const resolver = new Resolver({
     client,
     known,
     access,
-    ready,
+    invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
     implied: new Implied({ known, originBase: client.policy.base }),
     urls: createSignedUrls({ monotonic: clock.now, now: clock.now }),

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, open, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { ReadyAnswers } from '../../../src/fast-path/response-cache.ts'
 import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
+import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
@@ -124,7 +124,7 @@ export class MadeStore {
       facts,
       origin,
       monotonic: () => 0,
-      ready: new ReadyAnswers({ monotonic: () => 0 }),
+      invalidations: new Invalidations(),
       onWriteError(error) {
         throw error
       },

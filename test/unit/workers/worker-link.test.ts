@@ -39,7 +39,7 @@ it('lets a worker repeat an answer no longer than the main process believes it, 
   const answer: ReadyAnswer = {
     until,
     askedAt: undefined,
-    moment: 0,
+    generation: 0,
     commit: fileRoute().revision as ReadyAnswer['commit'],
     route: fileRoute(),
     status: 200,
@@ -94,7 +94,7 @@ it('is not repeated longer by a worker that is held up', () => {
     const field = noteOf(leftMs)
     const incoming = { statusCode: 200, headers: {}, rawHeaders: [] } as unknown as IncomingMessage
     isHeldUp = true
-    memory.learn(asked, incoming, { field, moment: memory.moment })
+    memory.learn(asked, incoming, { field, generation: memory.generation })
   }
   learn(10_000)
   expect(isServed()).toBe(true)
@@ -114,7 +114,7 @@ it('is repeated whole or not at all, though a client leaves in the middle of the
   const learn = async (client: Writable) => {
     const outgoing = get({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', agent: false })
     const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
-    memory.learn(asked, incoming, { field: noteOf(10_000), moment: memory.moment })
+    memory.learn(asked, incoming, { field: noteOf(10_000), generation: memory.generation })
     incoming.pipe(client)
     await once(incoming, 'data')
     server.emit('more')
