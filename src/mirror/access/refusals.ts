@@ -1,6 +1,7 @@
 // What the Hub refused, to whom, a moment ago: said again without asking, so that a storm of refused requests costs
 // one question. Memory only, and short: a right that was just given must not be waited for. It knows no verdicts.
 
+import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
 import { isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { Memory, textBytes } from '../../memory.ts'
@@ -44,7 +45,7 @@ export class Refusals {
 
   remember(fingerprint: string, asked: Asked, remembered: Remembered): void {
     if (this.#lifeMs === 0 || remembered.refusal.body.length > MAX_BODY_BYTES) return
-    const isAll = isOfWholeRepo(remembered.refusal) && !isCard(asked)
+    const isAll = isOfWholeRepo(remembered.refusal) && !isOnItsOwn(asked)
     const { refusal } = remembered
     // A copy: the body may be a small part of a buffer that many answers share.
     const kept = { ...remembered, refusal: { ...refusal, body: copyOf(refusal.body) } }
@@ -53,7 +54,10 @@ export class Refusals {
 
   /** What the Hub said to this credential of this, if that is not too long ago. */
   recall(fingerprint: string, asked: Asked): Remembered | undefined {
-    const names = [targetName(fingerprint, asked), ...(isCard(asked) ? [] : [repoName(fingerprint, asked)])]
+    const names = [
+      targetName(fingerprint, asked),
+      ...(isOnItsOwn(asked) ? [] : [repoName(fingerprint, asked)]),
+    ]
     for (const name of names) {
       const found = this.#refusals.get(name)
       if (found === undefined || this.#monotonic() - found.at >= this.#lifeMs) continue
@@ -95,9 +99,9 @@ function isOfWholeRepo(refusal: Refusal): boolean {
   return isBadToken(refusal) || status === 401 || code === 'RepoNotFound' || code === 'GatedRepo'
 }
 
-/** Of a gated repo everybody may read what says what the repo is. */
-function isCard({ kind, target }: Asked): boolean {
-  return kind === 'file' && /\/(?:readme(?:\.\w+)?|\.gitattributes)$/i.test(target)
+/** Whether a refusal of the repo's files says nothing about this one, and one of this nothing about the others. */
+function isOnItsOwn({ kind, target }: Asked): boolean {
+  return kind === 'file' && mayBeOutsideGate(target)
 }
 
 function repoName(fingerprint: string, { kind, repo }: Asked): string {

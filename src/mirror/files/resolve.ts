@@ -4,6 +4,7 @@
 
 import { isOriginAway } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
+import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { deniesRepo, isAbsence, type Refusal } from '../../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../../hub/route.ts'
@@ -369,9 +370,9 @@ export class Resolver {
       ])
       if (open === false) return false
       if (head === undefined) return undefined
-      // An origin that has no such info is believed by the file, unless it is one that gates do not cover.
+      // Where the origin has no such info, the file itself counts, unless a gate might not cover it.
       const told = open === 'unsaid' ? undefined : open
-      if (head.result.kind === 'meta') return open === 'unsaid' && !isCard(route.path) ? true : told
+      if (head.result.kind === 'meta') return open === 'unsaid' && !mayBeOutsideGate(route.path) ? true : told
       return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? told : undefined
     }
     return access.prove(repo, ask, namesOf(ctx))
@@ -472,11 +473,6 @@ function clientOf({ caller, fingerprint }: Ctx): ClientName {
 
 function pinKey(client: ClientName, route: FileRoute): string {
   return `${client.address} ${grantKey(client, route)}`
-}
-
-/** What a gated repo may show to everybody, so that they know what they ask for. */
-function isCard(path: string): boolean {
-  return /^(?:readme(?:\.\w+)?|\.gitattributes)$/i.test(path)
 }
 
 /** Whether the refusal is about the revision or the path, so that the repo itself was shown. */
