@@ -4,6 +4,7 @@ import { writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { DestinationStream } from 'pino'
 import type { Config } from '../config/keys.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 
 /** Writes to the terminal at stdout. Errors are ignored: when the terminal has gone, nobody reads it. */
 export function terminalDestination(): DestinationStream {
@@ -28,7 +29,8 @@ export function welcomeText(
   // A client cannot connect to the address that means all interfaces.
   const isEverywhere = config.host === '0.0.0.0' || config.host === '::'
   const reached = `http://${isEverywhere ? hostname() : inUrl(config.host)}:${port}`
-  const endpoint = config.publicUrl?.href.replace(/\/$/, '') ?? reached + path
+  const endpoint =
+    config.publicUrl === undefined ? reached + path : withoutTrailingSlash(config.publicUrl.href)
   const own = isEverywhere ? `http://127.0.0.1:${port}` : listening
   const rows = [
     ['Listening', listening],
@@ -40,7 +42,7 @@ export function welcomeText(
   ] as const
   const offline = config.offline ? ', offline' : ''
   const lines = rows.map(([name, value]) => `  ${name.padEnd(14)}${value}\n`)
-  return `hubmirror ${version} stands in front of ${config.origin.href.replace(/\/$/, '')}${offline}\n\n${lines.join('')}\n`
+  return `hubmirror ${version} stands in front of ${withoutTrailingSlash(config.origin.href)}${offline}\n\n${lines.join('')}\n`
 }
 
 function inUrl(host: string): string {

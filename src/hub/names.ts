@@ -1,6 +1,9 @@
 // How the Hub names things: repo types, repo ids, commits. Only the parsers here make the branded strings.
 // It does not know where in a URL a name stands.
 
+/** The base URLs that the Hub itself writes into its answers, whatever URL it was asked by. Without a slash at the end. */
+export const HUB_URLS = ['https://huggingface.co', 'https://hf.co'] as const
+
 /** The kinds of repo that have files at revisions; buckets have no revisions and are passed through. */
 export const REPO_TYPES = ['model', 'dataset', 'space', 'kernel'] as const
 export type RepoType = (typeof REPO_TYPES)[number]

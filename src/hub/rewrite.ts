@@ -2,6 +2,7 @@
 // and Location, and every trace of Xet. It knows where in a document a string stands, and asks nobody.
 
 import { MirrorError } from '../errors.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import { isHeaderSafe } from '../http/headers.ts'
 import { BASE, type DocumentPlan, DocumentScan, FALSE } from './document-scan.ts'
 import type { HubDocument } from './route.ts'
@@ -184,7 +185,7 @@ function basesOf(options: Pick<RewriteBases, 'originBase' | 'aliases'>): readonl
 }
 
 function trimSlash(base: string): string {
-  return base.replace(/\/+$/, '')
+  return withoutTrailingSlash(base)
 }
 
 /** What follows the base, if the URL begins with it and the base ends there: `hub.example` is not `hub.example.org`. */

@@ -2,6 +2,7 @@
 // URLs: policy, keys and the origin's targets all come from the value made here. It does not know the method.
 
 import { MirrorError } from '../errors.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type ApiTail, readApiTail, type TailDocument } from './api-tail.ts'
 import {
   apiSegment,
@@ -143,7 +144,7 @@ function collapseFront(path: string): string {
 }
 
 function withoutBasePath(path: string, basePath: string): string {
-  const base = basePath.replace(/\/+$/, '')
+  const base = withoutTrailingSlash(basePath)
   if (base === '') return path
   if (path === base) return '/'
   if (!path.startsWith(`${base}/`)) {

@@ -4,6 +4,7 @@
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { MirrorError } from '../errors.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import type { HeaderBag } from '../http/headers.ts'
 import { DIRECT, type Proxies } from '../http/proxies.ts'
 import { TOO_MANY } from '../hub/refusal.ts'
@@ -103,6 +104,12 @@ export interface OriginClient {
 /** Bytes a second. An origin whose body is slower than this for three times its patience is asked again, or given up. */
 const ORIGIN_FLOOR = 1024
 
+/**
+ * `timeoutMs` of a request whose answer can be replaced by a stored one. It leaves time to send that one: huggingface_hub
+ * gives up a silent answer after 10 s.
+ */
+export const FALLBACK_TIMEOUT_MS = 4_000
+
 interface OriginOptions {
   readonly policy: RedirectPolicy
   readonly timeoutMs: number
@@ -198,7 +205,7 @@ export function createOriginClient(options: OriginOptions): OriginClient {
     buffers,
     isWanted: (caller) => buffers.isLow || shares.isWanted('relay', caller),
     // A base path of the origin (a mirror below a prefix) stands before every target.
-    url: (target) => new URL(policy.base.pathname.replace(/\/$/, '') + target, policy.base),
+    url: (target) => new URL(withoutTrailingSlash(policy.base.pathname) + target, policy.base),
     isRecentlyUnreachable: () => reachability.isRecentlyUnreachable,
     unreachableReason: () => reachability.reason,
     close: () => dispatcher.destroy(),

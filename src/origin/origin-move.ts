@@ -2,6 +2,7 @@
 // http to https. A token goes to the configured origin only, so whoever has one is told instead.
 
 import { MirrorError } from '../errors.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import type { OriginAnswer, OriginClient } from './client.ts'
 import { isAllowedHost, mayCarryCredential, type RedirectPolicy } from './redirect.ts'
@@ -24,7 +25,7 @@ export function moveOf(
   if (!MOVES.has(answer.status) || location === undefined || !URL.canParse(location, from.href))
     return undefined
   const to = new URL(location, from)
-  const prefix = base.pathname.replace(/\/$/, '')
+  const prefix = withoutTrailingSlash(base.pathname)
   const target = from.pathname.startsWith(prefix) ? from.pathname.slice(prefix.length) : from.pathname
   const isSame = target.length > 1 ? to.pathname.endsWith(target) : to.pathname === from.pathname
   return from.origin === base.origin && to.origin !== base.origin && isSame && to.search === from.search

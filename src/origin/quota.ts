@@ -3,6 +3,7 @@
 // nothing, and knows credentials by a fingerprint that means nothing outside of this process.
 
 import { createHmac, randomBytes } from 'node:crypto'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { waitMsOf } from '../http/retry-after.ts'
 import { readRefusal } from '../hub/refusal.ts'
@@ -82,7 +83,7 @@ export class Quota {
   }) {
     this.#random = options.random ?? Math.random
     this.#origin = options.base.origin
-    this.#basePath = options.base.pathname.replace(/\/$/, '')
+    this.#basePath = withoutTrailingSlash(options.base.pathname)
     this.#now = options.now
     this.#observer = options.observer
   }

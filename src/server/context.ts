@@ -8,6 +8,7 @@ import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
 import { holdsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import type { RequestHead } from '../fast-path/plain-head.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
@@ -232,7 +233,7 @@ function mirrorBase(
   request: FastifyRequest,
   options: { readonly publicUrl: URL | undefined; readonly basePath: string },
 ): string {
-  if (options.publicUrl !== undefined) return options.publicUrl.href.replace(/\/$/, '')
+  if (options.publicUrl !== undefined) return withoutTrailingSlash(options.publicUrl.href)
   // What the client itself calls us goes back to that client only, and never into the store.
   const given = request.host || (reachedHost(request.raw.socket) ?? '')
   const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(given) ? given : 'localhost'

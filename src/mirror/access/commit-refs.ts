@@ -3,7 +3,7 @@
 
 import { type Repo, repoKey } from '../../hub/names.ts'
 import { Memory, textBytes } from '../../memory.ts'
-import type { OriginClient } from '../../origin/client.ts'
+import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { askRepoRefs, type RepoRef } from '../../origin/repos/repo-info.ts'
 import { anonymousRequester, type Ctx, requesterOf } from '../context.ts'
 import { SingleFlight } from '../single-flight.ts'
@@ -18,8 +18,6 @@ interface Told {
 const REFS_BYTES = 32 * 1024 * 1024
 /** What a ref takes beside its texts. */
 const REF_BYTES = 100
-/** A client waits ten seconds. */
-const IMPATIENT_MS = 4_000
 /** More names of one commit tell nothing more. */
 const MAX_NAMES = 100
 
@@ -77,9 +75,10 @@ export class CommitRefs {
     const { client, monotonic } = this.#options
     return this.#questions.run(key, async () => {
       const at = monotonic()
-      const refs = await askRepoRefs(client, repo, requester, { timeoutMs: IMPATIENT_MS, onMoved }).catch(
-        () => undefined,
-      )
+      const refs = await askRepoRefs(client, repo, requester, {
+        timeoutMs: FALLBACK_TIMEOUT_MS,
+        onMoved,
+      }).catch(() => undefined)
       if (refs !== undefined) this.#told.set(key, { refs, at })
       return refs
     })

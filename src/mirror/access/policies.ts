@@ -3,10 +3,11 @@
 // token is for are held against the same names. Opens no file.
 
 import { MirrorError } from '../../errors.ts'
+import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { type FileRoute, type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { Memory, textBytes } from '../../memory.ts'
-import type { OriginClient } from '../../origin/client.ts'
+import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { RepoMoved } from '../../origin/repo-moved.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { askRepoInfo, traitsOf } from '../../origin/repos/repo-info.ts'
@@ -67,9 +68,6 @@ interface Learnt {
   readonly at: number
 }
 
-/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
-const IMPATIENT_MS = 4_000
-
 export class Policies {
   readonly #options: PoliciesOptions
   readonly #refs: CommitRefs
@@ -87,7 +85,7 @@ export class Policies {
       ...options,
       onMoved: (repo) => (url) => this.#redirected(url, repo, [repo.id]),
     })
-    this.#originPath = options.client.policy.base.pathname.replace(/\/$/, '') || '/'
+    this.#originPath = withoutTrailingSlash(options.client.policy.base.pathname) || '/'
   }
 
   get #rules(): readonly Rule[] {
@@ -345,7 +343,7 @@ export class Policies {
       if (fallback === undefined) throw error
       return fallback
     }
-    const patience = fallback === undefined ? {} : { timeoutMs: IMPATIENT_MS }
+    const patience = fallback === undefined ? {} : { timeoutMs: FALLBACK_TIMEOUT_MS }
     const told = await this.#ask(repo, repoKey, anonymousRequester(ctx), patience)
     if (told === undefined) return fallback
     const isTold = told.access !== 'private' || !needs.some((need) => need === 'licence' || need === 'name')

@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
 import { isOriginAway, MirrorError } from '../../errors.ts'
+import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
-import { isCommitHash, type Repo } from '../../hub/names.ts'
+import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
@@ -68,8 +69,6 @@ const PAGE_IS_GONE =
 /** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
 const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
 /** The name the Hub uses for itself, whatever stands between. */
-const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
-
 export class Documents {
   readonly #options: DocumentsOptions
   readonly #room: DocumentRoom
@@ -82,7 +81,7 @@ export class Documents {
     this.#options = options
     this.#room = options.room ?? new DocumentRoom()
     this.#hub = new HubDocuments({ ...options, room: this.#room })
-    this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_NAMES })
+    this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
   }
 
   /** A write has been passed on and accepted: nobody who asks from now on is given the answer to an earlier question. */
@@ -344,9 +343,9 @@ export class Documents {
   ): Promise<Answer> {
     const { mirrorBase } = ctx
     const bases = {
-      originBase: this.#options.client.policy.base.href.replace(/\/$/, ''),
+      originBase: withoutTrailingSlash(this.#options.client.policy.base.href),
       mirrorBase,
-      aliases: HUB_NAMES,
+      aliases: HUB_URLS,
     }
     const link = fact.link === undefined ? undefined : rewriteLink(fact.link, { ...bases, stripXet: true })
     const headers: Record<string, string> = {

@@ -6,7 +6,7 @@ import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { HubRoute } from '../../hub/route.ts'
-import type { OriginAnswer, OriginClient } from '../../origin/client.ts'
+import { FALLBACK_TIMEOUT_MS, type OriginAnswer, type OriginClient } from '../../origin/client.ts'
 import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../../origin/redirect.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Access } from '../access/access.ts'
@@ -34,8 +34,6 @@ export interface Heard {
 const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
 /** Documents up to this size take no room: whoever is connected may hold so much. */
 export const SMALL_DOCUMENT_BYTES = 64 * 1024
-/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
-const IMPATIENT_MS = 4_000
 
 interface Question {
   readonly place: Place
@@ -152,7 +150,7 @@ export class HubDocuments {
         requester: requesterOf(ctx),
         headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
         ...(request.body === undefined ? {} : { body: request.body }),
-        ...(isImpatient ? { timeoutMs: IMPATIENT_MS } : {}),
+        ...(isImpatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
       })
       const location = headerValue(answer.headers, 'location')
       if (answer.status < 300 || answer.status >= 400 || location === undefined) return answer

@@ -1,6 +1,7 @@
 // What the stored answers about a public repo imply: other spellings of the same question, and that a commit does not
 // have a file. It reads what is known and never asks the Hub; who may see it is decided before.
 
+import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
@@ -88,8 +89,8 @@ export class Implied {
 
   constructor(options: { readonly known: Known; readonly originBase: URL }) {
     this.#known = options.known
-    this.#originBase = options.originBase.href.replace(/\/$/, '')
-    this.#originPath = options.originBase.pathname.replace(/\/$/, '') || '/'
+    this.#originBase = withoutTrailingSlash(options.originBase.href)
+    this.#originPath = withoutTrailingSlash(options.originBase.pathname) || '/'
   }
 
   /**

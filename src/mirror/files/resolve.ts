@@ -9,7 +9,7 @@ import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/nam
 import { deniesRepo, isAbsence, type Refusal } from '../../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../../hub/route.ts'
 import { Memory, textBytes } from '../../memory.ts'
-import type { OriginClient } from '../../origin/client.ts'
+import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
@@ -79,8 +79,6 @@ interface Listed {
 }
 const NOT_LISTED: Listed = {}
 
-/** With something stored to fall back on, the origin gets less time than a client's own patience (10 s). */
-const IMPATIENT_MS = 4_000
 /** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
 const PIN_MS = 60_000
 const PINS_BYTES = 12 * 1024 * 1024
@@ -337,7 +335,7 @@ export class Resolver {
       const result = await headFile(this.#options.client, route, requesterOf(ctx), {
         retries: impatient ? 0 : 1,
         known,
-        ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
+        ...(impatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
       })
       return { result, askedAt }
     }
@@ -364,7 +362,7 @@ export class Resolver {
         }),
         askPublicAccess(client, repo, anonymousRequester(ctx), {
           licence: this.#options.asksLicence(),
-          ...(impatient ? { timeoutMs: IMPATIENT_MS } : {}),
+          ...(impatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
           onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),
         }).catch(() => undefined),
       ])

@@ -7,8 +7,10 @@ import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
+import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { headerValue, headFields, isEventStream } from '../../http/headers.ts'
 import { withHint } from '../../hub/hints.ts'
+import { HUB_URLS } from '../../hub/names.ts'
 import { readRefusal, refusalHeaders } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { type RewriteBases, rewriteLink, rewriteLocation } from '../../hub/rewrite.ts'
@@ -105,8 +107,6 @@ const PAGE_HEADERS = [
 ]
 const XET_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
 
-const HUB_NAMES = ['https://huggingface.co', 'https://hf.co']
-
 /** How the plugin is to be set up, but for its handler: the one that calls `forward`. */
 export function forwarding(client: OriginClient) {
   return {
@@ -139,7 +139,7 @@ export function forward(
   if (options.offline) throw new MirrorError('offline_and_absent')
   // A copy has read what the request says of us: a body that is handed on takes the socket from it.
   const ctx = { ...forwarded.ctx }
-  const originPath = client.policy.base.pathname.replace(/\/$/, '')
+  const originPath = withoutTrailingSlash(client.policy.base.pathname)
   const trace = traceOf(request.raw)
   const { authorization } = ctx
   const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
@@ -437,11 +437,11 @@ async function follow(
 
 /** What a URL of the Hub is told by, and what it becomes. */
 function basesOf(client: OriginClient, ctx: Ctx): RewriteBases {
-  return { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_NAMES }
+  return { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_URLS }
 }
 
 function trimmed(base: URL): string {
-  return base.href.replace(/\/$/, '')
+  return withoutTrailingSlash(base.href)
 }
 
 function elapsed(since: number): number {

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
+import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { repoKey } from '../../hub/names.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { noteAllowed } from '../../mirror/access/note.ts'
@@ -51,7 +52,7 @@ export async function registerTransfers(server: FastifyInstance, options: Transf
     // Bodies are handed on as they come, however long.
     own.removeAllContentTypeParsers()
     own.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
-    const bases = new Set(['', options.basePath.replace(/\/+$/, '')])
+    const bases = new Set(['', withoutTrailingSlash(options.basePath)])
     for (const base of bases) {
       own.route<{ Params: { '*': string } }>({
         method: [...METHODS],
