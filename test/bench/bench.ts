@@ -1,5 +1,5 @@
-// How anything is measured here: contestants started afresh for each work, one run of each after the other, round by
-// round, and around each run the accounts of the kernel and of the simulated Hub.
+// Measures the contestants. Each is started again for each kind of work. They take turns, run by run and round by round.
+// Around each run stand the figures of the kernel and of the simulated Hub.
 
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,23 +13,23 @@ import { cpuSeconds, peakRssBytes, resetPeakRss } from './process-figures.ts'
 import type { GroupWriter, Reporter } from './reporter.ts'
 import type { Scale } from './scale.ts'
 
-// At rest is who takes less than a twentieth of a core.
+// A server is at rest when it uses less than a twentieth of a core.
 const REST_MS = 400
 const REST_CPU_SECONDS = 0.02
-/** Whoever goes on for longer fetches for its own sake. */
+/** A server that is busy for longer fetches on its own account. */
 const SENT_WITHIN_MS = 5_000
 
-/** A kind of work: what it asks of whom, and which figures it brings. */
+/** A kind of work: what is requested, from which contestants, and which figures come of it. */
 export interface Work {
   /** What `npm run bench -- NAME` calls it. */
   readonly name: string
-  /** How things grow: only where it is named, or where all is asked for. */
+  /** A measurement of growth. It runs only if it is named, or if everything is requested. */
   readonly isGrowth?: boolean
   readonly contestants: readonly ContestantName[]
   run(bench: Bench, servers: readonly Server[]): Promise<void>
 }
 
-/** One run of a contestant, and the figures that come of it. */
+/** One run of a contestant. Resolves with its figures. */
 type Run<Id extends string> = (server: Server, round: number) => Promise<Readonly<Record<Id, number>>>
 
 /** What a run cost the server and the Hub. */
@@ -37,7 +37,7 @@ export interface Usage {
   readonly cpuSeconds: number
   readonly peakRssBytes: number
   readonly originRequests: number
-  /** Of files. */
+  /** Bytes of files. */
   readonly originBytes: number
 }
 
@@ -54,7 +54,7 @@ export class Bench {
     readonly hub: Hub
     readonly scale: Scale
     readonly reporter: Reporter
-    /** Those that are installed. */
+    /** The installed contestants. */
     readonly contestants: readonly Contestant[]
   }) {
     this.hub = options.hub
@@ -64,12 +64,12 @@ export class Bench {
     this.client = new Client(options.scale.deadlineSeconds)
   }
 
-  /** Does a work with everybody who takes part in it. */
+  /** Does a work with all contestants that take part in it. */
   play(work: Work): Promise<void> {
     return this.serving(work.contestants, {}, (servers) => work.run(this, servers))
   }
 
-  /** Does something while those of `names` serve. Whoever does not start is reported, and the others go on. */
+  /** Runs `act` while the contestants of `names` serve. One that does not start is reported, and the others go on. */
   async serving(
     names: readonly ContestantName[],
     options: StartOptions,
@@ -90,27 +90,27 @@ export class Bench {
     }
   }
 
-  /** Whatever happens, the server ends before the bench does. */
+  /** The server ends before the bench does, whatever happens. */
   track<S extends { stop(): Promise<void> }>(server: S): S {
     this.#started.add(server)
     return server
   }
 
-  /** Ends everything that was started. */
+  /** Ends all processes and servers that were started. */
   async stop(): Promise<void> {
     await this.client.stop()
     for (const server of this.#started) await server.stop()
     await this.hub.close()
   }
 
-  /** Puts a repo of its own onto the Hub. */
+  /** Adds a new repo to the Hub. */
   publish(repo: string, changes: Readonly<Record<string, Change>>): BenchFile[] {
     return publish(this.hub.world, repo, changes)
   }
 
   /**
-   * A large file in a repo of its own, once for each name; no other has bytes in common with it. Of one that nobody
-   * reads to its end the digest may be invented, which saves reading it here.
+   * A large file in a repo of its own, made once for each name. No other file shares bytes with it. If no client reads it
+   * to its end, its digest may be invented, which saves reading it here.
    */
   largeFile(name: string, sizeBytes: number, digest: 'real' | 'invented' = 'real'): BenchFile {
     const known = this.#largeFiles.get(name)
@@ -128,14 +128,14 @@ export class Bench {
     return target(server.fileUrl(file), file, 'crc32', range)
   }
 
-  /** GETs whose bodies are held against their digests as they arrive. */
+  /** GETs whose bodies are compared with their digests as they arrive. */
   get(job: Pick<LoadJob, 'targets' | 'connections' | 'until'>): Promise<LoadResult> {
     return this.client.play({ job: 'load', method: 'GET', digest: 'crc32', ...job })
   }
 
   /**
-   * Lets everybody hold `file`, by whatever way it comes to them, and checks the sha256 of what is served. Returns those
-   * who do; the others are reported.
+   * Lets all servers store `file`, each in its own way, and checks the sha256 of what they serve. Returns the servers that
+   * have it. The others are reported.
    */
   async warmUp(servers: readonly Server[], file: BenchFile): Promise<readonly Server[]> {
     const able: Server[] = []
@@ -159,7 +159,7 @@ export class Bench {
     return able
   }
 
-  /** Does something while the origin sends each connection no more than that; without limit where there is none. */
+  /** Runs `act` while the origin sends at most this much on each connection; undefined is without limit. */
   async limited<T>(bytesPerSecond: number | undefined, act: () => Promise<T>): Promise<T> {
     this.hub.bytesPerSecond = bytesPerSecond
     try {
@@ -170,9 +170,8 @@ export class Bench {
   }
 
   /**
-   * One run of every server after the other, round by round, into one group. A run that fails ends those of its server.
-   * What has to run for a while until it is as fast as it will be gets a round that is not counted. Returns those who
-   * failed in none.
+   * Runs every server in turn, round by round, into one group. After a run that fails, its server has no more runs. A work
+   * that becomes faster at first gets a round that is not counted. Returns the servers that failed in no run.
    */
   async rounds<Id extends string>(
     servers: readonly Server[],
@@ -203,7 +202,7 @@ export class Bench {
     return servers.filter((server) => spentMs.get(server) !== Number.POSITIVE_INFINITY)
   }
 
-  /** The same, for what can be done but once, or shows no less in one run. */
+  /** The same with one round: for a work that can be done only once, or that one run shows as well as many. */
   once<Id extends string>(
     servers: readonly Server[],
     group: GroupWriter<Id>,
@@ -212,7 +211,7 @@ export class Bench {
     return this.rounds(servers, group, run, { rounds: 1 })
   }
 
-  /** Does something, and says what it cost. */
+  /** Runs `act`, and returns what it cost. */
   async measure<T>(
     server: Server,
     act: () => Promise<T>,
@@ -232,7 +231,7 @@ export class Bench {
     return { result, usage }
   }
 
-  /** A client may have what it asked for before the Hub has sent all that it cost. */
+  /** A client may have its answer before the Hub has sent all bytes that the answer costs. */
   async #sent(): Promise<void> {
     const deadlineAt = performance.now() + SENT_WITHIN_MS
     while (this.hub.ledger.requests((entry) => !entry.done).length > 0) {
@@ -242,7 +241,7 @@ export class Bench {
   }
 }
 
-/** Resolves once a server rests that may still be at work for clients who have left, or when that takes too long. */
+/** Resolves when a server is at rest, or after a time limit. It may still be busy for clients that have left. */
 async function settled(pid: number, withinSeconds: number): Promise<void> {
   const deadlineAt = performance.now() + withinSeconds * 1000
   for (let before = cpuSeconds(pid); performance.now() < deadlineAt; ) {

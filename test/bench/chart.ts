@@ -1,5 +1,5 @@
 // The chart of the README: four comparisons out of a report, as an SVG in one column that a phone can show. There is one
-// for light and one for dark pages, since an SVG in a README can't be told which page it is on. Pure.
+// for light and one for dark pages, since an SVG in a README does not know the page it is on. Pure.
 //
 // The panels are chosen in advance, and one of them is a comparison that the mirror loses: see PANELS.
 

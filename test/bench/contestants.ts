@@ -1,4 +1,4 @@
-// Who is measured. Each is a real process on loopback in front of the simulator, with an empty cache.
+// The contestants. Each is a real process on loopback in front of the simulator, with an empty cache.
 
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import path from 'node:path'
@@ -10,12 +10,12 @@ import { type Spawned, spawnMirror, spawnServer, untilUp, versionOf } from './se
 
 export type ContestantName = 'mirror' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode'
 
-/** One that runs. Whoever started it stops it. */
+/** A contestant that runs. The caller must stop it. */
 export interface Server {
   readonly name: ContestantName
   readonly pid: number
   fileUrl(file: BenchFile): string
-  /** Lays a file where it is served from; for those that do not fetch. */
+  /** Writes a file to the place from which it is served; for contestants that do not fetch. */
   put?(file: BenchFile): void
   stop(): Promise<void>
 }
@@ -23,15 +23,15 @@ export interface Server {
 export interface Contestant {
   readonly name: ContestantName
   readonly title: string
-  /** What it is, with its version. Rejects where it is not installed. */
+  /** Its name and version. Rejects when it is not installed. */
   version(): Promise<string>
-  /** How to have it. */
+  /** How to install it. */
   readonly setup: string
   start(hub: Hub, options?: StartOptions): Promise<Server>
 }
 
 export interface StartOptions {
-  /** How many shall answer clients, where a contestant can have more than one. */
+  /** How many processes answer clients, if the contestant can have more than one. */
   readonly processes?: number
 }
 
@@ -90,7 +90,7 @@ const olah: Contestant = {
   async start(hub) {
     const server = await spawnServer((port, directory) => ({
       command: path.join(OLAH_FOLDER, 'olah-cli'),
-      // Metadata is believed for an hour, so that what was warm stays warm, as it does at the mirror and at nginx.
+      // Metadata stays fresh for an hour, so that stored files stay warm, as they do in the mirror and in nginx.
       args: `--host 127.0.0.1 --port ${port} --hf-scheme http --hf-netloc ${new URL(hub.url).host}
         --hf-lfs-netloc ${new URL(hub.cdnUrl).host} --mirror-netloc 127.0.0.1:${port}
         --mirror-lfs-netloc 127.0.0.1:${port} --repos-path ${path.join(directory, 'repos')}
@@ -101,7 +101,7 @@ const olah: Contestant = {
   },
 }
 
-/** All, in the order in which they take turns and stand in tables. */
+/** All contestants, in the order of their turns and of the tables. */
 export const CONTESTANTS: readonly Contestant[] = [
   mirror,
   ...(OTHER_NODE === undefined ? [] : [otherNode]),
@@ -120,7 +120,7 @@ async function up(name: ContestantName, server: Spawned): Promise<Server> {
   return hubPaths(name, server)
 }
 
-/** Files are where the Hub has them. */
+/** The same paths as at the Hub. */
 function hubPaths(name: ContestantName, server: Pick<Spawned, 'pid' | 'url' | 'stop'>): Server {
   return {
     name,

@@ -1,4 +1,4 @@
-// The figures that many kinds of work share: their titles, and how they come out of what a run cost.
+// The figures that many kinds of work share: their titles, and how they follow from what a run cost.
 
 import type { Usage } from './bench.ts'
 import type { FigureSpec, Goal } from './report.ts'
@@ -18,22 +18,22 @@ const less = spec('less')
 const more = spec('more')
 
 export const wall = less('wall time', 's')
-export const firstByte = less('first byte, half of all', 'ms')
-export const p50 = less('wait, half of all', 'ms')
-export const p99 = less('wait, 99 of 100', 'ms')
+export const firstByte = less('time to first byte, median', 'ms')
+export const p50 = less('latency, median', 'ms')
+export const p99 = less('latency, p99', 'ms')
 export const perCore = more('requests per CPU second', '/s')
-export const perSecond = more('requests', '/s')
+export const perSecond = more('requests per second', '/s')
 export const rss = less('peak RSS', 'MiB')
-export const rssGrowth = less('peak RSS beyond that before', 'MiB')
+export const rssGrowth = less('peak RSS above that at the start', 'MiB')
 const originRequests = less('requests to the origin', '')
 
-/** What bytes cost. */
+/** Figures for large bodies. */
 export function bulkCosts(goals: { readonly cpu?: Goal; readonly rss?: Goal; readonly bytes?: Goal } = {}) {
   return {
     cpu: less('CPU seconds per GiB', 's')(goals.cpu),
     rss: rss(goals.rss),
     originRequests: originRequests(),
-    originBytes: less('bytes of the origin, to those of the file', 'x')(goals.bytes),
+    originBytes: less('bytes from the origin, relative to the file', 'x')(goals.bytes),
   }
 }
 
@@ -46,13 +46,13 @@ export function bulkValues(usage: Usage, bytes: { readonly served: number; reado
   }
 }
 
-/** What many small requests cost. */
+/** Figures for many small requests. */
 export function requestCosts(goals: { readonly bytes?: Goal } = {}) {
   return {
     cpu: less('CPU time per request', 'µs')(),
     rss: rss(),
     originRequests: less('requests to the origin, per request', '')(),
-    originBytes: less('bytes of the origin, per request', 'KiB')(goals.bytes),
+    originBytes: less('bytes from the origin, per request', 'KiB')(goals.bytes),
   }
 }
 

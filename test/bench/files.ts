@@ -1,4 +1,4 @@
-// The files that are asked for, what they are made of, and the digests by which their bytes are known.
+// The requested files, their content, and the digests of their bytes.
 
 import type { Content } from '../hub-simulator/content.ts'
 import type { Change, World } from '../hub-simulator/repos.ts'
@@ -17,7 +17,7 @@ export type Range = readonly [number, number]
 
 const digests = new WeakMap<Content, Map<string, string>>()
 
-/** Puts a repo of its own onto the Hub. */
+/** Adds a new repo to the Hub. */
 export function publish(world: World, repo: string, changes: Readonly<Record<string, Change>>): BenchFile[] {
   const model = world.model(repo)
   const commit = model.commit(changes)
@@ -28,7 +28,7 @@ export function publish(world: World, repo: string, changes: Readonly<Record<str
   })
 }
 
-/** `file`, or a range of it, as it must come from `url`. */
+/** The answer that must come from `url`: `file`, or a range of it. */
 export function target(url: string, file: BenchFile, digest: DigestKind, range?: Range): Target {
   const [first, last] = range ?? [0, file.content.sizeBytes - 1]
   const right = { sizeBytes: last + 1 - first, digest: digestOf(file.content, digest, first, last + 1) }
@@ -37,12 +37,12 @@ export function target(url: string, file: BenchFile, digest: DigestKind, range?:
     : { url, range, right: { status: 206, ...right } }
 }
 
-/** For HEAD: no bytes, but their number. */
+/** The answer to a HEAD: the number of bytes, and no bytes. */
 export function headTarget(url: string, file: BenchFile): Target {
   return { url, right: { status: 200, sizeBytes: file.content.sizeBytes } }
 }
 
-/** Lower-case hex. Computed once for each part that is asked for. */
+/** Lower-case hex. Computed once for each requested part. */
 export function digestOf(content: Content, kind: DigestKind, start: number, end: number): string {
   const known = digests.get(content) ?? new Map<string, string>()
   digests.set(content, known)

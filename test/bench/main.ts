@@ -83,7 +83,7 @@ const startedAt = performance.now()
 const hub = await startHub({ world: new World() })
 const bench = new Bench({ hub, scale, reporter, contestants: installed })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  // What was started must not outlive the bench.
+  // No process that was started may outlive the bench.
   process.once(signal, () => void bench.stop().finally(() => process.exit(130)))
 }
 try {
@@ -96,7 +96,7 @@ try {
 const seconds = Math.round((performance.now() - startedAt) / 1000)
 
 if (values.smoke) {
-  // Little was asked, and everybody must be able to do it.
+  // The work is small: every contestant must be able to do it.
   if (reporter.complaints.length > 0) process.exitCode = 1
   else console.log(`everybody gave the right bytes: ${reporter.groups.length} kinds of work, ${seconds} s`)
 } else {

@@ -1,11 +1,11 @@
-// What a server costs, as the kernel has it: sums over the process and all that descend from it, so that workers count.
+// What a server costs, by the kernel's figures: sums over the process and all its descendants, so that workers count.
 // Linux only, like the servers it measures.
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 const TICKS_PER_SECOND = 100
 
-/** The process and all that descend from it. */
+/** The process and all its descendants. */
 function family(pid: number): readonly number[] {
   const parents = new Map<number, number>()
   for (const name of readdirSync('/proc')) {
@@ -16,7 +16,7 @@ function family(pid: number): readonly number[] {
   return found
 }
 
-/** User and system time so far, in seconds, to a hundredth. Threads that have ended are in it. */
+/** User and system time so far, in seconds, to a hundredth. It includes threads that have ended. */
 export function cpuSeconds(pid: number): number {
   return sum(pid, (member) => {
     const fields = statFields(member)
@@ -24,7 +24,7 @@ export function cpuSeconds(pid: number): number {
   })
 }
 
-/** Highest resident size since the last reset. What processes share is counted in each. */
+/** Highest resident size since the last reset. Shared memory is counted in each process. */
 export function peakRssBytes(pid: number): number {
   return sum(pid, (member) => statusBytes(member, 'VmHWM'))
 }
@@ -34,7 +34,7 @@ export function rssBytes(pid: number): number {
   return sum(pid, (member) => statusBytes(member, 'VmRSS'))
 }
 
-/** Starts the peak anew. */
+/** Resets the peak. */
 export function resetPeakRss(pid: number): void {
   for (const member of family(pid)) writeFileSync(`/proc/${member}/clear_refs`, '5')
 }
@@ -48,7 +48,7 @@ function sum(pid: number, figure: (member: number) => number): number {
   return family(pid).reduce((total, member) => total + figure(member), 0)
 }
 
-/** The fields of /proc/PID/stat from the third on; none when the process has ended meanwhile. */
+/** The fields of /proc/PID/stat from the third on. Empty when the process has ended. */
 function statFields(pid: number): readonly string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -1,12 +1,12 @@
-// What was measured, as it is kept and shown: groups of figures, each with the values of every run of every contestant.
-// Knows nothing of how they came about.
+// The measurements as they are saved and shown: groups of figures, each with the values of every run of every contestant.
+// Does not know how they were measured.
 
 import type { ContestantName } from './contestants.ts'
 import { median } from './statistics.ts'
 
 export type Unit = 's' | 'ms' | 'µs' | '/s' | 'MiB' | 'KiB' | 'x' | ''
 
-/** What the mirror's median must hold: by itself, or as a ratio to that of nginx. */
+/** A bound for the mirror's median: for its value, or for its ratio to that of nginx. */
 export interface Goal {
   readonly of: 'value' | 'ratio'
   readonly atMost?: number
@@ -26,7 +26,7 @@ export interface Figure extends FigureSpec {
   readonly values: Readonly<Partial<Record<ContestantName, readonly number[]>>>
 }
 
-/** Figures of one work. A contestant that could not do it has a reason instead of values. */
+/** The figures of one work. A contestant that could not do the work has a reason instead of values. */
 export interface Group {
   readonly id: string
   readonly title: string
@@ -39,7 +39,7 @@ export interface Report {
   /** Day, as YYYY-MM-DD. */
   readonly day: string
   readonly scale: string
-  /** How long it took. */
+  /** Duration of the run. */
   readonly seconds: number
   readonly machine: string
   readonly versions: Readonly<Partial<Record<ContestantName, string>>>
@@ -50,7 +50,7 @@ export function ratioToNginx(figure: Figure): number {
   return median(figure.values.mirror ?? []) / median(figure.values.nginx ?? [])
 }
 
-/** Whether a goal is held; undefined where there is none, or nothing to hold against it. */
+/** Whether the goal is met. Returns undefined when there is no goal, or no value to compare with it. */
 export function isHeld(figure: Figure): boolean | undefined {
   const { goal } = figure
   if (goal === undefined) return undefined
@@ -61,7 +61,7 @@ export function isHeld(figure: Figure): boolean | undefined {
   )
 }
 
-/** The report as JSON to keep: four digits of each value, and the values of a contestant on one line. */
+/** The report as JSON: four digits of each value, and the values of a contestant on one line. */
 export function reportText(report: Report): string {
   const text = JSON.stringify(
     report,

@@ -1,4 +1,4 @@
-// Collects what is measured, says it as it comes, and keeps it for the tables. Knows nothing of how it came about.
+// Collects the measurements, prints them as they come, and keeps them for the tables. Does not know how they were made.
 
 import type { ContestantName } from './contestants.ts'
 import type { Figure, FigureSpec, Group } from './report.ts'
@@ -7,13 +7,13 @@ import type { Figure, FigureSpec, Group } from './report.ts'
 export interface GroupWriter<Id extends string> {
   /** The values of one run. */
   add(name: ContestantName, values: Readonly<Record<Id, number>>): void
-  /** What kept it from doing the work. */
+  /** Why the contestant could not do the work. */
   fail(name: ContestantName, reason: string): void
-  /** Nothing more comes. */
+  /** Ends the group: no more values come. */
   close(): void
 }
 
-/** Who hears of it at once. */
+/** Gets the lines as they come. */
 export interface Say {
   group(group: Group): void
   complaint(line: string): void
@@ -61,13 +61,13 @@ export class Reporter {
     }
   }
 
-  /** Something to measure with is not installed: the rest goes on, and under CI that is a failure. */
+  /** A contestant or a tool is not installed. The rest goes on; under CI it is a failure. */
   lack(line: string): void {
     if (process.env['CI'] === 'true') this.complain(line)
     else this.#say.complaint(line)
   }
 
-  /** What went wrong beside the figures. */
+  /** A problem that belongs to no figure. */
   complain(line: string): void {
     this.complaints.push(line)
     this.#say.complaint(line)

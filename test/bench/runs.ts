@@ -24,7 +24,7 @@ export function bulkSpecs(
   return { wall: wall(goals.wall), firstByte: firstByte(), ...bulkCosts(goals) }
 }
 
-/** So many clients at once, each of whom takes the whole file. */
+/** This many clients at once, each of which reads the whole file. */
 export async function readWhole(bench: Bench, server: Server, file: BenchFile, clients: number) {
   const targets = [bench.target(server, file)]
   const { result, usage } = await bench.measure(server, () =>
@@ -34,12 +34,12 @@ export async function readWhole(bench: Bench, server: Server, file: BenchFile, c
   return { wall: result.seconds, firstByte: result.firstByteMs.p50, ...bulkValues(usage, bytes) }
 }
 
-/** The goal is for those that a core can do. */
+/** The goal is for requests per CPU second. */
 export function rateSpecs(goal?: Goal) {
   return { perCore: perCore(goal), perSecond: perSecond(), p50: p50(), p99: p99(), ...requestCosts() }
 }
 
-/** The targets over and over, as fast as so many connections can. */
+/** Requests the targets over and over, as fast as this many connections can. */
 export async function askOften(
   bench: Bench,
   server: Server,
@@ -55,7 +55,7 @@ export async function askOften(
   return rateValues(usage, result, result.lastByteMs)
 }
 
-/** What so many answers in so much time cost and took. */
+/** The figures of this many answers in this time. */
 export function rateValues(
   usage: Usage,
   result: { readonly answers: number; readonly seconds: number },

@@ -1,5 +1,5 @@
-// How much of everything: enough for ratios in a few minutes, as much as is asked for, or so little that only the
-// digests are checked.
+// Sizes and counts of the work: enough for ratios in a few minutes, the full amount, or so little that it only checks
+// digests.
 
 import { availableParallelism } from 'node:os'
 
@@ -7,20 +7,20 @@ const KIB = 1024
 const MIB = 1024 * KIB
 const GIB = 1024 * MIB
 
-/** What an origin that limits gives to each connection. */
+/** Rate of each connection at an origin with a limit. */
 export const LIMIT_BYTES_PER_SECOND = 20_000_000
-export const LIMIT_TEXT = 'an origin at 20 MB/s a connection'
+export const LIMIT_TEXT = 'origin at 20 MB/s per connection'
 
 export interface Scale {
   readonly name: 'smoke' | 'default' | 'full'
-  /** Runs of each contestant, unless those it had took longer than the budget. */
+  /** Runs of each contestant. Fewer if its runs exceed the time budget. */
   readonly rounds: number
   readonly budgetSeconds: number
-  /** A run that takes longer is given up. */
+  /** A run that takes longer is abandoned. */
   readonly deadlineSeconds: number
-  /** How long requests for something small are repeated. */
+  /** How long small requests are repeated. */
   readonly until: { readonly answers: number } | { readonly seconds: number }
-  /** A file that one reads, one that many read at once, one that is not stored yet, and one much larger than a range. */
+  /** Sizes of a file for one reader, one for many at once, one that is not stored, and one much larger than a range. */
   readonly largeBytes: number
   readonly sharedBytes: number
   readonly coldBytes: number
@@ -30,7 +30,7 @@ export interface Scale {
   readonly snapshotFiles: number
   readonly slowReaders: number
   readonly slowSeconds: number
-  /** Readers that take nothing once their answer has begun. */
+  /** Readers that stop reading when their answer has begun. */
   readonly stalledReaders: number
   /** Steps of growth. */
   readonly clients: readonly number[]

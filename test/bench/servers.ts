@@ -1,4 +1,4 @@
-// Starting a real process that serves on loopback, and waiting until it does.
+// Starts a real process that serves on loopback, and waits until it does.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,14 +15,14 @@ const STARTS_WITHIN_MS = 15_000
 const POLL_MS = 5
 const LAUNCH = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
 
-/** A process that was started and may not answer yet. Whoever started it stops it. */
+/** A process that was started. It may not answer at this point. The caller must stop it. */
 export interface Spawned {
   readonly pid: number
   readonly url: string
-  /** Its own; gone when it is stopped. */
+  /** A directory of its own, removed when the process is stopped. */
   readonly directory: string
   hasEnded(): boolean
-  /** The last line it complained with. */
+  /** The last line on its stderr. */
   lastWords(): string
   stop(): Promise<void>
 }
@@ -48,7 +48,7 @@ export function spawnMirror(
       HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
       HUBMIRROR_CACHE_DIR: path.join(directory, 'cache'),
       HUBMIRROR_DRAIN_DELAY: '0s',
-      // What was warm stays warm, as it does at nginx and olah.
+      // Stored files stay warm, as they do in nginx and olah.
       HUBMIRROR_ACCESS_TTL: '1h',
       HUBMIRROR_REF_TTL: '1h',
       ...settings,
@@ -57,7 +57,7 @@ export function spawnMirror(
 }
 
 /**
- * Starts what `make` says for a free port and a directory. What it prints is thrown away. Rejects where there is no
+ * Starts the command that `make` returns for a free port and a directory. Its output is discarded. Rejects when there is no
  * such command.
  */
 export async function spawnServer(make: (port: number, directory: string) => Command): Promise<Spawned> {
@@ -89,7 +89,7 @@ export async function spawnServer(make: (port: number, directory: string) => Com
   }
 }
 
-/** Resolves once it answers anything at all. Rejects, and stops it, when it does not in time. */
+/** Resolves when it answers at all. If it does not in time, stops it and rejects. */
 export async function untilUp(server: Spawned): Promise<void> {
   const deadlineAt = Date.now() + STARTS_WITHIN_MS
   while (!(await isUp(server.url))) {
@@ -102,7 +102,7 @@ export async function untilUp(server: Spawned): Promise<void> {
   }
 }
 
-/** What a command prints about its version. Rejects when there is no such command. */
+/** The version that a command prints. Rejects when there is no such command. */
 export async function versionOf(command: string, args: readonly string[]): Promise<string> {
   const { stdout, stderr } = await promisify(execFile)(command, args)
   return /\d+(\.\d+)+/.exec(`${stdout}${stderr}`)?.[0] ?? ''

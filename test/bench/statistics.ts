@@ -1,6 +1,6 @@
-// What is said of several runs of the same: the middle, and how far they lie apart. Pure.
+// Statistics over several runs of the same work: the median and the spread. Pure.
 
-/** The middle value; of an even number the mean of the two in the middle. NaN of none. */
+/** The median. NaN for an empty list. */
 export function median(values: readonly number[]): number {
   const sorted = ascending(values)
   const upper = sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
@@ -8,13 +8,13 @@ export function median(values: readonly number[]): number {
   return (upper + (sorted[sorted.length / 2 - 1] ?? Number.NaN)) / 2
 }
 
-/** Smallest and largest. NaN of none. */
+/** Smallest and largest value. NaN for an empty list. */
 export function spread(values: readonly number[]): readonly [number, number] {
   const sorted = ascending(values)
   return [sorted[0] ?? Number.NaN, sorted.at(-1) ?? Number.NaN]
 }
 
-/** The smallest value that at least `share` (0 to 1) of all do not exceed. NaN of none. */
+/** The percentile: the smallest value that at least `share` (0 to 1) of all values don't exceed. NaN for an empty list. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = ascending(values)
   const rank = Math.max(1, Math.ceil(share * sorted.length))

@@ -20,14 +20,14 @@ export function valueText(value: number, unit: Unit): string {
   return unit === '' ? text : `${text} ${unit}`
 }
 
-/** Three digits that count. */
+/** Three significant digits. */
 export function numberText(value: number): string {
   if (Number.isInteger(value) || Math.abs(value) >= 100) return Math.round(value).toLocaleString('en')
   const digits = Math.abs(value) >= 10 ? 1 : Math.abs(value) >= 1 ? 2 : 3
   return value.toFixed(digits)
 }
 
-/** The median, and in brackets how far the runs lie apart. */
+/** The median, and in brackets the smallest and the largest value. */
 function cell(figure: Figure, group: Group, name: ContestantName): string {
   const values = figure.values[name]
   if (values === undefined) return group.failures[name] ?? '–'
@@ -54,7 +54,7 @@ function verdict(figure: Figure): string {
   return held ? 'held' : '**missed**'
 }
 
-/** `≤ 0.9x held`; nothing where there is no goal. */
+/** `≤ 0.9x held`; empty when there is no goal. */
 function goalAndVerdict(figure: Figure): string {
   return [goalText(figure.goal, figure.unit), verdict(figure)].filter((text) => text !== '').join(' ')
 }
@@ -93,7 +93,7 @@ export function groupLines(group: Group): readonly string[] {
   ]
 }
 
-/** All of it in one Markdown table. */
+/** The whole report in one Markdown table. */
 export function markdown(report: Report): string {
   const names = namesIn(report.groups)
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
@@ -108,7 +108,7 @@ export function markdown(report: Report): string {
   ].join('\n')
 }
 
-/** The figures with a goal: what was asked, what it is, whether it holds. */
+/** The figures with a goal: the goal, the value, and whether the goal is met. */
 export function goalsMarkdown(report: Report): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
   const body = report.groups.flatMap((group) =>
@@ -132,7 +132,7 @@ export function goalsMarkdown(report: Report): string {
   ].join('\n')
 }
 
-/** When and on what a report was made. */
+/** The day, the machine and the versions of a report. */
 export function originText(report: Report): string {
   const versions = [...new Set(Object.values(report.versions))].join(', ')
   return `Run of ${report.day} (${report.scale}, ${numberText(report.seconds)} s) on ${report.machine}: ${versions}.`

@@ -1,22 +1,22 @@
-// Load by wrk, where the question is how far a server grows: a client on Node takes as much of a core as the server that
-// it asks, and would be all that is measured. It holds no body against its digest, so whoever uses it does that before.
+// Load by wrk, for measurements of growth. A client on Node takes as much of a core as the server that it asks, and would
+// be all that is measured. wrk checks no body against its digest, so the caller must do that before.
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** How to have it. */
+/** How to install it. */
 export const WRK_SETUP = 'bash test/bench/setup.sh'
 
 export interface WrkResult {
   readonly answers: number
   readonly seconds: number
-  /** How long half of all waited at most, and 99 of 100, in milliseconds. */
+  /** Median and 99th percentile of the latency, in milliseconds. */
   readonly waits: { readonly p50: number; readonly p99: number }
 }
 
-/** Whether there is one. */
+/** Whether wrk is installed. */
 export function hasWrk(): Promise<boolean> {
   return run('sh', ['-c', 'command -v wrk']).then(
     () => true,
@@ -24,7 +24,7 @@ export function hasWrk(): Promise<boolean> {
   )
 }
 
-/** GETs over and over on kept connections, for so many whole seconds. Rejects where one answer was not 2xx, or broke off. */
+/** Repeats GETs on kept connections for a number of whole seconds. Rejects when an answer was not 2xx, or broke off. */
 export async function wrk(
   url: string,
   how: { readonly connections: number; readonly seconds: number },
@@ -45,7 +45,7 @@ function waitIn(text: string, percent: number): number {
   return milliseconds(new RegExp(`^\\s*${percent}%\\s+(\\S+)$`, 'm').exec(text)?.[1])
 }
 
-/** Of `870.00us`, `1.23ms`, `1.50s`. */
+/** Parses `870.00us`, `1.23ms`, `1.50s`. */
 function milliseconds(text = ''): number {
   const [, number, unit] = /^([\d.]+)(us|ms|s)$/.exec(text) ?? []
   const factor = { us: 0.001, ms: 1, s: 1000 }[unit ?? '']

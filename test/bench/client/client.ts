@@ -11,21 +11,21 @@ const PROGRAM = fileURLToPath(new URL('./main.ts', import.meta.url))
 
 type Child = ChildProcessByStdio<Writable, Readable, null>
 
-/** A client process, which takes one job at a time. Whoever made it stops it. */
+/** A client process, which takes one job at a time. The caller must stop it. */
 export class Client {
   readonly #deadlineMs: number
   #child: Child
   #lines: AsyncIterator<string>
   #isStopped = false
 
-  /** A job that takes longer than `deadlineSeconds` is given up. */
+  /** A job that takes longer than `deadlineSeconds` is abandoned. */
   constructor(deadlineSeconds: number) {
     this.#deadlineMs = deadlineSeconds * 1000
     this.#child = start()
     this.#lines = linesOf(this.#child)
   }
 
-  /** Rejects with what went wrong: an answer that was not right, or one that took too long. */
+  /** Rejects with the reason when an answer was wrong or took too long. */
   async play<J extends Job>(job: J): Promise<ResultOf<J>> {
     if (this.#isStopped) throw new Error('the bench ends')
     const child = this.#child
@@ -45,7 +45,7 @@ export class Client {
     return said.result as ResultOf<J>
   }
 
-  /** Ends it, whatever it is doing. */
+  /** Ends the process, also during a job. */
   async stop(): Promise<void> {
     if (this.#isStopped) return
     this.#isStopped = true

@@ -1,11 +1,11 @@
-// One keep-alive connection that asks and takes whole answers, over a raw socket with one buffer of its own: as cheap as
-// a client can be, so that the server is what is measured. Understands answers with a Content-Length, and no others.
+// One keep-alive connection that sends requests and reads whole answers. It is a raw socket with one buffer, as cheap as a
+// client can be, so that the measurement shows the server. It understands answers with a Content-Length only.
 
 import net from 'node:net'
 import { type Checksum, checksum, type DigestKind } from './checksum.ts'
 import type { Target } from './job.ts'
 
-/** When an answer came. Throws where it was not right. */
+/** The times of one answer. Throws when the answer was wrong. */
 export interface Arrived {
   readonly firstByteMs: number
   readonly lastByteMs: number
@@ -31,7 +31,7 @@ export class Connection {
     this.#bufferBytes = options.bufferBytes
   }
 
-  /** One question and its whole answer. Rejects when the answer is not what `target` says, or breaks off. */
+  /** Sends one request and reads its whole answer. Rejects when the answer differs from `target`, or breaks off. */
   ask(target: Target): Promise<Arrived> {
     return new Promise((resolve, reject) => {
       this.#pending = new Pending(target, this.#method, checksum(this.#digest), { resolve, reject })
@@ -58,7 +58,7 @@ export class Connection {
       noDelay: true,
       onread: { buffer: Buffer.allocUnsafe(this.#bufferBytes), callback },
     })
-    // A socket that was given up says nothing more.
+    // The socket was abandoned: ignore its events.
     const end = (reason: string): void => {
       if (this.#socket === socket) this.#end(reason)
     }
@@ -84,7 +84,7 @@ export class Connection {
   }
 }
 
-/** An answer under way. */
+/** An answer that is arriving. */
 class Pending {
   readonly question: string
   isWhole = false
@@ -112,7 +112,7 @@ class Pending {
     this.#then = then
   }
 
-  /** Takes what came; returns what is wrong with it, if anything is. */
+  /** Takes the bytes that came. Returns what is wrong with them, if anything is. */
   take(chunk: Buffer): string | undefined {
     let body = chunk
     if (this.#bodyBytes < 0) {

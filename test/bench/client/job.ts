@@ -1,15 +1,15 @@
-// What a client is asked to do, and what it tells. One line of JSON each way, so a client can be a process of its own
-// that is there before anything is timed. Knows nothing of servers.
+// The jobs of a client, and its results: one line of JSON each way. So a client can be a process of its own that has
+// started before anything is timed. Knows nothing of servers.
 
-/** An answer that is right. */
+/** The answer that must come. */
 export interface Right {
   readonly status: 200 | 206
   readonly sizeBytes: number
-  /** Of the body. Not asked of a HEAD, which has none. */
+  /** Digest of the body. Absent for a HEAD, which has no body. */
   readonly digest?: string
 }
 
-/** What is asked for, and what must come. */
+/** A request, and the answer that must come. */
 export interface Target {
   readonly url: string
   /** First and last byte, as HTTP has it. */
@@ -17,15 +17,15 @@ export interface Target {
   readonly right: Right
 }
 
-/** A closed loop: each connection asks for the next target as soon as it has the whole of the one before. */
+/** A closed loop: each connection requests the next target as soon as it has the whole answer to the last request. */
 export interface LoadJob {
   readonly job: 'load'
   readonly method: 'GET' | 'HEAD'
   readonly targets: readonly Target[]
   readonly connections: number
-  /** How digests are taken: `crc32` is cheap enough not to be what is measured. */
+  /** The digest to compute. `crc32` is cheap enough not to distort the measurement. */
   readonly digest: 'crc32' | 'sha256'
-  /** When it ends: after so many answers, or when the time is over. */
+  /** When the job ends: after a number of answers, or after a time. */
   readonly until: { readonly answers: number } | { readonly seconds: number }
 }
 
@@ -33,18 +33,18 @@ export interface LoadResult {
   readonly answers: number
   readonly bytes: number
   readonly seconds: number
-  /** From a question to the first byte of its answer, and to the last. */
+  /** Time from a request to the first byte of its answer, and to the last. */
   readonly firstByteMs: Waits
   readonly lastByteMs: Waits
 }
 
-/** How long half of all waited at most, and 99 of 100. */
+/** Median and 99th percentile. */
 export interface Waits {
   readonly p50: number
   readonly p99: number
 }
 
-/** Many readers of one body that take it at a rate each, or (0) let it begin and read no more. */
+/** Many readers of one body, each at this rate. With 0 they let the answer begin and read no more. */
 export interface ReadersJob {
   readonly job: 'readers'
   readonly url: string
@@ -56,11 +56,11 @@ export interface ReadersJob {
 export interface ReadersResult {
   /** How many were still connected at the end. */
   readonly connected: number
-  /** What each has read by then: how much, and its digest. */
+  /** What each reader has read until the end: number of bytes, and their digest. */
   readonly read: readonly { readonly bytes: number; readonly digest: string }[]
 }
 
-/** Asks many times on one socket without waiting, and closes it once the first answer begins. */
+/** Sends many requests on one socket without waiting, and closes it when the first answer begins. */
 export interface PipelineJob {
   readonly job: 'pipeline'
   readonly url: string
@@ -68,7 +68,7 @@ export interface PipelineJob {
 }
 
 export interface PipelineResult {
-  /** Whether an answer began; else the server closed the socket before. */
+  /** Whether an answer began. If not, the server closed the socket before. */
   readonly answered: boolean
 }
 
@@ -79,7 +79,7 @@ export type ResultOf<J extends Job> = J extends LoadJob
     ? ReadersResult
     : PipelineResult
 
-/** What a client says at the end of a job. */
+/** The result that a client sends at the end of a job. */
 export type Said =
   | { readonly ok: true; readonly result: unknown }
   | { readonly ok: false; readonly error: string }

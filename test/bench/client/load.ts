@@ -1,17 +1,17 @@
-// Plays a load job: so many connections, each with one question at a time.
+// Plays a load job: several connections, each with one request at a time.
 
 import { quantile } from '../statistics.ts'
 import { Connection } from './connection.ts'
 import type { LoadJob, LoadResult, Waits } from './job.ts'
 
-// One large buffer where few read much; small ones where many do.
+// Large buffers for few connections, small ones for many.
 const LARGE_BUFFER_BYTES = 1024 * 1024
 const SMALL_BUFFER_BYTES = 64 * 1024
 const MANY_CONNECTIONS = 64
 // The backlog of a listening socket is 511 by default.
 const CONNECT_AT_A_TIME = 100
 
-/** Rejects at the first answer that is not right. */
+/** Rejects at the first wrong answer. */
 export async function load(job: LoadJob): Promise<LoadResult> {
   const { targets, until } = job
   const firstByteMs: number[] = []

@@ -1,4 +1,4 @@
-// A client as a process of its own: one line of JSON in is a job, one line of JSON out says what came of it.
+// A client as a process of its own. Each line of JSON on stdin is a job; a line of JSON on stdout is its result.
 
 import { createInterface } from 'node:readline'
 import type { Job, Said } from './job.ts'

@@ -1,5 +1,5 @@
-// Growth by blobs: how long a mirror with many takes until it serves, how much memory it has then, and how long a
-// request waits. The directory is warm in the page cache: a cold disk makes the walk through it longer, not the start.
+// Growth by blobs: how long a mirror with many blobs takes until it serves, its memory at that time, and the latency of a
+// request. The directory is warm in the page cache. A cold disk prolongs the scan of the store, not the start.
 
 import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -23,7 +23,7 @@ const FAN = 256
 export const blobs: Work = {
   name: 'blobs',
   isGrowth: true,
-  // Others start in the same way, but only the mirror is told what it holds by files that are laid there.
+  // Other contestants start in the same way, but only the mirror can be filled by writing files to its store.
   contestants: [],
   async run(bench) {
     for (const count of bench.scale.blobs) await grow(bench, count)
@@ -35,10 +35,10 @@ async function grow(bench: Bench, count: number): Promise<void> {
     `blobs-${count}`,
     `start with ${count.toLocaleString('en')} stored files`,
     {
-      first: { title: 'until the first HEAD', unit: 's', better: 'less', goal: atMost(2) },
-      ready: { title: 'until /readyz', unit: 's', better: 'less', goal: atMost(2) },
-      counted: { title: 'until all are counted', unit: 's', better: 'less' },
-      slowest: { title: 'longest HEAD until then', unit: 'ms', better: 'less' },
+      first: { title: 'time to the first HEAD', unit: 's', better: 'less', goal: atMost(2) },
+      ready: { title: 'time to /readyz', unit: 's', better: 'less', goal: atMost(2) },
+      counted: { title: 'time to count all files', unit: 's', better: 'less' },
+      slowest: { title: 'slowest HEAD until then', unit: 'ms', better: 'less' },
       p50: p50(),
       p99: p99(),
       rss: rss(),
@@ -56,7 +56,7 @@ async function grow(bench: Bench, count: number): Promise<void> {
   group.close()
 }
 
-/** Starts a mirror on a store, offline, so that no answer is anybody's but its own. */
+/** Starts a mirror on a store, offline, so that every answer is its own. */
 async function start(bench: Bench, cacheDir: string, stored: readonly Stored[]) {
   const startedAt = performance.now()
   const seconds = (): number => (performance.now() - startedAt) / 1000
@@ -104,7 +104,7 @@ async function blobsOf(server: Spawned): Promise<number> {
   return Number(/^hubmirror_cache_blobs (\d+)/m.exec(text)?.[1])
 }
 
-/** A file that lies in the store. */
+/** A stored file. */
 interface Stored {
   readonly path: string
   readonly content: string
@@ -116,7 +116,7 @@ function targetOf(server: Spawned, file: Stored): Target {
   return { url: server.url + file.path, right: { status: 200, sizeBytes: BLOB_BYTES, digest: sum.hex() } }
 }
 
-/** Lets a mirror fetch one file, and lays down `count` others as it has laid down that one: each a blob and a fact. */
+/** Lets a mirror fetch one file, and writes `count` more in the same form: each a blob and a fact. */
 async function fill(bench: Bench, cacheDir: string, count: number): Promise<readonly Stored[]> {
   const name = 'file-0000000.bin'
   const content = (index: number): string => `file ${index} `.padEnd(BLOB_BYTES, '.')
@@ -147,7 +147,7 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
   })
 }
 
-/** What the mirror wrote down about the file of that name. */
+/** The fact that the mirror has written about the file of that name. */
 function factOf(cacheDir: string, name: string): string {
   const shelf = path.join(cacheDir, 'facts/files')
   for (const entry of readdirSync(shelf, { recursive: true, encoding: 'utf8' })) {

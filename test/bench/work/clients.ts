@@ -1,4 +1,4 @@
-// Growth by clients: the same asked by one, ten, a hundred, a thousand.
+// Growth by clients: the same requests from one, ten, a hundred and a thousand.
 
 import type { Work } from '../bench.ts'
 import { askOften, rateSpecs } from '../runs.ts'

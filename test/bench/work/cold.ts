@@ -1,4 +1,4 @@
-// A file that nobody has asked for yet, from an origin that limits each connection and from one that does not.
+// A file that was not requested before, from an origin that limits each connection and from one that does not.
 
 import type { Work } from '../bench.ts'
 import { atMost, ratioAtMost } from '../figures.ts'
@@ -7,7 +7,7 @@ import { LIMIT_BYTES_PER_SECOND, LIMIT_TEXT, sizeText } from '../scale.ts'
 
 const ORIGINS = [
   { id: 'limited', limit: LIMIT_BYTES_PER_SECOND, words: LIMIT_TEXT, goal: { wall: ratioAtMost(0.33) } },
-  { id: 'unlimited', limit: undefined, words: 'an origin without limit', goal: {} },
+  { id: 'unlimited', limit: undefined, words: 'origin without limit', goal: {} },
 ]
 
 export const cold: Work = {
@@ -21,7 +21,7 @@ export const cold: Work = {
         `file of ${sizeText(sizeBytes)} that is not stored, ${words}`,
         bulkSpecs({ bytes: atMost(1), ...goal }),
       )
-      // Each round asks for a file of its own.
+      // Each round requests another file.
       await bench.rounds(servers, group, (server, round) =>
         bench.limited(limit, () =>
           readWhole(bench, server, bench.largeFile(`cold-${id}-${round}`, sizeBytes), 1),

@@ -1,4 +1,4 @@
-// Many clients at once on one file that is not stored yet.
+// Many clients at once on one file that is not stored.
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
@@ -21,7 +21,7 @@ export const crowd: Work = {
     }),
 }
 
-/** One group: so many clients on a new file in each round. */
+/** One group: this many clients, on a new file in each round. */
 export async function playCrowd(
   bench: Bench,
   servers: readonly Server[],

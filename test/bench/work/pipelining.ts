@@ -1,4 +1,4 @@
-// One socket that asks for a large file many times without waiting, and closes: what it asked for must not stay open.
+// One socket that requests a large file many times without waiting, and closes. The server must not keep files open.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Work } from '../bench.ts'
@@ -7,7 +7,7 @@ import { atMost, rss } from '../figures.ts'
 import { openDescriptors } from '../process-figures.ts'
 
 const MIB = 1024 ** 2
-/** The most that the mirror takes on one socket, and far more than anybody should. */
+/** As many as the mirror accepts on one socket, and far more than a client should send. */
 const REQUESTS = [16, 500]
 const GIVES_BACK_WITHIN_MS = 5000
 const POLL_MS = 20
@@ -40,7 +40,7 @@ export const pipelining: Work = {
   },
 }
 
-/** How many descriptors more than `before` it has once it had time to close them. */
+/** How many more descriptors than `before` the server has, after a time to close them. */
 async function leftOpen(server: Server, before: number): Promise<number> {
   const deadlineAt = Date.now() + GIVES_BACK_WITHIN_MS
   for (;;) {

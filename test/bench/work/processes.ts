@@ -1,5 +1,5 @@
-// Growth by processes: the same asked of one, two and more that answer. Clients and servers share the cores: more
-// processes than cores that the clients leave free cannot show more.
+// Growth by processes: the same requests to one, two and more processes. Clients and servers share the cores. More processes
+// than the clients leave cores can't show more.
 
 import type { Bench, Work } from '../bench.ts'
 import type { ContestantName, Server } from '../contestants.ts'
@@ -11,7 +11,7 @@ import { hasWrk, WRK_SETUP, wrk } from '../wrk.ts'
 import { CONNECTIONS, smallFile } from './small.ts'
 import { READERS } from './warm.ts'
 
-/** What two processes must answer of what one does. */
+/** How much more than one process two must answer. */
 const GROWS_BY = 1.3
 
 type Rates = ReadonlyMap<ContestantName, readonly number[]>
@@ -44,7 +44,7 @@ interface How {
   readonly words: string
 }
 
-/** Returns the requests per second of each. */
+/** Returns the requests per second of each contestant. */
 async function askSmall(bench: Bench, servers: readonly Server[], { count, words }: How): Promise<Rates> {
   const file = smallFile(bench, 'processes')
   const rates = new Map<ContestantName, number[]>()
@@ -60,7 +60,7 @@ async function askSmall(bench: Bench, servers: readonly Server[], { count, words
     able,
     group,
     async (server, round) => {
-      // Every process has it then.
+      // So that every process has it.
       if (round < 0) await bench.get(warming(bench, server, file))
       const { result, usage } = await bench.measure(server, () =>
         wrk(server.fileUrl(file), { connections: CONNECTIONS, seconds }),
@@ -97,7 +97,7 @@ async function askLarge(bench: Bench, servers: readonly Server[], { count, words
 function tellGrowth(bench: Bench, count: number, { one, few }: { one: Rates; few: Rates }): void {
   const group = bench.reporter.group(
     `processes-growth-${count}`,
-    `GET of a stored file of 4 KiB by wrk: ${count} processes beside one`,
+    `GET of a stored file of 4 KiB by wrk: ${count} processes compared with one`,
     { times: { title: 'requests per second', unit: 'x', better: 'more', goal: atLeast(GROWS_BY) } },
   )
   for (const [name, values] of few) {

@@ -1,4 +1,4 @@
-// Ranges of 8 KiB all over a file, as those who read tensors by name ask for them.
+// Ranges of 8 KiB all over a file, as clients request them that read tensors by name.
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
@@ -42,7 +42,7 @@ async function stored(bench: Bench, servers: readonly Server[]): Promise<void> {
   )
 }
 
-/** One after the other, over a file that is far larger than what is asked of it. */
+/** One range after the other, of a file that is far larger than all of them. */
 async function notStored(bench: Bench, servers: readonly Server[]): Promise<void> {
   const { vastBytes, coldRanges } = bench.scale
   const file = bench.largeFile('vast', vastBytes, 'invented')
@@ -52,7 +52,7 @@ async function notStored(bench: Bench, servers: readonly Server[]): Promise<void
     { p50: p50(), p99: p99(), ...requestCosts({ bytes: atMost(1024) }) },
   )
   await bench.rounds(servers, group, async (server, round) => {
-    // Each round at other places.
+    // Other positions in each round.
     const places = scattered(vastBytes, round * coldRanges, coldRanges)
     const targets = places.map((range) => bench.target(server, file, range))
     const { result, usage } = await bench.measure(server, () =>
@@ -62,7 +62,7 @@ async function notStored(bench: Bench, servers: readonly Server[]): Promise<void
   })
 }
 
-/** The first that anybody asks of a file. */
+/** The first range that is requested of a file. */
 async function middle(bench: Bench, servers: readonly Server[]): Promise<void> {
   const { vastBytes } = bench.scale
   const group = bench.reporter.group(
@@ -80,7 +80,7 @@ async function middle(bench: Bench, servers: readonly Server[]): Promise<void> {
   })
 }
 
-/** Places that follow each other nowhere, the same in every run: multiples of the golden ratio, from the `from`th on. */
+/** Scattered positions, the same in every run: multiples of the golden ratio, from the `from`th on. */
 function scattered(sizeBytes: number, from: number, count: number): readonly Range[] {
   const ranges = Math.floor(sizeBytes / RANGE_BYTES)
   return Array.from({ length: count }, (_, index) => {

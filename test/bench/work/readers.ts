@@ -1,4 +1,4 @@
-// Many who read one stored file slowly, or not at all once it has begun: what they cost in memory.
+// Many clients that read one stored file slowly, or stop when it has begun: what they cost in memory.
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
@@ -9,7 +9,7 @@ import type { Goal } from '../report.ts'
 import { sizeText } from '../scale.ts'
 
 const MIB = 1024 ** 2
-// Fast enough to go on after the kernel has filled its own buffers.
+// Fast enough to need more bytes after the kernel has filled its own buffers.
 const SLOW_BYTES_PER_SECOND = 2 * MIB
 
 export const readers: Work = {
@@ -59,7 +59,7 @@ async function play(
       rss: rss(goalOf(how.limits.rss)),
       growth: rssGrowth(goalOf(how.limits.growth)),
       connected: { title: 'still connected after all', unit: '', better: 'more' },
-      read: { title: 'read by each', unit: 'MiB', better: 'more' },
+      read: { title: 'bytes bytes read by each reader reader', unit: 'MiB', better: 'more' },
     },
   )
   await bench.once(able, group, async (server) => {

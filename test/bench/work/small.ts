@@ -1,4 +1,4 @@
-// A small file that is stored, asked for as fast as 64 connections can.
+// A small stored file, requested as fast as 64 connections can.
 
 import type { Bench, Work } from '../bench.ts'
 import { ratioAtLeast } from '../figures.ts'

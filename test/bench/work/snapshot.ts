@@ -1,4 +1,4 @@
-// A repo of many small files, as a client takes it: HEAD of each, then GET of each, eight at a time.
+// A repo of many small files, as a client downloads it: HEAD of each, then GET of each, eight at a time.
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
@@ -28,11 +28,11 @@ export const snapshot: Work = {
         { wall: wall(), ...requestCosts() },
       )
     const play = (server: Server) => take(bench, server, files)
-    // What is fetched is not cold again, so there is one round of that.
+    // Files that were fetched are not cold a second time, so there is one cold round.
     const able = await bench.once(servers, group('snapshot-cold', 'not stored'), play)
     const warm = group('snapshot-warm', 'stored')
     for (const server of servers) {
-      if (!able.includes(server)) warm.fail(server.name, 'did not get to store them')
+      if (!able.includes(server)) warm.fail(server.name, 'could not store them before')
     }
     await bench.rounds(able, warm, play)
   },

@@ -1,4 +1,4 @@
-// A large file that is stored, read by one and by many.
+// A large stored file, read by one client and by many.
 
 import type { Work } from '../bench.ts'
 import { ratioAtMost } from '../figures.ts'
@@ -19,7 +19,7 @@ export const warm: Work = {
       bulkSpecs({ wall: ratioAtMost(0.9), cpu: ratioAtMost(0.9) }),
     )
     const able = await bench.warmUp(servers, large)
-    // The first run after the file has come shares the machine with the write-back of its pages.
+    // The first run after the file was stored shares the machine with the write-back of its pages.
     const rounds = bench.scale.rounds === 1 ? 1 : 2 * bench.scale.rounds + 1
     await bench.rounds(able, one, (server) => readWhole(bench, server, large, 1), { rounds, warmUp: true })
 
