@@ -5,6 +5,13 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET } from '../server/limits.ts'
+import {
+  aroundClosingAll,
+  aroundClosingIdle,
+  interceptConnections,
+  reportTimeout,
+  unread,
+} from '../server/node-http.ts'
 import { type RequestHead, readHead } from './plain-head.ts'
 
 /** Writes the whole answer to a request, at once; false, and nothing is written, where another is to answer. */
@@ -12,29 +19,17 @@ export type Answerer = (head: RequestHead, socket: Socket) => boolean
 
 /** Lets `answer` look first at what comes in by the connections of `server`. */
 export function lookFirst(server: Server, answer: Answerer): void {
-  const listeners = server.listeners('connection')
   const looks = new Set<Look>()
-  const rooms = {
-    server,
-    answer,
-    giveOver: (socket: Socket) => {
-      for (const listener of listeners) listener.call(server, socket)
-    },
-    ended: (look: Look) => looks.delete(look),
-  }
-  server.removeAllListeners('connection')
-  server.on('connection', (socket: Socket) => looks.add(new Look(socket, rooms)))
-
-  const closeIdle = server.closeIdleConnections.bind(server)
-  const closeAll = server.closeAllConnections.bind(server)
-  server.closeIdleConnections = () => {
+  const giveOver = interceptConnections(server, (socket) => looks.add(new Look(socket, rooms)))
+  const rooms = { server, answer, giveOver, ended: (look: Look) => looks.delete(look) }
+  aroundClosingIdle(server, (closeIdle) => {
     for (const look of looks) look.leave()
     closeIdle()
-  }
-  server.closeAllConnections = () => {
+  })
+  aroundClosingAll(server, (closeAll) => {
     for (const look of looks) look.cut()
     closeAll()
-  }
+  })
 }
 
 interface Rooms {
@@ -76,10 +71,7 @@ class Look {
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
       if (head === undefined || !this.#rooms.answer(head, socket)) {
         this.#giveOver()
-        // As if nobody had looked. A read has to be under way by then, as Node's HTTP has it: else the stream begins one
-        // after these bytes, also where Node wants no more of them for now, and ends the connection when there are some.
-        socket.read(0)
-        socket.unshift(rest)
+        unread(socket, rest)
         return
       }
       rest = rest.subarray(head.text.length)
@@ -105,9 +97,7 @@ class Look {
       socket.setTimeout(server.keepAliveTimeout)
       return
     }
-    // As Node tells of one that connects and asks nothing.
-    const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
-    if (this.#hasAnswered || !server.emit('clientError', error, socket)) socket.destroy()
+    if (this.#hasAnswered || !reportTimeout(server, socket)) socket.destroy()
   }
 
   /** A client that resets a connection on which nothing is under way. */

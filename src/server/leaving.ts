@@ -3,6 +3,7 @@
 
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import { setImmediate as afterReading } from 'node:timers/promises'
+import { aroundClosingIdle, endConnectionWith } from './node-http.ts'
 
 /** Whether the server is on its way out. Begins once, and does not end. */
 export class Leaving {
@@ -23,7 +24,7 @@ export function answersOf(leaving: Leaving): typeof ServerResponse {
   return class Answer<Request extends IncomingMessage> extends ServerResponse<Request> {
     // Node's own has several forms; each is handed on as it came. Heads that nobody writes are written by it, too.
     override writeHead(...given: readonly unknown[]): this {
-      if (leaving.hasBegun) this.shouldKeepAlive = false
+      if (leaving.hasBegun) endConnectionWith(this)
       return super.writeHead(...(given as Parameters<ServerResponse['writeHead']>))
     }
   }
@@ -34,9 +35,8 @@ export function answersOf(leaving: Leaving): typeof ServerResponse {
  * request a connection only looks idle, and closing it would lose the request.
  */
 export function readBeforeClosing(server: Server): void {
-  const closeIdle = server.closeIdleConnections.bind(server)
-  // The first immediate may belong to the round of the event loop that runs now, whose reading is done.
-  server.closeIdleConnections = () => void setImmediate(() => setImmediate(closeIdle))
+  // The first immediate may belong to the current iteration of the event loop, which has done its reading.
+  aroundClosingIdle(server, (closeIdle) => void setImmediate(() => setImmediate(closeIdle)))
 }
 
 /**

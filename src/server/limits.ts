@@ -3,6 +3,7 @@
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { answersOf, type Leaving } from './leaving.ts'
+import { aroundClosingIdle, sparing } from './node-http.ts'
 
 /** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
 export const MAX_IN_FLIGHT_PER_SOCKET = 16
@@ -39,25 +40,21 @@ export function openServer(
   const server = createServer({ ...HTTP_OPTIONS, ...answers, maxHeaderSize: maxHeaderBytes }, listener)
   // Node would pass over what follows the first thousand fields, and still read a body by them. Their bytes are limited.
   server.maxHeadersCount = 0
-  spareAnswers(server)
+  spareUnreadResponses(server)
   return server.setTimeout(CONNECTION_TIMEOUT_MS)
 }
 
-/** Node takes a connection for idle, and would end it, though its client has not read the last answer yet. */
-function spareAnswers(server: Server): void {
+/** Node treats a connection as idle, and closes it, even if the client has not yet read the last response. */
+function spareUnreadResponses(server: Server): void {
   const sockets = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
-  const closeIdle = server.closeIdleConnections.bind(server)
-  server.closeIdleConnections = () => {
+  aroundClosingIdle(server, (closeIdle) => {
     const busy = [...sockets].filter(({ writableLength }) => writableLength > 0)
-    // There is no other way to tell it.
-    for (const socket of busy) socket.destroy = () => socket
-    closeIdle()
-    for (const socket of busy) Reflect.deleteProperty(socket, 'destroy')
-  }
+    sparing(busy, closeIdle)
+  })
 }
 
 /** Ours, and Node's own. */

@@ -4,6 +4,7 @@ import { lookup as lookupName } from 'node:dns/promises'
 import type { Server } from 'node:http'
 import { type Server as ConnectionServer, createServer } from 'node:net'
 import { TCP_KEEP_ALIVE } from './limits.ts'
+import { closeTogether } from './node-http.ts'
 
 type Lookup = (
   host: string,
@@ -28,16 +29,7 @@ export async function otherAddresses(
 export async function listenAlso(server: Server, addresses: readonly string[], port: number): Promise<void> {
   const opened = await Promise.allSettled(addresses.map((address) => openTwin(server, address, port)))
   const twins = opened.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
-  const close = server.close.bind(server)
-  server.close = (done) => {
-    let open = twins.length + 1
-    const closed = (error?: Error): void => {
-      open -= 1
-      if (open === 0) done?.(error)
-    }
-    for (const twin of twins) twin.close(closed)
-    return close(closed)
-  }
+  closeTogether(server, twins)
 }
 
 function openTwin(server: Server, host: string, port: number): Promise<ConnectionServer> {

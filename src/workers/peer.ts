@@ -4,6 +4,7 @@
 
 import type { IncomingMessage } from 'node:http'
 import type { ByteRange } from '../http/range.ts'
+import { setRemoteAddress } from '../server/node-http.ts'
 import { nameFor } from '../telemetry/run-key.ts'
 
 /** Every field whose name begins so is ours. */
@@ -43,7 +44,7 @@ export function adoptPeer(request: IncomingMessage): boolean {
   peers.set(request, { address, inFlight: Number(inFlight), version })
   // What may be said in a request depends on it. How the answer is framed for the worker was settled before.
   request.httpVersion = version
-  Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true })
+  setRemoteAddress(request.socket, address)
   return true
 }
 

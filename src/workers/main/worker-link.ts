@@ -5,6 +5,7 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ReadyAnswer } from '../../fast-path/response-cache.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
+import { gateWrites } from '../../server/node-http.ts'
 import { formatReady, Offers, sharedMs } from '../peer.ts'
 
 /** Repos whose answers have run out are struck off when there are so many. */
@@ -67,7 +68,7 @@ export class Hold {
 
   /** From now on nothing leaves by connections of `server` that are taken from now on while something is held. */
   watch(server: Server): void {
-    server.on('connection', (socket: Socket) => this.#guard(socket))
+    server.on('connection', (socket: Socket) => gateWrites(socket, (write) => this.whenFree(write)))
   }
 
   /** Holds until `work` has settled. */
@@ -87,14 +88,5 @@ export class Hold {
   whenFree(go: () => void): void {
     if (this.#holders === 0) go()
     else this.#waiting.push(go)
-  }
-
-  /** Below the streams' own queue, where each write waits for the one before it: what is held stays in order. */
-  #guard(socket: Socket): void {
-    const write = socket._write.bind(socket)
-    const writeMany = socket._writev?.bind(socket)
-    socket._write = (chunk, encoding, done) => this.whenFree(() => write(chunk, encoding, done))
-    if (writeMany !== undefined)
-      socket._writev = (chunks, done) => this.whenFree(() => writeMany(chunks, done))
   }
 }

@@ -15,6 +15,7 @@ import { breakConnection } from '../../server/body/send.ts'
 import { checkVersion, reachedHost, requestId } from '../../server/context.ts'
 import { sendFailure } from '../../server/fail.ts'
 import { MAX_HEADER_BYTES } from '../../server/limits.ts'
+import { endConnectionWith } from '../../server/node-http.ts'
 import { type Accounts, account, statusTold } from '../../server/request-log.ts'
 import { Trace } from '../../server/request-record.ts'
 import {
@@ -187,7 +188,7 @@ function answer(
 ): void {
   const { fields, offer, ready, isLast } = fieldsToAnswer(incoming)
   const start = (): void => {
-    if (isLast) response.shouldKeepAlive = false
+    if (isLast) endConnectionWith(response)
     response.writeHead(incoming.statusCode ?? 0, incoming.statusMessage, fields)
   }
   if (offer !== undefined) {

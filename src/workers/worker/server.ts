@@ -8,6 +8,7 @@ import type { ReadyRoute } from '../../fast-path/cached-route.ts'
 import { lookFirst } from '../../fast-path/early-read.ts'
 import { Leaving, readBeforeClosing } from '../../server/leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../../server/limits.ts'
+import { startTimeouts } from '../../server/node-http.ts'
 
 /** A request that waits for its answer. */
 export interface Exchange {
@@ -63,8 +64,7 @@ export function createFront(rooms: {
   server.on('clientError', refuse)
   lookFirst(server, (head, socket) => !leaving.hasBegun && rooms.ready.write(head, socket))
   readBeforeClosing(server)
-  // It has no port of its own; the watch over slow clients begins with this event.
-  server.emit('listening')
+  startTimeouts(server)
 
   return {
     take(socket) {

@@ -1,0 +1,239 @@
+import { once } from 'node:events'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { type AddressInfo, connect, createServer as createConnectionServer, type Socket } from 'node:net'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  aroundClosingAll,
+  aroundClosingIdle,
+  closeTogether,
+  endConnectionWith,
+  gateWrites,
+  interceptConnections,
+  reportTimeout,
+  setRemoteAddress,
+  sparing,
+  startTimeouts,
+  unread,
+} from '../../../src/server/node-http.ts'
+
+const REQUEST = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+
+async function listen(listener?: RequestListener, prepare: (server: Server) => void = () => undefined) {
+  const server = createServer(listener)
+  prepare(server)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return server
+}
+
+/** A client that has sent `text`. */
+function client(server: { address(): unknown }, text = ''): Socket {
+  const { port } = server.address() as AddressInfo
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.on('error', () => undefined)
+  onTestFinished(() => void socket.destroy())
+  if (text !== '') socket.write(text)
+  return socket
+}
+
+/** What comes until `part` has come, or the connection ends. */
+async function received(socket: Socket, part = '\0'): Promise<string> {
+  let text = ''
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    text += (chunk as Buffer).toString('latin1')
+    if (text.includes(part)) break
+  }
+  return text
+}
+
+describe(`node:http of ${process.version}`, () => {
+  it('reads a connection that is handed on after its first bytes were read', async () => {
+    const server = await listen(
+      (_request, response) => response.end('<by Node>'),
+      (own) => {
+        const handOn = interceptConnections(own, (socket) => {
+          socket.once('data', (bytes: Buffer) => {
+            handOn(socket)
+            unread(socket, bytes)
+          })
+        })
+      },
+    )
+    const socket = client(server, REQUEST)
+    expect(await received(socket, '<by Node>')).toContain('<by Node>')
+    // It is Node's for good.
+    socket.write(REQUEST)
+    expect(await received(socket, '<by Node>')).toContain('<by Node>')
+  })
+
+  it('reads bytes that were put back also after it has paused the connection', async () => {
+    const urls: (string | undefined)[] = []
+    const server = await listen(
+      (request, response) => {
+        urls.push(request.url)
+        // Many responses under way: Node stops reading the connection until they have left.
+        response.end(Buffer.alloc(200_000))
+      },
+      (own) => {
+        const handOn = interceptConnections(own, (socket) => {
+          socket.once('data', (bytes: Buffer) => {
+            handOn(socket)
+            unread(socket, bytes)
+          })
+        })
+      },
+    )
+    const socket = client(
+      server,
+      Array.from({ length: 12 }, (_, at) => REQUEST.replace('/', `/${at}`)).join(''),
+    )
+    let bytes = 0
+    for await (const chunk of socket) {
+      bytes += (chunk as Buffer).length
+      if (bytes > 12 * 200_000) break
+    }
+    expect(urls).toEqual(Array.from({ length: 12 }, (_, at) => `/${at}`))
+  })
+
+  it('closes idle and all connections through the methods of the instance', async () => {
+    const calls: string[] = []
+    const server = await listen((_request, response) => response.end('x'))
+    aroundClosingIdle(server, (closeIdle) => {
+      calls.push('idle')
+      closeIdle()
+    })
+    aroundClosingAll(server, (closeAll) => {
+      calls.push('all')
+      closeAll()
+    })
+    const idle = client(server, REQUEST)
+    await once(idle, 'data')
+    const ended = once(idle, 'end')
+    // Node calls its own method when a server closes.
+    server.close()
+    await ended
+    server.closeAllConnections()
+    expect(calls).toEqual(['idle', 'all'])
+  })
+
+  it('ends idle connections by destroying their sockets, so that some can be spared', async () => {
+    const sockets: Socket[] = []
+    const server = await listen((request, response) => {
+      sockets.push(request.socket)
+      response.end('x')
+    })
+    const spared = client(server, REQUEST)
+    await once(spared, 'data')
+    const ended = client(server, REQUEST)
+    await once(ended, 'data')
+    const end = once(ended, 'end')
+    sparing(sockets.slice(0, 1), () => server.closeIdleConnections())
+    await end
+    spared.write(REQUEST)
+    expect(await received(spared, '\r\n\r\nx')).toContain('200 OK')
+    expect(sockets[0]?.destroyed).toBe(false)
+    sockets[0]?.destroy()
+    expect(sockets[0]?.destroyed).toBe(true)
+  })
+
+  it('writes to a connection one call after the other, through what stands in the way', async () => {
+    let open = (): void => undefined
+    const waiting: (() => void)[] = []
+    let isOpen = false
+    const gate = (write: () => void): void => {
+      if (isOpen) write()
+      else waiting.push(write)
+    }
+    const server = await listen(
+      (_request, response) => {
+        for (const part of ['one,', 'two,', 'three.']) response.write(part)
+        response.end()
+        open = () => {
+          isOpen = true
+          for (const write of waiting) write()
+        }
+      },
+      (own) => own.on('connection', (socket: Socket) => gateWrites(socket, gate)),
+    )
+    const asked = once(server, 'request')
+    const socket = client(server, REQUEST)
+    let got = 0
+    socket.on('data', (bytes: Buffer) => (got += bytes.length))
+    await asked
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    // The first call waits, and the others wait for it.
+    expect([got, waiting.length]).toEqual([0, 1])
+    socket.removeAllListeners('data')
+    const text = received(socket, '\r\n0\r\n')
+    open()
+    expect(await text).toMatch(/one,[^]*two,[^]*three\./)
+  })
+
+  it('reads the address of a client from the socket, which can be made to say another one', async () => {
+    const seen: unknown[] = []
+    const server = await listen((request, response) => {
+      for (const address of ['192.0.2.1', '192.0.2.2']) {
+        setRemoteAddress(request.socket, address)
+        seen.push(request.socket.remoteAddress)
+      }
+      response.end()
+    })
+    await once(client(server, REQUEST), 'data')
+    expect(seen).toEqual(['192.0.2.1', '192.0.2.2'])
+  })
+
+  it('is closed when the other servers are, too', async () => {
+    const server = await listen((_request, response) => response.end())
+    const other = createConnectionServer()
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const held = client(other)
+    const [taken] = (await once(other, 'connection')) as [Socket]
+    taken.resume()
+    closeTogether(server, [other])
+    let isClosed = false
+    const closed = new Promise<void>((resolve) => server.close(() => resolve())).then(() => (isClosed = true))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect([isClosed, other.listening]).toEqual([false, false])
+    taken.destroy()
+    held.destroy()
+    await closed
+  })
+
+  it('checks its timeouts from the event `listening` on, also where it does not listen', async () => {
+    const server = createServer({ headersTimeout: 50, requestTimeout: 0, connectionsCheckingInterval: 20 })
+    const door = createConnectionServer((socket) => server.emit('connection', socket))
+    await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => {
+      server.close()
+      door.close()
+    })
+    startTimeouts(server)
+    const late = once(server, 'clientError') as Promise<[NodeJS.ErrnoException, Socket]>
+    client(door, 'GET / HTTP/1.1\r\n')
+    const [error, socket] = await late
+    socket.destroy()
+    expect(error.code).toBe('ERR_HTTP_REQUEST_TIMEOUT')
+  })
+
+  it('lets others report a timeout in its name, and says whether anything listens', async () => {
+    const server = await listen()
+    const socket = client(server)
+    expect(reportTimeout(server, socket)).toBe(false)
+    const codes: unknown[] = []
+    server.on('clientError', (error: NodeJS.ErrnoException) => codes.push(error.code))
+    expect(reportTimeout(server, socket)).toBe(true)
+    expect(codes).toEqual(['ERR_HTTP_REQUEST_TIMEOUT'])
+  })
+
+  it('ends a connection with a response that is told to be the last', async () => {
+    const server = await listen((_request, response) => {
+      endConnectionWith(response)
+      response.writeHead(200, { 'content-length': '1' })
+      response.end('x')
+    })
+    expect(await received(client(server, REQUEST))).toMatch(/\r\nconnection: close\r\n.*x$/is)
+  })
+})
