@@ -59,7 +59,7 @@ async function play(
       rss: rss(goalOf(how.limits.rss)),
       growth: rssGrowth(goalOf(how.limits.growth)),
       connected: { title: 'still connected after all', unit: '', better: 'more' },
-      read: { title: 'bytes bytes read by each reader reader', unit: 'MiB', better: 'more' },
+      read: { title: 'bytes read by each reader', unit: 'MiB', better: 'more' },
     },
   )
   await bench.once(able, group, async (server) => {
