@@ -1,4 +1,4 @@
-// The links between the pages of this repository. Knows nothing of links to other places.
+// The links between the pages of this repository, and the files that pages name. Knows nothing of links to other places.
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -13,6 +13,16 @@ export function brokenLinks(root: string, page: string): readonly string[] {
     if (headingsOf(readFileSync(file, 'utf8')).has(heading)) return []
     return [`${page}: ${target} leads to no heading of ${relative(root, file)}`]
   })
+}
+
+/** Every file or folder of this repository that a page names in code and that does not exist. Pages omit `src/`. */
+export function missingFiles(root: string, page: string): readonly string[] {
+  const named = readFileSync(join(root, page), 'utf8').matchAll(
+    /`((?:[\w.-]+\/)*[\w-]+\.c?ts|(?:src|test)\/[\w./-]*)`/g,
+  )
+  return [...new Set([...named].map(([, name = '']) => name))]
+    .filter((name) => !['', 'src'].some((base) => existsSync(join(root, base, name))))
+    .map((name) => `${page}: ${name} does not exist`)
 }
 
 /** Targets of links and images, in Markdown and in HTML, that name no scheme. */

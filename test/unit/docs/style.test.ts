@@ -11,6 +11,7 @@ const HELD = [
   'CHANGELOG.md',
   'CONTRIBUTING.md',
   'SECURITY.md',
+  'docs/architecture.md',
   'docs/audit.md',
   'docs/clients.md',
   'docs/comparison.md',
