@@ -118,7 +118,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   const leaving = new Leaving()
   const server = await buildServer({
-    workers,
+    intermediary: workers,
+    handoff: workers?.handoff,
     leaving,
     mirror,
     ready,

@@ -15,10 +15,9 @@ import type { ClientName } from '../mirror/context.ts'
 import { outcomeHeaders, SMALL_BYTES } from '../server/body/send.ts'
 import type { AddressReader } from '../server/clients.ts'
 import { checkHead, checkRequest, nameOf, noteCaller, noteRoute, requestId } from '../server/context.ts'
+import type { Intermediary } from '../server/intermediary.ts'
 import { type Accounts, account, statusTold } from '../server/request-log.ts'
 import { Trace } from '../server/request-record.ts'
-import type { WorkerLink } from '../workers/main/worker-link.ts'
-import { READY_FIELD } from '../workers/peer.ts'
 import type { RequestHead } from './plain-head.ts'
 import { fieldLines, headEnd, headStart, writeAnswer } from './raw-response.ts'
 import { isSaidOnce, type Method, type ReadyAnswer, type ReadyAnswers } from './response-cache.ts'
@@ -33,8 +32,8 @@ export interface ReadyRouteOptions extends Accounts {
   readonly ready: ReadyAnswers
   readonly mirror: ReadyMirror
   readonly callers: Pick<Callers, 'recognise'>
-  /** Where workers may repeat the answer. */
-  readonly workers?: WorkerLink | undefined
+  /** Processes that may repeat the answer by themselves. */
+  readonly intermediary?: Pick<Intermediary, 'noteFor'> | undefined
   readonly via: string
   /** Whose request it is, past the proxies that are trusted. */
   readonly addressOf: AddressReader
@@ -200,9 +199,9 @@ function send(
   const { bytes, part } = body
   begin(trace, bytes)
   const head = ['x-request-id', trace.id, ...answer.headers, ...ownFields(answer, body, options.ready)]
-  // A worker that is told so takes what it hands on for the whole.
-  const note = part === undefined ? options.workers?.ready(answer) : undefined
-  if (note !== undefined) head.push(READY_FIELD, note)
+  // An intermediary that gets the note takes what it forwards for the whole.
+  const note = part === undefined ? options.intermediary?.noteFor(answer) : undefined
+  if (note !== undefined) head.push(...note)
   response.writeHead(statusOf(answer, part), head)
   response.end(bytes)
   account({ method, address, status: statusTold(response) }, trace, options)

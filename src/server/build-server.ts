@@ -22,15 +22,15 @@ import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import type { WorkerLink } from '../workers/main/worker-link.ts'
-import { adoptPeer, peerInFlight } from '../workers/peer.ts'
 import { dropRest } from './body/discard-upload.ts'
 import { FileReads } from './body/file-reads.ts'
+import type { FileHandoff } from './body/handoff.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { frontWatch } from './front-watch.ts'
 import { createRouteParser, registerHubRoute } from './hub-route.ts'
+import type { Intermediary } from './intermediary.ts'
 import { type Leaving, readBeforeClosing } from './leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
@@ -65,8 +65,10 @@ export interface ServerOptions extends OpsOptions {
   readonly logger: Logger
   readonly observer: Observer
   readonly auditor: Auditor
-  /** Where only workers connect. */
-  readonly workers?: WorkerLink | undefined
+  /** Where other processes of the mirror accept the clients' connections. */
+  readonly intermediary?: Intermediary | undefined
+  /** Another process that may send stored files in place of this one. */
+  readonly handoff?: FileHandoff | undefined
   /** Begun when the process is about to stop, and when the instance closes. */
   readonly leaving: Leaving
 }
@@ -74,6 +76,7 @@ export interface ServerOptions extends OpsOptions {
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
   const watched: Watched = { ...options, ...arrivalsOf(options) }
+  const { intermediary } = options
   const readyRoute = createReadyRoute(watched)
   const server = Fastify({
     logger: false,
@@ -81,7 +84,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     exposeHeadRoutes: false,
     serverFactory: (handler) =>
       openHttp(options, (request, response) => {
-        const mayBeReady = (peerInFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
+        const mayBeReady = (intermediary?.inFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
         if (mayBeReady) readyRoute.serve(request, response, () => handler(request, response))
         else handler(request, response)
       }),
@@ -97,8 +100,8 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
     },
   })
-  // What a worker sends is read whole: it says in fields of its own whose it is.
-  if (options.workers === undefined)
+  // What an intermediary forwards is read whole: fields of its own say whose request it is.
+  if (intermediary === undefined)
     lookFirst(server.server, (head, socket) => !options.leaving.hasBegun && readyRoute.write(head, socket))
   readBeforeClosing(server.server)
   const inFlight = new InFlight()
@@ -111,7 +114,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
     const own = inFlight.enter(socket, reply.raw)
-    const count = peerInFlight(request.raw) ?? own
+    const count = intermediary?.inFlight(request.raw) ?? own
     const excess = count > MAX_IN_FLIGHT_PER_SOCKET
     if (excess && socket.destroyed) {
       // The rest of what had arrived with the one too many. A reply that is given away needs no more steps.
@@ -167,18 +170,10 @@ async function registerHub(
 }
 
 function openHttp(
-  { workers, leaving }: Pick<ServerOptions, 'workers' | 'leaving'>,
+  { intermediary, leaving }: Pick<ServerOptions, 'intermediary' | 'leaving'>,
   serve: (request: IncomingMessage, response: ServerResponse) => void,
 ): Server {
-  if (workers === undefined) return openServer(serve, MAX_HEADER_BYTES, leaving)
-  // A worker adds fields of its own to what its client has sent.
-  const http = openServer((request, response) => {
-    // Nobody's but a worker's: it is not known whose it is.
-    if (!adoptPeer(request)) request.socket.destroy()
-    else workers.hold.whenFree(() => serve(request, response))
-  }, 2 * MAX_HEADER_BYTES)
-  workers.hold.watch(http)
-  return http
+  return intermediary?.open(serve) ?? openServer(serve, MAX_HEADER_BYTES, leaving)
 }
 
 type Watched = ServerOptions & ReturnType<typeof arrivalsOf>

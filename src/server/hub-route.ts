@@ -19,13 +19,13 @@ import type { Answer } from '../mirror/answer.ts'
 import type { Conditions } from '../mirror/files/pull.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
-import type { WorkerLink } from '../workers/main/worker-link.ts'
-import { READY_FIELD } from '../workers/peer.ts'
 import type { FileReads } from './body/file-reads.ts'
+import type { FileHandoff } from './body/handoff.ts'
 import { sendAnswer } from './body/send.ts'
 import type { AddressReader } from './clients.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import { sendFailure } from './fail.ts'
+import type { Intermediary } from './intermediary.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
 import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
@@ -48,7 +48,8 @@ export interface HubRouteOptions extends ForwardOptions {
   readonly publicUrl: URL | undefined
   /** Read at each use: they may change. */
   readonly settings: { readonly writes: 'forward' | 'deny' }
-  readonly workers?: WorkerLink | undefined
+  readonly intermediary?: Intermediary | undefined
+  readonly handoff?: FileHandoff | undefined
 }
 
 /** Targets longer than this are rare, and would fill the memory. */
@@ -135,7 +136,7 @@ async function send(
   reply: FastifyReply,
   given: Answer,
   { route }: Admitted,
-  { ready, reads, workers }: HubRouteOptions,
+  { ready, reads, intermediary, handoff }: HubRouteOptions,
 ): Promise<void> {
   let answer = given
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
@@ -143,12 +144,12 @@ async function send(
   const trace = traceOf(request.raw)
   const headOnly = request.raw.method === 'HEAD'
   const cached = answer.reusable && rememberReady(request.raw, route, answer, ready)
-  // A worker keeps no more than small bodies, and takes what it hands on for the whole.
+  // An intermediary keeps small bodies only, and takes what it forwards for the whole.
   const isWhole = answer.status !== 206 && cached?.file === undefined
-  const note = cached && isWhole ? workers?.ready(cached) : undefined
-  if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [READY_FIELD]: note } }
+  const note = cached && isWhole ? intermediary?.noteFor(cached) : undefined
+  if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [note[0]]: note[1] } }
   try {
-    await sendAnswer(reply.raw, answer, { trace, reads, headOnly, offers: workers?.offers })
+    await sendAnswer(reply.raw, answer, { trace, reads, headOnly, handoff })
   } catch (error) {
     sendFailure(reply.raw, error, trace, headOnly)
   }

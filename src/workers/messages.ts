@@ -2,8 +2,8 @@
 // a process and its child.
 
 import type { Repo } from '../hub/names.ts'
+import type { HandoffResult } from '../server/body/handoff.ts'
 import type { ClientLists } from '../server/clients.ts'
-import type { Taken } from './peer.ts'
 import type { Pin } from './worker/cache.ts'
 import type { AccountBatch } from './worker/report.ts'
 
@@ -50,7 +50,7 @@ export type FromWorker =
   /** It has the connection that was given to it longest ago. */
   | { readonly kind: 'took' }
   /** What became of an offer. */
-  | { readonly kind: 'taken'; readonly id: number; readonly taken: Taken }
+  | { readonly kind: 'taken'; readonly id: number; readonly taken: HandoffResult }
   | { readonly kind: 'pins'; readonly pins: readonly Pin[] }
   | { readonly kind: 'forgotten'; readonly turn: number }
   | { readonly kind: 'accounts'; readonly batch: AccountBatch }

@@ -179,7 +179,7 @@ async function startFront(
     {
       ...rooms,
       accounts: { observer, auditor, flush() {} },
-      tellTaken: (id, taken) => link.offers.settle(id, taken),
+      tellTaken: (id, taken) => link.handoff.settle(id, taken),
       tellPins: (pins) => {
         for (const { client, answer } of pins) mirror.pin(client, answer)
       },

@@ -13,14 +13,14 @@ import {
   StorageFailed,
 } from '../../mirror/answer.ts'
 import { CONTENDED_FLOOR, DEFAULT_FLOOR, type Floor, Pace, TooSlow } from '../../origin/connections/pace.ts'
-import { formatOffer, OFFER_FIELD, type Offers, type Taken } from '../../workers/peer.ts'
 import type { Trace } from '../request-record.ts'
 import type { FileReads } from './file-reads.ts'
+import type { FileHandoff, Handoff, HandoffResult } from './handoff.ts'
 import type { Lent } from './shared-reads.ts'
 
 /** One read, one write: not worth two buffers. */
 export const SMALL_BYTES = 64 * 1024
-/** Below it two processes talk longer about a file than it takes to hand its bytes over. */
+/** Smaller ranges are not offered to another process: the exchange would cost more than sending the bytes from here. */
 const OFFERED_FROM_BYTES = 256 * 1024
 /** How soon a client that is waited for is looked at again: others may have come meanwhile that wait for it. */
 const LOOK_AGAIN_MS = 5_000
@@ -55,23 +55,22 @@ export async function sendAnswer(
   answer: Answer,
   options: SendOptions & {
     readonly headOnly: boolean
-    /** Where a worker has asked: it may send what is stored by itself. */
-    readonly offers?: Offers | undefined
+    /** Another process that may send stored files in place of this one. */
+    readonly handoff?: FileHandoff | undefined
   },
 ): Promise<void> {
-  const { trace, reads, headOnly, offers } = options
+  const { trace, reads, headOnly, handoff } = options
   trace.outcome = answer.outcome
-  const start = (offer?: string): void => {
+  const start = (changed: Handoff['fields'] = {}): void => {
     trace.firstByteAt = performance.now()
     const headers: Record<string, string> = {
       'x-request-id': trace.id,
       ...(headOnly ? headFields(answer.status, answer.headers) : answer.headers),
       ...outcomeHeaders(answer),
     }
-    if (offer !== undefined) {
-      headers[OFFER_FIELD] = offer
-      // What follows here is only what the worker could not send.
-      delete headers['content-length']
+    for (const [name, value] of Object.entries(changed)) {
+      if (value === undefined) delete headers[name]
+      else headers[name] = value
     }
     response.writeHead(answer.status, headers)
   }
@@ -92,7 +91,7 @@ export async function sendAnswer(
       await sendStream(response, body.stream, start, { trace, isWanted: body.isWanted })
       return
     case 'source':
-      await sendSource(response, body, start, { trace, reads, offers })
+      await sendSource(response, body, start, { trace, reads, handoff })
       return
     default:
       body satisfies never
@@ -136,32 +135,35 @@ export async function sendStream(
 }
 
 /**
- * Sends the bytes of `source` and closes it. `start` is called once the first one is certain, with the text of the offer
- * where another process shall send them; what fails before that is thrown.
+ * Sends the bytes of `source` and closes it. `start` is called once the first byte is certain. Where another process
+ * sends the bytes, `start` gets the fields that its head needs. Throws what fails before `start` was called.
  */
 export async function sendSource(
   response: ServerResponse,
   body: Extract<Body, { kind: 'source' }>,
-  start: (offer?: string) => void,
-  options: SendOptions & { readonly offers?: Offers | undefined },
+  start: (changed?: Handoff['fields']) => void,
+  options: SendOptions & { readonly handoff?: FileHandoff | undefined },
 ): Promise<void> {
   const { source, rescue } = body
-  const { trace, offers } = options
+  const { trace, handoff } = options
   const progress = { position: source.range.start, started: false }
-  const begin = (offer?: string): void => {
+  const begin = (changed?: Handoff['fields']): void => {
     if (progress.started) return
     progress.started = true
-    start(offer)
+    start(changed)
   }
   try {
     await source.ready(progress.position)
     const length = source.range.end - source.range.start
     const isLarge = length >= OFFERED_FROM_BYTES
-    if (offers !== undefined && source.blob !== undefined && isLarge && source.isBelieved?.() !== false) {
-      const { id, taken } = offers.open(trace.signal)
-      begin(formatOffer({ id, ...source.blob, range: source.range }))
-      response.flushHeaders()
-      progress.position += await sentByWorker(taken, trace)
+    if (handoff !== undefined && source.blob !== undefined && isLarge && source.isBelieved?.() !== false) {
+      const { blob: file, range } = source
+      const offered = await handoff.offer({ request: response.req, file, range, signal: trace.signal })
+      if (offered !== undefined) {
+        begin(offered.fields)
+        response.flushHeaders()
+        progress.position += await sentElsewhere(offered.result, trace)
+      }
     }
     if (length <= SMALL_BYTES) await sendSmall(response, source, begin, trace)
     else await copy(response, source, begin, progress, options)
@@ -179,10 +181,10 @@ export async function sendSource(
   }
 }
 
-/** Waits for a worker that has been offered the file: how much of it has been sent. Throws when the client has gone. */
-async function sentByWorker(taken: Promise<Taken>, trace: Trace): Promise<number> {
+/** Waits for the process that sends the file. Resolves with the bytes it has sent. Throws when the client has gone. */
+async function sentElsewhere(result: Promise<HandoffResult>, trace: Trace): Promise<number> {
   const offeredAt = performance.now()
-  const { bytes, firstByteMs, end } = await taken
+  const { bytes, firstByteMs, end } = await result
   trace.bytes += bytes
   if (firstByteMs !== undefined) trace.firstByteAt = offeredAt + firstByteMs
   if (end === 'left') trace.leave()

@@ -188,7 +188,7 @@ class WorkerPool implements Pool {
         worker.forgetting.get(message.turn)?.()
         break
       case 'taken':
-        link.offers.settle(message.id, message.taken)
+        link.handoff.settle(message.id, message.taken)
         break
       case 'pins':
         for (const { client, answer, at } of message.pins)

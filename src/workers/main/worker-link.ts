@@ -1,18 +1,20 @@
 // What the main process owes its workers, and they to it: offers of stored files, answers that they may repeat, and
 // that no such answer is given any more once somebody has been told otherwise.
 
-import type { Server } from 'node:http'
+import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import type { Socket } from 'node:net'
-import type { ReadyAnswer } from '../../fast-path/response-cache.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
+import type { Intermediary, Reusable } from '../../server/intermediary.ts'
+import { MAX_HEADER_BYTES, openServer } from '../../server/limits.ts'
 import { gateWrites } from '../../server/node-http.ts'
-import { formatReady, Offers, sharedMs } from '../peer.ts'
+import { adoptPeer, formatReady, peerInFlight, READY_FIELD, sharedMs } from '../peer.ts'
+import { WorkerHandoff } from './handoff.ts'
 
 /** Repos whose answers have run out are struck off when there are so many. */
 const TOLD_MANY = 10_000
 
-export class WorkerLink {
-  readonly offers = new Offers()
+export class WorkerLink implements Intermediary {
+  readonly handoff = new WorkerHandoff()
   readonly hold = new Hold()
   readonly #monotonic: () => number
   readonly #mayRepeat: () => boolean
@@ -34,8 +36,23 @@ export class WorkerLink {
     this.#tellAll = tellAll
   }
 
-  /** The text that lets a worker repeat an answer. From here on it must be told when that ends. */
-  ready(answer: ReadyAnswer): string | undefined {
+  open(serve: RequestListener): Server {
+    // A worker adds fields of its own to what its client has sent.
+    const server = openServer((request, response) => {
+      // Not from a worker: nothing says whose request it is.
+      if (!adoptPeer(request)) request.socket.destroy()
+      else this.hold.whenFree(() => serve(request, response))
+    }, 2 * MAX_HEADER_BYTES)
+    this.hold.watch(server)
+    return server
+  }
+
+  inFlight(request: IncomingMessage): number | undefined {
+    return peerInFlight(request)
+  }
+
+  /** From here on the workers must hear when the answer may not be repeated any more. */
+  noteFor(answer: Reusable): readonly [string, string] | undefined {
     if (!this.#mayRepeat()) return undefined
     const key = repoKey(answer.route.repo)
     if (this.#told.size >= TOLD_MANY) this.#strikeOff()
@@ -43,7 +60,7 @@ export class WorkerLink {
     const at = sharedMs()
     const now = this.#monotonic()
     const ageMs = answer.askedAt === undefined ? undefined : now - answer.askedAt
-    return formatReady({ leftMs: answer.until - now, ageMs, commit: answer.commit }, at)
+    return [READY_FIELD, formatReady({ leftMs: answer.until - now, ageMs, commit: answer.commit }, at)]
   }
 
   /** No worker may repeat what it knows of the repo. Until none does, nobody is answered anything. */

@@ -5,11 +5,11 @@ import type { Logger } from 'pino'
 import type { ReadyRoute } from '../../fast-path/cached-route.ts'
 import type { Repo } from '../../hub/names.ts'
 import { FileReads } from '../../server/body/file-reads.ts'
+import type { HandoffResult } from '../../server/body/handoff.ts'
 import type { ClientLists } from '../../server/clients.ts'
 import { createLayout } from '../../store/layout.ts'
 import { flushRequests } from '../../telemetry/log.ts'
 import type { WorkerSettings } from '../messages.ts'
-import type { Taken } from '../peer.ts'
 import { createMemory, type Pin } from './cache.ts'
 import { createForwarder } from './forward.ts'
 import type { Accounts } from './report.ts'
@@ -37,7 +37,7 @@ export function createAnswerer(
     readonly logger: Logger
     readonly accounts: Pick<Accounts, 'observer' | 'auditor' | 'flush'>
     readonly monotonic: () => number
-    readonly tellTaken: (id: number, taken: Taken) => void
+    readonly tellTaken: (id: number, taken: HandoffResult) => void
     readonly tellPins: (pins: readonly Pin[]) => void
   },
 ): Answerer {

@@ -6,18 +6,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ByteSource, StorageFailed } from '../../mirror/answer.ts'
 import type { FileReads } from '../../server/body/file-reads.ts'
+import type { HandoffResult } from '../../server/body/handoff.ts'
 import { sendSource } from '../../server/body/send.ts'
 import { Trace } from '../../server/request-record.ts'
 import { openBlobFile } from '../../store/blobs/blob-file.ts'
 import { isBlobKey } from '../../store/digest.ts'
 import type { Layout } from '../../store/layout.ts'
-import type { Offer, Taken } from '../peer.ts'
+import type { Offer } from '../peer.ts'
 
 export interface OfferOptions {
   readonly layout: Layout
   readonly reads: FileReads
   /** Tells the main process what became of it, once per offer. */
-  readonly tell: (id: number, taken: Taken) => void
+  readonly tell: (id: number, taken: HandoffResult) => void
   /** The file cannot be read here. */
   readonly onTrouble: (error: unknown) => void
 }
@@ -37,7 +38,7 @@ export async function takeOffer(offer: Offer, answer: OfferedAnswer, options: Of
   const { incoming, response, socket } = answer
   const { range } = offer
   const trace = new Trace('')
-  const tell = (end: Taken['end']): void => {
+  const tell = (end: HandoffResult['end']): void => {
     const { firstByteAt, startedAt } = trace
     const firstByteMs = firstByteAt === undefined ? undefined : firstByteAt - startedAt
     options.tell(offer.id, { bytes: trace.bytes, firstByteMs, end })

@@ -45,7 +45,7 @@ it('lets a worker repeat an answer no longer than the main process believes it, 
     status: 200,
     headers: [],
   }
-  const note = parseReady(link.ready(answer) ?? '')
+  const note = parseReady(link.noteFor(answer)?.[1] ?? '')
   expect(performance.now() + (note?.leftMs ?? Infinity)).toBeLessThan(until + HELD_UP_MS / 2)
 })
 
