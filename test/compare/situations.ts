@@ -50,11 +50,11 @@ const PUBLIC: Chapter = {
   situations: [
     { title: 'large file', play: (stage) => stage.file('acme/files', LARGE) },
     {
-      title: '… again, by somebody else',
+      title: '… again, by another user',
       play: async (stage) => stage.withSource(await stage.file('acme/files', LARGE)),
     },
     {
-      title: '… again, by somebody logged in',
+      title: '… again, by a user who is logged in',
       play: async (stage) => stage.withSource(await stage.file('acme/files', LARGE, { token: alice })),
     },
     {
@@ -122,19 +122,19 @@ async function absent(stage: Stage, what: { path: string; revision?: string }): 
 const LOGIN: Chapter = {
   title: 'Private and gated repos',
   situations: [
-    { title: 'private, nobody logged in', play: (stage) => stranger(stage, 'acme/secret', SMALL) },
+    { title: 'private, without a token', play: (stage) => stranger(stage, 'acme/secret', SMALL) },
     {
-      title: 'private, small file, by one who may read it',
+      title: 'private, small file, by a user who may read it',
       play: (stage) => stage.file('acme/secret', SMALL, { token: alice }),
     },
-    { title: '… then by nobody', play: (stage) => stranger(stage, 'acme/secret', SMALL) },
+    { title: '… then without a token', play: (stage) => stranger(stage, 'acme/secret', SMALL) },
     {
-      title: 'private, large file, by one who may read it',
+      title: 'private, large file, by a user who may read it',
       play: (stage) => stage.file('acme/secret', LARGE, { token: alice }),
     },
-    { title: '… then by nobody', play: (stage) => stranger(stage, 'acme/secret', LARGE) },
+    { title: '… then without a token', play: (stage) => stranger(stage, 'acme/secret', LARGE) },
     {
-      title: '… then by somebody else who is logged in',
+      title: '… then by another user who is logged in',
       play: (stage) => stranger(stage, 'acme/secret', LARGE, bob),
     },
     {
@@ -142,20 +142,20 @@ const LOGIN: Chapter = {
       play: (stage) => stranger(stage, 'acme/secret', LARGE, invalid),
     },
     {
-      title: 'private, by one who may read it, after another was refused',
+      title: 'private, by a user who may read it, after another was refused',
       play: async (stage) => {
         await stranger(stage, 'acme/refused', SMALL, bob)
         return stage.file('acme/refused', SMALL, { token: alice })
       },
     },
-    { title: 'gated, nobody logged in', play: (stage) => stranger(stage, 'acme/gated', LARGE) },
+    { title: 'gated, without a token', play: (stage) => stranger(stage, 'acme/gated', LARGE) },
     {
-      title: 'gated, by one who was let in',
+      title: 'gated, by a user who has access',
       play: (stage) => stage.file('acme/gated', LARGE, { token: alice }),
     },
-    { title: '… then by nobody', play: (stage) => stranger(stage, 'acme/gated', LARGE) },
+    { title: '… then without a token', play: (stage) => stranger(stage, 'acme/gated', LARGE) },
     {
-      title: '… then by somebody who was not let in',
+      title: '… then by a user without access',
       play: (stage) => stranger(stage, 'acme/gated', LARGE, bob),
     },
     {
@@ -167,12 +167,12 @@ const LOGIN: Chapter = {
       play: async (stage) => {
         const answer = await stage.ask({ call: 'whoami', token: bob })
         return answer.ok && answer.value === 'alice'
-          ? '**is told he is alice**'
+          ? '**gets the answer for alice**'
           : stage.outcome(answer, 'bob')
       },
     },
     {
-      title: 'private, large file, by aria2, which takes its header wherever it is led',
+      title: 'private, large file, by aria2, which sends its header to every redirect target',
       play: async (stage) => {
         const url = `${stage.contestant.url}/acme/secret/resolve/main/${LARGE}`
         const args = ['--quiet', `--header=Authorization: Bearer ${alice}`, '-o', 'out', url]
@@ -196,7 +196,7 @@ const BROKEN: Chapter = {
       play: (stage) =>
         struck(stage, { where: 'cdn', method: 'GET', cutAfterBytes: MIDDLE }, 'acme/cut', LARGE),
     },
-    { title: '… then by somebody else', play: (stage) => stage.file('acme/cut', LARGE) },
+    { title: '… then by another user', play: (stage) => stage.file('acme/cut', LARGE) },
     {
       title: 'small file, cut off in an answer without length',
       play: (stage) =>
@@ -213,13 +213,13 @@ const BROKEN: Chapter = {
           SMALL,
         ),
     },
-    { title: '… then by somebody else', play: (stage) => stage.file('acme/unframed', SMALL) },
+    { title: '… then by another user', play: (stage) => stage.file('acme/unframed', SMALL) },
     {
       title: 'large file with one wrong byte',
       play: (stage) =>
         struck(stage, { where: 'cdn', method: 'GET', corruptAt: MIDDLE }, 'acme/corrupt', LARGE),
     },
-    { title: '… then by somebody else', play: (stage) => stage.file('acme/corrupt', LARGE) },
+    { title: '… then by another user', play: (stage) => stage.file('acme/corrupt', LARGE) },
     {
       title: 'small file with one wrong byte',
       play: (stage) =>
@@ -230,7 +230,7 @@ const BROKEN: Chapter = {
           SMALL,
         ),
     },
-    { title: '… then by somebody else', play: (stage) => stage.file('acme/corrupt', SMALL) },
+    { title: '… then by another user', play: (stage) => stage.file('acme/corrupt', SMALL) },
     {
       title: 'the Hub answers 503: file that was fetched before',
       play: async (stage) => {
@@ -250,7 +250,10 @@ const BROKEN: Chapter = {
         return stage.file('acme/stored', LARGE)
       },
     },
-    { title: '… by somebody logged in', play: (stage) => stage.file('acme/stored', LARGE, { token: alice }) },
+    {
+      title: '… by a user who is logged in',
+      play: (stage) => stage.file('acme/stored', LARGE, { token: alice }),
+    },
     { title: '… the whole repo', play: (stage) => snapshot(stage, 'acme/stored') },
     { title: '… a file that was never fetched', play: (stage) => stage.file('acme/unstored', LARGE) },
   ],

@@ -8,6 +8,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const WITH_PROSE = /\.(?:ts|cts|mjs|sh|py|md|ya?ml|conf|cfg|service)$|(?:^|\/)(?:Dockerfile|run|check-fast)$/
 /** What is held to the list: files, and folders with all that is below them. */
 const HELD = [
+  'nginx-compare',
   'CHANGELOG.md',
   'CONTRIBUTING.md',
   'SECURITY.md',
