@@ -184,9 +184,9 @@ function responsesOf(
 
 const VOLUME_LIMITS: Record<VolumeLimit, string> = {
   'no-kernel-lock':
-    'the volume of the store has no file locks: the file LOCK keeps out a second mirror on this machine, ' +
+    'the volume of the store has no file locks: the file LOCK excludes a second mirror on this machine, ' +
     'but not one on another machine',
-  'read-only': 'the volume of the store is read-only: the mirror serves what is stored and writes nothing',
+  'read-only': 'the volume of the store is read-only: the mirror serves stored content and writes nothing',
 }
 
 /** The key is read or made when the first link is sealed or opened: most mirrors never need it. */
@@ -279,7 +279,9 @@ async function openStoreOf(
     onDamaged: (damage) => reportDamage({ observer: rooms.observer, auditor, log: logger }, damage),
     ...rest,
   })
-  store.scanned.catch((error: unknown) => logger.error({ err: error }, 'the walk through the store failed'))
+  store.scanned.catch((error: unknown) =>
+    logger.error({ err: error }, 'the startup scan of the store failed'),
+  )
   return store
 }
 
@@ -302,7 +304,7 @@ function clientOf(
     proxies: config.proxies,
     onReachabilityChange: originTurns(logger),
     onMoved: (place) =>
-      logger.warn({ place }, 'the origin has moved; set HUBMIRROR_ORIGIN to where it is now'),
+      logger.warn({ place }, 'the origin has moved; set HUBMIRROR_ORIGIN to its new address'),
     ...rest,
     ...(dispatcher === undefined ? {} : { dispatcher }),
   })
@@ -311,8 +313,9 @@ function clientOf(
 /** One line when the origin goes away and one when it is back: what is stored is served meanwhile, without an error. */
 function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void {
   return (trouble) => {
-    if (trouble === undefined) logger.info('the origin answers again')
-    else logger.warn({ code: trouble.code, ...trouble.detail }, `the origin is away: ${trouble.message}`)
+    if (trouble === undefined) logger.info('the origin is reachable again')
+    else
+      logger.warn({ code: trouble.code, ...trouble.detail }, `the origin is unreachable: ${trouble.message}`)
   }
 }
 
@@ -321,11 +324,11 @@ function auditTroubles(observer: Observer, logger: Logger): AuditTroubles {
   return {
     onFailed(error) {
       observer.auditDegraded(true)
-      logger.error({ err: error }, 'the audit log cannot be written; its lines wait in memory')
+      logger.error({ err: error }, 'the audit log cannot be written; its lines are kept in memory')
     },
     onRecovered() {
       observer.auditDegraded(false)
-      logger.info('the audit log is written again')
+      logger.info('the audit log can be written again')
     },
     onLost: () => observer.auditLost(),
   }
@@ -352,7 +355,10 @@ function joinCallers(
     path,
     monotonic,
     onTrouble: (reason) =>
-      logger.error({ path, reason }, 'the list of mirror tokens cannot be read; the last good one counts'),
+      logger.error(
+        { path, reason },
+        'the list of mirror tokens cannot be read; the last valid one stays in use',
+      ),
   })
   const callers = createCallers({ issued: tokenFile, settings, now })
   const ages = watchAges(settings, {
@@ -362,7 +368,7 @@ function joinCallers(
     onRefused: (name, reason) =>
       logger.error(
         { hubToken: name, reason },
-        'the new content of a Hub token file is not used; the last good one counts',
+        'the new content of a Hub token file is invalid; the last valid token stays in use',
       ),
   })
   return { callers, ages, readTokens: () => tokenFile.look(true) }

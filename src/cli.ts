@@ -42,12 +42,12 @@ function createProgram(finish: (status: number) => void): Command {
     .description('A caching mirror of the Hugging Face Hub that keeps login working.')
     .version(version, '-v, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .helpCommand('help [command]', 'print this help, or that of a command')
+    .helpCommand('help [command]', 'print this help, or the help of a command')
     .exitOverride()
     .showSuggestionAfterError(true)
     .addHelpText(
       'after',
-      `\n${settingsHelp()}\n\nExit status: 0 done, 1 it failed, 2 bad usage or configuration, 130 interrupted.`,
+      `\n${settingsHelp()}\n\nExit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.`,
     )
 
   withSettings(program.command('serve'))

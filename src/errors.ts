@@ -1,20 +1,20 @@
-// The mirror's own failures, as a closed table. Refusals of the Hub are answers, not errors, and absence is a
-// value: neither is thrown. This file knows no protocol: which headers carry a code is the server's affair.
+// The closed table of the mirror's own errors. A refusal by the Hub is a response, and absence is a value: neither is
+// thrown. This file knows no protocol: the server decides which headers carry a code.
 
 interface ErrorRow {
   readonly status: number
-  /** What clients read in X-Error-Code; PascalCase like the Hub's own. */
+  /** The value of X-Error-Code, in PascalCase like the Hub's own codes. */
   readonly header: string
   /**
-   * What they read instead where the request is about a repo: over https Python takes any 401 there for "no such repo",
-   * and within a download any 403 for a broken connection; with this code it raises GatedRepoError and prints why.
+   * The code instead for a request about a repo. Without it, huggingface_hub over https takes any 401 for a missing repo,
+   * and any 403 within a download for a broken connection. With `GatedRepo` it raises GatedRepoError and prints the message.
    */
   readonly repoHeader?: 'GatedRepo' | 'RepoNotFound'
-  /** Default X-Error-Message: what happened and what to do. Printable ASCII only. */
+  /** The default X-Error-Message: what happened, and what the caller can do. Printable ASCII only. */
   readonly message: string
-  /** What an operator should look at; printed in the README. */
+  /** The cause, and what the operator can check. The documentation prints it. */
   readonly operator: string
-  /** Whether the same request may succeed later without a change by the caller. */
+  /** Whether the same request may succeed later although the caller changes nothing. */
   readonly mayRetry: boolean
 }
 
@@ -22,37 +22,37 @@ export const ERRORS = {
   bad_url: {
     status: 400,
     header: 'BadUrl',
-    message: 'This URL is not one the mirror can pass on. Check the repo id, revision and path.',
-    operator: 'A client builds malformed URLs, or somebody probes for path traversal.',
+    message: 'The mirror cannot forward this URL. Check the repo id, revision and path.',
+    operator: 'A client builds malformed URLs, or probes for path traversal.',
     mayRetry: false,
   },
   bad_request: {
     status: 400,
     header: 'BadRequest',
-    message: 'This request is not well formed.',
-    operator: 'A client or a proxy before the mirror sends doubled or malformed headers.',
+    message: 'This request is malformed.',
+    operator: 'A client, or a proxy in front of the mirror, sends duplicate or malformed headers.',
     mayRetry: false,
   },
   method_not_allowed: {
     status: 405,
     header: 'MethodNotAllowed',
-    message: 'This route answers GET and HEAD only.',
-    operator: 'A client uses a method that the Hub does not know on this route.',
+    message: 'This route supports only GET and HEAD.',
+    operator: 'A client uses a method that the Hub does not support on this route.',
     mayRetry: false,
   },
   writes_denied: {
     status: 403,
     header: 'MirrorIsReadOnly',
     message: 'This mirror is read-only. Upload to the Hub directly (unset HF_ENDPOINT), or ask the operator.',
-    operator: 'HUBMIRROR_WRITES is deny and somebody tried to upload, commit or change a repo.',
+    operator: 'HUBMIRROR_WRITES is deny, and a client tried to upload, commit or change a repo.',
     mayRetry: false,
   },
   mirror_token_refused: {
     status: 401,
     header: 'MirrorTokenRefused',
     repoHeader: 'GatedRepo',
-    message: 'The mirror token opens nothing here.',
-    operator: 'A client has an unknown, expired or revoked mirror token; see `hubmirror token ls`.',
+    message: 'The mirror token is not valid here.',
+    operator: 'A client uses an unknown, expired or revoked mirror token; see `hubmirror token ls`.',
     mayRetry: false,
   },
   mirror_token_scope: {
@@ -60,24 +60,25 @@ export const ERRORS = {
     header: 'MirrorTokenScope',
     repoHeader: 'GatedRepo',
     message: 'The mirror token was issued for other repos.',
-    operator: 'A client asks for a repo that is not among those its mirror token was created with.',
+    operator: 'A client asks for a repo outside the scope with which its mirror token was created.',
     mayRetry: false,
   },
   mirror_token_read_only: {
     status: 403,
     header: 'MirrorTokenIsReadOnly',
-    message: 'Mirror tokens are read-only. To change something, use a Hub token of your own.',
+    message: 'Mirror tokens are read-only. To change a repo, use your own Hub token.',
     operator: 'A client tries to upload, commit or push with a mirror token.',
     mayRetry: false,
   },
   mirror_token_misplaced: {
-    // No 400: within a download huggingface_hub takes that for a broken connection.
+    // Not 400: within a download, huggingface_hub takes a 400 for a broken connection.
     status: 401,
     header: 'MirrorTokenMisplaced',
     repoHeader: 'GatedRepo',
     message:
-      "A mirror token stands where none belongs. It must come as 'Authorization: Bearer hf_mirror...' only.",
-    operator: 'A client puts its mirror token into a URL or another header; the request was not passed on.',
+      "This request has a mirror token in the wrong place. Send it only as 'Authorization: Bearer hf_mirror...'.",
+    operator:
+      'A client puts its mirror token into a URL or another header; the mirror did not forward the request.',
     mayRetry: false,
   },
   policy_denied: {
@@ -86,34 +87,34 @@ export const ERRORS = {
     repoHeader: 'GatedRepo',
     message: 'The rules of this mirror do not allow this.',
     operator:
-      'A rule of `policies` denied it; the log line names the rule, and `hubmirror config explain` says why.',
+      'A rule in `policies` denied it. The log line names the rule; `hubmirror config explain` shows why it applies.',
     mayRetry: false,
   },
   client_not_allowed: {
     status: 403,
     header: 'ClientNotAllowed',
     repoHeader: 'GatedRepo',
-    message: 'This mirror does not serve the network that you come from. Ask its operator.',
+    message: 'This mirror does not serve clients of your network. Ask its operator.',
     operator:
-      'HUBMIRROR_CLIENTS_ALLOW and HUBMIRROR_CLIENTS_DENY leave the address in the log line out; behind a proxy, see HUBMIRROR_TRUST_PROXY.',
+      'HUBMIRROR_CLIENTS_ALLOW and HUBMIRROR_CLIENTS_DENY exclude the address in the log line; behind a proxy, see HUBMIRROR_TRUST_PROXY.',
     mayRetry: false,
   },
   client_limited: {
     status: 429,
     header: 'TooManyRequests',
     message:
-      'You have asked this mirror for too much that it must fetch from the Hub. Wait, or ask its operator. It is not the limit of the Hub.',
+      'You have sent too many requests that this mirror must forward to the Hub. Wait, or ask its operator. This limit is of the mirror, not of the Hub.',
     operator:
-      'A caller is over HUBMIRROR_CLIENTS_RATE_LIMIT; what is stored and public is served to it all the same.',
+      'A caller exceeds HUBMIRROR_CLIENTS_RATE_LIMIT. The mirror still serves it public content that is stored.',
     mayRetry: true,
   },
   upload_too_slow: {
     status: 408,
     header: 'RequestTimeout',
     message:
-      'The upload was too slow for too long. Try again on a faster line, or upload to the Hub directly (unset HF_ENDPOINT).',
+      'The upload was too slow for too long. Try again over a faster connection, or upload to the Hub directly (unset HF_ENDPOINT).',
     operator:
-      'A client sent less than 1 KiB/s for two minutes, or less than 64 KiB/s for 15 s while others waited for a connection.',
+      'A client sent less than 1 KiB/s for two minutes, or less than 64 KiB/s for 15 s while other requests waited for a connection.',
     mayRetry: true,
   },
   xet_disabled: {
@@ -122,22 +123,22 @@ export const ERRORS = {
     message:
       'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1, or delete the trees folder of this repo in your local cache.',
     operator:
-      'A client learnt Xet hashes from the Hub itself before it used the mirror, or it uploads with hf_xet, which the mirror does not support.',
+      'A client received Xet hashes from the Hub itself before it used the mirror, or it uploads with hf_xet, which the mirror does not support.',
     mayRetry: false,
   },
   transfer_link_refused: {
     status: 403,
     header: 'TransferLinkRefused',
     message:
-      'This link for a Git LFS transfer has expired or is not valid. Start the transfer again: it gets a new link.',
+      'This link for a Git LFS transfer is expired or invalid. Start the transfer again to get a new link.',
     operator:
-      'The transfer took longer than the Hub allows, the link comes from a mirror with another transfer-key, or somebody made it up.',
+      'The transfer took longer than the Hub allows, the link comes from a mirror with another transfer-key, or it is forged.',
     mayRetry: false,
   },
   range_not_satisfiable: {
     status: 416,
     header: 'RangeNotSatisfiable',
-    message: 'The requested range lies outside of the file.',
+    message: 'The requested range is outside the file.',
     operator:
       'A client resumes a download that is already complete, or the file was replaced by a shorter one.',
     mayRetry: false,
@@ -145,15 +146,16 @@ export const ERRORS = {
   request_too_large: {
     status: 413,
     header: 'RequestTooLarge',
-    message: 'The body of this request is too large for this route.',
+    message: 'The request body is too large for this route.',
     operator: 'A client sends more paths in one request than the Hub accepts.',
     mayRetry: false,
   },
   origin_bad_answer: {
     status: 502,
     header: 'OriginBadAnswer',
-    message: 'The Hub gave an answer that the mirror cannot trust. Try again; tell the operator if it stays.',
-    operator: 'A proxy or captive portal may stand between the mirror and the Hub; see the log line.',
+    message:
+      'The Hub sent a response that the mirror cannot trust. Try again; if this persists, contact the operator.',
+    operator: 'A proxy or a captive portal may stand between the mirror and the Hub; see the log line.',
     mayRetry: true,
   },
   origin_moved: {
@@ -162,30 +164,32 @@ export const ERRORS = {
     message:
       'The Hub has moved to another address, and this mirror may not send this request there. Its operator must set HUBMIRROR_ORIGIN to the new address.',
     operator:
-      'The origin redirects every request to the host in the log line: set HUBMIRROR_ORIGIN to that host. The mirror follows only requests without a token, and only to hosts of HUBMIRROR_REDIRECT_HOSTS.',
+      'The origin redirects every request to the host in the log line: set HUBMIRROR_ORIGIN to that host. The mirror follows such redirects only without a token, and only to hosts in HUBMIRROR_REDIRECT_HOSTS.',
     mayRetry: false,
   },
   origin_intercepted: {
     status: 502,
     header: 'OriginIntercepted',
     message:
-      "Something between this mirror and the Hub answered in the Hub's place. Tell the operator if it stays.",
+      "Something between this mirror and the Hub answered in the Hub's place. If this persists, contact the operator.",
     operator:
-      'A CDN, a company filter or a proxy answered with a page of its own; the log line has its status, content type and Server field. Let the mirror through to HUBMIRROR_ORIGIN and to the hosts of HUBMIRROR_REDIRECT_HOSTS.',
+      'A CDN, a company filter or a proxy answered with its own page; the log line has the status, content type and Server field. Let the mirror reach HUBMIRROR_ORIGIN and the hosts in HUBMIRROR_REDIRECT_HOSTS.',
     mayRetry: true,
   },
   origin_unavailable: {
     status: 503,
     header: 'HubUnavailable',
-    message: 'The Hub says that it is not available now (503), and this is not stored here. Try again later.',
-    operator: 'The Hub is in maintenance or overloaded. What is stored and public is served meanwhile.',
+    message: 'The Hub reports that it is unavailable (503), and this is not stored here. Try again later.',
+    operator:
+      'The Hub is under maintenance or overloaded. Meanwhile the mirror serves public content that is stored.',
     mayRetry: true,
   },
   origin_in_trouble: {
     status: 502,
     header: 'HubInTrouble',
     message: 'The Hub, or a server in front of it, has failed. Try again later.',
-    operator: 'The log line has the status of the answer. What is stored and public is served meanwhile.',
+    operator:
+      'The log line has the status of the response. Meanwhile the mirror serves public content that is stored.',
     mayRetry: true,
   },
   redirect_refused: {
@@ -198,42 +202,44 @@ export const ERRORS = {
   integrity_mismatch: {
     status: 502,
     header: 'IntegrityMismatch',
-    message: 'The bytes that arrived do not have the digest the Hub announced. Nothing was kept; try again.',
+    message:
+      'The bytes received do not match the digest that the Hub announced. They were discarded; try again.',
     operator:
-      'A proxy or a broken CDN node changed bytes on the way; see hubmirror_integrity_failures_total.',
+      'A proxy or a broken CDN node changed bytes in transit; see hubmirror_integrity_failures_total.',
     mayRetry: true,
   },
   origin_unreachable: {
     status: 502,
     header: 'OriginUnreachable',
     message: 'The mirror cannot reach the Hub, and this is not stored here. Try again later.',
-    operator: 'The log line says why: DNS, firewall, certificate or proxy towards HUBMIRROR_ORIGIN.',
+    operator:
+      'The log line has the cause: DNS, firewall, certificate or proxy on the way to HUBMIRROR_ORIGIN.',
     mayRetry: true,
   },
   origin_timeout: {
     status: 504,
     header: 'OriginTimeout',
     message: 'The Hub did not answer the mirror in time, and this is not stored here. Try again later.',
-    operator: 'The network towards HUBMIRROR_ORIGIN is slow, or the Hub is.',
+    operator: 'The Hub, or the network on the way to HUBMIRROR_ORIGIN, is slow.',
     mayRetry: true,
   },
-  // Not a 5xx, since clients repeat a 5xx for half a minute. With RepoNotFound, huggingface_hub uses its own copy, or
-  // raises RepositoryNotFoundError with the message as its last line. No client goes on as if the repo lacked the file.
+  // Not a 5xx, because clients retry a 5xx for half a minute. With RepoNotFound, huggingface_hub uses its own copy, or
+  // raises RepositoryNotFoundError with the message as its last line. No client continues as if the repo lacked the file.
   offline_and_absent: {
     status: 404,
     header: 'OfflineAndAbsent',
     repoHeader: 'RepoNotFound',
     message: 'This mirror is offline by configuration, and this is not stored here.',
-    operator: 'HUBMIRROR_OFFLINE is on. Let a connected mirror fetch the repo, and copy its store here.',
+    operator: 'HUBMIRROR_OFFLINE is on. Fetch the repo through a connected mirror, and copy its store here.',
     mayRetry: false,
   },
-  // A code that no client knows, so that huggingface_hub does what it does when it is offline itself: it does without
-  // optional files, and the error about a required file contains the message.
+  // No client knows this code. huggingface_hub therefore behaves as if it were offline itself: it does without optional
+  // files, and its error about a required file contains the message.
   offline_and_unknown: {
     status: 404,
     header: 'OfflineAndUnknown',
     message:
-      'This mirror is offline by configuration, and cannot tell from what it has stored whether this exists.',
+      'This mirror is offline by configuration, and cannot tell from its stored content whether this exists.',
     operator:
       'HUBMIRROR_OFFLINE is on, and no complete listing of this commit is stored. Run `hf download` for the repo through a connected mirror to store one.',
     mayRetry: false,
@@ -256,28 +262,28 @@ export const ERRORS = {
     status: 503,
     header: 'Overloaded',
     message: 'This mirror has no resources left for another request. Try again in a moment.',
-    operator: 'Raise the limit of open files, or put a second mirror beside this one.',
+    operator: 'Raise the limit of open files, or run a second mirror.',
     mayRetry: true,
   },
   not_found: {
     status: 404,
     header: 'NotFound',
-    message: 'The mirror has no such route of its own.',
-    operator: 'Only /healthz, /readyz, /metrics and /-/ belong to the mirror.',
+    message: 'The mirror itself has no such route.',
+    operator: 'The mirror itself has only the routes /healthz, /readyz, /metrics and /-/.',
     mayRetry: false,
   },
   bug: {
     status: 500,
     header: 'InternalError',
-    message: 'The mirror failed. The request id leads the operator to the log line.',
-    operator: 'Please report the log line with its stack.',
+    message: 'The mirror failed. The operator can find the log line by the request id.',
+    operator: 'This is a bug. Please report the log line with its stack.',
     mayRetry: true,
   },
 } as const satisfies Record<string, ErrorRow>
 
 export type ErrorCode = keyof typeof ERRORS
 
-/** A failure of the mirror's own. `detail` is for the log (bounded, never a token or a signed query). */
+/** An error of the mirror's own. `detail` is for the log: short values, never a token or a signed query. */
 export class MirrorError extends Error {
   readonly code: ErrorCode
   readonly detail: Readonly<Record<string, string | number | boolean>>
@@ -300,8 +306,8 @@ export class MirrorError extends Error {
   }
 
   /**
-   * The status of the table, or 424 (RFC 4918, section 11.4) once the origin has been away for LONG_AWAY_SECONDS. Clients
-   * repeat a 5xx for half a minute: that helps over a short outage, and only delays them in a long one.
+   * The status in the table, or 424 (RFC 4918, section 11.4) once the origin has been unreachable for LONG_AWAY_SECONDS.
+   * Clients retry a 5xx for half a minute, which helps in a short outage and only delays them in a long one.
    */
   get status(): number {
     const { awaySeconds } = this.detail
@@ -310,14 +316,15 @@ export class MirrorError extends Error {
   }
 }
 
-/** Longer than the first waits of clients that repeat a request: 1, 2, 4 and 8 s. */
+/** An outage of this length counts as long. Clients wait 1, 2, 4 and 8 s before their first retries. */
 const LONG_AWAY_SECONDS = 10
 
 const LIKE_AWAY: ReadonlySet<ErrorCode> = new Set(['overloaded', 'redirect_refused', 'client_limited'])
 
 /**
- * Whether the origin could not be heard for now: whoever has something stored may serve it instead. A redirect to
- * where we may not go is no answer of the Hub either: login pages of networks send everybody away so.
+ * Whether the error means that the mirror could not get an answer of the Hub for now, so that a stored copy may be served
+ * instead. A redirect to a host that the mirror may not contact counts too, because login pages of networks redirect every
+ * request.
  */
 export function isOriginAway(error: unknown): error is MirrorError {
   if (!(error instanceof MirrorError)) return false

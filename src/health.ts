@@ -44,7 +44,8 @@ export function createHealth(options: {
     failure = { at: monotonic(), text: error instanceof Error ? error.message.slice(0, 200) : 'unknown' }
     observer.storeDegraded(true)
     // What lacks descriptors or room fails a hundred times at once.
-    if (!wasFailing) logger.warn({ err: error }, 'the store cannot take bytes: requests pass through')
+    if (!wasFailing)
+      logger.warn({ err: error }, 'the store cannot take bytes: files are streamed without being stored')
   }
 
   let noRoomAt: number | undefined
@@ -91,7 +92,9 @@ export function createHealth(options: {
         checks: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
           store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
-          room: lacksRoom() ? { ok: false, detail: 'a file did not fit and passed through' } : { ok: true },
+          room: lacksRoom()
+            ? { ok: false, detail: 'a file did not fit into the store and was streamed without being stored' }
+            : { ok: true },
           origin: origin.check(),
         },
       }
@@ -122,9 +125,9 @@ function watchOrigin(options: {
     check() {
       const trouble = options.originTrouble()
       if (trouble !== undefined) return { ok: false, detail: trouble }
-      if (last === 'away') return { ok: false, detail: 'not reachable when it was asked last' }
+      if (last === 'away') return { ok: false, detail: 'unreachable at the last request' }
       if (last === 'answers') return { ok: true }
-      if (last === 'no answer yet') return { ok: null, detail: 'asked, and no answer yet' }
+      if (last === 'no answer yet') return { ok: null, detail: 'asked; no answer yet' }
       return { ok: null, detail: options.offline ? 'never asked: this mirror is offline' : 'not asked yet' }
     },
   }

@@ -16,7 +16,7 @@ function start(): void {
         needed +
         ' or later, and this is Node ' +
         process.versions.node +
-        '. Install a newer one (https://nodejs.org), or put its folder first in PATH.\n',
+        '. Install a newer version (https://nodejs.org), or put its folder first in PATH.\n',
     )
     process.exitCode = 2
     return

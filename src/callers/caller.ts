@@ -82,11 +82,11 @@ export function createCallers(options: {
   function issuedTokenIn(authorization: string): IssuedToken | undefined {
     const token = mirrorTokenIn(authorization)
     if (token === undefined) return undefined
-    if (!isWellFormed(token)) throw refused('is not whole: its checksum is wrong. Copy it again')
+    if (!isWellFormed(token)) throw refused('is incomplete: its checksum is wrong. Copy it again')
     const entry = findToken(issued.list(), token)
     if (entry === undefined)
       throw refused(
-        'is not known here: it belongs to another mirror, or was removed. Ask the operator for one of this mirror',
+        'is unknown here: it belongs to another mirror, or was removed. Ask the operator for a token of this mirror',
       )
     const standing = standingOf(entry, now())
     if (standing === 'good') return entry
@@ -207,7 +207,7 @@ function checkScope(token: IssuedToken, repo: Repo): void {
 
 function outOfScope(token: IssuedToken, what: string): MirrorError {
   return new MirrorError('mirror_token_scope', {
-    message: `The mirror token '${token.name}' is not good for ${what}: it was issued for other repos. Ask the operator of this mirror.`,
+    message: `The mirror token '${token.name}' is not valid for ${what}: it was issued for other repos. Ask the operator of this mirror.`,
     detail: { mirrorToken: token.name },
   })
 }
@@ -240,12 +240,12 @@ function mirrorTokenIn(authorization: string): string | undefined {
 
 function otherPlace(authorization: string): string {
   return /^bearer\s+bearer\b/i.test(authorization)
-    ? "The Authorization header says Bearer twice before the mirror token. Give the client the token alone: it adds 'Bearer' itself."
-    : "A mirror token must come as 'Authorization: Bearer hf_mirror...', with nothing else beside it."
+    ? "The Authorization header says Bearer twice before the mirror token. Give the client only the token: it adds 'Bearer' itself."
+    : "Send a mirror token as 'Authorization: Bearer hf_mirror...', with nothing else in the field."
 }
 
 const MISSPELT =
-  "This looks like a mirror token, but does not begin with 'hf_mirror' as one does. Copy it again; it was not sent to the Hub."
+  "This looks like a mirror token, but does not begin with 'hf_mirror'. Copy it again; it was not sent to the Hub."
 
 /** Looser than the form: in a credential, its look alone tells whom it is for. */
 function hidesMirrorToken(authorization: string): boolean {

@@ -119,11 +119,11 @@ function statOf(path: string): Promise<Stats | undefined> {
 function stampOf(stats: Stats | undefined): string {
   if (stats === undefined) return ''
   // A pipe would be waited for, and a device may have no end.
-  if (!stats.isFile()) throw new Error('it is no file')
+  if (!stats.isFile()) throw new Error('it is not a regular file')
   // Whoever may write here may issue tokens. A group may: volumes of Kubernetes belong to one.
   if ((stats.mode & 0o002) !== 0)
-    throw new Error('everybody may write to it; take that right away (chmod o-w)')
-  if (stats.size > MAX_BYTES) throw new Error(`it has more than ${MAX_BYTES} bytes`)
+    throw new Error('it is writable by all users; remove that permission (chmod o-w)')
+  if (stats.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`)
   return `${stats.ino} ${stats.mtimeMs} ${stats.ctimeMs} ${stats.size}`
 }
 
@@ -149,11 +149,9 @@ export async function changeTokenFile(
     const list = withoutEnded(change(await readTokenFile(file)), options.now ?? Date.now())
     const text = formatTokenList(list)
     if (Buffer.byteLength(text) > MAX_BYTES)
-      throw new Error(
-        `the list would have more than ${MAX_BYTES} bytes, which no mirror reads; revoke tokens`,
-      )
+      throw new Error(`the list would exceed ${MAX_BYTES} bytes, and no mirror would read it; revoke tokens`)
     await replaceFile(file, text, options.reader)
-    if ((await readFile(file, 'utf8')) !== text) throw new Error('it does not hold what was written to it')
+    if ((await readFile(file, 'utf8')) !== text) throw new Error('it does not contain what was written to it')
   } finally {
     await unlock()
   }
@@ -168,7 +166,7 @@ async function lock(path: string): Promise<() => Promise<void>> {
       if (errorCode(error) !== 'EEXIST') throw error
       if (waitedMs >= LOCK_WITHIN_MS) {
         // Not broken by age: two who broke it would write over each other.
-        throw new Error(`another command is at work on the tokens; if none is, remove ${path}`)
+        throw new Error(`another command is changing the tokens; if none is running, remove ${path}`)
       }
       await delay(LOCK_POLL_MS)
     }

@@ -121,7 +121,7 @@ function* lineValues(text: string): Generator<unknown, void, undefined> {
   for (let at = HEAD.length; at < end; ) {
     const found = text.indexOf('\n', at)
     const isLast = found >= end
-    if (text.endsWith(',', found) === isLast) throw new SyntaxError('a comma too few or too many')
+    if (text.endsWith(',', found) === isLast) throw new SyntaxError('a comma is missing or superfluous')
     yield JSON.parse(text.slice(at, isLast ? found : found - 1))
     at = found + 1
   }
@@ -132,7 +132,7 @@ function wholeValues(text: string): readonly unknown[] {
   try {
     value = JSON.parse(text)
   } catch {
-    throw new Error('it is no JSON')
+    throw new Error('it is not valid JSON')
   }
   const parsed = LIST.safeParse(value)
   if (parsed.success) return parsed.data.tokens
@@ -140,7 +140,7 @@ function wholeValues(text: string): readonly unknown[] {
 }
 
 function wrong(path: readonly PropertyKey[] = []): string {
-  return `it is no list of tokens: ${path.join('.') || 'the whole of it'} is wrong`
+  return `it is not a list of tokens: ${path.join('.') || 'the whole content'} is wrong`
 }
 
 function* collect(values: Iterable<unknown>): Generator<undefined, readonly IssuedToken[], undefined> {
@@ -152,7 +152,7 @@ function* collect(values: Iterable<unknown>): Generator<undefined, readonly Issu
     if (!parsed.success)
       throw new Error(wrong(['tokens', list.length, ...(parsed.error.issues[0]?.path ?? [])]))
     const entry = parsed.data
-    if (names.has(entry.name)) throw new Error(`it names ${entry.name} twice`)
+    if (names.has(entry.name)) throw new Error(`it contains ${entry.name} twice`)
     names.add(entry.name)
     byHash.set(entry.sha256, entry)
     list.push(entry)

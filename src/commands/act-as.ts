@@ -15,8 +15,11 @@ export async function actAsMirrorUser(cacheDir: string): Promise<void> {
     process.setegid?.(user.gid)
     process.seteuid?.(user.uid)
   } catch (error) {
-    throw new Error(`root cannot act as user ${user.uid}, who owns this store. Run this as that user`, {
-      cause: error,
-    })
+    throw new Error(
+      `root cannot act as user ${user.uid}, who owns this store. Run this command as that user`,
+      {
+        cause: error,
+      },
+    )
   }
 }

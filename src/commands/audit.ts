@@ -68,7 +68,7 @@ function makeFor(path: string, reader: User | undefined): number | undefined {
     closeSync(fd)
     unlinkSync(path)
     throw new Error(
-      `it does not exist, and the mirror, which runs as user ${reader.uid}, could not open a file of yours. Run this as that user, or as root`,
+      `it does not exist, and the mirror, which runs as user ${reader.uid}, could not open a file that you own. Run this command as that user, or as root`,
       { cause: error },
     )
   }

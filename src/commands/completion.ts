@@ -19,7 +19,7 @@ export function addCompletionCommand(program: Command): void {
   program
     .command('completion')
     .description('print a completion script for bash, zsh or fish')
-    .addArgument(new Argument('<shell>', 'the shell it is for').choices(SHELLS))
+    .addArgument(new Argument('<shell>', 'the shell to complete for').choices(SHELLS))
     .addHelpText('after', HELP)
     .action((shell: Shell) => {
       process.stdout.write(completionScript(program, shell))

@@ -28,22 +28,26 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
     })
 
   withSettings(config.command('explain'), [])
-    .description('print which rule of `policies` decides about a request; nobody is contacted')
+    .description('print which rule in `policies` decides a request; it contacts neither the Hub nor a mirror')
     .option('--repo <repo>', 'org/name, or dataset/org/name', parseRepo)
-    .option('--name <org/name>', 'what the Hub calls it, of an old short id such as gpt2', parseName)
-    .option('--revision <revision>', 'its branch, tag or commit')
+    .option('--name <org/name>', 'the full name on the Hub, for an old short id such as gpt2', parseName)
+    .option('--revision <revision>', 'a branch, tag or commit of the repo')
     .option(
       '--ref <names>',
-      'for a commit: the branches and tags that point to it, with commas, or none',
+      'for a commit: the branches and tags that point to it, separated by commas, or none',
       parseRefs,
     )
-    .option('--file <path>', 'a file of it; without: the repo itself')
-    .option('--url <path>', 'instead: the path of a URL as a client sends it to the mirror')
+    .option('--file <path>', 'a file of the repo; without it, the request is for the repo itself')
+    .option('--url <path>', 'instead of --repo: the path of a URL as a client sends it to the mirror')
     .option('--caller <address>', 'the network address of the caller', parseAddress, '127.0.0.1')
-    .option('--mirror-token <name>', 'it brings this token of the mirror')
-    .option('--own-token', 'it brings a Hub token')
-    .addOption(new Option('--access <kind>', 'who may read it at the Hub').choices(ACCESS_KINDS))
-    .option('--licence <names>', 'its licences as the Hub names them, with commas; none', parseLicences)
+    .option('--mirror-token <name>', 'the caller sends the mirror token of this name')
+    .option('--own-token', 'the caller sends a Hub token of its own')
+    .addOption(new Option('--access <kind>', 'who may read the repo on the Hub').choices(ACCESS_KINDS))
+    .option(
+      '--licence <names>',
+      'licences of the repo as the Hub names them, separated by commas, or none',
+      parseLicences,
+    )
     .option('--size <size>', 'the size of the file, such as 20GB', parseSize)
     .option('--json', 'print JSON')
     .action(async (_flags: unknown, command: Command) => {
@@ -52,12 +56,12 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
       if ((flags.repo === undefined) === (flags.url === undefined))
         command.error('error: expected either --repo or --url')
       if (flags.url !== undefined && (flags.revision !== undefined || flags.file !== undefined))
-        command.error('error: expected --revision and --file with --repo only; a URL names its own')
+        command.error('error: expected --revision and --file only with --repo; a URL already names them')
       if (flags.mirrorToken !== undefined && flags.ownToken === true)
-        command.error('error: expected either --mirror-token or --own-token; a caller brings one')
+        command.error('error: expected either --mirror-token or --own-token; a caller sends only one token')
       if (flags.name !== undefined && flags.repo?.id.includes('/') !== false)
         command.error(
-          'error: expected --name with a short --repo only; ask about both names of a renamed one',
+          'error: expected --name only with a short --repo; for a renamed repo, run this for each of its names',
         )
       const { config } = load(flags)
       const { explain } = await import('./explain.ts')

@@ -46,7 +46,7 @@ export function explain({ policies, basePath }: Config, options: ExplainOptions)
   const route = routeOf(basePath, options)
   const subject = subjectOf(route)
   if (subject === undefined)
-    return options.json ? '{"verdict":"allow"}\n' : 'allowed: rules are about repos only\n'
+    return options.json ? '{"verdict":"allow"}\n' : 'allowed: rules apply only to repos\n'
   const question: Question = {
     subject,
     names: options.name === undefined ? [subject.id] : [subject.id, options.name],
@@ -71,7 +71,7 @@ function lendsFor(route: HubRoute, { address, ownToken }: Caller): boolean {
 
 function routeOf(basePath: string, { url, repo, revision, file }: ExplainOptions): HubRoute {
   if (url !== undefined) return parseHubUrl(url, basePath)
-  if (repo === undefined) throw new Error('neither a repo nor a URL')
+  if (repo === undefined) throw new Error('expected a repo or a URL')
   if (file !== undefined) return parseHubUrl(resolveTarget(repo, revision ?? 'main', file), '/')
   const info = `/api/${apiSegment(repo.type)}/${repo.id}`
   return parseHubUrl(revision === undefined ? info : `${info}/revision/${encodeURIComponent(revision)}`, '/')
@@ -94,7 +94,7 @@ function stepsOf(rules: readonly Rule[], question: Question, decision: Decision)
 }
 
 function standingOf(rule: Rule, question: Question): string {
-  if (rule.action === 'use-token' && question.caller.ownToken) return 'skipped: the caller brings a token'
+  if (rule.action === 'use-token' && question.caller.ownToken) return 'skipped: the caller sends a token'
   const { standing, needs, because } = judge(rule, question, { all: true })
   if (needs.length > 0) return `depends on ${needs.join(', ')}`
   if (standing === 'no') return `does not match: ${because.join(', ')}`
@@ -134,9 +134,9 @@ function formatText(
 function resultText(decision: Decision, subject: Subject, lends: boolean): string {
   if (decision.kind === 'needs') {
     const flags = decision.facts.map((fact) => FLAG[fact]).join(', ')
-    return `undecided: it depends on what the Hub says; give ${flags}`
+    return `undecided: it depends on facts from the Hub; give ${flags}`
   }
-  const by = decision.rule === undefined ? 'as no rule says otherwise' : `by ${decision.rule.name}`
+  const by = decision.rule === undefined ? 'because no rule says otherwise' : `by ${decision.rule.name}`
   if (decision.verdict === 'deny') return `denied ${by}: ${denialText(decision, subject)}`
   const more = [
     ...(decision.noStore === 'no' ? [] : ['nothing of it is stored']),

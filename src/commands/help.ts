@@ -16,8 +16,11 @@ export class SettingOption extends Option {
 /** The settings that matter to a command, by their keys in the file. The settings file itself always does. */
 export function settingsHelpOf(keys: readonly string[]): string {
   const shown = allRows().filter((row) => keys.includes(row.key) || row.key === CONFIG_FILE.key)
-  const lines = ['Settings that matter here, as flag, variable and [default]:', ...shown.flatMap(linesOf)]
-  return `${lines.join('\n')}\n\nEvery other setting is accepted, too: hubmirror serve --help`
+  const lines = [
+    'Settings that this command uses, as flag, variable and [default]:',
+    ...shown.flatMap(linesOf),
+  ]
+  return `${lines.join('\n')}\n\nAll other settings are accepted as well; see hubmirror serve --help`
 }
 
 /** Every setting with its flag, variable, default and meaning, for 80 columns and more. */

@@ -153,7 +153,7 @@ async function listFiles(layout: Layout, options: LsOptions & { readonly files: 
     rows.push({ repo, path, commit, sizeBytes, key, stored, usedAt: (blob ?? partial)?.modifiedAt })
   }
   if (rows.length === 0) {
-    process.stderr.write(`hubmirror: no file is known of ${options.files}\n`)
+    process.stderr.write(`hubmirror: no file of ${options.files} is known\n`)
     return 1
   }
   rows.sort(FILE_ORDERS[options.sort])

@@ -30,10 +30,10 @@ function addLs(program: Command, { withSettings, load, finish }: CommandLine): v
   withSettings(program.command('ls'), ['cache.dir'])
     .description('list what is stored, by repo')
     .argument('[pattern]', "only these repos: org/name, dataset/org/name, 'models/org/*'")
-    .option('--files <repo>', 'list the files of a repo instead')
+    .option('--files <repo>', 'list the files of this repo instead')
     .addOption(new Option('--sort <order>', 'the order').choices(SORTS).default('size'))
-    .option('--limit <number>', 'print so many at the most', parseCount)
-    .option('-q, --quiet', 'print names only, one a line')
+    .option('--limit <number>', 'print at most this many', parseCount)
+    .option('-q, --quiet', 'print only names, one per line')
     .option('--json', 'print JSON')
     .action(async (pattern: string | undefined, flags: LsFlags, command: Command) => {
       if (pattern !== undefined && flags.files !== undefined)
@@ -55,16 +55,20 @@ interface LsFlags {
 
 function addPrune(program: Command, { withSettings, load, finish }: CommandLine): void {
   withSettings(program.command('prune'), ['cache.dir', 'auditLog'])
-    .description('remove what is stored, by repo, age or size; a mirror may go on running')
+    .description('remove stored content by repo, age or size; a mirror may keep running')
     .argument('[repo...]', "these repos: org/name, dataset/org/name, 'models/org/*'")
     .option(
       '--older-than <time>',
-      'what was not used for so long',
+      'content that was not used for this long',
       parserOf(duration({ maxMs: LONGEST_AGE_MS })),
     )
-    .option('--max-size <size>', 'the least recently used, until the store is this small', parserOf(bytes()))
-    .option('--unclaimed', 'what no repo claims any more')
-    .option('--dry-run', 'say what would go, and remove nothing')
+    .option(
+      '--max-size <size>',
+      'the least recently used content, until the store has at most this size',
+      parserOf(bytes()),
+    )
+    .option('--unclaimed', 'content that no repo refers to any more')
+    .option('--dry-run', 'print what would be removed, and remove nothing')
     .option('--json', 'print JSON')
     .action(async (repos: readonly string[], flags: PruneFlags, command: Command) => {
       const {
@@ -92,9 +96,9 @@ interface PruneFlags {
 
 function addVerify(program: Command, { withSettings, load, finish }: CommandLine): void {
   withSettings(program.command('verify'), ['cache.dir', 'auditLog'])
-    .description('hold every stored blob against its digest; goes on where it was interrupted')
-    .option('--rate <size>', 'read so much a second at the most', parserOf(bytes({ min: 1000 })))
-    .option('--restart', 'begin anew, not where an earlier run was interrupted')
+    .description('verify the digest of every stored blob; resumes where an earlier run was interrupted')
+    .option('--rate <size>', 'read at most this much per second', parserOf(bytes({ min: 1000 })))
+    .option('--restart', 'start from the beginning instead of where an earlier run was interrupted')
     .option('--json', 'print JSON')
     .action(async (flags: VerifyFlags) => {
       const config = load({ ...flags })

@@ -36,7 +36,7 @@ export function welcomeText(
     ['Listening', listening],
     ['Clients need', `export HF_ENDPOINT=${endpoint}`],
     ['Store', config.cacheDir],
-    ['Look next', `curl ${own}/readyz    whether it can do its job`],
+    ['Look next', `curl ${own}/readyz    whether the mirror can do its job`],
     ['', `hubmirror ls    what is stored; hubmirror --help    all commands and settings`],
     ['Stop', 'Ctrl-C'],
   ] as const

@@ -13,18 +13,18 @@ const LONGEST_MS = 3650 * DAY_MS
 export function addTokenCommands(program: Command, { withSettings, load, finish }: CommandLine): void {
   const token = program
     .command('token')
-    .description("issue, list and revoke tokens of the mirror's own; a mirror may go on running")
+    .description('issue, list and revoke mirror tokens; a mirror may keep running')
   withSettings(token.command('create'), ['mirrorTokens', 'cache.dir', 'auditLog'])
-    .description('issue a token, and print it this once')
+    .description('issue a token, and print it once')
     .addArgument(nameArgument())
     .option(
       '--expires <time>',
-      'how long it is good, such as 90d; without, until it is revoked',
+      'how long the token is valid, such as 90d; without it, until it is revoked',
       parserOf(duration({ minMs: 1_000, maxMs: LONGEST_MS })),
     )
     .option(
       '--repo <pattern>',
-      "good for these repos only: 'acme/*', 'datasets/acme/*'; may be repeated",
+      "limit the token to these repos: 'acme/*', 'datasets/acme/*'; may be repeated",
       collectRepo,
     )
     .option('--json', 'print JSON')
@@ -35,7 +35,7 @@ export function addTokenCommands(program: Command, { withSettings, load, finish 
       finish(await runTokenCreate(config, { name, expiresMs, repos, json }))
     })
   withSettings(token.command('ls'), ['mirrorTokens', 'cache.dir'])
-    .description('list the tokens that were issued')
+    .description('list issued tokens')
     .option('--json', 'print JSON')
     .action(async (flags: { readonly json?: boolean }) => {
       const config = load({ ...flags })
@@ -43,7 +43,7 @@ export function addTokenCommands(program: Command, { withSettings, load, finish 
       finish(await runTokenLs(config, { json: flags.json ?? false }))
     })
   withSettings(token.command('revoke'), ['mirrorTokens', 'cache.dir', 'auditLog'])
-    .description('end the rights of a token, within a second also at a running mirror')
+    .description('revoke a token; a running mirror refuses it within a second')
     .addArgument(nameArgument())
     .action(async (name: string, flags: Readonly<Record<string, unknown>>) => {
       const config = load({ ...flags })
@@ -59,7 +59,7 @@ interface CreateFlags {
 }
 
 function nameArgument(): Argument {
-  return new Argument('<name>', 'who or what it is for').argParser((text: string) => {
+  return new Argument('<name>', 'who or what the token is for').argParser((text: string) => {
     if (isTokenName(text)) return text
     throw new InvalidArgumentError(TOKEN_NAME_RULE)
   })

@@ -29,7 +29,7 @@ export function runTokenCreate(
     const change = (list: readonly IssuedToken[]): readonly IssuedToken[] => {
       const holder = list.find((entry) => entry.name === name)
       if (holder !== undefined && standingOf(holder, now) === 'good')
-        throw new Error(`there is a token called ${name}; revoke it first, or choose another name`)
+        throw new Error(`a token named ${name} exists; revoke it first, or choose another name`)
       const others = list.filter((entry) => entry !== holder)
       log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
       return [...others, { name, sha256: hashOf(token), createdAt: now, expiresAt, repos }]
@@ -45,8 +45,8 @@ export function runTokenCreate(
     // The token alone on stdout, so that a script can take it from there.
     print(`${token}\n`)
     const until =
-      expiresAt === undefined ? 'it is good until it is revoked' : `it expires on ${day(expiresAt)}`
-    process.stderr.write(`${name}: ${until}. It is shown this once; set it as HF_TOKEN.\n`)
+      expiresAt === undefined ? 'it is valid until it is revoked' : `it expires on ${day(expiresAt)}`
+    process.stderr.write(`${name}: ${until}. It is shown only once; set it as HF_TOKEN.\n`)
   })
 }
 
@@ -82,7 +82,7 @@ export function runTokenRevoke(config: Where, options: { readonly name: string }
   const now = Date.now()
   return changing(config, async (path, log, reader) => {
     const change = (list: readonly IssuedToken[]): readonly IssuedToken[] => {
-      if (!list.some((entry) => entry.name === name)) throw new Error(`there is no token called ${name}`)
+      if (!list.some((entry) => entry.name === name)) throw new Error(`there is no token named ${name}`)
       log.act('token-revoke', { name })
       return list.map((entry) =>
         entry.name === name ? { ...entry, revokedAt: entry.revokedAt ?? now } : entry,

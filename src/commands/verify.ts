@@ -159,22 +159,22 @@ async function checkPartials(
     if (!(await removeBlockMap(layout, key, data.sizeBytes))) continue
     damagedPartials += 1
     log.act('verify', { key, reason: 'unreadable', place: 'map-removed' })
-    say(`damaged: the map of blocks of partial ${key}; removed, so that the next pull begins anew`)
+    say(`damaged: the map of blocks of partial ${key}; removed; the next download starts from the beginning`)
   }
   return { partials, damagedPartials }
 }
 
 const REASONS = {
-  digest: 'has not the digest of its name',
-  length: 'has not the length that its fact says',
-  block: 'has not the bytes that were stored',
+  digest: 'does not have the digest in its name',
+  length: 'does not have the length in its fact',
+  block: 'does not have the bytes that were stored',
   unreadable: 'cannot be read from the disk',
 } as const satisfies Record<Damage['reason'], string>
 
 const PLACES = {
   quarantined: 'moved to quarantine',
   'in-place': 'it could not be moved; remove it by hand',
-  replaced: 'another file has replaced it meanwhile',
+  replaced: 'another file has replaced it in the meantime',
 } as const satisfies Record<Damage['place'], string>
 
 function describe({ key, sizeBytes, reason, place }: Damage): string {
@@ -192,10 +192,10 @@ function formatResult(
     `${result.finished ? 'verified' : 'interrupted after'} ${plural(result.blobs, 'blob')}, ${formatSize(result.sizeBytes)}`,
     result.damaged === 0 ? 'no damage' : `${result.damaged} damaged`,
   ]
-  if (result.resumed) parts.push('with what an earlier run had done')
+  if (result.resumed) parts.push('including the work of an earlier run')
   if (result.refused > 0) parts.push(`${result.refused} not read`)
   if (result.damagedPartials > 0) parts.push(`${plural(result.damagedPartials, 'unfinished blob')} given up`)
-  if (!result.finished) parts.push('the next run goes on here')
+  if (!result.finished) parts.push('the next run continues here')
   return `${parts.join('; ')}\n`
 }
 

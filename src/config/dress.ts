@@ -11,22 +11,22 @@ const WRONG: readonly (readonly [form: RegExp, cure: string])[] = [
     /^["'`\u2018\u2019\u201c\u201d]|["'`\u2018\u2019\u201c\u201d]$/u,
     'remove the quotes: an env file keeps them',
   ],
-  [/^\{/, 'give the token alone, not JSON that holds it'],
+  [/^\{/, 'give only the token, not JSON that contains it'],
   [/^(?:export\s+)?[A-Za-z_]\w*\s*=\s*[^=\s]/, 'remove the name and the equals sign before the token'],
   [
     /^(?:authorization\s*:\s*)?(?:bearer|basic|token)(?:\s|$)/i,
-    'give the token alone: the mirror adds Bearer itself',
+    'give only the token: the mirror adds Bearer itself',
   ],
-  [/^authorization\s*:/i, 'give the token alone: the mirror adds Bearer itself'],
-  [/^\$|^%\w+%$|^\{\{|^<.*>$|\$\{/, 'this is a placeholder: nothing has replaced it by the token'],
+  [/^authorization\s*:/i, 'give only the token: the mirror adds Bearer itself'],
+  [/^\$|^%\w+%$|^\{\{|^<.*>$|\$\{/, 'this is a placeholder that was not replaced by the token'],
   [/^(?:none|null|undefined|false|true|changeme|x{4,})$/i, 'this is a placeholder, not a token'],
   [/^(?:~|\.{0,2})\/|^[A-Za-z]:\\|^file:/, 'this is the name of a file: use the setting for a token file'],
   [/^https?:/i, 'this is a URL, not a token'],
-  [/[\r\n]/, 'it has a line break inside: the file must hold one token and nothing else'],
+  [/[\r\n]/, 'it contains a line break: the file must contain one token and nothing else'],
   [/^\s|\s$/, 'remove the spaces around it'],
-  [/\s/, 'it has a space inside: it was cut, or pasted with something else'],
+  [/\s/, 'it contains a space: it was cut off, or pasted with other text'],
   // The Base64 of what every token of a user begins with.
-  [/^aGZf[A-Za-z0-9+/]+=*$/, 'it is in Base64: decode it once more'],
+  [/^aGZf[A-Za-z0-9+/]+=*$/, 'it is Base64: decode it once more'],
 ]
 
 /** How to make a token of the text; undefined where nothing is wrong with its form. */

@@ -23,7 +23,7 @@ const DEEPEST = 8
 const SHOWN_ERRORS = 3
 /** Who writes `*.bin` means no reference, and must hear of quotes. */
 const REFERENCE =
-  "expected quotes, as in '*.bin': without them a star begins a reference, which is not taken here"
+  "expected quotes, as in '*.bin': without them a star begins a YAML alias, which is not supported here"
 
 /** What a file says. */
 export interface ConfigFile {
@@ -61,7 +61,7 @@ export function parseConfigFile(
   const [next] = errors.slice(SHOWN_ERRORS)
   const more = errors.length - SHOWN_ERRORS
   if (next !== undefined)
-    fault(SYNTAX, next.pos[0], `and ${more} more from here on, which may go when the first is mended`)
+    fault(SYNTAX, next.pos[0], `and ${more} more after this, which may disappear when the first is fixed`)
   if (faults.length > 0) return { entries, sections, faults }
 
   const walk = (node: Node, path: readonly string[]): void => {

@@ -170,9 +170,9 @@ function readSecret(entry: Entry, readFile: (path: string) => string, faults: Fa
   try {
     const text = trimSecret(readFile(entry.text))
     if (text !== '') return text
-    cure = 'expected a file that holds the secret; this one is empty'
+    cure = 'expected a file that contains the secret; this one is empty'
   } catch (error) {
-    cure = `expected a file that holds the secret and can be read (${codeOf(error)})`
+    cure = `expected a readable file that contains the secret (${codeOf(error)})`
   }
   // Whoever put the secret itself where its file's name belongs must not find it printed; Base64 has slashes, too.
   const value = /^(?:~|\.{0,2})\//.test(entry.text) || entry.text.length <= 20 ? entry.text : MASK
@@ -220,7 +220,7 @@ function readNamedTokens(
       source,
       where,
       value: text,
-      cure: `expected a file that holds a Hub token; ${fault}`,
+      cure: `expected a file that contains a Hub token; ${fault}`,
     })
     return []
   })

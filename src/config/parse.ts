@@ -127,7 +127,7 @@ export function url(): Parser<URL> {
         fault: 'expected a URL without a user name or password; a token goes into HUBMIRROR_TOKEN_FILE',
       }
     }
-    if (/[?#]/.test(text)) return { fault: 'expected a URL without a query and a fragment' }
+    if (/[?#]/.test(text)) return { fault: 'expected a URL without a query or fragment' }
     value.pathname = value.pathname.replace(/\/+$/, '')
     return { value }
   }
@@ -180,7 +180,7 @@ function fromHome(text: string): string {
 export function host(): Parser<string> {
   return (text) => {
     if (text === '*')
-      return { fault: 'expected an address such as 127.0.0.1; 0.0.0.0 or :: means all of them' }
+      return { fault: 'expected an address such as 127.0.0.1; 0.0.0.0 or :: means all addresses' }
     const value = unbracket(text)
     return isIP(value) !== 0 || HOST_NAME.test(value)
       ? { value: value.toLowerCase() }
@@ -194,7 +194,7 @@ export function hostPattern(): Parser<string> {
     const value = unbracket(text).toLowerCase()
     const name = value.startsWith('*.') ? value.slice(2) : value
     const known = isIP(value) !== 0 || (HOST_NAME.test(name) && !/^[\d.]+$/.test(name))
-    return known ? { value } : { fault: 'expected host names, addresses or *.suffix, without port and path' }
+    return known ? { value } : { fault: 'expected host names, addresses or *.suffix, without a port or path' }
   }
 }
 
@@ -221,7 +221,7 @@ export function list<T>(item: Parser<T>): Parser<readonly T[]> {
     for (const part of text.split(',').map((piece) => piece.trim())) {
       if (part === '') continue
       const parsed = item(part)
-      if ('fault' in parsed) return { fault: `${parsed.fault}, with commas between them` }
+      if ('fault' in parsed) return { fault: `${parsed.fault}, separated by commas` }
       value.push(parsed.value)
     }
     return { value: Object.freeze(value) }
@@ -251,10 +251,10 @@ export function hubToken(): Parser<Secret> {
  * what other programs write around a token would go along.
  */
 export function hubTokenFault(text: string): string | undefined {
-  if (resemblesMirrorToken(text)) return 'this is a token that a mirror has issued'
+  if (resemblesMirrorToken(text)) return 'this is a mirror token'
   const cure = dressCure(text)
   if (cure !== undefined || isCredential(text)) return cure
-  return 'it has characters that no token has, or is too long'
+  return 'it contains characters that are not allowed in a token, or is too long'
 }
 
 /** A path; `~/` is the home directory, anything relative counts from the working directory. */

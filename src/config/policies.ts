@@ -45,7 +45,7 @@ export function readPolicies(
     const before = seen.get(rule.name)
     const at = { where: rule.where, text: rule.name }
     if (before !== undefined)
-      reader.fault(`${POLICIES}.name`, at, `expected a name of its own; ${before.where} has this one`)
+      reader.fault(`${POLICIES}.name`, at, `expected a unique name; ${before.where} has the same`)
     seen.set(rule.name, rule)
   }
   return Object.freeze(rules)
@@ -97,7 +97,7 @@ class Reader {
     const { value } = entry
     const items = value.kind === 'list' ? value.items : [value]
     if (items.length === 0)
-      return this.fault(key, value, 'expected at least one value; this would never match')
+      return this.fault(key, value, 'expected at least one value; an empty list would never match')
     const found = items.flatMap((item): T[] => {
       if (item.kind !== 'text' || item.text === '') {
         this.fault(key, textOf(item), 'expected a value, or a list of values')
@@ -135,7 +135,11 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
   if (message !== undefined && (message.text.length > MAX_MESSAGE_CHARS || /\p{Cc}/u.test(message.text)))
     reader.fault(`${key}.message`, message, `expected one line of at most ${MAX_MESSAGE_CHARS} characters`)
   if (message !== undefined && action !== undefined && action !== 'deny')
-    reader.fault(`${key}.message`, { where: message.where }, 'a message is for action: deny; drop it')
+    reader.fault(
+      `${key}.message`,
+      { where: message.where },
+      'a message belongs only to action: deny; remove it',
+    )
   const token = reader.text(entries.get('token'), `${key}.token`)
   if (action === 'use-token' && token === undefined)
     reader.fault(`${key}.token`, node, 'expected the name of a Hub token')
@@ -144,10 +148,18 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
     reader.fault(`${key}.token`, token, `no such Hub token; ${known}`)
   }
   if (token !== undefined && action !== undefined && action !== 'use-token')
-    reader.fault(`${key}.token`, { where: token.where }, 'a token is for action: use-token; drop it')
+    reader.fault(
+      `${key}.token`,
+      { where: token.where },
+      'a token belongs only to action: use-token; remove it',
+    )
   const matched = entries.get('match')
   if (matched?.value.kind === 'map' && matched.value.entries.length === 0)
-    reader.fault(`${key}.match`, matched, 'expected at least one condition; drop it to mean everything')
+    reader.fault(
+      `${key}.match`,
+      matched,
+      'expected at least one condition; remove the key to match everything',
+    )
   const match = matched === undefined ? {} : readMatch(reader, matched.value, `${key}.match`)
   if (action === 'use-token' && match !== undefined) checkSharing(reader, match, `${key}.match`, node)
   if (action === undefined || match === undefined) return undefined
@@ -165,9 +177,9 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
 function checkSharing(reader: Reader, match: Match, key: string, node: Placed): void {
   const at = { where: node.where }
   if (match.size !== undefined)
-    reader.fault(`${key}.size`, at, 'the token is needed to learn the size; drop this condition')
+    reader.fault(`${key}.size`, at, 'the mirror needs the token to learn the size; remove this condition')
   if (match.repo === undefined)
-    reader.fault(`${key}.repo`, at, 'expected the repos that this token is shared for')
+    reader.fault(`${key}.repo`, at, 'expected the repos for which callers share this token')
   if (match.network === undefined && match.mirrorToken === undefined)
     reader.fault(`${key}.caller`, at, 'expected the callers who may use this token: network or mirrorToken')
 }
@@ -230,7 +242,7 @@ function asPattern(kind: PatternKind): (text: string) => Parsed<Pattern> {
     const isPlain = !/[*?[{]/.test(text)
     // A name that no repo can have was mistyped, and its rule would silently never match.
     if (kind === 'repo' && isPlain && parseRepoId(text) === undefined)
-      return { fault: 'expected org/name as the Hub writes it' }
+      return { fault: 'expected org/name as the Hub spells it' }
     return { value: pattern }
   }
 }

@@ -21,7 +21,7 @@ export const RULES: readonly Rule[] = [
       host !== undefined &&
       portOf(origin) === port &&
       listensOn(host, origin.hostname)
-        ? 'this is the address the mirror itself listens on; expected the Hub or another mirror'
+        ? 'this is the address on which the mirror itself listens; expected the Hub or another mirror'
         : undefined,
   },
   {

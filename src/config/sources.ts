@@ -104,7 +104,7 @@ function fileEntries(
   } catch (error) {
     const source = byFlag ? 'flag' : 'environment'
     const where = byFlag ? flagName(CONFIG_FILE.key) : envName(CONFIG_FILE.key)
-    const cure = `expected a YAML file that can be read (${codeOf(error)})`
+    const cure = `expected a readable YAML file (${codeOf(error)})`
     faults.push({ key: CONFIG_FILE.key, source, where, value: path, cure })
     return none
   }
@@ -124,7 +124,7 @@ function fileEntries(
             key: entry.key,
             source: 'file',
             where: entry.where,
-            cure: 'a file cannot name another; drop this',
+            cure: 'a settings file cannot name another; remove this',
           }
         : unknownName({ key: entry.key, source: 'file', where: entry.where }, spell),
     )
@@ -144,12 +144,12 @@ function unknownName(fault: Omit<Fault, 'cure'>, spell: (key: string) => string)
   const bare = (name: string): string => canonicalName(name).replace(/^HUBMIRROR_/, '')
   const names = new Map([...knownKeys(), POLICIES].map((key) => [bare(key), key]))
   const near = names.get(suggest(bare(fault.key), [...names.keys()]) ?? '')
-  const hint = near === undefined ? "see 'hubmirror help' for all of them" : `did you mean ${spell(near)}?`
+  const hint = near === undefined ? "see 'hubmirror help' for all settings" : `did you mean ${spell(near)}?`
   return { ...fault, cure: `no such setting; ${hint}` }
 }
 
 const LINKS =
-  'Kubernetes wrote this for a Service whose name begins with hubmirror; set enableServiceLinks: false in the pod'
+  'Kubernetes set this for a Service whose name begins with hubmirror; set enableServiceLinks: false in the pod'
 
 // HUBMIRROR_SERVICE_HOST, HUBMIRROR_PORT_8080_TCP_ADDR and HUBMIRROR_PORT=tcp://… match; HUBMIRROR_PORT=8080 does not.
 function isServiceLink(name: string, value: string): boolean {

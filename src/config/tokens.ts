@@ -34,10 +34,10 @@ export function borrowedNotice(
   if (entry === undefined) {
     const where = BORROWED.find((name) => (env[name]?.trim() ?? '') !== '')
     const fault = where && hubTokenFault(env[where]?.trim() ?? '')
-    return fault && `${where} is not taken for HUBMIRROR_TOKEN: ${fault}`
+    return fault && `${where} is not used as HUBMIRROR_TOKEN: ${fault}`
   }
   if (!BORROWED.includes(entry.where)) return undefined
-  return `${entry.where} is taken for HUBMIRROR_TOKEN; it is used only where a policy says so`
+  return `${entry.where} is used as HUBMIRROR_TOKEN, but only where a policy says so`
 }
 
 /** The entries of named tokens, one each. Adds to `faults` what is wrong with the others. */
@@ -56,7 +56,7 @@ export function namedTokens(
     const [, name, how] = /^tokens\.([a-z0-9][a-z0-9_-]{0,63})\.(file|token)$/.exec(entry.key) ?? []
     if (name === undefined)
       fault('expected tokens: {name: {file: path}}; names are lower-case letters, digits, - and _')
-    else if (name === DEFAULT_TOKEN) fault('this is the name of the setting token; give it there')
+    else if (name === DEFAULT_TOKEN) fault('this name belongs to the setting token; set it there')
     else if (named.has(name)) fault('expected either file or token, once')
     else {
       const wrong = how === 'token' ? hubTokenFault(entry.text) : undefined

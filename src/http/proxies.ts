@@ -106,7 +106,7 @@ function parseProxy(variable: string, value: string): Proxy | ProxyFault {
     return { variable, cure }
   }
   if (url.hostname === '' || url.pathname.length > 1 || url.search !== '' || url.hash !== '') {
-    const cure = `expected ${form} and nothing behind it; special characters in user or password must be percent-encoded`
+    const cure = `expected ${form} and nothing after it; special characters in user or password must be percent-encoded`
     return { variable, cure }
   }
   const { username, password } = url

@@ -173,7 +173,7 @@ export class DocumentScan {
 
   #open(position: number, isObject: boolean): number {
     const parent = this.#frame
-    if (parent.depth > MAX_DEPTH) throw badAnswer('The JSON the Hub answered is nested too deeply.')
+    if (parent.depth > MAX_DEPTH) throw badAnswer('The Hub sent JSON that is nested too deeply.')
     // Frames are used again: a document has many objects, and few levels.
     const frame = (parent.inner ??= newFrame(parent))
     frame.isObject = isObject
@@ -452,11 +452,11 @@ function utf8Length(first: number): number {
 }
 
 function noJson(): MirrorError {
-  return badAnswer('The Hub answered something that is no JSON.')
+  return badAnswer('The Hub sent a response that is not JSON.')
 }
 
 function badShape(): MirrorError {
-  return badAnswer('The JSON the Hub answered has not the expected shape.')
+  return badAnswer('The Hub sent JSON of an unexpected shape.')
 }
 
 function badAnswer(message: string): MirrorError {

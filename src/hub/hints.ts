@@ -19,9 +19,9 @@ const HUB = 'https://huggingface.co'
 /** More than any message; what is longer is a page. */
 const MAX_HINTED_BYTES = 8 * 1024
 const NOT_OPENED = {
-  lent: 'What the mirror asks the Hub with on your behalf does not open this: tell its operator.',
+  lent: 'The token that the mirror uses for you at the Hub does not give access to this: contact its operator.',
   'not-lent':
-    'Your mirror token stays at the mirror, and no policy lends it a Hub token for this: ask the operator, or use a Hub token of your own.',
+    'The mirror does not send your mirror token to the Hub, and no policy lends it a Hub token for this: ask the operator, or use your own Hub token.',
 } as const
 const SEND_ONE = "set HF_TOKEN or run 'hf auth login'"
 
@@ -59,13 +59,13 @@ function credentialHint(refusal: Refusal, { authorization, repo }: HintContext):
   // Whether the repo is one that does not exist the Hub does not say to a token it does not know.
   const isRejected = isBadToken(refusal) || isGated || refusal.code === undefined
   return isRejected
-    ? `A token arrived at the mirror, and the Hub rejects it: it is mistyped, expired or revoked. Make a new one at ${HUB}/settings/tokens.`
-    : 'A token arrived at the mirror, and the Hub does not let it in.'
+    ? `A token arrived at the mirror, and the Hub rejects it: it is mistyped, expired or revoked. Create a new one at ${HUB}/settings/tokens.`
+    : 'A token arrived at the mirror, and the Hub does not accept it.'
 }
 
 function noToken(condition?: string): string {
   const cure = condition === undefined ? SEND_ONE : `${condition}, ${SEND_ONE}`
-  return `No token arrived at the mirror: ${cure}, and check that no proxy before the mirror drops the Authorization header.`
+  return `No token arrived at the mirror: ${cure}, and check that no proxy in front of the mirror drops the Authorization header.`
 }
 
 /** What is wrong with the form of a credential; the first that fits. */
@@ -78,21 +78,22 @@ export function malformedHint(authorization: string): string | undefined {
   if (/^bearer$/i.test(scheme)) {
     if (rest === '') return `The Authorization header says Bearer without a token: ${SEND_ONE}.`
     if (/^bearer\b/i.test(rest)) {
-      return 'The Authorization header says Bearer twice: give the client the token alone, it adds the word itself.'
+      return 'The Authorization header says Bearer twice: give the client only the token, it adds the word itself.'
     }
     if (/^(?:none|null|undefined|\$\{?\w+\}?)$/i.test(rest)) {
-      return 'What arrived is not a token but the name of nothing: the variable that should hold it was not set.'
+      return "Instead of a token, a placeholder such as 'None' arrived: the variable that should contain the token was not set."
     }
     if (/\s/.test(rest))
-      return 'The token arrived with a blank inside: it was cut or pasted with a line break.'
-    if (bearerToken(field) === undefined) return 'The token that arrived holds characters that no token has.'
+      return 'The token that arrived contains a space: it was cut off, or pasted with a line break.'
+    if (bearerToken(field) === undefined)
+      return 'The token that arrived contains characters that are not allowed in a token.'
     return undefined
   }
   if (/^basic$/i.test(scheme)) {
     return `The credential arrived as Basic, and was not accepted: send 'Authorization: Bearer' with the token; only git takes it as a password.`
   }
   if (/^hf_\w+$/.test(field)) {
-    return `The token arrived without a scheme: send 'Authorization: Bearer' and the token after a blank.`
+    return `The token arrived without a scheme: send 'Authorization: Bearer', a space and the token.`
   }
   return `The Authorization header is not of the form 'Bearer' and a token: ${SEND_ONE}.`
 }
@@ -102,7 +103,7 @@ function quotaHint({ rateLimit }: Refusal, context: HintContext | undefined): st
   if (told === null) return undefined
   const [, bucket = '', seconds = ''] = told
   const wait = `try again in ${seconds} s`
-  if (bucket === 'cdn') return `The Hub's CDN limits this mirror: ${wait}.`
+  if (bucket === 'cdn') return `The Hub's CDN limits the requests of this mirror: ${wait}.`
   if (context === undefined) return undefined
   if (context.credential === 'lent')
     return `The quota '${bucket}' of this mirror at the Hub is used up: ${wait}.`

@@ -24,7 +24,7 @@ export interface Repo {
 
 /** The rule of `parseRepoId` in words, for the answer to whoever broke it. */
 export const REPO_ID_RULE =
-  "A repo id is 'name' or 'org/name': letters, digits, '-', '_' and '.', at most 96 a part, " +
+  "A repo id is 'name' or 'org/name': letters, digits, '-', '_' and '.', at most 96 characters per part, " +
   "no '--' or '..', no '-' or '.' at either end, no '.git' at the end, and no reserved first part."
 
 const API_SEGMENTS = {

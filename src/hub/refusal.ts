@@ -38,7 +38,8 @@ const MAX_MESSAGE_CHARS = 1000
 const MAX_WORDS_BYTES = 8 * 1024
 const DISABLED = 'Access to this resource is disabled.'
 /** What is said of a 429 that bears no sign of a Hub. */
-export const TOO_MANY = 'Something between this mirror and the Hub says that this mirror asks too often.'
+export const TOO_MANY =
+  'Something between this mirror and the Hub says that this mirror sends too many requests.'
 const BAD_TOKEN = 'Invalid credentials in Authorization header'
 
 /** The Hub's own words, and the code that belongs to them where a gateway on the way has dropped the field. */

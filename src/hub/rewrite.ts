@@ -164,7 +164,7 @@ export function rewriteLocation(
   try {
     url = new URL(location, requestUrl)
   } catch (cause) {
-    throw badAnswer('The Hub redirected to something that is no URL.', cause)
+    throw badAnswer('The Hub redirected to something that is not a URL.', cause)
   }
   const rest =
     url.username === '' && url.password === ''

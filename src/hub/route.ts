@@ -121,11 +121,11 @@ export function parseHubUrl(rawTarget: string, basePath: string): HubRoute {
 
 function readTarget(rawTarget: string, basePath: string): Target {
   if (rawTarget.length > MAX_TARGET_BYTES) {
-    throw badUrl(`A URL may have ${MAX_TARGET_BYTES} bytes at most.`)
+    throw badUrl(`A URL may have at most ${MAX_TARGET_BYTES} bytes.`)
   }
   if (!rawTarget.startsWith('/')) throw badUrl('The request target must begin with a slash.')
   // Blanks and '#' cannot be part of a target; characters above Latin-1 cannot come from a socket.
-  if (/[^!"$-\xff]|\x7f/.test(rawTarget)) throw badUrl('This URL holds a character that must be escaped.')
+  if (/[^!"$-\xff]|\x7f/.test(rawTarget)) throw badUrl('This URL contains a character that must be escaped.')
   const mark = rawTarget.indexOf('?')
   const path = mark === -1 ? rawTarget : rawTarget.slice(0, mark)
   const query = mark === -1 ? '' : escapeHighBytes(rawTarget.slice(mark))
@@ -148,7 +148,7 @@ function withoutBasePath(path: string, basePath: string): string {
   if (base === '') return path
   if (path === base) return '/'
   if (!path.startsWith(`${base}/`)) {
-    throw new MirrorError('not_found', { message: 'This URL lies outside of the base path of the mirror.' })
+    throw new MirrorError('not_found', { message: 'This URL is outside the base path of the mirror.' })
   }
   return collapseFront(path.slice(base.length))
 }
@@ -215,7 +215,7 @@ function parseResolveCache(target: Target, parts: readonly string[]): HubRoute {
   const idLength = [2, 1].find((length) => isCommitHash(rest[length] ?? ''))
   const commit = rest[idLength ?? -1]
   if (idLength === undefined || commit === undefined || rest.length === idLength + 1) {
-    throw badUrl('A resolve-cache URL names a repo, a commit of 40 hex digits and a path.')
+    throw badUrl('A resolve-cache URL must name a repo, a commit of 40 hex digits and a path.')
   }
   return fileRoute(
     target,

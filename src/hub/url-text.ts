@@ -34,21 +34,21 @@ export function decodeSegment(raw: string): string {
 /** Refuses what no segment may hold, however it was spelled. */
 function checkCharacters(text: string): void {
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[\x00-\x1f\x7f]/.test(text)) throw badUrl('This URL holds a control character.')
-  if (text.includes('\\')) throw badUrl('This URL holds a backslash.')
+  if (/[\x00-\x1f\x7f]/.test(text)) throw badUrl('This URL contains a control character.')
+  if (text.includes('\\')) throw badUrl('This URL contains a backslash.')
 }
 
 /** Refuses empty and dot segments in decoded text, where an encoded slash has become a slash. */
 export function checkSegments(text: string): void {
   for (const segment of text.split('/')) {
-    if (segment === '') throw badUrl('This URL holds an empty path segment.')
-    if (segment === '.' || segment === '..') throw badUrl('This URL holds a dot segment.')
+    if (segment === '') throw badUrl('This URL contains an empty path segment.')
+    if (segment === '.' || segment === '..') throw badUrl('This URL contains a dot segment.')
   }
 }
 
 /** Refuses a decoded file path that may not be sent to the origin: also for paths found in listings. */
 export function checkPath(path: string): void {
-  if (path.length > MAX_PATH_CHARS) throw badUrl(`A file path may have ${MAX_PATH_CHARS} characters at most.`)
+  if (path.length > MAX_PATH_CHARS) throw badUrl(`A file path may have at most ${MAX_PATH_CHARS} characters.`)
   checkCharacters(path)
   checkSegments(path)
 }
@@ -56,7 +56,7 @@ export function checkPath(path: string): void {
 /** Refuses a decoded revision that may not be sent to the origin. A slash is legal: `refs/pr/1`. */
 export function checkRevision(revision: string): void {
   if (revision.length > MAX_REVISION_CHARS) {
-    throw badUrl(`A revision may have ${MAX_REVISION_CHARS} characters at most.`)
+    throw badUrl(`A revision may have at most ${MAX_REVISION_CHARS} characters.`)
   }
   checkCharacters(revision)
   checkSegments(revision)

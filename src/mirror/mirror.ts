@@ -24,7 +24,7 @@ import type { Registry, RegistryQuestion } from './registry.ts'
 
 /** How often a repo may turn out to have another name within one request. */
 const MAX_MOVES = 3
-const OTHER_NAME = 'This repo has another name now, for which the rules of this mirror lend no token.'
+const OTHER_NAME = 'This repo has a new name, for which the rules of this mirror lend no token.'
 
 const NO_XET_UPLOAD =
   'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1 and upload again. Large files then go through the mirror by Git LFS.'

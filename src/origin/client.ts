@@ -232,11 +232,11 @@ function waitHeaders({ bucket, seconds, isBackoff: isRest }: QuotaWait): Record<
   return { 'retry-after': String(seconds), ratelimit: `"${bucket}";r=0;t=${seconds}` }
 }
 
-const RESTS = `${TOO_MANY} It waits a while before it asks again.`
+const RESTS = `${TOO_MANY} It pauses before the next request.`
 
 /** What the Hub would say. */
 function waitAnswer(wait: QuotaWait): OriginAnswer {
-  const message = wait.isBackoff ? RESTS : 'The Hub has asked to wait before the next request.'
+  const message = wait.isBackoff ? RESTS : 'The Hub asked the mirror to pause before the next request.'
   const body = Buffer.from(JSON.stringify({ error: message }))
   return {
     status: 429,

@@ -20,10 +20,12 @@ function doubtText(doubt: Ruling['doubt'], subject: Subject): readonly string[] 
     (doubt.includes('revision') && subject.revision === ANY) ||
     (doubt.includes('size') && subject.size === ANY)
   if (carriesAny)
-    return ['This request may carry any file, so fetch single files instead, as with hf download.']
+    return ['This request can include any file. Fetch single files instead, as hf download does.']
   if (doubt.includes('network'))
     return [
-      'Which network this request comes from cannot be told, so this rule applies. Ask the operator of the mirror.',
+      'The mirror cannot determine the network of this request, so this rule applies. Ask the operator of the mirror.',
     ]
-  return [`Whether this rule applies (${doubt.join(', ')}) the Hub does not tell the mirror now, so it does.`]
+  return [
+    `The mirror cannot currently learn from the Hub whether this rule applies (${doubt.join(', ')}), so it does.`,
+  ]
 }

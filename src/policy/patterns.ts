@@ -35,12 +35,12 @@ function faultOf(text: string, kind: PatternKind): string | undefined {
   if (text === '') return 'expected a pattern such as *.bin'
   if (text.length > MAX_PATTERN_CHARS) return `expected a pattern of at most ${MAX_PATTERN_CHARS} characters`
   if (/[\\\p{Cc}]/u.test(text)) return 'expected a pattern without backslashes and control characters'
-  if (text.startsWith('!')) return 'a pattern cannot say what is not meant; put an allow rule before this one'
-  if (/[@?*+!]\(/.test(text)) return 'expected *, **, ?, [abc] and {a,b} only'
+  if (text.startsWith('!')) return 'a pattern cannot be negated; put an allow rule before this one'
+  if (/[@?*+!]\(/.test(text)) return 'expected only *, **, ?, [abc] and {a,b}'
   if (/^\.?\/|\/$|\/\//.test(text)) return 'expected a pattern without a slash at either end'
   if (kind !== 'repo') return undefined
   if (/^(?:models?|datasets?|spaces?|kernels?|buckets?)\//i.test(text))
-    return 'expected org/name; which kind of repo is meant belongs to `type`'
+    return 'expected org/name; the kind of repo belongs in `type`'
   return text.split('/').length > 2 ? 'expected org/name, such as acme/* or */*-base' : undefined
 }
 

@@ -18,7 +18,7 @@ export function surviveAcceptErrors(server: Server, logger: Logger): void {
     quietUntil = now + QUIET_MS
     logger.error(
       { code: error.code },
-      'a connection cannot be accepted; where the code is EMFILE, raise the limit of open files (ulimit -n)',
+      'a connection cannot be accepted; if the code is EMFILE, raise the limit of open files (ulimit -n)',
     )
   })
 }

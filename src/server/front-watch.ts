@@ -8,15 +8,15 @@ import { networks, plainAddress } from '../policy/patterns.ts'
 import { forwardedFor, peerAddress } from './clients.ts'
 
 const CURE =
-  'Let the proxy overwrite X-Forwarded-For with the address it is connected to: docs/deploy.md, "Behind a proxy"'
+  'Let the proxy overwrite X-Forwarded-For with the address of its client: docs/deploy.md, "Behind a proxy"'
 
 const SIGNS = {
   absent:
-    'a trusted proxy sent no X-Forwarded-For: all its callers count as the proxy itself, and a caller that sends the field can choose its address',
+    'a trusted proxy sent no X-Forwarded-For: all its clients count as the proxy itself, and a client that sends the field can choose its address',
   unclear:
-    'a trusted proxy sent an X-Forwarded-For whose last entry is not one plain address: such callers are unknown to rules by network, and share one rate limit',
+    'a trusted proxy sent an X-Forwarded-For whose last entry is not a plain address: rules by network cannot match such clients, and they share one rate limit',
   differs:
-    'a trusted proxy sent an X-Real-IP that is no entry of X-Forwarded-For: the caller may have chosen the address that rules by network use',
+    'a trusted proxy sent an X-Real-IP that is not in X-Forwarded-For: the client may have chosen the address that rules by network use',
 } as const
 type Sign = keyof typeof SIGNS
 

@@ -31,7 +31,8 @@ import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass
 import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
 import { traceOf } from './request-record.ts'
 
-const UNCLEAR_BATCH = 'This Git LFS batch does not say once, in JSON, whether it is a download or an upload.'
+const UNCLEAR_BATCH =
+  'This Git LFS batch must be JSON that says exactly once whether it is a download or an upload.'
 
 export interface HubRouteOptions extends ForwardOptions {
   readonly mirror: Mirror

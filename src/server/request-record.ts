@@ -58,7 +58,7 @@ function newNote(): AccessNote {
 }
 
 const NOTHING: About = {}
-const GONE = 'the client has gone'
+const GONE = 'the client has disconnected'
 const traces = new WeakMap<IncomingMessage, Trace>()
 
 /** Starts the trace of a request; there is one per request. */

@@ -75,7 +75,7 @@ export async function writeAll(
   let at = position + bytesWritten
   while (rest.length > 0) {
     const written = (await handle.write(rest, 0, rest.length, at)).bytesWritten
-    if (written === 0) throw new Error('the disk takes no more bytes and does not say why')
+    if (written === 0) throw new Error('the disk accepts no more bytes and gives no reason')
     rest = rest.subarray(written)
     at += written
   }

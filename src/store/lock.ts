@@ -20,7 +20,7 @@ interface Owner {
 export class DirectoryInUse extends Error {
   constructor(directory: string, pid: number | undefined) {
     const who = pid === undefined ? 'Another hubmirror' : `Another hubmirror (process ${pid})`
-    super(`${who} uses ${directory}. Stop it, or give this one a directory of its own (HUBMIRROR_CACHE_DIR).`)
+    super(`${who} uses ${directory}. Stop it, or give this mirror its own directory (HUBMIRROR_CACHE_DIR).`)
     this.name = 'DirectoryInUse'
   }
 }
@@ -57,7 +57,7 @@ export async function lockDirectory(
 export class LocksUnsupported extends Error {
   constructor(directory: string, cause: unknown) {
     super(
-      `The volume of ${directory} has neither file locks nor hard links, so that two mirrors could write to it at once. ` +
+      `The volume of ${directory} has neither file locks nor hard links, so two mirrors could write to it at once. ` +
         'Use a volume with file locks (NFS with its lock service), or a local disk (HUBMIRROR_CACHE_DIR).',
       { cause },
     )

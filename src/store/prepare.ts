@@ -36,7 +36,7 @@ export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Pr
     const reason = error instanceof Error ? error.message : String(error)
     const cure =
       errorCode(error) === 'EROFS'
-        ? 'The volume is read-only. Mount it writable, or serve what it holds with HUBMIRROR_OFFLINE=on.'
+        ? 'The volume is read-only. Mount it writable, or serve its content with HUBMIRROR_OFFLINE=on.'
         : 'Check that it exists and is writable.'
     throw new UnusableDirectory(`${layout.root} cannot be used as HUBMIRROR_CACHE_DIR: ${reason}. ${cure}`)
   }
@@ -58,7 +58,7 @@ export async function checkDirectory(layout: Layout): Promise<void> {
   } else if (format !== FORMAT) {
     const found = JSON.stringify(format.slice(0, 40))
     throw new UnusableDirectory(
-      `${layout.root} was written by another version (format ${found}; this one knows ${JSON.stringify(FORMAT)}). ` +
+      `${layout.root} was written by another version (format ${found}; this version supports ${JSON.stringify(FORMAT)}). ` +
         'Use that version, or another HUBMIRROR_CACHE_DIR.',
     )
   }
@@ -105,11 +105,11 @@ async function checkOwner(layout: Layout): Promise<void> {
   // What root owns, root may do to us anyway; volumes that are shared by a group belong to it.
   if (user !== undefined && user !== 0 && stats.uid !== user && stats.uid !== 0) {
     throw new UnusableDirectory(
-      `${layout.root} belongs to user ${stats.uid}, not to ${user}. Give it to the mirror.`,
+      `${layout.root} belongs to user ${stats.uid}, not to ${user}. Change its owner to the user of the mirror.`,
     )
   }
   if ((stats.mode & 0o002) !== 0 && (stats.mode & 0o1000) === 0) {
-    throw new UnusableDirectory(`Everybody may write to ${layout.root}. Take that right away (chmod o-w).`)
+    throw new UnusableDirectory(`All users may write to ${layout.root}. Remove that permission (chmod o-w).`)
   }
 }
 
@@ -140,7 +140,7 @@ async function checkNames(
     if (name === 'lost+found' || LOCK_NAME.test(name) || EARLY_NAME.test(name)) continue
     if (TEMPORARY_NAME.test(name) || (await isOwn(name))) continue
     throw new UnusableDirectory(
-      `${layout.root} holds other files and is no store of hubmirror. Choose an empty HUBMIRROR_CACHE_DIR.`,
+      `${layout.root} contains other files and is not a store of hubmirror. Choose an empty HUBMIRROR_CACHE_DIR.`,
     )
   }
 }

@@ -38,7 +38,7 @@ export async function followLinks(file: string): Promise<string> {
     if (target === undefined) return at
     at = path.resolve(path.dirname(at), target)
   }
-  throw new Error('its symbolic links lead in a circle')
+  throw new Error('its symbolic links form a loop')
 }
 
 /**
@@ -50,7 +50,7 @@ export async function replaceFile(file: string, text: string, reader: User | und
   const before = await ifThere(stat(file))
   if (before !== undefined && before.nlink > 1)
     throw new Error(
-      `it has ${before.nlink} names (hard links), of which only this one would change; remove the others`,
+      `it has ${before.nlink} names (hard links), and only this one would change; remove the others`,
     )
   const own = { uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1 }
   const owner = before ?? (own.uid === 0 ? reader : undefined) ?? own
@@ -59,8 +59,8 @@ export async function replaceFile(file: string, text: string, reader: User | und
     throw new Error(
       `the mirror runs as user ${reader.uid} and could not read it: it would belong to user ${owner.uid}, mode ${mode.toString(8)}. ` +
         (before === undefined
-          ? `Run this as user ${reader.uid} or as root`
-          : `Give it to that user (chown ${reader.uid} ${file})`),
+          ? `Run this command as user ${reader.uid} or as root`
+          : `Change its owner to that user (chown ${reader.uid} ${file})`),
     )
   const directory = path.dirname(file)
   const temporary = path.join(directory, randomBytes(12).toString('hex'))
@@ -89,7 +89,7 @@ async function give(handle: FileHandle, owner: User): Promise<void> {
     await handle.chown(owner.uid, owner.gid)
   } catch (error) {
     throw new Error(
-      `it belongs to user ${owner.uid} and group ${owner.gid}, and you may not write a file for these. Run this as that user, or as root`,
+      `it belongs to user ${owner.uid} and group ${owner.gid}, and you cannot create a file with that owner. Run this command as that user, or as root`,
       { cause: error },
     )
   }

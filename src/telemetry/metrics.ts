@@ -1,5 +1,5 @@
-// Every metric the mirror has, as one table, and the Observer that feeds them. The only home of prom-client. It knows
-// no repo, path or token: no label may carry one, or a crawler would fill the monitoring with series.
+// The table of all metrics, and the Observer that updates them. Only this file and tally.ts know prom-client. No label may
+// contain a repo, path or token: a crawler would create series without end.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import { CONNECTION_METRICS } from './connection-metrics.ts'
 import {
@@ -20,49 +20,49 @@ export interface MetricRow {
   readonly help: string
 }
 
-/** The mirror's own metrics. Names, labels and meanings are public interface; the README's table is printed from it. */
+/** The mirror's own metrics. Names, labels and meanings are public interface. The documentation prints this table. */
 export const METRICS = {
   build: {
     name: 'hubmirror_build_info',
     kind: 'gauge',
     labels: ['version'],
-    help: 'Always 1; the label says which version runs.',
+    help: 'Always 1; the label is the running version.',
   },
   requests: {
     name: 'hubmirror_requests_total',
     kind: 'counter',
     labels: ['route', 'outcome', 'status'],
-    help: 'Requests answered, by what was asked for, how it was answered, and the status the client saw.',
+    help: 'Requests answered, by kind of route, outcome and the status sent to the client.',
   },
   served: {
     name: 'hubmirror_served_bytes_total',
     kind: 'counter',
     labels: ['route', 'outcome'],
-    help: 'Body bytes handed to clients.',
+    help: 'Body bytes sent to clients.',
   },
   firstByte: {
     name: 'hubmirror_first_byte_seconds',
     kind: 'histogram',
     labels: ['outcome'],
-    help: 'Time from a request to the first byte of its answer.',
+    help: 'Time from a request to the first byte of its response.',
   },
   total: {
     name: 'hubmirror_request_duration_seconds',
     kind: 'histogram',
     labels: ['route'],
-    help: 'Time from a request to the last byte of its answer.',
+    help: 'Time from a request to the last byte of its response.',
   },
   originRequests: {
     name: 'hubmirror_origin_requests_total',
     kind: 'counter',
     labels: ['kind', 'status'],
-    help: 'Requests to the origin and its CDN; status 0 is a request that got no answer.',
+    help: 'Requests to the origin and its CDN; status 0 means that no response arrived.',
   },
   originSeconds: {
     name: 'hubmirror_origin_request_duration_seconds',
     kind: 'histogram',
     labels: ['kind'],
-    help: 'Time from a request to the headers of its answer by the origin or its CDN, or to its failure.',
+    help: 'Time from a request to the origin or its CDN until the response headers, or until the failure.',
   },
   fetched: {
     name: 'hubmirror_fetched_bytes_total',
@@ -74,74 +74,74 @@ export const METRICS = {
     name: 'hubmirror_origin_retries_total',
     kind: 'counter',
     labels: ['reason'],
-    help: 'Requests to the origin that were repeated, by what was wrong with the one before.',
+    help: 'Requests to the origin that were retried, by the reason why the previous one failed.',
   },
   originQuota: {
     name: 'hubmirror_origin_quota_holds_total',
     kind: 'counter',
     labels: ['result'],
-    help: "Requests held back because the Hub's rate limit for their credential is used up: `waited` were sent a moment later, `refused` were not.",
+    help: "Requests held back because the Hub's rate limit for their credential is used up: `waited` were sent a moment later, `refused` were not sent.",
   },
   ...CONNECTION_METRICS,
   originUp: {
     name: 'hubmirror_origin_up',
     kind: 'gauge',
     labels: [],
-    help: '0 from a failure to reach the origin until its next answer, else 1; absent until the origin was asked.',
+    help: '0 from a failure to reach the origin until its next response, else 1; absent until the first request to the origin.',
   },
   access: {
     name: 'hubmirror_access_decisions_total',
     kind: 'counter',
     labels: ['result'],
-    help: "Decisions about a caller's right, one per request: everybody may, granted or refused by the Hub, denied or limited by the mirror, or unknown because nobody could say.",
+    help: 'Access decisions, one per request: `public` content, `granted` or `refused` by the Hub, `denied` or `limited` by the mirror, or `unknown` because neither could decide.',
   },
   auditDegraded: {
     name: 'hubmirror_audit_degraded',
     kind: 'gauge',
     labels: [],
-    help: '1 while the audit log cannot be written, else 0; lines wait in memory then.',
+    help: '1 while the audit log cannot be written and its lines are kept in memory, else 0.',
   },
   auditLost: {
     name: 'hubmirror_audit_lost_lines_total',
     kind: 'counter',
     labels: [],
-    help: 'Lines of the audit log that found no room in memory while it could not be written.',
+    help: 'Lines of the audit log that were lost because it could not be written and memory for them was full.',
   },
   policy: {
     name: 'hubmirror_policy_decisions_total',
     kind: 'counter',
     labels: ['rule', 'action'],
-    help: 'Requests that a rule of the operator had a say in; the label is the name of the rule.',
+    help: 'Requests to which a rule of the operator applied; the label is the name of the rule.',
   },
   cacheSize: {
     name: 'hubmirror_cache_size_bytes',
     kind: 'gauge',
     labels: [],
-    help: 'Bytes the store takes.',
+    help: 'Size of the store.',
   },
   cacheFacts: {
     name: 'hubmirror_cache_facts_bytes',
     kind: 'gauge',
     labels: [],
-    help: 'Of these, what is known of files, revisions, repos and documents.',
+    help: 'Part of this size that facts about files, revisions, repos and documents take.',
   },
   cacheLimit: {
     name: 'hubmirror_cache_limit_bytes',
     kind: 'gauge',
     labels: [],
-    help: 'Bytes the store may take; +Inf without HUBMIRROR_CACHE_MAX_SIZE.',
+    help: 'Maximum size of the store; +Inf without HUBMIRROR_CACHE_MAX_SIZE.',
   },
   cacheBlobs: {
     name: 'hubmirror_cache_blobs',
     kind: 'gauge',
     labels: [],
-    help: 'Finished blobs in the store.',
+    help: 'Complete blobs in the store.',
   },
   cacheDegraded: {
     name: 'hubmirror_cache_degraded',
     kind: 'gauge',
     labels: [],
-    help: '1 while the store takes no bytes (disk full, read-only or failing), else 0.',
+    help: '1 while the store accepts no bytes (disk full, read-only or failing), else 0.',
   },
   evictions: {
     name: 'hubmirror_cache_evictions_total',
@@ -159,55 +159,55 @@ export const METRICS = {
     name: 'hubmirror_flights_in_progress',
     kind: 'gauge',
     labels: [],
-    help: 'Files being pulled from the origin right now.',
+    help: 'Files that the mirror is downloading from the origin.',
   },
   flightsStarted: {
     name: 'hubmirror_flights_total',
     kind: 'counter',
     labels: [],
-    help: 'Pulls started.',
+    help: 'Downloads from the origin that were started.',
   },
   flightsJoined: {
     name: 'hubmirror_flights_joined_total',
     kind: 'counter',
     labels: [],
-    help: "Clients served from a pull that another client's request had started.",
+    help: "Requests served from a download that another client's request had started.",
   },
   integrity: {
     name: 'hubmirror_integrity_failures_total',
     kind: 'counter',
     labels: ['kind'],
-    help: 'Bytes that were thrown away because they were not what the Hub announced, or not what was stored.',
+    help: 'Failed verifications: bytes that were discarded because they differ from what the Hub announced, or from what was stored.',
   },
   hubTokenAge: {
     name: 'hubmirror_hub_token_age_seconds',
     kind: 'gauge',
     labels: ['name'],
-    help: "Age of each Hub token of the mirror's own that comes from a file; replace it before it is 90 days old.",
+    help: "Age of each of the mirror's own Hub tokens that comes from a file; replace it before it is 90 days old.",
   },
   workers: {
     name: 'hubmirror_workers',
     kind: 'gauge',
     labels: [],
-    help: 'Worker processes that take connections; 0 where one process does everything.',
+    help: 'Worker processes that accept connections; 0 if one process does everything.',
   },
   workersLost: {
     name: 'hubmirror_workers_lost_total',
     kind: 'counter',
     labels: [],
-    help: 'Worker processes that ended unasked; another one takes the place of each.',
+    help: 'Worker processes that ended unexpectedly; each is replaced.',
   },
 } as const satisfies Record<string, MetricRow>
 
-/** From an answer out of memory (below 1 ms) to an origin that answers just in time (HUBMIRROR_ORIGIN_TIMEOUT: 20 s). */
+/** Seconds, from a response out of memory (below 1 ms) to the default of HUBMIRROR_ORIGIN_TIMEOUT (20 s). */
 const FIRST_BYTE_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20]
-/** From another mirror in the same room to the same end. */
+/** Seconds, from another mirror in the same network to the same end. */
 const ORIGIN_BUCKETS = FIRST_BYTE_BUCKETS.slice(1)
-/** From a small answer to half an hour, which a large file on a slow line takes. */
+/** Seconds, from a small response to half an hour: a large file over a slow connection. */
 const TOTAL_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 10, 60, 300, 1800]
 
 type RetryReason = Parameters<Observer['originRetry']>[0]
-// A record, so that the compiler misses none.
+// A record, so that the compiler reports a missing reason.
 const RETRY_REASONS = {
   status: true,
   network: true,
@@ -216,20 +216,20 @@ const RETRY_REASONS = {
   'expired-url': true,
 } satisfies Record<RetryReason, true>
 
-/** The metrics of one mirror: an Observer to feed them and the text that Prometheus reads. */
+/** The metrics of one mirror: an Observer that updates them, and the text that Prometheus scrapes. */
 export interface Metrics {
   readonly observer: Observer
   /** The Content-Type of `text`. */
   readonly contentType: string
-  /** Creates a series at zero for each of the operator's rules; called again when the rules have changed. */
+  /** Creates a series at zero for each of the operator's rules. The caller repeats this when the rules have changed. */
   expectRules(rules: readonly { readonly name: string; readonly action: string }[]): void
   /** The exposition of all metrics. */
   text(): Promise<string>
 }
 
 /**
- * Creates the metrics. `setToZero` decides which series exist before anything has happened. `processMetrics: false`
- * leaves out the usual `process_…` and `nodejs_…` ones, whose collectors cannot be taken down again.
+ * Creates the metrics. `setToZero` decides which series exist before the first event. `processMetrics: false` leaves out
+ * the usual `process_…` and `nodejs_…` metrics, whose collectors cannot be removed again.
  */
 export function createMetrics(options: {
   readonly version: string
@@ -244,7 +244,7 @@ export function createMetrics(options: {
   const tally = new RequestTally()
   setToZero(series)
   series.build.set({ version: options.version }, 1)
-  // Neither up nor down before it was asked.
+  // The origin is neither up nor down before the first request to it.
   series.originUp.remove()
   const expectRules: Metrics['expectRules'] = (rules) => {
     for (const { name: rule, action } of rules) series.policy.inc({ rule, action }, 0)
@@ -256,7 +256,7 @@ export function createMetrics(options: {
     contentType: registry.contentType,
     expectRules,
     text() {
-      const { requests: cells, decisions } = tally.taken()
+      const { requests: cells, decisions } = tally.take()
       for (const { route, outcome, status, requests, bytes } of cells) {
         series.requests.inc({ route, outcome, status: statusLabel(status) }, requests)
         series.served.inc({ route, outcome }, bytes)
@@ -281,7 +281,7 @@ function createSeries(registry: Registry) {
   ) => new Histogram<L>({ name: row.name, help: row.help, labelNames: row.labels, buckets, registers })
   const tallied = (row: MetricRow & { readonly labels: readonly [string] }, bounds: readonly number[]) => {
     const metric = new TalliedHistogram({ name: row.name, help: row.help, label: row.labels[0], bounds })
-    // The registry asks a metric for its name and its values; the type wants the classes of the library.
+    // The registry needs only the name and the values of a metric, although its type demands a class of the library.
     registry.registerMetric(metric as unknown as Metric)
     return metric
   }
@@ -324,9 +324,9 @@ function createSeries(registry: Registry) {
 
 /**
  * Creates the series of rare events at zero, because `rate` and `increase` miss the first event of a counter that appears
- * with that event. Rare are those of which a single event matters; some alerts ask for them. Counters without labels are
- * at zero by themselves. All other series appear with their first use: one missed event of a frequent kind does no harm,
- * and most combinations of route, outcome and status never occur.
+ * with that event. An event counts as rare if a single one matters; some alerts use these series. Counters without labels
+ * start at zero by themselves. All other series appear with their first use: one missed event of a frequent kind does no
+ * harm, and most combinations of route, outcome and status never occur.
  */
 function setToZero(series: Series): void {
   for (const reason of Object.keys(RETRY_REASONS)) series.originRetries.inc({ reason }, 0)
@@ -392,12 +392,12 @@ function createObserver(series: Series, tally: RequestTally): Observer {
   }
 }
 
-/** prom-client throws at what is not a positive number; an Observer never throws, and a doubtful amount is none. */
+/** prom-client throws for anything but a positive number. An Observer never throws, so such an amount counts as zero. */
 function amount(value: number): number {
   return Number.isFinite(value) && value > 0 ? value : 0
 }
 
-/** The exact code. An origin that invents codes of its own does not get to invent series. */
+/** The exact status code; `other` for codes outside of 100 to 599, so that an odd origin cannot create series. */
 function statusLabel(status: number): string {
   return status === 0 || (Number.isInteger(status) && status >= 100 && status <= 599)
     ? String(status)

@@ -1,9 +1,9 @@
-// What is counted at every request, counted cheaply: prom-client makes one text of all labels at each call, and that for
-// four metrics costs as much as a third of a small answer. Here a cell is found once and then only added to.
+// Cheap counters for events of every request. At each call, prom-client joins all labels to one string; for four metrics
+// this costs as much as a third of a small response. Here each combination of labels has a cell that is only added to.
 
 import type { AccessResult, Outcome, RouteKind } from './observer.ts'
 
-/** Requests that were answered alike. */
+/** Counts requests with the same route, outcome and status. */
 export interface RequestCell {
   readonly route: RouteKind
   readonly outcome: Outcome
@@ -12,7 +12,7 @@ export interface RequestCell {
   bytes: number
 }
 
-/** What is counted at every request, on its way to its counters. */
+/** Counts requests and access decisions between two scrapes. */
 export class RequestTally {
   #cells = new Map<RouteKind, Map<Outcome, Map<number, RequestCell>>>()
   #decisions = new Map<AccessResult, number>()
@@ -27,8 +27,8 @@ export class RequestTally {
     this.#decisions.set(result, (this.#decisions.get(result) ?? 0) + 1)
   }
 
-  /** What was counted since the last time. */
-  taken(): {
+  /** Returns the counts since the last call, and starts again at zero. */
+  take(): {
     readonly requests: readonly RequestCell[]
     readonly decisions: ReadonlyMap<AccessResult, number>
   } {
@@ -51,12 +51,12 @@ export class RequestTally {
 }
 
 interface Distribution {
-  /** By upper bound, the last one for what is beyond all; not cumulative. */
+  /** One count per bucket, not cumulative. The last bucket is for values above all bounds. */
   readonly counts: number[]
   sum: number
 }
 
-/** A Prometheus histogram of one label, to be registered in a Registry. */
+/** A Prometheus histogram with one label. The caller registers it in a Registry. */
 export class TalliedHistogram<L extends string> {
   readonly name: string
   readonly help: string
@@ -83,7 +83,7 @@ export class TalliedHistogram<L extends string> {
     return distribution
   }
 
-  /** `amount` is a finite number. */
+  /** Adds one value. `amount` must be a finite number. */
   observe(value: string, amount: number): void {
     const distribution = this.#distributions.get(value) ?? this.#create(value)
     const { counts } = distribution
@@ -93,7 +93,7 @@ export class TalliedHistogram<L extends string> {
     distribution.sum += amount
   }
 
-  /** What a registry asks a metric for. */
+  /** The values in the form that a Registry expects of a metric. */
   get() {
     const values = [...this.#distributions].flatMap(([value, { counts, sum }]) => {
       const labels = { [this.#label]: value }

@@ -103,7 +103,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
         'RepositoryNotFoundError',
       ])
       expect(credentials()).toEqual(new Set([undefined]))
-      expect(scene().mirror.log()).toContain('HF_API_TOKEN is taken for HUBMIRROR_TOKEN')
+      expect(scene().mirror.log()).toContain('HF_API_TOKEN is used as HUBMIRROR_TOKEN')
     })
 
     it('a mirror token as HF_TOKEN reads what is public, is somebody, and never leaves the mirror', async () => {
@@ -135,9 +135,9 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       const narrow = await issue('narrow', '--repo', 'corp/*')
       const unknown = createMirrorToken()
       for (const [token, reason] of [
-        [unknown, 'is not known here: it belongs to another mirror'],
+        [unknown, 'is unknown here: it belongs to another mirror'],
         [unknown.slice(0, -1), 'its checksum is wrong'],
-        [narrow, "'narrow' is not good for models/acme/tiny"],
+        [narrow, "'narrow' is not valid for models/acme/tiny"],
       ] as const) {
         const said = await ask('tiny', { HF_TOKEN: token })
         for (const call of ['file', 'info'] as const) {

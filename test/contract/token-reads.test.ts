@@ -69,7 +69,7 @@ it('reads a broken list once for all strangers, and again when its time has come
   await writeFile(path, formatTokenList([entry('a')]))
   clock.advance(1_000)
   await strangers()
-  expect([file.list().length, calls.reads, troubles]).toEqual([1, 3, ['it is no JSON']])
+  expect([file.list().length, calls.reads, troubles]).toEqual([1, 3, ['it is not valid JSON']])
 })
 
 it('sees what was issued while a look was under way', async () => {

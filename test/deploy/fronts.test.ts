@@ -182,7 +182,7 @@ describeClient(
       const { scene, front } = await openFront('nginx', {}, { config })
       await askFrom(CALLER, front, OPEN, { 'x-forwarded-for': FORGED })
       expect(warnings(scene)).toHaveLength(1)
-      expect(warnings(scene)[0]).toContain('X-Real-IP that is no entry')
+      expect(warnings(scene)[0]).toContain('X-Real-IP that is not in X-Forwarded-For')
     })
 
     it('is told where what it hands on is no address, and such a caller is nobody', async () => {
@@ -192,7 +192,7 @@ describeClient(
         expect((await askFrom(CALLER, front, SECRET, { 'x-forwarded-for': lie })).status).toBe(401)
       expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
       expect(warnings(scene)).toHaveLength(1)
-      expect(warnings(scene)[0]).toContain('not one plain address')
+      expect(warnings(scene)[0]).toContain('not a plain address')
     })
   },
   'test/deploy/setup.sh',

@@ -159,7 +159,7 @@ describe.skipIf(platform() !== 'linux' || arch() !== 'x64')('an old Node', () =>
         stdout: '',
         stderr: expect.stringMatching(
           new RegExp(
-            `^hubmirror needs Node 20\\.19 or later, and this is Node ${version}\\. Install a newer one .*\\n$`,
+            `^hubmirror needs Node 20\\.19 or later, and this is Node ${version}\\. Install a newer version .*\\n$`,
           ),
         ) as unknown,
       })

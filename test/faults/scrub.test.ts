@@ -92,7 +92,7 @@ describe('a scrubber', () => {
       await flipBit(blobOf('small.json'), 3)
       await start({ HUBMIRROR_SCRUB_RATE: '100MB', HUBMIRROR_WORKERS: String(workers) })
       const [round] = await eventually(
-        () => said('the scrubber has read all blobs'),
+        () => said('the scrubber has verified all blobs'),
         (lines) => lines.length === 1,
       )
       expect(round).toMatchObject({ blobs: 3, damaged: 2 })
@@ -141,7 +141,7 @@ describe('a scrubber', () => {
     )
     for (const path of PATHS) expect((await get(path)).status).toBe(200)
     await stop()
-    expect(said('the scrubber has read all blobs')).toEqual([])
+    expect(said('the scrubber has verified all blobs')).toEqual([])
     expect(said('closed')).toHaveLength(1)
     expect(await readdir(cacheDir)).not.toContain('quarantine')
   })

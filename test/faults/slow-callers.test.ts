@@ -124,7 +124,7 @@ describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
       expect([429, 503]).toContain(answer.statusCode)
       // With any other status clients say "Rate limited" of it.
       if (answer.statusCode === 429) expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(5)
-      expect(answer.headers['x-error-message']).toMatch(/at once|in use/)
+      expect(answer.headers['x-error-message']).toMatch(/simultaneous transfers|in use/)
     }
     expect(await figure(scene, used('relay'))).toBe(most)
     await expectQuickWork(scene)

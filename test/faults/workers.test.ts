@@ -166,7 +166,9 @@ describe('a worker that has stopped', () => {
       () => workersOf(child),
       ({ serving, lost }) => serving === 2 && lost === 1,
     )
-    const told = child.entries().filter(({ msg }) => msg === 'a worker does not answer; it is killed')
+    const told = child
+      .entries()
+      .filter(({ msg }) => msg === 'a worker does not respond; the main process kills it')
     expect(told.map(({ pid }) => pid)).toEqual([stuck])
     // Said above, and no fault of the mirror.
     children = []

@@ -57,7 +57,7 @@ describe('the command', () => {
 
   it('takes the settings that its help does not list all the same', async () => {
     const { status, stderr } = await run(['ls', '--origin-timeout', '5s', '--cache-dir', scratch])
-    expect([status, stderr]).toEqual([1, expect.stringContaining('no store')])
+    expect([status, stderr]).toEqual([1, expect.stringContaining('is not a store of hubmirror')])
   })
 
   it.each([

@@ -96,7 +96,7 @@ it('says why, asks the Hub nothing, and notes it', async () => {
   for (const target of targets) {
     const got = await scene.ask(target, { ...denied, token: TOKENS.alice })
     expect([target, got.status]).toEqual([target, 403])
-    expect(got.headers['x-error-message']).toContain('does not serve the network')
+    expect(got.headers['x-error-message']).toContain('does not serve clients of your network')
   }
   expect((await scene.ask(OPEN, denied)).headers['x-error-code']).toBe('GatedRepo')
   expect((await scene.ask('/metrics', denied)).headers['x-error-code']).toBe('ClientNotAllowed')

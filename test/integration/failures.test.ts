@@ -40,7 +40,7 @@ const CAUSES: Record<
     },
   ],
   'an authority nobody knows': [
-    /does not know the authority.*NODE_EXTRA_CA_CERTS/,
+    /does not trust the authority.*NODE_EXTRA_CA_CERTS/,
     'OriginUnreachable',
     async ({ hub }) => ({ origin: new URL((await tlsFront(hub.url, GOOD_CERTIFICATE)).url) }),
   ],
@@ -111,9 +111,12 @@ it.each(Object.entries(CAUSES))('%s is told in its own words', async (cause, [te
   expect(JSON.parse(ready.body.toString())).toMatchObject({
     checks: { origin: { ok: false, detail: texts[0] } },
   })
-  const lines = mirror.logLines('the origin is away')
+  const lines = mirror.logLines('the origin is unreachable')
   expect(lines.length).toBe(1)
-  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ level: 'warn', msg: `the origin is away: ${texts[0]}` })
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    level: 'warn',
+    msg: `the origin is unreachable: ${texts[0]}`,
+  })
   // Of all causes only this one is meant.
   const fitting = Object.entries(CAUSES).filter(([, [other]]) => other.test(texts[0] ?? ''))
   expect(fitting.map(([name]) => name)).toEqual([cause])
@@ -126,8 +129,8 @@ it('a Hub that comes back is told in the log, once', async () => {
   await scene.hub.start()
   scene.clock.advance(6_000)
   for (let turn = 0; turn < 3; turn += 1) expect((await scene.ask(`${CONFIG}?${turn}`)).status).toBe(200)
-  expect(scene.mirror.logLines('the origin is away').length).toBe(1)
-  expect(scene.mirror.logLines('the origin answers again').length).toBe(1)
+  expect(scene.mirror.logLines('the origin is unreachable').length).toBe(1)
+  expect(scene.mirror.logLines('the origin is reachable again').length).toBe(1)
 })
 
 it('what is lost at a storage host does not name it', async () => {

@@ -30,7 +30,7 @@ describe('a refusal says what to do', () => {
     ['unknown token at a gate', GATED, 'Bearer hf_abcdefghijklmnop', 'the Hub rejects it'],
     ['twice the word', GATED, 'Bearer Bearer hf_abcdefghijklmnop', 'says Bearer twice'],
     ['quotes', GATED, 'Bearer "hf_abcdefghijklmnop"', 'arrived in quotes'],
-    ['a blank inside', GATED, 'Bearer hf_abcdefgh ijklmnop', 'a blank inside'],
+    ['a blank inside', GATED, 'Bearer hf_abcdefgh ijklmnop', 'contains a space'],
     ['no scheme', GATED, 'hf_abcdefghijklmnop', 'without a scheme'],
     ['Basic', GATED, 'Basic aGZfYWJjZGVmZ2hpamtsbW5vcDp4', 'arrived as Basic'],
     ['no token after the word', GATED, 'Bearer', 'without a token'],
@@ -83,7 +83,7 @@ describe('a refusal says what to do', () => {
     const lent = await lending.scene.ask(SECRET, { token: await lending.issue() })
     expect([lent.status, lent.headers['x-error-message']]).toEqual([
       401,
-      expect.stringContaining('asks the Hub with on your behalf does not open this'),
+      expect.stringContaining('uses for you at the Hub does not give access to this'),
     ])
   })
 

@@ -196,7 +196,7 @@ describe("the mirror's own Hub token", () => {
     expect(credentials(scene).has(`Bearer ${CORP_NEXT}`)).toBe(true)
     expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
     expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(0)
-    // What is no token is not sent: the last good one counts, and the log says why, once.
+    // What is no token is not sent: the last valid token stays in use, and the log says why, once.
     await writeFile(path, `HF_TOKEN="${CORP}"\n`)
     for (let turn = 0; turn < 3; turn += 1) {
       nowMs += 1_000
@@ -205,7 +205,7 @@ describe("the mirror's own Hub token", () => {
       expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
       expect([...credentials(scene)].filter((each) => each !== undefined)).toEqual([`Bearer ${CORP_NEXT}`])
     }
-    const lines = scene.mirror.logLines('the last good one counts')
+    const lines = scene.mirror.logLines('the last valid token stays in use')
     expect(lines).toEqual([expect.stringMatching(/"hubToken":"team".*quotes/)])
   })
 })

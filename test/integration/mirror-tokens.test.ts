@@ -190,7 +190,7 @@ describe('a mirror token', () => {
 
 describe('a mirror token that opens nothing', () => {
   const REASONS = [
-    ['is unknown', 'not known here', undefined],
+    ['is unknown', 'unknown here', undefined],
     ['lacks a letter', 'checksum', undefined],
     ['has expired', 'expired on 2030-01-01', { expiresAt: START_AT }],
     ['was revoked', 'revoked on 2030-01-01', { revokedAt: START_AT }],
@@ -239,7 +239,7 @@ describe('a mirror token that opens nothing', () => {
     ]) {
       const got = await scene.ask(target, { token })
       expect([got.status, got.headers['x-error-code']]).toEqual([403, 'GatedRepo'])
-      expect(got.headers['x-error-message']).toContain("'ci' is not good for models/acme/open")
+      expect(got.headers['x-error-message']).toContain("'ci' is not valid for models/acme/open")
     }
     expect(scene.hub.ledger.requests()).toEqual([])
   })

@@ -125,7 +125,7 @@ describe('Git LFS, which names no path', () => {
     const scene = await under(NO_PICKLES)
     const got = await batch(scene, 'download')
     expect(got.status).toBe(403)
-    expect(got.headers['x-error-message']).toContain('This request may carry any file')
+    expect(got.headers['x-error-message']).toContain('This request can include any file')
     expect(asked(scene)).toEqual([])
   })
 
@@ -238,8 +238,8 @@ describe('a rule about who may read', () => {
     const got = await scene.ask(target('open'))
     expect([got.status, got.headers['x-error-message']]).toEqual([
       403,
-      'The rules of this mirror do not allow this. Whether this rule applies (access) the Hub does not tell the mirror ' +
-        'now, so it does. (policy no-gated of this mirror)',
+      'The rules of this mirror do not allow this. The mirror cannot currently learn from the Hub whether this rule ' +
+        'applies (access), so it does. (policy no-gated of this mirror)',
     ])
   })
 

@@ -89,7 +89,7 @@ describe.each([
       checks: { origin: { ok: boolean; detail: string } }
     }
     expect(ready.checks.origin).toEqual({ ok: false, detail: texts[0] })
-    const [line = '', ...more] = mirror.logLines('the origin is away')
+    const [line = '', ...more] = mirror.logLines('the origin is unreachable')
     expect(more).toEqual([])
     expect(line).toContain(texts[0])
     for (const text of [...texts, mirror.logText()]) expect(text).not.toContain('s3cret')
@@ -100,13 +100,13 @@ describe.each([
 
   it('that rejects the password is told, with the variable to correct', async () => {
     const [text] = await failure('http://user:s3cret@PROXY', { login: 'user:other' })
-    expect(text).toMatch(/its user name or its password is wrong \(407\)/)
+    expect(text).toMatch(/its user name or password is wrong \(407\)/)
     expect(text).toContain(`correct them in ${variable}`)
   })
 
   it('that wants a password is told', async () => {
     const [text] = await failure('http://PROXY', { login: 'user:other' })
-    expect(text).toMatch(/was asked by its proxy for a user name and a password \(407\)/)
+    expect(text).toMatch(/was asked by its proxy for a user name and password \(407\)/)
   })
 
   it('that cannot be reached is told', async () => {

@@ -264,7 +264,7 @@ describe('verify', () => {
     await made.flipBit(key, 1_999_999)
     const { status, stdout, stderr } = await run(['verify'])
     expect(status).toBe(1)
-    expect(stderr).toBe(`damaged: ${key} (2 MB) has not the digest of its name; moved to quarantine\n`)
+    expect(stderr).toBe(`damaged: ${key} (2 MB) does not have the digest in its name; moved to quarantine\n`)
     expect(stdout).toBe('verified 2 blobs, 3 MB; 1 damaged\n')
     expect(await made.quarantined()).toEqual([key.replace(':', '-')])
     const again = await run(['verify', '--json'])
@@ -303,7 +303,7 @@ describe('verify', () => {
     const interrupted = await done
     expect(interrupted.status).toBe(130)
     expect(interrupted.stdout).toMatch(
-      /^interrupted after \d+ blobs?, .*1 damaged; the next run goes on here\n$/,
+      /^interrupted after \d+ blobs?, .*1 damaged; the next run continues here\n$/,
     )
     const { after, blobs } = parse(await readFile(position, 'utf8')) as { after: BlobKey; blobs: number }
     expect(after).toBe(keys[blobs - 1])
@@ -354,7 +354,7 @@ describe('the commands over the store', () => {
       const { status, stdout, stderr } = await run(args, { root })
       expect([status, stdout]).toEqual([1, ''])
       expect(stderr).toBe(
-        `hubmirror: ${root} is no store of hubmirror. Name the directory of the mirror: --cache-dir or HUBMIRROR_CACHE_DIR.\n`,
+        `hubmirror: ${root} is not a store of hubmirror. Give the directory of the mirror as --cache-dir or HUBMIRROR_CACHE_DIR.\n`,
       )
       await expect(stat(root)).rejects.toThrow('ENOENT')
     },

@@ -25,7 +25,7 @@ it('issues, lists and revokes beside a running mirror, which knows of it within 
   const scene = await openScene()
   const where = ['--cache-dir', scene.mirror.cacheDir]
   const created = await token(['create', 'ci', ...where])
-  expect([created.status, created.stderr]).toEqual([0, expect.stringContaining('good until it is revoked')])
+  expect([created.status, created.stderr]).toEqual([0, expect.stringContaining('valid until it is revoked')])
   expect(created.stdout).toMatch(/^hf_mirror[A-Za-z0-9]{40}\n$/)
   const mine = created.stdout.trim()
   const status = async () => {
@@ -94,7 +94,7 @@ it('gives a name once while its token is good, and again when it is good no more
   const first = await token(['create', 'ci'], env)
   const again = await token(['create', 'ci'], env)
   expect([again.status, again.stdout]).toEqual([1, ''])
-  expect(again.stderr).toContain('there is a token called ci; revoke it first')
+  expect(again.stderr).toContain('a token named ci exists; revoke it first')
   await token(['revoke', 'ci'], env)
   const next = await token(['create', 'ci'], env)
   expect([next.status, next.stdout === first.stdout]).toEqual([0, false])
@@ -121,15 +121,12 @@ it.each([
 it('exits 1 for a name it does not know, and for a list that it cannot read, which stays as it is', async () => {
   const env = { HUBMIRROR_CACHE_DIR: await scratch() }
   const unknown = await token(['revoke', 'ci'], env)
-  expect([unknown.status, unknown.stderr]).toEqual([
-    1,
-    expect.stringContaining('there is no token called ci'),
-  ])
+  expect([unknown.status, unknown.stderr]).toEqual([1, expect.stringContaining('there is no token named ci')])
   const path = mirrorTokensPath({ cacheDir: env.HUBMIRROR_CACHE_DIR })
   await writeFile(path, '{"version":2}', { mode: 0o600 })
   for (const args of [['create', 'ci'], ['ls'], ['revoke', 'ci']]) {
     const { status, stderr } = await token(args, env)
-    expect([status, stderr]).toEqual([1, expect.stringContaining('it is no list of tokens')])
+    expect([status, stderr]).toEqual([1, expect.stringContaining('it is not a list of tokens')])
   }
   expect(await readFile(path, 'utf8')).toBe('{"version":2}')
 })

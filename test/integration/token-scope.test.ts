@@ -27,7 +27,7 @@ async function expectOutOfScope(scene: Scene, target: string, token: string, nam
       403,
       'GatedRepo',
     ])
-    expect(got.headers['x-error-message']).toContain(`'narrow' is not good for models/${name}`)
+    expect(got.headers['x-error-message']).toContain(`'narrow' is not valid for models/${name}`)
   }
 }
 
@@ -213,7 +213,7 @@ describe('a token for some repos', () => {
       403,
       expect.stringMatching(/GatedRepo|MirrorTokenScope/),
     ])
-    expect(got.headers['x-error-message']).toContain("'narrow' is not good for")
+    expect(got.headers['x-error-message']).toContain("'narrow' is not valid for")
     expect(scene.hub.ledger.requests()).toEqual([])
     // A token for all of them is not asked.
     for (const repos of [undefined, ['*']]) {

@@ -60,7 +60,7 @@ describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) =
     const refused = await from(address, OPEN)
     expect([refused.status, refused.headers['x-error-message']]).toEqual([
       403,
-      expect.stringMatching(/network .* cannot be told.*policy guests/),
+      expect.stringMatching(/cannot determine the network .*policy guests/),
     ])
     expect(scene.hub.ledger.requests()).toEqual([])
     expect((await from('10.1.2.3', OPEN)).status).toBe(200)

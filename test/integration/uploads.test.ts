@@ -147,10 +147,10 @@ describe('an upload by Git LFS', () => {
       const got = await batch(scene, [OBJECT])
       expect(actionOf(got, 'upload').href.startsWith(scene.hub.cdnUrl)).toBe(true)
       expect(got.headers['x-hf-warning']).toContain(
-        `The Hub sends this transfer to ${new URL(scene.hub.cdnUrl).host}`,
+        `The Hub directs this transfer to ${new URL(scene.hub.cdnUrl).host}`,
       )
     }
-    expect(scene.mirror.logLines('go past the mirror').length).toBe(1)
+    expect(scene.mirror.logLines('bypass the mirror').length).toBe(1)
   })
 })
 

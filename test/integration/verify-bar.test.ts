@@ -44,7 +44,7 @@ describe('verify before a terminal', () => {
     expect(seen.some((percentage) => percentage > 0 && percentage < 100)).toBe(true)
     // Longer than a line of the terminal, and cut nowhere.
     const damage = [3, 7].map(
-      (index) => `damaged: ${keys[index]} (500 kB) has not the digest of its name; moved to quarantine`,
+      (index) => `damaged: ${keys[index]} (500 kB) does not have the digest in its name; moved to quarantine`,
     )
     const [bar, ...rest] = linesOn(screen()).slice(4)
     expect(linesOn(screen()).slice(0, 4)).toEqual(
@@ -73,7 +73,7 @@ describe('verify before a terminal', () => {
     const seen = percentages(screen())
     expect([seen.at(0), seen.at(-1)]).toEqual([75, 100])
     expect(linesOn(screen()).at(-1)).toBe(
-      'verified 20 blobs, 10 MB; no damage; with what an earlier run had done',
+      'verified 20 blobs, 10 MB; no damage; including the work of an earlier run',
     )
   })
 
@@ -86,7 +86,9 @@ describe('verify before a terminal', () => {
     )
     type('\u0003')
     expect(await ended).toBe(130)
-    expect(linesOn(screen()).at(-1)).toMatch(/^interrupted after \d+ blobs?, .*; the next run goes on here$/)
+    expect(linesOn(screen()).at(-1)).toMatch(
+      /^interrupted after \d+ blobs?, .*; the next run continues here$/,
+    )
     expect(percentages(screen()).at(-1)).toBeLessThan(100)
     expect(screen().lastIndexOf(SHOW_CURSOR)).toBeGreaterThan(screen().lastIndexOf(HIDE_CURSOR))
   })

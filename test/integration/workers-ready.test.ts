@@ -251,7 +251,9 @@ describe('an answer that is ready', () => {
     expect(
       child
         .entries()
-        .some(({ msg, pid }) => msg === 'a worker does not answer; it is killed' && pid === stuck),
+        .some(
+          ({ msg, pid }) => msg === 'a worker does not respond; the main process kills it' && pid === stuck,
+        ),
     ).toBe(true)
   })
 })

@@ -67,7 +67,7 @@ describe('the origin', () => {
     observer.originRequest('cdn', 200, 0.1)
     expect(await checkOf(scene)).toEqual({ ok: null, detail: 'not asked yet' })
     observer.originRequest('pass-through', 0, 0.1)
-    expect(await checkOf(scene)).toEqual({ ok: null, detail: 'asked, and no answer yet' })
+    expect(await checkOf(scene)).toEqual({ ok: null, detail: 'asked; no answer yet' })
     observer.originRequest('pass-through', 503, 0.1)
     expect(await checkOf(scene)).toEqual({ ok: true })
     expect(await checkOf(setUp({ offline: true }))).toEqual({
@@ -84,7 +84,7 @@ describe('the origin', () => {
     scene.origin.trouble = 'The mirror cannot reach the Hub.'
     expect(await checkOf(scene)).toEqual({ ok: false, detail: 'The mirror cannot reach the Hub.' })
     scene.origin.trouble = undefined
-    expect(await checkOf(scene)).toEqual({ ok: false, detail: 'not reachable when it was asked last' })
+    expect(await checkOf(scene)).toEqual({ ok: false, detail: 'unreachable at the last request' })
     observer.originUp(true)
     expect(await checkOf(scene)).toEqual({ ok: true })
     expect(told).toEqual([false, true])

@@ -183,7 +183,7 @@ export class Place {
 
 function busy(): MirrorError {
   return new MirrorError('overloaded', {
-    message: 'This mirror is busy with other large answers. Try again in a moment.',
+    message: 'This mirror is busy with other large responses. Try again in a moment.',
     detail: { reason: 'no room for another large document' },
   })
 }

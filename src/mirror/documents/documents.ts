@@ -65,7 +65,7 @@ export interface DocumentsOptions {
 /** The info of a repo with 300,000 files. */
 const MAX_STORED_BYTES = 64 * 1024 * 1024
 const PAGE_IS_GONE =
-  'This page belongs to a listing that the mirror no longer has. Ask for its first page again.'
+  'This page belongs to a listing that the mirror no longer has. Request its first page again.'
 /** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
 const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
 /** The name the Hub uses for itself, whatever stands between. */

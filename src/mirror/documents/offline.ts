@@ -25,7 +25,7 @@ export function offlineError(repo: Repo | undefined, isOpen: boolean): MirrorErr
 export function offlineFileError({ isOpen, hasRevision, isListed }: FileKnowledge): MirrorError {
   if (!isOpen) return nothingOfRepo()
   if (!hasRevision) return absent('knows no such revision of this repo')
-  if (isListed === true) return absent('has not stored this file of the repo')
+  if (isListed === true) return absent('has not stored this file')
   return new MirrorError('offline_and_unknown', {
     message: 'This mirror is offline by configuration, and cannot tell whether the repo has this file.',
   })
@@ -33,7 +33,7 @@ export function offlineFileError({ isOpen, hasRevision, isListed }: FileKnowledg
 
 /** It may be stored and not everybody's: who may read it only the Hub can say. */
 function nothingOfRepo(): MirrorError {
-  return absent('has stored nothing of this repo that everybody may read')
+  return absent('has stored no public content of this repo')
 }
 
 function absent(what: string): MirrorError {

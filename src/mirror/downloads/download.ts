@@ -359,7 +359,7 @@ export class Download {
         for (const run of this.#runs) {
           // Half a block cannot be recorded: it would be asked for again, and the connection is lost for it.
           if (served) run.end = Math.min(run.end, run.first + 1)
-          else run.controller.abort(new Error('nobody reads any more'))
+          else run.controller.abort(new Error('all readers have left'))
         }
       }
     }

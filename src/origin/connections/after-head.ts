@@ -26,7 +26,7 @@ function closing(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandle
       if (status < 200 || (status >= 300 && status < 400)) return
       isOver = true
       handler.onResponseEnd?.(controller, {})
-      controller.abort(new Error('a HEAD is over with its headers'))
+      controller.abort(new Error('a HEAD response ends with its headers'))
     },
     onResponseData: (controller, chunk) => handler.onResponseData?.(controller, chunk),
     onResponseEnd(controller, trailers) {

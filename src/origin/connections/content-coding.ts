@@ -57,7 +57,7 @@ async function* chunksOf(
     if (!isCodingError(cause)) throw cause
     throw new MirrorError('origin_bad_answer', {
       cause,
-      detail: { reason: 'the body is not encoded as it says' },
+      detail: { reason: 'the body does not have the encoding it declares' },
     })
   } finally {
     body.destroy()

@@ -310,9 +310,9 @@ class Host {
 }
 
 const OWN_SHARE =
-  'You have too many transfers through this mirror at once. Let some of them end, or wait. It is not the limit of the Hub.'
+  'You have too many simultaneous transfers through this mirror. Let some of them finish, or wait. This limit is of the mirror, not of the Hub.'
 const NO_CONNECTION =
-  'All connections of this mirror to the Hub are in use, and others wait for them, too. Try again in a moment.'
+  'All connections of this mirror to the Hub are in use, and other requests already wait for one. Try again in a moment.'
 
 /** What a request is told that got no connection: whose share is used up, and to a caller over its own when to come back. */
 function shareFailure(whose: 'caller' | 'all', lane: Lane, waiting: number): MirrorError {

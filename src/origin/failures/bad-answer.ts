@@ -50,13 +50,13 @@ export function foreignAnswer(answered: AnswerHead, refusal: Refusal): MirrorErr
 
 function hubWords(status: number): string {
   if (status === 407 || status === 511) {
-    return `Something between this mirror and the Hub asks the mirror to sign in (${status}). Tell the operator of this mirror.`
+    return `Something between this mirror and the Hub asks the mirror to sign in (${status}). Contact the operator of this mirror.`
   }
-  return `Something between this mirror and the Hub answered ${status} in the Hub's place: a filter, a proxy or a CDN. Tell the operator of this mirror if it stays.`
+  return `Something between this mirror and the Hub answered ${status} in the Hub's place: a filter, a proxy or a CDN. If this persists, contact the operator of this mirror.`
 }
 
 function cdnWords(host: string, status: number): string {
-  return `The host that keeps the Hub's files (${host}) answered ${status}. If a filter or a proxy stands between, it must let this mirror through to that host: tell the operator of this mirror.`
+  return `The host that stores the Hub's files (${host}) answered ${status}. A filter or a proxy in between must let this mirror reach that host: contact the operator of this mirror.`
 }
 
 /** Fields that tell an operator who answered. Only for the log, because they show how the network is built. */

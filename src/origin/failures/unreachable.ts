@@ -34,8 +34,8 @@ interface Words {
 
 const UNKNOWN_CA: Words = {
   is: 'origin_unreachable',
-  what: 'does not know the authority that issued the certificate of {to}',
-  cure: 'name the file with the certificate of that authority in NODE_EXTRA_CA_CERTS and restart the mirror',
+  what: 'does not trust the authority that issued the certificate of {to}',
+  cure: 'set NODE_EXTRA_CA_CERTS to a file with the certificate of that authority and restart the mirror',
 }
 const NAME: Words = {
   is: 'origin_unreachable',
@@ -45,17 +45,17 @@ const NAME: Words = {
 const NO_ROUTE: Words = {
   is: 'origin_unreachable',
   what: 'has no network route to {to}',
-  cure: 'check the network and the firewall, or name a proxy in HTTPS_PROXY',
+  cure: 'check the network and the firewall, or set HTTPS_PROXY to a proxy',
 }
 const CLOSED: Words = {
   is: 'origin_unreachable',
   what: 'lost its connection to {to} before an answer',
-  cure: 'check firewalls and proxies on the way',
+  cure: 'check firewalls and proxies in between',
 }
 const CONNECT_TIMEOUT: Words = {
   is: 'origin_timeout',
   what: 'got no connection to {to} in time',
-  cure: 'check the firewall, or name a proxy in HTTPS_PROXY',
+  cure: 'check the firewall, or set HTTPS_PROXY to a proxy',
 }
 const NO_ANSWER: Words = {
   is: 'origin_timeout',
@@ -64,13 +64,13 @@ const NO_ANSWER: Words = {
 }
 const NOT_HTTP: Words = {
   is: 'origin_unreachable',
-  what: 'got something from {to} that is not HTTP',
-  cure: 'check HUBMIRROR_ORIGIN, and proxies on the way',
+  what: 'got a response from {to} that is not HTTP',
+  cure: 'check HUBMIRROR_ORIGIN, and proxies in between',
 }
 const NO_TLS: Words = {
   is: 'origin_unreachable',
   what: 'cannot agree on TLS with {to}',
-  cure: 'check that the port speaks https, and proxies on the way',
+  cure: 'check that the port speaks https, and proxies in between',
 }
 const OTHER: Words = {
   is: 'origin_unreachable',
@@ -92,7 +92,7 @@ const BY_CODE: ReadonlyMap<string, Words> = new Map([
     'CERT_HAS_EXPIRED',
     {
       is: 'origin_unreachable',
-      what: 'was shown a certificate of {to} that has expired',
+      what: 'received a certificate of {to} that has expired',
       cure: 'have it renewed, or correct the clock of the mirror',
     },
   ],
@@ -100,7 +100,7 @@ const BY_CODE: ReadonlyMap<string, Words> = new Map([
     'CERT_NOT_YET_VALID',
     {
       is: 'origin_unreachable',
-      what: 'was shown a certificate of {to} that is not valid yet',
+      what: 'received a certificate of {to} that is not valid yet',
       cure: 'correct the clock of the mirror',
     },
   ],
@@ -108,8 +108,8 @@ const BY_CODE: ReadonlyMap<string, Words> = new Map([
     'ERR_TLS_CERT_ALTNAME_INVALID',
     {
       is: 'origin_unreachable',
-      what: 'was shown a certificate for another name than {to}',
-      cure: 'check HUBMIRROR_ORIGIN, DNS, and proxies on the way',
+      what: 'received a certificate for another name than {to}',
+      cure: 'check HUBMIRROR_ORIGIN, DNS, and proxies in between',
     },
   ],
   ...['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME'].map((code) => [code, NAME] as const),
@@ -150,7 +150,7 @@ function failureOf(
   to: string,
   detail: Readonly<Record<string, string>>,
 ): MirrorError {
-  const message = `The mirror ${what.replace('{to}', to)}, and can give only what it has stored. Its operator can ${cure}.`
+  const message = `The mirror ${what.replace('{to}', to)}, and can serve only stored content. Its operator can ${cure}.`
   return new MirrorError(is, { message, detail })
 }
 
@@ -165,15 +165,15 @@ function proxyWords({ status, proxy }: ProxyFailed, code: string): Words {
       is: 'origin_unreachable',
       what:
         proxy.authorization === undefined
-          ? 'was asked by {to} for a user name and a password (407)'
-          : 'was refused by {to}, because its user name or its password is wrong (407)',
+          ? 'was asked by {to} for a user name and password (407)'
+          : 'was refused by {to} because its user name or password is wrong (407)',
       cure: `correct them in ${variable}, with special characters percent-encoded`,
     }
   }
   return {
     is: status === 504 ? 'origin_timeout' : 'origin_unreachable',
     what: `got no connection to the Hub from {to}, which answered ${status}`,
-    cure: 'allow the mirror in the proxy, or name the hosts to reach directly in NO_PROXY',
+    cure: 'allow the mirror in the proxy, or list the hosts to reach directly in NO_PROXY',
   }
 }
 

@@ -93,7 +93,7 @@ export async function headFile(
         const { signedAt } = first
         if (commit !== undefined)
           return completedBy(question, file, { facts: { commit, lfs: false }, url: next, signedAt })
-        url = await pinnedUrl(question, file, 'a redirect without facts')
+        url = await pinnedUrl(question, file, 'a redirect without file metadata')
         break
       }
       case 'incomplete': {
@@ -184,7 +184,7 @@ async function completedBy(
     readonly reason?: string
   },
 ): Promise<HeadResult> {
-  const { facts, url, signedAt, reason = 'a redirect without facts' } = told
+  const { facts, url, signedAt, reason = 'a redirect without file metadata' } = told
   let whole = completed(facts, reason)
   if (whole.kind === 'incomplete' || !hasDigest(facts)) {
     // What is written down in the listing holds for the commit, whatever else the answer says.

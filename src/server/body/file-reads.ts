@@ -43,7 +43,7 @@ export class FileReads {
     const buffer = this.#buffers.take(this.#buffers.sizeFor(sentBytes))
     try {
       const length = await source.read(buffer, 0, Math.min(buffer.length, end - position), position)
-      if (length === 0) throw new StorageFailed(new Error('the file is shorter than its facts say'))
+      if (length === 0) throw new StorageFailed(new Error('the file is shorter than recorded'))
       return {
         bytes: buffer.subarray(0, length),
         letGo: ({ sent }) => {

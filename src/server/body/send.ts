@@ -181,7 +181,7 @@ export async function sendSource(
   }
 }
 
-/** Waits for the process that sends the file. Resolves with the bytes it has sent. Throws when the client has gone. */
+/** Waits for the process that sends the file. Resolves with the bytes it has sent. Throws if the client has disconnected. */
 async function sentElsewhere(result: Promise<HandoffResult>, trace: Trace): Promise<number> {
   const offeredAt = performance.now()
   const { bytes, firstByteMs, end } = await result
@@ -204,7 +204,7 @@ async function sendSmall(
   while (position < end) {
     const ready = await source.ready(position)
     const read = await source.read(bytes, position - start, ready - position, position)
-    if (read === 0) throw new StorageFailed(new Error('the file is shorter than its facts say'))
+    if (read === 0) throw new StorageFailed(new Error('the file is shorter than recorded'))
     position += read
   }
   begin()
@@ -268,7 +268,7 @@ class Outlet {
     trace.signal.addEventListener('abort', this.#abort, { once: true })
   }
 
-  /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has gone. */
+  /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has disconnected. */
   write(bytes: Buffer, pace?: ClientPace): Promise<void> {
     return new Promise((resolve, reject) => {
       const response = this.#response
@@ -286,7 +286,7 @@ class Outlet {
         if (error || response.destroyed || response.socket?.destroyed === true) {
           // Heard before the socket's close: nobody is there to write to.
           trace.leave()
-          reject(error ?? new Error('the client has gone'))
+          reject(error ?? new Error('the client has disconnected'))
           return
         }
         trace.bytes += bytes.length

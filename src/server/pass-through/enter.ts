@@ -91,7 +91,7 @@ export function giveWay(stream: Readable, isWanted: () => boolean): void {
   const since = performance.now()
   const timer = setInterval(() => {
     if (performance.now() - since >= LONG_EVENTS_MS && isWanted())
-      stream.destroy(new Error('others wait for the connection of this stream of events'))
+      stream.destroy(new Error('other requests need the connection of this stream of events'))
   }, LOOK_EVERY_MS)
   stream.once('close', () => clearInterval(timer))
 }

@@ -64,7 +64,7 @@ export interface TurnOptions {
 }
 
 const XET_UPLOAD_WARNING =
-  'This mirror takes large files over HTTP, not by Xet. Unless HF_HUB_DISABLE_XET=1 is set, an upload with hf_xet fails now: set it and upload again.'
+  'This mirror accepts large files over HTTP, not by Xet. An upload with hf_xet fails: set HF_HUB_DISABLE_XET=1 and upload again.'
 
 /** The answer with the URLs that clients follow turned to the mirror. The same Buffer where nothing is to change. */
 export async function turnDocument(
@@ -101,7 +101,7 @@ async function turnLfs(
   const [outside] = turned?.outside ?? []
   if (turned === undefined || outside === undefined) return { body: turned?.body ?? body }
   warnOfHosts(turned.outside)
-  const text = `The Hub sends this transfer to ${outside}, past this mirror. If you cannot reach that host, ask the operator of the mirror to allow it.`
+  const text = `The Hub directs this transfer to ${outside}, which bypasses this mirror. If you cannot reach that host, ask the operator of the mirror to allow it.`
   return { body: turned.body, headers: { 'x-hf-warning': `TransferOutside; ${text}` } }
 }
 

@@ -20,7 +20,7 @@ export async function* withoutCredential(
   for await (const chunk of body) {
     const seen = Buffer.concat([held, chunk])
     if (secrets.some((secret) => seen.includes(secret)))
-      throw new MirrorError('origin_bad_answer', { detail: { reason: 'the answer holds the credential' } })
+      throw new MirrorError('origin_bad_answer', { detail: { reason: 'the answer contains the credential' } })
     const ready = Math.max(0, seen.length - keep)
     held = seen.subarray(ready)
     if (ready > 0) yield seen.subarray(0, ready)

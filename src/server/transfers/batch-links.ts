@@ -97,7 +97,7 @@ export function createHostWarnings(logger: Pick<Logger, 'warn'>): (hosts: Iterab
       named.add(host)
       logger.warn(
         { host },
-        'Git LFS transfers go past the mirror: add the host to HUBMIRROR_REDIRECT_HOSTS if you trust it',
+        'Git LFS transfers bypass the mirror: add the host to HUBMIRROR_REDIRECT_HOSTS if you trust it',
       )
     }
   }

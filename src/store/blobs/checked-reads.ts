@@ -21,7 +21,7 @@ export class DamagedBlock extends Error {
   readonly syscall = 'read'
 
   constructor(block: number) {
-    super(`EIO: block ${block} is not what was stored`)
+    super(`EIO: block ${block} differs from what was stored`)
     this.name = 'DamagedBlock'
   }
 }

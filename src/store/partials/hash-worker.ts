@@ -78,7 +78,7 @@ function slice(id: number, job: Job): boolean {
   while (job.verifier.position < stop) {
     const length = Math.min(buffer.length, stop - job.verifier.position)
     const read = readSync(job.fd, buffer, 0, length, job.verifier.position)
-    if (read === 0) throw new Error('the file is shorter than it was said to be')
+    if (read === 0) throw new Error('the file is shorter than announced')
     job.verifier.update(buffer.subarray(0, read))
   }
   if (job.verifier.position === job.sizeBytes) {

@@ -68,7 +68,7 @@ export async function requireStore(layout: Layout): Promise<void> {
   const format = await ifThere(readFile(layout.format, 'utf8'))
   if (format === undefined) {
     throw new UnusableDirectory(
-      `${layout.root} is no store of hubmirror. Name the directory of the mirror: --cache-dir or HUBMIRROR_CACHE_DIR.`,
+      `${layout.root} is not a store of hubmirror. Give the directory of the mirror as --cache-dir or HUBMIRROR_CACHE_DIR.`,
     )
   }
   if (format !== 'hubmirror 1\n') {

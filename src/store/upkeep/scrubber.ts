@@ -93,7 +93,7 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
     },
     onDamaged: (damage) => remove(options, damage),
     onRefused: (key, error) =>
-      options.log.warn({ key, err: error }, 'a stored blob could not be read; it was left as it is'),
+      options.log.warn({ key, err: error }, 'a stored blob could not be read; it was left unchanged'),
   })
   if (!report.finished) {
     await record(report)
@@ -107,7 +107,7 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
       damaged: (before?.damaged ?? 0) + report.damaged,
       seconds: Math.round((options.now() - startedAt) / 1000),
     },
-    'the scrubber has read all blobs',
+    'the scrubber has verified all blobs',
   )
 }
 

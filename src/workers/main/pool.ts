@@ -235,7 +235,7 @@ class WorkerPool implements Pool {
   }
 
   #killStuck({ process: child }: Worker): void {
-    this.#options.logger.error({ pid: child.pid }, 'a worker does not answer; it is killed')
+    this.#options.logger.error({ pid: child.pid }, 'a worker does not respond; the main process kills it')
     child.kill('SIGKILL')
   }
 
@@ -271,7 +271,7 @@ class WorkerPool implements Pool {
     const hasLasted = servingSince !== undefined && performance.now() - servingSince >= LASTING_MS
     const waitMs = hasLasted ? FIRST_WAIT_MS : this.#waitMs
     this.#waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)
-    logger.warn({ ...ended, waitMs }, 'a worker ended; another one takes its place')
+    logger.warn({ ...ended, waitMs }, 'a worker ended; another one replaces it')
     setTimeout(() => {
       // Its end is told of as that of any other.
       if (!this.#isEnding) this.start().catch(() => undefined)

@@ -43,7 +43,7 @@ it('keeps the last good list while the file is broken or not to be trusted, and 
   await changeTokenFile(path, () => [entry('a')])
   expect(await names()).toEqual(['a'])
   await writeFile(path, '{"version":1,"tok')
-  expect([await names(), await names(), troubles]).toEqual([['a'], ['a'], ['it is no JSON']])
+  expect([await names(), await names(), troubles]).toEqual([['a'], ['a'], ['it is not valid JSON']])
   await writeFile(path, formatTokenList([entry('b')]))
   await chmod(path, 0o666)
   expect([await names(), troubles.length, troubles[1]]).toEqual([
@@ -82,7 +82,7 @@ it('is not changed where it cannot be read', async () => {
   const { path } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
   await writeFile(path, '{"version":3}')
-  await expect(changeTokenFile(path, () => [])).rejects.toThrow('no list of tokens')
+  await expect(changeTokenFile(path, () => [])).rejects.toThrow('not a list of tokens')
   expect(await readFile(path, 'utf8')).toBe('{"version":3}')
 })
 
@@ -92,11 +92,11 @@ it('is not waited for where a pipe or a folder stands in its place', async () =>
   expect(await names()).toEqual(['a'])
   await rm(path)
   execFileSync('mkfifo', ['-m', '600', path])
-  expect([await names(), troubles]).toEqual([['a'], ['it is no file']])
-  await expect(changeTokenFile(path, () => [])).rejects.toThrow('it is no file')
+  expect([await names(), troubles]).toEqual([['a'], ['it is not a regular file']])
+  await expect(changeTokenFile(path, () => [])).rejects.toThrow('it is not a regular file')
   await rm(path)
   await mkdir(path, { mode: 0o700 })
-  await expect(readTokenFile(path)).rejects.toThrow('it is no file')
+  await expect(readTokenFile(path)).rejects.toThrow('it is not a regular file')
 })
 
 it('may hold as many tokens as fit into it, none of them twice', async () => {
@@ -105,7 +105,7 @@ it('may hold as many tokens as fit into it, none of them twice', async () => {
   await changeTokenFile(path, () => many)
   expect(await names()).toHaveLength(20_000)
   await writeFile(path, formatTokenList([...many, entry('t7')]))
-  expect([(await names()).length, troubles]).toEqual([20_000, ['it names t7 twice']])
+  expect([(await names()).length, troubles]).toEqual([20_000, ['it contains t7 twice']])
 })
 
 it('does not grow beyond what a mirror reads', async () => {

@@ -44,13 +44,13 @@ describe('the list of issued tokens', () => {
   })
 
   it.each([
-    ['no JSON', '{', 'no JSON'],
+    ['no JSON', '{', 'not valid JSON'],
     ['another version', '{"version":2,"tokens":[]}', 'version'],
     ['a token where its hash belongs', formatTokenList([{ ...entry, sha256: token }]), 'tokens.0.sha256'],
     ['a doubled name', formatTokenList([entry, entry]), 'twice'],
     ['an unknown field', '{"version":1,"tokens":[],"more":1}', 'the whole'],
     ['a pattern that is none', formatTokenList([{ ...entry, repos: ['!acme/*'] }]), 'tokens.0.repos.0'],
-    ['half of it', formatTokenList([entry]).slice(0, 60), 'no JSON'],
+    ['half of it', formatTokenList([entry]).slice(0, 60), 'not valid JSON'],
   ])('is refused with %s, without its text in the reason', (_what, text, reason) => {
     let message = ''
     try {
@@ -85,8 +85,8 @@ describe('the list of issued tokens', () => {
       text.replace('}\n]', '},\n]'),
       text.replace('"c"', '"b"'),
     ]) {
-      expect(() => parseTokenList(broken)).toThrow(/no JSON|twice/)
-      await expect(parseTokenListInSlices(broken)).rejects.toThrow(/no JSON|twice/)
+      expect(() => parseTokenList(broken)).toThrow(/not valid JSON|twice/)
+      await expect(parseTokenListInSlices(broken)).rejects.toThrow(/not valid JSON|twice/)
     }
   })
 

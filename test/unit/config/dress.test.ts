@@ -77,8 +77,8 @@ it('a token of another program that cannot be one is not sent, and not passed ov
   const noticesOf = (env: Record<string, string>) => loadConfig({ env: { HOME: '/home/u', ...env } }).notices
   const quoted = loadConfig({ env: { HOME: '/home/u', HF_TOKEN: `"${TOKEN}"` } })
   expect(quoted.config.hubTokens.size).toBe(0)
-  expect(quoted.notices).toEqual([expect.stringMatching(/^HF_TOKEN is not taken .*quotes/)])
-  expect(noticesOf({ HF_TOKEN: TOKEN })).toEqual([expect.stringContaining('HF_TOKEN is taken')])
+  expect(quoted.notices).toEqual([expect.stringMatching(/^HF_TOKEN is not used .*quotes/)])
+  expect(noticesOf({ HF_TOKEN: TOKEN })).toEqual([expect.stringContaining('HF_TOKEN is used')])
   expect(noticesOf({ HF_TOKEN: `"${TOKEN}"`, HUBMIRROR_TOKEN: TOKEN })).toEqual([])
   expect(noticesOf({ HF_TOKEN: ' ' })).toEqual([])
   expect(noticesOf({})).toEqual([])

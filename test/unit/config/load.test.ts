@@ -154,7 +154,7 @@ describe('faults', () => {
         '  HUBMIRROR_ORIGINS (environment HUBMIRROR_ORIGINS)',
         '    no such setting; did you mean HUBMIRROR_ORIGIN?',
         `  foo (file ${FILE}:3:6)`,
-        "    no such setting; see 'hubmirror help' for all of them",
+        "    no such setting; see 'hubmirror help' for all settings",
         '  port = "99999" (environment HUBMIRROR_PORT)',
         '    expected a whole number from 0 to 65535',
         '  cache.maxSize = "200" (file /etc/hubmirror.yaml:2:12)',
@@ -195,7 +195,7 @@ describe('faults', () => {
   it('say of a file that is no YAML just that', () => {
     const { message } = faultsOf({ yaml: Array.from({ length: 50 }, (_, n) => `k${n}: @`).join('\n') })
     expect(message).toMatch(/^the settings file cannot be read as YAML:\n/)
-    expect(message).toContain('and 47 more from here on')
+    expect(message).toContain('and 47 more after this')
   })
 
   it('say that the file cannot be read', () => {
@@ -205,7 +205,7 @@ describe('faults', () => {
         source: 'flag',
         where: '--config',
         value: '/gone',
-        cure: 'expected a YAML file that can be read (ENOENT)',
+        cure: 'expected a readable YAML file (ENOENT)',
       },
     ])
   })

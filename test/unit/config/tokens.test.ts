@@ -62,9 +62,9 @@ describe("the mirror's own Hub tokens", () => {
     ['tokens: {team: {path: /a}}', 'tokens: {name: {file: path}}'],
     ['tokens: {team: {file: /run/a, token: hf_b}}', 'either file or token'],
     ['tokens: {team: {token: "a b"}}', 'a Hub token'],
-    ['tokens: {team: {file: /gone}}', 'can be read'],
+    ['tokens: {team: {file: /gone}}', 'expected a readable file'],
     ['tokens: {team: {file: /empty}}', 'empty'],
-    ['tokens: {team: {file: /mirror}}', 'holds a Hub token'],
+    ['tokens: {team: {file: /mirror}}', 'contains a Hub token'],
     ['tokens: hf_abcdef', 'no such setting'],
   ])('are refused as in %s, and never shown', (yaml, cure) => {
     const files = { '/run/a': 'hf_a', '/empty': '\n', '/mirror': createMirrorToken() }
@@ -87,7 +87,7 @@ describe('the token as other programs call it', () => {
   it.each(['HF_TOKEN', 'HF_API_TOKEN'])('is taken from %s with a notice', (name) => {
     const { config, notices, origins } = load({ env: { [name]: 'hf_other' } })
     expect(config.hubTokens.get('default')?.reveal()).toBe('hf_other')
-    expect(notices).toEqual([expect.stringContaining(`${name} is taken for HUBMIRROR_TOKEN`)])
+    expect(notices).toEqual([expect.stringContaining(`${name} is used as HUBMIRROR_TOKEN`)])
     expect(origins.get('token')).toEqual({ source: 'environment', where: name, shown: '•••' })
   })
 

@@ -184,7 +184,7 @@ it('checks each read where nothing is believed', async () => {
   await flip(500_000)
   await bytesOf(blob, 0, 1000)
   await expect(blob.read(Buffer.alloc(10), 0, 10, 400_000)).rejects.toThrow(
-    'EIO: block 1 is not what was stored',
+    'EIO: block 1 differs from what was stored',
   )
 })
 

@@ -173,7 +173,7 @@ describe('a directory', () => {
     const other = await mkdtemp(path.join(tmpdir(), 'hubmirror-none-'))
     try {
       const layout = createLayout(other)
-      await expect(requireStore(layout)).rejects.toThrow(/is no store of hubmirror/)
+      await expect(requireStore(layout)).rejects.toThrow(/is not a store of hubmirror/)
       await writeFile(layout.format, 'hubmirror 2\n')
       await expect(requireStore(layout)).rejects.toThrow(/another version \(format "hubmirror 2\\n"\)/)
       await requireStore(made.layout)

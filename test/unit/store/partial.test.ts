@@ -111,7 +111,7 @@ describe('writing and reading', () => {
     const { writev, write } = await handlePrototype(dataOf(layout))
     writev.mockResolvedValueOnce({ bytesWritten: 0 })
     write.mockResolvedValue({ bytesWritten: 0 })
-    await expect(putBlocks(partial, 0)).rejects.toThrow('takes no more bytes')
+    await expect(putBlocks(partial, 0)).rejects.toThrow('accepts no more bytes')
     expect(partial.availableEnd(0)).toBe(0)
     await partial.release()
   })

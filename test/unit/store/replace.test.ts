@@ -72,7 +72,7 @@ describe('a file that is replaced', () => {
     await replaceFile(await followLinks(join(folder, 'to-nothing')), 'made', undefined)
     expect(await readdir(join(folder, 'real'))).toEqual(['list', 'none'])
     await symlink('circle', join(folder, 'circle'))
-    await expect(followLinks(join(folder, 'circle'))).rejects.toThrow('circle')
+    await expect(followLinks(join(folder, 'circle'))).rejects.toThrow('symbolic links form a loop')
   })
 
   it('is refused where it has another name, which would keep what it held', async () => {
@@ -109,7 +109,7 @@ describe('a file that is replaced', () => {
     await replaceFile(file, 'new', MIRROR)
     await chmod(folder, 0o777)
     await expect(as(OTHER, () => replaceFile(join(folder, 'made'), 'x', MIRROR))).rejects.toThrow(
-      `Run this as user ${MIRROR.uid} or as root`,
+      `Run this command as user ${MIRROR.uid} or as root`,
     )
     expect(await readdir(folder)).toEqual(['list'])
   })

@@ -342,7 +342,7 @@ describe('the scrubber', () => {
     expect(await made.quarantined()).toHaveLength(1)
     expect(lines.map(({ level, text }) => [level, text])).toEqual([
       ['error', 'a stored blob was damaged; it will be fetched again'],
-      ['info', 'the scrubber has read all blobs'],
+      ['info', 'the scrubber has verified all blobs'],
     ])
     expect(lines[0]?.fields).toMatchObject({ key, reason: 'digest', sizeBytes: 1000 })
     await scrubber.end()

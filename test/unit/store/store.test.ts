@@ -49,8 +49,8 @@ describe('a directory', () => {
 
   it.each([
     ['of another version', 'FORMAT', 'hubmirror 2\n', 'another version'],
-    ['that holds something else', 'letter.txt', 'Dear', 'holds other files'],
-    ['that holds a tmp of somebody else', 'tmp/letter.txt', 'Dear', 'holds other files'],
+    ['that holds something else', 'letter.txt', 'Dear', 'contains other files'],
+    ['that holds a tmp of somebody else', 'tmp/letter.txt', 'Dear', 'contains other files'],
   ])('%s is refused and left as it is', async (_, file, content, message) => {
     const root = await scratchDirectory()
     await mkdir(path.dirname(path.join(root, file)), { recursive: true })
@@ -84,14 +84,14 @@ describe('a directory', () => {
     const root = await scratchDirectory()
     await writeFile(path.join(root, 'FORMAT'), '')
     await writeFile(path.join(root, 'letter.txt'), 'Dear')
-    await expect(open(root)).rejects.toThrow('holds other files')
+    await expect(open(root)).rejects.toThrow('contains other files')
     expect((await readdir(root)).sort()).toEqual(['FORMAT', 'letter.txt'])
   })
 
   it('to which everybody may write is refused', async () => {
     const root = await scratchDirectory()
     await chmod(root, 0o777)
-    await expect(open(root)).rejects.toThrow('Everybody may write')
+    await expect(open(root)).rejects.toThrow('All users may write')
   })
 
   it('that is a file is refused', async () => {
