@@ -3,7 +3,7 @@
 import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Config } from '../config/keys.ts'
-import type { Origin } from '../config/load.ts'
+import type { Provenance } from '../config/load.ts'
 import { bytes } from '../config/parse.ts'
 import { MirrorError } from '../errors.ts'
 import { parseRepoId, REPO_ID_RULE, REPO_TYPES, type Repo } from '../hub/names.ts'
@@ -14,7 +14,7 @@ interface ConfigLine {
   readonly withSettings: (command: Command, shown?: readonly string[]) => Command
   readonly load: (flags: Readonly<Record<string, unknown>>) => {
     readonly config: Config
-    readonly origins: ReadonlyMap<string, Origin>
+    readonly provenance: ReadonlyMap<string, Provenance>
   }
 }
 
@@ -24,7 +24,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
     .description('print every setting, its value and where it came from; secrets are masked')
     .option('--json', 'print JSON')
     .action((flags: Record<string, unknown>) => {
-      process.stdout.write(formatOrigins(load(flags).origins, { json: flags['json'] === true }))
+      process.stdout.write(formatProvenance(load(flags).provenance, { json: flags['json'] === true }))
     })
 
   withSettings(config.command('explain'), [])
@@ -135,12 +135,18 @@ function parseSize(text: string): number {
 }
 
 /** The text that the command prints: aligned columns, or JSON for programs. */
-function formatOrigins(origins: ReadonlyMap<string, Origin>, options: { readonly json: boolean }): string {
+function formatProvenance(
+  provenance: ReadonlyMap<string, Provenance>,
+  options: { readonly json: boolean },
+): string {
   if (options.json) {
-    const rows = [...origins].map(([key, { source, where, shown }]) => [key, { value: shown, source, where }])
+    const rows = [...provenance].map(([key, { source, where, shown }]) => [
+      key,
+      { value: shown, source, where },
+    ])
     return `${JSON.stringify(Object.fromEntries(rows), null, 2)}\n`
   }
-  const table = [...origins].map(([key, { source, where, shown }]) => [
+  const table = [...provenance].map(([key, { source, where, shown }]) => [
     key,
     shown,
     where === '' ? source : `${source} ${where}`,

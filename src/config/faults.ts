@@ -1,25 +1,25 @@
-// What is wrong with the settings, all of it at once, in words an operator can act on. It knows no setting.
+// The error that lists all faults of the settings at once, in words that an operator can act on. It knows no setting.
 
 import { MASK } from './secret.ts'
 
 /** Where a value came from. */
 export type Source = 'default' | 'file' | 'environment' | 'flag'
 
-/** Instead of a key, where the file is no YAML: nothing else of it is read then. */
+/** The key of a fault in a file that is not valid YAML. Nothing else of such a file is read. */
 export const SYNTAX = '(syntax)'
 
-/** One thing wrong. `value` is what may be shown of the value: never a secret. */
+/** One fault. `value` is the value as it may be shown: never a secret. */
 export interface Fault {
   readonly key: string
   readonly source: Source
   /** The spelling at the source: a flag, a variable, or file:line:column. */
   readonly where: string
   readonly value?: string
-  /** What would be right. */
+  /** What was expected, or how to correct it. */
   readonly cure: string
 }
 
-/** A token may stand where a key belongs, and what is no YAML is quoted by its reader. */
+/** A Hub token. It may stand in place of a key, and the YAML parser quotes invalid text in its errors. */
 const TOKEN = /hf_\w{8,}/g
 
 /** Thrown by loadConfig: the message lists every fault. */
@@ -32,7 +32,7 @@ export class ConfigFaults extends Error {
     this.faults = faults
   }
 
-  /** Each fault as it may stand in a log: short, and without what may be a token. */
+  /** Each fault in a form for the log: short, and with everything masked that may be a token. */
   shown(): readonly Fault[] {
     return this.faults.map(shownOf)
   }
@@ -50,7 +50,7 @@ function headingOf(faults: readonly Fault[]): string {
 }
 
 function formatFault(fault: Fault): string {
-  // JSON escapes control characters, so that neither key nor value can write lines of its own.
+  // JSON escapes control characters, so that neither key nor value can add lines to the message.
   const key = /\p{Cc}/u.test(fault.key) ? JSON.stringify(fault.key) : fault.key
   const value = fault.value === undefined ? '' : ` = ${JSON.stringify(shorten(fault.value))}`
   const text = `  ${key}${value} (${fault.source}${fault.where === '' ? '' : ` ${fault.where}`})\n    ${fault.cure}`

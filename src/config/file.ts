@@ -1,6 +1,6 @@
-// The YAML file as a flat list of entries, each with its place, and the sections that are more than that. It opens no
-// file and knows no setting: any nesting and casing that spells the same name mechanically is taken
-// (`cache: {maxSize}`, `cacheMaxSize`, `cache.max-size`).
+// Reads the YAML settings file into a flat list of entries and into sections, all with their positions. It opens no file
+// and knows no setting. It accepts every nesting and casing that spells the same name, such as `cache: {maxSize}`,
+// `cacheMaxSize` and `cache.max-size`.
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml'
 import { type Fault, SYNTAX } from './faults.ts'
 import { canonicalName } from './keys.ts'
@@ -8,34 +8,34 @@ import type { Placed } from './placed.ts'
 
 /** One value of the file. */
 export interface FileEntry {
-  /** By which it is compared: CACHE_MAX_SIZE. */
+  /** The canonical name, for comparisons: CACHE_MAX_SIZE. */
   readonly name: string
-  /** As it is written: cache.maxSize. */
+  /** The name as it is written: cache.maxSize. */
   readonly key: string
   readonly text: string
-  /** hubmirror.yaml:5:8 */
+  /** The position, such as hubmirror.yaml:5:8. */
   readonly where: string
 }
 
-/** Settings nest two deep at the most; the bound keeps a hostile file from nesting the reader off its stack. */
-const DEEPEST = 8
-/** What is not YAML at one place is hardly ever read rightly behind it. */
+/** Settings nest at most two levels deep. The bound keeps a hostile file from overflowing the stack of the reader. */
+const MAX_DEPTH = 8
+/** After a syntax error the rest of the file is rarely read correctly, so only the first errors are shown. */
 const SHOWN_ERRORS = 3
-/** Who writes `*.bin` means no reference, and must hear of quotes. */
-const REFERENCE =
+/** A value such as `*.bin` without quotes is a YAML alias, which its author did not mean. */
+const ALIAS_FAULT =
   "expected quotes, as in '*.bin': without them a star begins a YAML alias, which is not supported here"
 
-/** What a file says. */
+/** The content of a settings file. */
 export interface ConfigFile {
   readonly entries: readonly FileEntry[]
-  /** By canonical name: the top-level keys that were asked for as sections. */
+  /** The requested sections, by the canonical name of their top-level key. */
   readonly sections: ReadonlyMap<string, Placed>
   readonly faults: readonly Fault[]
 }
 
 /**
- * All entries, and whatever made the rest unreadable. An empty value (`token:`) counts as not given. `sectionNames`
- * are canonical names of top-level keys that are kept as they are nested.
+ * Returns all entries, and the faults of everything that could not be read. An empty value (`token:`) counts as not given.
+ * `sectionNames` are the canonical names of the top-level keys to return as sections.
  */
 export function parseConfigFile(
   text: string,
@@ -67,7 +67,7 @@ export function parseConfigFile(
   const walk = (node: Node, path: readonly string[]): void => {
     const key = path.join('.')
     const offset = node.range?.[0] ?? 0
-    if (isMap<ParsedNode, ParsedNode | null>(node) && path.length < DEEPEST) {
+    if (isMap<ParsedNode, ParsedNode | null>(node) && path.length < MAX_DEPTH) {
       for (const pair of node.items) {
         const name = isScalar(pair.key) ? String(pair.key.value) : undefined
         if (name === undefined)
@@ -83,7 +83,7 @@ export function parseConfigFile(
     if (path.length === 0) {
       if (value !== '') fault('(top level)', offset, 'expected keys with values, such as port: 8080')
     } else if (value === undefined) {
-      fault(key, offset, hasAlias(node) ? REFERENCE : 'expected a single value, or a list of single values')
+      fault(key, offset, hasAlias(node) ? ALIAS_FAULT : 'expected a single value, or a list of single values')
     } else if (value !== '') {
       entries.push({ name: canonicalName(key), key, text: value, where: place(offset) })
     }
@@ -97,24 +97,24 @@ export function parseConfigFile(
   return { entries, sections, faults }
 }
 
-/** Where offsets lie in the file, and where its faults go. */
+/** Converts offsets into positions in the file, and records faults. */
 interface Page {
   readonly place: (offset: number) => string
   readonly fault: (key: string, offset: number, cure: string) => void
 }
 
-/** A node of a section, with everything below it. */
+/** Converts a node of a section, with everything below it. */
 function placed(node: Node, path: readonly string[], page: Page): Placed {
   const key = path.join('.')
   const offset = node.range?.[0] ?? 0
   const where = page.place(offset)
-  if (path.length > DEEPEST) {
+  if (path.length > MAX_DEPTH) {
     page.fault(key, offset, 'expected plain values, without deep nesting')
     return { kind: 'nothing', where }
   }
   if (isAlias(node)) {
-    page.fault(key, offset, REFERENCE)
-    // As it was meant, so that one mistake is told once.
+    page.fault(key, offset, ALIAS_FAULT)
+    // The text as its author meant it, so that one mistake causes one fault.
     return { kind: 'text', text: `*${node.source}`, where }
   }
   if (isSeq<ParsedNode>(node)) {
@@ -129,7 +129,7 @@ function placed(node: Node, path: readonly string[], page: Page): Placed {
         page.fault(key, offset, 'expected plain names as keys')
         return []
       }
-      // An empty value has no place of its own.
+      // An empty value has no position of its own.
       const value =
         pair.value === null
           ? { kind: 'nothing' as const, where: at }
@@ -146,17 +146,17 @@ function hasAlias(node: Node): boolean {
   return isAlias(node) || (isSeq(node) && node.items.some((item) => isAlias(item)))
 }
 
-/** The text of a value as a flag would spell it; undefined for what no flag can spell. */
+/** The text of a value as a flag would spell it; undefined for a value that no flag can spell. */
 function scalarText(node: Node): string | undefined {
   if (isAlias(node)) return undefined
   if (isSeq(node)) {
     const items = node.items.map((item) => (isScalar(item) ? scalarText(item) : undefined))
     if (items.some((item) => item === undefined || item === '')) return undefined
-    // An empty list is a choice, not an absence.
+    // An empty list is a value, not an absent one.
     return items.length === 0 ? 'none' : items.join(',')
   }
   if (!isScalar(node)) return undefined
   if (node.value === null) return ''
-  // The source keeps a number as it was written (0010, 1e3), so that no conversion goes unnoticed.
+  // `source` is a number as it is written (0010, 1e3), so that no silent conversion happens.
   return typeof node.value === 'string' ? node.value.trim() : (node.source ?? '').trim()
 }

@@ -1,5 +1,5 @@
-// The one table of settings. The type Config, the help text, the names of flags and variables and the README's table
-// all follow from it. It does not know where a value comes from.
+// The table of all settings. The type Config, the help text, the names of flags and variables, and the tables in the
+// documentation are derived from it. It does not know where a value comes from.
 
 import type { Proxies } from '../http/proxies.ts'
 import type { Rule as PolicyRule } from '../policy/rules.ts'
@@ -26,38 +26,38 @@ import {
 } from './parse.ts'
 import type { Secret } from './secret.ts'
 
-/** Headings under which help and README list the settings, in this order. */
+/** Headings under which the help and the documentation list the settings, in this order. */
 export const GROUPS = ['Listening', 'Origin', 'Cache', 'Access and protocol', 'Operation'] as const
 
 interface Setting {
-  /** The name in the file; flag and variable follow from it. */
+  /** The name in the settings file. The names of the flag and the variable are derived from it. */
   readonly key: string
   readonly group: (typeof GROUPS)[number]
-  /** What stands for the value in usage texts. */
+  /** The placeholder for the value in usage texts. */
   readonly form: string
-  /** One line, for help and README. */
+  /** One line, for the help and the documentation. */
   readonly meaning: string
   readonly parse: Parser<unknown>
-  /** The value when no source gives one, spelled as a user would. */
+  /** The value if no source gives one, spelled as a user would spell it. */
   readonly default?: string
-  /** Instead of a default: what the absence of a value means. */
+  /** For a setting without a default: what a missing value means. */
   readonly absent?: string
-  /** A secret is never shown, and may come from a file. */
+  /** The value is a secret: it is never shown, and it may come from a file of its own. */
   readonly secret?: true
-  /** It may change while the mirror runs: rooms read it through `Live`. All others need a restart. */
+  /** The setting may change while the mirror runs, and is read through `Live`. All other settings need a restart. */
   readonly live?: true
 }
 
 const HOUR_MS = 3_600_000
-/** Long enough for any sensible belief, and short enough to be added to an instant without loss. */
+/** The longest TTL: longer than any sensible value, and short enough to be added to a point in time without overflow. */
 const LONGEST_TTL_MS = 3650 * 24 * HOUR_MS
 
-/** Undefined for `off`. */
+/** A parser that also accepts `off`, with the value undefined. */
 function orOff<T>(parse: Parser<T>): Parser<T | undefined> {
   return (text) => (/^off$/i.test(text) ? { value: undefined } : parse(text))
 }
 
-/** Every setting by its name in Config. The order is the order of help and README. */
+/** Every setting by its name in Config. The help and the documentation use the same order. */
 const SETTINGS = {
   host: {
     key: 'host',
@@ -190,7 +190,7 @@ const SETTINGS = {
     form: 'directory',
     meaning: 'directory of the store',
     parse: directory(),
-    // load.ts replaces the variable, and by ~/.cache where it is not set (XDG Base Directory Specification).
+    // load.ts replaces the variable; if it is unset, by ~/.cache (XDG Base Directory Specification).
     default: '$XDG_CACHE_HOME/hubmirror',
   },
   cacheMaxSizeBytes: {
@@ -368,7 +368,7 @@ const SETTINGS = {
   },
 } as const satisfies Record<string, Setting>
 
-/** The setting that names the file; it stands outside of Config because the file cannot hold it. */
+/** The setting that names the settings file. It is not part of Config, because the file cannot contain it. */
 export const CONFIG_FILE = {
   key: 'config',
   group: 'Operation',
@@ -381,22 +381,26 @@ type Table = typeof SETTINGS
 /** A name in Config, such as `cacheMaxSizeBytes`. */
 export type SettingName = keyof Table
 type ValueOf<S> = S extends { readonly parse: Parser<infer T> } ? T : never
-type Given = { [N in SettingName]: Table[N] extends { readonly default: string } ? N : never }[SettingName]
+type WithDefault = {
+  [N in SettingName]: Table[N] extends { readonly default: string } ? N : never
+}[SettingName]
 type Flat<T> = { readonly [N in keyof T]: T[N] }
 
-/** Everything the mirror can be told, checked and frozen. Handed on by part, never imported as a value. */
+/** All settings, checked and frozen. Rooms receive the parts that they need, and never import it as a value. */
 export type Config = Flat<
-  { [N in Given]: ValueOf<Table[N]> } & { [N in Exclude<SettingName, Given>]?: ValueOf<Table[N]> } & {
-    /** The Hub tokens of the mirror's own by name: see tokens.ts. */
+  { [N in WithDefault]: ValueOf<Table[N]> } & {
+    [N in Exclude<SettingName, WithDefault>]?: ValueOf<Table[N]>
+  } & {
+    /** The mirror's own Hub tokens by name: see tokens.ts. */
     hubTokens: ReadonlyMap<string, Secret>
-    /** Of the section in the file: see policies.ts. */
+    /** The rules in the section `policies` of the settings file: see policies.ts. */
     policies: readonly PolicyRule[]
-    /** By which proxies the origin is reached, from the conventional variables of the environment. */
+    /** The proxies through which the origin is reached, from the conventional environment variables. */
     proxies: Proxies
   }
 >
 
-/** A setting that can change while the mirror runs, and what else the settings file says that can. */
+/** A part of the config that can change while the mirror runs: a setting, or a section of the settings file. */
 export type LiveName =
   | { [N in SettingName]: Table[N] extends { readonly live: true } ? N : never }[SettingName]
   | 'policies'
@@ -409,16 +413,16 @@ export function isLive(name: string): name is LiveName {
   return table[name]?.live === true
 }
 
-/** A row of the table with its name, seen without the differences between rows. */
+/** A row of the table with its name, in a type that is the same for all rows. */
 export type Row = Setting & { readonly name: SettingName }
 
 /** The rows in order. */
 export function rows(): readonly Row[] {
-  // Object.entries forgets the key type; the table is a literal, so it holds no other keys.
+  // Object.entries loses the key type. The table is a literal, so it has no other keys.
   return Object.entries<Setting>(SETTINGS).map(([name, row]) => ({ ...row, name: name as SettingName }))
 }
 
-/** `cache.maxSize` → `CACHE_MAX_SIZE`: the spelling by which names from all sources are compared. */
+/** `cache.maxSize` → `CACHE_MAX_SIZE`: the spelling in which names from all sources are compared. */
 export function canonicalName(key: string): string {
   return key
     .replace(/([a-z0-9])([A-Z])/g, '$1_$2')
@@ -436,7 +440,7 @@ export function flagName(key: string): string {
   return `--${canonicalName(key).toLowerCase().replaceAll('_', '-')}`
 }
 
-/** The key of the setting that names a secret's file: `token` → `tokenFile`. */
+/** The key of the setting that names the file of a secret: `token` → `tokenFile`. */
 export function fileKey(key: string): string {
   return `${key}File`
 }

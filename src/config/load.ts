@@ -1,49 +1,50 @@
-// Defaults, file, environment and flags become one checked Config, or one list of everything wrong with them. The
-// only reader of process.env, and of the files that settings name. It knows no setting by itself: see keys.ts.
+// Turns defaults, settings file, environment and flags into one checked Config, or into one list of all their faults. Only
+// this file reads process.env and the files that settings name. The settings themselves are in keys.ts.
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { readProxies } from '../http/proxies.ts'
+import { CROSS_CHECKS } from './cross-checks.ts'
+import type { Entry } from './entry.ts'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
 import { type Config, canonicalName, fileKey, type Row, rows, type SettingName } from './keys.ts'
 import { hubTokenFault, NONE, type Parser } from './parse.ts'
 import { POLICIES, readPolicies } from './policies.ts'
-import { RULES } from './rules.ts'
 import { MASK, Secret, trimSecret } from './secret.ts'
-import { codeOf, type Entry, entriesFrom, pick } from './sources.ts'
-import { borrowedNotice, DEFAULT_TOKEN, namedTokens } from './tokens.ts'
+import { codeOf, entriesFrom, pick } from './sources.ts'
+import { DEFAULT_TOKEN, fallbackNotice, namedTokens } from './tokens.ts'
 
-/** Where a setting's value came from. `shown` is what may be printed of it: a mask for a secret. */
-export interface Origin {
+/** Where the value of a setting came from. `shown` is the value as it may be printed: a mask for a secret. */
+export interface Provenance {
   readonly source: Source
   /** The flag, the variable, or file:line:column; empty for a default. */
   readonly where: string
   readonly shown: string
 }
 
-/** What loadConfig reads. Everything has a default but the flags, so that tests hand in plain objects. */
+/** The sources of loadConfig. All of them can be replaced, so tests hand in plain objects. */
 export interface ConfigSources {
-  /** Values by flag name in camelCase (`cacheMaxSize`), as the command line parser hands them over. */
+  /** Values by flag name in camelCase (`cacheMaxSize`), as the command line parser returns them. */
   readonly flags?: Readonly<Record<string, unknown>>
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Throws as node:fs does when the file cannot be read. */
   readonly readFile?: (path: string) => string
 }
 
-/** Settings and secrets are read whole; anything longer is not the file that was meant. */
+/** The bound of a settings file or a secret's file. A larger file cannot be the intended one. */
 const FILE_MAX_BYTES = 1_000_000
 
 /**
- * The frozen Config and where each value came from, by key. An empty value counts as not given at every source (which
- * is what `HUBMIRROR_X=${X:-}` in a compose file means); `none` takes back what a weaker source has set.
+ * Returns the frozen Config, and by key where each value came from. At every source an empty value counts as not given,
+ * which is what `HUBMIRROR_X=${X:-}` in a compose file means. The value `none` undoes what a weaker source has set.
  *
  * @throws ConfigFaults with every fault at once.
  */
 export function loadConfig(sources: ConfigSources = {}): {
   readonly config: Config
-  readonly origins: ReadonlyMap<string, Origin>
-  /** What is right, but should be known: for the log at start. */
+  readonly provenance: ReadonlyMap<string, Provenance>
+  /** Remarks about valid settings, for the log at start. */
   readonly notices: readonly string[]
 } {
   const env = sources.env ?? process.env
@@ -102,24 +103,24 @@ export function loadConfig(sources: ConfigSources = {}): {
     ...(token instanceof Secret ? [[DEFAULT_TOKEN, token] as const] : []),
     ...named.map(({ name, secret }) => [name, secret] as const),
   ])
-  const origins = new Map<string, Origin>([
+  const provenance = new Map<string, Provenance>([
     ...rows().map((row) => [row.key, describe(row, entries.get(row.name), texts[row.name])] as const),
-    ...named.map(({ name, origin }) => [`tokens.${name}`, origin] as const),
+    ...named.map(({ name, provenance }) => [`tokens.${name}`, provenance] as const),
   ])
   if (section !== undefined) {
     const shown = policies.length === 1 ? '1 rule' : `${policies.length} rules`
-    origins.set(POLICIES, { source: 'file', where: section.where, shown })
+    provenance.set(POLICIES, { source: 'file', where: section.where, shown })
   }
-  const notice = borrowedNotice(entries.get('token'), env)
-  // The schema is made from the same table as the type; nothing else ties the two for the compiler.
+  const notice = fallbackNotice(entries.get('token'), env)
+  // The schema and the type are made from the same table, which the compiler cannot see.
   return {
     config: Object.freeze(config) as unknown as Config,
-    origins,
+    provenance,
     notices: [...(notice === undefined ? [] : [notice]), ...way.notices],
   }
 }
 
-/** The schema of all settings, from texts to values, with the rules between them. */
+/** The schema of all settings: it turns texts into values, and runs the checks across settings. */
 const SCHEMA = z
   .strictObject(
     Object.fromEntries(
@@ -132,12 +133,12 @@ const SCHEMA = z
   .superRefine(
     (value, context) => {
       const wrong = new Set(context.issues.map((issue) => issue.path?.[0]))
-      for (const rule of RULES) {
-        const cure = rule.reads.some((name) => wrong.has(name)) ? undefined : rule.check(value)
-        if (cure !== undefined) context.addIssue({ code: 'custom', path: [rule.at], message: cure })
+      for (const { at, reads, check } of CROSS_CHECKS) {
+        const cure = reads.some((name) => wrong.has(name)) ? undefined : check(value)
+        if (cure !== undefined) context.addIssue({ code: 'custom', path: [at], message: cure })
       }
     },
-    // A rule runs although other settings are wrong, so that every fault is told at once.
+    // A check runs although other settings are wrong, so that all faults are reported at once.
     { when: () => true },
   )
 
@@ -156,7 +157,7 @@ function originScheme(origin: unknown): 'http' | 'https' {
 
 function defaultText(text: string, env: Readonly<Record<string, string | undefined>>): string {
   const xdg = env['XDG_CACHE_HOME'] ?? ''
-  // A relative XDG_CACHE_HOME is to be ignored (XDG Base Directory Specification).
+  // A relative XDG_CACHE_HOME must be ignored (XDG Base Directory Specification).
   const cacheHome = isAbsolute(xdg) ? xdg : join(env['HOME'] || homedir(), '.cache')
   return text.replace('$XDG_CACHE_HOME', () => cacheHome)
 }
@@ -174,13 +175,13 @@ function readSecret(entry: Entry, readFile: (path: string) => string, faults: Fa
   } catch (error) {
     cure = `expected a readable file that contains the secret (${codeOf(error)})`
   }
-  // Whoever put the secret itself where its file's name belongs must not find it printed; Base64 has slashes, too.
+  // The value may be the secret itself instead of the name of its file, and must not be printed then. Base64 has slashes, too.
   const value = /^(?:~|\.{0,2})\//.test(entry.text) || entry.text.length <= 20 ? entry.text : MASK
   faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure })
   return undefined
 }
 
-/** The text of a file or a pipe. Throws as node:fs does, and EFBIG for what has no end, such as a device. */
+/** The text of a file or a pipe. Throws as node:fs does, and EFBIG for an endless file such as a device. */
 function readBounded(path: string): string {
   const bytes = Buffer.alloc(FILE_MAX_BYTES + 1)
   const file = openSync(path, 'r')
@@ -198,7 +199,7 @@ function readBounded(path: string): string {
 interface NamedToken {
   readonly name: string
   readonly secret: Secret
-  readonly origin: Origin
+  readonly provenance: Provenance
 }
 
 function readNamedTokens(
@@ -208,13 +209,13 @@ function readNamedTokens(
 ): readonly NamedToken[] {
   return [...namedTokens(entries, faults)].flatMap(([name, { entry, isFile }]): NamedToken[] => {
     const { source, where, text } = entry
-    const origin = { source, where, shown: isFile ? `${MASK} (from ${text})` : MASK }
-    if (!isFile) return [{ name, secret: Secret.of(text), origin }]
+    const provenance = { source, where, shown: isFile ? `${MASK} (from ${text})` : MASK }
+    if (!isFile) return [{ name, secret: Secret.of(text), provenance }]
     const initial = readSecret(entry, readFile, faults)
     if (initial === undefined) return []
     const fault = hubTokenFault(initial)
     if (fault === undefined)
-      return [{ name, secret: followFile(text, { initial, readFile, faultOf: hubTokenFault }), origin }]
+      return [{ name, secret: followFile(text, { initial, readFile, faultOf: hubTokenFault }), provenance }]
     faults.push({
       key: entry.key,
       source,
@@ -235,9 +236,9 @@ function followFile(
   },
 ): Secret {
   const { initial, readFile, faultOf } = options
-  const attempt = <T>(look: () => T): T | undefined => {
+  const attempt = <T>(action: () => T): T | undefined => {
     try {
-      return look()
+      return action()
     } catch {
       return undefined
     }
@@ -246,12 +247,12 @@ function followFile(
     attempt(() => {
       const stats = statSync(path)
       const { ino, mtimeMs, ctimeMs, size } = stats
-      // A pipe that took its place would be waited for by everybody.
+      // If a pipe has replaced the file, reading it would block all requests.
       return !stats.isFile() || size > FILE_MAX_BYTES ? undefined : `${ino} ${mtimeMs} ${ctimeMs} ${size}`
     })
   return Secret.following({
     initial,
-    // Unknown, so that a change between the reading at start and now is seen at the first look.
+    // Unknown, so that the first check sees a change between the reading at start and now.
     initialStamp: undefined,
     file: {
       stamp,
@@ -263,7 +264,7 @@ function followFile(
   })
 }
 
-function describe(row: Row, entry: Entry | undefined, text: string | undefined): Origin {
+function describe(row: Row, entry: Entry | undefined, text: string | undefined): Provenance {
   if (entry === undefined) return { source: 'default', where: '', shown: row.absent ?? '' }
   const { source, where } = entry
   if (text === undefined) return { source, where, shown: row.absent ?? '' }
@@ -273,7 +274,7 @@ function describe(row: Row, entry: Entry | undefined, text: string | undefined):
 
 function shownText(row: Row, text: string): string {
   if (row.secret === true) return MASK
-  // Credentials stray into URLs and into the wrong setting; every place where one can be told is left out.
+  // Credentials stray into URLs and into the wrong setting. Every part that may be one is masked.
   return text
     .replace(/\/\/.*@/s, `//${MASK}@`)
     .replace(/\?.*$/s, `?${MASK}`)

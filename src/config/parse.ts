@@ -1,33 +1,33 @@
-// How one setting's text becomes a value, or a sentence that says what would be right. It knows no setting by name
-// and never repeats the text it was given: whoever prints a fault decides whether the value may be shown.
+// Parsers that turn the text of one setting into a value, or into a sentence that says what was expected. They know no
+// setting by name. They never repeat the text: the code that prints a fault decides whether the value may be shown.
 import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parse as parseMs } from '@lukeed/ms'
 import { resemblesMirrorToken } from '../callers/mirror-token.ts'
-import { dressCure } from './dress.ts'
 import { Secret } from './secret.ts'
+import { tokenFormCure } from './token-form.ts'
 
-/** A value, or what was expected instead (a phrase such as 'expected a size with a unit such as 200GB'). */
+/** A value, or a phrase that says what was expected, such as 'expected a size with a unit such as 200GB'. */
 export type Parsed<T> = { readonly value: T } | { readonly fault: string }
 
 /** Turns the trimmed text of a setting into its value. Never throws. */
 export type Parser<T> = (text: string) => Parsed<T>
 
-/** The word that takes back what a weaker source has set, wherever a setting may be absent or a list empty. */
+/** The word that undoes what a weaker source has set, for settings that may be absent and for lists. */
 export const NONE = 'none'
 
 const DECIMAL = ['b', 'kb', 'mb', 'gb', 'tb', 'pb']
 const BINARY = ['b', 'ki', 'mi', 'gi', 'ti', 'pi']
 
-/** Bytes from a size with a unit: powers of 1000 (`200GB`) or of 1024 (`1GiB`, Kubernetes' `500Gi`). */
+/** Parses a size with a unit into bytes: powers of 1000 (`200GB`) or of 1024 (`1GiB`, `500Gi` as in Kubernetes). */
 export function bytes(options: { readonly min?: number } = {}): Parser<number> {
   const min = options.min ?? 0
   return (text) => {
     // '200GB', '1.5 GiB', '500Gi' match; '200', '200G', '-1GB' and '1e9B' do not.
     const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?b|[kmgtp]i|[kmgtp]ib)$/i.exec(text)
     if (match === null)
-      return { fault: `expected a size with a unit such as 200GB or 1GiB${bare(text, 'GB')}` }
+      return { fault: `expected a size with a unit such as 200GB or 1GiB${unitHint(text, 'GB')}` }
     const unit = (match[2] ?? '').toLowerCase()
     const factor =
       unit.length > 1 && unit.charAt(1) === 'i'
@@ -40,7 +40,7 @@ export function bytes(options: { readonly min?: number } = {}): Parser<number> {
   }
 }
 
-/** Milliseconds from a time with a unit: `250ms`, `90s`, `5m`, `1h`, `7d`. Limits keep timers within Node's range. */
+/** Parses a time with a unit into milliseconds: `250ms`, `90s`, `5m`, `1h`, `7d`. Limits keep timers within Node's range. */
 export function duration(options: { readonly minMs?: number; readonly maxMs: number }): Parser<number> {
   const minMs = options.minMs ?? 0
   return (text) => {
@@ -48,7 +48,7 @@ export function duration(options: { readonly minMs?: number; readonly maxMs: num
     const match = /^(\d+(?:\.\d+)?) ?[a-z]+$/i.exec(text)
     const parsed = match === null ? undefined : parseMs(zeroAsOne(text, match[1]))
     if (parsed === undefined)
-      return { fault: `expected a time with a unit such as 90s or 5m${bare(text, 's')}` }
+      return { fault: `expected a time with a unit such as 90s or 5m${unitHint(text, 's')}` }
     const value = Number(match?.[1]) === 0 ? 0 : Math.round(parsed)
     if (value < minMs) return { fault: `expected at least ${minMs}ms` }
     if (value > options.maxMs) return { fault: `expected at most ${options.maxMs / 1000}s` }
@@ -56,16 +56,17 @@ export function duration(options: { readonly minMs?: number; readonly maxMs: num
   }
 }
 
-// The library takes zero of any unit for rubbish; asking for one of that unit still has the unit checked.
+// The library rejects zero of any unit. Passing one of that unit instead still checks the unit.
 function zeroAsOne(text: string, digits: string | undefined): string {
   return digits !== undefined && Number(digits) === 0 ? `1${text.slice(digits.length)}` : text
 }
 
-function bare(text: string, unit: string): string {
+/** A suggestion for a number without a unit; empty for other texts. */
+function unitHint(text: string, unit: string): string {
   return /^\d+(?:\.\d+)?$/.test(text) ? `; did you mean ${text}${unit}?` : ''
 }
 
-/** A whole number of decimal digits within bounds. */
+/** Parses a whole decimal number within bounds. */
 export function count(options: { readonly min: number; readonly max: number }): Parser<number> {
   return (text) => {
     const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
@@ -75,7 +76,7 @@ export function count(options: { readonly min: number; readonly max: number }): 
   }
 }
 
-/** So many in a time: `600/1m`; `off` is no such limit. */
+/** Parses a number per period, such as `600/1m`; `off` means no limit, with the value undefined. */
 export function rate(): Parser<{ readonly max: number; readonly windowMs: number } | undefined> {
   return (text) => {
     if (/^off$/i.test(text)) return { value: undefined }
@@ -88,25 +89,25 @@ export function rate(): Parser<{ readonly max: number; readonly windowMs: number
   }
 }
 
-/** A TCP port; 0 lets the system choose. */
+/** Parses a TCP port; 0 lets the operating system choose. */
 export function port(): Parser<number> {
   return count({ min: 0, max: 65_535 })
 }
 
-/** One word of a closed list. `notYet` are words that are reserved, each with what to do until then. */
+/** Parses one word of a closed list. `reserved` holds words that are not usable in this version, each with its cure. */
 export function choice<const T extends string>(
   words: readonly T[],
-  notYet: ReadonlyMap<T, string> = new Map(),
+  reserved: ReadonlyMap<T, string> = new Map(),
 ): Parser<T> {
   return (text) => {
     const word = words.find((candidate) => candidate === text.toLowerCase())
     if (word === undefined) return { fault: `expected one of ${words.join(', ')}` }
-    const later = notYet.get(word)
-    return later === undefined ? { value: word } : { fault: later }
+    const fault = reserved.get(word)
+    return fault === undefined ? { value: word } : { fault }
   }
 }
 
-/** A switch. */
+/** Parses a switch: on, true, yes or 1; off, false, no or 0. */
 export function onOff(): Parser<boolean> {
   return (text) => {
     if (/^(?:on|true|yes|1)$/i.test(text)) return { value: true }
@@ -115,7 +116,7 @@ export function onOff(): Parser<boolean> {
   }
 }
 
-/** An http(s) URL without user-info, query and fragment. A slash at the end of its path is dropped. */
+/** Parses an http(s) URL without user-info, query and fragment. Slashes at the end of its path are dropped. */
 export function url(): Parser<URL> {
   return (text) => {
     if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) {
@@ -133,7 +134,7 @@ export function url(): Parser<URL> {
   }
 }
 
-/** A path prefix: `/`, or `/segment…` without a slash at the end. */
+/** Parses a path prefix: `/`, or `/segment…` without a slash at the end. */
 export function basePath(): Parser<string> {
   return (text) => {
     const value = text.replace(/\/+$/, '')
@@ -146,7 +147,7 @@ export function basePath(): Parser<string> {
 }
 const EXPECTED_PREFIX = 'expected a path prefix such as / or /hugging-face'
 
-/** An absolute directory; `~/` is the home directory, anything relative counts from the working directory. */
+/** Parses a directory and makes it absolute. `~/` is the home directory; other relative paths start at the working directory. */
 export function directory(): Parser<string> {
   return (text) => {
     if (text.includes('\0')) return { fault: 'expected a directory' }
@@ -155,7 +156,7 @@ export function directory(): Parser<string> {
   }
 }
 
-/** Where lines go: a file (made absolute), the words `stdout` and `stderr`, or nowhere for `off`. */
+/** Parses a target for lines: a file (made absolute), `stdout` or `stderr`, or `off` with the value undefined. */
 export function lineTarget(): Parser<
   { readonly kind: 'stdout' | 'stderr' } | { readonly kind: 'file'; readonly path: string } | undefined
 > {
@@ -176,7 +177,7 @@ function fromHome(text: string): string {
   return /^~(?:\/|$)/.test(text) ? join(homedir(), text.slice(1)) : resolve(text)
 }
 
-/** An address or name to listen on; IPv6 with or without brackets. */
+/** Parses an address or host name to listen on. IPv6 may have brackets. */
 export function host(): Parser<string> {
   return (text) => {
     if (text === '*')
@@ -188,7 +189,7 @@ export function host(): Parser<string> {
   }
 }
 
-/** A host that may be named in a rule: a name, an address, or `*.suffix`; lower case, without brackets. */
+/** Parses a host pattern: a name, an address, or `*.suffix`. The value is lower case and without brackets. */
 export function hostPattern(): Parser<string> {
   return (text) => {
     const value = unbracket(text).toLowerCase()
@@ -198,7 +199,7 @@ export function hostPattern(): Parser<string> {
   }
 }
 
-/** An address or a network, such as `10.0.0.0/8` or `::1`. */
+/** Parses an address or a network, such as `10.0.0.0/8` or `::1`. */
 export function network(): Parser<string> {
   return (text) => {
     const fault = 'expected addresses or networks such as 10.0.0.0/8'
@@ -213,7 +214,7 @@ export function network(): Parser<string> {
   }
 }
 
-/** Several values with commas between them; `none` is the empty list. */
+/** Parses values that are separated by commas; `none` is the empty list. */
 export function list<T>(item: Parser<T>): Parser<readonly T[]> {
   return (text) => {
     if (text.toLowerCase() === NONE) return { value: [] }
@@ -228,17 +229,17 @@ export function list<T>(item: Parser<T>): Parser<readonly T[]> {
   }
 }
 
-/** A credential that fits into a header: printable ASCII without spaces (RFC 6750 section 2.1 allows no more). */
+/** Parses a credential that fits into a header: printable ASCII without spaces (RFC 6750 section 2.1 allows no more). */
 export function secret(): Parser<Secret> {
   return (text) => {
-    const cure = dressCure(text)
+    const cure = tokenFormCure(text)
     if (cure === undefined && isCredential(text)) return { value: Secret.of(text) }
     const fault = 'expected a token of printable ASCII characters without spaces'
     return { fault: cure === undefined ? fault : `${fault}; ${cure}` }
   }
 }
 
-/** A token for the Hub. */
+/** Parses a token for the Hub. */
 export function hubToken(): Parser<Secret> {
   return (text) => {
     const fault = hubTokenFault(text)
@@ -247,17 +248,17 @@ export function hubToken(): Parser<Secret> {
 }
 
 /**
- * Why a text must not be sent to the Hub as a token; undefined where it may. One that a mirror has issued is none, and
- * what other programs write around a token would go along.
+ * Says why a text must not be sent to the Hub as a token; undefined if it may. A mirror token is not a Hub token. Text that
+ * other programs write around a token would be sent along with it.
  */
 export function hubTokenFault(text: string): string | undefined {
   if (resemblesMirrorToken(text)) return 'this is a mirror token'
-  const cure = dressCure(text)
+  const cure = tokenFormCure(text)
   if (cure !== undefined || isCredential(text)) return cure
   return 'it contains characters that are not allowed in a token, or is too long'
 }
 
-/** A path; `~/` is the home directory, anything relative counts from the working directory. */
+/** Parses a path of a file and makes it absolute. `~/` is the home directory. */
 export function filePath(): Parser<string> {
   return (text) => {
     if (text.includes('\0') || text.endsWith('/')) return { fault: 'expected the path of a file' }
@@ -265,7 +266,7 @@ export function filePath(): Parser<string> {
   }
 }
 
-/** Whether a text can stand behind `Bearer` in a header. */
+/** Whether a text can follow `Bearer` in an Authorization field. */
 export function isCredential(text: string): boolean {
   return /^[!-~]{1,4096}$/.test(text)
 }

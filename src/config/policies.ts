@@ -1,5 +1,5 @@
-// The section `policies` of the settings file: a list of rules, read strictly. Whatever is wrong with them is told at
-// once, with its place, its value and the cure. What the rules mean is policy/decide.ts.
+// Reads the section `policies` of the settings file strictly: a list of rules. It reports all faults at once, each with
+// its position, its value and the cure. The meaning of the rules is in policy/decide.ts.
 
 import { parseRepoId } from '../hub/names.ts'
 import { glob, networks, type Pattern, type PatternKind } from '../policy/patterns.ts'
@@ -26,7 +26,8 @@ const CALLER_KEYS = ['network', 'mirrorToken', 'anonymous'] as const
 const MAX_MESSAGE_CHARS = 300
 
 /**
- * The rules in order. Adds everything wrong to `faults`. `tokenNames` are the Hub tokens that `use-token` may name.
+ * Returns the rules in order. Adds all that is wrong with them to `faults`. `tokenNames` are the Hub tokens that
+ * `use-token` may name.
  */
 export function readPolicies(
   section: Placed,
@@ -51,7 +52,7 @@ export function readPolicies(
   return Object.freeze(rules)
 }
 
-/** Collects faults, and gives undefined for what is wrong. */
+/** Reads nodes of the section. For a node with a fault it records the fault and returns undefined. */
 class Reader {
   readonly #faults: Fault[]
   readonly tokenNames: readonly string[]
@@ -67,7 +68,7 @@ class Reader {
     return undefined
   }
 
-  /** The entries of a map by key; each key once, and one of `keys`. */
+  /** The entries of a map by key. An entry whose key is not in `keys` is a fault. */
   map(node: Placed, key: string, keys: readonly string[]): ReadonlyMap<string, PlacedEntry> | undefined {
     if (node.kind !== 'map')
       return this.fault(key, textOf(node), `expected keys with values: ${keys.join(', ')}`)
@@ -87,7 +88,7 @@ class Reader {
     return this.fault(key, textOf(value), 'expected a single value')
   }
 
-  /** One value or a list of them, each parsed by itself. Empty would match nothing, which nobody means. */
+  /** One value or a list of values, each parsed by itself. An empty list is a fault: it would never match. */
   list<T>(
     entry: PlacedEntry | undefined,
     key: string,
@@ -173,7 +174,7 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
   })
 }
 
-/** A shared token is sent before the size is known; and whoever may use it, and for what, must be said. */
+/** Checks a rule that shares a token: the token is sent before the size is known, and repos and callers must be named. */
 function checkSharing(reader: Reader, match: Match, key: string, node: Placed): void {
   const at = { where: node.where }
   if (match.size !== undefined)
@@ -230,7 +231,7 @@ function readCaller(reader: Reader, entry: PlacedEntry | undefined, key: string)
   }
 }
 
-/** A key that is there, or none. */
+/** An object with the key if the value is defined, else an empty object. */
 function given<K extends keyof Match>(key: K, value: Match[K] | undefined): Pick<Match, K> {
   return (value === undefined ? {} : { [key]: value }) as Pick<Match, K>
 }
@@ -240,7 +241,7 @@ function asPattern(kind: PatternKind): (text: string) => Parsed<Pattern> {
     const pattern = glob(text, kind)
     if ('fault' in pattern) return pattern
     const isPlain = !/[*?[{]/.test(text)
-    // A name that no repo can have was mistyped, and its rule would silently never match.
+    // A name that no repo can have is a typing mistake, and its rule would silently never match.
     if (kind === 'repo' && isPlain && parseRepoId(text) === undefined)
       return { fault: 'expected org/name as the Hub spells it' }
     return { value: pattern }

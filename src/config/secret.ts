@@ -1,26 +1,26 @@
-// A value that opens something and must never be printed. It knows neither where a setting came from nor the disk:
-// whoever reads the secret from a file hands in a function that looks at the file.
+// A secret value that must never be printed. This file knows neither the source of a setting nor the disk: for a secret
+// from a file, the caller hands in functions that read the file.
 import { inspect } from 'node:util'
 
-/** What every way of printing a secret shows instead of it. */
+/** The text that is printed instead of a secret. */
 export const MASK = '•••'
 
-/** How long a secret from a file is believed before its file is looked at again. */
+/** How long a secret from a file is used before its file is checked again. */
 const RECHECK_MS = 1000
 
-/** One look at a secret's file: `stamp` changes whenever the file does; `read` is called only when it did. */
+/** Access to the file of a secret. */
 export interface SecretFile {
-  /** Undefined while the file is missing or cannot be read. */
+  /** A text that changes whenever the file changes; undefined while the file is missing or unreadable. */
   stamp(): string | undefined
-  /** The whole file, as it is; undefined when it cannot be read. */
+  /** The whole content of the file; undefined if it cannot be read. Called only after a change of the stamp. */
   read(): string | undefined
-  /** When it was last written, epoch ms; undefined while it is missing. */
+  /** When the file was last written, epoch ms; undefined while it is missing. */
   writtenAt(): number | undefined
 }
 
 /**
- * A secret setting. String conversion, JSON and `util.inspect` all give a mask; only `reveal` gives the value, and
- * callers keep that value no longer than one request, because a secret from a file may change.
+ * A secret setting. String conversion, JSON and `util.inspect` all return a mask. Only `reveal` returns the value. Callers
+ * must not keep that value longer than one request, because a secret from a file may change.
  */
 export class Secret {
   readonly #current: () => string
@@ -32,7 +32,10 @@ export class Secret {
     this.#writtenAt = writtenAt
   }
 
-  /** Sets the listener that is told why new content of the secret's file is not used. It never gets any of that content. */
+  /**
+   * Sets the listener for faults of new content in the secret's file. It is called once per change of the file, and never
+   * gets any of the content.
+   */
   onRefused(listener: (fault: string) => void): void {
     this.#onRefused = listener
   }
@@ -46,9 +49,8 @@ export class Secret {
   }
 
   /**
-   * A secret that follows its file. `faultOf` says why a text must not replace the value (a half-written file must
-   * not); while the file is missing, unreadable or not acceptable, the last good value stays. The listener of `onRefused`
-   * is called once per change of the file that is not acceptable.
+   * A secret that follows its file. `faultOf` says why a text must not replace the value, such as that of a half-written
+   * file. While the file is missing, unreadable or has a fault, the last valid value stays in use.
    */
   static following(options: {
     readonly initial: string
@@ -61,14 +63,14 @@ export class Secret {
     let value = options.initial
     let seen = options.initialStamp
     let refused: string | undefined
-    let lookedAt = now()
+    let checkedAt = now()
     const secret: Secret = new Secret(
       () => {
         const at = now()
-        // A clock that steps back must not stop the looking, hence the second comparison.
-        if (at - lookedAt < RECHECK_MS && at >= lookedAt) return value
-        lookedAt = at
-        // The stamp is taken before the text, so that a write in between is seen at the next look.
+        // The second comparison keeps the checks going after the clock has stepped back.
+        if (at - checkedAt < RECHECK_MS && at >= checkedAt) return value
+        checkedAt = at
+        // The stamp is taken before the text, so that the next check sees a write in between.
         const stamp = file.stamp()
         if (stamp === undefined || stamp === seen) return value
         const text = file.read()
@@ -89,12 +91,12 @@ export class Secret {
     return secret
   }
 
-  /** The value itself. Never throws; looks at the secret's file at most once a second. */
+  /** The value itself. Never throws. Checks the secret's file at most once a second. */
   reveal(): string {
     return this.#current()
   }
 
-  /** When its file was last written, epoch ms; undefined for a secret that never changes, or whose file is gone. */
+  /** When the secret's file was last written, epoch ms; undefined for a secret without a file, or if the file is missing. */
   writtenAt(): number | undefined {
     return this.#writtenAt()
   }
@@ -112,7 +114,7 @@ export class Secret {
   }
 }
 
-/** Drops the line end that editors and `echo` leave behind the value, and nothing else. */
+/** Removes the line ends that editors and `echo` append to the value, and nothing else. */
 export function trimSecret(text: string): string {
   return text.replace(/(?:\r?\n)+$/, '')
 }

@@ -1,49 +1,41 @@
-// What flags, environment and file each say, as entries that can be compared by name, and which of them counts. It
-// reads nothing by itself and parses no value.
-import type { Fault, Source } from './faults.ts'
+// Collects what flags, environment and settings file say, as entries that can be compared by name, and picks the entry
+// that counts. It opens no file by itself and parses no value.
+import type { Entry } from './entry.ts'
+import type { Fault } from './faults.ts'
 import { parseConfigFile } from './file.ts'
 import { CONFIG_FILE, canonicalName, envName, fileKey, flagName, type Row, rows } from './keys.ts'
 import { NONE } from './parse.ts'
 import type { Placed } from './placed.ts'
 import { POLICIES } from './policies.ts'
 import { suggest } from './suggest.ts'
-import { borrowedToken, isNamedToken } from './tokens.ts'
+import { fallbackToken, isNamedToken } from './tokens.ts'
 
-/** One value at one source. */
-export interface Entry {
-  readonly key: string
-  readonly source: Source
-  /** A flag, a variable, or file:line:column; empty for a default. */
-  readonly where: string
-  readonly text: string
-}
-
-/** What is known from outside, before any of it is believed. */
-export interface Given {
-  /** Values by flag name in camelCase (`cacheMaxSize`); what is not a text is no setting. */
+/** The sources as they are, before any check. */
+interface RawSources {
+  /** Values by flag name in camelCase (`cacheMaxSize`). A value that is not a string is not a setting. */
   readonly flags: Readonly<Record<string, unknown>>
   readonly env: Readonly<Record<string, string | undefined>>
   readonly readFile: (path: string) => string
 }
 
-/** What all sources say. */
-export interface Said {
-  /** The entries of each source, strongest source first. */
+/** The entries of all sources. */
+interface RawSettings {
+  /** The entries of each source, the strongest source first. */
   readonly layers: readonly (readonly Entry[])[]
-  /** The sections of the file, by canonical name: nothing else can hold them. */
+  /** The sections of the settings file, by canonical name. No other source can have sections. */
   readonly sections: ReadonlyMap<string, Placed>
 }
 
-/** Everything that is given. Adds to `faults` what cannot be an entry. */
-export function entriesFrom(given: Given, faults: Fault[]): Said {
-  const strong = [flagEntries(given.flags), envEntries(given.env, faults)]
-  const { entries, sections } = fileEntries(given, faults)
-  return { layers: [...strong, entries, borrowedToken(given.env)], sections }
+/** Collects the entries of all sources. Adds to `faults` everything that cannot become an entry. */
+export function entriesFrom(raw: RawSources, faults: Fault[]): RawSettings {
+  const strong = [flagEntries(raw.flags), envEntries(raw.env, faults)]
+  const { entries, sections } = fileEntries(raw, faults)
+  return { layers: [...strong, entries, fallbackToken(raw.env)], sections }
 }
 
 /**
- * The strongest source's entry for a setting; its default when no source has one. The same setting twice at one source
- * is a fault, and so is a secret given there both by itself and by its file.
+ * Returns the entry of the strongest source for a setting, else its default. It is a fault if one source gives a setting
+ * twice, or gives a secret both directly and as a file.
  */
 export function pick(row: Row, layers: readonly (readonly Entry[])[], faults: Fault[]): Entry | undefined {
   const names = [row.key, ...(row.secret === true ? [fileKey(row.key)] : [])].map(canonicalName)
@@ -57,7 +49,7 @@ export function pick(row: Row, layers: readonly (readonly Entry[])[], faults: Fa
     chosen ??= first
   }
   if (chosen !== undefined) {
-    // From here on the key is spelled as in the table, whatever the file's author made of it.
+    // From here on, the key is spelled as in the table, whatever its spelling at the source.
     const viaFile = row.secret === true && canonicalName(chosen.key) === names[1]
     return { ...chosen, key: viaFile ? fileKey(row.key) : row.key }
   }
@@ -90,7 +82,7 @@ function envEntries(env: Readonly<Record<string, string | undefined>>, faults: F
 }
 
 function fileEntries(
-  { flags, env, readFile }: Given,
+  { flags, env, readFile }: RawSources,
   faults: Fault[],
 ): { readonly entries: readonly Entry[]; readonly sections: ReadonlyMap<string, Placed> } {
   const none = { entries: [], sections: new Map() }
@@ -111,7 +103,7 @@ function fileEntries(
   const file = parseConfigFile(text, path, SECTIONS)
   const known = new Set(knownKeys().map(canonicalName))
   const groups = [...known, ...SECTIONS, 'TOKENS']
-  // What is wrong with the value of a name that nobody knows, and under which nothing stands, is that it is there.
+  // If the name is unknown and no setting lies below it, the fault is the name, not the value.
   const isUnknown = (key: string): boolean =>
     /^[\w-]+$/.test(key) && !groups.some((name) => `${name}_`.startsWith(`${canonicalName(key)}_`))
   const spell = (key: string): string => key
@@ -139,7 +131,7 @@ function knownKeys(): readonly string[] {
   return rows().flatMap((row) => (row.secret === true ? [row.key, fileKey(row.key)] : [row.key]))
 }
 
-/** The value of an unknown name is never shown: `HUBMIRROR_TOKN` holds a token all the same. */
+/** The fault of an unknown name. Its value is never shown: a mistyped `HUBMIRROR_TOKN` contains a token, too. */
 function unknownName(fault: Omit<Fault, 'cure'>, spell: (key: string) => string): Fault {
   const bare = (name: string): string => canonicalName(name).replace(/^HUBMIRROR_/, '')
   const names = new Map([...knownKeys(), POLICIES].map((key) => [bare(key), key]))
@@ -159,7 +151,7 @@ function isServiceLink(name: string, value: string): boolean {
   )
 }
 
-/** What the system calls a failure: ENOENT. */
+/** The code of a system error, such as ENOENT. */
 export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string'
     ? error.code

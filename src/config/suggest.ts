@@ -1,11 +1,11 @@
-// The nearest known word to a mistyped one. It knows nothing about what the words name.
+// Finds the known word that is nearest to a mistyped one. It does not know what the words stand for.
 
-/** The known word that was most likely meant, or undefined when none is near enough. */
+/** The known word that was most likely meant, or undefined if none is near enough. */
 export function suggest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Number.POSITIVE_INFINITY
   for (const candidate of known) {
-    // A third of the letters wrong is still a typing mistake; more is another word.
+    // Up to a third of wrong letters counts as a typing mistake; more is another word.
     const allowed = Math.ceil(Math.min(word.length, candidate.length) / 3)
     if (Math.abs(word.length - candidate.length) > allowed) continue
     const distance = editDistance(word, candidate)
@@ -17,7 +17,7 @@ export function suggest(word: string, known: readonly string[]): string | undefi
   return best
 }
 
-/** Letters to insert, drop, replace or swap with their neighbour (optimal string alignment distance). */
+/** The number of letters to insert, drop, replace or swap with their neighbour (optimal string alignment distance). */
 function editDistance(from: string, to: string): number {
   let beforePrevious: readonly number[] = []
   let previous: readonly number[] = Array.from({ length: to.length + 1 }, (_, index) => index)

@@ -1,46 +1,49 @@
-// The Hub tokens of the mirror's own, by name: the one called `default` is the setting `token`, the others stand in the
-// file as `tokens: {team-a: {file: /run/secrets/team-a}}`. It opens no file.
+// The mirror's own Hub tokens, by name. The token named `default` is the setting `token`. The others are in the settings
+// file, as `tokens: {team-a: {file: /run/secrets/team-a}}`. This file opens no other file.
 
+import type { Entry } from './entry.ts'
 import type { Fault } from './faults.ts'
 import { hubTokenFault } from './parse.ts'
 import { MASK } from './secret.ts'
-import type { Entry } from './sources.ts'
 
 /** The name of the token that the setting `token` gives. */
 export const DEFAULT_TOKEN = 'default'
 
-/** What other programs call their Hub token. It counts when nothing else says which is the mirror's. */
-const BORROWED = ['HF_TOKEN', 'HF_API_TOKEN']
+/** Variables in which other programs expect their Hub token. The mirror uses them if no source sets its own token. */
+const FALLBACK_VARIABLES = ['HF_TOKEN', 'HF_API_TOKEN']
 
-/** Whether an entry of the file is part of a named token. */
+/** Whether an entry of the settings file belongs to a named token. */
 export function isNamedToken(key: string): boolean {
   return key.startsWith('tokens.')
 }
 
-/** The setting `token` as other programs spell it; what cannot be a Hub token is not taken. */
-export function borrowedToken(env: Readonly<Record<string, string | undefined>>): readonly Entry[] {
-  for (const where of BORROWED) {
+/** The entry for the setting `token` from the variables of other programs. A text that cannot be a Hub token is skipped. */
+export function fallbackToken(env: Readonly<Record<string, string | undefined>>): readonly Entry[] {
+  for (const where of FALLBACK_VARIABLES) {
     const text = env[where]?.trim() ?? ''
     if (hubTokenFault(text) === undefined) return [{ key: 'token', source: 'environment', where, text }]
   }
   return []
 }
 
-/** What an operator should know who gave the token by another program's variable. `entry` is what was taken. */
-export function borrowedNotice(
+/**
+ * A notice for the log if the token comes from the variable of another program, or if such a variable is set and not
+ * usable. `entry` is the entry that counts for the setting `token`.
+ */
+export function fallbackNotice(
   entry: Entry | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): string | undefined {
   if (entry === undefined) {
-    const where = BORROWED.find((name) => (env[name]?.trim() ?? '') !== '')
+    const where = FALLBACK_VARIABLES.find((name) => (env[name]?.trim() ?? '') !== '')
     const fault = where && hubTokenFault(env[where]?.trim() ?? '')
     return fault && `${where} is not used as HUBMIRROR_TOKEN: ${fault}`
   }
-  if (!BORROWED.includes(entry.where)) return undefined
+  if (!FALLBACK_VARIABLES.includes(entry.where)) return undefined
   return `${entry.where} is used as HUBMIRROR_TOKEN, but only where a policy says so`
 }
 
-/** The entries of named tokens, one each. Adds to `faults` what is wrong with the others. */
+/** The entries of named tokens, one per name. Adds to `faults` every entry that is wrong. */
 export function namedTokens(
   entries: readonly Entry[],
   faults: Fault[],

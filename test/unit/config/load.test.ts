@@ -95,12 +95,12 @@ describe('precedence', () => {
 
   it('is flag, environment, file, default', () => {
     const env = { HUBMIRROR_PORT: '2', HUBMIRROR_HOST: 'env' }
-    const { config, origins } = load({ yaml, env, flags: { port: '3' } })
+    const { config, provenance } = load({ yaml, env, flags: { port: '3' } })
     expect(config).toMatchObject({ port: 3, host: 'env', refTtlMs: 1000, offline: false })
-    expect(origins.get('port')).toEqual({ source: 'flag', where: '--port', shown: '3' })
-    expect(origins.get('host')).toEqual({ source: 'environment', where: 'HUBMIRROR_HOST', shown: 'env' })
-    expect(origins.get('refTtl')).toEqual({ source: 'file', where: `${FILE}:3:12`, shown: '1s' })
-    expect(origins.get('offline')).toEqual({ source: 'default', where: '', shown: 'off' })
+    expect(provenance.get('port')).toEqual({ source: 'flag', where: '--port', shown: '3' })
+    expect(provenance.get('host')).toEqual({ source: 'environment', where: 'HUBMIRROR_HOST', shown: 'env' })
+    expect(provenance.get('refTtl')).toEqual({ source: 'file', where: `${FILE}:3:12`, shown: '1s' })
+    expect(provenance.get('offline')).toEqual({ source: 'default', where: '', shown: 'off' })
   })
 
   it('takes an empty value as not given, at every source', () => {
@@ -136,7 +136,7 @@ describe('precedence', () => {
       load({ flags: { [camel]: text } }),
       load({ env: { [envName(key)]: text } }),
       load({ yaml: JSON.stringify({ [key]: text }) }),
-    ].map(({ origins }) => origins.get(key)?.source)
+    ].map(({ provenance }) => provenance.get(key)?.source)
     expect(found).toEqual(['flag', 'environment', 'file'])
   })
 })
@@ -273,16 +273,16 @@ describe('secrets', () => {
     ['a file of its own, by environment', { env: { HUBMIRROR_TOKEN_FILE: '/t' }, files: { '/t': OPAQUE } }],
     ['a file of its own, by the file', { yaml: 'tokenFile: /t', files: { '/t': `${OPAQUE}\r\n` } }],
   ])('come from %s and are never shown', (_, sources) => {
-    const { config, origins } = load(sources)
+    const { config, provenance } = load(sources)
     expect(config.token?.reveal()).toBe(OPAQUE)
-    expect(inspect({ config, origins }, { depth: 9 }) + JSON.stringify([config, ...origins])).not.toContain(
-      TOKEN,
-    )
+    expect(
+      inspect({ config, provenance }, { depth: 9 }) + JSON.stringify([config, ...provenance]),
+    ).not.toContain(TOKEN)
   })
 
   it('say from which file they come', () => {
-    const { origins } = load({ flags: { adminTokenFile: '/run/a' }, files: { '/run/a': 'x' } })
-    expect(origins.get('adminToken')).toEqual({
+    const { provenance } = load({ flags: { adminTokenFile: '/run/a' }, files: { '/run/a': 'x' } })
+    expect(provenance.get('adminToken')).toEqual({
       source: 'flag',
       where: '--admin-token-file',
       shown: '••• (from /run/a)',

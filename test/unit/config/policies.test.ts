@@ -20,7 +20,7 @@ const rule = (body: string) => `policies:\n  - action: deny\n    match: ${body}\
 
 describe('the section `policies`', () => {
   it('is read whole, each rule with its place and name', () => {
-    const { config, origins } = load(`
+    const { config, provenance } = load(`
 port: 9000
 tokens: { team-a: { token: hf_x } }
 policies:
@@ -56,7 +56,7 @@ policies:
       network: { texts: ['10.0.0.0/8', '::1'] },
       anonymous: false,
     })
-    expect(origins.get('policies')).toEqual({ source: 'file', where: 'h.yaml:5:3', shown: '3 rules' })
+    expect(provenance.get('policies')).toEqual({ source: 'file', where: 'h.yaml:5:3', shown: '3 rules' })
     expect(config.port).toBe(9000)
   })
 

@@ -42,13 +42,13 @@ describe("the mirror's own Hub tokens", () => {
       env: { HUBMIRROR_TOKEN: 'hf_default' },
     }
     expect(revealed(sources)).toEqual({ default: 'hf_default', 'team-a': 'hf_aaa', team_b: 'hf_bbb' })
-    const { origins } = load(sources)
-    expect(origins.get('tokens.team-a')).toEqual({
+    const { provenance } = load(sources)
+    expect(provenance.get('tokens.team-a')).toEqual({
       source: 'file',
       where: `${FILE}:2:18`,
       shown: '••• (from /run/a)',
     })
-    expect(origins.get('tokens.team_b')?.shown).toBe('•••')
+    expect(provenance.get('tokens.team_b')?.shown).toBe('•••')
   })
 
   it('are none when none is given', () => {
@@ -85,10 +85,10 @@ describe("the mirror's own Hub tokens", () => {
 
 describe('the token as other programs call it', () => {
   it.each(['HF_TOKEN', 'HF_API_TOKEN'])('is taken from %s with a notice', (name) => {
-    const { config, notices, origins } = load({ env: { [name]: 'hf_other' } })
+    const { config, notices, provenance } = load({ env: { [name]: 'hf_other' } })
     expect(config.hubTokens.get('default')?.reveal()).toBe('hf_other')
     expect(notices).toEqual([expect.stringContaining(`${name} is used as HUBMIRROR_TOKEN`)])
-    expect(origins.get('token')).toEqual({ source: 'environment', where: name, shown: '•••' })
+    expect(provenance.get('token')).toEqual({ source: 'environment', where: name, shown: '•••' })
   })
 
   it.each([

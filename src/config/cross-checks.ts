@@ -1,18 +1,18 @@
-// What must hold between settings, each as a function with the cure in its answer. It sees parsed values only.
+// Checks across several settings. Each is a function over parsed values that returns the cure.
 import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { Config, SettingName } from './keys.ts'
 
-/** One condition between settings. It runs only when every setting it reads is itself right. */
-export interface Rule {
-  /** The setting that the fault is reported at. */
+/** One condition across settings. It runs only if every setting that it reads is valid by itself. */
+interface CrossCheck {
+  /** The setting at which the fault is reported. */
   readonly at: SettingName
   readonly reads: readonly SettingName[]
-  /** What would be right; undefined when all is well. */
+  /** Returns what would be right; undefined if the settings are fine. */
   readonly check: (config: Partial<Config>) => string | undefined
 }
 
-export const RULES: readonly Rule[] = [
+export const CROSS_CHECKS: readonly CrossCheck[] = [
   {
     at: 'origin',
     reads: ['origin', 'host', 'port'],
@@ -39,15 +39,17 @@ function portOf(url: URL): number {
   return url.protocol === 'https:' ? 443 : 80
 }
 
-/** Whether a server bound to `host` answers at `name`, as far as can be told without asking DNS. */
+/** Whether a server that listens on `host` answers at `name`, as far as this is known without DNS. */
 function listensOn(host: string, name: string): boolean {
-  const asked = name.replace(/^\[|\]$/g, '').toLowerCase()
-  if (asked === host) return true
-  const loopbackName = asked === 'localhost' || asked.endsWith('.localhost')
+  const target = name.replace(/^\[|\]$/g, '').toLowerCase()
+  if (target === host) return true
+  const loopbackName = target === 'localhost' || target.endsWith('.localhost')
   if (host === '0.0.0.0' || host === '::') {
-    return loopbackName || isLoopback(asked) || asked === '0.0.0.0' || asked === '::' || isOwnAddress(asked)
+    return (
+      loopbackName || isLoopback(target) || target === '0.0.0.0' || target === '::' || isOwnAddress(target)
+    )
   }
-  if (host === 'localhost') return asked === '127.0.0.1' || asked === '::1'
+  if (host === 'localhost') return target === '127.0.0.1' || target === '::1'
   return loopbackName && (host === '127.0.0.1' || host === '::1')
 }
 

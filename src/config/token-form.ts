@@ -1,7 +1,7 @@
-// Finds what is wrong with the form of a token that an operator has given: quotes, a variable name and other text that
-// programs write around it. Messages never contain any part of the token.
+// Finds faults in the form of a token from the settings: quotes, a variable name and other text that programs write around
+// it. Messages never contain any part of the token.
 
-/** Forms that no token has, each with the cure. The first that matches counts. */
+/** Forms that no token has, each with its cure. The first match counts. */
 const WRONG: readonly (readonly [form: RegExp, cure: string])[] = [
   [
     /\0|^\ufeff|^\ufffd|^[\u00ef\u00bb\u00bf]/u,
@@ -25,11 +25,11 @@ const WRONG: readonly (readonly [form: RegExp, cure: string])[] = [
   [/[\r\n]/, 'it contains a line break: the file must contain one token and nothing else'],
   [/^\s|\s$/, 'remove the spaces around it'],
   [/\s/, 'it contains a space: it was cut off, or pasted with other text'],
-  // The Base64 of what every token of a user begins with.
+  // The Base64 of the prefix that every user token has.
   [/^aGZf[A-Za-z0-9+/]+=*$/, 'it is Base64: decode it once more'],
 ]
 
-/** How to make a token of the text; undefined where nothing is wrong with its form. */
-export function dressCure(text: string): string | undefined {
+/** Says how to turn the text into a token; undefined if its form is fine. */
+export function tokenFormCure(text: string): string | undefined {
   return WRONG.find(([form]) => form.test(text))?.[1]
 }

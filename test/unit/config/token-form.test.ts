@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { dressCure } from '../../../src/config/dress.ts'
 import { ConfigFaults } from '../../../src/config/faults.ts'
 import { loadConfig } from '../../../src/config/load.ts'
+import { tokenFormCure } from '../../../src/config/token-form.ts'
 
 const TOKEN = `hf_${'Secret9'.repeat(6).slice(0, 34)}`
 
@@ -63,14 +63,14 @@ describe('a Hub token in the wrong dress', () => {
     'and %j is none',
     (text) => {
       expect(faultsOf(text).slice(1, 3)).toEqual(['', ''])
-      expect(dressCure(text.trim())).toBeUndefined()
+      expect(tokenFormCure(text.trim())).toBeUndefined()
     },
   )
 })
 
 it('a file with a byte order mark is told as such', () => {
   for (const text of [`\ufeff${TOKEN}`, Buffer.from(`\ufeff${TOKEN}`, 'utf8').toString('latin1')])
-    expect(dressCure(text)).toContain('byte order mark')
+    expect(tokenFormCure(text)).toContain('byte order mark')
 })
 
 it('a token of another program that cannot be one is not sent, and not passed over in silence', () => {
