@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { DestinationStream, Logger } from 'pino'
 import type { Dispatcher } from 'undici'
 import { type Callers, createCallers } from './callers/caller.ts'
-import { watchAges } from './callers/hub-tokens.ts'
+import { watchHubTokens } from './callers/hub-tokens.ts'
 import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
 import { type Changes, Live, type LiveSettings } from './config/live.ts'
@@ -34,7 +34,7 @@ import { TransferLinks } from './server/transfers/transfer-links.ts'
 import { openStore, type Store, type VolumeLimit } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
-import { type Auditor, type AuditTroubles, openAuditLog } from './telemetry/audit.ts'
+import { type Auditor, type AuditListener, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 import { WorkerLink } from './workers/main/worker-link.ts'
@@ -97,7 +97,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     originTrouble: () => client.unreachableReason(),
     offline: config.offline,
   })
-  const observer = health.hearing(metrics.observer)
+  const observer = health.observe(metrics.observer)
   const { onStorageFailed } = health
   const troubles = auditTroubles(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
@@ -140,7 +140,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     metrics: {
       contentType: metrics.contentType,
       // Not everybody asks /readyz: the next scrape tells when a failed store has come back.
-      text: () => (health.recheck(), ages.look(), metrics.text()),
+      text: () => (health.recheck(), ages.check(), metrics.text()),
     },
   })
   server.addHook('onClose', async () => {
@@ -211,7 +211,7 @@ function changeBy(rooms: {
     invalidations.invalidate('all')
     // Its bounds may be narrower now.
     if (!store.readOnly) void store.ledger.fit()
-    ages.look()
+    ages.check()
     await readTokens()
     return changes
   }
@@ -320,7 +320,7 @@ function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void
 }
 
 /** Loud, and no more: requests are served while the audit log cannot be written. */
-function auditTroubles(observer: Observer, logger: Logger): AuditTroubles {
+function auditTroubles(observer: Observer, logger: Logger): AuditListener {
   return {
     onFailed(error) {
       observer.auditDegraded(true)
@@ -346,7 +346,7 @@ function joinCallers(
   },
 ): {
   readonly callers: Callers
-  readonly ages: ReturnType<typeof watchAges>
+  readonly ages: ReturnType<typeof watchHubTokens>
   readonly readTokens: () => Promise<void>
 } {
   const { settings, logger, observer, now, monotonic } = parts
@@ -361,7 +361,7 @@ function joinCallers(
       ),
   })
   const callers = createCallers({ issued: tokenFile, settings, now })
-  const ages = watchAges(settings, {
+  const ages = watchHubTokens(settings, {
     now,
     observer,
     onOld: (name, days) => logger.warn({ hubToken: name, days }, 'a Hub token is old; replace it'),
@@ -371,7 +371,7 @@ function joinCallers(
         'the new content of a Hub token file is invalid; the last valid token stays in use',
       ),
   })
-  return { callers, ages, readTokens: () => tokenFile.look(true) }
+  return { callers, ages, readTokens: () => tokenFile.refresh(true) }
 }
 
 function metricsOf(config: Config, version: string): ReturnType<typeof createMetrics> {

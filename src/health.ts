@@ -17,7 +17,7 @@ export interface Health {
   /** A pull found no room, within the limits or on the disk: what does not fit passes through. */
   readonly onNoRoom: () => void
   /** The same observer, of which health hears what becomes of requests to the origin. */
-  readonly hearing: (observer: Observer) => Observer
+  readonly observe: (observer: Observer) => Observer
   readonly readiness: () => Promise<Readiness>
   /** Returns at once: where the store has failed, tries behind it whether the store takes bytes again. */
   readonly recheck: () => void
@@ -81,7 +81,7 @@ export function createHealth(options: {
     },
     onStorageFailed,
     onNoRoom,
-    hearing: origin.hearing,
+    observe: origin.hearing,
     // It never rejects.
     recheck: () => void recheckStore(),
     async readiness() {
@@ -106,7 +106,7 @@ export function createHealth(options: {
 function watchOrigin(options: {
   readonly originTrouble: () => string | undefined
   readonly offline: boolean
-}): { readonly hearing: Health['hearing']; readonly check: () => Check } {
+}): { readonly hearing: Health['observe']; readonly check: () => Check } {
   let last: 'never asked' | 'no answer yet' | 'answers' | 'away' = 'never asked'
   return {
     hearing: (other) => ({

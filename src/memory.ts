@@ -8,9 +8,9 @@ import { LRUCache } from 'lru-cache'
 /** The bytes of an entry beside its name and `sizeOf`: links, one or two numbers, a small object. */
 const OVERHEAD_BYTES = 200
 /** Longer names are stored as their digest, so that they take no more room than others. */
-export const MAX_NAME_CHARS = 512
+export const MAX_KEY_CHARS = 512
 
-export interface MemoryOptions<V> {
+export interface MemoryCacheOptions<V> {
   /** The bound of all entries together. The least recently used entries are removed first. */
   readonly maxBytes: number
   /** The bytes of the texts and buffers in a value. Without this function a value counts as a small object. */
@@ -18,17 +18,17 @@ export interface MemoryOptions<V> {
   /** A larger entry is not kept. */
   readonly maxEntryBytes?: number
   /** Entries are forgotten after this time. */
-  readonly lifeMs?: number
+  readonly ttlMs?: number
   /** Called for each removed entry, whatever the reason. A long `name` is given as its digest. */
-  readonly onGone?: (value: V, name: string) => void
+  readonly onRemove?: (value: V, name: string) => void
 }
 
 /** A least-recently-used cache of names and values. */
-export class Memory<V extends string | number | object> {
+export class MemoryCache<V extends string | number | object> {
   readonly #entries: LRUCache<string, V>
-  #hasForgotten = false
+  #hasEvicted = false
 
-  constructor({ maxBytes, sizeOf, maxEntryBytes, lifeMs, onGone }: MemoryOptions<V>) {
+  constructor({ maxBytes, sizeOf, maxEntryBytes, ttlMs: lifeMs, onRemove: onRemove }: MemoryCacheOptions<V>) {
     this.#entries = new LRUCache<string, V>({
       maxSize: Math.max(1, Math.floor(maxBytes)),
       // A text of V8 takes up to two bytes a character.
@@ -37,8 +37,8 @@ export class Memory<V extends string | number | object> {
       ...(maxEntryBytes === undefined ? {} : { maxEntrySize: Math.max(1, Math.floor(maxEntryBytes)) }),
       ...(lifeMs === undefined ? {} : { ttl: lifeMs }),
       disposeAfter: (value, name, reason) => {
-        if (reason === 'evict') this.#hasForgotten = true
-        if (reason !== 'set') onGone?.(value, name)
+        if (reason === 'evict') this.#hasEvicted = true
+        if (reason !== 'set') onRemove?.(value, name)
       },
     })
   }
@@ -69,8 +69,8 @@ export class Memory<V extends string | number | object> {
   }
 
   /** Whether an entry was ever removed for lack of room. If so, a missing entry may have existed. */
-  get hasForgotten(): boolean {
-    return this.#hasForgotten
+  get hasEvicted(): boolean {
+    return this.#hasEvicted
   }
 
   /** How many entries there are. */
@@ -85,7 +85,7 @@ export class Memory<V extends string | number | object> {
 }
 
 function kept(name: string): string {
-  if (name.length <= MAX_NAME_CHARS) return name
+  if (name.length <= MAX_KEY_CHARS) return name
   // No other name begins like this, since names hold no control characters.
   return `\0${createHash('sha256').update(name).digest('base64url')}`
 }

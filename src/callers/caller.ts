@@ -7,13 +7,13 @@ import { parseRepoId, type Repo, repoKey, webPrefix } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { HubTokens } from './hub-tokens.ts'
 import {
-  holdsMirrorToken,
+  containsMirrorToken,
   isWellFormed,
-  looksLikeMirrorToken,
+  hasMirrorTokenPrefix,
   PREFIX,
   resemblesMirrorToken,
 } from './mirror-token.ts'
-import { findToken, type IssuedToken, isForRepo, standingOf } from './token-list.ts'
+import { findToken, type IssuedToken, coversRepo, tokenState } from './token-list.ts'
 
 /** Who sent a request. It holds no credential, so that policies, logs and refusals may see it. */
 export type Caller =
@@ -45,7 +45,7 @@ interface Recognised {
 export interface IssuedTokens {
   list(): readonly IssuedToken[]
   /** Resolves when the list is a moment old at most, with `anew` when it is as of now. Never rejects. */
-  look(anew: boolean): Promise<void>
+  refresh(force: boolean): Promise<void>
 }
 
 export interface Callers {
@@ -53,7 +53,7 @@ export interface Callers {
    * To be awaited before `recognise`, where it gives something to wait for: a mirror token that was issued, or revoked, a
    * moment ago is known after it. Never rejects.
    */
-  settle(authorization: string | undefined): Promise<void> | undefined
+  refresh(authorization: string | undefined): Promise<void> | undefined
   /**
    * Throws `mirror_token_refused` for one that opens nothing here, `mirror_token_misplaced` for one that does not stand
    * where it should, and what else a mirror token may not do.
@@ -67,7 +67,7 @@ export interface Callers {
     route: HubRoute,
   ): Recognised
   /** The Authorization field that carries one of the mirror's own Hub tokens. */
-  fieldOf(tokenName: string, route: HubRoute): string
+  authorizationOf(tokenName: string, route: HubRoute): string
 }
 
 /** Knows callers by the tokens that were issued. */
@@ -88,7 +88,7 @@ export function createCallers(options: {
       throw refused(
         'is unknown here: it belongs to another mirror, or was removed. Ask the operator for a token of this mirror',
       )
-    const standing = standingOf(entry, now())
+    const standing = tokenState(entry, now())
     if (standing === 'good') return entry
     const at = standing === 'expired' ? entry.expiresAt : entry.revokedAt
     const ended = standing === 'expired' ? 'expired' : 'was revoked'
@@ -98,12 +98,12 @@ export function createCallers(options: {
   }
 
   return {
-    settle(authorization) {
+    refresh(authorization) {
       const token = authorization === undefined ? undefined : plainMirrorToken(authorization)
       if (token === undefined || !isWellFormed(token)) return undefined
-      return issued.look(false).then(() => {
+      return issued.refresh(false).then(() => {
         // One that was issued this very second is good at once.
-        return findToken(issued.list(), token) === undefined ? issued.look(true) : undefined
+        return findToken(issued.list(), token) === undefined ? issued.refresh(true) : undefined
       })
     },
 
@@ -122,7 +122,7 @@ export function createCallers(options: {
       }
     },
 
-    fieldOf(tokenName, route) {
+    authorizationOf(tokenName, route) {
       const token = settings.hubTokens.get(tokenName)?.reveal()
       if (token === undefined) {
         throw new MirrorError('bug', { detail: { reason: 'no such Hub token', hubToken: tokenName } })
@@ -202,7 +202,7 @@ function checkRoute(token: IssuedToken, route: HubRoute): void {
 }
 
 function checkScope(token: IssuedToken, repo: Repo): void {
-  if (!isForRepo(token, repo)) throw outOfScope(token, repoKey(repo))
+  if (!coversRepo(token, repo)) throw outOfScope(token, repoKey(repo))
 }
 
 function outOfScope(token: IssuedToken, what: string): MirrorError {
@@ -215,11 +215,11 @@ function outOfScope(token: IssuedToken, what: string): MirrorError {
 /** The mirror token that an Authorization field carries, by Bearer or, as git does, as password or user of Basic. */
 function plainMirrorToken(authorization: string): string | undefined {
   const bearer = bearerToken(authorization)
-  if (bearer !== undefined && looksLikeMirrorToken(bearer)) return bearer
+  if (bearer !== undefined && hasMirrorTokenPrefix(bearer)) return bearer
   const pair = basicPair(authorization)
   if (pair === undefined) return undefined
   const colon = pair.indexOf(':')
-  return [pair.slice(colon + 1), pair.slice(0, Math.max(0, colon))].find(looksLikeMirrorToken)
+  return [pair.slice(colon + 1), pair.slice(0, Math.max(0, colon))].find(hasMirrorTokenPrefix)
 }
 
 function basicPair(authorization: string): string | undefined {
@@ -249,7 +249,7 @@ const MISSPELT =
 
 /** Looser than the form: in a credential, its look alone tells whom it is for. */
 function hidesMirrorToken(authorization: string): boolean {
-  if (resemblesMirrorToken(authorization) || holdsMirrorToken(authorization)) return true
+  if (resemblesMirrorToken(authorization) || containsMirrorToken(authorization)) return true
   return decodedWords(authorization).some(resemblesMirrorToken)
 }
 
@@ -260,10 +260,10 @@ function decodedWords(authorization: string): readonly string[] {
 
 /** Throws `mirror_token_misplaced` when a mirror token stands anywhere in a request but in its Authorization field. */
 export function checkPlaces(target: string, rawHeaders: readonly string[]): void {
-  let isMisplaced = holdsMirrorToken(target)
+  let isMisplaced = containsMirrorToken(target)
   for (let index = 1; index < rawHeaders.length; index += 2) {
     if (rawHeaders[index - 1]?.toLowerCase() === 'authorization') continue
-    isMisplaced ||= holdsMirrorToken(rawHeaders[index] ?? '')
+    isMisplaced ||= containsMirrorToken(rawHeaders[index] ?? '')
   }
   if (isMisplaced) throw new MirrorError('mirror_token_misplaced')
 }

@@ -24,7 +24,7 @@ const LOOK_MS = 3_600_000
  * Reports the age of each token that comes from a file, now, whenever `look` is called and every hour, tells once of each
  * that is old, and of each file that was written anew with what is no token. `stop` ends it.
  */
-export function watchAges(
+export function watchHubTokens(
   settings: { readonly hubTokens: HubTokens },
   options: {
     readonly now: () => number

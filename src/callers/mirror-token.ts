@@ -36,7 +36,7 @@ function checksum(text: string): string {
 }
 
 /** Whether a credential is meant for a mirror: by its first letters, be the rest whole, known or not. */
-export function looksLikeMirrorToken(text: string): boolean {
+export function hasMirrorTokenPrefix(text: string): boolean {
   return text.startsWith(PREFIX)
 }
 
@@ -82,7 +82,7 @@ const MENTION = /hf_mirror[A-Za-z0-9]{16}/i
  * Whether a text holds what may be a token of a mirror, or most of one, as it stands or percent-encoded (and encoded
  * again). Short words after the prefix are none: they may be names.
  */
-export function holdsMirrorToken(text: string): boolean {
+export function containsMirrorToken(text: string): boolean {
   let plain = text
   for (let round = 0; round < 3; round += 1) {
     if (mentions(plain)) return true

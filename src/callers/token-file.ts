@@ -12,7 +12,7 @@ import {
   type IssuedToken,
   parseTokenList,
   parseTokenListInSlices,
-  withoutEnded,
+  dropLongEnded,
 } from './token-list.ts'
 
 /** How long a list is believed before its file is looked at again: a token is revoked within this time. */
@@ -68,7 +68,7 @@ export class TokenFile {
    * Never rejects. However many wait, one look goes on at a time, and a list that could not be read is not read again for
    * each of them.
    */
-  async look(anew = false): Promise<void> {
+  async refresh(anew = false): Promise<void> {
     if (this.#current !== undefined) {
       // One that has begun may have missed what is asked for.
       await (anew ? (this.#next ??= this.#current.then(() => this.#start())) : this.#current)
@@ -146,7 +146,7 @@ export async function changeTokenFile(
   await makeDirectory(dirname(file))
   const unlock = await lock(`${file}.lock`)
   try {
-    const list = withoutEnded(change(await readTokenFile(file)), options.now ?? Date.now())
+    const list = dropLongEnded(change(await readTokenFile(file)), options.now ?? Date.now())
     const text = formatTokenList(list)
     if (Buffer.byteLength(text) > MAX_BYTES)
       throw new Error(`the list would exceed ${MAX_BYTES} bytes, and no mirror would read it; revoke tokens`)

@@ -30,7 +30,7 @@ export function isTokenName(text: string): boolean {
 export const TOKEN_NAME_RULE = 'expected a name of at most 64 lower-case letters, digits and . _ -'
 
 /** What a token is kept as. */
-export function hashOf(token: string): string {
+export function tokenHash(token: string): string {
   return createHash('sha256').update(token).digest('hex')
 }
 
@@ -43,11 +43,11 @@ const indexes = new WeakMap<readonly IssuedToken[], ReadonlyMap<string, IssuedTo
 export function findToken(list: readonly IssuedToken[], token: string): IssuedToken | undefined {
   const index = indexes.get(list) ?? new Map(list.map((entry) => [entry.sha256, entry]))
   indexes.set(list, index)
-  return index.get(hashOf(token))
+  return index.get(tokenHash(token))
 }
 
 /** Whether a token opens anything now, or why it does not. */
-export function standingOf(token: IssuedToken, now: number): 'good' | 'expired' | 'revoked' {
+export function tokenState(token: IssuedToken, now: number): 'good' | 'expired' | 'revoked' {
   if (token.revokedAt !== undefined) return 'revoked'
   return token.expiresAt !== undefined && token.expiresAt <= now ? 'expired' : 'good'
 }
@@ -55,7 +55,7 @@ export function standingOf(token: IssuedToken, now: number): 'good' | 'expired' 
 const matchers = new WeakMap<IssuedToken, (repo: Repo) => boolean>()
 
 /** Whether the token is good for a repo. */
-export function isForRepo(token: IssuedToken, repo: Repo): boolean {
+export function coversRepo(token: IssuedToken, repo: Repo): boolean {
   if (token.repos === undefined) return true
   const matches = matchers.get(token) ?? repoPattern(token.repos)
   matchers.set(token, matches)
@@ -185,9 +185,9 @@ const KEEP_ENDED_MS = 30 * 24 * 3_600_000
 const KEEP_ENDED = 1_000
 
 /** The list without the tokens whose end is long past, or that are too many. */
-export function withoutEnded(list: readonly IssuedToken[], now: number): readonly IssuedToken[] {
+export function dropLongEnded(list: readonly IssuedToken[], now: number): readonly IssuedToken[] {
   const ends = new Map(
-    list.flatMap((entry) => (standingOf(entry, now) === 'good' ? [] : [[entry, endOf(entry)] as const])),
+    list.flatMap((entry) => (tokenState(entry, now) === 'good' ? [] : [[entry, endOf(entry)] as const])),
   )
   const kept = [...ends]
     .filter(([, at]) => now - at < KEEP_ENDED_MS)

@@ -6,11 +6,11 @@ import type { Config } from '../config/keys.ts'
 import { apiSegment, type Repo } from '../hub/names.ts'
 import { type HubRoute, parseHubUrl, resolveTarget } from '../hub/route.ts'
 import {
-  type Caller,
+  type PolicyCaller,
   type Decision,
   decide,
   type FactName,
-  type Facts,
+  type HubFacts,
   judge,
   type Question,
 } from '../policy/decide.ts'
@@ -27,8 +27,8 @@ export interface ExplainOptions {
   readonly file: string | undefined
   /** Path and query, base path included. */
   readonly url: string | undefined
-  readonly caller: Caller
-  readonly facts: Facts
+  readonly caller: PolicyCaller
+  readonly facts: HubFacts
   readonly json: boolean
 }
 
@@ -64,7 +64,7 @@ export function explain({ policies, basePath }: Config, options: ExplainOptions)
 }
 
 /** Whether a rule may lend a token for this at all, were it read: never for writes and settings, whatever it says. */
-function lendsFor(route: HubRoute, { address, ownToken }: Caller): boolean {
+function lendsFor(route: HubRoute, { address, ownToken }: PolicyCaller): boolean {
   const kind = ownToken ? 'hub-token' : 'anonymous'
   return mayLend({ kind, address }, route, { method: 'GET', isUpload: false })
 }

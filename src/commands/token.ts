@@ -3,7 +3,7 @@
 
 import { createMirrorToken } from '../callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath, readTokenFile } from '../callers/token-file.ts'
-import { hashOf, type IssuedToken, standingOf } from '../callers/token-list.ts'
+import { tokenHash, type IssuedToken, tokenState } from '../callers/token-list.ts'
 import type { Config } from '../config/keys.ts'
 import { mirrorUser, type User } from '../store/replace.ts'
 import { type ActLog, openActLog } from './audit.ts'
@@ -28,11 +28,11 @@ export function runTokenCreate(
   return changing(config, async (path, log, reader) => {
     const change = (list: readonly IssuedToken[]): readonly IssuedToken[] => {
       const holder = list.find((entry) => entry.name === name)
-      if (holder !== undefined && standingOf(holder, now) === 'good')
+      if (holder !== undefined && tokenState(holder, now) === 'good')
         throw new Error(`a token named ${name} exists; revoke it first, or choose another name`)
       const others = list.filter((entry) => entry !== holder)
       log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
-      return [...others, { name, sha256: hashOf(token), createdAt: now, expiresAt, repos }]
+      return [...others, { name, sha256: tokenHash(token), createdAt: now, expiresAt, repos }]
     }
     // Nobody gets a token that is not in the list.
     await changeTokenFile(path, change, { reader, now })
@@ -67,7 +67,7 @@ export function runTokenLs(config: Where, options: { readonly json: boolean }): 
     }
     const rows = list.map((entry) => [
       entry.name,
-      standingOf(entry, now),
+      tokenState(entry, now),
       formatAge(entry.createdAt, now),
       entry.expiresAt === undefined ? 'never' : day(entry.expiresAt),
       entry.repos === undefined ? 'all' : entry.repos.join(' '),
@@ -96,7 +96,7 @@ export function runTokenRevoke(config: Where, options: { readonly name: string }
 function describe(entry: IssuedToken, now: number): Readonly<Record<string, unknown>> {
   return {
     name: entry.name,
-    state: standingOf(entry, now),
+    state: tokenState(entry, now),
     createdAt: formatInstant(entry.createdAt),
     expiresAt: formatInstant(entry.expiresAt),
     revokedAt: formatInstant(entry.revokedAt),

@@ -4,7 +4,7 @@
 
 import { type Repo, repoKey } from '../hub/names.ts'
 import type { FileRoute } from '../hub/route.ts'
-import { MAX_NAME_CHARS, Memory, textBytes } from '../memory.ts'
+import { MAX_KEY_CHARS, MemoryCache, textBytes } from '../memory.ts'
 import type { Reusable } from '../mirror/answer.ts'
 import type { Invalidations } from '../mirror/invalidations.ts'
 
@@ -31,7 +31,7 @@ const ANSWERS_BYTES = 16 * 1024 * 1024
 
 export class ReadyAnswers {
   readonly #monotonic: () => number
-  readonly #answers: Readonly<Record<Method, Memory<ReadyAnswer>>>
+  readonly #answers: Readonly<Record<Method, MemoryCache<ReadyAnswer>>>
   readonly #targets = new Map<string, Set<string>>()
   readonly #invalidations: Pick<Invalidations, 'generation' | 'onInvalidate'>
 
@@ -43,11 +43,11 @@ export class ReadyAnswers {
     this.#monotonic = options.monotonic
     this.#invalidations = options.invalidations
     const answers = () =>
-      new Memory<ReadyAnswer>({
+      new MemoryCache<ReadyAnswer>({
         maxBytes: ANSWERS_BYTES,
         // The route holds parts of the target, and the target is named by repo as well.
         sizeOf: ({ headers }) => 500 + textBytes(...headers),
-        onGone: ({ route }, target) => this.#left(target, repoKey(route.repo)),
+        onRemove: ({ route }, target) => this.#left(target, repoKey(route.repo)),
       })
     this.#answers = { GET: answers(), HEAD: answers() }
     options.invalidations.onInvalidate((what) => {
@@ -69,7 +69,7 @@ export class ReadyAnswers {
 
   /** Keeps an answer to `target`, unless something was invalidated since it was begun. Returns what is kept. */
   remember(method: Method, target: string, answer: ReadyAnswer): ReadyAnswer | undefined {
-    if (answer.generation !== this.#invalidations.generation || target.length > MAX_NAME_CHARS)
+    if (answer.generation !== this.#invalidations.generation || target.length > MAX_KEY_CHARS)
       return undefined
     const kept = { ...answer, until: Math.min(answer.until, this.#monotonic() + LIFE_MS) }
     const key = repoKey(answer.route.repo)

@@ -4,7 +4,7 @@
 
 import { type FileMeta, isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
-import { Memory, textBytes } from '../memory.ts'
+import { MemoryCache, textBytes } from '../memory.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
 import type { Facts } from '../store/facts/facts.ts'
 import type { FactKind } from '../store/layout.ts'
@@ -50,17 +50,17 @@ export class Known {
   readonly #facts: Facts
   readonly #origin: string
   readonly #monotonic: () => number
-  readonly #changes = new Memory<number>({ maxBytes: 2 * MEGABYTE })
-  readonly #refs = new Memory<KnownRef>({ maxBytes: 16 * MEGABYTE })
+  readonly #changes = new MemoryCache<number>({ maxBytes: 2 * MEGABYTE })
+  readonly #refs = new MemoryCache<KnownRef>({ maxBytes: 16 * MEGABYTE })
   // When the question was asked whose answer a document last was.
-  readonly #documentsAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
+  readonly #documentsAt = new MemoryCache<number>({ maxBytes: 8 * MEGABYTE })
   // What the Hub tells of repos beside who may read them.
-  readonly #traits = new Memory<StoredTraits>({
+  readonly #traits = new MemoryCache<StoredTraits>({
     maxBytes: 8 * MEGABYTE,
     sizeOf: ({ name, licence = [] }) => textBytes(name, ...licence),
   })
   // When the question was asked whose answer last told what the Hub calls a repo.
-  readonly #namedAt = new Memory<number>({ maxBytes: 8 * MEGABYTE })
+  readonly #namedAt = new MemoryCache<number>({ maxBytes: 8 * MEGABYTE })
   readonly #publicTurns = new Map<string, Promise<void>>()
   #naming = Promise.resolve()
   readonly #invalidations: Pick<Invalidations, 'invalidate'>
@@ -154,7 +154,7 @@ export class Known {
     const key = this.#refKey(repo, revision)
     const before = this.#refs.get(key)
     if (before !== undefined && before.at > options.askedAt) return
-    const hasMoved = before === undefined ? this.#refs.hasForgotten : before.commit !== commit
+    const hasMoved = before === undefined ? this.#refs.hasEvicted : before.commit !== commit
     this.#refs.set(key, { commit, at: options.askedAt })
     if (hasMoved) this.#invalidations.invalidate(repo)
     if (!options.store) return

@@ -7,7 +7,7 @@ import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import { waitMsOf } from '../http/retry-after.ts'
 import { readRefusal } from '../hub/refusal.ts'
-import { Memory } from '../memory.ts'
+import { MemoryCache } from '../memory.ts'
 import type { Observer } from '../telemetry/observer.ts'
 
 /** A request as the origin will see it. */
@@ -69,8 +69,8 @@ export class Quota {
   readonly #observer: Observer
   readonly #key = randomBytes(32)
   // An entry that is forgotten costs one question that the Hub refuses.
-  readonly #gates = new Memory<Gate>({ maxBytes: GATES_BYTES })
-  readonly #rests = new Memory<Backoff>({ maxBytes: RESTS_BYTES })
+  readonly #gates = new MemoryCache<Gate>({ maxBytes: GATES_BYTES })
+  readonly #rests = new MemoryCache<Backoff>({ maxBytes: RESTS_BYTES })
   readonly #random: () => number
 
   constructor(options: {

@@ -7,7 +7,7 @@ import type { AccessKind, Match, Rule } from './rules.ts'
 import type { Subject } from './subject.ts'
 import { ANY } from './subject.ts'
 
-export interface Caller {
+export interface PolicyCaller {
   /** The network address; what is none, such as `unknown`, may be any. */
   readonly address: string
   /** The name of the mirror's own token that the caller brought. */
@@ -17,7 +17,7 @@ export interface Caller {
 }
 
 /** What only the Hub can tell. Undefined is not known. */
-export interface Facts {
+export interface HubFacts {
   readonly access?: AccessKind | undefined
   /** Lower case; empty when the repo names none. */
   readonly licence?: readonly string[] | undefined
@@ -35,8 +35,8 @@ export interface Question {
   readonly names: readonly string[]
   /** False while an old short id may stand for a name that is not known yet. */
   readonly nameKnown: boolean
-  readonly caller: Caller
-  readonly facts: Facts
+  readonly caller: PolicyCaller
+  readonly facts: HubFacts
   /** Nothing more can be learnt: what is not known counts for what is safe. */
   readonly final: boolean
 }
@@ -65,7 +65,7 @@ export interface Ruling {
   /** To be decided again when the size is known. */
   readonly pending: boolean
   /** The rules that had a say, the deciding one last. */
-  readonly said: readonly Rule[]
+  readonly applied: readonly Rule[]
 }
 
 export type Decision =
@@ -108,7 +108,7 @@ function weigh(rules: readonly Rule[], question: Question): Decision {
   let useToken: string | undefined
   let pending = false
   const ruling = (verdict: 'allow' | 'deny', rule?: Rule, doubt: Ruling['doubt'] = []): Ruling => {
-    return { kind: 'ruling', verdict, rule, doubt, noStore, useToken, pending, said }
+    return { kind: 'ruling', verdict, rule, doubt, noStore, useToken, pending, applied: said }
   }
   for (const rule of rules) {
     if (rule.action === 'use-token' && (useToken !== undefined || question.caller.ownToken)) continue

@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
-import { holdsMirrorToken } from '../callers/mirror-token.ts'
+import { containsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import type { RequestHead } from '../fast-path/plain-head.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
@@ -14,7 +14,7 @@ import { repoKey } from '../hub/names.ts'
 import type { HubRoute } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { type About, fingerprint } from '../telemetry/log.ts'
-import { nameFor } from '../telemetry/run-key.ts'
+import { keyedDigest } from '../telemetry/run-key.ts'
 import { type AddressReader, UNKNOWN_ADDRESS } from './clients.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { Trace } from './request-record.ts'
@@ -75,7 +75,7 @@ export function reachedHost({ localAddress, localPort }: Socket): string | undef
 export function checkHead({ headers, text }: RequestHead, via: string): void {
   if (headers.via?.includes(via) === true) throw new MirrorError('loop')
   // Wherever it stands: also in its own place it is for others.
-  if (holdsMirrorToken(text)) throw new MirrorError('mirror_token_misplaced')
+  if (containsMirrorToken(text)) throw new MirrorError('mirror_token_misplaced')
 }
 
 /** The caller's own id where it is well formed, as it is the best key between its log and ours. */
@@ -226,7 +226,7 @@ export function withLent(ctx: Ctx, lent: string, authorization: string): Ctx {
 /** Names a credential in memory; it means nothing outside of this process. */
 export function nameOf(authorization: string | undefined): string {
   if (authorization === undefined) return ANONYMOUS
-  return nameFor('credential', authorization).toString('base64url')
+  return keyedDigest('credential', authorization).toString('base64url')
 }
 
 function mirrorBase(

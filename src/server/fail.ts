@@ -8,7 +8,7 @@ import { noteRefusal } from '../mirror/access/note.ts'
 import { refusalAnswer } from '../mirror/access/refused.ts'
 import { RefusedByHub } from '../mirror/mirror.ts'
 import { isRepoMoved } from '../origin/repo-moved.ts'
-import type { Reason } from '../telemetry/audit.ts'
+import type { AuditReason } from '../telemetry/audit.ts'
 import { breakConnection, outcomeHeaders } from './body/send.ts'
 import type { Trace } from './request-record.ts'
 
@@ -31,7 +31,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'mirror_token_misplaced',
 ])
 /** Those that are not about the request itself, and the word for them in the audit log. */
-const DENIED_BY: ReadonlyMap<ErrorCode, Reason> = new Map([
+const DENIED_BY: ReadonlyMap<ErrorCode, AuditReason> = new Map([
   ['policy_denied', 'policy'],
   ['client_not_allowed', 'network'],
 ])

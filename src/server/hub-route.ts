@@ -7,14 +7,14 @@ import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Callers, mayLend } from '../callers/caller.ts'
 import { callerKey } from '../callers/caller-key.ts'
-import { holdsMirrorToken } from '../callers/mirror-token.ts'
+import { containsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { readyAnswer } from '../fast-path/cached-route.ts'
 import type { ReadyAnswer, ReadyAnswers } from '../fast-path/response-cache.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
-import { Memory } from '../memory.ts'
+import { MemoryCache } from '../memory.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Conditions } from '../mirror/files/pull.ts'
 import type { Mirror } from '../mirror/mirror.ts'
@@ -59,7 +59,7 @@ const ROUTES_BYTES = 6 * 1024 * 1024
 
 /** Parses raw targets below `basePath`, the frequent ones once. Throws as `parseHubUrl` does. */
 export function createRouteParser(basePath: string): (rawTarget: string) => HubRoute {
-  const routes = new Memory<HubRoute>({
+  const routes = new MemoryCache<HubRoute>({
     maxBytes: ROUTES_BYTES,
     sizeOf: () => 500 + 2 * MAX_REMEMBERED_CHARS,
   })
@@ -107,7 +107,7 @@ async function admit(
   const { method = '' } = request.raw
   const route = options.parse(request.raw.url ?? '')
   noteRoute(trace, route)
-  const settling = options.callers.settle(request.raw.headers.authorization)
+  const settling = options.callers.refresh(request.raw.headers.authorization)
   if (settling !== undefined) await settling
   const asked = contextOf(request, trace, route, options)
   const { caller } = asked
@@ -127,7 +127,7 @@ async function admit(
   const { rules = '', useToken } = admitted.admission ?? {}
   if (rules !== '') trace.access.rule = rules
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
-  const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.fieldOf(lent, route))
+  const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
   return { route, ctx, readBody }
 }
 
@@ -191,7 +191,7 @@ async function answerFor(
       if (method === 'POST' && route.document === 'paths-info') {
         const contentType = headers['content-type']
         const body = await readBody(MAX_PATHS_BYTES)
-        if (holdsMirrorToken(body.toString('latin1'))) throw new MirrorError('mirror_token_misplaced')
+        if (containsMirrorToken(body.toString('latin1'))) throw new MirrorError('mirror_token_misplaced')
         return mirror.document(ctx, route, { method, body, contentType })
       }
       if (!isRead) return undefined

@@ -3,7 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import { MirrorError } from '../errors.ts'
-import { type AccessNote, type Auditor, type Decision, resultOf } from '../telemetry/audit.ts'
+import { type AccessNote, type Auditor, type AuditDecision, accessResultOf } from '../telemetry/audit.ts'
 import { logRequest } from '../telemetry/log.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Trace } from './request-record.ts'
@@ -58,7 +58,7 @@ export function account(
   })
   const note = concluded(trace, status)
   if (note === undefined) return
-  observer.accessDecided(resultOf(note))
+  observer.accessDecided(accessResultOf(note))
   if (!auditor.isOn) return
   auditor.access({
     requestId: id,
@@ -76,7 +76,7 @@ export function statusTold(response: Pick<ServerResponse, 'headersSent' | 'statu
   return response.headersSent ? response.statusCode : 499
 }
 
-type Decided = AccessNote & { readonly decision: Decision }
+type Decided = AccessNote & { readonly decision: AuditDecision }
 
 function isDecided(access: AccessNote): access is Decided {
   return access.decision !== undefined
@@ -87,7 +87,7 @@ function concluded({ access, route, error }: Trace, status: number): Decided | u
   if (isDecided(access)) return access
   // Nobody's right was asked about: the mirror's own routes, and what is no request of the Hub's protocol.
   if (route === 'ops' || route === 'bad') return undefined
-  const note = (decision: Decision, more: AccessNote) => ({ ...access, ...more, decision })
+  const note = (decision: AuditDecision, more: AccessNote) => ({ ...access, ...more, decision })
   if (error instanceof MirrorError) {
     if (error.code === 'client_limited') return note('limited', { reason: 'quota', code: error.code })
     if (error.code === 'writes_denied') return note('denied', { reason: 'read-only' })

@@ -6,10 +6,10 @@ import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
 
 /** What became of the caller's right. Closed: docs/audit.md lists the words. */
-export type Decision = 'allowed' | 'refused' | 'denied' | 'limited' | 'unknown'
+export type AuditDecision = 'allowed' | 'refused' | 'denied' | 'limited' | 'unknown'
 
 /** By what. Closed, like the decisions. */
-export type Reason =
+export type AuditReason =
   /** Everybody may: the Hub said so within the access time, or answered a stranger. */
   | 'public'
   /** Everybody might, by the last word of a Hub that is away. */
@@ -41,8 +41,8 @@ export type CallerKind = 'anonymous' | 'hub-token' | 'mirror-token' | 'other'
 
 /** Filled in while a request is served, by whoever decides; the last word counts. Never a token. */
 export interface AccessNote {
-  decision?: Decision | undefined
-  reason?: Reason | undefined
+  decision?: AuditDecision | undefined
+  reason?: AuditReason | undefined
   /** X-Error-Code of the refusal. */
   code?: string | undefined
   /** Which rules of the policy had a say, the deciding one last; names with commas. */
@@ -64,7 +64,7 @@ export interface AccessEvent extends About {
     /** The fingerprint that stands in the log, too. */
     readonly token: string | undefined
   }
-  readonly note: AccessNote & { readonly decision: Decision }
+  readonly note: AccessNote & { readonly decision: AuditDecision }
   readonly status: number
 }
 
@@ -134,7 +134,7 @@ function line(at: Date, audit: 'access' | 'act', fields: object): string {
 }
 
 /** The word of the metric for a decision. */
-export function resultOf({ decision, reason }: AccessNote & { readonly decision: Decision }): AccessResult {
+export function accessResultOf({ decision, reason }: AccessNote & { readonly decision: AuditDecision }): AccessResult {
   if (decision !== 'allowed') return decision
   return reason === 'public' || reason === 'was-public' ? 'public' : 'granted'
 }
@@ -153,7 +153,7 @@ export interface AuditLog extends Auditor {
 }
 
 /** What is told of lines that could not be written. */
-export interface AuditTroubles {
+export interface AuditListener {
   /** The first failed write of a row of them: lines are kept in memory, and tried again with the next. */
   onFailed(error: unknown): void
   onRecovered(): void
@@ -186,7 +186,7 @@ export async function openAuditLog(
   target: AuditTarget | undefined,
   options: {
     readonly now: () => number
-    readonly troubles: AuditTroubles
+    readonly troubles: AuditListener
     readonly stdout?: DestinationStream | undefined
   },
 ): Promise<AuditLog> {

@@ -3,7 +3,7 @@
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { MirrorError } from '../errors.ts'
 import type { Outcome, RouteKind } from './observer.ts'
-import { nameFor } from './run-key.ts'
+import { keyedDigest } from './run-key.ts'
 
 const MESSAGE_MAX = 500
 const TEXT_MAX = 1000
@@ -228,7 +228,7 @@ const batches = new WeakMap<Logger, LineBatch>()
 
 /** Six hex digits that tell tokens apart within one run of the process, and nothing else about them. */
 export function fingerprint(token: string): string {
-  return nameFor('log', token).toString('hex').slice(0, 6)
+  return keyedDigest('log', token).toString('hex').slice(0, 6)
 }
 
 /** A URL without user-info, query and fragment: what remains of a signed URL opens nothing. Never throws. */

@@ -11,11 +11,11 @@ export function runKey(): Buffer {
 }
 
 /** Takes the key of the main process. Before anything is named. */
-export function adoptRunKey(given: Uint8Array): void {
+export function setRunKey(given: Uint8Array): void {
   key = Buffer.from(given)
 }
 
 /** A name for `secret`; a name for one purpose tells nothing of that for another. */
-export function nameFor(purpose: string, secret: string): Buffer {
+export function keyedDigest(purpose: string, secret: string): Buffer {
   return createHmac('sha256', key).update(`${purpose}\0`).update(secret).digest()
 }

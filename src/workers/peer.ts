@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { ByteRange } from '../http/range.ts'
 import { setRemoteAddress } from '../server/node-http.ts'
-import { nameFor } from '../telemetry/run-key.ts'
+import { keyedDigest } from '../telemetry/run-key.ts'
 
 /** Every field whose name begins so is ours. */
 export const OWN_FIELDS = 'x-hubmirror-'
@@ -29,7 +29,7 @@ export function formatPeer({ address, inFlight, version }: Peer): string {
 
 // The key is the process' own until it is given that of its mirror, before the first request.
 let mark: string | undefined
-const peerMark = (): string => (mark ??= nameFor('peer', '').toString('base64url'))
+const peerMark = (): string => (mark ??= keyedDigest('peer', '').toString('base64url'))
 
 const peers = new WeakMap<IncomingMessage, Peer>()
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, expect, it, onTestFinished, vi } from 'vitest'
 import { TokenFile } from '../../src/callers/token-file.ts'
-import { findToken, formatTokenList, hashOf } from '../../src/callers/token-list.ts'
+import { findToken, formatTokenList, tokenHash } from '../../src/callers/token-list.ts'
 import { manualClock } from '../support/clock.ts'
 
 const calls = vi.hoisted(() => ({ reads: 0, stats: 0 }))
@@ -29,7 +29,7 @@ beforeEach(() => {
   calls.stats = 0
 })
 
-const entry = (name: string) => ({ name, sha256: hashOf(name), createdAt: 1_000 })
+const entry = (name: string) => ({ name, sha256: tokenHash(name), createdAt: 1_000 })
 
 async function setUp(text: string) {
   const folder = await mkdtemp(join(tmpdir(), 'hubmirror-token-reads-'))
@@ -39,7 +39,7 @@ async function setUp(text: string) {
   const clock = manualClock()
   const troubles: string[] = []
   const file = new TokenFile({ path, monotonic: clock.now, onTrouble: (reason) => troubles.push(reason) })
-  const strangers = (count = 60) => Promise.all(Array.from({ length: count }, () => file.look(true)))
+  const strangers = (count = 60) => Promise.all(Array.from({ length: count }, () => file.refresh(true)))
   return { path, clock, file, troubles, strangers }
 }
 
@@ -74,9 +74,9 @@ it('reads a broken list once for all strangers, and again when its time has come
 
 it('sees what was issued while a look was under way', async () => {
   const { path, file } = await setUp(formatTokenList([entry('a')]))
-  const first = file.look(true)
+  const first = file.refresh(true)
   await writeFile(path, formatTokenList([entry('a'), entry('b')]))
-  await Promise.all([first, file.look(true)])
+  await Promise.all([first, file.refresh(true)])
   expect(file.list().map(({ name }) => name)).toEqual(['a', 'b'])
 })
 
@@ -90,7 +90,7 @@ it('leaves the thread to others while it reads a hundred thousand tokens, and fi
     if (!isOver) setImmediate(count)
   }
   setImmediate(count)
-  await file.look()
+  await file.refresh()
   isOver = true
   expect([file.list().length, troubles]).toEqual([100_000, []])
   expect(turns).toBeGreaterThan(500)

@@ -4,7 +4,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
-import { hashOf } from '../../src/callers/token-list.ts'
+import { tokenHash } from '../../src/callers/token-list.ts'
 import type { Question } from '../support/ask.ts'
 import { basic, CORP, credentials, LARGE, OPEN, openCorp, SECRET, START_AT } from '../support/corp.ts'
 import { eventually } from '../support/eventually.ts'
@@ -260,7 +260,7 @@ describe('a mirror token that opens nothing', () => {
     const { scene, issue } = await openCorp()
     await scene.ask(OPEN, { token: await issue('first') })
     const token = createMirrorToken()
-    const entry = { name: 'ci', sha256: hashOf(token), createdAt: START_AT }
+    const entry = { name: 'ci', sha256: tokenHash(token), createdAt: START_AT }
     expect((await scene.ask(SECRET, { token })).status).toBe(401)
     await changeTokenFile(mirrorTokensPath(scene.mirror.config), (list) => [...list, entry])
     expect((await scene.ask(SECRET, { token })).status).toBe(200)

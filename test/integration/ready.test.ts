@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
-import { hashOf } from '../../src/callers/token-list.ts'
+import { tokenHash } from '../../src/callers/token-list.ts'
 import { Secret } from '../../src/config/secret.ts'
 import { basic } from '../support/corp.ts'
 import { eventually } from '../support/eventually.ts'
@@ -171,7 +171,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     const scene = await readyScene()
     await scene.warm(scene.pinned, { method })
     const token = createMirrorToken()
-    const entry = { name: 'ci', sha256: hashOf(token), createdAt: Date.now() }
+    const entry = { name: 'ci', sha256: tokenHash(token), createdAt: Date.now() }
     await changeTokenFile(mirrorTokensPath(scene.mirror.config), () => [entry])
     for (const authorization of [`Bearer ${token}`, basic('ci', token)]) {
       for (const connection of ['keep-alive', 'close']) {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { mirrorTokensPath } from '../../src/callers/token-file.ts'
-import { formatTokenList, hashOf } from '../../src/callers/token-list.ts'
+import { formatTokenList, tokenHash } from '../../src/callers/token-list.ts'
 import { run } from '../support/run-cli.ts'
 import { openScene } from '../support/scene.ts'
 
@@ -179,7 +179,7 @@ it('issues and revokes in a list of a hundred thousand, beside a mirror that kno
   const known = createMirrorToken()
   const others = Array.from({ length: 100_000 }, (_, index) => ({
     name: `job-${index}`,
-    sha256: hashOf(index === 77_777 ? known : `${index}`),
+    sha256: tokenHash(index === 77_777 ? known : `${index}`),
     createdAt: 1_000,
   }))
   await writeFile(list, formatTokenList(others), { mode: 0o600 })

@@ -4,7 +4,7 @@
 
 import { createCipheriv, createHash } from 'node:crypto'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
-import { hashOf, type IssuedToken } from '../../src/callers/token-list.ts'
+import { tokenHash, type IssuedToken } from '../../src/callers/token-list.ts'
 import type { Repo } from '../hub-simulator/repos.ts'
 import { lfs, World } from '../hub-simulator/repos.ts'
 import type { Reply } from './ask.ts'
@@ -50,7 +50,7 @@ const CREDENTIALS: Readonly<Record<Caller, { readonly shown?: string; readonly a
 export function issuedTokens(): IssuedToken[] {
   const entry = (name: string, secret: string, more: Partial<IssuedToken> = {}): IssuedToken => ({
     name,
-    sha256: hashOf(secret),
+    sha256: tokenHash(secret),
     createdAt: 0,
     ...more,
   })

@@ -3,7 +3,7 @@
 
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
-import { hashOf, type IssuedToken } from '../../src/callers/token-list.ts'
+import { tokenHash, type IssuedToken } from '../../src/callers/token-list.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { Secret } from '../../src/config/secret.ts'
 import { policiesOf } from './policies.ts'
@@ -56,7 +56,7 @@ export async function openCorp(
     /** Issues a token and lets the mirror see it. */
     issue: async (name = 'ci', more: Partial<IssuedToken> = {}) => {
       const token = createMirrorToken()
-      await change((list) => [...list, { name, sha256: hashOf(token), createdAt: wallMs, ...more }])
+      await change((list) => [...list, { name, sha256: tokenHash(token), createdAt: wallMs, ...more }])
       return token
     },
     /** The wall clock. */

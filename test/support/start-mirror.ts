@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type App, createApp } from '../../src/app.ts'
-import { holdsMirrorToken } from '../../src/callers/mirror-token.ts'
+import { containsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { Ledger } from '../../src/store/ledger.ts'
@@ -259,7 +259,7 @@ async function leaks(
   const secrets = new Set([...hub.world.tokens.keys(), ...seen, ...own].filter((secret) => secret.length > 8))
   const isOpen = (text: string): boolean =>
     [...secrets].some((secret) => text.includes(secret)) ||
-    holdsMirrorToken(text) ||
+    containsMirrorToken(text) ||
     /(Signature|Policy)=(?!\[redacted)/.test(text)
   const found: string[] = []
   for (const line of places.log.split('\n')) if (isOpen(line)) found.push('a credential in the log')
@@ -272,7 +272,7 @@ async function leaks(
   }
   for (const { url, headers } of hub.ledger.requests()) {
     const basic = Buffer.from(headers.authorization ?? '', 'base64').toString('latin1')
-    if (holdsMirrorToken([url, JSON.stringify(headers), basic].join(' ')))
+    if (containsMirrorToken([url, JSON.stringify(headers), basic].join(' ')))
       found.push('a mirror token at the Hub')
   }
   for (const entry of hub.ledger.requests({ server: 'cdn' })) {

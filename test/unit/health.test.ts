@@ -61,7 +61,7 @@ describe('the origin', () => {
 
   it('is unknown until it has answered, and nobody is the less ready for it', async () => {
     const scene = setUp()
-    const observer = scene.health.hearing(silentObserver)
+    const observer = scene.health.observe(silentObserver)
     expect(await checkOf(scene)).toEqual({ ok: null, detail: 'not asked yet' })
     expect((await scene.health.readiness()).ready).toBe(true)
     observer.originRequest('cdn', 200, 0.1)
@@ -79,7 +79,7 @@ describe('the origin', () => {
   it('is away from a failure on until its next answer, also when it is not asked meanwhile', async () => {
     const scene = setUp()
     const told: boolean[] = []
-    const observer = scene.health.hearing({ ...silentObserver, originUp: (up) => told.push(up) })
+    const observer = scene.health.observe({ ...silentObserver, originUp: (up) => told.push(up) })
     observer.originUp(false)
     scene.origin.trouble = 'The mirror cannot reach the Hub.'
     expect(await checkOf(scene)).toEqual({ ok: false, detail: 'The mirror cannot reach the Hub.' })

@@ -10,7 +10,7 @@ import { describe, expect, it } from 'vitest'
 import { ReadyAnswers } from '../../src/fast-path/response-cache.ts'
 import type { CommitHash, Repo, RepoId } from '../../src/hub/names.ts'
 import { parseHubUrl } from '../../src/hub/route.ts'
-import { Memory } from '../../src/memory.ts'
+import { MemoryCache } from '../../src/memory.ts'
 import { Access } from '../../src/mirror/access/access.ts'
 import { Refusals } from '../../src/mirror/access/refusals.ts'
 import { Invalidations } from '../../src/mirror/invalidations.ts'
@@ -28,7 +28,7 @@ describe('a memory', () => {
     )
     fc.assert(
       fc.property(fc.array(fc.tuple(name, fc.nat(5_000)), { maxLength: 200 }), (entries) => {
-        const memory = new Memory<number>({ maxBytes: 20_000, sizeOf: (value) => value })
+        const memory = new MemoryCache<number>({ maxBytes: 20_000, sizeOf: (value) => value })
         for (const [each, value] of entries) {
           memory.set(each, value)
           expect(memory.bytes).toBeLessThanOrEqual(20_000)
@@ -39,29 +39,29 @@ describe('a memory', () => {
   })
 
   it('tells long names apart, and keeps as many of them as of others', () => {
-    const memory = new Memory<number>({ maxBytes: 1_000_000 })
+    const memory = new MemoryCache<number>({ maxBytes: 1_000_000 })
     const long = (index: number) => `${'x'.repeat(8_000)}${index}`
     for (let index = 0; index < 500; index += 1) memory.set(long(index), index)
     for (let index = 0; index < 500; index += 1) expect(memory.peek(long(index))).toBe(index)
-    expect(memory.hasForgotten).toBe(false)
+    expect(memory.hasEvicted).toBe(false)
     memory.delete(long(7))
     expect([memory.has(long(7)), memory.has(long(8)), memory.count]).toEqual([false, true, 499])
   })
 
   it('says what has gone, and why what is not there may be so', () => {
     const gone: [string, number][] = []
-    const memory = new Memory<number>({ maxBytes: 1_000, onGone: (value, name) => gone.push([name, value]) })
+    const memory = new MemoryCache<number>({ maxBytes: 1_000, onRemove: (value, name) => gone.push([name, value]) })
     memory.set('a', 1)
     memory.set('a', 2)
     memory.delete('a')
-    expect([gone, memory.hasForgotten]).toEqual([[['a', 2]], false])
+    expect([gone, memory.hasEvicted]).toEqual([[['a', 2]], false])
     for (let index = 0; index < 10; index += 1) memory.set(`n${index}`, index)
-    expect(memory.hasForgotten).toBe(true)
+    expect(memory.hasEvicted).toBe(true)
     expect(gone[1]).toEqual(['n0', 0])
   })
 
   it('does not keep what is too large', () => {
-    const memory = new Memory<number>({ maxBytes: 10_000, maxEntryBytes: 1_000, sizeOf: (value) => value })
+    const memory = new MemoryCache<number>({ maxBytes: 10_000, maxEntryBytes: 1_000, sizeOf: (value) => value })
     memory.set('a', 900)
     expect(memory.get('a')).toBeUndefined()
     memory.set('a', 500)

@@ -4,7 +4,7 @@
 import type { Repo } from '../../hub/names.ts'
 import { repoKey } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
-import { Memory } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { Known } from '../known.ts'
@@ -24,10 +24,10 @@ export class Access {
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
   // When the question was asked whose answer was "everybody may" or "not everybody".
-  readonly #verdicts = new Memory<Verdict>({ maxBytes: 16 * 1024 * 1024 })
+  readonly #verdicts = new MemoryCache<Verdict>({ maxBytes: 16 * 1024 * 1024 })
   readonly #probes = new SingleFlight<boolean>(isRepoMoved)
   // When the question was asked that the Hub refused a credential, by credential and repo or by credential alone.
-  readonly #denials = new Memory<number>({ maxBytes: 16 * 1024 * 1024 })
+  readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
 
   constructor(options: {
     readonly known: Known

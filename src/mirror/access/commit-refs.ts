@@ -2,7 +2,7 @@
 // about revisions.
 
 import { type Repo, repoKey } from '../../hub/names.ts'
-import { Memory, textBytes } from '../../memory.ts'
+import { MemoryCache, textBytes } from '../../memory.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { askRepoRefs, type RepoRef } from '../../origin/repos/repo-info.ts'
 import { anonymousRequester, type Ctx, requesterOf } from '../context.ts'
@@ -23,7 +23,7 @@ const MAX_NAMES = 100
 
 export class CommitRefs {
   readonly #options: CommitRefsOptions
-  readonly #told = new Memory<Told>({
+  readonly #told = new MemoryCache<Told>({
     maxBytes: REFS_BYTES,
     sizeOf: ({ refs }) =>
       refs.reduce((sum, { name, commit }) => sum + REF_BYTES + textBytes(name, commit), 0),

@@ -1,10 +1,10 @@
 // What was decided about the caller's right, noted for whoever keeps accounts. Decides nothing itself.
 
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
-import type { AccessNote, Reason } from '../../telemetry/audit.ts'
+import type { AccessNote, AuditReason } from '../../telemetry/audit.ts'
 
 /** The caller may. */
-export function noteAllowed(access: AccessNote, reason: Reason): void {
+export function noteAllowed(access: AccessNote, reason: AuditReason): void {
   access.decision = 'allowed'
   access.reason = reason
   access.code = undefined

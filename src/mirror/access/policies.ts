@@ -6,16 +6,16 @@ import { MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { type FileRoute, type HubRoute, parseHubUrl } from '../../hub/route.ts'
-import { Memory, textBytes } from '../../memory.ts'
+import { MemoryCache, textBytes } from '../../memory.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { RepoMoved } from '../../origin/repo-moved.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { askRepoInfo, traitsOf } from '../../origin/repos/repo-info.ts'
 import {
-  type Caller,
+  type PolicyCaller,
   decide,
   type FactName,
-  type Facts,
+  type HubFacts,
   type Question,
   type Ruling,
 } from '../../policy/decide.ts'
@@ -73,7 +73,7 @@ export class Policies {
   readonly #refs: CommitRefs
   readonly #originPath: string
   // By repo what a stranger was told; by credential and repo what only that credential is told.
-  readonly #learnt = new Memory<Learnt>({
+  readonly #learnt = new MemoryCache<Learnt>({
     maxBytes: 8 * 1024 * 1024,
     sizeOf: ({ licence = [] }) => textBytes(...licence),
   })
@@ -164,8 +164,8 @@ export class Policies {
     )
     if (decision.kind === 'needs' || decision.verdict === 'deny') return undefined
     if (decision.noStore !== 'no' || decision.useToken !== undefined) return undefined
-    for (const rule of decision.said) observer.policyDecided(rule.name, rule.action)
-    return namesOf(decision.said)
+    for (const rule of decision.applied) observer.policyDecided(rule.name, rule.action)
+    return namesOf(decision.applied)
   }
 
   #admission(
@@ -178,7 +178,7 @@ export class Policies {
     const rules = this.#rules
     const { repo, name, mayLend } = about
     const rulings = decided.map(({ ruling }) => ruling)
-    const said = [...new Set(rulings.flatMap((ruling) => ruling.said))]
+    const said = [...new Set(rulings.flatMap((ruling) => ruling.applied))]
     for (const rule of said) observer.policyDecided(rule.name, rule.action)
     const denied = decided.find(({ ruling }) => ruling.verdict === 'deny')
     if (denied !== undefined) throw denial(denied.ruling, subject)
@@ -201,7 +201,7 @@ export class Policies {
       checkSize: (sizeBytes) => {
         if (!rulings.some(({ pending }) => pending)) return
         for (const ruling of withSize(sizeBytes)) {
-          for (const rule of ruling.said)
+          for (const rule of ruling.applied)
             if (!said.includes(rule)) observer.policyDecided(rule.name, rule.action)
           if (ruling.verdict === 'deny') throw denial(ruling, subject)
         }
@@ -284,7 +284,7 @@ export class Policies {
     about: {
       readonly repo: Repo | undefined
       readonly name?: RepoId | undefined
-      readonly learnt?: Facts | undefined
+      readonly learnt?: HubFacts | undefined
     },
   ): Question {
     const { repo, name, learnt } = about
@@ -302,7 +302,7 @@ export class Policies {
   }
 
   /** What need not be asked again; of what only a credential is told, for the one that the request would bring. */
-  #remembered(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo | undefined, useToken?: string): Facts {
+  #remembered(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo | undefined, useToken?: string): HubFacts {
     if (repo === undefined) return {}
     const told = this.#young(repoKey(repo))
     const verdict = this.#options.access.verdict(repo)
@@ -328,14 +328,14 @@ export class Policies {
       facts: needs,
       useToken,
     }: { readonly facts: readonly FactName[]; readonly useToken: string | undefined },
-  ): Promise<Facts | undefined> {
+  ): Promise<HubFacts | undefined> {
     const { access, known, offline, client } = this.#options
     const before = this.#remembered(ctx, repo, useToken)
     if (needs.every((need) => (need === 'access' || need === 'licence') && before[need] !== undefined))
       return before
     const stored = await known.traits(repo)
     const wasPublic = await access.lastKnownPublic(repo)
-    const fallback: Facts | undefined = wasPublic ? { access: 'public', licence: stored.licence } : undefined
+    const fallback: HubFacts | undefined = wasPublic ? { access: 'public', licence: stored.licence } : undefined
     if (offline || (fallback !== undefined && client.isRecentlyUnreachable())) return fallback
     try {
       await ctx.countAgainstLimit?.()
@@ -419,7 +419,7 @@ function namesOf(rules: readonly Rule[]): string {
   return rules.map((rule) => rule.name).join(',')
 }
 
-function callerOf({ caller }: Pick<Ctx, 'caller'>): Caller {
+function callerOf({ caller }: Pick<Ctx, 'caller'>): PolicyCaller {
   const mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
   return { address: caller.address, mirrorToken, ownToken: caller.kind === 'hub-token' }
 }

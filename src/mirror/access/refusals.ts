@@ -4,7 +4,7 @@
 import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
 import { isBadToken, type Refusal } from '../../hub/refusal.ts'
-import { Memory, textBytes } from '../../memory.ts'
+import { MemoryCache, textBytes } from '../../memory.ts'
 import type { Known } from '../known.ts'
 import type { Access } from './access.ts'
 
@@ -27,9 +27,9 @@ export type Asked = { readonly kind: 'file' | 'document'; readonly repo: Repo; r
 export class Refusals {
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
-  readonly #refusals = new Memory<Remembered>({ maxBytes: 8 * 1024 * 1024, sizeOf })
+  readonly #refusals = new MemoryCache<Remembered>({ maxBytes: 8 * 1024 * 1024, sizeOf })
   // When a write of this credential was accepted: what it may read may be another since.
-  readonly #writes = new Memory<number>({ maxBytes: 4 * 1024 * 1024 })
+  readonly #writes = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
 
   constructor(options: {
     readonly settings: { readonly accessTtlMs: number }

@@ -5,7 +5,7 @@ import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
-import { Memory } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 import type { DocumentFact, Known } from '../known.ts'
 import {
   commitOfCursor,
@@ -82,7 +82,7 @@ export class Implied {
   readonly #originBase: string
   readonly #originPath: string
   // Listings of commits, which never change.
-  readonly #listings = new Memory<Listing>({
+  readonly #listings = new MemoryCache<Listing>({
     maxBytes: MEMORY_BYTES,
     sizeOf: ({ textBytes }) => textBytes * BYTES_PER_TEXT_BYTE,
   })

@@ -8,7 +8,7 @@ import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { deniesRepo, isAbsence, type Refusal } from '../../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../../hub/route.ts'
-import { Memory, textBytes } from '../../memory.ts'
+import { MemoryCache, textBytes } from '../../memory.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
@@ -112,13 +112,13 @@ export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>(isRepoMoved)
   // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
-  readonly #pins = new Memory<{ readonly commit: CommitHash; readonly at: number }>({
+  readonly #pins = new MemoryCache<{ readonly commit: CommitHash; readonly at: number }>({
     maxBytes: PINS_BYTES,
   })
   // By branch: forgotten no sooner than the pins that it stands for, whose names are longer.
-  readonly #told = new Memory<Told>({ maxBytes: PINS_BYTES })
+  readonly #told = new MemoryCache<Told>({ maxBytes: PINS_BYTES })
   // What the Hub said to one credential about a file that is not public. Memory only.
-  readonly #granted = new Memory<{ readonly meta: FileMeta; readonly at: number }>({
+  readonly #granted = new MemoryCache<{ readonly meta: FileMeta; readonly at: number }>({
     maxBytes: 12 * 1024 * 1024,
     sizeOf: ({ meta }) => textBytes(meta.commit, meta.etag, meta.contentType),
   })

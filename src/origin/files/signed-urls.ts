@@ -1,7 +1,7 @@
 // A short memory of where the Hub sent us for a file: to a CDN, or to the address of its bytes on the Hub itself. In
 // memory only: a signed URL is a credential.
 
-import { Memory } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 
 /** Signed URLs live about an hour; one without a readable expiry is believed this long. */
 const DEFAULT_LIFE_MS = 5 * 60_000
@@ -25,7 +25,7 @@ export function createSignedUrls(clocks: {
   readonly now: () => number
 }): SignedUrls {
   const { monotonic, now } = clocks
-  const memory = new Memory<{ readonly url: URL; readonly until: number }>({
+  const memory = new MemoryCache<{ readonly url: URL; readonly until: number }>({
     maxBytes: 16 * 1024 * 1024,
     // The text, its parts, and the query that was read for its end.
     sizeOf: ({ url }) => 500 + 4 * url.href.length,

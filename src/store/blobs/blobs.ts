@@ -2,7 +2,7 @@
 
 import { utimes } from 'node:fs/promises'
 import type { ByteRange } from '../../http/range.ts'
-import { Memory } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from '../atomic.ts'
 import { type BlobKey, Verifier } from '../digest.ts'
@@ -55,7 +55,7 @@ export class Blobs {
   readonly #ledger: Ledger
   readonly #now: () => number
   readonly #observer: Observer
-  readonly #memory: Memory<Buffer> | undefined
+  readonly #memory: MemoryCache<Buffer> | undefined
   readonly #checks: CheckedReads | undefined
   readonly #onDamaged: BlobsOptions['onDamaged']
   readonly #readOnly: boolean
@@ -72,10 +72,10 @@ export class Blobs {
     this.#onDamaged = options.onDamaged
     this.#readOnly = options.readOnly === true
     if (options.memoryBytes >= SMALL_BYTES) {
-      this.#memory = new Memory({
+      this.#memory = new MemoryCache({
         maxBytes: options.memoryBytes,
         sizeOf: (bytes) => bytes.length,
-        lifeMs: MEMORY_LIFE_MS,
+        ttlMs: MEMORY_LIFE_MS,
       })
     }
   }

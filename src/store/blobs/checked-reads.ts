@@ -4,7 +4,7 @@
 
 import { crc32 } from 'node:zlib'
 import type { ByteRange } from '../../http/range.ts'
-import { Memory } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 import type { BlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { BLOCK_BYTES, BlockMap } from '../partials/blocks.ts'
@@ -52,7 +52,7 @@ export interface CheckedReadsOptions {
 export class CheckedReads {
   readonly #options: CheckedReadsOptions
   readonly #scratch = new Scratch()
-  readonly #known = new Memory<FileChecks>({ maxBytes: MEMORY_BYTES, sizeOf: (checks) => checks.memoryBytes })
+  readonly #known = new MemoryCache<FileChecks>({ maxBytes: MEMORY_BYTES, sizeOf: (checks) => checks.memoryBytes })
 
   constructor(options: CheckedReadsOptions) {
     this.#options = options

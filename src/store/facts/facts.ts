@@ -3,7 +3,7 @@
 
 import { constants } from 'node:fs'
 import { type FileHandle, lutimes, open } from 'node:fs/promises'
-import { Memory } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 import { errorCode, isMissing, unlinkIfThere, writeAtomic } from '../atomic.ts'
 import type { FactKind, Layout } from '../layout.ts'
 import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
@@ -67,7 +67,7 @@ interface Remembered {
  */
 export function createFacts(layout: Layout, options: FactsOptions): CountedFacts {
   const { now = Date.now, onTrouble, readOnly = false } = options
-  const memory = new Memory<Remembered>({
+  const memory = new MemoryCache<Remembered>({
     maxBytes: options.memoryBytes,
     maxEntryBytes: options.memoryBytes / 8,
     sizeOf: ({ sizeBytes }) => sizeBytes,

@@ -8,7 +8,7 @@ import { isSaidOnce, type Method, type ReadyAnswer, ReadyAnswers } from '../../f
 import { keptFields } from '../../http/headers.ts'
 import { isCommitHash, type Repo } from '../../hub/names.ts'
 import { parseHubUrl } from '../../hub/route.ts'
-import { Memory as Bounded } from '../../memory.ts'
+import { MemoryCache as Bounded } from '../../memory.ts'
 import type { ClientName } from '../../mirror/context.ts'
 import { Invalidations } from '../../mirror/invalidations.ts'
 import { addressReader, type ClientLists, clientGate } from '../../server/clients.ts'
@@ -86,7 +86,7 @@ export function createMemory(options: MemoryOptions): Memory {
     },
     // None of the mirror's own tokens is known here: who shows one is for the main process.
     callers: createCallers({
-      issued: { list: () => [], look: () => Promise.resolve() },
+      issued: { list: () => [], refresh: () => Promise.resolve() },
       settings: { hubTokens: new Map() },
       now: Date.now,
     }),

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import { createLogger } from '../../telemetry/log.ts'
-import { adoptRunKey } from '../../telemetry/run-key.ts'
+import { setRunKey } from '../../telemetry/run-key.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from '../messages.ts'
 import { type Answerer, createAnswerer } from './app.ts'
 import { Accounts } from './report.ts'
@@ -59,7 +59,7 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
 tell({ kind: 'ready' })
 
 function start(settings: WorkerSettings): void {
-  adoptRunKey(settings.runKey)
+  setRunKey(settings.runKey)
   const { isAudited } = settings
   const accounts = new Accounts({ isAudited, send: (batch) => tell({ kind: 'accounts', batch }) })
   const log = createLogger({ level: settings.logLevel, destination: accounts.destination })

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   createMirrorToken,
-  holdsMirrorToken,
+  containsMirrorToken,
   isWellFormed,
-  looksLikeMirrorToken,
+  hasMirrorTokenPrefix,
   resemblesMirrorToken,
 } from '../../../src/callers/mirror-token.ts'
 
@@ -16,7 +16,7 @@ describe('a mirror token', () => {
       expect(token).toMatch(/^hf_mirror[A-Za-z0-9]{40}$/)
       // llama.cpp: hf_ and letters and digits, 37 to 256 in all.
       expect(token).toMatch(/^hf_[A-Za-z0-9]{34,253}$/)
-      expect([isWellFormed(token), looksLikeMirrorToken(token), holdsMirrorToken(token)]).toEqual([
+      expect([isWellFormed(token), hasMirrorTokenPrefix(token), containsMirrorToken(token)]).toEqual([
         true,
         true,
         true,
@@ -33,13 +33,13 @@ describe('a mirror token', () => {
         (at, letter) => {
           fc.pre(token.charAt(at) !== letter)
           const wrong = token.slice(0, at) + letter + token.slice(at + 1)
-          expect([isWellFormed(wrong), holdsMirrorToken(wrong)]).toEqual([false, true])
+          expect([isWellFormed(wrong), containsMirrorToken(wrong)]).toEqual([false, true])
           const short = token.slice(0, at)
-          expect([isWellFormed(short), looksLikeMirrorToken(short)]).toEqual([false, true])
+          expect([isWellFormed(short), hasMirrorTokenPrefix(short)]).toEqual([false, true])
         },
       ),
     )
-    expect([isWellFormed(`${token}a`), isWellFormed(''), looksLikeMirrorToken('hf_abc')]).toEqual([
+    expect([isWellFormed(`${token}a`), isWellFormed(''), hasMirrorTokenPrefix('hf_abc')]).toEqual([
       false,
       false,
       false,
@@ -54,7 +54,7 @@ describe('a mirror token', () => {
     (token: string) => `agent/1.0 (${token})`,
     (token: string) => token.slice(0, 25),
   ])('is found wherever it stands (%#)', (hide) => {
-    expect(holdsMirrorToken(hide(createMirrorToken()))).toBe(true)
+    expect(containsMirrorToken(hide(createMirrorToken()))).toBe(true)
   })
 
   it.each([
@@ -65,7 +65,7 @@ describe('a mirror token', () => {
     '%',
     '%zz',
   ])('is not found in "%s"', (text) => {
-    expect(holdsMirrorToken(text)).toBe(false)
+    expect(containsMirrorToken(text)).toBe(false)
   })
 
   it.each([

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { changeTokenFile, readTokenFile, TokenFile } from '../../../src/callers/token-file.ts'
-import { formatTokenList, hashOf } from '../../../src/callers/token-list.ts'
+import { formatTokenList, tokenHash } from '../../../src/callers/token-list.ts'
 import { manualClock } from '../../support/clock.ts'
 
-const entry = (name: string) => ({ name, sha256: hashOf(name), createdAt: 1_000 })
+const entry = (name: string) => ({ name, sha256: tokenHash(name), createdAt: 1_000 })
 
 async function setUp() {
   const folder = await mkdtemp(join(tmpdir(), 'hubmirror-tokens-'))
@@ -18,7 +18,7 @@ async function setUp() {
   const file = new TokenFile({ path, monotonic: clock.now, onTrouble: (reason) => troubles.push(reason) })
   const names = async (afterMs = 1_000, anew = false) => {
     clock.advance(afterMs)
-    await file.look(anew)
+    await file.refresh(anew)
     return file.list().map(({ name }) => name)
   }
   return { path, folder: join(folder, 'new'), file, names, troubles }

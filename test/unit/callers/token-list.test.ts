@@ -3,19 +3,19 @@ import { createMirrorToken } from '../../../src/callers/mirror-token.ts'
 import {
   findToken,
   formatTokenList,
-  hashOf,
+  tokenHash,
   type IssuedToken,
-  isForRepo,
+  coversRepo,
   isTokenName,
   parseTokenList,
   parseTokenListInSlices,
-  standingOf,
-  withoutEnded,
+  tokenState,
+  dropLongEnded,
 } from '../../../src/callers/token-list.ts'
 import { parseRepoId, type RepoType } from '../../../src/hub/names.ts'
 
 const token = createMirrorToken()
-const entry: IssuedToken = { name: 'ci', sha256: hashOf(token), createdAt: 1_000 }
+const entry: IssuedToken = { name: 'ci', sha256: tokenHash(token), createdAt: 1_000 }
 
 function repo(text: string) {
   const [type, ...id] = text.split(' ')
@@ -31,7 +31,7 @@ describe('the list of issued tokens', () => {
       {
         ...entry,
         name: 'team-a.x_1',
-        sha256: hashOf('b'),
+        sha256: tokenHash('b'),
         expiresAt: 5_000,
         revokedAt: 4_000,
         repos: ['acme/*'],
@@ -65,8 +65,8 @@ describe('the list of issued tokens', () => {
   it('is read as any JSON of the same content, and piece by piece as at once', async () => {
     const list = [
       entry,
-      { ...entry, name: 'b', sha256: hashOf('b') },
-      { ...entry, name: 'c', sha256: hashOf('c') },
+      { ...entry, name: 'b', sha256: tokenHash('b') },
+      { ...entry, name: 'c', sha256: tokenHash('c') },
     ]
     const text = formatTokenList(list)
     const value = JSON.parse(text) as unknown
@@ -96,7 +96,7 @@ describe('the list of issued tokens', () => {
     const ended = (name: string, at: Partial<IssuedToken>) => ({
       ...entry,
       name,
-      sha256: hashOf(name),
+      sha256: tokenHash(name),
       ...at,
     })
     const list = [
@@ -107,9 +107,9 @@ describe('the list of issued tokens', () => {
       ended('old', { expiresAt: now - 30 * day }),
       ended('revoked-long-ago', { revokedAt: now - 31 * day, expiresAt: now - day }),
     ]
-    expect(withoutEnded(list, now).map(({ name }) => name)).toEqual(['ci', 'later', 'yesterday', 'revoked'])
+    expect(dropLongEnded(list, now).map(({ name }) => name)).toEqual(['ci', 'later', 'yesterday', 'revoked'])
     const many = Array.from({ length: 3_000 }, (_, index) => ended(`t${index}`, { expiresAt: now - index }))
-    const kept = withoutEnded([...many, entry], now)
+    const kept = dropLongEnded([...many, entry], now)
     expect([kept.length, kept[0]?.name, kept[999]?.name, kept[1_000]?.name]).toEqual([
       1_001,
       't0',
@@ -119,7 +119,7 @@ describe('the list of issued tokens', () => {
   })
 
   it('finds a token by its hash, whichever it is', () => {
-    const other = { ...entry, name: 'other', sha256: hashOf('other') }
+    const other = { ...entry, name: 'other', sha256: tokenHash('other') }
     expect(findToken([other, entry], token)?.name).toBe('ci')
     expect(findToken([entry, other], token)?.name).toBe('ci')
     expect(findToken([other], token)).toBeUndefined()
@@ -127,10 +127,10 @@ describe('the list of issued tokens', () => {
   })
 
   it('says that a token is good until the very instant of its end', () => {
-    expect(standingOf(entry, 9e15)).toBe('good')
-    expect(standingOf({ ...entry, expiresAt: 5_000 }, 4_999)).toBe('good')
-    expect(standingOf({ ...entry, expiresAt: 5_000 }, 5_000)).toBe('expired')
-    expect(standingOf({ ...entry, expiresAt: 5_000, revokedAt: 1 }, 2)).toBe('revoked')
+    expect(tokenState(entry, 9e15)).toBe('good')
+    expect(tokenState({ ...entry, expiresAt: 5_000 }, 4_999)).toBe('good')
+    expect(tokenState({ ...entry, expiresAt: 5_000 }, 5_000)).toBe('expired')
+    expect(tokenState({ ...entry, expiresAt: 5_000, revokedAt: 1 }, 2)).toBe('revoked')
   })
 
   it.each([
@@ -147,12 +147,12 @@ describe('the list of issued tokens', () => {
     ['**', 'space acme/x', true],
     ['{acme,corp}/*', 'model corp/x', true],
   ])('that names %s is for %s: %s', (pattern, name, expected) => {
-    expect(isForRepo({ ...entry, repos: ['nobody/none', pattern] }, repo(name))).toBe(expected)
+    expect(coversRepo({ ...entry, repos: ['nobody/none', pattern] }, repo(name))).toBe(expected)
   })
 
   it('that names no repo at all is for none, and without a list for all', () => {
-    expect(isForRepo({ ...entry, repos: [] }, repo('model acme/x'))).toBe(false)
-    expect(isForRepo(entry, repo('model acme/x'))).toBe(true)
+    expect(coversRepo({ ...entry, repos: [] }, repo('model acme/x'))).toBe(false)
+    expect(coversRepo(entry, repo('model acme/x'))).toBe(true)
   })
 
   it.each([

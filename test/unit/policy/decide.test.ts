@@ -84,7 +84,7 @@ describe('the order', () => {
     const first = '- {action: allow, match: {repo: acme/*}}'
     expect(verdict(`${first}\n- {action: deny}`)).toBe('allow')
     expect(verdict(`- {action: deny}\n${first}`)).toBe('deny')
-    expect(ruling(deny('{repo: other/*}'))).toMatchObject({ verdict: 'allow', rule: undefined, said: [] })
+    expect(ruling(deny('{repo: other/*}'))).toMatchObject({ verdict: 'allow', rule: undefined, applied: [] })
   })
 
   it('remembers no-store and the first use-token on the way', () => {
@@ -96,7 +96,7 @@ describe('the order', () => {
       ),
     )
     expect(decided).toMatchObject({ verdict: 'allow', noStore: 'yes', useToken: 'a' })
-    expect(decided.said.map(({ name }) => name)).toEqual(['#1', '#3', 'done'])
+    expect(decided.applied.map(({ name }) => name)).toEqual(['#1', '#3', 'done'])
     expect(ruling(`- {action: allow}\n- {action: no-store}\n${token('a')}`)).toMatchObject({
       noStore: 'no',
       useToken: undefined,

@@ -1,7 +1,7 @@
 // Questions as the mirror puts them to the rules, with everything known that a test does not leave open.
 
 import { parseHubUrl } from '../../../src/hub/route.ts'
-import type { Caller, Facts, Question } from '../../../src/policy/decide.ts'
+import type { PolicyCaller, HubFacts, Question } from '../../../src/policy/decide.ts'
 import { type Subject, subjectOf } from '../../../src/policy/subject.ts'
 
 /** The subject of a request target. */
@@ -14,7 +14,7 @@ export function subject(target: string): Subject {
 /** A stranger from the office asks for the target. */
 export function question(
   target: string,
-  more: { readonly caller?: Partial<Caller>; readonly facts?: Facts } & Partial<
+  more: { readonly caller?: Partial<PolicyCaller>; readonly facts?: HubFacts } & Partial<
     Pick<Question, 'names' | 'nameKnown' | 'final'>
   > = {},
 ): Question {

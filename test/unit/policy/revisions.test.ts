@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { parseHubUrl } from '../../../src/hub/route.ts'
-import { decide, type Facts } from '../../../src/policy/decide.ts'
+import { decide, type HubFacts } from '../../../src/policy/decide.ts'
 import { subjectOf } from '../../../src/policy/subject.ts'
 import { policiesOf } from '../../support/policies.ts'
 import { question } from './question.ts'
@@ -10,7 +10,7 @@ import { question } from './question.ts'
 const SHA = 'abc123'.repeat(7).slice(0, 40)
 
 /** What becomes of a target; with all known that is not given, and nothing more to be learnt. */
-function verdict(rules: string, target: string, facts: Facts = {}) {
+function verdict(rules: string, target: string, facts: HubFacts = {}) {
   const subject = subjectOf(parseHubUrl(target, '/'))
   if (subject === undefined) throw new Error(target)
   const asked = { ...question('/a/b', { facts }), subject, names: [subject.id], final: true }

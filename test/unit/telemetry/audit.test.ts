@@ -5,11 +5,11 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   type AccessEvent,
-  type AuditTroubles,
+  type AuditListener,
   accessLine,
   actLine,
   openAuditLog,
-  resultOf,
+  accessResultOf,
   UnusableAuditLog,
 } from '../../../src/telemetry/audit.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -105,7 +105,7 @@ describe('the word of the metric', () => {
     ['limited', { decision: 'limited', reason: 'quota' }],
     ['unknown', { decision: 'unknown', reason: 'error' }],
   ] as const)('is %s for %j', (result, note) => {
-    expect(resultOf(note)).toBe(result)
+    expect(accessResultOf(note)).toBe(result)
   })
 })
 
@@ -117,7 +117,7 @@ describe('the file', () => {
   afterEach(() => rm(directory, { recursive: true, force: true }))
 
   const open = async (path: string, told: string[] = []) => {
-    const troubles: AuditTroubles = {
+    const troubles: AuditListener = {
       onFailed: () => void told.push('failed'),
       onRecovered: () => void told.push('recovered'),
       onLost: () => void told.push('lost'),
