@@ -34,7 +34,7 @@ import { TransferLinks } from './server/transfers/transfer-links.ts'
 import { openStore, type Store, type VolumeLimit } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
-import { type Auditor, type AuditListener, openAuditLog } from './telemetry/audit.ts'
+import { type AuditListener, type Auditor, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 import { WorkerLink } from './workers/main/worker-link.ts'
@@ -99,8 +99,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   })
   const observer = health.observe(metrics.observer)
   const { onStorageFailed } = health
-  const troubles = auditTroubles(observer, logger)
-  const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, troubles })
+  const listener = auditListener(observer, logger)
+  const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, listener })
 
   const told = { observer, logger, auditor: auditLog, onTrouble: onStorageFailed }
   const store = await openStoreOf(config, { now, monotonic, settings, ...told })
@@ -202,7 +202,7 @@ function changeBy(rooms: {
   readonly invalidations: Invalidations
   readonly store: Store
   readonly readTokens: () => Promise<void>
-  readonly ages: { look(): void }
+  readonly ages: { check(): void }
 }): App['change'] {
   const { live, metrics, invalidations, store, readTokens, ages } = rooms
   return async (next) => {
@@ -320,7 +320,7 @@ function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void
 }
 
 /** Loud, and no more: requests are served while the audit log cannot be written. */
-function auditTroubles(observer: Observer, logger: Logger): AuditListener {
+function auditListener(observer: Observer, logger: Logger): AuditListener {
   return {
     onFailed(error) {
       observer.auditDegraded(true)

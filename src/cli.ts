@@ -1,6 +1,5 @@
-// From the command line to a command and an exit status: 0 done, 1 it failed, 2 bad usage or bad configuration, 130
-// interrupted. The only reader of process.argv. It knows the settings only as a table, and no command before it is
-// asked for.
+// Maps the command line to a command and an exit status: 0 done, 1 failed, 2 bad usage or bad configuration, 130
+// interrupted. Only this file reads process.argv. It knows the settings only as a table, and loads commands on demand.
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
 import { addCompletionCommand } from './commands/completion.ts'
@@ -13,7 +12,7 @@ import { CONFIG_FILE, fileKey, flagName, rows } from './config/keys.ts'
 import { loadConfig } from './config/load.ts'
 import { suggest } from './config/suggest.ts'
 
-/** Thrown texts are for the terminal of whoever runs the command; stacks only where nothing better is known. */
+/** Runs the command and resolves with the exit status. Errors are printed for the user, with a stack only if unexpected. */
 async function main(argv: readonly string[]): Promise<number> {
   let status = 0
   const program = createProgram((result) => {
@@ -23,13 +22,13 @@ async function main(argv: readonly string[]): Promise<number> {
     await program.parseAsync(argv)
     return status
   } catch (error) {
-    // Commander has printed its own message already; it calls a wrong option 1, which is our "it failed".
+    // Commander has already printed its own message. It exits with 1 for a wrong option, where we use 2.
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return 0
       process.stderr.write(suggestFlag(error))
       return 2
     }
-    // The bin has the words for it: here, more files might have to be opened for them.
+    // launch.cts prints the message: printing it here might need to open more files.
     if (isOutOfFiles(error)) throw error
     process.stderr.write(`hubmirror: ${describeFailure(error)}\n`)
     return error instanceof ConfigFaults ? 2 : 1
@@ -54,7 +53,7 @@ function createProgram(finish: (status: number) => void): Command {
     .description('run the mirror until a signal stops it')
     .action(async (flags: Record<string, unknown>) => {
       const { config, notices } = loadConfig({ flags })
-      // Loaded late, so that help and config answer without the server's modules.
+      // Loaded on demand, so that `help` and `config` start without the modules of the server.
       const { runServe } = await import('./commands/serve.ts')
       finish(
         await runServe(config, { version, notices, load: (readFile) => loadConfig({ flags, readFile }) }),
@@ -81,8 +80,8 @@ function createProgram(finish: (status: number) => void): Command {
 }
 
 /**
- * Adds a flag for each setting. They are listed by the help text of our own, which shows the variables as well: all of
- * them, or those that `shown` names by key.
+ * Adds a flag for each setting. Our own help text lists them together with their variables: all of them, or those whose
+ * keys are in `shown`.
  */
 function withSettings(command: Command, shown?: readonly string[]): Command {
   const add = (key: string, form: string, optional: boolean): void => {
@@ -92,7 +91,7 @@ function withSettings(command: Command, shown?: readonly string[]): Command {
     command.addOption(optional ? option.preset('on') : option)
   }
   for (const row of rows()) {
-    // A switch alone means on: `--offline`.
+    // A switch without a value means on: `--offline`.
     add(row.key, row.form, row.form === 'on|off')
     if (row.secret === true) add(fileKey(row.key), 'file', false)
   }
@@ -102,7 +101,7 @@ function withSettings(command: Command, shown?: readonly string[]): Command {
     .addHelpText('after', `\n${shown === undefined ? settingsHelp() : settingsHelpOf(shown)}`)
 }
 
-/** Commander suggests only flags that its own help lists, and the settings' flags are listed by ours. */
+/** A suggestion for an unknown flag. Commander suggests only flags that its own help lists, and ours lists the settings. */
 function suggestFlag(error: CommanderError): string {
   const unknown = /unknown option '(--[a-z-]+)/.exec(error.message)?.[1]
   if (unknown === undefined) return ''
@@ -112,7 +111,7 @@ function suggestFlag(error: CommanderError): string {
 }
 
 function packageVersion(): string {
-  // The same relative place from src/ and from dist/.
+  // The relative path is the same from src/ and from dist/.
   const manifest: unknown = createRequire(import.meta.url)('../package.json')
   return typeof manifest === 'object' &&
     manifest !== null &&
@@ -124,7 +123,7 @@ function packageVersion(): string {
 
 function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  // What the system refuses (EADDRINUSE, EACCES) explains itself; anything else wants its stack in a report.
+  // System errors (EADDRINUSE, EACCES) explain themselves. For any other error, a bug report needs the stack.
   return error instanceof ConfigFaults || 'code' in error ? error.message : (error.stack ?? error.message)
 }
 
@@ -132,7 +131,7 @@ function isOutOfFiles(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'EMFILE' || error.code === 'ENFILE')
 }
 
-// `hubmirror help | head` closes the pipe early; that is no failure.
+// `hubmirror help | head` closes the pipe early, which is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })

@@ -1,37 +1,38 @@
-// What the process can do at this moment, as /readyz tells it. Knows no routes.
+// The state of the process that /readyz reports: draining, the store, free space, and the origin. It knows no routes.
 
 import type { Logger } from 'pino'
 import type { Check, Readiness } from './server/ops-routes.ts'
 import type { Observer } from './telemetry/observer.ts'
 
-/** Writing is tried again this long after the store failed to take bytes. */
-const STORE_REST_MS = 10_000
-/** How long a file that did not fit is told of. */
+/** After the store has failed to take bytes, writing is tried again after this time. */
+const STORE_RETRY_MS = 10_000
+/** How long /readyz reports a file that did not fit into the store. */
 const NO_ROOM_MS = 60_000
 
 export interface Health {
-  /** From now on not ready, so that load balancers look elsewhere. */
+  /** Makes the mirror not ready for good, so that load balancers send requests elsewhere. */
   readonly drain: () => void
-  /** The store could not take bytes: what is asked meanwhile passes through. */
+  /** Records that the store could not take bytes. Files are streamed without being stored meanwhile. */
   readonly onStorageFailed: (error: unknown) => void
-  /** A pull found no room, within the limits or on the disk: what does not fit passes through. */
+  /** Records that a file did not fit into the store's limit or on the disk, and was streamed without being stored. */
   readonly onNoRoom: () => void
-  /** The same observer, of which health hears what becomes of requests to the origin. */
+  /** Wraps an observer, so that health also learns the results of requests to the origin. */
   readonly observe: (observer: Observer) => Observer
+  /** The answer of /readyz. If the store has failed, first checks whether it works again. Never rejects. */
   readonly readiness: () => Promise<Readiness>
-  /** Returns at once: where the store has failed, tries behind it whether the store takes bytes again. */
+  /** If the store has failed, starts a check whether it works again. Returns at once. */
   readonly recheck: () => void
 }
 
 export function createHealth(options: {
-  /** Tries to write to the store. */
+  /** Tries to write to the store. Rejects if this fails. */
   readonly probe: () => Promise<void>
   readonly observer: Observer
   readonly logger: Logger
   readonly monotonic: () => number
-  /** Why the origin could not be reached a moment ago, in a sentence for everybody. */
+  /** Why the origin could not be reached a moment ago, in a sentence for all clients; undefined if it could. */
   readonly originTrouble: () => string | undefined
-  /** Whether the origin is never asked, by configuration. */
+  /** Whether the mirror never contacts the origin, by configuration. */
   readonly offline: boolean
 }): Health {
   const { probe, observer, logger, monotonic } = options
@@ -40,10 +41,10 @@ export function createHealth(options: {
   let failure: { readonly at: number; readonly text: string } | undefined
 
   const onStorageFailed = (error: unknown): void => {
-    const wasFailing = failure !== undefined && monotonic() - failure.at <= STORE_REST_MS
+    const wasFailing = failure !== undefined && monotonic() - failure.at <= STORE_RETRY_MS
     failure = { at: monotonic(), text: error instanceof Error ? error.message.slice(0, 200) : 'unknown' }
     observer.storeDegraded(true)
-    // What lacks descriptors or room fails a hundred times at once.
+    // Without free descriptors or disk space, many writes fail at the same time: one line is enough.
     if (!wasFailing)
       logger.warn({ err: error }, 'the store cannot take bytes: files are streamed without being stored')
   }
@@ -57,7 +58,7 @@ export function createHealth(options: {
   const tryStore = async (failed: typeof failure): Promise<void> => {
     try {
       await probe()
-      // It may have failed again meanwhile.
+      // The store may have failed again in the meantime.
       if (failure !== failed) return
       failure = undefined
       observer.storeDegraded(false)
@@ -67,8 +68,8 @@ export function createHealth(options: {
   }
   let checking: Promise<void> | undefined
   const recheckStore = async (): Promise<void> => {
-    if (failure === undefined || monotonic() - failure.at <= STORE_REST_MS) return
-    // One at a time: a disk that hangs must not gather a thread for each who asks.
+    if (failure === undefined || monotonic() - failure.at <= STORE_RETRY_MS) return
+    // One check at a time: on a disk that hangs, each check would block another thread.
     checking ??= tryStore(failure).finally(() => {
       checking = undefined
     })
@@ -87,7 +88,7 @@ export function createHealth(options: {
     async readiness() {
       await recheckStore()
       return {
-        // A store that fails, or an origin that is away, leaves work that this mirror can do and another cannot.
+        // With a failed store or an unreachable origin, the mirror can still serve part of its content.
         ready: !draining,
         checks: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
@@ -102,7 +103,7 @@ export function createHealth(options: {
   }
 }
 
-/** What is known of the origin, from its answers and the lack of them. */
+/** Tracks the state of the origin by the results of requests to it. */
 function watchOrigin(options: {
   readonly originTrouble: () => string | undefined
   readonly offline: boolean
@@ -112,7 +113,7 @@ function watchOrigin(options: {
     hearing: (other) => ({
       ...other,
       originRequest(kind, status, seconds) {
-        // A CDN is another host. No answer may also be a client that left: what it means says `originUp`.
+        // A CDN is another host. Without a response the client may simply have left; `originUp` reports real failures.
         if (kind !== 'cdn' && status > 0) last = 'answers'
         else if (kind !== 'cdn' && last === 'never asked') last = 'no answer yet'
         other.originRequest(kind, status, seconds)

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-// The bin. It is written for any Node, so that an old one gets a sentence instead of a SyntaxError, and starts the
-// command on a Node that is new enough.
+// The executable of the package. It runs on any version of Node: an old one prints a sentence instead of a SyntaxError,
+// and one that is new enough starts the command.
 //
-// It also makes Node's thread pool larger before anything starts that pool: four threads serve files, DNS and syncs
-// alike, so eight slow syncs would make every read wait. Set later, from a module, the variable has no effect.
+// It also enlarges Node's thread pool before the pool starts. Its four threads serve files, DNS and fsync, so a few slow
+// fsyncs would make every read wait. If a module sets the variable later, it has no effect.
 
 type Manifest = { readonly engines: { readonly node: string } }
 
@@ -24,7 +24,7 @@ function start(): void {
   if (process.env['UV_THREADPOOL_SIZE'] === undefined) process.env['UV_THREADPOOL_SIZE'] = '16'
   import('./cli.ts').catch(function (error) {
     if (!isOutOfFiles(error)) throw error
-    // Without a stack: it tells only which of some hundred files was the one too many.
+    // Printed without the stack, which would only show which of several hundred files was one too many.
     process.stderr.write(
       'hubmirror: this process may not open enough files (' +
         error.code +
@@ -35,13 +35,13 @@ function start(): void {
   })
 }
 
-/** Whether it is for want of file descriptors, of this process or of the system. */
+/** Whether the process or the system has run out of file descriptors. */
 function isOutOfFiles(error: unknown): error is NodeJS.ErrnoException {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   return code === 'EMFILE' || code === 'ENFILE'
 }
 
-/** Compares versions such as 20.19.0 part by part; a part that is missing counts as 0. */
+/** Compares versions such as 20.19.0 part by part; a missing part counts as 0. */
 function isAtLeast(version: string, needed: string): boolean {
   const have = version.split('.').map(Number)
   const want = needed.split('.').map(Number)

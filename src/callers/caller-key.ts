@@ -1,12 +1,12 @@
-// Callers as they are told from each other where they share something.
+// The key by which callers are distinguished where they share something.
 
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Caller } from './caller.ts'
 
 /**
- * The name of a caller where shares are counted: the mirror token, or the address (of IPv6 the /64, which is one
- * customer). Not the Hub token: nobody here knows whether one is good, and whoever makes them up would be a new caller
- * with each. It holds no credential.
+ * The key of a caller for shares and limits: its mirror token, or its address. For IPv6 the key is the /64, which belongs
+ * to one customer. A Hub token is not used: the mirror cannot tell whether it is valid, and a client that invents tokens
+ * would become a new caller with each. The key contains no credential.
  */
 export function callerKey(caller: Caller): string {
   return caller.kind === 'mirror-token' ? `token ${caller.name}` : networkOf(caller.address)
@@ -17,7 +17,7 @@ function networkOf(address: string): string {
   if (mapped !== undefined && isIPv4(mapped)) return mapped
   const [bare = ''] = address.split('%')
   if (!isIPv6(bare)) return address
-  // In the one spelling of RFC 5952; the first half may hold the gap.
+  // The spelling of RFC 5952. The gap (`::`) may be in the first half.
   const [head = '', tail] = new URL(`http://[${bare}]`).hostname.slice(1, -1).split('::')
   const first = head === '' ? [] : head.split(':')
   const last = tail === undefined || tail === '' ? [] : tail.split(':')

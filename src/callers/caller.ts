@@ -1,5 +1,5 @@
-// Who sent a request, and as whom the mirror asks the Hub for them. A token of the mirror's own is recognised here and
-// goes no further; a Hub token of the caller's own is never replaced.
+// Finds out which caller sent a request, and which credential goes to the Hub for it. A mirror token is recognised here and
+// never forwarded. A caller's own Hub token is never replaced.
 
 import { MirrorError } from '../errors.ts'
 import { bearerToken } from '../http/headers.ts'
@@ -8,55 +8,56 @@ import { type HubRoute, isWriteRoute } from '../hub/route.ts'
 import type { HubTokens } from './hub-tokens.ts'
 import {
   containsMirrorToken,
-  isWellFormed,
   hasMirrorTokenPrefix,
+  isWellFormed,
   PREFIX,
   resemblesMirrorToken,
 } from './mirror-token.ts'
-import { findToken, type IssuedToken, coversRepo, tokenState } from './token-list.ts'
+import { coversRepo, findToken, type IssuedToken, tokenState } from './token-list.ts'
 
-/** Who sent a request. It holds no credential, so that policies, logs and refusals may see it. */
+/** The sender of a request. It contains no credential, so that policies, logs and refusals may use it. */
 export type Caller =
   | { readonly kind: 'anonymous'; readonly address: string }
-  /** With a credential for the Hub, good or not: that is for the Hub to say. */
+  /** A caller with a credential for the Hub. Only the Hub can say whether it is valid. */
   | { readonly kind: 'hub-token'; readonly address: string }
   | {
       readonly kind: 'mirror-token'
       readonly address: string
-      /** The operator's word for it. */
+      /** The name that the operator gave the token. */
       readonly name: string
       /** Epoch ms. */
       readonly createdAt: number
     }
 
-/** Who sent a request, and what they brought for the Hub. */
-interface Recognised {
+/** The sender of a request, and its credential for the Hub. */
+interface RecognisedCaller {
   readonly caller: Caller
-  /** The caller's own field as it came; undefined where there is none, and for a mirror token, which ends here. */
+  /** The caller's own field, unchanged. Undefined without a field, and for a mirror token, which is never forwarded. */
   readonly authorization: string | undefined
   /**
-   * Throws `mirror_token_scope` for a repo that the caller's mirror token was not issued for: to be asked about every
-   * name that a repo turns out to have. Absent where it is good for all.
+   * Throws `mirror_token_scope` for a repo that the caller's mirror token does not cover. It must be called for every name
+   * that a repo turns out to have. Absent if the token covers all repos.
    */
   readonly checkScope?: ((repo: Repo) => void) | undefined
 }
 
-/** The tokens that were issued, as somebody keeps them. */
+/** The list of issued tokens. */
 export interface IssuedTokens {
   list(): readonly IssuedToken[]
-  /** Resolves when the list is a moment old at most, with `anew` when it is as of now. Never rejects. */
+  /** Resolves when the list is at most a second old; with `force`, when it is as of this call. Never rejects. */
   refresh(force: boolean): Promise<void>
 }
 
 export interface Callers {
   /**
-   * To be awaited before `recognise`, where it gives something to wait for: a mirror token that was issued, or revoked, a
-   * moment ago is known after it. Never rejects.
+   * Brings the list up to date for the mirror token in the field. The caller awaits the result, if there is one, before
+   * `recognise`: mirror tokens that were issued or revoked a moment ago are known then. Never rejects.
    */
   refresh(authorization: string | undefined): Promise<void> | undefined
   /**
-   * Throws `mirror_token_refused` for one that opens nothing here, `mirror_token_misplaced` for one that does not stand
-   * where it should, and what else a mirror token may not do.
+   * Recognises the caller by its Authorization field. Throws `mirror_token_refused` for an invalid mirror token,
+   * `mirror_token_misplaced` for one in the wrong form or place, `mirror_token_read_only` for a write, and
+   * `mirror_token_scope` for a repo that the token does not cover.
    */
   recognise(
     request: {
@@ -65,16 +66,16 @@ export interface Callers {
       readonly method: string
     },
     route: HubRoute,
-  ): Recognised
-  /** The Authorization field that carries one of the mirror's own Hub tokens. */
+  ): RecognisedCaller
+  /** The Authorization field with one of the mirror's own Hub tokens, in the form that the route needs. */
   authorizationOf(tokenName: string, route: HubRoute): string
 }
 
-/** Knows callers by the tokens that were issued. */
+/** Creates the recognition of callers over the list of issued tokens. */
 export function createCallers(options: {
   readonly issued: IssuedTokens
   readonly settings: { readonly hubTokens: HubTokens }
-  /** Epoch ms: tokens expire by the wall clock. */
+  /** Wall clock in epoch ms, by which tokens expire. */
   readonly now: () => number
 }): Callers {
   const { issued, settings, now } = options
@@ -88,10 +89,10 @@ export function createCallers(options: {
       throw refused(
         'is unknown here: it belongs to another mirror, or was removed. Ask the operator for a token of this mirror',
       )
-    const standing = tokenState(entry, now())
-    if (standing === 'good') return entry
-    const at = standing === 'expired' ? entry.expiresAt : entry.revokedAt
-    const ended = standing === 'expired' ? 'expired' : 'was revoked'
+    const state = tokenState(entry, now())
+    if (state === 'good') return entry
+    const at = state === 'expired' ? entry.expiresAt : entry.revokedAt
+    const ended = state === 'expired' ? 'expired' : 'was revoked'
     throw refused(`'${entry.name}' ${ended} on ${day(at)}. Ask the operator for a new one`, {
       mirrorToken: entry.name,
     })
@@ -102,7 +103,7 @@ export function createCallers(options: {
       const token = authorization === undefined ? undefined : plainMirrorToken(authorization)
       if (token === undefined || !isWellFormed(token)) return undefined
       return issued.refresh(false).then(() => {
-        // One that was issued this very second is good at once.
+        // A token that was issued within this second is valid at once.
         return findToken(issued.list(), token) === undefined ? issued.refresh(true) : undefined
       })
     },
@@ -127,7 +128,7 @@ export function createCallers(options: {
       if (token === undefined) {
         throw new MirrorError('bug', { detail: { reason: 'no such Hub token', hubToken: tokenName } })
       }
-      // Git knows no Bearer, and the Hub takes any user name.
+      // Git does not support Bearer, and the Hub accepts any user name.
       const isGit = route.kind === 'other' && route.purpose !== 'any' && route.purpose !== 'question'
       return isGit ? `Basic ${Buffer.from(`hubmirror:${token}`).toString('base64')}` : `Bearer ${token}`
     },
@@ -135,11 +136,11 @@ export function createCallers(options: {
 }
 
 /**
- * Whether one of the mirror's own Hub tokens may be lent for this at all. A closed list: files, answers of the API about
- * what a repo holds, git and Git LFS for reading, and the question whether a repo may be read, which clients ask before.
- * Everything else is asked as the caller came, also what the Hub will add tomorrow: settings, members, discussions,
- * pages, and above all credentials that the Hub gives out in the name of who asks. Not for a caller with a Hub token:
- * that one goes.
+ * Whether one of the mirror's own Hub tokens may be lent for a request at all. The list is closed: files, API documents
+ * about the content of a repo, git and Git LFS for reading, and the auth check that clients send first. All other requests
+ * go out with the caller's own credential or none, including routes that the Hub may add later: settings, members,
+ * discussions, pages, and above all credentials that the Hub issues in the name of the requester. A caller with its own Hub
+ * token is never lent another.
  */
 export function mayLend(
   caller: Caller,
@@ -155,7 +156,7 @@ export function mayLend(
     case 'document':
       return isRead || (method === 'POST' && route.document === 'paths-info')
     case 'xet-token':
-      // A credential for all that the repo holds, good elsewhere and for longer than the loan.
+      // This is a credential for all content of the repo. It is valid elsewhere, and for longer than the loan.
       return false
     case 'other':
       if (route.purpose === 'lfs-batch') return method === 'POST'
@@ -166,10 +167,10 @@ export function mayLend(
   }
 }
 
-/** Words of the API behind which stands what a repo holds, or how large it is. */
+/** API routes below a repo that return its content or its size. */
 const CONTENT_WORDS = new Set(['parquet', 'croissant', 'treesize', 'compare'])
 
-/** By the very words that the Hub will read: what is spelled in another way is none. */
+/** Whether a target returns content of the repo. It must be spelled exactly as the Hub's routes; other spellings do not count. */
 function isContent(target: string, repo: Repo): boolean {
   const [path = ''] = target.split('?')
   if (path.startsWith(`/${webPrefix(repo.type)}${repo.id}/raw/`)) return true
@@ -179,13 +180,13 @@ function isContent(target: string, repo: Repo): boolean {
   return CONTENT_WORDS.has(words[0] ?? '') || (words[0] === 'auth-check' && words.length === 1)
 }
 
-/** What is about no repo, and shows nothing of one. */
+/** API routes that concern no repo and reveal nothing about one. */
 const ABOUT_NO_REPO =
   /^\/api\/(?:agent-harnesses|validate-yaml|(?:models|datasets)-tags-by-type|telemetry(?:\/.*)?)$/
 
 /**
- * Throws `mirror_token_scope` where a token that was issued for some repos does not cover a request: one about another
- * repo by any reading of it, or one of which cannot be told what it is about.
+ * Throws `mirror_token_scope` if a token that was issued for some repos does not cover a request. This is so if the request
+ * concerns another repo in any reading of it, or if the mirror cannot determine what it concerns.
  */
 function checkRoute(token: IssuedToken, route: HubRoute): void {
   if (token.repos === undefined || token.repos.some((pattern) => pattern === '*' || pattern === '**')) return
@@ -212,7 +213,7 @@ function outOfScope(token: IssuedToken, what: string): MirrorError {
   })
 }
 
-/** The mirror token that an Authorization field carries, by Bearer or, as git does, as password or user of Basic. */
+/** The mirror token in an Authorization field: by Bearer, or, as git sends it, as password or user of Basic. */
 function plainMirrorToken(authorization: string): string | undefined {
   const bearer = bearerToken(authorization)
   if (bearer !== undefined && hasMirrorTokenPrefix(bearer)) return bearer
@@ -227,7 +228,7 @@ function basicPair(authorization: string): string | undefined {
   return basic === undefined ? undefined : Buffer.from(basic, 'base64').toString()
 }
 
-/** The same. Throws `mirror_token_misplaced` when one stands there in another way, or may be meant. */
+/** Like `plainMirrorToken`, but throws `mirror_token_misplaced` if the field may contain a mirror token in another form. */
 function mirrorTokenIn(authorization: string): string | undefined {
   const token = plainMirrorToken(authorization)
   if (token !== undefined) return token
@@ -247,18 +248,18 @@ function otherPlace(authorization: string): string {
 const MISSPELT =
   "This looks like a mirror token, but does not begin with 'hf_mirror'. Copy it again; it was not sent to the Hub."
 
-/** Looser than the form: in a credential, its look alone tells whom it is for. */
+/** Whether a credential may contain a mirror token. This is looser than the form: similarity is enough to keep it here. */
 function hidesMirrorToken(authorization: string): boolean {
   if (resemblesMirrorToken(authorization) || containsMirrorToken(authorization)) return true
   return decodedWords(authorization).some(resemblesMirrorToken)
 }
 
-/** The words of a field as the Base64 that they may be. */
+/** The words of a field, each decoded as Base64. */
 function decodedWords(authorization: string): readonly string[] {
   return authorization.split(/[\s,]+/).map((word) => Buffer.from(word, 'base64').toString('latin1'))
 }
 
-/** Throws `mirror_token_misplaced` when a mirror token stands anywhere in a request but in its Authorization field. */
+/** Throws `mirror_token_misplaced` if a mirror token is anywhere in a request except in its Authorization field. */
 export function checkPlaces(target: string, rawHeaders: readonly string[]): void {
   let isMisplaced = containsMirrorToken(target)
   for (let index = 1; index < rawHeaders.length; index += 2) {

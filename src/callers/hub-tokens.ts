@@ -1,28 +1,29 @@
-// The Hub tokens of the mirror's own, by the names that policies use. Where they come from is the settings' affair;
-// who may have one is the policy's.
+// The mirror's own Hub tokens, by the names that policies use. The settings say where a token comes from, and the policies
+// say which callers may use it.
 
 import type { Observer } from '../telemetry/observer.ts'
 
-/** A token that may come from a file, and then follows it. */
+/** A token that follows its file, if it comes from a file. */
 export interface HubToken {
-  /** Never throws; looks at the token's file at most once a second. */
+  /** The token itself. Never throws. Checks the token's file at most once a second. */
   reveal(): string
-  /** Takes who hears why a new text of the token's file is not used. The last good token stays meanwhile. */
+  /** Sets the listener for faults of new content in the token's file. The last valid token stays in use meanwhile. */
   onRefused?(listener: (fault: string) => void): void
-  /** When its file was last written, epoch ms; undefined where it comes from none. */
+  /** When the token's file was last written, epoch ms; undefined for a token without a file. */
   writtenAt(): number | undefined
 }
 
 export type HubTokens = ReadonlyMap<string, HubToken>
 
-/** Older than this a token is to be replaced. */
+/** A token older than this should be replaced. */
 const OLD_MS = 90 * 24 * 3_600_000
-/** How often is looked, beside each reading of the metrics. */
-const LOOK_MS = 3_600_000
+/** The interval of the checks. Each scrape of the metrics causes one more. */
+const CHECK_INTERVAL_MS = 3_600_000
 
 /**
- * Reports the age of each token that comes from a file, now, whenever `look` is called and every hour, tells once of each
- * that is old, and of each file that was written anew with what is no token. `stop` ends it.
+ * Checks all tokens that come from a file: now, every hour, and at each call of `check`. It reports their age, calls
+ * `onOld` once for each old token, and calls `onRefused` once for each new content of a file that is not a token. `stop`
+ * ends the checks.
  */
 export function watchHubTokens(
   settings: { readonly hubTokens: HubTokens },
@@ -32,26 +33,27 @@ export function watchHubTokens(
     readonly onOld: (name: string, days: number) => void
     readonly onRefused: (name: string, fault: string) => void
   },
-): { look(): void; stop(): void } {
-  const told = new Map<string, number>()
-  const heard = new WeakSet<HubToken>()
-  const look = (): void => {
+): { check(): void; stop(): void } {
+  /** By name of the token: the time of writing that was reported as old. */
+  const reported = new Map<string, number>()
+  const watched = new WeakSet<HubToken>()
+  const check = (): void => {
     for (const [name, token] of settings.hubTokens) {
-      // The settings may hold others than at the last look.
-      if (!heard.has(token)) token.onRefused?.((fault) => options.onRefused(name, fault))
-      heard.add(token)
-      // Read as for a request: that it is refused need not wait for one.
+      // The settings may have other tokens than at the last check.
+      if (!watched.has(token)) token.onRefused?.((fault) => options.onRefused(name, fault))
+      watched.add(token)
+      // Reads the file as a request does, so that a fault is reported before the next request.
       token.reveal()
       const writtenAt = token.writtenAt()
       if (writtenAt === undefined) continue
       const ageMs = Math.max(0, options.now() - writtenAt)
       options.observer.hubTokenAge(name, ageMs / 1000)
-      if (ageMs < OLD_MS || told.get(name) === writtenAt) continue
-      told.set(name, writtenAt)
+      if (ageMs < OLD_MS || reported.get(name) === writtenAt) continue
+      reported.set(name, writtenAt)
       options.onOld(name, Math.floor(ageMs / 86_400_000))
     }
   }
-  look()
-  const timer = setInterval(look, LOOK_MS).unref()
-  return { look, stop: () => clearInterval(timer) }
+  check()
+  const timer = setInterval(check, CHECK_INTERVAL_MS).unref()
+  return { check, stop: () => clearInterval(timer) }
 }

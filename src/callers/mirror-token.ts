@@ -1,24 +1,24 @@
-// What a token of the mirror's own looks like, so that it is told from a Hub token by its form alone. It knows no
-// list: whether a token opens anything is said elsewhere.
+// The form of mirror tokens, by which they are distinguished from Hub tokens. This file knows no list of tokens: whether a
+// token is valid is decided in caller.ts.
 //
-//   hf_mirror + 34 random characters + 6 of a checksum over all before them, all of them letters and digits
+//   hf_mirror + 34 random characters + 6 characters of a checksum over all before them; all are letters and digits
 //
-// Clients refuse or silently drop a token that is not `hf_` and at least 34 letters and digits (llama.cpp,
-// huggingface.js); 49 characters are within what all of them take.
+// Some clients (llama.cpp, huggingface.js) refuse or silently drop a token that is not `hf_` and at least 34 letters and
+// digits. All known clients accept 49 characters.
 
 import { randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
-/** How every token begins. */
+/** The first characters of every token. */
 export const PREFIX = 'hf_mirror'
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-/** log2(62 ** 34) is 202 bits: nobody guesses one, and its hash needs no salt and no slowness. */
+/** log2(62 ** 34) is 202 bits. Such a secret cannot be guessed, so its hash needs neither salt nor a slow function. */
 const RANDOM_CHARS = 34
 /** 62 ** 6 is more than 2 ** 32. */
 const CHECKSUM_CHARS = 6
 const TOKEN_CHARS = PREFIX.length + RANDOM_CHARS + CHECKSUM_CHARS
 
-/** A new token. */
+/** Creates a new token. */
 export function createMirrorToken(): string {
   let token = PREFIX
   for (let index = 0; index < RANDOM_CHARS; index += 1) token += ALPHABET.charAt(randomInt(ALPHABET.length))
@@ -35,12 +35,12 @@ function checksum(text: string): string {
   return digits
 }
 
-/** Whether a credential is meant for a mirror: by its first letters, be the rest whole, known or not. */
+/** Whether a credential is meant for a mirror. Only its first letters count: the rest may be incomplete or unknown. */
 export function hasMirrorTokenPrefix(text: string): boolean {
   return text.startsWith(PREFIX)
 }
 
-/** Whether a token is one that some mirror has made: a wrong checksum means that it was not copied whole. */
+/** Whether a token was created by some mirror. A wrong checksum means that it was not copied completely. */
 export function isWellFormed(token: string): boolean {
   const split = TOKEN_CHARS - CHECKSUM_CHARS
   return (
@@ -52,25 +52,25 @@ export function isWellFormed(token: string): boolean {
 
 // 'HF_mirror', 'hf-Mirror', 'hf mirror' and 'hfmirror' match.
 const LIKE_PREFIX = /hf[^A-Za-z0-9]{0,3}mirror/i
-// What is left when 'hf_' was lost: a Hub token has no 40 letters and digits in a row.
+// Matches a mirror token without its 'hf_'. A Hub token never has 40 letters and digits in a row.
 const LIKE_REST = /mirror[A-Za-z0-9]{34}/i
 
 /**
- * Whether a credential may be one that a mirror has made, though somebody has mistyped what tells so: another case, other
- * separators, letters lost or added before its secret. What it says yes to must not go to the Hub.
+ * Whether a credential may be a mirror token with a mistyped prefix: another case, other separators, letters missing or
+ * added before its secret. Such a credential must not be sent to the Hub.
  */
 export function resemblesMirrorToken(text: string): boolean {
   return LIKE_PREFIX.test(text) || LIKE_REST.test(text) || holdsSecret(text)
 }
 
-/** Whether letters and digits in a row end with a secret and its checksum, whatever stands before them. */
+/** Whether the text contains a row of letters and digits that ends with a secret and its checksum. */
 function holdsSecret(text: string): boolean {
   const rows = text.match(/[A-Za-z0-9]{40,}/g)
   return rows?.some((row) => isSecret(row.slice(-RANDOM_CHARS - CHECKSUM_CHARS))) ?? false
 }
 
 function isSecret(end: string): boolean {
-  // Digests and commits are the common ones.
+  // The common rows in hex are digests and commits.
   if (/^[0-9a-f]+$/i.test(end)) return false
   return checksum(PREFIX + end.slice(0, RANDOM_CHARS)) === end.slice(RANDOM_CHARS)
 }
@@ -79,8 +79,8 @@ function isSecret(end: string): boolean {
 const MENTION = /hf_mirror[A-Za-z0-9]{16}/i
 
 /**
- * Whether a text holds what may be a token of a mirror, or most of one, as it stands or percent-encoded (and encoded
- * again). Short words after the prefix are none: they may be names.
+ * Whether a text contains what may be a mirror token, or most of one, as it is or percent-encoded up to three times. The
+ * prefix with a short word after it does not count: it may be a name.
  */
 export function containsMirrorToken(text: string): boolean {
   let plain = text

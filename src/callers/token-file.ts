@@ -1,5 +1,5 @@
-// The list of issued tokens on the disk: followed by a running mirror, changed by the commands beside it. The only
-// file of this room that touches the disk.
+// The list of issued tokens on disk. A running mirror follows it, while commands change it. Only this file of the room
+// accesses the disk.
 
 import type { Stats } from 'node:fs'
 import { open, readFile, stat, unlink } from 'node:fs/promises'
@@ -8,24 +8,24 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { errorCode, ifThere, makeDirectory } from '../store/atomic.ts'
 import { followLinks, replaceFile, type User } from '../store/replace.ts'
 import {
+  dropLongEnded,
   formatTokenList,
   type IssuedToken,
   parseTokenList,
   parseTokenListInSlices,
-  dropLongEnded,
 } from './token-list.ts'
 
-/** How long a list is believed before its file is looked at again: a token is revoked within this time. */
+/** How long a list is used before its file is checked again. A revoked token is refused after this time at the latest. */
 const RECHECK_MS = 1_000
-/** A list that could not be read is tried again after this time though its file has not changed: a disk may recover. */
+/** An unreadable list is read again after this time even if its file has not changed, because a disk may recover. */
 const RETRY_MS = 10_000
-/** Some three hundred thousand tokens; what is larger is not the file that was meant. */
+/** The bound of the list: about 300,000 tokens. A larger file cannot be the intended one. */
 const MAX_BYTES = 64 * 1024 * 1024
-/** Another command holds the lock for as long as a small file takes to be written. */
+/** How long to wait for the lock. Another command holds it only while it writes a small file. */
 const LOCK_WITHIN_MS = 5_000
 const LOCK_POLL_MS = 20
 
-/** Where the list lies when no setting says otherwise: in the store, of which a fresh one may hold it and nothing else. */
+/** The path of the list. Without a setting it is in the store, and a new store may contain nothing but this list. */
 export function mirrorTokensPath(config: {
   readonly mirrorTokens?: string | undefined
   readonly cacheDir: string
@@ -33,14 +33,14 @@ export function mirrorTokensPath(config: {
   return config.mirrorTokens ?? join(config.cacheDir, 'mirror-tokens.json')
 }
 
-/** The list as its file says, looked at once a second, or when somebody asks for it anew. */
+/** The list as it is in the file, which is checked at most once a second unless a caller forces a check. */
 export class TokenFile {
   readonly #path: string
   readonly #monotonic: () => number
   readonly #onTrouble: (reason: string) => void
   #list: readonly IssuedToken[] = []
   #stamp = ''
-  #lookedAt = Number.NEGATIVE_INFINITY
+  #checkedAt = Number.NEGATIVE_INFINITY
   #failed: { readonly stamp: string | undefined; readonly at: number } | undefined
   #trouble: string | undefined
   #current: Promise<void> | undefined
@@ -48,9 +48,9 @@ export class TokenFile {
 
   constructor(options: {
     readonly path: string
-    /** Milliseconds that never step back. */
+    /** Monotonic time in milliseconds. */
     readonly monotonic: () => number
-    /** Told once of each thing wrong with the file; the last good list stays meanwhile. */
+    /** Called once for each fault of the file. The last valid list stays in use meanwhile. */
     readonly onTrouble: (reason: string) => void
   }) {
     this.#path = options.path
@@ -58,36 +58,35 @@ export class TokenFile {
     this.#onTrouble = options.onTrouble
   }
 
-  /** As of the last look. A missing file is an empty list. */
+  /** The list as of the last check. A missing file is an empty list. */
   list(): readonly IssuedToken[] {
     return this.#list
   }
 
   /**
-   * Resolves when the list is no older than a second, with `anew` when it is as it was on the disk at this call or later.
-   * Never rejects. However many wait, one look goes on at a time, and a list that could not be read is not read again for
-   * each of them.
+   * Resolves when the list is at most a second old; with `force`, when it is as it was on disk at this call or later. Never
+   * rejects. All waiting callers share one check at a time, and an unreadable list is not read again for each of them.
    */
-  async refresh(anew = false): Promise<void> {
+  async refresh(force = false): Promise<void> {
     if (this.#current !== undefined) {
-      // One that has begun may have missed what is asked for.
-      await (anew ? (this.#next ??= this.#current.then(() => this.#start())) : this.#current)
-    } else if (anew || this.#monotonic() - this.#lookedAt >= RECHECK_MS) {
+      // A check that has already begun may have missed the latest change.
+      await (force ? (this.#next ??= this.#current.then(() => this.#start())) : this.#current)
+    } else if (force || this.#monotonic() - this.#checkedAt >= RECHECK_MS) {
       await this.#start()
     }
   }
 
   #start(): Promise<void> {
     this.#next = undefined
-    this.#current = this.#look().finally(() => {
+    this.#current = this.#check().finally(() => {
       this.#current = undefined
     })
     return this.#current
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const at = this.#monotonic()
-    this.#lookedAt = at
+    this.#checkedAt = at
     let stamp: string | undefined
     try {
       stamp = stampOf(await statOf(this.#path))
@@ -97,7 +96,7 @@ export class TokenFile {
           if (at - failedAt < (before === stamp ? RETRY_MS : RECHECK_MS)) return
         }
         this.#list = stamp === '' ? [] : await parseTokenListInSlices(await readFile(this.#path, 'utf8'))
-        // Taken before the text was, so that a change in between is seen at the next look.
+        // The stamp was taken before the text, so that the next check sees a change in between.
         this.#stamp = stamp
       }
       this.#failed = undefined
@@ -115,27 +114,28 @@ function statOf(path: string): Promise<Stats | undefined> {
   return ifThere(stat(path))
 }
 
-/** What changes whenever the file does; empty where there is none. Throws when it is not to be trusted. */
+/** A text that changes whenever the file changes; empty without a file. Throws if the file must not be trusted. */
 function stampOf(stats: Stats | undefined): string {
   if (stats === undefined) return ''
-  // A pipe would be waited for, and a device may have no end.
+  // Reading a pipe may block, and a device may have no end.
   if (!stats.isFile()) throw new Error('it is not a regular file')
-  // Whoever may write here may issue tokens. A group may: volumes of Kubernetes belong to one.
+  // Users that may write this file may issue tokens. A group may have this right: volumes of Kubernetes belong to a group.
   if ((stats.mode & 0o002) !== 0)
     throw new Error('it is writable by all users; remove that permission (chmod o-w)')
   if (stats.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`)
   return `${stats.ino} ${stats.mtimeMs} ${stats.ctimeMs} ${stats.size}`
 }
 
-/** The list for a command. Rejects when it cannot be read; a missing file is an empty list. */
+/** Reads the list for a command. A missing file is an empty list. Rejects if the file cannot be read. */
 export async function readTokenFile(path: string): Promise<readonly IssuedToken[]> {
   return stampOf(await statOf(path)) === '' ? [] : parseTokenList(await readFile(path, 'utf8'))
 }
 
 /**
- * Changes the list on the disk, one command after the other; a reader sees the old list or the new one. Tokens that ended
- * long ago leave it. Owner and mode stay, a link is followed, and a new list is for `reader`, the user that the mirror
- * runs as. Rejects with what `change` throws, or when the mirror could not read the new list; nothing is written then.
+ * Changes the list on disk. A lock lets one command at a time do so, and a reader sees either the old or the new list. Tokens
+ * that ended long ago are dropped. The file keeps its owner and mode, and a symbolic link is followed. A new file is made
+ * readable for `reader`, the user that the mirror runs as. Rejects with the error that `change` throws, or if the mirror
+ * could not read the new list; in both cases nothing is written.
  */
 export async function changeTokenFile(
   path: string,
@@ -165,7 +165,7 @@ async function lock(path: string): Promise<() => Promise<void>> {
     } catch (error) {
       if (errorCode(error) !== 'EEXIST') throw error
       if (waitedMs >= LOCK_WITHIN_MS) {
-        // Not broken by age: two who broke it would write over each other.
+        // A lock is never broken by its age: two commands that break it would overwrite each other's list.
         throw new Error(`another command is changing the tokens; if none is running, remove ${path}`)
       }
       await delay(LOCK_POLL_MS)

@@ -1,27 +1,27 @@
-// The tokens that an operator has issued: who they are for, how long, for which repos, and the text they are kept as.
-// Of the token itself only a hash is here. It knows no file and no clock.
+// The list of issued tokens, and its text form: the name, lifetime and repos of each token. The list has only the hash of
+// a token. This file knows neither the disk nor the clock.
 
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Repo } from '../hub/names.ts'
 import { faultOfRepoPattern, repoPattern } from '../hub/repo-pattern.ts'
 
-/** One token that was issued. Instants are epoch ms. */
+/** One issued token. Times are epoch ms. */
 export interface IssuedToken {
   readonly name: string
   /**
-   * Of the whole token, in hex. One plain round is right here: what is hashed is no password but 202 random bits, which
-   * no dictionary holds.
+   * The hash of the whole token, in hex. A single round is enough, because a token is not a password: it has 202 random
+   * bits, which are in no dictionary.
    */
   readonly sha256: string
   readonly createdAt: number
   readonly expiresAt?: number | undefined
   readonly revokedAt?: number | undefined
-  /** Patterns of the only repos it is good for; absent: all. */
+  /** Patterns of the repos that the token covers; without it, the token covers all repos. */
   readonly repos?: readonly string[] | undefined
 }
 
-/** Names stand in logs and on terminals. 'ci', 'team-a.laptop' match; '', '.x', 'A b' do not. */
+/** Whether a name is safe in logs and on terminals. 'ci', 'team-a.laptop' match; '', '.x', 'A b' do not. */
 export function isTokenName(text: string): boolean {
   return /^[a-z0-9][a-z0-9._-]{0,63}$/.test(text)
 }
@@ -29,7 +29,7 @@ export function isTokenName(text: string): boolean {
 /** The rule of `isTokenName` in words. */
 export const TOKEN_NAME_RULE = 'expected a name of at most 64 lower-case letters, digits and . _ -'
 
-/** What a token is kept as. */
+/** The hash under which a token is stored. */
 export function tokenHash(token: string): string {
   return createHash('sha256').update(token).digest('hex')
 }
@@ -37,8 +37,8 @@ export function tokenHash(token: string): string {
 const indexes = new WeakMap<readonly IssuedToken[], ReadonlyMap<string, IssuedToken>>()
 
 /**
- * The entry of a token. It is looked up by its hash, so that the time this takes may tell of hashes, which nobody can
- * turn back, and nothing of tokens.
+ * The entry of a token, or undefined. The lookup is by hash: its timing may reveal hashes, which cannot be reversed, but
+ * nothing about tokens.
  */
 export function findToken(list: readonly IssuedToken[], token: string): IssuedToken | undefined {
   const index = indexes.get(list) ?? new Map(list.map((entry) => [entry.sha256, entry]))
@@ -46,7 +46,7 @@ export function findToken(list: readonly IssuedToken[], token: string): IssuedTo
   return index.get(tokenHash(token))
 }
 
-/** Whether a token opens anything now, or why it does not. */
+/** Whether a token is valid at `now` (epoch ms), or why it is not. */
 export function tokenState(token: IssuedToken, now: number): 'good' | 'expired' | 'revoked' {
   if (token.revokedAt !== undefined) return 'revoked'
   return token.expiresAt !== undefined && token.expiresAt <= now ? 'expired' : 'good'
@@ -54,7 +54,7 @@ export function tokenState(token: IssuedToken, now: number): 'good' | 'expired' 
 
 const matchers = new WeakMap<IssuedToken, (repo: Repo) => boolean>()
 
-/** Whether the token is good for a repo. */
+/** Whether the token covers a repo. */
 export function coversRepo(token: IssuedToken, repo: Repo): boolean {
   if (token.repos === undefined) return true
   const matches = matchers.get(token) ?? repoPattern(token.repos)
@@ -73,12 +73,12 @@ const ENTRY = z.strictObject({
 })
 const LIST = z.strictObject({ version: z.literal(1), tokens: z.array(z.unknown()) })
 
-// As it is written, one entry is one line, so that a long list can be read piece by piece. Any other JSON of the same
-// content is read as well, at once.
+// `formatTokenList` writes one entry per line, so that a long list can be read in slices. Any other JSON with the same
+// content can be read as well, but only at once.
 const HEAD = '{"version":1,"tokens":[\n'
 const TAIL = '\n]}\n'
 
-/** Reads what `formatTokenList` wrote. Throws with what is wrong; the text of the list is never in the message. */
+/** Parses the text of `formatTokenList`. Throws an Error that says what is wrong, without any text of the list. */
 export function parseTokenList(text: string): readonly IssuedToken[] {
   const reading = readList(text)
   for (;;) {
@@ -87,7 +87,7 @@ export function parseTokenList(text: string): readonly IssuedToken[] {
   }
 }
 
-/** The same, but leaves the thread to others every millisecond or two. Rejects as `parseTokenList` throws. */
+/** Like `parseTokenList`, but yields to the event loop every millisecond or two. Rejects where `parseTokenList` throws. */
 export async function parseTokenListInSlices(text: string): Promise<readonly IssuedToken[]> {
   const reading = readList(text)
   for (;;) {
@@ -109,13 +109,13 @@ function* readList(text: string): Generator<undefined, readonly IssuedToken[], u
   try {
     if (text.startsWith(HEAD) && text.endsWith(TAIL)) return yield* collect(lineValues(text))
   } catch (error) {
-    // Somebody has edited it.
+    // The file was edited by hand.
     if (!(error instanceof SyntaxError)) throw error
   }
   return yield* collect(wholeValues(text))
 }
 
-/** Throws SyntaxError where a line is not exactly one entry. */
+/** Yields the entry of each line. Throws SyntaxError if a line is not exactly one entry. */
 function* lineValues(text: string): Generator<unknown, void, undefined> {
   const end = text.length - TAIL.length
   for (let at = HEAD.length; at < end; ) {
@@ -179,12 +179,12 @@ export function formatTokenList(list: readonly IssuedToken[]): string {
   return HEAD + lines.join(',\n') + TAIL
 }
 
-/** How long a token that has ended stays in the list, so that whoever still uses it reads why it opens nothing. */
+/** How long an expired or revoked token stays in the list, so that its users still read why it is refused. */
 const KEEP_ENDED_MS = 30 * 24 * 3_600_000
-/** And how many of them, the ones that ended last. */
+/** How many such tokens stay, the ones that ended last. */
 const KEEP_ENDED = 1_000
 
-/** The list without the tokens whose end is long past, or that are too many. */
+/** The list without expired and revoked tokens that ended long ago, or that are too many. */
 export function dropLongEnded(list: readonly IssuedToken[], now: number): readonly IssuedToken[] {
   const ends = new Map(
     list.flatMap((entry) => (tokenState(entry, now) === 'good' ? [] : [[entry, endOf(entry)] as const])),
@@ -197,7 +197,7 @@ export function dropLongEnded(list: readonly IssuedToken[], now: number): readon
   return list.filter((entry) => !ends.has(entry) || keep.has(entry))
 }
 
-/** When a token ended that has. */
+/** When an expired or revoked token ended, epoch ms. */
 function endOf({ revokedAt, expiresAt }: IssuedToken): number {
   return Math.min(revokedAt ?? Number.POSITIVE_INFINITY, expiresAt ?? Number.POSITIVE_INFINITY)
 }

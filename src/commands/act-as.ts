@@ -1,11 +1,11 @@
-// For commands that root runs on a store: they act as the mirror's user, so that the files they make belong to that user.
+// Lets commands that root runs on a store act as the mirror's user, so that the files they create belong to that user.
 
 import { mirrorUser } from '../store/replace.ts'
 
 /**
  * If root runs this process, makes it act as the user of the mirror on this cache directory. Does nothing for any other
- * user, or where the mirror's user is root. The real user id stays, and with it the name in the audit log. Rejects where the
- * system does not allow the change, since the mirror could not change the files that root would make.
+ * user, or if the mirror's user is root. The real user id stays, and with it the name in the audit log. Rejects if the system
+ * does not allow the change, because the mirror could not change files that root creates.
  */
 export async function actAsMirrorUser(cacheDir: string): Promise<void> {
   const user = await mirrorUser(cacheDir)

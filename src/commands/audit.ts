@@ -1,5 +1,5 @@
-// The audit log as a command appends to it: what an operator did, with the user of the operating system. Beside a
-// mirror that appends to the same file: every line is one write to its end.
+// Appends the acts of a command to the audit log, with the user of the operating system. A mirror may append to the same file
+// at the same time, because every line is one write to the end of the file.
 
 import { closeSync, fchownSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { userInfo } from 'node:os'
@@ -7,17 +7,17 @@ import { errorCode } from '../store/atomic.ts'
 import { mirrorUser, type User } from '../store/replace.ts'
 import { type Act, type AuditTarget, actLine, UnusableAuditLog } from '../telemetry/audit.ts'
 
-/** The acts of this process. */
+/** The audit log of this process. */
 export interface ActLog {
-  /** Throws when the line cannot be written: the command ends then, and says so. */
+  /** Writes one line. Throws UnusableAuditLog if it cannot be written; the command must end then. */
   act(act: Act['act'], details: Act['details']): void
   close(): void
 }
 
 /**
- * Opens the log before anything is done, so that nothing is done that cannot be recorded. Lines for stdout go to
- * stderr: stdout is for the command's own result. A new file is made for the user that the mirror runs as, because the
- * mirror could not open it otherwise. Rejects with UnusableAuditLog.
+ * Opens the audit log. Commands call it before they change anything, so that every change can be recorded. Lines for stdout
+ * go to stderr, because stdout is for the result of the command. A new file is owned by the user that the mirror runs as,
+ * else the mirror could not open it. Rejects with UnusableAuditLog.
  */
 export async function openActLog(config: {
   readonly auditLog?: AuditTarget | undefined
@@ -50,7 +50,7 @@ function openFile(path: string, reader: User | undefined): number {
   }
 }
 
-/** Makes the file for another user; undefined where the file exists, or there is no other user. */
+/** Creates the file for another user. Returns undefined if the file exists, or if there is no other user. */
 function makeFor(path: string, reader: User | undefined): number | undefined {
   const own = process.geteuid?.()
   if (reader === undefined || reader.uid === 0 || own === reader.uid) return undefined
@@ -74,7 +74,7 @@ function makeFor(path: string, reader: User | undefined): number | undefined {
   }
 }
 
-/** Whoever runs the command. A user without an entry in the system's list has a number only. */
+/** The user who runs the command. A user that the system does not list has only a number. */
 function operator(): Act['by'] {
   const uid = process.getuid?.() ?? -1
   try {

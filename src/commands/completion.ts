@@ -1,5 +1,5 @@
 // `hubmirror completion`: prints a script that completes commands, options and their values in bash, zsh or fish. The
-// script is made from the commands themselves, so that it can't fall behind them. It starts no process while one types.
+// script is generated from the commands themselves, so it cannot become outdated. It starts no process during completion.
 
 import { Argument, type Command, type Option } from 'commander'
 import { SettingOption } from './help.ts'
@@ -11,10 +11,10 @@ const HELP = `
 Examples:
   source <(hubmirror completion bash)                                     this shell only
   hubmirror completion bash > ~/.local/share/bash-completion/completions/hubmirror
-  hubmirror completion zsh > "\${fpath[1]}/_hubmirror"                      then start zsh anew
+  hubmirror completion zsh > "\${fpath[1]}/_hubmirror"                      then restart zsh
   hubmirror completion fish > ~/.config/fish/completions/hubmirror.fish`
 
-/** Adds `completion SHELL`. Call it after all other commands were added: the script knows those of `program`. */
+/** Adds `completion SHELL`. It must be added after all other commands, because the script covers those of `program`. */
 export function addCompletionCommand(program: Command): void {
   program
     .command('completion')
@@ -26,12 +26,12 @@ export function addCompletionCommand(program: Command): void {
     })
 }
 
-/** A command by its words, such as `token create`; the program itself has none. */
+/** One command, by its words such as `token create`. The program itself has no words. */
 interface Place {
   readonly words: string
   readonly commands: readonly Candidate[]
   readonly options: readonly FlagCandidate[]
-  /** Values of the first argument, where they are few and known. */
+  /** The values of the first argument, if it has a closed list. */
   readonly values: readonly string[]
 }
 
@@ -41,13 +41,13 @@ interface Candidate {
 }
 
 interface FlagCandidate extends Candidate {
-  /** `-q`, where there is a short form. */
+  /** The short form, such as `-q`, if there is one. */
   readonly short: string | undefined
   readonly takesValue: boolean
   readonly values: readonly string[]
 }
 
-/** The script for `shell`, for the commands that `program` has now. */
+/** The script for `shell`, for the current commands of `program`. */
 export function completionScript(program: Command, shell: Shell): string {
   const places = placesOf(program, '')
   const name = program.name()
@@ -84,7 +84,7 @@ function placesOf(command: Command, words: string): readonly Place[] {
 }
 
 function flagOf(option: Option): FlagCandidate {
-  // Settings name their values in the form: `<forward|deny>`, `[on|off]`.
+  // The form of a setting lists its values: `<forward|deny>`, `[on|off]`.
   const form = /[<[]([a-z0-9-]+(?:\|[a-z0-9-]+)+)[>\]]$/.exec(option.flags)?.[1]
   return {
     name: option.long ?? option.short ?? '',
@@ -95,7 +95,7 @@ function flagOf(option: Option): FlagCandidate {
   }
 }
 
-/** Words for a shell's single quotes. */
+/** The text in single quotes for a shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
@@ -104,13 +104,13 @@ function flagsOf(place: Place): readonly string[] {
   return place.options.flatMap(({ name, short }) => (short === undefined ? [name] : [name, short]))
 }
 
-/** The options whose value is the next word, with the values that are known. */
+/** The options whose value is the next word, with their known values. */
 function valuesByFlag(places: readonly Place[]): ReadonlyMap<string, readonly string[]> {
   const taking = places.flatMap((place) => place.options).filter((option) => option.takesValue)
   return new Map(taking.map(({ name, values }) => [name, values]))
 }
 
-/** The part that bash and zsh share: finds the command among the words typed so far, and lists what may come next. */
+/** The part that bash and zsh share. It finds the command in the words typed so far, and lists the possible next words. */
 function lookup(places: readonly Place[]): string {
   const taking = valuesByFlag(places)
   const known = [...taking].filter(([, values]) => values.length > 0)

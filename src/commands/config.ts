@@ -1,5 +1,5 @@
-// `hubmirror config`: every setting's value and where it came from, and which rule decides about a request. Secrets come
-// masked from config/load.ts.
+// The usage of `hubmirror config`, which prints every setting with its value and source, and of `config explain`.
+// config/load.ts has already masked secrets.
 import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Config } from '../config/keys.ts'
@@ -9,7 +9,7 @@ import { MirrorError } from '../errors.ts'
 import { parseRepoId, REPO_ID_RULE, REPO_TYPES, type Repo } from '../hub/names.ts'
 import { ACCESS_KINDS, type AccessKind } from '../policy/rules.ts'
 
-/** What the command line lends. */
+/** The part of the command line that these commands use. */
 interface ConfigLine {
   readonly withSettings: (command: Command, shown?: readonly string[]) => Command
   readonly load: (flags: Readonly<Record<string, unknown>>) => {
@@ -51,7 +51,7 @@ export function addConfigCommand(program: Command, { withSettings, load }: Confi
     .option('--size <size>', 'the size of the file, such as 20GB', parseSize)
     .option('--json', 'print JSON')
     .action(async (_flags: unknown, command: Command) => {
-      // What both commands know is read by the first.
+      // Commander assigns options that both commands have to the outer command.
       const flags: ExplainFlags & Record<string, unknown> = command.optsWithGlobals()
       if ((flags.repo === undefined) === (flags.url === undefined))
         command.error('error: expected either --repo or --url')

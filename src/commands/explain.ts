@@ -1,38 +1,38 @@
-// `hubmirror config explain`: which rule decides about a request, rule by rule, by the very judgement the mirror uses.
-// It contacts nobody: what only the Hub knows is given by hand, or said to be open.
+// `hubmirror config explain`: shows which rule decides a request, rule by rule, with the same judgement as the mirror. It
+// makes no requests: facts from the Hub are given by flags, else the result says which ones are missing.
 
 import { mayLend } from '../callers/caller.ts'
 import type { Config } from '../config/keys.ts'
 import { apiSegment, type Repo } from '../hub/names.ts'
 import { type HubRoute, parseHubUrl, resolveTarget } from '../hub/route.ts'
 import {
-  type PolicyCaller,
   type Decision,
   decide,
   type FactName,
   type HubFacts,
   judge,
+  type PolicyCaller,
   type Question,
 } from '../policy/decide.ts'
 import { denialText } from '../policy/denial.ts'
 import type { Rule } from '../policy/rules.ts'
 import { ANY, type Subject, subjectOf } from '../policy/subject.ts'
 
-/** What is asked about: a repo and perhaps a file of it, or a URL as a client sends it. */
+/** The request to explain: a repo and perhaps a file of it, or a URL as a client sends it. */
 export interface ExplainOptions {
   readonly repo: Repo | undefined
-  /** What the Hub calls it, where its id is an old short one. */
+  /** The name of the repo on the Hub, if its id is an old short one. */
   readonly name: string | undefined
   readonly revision: string | undefined
   readonly file: string | undefined
-  /** Path and query, base path included. */
+  /** Path and query, including the base path. */
   readonly url: string | undefined
   readonly caller: PolicyCaller
   readonly facts: HubFacts
   readonly json: boolean
 }
 
-/** By which flag a fact is given. */
+/** The flag for each fact. */
 const FLAG: Readonly<Record<FactName, string>> = {
   access: '--access',
   licence: '--licence',
@@ -41,7 +41,7 @@ const FLAG: Readonly<Record<FactName, string>> = {
   refs: '--ref',
 }
 
-/** The text that the command prints. Throws MirrorError for a URL that the mirror would not take. */
+/** The text that the command prints. Throws MirrorError for a URL that the mirror would refuse. */
 export function explain({ policies, basePath }: Config, options: ExplainOptions): string {
   const route = routeOf(basePath, options)
   const subject = subjectOf(route)
@@ -63,7 +63,7 @@ export function explain({ policies, basePath }: Config, options: ExplainOptions)
     : formatText(decision, steps, question, lends)
 }
 
-/** Whether a rule may lend a token for this at all, were it read: never for writes and settings, whatever it says. */
+/** Whether a rule may lend a token for a GET of this route. Tokens are never lent for writes and settings. */
 function lendsFor(route: HubRoute, { address, ownToken }: PolicyCaller): boolean {
   const kind = ownToken ? 'hub-token' : 'anonymous'
   return mayLend({ kind, address }, route, { method: 'GET', isUpload: false })
@@ -79,7 +79,7 @@ function routeOf(basePath: string, { url, repo, revision, file }: ExplainOptions
 
 interface Step {
   readonly rule: Rule
-  /** What it does here: `matches`, or why it does not. */
+  /** `matches`, or the reason why the rule does not match. */
   readonly standing: string
 }
 
@@ -87,18 +87,18 @@ function stepsOf(rules: readonly Rule[], question: Question, decision: Decision)
   const steps: Step[] = []
   let isOver = false
   for (const rule of rules) {
-    steps.push({ rule, standing: isOver ? 'not reached' : standingOf(rule, question) })
+    steps.push({ rule, standing: isOver ? 'not reached' : standingText(rule, question) })
     isOver ||= decision.kind === 'ruling' ? rule === decision.rule : judge(rule, question).needs.length > 0
   }
   return steps
 }
 
-function standingOf(rule: Rule, question: Question): string {
+function standingText(rule: Rule, question: Question): string {
   if (rule.action === 'use-token' && question.caller.ownToken) return 'skipped: the caller sends a token'
-  const { standing, needs, because } = judge(rule, question, { all: true })
+  const { result, needs, because } = judge(rule, question, { all: true })
   if (needs.length > 0) return `depends on ${needs.join(', ')}`
-  if (standing === 'no') return `does not match: ${because.join(', ')}`
-  if (standing === 'perhaps') return `may match (${because.join(', ')}): the request may carry any file`
+  if (result === 'no') return `does not match: ${because.join(', ')}`
+  if (result === 'perhaps') return `may match (${because.join(', ')}): the request can include any file`
   return 'matches'
 }
 
@@ -117,7 +117,7 @@ function formatText(
         ? ['any file']
         : []),
   ]
-  const brings = caller.ownToken
+  const credential = caller.ownToken
     ? 'with a Hub token'
     : caller.mirrorToken === undefined
       ? 'without a token'
@@ -127,7 +127,7 @@ function formatText(
     ({ rule, standing }) =>
       `  ${rule.name.padEnd(width)}  ${rule.action.padEnd(9)}  ${standing}  (${rule.where})`,
   )
-  const heading = `${words.join(', ')}; caller ${caller.address} ${brings}`
+  const heading = `${words.join(', ')}; caller ${caller.address} ${credential}`
   return `${[heading, ...lines, resultText(decision, subject, lends)].join('\n')}\n`
 }
 
@@ -147,8 +147,8 @@ function resultText(decision: Decision, subject: Subject, lends: boolean): strin
 
 function lentText(token: string, lends: boolean): string {
   return lends
-    ? `it is asked for with the Hub token ${token}`
-    : `the Hub token ${token} is not lent for it, but to read what the repo holds`
+    ? `the mirror requests it with the Hub token ${token}`
+    : `the Hub token ${token} is lent only to read the content of the repo, not for this`
 }
 
 function formatJson(decision: Decision, steps: readonly Step[], subject: Subject, lends: boolean): string {

@@ -1,8 +1,8 @@
-// The settings as the help text lists them: two lines each, under their group's heading. It prints nothing itself.
+// The settings in the help text: two lines each, under the heading of their group. This file prints nothing itself.
 import { Option } from 'commander'
 import { CONFIG_FILE, envName, fileKey, flagName, GROUPS, rows } from '../config/keys.ts'
 
-/** The flag of a setting. Commander does not list it: the help text of our own does, where `isListed`. */
+/** The flag of a setting. Commander does not list it. Our own help text does, if `isListed` is set. */
 export class SettingOption extends Option {
   readonly isListed: boolean
 
@@ -13,7 +13,7 @@ export class SettingOption extends Option {
   }
 }
 
-/** The settings that matter to a command, by their keys in the file. The settings file itself always does. */
+/** The help for the settings that a command uses, by their keys in the file. The settings file itself is always listed. */
 export function settingsHelpOf(keys: readonly string[]): string {
   const shown = allRows().filter((row) => keys.includes(row.key) || row.key === CONFIG_FILE.key)
   const lines = [
@@ -23,7 +23,7 @@ export function settingsHelpOf(keys: readonly string[]): string {
   return `${lines.join('\n')}\n\nAll other settings are accepted as well; see hubmirror serve --help`
 }
 
-/** Every setting with its flag, variable, default and meaning, for 80 columns and more. */
+/** The help for all settings with flag, variable, default and meaning, for at least 80 columns. */
 export function settingsHelp(): string {
   const all = allRows()
   const sections = GROUPS.map((group) => {
@@ -44,10 +44,10 @@ function linesOf(row: ReturnType<typeof allRows>[number]): readonly string[] {
   return [`  ${names.join(', ')} [${value}]`, ...wrap(row.meaning.replaceAll('`', ''), 74, '      ')]
 }
 
-const SPELLINGS = `Settings, as flag, variable and [default]. A flag goes before a variable, a variable before
-the file, the file before the default. In the file (YAML), HUBMIRROR_CACHE_MAX_SIZE is
-cache: {maxSize: 200GB}. Sizes and times carry units: 200GB, 1GiB, 90s, 5m. An empty value
-counts as not given; "none" takes back what a weaker source has set. Only the file can hold
+const SPELLINGS = `Settings, as flag, variable and [default]. A flag overrides a variable, a variable overrides
+the file, and the file overrides the default. In the file (YAML), HUBMIRROR_CACHE_MAX_SIZE is
+cache: {maxSize: 200GB}. Sizes and times need units: 200GB, 1GiB, 90s, 5m. An empty value
+counts as not given; "none" undoes what a weaker source has set. Only the file can contain
 policies, the rules about who may fetch what: see docs/policies.md and config explain.`
 
 function wrap(text: string, width: number, indent: string): readonly string[] {

@@ -1,4 +1,4 @@
-// `hubmirror ls`: what is stored, by repo, or file by file. Reads beside a running mirror and changes nothing.
+// `hubmirror ls`: lists stored content by repo, or file by file. It changes nothing, and a mirror may be running.
 
 import type { Config } from '../config/keys.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
@@ -13,7 +13,7 @@ import {
   unclaimed,
 } from '../store/upkeep/inventory.ts'
 import { statFile } from '../store/upkeep/walk.ts'
-import type { Sort } from './store-commands.ts'
+
 import {
   formatAge,
   formatColumns,
@@ -25,7 +25,10 @@ import {
   repoMatcher,
 } from './store-output.ts'
 
-/** What the command line asks for. */
+/** The order of a list: largest first, last used first, or by name. */
+export type Sort = 'size' | 'used' | 'name'
+
+/** The options of the command line. */
 export interface LsOptions {
   readonly pattern?: string | undefined
   readonly files?: string | undefined
@@ -39,7 +42,7 @@ interface RepoRow extends Sums {
   readonly holding: Holding
 }
 
-/** Prints the list to stdout. Resolves with the exit status: 1 when there is no store, or no repo of `--files`. */
+/** Prints the list to stdout. Resolves with the exit status: 1 if there is no store, or no file of the repo in `--files`. */
 export function runLs(config: Config, options: LsOptions): Promise<number> {
   return overStore(async () => {
     const layout = createLayout(config.cacheDir)
@@ -56,7 +59,7 @@ async function listRepos(layout: Layout, options: LsOptions): Promise<number> {
   const rows = [...inventory.holdings.values()]
     .filter((holding) => matches(holding.repo))
     .map((holding): RepoRow => ({ holding, ...sumEntries(inventory, holding.entries) }))
-    // A repo of which only facts are known takes no room worth a line.
+    // A repo of which only facts are stored takes almost no space, and is not listed.
     .filter((row) => row.blobs + row.partials > 0)
     .sort(ORDERS[options.sort])
   const shown = rows.slice(0, options.limit ?? rows.length)
@@ -104,7 +107,7 @@ function formatTable(inventory: Inventory, rows: readonly RepoRow[], shown: read
     row.partials === 0 ? '-' : formatSize(row.partialBytes),
     formatAge(row.usedAt, now),
     row.holding.isPublic ? 'yes' : 'no',
-    // One origin is what everybody has; with two, it tells equal names apart.
+    // Most stores have one origin. With several, the column distinguishes repos of the same name.
     ...(origins.size > 1 ? [row.holding.origin] : []),
   ])
   const head = ['REPO', 'FILES', 'SIZE', 'SHARED', 'UNFINISHED', 'USED', 'PUBLIC']
@@ -124,7 +127,7 @@ function formatTotals(inventory: Inventory, rows: readonly RepoRow[], shown: rea
   const notes: string[] = []
   if (all.partials > 0) notes.push(`${all.partials} unfinished, ${formatSize(all.partialBytes)}`)
   if (lone.blobs > 0) notes.push(`${plural(lone.blobs, 'blob')} unclaimed, ${formatSize(lone.sizeBytes)}`)
-  if (inventory.damagedFacts > 0) notes.push(`${plural(inventory.damagedFacts, 'damaged fact')} passed over`)
+  if (inventory.damagedFacts > 0) notes.push(`${plural(inventory.damagedFacts, 'damaged fact')} skipped`)
   return `${[head, ...notes].join('; ')}\n`
 }
 

@@ -1,5 +1,5 @@
-// `hubmirror prune`: take away what nobody needs any more, by repo, age or size. Works beside a running mirror, asks
-// nothing, and says what went. It decides nothing itself: see store/upkeep/prune.ts.
+// `hubmirror prune`: removes stored content by repo, age or size, without confirmation, and prints what it removed. A mirror
+// may be running. The decisions are in store/upkeep/prune.ts.
 
 import type { Config } from '../config/keys.ts'
 import { createLayout } from '../store/layout.ts'
@@ -9,7 +9,7 @@ import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
 
-/** What the command line asks for; it has made sure that something is selected. */
+/** The options of the command line. The caller has checked that they select something. */
 export interface PruneOptions {
   readonly repos: readonly string[]
   readonly olderThanMs?: number | undefined
@@ -20,8 +20,8 @@ export interface PruneOptions {
 }
 
 /**
- * Removes and prints to stdout what went. Resolves with the exit status: 1 when there is no store, or when nothing is
- * known of a repo that was named; nothing is removed then.
+ * Removes the selected content and prints the result to stdout. Resolves with the exit status: 1 if there is no store or if
+ * a named repo is unknown; in these cases nothing is removed.
  */
 export function runPrune(config: Config, options: PruneOptions): Promise<number> {
   return overStore(async () => {
@@ -44,13 +44,13 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
       ...(options.maxBytes !== undefined && { maxBytes: options.maxBytes }),
     }
     const plan = planPrune(inventory, selection, Date.now())
-    const pruned = options.dryRun ? foresee(plan) : await recorded(config, () => carryOut(layout, plan))
+    const pruned = options.dryRun ? preview(plan) : await recorded(config, () => carryOut(layout, plan))
     process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
     return 0
   })
 }
 
-/** What was removed, in the audit log: a line for each repo. */
+/** Runs `work` and writes its result to the audit log: one line for each repo. */
 async function recorded(config: Config, work: () => Promise<Pruned>): Promise<Pruned> {
   const log = await openActLog(config)
   try {
@@ -78,8 +78,8 @@ function ownersOf(
   return { known, unknown }
 }
 
-/** What would be said after the plan was carried out. */
-function foresee(plan: PrunePlan): Pruned {
+/** The result that carrying out the plan would have. */
+function preview(plan: PrunePlan): Pruned {
   const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
   for (const { entry, owner } of plan.victims) {
     const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
@@ -124,6 +124,7 @@ function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): str
       `${plural(plan.kept.blobs, 'blob')} (${formatSize(plan.kept.sizeBytes)}) ${verb} for other repos`,
     )
   }
-  if (pruned.passedOver > 0) parts.push(`${pruned.passedOver} passed over: used meanwhile, or gone already`)
+  if (pruned.passedOver > 0)
+    parts.push(`${pruned.passedOver} skipped: used in the meantime, or already removed`)
   return `${formatColumns(lines, [0, 1])}${parts.join('; ')}\n`
 }

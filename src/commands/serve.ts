@@ -1,4 +1,4 @@
-// hubmirror serve: listen, answer signals, drain, close. Knows nothing of what is served.
+// `hubmirror serve`: starts the app, listens, handles signals, drains and closes. It does not know how requests are served.
 
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -21,34 +21,34 @@ import { createReload, readRegularFile } from './reload.ts'
 import { dieOfHangUp, listenToSignals } from './signals.ts'
 import { terminalDestination, welcomeText } from './terminal.ts'
 
-/** How long the line of a request may wait for others to leave with it: a write costs more than a line. */
+/** How long the log line of a request may wait, so that several lines share a write: a write costs more than a line. */
 const GATHER_MS = 10
-/** How often connections whose last answer has ended are looked for while the process drains. */
+/** How often idle connections are closed while the process drains. */
 const SWEEP_MS = 250
-/** Connections of workers that wait to be taken: as many as the system lets. */
+/** The backlog for connections of workers: as many as the system allows. */
 const BACKLOG = 4096
 
 /**
- * Serves until SIGTERM or SIGINT. Then /readyz says no, and every answer ends its connection; after SIGTERM requests are
- * served on for the drain delay, so that load balancers see it. Then no connection is taken any more, running answers
- * get the drain time, and the process ends with 0. A second signal ends it at once, with 1. SIGHUP reads the settings
- * again. Resolves with the exit status.
+ * Serves until SIGTERM or SIGINT. Then /readyz answers 503, and every response closes its connection. After SIGTERM, the
+ * mirror still serves requests for the drain delay, so that load balancers notice. After that it accepts no connections,
+ * running responses get the drain timeout, and the process ends with 0. A second signal ends it at once with 1. SIGHUP
+ * reloads the settings. Resolves with the exit status.
  */
 export async function runServe(
   config: Config,
   options: {
     readonly version: string
     readonly notices: readonly string[]
-    /** Reads all settings anew, by `readFile`. Throws ConfigFaults. */
+    /** Reads all settings again, with `readFile`. Throws ConfigFaults. */
     readonly load: (readFile: (path: string) => string) => { config: Config; notices: readonly string[] }
   },
 ): Promise<number> {
-  const isRead = process.stdout.isTTY
-  const piped = isRead ? undefined : createLogDestination()
+  const isTerminal = process.stdout.isTTY
+  const piped = isTerminal ? undefined : createLogDestination()
   const stdout = piped ?? terminalDestination()
-  const destination = isRead ? prettyDestination(stdout, process.stdout.hasColors()) : stdout
+  const destination = isTerminal ? prettyDestination(stdout, process.stdout.hasColors()) : stdout
   const logger = createLogger({ level: config.logLevel, destination, gatherMs: GATHER_MS })
-  // Before the destination writes its own last words, however the process ends.
+  // This listener must run before that of the destination, which writes its last lines, however the process ends.
   process.prependListener('exit', () => flushRequests(logger))
   for (const notice of options.notices) logger.warn(notice)
   let app: App
@@ -61,13 +61,13 @@ export async function runServe(
     }
     throw error
   }
-  // Also without an audit log: the signal would end the process.
+  // Needed without an audit log, too: an unhandled SIGUSR2 would end the process.
   process.on('SIGUSR2', () => app.reopenAuditLog())
   process.on('unhandledRejection', (error) => {
-    // One request must not end all others; a bug all the same.
+    // This is a bug, but the failure of one request must not end all others.
     logger.error({ err: error }, 'unhandled rejection')
   })
-  // Before anybody can know that it serves: a signal without a listener ends the process at once.
+  // Set before the process listens: a signal without a handler would end it at once.
   let hangUp = (): void => undefined
   const { stopped } = listenToSignals(() => hangUp())
   let entrance: Entrance
@@ -86,20 +86,20 @@ export async function runServe(
   hangUp = createReload({
     load: () => options.load(readRegularFile),
     app,
-    tellOthers: entrance.change,
+    changeOthers: entrance.change,
     logger,
     auditor: app.auditor,
   })
   const { port } = entrance
   const { host, origin, cacheDir } = config
   const welcome = welcomeText(config, { version: options.version, port })
-  if (!isRead) logger.info({ host, port, origin: origin.origin, cacheDir }, 'listening')
-  // Whoever asked for less than that has asked for silence here.
+  if (!isTerminal) logger.info({ host, port, origin: origin.origin, cacheDir }, 'listening')
+  // With a log level above `info`, the operator has asked for silence.
   else if (logger.isLevelEnabled('info')) stdout.write(welcome)
-  if (!isRead && process.stderr.isTTY) process.stderr.write(welcome)
+  if (!isTerminal && process.stderr.isTTY) process.stderr.write(welcome)
 
   const signal = await stopped
-  // Nobody who presses Ctrl-C has a load balancer that must be told first.
+  // The delay is for load balancers, and a mirror that is stopped with Ctrl-C has none.
   const delayMs = signal === 'SIGTERM' ? app.settings.drainDelayMs : 0
   logger.info({ signal, delayMs }, 'draining')
   app.drain()
@@ -115,20 +115,20 @@ export async function runServe(
   return 0
 }
 
-/** Where clients come in. */
+/** Where client connections arrive: in this process, or in workers. */
 interface Entrance {
   readonly port: number
-  /** Resolves when the other processes go by these settings. */
+  /** Sends settings to the other processes. Resolves when they use them. */
   readonly change: (settings: LiveSettings) => Promise<void>
-  /** Takes connections as before, and lets every answer end its own. */
+  /** Accepts connections as before, but every response closes its connection. */
   readonly leave: () => void
-  /** Takes no new connections; resolves when the last answer has ended and the app is closed. */
+  /** Accepts no more connections. Resolves when the last response has ended and the app is closed. */
   readonly close: () => Promise<void>
-  /** Ends what is still under way. */
+  /** Closes all remaining connections. */
   readonly cut: () => void
 }
 
-/** This process takes the connections itself. */
+/** Accepts connections in this process. */
 async function listen(app: App, config: Config, logger: Logger): Promise<Entrance> {
   await app.server.listen({ host: config.host, port: config.port })
   const { server } = app.server
@@ -137,14 +137,14 @@ async function listen(app: App, config: Config, logger: Logger): Promise<Entranc
   await listenAlso(server, await otherAddresses(config.host, address), port)
   return {
     port,
-    // What `App.change` and `App.drain` do is all.
+    // `App.change` and `App.drain` have already done everything.
     change: () => Promise.resolve(),
     leave() {},
     async close() {
       await arrivalsRead()
-      // At once: the framework has steps of its own before it closes the port.
+      // Close the port at once: the framework runs other steps before it closes the port.
       server.close()
-      // Closing ends what is idle now; clients keep the connections of downloads that end later, and would be waited for.
+      // `close` ends only connections that are idle now. Clients keep those of downloads that end later, and `close` waits.
       const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
       await app.server.close()
       clearInterval(sweep)
@@ -153,7 +153,7 @@ async function listen(app: App, config: Config, logger: Logger): Promise<Entranc
   }
 }
 
-/** Workers take the connections, and come to this process by a socket of their own. */
+/** Accepts connections in workers, which reach this process through a private socket. */
 async function listenByWorkers(
   app: App,
   config: Config,
@@ -195,7 +195,7 @@ async function listenByWorkers(
   }
 }
 
-/** Plain: it goes to other processes. */
+/** The rules for networks as plain data, because they are sent to other processes. */
 function clientsOf(settings: Pick<Config, 'clientsAllow' | 'clientsDeny'>) {
   return { allow: settings.clientsAllow, deny: settings.clientsDeny }
 }

@@ -1,14 +1,14 @@
-// Maps signals to what a serving mirror must do; it does none of it itself.
+// Maps signals to actions of a serving mirror. The caller carries them out.
 
 import { isatty } from 'node:tty'
 
-/** The signals that stop a mirror. SIGHUP does so only when the terminal has gone. */
+/** The signals that stop a mirror. SIGHUP does so only after the terminal has closed. */
 export type StopSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP'
 
 /**
  * Listens to signals for as long as the process lives. `stopped` resolves with the first signal that stops the mirror. Each
  * further one ends the process at once with status 1; the store needs no repair after that. SIGHUP calls `onHangUp`, unless
- * the terminal has gone at which the mirror was started.
+ * the terminal at which the mirror was started has closed.
  */
 export function listenToSignals(onHangUp: () => void): { readonly stopped: Promise<StopSignal> } {
   const terminals = [0, 1, 2].filter((fd) => isatty(fd))
@@ -30,7 +30,7 @@ export function listenToSignals(onHangUp: () => void): { readonly stopped: Promi
   return { stopped }
 }
 
-/** Ends the process as SIGHUP does by default. Node's normal exit aborts when it cannot restore a terminal that has gone. */
+/** Ends the process as SIGHUP does by default. Node's normal exit aborts if it cannot restore a terminal that has closed. */
 export async function dieOfHangUp(): Promise<never> {
   process.removeAllListeners('SIGHUP')
   process.kill(process.pid, 'SIGHUP')

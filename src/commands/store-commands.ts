@@ -1,21 +1,20 @@
-// The usage of ls, prune and verify: arguments, options and what is wrong with them. The commands themselves are
-// loaded when one is asked for, so that help and config answer without the store's modules.
+// The usage of ls, prune and verify: arguments, options and the errors of both. The commands themselves are loaded on
+// demand, so that `help` and `config` start without the modules of the store.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Config } from '../config/keys.ts'
 import { bytes, duration, type Parser } from '../config/parse.ts'
+import type { Sort } from './ls.ts'
 
-/** What the command line lends: the flags of all settings, the settings made of them, and where a status goes. */
+/** The part of the command line that commands use: flags of settings, the settings themselves, and the exit status. */
 export interface CommandLine {
-  /** `shown` names the settings that the command's help lists, by key; without it, all of them. */
+  /** Adds the flags of all settings. `shown` are the keys of the settings that the help lists; without it, all of them. */
   readonly withSettings: (command: Command, shown?: readonly string[]) => Command
   readonly load: (flags: Readonly<Record<string, unknown>>) => Config
   readonly finish: (status: number) => void
 }
 
-const SORTS = ['size', 'used', 'name'] as const
-/** By what a list is ordered: largest first, last used first, by letters. */
-export type Sort = (typeof SORTS)[number]
+const SORTS = ['size', 'used', 'name'] as const satisfies readonly Sort[]
 
 const LONGEST_AGE_MS = 3650 * 24 * 3_600_000
 
@@ -114,7 +113,7 @@ interface VerifyFlags {
   readonly json?: boolean
 }
 
-/** The same words and cures as for settings; commander adds which option is meant. */
+/** A parser of an option with the same fault texts as those of settings. Commander adds the name of the option. */
 export function parserOf<T>(parse: Parser<T>): (text: string) => T {
   return (text) => {
     const parsed = parse(text.trim())

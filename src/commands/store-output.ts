@@ -1,5 +1,5 @@
-// What ls, prune and verify share towards the operator: which repo is meant, how sizes and times read, and what may
-// stand on a terminal. It opens no store.
+// Shared by ls, prune and verify: which repo an argument means, how sizes and times are printed, and which text is safe on a
+// terminal. This file opens no store.
 
 import prettyBytes from 'pretty-bytes'
 import { UnusableDirectory } from '../store/store.ts'
@@ -15,7 +15,7 @@ const TYPES: ReadonlyMap<string, string> = new Map(
 )
 
 /**
- * Tells whether a repo, named as in facts (`models/org/name`), is meant by what an operator wrote: `org/name` for a
+ * Returns a test whether a repo, named as in facts (`models/org/name`), matches the text of an operator: `org/name` for a
  * model, `dataset/org/name` or `datasets/org/name`, and `*` for any letters (`models/org/*`, `*`). Case is ignored.
  */
 export function repoMatcher(text: string): (repo: string) => boolean {
@@ -33,7 +33,7 @@ function escapePattern(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&')
 }
 
-/** `1.2 GB`, in the powers of 1000 that settings take. */
+/** `1.2 GB`, in powers of 1000 as in settings. */
 export function formatSize(sizeBytes: number): string {
   return prettyBytes(sizeBytes)
 }
@@ -47,12 +47,12 @@ export function formatAge(usedAt: number | undefined, now: number): string {
   return ageMs < 60_000 ? 'just now' : `${Math.floor(ageMs / 60_000)}m ago`
 }
 
-/** A time for programs. */
+/** A time for programs, in ISO 8601. */
 export function formatInstant(at: number | undefined): string | null {
   return at === undefined ? null : new Date(at).toISOString()
 }
 
-/** Paths were chosen by strangers: what moves the cursor or turns the direction of writing is spelled out. */
+/** Escapes characters that move the cursor or change the direction of text, because paths come from strangers. */
 export function printable(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
@@ -60,7 +60,7 @@ export function printable(text: string): string {
   )
 }
 
-/** Columns two spaces apart; those of `right` are aligned to the right. */
+/** Rows as columns that are two spaces apart. The columns in `right` are aligned to the right. */
 export function formatColumns(rows: readonly (readonly string[])[], right: readonly number[]): string {
   const widths: number[] = []
   for (const row of rows)
@@ -81,7 +81,7 @@ export function plural(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? '' : 's'}`
 }
 
-/** Runs a command over a store; a directory that is none, or no audit log, becomes a sentence and status 1. */
+/** Runs a command on a store. An unusable directory or audit log is reported as a sentence, with status 1. */
 export async function overStore(run: () => Promise<number>): Promise<number> {
   try {
     return await run()

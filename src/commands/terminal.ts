@@ -1,4 +1,4 @@
-// What the mirror prints first at a terminal: where it listens, what clients need, and where to look next.
+// The first text that the mirror prints at a terminal: where it listens, what clients need, and what to try next.
 
 import { writeSync } from 'node:fs'
 import { hostname } from 'node:os'
@@ -6,27 +6,27 @@ import type { DestinationStream } from 'pino'
 import type { Config } from '../config/keys.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 
-/** Writes to the terminal at stdout. Errors are ignored: when the terminal has gone, nobody reads it. */
+/** Writes to the terminal at stdout. Errors are ignored: after the terminal has closed, the text has no reader. */
 export function terminalDestination(): DestinationStream {
   return {
     write(text) {
       try {
         writeSync(1, text)
       } catch {
-        // SIGHUP tells whether the mirror ends with its terminal.
+        // The handler of SIGHUP decides whether the mirror ends with its terminal.
       }
     },
   }
 }
 
-/** The welcome text, with line ends. */
+/** The welcome text, including line ends. */
 export function welcomeText(
   config: Pick<Config, 'host' | 'basePath' | 'publicUrl' | 'origin' | 'cacheDir' | 'offline'>,
   { version, port }: { readonly version: string; readonly port: number },
 ): string {
   const path = config.basePath === '/' ? '' : config.basePath
   const listening = `http://${inUrl(config.host)}:${port}`
-  // A client cannot connect to the address that means all interfaces.
+  // Clients cannot connect to the address that stands for all interfaces.
   const isEverywhere = config.host === '0.0.0.0' || config.host === '::'
   const reached = `http://${isEverywhere ? hostname() : inUrl(config.host)}:${port}`
   const endpoint =

@@ -1,4 +1,4 @@
-// The usage of `hubmirror token`: arguments, options and what is wrong with them.
+// The usage of `hubmirror token`: arguments, options and the errors of both.
 
 import { Argument, type Command, InvalidArgumentError } from 'commander'
 import { isTokenName, TOKEN_NAME_RULE } from '../callers/token-list.ts'

@@ -1,19 +1,19 @@
-// `hubmirror token`: changes the list of issued tokens, or prints it. The token itself is printed once, when it is made,
-// and kept nowhere.
+// `hubmirror token`: changes or prints the list of issued tokens. A token itself is printed once, when it is created, and is
+// stored nowhere.
 
 import { createMirrorToken } from '../callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath, readTokenFile } from '../callers/token-file.ts'
-import { tokenHash, type IssuedToken, tokenState } from '../callers/token-list.ts'
+import { type IssuedToken, tokenHash, tokenState } from '../callers/token-list.ts'
 import type { Config } from '../config/keys.ts'
 import { mirrorUser, type User } from '../store/replace.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { formatAge, formatColumns, formatInstant } from './store-output.ts'
 
-type Where = Pick<Config, 'mirrorTokens' | 'cacheDir' | 'auditLog'>
+type TokenConfig = Pick<Config, 'mirrorTokens' | 'cacheDir' | 'auditLog'>
 
-/** Issues a token. The name of one that is good no more may be given again. */
+/** Issues a token. The name of an expired or revoked token may be used again. Resolves with the exit status. */
 export function runTokenCreate(
-  config: Where,
+  config: TokenConfig,
   options: {
     readonly name: string
     readonly expiresMs: number | undefined
@@ -34,7 +34,7 @@ export function runTokenCreate(
       log.act('token-create', { name, expiresAt: formatInstant(expiresAt), repos: repos ?? null })
       return [...others, { name, sha256: tokenHash(token), createdAt: now, expiresAt, repos }]
     }
-    // Nobody gets a token that is not in the list.
+    // The list is changed first, so that a token is never printed that is not in the list.
     await changeTokenFile(path, change, { reader, now })
     if (json) {
       print(
@@ -42,7 +42,7 @@ export function runTokenCreate(
       )
       return
     }
-    // The token alone on stdout, so that a script can take it from there.
+    // stdout gets only the token, so that a script can read it.
     print(`${token}\n`)
     const until =
       expiresAt === undefined ? 'it is valid until it is revoked' : `it expires on ${day(expiresAt)}`
@@ -50,8 +50,8 @@ export function runTokenCreate(
   })
 }
 
-/** Prints the list; never a token or its hash. */
-export function runTokenLs(config: Where, options: { readonly json: boolean }): Promise<number> {
+/** Prints the list, without tokens and hashes. Resolves with the exit status. */
+export function runTokenLs(config: TokenConfig, options: { readonly json: boolean }): Promise<number> {
   const now = Date.now()
   return overList(config, async (path) => {
     const list = await readTokenFile(path)
@@ -76,8 +76,8 @@ export function runTokenLs(config: Where, options: { readonly json: boolean }): 
   })
 }
 
-/** Revokes a token; one that is revoked already stays so. */
-export function runTokenRevoke(config: Where, options: { readonly name: string }): Promise<number> {
+/** Revokes a token. A token that is already revoked keeps its time of revocation. Resolves with the exit status. */
+export function runTokenRevoke(config: TokenConfig, options: { readonly name: string }): Promise<number> {
   const { name } = options
   const now = Date.now()
   return changing(config, async (path, log, reader) => {
@@ -104,8 +104,8 @@ function describe(entry: IssuedToken, now: number): Readonly<Record<string, unkn
   }
 }
 
-/** Runs a command over the list; what goes wrong becomes a sentence and status 1. */
-async function overList(config: Where, run: (path: string) => Promise<void> | void): Promise<number> {
+/** Runs a command on the list. Any error is reported as a sentence, with status 1. */
+async function overList(config: TokenConfig, run: (path: string) => Promise<void> | void): Promise<number> {
   const path = mirrorTokensPath(config)
   try {
     await run(path)
@@ -116,9 +116,9 @@ async function overList(config: Where, run: (path: string) => Promise<void> | vo
   }
 }
 
-/** The same, with the audit log open. Nothing is done that cannot be recorded: the line is written before the list. */
+/** Like `overList`, with an open audit log. The audit line is written before the list, so every change is recorded. */
 function changing(
-  config: Where,
+  config: TokenConfig,
   run: (path: string, log: ActLog, reader: User | undefined) => Promise<void>,
 ): Promise<number> {
   return overList(config, async (path) => {

@@ -1,5 +1,6 @@
-// `hubmirror verify`: every stored blob held against its own name, with a bar for whoever watches and a position for
-// whoever interrupts. Works beside a running mirror. It repairs nothing: what is damaged is fetched again.
+// `hubmirror verify`: compares the digest of every stored blob with its name. It shows a progress bar, and records its
+// position so that an interrupted run can be resumed. A mirror may be running. It repairs nothing: damaged blobs are moved
+// away, and the mirror fetches them again.
 
 import path from 'node:path'
 import { SingleBar } from 'cli-progress'
@@ -22,20 +23,20 @@ import { type ActLog, openActLog } from './audit.ts'
 import { formatSize, overStore, plural } from './store-output.ts'
 
 const RECORD_EVERY_MS = 5_000
-/** What a shell reports of a process that Ctrl-C ended. */
+/** The exit status that shells report for a process ended by Ctrl-C. */
 const INTERRUPTED = 130
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface VerifyOptions {
   readonly rateBytesPerSecond?: number | undefined
-  /** Begin anew, whatever an earlier run has done. */
+  /** Start from the beginning, and ignore the position of an earlier run. */
   readonly restart: boolean
   readonly json: boolean
 }
 
 /**
- * Prints each damage to stderr as it is found, and the result to stdout. Resolves with the exit status: 0 all sound, 1
- * damage found or something unread, 130 interrupted by SIGINT or SIGTERM; the next run goes on from there then.
+ * Prints each damage to stderr when it is found, and the result to stdout. Resolves with the exit status: 0 without damage,
+ * 1 with damage or with a blob that could not be read, and 130 after SIGINT or SIGTERM; the next run resumes there.
  */
 export function runVerify(config: Config, options: VerifyOptions): Promise<number> {
   return overStore(async () => {
@@ -46,7 +47,7 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
     const before = await readPosition(layout, 'verify')
     const interrupted = new AbortController()
     const interrupt = (): void => interrupted.abort()
-    // Once: a second Ctrl-C ends the process as it would without us.
+    // Only the first signal is handled: a second Ctrl-C ends the process at once.
     process.once('SIGINT', interrupt)
     process.once('SIGTERM', interrupt)
     const log = await openActLog(config)
@@ -119,7 +120,7 @@ async function verify(
 
 type Counts = Pick<ScrubReport, 'blobs' | 'sizeBytes' | 'damaged' | 'refused'>
 
-/** The whole pass: what earlier runs have done and what this one did. */
+/** The counts of the whole pass: those of earlier runs plus those of this run. */
 function sum(before: ScrubPosition | undefined, report: ScrubReport): Counts {
   return {
     blobs: (before?.blobs ?? 0) + report.blobs,
@@ -136,13 +137,13 @@ async function record(
   startedAt: number,
 ): Promise<void> {
   if (report.last === undefined) return
-  // A full disk costs the position, not the pass.
+  // On a full disk the position is lost, but the pass continues.
   await writePosition(layout, 'verify', { after: report.last, startedAt, ...sum(before, report) }).catch(
     () => undefined,
   )
 }
 
-/** Partials whose map of blocks cannot be read: their bytes vouch for nothing, and the next pull begins anew. */
+/** Removes block maps that cannot be read. The bytes of such a partial are useless, so the next download starts over. */
 async function checkPartials(
   layout: Layout,
   say: (line: string) => void,
@@ -152,7 +153,7 @@ async function checkPartials(
   for await (const key of walkPartials(layout)) {
     const file = path.join(layout.partial(key), 'blocks')
     const data = await statFile(path.join(layout.partial(key), 'data'))
-    // Without data it has just become a blob; without a map it has just begun.
+    // Without data, the partial has just become a blob. Without a map, it was just created.
     if (data === undefined || (await statFile(file)) === undefined) continue
     partials += 1
     if ((await readBlockMap(file, data.sizeBytes)) !== undefined) continue
@@ -201,18 +202,18 @@ function formatResult(
 
 interface Bar {
   readonly advance: (bytes: number) => void
-  /** A line that stays; the bar, until it is stopped, appears again below it. */
+  /** Prints a line that stays. The bar, until it is stopped, reappears below it. */
   readonly say: (line: string) => void
   readonly stop: () => void
 }
 
 const WIPE = '\r\u001b[K'
-/** The bar has it off, for itself; a line that stays must be read to its end. */
+/** The bar switches line wrap off for itself. A line that stays needs it, to be readable to its end. */
 const [WRAP, NO_WRAP] = ['\u001b[?7h', '\u001b[?7l']
-/** To where it was saved the bar returns at its end: after a line that stays, that is one line further down. */
+/** At its end the bar moves the cursor to the saved position. After a line that stays, this is one line further down. */
 const SAVE_CURSOR = '\u001b7'
 
-/** A bar on stderr where that is a terminal; in a pipe or a log file it would be litter. */
+/** Starts a progress bar on stderr if that is a terminal. In a pipe or a log file, it would only be noise. */
 async function startBar(layout: Layout, before: ScrubPosition | undefined): Promise<Bar> {
   if (!process.stderr.isTTY)
     return { advance() {}, say: (line) => void process.stderr.write(`${line}\n`), stop() {} }

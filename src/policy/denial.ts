@@ -1,12 +1,12 @@
-// What is said to whoever a rule stops. Knows no header: who sends the words makes them safe for one.
+// The message for a caller whose request a rule denies. This file knows no header: the sender makes the text safe for one.
 
 import type { Ruling } from './decide.ts'
 import { ANY, type Subject } from './subject.ts'
 
-/** Where a rule has no message of its own. */
+/** The message of a rule that has none of its own. */
 export const DENIED = 'The rules of this mirror do not allow this.'
 
-/** The words of the rule that denied, why it did where that was in doubt, and its name. */
+/** The message of the rule that denied, the reason if it denied in doubt, and the name of the rule. */
 export function denialText({ rule, doubt }: Ruling, subject: Subject): string {
   const words = [rule?.message ?? DENIED, ...doubtText(doubt, subject)]
   if (rule !== undefined) words.push(`(policy ${rule.name} of this mirror)`)

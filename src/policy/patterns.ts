@@ -1,5 +1,5 @@
-// The patterns of rules: globs over names and paths, networks over addresses. Each is compiled once, when the settings
-// are read. It does not know what a rule does with them.
+// The patterns of rules: globs over names and paths, and networks over addresses. Each is compiled once, when the settings
+// are read. This file does not know what a rule does with them.
 
 import { BlockList, isIP, SocketAddress } from 'node:net'
 import { compileGlob } from '../hub/glob.ts'
@@ -10,23 +10,23 @@ export interface Pattern {
   readonly test: (value: string) => boolean
 }
 
-/** What a pattern is held against. Names of repos and revisions have slashes that `*` alone may cross. */
+/** The kind of text that a pattern matches. In names of repos and revisions, a pattern of only `*` also matches slashes. */
 export type PatternKind = 'repo' | 'revision' | 'file' | 'word'
 
 const MAX_PATTERN_CHARS = 200
 
 /**
- * A glob: `*` and `?` within one part, `**` across slashes, `[abc]`, `{a,b}`; upper and lower case are the same. Or
- * what is wrong with it.
+ * Compiles a glob: `*` and `?` within one part, `**` across slashes, `[abc]`, `{a,b}`. Case is ignored. For an invalid glob
+ * it returns the fault.
  */
 export function glob(text: string, kind: PatternKind): Pattern | { readonly fault: string } {
   const fault = faultOf(text, kind)
   if (fault !== undefined) return { fault }
-  // Alone it means every name, also those with a slash.
+  // A single star matches every name, including those with a slash.
   const whole = text === '*' ? '**' : text
   const test = compileGlob(whole)
   if (test === undefined) return { fault: 'expected a pattern whose brackets are closed' }
-  // As in .gitignore: without a slash it means the file's own name, in whatever folder.
+  // As in .gitignore: a pattern without a slash matches the name of a file in any folder.
   if (kind !== 'file' || text.includes('/')) return { text, test }
   return { text, test: (path) => test(path.slice(path.lastIndexOf('/') + 1)) }
 }
@@ -44,18 +44,18 @@ function faultOf(text: string, kind: PatternKind): string | undefined {
   return text.split('/').length > 2 ? 'expected org/name, such as acme/* or */*-base' : undefined
 }
 
-/** Addresses of callers. */
+/** A set of networks, for addresses of callers. */
 export interface Networks {
   readonly texts: readonly string[]
   readonly has: (address: string) => boolean
 }
 
 /**
- * The networks of checked texts: addresses, or `10.0.0.0/8`. An IPv4 address in IPv6 clothes is the IPv4 address, and
- * `::/0` is all of IPv6 and nothing else.
+ * The networks of valid texts: addresses, or networks such as `10.0.0.0/8`. An IPv4-mapped IPv6 address counts as the IPv4
+ * address, and `::/0` is all of IPv6 without IPv4.
  */
 export function networks(texts: readonly string[]): Networks {
-  // To a list an IPv4 address is one in IPv6 clothes as well, which lies in every network around those.
+  // One list per family: a BlockList treats an IPv4 address as IPv4-mapped too, so IPv6 networks such as `::/0` would match it.
   const lists = { 4: new BlockList(), 6: new BlockList() }
   for (const text of texts) {
     const [address = '', bits] = text.split('/')
@@ -75,18 +75,18 @@ export function networks(texts: readonly string[]): Networks {
   }
 }
 
-/** No caller has one of these: nothing, everybody, and groups (RFC 1122 section 3.2.1.3, RFC 4291 section 2.7). */
-const NOBODY = new BlockList()
-NOBODY.addSubnet('0.0.0.0', 8, 'ipv4')
-NOBODY.addSubnet('224.0.0.0', 4, 'ipv4')
-NOBODY.addAddress('255.255.255.255', 'ipv4')
-NOBODY.addAddress('::', 'ipv6')
-NOBODY.addSubnet('ff00::', 8, 'ipv6')
+/** Addresses that no caller has: unspecified, broadcast and multicast (RFC 1122 section 3.2.1.3, RFC 4291 section 2.7). */
+const NOT_UNICAST = new BlockList()
+NOT_UNICAST.addSubnet('0.0.0.0', 8, 'ipv4')
+NOT_UNICAST.addSubnet('224.0.0.0', 4, 'ipv4')
+NOT_UNICAST.addAddress('255.255.255.255', 'ipv4')
+NOT_UNICAST.addAddress('::', 'ipv6')
+NOT_UNICAST.addSubnet('ff00::', 8, 'ipv6')
 
 /**
- * The address that a text is, in its one spelling: dotted for IPv4, also where that comes mapped into IPv6, else as RFC
- * 5952 has it. Undefined for everything that is not one address of one caller: with a port, brackets or a zone, several,
- * `unknown`, names, and addresses that nobody can ask from.
+ * The address in a text, in its canonical spelling: dotted for IPv4 and IPv4-mapped IPv6, else that of RFC 5952. Undefined
+ * for a text that is not exactly one address of a caller: several addresses, an address with a port, brackets or a zone, the
+ * word `unknown`, a name, or an address that no caller can have.
  */
 export function plainAddress(text: string): string | undefined {
   const version = isIP(text)
@@ -94,11 +94,11 @@ export function plainAddress(text: string): string | undefined {
   const family = version === 4 ? 'ipv4' : 'ipv6'
   const address = version === 4 ? text : new SocketAddress({ address: text, family }).address
   const mapped = /^::ffff:(\d+(?:\.\d+){3})$/i.exec(address)?.[1]
-  if (NOBODY.check(mapped ?? address, mapped === undefined ? family : 'ipv4')) return undefined
+  if (NOT_UNICAST.check(mapped ?? address, mapped === undefined ? family : 'ipv4')) return undefined
   return mapped ?? address
 }
 
-/** Systems name the interface behind a link-local IPv6 address: `fe80::1%eth0` (RFC 4007 section 11). */
+/** Removes the interface that systems append to a link-local IPv6 address: `fe80::1%eth0` (RFC 4007 section 11). */
 export function withoutZone(address: string): string {
   return isIP(address) === 6 ? address.replace(/%.*$/, '') : address
 }
@@ -110,7 +110,7 @@ function familyOf(address: string): 'ipv4' | 'ipv6' {
 const MAPPED = new BlockList()
 MAPPED.addSubnet('::ffff:0:0', 96, 'ipv6')
 
-/** Whether an IPv6 address, or a network of them, is one of IPv4. */
+/** Whether an IPv6 address, or a network of such addresses, is IPv4-mapped. */
 function isMapped(address: string, bits = '128'): boolean {
   return Number(bits) >= 96 && MAPPED.check(address, 'ipv6')
 }

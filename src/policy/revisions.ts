@@ -1,15 +1,15 @@
-// The names of one revision. Git, and so the Hub, know a branch by its name and by the longer ones of its ref; a rule is
-// held against all of them. Pure text: which commit a name stands for is a fact that only the Hub can tell.
+// The names of one revision. Git, and therefore the Hub, accept a branch by its name and by the longer names of its ref.
+// Rules are matched against all of them. Pure text: only the Hub knows which commit a name points to.
 
-/** What stands for the default branch, which the Hub calls main. */
+/** Names of the default branch, which the Hub calls main. */
 const HEAD_NAMES = ['HEAD', '@']
 
-/** In the order of gitrevisions(7), the longest first. */
+/** Prefixes of refs in the order of gitrevisions(7), the longest first. */
 const PREFIXES = ['refs/heads/', 'refs/tags/', 'refs/', 'heads/', 'tags/']
 
 /**
- * Every name under which a rule may mean what a request calls `revision`: for rules that keep something away. `heads/dev`
- * may be the branch `dev`, a tag of that name, or a branch of the longer name, and `dev~1` is reached by way of `dev`.
+ * Every name by which a rule may refer to the revision of a request; for rules that restrict. `heads/dev` may be the branch
+ * `dev`, a tag of that name, or a branch of the longer name. `dev~1` is reached through `dev`.
  */
 export function possibleNames(revision: string): readonly string[] {
   const [stem = ''] = revision.split(/[~^:]|@\{/)
@@ -20,7 +20,7 @@ export function possibleNames(revision: string): readonly string[] {
   )
 }
 
-/** The names that mean the same for certain: for rules that let something through. */
+/** The names that certainly refer to the same revision; for rules that grant. */
 export function certainNames(revision: string): readonly string[] {
   const branch = /^refs\/heads\/(.+)$/.exec(revision)?.[1]
   return branch === undefined ? [revision] : [revision, branch]
@@ -31,7 +31,7 @@ function withoutPrefix(name: string): string {
   return prefix === undefined ? name : name.slice(prefix.length)
 }
 
-/** Whether a revision may be the id of a commit, whole or in short: 7 to 40 hex digits. */
+/** Whether a revision may be a commit id, complete or abbreviated: 7 to 40 hex digits. */
 export function mayBeCommit(revision: string): boolean {
   return /^[0-9a-f]{7,40}$/i.test(revision)
 }

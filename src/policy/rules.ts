@@ -1,5 +1,5 @@
-// The rules of a policy as values: what each asks, and what it says then. They are made from the settings file
-// (config/policies.ts) and weighed by decide.ts. Knows neither the file nor the mirror.
+// The rules of a policy as values: the conditions and the action of each. config/policies.ts makes them from the settings
+// file, and decide.ts evaluates them. This file knows neither the settings file nor the mirror.
 
 import { REPO_TYPES } from '../hub/names.ts'
 import type { Networks, Pattern } from './patterns.ts'
@@ -7,12 +7,12 @@ import type { Networks, Pattern } from './patterns.ts'
 export const ACTIONS = ['allow', 'deny', 'no-store', 'use-token'] as const
 export type Action = (typeof ACTIONS)[number]
 
-/** What a repo can be. Buckets have neither revisions nor a place in the store, but bytes that may be denied. */
+/** The types of repos in rules. Buckets have no revisions and are never stored, but access to their bytes can be denied. */
 export const SUBJECT_TYPES = [...REPO_TYPES, 'bucket'] as const
 export type SubjectType = (typeof SUBJECT_TYPES)[number]
 
 export const ACCESS_KINDS = ['public', 'gated', 'private'] as const
-/** Who may read a repo at the Hub. `private` is what a stranger is not shown at all. */
+/** Who may read a repo on the Hub. A `private` repo is invisible to anonymous callers. */
 export type AccessKind = (typeof ACCESS_KINDS)[number]
 
 /** A bound on the size of a file. */
@@ -22,7 +22,7 @@ export interface SizeBound {
   readonly bytes: number
 }
 
-/** All that is given must hold; of several values one suffices. */
+/** The conditions of a rule. All given conditions must match; in a list of values, one match is enough. */
 export interface Match {
   readonly repo?: readonly Pattern[]
   readonly type?: readonly SubjectType[]
@@ -38,14 +38,14 @@ export interface Match {
 
 /** One rule. */
 export interface Rule {
-  /** As the operator called it, else its number: `#3`. */
+  /** The name that the operator gave it, else its number: `#3`. */
   readonly name: string
-  /** hubmirror.yaml:12:5 */
+  /** The position in the settings file, such as hubmirror.yaml:12:5. */
   readonly where: string
   readonly match: Match
   readonly action: Action
-  /** What a caller reads who is denied. */
+  /** The message for a caller that is denied. */
   readonly message?: string
-  /** Of `use-token`: the name of the Hub token. */
+  /** For the action `use-token`: the name of the Hub token. */
   readonly token?: string
 }

@@ -1,25 +1,25 @@
-// A route → what it is about, in the words of the rules. The one place that says which request shows which repo,
-// revision and file, so that no spelling of a request escapes a rule.
+// Derives the subject of a route in the terms of the rules. Only this file says which request reveals which repo, revision
+// and file, so that no spelling of a request escapes a rule.
 
 import type { HubRoute } from '../hub/route.ts'
 import type { SubjectType } from './rules.ts'
 
-/** Any of them, which one cannot be told: git and Git LFS carry every file. */
+/** Any value, and the mirror cannot determine which: a git or Git LFS request can include every file. */
 export const ANY = Symbol('any')
 
-/** What a request would show. `undefined` says that it shows none of that kind: a tree is a list, not a file. */
+/** What a request would reveal. `undefined` means nothing of that kind: a tree is a list, not a file. */
 export interface Subject {
   readonly type: SubjectType
   readonly id: string
   readonly revision: string | typeof ANY | undefined
   readonly path: string | typeof ANY | undefined
-  /** Whether a file comes whole, so that its size matters. */
+  /** Whether the request returns the bytes of a file, so that rules by size apply. */
   readonly size: 'file' | typeof ANY | undefined
 }
 
 /**
- * Undefined for what is about no repo: lists, whoami, the pages of the Hub itself. Whether a Git LFS batch is an upload
- * stands in its body, so the caller says it.
+ * The subject of a route. Undefined for a route that concerns no repo: lists, whoami, the pages of the Hub itself. Whether a
+ * Git LFS batch is an upload is in its body, so the caller passes it as `isUpload`.
  */
 export function subjectOf(
   route: HubRoute,
@@ -27,13 +27,13 @@ export function subjectOf(
 ): Subject | undefined {
   switch (route.kind) {
     case 'file': {
-      // Slashes of a ref that came unescaped: how much of the path belongs to it is for the origin to say.
+      // The slashes of a ref were not escaped. Only the origin knows which part of the path belongs to the ref.
       if (isRefsAlone(route.revision)) return { ...route.repo, revision: ANY, path: ANY, size: ANY }
       return { ...route.repo, revision: route.revision, path: route.path, size: 'file' }
     }
     case 'document': {
       if (route.repo === undefined) return undefined
-      // The info of a repo is that of its main branch.
+      // The info of a repo without a revision is that of its main branch.
       const revision = route.revision ?? (route.document === 'repo' ? 'main' : undefined)
       const isUnclear = revision !== undefined && isRefsAlone(revision)
       return { ...route.repo, revision: isUnclear ? ANY : revision, path: undefined, size: undefined }
@@ -57,7 +57,7 @@ export function subjectOf(
   }
 }
 
-/** No branch can be called so. */
+/** Whether the revision is `refs`, which cannot be the name of a branch. */
 function isRefsAlone(revision: string): boolean {
   return revision.toLowerCase() === 'refs'
 }

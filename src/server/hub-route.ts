@@ -127,7 +127,8 @@ async function admit(
   const { rules = '', useToken } = admitted.admission ?? {}
   if (rules !== '') trace.access.rule = rules
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
-  const ctx = lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
+  const ctx =
+    lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
   return { route, ctx, readBody }
 }
 

@@ -3,7 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import { MirrorError } from '../errors.ts'
-import { type AccessNote, type Auditor, type AuditDecision, accessResultOf } from '../telemetry/audit.ts'
+import { type AccessNote, type AuditDecision, type Auditor, accessResultOf } from '../telemetry/audit.ts'
 import { logRequest } from '../telemetry/log.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Trace } from './request-record.ts'

@@ -1,59 +1,59 @@
-// What the audit log says, and the stream it goes to: one line of JSON per decision about a caller's right and per
-// administrative act. A stream of its own: it has no level, and nothing of the log is in it. It decides nothing.
+// The lines of the audit log and their stream: one line of JSON for each access decision and each administrative act. The
+// stream has no level, and is separate from the log. This file decides nothing.
 
 import { type DestinationStream, pino } from 'pino'
 import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
 
-/** What became of the caller's right. Closed: docs/audit.md lists the words. */
+/** The decision about the caller's access. Closed: docs/audit.md lists the words. */
 export type AuditDecision = 'allowed' | 'refused' | 'denied' | 'limited' | 'unknown'
 
-/** By what. Closed, like the decisions. */
+/** The reason of a decision. Closed, like the decisions. */
 export type AuditReason =
-  /** Everybody may: the Hub said so within the access time, or answered a stranger. */
+  /** The repo is public: the Hub confirmed this within the access TTL, or answered an anonymous request. */
   | 'public'
-  /** Everybody might, by the last word of a Hub that is away. */
+  /** The repo was public when the Hub could last be reached. */
   | 'was-public'
-  /** The Hub accepted this very credential for this request. */
+  /** The Hub accepted this credential for this request. */
   | 'proved'
-  /** The Hub accepted, or refused, this very credential a moment ago. */
+  /** The Hub accepted or refused this credential a moment ago. */
   | 'remembered'
-  /** Handed on to the Hub, which answered it. */
+  /** The request was forwarded to the Hub, which answered it. */
   | 'passed'
-  /** Asked of the mirror itself: who one of its own tokens is. */
+  /** The mirror answered by itself, about one of its own tokens. */
   | 'own'
   /** The Hub said no; `code` is its X-Error-Code. */
   | 'hub'
   | 'policy'
-  /** The network that the caller is in. */
+  /** The network of the caller is not allowed. */
   | 'network'
-  /** A token of a mirror that is unknown here, expired, revoked, or not good for this repo. */
+  /** The mirror token is unknown, expired, revoked, or does not cover this repo. */
   | 'mirror-token'
   | 'quota'
-  /** The mirror takes no writes. */
+  /** The mirror does not forward writes. */
   | 'read-only'
-  /** Nobody could say: the error of the mirror's own is in `code`. */
+  /** Access could not be determined. The mirror's own error is in `code`. */
   | 'error'
-  /** The client left before it was decided. */
+  /** The client disconnected before the decision. */
   | 'left'
 
 export type CallerKind = 'anonymous' | 'hub-token' | 'mirror-token' | 'other'
 
-/** Filled in while a request is served, by whoever decides; the last word counts. Never a token. */
+/** Filled in while a request is served, by the code that decides. The last value counts. It never contains a token. */
 export interface AccessNote {
   decision?: AuditDecision | undefined
   reason?: AuditReason | undefined
-  /** X-Error-Code of the refusal. */
+  /** The X-Error-Code of the refusal. */
   code?: string | undefined
-  /** Which rules of the policy had a say, the deciding one last; names with commas. */
+  /** The names of the policy rules that applied, separated by commas, the deciding one last. */
   rule?: string | undefined
-  /** The name of the mirror token that the caller showed. */
+  /** The name of the caller's mirror token. */
   mirrorToken?: string | undefined
-  /** The name of the Hub token that went to the Hub instead of the caller's own. */
+  /** The name of the lent Hub token with which the mirror asked the Hub. */
   hubToken?: string | undefined
 }
 
-/** One decision, when its answer has ended. */
+/** One access decision, after the response has ended. */
 export interface AccessEvent extends About {
   readonly requestId: string
   readonly method: string
@@ -61,25 +61,25 @@ export interface AccessEvent extends About {
   readonly caller: {
     readonly kind: CallerKind
     readonly address: string
-    /** The fingerprint that stands in the log, too. */
+    /** The fingerprint of the caller's token, as in the log. */
     readonly token: string | undefined
   }
   readonly note: AccessNote & { readonly decision: AuditDecision }
   readonly status: number
 }
 
-/** Something an operator did, or the mirror on its own to what is stored. */
+/** An administrative act: by an operator, or by the mirror itself on stored content. */
 export interface Act {
   readonly act: 'token-create' | 'token-revoke' | 'prune' | 'verify' | 'scrub' | 'reload'
   /** The user of the operating system, or the mirror itself. */
   readonly by: { readonly kind: 'os-user'; readonly name: string; readonly uid: number } | { kind: 'mirror' }
-  /** To what, and with which result. Plain values, and never a token. */
+  /** The object of the act and its result. Plain values, and never a token. */
   readonly details: Readonly<Record<string, string | number | boolean | null | readonly string[]>>
 }
 
-/** Every method returns at once and never throws: serving does not depend on it. */
+/** Writes the audit log. Every method returns at once and never throws, because requests must not depend on it. */
 export interface Auditor {
-  /** Whether anything is written at all: events need not be made up otherwise. */
+  /** Whether anything is written. If not, callers need not create events. */
   readonly isOn: boolean
   access(event: AccessEvent): void
   act(act: Act): void
@@ -91,7 +91,7 @@ export const silentAuditor: Auditor = { isOn: false, access() {}, act() {} }
 /** Longer than any path of the Hub. */
 const TEXT_MAX = 4096
 
-/** The line of a decision, with its end. */
+/** The line of an access decision, including its line end. */
 export function accessLine(event: AccessEvent, at: Date): string {
   const { note, caller } = event
   return line(at, 'access', {
@@ -116,7 +116,7 @@ export function accessLine(event: AccessEvent, at: Date): string {
   })
 }
 
-/** The line of an act, with its end. */
+/** The line of an act, including its line end. */
 export function actLine({ act, by, details }: Act, at: Date): string {
   return line(at, 'act', { act, by, ...details })
 }
@@ -125,7 +125,7 @@ function line(at: Date, audit: 'access' | 'act', fields: object): string {
   const text = JSON.stringify({ time: at.toISOString(), audit, ...fields }, (_key, value: unknown) =>
     typeof value === 'string' && value.length > TEXT_MAX ? `${value.slice(0, TEXT_MAX)}…` : value,
   )
-  // What JSON may hold raw and a terminal or a reader of lines takes for more than a letter.
+  // JSON may contain these characters unescaped, but terminals and line readers treat them specially.
   const plain = text.replace(
     /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
     (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -133,35 +133,39 @@ function line(at: Date, audit: 'access' | 'act', fields: object): string {
   return `${scrub(plain)}\n`
 }
 
-/** The word of the metric for a decision. */
-export function accessResultOf({ decision, reason }: AccessNote & { readonly decision: AuditDecision }): AccessResult {
+/** The label of the metric for a decision. */
+export function accessResultOf({
+  decision,
+  reason,
+}: AccessNote & { readonly decision: AuditDecision }): AccessResult {
   if (decision !== 'allowed') return decision
   return reason === 'public' || reason === 'was-public' ? 'public' : 'granted'
 }
 
-/** Where the lines go. */
+/** The target of the lines. */
 export type AuditTarget =
   | { readonly kind: 'stdout' | 'stderr' }
   | { readonly kind: 'file'; readonly path: string }
 
 /** The audit log of a running mirror. */
 export interface AuditLog extends Auditor {
-  /** Opens the file of that name anew, after somebody has moved the old one away. */
+  /** Opens the file again under its name, after log rotation has renamed the old one. */
   reopen(): void
-  /** Resolves when what was noted is written, or cannot be. */
+  /** Resolves when all lines are written, or cannot be written. */
   close(): Promise<void>
 }
 
-/** What is told of lines that could not be written. */
+/** Is notified of lines that cannot be written. */
 export interface AuditListener {
-  /** The first failed write of a row of them: lines are kept in memory, and tried again with the next. */
+  /** The first of several failed writes. Lines are kept in memory, and written with the next line if possible. */
   onFailed(error: unknown): void
+  /** Lines can be written again. */
   onRecovered(): void
-  /** A line that found no room in memory, and is lost. */
+  /** A line is lost, because the memory for unwritten lines is full. */
   onLost(): void
 }
 
-/** Where the audit log cannot be opened, a mirror does not start and a command does nothing. */
+/** The audit log cannot be opened or written. A mirror does not start then, and a command changes nothing. */
 export class UnusableAuditLog extends Error {
   constructor(path: string, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause)
@@ -170,27 +174,26 @@ export class UnusableAuditLog extends Error {
   }
 }
 
-/** Of the file: it says who reads what. */
+/** The mode of the file. It is private, because it records who reads what. */
 const MODE = 0o600
-/** Some hundred thousand lines. */
+/** The bound of unwritten lines in memory, about 100,000. */
 const WAITING_MAX_BYTES = 16 * 1024 * 1024
-/** For a disk that does not answer any more. */
-const ANSWERS_WITHIN_MS = 5_000
+/** How long to wait for a disk that may not respond any more. */
+const DISK_TIMEOUT_MS = 5_000
 
 /**
- * Opens the stream; `target` undefined is none. A file is made with mode 0600 and only ever appended to. Lines for
- * stdout go through `stdout` where that is given, so that they and those of the log do not run into each other.
- * Throws UnusableAuditLog.
+ * Opens the audit log; without `target` it writes nothing. A new file has mode 0600, and lines are only appended. Lines for
+ * stdout go through `stdout` if that is given, so that they do not mix with lines of the log. Rejects with UnusableAuditLog.
  */
 export async function openAuditLog(
   target: AuditTarget | undefined,
   options: {
     readonly now: () => number
-    readonly troubles: AuditListener
+    readonly listener: AuditListener
     readonly stdout?: DestinationStream | undefined
   },
 ): Promise<AuditLog> {
-  const { now, troubles, stdout } = options
+  const { now, listener, stdout } = options
   const auditor = (write: (text: string) => void): Auditor => ({
     isOn: true,
     access: (event) => write(accessLine(event, new Date(now()))),
@@ -210,22 +213,22 @@ export async function openAuditLog(
   stream.on('error', (error: unknown) => {
     if (failing) return
     failing = true
-    troubles.onFailed(error)
+    listener.onFailed(error)
   })
   stream.on('write', () => {
     if (!failing) return
     failing = false
-    troubles.onRecovered()
+    listener.onRecovered()
   })
-  stream.on('drop', () => troubles.onLost())
+  stream.on('drop', () => listener.onLost())
   return {
     ...auditor((text) => {
-      if (closed) troubles.onLost()
+      if (closed) listener.onLost()
       else stream.write(text)
     }),
     reopen() {
       if (target.kind !== 'file' || closed) return
-      // A stream that is told to end while it opens its file anew would do neither.
+      // A stream that is asked to end while it reopens its file would do neither, so `close` waits.
       reopened = eitherOf(stream, 'ready', 'error')
       stream.reopen()
     },
@@ -236,22 +239,22 @@ export async function openAuditLog(
       const ended = eitherOf(stream, 'close', 'error')
       stream.end()
       await ended
-      // Else a stream whose disk is full would try on, and keep the process.
+      // Otherwise a stream whose disk is full would retry forever, and keep the process alive.
       stream.destroy()
     },
   }
 }
 
-/** Resolves with the first of two events, or when it is time to go without. */
+/** Resolves with the first of two events, or after DISK_TIMEOUT_MS. */
 function eitherOf(stream: Destination, good: 'ready' | 'close', bad: 'error'): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      clearTimeout(late)
+      clearTimeout(timer)
       stream.off(good, done)
       stream.off(bad, done)
       resolve()
     }
-    const late = setTimeout(done, ANSWERS_WITHIN_MS)
+    const timer = setTimeout(done, DISK_TIMEOUT_MS)
     stream.on(good, done)
     stream.on(bad, done)
   })
@@ -263,7 +266,7 @@ function openFile(path: string): Promise<Destination> {
   const file = { dest: path, append: true, mode: MODE }
   return new Promise((resolve, reject) => {
     try {
-      // First one that opens at once: a stream like the next, whose file was never open, throws when the process ends.
+      // First open the file synchronously: an asynchronous stream whose file never opened throws when the process ends.
       pino.destination({ ...file, sync: true }).destroy()
     } catch (error) {
       reject(new UnusableAuditLog(path, error))

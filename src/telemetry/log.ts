@@ -1,5 +1,5 @@
-// What the log may hold: fields by name, errors by allow-list, and a last scrub over every line, so that no token and
-// no signed query leaves the process. It does not know who logs what, nor where the lines go.
+// The form of the log: fields by name, errors by allow-list, and a last filter over every line, so that no token and no
+// signed query leaves the process. It knows neither the callers of the logger nor the destination.
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { MirrorError } from '../errors.ts'
 import type { Outcome, RouteKind } from './observer.ts'
@@ -8,19 +8,19 @@ import { keyedDigest } from './run-key.ts'
 const MESSAGE_MAX = 500
 const TEXT_MAX = 1000
 const STACK_MAX = 4000
-/** A cause of a cause of a cause explains enough; a cycle of causes must end somewhere. */
+/** The bound of a chain of causes. Deeper causes explain nothing more, and a cycle must end. */
 const CAUSES_MAX = 4
 const LIST_MAX = 20
 const DEPTH_MAX = 3
 
-/** What of the Hub a request is about, as far as it is known. The same object for requests about the same. */
+/** What a request concerns on the Hub, as far as it is known. Requests for the same content share the object. */
 export interface About {
   readonly repo?: string | undefined
   readonly revision?: string | undefined
   readonly path?: string | undefined
 }
 
-/** One answered request, in the field names that dashboards and the README rely on. */
+/** The fields of the line of a request. Dashboards and the documentation rely on their names. */
 export interface RequestFields {
   readonly requestId: string
   readonly method: string
@@ -28,27 +28,27 @@ export interface RequestFields {
   readonly about: About
   readonly status: number
   readonly outcome: Outcome
-  /** The rules of the operator that had a say, by name. */
+  /** The names of the operator's rules that applied. */
   readonly rule?: string | undefined
-  /** Body bytes handed to the client's socket. */
+  /** Body bytes that were written to the client's socket. */
   readonly bytes: number
   readonly originTrips: number
   readonly firstByteMs?: number | undefined
   readonly totalMs: number
   /** The client's address. */
   readonly client: string
-  /** Its fingerprint, never the token itself. */
+  /** The fingerprint of the caller's token, never the token itself. */
   readonly token?: string | undefined
   /** The name of the caller's mirror token. */
   readonly mirrorToken?: string | undefined
-  /** What went wrong on our side. A bug is logged as error, trouble with the origin as warn. */
+  /** The mirror's own error. A bug is logged as error, a problem with the origin as warn. */
   readonly error?: unknown
 }
 
 /**
- * A logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. Lines of
- * requests are gathered for up to `gatherMs` (default: those of one turn of the event loop), since a write costs more
- * than a line; `flushRequests` sends what waits.
+ * Creates a logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. Lines of
+ * requests are gathered for up to `gatherMs`, because a write costs more than a line. The default gathers those of one turn of
+ * the event loop. `flushRequests` writes the gathered lines.
  */
 export function createLogger(options: {
   readonly level: string
@@ -59,14 +59,14 @@ export function createLogger(options: {
   const logger = pino(
     {
       level: options.level,
-      // No pid and no host name: whoever collects the lines knows both.
+      // Without pid and host name: the collector of the lines knows both.
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       serializers: {
         err: describeError,
         error: describeError,
         req: describeRequest,
-        res: describeAnswer,
+        res: describeResponse,
         msg: (text: unknown) => (typeof text === 'string' ? bound(text, TEXT_MAX) : text),
       },
       formatters: {
@@ -82,9 +82,9 @@ export function createLogger(options: {
 }
 
 /**
- * A destination that never blocks the event loop: a reader of stdout that stalls costs lines, not downloads (a
- * synchronous write to a full pipe stops the whole process). Before it exits, the caller calls `end` and waits for
- * `close`: `flushSync` alone does not wait for a write that is under way, and so may lose it to `process.exit`.
+ * Creates a destination that never blocks the event loop. If the reader of stdout stalls, lines are lost and `onDrop` is
+ * called, but downloads go on; a synchronous write to a full pipe would stop the whole process. Before the process exits, the
+ * caller must call `end` and wait for `close`: `flushSync` does not wait for a running write, which `process.exit` then drops.
  */
 export function createLogDestination(
   options: { readonly fd?: number; readonly onDrop?: () => void } = {},
@@ -95,15 +95,15 @@ export function createLogDestination(
 }
 
 /**
- * One line for one answered request. Probes of the mirror's own routes are `debug`, or they would be most of the log;
- * all else is `info`, refusals included: they are answers.
+ * Logs one answered request. Probes of the mirror's own routes are `debug`, because they would be most of the log. All
+ * others are `info`, including refusals by the Hub, which are responses.
  */
 export function logRequest(logger: Logger, fields: RequestFields): void {
   const level = levelOf(fields)
   if (logger.isLevelEnabled(level)) batches.get(logger)?.add(level, fields)
 }
 
-/** Sends the lines of requests that wait. */
+/** Writes the gathered lines of requests. */
 export function flushRequests(logger: Logger): void {
   batches.get(logger)?.flush()
 }
@@ -115,7 +115,7 @@ function levelOf({ error, status, route }: RequestFields): 'debug' | 'info' | 'w
   return 'error'
 }
 
-/** What a line is made of when it leaves. */
+/** A line that is not written yet. */
 interface Pending {
   readonly level: string
   /** Epoch ms. */
@@ -123,12 +123,12 @@ interface Pending {
   readonly fields: RequestFields
 }
 
-/** So many lines leave without waiting for others. */
+/** This many lines are written without waiting for more. */
 const FULL_BATCH = 512
 
 /**
- * The lines of requests on their way to one destination. Not by pino's own steps: there is one for every request. They
- * are made all at once, which takes two thirds of what it takes to make each between two requests.
+ * Gathers the lines of requests for one destination. They bypass pino, because there is one for every request. Formatting
+ * them together takes two thirds of the time of formatting each between two requests.
  */
 class LineBatch {
   readonly #destination: DestinationStream
@@ -163,7 +163,7 @@ function lineOf({ level, at, fields }: Pending): string {
 let lastAt = 0
 let lastTime = new Date(lastAt).toISOString()
 
-/** ISO 8601, as pino has it. */
+/** The time in ISO 8601, as pino writes it. */
 function isoTime(at: number): string {
   if (at !== lastAt) {
     lastAt = at
@@ -172,7 +172,7 @@ function isoTime(at: number): string {
   return lastTime
 }
 
-/** The inside of the JSON of a request, each field with a comma before it, and whatever came from outside scrubbed. */
+/** The JSON fields of a request, each after a comma. Text from outside is filtered for credentials. */
 function requestText(fields: RequestFields): string {
   const { firstByteMs, error } = fields
   return (
@@ -207,7 +207,7 @@ function aboutText(about: About): string {
   return made
 }
 
-/** Of these characters no credential can be made, and JSON has them as they are: ids, addresses, most methods. */
+/** Text that cannot be a credential and that JSON does not escape: ids, addresses, most methods. */
 const HARMLESS = /^(?:[\da-f.:-]*|GET|HEAD)$/
 
 function scrubbed(name: string, value: string | undefined): string {
@@ -223,15 +223,15 @@ function tenths(milliseconds: number): number {
   return Math.round(milliseconds * 10) / 10
 }
 
-// Of every logger made here.
+// The batch of each logger that was created here.
 const batches = new WeakMap<Logger, LineBatch>()
 
-/** Six hex digits that tell tokens apart within one run of the process, and nothing else about them. */
+/** Six hex digits that distinguish tokens within one run of the process, and reveal nothing else about them. */
 export function fingerprint(token: string): string {
   return keyedDigest('log', token).toString('hex').slice(0, 6)
 }
 
-/** A URL without user-info, query and fragment: what remains of a signed URL opens nothing. Never throws. */
+/** A URL without user-info, query and fragment, so that the rest of a signed URL grants nothing. Never throws. */
 export function redactUrl(url: string | URL): string {
   const text = String(url).replace(/[?#].*$/s, '')
   return bound(text.replace(/^([a-z][a-z0-9+.-]*:)?\/\/[^/]*@/i, '$1//'), TEXT_MAX)
@@ -251,11 +251,11 @@ const SECRETS: readonly (readonly [RegExp, string])[] = [
   [/\/\/[^/\s"\\@]+@/g, '//[redacted]@'],
 ]
 
-/** What one of them must hold: nearly no line does, and one look costs less than six. */
+/** Text that every credential contains. Almost no line matches, and one test costs less than six replacements. */
 const MAY_BE_SECRET =
   /hf(?:_|%)|bearer|basic|x-amz-|x-goog-|signature|policy|key-pair-id|\bsig|eyJ|\/\/[^/\s"\\@]+@/i
 
-/** Belt and braces: replaces whatever looks like a credential in a finished line, and leaves the JSON well formed. */
+/** The last safety net: replaces everything in a finished line that resembles a credential. The JSON stays well formed. */
 export function scrub(line: string): string {
   if (!MAY_BE_SECRET.test(line)) return line
   let text = line
@@ -267,12 +267,12 @@ function bound(text: string, max: number): string {
   return text.length > max ? `${text.slice(0, max)}…` : text
 }
 
-/** Libraries put anything into the fields of an error. */
+/** The bounded text, or undefined for other values: libraries put anything into the fields of an error. */
 function textOnly(value: unknown, max: number): string | undefined {
   return typeof value === 'string' ? bound(value, max) : undefined
 }
 
-/** Name, code, message, cause; the stack only where the mirror itself is at fault and a stack helps to mend it. */
+/** Name, code, message and cause of an error. The stack is added only for a bug of the mirror, which it helps to fix. */
 function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return plainValue(error, 1)
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
@@ -295,12 +295,12 @@ function describeRequest(request: unknown): unknown {
   return { method, url }
 }
 
-function describeAnswer(answer: unknown): unknown {
-  if (typeof answer !== 'object' || answer === null || !('statusCode' in answer)) return undefined
-  return { statusCode: plainValue(answer.statusCode, DEPTH_MAX) }
+function describeResponse(response: unknown): unknown {
+  if (typeof response !== 'object' || response === null || !('statusCode' in response)) return undefined
+  return { statusCode: plainValue(response.statusCode, DEPTH_MAX) }
 }
 
-// Keys with a serializer of their own arrive there as they are.
+// Values of these keys are left to their serializers.
 const SERIALIZED = new Set(['err', 'error', 'req', 'res'])
 
 function plainFields(fields: Record<string, unknown>): Record<string, unknown> {
@@ -309,7 +309,7 @@ function plainFields(fields: Record<string, unknown>): Record<string, unknown> {
   )
 }
 
-/** Only plain data passes, and only so much of it; a socket, a request or a headers object does not. */
+/** Plain data within bounds. Any other object, such as a socket, a request or headers, becomes undefined. */
 function plainValue(value: unknown, depth: number): unknown {
   if (typeof value === 'string') return bound(value, TEXT_MAX)
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value

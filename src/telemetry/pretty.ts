@@ -1,5 +1,5 @@
-// The lines of the log as somebody reads them at a terminal: one short line each, and the request first of all. It adds
-// nothing to what the log holds, and lets nothing of it move the terminal.
+// Formats log lines for a terminal: one short line each, in which a request comes first. It adds nothing to the log, and
+// escapes every control character.
 
 import { styleText } from 'node:util'
 import type { DestinationStream } from 'pino'
@@ -10,7 +10,7 @@ type Style = Parameters<typeof styleText>[0]
 
 const LEVELS: Readonly<Record<string, Style>> = { warn: 'yellow', error: 'red', fatal: 'red' }
 
-/** A destination for lines of JSON that writes them to `out` for a reader. */
+/** A destination for lines of JSON that writes them to `out` in the format for a terminal. */
 export function prettyDestination(out: DestinationStream, hasColours: boolean): DestinationStream {
   return {
     write(lines) {
@@ -20,7 +20,7 @@ export function prettyDestination(out: DestinationStream, hasColours: boolean): 
   }
 }
 
-/** One line of the log, without its end; what is no JSON object stays as it is. */
+/** Formats one line of the log, without its line end. A line that is not a JSON object is only escaped. */
 export function prettyLine(line: string, hasColours = false): string {
   const fields = parsed(line)
   if (fields === undefined) return plain(line)
@@ -79,7 +79,7 @@ function parsed(line: string): Fields | undefined {
   }
 }
 
-/** What a terminal takes for more than a letter is written as JSON writes it. */
+/** Escapes control and direction characters in the way of JSON. */
 function plain(given: string): string {
   return given.replace(
     /[\p{Cc}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu,

@@ -59,7 +59,11 @@ describe('hubmirror config explain', () => {
     ['acme/m', { file: 'x.bin' }, 'allowed by ours'],
     ['org/m', { file: 'sub/x.BIN' }, 'denied by no-pickles: No pickles. (policy no-pickles of this mirror)'],
     ['org/m', {}, 'allowed because no rule says otherwise'],
-    ['org/gated', {}, 'allowed because no rule says otherwise; it is asked for with the Hub token team-a'],
+    [
+      'org/gated',
+      {},
+      'allowed because no rule says otherwise; the mirror requests it with the Hub token team-a',
+    ],
     [
       'org/m',
       { file: 'x', facts: { licence: [], sizeBytes: 2e10 } },
@@ -86,7 +90,7 @@ describe('hubmirror config explain', () => {
         [
           '',
           { url },
-          'allowed because no rule says otherwise; the Hub token team-a is not lent for it, but to read what the repo holds',
+          'allowed because no rule says otherwise; the Hub token team-a is lent only to read the content of the repo, not for this',
         ] as const,
     ),
   ] as const)('of %s %j says: %s', (repo, more, says) => {

@@ -4,7 +4,7 @@
 
 import { createCipheriv, createHash } from 'node:crypto'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
-import { tokenHash, type IssuedToken } from '../../src/callers/token-list.ts'
+import { type IssuedToken, tokenHash } from '../../src/callers/token-list.ts'
 import type { Repo } from '../hub-simulator/repos.ts'
 import { lfs, World } from '../hub-simulator/repos.ts'
 import type { Reply } from './ask.ts'

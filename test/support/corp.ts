@@ -3,7 +3,7 @@
 
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
-import { tokenHash, type IssuedToken } from '../../src/callers/token-list.ts'
+import { type IssuedToken, tokenHash } from '../../src/callers/token-list.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { Secret } from '../../src/config/secret.ts'
 import { policiesOf } from './policies.ts'

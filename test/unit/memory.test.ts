@@ -50,7 +50,10 @@ describe('a memory', () => {
 
   it('says what has gone, and why what is not there may be so', () => {
     const gone: [string, number][] = []
-    const memory = new MemoryCache<number>({ maxBytes: 1_000, onRemove: (value, name) => gone.push([name, value]) })
+    const memory = new MemoryCache<number>({
+      maxBytes: 1_000,
+      onRemove: (value, name) => gone.push([name, value]),
+    })
     memory.set('a', 1)
     memory.set('a', 2)
     memory.delete('a')
@@ -61,7 +64,11 @@ describe('a memory', () => {
   })
 
   it('does not keep what is too large', () => {
-    const memory = new MemoryCache<number>({ maxBytes: 10_000, maxEntryBytes: 1_000, sizeOf: (value) => value })
+    const memory = new MemoryCache<number>({
+      maxBytes: 10_000,
+      maxEntryBytes: 1_000,
+      sizeOf: (value) => value,
+    })
     memory.set('a', 900)
     expect(memory.get('a')).toBeUndefined()
     memory.set('a', 500)

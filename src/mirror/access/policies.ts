@@ -12,10 +12,10 @@ import { RepoMoved } from '../../origin/repo-moved.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { askRepoInfo, traitsOf } from '../../origin/repos/repo-info.ts'
 import {
-  type PolicyCaller,
   decide,
   type FactName,
   type HubFacts,
+  type PolicyCaller,
   type Question,
   type Ruling,
 } from '../../policy/decide.ts'
@@ -335,7 +335,9 @@ export class Policies {
       return before
     const stored = await known.traits(repo)
     const wasPublic = await access.lastKnownPublic(repo)
-    const fallback: HubFacts | undefined = wasPublic ? { access: 'public', licence: stored.licence } : undefined
+    const fallback: HubFacts | undefined = wasPublic
+      ? { access: 'public', licence: stored.licence }
+      : undefined
     if (offline || (fallback !== undefined && client.isRecentlyUnreachable())) return fallback
     try {
       await ctx.countAgainstLimit?.()

@@ -52,7 +52,10 @@ export interface CheckedReadsOptions {
 export class CheckedReads {
   readonly #options: CheckedReadsOptions
   readonly #scratch = new Scratch()
-  readonly #known = new MemoryCache<FileChecks>({ maxBytes: MEMORY_BYTES, sizeOf: (checks) => checks.memoryBytes })
+  readonly #known = new MemoryCache<FileChecks>({
+    maxBytes: MEMORY_BYTES,
+    sizeOf: (checks) => checks.memoryBytes,
+  })
 
   constructor(options: CheckedReadsOptions) {
     this.#options = options

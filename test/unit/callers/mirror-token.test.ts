@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
-  createMirrorToken,
   containsMirrorToken,
-  isWellFormed,
+  createMirrorToken,
   hasMirrorTokenPrefix,
+  isWellFormed,
   resemblesMirrorToken,
 } from '../../../src/callers/mirror-token.ts'
 

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest'
 import { createMirrorToken } from '../../../src/callers/mirror-token.ts'
 import {
+  coversRepo,
+  dropLongEnded,
   findToken,
   formatTokenList,
-  tokenHash,
   type IssuedToken,
-  coversRepo,
   isTokenName,
   parseTokenList,
   parseTokenListInSlices,
+  tokenHash,
   tokenState,
-  dropLongEnded,
 } from '../../../src/callers/token-list.ts'
 import { parseRepoId, type RepoType } from '../../../src/hub/names.ts'
 

@@ -25,5 +25,5 @@ it.each([
 })
 
 it('refuses a folder in the place of the file', () => {
-  expect(() => readRegularFile(tmpdir())).toThrow('no regular file')
+  expect(() => readRegularFile(tmpdir())).toThrow('not a regular file')
 })

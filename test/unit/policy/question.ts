@@ -1,7 +1,7 @@
 // Questions as the mirror puts them to the rules, with everything known that a test does not leave open.
 
 import { parseHubUrl } from '../../../src/hub/route.ts'
-import type { PolicyCaller, HubFacts, Question } from '../../../src/policy/decide.ts'
+import type { HubFacts, PolicyCaller, Question } from '../../../src/policy/decide.ts'
 import { type Subject, subjectOf } from '../../../src/policy/subject.ts'
 
 /** The subject of a request target. */

@@ -7,9 +7,9 @@ import {
   type AccessEvent,
   type AuditListener,
   accessLine,
+  accessResultOf,
   actLine,
   openAuditLog,
-  accessResultOf,
   UnusableAuditLog,
 } from '../../../src/telemetry/audit.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -117,12 +117,12 @@ describe('the file', () => {
   afterEach(() => rm(directory, { recursive: true, force: true }))
 
   const open = async (path: string, told: string[] = []) => {
-    const troubles: AuditListener = {
+    const listener: AuditListener = {
       onFailed: () => void told.push('failed'),
       onRecovered: () => void told.push('recovered'),
       onLost: () => void told.push('lost'),
     }
-    return await openAuditLog({ kind: 'file', path }, { now: () => AT.getTime(), troubles })
+    return await openAuditLog({ kind: 'file', path }, { now: () => AT.getTime(), listener })
   }
   const lines = async (path: string) =>
     (await readFile(path, 'utf8')).split('\n').filter((line) => line !== '')
@@ -183,8 +183,8 @@ describe('the file', () => {
 
 describe('no audit log', () => {
   it('takes everything and writes nothing', async () => {
-    const troubles = { onFailed: fail, onRecovered: fail, onLost: fail }
-    const log = await openAuditLog(undefined, { now: Date.now, troubles })
+    const listener = { onFailed: fail, onRecovered: fail, onLost: fail }
+    const log = await openAuditLog(undefined, { now: Date.now, listener })
     log.access(event())
     log.act({ act: 'scrub', by: { kind: 'mirror' }, details: {} })
     log.reopen()
@@ -193,9 +193,9 @@ describe('no audit log', () => {
 
   it('for stdout goes through the stream of the log, a line at a time', async () => {
     const written: string[] = []
-    const troubles = { onFailed: fail, onRecovered: fail, onLost: fail }
+    const listener = { onFailed: fail, onRecovered: fail, onLost: fail }
     const stdout = { write: (text: string) => void written.push(text) }
-    const log = await openAuditLog({ kind: 'stdout' }, { now: Date.now, troubles, stdout })
+    const log = await openAuditLog({ kind: 'stdout' }, { now: Date.now, listener, stdout })
     log.access(event())
     log.access(event())
     await log.close()
