@@ -76,7 +76,7 @@ describeClient(
 
     it('says the same of its own origin with the legs before it as without', async () => {
       const direct = await runSuite((originUrl) => Promise.resolve(originUrl))
-      // It is about the length of a body, which the legs must set anew.
+      // It tests the length of a body, which the legs must set again.
       const verdicts = (results: readonly SuiteResult[]) =>
         results
           .filter(({ id }) => id !== 'headers-store-Content-Length')

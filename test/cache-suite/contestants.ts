@@ -8,7 +8,7 @@ import type { Place } from './legs.ts'
 export interface Contestant {
   readonly title: string
   readonly place: Place
-  /** Starts it, with an empty cache, in front of an origin. Whoever started it stops it. */
+  /** Starts the contestant with an empty cache, in front of an origin. The caller must stop it. */
   start(originUrl: string): Promise<{ readonly url: string; stop(): Promise<unknown> }>
 }
 

@@ -9,7 +9,7 @@
 //   query that no client of the Hub sends is not kept at all. A test has repos of its own, as it has URLs of its own.
 // - The body: what the suite's origin sent becomes a field of the repo info, and is taken out of it again. Beside it
 //   stand the suite's own counters (`Server-Request-Count` and its like), which say for which request of a test an answer was
-//   made: whoever gives an old body gives old counters with it.
+//   made: an old body comes with old counters.
 // - Framing: lengths are those of the document.
 // - 401, 403 and 404 carry the X-Error-Code that the Hub gives them, so that what a mirror remembers of a "no" is tried.
 // - `Req-Num` and `Test-ID` of the suite's client go in X-Amzn-Trace-Id, one of the few fields of a client that a mirror
@@ -217,7 +217,7 @@ async function send(url: URL, from: IncomingMessage, fields: Fields): Promise<In
     request.setHeader(name, values.length === 1 ? (values[0] ?? '') : values)
   }
   const answered = once(request, 'response') as Promise<[IncomingMessage]>
-  // What comes after the answer's own end is an error that concerns nobody.
+  // Errors after the end of the answer don't matter.
   request.on('error', () => undefined)
   from.pipe(request)
   const [given] = await answered

@@ -32,7 +32,7 @@ export async function runContestant(name: ContestantName): Promise<Run> {
   }
 }
 
-/** Several, two at a time: they wait for most of the time. `said` hears of each that is done. */
+/** Runs several contestants, two at a time, since they mostly wait. Calls `said` for each that is done. */
 export async function runContestants<Name extends ContestantName>(
   names: readonly Name[],
   said: (name: Name) => void = () => undefined,

@@ -37,7 +37,7 @@ export interface SuiteResult {
   readonly message: string
 }
 
-/** Runs every test once. `stand` is told where the suite's origin is, and says where its client shall ask. */
+/** Runs every test once. `stand` gets the URL of the suite's origin, and returns the URL that its client must use. */
 export async function runSuite(stand: (originUrl: string) => Promise<string>): Promise<SuiteResult[]> {
   const child = fork(PROCESS, [PACKAGE], {
     execArgv: ['--no-warnings'],

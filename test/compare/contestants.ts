@@ -8,7 +8,7 @@ import { startNginx } from './nginx.ts'
 export const CONTESTANTS = ['pass-through', 'naive-cache', 'careful', 'mirror'] as const
 export type ContestantName = (typeof CONTESTANTS)[number]
 
-/** One that runs. Whoever started it stops it. */
+/** A contestant that runs. The caller must stop it. */
 export interface Contestant {
   readonly name: ContestantName
   /** What HF_ENDPOINT is set to. Says `localhost`, which clients in a closed network may reach. */

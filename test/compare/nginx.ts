@@ -16,11 +16,11 @@ export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'http-cac
 export interface Behind {
   readonly url: string
   readonly cdnUrl: string
-  /** How many processes shall answer, where the file leaves it open. One, unless it is said. */
+  /** How many processes answer, if the file leaves it open. Default: one. */
   readonly workers?: number
 }
 
-/** An nginx that runs. Whoever started it stops it. */
+/** An nginx that runs. The caller must stop it. */
 export interface Nginx {
   readonly url: string
   readonly pid: number

@@ -1,5 +1,5 @@
-// huggingface_hub as a process that is asked one thing after another (scripts/player.py), so that a hundred questions do
-// not cost a hundred starts of Python. It may reach the whole simulated internet, unless told otherwise.
+// huggingface_hub as a process that answers one question after another (scripts/player.py). So a hundred questions do not
+// cost a hundred starts of Python. By default it can reach the whole simulated internet.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -47,7 +47,7 @@ const CALL_WITHIN_MS = 60_000
 /** hf_xet tries for minutes to reach Xet storage, which the simulator does not play. */
 const XET_WITHIN_MS = 10_000
 
-/** Starts Python with the newest huggingface_hub. Whoever started it stops it. */
+/** Starts Python with the newest huggingface_hub. The caller must stop it. */
 export async function startPlayer(options: PlayerOptions): Promise<Player> {
   const home = await mkdtemp(join(tmpdir(), 'hubmirror-player-'))
   const child = spawn(pythonOf('hub-2'), [scriptPath('player.py')], {

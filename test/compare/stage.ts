@@ -20,7 +20,7 @@ export type Place = 'open' | 'closed' | 'below-path' | 'xet'
 export const LARGE = 'model.safetensors'
 export const SMALL = 'config.json'
 
-/** One contestant with everything around it. Whoever made it closes it. */
+/** One contestant with everything around it. The caller must close it. */
 export class Stage {
   readonly hub: Hub
   readonly contestant: Contestant

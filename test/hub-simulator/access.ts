@@ -63,7 +63,7 @@ export function judgeFiles(
   found: Found | undefined,
   path?: string,
 ): Refusal | undefined {
-  // Whoever asks for access must be able to read the model card before.
+  // A user must be able to read the model card before requesting access.
   if (path === 'README.md') return judgeMetadata(world, caller, found)
   const isGatedInPublic = found !== undefined && found.repo.gate !== false && !found.repo.isPrivate
   // Of a gated repo the Hub says GatedRepo to a bad token, too.

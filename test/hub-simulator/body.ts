@@ -13,7 +13,7 @@ const LARGEST_SLICE_BYTES = 64 * 1024
 export interface BodyPlan {
   readonly response: ServerResponse
   readonly pieces: Iterable<Buffer>
-  /** Offset of the first byte in the file, for damage that is told by file offset. */
+  /** Offset of the first byte in the file, for damage at a file offset. */
   readonly fileOffset: number
   readonly damage: Damage
   readonly bytesPerSecond: number | undefined

@@ -122,7 +122,7 @@ export class Faults {
     }
   }
 
-  /** Takes all faults away and lets go of what is stalled. */
+  /** Removes all faults, and lets stalled answers go on. */
   clear(): void {
     this.#entries = []
     this.release()

@@ -8,7 +8,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 export interface ForwardProxyOptions {
   /** `host:port` that all names lead to. */
   readonly to: string
-  /** `user:password` that it wants to see; by default it lets everybody in. */
+  /** The `user:password` that it demands. By default it demands none. */
   readonly login?: string
   /** What it answers to CONNECT instead of connecting: many proxies allow it for port 443 only. */
   readonly connectStatus?: number
@@ -26,7 +26,7 @@ export interface Proxied {
   readonly login: string | undefined
 }
 
-/** Whoever started it closes it; open connections are cut. */
+/** A proxy that runs. The caller must close it, which cuts open connections. */
 export interface ForwardProxy {
   /** `127.0.0.1:port` */
   readonly address: string

@@ -20,7 +20,7 @@ export interface LedgerEntry {
   bytesSent: number
   /** Whether the body is the bytes of a file, not of a message or a document. */
   isFile: boolean
-  /** The answer did not reach its end, whoever broke it. */
+  /** The answer did not reach its end, whichever side broke it. */
   aborted: boolean
   done: boolean
 }

@@ -100,8 +100,8 @@ function partsOf(hub: HubState, exchange: Exchange, repo: Repo, object: LfsObjec
 }
 
 /**
- * Git LFS sends no credential of its own for an object that is called authenticated: whoever came with Basic, as it does, is
- * given the field back.
+ * Git LFS sends no credential of its own for an object that is called authenticated. So a client that came with Basic, as
+ * git-lfs does, gets the field back.
  */
 function verifyOf(hub: HubState, exchange: Exchange, repo: Repo): unknown {
   const field = exchange.header('authorization')

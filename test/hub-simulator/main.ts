@@ -40,7 +40,7 @@ if (values.help) {
   console.log(`alice ${DEMO_TOKENS.alice}`)
   console.log(`bob   ${DEMO_TOKENS.bob}`)
   const end = () => {
-    // Nothing is left to hear a failure to close.
+    // A failure to close has no receiver left.
     void hub.close()
   }
   process.once('SIGINT', end)

@@ -54,7 +54,7 @@ async function sendManifest(exchange: Exchange, files: readonly FileEntry[], tag
     },
     layers: [{ digest, mediaType: 'application/vnd.ollama.image.model', size }],
   }
-  // What llama.cpp reads is told to nobody else.
+  // Only llama.cpp gets the fields that it reads.
   const isLlama = /llama-cpp/i.test(exchange.header('user-agent') ?? '')
   await sendJson(
     exchange,

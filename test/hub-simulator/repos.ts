@@ -16,7 +16,7 @@ export interface Token {
   readonly repos: readonly string[]
 }
 
-/** Somebody with an account. Members of an organisation own its repos. */
+/** A user with an account. Members of an organisation own its repos. */
 export interface User {
   readonly name: string
   readonly orgs: readonly string[]

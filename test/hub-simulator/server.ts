@@ -13,7 +13,7 @@ import { Ledger } from './ledger.ts'
 import { World } from './repos.ts'
 import { answerHub } from './routes.ts'
 
-/** What a simulator may be told. */
+/** Options of a simulator. */
 export interface HubOptions {
   readonly port?: number
   readonly cdnPort?: number
@@ -32,7 +32,7 @@ export interface HubOptions {
   readonly bytesPerSecondPerConnection?: number
 }
 
-/** A simulator that runs. Whoever started it closes it. */
+/** A simulator that runs. The caller must close it. */
 export interface Hub {
   readonly url: string
   readonly cdnUrl: string
@@ -51,7 +51,7 @@ export interface Hub {
 
 const HUB_HOST = '127.0.0.1'
 
-/** Starts a simulator on free ports, unless told which. Rejects when a port is taken. */
+/** Starts a simulator, on free ports by default. Rejects when a port is taken. */
 export async function startHub(options: HubOptions = {}): Promise<Hub> {
   const world = options.world ?? new World()
   const ledger = new Ledger()
@@ -132,7 +132,7 @@ function serve(setup: ExchangeSetup, answer: (exchange: Exchange) => Promise<voi
       if (!(await exchange.preempt())) await answer(exchange)
     }
     run().catch((error: unknown) => {
-      // A caller who left is nobody's fault; anything else is a fault of the simulator, and must be seen.
+      // A caller that left is no fault. Anything else is a fault of the simulator, and must be visible.
       if (!response.destroyed && !request.destroyed) console.error('hub simulator:', error)
       exchange.abort()
     })

@@ -1,5 +1,5 @@
-// Write routes: repos come and go, commits are applied for real, branches and tags move. Whoever may not has
-// been sent away before, but for creation. Every URL in an answer is absolute, as clients of the Hub expect.
+// Write routes: repos come and go, commits are applied for real, branches and tags move. The right to write was checked
+// before, except for creation. Every URL in an answer is absolute, as clients of the Hub expect.
 
 import { type Caller, callerOf, judgeWrite, mayCreateIn, REFUSALS, revisionNotFound } from './access.ts'
 import type { Exchange } from './exchange.ts'

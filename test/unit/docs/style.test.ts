@@ -30,7 +30,11 @@ const HELD = [
   'docs/dependencies.md',
   'docs/reload.md',
   'src/memory.ts',
+  'test/bench',
+  'test/cache-suite',
+  'test/compare',
   'test/docs',
+  'test/hub-simulator',
   'test/soak',
 ]
 
