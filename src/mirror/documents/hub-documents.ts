@@ -7,7 +7,8 @@ import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { HubRoute } from '../../hub/route.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginAnswer, type OriginClient } from '../../origin/client.ts'
-import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../../origin/redirect.ts'
+import { REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
+import { followRedirects, withinOrigin } from '../../origin/follow.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Access } from '../access/access.ts'
 import { type Ctx, requesterOf } from '../context.ts'
@@ -141,28 +142,25 @@ export class HubDocuments {
     isImpatient: boolean,
   ): Promise<OriginAnswer> {
     const client = this.#client
-    let url = client.url(route.target)
-    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-      const answer = await client.send({
-        kind: 'document',
-        method: request.method,
-        url,
-        requester: requesterOf(ctx),
-        headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
-        ...(request.body === undefined ? {} : { body: request.body }),
-        ...(isImpatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
-      })
-      const location = headerValue(answer.headers, 'location')
-      if (answer.status < 300 || answer.status >= 400 || location === undefined) return answer
-      // A renamed repo: the answer is given under the name the client used (307 keeps method and body).
-      await answer.body.dump()
-      url = redirectTarget(client.policy, url, location)
-      if (!mayCarryCredential(client.policy, url)) {
-        throw new MirrorError('redirect_refused', { detail: { host: url.host } })
-      }
-      ctx.admission?.onRedirect(url)
-    }
-    throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+    // A renamed repo: the answer is given under the name that the client used.
+    const followed = await followRedirects(
+      client.policy,
+      client.url(route.target),
+      (url) =>
+        client.send({
+          kind: 'document',
+          method: request.method,
+          url,
+          requester: requesterOf(ctx),
+          headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
+          ...(request.body === undefined ? {} : { body: request.body }),
+          ...(isImpatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
+        }),
+      withinOrigin(ctx.admission?.onRedirect),
+    )
+    if (followed.kind === 'answer') return followed.answer
+    if (followed.kind === 'loop') throw badAnswer(REDIRECT_LOOP)
+    throw new MirrorError('redirect_refused', { detail: { host: followed.url.host } })
   }
 }
 

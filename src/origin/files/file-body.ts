@@ -14,8 +14,9 @@ import { badAnswer, hubFailure, interception, REDIRECT_LOOP } from '../failures/
 import { RefusedByHub, readRefusedByHub } from '../failures/refused.ts'
 import { isRetryableStatus, retryDelayMs } from '../failures/retry.ts'
 import { isTimeout, originFailure } from '../failures/unreachable.ts'
+import { followRedirects } from '../follow.ts'
 import { discard } from '../read-body.ts'
-import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
+import { mayCarryCredential } from '../redirect.ts'
 import { isRepoMoved } from '../repo-moved.ts'
 import type { SignedUrls } from './signed-urls.ts'
 
@@ -172,51 +173,53 @@ export class FileBody {
   }
 
   async #resolve(range: ByteRange, how: Waiting, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
-    let url = this.#client.url(this.#target)
-    for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-      const requester = this.#requester
-      const answer = await this.#ask(url, range, how)
-      const own = mayCarryCredential(this.#client.policy, url)
-      const location = headerValue(answer.headers, 'location')
-      if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
-        discard(answer)
-        url = redirectTarget(this.#client.policy, url, location)
-        if (mayCarryCredential(this.#client.policy, url)) requester.onRedirect?.(url)
+    let requester = this.#requester
+    const followed = await followRedirects(
+      this.#client.policy,
+      this.#client.url(this.#target),
+      (url) => {
+        requester = this.#requester
+        return this.#ask(url, range, how)
+      },
+      ({ to, isOwn, headers }) => {
+        if (isOwn) requester.onRedirect?.(to)
         else {
-          this.#urls.set(this.#urlName, url, answeredAt(answer.headers))
+          this.#urls.set(this.#urlName, to, answeredAt(headers))
           onUrl()
         }
-        continue
-      }
-      if (answer.status < 300) {
-        this.#sentByHub = own
-        return this.#checked(answer, url, range, how.signal)
-      }
-      // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
-      const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
-      if (refused && (own || answer.status === 429)) {
-        // Throws what is not the Hub's word.
-        const error = await readRefusedByHub(answer, url.host)
-        if (own && isAboutRequester(answer.status)) {
-          // Another range was told before, and has turned to the other requester.
-          if (requester !== this.#requester) return this.#resolve(range, how, onUrl)
-          if (this.#otherRequester !== undefined) {
-            this.#requester = this.#otherRequester
-            this.#otherRequester = undefined
-            this.#onRefused?.(error.refusal, requester)
-            return this.#resolve(range, how, onUrl)
-          }
-        }
-        if (own) this.#onRefused?.(error.refusal, requester)
-        throw error
-      }
-      discard(answer)
-      this.#urls.invalidate(this.#urlName, url)
-      if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: url.host })
-      if (answer.status >= 400) throw interception({ ...answer, host: url.host }, 'cdn')
-      throw badAnswer('no body', url)
+        return true
+      },
+    )
+    if (followed.kind !== 'answer') throw badAnswer(REDIRECT_LOOP, followed.url)
+    const { answer, url } = followed
+    const own = mayCarryCredential(this.#client.policy, url)
+    if (answer.status < 300) {
+      this.#sentByHub = own
+      return this.#checked(answer, url, range, how.signal)
     }
-    throw new MirrorError('origin_bad_answer', { detail: { reason: REDIRECT_LOOP } })
+    // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
+    const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
+    if (refused && (own || answer.status === 429)) {
+      // Throws what is not the Hub's word.
+      const error = await readRefusedByHub(answer, url.host)
+      if (own && isAboutRequester(answer.status)) {
+        // Another range was told before, and has turned to the other requester.
+        if (requester !== this.#requester) return this.#resolve(range, how, onUrl)
+        if (this.#otherRequester !== undefined) {
+          this.#requester = this.#otherRequester
+          this.#otherRequester = undefined
+          this.#onRefused?.(error.refusal, requester)
+          return this.#resolve(range, how, onUrl)
+        }
+      }
+      if (own) this.#onRefused?.(error.refusal, requester)
+      throw error
+    }
+    discard(answer)
+    this.#urls.invalidate(this.#urlName, url)
+    if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: url.host })
+    if (answer.status >= 400) throw interception({ ...answer, host: url.host }, 'cdn')
+    throw badAnswer('no body', url)
   }
 
   #ask(url: URL, range: ByteRange, { signal, waitMs }: Waiting): Promise<OriginAnswer> {

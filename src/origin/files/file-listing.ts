@@ -1,12 +1,11 @@
 // What a Hub says of a file in other places than the headers of a resolve answer, for where a gateway on the way drops
 // them: the commit of a branch in the repo's info, digest and size in the listing. It believes no page.
 
-import { headerValue } from '../../http/headers.ts'
 import type { SomeFacts } from '../../hub/file-meta.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
 import type { OriginClient, OriginRequest, Requester } from '../client.ts'
+import { followRedirects, withinOrigin } from '../follow.ts'
 import { discard, readBounded } from '../read-body.ts'
-import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
 
 /** A file as a URL names it. */
 export interface FileName {
@@ -70,29 +69,24 @@ async function askJson(
   request: Pick<OriginRequest, 'method' | 'url' | 'headers' | 'body'>,
 ): Promise<unknown> {
   const patience = timeoutMs === undefined ? {} : { timeoutMs }
-  let { url } = request
-  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const answer = await client.send({ kind: 'document', ...request, url, requester, ...patience })
-    const location = headerValue(answer.headers, 'location')
-    if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
-      discard(answer)
-      url = redirectTarget(client.policy, url, location)
-      if (!mayCarryCredential(client.policy, url)) return undefined
-      requester.onRedirect?.(url)
-      continue
-    }
-    if (answer.status !== 200) {
-      discard(answer)
-      return undefined
-    }
-    const body = await readBounded(answer, MAX_JSON_BYTES)
-    try {
-      return body === undefined ? undefined : JSON.parse(body.toString('utf8'))
-    } catch {
-      return undefined
-    }
+  const followed = await followRedirects(
+    client.policy,
+    request.url,
+    (url) => client.send({ kind: 'document', ...request, url, requester, ...patience }),
+    withinOrigin(requester.onRedirect),
+  )
+  if (followed.kind !== 'answer') return undefined
+  const { answer } = followed
+  if (answer.status !== 200) {
+    discard(answer)
+    return undefined
   }
-  return undefined
+  const body = await readBounded(answer, MAX_JSON_BYTES)
+  try {
+    return body === undefined ? undefined : JSON.parse(body.toString('utf8'))
+  } catch {
+    return undefined
+  }
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -3,8 +3,8 @@
 import { headerValue } from '../../http/headers.ts'
 import { parseContentRange } from '../../http/range.ts'
 import type { OriginClient, Requester } from '../client.ts'
+import { anywhere, followRedirects } from '../follow.ts'
 import { discard } from '../read-body.ts'
-import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
 
 export interface ObjectSize {
   readonly sizeBytes: number
@@ -22,34 +22,29 @@ export async function askSize(
   requester: Requester,
   signal: AbortSignal,
 ): Promise<ObjectSize | undefined> {
-  let url = from
-  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const isOwn = mayCarryCredential(client.policy, url)
-    const kind = isOwn ? 'body' : 'cdn'
-    const headers = { range: 'bytes=0-0' }
-    const answer = await client.send({
-      kind,
-      method: 'GET',
-      url,
-      requester,
-      headers,
-      signal,
-      lane: 'question',
-    })
-    discard(answer)
-    const location = headerValue(answer.headers, 'location')
-    if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
-      url = redirectTarget(client.policy, url, location)
-      if (mayCarryCredential(client.policy, url)) requester.onRedirect?.(url)
-      continue
-    }
-    if (answer.status === 206) {
-      const sizeBytes = parseContentRange(headerValue(answer.headers, 'content-range'))?.sizeBytes
-      return sizeBytes === undefined ? undefined : { sizeBytes, isExact: true }
-    }
-    const length = headerValue(answer.headers, 'content-length')
-    const isLength = answer.status === 200 && length !== undefined && /^\d{1,15}$/.test(length)
-    return isLength ? { sizeBytes: Number(length), isExact: false } : undefined
+  const followed = await followRedirects(
+    client.policy,
+    from,
+    (url, isOwn) =>
+      client.send({
+        kind: isOwn ? 'body' : 'cdn',
+        method: 'GET',
+        url,
+        requester,
+        headers: { range: 'bytes=0-0' },
+        signal,
+        lane: 'question',
+      }),
+    anywhere(requester.onRedirect),
+  )
+  if (followed.kind !== 'answer') return undefined
+  const { answer } = followed
+  discard(answer)
+  if (answer.status === 206) {
+    const sizeBytes = parseContentRange(headerValue(answer.headers, 'content-range'))?.sizeBytes
+    return sizeBytes === undefined ? undefined : { sizeBytes, isExact: true }
   }
-  return undefined
+  const length = headerValue(answer.headers, 'content-length')
+  const isLength = answer.status === 200 && length !== undefined && /^\d{1,15}$/.test(length)
+  return isLength ? { sizeBytes: Number(length), isExact: false } : undefined
 }

@@ -1,12 +1,11 @@
 // The Hub's own info of a repo, asked for the few fields that decide something. It remembers nothing, and concludes
 // nothing but what the Hub calls the repo.
 
-import { headerValue } from '../../http/headers.ts'
 import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { deniesRepo, readRefusal } from '../../hub/refusal.ts'
 import type { OriginClient, Requester } from '../client.ts'
+import { followRedirects, withinOrigin } from '../follow.ts'
 import { readBounded } from '../read-body.ts'
-import { MAX_HOPS, mayCarryCredential, redirectTarget } from '../redirect.ts'
 
 /** The info of a space cannot be asked for in part; more than any has. */
 const MAX_INFO_BYTES = 16 * 1024 * 1024
@@ -81,30 +80,25 @@ async function askAbout(
   requester: Requester,
   options: AskOptions,
 ): Promise<InfoAnswer> {
-  let url = client.url(target)
   const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
-  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const answer = await client.send({ kind: 'access', method: 'GET', url, requester, ...patience })
-    const location = headerValue(answer.headers, 'location')
-    if (answer.status >= 300 && answer.status < 400 && location !== undefined) {
-      // A renamed repo, or an id of one segment.
-      await answer.body.dump()
-      url = redirectTarget(client.policy, url, location)
-      if (!mayCarryCredential(client.policy, url)) return undefined
-      options.onMoved?.(url)
-      continue
-    }
-    const body = await readBounded(answer, MAX_INFO_BYTES)
-    if (answer.status >= 400) {
-      // The page of something in between denies nothing, and proves nothing.
-      if (deniesRepo(readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))))
-        return { kind: 'refused' }
-      return NO_SUCH_ROUTE.has(answer.status) ? { kind: 'unsaid' } : undefined
-    }
-    const info = answer.status === 200 && body !== undefined ? parseInfo(body) : undefined
-    return info === undefined ? undefined : { kind: 'info', info }
+  // A renamed repo, or an id of one segment, is answered with a redirect.
+  const followed = await followRedirects(
+    client.policy,
+    client.url(target),
+    (url) => client.send({ kind: 'access', method: 'GET', url, requester, ...patience }),
+    withinOrigin(options.onMoved),
+  )
+  if (followed.kind !== 'answer') return undefined
+  const { answer } = followed
+  const body = await readBounded(answer, MAX_INFO_BYTES)
+  if (answer.status >= 400) {
+    // The page of something in between denies nothing, and proves nothing.
+    if (deniesRepo(readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))))
+      return { kind: 'refused' }
+    return NO_SUCH_ROUTE.has(answer.status) ? { kind: 'unsaid' } : undefined
   }
-  return undefined
+  const info = answer.status === 200 && body !== undefined ? parseInfo(body) : undefined
+  return info === undefined ? undefined : { kind: 'info', info }
 }
 
 /** The JSON as an info; undefined when it is none. */

@@ -22,10 +22,11 @@ import type { Mirror } from '../../mirror/mirror.ts'
 import { appendVia, type OriginClient } from '../../origin/client.ts'
 import { bufferBody } from '../../origin/connections/body-buffers.ts'
 import { PASSAGE, type Passage, sendWithPermit } from '../../origin/connections/passage.ts'
-import { interception } from '../../origin/failures/bad-answer.ts'
+import { badAnswer, interception, REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
 import { originFailure } from '../../origin/failures/unreachable.ts'
+import { anywhere, followRedirects } from '../../origin/follow.ts'
 import { checkMove, moveOf } from '../../origin/origin-move.ts'
-import { MAX_HOPS, redirectTarget } from '../../origin/redirect.ts'
+import { redirectTarget } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { BILL_TO } from '../context.ts'
@@ -412,27 +413,26 @@ async function follow(
     forward: {},
     onOriginRequest: () => (traceOf(request.raw).originRequests.count += 1),
   }
-  let url = moved ?? redirectTarget(policy, from, location)
-  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
-    const answered = await options.client.send({
-      kind: 'cdn',
-      method,
-      url,
-      requester,
-      headers: {
-        ...(range === undefined ? {} : { range }),
-        ...(typeof ifRange === 'string' ? { 'if-range': ifRange } : {}),
-      },
-      signal: traceOf(request.raw).signal,
-    })
-    const next = headerValue(answered.headers, 'location')
-    if (answered.status < 300 || answered.status >= 400 || next === undefined) {
-      return { statusCode: answered.status, headers: answered.headers, stream: answered.body }
-    }
-    await answered.body.dump()
-    url = redirectTarget(policy, url, next)
-  }
-  throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect loop' } })
+  const followed = await followRedirects(
+    policy,
+    moved ?? redirectTarget(policy, from, location),
+    (url) =>
+      options.client.send({
+        kind: 'cdn',
+        method,
+        url,
+        requester,
+        headers: {
+          ...(range === undefined ? {} : { range }),
+          ...(typeof ifRange === 'string' ? { 'if-range': ifRange } : {}),
+        },
+        signal: traceOf(request.raw).signal,
+      }),
+    anywhere(),
+  )
+  if (followed.kind !== 'answer') throw badAnswer(REDIRECT_LOOP, followed.url)
+  const { status: statusCode, headers, body: stream } = followed.answer
+  return { statusCode, headers, stream }
 }
 
 /** What a URL of the Hub is told by, and what it becomes. */

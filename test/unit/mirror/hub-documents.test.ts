@@ -57,7 +57,7 @@ function ctxOf(name: string, more: Partial<Ctx> = {}): Ctx {
     authorization: name === 'anonymous' ? undefined : `Bearer ${name}`,
     caller: { kind: 'anonymous', address: '127.0.0.1' },
     forward: {},
-    trips: { count: 0 },
+    originRequests: { count: 0 },
     ...more,
   } as unknown as Ctx
 }

@@ -1,0 +1,72 @@
+// The one redirect loop. Whoever sends requests to the origin says by a callback which redirects it takes; where they may
+// lead at all is decided in `redirect.ts`, and whether a credential goes along in `OriginClient.send`.
+
+import { type HeaderBag, headerValue } from '../http/headers.ts'
+import type { OriginAnswer, OriginRequest } from './client.ts'
+import { MAX_HOPS, mayCarryCredential, type RedirectPolicy, redirectTarget } from './redirect.ts'
+
+/** A redirect that the policy allows, before it is taken. */
+export interface Redirect {
+  readonly to: URL
+  /** Whether it stays within the origin, so that the credential goes along. */
+  readonly isOwn: boolean
+  /** Of the answer that redirects. */
+  readonly headers: HeaderBag
+}
+
+/** How a chain of redirects ended. */
+export type Followed =
+  /** The first answer that is no redirect. The caller must read its body to the end or destroy it. */
+  | { readonly kind: 'answer'; readonly answer: OriginAnswer; readonly url: URL }
+  /** `mayFollow` returned false; `url` is where the redirect leads, and nothing was sent there. */
+  | { readonly kind: 'stopped'; readonly url: URL }
+  /** There were more than MAX_HOPS redirects in a row; `url` is where the last one leads. */
+  | { readonly kind: 'loop'; readonly url: URL }
+
+/**
+ * Sends a request to `first`, and again to the target of each redirect (3xx with a Location). The method and the body stay
+ * the same. `send` is called once for each hop, with the URL and whether it belongs to the origin. `mayFollow` is called
+ * before each redirect is taken: it returns false to stop there, and may throw. Throws redirect_refused where the policy
+ * does not allow the target, and whatever `send` and `mayFollow` throw. The body of a redirect is dropped.
+ */
+export async function followRedirects(
+  policy: RedirectPolicy,
+  first: URL,
+  send: (url: URL, isOwn: boolean) => Promise<OriginAnswer>,
+  mayFollow: (redirect: Redirect) => boolean,
+): Promise<Followed> {
+  let url = first
+  for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
+    const answer = await send(url, mayCarryCredential(policy, url))
+    const location = redirectOf(answer)
+    if (location === undefined) return { kind: 'answer', answer, url }
+    await answer.body.dump()
+    url = redirectTarget(policy, url, location)
+    const redirect = { to: url, isOwn: mayCarryCredential(policy, url), headers: answer.headers }
+    if (!mayFollow(redirect)) return { kind: 'stopped', url }
+  }
+  return { kind: 'loop', url }
+}
+
+/** The Location of an answer that asks to go on there; undefined for any other answer. */
+function redirectOf({ status, headers }: Pick<OriginAnswer, 'status' | 'headers'>): string | undefined {
+  return status >= 300 && status < 400 ? headerValue(headers, 'location') : undefined
+}
+
+type OnRedirect = OriginRequest['requester']['onRedirect']
+
+/** A `mayFollow` for requests that must stay within the origin. `onRedirect` is called for each redirect that is taken. */
+export function withinOrigin(onRedirect: OnRedirect): (redirect: Redirect) => boolean {
+  return ({ to, isOwn }) => {
+    if (isOwn) onRedirect?.(to)
+    return isOwn
+  }
+}
+
+/** A `mayFollow` for requests that may leave the origin. `onRedirect` is called for each redirect within it. */
+export function anywhere(onRedirect?: OnRedirect): (redirect: Redirect) => boolean {
+  return ({ to, isOwn }) => {
+    if (isOwn) onRedirect?.(to)
+    return true
+  }
+}
