@@ -31,7 +31,8 @@ import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
 import { Leaving } from './server/leaving.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
-import { openStore, type Store, type VolumeLimit } from './store/store.ts'
+import { openStore, type VolumeLimit } from './store/disk-store.ts'
+import type { Store, StoreStatus } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
 import { type AuditListener, type Auditor, openAuditLog } from './telemetry/audit.ts'
@@ -55,6 +56,8 @@ export interface App {
   change(next: Config): Promise<Changes>
   /** The settings as they are now. */
   readonly settings: LiveSettings
+  /** The accounts of the store as they are now. */
+  storeStatus(): StoreStatus
   /** Waits for nobody: ends what runs, records what has landed, frees the store. */
   close(): Promise<void>
 }
@@ -159,6 +162,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
     settings,
+    storeStatus: () => store.status(),
     change: changeBy({ live, metrics, invalidations, store, readTokens, ages }),
     async close() {
       health.drain()
@@ -210,7 +214,7 @@ function changeBy(rooms: {
     metrics.expectRules(live.settings.policies)
     invalidations.invalidate('all')
     // Its bounds may be narrower now.
-    if (!store.readOnly) void store.ledger.fit()
+    void store.fit()
     ages.check()
     await readTokens()
     return changes

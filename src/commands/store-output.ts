@@ -2,7 +2,7 @@
 // terminal. This file opens no store.
 
 import prettyBytes from 'pretty-bytes'
-import { UnusableDirectory } from '../store/store.ts'
+import { UnusableDirectory } from '../store/prepare.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 
 const DAY_MS = 86_400_000

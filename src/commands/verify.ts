@@ -6,11 +6,12 @@ import path from 'node:path'
 import { SingleBar } from 'cli-progress'
 import type { Config } from '../config/keys.ts'
 import { removeBlockMap } from '../store/blobs/quarantine.ts'
+import type { Damage } from '../store/damage.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
 import { readBlockMap } from '../store/partials/block-map.ts'
 import { requireStore } from '../store/upkeep/inventory.ts'
-import { type Damage, type ScrubReport, scrub } from '../store/upkeep/scrub.ts'
+import { type ScrubReport, scrub } from '../store/upkeep/scrub.ts'
 import {
   clearPosition,
   readPosition,

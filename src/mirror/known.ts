@@ -6,8 +6,7 @@ import { type FileMeta, isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, type Repo, type RepoId, repoKey } from '../hub/names.ts'
 import { MemoryCache, textBytes } from '../memory.ts'
 import { type BlobKey, isBlobKey } from '../store/digest.ts'
-import type { Facts } from '../store/facts/facts.ts'
-import type { FactKind } from '../store/layout.ts'
+import type { FactKind, Facts } from '../store/store.ts'
 import type { Invalidations } from './invalidations.ts'
 
 /** A file of one commit: immutable, so it needs no date. `absent` says the commit has no such path. */

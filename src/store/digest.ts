@@ -71,3 +71,29 @@ export class Verifier {
     return this.#hash.digest('hex') === this.#key.slice(this.#key.indexOf(':') + 1)
   }
 }
+
+/**
+ * Fills `buffer` from `offset` with up to `length` bytes that lie at `position`. Resolves with how many there were; 0
+ * means that none follow.
+ */
+export type ReadAt = (buffer: Buffer, offset: number, length: number, position: number) => Promise<number>
+
+const HASH_CHUNK_BYTES = 1024 * 1024
+
+/**
+ * Hashes on from where `verifier` stands, up to `end`. Returns early when `read` says that no bytes follow, so the
+ * caller looks at `verifier.position`. Rejects as `read` does. `buffer` holds one piece at a time.
+ */
+export async function hashUpTo(
+  verifier: Verifier,
+  read: ReadAt,
+  end: number,
+  buffer: Buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, Math.max(1, end - verifier.position))),
+): Promise<void> {
+  while (verifier.position < end) {
+    const length = Math.min(buffer.length, end - verifier.position)
+    const bytes = await read(buffer, 0, length, verifier.position)
+    if (bytes === 0) return
+    verifier.update(buffer.subarray(0, bytes))
+  }
+}

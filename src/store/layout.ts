@@ -19,9 +19,7 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import type { BlobKey } from './digest.ts'
-
-export const FACT_KINDS = ['files', 'refs', 'repos', 'documents'] as const
-export type FactKind = (typeof FACT_KINDS)[number]
+import type { FactKind } from './store.ts'
 
 export interface Layout {
   readonly root: string

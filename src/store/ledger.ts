@@ -3,6 +3,7 @@
 
 import { setImmediate as othersFirst } from 'node:timers/promises'
 import type { EvictionReason, Observer } from '../telemetry/observer.ts'
+import type { StoreStatus } from './store.ts'
 
 export interface LedgerEntry {
   sizeBytes: number
@@ -13,7 +14,8 @@ export interface LedgerEntry {
 
 /** Room that was promised. Give back what is not used; may be called any number of times in any order. */
 export interface Reservation {
-  readonly bytes: number
+  /** How much of it is neither spent nor released. */
+  readonly leftBytes: number
   /** Turns up to `bytes` of the promise into stored bytes of an entry (the caller has called `add`); says how many. */
   spend(bytes: number): number
   /** Gives the rest back. */
@@ -74,6 +76,16 @@ export class Ledger {
 
   has(name: string): boolean {
     return this.#entries.has(name)
+  }
+
+  status(): StoreStatus {
+    return {
+      sizeBytes: this.#storedBytes + this.#factBytes,
+      factBytes: this.#factBytes,
+      reservedBytes: this.#reservedBytes,
+      limitBytes: this.#options.maxBytes,
+      blobs: this.#entries.size,
+    }
   }
 
   /** Entries from the least to the most recently used. */
@@ -231,7 +243,13 @@ export class Ledger {
       this.#reservedBytes -= taken
       return taken
     }
-    return { bytes, spend: take, release: () => void take(left) }
+    return {
+      get leftBytes() {
+        return left
+      },
+      spend: take,
+      release: () => void take(left),
+    }
   }
 
   /** The size of the entry that went, or undefined when there is none that may go. */
@@ -278,11 +296,6 @@ export class Ledger {
   }
 
   #report(): void {
-    this.#options.observer.storeChanged({
-      sizeBytes: this.#storedBytes + this.#factBytes,
-      factBytes: this.#factBytes,
-      limitBytes: this.#options.maxBytes,
-      blobs: this.#entries.size,
-    })
+    this.#options.observer.storeChanged(this.status())
   }
 }

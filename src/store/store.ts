@@ -1,269 +1,191 @@
-// The disk as the other rooms see it: blobs, partials, facts and the books over them. Opening it takes the lock.
+// What the rest of the mirror knows of the store: finished blobs, partials (blobs that are not finished), facts, and the
+// space that they take. Everything that is promised here is checked by test/unit/store/contract/, which runs on any
+// implementation; disk-store.ts is the one on a local disk.
+//
+// The store keeps its own accounts: it makes room, keeps what is in use from eviction, and counts what has landed. It
+// does not know where bytes come from, who may read them, or what a fact means.
+//
+// There is one way for bytes to become a blob: `beginPartial`, `write`, a right digest, `commit`. Code that brings bytes
+// from a place other than the Hub (a file to import, an object store) does it in the same way, so that space, digest and
+// durability are looked after in one place. A Git LFS object is a blob under `sha256:<oid>`.
 
-import { randomBytes } from 'node:crypto'
-import { rm, statfs, unlink } from 'node:fs/promises'
-import path from 'node:path'
-import type { Observer } from '../telemetry/observer.ts'
-import { createIn, unlinkIfThere } from './atomic.ts'
-import { SMALL_BYTES } from './blobs/blob-file.ts'
-import { Blobs } from './blobs/blobs.ts'
-import { BlockSums } from './blobs/block-sums.ts'
-import { CheckedReads } from './blobs/checked-reads.ts'
-import { type BlobKey, isBlobKey } from './digest.ts'
-import { type CountedFacts, createFacts, type Facts } from './facts/facts.ts'
-import { createLayout, type Layout } from './layout.ts'
-import { Ledger } from './ledger.ts'
-import { loadKernelLock, lockDirectory } from './lock.ts'
-import { type GrowingDigest, HashThread } from './partials/hash-thread.ts'
-import { Partial } from './partials/partial.ts'
-import { checkDirectory, isStore, prepareDirectory, whileUsable, writeRefusal } from './prepare.ts'
-import { partialName, scanStore } from './upkeep/scan.ts'
-import type { Damage } from './upkeep/scrub.ts'
+import type { ByteRange } from '../http/range.ts'
+import type { BlobKey, ReadAt } from './digest.ts'
+import type { BlockMap } from './partials/blocks.ts'
 
-export { LocksUnsupported } from './lock.ts'
-export { UnusableDirectory } from './prepare.ts'
+export const FACT_KINDS = ['files', 'refs', 'repos', 'documents'] as const
+export type FactKind = (typeof FACT_KINDS)[number]
 
 export interface Store {
   readonly blobs: Blobs
   readonly facts: Facts
-  readonly ledger: Ledger
   /**
-   * Opens or resumes the unfinished blob of `key`, kept from eviction until it is settled; a small one that nothing is
-   * left of is in memory until it is whole. The caller releases it and then settles it, once each.
+   * Resumes the partial of `key`, or begins an empty one. An earlier partial counts only if it was begun with the same
+   * size. It is kept from eviction until it is ended.
+   *
+   * At most one partial of a key may be open at a time: the caller makes sure of it. The caller ends it by `commit`,
+   * `keep` or `discard`, and calls `release` once. Rejects when the store cannot take bytes.
    */
-  openPartial(key: BlobKey, sizeBytes: number): Promise<Partial>
-  /** Hashes an open partial on another thread while it grows; for small ones it does not pay. */
-  digestOf(partial: Partial): GrowingDigest
-  /** Enters a committed partial as a blob, or an ended one by what it occupies. */
-  settlePartial(key: BlobKey, outcome: 'committed' | 'kept' | 'gone', sizeBytes: number): void
-  /** Resolves when the walk at start has entered everything; rejects when the walk failed. */
+  beginPartial(key: BlobKey, sizeBytes: number): Promise<PartialBlob>
+  /** The accounts as they are now. What an earlier process stored is missing until `scanned` has resolved. */
+  status(): StoreStatus
+  /**
+   * Resolves once everything that an earlier process stored is in the accounts; rejects when it could not be counted.
+   * Blobs, partials and facts can be used before.
+   */
   readonly scanned: Promise<void>
-  /** Whether the volume is read-only, so that nothing is written and no lock is held. */
+  /** Whether nothing can be written. Blobs and facts that are stored can be read all the same. */
   readonly readOnly: boolean
-  /** Tries to write and to sync, as a readiness check does. Throws what the disk says. Does nothing when read-only. */
+  /** Makes room after the limits have become narrower, and reports them. Does nothing when read-only. Never rejects. */
+  fit(): Promise<void>
+  /** Writes something and makes it durable, as a readiness check. Rejects with the error of the disk. Does nothing when read-only. */
   probe(): Promise<void>
+  /**
+   * Ends what is under way. Facts that were written before are stored when it resolves, and another process may open the
+   * store. The caller has ended its partials and closed its blobs before.
+   */
   close(): Promise<void>
 }
 
-export interface StoreOptions {
-  readonly root: string
-  /** This and `minFreeBytes` are read at each use: they may change, and `fit` is told so. */
-  readonly maxBytes: number | undefined
-  readonly minFreeBytes: number
-  readonly memoryBytes: number
-  readonly now: () => number
-  readonly observer: Observer
-  /**
-   * What is read of a blob of more than 64 KiB is held against the sums of its blocks, which are kept for that; a block
-   * that was right is believed so long. Undefined: neither.
-   */
-  readonly checkReadsMs?: number | undefined
-  /** Milliseconds that never step back. */
-  readonly monotonic?: () => number
-  /** A blob was found damaged when it was read, and is stored no more. */
-  readonly onDamaged?: (damage: Damage) => void
-  /** The disk failed at work that nobody waits for. */
-  readonly onTrouble?: (error: unknown) => void
-  /** A filled store on a read-only volume will do: the mirror is offline, so that nothing is to be stored. */
-  readonly mayBeReadOnly?: boolean
-  /** Told once of each optional ability that the volume lacks and the store does without. */
-  readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
+/** The accounts of a store, in bytes. */
+export interface StoreStatus {
+  /** Taken by blobs, partials and facts. Of a partial, what has landed counts. */
+  readonly sizeBytes: number
+  /** The part of `sizeBytes` that facts take. */
+  readonly factBytes: number
+  /** Promised to partials, and not taken yet. 0 when no partial is open. */
+  readonly reservedBytes: number
+  /** The most that may be taken; undefined when only the disk limits it. */
+  readonly limitBytes: number | undefined
+  /** Number of blobs and partials. */
+  readonly blobs: number
 }
 
-/** `no-kernel-lock`: only the file LOCK keeps a second mirror out. `read-only`: nothing is written. */
-export type VolumeLimit = 'no-kernel-lock' | 'read-only'
+/** Finished blobs. Each has had the digest of its key when it was committed, and never changes. */
+export interface Blobs {
+  /**
+   * Opens the blob of `key`, and keeps it from eviction until it is closed. Undefined when it is not stored. A blob that
+   * has not exactly `sizeBytes` bytes any more, or a small one whose digest is wrong, is damaged: it is removed, and
+   * counts as not stored. Rejects when the disk cannot be read.
+   */
+  open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined>
+  /**
+   * Does the same as `open`, without waiting, where another reader has the blob open or had it open a moment ago.
+   * Undefined otherwise, which does not mean that it is not stored.
+   */
+  openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined
+  /**
+   * All bytes of a small blob where they are in memory. Undefined otherwise, which does not mean that it is not stored.
+   * The caller must not write to them.
+   */
+  cachedBytes(key: BlobKey, sizeBytes: number): Buffer | undefined
+  /** Removes the blob; handles that are open read on. Does nothing when it is not stored, or the store is read-only. */
+  remove(key: BlobKey): Promise<void>
+}
+
+/** An open blob. Whoever has opened it calls `close`; more calls are harmless. */
+export interface BlobHandle {
+  readonly key: BlobKey
+  readonly sizeBytes: number
+  /** Identifies what is read: handles with the same object here can share their reads. */
+  readonly file: object
+  /** Whether `read` compares what it reads with stored checksums, and rejects with EIO where the disk has changed it. */
+  readonly isChecked: boolean
+  /**
+   * Whether a read of `range` would not check anything now: either nothing is checked here, or it was found right a
+   * moment ago. Only then may another process read these bytes by itself.
+   */
+  believes(range: ByteRange): boolean
+  /** Reads as `ReadAt` says: fewer bytes than asked for mean the end of the blob. */
+  readonly read: ReadAt
+  close(): Promise<void>
+}
 
 /**
- * Opens the store below `root`, making it where there is none. Throws DirectoryInUse, LocksUnsupported or
- * UnusableDirectory.
+ * A blob that is being stored. Bytes land by `write`, in any order of blocks; readers see them as soon as the write has
+ * resolved. It ends once, by `commit`, `keep` or `discard`; whatever was promised to it is given back then.
  */
-export async function openStore(options: StoreOptions): Promise<Store> {
-  const layout = createLayout(options.root)
-  const { onLimit } = options
-  await whileUsable(layout, () => checkDirectory(layout))
-  if (options.mayBeReadOnly === true) {
-    const refusal = await writeRefusal(layout)
-    if (refusal !== undefined && (await isStore(layout))) {
-      onLimit?.('read-only', refusal)
-      return createStore(layout, options, { unlock: undefined, sizeBytes: 0 })
-    }
-  }
-  const unlock = await whileUsable(layout, async () =>
-    lockDirectory(layout, await loadKernelLock(), (error) => onLimit?.('no-kernel-lock', error)),
-  )
-  try {
-    await whileUsable(layout, () => prepareDirectory(layout))
-  } catch (error) {
-    await unlock().catch(() => undefined)
-    throw error
-  }
-  return createStore(layout, options, { unlock, sizeBytes: await diskBytes(layout) })
+export interface PartialBlob {
+  readonly key: BlobKey
+  readonly sizeBytes: number
+  /** The blocks that have landed. Only the partial changes it. */
+  readonly map: BlockMap
+  /**
+   * Makes room for the bytes of `range` that have not landed and were not promised before: all promises together never
+   * exceed the file. False when there is no room: the bytes must then not be written. Resolves in the order of the calls.
+   * A promise that comes after the end is given back at once. Never rejects.
+   */
+  reserve(range: ByteRange): Promise<boolean>
+  /**
+   * Stores bytes that begin at the start of a block, or at `resumeAt` of it. Other bytes may be lost. Rejects with the
+   * error of the disk.
+   */
+  write(position: number, chunks: readonly Uint8Array[]): Promise<void>
+  /** Where writing of a block that is missing goes on: at its start, or behind what has landed of it. */
+  resumeAt(block: number): number
+  /** End (exclusive) of the bytes that can be read from `position` on without a gap; `position` when there are none. */
+  availableEnd(position: number): number
+  /**
+   * Resolves once the byte at `position` can be read. Rejects with the error of `fail` or `discard` when it will never
+   * come, and with the reason of `signal` when that aborts first.
+   */
+  whenAvailable(position: number, signal: AbortSignal): Promise<void>
+  /** Reads as `ReadAt` says. Only bytes before `availableEnd` are right. */
+  readonly read: ReadAt
+  /** Begins to compute the digest. The caller closes it. */
+  digest(): GrowingDigest
+  /** Makes what has landed durable, so that it outlives a crash. Rejects with the error of the disk. */
+  checkpoint(): Promise<void>
+  /** Rejects everything that waits for bytes, now and later, with `error`. Does not end the partial. */
+  fail(error: unknown): void
+  /** Counts one more user of the bytes, who calls `release` once. They can be read after the end, too. */
+  retain(): this
+  /** Ends one use of the bytes. The last one closes them; it also ends the partial as `keep` does, if that is open. */
+  release(): Promise<void>
+  /**
+   * Ends it as the blob of its key, which is stored and durable when this resolves. The caller has checked the digest.
+   * Rejects with the error of the disk: the partial is not ended then.
+   */
+  commit(): Promise<void>
+  /**
+   * Ends it unfinished. The next `beginPartial` of the key goes on with what has landed, unless that is nothing, or the
+   * store does not keep a partial this small. Rejects with the error of the disk; it is ended all the same.
+   */
+  keep(): Promise<void>
+  /**
+   * Ends it and removes its bytes, and does what `fail` does. With `quarantine` the store may keep them out of the way
+   * of readers, to be looked into. Rejects with the error of the disk; it is ended all the same.
+   */
+  discard(error: unknown, options: { readonly quarantine: boolean }): Promise<void>
 }
 
-/** Facts may take the twentieth part of the store, and in a small one, or on a disk that does not say its size, this. */
-const FACTS_AT_LEAST_BYTES = 1024 * 1024
-
-function openFacts(
-  layout: Layout,
-  options: StoreOptions,
-  over: { readonly ledger: Ledger; readonly diskBytes: number; readonly readOnly: boolean },
-): CountedFacts {
-  const { memoryBytes, now, onTrouble } = options
-  return createFacts(layout, {
-    memoryBytes: memoryBytes / 2,
-    get maxBytes() {
-      return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? over.diskBytes) / 20)
-    },
-    shortBytes: async () => Math.max(0, options.minFreeBytes - (await freeBytes(layout))),
-    now,
-    readOnly: over.readOnly,
-    onBytes: (bytes) => {
-      over.ledger.factBytes = bytes
-    },
-    ...(onTrouble === undefined ? {} : { onTrouble }),
-  })
+/** The digest of a file that is still growing, computed while it grows. */
+export interface GrowingDigest {
+  /** Says that all bytes before `end` have landed. */
+  advance(end: number): void
+  /** Resolves, once all bytes have landed, with whether they have the digest of the key. Rejects when they cannot be read. */
+  readonly matches: Promise<boolean>
+  /** Gives it up: `matches` may never settle then. Harmless afterwards. */
+  close(): void
 }
 
-function openBlobs(
-  layout: Layout,
-  options: StoreOptions,
-  { ledger, readOnly }: { readonly ledger: Ledger; readonly readOnly: boolean },
-): Blobs {
-  const { checkReadsMs: believedMs, monotonic = () => performance.now() } = options
-  return new Blobs({
-    layout,
-    ledger,
-    readOnly,
-    memoryBytes: options.memoryBytes / 2,
-    now: options.now,
-    observer: options.observer,
-    checks: believedMs === undefined ? undefined : new CheckedReads({ layout, believedMs, monotonic }),
-    onDamaged: options.onDamaged,
-  })
-}
-
-async function freeBytes(layout: Layout): Promise<number> {
-  const { bavail, bsize } = await statfs(layout.root)
-  return bavail * bsize
-}
-
-async function diskBytes(layout: Layout): Promise<number> {
-  const { blocks, bsize } = await statfs(layout.root).catch(() => ({ blocks: 0, bsize: 0 }))
-  return blocks * bsize
-}
-
-function openLedger(layout: Layout, options: StoreOptions, remove: (name: string) => Promise<void>): Ledger {
-  const { onTrouble } = options
-  return new Ledger({
-    get maxBytes() {
-      return options.maxBytes
-    },
-    get minFreeBytes() {
-      return options.minFreeBytes
-    },
-    now: options.now,
-    observer: options.observer,
-    freeBytes: () => freeBytes(layout),
-    remove,
-    ...(onTrouble === undefined ? {} : { onTrouble }),
-  })
-}
-
-function createStore(
-  layout: Layout,
-  options: StoreOptions,
-  /** Without `unlock` the volume is read-only. */
-  disk: { readonly unlock: (() => Promise<void>) | undefined; readonly sizeBytes: number },
-): Store {
-  const readOnly = disk.unlock === undefined
-  const { checkReadsMs } = options
-  const ledger = openLedger(layout, options, (name) => {
-    if (isBlobKey(name)) blobs.forget(name)
-    return removeEntry(layout, name)
-  })
-  const facts = openFacts(layout, options, { ledger, diskBytes: disk.sizeBytes, readOnly })
-  const closing = new AbortController()
-  const scanned = scanStore(layout, closing.signal).then(async (found) => {
-    await ledger.load(found)
-    if (readOnly) return
-    // The limit may be lower than when these were stored.
-    const room = await ledger.reserve(0)
-    room?.release()
-    await facts.count(closing.signal)
-  })
-  // Heard by whoever awaits `scanned`; this keeps a failed walk from ending the process.
-  scanned.catch(() => undefined)
-
-  const opened = new Map<BlobKey, () => void>()
-
-  const blobs = openBlobs(layout, options, { ledger, readOnly })
-  const hashes = new HashThread()
-
-  return {
-    blobs,
-    facts,
-    ledger,
-    scanned,
-    readOnly,
-    async openPartial(key, sizeBytes) {
-      const name = partialName(key)
-      // Pinned before it is opened: an eviction must not take the files from under the opener.
-      const unpin = ledger.pin(name)
-      try {
-        await Promise.all([ledger.removed(name), ledger.removed(key)])
-        const isSmall = sizeBytes <= SMALL_BYTES && !ledger.has(name)
-        const partial = isSmall
-          ? Partial.inMemory(layout, key, sizeBytes)
-          : await Partial.open(layout, key, sizeBytes)
-        if (checkReadsMs !== undefined && sizeBytes > SMALL_BYTES) partial.sums = new BlockSums(sizeBytes)
-        ledger.add(name, partial.map.presentBytes)
-        opened.set(key, ledger.pin(name))
-        return partial
-      } finally {
-        unpin()
-      }
-    },
-    settlePartial(key, outcome, sizeBytes) {
-      opened.get(key)?.()
-      opened.delete(key)
-      if (outcome === 'kept') {
-        ledger.add(partialName(key), sizeBytes)
-        return
-      }
-      ledger.drop(partialName(key))
-      if (outcome === 'committed') ledger.add(key, sizeBytes)
-    },
-    digestOf: (partial) => hashes.open(partial.dataFile, partial.key, partial.sizeBytes, partial.sums),
-    probe: () => (readOnly ? Promise.resolve() : probe(layout)),
-    async close() {
-      closing.abort()
-      await hashes.close()
-      await blobs.close()
-      await scanned.catch(() => undefined)
-      // Whoever takes the directory over must find what was learnt, and no half of a write.
-      await facts.close()
-      await ledger.settled()
-      await disk.unlock?.()
-    },
-  }
-}
-
-async function probe(layout: Layout): Promise<void> {
-  const file = path.join(layout.tmp, randomBytes(12).toString('hex'))
-  const handle = await createIn(layout.tmp, file)
-  try {
-    await handle.writeFile('probe')
-    await handle.datasync()
-  } finally {
-    await handle.close()
-    await unlink(file)
-  }
-}
-
-async function removeEntry(layout: Layout, name: string): Promise<void> {
-  const partial = name.startsWith('partial:')
-  const key = partial ? name.slice('partial:'.length) : name
-  if (!isBlobKey(key)) return
-  await rm(partial ? layout.partial(key) : layout.blob(key), { recursive: true, force: true })
-  if (!partial) await unlinkIfThere(layout.sums(key)).catch(() => undefined)
+/**
+ * Small JSON values under a kind and a key. Losing one costs a request to the Hub and nothing else: they outlive a crash
+ * of the process, not always a power cut, and the oldest go when they take too much room.
+ */
+export interface Facts {
+  /**
+   * The value, or undefined. A damaged fact counts as none. A field `body` of the value that was a Buffer is a Buffer
+   * again. Rejects when the disk cannot be read.
+   */
+  read(kind: FactKind, key: string): Promise<unknown>
+  /** The value where it is in memory. Undefined otherwise, which does not mean that there is none. */
+  peek(kind: FactKind, key: string): unknown
+  /**
+   * Stores a value. `read` and `peek` see it at once; it is on the disk when this resolves. Changes of one fact reach
+   * the disk in the order of the calls. Rejects with the error of the disk; the value stays in memory then.
+   */
+  write(kind: FactKind, key: string, value: unknown): Promise<void>
+  /** Removes a value, as `write` stores one. */
+  remove(kind: FactKind, key: string): Promise<void>
 }

@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { beforeEach, expect, it, vi } from 'vitest'
 import type { Layout } from '../../src/store/layout.ts'
-import { Partial } from '../../src/store/partials/partial.ts'
+import { DiskPartial } from '../../src/store/partials/partial.ts'
 import { KEY, putBlocks, SIZE } from '../unit/store/partial-scratch.ts'
 import { scratchLayout } from '../unit/store/scratch.ts'
 
@@ -41,7 +41,7 @@ beforeEach(() => {
 
 async function complete() {
   const layout = await scratchLayout()
-  const partial = await Partial.open(layout, KEY, SIZE)
+  const partial = await DiskPartial.open(layout, KEY, SIZE)
   await putBlocks(partial, 0, 1, 2, 3, 4, 5)
   return { layout, partial, calls: watchCalls(layout) }
 }
@@ -93,7 +93,7 @@ it('is the same where the directories are there: only the one that names the fil
   const { layout, partial, calls } = await complete()
   await partial.commit()
   await partial.release()
-  const again = await Partial.open(layout, KEY, SIZE)
+  const again = await DiskPartial.open(layout, KEY, SIZE)
   await putBlocks(again, 0, 1, 2, 3, 4, 5)
   done.calls.length = 0
   await again.commit()
@@ -103,7 +103,7 @@ it('is the same where the directories are there: only the one that names the fil
 
 it('is, for a small file, which is nothing before that: the bytes beside it, its name, each directory that is new', async () => {
   const layout = await scratchLayout()
-  const partial = Partial.inMemory(layout, KEY, 3)
+  const partial = DiskPartial.inMemory(layout, KEY, 3)
   await partial.write(0, [Buffer.from('abc')])
   const calls = watchCalls(layout)
   await partial.commit()

@@ -7,12 +7,12 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { writeAtomic } from '../../src/store/atomic.ts'
 import { Verifier } from '../../src/store/digest.ts'
+import type { DiskStore } from '../../src/store/disk-store.ts'
 import { createFacts } from '../../src/store/facts/facts.ts'
 import { createLayout } from '../../src/store/layout.ts'
 import { BLOCK_BYTES } from '../../src/store/partials/blocks.ts'
-import { Partial } from '../../src/store/partials/partial.ts'
-import type { Store } from '../../src/store/store.ts'
-import { partialName } from '../../src/store/upkeep/scan.ts'
+import { DiskPartial } from '../../src/store/partials/partial.ts'
+import { partialName } from '../../src/store/partials/partial-name.ts'
 import { open, patternBytes, sha256Key } from '../unit/store/scratch.ts'
 
 type Call = (...args: unknown[]) => unknown
@@ -168,7 +168,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
         const layout = createLayout(directory)
         await mkdir(layout.tmp)
         arm()
-        const partial = await Partial.open(layout, KEY, SIZE)
+        const partial = await DiskPartial.open(layout, KEY, SIZE)
         try {
           await partial.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
           await partial.checkpoint()
@@ -187,7 +187,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
           expect(await isRight(blob)).toBe(true)
           await blob.close()
         } else {
-          const partial = await Partial.open(layout, KEY, SIZE)
+          const partial = await DiskPartial.open(layout, KEY, SIZE)
           for (let position = 0; position < SIZE; ) {
             const end = partial.availableEnd(position)
             const buffer = Buffer.alloc(end - position)
@@ -209,7 +209,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
       async (directory, arm) => {
         const layout = createLayout(directory)
         await mkdir(layout.tmp)
-        const partial = await Partial.open(layout, KEY, SIZE)
+        const partial = await DiskPartial.open(layout, KEY, SIZE)
         try {
           await partial.write(0, [Buffer.alloc(SIZE, 'wrong')])
           arm()
@@ -219,7 +219,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
         }
       },
       async (directory) => {
-        const partial = await Partial.open(createLayout(directory), KEY, SIZE)
+        const partial = await DiskPartial.open(createLayout(directory), KEY, SIZE)
         expect(partial.map.presentBytes).toBe(0)
         await partial.release()
       },
@@ -234,9 +234,8 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
         try {
           await store.scanned
           await pull(store)
-          const half = await store.openPartial(sha256Key(Buffer.from('x')), SIZE)
+          const half = await store.beginPartial(sha256Key(Buffer.from('x')), SIZE)
           await half.release()
-          store.settlePartial(half.key, 'kept', 0)
           arm()
           const promise = await store.ledger.reserve(10)
           trouble.state.armed = false
@@ -279,22 +278,21 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
   })
 })
 
-async function reopen(directory: string, maxBytes?: number): Promise<Store> {
+async function reopen(directory: string, maxBytes?: number): Promise<DiskStore> {
   const layout = createLayout(directory)
   // The scenarios above begin below a store's own start.
   await writeFile(layout.format, 'hubmirror 1\n')
   return open(directory, { maxBytes })
 }
 
-async function pull(store: Store): Promise<void> {
-  const partial = await store.openPartial(KEY, SIZE)
+async function pull(store: DiskStore): Promise<void> {
+  const partial = await store.beginPartial(KEY, SIZE)
   await partial.write(0, [BYTES])
   await partial.commit()
   await partial.release()
-  store.settlePartial(KEY, 'committed', SIZE)
 }
 
-async function isRight(blob: { read: Partial['read'] }): Promise<boolean> {
+async function isRight(blob: { read: DiskPartial['read'] }): Promise<boolean> {
   const buffer = Buffer.alloc(SIZE)
   await blob.read(buffer, 0, SIZE, 0)
   const verifier = new Verifier(KEY, SIZE)

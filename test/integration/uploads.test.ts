@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { type Reply } from '../support/ask.ts'
+import type { Reply } from '../support/ask.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene, type Scene } from '../support/scene.ts'

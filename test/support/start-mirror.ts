@@ -1,7 +1,6 @@
 // A mirror in this process, before a simulated Hub, on a directory of its own. Closing it also proves that it left
 // nothing behind: no pull, no promised room, no temporary file, and no credential in log, metrics or store.
 
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +9,6 @@ import { type App, createApp } from '../../src/app.ts'
 import { containsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { Ledger } from '../../src/store/ledger.ts'
 import { createLogger } from '../../src/telemetry/log.ts'
 import { Door } from '../../src/workers/main/listener.ts'
 import { makePrivateSocket } from '../../src/workers/main/private-socket.ts'
@@ -24,7 +22,6 @@ export interface MirrorOptions {
   readonly config?: Partial<Config>
   readonly monotonic?: () => number
   readonly now?: () => number
-  /** Which Hub token of the mirror's own a caller is lent. */
   /** Gets every line of the log as it is written. */
   readonly logLines?: string[]
   /** The directory of a mirror that was closed with `keepDir`; removed at the end like one made here. */
@@ -57,17 +54,6 @@ const POLL_MS = 10
 /** Larger files are generated noise: reading them again would prove nothing and take long. */
 const SEARCHED_MAX_BYTES = 8_000_000
 
-// The books of a store are private to the app; the one opened on behalf of a mirror is noted as it loads.
-const opening = new AsyncLocalStorage<Ledger[]>()
-const load = Reflect.get(Ledger.prototype, 'load') as (
-  this: Ledger,
-  found: Parameters<Ledger['load']>[0],
-) => Promise<void>
-Ledger.prototype.load = function (this: Ledger, found) {
-  opening.getStore()?.push(this)
-  return load.call(this, found)
-}
-
 /** Starts a mirror of `hub` on a free port, all settings at their defaults but those that keep it on loopback. */
 export async function startMirror(options: MirrorOptions): Promise<RunningMirror> {
   const { hub } = options
@@ -86,15 +72,12 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
   }
   const lines = options.logLines ?? []
   const logger = createLogger({ level: 'debug', destination: { write: (line) => void lines.push(line) } })
-  const ledgers: Ledger[] = []
-  const app = await opening.run(ledgers, () =>
-    createApp(config, {
-      version: '0.0.0-test',
-      logger,
-      ...(options.now === undefined ? {} : { now: options.now }),
-      ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
-    }),
-  )
+  const app = await createApp(config, {
+    version: '0.0.0-test',
+    logger,
+    ...(options.now === undefined ? {} : { now: options.now }),
+    ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
+  })
   const front =
     config.workers > 1
       ? await startFront(app, config, { logger, monotonic: options.monotonic ?? (() => performance.now()) })
@@ -123,9 +106,8 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     }
     await front?.close()
     await app.close()
-    for (const ledger of ledgers) {
-      if (ledger.reservedBytes !== 0) left.push(`${ledger.reservedBytes} bytes stay promised`)
-    }
+    const { reservedBytes } = app.storeStatus()
+    if (reservedBytes !== 0) left.push(`${reservedBytes} bytes stay promised`)
     const temporary = await readdir(join(cacheDir, 'tmp')).catch(() => [])
     if (temporary.length > 0) left.push(`tmp/ holds ${temporary.join(', ')}`)
     left.push(

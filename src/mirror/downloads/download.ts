@@ -11,10 +11,8 @@
 import { MirrorError } from '../../errors.ts'
 import type { ByteRange } from '../../http/range.ts'
 import type { FileBody } from '../../origin/files/file-body.ts'
-import { Verifier } from '../../store/digest.ts'
-import type { Reservation } from '../../store/ledger.ts'
-import type { GrowingDigest } from '../../store/partials/hash-thread.ts'
-import type { Partial } from '../../store/partials/partial.ts'
+import { hashUpTo, Verifier } from '../../store/digest.ts'
+import type { GrowingDigest, PartialBlob } from '../../store/store.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { type ByteSource, StorageFailed } from '../answer.ts'
 import { connectionsFor, nextRun, type Run, type Want } from './schedule.ts'
@@ -30,18 +28,14 @@ interface ActiveRun extends Run {
 }
 
 export interface DownloadOptions {
-  readonly partial: Partial
+  readonly partial: PartialBlob
   readonly body: FileBody
-  /** Hashes the file elsewhere while it grows; undefined where it is so small that it is hashed here at the end. */
-  readonly digest: (() => GrowingDigest) | undefined
   readonly connections: number
   readonly observer: Observer
   /** Whether the pull goes on when its last reader has left. */
   readonly goesOnAlone: (presentBytes: number, sizeBytes: number) => boolean
-  /** Bytes became part of the partial on disk. */
-  readonly onLanded: (bytes: number) => void
-  /** Called once, when the file is committed, kept unfinished, or gone. Readers may still read what they have. */
-  readonly onSettled: (outcome: 'committed' | 'kept' | 'gone') => void
+  /** Called once, when the partial has ended: committed, kept or discarded. Readers may still read what they have. */
+  readonly onEnded: () => void
   /** The store could not take bytes. */
   readonly onStorageFailed: (error: unknown) => void
 }
@@ -49,7 +43,6 @@ export interface DownloadOptions {
 /** The map is recorded whenever this much has landed since, or this long ago: a crash costs at most so much again. */
 const CHECKPOINT_BYTES = 64 * 1024 * 1024
 const CHECKPOINT_MS = 5_000
-const HASH_CHUNK_BYTES = 1024 * 1024
 /**
  * Kept back until the digest is right. Enough that a small file fails with a status, not in its middle; so little that
  * a client behind a slow origin does not take the wait for a dead connection.
@@ -58,13 +51,9 @@ const HELD_BYTES = 64 * 1024
 
 export class Download {
   readonly #options: DownloadOptions
-  readonly #partial: Partial
+  readonly #partial: PartialBlob
   readonly #readers = new Set<Reader>()
   readonly #runs = new Set<ActiveRun>()
-  readonly #reservations: Reservation[] = []
-  // What is left of them.
-  #promisedBytes = 0
-  #turn: Promise<unknown> = Promise.resolve()
   readonly #connections: number
   #digest: GrowingDigest | undefined
   // All bytes before it have landed.
@@ -111,35 +100,18 @@ export class Download {
     return this.#state === 'running'
   }
 
-  /** Runs `work` when what was given here before is over. It must not reject. */
-  inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work)
-    this.#turn = turn
-    return turn
-  }
-
-  /** Bytes that a reader of `range` would still have to be promised room for: in all never more than the file. */
-  missingBytes(range: ByteRange): number {
-    if (this.#fill) return 0
-    const { map, sizeBytes } = this.#partial
-    const unpromised = Math.max(0, sizeBytes - map.presentBytes - this.#promisedBytes)
-    return Math.min(map.missingBytes(range), unpromised)
+  /** Makes room for what a reader of `range` needs that is not there yet; false when there is none. */
+  reserve(range: ByteRange): Promise<boolean> {
+    return this.#partial.reserve(range)
   }
 
   /**
    * Adds a reader. `whole` readers want the file as one piece: they get its last bytes only when the digest is
    * right, and make the flight fetch all of it. `signal` is the reader's own and ends only its waiting.
    */
-  join(
-    range: ByteRange,
-    options: { whole: boolean; signal: AbortSignal; reservation?: Reservation },
-  ): ByteSource {
+  join(range: ByteRange, options: { whole: boolean; signal: AbortSignal }): ByteSource {
     const reader: Reader = { range, position: range.start, whole: options.whole }
     this.#readers.add(reader)
-    if (options.reservation !== undefined) {
-      this.#reservations.push(options.reservation)
-      this.#promisedBytes += options.reservation.bytes
-    }
     this.#fill ||= options.whole
     this.#partial.retain()
     this.#pump()
@@ -197,7 +169,9 @@ export class Download {
   /** A verifier that has hashed the first `position` bytes of the file, for a reader that must go on elsewhere. */
   async verifierAt(position: number): Promise<Verifier> {
     const verifier = new Verifier(this.#partial.key, this.#partial.sizeBytes)
-    await this.#hashUpTo(verifier, position)
+    await hashUpTo(verifier, (...to) => this.#partial.read(...to), position)
+    if (verifier.position < position)
+      throw new StorageFailed(new Error('the partial is shorter than its map says'))
     return verifier
   }
 
@@ -254,8 +228,6 @@ export class Download {
     } catch (error) {
       throw new StorageFailed(error)
     }
-    this.#options.onLanded(length)
-    this.#spend(length)
     this.#hashLanded()
     this.#unrecordedBytes += length
     const isDue = performance.now() - this.#recordedAt >= CHECKPOINT_MS
@@ -290,45 +262,23 @@ export class Download {
     }
   }
 
-  #spend(bytes: number): void {
-    let left = bytes
-    for (const reservation of this.#reservations) left -= reservation.spend(left)
-    this.#promisedBytes -= bytes - left
-  }
-
   /** Keeps the hash close behind the bytes, so that the last reader does not wait for it. */
   #hashLanded(): void {
-    if (!this.#fill || this.#options.digest === undefined) return
-    this.#digest ??= this.#options.digest()
+    if (!this.#fill) return
+    this.#digest ??= this.#partial.digest()
     const end = this.#partial.map.presentEnd(this.#landedEnd)
     if (end === this.#landedEnd) return
     this.#landedEnd = end
     this.#digest.advance(end)
   }
 
-  async #matches(): Promise<boolean> {
-    if (this.#options.digest === undefined) {
-      const { key, sizeBytes, sums } = this.#partial
-      const verifier = new Verifier(key, sizeBytes, { beside: sums })
-      await this.#hashUpTo(verifier, sizeBytes)
-      return verifier.matches()
-    }
+  #matches(): Promise<boolean> {
     // A blob completed by ranges has not been hashed yet.
-    this.#digest ??= this.#options.digest()
+    this.#digest ??= this.#partial.digest()
     this.#digest.advance(this.#partial.sizeBytes)
     return this.#digest.matches.catch((error: unknown) => {
       throw new StorageFailed(error)
     })
-  }
-
-  async #hashUpTo(verifier: Verifier, end: number): Promise<void> {
-    const buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, Math.max(1, end - verifier.position)))
-    while (verifier.position < end) {
-      const length = Math.min(buffer.length, end - verifier.position)
-      const read = await this.#partial.read(buffer, 0, length, verifier.position)
-      if (read === 0) throw new StorageFailed(new Error('the partial is shorter than its map says'))
-      verifier.update(buffer.subarray(0, read))
-    }
   }
 
   #fail(reason: unknown): void {
@@ -373,31 +323,24 @@ export class Download {
     if (!over && (this.#readers.size + this.#holds > 0 || this.#fill || this.#partial.map.complete)) return
     this.#state = 'ended'
     this.#digest?.close()
-    for (const reservation of this.#reservations) reservation.release()
     void this.#close()
   }
 
   async #close(): Promise<void> {
     const failure = this.#failure
-    let outcome: 'committed' | 'kept' | 'gone' = this.#committed ? 'committed' : 'kept'
     const mismatch = failure instanceof MirrorError && failure.code === 'integrity_mismatch'
     try {
-      const isKept = this.#partial.isResumable && this.presentBytes > 0
-      if (!this.#committed && (mismatch || failure instanceof StorageFailed || !isKept)) {
-        outcome = 'gone'
-        // What was left of a file that changed in the middle shows nothing to whoever looks at it.
+      // What was left of a file that changed in the middle shows nothing to whoever looks at it.
+      if (mismatch || failure instanceof StorageFailed)
         await this.#partial.discard(failure, { quarantine: this.#digestIsWrong })
-      }
       // Whatever can be believed of an unfinished file is kept for the next flight.
-      await this.#partial.detach()
+      else await this.#partial.keep()
     } catch (error) {
-      // Without a map that vouches for it, what stays on the disk is litter that the next opener removes.
-      outcome = this.#committed ? 'committed' : 'gone'
       this.#options.onStorageFailed(error)
     } finally {
       // Whatever the disk said: the descriptor is ours to close.
       await this.#partial.release().catch(this.#options.onStorageFailed)
-      this.#options.onSettled(outcome)
+      this.#options.onEnded()
     }
   }
 }

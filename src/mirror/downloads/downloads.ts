@@ -1,10 +1,9 @@
-// The table of flights: one per key, whoever comes while it runs joins it. Opens partials and books their room.
+// The table of flights: one per key. Requests that come while a flight runs join it. Begins the partials of the store.
 
 import type { ByteRange } from '../../http/range.ts'
 import type { FileBody } from '../../origin/files/file-body.ts'
 import type { BlobKey } from '../../store/digest.ts'
-import type { Store } from '../../store/store.ts'
-import { partialName } from '../../store/upkeep/scan.ts'
+import type { PartialBlob, Store } from '../../store/store.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import type { ByteSource } from '../answer.ts'
 import { Download } from './download.ts'
@@ -18,8 +17,6 @@ export interface Joined {
   readonly how: 'started' | 'resumed' | 'joined'
 }
 
-/** Hashed in a millisecond or two: less than another thread costs. */
-const HASH_HERE_BYTES = 2 * 1024 * 1024
 /** Little enough to bring home though nobody waits for it any more. */
 const FINISH_BELOW_BYTES = 256_000_000
 
@@ -109,7 +106,6 @@ export class Flights {
     await Promise.all(this.#settling.values())
   }
 
-  /** One after the other: who comes second must see what the first was promised, not ask for the same room again. */
   async #enter(
     flight: Download,
     reader: ReaderRequest,
@@ -119,26 +115,15 @@ export class Flights {
   ): Promise<Joined | 'over' | undefined> {
     const range = reader.whole ? { start: 0, end: flight.sizeBytes } : reader.range
     try {
-      return await flight.inTurn(async () => {
-        const missing = flight.missingBytes(range)
-        const reservation = missing > 0 ? await this.#options.store.ledger.reserve(missing) : undefined
-        if (missing > 0 && reservation === undefined) {
-          this.#options.onNoRoom()
-          return undefined
-        }
-        // It may have failed while room was made; nobody would give back what is promised to it now.
-        if (!flight.joinable) {
-          reservation?.release()
-          return 'over'
-        }
-        if (how === 'joined') this.#options.observer.flightJoined()
-        const source = flight.join(reader.range, {
-          whole: reader.whole,
-          signal: reader.signal,
-          ...(reservation === undefined ? {} : { reservation }),
-        })
-        return { source, flight, how }
-      })
+      if (!(await flight.reserve(range))) {
+        this.#options.onNoRoom()
+        return undefined
+      }
+      // It may have failed while room was made.
+      if (!flight.joinable) return 'over'
+      if (how === 'joined') this.#options.observer.flightJoined()
+      const source = flight.join(reader.range, { whole: reader.whole, signal: reader.signal })
+      return { source, flight, how }
     } finally {
       letGo()
     }
@@ -146,30 +131,24 @@ export class Flights {
 
   async #start(key: BlobKey, sizeBytes: number, body: () => FileBody): Promise<Download | undefined> {
     const { store, observer, onStorageFailed } = this.#options
-    let partial: Awaited<ReturnType<Store['openPartial']>>
+    let partial: PartialBlob
     try {
-      partial = await store.openPartial(key, sizeBytes)
+      partial = await store.beginPartial(key, sizeBytes)
     } catch (error) {
       onStorageFailed(error)
       return undefined
     }
-    const unpin = store.ledger.pin(partialName(key))
     let settle = (): void => {}
     this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
     observer.flightStarted()
     return new Download({
       partial,
       body: body(),
-      digest: sizeBytes > HASH_HERE_BYTES ? () => store.digestOf(partial) : undefined,
       connections: this.#options.connections,
       observer,
       goesOnAlone: (present, size) => this.#goesOnAlone(present, size),
-      onLanded: () => store.ledger.add(partialName(key), partial.map.presentBytes),
       onStorageFailed,
-      onSettled: (outcome) => {
-        unpin()
-        const bytes = outcome === 'committed' ? sizeBytes : partial.map.presentBytes
-        store.settlePartial(key, outcome, bytes)
+      onEnded: () => {
         observer.flightEnded()
         this.#flights.delete(key)
         this.#settling.delete(key)

@@ -15,9 +15,8 @@ import { FileBody } from '../../origin/files/file-body.ts'
 import { askSize } from '../../origin/files/object-size.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
-import type { BlobHandle } from '../../store/blobs/blobs.ts'
-import { Verifier } from '../../store/digest.ts'
-import type { Store } from '../../store/store.ts'
+import { hashUpTo, Verifier } from '../../store/digest.ts'
+import type { BlobHandle, Store } from '../../store/store.ts'
 import type { Lane, Observer, Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { provePublic } from '../access/public.ts'
@@ -145,7 +144,7 @@ export class Puller {
   async hasObject(sha256: string, sizeBytes: number): Promise<boolean> {
     const { blobs } = this.#options.store
     if (sizeBytes === 0) return sha256 === EMPTY_SHA256
-    if (blobs.recall(`sha256:${sha256}`, sizeBytes) !== undefined) return true
+    if (blobs.cachedBytes(`sha256:${sha256}`, sizeBytes) !== undefined) return true
     const blob = await blobs.open(`sha256:${sha256}`, sizeBytes).catch(() => undefined)
     await blob?.close()
     return blob !== undefined
@@ -224,10 +223,10 @@ export class Puller {
     const { blobs } = this.#options.store
     if (reusable === undefined) return undefined
     if (body.kind === 'bytes')
-      return { ...reusable, bytes: () => (sizeBytes === 0 ? EMPTY : blobs.recall(key, sizeBytes)) }
+      return { ...reusable, bytes: () => (sizeBytes === 0 ? EMPTY : blobs.cachedBytes(key, sizeBytes)) }
     if (body.kind !== 'source' || body.source.blob === undefined) return undefined
     const open = (range: ByteRange): ByteSource | undefined => {
-      const blob = blobs.openAgain(key, sizeBytes)
+      const blob = blobs.openCached(key, sizeBytes)
       return blob && blobSource(blob, range)
     }
     return { ...reusable, file: { sizeBytes, open } }
@@ -253,7 +252,7 @@ export class Puller {
       return { body: await this.#straight(ctx, from, file, wanted.range), outcome: 'bypass' }
     }
     const stored = file.outcome === 'miss' ? 'revalidated' : file.outcome
-    const bytes = store.blobs.recall(key, meta.sizeBytes)
+    const bytes = store.blobs.cachedBytes(key, meta.sizeBytes)
     if (bytes !== undefined) {
       const { start, end } = wanted.range
       return { body: { kind: 'bytes', bytes: bytes.subarray(start, end) }, outcome: stored }
@@ -461,19 +460,17 @@ const OUTCOME_OF = {
   joined: 'coalesced',
 } as const satisfies Record<Joined['how'], Outcome>
 
-const HASH_CHUNK_BYTES = 1024 * 1024
-
 /** A verifier that has hashed the first `position` bytes of a blob that is still open, or those before the damaged ones. */
 async function hashedUpTo(blob: BlobHandle, position: number, signal: AbortSignal): Promise<Verifier> {
   const verifier = new Verifier(blob.key, blob.sizeBytes)
-  const buffer = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, position))
-  while (verifier.position < position) {
-    signal.throwIfAborted()
-    const length = Math.min(buffer.length, position - verifier.position)
-    const read = await blob.read(buffer, 0, length, verifier.position).catch(() => 0)
-    if (read === 0) break
-    verifier.update(buffer.subarray(0, read))
-  }
+  await hashUpTo(
+    verifier,
+    (...to) => {
+      signal.throwIfAborted()
+      return blob.read(...to).catch(() => 0)
+    },
+    position,
+  )
   return verifier
 }
 

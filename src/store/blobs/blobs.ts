@@ -1,14 +1,14 @@
 // Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
 
 import { utimes } from 'node:fs/promises'
-import type { ByteRange } from '../../http/range.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from '../atomic.ts'
+import type { Damage } from '../damage.ts'
 import { type BlobKey, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
-import type { Damage } from '../upkeep/scrub.ts'
+import type { BlobHandle, Blobs } from '../store.ts'
 import { SMALL_BYTES } from './blob-file.ts'
 import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
@@ -17,25 +17,10 @@ import { quarantineBlob } from './quarantine.ts'
 // Recency on the disk is coarse: it only has to survive a restart.
 const RECORD_USE_EVERY_MS = 3_600_000
 
-/** An open blob. The opener calls `close` once. */
-export interface BlobHandle {
-  readonly key: BlobKey
-  readonly sizeBytes: number
-  /** What it reads from: the same for all who have the same file open. */
-  readonly file: object
-  /** Whether each read is held against what was stored, and rejects with EIO where the disk has changed it. */
-  readonly isChecked: boolean
-  /** Whether nothing of these bytes is to be checked now, so that others may read them, too. */
-  believes(range: ByteRange): boolean
-  /** Fills `buffer` from `offset`; fewer bytes than asked mean the end of the file. */
-  read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
-  close(): Promise<void>
-}
-
 /** What an operator prunes beside the running mirror is gone from memory this soon. */
 const MEMORY_LIFE_MS = 60_000
 
-export interface BlobsOptions {
+export interface DiskBlobsOptions {
   readonly layout: Layout
   readonly ledger: Ledger
   /** Bound of the memory for small blobs; 0 keeps none. */
@@ -50,20 +35,20 @@ export interface BlobsOptions {
   readonly onDamaged?: ((damage: Damage) => void) | undefined
 }
 
-export class Blobs {
+export class DiskBlobs implements Blobs {
   readonly #layout: Layout
   readonly #ledger: Ledger
   readonly #now: () => number
   readonly #observer: Observer
   readonly #memory: MemoryCache<Buffer> | undefined
   readonly #checks: CheckedReads | undefined
-  readonly #onDamaged: BlobsOptions['onDamaged']
+  readonly #onDamaged: DiskBlobsOptions['onDamaged']
   readonly #readOnly: boolean
   readonly #files = new OpenFiles()
   // Whoever reads the same block finds the same: one of them takes the blob away.
   readonly #takingAway = new Map<BlobKey, Promise<void>>()
 
-  constructor(options: BlobsOptions) {
+  constructor(options: DiskBlobsOptions) {
     this.#layout = options.layout
     this.#ledger = options.ledger
     this.#now = options.now
@@ -81,7 +66,7 @@ export class Blobs {
   }
 
   /** The bytes of a small blob that is in memory, whole and verified; nobody may write to them. */
-  recall(key: BlobKey, sizeBytes: number): Buffer | undefined {
+  cachedBytes(key: BlobKey, sizeBytes: number): Buffer | undefined {
     const known = this.#memory?.get(key)
     if (known?.length !== sizeBytes) return undefined
     this.#ledger.touch(key)
@@ -96,7 +81,7 @@ export class Blobs {
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     const isPlain = this.#memory === undefined && this.#checks === undefined
     if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isKept: true })
-    const known = this.recall(key, sizeBytes)
+    const known = this.cachedBytes(key, sizeBytes)
     if (known !== undefined) return memoryHandle(key, known)
     const file = await this.#openFile(key, sizeBytes, { isKept: false })
     if (file === undefined) return undefined
@@ -118,7 +103,7 @@ export class Blobs {
   }
 
   /** The same as `open` of a blob whose file is open already, at once; undefined where none is. */
-  openAgain(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
+  openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
     const file = this.#files.recall(key, sizeBytes)
     return file && this.#lend(key, file)
   }

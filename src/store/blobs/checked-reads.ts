@@ -5,7 +5,7 @@
 import { crc32 } from 'node:zlib'
 import type { ByteRange } from '../../http/range.ts'
 import { MemoryCache } from '../../memory.ts'
-import type { BlobKey } from '../digest.ts'
+import type { BlobKey, ReadAt } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { BLOCK_BYTES, BlockMap } from '../partials/blocks.ts'
 import { type BlockSums, readBlockSums } from './block-sums.ts'
@@ -25,9 +25,6 @@ export class DamagedBlock extends Error {
     this.name = 'DamagedBlock'
   }
 }
-
-/** One call of the system: fills `buffer` from `offset`; says how many bytes there were. */
-export type ReadAt = (buffer: Buffer, offset: number, length: number, position: number) => Promise<number>
 
 interface Wanted {
   readonly buffer: Buffer

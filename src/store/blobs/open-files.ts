@@ -5,9 +5,9 @@ import { read } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import type { ByteRange } from '../../http/range.ts'
-import type { BlobKey } from '../digest.ts'
+import type { BlobKey, ReadAt } from '../digest.ts'
 import { openBlobFile } from './blob-file.ts'
-import type { FileChecks, FileIdentity, ReadAt } from './checked-reads.ts'
+import type { FileChecks, FileIdentity } from './checked-reads.ts'
 
 /** So few that they are never missed elsewhere. */
 const MAX_KEPT = 64

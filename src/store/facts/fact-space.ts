@@ -5,7 +5,8 @@
 import { lstat, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { ifThere } from '../atomic.ts'
-import { FACT_KINDS, type FactKind, type Layout } from '../layout.ts'
+import type { Layout } from '../layout.ts'
+import { FACT_KINDS, type FactKind } from '../store.ts'
 
 // A file takes a block and an inode, however short it is.
 const BLOCK_BYTES = 4096

@@ -5,7 +5,8 @@ import { constants } from 'node:fs'
 import { type FileHandle, lutimes, open } from 'node:fs/promises'
 import { MemoryCache } from '../../memory.ts'
 import { errorCode, isMissing, unlinkIfThere, writeAtomic } from '../atomic.ts'
-import type { FactKind, Layout } from '../layout.ts'
+import type { Layout } from '../layout.ts'
+import type { FactKind, Facts } from '../store.ts'
 import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
 import { blocksOf, FactBooks, occupiedBytes } from './fact-space.ts'
 
@@ -17,25 +18,15 @@ const OPEN_FACT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 // As with blobs: recency on the disk is coarse.
 const RECORD_USE_EVERY_MS = 3_600_000
 
-export interface Facts {
-  /** The fact, or undefined. A damaged file is an absent fact; a disk that cannot be read throws. */
-  read(kind: FactKind, key: string): Promise<unknown>
-  /** The fact if it is in memory: nothing waits for the disk. */
-  peek(kind: FactKind, key: string): unknown
-  /** A `body` of the value that is a Buffer is kept as its bytes, and is a Buffer again when it is read. */
-  write(kind: FactKind, key: string, value: unknown): Promise<void>
-  remove(kind: FactKind, key: string): Promise<void>
+/** Facts on a local disk, whose room is counted. */
+export interface DiskFacts extends Facts {
+  /** Counts what lies on the disk, and makes it fit. Ends early when `signal` aborts. */
+  count(signal: AbortSignal): Promise<void>
   /**
-   * Resolves when every change made so far has reached the disk or failed. What is written after it stays in memory:
-   * somebody else may own the directory by then. What is removed after it goes all the same.
+   * Resolves when every change made so far has reached the disk or failed. A value that is written afterwards stays in
+   * memory: another process may own the directory by then. A removal afterwards still removes the file.
    */
   close(): Promise<void>
-}
-
-/** Facts with the books over them, as the store has them. */
-export interface CountedFacts extends Facts {
-  /** Enters into the books what lies on the disk, and makes it fit. Ends early when `signal` aborts. */
-  count(signal: AbortSignal): Promise<void>
 }
 
 export interface FactsOptions {
@@ -65,7 +56,7 @@ interface Remembered {
  * Facts survive a crash of the process, not always a power cut: losing one costs a question to the Hub, so they
  * are renamed into place without a sync, and go when there is no room.
  */
-export function createFacts(layout: Layout, options: FactsOptions): CountedFacts {
+export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
   const { now = Date.now, onTrouble, readOnly = false } = options
   const memory = new MemoryCache<Remembered>({
     maxBytes: options.memoryBytes,

@@ -4,6 +4,7 @@
 import { Worker } from 'node:worker_threads'
 import type { BlockSums } from '../blobs/block-sums.ts'
 import type { BlobKey } from '../digest.ts'
+import type { GrowingDigest } from '../store.ts'
 
 export type HashRequest =
   | {
@@ -25,16 +26,6 @@ export type HashReply =
       readonly sums: Uint32Array | undefined
     }
   | { readonly kind: 'failed'; readonly id: number; readonly reason: string }
-
-/** The digest of one growing file. */
-export interface GrowingDigest {
-  /** The bytes before `end` lie on the disk without a hole, and may be hashed. */
-  advance(end: number): void
-  /** Resolves when all bytes are hashed: whether the digest is that of the key. Rejects when they cannot be read. */
-  readonly matches: Promise<boolean>
-  /** Gives the digest up; `matches` may never settle then. Harmless after it has. */
-  close(): void
-}
 
 interface Waiting {
   readonly sums: BlockSums | undefined

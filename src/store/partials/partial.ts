@@ -1,13 +1,17 @@
-// One unfinished blob: its bytes, the map of its blocks, and whoever waits for bytes. Does not know where the bytes
-// come from, nor who may read them.
+// A partial on a local disk: its bytes, the map of its blocks, its account in the ledger, and the readers that wait for
+// bytes. What it promises stands at `PartialBlob`. It does not know where the bytes come from, or who may read them.
 
 import path from 'node:path'
 import type { ByteRange } from '../../http/range.ts'
 import { type BlockSums, writeBlockSums } from '../blobs/block-sums.ts'
-import type { BlobKey } from '../digest.ts'
+import { type BlobKey, hashUpTo, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
+import type { Ledger } from '../ledger.ts'
+import type { GrowingDigest, PartialBlob } from '../store.ts'
 import { BlockMap } from './blocks.ts'
+import type { HashThread } from './hash-thread.ts'
 import { BytesInMemory, BytesOnDisk, type PartialBytes } from './partial-bytes.ts'
+import { PartialSpace } from './partial-space.ts'
 
 interface Waiter {
   readonly position: number
@@ -15,86 +19,99 @@ interface Waiter {
   readonly reject: (error: unknown) => void
 }
 
-/**
- * Bytes land by `write`, in any order of blocks but from the start of a block onwards inside it; readers see them
- * as soon as the write has returned. Every opener calls `release` once; the last one closes the file.
- */
-export class Partial {
+/** Up to this size a digest takes a millisecond or two: less than another thread costs. */
+const HASH_HERE_BYTES = 2 * 1024 * 1024
+
+/** What a partial needs beside its files. Without a ledger nothing is counted; without a thread it hashes by itself. */
+interface PartialDependencies {
+  readonly ledger?: Ledger
+  readonly hashes?: HashThread
+  /** Where the checksums of the blocks are kept with the blob: they are taken when all bytes are hashed. */
+  readonly sums?: BlockSums | undefined
+}
+
+export class DiskPartial implements PartialBlob {
   readonly key: BlobKey
   readonly sizeBytes: number
   readonly map: BlockMap
-  /** Where they are to be kept with the blob: whoever hashes all of it has them taken of the same bytes. */
-  sums: BlockSums | undefined
   readonly #layout: Layout
   readonly #bytes: PartialBytes
-  // How far the writing of a block that is not complete has come.
+  readonly #space: PartialSpace | undefined
+  readonly #hashes: HashThread | undefined
+  readonly #sums: BlockSums | undefined
+  // Bytes that have landed of a block that is not complete.
   readonly #frontiers = new Map<number, number>()
   readonly #waiters = new Set<Waiter>()
   #references = 1
   #failure: { readonly error: unknown } | undefined
   #checkpointing: Promise<void> = Promise.resolve()
-  // Blocks have landed that the map on the disk does not know.
+  // Blocks have landed that the map on the disk does not have.
   #unrecorded = false
-  // The files of the partial are no longer ours: finished, removed, or given up.
+  // The files are no longer ours: they are the blob's, the next opener's, or gone.
   #ended = false
 
-  private constructor(layout: Layout, key: BlobKey, bytes: PartialBytes, map: BlockMap) {
+  private constructor(
+    layout: Layout,
+    key: BlobKey,
+    stored: { readonly bytes: PartialBytes; readonly map: BlockMap },
+    { ledger, hashes, sums }: PartialDependencies,
+  ) {
     this.#layout = layout
     this.key = key
-    this.sizeBytes = map.sizeBytes
-    this.map = map
-    this.#bytes = bytes
+    this.sizeBytes = stored.map.sizeBytes
+    this.map = stored.map
+    this.#bytes = stored.bytes
+    this.#hashes = hashes
+    this.#sums = sums
+    this.#space = ledger && new PartialSpace(ledger, key, stored.map.presentBytes)
   }
 
-  /** Opens the partial of `key`, resuming what an earlier process left, or makes an empty one. */
-  static async open(layout: Layout, key: BlobKey, sizeBytes: number): Promise<Partial> {
-    const { bytes, map } = await BytesOnDisk.open(layout, key, sizeBytes)
-    return new Partial(layout, key, bytes, map)
+  /** Opens the partial of `key`, with what an earlier process left of it, or makes an empty one. */
+  static async open(
+    layout: Layout,
+    key: BlobKey,
+    sizeBytes: number,
+    dependencies: PartialDependencies = {},
+  ): Promise<DiskPartial> {
+    return new DiskPartial(layout, key, await BytesOnDisk.open(layout, key, sizeBytes), dependencies)
   }
 
-  /** An empty one that leaves nothing on the disk before the commit. */
-  static inMemory(layout: Layout, key: BlobKey, sizeBytes: number): Partial {
-    return new Partial(layout, key, new BytesInMemory(layout, key, sizeBytes), new BlockMap(sizeBytes))
+  /** Makes an empty one that leaves nothing on the disk before the commit. */
+  static inMemory(
+    layout: Layout,
+    key: BlobKey,
+    sizeBytes: number,
+    dependencies: PartialDependencies = {},
+  ): DiskPartial {
+    const bytes = new BytesInMemory(layout, key, sizeBytes)
+    return new DiskPartial(layout, key, { bytes, map: new BlockMap(sizeBytes) }, dependencies)
   }
 
-  /** Whether what has landed is there for the next opener. */
-  get isResumable(): boolean {
-    return this.#bytes.isResumable
+  reserve(range: ByteRange): Promise<boolean> {
+    const lackingBytes = (promisedBytes: number): number => {
+      let landedBytes = this.map.presentBytes
+      for (const bytes of this.#frontiers.values()) landedBytes += bytes
+      const unpromised = Math.max(0, this.sizeBytes - landedBytes - promisedBytes)
+      return Math.min(this.map.missingBytes(range), unpromised)
+    }
+    return this.#space?.reserve(lackingBytes) ?? Promise.resolve(true)
   }
 
-  /** Where the bytes lie until the commit, unless in memory. */
-  get dataFile(): string {
-    return path.join(this.#layout.partial(this.key), 'data')
-  }
-
-  /** Counts one more user of the file. */
   retain(): this {
     this.#references += 1
     return this
   }
 
-  /** Ends one use; the last one closes the file, and records the map when the blob is not finished. */
   async release(): Promise<void> {
     this.#references -= 1
     if (this.#references > 0) return
     try {
-      await this.detach()
+      await this.keep()
     } finally {
       await this.#bytes.close()
     }
   }
 
-  /** Records what is there and gives the files up to whoever opens them next; those who read here read on. */
-  async detach(): Promise<void> {
-    if (this.#ended) return
-    try {
-      if (this.#unrecorded) await this.checkpoint()
-    } finally {
-      this.#ended = true
-    }
-  }
-
-  /** End of the readable bytes that follow `position` without a hole. */
   availableEnd(position: number): number {
     let end = position
     for (;;) {
@@ -108,7 +125,6 @@ export class Partial {
     }
   }
 
-  /** Resolves once the byte at `position` can be read; rejects when it never will, or when `signal` aborts. */
   async whenAvailable(position: number, signal: AbortSignal): Promise<void> {
     if (this.availableEnd(position) > position) return
     if (this.#failure !== undefined) throw this.#failure.error
@@ -133,13 +149,13 @@ export class Partial {
     })
   }
 
-  /** Writes bytes that begin at a block, or where the last write inside the block ended. */
   async write(position: number, chunks: readonly Uint8Array[]): Promise<void> {
     let length = 0
     for (const chunk of chunks) length += chunk.byteLength
     await this.#bytes.write(chunks, position, length)
     // Present only after the write has returned: a reader that sees the mark must find the bytes.
     this.#landed({ start: position, end: position + length })
+    this.#space?.landed(length, this.map.presentBytes)
   }
 
   #landed(range: ByteRange): void {
@@ -164,7 +180,6 @@ export class Partial {
     }
   }
 
-  /** Where writing of a missing block may go on: its start, or the end of what an earlier attempt left. */
   resumeAt(block: number): number {
     return this.map.rangeOf(block).start + (this.#frontiers.get(block) ?? 0)
   }
@@ -173,7 +188,6 @@ export class Partial {
     return this.#bytes.read(buffer, offset, length, position)
   }
 
-  /** Rejects everybody who waits, now and later. */
   fail(error: unknown): void {
     this.#failure ??= { error }
     for (const waiter of this.#waiters) waiter.reject(error)
@@ -196,21 +210,68 @@ export class Partial {
     await turn
   }
 
-  /** Makes the bytes the finished blob of its key. The caller has checked the digest. Readers are not disturbed. */
-  async commit(): Promise<void> {
-    await this.#checkpointing
-    // Before the blob has its name: whoever opens it at once is to find them. It is stored without where they fail.
-    if (this.sums?.isWhole === true)
-      await writeBlockSums(this.#layout, this.key, this.sums).catch(() => undefined)
-    await this.#bytes.finish()
-    this.#ended = true
+  digest(): GrowingDigest {
+    const isSmall = this.sizeBytes <= HASH_HERE_BYTES
+    if (isSmall || this.#hashes === undefined) return this.#digestHere()
+    const file = path.join(this.#layout.partial(this.key), 'data')
+    return this.#hashes.open(file, this.key, this.sizeBytes, this.#sums)
   }
 
-  /** Removes the bytes. Those who wait are rejected with `error`. */
+  /** Reads and hashes all bytes on this thread, once they are all there. */
+  #digestHere(): GrowingDigest {
+    let begin = (): void => {}
+    const complete = new Promise<void>((resolve) => (begin = resolve))
+    const matches = complete.then(async () => {
+      const verifier = new Verifier(this.key, this.sizeBytes, { beside: this.#sums })
+      await hashUpTo(verifier, (...to) => this.read(...to), this.sizeBytes)
+      if (verifier.position < this.sizeBytes) throw new Error('the partial is shorter than its map says')
+      return verifier.matches()
+    })
+    // The caller may give it up, and not wait for it.
+    matches.catch(() => undefined)
+    const advance = (end: number): void => {
+      if (end >= this.sizeBytes) begin()
+    }
+    return { matches, advance, close() {} }
+  }
+
+  async commit(): Promise<void> {
+    await this.#checkpointing
+    // Before the blob has its name, so that its first reader finds them. If they cannot be written, the blob has none.
+    if (this.#sums?.isWhole === true)
+      await writeBlockSums(this.#layout, this.key, this.#sums).catch(() => undefined)
+    await this.#bytes.finish()
+    this.#ended = true
+    this.#space?.settle('committed', this.sizeBytes)
+  }
+
+  async keep(): Promise<void> {
+    if (this.#ended) return
+    const { presentBytes } = this.map
+    if (!this.#bytes.isResumable || presentBytes === 0) return this.#remove({ quarantine: false })
+    // Without a map that vouches for it, what stays on the disk is litter that the next opener removes.
+    let outcome: 'kept' | 'gone' = 'gone'
+    try {
+      if (this.#unrecorded) await this.checkpoint()
+      outcome = 'kept'
+    } finally {
+      this.#ended = true
+      this.#space?.settle(outcome, presentBytes)
+    }
+  }
+
   async discard(error: unknown, options: { readonly quarantine: boolean }): Promise<void> {
     this.fail(error)
+    if (!this.#ended) await this.#remove(options)
+  }
+
+  async #remove(options: { readonly quarantine: boolean }): Promise<void> {
     this.#ended = true
-    await this.#checkpointing
-    await this.#bytes.remove(options)
+    try {
+      await this.#checkpointing
+      await this.#bytes.remove(options)
+    } finally {
+      this.#space?.settle('gone', 0)
+    }
   }
 }

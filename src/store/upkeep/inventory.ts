@@ -5,8 +5,8 @@ import { readFile } from 'node:fs/promises'
 import { ifThere } from '../atomic.ts'
 import { type BlobKey, isBlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
-import { UnusableDirectory } from '../store.ts'
-import { partialName } from './scan.ts'
+import { partialName } from '../partials/partial-name.ts'
+import { UnusableDirectory } from '../prepare.ts'
 import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials } from './walk.ts'
 
 /** A file of one commit that the Hub is known to have. Whether its bytes are here is another question. */

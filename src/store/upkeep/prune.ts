@@ -3,7 +3,8 @@
 
 import { rm } from 'node:fs/promises'
 import { unlinkIfThere } from '../atomic.ts'
-import { FACT_KINDS, type FactKind, type Layout } from '../layout.ts'
+import type { Layout } from '../layout.ts'
+import { FACT_KINDS, type FactKind } from '../store.ts'
 import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed } from './inventory.ts'
 import { type StoredFact, statFile, walkFacts } from './walk.ts'
 

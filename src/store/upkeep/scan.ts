@@ -7,16 +7,12 @@ import { setImmediate as othersFirst } from 'node:timers/promises'
 import { ifThere, isMissing } from '../atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
 import { keyFileName, type Layout } from '../layout.ts'
+import { partialName } from '../partials/partial-name.ts'
 
 export interface Found {
   readonly name: string
   readonly sizeBytes: number
   readonly usedAt: number
-}
-
-/** The name under which the books carry a partial. */
-export function partialName(key: BlobKey): string {
-  return `partial:${key}`
 }
 
 /** All blobs and partials, least recently used first. Empty when `signal` aborts. */

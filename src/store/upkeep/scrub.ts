@@ -8,7 +8,8 @@ import { errorCode, isMissing, unlinkIfThere } from '../atomic.ts'
 import { SMALL_BYTES } from '../blobs/blob-file.ts'
 import { BlockSums, readBlockSums, writeBlockSums } from '../blobs/block-sums.ts'
 import { quarantineBlob } from '../blobs/quarantine.ts'
-import { type BlobKey, Verifier } from '../digest.ts'
+import type { Damage } from '../damage.ts'
+import { type BlobKey, hashUpTo, type ReadAt, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { fileRecords } from './inventory.ts'
 import { statAll, walkBlobs, walkSums } from './walk.ts'
@@ -30,15 +31,6 @@ export const realClock: ScrubClock = {
   now: () => performance.now(),
   sleep: (delayMs, signal) =>
     delay(Math.min(delayMs, 2_147_483_647), undefined, { signal }).catch(() => undefined),
-}
-
-/** A blob whose bytes are not what its name or its facts say. */
-export interface Damage {
-  readonly key: BlobKey
-  readonly sizeBytes: number
-  readonly reason: 'digest' | 'length' | 'block' | 'unreadable'
-  /** Where it is now. `in-place`: it could not be moved. `replaced`: another file stands there, or none. */
-  readonly place: 'quarantined' | 'in-place' | 'replaced'
 }
 
 /** What a pass has seen. */
@@ -179,14 +171,16 @@ async function hashAll(
   verifier: Verifier,
   how: Inspection,
 ): Promise<boolean | undefined> {
-  for (;;) {
-    if (how.signal.aborted) return undefined
-    const { bytesRead } = await handle.read(how.buffer, 0, how.buffer.length, verifier.position)
-    if (bytesRead === 0) return verifier.matches()
-    verifier.update(how.buffer.subarray(0, bytesRead))
+  const read: ReadAt = async (buffer, offset, length, position) => {
+    if (how.signal.aborted) return 0
+    const { bytesRead } = await handle.read(buffer, offset, length, position)
+    if (bytesRead === 0) return 0
     how.onBytes?.(bytesRead)
     await how.pace(bytesRead, how.signal)
+    return bytesRead
   }
+  await hashUpTo(verifier, read, Number.POSITIVE_INFINITY, how.buffer)
+  return how.signal.aborted ? undefined : verifier.matches()
 }
 
 /** The length of each opaque blob, as the facts have it: nothing else can be held against those. */

@@ -3,9 +3,10 @@
 
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
+import type { Damage } from '../damage.ts'
 import { createLayout } from '../layout.ts'
 import type { Store } from '../store.ts'
-import { type Damage, realClock, type ScrubClock, type ScrubReport, scrub } from './scrub.ts'
+import { realClock, type ScrubClock, type ScrubReport, scrub } from './scrub.ts'
 import { clearPosition, readPosition, writePosition } from './scrub-position.ts'
 
 /** Between two rounds, and after a failed one: a small store would otherwise be read without end. */

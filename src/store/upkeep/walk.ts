@@ -7,7 +7,8 @@ import path from 'node:path'
 import { errorCode, ifThere, isMissing } from '../atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
 import { decodeHead } from '../facts/fact-file.ts'
-import { type FactKind, keyFileName, type Layout } from '../layout.ts'
+import { keyFileName, type Layout } from '../layout.ts'
+import type { FactKind } from '../store.ts'
 
 /** How many files are looked at together: enough to hide the disk's latency, few enough for its other users. */
 const TOGETHER = 32

@@ -5,8 +5,9 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { Access } from '../../../src/mirror/access/access.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Known } from '../../../src/mirror/known.ts'
-import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
+import { createFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
+import type { Facts } from '../../../src/store/store.ts'
 import { repo } from '../hub/repo.ts'
 
 const REPO = repo('org/name')

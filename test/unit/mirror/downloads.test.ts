@@ -4,7 +4,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type AbandonedPull, Flights } from '../../../src/mirror/downloads/downloads.ts'
 import type { FileBody } from '../../../src/origin/files/file-body.ts'
-import type { Store, StoreOptions } from '../../../src/store/store.ts'
+import type { DiskStore, StoreOptions } from '../../../src/store/disk-store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { eventually } from '../../support/eventually.ts'
 import { open, patternBytes, scratchDirectory, sha256Key } from '../store/scratch.ts'
@@ -56,7 +56,7 @@ const signal = new AbortController().signal
 const WHOLE = { range: { start: 0, end: BYTES.length }, whole: true, signal }
 const HALF = { range: { start: 0, end: 2 * BLOCK }, whole: false, signal }
 
-async function idle(store: Store, flights: Flights): Promise<void> {
+async function idle(store: DiskStore, flights: Flights): Promise<void> {
   await eventually(
     () => flights.count,
     (count) => count === 0,
@@ -185,7 +185,7 @@ describe('a pull whose last reader has left', () => {
     ['ends', 'auto', 'with a block less than half of it there', { size: 600 * MIB, blocks: 1199 }],
   ])('%s under %s, %s', async (then, abandoned, _, { size, blocks }) => {
     const { store, flights } = await setUp({}, abandoned)
-    const earlier = await store.openPartial(KEY, size)
+    const earlier = await store.beginPartial(KEY, size)
     for (let block = 0; block < blocks; block += 1) earlier.map.add(block)
     await earlier.checkpoint()
     await earlier.release()

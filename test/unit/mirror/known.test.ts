@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { type DocumentFact, type FileFact, Known } from '../../../src/mirror/known.ts'
 import { decodeFact, encodeFact } from '../../../src/store/facts/fact-file.ts'
-import type { Facts } from '../../../src/store/facts/facts.ts'
+import type { Facts } from '../../../src/store/store.ts'
 import { commit, repo } from '../hub/repo.ts'
 
 const REPO = repo('org/name')
@@ -49,7 +49,6 @@ function scene(change: Partial<Facts> = {}): Scene {
         disk.delete(`${kind} ${key}`)
         return Promise.resolve()
       },
-      close: () => Promise.resolve(),
       ...change,
     }
     return new Known({

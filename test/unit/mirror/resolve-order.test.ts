@@ -12,7 +12,7 @@ import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
 import { createSignedUrls } from '../../../src/origin/files/signed-urls.ts'
-import type { Facts } from '../../../src/store/facts/facts.ts'
+import type { Facts } from '../../../src/store/store.ts'
 import { manualClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 
@@ -29,7 +29,6 @@ function memoryFacts(): Facts & { readonly written: Map<string, unknown> } {
     read: async (kind, key) => written.get(`${kind} ${key}`),
     write: async (kind, key, value) => void written.set(`${kind} ${key}`, value),
     remove: async (kind, key) => void written.delete(`${kind} ${key}`),
-    close: async () => undefined,
   }
 }
 

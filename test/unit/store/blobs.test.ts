@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, stat, symlink, truncate, unlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { Blobs } from '../../../src/store/blobs/blobs.ts'
+import { DiskBlobs } from '../../../src/store/blobs/blobs.ts'
 import { OpenFile } from '../../../src/store/blobs/open-files.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
@@ -14,7 +14,7 @@ const HOUR_MS = 3_600_000
 
 async function stored(
   remove: (layout: Layout) => Promise<void> = () => Promise.resolve(),
-): Promise<{ layout: Layout; ledger: Ledger; blobs: Blobs; clock: { now: number } }> {
+): Promise<{ layout: Layout; ledger: Ledger; blobs: DiskBlobs; clock: { now: number } }> {
   const layout = await scratchLayout()
   const clock = { now: Date.UTC(2030, 0) }
   const ledger = new Ledger({
@@ -30,7 +30,7 @@ async function stored(
   return {
     layout,
     ledger,
-    blobs: new Blobs({ layout, ledger, memoryBytes: 0, now: () => clock.now, observer: silentObserver }),
+    blobs: new DiskBlobs({ layout, ledger, memoryBytes: 0, now: () => clock.now, observer: silentObserver }),
     clock,
   }
 }
@@ -81,11 +81,11 @@ it('finds a blob gone that is being evicted, and does not enter it again', async
 
 it('opens a blob again without looking for it, pinned and used like any other, until it is forgotten', async () => {
   const { blobs, ledger, clock } = await stored()
-  expect(blobs.openAgain(KEY, BYTES.length)).toBeUndefined()
+  expect(blobs.openCached(KEY, BYTES.length)).toBeUndefined()
   await (await blobs.open(KEY, BYTES.length))?.close()
   ledger.add('another', 1)
   clock.now += 1
-  const again = blobs.openAgain(KEY, BYTES.length)
+  const again = blobs.openCached(KEY, BYTES.length)
   const buffer = Buffer.alloc(3)
   expect(await again?.read(buffer, 0, 3, 4)).toBe(3)
   expect(buffer.toString()).toBe('byt')
@@ -95,7 +95,7 @@ it('opens a blob again without looking for it, pinned and used like any other, u
   await again?.close()
   expect([...ledger.entries()].at(-1)?.[1].pins).toBe(0)
   await blobs.remove(KEY)
-  expect(blobs.openAgain(KEY, BYTES.length)).toBeUndefined()
+  expect(blobs.openCached(KEY, BYTES.length)).toBeUndefined()
   expect(ledger.count).toBe(1)
   await blobs.close()
 })
@@ -172,7 +172,7 @@ it('keeps a small blob in memory, and finds out on the way there that the disk h
   const { layout, ledger, clock } = await stored()
   const failures: string[] = []
   const observer = { ...silentObserver, integrityFailure: (kind: string) => failures.push(kind) }
-  const blobs = new Blobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  const blobs = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
   const whole = async (): Promise<string | undefined> => {
     const blob = await blobs.open(KEY, BYTES.length)
     const buffer = Buffer.alloc(BYTES.length)
@@ -186,7 +186,7 @@ it('keeps a small blob in memory, and finds out on the way there that the disk h
   expect(await whole()).toBe(BYTES.toString())
   expect(failures).toEqual([])
 
-  const restarted = new Blobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  const restarted = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
   expect(await restarted.open(KEY, BYTES.length)).toBeUndefined()
   expect(failures).toEqual(['disk'])
   await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
@@ -195,7 +195,7 @@ it('keeps a small blob in memory, and finds out on the way there that the disk h
 it('keeps no more small blobs in memory than it may, those used last, and no large one', async () => {
   const { layout, ledger, clock } = await stored()
   const memoryBytes = 200_000
-  const blobs = new Blobs({ layout, ledger, memoryBytes, now: () => clock.now, observer: silentObserver })
+  const blobs = new DiskBlobs({ layout, ledger, memoryBytes, now: () => clock.now, observer: silentObserver })
   const make = async (sizeBytes: number, seed: number) => {
     const bytes = patternBytes(sizeBytes, seed)
     const key = sha256Key(bytes)
@@ -205,7 +205,7 @@ it('keeps no more small blobs in memory than it may, those used last, and no lar
     return { key, sizeBytes }
   }
   const remembered = ({ key, sizeBytes }: { key: typeof KEY; sizeBytes: number }) =>
-    blobs.recall(key, sizeBytes) !== undefined
+    blobs.cachedBytes(key, sizeBytes) !== undefined
   const large = await make(65_537, 1)
   expect(remembered(large)).toBe(false)
   const small = [await make(60_000, 2), await make(60_000, 3)]

@@ -5,16 +5,18 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { loadConfig } from '../../../src/config/load.ts'
-import { type BlobHandle, Blobs } from '../../../src/store/blobs/blobs.ts'
+import { DiskBlobs } from '../../../src/store/blobs/blobs.ts'
 import { BlockSums, readBlockSums, writeBlockSums } from '../../../src/store/blobs/block-sums.ts'
 import { CheckedReads, DamagedBlock, FileChecks } from '../../../src/store/blobs/checked-reads.ts'
+import type { Damage } from '../../../src/store/damage.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import { createLayout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
 import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
+import type { BlobHandle } from '../../../src/store/store.ts'
 import { takeInventory } from '../../../src/store/upkeep/inventory.ts'
 import { carryOut, planPrune } from '../../../src/store/upkeep/prune.ts'
-import { type Damage, scrub } from '../../../src/store/upkeep/scrub.ts'
+import { scrub } from '../../../src/store/upkeep/scrub.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { flipBit } from '../../support/damage.ts'
 import { open as openStore, patternBytes, scratchDirectory, scratchLayout, sha256Key } from './scratch.ts'
@@ -36,7 +38,7 @@ async function scene({ believedMs = LIFE_MS, key = KEY }: { believedMs?: number;
     observer: silentObserver,
   })
   const checks = new CheckedReads({ layout, believedMs, monotonic: () => clock.now })
-  const blobs = new Blobs({
+  const blobs = new DiskBlobs({
     layout,
     ledger,
     memoryBytes: 0,
@@ -202,7 +204,7 @@ it('takes a damaged blob away once, however many read it, and the books forget i
   await expect(stat(layout.sums(KEY))).rejects.toThrow('ENOENT')
   expect(ledger.count).toBe(0)
   expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
-  expect(blobs.openAgain(KEY, BYTES.length)).toBeUndefined()
+  expect(blobs.openCached(KEY, BYTES.length)).toBeUndefined()
   // Another one has come meanwhile: who still reads the old one does nothing to it.
   await put()
   await (await opened()).close()
@@ -338,14 +340,13 @@ it.each([
     const layout = createLayout(await scratchDirectory())
     const store = await openStore(layout.root, { checkReadsMs })
     onTestFinished(() => store.close())
-    const partial = await store.openPartial(KEY, BYTES.length)
+    const partial = await store.beginPartial(KEY, BYTES.length)
     await partial.write(0, [BYTES])
-    const digest = store.digestOf(partial)
+    const digest = partial.digest()
     digest.advance(BYTES.length)
     expect(await digest.matches).toBe(true)
     await partial.commit()
     await partial.release()
-    store.settlePartial(KEY, 'committed', BYTES.length)
     const sums = await readBlockSums(layout, KEY, BYTES.length)
     expect(sums !== undefined).toBe(kept)
     expect(await store.ledger.evict(KEY, 'max-size')).toBe(true)

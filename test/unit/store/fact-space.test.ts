@@ -3,8 +3,9 @@
 import { lstat, mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type CountedFacts, createFacts, type FactsOptions } from '../../../src/store/facts/facts.ts'
-import type { FactKind, Layout } from '../../../src/store/layout.ts'
+import { createFacts, type DiskFacts, type FactsOptions } from '../../../src/store/facts/facts.ts'
+import type { Layout } from '../../../src/store/layout.ts'
+import type { FactKind } from '../../../src/store/store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { eventually } from '../../support/eventually.ts'
 import { open, scratchDirectory, scratchLayout } from './scratch.ts'
@@ -14,7 +15,7 @@ const never = new AbortController().signal
 
 interface Scene {
   readonly layout: Layout
-  readonly facts: CountedFacts
+  readonly facts: DiskFacts
   readonly bytes: () => number
   readonly troubles: unknown[]
 }

@@ -4,12 +4,12 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
+import { createFacts, type DiskFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout } from '../../../src/store/layout.ts'
 
 async function openFacts(
   memoryBytes = 1_000_000,
-): Promise<{ facts: Facts; again: () => Facts; tmp: string }> {
+): Promise<{ facts: DiskFacts; again: () => DiskFacts; tmp: string }> {
   const root = await mkdtemp(join(tmpdir(), 'hubmirror-facts-'))
   onTestFinished(() => rm(root, { recursive: true, force: true }))
   const layout = createLayout(root)

@@ -1,8 +1,9 @@
 import { appendFile, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
+import { createFacts } from '../../../src/store/facts/facts.ts'
 import type { Layout } from '../../../src/store/layout.ts'
+import type { Facts } from '../../../src/store/store.ts'
 import { walkFacts } from '../../../src/store/upkeep/walk.ts'
 import { scratchLayout } from './scratch.ts'
 

@@ -9,11 +9,13 @@ import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../..
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Known } from '../../../src/mirror/known.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
-import { createFacts, type Facts } from '../../../src/store/facts/facts.ts'
+import type { DiskStore } from '../../../src/store/disk-store.ts'
+import { openStore } from '../../../src/store/disk-store.ts'
+import { createFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { writeBlockMap } from '../../../src/store/partials/block-map.ts'
 import { BlockMap } from '../../../src/store/partials/blocks.ts'
-import { openStore, type Store } from '../../../src/store/store.ts'
+import type { Facts } from '../../../src/store/store.ts'
 import { type Observer, silentObserver } from '../../../src/telemetry/observer.ts'
 import { flipBit } from '../../support/damage.ts'
 
@@ -30,7 +32,7 @@ export async function makeStore(): Promise<MadeStore> {
 }
 
 /** Opens the store as a mirror does; the caller closes it. */
-export function openAt(root: string, observer: Observer = silentObserver): Promise<Store> {
+export function openAt(root: string, observer: Observer = silentObserver): Promise<DiskStore> {
   return openStore({
     root,
     maxBytes: undefined,

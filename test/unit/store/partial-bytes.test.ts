@@ -3,16 +3,16 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { DiskStore } from '../../../src/store/disk-store.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
-import { Partial } from '../../../src/store/partials/partial.ts'
-import type { Store } from '../../../src/store/store.ts'
-import { partialName } from '../../../src/store/upkeep/scan.ts'
+import { DiskPartial } from '../../../src/store/partials/partial.ts'
+import { partialName } from '../../../src/store/partials/partial-name.ts'
 import { open, patternBytes, scratchDirectory, sha256Key } from './scratch.ts'
 
 const LARGEST = patternBytes(64 * 1024)
 const KEY = sha256Key(LARGEST)
 
-async function setUp(root?: string): Promise<{ readonly store: Store; readonly layout: Layout }> {
+async function setUp(root?: string): Promise<{ readonly store: DiskStore; readonly layout: Layout }> {
   const directory = root ?? (await scratchDirectory())
   const store = await open(directory)
   onTestFinished(() => store.close())
@@ -25,7 +25,7 @@ const litterOf = async ({ partials, tmp }: Layout) => [...(await readdir(partial
 describe('a small blob', () => {
   it('is nothing on the disk while it comes, and then the blob, read-only', async () => {
     const { store, layout } = await setUp()
-    const partial = await store.openPartial(KEY, LARGEST.length)
+    const partial = await store.beginPartial(KEY, LARGEST.length)
     await partial.write(0, [LARGEST.subarray(0, 100), LARGEST.subarray(100, 40_000)])
     await partial.checkpoint()
     expect(partial.availableEnd(0)).toBe(40_000)
@@ -37,7 +37,6 @@ describe('a small blob', () => {
     expect(await partial.read(buffer, 0, buffer.length, 0), 'read on').toBe(buffer.length)
     expect(buffer.equals(LARGEST)).toBe(true)
     await partial.release()
-    store.settlePartial(KEY, 'committed', LARGEST.length)
     expect((await readFile(layout.blob(KEY))).equals(LARGEST)).toBe(true)
     expect((await stat(layout.blob(KEY))).mode & 0o777).toBe(0o400)
     expect(await litterOf(layout)).toEqual([])
@@ -46,16 +45,18 @@ describe('a small blob', () => {
 
   it('that is given up leaves nothing', async () => {
     const { store, layout } = await setUp()
-    const partial = await store.openPartial(KEY, LARGEST.length)
-    expect(partial.isResumable).toBe(false)
+    const partial = await store.beginPartial(KEY, LARGEST.length)
     await partial.write(0, [LARGEST])
     await partial.release()
     expect(await litterOf(layout)).toEqual([])
+    const next = await store.beginPartial(KEY, LARGEST.length)
+    expect(next.map.presentBytes).toBe(0)
+    await next.release()
   })
 
   it('that fails its digest is kept to be looked at, like any other', async () => {
     const { store, layout } = await setUp()
-    const partial = await store.openPartial(KEY, LARGEST.length)
+    const partial = await store.beginPartial(KEY, LARGEST.length)
     await partial.write(0, [LARGEST])
     await partial.discard(new Error('wrong'), { quarantine: true })
     await partial.release()
@@ -67,16 +68,15 @@ describe('a small blob', () => {
   it('that an earlier process left is gone on with, and swept', async () => {
     const root = await scratchDirectory()
     const first = await setUp(root)
-    const left = await Partial.open(first.layout, KEY, LARGEST.length)
+    const left = await DiskPartial.open(first.layout, KEY, LARGEST.length)
     await left.write(0, [LARGEST])
     await left.release()
     await first.store.close()
     const { store, layout } = await setUp(root)
-    const partial = await store.openPartial(KEY, LARGEST.length)
+    const partial = await store.beginPartial(KEY, LARGEST.length)
     expect(partial.map.complete).toBe(true)
     await partial.commit()
     await partial.release()
-    store.settlePartial(KEY, 'committed', LARGEST.length)
     expect(await litterOf(layout)).toEqual([])
     expect(store.ledger.has(partialName(KEY))).toBe(false)
   })
@@ -86,7 +86,7 @@ it('a blob of one byte more is a file from the start', async () => {
   const { store, layout } = await setUp()
   const bytes = patternBytes(LARGEST.length + 1)
   const key = sha256Key(bytes)
-  const partial = await store.openPartial(key, bytes.length)
+  const partial = await store.beginPartial(key, bytes.length)
   expect(await readdir(layout.partials)).toEqual([path.basename(layout.partial(key))])
   await partial.release()
 })

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Layout } from '../../../src/store/layout.ts'
 import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
-import { Partial } from '../../../src/store/partials/partial.ts'
+import { DiskPartial } from '../../../src/store/partials/partial.ts'
 import {
   BYTES,
   blocksOf,
@@ -26,11 +26,11 @@ afterEach(() => {
 describe('resuming', () => {
   it('goes on with the recorded blocks', async () => {
     const layout = await scratchLayout()
-    const first = await Partial.open(layout, KEY, SIZE)
+    const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 1, 4, 5)
     await put(first, 0, 77)
     await first.release()
-    const again = await Partial.open(layout, KEY, SIZE)
+    const again = await DiskPartial.open(layout, KEY, SIZE)
     expect(again.map.bits()).toEqual(first.map.bits())
     // What was begun of a block is not recorded.
     expect(again.resumeAt(0)).toBe(0)
@@ -44,11 +44,11 @@ describe('resuming', () => {
 
   it('believes only what was recorded when the process ends without a word', async () => {
     const layout = await scratchLayout()
-    const lost = await Partial.open(layout, KEY, SIZE)
+    const lost = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(lost, 0)
     await lost.checkpoint()
     await putBlocks(lost, 1)
-    const again = await Partial.open(layout, KEY, SIZE)
+    const again = await DiskPartial.open(layout, KEY, SIZE)
     expect([again.map.has(0), again.map.has(1)]).toEqual([true, false])
     await again.release()
     await lost.release()
@@ -63,15 +63,15 @@ describe('resuming', () => {
   ]
   it.each(damages)('starts anew with a partial %s, and stays so', async (_, damage) => {
     const layout = await scratchLayout()
-    const first = await Partial.open(layout, KEY, SIZE)
+    const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 0, 1, 2)
     await first.release()
     await damage(layout)
-    const anew = await Partial.open(layout, KEY, SIZE)
+    const anew = await DiskPartial.open(layout, KEY, SIZE)
     expect(anew.map.presentBytes).toBe(0)
     await anew.release()
     // The old map must not come back beside the new, empty file.
-    const again = await Partial.open(layout, KEY, SIZE)
+    const again = await DiskPartial.open(layout, KEY, SIZE)
     expect(again.map.presentBytes).toBe(0)
     expect((await stat(dataOf(layout))).size).toBe(SIZE)
     await again.release()
@@ -79,10 +79,10 @@ describe('resuming', () => {
 
   it('starts anew when the Hub announces another size', async () => {
     const layout = await scratchLayout()
-    const first = await Partial.open(layout, KEY, SIZE)
+    const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 0)
     await first.release()
-    const other = await Partial.open(layout, KEY, SIZE + BLOCK_BYTES)
+    const other = await DiskPartial.open(layout, KEY, SIZE + BLOCK_BYTES)
     expect(other.map.presentBytes).toBe(0)
     expect((await stat(dataOf(layout))).size).toBe(SIZE + BLOCK_BYTES)
     await other.release()
@@ -90,7 +90,7 @@ describe('resuming', () => {
 
   it.each(['data', 'directory'])('follows no link in the place of its %s', async (place) => {
     const layout = await scratchLayout()
-    const first = await Partial.open(layout, KEY, SIZE)
+    const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 0)
     await first.release()
     const outside = path.join(layout.root, 'outside')
@@ -99,7 +99,7 @@ describe('resuming', () => {
     await symlink(outside, target)
     const victim = place === 'data' ? outside : path.join(outside, 'data')
     const before = await readFile(victim)
-    const anew = await Partial.open(layout, KEY, SIZE)
+    const anew = await DiskPartial.open(layout, KEY, SIZE)
     expect(anew.map.presentBytes).toBe(0)
     await putBlocks(anew, 3)
     await anew.release()
@@ -110,7 +110,7 @@ describe('resuming', () => {
 describe('recording', () => {
   it('syncs the data before it writes the map', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(partial, 0)
     const { datasync } = await handlePrototype(dataOf(layout))
     datasync.mockRejectedValueOnce(ioError())
@@ -122,7 +122,7 @@ describe('recording', () => {
 
   it('vouches for nothing after a sync that failed, though the next one succeeds', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(partial, 0)
     await partial.checkpoint()
     await putBlocks(partial, 1, 2, 3, 4, 5)
@@ -133,45 +133,45 @@ describe('recording', () => {
     await expect(partial.commit()).rejects.toThrow('EIO')
     await expect(partial.release()).rejects.toThrow('EIO')
     await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
-    const again = await Partial.open(layout, KEY, SIZE)
+    const again = await DiskPartial.open(layout, KEY, SIZE)
     expect(again.map.presentBytes).toBe(BLOCK_BYTES)
     await again.release()
   })
 
   it('records at the last release what landed while a record was being written', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(partial, 0)
     const recording = partial.checkpoint()
     await putBlocks(partial, 1)
     await recording
     await partial.release()
-    const again = await Partial.open(layout, KEY, SIZE)
+    const again = await DiskPartial.open(layout, KEY, SIZE)
     expect(again.map.presentBytes).toBe(2 * BLOCK_BYTES)
     await again.release()
   })
 
   it('leaves the files alone once they were given up', async () => {
     const layout = await scratchLayout()
-    const old = await Partial.open(layout, KEY, SIZE)
+    const old = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(old, 0)
-    await old.detach()
-    const next = await Partial.open(layout, KEY, SIZE)
+    await old.keep()
+    const next = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(next, 1)
     await next.checkpoint()
     await old.checkpoint()
     await old.release()
     await next.release()
-    const again = await Partial.open(layout, KEY, SIZE)
+    const again = await DiskPartial.open(layout, KEY, SIZE)
     expect(again.map.presentBytes).toBe(2 * BLOCK_BYTES)
     await again.release()
   })
 })
 
 describe('finishing', () => {
-  async function complete(): Promise<{ layout: Layout; partial: Partial }> {
+  async function complete(): Promise<{ layout: Layout; partial: DiskPartial }> {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(partial, 0, 1, 2, 3, 4, 5)
     return { layout, partial }
   }
@@ -230,7 +230,7 @@ describe('finishing', () => {
     const names: string[] = []
     for (let index = 0; index < 10; index += 1) {
       const key = sha256Key(Buffer.from([index]))
-      const partial = await Partial.open(layout, key, 10)
+      const partial = await DiskPartial.open(layout, key, 10)
       await partial.write(0, [Buffer.alloc(10, index)])
       await partial.discard(new Error('wrong digest'), { quarantine: true })
       await partial.release()
@@ -249,7 +249,7 @@ describe('finishing', () => {
 
   it('keeps no large file that failed its digest', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, 257 * 1024 * 1024)
+    const partial = await DiskPartial.open(layout, KEY, 257 * 1024 * 1024)
     await partial.discard(new Error('wrong digest'), { quarantine: true })
     await partial.release()
     await expect(readdir(layout.quarantine)).rejects.toThrow('ENOENT')

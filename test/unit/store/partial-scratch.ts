@@ -5,7 +5,7 @@ import path from 'node:path'
 import { expect, type Mock, vi } from 'vitest'
 import type { Layout } from '../../../src/store/layout.ts'
 import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
-import type { Partial } from '../../../src/store/partials/partial.ts'
+import type { DiskPartial } from '../../../src/store/partials/partial.ts'
 import { patternBytes, sha256Key } from './scratch.ts'
 
 export const SIZE = 5 * BLOCK_BYTES + 1000
@@ -16,18 +16,18 @@ export const forever = new AbortController().signal
 export const dataOf = (layout: Layout): string => path.join(layout.partial(KEY), 'data')
 export const blocksOf = (layout: Layout): string => path.join(layout.partial(KEY), 'blocks')
 
-export function put(partial: Partial, start: number, end: number): Promise<void> {
+export function put(partial: DiskPartial, start: number, end: number): Promise<void> {
   return partial.write(start, [BYTES.subarray(start, end)])
 }
 
-export async function putBlocks(partial: Partial, ...blocks: number[]): Promise<void> {
+export async function putBlocks(partial: DiskPartial, ...blocks: number[]): Promise<void> {
   for (const block of blocks) {
     const { start, end } = partial.map.rangeOf(block)
     await put(partial, start, end)
   }
 }
 
-export async function readAll(partial: Partial, start: number, end: number): Promise<Buffer> {
+export async function readAll(partial: DiskPartial, start: number, end: number): Promise<Buffer> {
   const buffer = Buffer.alloc(end - start)
   expect(await partial.read(buffer, 0, buffer.length, start)).toBe(buffer.length)
   return buffer

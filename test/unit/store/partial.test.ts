@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises'
 import * as fc from 'fast-check'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
-import { Partial } from '../../../src/store/partials/partial.ts'
+import { DiskPartial } from '../../../src/store/partials/partial.ts'
 import {
   BYTES,
   dataOf,
@@ -28,7 +28,7 @@ describe('writing and reading', () => {
     await fc.assert(
       fc.asyncProperty(order, cuts, fc.boolean(), async (blocks, cuts, whole) => {
         const layout = await scratchLayout()
-        const partial = await Partial.open(layout, KEY, SIZE)
+        const partial = await DiskPartial.open(layout, KEY, SIZE)
         const landed = new Uint8Array(SIZE)
         for (const [index, block] of blocks.entries()) {
           const { start, end } = partial.map.rangeOf(block)
@@ -61,7 +61,7 @@ describe('writing and reading', () => {
   })
 
   it('takes more chunks at once than one system call does', async () => {
-    const partial = await Partial.open(await scratchLayout(), KEY, SIZE)
+    const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const chunks = Array.from({ length: 3000 }, (_, index) => BYTES.subarray(index * 100, index * 100 + 100))
     await partial.write(0, chunks)
     expect(partial.availableEnd(0)).toBe(300_000)
@@ -70,7 +70,7 @@ describe('writing and reading', () => {
   })
 
   it('does not count bytes behind a hole inside a block', async () => {
-    const partial = await Partial.open(await scratchLayout(), KEY, SIZE)
+    const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     await put(partial, 100, BLOCK_BYTES)
     expect(partial.availableEnd(100)).toBe(100)
     expect(partial.map.presentBytes).toBe(0)
@@ -84,7 +84,7 @@ describe('writing and reading', () => {
 
   it('does not count bytes whose write failed', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     const { writev } = await handlePrototype(dataOf(layout))
     writev.mockRejectedValueOnce(Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }))
     await expect(putBlocks(partial, 0)).rejects.toThrow('ENOSPC')
@@ -95,7 +95,7 @@ describe('writing and reading', () => {
 
   it('writes what a short write left, before it counts anything', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     const { writev } = await handlePrototype(dataOf(layout))
     writev.mockImplementationOnce(async function (this: FileHandle, [first]: Uint8Array[], position: number) {
       return this.write(first ?? Buffer.alloc(0), 0, 777, position)
@@ -107,7 +107,7 @@ describe('writing and reading', () => {
 
   it('gives up on a disk that takes nothing and says nothing', async () => {
     const layout = await scratchLayout()
-    const partial = await Partial.open(layout, KEY, SIZE)
+    const partial = await DiskPartial.open(layout, KEY, SIZE)
     const { writev, write } = await handlePrototype(dataOf(layout))
     writev.mockResolvedValueOnce({ bytesWritten: 0 })
     write.mockResolvedValue({ bytesWritten: 0 })
@@ -119,7 +119,7 @@ describe('writing and reading', () => {
 
 describe('waiting', () => {
   it('wakes whoever waits for a byte that lands, and nobody else', async () => {
-    const partial = await Partial.open(await scratchLayout(), KEY, SIZE)
+    const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const controller = new AbortController()
     let late = false
     const first = partial.whenAvailable(10, controller.signal)
@@ -134,7 +134,7 @@ describe('waiting', () => {
   })
 
   it('returns at once for what is there, even to an aborted reader of a failed file', async () => {
-    const partial = await Partial.open(await scratchLayout(), KEY, SIZE)
+    const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     await putBlocks(partial, 0)
     partial.fail(new Error('gone'))
     await partial.whenAvailable(5, AbortSignal.abort())
@@ -142,7 +142,7 @@ describe('waiting', () => {
   })
 
   it('ends the waiting of one reader with its signal, and leaves no listener', async () => {
-    const partial = await Partial.open(await scratchLayout(), KEY, SIZE)
+    const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const leaving = new AbortController()
     const staying = new AbortController()
     const left = partial.whenAvailable(0, leaving.signal)
@@ -158,7 +158,7 @@ describe('waiting', () => {
   })
 
   it('rejects those who wait and those who come, with the first failure', async () => {
-    const partial = await Partial.open(await scratchLayout(), KEY, SIZE)
+    const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const controller = new AbortController()
     const waiting = [partial.whenAvailable(0, controller.signal), partial.whenAvailable(9, controller.signal)]
     partial.fail(new Error('first'))

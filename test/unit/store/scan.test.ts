@@ -3,7 +3,8 @@ import path from 'node:path'
 import { expect, it } from 'vitest'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import type { Layout } from '../../../src/store/layout.ts'
-import { partialName, scanStore } from '../../../src/store/upkeep/scan.ts'
+import { partialName } from '../../../src/store/partials/partial-name.ts'
+import { scanStore } from '../../../src/store/upkeep/scan.ts'
 import { scratchLayout, sha256Key } from './scratch.ts'
 
 const never = new AbortController().signal

@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { onTestFinished } from 'vitest'
 import type { BlobKey } from '../../../src/store/digest.ts'
+import type { DiskStore } from '../../../src/store/disk-store.ts'
+import { openStore, type StoreOptions } from '../../../src/store/disk-store.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
-import { openStore, type Store, type StoreOptions } from '../../../src/store/store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 
 /** An empty directory that goes with the test. */
@@ -25,7 +26,7 @@ export async function scratchLayout(): Promise<Layout> {
 }
 
 /** A store on `root` that nothing limits; the test closes it. */
-export function open(root: string, options: Partial<StoreOptions> = {}): Promise<Store> {
+export function open(root: string, options: Partial<StoreOptions> = {}): Promise<DiskStore> {
   return openStore({
     root,
     maxBytes: undefined,

@@ -5,15 +5,10 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../../src/config/load.ts'
 import { QUARANTINED_MAX } from '../../../src/store/blobs/quarantine.ts'
+import type { Damage } from '../../../src/store/damage.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
-import type { Store } from '../../../src/store/store.ts'
-import {
-  createPace,
-  type Damage,
-  type ScrubClock,
-  type ScrubReport,
-  scrub,
-} from '../../../src/store/upkeep/scrub.ts'
+import type { DiskStore } from '../../../src/store/disk-store.ts'
+import { createPace, type ScrubClock, type ScrubReport, scrub } from '../../../src/store/upkeep/scrub.ts'
 import { readPosition, writePosition } from '../../../src/store/upkeep/scrub-position.ts'
 import { type ScrubberOptions, startScrubber } from '../../../src/store/upkeep/scrubber.ts'
 import { walkBlobs } from '../../../src/store/upkeep/walk.ts'
@@ -279,7 +274,7 @@ describe('its setting', () => {
 })
 
 describe('the scrubber', () => {
-  let store: Store
+  let store: DiskStore
   const lines: { readonly level: string; readonly fields: object; readonly text: string }[] = []
   const seen: unknown[] = []
   beforeEach(async () => {

@@ -1,15 +1,15 @@
 import { chmod, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { DiskStore, StoreOptions } from '../../../src/store/disk-store.ts'
 import { createLayout } from '../../../src/store/layout.ts'
 import { DirectoryInUse } from '../../../src/store/lock.ts'
 import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
-import type { Store, StoreOptions } from '../../../src/store/store.ts'
-import { UnusableDirectory } from '../../../src/store/store.ts'
-import { partialName } from '../../../src/store/upkeep/scan.ts'
+import { partialName } from '../../../src/store/partials/partial-name.ts'
+import { UnusableDirectory } from '../../../src/store/prepare.ts'
 import { open, patternBytes, scratchDirectory, sha256Key } from './scratch.ts'
 
-async function opened(root: string, options: Partial<StoreOptions> = {}): Promise<Store> {
+async function opened(root: string, options: Partial<StoreOptions> = {}): Promise<DiskStore> {
   const store = await open(root, options)
   onTestFinished(() => store.close())
   return store
@@ -180,19 +180,18 @@ describe('a store in use', () => {
   const BYTES = patternBytes(BLOCK_BYTES + 5)
   const KEY = sha256Key(BYTES)
 
-  async function pulled(store: Store): Promise<void> {
-    const partial = await store.openPartial(KEY, BYTES.length)
+  async function pulled(store: DiskStore): Promise<void> {
+    const partial = await store.beginPartial(KEY, BYTES.length)
     await partial.write(0, [BYTES])
     await partial.commit()
     await partial.release()
-    store.settlePartial(KEY, 'committed', BYTES.length)
   }
 
   it('gives nobody else a right to anything in it', async () => {
     const root = path.join(await scratchDirectory(), 'cache')
     const store = await opened(root)
     await pulled(store)
-    const half = await store.openPartial(sha256Key(Buffer.from('other')), BYTES.length)
+    const half = await store.beginPartial(sha256Key(Buffer.from('other')), BYTES.length)
     await half.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
     await half.release()
     await store.facts.write('repos', 'k', 1)
@@ -225,10 +224,9 @@ describe('a store in use', () => {
     const store = await open(root)
     await pulled(store)
     const other = sha256Key(Buffer.from('other'))
-    const half = await store.openPartial(other, BYTES.length)
+    const half = await store.beginPartial(other, BYTES.length)
     await half.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
     await half.release()
-    store.settlePartial(other, 'kept', BLOCK_BYTES)
     await store.close()
     const again = await opened(root)
     await again.scanned
@@ -239,12 +237,10 @@ describe('a store in use', () => {
   it('evicts no partial that is open, and can afterwards', async () => {
     const root = await scratchDirectory()
     const store = await opened(root, { maxBytes: 2 * BLOCK_BYTES })
-    const partial = await store.openPartial(KEY, BYTES.length)
+    const partial = await store.beginPartial(KEY, BYTES.length)
     await partial.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
-    store.ledger.add(partialName(KEY), BLOCK_BYTES)
     expect(await store.ledger.reserve(2 * BLOCK_BYTES)).toBeUndefined()
     await partial.release()
-    store.settlePartial(KEY, 'kept', BLOCK_BYTES)
     expect(await store.ledger.reserve(2 * BLOCK_BYTES)).toBeDefined()
     expect(await readdir(createLayout(root).partials)).toEqual([])
   })
@@ -252,17 +248,15 @@ describe('a store in use', () => {
   it('waits with opening a partial until its eviction is over', async () => {
     const root = await scratchDirectory()
     const store = await opened(root)
-    const partial = await store.openPartial(KEY, BYTES.length)
+    const partial = await store.beginPartial(KEY, BYTES.length)
     await partial.write(0, [BYTES.subarray(0, BLOCK_BYTES)])
     await partial.release()
-    store.settlePartial(KEY, 'kept', BLOCK_BYTES)
     const evicting = store.ledger.evict(partialName(KEY), 'prune')
-    const anew = await store.openPartial(KEY, BYTES.length)
+    const anew = await store.beginPartial(KEY, BYTES.length)
     expect(await evicting).toBe(true)
     await anew.write(0, [BYTES])
     await anew.commit()
     await anew.release()
-    store.settlePartial(KEY, 'committed', BYTES.length)
     expect((await readFile(createLayout(root).blob(KEY))).equals(BYTES)).toBe(true)
   })
 
@@ -280,7 +274,7 @@ describe('a store in use', () => {
     }
     const facts = Array.from({ length: 40 }, (_, index) => `fact ${index}`)
     for (const key of facts) await store.facts.write('refs', key, 'x'.repeat(10_000))
-    const ofBlobs = blobs.filter((bytes) => store.blobs.recall(sha256Key(bytes), bytes.length)).length
+    const ofBlobs = blobs.filter((bytes) => store.blobs.cachedBytes(sha256Key(bytes), bytes.length)).length
     const ofFacts = facts.filter((key) => store.facts.peek('refs', key) !== undefined).length
     // A fact takes a little more than its text.
     expect([ofBlobs, ofFacts]).toEqual([3, 19])

@@ -1,0 +1,58 @@
+// What every store promises of its facts.
+
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { BYTES, type MakeStore, opened } from './under-test.ts'
+
+export function testFacts(name: string, make: MakeStore): void {
+  describe(`${name}, its facts:`, () => {
+    it('a value is there as soon as it is written, until it is removed', async () => {
+      const { facts } = await opened(make)
+      expect(await facts.read('refs', 'main')).toBeUndefined()
+      expect(facts.peek('refs', 'main')).toBeUndefined()
+      const written = facts.write('refs', 'main', { commit: 'c0ffee' })
+      expect(facts.peek('refs', 'main')).toEqual({ commit: 'c0ffee' })
+      expect(await facts.read('refs', 'main')).toEqual({ commit: 'c0ffee' })
+      expect(await facts.read('files', 'main'), 'another kind').toBeUndefined()
+      await written
+      await facts.remove('refs', 'main')
+      expect(await facts.read('refs', 'main')).toBeUndefined()
+      await facts.remove('refs', 'main')
+    })
+
+    it('the last change of a fact stays, also after a restart', async () => {
+      const place = await make()
+      const before = await place.open()
+      for (let round = 0; round < 10; round += 1) {
+        void before.facts.write('repos', 'kept', { round })
+        void before.facts.write('repos', 'gone', { round })
+        void before.facts.remove('repos', 'gone')
+      }
+      await before.close()
+      const store = await place.open()
+      onTestFinished(() => store.close())
+      expect(await store.facts.read('repos', 'kept')).toEqual({ round: 9 })
+      expect(await store.facts.read('repos', 'gone')).toBeUndefined()
+    })
+
+    it('a body of bytes comes back as the same bytes', async () => {
+      const place = await make()
+      const before = await place.open()
+      await before.facts.write('documents', 'tree', { status: 200, body: BYTES })
+      await before.close()
+      const store = await place.open()
+      onTestFinished(() => store.close())
+      const value = (await store.facts.read('documents', 'tree')) as { status: number; body: Buffer }
+      expect([value.status, value.body.equals(BYTES)]).toEqual([200, true])
+    })
+
+    it('what they take is counted', async () => {
+      const store = await opened(make)
+      await store.facts.write('refs', 'main', { commit: 'c0ffee' })
+      const { factBytes, sizeBytes, blobs } = store.status()
+      expect(factBytes).toBeGreaterThan(0)
+      expect([sizeBytes, blobs]).toEqual([factBytes, 0])
+      await store.facts.remove('refs', 'main')
+      expect(store.status().sizeBytes).toBe(0)
+    })
+  })
+}
