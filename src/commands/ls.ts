@@ -7,9 +7,9 @@ import {
   type Holding,
   type Inventory,
   requireStore,
-  type Sums,
-  sumEntries,
+  type Totals,
   takeInventory,
+  totalsOf,
   unclaimed,
 } from '../store/upkeep/inventory.ts'
 import { statFile } from '../store/upkeep/walk.ts'
@@ -38,7 +38,7 @@ export interface LsOptions {
   readonly quiet: boolean
 }
 
-interface RepoRow extends Sums {
+interface RepoRow extends Totals {
   readonly holding: Holding
 }
 
@@ -58,7 +58,7 @@ async function listRepos(layout: Layout, options: LsOptions): Promise<number> {
   const matches = options.pattern === undefined ? () => true : repoMatcher(options.pattern)
   const rows = [...inventory.holdings.values()]
     .filter((holding) => matches(holding.repo))
-    .map((holding): RepoRow => ({ holding, ...sumEntries(inventory, holding.entries) }))
+    .map((holding): RepoRow => ({ holding, ...totalsOf(inventory, holding.entries) }))
     // A repo of which only facts are stored takes almost no space, and is not listed.
     .filter((row) => row.blobs + row.partials > 0)
     .sort(ORDERS[options.sort])
@@ -81,8 +81,8 @@ function byName(a: RepoRow, b: RepoRow): number {
 }
 
 function formatJson(layout: Layout, inventory: Inventory, rows: readonly RepoRow[]): string {
-  const { usedAt: _, sharedBytes: __, ...lone } = sumEntries(inventory, unclaimed(inventory))
-  const { sharedBytes: ___, ...all } = sumEntries(inventory, inventory.entries.keys())
+  const { usedAt: _, sharedBytes: __, ...lone } = totalsOf(inventory, unclaimed(inventory))
+  const { sharedBytes: ___, ...all } = totalsOf(inventory, inventory.entries.keys())
   const repos = rows.map(({ holding, ...sums }) => ({
     origin: holding.origin,
     repo: holding.repo,
@@ -117,8 +117,8 @@ function formatTable(inventory: Inventory, rows: readonly RepoRow[], shown: read
 }
 
 function formatTotals(inventory: Inventory, rows: readonly RepoRow[], shown: readonly RepoRow[]): string {
-  const all = sumEntries(inventory, inventory.entries.keys())
-  const lone = sumEntries(inventory, unclaimed(inventory))
+  const all = totalsOf(inventory, inventory.entries.keys())
+  const lone = totalsOf(inventory, unclaimed(inventory))
   const parts = [
     `${plural(rows.length, 'repo')}; in all ${plural(all.blobs, 'blob')}, ${formatSize(all.sizeBytes)}`,
   ]

@@ -85,7 +85,7 @@ function preview(plan: PrunePlan): Pruned {
     const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
     removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
   }
-  return { removed, facts: 0, passedOver: 0 }
+  return { removed, facts: 0, skipped: 0 }
 }
 
 function rowsOf(pruned: Pruned) {
@@ -104,7 +104,7 @@ function totalOf(pruned: Pruned): { readonly blobs: number; readonly sizeBytes: 
 
 function formatJson(plan: PrunePlan, pruned: Pruned, options: PruneOptions): string {
   const repos = rowsOf(pruned).map(({ origin = null, repo = null, ...sums }) => ({ origin, repo, ...sums }))
-  const { facts, passedOver } = pruned
+  const { facts, skipped: passedOver } = pruned
   const removed = { ...totalOf(pruned), facts, repos }
   return `${JSON.stringify({ dryRun: options.dryRun, removed, kept: plan.kept, passedOver }, null, 2)}\n`
 }
@@ -124,7 +124,7 @@ function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): str
       `${plural(plan.kept.blobs, 'blob')} (${formatSize(plan.kept.sizeBytes)}) ${verb} for other repos`,
     )
   }
-  if (pruned.passedOver > 0)
-    parts.push(`${pruned.passedOver} skipped: used in the meantime, or already removed`)
+  if (pruned.skipped > 0)
+    parts.push(`${pruned.skipped} skipped: used in the meantime, or already removed`)
   return `${formatColumns(lines, [0, 1])}${parts.join('; ')}\n`
 }

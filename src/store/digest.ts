@@ -21,7 +21,7 @@ export function isBlobKey(text: string): text is BlobKey {
 interface VerifierOptions {
   readonly resume?: { readonly hash: Hash | undefined; readonly position: number }
   /** Is given the same bytes in the same order. */
-  readonly beside?: { update(bytes: Uint8Array): void } | undefined
+  readonly tee?: { update(bytes: Uint8Array): void } | undefined
 }
 
 /** Hashes one file from its first byte to its last, in order. */
@@ -29,10 +29,10 @@ export class Verifier {
   readonly #key: BlobKey
   readonly #sizeBytes: number
   readonly #hash: Hash | undefined
-  readonly #beside: VerifierOptions['beside']
+  readonly #beside: VerifierOptions['tee']
   #position = 0
 
-  constructor(key: BlobKey, sizeBytes: number, { resume, beside }: VerifierOptions = {}) {
+  constructor(key: BlobKey, sizeBytes: number, { resume, tee: beside }: VerifierOptions = {}) {
     this.#key = key
     this.#sizeBytes = sizeBytes
     this.#beside = beside

@@ -179,7 +179,7 @@ export class DiskStore implements Store {
     const entry = parseEntryName(name)
     if (entry === undefined) return
     const { key, isPartial } = entry
-    if (!isPartial) this.blobs.forget(key)
+    if (!isPartial) this.blobs.invalidate(key)
     await rm(isPartial ? this.#layout.partial(key) : this.#layout.blob(key), { recursive: true, force: true })
     if (!isPartial) await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
@@ -222,7 +222,8 @@ function openBlobs(
     memoryBytes: options.memoryBytes / 2,
     now: options.now,
     observer: options.observer,
-    checks: believedMs === undefined ? undefined : new CheckedReads({ layout, believedMs, monotonic }),
+    checks:
+      believedMs === undefined ? undefined : new CheckedReads({ layout, trustMs: believedMs, monotonic }),
     onDamaged: options.onDamaged,
   })
 }

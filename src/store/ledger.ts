@@ -1,7 +1,7 @@
 // The books of the disk: what is stored, what is promised to pulls under way, who goes when room is needed.
 // Kept as things happen, never by walking the tree on a timer. Knows no paths; removing bytes is the caller's.
 
-import { setImmediate as othersFirst } from 'node:timers/promises'
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import type { EvictionReason, Observer } from '../telemetry/observer.ts'
 import type { StoreStatus } from './store.ts'
 
@@ -105,7 +105,7 @@ export class Ledger {
     for (const { name, sizeBytes, usedAt } of found) {
       older.set(name, { sizeBytes, usedAt, pins: 0 })
       sum += sizeBytes
-      if (older.size % LOAD_STEP === 0) await othersFirst()
+      if (older.size % LOAD_STEP === 0) await yieldToEventLoop()
     }
     const takeOut = (name: string): void => {
       sum -= older.get(name)?.sizeBytes ?? 0

@@ -95,7 +95,7 @@ export interface BlobHandle {
    * Whether a read of `range` would not check anything now: either nothing is checked here, or it was found right a
    * moment ago. Only then may another process read these bytes by itself.
    */
-  believes(range: ByteRange): boolean
+  isTrusted(range: ByteRange): boolean
   /** Reads as `ReadAt` says: fewer bytes than asked for mean the end of the blob. */
   readonly read: ReadAt
   close(): Promise<void>

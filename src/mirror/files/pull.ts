@@ -480,7 +480,7 @@ function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
     range,
     file: blob.file,
     blob: { key: blob.key, sizeBytes: blob.sizeBytes },
-    isBelieved: () => blob.believes(range),
+    isBelieved: () => blob.isTrusted(range),
     ready: () => Promise.resolve(range.end),
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),
     close: () => blob.close(),

@@ -18,7 +18,7 @@ import { quarantineBlob } from './quarantine.ts'
 const RECORD_USE_EVERY_MS = 3_600_000
 
 /** What an operator prunes beside the running mirror is gone from memory this soon. */
-const MEMORY_LIFE_MS = 60_000
+const CACHED_MS = 60_000
 
 export interface DiskBlobsOptions {
   readonly layout: Layout
@@ -40,13 +40,13 @@ export class DiskBlobs implements Blobs {
   readonly #ledger: Ledger
   readonly #now: () => number
   readonly #observer: Observer
-  readonly #memory: MemoryCache<Buffer> | undefined
+  readonly #small: MemoryCache<Buffer> | undefined
   readonly #checks: CheckedReads | undefined
   readonly #onDamaged: DiskBlobsOptions['onDamaged']
   readonly #readOnly: boolean
   readonly #files = new OpenFiles()
   // Whoever reads the same block finds the same: one of them takes the blob away.
-  readonly #takingAway = new Map<BlobKey, Promise<void>>()
+  readonly #quarantining = new Map<BlobKey, Promise<void>>()
 
   constructor(options: DiskBlobsOptions) {
     this.#layout = options.layout
@@ -57,17 +57,17 @@ export class DiskBlobs implements Blobs {
     this.#onDamaged = options.onDamaged
     this.#readOnly = options.readOnly === true
     if (options.memoryBytes >= SMALL_BYTES) {
-      this.#memory = new MemoryCache({
+      this.#small = new MemoryCache({
         maxBytes: options.memoryBytes,
         sizeOf: (bytes) => bytes.length,
-        ttlMs: MEMORY_LIFE_MS,
+        ttlMs: CACHED_MS,
       })
     }
   }
 
   /** The bytes of a small blob that is in memory, whole and verified; nobody may write to them. */
   cachedBytes(key: BlobKey, sizeBytes: number): Buffer | undefined {
-    const known = this.#memory?.get(key)
+    const known = this.#small?.get(key)
     if (known?.length !== sizeBytes) return undefined
     this.#ledger.touch(key)
     return known
@@ -79,11 +79,11 @@ export class DiskBlobs implements Blobs {
    * removed and counts as absent.
    */
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
-    const isPlain = this.#memory === undefined && this.#checks === undefined
-    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isKept: true })
+    const isPlain = this.#small === undefined && this.#checks === undefined
+    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isCached: true })
     const known = this.cachedBytes(key, sizeBytes)
     if (known !== undefined) return memoryHandle(key, known)
-    const file = await this.#openFile(key, sizeBytes, { isKept: false })
+    const file = await this.#openFile(key, sizeBytes, { isCached: false })
     if (file === undefined) return undefined
     const bytes = Buffer.allocUnsafeSlow(sizeBytes)
     const verifier = new Verifier(key, sizeBytes)
@@ -98,34 +98,34 @@ export class DiskBlobs implements Blobs {
       await this.remove(key)
       return undefined
     }
-    this.#memory?.set(key, bytes)
+    this.#small?.set(key, bytes)
     return memoryHandle(key, bytes)
   }
 
   /** The same as `open` of a blob whose file is open already, at once; undefined where none is. */
   openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
-    const file = this.#files.recall(key, sizeBytes)
-    return file && this.#lend(key, file)
+    const file = this.#files.get(key, sizeBytes)
+    return file && this.#handleOf(key, file)
   }
 
   async #openFile(
     key: BlobKey,
     sizeBytes: number,
-    how: { readonly isKept: boolean },
+    how: { readonly isCached: boolean },
   ): Promise<BlobHandle | undefined> {
     // Neither evicted meanwhile nor opened while it is being evicted: the books would carry a file that has gone.
     const unpin = this.#ledger.pin(key)
     try {
-      const file = this.#files.recall(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes, how))
+      const file = this.#files.get(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes, how))
       if (file === 'missing') {
-        this.forget(key)
+        this.invalidate(key)
         return undefined
       }
       if (file === 'damaged') {
         await this.remove(key)
         return undefined
       }
-      return this.#lend(key, file)
+      return this.#handleOf(key, file)
     } finally {
       unpin()
     }
@@ -134,17 +134,17 @@ export class DiskBlobs implements Blobs {
   async #openNew(
     key: BlobKey,
     sizeBytes: number,
-    how: { readonly isKept: boolean },
+    how: { readonly isCached: boolean },
   ): Promise<OpenFile | 'missing' | 'damaged'> {
     await this.#ledger.removed(key)
     const checks = sizeBytes > SMALL_BYTES ? this.#checks : undefined
-    const checksOf = checks && ((identity: FileIdentity) => checks.of(key, sizeBytes, identity))
+    const checksOf = checks && ((identity: FileIdentity) => checks.checksOf(key, sizeBytes, identity))
     return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), checksOf, ...how })
   }
 
-  #lend(key: BlobKey, file: OpenFile): BlobHandle {
+  #handleOf(key: BlobKey, file: OpenFile): BlobHandle {
     const { sizeBytes } = file
-    this.#used(key, sizeBytes)
+    this.#recordUse(key, sizeBytes)
     const unpin = this.#ledger.pin(key)
     let isOpen = true
     return {
@@ -152,13 +152,13 @@ export class DiskBlobs implements Blobs {
       sizeBytes,
       file,
       isChecked: file.isChecked,
-      believes: (range) => file.believes(range),
+      isTrusted: (range) => file.isTrusted(range),
       read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
       async close() {
         if (!isOpen) return
         isOpen = false
         unpin()
-        await file.letGo()
+        await file.release()
       },
     }
   }
@@ -172,11 +172,11 @@ export class DiskBlobs implements Blobs {
     try {
       const length = await file.read(to.buffer, to.offset, to.length, to.position)
       // Shorter than when it was opened: the next one is to look again.
-      if (length < Math.min(to.length, file.sizeBytes - to.position)) this.#files.forget(key)
+      if (length < Math.min(to.length, file.sizeBytes - to.position)) this.#files.invalidate(key)
       return length
     } catch (error) {
       if (error instanceof DamagedBlock) {
-        await this.#takeAway(key, file)
+        await this.#quarantineOnce(key, file)
       } else if (errorCode(error) === 'EIO') {
         this.#observer.integrityFailure('disk')
         await this.remove(key).catch(() => undefined)
@@ -186,11 +186,11 @@ export class DiskBlobs implements Blobs {
   }
 
   /** Out of the way of readers, as `verify` does it. Never rejects. */
-  #takeAway(key: BlobKey, file: OpenFile): Promise<void> {
-    const running = this.#takingAway.get(key)
+  #quarantineOnce(key: BlobKey, file: OpenFile): Promise<void> {
+    const running = this.#quarantining.get(key)
     if (running !== undefined) return running
-    const taking = this.#quarantine(key, file).finally(() => this.#takingAway.delete(key))
-    this.#takingAway.set(key, taking)
+    const taking = this.#quarantine(key, file).finally(() => this.#quarantining.delete(key))
+    this.#quarantining.set(key, taking)
     return taking
   }
 
@@ -198,15 +198,15 @@ export class DiskBlobs implements Blobs {
     const place = await quarantineBlob(this.#layout, key, inode).catch(() => 'in-place' as const)
     if (place === 'replaced') {
       // Somebody has found it before, and the blob that is there now may be right.
-      this.#files.forget(key)
+      this.#files.invalidate(key)
       return
     }
     if (place === 'in-place') await this.remove(key).catch(() => undefined)
-    else this.forget(key)
+    else this.invalidate(key)
     this.#onDamaged?.({ key, sizeBytes, reason: 'block', place })
   }
 
-  #used(key: BlobKey, sizeBytes: number): void {
+  #recordUse(key: BlobKey, sizeBytes: number): void {
     const before = this.#ledger.touch(key)
     // The walk at start has not come here yet: enter it now, so that it can be pinned.
     if (before === undefined) this.#ledger.add(key, sizeBytes)
@@ -218,17 +218,17 @@ export class DiskBlobs implements Blobs {
 
   /** Removes the bytes; open handles read on. */
   async remove(key: BlobKey): Promise<void> {
-    this.#memory?.delete(key)
-    this.forget(key)
+    this.#small?.delete(key)
+    this.invalidate(key)
     if (this.#readOnly) return
     await unlinkIfThere(this.#layout.blob(key))
     await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
 
   /** The file is gone, or about to be: nobody is given it any more. */
-  forget(key: BlobKey): void {
-    this.#files.forget(key)
-    this.#checks?.forget(key)
+  invalidate(key: BlobKey): void {
+    this.#files.invalidate(key)
+    this.#checks?.invalidate(key)
     this.#ledger.drop(key)
   }
 
@@ -245,7 +245,7 @@ function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
     sizeBytes: bytes.length,
     file: bytes,
     isChecked: false,
-    believes: () => true,
+    isTrusted: () => true,
     read: (buffer, offset, length, position) =>
       Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
     close: () => Promise.resolve(),

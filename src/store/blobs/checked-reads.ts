@@ -26,7 +26,7 @@ export class DamagedBlock extends Error {
   }
 }
 
-interface Wanted {
+interface ReadRequest {
   readonly buffer: Buffer
   readonly offset: number
   readonly length: number
@@ -42,14 +42,14 @@ export interface FileIdentity {
 export interface CheckedReadsOptions {
   readonly layout: Layout
   /** How long a block that was right is believed; 0 checks it whenever it is read. */
-  readonly believedMs: number
+  readonly trustMs: number
   readonly monotonic: () => number
 }
 
 export class CheckedReads {
   readonly #options: CheckedReadsOptions
   readonly #scratch = new Scratch()
-  readonly #known = new MemoryCache<FileChecks>({
+  readonly #cached = new MemoryCache<FileChecks>({
     maxBytes: MEMORY_BYTES,
     sizeOf: (checks) => checks.memoryBytes,
   })
@@ -63,23 +63,23 @@ export class CheckedReads {
    * is another one, or was written to since, nothing is believed. So it is after our own `utimes`, too: that comes after
    * an hour without use.
    */
-  async of(key: BlobKey, sizeBytes: number, identity: FileIdentity): Promise<FileChecks | undefined> {
-    const known = this.#known.get(key)
-    if (known?.isOf(sizeBytes, identity) === true) return known
+  async checksOf(key: BlobKey, sizeBytes: number, identity: FileIdentity): Promise<FileChecks | undefined> {
+    const known = this.#cached.get(key)
+    if (known?.belongsTo(sizeBytes, identity) === true) return known
     const sums = await readBlockSums(this.#options.layout, key, sizeBytes)
     if (sums === undefined) return undefined
     const checks = new FileChecks(sums, identity, { ...this.#options, scratch: this.#scratch })
-    this.#known.set(key, checks)
+    this.#cached.set(key, checks)
     return checks
   }
 
-  forget(key: BlobKey): void {
-    this.#known.delete(key)
+  invalidate(key: BlobKey): void {
+    this.#cached.delete(key)
   }
 }
 
-interface FileChecksOptions extends Pick<CheckedReadsOptions, 'believedMs' | 'monotonic'> {
-  readonly scratch: Pick<Scratch, 'take' | 'give'>
+interface FileChecksOptions extends Pick<CheckedReadsOptions, 'trustMs' | 'monotonic'> {
+  readonly scratch: Pick<Scratch, 'acquire' | 'release'>
 }
 
 /** What is known of the blocks of one file. */
@@ -87,7 +87,7 @@ export class FileChecks {
   readonly #sums: BlockSums
   readonly #identity: FileIdentity
   readonly #options: FileChecksOptions
-  #right: BlockMap
+  #verified: BlockMap
   // No block is marked that was checked before.
   #since: number
 
@@ -95,7 +95,7 @@ export class FileChecks {
     this.#sums = sums
     this.#identity = identity
     this.#options = options
-    this.#right = new BlockMap(sums.sizeBytes)
+    this.#verified = new BlockMap(sums.sizeBytes)
     this.#since = options.monotonic()
   }
 
@@ -104,7 +104,7 @@ export class FileChecks {
     return 256 + this.#sums.values.length * 4 + Math.ceil(this.#sums.values.length / 8)
   }
 
-  isOf(sizeBytes: number, { inode, changedAt }: FileIdentity): boolean {
+  belongsTo(sizeBytes: number, { inode, changedAt }: FileIdentity): boolean {
     const own = this.#identity
     return this.#sums.sizeBytes === sizeBytes && own.inode === inode && own.changedAt === changedAt
   }
@@ -113,9 +113,9 @@ export class FileChecks {
    * The same as `readAt`, but for bytes that are not what was stored: rejects with DamagedBlock then, and what is in the
    * buffer is for nobody. What was held against the sums is what is given out: it is not read again.
    */
-  read(readAt: ReadAt, to: Wanted): Promise<number> {
+  read(readAt: ReadAt, to: ReadRequest): Promise<number> {
     const { buffer, offset, length, position } = to
-    const right = this.#believed()
+    const right = this.#trusted()
     const range = { start: position, end: Math.min(position + length, right.sizeBytes) }
     // Read often, and then for no more than it costs unchecked.
     if (right.missingBytes(range) === 0) return readAt(buffer, offset, length, position)
@@ -124,7 +124,7 @@ export class FileChecks {
 
   async #check(
     readAt: ReadAt,
-    { buffer, offset, length, position }: Wanted,
+    { buffer, offset, length, position }: ReadRequest,
     { right, range }: { readonly right: BlockMap; readonly range: ByteRange },
   ): Promise<number> {
     const read = await readAt(buffer, offset, length, position)
@@ -144,17 +144,17 @@ export class FileChecks {
   }
 
   /** Whether nothing of these bytes would have to be checked now. */
-  believes(range: ByteRange): boolean {
-    return this.#believed().missingBytes(range) === 0
+  isTrusted(range: ByteRange): boolean {
+    return this.#trusted().missingBytes(range) === 0
   }
 
-  #believed(): BlockMap {
+  #trusted(): BlockMap {
     const now = this.#options.monotonic()
-    if (now - this.#since >= this.#options.believedMs) {
-      this.#right = new BlockMap(this.#sums.sizeBytes)
+    if (now - this.#since >= this.#options.trustMs) {
+      this.#verified = new BlockMap(this.#sums.sizeBytes)
       this.#since = now
     }
-    return this.#right
+    return this.#verified
   }
 
   /** The sum of a block of which `middle` has been read; undefined where the rest is not there. */
@@ -167,7 +167,7 @@ export class FileChecks {
     const after = at.stop - at.until
     if (before + after === 0) return crc32(middle)
     const { scratch } = this.#options
-    const rest = scratch.take()
+    const rest = scratch.acquire()
     try {
       // One after the other: where the first fails, nothing may be read into the buffer any more.
       const head = before === 0 ? 0 : await readAt(rest, 0, before, at.start)
@@ -175,7 +175,7 @@ export class FileChecks {
       if (head + tail < before + after) return undefined
       return crc32(rest.subarray(before, before + after), crc32(middle, crc32(rest.subarray(0, before))))
     } finally {
-      scratch.give(rest)
+      scratch.release(rest)
     }
   }
 }
@@ -184,11 +184,11 @@ export class FileChecks {
 class Scratch {
   readonly #free: Buffer[] = []
 
-  take(): Buffer {
+  acquire(): Buffer {
     return this.#free.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
   }
 
-  give(buffer: Buffer): void {
+  release(buffer: Buffer): void {
     if (this.#free.length < SCRATCH_KEPT) this.#free.push(buffer)
   }
 }

@@ -10,12 +10,12 @@ import { openBlobFile } from './blob-file.ts'
 import type { FileChecks, FileIdentity } from './checked-reads.ts'
 
 /** So few that they are never missed elsewhere. */
-const MAX_KEPT = 64
+const MAX_CACHED = 64
 /**
  * Counted from the opening, however often it is read: what another process removes or replaces is seen, and its room
  * is given back, this soon.
  */
-const KEPT_MS = 1_000
+const CACHED_MS = 1_000
 
 /** An open file. Whoever holds it lets it go once; the last one closes it. */
 export class OpenFile {
@@ -23,7 +23,7 @@ export class OpenFile {
   readonly inode: number
   readonly #handle: FileHandle
   readonly #checks: FileChecks | undefined
-  #holders = 1
+  #references = 1
 
   constructor(
     handle: FileHandle,
@@ -41,18 +41,18 @@ export class OpenFile {
   }
 
   /** Whether these bytes are read as they lie there: nothing of them is to be checked now. */
-  believes(range: ByteRange): boolean {
-    return this.#checks?.believes(range) ?? true
+  isTrusted(range: ByteRange): boolean {
+    return this.#checks?.isTrusted(range) ?? true
   }
 
-  hold(): this {
-    this.#holders += 1
+  retain(): this {
+    this.#references += 1
     return this
   }
 
-  async letGo(): Promise<void> {
-    this.#holders -= 1
-    if (this.#holders === 0) await this.#handle.close()
+  async release(): Promise<void> {
+    this.#references -= 1
+    if (this.#references === 0) await this.#handle.close()
   }
 
   /** Fills `buffer` from `offset`; says how many bytes there were. Rejects with DamagedBlock where it is checked. */
@@ -71,27 +71,27 @@ export class OpenFile {
     })
 }
 
-interface HowToOpen {
+interface OpenOptions {
   readonly file: string
-  readonly isKept: boolean
+  readonly isCached: boolean
   /** Never rejects. */
   readonly checksOf?: ((identity: FileIdentity) => Promise<FileChecks | undefined>) | undefined
 }
 
 export class OpenFiles {
-  readonly #kept = new LRUCache<BlobKey, OpenFile>({
-    max: MAX_KEPT,
-    ttl: KEPT_MS,
+  readonly #cached = new LRUCache<BlobKey, OpenFile>({
+    max: MAX_CACHED,
+    ttl: CACHED_MS,
     ttlAutopurge: true,
     // Nobody waits for it, and nobody can do anything about it.
-    dispose: (file) => void file.letGo().catch(() => undefined),
+    dispose: (file) => void file.release().catch(() => undefined),
   })
-  #moment = 0
+  #generation = 0
 
   /** The file of `key`, if it is kept and of that size; the caller lets it go. */
-  recall(key: BlobKey, sizeBytes: number): OpenFile | undefined {
-    const file = this.#kept.get(key)
-    return file?.sizeBytes === sizeBytes ? file.hold() : undefined
+  get(key: BlobKey, sizeBytes: number): OpenFile | undefined {
+    const file = this.#cached.get(key)
+    return file?.sizeBytes === sizeBytes ? file.retain() : undefined
   }
 
   /**
@@ -101,9 +101,9 @@ export class OpenFiles {
   async open(
     key: BlobKey,
     sizeBytes: number,
-    { file, isKept, checksOf }: HowToOpen,
+    { file, isCached, checksOf }: OpenOptions,
   ): Promise<OpenFile | 'missing' | 'damaged'> {
-    const moment = this.#moment
+    const generation = this.#generation
     const found = await openBlobFile(file, sizeBytes)
     if (typeof found === 'string') return found
     const { handle, stats } = found
@@ -111,21 +111,21 @@ export class OpenFiles {
     const checks = await checksOf?.({ inode, changedAt })
     const opened = new OpenFile(handle, { sizeBytes, inode, checks })
     // What was forgotten meanwhile may be this very file.
-    if (isKept && moment === this.#moment) this.#kept.set(key, opened.hold())
+    if (isCached && generation === this.#generation) this.#cached.set(key, opened.retain())
     return opened
   }
 
   /** The file of `key` has gone, or is not to be trusted: the next one who wants it opens what is there then. */
-  forget(key: BlobKey): void {
-    this.#moment += 1
-    this.#kept.delete(key)
+  invalidate(key: BlobKey): void {
+    this.#generation += 1
+    this.#cached.delete(key)
   }
 
   /** Closes what nobody reads. */
   async close(): Promise<void> {
-    this.#moment += 1
-    const files = [...this.#kept.values()].map((file) => file.hold())
-    this.#kept.clear()
-    await Promise.all(files.map((file) => file.letGo()))
+    this.#generation += 1
+    const files = [...this.#cached.values()].map((file) => file.retain())
+    this.#cached.clear()
+    await Promise.all(files.map((file) => file.release()))
   }
 }

@@ -8,7 +8,7 @@ import { errorCode, isMissing, unlinkIfThere, writeAtomic } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
 import type { FactKind, Facts } from '../store.ts'
 import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
-import { blocksOf, FactBooks, occupiedBytes } from './fact-space.ts'
+import { blocksOf, FactSpace, occupiedBytes } from './fact-space.ts'
 
 const ABSENT = Symbol('absent')
 // Guards against a file that grew by damage: no honest fact comes near.
@@ -43,7 +43,7 @@ export interface FactsOptions {
   readonly readOnly?: boolean
 }
 
-interface Remembered {
+interface CachedFact {
   readonly value: unknown
   readonly sizeBytes: number
   /** There is no file, so that nobody has to look how large it is. */
@@ -58,30 +58,30 @@ interface Remembered {
  */
 export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
   const { now = Date.now, onTrouble, readOnly = false } = options
-  const memory = new MemoryCache<Remembered>({
+  const memory = new MemoryCache<CachedFact>({
     maxBytes: options.memoryBytes,
     maxEntryBytes: options.memoryBytes / 8,
     sizeOf: ({ sizeBytes }) => sizeBytes,
   })
-  const remember = (name: string, value: unknown, sizeBytes: number, recordedAt = now()): void => {
+  const cache = (name: string, value: unknown, sizeBytes: number, recordedAt = now()): void => {
     memory.set(name, { value, sizeBytes, recordedAt })
   }
-  const rememberMissing = (name: string): void =>
+  const cacheMissing = (name: string): void =>
     memory.set(name, { value: ABSENT, sizeBytes: 0, recordedAt: now(), isMissing: true })
-  const readings = new Readings()
-  const changes = new Changes((file) => readings.forget(file))
-  const books = new FactBooks({
+  const reads = new Reads()
+  const changes = new Changes((file) => reads.invalidate(file))
+  const space = new FactSpace({
     layout,
     bounds: options,
     shortBytes: options.shortBytes ?? (() => Promise.resolve(0)),
     // What is being changed is in use; to wait for it would be to wait for one that waits for room.
-    remove: async (file) => !changes.has(file) && changes.inTurn(file, () => unlinkIfThere(file)),
+    remove: async (file) => !changes.has(file) && changes.runExclusive(file, () => unlinkIfThere(file)),
     onBytes: (bytes) => options.onBytes?.(bytes),
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
   let closed = readOnly
 
-  const recall = (kind: FactKind, key: string): Remembered | undefined => {
+  const cached = (kind: FactKind, key: string): CachedFact | undefined => {
     const known = memory.get(nameOf(kind, key))
     if (known !== undefined && known.value !== ABSENT && now() - known.recordedAt >= RECORD_USE_EVERY_MS) {
       known.recordedAt = now()
@@ -92,24 +92,24 @@ export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
 
   return {
     peek(kind, key) {
-      const known = recall(kind, key)
+      const known = cached(kind, key)
       return known === undefined || known.value === ABSENT ? undefined : known.value
     },
 
     async read(kind, key) {
-      const known = recall(kind, key)
+      const known = cached(kind, key)
       if (known !== undefined) return known.value === ABSENT ? undefined : known.value
       const name = nameOf(kind, key)
       const file = layout.fact(kind, key)
       // A change that memory had no room for.
       await changes.last(file)
       // One reading for all who want it at this moment: it may be long.
-      const found = await readings.run(file, () => readFile(file))
+      const found = await reads.run(file, () => readFile(file))
       // A write may have come in between; what it put into memory is newer than what was read.
       const newer = memory.get(name)
       if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
       if (found === 'missing') {
-        rememberMissing(name)
+        cacheMissing(name)
         return undefined
       }
       const value = found?.fact?.key === key ? found.fact.value : undefined
@@ -117,7 +117,7 @@ export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
       const isOld = found !== undefined && at - found.usedAt >= RECORD_USE_EVERY_MS
       if (isOld && value !== undefined) recordUse(file, at)
       const recordedAt = isOld ? at : found?.usedAt
-      remember(name, value === undefined ? ABSENT : value, found?.sizeBytes ?? 0, recordedAt)
+      cache(name, value === undefined ? ABSENT : value, found?.sizeBytes ?? 0, recordedAt)
       return value
     },
 
@@ -125,20 +125,20 @@ export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
       const { content, sizeBytes } = encodeFact(key, value)
       const name = nameOf(kind, key)
       const isNew = memory.peek(name)?.isMissing === true
-      remember(name, value, sizeBytes)
+      cache(name, value, sizeBytes)
       if (closed) return
       const file = layout.fact(kind, key)
-      await changes.inTurn(file, () => put(layout, books, { kind, file, content, sizeBytes, isNew }))
+      await changes.runExclusive(file, () => put(layout, space, { kind, file, content, sizeBytes, isNew }))
     },
 
     async remove(kind, key) {
-      remember(nameOf(kind, key), ABSENT, 0)
+      cache(nameOf(kind, key), ABSENT, 0)
       if (readOnly) return
       const file = layout.fact(kind, key)
-      await changes.inTurn(file, () => drop(books, kind, file))
+      await changes.runExclusive(file, () => drop(space, kind, file))
     },
 
-    count: (signal) => books.count(signal),
+    count: (signal) => space.count(signal),
 
     async close() {
       closed = true
@@ -149,7 +149,7 @@ export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
 
 async function put(
   layout: Layout,
-  books: FactBooks,
+  space: FactSpace,
   fact: {
     readonly kind: FactKind
     readonly file: string
@@ -161,9 +161,9 @@ async function put(
   const { kind, file, content, sizeBytes, isNew } = fact
   const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
   const after = blocksOf(sizeBytes)
-  const landed = await books.claim(before, after)
+  const landed = await space.reserve(before, after)
   // What was known before is not true any more.
-  if (landed === undefined) return drop(books, kind, file)
+  if (landed === undefined) return drop(space, kind, file)
   try {
     await writeAtomic(layout.tmp, file, content, { durable: false })
     landed(after)
@@ -173,10 +173,10 @@ async function put(
   }
 }
 
-async function drop(books: FactBooks, kind: FactKind, file: string): Promise<void> {
+async function drop(space: FactSpace, kind: FactKind, file: string): Promise<void> {
   // The fact goes whether or not its size can be told.
   const bytes = await occupiedBytes(file).catch(() => 0)
-  if (await unlinkIfThere(file)) books.changed({ kind, file, bytes }, 0)
+  if (await unlinkIfThere(file)) space.changed({ kind, file, bytes }, 0)
 }
 
 /**
@@ -201,7 +201,7 @@ class Changes {
     await this.#last.get(file)
   }
 
-  async inTurn<T>(file: string, change: () => Promise<T>): Promise<T> {
+  async runExclusive<T>(file: string, change: () => Promise<T>): Promise<T> {
     const before = this.#last.get(file)
     const turn = before === undefined ? change() : before.then(change)
     // Whoever comes next waits for this one, not for its success.
@@ -224,7 +224,7 @@ class Changes {
 }
 
 /** The files that are being read. */
-class Readings {
+class Reads {
   readonly #running = new Map<string, Promise<Found | 'missing' | undefined>>()
 
   run(
@@ -241,7 +241,7 @@ class Readings {
   }
 
   /** The file may be another one now: whoever comes next reads it anew. */
-  forget(file: string): void {
+  invalidate(file: string): void {
     this.#running.delete(file)
   }
 }

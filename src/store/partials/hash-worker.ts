@@ -36,7 +36,7 @@ function accept(request: HashRequest): void {
     case 'open': {
       const { id, file, key, sizeBytes } = request
       const sums = request.withSums ? new BlockSums(sizeBytes) : undefined
-      const verifier = new Verifier(key, sizeBytes, { beside: sums })
+      const verifier = new Verifier(key, sizeBytes, { tee: sums })
       jobs.set(id, { fd: openSync(file, 'r'), verifier, sizeBytes, sums, end: 0 })
       break
     }

@@ -10,7 +10,7 @@ export class PartialSpace {
   readonly #key: BlobKey
   readonly #unpin: () => void
   readonly #reservations: Reservation[] = []
-  #turn: Promise<unknown> = Promise.resolve()
+  #queue: Promise<unknown> = Promise.resolve()
   #settled = false
 
   /** Enters a partial of which `presentBytes` are there, and pins it. */
@@ -26,7 +26,7 @@ export class PartialSpace {
    * must see what the first was promised, and not ask for the same room again. False when there is no room.
    */
   reserve(lackingBytes: (promisedBytes: number) => number): Promise<boolean> {
-    const turn = this.#turn.then(async () => {
+    const turn = this.#queue.then(async () => {
       const bytes = lackingBytes(this.#reservations.reduce((sum, { leftBytes }) => sum + leftBytes, 0))
       if (bytes <= 0) return true
       const reservation = await this.#ledger.reserve(bytes)
@@ -35,7 +35,7 @@ export class PartialSpace {
       else this.#reservations.push(reservation)
       return true
     })
-    this.#turn = turn
+    this.#queue = turn
     return turn
   }
 

@@ -222,7 +222,7 @@ export class DiskPartial implements PartialBlob {
     let begin = (): void => {}
     const complete = new Promise<void>((resolve) => (begin = resolve))
     const matches = complete.then(async () => {
-      const verifier = new Verifier(this.key, this.sizeBytes, { beside: this.#sums })
+      const verifier = new Verifier(this.key, this.sizeBytes, { tee: this.#sums })
       await hashUpTo(verifier, (...to) => this.read(...to), this.sizeBytes)
       if (verifier.position < this.sizeBytes) throw new Error('the partial is shorter than its map says')
       return verifier.matches()

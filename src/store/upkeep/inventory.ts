@@ -49,7 +49,7 @@ export interface Inventory {
 }
 
 /** Sums over some of the entries. */
-export interface Sums {
+export interface Totals {
   readonly blobs: number
   readonly sizeBytes: number
   /** Of these, what other repos need as well. */
@@ -151,7 +151,7 @@ export async function* fileRecords(layout: Layout): AsyncGenerator<FileRecord | 
 }
 
 /** Adds entries up. */
-export function sumEntries(inventory: Inventory, numbers: Iterable<number>): Sums {
+export function totalsOf(inventory: Inventory, numbers: Iterable<number>): Totals {
   const sums = { blobs: 0, sizeBytes: 0, sharedBytes: 0, partials: 0, partialBytes: 0 }
   let usedAt: number | undefined
   for (const number of numbers) {

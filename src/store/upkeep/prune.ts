@@ -34,7 +34,7 @@ export interface PrunePlan {
   /** What stays although its repo was selected: another repo needs it. */
   readonly kept: { readonly blobs: number; readonly sizeBytes: number }
   /** Repos of which nothing stays, so that their facts go too, and their bytes even if used since. */
-  readonly forgotten: ReadonlySet<string>
+  readonly removedOwners: ReadonlySet<string>
 }
 
 /** What went. */
@@ -43,7 +43,7 @@ export interface Pruned {
   readonly removed: ReadonlyMap<string | undefined, { blobs: number; sizeBytes: number }>
   readonly facts: number
   /** Used or replaced since the plan was made, or gone already. */
-  readonly passedOver: number
+  readonly skipped: number
 }
 
 /** Decides what goes. A blob that a repo outside of the selection needs never does. */
@@ -81,7 +81,7 @@ export function planPrune(inventory: Inventory, selection: Selection, now: numbe
   return {
     victims: limited ? withinLimits(inventory, candidates, selection, now) : candidates,
     kept,
-    forgotten: new Set(limited || named === undefined ? [] : named),
+    removedOwners: new Set(limited || named === undefined ? [] : named),
   }
 }
 
@@ -117,17 +117,17 @@ function withinLimits<T extends { readonly entry: StoredEntry }>(
  */
 export async function carryOut(layout: Layout, plan: PrunePlan): Promise<Pruned> {
   const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
-  let passedOver = 0
+  let skipped = 0
   for (const { entry, owner } of plan.victims) {
-    const wanted = owner !== undefined && plan.forgotten.has(owner)
+    const wanted = owner !== undefined && plan.removedOwners.has(owner)
     if (!(await removeEntry(layout, entry, { evenIfUsed: wanted && entry.kind === 'blob' }))) {
-      passedOver += 1
+      skipped += 1
       continue
     }
     const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
     removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
   }
-  return { removed, passedOver, facts: await removeFacts(layout, plan.forgotten) }
+  return { removed, skipped, facts: await removeFacts(layout, plan.removedOwners) }
 }
 
 async function removeEntry(

@@ -3,25 +3,25 @@
 
 import { lstat, opendir } from 'node:fs/promises'
 import path from 'node:path'
-import { setImmediate as othersFirst } from 'node:timers/promises'
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { ifThere, isMissing } from '../atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import { partialName } from '../partials/partial-name.ts'
 
-export interface Found {
+export interface FoundEntry {
   readonly name: string
   readonly sizeBytes: number
   readonly usedAt: number
 }
 
 /** All blobs and partials, least recently used first. Empty when `signal` aborts. */
-export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Found[]> {
-  const runs: Found[][] = []
+export async function scanStore(layout: Layout, signal: AbortSignal): Promise<FoundEntry[]> {
+  const runs: FoundEntry[][] = []
   for (const algorithm of KEY_ALGORITHMS) {
     for await (const fan of namesIn(path.join(layout.blobs, algorithm))) {
       if (!/^[0-9a-f]{2}$/.test(fan)) continue
-      const found: Found[] = []
+      const found: FoundEntry[] = []
       const batch: BlobKey[] = []
       const enterBatch = async (): Promise<void> => {
         await Promise.all(batch.splice(0).map((key) => enter(found, key, layout.blob(key))))
@@ -36,7 +36,7 @@ export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Fo
       runs.push(found.sort(byUse))
     }
   }
-  const partials: Found[] = []
+  const partials: FoundEntry[] = []
   for await (const name of namesIn(layout.partials)) {
     if (signal.aborted) return []
     const key = name.replace('-', ':')
@@ -47,24 +47,24 @@ export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Fo
   return merge(runs)
 }
 
-const byUse = (a: Found, b: Found): number => a.usedAt - b.usedAt
+const byUse = (a: FoundEntry, b: FoundEntry): number => a.usedAt - b.usedAt
 
 /** Sorted lists to one, in steps: sorting a million at once would hold up everybody who is served. */
-async function merge(runs: Found[][]): Promise<Found[]> {
+async function merge(runs: FoundEntry[][]): Promise<FoundEntry[]> {
   let lists = runs
   while (lists.length > 1) {
-    const merged: Found[][] = []
+    const merged: FoundEntry[][] = []
     for (let index = 0; index < lists.length; index += 2) {
       merged.push(mergeTwo(lists[index] ?? [], lists[index + 1] ?? []))
-      await othersFirst()
+      await yieldToEventLoop()
     }
     lists = merged
   }
   return lists[0] ?? []
 }
 
-function mergeTwo(one: readonly Found[], other: readonly Found[]): Found[] {
-  const merged: Found[] = []
+function mergeTwo(one: readonly FoundEntry[], other: readonly FoundEntry[]): FoundEntry[] {
+  const merged: FoundEntry[] = []
   let next = 0
   for (const found of one) {
     for (let before = other[next]; before !== undefined && before.usedAt < found.usedAt; ) {
@@ -74,11 +74,11 @@ function mergeTwo(one: readonly Found[], other: readonly Found[]): Found[] {
     }
     merged.push(found)
   }
-  for (; next < other.length; next += 1) merged.push(other[next] as Found)
+  for (; next < other.length; next += 1) merged.push(other[next] as FoundEntry)
   return merged
 }
 
-async function enter(found: Found[], name: string, file: string): Promise<void> {
+async function enter(found: FoundEntry[], name: string, file: string): Promise<void> {
   const stats = await ifThere(lstat(file))
   if (stats?.isFile() !== true) return
   // A partial is sparse: what it occupies counts, not how long it is.

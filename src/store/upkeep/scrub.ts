@@ -137,7 +137,7 @@ async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<F
       const isOpaque = key.startsWith('opaque:')
       const isSummed = how.keepsSums === true && sizeBytes > SMALL_BYTES && (before === undefined || isOpaque)
       const sums = isSummed ? new BlockSums(sizeBytes) : undefined
-      const matches = await hashAll(handle, new Verifier(key, sizeBytes, { beside: sums }), how)
+      const matches = await hashAll(handle, new Verifier(key, sizeBytes, { tee: sums }), how)
       if (matches === undefined) return { kind: 'stopped' }
       if (!matches) return { kind: 'damaged', sizeBytes, reason: 'digest', inode }
       // Where the name is no digest, these are all there is.

@@ -11,7 +11,7 @@ import { keyFileName, type Layout } from '../layout.ts'
 import type { FactKind } from '../store.ts'
 
 /** How many files are looked at together: enough to hide the disk's latency, few enough for its other users. */
-const TOGETHER = 32
+const CONCURRENT_STATS = 32
 
 /** What is known of one file without reading it. */
 export interface FileStats {
@@ -37,7 +37,7 @@ async function* walkKeys(root: string, after?: BlobKey): AsyncGenerator<BlobKey>
   for (const [index, algorithm] of KEY_ALGORITHMS.entries()) {
     if (index < passed) continue
     const from = index === passed ? digest : ''
-    for (const fan of await fans(path.join(root, algorithm))) {
+    for (const fan of await fanOutNames(path.join(root, algorithm))) {
       if (fan < from.slice(0, 2)) continue
       for (const hex of await sortedNames(path.join(root, algorithm, fan))) {
         const key = `${algorithm}:${hex}`
@@ -64,10 +64,12 @@ export type StoredFact =
 /** All facts of one kind, without the bytes of bodies. Reads ahead by a few; holds no more than these. */
 export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
   const root = path.join(layout.facts, kind)
-  for (const fan of await fans(root)) {
+  for (const fan of await fanOutNames(root)) {
     const names = await sortedNames(path.join(root, fan))
-    for (let start = 0; start < names.length; start += TOGETHER) {
-      const batch = names.slice(start, start + TOGETHER).filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
+    for (let start = 0; start < names.length; start += CONCURRENT_STATS) {
+      const batch = names
+        .slice(start, start + CONCURRENT_STATS)
+        .filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
       const facts = await Promise.all(batch.map((name) => readFact(layout, kind, path.join(root, fan, name))))
       for (const fact of facts) if (fact !== undefined) yield fact
     }
@@ -86,7 +88,7 @@ export async function* statAll<K>(
     return Promise.all(looked.map(async (key) => [key, await statFile(fileOf(key))] as const))
   }
   for await (const key of keys) {
-    if (batch.push(key) >= TOGETHER) yield* await flush()
+    if (batch.push(key) >= CONCURRENT_STATS) yield* await flush()
   }
   yield* await flush()
 }
@@ -136,7 +138,7 @@ async function readHead(handle: FileHandle): Promise<Buffer> {
   return handle.readFile()
 }
 
-async function fans(directory: string): Promise<string[]> {
+async function fanOutNames(directory: string): Promise<string[]> {
   return (await sortedNames(directory)).filter((name) => /^[0-9a-f]{2}$/.test(name))
 }
 

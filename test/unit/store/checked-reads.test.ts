@@ -25,7 +25,7 @@ const BYTES = patternBytes(4 * BLOCK_BYTES + 1000)
 const KEY = sha256Key(BYTES)
 const LIFE_MS = 60_000
 
-async function scene({ believedMs = LIFE_MS, key = KEY }: { believedMs?: number; key?: BlobKey } = {}) {
+async function scene({ trustMs = LIFE_MS, key = KEY }: { trustMs?: number; key?: BlobKey } = {}) {
   const layout = await scratchLayout()
   const clock = { now: 1000 }
   const damages: Damage[] = []
@@ -37,7 +37,7 @@ async function scene({ believedMs = LIFE_MS, key = KEY }: { believedMs?: number;
     now: Date.now,
     observer: silentObserver,
   })
-  const checks = new CheckedReads({ layout, believedMs, monotonic: () => clock.now })
+  const checks = new CheckedReads({ layout, trustMs: trustMs, monotonic: () => clock.now })
   const blobs = new DiskBlobs({
     layout,
     ledger,
@@ -80,13 +80,13 @@ async function bytesOf(blob: BlobHandle, start: number, end: number): Promise<Bu
 }
 
 /** What reads of the file are held against; which file it is does not matter then. */
-function checksOf(time: { readonly believedMs: number; readonly monotonic: () => number }): FileChecks {
+function checksOf(time: { readonly trustMs: number; readonly monotonic: () => number }): FileChecks {
   const sums = new BlockSums(BYTES.length)
   sums.update(BYTES)
   const free: Buffer[] = []
   const scratch = {
-    take: () => free.pop() ?? Buffer.alloc(BLOCK_BYTES),
-    give: (buffer: Buffer) => void free.push(buffer),
+    acquire: () => free.pop() ?? Buffer.alloc(BLOCK_BYTES),
+    release: (buffer: Buffer) => void free.push(buffer),
   }
   return new FileChecks(sums, { inode: 1, changedAt: 1 }, { ...time, scratch })
 }
@@ -107,7 +107,7 @@ it('gives the right bytes of any range, or none where a block of it is damaged',
         const file = Buffer.from(BYTES)
         file[bit >> 3] = (file[bit >> 3] ?? 0) ^ (1 << (bit & 7))
         const wrong = Math.floor((bit >> 3) / BLOCK_BYTES)
-        const checks = checksOf({ believedMs: 1, monotonic: () => 0 })
+        const checks = checksOf({ trustMs: 1, monotonic: () => 0 })
         for (const [position, length] of reads) {
           const end = Math.min(position + length, BYTES.length)
           const buffer = Buffer.alloc(length)
@@ -143,7 +143,7 @@ it('are off unless they are asked for, in a time', () => {
 
 it('reads nothing twice that it has checked, until its time is over', async () => {
   const clock = { now: 1000 }
-  const checks = checksOf({ believedMs: LIFE_MS, monotonic: () => clock.now })
+  const checks = checksOf({ trustMs: LIFE_MS, monotonic: () => clock.now })
   const callsOf = async (start: number, end: number) => {
     const calls: [position: number, length: number][] = []
     const buffer = Buffer.alloc(end - start)
@@ -157,7 +157,7 @@ it('reads nothing twice that it has checked, until its time is over', async () =
     expect([read, buffer.equals(BYTES.subarray(start, end))]).toEqual([buffer.length, true])
     return calls
   }
-  expect(checks.believes({ start: 0, end: 1 })).toBe(false)
+  expect(checks.isTrusted({ start: 0, end: 1 })).toBe(false)
   // A small range: the rest of its block as well.
   const [first, second] = [BLOCK_BYTES + 100, BLOCK_BYTES + 200]
   expect(await callsOf(first, second)).toEqual([
@@ -165,22 +165,22 @@ it('reads nothing twice that it has checked, until its time is over', async () =
     [BLOCK_BYTES, 100],
     [second, BLOCK_BYTES - 200],
   ])
-  expect(checks.believes({ start: BLOCK_BYTES, end: 2 * BLOCK_BYTES })).toBe(true)
-  expect(checks.believes({ start: BLOCK_BYTES, end: 2 * BLOCK_BYTES + 1 })).toBe(false)
+  expect(checks.isTrusted({ start: BLOCK_BYTES, end: 2 * BLOCK_BYTES })).toBe(true)
+  expect(checks.isTrusted({ start: BLOCK_BYTES, end: 2 * BLOCK_BYTES + 1 })).toBe(false)
   for (let times = 0; times < 20; times += 1) expect(await callsOf(first, second)).toEqual([[first, 100]])
   expect(await callsOf(BLOCK_BYTES, 2 * BLOCK_BYTES)).toHaveLength(1)
   // Whole blocks are checked where they have been read to.
   expect(await callsOf(0, BYTES.length)).toHaveLength(1)
   clock.now += LIFE_MS - 1
-  expect(checks.believes({ start: 0, end: BYTES.length })).toBe(true)
+  expect(checks.isTrusted({ start: 0, end: BYTES.length })).toBe(true)
   expect(await callsOf(first, second)).toHaveLength(1)
   clock.now += 1
-  expect(checks.believes({ start: first, end: second })).toBe(false)
+  expect(checks.isTrusted({ start: first, end: second })).toBe(false)
   expect(await callsOf(first, second)).toHaveLength(3)
 })
 
 it('checks each read where nothing is believed', async () => {
-  const { opened, flip } = await scene({ believedMs: 0 })
+  const { opened, flip } = await scene({ trustMs: 0 })
   const blob = await opened()
   await bytesOf(blob, 0, 1000)
   await flip(500_000)

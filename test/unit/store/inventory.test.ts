@@ -9,8 +9,8 @@ import {
   fileRecords,
   type Inventory,
   requireStore,
-  sumEntries,
   takeInventory,
+  totalsOf,
   unclaimed,
 } from '../../../src/store/upkeep/inventory.ts'
 import { walkBlobs } from '../../../src/store/upkeep/walk.ts'
@@ -25,7 +25,7 @@ afterEach(() => made.remove())
 const holdingOf = (inventory: Inventory, repo: string, origin = ORIGIN) => {
   const holding = inventory.holdings.get(`${origin} ${repo}`)
   expect(holding, repo).toBeDefined()
-  return { ...holding!, ...sumEntries(inventory, holding!.entries) }
+  return { ...holding!, ...totalsOf(inventory, holding!.entries) }
 }
 
 describe('an inventory', () => {
@@ -47,7 +47,7 @@ describe('an inventory', () => {
     const inventory = await takeInventory(made.layout)
     expect(holdingOf(inventory, 'models/org/a')).toMatchObject({ sizeBytes: 1000, sharedBytes: 1000 })
     expect(holdingOf(inventory, 'datasets/org/b')).toMatchObject({ sizeBytes: 1500, sharedBytes: 1000 })
-    expect(sumEntries(inventory, inventory.entries.keys())).toMatchObject({ blobs: 2, sizeBytes: 1500 })
+    expect(totalsOf(inventory, inventory.entries.keys())).toMatchObject({ blobs: 2, sizeBytes: 1500 })
   })
 
   it('keeps the repos of two origins apart', async () => {

@@ -18,7 +18,7 @@ async function scene() {
   await mkdir(root, { recursive: true })
   await writeFile(fileOf(KEY), BYTES)
   const open = (key: BlobKey = KEY, isKept = true) =>
-    files.open(key, BYTES.length, { file: fileOf(key), isKept })
+    files.open(key, BYTES.length, { file: fileOf(key), isCached: isKept })
   return {
     files,
     file: fileOf(KEY),
@@ -47,24 +47,24 @@ async function textOf(file: OpenFile | undefined): Promise<string> {
 it('gives the same file to all who want it, and closes it soon after the last one has left', async () => {
   const { files, opened, openNames, untilClosed } = await scene()
   const first = await opened()
-  const second = files.recall(KEY, BYTES.length)
+  const second = files.get(KEY, BYTES.length)
   expect(second).toBe(first)
   expect(await openNames()).toHaveLength(1)
-  await first.letGo()
+  await first.release()
   expect(await textOf(second)).toBe(BYTES.toString())
-  await second?.letGo()
+  await second?.release()
   await untilClosed()
-  expect(files.recall(KEY, BYTES.length)).toBeUndefined()
+  expect(files.get(KEY, BYTES.length)).toBeUndefined()
 })
 
 it('keeps it no longer however often it is asked for', async () => {
   const { files, opened, file, untilClosed } = await scene()
-  await (await opened()).letGo()
+  await (await opened()).release()
   await unlink(file)
   await eventually(
     async () => {
-      const again = files.recall(KEY, BYTES.length)
-      await again?.letGo()
+      const again = files.get(KEY, BYTES.length)
+      await again?.release()
       return again
     },
     (again) => again === undefined,
@@ -75,29 +75,29 @@ it('keeps it no longer however often it is asked for', async () => {
 it('leaves it to its readers when it is forgotten, and gives it to nobody else', async () => {
   const { files, opened, openNames } = await scene()
   const reader = await opened()
-  files.forget(KEY)
-  expect(files.recall(KEY, BYTES.length)).toBeUndefined()
+  files.invalidate(KEY)
+  expect(files.get(KEY, BYTES.length)).toBeUndefined()
   expect(await textOf(reader)).toBe(BYTES.toString())
-  await reader.letGo()
+  await reader.release()
   expect(await openNames()).toEqual([])
 })
 
 it('does not keep what was forgotten while it was opened', async () => {
   const { files, open, openNames } = await scene()
   const opening = open()
-  files.forget(KEY)
+  files.invalidate(KEY)
   const file = await opening
-  expect(files.recall(KEY, BYTES.length)).toBeUndefined()
-  await (file as OpenFile).letGo()
+  expect(files.get(KEY, BYTES.length)).toBeUndefined()
+  await (file as OpenFile).release()
   expect(await openNames()).toEqual([])
 })
 
 it('keeps nothing that it shall not, nor gives a file for one of another size', async () => {
   const { files, open, opened, openNames } = await scene()
-  await ((await open(KEY, false)) as OpenFile).letGo()
+  await ((await open(KEY, false)) as OpenFile).release()
   expect(await openNames()).toEqual([])
-  await (await opened()).letGo()
-  expect(files.recall(KEY, BYTES.length + 1)).toBeUndefined()
+  await (await opened()).release()
+  expect(files.get(KEY, BYTES.length + 1)).toBeUndefined()
 })
 
 it('says what is wrong with a file, and has none open then', async () => {
@@ -114,7 +114,7 @@ it('keeps a few files, however many are read', async () => {
   for (let index = 0; index < 200; index += 1) {
     const key = sha256Key(Buffer.from([index]))
     await writeFile(fileOf(key), BYTES)
-    await (await opened(key)).letGo()
+    await (await opened(key)).release()
   }
   await eventually(openNames, (names) => names.length <= 64)
   await files.close()
