@@ -124,7 +124,6 @@ function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): str
       `${plural(plan.kept.blobs, 'blob')} (${formatSize(plan.kept.sizeBytes)}) ${verb} for other repos`,
     )
   }
-  if (pruned.skipped > 0)
-    parts.push(`${pruned.skipped} skipped: used in the meantime, or already removed`)
+  if (pruned.skipped > 0) parts.push(`${pruned.skipped} skipped: used in the meantime, or already removed`)
   return `${formatColumns(lines, [0, 1])}${parts.join('; ')}\n`
 }

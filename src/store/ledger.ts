@@ -1,5 +1,6 @@
-// The books of the disk: what is stored, what is promised to pulls under way, who goes when room is needed.
-// Kept as things happen, never by walking the tree on a timer. Knows no paths; removing bytes is the caller's.
+// Space accounting for the disk: what is stored, what is promised to partials, and what is evicted when room is needed.
+// It is updated as things happen, never by scanning the tree on a timer. It knows names and sizes, no paths: `remove` of
+// the caller removes the bytes. Facts are counted here as one sum; fact-space.ts evicts them.
 
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import type { EvictionReason, Observer } from '../telemetry/observer.ts'
@@ -8,34 +9,34 @@ import type { StoreStatus } from './store.ts'
 export interface LedgerEntry {
   sizeBytes: number
   usedAt: number
-  /** Readers and pulls that need the bytes to stay. */
+  /** How many readers and partials keep it from eviction. */
   pins: number
 }
 
-/** Room that was promised. Give back what is not used; may be called any number of times in any order. */
+/** Promised room. The holder gives back what it does not use. Both methods may be called any number of times. */
 export interface Reservation {
   /** How much of it is neither spent nor released. */
   readonly leftBytes: number
-  /** Turns up to `bytes` of the promise into stored bytes of an entry (the caller has called `add`); says how many. */
+  /** Ends up to `bytes` of the promise, because they are stored now: the caller has counted them by `add`. Returns how many. */
   spend(bytes: number): number
-  /** Gives the rest back. */
+  /** Ends the rest of the promise. */
   release(): void
 }
 
 export interface LedgerOptions {
   readonly maxBytes: number | undefined
   readonly minFreeBytes: number
-  /** Bytes the file system would still give us. */
+  /** Bytes that the file system has free for us. */
   readonly freeBytes: () => Promise<number>
-  /** Removes the bytes of an entry from the disk. An entry whose removal fails stays in the books. */
+  /** Removes the bytes of an entry from the disk. If it rejects, the entry stays. */
   readonly remove: (name: string) => Promise<void>
-  /** The disk failed while room was made; nobody else hears of it. */
+  /** Called with errors of the disk while room was made. They are reported nowhere else. */
   readonly onTrouble?: (error: unknown) => void
   readonly now: () => number
   readonly observer: Observer
 }
 
-// So many entries are made in a few milliseconds.
+// Entries that `load` makes before it yields to the event loop: a few milliseconds.
 const LOAD_STEP = 10_000
 
 export class Ledger {
@@ -47,9 +48,9 @@ export class Ledger {
   #pinnedBytes = 0
   #factBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
-  // Bytes that are being removed: their names may not be used again before that is over.
+  // Removals under way, by name: the files of a name must not be made again before its removal is over.
   readonly #removing = new Map<string, Promise<void>>()
-  // What has gone since the walk at start began, which may have seen it; undefined once the walk is over.
+  // Names dropped since the scan at start began, which may have found them; undefined once it has ended.
   #gone: Set<string> | undefined = new Set()
 
   constructor(options: LedgerOptions) {
@@ -64,7 +65,7 @@ export class Ledger {
     return this.#reservedBytes
   }
 
-  /** What the facts take beside the entries. They make room for themselves, and for nothing else. */
+  /** What facts take beside the entries. Only facts are evicted for facts, and only entries for entries. */
   set factBytes(bytes: number) {
     this.#factBytes = bytes
     this.#report()
@@ -94,8 +95,9 @@ export class Ledger {
   }
 
   /**
-   * Enters what the walk at start found, oldest first, once; in steps, so that nobody waits for a million of them. An
-   * entry that is already known stays as it is, and one that has gone since stays away.
+   * Enters what the scan at start found, least recently used first. It is called once. It yields to the event loop between
+   * steps, so that requests are served meanwhile. A name that is known already keeps its entry; one that was dropped since
+   * the scan began stays away.
    */
   async load(
     found: readonly { readonly name: string; readonly sizeBytes: number; readonly usedAt: number }[],
@@ -107,13 +109,13 @@ export class Ledger {
       sum += sizeBytes
       if (older.size % LOAD_STEP === 0) await yieldToEventLoop()
     }
-    const takeOut = (name: string): void => {
+    const leaveOut = (name: string): void => {
       sum -= older.get(name)?.sizeBytes ?? 0
       older.delete(name)
     }
-    for (const name of this.#gone ?? []) takeOut(name)
+    for (const name of this.#gone ?? []) leaveOut(name)
     for (const [name, entry] of this.#entries) {
-      takeOut(name)
+      leaveOut(name)
       older.set(name, entry)
     }
     this.#entries = older
@@ -122,7 +124,7 @@ export class Ledger {
     this.#report()
   }
 
-  /** Enters bytes that are on the disk now, or corrects their size. */
+  /** Enters bytes that are on the disk now, or corrects the size of an entry. */
   add(name: string, sizeBytes: number): void {
     const entry = this.#entries.get(name)
     if (entry === undefined) {
@@ -136,7 +138,7 @@ export class Ledger {
     this.#report()
   }
 
-  /** Forgets an entry whose bytes are gone. */
+  /** Drops an entry whose bytes are gone. */
   drop(name: string): void {
     this.#gone?.add(name)
     const entry = this.#entries.get(name)
@@ -147,7 +149,7 @@ export class Ledger {
     this.#report()
   }
 
-  /** Notes a use; returns when the use before it was, for whoever records recency on the disk. */
+  /** Records a use. Returns when the use before it was; undefined for an unknown name. */
   touch(name: string): number | undefined {
     const entry = this.#entries.get(name)
     if (entry === undefined) return undefined
@@ -158,7 +160,7 @@ export class Ledger {
     return before
   }
 
-  /** Keeps an entry from eviction until the returned function is called (once or more). */
+  /** Keeps an entry from eviction until the returned function is called; further calls of it are harmless. */
   pin(name: string): () => void {
     const entry = this.#entries.get(name)
     if (entry === undefined) return () => {}
@@ -169,19 +171,19 @@ export class Ledger {
       if (!pinned) return
       pinned = false
       entry.pins -= 1
-      // An entry that was dropped meanwhile is in no sum any more.
+      // An entry that was dropped meanwhile no longer counts.
       if (entry.pins === 0 && this.#entries.get(name) === entry) this.#pinnedBytes -= entry.sizeBytes
     }
   }
 
   /**
-   * Promises room for `bytes`, evicting the least recently used entries where that is needed and enough.
-   * Undefined when there can be no room, or when the disk does not say: the request then passes through. Nothing is
-   * evicted where all that may go would not be enough.
+   * Promises room for `bytes`, and evicts the least recently used entries if that is needed. Undefined when there can be no
+   * room, or when the disk fails: the request then passes through. If evicting all unpinned entries would not be enough,
+   * nothing is evicted. Never rejects.
    */
   async reserve(bytes: number): Promise<Reservation | undefined> {
-    // One at a time: two callers must not both count on the same free bytes.
-    const turn = this.#queue.then(async () => {
+    // One at a time: two callers must not count on the same free bytes.
+    const reservation = this.#queue.then(async () => {
       try {
         return await this.#reserve(bytes)
       } catch (error) {
@@ -189,11 +191,11 @@ export class Ledger {
         return undefined
       }
     })
-    this.#queue = turn
-    return turn
+    this.#queue = reservation
+    return reservation
   }
 
-  /** Makes room after the bounds have changed, and reports them. Resolves when nothing more may go. */
+  /** Makes room after the limits have changed, and reports them. Never rejects. */
   async fit(): Promise<void> {
     this.#report()
     const room = await this.reserve(0)
@@ -204,8 +206,8 @@ export class Ledger {
     const { maxBytes } = this.#options
     if (maxBytes !== undefined && bytes > maxBytes) return undefined
     let lack = await this.#lacking(bytes)
-    // What evictions should give before it is asked whether they give anything: a file system that frees late, or
-    // has other tenants, must not be answered by throwing everything away.
+    // How many bytes evictions are to free before we check whether the file system has more room. If it frees late, or
+    // other programs take the room, we must not evict everything.
     let expected = lack?.bytes ?? 0
     if (expected > this.#storedBytes - this.#pinnedBytes) return undefined
     while (lack !== undefined) {
@@ -219,7 +221,7 @@ export class Ledger {
     return this.#promise(bytes)
   }
 
-  /** How much room is missing for `bytes` more, by whichever bound is further away. */
+  /** How much room is missing for `bytes` more, by the limit that is exceeded most; undefined when there is enough. */
   async #lacking(bytes: number): Promise<{ bytes: number; reason: EvictionReason } | undefined> {
     const { maxBytes, minFreeBytes } = this.#options
     const free = await this.#options.freeBytes()
@@ -252,7 +254,7 @@ export class Ledger {
     }
   }
 
-  /** The size of the entry that went, or undefined when there is none that may go. */
+  /** Evicts the least recently used entry. Resolves with its size; undefined when none can go. */
   async #evictOne(reason: EvictionReason): Promise<number | undefined> {
     for (const [name, entry] of this.#entries) {
       if (entry.pins > 0) continue
@@ -261,7 +263,7 @@ export class Ledger {
     return undefined
   }
 
-  /** Removes one entry and its bytes; false when it is unknown or pinned, or cannot be removed. */
+  /** Removes an entry and its bytes. False when it is unknown or pinned, or cannot be removed. */
   async evict(name: string, reason: EvictionReason): Promise<boolean> {
     const entry = this.#entries.get(name)
     if (entry === undefined || entry.pins > 0) return false
@@ -279,17 +281,17 @@ export class Ledger {
     this.#removing.set(name, over)
     const removed = await removal
     if (removed) this.#options.observer.evicted(reason, entry.sizeBytes)
-    // As the one used last: what cannot be removed must not stand before what can.
+    // At the end of the order: an entry that cannot be removed must not block those that can.
     else if (!this.#entries.has(name)) this.add(name, entry.sizeBytes)
     return removed
   }
 
-  /** Resolves when an eviction of `name` that is under way is over: only then may its files be made again. */
+  /** Resolves when no eviction of `name` is under way: only then may its files be made again. */
   async removed(name: string): Promise<void> {
     await this.#removing.get(name)
   }
 
-  /** Resolves when nothing is being made room for or removed. */
+  /** Resolves when no room is being made and nothing is being removed. */
   async settled(): Promise<void> {
     await this.#queue
     await Promise.all(this.#removing.values())

@@ -1,15 +1,19 @@
-// The file of a finished blob, opened for reading: never by way of a link, and only with the length it must have.
+// Opens the file of a finished blob for reading: never through a symbolic link, and only if its length is right.
+// Whether its bytes are right is checked elsewhere (checked-reads.ts, scrub.ts). Workers open blobs by this file, too.
 
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { errorCode, isMissing } from '../atomic.ts'
 
-/** Blobs up to this size are written and read whole, held against their digest, and kept in memory. */
+/** Blobs up to this size are written and read whole, verified against their digest at each read, and cached in memory. */
 export const SMALL_BYTES = 64 * 1024
 
 const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW
 
-/** The open file; `missing` where there is none, `damaged` where it cannot be what was stored. */
+/**
+ * Opens a blob file, which the caller closes. `missing`: there is no file. `damaged`: it is a link or has another length,
+ * so it is not what was stored. Rejects with any other error of the disk.
+ */
 export async function openBlobFile(
   file: string,
   sizeBytes: number,
@@ -19,7 +23,7 @@ export async function openBlobFile(
     handle = await open(file, OPEN_BLOB)
   } catch (error) {
     if (isMissing(error)) return 'missing'
-    // A link is nothing that was ever stored here.
+    // The store makes no links.
     if (errorCode(error) === 'ELOOP') return 'damaged'
     throw error
   }

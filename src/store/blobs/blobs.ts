@@ -1,4 +1,6 @@
-// Finished blobs: open, read, remove. Whoever may read them is decided elsewhere.
+// The finished blobs of a store on a disk: opening, reading and removing them. Small ones are cached in memory, and the
+// files of large ones stay open for a moment. A blob that proves to be damaged is taken out of the store. Who may read a
+// blob is decided elsewhere.
 
 import { utimes } from 'node:fs/promises'
 import { MemoryCache } from '../../memory.ts'
@@ -14,24 +16,24 @@ import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-re
 import { type OpenFile, OpenFiles } from './open-files.ts'
 import { quarantineBlob } from './quarantine.ts'
 
-// Recency on the disk is coarse: it only has to survive a restart.
+// How exact the time of last use is on the disk. It only has to survive a restart.
 const RECORD_USE_EVERY_MS = 3_600_000
 
-/** What an operator prunes beside the running mirror is gone from memory this soon. */
+/** How long a small blob stays in memory: `hubmirror prune` beside a running mirror takes effect after this time. */
 const CACHED_MS = 60_000
 
 export interface DiskBlobsOptions {
   readonly layout: Layout
   readonly ledger: Ledger
-  /** Bound of the memory for small blobs; 0 keeps none. */
+  /** Bound of the memory for small blobs; below 64 KiB none is cached. */
   readonly memoryBytes: number
   readonly now: () => number
   readonly observer: Observer
-  /** Nothing can be removed: the volume is read-only. A damaged blob counts as absent all the same. */
+  /** The volume is read-only: no file is removed. A damaged blob still counts as absent. */
   readonly readOnly?: boolean
-  /** By which reads of larger blobs are checked. */
+  /** Checks the reads of blobs above 64 KiB; undefined to check none. */
   readonly checks?: CheckedReads | undefined
-  /** Hears what a check has found, once it is stored no more; it is counted there. */
+  /** Called for each blob that a checked read found damaged, once it is out of the store. It counts the damage. */
   readonly onDamaged?: ((damage: Damage) => void) | undefined
 }
 
@@ -45,7 +47,7 @@ export class DiskBlobs implements Blobs {
   readonly #onDamaged: DiskBlobsOptions['onDamaged']
   readonly #readOnly: boolean
   readonly #files = new OpenFiles()
-  // Whoever reads the same block finds the same: one of them takes the blob away.
+  // Several readers may find the same damage: the blob is quarantined once.
   readonly #quarantining = new Map<BlobKey, Promise<void>>()
 
   constructor(options: DiskBlobsOptions) {
@@ -65,7 +67,6 @@ export class DiskBlobs implements Blobs {
     }
   }
 
-  /** The bytes of a small blob that is in memory, whole and verified; nobody may write to them. */
   cachedBytes(key: BlobKey, sizeBytes: number): Buffer | undefined {
     const known = this.#small?.get(key)
     if (known?.length !== sizeBytes) return undefined
@@ -73,11 +74,6 @@ export class DiskBlobs implements Blobs {
     return known
   }
 
-  /**
-   * Opens a blob of exactly `sizeBytes`, pinned against eviction until it is closed. Undefined when it is not
-   * there. A file of another length, or a small one of another digest, was damaged after it was stored: it is
-   * removed and counts as absent.
-   */
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     const isPlain = this.#small === undefined && this.#checks === undefined
     if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isCached: true })
@@ -88,7 +84,7 @@ export class DiskBlobs implements Blobs {
     const bytes = Buffer.allocUnsafeSlow(sizeBytes)
     const verifier = new Verifier(key, sizeBytes)
     try {
-      // One read: a regular file gives all it has.
+      // One read is enough: a regular file returns all its bytes.
       verifier.update(bytes.subarray(0, await file.read(bytes, 0, sizeBytes, 0)))
     } finally {
       await file.close()
@@ -102,7 +98,6 @@ export class DiskBlobs implements Blobs {
     return memoryHandle(key, bytes)
   }
 
-  /** The same as `open` of a blob whose file is open already, at once; undefined where none is. */
   openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
     const file = this.#files.get(key, sizeBytes)
     return file && this.#handleOf(key, file)
@@ -113,7 +108,8 @@ export class DiskBlobs implements Blobs {
     sizeBytes: number,
     how: { readonly isCached: boolean },
   ): Promise<BlobHandle | undefined> {
-    // Neither evicted meanwhile nor opened while it is being evicted: the books would carry a file that has gone.
+    // Not evicted while it is being opened, and not opened while it is being evicted: the ledger would list a file that
+    // is gone.
     const unpin = this.#ledger.pin(key)
     try {
       const file = this.#files.get(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes, how))
@@ -163,7 +159,7 @@ export class DiskBlobs implements Blobs {
     }
   }
 
-  /** Bytes that the disk has lost will not come back: the next request must find the blob gone, and fetch it again. */
+  /** Reads, and removes the blob if the disk has lost or changed its bytes, so that the next request fetches it again. */
   async #read(
     key: BlobKey,
     file: OpenFile,
@@ -171,7 +167,7 @@ export class DiskBlobs implements Blobs {
   ): Promise<number> {
     try {
       const length = await file.read(to.buffer, to.offset, to.length, to.position)
-      // Shorter than when it was opened: the next one is to look again.
+      // Shorter than when it was opened: the next reader must open it again, and will find it damaged.
       if (length < Math.min(to.length, file.sizeBytes - to.position)) this.#files.invalidate(key)
       return length
     } catch (error) {
@@ -185,7 +181,7 @@ export class DiskBlobs implements Blobs {
     }
   }
 
-  /** Out of the way of readers, as `verify` does it. Never rejects. */
+  /** Moves a damaged blob out of the way of readers, as `hubmirror verify` does. Never rejects. */
   #quarantineOnce(key: BlobKey, file: OpenFile): Promise<void> {
     const running = this.#quarantining.get(key)
     if (running !== undefined) return running
@@ -197,7 +193,7 @@ export class DiskBlobs implements Blobs {
   async #quarantine(key: BlobKey, { inode, sizeBytes }: OpenFile): Promise<void> {
     const place = await quarantineBlob(this.#layout, key, inode).catch(() => 'in-place' as const)
     if (place === 'replaced') {
-      // Somebody has found it before, and the blob that is there now may be right.
+      // Another process found the damage first, and the blob that is there now may be right.
       this.#files.invalidate(key)
       return
     }
@@ -208,15 +204,14 @@ export class DiskBlobs implements Blobs {
 
   #recordUse(key: BlobKey, sizeBytes: number): void {
     const before = this.#ledger.touch(key)
-    // The walk at start has not come here yet: enter it now, so that it can be pinned.
+    // The scan at start has not reached it yet: enter it now, so that it can be pinned.
     if (before === undefined) this.#ledger.add(key, sizeBytes)
     const now = this.#now()
     if (before === undefined || now - before < RECORD_USE_EVERY_MS) return
-    // A lost use only makes the blob look older than it is.
+    // If this fails, the blob only looks older than it is.
     utimes(this.#layout.blob(key), now / 1000, now / 1000).catch(() => undefined)
   }
 
-  /** Removes the bytes; open handles read on. */
   async remove(key: BlobKey): Promise<void> {
     this.#small?.delete(key)
     this.invalidate(key)
@@ -225,20 +220,20 @@ export class DiskBlobs implements Blobs {
     await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
 
-  /** The file is gone, or about to be: nobody is given it any more. */
+  /** Forgets a blob whose file is gone or about to go: no reader gets it from a cache, and the ledger drops it. */
   invalidate(key: BlobKey): void {
     this.#files.invalidate(key)
     this.#checks?.invalidate(key)
     this.#ledger.drop(key)
   }
 
-  /** Closes the files that nobody reads. */
+  /** Closes the cached files that have no reader. */
   async close(): Promise<void> {
     await this.#files.close()
   }
 }
 
-/** Bytes in memory are nobody's to close, and stay while they are read. */
+/** A handle on bytes in memory; there is no file to close. */
 function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
   return {
     key,

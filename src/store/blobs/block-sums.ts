@@ -1,6 +1,6 @@
-// Checksums of the blocks of a finished blob, and the file that keeps them. They were taken of bytes that had the right
-// digest, so a block that has not its sum any more was changed since. A table that is missing, torn or of another file
-// means that nothing can be checked, never that the blob is damaged.
+// Checksums of the blocks of a finished blob, and the file that stores them. They are taken from bytes whose digest was
+// right, so a block that no longer has its checksum has been changed since. A table that is missing, torn or of another
+// file means that nothing can be checked; it never means that the blob is damaged.
 
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -11,12 +11,12 @@ import type { Layout } from '../layout.ts'
 import { BLOCK_BYTES } from '../partials/blocks.ts'
 
 // 'HMBS' | version u32 | size u64 | block bytes u32 | number of sums u32 | sums u32 … | crc32, u32. Big-endian. The last
-// one is over the key's text and all before, so that the table of another blob is none.
+// checksum covers the text of the key and all bytes before it, so that the table of another blob is not accepted.
 const MAGIC = 0x484d4253
 const VERSION = 1
 const HEAD_BYTES = 24
 
-/** The CRC-32 of each block of one file: taken from its bytes in order, or read back. */
+/** The CRC-32 of each block of one file: computed from its bytes in order, or read from disk. */
 export class BlockSums {
   readonly sizeBytes: number
   readonly #sums: Uint32Array
@@ -27,7 +27,7 @@ export class BlockSums {
     this.#sums = new Uint32Array(Math.ceil(sizeBytes / BLOCK_BYTES))
   }
 
-  /** Takes the bytes that follow those it was given before. */
+  /** Adds bytes that follow those of the calls before. */
   update(bytes: Uint8Array): void {
     let from = 0
     while (from < bytes.length) {
@@ -39,17 +39,17 @@ export class BlockSums {
     }
   }
 
-  /** Whether all bytes of the file came, and no more. */
+  /** Whether exactly the bytes of the file were added. */
   get isWhole(): boolean {
     return this.#position === this.sizeBytes
   }
 
-  /** The sums, one for each block; nobody may write to them. */
+  /** The sums, one for each block. The caller must not write to them. */
   get values(): Uint32Array {
     return this.#sums
   }
 
-  /** Takes over what another thread has made of the whole file. */
+  /** Takes over the sums of the whole file, computed by another thread or read from disk. */
   adopt(values: Uint32Array): void {
     this.#sums.set(values)
     this.#position = this.sizeBytes
@@ -65,8 +65,8 @@ export class BlockSums {
 }
 
 /**
- * Keeps the sums of a whole file. Not synced: what a power cut leaves of it counts as no table. Throws what the disk
- * says, which the blob need not care about.
+ * Stores the sums of a whole file. It is not synced: if a power cut tears it, there is no table. Rejects with the error of
+ * the disk; the blob can be stored without sums.
  */
 export async function writeBlockSums(layout: Layout, key: BlobKey, sums: BlockSums): Promise<void> {
   const { values } = sums
@@ -81,7 +81,7 @@ export async function writeBlockSums(layout: Layout, key: BlobKey, sums: BlockSu
   await writeAtomic(layout.tmp, layout.sums(key), buffer, { durable: false })
 }
 
-/** The kept sums, or undefined where there are none that can be believed of a blob of this key and size. */
+/** The stored sums, or undefined when there is no valid table for a blob of this key and size. Never rejects. */
 export async function readBlockSums(
   layout: Layout,
   key: BlobKey,
@@ -104,7 +104,7 @@ function ownSum(key: BlobKey, table: Buffer): number {
   return crc32(table.subarray(0, -4), crc32(key))
 }
 
-/** The bytes of a file that has so many; undefined for anything else, whatever the disk says. */
+/** The bytes of a regular file of exactly `length` bytes; undefined for anything else, and for any error of the disk. */
 async function readExactly(file: string, length: number): Promise<Buffer | undefined> {
   try {
     const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)

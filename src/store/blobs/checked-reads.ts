@@ -1,6 +1,6 @@
-// Reads of finished blobs that are held against the sums of their blocks: what the disk has changed is an error, not
-// bytes. A block that was right is believed for a while, so that a file that is read often costs no more than before.
-// It does not know what becomes of a blob that is damaged.
+// Verifies reads of finished blobs against the checksums of their blocks: a block that the disk has changed becomes an
+// error, and its bytes are not passed on. A block that was right is trusted for a while, so that a file that is read
+// often costs no more than without checks. What happens to a damaged blob is decided in blobs.ts.
 
 import { crc32 } from 'node:zlib'
 import type { ByteRange } from '../../http/range.ts'
@@ -10,12 +10,12 @@ import type { Layout } from '../layout.ts'
 import { BLOCK_BYTES, BlockMap } from '../partials/blocks.ts'
 import { type BlockSums, readBlockSums } from './block-sums.ts'
 
-/** Sums and marks of blobs of a terabyte together; of the others they are read again when they are opened. */
+/** Enough for the sums and marks of a terabyte of blobs. Beyond it, sums are read again when a blob is opened. */
 const MEMORY_BYTES = 17 * 1024 * 1024
-/** Blocks are read beside each other by so many without a new buffer for each. */
+/** Buffers that are kept for reuse: so many checks can run at the same time without allocating one. */
 const SCRATCH_KEPT = 4
 
-/** A block has not the bytes that were stored. To whoever reads it is as if the disk had said so itself. */
+/** A block does not have the bytes that were stored. Its code is EIO: readers treat it like an error of the disk. */
 export class DamagedBlock extends Error {
   readonly code = 'EIO'
   readonly syscall = 'read'
@@ -33,7 +33,7 @@ interface ReadRequest {
   readonly position: number
 }
 
-/** Which file it is, and when it was last written to or renamed. */
+/** Identifies a file and its state: the inode, and when it was last written to or renamed (ctime, in ms). */
 export interface FileIdentity {
   readonly inode: number
   readonly changedAt: number
@@ -41,7 +41,7 @@ export interface FileIdentity {
 
 export interface CheckedReadsOptions {
   readonly layout: Layout
-  /** How long a block that was right is believed; 0 checks it whenever it is read. */
+  /** How long a block that was right is trusted; 0 checks it at every read. */
   readonly trustMs: number
   readonly monotonic: () => number
 }
@@ -59,9 +59,9 @@ export class CheckedReads {
   }
 
   /**
-   * By what the file of `key` is read, which has just been opened; undefined where no sums of it are kept. Of a file that
-   * is another one, or was written to since, nothing is believed. So it is after our own `utimes`, too: that comes after
-   * an hour without use.
+   * The checks for the file of `key`, which has just been opened; undefined when no sums of it are stored. When the file
+   * is not the same as before, or was written to since, no block of it is trusted. Our own `utimes` has that effect, too;
+   * it happens after an hour without use. Never rejects.
    */
   async checksOf(key: BlobKey, sizeBytes: number, identity: FileIdentity): Promise<FileChecks | undefined> {
     const known = this.#cached.get(key)
@@ -82,13 +82,13 @@ interface FileChecksOptions extends Pick<CheckedReadsOptions, 'trustMs' | 'monot
   readonly scratch: Pick<Scratch, 'acquire' | 'release'>
 }
 
-/** What is known of the blocks of one file. */
+/** The sums of one file, and which of its blocks are trusted now. */
 export class FileChecks {
   readonly #sums: BlockSums
   readonly #identity: FileIdentity
   readonly #options: FileChecksOptions
   #verified: BlockMap
-  // No block is marked that was checked before.
+  // When `#verified` was begun: no block in it was checked earlier.
   #since: number
 
   constructor(sums: BlockSums, identity: FileIdentity, options: FileChecksOptions) {
@@ -99,7 +99,7 @@ export class FileChecks {
     this.#since = options.monotonic()
   }
 
-  /** Roughly: the sums, and a bit for each of them. */
+  /** Approximate: the sums, and one bit for each. */
   get memoryBytes(): number {
     return 256 + this.#sums.values.length * 4 + Math.ceil(this.#sums.values.length / 8)
   }
@@ -110,14 +110,15 @@ export class FileChecks {
   }
 
   /**
-   * The same as `readAt`, but for bytes that are not what was stored: rejects with DamagedBlock then, and what is in the
-   * buffer is for nobody. What was held against the sums is what is given out: it is not read again.
+   * Reads as `readAt` does, and verifies the blocks that are not trusted. Rejects with DamagedBlock when one of them is not
+   * what was stored; the bytes in the buffer must not be used then. The verified bytes are the returned ones: they are not
+   * read a second time.
    */
   read(readAt: ReadAt, to: ReadRequest): Promise<number> {
     const { buffer, offset, length, position } = to
     const right = this.#trusted()
     const range = { start: position, end: Math.min(position + length, right.sizeBytes) }
-    // Read often, and then for no more than it costs unchecked.
+    // The common case: all blocks are trusted, and the read costs no more than an unchecked one.
     if (right.missingBytes(range) === 0) return readAt(buffer, offset, length, position)
     return this.#check(readAt, to, { right, range })
   }
@@ -131,7 +132,7 @@ export class FileChecks {
     const { first, end } = right.blocksOf(range)
     for (let block = first; block < end; block += 1) {
       if (right.has(block)) continue
-      // It was as long as it should be when it was opened.
+      // The file had its full length when it was opened, so it has been cut since.
       if (read < range.end - position) throw new DamagedBlock(block)
       const { start, end: stop } = right.rangeOf(block)
       const [from, until] = [Math.max(start, position), Math.min(stop, range.end)]
@@ -143,7 +144,7 @@ export class FileChecks {
     return read
   }
 
-  /** Whether nothing of these bytes would have to be checked now. */
+  /** Whether all blocks of `range` are trusted now. */
   isTrusted(range: ByteRange): boolean {
     return this.#trusted().missingBytes(range) === 0
   }
@@ -157,7 +158,7 @@ export class FileChecks {
     return this.#verified
   }
 
-  /** The sum of a block of which `middle` has been read; undefined where the rest is not there. */
+  /** The sum of a block of which `middle` has been read. Reads the rest of it; undefined when the file is too short. */
   async #sumAround(
     readAt: ReadAt,
     middle: Buffer,
@@ -169,7 +170,7 @@ export class FileChecks {
     const { scratch } = this.#options
     const rest = scratch.acquire()
     try {
-      // One after the other: where the first fails, nothing may be read into the buffer any more.
+      // One after the other: if the first fails, no read into the buffer may be under way when it is released.
       const head = before === 0 ? 0 : await readAt(rest, 0, before, at.start)
       const tail = after === 0 ? 0 : await readAt(rest, before, after, at.until)
       if (head + tail < before + after) return undefined
@@ -180,7 +181,7 @@ export class FileChecks {
   }
 }
 
-/** Buffers of a block. */
+/** Buffers of the size of a block, for reuse. */
 class Scratch {
   readonly #free: Buffer[] = []
 

@@ -1,5 +1,6 @@
-// The files of finished blobs that are open: shared by all who read the same one at a time, and kept for a moment after
-// that, since who reads ranges asks for the next one soon. It does not know which blobs there are.
+// Open files of finished blobs. Readers of the same blob share one descriptor, by reference count. It stays open for a
+// moment after the last of them, because a client that reads ranges asks for the next one soon. Which blobs exist is not
+// known here.
 
 import { read } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
@@ -9,15 +10,15 @@ import type { BlobKey, ReadAt } from '../digest.ts'
 import { openBlobFile } from './blob-file.ts'
 import type { FileChecks, FileIdentity } from './checked-reads.ts'
 
-/** So few that they are never missed elsewhere. */
+/** Few enough that the process does not run short of descriptors. */
 const MAX_CACHED = 64
 /**
- * Counted from the opening, however often it is read: what another process removes or replaces is seen, and its room
- * is given back, this soon.
+ * How long a file is cached, counted from its opening, however often it is read. After this time the mirror notices that
+ * another process has removed or replaced the file, and the disk gets its room back.
  */
 const CACHED_MS = 1_000
 
-/** An open file. Whoever holds it lets it go once; the last one closes it. */
+/** An open file with a reference count. Each user calls `release` once; the last release closes it. */
 export class OpenFile {
   readonly sizeBytes: number
   readonly inode: number
@@ -35,12 +36,12 @@ export class OpenFile {
     this.#checks = file.checks
   }
 
-  /** Whether what is read is held against what was stored. */
+  /** Whether reads are verified against stored checksums. */
   get isChecked(): boolean {
     return this.#checks !== undefined
   }
 
-  /** Whether these bytes are read as they lie there: nothing of them is to be checked now. */
+  /** Whether a read of `range` would not verify anything now. */
   isTrusted(range: ByteRange): boolean {
     return this.#checks?.isTrusted(range) ?? true
   }
@@ -55,14 +56,14 @@ export class OpenFile {
     if (this.#references === 0) await this.#handle.close()
   }
 
-  /** Fills `buffer` from `offset`; says how many bytes there were. Rejects with DamagedBlock where it is checked. */
+  /** Reads as `ReadAt` says. Rejects with DamagedBlock when a check fails. */
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
     if (this.#checks === undefined) return this.#readAt(buffer, offset, length, position)
     return this.#checks.read(this.#readAt, { buffer, offset, length, position })
   }
 
   readonly #readAt: ReadAt = (buffer, offset, length, position) =>
-    // A handle's own read costs as much again as the call.
+    // FileHandle.read would double the cost of the call.
     new Promise((resolve, reject) => {
       read(this.#handle.fd, buffer, offset, length, position, (error, bytesRead) => {
         if (error === null) resolve(bytesRead)
@@ -83,20 +84,20 @@ export class OpenFiles {
     max: MAX_CACHED,
     ttl: CACHED_MS,
     ttlAutopurge: true,
-    // Nobody waits for it, and nobody can do anything about it.
+    // No caller waits for this close, and none could handle its error.
     dispose: (file) => void file.release().catch(() => undefined),
   })
   #generation = 0
 
-  /** The file of `key`, if it is kept and of that size; the caller lets it go. */
+  /** The file of `key`, if it is cached and has that size. The caller releases it. */
   get(key: BlobKey, sizeBytes: number): OpenFile | undefined {
     const file = this.#cached.get(key)
     return file?.sizeBytes === sizeBytes ? file.retain() : undefined
   }
 
   /**
-   * Opens the file of `key` as `openBlobFile` does, and keeps it where it shall; the caller lets it go. `checksOf` says by
-   * what it is checked when it is read.
+   * Opens the file of `key` as `openBlobFile` does, and caches it if `isCached`. The caller releases it. `checksOf` returns
+   * the checks for its reads.
    */
   async open(
     key: BlobKey,
@@ -110,18 +111,18 @@ export class OpenFiles {
     const { ino: inode, ctimeMs: changedAt } = stats
     const checks = await checksOf?.({ inode, changedAt })
     const opened = new OpenFile(handle, { sizeBytes, inode, checks })
-    // What was forgotten meanwhile may be this very file.
+    // The file that was invalidated meanwhile may be this one.
     if (isCached && generation === this.#generation) this.#cached.set(key, opened.retain())
     return opened
   }
 
-  /** The file of `key` has gone, or is not to be trusted: the next one who wants it opens what is there then. */
+  /** The file of `key` is gone or damaged: the next reader opens whatever is there then. */
   invalidate(key: BlobKey): void {
     this.#generation += 1
     this.#cached.delete(key)
   }
 
-  /** Closes what nobody reads. */
+  /** Closes the cached files that have no reader. */
   async close(): Promise<void> {
     this.#generation += 1
     const files = [...this.#cached.values()].map((file) => file.retain())

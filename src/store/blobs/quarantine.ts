@@ -1,5 +1,5 @@
-// Where damaged bytes go: out of the way of readers, in reach of whoever wants to know what happened to them. It does
-// not know who found them, nor why they are damaged.
+// Moves damaged files to `quarantine/`: out of the way of readers, and in reach of an operator who wants to know what
+// happened to them. Only the newest eight are kept. Who found the damage, and why, is not known here.
 
 import { lstat, readdir, rename, rm, utimes } from 'node:fs/promises'
 import path from 'node:path'
@@ -8,12 +8,12 @@ import type { BlobKey } from '../digest.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import { readBlockMap } from '../partials/block-map.ts'
 
-/** Enough to see a pattern; more would fill the disk with bytes that nobody can use. */
+/** Enough to see a pattern. More would fill the disk with bytes that are of no use. */
 export const QUARANTINED_MAX = 8
 
 /**
- * Moves the blob of `key` into quarantine, so that the next request fetches it again; who has it open reads on.
- * `replaced` when the file at its place is not the one with inode `inode`. Throws when the disk will not have it moved.
+ * Moves the blob of `key` to quarantine, so that the next request fetches it again. Open handles read on. `replaced` when
+ * the name is gone, or belongs to a file with another inode. Rejects when the disk refuses the move.
  */
 export async function quarantineBlob(
   layout: Layout,
@@ -32,17 +32,17 @@ export async function quarantineBlob(
   return 'quarantined'
 }
 
-/** Moves a file or folder of the store into quarantine under `name`, and removes the oldest there. */
+/** Moves a file or directory of the store to quarantine under `name`, and removes all but the newest eight there. */
 export async function moveToQuarantine(layout: Layout, source: string, name: string): Promise<void> {
   const target = path.join(layout.quarantine, name)
   await makeDirectory(layout.quarantine)
-  // An earlier one of this name may be a folder, which a file cannot replace.
+  // An earlier one of this name may be a directory, which a file cannot replace.
   await rm(target, { recursive: true, force: true })
   await rename(source, target)
-  // From now on the time says when it came here. That it may be wrong costs an order of removal.
+  // From now on its time says when it was quarantined. If this fails, only the order of removal is wrong.
   const now = Date.now() / 1000
   await utimes(target, now, now).catch(() => undefined)
-  // Litter left for the next one.
+  // What cannot be removed now is removed the next time.
   await keepNewest(layout.quarantine).catch(() => undefined)
 }
 
@@ -64,12 +64,12 @@ async function keepNewest(directory: string): Promise<void> {
 }
 
 /**
- * Takes away the block map of a partial when it still cannot be read: the data beside it then counts as litter, and
- * the next pull begins anew. False when it is sound or gone by now. A pull under way writes a new map by itself.
+ * Removes the block map of a partial if it still cannot be read: the data beside it then counts as litter, and the next
+ * download begins from the start. False when the map is sound or gone by now. A download under way writes a new map.
  */
 export async function removeBlockMap(layout: Layout, key: BlobKey, sizeBytes: number): Promise<boolean> {
   const file = path.join(layout.partial(key), 'blocks')
-  // Maps are replaced whole, so a second look sees either what was there before or a better one.
+  // Maps are replaced atomically, so this second read sees the map as it was before, or a better one.
   if ((await readBlockMap(file, sizeBytes)) !== undefined) return false
   return unlinkIfThere(file)
 }

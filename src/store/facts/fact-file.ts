@@ -1,17 +1,17 @@
-// What a fact looks like in its file: JSON on one line, and behind that line the bytes that belong to it, as they are.
-// A document of many megabytes is neither escaped into JSON nor parsed out of it again.
+// The format of a fact's file: JSON on one line, and after that line the bytes of its body, unchanged. So a document of
+// many megabytes is neither escaped into JSON nor parsed out of it.
 
 import { crc32 } from 'node:zlib'
 
 const NEWLINE = 0x0a
 
-/** A fact as it was read. */
+/** A fact as read from its file. */
 export interface ReadFact {
   readonly key: string
   readonly value: unknown
 }
 
-/** The bytes of the file, in order. Where `value` has a `body` of bytes, they lie behind the JSON, with their length and CRC-32 in it. */
+/** The bytes of the file, in order. A Buffer in `value.body` is placed after the JSON, which then has its length and CRC-32. */
 export function encodeFact(
   key: string,
   value: unknown,
@@ -26,7 +26,7 @@ export function encodeFact(
   return { content: [head, body], sizeBytes: head.length + body.length }
 }
 
-/** The fact that a file holds; undefined where it holds none, or where what lies behind the JSON is not what was written. */
+/** The fact in a file. Undefined when the file is no fact, or when its body is not the one that was written. */
 export function decodeFact(file: Buffer): ReadFact | undefined {
   const end = file.indexOf(NEWLINE)
   const fact = parseHead(end === -1 ? file : file.subarray(0, end))
@@ -38,7 +38,7 @@ export function decodeFact(file: Buffer): ReadFact | undefined {
   return { key, value: { ...(value as object), body } }
 }
 
-/** The same without what lies behind the JSON, of the beginning of a file; undefined where that is not enough. */
+/** The fact without its body, from the beginning of a file. Undefined when it is no fact, or the beginning is too short. */
 export function decodeHead(beginning: Buffer): ReadFact | undefined {
   const end = beginning.indexOf(NEWLINE)
   const fact = parseHead(end === -1 ? beginning : beginning.subarray(0, end))
@@ -52,7 +52,7 @@ function parseHead(
   try {
     parsed = JSON.parse(text.toString('utf8'))
   } catch {
-    // A torn write of a power cut.
+    // A power cut can leave a torn file.
     return undefined
   }
   if (!isRecord(parsed) || typeof parsed['key'] !== 'string' || !('value' in parsed)) return undefined

@@ -1,6 +1,6 @@
-// The books over the facts: how much room they take, and which go when it is too much. Facts are many and small, so
-// no fact has an entry of its own: there is one sum for each shard (a directory that holds the 256th part of a kind),
-// and who goes is found by looking at one shard after the other. A shard is an even sample, its digests being random.
+// The space that facts take on the disk, and which of them are evicted when it is too much. Facts are many and small, so a
+// fact has no entry of its own: there is one sum for each shard, a directory that holds 1/256 of a kind. What to evict is
+// found by scanning one shard after another. Each shard is a fair sample, because file names are digests.
 
 import { lstat, readdir } from 'node:fs/promises'
 import path from 'node:path'
@@ -8,33 +8,32 @@ import { ifThere } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
 
-// A file takes a block and an inode, however short it is.
+// The unit in which a file takes space, however short it is.
 const BLOCK_BYTES = 4096
 const SHARDS = 256
-/** Enough files to tell the old from the new; where there are fewer, the oldest of all go. */
+/** How many files are compared for their age before one is evicted. With fewer in all, the oldest of all go. */
 const SAMPLE_FILES = 64
-/** How much may be written before the disk is asked again whether it has room. */
+/** How much may be written before the free space of the disk is checked again. */
 const CHECK_DISK_EVERY_BYTES = 1024 * 1024
-/** How much more than is needed goes, in a large store. */
+/** How much more than needed is evicted, in a large store. */
 const SPARE_BYTES = 4 * 1024 * 1024
-/** How many files are looked at together: the readers of blobs use the same threads. */
+/** How many files are examined concurrently. Few, because readers of blobs use the same thread pool. */
 const CONCURRENT_STATS = 32
 
 export interface FactSpaceOptions {
   readonly layout: Layout
-  /** The facts may take this much. */
-  /** Read at each use: they may change. */
+  /** The most that facts may take; undefined for no bound. It is read at each use, because it may change. */
   readonly bounds: { readonly maxBytes?: number }
-  /** How many bytes the disk is short of what shall always be left free; 0 when it has room. */
+  /** How many bytes the disk lacks of the free space that is always left; 0 when it has enough. */
   readonly shortBytes: () => Promise<number>
-  /** Removes a fact unless it is being changed at this moment; whether it did. */
+  /** Removes a fact, unless it is being changed at this moment. Resolves with whether it was removed. */
   readonly remove: (file: string) => Promise<boolean>
   readonly onBytes: (bytes: number) => void
-  /** The disk failed while room was made; nobody else hears of it. */
+  /** Called with errors of the disk while room was made. They are reported nowhere else. */
   readonly onTrouble?: (error: unknown) => void
 }
 
-/** A fact by its file, and what it takes as far as is known. */
+/** A fact by its file, and the space that it is known to take. */
 export interface FactSize {
   readonly kind: FactKind
   readonly file: string
@@ -47,26 +46,26 @@ interface FactFile {
   readonly usedAt: number
 }
 
-/** What a file of `sizeBytes` takes on the disk. */
+/** The space that a file of `sizeBytes` takes on the disk. */
 export function blocksOf(sizeBytes: number): number {
   return Math.max(1, Math.ceil(sizeBytes / BLOCK_BYTES)) * BLOCK_BYTES
 }
 
-/** What a fact takes on the disk now; 0 when it is not there. */
+/** The space that a fact takes on the disk now; 0 when it does not exist. */
 export async function occupiedBytes(file: string): Promise<number> {
   return (await statFact(file))?.bytes ?? 0
 }
 
 export class FactSpace {
   readonly #options: FactSpaceOptions
-  // By directory. What others change beside us (a prune) is noticed when a shard is looked at.
+  // By directory. What another process changes (`hubmirror prune`) is noticed when the shard is scanned.
   readonly #shards = new Map<string, number>()
   readonly #kinds = new Map<FactKind, number>(FACT_KINDS.map((kind) => [kind, 0]))
-  // The next shard to look at, for each kind.
+  // The next shard to scan, for each kind.
   readonly #nextShards = new Map<FactKind, number>()
-  // What claimed room and is not on the disk yet, with what it will take.
+  // Facts that have reserved space and are not on the disk yet, with the space that they will take.
   readonly #landing = new Map<string, number>()
-  // What changed since a look at a shard began, which may have seen it or not; one for each look under way.
+  // One map for each scan under way: facts that have changed since it began, and which it may or may not have seen.
   readonly #scans = new Set<Map<string, number>>()
   #uncheckedBytes = 0
   #makingRoom: Promise<number> | undefined
@@ -86,9 +85,9 @@ export class FactSpace {
   }
 
   /**
-   * Enters a fact that will take `after` instead of `before`, when there is room or room can be made: the longest
-   * unused facts of the kind that takes most go first. Undefined when there is none, or when too many others would
-   * have to go for it. Whoever claims calls the function he is given, with what the fact takes in the end.
+   * Reserves space for a fact that will take `after` bytes. If there is none, it evicts the least recently used facts of
+   * the kind that takes most. Undefined when there can be no space, or when too many others would have to go. The caller
+   * calls the returned function once, with the space that the fact takes in the end.
    */
   async reserve(fact: FactSize, after: number): Promise<((bytes: number) => void) | undefined> {
     const maxBytes = this.#maxBytes
@@ -100,7 +99,7 @@ export class FactSpace {
       if (this.bytes + by > maxBytes) return undefined
       break
     }
-    // In the same breath as the check: two must not count on the same room.
+    // No await since the check: two callers must not count on the same space.
     this.changed(fact, after)
     this.#landing.set(fact.file, after)
     return (bytes) => {
@@ -109,7 +108,7 @@ export class FactSpace {
     }
   }
 
-  /** Notes that a fact takes `after` now. */
+  /** Records that a fact takes `after` bytes now. */
   changed({ kind, file, bytes }: FactSize, after: number): void {
     const shard = path.dirname(file)
     for (const changed of this.#scans) changed.set(file, after)
@@ -117,19 +116,19 @@ export class FactSpace {
     this.#uncheckedBytes += Math.max(0, after - bytes)
   }
 
-  /** Enters everything that lies there, shard by shard. Ends early when `signal` aborts. */
+  /** Counts all facts on the disk, shard by shard, and evicts what is too much. Ends early when `signal` aborts. */
   async count(signal: AbortSignal): Promise<void> {
     for (const kind of FACT_KINDS) {
       for (let number = 0; number < SHARDS; number += 1) {
         if (signal.aborted) return
-        // What cannot be read now, for want of descriptors, is counted when it is looked at for who may go.
+        // A shard that cannot be read now, for want of descriptors, is counted when an eviction scans it.
         await this.#scanShard(kind, number).catch((error: unknown) => this.#options.onTrouble?.(error))
       }
     }
     if (this.bytes > this.#maxBytes) await this.#makeRoomOnce(0)
   }
 
-  /** Makes the facts fit, with `bytes` more; how many bytes went. One for all who wait: each would look at the same. */
+  /** Makes room for `bytes` more; resolves with how many bytes were evicted. Callers at the same time share one run. */
   #makeRoomOnce(bytes: number): Promise<number> {
     this.#makingRoom ??= this.#makeRoom(bytes)
       .catch((error: unknown) => {
@@ -150,7 +149,7 @@ export class FactSpace {
       const freed = await this.#evict(kind, lack)
       sum += freed
       this.#uncheckedBytes = Math.max(0, this.#uncheckedBytes - freed)
-      // What is left cannot be removed, or is not there.
+      // What is left cannot be removed, or has gone already.
       if (freed === 0 && this.bytes >= before) break
     }
     this.#uncheckedBytes = 0
@@ -161,13 +160,14 @@ export class FactSpace {
     const { shortBytes } = this.#options
     const maxBytes = this.#maxBytes
     const over = this.bytes + bytes - maxBytes
-    // Some more, so that not every write has to look at a shard.
+    // Some more than needed, so that not every write has to scan a shard.
     if (over > 0) return over + Math.min(maxBytes / 16, SPARE_BYTES)
-    // On a disk that is short, what came pushes out as much: that much is ours to give, the rest may be others'.
+    // On a disk that is nearly full, facts give back what they have taken since the last check. The rest may be taken by
+    // other programs.
     return this.#uncheckedBytes === 0 ? 0 : Math.min(await shortBytes(), this.#uncheckedBytes)
   }
 
-  /** Removes the oldest of a sample, no more than a quarter of it; how many bytes went. */
+  /** Removes the oldest of a sample, at most a quarter of it. Resolves with how many bytes were freed. */
   async #evict(kind: FactKind, lack: number): Promise<number> {
     const sample: FactFile[] = []
     for (let looked = 0; looked < SHARDS && sample.length < SAMPLE_FILES; looked += 1) {
@@ -186,7 +186,7 @@ export class FactSpace {
     return freed
   }
 
-  /** The facts of one shard, whose sum is then what really lies there. */
+  /** Lists the facts of one shard, and sets its sum to what they take. */
   async #scanShard(kind: FactKind, number: number): Promise<FactFile[]> {
     const shard = path.join(this.#options.layout.facts, kind, number.toString(16).padStart(2, '0'))
     const meanwhile = new Map(this.#landing)
@@ -227,7 +227,7 @@ async function factsIn(shard: string): Promise<FactFile[]> {
 async function statFact(file: string): Promise<FactFile | undefined> {
   const stats = await ifThere(lstat(file))
   if (stats === undefined) return undefined
-  // A hole that damage left takes nothing.
+  // A sparse file takes less than its length.
   const bytes = Math.max(BLOCK_BYTES, Math.min(blocksOf(stats.size), stats.blocks * 512))
   return { file, bytes, usedAt: stats.mtimeMs }
 }

@@ -1,5 +1,6 @@
-// Small JSON truths on disk, some with bytes behind them, and the hot ones in memory. The full key stands inside each file and is compared on
-// reading, so that a file in the wrong place is no fact. What a fact means is the business of mirror/.
+// Facts on a local disk: small JSON values, some with a body of bytes, and the recent ones in memory. Each file contains
+// its full key, which is compared on reading, so that a file in the wrong place is not a fact. Changes of one fact happen
+// one after another. What a fact means is up to mirror/.
 
 import { constants } from 'node:fs'
 import { type FileHandle, lutimes, open } from 'node:fs/promises'
@@ -11,11 +12,11 @@ import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
 import { blocksOf, FactSpace, occupiedBytes } from './fact-space.ts'
 
 const ABSENT = Symbol('absent')
-// Guards against a file that grew by damage: no honest fact comes near.
+// Guards against a file that damage has made large: no real fact comes near this size.
 const MAX_FACT_BYTES = 128 * 1024 * 1024
-// A link would lead out of the store, and a pipe would hold a thread for ever.
+// A link would lead out of the store, and a pipe would block a thread for ever.
 const OPEN_FACT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-// As with blobs: recency on the disk is coarse.
+// How exact the time of last use is on the disk, as with blobs.
 const RECORD_USE_EVERY_MS = 3_600_000
 
 /** Facts on a local disk, whose room is counted. */
@@ -32,12 +33,14 @@ export interface DiskFacts extends Facts {
 export interface FactsOptions {
   /** Bound of the memory. */
   readonly memoryBytes: number
-  /** Bound on the disk; none when it is not given. */
+  /** Bound of the space on the disk; undefined for none. It is read at each use. */
   readonly maxBytes?: number
-  /** How many bytes the disk is short of what shall always be left free. */
+  /** How many bytes the disk lacks of the free space that is always left. */
   readonly shortBytes?: () => Promise<number>
   readonly now?: () => number
+  /** Called with the space that all facts take, whenever it changes. */
   readonly onBytes?: (bytes: number) => void
+  /** Called with errors of the disk while room was made. */
   readonly onTrouble?: (error: unknown) => void
   /** Changes stay in memory: the volume is read-only. */
   readonly readOnly?: boolean
@@ -46,15 +49,15 @@ export interface FactsOptions {
 interface CachedFact {
   readonly value: unknown
   readonly sizeBytes: number
-  /** There is no file, so that nobody has to look how large it is. */
+  /** There is known to be no file, so that its size need not be asked for. */
   readonly isMissing?: boolean
   /** When its use was last recorded on the disk. */
   recordedAt: number
 }
 
 /**
- * Facts survive a crash of the process, not always a power cut: losing one costs a question to the Hub, so they
- * are renamed into place without a sync, and go when there is no room.
+ * Opens the facts of a store. Files are renamed into place without a sync: facts survive a crash of the process, not always
+ * a power cut. Losing one costs a request to the Hub.
  */
 export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
   const { now = Date.now, onTrouble, readOnly = false } = options
@@ -74,7 +77,7 @@ export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
     layout,
     bounds: options,
     shortBytes: options.shortBytes ?? (() => Promise.resolve(0)),
-    // What is being changed is in use; to wait for it would be to wait for one that waits for room.
+    // A fact that is being changed is in use. Waiting for its change could deadlock: the change may wait for room.
     remove: async (file) => !changes.has(file) && changes.runExclusive(file, () => unlinkIfThere(file)),
     onBytes: (bytes) => options.onBytes?.(bytes),
     ...(onTrouble === undefined ? {} : { onTrouble }),
@@ -101,11 +104,11 @@ export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
       if (known !== undefined) return known.value === ABSENT ? undefined : known.value
       const name = nameOf(kind, key)
       const file = layout.fact(kind, key)
-      // A change that memory had no room for.
+      // A change that did not fit into memory is not visible there.
       await changes.last(file)
-      // One reading for all who want it at this moment: it may be long.
+      // Concurrent callers share one read: the file may be large.
       const found = await reads.run(file, () => readFile(file))
-      // A write may have come in between; what it put into memory is newer than what was read.
+      // A write may have happened meanwhile; its value in memory is newer than what was read.
       const newer = memory.get(name)
       if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
       if (found === 'missing') {
@@ -162,7 +165,7 @@ async function put(
   const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
   const after = blocksOf(sizeBytes)
   const landed = await space.reserve(before, after)
-  // What was known before is not true any more.
+  // There is no room, and the old value on the disk is no longer true.
   if (landed === undefined) return drop(space, kind, file)
   try {
     await writeAtomic(layout.tmp, file, content, { durable: false })
@@ -174,20 +177,20 @@ async function put(
 }
 
 async function drop(space: FactSpace, kind: FactKind, file: string): Promise<void> {
-  // The fact goes whether or not its size can be told.
+  // The fact is removed even if its size cannot be found out.
   const bytes = await occupiedBytes(file).catch(() => 0)
   if (await unlinkIfThere(file)) space.changed({ kind, file, bytes }, 0)
 }
 
 /**
- * The changes under way, one at a time for each file. Side by side a removal could overtake the write before it, and
- * what was withdrawn would be back after a restart.
+ * The changes under way, one at a time for each file. If they ran concurrently, a removal could overtake the write before
+ * it, and the removed value would be back after a restart.
  */
 class Changes {
   readonly #last = new Map<string, Promise<void>>()
   readonly #onOver: (file: string) => void
 
-  /** `onOver` hears of each change that is over, before anybody who waited for it. */
+  /** `onOver` is called after each change, before the callers that wait for it continue. */
   constructor(onOver: (file: string) => void) {
     this.#onOver = onOver
   }
@@ -196,16 +199,17 @@ class Changes {
     return this.#last.has(file)
   }
 
-  /** Resolves when the last change of `file` that is under way is over. */
+  /** Resolves when the changes of `file` that are under way have ended. */
   async last(file: string): Promise<void> {
     await this.#last.get(file)
   }
 
+  /** Runs `change` after the changes of `file` that are under way. Rejects as it does. */
   async runExclusive<T>(file: string, change: () => Promise<T>): Promise<T> {
     const before = this.#last.get(file)
-    const turn = before === undefined ? change() : before.then(change)
-    // Whoever comes next waits for this one, not for its success.
-    const over = turn
+    const result = before === undefined ? change() : before.then(change)
+    // The next change waits for the end of this one, whether it succeeds or fails.
+    const over = result
       .then(
         () => undefined,
         () => undefined,
@@ -215,7 +219,7 @@ class Changes {
         if (this.#last.get(file) === over) this.#last.delete(file)
       })
     this.#last.set(file, over)
-    return turn
+    return result
   }
 
   async settled(): Promise<void> {
@@ -223,10 +227,11 @@ class Changes {
   }
 }
 
-/** The files that are being read. */
+/** The reads under way, one for each file. */
 class Reads {
   readonly #running = new Map<string, Promise<Found | 'missing' | undefined>>()
 
+  /** Runs `read`, or joins the one of `file` that is under way. */
   run(
     file: string,
     read: () => Promise<Found | 'missing' | undefined>,
@@ -240,13 +245,13 @@ class Reads {
     return reading
   }
 
-  /** The file may be another one now: whoever comes next reads it anew. */
+  /** The file may have changed: the next caller reads it again. */
   invalidate(file: string): void {
     this.#running.delete(file)
   }
 }
 
-/** A lost use only makes the fact look older than it is. */
+/** If this fails, the fact only looks older than it is. */
 function recordUse(file: string, at: number): void {
   lutimes(file, at / 1000, at / 1000).catch(() => undefined)
 }
@@ -257,7 +262,7 @@ interface Found {
   readonly usedAt: number
 }
 
-/** Undefined where something else lies in its place. */
+/** Undefined when something else than a file is in its place, or the file is too large to be a fact. */
 async function readFile(file: string): Promise<Found | 'missing' | undefined> {
   let handle: FileHandle
   try {
