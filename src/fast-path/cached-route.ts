@@ -5,9 +5,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Caller, Callers } from '../callers/caller.ts'
-import { rangeStillValid } from '../http/conditional.ts'
 import { headFields } from '../http/headers.ts'
-import { type ByteRange, formatContentRange, parseRange } from '../http/range.ts'
+import { type ByteRange, formatContentRange } from '../http/range.ts'
+import { select } from '../http/select.ts'
 import type { FileRoute } from '../hub/route.ts'
 import { noteAllowed } from '../mirror/access/note.ts'
 import { type Answer, ageHeader, type ByteSource, type Reusable } from '../mirror/answer.ts'
@@ -136,10 +136,16 @@ function bodyFor(
   const sizeBytes = bytes?.length ?? answer.file?.sizeBytes
   if (sizeBytes === undefined) return undefined
   if (field === undefined && ifRange === undefined) return bytes && { kind: 'bytes', bytes, part: undefined }
-  const wanted = parseRange(field, sizeBytes)
-  if (answer.status !== 200 || wanted.kind !== 'range') return undefined
-  if (typeof ifRange === 'string' && !rangeStillValid(ifRange, etagOf(answer))) return undefined
-  const { range } = wanted
+  if (answer.status !== 200) return undefined
+  const conditions = {
+    range: field,
+    ifRange: typeof ifRange === 'string' ? ifRange : undefined,
+    ifNoneMatch: undefined,
+  }
+  const selected = select('GET', conditions, { etag: etagOf(answer), sizeBytes })
+  // A whole that was asked for in this way, and a 416, take the full path.
+  if (selected.kind !== 'range') return undefined
+  const { range } = selected
   const part = { range, sizeBytes }
   if (bytes !== undefined) return { kind: 'bytes', bytes: bytes.subarray(range.start, range.end), part }
   if (where === 'in memory' || range.end - range.start > SMALL_BYTES) return undefined

@@ -4,8 +4,8 @@
 import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
-import { isNotModified, rangeStillValid } from '../../http/conditional.ts'
-import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../../http/range.ts'
+import { type ByteRange, formatContentRange, formatUnsatisfied } from '../../http/range.ts'
+import { type Conditions, select } from '../../http/select.ts'
 import { type FileMeta, fileHeaders } from '../../hub/file-meta.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
 import { type FileRoute, resolveTarget } from '../../hub/route.ts'
@@ -26,13 +26,6 @@ import type { Flights, Joined } from '../downloads/downloads.ts'
 import type { Known } from '../known.ts'
 import { type ResolvedFile, urlName } from './resolve.ts'
 import { skip, verified } from './verified.ts'
-
-/** The conditions of a request, as they came. */
-export interface Conditions {
-  readonly range: string | undefined
-  readonly ifRange: string | undefined
-  readonly ifNoneMatch: string | undefined
-}
 
 export interface PullOptions {
   readonly store: Store
@@ -98,7 +91,7 @@ export class Puller {
   /** The answer to HEAD: never opens a body, here or at the origin. */
   head(route: FileRoute, file: ResolvedFile, conditions: Conditions): Answer {
     const headers: Record<string, string> = { ...headersOf(file.meta, route), ...ageHeader(file.ageMs) }
-    if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: file.meta.etag })) {
+    if (select('HEAD', conditions, file.meta).kind === 'not-modified') {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
     headers['content-length'] = String(file.meta.sizeBytes)
@@ -195,26 +188,23 @@ export class Puller {
     { headers, conditions }: { readonly headers: Record<string, string>; readonly conditions: Conditions },
   ): Promise<Answer> {
     const { meta } = file
-    if (isNotModified({ ifNoneMatch: conditions.ifNoneMatch, etag: meta.etag })) {
+    const selected = select('GET', conditions, meta)
+    if (selected.kind === 'not-modified') {
       return { status: 304, headers, outcome: file.outcome, body: { kind: 'none' } }
     }
-    const wanted =
-      conditions.ifRange === undefined || rangeStillValid(conditions.ifRange, meta.etag)
-        ? parseRange(conditions.range, meta.sizeBytes)
-        : ({ kind: 'whole' } as const)
-    if (wanted.kind === 'unsatisfiable') {
+    if (selected.kind === 'unsatisfiable') {
       throw new MirrorError('range_not_satisfiable', {
         detail: { contentRange: formatUnsatisfied(meta.sizeBytes) },
       })
     }
-    const range = wanted.kind === 'range' ? wanted.range : { start: 0, end: meta.sizeBytes }
+    const range = selected.kind === 'range' ? selected.range : { start: 0, end: meta.sizeBytes }
     headers['content-length'] = String(range.end - range.start)
-    if (wanted.kind === 'range') headers['content-range'] = formatContentRange(range, meta.sizeBytes)
+    if (selected.kind === 'range') headers['content-range'] = formatContentRange(range, meta.sizeBytes)
     const { body, outcome } = await this.#open(ctx, source, file, {
       range,
       whole: completesFile(range, meta.sizeBytes, conditions.range),
     })
-    const status = wanted.kind === 'range' ? 206 : 200
+    const status = selected.kind === 'range' ? 206 : 200
     return { status, headers, outcome, body, reusable: this.#reusableWith(body, file) }
   }
 
