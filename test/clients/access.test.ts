@@ -75,7 +75,7 @@ function throughMirror(name: string, direct: string): string {
 
 for (const client of ['hub-2', 'hub-1', 'hub-0']) {
   describeClient(`what becomes of stored repos (${client})`, [pythonOf(client)], () => {
-    // Every right is asked for anew, so that nothing has to be waited for.
+    // Every right is asked for again, so that no test has to wait.
     const env = {
       HUBMIRROR_ACCESS_TTL: '0s',
       HUBMIRROR_REF_TTL: '0s',

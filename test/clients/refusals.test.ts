@@ -58,13 +58,13 @@ const CASES: readonly Case[] = Object.entries({ anonymous: undefined, ...TOKENS 
  * differ, and both are meant to.
  */
 function throughMirror(name: string, direct: string, raised: Readonly<Record<string, string>>): string {
-  // Clients take the Hub's bare 401 for "no such repo" over https:// only. The mirror adds the code that says so, or
-  // those who reach it over http:// would be told of a broken connection.
+  // Clients take the Hub's bare 401 for "no such repo" over https:// only. The mirror adds the code that says so.
+  // Otherwise clients that reach it over http:// would report a broken connection.
   if (/^anonymous: .* acme\/(secret|missing)$/.test(name)) {
     return name.includes(': exists ') ? 'False' : 'RepositoryNotFoundError'
   }
   // The Hub refuses an invalid token even where none is needed. What is public and stored comes from the disk
-  // without a question to the Hub, so nobody learns there that the token is invalid.
+  // without a question to the Hub, so no caller learns there that the token is invalid.
   if (/^invalid: file(_exists)? (acme\/tiny|absent)$/.test(name)) {
     return raised[name.replace('invalid', 'anonymous')] ?? ''
   }

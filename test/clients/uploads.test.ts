@@ -150,7 +150,7 @@ describeClient('git-lfs through the mirror alone', ['git', 'git-lfs'], () => {
       const bytes = await readFile(join(home, 'model.safetensors'))
       expect(createHash('sha256').update(bytes).digest('hex')).toBe(file?.lfs?.sha256)
     }
-    // One byte told the size.
+    // One byte revealed the size.
     expect(hub.ledger.bytes('cdn')).toBe((file?.content.sizeBytes ?? 0) + 1)
   })
 

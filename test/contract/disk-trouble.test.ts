@@ -91,7 +91,7 @@ async function openBelow(directory: string): Promise<string[]> {
 
 /**
  * Runs `scenario` in a directory of its own for each k, its k-th call failing, until it ends without a failure;
- * `check` is told what it threw. Returns how many calls it makes.
+ * `check` gets what it threw. Returns how many calls it makes.
  */
 async function failEach(
   way: { readonly code: string; readonly after: boolean },

@@ -60,7 +60,7 @@ it('reads a broken list once for all strangers, and again when its time has come
   clock.advance(1)
   await strangers()
   expect(calls.reads).toBe(2)
-  // One that somebody is writing changes all the time.
+  // A file that another process is writing changes all the time.
   for (const text of ['{"version":1,"t', '{"version":1,"to', '{"version":1,"tok']) {
     await writeFile(path, text)
     await strangers()

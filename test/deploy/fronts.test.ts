@@ -95,7 +95,7 @@ describe.each(FRONTS)('%s as documented', (name) => {
           (text) => text.includes('acme/secret'),
         )
         expect(JSON.parse(audit.split('\n')[0] ?? '')).toMatchObject({ caller: { address: CALLER } })
-        // The same words from the network that is lent a token: it gets what it asks for, by its own address.
+        // The same words from the network for which a rule lends a token: it gets what it asks for, by its own address.
         expect(await askFrom(OFFICE, front, SECRET, lie)).toEqual({ status: 200, body: SECRET_CONFIG })
         expect(warnings(scene)).toEqual([])
       })

@@ -33,7 +33,7 @@ export function documented(name: string): string {
   return block
 }
 
-/** A front that runs. Whoever started it stops it. */
+/** A front that runs. The code that started it must stop it. */
 export interface Front {
   readonly url: string
   stop(): Promise<void>

@@ -1,5 +1,5 @@
 // The package as others install it: packed in a fresh clone, installed elsewhere by a user without rights, started; and
-// what an old Node is told.
+// what an old Node prints.
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,7 +24,7 @@ import { eventually } from '../support/eventually.ts'
 import { ROOT } from '../support/run-cli.ts'
 
 const exec = promisify(execFile)
-/** Nobody's user id, as Debian has it. */
+/** The id of Debian's unprivileged user. */
 const NOBODY = 65534
 const isRoot = process.getuid?.() === 0
 /** Who installs and runs the package: an ordinary user in any case. */

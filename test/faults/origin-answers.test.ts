@@ -253,7 +253,7 @@ describe('of what is only passed through', () => {
       mirror.url,
       'GET /acme/open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
     )
-    // Nobody can know that such a body is short; it must at least not get a length that fits it.
+    // The mirror cannot know that such a body is short. It must at least not get a length that fits it.
     expect(answer.headers['content-length']).toBeUndefined()
   })
 

@@ -234,7 +234,7 @@ describe.each(REPOS)('of a body that is %s, a client gets an honest failure for'
   ] satisfies [string, Damage & { times: number }][])('%s', async (_, damage) => {
     await start()
     expect(await strike(repo, 'w.bin', damage)).toBe('error')
-    // Whoever hammers an origin in trouble keeps it there.
+    // A mirror that hammers an origin in trouble keeps it there.
     expect(hub.ledger.requests({ server: 'cdn' }).length).toBeLessThan(20)
   })
 

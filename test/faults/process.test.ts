@@ -96,7 +96,7 @@ function digestFrom(answer: IncomingMessage): Promise<string | undefined> {
   })
 }
 
-/** Resolves once nobody takes new connections. */
+/** Resolves once no process takes new connections. */
 const whenClosed = (child: Child) =>
   eventually(
     () => probe(`${child.url}/healthz`).catch(() => undefined),
@@ -286,7 +286,7 @@ describe('SIGTERM', () => {
     'tells a client to leave that asks only then, in a mirror of %i processes',
     async (workers) => {
       const child = await start({ env: { HUBMIRROR_WORKERS: String(workers) } })
-      // The last ones are answered at the first look.
+      // The last ones are answered by the early read.
       for (let round = 0; round < 5; round += 1) await get(child, 'small.json')
       const { hostname, port } = new URL(child.url)
       const socket = connect(Number(port), hostname)
@@ -308,7 +308,7 @@ describe('SIGTERM', () => {
       const child = await start({ env })
       const agent = new Agent({ keepAlive: true, maxSockets: 1 })
       const ask = (path: string) => probe(child.url + path, { agent })
-      // The last ones are answered at the first look.
+      // The last ones are answered by the early read.
       for (let round = 0; round < 5; round += 1)
         expect((await ask(`${FILE}/small.json`)).headers.connection).not.toBe('close')
       hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 1 })
@@ -385,7 +385,7 @@ describe('a process without descriptors left', () => {
       }),
     )
     for (const { path, digest } of many) if (digest !== undefined) expect(digest).toBe(digestOf(path))
-    // Nobody is left in the dark: each connection was answered or ended.
+    // No client is left waiting: each connection was answered or ended.
     await limitFiles(child.pid, 4096)
     await eventually(
       () => openCount(child.pid),

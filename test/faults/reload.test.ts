@@ -85,7 +85,7 @@ describe.each([1, 2])('SIGHUP to a mirror of %i processes that answer', (workers
       ),
     ]
     const small = `${FILE}/small.json`
-    // Ready everywhere: repeated without a question, at the first look.
+    // Cached everywhere: repeated without a question, by the early read.
     for (let round = 0; round < 5; round += 1) expect(await told(small)).toEqual(['200 undefined'])
 
     const rule = 'policies:\n  - {name: no-json, action: deny, match: {file: "*.json"}}\n'

@@ -1,5 +1,5 @@
-// Many slow connections of strangers, and what becomes of everybody else: what is quick is answered though all that is
-// slow is taken, what is slow is shared between callers, and whoever leaves is forgotten.
+// Many slow connections of strangers, and what all other callers get: quick requests are answered though all slow turns
+// are taken, slow turns are shared between callers, and a client that leaves gives its turn back.
 
 import type { IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
@@ -42,7 +42,7 @@ async function openBusyScene(): Promise<Scene> {
   })
 }
 
-/** Starts `count` requests that nobody reads; each answer that begins is in the list. They leave with the test. */
+/** Starts `count` requests whose answers are not read; each answer that begins is in the list. They end with the test. */
 function hold(
   scene: Scene,
   count: number,
@@ -79,7 +79,7 @@ async function figure(scene: Scene, name: string): Promise<number> {
 const used = (kind: string) => `hubmirror_origin_connections_in_progress{kind="${kind}"}`
 const waiting = (kind: string) => `hubmirror_origin_waits_in_progress{kind="${kind}"}`
 
-/** What must be answered, whoever else is slow. */
+/** What must be answered, however slow other callers are. */
 async function expectQuickWork(scene: Scene): Promise<void> {
   const other = { headers: from('192.0.2.1') }
   const got = [
@@ -201,7 +201,7 @@ describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
 describe('another caller', () => {
   it('has its turn before those who wait for a caller that has asked for much more', async () => {
     const scene = await openBusyScene()
-    // The first are held, from that caller and another one; whoever comes later is not.
+    // The first are held, from that caller and another one; later callers are not.
     scene.hub.faults.add({ where: 'cdn', stallAfterBytes: 100_000, times: RELAYS })
     const ask = (caller: number) => () => ({ headers: from(caller), token: TOKENS.alice })
     const target = () => '/acme/hidden/resolve/main/w.bin'

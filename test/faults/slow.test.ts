@@ -46,7 +46,7 @@ const get = (repo: RepoName, path: string) => probe(url(repo, path), { headers: 
 const bodiesOpen = async () =>
   (await openFilesBelow(mirror.cacheDir)).filter((name) => !name.endsWith('/LOCK'))
 
-/** A client that has had its answer begin and reads nothing more until told to. */
+/** A client whose answer has begun and that reads nothing more until the test asks it to. */
 async function begin(
   repo: RepoName,
   path: string,
@@ -110,7 +110,7 @@ describe('a client that reads nothing', () => {
       for (const { answer } of readers) await new Promise((resolve) => answer.once('readable', resolve))
       const heads: Buffer[][] = readers.map(() => [])
       for (let second = 0; second < 3; second += 1) {
-        // The pace of these clients: nobody is waited for.
+        // The pace of these clients: no client waits for another.
         await delay(1000)
         for (const [index, { answer }] of readers.entries()) {
           const byte = answer.read(1) as Buffer | null

@@ -1,4 +1,4 @@
-// The built mirror as somebody starts it at a terminal: a real one, made by Python's pty module.
+// The built mirror as a user starts it at a terminal: a real one, made by Python's pty module.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -273,7 +273,7 @@ describe('SIGTERM', () => {
     const kept = await probe(`${child.url}${FILE}/small.json`, { agent })
     expect(kept.status).toBe(200)
     const reader = await stall(child)
-    // As a terminal does it: the workers hear it, too, and leave it to the main process.
+    // As a terminal does it: the workers get the signal, too, and leave it to the main process.
     for (const pid of workers) process.kill(pid, 'SIGTERM')
     child.kill('SIGTERM')
     await eventually(

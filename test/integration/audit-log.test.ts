@@ -77,7 +77,7 @@ describe('a visit', () => {
     await visit(OPEN, { ...open, decision: 'allowed', reason: 'was-public' })
     const away = { decision: 'unknown', reason: 'error', code: 'origin_unreachable' }
     await visit(SECRET, { ...secret, ...away }, { token: TOKENS.alice })
-    // The mirror's own routes are nobody's right.
+    // The mirror's own routes need no right.
     await scene.ask('/healthz')
     const lines = await linesOf(scene, due.length)
     expect(lines.length).toBe(due.length)

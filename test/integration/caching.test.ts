@@ -7,7 +7,7 @@ import { openScene } from '../support/scene.ts'
 
 const CONFIG = '/acme/open/resolve/main/config.json'
 const LARGE = '/acme/open/resolve/main/w.bin'
-/** How a stranger asks whether everybody may read the repo. */
+/** How the mirror asks without a token whether the repo is public. */
 const OPENNESS = '/api/models/acme/open?expand=private&expand=gated&expand=disabled'
 
 describe('what is stored', () => {

@@ -1,5 +1,5 @@
-// How much one caller may make the mirror fetch: it is counted by who asks, only where the origin is needed, and nobody
-// else pays for it.
+// How much one caller may make the mirror fetch: requests count for their caller, only if the origin is needed, and no
+// other caller pays for them.
 
 import { expect, it } from 'vitest'
 import { openCorp } from '../support/corp.ts'
@@ -116,7 +116,7 @@ it('is an answer in the log and the metrics, not a failure', async () => {
 
 it('is told in the audit log as a limit also where the right was known and the bytes were not', async () => {
   const scene = await limitedScene(1)
-  // The facts of the file are there, and everybody may read it.
+  // The facts of the file are there, and the file is public.
   expect((await scene.ask(LARGE, { method: 'HEAD' })).status).toBe(200)
   await eventually(
     async () => (await scene.ask(LARGE, { method: 'HEAD' })).headers['x-cache'],

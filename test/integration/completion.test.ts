@@ -1,4 +1,4 @@
-// Completion in the shells themselves: each reads the script and completes a line as if somebody had pressed Tab.
+// Completion in the shells themselves: each reads the script and completes a line as if a user had pressed Tab.
 
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'

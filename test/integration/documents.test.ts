@@ -294,7 +294,7 @@ it('keeps what a token was told of fields asked for by name from strangers', asy
   fault.remove()
   await scene.hub.stop()
   expect((await scene.ask(told)).status).toBe(502)
-  // What a stranger was told before says this much.
+  // An earlier answer to a request without a token says this much.
   const answer = await scene.ask(open)
   expect(answer.status).toBe(200)
   expect(answer.body.toString()).not.toContain('secret-team')

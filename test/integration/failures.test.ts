@@ -1,5 +1,5 @@
 // What people read when the Hub cannot be reached: each cause in words of its own, the same to the client, in /readyz and
-// in the log, with the cure, and without a name that is nobody's business.
+// in the log, with the cure, and without internal names.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
@@ -81,7 +81,7 @@ async function tlsFront(url: string, certificate: string): Promise<{ readonly ur
   return front
 }
 
-/** A server that says the same to whatever it is told. */
+/** A server that sends the same answer to every request. */
 async function speaker(text: string): Promise<string> {
   const server = createServer((socket) => {
     socket.on('error', () => undefined)

@@ -1,4 +1,4 @@
-// What a caller is told beside the Hub's own "no": cause and cure, in the message where that may change, and never a
+// What a caller reads beside the Hub's own refusal: cause and cure, in the message where that may change, and never a
 // word of what was sent.
 
 import { describe, expect, it } from 'vitest'

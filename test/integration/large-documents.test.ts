@@ -1,4 +1,4 @@
-// Answers of the API that are large: the same for everybody, stored, served again, and never a second time in memory.
+// Large answers of the API: the same for every caller, stored, served again, and never in memory twice.
 
 import { describe, expect, it } from 'vitest'
 import type { Reply } from '../support/ask.ts'

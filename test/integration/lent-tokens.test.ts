@@ -1,4 +1,4 @@
-// The Hub tokens of the mirror's own: to whom they are lent, for what, and what is told of them.
+// The Hub tokens of the mirror's own: for which callers and requests they are used, and what is reported of them.
 
 import { readFileSync, statSync } from 'node:fs'
 import { rm, utimes, writeFile } from 'node:fs/promises'
@@ -91,7 +91,7 @@ describe("the mirror's own Hub token", () => {
     '/api/spaces/acme/secret/jwt?expiration=2040-01-01T00:00:00Z',
     '/api/models/acme/secret/jwt?write=true',
     '/api/models/acme/secret/xet-read-token/main',
-    // What is about people, machines and money, and words that nobody knows yet.
+    // Requests about people, machines and money, and words that are not known yet.
     '/api/models/acme/secret/user-access-report',
     '/api/models/acme/secret/collaborators',
     '/api/models/acme/secret/notebook/main/x.ipynb',
@@ -104,13 +104,13 @@ describe("the mirror's own Hub token", () => {
     '/api/spaces/acme/secret/metrics',
     '/api/spaces/acme/secret/live-metrics/sse',
     '/api/spaces/acme/secret/logs/run',
-    // Pages, which are written for whoever is logged in.
+    // Pages, which are made for the user who is logged in.
     '/acme/secret',
     '/acme/secret/tree/main',
     '/acme/secret/blob/main/config.json',
     '/acme/secret/blame/main/config.json',
     '/acme/secret/user-access-report',
-    // Other spellings of what would be lent.
+    // Other spellings of requests that would get the token.
     '/api/models/acme/secret/PARQUET',
     '/api/models/acme/secret/parquet%2F..%2Fjwt',
     '/api/models/acme/secret/%6Awt',

@@ -1,5 +1,5 @@
 // Clients that begin with a listing (HfFileSystem, huggingface.js, llama.cpp): it does not say who may read the repo, so
-// that the mirror finds out, and keeps it where everybody may.
+// the mirror finds out, and stores the listing if the repo is public.
 
 import { describe, expect, it } from 'vitest'
 import { eventually } from '../support/eventually.ts'

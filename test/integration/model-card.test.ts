@@ -1,4 +1,4 @@
-// Of a gated repo everybody may read the model card: that one file must not open the others.
+// The model card of a gated repo is public: that one file must not open the others.
 
 import { describe, expect, it } from 'vitest'
 import { GATED_CONFIG, TOKENS } from '../support/mirror-world.ts'

@@ -1,4 +1,4 @@
-// An origin that leads every request on to another Hub: followed without a token, and told with one.
+// An origin that redirects every request to another Hub: the mirror follows without a token, and with one reports it.
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

@@ -251,7 +251,7 @@ it('tells of a commit of which the tree alone was asked for', async () => {
   expect(json(some)).toEqual({ id: 'acme/open', sha: id, gated: false })
   const downloads = await scene.ask(`/api/models/acme/open/revision/${id}?expand=downloadsAllTime`)
   expect([downloads.status, downloads.headers['x-error-code']]).toEqual([404, 'OfflineAndUnknown'])
-  // A commit that nobody has seen may not be there.
+  // A commit that was never seen may not exist.
   const other = await scene.ask(`/api/models/acme/open/revision/${'0'.repeat(40)}?expand=sha`)
   expect(other.status).toBe(404)
 })

@@ -1,5 +1,5 @@
-// What an operator's rules do to requests: nobody gets past one, whatever the route and however it is spelled, and
-// what is denied costs the Hub nothing.
+// What an operator's rules do to requests: no caller gets past one, whatever the route and its spelling, and a denied
+// request costs the Hub nothing.
 
 import { describe, expect, it } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
@@ -270,7 +270,7 @@ describe('a rule about licences', () => {
     expect(await status('/datasets/acme/data/resolve/main/data/train.csv')).toBe(403)
     expect(await status('/acme/secret/resolve/main/config.json', TOKENS.alice)).toBe(403)
     expect(resolves(scene).every((line) => line.includes('acme/open'))).toBe(true)
-    // Who may not know of the repo is not told its licence by the rule either: in doubt it applies.
+    // A caller who may not know of the repo must not learn its licence from the rule either: in doubt it applies.
     const stranger = await scene.ask('/acme/secret/resolve/main/config.json')
     expect(stranger.headers['x-error-message']).toContain('(licence)')
   })

@@ -98,7 +98,7 @@ describe('a repo that was renamed', () => {
 describe('a repo that is renamed after its file was asked for, and before its bytes came', () => {
   const TARGET = '/acme/open/resolve/main/config.json'
 
-  /** Holds the first question for the bytes until it is told to go on, and renames the repo then. */
+  /** Holds the first request for the bytes until the test releases it, and renames the repo then. */
   function renameAtBytes(scene: Scene): () => void {
     const { fault, open } = heldFault()
     scene.hub.faults.add({

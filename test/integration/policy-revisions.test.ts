@@ -1,5 +1,5 @@
-// Rules about a revision, held against the commit that it stands for: what the Hub is asked for that, and what counts
-// while it is away.
+// Rules about a revision, compared with the commit that it stands for: what the mirror asks the Hub for that, and what
+// counts while the Hub is away.
 
 import { describe, expect, it } from 'vitest'
 import { TOKENS } from '../support/mirror-world.ts'
@@ -74,7 +74,7 @@ describe('a rule about revisions', () => {
       undefined,
       `Bearer ${TOKENS.alice}`,
     ])
-    // Whoever is shown no refs is not served: nobody can say what stands there.
+    // A caller who is shown no refs is not served: the mirror cannot know what stands there.
     expect((await scene.ask(target)).status).toBe(403)
     expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
   })

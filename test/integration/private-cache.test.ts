@@ -1,5 +1,5 @@
-// With HUBMIRROR_CACHE_PRIVATE=on the bytes of closed repos are stored, and still nobody gets one without the Hub's
-// yes to a credential of their own.
+// With HUBMIRROR_CACHE_PRIVATE=on the bytes of restricted repos are stored. Still no caller gets one before the Hub has
+// accepted that caller's own credential.
 
 import { describe, expect, it } from 'vitest'
 import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'

@@ -1,5 +1,5 @@
-// The Hub's rate limit: nobody is sent to it before the told time, those who can be served without it are served,
-// and a 429 reaches the caller as one, for nobody's quota but its own.
+// The Hub's rate limit: no request is sent before the time that the Hub named, callers that can be served without the
+// Hub are served, and a 429 reaches a caller as one, for its own quota only.
 
 import { expect, it } from 'vitest'
 import { TOKENS } from '../support/mirror-world.ts'

@@ -22,7 +22,7 @@ const TARGET = '/acme/big/resolve/main/big.bin'
 
 const times = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value)
 
-/** Watches what is lent to the streams of this process. */
+/** Counts the buffers that the streams of this process hold. */
 function watchBuffers() {
   const held = new Set<Buffer>()
   const seen = new Set<Buffer>()
@@ -116,7 +116,7 @@ describe('a stored file', () => {
     expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * MIB + SHARED_BUDGET + idlers.length * SMALL)
     const before = reads.length
     for (const answer of idlers) answer.destroy()
-    // Nobody is counted any more: the next one reads as one alone does.
+    // No stream is counted any more: the next one reads as one alone does.
     const [pool] = pools
     await eventually(
       () => pool?.sizeFor(0),
@@ -143,8 +143,8 @@ describe('a stored file', () => {
     await takePart()
     const before = reads.length
     await Promise.all(times(20, 0).map(takePart))
-    // How many share a read depends on how they come: on a busy machine some fall behind, and the file is opened anew each
-    // second. Without sharing there would be one read for each client and piece.
+    // How many share a read depends on when they come: on a busy machine some fall behind, and the file is opened again
+    // each second. Without sharing there would be one read for each client and piece.
     const unshared = (20 * SHARED_BUDGET) / 2 / SHARED
     expect(reads.length - before).toBeLessThan(unshared / 2)
   })

@@ -1,5 +1,5 @@
 // A small range of a stored file is answered without a decision, with one read of a file that is open already. It must
-// be the very answer that the long way gives, never of a file that has gone, and nothing may stay open for it.
+// be the very answer that the full path gives, never of a file that has gone, and nothing may stay open for it.
 
 import { createHash } from 'node:crypto'
 import { readFile, stat, unlink } from 'node:fs/promises'
@@ -44,7 +44,7 @@ async function rangeScene(config: Partial<Config> = {}) {
     key,
     blob,
     part,
-    /** Asks for a part until it is ready, and holds it against the bytes. */
+    /** Asks for a part until its response is cached, and compares it with the bytes. */
     async warmPart(first: number, last: number, target = BRANCH) {
       const reply = await scene.warm(target, part(first, last))
       expect([reply.status, reply.body.equals(bytes.subarray(first, last + 1))]).toEqual([206, true])
@@ -305,7 +305,7 @@ describe('a file that is open for ranges', () => {
       if (how === 'removed') await unlink(scene.blob)
       else expect(await quarantineBlob(layout, scene.key, (await stat(scene.blob)).ino)).toBe('quarantined')
       scene.hub.ledger.clear()
-      // Somebody always reads.
+      // There is always a reader.
       await eventually(
         async () => {
           const reply = await scene.ask(BRANCH, scene.part(7, 99))
@@ -394,7 +394,7 @@ describe('a file that is open for ranges', () => {
     asking.on('error', () => undefined)
     await begun
     asking.destroy()
-    // The mirror has heard of it when nobody is connected any more but who asks for this.
+    // The mirror has noticed it when only the connection of this request is left.
     await eventually(
       () => connections(scene.mirror.app),
       (count) => count === 0,

@@ -1,5 +1,5 @@
-// What is ready is answered without a decision. It must be the very answer that the decision would give, for as long as
-// it would give it, and to nobody who would get another.
+// Cached responses are sent without a decision. Each must be the very answer that the decision would give, for as long as
+// it would give it, and to no caller who would get another.
 
 import { describe, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
@@ -194,7 +194,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     const seen = scene.hub.ledger.requests().flatMap(({ headers }) => headers['via'] ?? [])
     const lines = fields.replace('MARK', String(seen[0]))
     const head = `${method} ${scene.pinned} HTTP/1.1\r\nHost: x\r\n`
-    // At the first look at a connection, and by Node's HTTP, which reads what says that it is the last.
+    // By the early read, and by Node's HTTP, which reads requests that say that they are the last.
     for (const bytes of [`${head}${lines}\r\n${LAST}`, `${head}Connection: close\r\n${lines}\r\n`])
       expect((await rawHttp(scene.mirror.url, bytes)).status).toBe(status)
   })
@@ -228,7 +228,7 @@ describe('a ready answer', () => {
     expect([head.ready, head.headers['x-repo-commit']]).toEqual([true, before])
     const commit = scene.world.model('acme/open').commit({ 'config.json': SECOND })
     scene.clock.advance(30_000)
-    // Another caller learns that it moved; for long enough the first one may come to fetch what it was told of.
+    // Another caller learns that it moved. For some time the first caller may still fetch the commit that it was promised.
     expect((await scene.ask(BRANCH, { method: 'HEAD', token: TOKENS.bob })).headers['x-repo-commit']).toBe(
       commit,
     )

@@ -1,5 +1,5 @@
-// What the mirror makes of the Hub's "no": it is said again for a moment without asking, it ends what was granted before
-// wherever it came from, and nobody learns from it what is stored.
+// What the mirror makes of the Hub's refusals: it repeats one for a moment without asking, a refusal ends what was
+// granted before on every route, and no caller learns from it what is stored.
 
 import { describe, expect, it } from 'vitest'
 import { lfs } from '../hub-simulator/repos.ts'
@@ -213,7 +213,7 @@ describe('whether something is stored', () => {
           answers.push(shown(await scene.ask(`/${id}${tail}`, { method, token, headers })))
         expect(answers[0]).toEqual(answers[1])
         expect(answers[0]).toEqual(answers[2])
-        // Also when it is said again, and when it is asked anew.
+        // Also when it is repeated, and when the Hub is asked again.
         scene.clock.advance(NO_MS)
       }
     }

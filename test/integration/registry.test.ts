@@ -43,7 +43,7 @@ describe('a blob of a public repo', () => {
     expect([again.headers['x-cache'], again.body.equals(BYTES)]).toEqual(['HIT', true])
     const file = await scene.ask(`/acme/gguf/resolve/main/${FILE}`)
     expect(file.body.equals(BYTES)).toBe(true)
-    // One byte told the size.
+    // One byte revealed the size.
     expect(scene.hub.ledger.bytes('cdn')).toBeLessThanOrEqual(BYTES.length + 1)
     await scene.hub.stop()
     scene.clock.advance(600_000)

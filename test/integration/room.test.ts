@@ -1,4 +1,4 @@
-// Who goes when the store is full, told by what comes from the disk afterwards and what from the origin.
+// Which blob is evicted when the store is full, seen by what comes from the disk afterwards and what from the origin.
 
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -101,7 +101,7 @@ describe('a store that is full', () => {
     for (const path of ['a.bin', 'b.bin'] as const) await scene.get(path)
     await scene.restart()
     scene.fetchedBytes()
-    // The first was stored first, and has been used by nobody since.
+    // The first was stored first, and has not been used since.
     await scene.get('c.bin')
     // The walk at start may still be on its way.
     await eventually(

@@ -106,7 +106,7 @@ describe('a file that many ask for at once', () => {
 
 describe('a pull whose only reader left', () => {
   const MIB = 1024 * 1024
-  /** Of which one byte more is missing than is brought home of itself, when six connections have brought a MiB each. */
+  /** When six connections have brought a MiB each, one byte more is missing of it than a download fetches without readers. */
   const MUCH = 6 * MIB + 256_000_001
 
   /** Lets the only reader leave while each connection has brought a MiB, and waits until the mirror knows. */
@@ -122,7 +122,7 @@ describe('a pull whose only reader left', () => {
     faults.add({ where: 'cdn', stallAfterBytes: MIB, times: connections })
     const leaver = await open(scene.mirror.url, TARGET)
     leaver.on('error', () => undefined)
-    // Else its buffers fill, and it is not heard leaving.
+    // Otherwise its buffers fill, and the mirror does not notice that it leaves.
     leaver.resume()
     await faults.whenStalled(connections)
     await eventually(

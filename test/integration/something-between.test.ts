@@ -1,5 +1,5 @@
 // What stands between the mirror and the Hub: filters, CDNs and proxies that answer in the Hub's place, and gateways that
-// drop fields. What they say is nobody's right; what they drop is found elsewhere; no byte is believed without its digest.
+// drop fields. What they say gives no right. What they drop is found elsewhere. No byte is trusted without its digest.
 
 import { describe, expect, it } from 'vitest'
 import type { Fault } from '../hub-simulator/faults.ts'
@@ -82,7 +82,7 @@ describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
     }
     const file = await scene.ask(LARGE)
     expect(file.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
-    // Nothing of what is not everybody's is served, whoever asks.
+    // Nothing that is not public is served, to any caller.
     for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
       for (const target of [
         SECRET,
@@ -377,7 +377,7 @@ it.each([
     const gets = scene.hub.ledger.requests({ method: 'GET' })
     return gets.filter(({ url }) => !url.startsWith('/api/')).map(({ server }) => server)
   }
-  // The HEAD has told where the bytes are.
+  // The HEAD has reported where the bytes are.
   expect(await roads()).toEqual(['cdn'])
   const commit = scene.commit('acme/secret')
   const pinned = async () => {

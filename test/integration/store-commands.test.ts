@@ -176,7 +176,7 @@ describe('ls over many facts', () => {
   afterAll(() => many.remove())
 
   it('needs little memory for 20,000 of them', async () => {
-    // The compiler in the process takes most of it; whoever held on to all facts would end with 134.
+    // The compiler in the process takes most of it. A process that kept all facts in memory would end with 134.
     const { status, stdout, stderr } = await run(['ls', '--json'], {
       node: ['--max-old-space-size=36'],
       root: many.root,
@@ -289,10 +289,10 @@ describe('verify', () => {
     const keys: BlobKey[] = []
     for (let number = 0; number < 30; number += 1) keys.push(await made.blob(Buffer.alloc(500_000, number)))
     keys.sort()
-    // One of the first: found by the run that is interrupted, told by the one that ends.
+    // One of the first: the interrupted run finds it, and the run that ends reports it.
     await made.flipBit(keys[0]!)
     const position = path.join(made.root, 'verify.json')
-    // Thirty seconds for all of it, if nobody came between.
+    // Thirty seconds for all of it without an interruption.
     const { child, done } = start(['verify', '--rate', '500KB'])
     await eventually(
       () => readFile(position, 'utf8').catch(() => ''),

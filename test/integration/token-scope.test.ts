@@ -1,5 +1,5 @@
-// The repos that a mirror token was issued for: held against every name that a repo turns out to have, before anything
-// is lent or answered.
+// The repos that a mirror token was issued for: compared with every name that a repo turns out to have, before a Hub
+// token is used or anything is answered.
 
 import { describe, expect, it } from 'vitest'
 import { ask } from '../support/ask.ts'

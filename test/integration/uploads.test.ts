@@ -283,7 +283,7 @@ describe('a download by Git LFS', () => {
     await scene.settled()
     const file = await scene.ask('/acme/open/resolve/main/w.bin')
     expect([file.headers['x-cache'], file.body.equals(bytes)]).toEqual(['REVALIDATED', true])
-    // One byte told the size.
+    // One byte revealed the size.
     expect(scene.hub.ledger.bytes('cdn')).toBe(bytes.length + 1)
   })
 

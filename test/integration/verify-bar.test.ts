@@ -1,4 +1,4 @@
-// `hubmirror verify` before a terminal: whoever watches sees how far it is.
+// `hubmirror verify` at a terminal: its user sees how far it is.
 
 import { truncate } from 'node:fs/promises'
 import path from 'node:path'
@@ -78,7 +78,7 @@ describe('verify before a terminal', () => {
   })
 
   it('ends by Ctrl-C with the cursor back', async () => {
-    // Half a minute for all of it, if nobody came between.
+    // Half a minute for all of it without an interruption.
     const { ended, screen, type } = verify('300KB')
     await eventually(
       () => percentages(screen()),

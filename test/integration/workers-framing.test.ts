@@ -1,5 +1,5 @@
 // What a client sends is read twice where there are workers: by one of them and by the main process. Here clients try
-// to have it read in two ways, so that a part of it counts as another request, or as nobody's.
+// to have it read in two ways, so that a part of it counts as another request, or as that of no client.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

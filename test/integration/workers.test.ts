@@ -57,7 +57,7 @@ async function start(env: Record<string, string> = {}): Promise<Child> {
 
 const big = () => bytesOf(world.model('acme/big'), 'main', 'big.bin')
 const metrics = async (child: Child) => (await ask(child.url, '/metrics')).body.toString()
-/** The same question by so many connections that every worker hears it. */
+/** Sends the same request over so many connections that every worker gets one. */
 const askAll = (child: Child, target: string, question?: Question) =>
   Promise.all(Array.from({ length: 4 }, () => ask(child.url, target, question)))
 const requestsOf = (child: Child) => child.entries().filter(({ msg }) => msg === 'request')

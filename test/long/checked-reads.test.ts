@@ -1,5 +1,5 @@
-// A disk that changes stored bits under a mirror that checks what it reads: nobody is given one of them, and the file is
-// right again without anybody's help.
+// A disk that changes stored bits under a mirror that checks what it reads: no client gets one of them, and the file is
+// right again without an operator.
 
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -139,7 +139,7 @@ function rangeOver(position: number, path: string, seeded: ReturnType<typeof cha
   }
 }
 
-/** A bit of each file, then somebody who wants that block; nothing wrong may come. Returns how many bits it were. */
+/** Flips a bit of each file, then asks for that block; nothing wrong may come. Returns the number of bits. */
 async function round(seeded: ReturnType<typeof chance>, whileFlipped: () => Promise<void>): Promise<number> {
   // Of some, an answer is ready and the file open.
   for (const path of PATHS.slice(0, 4)) await get(path, { field: '0-9', part: right(path).subarray(0, 10) })

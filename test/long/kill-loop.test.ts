@@ -83,7 +83,7 @@ function wish(dice: Chance, path: string): Wish {
   return { range: `bytes=${start}-${start + dice.below(MIB / 2)}` }
 }
 
-/** Asks for this and that until nobody answers. */
+/** Asks for this and that until no mirror answers. */
 async function client(dice: Chance, url: string): Promise<void> {
   for (;;) {
     const path = dice.oneOf([...files.keys()])

@@ -118,7 +118,7 @@ describe('of a file that comes over several connections, a client sees nothing o
     expect(verdictOf(await strikeThird({ ignoreRange: true }), right())).toBe('whole')
     const [struck] = hub.ledger.requests({ server: 'cdn', status: 200 })
     expect(struck?.headers.range).toBe(`bytes=${THIRD}-${THIRD + SEGMENT - 1}`)
-    // Whoever skips from the start must not skip too much.
+    // A body that is skipped from its start must not be skipped too far.
     expect(struck?.bytesSent).toBeGreaterThanOrEqual(THIRD + SEGMENT)
   })
 
@@ -176,7 +176,7 @@ describe('of a file that comes over several connections, nothing is kept, and no
     const onRequest = () => hub.faults.whenStalled(CONNECTIONS - 1)
     hub.faults.add({ where: 'cdn', asksFor: THIRD, onRequest, ...damage })
     expect(verdictOf(await probe(mirror.url + FILE), right())).toBe('broken')
-    // Nobody lets them go on: they end because the pull has.
+    // No code releases them: they end because the pull has.
     const asked = await hub.ledger.whenDone({ server: 'cdn' }, CONNECTIONS)
     const held = asked.filter(({ headers }) => headers.range?.startsWith(`bytes=${THIRD}-`) !== true)
     expect(held.map(({ aborted, bytesSent }) => [aborted, bytesSent])).toEqual([

@@ -57,8 +57,8 @@ const blobOf = (cacheDir: string, bytes: Buffer) => {
 const nothingUnderWay = (url: string) => whenIdle(async () => (await fetch(`${url}/metrics`)).text())
 
 /**
- * Nobody else syncs anything: a journal that is written for the next file would also keep the name of the last one. So
- * it is told whether the commit itself has made it durable.
+ * No other process syncs anything: a journal that is written for the next file would also keep the name of the last one.
+ * So the test shows whether the commit itself has made it durable.
  */
 describe.each(DISKS)('power that goes right after a file is finished, on %s,', (kind, whyNot) => {
   it.skipIf(whyNot !== undefined).each(['made for it', 'there before'])(

@@ -67,7 +67,7 @@ function rangeOf(range: Client['range'], sizeBytes: number): string | undefined 
 interface Play {
   readonly hub: Hub
   readonly right: ReadonlyMap<string, Buffer>
-  /** How often somebody left each file. */
+  /** How often a client left each file. */
   readonly leavings: Map<string, number>
 }
 

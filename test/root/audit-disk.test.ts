@@ -1,4 +1,4 @@
-// An audit log on a disk that is full: nobody is kept waiting, every line comes when there is room again, and the
+// An audit log on a disk that is full: no client waits, every line comes when there is room again, and the
 // process ends though its lines never could be written.
 
 import { mkdtemp, open, readFile, rm, truncate } from 'node:fs/promises'

@@ -170,12 +170,12 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
       }
       return words
     }
-    // Two of them fit, with what shall stay free.
+    // Two of them fit, beside what must stay free.
     expect([await serve('a.bin', 'b.bin', 'a.bin'), await evictions()]).toEqual([['MISS', 'MISS', 'HIT'], 0])
     expect([await serve('c.bin'), await evictions()]).toEqual([['MISS'], 1])
     expect(await freeBytes()).toBeGreaterThanOrEqual(minFree)
     expect([await serve('a.bin', 'c.bin', 'b.bin'), await evictions()]).toEqual([['HIT', 'HIT', 'MISS'], 2])
-    // Somebody else takes what was free: one file of ours is all there is room for.
+    // Another program takes what was free: there is room for one file of ours only.
     const tenant = join(disk.directory, 'tenant')
     await writeFile(tenant, Buffer.alloc(4_000_000))
     expect([await serve('a.bin', 'a.bin'), await evictions()]).toEqual([['MISS', 'HIT'], 4])
@@ -275,7 +275,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
       new Promise((resolve) => {
         const url = `${mirror.url}/acme/open/resolve/main/large.bin`
         const asked = request(url, { agent: false, headers: range === undefined ? {} : { range } }, resolve)
-        // A reset is told to the request, too, where it is seen before the answer's end.
+        // The request reports a reset, too, if it is seen before the answer's end.
         asked.on('error', () => undefined).end()
       })
     const answers = [await begin(undefined), await begin(`bytes=0-${LARGE - 2}`)]
@@ -288,7 +288,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     const [blob] = [...(await filesBelow(join(mirror.cacheDir, 'blobs'))).keys()]
     await cutShort(join(mirror.cacheDir, 'blobs', blob ?? ''), 100_000)
     const [whole, part] = await Promise.all(answers.map(collect))
-    // What it was given came from a disk that loses bytes: nobody can say that all of it was right.
+    // What it got came from a disk that loses bytes: it cannot be known that all of it was right.
     expect(whole?.isComplete).toBe(false)
     expect(whole?.bytes.equals(right('large.bin').subarray(0, whole.bytes.length))).toBe(true)
     expect([part?.isComplete, part?.bytes.equals(right('large.bin').subarray(0, LARGE - 1))]).toEqual([
@@ -312,7 +312,7 @@ async function collect(answer: IncomingMessage): Promise<{ bytes: Buffer; isComp
   try {
     for await (const part of answer) parts.push(part as Buffer)
   } catch {
-    // Told by `complete`.
+    // `complete` shows it.
   }
   return { bytes: Buffer.concat(parts), isComplete: answer.complete }
 }

@@ -1,4 +1,4 @@
-// What the system is asked for when an answer is warm: nothing that concerns a file. Told by the calls themselves.
+// The system calls of a warm answer: none concerns a file. The calls themselves show it.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { Agent } from 'node:http'

@@ -1,5 +1,5 @@
-// Preloaded into JavaScript clients, which heed no proxy variable: a connection to any name but `localhost` fails, so
-// that a client which is led past the mirror does.
+// Preloaded into JavaScript clients, which use no proxy variable: a connection to any name but `localhost` fails, and so
+// does a client that is led past the mirror.
 
 import net from 'node:net'
 

@@ -15,7 +15,7 @@ const CLI = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
 const READY_WITHIN_MS = 15_000
 const POLL_MS = 20
 
-/** A mirror that runs. Whoever started it stops it. */
+/** A mirror that runs. The code that started it must stop it. */
 export interface MirrorProcess {
   readonly url: string
   readonly pid: number

@@ -4,7 +4,7 @@ import { runForJson } from './run.ts'
 import type { Scene } from './scene.ts'
 import { pythonOf, scriptPath } from './tools.ts'
 
-/** As whom, and from where. The defaults: nobody, with an empty home, through the mirror. */
+/** As which user, and from where. The defaults: anonymous, with an empty home, through the mirror. */
 export interface Caller {
   readonly token?: string
   readonly home?: string

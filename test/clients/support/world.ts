@@ -12,7 +12,7 @@ export const TOKENS = {
 /** Larger than two of Python's 10 MiB blocks, below which it starts a broken download over. */
 export const LARGE_BYTES = 24_000_000
 
-/** Names that lose their way when somebody decodes twice, or not at all. */
+/** Names that break if a program decodes them twice, or not at all. */
 const ODD_NAMES = [
   'a b.txt',
   '#hash.txt',
