@@ -1,5 +1,5 @@
 // Plays the cells of the access table against a mirror before a simulated Hub, one after the other, each on a repo of
-// its own, and holds every answer against the rules. Nothing is skipped: a cell without a test is a missing test.
+// its own, and compares every answer with the rules. Nothing is skipped: a cell without a test is a missing test.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
@@ -178,14 +178,14 @@ class Table {
     this.#clock.advance(ACCESS_TTL_MS)
   }
 
-  /** Somebody with the right has had what the cell asks for; and the cell's own caller tried, where all is over then. */
+  /** A caller with the right has had what the cell asks for. The cell's own caller has tried, where that ends everything. */
   async #warm(cell: Cell, index: number): Promise<Prepared> {
     const made = makeRepo(this.#hub.world, cell, index)
     const target = targetOf(cell.request, made.id)
     const own = questionOf(cell).token
     const callers = [SECRETS.first, own].slice(0, kindOf(cell).turn !== undefined && isReader(cell) ? 2 : 1)
     for (const token of callers) {
-      // A file first: a list is kept only of a repo that is known to be everybody's.
+      // A file first: a list is stored only for a repo that is known to be public.
       const small = targetOf('GET small', made.id)
       for (const asked of isFile(cell) ? [target] : [small, target])
         expect((await ask(this.#mirror.url, asked, { token })).status).toBe(200)

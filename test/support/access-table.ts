@@ -12,8 +12,8 @@ import type { Reply } from './ask.ts'
 const token = (word: string): string => `hf_${word.repeat(34).slice(0, 34)}`
 
 /**
- * Everybody who asks. `member` may read what is closed, `other` may read nothing of it; `first` warms the mirror, and
- * `company` is lent to the holder of a mirror token.
+ * The tokens of all callers. `member` may read restricted repos, `other` may not; `first` warms the mirror, and a rule lends
+ * `company` to the holder of a mirror token.
  */
 export const SECRETS = {
   member: token('member7'),
@@ -143,7 +143,7 @@ export function tableWorld(): World {
   return world
 }
 
-/** The repo of a cell: nobody else's, with bytes that are nowhere else. */
+/** The repo of a cell: of its own, with bytes that are nowhere else. */
 export interface CellRepo {
   readonly repo: Repo
   readonly id: string
@@ -229,18 +229,18 @@ export interface Expected {
 /** What the rules say of a cell. `allowed`: the Hub itself, asked directly, lets this caller in now. */
 export function expectedOf(cell: Cell, allowed: boolean): Expected {
   const { state, request, caller } = cell
-  // It opens nothing, not even what is everybody's: its holder is to hear that it is over.
+  // It opens nothing, not even public repos: its holder must learn that it has ended.
   if (caller === 'expired mirror token') return { answer: 'token refused', asked: [], cdn: 0 }
   const wasOpen = kindOf(cell).before === 'open'
-  // Whoever has warmed the mirror told it that everybody may; nothing has been said otherwise, and it is not long ago.
+  // The request that has warmed the mirror showed that the repo is public; that was not long ago, and nothing has contradicted it.
   const isBelieved = cell.kind === 'public' && (state === 'warm' || state === 'during a pull')
   if (state === 'origin down') {
-    // The last word of the Hub counts while it is away: what was everybody's is served, and nothing else.
+    // The last word of the Hub counts while it is away: what was public is served, and nothing else.
     return { answer: wasOpen ? 'as stored' : 'away', asked: [], cdn: 0 }
   }
   if (!isFile(cell))
     return { answer: 'as the Hub', asked: twiceWhereMoved(cell, ['own GET document']), cdn: 0 }
-  // Bytes that everybody may have are everybody's, whatever their token is.
+  // Public bytes are public, whatever the caller's token is.
   if (isBelieved) return { answer: 'as stored', asked: [], cdn: 0 }
   return {
     answer: 'as the Hub',
@@ -249,7 +249,7 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
   }
 
   function askedOf({ kind }: Cell): Asked[] {
-    // One HEAD for right, commit and digest. Beside it a stranger asks for file and info, where nobody knows yet.
+    // One HEAD for right, commit and digest. Beside it the mirror asks without a token for file and info, if that is not known.
     const isKnown = (kind === 'private' || kind === 'gated') && state !== 'cold'
     if (isKnown) return ['own HEAD file']
     if (credentialOf(cell) === undefined) return ['own HEAD file', 'stranger GET info']
@@ -268,7 +268,7 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
 
 /**
  * With rules, a question that the Hub answers with another name is asked again, once the rules have decided about that
- * name, too. It says so to whoever may know of the repo.
+ * name, too. The Hub says so to callers who may know of the repo.
  */
 function twiceWhereMoved(cell: Cell, asked: readonly Asked[]): Asked[] {
   const hasRules = CALLERS.issued.some((caller) => caller === cell.caller)
@@ -286,7 +286,7 @@ function fetches(cell: Cell): boolean {
   if (cell.state === 'cold') return true
   const { before } = kindOf(cell)
   const isOpenNow = ['public', 'no longer gated', 'renamed'].includes(cell.kind)
-  // What was stored while it was open, or is stored anyway, is read from the disk by whoever may.
+  // What was stored while the repo was public, or is stored anyway, comes from the disk for callers with the right.
   const isStored = cell.cachePrivate || before === 'open'
   const mayBeRead = cell.cachePrivate || isOpenNow
   return !(isStored && mayBeRead)

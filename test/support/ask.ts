@@ -28,7 +28,7 @@ export async function ask(base: string, target: string, question: Question = {})
   try {
     for await (const part of message) parts.push(part as Buffer)
   } catch {
-    // What was cut is told by `whole`.
+    // `whole` says whether it was cut.
   }
   return {
     status: message.statusCode ?? 0,

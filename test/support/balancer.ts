@@ -15,7 +15,7 @@ export type Balancer = (typeof BALANCERS)[number]
 
 const DEPLOY = new URL('../../deploy/', import.meta.url)
 
-/** One that runs. Whoever started it stops it. */
+/** One that runs. The code that started it must stop it. */
 export interface RunningBalancer {
   /** Without a slash at the end. */
   readonly url: string

@@ -1,6 +1,6 @@
 // Time that stands still until a test moves it. Knows no timers: those of Node go on as they do.
 
-/** A clock in milliseconds; hand `now` to whoever asks for the time. */
+/** A clock in milliseconds; hand `now` to the code that needs the time. */
 export interface ManualClock {
   readonly now: () => number
   /** Moves on; never back. */

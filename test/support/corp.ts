@@ -17,13 +17,13 @@ export const SECRET = '/acme/secret/resolve/main/config.json'
 export const LARGE = '/acme/secret/resolve/main/w.bin'
 export const OPEN = '/acme/open/resolve/main/config.json'
 
-/** The holder of `ci` is lent the token called team, for all of acme. */
+/** A rule lends the token called team to the holder of `ci`, for all of acme. */
 const TO_CI = '- {action: use-token, token: team, match: {repo: acme/*, caller: {mirrorToken: ci}}}'
 
 /** The beginning of the year 2030. */
 export const START_AT = Date.UTC(2030, 0, 1)
 
-/** Opens the scene of the running test. Without `rules`, `ci` is lent the Hub token; '' is none. */
+/** Opens the scene of the running test. Without `rules`, a rule lends the Hub token to `ci`; '' is no rule. */
 export async function openCorp(
   options: { readonly rules?: string; readonly config?: Partial<Config>; readonly token?: Secret } = {},
 ) {

@@ -1,4 +1,4 @@
-// Waiting for what will be true soon: for states that nobody announces. Knows no server.
+// Waiting for what will be true soon: for states that are not announced. Knows no server.
 
 import { setTimeout as delay } from 'node:timers/promises'
 

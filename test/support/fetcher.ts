@@ -1,4 +1,4 @@
-// A client that takes what it gets and holds it against the right bytes: whole answers must be right to the last
+// A client that compares what it gets with the right bytes: whole answers must be right to the last
 // byte, broken ones right as far as they go. Knows neither store nor Hub.
 
 import { setTimeout as delay } from 'node:timers/promises'
@@ -33,7 +33,7 @@ export function wished(
   return [start, last === '' ? sizeBytes : Math.min(Number(last) + 1, sizeBytes)]
 }
 
-/** Asks for a file and checks every byte of the answer. Resolves `broken`, too, when nobody answers. */
+/** Asks for a file and checks every byte of the answer. Resolves `broken`, too, when no server answers. */
 export async function take(base: string, target: string, right: Buffer, wish: Wish = {}): Promise<Taken> {
   const { range } = wish
   const answer = await open(base, target, range === undefined ? {} : { headers: { range } }).catch(
@@ -54,7 +54,7 @@ export async function take(base: string, target: string, right: Buffer, wish: Wi
       if (wish.restMs !== undefined) await delay(wish.restMs)
     }
   } catch {
-    // Told by `complete`.
+    // `complete` shows it.
   }
   const got = Buffer.concat(parts)
   if (status >= 400) {

@@ -1,4 +1,4 @@
-// A port of loopback that nobody listens on, for servers that must be told one.
+// A free port of loopback, for servers that cannot choose one themselves.
 
 import { once } from 'node:events'
 import { createServer } from 'node:net'

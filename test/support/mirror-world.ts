@@ -1,5 +1,5 @@
-// The world of the integration tests: one repo of each kind that the mirror must tell apart, small and the same in
-// every test, and nobody's after it.
+// The world of the integration tests: one repo of each kind that the mirror must distinguish, small and the same in
+// every test, and made for that test alone.
 
 import { lfs, World } from '../hub-simulator/repos.ts'
 
@@ -14,7 +14,7 @@ export const TOKENS = {
 
 export const LARGE_BYTES = 3_000_000
 
-/** Names that lose their way when somebody decodes twice, or not at all. */
+/** Names that break if a program decodes them twice, or not at all. */
 export const ODD_NAMES = [
   'a b.txt',
   '#hash.txt',

@@ -13,7 +13,7 @@ const run = promisify(execFile)
 /** The kinds of file system whose power can be cut here; the commit protocol must hold on each. */
 export type DiskKind = 'ext4' | 'xfs'
 
-/** How one is made and mounted: with nothing that the kernel syncs by itself while a test runs, where it can be told. */
+/** How one is made and mounted: with nothing that the kernel syncs by itself while a test runs, where that can be set. */
 const KINDS = {
   ext4: { make: ['mkfs.ext4', '-q', '-F'], options: 'loop,commit=3600', leastMiB: 16 },
   // Its tools make none that is smaller; what is not used takes no room.
@@ -24,7 +24,7 @@ export interface PoweredDisk {
   readonly directory: string
   /** From now on the device takes nothing more, and the journal in memory is lost. */
   cut(): Promise<void>
-  /** Mounts it as after a reboot. Nobody may have a file open there. */
+  /** Mounts it as after a reboot. No process may have a file open there. */
   reboot(): Promise<void>
   /** Has the kernel write what it has, as it does by itself every few seconds. */
   writeBack(): Promise<void>

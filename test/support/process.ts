@@ -21,7 +21,7 @@ export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** A process that serves, or has ended. Whoever started it stops it. */
+/** A process that serves, or has ended. The code that started it must stop it. */
 export interface Child {
   readonly pid: number
   /** Without a slash at the end. */
@@ -45,7 +45,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     (value) => value !== undefined,
     STARTS_WITHIN_MS,
   ).catch(async (error: unknown) => {
-    // Nobody else knows of it.
+    // No other code knows of it.
     await child.stop()
     throw error
   })
@@ -76,7 +76,7 @@ function launch({ hub, cacheDir, env }: ChildOptions) {
       HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2',
       HUBMIRROR_CACHE_DIR: cacheDir,
       HUBMIRROR_CACHE_MIN_FREE: '0B',
-      // No load balancer has to be told first.
+      // There is no load balancer that must notice it first.
       HUBMIRROR_DRAIN_DELAY: '0s',
       ...env,
     },
@@ -118,7 +118,7 @@ function parseLine(line: string): Record<string, unknown>[] {
   }
 }
 
-/** What must not stand in the log of any process: promises nobody heard, warnings of Node, bugs. */
+/** What must not stand in the log of any process: unhandled rejections, warnings of Node, bugs. */
 export function badLines(log: string): string[] {
   return log.split('\n').filter((line) => /unhandled|Warning:|uncaught|"level":"(error|fatal)"/i.test(line))
 }

@@ -23,7 +23,7 @@ export interface RawAnswer {
 /**
  * Writes exactly `bytes` (a string as latin1) and collects until the other side ends. With `quietMs` also until it has
  * said nothing for so long after something: for answers behind which a connection may stay open. How long the first
- * word takes is nobody's business but the test's own.
+ * byte takes is for the test to judge.
  */
 export function rawHttp(
   url: string,

@@ -38,7 +38,7 @@ export async function readyScene(config: Partial<Config> = {}): Promise<ReadySce
   return { ...scene, asks, warm }
 }
 
-/** A condition that changes nothing sends a request the long way. */
+/** A condition that changes nothing sends a request along the full path. */
 export const LONG_WAY = { 'if-none-match': '"other"' }
 
 /** What may not differ between two answers to the same question. */

@@ -10,7 +10,7 @@ export interface Chance {
   oneOf<T>(list: readonly T[]): T
 }
 
-/** Starts from `HUBMIRROR_TEST_SEED` where that is set, else anew; prints the number that brings the same again. */
+/** Starts from `HUBMIRROR_TEST_SEED` if that is set, otherwise with a new seed; prints the number that repeats the run. */
 export function chance(what: string): Chance {
   const given = Number(process.env['HUBMIRROR_TEST_SEED'])
   const seed = Number.isSafeInteger(given) && given > 0 ? given : Math.ceil(Math.random() * 2 ** 31)

@@ -33,8 +33,8 @@ export interface Injection {
 }
 
 /**
- * From now on the `calls` (`pwrite64,pwritev`) of the process fail with `error`, or only those on `paths`. Whoever
- * begins it ends it, before the process ends.
+ * From now on the `calls` (`pwrite64,pwritev`) of the process fail with `error`, or only those on `paths`. The caller
+ * must end it before the process ends.
  */
 export async function inject(
   pid: number,
@@ -56,7 +56,7 @@ export interface Watch {
   readonly end: () => Promise<readonly string[]>
 }
 
-/** From now on the `calls` (`%file`, `pread64`) of the processes are written down. Whoever begins it ends it. */
+/** From now on the `calls` (`%file`, `pread64`) of the processes are written down. The caller must end it. */
 export function watchCalls(pids: readonly number[], calls: string): Promise<Watch> {
   return trace(pids, ['-e', `trace=${calls}`])
 }

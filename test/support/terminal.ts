@@ -1,4 +1,4 @@
-// A command as somebody runs it who sits before a terminal. Knows no command.
+// A command as a user runs it at a terminal. Knows no command.
 
 import { spawn } from 'node:child_process'
 import { BIN, ROOT } from './run-cli.ts'
@@ -15,7 +15,7 @@ interface InTerminal {
   readonly ended: Promise<number | null>
 }
 
-/** Runs the built command line. `args` are words without anything that a shell would heed. */
+/** Runs the built command line. `args` are words without characters that a shell interprets. */
 export function runInTerminal(args: readonly string[], env: Readonly<Record<string, string>>): InTerminal {
   const command = ['exec', process.execPath, BIN, ...args].join(' ')
   const child = spawn(TERMINAL, ['-qec', command, '/dev/null'], {
@@ -41,7 +41,7 @@ const COLUMNS = 80
 const ESCAPE = '\u001b'
 const CODE_OR_CHARACTER = new RegExp(`${ESCAPE}\\[[?\\d]*([a-zA-Z])|${ESCAPE}[78]|[^${ESCAPE}]`, 'gu')
 
-/** The lines that somebody sees at the end, on a terminal of 80 columns without a last line. */
+/** The lines that a user sees at the end, on a terminal of 80 columns without a last line. */
 export function linesOn(said: string): string[] {
   const rows = new Map<number, string>()
   let [row, column, wraps] = [0, 0, true]

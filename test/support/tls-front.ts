@@ -5,7 +5,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import { SERVER_KEY } from './certificates.ts'
 
-/** A port that speaks TLS with `certificate` and hands on what is said to the server at `url`. Whoever starts it closes it. */
+/** A port that speaks TLS with `certificate` and forwards to the server at `url`. The caller must close it. */
 export async function startTlsFront(
   url: string,
   certificate: string,
@@ -23,7 +23,7 @@ export async function startTlsFront(
     })
     socket.pipe(inner).pipe(socket)
   })
-  // Whoever does not like the certificate leaves.
+  // A client that does not accept the certificate leaves.
   server.on('tlsClientError', () => undefined)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

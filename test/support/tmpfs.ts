@@ -13,7 +13,7 @@ export interface SmallDisk {
   readonly directory: string
   /** Lays a read-only copy over it, or takes that away: nothing written meanwhile is lost, for there is none. */
   readOnly(on: boolean): Promise<void>
-  /** Ends it, whoever still has files open there. */
+  /** Ends it, even if files are still open there. */
   unmount(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-// The one question all faults are held against: could a client take what it got for the file, though it is not?
+// The one question of all fault tests: could a client take what it got for the file, though it is not?
 
 import { expect } from 'vitest'
 import type { Got } from '../hub-simulator/probe.ts'
