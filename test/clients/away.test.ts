@@ -45,7 +45,7 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
       expect(answers['absentFile']?.raised).not.toContain('LocalEntryNotFoundError')
     }
 
-    it('is told of in full while the mirror is offline, and what is not known is said once', async () => {
+    it('is described in full while the mirror is offline, and what is not known is said once', async () => {
       const { hub, restartMirror } = scene()
       const right = await ask({ direct: true })
       await python(scene(), client, 'snapshot.py', ['acme/tiny'])
@@ -64,7 +64,7 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
       expect([asked('no-such-repo'), asked('no-such-branch')]).toEqual([2, 1])
     })
 
-    it('is told of in full while the Hub is away, and no wait is called a rate limit', async () => {
+    it('is described in full while the Hub is away, and no wait is called a rate limit', async () => {
       const { hub } = scene()
       const right = await ask({ direct: true })
       await python(scene(), client, 'snapshot.py', ['acme/tiny'])
@@ -90,7 +90,7 @@ describeClient(
         { home: await scene().newHome(), cwd: nodeClients },
       )
 
-    it('is told of in full while the mirror is offline', async () => {
+    it('is described in full while the mirror is offline', async () => {
       const { hub, restartMirror } = scene()
       for (const repo of ['acme/tiny', 'acme/bert']) await python(scene(), 'hub-2', 'snapshot.py', [repo])
       await restartMirror({ HUBMIRROR_OFFLINE: 'on' })

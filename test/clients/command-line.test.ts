@@ -78,7 +78,7 @@ describeClient('curl', ['curl'], () => {
     expect(hub.ledger.bodyRequests()).toEqual([])
   })
 
-  it('gets a private file with a token, 401 without, 404 with that of somebody else', async () => {
+  it('gets a private file with a token, 401 without, 404 with that of another user', async () => {
     const { hub, mirror, newHome } = scene()
     const home = await newHome()
     const status = async (token?: string) => {

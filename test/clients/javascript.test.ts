@@ -72,7 +72,7 @@ describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface
     expectManners(hub)
   })
 
-  it('names the refusal of a HEAD, whoever refuses', async () => {
+  it('names the refusal of a HEAD, whichever side refuses', async () => {
     const { hub } = scene()
     expect(await ask('exists', ['acme/tiny', 'config.json'])).toEqual({ value: true })
     expect(await ask('exists', ['acme/tiny', 'absent.txt'])).toEqual({ value: false })

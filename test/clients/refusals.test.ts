@@ -106,7 +106,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       })
     })
 
-    it('shows cause and cure to whoever reads the exception', async () => {
+    it('shows cause and cure to the reader of the exception', async () => {
       const gated = { repo: 'acme/gated', path: 'config.json', call: 'file', show: true }
       const cases = [
         { name: 'anonymous', ...gated },
@@ -125,7 +125,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
     })
 
     const givesUp = client === 'hub-0'
-    it(`${givesUp ? 'gives up at once' : 'waits as long as it is told'} when the Hub is asked too often`, async () => {
+    it(`${givesUp ? 'gives up at once' : 'waits as long as the answer says'} when the Hub is asked too often`, async () => {
       const { hub } = scene()
       const cases = [{ name: 'file', call: 'file', repo: 'acme/tiny', path: 'config.json' }]
       hub.faults.add({ where: 'hub', match: /\/resolve\//, method: 'HEAD', rateLimit429: { retryAfter: 3 } })

@@ -96,7 +96,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       expect(credentials()).toEqual(new Set([TOKENS.alice, undefined]))
     })
 
-    it('HF_API_TOKEN alone is read by no client, and that of the mirror is lent to nobody', async () => {
+    it('HF_API_TOKEN alone is read by no client, and the mirror lends its own to no caller', async () => {
       const said = await ask('secret', { HF_API_TOKEN: TOKENS.alice })
       expect([said.file.raised, said.info.raised]).toEqual([
         'RepositoryNotFoundError',
@@ -106,7 +106,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       expect(scene().mirror.log()).toContain('HF_API_TOKEN is used as HUBMIRROR_TOKEN')
     })
 
-    it('a mirror token as HF_TOKEN reads what is public, is somebody, and never leaves the mirror', async () => {
+    it('a mirror token as HF_TOKEN reads what is public, has a name, and never leaves the mirror', async () => {
       const said = await ask('tiny', { HF_TOKEN: await issue('alice-laptop') })
       expect(said).toEqual({
         file: { got: digest('tiny') },
@@ -131,7 +131,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       ])
     })
 
-    it('a mirror token that opens nothing tells its user why, in each call', async () => {
+    it('a mirror token that opens nothing shows its user why, in each call', async () => {
       const narrow = await issue('narrow', '--repo', 'corp/*')
       const unknown = createMirrorToken()
       for (const [token, reason] of [
@@ -150,7 +150,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       expect(scene().hub.ledger.requests({ url: 'acme' })).toEqual([])
     })
 
-    it('a token that was set with Bearer before it tells its user that Bearer stands twice', async () => {
+    it('a token that was set with Bearer before it shows its user that Bearer stands twice', async () => {
       const said = await ask('tiny', { HF_TOKEN: `Bearer ${await issue('doubled')}` })
       for (const call of ['file', 'info'] as const) {
         expect(said[call]).toEqual({

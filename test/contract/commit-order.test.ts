@@ -89,7 +89,7 @@ it('is, for a file that is finished: the data, its name, each directory that is 
   await partial.release()
 })
 
-it('is the same where the directories are there: only the one that names the file is told', async () => {
+it('is the same if the directories exist: only the one that names the file is synced', async () => {
   const { layout, partial, calls } = await complete()
   await partial.commit()
   await partial.release()

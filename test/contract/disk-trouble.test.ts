@@ -226,7 +226,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
     )
   })
 
-  it('room is promised or not, and the books name what lies on the disk', async () => {
+  it('space is reserved or not, and the ledger names what lies on the disk', async () => {
     await failEach(
       way,
       async (directory, arm) => {

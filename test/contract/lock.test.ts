@@ -85,7 +85,7 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
   })
 
   it.runIf(process.platform === 'linux')(
-    'is free when its owner was killed and its parent has not heard of it',
+    'is free when its owner was killed and its parent has not noticed it',
     async () => {
       const layout = await scratch()
       // A shell that becomes a program which never asks for the child that it has started.
@@ -208,7 +208,7 @@ describe('on a volume without kernel locks', () => {
 
   // NFS without its lock service says ENOLCK, which the addon knows by number only.
   it.each(['Unknown system error -37', 'ENOTSUP', 'ENOSYS', 'EINVAL'])(
-    'that says %s, the file with the owner guards the directory alone, and that is told once',
+    'that says %s, the file with the owner guards the directory alone, and that is reported once',
     async (code) => {
       const layout = await scratch()
       const told: unknown[] = []

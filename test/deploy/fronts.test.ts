@@ -85,7 +85,7 @@ describe.each(FRONTS)('%s as documented', (name) => {
     `before a mirror that trusts it`,
     [PROGRAMS[name]],
     () => {
-      it.each(LIES)('lets nobody choose an address by %s', async (_what, lie) => {
+      it.each(LIES)('lets no caller choose an address by %s', async (_what, lie) => {
         const { scene, front } = await openFront(name)
         const refused = await askFrom(CALLER, front, SECRET, lie)
         expect(refused.status).toBe(401)
@@ -100,7 +100,7 @@ describe.each(FRONTS)('%s as documented', (name) => {
         expect(warnings(scene)).toEqual([])
       })
 
-      it('lets nobody choose a network that is served', async () => {
+      it('lets no caller choose a network that is served', async () => {
         const { scene, front } = await openFront(name, { clientsAllow: [OFFICE, '10.0.0.0/8', '127.0.0.1'] })
         for (const [what, lie] of LIES) {
           const got = await askFrom(CALLER, front, OPEN, lie)
@@ -161,7 +161,7 @@ describeClient(
       return changed
     }
 
-    it('is told once, with the cure', async () => {
+    it('is reported once, with the cure', async () => {
       const config = without(/^ *proxy_set_header X-Forwarded-For.*\n/m)
       const { scene, front } = await openFront('nginx', {}, { config })
       for (let round = 0; round < 3; round += 1) await askFrom(CALLER, front, OPEN)
@@ -174,7 +174,7 @@ describeClient(
       })
     })
 
-    it('is told where it sets X-Real-IP and hands on the other field', async () => {
+    it('is reported if it sets X-Real-IP and forwards the other field', async () => {
       const config = without(/X-Forwarded-For \$remote_addr;/, 'X-Real-IP $remote_addr;').replace(
         'proxy_set_header X-Real-IP "";',
         '',
@@ -185,7 +185,7 @@ describeClient(
       expect(warnings(scene)[0]).toContain('X-Real-IP that is not in X-Forwarded-For')
     })
 
-    it('is told where what it hands on is no address, and such a caller is nobody', async () => {
+    it('is reported if the field it forwards is no address, and such a caller is unknown', async () => {
       const config = without(/^ *proxy_set_header X-Forwarded-For.*\n/m)
       const { scene, front } = await openFront('nginx', {}, { config })
       for (const lie of [`${FORGED}:80`, 'unknown', `[${FORGED}]`, `${FORGED},`])

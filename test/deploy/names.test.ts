@@ -58,7 +58,7 @@ describe('deploy', () => {
   })
 })
 
-describe('whoever stops the mirror', () => {
+describe('a program that stops the mirror', () => {
   it.each([
     ['deploy/compose.yaml', /stop_grace_period: (\d+)s/],
     ['deploy/systemd/hubmirror.service', /TimeoutStopSec=(\d+)s/],

@@ -38,7 +38,7 @@ const ask = (head: string, body = ''): Promise<RawAnswer> =>
 const raw = (text: string): Promise<RawAnswer> => rawHttp(mirror.url, text, { quietMs: 300 })
 const answersIn = (answer: RawAnswer): number => answer.text.match(/^HTTP\/1\.1 /gm)?.length ?? 0
 
-describe('a request that can be read in two ways is refused before the Hub hears of it', () => {
+describe('a request that can be read in two ways is refused before it reaches the Hub', () => {
   const GET = `GET ${FILE} HTTP/1.1\r\n`
   const HOST = 'Host: mirror.test\r\n'
   const smuggled = `GET /acme/private HTTP/1.1\r\n${HOST}\r\n`
@@ -198,7 +198,7 @@ describe('a request that looks odd and is legal', () => {
   })
 })
 
-describe('what one caller says is not told to another', () => {
+describe('what one caller says does not reach another', () => {
   const names = `
     X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded-Prefix Forwarded X-Real-IP
     X-Original-URL X-Rewrite-URL X-Host X-Original-Host Via True-Client-IP X-Client-IP Cookie Referer Origin

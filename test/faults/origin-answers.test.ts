@@ -57,7 +57,7 @@ describe('of what goes wrong with the first question, a client sees nothing when
   })
 })
 
-describe('a client is told, and the next one served, when', () => {
+describe('a client gets an error, and the next one the file, when', () => {
   const cases: readonly [string, Omit<Fault, 'where'>, number, string][] = [
     ['all connections are reset', { resetBeforeHeaders: true }, 502, 'OriginUnreachable'],
     ['a login page answers', { captivePortal: true }, 502, 'OriginIntercepted'],

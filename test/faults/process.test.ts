@@ -152,7 +152,7 @@ describe('a process that is killed in mid-pull', () => {
 })
 
 describe('a second process', () => {
-  it('on the same directory refuses, says who is there, and disturbs nobody', async () => {
+  it('on the same directory refuses, names the owner, and does not disturb it', async () => {
     const first = await start()
     expect((await get(first, 'medium.bin')).status).toBe(200)
     const { status, log } = await runChild({ hub, cacheDir })
@@ -206,7 +206,7 @@ describe('SIGUSR2', () => {
     )
   })
 
-  it('of a mirror whose audit log cannot be opened has nobody to hear it: it does not start', async () => {
+  it('of a mirror whose audit log cannot be opened reaches no mirror: it does not start', async () => {
     const env = { HUBMIRROR_AUDIT_LOG: join(cacheDir, 'no', 'such', 'audit.log') }
     const { status, log } = await runChild({ hub, cacheDir, env })
     expect([status, log.includes('cannot write the audit log')]).toEqual([1, true])
@@ -253,7 +253,7 @@ describe('SIGTERM', () => {
     expect(await child.ended).toBe(0)
   })
 
-  it('waits no longer than it was told to, and keeps what has come', async () => {
+  it('waits no longer than its time-out, and keeps what has come', async () => {
     // An origin that is waited for longer than this test has.
     const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1s', HUBMIRROR_ORIGIN_TIMEOUT: '1h' } })
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
@@ -283,7 +283,7 @@ describe('SIGTERM', () => {
   })
 
   it.each([1, 2])(
-    'tells a client to leave that asks only then, in a mirror of %i processes',
+    'sends Connection: close to a client that asks only then, in a mirror of %i processes',
     async (workers) => {
       const child = await start({ env: { HUBMIRROR_WORKERS: String(workers) } })
       // The last ones are answered by the early read.

@@ -81,7 +81,7 @@ describe.each(REPOS)('behind an origin that drips, a client of a repo that is %s
 })
 
 describe('a client that reads nothing', () => {
-  it.each(REPOS)('of a repo that is %s, harms nobody', async (repo) => {
+  it.each(REPOS)('of a repo that is %s, harms no other client', async (repo) => {
     await start()
     const idlers = await Promise.all(Array.from({ length: 20 }, () => begin(repo, 'large.bin')))
     for (const { answer } of idlers) answer.pause()

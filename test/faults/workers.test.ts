@@ -104,7 +104,7 @@ async function workersOf(child: Child) {
 }
 
 describe('a worker that is killed', () => {
-  it('takes its own clients with it and nobody else, and is replaced', async () => {
+  it('breaks the connections of its own clients only, and is replaced', async () => {
     const child = await start()
     await warm(child)
     const workers = await childrenOf(child.pid)
@@ -152,7 +152,7 @@ describe('a worker that is killed', () => {
 })
 
 describe('a worker that has stopped', () => {
-  it('is replaced, and whoever came to it is answered by another one', async () => {
+  it('is replaced, and its new clients are answered by another one', async () => {
     const child = await start()
     await warm(child)
     const [stuck = 0] = await childrenOf(child.pid)
@@ -203,7 +203,7 @@ describe('a worker that cannot be started', () => {
     )
   })
 
-  it('keeps nobody from ending', async () => {
+  it('keeps no process from ending', async () => {
     const child = await start()
     await limitFiles(child.pid, 10)
     const workers = await childrenOf(child.pid)
@@ -290,7 +290,7 @@ describe('SIGTERM', () => {
     agent.destroy()
   })
 
-  it('waits no longer than it was told to', async () => {
+  it('waits no longer than its time-out', async () => {
     const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1s' })
     await warm(child)
     const workers = await childrenOf(child.pid)
@@ -319,7 +319,7 @@ describe('SIGTERM', () => {
 })
 
 describe('a start that fails', () => {
-  it('says the same with workers as without, and leaves nobody behind', async () => {
+  it('says the same with workers as without, and leaves no process behind', async () => {
     const taken = createServer()
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
     const address = taken.address()

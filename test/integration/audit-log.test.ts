@@ -99,7 +99,7 @@ describe('a visit', () => {
     expect([count('granted'), count('refused'), count('unknown'), count('limited')]).toEqual([6, 3, 1, 0])
   })
 
-  it('that the mirror denies, and one that is out of quota, is told as such', async () => {
+  it('that the mirror denies, and one that is out of quota, is recorded as such', async () => {
     const scene = await openScene({ config: { writes: 'deny' } })
     const denied = await scene.ask('/api/models/acme/open/commit/main', {
       method: 'POST',
@@ -126,7 +126,7 @@ describe('a visit', () => {
 })
 
 describe('the file of the audit log', () => {
-  it('moved away and opened anew goes on under its name', async () => {
+  it('moved away and opened again goes on under its name', async () => {
     const scene = await openScene()
     const { auditLog } = scene.mirror.config
     if (auditLog?.kind !== 'file') throw new Error('no file')
@@ -147,7 +147,7 @@ describe('the file of the audit log', () => {
     await rename(`${auditLog.path}.1`, auditLog.path)
   })
 
-  it('on a full disk stops nobody, and is loud', async () => {
+  it('on a full disk stops no request, and is loud', async () => {
     const scene = await openScene({ config: { auditLog: { kind: 'file', path: '/dev/full' } } })
     for (let round = 0; round < 3; round += 1) expect((await scene.ask(OPEN)).status).toBe(200)
     await eventually(

@@ -73,7 +73,7 @@ describe('the command', () => {
     expect(stderr).toContain(message)
   })
 
-  it('exits 2 before it serves with a wrong configuration, and tells all faults', async () => {
+  it('exits 2 before it serves with a wrong configuration, and names all faults', async () => {
     const { status, stdout, stderr } = await run(['serve', '--offline=maybe'], {
       HUBMIRROR_CACHE_MAX_SIZE: '200',
       HUBMIRROR_ORIGINS: 'https://huggingface.co',

@@ -55,7 +55,7 @@ it('takes a whole IPv6 network of one customer for one caller', async () => {
   expect(await as('2001:db8:0:1::1')).toBe(200)
 })
 
-it('counts nothing that is served from the disk, and serves what is stored and public to whoever is over', async () => {
+it('counts nothing that is served from the disk, and serves stored public files to callers over the limit', async () => {
   const scene = await limitedScene(3)
   await scene.ask(CONFIG)
   await scene.ask(LARGE)
@@ -114,7 +114,7 @@ it('is an answer in the log and the metrics, not a failure', async () => {
   expect([of('refused'), of('error')]).toEqual([1, undefined])
 })
 
-it('is told in the audit log as a limit also where the right was known and the bytes were not', async () => {
+it('is a limit in the audit log also where the right was known and the bytes were not', async () => {
   const scene = await limitedScene(1)
   // The facts of the file are there, and the file is public.
   expect((await scene.ask(LARGE, { method: 'HEAD' })).status).toBe(200)
@@ -130,7 +130,7 @@ it('is told in the audit log as a limit also where the right was known and the b
   expect(JSON.parse(lines[0] ?? '')).toMatchObject({ decision: 'limited', reason: 'quota', status: 429 })
 })
 
-it('is told in the audit log as a limit, and limits nobody where it is not set', async () => {
+it('is a limit in the audit log, and limits no caller if it is not set', async () => {
   const scene = await limitedScene(1)
   await scene.ask('/acme/open/resolve/main/none.json')
   await scene.ask('/acme/open/resolve/main/none2.json')

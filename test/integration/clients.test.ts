@@ -20,7 +20,7 @@ async function behindProxy(config: Partial<Config>) {
   return { scene, status: async (address: string) => (await scene.ask(OPEN, from(address))).status }
 }
 
-it('serves everybody by default', async () => {
+it('serves every network by default', async () => {
   const { status } = await behindProxy({})
   expect([await status('203.0.113.9'), await status('2001:db8::1')]).toEqual([200, 200])
 })
@@ -31,7 +31,7 @@ it('serves the networks that are allowed only', async () => {
   expect([await status('11.9.9.9'), await status('2001:db9::1')]).toEqual([403, 403])
 })
 
-it('serves everybody but the networks that are denied, and a denial wins', async () => {
+it('serves every network but those that are denied, and a denial wins', async () => {
   const { status, scene } = await behindProxy({ clientsDeny: ['10.1.0.0/16'] })
   expect([await status('10.2.0.1'), await status('10.1.0.1')]).toEqual([200, 403])
   await scene.restart({ clientsAllow: [SELF, '10.0.0.0/8'], clientsDeny: ['10.1.0.0/16'] })

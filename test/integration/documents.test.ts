@@ -272,7 +272,7 @@ it.each([203, 206, 300])(
   },
 )
 
-it('keeps what a token was told of fields asked for by name from strangers', async () => {
+it('keeps what a token has got of fields requested by name from strangers', async () => {
   const scene = await openScene()
   const told = '/api/models/acme/open?expand=sha&expand=resourceGroup'
   const open = '/api/models/acme/open?expand=sha&expand=likes'

@@ -154,7 +154,7 @@ describe('as a command', () => {
     [['--repo', 'a/b', '--own-token', '--mirror-token', 'ci'], 'either --mirror-token or --own-token'],
     [['--repo', 'a/b', '--licence', 'mit,'], 'apache-2.0,mit'],
     [['--repo', 'a/b', '--licence', ''], 'apache-2.0,mit'],
-  ])('is told of bad usage: %j', async (args, cure) => {
+  ])('reports bad usage: %j', async (args, cure) => {
     const done = await run(['config', 'explain', '--config', file, ...args])
     expect([done.status, done.stdout]).toEqual([2, ''])
     expect(done.stderr).toContain(cure)

@@ -122,7 +122,7 @@ it.each(Object.entries(CAUSES))('%s is told in its own words', async (cause, [te
   expect(fitting.map(([name]) => name)).toEqual([cause])
 })
 
-it('a Hub that comes back is told in the log, once', async () => {
+it('a Hub that comes back is a line in the log, once', async () => {
   const scene = await openScene()
   await scene.hub.stop()
   for (let turn = 0; turn < 3; turn += 1) await scene.ask(CONFIG)
@@ -173,7 +173,7 @@ it.each([
     OTHER_CERTIFICATE,
     /certificate for another name than 127\.0\.0\.1:\d+.*HUBMIRROR_ORIGIN/,
   ],
-])('a certificate %s is told so', async (_, certificate, text) => {
+])('a certificate %s is reported as such', async (_, certificate, text) => {
   const child = await startTrusting(certificate)
   for (const target of [OVERVIEW, CONFIG]) {
     const got = await ask(child.url, target)

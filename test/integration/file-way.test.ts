@@ -326,23 +326,26 @@ describe('what is absent', () => {
       message: 'Invalid credentials in Authorization header',
       token: TOKENS.invalid,
     },
-  ])('is told in the words of the Hub: $what', async ({ target, status, code, message, commit, token }) => {
-    const scene = await openScene()
-    for (const method of ['HEAD', 'GET']) {
-      const reply = await scene.ask(target, { method, token })
-      expect(reply.status).toBe(status)
-      expect(reply.headers['x-error-code']).toBe(code)
-      expect(reply.headers['x-error-message']).toMatch(message)
-      expect(reply.headers['x-repo-commit']).toBe(commit === true ? scene.commit('acme/open') : undefined)
-      expect(reply.headers['x-cache']).toBe('REFUSED')
-      expect(reply.headers['www-authenticate'] !== undefined).toBe(status === 401)
-      if (method === 'GET') expect(reply.body.toString()).toMatch(message)
-      else expect(reply.body.length).toBe(0)
-    }
-    expect(scene.hub.ledger.bodyRequests()).toEqual([])
-  })
+  ])(
+    'is reported in the words of the Hub: $what',
+    async ({ target, status, code, message, commit, token }) => {
+      const scene = await openScene()
+      for (const method of ['HEAD', 'GET']) {
+        const reply = await scene.ask(target, { method, token })
+        expect(reply.status).toBe(status)
+        expect(reply.headers['x-error-code']).toBe(code)
+        expect(reply.headers['x-error-message']).toMatch(message)
+        expect(reply.headers['x-repo-commit']).toBe(commit === true ? scene.commit('acme/open') : undefined)
+        expect(reply.headers['x-cache']).toBe('REFUSED')
+        expect(reply.headers['www-authenticate'] !== undefined).toBe(status === 401)
+        if (method === 'GET') expect(reply.body.toString()).toMatch(message)
+        else expect(reply.body.length).toBe(0)
+      }
+      expect(scene.hub.ledger.bodyRequests()).toEqual([])
+    },
+  )
 
-  it('is told of a disabled repo without a code, as the Hub does', async () => {
+  it('gets a disabled repo without a code, as from the Hub', async () => {
     const scene = await openScene()
     scene.world.model('acme/open').disabled()
     const got = await scene.ask('/acme/open/resolve/main/config.json')

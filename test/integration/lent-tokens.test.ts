@@ -28,7 +28,7 @@ describe("the mirror's own Hub token", () => {
     expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
   })
 
-  it('may be lent to a caller without any token, to read what it is lent for and to do nothing else', async () => {
+  it('may be lent to a caller without any token, to read what the rule names and to do nothing else', async () => {
     const { scene } = await openCorp({ rules: toNetwork('acme/secret') })
     expect((await scene.ask(SECRET)).body.toString()).toBe(SECRET_CONFIG)
     expect((await scene.ask('/acme/gated/resolve/main/config.json')).headers['x-error-code']).toBe(
@@ -162,7 +162,7 @@ describe("the mirror's own Hub token", () => {
     expect(billed().length).toBeGreaterThan(0)
   })
 
-  it('follows its file without a restart, tells its age, and warns once when it is old', async () => {
+  it('follows its file without a restart, reports its age, and warns once when it is old', async () => {
     const path = join(tmpdir(), `hubmirror-token-${process.pid}`)
     onTestFinished(() => rm(path, { force: true }))
     await writeFile(path, CORP)

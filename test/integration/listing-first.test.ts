@@ -13,7 +13,7 @@ describe('a listing that is asked for before anything else', () => {
     '/api/models/acme/open/tree/main/additional_chat_templates?recursive=false&expand=false',
   ]
 
-  it('has the repo asked about once, and is kept where everybody may read it', async () => {
+  it('makes the mirror ask about the repo once, and is stored if the repo is public', async () => {
     const scene = await openScene()
     for (const token of [undefined, TOKENS.alice]) {
       for (const target of LISTINGS) await scene.ask(target, { token })

@@ -12,7 +12,7 @@ import { TOKENS } from '../support/mirror-world.ts'
 
 describe('a mirror token', () => {
   it.each(['acme/secret', 'acme/gated'])(
-    'opens %s with the Hub token that its holder is lent, and nothing else',
+    'opens %s with the Hub token that a rule lends to its holder, and nothing else',
     async (id) => {
       const { scene, issue } = await openCorp()
       const token = await issue()
@@ -35,7 +35,7 @@ describe('a mirror token', () => {
     },
   )
 
-  it('without a Hub token lent reads as a stranger does', async () => {
+  it('without a lent Hub token reads as an anonymous caller does', async () => {
     const { scene, issue } = await openCorp()
     const token = await issue('guest')
     expect((await scene.ask(OPEN, { token })).status).toBe(200)
@@ -45,7 +45,7 @@ describe('a mirror token', () => {
   })
 
   it.each([false, true])(
-    'leaves what it opened closed to everybody else, with private bytes stored or not (%s)',
+    'leaves what it opened closed to all other callers, with private bytes stored or not (%s)',
     async (cachePrivate) => {
       const { scene, issue } = await openCorp({ config: { cachePrivate } })
       const token = await issue()

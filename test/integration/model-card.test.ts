@@ -33,7 +33,7 @@ describe('the card of a gated model', () => {
     for (const bytes of files.values()) expect(bytes.includes(GATED_CONFIG.trim())).toBe(false)
   })
 
-  it('is given to everybody, as the Hub does', async () => {
+  it('is sent to every caller, as from the Hub', async () => {
     const scene = await openScene()
     for (const token of [undefined, TOKENS.bob, TOKENS.alice]) {
       const got = await scene.ask(CARD, { token })

@@ -63,7 +63,7 @@ describe.each([301, 302, 307, 308])('an origin that has moved (%i)', (status) =>
   })
 })
 
-it('an origin that has moved is not followed with a token: it goes to no other place, and the cure is told', async () => {
+it('an origin that has moved is not followed with a token: it goes to no other place, and the answer names the cure', async () => {
   const { hub, asked, mirror } = await open(308, ['127.0.0.1', '127.0.0.2'])
   for (const [method, target] of [
     ['GET', '/acme/secret/resolve/main/config.json'],
@@ -86,7 +86,7 @@ it('an origin that has moved is not followed with a token: it goes to no other p
   expect(hub.ledger.requests().filter((entry) => entry.headers.authorization !== undefined)).toEqual([])
 })
 
-it('an origin that has moved to a host nobody allowed is told with the cure, and that host hears nothing', async () => {
+it('an origin that has moved to a host that is not allowed is reported with the cure, and that host gets no request', async () => {
   const { hub, mirror } = await open(308, ['127.0.0.2'])
   for (const [method, target] of REQUESTS) {
     const got = await ask(mirror.url, target, { method })

@@ -230,7 +230,7 @@ describe('a listing that is put together', () => {
   })
 })
 
-it('tells of a commit of which the tree alone was asked for', async () => {
+it('describes a commit of which the tree alone was requested', async () => {
   const scene = await openScene()
   const id = scene.commit('acme/open', 'v1')
   const right = json(await ask(scene.hub.url, `/api/models/acme/open/revision/${id}?blobs=true`)) as Record<
@@ -296,7 +296,7 @@ describe('nothing is put together', () => {
   ]
   const OPEN = OPEN_REPOS[0]
 
-  it('of a repo that is not everybody’s any more', async () => {
+  it('of a repo that is no longer public', async () => {
     const scene = await openScene()
     await takeSnapshot(scene, OPEN, '2')
     scene.world.model('acme/open').makePrivate([])

@@ -27,7 +27,7 @@ const labels = (line: Line) =>
   `{route="${String(line['route'])}",outcome="${String(line['outcome'])}",status="${String(line['status'])}"}`
 
 describe('the probes', () => {
-  it('say that the process lives and can do its job, and ask nobody', async () => {
+  it('say that the process lives and can do its job, without a request to the Hub', async () => {
     const scene = await openScene()
     const alive = await scene.ask('/healthz')
     expect([alive.status, alive.body.toString()]).toEqual([200, '{"status":"ok"}'])

@@ -133,7 +133,7 @@ describe('a large file that is not stored', () => {
   it.each([
     ['that no connection has come to', SIZE - MIB],
     ['far behind where a connection is', SEGMENT - MIB],
-  ])('keeps nobody waiting who wants bytes %s', async (_, start) => {
+  ])('keeps no client waiting that wants bytes %s', async (_, start) => {
     const scene = await openLarge()
     const { faults } = scene.hub
     faults.add({ where: 'cdn', stallAfterBytes: 100_000, times: 4 })

@@ -147,7 +147,7 @@ describe('a route that is only passed on', () => {
     expect(cdn.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined])
   })
 
-  it('that comes encoded though nobody asked for it says so', async () => {
+  it('that comes encoded though the client did not ask for it says so', async () => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', match: /raw/, gzipAlways: true })
     const got = await scene.ask('/acme/open/raw/main/config.json')
@@ -168,7 +168,7 @@ describe('a route that is only passed on', () => {
     }
   })
 
-  it('that leads to a host nobody allowed is refused, and that host hears nothing', async () => {
+  it('that leads to a host that is not allowed is refused, and that host gets no request', async () => {
     const scene = await openScene()
     for (const place of ['http://127.0.0.3:9/x', 'http://user:pw@127.0.0.2/x', 'ftp://127.0.0.2/x']) {
       scene.hub.faults.add({ where: 'hub', match: /parquet/, redirectTo: place })
@@ -286,7 +286,7 @@ describe('what changes something', () => {
     expect([got.status, got.body.toString(), got.headers['location']]).toEqual([201, 'made', undefined])
   })
 
-  it('is told from a fetch over git, which ends no belief', async () => {
+  it('differs from a fetch over git, which ends no verdict', async () => {
     const scene = await openScene()
     const target = '/acme/open/resolve/main/config.json'
     await scene.ask(target)
@@ -343,7 +343,7 @@ describe('a mirror that denies writes', () => {
     ['GET', '/acme/open.git/info/refs?service=git-receive-pack', undefined],
     ['POST', '/acme/open.git/git-receive-pack', 'x'],
     ['GET', '/api/models/acme/open/xet-write-token/main', undefined],
-  ] as const)('refuses %s %s before the Hub hears of it', async (method, target, body) => {
+  ] as const)('refuses %s %s before it reaches the Hub', async (method, target, body) => {
     const scene = await openScene({ config: { writes: 'deny' } })
     const got = await scene.ask(target, {
       method,
@@ -378,7 +378,7 @@ describe('a mirror that denies writes', () => {
   })
 })
 
-it('shows whoever commits through the mirror the new commit at once', async () => {
+it('shows a caller who commits through the mirror the new commit at once', async () => {
   const scene = await openScene()
   const file = '/alice/notes/resolve/main/config.json'
   scene.world.model('alice/notes').commit({ 'config.json': '{"old":1}' })

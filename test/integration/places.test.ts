@@ -63,7 +63,7 @@ describe('the name of the mirror', () => {
     },
   )
 
-  it('of one client is not told to the next', async () => {
+  it('of one client is not sent to the next', async () => {
     const scene = await openScene()
     await scene.ask('/acme/open/resolve/main/config.json')
     const commit = scene.commit('acme/open')
@@ -141,7 +141,7 @@ describe('a mirror before a mirror', () => {
     ['GET', '/api/models/acme/open'],
     ['GET', '/acme/open/raw/main/config.json'],
   ])(
-    'that leads back by way of others says so, too: %s %s tells who passed it on',
+    'that leads back by way of others says so, too: %s %s names who passed it on',
     async (method, target) => {
       const scene = await openScene()
       const got = await scene.ask(target, { method, headers: { via: '1.1 hubmirror-other' } })

@@ -121,7 +121,7 @@ describe('Git LFS, which names no path', () => {
   const batch = (scene: Scene, operation: string) =>
     send(scene, JSON.stringify({ operation, transfers: ['basic'], objects: [] }))
 
-  it('is refused a download from where a file may be denied, and told why', async () => {
+  it('is refused a download from where a file may be denied, with the reason', async () => {
     const scene = await under(NO_PICKLES)
     const got = await batch(scene, 'download')
     expect(got.status).toBe(403)
@@ -196,7 +196,7 @@ describe('a rule about callers', () => {
     expect(spoofed.status).toBe(403)
   })
 
-  it('tells callers with a token from those without', async () => {
+  it('distinguishes callers with a token from those without', async () => {
     const scene = await under('- {action: deny, match: {caller: {anonymous: on}}}')
     const target = '/acme/open/resolve/main/config.json'
     expect((await scene.ask(target)).status).toBe(403)
@@ -263,7 +263,7 @@ describe('a rule about licences', () => {
     return openScene({ world, config: { ...config, policies: policiesOf(rules) } })
   }
 
-  it('goes by what the Hub says of the repo, and for a private one by what it tells the caller', async () => {
+  it('follows what the Hub says of the repo, and for a private one what it says to the caller', async () => {
     const scene = await scenes()
     const status = async (path: string, token?: string) => (await scene.ask(path, { token })).status
     expect(await status('/acme/open/resolve/main/config.json')).toBe(200)
@@ -295,7 +295,7 @@ describe('a rule about licences', () => {
 })
 
 describe('a rule about sizes', () => {
-  it('is asked when the Hub has told the size, and counts the whole file of a range', async () => {
+  it('is evaluated when the Hub has sent the size, and counts the whole file of a range', async () => {
     const scene = await under('- {name: small-only, action: deny, match: {size: ">1MB"}}')
     for (const headers of [{}, { range: 'bytes=0-9' }]) {
       for (const method of ['HEAD', 'GET']) {

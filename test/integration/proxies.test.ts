@@ -98,25 +98,25 @@ describe.each([
     return texts
   }
 
-  it('that rejects the password is told, with the variable to correct', async () => {
+  it('that rejects the password is reported, with the variable to correct', async () => {
     const [text] = await failure('http://user:s3cret@PROXY', { login: 'user:other' })
     expect(text).toMatch(/its user name or password is wrong \(407\)/)
     expect(text).toContain(`correct them in ${variable}`)
   })
 
-  it('that wants a password is told', async () => {
+  it('that wants a password is reported', async () => {
     const [text] = await failure('http://PROXY', { login: 'user:other' })
     expect(text).toMatch(/was asked by its proxy for a user name and password \(407\)/)
   })
 
-  it('that cannot be reached is told', async () => {
+  it('that cannot be reached is reported', async () => {
     const [text] = await failure('http://127.0.0.1:1', {})
     expect(text).toMatch(/was refused the connection to its proxy/)
     expect(text).toContain(`check ${variable}`)
   })
 })
 
-it('a proxy that refuses CONNECT is told, with what it has answered', async () => {
+it('a proxy that refuses CONNECT is reported, with its answer', async () => {
   const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, { connectStatus: 403 })
   const got = await ask(OVERVIEW)
   expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])

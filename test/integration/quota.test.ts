@@ -18,7 +18,7 @@ const asked = (scene: Scene) =>
     .requests()
     .map((entry) => [entry.server, entry.url.split('?')[0], scene.hub.ledger.credential(entry)])
 
-it('asks nothing more of a bucket that an answer called used up, before the told time', async () => {
+it('asks nothing more of a bucket that an answer called used up, before the time that the Hub named', async () => {
   const scene = await openScene()
   scene.hub.faults.add({
     where: 'hub',
@@ -43,7 +43,7 @@ it('asks nothing more of a bucket that an answer called used up, before the told
   expect(last.status, 'the rest is short, and worth waiting for').toBe(200)
 })
 
-it('serves what is stored and public, says how old it is, and asks nobody', async () => {
+it('serves what is stored and public, says how old it is, and sends no request', async () => {
   const scene = await openScene()
   for (const target of [CONFIG, LARGE, INFO]) await scene.ask(target)
   await scene.settled()
@@ -133,7 +133,7 @@ it.each([
   expect([undefined, '5']).toContain(busy.headers['retry-after'])
 })
 
-it('an upload is not sent before the told time either', async () => {
+it('an upload is not sent before the time that the Hub named either', async () => {
   const scene = await openScene()
   const commit = { method: 'POST', token: TOKENS.alice, body: '{}' }
   scene.hub.faults.add({ where: 'hub', method: 'POST', rateLimit429: { retryAfter: 50 } })
@@ -144,7 +144,7 @@ it('an upload is not sent before the told time either', async () => {
   expect(asked(scene)).toEqual([])
 })
 
-it('a CDN that asks for patience gets it, whoever comes', async () => {
+it('a CDN that asks for patience gets it, whichever caller comes', async () => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'cdn', rateLimit429: { retryAfter: 40 }, ...ALWAYS })
   for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
@@ -179,7 +179,7 @@ it('a pull goes on without a token whose owner is out of quota, since others wai
   ])
 })
 
-it('a pull that nobody has quota for is a 429, with the time to wait', async () => {
+it('a pull that no caller has quota for is a 429, with the time to wait', async () => {
   const scene = await openScene()
   scene.hub.faults.add({
     where: 'hub',
@@ -212,7 +212,7 @@ it.each([
   ],
   ['in the Hub’s own', { rateLimit429: {} }],
 ] as const)(
-  'asks less than it is asked while 429s name no time, and tells each a time: %s',
+  'asks less than it is asked while 429s name no time, and gives each caller a time: %s',
   async (_what, fault) => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', ...fault, ...ALWAYS })

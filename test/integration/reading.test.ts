@@ -149,7 +149,7 @@ describe('a stored file', () => {
     expect(reads.length - before).toBeLessThan(unshared / 2)
   })
 
-  it('comes whole to each of many who wait for it, and nothing stays lent', async () => {
+  it('comes whole to each of many who wait for it, and no buffer stays in use', async () => {
     const scene = await openScene()
     scene.world.model('acme/big').commit({ 'big.bin': lfs({ sizeBytes: SIZE, seed: 42 }) })
     const { held, reads } = watchBuffers()

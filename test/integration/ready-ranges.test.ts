@@ -82,7 +82,7 @@ function heldRead() {
 }
 
 describe('a ready range', () => {
-  it('is the answer that the long way gives, whatever is asked for', async () => {
+  it('is the answer that the full path gives, for every range', async () => {
     const scene = await rangeScene({ refTtlMs: 3_600_000, accessTtlMs: 3_600_000 })
     const place = fc.oneof(
       fc.integer({ min: 0, max: SIZE + 10 }),
@@ -130,7 +130,7 @@ describe('a ready range', () => {
     [0, 7],
     [12_345, 12_345],
     [SIZE - 64 * KIB, SIZE - 1],
-  ])('from %i to %i is read once, and asks nobody', async (first, last) => {
+  ])('from %i to %i is read once, without a request to the Hub', async (first, last) => {
     const scene = await rangeScene()
     await scene.warmPart(first, last)
     const reading = vi.spyOn(OpenFile.prototype, 'read')
@@ -157,7 +157,7 @@ describe('a ready range', () => {
     expect([large.ready, large.body.equals(scene.bytes.subarray(0, 64 * KIB + 1))]).toEqual([false, true])
   })
 
-  it('heeds If-Range: the file as it is, or all of the other one', async () => {
+  it('follows If-Range: the file as it is, or all of the other one', async () => {
     const scene = await rangeScene()
     const { etag = '' } = (await scene.warmPart(5, 9)).headers
     const asked = (ifRange: string) => ({ headers: { range: 'bytes=5-9', 'if-range': ifRange } })
@@ -233,7 +233,7 @@ describe('a ready range', () => {
     await scene.closed()
   })
 
-  it('is given to nobody whose network is not served, and leaves nothing open for them', async () => {
+  it('is sent to no caller whose network is not served, and leaves nothing open for them', async () => {
     const scene = await rangeScene({ trustProxy: ['127.0.0.1'], clientsDeny: ['10.1.0.0/16'] })
     const from = (address: string) => ({ headers: { range: 'bytes=0-9', 'x-forwarded-for': address } })
     await scene.warm(BRANCH, from('10.2.0.1'))
@@ -325,7 +325,7 @@ describe('a file that is open for ranges', () => {
     },
   )
 
-  it('and turns out to be shorter than it was is fetched again, and nobody sees it', async () => {
+  it('and turns out to be shorter than it was is fetched again, and no client sees it', async () => {
     const scene = await rangeScene()
     await scene.warmPart(900_000, 900_099)
     await cutShort(scene.blob, 900_050)
@@ -354,7 +354,7 @@ describe('a file that is open for ranges', () => {
     await scene.closed()
   })
 
-  it('and that the disk has changed since it was read last is seen by nobody where reads are checked', async () => {
+  it('and that the disk has changed since it was read last is seen by no client if reads are checked', async () => {
     const scene = await rangeScene({ checkReadsMs: 0 })
     await scene.warmPart(0, 9)
     await flipBit(scene.blob, 100_000)

@@ -26,7 +26,7 @@ async function readyScene(config: Parameters<typeof openReady>[0] = {}) {
 }
 
 describe.each(METHODS)('a ready %s', (method) => {
-  it.each(['main', 'the commit'])('of a file at %s is the answer that the long way gives', async (where) => {
+  it.each(['main', 'the commit'])('of a file at %s is the answer that the full path gives', async (where) => {
     const scene = await readyScene()
     const target = where === 'main' ? BRANCH : scene.pinned
     await scene.warm(target, { method })
@@ -37,7 +37,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect(short.body.toString()).toBe(method === 'GET' ? FIRST : '')
   })
 
-  it('that there is no such file is the answer that the long way gives', async () => {
+  it('that there is no such file is the answer that the full path gives', async () => {
     const scene = await readyScene()
     const target = BRANCH.replace('config.json', 'adapter_config.json')
     await scene.warm(target, { method })
@@ -51,7 +51,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect((await scene.asks(target, { method })).status).toBe(200)
   })
 
-  it('is given at the first look at a connection in the words of Node’s HTTP', async () => {
+  it('is given by the early read in the words of Node’s HTTP', async () => {
     const scene = await readyScene()
     const byNode: string[] = []
     scene.mirror.app.server.server.on('request', ({ url }) => byNode.push(url ?? ''))
@@ -141,7 +141,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect((await scene.asks(BRANCH, { method })).status).toBe(401)
   })
 
-  it('goes when somebody writes to the repo through the mirror', async () => {
+  it('ends when a caller writes to the repo through the mirror', async () => {
     const scene = await readyScene()
     await scene.warm(BRANCH, { method })
     const commit = JSON.stringify({ key: 'header', value: { summary: 'x' } })
@@ -157,7 +157,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect(reply.ready).toBe(written.status >= 400)
   })
 
-  it('is given to nobody whose network is not served, and logged with the address of the proxy’s word', async () => {
+  it('is sent to no caller whose network is not served, and logged with the address that the proxy names', async () => {
     const scene = await readyScene({ trustProxy: ['127.0.0.1'], clientsDeny: ['10.1.0.0/16'] })
     const from = (address: string) => ({ method, headers: { 'x-forwarded-for': address } })
     await scene.warm(scene.pinned, from('10.2.0.1'))
@@ -286,7 +286,7 @@ describe('a ready answer', () => {
     expect(flood.text.split(FIRST).length).toBeLessThan(400)
   })
 
-  it('is for those alone whom the rules let in, and names the rules that had a say', async () => {
+  it('is sent only to callers whom the rules allow, and names the rules that had a say', async () => {
     const rules = policiesOf(`
 - {name: lab, action: deny, match: {repo: acme/*, caller: {network: 10.1.0.0/16}}}
 - {name: ours, action: allow, match: {repo: acme/*}}

@@ -39,7 +39,7 @@ describe('a refusal of the mirror carries its message in X-HF-Warning as well', 
       expect(headers['x-hf-warning']).toContain(`; ${headers['x-error-message']}`)
   })
 
-  it('of a gate that no lent token opens, where the client would say to ask the Hub for access', async () => {
+  it('of a gate that no lent token opens, where the client would advise to request access at the Hub', async () => {
     const { scene, issue } = await openCorp({ rules: '' })
     const got = await scene.ask('/acme/gated/resolve/main/config.json', { token: await issue() })
     expect(got.headers['x-error-code']).toBe('GatedRepo')

@@ -54,7 +54,7 @@ describe('a refusal', () => {
     }
   })
 
-  it('is nobody else’s, and of no other repo', async () => {
+  it('is that of no other caller, and of no other repo', async () => {
     const scene = await openScene()
     for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) await scene.ask(SMALL, { token })
     expect((await scene.ask(SMALL, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
@@ -100,7 +100,7 @@ describe('a refusal', () => {
     expect(asked(scene)).toBe(0)
   })
 
-  it('to somebody who then makes the repo is not said again', async () => {
+  it('to a caller who then makes the repo is not repeated', async () => {
     const scene = await openScene()
     const token = TOKENS.alice
     const target = '/api/models/alice/new'

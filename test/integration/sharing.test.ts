@@ -86,7 +86,7 @@ describe('a file that many ask for at once', () => {
     )
   })
 
-  it('is brought home though its only reader left near the end, and fetched by nobody again', async () => {
+  it('is finished though its only reader left near the end, and is not fetched again', async () => {
     const scene = await openBig(8_000_000)
     const leaver = await open(scene.mirror.url, TARGET)
     leaver.on('error', () => undefined)
@@ -161,7 +161,7 @@ describe('a pull whose only reader left', () => {
     expect(scene.hub.ledger.bytes('cdn')).toBe(6 * MIB)
   })
 
-  it('is brought home where it is to finish, though much is missing', async () => {
+  it('is finished if the setting says so, though much is missing', async () => {
     const scene = await abandon({ pullAbandoned: 'finish', sizeBytes: MUCH, connections: 6 })
     scene.hub.faults.release()
     await scene.settled()
@@ -218,7 +218,7 @@ describe('ranges of a file that is not there', () => {
   })
 })
 
-it('comes home though the token that asked for it is no longer good: the file is everybody’s', async () => {
+it('is finished though the token that asked for it is no longer good: the file is public', async () => {
   const scene = await openScene()
   const target = '/acme/open/resolve/main/config.json'
   await scene.ask(target, { method: 'HEAD', token: TOKENS.alice })

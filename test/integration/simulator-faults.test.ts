@@ -135,7 +135,7 @@ describe('a fault may', () => {
     expect((await strike(damage)).status).toBe(status)
   })
 
-  it('encode what nobody asked to be encoded', async () => {
+  it('encode what was not requested to be encoded', async () => {
     const got = await strike({ gzipAlways: true })
     expect(gunzipSync(got.body).equals(whole())).toBe(true)
   })
@@ -152,7 +152,7 @@ describe('a fault may', () => {
     expect(fault.struck).toBe(2)
   })
 
-  it('strike the one of several ranges that asks for a byte, and whoever asks for all', async () => {
+  it('strike the one of several ranges that asks for a byte, and each request for all', async () => {
     await start()
     const url = await cdnUrl()
     const fault = hub.faults.add({ where: 'cdn', asksFor: 150, times: 9, status: { code: 500 } })

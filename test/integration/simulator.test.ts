@@ -257,7 +257,7 @@ describe('the CDN', () => {
     expect((await get(url.replace(/Expires=\d+/, 'Expires=9999999999'))).status).toBe(403)
   })
 
-  it('binds a URL to its method only when told to', async () => {
+  it('binds a URL to its method only with the option', async () => {
     await start()
     const url = await cdnUrl('acme/open', 'HEAD')
     hub.faults.add({ where: 'cdn', methodBoundUrls: true })
@@ -290,7 +290,7 @@ describe('the API', () => {
     )
   })
 
-  it('tells what expand asks for in either spelling, and blobs in both booleans', async () => {
+  it('sends what expand asks for in either spelling, and blobs in both booleans', async () => {
     await start()
     const info = async (query: string) => json(await get(`/api/models/acme/open?${query}`))
     expect(Object.keys(await info('expand=likes&expand=sha')).sort()).toEqual(['_id', 'id', 'likes', 'sha'])

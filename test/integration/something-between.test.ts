@@ -107,7 +107,7 @@ describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
     expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
   })
 
-  it('ends nobody’s belief by what is passed through', async () => {
+  it('ends no verdict by what is passed through', async () => {
     const scene = await openScene()
     await warm(scene)
     const handle = onHub(scene, { match: /info\/refs|\/raw\/|discussions/, ...fault })
@@ -124,7 +124,7 @@ describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
   })
 })
 
-it('a filter between HEAD and GET is told as such at once, and not asked again and again', async () => {
+it('a filter between HEAD and GET is reported as such at once, and not asked again and again', async () => {
   const scene = await openScene()
   onHub(scene, { method: 'GET', match: /resolve/, edge: { code: 403, headers: HTML, body: '<html>' } })
   const got = await scene.ask(CONFIG)
@@ -291,7 +291,7 @@ describe('where a gateway before the Hub drops', () => {
     expect(scene.hub.ledger.bodyRequests()).toEqual([])
   })
 
-  it('everything that says what a file is, even in the listing, nobody gets it', async () => {
+  it('everything that says what a file is, even in the listing, no client gets it', async () => {
     const scene = await openScene()
     onHub(scene, drop(['x-linked-size', 'x-linked-etag', 'etag']))
     onHub(scene, { match: /paths-info/, edge: { code: 404, headers: HTML } })
@@ -326,7 +326,7 @@ describe('where a gateway before the Hub drops', () => {
     expect(gets).toEqual([])
   })
 
-  it('the commit, and the branch moves meanwhile, nobody is told another commit than that of the bytes', async () => {
+  it('the commit, and the branch moves meanwhile, no client gets another commit than that of the bytes', async () => {
     const scene = await openScene()
     const repo = scene.world.model('acme/open')
     let moved = false
@@ -345,7 +345,7 @@ describe('where a gateway before the Hub drops', () => {
   })
 })
 
-it('a mirror of a mirror knows refusals and trouble as the first one tells them', async () => {
+it('a mirror of a mirror knows refusals and trouble as the first one reports them', async () => {
   const scene = await openScene()
   const behind = await scene.another({ hub: { ...scene.hub, url: scene.mirror.url } })
   const { ask } = await import('../support/ask.ts')

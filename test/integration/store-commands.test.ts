@@ -189,7 +189,7 @@ describe('ls over many facts', () => {
 })
 
 describe('prune', () => {
-  it('removes a repo beside a mirror: open readers read on, soon nobody finds it, the books follow', async () => {
+  it('removes a repo beside a mirror: open readers read on, soon no client finds it, and the ledger follows', async () => {
     const bytes = Buffer.alloc(3_000_000, 9)
     const key = await made.stored(repoOf('org/a'), 'a.bin', bytes)
     const shared = await made.stored(repoOf('org/a'), 'shared.bin', Buffer.from('shared'))
@@ -322,7 +322,7 @@ describe('verify', () => {
     expect(await readdir(made.root)).not.toContain('verify.json')
   })
 
-  it('begins anew when it is told to', async () => {
+  it('begins from the start with --restart', async () => {
     const key = await made.blob(Buffer.from('a'))
     const position = { after: key, startedAt: 1, blobs: 1, sizeBytes: 1, damaged: 0, refused: 0 }
     await writeFile(path.join(made.root, 'verify.json'), JSON.stringify(position))

@@ -131,7 +131,7 @@ it('exits 1 for a name it does not know, and for a list that it cannot read, whi
   expect(await readFile(path, 'utf8')).toBe('{"version":2}')
 })
 
-it('exits 1 where the system lets nobody make the folder of the list', async () => {
+it('exits 1 where the system lets no process make the folder of the list', async () => {
   const list = '/proc/hubmirror/tokens.json'
   const { status, stdout, stderr } = await token(['create', 'ci', '--mirror-tokens', list])
   expect([status, stdout]).toEqual([1, ''])
@@ -158,7 +158,7 @@ it('does nothing that it cannot record', async () => {
   expect(listed).toHaveLength(1)
 })
 
-it('follows a link to the list, so that the mirror that reads its target hears of it', async () => {
+it('follows a link to the list, so that the mirror that reads its target notices the change', async () => {
   const scene = await openScene()
   const folder = await scratch()
   const list = mirrorTokensPath(scene.mirror.config)

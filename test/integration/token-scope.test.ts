@@ -37,7 +37,7 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
     ['a large file', '/acme/old/resolve/main/w.bin'],
     ['its info', '/api/models/acme/old'],
     ['a tree', '/api/models/acme/old/tree/main'],
-  ])('is lent no Hub token, though the rules lend one for both of its names: %s', async (_what, target) => {
+  ])('gets no Hub token, though the rules lend one for both of its names: %s', async (_what, target) => {
     const { scene, issue } = await openCorp({ rules: LEND_BOTH })
     scene.world.model('acme/new').private(['corp'])
     const token = await issue('narrow', { repos: ['acme/old'] })
@@ -83,7 +83,7 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
     await expectOutOfScope(scene, SECRET, narrow, 'acme/hidden')
   })
 
-  it('is refused without any rules, though everybody else may read it, also from the disk alone', async () => {
+  it('is refused without any rules, though all other callers may read it, also from the disk alone', async () => {
     const { scene, issue } = await openCorp({ rules: '' })
     const [narrow, wide] = [await issue('narrow', { repos: ['acme/old'] }), await issue('wide')]
     for (const path of ['config.json', 'w.bin'])
@@ -147,7 +147,7 @@ describe('a repo that has got its old name back', () => {
     expect((await scene.ask('/api/models/acme/old', { token })).status).toBe(200)
   })
 
-  it('is refused while the Hub is away and nobody can say', async () => {
+  it('is refused while the Hub is away and the mirror cannot know', async () => {
     const { scene, issue } = await openCorp({ rules: '' })
     const token = await issue('narrow', { repos: ['acme/old'] })
     await scene.ask(OLD)

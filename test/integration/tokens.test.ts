@@ -118,7 +118,7 @@ describe('bytes of a closed repo', () => {
     }
   })
 
-  it.each(CLOSED)('of $id are nobody else’s, though alice has just had them', async ({ id, text }) => {
+  it.each(CLOSED)('of $id go to no other caller, though alice has just had them', async ({ id, text }) => {
     const scene = await openScene()
     const cold = async () => {
       for (const path of ['config.json', 'w.bin']) {
@@ -163,7 +163,7 @@ describe('bytes of a closed repo', () => {
     expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
   })
 
-  it('are not given for a question of somebody else that is under way', async () => {
+  it('are not given for a question of another caller that is under way', async () => {
     const scene = await openScene()
     const target = '/acme/secret/resolve/main/config.json'
     scene.hub.faults.add({

@@ -34,7 +34,7 @@ async function behind(rules: string, config: Partial<Config> = {}) {
 }
 
 describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) => {
-  it('is lent nothing, whatever the network, and its clear neighbour is', async () => {
+  it('gets no Hub token, whatever the network, and its clear neighbour does', async () => {
     const rules = `- {action: use-token, token: team, match: {repo: acme/*, caller: {network: ${ALL}}}}`
     const { scene, from } = await behind(rules)
     expect((await from(address, SECRET)).status).toBe(401)
@@ -94,7 +94,7 @@ describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) =
   })
 })
 
-it('counts all of them as one caller, and nobody else with them', async () => {
+it('counts all of them as one caller, and no other caller with them', async () => {
   const { from } = await behind('', { clientsRateLimit: { max: 3, windowMs: 3_600_000 } })
   const status = async (address: string) => (await from(address, SECRET, TOKENS.alice)).status
   const got: number[] = []

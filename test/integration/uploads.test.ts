@@ -99,7 +99,7 @@ describe('an upload by Git LFS', () => {
     expect([got.status, scene.world.lfsObjects.has(oidOf(OBJECT))]).toEqual([200, true])
   })
 
-  it('is not offered Xet, whoever offers it', async () => {
+  it('is not offered Xet, whichever side offers it', async () => {
     const scene = await openUploads()
     for (const [transfers, taken] of [
       [['basic', 'multipart', 'xet'], 'multipart'],
@@ -124,7 +124,7 @@ describe('an upload by Git LFS', () => {
     expect(((await direct.json()) as Batch).transfer).toBe('xet')
   })
 
-  it('whose bytes storage refuses hears what storage says', async () => {
+  it('whose bytes storage refuses gets the answer of storage', async () => {
     const scene = await openUploads()
     const target = at(scene, actionOf(await batch(scene, [OBJECT]), 'upload').href)
     const put = await scene.ask(target, { method: 'PUT', body: Buffer.alloc(2_000_000, 'other') })
@@ -141,7 +141,7 @@ describe('an upload by Git LFS', () => {
     expect((await scene.ask(pathname, { method: 'PUT', body: OBJECT })).status).toBe(200)
   })
 
-  it('keeps an address that leads to a host nobody allowed, and says so', async () => {
+  it('keeps an address that leads to a host that is not allowed, and says so', async () => {
     const scene = await openUploads({ config: { redirectHosts: ['cdn.example'] } })
     for (let time = 0; time < 2; time += 1) {
       const got = await batch(scene, [OBJECT])
@@ -243,7 +243,7 @@ describe('a transfer link', () => {
     expect([put.status, scene.world.lfsObjects.has(oidOf(OBJECT))]).toEqual([200, true])
   })
 
-  it('lies below the base path, and tells browsers that they may use it', async () => {
+  it('lies below the base path, and lets browsers use it', async () => {
     const scene = await openUploads({ config: { basePath: '/hf' } })
     const got = await batch(scene, [OBJECT], {}, `/hf${BATCH}`)
     const target = at(scene, actionOf(got, 'upload').href)
@@ -352,7 +352,7 @@ describe('a download by Git LFS', () => {
     expect(scene.hub.ledger.bytes('cdn')).toBe(2 * (bytes.length + 1))
   })
 
-  it.each([5, 0])('of a size that somebody made up (%s) disturbs no pull of the file', async (size) => {
+  it.each([5, 0])('of a made-up size (%s) disturbs no pull of the file', async (size) => {
     const scene = await openScene()
     const bytes = scene.bytes('acme/open', 'w.bin')
     const got = await scene.ask('/acme/open.git/info/lfs/objects/batch', {

@@ -38,7 +38,7 @@ async function start(env: Record<string, string>): Promise<void> {
 const requests = () => child.entries().filter(({ msg }) => msg === 'request')
 
 describe('a body that is not handed on', () => {
-  it('takes nothing of the next request with it, whatever the request before was told', async () => {
+  it('takes nothing of the next request with it, whatever the answer to the request before', async () => {
     await start({
       HUBMIRROR_WORKERS: '2',
       HUBMIRROR_CLIENTS_ALLOW: '10.0.0.0/8',

@@ -163,7 +163,7 @@ describe('an answer that is ready', () => {
     }
   })
 
-  it('is forgotten by every worker before anybody is told what it rests on has ended', async () => {
+  it('is dropped by every worker before any client sees that what it rests on has ended', async () => {
     await start()
     await warm(TARGET)
     world.model('acme/open').makePrivate(['alice'])

@@ -64,7 +64,7 @@ const requestsOf = (child: Child) => child.entries().filter(({ msg }) => msg ===
 const settled = (child: Child) => whenIdle(() => metrics(child))
 
 describe('several processes', () => {
-  it('fetch one file once, however many ask and whoever they reach', async () => {
+  it('fetch one file once, however many clients ask and whichever worker they reach', async () => {
     const child = await start()
     const right = createHash('sha256').update(big()).digest('hex')
     const digests = await Promise.all(
@@ -80,7 +80,7 @@ describe('several processes', () => {
     expect(metricValue(await metrics(child), 'hubmirror_flights_total')).toBe(1)
   })
 
-  it('give a private file to nobody but its readers, and to those no longer than the Hub does', async () => {
+  it('give a private file to its readers only, and to those no longer than the Hub does', async () => {
     const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
     const secret = `${SECRET}/config.json`
     for (const { status, body } of await askAll(child, secret, { token: TOKENS.alice }))
@@ -110,7 +110,7 @@ describe('several processes', () => {
     for (const { status } of await askAll(child, target)) expect(status).toBe(401)
   })
 
-  it('refuse what can be read in two ways before the Hub hears of it', async () => {
+  it('refuse what can be read in two ways before it reaches the Hub', async () => {
     const child = await start()
     const doubled = ['Authorization: Bearer a', 'Host: other', 'Range: bytes=0-1']
     for (const field of doubled) {
@@ -345,7 +345,7 @@ describe('a large file that is stored', () => {
     )
   })
 
-  it('is told in the log by what was sent when its client leaves', async () => {
+  it('is logged with what was sent when its client leaves', async () => {
     const child = await start()
     await ask(child.url, BIG)
     await settled(child)

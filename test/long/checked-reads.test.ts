@@ -166,7 +166,7 @@ describe('a mirror that checks what it reads', () => {
     [1, FLIPS.running],
     [2, FLIPS.workers],
   ])(
-    'of %i processes gives nobody one of %i bits that its disk changes under it',
+    'of %i processes sends none of %i bits that its disk changes under it',
     async (workers, flips) => {
       const seeded = chance(`flips under ${workers}`)
       await start({ HUBMIRROR_CHECK_READS: '0s', HUBMIRROR_WORKERS: String(workers) })
@@ -184,7 +184,7 @@ describe('a mirror that checks what it reads', () => {
     240_000,
   )
 
-  it('gives nobody a changed bit, however many read the file at once, and finds it once', async () => {
+  it('sends no changed bit, however many clients read the file at once, and finds it once', async () => {
     const seeded = chance('flips under many')
     await start({ HUBMIRROR_CHECK_READS: '0s' })
     await fetchAll()

@@ -144,7 +144,7 @@ async function playOut(plan: Plan): Promise<void> {
 const NOTHING_SPECIAL = { range: undefined, leaveAt: undefined, restMs: undefined }
 
 describe('ranges of cold files', () => {
-  it('bring exactly their bytes, each from the origin once, whoever asks and whoever leaves', {
+  it('bring exactly their bytes, each from the origin once, whichever clients ask and leave', {
     timeout: 600_000,
   }, async () => {
     const { seed } = chance('ranges')
