@@ -28,7 +28,7 @@ export interface MirrorOptions {
   readonly cacheDir?: string
 }
 
-/** A mirror that runs. Whoever started it closes it. */
+/** A mirror that runs. The code that started it must close it. */
 export interface RunningMirror {
   /** Without a slash at the end and without the base path. */
   readonly url: string
@@ -38,7 +38,7 @@ export interface RunningMirror {
   logText(): string
   /** The lines of the log so far that hold a text. */
   logLines(part: string): string[]
-  /** What stands in the audit log; whoever asks for it waits until it is there. */
+  /** The text of the audit log; resolves when it is there. */
   auditText(): Promise<string>
   metrics(): Promise<string>
   /**
@@ -48,7 +48,7 @@ export interface RunningMirror {
   close(options?: { readonly keepDir?: boolean; readonly busy?: boolean }): Promise<void>
 }
 
-/** A pull that nobody reads ends soon, or brings a small file home. */
+/** A pull without readers ends soon, or fetches the rest of a small file. */
 const IDLE_WITHIN_MS = 120_000
 const POLL_MS = 10
 /** Larger files are generated noise: reading them again would prove nothing and take long. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -6,28 +6,40 @@ import { findBanned } from '../../docs/style.ts'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const WITH_PROSE = /\.(?:ts|cts|mjs|sh|py|md|ya?ml|conf|cfg|service)$|(?:^|\/)(?:Dockerfile|run|check-fast)$/
-/** What is held to the list: files, and folders with all that is below them. */
-const HELD = [
+/** What setup scripts install within the suites. */
+const INSTALLED = /(?:^|\/)(?:node_modules|\.venv[^/]*)\//
+/** Where prose stands: files, and folders with all that is below them. */
+const PLACES = [
+  '.ci/check-fast',
+  '.ci/run',
   'CHANGELOG.md',
   'CONTRIBUTING.md',
-  'deploy',
-  'docs',
-  'nginx-compare',
   'README.md',
   'SECURITY.md',
-  'src/memory.ts',
-  'test/bench',
-  'test/cache-suite',
-  'test/compare',
-  'test/docs',
-  'test/hub-simulator',
-  'test/soak',
+  ...['deploy', 'docs', 'nginx-compare', 'src', 'test'].flatMap(placesIn),
 ]
+/** Not yet in plain English. Take a place out when it is. */
+const LATER = new Set([
+  'src/app.ts',
+  'src/fast-path',
+  'src/http',
+  'src/hub',
+  'src/mirror',
+  'src/origin',
+  'src/server',
+  'src/store',
+  'src/workers',
+  'test/unit',
+])
+
+function placesIn(folder: string): readonly string[] {
+  return readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`)
+}
 
 function filesOf(name: string): readonly string[] {
-  if (WITH_PROSE.test(name)) return [name]
+  if (!statSync(join(ROOT, name)).isDirectory()) return WITH_PROSE.test(name) ? [name] : []
   return readdirSync(join(ROOT, name), { recursive: true, encoding: 'utf8' })
-    .filter((below) => WITH_PROSE.test(below))
+    .filter((below) => WITH_PROSE.test(below) && !INSTALLED.test(below))
     .map((below) => `${name}/${below}`)
     .sort()
 }
@@ -36,7 +48,7 @@ function words(name: string, ...lines: readonly string[]): readonly string[] {
   return findBanned(name, lines.join('\n')).map(({ line, word }) => `${line} ${word}`)
 }
 
-it.each(HELD)('the prose of %s has no banned word', (name) => {
+it.each(PLACES.filter((name) => !LATER.has(name)))('the prose of %s has no banned word', (name) => {
   const found = filesOf(name).flatMap((file) =>
     findBanned(file, readFileSync(join(ROOT, file), 'utf8')).map(
       ({ line, word, instead }) => `${file}:${line}: "${word}"; ${instead}`,
