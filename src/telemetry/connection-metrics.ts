@@ -1,6 +1,6 @@
 // The metrics of connections to the origin: how many are in use, and how many requests wait for one.
 
-import type { MetricRow } from './metrics.ts'
+import type { MetricRow } from './metric-row.ts'
 
 export const CONNECTION_METRICS = {
   originInUse: {

@@ -2,6 +2,7 @@
 // contain a repo, path or token: a crawler would create series without end.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import { CONNECTION_METRICS } from './connection-metrics.ts'
+import type { MetricRow } from './metric-row.ts'
 import {
   ACCESS_RESULTS,
   EVICTION_REASONS,
@@ -12,13 +13,6 @@ import {
   WAIT_RESULTS,
 } from './observer.ts'
 import { RequestTally, TalliedHistogram } from './tally.ts'
-
-export interface MetricRow {
-  readonly name: string
-  readonly kind: 'counter' | 'gauge' | 'histogram'
-  readonly labels: readonly string[]
-  readonly help: string
-}
 
 /** The mirror's own metrics. Names, labels and meanings are public interface. The documentation prints this table. */
 export const METRICS = {

@@ -2,8 +2,8 @@
 // Only the bookkeeping lives here; the damage is done where answers are written (exchange.ts, body.ts).
 
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseRange } from './file-answer.ts'
 import type { ServerName } from './ledger.ts'
+import { parseRange } from './range.ts'
 
 /** What a fault sees of a request. */
 export interface SeenRequest {

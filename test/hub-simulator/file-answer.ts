@@ -3,6 +3,7 @@
 
 import type { Content } from './content.ts'
 import type { Exchange, HeaderMap } from './exchange.ts'
+import { parseRange, type Slice } from './range.ts'
 
 /** A file about to be sent. */
 export interface FileAnswer {
@@ -14,11 +15,6 @@ export interface FileAnswer {
   readonly mayGzip: boolean
   /** Whether If-None-Match is honoured. */
   readonly revalidates: boolean
-}
-
-interface Slice {
-  readonly start: number
-  readonly end: number
 }
 
 /** Sends 200, 206, 304 or 416. A Range that is malformed or names several ranges is ignored (RFC 9110 14.2). */
@@ -82,27 +78,6 @@ export function describeFile(path: string): { readonly contentType: string; read
   const contentType =
     TEXT_TYPES[extension] ?? (isText ? 'text/plain; charset=utf-8' : 'application/octet-stream')
   return { contentType, isText }
-}
-
-/** The one range a header names; undefined, which is the whole file, where it names none or several. */
-export function parseRange(
-  header: string | undefined,
-  sizeBytes: number,
-): Slice | 'unsatisfiable' | undefined {
-  // `bytes=0-99`, `bytes=5-`, `bytes=-7`; not `bytes=0-1,4-5`.
-  const match = header === undefined ? null : /^bytes=(\d*)-(\d*)$/.exec(header)
-  if (match === null) return undefined
-  const [, first = '', last = ''] = match
-  if (first === '') {
-    if (last === '') return undefined
-    const suffix = Number(last)
-    if (suffix === 0 || sizeBytes === 0) return 'unsatisfiable'
-    return { start: Math.max(0, sizeBytes - suffix), end: sizeBytes }
-  }
-  const start = Number(first)
-  const end = last === '' ? sizeBytes : Math.min(Number(last) + 1, sizeBytes)
-  if (last !== '' && Number(last) < start) return undefined
-  return start >= sizeBytes ? 'unsatisfiable' : { start, end }
 }
 
 // The range one byte further on, or one byte before where the file ends; of the whole file, all but its first byte.
