@@ -170,7 +170,7 @@ export function mayLend(
 /** API routes below a repo that return its content or its size. */
 const CONTENT_WORDS = new Set(['parquet', 'croissant', 'treesize', 'compare'])
 
-/** Whether a target returns content of the repo. It must be spelled exactly as the Hub's routes; other spellings do not count. */
+/** Whether a target returns content of the repo. Only the exact spelling of the Hub's routes counts. */
 function isContent(target: string, repo: Repo): boolean {
   const [path = ''] = target.split('?')
   if (path.startsWith(`/${webPrefix(repo.type)}${repo.id}/raw/`)) return true

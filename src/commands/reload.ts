@@ -61,8 +61,8 @@ async function reload({ load, app, changeOthers, logger, auditor }: ReloadDeps):
 }
 
 /**
- * Reads a settings or secret file. It must not be empty, and it must be a regular file, because reading a pipe would block the
- * process. Throws as node:fs does.
+ * Reads a settings or secret file. It must not be empty, and it must be a regular file, because reading a pipe would block
+ * the process. Throws as node:fs does.
  */
 export function readRegularFile(path: string): string {
   const stats = statSync(path)

@@ -175,7 +175,7 @@ function readSecret(entry: Entry, readFile: (path: string) => string, faults: Fa
   } catch (error) {
     cure = `expected a readable file that contains the secret (${codeOf(error)})`
   }
-  // The value may be the secret itself instead of the name of its file, and must not be printed then. Base64 has slashes, too.
+  // The value may be the secret itself instead of the name of its file. Then it must not be printed. Base64 has slashes, too.
   const value = /^(?:~|\.{0,2})\//.test(entry.text) || entry.text.length <= 20 ? entry.text : MASK
   faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure })
   return undefined

@@ -147,7 +147,7 @@ export function basePath(): Parser<string> {
 }
 const EXPECTED_PREFIX = 'expected a path prefix such as / or /hugging-face'
 
-/** Parses a directory and makes it absolute. `~/` is the home directory; other relative paths start at the working directory. */
+/** Parses a directory and makes it absolute. `~/` is the home directory; other paths are relative to the working directory. */
 export function directory(): Parser<string> {
   return (text) => {
     if (text.includes('\0')) return { fault: 'expected a directory' }

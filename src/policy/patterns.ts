@@ -55,7 +55,7 @@ export interface Networks {
  * address, and `::/0` is all of IPv6 without IPv4.
  */
 export function networks(texts: readonly string[]): Networks {
-  // One list per family: a BlockList treats an IPv4 address as IPv4-mapped too, so IPv6 networks such as `::/0` would match it.
+  // One list per family: a BlockList also treats an IPv4 address as IPv4-mapped, so that `::/0` would match it.
   const lists = { 4: new BlockList(), 6: new BlockList() }
   for (const text of texts) {
     const [address = '', bits] = text.split('/')

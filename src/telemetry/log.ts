@@ -46,9 +46,9 @@ export interface RequestFields {
 }
 
 /**
- * Creates a logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. Lines of
- * requests are gathered for up to `gatherMs`, because a write costs more than a line. The default gathers those of one turn of
- * the event loop. `flushRequests` writes the gathered lines.
+ * Creates a logger of JSON lines. The caller ends or flushes `destination`; without one, lines go to stdout at once. Lines
+ * of requests are gathered for up to `gatherMs`, because a write costs more than a line. The default gathers those of one
+ * turn of the event loop. `flushRequests` writes the gathered lines.
  */
 export function createLogger(options: {
   readonly level: string
@@ -83,8 +83,9 @@ export function createLogger(options: {
 
 /**
  * Creates a destination that never blocks the event loop. If the reader of stdout stalls, lines are lost and `onDrop` is
- * called, but downloads go on; a synchronous write to a full pipe would stop the whole process. Before the process exits, the
- * caller must call `end` and wait for `close`: `flushSync` does not wait for a running write, which `process.exit` then drops.
+ * called, but downloads go on; a synchronous write to a full pipe would stop the whole process. Before the process exits,
+ * the caller must call `end` and wait for `close`: `flushSync` does not wait for a running write, which `process.exit` may
+ * then drop.
  */
 export function createLogDestination(
   options: { readonly fd?: number; readonly onDrop?: () => void } = {},

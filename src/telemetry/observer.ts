@@ -25,8 +25,8 @@ export type OriginKind = (typeof ORIGIN_KINDS)[number]
 
 /**
  * The purpose of a connection to the origin. Each kind leaves connections free for the kinds before it. `question`: a short
- * response that is read at once. `pull`: a long body for the store. `passage`: a read that is passed through, while the length
- * of its response is unknown. `relay`: a body at the speed of a client. Closed.
+ * response that is read at once. `pull`: a long body for the store. `passage`: a read that is passed through, while the
+ * length of its response is unknown. `relay`: a body at the speed of a client. Closed.
  */
 export const LANES = ['question', 'pull', 'passage', 'relay'] as const
 export type Lane = (typeof LANES)[number]

@@ -1,4 +1,4 @@
-// One mirror per directory, whether the kernel's lock is there or not: across processes, and however they end.
+// Only one mirror can use a directory, with or without locks of the kernel, across processes, and however they end.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -65,7 +65,7 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
   const lock = (layout: Layout): Promise<() => Promise<void>> =>
     lockDirectory(layout, how === 'kernel' ? kernelLock : undefined)
 
-  it('is refused to another process with the pid of its owner, and free when that one lets go', async () => {
+  it('is refused to another process with the pid of its owner, and free when the owner releases it', async () => {
     const layout = await scratch()
     const { child, said, ended } = await hold(layout, how)
     expect(said).toBe('held')
@@ -88,7 +88,7 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
     'is free when its owner was killed and its parent has not noticed it',
     async () => {
       const layout = await scratch()
-      // A shell that becomes a program which never asks for the child that it has started.
+      // A shell that becomes another program, which never waits for the child that the shell started.
       const script = `'${process.execPath}' --import tsx '${HOLDER}' '${layout.root}' ${how} <&3 & exec sleep 600`
       const parent = spawn('/bin/sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit', 'pipe'] })
       const ended = once(parent, 'exit')
@@ -129,7 +129,7 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
     await (await lock(layout))()
   })
 
-  it('belongs to one of many who come at once, also where a dead owner left its name', async () => {
+  it('belongs to one of many processes that start at once, even if a dead owner left its name', async () => {
     for (const left of [
       undefined,
       '',
@@ -176,7 +176,7 @@ describe('a mirror without the addon', () => {
     await (await lockDirectory(layout, undefined))()
   })
 
-  it('sees one that has it, and is seen by it', async () => {
+  it('notices another mirror that has the directory, and is noticed by it', async () => {
     const layout = await scratch()
     for (const [first, second] of [
       ['kernel', undefined],
@@ -190,7 +190,7 @@ describe('a mirror without the addon', () => {
     }
   })
 
-  it('does not let go what is not its own any more', async () => {
+  it('does not release a lock that is no longer its own', async () => {
     const layout = await scratch()
     const unlock = await lockDirectory(layout, undefined)
     await writeFile(layout.lock, 'somebody else')
@@ -221,7 +221,7 @@ describe('on a volume without kernel locks', () => {
     },
   )
 
-  it('another failure of the lock is no lack of locks', async () => {
+  it('another failure of the lock does not count as missing locks', async () => {
     const layout = await scratch()
     await expect(lockDirectory(layout, without('EIO'))).rejects.toThrow('the volume says no')
   })

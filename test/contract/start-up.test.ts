@@ -1,4 +1,4 @@
-// A mirror serves what is stored before it has counted what is stored. The walk is held at its first directory, so
+// A mirror serves stored content before it has counted it. The scan is stopped at its first directory, so
 // that it has provably not ended while the answers come.
 
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
@@ -39,7 +39,7 @@ afterEach(() => walk.held.open())
 
 const PLANTED = 500
 
-it('files are served, and the mirror is ready, while the walk through the store goes on', async () => {
+it('files are served, and the mirror is ready, while the startup scan of the store runs', async () => {
   const world = new World()
   const files = { 'small.json': '{"small":true}', 'large.bin': lfs({ sizeBytes: 3_000_000, seed: 1 }) }
   world.model('acme/open').commit(files)

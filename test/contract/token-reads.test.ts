@@ -1,4 +1,4 @@
-// How often, and in which pieces, a running mirror reads the list of its tokens: a stranger costs a look at most.
+// How often, and in which slices, a running mirror reads the list of its tokens: a stranger costs at most one check.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -43,14 +43,14 @@ async function setUp(text: string) {
   return { path, clock, file, troubles, strangers }
 }
 
-it('is one look under way and one to come for however many strangers', async () => {
+it('one running check and one pending check serve any number of strangers', async () => {
   const { file, strangers } = await setUp(formatTokenList([entry('a')]))
   await strangers()
   expect(file.list()).toHaveLength(1)
   expect(calls).toEqual({ reads: 1, stats: 2 })
 })
 
-it('reads a broken list once for all strangers, and again when its time has come or it has changed', async () => {
+it('a broken list is read once for all strangers, and again after a while or after a change', async () => {
   const { path, clock, file, troubles, strangers } = await setUp('{"version":1,')
   for (let round = 0; round < 5; round += 1) await strangers()
   expect(calls.reads).toBe(1)
@@ -72,7 +72,7 @@ it('reads a broken list once for all strangers, and again when its time has come
   expect([file.list().length, calls.reads, troubles]).toEqual([1, 3, ['it is not valid JSON']])
 })
 
-it('sees what was issued while a look was under way', async () => {
+it('a token that was issued during a check is found', async () => {
   const { path, file } = await setUp(formatTokenList([entry('a')]))
   const first = file.refresh(true)
   await writeFile(path, formatTokenList([entry('a'), entry('b')]))
@@ -80,7 +80,7 @@ it('sees what was issued while a look was under way', async () => {
   expect(file.list().map(({ name }) => name)).toEqual(['a', 'b'])
 })
 
-it('leaves the thread to others while it reads a hundred thousand tokens, and finds each by its digest', async () => {
+it('a list of a hundred thousand tokens is read without blocking the thread, and each is found by its digest', async () => {
   const names = Array.from({ length: 100_000 }, (_, index) => `ci-job-${index}`)
   const { file, troubles } = await setUp(formatTokenList(names.map(entry)))
   let turns = 0

@@ -63,7 +63,7 @@ const get = (child: Child, path: string) => probe(`${child.url}${FILE}/${path}`)
 const right = (path: string) => bytesOf(hub.world.model('acme/open'), 'main', path)
 const digestOf = (path: string) => createHash('sha256').update(right(path)).digest('hex')
 
-/** The digest of what came, without keeping it; undefined when it broke off. */
+/** The digest of a body, without keeping it; undefined if the body broke off. */
 function pull(child: Child, path: string): Promise<string | undefined> {
   return begin(child, path).then(
     ({ answer }) => digestFrom(answer),
@@ -71,7 +71,7 @@ function pull(child: Child, path: string): Promise<string | undefined> {
   )
 }
 
-/** Asks; of the body nothing is read. Rejects when no answer begins. */
+/** Sends a request, and reads nothing of the body. Rejects if no response begins. */
 function begin<Path extends string>(
   child: Child,
   path: Path,
@@ -103,8 +103,8 @@ const whenClosed = (child: Child) =>
     (answer) => answer === undefined,
   )
 
-describe('a process that is killed in mid-pull', () => {
-  it('leaves what the next one goes on from, ten times over, and never a wrong byte', async () => {
+describe('a process that is killed during a download', () => {
+  it('leaves a partial that the next process continues, ten times in a row, and never a wrong byte', async () => {
     const whole = digestOf('medium.bin')
     hub.bytesPerSecond = 6 * MIB
     for (let round = 0; round < 10; round += 1) {
@@ -128,7 +128,7 @@ describe('a process that is killed in mid-pull', () => {
     hub.bytesPerSecond = 20 * MIB
     const reader = pull(child, 'large.bin')
     await hub.ledger.whenBytes({ server: 'cdn' }, 70 * MIB)
-    // What is asked for from now on comes slowly, so that the end is far when the map is there.
+    // From now on the origin is slow, so that the download is far from its end when the map exists.
     hub.bytesPerSecond = MIB
     await eventually(
       () => readdir(join(cacheDir, 'partial'), { recursive: true }),
@@ -163,7 +163,7 @@ describe('a second process', () => {
     expect(verdictOf(await get(first, 'medium.bin'), right('medium.bin'))).toBe('whole')
   })
 
-  it('may take the directory as soon as the first is gone, however it went', async () => {
+  it('may take the directory as soon as the first has ended, however it ended', async () => {
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       const child = await start()
       expect((await get(child, 'small.json')).body.toString()).toBe('{"small":true}')
@@ -175,7 +175,7 @@ describe('a second process', () => {
 })
 
 describe('SIGUSR2', () => {
-  it('makes the audit log go on under its name, and ends no mirror that has none', async () => {
+  it('makes the audit log continue under its name, and does not end a mirror without one', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'hubmirror-audit-'))
     const file = join(folder, 'audit.log')
     const child = await start({ env: { HUBMIRROR_AUDIT_LOG: file } })
@@ -233,7 +233,7 @@ describe('SIGTERM', () => {
   })
 
   it.each([1, 2])('cuts none of 50 downloads in a mirror of %i processes that answer', async (workers) => {
-    // A drain of an hour: what ends it is the last of them, or this test fails.
+    // The drain timeout is an hour: the mirror must end with the last download, or this test fails.
     const child = await start({
       env: { HUBMIRROR_WORKERS: String(workers), HUBMIRROR_DRAIN_TIMEOUT: '1h' },
     })

@@ -1,4 +1,4 @@
-// SIGHUP to a mirror that serves: what its settings file says now is what counts, in every process of it.
+// SIGHUP to a running mirror: the current settings file takes effect in every process of the mirror.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
@@ -42,7 +42,7 @@ afterEach(async () => {
 
 const entries = (child: Child, msg: string) => child.entries().filter((entry) => entry['msg'] === msg)
 
-/** A mirror with a settings file, and what it says of the next one. */
+/** Starts a mirror with a settings file, and returns what it reports about the next file. */
 async function withFile(text: string, env: Record<string, string>) {
   const path = join(folder, 'hubmirror.yaml')
   const audit = join(folder, 'audit.log')
@@ -110,7 +110,7 @@ describe.each([1, 2])('SIGHUP to a mirror of %i processes that answer', (workers
     for (const agent of agents) agent.destroy()
   })
 
-  it('changes how long is believed, how much is stored and what is logged, and names what needs a restart', async () => {
+  it('changes TTLs, the size of the store and the log level, and names the settings that need a restart', async () => {
     const { child, reload } = await withFile('accessTtl: 1h\nrefTtl: 1h\n', env)
     for (const name of ['m1.bin', 'm2.bin', 'm3.bin'])
       expect((await probe(`${child.url}${FILE}/${name}`)).status).toBe(200)
@@ -144,7 +144,7 @@ describe.each([1, 2])('SIGHUP to a mirror of %i processes that answer', (workers
     )
   })
 
-  it('changes nothing where the file is wrong, and says why', async () => {
+  it('changes nothing if the file is wrong, and says why', async () => {
     const rule = 'policies:\n  - {name: no-json, action: deny, match: {file: "*.json"}}\n'
     const { child, path, reload, reloads } = await withFile(rule, env)
     const status = async () => (await probe(`${child.url}${FILE}/small.json`)).status
@@ -179,7 +179,7 @@ describe.each([1, 2])('SIGHUP to a mirror of %i processes that answer', (workers
 })
 
 describe('SIGHUP', () => {
-  it('as often as it comes, and without a settings file, ends no mirror', async () => {
+  it('never ends a mirror, even if it is repeated or there is no settings file', async () => {
     const child = await startChild({ hub, cacheDir: join(folder, 'cache') })
     children.push(child)
     for (let count = 0; count < 50; count += 1) child.kill('SIGHUP')

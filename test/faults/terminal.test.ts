@@ -15,7 +15,7 @@ import { eventually } from '../support/eventually.ts'
 import { isOpen } from '../support/workers.ts'
 
 const ENTRY = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
-/** Hands the terminal's output on, types what it reads, and closes the terminal when it reads no more. */
+/** Forwards the output of the terminal, types its own input, and closes the terminal at the end of the input. */
 const PTY = `
 import os, pty, select, sys
 pid, terminal = pty.fork()
@@ -82,7 +82,7 @@ function startAtTerminal(env: Record<string, string> = {}) {
   })
   const closed = once(child, 'close')
   stop.push(() => {
-    // Its terminal goes with it, and the mirror with that.
+    // The end of this process closes the terminal, which ends the mirror.
     child.kill('SIGKILL')
     return closed
   })

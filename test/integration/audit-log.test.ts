@@ -1,4 +1,4 @@
-// The audit log through the whole mirror: what stands in it for each kind of visit, and that nothing waits for it.
+// The audit log through the whole mirror: its lines for each kind of request, and that no request waits for it.
 
 import { rename, stat } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
@@ -23,7 +23,7 @@ const linesOf = (scene: Scene, count: number) =>
 const SECRET = '/acme/secret/resolve/main/config.json'
 const OPEN = '/acme/open/resolve/main/config.json'
 
-describe('a visit', () => {
+describe('a request', () => {
   it('is one line with who asked for what, the decision and its reason', async () => {
     const scene = await openScene({ config: { refTtlMs: 60_000 } })
     const due: Line[] = []

@@ -55,7 +55,7 @@ describe('the command', () => {
     expect(stdout.split('\n').length).toBeLessThan(40)
   })
 
-  it('takes the settings that its help does not list all the same', async () => {
+  it('accepts settings that its help does not list', async () => {
     const { status, stderr } = await run(['ls', '--origin-timeout', '5s', '--cache-dir', scratch])
     expect([status, stderr]).toEqual([1, expect.stringContaining('is not a store of hubmirror')])
   })

@@ -41,12 +41,12 @@ it.each([
   expect(refused.headers['x-cache']).toBe('REFUSED')
   expect(refused.headers['cache-status']).toBe('hubmirror; detail="refused-here"')
   expect(scene.hub.ledger.requests()).toEqual([])
-  // A caller is an address, whatever token it thinks of; another one is not concerned.
+  // A caller is an address, whatever token it invents; another address is not limited.
   expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(429)
   expect((await scene.ask(target, { token, headers: from('10.0.0.7') })).status).toBe(200)
 })
 
-it('takes a whole IPv6 network of one customer for one caller', async () => {
+it('counts the IPv6 network of one customer as one caller', async () => {
   const scene = await limitedScene(1)
   const as = async (address: string) =>
     (await scene.ask(SECRET, { token: TOKENS.alice, headers: from(address) })).status

@@ -1,4 +1,4 @@
-// Who may come at all: networks of callers, and what a proxy before the mirror may say of them.
+// Restricting clients by network, and which statements of a proxy about its clients the mirror trusts.
 
 import { get } from 'node:http'
 import { expect, it } from 'vitest'
@@ -8,7 +8,7 @@ import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
-/** Who asks for the metrics when the mirror is closed. */
+/** The client that asks for the metrics when the mirror is closed. */
 const SELF = '127.0.0.1'
 const OPEN = '/acme/open/resolve/main/config.json'
 
@@ -25,7 +25,7 @@ it('serves every network by default', async () => {
   expect([await status('203.0.113.9'), await status('2001:db8::1')]).toEqual([200, 200])
 })
 
-it('serves the networks that are allowed only', async () => {
+it('serves only the networks that are allowed', async () => {
   const { status } = await behindProxy({ clientsAllow: [SELF, '10.0.0.0/8', '2001:db8::/32'] })
   expect([await status('10.9.9.9'), await status('2001:db8::1')]).toEqual([200, 200])
   expect([await status('11.9.9.9'), await status('2001:db9::1')]).toEqual([403, 403])
@@ -40,7 +40,7 @@ it('serves every network but those that are denied, and a denial wins', async ()
   ])
 })
 
-it('knows an IPv4 address in IPv6 clothes', async () => {
+it('recognises an IPv4-mapped IPv6 address', async () => {
   const { status, scene } = await behindProxy({
     clientsAllow: [SELF, '10.0.0.0/8'],
     clientsDeny: ['10.1.0.0/16'],
@@ -55,7 +55,7 @@ it('knows an IPv4 address in IPv6 clothes', async () => {
   expect([await status('10.1.0.1'), await status('10.1.0.2')]).toEqual([403, 200])
 })
 
-it('ignores what an untrusted address says of itself', async () => {
+it('ignores the forwarding headers of an untrusted address', async () => {
   const scene = await openScene({ config: { clientsAllow: [SELF], clientsDeny: ['10.0.0.0/8'] } })
   expect((await scene.ask(OPEN, from('10.0.0.1'))).status).toBe(200)
   expect(await askFrom('127.0.0.2', scene.mirror.url, SELF)).toBe(403)
@@ -120,7 +120,7 @@ it('says why, asks the Hub nothing, and notes it', async () => {
   })
 })
 
-it('counts who was turned away', async () => {
+it('counts refused clients', async () => {
   const { status, scene } = await behindProxy({ clientsDeny: ['10.0.0.0/8'] })
   expect(await status('10.0.0.1')).toBe(403)
   const text = await scene.mirror.metrics()

@@ -21,7 +21,7 @@ beforeAll(async () => {
   }
 })
 
-/** Why a shell cannot be tried; undefined where it can. */
+/** Why a shell cannot be tested; undefined if it can. */
 async function whyNot(shell: string): Promise<string | undefined> {
   try {
     await exec(shell, ['-c', 'exit 0'])
@@ -31,7 +31,7 @@ async function whyNot(shell: string): Promise<string | undefined> {
   }
 }
 
-// zsh completes only before a terminal: its own module for pseudo-terminals makes one.
+// zsh completes only at a terminal, which its own module for pseudo-terminals provides.
 const ASK: Record<string, (script: string, line: string) => readonly string[]> = {
   bash: (script, line) => [
     '-c',
@@ -63,7 +63,7 @@ async function complete(shell: string, line: string): Promise<readonly string[]>
   expect(stderr).toBe('')
   const typed = line.slice(line.lastIndexOf(' ') + 1)
   const words = stdout.split('\n').map((each) => each.split('\t')[0] ?? '')
-  // zsh itself leaves out what does not begin with what was typed.
+  // zsh itself leaves out candidates that do not begin with the typed text.
   return words.filter((word) => word !== '' && word !== 'script' && word.startsWith(typed)).sort()
 }
 

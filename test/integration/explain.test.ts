@@ -1,4 +1,4 @@
-// `hubmirror config explain` says what the mirror would do, without asking anybody.
+// `hubmirror config explain` says what the mirror would do, without any request.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -97,7 +97,7 @@ describe('hubmirror config explain', () => {
     expect(result(told(repo, more))).toBe(says)
   })
 
-  it('goes through the rules in order and says of each what it does', () => {
+  it('goes through the rules in order and says what each does', () => {
     const ownToken = { address: '10.1.2.3', mirrorToken: undefined, ownToken: true }
     expect(told('org/gated', { file: 'x.bin', caller: ownToken }).split('\n')).toEqual([
       'model org/gated, at main, file x.bin; caller 10.1.2.3 with a Hub token',

@@ -61,7 +61,7 @@ describe('a refusal says what to do', () => {
     },
   )
 
-  it('says of a mirror token whether a Hub token was lent to it', async () => {
+  it('says whether a Hub token was lent to a mirror token', async () => {
     const lending = await openCorp()
     const without = await openCorp({
       rules: '- {action: use-token, token: team, match: {repo: other/*, caller: {mirrorToken: ci}}}',
@@ -105,7 +105,7 @@ describe('a refusal says what to do', () => {
     }
   })
 
-  it('says nothing more of a file or a revision that is not there', async () => {
+  it('adds nothing for a file or a revision that does not exist', async () => {
     const scene = await openScene()
     const got = await scene.ask('/acme/open/resolve/main/none.txt')
     expect([got.status, got.headers['x-error-message']]).toEqual([404, 'Entry not found'])

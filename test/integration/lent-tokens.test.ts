@@ -17,7 +17,7 @@ describe("the mirror's own Hub token", () => {
   const toNetwork = (repo: string) =>
     `- {action: use-token, token: team, match: {repo: '${repo}', caller: {network: 127.0.0.1}}}`
 
-  it('never takes the place of a token of the caller, good or bad', async () => {
+  it('never replaces a token of the caller, valid or not', async () => {
     const { scene } = await openCorp({ rules: toNetwork('*') })
     expect((await scene.ask(SECRET, { token: TOKENS.alice })).status).toBe(200)
     expect((await scene.ask(SECRET, { token: TOKENS.bob })).status).toBe(404)
@@ -87,7 +87,7 @@ describe("the mirror's own Hub token", () => {
     '/acme/secret/settings',
     '/acme/secret.git/info/lfs/locks',
     '/settings/tokens',
-    // What hands out a credential in the name of who asks.
+    // These routes issue a credential in the name of the requester.
     '/api/spaces/acme/secret/jwt?expiration=2040-01-01T00:00:00Z',
     '/api/models/acme/secret/jwt?write=true',
     '/api/models/acme/secret/xet-read-token/main',
@@ -142,14 +142,14 @@ describe("the mirror's own Hub token", () => {
     '/api/models/acme/secret/croissant',
     '/api/models/acme/secret/treesize/main',
     '/acme/secret.git/info/refs?service=git-upload-pack',
-  ])('goes along with %s, whatever the Hub makes of it', async (target) => {
+  ])('is sent along with %s, whatever the Hub makes of it', async (target) => {
     const { scene, issue } = await openCorp()
     await scene.ask(target, { token: await issue() })
     const lent = [`Bearer ${CORP}`, basic('hubmirror', CORP)]
     expect([...credentials(scene)].some((field) => lent.includes(field ?? ''))).toBe(true)
   })
 
-  it('lets no caller say which account pays', async () => {
+  it('does not let a caller choose which account pays', async () => {
     const { scene, issue } = await openCorp()
     const headers = { 'x-hf-bill-to': 'somebody' }
     const token = await issue()
@@ -196,7 +196,7 @@ describe("the mirror's own Hub token", () => {
     expect(credentials(scene).has(`Bearer ${CORP_NEXT}`)).toBe(true)
     expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
     expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(0)
-    // What is no token is not sent: the last valid token stays in use, and the log says why, once.
+    // Content that is not a token is not sent: the last valid token stays in use, and the log says why, once.
     await writeFile(path, `HF_TOKEN="${CORP}"\n`)
     for (let turn = 0; turn < 3; turn += 1) {
       nowMs += 1_000

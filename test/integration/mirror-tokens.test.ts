@@ -1,4 +1,4 @@
-// Tokens of the mirror's own: what they open, for whom, and that they end here.
+// Mirror tokens: what they give access to, for whom, and that they are never forwarded.
 
 import { rm, writeFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
@@ -28,7 +28,7 @@ describe('a mirror token', () => {
       const seen = credentials(scene)
       expect(seen.has(`Bearer ${CORP}`)).toBe(true)
       seen.delete(`Bearer ${CORP}`)
-      // The stranger who is asked what is public.
+      // The anonymous request that finds out what is public.
       seen.delete(undefined)
       expect([...seen]).toEqual([])
       expect(scene.hub.ledger.requests({ server: 'cdn' }).length).toBeGreaterThan(0)
@@ -173,7 +173,7 @@ describe('a mirror token', () => {
     (token: string) => `/%zz?token=${token}`,
     (token: string) => `/%zz/${token.replace('_', '%5F')}`,
     (token: string) => `/acme/open/resolve/main/%zz${token.replaceAll('r', '%72')}`,
-  ])('in a URL that nobody can read does not get into the log (%#)', async (hide) => {
+  ])('in an unreadable URL does not get into the log (%#)', async (hide) => {
     const { scene, issue } = await openCorp()
     const token = await issue()
     expect((await scene.ask(hide(token))).status).toBe(400)
@@ -181,14 +181,14 @@ describe('a mirror token', () => {
     expect(scene.mirror.logText().includes(token.slice(12, 20))).toBe(false)
   })
 
-  it('says in so many words that Bearer stands twice', async () => {
+  it('is refused with a message that Bearer is repeated', async () => {
     const { scene, issue } = await openCorp()
     const got = await scene.ask(OPEN, { headers: { authorization: `Bearer Bearer ${await issue()}` } })
     expect(got.headers['x-error-message']).toContain('says Bearer twice')
   })
 })
 
-describe('a mirror token that opens nothing', () => {
+describe('a mirror token that is refused', () => {
   const REASONS = [
     ['is unknown', 'unknown here', undefined],
     ['lacks a letter', 'checksum', undefined],
@@ -225,7 +225,7 @@ describe('a mirror token that opens nothing', () => {
     },
   )
 
-  it('because it was issued for other repos says so; its own it opens', async () => {
+  it('because it was issued for other repos says so; it opens its own repos', async () => {
     const { scene, issue } = await openCorp()
     const token = await issue('ci', { repos: ['acme/secret', 'datasets/acme/*'] })
     expect((await scene.ask(SECRET, { token })).status).toBe(200)

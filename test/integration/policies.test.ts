@@ -13,7 +13,7 @@ import { filesBelow, metricValue } from '../support/start-mirror.ts'
 const under = (rules: string, config: Partial<Config> = {}): Promise<Scene> =>
   openScene({ config: { ...config, policies: policiesOf(rules) } })
 
-/** What was asked of Hub and CDN since the ledger was cleared. */
+/** The requests to Hub and CDN since the ledger was cleared. */
 const asked = (scene: Scene): readonly string[] =>
   scene.hub.ledger.requests().map(({ method, url }) => `${method} ${url}`)
 
@@ -61,7 +61,7 @@ describe('a file that a rule denies', () => {
     },
   )
 
-  it('is refused by every route that shows it, and by git, which carries any file', async () => {
+  it('is refused by every route that shows it, and by git, which can carry any file', async () => {
     const scene = await under(NO_PICKLES)
     const commit = scene.commit('acme/open')
     for (const target of [
@@ -139,7 +139,7 @@ describe('Git LFS, which names no path', () => {
     expect([got.status, got.headers['x-error-code']]).toEqual([400, 'BadRequest'])
     expect(got.headers['x-error-message']).toContain('a download or an upload')
     expect(asked(scene)).toEqual([])
-    // Without rules it is for the Hub to read.
+    // Without rules, only the Hub interprets it.
     const free = await openScene()
     await send(free, body)
     expect(asked(free)).toHaveLength(1)
@@ -184,7 +184,7 @@ describe('a repo that a rule denies', () => {
 })
 
 describe('a rule about callers', () => {
-  it('goes by the address of the client, and by that of a trusted proxy for what it forwards', async () => {
+  it('uses the address of the client, and behind a trusted proxy the address that it forwards', async () => {
     const rules = '- {action: allow, match: {caller: {network: 10.0.0.0/8}}}\n- {action: deny}'
     const scene = await under(rules, { trustProxy: ['127.0.0.1'] })
     const from = async (address: string) =>
@@ -243,7 +243,7 @@ describe('a rule about who may read', () => {
     ])
   })
 
-  it('goes by the last word of a Hub that is away', async () => {
+  it('uses the last known answer while the Hub is away', async () => {
     const scene = await under('- {action: deny, match: {access: gated}}')
     await scene.ask(target('open'))
     await scene.settled()
@@ -317,7 +317,7 @@ describe('a rule about sizes', () => {
   })
 })
 
-describe('what no rule lets on the disk', () => {
+describe('content that a rule keeps off the disk', () => {
   /** The files of the store that hold one of the traces. */
   const holding = async (scene: Scene, traces: readonly string[]): Promise<readonly string[]> => {
     await scene.mirror.close({ keepDir: true })

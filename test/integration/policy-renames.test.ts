@@ -1,4 +1,4 @@
-// What the rules make of a repo that has got another name: both count, and neither costs the Hub a question more.
+// Rules and renamed repos: both names count, and neither costs the Hub an additional request.
 
 import { describe, expect, it } from 'vitest'
 import { openCorp } from '../support/corp.ts'
@@ -10,7 +10,7 @@ import { metricValue } from '../support/start-mirror.ts'
 
 const under = (rules: string): Promise<Scene> => openScene({ config: { policies: policiesOf(rules) } })
 
-/** What was asked of Hub and CDN since the ledger was cleared. */
+/** The requests to Hub and CDN since the ledger was cleared. */
 const asked = (scene: Scene): readonly string[] =>
   scene.hub.ledger.requests().map(({ method, url }) => `${method} ${url}`)
 
@@ -69,11 +69,11 @@ describe('a repo that was renamed', () => {
     expect((await short.ask('/legacy/resolve/main/w.bin')).status).toBe(403)
   })
 
-  it('is not denied for ever by a name that it has no more', async () => {
+  it('is not denied forever by a name that it no longer has', async () => {
     const scene = await under('- {action: deny, match: {repo: acme/new}}')
     const target = '/acme/old/resolve/main/config.json'
     expect((await scene.ask(target)).status).toBe(403)
-    // Nothing that asks by the old name is on the way any more.
+    // No request by the old name is under way any more.
     await eventually(
       () => scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/new/, status: 200 }).length,
       (count) => count === 1,
@@ -84,7 +84,7 @@ describe('a repo that was renamed', () => {
     expect((await scene.ask(target)).status).toBe(200)
   })
 
-  it('is asked about once for both of its names', async () => {
+  it('causes one request for both of its names', async () => {
     const scene = await under('- {action: deny, match: {access: gated}}')
     expect((await scene.ask('/acme/old/resolve/main/w.bin', { method: 'HEAD' })).status).toBe(200)
     await scene.settled()
@@ -132,14 +132,14 @@ describe('a repo that is renamed after its file was asked for, and before its by
     }
   })
 
-  it('is decided about for each of them under its new name', async () => {
+  it('is decided for each of them under its new name', async () => {
     const { scene, issue } = await openCorp({
       rules: '- {name: not-ci, action: deny, match: {repo: acme/moved, caller: {mirrorToken: ci}}}',
     })
     const [ci, other] = [await issue('ci'), await issue('other')]
     const narrow = await issue('narrow', { repos: ['acme/open'] })
     const go = renameAtBytes(scene)
-    // The one who starts the pull is denied it in the end; it is not for the others to suffer from that.
+    // The caller that starts the download is denied in the end, which must not affect the others.
     const asking = [scene.ask(TARGET, { token: ci })]
     await eventually(
       () => scene.hub.ledger.requests({ method: 'GET', url: /\/acme\/open\/resolve\// }).length,
@@ -159,7 +159,7 @@ describe('a repo that is renamed after its file was asked for, and before its by
     expect(statuses).toEqual([denied, served, served, denied, denied])
   })
 
-  it('is served to those without rules and scope, though one out of scope has started the pull', async () => {
+  it('is served to callers without rules and scope, even if a caller out of scope has started the download', async () => {
     const { scene, issue } = await openCorp({ rules: '' })
     const narrow = await issue('narrow', { repos: ['acme/open'] })
     const go = renameAtBytes(scene)
@@ -175,7 +175,7 @@ describe('a repo that is renamed after its file was asked for, and before its by
     expect((await Promise.all(asking)).map(({ status }) => status)).toEqual([403, 200, 200, 200])
   })
 
-  it('is served to one whose bytes pass through', async () => {
+  it('is served to a caller whose bytes pass through', async () => {
     const scene = await under('- {action: no-store, match: {repo: acme/*}}')
     renameAtBytes(scene)()
     const bytes = scene.bytes('acme/open', 'config.json')

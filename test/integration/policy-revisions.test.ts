@@ -18,7 +18,7 @@ async function openRules(rules: string) {
 }
 
 describe('a rule about revisions', () => {
-  it('holds for the commit that a denied branch stands for, by every way to it', async () => {
+  it('holds for the commit that a denied branch points to, by every route to it', async () => {
     const { scene, file, refsAsked, dev, main } = await openRules(DENY)
     const proposal = scene.commit('acme/open', 'refs/pr/1')
     for (const commit of [dev, proposal, dev.slice(0, 7), dev.toUpperCase()])
@@ -46,7 +46,7 @@ describe('a rule about revisions', () => {
     expect(refsAsked()).toHaveLength(2)
   })
 
-  it('lets a client go on with the commit of a branch that is allowed', async () => {
+  it('lets a client continue with the commit of a branch that is allowed', async () => {
     const { scene, file, dev, main } = await openRules(ONLY_MAIN)
     const info = await scene.ask('/api/models/acme/open/revision/main')
     const { sha } = JSON.parse(info.body.toString()) as { sha: string }
@@ -79,7 +79,7 @@ describe('a rule about revisions', () => {
     expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
   })
 
-  it('goes by what is stored while the Hub is away, and denies in doubt', async () => {
+  it('uses stored content while the Hub is away, and denies in doubt', async () => {
     const { scene, file, dev, main } = await openRules(DENY)
     await file('main')
     await scene.settled()

@@ -1,4 +1,4 @@
-// Rules that lend a Hub token of the mirror's own: to whom, for which repos, and for nothing else.
+// Rules that lend one of the mirror's own Hub tokens: to which callers, for which repos, and for nothing else.
 
 import { describe, expect, it } from 'vitest'
 import { CORP, credentials, OPEN, openCorp, SECRET } from '../support/corp.ts'

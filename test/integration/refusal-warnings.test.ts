@@ -1,4 +1,4 @@
-// What people read of a refusal of the mirror's own where the client hides its message, and what a HEAD says of one.
+// What users read of the mirror's own refusals if the client hides the message, and what a HEAD says of one.
 
 import { describe, expect, it } from 'vitest'
 import { openCorp } from '../support/corp.ts'

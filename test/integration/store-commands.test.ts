@@ -24,7 +24,7 @@ beforeEach(async () => {
 })
 afterEach(() => made.remove())
 
-/** Starts the command in a process of its own, over the store. */
+/** Starts the command on the store in a process of its own. */
 function start(
   args: readonly string[],
   options: { readonly node?: readonly string[]; readonly root?: string } = {},
@@ -165,7 +165,7 @@ describe('ls over many facts', () => {
         batch.map(async (index) => {
           const bytes = Buffer.from(`blob ${index % 2000}`)
           const repo = repoOf(`org/repo-${index % 100}`)
-          // What fills a process that would keep facts: long paths.
+          // Long paths would fill a process that kept facts in memory.
           const filePath = `${'folder/'.repeat(100)}${index}.bin`
           if (index < 2000) await many.blob(bytes)
           await many.file(repo, filePath, sha256Key(bytes), bytes.length)
@@ -308,7 +308,7 @@ describe('verify', () => {
     const { after, blobs } = parse(await readFile(position, 'utf8')) as { after: BlobKey; blobs: number }
     expect(after).toBe(keys[blobs - 1])
     expect(blobs).toBeLessThan(30)
-    // Damage before the position is not looked for again, damage behind it is found.
+    // Damage before the position is not searched again; damage after it is found.
     if (blobs > 1) await made.flipBit(after)
     await made.flipBit(keys[29]!)
     const next = await run(['verify', '--json'])

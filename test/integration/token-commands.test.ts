@@ -1,4 +1,4 @@
-// `hubmirror token`, in a process of its own, beside a mirror that runs and before one does.
+// `hubmirror token` in a process of its own, with and without a running mirror.
 
 import { chmod, chown, lstat, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -89,7 +89,7 @@ it('keeps no token: neither in the list nor in the audit log nor in what it list
   }
 })
 
-it('gives a name once while its token is good, and again when it is good no more', async () => {
+it('issues a name once while its token is valid, and again when it is no longer valid', async () => {
   const env = { HUBMIRROR_CACHE_DIR: await scratch() }
   const first = await token(['create', 'ci'], env)
   const again = await token(['create', 'ci'], env)
@@ -218,7 +218,7 @@ it.skipIf(!isRoot)(
     expect(await ownerOf(auditLog)).toEqual([MIRROR, MIRROR, 0o600])
     expect((await token(['revoke', 'ci'], env)).status).toBe(0)
     expect(await ownerOf(list)).toEqual([MIRROR, MIRROR, 0o600])
-    // A list that root has made at an earlier time, and the mirror cannot read: nothing would come of the command.
+    // The mirror cannot read a list that root created earlier, so the command would have no effect.
     await chown(list, 0, 0)
     for (const args of [
       ['create', 'other'],

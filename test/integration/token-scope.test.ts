@@ -12,7 +12,7 @@ const LEND_BOTH =
   '- {action: use-token, token: team, match: {repo: [acme/old, acme/new, acme/secret, acme/hidden], caller: {mirrorToken: "*"}}}'
 const OLD = '/acme/old/resolve/main/config.json'
 
-/** What was asked with the lent token of the repo by this name. */
+/** The requests with the lent token for the repo of this name. */
 const lentFor = (scene: Scene, id: string) =>
   scene.hub.ledger
     .requests()
@@ -41,7 +41,7 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
     const { scene, issue } = await openCorp({ rules: LEND_BOTH })
     scene.world.model('acme/new').private(['corp'])
     const token = await issue('narrow', { repos: ['acme/old'] })
-    // The first time before anybody knows of the name, then with it known.
+    // The first request is sent before the name is known, the next one after that.
     await expectOutOfScope(scene, target, token)
     expect(lentFor(scene, 'acme/new')).toEqual([])
     scene.hub.ledger.clear()
@@ -135,7 +135,7 @@ describe('a repo that has got its old name back', () => {
     await expectOutOfScope(scene, OLD, token)
     scene.clock.advance(60_000)
     scene.hub.ledger.clear()
-    // Still the other one, of which it is asked once more.
+    // The name is still the other one, about which the mirror asks once more.
     await expectOutOfScope(scene, OLD, token)
     await expectOutOfScope(scene, OLD, token)
     expect(scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/old/ })).toHaveLength(
@@ -215,7 +215,7 @@ describe('a token for some repos', () => {
     ])
     expect(got.headers['x-error-message']).toContain("'narrow' is not valid for")
     expect(scene.hub.ledger.requests()).toEqual([])
-    // A token for all of them is not asked.
+    // For a token that covers all repos there is no check.
     for (const repos of [undefined, ['*']]) {
       const wide = await issue(repos === undefined ? 'wide' : 'star', { repos })
       await scene.ask(target, { token: wide, ...(isBatch ? { method: 'POST', body } : {}) })

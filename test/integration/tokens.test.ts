@@ -1,4 +1,4 @@
-// Whose credential goes where, and what it opens for whom.
+// Which credential is sent where, and which content it gives access to.
 
 import { describe, expect, it } from 'vitest'
 import { GATED_CONFIG, SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
@@ -10,7 +10,7 @@ const CLOSED = [
   { id: 'acme/gated', text: GATED_CONFIG },
 ] as const
 
-/** The credentials that reached the Hub, without repeats; undefined is a stranger. */
+/** The credentials that reached the Hub, without repeats; undefined stands for an anonymous request. */
 const credentials = (scene: Scene) =>
   new Set(scene.hub.ledger.requests({ server: 'hub' }).map((entry) => scene.hub.ledger.credential(entry)))
 

@@ -1,5 +1,5 @@
-// A caller of whom a trusted proxy says no clear address: rules by network, and the limit, take the safe side, which is
-// another one for each action.
+// A trusted proxy gives no clear address of a caller: rules by network, and the limit, then take the safe side, which
+// depends on the action.
 
 import { describe, expect, it } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
@@ -77,7 +77,7 @@ describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) =
     expect((await from('10.1.2.3', OPEN)).headers['x-cache']).toMatch(/^(?:HIT|REVALIDATED)$/)
   })
 
-  it('is not served where networks are listed, and stands as unknown in the audit log', async () => {
+  it('is not served if networks are listed, and is unknown in the audit log', async () => {
     for (const lists of [{ clientsAllow: ['0.0.0.0/0', '::/0'] }, { clientsDeny: ['192.0.2.1'] }]) {
       const { scene, from } = await behind('', lists)
       expect((await from(address, OPEN)).status).toBe(403)

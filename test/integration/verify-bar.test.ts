@@ -51,7 +51,7 @@ describe('verify before a terminal', () => {
       damage.flatMap((line) => [line.slice(0, 80), line.slice(80)]),
     )
     expect(bar).toMatch(/^={24} 100% {2}10 MB of 10 MB {2}\S+ MB\/s {2}0s left$/)
-    // What is found when the bar has ended stands below it.
+    // Damage that is found after the end of the bar is printed below it.
     const partial = `damaged: the map of blocks of partial ${torn}`
     expect(rest.join('')).toContain(partial)
     expect(rest.at(-1)).toBe('verified 20 blobs, 10 MB; 2 damaged; 1 unfinished blob given up')

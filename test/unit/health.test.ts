@@ -24,7 +24,7 @@ function setUp(options: { readonly offline?: boolean } = {}) {
   return { clock, degraded, disk, health, origin }
 }
 
-it('tells that a failed store takes bytes again though nobody asks whether it is ready', async () => {
+it('reports that a failed store takes bytes again even if no client asks for /readyz', async () => {
   const { clock, degraded, disk, health } = setUp()
   health.recheck()
   expect(disk.probes, 'nothing has failed').toBe(0)
@@ -40,7 +40,7 @@ it('tells that a failed store takes bytes again though nobody asks whether it is
   expect(degraded).toEqual([true, false])
 })
 
-it('tries one thing at a time, and believes no success that a failure has overtaken', async () => {
+it('runs one check at a time, and ignores a success that a newer failure has overtaken', async () => {
   const { clock, degraded, disk, health } = setUp()
   const answers: (() => void)[] = []
   disk.answer = () => new Promise((resolve) => answers.push(resolve))
@@ -59,7 +59,7 @@ it('tries one thing at a time, and believes no success that a failure has overta
 describe('the origin', () => {
   const checkOf = async ({ health }: ReturnType<typeof setUp>) => (await health.readiness()).checks['origin']
 
-  it('is unknown until it has answered, and nobody is the less ready for it', async () => {
+  it('is unknown until it has answered, and the mirror is ready meanwhile', async () => {
     const scene = setUp()
     const observer = scene.health.observe(silentObserver)
     expect(await checkOf(scene)).toEqual({ ok: null, detail: 'not asked yet' })
@@ -76,7 +76,7 @@ describe('the origin', () => {
     })
   })
 
-  it('is away from a failure on until its next answer, also when it is not asked meanwhile', async () => {
+  it('is away from a failure until its next response, even without requests in between', async () => {
     const scene = setUp()
     const told: boolean[] = []
     const observer = scene.health.observe({ ...silentObserver, originUp: (up) => told.push(up) })

@@ -1,5 +1,5 @@
-// Memories are bounded by bytes, their names included. What strangers name must go through `Memory`, or be bounded by
-// something that is said here.
+// Caches in memory are bounded by bytes, including their keys. Keys that strangers choose must be in a `MemoryCache`, or be
+// bounded by something that is listed here.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -20,8 +20,8 @@ import { createRouteParser } from '../../src/server/hub-route.ts'
 import { createFacts } from '../../src/store/facts/facts.ts'
 import { scratchLayout } from './store/scratch.ts'
 
-describe('a memory', () => {
-  it('never holds more than it may, whatever the names are', () => {
+describe('a memory cache', () => {
+  it('never holds more than its bound, whatever the keys are', () => {
     const name = fc.oneof(
       fc.string(),
       fc.nat(50_000).map((length) => 'x'.repeat(length)),
@@ -38,7 +38,7 @@ describe('a memory', () => {
     )
   })
 
-  it('tells long names apart, and keeps as many of them as of others', () => {
+  it('distinguishes long keys, and keeps as many of them as of others', () => {
     const memory = new MemoryCache<number>({ maxBytes: 1_000_000 })
     const long = (index: number) => `${'x'.repeat(8_000)}${index}`
     for (let index = 0; index < 500; index += 1) memory.set(long(index), index)
@@ -48,7 +48,7 @@ describe('a memory', () => {
     expect([memory.has(long(7)), memory.has(long(8)), memory.count]).toEqual([false, true, 499])
   })
 
-  it('says what has gone, and why what is not there may be so', () => {
+  it('reports removed entries, and whether a missing entry may have been evicted', () => {
     const gone: [string, number][] = []
     const memory = new MemoryCache<number>({
       maxBytes: 1_000,
@@ -63,7 +63,7 @@ describe('a memory', () => {
     expect(gone[1]).toEqual(['n0', 0])
   })
 
-  it('does not keep what is too large', () => {
+  it('does not keep an entry that is too large', () => {
     const memory = new MemoryCache<number>({
       maxBytes: 10_000,
       maxEntryBytes: 1_000,
@@ -76,13 +76,13 @@ describe('a memory', () => {
   })
 })
 
-describe('what strangers name', () => {
+describe('keys that strangers choose', () => {
   const ROUNDS = 12_000
   const repo: Repo = { type: 'model', id: 'o/n' as RepoId }
   const commit = 'a'.repeat(40) as CommitHash
   const text = (round: number) => `${String(round).padStart(8, '0')}${'x'.repeat(8_000)}`
 
-  /** What the heap has more after `work`, in megabytes. */
+  /** By how much the heap has grown after `work`, in megabytes. */
   async function growth(work: () => Promise<void> | void): Promise<number> {
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
@@ -96,9 +96,9 @@ describe('what strangers name', () => {
   }
 
   // ROUNDS names of 8,000 characters are 96 MB.
-  it('does not fill the memory of what is known', async () => {
+  it('do not fill the cache of facts', async () => {
     const facts = createFacts(await scratchLayout(), { memoryBytes: 4_000_000 })
-    // What is written is not what is looked at here, and a disk would make it slow.
+    // Writes do not matter here, and a disk would make the test slow.
     const write = () => Promise.resolve()
     const invalidations = new Invalidations()
     const options = { facts: { ...facts, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
@@ -116,7 +116,7 @@ describe('what strangers name', () => {
     expect(grown).toBeLessThan(40)
   })
 
-  it('does not fill the memory of refusals, rights, URLs, routes and answers', async () => {
+  it('do not fill the caches of refusals, rights, URLs, routes and responses', async () => {
     const monotonic = () => 1
     const refusals = new Refusals({ settings: { accessTtlMs: 60_000 }, monotonic })
     const urls = createSignedUrls({ monotonic, now: monotonic })
@@ -173,7 +173,7 @@ describe('the source', () => {
       ),
     )
 
-  it('has no cache beside Memory but that of open files, which is bounded by descriptors', () => {
+  it('has no cache besides MemoryCache but that of open files, which is bounded by descriptors', () => {
     expect(matches(/from '(lru-cache)'/g).toSorted()).toEqual([
       'memory.ts lru-cache',
       'store/blobs/open-files.ts lru-cache',

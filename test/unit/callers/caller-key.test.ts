@@ -18,12 +18,12 @@ it.each([
   expect(of(address)).toBe(key)
 })
 
-it('is the name of a mirror token, wherever it comes from, and no address is', () => {
+it('the key is the name of a mirror token, whatever its address, and differs from every key of an address', () => {
   const token = { kind: 'mirror-token', name: 'ci', createdAt: 0 } as const
   expect(callerKey({ ...token, address: '192.0.2.7' })).toBe(callerKey({ ...token, address: '192.0.2.8' }))
   expect(callerKey({ ...token, address: '192.0.2.7' })).toBe('token ci')
 })
 
-it('does not ask for the Hub token', () => {
+it('the key does not depend on the Hub token', () => {
   expect(callerKey({ kind: 'hub-token', address: '192.0.2.7' })).toBe(of('192.0.2.7'))
 })

@@ -9,7 +9,7 @@ import {
 } from '../../../src/callers/mirror-token.ts'
 
 describe('a mirror token', () => {
-  it('is hf_mirror and 40 letters and digits, new each time, which every client takes', () => {
+  it('is hf_mirror and 40 letters and digits, new each time, which every client accepts', () => {
     const tokens = Array.from({ length: 200 }, createMirrorToken)
     expect(new Set(tokens).size).toBe(200)
     for (const token of tokens) {
@@ -24,7 +24,7 @@ describe('a mirror token', () => {
     }
   })
 
-  it('that differs in one letter, or lacks some, is not whole, but still none for the Hub', () => {
+  it('that differs in one letter, or lacks some, is invalid, but still no token for the Hub', () => {
     const token = createMirrorToken()
     fc.assert(
       fc.property(
@@ -53,7 +53,7 @@ describe('a mirror token', () => {
     (token: string) => token.replace('hf_', 'hf%255F'),
     (token: string) => `agent/1.0 (${token})`,
     (token: string) => token.slice(0, 25),
-  ])('is found wherever it stands (%#)', (hide) => {
+  ])('is found in every place (%#)', (hide) => {
     expect(containsMirrorToken(hide(createMirrorToken()))).toBe(true)
   })
 
@@ -83,10 +83,10 @@ describe('a mirror token', () => {
     (token: string) => `"${token.slice(3)}"`,
     (token: string) => `HF_TOKEN=${token.slice(9)}`,
     (token: string) => ` ${token.slice(4)}\n`,
-    // With the rest not whole either.
+    // The rest is incomplete, too.
     (token: string) => `HF_Mirror${token.slice(9, -1)}`,
     (token: string) => `mirror${token.slice(9, -3)}xyz`,
-  ])('is known by its look though it is misspelt (%#)', (spell) => {
+  ])('is recognised although it is misspelt (%#)', (spell) => {
     for (let round = 0; round < 20; round += 1)
       expect(resemblesMirrorToken(spell(createMirrorToken()))).toBe(true)
   })

@@ -24,7 +24,7 @@ async function setUp() {
   return { path, folder: join(folder, 'new'), file, names, troubles }
 }
 
-it('follows its file: there or not, changed, removed, and looks once a second', async () => {
+it('the list follows its file: missing, created, changed, removed; it is checked once a second', async () => {
   const { path, names, troubles } = await setUp()
   expect(await names(0)).toEqual([])
   await changeTokenFile(path, (list) => [...list, entry('a')])
@@ -38,7 +38,7 @@ it('follows its file: there or not, changed, removed, and looks once a second', 
   expect(troubles).toEqual([])
 })
 
-it('keeps the last good list while the file is broken or not to be trusted, and tells once of each', async () => {
+it('the last valid list stays in use while the file is broken or not trusted, and each fault is reported once', async () => {
   const { path, names, troubles } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
   expect(await names()).toEqual(['a'])
@@ -58,7 +58,7 @@ it('keeps the last good list while the file is broken or not to be trusted, and 
   expect([await names(), troubles.length]).toEqual([['b'], 3])
 })
 
-it('is for its owner only, and leaves nothing beside it', async () => {
+it('the file is readable only by its owner, and no other file is left beside it', async () => {
   const { path, folder } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
   expect((await stat(path)).mode & 0o777).toBe(0o600)
@@ -71,14 +71,14 @@ it('is for its owner only, and leaves nothing beside it', async () => {
   expect(await readFile(path, 'utf8')).toBe(formatTokenList([entry('a')]))
 })
 
-it('loses no change of commands that run at once', async () => {
+it('no change of concurrent commands is lost', async () => {
   const { path } = await setUp()
   const wanted = Array.from({ length: 12 }, (_, index) => `t${index}`)
   await Promise.all(wanted.map((name) => changeTokenFile(path, (list) => [...list, entry(name)])))
   expect((await readTokenFile(path)).map(({ name }) => name).toSorted()).toEqual(wanted.toSorted())
 })
 
-it('is not changed where it cannot be read', async () => {
+it('the file is not changed if it cannot be read', async () => {
   const { path } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
   await writeFile(path, '{"version":3}')
@@ -86,7 +86,7 @@ it('is not changed where it cannot be read', async () => {
   expect(await readFile(path, 'utf8')).toBe('{"version":3}')
 })
 
-it('is not waited for where a pipe or a folder stands in its place', async () => {
+it('a pipe or a folder in place of the file blocks nothing', async () => {
   const { path, names, troubles } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
   expect(await names()).toEqual(['a'])
@@ -99,7 +99,7 @@ it('is not waited for where a pipe or a folder stands in its place', async () =>
   await expect(readTokenFile(path)).rejects.toThrow('it is not a regular file')
 })
 
-it('may hold as many tokens as fit into it, none of them twice', async () => {
+it('the list may hold as many tokens as fit into the file, none of them twice', async () => {
   const { path, names, troubles } = await setUp()
   const many = Array.from({ length: 20_000 }, (_, index) => entry(`t${index}`))
   await changeTokenFile(path, () => many)
@@ -108,7 +108,7 @@ it('may hold as many tokens as fit into it, none of them twice', async () => {
   expect([(await names()).length, troubles]).toEqual([20_000, ['it contains t7 twice']])
 })
 
-it('does not grow beyond what a mirror reads', async () => {
+it('the file does not grow beyond the size that a mirror reads', async () => {
   const { path, folder } = await setUp()
   await changeTokenFile(path, () => [entry('a')])
   const large = { ...entry('large'), repos: ['a'.repeat(64 * 1024 * 1024)] }

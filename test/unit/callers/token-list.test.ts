@@ -90,7 +90,7 @@ describe('the list of issued tokens', () => {
     }
   })
 
-  it('loses what ended long ago, and keeps the thousand that ended last', () => {
+  it('drops tokens that ended long ago, and keeps the thousand that ended last', () => {
     const day = 86_400_000
     const now = 1_000 * day
     const ended = (name: string, at: Partial<IssuedToken>) => ({
@@ -126,7 +126,7 @@ describe('the list of issued tokens', () => {
     expect(findToken([], token)).toBeUndefined()
   })
 
-  it('says that a token is good until the very instant of its end', () => {
+  it('says that a token is valid until the exact time of its end', () => {
     expect(tokenState(entry, 9e15)).toBe('good')
     expect(tokenState({ ...entry, expiresAt: 5_000 }, 4_999)).toBe('good')
     expect(tokenState({ ...entry, expiresAt: 5_000 }, 5_000)).toBe('expired')
@@ -150,7 +150,7 @@ describe('the list of issued tokens', () => {
     expect(coversRepo({ ...entry, repos: ['nobody/none', pattern] }, repo(name))).toBe(expected)
   })
 
-  it('that names no repo at all is for none, and without a list for all', () => {
+  it('with an empty list of repos covers none, and without a list covers all', () => {
     expect(coversRepo({ ...entry, repos: [] }, repo('model acme/x'))).toBe(false)
     expect(coversRepo(entry, repo('model acme/x'))).toBe(true)
   })

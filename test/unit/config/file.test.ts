@@ -12,11 +12,11 @@ describe('the YAML file', () => {
     'cache.maxSize: 1GB',
     'cache_max_size: "1GB"',
     'cache: {max: {size: 1GB}}',
-  ])('takes %j as one and the same name', (text) => {
+  ])('reads %j as the same name', (text) => {
     expect(names(text)).toEqual(['CACHE_MAX_SIZE=1GB'])
   })
 
-  it('says where each value stands', () => {
+  it('gives the position of each value', () => {
     expect(read('host: a\n\ncache:\n  # why\n  dir: /x').entries.map((entry) => entry.where)).toEqual([
       'h.yaml:1:7',
       'h.yaml:5:8',
@@ -58,7 +58,7 @@ describe('the YAML file', () => {
     expect(fault?.where).toMatch(/^h\.yaml:\d+:\d+$/)
   })
 
-  it('tells the first errors of what is no YAML, and how many more there are', () => {
+  it('reports the first errors of invalid YAML, and how many more there are', () => {
     const lines = (count: number) => Array.from({ length: count }, (_, n) => `k${n}: @`).join('\n')
     expect(read(lines(3)).faults.map(({ where }) => where)).toEqual([
       'h.yaml:1:5',

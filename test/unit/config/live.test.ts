@@ -6,7 +6,7 @@ import { isLive, rows } from '../../../src/config/keys.ts'
 import { Live } from '../../../src/config/live.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 
-/** The config that a file with this text gives, beside what a command line says. */
+/** The config of a file with this text and of command line flags. */
 function read(text: string, flags: Record<string, string> = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'hubmirror-live-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
@@ -17,7 +17,7 @@ function read(text: string, flags: Record<string, string> = {}) {
 
 const RULES = 'policies:\n  - {name: no-pickles, action: deny, match: {file: "*.bin"}}\n'
 
-it('hands on what may change through the object that everybody keeps, and nothing else', () => {
+it('the shared object shows settings that may change, and no others', () => {
   const live = new Live(read('accessTtl: 1m\nport: 8080\n'))
   const { settings } = live
   expect(settings.accessTtlMs).toBe(60_000)
@@ -30,25 +30,25 @@ it('hands on what may change through the object that everybody keeps, and nothin
   expect([settings.accessTtlMs, settings.cacheMaxSizeBytes]).toEqual([120_000, 2e9])
   expect(settings.policies.map(({ name }) => name)).toEqual(['no-pickles'])
   expect(Object.keys(settings).every(isLive)).toBe(true)
-  // What is not given any more has its default again.
+  // A setting that is no longer given has its default again.
   expect(live.change(read('port: 9090\n')).changed).toEqual(['cache.maxSize', 'accessTtl', 'policies'])
   expect([settings.accessTtlMs, settings.cacheMaxSizeBytes]).toEqual([60_000, undefined])
 })
 
-it('names what needs a restart for as long as it differs', () => {
+it('settings that need a restart are reported for as long as they differ', () => {
   const live = new Live(read('port: 8080\n'))
   const next = read('port: 9090\n')
   expect([live.change(next).needRestart, live.change(next).needRestart]).toEqual([['port'], ['port']])
   expect(live.change(read('port: 8080\n')).needRestart).toEqual([])
 })
 
-it('calls nothing changed that has only moved in its file', () => {
+it('a rule that has only moved in its file counts as unchanged', () => {
   const live = new Live(read(RULES))
   expect(live.change(read(`\n# Moved.\n\n${RULES}`))).toEqual({ changed: [], needRestart: [] })
   expect(live.change(read(RULES.replace('*.bin', '*.pkl'))).changed).toEqual(['policies'])
 })
 
-it('sees another Hub token, and shows none', () => {
+it('a changed Hub token is noticed, and never shown', () => {
   const token = (letter: string) => `hf_${letter.repeat(34)}`
   const live = new Live(read(`token: ${token('a')}\n`))
   const changes = live.change(read(`token: ${token('b')}\ntokens: {team: {token: ${token('c')}}}\n`))
@@ -60,13 +60,13 @@ it('sees another Hub token, and shows none', () => {
   expect(JSON.stringify([changes, live.settings.token])).not.toContain('hf_')
 })
 
-it('lets a flag win over the file, as at the start', () => {
+it('a flag takes precedence over the file, as at the start', () => {
   const live = new Live(read('accessTtl: 1m\n', { accessTtl: '5s' }))
   expect(live.change(read('accessTtl: 9m\n', { accessTtl: '5s' })).changed).toEqual([])
   expect(live.settings.accessTtlMs).toBe(5_000)
 })
 
-it('is said of some settings, and of those that name what is opened at the start of none', () => {
+it('some settings are live, and none of those that name something opened at the start', () => {
   const names = rows().filter(({ name }) => isLive(name))
   expect(names.length).toBeGreaterThan(8)
   for (const { name } of names)

@@ -83,7 +83,7 @@ describe('without any source', () => {
     expect(load({ env: { XDG_CACHE_HOME: 'x' } }).config.cacheDir).toBe('/home/u/.cache/hubmirror')
   })
 
-  it('does not look at HF_HUB_OFFLINE or HF_ENDPOINT, which belong to clients', () => {
+  it('ignores HF_HUB_OFFLINE and HF_ENDPOINT, which belong to clients', () => {
     const { config } = load({ env: { HF_HUB_OFFLINE: '1', HF_ENDPOINT: 'http://127.0.0.1:8080' } })
     expect(config.offline).toBe(false)
     expect(config.origin.hostname).toBe('huggingface.co')
@@ -108,7 +108,7 @@ describe('precedence', () => {
     expect(config).toMatchObject({ port: 8080, host: '127.0.0.1', logLevel: 'info' })
   })
 
-  it('lets none take back what a weaker source has set', () => {
+  it('lets none undo what a weaker source has set', () => {
     const { config } = load({
       yaml: 'cache: {maxSize: 1GB}\nredirectHosts: [a.b]\ntoken: abc',
       env: { HUBMIRROR_CACHE_MAX_SIZE: 'none', HUBMIRROR_REDIRECT_HOSTS: 'none', HUBMIRROR_TOKEN: 'none' },
@@ -142,7 +142,7 @@ describe('precedence', () => {
 })
 
 describe('faults', () => {
-  it('are all told at once, each with key, source, value and cure', () => {
+  it('are all reported at once, each with key, source, value and cure', () => {
     const error = faultsOf({
       yaml: 'cache:\n  maxSize: 200\nfoo: bar',
       env: { HUBMIRROR_PORT: '99999', HUBMIRROR_ORIGINS: 'x' },
@@ -192,7 +192,7 @@ describe('faults', () => {
     expect(faultsOf(sources).faults[0]?.cure).toContain('expected this setting once; it is also given as')
   })
 
-  it('say of a file that is no YAML just that', () => {
+  it('say only that a file is not YAML', () => {
     const { message } = faultsOf({ yaml: Array.from({ length: 50 }, (_, n) => `k${n}: @`).join('\n') })
     expect(message).toMatch(/^the settings file cannot be read as YAML:\n/)
     expect(message).toContain('and 47 more after this')
@@ -210,7 +210,7 @@ describe('faults', () => {
     ])
   })
 
-  it('explain the variables that Kubernetes writes for a Service', () => {
+  it('explain the variables that Kubernetes sets for a Service', () => {
     const env = { HUBMIRROR_SERVICE_HOST: '10.0.0.1', HUBMIRROR_PORT: 'tcp://10.0.0.1:8080' }
     const { faults } = faultsOf({ env })
     expect(faults.map((fault) => fault.cure)).toEqual([
@@ -219,7 +219,7 @@ describe('faults', () => {
     ])
   })
 
-  it('do not let a value or a key write lines of its own', () => {
+  it('do not let a value or a key add lines', () => {
     expect(faultsOf({ yaml: '"a\\nb": 1' }).message.split('\n')).toHaveLength(3)
     const { message } = faultsOf({ env: { HUBMIRROR_HOST: 'a\n  port = "1"\u001b[2J' } })
     expect(message.split('\n')).toHaveLength(3)
@@ -254,7 +254,7 @@ describe('rules between settings', () => {
     expect(faults.map((fault) => fault.key)).toEqual(['xet', 'origin'])
   })
 
-  it('are left alone when a setting they read is wrong itself', () => {
+  it('do not run if a setting that they read is wrong itself', () => {
     const { faults } = faultsOf({ flags: { origin: 'http://127.0.0.1:8080', host: '*' } })
     expect(faults.map((fault) => fault.key)).toEqual(['host'])
   })
@@ -262,7 +262,7 @@ describe('rules between settings', () => {
 
 describe('secrets', () => {
   const TOKEN = 'hf_ThisMustNeverBeShownAnywhere1234'
-  // Nothing but its place says that this one is a secret.
+  // Only its place shows that this value is a secret.
   const OPAQUE = 'ThisMustNeverBeShownEither'
 
   it.each([
@@ -280,7 +280,7 @@ describe('secrets', () => {
     ).not.toContain(TOKEN)
   })
 
-  it('say from which file they come', () => {
+  it('name the file that they come from', () => {
     const { provenance } = load({ flags: { adminTokenFile: '/run/a' }, files: { '/run/a': 'x' } })
     expect(provenance.get('adminToken')).toEqual({
       source: 'flag',
@@ -328,7 +328,7 @@ describe('secrets', () => {
     expect(faults).toMatchObject([{ key: 'tokenFile', value: '/t', cure: expect.stringContaining(cure) }])
   })
 
-  it.each(['HUBMIRROR_TOKEN_FILE', 'HUBMIRROR_CONFIG'])('do not come from a %s without an end', (name) => {
+  it.each(['HUBMIRROR_TOKEN_FILE', 'HUBMIRROR_CONFIG'])('do not come from an endless %s', (name) => {
     const read = () => loadConfig({ flags: {}, env: { HOME: '/home/u', [name]: '/dev/zero' } })
     expect(read).toThrow(/EFBIG/)
   })
@@ -346,7 +346,7 @@ describe('secrets', () => {
       let nowMs = 0
       vi.spyOn(performance, 'now').mockImplementation(() => nowMs)
       const { config } = loadConfig({ env: { HUBMIRROR_TOKEN_FILE: path } })
-      // As Kubernetes does it: a new file takes the place of the old one.
+      // Kubernetes replaces the old file by a new one.
       writeFileSync(`${path}.new`, 'second\n')
       renameSync(`${path}.new`, path)
       expect(config.token?.reveal()).toBe('first')
@@ -355,7 +355,7 @@ describe('secrets', () => {
       rmSync(path)
       nowMs = 2000
       expect(config.token?.reveal()).toBe('second')
-      // Whoever read it would wait for a writer.
+      // Reading it would block until a writer opens it.
       execFileSync('mkfifo', [path])
       nowMs = 3000
       expect(config.token?.reveal()).toBe('second')

@@ -1,4 +1,4 @@
-// What the settings file may say in `policies`, and what it is told when it may not.
+// The section `policies` of the settings file: what it may contain, and the faults of what it may not.
 
 import { describe, expect, it } from 'vitest'
 import { ConfigFaults } from '../../../src/config/faults.ts'
@@ -19,7 +19,7 @@ function faultsOf(text: string) {
 const rule = (body: string) => `policies:\n  - action: deny\n    match: ${body}\n`
 
 describe('the section `policies`', () => {
-  it('is read whole, each rule with its place and name', () => {
+  it('is read completely, each rule with its position and name', () => {
     const { config, provenance } = load(`
 port: 9000
 tokens: { team-a: { token: hf_x } }
@@ -110,7 +110,7 @@ policies:
       'remove the key to match everything',
     ],
     ['policies: []\nPolicies: []', 'Policies', '2:11', 'once'],
-  ])('does not take %j', (text, key, place, cure) => {
+  ])('refuses %j', (text, key, place, cure) => {
     const found = faultsOf(text)
     const fault = found.find((one) => one.key === key)
     expect(found.map((one) => one.key)).toContain(key)
@@ -125,7 +125,7 @@ policies:
     )
   })
 
-  it('names Hub tokens that there are', () => {
+  it('may name only Hub tokens that exist', () => {
     const lend = (name: string) =>
       `policies:\n  - {action: use-token, token: ${name}, match: {repo: a/*, caller: {mirrorToken: ci}}}\n`
     expect(faultsOf(lend('team'))).toMatchObject([
@@ -142,7 +142,7 @@ policies:
     expect(faultsOf(`tokens: {team: {token: hf_x}}\n${lend('team')}`)).toEqual([])
   })
 
-  it('is told of all faults at once, together with those of the settings', () => {
+  it('reports all faults at once, together with those of the settings', () => {
     const keys = faultsOf(`port: x\n${rule('{repo: a/b/c, size: 1}')}`).map(({ key }) => key)
     expect(keys.sort()).toEqual(['policies.1.match.repo', 'policies.1.match.size', 'port'])
   })
@@ -152,7 +152,7 @@ policies:
     expect(fault?.value).toBe('•••')
   })
 
-  it('belongs into the file', () => {
+  it('belongs in the file', () => {
     const given = { flags: {}, env: { HUBMIRROR_POLICIES: 'x' } }
     expect(() => loadConfig(given)).toThrow(ConfigFaults)
   })

@@ -51,7 +51,7 @@ describe('a secret that follows its file', () => {
     expect(secret.reveal()).toBe('new')
   })
 
-  it('looks at most once a second', () => {
+  it('checks the file at most once a second', () => {
     const { state, secret } = follow('old')
     Object.assign(state, { stamp: '2', text: 'new', nowMs: 999 })
     expect(secret.reveal()).toBe('old')
@@ -62,7 +62,7 @@ describe('a secret that follows its file', () => {
     expect(state.looks).toBe(1)
   })
 
-  it('looks again when the clock stepped back', () => {
+  it('checks the file again when the clock has stepped back', () => {
     const { state, secret } = follow('old')
     Object.assign(state, { stamp: '2', text: 'new', nowMs: -5 })
     expect(secret.reveal()).toBe('new')
@@ -73,7 +73,7 @@ describe('a secret that follows its file', () => {
     ['cannot be read', { stamp: '2', text: undefined }],
     ['is empty', { stamp: '2', text: '\n' }],
     ['is half written', { stamp: '2', text: 'half a' }],
-  ])('keeps the old value while the file %s, and takes the next good one', (_, broken) => {
+  ])('keeps the old value while the file %s, and uses the next valid one', (_, broken) => {
     const { state, secret } = follow('old')
     Object.assign(state, broken, { nowMs: 1000 })
     expect(secret.reveal()).toBe('old')
@@ -87,7 +87,7 @@ describe('a secret that follows its file', () => {
     expect(secret.reveal()).toBe('old')
   })
 
-  it('tells once of each text that it does not use', () => {
+  it('reports each text once that it does not use', () => {
     const { state, secret } = follow('old')
     const told: string[] = []
     secret.onRefused((fault) => told.push(fault))

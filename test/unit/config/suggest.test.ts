@@ -9,7 +9,7 @@ describe('suggest', () => {
     ['PROT', 'PORT'],
     ['ORIGINS', 'ORIGIN'],
     ['TOKEN_FIEL', 'TOKEN_FILE'],
-  ])('knows what %s was meant to be', (word, meant) => {
+  ])('corrects %s', (word, meant) => {
     expect(suggest(word, known)).toBe(meant)
   })
 

@@ -5,7 +5,7 @@ import { tokenFormCure } from '../../../src/config/token-form.ts'
 
 const TOKEN = `hf_${'Secret9'.repeat(6).slice(0, 34)}`
 
-/** What a text is taken for, by every way in which a Hub token can be given. */
+/** The result for a text, for every way in which a Hub token can be given. */
 function faultsOf(text: string): readonly string[] {
   const ways = [
     { env: { HUBMIRROR_TOKEN: text } },
@@ -24,7 +24,7 @@ function faultsOf(text: string): readonly string[] {
   })
 }
 
-describe('a Hub token in the wrong dress', () => {
+describe('a Hub token in the wrong form', () => {
   it.each([
     [`"${TOKEN}"`, 'quotes'],
     [`'${TOKEN}'`, 'quotes'],
@@ -52,7 +52,7 @@ describe('a Hub token in the wrong dress', () => {
     ['/run/secrets/token', 'file'],
     ['https://huggingface.co', 'URL'],
     [`${TOKEN}\u200b`, 'characters'],
-  ])('%j is refused at start, with the cure and without a word of it', (text, cure) => {
+  ])('%j is refused at start, with the cure and without any part of it', (text, cure) => {
     for (const message of faultsOf(text)) {
       expect(message).toMatch(new RegExp(cure))
       expect(message).not.toContain(TOKEN.slice(3, 12))
@@ -68,12 +68,12 @@ describe('a Hub token in the wrong dress', () => {
   )
 })
 
-it('a file with a byte order mark is told as such', () => {
+it('a file with a byte order mark is reported as such', () => {
   for (const text of [`\ufeff${TOKEN}`, Buffer.from(`\ufeff${TOKEN}`, 'utf8').toString('latin1')])
     expect(tokenFormCure(text)).toContain('byte order mark')
 })
 
-it('a token of another program that cannot be one is not sent, and not passed over in silence', () => {
+it('an invalid token from the variable of another program is not sent, and is reported', () => {
   const noticesOf = (env: Record<string, string>) => loadConfig({ env: { HOME: '/home/u', ...env } }).notices
   const quoted = loadConfig({ env: { HOME: '/home/u', HF_TOKEN: `"${TOKEN}"` } })
   expect(quoted.config.hubTokens.size).toBe(0)

@@ -73,7 +73,7 @@ describe("the mirror's own Hub tokens", () => {
     expect(message).not.toMatch(/hf_/)
   })
 
-  it('cannot be tokens of a mirror, which the Hub does not know', () => {
+  it('cannot be mirror tokens, which the Hub does not know', () => {
     const token = createMirrorToken()
     for (const env of [{ HUBMIRROR_TOKEN: token }, { HUBMIRROR_TOKEN_FILE: '/mirror' }]) {
       const { faults, message } = faultsOf({ env, files: { '/mirror': token } })
@@ -96,7 +96,7 @@ describe('the token as other programs call it', () => {
     [{ HUBMIRROR_TOKEN_FILE: '/t' }, ''],
     [{}, 'token: hf_ours'],
     [{}, 'token: {file: /t}'],
-  ])('gives way to ours (%j, %s), without a notice', (env, yaml) => {
+  ])('has less precedence than ours (%j, %s), without a notice', (env, yaml) => {
     const sources = {
       yaml,
       files: { '/t': 'hf_ours' },

@@ -1,4 +1,4 @@
-// Rules in order, condition by condition, and what is done where something cannot be told.
+// Rules in order, condition by condition, and the decision if a fact is unknown.
 
 import { describe, expect, it } from 'vitest'
 import { type Decision, decide } from '../../../src/policy/decide.ts'
@@ -80,7 +80,7 @@ describe('one condition', () => {
 })
 
 describe('the order', () => {
-  it('lets the first allow or deny decide, and allows what no rule is about', () => {
+  it('lets the first allow or deny decide, and allows a request that no rule matches', () => {
     const first = '- {action: allow, match: {repo: acme/*}}'
     expect(verdict(`${first}\n- {action: deny}`)).toBe('allow')
     expect(verdict(`- {action: deny}\n${first}`)).toBe('deny')
@@ -103,7 +103,7 @@ describe('the order', () => {
     })
   })
 
-  it('lends no token to a caller who brings one', () => {
+  it('lends no token to a caller that sends one', () => {
     const rules = '- {action: use-token, token: a, match: {repo: acme/*, caller: {network: 10.0.0.0/8}}}'
     expect(ruling(rules).useToken).toBe('a')
     expect(ruling(rules, { caller: { ownToken: true } }).useToken).toBeUndefined()
@@ -111,23 +111,23 @@ describe('the order', () => {
   })
 })
 
-describe('what is not known', () => {
+describe('a missing fact', () => {
   it.each([
     ['{access: gated}', { access: undefined }, 'access'],
     ['{licence: mit}', { licence: undefined }, 'licence'],
     ['{size: ">1B"}', { sizeBytes: undefined }, 'size'],
     ['{licence: x, access: gated}', { access: undefined, licence: undefined }, 'access,licence'],
-  ] as const)('is asked for where %s needs it', (match, facts, needs) => {
+  ] as const)('is requested where %s needs it', (match, facts, needs) => {
     expect(verdict(deny(match), FILE, { facts })).toBe(needs)
   })
 
-  it('is not asked for where the rest of the rule does not hold, nor behind a decision', () => {
+  it('is not requested if the rest of the rule does not match, nor after a decision', () => {
     const facts = { access: undefined, licence: undefined }
     expect(verdict(deny('{repo: other/*, licence: mit}'), FILE, { facts })).toBe('allow')
     expect(verdict(`- {action: allow}\n${deny('{licence: mit}')}`, FILE, { facts })).toBe('allow')
   })
 
-  it('counts for what is safe where it cannot be learnt', () => {
+  it('counts as the safe side if it cannot be learnt', () => {
     const more = { facts: { access: undefined }, final: true } as const
     const match = 'match: {repo: acme/*, access: public, caller: {network: 10.0.0.0/8}}'
     expect(ruling(`- {action: deny, ${match}}`, more)).toMatchObject({ verdict: 'deny', doubt: ['access'] })
@@ -145,7 +145,7 @@ describe('what is not known', () => {
     expect(verdict(rules, target, { names: ['gpt2', 'other/gpt2'] })).toBe('allow')
   })
 
-  it('may be the size, which is waited for', () => {
+  it('may be the size, for which the decision waits', () => {
     const later = { facts: { sizeBytes: 'later' } } as const
     expect(ruling(deny('{size: ">10GB"}'), later)).toMatchObject({ verdict: 'allow', pending: true })
     expect(ruling('- {action: no-store, match: {size: ">1B"}}', later)).toMatchObject({
@@ -168,7 +168,7 @@ describe('a request that carries any file', () => {
     '/api/models/acme/m/xet-read-token/main',
     '/v2/acme/m/blobs/sha256:00',
     '/api/datasets/acme/m/parquet/default/train/0.parquet',
-  ])('is denied with the files it may carry: %s', (target) => {
+  ])('is denied together with the files that it can carry: %s', (target) => {
     expect(verdict(deny('{file: "*.bin"}'), target)).toBe('deny')
     expect(verdict(deny('{size: ">1GB"}'), target)).toBe('deny')
     expect(verdict(`- {action: allow, match: {file: "*.txt"}}\n- {action: deny}`, target)).toBe('deny')
@@ -183,7 +183,7 @@ describe('a request that carries any file', () => {
     '/api/models/acme/m/commit/main',
     '/acme/m/discussions/1',
     '/acme/m',
-  ])('is not taken for one that shows none: %s', (target) => {
+  ])('is not confused with a request that carries no files: %s', (target) => {
     expect(verdict(deny('{file: "*.bin"}'), target)).toBe('allow')
     expect(verdict(deny('{repo: acme/m}'), target)).toBe('deny')
   })

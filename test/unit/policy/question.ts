@@ -1,4 +1,4 @@
-// Questions as the mirror puts them to the rules, with everything known that a test does not leave open.
+// Questions for the rules as the mirror asks them, with all facts known that a test does not leave open.
 
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import type { HubFacts, PolicyCaller, Question } from '../../../src/policy/decide.ts'
@@ -11,7 +11,7 @@ export function subject(target: string): Subject {
   return found
 }
 
-/** A stranger from the office asks for the target. */
+/** An anonymous caller in the office requests the target. */
 export function question(
   target: string,
   more: { readonly caller?: Partial<PolicyCaller>; readonly facts?: HubFacts } & Partial<

@@ -1,4 +1,4 @@
-// One revision has several names, and a rule is held against all of them; which commit a name stands for is a fact.
+// One revision has several names, and rules are matched against all of them; the commit of a name is a fact.
 
 import { describe, expect, it } from 'vitest'
 import { parseHubUrl } from '../../../src/hub/route.ts'
@@ -9,7 +9,7 @@ import { question } from './question.ts'
 
 const SHA = 'abc123'.repeat(7).slice(0, 40)
 
-/** What becomes of a target; with all known that is not given, and nothing more to be learnt. */
+/** The decision about a target, with all other facts known, and with no more facts to learn. */
 function verdict(rules: string, target: string, facts: HubFacts = {}) {
   const subject = subjectOf(parseHubUrl(target, '/'))
   if (subject === undefined) throw new Error(target)
@@ -96,7 +96,7 @@ describe('a deny for a branch', () => {
 })
 
 describe('an allow for a branch', () => {
-  it('lets through what is that branch for certain', () => {
+  it('allows what is certainly that branch', () => {
     for (const revision of ['main', 'refs%2Fheads%2Fmain'])
       for (const target of at(revision))
         expect([target, verdict(ONLY_MAIN, target)]).toEqual([target, 'allow'])
@@ -111,7 +111,7 @@ describe('an allow for a branch', () => {
     'HEAD',
     'main~1',
     'refs/heads/main',
-  ])('lets nothing through by %s, which may be something else', (revision) => {
+  ])('allows nothing by %s, which may be something else', (revision) => {
     expect(verdict(ONLY_MAIN, `/org/name/resolve/${revision}/x`)).toBe('deny')
   })
 })
@@ -120,7 +120,7 @@ describe('a commit', () => {
   const FILE = `/org/name/resolve/${SHA}/x.bin`
   const CACHED = `/api/resolve-cache/models/org/name/${SHA}/x.bin`
 
-  it('is asked about where a rule is about revisions, and nowhere else', () => {
+  it('is looked up if a rule is about revisions, and otherwise not', () => {
     const ask = (rules: string, target: string) =>
       decide(policiesOf(rules), { ...question(target), names: ['org/name'] })
     for (const target of [
@@ -139,10 +139,10 @@ describe('a commit', () => {
     // [rules, refs, verdict]
     [DENY_DEV, ['dev'], 'deny'],
     [DENY_DEV, ['refs/heads/dev'], 'deny'],
-    // What may be had by an allowed name may be had by the commit.
+    // Content that is allowed by a name is allowed by the commit.
     [DENY_DEV, ['main', 'dev'], 'allow'],
     [DENY_DEV, ['main'], 'allow'],
-    // No branch stands there: an older commit.
+    // No branch points to it: an older commit.
     [DENY_DEV, [], 'allow'],
     [ONLY_MAIN, ['main'], 'allow'],
     [ONLY_MAIN, ['dev', 'main'], 'allow'],
@@ -153,7 +153,7 @@ describe('a commit', () => {
     [`- {action: deny, match: {revision: '*'}}`, [], 'deny'],
     ['- {action: deny, match: {file: "*.bin", revision: dev}}', ['dev'], 'deny'],
     ['- {action: deny, match: {file: "*.txt", revision: dev}}', ['dev'], 'allow'],
-    // Nobody can say.
+    // The refs are unknown.
     [DENY_DEV, undefined, 'deny'],
     [ONLY_MAIN, undefined, 'deny'],
   ] as const)('under %s that %j stand for: %s', (rules, refs, expected) => {

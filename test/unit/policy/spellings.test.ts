@@ -1,4 +1,4 @@
-// However a request for a repo is spelled, and by whatever route it comes, a rule says the same of it.
+// A rule decides the same for a request, however the request is spelled and by whatever route it comes.
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -11,7 +11,7 @@ import { question } from './question.ts'
 
 const SHA = 'a'.repeat(40)
 
-/** What shows the file x.bin, or every file, of the model org/name at main. */
+/** Requests that reveal the file x.bin, or every file, of the model org/name at main. */
 const FILE_ROUTES = [
   '/org/name/resolve/main/sub/x.bin',
   `/api/resolve-cache/models/org/name/${SHA}/sub/x.bin`,
@@ -28,7 +28,7 @@ const FILE_ROUTES = [
   '/models/org/name/resolve/main/sub/x.bin',
   '/models/org/name/raw/main/sub/x.bin',
 ]
-/** What says something of the repo. */
+/** Requests that reveal something about the repo. */
 const REPO_ROUTES = [
   '/api/models/org/name',
   '/api/models/org/name?expand=cardData',
@@ -69,7 +69,7 @@ const escaped = (target: string, which: readonly boolean[], slashes: boolean) =>
   return changed + (mark === -1 ? '' : target.slice(mark))
 }
 
-/** Denied, or refused before anything could come of it. */
+/** Whether the request is denied, or refused before it has any effect. */
 function isStopped(rules: string, target: string): boolean {
   try {
     const subject = subjectOf(parseHubUrl(target, '/'))

@@ -72,7 +72,7 @@ describe('a line of the audit log', () => {
     )
   })
 
-  it('is bounded, and holds no credential, whatever stands in a path', () => {
+  it('is bounded, and contains no credential, whatever a path contains', () => {
     const token = `hf_${'a1B2'.repeat(9).slice(0, 34)}`
     const text = accessLine(event({ path: `x/${token}"\\\n`, revision: 'r'.repeat(100_000) }), AT)
     expect(text).not.toContain(token)
@@ -127,7 +127,7 @@ describe('the file', () => {
   const lines = async (path: string) =>
     (await readFile(path, 'utf8')).split('\n').filter((line) => line !== '')
 
-  it('is for its owner only, and appended to', async () => {
+  it('is readable only by its owner, and lines are appended', async () => {
     const path = join(directory, 'audit.log')
     for (const count of [1, 2]) {
       const log = await open(path)
@@ -138,7 +138,7 @@ describe('the file', () => {
     expect((await stat(path)).mode & 0o777).toBe(0o600)
   })
 
-  it('is made anew when it was moved away and the log is opened anew, and no line is lost', async () => {
+  it('is created again when it was moved away and the log is reopened, and no line is lost', async () => {
     const path = join(directory, 'audit.log')
     const log = await open(path)
     for (let round = 0; round < 50; round += 1) log.access(event({ requestId: `before-${round}` }))
@@ -155,11 +155,11 @@ describe('the file', () => {
     expect((await lines(path)).at(-1)).toContain('last')
   })
 
-  it('that cannot be opened is told at once', async () => {
+  it('that cannot be opened is reported at once', async () => {
     await expect(open(join(directory, 'no', 'such', 'folder'))).rejects.toThrow(UnusableAuditLog)
   })
 
-  it('on a full disk is told once, keeps its lines, loses those beyond its room, and closes', async () => {
+  it('on a full disk is reported once, keeps its lines, loses those beyond its bound, and closes', async () => {
     const told: string[] = []
     const log = await open('/dev/full', told)
     log.access(event())

@@ -176,7 +176,7 @@ describe('the line of a request', () => {
     expect(lines.join('').length).toBeLessThan(2_000)
   })
 
-  it('leaves together with those of the same moment, each whole, whatever a client put into it', async () => {
+  it('is written together with those of the same moment, each complete, whatever a client put into it', async () => {
     const { logger, lines } = capture('info')
     const path = 'a"b\\c\nd\u2028 " ,"level":"fatal'
     logRequest(logger, { ...request, about: { path } })
@@ -202,7 +202,7 @@ describe('the line of a request', () => {
     expect(rest).toEqual([''])
   })
 
-  it('has the time of its request, to the millisecond, whenever it leaves', async () => {
+  it('has the time of its request, to the millisecond, whenever it is written', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: 1_700_000_000_001 })
     onTestFinished(() => void vi.useRealTimers())
     const { logger, lines } = capture()
@@ -225,7 +225,7 @@ describe('the line of a request', () => {
   })
 
   it.each(['requestId', 'method', 'rule', 'client', 'mirrorToken'] as const)(
-    'holds no credential and stays JSON, whatever stands for %s',
+    'contains no credential and stays JSON, whatever the value of %s',
     async (field) => {
       for (const text of [
         TOKEN,
@@ -283,7 +283,7 @@ describe('credentials', () => {
     }
   })
 
-  it('leave no trace wherever a token stands, and every line stays JSON', () => {
+  it('leave no trace wherever a token is, and every line stays JSON', () => {
     const token = fc.stringMatching(/^hf_[A-Za-z0-9]{34}$/)
     const around = fc.string({ unit: 'binary' })
     fc.assert(
@@ -296,7 +296,7 @@ describe('credentials', () => {
     )
   })
 
-  it('are told from words that only look a little like them', () => {
+  it('are distinguished from words that only resemble them', () => {
     const harmless =
       'hf_hub_download of policy: deny; basic settings; signature missing; hf_transfer; a//b c@d'
     expect(scrub(harmless)).toBe(harmless)
@@ -321,7 +321,7 @@ describe('credentials', () => {
 it('writes through an asynchronous destination, whole once that is closed', async () => {
   const root = mkdtempSync(join(tmpdir(), 'hubmirror-log-'))
   try {
-    // The destination owns the descriptor from here on and closes it.
+    // From here on the destination owns the descriptor, and closes it.
     const destination = createLogDestination({ fd: openSync(join(root, 'log'), 'w') })
     const logger = createLogger({ level: 'info', destination })
     for (let line = 0; line < 100; line += 1) logger.info({ line })

@@ -93,7 +93,7 @@ describe('before anything happened', () => {
     for (const name of asked) expect(names).toContain(name)
   })
 
-  it('knows the version and the limit of the store, and of an origin that was never asked nothing', async () => {
+  it('shows the version and the limit of the store, and nothing about an origin that was never asked', async () => {
     const unlimited = await seriesOf(create())
     expect(unlimited.get('hubmirror_build_info{version="1.2.3"}')).toBe('1')
     expect(unlimited.get('hubmirror_origin_up')).toBeUndefined()

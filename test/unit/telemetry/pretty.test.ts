@@ -15,7 +15,7 @@ const REQUEST = {
   client: '127.0.0.1',
 } as const
 
-/** What a terminal shows of what is logged, as lines. */
+/** The lines that a terminal shows for log lines. */
 async function shown(log: (logger: ReturnType<typeof createLogger>) => void): Promise<string[]> {
   let said = ''
   const out = { write: (text: string) => void (said += text) }
