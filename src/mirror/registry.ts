@@ -10,6 +10,7 @@ import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { foreignAnswer, interception } from '../origin/failures/bad-answer.ts'
 import { askSize, type ObjectSize } from '../origin/files/object-size.ts'
+import { readBounded } from '../origin/read-body.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access/access.ts'
 import { noteAllowed, noteRefusal } from './access/note.ts'
@@ -198,23 +199,14 @@ function manifestAnswer(fact: DocumentFact, method: 'GET' | 'HEAD', outcome: Out
 
 /** Undefined for what is larger than any manifest, is encoded, or breaks off. */
 async function readWhole(answer: OriginAnswer): Promise<Buffer | undefined> {
-  const parts: Buffer[] = []
-  let size = 0
-  try {
-    for await (const part of answer.body) {
-      parts.push(part as Buffer)
-      size += (part as Buffer).length
-      if (size > MAX_MANIFEST_BYTES) return undefined
-    }
-  } catch {
-    return undefined
-  }
+  const body = await readBounded(answer, MAX_MANIFEST_BYTES).catch(() => undefined)
   const encoding = headerValue(answer.headers, 'content-encoding')
   const length = headerValue(answer.headers, 'content-length')
   if (
+    body === undefined ||
     (encoding !== undefined && encoding !== 'identity') ||
-    (length !== undefined && Number(length) !== size)
+    (length !== undefined && Number(length) !== body.length)
   )
     return undefined
-  return Buffer.concat(parts)
+  return body
 }

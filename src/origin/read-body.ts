@@ -1,26 +1,29 @@
-// The small bodies of answers to questions of the mirror's own.
+// Bodies of answers to questions of the mirror's own: read as a whole within a bound, or given up.
 
 import type { OriginAnswer } from './client.ts'
 
 /**
- * The whole body, or undefined where it is longer than `maxBytes`; then its connection is closed. Rejects when the body
- * breaks off.
+ * Reads the whole body. Returns undefined when it is longer than `maxBytes`; its connection is closed then. Rejects when the
+ * body breaks off.
  */
-export async function readBounded(answer: OriginAnswer, maxBytes: number): Promise<Buffer | undefined> {
+export async function readBounded(
+  { body }: Pick<OriginAnswer, 'body'>,
+  maxBytes: number,
+): Promise<Buffer | undefined> {
   const parts: Buffer[] = []
   let size = 0
-  for await (const part of answer.body) {
+  for await (const part of body) {
     const chunk = part as Buffer
     size += chunk.length
     // Leaving the loop destroys the body.
     if (size > maxBytes) return undefined
     parts.push(chunk)
   }
-  return Buffer.concat(parts)
+  return Buffer.concat(parts, size)
 }
 
-/** Gives a body up that nobody reads. */
-export function discard(answer: OriginAnswer): void {
-  answer.body.on('error', () => undefined)
-  answer.body.destroy()
+/** Gives up a body that will not be read, and closes its connection. Errors of the body are ignored from then on. */
+export function discard({ body }: Pick<OriginAnswer, 'body'>): void {
+  body.on('error', () => undefined)
+  body.destroy()
 }
