@@ -1,7 +1,7 @@
 // The one place where the mirror says that what it has answered may be wrong from now on. Response caches listen: the one
 // of this process, those of workers, and whatever else may repeat an answer without asking the mirror.
 //
-// Rules for callers of `invalidate` (docs/decisions/0010-ready-answers.md):
+// Rules for callers of `invalidate` (docs/decisions/0010-cached-responses.md):
 //
 // 1. Call it in the same turn of the event loop in which the change becomes known, and before any response that reveals the
 //    change is sent. The fast path decides nothing, so a forgotten call means a stale response.
