@@ -204,7 +204,7 @@ describe('the source', () => {
       'origin/connections/shares.ts #hosts': 'hosts with connections',
       'server/context.ts abouts': 'a WeakMap',
       'server/limits.ts #counts': 'a WeakMap',
-      'workers/peer.ts #open': 'offers under way',
+      'workers/main/handoff.ts #open': 'hand-offs under way',
       'workers/peer.ts peers': 'a WeakMap',
       'server/body/read-buffers.ts #free': 'sizes of buffers',
       'fast-path/cached-route.ts ends': 'a WeakMap',
