@@ -24,6 +24,7 @@ import {
 } from './connections/shares.ts'
 import { Reachability } from './failures/reachability.ts'
 import { originFailure } from './failures/unreachable.ts'
+import type { OriginAnswer } from './origin-answer.ts'
 import { followMoves } from './origin-move.ts'
 import { Quota, type QuotaKey, type QuotaWait } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
@@ -65,12 +66,7 @@ export interface OriginRequest {
   readonly waitMs?: number | undefined
 }
 
-export interface OriginAnswer {
-  readonly status: number
-  readonly headers: HeaderBag
-  /** Decoded where it came encoded. Must be read to the end or destroyed, else the connection is lost to the pool. */
-  readonly body: Readable & { dump(): Promise<void> }
-}
+export type { OriginAnswer }
 
 export interface OriginClient {
   readonly policy: RedirectPolicy

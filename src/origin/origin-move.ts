@@ -4,7 +4,7 @@
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type HeaderBag, headerValue } from '../http/headers.ts'
-import type { OriginAnswer, OriginClient } from './client.ts'
+import type { OriginAnswer } from './origin-answer.ts'
 import { isAllowedHost, mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 
 /** 303 leads to another thing, and 300 and 304 nowhere. */
@@ -55,15 +55,22 @@ export function isRepeatable(method: string | undefined, status: number): boolea
   return method === 'GET' || method === 'HEAD' || KEEP_METHOD.has(status)
 }
 
+/** The part of a request that decides whether it may follow a move. */
+interface MovableRequest {
+  readonly method: string
+  readonly url: URL
+  readonly requester: { readonly authorization: string | undefined }
+}
+
 /**
  * Sends as `send` does, and once more where the origin says that it has moved, as far as `checkMove` allows. `onMoved`
  * hears of each new place once in a row.
  */
-export function followMoves(
-  send: OriginClient['send'],
+export function followMoves<R extends MovableRequest>(
+  send: (request: R) => Promise<OriginAnswer>,
   policy: RedirectPolicy,
   onMoved: ((place: string) => void) | undefined,
-): OriginClient['send'] {
+): (request: R) => Promise<OriginAnswer> {
   let told: string | undefined
   return async (request): Promise<OriginAnswer> => {
     const answer = await send(request)

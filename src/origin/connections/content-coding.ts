@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { MirrorError } from '../../errors.ts'
 import { headerValue } from '../../http/headers.ts'
-import type { OriginAnswer } from '../client.ts'
+import type { OriginAnswer } from '../origin-answer.ts'
 
 const DECODERS: ReadonlyMap<string, () => Readable & NodeJS.WritableStream> = new Map([
   ['gzip', createGunzip],
