@@ -99,7 +99,7 @@ describe('a 429 that names no time', () => {
     [{ ratelimit: ['"resolvers";r=0;t=9', '"resolvers";r=0;t=8'] }],
   ])('makes the mirror rest for a while of its own: %o', async (headers) => {
     const { clock, quota, admit, alice } = setUp()
-    const rest = { bucket: 'resolvers', seconds: 4, isRest: true }
+    const rest = { bucket: 'resolvers', seconds: 4, isBackoff: true }
     expect(quota.observe(alice(FILE), 429, headers)).toEqual(rest)
     expect(await admit(alice(FILE))).toEqual(rest)
     // Other buckets are not concerned.
@@ -151,7 +151,7 @@ describe('a 429 that names no time', () => {
     quota.observe(nobody(FILE), 429, {})
     clock.advance(3_750)
     expect(await admit(nobody(FILE))).toBeUndefined()
-    expect(await admit(bob(FILE), false), 'in a hurry').toMatchObject({ isRest: true, seconds: 1 })
+    expect(await admit(bob(FILE), false), 'in a hurry').toMatchObject({ isBackoff: true, seconds: 1 })
     const others = [admit(nobody(FILE)), admit(bob(FILE))]
     quota.observe(nobody(FILE), 200, {})
     expect(await Promise.all(others)).toEqual([undefined, undefined])
@@ -165,13 +165,13 @@ describe('a 429 that names no time', () => {
     expect(await admit(nobody(FILE))).toBeUndefined()
     const other = admit(bob(FILE))
     quota.observe(nobody(FILE), 429, {})
-    expect(await other).toEqual({ bucket: 'resolvers', seconds: 8, isRest: true })
+    expect(await other).toEqual({ bucket: 'resolvers', seconds: 8, isBackoff: true })
   })
 
   it('of a CDN concerns that host', async () => {
     const { quota, admit, nobody } = setUp()
     quota.observe(nobody(CDN), 429, {})
-    expect(await admit(nobody(CDN))).toMatchObject({ bucket: 'cdn', isRest: true })
+    expect(await admit(nobody(CDN))).toMatchObject({ bucket: 'cdn', isBackoff: true })
     expect(await admit(nobody(new URL('http://cdn2.test/xyz')))).toBeUndefined()
     expect(await admit(nobody(FILE))).toBeUndefined()
   })
