@@ -8,7 +8,7 @@ import { type Hub, type HubOptions, startHub } from '../hub-simulator/server.ts'
 import { ask, type Question, type Reply } from './ask.ts'
 import { type ManualClock, manualClock } from './clock.ts'
 import { mirrorWorld } from './mirror-world.ts'
-import { type MirrorOptions, type RunningMirror, startMirror, whenIdle } from './start-mirror.ts'
+import { type MirrorOptions, type RunningMirror, removeStore, startMirror, whenIdle } from './start-mirror.ts'
 
 export interface Scene {
   readonly hub: Hub
@@ -42,6 +42,11 @@ export async function openScene(
   const world = options.world ?? mirrorWorld()
   const hub = await startHub({ world, ...options.hub })
   onTestFinished(() => hub.close())
+  const stores = new Set<string>()
+  // A test may close its mirror with `keepDir`, to look at the store. The hooks run last to first.
+  onTestFinished(async () => {
+    for (const store of stores) await removeStore(store)
+  })
   const clock = manualClock()
   const start = async (more: Partial<MirrorOptions> = {}): Promise<RunningMirror> => {
     const started = await startMirror({
@@ -51,6 +56,7 @@ export async function openScene(
       ...more,
       config: { ...options.config, ...more.config },
     })
+    stores.add(started.cacheDir)
     onTestFinished(() => started.close({ busy: options.busy === true }))
     return started
   }

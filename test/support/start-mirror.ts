@@ -108,15 +108,14 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     await app.close()
     const { reservedBytes } = app.storeStatus()
     if (reservedBytes !== 0) left.push(`${reservedBytes} bytes stay promised`)
-    const temporary = await readdir(join(cacheDir, 'tmp')).catch(() => [])
-    if (temporary.length > 0) left.push(`tmp/ holds ${temporary.join(', ')}`)
+    for (const name of await readdir(join(cacheDir, 'tmp')).catch(() => [])) {
+      const text = await readFile(join(cacheDir, 'tmp', name), 'latin1').catch(String)
+      left.push(`tmp/ holds ${name}, which begins with ${JSON.stringify(text.slice(0, 120))}`)
+    }
     left.push(
       ...(await leaks(hub, { config, cacheDir, log: logText(), audit: await auditText(), metrics: counted })),
     )
-    if (how.keepDir !== true) {
-      await rm(cacheDir, { recursive: true, force: true })
-      await rm(`${cacheDir}.audit`, { force: true })
-    }
+    if (how.keepDir !== true) await removeStore(cacheDir)
     if (left.length > 0) throw new Error(`the mirror left behind: ${left.join('; ')}\n${logText()}`)
   }
   let closing: Promise<void> | undefined
@@ -131,6 +130,12 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     metrics,
     close: (how = {}) => (closing ??= shut(how)),
   }
+}
+
+/** Removes the store of a closed mirror and the audit log beside it. */
+export async function removeStore(cacheDir: string): Promise<void> {
+  await rm(cacheDir, { recursive: true, force: true })
+  await rm(`${cacheDir}.audit`, { force: true })
 }
 
 /** A worker in this process: what clients send comes to the app by the way that it takes through a worker's. */
