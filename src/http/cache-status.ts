@@ -1,8 +1,8 @@
-// Outcome → the words of Cache-Status (RFC 9211) and X-Cache. It does not know how an outcome comes about.
+// Turns an outcome into the values of Cache-Status (RFC 9211) and X-Cache. It does not know how an outcome comes about.
 
 import type { Outcome } from '../telemetry/observer.ts'
 
-/** What may be said beyond the outcome; none of it is needed. */
+/** What may be said besides the outcome. All of it is optional. */
 export interface CacheStatusDetail {
   /** Status of the origin's answer, where it was asked. */
   readonly fwdStatus?: number
@@ -10,7 +10,7 @@ export interface CacheStatusDetail {
   readonly ttlSeconds?: number
   /** Whether the answer is being stored, if not what the outcome implies. */
   readonly stored?: boolean
-  /** One or two words for whoever debugs; must name no repo and no path. */
+  /** One or two words for debugging. They must name no repo and no path. */
   readonly detail?: string
 }
 

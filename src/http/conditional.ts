@@ -21,7 +21,7 @@ export function isNotModified(condition: {
 
 /**
  * Whether a Range may be answered by that range: without If-Range always, else only if it holds exactly our
- * strong etag (RFC 9110 §13.1.5). A date is never enough: we have no clock of the file.
+ * strong etag (RFC 9110 §13.1.5). A date is never enough: the mirror does not know when a file was modified.
  */
 export function rangeStillValid(ifRange: string | undefined, etag: string): boolean {
   if (ifRange === undefined) return true

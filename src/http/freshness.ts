@@ -2,7 +2,7 @@
 
 /**
  * `fresh` while the age is below `ttlMs`, else `stale`. A stamp from the future counts as stale: after a clock
- * stepped back nobody knows how old the thing is, and asking once more is cheap.
+ * stepped back its age is unknown, and asking once more is cheap.
  */
 export function freshness(storedAt: number, now: number, ttlMs: number): 'fresh' | 'stale' {
   const ageMs = now - storedAt

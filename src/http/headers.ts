@@ -23,8 +23,8 @@ export function isHeaderSafe(value: string): boolean {
 }
 
 /**
- * The value of a field that may be sent once. A field sent several times with different values has no value
- * anybody can trust, and counts as absent.
+ * The value of a field that may be sent once. A field that was sent several times with different values cannot be trusted,
+ * and counts as absent.
  */
 export function headerValue(headers: HeaderBag, name: string): string | undefined {
   const value = Object.hasOwn(headers, name) ? headers[name] : undefined

@@ -119,7 +119,7 @@ function parseProxy(variable: string, value: string): Proxy | ProxyFault {
   }
 }
 
-/** Whoever did not encode a percent sign meant it as it stands. */
+/** A bare percent sign is taken as it stands. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text)
@@ -131,7 +131,7 @@ function decoded(text: string): string {
 /**
  * NO_PROXY: entries with commas or blanks between them. `*` is every host. `example.org`, `.example.org` and
  * `*.example.org` are that host and all below it. An address is that address; `10.0.0.0/8` and `fd00::/8` are networks,
- * held against hosts that are given as addresses. `:8080` behind a host or an address limits it to that port.
+ * compared with hosts that are given as addresses. `:8080` behind a host or an address limits it to that port.
  */
 function parseNoProxy(text: string): { matches(url: URL): boolean; unread: string[] } {
   const unread: string[] = []

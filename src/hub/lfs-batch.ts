@@ -61,7 +61,7 @@ export interface TransferUrl {
   readonly method: 'GET' | 'PUT' | 'POST'
   readonly oid: string
   readonly sizeBytes: number
-  /** Header fields that the answer demands of whoever asks the URL; without those of a multipart upload. */
+  /** Header fields that a request for the URL must carry, without those of a multipart upload. */
   readonly headers: Readonly<Record<string, string>>
   /** How long the answer says that it is good. */
   readonly lifeSeconds: number | undefined
@@ -109,7 +109,7 @@ function turnAction(
     if (isMultipart && /^\d+$/.test(name) && typeof value === 'string')
       fields[name] = turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds })
   }
-  // Of a multipart upload it is the address that hears of its end.
+  // For a multipart upload, this is the URL that is notified of its end.
   action['href'] = turn({
     ...about,
     url: action['href'],

@@ -22,7 +22,7 @@ export interface Repo {
   readonly id: RepoId
 }
 
-/** The rule of `parseRepoId` in words, for the answer to whoever broke it. */
+/** The rule of `parseRepoId` in words, for the answer to a request that breaks it. */
 export const REPO_ID_RULE =
   "A repo id is 'name' or 'org/name': letters, digits, '-', '_' and '.', at most 96 characters per part, " +
   "no '--' or '..', no '-' or '.' at either end, no '.git' at the end, and no reserved first part."

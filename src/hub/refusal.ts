@@ -165,7 +165,7 @@ export function deniesRepo(refusal: Refusal): boolean {
   return status === 401 || status === 403 || (status === 404 && code === 'RepoNotFound')
 }
 
-/** Who hears a refusal, and about what. */
+/** Who receives a refusal, and about what. */
 export interface RefusalContext {
   /** The request came without a token. */
   readonly anonymous: boolean

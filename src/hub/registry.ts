@@ -1,5 +1,5 @@
 // The Hub's container registry, by which Ollama and llama.cpp fetch GGUF files: /v2/{ns}/{name}/manifests/{tag} and
-// /v2/{ns}/{name}/blobs/sha256:{hex}. It reads targets, and asks nobody.
+// /v2/{ns}/{name}/blobs/sha256:{hex}. It reads targets, and does no I/O.
 
 import type { Repo } from './names.ts'
 import type { HubRoute } from './route.ts'

@@ -1,5 +1,5 @@
 // What must point back at the mirror, and what must not lead clients past it: URLs of the origin in JSON, Link
-// and Location, and every trace of Xet. It knows where in a document a string stands, and asks nobody.
+// and Location, and every trace of Xet. It knows where in a document a string stands. It does no I/O.
 
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'

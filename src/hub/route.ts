@@ -83,7 +83,7 @@ export type HubRoute =
     }
   | {
       readonly kind: 'other'
-      /** The repo it is about, where that can be told. */
+      /** The repo it is about, where the target names one. */
       readonly repo: Repo | undefined
       readonly target: string
       readonly purpose: OtherPurpose
@@ -298,7 +298,7 @@ function canonicalTarget(target: Target): string {
 }
 
 function repoOrNone(type: RepoType, idParts: readonly string[]): Repo | undefined {
-  // A slash inside of a part came from an escape: `org%2Fname` is another spelling, which nobody sends.
+  // A slash inside a part came from an escape: `org%2Fname` is another spelling, which no client sends.
   if (idParts.some((part) => part.includes('/'))) return undefined
   const id = parseRepoId(idParts.join('/'))
   return id === undefined ? undefined : { type, id }
@@ -343,7 +343,7 @@ export function formatHubUrl(route: HubRoute): string {
 
 /**
  * Whether a request would change something at the Hub, for mirrors that deny writes. Xet write tokens and the
- * first question of a push count, so that a client hears it before it has hashed and packed. A Git LFS batch
+ * first question of a push count, so that a client is refused before it has hashed and packed. A Git LFS batch
  * does not: whether it writes stands in its body, which the caller must read.
  */
 export function isWriteRoute(route: HubRoute, method: string): boolean {

@@ -26,9 +26,9 @@ const TYPES = new Map<string, Scope['type']>([
   ...REPO_TYPES.map((type) => [`${type}s`, type] as const),
   ['buckets', 'bucket'],
 ])
-/** First segments that nobody can be called. */
+/** First segments that are no name of a user or an organization. */
 const SITE = new Set('docs front join login logout oauth settings'.split(' '))
-/** API answers about a repo in which no content of a file stands. Of what is not listed nobody knows. */
+/** API answers about a repo that hold no content of a file. Nothing is known about routes that are not listed. */
 const CONTENTLESS = new Set(
   [
     'auth-check settings preupload commit branch tag super-squash lfs-files treesize scan leaderboard discussions',

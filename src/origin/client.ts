@@ -1,5 +1,5 @@
-// One method, one request, one hop. The only place that speaks HTTP to the origin; every request passes through
-// `send`, which decides whether the credential goes along. Knows nothing of repos.
+// Sends one request over one hop. This is the only place that speaks HTTP to the origin: every request passes through
+// `send`, which decides whether the credential goes along. It knows nothing about repos.
 
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
@@ -29,17 +29,17 @@ import { followMoves } from './origin-move.ts'
 import { Quota, type QuotaKey, type QuotaWait } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 
-/** Who asks, and what the Hub may learn of it. */
+/** On whose behalf a request is sent, and what the Hub may learn about that caller. */
 export interface Requester {
   /** The caller's Authorization field as it came. */
   readonly authorization: string | undefined
-  /** Whose share of the connections it takes: `callerKey`. Those without share one. */
+  /** Whose share of the connections the request takes: `callerKey`. Requests without one share one share. */
   readonly caller?: string
-  /** Headers of the caller that the Hub counts by: user agent, download counter. Never credentials. */
+  /** The caller's header fields that the Hub counts by: user agent, download counter. Never credentials. */
   readonly forward: Readonly<Record<string, string>>
-  /** Counts the question for the log line of the request. */
+  /** Called when a request leaves for the origin, to count it in the request log. */
   readonly onOriginRequest?: () => void
-  /** Told of every redirect within the origin before it is taken; throws where it must not be. */
+  /** Called with the target of every redirect within the origin before it is taken. Throws to stop there. */
   readonly onRedirect?: ((url: URL) => void) | undefined
 }
 
@@ -52,17 +52,18 @@ export interface OriginRequest {
   readonly body?: Buffer | Readable
   readonly signal?: AbortSignal
   /**
-   * Shorter patience than the configured one, a wait for a connection included; not for the end of a rate limit either.
+   * A shorter limit than the configured one for the time until the answer, the wait for a connection included. A request with
+   * this limit does not wait for the end of a rate limit either.
    */
   readonly timeoutMs?: number
   /**
-   * How long an answer may take after the request has gone out, where the configured patience is too short for it. Whoever
-   * sends a stream as its body ends by `signal` what takes too long: see `watchUpload`.
+   * How long the answer may take once the request has been sent, where the configured limit is too short. A caller that sends
+   * a stream as the body must abort `signal` when the upload takes too long: see `watchUpload`.
    */
   readonly answerTimeoutMs?: number
-  /** What the connection is wanted for. Without it: a `question`, unless it is the GET of a body, which is a `relay`. */
+  /** What the connection is used for. The default is `relay` for the GET of a body, and `question` for all else. */
   readonly lane?: Lane | undefined
-  /** Another patience with others that hold the connections than the usual one. */
+  /** How long to wait for a connection while other requests hold them all. The default is QUEUE_TIMEOUT_MS. */
   readonly waitMs?: number | undefined
 }
 
@@ -71,33 +72,33 @@ export type { OriginAnswer }
 export interface OriginClient {
   readonly policy: RedirectPolicy
   /**
-   * Sends one request and follows nothing but a move of the whole origin (see followMoves). Throws origin_unreachable or
-   * origin_timeout, and as `Shares.acquire` where it gets no connection. Whoever is out of quota at the Hub gets a 429
-   * without a question; every 429 says when to ask again, as far as the Hub has said it.
+   * Sends one request. Follows no redirect but a move of the whole origin (see followMoves). Throws origin_unreachable or
+   * origin_timeout, and as `Shares.acquire` where it gets no connection. A requester that is out of quota at the Hub gets a
+   * 429 without a request to the Hub. Every 429 names the time to wait, as far as the Hub has named it.
    */
   send(request: OriginRequest): Promise<OriginAnswer>
-  /** The same for those who send by `dispatcher` themselves: an answer when the request may not leave. */
+  /** The same check for code that sends by `dispatcher` itself. Returns an answer when the request must not be sent. */
   admit(quotaKey: QuotaKey, signal: AbortSignal): Promise<OriginAnswer | undefined>
-  /** And takes what their answer says of the quota. Returns its headers, those of a 429 with the time to wait. */
+  /** Updates the quota from an answer to such a request. Returns its headers, those of a 429 with the time to wait. */
   observeAnswer(quotaKey: QuotaKey, status: number, headers: HeaderBag): HeaderBag
   /** The URL of a canonical target such as `/org/name/resolve/main/x`. */
   url(target: string): URL
-  /** True for a few seconds after the origin could not be reached: whoever has something stored need not wait. */
+  /** True for a few seconds after the origin could not be reached: callers with a stored answer need not wait then. */
   isRecentlyUnreachable(): boolean
-  /** Why the origin could not be reached, in a sentence, for as long as it is suspect. It names no other host. */
+  /** One sentence that says why, while `isRecentlyUnreachable`; otherwise undefined. It names no other host than the origin. */
   unreachableReason(): string | undefined
-  /** For those who pass requests on by themselves, and have a turn of `shares`. It bears the silence of streams of events. */
+  /** For code that forwards requests itself and holds a permit of `shares`. Event streams may be silent on it. */
   readonly dispatcher: Dispatcher
   /** How long the origin may take until the headers of an answer. */
   readonly timeoutMs: number
   readonly shares: Shares
   readonly buffers: BodyBuffers
-  /** Whether others wait for what a slow client of `caller` holds: a connection, or memory. */
+  /** Whether other callers wait for what a slow client of `caller` holds: a connection, or memory. */
   isWanted(caller: string): boolean
   close(): Promise<void>
 }
 
-/** Bytes a second. An origin whose body is slower than this for three times its patience is asked again, or given up. */
+/** Bytes a second. A body of the origin that is slower than this for three times the timeout is requested again, or given up. */
 const ORIGIN_FLOOR = 1024
 
 /**
@@ -110,16 +111,16 @@ interface OriginOptions {
   readonly policy: RedirectPolicy
   readonly timeoutMs: number
   readonly connections: number
-  /** Marks our requests so that a loop of mirrors can be told. */
+  /** The Via value of this mirror, by which a loop of mirrors is detected. */
   readonly via: string
   readonly observer: Observer
   readonly now: () => number
-  /** Hears who waits for connections, and how long. */
+  /** Called with who waits for connections, and how long. */
   readonly onWait?: (report: WaitReport) => void
   readonly dispatcher?: Dispatcher
   /** By default none. */
   readonly proxies?: Proxies
-  /** See Suspicion. */
+  /** See Reachability. */
   readonly onReachabilityChange?: (trouble: MirrorError | undefined) => void
   /** See followMoves. */
   readonly onMoved?: (place: string) => void
@@ -222,7 +223,7 @@ function headersFor(
   return credential === undefined ? known : { ...known, authorization: credential }
 }
 
-/** In the forms that all clients read: Python takes RateLimit, the others Retry-After. A rest of the mirror's own is no quota. */
+/** In the forms that all clients read: Python reads RateLimit, the others Retry-After. A backoff of the mirror's own is no quota. */
 function waitHeaders({ bucket, seconds, isBackoff: isRest }: QuotaWait): Record<string, string> {
   if (isRest) return { 'retry-after': String(seconds) }
   return { 'retry-after': String(seconds), ratelimit: `"${bucket}";r=0;t=${seconds}` }
@@ -230,7 +231,7 @@ function waitHeaders({ bucket, seconds, isBackoff: isRest }: QuotaWait): Record<
 
 const RESTS = `${TOO_MANY} It pauses before the next request.`
 
-/** What the Hub would say. */
+/** The 429 that the Hub would send. */
 function waitAnswer(wait: QuotaWait): OriginAnswer {
   const message = wait.isBackoff ? RESTS : 'The Hub asked the mirror to pause before the next request.'
   const body = Buffer.from(JSON.stringify({ error: message }))
@@ -256,9 +257,9 @@ class OutOfPatience extends Error {
 }
 
 /**
- * Waits for what `start` promises no longer than `ms`, whatever happens meanwhile: undici's own limits begin anew with
- * each interim answer (RFC 9110 §15.2) and each piece of a header, and a request that has no connection yet hears of its
- * signal only when it has one. Only the wait for the promise is limited; the signal stays that of what it brings.
+ * Waits at most `ms` for the promise of `start`. Undici's own limits are not enough: they start again with each interim
+ * answer (RFC 9110 §15.2) and each piece of a header, and a request without a connection sees its signal only when it has one.
+ * Only the wait for the promise is limited. The signal stays in force for the body that it resolves with.
  */
 async function withDeadline<T>(
   ms: number | undefined,
@@ -281,7 +282,7 @@ async function withDeadline<T>(
   }
 }
 
-/** Gives the turn back when the request fails or its body is over. Nobody hears of an answer that comes after `signal`. */
+/** Releases the permit when the request fails or its body has ended. An answer that comes after `signal` is dropped. */
 async function withPermit(
   permit: ConnectionPermit,
   signal: AbortSignal,
@@ -290,7 +291,7 @@ async function withPermit(
   try {
     const answer = await start()
     answer.body.once('close', () => permit.release())
-    // A body that fails after nobody listens any more must not end the process.
+    // Without a listener, a body that fails late would end the process.
     answer.body.on('error', () => undefined)
     if (signal.aborted) answer.body.destroy()
     return answer
@@ -310,7 +311,7 @@ function laneOf({ kind, method }: OriginRequest): Lane {
   return method === 'HEAD' || (kind !== 'body' && kind !== 'cdn') ? 'question' : 'relay'
 }
 
-/** RFC 9110 §7.6.3: to what stands there, so that a mirror further back sees itself in a circle of several. */
+/** Appends to an existing Via (RFC 9110 §7.6.3), so that a mirror further back detects a loop through several mirrors. */
 export function appendVia(before: string | undefined, own: string): string {
   return before === undefined ? own : `${before}, ${own}`
 }

@@ -1,5 +1,5 @@
-// The one redirect loop. Whoever sends requests to the origin says by a callback which redirects it takes; where they may
-// lead at all is decided in `redirect.ts`, and whether a credential goes along in `OriginClient.send`.
+// The one redirect loop. The caller decides by a callback which redirects are taken. `redirect.ts` decides where they may
+// lead at all, and `OriginClient.send` whether the credential goes along.
 
 import { type HeaderBag, headerValue } from '../http/headers.ts'
 import type { OriginAnswer, OriginRequest } from './client.ts'

@@ -1,5 +1,5 @@
-// An origin that has moved: it leads every request to the same target at another place, as a renamed Hub does, or plain
-// http to https. A token goes to the configured origin only, so whoever has one is told instead.
+// An origin that has moved: it redirects every request to the same target at another place, as a renamed Hub does, or from
+// http to https. A token is sent to the configured origin only, so a request with a credential fails with origin_moved.
 
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
@@ -13,8 +13,8 @@ const MOVES = new Set([301, 302, 307, 308])
 const KEEP_METHOD = new Set([307, 308])
 
 /**
- * Where an answer of the origin to a request for `from` says that it has moved: another origin, and the same target below
- * it. Undefined for any other answer.
+ * Where the origin has moved, by its answer to a request for `from`: another origin, and the same target below it. Undefined
+ * for any other answer.
  */
 export function moveOf(
   { base }: RedirectPolicy,
@@ -64,7 +64,7 @@ interface MovableRequest {
 
 /**
  * Sends as `send` does, and once more where the origin says that it has moved, as far as `checkMove` allows. `onMoved`
- * hears of each new place once in a row.
+ * is called with each new place, once in a row.
  */
 export function followMoves<R extends MovableRequest>(
   send: (request: R) => Promise<OriginAnswer>,

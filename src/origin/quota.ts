@@ -1,6 +1,6 @@
-// The Hub's rate limits, as it tells of them: which credential has used up which bucket, and until when. Whoever is
-// out of quota waits here, or is told so without a question: asking before the told time only makes it longer. Sends
-// nothing, and knows credentials by a fingerprint that means nothing outside of this process.
+// The Hub's rate limits, as its answers report them: which credential has used up which bucket, and until when. A request of
+// a credential out of quota waits here, or gets its 429 without a request to the Hub: to ask before the reported time only
+// makes it longer. This file sends nothing. It knows credentials by a fingerprint that means nothing outside this process.
 
 import { createHmac, randomBytes } from 'node:crypto'
 import { withoutTrailingSlash } from '../http/base-url.ts'
@@ -13,30 +13,30 @@ import type { Observer } from '../telemetry/observer.ts'
 /** A request as the origin will see it. */
 export interface QuotaKey {
   readonly url: URL
-  /** As it will be sent; undefined for a stranger, and for every CDN. */
+  /** As it will be sent. Undefined for an anonymous request, and for every CDN. */
   readonly authorization: string | undefined
 }
 
-/** Nothing of this credential may leave to this bucket for so long. */
+/** For how long no request with this credential may be sent to this bucket. */
 export interface QuotaWait {
   /** As the Hub names it: `api`, `resolvers`, `pages`; `cdn` for hosts that a redirect led to. */
   readonly bucket: string
   readonly seconds: number
-  /** Nobody has told a time: it is the mirror's own. */
+  /** No answer has named a time: the mirror has chosen it. */
   readonly isBackoff?: true
 }
 
-/** Worth waiting for: huggingface_hub gives a silent answer up after 10 s, and would itself come a second late. */
+/** The longest wait within a request: huggingface_hub gives up a silent answer after 10 s, and would itself retry a second late. */
 const LONGEST_WAIT_MS = 2_000
 /** A longer queue than this would be out of quota again before its end. */
 const MAX_WAITING = 64
-/** The Hub's windows are five minutes. Nobody may shut us up for longer than this by one header. */
+/** The longest time that one header can stop the mirror for. The Hub's windows are five minutes. */
 const LONGEST_TOLD_MS = 3_600_000
 const GATES_BYTES = 4 * 1024 * 1024
-/** How long the mirror stays away where a 429 names no time: half of it to all of it, by chance, and twice as long each time. */
+/** The backoff after a 429 that names no time: a random part between half and all of it, and twice as long each time. */
 const FIRST_REST_MS = 5_000
 const LONGEST_REST_MS = 300_000
-/** After a rest one request goes ahead; for so long the others wait for what becomes of it. */
+/** After a backoff one request is sent first. The others wait this long for its result. */
 const TRIAL_MS = 1_000
 /** Three buckets of the Hub, and the CDNs. */
 const RESTS_BYTES = 1024 * 1024
@@ -45,14 +45,14 @@ interface Waiter {
   readonly settle: (spent: QuotaWait | undefined) => void
 }
 
-/** Where 429s have named no time, one after the other. */
+/** A backoff after consecutive 429s that named no time. */
 interface Backoff {
   readonly bucket: string
   readonly inARow: number
   readonly until: number
 }
 
-/** One bucket of one credential that is used up, or that the mirror gives a rest. */
+/** One bucket of one credential that is used up, or for which the mirror backs off. */
 interface Gate {
   readonly bucket: string
   readonly isRest: boolean
@@ -68,7 +68,7 @@ export class Quota {
   readonly #now: () => number
   readonly #observer: Observer
   readonly #key = randomBytes(32)
-  // An entry that is forgotten costs one question that the Hub refuses.
+  // An evicted entry costs one request that the Hub refuses.
   readonly #gates = new MemoryCache<Gate>({ maxBytes: GATES_BYTES })
   readonly #rests = new MemoryCache<Backoff>({ maxBytes: RESTS_BYTES })
   readonly #random: () => number
@@ -98,7 +98,7 @@ export class Quota {
   ): Promise<QuotaWait | undefined> {
     let waited = false
     for (const name of this.#gatesOf(asked)) {
-      // Whoever has waited looks again: meanwhile the Hub may have refused somebody who was on the way before.
+      // After a wait the gate is checked again: meanwhile the Hub may have refused a request that had left before.
       for (let gate = this.#closed(name); gate !== undefined; gate = this.#closed(name)) {
         const mayWait = options.patient && !waited && gate.waiting.size < MAX_WAITING
         const spent =
@@ -111,7 +111,7 @@ export class Quota {
         }
         waited = true
       }
-      // Nothing has been awaited since the gate was found open: the first through it keeps the others back.
+      // Nothing has been awaited since the gate was found open, so exactly one request passes before it closes for the trial.
       const rest = this.#rests.get(name)
       if (rest !== undefined) this.#closeGate(name, rest.bucket, { ms: TRIAL_MS, isRest: true })
     }
@@ -120,8 +120,8 @@ export class Quota {
   }
 
   /**
-   * Takes what an answer tells of the quota. Returns what is used up when the answer is a refusal for it (429); where that
-   * says no time, the mirror chooses one itself, longer each time until something else is answered.
+   * Updates the gates from an answer. Returns what is used up when the answer is a 429. Where that names no time, the mirror
+   * chooses one itself, longer each time until another status is answered.
    */
   observe(asked: QuotaKey, status: number, headers: HeaderBag): QuotaWait | undefined {
     const told = toldBy(headers)
@@ -141,12 +141,12 @@ export class Quota {
     }
   }
 
-  /** The Hub counts by credential. What is not the Hub counts by address, which all callers of this mirror share. */
+  /** The Hub counts by credential. Any other server counts by address, which all callers of this mirror share. */
   #rest(asked: QuotaKey, bucket: string, isForeign: boolean): QuotaWait {
     const name = isForeign ? this.#sharedName(asked, bucket) : this.#gateName(asked, bucket)
     const before = this.#rests.get(name)
     const now = this.#now()
-    // To a question that had left before the rest began.
+    // The answer to a request that had left before the backoff began.
     const isLate = before !== undefined && now < before.until
     if (!isLate) {
       const inARow = (before?.inARow ?? 0) + 1
@@ -159,7 +159,7 @@ export class Quota {
     return { bucket, seconds: Math.max(1, Math.ceil(restMs / 1000)), isBackoff: true }
   }
 
-  /** Something else was answered than a 429: to a question that left after the rest. */
+  /** Ends backoffs after any answer but 429 to a request that left after them. */
   #endRests(asked: QuotaKey): void {
     if (this.#rests.count === 0) return
     for (const name of this.#gatesOf(asked)) {
@@ -183,7 +183,7 @@ export class Quota {
       if (ms > 0) this.#gates.set(name, { bucket, isRest, opensAt, timer: undefined, waiting: new Set() })
       return
     }
-    // An answer that comes late may speak of a window that is over: the longest told time counts.
+    // A late answer may describe a window that is over: the longest reported time counts.
     if (opensAt <= gate.opensAt) return
     gate.opensAt = opensAt
     if (gate.waiting.size === 0) return
@@ -193,7 +193,7 @@ export class Quota {
 
   #closed(name: string): Gate | undefined {
     const gate = this.#gates.get(name)
-    // Those who wait go first, though their timer may be a little late.
+    // Waiting requests go first, though their timer may be a little late.
     if (gate === undefined || this.#restMs(gate) > 0 || gate.waiting.size > 0) return gate
     this.#gates.delete(name)
     return undefined
@@ -223,7 +223,7 @@ export class Quota {
 
   #arm(name: string, gate: Gate): void {
     clearTimeout(gate.timer)
-    // Timers may fire a little early, and the told time is the earliest that will do.
+    // Timers may fire a little early, and a request before the reported time would be refused.
     gate.timer = setTimeout(() => this.#open(name, gate), Math.ceil(this.#restMs(gate)) + 2)
   }
 
@@ -294,7 +294,7 @@ export function bucketsOf(path: string): readonly string[] {
   return path.includes('/resolve/') ? ['resolvers'] : ['pages']
 }
 
-/** What stands at zero in `RateLimit: "resolvers";r=0;t=172`, and for how long. */
+/** The buckets that a field such as `RateLimit: "resolvers";r=0;t=172` reports as used up, and for how long. */
 function toldBy(headers: HeaderBag): { readonly bucket: string; readonly ms: number }[] {
   const text = headerValue(headers, 'ratelimit')?.slice(0, 500) ?? ''
   const found = text.matchAll(/"(\w{1,32})"\s*;\s*r\s*=\s*0+\s*;\s*t\s*=\s*(\d{1,6})(?!\d)/g)

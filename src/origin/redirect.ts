@@ -1,4 +1,4 @@
-// Which hops a redirect may take and which credential survives them. Pure; the one place that decides both.
+// Where a redirect may lead, and whether the credential goes along. Pure. No other file decides either.
 
 import { MirrorError } from '../errors.ts'
 
@@ -9,7 +9,7 @@ export interface RedirectPolicy {
   readonly allowedHosts: readonly string[]
 }
 
-/** More hops than any honest Hub needs: renamed, resolve-cache, CDN, and one to spare. */
+/** More hops than any honest Hub needs: renamed, resolve-cache and CDN, with some to spare. */
 export const MAX_HOPS = 5
 
 /** Whether a token may be sent to `url`: scheme, host and port must be the origin's own. */

@@ -1,4 +1,5 @@
-// Thrown where a redirect of the Hub leads to a repo that nobody has been asked about: the request begins anew.
+// Thrown where a redirect of the Hub leads to another name of the repo, on which no rule has decided yet. The request then
+// starts again under that name.
 
 export class RepoMoved extends Error {
   constructor() {

@@ -1,12 +1,12 @@
-// Which connections are kept after a HEAD. Undici closes each, since there are servers that send a body all the same: what
-// comes late would be read as the answer to the next question on that connection, which may be somebody else's.
+// Which connections are kept after a HEAD. Undici closes each of them, because some servers send a body all the same: a late
+// body would be read as the answer to the next request on that connection, which may be another caller's.
 
 import type { Dispatcher } from 'undici'
 
 /**
- * Keeps the connection after a HEAD that was answered by a redirect, and by nothing else. What a server might send behind
- * a redirect against the rules are words of its own, which no parser takes for an answer: the connection ends there. Behind
- * a 200 it would be a file, and whoever wrote that chooses its bytes: an answer to the next question, with another's facts.
+ * Keeps the connection after a HEAD that was answered by a redirect, and closes it after any other answer. A body that a
+ * server sends after a redirect, against the rules, is text of its own: no parser takes it for an answer, and the connection
+ * ends there. After a 200 the body would be a file, and its author could forge the answer to the next request.
  */
 export function keepConnectionAfterRedirects(dispatch: Dispatcher.Dispatch): Dispatcher.Dispatch {
   return (options, handler) =>
@@ -15,7 +15,7 @@ export function keepConnectionAfterRedirects(dispatch: Dispatcher.Dispatch): Dis
       : dispatch(options, handler)
 }
 
-/** Ends the answer, and with it the connection, as soon as it turns out to be no redirect. */
+/** Ends the answer, and with it the connection, as soon as its status is no redirect. */
 function closing(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
   let isOver = false
   return {

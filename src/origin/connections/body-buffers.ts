@@ -1,4 +1,4 @@
-// Memory for short bodies, which are read from the origin at once, so that the connection is free before the client has taken
+// Memory for short bodies. They are read from the origin at once, so that the connection is free before the client has taken
 // them. All bodies share one limit, and no caller can use all of it.
 
 import { isWithinShare } from './shares.ts'

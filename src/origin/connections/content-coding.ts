@@ -33,7 +33,7 @@ function decodedBody(
   decoder: Readable & NodeJS.WritableStream,
 ): OriginAnswer['body'] {
   const decoded = Readable.from(chunksOf(body, decoder), { objectMode: false })
-  // Without a listener, an error of a body that nobody reads would end the process.
+  // Without a listener, an error of an unread body would end the process.
   decoded.on('error', () => undefined)
   // The generator does not run before the body is read, so it cannot see an early close.
   decoded.once('close', () => body.destroy())

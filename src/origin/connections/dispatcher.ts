@@ -1,4 +1,4 @@
-// How requests reach a host: directly, or by a forward proxy. Knows nothing of what is asked.
+// How requests reach a host: directly, or through a forward proxy. Knows nothing about what is requested.
 
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
@@ -20,8 +20,9 @@ export interface DispatcherOptions {
 }
 
 /**
- * Makes the way out: a pool for each host. Plain http goes to a proxy in absolute form, https by CONNECT (RFC 9112 §3.2.2,
- * §3.2.3). A read that dies with a kept connection is sent once more (see `Repeating`). Whoever made it destroys it.
+ * Creates the dispatcher for all requests to the origin: one pool for each host. Plain http goes to a proxy in absolute form,
+ * https by CONNECT (RFC 9112 §3.2.2, §3.2.3). A read that fails with a reused connection is sent once more (see
+ * `RepeatingDispatcher`). The caller must destroy the dispatcher.
  *
  * Requests reject with what Node or undici says, or with ProxyFailed.
  */
@@ -52,7 +53,7 @@ function createAgent({ proxies, connections, timeoutMs }: DispatcherOptions): Ag
   })
 }
 
-/** What goes wrong on the way to a proxy is the proxy's. */
+/** Reports a failure to connect to the proxy as ProxyFailed. */
 function blaming(proxy: Proxy, connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) =>
     connect(options, (...result) => {
@@ -109,7 +110,7 @@ function openTunnel(proxy: Proxy, authority: string, timeoutMs: number): Promise
   })
 }
 
-/** Says the whole URL, and to the proxy who asks. A 407 is of the proxy, and fails the request. */
+/** Sends the absolute URL and the proxy's credential. A 407 comes from the proxy, and fails the request. */
 function absoluteForm({ origin, host }: URL, proxy: Proxy): Dispatcher.DispatcherComposeInterceptor {
   return (dispatch) => (options, handler) => {
     const asked = {

@@ -1,12 +1,12 @@
-// Streams of events (text/event-stream, of the HTML standard): logs of jobs and Spaces, queues of Gradio. They are
-// silent for as long as nothing happens.
+// Event streams (text/event-stream of the HTML standard): logs of jobs and Spaces, queues of Gradio. They are silent for
+// as long as nothing happens.
 
 import { type Dispatcher, errors } from 'undici'
 import { isEventStream } from '../../http/headers.ts'
 
 /**
- * After this a stream of events is cut, so that no connection is held for ever; clients connect again. Whether its other
- * side is still there is watched by TCP's own keep-alive.
+ * After this time an event stream is cut, so that no connection is held for ever. Clients connect again. TCP keep-alive
+ * detects a peer that is gone.
  */
 export const LONGEST_EVENT_STREAM_MS = 6 * 3_600_000
 
@@ -24,7 +24,7 @@ export function allowSilentEventStreams(
     let isEvents = false
     const stop = (): void => clearTimeout(timer)
     const silentMs = options.bodyTimeout ?? timeoutMs
-    // Undici is told the time before it is known what comes.
+    // Undici takes its limit before the headers say what kind of body comes, so it is switched off.
     return dispatch(
       { ...options, bodyTimeout: 0 },
       {

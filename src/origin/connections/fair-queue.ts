@@ -1,7 +1,7 @@
-// A queue that is fair between callers: each of them in turn, and of each the one that has waited longest.
+// A queue that is fair between callers: round robin over the callers, first in first out for the items of each.
 
 export class FairQueue<T> {
-  // In the order in which the callers have their turn.
+  // In the order in which the callers are served.
   readonly #callers = new Map<string, Set<T>>()
   #size = 0
 
@@ -30,7 +30,7 @@ export class FairQueue<T> {
     this.#size += 1
   }
 
-  /** Forgets an item; nothing happens where it is gone already. */
+  /** Removes an item. Does nothing where it is gone already. */
   remove(caller: string, item: T): void {
     const items = this.#callers.get(caller)
     if (items?.delete(item) !== true) return
@@ -43,7 +43,7 @@ export class FairQueue<T> {
     return false
   }
 
-  /** Takes out the first item of the first caller that may go; that caller is the last one then. */
+  /** Removes and returns the first item of the first caller that may go. That caller is then served last. */
   next(mayGo: (caller: string) => boolean): T | undefined {
     for (const [caller, items] of this.#callers) {
       if (!mayGo(caller)) continue
@@ -58,7 +58,7 @@ export class FairQueue<T> {
     return undefined
   }
 
-  /** The newest item of the caller who has most, where that is more than `caller` would have with one more. */
+  /** The newest item of the caller with the most items, if that is more than `caller` would have with one more. */
   lastOfLongest(caller: string): T | undefined {
     let longest: Set<T> | undefined
     for (const items of this.#callers.values()) if (items.size > (longest?.size ?? 0)) longest = items

@@ -1,5 +1,5 @@
-// Who is too slow. A limit for each chunk alone is kept by a peer that sends a byte now and then, for ever; this one
-// counts time: whoever is waited for has some credit, loses it while it is waited for, and earns it by bytes.
+// Detects peers that are too slow. A limit on each chunk alone is not enough: a peer that sends one byte now and then keeps
+// it for ever. So a peer has a credit of time. It loses credit while this process waits for it, and earns credit by bytes.
 
 import type { Dispatcher } from 'undici'
 
@@ -11,22 +11,22 @@ export interface Floor {
   readonly graceMs: number
 }
 
-/** For a client whose body holds something that many share: slower than any line, so that only who has stopped is cut. */
+/** For a client that holds a shared resource: slower than any line, so that only a client that has stopped is cut off. */
 export const DEFAULT_FLOOR: Floor = { bytesPerSecond: 1024, graceMs: 120_000 }
-/** The same while others wait for it. A client that is cut off goes on from where it was when it asks again. */
+/** The same while other callers wait for the resource. A client that is cut off can resume with a new request. */
 export const CONTENDED_FLOOR: Floor = { bytesPerSecond: 64 * 1024, graceMs: 15_000 }
 
-/** A peer's credit. It keeps no time of its own: it is told of time that passed while the peer was waited for. */
+/** A peer's credit. It reads no clock: the caller records the time that passed while it waited for the peer. */
 export class Pace {
   #creditMs = Number.POSITIVE_INFINITY
 
-  /** So many bytes came, or were taken, in so much time of waiting. */
+  /** Records that `bytes` were sent or taken after a wait of `waitedMs`. */
   record(waitedMs: number, bytes: number, { bytesPerSecond, graceMs }: Floor): void {
     const left = Math.min(this.#creditMs, graceMs) - waitedMs
     this.#creditMs = Math.min(graceMs, left + (bytes / bytesPerSecond) * 1000)
   }
 
-  /** How long the peer may still be waited for without a byte, if nothing changes. */
+  /** How long the peer may still send or take nothing. */
   creditMs({ graceMs }: Floor): number {
     return Math.min(this.#creditMs, graceMs)
   }
@@ -43,8 +43,8 @@ export class TooSlow extends Error {
 }
 
 /**
- * Ends answers of an origin whose body drips: undici's own limit counts the silence between two chunks. Time in which
- * nobody reads does not count.
+ * Ends answers of an origin whose body drips. Undici's own limit counts only the silence between two chunks. Time during which
+ * the body is not read does not count.
  */
 export function withFloor(floor: Floor, now: () => number): Dispatcher.DispatcherComposeInterceptor {
   return (dispatch) => (options, handler) => {
@@ -65,7 +65,7 @@ export function withFloor(floor: Floor, now: () => number): Dispatcher.Dispatche
           return
         }
         handler.onResponseData?.(controller, chunk)
-        // Undici reads on when the body is read again, which is not told here: that wait is the reader's.
+        // While paused, undici waits for the reader, and reports no end of that wait here. So it does not count.
         readsSince = controller.paused ? undefined : now()
       },
       onResponseEnd: (controller, trailers) => handler.onResponseEnd?.(controller, trailers),

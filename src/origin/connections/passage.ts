@@ -1,4 +1,4 @@
-// Sends passed-through requests of @fastify/http-proxy on the connection that their turn gives them. A request ends when the
+// Sends passed-through requests of @fastify/http-proxy on the connection that their permit allows. A request ends when the
 // answer takes too long, when its client leaves, or when its client is too slow.
 
 import type { IncomingMessage } from 'node:http'
@@ -21,7 +21,7 @@ export interface Passage {
   readonly isWanted: () => boolean
 }
 
-/** undici's `request` for requests whose headers carry their passage. It releases the turn when the answer has ended. */
+/** undici's `request` for requests whose headers carry their passage. It releases the permit when the answer has ended. */
 export function sendWithPermit({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
   const send = async (options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> => {
     const { [PASSAGE]: passage, ...headers } = options.headers as Record<string, string> & {
@@ -36,8 +36,8 @@ export function sendWithPermit({ dispatcher }: Pick<OriginClient, 'dispatcher'>)
     try {
       const answer = await dispatcher.request({ ...options, headers, signal: limits.signal })
       answer.body.once('close', over)
-      // The plugin destroys the answer to a client that has left its upload, and hears of no error. Without a listener
-      // the error would end the process.
+      // The plugin destroys the answer when a client leaves its upload, and has no error listener. Without one, the error
+      // would end the process.
       answer.body.on('error', () => undefined)
       return answer
     } catch (error) {

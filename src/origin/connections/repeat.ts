@@ -3,12 +3,12 @@
 
 import { type buildConnector, Dispatcher, errors } from 'undici'
 
-/** What the system calls a connection that the other side has given up. Time that is over is no such thing. */
+/** The codes of connections that the other side has closed. Timeouts are not among them. */
 const LOST = new Set(['ECONNRESET', 'EPIPE'])
-/** Errors of connections that had brought an answer before. */
+/** Errors of connections that had carried an answer before. */
 const ofKept = new WeakSet<Error>()
 
-/** Remembers which errors are those of connections that had been of use: most say nothing of it themselves. */
+/** Notes which errors belong to reused connections: most errors do not say so themselves. */
 export function noteErrors(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) =>
     connect(options, (...result) => {
@@ -22,7 +22,7 @@ export function noteErrors(connect: buildConnector.connector): buildConnector.co
 
 /**
  * Sends a request by `kept`, and once more by `fresh`, on a new connection, where a kept connection broke before any byte
- * of the answer. So it is with requests that may be repeated (RFC 9110 §9.2.2): GET, HEAD and OPTIONS, and those that say
+ * of the answer. This is done for requests that may be repeated (RFC 9110 §9.2.2): GET, HEAD and OPTIONS, and those that say
  * `idempotent`, if their body is in memory. A write is never sent again: it may have been done.
  *
  * Every connection of `fresh` ends with its answer, so none of them can be dead already. Closing it closes both.

@@ -1,16 +1,16 @@
-// Who may have a connection to the origin now, and who waits. The connections to one host are few, and everybody shares
-// them: each kind of request leaves room for the quicker kinds, each caller leaves room for other callers, and those who
-// wait are served in turn. It opens no connection itself; it only counts them.
+// Decides which requests may have a connection to the origin now, and which must wait. All callers share the few connections
+// to one host. Each kind of request leaves room for the quicker kinds, and each caller for other callers. Waiting requests are
+// served in turn. This file opens no connection; it only counts them.
 
 import { MirrorError } from '../../errors.ts'
 import { LANES, type Lane, type Observer, type WaitResult } from '../../telemetry/observer.ts'
 import { FairQueue } from './fair-queue.ts'
 
-/** The right to one connection. */
+/** The right to use one connection. */
 export interface ConnectionPermit {
   /**
-   * Goes on as a `relay`, because the body turns out to be long. Throws as `acquire` where that lane has no room now:
-   * nobody waits for it while holding another.
+   * Continues as a `relay`, because the body turns out to be long. Throws as `acquire` where that lane has no room now: a
+   * request never waits for a connection while it holds another.
    */
   becomeRelay(): void
   /** Gives the connection back. Only the first call counts. */
@@ -21,9 +21,9 @@ export interface ConnectionRequest {
   /** The origin of the URL: the connections of each host are counted apart. */
   readonly host: string
   readonly lane: Lane
-  /** Whose share it is. It stands in the log, so it must hold no credential. */
+  /** Whose share the connection counts towards. It is logged, so it must hold no credential. */
   readonly caller: string
-  /** How long it may wait. Without it: QUEUE_PATIENCE_MS. */
+  /** How long the request may wait. The default is QUEUE_TIMEOUT_MS. */
   readonly waitMs?: number | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -43,19 +43,19 @@ export interface WaitReport {
   readonly callersWaiting: number
 }
 
-/** The most patient of the usual clients that waits for headers: huggingface_hub gives up after 10 s. */
+/** Less than the 10 s for which huggingface_hub waits for headers. */
 export const QUEUE_TIMEOUT_MS = 8_000
-/** One caller may hold this many times what is free: alone three quarters, and less the more callers there are. */
+/** A caller may hold this many times what is free: three quarters when it is alone, and less the more callers there are. */
 const SHARE = 3
 const MAX_WAITING_OF_CALLER = 64
 const MAX_WAITING = 4_096
-/** A wait that is shorter is no news, and a line of the log each this long says enough. */
+/** Shorter waits are not reported, and reports are at least NEWS_EVERY_MS apart. */
 const NEWS_FROM_MS = 1_000
 const NEWS_EVERY_MS = 10_000
 
 /**
- * Whether somebody who holds `held` of a shared resource may have more, when so much of it is `free`. It always leaves
- * a part for others who have none yet (the rule of dynamic thresholds, Choudhury and Hahne 1998).
+ * Whether a caller that holds `held` units of a shared resource may have more, when `free` units are free. It always leaves a
+ * part for callers that have none yet (the rule of dynamic thresholds, Choudhury and Hahne 1998).
  */
 export function isWithinShare(held: number, free: number): boolean {
   return free >= 1 && held < SHARE * free
@@ -77,7 +77,7 @@ export class Shares {
   readonly #hosts = new Map<string, Host>()
   #lastNewsAt = Number.NEGATIVE_INFINITY
 
-  /** `connections`: to one host, at least one. `onNews` hears of waits that last, not more often than each 10 s. */
+  /** `connections`: to one host, at least one. `onNews` is called for long waits, at most once in 10 s. */
   constructor(options: {
     readonly connections: number
     readonly now: () => number
@@ -91,9 +91,10 @@ export class Shares {
   }
 
   /**
-   * Resolves when the request may have a connection; whoever asked must release the turn. Rejects with the reason of the
-   * signal, and then waits no more; with `client_limited` where the caller has too many that wait, or waited in vain for
-   * a relay while it held others; with `overloaded` where it waited in vain or nobody more can wait.
+   * Resolves when the request may have a connection. The caller must release the permit. Rejects:
+   * - with the reason of the signal, as soon as that aborts;
+   * - with `client_limited` where the caller has too many waiting requests, or waited in vain for a relay while it held others;
+   * - with `overloaded` where the request waited in vain, or the queue is full.
    */
   async acquire(wanted: ConnectionRequest): Promise<ConnectionPermit> {
     wanted.signal?.throwIfAborted()
@@ -101,7 +102,7 @@ export class Shares {
     if (!host.hasWaiting(wanted.lane) && host.mayHave(wanted)) return this.#permit(host, wanted)
     const waiting = host.queues[wanted.lane]
     if (waiting.countOf(wanted.caller) >= MAX_WAITING_OF_CALLER || waiting.size >= MAX_WAITING) {
-      // Whoever has most in the queue gives way to those who have less.
+      // The caller with the most waiting requests gives way to those with fewer.
       const displaced =
         waiting.countOf(wanted.caller) < MAX_WAITING_OF_CALLER && waiting.lastOfLongest(wanted.caller)
       if (!displaced) {
@@ -113,7 +114,7 @@ export class Shares {
     return this.#wait(host, wanted)
   }
 
-  /** Whether others than `caller` wait in a lane, at whatever host. */
+  /** Whether callers other than `caller` wait in a lane, at any host. */
   isWanted(lane: Lane, caller: string): boolean {
     for (const host of this.#hosts.values()) if (host.queues[lane].hasOtherThan(caller)) return true
     return false
@@ -135,7 +136,7 @@ export class Shares {
           if (result === 'granted') resolve(this.#permit(host, wanted))
           else if (result === 'left') reject(signal?.reason as Error)
           else reject(this.#failure(host, wanted, result))
-          // One that left may have stood before others that may have what it could not.
+          // The request that left may have been ahead of others that may have a connection.
           if (result !== 'granted') this.#serve(host)
         },
       }
@@ -144,7 +145,7 @@ export class Shares {
       signal?.addEventListener('abort', leave, { once: true })
       queue.add(wanted.caller, waiter)
       this.#observer.originWaiting(lane, 1)
-      // It may be the first that may have what is free, though others wait for their own share.
+      // This request may be the first that may have a free connection: the others may wait for their own share.
       this.#serve(host)
     })
   }
@@ -272,7 +273,7 @@ class Host {
     this.#count(lane, caller, -1)
   }
 
-  /** A lane in which somebody waits who may have a connection now: in turn, so that none of them is left out. */
+  /** A lane with a waiting request that may have a connection now. The lanes take turns, so that none is left out. */
   nextLane(): Lane | undefined {
     for (let step = 1; step <= LANES.length; step += 1) {
       const index = (this.#lastLane + step) % LANES.length
@@ -314,11 +315,11 @@ const OWN_SHARE =
 const NO_CONNECTION =
   'All connections of this mirror to the Hub are in use, and other requests already wait for one. Try again in a moment.'
 
-/** What a request is told that got no connection: whose share is used up, and to a caller over its own when to come back. */
+/** The error for a request that got no connection: whose share is used up and, for the caller's own, when to come back. */
 function shareFailure(whose: 'caller' | 'all', lane: Lane, waiting: number): MirrorError {
   const reason = `no connection for a ${lane}`
   if (whose === 'all') return new MirrorError('overloaded', { message: NO_CONNECTION, detail: { reason } })
-  // The longer the queue, the later it is worth to come back.
+  // The longer the queue, the later a retry makes sense.
   const retryAfterSeconds = Math.min(60, 5 + Math.ceil(waiting / 16))
   return new MirrorError('client_limited', { message: OWN_SHARE, detail: { reason, retryAfterSeconds } })
 }

@@ -1,4 +1,4 @@
-// How fast a client sends a body that is handed on as it comes: it holds a connection to the origin all the while.
+// Watches how fast a client sends a body that is forwarded as it comes: it holds a connection to the origin all the while.
 
 import type { IncomingMessage } from 'node:http'
 import { MirrorError } from '../../errors.ts'
@@ -7,9 +7,9 @@ import { CONTENDED_FLOOR, DEFAULT_FLOOR, Pace, TooSlow } from './pace.ts'
 const LOOK_EVERY_MS = 2_500
 
 /**
- * Looks at the upload until it is complete or the returned function is called. `onSlow` hears once of a client that is
- * too slow, and sooner while others wait (`isWanted`); `onComplete` that the request has arrived as a whole, as soon as
- * that is seen. Time in which the origin does not take what has come is not the client's.
+ * Watches the upload until it is complete or the returned function is called. `onSlow` is called once for a client that is too
+ * slow, and sooner while other callers wait (`isWanted`). `onComplete` is called once the request has arrived as a whole. Time
+ * during which the origin does not take what has arrived does not count.
  */
 export function watchUpload(
   request: Pick<IncomingMessage, 'complete' | 'isPaused' | 'readableLength'> & {

@@ -1,4 +1,4 @@
-// The Hub's "no" in the middle of something that several may wait for.
+// A refusal of the Hub in the middle of a transfer that several readers may wait for.
 
 import { type Refusal, readRefusal } from '../../hub/refusal.ts'
 import type { OriginAnswer } from '../client.ts'
@@ -8,7 +8,7 @@ import { foreignAnswer } from './bad-answer.ts'
 /** More text than any refusal needs. */
 const MAX_REFUSAL_BYTES = 64 * 1024
 
-/** The Hub answers "no" while a body is being pulled; relayed as it is. */
+/** The Hub refuses while a body is being pulled. The refusal is relayed as it is. */
 export class RefusedByHub extends Error {
   readonly refusal: Refusal
 
@@ -19,7 +19,7 @@ export class RefusedByHub extends Error {
   }
 }
 
-/** What the Hub refused, or the host of a CDN. Throws MirrorError for what is not the word of either. */
+/** Reads a refusal of the Hub or of a CDN. Throws MirrorError for an answer that comes from neither. */
 export async function readRefusedByHub(answer: OriginAnswer, host: string): Promise<RefusedByHub> {
   const body = (await readBounded(answer, MAX_REFUSAL_BYTES)) ?? Buffer.alloc(0)
   const refusal = readRefusal(answer.status, answer.headers, body)

@@ -1,8 +1,8 @@
-// What may be asked again, and when. Pure.
+// Which requests may be repeated, and when. Pure.
 
 /**
  * Answers of a server in trouble; from 520 to 530 they are those of a CDN whose own origin fails it. 429 is not among
- * them: it is told to the caller, never multiplied.
+ * them: it is passed on to the caller, and never repeated.
  */
 const RETRYABLE = new Set([408, 500, 502, 503, 504])
 

@@ -22,10 +22,10 @@ import type { SignedUrls } from './signed-urls.ts'
 
 /** Attempts without a byte of progress before a body is given up. */
 const MAX_ATTEMPTS = 5
-/** A transfer that has begun waits longer for its next connection: to begin anew would cost all. */
+/** A transfer that has begun waits longer for its next connection: to start again would cost all that has been sent. */
 const LONG_WAIT_MS = 60_000
 
-/** What is known of a file before its bytes come; no etag where it is asked for by its digest. */
+/** What is known about a file before its bytes come. There is no etag where it is requested by its digest. */
 type AnnouncedFile = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
 
 interface Waiting {
@@ -34,7 +34,7 @@ interface Waiting {
   readonly waitMs: number | undefined
 }
 
-/** Where the bytes of one file come from. One per flight or per streamed answer; not shared between credentials. */
+/** The source of one file's bytes. One per download or per streamed answer; never shared between credentials. */
 export class FileBody {
   readonly #client: OriginClient
   readonly #target: string
@@ -47,14 +47,14 @@ export class FileBody {
   readonly #urlName: string
   readonly #observer: Observer
   readonly #lane: Lane
-  // A CDN's own validator: unrelated to the Hub's etag, but it must not change within one file.
+  // By host: a CDN's own validator. It is unrelated to the Hub's etag, but must not change within one file.
   readonly #validators = new Map<string, string>()
-  // Settles when the Hub has told where the bytes are: other ranges wait for that, and do not ask as well.
+  // Settles when the Hub has said where the bytes are. Requests for other ranges wait for that instead of asking as well.
   #asking: Promise<void> | undefined
   #sentByHub = false
   #ignoresRanges = false
   #encodedParts = 0
-  // Something on the way drops Content-Range, so that nobody can know which part came: only the whole is asked for.
+  // A proxy on the way drops Content-Range, so that a part cannot be recognised. Only the whole file is requested then.
   #isRangeless = false
 
   /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
@@ -62,17 +62,17 @@ export class FileBody {
     readonly client: OriginClient
     readonly target: string
     readonly meta: AnnouncedFile
-    /** False where the Hub names no commit beside the bytes: of objects that are asked for by their digest. */
+    /** False for objects that are requested by their digest: the Hub names no commit with their bytes. */
     readonly namesCommit?: boolean
     readonly requester: Requester
-    /** Who asks when the Hub refuses the first: others may wait for bytes that its token no longer opens, or has no quota for. */
+    /** Used when the Hub refuses the first: its token may have lost its right or its quota while other readers wait for the bytes. */
     readonly otherRequester?: Requester | undefined
-    /** Hears what the Hub itself refuses to the requester who asked, at whatever hop or attempt. */
+    /** Called with each refusal of the Hub itself, and the requester it refused, at any hop or attempt. */
     readonly onRefused?: (refusal: Refusal, requester: Requester) => void
     readonly urls: SignedUrls
     readonly urlName: string
     readonly observer: Observer
-    /** What its connections are counted as: `relay` where a client's pace is that of the transfer. */
+    /** The lane of its connections: `relay` where the client's pace sets that of the transfer. */
     readonly lane: Lane
   }) {
     this.#client = options.client
@@ -88,7 +88,7 @@ export class FileBody {
     this.#lane = options.lane
   }
 
-  /** Whoever asks for a part is sent the whole, so that parts of one file cost more than the file. */
+  /** Whether the origin answers every range with the whole file, so that the parts of a file cost more than the file. */
   get ignoresRanges(): boolean {
     return this.#ignoresRanges
   }
@@ -97,7 +97,7 @@ export class FileBody {
    * Exactly the bytes of `range`, in order. A connection that fails is replaced from the next byte, with a new
    * signed URL where the old one is refused. Throws RefusedByHub, or MirrorError: integrity_mismatch when the file
    * is no longer the announced one, else what stopped it. Abort `signal` or return early to end the transfer.
-   * `hasBegun`: it goes on with a transfer, and waits longer for a connection than a client for the first byte.
+   * `hasBegun`: this continues a transfer, and may wait longer for a connection than a client waits for its first byte.
    */
   async *read(
     range: ByteRange,
@@ -139,18 +139,18 @@ export class FileBody {
     }
     const answer = await this.#ask(remembered, range, how)
     if (answer.status < 300) return this.#checked(answer, remembered, range, how.signal)
-    // What the Hub itself refuses it refuses at the file's own address too, where that is dealt with.
+    // If the Hub itself refuses here, it also refuses at the file's own address, where `#resolve` handles that.
     const own = mayCarryCredential(this.#client.policy, remembered)
     if (answer.status === 429 && !own) throw await readRefusedByHub(answer, remembered.host)
     discard(answer)
     if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: remembered.host })
-    // Expired, bound to the method it was signed for, or moved on: the Hub gives another, or has to another range.
+    // The URL has expired, is bound to another method, or has moved. The Hub issues another, or has done so for another range.
     this.#urls.invalidate(this.#urlName, remembered)
     this.#observer.originRetry('expired-url')
     return this.#open(range, how)
   }
 
-  /** Whoever is decided about by name asks the Hub at the file's own address, which tells a new name. */
+  /** The remembered URL. A requester under rules by name uses the file's own address instead, which reveals a new name. */
   #remembered(): URL | undefined {
     const url = this.#urls.get(this.#urlName)
     const isOwn = url !== undefined && mayCarryCredential(this.#client.policy, url)
@@ -197,13 +197,13 @@ export class FileBody {
       this.#sentByHub = own
       return this.#checked(answer, url, range, how.signal)
     }
-    // A redirect without a target is no refusal. A CDN's own is not the Hub's, but for 429: that is the caller's.
+    // A redirect without a target is no refusal. A refusal by a CDN is not the Hub's, except a 429, which concerns the caller.
     const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
     if (refused && (own || answer.status === 429)) {
-      // Throws what is not the Hub's word.
+      // Throws for an answer that is not the Hub's.
       const error = await readRefusedByHub(answer, url.host)
       if (own && isAboutRequester(answer.status)) {
-        // Another range was told before, and has turned to the other requester.
+        // Another range was refused before, and has switched to the other requester.
         if (requester !== this.#requester) return this.#resolve(range, how, onUrl)
         if (this.#otherRequester !== undefined) {
           this.#requester = this.#otherRequester
@@ -238,7 +238,7 @@ export class FileBody {
     })
   }
 
-  /** Holds an answer against the request; yields the bytes of `range` and nothing else. */
+  /** Checks an answer against the request. Yields the bytes of `range` and nothing else. */
   #checked(answer: OriginAnswer, url: URL, range: ByteRange, signal: AbortSignal): AsyncIterable<Buffer> {
     try {
       const { start, end } = this.#check(answer, url, range)
@@ -250,7 +250,7 @@ export class FileBody {
     }
   }
 
-  /** Where the bytes of the answer begin, and where those begin that nobody asked for. */
+  /** The range of the file that the answer's body is used for. It may begin before `range`, or end early. */
   #check(answer: OriginAnswer, url: URL, range: ByteRange): ByteRange {
     const bad = (reason: string): MirrorError =>
       new MirrorError('origin_bad_answer', { detail: { reason, host: url.host, status: answer.status } })
@@ -260,7 +260,7 @@ export class FileBody {
     }
     const encoding = headerValue(answer.headers, 'content-encoding')
     if (encoding !== undefined && encoding !== 'identity') {
-      // A part of what was encoded is of no use. Where that is no accident the whole is asked for, which can be decoded.
+      // A part of encoded bytes is of no use. When it happens again, the whole is requested, which can be decoded.
       this.#encodedParts += 1
       throw bad('encoded body')
     }
@@ -273,7 +273,7 @@ export class FileBody {
       }
       if (told.sizeBytes !== undefined && told.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
       if (told.range.start !== range.start || told.range.end > range.end) throw bad('206 of another range')
-      // It may be shorter than what was asked for; what its body holds beyond that belongs nowhere.
+      // The part may be shorter than requested. Bytes of the body beyond it are dropped.
       given = told.range
     } else if (answer.status !== 200) {
       throw bad('unexpected status')
@@ -282,19 +282,19 @@ export class FileBody {
       if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes)
         throw bad('wrong length')
     }
-    // A login page of the network answers 200 too, but is not of the size, and names neither commit nor digest.
+    // A login page of the network is a 200 as well, but has another size, and names neither commit nor digest.
     if (this.#namesCommit && mayCarryCredential(this.#client.policy, url) && !this.#isVouchedFor(answer))
       throw bad('no X-Repo-Commit')
     const validator = headerValue(answer.headers, 'etag')
     const known = this.#validators.get(url.host)
     if (known !== undefined && validator !== undefined && known !== validator) throw changed('etag')
     if (validator !== undefined) this.#validators.set(url.host, validator)
-    // Whoever asked for all of it says nothing of ranges.
+    // The answer to a request for the whole says nothing about ranges.
     if (range.end - range.start < this.#meta.sizeBytes) this.#ignoresRanges = answer.status === 200
     return given
   }
 
-  /** Whether the Hub's own answer says that it is this file, or at least may be, where a digest decides in the end. */
+  /** Whether the Hub's own answer is for this file, or at least may be, where the digest decides in the end. */
   #isVouchedFor({ headers }: OriginAnswer): boolean {
     const { etag, sizeBytes } = this.#meta
     if (headerValue(headers, 'x-repo-commit') !== undefined) return true
@@ -334,7 +334,7 @@ export class FileBody {
         if (left === 0 && bytes.length === 0) return
       }
     } finally {
-      // Either everything wanted has come, or nobody wants the rest.
+      // Either all wanted bytes have come, or the reader has left.
       answer.body.destroy()
     }
   }
@@ -356,7 +356,7 @@ function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
   return error.code === 'origin_unreachable' ? 'network' : 'status'
 }
 
-/** Whether another requester may be answered otherwise. */
+/** Whether another requester may get another answer. */
 function isAboutRequester(status: number): boolean {
   return status === 401 || status === 403 || status === 429
 }

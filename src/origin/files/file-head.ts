@@ -1,5 +1,5 @@
-// The question what a file is. Follows the Hub's own redirects hop by hop, and looks elsewhere for what a gateway on the way
-// has dropped. Does not know the disk.
+// Finds out what a file is: commit, etag, size, and where its bytes are. Follows the Hub's own redirects hop by hop, and looks
+// elsewhere for what a gateway on the way has dropped. Does not know the disk.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MirrorError } from '../../errors.ts'
@@ -29,14 +29,14 @@ export type HeadResult =
       readonly kind: 'meta'
       readonly meta: FileMeta
       readonly location: URL | undefined
-      /** When the Hub told the location, by its own clock (epoch ms). */
+      /** When the Hub sent the location, by its own clock (epoch ms). */
       readonly signedAt?: number | undefined
     }
   | { readonly kind: 'refusal'; readonly refusal: Refusal }
 
 interface HeadOptions {
   readonly timeoutMs?: number
-  /** How often a server in trouble is asked again. */
+  /** How often a failed request is repeated. */
   readonly retries: number
   /** What is known of the file, perhaps of another commit: the same digest is the same size. */
   readonly known?: FileMeta | undefined
@@ -118,7 +118,7 @@ export async function headFile(
 async function firstHop(question: FileQuestion, url: URL, options: HeadOptions): Promise<FirstHop> {
   const answer = await headOnce(question, url, options)
   const first = readFirstHop(answer.headers, answer.status)
-  // A HEAD has no body, by whose words a Hub could be told from a filter; and there are filters that let no HEAD pass.
+  // The answer to a HEAD has no body, which would distinguish a Hub from a filter; and some filters block every HEAD.
   if (first.kind === 'refusal') {
     const isDoubtful = first.refusal.isForeign === true && answer.status !== 429
     return isDoubtful ? firstHopByGet(question, url) : first
@@ -137,7 +137,7 @@ async function firstHop(question: FileQuestion, url: URL, options: HeadOptions):
   return isSame ? completed({ ...facts, ...defined(second.facts) }, 'HEAD and GET') : second
 }
 
-/** Asks for one byte, of which only the headers are wanted. Throws MirrorError where no Hub answers. */
+/** Requests one byte, and uses the headers of the answer alone. Throws MirrorError where no Hub answers. */
 async function firstHopByGet({ client, requester, timeoutMs }: FileQuestion, url: URL): Promise<FirstHop> {
   const ask = (headers: Readonly<Record<string, string>>): Promise<OriginAnswer> =>
     client.send({

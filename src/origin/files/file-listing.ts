@@ -1,5 +1,5 @@
-// What a Hub says of a file in other places than the headers of a resolve answer, for where a gateway on the way drops
-// them: the commit of a branch in the repo's info, digest and size in the listing. It believes no page.
+// Facts about a file from other places than the headers of a resolve answer, for gateways that drop those: the commit of a
+// branch from the repo's info, digest and size from the listing. Answers that are no JSON count as no answer.
 
 import type { SomeFacts } from '../../hub/file-meta.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'

@@ -1,11 +1,11 @@
-// A short memory of where the Hub sent us for a file: to a CDN, or to the address of its bytes on the Hub itself. In
-// memory only: a signed URL is a credential.
+// Remembers for a short time where the Hub redirected a file request: to a CDN, or to the address of its bytes on the Hub
+// itself. In memory only, because a signed URL is a credential.
 
 import { MemoryCache } from '../../memory.ts'
 
-/** Signed URLs live about an hour; one without a readable expiry is believed this long. */
+/** How long a URL without a readable expiry is used. Signed URLs are valid for about an hour. */
 const DEFAULT_LIFE_MS = 5 * 60_000
-/** A URL this close to its end may expire between the question and the answer. */
+/** A URL is not used this close to its expiry: it may expire between the request and the answer. */
 const MARGIN_MS = 30_000
 
 export interface SignedUrls {
@@ -15,7 +15,7 @@ export interface SignedUrls {
    * ms), which is also the clock of its expiry: the mirror's wall clock may be wrong.
    */
   set(name: string, url: URL, signedAt: number | undefined): void
-  /** Forgets `url`, unless another has taken its place. */
+  /** Removes `url`, unless another has taken its place. */
   invalidate(name: string, url: URL): void
 }
 

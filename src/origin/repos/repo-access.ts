@@ -1,19 +1,19 @@
-// Whether the Hub shows a repo to everybody, asked as a stranger. By the repo's own info: a file that a stranger may
-// have proves nothing, since of a gated repo everybody may read the README. It does not remember the answer.
+// Asks without a credential whether a repo is public, by the repo's own info. A file that is shown proves nothing, because
+// the README of a gated repo is public. Answers are not remembered here.
 
 import type { Repo } from '../../hub/names.ts'
 import type { OriginClient, Requester } from '../client.ts'
 import { askRepoInfo, type RepoTraits, traitsOf } from './repo-info.ts'
 
 /**
- * What an origin says of a repo. `unsaid`: it has no such info, as other kinds of mirror; undefined: it did not answer
- * the question this time, so that nothing follows from it.
+ * What an origin says about a repo. `unsaid`: it has no such info, like other kinds of mirror. Undefined: it did not answer
+ * this time, and nothing follows from that.
  */
 export type PublicAccess = boolean | 'unsaid' | undefined
 
 /**
  * True when the Hub calls the repo neither private nor gated nor disabled, false when it calls it one of these or
- * refuses a stranger. Throws MirrorError when the origin is away. `onTraits` hears what else the info tells.
+ * refuses an anonymous request. Throws MirrorError when the origin is away. `onTraits` is called with what else the info says.
  */
 export async function askPublicAccess(
   client: OriginClient,
@@ -43,13 +43,13 @@ export async function askPublicAccess(
   }
 }
 
-/** Who may read a repo by its info; undefined when that does not say. What is disabled nobody may. */
+/** Who may read a repo, by its info; undefined when that does not say. A disabled repo counts as private. */
 export function accessOf(
   info: Readonly<Record<string, unknown>>,
 ): 'public' | 'gated' | 'private' | undefined {
   const { private: closed, gated, disabled } = info
   if (closed === true || disabled === true) return 'private'
   if (gated !== undefined && gated !== false) return 'gated'
-  // Spaces have no gate, and say nothing of one.
+  // Spaces have no gate, and their info does not mention one.
   return closed === false ? 'public' : undefined
 }

@@ -1,5 +1,4 @@
-// The Hub's own info of a repo, asked for the few fields that decide something. It remembers nothing, and concludes
-// nothing but what the Hub calls the repo.
+// Requests the Hub's own info of a repo, limited to the few fields that decide something. Remembers nothing.
 
 import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { deniesRepo, readRefusal } from '../../hub/refusal.ts'
@@ -7,14 +6,14 @@ import type { OriginClient, Requester } from '../client.ts'
 import { followRedirects, withinOrigin } from '../follow.ts'
 import { readBounded } from '../read-body.ts'
 
-/** The info of a space cannot be asked for in part; more than any has. */
+/** More than the info of any repo. That of a Space cannot be requested in part. */
 const MAX_INFO_BYTES = 16 * 1024 * 1024
-/** From an origin that knows no such question; out of quota or in trouble it would say otherwise. */
+/** Statuses of an origin that has no such route. Out of quota or in trouble it would answer differently. */
 const NO_SUCH_ROUTE: ReadonlySet<number> = new Set([404, 405, 501])
 
 /**
- * `unsaid`: the origin has no such info, as other kinds of mirror; undefined: it did not answer the question this time,
- * so that nothing follows from it.
+ * `unsaid`: the origin has no such info, like other kinds of mirror. Undefined: it did not answer this time, and nothing
+ * follows from that.
  */
 export type InfoAnswer =
   | { readonly kind: 'info'; readonly info: Readonly<Record<string, unknown>> }
@@ -23,8 +22,8 @@ export type InfoAnswer =
   | undefined
 
 /**
- * Asks for the info of a repo. Throws MirrorError when the origin is away. `onMoved` is told of a redirect within the
- * origin before it is taken, and throws where it must not be.
+ * Requests the info of a repo. Throws MirrorError when the origin is away. `onMoved` is called with the target of a redirect
+ * within the origin before it is taken; it throws to stop there.
  */
 export function askRepoInfo(
   client: OriginClient,
@@ -111,9 +110,9 @@ export function parseInfo(body: Buffer): Readonly<Record<string, unknown>> | und
   }
 }
 
-/** What an info tells of a repo beside its openness. Undefined is what it does not tell. */
+/** What an info says about a repo besides who may read it. Undefined: the info does not say. */
 export interface RepoTraits {
-  /** By which the Hub knows it, whatever name led to it. */
+  /** The Hub's own name of the repo, whatever name was requested. */
   readonly name: RepoId | undefined
   /** Lower case; empty when the repo names none. */
   readonly licence: readonly string[] | undefined
