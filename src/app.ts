@@ -16,14 +16,16 @@ import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
+import { Contents } from './mirror/content.ts'
 import { Documents } from './mirror/documents/documents.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Flights } from './mirror/downloads/downloads.ts'
-import { Puller } from './mirror/files/pull.ts'
+import { FileAnswers } from './mirror/files/file-answers.ts'
 import { Resolver } from './mirror/files/resolve.ts'
 import { Invalidations } from './mirror/invalidations.ts'
 import { Known } from './mirror/known.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
+import { Objects } from './mirror/objects.ts'
 import { Registry } from './mirror/registry.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/files/signed-urls.ts'
@@ -433,7 +435,9 @@ function joinMirror(
     return token === undefined ? undefined : `Bearer ${token}`
   }
   const policies = new Policies({ ...shared, settings, credentialOf })
-  const puller = new Puller({ ...shared, store, flights, cachePrivate: config.cachePrivate, onStorageFailed })
+  const { cachePrivate } = config
+  const contents = new Contents({ ...shared, store, flights, cachePrivate, onStorageFailed })
+  const objects = new Objects({ ...shared, contents, cachePrivate })
   const asksLicence = (): boolean => policies.asksLicence
   const mirror = createMirror({
     known,
@@ -442,8 +446,9 @@ function joinMirror(
     policies,
     now: monotonic,
     resolver: new Resolver({ ...shared, invalidations, settings, asksLicence }),
-    puller,
-    registry: new Registry({ ...shared, puller }),
+    files: new FileAnswers({ ...shared, contents }),
+    objects,
+    registry: new Registry({ ...shared, objects }),
     documents: new Documents({ ...shared, asksLicence }),
   })
   return { mirror, flights }

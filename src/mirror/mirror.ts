@@ -18,9 +18,10 @@ import { hintContext, refusalAnswer } from './access/refused.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
-import type { LinkedObject, ObjectRequest, Puller } from './files/pull.ts'
+import type { FileAnswers } from './files/file-answers.ts'
 import type { Resolved, Resolver } from './files/resolve.ts'
 import type { Known } from './known.ts'
+import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
 
 /** How often a repo may turn out to have another name within one request. */
@@ -86,12 +87,13 @@ export function createMirror(parts: {
   readonly now: () => number
   readonly refusals: Refusals
   readonly resolver: Resolver
-  readonly puller: Puller
+  readonly files: FileAnswers
+  readonly objects: Objects
   readonly registry: Registry
   readonly documents: Documents
   readonly policies: Policies
 }): Mirror {
-  const { known, access, refusals, now, resolver, puller, registry, documents, policies } = parts
+  const { known, access, refusals, now, resolver, files, objects, registry, documents, policies } = parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
@@ -112,7 +114,7 @@ export function createMirror(parts: {
         admitted.admission?.checkName()
         if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return { ...puller.head(route, resolved, conditions), isLimited: resolved.isLimited }
+        return { ...files.head(admitted, route, resolved, conditions), isLimited: resolved.isLimited }
       }),
 
     get: (ctx, route, conditions) =>
@@ -121,7 +123,7 @@ export function createMirror(parts: {
         admitted.admission?.checkName()
         if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
         admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return { ...(await puller.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
+        return { ...(await files.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
       }),
 
     document: (ctx, route, request) =>
@@ -132,7 +134,7 @@ export function createMirror(parts: {
     registry: (ctx, route, asked, question) =>
       following(ctx, route, (admitted) => registry.get(admitted, asked, question)),
 
-    object: (ctx, link, request) => puller.linked(ctx, link, request),
+    object: (ctx, link, request) => objects.linked(ctx, link, request),
 
     async changed(ctx, repo) {
       refusals.forget(ctx.fingerprint)

@@ -18,14 +18,14 @@ import { provePublic } from './access/public.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
 import type { Answer } from './answer.ts'
 import { anonymousRequester, type Ctx, requesterOf } from './context.ts'
-import type { ObjectRequest, Puller } from './files/pull.ts'
 import type { DocumentFact, Known } from './known.ts'
+import type { ObjectRequest, Objects } from './objects.ts'
 
 export interface RegistryOptions {
   readonly client: OriginClient
   readonly access: Access
   readonly known: Known
-  readonly puller: Puller
+  readonly objects: Objects
   readonly offline: boolean
   readonly monotonic: () => number
 }
@@ -68,12 +68,12 @@ export class Registry {
     question: RegistryQuestion,
     isPublic: boolean,
   ): Promise<Answer | undefined> {
-    const { known, puller } = this.#options
+    const { known, objects } = this.#options
     const size = await this.#sizeOf(ctx, target, isPublic)
     if (size === undefined) return undefined
     const { sizeBytes, isExact: isSure } = size
     ctx.admission?.checkSize(sizeBytes)
-    const isStored = await puller.hasObject(sha256, sizeBytes)
+    const isStored = await objects.isStored(sha256, sizeBytes)
     // The Hub is away, or never asked.
     if (!isPublic && !isStored) return undefined
     const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
@@ -82,7 +82,7 @@ export class Registry {
     if (isStored || isSure)
       known.rememberDocument(`BLOB ${target}`, sizeFact(sizeBytes), this.#options.monotonic())
     const object = { repo, sha256, sizeBytes, mayStore, isPublic: Promise.resolve(true), from: target }
-    const answer = await puller.object(ctx, { ...object, contentType: 'application/octet-stream' }, question)
+    const answer = await objects.answer(ctx, { ...object, contentType: 'application/octet-stream' }, question)
     if (!isStored) return answer
     return { ...answer, outcome: isPublic || this.#options.offline ? 'hit' : 'stale' }
   }

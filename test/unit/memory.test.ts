@@ -194,7 +194,7 @@ describe('the source', () => {
       'mirror/documents/hub-documents.ts #questions': 'questions under way',
       'mirror/known.ts #publicTurns': 'writes under way',
       'mirror/known.ts parsedFiles': 'a WeakMap',
-      'mirror/files/pull.ts madeHeaders': 'a WeakMap',
+      'mirror/files/file-answers.ts madeHeaders': 'a WeakMap',
       'fast-path/response-cache.ts #targets': 'answers that are remembered',
       'mirror/single-flight.ts #running': 'questions under way',
       'origin/connections/body-buffers.ts #byCaller': 'callers that hold memory',

@@ -10,11 +10,11 @@
 
 import { MirrorError } from '../../errors.ts'
 import type { ByteRange } from '../../http/range.ts'
-import type { FileBody } from '../../origin/files/file-body.ts'
 import { hashUpTo, Verifier } from '../../store/digest.ts'
 import type { GrowingDigest, PartialBlob } from '../../store/store.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { type ByteSource, StorageFailed } from '../answer.ts'
+import type { RangeSource } from './range-source.ts'
 import { connectionsFor, nextRun, type Run, type Want } from './schedule.ts'
 import { writeBehind } from './write-behind.ts'
 
@@ -29,7 +29,7 @@ interface ActiveRun extends Run {
 
 export interface DownloadOptions {
   readonly partial: PartialBlob
-  readonly body: FileBody
+  readonly source: RangeSource
   readonly connections: number
   readonly observer: Observer
   /** Whether the pull goes on when its last reader has left. */
@@ -184,7 +184,7 @@ export class Download {
         fill: this.#fill,
         runs: [...this.#runs],
         // What an origin skips for a range it has sent all the same: as few ranges as can be.
-        connections: this.#options.body.ignoresRanges ? 1 : this.#connections,
+        connections: this.#options.source.ignoresRanges ? 1 : this.#connections,
       })
       if (run === undefined) break
       const active: ActiveRun = { ...run, controller: new AbortController() }
@@ -202,7 +202,7 @@ export class Download {
       const range = { start: this.#partial.resumeAt(run.first), end: map.rangeOf(run.end - 1).end }
       // Clients that have no byte yet should hear soon that there is no connection.
       const hasBegun = this.#runs.size > 1 || map.presentBytes > 0
-      await writeBehind(this.#options.body.read(range, run.controller.signal, { hasBegun }), {
+      await writeBehind(this.#options.source.read(range, run.controller.signal, { hasBegun }), {
         start: range.start,
         // A reader in a hurry may have taken the tail of this run over.
         limit: () => map.rangeOf(run.end - 1).end,

@@ -1,12 +1,12 @@
 // The table of flights: one per key. Requests that come while a flight runs join it. Begins the partials of the store.
 
 import type { ByteRange } from '../../http/range.ts'
-import type { FileBody } from '../../origin/files/file-body.ts'
 import type { BlobKey } from '../../store/digest.ts'
 import type { PartialBlob, Store } from '../../store/store.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import type { ByteSource } from '../answer.ts'
 import { Download } from './download.ts'
+import type { RangeSource } from './range-source.ts'
 
 export type AbandonedPull = 'auto' | 'finish' | 'stop'
 
@@ -54,14 +54,14 @@ export class Flights {
   }
 
   /**
-   * Joins the flight of `key`, or starts one that brings the bytes by `body`. Undefined when the store has no room
+   * Joins the flight of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no room
    * or cannot take the bytes: the request then passes through. The caller closes the source. Rejects as `claim` does.
    */
   async join(
     key: BlobKey,
     sizeBytes: number,
     reader: ReaderRequest,
-    body: () => FileBody,
+    source: () => RangeSource,
   ): Promise<Joined | undefined> {
     for (;;) {
       const running = this.#flights.get(key)
@@ -83,7 +83,7 @@ export class Flights {
       }
       if (this.#flights.get(key) !== running) continue
       // Counted in its place in the table: nobody else can start it meanwhile, nor is a start counted that joins.
-      const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, body))
+      const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, source))
       this.#flights.set(key, starting)
       const flight = await starting.catch((error: unknown) => {
         this.#flights.delete(key)
@@ -97,6 +97,11 @@ export class Flights {
       const joined = await this.#enter(flight, reader, how, flight.firstHold)
       if (joined !== 'over') return joined
     }
+  }
+
+  /** Resolves when no flight of `key` runs any more: its partial has become the blob, is kept, or is gone. */
+  async settled(key: BlobKey): Promise<void> {
+    await this.#settling.get(key)
   }
 
   /** Ends all pulls and records what they have; nothing may join any more. */
@@ -129,7 +134,7 @@ export class Flights {
     }
   }
 
-  async #start(key: BlobKey, sizeBytes: number, body: () => FileBody): Promise<Download | undefined> {
+  async #start(key: BlobKey, sizeBytes: number, source: () => RangeSource): Promise<Download | undefined> {
     const { store, observer, onStorageFailed } = this.#options
     let partial: PartialBlob
     try {
@@ -143,7 +148,7 @@ export class Flights {
     observer.flightStarted()
     return new Download({
       partial,
-      body: body(),
+      source: source(),
       connections: this.#options.connections,
       observer,
       goesOnAlone: (present, size) => this.#goesOnAlone(present, size),

@@ -1,8 +1,8 @@
 // Streams of a file's bytes on their way to one client.
 
-import { MirrorError } from '../../errors.ts'
-import type { Verifier } from '../../store/digest.ts'
-import type { Observer } from '../../telemetry/observer.ts'
+import { MirrorError } from '../errors.ts'
+import type { Verifier } from '../store/digest.ts'
+import type { Observer } from '../telemetry/observer.ts'
 
 /** All but the first `count` bytes. */
 export async function* skip(
