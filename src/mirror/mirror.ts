@@ -6,7 +6,6 @@ import type { CommitHash, Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
-import { isRepoMoved } from '../origin/repo-moved.ts'
 
 export { RefusedByHub } from '../origin/failures/refused.ts'
 
@@ -15,7 +14,7 @@ import type { Access } from './access/access.ts'
 import type { Policies } from './access/policies.ts'
 import type { Refusals } from './access/refusals.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
-import { type Answer, ageHeader, closeBody } from './answer.ts'
+import { type Answer, ageHeader } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
 import type { FileAnswers } from './files/file-answers.ts'
@@ -23,10 +22,7 @@ import type { Resolved, Resolver } from './files/resolve.ts'
 import type { Known } from './known.ts'
 import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
-
-/** How often a repo may turn out to have another name within one request. */
-const MAX_MOVES = 3
-const OTHER_NAME = 'This repo has a new name, for which the rules of this mirror lend no token.'
+import { restartOnRename } from './renames.ts'
 
 const NO_XET_UPLOAD =
   'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1 and upload again. Large files then go through the mirror by Git LFS.'
@@ -99,41 +95,30 @@ export function createMirror(parts: {
     return admission === undefined ? ctx : { ...ctx, admission }
   }
 
-  const following = createFollowing(admit)
+  const answers: Pick<Mirror, 'head' | 'get' | 'document' | 'registry'> = {
+    async head(ctx, route, conditions) {
+      const resolved = await resolver.resolve(ctx, route, 'HEAD')
+      if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+      ctx.admission?.checkSize(resolved.meta.sizeBytes)
+      return { ...files.head(ctx, route, resolved, conditions), isLimited: resolved.isLimited }
+    },
+    async get(ctx, route, conditions) {
+      const resolved = await resolver.resolve(ctx, route, 'GET')
+      if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+      ctx.admission?.checkSize(resolved.meta.sizeBytes)
+      return { ...(await files.get(ctx, route, resolved, conditions)), isLimited: resolved.isLimited }
+    },
+    document: (ctx, route, request) => documents.get(ctx, route, request),
+    registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),
+  }
 
   return {
+    ...restartOnRename(answers, admit),
     admit,
     get hasRules() {
       return policies.hasRules
     },
     admitReady: (caller, route) => policies.admitReady(caller, route),
-
-    head: (ctx, route, conditions) =>
-      following(ctx, route, async (admitted) => {
-        const resolved = await resolver.resolve(admitted, route, 'HEAD')
-        admitted.admission?.checkName()
-        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
-        admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return { ...files.head(admitted, route, resolved, conditions), isLimited: resolved.isLimited }
-      }),
-
-    get: (ctx, route, conditions) =>
-      following(ctx, route, async (admitted) => {
-        const resolved = await resolver.resolve(admitted, route, 'GET')
-        admitted.admission?.checkName()
-        if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
-        admitted.admission?.checkSize(resolved.meta.sizeBytes)
-        return { ...(await files.get(admitted, route, resolved, conditions)), isLimited: resolved.isLimited }
-      }),
-
-    document: (ctx, route, request) =>
-      following(ctx, route, async (admitted) =>
-        ofRightName(admitted, await documents.get(admitted, route, request)),
-      ),
-
-    registry: (ctx, route, asked, question) =>
-      following(ctx, route, (admitted) => registry.get(admitted, asked, question)),
-
     object: (ctx, link, request) => objects.linked(ctx, link, request),
 
     async changed(ctx, repo) {
@@ -168,35 +153,6 @@ export function createMirror(parts: {
 
 function refuseXet(use: 'read' | 'write'): never {
   throw new MirrorError('xet_disabled', use === 'write' ? { message: NO_XET_UPLOAD } : {})
-}
-
-/** Does the work, and does it anew when it leads to another repo than was decided about. */
-function createFollowing(admit: Mirror['admit']) {
-  return async <T>(ctx: Ctx, route: HubRoute, work: (admitted: Ctx) => Promise<T>): Promise<T> => {
-    let admitted = ctx
-    for (let moves = 0; ; moves += 1) {
-      try {
-        return await work(admitted)
-      } catch (error) {
-        if (!isRepoMoved(error) || moves === MAX_MOVES) throw error
-        admitted = await admit(ctx, route)
-        // What was lent for the old name is not for the new one.
-        if (admitted.admission?.useToken !== ctx.admission?.useToken)
-          throw new MirrorError('policy_denied', { message: OTHER_NAME })
-      }
-    }
-  }
-}
-
-/** The answer, unless the repo has turned out to have another name than was decided about. */
-async function ofRightName(ctx: Ctx, answer: Answer): Promise<Answer> {
-  try {
-    ctx.admission?.checkName()
-    return answer
-  } catch (error) {
-    await closeBody(answer.body)
-    throw error
-  }
 }
 
 function refusedFile(

@@ -127,10 +127,14 @@ export class Resolver {
     this.#options = options
   }
 
-  /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
+  /**
+   * Throws MirrorError when the origin is away and nothing stored may be served instead, and RepoMoved when the Hub has reported
+   * a name of the repo that was not decided about.
+   */
   async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
     const pinned = this.#pinned(ctx, route, method)
     const resolved = await this.#resolve(ctx, pinned)
+    ctx.admission?.checkName()
     if (isCommitHash(route.revision)) return resolved
     if (method === 'HEAD') {
       if (resolved.kind === 'file') this.pin(clientOf(ctx), route, resolved.meta.commit)
