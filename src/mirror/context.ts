@@ -5,7 +5,6 @@ import { callerKey } from '../callers/caller-key.ts'
 import type { Repo } from '../hub/names.ts'
 import type { Requester } from '../origin/client.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
-import type { Admission } from './access/policies.ts'
 
 /** The fingerprint of callers without a credential. */
 export const ANONYMOUS = 'anonymous'
@@ -15,6 +14,24 @@ export interface ClientName {
   readonly address: string
   /** `Ctx.fingerprint`. */
   readonly fingerprint: string
+}
+
+/** What the policies have decided about a request that they let in. */
+export interface Admission {
+  /** The names of the rules that had a say, with commas; empty when none had. */
+  readonly rules: string
+  /** The name of the Hub token that is lent to a caller without one. */
+  readonly useToken: string | undefined
+  /** Whether bytes and facts may reach the disk: of a file by its size, of the repo with `undefined`. */
+  readonly mayStore: (sizeBytes: number | undefined) => boolean
+  /** To be called with the size of a file before a byte of it is served. Throws policy_denied. */
+  readonly checkSize: (sizeBytes: number) => void
+  /** The names of the repo that were decided about, with commas. */
+  readonly names: string
+  /** Throws RepoMoved when a redirect leads to a repo under a name that was not decided about. */
+  readonly onRedirect: (url: URL) => void
+  /** Throws RepoMoved when the Hub has meanwhile reported such a name, to any caller. See renames.ts for who calls it. */
+  readonly checkName: () => void
 }
 
 export interface Ctx {

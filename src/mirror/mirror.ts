@@ -2,14 +2,11 @@
 // knows no framework.
 
 import { MirrorError } from '../errors.ts'
+import type { Conditions } from '../http/select.ts'
 import type { CommitHash, Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
-
-export { RefusedByHub } from '../origin/failures/refused.ts'
-
-import type { Conditions } from '../http/select.ts'
 import type { Access } from './access/access.ts'
 import type { Policies } from './access/policies.ts'
 import type { Refusals } from './access/refusals.ts'
@@ -144,7 +141,7 @@ export function createMirror(parts: {
 
     pin(client, { route, commit, status }, agoMs = 0) {
       // That a commit lacks the file is no promise: what the branch has later may be fetched.
-      if (status === 200) resolver.pin(client, route, commit, now() - agoMs)
+      if (status === 200) resolver.rememberHeadCommit(client, route, commit, now() - agoMs)
     },
 
     xetToken: refuseXet,

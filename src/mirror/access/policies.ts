@@ -4,49 +4,21 @@
 
 import { MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
+import { parseRepoId, type Repo, type RepoId } from '../../hub/names.ts'
 import { type FileRoute, type HubRoute, parseHubUrl } from '../../hub/route.ts'
-import { MemoryCache, textBytes } from '../../memory.ts'
-import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
+import type { OriginClient } from '../../origin/client.ts'
 import { RepoMoved } from '../../origin/repo-moved.ts'
-import { accessOf } from '../../origin/repos/repo-access.ts'
-import { askRepoInfo, traitsOf } from '../../origin/repos/repo-info.ts'
-import {
-  decide,
-  type FactName,
-  type HubFacts,
-  type PolicyCaller,
-  type Question,
-  type Ruling,
-} from '../../policy/decide.ts'
+import { decide, type HubFacts, type PolicyCaller, type Question, type Ruling } from '../../policy/decide.ts'
 import { denialText } from '../../policy/denial.ts'
 import { mayBeCommit } from '../../policy/revisions.ts'
-import type { AccessKind, Rule } from '../../policy/rules.ts'
+import type { Rule } from '../../policy/rules.ts'
 import { type Subject, subjectOf } from '../../policy/subject.ts'
 import type { Observer } from '../../telemetry/observer.ts'
-import { ANONYMOUS, anonymousRequester, type Ctx, requesterOf } from '../context.ts'
+import { type Admission, ANONYMOUS, type Ctx } from '../context.ts'
 import type { Known } from '../known.ts'
-import { SingleFlight } from '../single-flight.ts'
 import type { Access } from './access.ts'
 import { CommitRefs, namesFor } from './commit-refs.ts'
-
-/** A request that the rules let in, and what they said on the way. */
-export interface Admission {
-  /** The names of the rules that had a say, with commas; empty when none had. */
-  readonly rules: string
-  /** The Hub token that is lent to a caller who has none. */
-  readonly useToken: string | undefined
-  /** Whether bytes and facts of it may reach the disk: of a file by its size, else of the repo (`undefined`). */
-  readonly mayStore: (sizeBytes: number | undefined) => boolean
-  /** To be told the size of a file before a byte of it is served. Throws policy_denied. */
-  readonly checkSize: (sizeBytes: number) => void
-  /** By which names of the repo it was decided, with commas. */
-  readonly names: string
-  /** Throws RepoMoved where a redirect leads to a repo by a name that was not decided about. */
-  readonly onRedirect: (url: URL) => void
-  /** The same where the Hub has told such a name meanwhile, to whomever: to be asked before anything is answered. */
-  readonly checkName: () => void
-}
+import { RepoProbe } from './repo-probe.ts'
 
 export interface PoliciesOptions {
   /** Read at each use: they may change. */
@@ -61,30 +33,17 @@ export interface PoliciesOptions {
   readonly observer: Observer
 }
 
-/** What the Hub said of a repo, and when the question left. */
-interface Learnt {
-  readonly access: AccessKind | undefined
-  readonly licence: readonly string[] | undefined
-  readonly at: number
-}
-
 export class Policies {
   readonly #options: PoliciesOptions
   readonly #refs: CommitRefs
   readonly #originPath: string
-  // By repo what a stranger was told; by credential and repo what only that credential is told.
-  readonly #learnt = new MemoryCache<Learnt>({
-    maxBytes: 8 * 1024 * 1024,
-    sizeOf: ({ licence = [] }) => textBytes(...licence),
-  })
-  readonly #questions = new SingleFlight<Learnt | undefined>()
+  readonly #probe: RepoProbe
 
   constructor(options: PoliciesOptions) {
     this.#options = options
-    this.#refs = new CommitRefs({
-      ...options,
-      onMoved: (repo) => (url) => this.#redirected(url, repo, [repo.id]),
-    })
+    const onMoved = (repo: Repo) => (url: URL) => this.#redirected(url, repo, [repo.id])
+    this.#refs = new CommitRefs({ ...options, onMoved })
+    this.#probe = new RepoProbe({ ...options, onMoved, asksLicence: () => this.asksLicence })
     this.#originPath = withoutTrailingSlash(options.client.policy.base.pathname) || '/'
   }
 
@@ -223,7 +182,7 @@ export class Policies {
     const { known, settings } = this.#options
     const { name } = await known.traits(repo)
     if (!isOther(repo, name) || known.isNameYoung(repo, settings.accessTtlMs)) return name
-    await this.#learn(ctx, repo, { facts: ['name'], useToken })
+    await this.#probe.ask(ctx, repo, { facts: ['name'], useToken })
     return (await known.traits(repo)).name
   }
 
@@ -238,7 +197,7 @@ export class Policies {
     let decision = decide(rules, question)
     if (decision.kind === 'needs') {
       const isOfRefs = decision.facts.every((fact) => fact === 'refs')
-      const learnt = repo === undefined || isOfRefs ? undefined : await this.#learn(ctx, repo, decision)
+      const learnt = repo === undefined || isOfRefs ? undefined : await this.#probe.ask(ctx, repo, decision)
       const name = await this.#shortName(repo)
       const refs = await this.#refsOf(ctx, subject, repo, decision.useToken)
       const about = this.#question(ctx, subject, { repo, name, learnt })
@@ -294,102 +253,11 @@ export class Policies {
       nameKnown: repo === undefined || !isShort(repo) || name !== undefined,
       caller: callerOf(ctx),
       facts: {
-        ...(learnt ?? this.#remembered(ctx, repo)),
+        ...(learnt ?? this.#probe.inMemory(ctx, repo)),
         sizeBytes: subject.size === 'file' ? 'later' : undefined,
       },
       final: false,
     }
-  }
-
-  /** What need not be asked again; of what only a credential is told, for the one that the request would bring. */
-  #remembered(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo | undefined, useToken?: string): HubFacts {
-    if (repo === undefined) return {}
-    const told = this.#young(repoKey(repo))
-    const verdict = this.#options.access.verdict(repo)
-    // The Hub has said since that it is not everybody's.
-    const isOver = told?.access === 'public' && verdict === 'restricted'
-    return {
-      access: verdict === 'public' ? 'public' : isOver ? undefined : told?.access,
-      licence: told?.licence ?? this.#young(ownKey(ctx, repo, useToken))?.licence,
-    }
-  }
-
-  #young(key: string): Learnt | undefined {
-    const learnt = this.#learnt.get(key)
-    const { monotonic, settings } = this.#options
-    return learnt !== undefined && monotonic() - learnt.at < settings.accessTtlMs ? learnt : undefined
-  }
-
-  /** Asks the Hub as a stranger, and with the credential of the request for what strangers are not told. */
-  async #learn(
-    ctx: Ctx,
-    repo: Repo,
-    {
-      facts: needs,
-      useToken,
-    }: { readonly facts: readonly FactName[]; readonly useToken: string | undefined },
-  ): Promise<HubFacts | undefined> {
-    const { access, known, offline, client } = this.#options
-    const before = this.#remembered(ctx, repo, useToken)
-    if (needs.every((need) => (need === 'access' || need === 'licence') && before[need] !== undefined))
-      return before
-    const stored = await known.traits(repo)
-    const wasPublic = await access.lastKnownPublic(repo)
-    const fallback: HubFacts | undefined = wasPublic
-      ? { access: 'public', licence: stored.licence }
-      : undefined
-    if (offline || (fallback !== undefined && client.isRecentlyUnreachable())) return fallback
-    try {
-      await ctx.countAgainstLimit?.()
-    } catch (error) {
-      if (fallback === undefined) throw error
-      return fallback
-    }
-    const patience = fallback === undefined ? {} : { timeoutMs: FALLBACK_TIMEOUT_MS }
-    const told = await this.#ask(repo, repoKey, anonymousRequester(ctx), patience)
-    if (told === undefined) return fallback
-    const isTold = told.access !== 'private' || !needs.some((need) => need === 'licence' || need === 'name')
-    const lent = useToken === undefined ? undefined : this.#options.credentialOf(useToken)
-    const authorization = ctx.authorization ?? lent
-    if (isTold || authorization === undefined) return told
-    const requester = { ...requesterOf(ctx), authorization }
-    // That there is another name says the redirect; what is lent for this one is not for that.
-    const staysHere = ctx.authorization === undefined && needs.every((need) => need === 'name')
-    const onMoved = staysHere ? (url: URL) => this.#redirected(url, repo, [repo.id]) : undefined
-    const how = { ...patience, onMoved }
-    const toCaller = await this.#ask(repo, (named) => ownKey(ctx, named, useToken), requester, how)
-    return toCaller === undefined ? told : { ...told, licence: toCaller.licence }
-  }
-
-  /** Undefined when the Hub does not answer, or does not say. */
-  #ask(
-    repo: Repo,
-    keyOf: (repo: Repo) => string,
-    requester: ReturnType<typeof requesterOf>,
-    how: { readonly timeoutMs?: number; readonly onMoved?: ((url: URL) => void) | undefined },
-  ): Promise<Learnt | undefined> {
-    const { client, known, monotonic } = this.#options
-    return this.#questions.run(keyOf(repo), async () => {
-      const at = monotonic()
-      const options = { licence: this.asksLicence, ...how }
-      const answer = await askRepoInfo(client, repo, requester, options).catch(() => undefined)
-      if (answer === undefined || answer.kind === 'unsaid') return undefined
-      if (answer.kind === 'refused')
-        return this.#remember(keyOf(repo), { access: 'private', licence: undefined, at })
-      const traits = traitsOf(answer.info)
-      known.tell(repo, traits, at)
-      const learnt = { access: accessOf(answer.info), licence: traits.licence, at }
-      // Of an old name the Hub tells what it calls the repo now, about which is decided next.
-      if (traits.name !== undefined) this.#remember(keyOf({ ...repo, id: traits.name }), learnt)
-      return this.#remember(keyOf(repo), learnt)
-    })
-  }
-
-  #remember(key: string, learnt: Learnt): Learnt {
-    const before = this.#learnt.get(key)
-    // The question by the other name may have left later.
-    if (before === undefined || before.at <= learnt.at) this.#learnt.set(key, learnt)
-    return learnt
   }
 
   #subjectAt(url: URL): Subject | undefined {
@@ -424,10 +292,6 @@ function namesOf(rules: readonly Rule[]): string {
 function callerOf({ caller }: Pick<Ctx, 'caller'>): PolicyCaller {
   const mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
   return { address: caller.address, mirrorToken, ownToken: caller.kind === 'hub-token' }
-}
-
-function ownKey(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo, lent?: string): string {
-  return `${lent === undefined ? ctx.fingerprint : `lent ${lent}`} ${repoKey(repo)}`
 }
 
 /** An old id without an organisation: the Hub serves it under that name, and knows it by another. */

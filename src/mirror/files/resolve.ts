@@ -25,6 +25,7 @@ import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { FileFact, Known } from '../known.ts'
 import { SingleFlight } from '../single-flight.ts'
+import { HeadCommits } from './head-commits.ts'
 
 export interface ResolvedFile {
   readonly kind: 'file'
@@ -79,18 +80,6 @@ interface Listed {
 }
 const NOT_LISTED: Listed = {}
 
-/** How long a GET is served the commit that the HEAD of the same client saw, though the branch moved since. */
-const PIN_MS = 60_000
-const PINS_BYTES = 12 * 1024 * 1024
-
-/** Which commit HEADs were told that a branch is. */
-interface Told {
-  readonly commit: CommitHash
-  readonly at: number
-  /** When one that had been told before may have been told for the last time. */
-  readonly otherAt: number | undefined
-}
-
 export interface ResolverOptions {
   readonly client: OriginClient
   readonly known: Known
@@ -111,12 +100,7 @@ export interface ResolverOptions {
 export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>(isRepoMoved)
-  // Huggingface_hub files what a GET brings under the commit its HEAD named: both must mean the same.
-  readonly #pins = new MemoryCache<{ readonly commit: CommitHash; readonly at: number }>({
-    maxBytes: PINS_BYTES,
-  })
-  // By branch: forgotten no sooner than the pins that it stands for, whose names are longer.
-  readonly #told = new MemoryCache<Told>({ maxBytes: PINS_BYTES })
+  readonly #headCommits: HeadCommits
   // What the Hub said to one credential about a file that is not public. Memory only.
   readonly #granted = new MemoryCache<{ readonly meta: FileMeta; readonly at: number }>({
     maxBytes: 12 * 1024 * 1024,
@@ -125,6 +109,7 @@ export class Resolver {
 
   constructor(options: ResolverOptions) {
     this.#options = options
+    this.#headCommits = new HeadCommits(options)
   }
 
   /**
@@ -132,49 +117,37 @@ export class Resolver {
    * a name of the repo that was not decided about.
    */
   async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
-    const pinned = this.#pinned(ctx, route, method)
-    const resolved = await this.#resolve(ctx, pinned)
+    const promised = method === 'GET' ? this.#headCommits.get(clientOf(ctx), route) : undefined
+    const resolved = await this.#resolve(
+      ctx,
+      promised === undefined ? route : { ...route, revision: promised },
+    )
     ctx.admission?.checkName()
     if (isCommitHash(route.revision)) return resolved
     if (method === 'HEAD') {
-      if (resolved.kind === 'file') this.pin(clientOf(ctx), route, resolved.meta.commit)
+      if (resolved.kind === 'file') this.rememberHeadCommit(clientOf(ctx), route, resolved.meta.commit)
       return resolved
     }
     return { ...resolved, reusable: this.#reusableOnBranch(route, resolved.reusable) }
   }
 
-  /** Notes that this client was told by a HEAD which commit the branch is, so that its GET means the same. */
-  pin(client: ClientName, route: FileRoute, commit: CommitHash, at = this.#options.monotonic()): void {
-    const { repo, revision } = route
-    if (isCommitHash(revision)) return
-    this.#pins.set(pinKey(client, route), { commit, at })
-    const branch = branchKey(route)
-    const before = this.#told.get(branch)
-    const isOther = before !== undefined && before.commit !== commit
-    this.#told.set(branch, { commit, at, otherAt: isOther ? at : before?.otherAt })
-    // What GETs may be given is not looked for in the pins.
-    if (before?.commit !== commit) this.#options.invalidations.invalidate(repo)
+  /** A HEAD has named this commit to this client, so that its GET means the same. */
+  rememberHeadCommit(
+    client: ClientName,
+    route: FileRoute,
+    commit: CommitHash,
+    at = this.#options.monotonic(),
+  ): void {
+    this.#headCommits.set(client, route, commit, at)
   }
 
-  /** What a GET of a branch says may be said to others, unless there may be one whose HEAD was told another commit. */
+  /** What may be reused of an answer to a GET of a branch: nothing while another commit is promised to some client. */
   #reusableOnBranch(route: FileRoute, reusable: Reusable | undefined): Reusable | undefined {
     const { known, settings } = this.#options
-    const told = this.#told.get(branchKey(route))
     const ref = known.refInMemory(route.repo, route.revision, settings.refTtlMs)
     if (reusable === undefined || ref?.fresh !== true || ref.commit !== reusable.commit) return undefined
-    const isPromised = (at: number | undefined) =>
-      at !== undefined && this.#options.monotonic() - at <= PIN_MS
-    if (isPromised(told?.otherAt) || (told?.commit !== reusable.commit && isPromised(told?.at)))
-      return undefined
+    if (!this.#headCommits.allMayGet(route, reusable.commit)) return undefined
     return { ...reusable, askedAt: ref.at, until: Math.min(reusable.until, ref.until) }
-  }
-
-  #pinned(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): FileRoute {
-    if (method === 'HEAD' || isCommitHash(route.revision)) return route
-    const pin = this.#pins.get(pinKey(clientOf(ctx), route))
-    if (pin === undefined || this.#options.monotonic() - pin.at > PIN_MS) return route
-    if (this.#options.known.changedSince(route.repo, pin.at)) return route
-    return { ...route, revision: pin.commit }
   }
 
   async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
@@ -465,16 +438,8 @@ function grantKey(ctx: Pick<Ctx, 'fingerprint'>, route: FileRoute): string {
   return `${ctx.fingerprint} ${repoKey(route.repo)} ${route.revision} ${route.path}`
 }
 
-function branchKey({ repo, revision }: FileRoute): string {
-  return `${repoKey(repo)} ${revision}`
-}
-
 function clientOf({ caller, fingerprint }: Ctx): ClientName {
   return { address: caller.address, fingerprint }
-}
-
-function pinKey(client: ClientName, route: FileRoute): string {
-  return `${client.address} ${grantKey(client, route)}`
 }
 
 /** Whether the refusal is about the revision or the path, so that the repo itself was shown. */
