@@ -23,7 +23,7 @@ import { Flights } from './mirror/downloads/downloads.ts'
 import { FileAnswers } from './mirror/files/file-answers.ts'
 import { Resolver } from './mirror/files/resolve.ts'
 import { Invalidations } from './mirror/invalidations.ts'
-import { Known } from './mirror/known.ts'
+import { Metadata } from './mirror/metadata/metadata.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Objects } from './mirror/objects.ts'
 import { Registry } from './mirror/registry.ts'
@@ -400,14 +400,14 @@ function joinMirror(
 ): { readonly mirror: Mirror; readonly flights: Flights } {
   const { settings, store, client, observer, monotonic, invalidations } = rooms
   const { onStorageFailed, onNoRoom } = rooms.health
-  const known = new Known({
+  const metadata = new Metadata({
     invalidations,
     facts: store.facts,
     origin: config.origin.href,
     monotonic,
     onWriteError: onStorageFailed,
   })
-  const access = new Access({ known, invalidations, settings, monotonic })
+  const access = new Access({ metadata, invalidations, settings, monotonic })
   const flights = new Flights({
     store,
     connections: config.pullConnections,
@@ -418,10 +418,10 @@ function joinMirror(
   })
   const urls = createSignedUrls({ monotonic, now: rooms.now })
   const refusals = new Refusals({ settings, monotonic })
-  const implied = new Implied({ known, originBase: client.policy.base })
+  const implied = new Implied({ metadata, originBase: client.policy.base })
   const shared = {
     client,
-    known,
+    metadata,
     access,
     refusals,
     implied,
@@ -440,7 +440,7 @@ function joinMirror(
   const objects = new Objects({ ...shared, contents, cachePrivate })
   const asksLicence = (): boolean => policies.asksLicence
   const mirror = createMirror({
-    known,
+    metadata,
     access,
     refusals,
     policies,

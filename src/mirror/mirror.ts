@@ -16,7 +16,7 @@ import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
 import type { FileAnswers } from './files/file-answers.ts'
 import type { Resolved, Resolver } from './files/resolve.ts'
-import type { Known } from './known.ts'
+import type { Metadata } from './metadata/metadata.ts'
 import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
 import { restartOnRename } from './renames.ts'
@@ -74,7 +74,7 @@ export interface Mirror {
 }
 
 export function createMirror(parts: {
-  readonly known: Known
+  readonly metadata: Metadata
   readonly access: Access
   /** Milliseconds that never step back. */
   readonly now: () => number
@@ -86,7 +86,7 @@ export function createMirror(parts: {
   readonly documents: Documents
   readonly policies: Policies
 }): Mirror {
-  const { known, access, refusals, now, resolver, files, objects, registry, documents, policies } = parts
+  const { metadata, access, refusals, now, resolver, files, objects, registry, documents, policies } = parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
@@ -122,7 +122,7 @@ export function createMirror(parts: {
       refusals.forget(ctx.fingerprint)
       documents.changed()
       if (repo === undefined) return
-      known.changed(repo)
+      metadata.refs.changed(repo)
       // It may have been made private, or deleted: the next visit asks for a stranger again.
       await access.withdrawn(repo, now(), 'token')
     },

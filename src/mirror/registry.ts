@@ -18,13 +18,14 @@ import { provePublic } from './access/public.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
 import type { Answer } from './answer.ts'
 import { anonymousRequester, type Ctx, requesterOf } from './context.ts'
-import type { DocumentFact, Known } from './known.ts'
+import type { DocumentFact } from './metadata/documents.ts'
+import type { Metadata } from './metadata/metadata.ts'
 import type { ObjectRequest, Objects } from './objects.ts'
 
 export interface RegistryOptions {
   readonly client: OriginClient
   readonly access: Access
-  readonly known: Known
+  readonly metadata: Metadata
   readonly objects: Objects
   readonly offline: boolean
   readonly monotonic: () => number
@@ -68,7 +69,7 @@ export class Registry {
     question: RegistryQuestion,
     isPublic: boolean,
   ): Promise<Answer | undefined> {
-    const { known, objects } = this.#options
+    const { metadata, objects } = this.#options
     const size = await this.#sizeOf(ctx, target, isPublic)
     if (size === undefined) return undefined
     const { sizeBytes, isExact: isSure } = size
@@ -80,7 +81,7 @@ export class Registry {
     if (!mayStore) return undefined
     noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
     if (isStored || isSure)
-      known.rememberDocument(`BLOB ${target}`, sizeFact(sizeBytes), this.#options.monotonic())
+      metadata.documents.set(`BLOB ${target}`, sizeFact(sizeBytes), this.#options.monotonic())
     const object = { repo, sha256, sizeBytes, mayStore, isPublic: Promise.resolve(true), from: target }
     const answer = await objects.answer(ctx, { ...object, contentType: 'application/octet-stream' }, question)
     if (!isStored) return answer
@@ -92,8 +93,8 @@ export class Registry {
    * not sure is not kept before the digest was right.
    */
   async #sizeOf(ctx: Ctx, target: string, isPublic: boolean): Promise<ObjectSize | undefined> {
-    const { known, client } = this.#options
-    const kept = await known.document(`BLOB ${target}`)
+    const { metadata, client } = this.#options
+    const kept = await metadata.documents.get(`BLOB ${target}`)
     const size = kept?.body.toString()
     if (size !== undefined && /^\d{1,15}$/.test(size)) return { sizeBytes: Number(size), isExact: true }
     if (!isPublic) return undefined
@@ -107,12 +108,12 @@ export class Registry {
     { accept = '', method }: RegistryQuestion,
     isPublic: boolean,
   ): Promise<Answer | undefined> {
-    const { known, client, offline, monotonic } = this.#options
+    const { metadata, client, offline, monotonic } = this.#options
     if (accept.length > MAX_ACCEPT_CHARS) return undefined
     // The Hub tells llama.cpp which file it is, and others nothing of it.
     const isLlama = /llama-cpp/i.test(ctx.forward['user-agent'] ?? '')
     const name = `MANIFEST ${target} ${isLlama ? 'llama-cpp' : 'any'} ${accept}`
-    const kept = await known.document(name)
+    const kept = await metadata.documents.get(name)
     const fromKept = (fact: DocumentFact, outcome: Outcome): Answer => {
       noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
       return manifestAnswer(fact, method, outcome)
@@ -159,7 +160,7 @@ export class Registry {
       return orKept(interception({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
     noteAllowed(ctx.access, 'public')
-    if (isPublic && answer.status === 200) known.rememberDocument(name, fact, askedAt)
+    if (isPublic && answer.status === 200) metadata.documents.set(name, fact, askedAt)
     const outcome = kept === undefined ? 'miss' : 'revalidated'
     return { ...manifestAnswer(fact, method, outcome), status: answer.status }
   }

@@ -99,7 +99,7 @@ describe('ls', () => {
     await made.stored(repoOf('squad', 'dataset'), 'train.csv', Buffer.alloc(1000, 1), {
       ageMs: 3.5 * 3_600_000,
     })
-    await made.known().rememberPublic(repoOf('org/large'), true)
+    await made.known().repos.setPublic(repoOf('org/large'), true)
     await made.blob(Buffer.alloc(30_000, 2))
     const mirror = await openAt(made.root)
     try {

@@ -2,7 +2,7 @@
 
 import { onTestFinished, vi } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
-import { Known } from '../../src/mirror/known.ts'
+import { FileMetadata } from '../../src/mirror/metadata/files.ts'
 import type { Question, Reply } from './ask.ts'
 import { eventually } from './eventually.ts'
 import { openScene, type Scene } from './scene.ts'
@@ -20,7 +20,7 @@ export interface ReadyReply extends Reply {
 
 export async function readyScene(config: Partial<Config> = {}): Promise<ReadyScene> {
   const scene = await openScene({ config })
-  const looked = vi.spyOn(Known.prototype, 'file')
+  const looked = vi.spyOn(FileMetadata.prototype, 'get')
   onTestFinished(() => looked.mockRestore())
   const asks: ReadyScene['asks'] = async (target, question) => {
     looked.mockClear()

@@ -14,7 +14,7 @@ import { MemoryCache } from '../../src/memory.ts'
 import { Access } from '../../src/mirror/access/access.ts'
 import { Refusals } from '../../src/mirror/access/refusals.ts'
 import { Invalidations } from '../../src/mirror/invalidations.ts'
-import { Known } from '../../src/mirror/known.ts'
+import { Metadata } from '../../src/mirror/metadata/metadata.ts'
 import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
 import { createFacts } from '../../src/store/facts/facts.ts'
@@ -102,17 +102,17 @@ describe('keys that strangers choose', () => {
     const write = () => Promise.resolve()
     const invalidations = new Invalidations()
     const options = { facts: { ...facts, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
-    const known = new Known({ ...options, onWriteError: () => undefined })
+    const metadata = new Metadata({ ...options, onWriteError: () => undefined })
     const body = { body: Buffer.from('{}'), contentType: '', link: undefined, headers: {} }
     const grown = await growth(async () => {
       for (let round = 0; round < ROUNDS; round += 1) {
-        known.rememberDocument(`GET /api/models/o/n?blobs=${text(round)}`, body, round)
-        known.rememberRef(repo, text(round), commit, { askedAt: round, store: false })
-        if (round % 20 === 0) await known.document(text(round))
+        metadata.documents.set(`GET /api/models/o/n?blobs=${text(round)}`, body, round)
+        metadata.refs.set(repo, text(round), commit, { askedAt: round, store: false })
+        if (round % 20 === 0) await metadata.documents.get(text(round))
       }
     })
-    expect(known.documentAskedAt(`GET /api/models/o/n?blobs=${text(ROUNDS - 1)}`)).toBe(ROUNDS - 1)
-    expect(known.refInMemory(repo, text(ROUNDS - 1), 1e9)?.commit).toBe(commit)
+    expect(metadata.documents.askedAt(`GET /api/models/o/n?blobs=${text(ROUNDS - 1)}`)).toBe(ROUNDS - 1)
+    expect(metadata.refs.inMemory(repo, text(ROUNDS - 1), 1e9)?.commit).toBe(commit)
     expect(grown).toBeLessThan(40)
   })
 
@@ -122,8 +122,8 @@ describe('keys that strangers choose', () => {
     const urls = createSignedUrls({ monotonic, now: monotonic })
     const invalidations = new Invalidations()
     const ready = new ReadyAnswers({ monotonic, invalidations })
-    const known = { rememberPublic: () => Promise.resolve() } as unknown as Known
-    const access = new Access({ known, invalidations, settings: { accessTtlMs: 60_000 }, monotonic })
+    const metadata = { repos: { setPublic: () => Promise.resolve() } } as unknown as Metadata
+    const access = new Access({ metadata, invalidations, settings: { accessTtlMs: 60_000 }, monotonic })
     const parse = createRouteParser('/')
     const route = parseHubUrl('/o/n/resolve/main/x', '/')
     const body = Buffer.from('{"error":"x"}')
@@ -192,8 +192,8 @@ describe('the source', () => {
       'mirror/downloads/downloads.ts #flights': 'flights under way',
       'mirror/downloads/downloads.ts #settling': 'flights that end',
       'mirror/documents/hub-documents.ts #questions': 'questions under way',
-      'mirror/known.ts #publicTurns': 'writes under way',
-      'mirror/known.ts parsedFiles': 'a WeakMap',
+      'mirror/metadata.ts #publicTurns': 'writes under way',
+      'mirror/metadata.ts parsedFiles': 'a WeakMap',
       'mirror/files/file-answers.ts madeHeaders': 'a WeakMap',
       'fast-path/response-cache.ts #targets': 'answers that are remembered',
       'mirror/single-flight.ts #running': 'questions under way',

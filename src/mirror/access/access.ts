@@ -7,7 +7,7 @@ import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { MemoryCache } from '../../memory.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Invalidations } from '../invalidations.ts'
-import type { Known } from '../known.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
 
 interface Verdict {
@@ -19,7 +19,7 @@ interface Verdict {
 }
 
 export class Access {
-  readonly #known: Known
+  readonly #metadata: Metadata
   readonly #invalidations: Pick<Invalidations, 'invalidate'>
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
@@ -30,12 +30,12 @@ export class Access {
   readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
 
   constructor(options: {
-    readonly known: Known
+    readonly metadata: Metadata
     readonly invalidations: Pick<Invalidations, 'invalidate'>
     readonly settings: { readonly accessTtlMs: number }
     readonly monotonic: () => number
   }) {
-    this.#known = options.known
+    this.#metadata = options.metadata
     this.#invalidations = options.invalidations
     this.#settings = options.settings
     this.#monotonic = options.monotonic
@@ -123,7 +123,7 @@ export class Access {
     if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
     if (!isPublic) this.#invalidations.invalidate(repo)
-    await this.#known.rememberPublic(repo, isPublic)
+    await this.#metadata.repos.setPublic(repo, isPublic)
   }
 
   /**
@@ -154,7 +154,7 @@ export class Access {
   async lastKnownPublic(repo: Repo): Promise<boolean> {
     // The disk may not have followed a withdrawal yet, or may have failed to.
     if (this.#verdicts.get(repoKey(repo))?.public === false) return false
-    return this.#known.wasPublic(repo)
+    return this.#metadata.repos.wasPublic(repo)
   }
 }
 

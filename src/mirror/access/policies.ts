@@ -15,7 +15,7 @@ import type { Rule } from '../../policy/rules.ts'
 import { type Subject, subjectOf } from '../../policy/subject.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { type Admission, ANONYMOUS, type Ctx } from '../context.ts'
-import type { Known } from '../known.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import type { Access } from './access.ts'
 import { CommitRefs, namesFor } from './commit-refs.ts'
 import { RepoProbe } from './repo-probe.ts'
@@ -24,7 +24,7 @@ export interface PoliciesOptions {
   /** Read at each use: they may change. */
   readonly settings: { readonly policies: readonly Rule[]; readonly accessTtlMs: number }
   readonly client: OriginClient
-  readonly known: Known
+  readonly metadata: Metadata
   readonly access: Access
   /** The Authorization field for a Hub token of the mirror's own. */
   readonly credentialOf: (name: string) => string | undefined
@@ -111,9 +111,9 @@ export class Policies {
    */
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined {
     if (!this.hasRules) return ''
-    const { known, observer } = this.#options
+    const { metadata, observer } = this.#options
     const { repo } = route
-    const traits = known.traitsInMemory(repo)
+    const traits = metadata.repos.traitsInMemory(repo)
     const subject = subjectOf(route)
     if (this.#judgesSizes || isShort(repo) || traits === undefined || subject === undefined) return undefined
     if (isOther(repo, traits.name)) return undefined
@@ -132,7 +132,7 @@ export class Policies {
     decided: readonly { readonly question: Question; readonly ruling: Ruling }[],
     about: { readonly repo: Repo | undefined; readonly name: string | undefined; readonly mayLend: boolean },
   ): Admission {
-    const { observer, known } = this.#options
+    const { observer, metadata } = this.#options
     // Those by which it was decided: they may be others when the size is known.
     const rules = this.#rules
     const { repo, name, mayLend } = about
@@ -168,7 +168,7 @@ export class Policies {
       names: names.join(','),
       onRedirect: (url) => this.#redirected(url, subject, names),
       checkName: () => {
-        const told = repo === undefined || isShort(repo) ? undefined : known.toldName(repo)
+        const told = repo === undefined || isShort(repo) ? undefined : metadata.repos.nameInMemory(repo)
         if (told !== undefined && !names.some((each) => isSame(each, told))) throw new RepoMoved()
       },
     }
@@ -179,11 +179,11 @@ export class Policies {
    * its old one back, of which nobody would hear who is refused for the other.
    */
   async #nameOf(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<RepoId | undefined> {
-    const { known, settings } = this.#options
-    const { name } = await known.traits(repo)
-    if (!isOther(repo, name) || known.isNameYoung(repo, settings.accessTtlMs)) return name
+    const { metadata, settings } = this.#options
+    const { name } = await metadata.repos.traits(repo)
+    if (!isOther(repo, name) || metadata.repos.isNameFresh(repo, settings.accessTtlMs)) return name
     await this.#probe.ask(ctx, repo, { facts: ['name'], useToken })
-    return (await known.traits(repo)).name
+    return (await metadata.repos.traits(repo)).name
   }
 
   /** Asks the rules, and the Hub for what they need. */
@@ -223,10 +223,10 @@ export class Policies {
     if (!mayBeCommit(revision)) return undefined
     const all = await this.#refs.of(ctx, repo, useToken)
     if (all !== undefined) return namesFor(revision, all)
-    const { known, settings } = this.#options
+    const { metadata, settings } = this.#options
     const stored: string[] = []
     for (const name of this.#namedRevisions) {
-      const ref = await known.ref(repo, name, settings.accessTtlMs)
+      const ref = await metadata.refs.get(repo, name, settings.accessTtlMs)
       if (ref?.commit.startsWith(revision.toLowerCase()) === true) stored.push(name)
     }
     return stored.length > 0 ? stored : undefined
@@ -234,7 +234,9 @@ export class Policies {
 
   /** What an old id of one part stands for, where that is known. */
   async #shortName(repo: Repo | undefined): Promise<RepoId | undefined> {
-    return repo !== undefined && isShort(repo) ? (await this.#options.known.traits(repo)).name : undefined
+    return repo !== undefined && isShort(repo)
+      ? (await this.#options.metadata.repos.traits(repo)).name
+      : undefined
   }
 
   #question(
@@ -279,8 +281,8 @@ export class Policies {
     if (from === undefined || to === undefined || found.type !== subject.type || subject.type === 'bucket') {
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect to something else' } })
     }
-    const { known, monotonic } = this.#options
-    known.tell({ type: subject.type, id: from }, { name: to }, monotonic())
+    const { metadata, monotonic } = this.#options
+    metadata.repos.setTraits({ type: subject.type, id: from }, { name: to }, monotonic())
     throw new RepoMoved()
   }
 }

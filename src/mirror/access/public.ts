@@ -4,13 +4,13 @@ import type { Repo } from '../../hub/names.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
 import { anonymousRequester, type Ctx } from '../context.ts'
-import type { Known } from '../known.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import type { Access } from './access.ts'
 
 export interface PublicOptions {
   readonly client: OriginClient
   readonly access: Access
-  readonly known: Known
+  readonly metadata: Metadata
   readonly monotonic: () => number
   /** Whether a rule depends on licences; the question to the Hub then includes them. */
   readonly asksLicence?: () => boolean
@@ -21,14 +21,14 @@ export interface PublicOptions {
  * callers share. False where the Hub refuses, is away, or has no such info. Never rejects.
  */
 export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
-  const { client, access, known, monotonic } = options
+  const { client, access, metadata, monotonic } = options
   const verdict = access.verdict(repo)
   if (verdict !== undefined) return Promise.resolve(verdict === 'public')
   const ask = async (): Promise<boolean | undefined> => {
     const askedAt = monotonic()
     const open = await askPublicAccess(client, repo, anonymousRequester(ctx), {
       licence: options.asksLicence?.() === true,
-      onTraits: (traits) => known.tell(repo, traits, askedAt),
+      onTraits: (traits) => metadata.repos.setTraits(repo, traits, askedAt),
     })
     return open === 'unsaid' ? undefined : open
   }

@@ -5,7 +5,7 @@ import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
 import { isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { MemoryCache, textBytes } from '../../memory.ts'
-import type { Known } from '../known.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import type { Access } from './access.ts'
 
 /** A "no" lives this much shorter than a "yes". */
@@ -87,9 +87,9 @@ function copyOf(bytes: Buffer): Buffer {
 export function isOver(
   { refusal, at }: Remembered,
   repo: Repo,
-  beliefs: { readonly known: Known; readonly access: Access },
+  beliefs: { readonly metadata: Metadata; readonly access: Access },
 ): boolean {
-  if (beliefs.known.changedSince(repo, at)) return true
+  if (beliefs.metadata.refs.changedSince(repo, at)) return true
   return !isBadToken(refusal) && beliefs.access.isPublicSince(repo, at)
 }
 

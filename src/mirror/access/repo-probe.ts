@@ -9,7 +9,7 @@ import { askRepoInfo, traitsOf } from '../../origin/repos/repo-info.ts'
 import type { FactName, HubFacts } from '../../policy/decide.ts'
 import type { AccessKind } from '../../policy/rules.ts'
 import { anonymousRequester, type Ctx, requesterOf } from '../context.ts'
-import type { Known } from '../known.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
 import type { Access } from './access.ts'
 
@@ -22,7 +22,7 @@ interface ProbeResult {
 
 export interface RepoProbeOptions {
   readonly client: OriginClient
-  readonly known: Known
+  readonly metadata: Metadata
   readonly access: Access
   /** The Authorization field for a Hub token of the mirror's own. */
   readonly credentialOf: (name: string) => string | undefined
@@ -78,11 +78,11 @@ export class RepoProbe {
       useToken,
     }: { readonly facts: readonly FactName[]; readonly useToken: string | undefined },
   ): Promise<HubFacts | undefined> {
-    const { access, known, offline, client, credentialOf, onMoved } = this.#options
+    const { access, metadata, offline, client, credentialOf, onMoved } = this.#options
     const before = this.inMemory(ctx, repo, useToken)
     if (needs.every((need) => (need === 'access' || need === 'licence') && before[need] !== undefined))
       return before
-    const stored = await known.traits(repo)
+    const stored = await metadata.repos.traits(repo)
     const wasPublic = await access.lastKnownPublic(repo)
     const fallback: HubFacts | undefined = wasPublic
       ? { access: 'public', licence: stored.licence }
@@ -116,7 +116,7 @@ export class RepoProbe {
     requester: ReturnType<typeof requesterOf>,
     how: { readonly timeoutMs?: number; readonly onMoved?: ((url: URL) => void) | undefined },
   ): Promise<ProbeResult | undefined> {
-    const { client, known, monotonic, asksLicence } = this.#options
+    const { client, metadata, monotonic, asksLicence } = this.#options
     return this.#questions.run(keyOf(repo), async () => {
       const at = monotonic()
       const options = { licence: asksLicence(), ...how }
@@ -125,7 +125,7 @@ export class RepoProbe {
       if (answer.kind === 'refused')
         return this.#set(keyOf(repo), { access: 'private', licence: undefined, at })
       const traits = traitsOf(answer.info)
-      known.tell(repo, traits, at)
+      metadata.repos.setTraits(repo, traits, at)
       const result = { access: accessOf(answer.info), licence: traits.licence, at }
       // For an old name the Hub reports today's name, which is decided about next.
       if (traits.name !== undefined) this.#set(keyOf({ ...repo, id: traits.name }), result)

@@ -22,7 +22,8 @@ import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
 import { type Answer, ageHeader, closeBody } from '../answer.ts'
 import type { Ctx } from '../context.ts'
-import { type DocumentFact, isSameDocument, type Known } from '../known.ts'
+import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import { DocumentBody } from './document-body.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import { DocumentRoom } from './document-room.ts'
@@ -49,7 +50,7 @@ interface AskContext {
 
 export interface DocumentsOptions {
   readonly client: OriginClient
-  readonly known: Known
+  readonly metadata: Metadata
   readonly access: Access
   readonly refusals: Refusals
   /** What is stored in other words. */
@@ -91,11 +92,11 @@ export class Documents {
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
   async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
-    const { client, access, known, offline } = this.#options
+    const { client, access, metadata, offline } = this.#options
     const { repo } = route
     const mayStore = ctx.admission?.mayStore(undefined) !== false
     const name = mayStore ? documentName(route, request) : undefined
-    const stored = name === undefined ? undefined : await known.document(name)
+    const stored = name === undefined ? undefined : await metadata.documents.get(name)
     const open = repo !== undefined && access.verdict(repo) === 'public'
     const fromStored = async (fact: DocumentFact, outcome: 'hit' | 'stale'): Promise<Answer> => {
       noteAllowed(ctx.access, open ? 'public' : 'was-public')
@@ -221,13 +222,13 @@ export class Documents {
       readonly before?: DocumentFact | undefined
     },
   ): boolean {
-    const { access, known } = this.#options
+    const { access, metadata } = this.#options
     const verdict = access.verdict(repo)
     const remember = (): void => {
       // What several were given at once is written once.
       if (before?.body !== fact.body && this.#kept.get(fact.body) === name) return
       this.#kept.set(fact.body, name)
-      known.rememberDocument(name, fact, askedAt, before)
+      metadata.documents.set(name, fact, askedAt, before)
     }
     if (verdict === 'public') remember()
     if (verdict !== undefined) return verdict === 'public'
@@ -293,8 +294,8 @@ export class Documents {
     const info = infoOf(body, await this.#plans.of(body, document))
     const { sha } = info
     const kind = accessOf(info)
-    const { access, known } = this.#options
-    known.tell(repo, traitsOf(info), askedAt)
+    const { access, metadata } = this.#options
+    metadata.repos.setTraits(repo, traitsOf(info), askedAt)
     if (kind === 'gated' || kind === 'private') {
       await access.withdrawn(repo, askedAt, 'stranger')
       return
@@ -303,14 +304,14 @@ export class Documents {
     if (kind === 'public' && info['gated'] === false && mayStore) await access.proved(repo, askedAt)
     if (revision !== undefined && typeof sha === 'string' && isCommitHash(sha)) {
       const store = mayStore && access.verdict(repo) === 'public'
-      known.rememberRef(repo, revision, sha, { askedAt, store })
+      metadata.refs.set(repo, revision, sha, { askedAt, store })
     }
   }
 
   /** Of what may change. */
   #age(route: DocumentRoute, name: string | undefined): Readonly<Record<string, string>> {
-    const { known, monotonic } = this.#options
-    const askedAt = route.immutable || name === undefined ? undefined : known.documentAskedAt(name)
+    const { metadata, monotonic } = this.#options
+    const askedAt = route.immutable || name === undefined ? undefined : metadata.documents.askedAt(name)
     return ageHeader(askedAt === undefined ? undefined : monotonic() - askedAt)
   }
 

@@ -6,7 +6,8 @@ import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '.
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
-import type { DocumentFact, Known } from '../known.ts'
+import type { DocumentFact } from '../metadata/documents.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import {
   commitOfCursor,
   composeInfo,
@@ -78,7 +79,7 @@ const BYTES_PER_TEXT_BYTE = 4
 const MAX_INFO_BYTES = 16 * 1024 * 1024
 
 export class Implied {
-  readonly #known: Known
+  readonly #metadata: Metadata
   readonly #originBase: string
   readonly #originPath: string
   // Listings of commits, which never change.
@@ -87,8 +88,8 @@ export class Implied {
     sizeOf: ({ textBytes }) => textBytes * BYTES_PER_TEXT_BYTE,
   })
 
-  constructor(options: { readonly known: Known; readonly originBase: URL }) {
-    this.#known = options.known
+  constructor(options: { readonly metadata: Metadata; readonly originBase: URL }) {
+    this.#metadata = options.metadata
     this.#originBase = withoutTrailingSlash(options.originBase.href)
     this.#originPath = withoutTrailingSlash(options.originBase.pathname) || '/'
   }
@@ -136,7 +137,7 @@ export class Implied {
   async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
     // Of the Hub the default branch is always main.
     const name = revision === DEFAULT_BRANCH ? 'main' : revision
-    const ref = await this.#known.ref(repo, name, 0)
+    const ref = await this.#metadata.refs.get(repo, name, 0)
     if (ref !== undefined || name !== 'main') return ref?.commit
     for (const query of INFOS) {
       const sha = (await this.#storedInfo(`${apiPath(repo)}${query}`))?.value['sha']
@@ -153,7 +154,7 @@ export class Implied {
     const facts = await this.#commit(repo, commit, { revision, needsItems: question.blobs })
     // Nothing says that there is such a commit.
     if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
-    const { name = repo.id } = await this.#known.traits(repo)
+    const { name = repo.id } = await this.#metadata.repos.traits(repo)
     const info = composeInfo({ repo, name, commit, ...facts }, question)
     return info && answer(info, facts.headers)
   }
@@ -215,7 +216,7 @@ export class Implied {
       told ??= (await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`))?.value
     }
     const seen: SeenRef[] = []
-    for (const revision of new Set(['main', ...(await this.#known.revisions(repo))])) {
+    for (const revision of new Set(['main', ...(await this.#metadata.refs.revisions(repo))])) {
       const commit = await this.commitOf(repo, revision)
       if (commit !== undefined && revision !== DEFAULT_BRANCH) seen.push({ revision, commit })
     }
@@ -243,7 +244,7 @@ export class Implied {
     commit: CommitHash,
     revision: string,
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
-    const seen = (await this.#known.revisions(repo)).slice(0, MAX_REVISIONS)
+    const seen = (await this.#metadata.refs.revisions(repo)).slice(0, MAX_REVISIONS)
     const revisions = new Set([commit, revision, 'main', ...seen])
     const paths = [...revisions].map((name) => `${apiPath(repo)}/revision/${encodeSegment(name)}`)
     for (const path of [...paths, apiPath(repo)]) {
@@ -268,7 +269,7 @@ export class Implied {
   async #storedInfo(
     target: string,
   ): Promise<{ readonly value: Info; readonly headers: DocumentFact['headers'] } | undefined> {
-    const fact = await this.#known.document(`GET ${target}`)
+    const fact = await this.#metadata.documents.get(`GET ${target}`)
     const isInfo = fact !== undefined && fact.absent === undefined && fact.body.length <= MAX_INFO_BYTES
     const value = isInfo ? parseInfo(fact.body.toString()) : undefined
     return fact && value && { value, headers: fact.headers }
@@ -302,7 +303,7 @@ export class Implied {
     let textBytes = 0
     let target: string | undefined = first
     for (let page = 0; page < MAX_PAGES; page += 1) {
-      const fact: DocumentFact | undefined = await this.#known.document(`GET ${target}`)
+      const fact: DocumentFact | undefined = await this.#metadata.documents.get(`GET ${target}`)
       const more =
         fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body.toString())
       if (fact === undefined || more === undefined) return undefined
@@ -351,7 +352,7 @@ export class Implied {
   }
 
   async #file(repo: Repo, commit: CommitHash, path: string): Promise<TreeItem | undefined> {
-    const fact = await this.#known.file(repo, commit, path)
+    const fact = await this.#metadata.files.get(repo, commit, path)
     if (fact?.kind !== 'present') return undefined
     const { etag, sizeBytes: size, lfs } = fact.meta
     if (lfs) return /^[0-9a-f]{64}$/.test(etag) ? fileItem(path, { size, sha256: etag }) : undefined

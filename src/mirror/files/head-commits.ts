@@ -6,7 +6,7 @@ import type { FileRoute } from '../../hub/route.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { ClientName } from '../context.ts'
 import type { Invalidations } from '../invalidations.ts'
-import type { Known } from '../known.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 
 /** How long a promise lives: a client sends the GET right after its HEAD, but may wait for a slot of its own. */
 const PROMISE_MS = 60_000
@@ -39,7 +39,7 @@ export class HeadCommits {
     const promise = this.#byClient.get(clientKey(client, route))
     if (promise === undefined || !this.#isAlive(promise.at)) return undefined
     // A client that has just committed through the mirror reads its own commit.
-    return this.#options.known.changedSince(route.repo, promise.at) ? undefined : promise.commit
+    return this.#options.metadata.refs.changedSince(route.repo, promise.at) ? undefined : promise.commit
   }
 
   /** A HEAD answered at `at` has named this commit to this client. */
@@ -69,7 +69,7 @@ export class HeadCommits {
 }
 
 interface HeadCommitsOptions {
-  readonly known: Pick<Known, 'changedSince'>
+  readonly metadata: { readonly refs: Pick<Metadata['refs'], 'changedSince'> }
   readonly invalidations: Pick<Invalidations, 'invalidate'>
   readonly monotonic: () => number
 }

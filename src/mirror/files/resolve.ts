@@ -23,7 +23,8 @@ import { anonymousRequester, asStranger, type ClientName, type Ctx, requesterOf 
 import type { Implied } from '../documents/implied.ts'
 import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
-import type { FileFact, Known } from '../known.ts'
+import type { FileFact } from '../metadata/files.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
 import { HeadCommits } from './head-commits.ts'
 
@@ -31,7 +32,7 @@ export interface ResolvedFile {
   readonly kind: 'file'
   readonly meta: FileMeta
   readonly key: ReturnType<typeof blobKeyOf>
-  /** Whether everybody may read it, so that its bytes may be stored. Known later than the facts on a first visit. */
+  /** Whether everybody may read it, so that its bytes may be stored. Metadata later than the facts on a first visit. */
   readonly isPublic: Promise<boolean>
   /** False where a rule says that nothing of it may reach the disk, or be taken from there. */
   readonly mayStore: boolean
@@ -82,7 +83,7 @@ const NOT_LISTED: Listed = {}
 
 export interface ResolverOptions {
   readonly client: OriginClient
-  readonly known: Known
+  readonly metadata: Metadata
   readonly access: Access
   readonly refusals: Refusals
   /** What stored listings say of files that nobody has asked for. */
@@ -143,19 +144,19 @@ export class Resolver {
 
   /** What may be reused of an answer to a GET of a branch: nothing while another commit is promised to some client. */
   #reusableOnBranch(route: FileRoute, reusable: Reusable | undefined): Reusable | undefined {
-    const { known, settings } = this.#options
-    const ref = known.refInMemory(route.repo, route.revision, settings.refTtlMs)
+    const { metadata, settings } = this.#options
+    const ref = metadata.refs.inMemory(route.repo, route.revision, settings.refTtlMs)
     if (reusable === undefined || ref?.fresh !== true || ref.commit !== reusable.commit) return undefined
     if (!this.#headCommits.allMayGet(route, reusable.commit)) return undefined
     return { ...reusable, askedAt: ref.at, until: Math.min(reusable.until, ref.until) }
   }
 
   async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
-    const { access, offline, client, known, refusals } = this.#options
+    const { access, offline, client, metadata, refusals } = this.#options
     const { repo, revision, path } = route
     const { generation } = this.#options.invalidations
-    const ref = await known.ref(repo, revision, this.#options.settings.refTtlMs)
-    const kept = ref === undefined ? undefined : await known.file(repo, ref.commit, path)
+    const ref = await metadata.refs.get(repo, revision, this.#options.settings.refTtlMs)
+    const kept = ref === undefined ? undefined : await metadata.files.get(repo, ref.commit, path)
     const fact = kept !== undefined && mayStore(ctx, kept) ? kept : undefined
     const openUntil = access.publicUntil(repo)
     const open = openUntil !== undefined
@@ -251,10 +252,10 @@ export class Resolver {
     context: { askedAt: number; before: FileFact | undefined; isPublic: Promise<boolean> },
   ): ResolvedFile {
     const { repo, path, revision } = route
-    const { known, urls, client } = this.#options
+    const { metadata, urls, client } = this.#options
     const { meta, location, signedAt } = result
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
-    known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
+    metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
     // By the commit as well: that is what a GET is pinned to after this HEAD.
     for (const name of [revision, meta.commit]) {
       this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
@@ -264,8 +265,8 @@ export class Resolver {
     const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file touch the disk.
       if (open && mayStore) {
-        known.rememberFile(repo, meta.commit, path, { kind: 'present', meta, key })
-        known.rememberRef(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
+        metadata.files.set(repo, meta.commit, path, { kind: 'present', meta, key })
+        metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
       }
       return open
     })
@@ -282,7 +283,7 @@ export class Resolver {
     refusal: Refusal,
     context: { askedAt: number; fallback: Stored | undefined; isPublic: Promise<boolean> },
   ): Promise<Resolved> {
-    const { access, known } = this.#options
+    const { access, metadata } = this.#options
     // Out of quota is not a "no": what is stored and public is served as while the origin is away.
     if (refusal.status === 429 && context.fallback !== undefined)
       return { ...this.#fromFact(ctx, context.fallback, 'stale'), isLimited: true }
@@ -294,12 +295,12 @@ export class Resolver {
     }
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
-      known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
+      metadata.refs.set(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
       // That a gated repo lacks a file may be told to a stranger, and says nothing about the rest of it.
       void context.isPublic.then((open) => {
         if (!open) return
-        known.rememberFile(route.repo, commit, route.path, { kind: 'absent', commit })
-        known.rememberRef(route.repo, route.revision, commit, { askedAt: context.askedAt, store: true })
+        metadata.files.set(route.repo, commit, route.path, { kind: 'absent', commit })
+        metadata.refs.set(route.repo, route.revision, commit, { askedAt: context.askedAt, store: true })
       })
     }
     return { kind: 'refusal', refusal, outcome: 'refused' }
@@ -340,7 +341,7 @@ export class Resolver {
         askPublicAccess(client, repo, anonymousRequester(ctx), {
           licence: this.#options.asksLicence(),
           ...(impatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
-          onTraits: (traits) => this.#options.known.tell(repo, traits, askedAt),
+          onTraits: (traits) => this.#options.metadata.repos.setTraits(repo, traits, askedAt),
         }).catch(() => undefined),
       ])
       if (open === false) return false
@@ -388,12 +389,12 @@ export class Resolver {
 
   /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
-    const { access, known, settings, monotonic, client } = this.#options
+    const { access, metadata, settings, monotonic, client } = this.#options
     const { refTtlMs, accessTtlMs } = settings
     const granted = this.#granted.get(grantKey(ctx, route))
     const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
     if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
-    if (known.changedSince(route.repo, granted.at)) return undefined
+    if (metadata.refs.changedSince(route.repo, granted.at)) return undefined
     if (access.deniedSince(ctx.fingerprint, route.repo, granted.at)) return undefined
     // What became of the repo for one stranger it became for all.
     if (ctx.authorization === undefined && access.verdict(route.repo) === 'restricted') return undefined

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Access } from '../../../src/mirror/access/access.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
-import { Known } from '../../../src/mirror/known.ts'
+import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import { createFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import type { Facts } from '../../../src/store/store.ts'
@@ -32,7 +32,7 @@ async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promis
   const make = (facts: Facts): Access =>
     new Access({
       invalidations,
-      known: new Known({
+      metadata: new Metadata({
         invalidations,
         facts,
         origin: 'https://hub.test/',

@@ -9,7 +9,7 @@ import type { Ctx } from '../../../src/mirror/context.ts'
 import { Implied } from '../../../src/mirror/documents/implied.ts'
 import { Resolver } from '../../../src/mirror/files/resolve.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
-import { Known } from '../../../src/mirror/known.ts'
+import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
 import { createSignedUrls } from '../../../src/origin/files/signed-urls.ts'
 import type { Facts } from '../../../src/store/store.ts'
@@ -69,21 +69,21 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
   }
   const facts = memoryFacts()
   const invalidations = new Invalidations()
-  const known = new Known({
+  const metadata = new Metadata({
     invalidations,
     facts,
     origin: 'http://hub.invalid',
     monotonic: clock.now,
     onWriteError: fail,
   })
-  const access = new Access({ known, invalidations, settings: SETTINGS, monotonic: clock.now })
+  const access = new Access({ metadata, invalidations, settings: SETTINGS, monotonic: clock.now })
   const resolver = new Resolver({
     client,
-    known,
+    metadata,
     access,
     invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
-    implied: new Implied({ known, originBase: client.policy.base }),
+    implied: new Implied({ metadata, originBase: client.policy.base }),
     urls: createSignedUrls({ monotonic: clock.now, now: clock.now }),
     settings: SETTINGS,
     offline: false,

@@ -71,10 +71,10 @@ describe('an inventory', () => {
   it('calls public what the mirror knows to be public, and nothing else', async () => {
     for (const id of ['org/open', 'org/closed', 'org/never'])
       await made.stored(repoOf(id), 'a', Buffer.from(id))
-    const known = made.known()
-    await known.rememberPublic(repoOf('org/open'), true)
-    await known.rememberPublic(repoOf('org/closed'), true)
-    await known.rememberPublic(repoOf('org/closed'), false)
+    const metadata = made.known()
+    await metadata.repos.setPublic(repoOf('org/open'), true)
+    await metadata.repos.setPublic(repoOf('org/closed'), true)
+    await metadata.repos.setPublic(repoOf('org/closed'), false)
     const inventory = await takeInventory(made.layout)
     const open = [...inventory.holdings.values()].filter((holding) => holding.isPublic)
     expect(open.map(({ repo }) => repo)).toEqual(['models/org/open'])
@@ -116,7 +116,7 @@ describe('an inventory', () => {
     await mkdir(path.dirname(elsewhere), { recursive: true })
     await writeFile(elsewhere, JSON.stringify({ key: key('a'), value: {} }))
     // A commit without such a path is a truth, not damage; a name that is not ours is nobody's fact.
-    made.known().rememberFile(repoOf('org/a'), COMMIT, 'gone', { kind: 'absent', commit: COMMIT })
+    made.known().files.set(repoOf('org/a'), COMMIT, 'gone', { kind: 'absent', commit: COMMIT })
     await made.settled()
     await writeFile(path.join(path.dirname(elsewhere), '.DS_Store'), '')
     const inventory = await takeInventory(made.layout)

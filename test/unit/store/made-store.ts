@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
-import { Known } from '../../../src/mirror/known.ts'
+import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import type { DiskStore } from '../../../src/store/disk-store.ts'
 import { openStore } from '../../../src/store/disk-store.ts'
@@ -60,7 +60,7 @@ export class MadeStore {
   readonly root: string
   readonly layout: Layout
   readonly facts: Facts
-  readonly #known = new Map<string, Known>()
+  readonly #metadata = new Map<string, Metadata>()
   readonly #writes: Promise<void>[] = []
 
   constructor(root: string) {
@@ -103,17 +103,17 @@ export class MadeStore {
   }
 
   /** The knowledge of a mirror over this store; `settled` waits for what it writes behind. */
-  known(origin = ORIGIN): Known {
-    const known = this.#known.get(origin) ?? this.#createKnown(origin)
-    this.#known.set(origin, known)
-    return known
+  known(origin = ORIGIN): Metadata {
+    const metadata = this.#metadata.get(origin) ?? this.#createMetadata(origin)
+    this.#metadata.set(origin, metadata)
+    return metadata
   }
 
   async settled(): Promise<void> {
     await Promise.all(this.#writes.splice(0))
   }
 
-  #createKnown(origin: string): Known {
+  #createMetadata(origin: string): Metadata {
     const facts: Facts = {
       ...this.facts,
       write: (kind, key, value) => {
@@ -122,7 +122,7 @@ export class MadeStore {
         return done
       },
     }
-    return new Known({
+    return new Metadata({
       facts,
       origin,
       monotonic: () => 0,
@@ -142,7 +142,7 @@ export class MadeStore {
     options: { readonly origin?: string } = {},
   ): Promise<void> {
     const meta = { commit: COMMIT, etag: key.slice(key.indexOf(':') + 1), sizeBytes, lfs: true }
-    this.known(options.origin).rememberFile(repo, COMMIT, filePath, { kind: 'present', meta, key })
+    this.known(options.origin).files.set(repo, COMMIT, filePath, { kind: 'present', meta, key })
     await this.settled()
   }
 

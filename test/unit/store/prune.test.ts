@@ -144,18 +144,18 @@ describe('carrying a plan out', () => {
   }
 
   it('removes the bytes and every fact of a repo, and none of another', async () => {
-    const known = made.known()
+    const metadata = made.known()
     const kept: string[] = []
     for (const id of ['gpt2', 'org/name', 'org/name-2']) {
       await made.stored(repoOf(id), 'a.bin', Buffer.from(id))
-      await known.rememberPublic(repoOf(id), true)
-      known.rememberRef(repoOf(id), 'main', COMMIT, { askedAt: 1, store: true })
+      await metadata.repos.setPublic(repoOf(id), true)
+      metadata.refs.set(repoOf(id), 'main', COMMIT, { askedAt: 1, store: true })
       for (const tail of ['', '/tree/main?recursive=true', '?full=true', '/revision/main'])
-        known.rememberDocument(`GET /api/models/${id}${tail}`, DOCUMENT, 0)
-      known.rememberDocument(`POST /api/models/${id}/paths-info/main abc`, DOCUMENT, 0)
+        metadata.documents.set(`GET /api/models/${id}${tail}`, DOCUMENT, 0)
+      metadata.documents.set(`POST /api/models/${id}/paths-info/main abc`, DOCUMENT, 0)
     }
-    known.rememberDocument('GET /api/datasets/org/name', DOCUMENT, 0)
-    known.rememberDocument('GET /api/models?search=org/name', DOCUMENT, 0)
+    metadata.documents.set('GET /api/datasets/org/name', DOCUMENT, 0)
+    metadata.documents.set('GET /api/models?search=org/name', DOCUMENT, 0)
     await made.settled()
     for (const key of await factsLeft()) if (!/models\/(?:gpt2|org\/name)(?![\w-])/.test(key)) kept.push(key)
 

@@ -1,0 +1,70 @@
+// The facts of the store as the metadata of one Hub: keys that name the Hub, reads and writes that cannot fail a request.
+
+import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import type { FactKind, Facts } from '../../store/store.ts'
+
+export interface FactStoreOptions {
+  readonly facts: Facts
+  /** Part of every key: facts of one Hub are not facts of another. */
+  readonly origin: string
+  /** Called with the error of every fact that could not be written or read. */
+  readonly onWriteError: (error: unknown) => void
+}
+
+/**
+ * Facts are written behind the response. A failed write costs one request to the Hub later, so no caller waits for it. A fact
+ * that cannot be read counts as absent: the Hub is asked then.
+ */
+export class FactStore {
+  readonly #options: FactStoreOptions
+
+  constructor(options: FactStoreOptions) {
+    this.#options = options
+  }
+
+  /** Undefined when there is no such fact, or it cannot be read. Never rejects. */
+  async read(kind: FactKind, key: string): Promise<unknown> {
+    const { facts, onWriteError } = this.#options
+    try {
+      return await facts.read(kind, key)
+    } catch (error) {
+      onWriteError(error)
+      return undefined
+    }
+  }
+
+  /** The fact as far as it is in memory. */
+  peek(kind: FactKind, key: string): unknown {
+    return this.#options.facts.peek(kind, key)
+  }
+
+  /** Resolves when the write has succeeded or failed. Never rejects. */
+  write(kind: 'files' | 'refs' | 'documents', key: string, value: unknown): Promise<void> {
+    return this.#options.facts.write(kind, key, value).catch(this.#options.onWriteError)
+  }
+
+  repoKey(repo: Repo): string {
+    return `${this.#options.origin} ${repoKey(repo)}`
+  }
+
+  refKey(repo: Repo, revision: string): string {
+    return `${this.repoKey(repo)} ${JSON.stringify(revision)}`
+  }
+
+  /** Of the list of revision names. Keys of refs themselves end in a quote. */
+  namesKey(repo: Repo): string {
+    return `${this.repoKey(repo)} names`
+  }
+
+  fileKey(repo: Repo, commit: CommitHash, path: string): string {
+    return `${this.repoKey(repo)} ${commit} ${JSON.stringify(path)}`
+  }
+
+  documentKey(name: string): string {
+    return `${this.#options.origin} ${name}`
+  }
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

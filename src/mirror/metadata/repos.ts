@@ -1,0 +1,122 @@
+// What the Hub says of a repo as a whole: whether it is public, what it is called, how it is licensed.
+
+import { parseRepoId, type Repo, type RepoId } from '../../hub/names.ts'
+import { MemoryCache, textBytes } from '../../memory.ts'
+import type { Facts } from '../../store/store.ts'
+import { type FactStore, isRecord } from './fact-store.ts'
+
+/** What a repo is called and how it is licensed, as far as that is known. */
+export interface RepoTraits {
+  readonly name?: RepoId | undefined
+  /** Lower case; empty when the repo names none. */
+  readonly licence?: readonly string[] | undefined
+}
+
+const MEGABYTE = 1024 * 1024
+
+export class RepoMetadata {
+  readonly #store: FactStore
+  readonly #options: RepoMetadataOptions
+  readonly #traits = new MemoryCache<RepoTraits>({
+    maxBytes: 8 * MEGABYTE,
+    sizeOf: ({ name, licence = [] }) => textBytes(name, ...licence),
+  })
+  // When the request was sent whose answer last named a repo.
+  readonly #namedAt = new MemoryCache<number>({ maxBytes: 8 * MEGABYTE })
+  // Writes of "public" under way, by repo.
+  readonly #publicWrites = new Map<string, Promise<void>>()
+
+  constructor(store: FactStore, options: RepoMetadataOptions) {
+    this.#store = store
+    this.#options = options
+  }
+
+  /** Whether the Hub last said that the repo is public, however long ago. */
+  async wasPublic(repo: Repo): Promise<boolean> {
+    const stored = await this.#store.read('repos', this.#store.repoKey(repo))
+    return isRecord(stored) && stored['public'] === true
+  }
+
+  /** Saves whether the repo is public, in the order of the calls: the last call wins. Resolves when it is on the disk, or failed. */
+  async setPublic(repo: Repo, value: boolean): Promise<void> {
+    const key = this.#store.repoKey(repo)
+    const before = this.#publicWrites.get(key) ?? Promise.resolve()
+    // Awaited: after a withdrawal nothing may be served because of the old fact.
+    const write = before.then(() => this.#writePublic(key, value)).catch(this.#options.onWriteError)
+    this.#publicWrites.set(key, write)
+    await write
+    if (this.#publicWrites.get(key) === write) this.#publicWrites.delete(key)
+  }
+
+  async #writePublic(key: string, value: boolean): Promise<void> {
+    const { facts } = this.#options
+    // A fact that cannot be read may still be there: a withdrawal removes it unseen.
+    const stored = await facts.read('repos', key).catch(() => (value ? undefined : { public: true }))
+    const fact = value ? { public: true, ...this.#traits.get(key) } : undefined
+    if ((isRecord(stored) && stored['public'] === true) === value) {
+      if (fact === undefined || JSON.stringify(stored) === JSON.stringify(fact)) return
+    }
+    if (fact !== undefined) await facts.write('repos', key, fact)
+    else await facts.remove('repos', key)
+  }
+
+  /** What the Hub last said to this process, else what the disk holds of a public repo. */
+  async traits(repo: Repo): Promise<RepoTraits> {
+    const key = this.#store.repoKey(repo)
+    const inMemory = this.#traits.get(key)
+    if (inMemory !== undefined) return inMemory
+    const stored = parseTraits(await this.#store.read('repos', key))
+    this.#traits.set(key, stored)
+    return stored
+  }
+
+  /** The same, if it is in memory. */
+  traitsInMemory(repo: Repo): RepoTraits | undefined {
+    return this.#traits.get(this.#store.repoKey(repo))
+  }
+
+  /**
+   * The Hub reported these traits in answer to a request that was sent at `askedAt`. Traits that it left out stay as they were.
+   * They reach the disk with the next `setPublic`.
+   */
+  setTraits(repo: Repo, traits: RepoTraits, askedAt: number): void {
+    const key = this.#store.repoKey(repo)
+    const before = this.#traits.get(key)
+    // A late answer to an early request must not undo a later one.
+    const isNamed = traits.name !== undefined && askedAt >= (this.#namedAt.get(key) ?? askedAt)
+    if (isNamed) this.#namedAt.set(key, askedAt)
+    const name = isNamed ? traits.name : before?.name
+    const licence = traits.licence ?? before?.licence
+    this.#traits.set(key, {
+      ...(name === undefined ? {} : { name }),
+      ...(licence === undefined ? {} : { licence }),
+    })
+  }
+
+  /** The name that the Hub has reported for the repo, if it is in memory. */
+  nameInMemory(repo: Repo): RepoId | undefined {
+    return this.traitsInMemory(repo)?.name
+  }
+
+  /** Whether the Hub has named the repo within the last `ttlMs`. */
+  isNameFresh(repo: Repo, ttlMs: number): boolean {
+    const at = this.#namedAt.get(this.#store.repoKey(repo))
+    return at !== undefined && this.#options.monotonic() - at < ttlMs
+  }
+}
+
+interface RepoMetadataOptions {
+  readonly facts: Facts
+  readonly monotonic: () => number
+  readonly onWriteError: (error: unknown) => void
+}
+
+function parseTraits(value: unknown): RepoTraits {
+  if (!isRecord(value)) return {}
+  const { name, licence } = value
+  const id = typeof name === 'string' ? parseRepoId(name) : undefined
+  return {
+    ...(id === undefined ? {} : { name: id }),
+    ...(Array.isArray(licence) ? { licence: licence.filter((item) => typeof item === 'string') } : {}),
+  }
+}
