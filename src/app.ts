@@ -19,7 +19,7 @@ import { Refusals } from './mirror/access/refusals.ts'
 import { Contents } from './mirror/content.ts'
 import { Documents } from './mirror/documents/documents.ts'
 import { Implied } from './mirror/documents/implied.ts'
-import { Flights } from './mirror/downloads/downloads.ts'
+import { Downloads } from './mirror/downloads/downloads.ts'
 import { FileAnswers } from './mirror/files/file-answers.ts'
 import { Resolver } from './mirror/files/resolve.ts'
 import { Invalidations } from './mirror/invalidations.ts'
@@ -118,7 +118,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const workers = config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat }) : undefined
   const { invalidations, ready } = responsesOf(monotonic, workers)
   const parts = { settings, observer, now, monotonic }
-  const { mirror, flights } = joinMirror(config, { ...parts, store, client, health, invalidations })
+  const { mirror, downloads } = joinMirror(config, { ...parts, store, client, health, invalidations })
   const { callers, ages, readTokens } = joinCallers(config, { ...parts, logger })
 
   const leaving = new Leaving()
@@ -150,7 +150,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   })
   server.addHook('onClose', async () => {
     ages.stop()
-    await flights.close()
+    await downloads.close()
     await client.close()
     await stopScrubber()
     await store.close()
@@ -397,7 +397,7 @@ function joinMirror(
     readonly health: Health
     readonly invalidations: Invalidations
   },
-): { readonly mirror: Mirror; readonly flights: Flights } {
+): { readonly mirror: Mirror; readonly downloads: Downloads } {
   const { settings, store, client, observer, monotonic, invalidations } = rooms
   const { onStorageFailed, onNoRoom } = rooms.health
   const metadata = new Metadata({
@@ -408,7 +408,7 @@ function joinMirror(
     onWriteError: onStorageFailed,
   })
   const access = new Access({ metadata, invalidations, settings, monotonic })
-  const flights = new Flights({
+  const downloads = new Downloads({
     store,
     connections: config.pullConnections,
     abandoned: config.pullAbandoned,
@@ -436,7 +436,7 @@ function joinMirror(
   }
   const policies = new Policies({ ...shared, settings, credentialOf })
   const { cachePrivate } = config
-  const contents = new Contents({ ...shared, store, flights, cachePrivate, onStorageFailed })
+  const contents = new Contents({ ...shared, store, downloads, cachePrivate, onStorageFailed })
   const objects = new Objects({ ...shared, contents, cachePrivate })
   const asksLicence = (): boolean => policies.asksLicence
   const mirror = createMirror({
@@ -451,5 +451,5 @@ function joinMirror(
     registry: new Registry({ ...shared, objects }),
     documents: new Documents({ ...shared, asksLicence }),
   })
-  return { mirror, flights }
+  return { mirror, downloads }
 }

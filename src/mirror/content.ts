@@ -22,7 +22,7 @@ import type { BlobHandle, Store } from '../store/store.ts'
 import type { Lane, Observer } from '../telemetry/observer.ts'
 import type { Body, ByteSource, Reusable } from './answer.ts'
 import type { Ctx } from './context.ts'
-import type { Flights, Joined } from './downloads/downloads.ts'
+import type { Downloads, Joined } from './downloads/downloads.ts'
 import type { RangeSource } from './downloads/range-source.ts'
 import { skip, verified } from './verified.ts'
 
@@ -77,7 +77,7 @@ export interface Opened {
 
 export interface ContentsOptions {
   readonly store: Store
-  readonly flights: Flights
+  readonly downloads: Downloads
   readonly client: OriginClient
   readonly offline: boolean
   /** Whether bytes that are not public may be stored. Each caller's right is proved before this file is called. */
@@ -112,8 +112,8 @@ export class Contents {
     // The store has no room for what this reader wants, or cannot take it.
     if (joined === undefined) return this.#straight(ctx, content, wanted.range)
     await refuseMove(joined.source)
-    const { source, flight, how } = joined
-    const rescue = this.#rescue(ctx, content, wanted, (position) => flight.verifierAt(position))
+    const { source, download, how } = joined
+    const rescue = this.#rescue(ctx, content, wanted, (position) => download.verifierAt(position))
     return { body: { kind: 'source', source, rescue, isWanted: this.#isWanted(ctx) }, from: how }
   }
 
@@ -140,7 +140,7 @@ export class Contents {
     } finally {
       await joined.source.close()
     }
-    await this.#options.flights.settled(key)
+    await this.#options.downloads.settled(key)
     return this.isStored(key, sizeBytes)
   }
 
@@ -209,7 +209,7 @@ export class Contents {
     const reader = { ...wanted, signal: ctx.signal, claim: ctx.countAgainstLimit }
     // It goes into the store at its own pace, however slow its readers are. What is small ends as soon as a question would.
     const lane = sizeBytes <= SHORT_BODY_BYTES ? 'question' : 'pull'
-    return this.#options.flights.join(key, sizeBytes, reader, () =>
+    return this.#options.downloads.join(key, sizeBytes, reader, () =>
       // Other callers may join, and stay when the credential of the first has expired or is out of quota.
       content.source({ lane, isShared: isPublic }),
     )

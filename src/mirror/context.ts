@@ -78,7 +78,7 @@ export function requesterOf(ctx: Ctx): Requester {
 }
 
 /** The same request as somebody without a credential would have made it. */
-export function asStranger(ctx: Ctx): Ctx {
+export function asAnonymous(ctx: Ctx): Ctx {
   return { ...ctx, authorization: undefined, fingerprint: ANONYMOUS }
 }
 

@@ -7,7 +7,7 @@ import type { SignedUrls } from '../origin/files/signed-urls.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Access } from './access/access.ts'
 import type { Content } from './content.ts'
-import { anonymousRequester, asStranger, type Ctx, requesterOf } from './context.ts'
+import { anonymousRequester, asAnonymous, type Ctx, requesterOf } from './context.ts'
 
 export interface HubSourceOptions {
   readonly client: OriginClient
@@ -43,7 +43,7 @@ export function hubSource(ctx: Ctx, object: HubObject, options: HubSourceOptions
       otherRequester: isShared ? anonymousRequester(ctx) : undefined,
       onRefused: (refusal, { authorization }) => {
         // Not awaited: what is believed in memory has ended when this returns, and a failing disk is reported elsewhere.
-        const refused = authorization === undefined ? asStranger(ctx) : ctx
+        const refused = authorization === undefined ? asAnonymous(ctx) : ctx
         void access.refused(refused, repo, refusal, monotonic())
       },
     })

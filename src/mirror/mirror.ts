@@ -119,7 +119,7 @@ export function createMirror(parts: {
     object: (ctx, link, request) => objects.linked(ctx, link, request),
 
     async changed(ctx, repo) {
-      refusals.forget(ctx.fingerprint)
+      refusals.invalidate(ctx.fingerprint)
       documents.changed()
       if (repo === undefined) return
       metadata.refs.changed(repo)

@@ -3,7 +3,7 @@
 const waiting: (() => void)[] = []
 
 /** Resolves in a later turn of the event loop. One waiter goes on in each turn, in the order of the calls. */
-export function turn(): Promise<void> {
+export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => {
     if (waiting.push(resolve) === 1) setImmediate(next)
   })

@@ -146,7 +146,7 @@ describe('keys that strangers choose', () => {
     if (route.kind !== 'file') throw new Error('no file')
     const grown = await growth(() => {
       for (let round = 0; round < ROUNDS; round += 1) {
-        refusals.remember(
+        refusals.set(
           text(round),
           { kind: 'file', repo, target: text(round) },
           { refusal, headers: {}, at: 1 },
@@ -192,7 +192,7 @@ describe('the source', () => {
       'mirror/downloads/downloads.ts #flights': 'flights under way',
       'mirror/downloads/downloads.ts #settling': 'flights that end',
       'mirror/documents/hub-documents.ts #questions': 'questions under way',
-      'mirror/metadata.ts #publicTurns': 'writes under way',
+      'mirror/metadata/repos.ts #publicWrites': 'writes under way',
       'mirror/metadata.ts parsedFiles': 'a WeakMap',
       'mirror/files/file-answers.ts madeHeaders': 'a WeakMap',
       'fast-path/response-cache.ts #targets': 'answers that are remembered',

@@ -49,18 +49,18 @@ export class Access {
 
   /** What may be believed of the repo without asking: public, not public, or nothing. */
   verdict(repo: Repo): 'public' | 'restricted' | undefined {
-    const known = this.#young(repo)
+    const known = this.#fresh(repo)
     if (known === undefined || known.isDoubtful) return undefined
     return known.public ? 'public' : 'restricted'
   }
 
   /** Up to when the repo may be believed to be everybody's without asking; undefined when it may not. */
   publicUntil(repo: Repo): number | undefined {
-    const known = this.#young(repo)
+    const known = this.#fresh(repo)
     return known?.public === true ? known.at + this.#settings.accessTtlMs : undefined
   }
 
-  #young(repo: Repo): Verdict | undefined {
+  #fresh(repo: Repo): Verdict | undefined {
     const known = this.#verdicts.get(repoKey(repo))
     return known !== undefined && this.#monotonic() - known.at < this.#settings.accessTtlMs
       ? known

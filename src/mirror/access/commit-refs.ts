@@ -8,7 +8,7 @@ import { askRepoRefs, type RepoRef } from '../../origin/repos/repo-info.ts'
 import { anonymousRequester, type Ctx, requesterOf } from '../context.ts'
 import { SingleFlight } from '../single-flight.ts'
 
-interface Told {
+interface RefsResult {
   readonly refs: readonly RepoRef[]
   /** When the question left. */
   readonly at: number
@@ -23,7 +23,7 @@ const MAX_NAMES = 100
 
 export class CommitRefs {
   readonly #options: CommitRefsOptions
-  readonly #told = new MemoryCache<Told>({
+  readonly #results = new MemoryCache<RefsResult>({
     maxBytes: REFS_BYTES,
     sizeOf: ({ refs }) =>
       refs.reduce((sum, { name, commit }) => sum + REF_BYTES + textBytes(name, commit), 0),
@@ -43,9 +43,9 @@ export class CommitRefs {
     const { offline, credentialOf, onMoved } = this.#options
     const open = repoKey(repo)
     const own = `${useToken === undefined ? ctx.fingerprint : `lent ${useToken}`} ${open}`
-    const young = this.#young(open) ?? this.#young(own)
-    if (young !== undefined) return young
-    const before = this.#told.get(open)?.refs ?? this.#told.get(own)?.refs
+    const fresh = this.#fresh(open) ?? this.#fresh(own)
+    if (fresh !== undefined) return fresh
+    const before = this.#results.get(open)?.refs ?? this.#results.get(own)?.refs
     if (offline) return before
     try {
       await ctx.countAgainstLimit?.()
@@ -60,10 +60,10 @@ export class CommitRefs {
     return (await this.#ask(own, repo, { ...requesterOf(ctx), authorization }, onMoved(repo))) ?? before
   }
 
-  #young(key: string): readonly RepoRef[] | undefined {
-    const told = this.#told.get(key)
+  #fresh(key: string): readonly RepoRef[] | undefined {
+    const result = this.#results.get(key)
     const { monotonic, settings } = this.#options
-    return told !== undefined && monotonic() - told.at < settings.accessTtlMs ? told.refs : undefined
+    return result !== undefined && monotonic() - result.at < settings.accessTtlMs ? result.refs : undefined
   }
 
   #ask(
@@ -79,7 +79,7 @@ export class CommitRefs {
         timeoutMs: FALLBACK_TIMEOUT_MS,
         onMoved,
       }).catch(() => undefined)
-      if (refs !== undefined) this.#told.set(key, { refs, at })
+      if (refs !== undefined) this.#results.set(key, { refs, at })
       return refs
     })
   }

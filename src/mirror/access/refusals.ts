@@ -14,7 +14,7 @@ const LONGEST_MS = 5_000
 /** No refusal of the Hub is longer; another origin's page is not kept. */
 const MAX_BODY_BYTES = 8 * 1024
 
-export interface Remembered {
+export interface RememberedRefusal {
   readonly refusal: Refusal
   readonly headers: Readonly<Record<string, string>>
   /** When the question was asked. */
@@ -22,12 +22,12 @@ export interface Remembered {
 }
 
 /** Files and documents are refused in other forms, and of a gated repo only files are. */
-export type Asked = { readonly kind: 'file' | 'document'; readonly repo: Repo; readonly target: string }
+export type RefusalKey = { readonly kind: 'file' | 'document'; readonly repo: Repo; readonly target: string }
 
 export class Refusals {
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
-  readonly #refusals = new MemoryCache<Remembered>({ maxBytes: 8 * 1024 * 1024, sizeOf })
+  readonly #refusals = new MemoryCache<RememberedRefusal>({ maxBytes: 8 * 1024 * 1024, sizeOf })
   // When a write of this credential was accepted: what it may read may be another since.
   readonly #writes = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
 
@@ -43,7 +43,7 @@ export class Refusals {
     return Math.min(LONGEST_MS, this.#settings.accessTtlMs / SHORTER)
   }
 
-  remember(fingerprint: string, asked: Asked, remembered: Remembered): void {
+  set(fingerprint: string, asked: RefusalKey, remembered: RememberedRefusal): void {
     if (this.#lifeMs === 0 || remembered.refusal.body.length > MAX_BODY_BYTES) return
     const isAll = isOfWholeRepo(remembered.refusal) && !isOnItsOwn(asked)
     const { refusal } = remembered
@@ -53,7 +53,7 @@ export class Refusals {
   }
 
   /** What the Hub said to this credential of this, if that is not too long ago. */
-  recall(fingerprint: string, asked: Asked): Remembered | undefined {
+  get(fingerprint: string, asked: RefusalKey): RememberedRefusal | undefined {
     const names = [
       targetName(fingerprint, asked),
       ...(isOnItsOwn(asked) ? [] : [repoName(fingerprint, asked)]),
@@ -67,12 +67,12 @@ export class Refusals {
   }
 
   /** A write of this credential was accepted: it may have made the repo that was missing a moment ago. */
-  forget(fingerprint: string): void {
+  invalidate(fingerprint: string): void {
     this.#writes.set(fingerprint, this.#monotonic())
   }
 }
 
-function sizeOf({ refusal, headers }: Remembered): number {
+function sizeOf({ refusal, headers }: RememberedRefusal): number {
   const texts = Object.values({ ...refusal, ...headers }).filter((value) => typeof value === 'string')
   return 500 + refusal.body.length + textBytes(...texts)
 }
@@ -85,7 +85,7 @@ function copyOf(bytes: Buffer): Buffer {
 
 /** Whether something has happened since that may have ended it: a write to the repo, or the proof that all may read it. */
 export function isOver(
-  { refusal, at }: Remembered,
+  { refusal, at }: RememberedRefusal,
   repo: Repo,
   beliefs: { readonly metadata: Metadata; readonly access: Access },
 ): boolean {
@@ -100,14 +100,14 @@ function isOfWholeRepo(refusal: Refusal): boolean {
 }
 
 /** Whether a refusal of the repo's files says nothing about this one, and one of this nothing about the others. */
-function isOnItsOwn({ kind, target }: Asked): boolean {
+function isOnItsOwn({ kind, target }: RefusalKey): boolean {
   return kind === 'file' && mayBeOutsideGate(target)
 }
 
-function repoName(fingerprint: string, { kind, repo }: Asked): string {
+function repoName(fingerprint: string, { kind, repo }: RefusalKey): string {
   return `${fingerprint} ${kind} ${repoKey(repo)}`
 }
 
-function targetName(fingerprint: string, { kind, target }: Asked): string {
+function targetName(fingerprint: string, { kind, target }: RefusalKey): string {
   return `${fingerprint} ${kind} ${target}`
 }

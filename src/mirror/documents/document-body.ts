@@ -3,7 +3,7 @@
 
 import type { DocumentPlan } from '../../hub/document-scan.ts'
 import { rewritten } from '../../hub/rewrite.ts'
-import { turn } from '../turns.ts'
+import { yieldToEventLoop } from '../turns.ts'
 
 /** Calls `release` once, when the last piece was taken, or nobody wants any more (`return`). */
 export class DocumentBody implements AsyncIterableIterator<Buffer> {
@@ -21,7 +21,7 @@ export class DocumentBody implements AsyncIterableIterator<Buffer> {
 
   async next(): Promise<IteratorResult<Buffer, undefined>> {
     // A client that takes all there is would be written to until the end before anybody else is heard.
-    await turn()
+    await yieldToEventLoop()
     const next = this.#pieces.next()
     return next.done === true ? this.return() : { done: false, value: next.value }
   }

@@ -4,7 +4,7 @@
 import type { DocumentPlan, DocumentScan } from '../../hub/document-scan.ts'
 import { type RewriteBases, scanDocument } from '../../hub/rewrite.ts'
 import type { HubDocument } from '../../hub/route.ts'
-import { turn } from '../turns.ts'
+import { yieldToEventLoop } from '../turns.ts'
 
 /** Read before the time is looked at. */
 const STEP_BYTES = 8 * 1024
@@ -35,7 +35,7 @@ export class DocumentPlans {
 
   async #make(body: Buffer, document: HubDocument): Promise<DocumentPlan> {
     const scan = scanDocument(body, { ...this.#bases, document, stripXet: true, members: LEARNT })
-    while (!slice(scan)) await turn()
+    while (!slice(scan)) await yieldToEventLoop()
     return scan.plan
   }
 }

@@ -18,7 +18,7 @@ import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { provePublic } from '../access/public.ts'
-import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
+import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
 import { type Answer, ageHeader, closeBody } from '../answer.ts'
 import type { Ctx } from '../context.ts'
@@ -242,7 +242,7 @@ export class Documents {
   #recalled(ctx: Ctx, route: DocumentRoute): Answer | undefined {
     const asked = questionOf(route)
     if (asked === undefined) return undefined
-    const refused = this.#options.refusals.recall(ctx.fingerprint, asked)
+    const refused = this.#options.refusals.get(ctx.fingerprint, asked)
     if (refused === undefined || isOver(refused, asked.repo, this.#options)) return undefined
     const { refusal, headers: extra } = refused
     noteRefusal(ctx.access, refusal, 'remembered')
@@ -277,7 +277,7 @@ export class Documents {
     const asked = questionOf(route)
     // That of a HEAD has no body, which a GET would miss.
     if (asked !== undefined && deniesRepo(refusal) && refusal.body.length > 0)
-      this.#options.refusals.remember(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
+      this.#options.refusals.set(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
     await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
       asked: hintContext(ctx, route.repo),
@@ -414,7 +414,7 @@ function documentName(route: DocumentRoute, request: DocumentRequest): string | 
   return `POST ${route.target} ${digest.digest('hex')}`
 }
 
-function questionOf({ repo, target }: DocumentRoute): Asked | undefined {
+function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {
   return repo === undefined ? undefined : { kind: 'document', repo, target }
 }
 

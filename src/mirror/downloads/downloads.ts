@@ -1,4 +1,4 @@
-// The table of flights: one per key. Requests that come while a flight runs join it. Begins the partials of the store.
+// The table of downloads: one per key. Requests that come while a download runs join it. Begins the partials of the store.
 
 import type { ByteRange } from '../../http/range.ts'
 import type { BlobKey } from '../../store/digest.ts'
@@ -12,7 +12,7 @@ export type AbandonedPull = 'auto' | 'finish' | 'stop'
 
 export interface Joined {
   readonly source: ByteSource
-  readonly flight: Download
+  readonly download: Download
   /** Whether the flight was there before, or left blocks behind that are used now. */
   readonly how: 'started' | 'resumed' | 'joined'
 }
@@ -20,7 +20,7 @@ export interface Joined {
 /** Little enough to bring home though nobody waits for it any more. */
 const FINISH_BELOW_BYTES = 256_000_000
 
-export interface FlightsOptions {
+export interface DownloadsOptions {
   readonly store: Store
   /** Connections to the origin for one large file. */
   readonly connections: number
@@ -40,17 +40,17 @@ interface ReaderRequest {
   readonly claim?: (() => Promise<void>) | undefined
 }
 
-export class Flights {
-  readonly #options: FlightsOptions
-  readonly #flights = new Map<BlobKey, Promise<Download | undefined>>()
+export class Downloads {
+  readonly #options: DownloadsOptions
+  readonly #downloads = new Map<BlobKey, Promise<Download | undefined>>()
   readonly #settling = new Map<BlobKey, Promise<void>>()
 
-  constructor(options: FlightsOptions) {
+  constructor(options: DownloadsOptions) {
     this.#options = options
   }
 
   get count(): number {
-    return this.#flights.size
+    return this.#downloads.size
   }
 
   /**
@@ -64,14 +64,14 @@ export class Flights {
     source: () => RangeSource,
   ): Promise<Joined | undefined> {
     for (;;) {
-      const running = this.#flights.get(key)
+      const running = this.#downloads.get(key)
       if (running !== undefined) {
-        const flight = await running.catch(() => 'unclaimed' as const)
+        const download = await running.catch(() => 'unclaimed' as const)
         // Whoever was about to start it may not.
-        if (flight === 'unclaimed') continue
-        if (flight === undefined) return undefined
-        if (flight.joinable) {
-          const joined = await this.#enter(flight, reader, 'joined', flight.hold())
+        if (download === 'unclaimed') continue
+        if (download === undefined) return undefined
+        if (download.joinable) {
+          const joined = await this.#enter(download, reader, 'joined', download.hold())
           if (joined !== 'over') return joined
         }
       }
@@ -81,20 +81,20 @@ export class Flights {
         await settling
         continue
       }
-      if (this.#flights.get(key) !== running) continue
+      if (this.#downloads.get(key) !== running) continue
       // Counted in its place in the table: nobody else can start it meanwhile, nor is a start counted that joins.
       const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, source))
-      this.#flights.set(key, starting)
-      const flight = await starting.catch((error: unknown) => {
-        this.#flights.delete(key)
+      this.#downloads.set(key, starting)
+      const download = await starting.catch((error: unknown) => {
+        this.#downloads.delete(key)
         throw error
       })
-      if (flight === undefined) {
-        this.#flights.delete(key)
+      if (download === undefined) {
+        this.#downloads.delete(key)
         return undefined
       }
-      const how = flight.presentBytes > 0 ? 'resumed' : 'started'
-      const joined = await this.#enter(flight, reader, how, flight.firstHold)
+      const how = download.presentBytes > 0 ? 'resumed' : 'started'
+      const joined = await this.#enter(download, reader, how, download.firstHold)
       if (joined !== 'over') return joined
     }
   }
@@ -106,29 +106,29 @@ export class Flights {
 
   /** Ends all pulls and records what they have; nothing may join any more. */
   async close(): Promise<void> {
-    for (const starting of await Promise.allSettled(this.#flights.values()))
+    for (const starting of await Promise.allSettled(this.#downloads.values()))
       if (starting.status === 'fulfilled') starting.value?.stop()
     await Promise.all(this.#settling.values())
   }
 
   async #enter(
-    flight: Download,
+    download: Download,
     reader: ReaderRequest,
     how: Joined['how'],
     // Held from before to after: a flight without readers may settle while room is being made.
     letGo: () => void,
   ): Promise<Joined | 'over' | undefined> {
-    const range = reader.whole ? { start: 0, end: flight.sizeBytes } : reader.range
+    const range = reader.whole ? { start: 0, end: download.sizeBytes } : reader.range
     try {
-      if (!(await flight.reserve(range))) {
+      if (!(await download.reserve(range))) {
         this.#options.onNoRoom()
         return undefined
       }
       // It may have failed while room was made.
-      if (!flight.joinable) return 'over'
+      if (!download.joinable) return 'over'
       if (how === 'joined') this.#options.observer.flightJoined()
-      const source = flight.join(reader.range, { whole: reader.whole, signal: reader.signal })
-      return { source, flight, how }
+      const source = download.join(reader.range, { whole: reader.whole, signal: reader.signal })
+      return { source, download, how }
     } finally {
       letGo()
     }
@@ -155,7 +155,7 @@ export class Flights {
       onStorageFailed,
       onEnded: () => {
         observer.flightEnded()
-        this.#flights.delete(key)
+        this.#downloads.delete(key)
         this.#settling.delete(key)
         settle()
       },

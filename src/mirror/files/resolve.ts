@@ -17,9 +17,9 @@ import { askPublicAccess } from '../../origin/repos/repo-access.ts'
 import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
-import { type Asked, isOver, type Refusals } from '../access/refusals.ts'
+import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import type { Reusable } from '../answer.ts'
-import { anonymousRequester, asStranger, type ClientName, type Ctx, requesterOf } from '../context.ts'
+import { anonymousRequester, asAnonymous, type ClientName, type Ctx, requesterOf } from '../context.ts'
 import type { Implied } from '../documents/implied.ts'
 import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
@@ -179,7 +179,7 @@ export class Resolver {
     }
     const granted = this.#fromGrant(ctx, route)
     if (granted !== undefined) return granted
-    const refused = refusals.recall(ctx.fingerprint, questionOf(route))
+    const refused = refusals.get(ctx.fingerprint, questionOf(route))
     if (refused !== undefined && !isOver(refused, repo, this.#options)) {
       noteRefusal(ctx.access, refused.refusal, 'remembered')
       return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
@@ -290,7 +290,7 @@ export class Resolver {
     noteRefusal(ctx.access, refusal)
     if (deniesRepo(refusal)) {
       const remembered = { refusal, headers: {}, at: context.askedAt }
-      this.#options.refusals.remember(ctx.fingerprint, questionOf(route), remembered)
+      this.#options.refusals.set(ctx.fingerprint, questionOf(route), remembered)
       await access.refused(ctx, route.repo, refusal, context.askedAt)
     }
     const { commit } = refusal
@@ -335,7 +335,7 @@ export class Resolver {
       const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
         // The same question as that of a caller without a token.
-        this.#head(asStranger(ctx), route, impatient).catch((error: unknown) => {
+        this.#head(asAnonymous(ctx), route, impatient).catch((error: unknown) => {
           if (isRepoMoved(error)) throw error
         }),
         askPublicAccess(client, repo, anonymousRequester(ctx), {
@@ -421,7 +421,7 @@ function mayStore(ctx: Ctx, fact: FileFact): boolean {
   return ctx.admission?.mayStore(fact.kind === 'present' ? fact.meta.sizeBytes : undefined) !== false
 }
 
-function questionOf({ repo, revision, path }: FileRoute): Asked {
+function questionOf({ repo, revision, path }: FileRoute): RefusalKey {
   return { kind: 'file', repo, target: resolveTarget(repo, revision, path) }
 }
 

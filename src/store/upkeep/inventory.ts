@@ -184,7 +184,7 @@ export function parseOwner(owner: string): { readonly origin: string; readonly r
   return origin === undefined || repo === undefined ? undefined : { origin, repo }
 }
 
-// '<origin> <repo> <40 hex> "path"', as mirror/known.ts writes it.
+// '<origin> <repo> <40 hex> "path"', as mirror/metadata/fact-store.ts makes it.
 const FILE_KEY = /^([!-~]+ [!-~]+) ([0-9a-f]{40}) (".*")$/s
 
 function parseFileFact(fact: Extract<StoredFact, { kind: 'fact' }>): FileRecord | 'absent' | 'damaged' {

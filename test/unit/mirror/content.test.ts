@@ -3,7 +3,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { ByteSource } from '../../../src/mirror/answer.ts'
 import { type Content, Contents, type Reader } from '../../../src/mirror/content.ts'
-import { Flights } from '../../../src/mirror/downloads/downloads.ts'
+import { Downloads } from '../../../src/mirror/downloads/downloads.ts'
 import type { OriginClient } from '../../../src/origin/client.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { open, patternBytes, scratchDirectory, sha256Key } from '../store/scratch.ts'
@@ -15,16 +15,16 @@ async function setUp({ offline = false } = {}) {
   const store = await open(await scratchDirectory())
   await store.scanned
   const shared = { store, observer: silentObserver, onStorageFailed: fail }
-  const flights = new Flights({ ...shared, connections: 1, abandoned: 'stop', onNoRoom: fail })
+  const downloads = new Downloads({ ...shared, connections: 1, abandoned: 'stop', onNoRoom: fail })
   onTestFinished(async () => {
-    await flights.close()
+    await downloads.close()
     await store.close()
   })
   const client = {
     isWanted: () => false,
     buffers: { reserve: () => undefined },
   } as unknown as OriginClient
-  return { contents: new Contents({ ...shared, flights, client, offline, cachePrivate: false }) }
+  return { contents: new Contents({ ...shared, downloads, client, offline, cachePrivate: false }) }
 }
 
 function fail(): never {

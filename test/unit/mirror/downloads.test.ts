@@ -2,8 +2,8 @@
 // that is over. And when a pull that nobody reads any more goes on.
 
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { type AbandonedPull, Flights } from '../../../src/mirror/downloads/downloads.ts'
-import type { FileBody } from '../../../src/origin/files/file-body.ts'
+import { type AbandonedPull, Downloads } from '../../../src/mirror/downloads/downloads.ts'
+import type { RangeSource } from '../../../src/mirror/downloads/range-source.ts'
 import type { DiskStore, StoreOptions } from '../../../src/store/disk-store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -16,7 +16,7 @@ const KEY = sha256Key(BYTES)
 async function setUp(options: Partial<StoreOptions> = {}, abandoned: AbandonedPull = 'stop') {
   const store = await open(await scratchDirectory(), options)
   await store.scanned
-  const flights = new Flights({
+  const downloads = new Downloads({
     store,
     connections: 1,
     abandoned,
@@ -25,10 +25,10 @@ async function setUp(options: Partial<StoreOptions> = {}, abandoned: AbandonedPu
     onNoRoom: () => undefined,
   })
   onTestFinished(async () => {
-    await flights.close()
+    await downloads.close()
     await store.close()
   })
-  return { store, flights }
+  return { store, downloads }
 }
 
 function fail(error: unknown): void {
@@ -36,14 +36,15 @@ function fail(error: unknown): void {
 }
 
 /** Gives nothing before `gate` resolves. */
-function bodyAfter(gate: Promise<void>): () => FileBody {
+function bodyAfter(gate: Promise<void>): () => RangeSource {
   const body = {
+    ignoresRanges: false,
     async *read(range: { start: number; end: number }) {
       await gate
       yield BYTES.subarray(range.start, range.end)
     },
   }
-  return () => body as unknown as FileBody
+  return () => body
 }
 
 function gate(): { readonly passed: Promise<void>; open(): void; fail(error: Error): void } {
@@ -56,9 +57,9 @@ const signal = new AbortController().signal
 const WHOLE = { range: { start: 0, end: BYTES.length }, whole: true, signal }
 const HALF = { range: { start: 0, end: 2 * BLOCK }, whole: false, signal }
 
-async function idle(store: DiskStore, flights: Flights): Promise<void> {
+async function idle(store: DiskStore, downloads: Downloads): Promise<void> {
   await eventually(
-    () => flights.count,
+    () => downloads.count,
     (count) => count === 0,
   )
   expect(store.ledger.reservedBytes).toBe(0)
@@ -66,12 +67,12 @@ async function idle(store: DiskStore, flights: Flights): Promise<void> {
 
 describe('the start of a pull', () => {
   it('is counted once, against the one who starts it', async () => {
-    const { flights } = await setUp()
+    const { downloads } = await setUp()
     const start = gate()
     const counted: number[] = []
     const asking = Array.from({ length: 8 }, (_, who) => {
       const claim = () => Promise.resolve(void counted.push(who))
-      return flights.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(start.passed))
+      return downloads.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(start.passed))
     })
     const joined = await Promise.all(asking)
     start.open()
@@ -80,12 +81,12 @@ describe('the start of a pull', () => {
   })
 
   it('that may not be leaves it to the next who asked for the same', async () => {
-    const { flights } = await setUp()
+    const { downloads } = await setUp()
     const decided = gate()
     const refusal = new Error('too many')
     const claims = [() => decided.passed, () => Promise.resolve(), () => Promise.resolve()]
     const asking = claims.map((claim) =>
-      flights.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(Promise.resolve())),
+      downloads.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(Promise.resolve())),
     )
     decided.fail(refusal)
     const [first, ...others] = await Promise.allSettled(asking)
@@ -96,19 +97,19 @@ describe('the start of a pull', () => {
   })
 
   it('that waits to be counted does not keep the table from closing', async () => {
-    const { store, flights } = await setUp()
+    const { store, downloads } = await setUp()
     const decided = gate()
-    const asking = flights.join(
+    const asking = downloads.join(
       KEY,
       BYTES.length,
       { ...WHOLE, claim: () => decided.passed },
       bodyAfter(decided.passed),
     )
-    const closing = flights.close()
+    const closing = downloads.close()
     decided.fail(new Error('too many'))
     await expect(asking).rejects.toThrow('too many')
     await closing
-    await idle(store, flights)
+    await idle(store, downloads)
   })
 })
 
@@ -118,10 +119,10 @@ describe('room for a file', () => {
     ['the same part of it', HALF, BYTES.length],
   ])('is promised once where many ask for %s at the same time', async (_, reader, mostBytes) => {
     // Room for one and a half: whoever promises it twice has none.
-    const { store, flights } = await setUp({ maxBytes: BYTES.length * 1.5 })
+    const { store, downloads } = await setUp({ maxBytes: BYTES.length * 1.5 })
     const start = gate()
     const asking = Array.from({ length: 8 }, () =>
-      flights.join(KEY, BYTES.length, reader, bodyAfter(start.passed)),
+      downloads.join(KEY, BYTES.length, reader, bodyAfter(start.passed)),
     )
     const joined = (await Promise.all(asking)).filter((each) => each !== undefined)
     expect(joined.map(({ how }) => how)).toEqual(['started', ...Array.from({ length: 7 }, () => 'joined')])
@@ -129,13 +130,13 @@ describe('room for a file', () => {
     start.open()
     await Promise.all(joined.map(({ source }) => source.ready(0)))
     await Promise.all(joined.map(({ source }) => source.close()))
-    await idle(store, flights)
+    await idle(store, downloads)
   })
 
-  it('that was being made for a flight which fails meanwhile is given back, and the next flight serves', async () => {
-    const { store, flights } = await setUp()
+  it('that was being made for a download which fails meanwhile is given back, and the next download serves', async () => {
+    const { store, downloads } = await setUp()
     const start = gate()
-    const first = await flights.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
+    const first = await downloads.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
     const failed = first?.source.ready(0).catch((error: unknown) => error)
     const made = gate()
     const reserve = store.ledger.reserve.bind(store.ledger)
@@ -148,7 +149,7 @@ describe('room for a file', () => {
     const rest = { range: { start: 2 * BLOCK, end: BYTES.length }, whole: false, signal }
     const counted: string[] = []
     const claim = () => Promise.resolve(void counted.push('second'))
-    const second = flights.join(KEY, BYTES.length, { ...rest, claim }, bodyAfter(Promise.resolve()))
+    const second = downloads.join(KEY, BYTES.length, { ...rest, claim }, bodyAfter(Promise.resolve()))
     await eventually(
       () => store.ledger.reservedBytes,
       (bytes) => bytes === BYTES.length,
@@ -157,7 +158,7 @@ describe('room for a file', () => {
     await failed
     await first?.source.close()
     await eventually(
-      () => flights.count,
+      () => downloads.count,
       (count) => count === 0,
     )
     made.open()
@@ -169,7 +170,7 @@ describe('room for a file', () => {
     await joined?.source.read(bytes, 0, BLOCK, position)
     expect(bytes.equals(BYTES.subarray(position, position + BLOCK))).toBe(true)
     await joined?.source.close()
-    await idle(store, flights)
+    await idle(store, downloads)
   })
 })
 
@@ -184,13 +185,14 @@ describe('a pull whose last reader has left', () => {
     ['goes on', 'auto', 'with half of it there', { size: 600 * MIB, blocks: 1200 }],
     ['ends', 'auto', 'with a block less than half of it there', { size: 600 * MIB, blocks: 1199 }],
   ])('%s under %s, %s', async (then, abandoned, _, { size, blocks }) => {
-    const { store, flights } = await setUp({}, abandoned)
+    const { store, downloads } = await setUp({}, abandoned)
     const earlier = await store.beginPartial(KEY, size)
     for (let block = 0; block < blocks; block += 1) earlier.map.add(block)
     await earlier.checkpoint()
     await earlier.release()
     const pulling: AbortSignal[] = []
     const body = {
+      ignoresRanges: false,
       read(_range: unknown, untilEnd: AbortSignal) {
         pulling.push(untilEnd)
         const nothing = new Promise<never>((_resolve, reject) => {
@@ -200,11 +202,11 @@ describe('a pull whose last reader has left', () => {
       },
     }
     const whole = { range: { start: 0, end: size }, whole: true, signal }
-    const joined = await flights.join(KEY, size, whole, () => body as unknown as FileBody)
+    const joined = await downloads.join(KEY, size, whole, () => body)
     expect([joined?.how, pulling.length]).toEqual([blocks > 0 ? 'resumed' : 'started', 1])
     await joined?.source.close()
     expect(pulling.map(({ aborted }) => aborted)).toEqual([then === 'ends'])
-    if (then === 'ends') await idle(store, flights)
-    else expect(flights.count).toBe(1)
+    if (then === 'ends') await idle(store, downloads)
+    else expect(downloads.count).toBe(1)
   })
 })
