@@ -1,22 +1,22 @@
-// What the mirror gives back for a request, before anybody speaks HTTP: status, headers, an outcome, and a body
-// that is opened but not started. Whoever sends it closes it, also when nothing was sent.
+// What the mirror returns for a request, before there is any HTTP: status, headers, an outcome, and a body that is opened
+// but not started. The sender must close the body, also when it sends nothing.
 
 import type { ByteRange } from '../http/range.ts'
 import type { CommitHash } from '../hub/names.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 
-/** Bytes of a file that lie on the disk, or are about to. Every opener calls `close` once. */
+/** Bytes of a file that are on the disk, or on their way there. Whoever opens a source must call `close` once. */
 export interface ByteSource {
   readonly range: ByteRange
-  /** What it reads from: sources that have the same read the same bytes. */
+  /** What it reads from. Sources with the same `file` read the same bytes. */
   readonly file?: object | undefined
-  /** The finished blob that it is a part of: while the source is open, another process may read that by itself. */
+  /** The finished blob that it is a range of. While the source is open, another process may read the blob by itself. */
   readonly blob?: { readonly key: string; readonly sizeBytes: number }
-  /** False while what is read has first to be held against what was stored: another process cannot do that. */
+  /** False while reads must first be verified against stored checksums, which another process cannot do. */
   readonly isBelieved?: () => boolean
   /**
-   * Resolves with the end (exclusive) of what can be read from `position` now, at least one byte beyond it; rejects
-   * when the bytes will never come, or when the reader's own signal aborts.
+   * Resolves to the end (exclusive) of what can be read from `position` now, at least one byte beyond it. Rejects when the
+   * bytes will never come, or when the reader's own signal aborts.
    */
   ready(position: number): Promise<number>
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
@@ -27,8 +27,8 @@ export type Body =
   | { readonly kind: 'none' }
   | { readonly kind: 'bytes'; readonly bytes: Buffer }
   /**
-   * `rescue` goes on from a position when the disk fails under the source; undefined when nothing can. `isWanted`: whether
-   * others wait for what a stream holds, so that a slow client is given less time.
+   * `rescue` goes on from a position when the disk fails under the source; absent when nothing can. `isWanted` says whether
+   * other requests wait for what a stream occupies, so that a slow client is given less time.
    */
   | {
       readonly kind: 'source'
@@ -48,9 +48,9 @@ export interface Answer {
   readonly headers: Readonly<Record<string, string>>
   readonly outcome: Outcome
   readonly body: Body
-  /** What the Hub answered, where it said no. */
+  /** The status of the Hub's answer, when the Hub refused. */
   readonly originStatus?: number
-  /** Where it is stale: because the Hub asks the credential to wait, not because it is away. */
+  /** A stale answer: true when the Hub asks the credential to wait, false when the Hub is away. */
   readonly isLimited?: boolean | undefined
   /** Present when the same answer may be given to every caller who sends the same request. */
   readonly reusable?: Reusable | undefined
@@ -78,7 +78,7 @@ export interface ReusableFile {
   open(range: ByteRange): ByteSource | undefined
 }
 
-/** The disk failed under a pull; the bytes can still come straight from the origin. */
+/** The disk failed under a download. The bytes can still come straight from the origin. */
 export class StorageFailed extends Error {
   constructor(cause: unknown) {
     super('the store cannot take the bytes', { cause })
@@ -86,18 +86,18 @@ export class StorageFailed extends Error {
   }
 }
 
-/** RFC 9111 §5.1: how long ago the Hub was asked for what is answered from the store; nothing where nobody knows. */
+/** RFC 9111 §5.1: how long ago the Hub was asked for what is answered from the store. No field when that is not known. */
 export function ageHeader(ageMs: number | undefined): { readonly age?: string } {
   return ageMs === undefined ? {} : { age: String(Math.max(0, Math.floor(ageMs / 1000))) }
 }
 
-/** Lets go of a body that nobody will send. */
+/** Releases a body that will not be sent. */
 export async function closeBody(body: Body): Promise<void> {
   if (body.kind === 'source') await body.source.close()
   if (body.kind === 'stream') await body.stream[Symbol.asyncIterator]().return?.()
 }
 
-/** Length of the body a client will see, undefined where it is not known before. */
+/** Length in bytes of the body that a client will receive. */
 export function bodyLength(body: Body): number {
   switch (body.kind) {
     case 'none':

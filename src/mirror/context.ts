@@ -1,4 +1,4 @@
-// What every method of the mirror is told about the request it works for. Knows no framework.
+// What every method of the mirror gets to know about the request that it works for. Knows no framework.
 
 import type { Caller } from '../callers/caller.ts'
 import { callerKey } from '../callers/caller-key.ts'
@@ -9,7 +9,7 @@ import type { AccessNote } from '../telemetry/audit.ts'
 /** The fingerprint of callers without a credential. */
 export const ANONYMOUS = 'anonymous'
 
-/** One client as others are told from it: where it asks from, and with which credential. */
+/** Tells one client from another: where its requests come from, and with which credential. */
 export interface ClientName {
   readonly address: string
   /** `Ctx.fingerprint`. */
@@ -38,31 +38,34 @@ export interface Ctx {
   readonly id: string
   readonly caller: Caller
   /**
-   * What the Hub gets as Authorization. The caller's own field exactly as it came: what the Hub does not understand is
-   * for the Hub to refuse, never for us to drop. For callers without one it is what a policy lends, or undefined.
+   * Sent to the Hub as Authorization. The caller's own field stays exactly as it came: a malformed one is for the Hub to
+   * refuse, never for the mirror to drop. For a caller without one it is what a policy lends, or undefined.
    */
   readonly authorization: string | undefined
   /** The name of the mirror's own Hub token that `authorization` carries, if it does. */
   readonly lent: string | undefined
-  /** Names the credential in memory: an HMAC under a key of this process. */
+  /** Names the credential in memory: an HMAC under a key that lives as long as this process. */
   readonly fingerprint: string
-  /** Belongs to this one client: ends its reading, and must never reach work that others share. */
+  /** Aborts with this one client. It ends that client's reading, and must never reach work that is shared. */
   readonly signal: AbortSignal
-  /** What clients call this mirror, without a trailing slash: `http://mirror:8080/hugging-face`. */
+  /** The base URL of this mirror as clients know it, without a trailing slash: `http://mirror:8080/hugging-face`. */
   readonly mirrorBase: string
   readonly forward: Readonly<Record<string, string>>
-  /** How often the origin was asked on behalf of this request. */
+  /** How many requests were sent to the origin for this request. */
   readonly originRequests: { count: number }
   /**
-   * Called before work that only the origin can do, outside of what several callers share. Counts once per request;
-   * rejects with client_limited. Absent where nobody is limited.
+   * Called before work that only the origin can do, and that is not shared with other callers. Counts once per request.
+   * Rejects with client_limited. Absent when there is no limit.
    */
   readonly countAgainstLimit?: (() => Promise<void>) | undefined
-  /** Throws mirror_token_scope for a repo that the caller's mirror token is not for. Absent where it is for all. */
+  /**
+   * Throws mirror_token_scope for a repo outside the scope of the caller's mirror token. Absent when the scope is all
+   * repos.
+   */
   readonly checkScope?: ((repo: Repo) => void) | undefined
-  /** Takes what is decided about the caller's right. */
+  /** Collects what is decided about the caller's right, for the audit log. */
   readonly access: AccessNote
-  /** What the rules said; none where there are neither rules nor a scope, or the request is about no repo. */
+  /** Absent when there are neither policies nor a token scope, or the request is about no repo. */
   readonly admission?: Admission | undefined
 }
 
@@ -77,7 +80,7 @@ export function requesterOf(ctx: Ctx): Requester {
   }
 }
 
-/** The same request as somebody without a credential would have made it. */
+/** The same request as if it had been sent without a credential. */
 export function asAnonymous(ctx: Ctx): Ctx {
   return { ...ctx, authorization: undefined, fingerprint: ANONYMOUS }
 }

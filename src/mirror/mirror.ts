@@ -1,5 +1,5 @@
-// The façade: one method per kind of route. The only room that sees store and origin together; what it returns
-// knows no framework.
+// The façade: one method per kind of route. Only src/mirror knows both the store and the origin. What it returns knows no
+// framework.
 
 import { MirrorError } from '../errors.ts'
 import type { Conditions } from '../http/select.ts'
@@ -26,14 +26,14 @@ const NO_XET_UPLOAD =
 
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
-  /** The body of the answer is opened, not started; whoever sends it closes it, also when nothing was sent. */
+  /** The body of the answer is opened, not started. The caller must close it, also when it sends nothing. */
   get(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
   document(
     ctx: Ctx,
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
-  /** A manifest or blob of a public repo; undefined for what is left to the pass-through. */
+  /** A manifest or blob of a public repo. Undefined leaves the request to the pass-through. */
   registry(
     ctx: Ctx,
     route: HubRoute,
@@ -41,34 +41,36 @@ export interface Mirror {
     question: RegistryQuestion,
   ): Promise<Answer | undefined>
   /**
-   * The object of a transfer link, for whoever holds that. From the store where it is there: the Hub has shown to the
-   * caller who was given the link that it is in the repo. Where bytes of private repos are stored, its address is asked
-   * all the same. Throws transfer_link_refused when its address is over, or has no such object.
+   * The object of a transfer link; holding the link is enough. The object comes from the store if it is there, since the
+   * Hub has shown it to the caller who received the link. Where bytes of private repos are stored, the linked address is
+   * asked all the same. Throws transfer_link_refused when that address has expired, or has no such object.
    */
   object(ctx: Ctx, link: LinkedObject, request: ObjectRequest): Promise<Answer>
   /**
-   * What the rules say of a request, before anything is asked or served: the context that goes with it. Throws
-   * policy_denied. Every other method here is for admitted requests.
+   * What the policies decide about a request, before anything is asked or served. Returns the context that goes with the
+   * decision. Throws policy_denied. All other methods here are for admitted requests.
    */
   admit(ctx: Ctx, route: HubRoute, request?: { readonly isUpload?: boolean }): Promise<Ctx>
-  /** Whether there are rules at all. */
+  /** Whether there are any policies. */
   readonly hasRules: boolean
-  /** A write to the repo has been passed on and accepted: what is believed of its branches, and of who may read it, ends here. */
+  /**
+   * A write to the repo was forwarded and accepted. What was believed of its branches, and of who may read it, ends here.
+   */
   changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
-  /** The Hub refused what was passed on to it, for reading, about the repo: rights that were granted end here. */
+  /** The Hub refused a forwarded read of the repo. Rights that the refusal contradicts end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
-  /** What the rules say of a request whose answer may be reused: `Policies.admitReady`. */
+  /** What the policies decide about a request whose answer may be reused: `Policies.admitReady`. */
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined
-  /** Notes which commit a HEAD whose answer was reused has told this client. */
+  /** Remembers which commit a HEAD has named to this client, when its answer was a reused one. */
   pin(
     client: ClientName,
     answer: { readonly route: FileRoute; readonly commit: CommitHash; readonly status: number },
-    /** How long ago that was. */
+    /** How long ago the answer was sent. */
     agoMs?: number,
   ): void
   /**
-   * Always throws. For reading: the client has learnt a Xet hash elsewhere and must be told the way back. For writing:
-   * its bytes would go past the mirror, and no client falls back to Git LFS by itself once it has asked.
+   * Always throws. For reading: the client has a Xet hash from elsewhere and needs to know how to go on without Xet. For
+   * writing: its bytes would bypass the mirror, and no client falls back to Git LFS by itself once it has asked.
    */
   xetToken(use: 'read' | 'write'): never
 }
@@ -76,7 +78,7 @@ export interface Mirror {
 export function createMirror(parts: {
   readonly metadata: Metadata
   readonly access: Access
-  /** Milliseconds that never step back. */
+  /** Milliseconds of the monotonic clock. */
   readonly now: () => number
   readonly refusals: Refusals
   readonly resolver: Resolver
@@ -123,24 +125,24 @@ export function createMirror(parts: {
       documents.changed()
       if (repo === undefined) return
       metadata.refs.changed(repo)
-      // It may have been made private, or deleted: the next visit asks for a stranger again.
+      // The write may have made it private, or deleted it: the next request asks the Hub without a credential again.
       await access.withdrawn(repo, now(), 'token')
     },
 
     async refused(ctx, route, refused) {
       if (route.repo === undefined) return
       const { code, status, isForeign } = refused
-      // Many pages of an open repo are for its owner only: who is refused one of those may still read the files.
+      // Many pages of a public repo are for its owner only. A caller who is refused one of those may still read the files.
       const isGit = route.kind === 'other' && route.purpose === 'git-read'
       if ((isGit && !isForeign) || isBadToken(refused) || code === 'RepoNotFound' || code === 'GatedRepo')
         await access.refused(ctx, route.repo, refused, now())
-      // In doubt whose refusal it is, what was granted to this caller ends, and nothing that all may read.
+      // It is not clear that the Hub itself refused. So what was granted to this caller ends, but not what is public.
       else if (deniesRepo(refused) || (isForeign && (status === 401 || status === 403)))
         access.denied(ctx.fingerprint, route.repo, now())
     },
 
     pin(client, { route, commit, status }, agoMs = 0) {
-      // That a commit lacks the file is no promise: what the branch has later may be fetched.
+      // A HEAD that says that a commit lacks the file promises nothing: what the branch has later may be fetched.
       if (status === 200) resolver.rememberHeadCommit(client, route, commit, now() - agoMs)
     },
 
@@ -165,7 +167,7 @@ function refusedFile(
     outcome,
   })
   const { body } = answer
-  // Only of what a commit lacks, and that is said to everybody in the same words.
+  // Reusable only when a commit lacks the file, which every caller is answered in the same words.
   if (reusable === undefined || body.kind !== 'bytes') return { ...answer, isLimited }
   return { ...answer, isLimited, reusable: { ...reusable, bytes: () => body.bytes } }
 }

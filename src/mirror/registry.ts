@@ -1,6 +1,6 @@
-// Manifests and blobs of the Hub's registry (/v2). Only those of public repos are answered here: a blob by its digest, from
-// the store that files are in; a manifest from the Hub, and from what is kept of it while the Hub is away. All others are
-// left to the pass-through, with the caller's own credential.
+// Manifests and blobs of the Hub's registry (/v2). Only those of public repos are answered here. A blob comes by its digest
+// from the store that holds files too. A manifest comes from the Hub, or from the store while the Hub is away. All other
+// requests are left to the pass-through, with the caller's own credential.
 
 import { isOriginAway, type MirrorError } from '../errors.ts'
 import { headerValue } from '../http/headers.ts'
@@ -32,7 +32,7 @@ export interface RegistryOptions {
 }
 
 export interface RegistryQuestion extends ObjectRequest {
-  /** What the manifest depends on, beside who asks. */
+  /** What the manifest depends on, beside the caller. */
   readonly accept: string | undefined
 }
 
@@ -48,14 +48,14 @@ export class Registry {
     this.#options = options
   }
 
-  /** Undefined for what is left to the pass-through. Throws MirrorError when the Hub is away and nothing is kept. */
+  /** Undefined leaves the request to the pass-through. Throws MirrorError when the Hub is away and nothing is stored. */
   async get(ctx: Ctx, asked: RegistryRequest, question: RegistryQuestion): Promise<Answer | undefined> {
     const { access, offline } = this.#options
     if (ctx.admission?.mayStore(undefined) === false) return undefined
     const isPublic = !offline && (await provePublic(ctx, asked.repo, this.#options))
     ctx.admission?.checkName()
     if (access.verdict(asked.repo) === 'restricted') return undefined
-    // What is kept of a repo may be used as long as the last word of the Hub was that everybody may read it.
+    // What is stored of a repo may be used while the last answer of the Hub was that the repo is public.
     const mayUse = isPublic || (await access.lastKnownPublic(asked.repo))
     if (!mayUse) return undefined
     return asked.kind === 'blob'
@@ -75,7 +75,7 @@ export class Registry {
     const { sizeBytes, isExact: isSure } = size
     ctx.admission?.checkSize(sizeBytes)
     const isStored = await objects.isStored(sha256, sizeBytes)
-    // The Hub is away, or never asked.
+    // The Hub is away, or may not be asked.
     if (!isPublic && !isStored) return undefined
     const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
     if (!mayStore) return undefined
@@ -89,8 +89,8 @@ export class Registry {
   }
 
   /**
-   * What is kept of the blob's size, or what the Hub tells a stranger. That it tells says that the repo has the blob. What is
-   * not sure is not kept before the digest was right.
+   * The stored size of the blob, or the one that the Hub reports without a credential. That it reports one shows that the
+   * repo has the blob. A size that is not exact is stored only after the digest was right.
    */
   async #sizeOf(ctx: Ctx, target: string, isPublic: boolean): Promise<ObjectSize | undefined> {
     const { metadata, client } = this.#options
@@ -110,7 +110,7 @@ export class Registry {
   ): Promise<Answer | undefined> {
     const { metadata, client, offline, monotonic } = this.#options
     if (accept.length > MAX_ACCEPT_CHARS) return undefined
-    // The Hub tells llama.cpp which file it is, and others nothing of it.
+    // The Hub names the file to llama.cpp, and to no other client.
     const isLlama = /llama-cpp/i.test(ctx.forward['user-agent'] ?? '')
     const name = `MANIFEST ${target} ${isLlama ? 'llama-cpp' : 'any'} ${accept}`
     const kept = await metadata.documents.get(name)
@@ -123,7 +123,7 @@ export class Registry {
       return fromKept(kept, 'stale')
     }
     if (offline || client.isRecentlyUnreachable()) return kept && fromKept(kept, offline ? 'hit' : 'stale')
-    // A repo that nobody has called public now: what is kept of it is for the time the Hub is away.
+    // The repo is not known to be public now. What is stored of it is only for the time when the Hub is away.
     if (!isPublic && kept === undefined) return undefined
     await ctx.countAgainstLimit?.()
     const askedAt = monotonic()
@@ -145,7 +145,7 @@ export class Registry {
     const isAway = answer.status >= 500 || answer.status === 429
     if (kept !== undefined && (isAway || body === undefined))
       return { ...fromKept(kept, 'stale'), isLimited: answer.status === 429 }
-    // Of another name of the repo, for one.
+    // A redirect, for example: the repo has another name.
     if (body === undefined || (answer.status >= 300 && answer.status < 400)) return undefined
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, body)
@@ -155,7 +155,7 @@ export class Registry {
       const anonymous = ctx.authorization === undefined
       return refusalAnswer(refusal, { asked: hintContext(ctx, repo), anonymous, aboutRepo: true })
     }
-    // A login page of the network, where JSON was asked for.
+    // A login page of the network instead of the JSON.
     if (/^text\/html\b/i.test(headerValue(answer.headers, 'content-type') ?? ''))
       return orKept(interception({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
@@ -198,7 +198,7 @@ function manifestAnswer(fact: DocumentFact, method: 'GET' | 'HEAD', outcome: Out
   }
 }
 
-/** Undefined for what is larger than any manifest, is encoded, or breaks off. */
+/** Undefined for a body that is larger than any manifest, is encoded, or breaks off. */
 async function readWhole(answer: OriginAnswer): Promise<Buffer | undefined> {
   const body = await readBounded(answer, MAX_MANIFEST_BYTES).catch(() => undefined)
   const encoding = headerValue(answer.headers, 'content-encoding')

@@ -1,4 +1,4 @@
-// One question at a time per key: whoever asks the same meanwhile gets the same answer.
+// One piece of work at a time per key: callers that ask for the same meanwhile share its result.
 
 interface Running<T> {
   readonly answer: Promise<T>
@@ -9,14 +9,16 @@ export class SingleFlight<T> {
   readonly #running = new Map<string, Running<T>>()
   readonly #isOfKind: (error: unknown) => boolean
 
-  /** `isOfKind` tells the failures that say nothing to askers of another kind: these ask again by themselves. */
+  /**
+   * `isOfKind` recognises failures that say nothing to callers of another kind. Those run the work again for themselves.
+   */
   constructor(isOfKind: (error: unknown) => boolean = () => false) {
     this.#isOfKind = isOfKind
   }
 
   /**
-   * Runs `work` unless it already runs under `key`. `work` must not depend on any one client's signal; what it depends on
-   * beside the key is the `kind` of who asks.
+   * Runs `work` unless it already runs under `key`. `work` must not depend on any one client's signal. What it depends on
+   * beside the key is the `kind` of the caller.
    */
   run(key: string, work: () => Promise<T>, kind = ''): Promise<T> {
     const running = this.#running.get(key)

@@ -1,8 +1,8 @@
-// Lets long work on the main thread run in pieces, so that other requests wait for one piece at most.
+// Splits long work on the main thread into pieces, so that other requests wait for one piece at most.
 
 const waiting: (() => void)[] = []
 
-/** Resolves in a later turn of the event loop. One waiter goes on in each turn, in the order of the calls. */
+/** Resolves in a later turn of the event loop. One waiting caller continues in each turn, in the order of the calls. */
 export function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => {
     if (waiting.push(resolve) === 1) setImmediate(next)

@@ -1,4 +1,4 @@
-// Streams of a file's bytes on their way to one client.
+// Streams of bytes on their way to one client.
 
 import { MirrorError } from '../errors.ts'
 import type { Verifier } from '../store/digest.ts'

@@ -1,12 +1,12 @@
-// Who a mirror token is, as the Hub would say it: `hf auth login` and `hf auth whoami` ask, and the Hub knows no such
-// token.
+// Describes a mirror token as the Hub would describe its own: `hf auth login` and `hf auth whoami` ask, and the Hub does
+// not know it.
 
 import type { Caller } from '../callers/caller.ts'
 import type { AccessNote } from '../telemetry/audit.ts'
 import { noteAllowed } from './access/note.ts'
 import type { Answer } from './answer.ts'
 
-/** The answer to `/api/whoami-v2`, noted in `access`. It says nothing of the Hub token that may be lent. */
+/** The answer to `/api/whoami-v2`, recorded in `access`. It says nothing about a Hub token that may be lent. */
 export function ownWhoami(caller: Extract<Caller, { kind: 'mirror-token' }>, access: AccessNote): Answer {
   noteAllowed(access, 'own')
   const { name, createdAt } = caller

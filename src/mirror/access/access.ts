@@ -1,5 +1,5 @@
 // Who may read a repo. Public is proved, never assumed: the Hub's own repo info says neither private nor gated nor
-// disabled, and no stranger was refused. Knows no bytes.
+// disabled, and no request without a credential was refused. Knows no bytes.
 
 import type { Repo } from '../../hub/names.ts'
 import { repoKey } from '../../hub/names.ts'
@@ -12,9 +12,9 @@ import { SingleFlight } from '../single-flight.ts'
 
 interface Verdict {
   readonly public: boolean
-  /** When the question was asked. */
+  /** When the request to the Hub was sent. */
   readonly at: number
-  /** Not public for now, but nobody has asked as a stranger. */
+  /** Not public for now, but the Hub has not been asked without a credential since. */
   readonly isDoubtful: boolean
 }
 
@@ -23,10 +23,10 @@ export class Access {
   readonly #invalidations: Pick<Invalidations, 'invalidate'>
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
-  // When the question was asked whose answer was "everybody may" or "not everybody".
+  // The last verdict on each repo.
   readonly #verdicts = new MemoryCache<Verdict>({ maxBytes: 16 * 1024 * 1024 })
   readonly #probes = new SingleFlight<boolean>(isRepoMoved)
-  // When the question was asked that the Hub refused a credential, by credential and repo or by credential alone.
+  // When a request was sent that the Hub refused to a credential, by credential and repo, or by credential alone.
   readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
 
   constructor(options: {
@@ -41,20 +41,20 @@ export class Access {
     this.#monotonic = options.monotonic
   }
 
-  /** Whether everybody may, by a question that was asked after `at`. */
+  /** Whether the repo is public, by a request that was sent after `at`. */
   isPublicSince(repo: Repo, at: number): boolean {
     const known = this.#verdicts.get(repoKey(repo))
     return known?.public === true && known.at > at
   }
 
-  /** What may be believed of the repo without asking: public, not public, or nothing. */
+  /** What may be believed without asking: public, not public, or nothing. */
   verdict(repo: Repo): 'public' | 'restricted' | undefined {
     const known = this.#fresh(repo)
     if (known === undefined || known.isDoubtful) return undefined
     return known.public ? 'public' : 'restricted'
   }
 
-  /** Up to when the repo may be believed to be everybody's without asking; undefined when it may not. */
+  /** Until when the repo may be believed public without asking; undefined when it may not. */
   publicUntil(repo: Repo): number | undefined {
     const known = this.#fresh(repo)
     return known?.public === true ? known.at + this.#settings.accessTtlMs : undefined
@@ -68,7 +68,8 @@ export class Access {
   }
 
   /**
-   * The Hub called the repo open, `askedAt`. Resolves with whether that stands: a later question may have been refused.
+   * The Hub called the repo public, in answer to a request sent at `askedAt`. Resolves to whether that stands: a later
+   * request may have been refused.
    */
   async proved(repo: Repo, askedAt: number): Promise<boolean> {
     await this.#decide(repo, true, askedAt)
@@ -76,16 +77,16 @@ export class Access {
   }
 
   /**
-   * The Hub refused; whatever was believed ends here. Refusing a stranger settles it. Refusing somebody's token
-   * does not: that token may be a narrow one, so the next caller's visit asks for a stranger again.
+   * The Hub refused, so the verdict ends here. A refused request without a credential settles it. A refused token does not:
+   * it may be a narrow one, so the next request asks the Hub without a credential again.
    */
   async withdrawn(repo: Repo, askedAt: number, refused: 'stranger' | 'token' = 'stranger'): Promise<void> {
     await this.#decide(repo, false, askedAt, refused === 'token')
   }
 
   /**
-   * The Hub refused this credential what it asked of a repo (undefined: of none), wherever: everything that the refusal
-   * speaks against ends at once.
+   * The Hub refused this credential what it asked of a repo (undefined: of none), on whatever path. All rights that the
+   * refusal contradicts end at once.
    */
   async refused(
     requester: { readonly fingerprint: string; readonly authorization: string | undefined },
@@ -93,7 +94,7 @@ export class Access {
     refusal: Refusal,
     askedAt: number,
   ): Promise<void> {
-    // A token that the Hub does not know says nothing about the repo, but opens none any more.
+    // A token that the Hub does not know says nothing about the repo, but no longer opens any.
     if (isBadToken(refusal)) this.denied(requester.fingerprint, undefined, askedAt)
     else if (repo !== undefined && deniesRepo(refusal)) {
       this.denied(requester.fingerprint, repo, askedAt)
@@ -101,13 +102,16 @@ export class Access {
     }
   }
 
-  /** The Hub refused this credential the repo, or knows it no more (`repo` undefined): earlier rights end here. */
+  /**
+   * The Hub refused the repo to this credential, or no longer knows the credential (`repo` undefined). Earlier rights end
+   * here.
+   */
   denied(fingerprint: string, repo: Repo | undefined, askedAt: number): void {
     const key = denialKey(fingerprint, repo)
     this.#denials.set(key, Math.max(askedAt, this.#denials.get(key) ?? askedAt))
   }
 
-  /** Whether a right that the Hub granted to this credential `at` (of a repo, or of none) has been refused to it since. */
+  /** Whether a right that the Hub granted to this credential at `at` (to a repo, or to none) was refused since. */
   deniedSince(fingerprint: string, repo: Repo | undefined, at: number): boolean {
     return [repo, undefined].some((scope) => {
       const deniedAt = this.#denials.get(denialKey(fingerprint, scope))
@@ -118,7 +122,7 @@ export class Access {
   async #decide(repo: Repo, isPublic: boolean, askedAt: number, isDoubtful = false): Promise<void> {
     const key = repoKey(repo)
     const before = this.#verdicts.get(key)
-    // A late answer to an early question must not undo a later one; in doubt, and at a tie, the repo is not public.
+    // A late answer to an early request must not undo a later one. In doubt, and at a tie, the repo is not public.
     if (before !== undefined && before.at > askedAt && (isPublic || !before.public)) return
     if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
@@ -127,9 +131,10 @@ export class Access {
   }
 
   /**
-   * Asks anonymously, once for all who want to know at this moment. `ask` says whether the Hub let a stranger in, or
-   * undefined when it did not say. An origin that is away proves nothing; nor does one that leads to another name, but
-   * to those who were decided about by other `names`, who ask for themselves.
+   * Asks without a credential, once for all callers that need to know at this moment. `ask` resolves to whether the Hub
+   * allowed it, or to undefined when the Hub did not say. An unreachable origin leaves the verdict unchanged. So does a
+   * redirect to a renamed repo, except for callers whose policies were evaluated under other `names`: those run their own
+   * probe.
    */
   async prove(repo: Repo, ask: () => Promise<boolean | undefined>, names = ''): Promise<boolean> {
     const settle = async (): Promise<boolean> => {
@@ -139,7 +144,7 @@ export class Access {
       })
       if (answer === undefined) return false
       await this.#decide(repo, answer, askedAt)
-      // Not the answer itself: the Hub may have said otherwise to a later question.
+      // Not `answer`: a later request may have been answered otherwise.
       return this.#verdicts.get(repoKey(repo))?.public === true
     }
     try {
@@ -152,7 +157,7 @@ export class Access {
 
   /** Whether the last word of the Hub, however old, was "public". Decides only while the origin is away. */
   async lastKnownPublic(repo: Repo): Promise<boolean> {
-    // The disk may not have followed a withdrawal yet, or may have failed to.
+    // The disk may not have followed a withdrawal yet, or the write may have failed.
     if (this.#verdicts.get(repoKey(repo))?.public === false) return false
     return this.#metadata.repos.wasPublic(repo)
   }

@@ -1,4 +1,4 @@
-// Which branches and tags stand for a commit: asked of the Hub, once per repo, right and access time, and only for rules
+// Which branches and tags stand for a commit. The Hub is asked once per repo, credential and access TTL, and only for rules
 // about revisions.
 
 import { type Repo, repoKey } from '../../hub/names.ts'
@@ -10,15 +10,15 @@ import { SingleFlight } from '../single-flight.ts'
 
 interface RefsResult {
   readonly refs: readonly RepoRef[]
-  /** When the question left. */
+  /** When the request was sent. */
   readonly at: number
 }
 
-/** Of all repos together. */
+/** For all repos together. */
 const REFS_BYTES = 32 * 1024 * 1024
-/** What a ref takes beside its texts. */
+/** Memory of one ref beside its strings. */
 const REF_BYTES = 100
-/** More names of one commit tell nothing more. */
+/** More names of one commit add nothing. */
 const MAX_NAMES = 100
 
 export class CommitRefs {
@@ -35,9 +35,9 @@ export class CommitRefs {
   }
 
   /**
-   * All refs of a repo, by a stranger's question or, for what strangers are not shown, by one with the credential of the
-   * request. While the Hub does not answer, what it said before. Rejects with client_limited where the caller may make the
-   * mirror ask nothing more and nothing was said before.
+   * All refs of a repo: asked without a credential, or with the credential of the request when the Hub shows them only
+   * then. While the Hub does not answer, its last answer. Rejects with client_limited when the caller may cause no more
+   * requests to the origin and there is no earlier answer.
    */
   async of(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<readonly RepoRef[] | undefined> {
     const { offline, credentialOf, onMoved } = this.#options
@@ -92,11 +92,14 @@ interface CommitRefsOptions {
   readonly settings: { readonly accessTtlMs: number }
   readonly offline: boolean
   readonly monotonic: () => number
-  /** What is told of a redirect; it throws where a credential may not go along. */
+  /** Called with a redirect; throws where a credential may not go along. */
   readonly onMoved: (repo: Repo) => (url: URL) => void
 }
 
-/** The names by which a revision is shown that may be a commit, whole or in short. A ref of that very name is itself. */
+/**
+ * The names under which a rule sees a revision that may be a commit, full or abbreviated. A ref with exactly that name
+ * stands for itself.
+ */
 export function namesFor(revision: string, refs: readonly RepoRef[]): readonly string[] {
   if (refs.some(({ name }) => name === revision)) return []
   const commit = revision.toLowerCase()

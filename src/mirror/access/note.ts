@@ -1,16 +1,16 @@
-// What was decided about the caller's right, noted for whoever keeps accounts. Decides nothing itself.
+// Records what was decided about the caller's right, for the audit log. Decides nothing itself.
 
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import type { AccessNote, AuditReason } from '../../telemetry/audit.ts'
 
-/** The caller may. */
+/** The caller is allowed. */
 export function noteAllowed(access: AccessNote, reason: AuditReason): void {
   access.decision = 'allowed'
   access.reason = reason
   access.code = undefined
 }
 
-/** The Hub answered this caller's own question, about a repo that is everybody's or not. */
+/** The Hub answered this caller's own request, about a repo that is public or not. */
 export function noteAnswered(
   { access, authorization }: { readonly access: AccessNote; readonly authorization: string | undefined },
   isPublic: boolean,
@@ -18,7 +18,7 @@ export function noteAnswered(
   noteAllowed(access, isPublic || authorization === undefined ? 'public' : 'proved')
 }
 
-/** The Hub said no: to the caller, for now (out of quota), or only that there is no such thing in a repo it showed. */
+/** The Hub refused: the caller, the caller for now (out of quota), or only something that a visible repo does not have. */
 export function noteRefusal(
   access: AccessNote,
   refusal: Refusal,

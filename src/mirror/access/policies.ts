@@ -1,6 +1,6 @@
-// The operator's rules, applied: what they ask for and nobody has told yet is learnt from the Hub, once per repo and
-// time to live; then they decide, before anything is asked or served on behalf of the request. The repos that a mirror
-// token is for are held against the same names. Opens no file.
+// Applies the operator's rules. What they depend on and is not known yet is asked of the Hub (repo-probe.ts). Then they
+// decide, before anything is asked or served for the request. The scope of a mirror token is checked under the same names
+// of the repo. Opens no file.
 
 import { MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
@@ -55,7 +55,7 @@ export class Policies {
     return this.#rules.length > 0
   }
 
-  /** Whether what the Hub calls the repo's licence is to be asked for. */
+  /** Whether the Hub must be asked for licences. */
   get asksLicence(): boolean {
     return this.#rules.some(({ match }) => match.licence !== undefined)
   }
@@ -64,7 +64,7 @@ export class Policies {
     return this.#rules.some(({ match }) => match.revision !== undefined && match.revision.length > 0)
   }
 
-  /** Main, and what rules name without a star: of these the store may know the commit. */
+  /** Main, and the revisions that rules name without a wildcard: for these the store may know the commit. */
   get #namedRevisions(): readonly string[] {
     const revisions = this.#rules.flatMap(({ match }) => match.revision ?? [])
     return [...new Set(['main', ...revisions.map(({ text }) => text)])].filter(
@@ -77,8 +77,8 @@ export class Policies {
   }
 
   /**
-   * Decides about a request. Undefined where no rule, and no scope of a mirror token, can be about it. Throws
-   * policy_denied, or mirror_token_scope for the name that a repo has today. `isUpload` says that a Git LFS batch is one.
+   * Decides about a request. Undefined when no rule, and no scope of a mirror token, can be about it. Throws policy_denied,
+   * or mirror_token_scope for today's name of a repo. `isUpload` says that a Git LFS batch is an upload.
    */
   async admit(
     ctx: Ctx,
@@ -93,21 +93,21 @@ export class Policies {
     const asked = await this.#decide(ctx, subject, repo)
     const name = repo === undefined ? undefined : await this.#nameOf(ctx, repo, asked.ruling.useToken)
     const questions = [asked]
-    // An old name leads to the repo of today: both are decided about.
+    // An old name leads to today's repo: both are decided about.
     if (repo !== undefined && isOther(repo, name)) {
       const today = { ...repo, id: name }
       ctx.checkScope?.(today)
       questions.push(await this.#decide(ctx, { ...subject, id: name }, today))
     }
-    // A token is for the repo that goes into the question to the Hub, by no reading of our own.
+    // A token is lent for the repo in the request to the Hub, not for another reading of the target.
     const isPlain =
       route.repo !== undefined && isSame(route.repo.id, subject.id) && route.repo.type === subject.type
     return this.#admission(subject, questions, { repo, name, mayLend: isPlain })
   }
 
   /**
-   * The names of the rules that had a say in a request for a file that is ready, with commas. Undefined where it cannot
-   * be told without waiting, or they say anything but yes: `admit` is to be asked then.
+   * The names of the rules that had a say in a request whose answer may be reused, with commas. Undefined when that cannot
+   * be decided without waiting, or the rules do more than allow: `admit` must decide then.
    */
   admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined {
     if (!this.hasRules) return ''
@@ -133,7 +133,7 @@ export class Policies {
     about: { readonly repo: Repo | undefined; readonly name: string | undefined; readonly mayLend: boolean },
   ): Admission {
     const { observer, metadata } = this.#options
-    // Those by which it was decided: they may be others when the size is known.
+    // The rules that decided: there may be others when the size is known.
     const rules = this.#rules
     const { repo, name, mayLend } = about
     const rulings = decided.map(({ ruling }) => ruling)
@@ -175,8 +175,8 @@ export class Policies {
   }
 
   /**
-   * What the Hub calls the repo. Another name than that in the request is believed for the access time: a repo may get
-   * its old one back, of which nobody would hear who is refused for the other.
+   * The name that the Hub uses for the repo. A name other than that in the request is trusted for the access TTL only. The
+   * repo may be renamed back, and callers denied under the new name would never trigger the request that notices.
    */
   async #nameOf(ctx: Ctx, repo: Repo, useToken: string | undefined): Promise<RepoId | undefined> {
     const { metadata, settings } = this.#options
@@ -186,7 +186,7 @@ export class Policies {
     return (await metadata.repos.traits(repo)).name
   }
 
-  /** Asks the rules, and the Hub for what they need. */
+  /** Evaluates the rules, and asks the Hub for what they depend on. */
   async #decide(
     ctx: Ctx,
     subject: Subject,
@@ -210,8 +210,9 @@ export class Policies {
   }
 
   /**
-   * What stands for the commit that a request names, where a rule is about revisions: as the Hub says, or said within the
-   * access time; while it is away, what is stored of the names in the rules, and what it said before.
+   * The refs that stand for the commit that a request names, when a rule is about revisions: as the Hub says, or has said
+   * within the access TTL. While the Hub is away, its earlier answer, or what the store has of the revisions that rules
+   * name.
    */
   async #refsOf(
     ctx: Ctx,
@@ -232,7 +233,7 @@ export class Policies {
     return stored.length > 0 ? stored : undefined
   }
 
-  /** What an old id of one part stands for, where that is known. */
+  /** The name that an old id of one part stands for, when it is known. */
   async #shortName(repo: Repo | undefined): Promise<RepoId | undefined> {
     return repo !== undefined && isShort(repo)
       ? (await this.#options.metadata.repos.traits(repo)).name
@@ -296,12 +297,12 @@ function callerOf({ caller }: Pick<Ctx, 'caller'>): PolicyCaller {
   return { address: caller.address, mirrorToken, ownToken: caller.kind === 'hub-token' }
 }
 
-/** An old id without an organisation: the Hub serves it under that name, and knows it by another. */
+/** An old id without an organisation. The Hub serves the repo under it, but uses another name for it. */
 function isShort(repo: Repo): boolean {
   return !repo.id.includes('/')
 }
 
-/** Whether the Hub knows the repo by another name. A short id is no name of its own. */
+/** Whether the Hub uses another name for the repo. An id of one part is no name of its own. */
 function isOther(repo: Repo, name: RepoId | undefined): name is RepoId {
   return name !== undefined && !isShort(repo) && !isSame(name, repo.id)
 }

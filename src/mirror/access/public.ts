@@ -1,4 +1,4 @@
-// Finds out whether everybody may read a repo of which no file was asked for.
+// Finds out whether a repo is public when no file of it was requested.
 
 import type { Repo } from '../../hub/names.ts'
 import type { OriginClient } from '../../origin/client.ts'
@@ -12,13 +12,13 @@ export interface PublicOptions {
   readonly access: Access
   readonly metadata: Metadata
   readonly monotonic: () => number
-  /** Whether a rule depends on licences; the question to the Hub then includes them. */
+  /** Whether a rule depends on licences; the request to the Hub then includes them. */
   readonly asksLicence?: () => boolean
 }
 
 /**
- * Resolves to whether the repo is public, by what is known or by one anonymous question to the Hub, which concurrent
- * callers share. False where the Hub refuses, is away, or has no such info. Never rejects.
+ * Resolves to whether the repo is public, by the verdict or by one request without a credential, which concurrent callers
+ * share. False when the Hub refuses, is away, or has no such info. Never rejects.
  */
 export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
   const { client, access, metadata, monotonic } = options

@@ -1,5 +1,5 @@
-// What the Hub refused, to whom, a moment ago: said again without asking, so that a storm of refused requests costs
-// one question. Memory only, and short: a right that was just given must not be waited for. It knows no verdicts.
+// What the Hub refused to a credential a moment ago. It is repeated without asking, so that a storm of refused requests
+// costs one. Kept in memory and for a short time, since a right that was just given must work at once. Knows no verdicts.
 
 import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type Repo, repoKey } from '../../hub/names.ts'
@@ -8,27 +8,27 @@ import { MemoryCache, textBytes } from '../../memory.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import type { Access } from './access.ts'
 
-/** A "no" lives this much shorter than a "yes". */
+/** A refusal lives this many times shorter than a right. */
 const SHORTER = 10
 const LONGEST_MS = 5_000
-/** No refusal of the Hub is longer; another origin's page is not kept. */
+/** No refusal of the Hub is longer. A page of another origin is not kept. */
 const MAX_BODY_BYTES = 8 * 1024
 
 export interface RememberedRefusal {
   readonly refusal: Refusal
   readonly headers: Readonly<Record<string, string>>
-  /** When the question was asked. */
+  /** When the request was sent. */
   readonly at: number
 }
 
-/** Files and documents are refused in other forms, and of a gated repo only files are. */
+/** Files and documents are refused in different forms, and a gated repo refuses only files. */
 export type RefusalKey = { readonly kind: 'file' | 'document'; readonly repo: Repo; readonly target: string }
 
 export class Refusals {
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
   readonly #refusals = new MemoryCache<RememberedRefusal>({ maxBytes: 8 * 1024 * 1024, sizeOf })
-  // When a write of this credential was accepted: what it may read may be another since.
+  // When a write with this credential was accepted. It may have changed what the credential may read.
   readonly #writes = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
 
   constructor(options: {
@@ -52,7 +52,7 @@ export class Refusals {
     this.#refusals.set(isAll ? repoName(fingerprint, asked) : targetName(fingerprint, asked), kept)
   }
 
-  /** What the Hub said to this credential of this, if that is not too long ago. */
+  /** What the Hub answered to this credential for this target, while that is recent enough. */
   get(fingerprint: string, asked: RefusalKey): RememberedRefusal | undefined {
     const names = [
       targetName(fingerprint, asked),
@@ -66,7 +66,7 @@ export class Refusals {
     return undefined
   }
 
-  /** A write of this credential was accepted: it may have made the repo that was missing a moment ago. */
+  /** A write with this credential was accepted: it may have created the repo that was missing a moment ago. */
   invalidate(fingerprint: string): void {
     this.#writes.set(fingerprint, this.#monotonic())
   }
@@ -83,7 +83,7 @@ function copyOf(bytes: Buffer): Buffer {
   return copy
 }
 
-/** Whether something has happened since that may have ended it: a write to the repo, or the proof that all may read it. */
+/** Whether something since may have ended the refusal: a write to the repo, or the proof that it is public. */
 export function isOver(
   { refusal, at }: RememberedRefusal,
   repo: Repo,
@@ -93,13 +93,15 @@ export function isOver(
   return !isBadToken(refusal) && beliefs.access.isPublicSince(repo, at)
 }
 
-/** Whether the refusal is about the repo or the token, not about what was asked for in it: another Hub may have rules. */
+/**
+ * Whether the refusal is about the repo or the token, and not about the target alone: another Hub may have its own rules.
+ */
 function isOfWholeRepo(refusal: Refusal): boolean {
   const { status, code } = refusal
   return isBadToken(refusal) || status === 401 || code === 'RepoNotFound' || code === 'GatedRepo'
 }
 
-/** Whether a refusal of the repo's files says nothing about this one, and one of this nothing about the others. */
+/** Whether refusals of the repo's other files say nothing about this target, and the other way round. */
 function isOnItsOwn({ kind, target }: RefusalKey): boolean {
   return kind === 'file' && mayBeOutsideGate(target)
 }

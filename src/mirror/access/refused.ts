@@ -1,4 +1,4 @@
-// The Hub's "no" as an answer.
+// A refusal of the Hub as an answer.
 
 import { type HintContext, withHint } from '../../hub/hints.ts'
 import type { Repo } from '../../hub/names.ts'
@@ -7,7 +7,7 @@ import type { Outcome } from '../../telemetry/observer.ts'
 import type { Answer } from '../answer.ts'
 import type { Ctx } from '../context.ts'
 
-/** What is known of the one who asked, for the hint. */
+/** What the hint may depend on. */
 export function hintContext(ctx: Ctx, repo: Repo | undefined): HintContext {
   const withoutLoan = ctx.caller.kind === 'mirror-token' ? 'not-lent' : 'own'
   return {
@@ -17,7 +17,10 @@ export function hintContext(ctx: Ctx, repo: Repo | undefined): HintContext {
   }
 }
 
-/** Passes the refusal on with its codes and a hint what to do; a body is made of its message where the Hub sent none (HEAD has none). */
+/**
+ * Passes the refusal on with its codes and a hint on what to do. When the Hub sent no body (as to HEAD), its message
+ * becomes the body.
+ */
 export function refusalAnswer(
   told: Refusal,
   context: {
@@ -25,7 +28,7 @@ export function refusalAnswer(
     readonly aboutRepo: boolean
     readonly extra?: Readonly<Record<string, string>>
     readonly outcome?: Outcome
-    /** Left out where the Hub was asked for several callers at once. */
+    /** Absent when the Hub was asked for several callers at once. */
     readonly asked?: HintContext
   },
 ): Answer {
