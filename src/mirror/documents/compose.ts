@@ -1,18 +1,18 @@
-// Answers of the API, made from what the Hub has said before in other words. Pure: facts in, document out. It knows
-// neither where the facts are stored nor who may see them.
+// Makes answers of the API from facts that the Hub has stated in other answers. Pure: facts in, document out. Knows neither
+// where the facts are stored nor who may see them.
 
 import { createHash } from 'node:crypto'
 import type { CommitHash, Repo } from '../../hub/names.ts'
 import { isCommitHash } from '../../hub/names.ts'
 
-/** The info of a repo, as the Hub gave it. */
+/** The info of a repo, as the Hub sent it. */
 export type Info = Readonly<Record<string, unknown>>
 
 /** A file or a directory, as the Hub lists it in `tree` and `paths-info`. */
 export interface TreeItem {
   readonly type: 'file' | 'directory'
   readonly path: string
-  /** The Git object: of an LFS file its pointer, of a directory its tree. */
+  /** The Git object: the pointer of an LFS file, the tree of a directory. */
   readonly oid: string
   /** Bytes of the content; 0 for a directory. */
   readonly size: number
@@ -20,7 +20,7 @@ export interface TreeItem {
   readonly [field: string]: unknown
 }
 
-/** A file as the info of a repo names it. All but the name is there only when it was asked for. */
+/** A file as the info of a repo names it. Everything but the name is present only on request. */
 export interface Sibling {
   readonly rfilename: string
   readonly size?: number
@@ -34,7 +34,7 @@ export interface SeenRef {
   readonly commit: CommitHash
 }
 
-/** How a listing is asked for. */
+/** What a client asks of a listing. */
 export interface TreeQuestion {
   /** Without a slash at either end; empty for the root. */
   readonly path: string
@@ -46,19 +46,19 @@ export interface TreeQuestion {
   readonly start: number
 }
 
-/** The Hub leaves files out of the info of larger repos; huggingface_hub asks for the tree of those. */
+/** The Hub leaves files out of the info of larger repos. For those huggingface_hub asks for the tree. */
 const MAX_SIBLINGS = 50_000
 const PAGE_SIZE = 1000
 const EXPANDED_PAGE_SIZE = 100
 const CURSOR = /^hubmirror\.([0-9a-f]{40})\.(\d{1,9})$/
 
-/** JSON of an object as an info; undefined when it is none. */
+/** The JSON of an info; undefined when it is not an object. */
 export function parseInfo(body: string): Info | undefined {
   const value = parseJson(body)
   return isRecord(value) && !Array.isArray(value) ? value : undefined
 }
 
-/** The items of a listing, in the order of the Hub; undefined when there is one that cannot be read. */
+/** The items of a listing, in the order of the Hub. Undefined when one of them cannot be read. */
 export function parseItems(body: string): readonly TreeItem[] | undefined {
   const value = parseJson(body)
   if (!Array.isArray(value)) return undefined
@@ -78,7 +78,7 @@ function hasReadableLfs({ lfs }: Readonly<Record<string, unknown>>): boolean {
   return lfs === undefined || isRecord(lfs)
 }
 
-/** The files that an info names, if it names all of the commit: the Hub shortens the list of very large repos. */
+/** The files that an info names. Undefined when it does not name all of the commit: the Hub shortens very long lists. */
 export function siblingsOf(info: Info): readonly Sibling[] | undefined {
   const siblings = toldSiblings(info)
   return siblings !== undefined && siblings.length < MAX_SIBLINGS ? siblings : undefined
@@ -105,7 +105,7 @@ export function fileItem(
   return { type: 'file', oid: gitId('blob', pointer), size, path, lfs }
 }
 
-/** The files of siblings with sizes and digests; undefined when one lacks them. */
+/** The files of siblings with sizes and digests. Undefined when one lacks them. */
 export function itemsOfSiblings(siblings: readonly Sibling[]): readonly TreeItem[] | undefined {
   const items: TreeItem[] = []
   for (const { rfilename: path, size, blobId, lfs } of siblings) {
@@ -123,8 +123,8 @@ interface Directory {
 }
 
 /**
- * The whole listing of a commit from its files, with the directories between. Their ids are those that Git gives
- * them when no file is executable, as the Hub's own uploads make them.
+ * The whole listing of a commit from its files, with the directories between them. The ids of directories are those that
+ * Git computes when no file is executable, as the Hub's own uploads make them.
  */
 export function withDirectories(files: readonly TreeItem[]): readonly TreeItem[] {
   const root: Directory = { files: new Map(), directories: new Map() }
@@ -162,7 +162,10 @@ function gitId(type: 'blob' | 'tree', body: Buffer): string {
   return createHash('sha1').update(`${type} ${body.length}\0`).update(body).digest('hex')
 }
 
-/** What is asked of a listing, in any spelling of the clients. Undefined for what nobody asks, and for a cursor of the Hub. */
+/**
+ * What a client asks of a listing, in any spelling of the clients. Undefined for other queries, and for a cursor of the
+ * Hub.
+ */
 export function readTreeQuestion(path: string, query: URLSearchParams): TreeQuestion | undefined {
   let recursive = false
   let expand = false
@@ -181,20 +184,22 @@ export function readTreeQuestion(path: string, query: URLSearchParams): TreeQues
   return { path, recursive, expand, start, limit: Math.min(limit, expand ? EXPANDED_PAGE_SIZE : PAGE_SIZE) }
 }
 
-/** The commit whose listing a cursor goes on in; undefined where the cursor is not from here. */
+/** The commit whose listing a cursor continues. Undefined for a cursor that was not made here. */
 export function commitOfCursor(query: URLSearchParams): CommitHash | undefined {
   const commit = CURSOR.exec(query.get('cursor') ?? '')?.[1]
   return commit !== undefined && isCommitHash(commit) ? commit : undefined
 }
 
-/** A cursor for what follows the first `start` entries. It names the commit: the branch may move between two pages. */
+/**
+ * A cursor for what follows the first `start` entries. It names the commit, since the branch may move between two pages.
+ */
 export function cursorAt(commit: CommitHash, start: number): string {
   return `hubmirror.${commit}.${start}`
 }
 
 /**
- * One page of a listing from the whole recursive one. `next` says where the page after it begins; `absent` that the
- * commit has no such directory.
+ * One page of a listing from the whole recursive one. `next` says where the page after it begins, `absent` that the commit
+ * has no such directory.
  */
 export function composeTree(
   items: readonly TreeItem[],
@@ -230,7 +235,10 @@ export function readPathsQuestion(
   return { paths, expand: value['expand'] === true }
 }
 
-/** The items of these paths, each once however often it is named; the Hub leaves out what the commit does not have. */
+/**
+ * The items of these paths, each once, however often it is named. Like the Hub, it leaves out what the commit does not
+ * have.
+ */
 export function composePathsInfo(
   items: readonly TreeItem[],
   question: { readonly paths: readonly string[]; readonly expand: boolean },
@@ -243,7 +251,7 @@ export function composePathsInfo(
   })
 }
 
-/** Without what is told only when it is asked for. */
+/** Without what the Hub sends only on request. */
 function plainItem({ lastCommit: _commit, securityFileStatus: _status, ...item }: TreeItem): TreeItem {
   return item as unknown as TreeItem
 }
@@ -261,7 +269,10 @@ const FIELDS_OF_REPO = [
   'likes',
   'createdAt',
 ]
-/** What an info tells unasked, where the repo has it: what is missing there the Hub would not tell by name either. */
+/**
+ * What an info contains without being asked, where the repo has it. If a field is missing there, the Hub would not send it
+ * on request either.
+ */
 const TOLD_UNASKED: ReadonlySet<string> = new Set(
   [
     ...FIELDS_OF_REPO,
@@ -276,7 +287,7 @@ const TOLD_UNASKED: ReadonlySet<string> = new Set(
 /** What is known of a repo at one commit. */
 export interface InfoFacts {
   readonly repo: Repo
-  /** What the Hub calls it. */
+  /** The name that the Hub uses. */
   readonly name: string
   readonly commit: CommitHash
   /** Its info at this commit. */
@@ -287,14 +298,14 @@ export interface InfoFacts {
   readonly items: readonly TreeItem[] | undefined
 }
 
-/** How an info is asked for. */
+/** What a client asks of an info. */
 export interface InfoQuestion {
   readonly blobs: boolean
-  /** The names of the fields that are asked for; undefined for all. */
+  /** The names of the requested fields; undefined for all. */
   readonly fields: readonly string[] | undefined
 }
 
-/** Undefined for what nobody asks, or what no stored info can tell. */
+/** Undefined for queries that no client sends, or that no stored info can answer. */
 export function readInfoQuestion(query: URLSearchParams): InfoQuestion | undefined {
   let blobs = false
   const fields: string[] = []
@@ -307,8 +318,8 @@ export function readInfoQuestion(query: URLSearchParams): InfoQuestion | undefin
 }
 
 /**
- * The info of a public repo at a commit, as far as it is known: without an info of that commit it has the fields that
- * are the same at all, the commit and its files. Undefined when something is asked for that is not known.
+ * The info of a public repo at a commit, as far as it is known. Without an info of that commit it has the fields that all
+ * commits share, the commit and its files. Undefined when the request names a field that is not known.
  */
 export function composeInfo(facts: InfoFacts, { blobs, fields }: InfoQuestion): Info | undefined {
   const { info, commit } = facts
@@ -381,8 +392,8 @@ const REF_LISTS = ['branches', 'converts', 'tags', 'pullRequests'] as const
 type RefList = (typeof REF_LISTS)[number]
 
 /**
- * The refs of a repo, in part: those of a list that the Hub gave once, and those that were seen since, each where it
- * was last seen. What the Hub never listed stands among the branches, unless it is named like a version.
+ * The refs of a repo, in part: those that the Hub has listed once, and those seen since, each at the commit where it was
+ * last seen. A ref that the Hub never listed counts as a branch, unless its name looks like a version.
  */
 export function composeRefs(
   told: Info | undefined,
@@ -432,7 +443,7 @@ function newRef(revision: string, targetCommit: string): readonly [RefList, RefI
   }
 }
 
-/** As httpx and JavaScript write it, as requests does, and as people do. */
+/** True as httpx and JavaScript write it, as requests does, and as people do. */
 export function isTrue(value: string): boolean {
   return value === 'true' || value === 'True' || value === '1'
 }

@@ -1,11 +1,11 @@
-// A large document on its way to one client: changed piece by piece while it is sent, so that no second copy of it is
-// ever in memory.
+// A large document on its way to one client: changed piece by piece while it is sent, so that memory never holds a second
+// copy.
 
 import type { DocumentPlan } from '../../hub/document-scan.ts'
 import { rewritten } from '../../hub/rewrite.ts'
 import { yieldToEventLoop } from '../turns.ts'
 
-/** Calls `release` once, when the last piece was taken, or nobody wants any more (`return`). */
+/** Calls `release` once: when the last piece was taken, or the reader wants no more (`return`). */
 export class DocumentBody implements AsyncIterableIterator<Buffer> {
   readonly #pieces: Generator<Buffer, void, undefined>
   readonly #release: () => void
@@ -20,7 +20,7 @@ export class DocumentBody implements AsyncIterableIterator<Buffer> {
   }
 
   async next(): Promise<IteratorResult<Buffer, undefined>> {
-    // A client that takes all there is would be written to until the end before anybody else is heard.
+    // Otherwise a client that takes all there is would keep the event loop until the end.
     await yieldToEventLoop()
     const next = this.#pieces.next()
     return next.done === true ? this.return() : { done: false, value: next.value }

@@ -1,19 +1,19 @@
-// What is to be changed in each document, found once for as long as its bytes are in memory, and a little at a time:
-// a document of 20 MB takes a tenth of a second, in which nobody else may wait.
+// What must be changed in each document: found once for as long as its bytes are in memory, and in small steps. A document
+// of 20 MB takes a tenth of a second, during which no other request could run.
 
 import type { DocumentPlan, DocumentScan } from '../../hub/document-scan.ts'
 import { type RewriteBases, scanDocument } from '../../hub/rewrite.ts'
 import type { HubDocument } from '../../hub/route.ts'
 import { yieldToEventLoop } from '../turns.ts'
 
-/** Read before the time is looked at. */
+/** Bytes to read before looking at the time. */
 const STEP_BYTES = 8 * 1024
-/** Work that nobody notices; a step may take as long while the code is cold. */
+/** Duration of a step that delays no request noticeably. A step may take as long again while the code is cold. */
 const SLICE_MS = 1
 
-/** The members of a repo's info from which something is learnt. */
+/** The members of a repo's info that the mirror reads. */
 const LEARNT = ['id', 'sha', 'private', 'gated', 'disabled', 'tags', 'cardData'] as const
-/** Parsed at once; a card of more megabytes is none of a person's making. */
+/** Parsed in one step. No hand-written card is larger than this. */
 const MAX_MEMBER_BYTES = 1024 * 1024
 
 export class DocumentPlans {
@@ -24,7 +24,7 @@ export class DocumentPlans {
     this.#bases = bases
   }
 
-  /** The plan for `body`, which must never change. Rejects with MirrorError for what is no such document. */
+  /** The plan for `body`, which must never change. Rejects with MirrorError when it is no such document. */
   of(body: Buffer, document: HubDocument): Promise<DocumentPlan> {
     const known = this.#plans.get(body)
     if (known !== undefined) return known
@@ -49,7 +49,7 @@ function slice(scan: DocumentScan): boolean {
   return false
 }
 
-/** What of a repo's info matters: the members that are there, parsed. */
+/** The members of a repo's info that matter here, parsed, where they are present. */
 export function infoOf(body: Buffer, plan: DocumentPlan): Readonly<Record<string, unknown>> {
   const info: Record<string, unknown> = {}
   for (const [name, [start, end]] of plan.members) {

@@ -1,5 +1,6 @@
-// API answers in JSON: repo info, trees, paths-info, refs, lists, whoami. Asked with the caller's own credential,
-// turned to point at the mirror, cleared of Xet; those of public repos are kept for the time the Hub is away.
+// API answers in JSON: repo info, trees, paths-info, refs, lists, whoami. The Hub is asked with the caller's own
+// credential. URLs are rewritten to point at the mirror, and Xet is removed. Answers about public repos are stored for the
+// time when the Hub is away.
 
 import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
@@ -44,7 +45,7 @@ interface AskContext {
   /** The name under which it may be stored. */
   readonly name: string | undefined
   readonly stored: DocumentFact | undefined
-  /** Whether the Hub gets less time, because a stored answer can stand in. */
+  /** Whether the Hub gets less time, because a stored answer can take its place. */
   readonly impatient: boolean
 }
 
@@ -53,13 +54,13 @@ export interface DocumentsOptions {
   readonly metadata: Metadata
   readonly access: Access
   readonly refusals: Refusals
-  /** What is stored in other words. */
+  /** What other stored answers imply. */
   readonly implied: Implied
   readonly offline: boolean
-  /** Whether a rule asks for licences: then the Hub is asked for them with everything else. */
+  /** Whether a rule depends on licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
-  /** Where large documents lie; one of its own where none is given. */
+  /** The memory for large documents. A room of its own when absent. */
   readonly room?: DocumentRoom
 }
 
@@ -67,15 +68,18 @@ export interface DocumentsOptions {
 const MAX_STORED_BYTES = 64 * 1024 * 1024
 const PAGE_IS_GONE =
   'This page belongs to a listing that the mirror no longer has. Request its first page again.'
-/** Fields that are asked for by name may be a member's to see: what a token was told of them is not for strangers. */
+/**
+ * Fields that are requested by name may be visible to members only: what a token is sent of them is not for anonymous
+ * callers.
+ */
 const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
-/** The name the Hub uses for itself, whatever stands between. */
+/** The name that the Hub uses for itself, whatever stands between. */
 export class Documents {
   readonly #options: DocumentsOptions
   readonly #room: DocumentRoom
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
-  // Under which name an answer of the Hub was kept.
+  // The name under which an answer of the Hub was stored.
   readonly #kept = new WeakMap<Buffer, string>()
 
   constructor(options: DocumentsOptions) {
@@ -85,7 +89,7 @@ export class Documents {
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
   }
 
-  /** A write has been passed on and accepted: nobody who asks from now on is given the answer to an earlier question. */
+  /** A write was forwarded and accepted: requests from now on do not join one that was sent before. */
   changed(): void {
     this.#hub.changed()
   }
@@ -106,7 +110,7 @@ export class Documents {
     if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
     const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
     const fallback = mayFallBack ? stored : undefined
-    // Looked for only where the Hub is not heard: it costs more than to ask.
+    // Looked for only when the Hub cannot be reached: it costs more than asking.
     const implied = async (): Promise<DocumentFact | undefined> =>
       fallback ??
       (mayFallBack && mayStore && route.repo !== undefined
@@ -151,7 +155,7 @@ export class Documents {
     }
   }
 
-  /** What the Hub answered, for this caller, and what is learnt from it. */
+  /** The Hub's answer for this caller. Stores and learns what may be stored and learnt from it. */
   async #heard(
     ctx: Ctx,
     route: DocumentRoute,
@@ -161,7 +165,7 @@ export class Documents {
   ): Promise<Answer> {
     const { body, askedAt } = answer
     const { client } = this.#options
-    // Out of quota is not a "no": what is stored and public is served as while the origin is away.
+    // Out of quota is no refusal: stored public answers are served as while the origin is away.
     if ((answer.status >= 500 || answer.status === 429) && context.impatient) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
     }
@@ -184,12 +188,12 @@ export class Documents {
       headers: kept(answer.headers),
     }
     const same = context.stored !== undefined && isSameDocument(context.stored, told)
-    // What is stored already has been looked through, and need not be twice in memory.
+    // What is stored already has been scanned, and must not be in memory twice.
     const fact = same ? { ...told, body: context.stored.body } : told
-    // Turned before it is learnt from: what is no JSON of the expected shape is not believed either.
+    // Rewritten before anything is learnt from it: JSON of an unexpected shape is not believed either.
     const turned = await this.#answer(ctx, route, request, fact, 'bypass', answer.status)
     if (request.method === 'HEAD') return turned
-    // Of any other status nobody knows what it would mean of the repo, and what is stored is given as a 200.
+    // It is not known what another status would mean for the repo, and what is stored is served as a 200.
     if (route.repo === undefined || answer.status !== 200) return turned
     try {
       await this.#learn(ctx, route, fact.body, askedAt)
@@ -205,8 +209,9 @@ export class Documents {
   }
 
   /**
-   * Keeps the document of a public repo; whether that is known already. A listing does not say whose it is: a client
-   * that asks for nothing else has the repo asked about behind its answer, once for all.
+   * Stores the document of a public repo, and says whether that is known already. A listing does not say whether its repo
+   * is public: for a client that asks for nothing else, the mirror asks about the repo after its answer, once for all
+   * callers.
    */
   #keep(
     ctx: Ctx,
@@ -225,7 +230,7 @@ export class Documents {
     const { access, metadata } = this.#options
     const verdict = access.verdict(repo)
     const remember = (): void => {
-      // What several were given at once is written once.
+      // An answer that several callers shared is written once.
       if (before?.body !== fact.body && this.#kept.get(fact.body) === name) return
       this.#kept.set(fact.body, name)
       metadata.documents.set(name, fact, askedAt, before)
@@ -238,7 +243,7 @@ export class Documents {
     return false
   }
 
-  /** What the Hub refused this caller a moment ago. */
+  /** What the Hub refused to this caller a moment ago. */
   #recalled(ctx: Ctx, route: DocumentRoute): Answer | undefined {
     const asked = questionOf(route)
     if (asked === undefined) return undefined
@@ -275,7 +280,7 @@ export class Documents {
       this.#keep(ctx, route.repo, name, { fact, askedAt })
     }
     const asked = questionOf(route)
-    // That of a HEAD has no body, which a GET would miss.
+    // A refused HEAD has no body, which a GET would miss.
     if (asked !== undefined && deniesRepo(refusal) && refusal.body.length > 0)
       this.#options.refusals.set(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
     await access.refused(ctx, route.repo, refusal, askedAt)
@@ -287,7 +292,7 @@ export class Documents {
     })
   }
 
-  /** A repo's own info says whether everybody may read it, and which commit a revision is. */
+  /** A repo's own info says whether the repo is public, and which commit a revision is. */
   async #learn(ctx: Ctx, route: DocumentRoute, body: Buffer, askedAt: number): Promise<void> {
     const { repo, revision, document } = route
     if (repo === undefined || (document !== 'repo' && document !== 'revision')) return
@@ -308,7 +313,7 @@ export class Documents {
     }
   }
 
-  /** Of what may change. */
+  /** The age of a document that may change. */
   #age(route: DocumentRoute, name: string | undefined): Readonly<Record<string, string>> {
     const { metadata, monotonic } = this.#options
     const askedAt = route.immutable || name === undefined ? undefined : metadata.documents.askedAt(name)
@@ -370,7 +375,7 @@ export class Documents {
   }
 }
 
-/** Where JSON was asked for: a login page of the network. */
+/** A login page of the network instead of the JSON. */
 function isPage(headers: HeaderBag): boolean {
   return /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
 }
@@ -401,8 +406,8 @@ function kept(headers: HeaderBag): Record<string, string> {
 }
 
 /**
- * The name a document is kept under: its target, and for a question with a body the digest of that. Undefined where
- * it is not kept: a query that no client of the Hub sends may hold a token, and there is no end to them.
+ * The name under which a document is stored: its target, and for a request with a body the digest of that. Undefined when
+ * it must not be stored: a query that no client of the Hub sends may hold a token, and there is no limit to their number.
  */
 function documentName(route: DocumentRoute, request: DocumentRequest): string | undefined {
   if (route.repo === undefined || !hasKnownQuery(route.target)) return undefined
@@ -418,7 +423,7 @@ function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {
   return repo === undefined ? undefined : { kind: 'document', repo, target }
 }
 
-/** What clients ask repo documents with. */
+/** The queries of clients for repo documents. */
 const QUERY_NAMES: ReadonlySet<string> = new Set([
   'blobs',
   'cursor',

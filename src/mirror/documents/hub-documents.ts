@@ -1,5 +1,5 @@
-// Documents as the Hub has them: asked for with the caller's own credential, once for all who ask the same with the same
-// credential at the same time, and read whole. Nothing is concluded here.
+// Documents as the Hub has them: requested with the caller's own credential, once for all concurrent requests of the same
+// target with the same credential, and read whole. Nothing is concluded here.
 
 import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
@@ -22,24 +22,27 @@ export interface DocumentRequest {
   readonly contentType: string | undefined
 }
 
-/** What the Hub answered. Its body is the same object for all who were given it. */
+/** The Hub's answer. Its body is the same object for all callers that share the answer. */
 export interface Heard {
   readonly status: number
   readonly headers: HeaderBag
   readonly body: Buffer
-  /** When the question left. */
+  /** When the request was sent. */
   readonly askedAt: number
 }
 
-/** The info of a repo with 100,000 files is some 20 MB; six times that is no document any more. */
+/** The largest document. The info of a repo with 100,000 files is some 20 MB. */
 const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
-/** Documents up to this size take no room: whoever is connected may hold so much. */
+/** Documents up to this size take no room: every connected client may hold that much. */
 export const SMALL_DOCUMENT_BYTES = 64 * 1024
 
 interface Question {
   readonly place: Place
   readonly askedAt: number
-  /** What the rules decided by; whoever was decided about by other names asks again where it leads to another name. */
+  /**
+   * The names of the repo that policies decided about. A caller decided about under other names asks again when the Hub
+   * redirects to another name.
+   */
   readonly names: string
   readonly epoch: number
   readonly answer: Promise<Heard>
@@ -65,15 +68,15 @@ export class HubDocuments {
     this.#monotonic = options.monotonic
   }
 
-  /** Something was changed through the mirror: no answer to a question that has left before is given to later callers. */
+  /** Something was changed through the mirror: requests from now on do not join one that was sent before. */
   changed(): void {
     this.#epoch += 1
   }
 
   /**
-   * The Hub's answer to this caller's question, or to the same question of the same credential that is under way.
-   * Whoever gets it calls `done` once, when the body is of no more use here; a hold of its own keeps it in its place.
-   * Throws MirrorError when the origin is away, or as `DocumentRoom` does.
+   * The Hub's answer to this caller's request, or to the same request of the same credential that is running. The caller
+   * must call `done` once, when it needs the body no more; a hold of its own keeps the body in its place. Throws
+   * MirrorError when the origin is away, or as `DocumentRoom` does.
    */
   async ask(
     ctx: Ctx,
@@ -113,7 +116,7 @@ export class HubDocuments {
     return question
   }
 
-  /** A right that has been refused since, or a write, ends what others may have of an earlier question. */
+  /** A right that was refused since, or a write, ends what others may have of an earlier request. */
   #mayJoin(ctx: Ctx, { repo }: DocumentRoute, { epoch, askedAt }: Question): boolean {
     return epoch === this.#epoch && !this.#access.deniedSince(ctx.fingerprint, repo, askedAt)
   }
@@ -218,12 +221,12 @@ async function collect(answer: OriginAnswer, place: Place, announced: string | u
     size += chunk.length
     if (size > MAX_DOCUMENT_BYTES) throw badAnswer('document too large')
     if (size <= room) continue
-    // Nobody knows how much it will be, and in the end it is copied.
+    // The size is not announced, and the parts are copied in the end.
     room = Math.min(2 * MAX_DOCUMENT_BYTES, size * 2)
     await place.grow(room)
   }
   if (announced !== undefined && Number(announced) !== size) throw badAnswer(WRONG_LENGTH)
-  // Not a part of a buffer that others share: it would keep all of that in memory.
+  // Not a part of a shared buffer, which would keep all of that in memory.
   const body = Buffer.allocUnsafeSlow(size)
   let end = 0
   for (const part of parts) end += part.copy(body, end)

@@ -1,5 +1,5 @@
-// What the stored answers about a public repo imply: other spellings of the same question, and that a commit does not
-// have a file. It reads what is known and never asks the Hub; who may see it is decided before.
+// What the stored answers about a public repo imply: other spellings of the same request, and that a commit does not have a
+// file. Reads what is stored and never asks the Hub. Who may see the result is decided before.
 
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
@@ -35,7 +35,7 @@ type DocumentRoute = Extract<HubRoute, { kind: 'document'; repo: Repo }>
 /** What is known of one commit. */
 interface CommitFacts {
   readonly info: Info | undefined
-  /** An info of another commit, for what all have in common. */
+  /** An info of another commit, for what all commits share. */
   readonly other: Info | undefined
   /** The whole recursive listing. */
   readonly items: readonly TreeItem[] | undefined
@@ -45,14 +45,16 @@ interface CommitFacts {
 
 interface Listing {
   readonly items: readonly TreeItem[]
-  /** Of the JSON that it was read from. */
+  /** The size of the JSON that it was parsed from. */
   readonly textBytes: number
 }
 
-/** What huggingface.js calls the default branch. */
+/** The name that huggingface.js uses for the default branch. */
 const DEFAULT_BRANCH = 'HEAD'
 const JSON_TYPE = 'application/json; charset=utf-8'
-/** In the spellings of huggingface_hub 1 and 2, of 0.x, of huggingface.js, of people, and with what changes later. */
+/**
+ * The spellings of huggingface_hub 1 and 2, of 0.x, of huggingface.js, of people, and one that includes what changes later.
+ */
 const WHOLE_TREES = [
   '?recursive=true&expand=false',
   '?recursive=True&expand=False',
@@ -66,16 +68,16 @@ const INFOS = ['', '?blobs=true', '?blobs=True']
 const REFS = ['?include_prs=1', '?include_prs=true', '?include_prs=True', '']
 /** A listing of more pages than this is not put together. */
 const MAX_PAGES = 500
-/** Of how many revisions, newest first, an info is looked for that tells of a commit. */
+/** Revisions, newest first, among which an info of a commit is looked for. */
 const MAX_REVISIONS = 16
-/** Of how many files the sizes and digests are gathered one by one. */
+/** Files whose sizes and digests are collected one by one. */
 const MAX_GATHERED = 10_000
 const TOGETHER = 32
 const MEMORY_BYTES = 32 * 1024 * 1024
-/** What parsed items take, by what their JSON takes. */
+/** Memory of parsed items per byte of their JSON. */
 const BYTES_PER_TEXT_BYTE = 4
 
-/** Of larger ones the Hub does not name all files, and to parse them would hold everybody up. */
+/** Larger ones are not parsed: the Hub does not name all files in them, and parsing would block the event loop. */
 const MAX_INFO_BYTES = 16 * 1024 * 1024
 
 export class Implied {
@@ -95,8 +97,8 @@ export class Implied {
   }
 
   /**
-   * The answer to the question, as far as what is stored implies one. It may lack fields that nobody has asked for
-   * yet, and refs that nobody has seen; what it says, the Hub said. Undefined when it cannot be known.
+   * The answer to the request, as far as stored answers imply one. It may lack fields that were never requested, and refs
+   * that were never seen. Everything in it comes from the Hub. Undefined when nothing implies an answer.
    */
   async document(
     route: DocumentRoute,
@@ -120,7 +122,7 @@ export class Implied {
     }
   }
 
-  /** Whether the commit has the file, by a listing that is complete; undefined when there is none. */
+  /** Whether the commit has the file, by a complete listing; undefined when there is none. */
   async hasFile(
     repo: Repo,
     commit: CommitHash,
@@ -135,7 +137,7 @@ export class Implied {
 
   /** The commit that a revision was last seen at. */
   async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
-    // Of the Hub the default branch is always main.
+    // At the Hub the default branch is always main.
     const name = revision === DEFAULT_BRANCH ? 'main' : revision
     const ref = await this.#metadata.refs.get(repo, name, 0)
     if (ref !== undefined || name !== 'main') return ref?.commit
@@ -152,7 +154,7 @@ export class Implied {
     const commit = question && (await this.commitOf(repo, revision))
     if (commit === undefined || question === undefined) return undefined
     const facts = await this.#commit(repo, commit, { revision, needsItems: question.blobs })
-    // Nothing says that there is such a commit.
+    // Nothing shows that there is such a commit.
     if (isCommitHash(revision) && facts.info === undefined && facts.items === undefined) return undefined
     const { name = repo.id } = await this.#metadata.repos.traits(repo)
     const info = composeInfo({ repo, name, commit, ...facts }, question)
@@ -164,13 +166,13 @@ export class Implied {
     const question = readTreeQuestion(pathOf(route), query)
     if (question === undefined) return undefined
     const commit = await this.commitOf(repo, revision)
-    // The rules were asked about this revision, and another commit would be another listing.
+    // The policies decided about this revision, and another commit would have another listing.
     const isOther = (commitOfCursor(query) ?? commit) !== commit
     if (commit === undefined || isOther) return undefined
     const { items: exact, headers } = await this.#commit(repo, commit, { revision, needsItems: true })
     const items = exact ?? (await this.#treeOfBranch(repo, revision))
     if (items === undefined) return this.#missingFolder(repo, commit, { path: question.path, revision })
-    // A listing of a branch is of no commit that is known, so that no page of it can be named.
+    // A listing of a branch belongs to no known commit, so that no page of it can be named.
     const limit = exact === undefined ? Number.POSITIVE_INFINITY : question.limit
     const composed = composeTree(items, { ...question, limit })
     if (composed === 'absent') return absent(exact === undefined ? undefined : commit)
@@ -183,7 +185,7 @@ export class Implied {
     return { ...answer(page, headers), link: `<${this.#originBase}${path}?${more.toString()}>; rel="next"` }
   }
 
-  /** That a commit lacks a folder can be told from the names of its files alone. */
+  /** The names of a commit's files are enough to say that it lacks a folder. */
   async #missingFolder(
     repo: Repo,
     commit: CommitHash,
@@ -238,7 +240,7 @@ export class Implied {
     return { info, other, items, headers: commitHeaders(found?.headers, commit) }
   }
 
-  /** An info that says it is about this commit. */
+  /** An info that names this commit. */
   async #infoAt(
     repo: Repo,
     commit: CommitHash,
@@ -275,7 +277,7 @@ export class Implied {
     return fact && value && { value, headers: fact.headers }
   }
 
-  /** The whole recursive listing of a commit; undefined when a page of it is missing. */
+  /** The whole recursive listing of a commit; undefined when one of its pages is missing. */
   async #treeOf(repo: Repo, commit: CommitHash): Promise<readonly TreeItem[] | undefined> {
     const key = listingKey(repo, commit)
     const cached = this.#listings.get(key)
@@ -285,7 +287,7 @@ export class Implied {
     return found?.items
   }
 
-  /** The same of a branch, as it was when it was asked for. */
+  /** The same for a branch, as it was when the listing was requested. */
   async #treeOfBranch(repo: Repo, revision: string): Promise<readonly TreeItem[] | undefined> {
     return isCommitHash(revision) ? undefined : (await this.#storedTree(repo, revision))?.items
   }
@@ -316,7 +318,7 @@ export class Implied {
     return undefined
   }
 
-  /** The canonical target of the next page, by which it is stored. */
+  /** The canonical target of the next page, under which it is stored. */
   #nextTarget(repo: Repo, link: string): string | undefined {
     const url = /<([^<>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1]
     if (url === undefined) return undefined
@@ -360,7 +362,7 @@ export class Implied {
   }
 }
 
-/** Whether the question goes on in a listing that was composed here, which the Hub knows nothing of. */
+/** Whether the request continues a listing that was composed here, which the Hub does not know. */
 export function isComposedPage(target: string): boolean {
   return target.includes('cursor=hubmirror.') && commitOfCursor(queryOf(target)) !== undefined
 }
@@ -395,7 +397,7 @@ function queryOf(target: string): URLSearchParams {
   return new URLSearchParams(mark === -1 ? '' : target.slice(mark + 1))
 }
 
-/** The folder that a listing is asked for, from the canonical target. */
+/** The folder that a listing is requested for, from the canonical target. */
 function pathOf({ repo, revision = '', target }: DocumentRoute): string {
   const [path = ''] = target.split('?', 1)
   const rest = path.slice(`${apiPath(repo)}/tree/${encodeSegment(revision)}/`.length)

@@ -1,16 +1,16 @@
-// What a mirror that is offline by configuration says when it cannot answer. Asking again changes nothing, so that no
-// status is used which clients repeat (408, 429 and 5xx). Two answers differ in what clients make of them: see errors.ts.
+// What a mirror in offline mode answers when it cannot serve. Repeating the request changes nothing, so no status is used
+// that clients repeat (408, 429 and 5xx). Two answers differ in what clients make of them: see errors.ts.
 
 import { MirrorError } from '../../errors.ts'
 import type { Repo } from '../../hub/names.ts'
 
-/** What is stored of the file that was asked for. */
+/** What is stored of the requested file. */
 export interface FileKnowledge {
   /** Whether anything of the repo may be shown. */
   readonly isOpen: boolean
-  /** Whether the commit is known that the revision stands for. */
+  /** Whether the commit that the revision stands for is known. */
   readonly hasRevision: boolean
-  /** Whether the commit has the file; undefined when no stored listing tells. */
+  /** Whether the commit has the file; undefined when no stored listing says. */
   readonly isListed: boolean | undefined
 }
 
@@ -31,7 +31,7 @@ export function offlineFileError({ isOpen, hasRevision, isListed }: FileKnowledg
   })
 }
 
-/** It may be stored and not everybody's: who may read it only the Hub can say. */
+/** It may be stored and not public: only the Hub could say who may read it. */
 function nothingOfRepo(): MirrorError {
   return absent('has stored no public content of this repo')
 }

@@ -1,10 +1,10 @@
-// One flight: brings the blocks of one blob that somebody wants, wakes readers, verifies, commits.
+// One download: fetches the blocks of one blob that readers want, wakes the readers, verifies, commits.
 //
-// 1. A flight belongs to a key, not to a client, a URL or a token. Every client has passed access before it joins.
-// 2. Readers read the file, never each other's stream: a slow one slows nobody, a late one starts anywhere.
-// 3. A block is marked present only after its write has returned; the map is recorded after the data is synced.
-// 4. The last bytes are withheld from whoever wants the file whole until its digest is right.
-// 5. An origin that fails in the middle is asked again from the next byte before any reader hears of it.
+// 1. A download belongs to a key, not to a client, a URL or a token. The access of every client is checked before it joins.
+// 2. Readers read the file, never each other's stream: a slow one delays no other, a late one starts anywhere.
+// 3. A block is marked present only after its write has returned. The map is recorded after the data is synced.
+// 4. The last bytes are withheld from readers of the whole file until its digest is right.
+// 5. An origin that fails in the middle is asked again from the next byte before any reader notices.
 // 6. Wrong bytes: nothing is kept, and the readers' connections are broken, never ended.
 // 7. A disk that fails ends the storing, not the serving: readers go on straight from the origin.
 
@@ -32,7 +32,7 @@ export interface DownloadOptions {
   readonly source: RangeSource
   readonly connections: number
   readonly observer: Observer
-  /** Whether the pull goes on when its last reader has left. */
+  /** Whether the download goes on when its last reader has left. */
   readonly goesOnAlone: (presentBytes: number, sizeBytes: number) => boolean
   /** Called once, when the partial has ended: committed, kept or discarded. Readers may still read what they have. */
   readonly onEnded: () => void
@@ -40,11 +40,11 @@ export interface DownloadOptions {
   readonly onStorageFailed: (error: unknown) => void
 }
 
-/** The map is recorded whenever this much has landed since, or this long ago: a crash costs at most so much again. */
+/** The map is recorded after this many bytes or this much time. A crash costs at most that much again. */
 const CHECKPOINT_BYTES = 64 * 1024 * 1024
 const CHECKPOINT_MS = 5_000
 /**
- * Kept back until the digest is right. Enough that a small file fails with a status, not in its middle; so little that
+ * Withheld until the digest is right. Enough that a small file fails with a status instead of in its middle. So little that
  * a client behind a slow origin does not take the wait for a dead connection.
  */
 const HELD_BYTES = 64 * 1024
@@ -60,7 +60,7 @@ export class Download {
   #landedEnd = 0
   #fill = false
   #holds = 0
-  /** Held by whoever made the flight, until its own reader has joined. */
+  /** Held by the creator of the download until its own reader has joined. */
   readonly firstHold = this.hold()
   #unrecordedBytes = 0
   #recordedAt = performance.now()
@@ -86,7 +86,7 @@ export class Download {
     return this.#partial.sizeBytes
   }
 
-  /** Keeps the flight from settling until the returned function is called. */
+  /** Keeps the download from settling until the returned function is called. */
   hold(): () => void {
     this.#holds += 1
     return () => {
@@ -95,19 +95,20 @@ export class Download {
     }
   }
 
-  /** False when the flight has failed or is over: whoever comes now needs a new one. */
+  /** False when the download has failed or is over: later requests need a new one. */
   get joinable(): boolean {
     return this.#state === 'running'
   }
 
-  /** Makes room for what a reader of `range` needs that is not there yet; false when there is none. */
+  /** Makes room for the missing blocks of `range`; false when there is none. */
   reserve(range: ByteRange): Promise<boolean> {
     return this.#partial.reserve(range)
   }
 
   /**
-   * Adds a reader. `whole` readers want the file as one piece: they get its last bytes only when the digest is
-   * right, and make the flight fetch all of it. `signal` is the reader's own and ends only its waiting.
+   * Adds a reader. `whole` readers take the file for complete: they get its last bytes only when the digest is right, and
+   * make the download fetch all of it. `signal` is the reader's own and ends only its waiting. The caller must close the
+   * source.
    */
   join(range: ByteRange, options: { whole: boolean; signal: AbortSignal }): ByteSource {
     const reader: Reader = { range, position: range.start, whole: options.whole }
@@ -183,13 +184,13 @@ export class Download {
         wants: [...this.#readers],
         fill: this.#fill,
         runs: [...this.#runs],
-        // What an origin skips for a range it has sent all the same: as few ranges as can be.
+        // An origin that ignores ranges sends the skipped bytes all the same: then use as few ranges as possible.
         connections: this.#options.source.ignoresRanges ? 1 : this.#connections,
       })
       if (run === undefined) break
       const active: ActiveRun = { ...run, controller: new AbortController() }
       this.#runs.add(active)
-      // Every failure ends in #fail, which tells the readers.
+      // Every failure ends in #fail, which rejects the readers.
       void this.#fetch(active)
     }
     if (this.#partial.map.complete) void this.#finish()
@@ -200,11 +201,11 @@ export class Download {
     let goesOn = true
     try {
       const range = { start: this.#partial.resumeAt(run.first), end: map.rangeOf(run.end - 1).end }
-      // Clients that have no byte yet should hear soon that there is no connection.
+      // Clients without a byte yet should learn soon that there is no connection.
       const hasBegun = this.#runs.size > 1 || map.presentBytes > 0
       await writeBehind(this.#options.source.read(range, run.controller.signal, { hasBegun }), {
         start: range.start,
-        // A reader in a hurry may have taken the tail of this run over.
+        // A reader in a hurry may have taken over the tail of this run.
         limit: () => map.rangeOf(run.end - 1).end,
         write: async (position, chunks, length) => {
           await this.#land(position, chunks, length)
@@ -212,7 +213,7 @@ export class Download {
         },
       })
     } catch (error) {
-      // Without one more connection it goes on by those it has; the next of them to end looks for more.
+      // Without another connection it goes on with those it has. The next of them to end looks for more.
       goesOn = !(isOutOfConnections(error) && this.#runs.size > 1)
       if (!run.controller.signal.aborted && goesOn) this.#fail(error)
     } finally {
@@ -234,11 +235,11 @@ export class Download {
     if (this.#unrecordedBytes < CHECKPOINT_BYTES && !isDue) return
     this.#unrecordedBytes = 0
     this.#recordedAt = performance.now()
-    // Behind the pull: readers must not wait for the disk to sync. A disk that cannot sync fails at the commit.
+    // In the background: readers must not wait for the disk to sync. A disk that cannot sync fails at the commit.
     void this.#partial.checkpoint().catch(() => undefined)
   }
 
-  /** All blocks are there: hash what is not hashed yet, tell the readers, then make it the blob. */
+  /** All blocks are there: hashes what is not hashed yet, releases the readers, then commits the blob. */
   async #finish(): Promise<void> {
     if (this.#finishing || this.#runs.size > 0) return
     this.#finishing = true
@@ -288,18 +289,21 @@ export class Download {
     this.#failure = error
     for (const run of this.#runs) run.controller.abort(error)
     if (error instanceof StorageFailed) this.#options.onStorageFailed(error.cause)
-    // After the digest was right readers have all they need; only the commit failed.
+    // Once the digest was right, readers have all they need; only the commit has failed.
     if (!this.#digestIsRight) this.#partial.fail(error)
     for (const waiter of this.#verified.splice(0)) waiter.reject(error)
   }
 
-  /** Ends the flight: readers are rejected at the first byte that is not there. What has landed is recorded. */
+  /** Ends the download: readers are rejected at the first byte that is not there. What has landed is recorded. */
   stop(): void {
     this.#fail(new MirrorError('draining'))
     this.#settleIfIdle()
   }
 
-  /** Ends what nobody waits for any more, when that was the last one. `served`: it left with all it had asked for. */
+  /**
+   * Stops what no reader waits for any more, when the last one has left. `served` says that it left with all it had asked
+   * for.
+   */
   #leave({ served }: { readonly served: boolean } = { served: false }): void {
     if (this.#readers.size + this.#holds === 0 && this.#state === 'running') {
       const { map, sizeBytes } = this.#partial
@@ -307,7 +311,7 @@ export class Download {
       if (!alone) {
         this.#fill = false
         for (const run of this.#runs) {
-          // Half a block cannot be recorded: it would be asked for again, and the connection is lost for it.
+          // Half a block cannot be recorded: it would be fetched again, and aborting costs the connection.
           if (served) run.end = Math.min(run.end, run.first + 1)
           else run.controller.abort(new Error('all readers have left'))
         }
@@ -319,7 +323,7 @@ export class Download {
   #settleIfIdle(): void {
     if (this.#runs.size > 0 || this.#finishing || this.#state === 'ended') return
     const over = this.#state === 'failed' || this.#committed
-    // Readers keep their own hold on the file; a flight that is over must not make the next one wait for them.
+    // Readers keep their own hold on the file. A download that is over must not delay the next one because of them.
     if (!over && (this.#readers.size + this.#holds > 0 || this.#fill || this.#partial.map.complete)) return
     this.#state = 'ended'
     this.#digest?.close()
@@ -330,22 +334,22 @@ export class Download {
     const failure = this.#failure
     const mismatch = failure instanceof MirrorError && failure.code === 'integrity_mismatch'
     try {
-      // What was left of a file that changed in the middle shows nothing to whoever looks at it.
+      // What is left of a file that changed in the middle is of no use for an investigation.
       if (mismatch || failure instanceof StorageFailed)
         await this.#partial.discard(failure, { quarantine: this.#digestIsWrong })
-      // Whatever can be believed of an unfinished file is kept for the next flight.
+      // The verified part of an unfinished file is kept for the next download.
       else await this.#partial.keep()
     } catch (error) {
       this.#options.onStorageFailed(error)
     } finally {
-      // Whatever the disk said: the descriptor is ours to close.
+      // The descriptor must be closed whatever the disk has answered.
       await this.#partial.release().catch(this.#options.onStorageFailed)
       this.#options.onEnded()
     }
   }
 }
 
-/** The mirror has none to give; it says nothing of the file, nor of the Hub. */
+/** The mirror has no connection to give. This says nothing about the file or the Hub. */
 function isOutOfConnections(error: unknown): boolean {
   return error instanceof MirrorError && (error.code === 'overloaded' || error.code === 'client_limited')
 }

@@ -13,11 +13,11 @@ export type AbandonedPull = 'auto' | 'finish' | 'stop'
 export interface Joined {
   readonly source: ByteSource
   readonly download: Download
-  /** Whether the flight was there before, or left blocks behind that are used now. */
+  /** Whether this reader started the download, started it with blocks that an earlier one left, or joined a running one. */
   readonly how: 'started' | 'resumed' | 'joined'
 }
 
-/** Little enough to bring home though nobody waits for it any more. */
+/** Less than this is worth finishing though no reader waits for it any more. */
 const FINISH_BELOW_BYTES = 256_000_000
 
 export interface DownloadsOptions {
@@ -27,16 +27,16 @@ export interface DownloadsOptions {
   readonly abandoned: AbandonedPull
   readonly observer: Observer
   readonly onStorageFailed: (error: unknown) => void
-  /** There was no room for a file, and it passes through. */
+  /** Called when the store has no room for a file, which then passes through. */
   readonly onNoRoom: () => void
 }
 
 interface ReaderRequest {
   readonly range: ByteRange
-  /** The reader wants the file as one piece, verified to its last byte. */
+  /** The reader takes the bytes for a complete file, verified to its last byte. */
   readonly whole: boolean
   readonly signal: AbortSignal
-  /** Counts a start; who joins what others have started costs the origin nothing. Rejects where there were too many. */
+  /** Counts a start. A reader that joins a running download costs the origin nothing. Rejects when there were too many. */
   readonly claim?: (() => Promise<void>) | undefined
 }
 
@@ -54,8 +54,8 @@ export class Downloads {
   }
 
   /**
-   * Joins the flight of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no room
-   * or cannot take the bytes: the request then passes through. The caller closes the source. Rejects as `claim` does.
+   * Joins the download of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no room or
+   * cannot take the bytes: the request then passes through. The caller must close the source. Rejects as `claim` does.
    */
   async join(
     key: BlobKey,
@@ -67,7 +67,7 @@ export class Downloads {
       const running = this.#downloads.get(key)
       if (running !== undefined) {
         const download = await running.catch(() => 'unclaimed' as const)
-        // Whoever was about to start it may not.
+        // The reader that was about to start it may not.
         if (download === 'unclaimed') continue
         if (download === undefined) return undefined
         if (download.joinable) {
@@ -75,14 +75,15 @@ export class Downloads {
           if (joined !== 'over') return joined
         }
       }
-      // A flight that is over still has its files; the next one must not open them before it lets go.
+      // A download that is over still has its files open. The next one must not open them before that.
       const settling = this.#settling.get(key)
       if (settling !== undefined) {
         await settling
         continue
       }
       if (this.#downloads.get(key) !== running) continue
-      // Counted in its place in the table: nobody else can start it meanwhile, nor is a start counted that joins.
+      // Counted while its place in the table is taken: no other reader can start it meanwhile, and a reader that joins is
+      // not counted.
       const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, source))
       this.#downloads.set(key, starting)
       const download = await starting.catch((error: unknown) => {
@@ -99,12 +100,12 @@ export class Downloads {
     }
   }
 
-  /** Resolves when no flight of `key` runs any more: its partial has become the blob, is kept, or is gone. */
+  /** Resolves when no download of `key` runs any more: its partial has become the blob, is kept, or is gone. */
   async settled(key: BlobKey): Promise<void> {
     await this.#settling.get(key)
   }
 
-  /** Ends all pulls and records what they have; nothing may join any more. */
+  /** Ends all downloads and records what they have. Nothing may join any more. */
   async close(): Promise<void> {
     for (const starting of await Promise.allSettled(this.#downloads.values()))
       if (starting.status === 'fulfilled') starting.value?.stop()
@@ -115,7 +116,7 @@ export class Downloads {
     download: Download,
     reader: ReaderRequest,
     how: Joined['how'],
-    // Held from before to after: a flight without readers may settle while room is being made.
+    // Held from before to after: a download without readers may settle while room is being made.
     letGo: () => void,
   ): Promise<Joined | 'over' | undefined> {
     const range = reader.whole ? { start: 0, end: download.sizeBytes } : reader.range

@@ -1,4 +1,4 @@
-// Which blocks to fetch next, over how many connections. Pure: decides, fetches nothing.
+// Which blocks to fetch next, over how many connections. Pure: it decides, and fetches nothing.
 
 import type { ByteRange } from '../../http/range.ts'
 import type { BlockMap } from '../../store/partials/blocks.ts'
@@ -16,25 +16,25 @@ export interface Want {
   readonly range: ByteRange
 }
 
-/** A file this small is not worth a second connection. */
+/** One more connection for each of these: a smaller file is not worth a second one. */
 const PARALLEL_FROM_BYTES = 16 * 1024 * 1024
-/** Long enough that the round trip of a request is small beside it, short enough to spread over connections. */
+/** Bytes of one run when there are several connections: long beside the round trip of a request, short enough to spread. */
 const SEGMENT_MIN_BYTES = 8 * 1024 * 1024
 const SEGMENT_MAX_BYTES = 64 * 1024 * 1024
-/** A reader does not wait for a connection that is further than this from what it needs. */
+/** A reader does not wait for a connection that is further than this from the block that the reader needs. */
 const STEAL_DISTANCE_BYTES = 4 * 1024 * 1024
 /** Connections beyond the configured ones, for readers that would otherwise wait for the end of a segment. */
 const URGENT_EXTRA = 4
 
-/** How many connections one file gets at most: one more for every 16 MiB. */
+/** The most connections for one file: one more for every 16 MiB. */
 export function connectionsFor(sizeBytes: number, configured: number): number {
   return Math.max(1, Math.min(configured, Math.ceil(sizeBytes / PARALLEL_FROM_BYTES)))
 }
 
 /**
- * The next run to start, or undefined when there is nothing to do or no connection free. Readers come first, each
- * from where it is; with `fill` the rest of the file is wanted too. May shorten a run in `runs` that would reach a
- * waiting reader's block too late.
+ * The next run to start, or undefined when there is nothing to do or no connection free. Readers come first, each from its
+ * position. With `fill` the rest of the file is wanted too. May shorten a run in `runs` that would reach a waiting reader's
+ * block too late.
  */
 export function nextRun(options: {
   readonly map: BlockMap

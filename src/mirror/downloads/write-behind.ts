@@ -1,12 +1,12 @@
-// Writes a stream of chunks to a place, gathering what arrives while a write is under way: few large writes when
-// the origin is fast, every byte at once when it is slow. Knows neither origin nor disk.
+// Writes a stream of chunks, and collects what arrives while a write is running: few large writes when the origin is fast,
+// every byte at once when it is slow. Knows neither origin nor disk.
 
-/** More than this waiting for the disk makes the origin wait. */
+/** With more than this waiting for the disk, the origin has to wait. */
 const MAX_PENDING_BYTES = 2 * 1024 * 1024
 
 /**
- * Ends when the stream ends or `limit` is reached (it may move down meanwhile). Rejects with what the stream or a
- * write threw; when it returns or rejects no write is under way.
+ * Ends when the stream ends or `limit` is reached (it may move down meanwhile). Rejects with what the stream or a write
+ * threw. When it resolves or rejects, no write is running.
  */
 export async function writeBehind(
   stream: AsyncIterable<Buffer>,
@@ -40,7 +40,7 @@ export async function writeBehind(
 
   try {
     for await (const chunk of stream) {
-      // Before anything is taken: what a failed write left out must not be followed by what comes behind it.
+      // Before the chunk is taken: bytes behind a gap that a failed write left must not be written.
       if (failure !== undefined) break
       const room = options.limit() - accepted
       if (room <= 0) break
@@ -49,7 +49,7 @@ export async function writeBehind(
       accepted += bytes.length
       writing ??= drain()
       if (accepted - position >= MAX_PENDING_BYTES) await writing
-      // At the end that was wanted the stream ends by itself, and leaves its connection to the next.
+      // At the end of the requested range the stream ends by itself, which leaves its connection open for the next request.
       if (options.limit() < wanted && accepted >= options.limit()) break
     }
   } finally {

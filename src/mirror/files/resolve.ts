@@ -1,6 +1,6 @@
-// (repo, revision, path) → what the file is, for this caller, now. Asks the Hub only for what may not be believed,
-// and with one question where one answers everything: the reply to a HEAD says whether this token may read, which
-// commit the revision is, and which bytes the file consists of. Opens no body.
+// (repo, revision, path) → what the file is, for this caller, now. Asks the Hub only for what may not be believed, and with
+// one request where one is enough: the answer to a HEAD says whether this credential may read, which commit the revision
+// is, and which bytes the file has. Opens no body.
 
 import { isOriginAway } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
@@ -32,17 +32,19 @@ export interface ResolvedFile {
   readonly kind: 'file'
   readonly meta: FileMeta
   readonly key: ReturnType<typeof blobKeyOf>
-  /** Whether everybody may read it, so that its bytes may be stored. Metadata later than the facts on a first visit. */
+  /**
+   * Whether every caller may read it, so that its bytes may be stored. On a first request it is known later than the rest.
+   */
   readonly isPublic: Promise<boolean>
-  /** False where a rule says that nothing of it may reach the disk, or be taken from there. */
+  /** False when a policy keeps it off the disk: nothing is stored, and nothing stored is used. */
   readonly mayStore: boolean
-  /** How the facts were come by. */
+  /** Where the description of the file comes from. */
   readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
-  /** How long ago the Hub was asked where a branch is that was not asked for now. */
+  /** How long ago the Hub was asked where the branch is, when it was not asked now. */
   readonly ageMs?: number
-  /** It is stale because the Hub asks this credential to wait, not because it is away. */
+  /** Stale because the Hub asks this credential to wait, not because it is away. */
   readonly isLimited?: boolean
-  /** Where the same holds for everybody. */
+  /** Present when the same holds for every caller. */
   readonly reusable?: Reusable | undefined
 }
 
@@ -57,7 +59,7 @@ export type Resolved =
       readonly reusable?: Reusable | undefined
     }
 
-/** `askedAt` is when the question left, also for those who joined it later: an answer is not younger than that. */
+/** `askedAt` is when the request was sent, also for callers that joined it later: an answer is not younger than that. */
 interface HeadAnswer {
   readonly result: HeadResult
   readonly askedAt: number
@@ -76,7 +78,7 @@ interface Listed {
   readonly commit?: CommitHash
   /** Undefined when no listing of the commit is stored. */
   readonly hasFile?: boolean | undefined
-  /** That the commit does not have the file. */
+  /** Present when the commit does not have the file. */
   readonly lacking?: Stored
 }
 const NOT_LISTED: Listed = {}
@@ -86,14 +88,14 @@ export interface ResolverOptions {
   readonly metadata: Metadata
   readonly access: Access
   readonly refusals: Refusals
-  /** What stored listings say of files that nobody has asked for. */
+  /** What stored listings say of files that were never requested. */
   readonly implied: Implied
   readonly urls: SignedUrls
   readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
   /** Read at each use: they may change. */
   readonly settings: { readonly refTtlMs: number; readonly accessTtlMs: number }
   readonly offline: boolean
-  /** Whether a rule asks for licences, so that the Hub's word for them is kept with what else is known of a repo. */
+  /** Whether a rule depends on licences: then the Hub is asked for them with the rest of the repo's info. */
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
 }
@@ -102,7 +104,7 @@ export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>(isRepoMoved)
   readonly #headCommits: HeadCommits
-  // What the Hub said to one credential about a file that is not public. Memory only.
+  // What the Hub answered to one credential about a file that is not public. In memory only.
   readonly #granted = new MemoryCache<{ readonly meta: FileMeta; readonly at: number }>({
     maxBytes: 12 * 1024 * 1024,
     sizeOf: ({ meta }) => textBytes(meta.commit, meta.etag, meta.contentType),
@@ -193,7 +195,7 @@ export class Resolver {
       return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginAway(error)) throw error
-      // The Hub itself may have said otherwise to the other question of this request.
+      // The Hub itself may have answered the other request of this one.
       if (!(await this.#staysPublic(repo))) throw error
       const instead = fallback ?? (await listed()).lacking
       if (instead === undefined) throw error
@@ -201,7 +203,7 @@ export class Resolver {
     }
   }
 
-  /** What the stored listings of a repo that may be shown say of the file. */
+  /** What the stored listings of a repo say of the file. Only for repos that may be shown. */
   async #listed(
     ctx: Ctx,
     { repo, revision, path }: FileRoute,
@@ -217,7 +219,7 @@ export class Resolver {
     return { commit, hasFile, lacking: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
-  /** Whether the last word of the Hub is still that the repo is everybody's. */
+  /** Whether the last answer of the Hub is still that the repo is public. */
   async #staysPublic(repo: Repo): Promise<boolean> {
     const { access } = this.#options
     return access.verdict(repo) === 'public' || access.lastKnownPublic(repo)
@@ -230,18 +232,18 @@ export class Resolver {
   ): Promise<Resolved> {
     const { fallback } = stored
     await ctx.countAgainstLimit?.()
-    // A caller with a token proves nothing about strangers.
+    // A caller with a token proves nothing about callers without one.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
     const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
     const head = this.#head(ctx, route, fallback !== undefined, known)
     const { result, askedAt } = await head.catch(async (error: unknown) => {
-      // Where something in between answered this question, the Hub may have answered the other one: its no counts.
+      // Where something in between answered this request, the Hub may have answered the other one: its refusal counts.
       if (isAnswered(error)) await isPublic
       throw error
     })
     if (result.kind === 'refusal')
       return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
-    // Not awaited: who asks the same meanwhile finds the grant.
+    // Not awaited: concurrent requests for the same find the grant.
     return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic })
   }
 
@@ -256,21 +258,21 @@ export class Resolver {
     const { meta, location, signedAt } = result
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
     metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
-    // By the commit as well: that is what a GET is pinned to after this HEAD.
+    // By the commit as well: the GET that follows this HEAD asks for the commit.
     for (const name of [revision, meta.commit]) {
       this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
     }
     if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
     const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
     const isPublic = context.isPublic.then((open) => {
-      // Only now may anything about the file touch the disk.
+      // Only now may anything about the file reach the disk.
       if (open && mayStore) {
         metadata.files.set(repo, meta.commit, path, { kind: 'present', meta, key })
         metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
       }
       return open
     })
-    // Nobody may be waiting for it: a HEAD is answered before it is known.
+    // A HEAD is answered before this is known, so that nothing may wait for it.
     isPublic.catch(() => undefined)
     noteAnswered(ctx, this.#options.access.verdict(repo) === 'public')
     const same = context.before?.kind === 'present' && context.before.key === key
@@ -284,7 +286,7 @@ export class Resolver {
     context: { askedAt: number; fallback: Stored | undefined; isPublic: Promise<boolean> },
   ): Promise<Resolved> {
     const { access, metadata } = this.#options
-    // Out of quota is not a "no": what is stored and public is served as while the origin is away.
+    // Out of quota is no refusal: stored public files are served as while the origin is away.
     if (refusal.status === 429 && context.fallback !== undefined)
       return { ...this.#fromFact(ctx, context.fallback, 'stale'), isLimited: true }
     noteRefusal(ctx.access, refusal)
@@ -296,7 +298,8 @@ export class Resolver {
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
       metadata.refs.set(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
-      // That a gated repo lacks a file may be told to a stranger, and says nothing about the rest of it.
+      // The Hub tells even an anonymous request that a gated repo lacks a file. That says nothing about the rest of the
+      // repo.
       void context.isPublic.then((open) => {
         if (!open) return
         metadata.files.set(route.repo, commit, route.path, { kind: 'absent', commit })
@@ -321,20 +324,21 @@ export class Resolver {
   }
 
   /**
-   * Whether everybody may read the repo: believed, or asked as a stranger, once for all. Never rejects. Being shown
-   * the file does not suffice, since of a gated repo everybody may read the README; the repo must call itself open.
+   * Whether the repo is public: believed, or asked without a credential, once for all callers. Never rejects. An anonymous
+   * answer about the file alone is not enough, since the README of a gated repo is public; the repo must call itself
+   * public.
    */
   #isPublic(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<boolean> {
     const { access, client } = this.#options
     const { repo } = route
-    // Nothing of it may be stored, so that nobody needs to know; and what is known of repos is stored.
+    // Nothing of it may be stored, so the answer is not needed; and asking would store what the Hub says of the repo.
     if (ctx.admission?.mayStore(undefined) === false) return Promise.resolve(false)
     const verdict = access.verdict(repo)
     if (verdict !== undefined) return Promise.resolve(verdict === 'public')
     const ask = async () => {
       const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
-        // The same question as that of a caller without a token.
+        // The same request as that of a caller without a token.
         this.#head(asAnonymous(ctx), route, impatient).catch((error: unknown) => {
           if (isRepoMoved(error)) throw error
         }),
@@ -346,7 +350,7 @@ export class Resolver {
       ])
       if (open === false) return false
       if (head === undefined) return undefined
-      // Where the origin has no such info, the file itself counts, unless a gate might not cover it.
+      // An origin without such info is judged by the file itself, unless a gate might not cover the file.
       const told = open === 'unsaid' ? undefined : open
       if (head.result.kind === 'meta') return open === 'unsaid' && !mayBeOutsideGate(route.path) ? true : told
       return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? told : undefined
@@ -387,7 +391,7 @@ export class Resolver {
     return { kind: 'refusal', refusal, outcome, reusable, ...age }
   }
 
-  /** What the Hub told this very caller a moment ago, about a repo that is not everybody's. */
+  /** What the Hub answered this very caller a moment ago, about a repo that is not public. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
     const { access, metadata, settings, monotonic, client } = this.#options
     const { refTtlMs, accessTtlMs } = settings
@@ -396,14 +400,14 @@ export class Resolver {
     if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
     if (metadata.refs.changedSince(route.repo, granted.at)) return undefined
     if (access.deniedSince(ctx.fingerprint, route.repo, granted.at)) return undefined
-    // What became of the repo for one stranger it became for all.
+    // What one anonymous request learns of the repo holds for all of them.
     if (ctx.authorization === undefined && access.verdict(route.repo) === 'restricted') return undefined
     const key = blobKeyOf(granted.meta, {
       origin: client.policy.base.href,
       repo: route.repo,
       path: route.path,
     })
-    // The stranger who was asked beside the question that granted it may not have been answered yet.
+    // The anonymous request beside the one that granted it may still be running.
     const isPublic = this.#isPublic(ctx, route, false)
     noteAllowed(ctx.access, ctx.authorization === undefined ? 'public' : 'remembered')
     const mayStore = ctx.admission?.mayStore(granted.meta.sizeBytes) !== false
@@ -411,12 +415,12 @@ export class Resolver {
   }
 }
 
-/** Whether something has answered, though not as a Hub would. */
+/** Whether something has answered, though not in the way of a Hub. */
 function isAnswered(error: unknown): boolean {
   return isOriginAway(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
 }
 
-/** Whether what is known of a file may be used: a rule may want nothing of it from the disk. */
+/** Whether the stored description of a file may be used: a policy may keep the file off the disk. */
 function mayStore(ctx: Ctx, fact: FileFact): boolean {
   return ctx.admission?.mayStore(fact.kind === 'present' ? fact.meta.sizeBytes : undefined) !== false
 }
@@ -425,12 +429,12 @@ function questionOf({ repo, revision, path }: FileRoute): RefusalKey {
   return { kind: 'file', repo, target: resolveTarget(repo, revision, path) }
 }
 
-/** What leads to another name is the same to those alone who were decided about by the same names. */
+/** A redirect to another name means the same only to callers that were decided about under the same names. */
 function namesOf({ admission }: Ctx): string {
   return admission?.names ?? ''
 }
 
-/** Signed URLs are remembered per credential: one made for a member opens a private file to whoever holds it. */
+/** Signed URLs are kept per credential: one made for a member opens a private file to any holder. */
 export function urlName(ctx: Ctx, repo: Repo, commit: CommitHash, path: string): string {
   return `${ctx.fingerprint} ${repoKey(repo)} ${commit} ${path}`
 }
