@@ -5,7 +5,7 @@ import type { ByteRange } from '../http/range.ts'
 import type { CommitHash } from '../hub/names.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 
-/** Bytes of a file that are on the disk, or on their way there. Whoever opens a source must call `close` once. */
+/** Bytes of a file that are on the disk, or on their way there. The opener of a source must call `close` once. */
 export interface ByteSource {
   readonly range: ByteRange
   /** What it reads from. Sources with the same `file` read the same bytes. */

@@ -32,7 +32,7 @@ export function headAnswer(representation: Representation, conditions: Condition
 }
 
 /**
- * The answer to GET. The body is opened, and nothing of it taken; whoever sends it closes it. Throws range_not_satisfiable, and
+ * The answer to GET. The body is opened, and nothing of it taken. The sender must close it. Throws range_not_satisfiable, and
  * as `Contents.open` does.
  */
 export async function getAnswer(

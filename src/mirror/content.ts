@@ -61,7 +61,7 @@ export interface Wanted {
 }
 
 export interface Opened {
-  /** Opened, and nothing of it taken. Whoever sends it closes it, also when nothing was sent. */
+  /** Opened, and nothing of it taken. The sender must close it, also when it sends nothing. */
   readonly body: Body
   /**
    * Where the bytes come from.
@@ -69,7 +69,7 @@ export interface Opened {
    * - `stored`: from memory or the disk; no request to the origin.
    * - `started`: this caller started the download.
    * - `resumed`: this caller started the download, and part of the bytes were there.
-   * - `joined`: somebody else's download was running.
+   * - `joined`: the download of another caller was running.
    * - `straight`: from the origin to this client alone; nothing is stored.
    */
   readonly from: 'empty' | 'stored' | Joined['how'] | 'straight'
@@ -120,7 +120,7 @@ export class Contents {
   /**
    * Puts the bytes into the store without sending them to a client: a reader that takes nothing. It joins a running download, and
    * others may join it. Resolves to true when the bytes are verified and on the disk, and to false when they may not be
-   * stored or the store has no room. Throws as `open` and its body do. `ctx.signal` ends the waiting; a download that nobody else
+   * stored or the store has no room. Throws as `open` and its body do. `ctx.signal` ends the waiting; a download that no other caller
    * reads then ends by the rules for abandoned ones.
    */
   async fill(ctx: Reader, content: Content): Promise<boolean> {
@@ -258,7 +258,7 @@ export class Contents {
         yield* straight(position)
         return
       }
-      // What was sent so far came from the disk that has just failed. Without its hash nobody can vouch for the end.
+      // What was sent so far came from the disk that has just failed. Without its hash the end cannot be verified.
       const verifier =
         position === 0 ? new Verifier(content.key, content.sizeBytes) : await verifierAt?.(position)
       if (verifier === undefined)

@@ -19,7 +19,7 @@ export class Invalidations {
   #generation = 0
 
   /**
-   * Grows with each call of `invalidate`. Read it before the first look at anything that an answer depends on, and keep the
+   * Grows with each call of `invalidate`. Read it before anything that an answer depends on is read, and keep the
    * answer only if it is still the same.
    */
   get generation(): number {

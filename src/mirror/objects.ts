@@ -14,7 +14,7 @@ import { getAnswer } from './content-answer.ts'
 import { anonymousRequester, type Ctx } from './context.ts'
 import { type HubSourceOptions, hubSource } from './hub-source.ts'
 
-/** An object of which the Hub has told this caller that it is in the repo. */
+/** An object that the Hub has shown to be in the repo, to this caller. */
 export interface KnownObject {
   readonly repo: Repo
   /** In hex. */

@@ -29,7 +29,7 @@ export class FileAnswers {
   }
 
   /**
-   * The answer to GET. The body is opened, and nothing of it taken; whoever sends it closes it. Throws RepoMoved when its
+   * The answer to GET. The body is opened, and nothing of it taken. The sender must close it. Throws RepoMoved when its
    * first bytes lie under a repo name that was not decided about, also when others download them.
    */
   get(ctx: Ctx, route: FileRoute, file: ResolvedFile, conditions: Conditions): Promise<Answer> {

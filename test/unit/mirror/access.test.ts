@@ -51,7 +51,7 @@ async function scene(change: (facts: Facts) => Facts = (facts) => facts): Promis
   }
 }
 
-/** An answer that comes when it is told to. */
+/** An answer that comes when the test says so. */
 function later<T>(): { answer: Promise<T>; give: (value: T) => void } {
   let give: (value: T) => void = () => {}
   const answer = new Promise<T>((resolve) => (give = resolve))
@@ -59,7 +59,7 @@ function later<T>(): { answer: Promise<T>; give: (value: T) => void } {
 }
 
 describe('a verdict', () => {
-  it('is believed for its time, counted from the question, and not a moment longer', async () => {
+  it('is believed for the access TTL, counted from the request, and no longer', async () => {
     const { access, clock } = await scene()
     expect(access.verdict(REPO)).toBeUndefined()
     const askedAt = clock.ms
@@ -98,7 +98,7 @@ describe('a verdict', () => {
     expect(await restart().lastKnownPublic(REPO)).toBe(false)
   })
 
-  it('is in doubt after the refusal of a token: neither public nor settled, until a stranger asks', async () => {
+  it('is in doubt after the refusal of a token: neither public nor settled, until the Hub is asked without one', async () => {
     const { access, clock } = await scene()
     await access.proved(REPO, clock.ms)
     await access.withdrawn(REPO, (clock.ms += 1), 'token')
@@ -118,7 +118,7 @@ describe('a verdict', () => {
   })
 })
 
-describe('of answers that cross', () => {
+describe('when answers cross', () => {
   it.each([
     ['a withdrawal stands against a proof that was asked for before it', 10, 20],
     ['a withdrawal stands against a proof that was asked for at the same moment', 20, 20],
@@ -130,7 +130,7 @@ describe('of answers that cross', () => {
     expect(await restart().lastKnownPublic(REPO)).toBe(false)
   })
 
-  it('a withdrawal that comes late still ends what a later question proved', async () => {
+  it('a withdrawal that comes late still ends what a later request proved', async () => {
     const { access, restart } = await scene()
     await access.proved(REPO, 20)
     await access.withdrawn(REPO, 10)
@@ -149,7 +149,7 @@ describe('of answers that cross', () => {
     }
   })
 
-  it('a withdrawal counts at once, before the disk has heard of it', async () => {
+  it('a withdrawal counts at once, before it is on the disk', async () => {
     const { access, clock } = await scene()
     await access.proved(REPO, clock.ms)
     const withdrawing = access.withdrawn(REPO, (clock.ms += 1))
@@ -158,7 +158,7 @@ describe('of answers that cross', () => {
     await withdrawing
   })
 
-  it('a withdrawal counts when it is old, and though the disk never hears of it', async () => {
+  it('a withdrawal counts when it is old, and though it never reaches the disk', async () => {
     const { access, clock } = await scene((facts) => ({
       ...facts,
       remove: () => Promise.reject(new Error('EROFS')),
@@ -187,7 +187,7 @@ describe('of answers that cross', () => {
 })
 
 describe('proving', () => {
-  it('asks once for all who want to know', async () => {
+  it('sends one request for all callers that need to know', async () => {
     const { access } = await scene()
     const { answer, give } = later<boolean | undefined>()
     let asked = 0
@@ -214,7 +214,7 @@ describe('proving', () => {
     expect(await access.lastKnownPublic(REPO)).toBe(true)
   })
 
-  it('counts from the question, not from the answer', async () => {
+  it('counts from the request, not from the answer', async () => {
     const { access, clock } = await scene()
     const askedAt = clock.ms
     await access.prove(REPO, () => {
@@ -236,7 +236,7 @@ describe('proving', () => {
     expect(access.verdict(REPO)).toBe('restricted')
   })
 
-  it('withdraws when strangers are refused', async () => {
+  it('withdraws the verdict when an anonymous request is refused', async () => {
     const { access, clock, restart } = await scene()
     await access.proved(REPO, clock.ms)
     clock.ms += 1

@@ -61,7 +61,7 @@ it.each(['cursor=eyJwb3NpdGlvbiI6MX0', 'cursor=hubmirror.c.1', `cursor=hubmirror
   },
 )
 
-it('makes pages that together are the listing, and knows a folder from the beginning of a name', () => {
+it('makes pages that together are the listing, and tells a folder from the beginning of a name', () => {
   const question = { path: '', recursive: true, expand: false, limit: 3, start: 0 }
   const items = withDirectories(FILES)
   const seen: string[] = []
@@ -80,7 +80,7 @@ it('makes pages that together are the listing, and knows a folder from the begin
   expect(composeTree([], question)).toEqual({ page: [], next: undefined })
 })
 
-it('tells what changes after a commit only to those who ask for it', () => {
+it('includes what changes after a commit only on request', () => {
   const items = [{ ...file('a'), lastCommit: { id: C }, securityFileStatus: { status: 'safe' } }]
   // However often it is named: the answer would be hundreds of times as long as the question.
   const plain = composePathsInfo(items, { paths: ['a', 'a/', 'none', 'a'], expand: false })
@@ -123,7 +123,7 @@ it('does not believe that an info names every file of a very large repo', () => 
   expect(composeInfo(facts, { blobs: true, fields: undefined })).toBeUndefined()
 })
 
-it('makes an info of a listing alone, and invents nothing', () => {
+it('makes an info from a listing alone, and invents nothing', () => {
   const facts: InfoFacts = {
     repo: REPO,
     name: 'org/name',
@@ -152,7 +152,7 @@ it('makes an info of a listing alone, and invents nothing', () => {
   expect(fields('securityStatus=true')).toBeUndefined()
 })
 
-it('leaves out a field that the Hub would leave out, and refuses one that it would tell', () => {
+it('leaves out a field that the Hub would leave out, and refuses one that it would send', () => {
   const info = { _id: '1', id: 'org/name', sha: C, private: false, siblings: [] }
   const facts = { repo: REPO, name: 'org/name', commit: C, info, other: undefined, items: undefined }
   expect(composeInfo(facts, { blobs: false, fields: ['pipeline_tag', 'private'] })).toEqual({

@@ -7,7 +7,7 @@ import { DocumentRoom } from '../../../src/mirror/documents/document-room.ts'
 const NO_END = 1_000_000
 
 describe('the room for documents', () => {
-  it('lets in by the order of coming, and lets nobody have more than half beside others', async () => {
+  it('admits documents in the order of their requests, and gives no caller more than half beside others', async () => {
     const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
     const order: string[] = []
     const enter = async (caller: string, bytes: number) => {
@@ -32,14 +32,14 @@ describe('the room for documents', () => {
     expect([order.at(-1), room.waiting]).toEqual(['a10', 0])
   })
 
-  it('is for one document of whatever size it has, where a caller has no other', async () => {
+  it('takes one document of any size for a caller without another', async () => {
     const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
     const place = room.open('a')
     for (const bytes of [10, 60, 100]) await place.grow(bytes)
     expect(room.takenBytes).toBe(100)
   })
 
-  it('never holds more than it may, and is empty when all have left', async () => {
+  it('never holds more than it may, and is empty when all are released', async () => {
     const visit = fc.record({
       caller: fc.constantFrom('a', 'b', 'c'),
       bytes: fc.integer({ min: 1, max: 100 }),
@@ -63,7 +63,7 @@ describe('the room for documents', () => {
     )
   })
 
-  it('refuses who has waited too long, and goes on with those behind', async () => {
+  it('refuses a request that has waited too long, and goes on with those behind it', async () => {
     const room = new DocumentRoom({ limitBytes: 100, patienceMs: 10 })
     const leave = await room.hold(Buffer.alloc(60), 'a')
     const large = room.hold(Buffer.alloc(80), 'b')
@@ -78,7 +78,7 @@ describe('a document on its way', () => {
   const body = Buffer.from(`[${'{"path":"a","xetHash":"b"},'.repeat(40_000)}{}]`)
   const plans = () => new DocumentPlans({ originBase: 'http://hub' })
 
-  it('is looked through while other work is done, once for all', async () => {
+  it('is scanned while other work is done, once for all requests', async () => {
     const looked = plans()
     let turns = 0
     let isOver = false
@@ -94,7 +94,7 @@ describe('a document on its way', () => {
     expect(turns).toBeGreaterThan(2)
   })
 
-  it('releases what it holds once: at its end, and when nobody wants it, begun or not', async () => {
+  it('releases what it holds once: at its end, or when it is closed, begun or not', async () => {
     const plan = await plans().of(body, 'tree')
     for (const taken of [0, 1, 1000]) {
       let released = 0
@@ -113,7 +113,7 @@ describe('a document on its way', () => {
     }
   })
 
-  it('tells of a repo what its info says of it', async () => {
+  it('says of a repo what its info says', async () => {
     const text =
       '{"id":"o/n","private":false,"gated":"auto","sha":"x","siblings":[{"sha":1}],"cardData":{"license":"mit"},"sha":"y"}'
     const info = Buffer.from(text)

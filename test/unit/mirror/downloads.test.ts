@@ -1,5 +1,5 @@
-// What flights promise the books of the disk: room for a file once, however many ask for it, and none for a flight
-// that is over. And when a pull that nobody reads any more goes on.
+// What downloads reserve in the store: room for a file once, however many readers it has, and none after the end. And when a
+// download without readers goes on.
 
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type AbandonedPull, Downloads } from '../../../src/mirror/downloads/downloads.ts'
@@ -65,8 +65,8 @@ async function idle(store: DiskStore, downloads: Downloads): Promise<void> {
   expect(store.ledger.reservedBytes).toBe(0)
 }
 
-describe('the start of a pull', () => {
-  it('is counted once, against the one who starts it', async () => {
+describe('the start of a download', () => {
+  it('is counted once, for the reader that starts it', async () => {
     const { downloads } = await setUp()
     const start = gate()
     const counted: number[] = []
@@ -80,7 +80,7 @@ describe('the start of a pull', () => {
     expect(counted).toEqual([0])
   })
 
-  it('that may not be leaves it to the next who asked for the same', async () => {
+  it('leaves it to the next reader when the first may not start it', async () => {
     const { downloads } = await setUp()
     const decided = gate()
     const refusal = new Error('too many')
@@ -96,7 +96,7 @@ describe('the start of a pull', () => {
     for (const each of joined) await each?.source.close()
   })
 
-  it('that waits to be counted does not keep the table from closing', async () => {
+  it('does not keep the table from closing while it waits to be counted', async () => {
     const { store, downloads } = await setUp()
     const decided = gate()
     const asking = downloads.join(
@@ -117,8 +117,8 @@ describe('room for a file', () => {
   it.each([
     ['the whole of it', WHOLE, BYTES.length],
     ['the same part of it', HALF, BYTES.length],
-  ])('is promised once where many ask for %s at the same time', async (_, reader, mostBytes) => {
-    // Room for one and a half: whoever promises it twice has none.
+  ])('is reserved once where many ask for %s at the same time', async (_, reader, mostBytes) => {
+    // Room for one and a half: reserving it twice would fail.
     const { store, downloads } = await setUp({ maxBytes: BYTES.length * 1.5 })
     const start = gate()
     const asking = Array.from({ length: 8 }, () =>
@@ -133,7 +133,7 @@ describe('room for a file', () => {
     await idle(store, downloads)
   })
 
-  it('that was being made for a download which fails meanwhile is given back, and the next download serves', async () => {
+  it('is given back when the download fails while it is being made, and the next download serves', async () => {
     const { store, downloads } = await setUp()
     const start = gate()
     const first = await downloads.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
@@ -174,7 +174,7 @@ describe('room for a file', () => {
   })
 })
 
-describe('a pull whose last reader has left', () => {
+describe('a download whose last reader has left', () => {
   const MIB = 1024 * 1024
 
   it.each<['goes on' | 'ends', AbandonedPull, string, { size: number; blocks: number }]>([

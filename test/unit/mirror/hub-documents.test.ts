@@ -67,8 +67,8 @@ const GET = { method: 'GET', body: undefined, contentType: undefined } as const
 const json = (response: ServerResponse, body: string | Buffer, headers: Record<string, string> = {}) =>
   response.writeHead(200, { 'content-type': 'application/json', ...headers }).end(body)
 
-describe('a question about a document', () => {
-  it('is asked once for all who ask with the same credential meanwhile, and never for others', async () => {
+describe('a request for a document', () => {
+  it('is sent once for all concurrent callers with the same credential, and never shared with others', async () => {
     const { hub, asked, arrived } = await scene()
     const names = ['anonymous', 'anonymous', 'alice', 'bob', 'alice', 'anonymous']
     const answers = names.map((name) => hub.ask(ctxOf(name), INFO, GET, false))
@@ -86,7 +86,7 @@ describe('a question about a document', () => {
     expect((await again).heard.body.toString()).toBe('{}')
   })
 
-  it('is another one by target, method and body', async () => {
+  it('differs by target, method and body', async () => {
     const { hub, asked } = await scene((request, response) => json(response, request.url ?? ''))
     const post = (body: string) =>
       ({ method: 'POST', body: Buffer.from(body), contentType: 'application/json' }) as const
@@ -101,7 +101,7 @@ describe('a question about a document', () => {
     expect(asked.length).toBe(5)
   })
 
-  it('is asked anew after a write, and after a right was refused', async () => {
+  it('is sent again after a write, and after a right was refused', async () => {
     const { hub, asked, arrived, denials } = await scene()
     const first = hub.ask(ctxOf('alice'), INFO, GET, false)
     hub.changed()
@@ -117,7 +117,7 @@ describe('a question about a document', () => {
     expect(bodies).toEqual(['0', '1', '2'])
   })
 
-  it('that leads to another name is asked anew by those who were decided about by other names', async () => {
+  it('is sent again, when it leads to another name, for callers that were decided about under other names', async () => {
     const { hub, asked } = await scene((request, response) => {
       if (request.url === '/api/models/o/n') response.writeHead(307, { location: '/api/models/o/new' }).end()
       else json(response, '{"id":"o/new"}')
@@ -149,7 +149,7 @@ describe('the body of a document', () => {
     ['identity', Buffer.from(text)],
   ]
 
-  it.each(encoded)('is decoded where it came as %s', async (coding, bytes) => {
+  it.each(encoded)('is decoded when it came as %s', async (coding, bytes) => {
     const { hub } = await scene((_, response) =>
       json(response, bytes, { 'content-encoding': coding, 'content-length': String(bytes.length) }),
     )
@@ -172,7 +172,7 @@ describe('the body of a document', () => {
     expect(room.takenBytes).toBe(0)
   })
 
-  it('takes room while it comes and until the last who was given it is done', async () => {
+  it('takes room from its first byte until the last caller is done with it', async () => {
     const bytes = Buffer.alloc(300_000, 'x')
     const { hub, room, asked, arrived } = await scene()
     const answers = [1, 2].map(() => hub.ask(ctxOf('anonymous'), INFO, GET, false))
@@ -190,7 +190,7 @@ describe('the body of a document', () => {
     expect(room.takenBytes).toBe(0)
   })
 
-  it('takes room as it grows where it does not say how long it is', async () => {
+  it('takes room as it grows when its length is not announced', async () => {
     const { hub, room } = await scene((_, response) => {
       response.writeHead(200)
       for (let piece = 0; piece < 10; piece += 1) response.write(Buffer.alloc(100_000))
@@ -202,7 +202,7 @@ describe('the body of a document', () => {
     expect(room.takenBytes).toBe(0)
   })
 
-  it('is refused where there is no room for it in time, and others are not', async () => {
+  it('is refused when there is no room for it in time, and others are not', async () => {
     const room = new DocumentRoom({ limitBytes: 1_000_000, patienceMs: 20 })
     const { hub } = await scene((request, response) => {
       const size = request.url === '/api/models/o/n' ? 900_000 : 1_000

@@ -106,7 +106,7 @@ describe('files', () => {
 describe('refs', () => {
   const asked = (askedAt: number, store = true) => ({ askedAt, store })
 
-  it('are fresh for their time, counted from the question', async () => {
+  it('are fresh for the TTL, counted from the request', async () => {
     const { metadata, clock } = scene()
     clock.ms = 500
     metadata.refs.set(REPO, 'main', commit('a'), asked(100))
@@ -130,7 +130,7 @@ describe('refs', () => {
     expect(writes).toEqual([])
   })
 
-  it('are not put back by a late answer to an earlier question', async () => {
+  it('are not put back by a late answer to an earlier request', async () => {
     const { metadata, restart } = scene()
     metadata.refs.set(REPO, 'main', commit('b'), asked(20))
     metadata.refs.set(REPO, 'main', commit('a'), asked(10))
@@ -146,7 +146,7 @@ describe('refs', () => {
     expect(writes).toEqual([])
   })
 
-  it('are written when they move, not each time they are asked for', () => {
+  it('are written when they move, not at each revalidation', () => {
     const { metadata, writes } = scene()
     for (let askedAt = 0; askedAt < 5; askedAt += 1)
       metadata.refs.set(REPO, 'main', commit('a'), asked(askedAt))
@@ -198,7 +198,7 @@ describe('documents', () => {
 })
 
 describe('a disk that fails', () => {
-  it('knows nothing, and says so', async () => {
+  it('counts as empty, and reports the error', async () => {
     const { metadata, errors } = scene({ read: () => Promise.reject(new Error('EIO')) })
     expect(await metadata.files.get(REPO, commit('a'), 'p')).toBeUndefined()
     expect(await metadata.refs.get(REPO, 'main', TTL_MS)).toBeUndefined()
@@ -207,7 +207,7 @@ describe('a disk that fails', () => {
     expect(errors).toHaveLength(4)
   })
 
-  it('is told to whoever listens when it does not take a fact, and to nobody else', async () => {
+  it('reports a fact that it does not take, and fails no request', async () => {
     const { metadata, errors } = scene({ write: () => Promise.reject(new Error('ENOSPC')) })
     metadata.files.set(REPO, commit('a'), 'p', FILE)
     metadata.refs.set(REPO, 'main', commit('a'), { askedAt: 0, store: true })
@@ -218,7 +218,7 @@ describe('a disk that fails', () => {
   })
 })
 
-it('a repo that was public is remembered, and forgotten when it is not', async () => {
+it('that a repo was public is stored, and removed when it is not public any more', async () => {
   const { metadata, restart } = scene()
   await metadata.repos.setPublic(REPO, true)
   expect(await restart().repos.wasPublic(REPO)).toBe(true)

@@ -121,7 +121,7 @@ function fileRoute(path: string) {
 const META = { 'x-repo-commit': COMMIT, etag: `"${GIT_SHA}"`, 'content-length': '5' }
 
 describe('a late answer', () => {
-  it('is not younger for whoever joined its question: a refusal in between stands', async () => {
+  it('is not younger for a caller that joined its request: a refusal in between stands', async () => {
     const { clock, asked, access, resolver } = setUp()
     const route = fileRoute('config.json')
     const first = resolver.resolve(stranger(), route, 'GET')
@@ -161,7 +161,7 @@ describe('a late answer', () => {
   })
 })
 
-it('a GET that follows at once waits for the stranger who was asked beside its HEAD', async () => {
+it('a GET that follows at once waits for the anonymous request beside its HEAD', async () => {
   const { asked, resolver } = setUp()
   const member = { ...stranger(), authorization: 'Bearer x', fingerprint: 'member' }
   const route = fileRoute('config.json')
@@ -202,14 +202,14 @@ it.each([
   expect([...facts.written.keys()]).toEqual([])
 })
 
-describe('an absent file, told to a stranger', () => {
+describe('an absent file, reported to an anonymous request', () => {
   const ABSENT = {
     'x-repo-commit': COMMIT,
     'x-error-code': 'EntryNotFound',
     'x-error-message': 'Entry not found',
   }
 
-  it('is not written down while nobody has proved the repo public: a gated one tells it, too', async () => {
+  it('is not stored while the repo is not proved public: a gated repo reports it too', async () => {
     const { asked, facts, resolver } = setUp({ private: false, gated: 'manual', disabled: false })
     const resolving = resolver.resolve(stranger(), fileRoute('no.txt'), 'GET')
     await eventually(
@@ -222,7 +222,7 @@ describe('an absent file, told to a stranger', () => {
     expect([...facts.written.keys()]).toEqual([])
   })
 
-  it('is written down once the repo is known to be public', async () => {
+  it('is stored once the repo is known to be public', async () => {
     const { clock, asked, facts, access, resolver } = setUp()
     const route = fileRoute('no.txt')
     await access.proved(route.repo, clock.now())

@@ -123,7 +123,7 @@ const event = fc.record({
   amount: fc.integer({ min: 1, max: 200 }),
 })
 
-it('brings every wanted block once, to readers first, whatever lands, fails, joins or leaves', () => {
+it('fetches every wanted block once, for readers first, whatever lands, fails, joins or leaves', () => {
   const shape = fc.record({
     sizeBytes: fc.integer({ min: 1, max: 200 * MIB }),
     configured: fc.integer({ min: 1, max: 8 }),
@@ -166,7 +166,7 @@ it('brings every wanted block once, to readers first, whatever lands, fails, joi
             runs.push(run)
             expect(runs.length).toBeLessThanOrEqual(connections + URGENT_EXTRA)
           }
-          // Nobody waits for a block that nobody fetches while there is a connection for it.
+          // No reader waits for a block that is not being fetched while there is a connection for it.
           if (runs.length < connections + URGENT_EXTRA) {
             for (const want of wants) {
               const urgent = urgentOf(want)

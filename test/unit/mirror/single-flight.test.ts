@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { SingleFlight } from '../../../src/mirror/single-flight.ts'
 
-it('asks once for all who ask at the same time, and again afterwards', async () => {
+it('runs once for all callers at the same time, and again afterwards', async () => {
   const flight = new SingleFlight<number>()
   let calls = 0
   let answer: (value: number) => void = () => {}
@@ -25,7 +25,7 @@ it('keeps keys apart', async () => {
   expect(both).toEqual(['a', 'b'])
 })
 
-it('tells a failure to all who asked, and does not keep it', async () => {
+it('rejects all callers with a failure, and does not keep it', async () => {
   const flight = new SingleFlight<number>()
   const fail = (): Promise<number> => Promise.reject(new Error('away'))
   const results = await Promise.allSettled([flight.run('a', fail), flight.run('a', fail)])
@@ -33,7 +33,7 @@ it('tells a failure to all who asked, and does not keep it', async () => {
   expect(await flight.run('a', () => Promise.resolve(1))).toBe(1)
 })
 
-it('lets askers of another kind ask again where a failure says nothing to them', async () => {
+it('runs again for callers of another kind when a failure says nothing to them', async () => {
   const flight = new SingleFlight<string>((error) => error === 'ours')
   let fail: (error: string) => void = () => {}
   const asked: string[] = []

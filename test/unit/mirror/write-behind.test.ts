@@ -24,7 +24,7 @@ async function* streamOf(...chunks: readonly (string | Promise<void>)[]): AsyncG
   }
 }
 
-/** A place that takes bytes as slowly as it is told to. */
+/** A place that takes bytes as slowly as the test says. */
 function place(
   start: number,
   limit = start + 1000,
@@ -72,7 +72,7 @@ describe('writeBehind', () => {
     expect(disk.most).toBe(1)
   })
 
-  it('gathers what comes during a write into the next one', async () => {
+  it('collects what comes during a write for the next one', async () => {
     const { opened, open } = gate()
     const disk = place(0)
     disk.hold = opened
@@ -84,7 +84,7 @@ describe('writeBehind', () => {
     expect(disk.most).toBe(1)
   })
 
-  it('writes at once what comes alone', async () => {
+  it('writes a single chunk at once', async () => {
     const { opened, open } = gate()
     const disk = place(0)
     const running = disk.run(streamOf('ab', opened, 'cd'))
