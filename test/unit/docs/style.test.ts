@@ -24,7 +24,6 @@ const LATER = new Set([
   'src/fast-path',
   'src/http',
   'src/hub',
-  'src/mirror',
   'src/origin',
   'src/server',
   'src/store',

@@ -185,9 +185,9 @@ describe('carrying a plan out', () => {
       Date.now(),
     )
     await utimes(made.layout.blob(key), new Date(), new Date())
-    expect(await carryOut(made.layout, byAge)).toMatchObject({ passedOver: 1, facts: 0 })
+    expect(await carryOut(made.layout, byAge)).toMatchObject({ skipped: 1, facts: 0 })
     await stat(made.layout.blob(key))
-    expect(await carryOut(made.layout, byName)).toMatchObject({ passedOver: 0, facts: 1 })
+    expect(await carryOut(made.layout, byName)).toMatchObject({ skipped: 0, facts: 1 })
     await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
   })
 
