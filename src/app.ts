@@ -408,14 +408,8 @@ function joinMirror(
     onWriteError: onStorageFailed,
   })
   const access = new Access({ metadata, invalidations, settings, monotonic })
-  const downloads = new Downloads({
-    store,
-    connections: config.pullConnections,
-    abandoned: config.pullAbandoned,
-    observer,
-    onStorageFailed,
-    onNoRoom,
-  })
+  const { pullConnections: connections, pullAbandoned: abandoned } = config
+  const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoRoom })
   const urls = createSignedUrls({ monotonic, now: rooms.now })
   const refusals = new Refusals({ settings, monotonic })
   const implied = new Implied({ metadata, originBase: client.policy.base })
@@ -427,6 +421,7 @@ function joinMirror(
     implied,
     urls,
     offline: config.offline,
+    cachePrivate: config.cachePrivate,
     monotonic,
     observer,
   }
@@ -435,9 +430,8 @@ function joinMirror(
     return token === undefined ? undefined : `Bearer ${token}`
   }
   const policies = new Policies({ ...shared, settings, credentialOf })
-  const { cachePrivate } = config
-  const contents = new Contents({ ...shared, store, downloads, cachePrivate, onStorageFailed })
-  const objects = new Objects({ ...shared, contents, cachePrivate })
+  const contents = new Contents({ ...shared, store, downloads, onStorageFailed })
+  const objects = new Objects({ ...shared, contents })
   const asksLicence = (): boolean => policies.asksLicence
   const mirror = createMirror({
     metadata,
