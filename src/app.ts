@@ -29,6 +29,7 @@ import { Objects } from './mirror/objects.ts'
 import { Registry } from './mirror/registry.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/files/signed-urls.ts'
+import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
 import { Leaving } from './server/leaving.ts'
@@ -124,7 +125,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const leaving = new Leaving()
   const server = await buildServer({
     intermediary: workers,
-    handoff: workers?.handoff,
+    handoff: config.sendfile === 'off' ? workers?.handoff : accelRedirect(config),
     leaving,
     mirror,
     ready,
@@ -192,6 +193,8 @@ const VOLUME_LIMITS: Record<VolumeLimit, string> = {
   'no-kernel-lock':
     'the volume of the store has no file locks: the file LOCK excludes a second mirror on this machine, ' +
     'but not one on another machine',
+  'no-hard-links':
+    'the volume of the store makes no hard links: HUBMIRROR_SENDFILE has no effect, and the mirror sends files itself',
   'read-only': 'the volume of the store is read-only: the mirror serves stored content and writes nothing',
 }
 
@@ -280,6 +283,7 @@ async function openStoreOf(
     },
     memoryBytes: config.memoryCacheBytes,
     checkReadsMs: config.checkReadsMs,
+    makesLinks: config.sendfile !== 'off',
     mayBeReadOnly: config.offline,
     onLimit: (limit, error) => logger.warn({ limit, err: error }, VOLUME_LIMITS[limit]),
     onDamaged: (damage) => reportDamage({ observer: rooms.observer, auditor, log: logger }, damage),

@@ -32,6 +32,30 @@ export const CROSS_CHECKS: readonly CrossCheck[] = [
         ? 'this is the public URL of the mirror itself; expected the Hub or another mirror'
         : undefined,
   },
+  {
+    at: 'sendfile',
+    reads: ['sendfile', 'checkReadsMs'],
+    check: ({ sendfile, checkReadsMs }) =>
+      sendfile !== 'off' && checkReadsMs !== undefined
+        ? 'a front proxy reads files without checking them; expected off, or HUBMIRROR_CHECK_READS=off'
+        : undefined,
+  },
+  {
+    at: 'sendfile',
+    reads: ['sendfile', 'trustProxy'],
+    check: ({ sendfile, trustProxy }) =>
+      sendfile !== 'off' && trustProxy?.length === 0
+        ? 'no proxy is trusted; expected the address of the front proxy in HUBMIRROR_TRUST_PROXY'
+        : undefined,
+  },
+  {
+    at: 'sendfile',
+    reads: ['sendfile', 'workers'],
+    check: ({ sendfile, workers }) =>
+      sendfile !== 'off' && workers !== 1
+        ? 'workers and a front proxy do not send files together; expected off, or HUBMIRROR_WORKERS=1'
+        : undefined,
+  },
 ]
 
 function portOf(url: URL): number {

@@ -102,6 +102,15 @@ const SETTINGS = {
     parse: list(network()),
     default: 'none',
   },
+  sendfile: {
+    key: 'sendfile',
+    group: 'Listening',
+    form: 'off|x-accel-redirect',
+    meaning:
+      'who sends stored files of 256 KiB and more: `off`: the mirror. `x-accel-redirect`: the nginx in front of it, where that connects from an address in `HUBMIRROR_TRUST_PROXY`',
+    parse: choice(['off', 'x-accel-redirect']),
+    default: 'off',
+  },
   clientsAllow: {
     key: 'clients.allow',
     group: 'Listening',

@@ -11,7 +11,12 @@ export interface ByteSource {
   /** What it reads from. Sources with the same `file` read the same bytes. */
   readonly file?: object | undefined
   /** The finished blob that it is a range of. While the source is open, another process may read the blob by itself. */
-  readonly blob?: { readonly key: string; readonly sizeBytes: number }
+  readonly blob?: {
+    readonly key: string
+    readonly sizeBytes: number
+    /** The name of a link to it: `BlobHandle.link`. */
+    link(): Promise<string | undefined>
+  }
   /** False while reads must first be verified against stored checksums, which another process cannot do. */
   readonly isBelieved?: () => boolean
   /**

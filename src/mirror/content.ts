@@ -322,7 +322,7 @@ function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
   return {
     range,
     file: blob.file,
-    blob: { key: blob.key, sizeBytes: blob.sizeBytes },
+    blob: { key: blob.key, sizeBytes: blob.sizeBytes, link: () => blob.link() },
     isBelieved: () => blob.isTrusted(range),
     ready: () => Promise.resolve(range.end),
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),

@@ -3,15 +3,11 @@
 
 import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import type { Repo } from '../hub/names.ts'
+import type { Reusable } from '../mirror/answer.ts'
 
-/** An answer that is the same for every caller, and why. */
-export interface Reusable {
+/** An answer that is the same for every caller. */
+export interface RepeatableAnswer extends Pick<Reusable, 'until' | 'askedAt' | 'commit'> {
   readonly route: { readonly repo: Repo }
-  /** Until when everything it rests on may be believed, in milliseconds that never step back. */
-  readonly until: number
-  /** When the Hub was asked where the branch is; undefined where it was not. */
-  readonly askedAt: number | undefined
-  readonly commit: string
 }
 
 /**
@@ -30,5 +26,5 @@ export interface Intermediary {
    * The name and value of a field that lets the other process repeat `answer` by itself; undefined where it must not.
    * Only for complete answers whose body is in memory.
    */
-  noteFor(answer: Reusable): readonly [name: string, value: string] | undefined
+  noteFor(answer: RepeatableAnswer): readonly [name: string, value: string] | undefined
 }

@@ -36,6 +36,7 @@ export function account(
     outcome,
     status,
     bytes,
+    handedOverBytes: trace.handedOver,
     firstByteSeconds: firstByteMs === undefined ? undefined : firstByteMs / 1000,
     totalSeconds: totalMs / 1000,
   })
@@ -48,6 +49,7 @@ export function account(
     outcome,
     rule: trace.access.rule,
     bytes,
+    handedOver: trace.handedOver,
     originTrips: trace.originRequests.count,
     firstByteMs,
     totalMs,

@@ -10,6 +10,8 @@ export class Trace {
   readonly startedAt = performance.now()
   firstByteAt: number | undefined
   bytes = 0
+  /** Body bytes that a front proxy sends in place of this process, as far as it sends them. */
+  handedOver = 0
   route: RouteKind = 'bad'
   outcome: Outcome = 'error'
   about: About = NOTHING

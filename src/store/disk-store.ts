@@ -10,6 +10,7 @@ import { SMALL_BYTES } from './blobs/blob-file.ts'
 import { DiskBlobs } from './blobs/blobs.ts'
 import { BlockSums } from './blobs/block-sums.ts'
 import { CheckedReads } from './blobs/checked-reads.ts'
+import { HandoffLinks } from './blobs/handoff-links.ts'
 import type { Damage } from './damage.ts'
 import type { BlobKey } from './digest.ts'
 import { createFacts, type DiskFacts } from './facts/facts.ts'
@@ -41,6 +42,8 @@ export interface StoreOptions {
   readonly checkReadsMs?: number | undefined
   /** Milliseconds that never step back. */
   readonly monotonic?: () => number
+  /** Makes links to blobs on demand, for another process that sends them: `BlobHandle.link`. Not on a read-only volume. */
+  readonly makesLinks?: boolean
   /** Called when a read found a blob damaged, and it has been taken out of the store. */
   readonly onDamaged?: (damage: Damage) => void
   /** Called with errors of the disk at work for which no request waits. */
@@ -51,8 +54,11 @@ export interface StoreOptions {
   readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
 }
 
-/** `no-kernel-lock`: only the file LOCK keeps a second mirror out. `read-only`: nothing is written. */
-export type VolumeLimit = 'no-kernel-lock' | 'read-only'
+/**
+ * `no-kernel-lock`: only the file LOCK keeps a second mirror out. `read-only`: nothing is written. `no-hard-links`: blobs
+ * cannot be linked for another process.
+ */
+export type VolumeLimit = 'no-kernel-lock' | 'read-only' | 'no-hard-links'
 
 /**
  * Opens the store below `root`, and makes it where there is none. Throws DirectoryInUse, LocksUnsupported or
@@ -214,7 +220,11 @@ function openBlobs(
   options: StoreOptions,
   { ledger, readOnly }: { readonly ledger: Ledger; readonly readOnly: boolean },
 ): DiskBlobs {
-  const { checkReadsMs: believedMs, monotonic = () => performance.now() } = options
+  const { checkReadsMs: believedMs, monotonic = () => performance.now(), onLimit } = options
+  const links =
+    options.makesLinks === true && !readOnly
+      ? new HandoffLinks({ layout, ledger, onRefused: (error) => onLimit?.('no-hard-links', error) })
+      : undefined
   return new DiskBlobs({
     layout,
     ledger,
@@ -224,6 +234,7 @@ function openBlobs(
     observer: options.observer,
     checks:
       believedMs === undefined ? undefined : new CheckedReads({ layout, trustMs: believedMs, monotonic }),
+    links,
     onDamaged: options.onDamaged,
   })
 }

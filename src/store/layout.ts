@@ -13,6 +13,7 @@
 //   ├─ verify.json, scrub.json          how far the last pass over the blobs came
 //   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may be there before the store is
 //   ├─ transfer-key                     seals links for Git LFS transfers (transfer-key.ts)
+//   ├─ handoff/<random>                 hard links to blobs (handoff-links.ts); emptied at start
 //   ├─ facts/<kind>/ab/<sha256>.json    small truths: file, ref, repo, document
 //   └─ tmp/                             sources of renames; emptied at start
 
@@ -30,6 +31,7 @@ export interface Layout {
   readonly allSums: string
   readonly partials: string
   readonly quarantine: string
+  readonly handoff: string
   readonly facts: string
   readonly tmp: string
   blob(key: BlobKey): string
@@ -60,6 +62,7 @@ export function createLayout(root: string): Layout {
     allSums: at('sums'),
     partials: at('partial'),
     quarantine: at('quarantine'),
+    handoff: at('handoff'),
     facts: at('facts'),
     tmp: at('tmp'),
     blob: (key) => below('blobs', key),

@@ -80,11 +80,15 @@ export async function writeRefusal(layout: Layout): Promise<Error | undefined> {
   }
 }
 
-/** Empties tmp/ and makes what is missing. Only for the holder of the lock: to nobody else is tmp/ litter. */
+/**
+ * Empties tmp/ and handoff/ and makes what is missing. Only for the holder of the lock: what lies there may belong to a
+ * mirror that runs.
+ */
 export async function prepareDirectory(layout: Layout): Promise<void> {
   // Again: another mirror may have made it a store of its own version before the lock was ours.
   await checkDirectory(layout)
   await rm(layout.tmp, { recursive: true, force: true })
+  await rm(layout.handoff, { recursive: true, force: true })
   await mkdir(layout.tmp, { mode: 0o700 })
   if (((await readFormat(layout)) ?? '') === '') {
     // First of all: a directory with anything else in it and no FORMAT is refused at the next start.
@@ -124,8 +128,8 @@ async function checkEmpty(layout: Layout): Promise<void> {
 }
 
 async function checkOwnNames(layout: Layout): Promise<void> {
-  const { format, cacheDirTag, blobs, allSums, partials, quarantine, facts, tmp } = layout
-  const own = [format, cacheDirTag, blobs, allSums, partials, quarantine, facts, tmp].map((file) =>
+  const { format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, tmp } = layout
+  const own = [format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, tmp].map((file) =>
     path.basename(file),
   )
   await checkNames(layout, (name) => own.includes(name) || POSITION_NAME.test(name))

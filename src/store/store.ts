@@ -96,6 +96,12 @@ export interface BlobHandle {
    * moment ago. Only then may another process read these bytes by itself.
    */
   isTrusted(range: ByteRange): boolean
+  /**
+   * Makes the file available to another process that opens it by name: resolves with the name of a hard link in the folder
+   * `handoff` of the store, which stays for 30 seconds at least. Resolves with undefined when the store makes no links. Never
+   * rejects.
+   */
+  link(): Promise<string | undefined>
   /** Reads as `ReadAt` says: fewer bytes than asked for mean the end of the blob. */
   readonly read: ReadAt
   close(): Promise<void>

@@ -32,6 +32,8 @@ export interface RequestFields {
   readonly rule?: string | undefined
   /** Body bytes that were written to the client's socket. */
   readonly bytes: number
+  /** Body bytes that a front proxy was told to send; absent from the line where there are none. */
+  readonly handedOver?: number
   readonly originTrips: number
   readonly firstByteMs?: number | undefined
   readonly totalMs: number
@@ -183,7 +185,9 @@ function requestText(fields: RequestFields): string {
     aboutText(fields.about) +
     `,"status":${fields.status},"outcome":"${fields.outcome}"` +
     scrubbed('rule', fields.rule) +
-    `,"bytes":${fields.bytes},"originTrips":${fields.originTrips}` +
+    `,"bytes":${fields.bytes}` +
+    (fields.handedOver ? `,"handedOver":${fields.handedOver}` : '') +
+    `,"originTrips":${fields.originTrips}` +
     (firstByteMs === undefined ? '' : `,"firstByteMs":${tenths(firstByteMs)}`) +
     `,"totalMs":${tenths(fields.totalMs)}` +
     scrubbed('client', bound(fields.client, TEXT_MAX)) +

@@ -34,6 +34,12 @@ export const METRICS = {
     labels: ['route', 'outcome'],
     help: 'Body bytes sent to clients.',
   },
+  handedOver: {
+    name: 'hubmirror_handed_over_bytes_total',
+    kind: 'counter',
+    labels: ['route'],
+    help: 'Body bytes that a front proxy was told to send in place of the mirror (HUBMIRROR_SENDFILE). The mirror does not see how many of them it sends.',
+  },
   firstByte: {
     name: 'hubmirror_first_byte_seconds',
     kind: 'histogram',
@@ -283,6 +289,7 @@ function createSeries(registry: Registry) {
     build: gauge(METRICS.build),
     requests: counter(METRICS.requests),
     served: counter(METRICS.served),
+    handedOver: counter(METRICS.handedOver),
     firstByte: tallied(METRICS.firstByte, FIRST_BYTE_BUCKETS),
     total: tallied(METRICS.total, TOTAL_BUCKETS),
     originRequests: counter(METRICS.originRequests),
@@ -339,8 +346,9 @@ function setToZero(series: Series): void {
 
 function createObserver(series: Series, tally: RequestTally): Observer {
   return {
-    requestDone({ route, outcome, status, bytes, firstByteSeconds, totalSeconds }) {
+    requestDone({ route, outcome, status, bytes, handedOverBytes = 0, firstByteSeconds, totalSeconds }) {
       tally.done(route, outcome, status, amount(bytes))
+      if (handedOverBytes > 0) series.handedOver.inc({ route }, amount(handedOverBytes))
       if (firstByteSeconds !== undefined) series.firstByte.observe(outcome, amount(firstByteSeconds))
       series.total.observe(route, amount(totalSeconds))
     },

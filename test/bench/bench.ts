@@ -218,13 +218,16 @@ export class Bench {
   ): Promise<{ readonly result: T; readonly usage: Usage }> {
     const { ledger } = this.hub
     ledger.clear()
-    resetPeakRss(server.pid)
-    const cpuBefore = cpuSeconds(server.pid)
+    const { pid, frontPid } = server
+    const pids = frontPid === undefined ? [pid] : [pid, frontPid]
+    const cpu = (): number => pids.reduce((sum, each) => sum + cpuSeconds(each), 0)
+    for (const each of pids) resetPeakRss(each)
+    const cpuBefore = cpu()
     const result = await act()
     await this.#sent()
     const usage = {
-      cpuSeconds: cpuSeconds(server.pid) - cpuBefore,
-      peakRssBytes: peakRssBytes(server.pid),
+      cpuSeconds: cpu() - cpuBefore,
+      peakRssBytes: pids.reduce((sum, each) => sum + peakRssBytes(each), 0),
       originRequests: ledger.requests().length,
       originBytes: ledger.bytes(),
     }

@@ -5,15 +5,18 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Behind, type Nginx, type NginxConfig, startNginx } from '../compare/nginx.ts'
 import type { Hub } from '../hub-simulator/server.ts'
+import { startSendfileFront } from '../support/sendfile-front.ts'
 import type { BenchFile } from './files.ts'
 import { type Spawned, spawnMirror, spawnServer, untilUp, versionOf } from './servers.ts'
 
-export type ContestantName = 'mirror' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode'
+export type ContestantName = 'mirror' | 'sendfile' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode'
 
 /** A contestant that runs. The caller must stop it. */
 export interface Server {
   readonly name: ContestantName
   readonly pid: number
+  /** A second process that belongs to it, and counts. */
+  readonly frontPid?: number
   fileUrl(file: BenchFile): string
   /** Writes a file to the place from which it is served; for contestants that do not fetch. */
   put?(file: BenchFile): void
@@ -45,6 +48,26 @@ const mirror: Contestant = {
   version: () => Promise.resolve(`Node ${process.versions.node}`),
   start: async (hub, { processes = 1 } = {}) =>
     up('mirror', await spawnMirror(hub, { HUBMIRROR_WORKERS: String(processes) })),
+}
+
+/** The mirror behind an nginx that sends its stored files. */
+const sendfile: Contestant = {
+  name: 'sendfile',
+  title: 'hubmirror behind nginx `sendfile.conf`',
+  setup: 'npm run build && bash nginx-compare/setup.sh',
+  version: async () => `nginx ${await versionOf('nginx', ['-v'])}`,
+  async start(hub) {
+    const settings = { HUBMIRROR_SENDFILE: 'x-accel-redirect', HUBMIRROR_TRUST_PROXY: '127.0.0.1' }
+    const behind = await spawnMirror(hub, settings)
+    await untilUp(behind)
+    const { url, directory } = behind
+    const front = await startSendfileFront(url, path.join(directory, 'cache'))
+    const stop = async () => {
+      await front.stop()
+      await behind.stop()
+    }
+    return { ...hubPaths('sendfile', { pid: behind.pid, url: front.url, stop }), frontPid: front.pid }
+  },
 }
 
 /** The mirror on the Node that HUBMIRROR_BENCH_NODE names. */
@@ -104,6 +127,7 @@ const olah: Contestant = {
 /** All contestants, in the order of their turns and of the tables. */
 export const CONTESTANTS: readonly Contestant[] = [
   mirror,
+  sendfile,
   ...(OTHER_NODE === undefined ? [] : [otherNode]),
   nginx,
   plainFiles,

@@ -6,6 +6,7 @@ import { median, spread } from './statistics.ts'
 
 export const TITLES: Readonly<Record<ContestantName, string>> = {
   mirror: 'hubmirror',
+  sendfile: 'hubmirror, nginx sends',
   otherNode: 'hubmirror, other Node',
   nginx: 'nginx, careful cache',
   plainFiles: 'nginx, plain files',

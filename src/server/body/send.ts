@@ -4,6 +4,7 @@
 import type { ServerResponse } from 'node:http'
 import { cacheStatus, xCache } from '../../http/cache-status.ts'
 import { headFields } from '../../http/headers.ts'
+import type { ByteRange } from '../../http/range.ts'
 import {
   type Answer,
   type Body,
@@ -15,7 +16,7 @@ import {
 import { CONTENDED_FLOOR, DEFAULT_FLOOR, type Floor, Pace, TooSlow } from '../../origin/connections/pace.ts'
 import type { Trace } from '../request-record.ts'
 import type { FileReads } from './file-reads.ts'
-import type { FileHandoff, Handoff, HandoffResult } from './handoff.ts'
+import type { FileHandoff, Handoff, HandoffResult, StoredFile } from './handoff.ts'
 import type { Lent } from './shared-reads.ts'
 
 /** One read, one write: not worth two buffers. */
@@ -28,6 +29,8 @@ const LOOK_AGAIN_MS = 5_000
 interface SendOptions {
   readonly trace: Trace
   readonly reads: FileReads
+  /** Offers a stored file to another process: `FileHandoff.offer`. */
+  readonly offer?: ((file: StoredFile, range: ByteRange) => Promise<Handoff | undefined>) | undefined
 }
 
 /** The headers that say how the answer was come by. */
@@ -53,7 +56,7 @@ export function outcomeHeaders(
 export async function sendAnswer(
   response: ServerResponse,
   answer: Answer,
-  options: SendOptions & {
+  options: Omit<SendOptions, 'offer'> & {
     readonly headOnly: boolean
     /** Another process that may send stored files in place of this one. */
     readonly handoff?: FileHandoff | undefined
@@ -61,20 +64,20 @@ export async function sendAnswer(
 ): Promise<void> {
   const { trace, reads, headOnly, handoff } = options
   trace.outcome = answer.outcome
+  const { body, status } = answer
+  const headers: Record<string, string> = {
+    'x-request-id': trace.id,
+    ...(headOnly ? headFields(status, answer.headers) : answer.headers),
+    ...outcomeHeaders(answer),
+  }
   const start = (changed: Handoff['fields'] = {}): void => {
     trace.firstByteAt = performance.now()
-    const headers: Record<string, string> = {
-      'x-request-id': trace.id,
-      ...(headOnly ? headFields(answer.status, answer.headers) : answer.headers),
-      ...outcomeHeaders(answer),
-    }
     for (const [name, value] of Object.entries(changed)) {
       if (value === undefined) delete headers[name]
       else headers[name] = value
     }
-    response.writeHead(answer.status, headers)
+    response.writeHead(status, headers)
   }
-  const { body } = answer
   if (headOnly || body.kind === 'none' || bodyLength(body) === 0) {
     await closeBody(body)
     start()
@@ -91,7 +94,14 @@ export async function sendAnswer(
       await sendStream(response, body.stream, start, { trace, isWanted: body.isWanted })
       return
     case 'source':
-      await sendSource(response, body, start, { trace, reads, handoff })
+      await sendSource(response, body, start, {
+        trace,
+        reads,
+        offer:
+          handoff &&
+          ((file, range) =>
+            handoff.offer({ response, answer: { status, headers }, file, range, signal: trace.signal })),
+      })
       return
     default:
       body satisfies never
@@ -142,10 +152,10 @@ export async function sendSource(
   response: ServerResponse,
   body: Extract<Body, { kind: 'source' }>,
   start: (changed?: Handoff['fields']) => void,
-  options: SendOptions & { readonly handoff?: FileHandoff | undefined },
+  options: SendOptions,
 ): Promise<void> {
   const { source, rescue } = body
-  const { trace, handoff } = options
+  const { trace } = options
   const progress = { position: source.range.start, started: false }
   const begin = (changed?: Handoff['fields']): void => {
     if (progress.started) return
@@ -155,15 +165,17 @@ export async function sendSource(
   try {
     await source.ready(progress.position)
     const length = source.range.end - source.range.start
-    const isLarge = length >= OFFERED_FROM_BYTES
-    if (handoff !== undefined && source.blob !== undefined && isLarge && source.isBelieved?.() !== false) {
-      const { blob: file, range } = source
-      const offered = await handoff.offer({ request: response.req, file, range, signal: trace.signal })
-      if (offered !== undefined) {
-        begin(offered.fields)
-        response.flushHeaders()
-        progress.position += await sentElsewhere(offered.result, trace)
+    const offered = await offeredTo(options.offer, source)
+    if (offered !== undefined) {
+      begin(offered.fields)
+      response.flushHeaders()
+      if (offered.result === undefined) {
+        trace.handedOver = length
+        // The announced length never comes, so that a proxy that does not know the field takes the answer for broken.
+        response.socket?.destroySoon()
+        return
       }
+      progress.position += await sentElsewhere(offered.result, trace)
     }
     if (length <= SMALL_BYTES) await sendSmall(response, source, begin, trace)
     else await copy(response, source, begin, progress, options)
@@ -179,6 +191,16 @@ export async function sendSource(
   } finally {
     await source.close()
   }
+}
+
+/** Offers what another process may send: a large part of a stored file that need not be checked while it is read. */
+async function offeredTo(
+  offer: SendOptions['offer'],
+  { blob, range, isBelieved }: ByteSource,
+): Promise<Handoff | undefined> {
+  if (offer === undefined || blob === undefined || range.end - range.start < OFFERED_FROM_BYTES)
+    return undefined
+  return isBelieved?.() === false ? undefined : offer(blob, range)
 }
 
 /** Waits for the process that sends the file. Resolves with the bytes it has sent. Throws if the client has disconnected. */

@@ -13,6 +13,7 @@ import type { Ledger } from '../ledger.ts'
 import type { BlobHandle, Blobs } from '../store.ts'
 import { SMALL_BYTES } from './blob-file.ts'
 import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
+import type { HandoffLinks } from './handoff-links.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 import { quarantineBlob } from './quarantine.ts'
 
@@ -33,6 +34,8 @@ export interface DiskBlobsOptions {
   readonly readOnly?: boolean
   /** Checks the reads of blobs above 64 KiB; undefined to check none. */
   readonly checks?: CheckedReads | undefined
+  /** Makes links to larger blobs, for another process that sends them. */
+  readonly links?: HandoffLinks | undefined
   /** Called for each blob that a checked read found damaged, once it is out of the store. It counts the damage. */
   readonly onDamaged?: ((damage: Damage) => void) | undefined
 }
@@ -46,6 +49,7 @@ export class DiskBlobs implements Blobs {
   readonly #checks: CheckedReads | undefined
   readonly #onDamaged: DiskBlobsOptions['onDamaged']
   readonly #readOnly: boolean
+  readonly #links: HandoffLinks | undefined
   readonly #files = new OpenFiles()
   // Several readers may find the same damage: the blob is quarantined once.
   readonly #quarantining = new Map<BlobKey, Promise<void>>()
@@ -58,6 +62,7 @@ export class DiskBlobs implements Blobs {
     this.#checks = options.checks
     this.#onDamaged = options.onDamaged
     this.#readOnly = options.readOnly === true
+    this.#links = options.links
     if (options.memoryBytes >= SMALL_BYTES) {
       this.#small = new MemoryCache({
         maxBytes: options.memoryBytes,
@@ -149,6 +154,7 @@ export class DiskBlobs implements Blobs {
       file,
       isChecked: file.isChecked,
       isTrusted: (range) => file.isTrusted(range),
+      link: async () => this.#links?.nameFor(key, file.inode),
       read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
       async close() {
         if (!isOpen) return
@@ -227,8 +233,9 @@ export class DiskBlobs implements Blobs {
     this.#ledger.drop(key)
   }
 
-  /** Closes the cached files that have no reader. */
+  /** Closes the cached files that have no reader, and removes the links. */
   async close(): Promise<void> {
+    await this.#links?.close()
     await this.#files.close()
   }
 }
@@ -241,6 +248,7 @@ function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
     file: bytes,
     isChecked: false,
     isTrusted: () => true,
+    link: () => Promise.resolve(undefined),
     read: (buffer, offset, length, position) =>
       Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
     close: () => Promise.resolve(),

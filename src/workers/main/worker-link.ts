@@ -4,7 +4,7 @@
 import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Repo, repoKey } from '../../hub/names.ts'
-import type { Intermediary, Reusable } from '../../server/intermediary.ts'
+import type { Intermediary, RepeatableAnswer } from '../../server/intermediary.ts'
 import { MAX_HEADER_BYTES, openServer } from '../../server/limits.ts'
 import { gateWrites } from '../../server/node-http.ts'
 import { adoptPeer, formatReady, peerInFlight, READY_FIELD, sharedMs } from '../peer.ts'
@@ -52,7 +52,7 @@ export class WorkerLink implements Intermediary {
   }
 
   /** From here on the workers must hear when the answer may not be repeated any more. */
-  noteFor(answer: Reusable): readonly [string, string] | undefined {
+  noteFor(answer: RepeatableAnswer): readonly [string, string] | undefined {
     if (!this.#mayRepeat()) return undefined
     const key = repoKey(answer.route.repo)
     if (this.#told.size >= TOLD_MANY) this.#strikeOff()

@@ -9,7 +9,7 @@ export const READERS = 16
 
 export const warm: Work = {
   name: 'warm',
-  contestants: ['mirror', 'nginx', 'plainFiles', 'olah'],
+  contestants: ['mirror', 'sendfile', 'nginx', 'plainFiles', 'olah'],
   async run(bench, servers) {
     const { largeBytes, sharedBytes } = bench.scale
     const large = bench.largeFile('large', largeBytes)

@@ -60,6 +60,7 @@ describe('without any source', () => {
       pullConnections: 6,
       pullAbandoned: 'auto',
       trustProxy: [],
+      sendfile: 'off',
       clientsAllow: [],
       clientsDeny: [],
       drainDelayMs: 8_000,
