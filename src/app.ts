@@ -184,7 +184,7 @@ function responsesOf(
   const ready = new ReadyAnswers({ monotonic, invalidations })
   invalidations.onInvalidate((what) => {
     // New settings are a message of their own to the workers.
-    if (what !== 'all') workers?.forget(what)
+    if (what !== 'all') workers?.invalidate(what)
   })
   return { invalidations, ready }
 }

@@ -1,58 +1,61 @@
-// What the main process and its workers tell each other beside the requests: over the channel that Node opens between
-// a process and its child.
+// The messages between the main process and its workers, over the channel that Node opens between a process and its child.
+// Requests and answers go over the private socket (header-fields.ts).
 
 import type { Repo } from '../hub/names.ts'
 import type { HandoffResult } from '../server/body/handoff.ts'
 import type { ClientLists } from '../server/clients.ts'
-import type { Pin } from './worker/cache.ts'
-import type { AccountBatch } from './worker/report.ts'
+import type { PromisedCommit } from './worker/cache.ts'
+import type { ReportBatch } from './worker/report.ts'
 
-/** What may change of a worker's settings. */
+/** The settings of a worker that may change while it runs. */
 export type WorkerChange = Pick<WorkerSettings, 'clients' | 'logLevel'>
 
-/** All that a worker knows of the settings. */
+/** All settings that a worker knows. None of them is a secret. */
 export interface WorkerSettings {
   readonly basePath: string
   readonly trustProxy: readonly string[]
   readonly clients: ClientLists
   readonly cacheDir: string
-  /** For bodies that it may repeat. */
+  /** Bound of the memory for bodies that it may repeat. */
   readonly memoryBytes: number
   readonly logLevel: string
   readonly isAudited: boolean
   /** Where the main process listens. */
   readonly socketPath: string
-  /** What marks the mirror's requests to the origin. */
+  /** The Via entry of the mirror's requests to the origin: a request that carries it has come back. */
   readonly via: string
   readonly runKey: Uint8Array
 }
 
 export type ToWorker =
   | { readonly kind: 'start'; readonly settings: WorkerSettings }
-  /** With the connection of a client. */
+  /** Comes with the connection of a client. */
   | { readonly kind: 'connection' }
-  /** Repeat nothing about the repo, and say when that is so. */
-  | { readonly kind: 'forget'; readonly repo: Repo; readonly turn: number }
-  /** Go by these from now on, repeat nothing of before, and say when that is so. */
-  | { readonly kind: 'change'; readonly settings: WorkerChange; readonly turn: number }
-  /** The mirror is about to stop: go on, and let every answer end its connection. */
+  /** Drop all cached answers about the repo, and acknowledge. */
+  | { readonly kind: 'invalidate'; readonly repo: Repo; readonly sequence: number }
+  /** Use these settings from now on, drop all cached answers, and acknowledge. */
+  | { readonly kind: 'change'; readonly settings: WorkerChange; readonly sequence: number }
+  /** The mirror is about to stop: serve on, and let every answer end its connection. */
   | { readonly kind: 'leave' }
-  /** There are no new connections: end when the last answer has. */
+  /** No connections will follow: exit when the last answer has ended. */
   | { readonly kind: 'drain' }
-  /** End now. */
+  /** End all connections now. */
   | { readonly kind: 'cut' }
 
 export type FromWorker =
-  /** It runs, and may be told to start. */
+  /** The process runs, and waits for `start`. */
   | { readonly kind: 'ready' }
-  /** It takes connections. */
+  /** It takes connections from now on. */
   | { readonly kind: 'serving' }
-  /** It has the connection that was given to it longest ago. */
+  /** It has received the oldest connection that it had not acknowledged yet. */
   | { readonly kind: 'took' }
-  /** What became of an offer. */
-  | { readonly kind: 'taken'; readonly id: number; readonly taken: HandoffResult }
-  | { readonly kind: 'pins'; readonly pins: readonly Pin[] }
-  | { readonly kind: 'forgotten'; readonly turn: number }
-  | { readonly kind: 'accounts'; readonly batch: AccountBatch }
-  /** Its last word: all answers have ended. */
+  /** What it has sent of an offered file. */
+  | { readonly kind: 'sent'; readonly id: number; readonly result: HandoffResult }
+  /** Commits that it has promised to clients by answering a HEAD of a branch. */
+  | { readonly kind: 'promises'; readonly promises: readonly PromisedCommit[] }
+  /** The acknowledgement of `invalidate` or `change` with the same sequence number. */
+  | { readonly kind: 'acknowledged'; readonly sequence: number }
+  /** Log lines, counts and audit entries of requests that it has answered itself. */
+  | { readonly kind: 'report'; readonly batch: ReportBatch }
+  /** Its last message: all answers have ended. */
   | { readonly kind: 'drained' }

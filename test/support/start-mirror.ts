@@ -10,10 +10,10 @@ import { containsMirrorToken } from '../../src/callers/mirror-token.ts'
 import type { Config } from '../../src/config/keys.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createLogger } from '../../src/telemetry/log.ts'
-import { Door } from '../../src/workers/main/listener.ts'
+import { Listener } from '../../src/workers/main/listener.ts'
 import { makePrivateSocket } from '../../src/workers/main/private-socket.ts'
-import { createAnswerer } from '../../src/workers/worker/app.ts'
-import { createFront } from '../../src/workers/worker/server.ts'
+import { createWorkerApp } from '../../src/workers/worker/app.ts'
+import { createWorkerServer } from '../../src/workers/worker/server.ts'
 import type { Hub } from '../hub-simulator/server.ts'
 import { eventually } from './eventually.ts'
 
@@ -142,7 +142,7 @@ export async function removeStore(cacheDir: string): Promise<void> {
 async function startFront(
   app: App,
   config: Config,
-  rooms: Pick<Parameters<typeof createAnswerer>[1], 'logger' | 'monotonic'>,
+  rooms: Pick<Parameters<typeof createWorkerApp>[1], 'logger' | 'monotonic'>,
 ) {
   const { forWorkers } = app
   if (forWorkers === undefined) throw new Error('an app without workers')
@@ -150,7 +150,7 @@ async function startFront(
   const socket = await makePrivateSocket()
   await app.server.listen({ path: socket.path })
   const { basePath, trustProxy, cacheDir } = config
-  const answerer = createAnswerer(
+  const workerApp = createWorkerApp(
     {
       basePath,
       trustProxy,
@@ -166,23 +166,23 @@ async function startFront(
     {
       ...rooms,
       accounts: { observer, auditor, flush() {} },
-      tellTaken: (id, taken) => link.handoff.settle(id, taken),
-      tellPins: (pins) => {
-        for (const { client, answer } of pins) mirror.pin(client, answer)
+      reportHandoff: (id, result) => link.handoff.settle(id, result),
+      reportPromises: (promises) => {
+        for (const { client, answer } of promises) mirror.pin(client, answer)
       },
     },
   )
-  link.onForget((repo) => Promise.resolve(answerer.forget(repo)))
-  const front = createFront(answerer)
-  const door = new Door((connection) => {
+  link.onInvalidate((repo) => Promise.resolve(workerApp.invalidate(repo)))
+  const front = createWorkerServer(workerApp)
+  const listener = new Listener((connection) => {
     front.take(connection)
     connection.resume()
   }, rooms.logger)
-  const port = await door.listen('127.0.0.1', 0)
+  const port = await listener.listen('127.0.0.1', 0)
   return {
     url: `http://127.0.0.1:${port}`,
     async close() {
-      door.close()
+      listener.close()
       const closed = front.close()
       front.cut()
       await closed

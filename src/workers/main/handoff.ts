@@ -2,7 +2,7 @@
 // until the worker has reported what became of it.
 
 import type { FileHandoff, Handoff, HandoffResult } from '../../server/body/handoff.ts'
-import { formatOffer, OFFER_FIELD } from '../peer.ts'
+import { formatOffer, HANDOFF_FIELD } from '../header-fields.ts'
 
 export class WorkerHandoff implements FileHandoff {
   // The offers that workers have not answered yet.
@@ -32,7 +32,10 @@ export class WorkerHandoff implements FileHandoff {
     result.catch(() => undefined)
     const { key, sizeBytes } = file
     // What follows on the private socket is only what the worker could not send, so its length is not known yet.
-    const fields = { [OFFER_FIELD]: formatOffer({ id, key, sizeBytes, range }), 'content-length': undefined }
+    const fields = {
+      [HANDOFF_FIELD]: formatOffer({ id, key, sizeBytes, range }),
+      'content-length': undefined,
+    }
     return { fields, result }
   }
 

@@ -1,4 +1,4 @@
-// Where clients come in: takes connections and gives them away unread. It knows nothing of what is said on them.
+// Accepts the clients' connections and gives them away unread. It does not know the protocol that is spoken on them.
 
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Logger } from 'pino'
@@ -6,17 +6,17 @@ import { surviveAcceptErrors } from '../../server/accept-errors.ts'
 import { TCP_KEEP_ALIVE } from '../../server/limits.ts'
 import { otherAddresses } from '../../server/localhost.ts'
 
-export class Door {
+export class Listener {
   readonly #servers: Server[] = []
-  readonly #give: (socket: Socket) => void
+  readonly #onConnection: (socket: Socket) => void
   readonly #logger: Logger
 
-  constructor(give: (socket: Socket) => void, logger: Logger) {
-    this.#give = give
+  constructor(onConnection: (socket: Socket) => void, logger: Logger) {
+    this.#onConnection = onConnection
     this.#logger = logger
   }
 
-  /** Resolves with the port. Rejects with what the system says. */
+  /** Resolves with the port. Rejects with the error of the system. */
   async listen(host: string, port: number): Promise<number> {
     const own = addressOf(await this.#open(host, port))
     for (const address of await otherAddresses(host, own.address))
@@ -24,19 +24,19 @@ export class Door {
     return own.port
   }
 
-  /** Takes no new connections. */
+  /** Accepts no more connections. */
   close(): void {
     for (const server of this.#servers) server.close()
   }
 
   #open(host: string, port: number): Promise<Server> {
     return new Promise((resolve, reject) => {
-      // As Node's own HTTP server has them.
+      // The options of Node's own HTTP server.
       const options = { pauseOnConnect: true, allowHalfOpen: true, noDelay: true, ...TCP_KEEP_ALIVE }
       const server = createServer(options, (socket) => {
-        // Whoever reads it hears of what goes wrong.
+        // The worker that reads the connection handles its errors.
         socket.on('error', () => undefined)
-        this.#give(socket)
+        this.#onConnection(socket)
       })
       server.once('error', reject)
       server.listen({ host, port }, () => {

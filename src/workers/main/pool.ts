@@ -1,5 +1,5 @@
-// The workers as the main process sees them: started, replaced when they end unasked, told to drain. It knows nothing
-// of requests.
+// The worker processes as the main process sees them: it starts them, replaces those that exit unexpectedly, deals out
+// connections, and drains them. It does not know requests.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import type { Socket } from 'node:net'
@@ -10,10 +10,10 @@ import type { Mirror } from '../../mirror/mirror.ts'
 import { arrivalsRead } from '../../server/leaving.ts'
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
+import { sharedMs } from '../header-fields.ts'
 import type { FromWorker, ToWorker, WorkerChange, WorkerSettings } from '../messages.ts'
-import { sharedMs } from '../peer.ts'
-import type { AccountBatch } from '../worker/report.ts'
-import { Door } from './listener.ts'
+import type { ReportBatch } from '../worker/report.ts'
+import { Listener } from './listener.ts'
 import type { WorkerLink } from './worker-link.ts'
 
 export interface PoolOptions {
@@ -24,66 +24,66 @@ export interface PoolOptions {
   readonly observer: Observer
   readonly auditor: Auditor
   readonly logger: Logger
-  /** Where the lines of the workers' logs go. */
+  /** Gets the log lines of the workers. */
   readonly destination: DestinationStream
 }
 
 export interface Pool {
-  /** Where clients connect. */
+  /** The port that clients connect to. */
   readonly port: number
-  /** Resolves when all workers go by these settings, and repeat nothing of before. */
+  /** Resolves when all workers use these settings and have dropped their cached answers. */
   change(settings: WorkerChange): Promise<void>
-  /** The mirror is about to stop: workers go on, and every answer ends its connection. */
+  /** The mirror is about to stop: workers serve on, and every answer ends its connection. */
   leave(): void
-  /** No new connections; resolves when the last worker has ended. */
+  /** Accepts no more connections. Resolves when the last worker has exited. */
   drain(): Promise<void>
-  /** Ends what is still under way, now. */
+  /** Ends all connections now. */
   cut(): void
 }
 
-/** After it a worker repeats less, and says so. */
-type Forgetting = Extract<ToWorker, { readonly turn: number }>
+/** A message after which a worker repeats less, and which it acknowledges. */
+type Acknowledged = Extract<ToWorker, { readonly sequence: number }>
 
-/** Of a process that the system would not start: why. */
+/** An exit status; the error code of a process that the system did not start. */
 type ExitCode = number | string | null
 
-/** As the main process sees it. */
+/** One worker process. */
 interface Worker {
   readonly process: ChildProcess
-  /** Connections that it was given and has not taken yet, in order. */
+  /** Connections that were sent to it and that it has not acknowledged yet, in order. */
   readonly given: Socket[]
-  /** The first of them at the last look, and how many looks before found the same. */
-  untaken: Socket | undefined
-  looks: number
-  /** What it has not said yet to have forgotten. */
-  readonly forgetting: Map<number, () => void>
-  /** It may know something by now. */
-  isTold: boolean
-  /** When it began to take connections. */
+  /** The first of them at the last check, and for how many checks it has been the first. */
+  firstGiven: Socket | undefined
+  checks: number
+  /** Called when it acknowledges the message with this sequence number, or exits. */
+  readonly unacknowledged: Map<number, () => void>
+  /** It was sent its settings, so that it may have cached answers. */
+  hasStarted: boolean
+  /** Since when it takes connections (`performance.now`). */
   servingSince: number | undefined
 }
 
-/** A worker that ends sooner than this after it listened may do so again at once: the next one waits. */
+/** A worker that exits sooner than this is replaced after a pause, which grows each time. */
 const LASTING_MS = 10_000
 const FIRST_WAIT_MS = 100
 const LONGEST_WAIT_MS = 10_000
-/** A worker that has not said by then that it has forgotten what it must is killed: nobody is answered before. */
-const FORGET_WITHIN_MS = 2_000
+/** A worker that does not acknowledge an invalidation within this time is killed, since no request is answered until then. */
+const ACKNOWLEDGE_WITHIN_MS = 2_000
 /**
- * A worker that has not taken a connection within so many looks is killed, so that another one gets it. Looks, since they
- * stand still together with this process, where time goes on.
+ * A worker that has not accepted a connection for this many checks is killed, and the connection goes to another one. Checks
+ * are counted, not time, so that a pause of this process is not taken for one of the worker.
  */
-const LOOK_MS = 1_000
-const LAST_LOOK = 10
-/** What a worker has to end by itself when its connections are cut. */
+const CHECK_MS = 1_000
+const MAX_CHECKS = 10
+/** How long a worker has to exit by itself after its connections were cut. */
 const CUT_GRACE_MS = 2_000
 
-/** How long after its end a process may have something left to be heard: a channel can stay open for ever. */
-const LAST_WORDS_MS = 500
+/** How long after its exit the last messages of a process are waited for. Its channel may never close. */
+const LAST_MESSAGES_MS = 500
 
 /**
- * Listens and starts the workers; resolves when all of them take connections. Rejects with what the system says of
- * the port, and leaves none behind.
+ * Listens and starts the workers. Resolves when all of them take connections. Rejects when the port cannot be used or a
+ * worker does not start; then no worker is left running.
  */
 export async function startPool(
   where: { readonly host: string; readonly port: number },
@@ -91,7 +91,7 @@ export async function startPool(
 ): Promise<Pool> {
   const pool = new WorkerPool(options)
   await pool.listen(where.host, where.port)
-  options.link.onForget((repo) => pool.forget(repo))
+  options.link.onInvalidate((repo) => pool.invalidate(repo))
   try {
     await Promise.all(Array.from({ length: options.count }, () => pool.start()))
   } catch (error) {
@@ -104,12 +104,12 @@ export async function startPool(
 class WorkerPool implements Pool {
   readonly #options: PoolOptions
   #settings: WorkerSettings
-  readonly #door: Door
+  readonly #listener: Listener
   readonly #workers = new Set<Worker>()
-  // Connections that nobody can take at the moment.
+  // Connections that wait for a worker to serve.
   readonly #waiting: Socket[] = []
   #port = 0
-  #turn = 0
+  #sequence = 0
   #waitMs = FIRST_WAIT_MS
   #isLeaving = false
   #isEnding = false
@@ -118,8 +118,8 @@ class WorkerPool implements Pool {
   constructor(options: PoolOptions) {
     this.#options = options
     this.#settings = options.settings
-    this.#door = new Door((socket) => this.#deal(socket), options.logger)
-    setInterval(() => this.#look(), LOOK_MS).unref()
+    this.#listener = new Listener((socket) => this.#deal(socket), options.logger)
+    setInterval(() => this.#check(), CHECK_MS).unref()
   }
 
   get port(): number {
@@ -127,10 +127,10 @@ class WorkerPool implements Pool {
   }
 
   async listen(host: string, port: number): Promise<void> {
-    this.#port = await this.#door.listen(host, port)
+    this.#port = await this.#listener.listen(host, port)
   }
 
-  /** Starts one; resolves when it takes connections. */
+  /** Starts a worker. Resolves when it takes connections, rejects when it exits before. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
       let child: ChildProcess
@@ -140,7 +140,7 @@ class WorkerPool implements Pool {
           env: workerEnvironment(process.env),
         })
       } catch (error) {
-        // Of some reasons Node tells so, and of others by an event.
+        // Node throws some errors of the system, and reports others by an event.
         this.#replace({ pid: undefined, code: reasonOf(error as Error), signal: null }, undefined)
         reject(error as Error)
         return
@@ -148,16 +148,16 @@ class WorkerPool implements Pool {
       const worker: Worker = {
         process: child,
         given: [],
-        untaken: undefined,
-        looks: 0,
-        forgetting: new Map(),
-        isTold: false,
+        firstGiven: undefined,
+        checks: 0,
+        unacknowledged: new Map(),
+        hasStarted: false,
         servingSince: undefined,
       }
       this.#workers.add(worker)
       child.on('message', (message: FromWorker) => {
         if (message.kind === 'serving') resolve()
-        this.#hear(worker, message)
+        this.#receive(worker, message)
       })
       whenEnded(child, (code, signal) => {
         this.#ended(worker, code, signal)
@@ -166,11 +166,11 @@ class WorkerPool implements Pool {
     })
   }
 
-  #hear(worker: Worker, message: FromWorker): void {
+  #receive(worker: Worker, message: FromWorker): void {
     const { link, mirror } = this.#options
     switch (message.kind) {
       case 'ready':
-        worker.isTold = true
+        worker.hasStarted = true
         send(worker, { kind: 'start', settings: this.#settings })
         break
       case 'serving':
@@ -181,21 +181,21 @@ class WorkerPool implements Pool {
         for (const socket of this.#waiting.splice(0)) this.#deal(socket)
         break
       case 'took':
-        // The worker's own descriptor keeps the connection.
+        // The worker has a descriptor of its own, which keeps the connection open.
         worker.given.shift()?.destroy()
         break
-      case 'forgotten':
-        worker.forgetting.get(message.turn)?.()
+      case 'acknowledged':
+        worker.unacknowledged.get(message.sequence)?.()
         break
-      case 'taken':
-        link.handoff.settle(message.id, message.taken)
+      case 'sent':
+        link.handoff.settle(message.id, message.result)
         break
-      case 'pins':
-        for (const { client, answer, at } of message.pins)
+      case 'promises':
+        for (const { client, answer, at } of message.promises)
           mirror.pin(client, answer, Math.max(0, sharedMs() - at))
         break
-      case 'accounts':
-        keepAccounts(message.batch, this.#options)
+      case 'report':
+        recordReport(message.batch, this.#options)
         break
       case 'drained':
         break
@@ -204,7 +204,7 @@ class WorkerPool implements Pool {
     }
   }
 
-  /** Gives a connection to the worker whose turn it is, of those that are quickest to take what they are given. */
+  /** Sends a connection to a worker: one with the fewest unacknowledged connections, and of these in turn. */
   #deal(socket: Socket): void {
     let worker: Worker | undefined
     for (const other of this.#workers) {
@@ -215,22 +215,22 @@ class WorkerPool implements Pool {
       this.#waiting.push(socket)
       return
     }
-    // As the last one: the next connection is for the next worker.
+    // It moves to the end of the set, so that the next connection goes to another worker.
     this.#workers.delete(worker)
     this.#workers.add(worker)
     worker.given.push(socket)
     const message: ToWorker = { kind: 'connection' }
-    // What a worker that has ended did not take is for the next one.
+    // When the worker has exited, `#ended` sends its connections to another one.
     worker.process.send(message, socket, { keepOpen: true }, () => undefined)
   }
 
-  /** Whether all of them still take what they are given. */
-  #look(): void {
+  /** Kills workers that do not accept their connections. */
+  #check(): void {
     for (const worker of this.#workers) {
       const [first] = worker.given
-      worker.looks = first !== undefined && first === worker.untaken ? worker.looks + 1 : 0
-      worker.untaken = first
-      if (worker.looks === LAST_LOOK) this.#killStuck(worker)
+      worker.checks = first !== undefined && first === worker.firstGiven ? worker.checks + 1 : 0
+      worker.firstGiven = first
+      if (worker.checks === MAX_CHECKS) this.#killStuck(worker)
     }
   }
 
@@ -247,8 +247,8 @@ class WorkerPool implements Pool {
       if (this.#isEnding) socket.destroy()
       else this.#deal(socket)
     }
-    // It repeats nothing any more.
-    for (const forgotten of worker.forgetting.values()) forgotten()
+    // Its cache has gone with it.
+    for (const acknowledge of worker.unacknowledged.values()) acknowledge()
     if (!this.#isEnding) this.#replace({ pid: child.pid, code, signal }, servingSince)
     else if (this.#workers.size === 0) this.#whenEmpty?.()
   }
@@ -273,35 +273,35 @@ class WorkerPool implements Pool {
     this.#waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)
     logger.warn({ ...ended, waitMs }, 'a worker ended; another one replaces it')
     setTimeout(() => {
-      // Its end is told of as that of any other.
+      // Its exit is logged like that of any other worker.
       if (!this.#isEnding) this.start().catch(() => undefined)
     }, waitMs)
   }
 
-  /** Resolves when no worker repeats anything about the repo. */
-  async forget(repo: Repo): Promise<void> {
-    await this.#tellAll((turn) => ({ kind: 'forget', repo, turn }))
+  /** Resolves when every worker has dropped its answers about the repo. */
+  async invalidate(repo: Repo): Promise<void> {
+    await this.#sendAll((sequence) => ({ kind: 'invalidate', repo, sequence }))
   }
 
   async change(settings: WorkerChange): Promise<void> {
-    // For those that start later, too.
+    // Workers that start later get them, too.
     this.#settings = { ...this.#settings, ...settings }
-    await this.#tellAll((turn) => ({ kind: 'change', settings, turn }))
+    await this.#sendAll((sequence) => ({ kind: 'change', settings, sequence }))
   }
 
-  async #tellAll(make: (turn: number) => Forgetting): Promise<void> {
-    this.#turn += 1
-    const message = make(this.#turn)
-    const told = [...this.#workers].filter(({ isTold }) => isTold)
-    await Promise.all(told.map((worker) => this.#forgotten(worker, message)))
+  async #sendAll(make: (sequence: number) => Acknowledged): Promise<void> {
+    this.#sequence += 1
+    const message = make(this.#sequence)
+    const started = [...this.#workers].filter(({ hasStarted }) => hasStarted)
+    await Promise.all(started.map((worker) => this.#acknowledged(worker, message)))
   }
 
-  #forgotten(worker: Worker, message: Forgetting): Promise<void> {
+  #acknowledged(worker: Worker, message: Acknowledged): Promise<void> {
     return new Promise((resolve) => {
-      const late = setTimeout(() => this.#killStuck(worker), FORGET_WITHIN_MS)
-      worker.forgetting.set(message.turn, () => {
+      const late = setTimeout(() => this.#killStuck(worker), ACKNOWLEDGE_WITHIN_MS)
+      worker.unacknowledged.set(message.sequence, () => {
         clearTimeout(late)
-        worker.forgetting.delete(message.turn)
+        worker.unacknowledged.delete(message.sequence)
         resolve()
       })
       send(worker, message)
@@ -316,7 +316,7 @@ class WorkerPool implements Pool {
   async drain(): Promise<void> {
     await arrivalsRead()
     this.#isEnding = true
-    this.#door.close()
+    this.#listener.close()
     for (const socket of this.#waiting) socket.destroy()
     const empty = new Promise<void>((resolve) => {
       this.#whenEmpty = resolve
@@ -332,20 +332,23 @@ class WorkerPool implements Pool {
 
   kill(): void {
     this.#isEnding = true
-    this.#door.close()
+    this.#listener.close()
     for (const worker of this.#workers) worker.process.kill('SIGKILL')
   }
 }
 
-/** What a runtime heeds. Settings come as a message, and secrets, which stand in the environment, not at all. */
+/**
+ * The variables that Node and the system libraries read. Settings are sent as a message. Secrets, which the environment of
+ * the main process may hold, are not passed on.
+ */
 function workerEnvironment(own: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const isHeeded = /^(?:NODE|UV|LD|MALLOC|LC|OPENSSL)_|^(?:PATH|LANG|TZ)$/
-  return Object.fromEntries(Object.entries(own).filter(([name]) => isHeeded.test(name)))
+  const isPassedOn = /^(?:NODE|UV|LD|MALLOC|LC|OPENSSL)_|^(?:PATH|LANG|TZ)$/
+  return Object.fromEntries(Object.entries(own).filter(([name]) => isPassedOn.test(name)))
 }
 
-/** Writes and counts what a worker has done by itself. */
-export function keepAccounts(
-  { lines, done, decided, audited }: AccountBatch,
+/** Writes the log lines and audit entries of a worker, and adds its counts. */
+export function recordReport(
+  { lines, done, decided, audited }: ReportBatch,
   { destination, observer, auditor }: Pick<PoolOptions, 'destination' | 'observer' | 'auditor'>,
 ): void {
   if (lines !== '') destination.write(lines)
@@ -354,7 +357,7 @@ export function keepAccounts(
   for (const event of audited) auditor.access(event)
 }
 
-/** Calls back when the process has ended and everything that it had said was heard, or when it could not be started. */
+/** Calls `done` once: when the process has exited and its last messages have been received, or when it could not be started. */
 function whenEnded(child: ChildProcess, done: (code: ExitCode, signal: string | null) => void): void {
   child.on('error', (error: NodeJS.ErrnoException) => {
     if (child.pid === undefined) done(reasonOf(error), null)
@@ -365,7 +368,7 @@ function whenEnded(child: ChildProcess, done: (code: ExitCode, signal: string | 
       child.off('disconnect', end)
       done(code, signal)
     }
-    const late = setTimeout(end, LAST_WORDS_MS)
+    const late = setTimeout(end, LAST_MESSAGES_MS)
     if (child.channel !== undefined && child.channel !== null) child.once('disconnect', end)
   })
 }
@@ -375,6 +378,6 @@ function reasonOf(error: NodeJS.ErrnoException): string {
 }
 
 function send({ process: child }: Worker, message: ToWorker): void {
-  // One that has just ended hears nothing, and whoever waits for it hears of its end.
+  // A process that has just exited gets no message. `whenEnded` reports its exit to those that wait for an answer.
   if (child.connected) child.send(message, () => undefined)
 }

@@ -1,20 +1,20 @@
-// Where the main process listens for its workers: a socket in a directory of its own, which nobody else may enter.
+// The Unix socket on which the main process listens for its workers. Only the user of the mirror may enter its directory.
 
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** Systems have room for 104 bytes and more. */
+/** Systems allow 104 bytes and more for the path of a Unix socket. */
 const LONGEST_PATH = 100
 
 export interface PrivateSocket {
   readonly path: string
-  /** To be called when the socket is there. */
+  /** Takes all rights to the socket from other users. To be called when the server listens. */
   lock(): Promise<void>
   remove(): Promise<void>
 }
 
-/** Makes the directory, with mode 0700. Throws what the system says. */
+/** Makes the directory, with mode 0700. Throws the error of the system. */
 export async function makePrivateSocket(): Promise<PrivateSocket> {
   const prefix = 'hubmirror-'
   const room = LONGEST_PATH - `/${prefix}XXXXXX/s`.length

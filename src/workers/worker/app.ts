@@ -1,5 +1,4 @@
-// What a worker does with a request, joined: repeats what it may, hands the rest on, and sends by itself what it is
-// offered.
+// The parts of a worker, joined: it answers from its cache, forwards all other requests, and sends offered files itself.
 
 import type { Logger } from 'pino'
 import type { ReadyRoute } from '../../fast-path/cached-route.ts'
@@ -10,41 +9,41 @@ import type { ClientLists } from '../../server/clients.ts'
 import { createLayout } from '../../store/layout.ts'
 import { flushRequests } from '../../telemetry/log.ts'
 import type { WorkerSettings } from '../messages.ts'
-import { createMemory, type Pin } from './cache.ts'
+import { createWorkerCache, type PromisedCommit } from './cache.ts'
 import { createForwarder } from './forward.ts'
-import type { Accounts } from './report.ts'
-import { takeOffer } from './send-file.ts'
+import type { Reporter } from './report.ts'
+import { sendOffered } from './send-file.ts'
 import type { Exchange } from './server.ts'
 
-export interface Answerer {
-  /** Answers what it can. */
+export interface WorkerApp {
+  /** Answers from the cache. */
   readonly ready: ReadyRoute
   forward(exchange: Exchange): void
-  /** After it nothing of the repo is repeated. */
-  forget(repo: Repo): void
-  /** Other networks of clients are served from now on, and nothing of before is repeated. */
+  /** Drops all cached answers about the repo. */
+  invalidate(repo: Repo): void
+  /** Serves these networks from now on, and drops all cached answers. */
   change(clients: ClientLists): void
-  /** Resolves when the main process has heard of everything that was answered. */
+  /** Resolves when all forwarded requests have ended, and all reports have been sent. */
   idle(): Promise<void>
 }
 
-export function createAnswerer(
+export function createWorkerApp(
   settings: Pick<
     WorkerSettings,
     'socketPath' | 'cacheDir' | 'basePath' | 'via' | 'trustProxy' | 'clients' | 'memoryBytes'
   >,
   rooms: {
     readonly logger: Logger
-    readonly accounts: Pick<Accounts, 'observer' | 'auditor' | 'flush'>
+    readonly accounts: Pick<Reporter, 'observer' | 'auditor' | 'flush'>
     readonly monotonic: () => number
-    readonly tellTaken: (id: number, taken: HandoffResult) => void
-    readonly tellPins: (pins: readonly Pin[]) => void
+    readonly reportHandoff: (id: number, result: HandoffResult) => void
+    readonly reportPromises: (promises: readonly PromisedCommit[]) => void
   },
-): Answerer {
-  const { logger, accounts, monotonic, tellTaken, tellPins } = rooms
+): WorkerApp {
+  const { logger, accounts, monotonic, reportHandoff, reportPromises } = rooms
   const { observer, auditor } = accounts
   let { clients } = settings
-  const memory = createMemory({
+  const cache = createWorkerCache({
     ...settings,
     clients: {
       get allow() {
@@ -57,31 +56,31 @@ export function createAnswerer(
     maxBytes: settings.memoryBytes,
     monotonic,
     accounts: { logger, observer, auditor },
-    tellPins,
+    reportPromises,
   })
-  const offerOptions = {
+  const sendOptions = {
     layout: createLayout(settings.cacheDir),
     reads: new FileReads(),
-    tell: tellTaken,
+    report: reportHandoff,
     onTrouble: (error: unknown) => logger.warn({ err: error }, 'a worker cannot read a stored file'),
   }
   const forwarder = createForwarder({
     socketPath: settings.socketPath,
-    memory,
+    cache,
     accounts: { logger, observer, auditor },
-    takeOffer: (offer, answer) => void takeOffer(offer, answer, offerOptions),
+    sendOffered: (offer, answer) => void sendOffered(offer, answer, sendOptions),
   })
   return {
-    ready: memory.route,
+    ready: cache.route,
     forward: (exchange) => forwarder.forward(exchange),
-    forget: (repo) => memory.forget(repo),
+    invalidate: (repo) => cache.invalidate(repo),
     change(next) {
       clients = next
-      memory.forgetAll()
+      cache.invalidateAll()
     },
     async idle() {
       await forwarder.idle()
-      memory.flush()
+      cache.flush()
       flushRequests(logger)
       accounts.flush()
     },

@@ -1,5 +1,5 @@
-// The answers that a worker may repeat without asking: those that the main process says are the same for everybody,
-// for as long as it says, until it says otherwise. Nothing is decided here, and nothing outlives the process.
+// The answers that a worker may repeat without asking the main process: those that the main process has marked as the same
+// for every caller, until their time is over or the main process invalidates them. Nothing is decided here.
 
 import type { IncomingMessage } from 'node:http'
 import { createCallers } from '../../callers/caller.ts'
@@ -13,78 +13,78 @@ import type { ClientName } from '../../mirror/context.ts'
 import { Invalidations } from '../../mirror/invalidations.ts'
 import { addressReader, type ClientLists, clientGate } from '../../server/clients.ts'
 import type { Accounts as AccountsOf } from '../../server/request-log.ts'
-import { OWN_FIELDS, parseReady, sharedMs } from '../peer.ts'
+import { OWN_FIELDS, parseCacheNote, sharedMs } from '../header-fields.ts'
 
-/** A client that was told by a HEAD where a branch is. */
-export interface Pin {
+/** A commit that a client was given as that of a branch, by the answer to a HEAD. */
+export interface PromisedCommit {
   readonly client: ClientName
   readonly answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>
-  /** When, by `sharedMs`. */
+  /** The time of the answer, by `sharedMs`. */
   readonly at: number
 }
 
-export interface MemoryOptions {
+export interface WorkerCacheOptions {
   readonly basePath: string
   readonly via: string
   readonly trustProxy: readonly string[]
   readonly clients: ClientLists
-  /** For bodies. */
+  /** Bound of the memory for bodies. */
   readonly maxBytes: number
   readonly monotonic: () => number
   readonly accounts: AccountsOf
-  readonly tellPins: (pins: readonly Pin[]) => void
+  readonly reportPromises: (promises: readonly PromisedCommit[]) => void
 }
 
-export interface Memory {
-  /** Answers what it can. */
+export interface WorkerCache {
+  /** Answers from the cache. */
   readonly route: ReadyRoute
-  /** The state before a request is handed on: an answer that was on its way while something was forgotten is not kept. */
+  /** Read before a request is forwarded. If it has changed when the answer comes, the answer is not cached. */
   readonly generation: number
-  /** Listens to an answer that is handed on, and keeps it if the main process says so. */
-  learn(request: IncomingMessage, incoming: IncomingMessage, asked: Asked): void
-  /** After it nothing of the repo is repeated, and all pins have been told. */
-  forget(repo: Repo): void
-  /** The same of every repo. */
-  forgetAll(): void
-  /** Tells the pins that wait. */
+  /** Reads along an answer that is forwarded, and caches it when it has come whole. */
+  learn(request: IncomingMessage, incoming: IncomingMessage, noted: Noted): void
+  /** Drops all answers about the repo, and reports all promised commits. */
+  invalidate(repo: Repo): void
+  /** The same for all repos. */
+  invalidateAll(): void
+  /** Reports the promised commits that wait. */
   flush(): void
 }
 
-/** What the main process says of an answer, and the generation when it was asked. */
-interface Asked {
+/** The note that the main process sent with an answer, and the generation when it was noted. */
+interface Noted {
   readonly field: string
   readonly generation: number
 }
 
-/** Bodies up to this size are in the memory of the main process, and may be ready there. */
+/** Larger bodies are not in the memory of the main process, and come without a note. */
 const LARGEST_BYTES = 64 * 1024
-/** How long a pin may wait for others. */
-const PIN_WAIT_MS = 5
+/** How long a promised commit may wait for others. */
+const PROMISE_WAIT_MS = 5
 /**
- * So much sooner than the main process stops believing where a branch is, nobody is told here: the GET that follows a
- * HEAD shall find the pin there.
+ * Workers expire cached HEADs of a branch this much before the main process does. So the commit that a HEAD has promised is
+ * recorded there before the GET that follows it.
  */
-const PIN_MARGIN_MS = 100
-/** What belongs to a connection, or is said by each process for itself. */
-const NOT_KEPT = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding'])
+const PROMISE_MARGIN_MS = 100
+/** Fields of one connection only, and those that each process sets itself. */
+const NOT_CACHED = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding'])
 
-export function createMemory(options: MemoryOptions): Memory {
+export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
   const { monotonic } = options
   const invalidations = new Invalidations()
   const ready = new ReadyAnswers({ monotonic, invalidations })
   const bodies = new Bounded<Buffer>({ maxBytes: options.maxBytes, sizeOf: (body) => body.length })
-  const pins = new PinBatch(options.tellPins)
+  const promises = new PromiseBatch(options.reportPromises)
   const route = createReadyRoute({
     ready,
     mirror: {
-      // Where there are rules, the main process says of nothing that it may be repeated.
+      // While there are rules, the main process sends no notes.
       admitReady: () => '',
       pin(client, { route, commit, status }) {
         if (!isCommitHash(route.revision))
-          pins.add({ client, answer: { route, commit, status }, at: sharedMs() })
+          promises.add({ client, answer: { route, commit, status }, at: sharedMs() })
       },
     },
-    // None of the mirror's own tokens is known here: who shows one is for the main process.
+    // Workers know none of the mirror's own tokens. A request that shows one is forwarded.
     callers: createCallers({
       issued: { list: () => [], refresh: () => Promise.resolve() },
       settings: { hubTokens: new Map() },
@@ -99,14 +99,14 @@ export function createMemory(options: MemoryOptions): Memory {
   const keep = (
     request: IncomingMessage,
     incoming: IncomingMessage,
-    asked: Asked,
+    noted: Noted,
     body: Buffer | undefined,
   ): void => {
     const { method, url = '' } = request
     if (method !== 'GET' && method !== 'HEAD') return
-    const answer = answerOf({ method, url }, incoming, asked, options)
+    const answer = answerOf({ method, url }, incoming, noted, options)
     if (answer === undefined) return
-    // Never the body of another answer to the same target.
+    // The etag keeps bodies of several answers to the same target apart.
     const name = `${url} ${String(incoming.headers.etag)}`
     if (body !== undefined) bodies.set(name, body)
     ready.remember(method, url, {
@@ -120,9 +120,9 @@ export function createMemory(options: MemoryOptions): Memory {
     get generation() {
       return invalidations.generation
     },
-    learn(request, incoming, asked) {
+    learn(request, incoming, noted) {
       if (request.method === 'HEAD') {
-        keep(request, incoming, asked, undefined)
+        keep(request, incoming, noted, undefined)
         return
       }
       const parts: Buffer[] = []
@@ -131,37 +131,37 @@ export function createMemory(options: MemoryOptions): Memory {
         size += part.length
         if (size <= LARGEST_BYTES) parts.push(part)
       })
-      // An answer whose client has left is thrown away unheard, also from its middle on, and ends as if it had been read.
+      // When the client has left, the rest of the answer is discarded unseen, and still ends like a complete one.
       const announced = Number(incoming.headers['content-length'])
       incoming.once('end', () => {
-        if (size === announced && size <= LARGEST_BYTES) keep(request, incoming, asked, Buffer.concat(parts))
+        if (size === announced && size <= LARGEST_BYTES) keep(request, incoming, noted, Buffer.concat(parts))
       })
     },
-    forget(repo) {
+    invalidate(repo) {
       invalidations.invalidate(repo)
-      pins.flush()
+      promises.flush()
     },
-    forgetAll() {
+    invalidateAll() {
       invalidations.invalidate('all')
-      pins.flush()
+      promises.flush()
     },
-    flush: () => pins.flush(),
+    flush: () => promises.flush(),
   }
 }
 
-/** An answer as it may be repeated, but for its body; undefined where the main process' word for it cannot be read. */
+/** An answer without its body, as it may be repeated. Returns undefined when the note cannot be read. */
 function answerOf(
   { method, url }: { readonly method: Method; readonly url: string },
   incoming: IncomingMessage,
-  { field, generation }: Asked,
-  { basePath, monotonic }: Pick<MemoryOptions, 'basePath' | 'monotonic'>,
+  { field, generation }: Noted,
+  { basePath, monotonic }: Pick<WorkerCacheOptions, 'basePath' | 'monotonic'>,
 ): ReadyAnswer | undefined {
-  // Before the other clock is read: whatever holds this process up between the two shortens what is left.
+  // Read before the other clock: a pause of this process between the two then shortens the time that is left.
   const now = monotonic()
-  const note = parseReady(field)
+  const note = parseCacheNote(field)
   const route = parseHubUrl(url, basePath)
   if (note === undefined || !isCommitHash(note.commit) || route.kind !== 'file') return undefined
-  const marginMs = isCommitHash(route.revision) ? 0 : PIN_MARGIN_MS
+  const marginMs = isCommitHash(route.revision) ? 0 : PROMISE_MARGIN_MS
   return {
     until: now + note.leftMs - marginMs,
     askedAt: note.ageMs === undefined ? undefined : now - note.ageMs,
@@ -169,34 +169,35 @@ function answerOf(
     commit: note.commit,
     route,
     status: incoming.statusCode ?? 0,
-    headers: keptFields(incoming.rawHeaders, (name) => isKept(method, name)),
+    headers: keptFields(incoming.rawHeaders, (name) => isCached(method, name)),
   }
 }
 
-function isKept(method: Method, name: string): boolean {
-  return !NOT_KEPT.has(name) && !isSaidOnce(method, name) && !name.startsWith(OWN_FIELDS)
+function isCached(method: Method, name: string): boolean {
+  return !NOT_CACHED.has(name) && !isSaidOnce(method, name) && !name.startsWith(OWN_FIELDS)
 }
 
-class PinBatch {
-  readonly #tell: (pins: readonly Pin[]) => void
-  #pins: Pin[] = []
+/** Collects promised commits for a few milliseconds, since a message costs more than an entry. */
+class PromiseBatch {
+  readonly #report: (promises: readonly PromisedCommit[]) => void
+  #promises: PromisedCommit[] = []
   #timer: NodeJS.Timeout | undefined
 
-  constructor(tell: (pins: readonly Pin[]) => void) {
-    this.#tell = tell
+  constructor(report: (promises: readonly PromisedCommit[]) => void) {
+    this.#report = report
   }
 
-  add(pin: Pin): void {
-    this.#pins.push(pin)
-    this.#timer ??= setTimeout(() => this.flush(), PIN_WAIT_MS)
+  add(promise: PromisedCommit): void {
+    this.#promises.push(promise)
+    this.#timer ??= setTimeout(() => this.flush(), PROMISE_WAIT_MS)
   }
 
   flush(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    if (this.#pins.length === 0) return
-    const pins = this.#pins
-    this.#pins = []
-    this.#tell(pins)
+    if (this.#promises.length === 0) return
+    const promises = this.#promises
+    this.#promises = []
+    this.#report(promises)
   }
 }

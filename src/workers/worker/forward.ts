@@ -1,5 +1,5 @@
-// One request of a client, handed on to the main process as it came, and the answer handed back as it came. What is
-// of one connection only (RFC 9110 §7.6.1) is said anew on the other one. It decides nothing.
+// Forwards one request of a client to the main process as it came, and the answer back as it came. Fields of one connection
+// only (RFC 9110 §7.6.1) are replaced by those of the other connection. Nothing is decided here.
 
 import {
   Agent,
@@ -19,44 +19,44 @@ import { endConnectionWith } from '../../server/node-http.ts'
 import { type Accounts, account, statusTold } from '../../server/request-log.ts'
 import { Trace } from '../../server/request-record.ts'
 import {
-  formatPeer,
-  OFFER_FIELD,
+  CACHE_NOTE_FIELD,
+  CLIENT_FIELD,
+  formatClient,
+  HANDOFF_FIELD,
   type Offer,
   OWN_FIELDS,
-  PEER_FIELD,
   parseOffer,
-  READY_FIELD,
-} from '../peer.ts'
-import type { Memory } from './cache.ts'
-import type { OfferedAnswer } from './send-file.ts'
+} from '../header-fields.ts'
+import type { WorkerCache } from './cache.ts'
+import type { OfferedResponse } from './send-file.ts'
 import type { Exchange } from './server.ts'
 
 /**
- * Of one connection. A body's framing goes along in requests, since doubts about it are for the main process; what
- * follows a body does not.
+ * Fields of one connection. The framing of a body is forwarded in requests, since the main process checks it. Trailers are
+ * not.
  */
-const NOT_ASKED = new Set(['connection', 'keep-alive', 'proxy-connection', 'upgrade', 'te', 'trailer'])
-const NOT_ANSWERED = new Set(['connection', 'keep-alive', 'transfer-encoding'])
-/** Sooner than the main process ends a connection that idles. */
+const NOT_FORWARDED = new Set(['connection', 'keep-alive', 'proxy-connection', 'upgrade', 'te', 'trailer'])
+const NOT_RETURNED = new Set(['connection', 'keep-alive', 'transfer-encoding'])
+/** Shorter than the time after which the main process ends an idle connection. */
 const IDLE_MS = 30_000
-/** The queue of the private socket is short where the system says so; it moves on within milliseconds. */
+/** Some systems allow a short queue of the private socket only. It moves on within milliseconds. */
 const QUEUE_FULL_RETRY_MS = 5
 const QUEUE_FULL_TRIES = 400
 
 export interface ForwardOptions {
   readonly socketPath: string
-  /** Sends what the main process offers instead of a body. */
-  readonly takeOffer: (offer: Offer, answer: OfferedAnswer) => void
-  /** Keeps what may be repeated. */
-  readonly memory: Pick<Memory, 'generation' | 'learn'>
-  /** Hears of what never reached the main process. */
+  /** Sends the file that the main process offers in place of a body. */
+  readonly sendOffered: (offer: Offer, answer: OfferedResponse) => void
+  /** Caches answers that may be repeated. */
+  readonly cache: Pick<WorkerCache, 'generation' | 'learn'>
+  /** The records of requests that never reached the main process. */
   readonly accounts: Accounts
 }
 
 export interface Forwarder {
-  /** Hands a request on. */
+  /** Forwards a request. */
   forward(exchange: Exchange): void
-  /** Resolves when the main process has heard the end of everything that was handed on to it. */
+  /** Resolves when all forwarded requests have ended. */
   idle(): Promise<void>
 }
 
@@ -67,7 +67,7 @@ export function createForwarder(options: ForwardOptions): Forwarder {
   const ask = (parameters: RequestOptions): ClientRequest => {
     underWay += 1
     const outgoing = httpRequest({ agent, ...parameters, socketPath: options.socketPath })
-    // As in the server: fields are limited by their bytes.
+    // As in the server: the bytes of the fields are limited, not their number.
     outgoing.maxHeadersCount = 0
     outgoing.once('close', () => {
       underWay -= 1
@@ -94,23 +94,23 @@ function forward(
   try {
     checkVersion(request)
   } catch (error) {
-    // At once: what follows on the connection may be part of the body that its client meant.
+    // Not forwarded: what follows on the connection may be part of a body.
     fail(exchange, error, options.accounts)
     return
   }
   const isFramed = hasFraming(request)
-  // A GET or HEAD with a body is refused unread.
+  // The main process refuses a GET or HEAD with a body without reading it.
   const sendsBody = isFramed && method !== 'GET' && method !== 'HEAD'
-  const { generation } = options.memory
+  const { generation } = options.cache
   let isAnswered = false
   const outgoing = ask({
     method,
     path: request.url,
-    headers: fieldsToAsk(exchange),
-    // As it came, or not at all.
+    headers: fieldsToForward(exchange),
+    // The client's field is forwarded, or none.
     setHost: false,
     maxHeaderSize: 8 * MAX_HEADER_BYTES,
-    // Whatever followed on the same connection could be read as the body that does not come.
+    // The body is not sent, so a later request on the same connection could be read as that body.
     ...(isFramed && !sendsBody ? { agent: false } : {}),
   })
   const over = (): void => {
@@ -124,7 +124,7 @@ function forward(
     outgoing.destroy()
   }
   response.once('close', leave)
-  // A pipelined answer that never got its turn hears nothing of its socket by itself.
+  // A pipelined answer that was never sent gets no `close` event when its socket closes.
   socket.once('close', leave)
 
   outgoing.on('continue', () => {
@@ -135,7 +135,7 @@ function forward(
     answer(exchange, incoming, { over, generation, ...options })
   })
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
-    // Whatever of an answer has come is complete, or its own reader hears of the end.
+    // Once an answer has begun, its reader handles the end.
     if (isAnswered) return
     over()
     if (response.destroyed || socket.destroyed) return
@@ -143,11 +143,12 @@ function forward(
       setTimeout(() => forward(exchange, ask, options, tries + 1), QUEUE_FULL_RETRY_MS)
       return
     }
-    // Without an answer the main process ends what must not go on; what never reached it may be tried again.
+    // The main process ends a connection without an answer when it must not go on. A request that never reached it may be
+    // sent again.
     if (error.syscall === 'connect') {
       fail(exchange, new MirrorError('overloaded', { cause: error }), options.accounts)
     } else {
-      // Also where the answers before it are not out: it is a connection with too many of them that is ended so.
+      // Answers before this one may be lost. The main process ends only connections with too many requests in this way.
       socket.destroy()
     }
   })
@@ -160,19 +161,19 @@ function forward(
   }
 }
 
-/** Whether a body is announced. A length of nothing announces none. */
+/** Whether a body is announced. A length of 0 announces none. */
 function hasFraming({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 }
 
-function fieldsToAsk({ request, address, inFlight }: Exchange): string[] {
+function fieldsToForward({ request, address, inFlight }: Exchange): string[] {
   const { rawHeaders, headers, httpVersion: version, socket } = request
-  const fields = keptFields(rawHeaders, (name) => !NOT_ASKED.has(name) && !name.startsWith(OWN_FIELDS))
-  // HTTP/1.0 needs none, and only this process knows what its client has reached.
+  const fields = keptFields(rawHeaders, (name) => !NOT_FORWARDED.has(name) && !name.startsWith(OWN_FIELDS))
+  // HTTP/1.0 does not require Host, and only this process knows which address its client has reached.
   const host = headers.host === undefined && version === '1.0' ? reachedHost(socket) : undefined
   return [
-    PEER_FIELD,
-    formatPeer({ address, inFlight, version }),
+    CLIENT_FIELD,
+    formatClient({ address, inFlight, version }),
     ...(host === undefined ? [] : ['host', host]),
     ...fields,
   ]
@@ -181,20 +182,20 @@ function fieldsToAsk({ request, address, inFlight }: Exchange): string[] {
 function answer(
   { request, response }: Exchange,
   incoming: IncomingMessage,
-  options: Pick<ForwardOptions, 'takeOffer' | 'memory'> & {
+  options: Pick<ForwardOptions, 'sendOffered' | 'cache'> & {
     readonly over: () => void
     readonly generation: number
   },
 ): void {
-  const { fields, offer, ready, isLast } = fieldsToAnswer(incoming)
+  const { fields, offer, ready, isLast } = fieldsToReturn(incoming)
   const start = (): void => {
     if (isLast) endConnectionWith(response)
     response.writeHead(incoming.statusCode ?? 0, incoming.statusMessage, fields)
   }
   if (offer !== undefined) {
-    // Who takes it tells the main process of the client, too.
+    // The sender reports to the main process when the client leaves.
     options.over()
-    options.takeOffer(offer, { incoming, response, socket: request.socket, start })
+    options.sendOffered(offer, { incoming, response, socket: request.socket, start })
     return
   }
   incoming.once('close', () => {
@@ -202,19 +203,19 @@ function answer(
   })
   incoming.on('error', () => undefined)
   if (ready !== undefined)
-    options.memory.learn(request, incoming, { field: ready, generation: options.generation })
+    options.cache.learn(request, incoming, { field: ready, generation: options.generation })
   start()
-  // The first event of a stream may come much later than its client waits for an answer.
+  // The first event of a stream may come later than the client waits for the head of an answer.
   if (isEventStream(incoming.headers)) response.flushHeaders()
   incoming.pipe(response)
 }
 
-function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
+function fieldsToReturn({ rawHeaders }: IncomingMessage): {
   readonly fields: string[]
   readonly offer: Offer | undefined
-  /** Why it may be repeated. */
+  /** The note that lets this process repeat the answer. */
   readonly ready: string | undefined
-  /** The client's connection shall end with this answer. */
+  /** Whether the client's connection must end with this answer. */
   readonly isLast: boolean
 } {
   const fields: string[] = []
@@ -224,12 +225,12 @@ function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
     const key = name.toLowerCase()
-    if (key === OFFER_FIELD) {
+    if (key === HANDOFF_FIELD) {
       offer = parseOffer(value)
       if (offer !== undefined) fields.push('content-length', String(offer.range.end - offer.range.start))
-    } else if (!NOT_ANSWERED.has(key) && !key.startsWith(OWN_FIELDS)) {
+    } else if (!NOT_RETURNED.has(key) && !key.startsWith(OWN_FIELDS)) {
       fields.push(name, value)
-    } else if (key === READY_FIELD) {
+    } else if (key === CACHE_NOTE_FIELD) {
       ready = value
     } else if (key === 'connection' && value === 'close') {
       isLast = true
@@ -238,7 +239,7 @@ function fieldsToAnswer({ rawHeaders }: IncomingMessage): {
   return { fields, offer, ready, isLast }
 }
 
-/** Refuses what could not be handed on, and keeps the accounts of it. */
+/** Refuses a request that could not be forwarded, and records it. */
 function fail({ request, response, address }: Exchange, error: unknown, accounts: Accounts): void {
   const { method = '' } = request
   const trace = new Trace(requestId(request))

@@ -1,25 +1,26 @@
-// What a worker has done by itself, told to the main process in batches: there the lines are written, since those of
-// several writers would run into each other, and the counts added, so that there is one truth.
+// What a worker has answered by itself, reported to the main process in batches. The main process writes the log lines,
+// since lines of several writers would be mixed up, and adds the counts, so that there is one set of metrics.
 
 import type { AccessEvent, Auditor } from '../../telemetry/audit.ts'
 import type { AccessResult, Observer } from '../../telemetry/observer.ts'
 
 type RequestDone = Parameters<Observer['requestDone']>[0]
 
-export interface AccountBatch {
-  /** Whole lines of the log. */
+export interface ReportBatch {
+  /** Complete lines of the log. */
   readonly lines: string
   readonly done: readonly RequestDone[]
   readonly decided: readonly AccessResult[]
   readonly audited: readonly AccessEvent[]
 }
 
-/** Nothing waits longer than this. */
-const WAIT_MS = 20
-const ENOUGH = 512
+/** A line or count waits no longer than this. */
+const MAX_WAIT_MS = 20
+/** A batch of this size is sent without waiting. */
+const FULL_BATCH = 512
 
-export class Accounts {
-  readonly #send: (batch: AccountBatch) => void
+export class Reporter {
+  readonly #send: (batch: ReportBatch) => void
   #lines = ''
   #done: RequestDone[] = []
   #decided: AccessResult[] = []
@@ -27,12 +28,12 @@ export class Accounts {
   #count = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options: { readonly isAudited: boolean; readonly send: (batch: AccountBatch) => void }) {
+  constructor(options: { readonly isAudited: boolean; readonly send: (batch: ReportBatch) => void }) {
     this.auditor = { isOn: options.isAudited, access: (event) => void this.#audited.push(event) }
     this.#send = options.send
   }
 
-  /** Where a logger writes. */
+  /** The destination of the worker's logger. */
   readonly destination = {
     write: (lines: string): void => {
       this.#lines += lines
@@ -67,8 +68,8 @@ export class Accounts {
 
   #more(): void {
     this.#count += 1
-    // Not before its decision and its line are there, too.
-    if (this.#count === ENOUGH) setImmediate(() => this.flush())
-    this.#timer ??= setTimeout(() => this.flush(), WAIT_MS)
+    // In the next turn: the decision and the log line of the same request are added after this.
+    if (this.#count === FULL_BATCH) setImmediate(() => this.flush())
+    this.#timer ??= setTimeout(() => this.flush(), MAX_WAIT_MS)
   }
 }

@@ -1,5 +1,5 @@
-// A finished blob that the main process offers instead of a body: opened and sent from here, while the main process
-// keeps it from eviction. What cannot be read here comes from there after all.
+// Sends a stored file that the main process offers in place of a body. The main process protects the file from eviction
+// meanwhile, and sends what this process cannot read.
 
 import type { FileHandle } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -12,41 +12,45 @@ import { Trace } from '../../server/request-record.ts'
 import { openBlobFile } from '../../store/blobs/blob-file.ts'
 import { isBlobKey } from '../../store/digest.ts'
 import type { Layout } from '../../store/layout.ts'
-import type { Offer } from '../peer.ts'
+import type { Offer } from '../header-fields.ts'
 
-export interface OfferOptions {
+export interface SendOptions {
   readonly layout: Layout
   readonly reads: FileReads
-  /** Tells the main process what became of it, once per offer. */
-  readonly tell: (id: number, taken: HandoffResult) => void
-  /** The file cannot be read here. */
+  /** Reports to the main process what was sent, once per offer. */
+  readonly report: (id: number, result: HandoffResult) => void
+  /** Called when this process cannot read the file. */
   readonly onTrouble: (error: unknown) => void
 }
 
-/** The answer that comes with an offer. */
-export interface OfferedAnswer {
+/** The response to the client, and the answer that came with the offer. */
+export interface OfferedResponse {
   readonly incoming: IncomingMessage
   readonly response: ServerResponse
-  /** The client's: an answer that waits for its turn on it has none yet. */
+  /** The client's. A response that waits for those before it on the connection has no socket yet. */
   readonly socket: Socket
   /** Writes the head. */
   readonly start: () => void
 }
 
-/** Sends the offered bytes to the client. Never rejects: what goes wrong breaks the connection. */
-export async function takeOffer(offer: Offer, answer: OfferedAnswer, options: OfferOptions): Promise<void> {
+/** Sends the offered bytes to the client. Never rejects: a failure breaks the connection. */
+export async function sendOffered(
+  offer: Offer,
+  answer: OfferedResponse,
+  options: SendOptions,
+): Promise<void> {
   const { incoming, response, socket } = answer
   const { range } = offer
   const trace = new Trace('')
-  const tell = (end: HandoffResult['end']): void => {
+  const report = (end: HandoffResult['end']): void => {
     const { firstByteAt, startedAt } = trace
     const firstByteMs = firstByteAt === undefined ? undefined : firstByteAt - startedAt
-    options.tell(offer.id, { bytes: trace.bytes, firstByteMs, end })
+    options.report(offer.id, { bytes: trace.bytes, firstByteMs, end })
   }
   const left = (): void => {
     if (!response.writableFinished) trace.leave()
   }
-  // The main process has gone: there is nobody left to tell, and its hold on the file has ended.
+  // The main process has exited, so the file is no longer protected from eviction.
   const lost = (): void => {
     if (!incoming.complete) trace.leave()
   }
@@ -58,7 +62,7 @@ export async function takeOffer(offer: Offer, answer: OfferedAnswer, options: Of
   let isHandedBack = false
   const rescue = (): AsyncIterable<Buffer> => {
     isHandedBack = true
-    tell('stopped')
+    report('stopped')
     return incoming
   }
   try {
@@ -73,7 +77,7 @@ export async function takeOffer(offer: Offer, answer: OfferedAnswer, options: Of
       { trace, reads: options.reads },
     )
   } catch (error) {
-    // Nothing was sent, and nothing came from the main process either.
+    // Nothing was sent, neither from here nor by the main process.
     options.onTrouble(error)
     response.destroy()
   } finally {
@@ -81,14 +85,14 @@ export async function takeOffer(offer: Offer, answer: OfferedAnswer, options: Of
     socket.off('close', left)
     incoming.off('close', lost)
     const isWhole = trace.bytes === range.end - range.start && !trace.isGone
-    if (!isHandedBack) tell(isWhole ? 'sent' : 'left')
-    // Its end is all that may still come, so that the connection can be used again.
+    if (!isHandedBack) report(isWhole ? 'sent' : 'left')
+    // Only its end may still come. It is read, so that the connection can be used again.
     incoming.resume()
   }
 }
 
-/** The file is opened when it is first asked for; what is wrong with it counts as the disk's failure. */
-function openSource({ key, sizeBytes, range }: Offer, { layout, onTrouble }: OfferOptions): ByteSource {
+/** The file is opened by the first `ready`. An error in opening it counts as a failure of the disk (StorageFailed). */
+function openSource({ key, sizeBytes, range }: Offer, { layout, onTrouble }: SendOptions): ByteSource {
   let handle: FileHandle | undefined
   return {
     range,

@@ -1,5 +1,5 @@
-// The server of a worker: reads requests from the connections it is given, and hands each over as Node has read it. It
-// knows neither what is served nor by whom.
+// The HTTP server of a worker. It reads requests from the connections that it is given, answers from the cache, and
+// forwards all others. It does not know how either is done.
 
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
@@ -10,36 +10,36 @@ import { Leaving, readBeforeClosing } from '../../server/leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../../server/limits.ts'
 import { startTimeouts } from '../../server/node-http.ts'
 
-/** A request that waits for its answer. */
+/** A request and the response to it. */
 export interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly address: string
   /** Requests in flight on the connection, this one included. */
   readonly inFlight: number
-  /** The client sends its body when it is told to. */
+  /** The client sends its body after a 100 (Continue) only. */
   readonly awaitsContinue: boolean
 }
 
-export interface Front {
+export interface WorkerServer {
   /** Serves a connection. */
   take(socket: Socket): void
-  /** Goes on, and tells clients to leave: every answer ends its connection. */
+  /** Serves on; from now on every answer ends its connection. */
   leave(): void
-  /** The same, and ends what idles; resolves when the last connection has ended. */
+  /** The same, and ends idle connections. Resolves when the last connection has ended. */
   close(): Promise<void>
   /** Ends all connections at once. */
   cut(): void
 }
 
-/** How often connections whose last answer has ended are looked for while the server closes. */
+/** How often idle connections are ended while the server closes. */
 const SWEEP_MS = 250
 
-export function createFront(rooms: {
-  /** Answers what it can. */
+export function createWorkerServer(rooms: {
+  /** Answers from the cache. */
   readonly ready: ReadyRoute
   readonly forward: (exchange: Exchange) => void
-}): Front {
+}): WorkerServer {
   const leaving = new Leaving()
   const server = openServer(undefined, MAX_HEADER_BYTES, leaving)
   const sockets = new Set<Socket>()
@@ -50,7 +50,8 @@ export function createFront(rooms: {
     const { socket } = request
     const count = inFlight.enter(socket, response)
     const { remoteAddress: address } = socket
-    // Of too many requests the first is handed over, which ends the connection; the rest had only arrived with it.
+    // The first request beyond the limit is forwarded, and the main process ends the connection for it. Others that arrived
+    // with it are dropped.
     if (socket.destroyed || address === undefined || count > MAX_IN_FLIGHT_PER_SOCKET + 1) return
     rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
   }
@@ -68,7 +69,7 @@ export function createFront(rooms: {
 
   return {
     take(socket) {
-      // As of a connection that the server has taken itself.
+      // As for a connection that the server has accepted itself.
       socket.allowHalfOpen = true
       sockets.add(socket)
       socket.once('close', () => {
@@ -84,7 +85,7 @@ export function createFront(rooms: {
         whenEmpty = resolve
       })
       server.closeIdleConnections()
-      // Clients keep the connections of downloads that end later.
+      // Connections of downloads that end later become idle then.
       const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
       if (sockets.size > 0) await empty
       clearInterval(sweep)
@@ -95,7 +96,7 @@ export function createFront(rooms: {
   }
 }
 
-/** What the server of a single process says to what Node cannot read, or waits for in vain. */
+/** Answers what Node cannot parse, or waited for too long, with the same words as the server of a single process. */
 function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   const [status, message] =

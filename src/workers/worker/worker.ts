@@ -1,5 +1,6 @@
-// A worker: takes clients' connections, hands their requests to the main process and the answers back, and sends
-// stored files by itself. It holds no secret and no state that must outlive it, and ends with the main process.
+// The entry point of a worker process. A worker takes clients' connections, forwards their requests to the main process,
+// and sends cached answers and stored files itself. It holds no secret and no state that must outlive it, and exits with the
+// main process.
 
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -8,19 +9,19 @@ import type { Logger } from 'pino'
 import { createLogger } from '../../telemetry/log.ts'
 import { setRunKey } from '../../telemetry/run-key.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from '../messages.ts'
-import { type Answerer, createAnswerer } from './app.ts'
-import { Accounts } from './report.ts'
-import { createFront, type Front } from './server.ts'
+import { createWorkerApp, type WorkerApp } from './app.ts'
+import { Reporter } from './report.ts'
+import { createWorkerServer, type WorkerServer } from './server.ts'
 
-let front: Front | undefined
-let answerer: Answerer | undefined
+let server: WorkerServer | undefined
+let app: WorkerApp | undefined
 let logger: Logger | undefined
 let socketPath: string | undefined
 
-// A terminal signals the whole group: when to end is for the main process to say.
+// A terminal sends signals to the whole process group. The main process decides when its workers exit.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined)
 process.on('disconnect', () => {
-  // A main process that ends in order waits for its workers; this one had no time to tidy up.
+  // A main process that exits in order waits for its workers. This one has left its socket behind.
   if (socketPath !== undefined) rmSync(dirname(socketPath), { recursive: true, force: true })
   process.exit()
 })
@@ -30,65 +31,64 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
       start(message.settings)
       break
     case 'connection':
-      tell({ kind: 'took' })
-      // None where the client has left meanwhile.
-      if (connection !== undefined) front?.take(connection)
+      send({ kind: 'took' })
+      // There is none when the client has left meanwhile.
+      if (connection !== undefined) server?.take(connection)
       break
-    case 'forget':
-      answerer?.forget(message.repo)
-      tell({ kind: 'forgotten', turn: message.turn })
+    case 'invalidate':
+      app?.invalidate(message.repo)
+      send({ kind: 'acknowledged', sequence: message.sequence })
       break
     case 'change':
       if (logger !== undefined) logger.level = message.settings.logLevel
-      answerer?.change(message.settings.clients)
-      tell({ kind: 'forgotten', turn: message.turn })
+      app?.change(message.settings.clients)
+      send({ kind: 'acknowledged', sequence: message.sequence })
       break
     case 'leave':
-      front?.leave()
+      server?.leave()
       break
     case 'drain':
       void drain()
       break
     case 'cut':
-      front?.cut()
+      server?.cut()
       break
     default:
       message satisfies never
   }
 })
-tell({ kind: 'ready' })
+send({ kind: 'ready' })
 
 function start(settings: WorkerSettings): void {
   setRunKey(settings.runKey)
   const { isAudited } = settings
-  const accounts = new Accounts({ isAudited, send: (batch) => tell({ kind: 'accounts', batch }) })
-  const log = createLogger({ level: settings.logLevel, destination: accounts.destination })
+  const reporter = new Reporter({ isAudited, send: (batch) => send({ kind: 'report', batch }) })
+  const log = createLogger({ level: settings.logLevel, destination: reporter.destination })
   process.on('unhandledRejection', (error) => {
-    // As in the main process: one request must not end all others.
+    // As in the main process: an error in one request must not end all others.
     log.error({ err: error }, 'unhandled rejection')
   })
   socketPath = settings.socketPath
   logger = log
-  answerer = createAnswerer(settings, {
+  app = createWorkerApp(settings, {
     logger: log,
-    accounts,
+    accounts: reporter,
     monotonic: () => performance.now(),
-    tellTaken: (id, taken) => tell({ kind: 'taken', id, taken }),
-    tellPins: (pins) => tell({ kind: 'pins', pins }),
+    reportHandoff: (id, result) => send({ kind: 'sent', id, result }),
+    reportPromises: (promises) => send({ kind: 'promises', promises }),
   })
-  front = createFront(answerer)
-  tell({ kind: 'serving' })
+  server = createWorkerServer(app)
+  send({ kind: 'serving' })
 }
 
 async function drain(): Promise<void> {
-  await front?.close()
-  await answerer?.idle()
-  // When this has been told, everything has.
+  await server?.close()
+  await app?.idle()
+  // Messages arrive in order, so that all others have been sent by then.
   process.send?.({ kind: 'drained' } satisfies FromWorker, undefined, undefined, () => process.exit(0))
 }
 
-function tell(message: FromWorker): void {
-  // Without a main process there is nobody to tell, and no reason to stay.
-  // The one that has just been killed is told of by `disconnect`; a failed word to it is no error of this process.
+function send(message: FromWorker): void {
+  // A message to a main process that was just killed fails. That is no error of this process: `disconnect` follows.
   if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
 }

@@ -6,9 +6,9 @@ import { expect, it, onTestFinished } from 'vitest'
 import type { ReadyAnswer } from '../../../src/fast-path/response-cache.ts'
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import { createLogger } from '../../../src/telemetry/log.ts'
+import { formatCacheNote, parseCacheNote, sharedMs } from '../../../src/workers/header-fields.ts'
 import { WorkerLink } from '../../../src/workers/main/worker-link.ts'
-import { formatReady, parseReady, sharedMs } from '../../../src/workers/peer.ts'
-import { createMemory } from '../../../src/workers/worker/cache.ts'
+import { createWorkerCache } from '../../../src/workers/worker/cache.ts'
 
 const COMMIT = 'a'.repeat(40)
 const TARGET = `/acme/open/resolve/${COMMIT}/config.json`
@@ -45,12 +45,12 @@ it('lets a worker repeat an answer no longer than the main process believes it, 
     status: 200,
     headers: [],
   }
-  const note = parseReady(link.noteFor(answer)?.[1] ?? '')
+  const note = parseCacheNote(link.noteFor(answer)?.[1] ?? '')
   expect(performance.now() + (note?.leftMs ?? Infinity)).toBeLessThan(until + HELD_UP_MS / 2)
 })
 
 function memoryOfWorker(monotonic: () => number) {
-  return createMemory({
+  return createWorkerCache({
     basePath: '/',
     via: 'mirror',
     trustProxy: [],
@@ -62,7 +62,7 @@ function memoryOfWorker(monotonic: () => number) {
       observer: { requestDone() {}, accessDecided() {} },
       auditor: { isOn: false, access() {} },
     },
-    tellPins() {},
+    reportPromises() {},
   })
 }
 
@@ -80,7 +80,7 @@ function question(method: 'GET' | 'HEAD', memory: ReturnType<typeof memoryOfWork
   return { asked, isServed }
 }
 
-const noteOf = (leftMs: number) => formatReady({ leftMs, ageMs: undefined, commit: COMMIT }, sharedMs())
+const noteOf = (leftMs: number) => formatCacheNote({ leftMs, ageMs: undefined, commit: COMMIT }, sharedMs())
 
 it('is not repeated longer by a worker that is held up', () => {
   let isHeldUp = false

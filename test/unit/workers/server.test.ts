@@ -1,14 +1,14 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { createFront } from '../../../src/workers/worker/server.ts'
+import { createWorkerServer } from '../../../src/workers/worker/server.ts'
 import { rawHttp } from '../../support/raw-http.ts'
 
 const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
 /** A worker that has everything ready, and whose answers say how they were come by. */
 async function worker() {
-  const front = createFront({
+  const front = createWorkerServer({
     ready: {
       serve: (_request, response) => response.end('<by Node>'),
       write: (_head, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<look>'),
