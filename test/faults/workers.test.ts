@@ -1,4 +1,4 @@
-// What becomes of clients, files and the port when one of several processes ends, asked or unasked.
+// What becomes of clients, files and the port when one of several processes exits, as intended or unexpectedly.
 
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
@@ -134,7 +134,7 @@ describe('a worker that is killed', () => {
       expect(await digestOf(await open(child.url, `${FILE}/large.bin`))).toBe(wholeDigest())
   })
 
-  it('in the midst of a pull cuts no pull, and both killed at once come back on the same port', async () => {
+  it('breaks no pull under way, and two that are killed at once are replaced on the same port', async () => {
     const child = await start()
     hub.bytesPerSecond = 2 * MIB
     const reader = stall(child).then(digestOf)
@@ -166,10 +166,10 @@ describe('a worker that has stopped', () => {
       () => workersOf(child),
       ({ serving, lost }) => serving === 2 && lost === 1,
     )
-    const told = child
+    const killed = child
       .entries()
       .filter(({ msg }) => msg === 'a worker does not respond; the main process kills it')
-    expect(told.map(({ pid }) => pid)).toEqual([stuck])
+    expect(killed.map(({ pid }) => pid)).toEqual([stuck])
     // Said above, and no fault of the mirror.
     children = []
     await child.stop()
@@ -218,7 +218,7 @@ describe('a worker that cannot be started', () => {
 })
 
 describe('a main process that is killed', () => {
-  it('takes its workers with it, so that the port is free and the next one serves', async () => {
+  it('ends its workers, so that the port is free and the next mirror serves', async () => {
     const child = await start()
     await warm(child)
     const workers = await childrenOf(child.pid)
@@ -301,7 +301,7 @@ describe('SIGTERM', () => {
     for (const pid of workers) expect(await isRunning(pid)).toBe(false)
   })
 
-  it('given twice ends all of them at once', async () => {
+  it('sent twice ends all processes at once', async () => {
     const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1h' })
     await warm(child)
     const workers = await childrenOf(child.pid)
@@ -366,7 +366,7 @@ describe('a stored file that a worker cannot read', () => {
     for (const agent of agents) agent.destroy()
   })
 
-  it('goes on from the origin where a part was asked for, and breaks off where the digest decides', async () => {
+  it('continues from the origin when a range was requested, and breaks off when the digest decides', async () => {
     const mirror = await startMirror({ hub, config: { workers: 2, cacheMinFreeBytes: 0 } })
     try {
       expect(await digestOf(await open(mirror.url, `${FILE}/large.bin`))).toBe(wholeDigest())

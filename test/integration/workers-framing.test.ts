@@ -80,7 +80,7 @@ describe.each(['1', '2'])('the fields of a request, with HUBMIRROR_WORKERS=%s,',
     expect(line).toMatchObject({ requestId: 'last', client: '127.0.0.1' })
   })
 
-  it('are never doubled, not even where there are many between', async () => {
+  it('are refused when repeated, also with many others between', async () => {
     const answer = await rawHttp(
       child.url,
       `GET ${TARGET} HTTP/1.1\r\nHost: m\r\n${MANY}Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n`,
@@ -88,7 +88,7 @@ describe.each(['1', '2'])('the fields of a request, with HUBMIRROR_WORKERS=%s,',
     expect([answer.status, answer.end]).toEqual([400, 'closed'])
   })
 
-  it('may say that there is no body, and the connection goes on', async () => {
+  it('may announce an empty body, and the connection stays open', async () => {
     for (const method of ['GET', 'POST']) {
       const asked = `${method} ${TARGET} HTTP/1.1\r\nHost: m\r\nContent-Length: 0\r\n\r\n`
       const answer = await rawHttp(child.url, asked, { quietMs: 100 })

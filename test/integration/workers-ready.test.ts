@@ -1,5 +1,5 @@
-// What a worker answers without asking: proved by a main process that is stopped meanwhile. It is what the main process
-// would say, for as long as it would, and it stands in the log and the counts.
+// Answers that a worker repeats by itself, while the main process is stopped. They are those of the main process, for as long
+// as it would give them, and they appear in the log and the metrics.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { Agent } from 'node:http'
@@ -71,7 +71,7 @@ async function warm(target: string, question?: Asked): Promise<void> {
       expect(['HIT', 'MISS', 'REVALIDATED']).toContain(headers['x-cache'])
 }
 
-describe('an answer that is ready', () => {
+describe('a cached answer', () => {
   it('comes from a worker while the main process is stopped, and is logged and counted', async () => {
     await start({ HUBMIRROR_AUDIT_LOG: 'stdout' })
     // In this order: the first promise of a branch ends what was ready of it.
@@ -130,7 +130,7 @@ describe('an answer that is ready', () => {
     expect(badLines(child.log())).toEqual([])
   })
 
-  it('gives parts of what it knows while the main process is stopped, and is never a part taken for the whole', async () => {
+  it('serves ranges of a cached body while the main process is stopped, and a range never counts as the whole', async () => {
     await start()
     const part = { headers: { range: 'bytes=2-6' } }
     for (let round = 0; round < 3; round += 1)
@@ -150,7 +150,7 @@ describe('an answer that is ready', () => {
     }
   })
 
-  it('is not given to who shows a token of a mirror, names conditions, or is not served here', async () => {
+  it('is not given to a request with a mirror token, with conditions, or from a network that is not served', async () => {
     await start({ HUBMIRROR_CLIENTS_DENY: '10.0.0.0/8', HUBMIRROR_TRUST_PROXY: '127.0.0.1' })
     await warm(TARGET)
     const mirrorToken = `hf_mirror${'a'.repeat(40)}`
@@ -177,17 +177,17 @@ describe('an answer that is ready', () => {
         if (wasTold) after.push(status)
       }
     })
-    const told = ask(child.url, '/acme/open/resolve/main/README.md').then(({ status }) => {
+    const refused = ask(child.url, '/acme/open/resolve/main/README.md').then(({ status }) => {
       isTold = true
       return status
     })
-    expect(await told).toBe(401)
+    expect(await refused).toBe(401)
     await Promise.all(strangers)
     for (const { status } of await askEach(TARGET)) after.push(status)
     expect(new Set(after)).toEqual(new Set([401]))
   })
 
-  it('is forgotten when the repo is written to through the mirror', async () => {
+  it('is dropped when a client writes to the repo through the mirror', async () => {
     await start()
     world.model('alice/mine').commit({ 'a.txt': 'first\n' })
     const target = '/alice/mine/resolve/main/a.txt'
@@ -209,7 +209,7 @@ describe('an answer that is ready', () => {
     for (const { body } of await askEach(target)) expect(body.toString()).toBe('second\n')
   })
 
-  it('to a HEAD is a promise, though a worker gave it and the branch moves', async () => {
+  it('to a HEAD promises its commit, also when a worker gave it and the branch moves', async () => {
     await start({ HUBMIRROR_REF_TTL: '3s' })
     await warm(TARGET, { method: 'HEAD' })
     const heads = await askEach(TARGET, { method: 'HEAD', token: TOKENS.bob })
@@ -223,7 +223,7 @@ describe('an answer that is ready', () => {
       expect([got.headers['x-repo-commit'], got.body.toString()]).toEqual([before, BODY])
   })
 
-  it('dies with a worker that does not say that it has forgotten it', async () => {
+  it('is gone with a worker that does not acknowledge its invalidation, since that worker is killed', async () => {
     await start()
     await warm(TARGET)
     const [stuck = 0] = await childrenOf(child.pid)

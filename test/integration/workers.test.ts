@@ -1,5 +1,5 @@
-// A mirror of several processes is one mirror: what it keeps, whom it trusts and what it counts does not depend on
-// which of them a client has reached. Connections are dealt out in turn, so that a few of them reach all.
+// A mirror of several processes behaves like one: what it stores, whom it trusts and what it counts does not depend on the
+// worker that a client has reached. Connections are dealt out in turn, so that a few of them reach all workers.
 
 import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -99,7 +99,7 @@ describe('several processes', () => {
     for (const { status } of await askAll(child, secret, { token: TOKENS.alice })) expect(status).toBe(401)
   })
 
-  it('stop giving an open file to strangers at the moment that the Hub refuses one of them', async () => {
+  it('stop giving a public file to anonymous clients as soon as the Hub refuses one of them', async () => {
     const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
     const target = '/acme/open/resolve/main/config.json'
     for (let round = 0; round < 3; round += 1) {
@@ -132,7 +132,7 @@ describe('several processes', () => {
     expect(hub.ledger.requests()).toEqual([])
   })
 
-  it('answer ranges, the rest of a download, and those who have the file', async () => {
+  it('answer ranges, the rest of a download, and clients that have the file', async () => {
     const child = await start()
     const bytes = big()
     const first = await ask(child.url, BIG)
@@ -162,7 +162,7 @@ describe('several processes', () => {
     expect(hub.ledger.bytes('cdn')).toBe(0)
   })
 
-  it('hand an upload on, framed as it came', async () => {
+  it('forward an upload, framed as it came', async () => {
     world.model('alice/mine').commit({ 'x.txt': 'x' })
     const child = await start()
     const target = '/api/models/alice/mine/commit/main'
@@ -222,7 +222,7 @@ describe('several processes', () => {
     )
   })
 
-  it('know the client by its connection and by trusted proxies, never by a field of the mirror’s own', async () => {
+  it('take the address of the client from its connection and from trusted proxies, never from a field of the mirror’s own', async () => {
     const forged = { 'X-Hubmirror-Peer': '1 10.1.2.3', 'x-hubmirror-offer': '1 a 2 3 4' }
     const child = await start({ HUBMIRROR_CLIENTS_DENY: '10.0.0.0/8', HUBMIRROR_TRUST_PROXY: '127.0.0.1' })
     const asked = (headers: Record<string, string>) =>
@@ -245,7 +245,7 @@ describe('several processes', () => {
     )
   })
 
-  it('write one whole line for each request, and count each once', async () => {
+  it('write one complete log line per request, and count each once', async () => {
     const child = await start({ HUBMIRROR_AUDIT_LOG: 'stdout' })
     const target = '/acme/open/resolve/main/config.json'
     // Stored: those who come before that are counted as something else.
@@ -300,7 +300,7 @@ describe('a large file that is stored', () => {
     return hash.digest('hex')
   }
 
-  it('is read by the main process until it has been checked, where reads are, and sent by workers from then on', async () => {
+  it('is read by the main process until it has been checked, when reads are checked, and sent by workers from then on', async () => {
     const child = await start({ HUBMIRROR_CHECK_READS: '1h' })
     const right = createHash('sha256').update(big()).digest('hex')
     expect(await digestOf(await open(child.url, BIG))).toBe(right)

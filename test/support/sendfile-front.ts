@@ -12,7 +12,7 @@ import { isOpen } from './workers.ts'
 
 export const SENDFILE_CONF = new URL('../../deploy/nginx/sendfile.conf', import.meta.url)
 
-/** One that runs. Whoever started it stops it. */
+/** An nginx that runs. The caller must stop it. */
 export interface SendfileFront {
   /** Without a slash at the end. */
   readonly url: string

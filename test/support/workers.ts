@@ -1,4 +1,4 @@
-// The processes of a mirror with workers, as Linux tells them. Knows nothing of what they say to each other.
+// The processes of a mirror with workers, as Linux reports them. Knows nothing of their messages.
 
 import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'

@@ -8,18 +8,18 @@ const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
 /** A worker that has everything ready, and whose answers say how they were come by. */
 async function worker() {
-  const front = createWorkerServer({
+  const server = createWorkerServer({
     ready: {
       serve: (_request, response) => response.end('<by Node>'),
-      write: (_head, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<look>'),
+      write: (_head, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n<fast path>'),
     },
     forward: ({ response }) => response.end('<handed on>'),
   })
-  const door = createServer({ allowHalfOpen: true }, (socket) => front.take(socket))
+  const door = createServer({ allowHalfOpen: true }, (socket) => server.take(socket))
   await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {
     door.close()
-    front.cut()
+    server.cut()
   })
   const { port } = door.address() as AddressInfo
   /** A connection that was taken. */
@@ -30,7 +30,7 @@ async function worker() {
     await taken
     return socket
   }
-  return { front, client, url: `http://127.0.0.1:${port}` }
+  return { server, client, url: `http://127.0.0.1:${port}` }
 }
 
 const rest = async (socket: Socket): Promise<string> => {
@@ -39,37 +39,37 @@ const rest = async (socket: Socket): Promise<string> => {
   return Buffer.concat(parts).toString()
 }
 
-it('what is ready is answered by the worker, at the first look or by Node’s HTTP', async () => {
+it('a worker answers from its cache, on the fast path and after Node has the connection', async () => {
   const { url } = await worker()
   const last = QUESTION.replace('Host', 'Connection: close\r\nHost')
-  expect((await rawHttp(url, QUESTION + last)).text).toMatch(/<look>.*<by Node>$/s)
+  expect((await rawHttp(url, QUESTION + last)).text).toMatch(/<fast path>.*<by Node>$/s)
 })
 
-it.each(['first look', 'Node’s HTTP'])(
-  'a client that asks while the worker drains is told to leave, at the %s',
+it.each(['fast path', 'Node’s HTTP'])(
+  'a draining worker answers a request with Connection: close, on the %s',
   async (where) => {
-    const { front, client } = await worker()
+    const { server, client } = await worker()
     const [idle, other] = [await client(), await client()]
     idle.write(QUESTION)
     await once(idle, 'readable')
     let isClosed = false
-    const closed = front.close().then(() => (isClosed = true))
-    expect(await rest(idle)).toContain('<look>')
+    const closed = server.close().then(() => (isClosed = true))
+    expect(await rest(idle)).toContain('<fast path>')
     expect(isClosed).toBe(false)
-    other.write(where === 'first look' ? QUESTION : QUESTION.replace('Host', 'TE: trailers\r\nHost'))
+    other.write(where === 'fast path' ? QUESTION : QUESTION.replace('Host', 'TE: trailers\r\nHost'))
     expect(await rest(other)).toMatch(/\r\nconnection: close\r\n.*<by Node>/is)
     await closed
   },
 )
 
 it('a worker of a mirror that is about to stop takes connections and ends each with its answer', async () => {
-  const { front, client } = await worker()
+  const { server, client } = await worker()
   const before = await client()
   before.write(QUESTION)
   await once(before, 'readable')
-  front.leave()
+  server.leave()
   before.write(QUESTION)
-  expect(await rest(before)).toMatch(/<look>.*\r\nconnection: close\r\n.*<by Node>$/is)
+  expect(await rest(before)).toMatch(/<fast path>.*\r\nconnection: close\r\n.*<by Node>$/is)
   const after = await client()
   after.write(QUESTION)
   expect(await rest(after)).toMatch(/\r\nconnection: close\r\n.*<by Node>$/is)

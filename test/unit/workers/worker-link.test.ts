@@ -33,7 +33,7 @@ function fileRoute() {
   return route
 }
 
-it('lets a worker repeat an answer no longer than the main process believes it, though that is held up', () => {
+it('a worker may repeat an answer no longer than the main process believes it, also when that process pauses', () => {
   const link = new WorkerLink({ monotonic: readThenHeldUp, mayRepeat: () => true })
   const until = performance.now() + 1_000
   const answer: ReadyAnswer = {
@@ -82,7 +82,7 @@ function question(method: 'GET' | 'HEAD', memory: ReturnType<typeof memoryOfWork
 
 const noteOf = (leftMs: number) => formatCacheNote({ leftMs, ageMs: undefined, commit: COMMIT }, sharedMs())
 
-it('is not repeated longer by a worker that is held up', () => {
+it('a worker that pauses repeats an answer no longer than it may', () => {
   let isHeldUp = false
   const memory = memoryOfWorker(() => {
     if (isHeldUp) holdUp()
@@ -102,7 +102,7 @@ it('is not repeated longer by a worker that is held up', () => {
   expect(isServed()).toBe(false)
 })
 
-it('is repeated whole or not at all, though a client leaves in the middle of the first one', async () => {
+it('a worker caches no answer whose client left in the middle', async () => {
   const server = createServer((_request, response) => {
     response.writeHead(200, { 'content-length': 10 }).write('first')
     server.once('more', () => response.end('other'))
