@@ -8,8 +8,9 @@ import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
 import { addTokenCommands } from './commands/token-commands.ts'
 import { ConfigFaults } from './config/faults.ts'
-import { CONFIG_FILE, fileKey, flagName, rows } from './config/keys.ts'
+import { CONFIG_FILE, rows } from './config/keys.ts'
 import { loadConfig } from './config/load.ts'
+import { fileKey, flagName } from './config/setting-names.ts'
 import { suggest } from './config/suggest.ts'
 
 /** Runs the command and resolves with the exit status. Errors are printed for the user, with a stack only if unexpected. */

@@ -3,8 +3,8 @@
 // `cacheMaxSize` and `cache.max-size`.
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml'
 import { type Fault, SYNTAX } from './faults.ts'
-import { canonicalName } from './keys.ts'
 import type { Placed } from './placed.ts'
+import { canonicalName } from './setting-names.ts'
 
 /** One value of the file. */
 export interface FileEntry {

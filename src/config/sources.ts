@@ -3,10 +3,11 @@
 import type { Entry } from './entry.ts'
 import type { Fault } from './faults.ts'
 import { parseConfigFile } from './file.ts'
-import { CONFIG_FILE, canonicalName, envName, fileKey, flagName, type Row, rows } from './keys.ts'
+import { CONFIG_FILE, type Row, rows } from './keys.ts'
 import { NONE } from './parse.ts'
 import type { Placed } from './placed.ts'
 import { POLICIES } from './policies.ts'
+import { canonicalName, envName, fileKey, flagName } from './setting-names.ts'
 import { suggest } from './suggest.ts'
 import { fallbackToken, isNamedToken } from './tokens.ts'
 

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { envName, flagName, rows } from '../../src/config/keys.ts'
+import { rows } from '../../src/config/keys.ts'
+import { envName, flagName } from '../../src/config/setting-names.ts'
 import { BIN, ROOT, run as runAnywhere } from '../support/run-cli.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-cli-'))
