@@ -8,6 +8,7 @@ import { probe } from '../hub-simulator/probe.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
 import { ROOT } from '../support/run-cli.ts'
+import { whenIdle } from '../support/start-mirror.ts'
 
 it('says what to try, and ends with figures and without leftovers', async () => {
   const port = String(await freePort())
@@ -36,6 +37,8 @@ it('says what to try, and ends with figures and without leftovers', async () => 
   for (const outcome of ['MISS', 'HIT']) {
     const answer = await probe(`${base}/acme/tiny-model/resolve/main/config.json`)
     expect([answer.status, answer.headers['x-cache']]).toEqual([200, outcome])
+    // The file is stored a moment after it was sent. A request in between joins the download: COALESCED.
+    await whenIdle(async () => (await probe(`${base}/metrics`)).body.toString())
   }
   demo.kill('SIGINT')
   expect(await ended).toEqual([0, null])
