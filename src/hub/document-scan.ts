@@ -1,6 +1,6 @@
 // One pass over the bytes of a JSON document: it checks the grammar (RFC 8259), and notes what has to be changed before
 // clients of the mirror may see it. What needs no change is never decoded, so numbers, key order, duplicate keys and
-// escapes stay as the Hub wrote them. The pass can be made in slices, so that a large document holds nobody up.
+// escapes stay as the Hub wrote them. The pass can be made in slices, so that a large document delays no other request.
 
 import { isUtf8 } from 'node:buffer'
 import { MirrorError } from '../errors.ts'
@@ -12,7 +12,7 @@ export const BASE = 1
 /** A value that becomes `false`. */
 export const FALSE = 2
 
-/** What is to be changed in a document, whoever asks for it. */
+/** What has to be changed in a document, for any caller. */
 export interface DocumentPlan {
   /** Start, end (exclusive) and kind (DROP, BASE, FALSE) of each replaced piece, in order and without overlap. */
   readonly edits: Uint32Array

@@ -172,8 +172,8 @@ function isGitHash(etag: string): boolean {
 
 /**
  * The key of the blob a file consists of. LFS etags are the sha256 of the content, others the git blob hash.
- * An etag that is neither cannot be checked, so its key is bound to the place it was seen at: nobody can make
- * two repos share bytes by announcing one etag.
+ * An etag that is neither cannot be checked, so its key is bound to the place it was seen at: otherwise an origin could
+ * make two repos share bytes by announcing one etag.
  */
 export function blobKeyOf(
   meta: Pick<FileMeta, 'etag' | 'lfs'>,

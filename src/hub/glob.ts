@@ -1,5 +1,5 @@
-// Globs over names and paths: `*` and `?` within one part, `**` for any parts, `[abc]`, `{a,b}`. Whoever asks chooses the
-// text, so that no text may make this slow: all readings of a pattern are followed at once, a letter at a time, where a
+// Globs over names and paths: `*` and `?` within one part, `**` for any parts, `[abc]`, `{a,b}`. The caller
+// chooses the text, so no text may make this slow: all readings of a pattern are followed at once, a letter at a time. A
 // regular expression would try one after the other. It knows neither repos nor rules.
 
 type Test = (char: string) => boolean

@@ -9,7 +9,10 @@ import { isBadToken, isCompared, type Refusal } from './refusal.ts'
 export interface HintContext {
   /** As the Hub got it. */
   readonly authorization: string | undefined
-  /** Whose affair it is what was asked with: of the caller itself, or of the mirror, which has lent a token, or none to a mirror token. */
+  /**
+   * Whose credential the Hub got: the caller's own, a Hub token that the mirror lends, or none, because the mirror lends none
+   * to a mirror token.
+   */
   readonly credential: 'own' | 'lent' | 'not-lent'
   readonly repo: Repo | undefined
 }
@@ -99,9 +102,9 @@ export function malformedHint(authorization: string): string | undefined {
 }
 
 function quotaHint({ rateLimit }: Refusal, context: HintContext | undefined): string | undefined {
-  const told = /^"(\w{1,32})";r=0;t=(\d{1,6})$/.exec(rateLimit ?? '')
-  if (told === null) return undefined
-  const [, bucket = '', seconds = ''] = told
+  const match = /^"(\w{1,32})";r=0;t=(\d{1,6})$/.exec(rateLimit ?? '')
+  if (match === null) return undefined
+  const [, bucket = '', seconds = ''] = match
   const wait = `try again in ${seconds} s`
   if (bucket === 'cdn') return `The Hub's CDN limits the requests of this mirror: ${wait}.`
   if (context === undefined) return undefined

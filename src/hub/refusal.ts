@@ -1,5 +1,5 @@
-// The Hub's own "no": how it is told from that of something in between, what clients read from it, what the mirror may
-// conclude, and how it is said again. It does not know our own failures, which are errors and have another table.
+// Refusals of the Hub: how they differ from those of something in between, what clients read from them, what the mirror
+// may conclude, and how they are sent again. The mirror's own failures are errors, and stand in another table.
 
 import { type HeaderBag, headerText, headerValue, isHeaderSafe } from '../http/headers.ts'
 import { answeredAt, isRetryAfter, retryAfterMs } from '../http/retry-after.ts'
@@ -59,11 +59,11 @@ const WORDS: readonly { readonly status: number; readonly words: RegExp; readonl
  * has dropped is taken from the body, where that says the same.
  */
 export function readRefusal(status: number, headers: HeaderBag, body: Buffer): Refusal {
-  const told = headerValue(headers, 'x-error-code')
+  const sent = headerValue(headers, 'x-error-code')
   const words = wordsOf(headers, body)
   const known =
     words === undefined ? undefined : WORDS.find((each) => each.status === status && each.words.test(words))
-  const code = told !== undefined && /^[A-Za-z0-9_-]{1,64}$/.test(told) ? told : known?.code
+  const code = sent !== undefined && /^[A-Za-z0-9_-]{1,64}$/.test(sent) ? sent : known?.code
   const said = headerValue(headers, 'x-error-message') ?? (known && words)
   const commit = headerValue(headers, 'x-repo-commit')
   const challenge = safeValue(headers, 'www-authenticate')
@@ -87,7 +87,7 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
   }
 }
 
-/** Retry-After in seconds, which is the only form that Python reads; a date stays one where nobody knows from when it counts. */
+/** Retry-After in seconds, which is the only form that Python reads; a date stays one where it is unknown from when it counts. */
 function waitOf(headers: HeaderBag): string | undefined {
   const text = safeValue(headers, 'retry-after')?.trim()
   if (text === undefined || !isRetryAfter(text)) return undefined

@@ -1,5 +1,5 @@
-// Which headers of the origin a client may see when an answer is passed on. It names what passes, not what is
-// dropped: what nobody thought of stays here.
+// Which headers of the origin a client may see when an answer is passed on. This is an allow list: a header that is not
+// named here is dropped.
 
 import { connectionNames, type HeaderBag, HOP_BY_HOP, isHeaderSafe } from '../http/headers.ts'
 import { isRetryAfter } from '../http/retry-after.ts'
@@ -38,9 +38,9 @@ const PASSABLE = new Set([
 
 /**
  * The headers that may be passed on: those of the list above and of `extra` (lower case), but nothing that is
- * hop-by-hop or named in Connection, no value Node would refuse to write, and no time to wait that nobody can read. Link and Location are never among
- * them unless named in `extra`: set them from `rewriteLink` and `rewriteLocation`. Content-Length is right only
- * if the body is passed on unchanged.
+ * hop-by-hop or named in Connection, no value Node would refuse to write, and no time to wait that clients
+ * cannot read. Link and Location are never among them unless named in `extra`: set them from `rewriteLink` and
+ * `rewriteLocation`. Content-Length is right only if the body is passed on unchanged.
  */
 export function passableHeaders(
   headers: HeaderBag,

@@ -1,5 +1,5 @@
-// Percent-encoding and the checks on what it hides: one decode, one canonical encode. Used by the route parser
-// and by whoever builds a target for the origin. It does not know which segment means what.
+// Percent-encoding, and checks on what it hides: one decode, one canonical encode. The route parser uses it, and the code
+// that builds targets for the origin. It does not know which segment means what.
 
 import { MirrorError } from '../errors.ts'
 

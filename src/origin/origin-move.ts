@@ -71,14 +71,14 @@ export function followMoves<R extends MovableRequest>(
   policy: RedirectPolicy,
   onMoved: ((place: string) => void) | undefined,
 ): (request: R) => Promise<OriginAnswer> {
-  let told: string | undefined
+  let reported: string | undefined
   return async (request): Promise<OriginAnswer> => {
     const answer = await send(request)
     const to = moveOf(policy, request.url, answer)
     if (to === undefined) return answer
     await answer.body.dump()
-    if (told !== to.origin) {
-      told = to.origin
+    if (reported !== to.origin) {
+      reported = to.origin
       onMoved?.(to.origin)
     }
     const hasCredential =

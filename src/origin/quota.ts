@@ -31,7 +31,7 @@ const LONGEST_WAIT_MS = 2_000
 /** A longer queue than this would be out of quota again before its end. */
 const MAX_WAITING = 64
 /** The longest time that one header can stop the mirror for. The Hub's windows are five minutes. */
-const LONGEST_TOLD_MS = 3_600_000
+const LONGEST_REPORTED_MS = 3_600_000
 const GATES_BYTES = 4 * 1024 * 1024
 /** The backoff after a 429 that names no time: a random part between half and all of it, and twice as long each time. */
 const FIRST_REST_MS = 5_000
@@ -124,19 +124,20 @@ export class Quota {
    * chooses one itself, longer each time until another status is answered.
    */
   observe(asked: QuotaKey, status: number, headers: HeaderBag): QuotaWait | undefined {
-    const told = toldBy(headers)
+    const reported = usedUpBuckets(headers)
     if (status !== 429) {
       this.#endRests(asked)
-      if (this.#isOrigin(asked.url)) for (const { bucket, ms } of told) this.#close(asked, bucket, ms)
+      if (this.#isOrigin(asked.url)) for (const { bucket, ms } of reported) this.#close(asked, bucket, ms)
       return undefined
     }
     const after = waitMsOf(headers, Date.now()) ?? 0
-    const ms = Math.min(LONGEST_TOLD_MS, Math.max(after, ...told.map((each) => each.ms)))
+    const ms = Math.min(LONGEST_REPORTED_MS, Math.max(after, ...reported.map((each) => each.ms)))
     const [own = 'pages'] = this.#bucketsOf(asked.url)
     if (ms <= 0) return this.#rest(asked, own, readRefusal(status, headers, NO_BODY).isForeign === true)
-    for (const bucket of new Set([own, ...told.map((each) => each.bucket)])) this.#close(asked, bucket, ms)
+    for (const bucket of new Set([own, ...reported.map((each) => each.bucket)]))
+      this.#close(asked, bucket, ms)
     return {
-      bucket: this.#isOrigin(asked.url) ? (told[0]?.bucket ?? own) : own,
+      bucket: this.#isOrigin(asked.url) ? (reported[0]?.bucket ?? own) : own,
       seconds: Math.ceil(ms / 1000),
     }
   }
@@ -171,13 +172,13 @@ export class Quota {
     }
   }
 
-  #close(asked: QuotaKey, bucket: string, toldMs: number): void {
-    this.#closeGate(this.#gateName(asked, bucket), bucket, { ms: toldMs, isRest: false })
+  #close(asked: QuotaKey, bucket: string, reportedMs: number): void {
+    this.#closeGate(this.#gateName(asked, bucket), bucket, { ms: reportedMs, isRest: false })
   }
 
   #closeGate(name: string, bucket: string, how: { readonly ms: number; readonly isRest: boolean }): void {
     const { ms, isRest } = how
-    const opensAt = this.#now() + Math.min(LONGEST_TOLD_MS, ms)
+    const opensAt = this.#now() + Math.min(LONGEST_REPORTED_MS, ms)
     const gate = this.#gates.get(name)
     if (gate === undefined) {
       if (ms > 0) this.#gates.set(name, { bucket, isRest, opensAt, timer: undefined, waiting: new Set() })
@@ -277,7 +278,7 @@ export class Quota {
   }
 
   #sharedName(asked: QuotaKey, bucket: string): string {
-    return this.#isOrigin(asked.url) ? `everybody ${bucket}` : this.#gateName(asked, bucket)
+    return this.#isOrigin(asked.url) ? `shared ${bucket}` : this.#gateName(asked, bucket)
   }
 }
 
@@ -295,7 +296,7 @@ export function bucketsOf(path: string): readonly string[] {
 }
 
 /** The buckets that a field such as `RateLimit: "resolvers";r=0;t=172` reports as used up, and for how long. */
-function toldBy(headers: HeaderBag): { readonly bucket: string; readonly ms: number }[] {
+function usedUpBuckets(headers: HeaderBag): { readonly bucket: string; readonly ms: number }[] {
   const text = headerValue(headers, 'ratelimit')?.slice(0, 500) ?? ''
   const found = text.matchAll(/"(\w{1,32})"\s*;\s*r\s*=\s*0+\s*;\s*t\s*=\s*(\d{1,6})(?!\d)/g)
   return [...found].map(([, bucket = '', seconds]) => ({ bucket, ms: Number(seconds) * 1000 }))

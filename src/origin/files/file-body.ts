@@ -161,14 +161,14 @@ export class FileBody {
     let settle = (): void => {}
     const asking = new Promise<void>((resolve) => (settle = resolve))
     this.#asking = asking
-    const told = (): void => {
+    const answered = (): void => {
       if (this.#asking === asking) this.#asking = undefined
       settle()
     }
     try {
-      return await this.#resolve(range, how, told)
+      return await this.#resolve(range, how, answered)
     } finally {
-      told()
+      answered()
     }
   }
 
@@ -266,15 +266,15 @@ export class FileBody {
     }
     let given: ByteRange = { start: 0, end: range.end }
     if (answer.status === 206) {
-      const told = parseContentRange(headerValue(answer.headers, 'content-range'))
-      if (told === undefined) {
+      const part = parseContentRange(headerValue(answer.headers, 'content-range'))
+      if (part === undefined) {
         this.#isRangeless = true
         throw bad('206 without Content-Range')
       }
-      if (told.sizeBytes !== undefined && told.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
-      if (told.range.start !== range.start || told.range.end > range.end) throw bad('206 of another range')
+      if (part.sizeBytes !== undefined && part.sizeBytes !== this.#meta.sizeBytes) throw changed('size')
+      if (part.range.start !== range.start || part.range.end > range.end) throw bad('206 of another range')
       // The part may be shorter than requested. Bytes of the body beyond it are dropped.
-      given = told.range
+      given = part.range
     } else if (answer.status !== 200) {
       throw bad('unexpected status')
     } else if (headerValue(answer.headers, 'content-length') !== undefined) {
@@ -302,11 +302,11 @@ export class FileBody {
     if (bareEtag(headerValue(headers, 'etag')) === etag) return true
     if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) return false
     const length = headerValue(headers, 'content-length')
-    const told = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
+    const announced = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
     // A Hub sends the HTML of a repo as plain text.
-    if (told === undefined && length === undefined)
+    if (announced === undefined && length === undefined)
       return !/^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
-    return (told ?? Number(length)) === sizeBytes
+    return (announced ?? Number(length)) === sizeBytes
   }
 
   async *#bytes(

@@ -176,7 +176,7 @@ async function pinnedUrl(question: FileQuestion, file: FileName, reason: string)
 async function completedBy(
   question: FileQuestion,
   file: FileName,
-  told: {
+  known: {
     readonly facts: SomeFacts & { readonly commit: CommitHash }
     readonly url: URL
     readonly signedAt: number | undefined
@@ -184,13 +184,13 @@ async function completedBy(
     readonly reason?: string
   },
 ): Promise<HeadResult> {
-  const { facts, url, signedAt, reason = 'a redirect without file metadata' } = told
+  const { facts, url, signedAt, reason = 'a redirect without file metadata' } = known
   let whole = completed(facts, reason)
   if (whole.kind === 'incomplete' || !hasDigest(facts)) {
     // What is written down in the listing holds for the commit, whatever else the answer says.
     const found = await askListing(question, file, facts.commit)
     if (found !== undefined) whole = completed({ ...facts, ...found }, reason)
-    else if (told.meta === undefined) throw badAnswer(reason, url)
+    else if (known.meta === undefined) throw badAnswer(reason, url)
   }
   if (whole.kind === 'incomplete') throw badAnswer(reason, url)
   const own = mayCarryCredential(question.client.policy, url)

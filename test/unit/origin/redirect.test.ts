@@ -23,7 +23,7 @@ function codeOf(run: () => unknown): string {
   return 'followed'
 }
 
-describe('followRedirect', () => {
+describe('redirectTarget', () => {
   it.each([
     ['/api/resolve-cache/x', 'https://huggingface.co/api/resolve-cache/x'],
     ['other.bin?a=b', 'https://huggingface.co/org/name/resolve/main/other.bin?a=b'],
