@@ -32,7 +32,7 @@ export interface RequestFields {
   readonly rule?: string | undefined
   /** Body bytes that were written to the client's socket. */
   readonly bytes: number
-  /** Body bytes that a front proxy was told to send; absent from the line where there are none. */
+  /** Body bytes that a front proxy is to send; absent from the line where there are none. */
   readonly handedOver?: number
   readonly originTrips: number
   readonly firstByteMs?: number | undefined

@@ -38,7 +38,7 @@ export const METRICS = {
     name: 'hubmirror_handed_over_bytes_total',
     kind: 'counter',
     labels: ['route'],
-    help: 'Body bytes that a front proxy was told to send in place of the mirror (HUBMIRROR_SENDFILE). The mirror does not see how many of them it sends.',
+    help: 'Body bytes that a front proxy is to send in place of the mirror (HUBMIRROR_SENDFILE). The mirror does not see how many of them it sends.',
   },
   firstByte: {
     name: 'hubmirror_first_byte_seconds',

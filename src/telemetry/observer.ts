@@ -60,7 +60,7 @@ export interface Observer {
     readonly outcome: Outcome
     readonly status: number
     readonly bytes: number
-    /** Body bytes that a front proxy was told to send in place of the mirror. */
+    /** Body bytes that a front proxy is to send in place of the mirror. */
     readonly handedOverBytes?: number
     readonly firstByteSeconds: number | undefined
     readonly totalSeconds: number
