@@ -1,4 +1,5 @@
-// The three steps that make a file appear whole or not at all: write beside, rename, sync the directory.
+// The file operations on which the store builds: a file appears whole or not at all. It is written under another name,
+// renamed, and its directory is synced. The caller decides what must be durable.
 
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
@@ -8,8 +9,8 @@ import path from 'node:path'
 const NO_DIRECTORY_SYNC: ReadonlySet<string> = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
 
 /**
- * Makes the entries of a directory durable; a rename is not, until this has returned. Some network volumes refuse
- * fsync(2) of a directory with EINVAL. There a power cut can undo a rename: the file is missing then, never half.
+ * Makes the entries of a directory durable: a rename is durable only once this has resolved. Some network volumes refuse
+ * fsync(2) of a directory with EINVAL. On those a power cut can undo a rename: the file is missing then, never torn.
  */
 export async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
@@ -23,9 +24,9 @@ export async function syncDirectory(directory: string): Promise<void> {
 }
 
 /**
- * Writes `target` so that a reader sees the old content or the new, never a mixture. With `durable` the bytes and
- * the name survive a power cut; without, they survive a crash of the process only. `mode` is ours alone, to read and
- * to write, where it is not given.
+ * Writes `target` so that a reader sees the old content or the new, never a mixture. With `durable`, bytes and name survive
+ * a power cut; without it, only a crash of the process. `mode` defaults to 0600. Rejects with the error of the disk, and
+ * `target` is unchanged then, unless only the sync of its directory failed.
  */
 export async function writeAtomic(
   tmpDirectory: string,
@@ -46,7 +47,7 @@ export async function writeAtomic(
     await renameInto(temporary, target, options)
   } catch (error) {
     await unlink(temporary).catch(() => {
-      // Litter in tmp/ is harmless: it is emptied at the next start.
+      // A file left in tmp/ is harmless: the directory is emptied at the next start.
     })
     throw error
   }
@@ -61,7 +62,7 @@ function sizeOf(chunks: readonly Uint8Array[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
 }
 
-/** Writes all of `chunks`, `length` bytes together, or throws. */
+/** Writes all of `chunks`, `length` bytes in total. Rejects with the error of the disk. */
 export async function writeAll(
   handle: FileHandle,
   chunks: readonly Uint8Array[],
@@ -70,7 +71,7 @@ export async function writeAll(
 ): Promise<void> {
   const { bytesWritten } = await handle.writev([...chunks], position)
   if (bytesWritten === length) return
-  // A short write is legal and rare (a nearly full disk); the rest either goes or says why not.
+  // A short write is legal and rare (a nearly full disk). Writing the rest either succeeds or returns the error.
   let rest = Buffer.concat(chunks).subarray(bytesWritten)
   let at = position + bytesWritten
   while (rest.length > 0) {
@@ -82,8 +83,8 @@ export async function writeAll(
 }
 
 /**
- * Creates `file` for writing, which must not exist, in `directory`, which is made where it is missing: it may have
- * been emptied under a running mirror.
+ * Creates `file` in `directory` for writing; the file must not exist. Makes the directory if it is missing: it may have been
+ * removed under a running mirror. The caller closes the handle.
  */
 export async function createIn(directory: string, file: string, mode = 0o600): Promise<FileHandle> {
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW
@@ -97,8 +98,9 @@ export async function createIn(directory: string, file: string, mode = 0o600): P
 }
 
 /**
- * Makes a directory, and those above it that are missing, for our user alone; returns the uppermost that it made. Not
- * by Node's `recursive`, which asks without end where the system lets nobody make a directory and says ENOENT (/proc).
+ * Makes a directory and its missing parents, with mode 0700. Returns the uppermost directory that it made; undefined when
+ * all existed. Node's `recursive` option is not used: it retries without end where the system answers mkdir with ENOENT
+ * (/proc).
  */
 export async function makeDirectory(directory: string): Promise<string | undefined> {
   try {
@@ -112,7 +114,7 @@ export async function makeDirectory(directory: string): Promise<string | undefin
   }
 }
 
-/** Undefined when it was there. */
+/** Makes one directory. Returns undefined when it existed. */
 async function makeOne(directory: string): Promise<string | undefined> {
   try {
     await mkdir(directory, { mode: 0o700 })
@@ -123,7 +125,7 @@ async function makeOne(directory: string): Promise<string | undefined> {
   }
 }
 
-/** Renames, making the directory of the target where it is missing; with `durable` the new name survives a power cut. */
+/** Renames, and makes the directory of the target if it is missing. With `durable` the new name survives a power cut. */
 export async function renameInto(
   from: string,
   target: string,
@@ -141,7 +143,7 @@ export async function renameInto(
   if (!options.durable) return
   await syncDirectory(directory)
   if (made === undefined) return
-  // A directory that was made for it is itself an entry of the one above.
+  // Each directory that was made is an entry of the one above, which must be synced, too.
   const top = path.dirname(made)
   for (let above = path.dirname(directory); above.length >= top.length; above = path.dirname(above)) {
     await syncDirectory(above)
@@ -149,12 +151,12 @@ export async function renameInto(
   }
 }
 
-/** Removes a file; whether it was there. */
+/** Removes a file. Resolves with whether it existed. */
 export async function unlinkIfThere(file: string): Promise<boolean> {
   return (await ifThere(unlink(file).then(() => true))) ?? false
 }
 
-/** What a call to the file system gives; undefined where there is no such file. */
+/** The result of a call to the file system; undefined when there is no such file. */
 export async function ifThere<T>(call: Promise<T>): Promise<T | undefined> {
   try {
     return await call

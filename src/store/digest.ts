@@ -1,4 +1,5 @@
-// What a blob's key means, and how bytes are held against it. Knows nothing of files.
+// What the key of a blob means, and how bytes are verified against it. Files are known elsewhere: bytes are read by a
+// function that the caller passes.
 
 import { createHash, type Hash } from 'node:crypto'
 
@@ -6,25 +7,25 @@ export const KEY_ALGORITHMS = ['sha256', 'gitsha1', 'opaque'] as const
 export type KeyAlgorithm = (typeof KEY_ALGORITHMS)[number]
 
 /**
- * The name of a blob: `sha256:<64 hex>` for LFS and Xet-backed files, `gitsha1:<40 hex>` for ordinary git blobs,
- * `opaque:<64 hex>` where the Hub's etag is no digest of the bytes (only the length can be checked then).
+ * The key of a blob. `sha256:<64 hex>` for files of Git LFS and Xet, `gitsha1:<40 hex>` for ordinary git blobs,
+ * `opaque:<64 hex>` when the etag of the Hub is not a digest of the bytes; only the length can be verified then.
  */
 export type BlobKey = `${KeyAlgorithm}:${string}`
 
 const KEY = /^(?:sha256:[0-9a-f]{64}|gitsha1:[0-9a-f]{40}|opaque:[0-9a-f]{64})$/
 
-/** Accepts exactly the keys that `layout.ts` may turn into a path. */
+/** Whether a text is a key. Only such a key may become a path (layout.ts). */
 export function isBlobKey(text: string): text is BlobKey {
   return KEY.test(text)
 }
 
 interface VerifierOptions {
   readonly resume?: { readonly hash: Hash | undefined; readonly position: number }
-  /** Is given the same bytes in the same order. */
+  /** Gets the same bytes in the same order. */
   readonly tee?: { update(bytes: Uint8Array): void } | undefined
 }
 
-/** Hashes one file from its first byte to its last, in order. */
+/** Verifies the bytes of one file, from the first to the last, in order. */
 export class Verifier {
   readonly #key: BlobKey
   readonly #sizeBytes: number
@@ -42,12 +43,12 @@ export class Verifier {
     } else if (key.startsWith('sha256:')) {
       this.#hash = createHash('sha256')
     } else if (key.startsWith('gitsha1:')) {
-      // A git object id covers a header with the length, so the length must be known before the first byte.
+      // A git object id covers a header that contains the length, so it must be known before the first byte.
       this.#hash = createHash('sha1').update(`blob ${sizeBytes}\0`)
     }
   }
 
-  /** How many bytes have been hashed; the next `update` must continue here. */
+  /** How many bytes have been hashed. The next `update` must continue from here. */
   get position(): number {
     return this.#position
   }
@@ -58,13 +59,13 @@ export class Verifier {
     this.#position += bytes.byteLength
   }
 
-  /** An independent verifier that has hashed the same bytes. */
+  /** Makes an independent verifier that has hashed the same bytes. */
   fork(): Verifier {
     const resume = { hash: this.#hash?.copy(), position: this.#position }
     return new Verifier(this.#key, this.#sizeBytes, { resume })
   }
 
-  /** Whether all bytes came and have the digest of the key. Ends the verifier. */
+  /** Whether all bytes were hashed, and have the digest of the key. The verifier must not be used afterwards. */
   matches(): boolean {
     if (this.#position !== this.#sizeBytes) return false
     if (this.#hash === undefined) return true

@@ -1,4 +1,5 @@
-// What lock.ts uses of the addon, which brings no types. Exclusive over the whole file when only `fd` is given.
+// The part of the addon that lock.ts uses; it has no types of its own. With `fd` alone, the lock is exclusive and covers the
+// whole file.
 
 declare module 'fs-native-extensions' {
   const addon: { readonly tryLock: (fd: number) => boolean }

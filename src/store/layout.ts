@@ -3,19 +3,19 @@
 //
 //   <root>/
 //   ├─ CACHEDIR.TAG                     backup programs may skip the directory
-//   ├─ FORMAT                           name and number; an unknown number refuses to start
+//   ├─ FORMAT                           name and version; a mirror refuses an unknown version
 //   ├─ LOCK                             held while a mirror runs on the directory
 //   ├─ blobs/<algorithm>/ab/<hex>       finished and verified, read-only
-//   ├─ sums/<algorithm>/ab/<hex>        checksums of the blocks of a blob (block-sums.ts), where they are kept
+//   ├─ sums/<algorithm>/ab/<hex>        checksums of the blocks of a blob (block-sums.ts), if reads are checked
 //   ├─ partial/<algorithm>-<hex>/data   sparse, as long as the finished file
-//   ├─ partial/<algorithm>-<hex>/blocks which blocks of it are there (block-map.ts)
-//   ├─ quarantine/                      bytes that failed their digest, the newest few
-//   ├─ verify.json, scrub.json          how far the last pass over the blobs came
-//   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may be there before the store is
+//   ├─ partial/<algorithm>-<hex>/blocks which blocks of it have landed (block-map.ts)
+//   ├─ quarantine/                      bytes whose digest was wrong, the newest eight
+//   ├─ verify.json, scrub.json          where a pass over the blobs continues (scrub-position.ts)
+//   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may exist before the store
 //   ├─ transfer-key                     seals links for Git LFS transfers (transfer-key.ts)
 //   ├─ handoff/<random>                 hard links to blobs (handoff-links.ts); emptied at start
-//   ├─ facts/<kind>/ab/<sha256>.json    small truths: file, ref, repo, document
-//   └─ tmp/                             sources of renames; emptied at start
+//   ├─ facts/<kind>/ab/<sha256>.json    small JSON values: files, refs, repos, documents (fact-file.ts)
+//   └─ tmp/                             files before their rename; emptied at start
 
 import { createHash } from 'node:crypto'
 import path from 'node:path'
@@ -40,12 +40,12 @@ export interface Layout {
   fact(kind: FactKind, key: string): string
 }
 
-/** `sha256:ab12…` → `sha256-ab12…`, the form a key has as a file name. */
+/** `sha256:ab12…` → `sha256-ab12…`, the form of a key in a file name. */
 export function keyFileName(key: BlobKey): string {
   return key.replace(':', '-')
 }
 
-/** Makes the paths of one store; touches no disk. */
+/** The paths of one store. Does not touch the disk. */
 export function createLayout(root: string): Layout {
   const absolute = path.resolve(root)
   const at = (...parts: string[]): string => path.join(absolute, ...parts)

@@ -1,6 +1,6 @@
-// One mirror per cache directory. The kernel's lock where the addon is there, and a file that names its owner, so
-// that a mirror with the addon and one without still see each other. Without the addon the file alone decides: it
-// knows the processes of this machine, not those of another container or host.
+// Allows one mirror per cache directory. With the optional addon, a lock of the kernel decides. The lock file also names its
+// owner, so that a mirror with the addon and one without it exclude each other. Without the addon the file alone decides:
+// it can tell whether a process of this machine is alive, but not one of another container or host.
 
 import { createHash, randomBytes } from 'node:crypto'
 import { constants as fsConstants } from 'node:fs'
@@ -25,7 +25,7 @@ export class DirectoryInUse extends Error {
   }
 }
 
-/** Locks an open file for as long as it is open; false when it is locked already. */
+/** Locks an open file for as long as it is open. False when it is locked already. */
 export interface KernelLock {
   tryLock(fd: number): boolean
 }
@@ -33,10 +33,9 @@ export interface KernelLock {
 const OPEN_LOCK = fsConstants.O_RDWR | fsConstants.O_CREAT | fsConstants.O_NOFOLLOW
 
 /**
- * Takes the directory until the returned function is called or the process ends, however it ends. `kernel` is the
- * addon, undefined to do without it. Where the volume has no kernel locks, the file that names the owner guards the
- * directory alone, and `onNoKernelLock` is told. Throws DirectoryInUse, and LocksUnsupported where the volume has no
- * hard links either.
+ * Locks the directory until the returned function is called, or the process ends in any way. `kernel` is the addon;
+ * undefined to do without it. When the volume has no kernel locks, the lock file alone guards the directory, and
+ * `onNoKernelLock` is called. Throws DirectoryInUse, and LocksUnsupported when the volume has no hard links either.
  */
 export async function lockDirectory(
   layout: Layout,
@@ -53,7 +52,7 @@ export async function lockDirectory(
   }
 }
 
-/** Thrown when a volume offers no way to keep a second mirror out. */
+/** Thrown when the volume offers no way to exclude a second mirror. */
 export class LocksUnsupported extends Error {
   constructor(directory: string, cause: unknown) {
     super(
@@ -65,7 +64,7 @@ export class LocksUnsupported extends Error {
   }
 }
 
-/** What systems say of a file lock or a hard link that the volume does not offer: fcntl(2), flock(2), link(2). */
+/** The errors of fcntl(2), flock(2) and link(2) when a volume does not support file locks or hard links. */
 const UNSUPPORTED: ReadonlySet<number> = new Set([
   constants.errno.ENOLCK,
   constants.errno.ENOSYS,
@@ -74,7 +73,7 @@ const UNSUPPORTED: ReadonlySet<number> = new Set([
   constants.errno.EINVAL,
 ])
 
-/** The addon reports errors without a name by their number alone: "Unknown system error -37". */
+/** The addon reports an error that has no name by its number: "Unknown system error -37". */
 function isUnsupported(error: unknown): boolean {
   const code = errorCode(error) ?? ''
   const named = constants.errno[code as keyof typeof constants.errno] as number | undefined
@@ -85,15 +84,15 @@ async function lockByKernel(layout: Layout, kernel: KernelLock): Promise<() => P
   const handle = await open(layout.lock, OPEN_LOCK, 0o600)
   try {
     const locked = kernel.tryLock(handle.fd)
-    // Read after the attempt: an owner that has just let go has emptied the file.
+    // Read after the attempt: an owner that has just released the lock has emptied the file.
     const owner = parseOwner(await readWhole(handle))
     const self = await describeSelf()
     const other = owner !== undefined && !isSame(owner, self) && (await isAlive(owner))
     if (!locked || other) throw new DirectoryInUse(layout.root, owner?.pid)
-    // Written in place: a rename would leave the lock on a file nobody sees.
+    // Written in place: after a rename, the lock would be on a file that has no name.
     await handle.truncate(0)
     await handle.write(JSON.stringify(self), 0)
-    // A mirror without the addon may have taken the name away while the file named nobody.
+    // A mirror without the addon may have replaced the file while it named no owner.
     const [mine, named] = await Promise.all([handle.stat(), lstat(layout.lock)])
     if (mine.ino !== named.ino) throw new DirectoryInUse(layout.root, undefined)
   } catch (error) {
@@ -113,7 +112,7 @@ async function lockByName(layout: Layout): Promise<() => Promise<void>> {
   try {
     await takeName(layout, own, layout.lock)
   } catch (error) {
-    // link(2) says EPERM where the file system has no hard links.
+    // link(2) fails with EPERM when the file system has no hard links.
     if (isUnsupported(error) || errorCode(error) === 'EPERM') throw new LocksUnsupported(layout.root, error)
     throw error
   } finally {
@@ -122,15 +121,15 @@ async function lockByName(layout: Layout): Promise<() => Promise<void>> {
   return () => unlockName(layout, self)
 }
 
-/** Makes `name` a link of `own`, which only one of all who try can do. Throws DirectoryInUse. */
+/** Makes `name` a hard link to `own`: of all processes that try, one succeeds. Throws DirectoryInUse. */
 async function takeName(layout: Layout, own: string, name: string): Promise<void> {
   for (;;) {
     if (await linked(own, name)) return
     const found = await readLock(name)
     const owner = parseOwner(found ?? '')
     if (owner !== undefined && (await isAlive(owner))) throw new DirectoryInUse(layout.root, owner.pid)
-    // The heir of this very owner is decided by a name of its own, taken in the same way. Removing the dead name
-    // first would let a slow rival remove the one that has come after it.
+    // The owner is dead. Which process succeeds it is decided by another name, derived from the content of the lock file and
+    // taken in the same way. If we removed the dead file first, a slow rival could remove the file of the successor.
     const seen = createHash('sha256')
       .update(`${path.basename(name)} ${found}`)
       .digest('hex')
@@ -158,7 +157,7 @@ async function unlockName(layout: Layout, self: string): Promise<void> {
   if ((await readLock(layout.lock)) === self) await unlink(layout.lock)
 }
 
-/** The content of a lock file; undefined where there is none, or something that is no file of ours. */
+/** The content of a lock file; undefined when there is none, or a link is in its place. */
 async function readLock(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, { encoding: 'utf8', flag: fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW })
@@ -174,7 +173,7 @@ async function readWhole(handle: FileHandle): Promise<string> {
   return buffer.toString('utf8', 0, bytesRead)
 }
 
-/** The addon, or undefined: it is an optional dependency, absent on musl and on rare platforms. */
+/** The addon; undefined when it is not installed. It is an optional dependency, absent on musl and rare platforms. */
 export async function loadKernelLock(): Promise<KernelLock | undefined> {
   try {
     const { default: addon } = await import('fs-native-extensions')
@@ -205,10 +204,10 @@ async function describeSelf(): Promise<Owner> {
   return { pid: process.pid, bootId: await bootId(), startedTicks: (await startedTicks(process.pid)) ?? '' }
 }
 
-/** The same boot still runs the same process: a pid alone may have gone to another one since. */
+/** Whether the process of the owner still runs, in the same boot. A pid alone may belong to another process by now. */
 async function isAlive(owner: Owner): Promise<boolean> {
   if (owner.bootId !== (await bootId())) return false
-  // Where there is no /proc a start time cannot be told, and the pid has to do.
+  // Without /proc the start time is unknown, and the pid alone has to decide.
   if (owner.startedTicks === '') return isRunning(owner.pid)
   return (await startedTicks(owner.pid)) === owner.startedTicks
 }
@@ -227,8 +226,9 @@ async function bootId(): Promise<string> {
 }
 
 /**
- * Field 22 of /proc/<pid>/stat, counted behind the command name, which may hold spaces and brackets. Undefined of a process
- * that has ended, also where its parent has not asked how (field 3, proc(5)): it holds no file any more.
+ * The start time of a process: field 22 of /proc/<pid>/stat (proc(5)). Fields are counted after the command name, which may
+ * contain spaces and parentheses. Undefined when the process has ended; a zombie (field 3) has ended, because it holds no
+ * files any more.
  */
 async function startedTicks(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)

@@ -1,5 +1,5 @@
-// Makes a directory a store, or says why it cannot be one. Looks before it touches: a directory that is not ours is
-// left as it was.
+// Makes a directory a store, or says why it cannot be one. It checks before it writes: a directory that is not ours is left
+// unchanged.
 
 import { constants } from 'node:fs'
 import { access, lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
@@ -11,9 +11,9 @@ import { DirectoryInUse, LocksUnsupported } from './lock.ts'
 const FORMAT = 'hubmirror 1\n'
 const CACHEDIR_TAG =
   'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of hubmirror.\n'
-// What a first start that was cut short leaves beside its lock.
+// Lock files that an interrupted first start can leave.
 const LOCK_NAME = /^LOCK(?:\.[0-9a-f]{24})?$/
-// Tokens may be issued before the first start, and a key that several mirrors share may be put there.
+// Files that may exist before the first start: issued tokens, and a transfer key that several mirrors share.
 const EARLY_NAME = /^(?:mirror-tokens\.json(?:\.lock)?|transfer-key)$/
 const TEMPORARY_NAME = /^[0-9a-f]{24}$/
 const POSITION_NAME = /^(?:verify|scrub)\.json$/
@@ -26,7 +26,7 @@ export class UnusableDirectory extends Error {
   }
 }
 
-/** Runs `work`; what the disk says against it becomes an UnusableDirectory that names the directory. */
+/** Runs `work`, and turns an error of the disk into an UnusableDirectory that names the directory. */
 export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
@@ -43,9 +43,9 @@ export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Pr
 }
 
 /**
- * Throws UnusableDirectory unless `root` is a store of this version, is empty, or could be made. A crash of the first
- * start can leave FORMAT without content; such a directory passes if it holds nothing but the files of a store. Writes
- * nothing but the directory itself.
+ * Throws UnusableDirectory unless `root` is a store of this version, is empty, or can be made. A crash during the first start
+ * can leave FORMAT without content; such a directory passes if it contains only files of a store. Creates the directory
+ * itself, and writes nothing else.
  */
 export async function checkDirectory(layout: Layout): Promise<void> {
   await makeDirectory(layout.root)
@@ -64,34 +64,34 @@ export async function checkDirectory(layout: Layout): Promise<void> {
   }
 }
 
-/** Whether `root` was made a store of this version before. */
+/** Whether `root` is a store of this version. */
 export async function isStore(layout: Layout): Promise<boolean> {
   return (await readFormat(layout)) === FORMAT
 }
 
-/** The error of a volume that is mounted read-only; undefined when it takes writes, or fails in another way. */
+/** The error of a volume that is mounted read-only (EROFS); undefined when it is writable, or fails in another way. */
 export async function writeRefusal(layout: Layout): Promise<Error | undefined> {
   try {
     await access(layout.root, constants.W_OK)
     return undefined
   } catch (error) {
-    // Root may write everywhere but here; another user whom permissions stop is told so by the lock.
+    // Only EROFS counts, which stops root as well. Missing permissions of another user are reported by the lock.
     return errorCode(error) === 'EROFS' && error instanceof Error ? error : undefined
   }
 }
 
 /**
- * Empties tmp/ and handoff/ and makes what is missing. Only for the holder of the lock: what lies there may belong to a
- * mirror that runs.
+ * Empties tmp/ and handoff/, and makes what is missing. The caller holds the lock: without it, a running mirror may use the
+ * files in them.
  */
 export async function prepareDirectory(layout: Layout): Promise<void> {
-  // Again: another mirror may have made it a store of its own version before the lock was ours.
+  // Checked again: another mirror may have made it a store of another version before we had the lock.
   await checkDirectory(layout)
   await rm(layout.tmp, { recursive: true, force: true })
   await rm(layout.handoff, { recursive: true, force: true })
   await mkdir(layout.tmp, { mode: 0o700 })
   if (((await readFormat(layout)) ?? '') === '') {
-    // First of all: a directory with anything else in it and no FORMAT is refused at the next start.
+    // Written first: a directory that has other files and no FORMAT is refused at the next start.
     await writeAtomic(layout.tmp, layout.format, FORMAT, { durable: true })
   }
   if ((await ifThere(lstat(layout.cacheDirTag))) === undefined) {
@@ -106,7 +106,7 @@ async function checkOwner(layout: Layout): Promise<void> {
   const stats = await stat(layout.root)
   if (!stats.isDirectory()) throw new UnusableDirectory(`${layout.root} is not a directory.`)
   const user = process.getuid?.()
-  // What root owns, root may do to us anyway; volumes that are shared by a group belong to it.
+  // A directory of root is accepted: root can do anything to us anyway, and volumes shared by a group belong to root.
   if (user !== undefined && user !== 0 && stats.uid !== user && stats.uid !== 0) {
     throw new UnusableDirectory(
       `${layout.root} belongs to user ${stats.uid}, not to ${user}. Change its owner to the user of the mirror.`,
@@ -117,7 +117,7 @@ async function checkOwner(layout: Layout): Promise<void> {
   }
 }
 
-/** The content of FORMAT. A crash may leave zero bytes in the place of the content: they count as no content. */
+/** The content of FORMAT. A crash can leave zero bytes in place of the content; they count as no content. */
 async function readFormat(layout: Layout): Promise<string | undefined> {
   const text = await ifThere(readFile(layout.format, 'utf8'))
   return text?.replace(/^\0+$/, '')
@@ -135,7 +135,7 @@ async function checkOwnNames(layout: Layout): Promise<void> {
   await checkNames(layout, (name) => own.includes(name) || POSITION_NAME.test(name))
 }
 
-/** Throws UnusableDirectory if `root` holds a name that neither `isOwn` nor the list of what may come first knows. */
+/** Throws UnusableDirectory if `root` contains a name that `isOwn` rejects and that cannot come from before the first start. */
 async function checkNames(
   layout: Layout,
   isOwn: (name: string) => boolean | Promise<boolean>,

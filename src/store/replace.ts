@@ -1,5 +1,5 @@
-// Replaces files that a running mirror reads, perhaps as another user than the mirror's. The mirror can still read the new
-// file, or the command fails.
+// Replaces files that a running mirror reads, for commands that may run as another user than the mirror. Either the mirror
+// can read the new file, or the command fails and changes nothing.
 
 import { randomBytes } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
@@ -15,8 +15,8 @@ export interface User {
 }
 
 /**
- * The user that a mirror on this cache directory runs as: whoever made it a store, else whoever owns the directory.
- * Undefined where there is neither.
+ * The user that a mirror on this cache directory runs as: the owner of its FORMAT file, or else of the directory. Undefined
+ * when neither exists.
  */
 export async function mirrorUser(cacheDir: string): Promise<User | undefined> {
   const { format, root } = createLayout(cacheDir)
@@ -26,12 +26,12 @@ export async function mirrorUser(cacheDir: string): Promise<User | undefined> {
 
 const MAX_LINKS = 40
 
-/** Where symbolic links lead from `file`, which need not be there. Rejects where they go in a circle. */
+/** The file to which symbolic links lead from `file`; it need not exist. Rejects when the links form a loop. */
 export async function followLinks(file: string): Promise<string> {
   let at = file
   for (let links = 0; links <= MAX_LINKS; links += 1) {
     const target = await readlink(at).catch((error: unknown) => {
-      // No link, or nothing there.
+      // It is not a link, or does not exist.
       if (['EINVAL', 'ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '')) return undefined
       throw error
     })
@@ -43,8 +43,8 @@ export async function followLinks(file: string): Promise<string> {
 
 /**
  * Replaces the content of `file` by `text`, atomically and durably. An existing file keeps its owner, group and mode. A new
- * file can be read by `reader` alone, or by this process's user where `reader` is undefined. Rejects and changes nothing where
- * `reader` could not read the result, where the owner cannot be set, or where the file has other hard links.
+ * file can be read by `reader` alone, or by the user of this process when `reader` is undefined. Rejects and changes nothing
+ * when `reader` could not read the result, when the owner cannot be set, or when the file has other hard links.
  */
 export async function replaceFile(file: string, text: string, reader: User | undefined): Promise<void> {
   const before = await ifThere(stat(file))
@@ -95,7 +95,7 @@ async function give(handle: FileHandle, owner: User): Promise<void> {
   }
 }
 
-/** The supplementary groups of the user are unknown, so a group with read permission counts as one of them. */
+/** Whether the user can read such a file. Its supplementary groups are unknown, so any group with read permission counts. */
 function mayRead(reader: User, { uid, mode }: User & { readonly mode: number }): boolean {
   if (reader.uid === 0) return true
   return reader.uid === uid ? (mode & 0o400) !== 0 : (mode & 0o044) !== 0

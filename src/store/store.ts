@@ -38,7 +38,10 @@ export interface Store {
   readonly readOnly: boolean
   /** Makes room after the limits have become narrower, and reports them. Does nothing when read-only. Never rejects. */
   fit(): Promise<void>
-  /** Writes something and makes it durable, as a readiness check. Rejects with the error of the disk. Does nothing when read-only. */
+  /**
+   * Writes something and makes it durable, as a readiness check. Rejects with the error of the disk. Does nothing when
+   * read-only.
+   */
   probe(): Promise<void>
   /**
    * Ends what is under way. Facts that were written before are stored when it resolves, and another process may open the

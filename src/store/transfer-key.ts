@@ -1,16 +1,17 @@
-// The key that transfer links are sealed with. It lies in the store, so that an upload of hours goes on after a restart.
+// The key with which transfer links are sealed. It is kept in the store, so that links stay valid after a restart: an upload
+// can take hours.
 
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ifThere, writeAtomic } from './atomic.ts'
 
-/** Of AES-256. */
+/** The length of an AES-256 key. */
 const KEY_BYTES = 32
 
 /**
- * Returns a function that reads the key of the store at `cacheDir`, or makes it (0600) on the first call. If the file cannot
- * be read or written, the key lasts as long as the process, and so do the links. Never rejects.
+ * Returns a function that reads the key of the store at `cacheDir`, and makes it (mode 0600) if there is none. It does so on
+ * the first call. If the file cannot be read or written, the key and its links last as long as the process. Never rejects.
  */
 export function createTransferKey(cacheDir: string): () => Promise<Buffer> {
   let key: Promise<Buffer> | undefined
@@ -25,7 +26,7 @@ async function readOrMake(cacheDir: string): Promise<Buffer> {
     if (found?.length === KEY_BYTES) return found
     await writeAtomic(join(cacheDir, 'tmp'), path, made, { durable: true })
   } catch {
-    // A store that cannot be written still passes uploads through.
+    // With a store that cannot be written, uploads still pass through.
   }
   return made
 }

@@ -1,5 +1,5 @@
-// The file that says which blocks of a partial are there. Written only after the data it names is on the disk,
-// so a map that reads back whole is true; anything else counts as no map.
+// The file that records which blocks of a partial have landed. It is written only after the data is durable, so a map that
+// reads back whole is true. Anything else counts as no map.
 
 import { constants } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -12,7 +12,7 @@ const MAGIC = 0x484d424d
 const VERSION = 1
 const HEAD_BYTES = 24
 
-/** Makes `map` the recorded state. The caller has synced the data before. */
+/** Makes `map` the recorded state, durably. The caller must have synced the data. Rejects with the error of the disk. */
 export async function writeBlockMap(tmpDirectory: string, file: string, map: BlockMap): Promise<void> {
   const bits = map.bits()
   const buffer = Buffer.alloc(HEAD_BYTES + bits.length + 4)
@@ -26,7 +26,10 @@ export async function writeBlockMap(tmpDirectory: string, file: string, map: Blo
   await writeAtomic(tmpDirectory, file, buffer, { durable: true })
 }
 
-/** The recorded map, or undefined when there is none, it is damaged, or it belongs to a file of another size. */
+/**
+ * The recorded map. Undefined when there is none, when it is damaged, or when it belongs to a file of another size. Rejects
+ * with any other error of the disk.
+ */
 export async function readBlockMap(file: string, sizeBytes: number): Promise<BlockMap | undefined> {
   let buffer: Buffer
   try {

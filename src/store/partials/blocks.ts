@@ -1,10 +1,11 @@
-// Block arithmetic and the bitmap. Pure: no disk, no clock.
+// The arithmetic of blocks, and the bitmap of those that have landed. Pure: no disk, no clock.
 
 import type { ByteRange } from '../../http/range.ts'
 
 /**
- * The unit in which presence is recorded. Small, because an 8-byte question about a cold file costs one block of
- * the origin; not smaller, because the map of a 500 GB file is then 250 KB, rewritten at every checkpoint.
+ * The unit in which a partial records what has landed. Small, because a request for 8 bytes of a file that is not stored
+ * costs one block from the origin. Not smaller, because the map of a 500 GB file already takes 250 KB, and is rewritten at
+ * each checkpoint.
  */
 export const BLOCK_BYTES = 256 * 1024
 
@@ -15,9 +16,9 @@ export class BlockMap {
   readonly count: number
   readonly #bits: Uint8Array
   #present = 0
-  // The stretch of present blocks that was measured last: readers ask for its end again and again, from further on
-  // each time, and counting a large file block by block would hold everybody up.
-  #stretch = { first: 0, end: 0 }
+  // The run of present blocks that was measured last. Readers ask for its end again and again, from a later position each
+  // time; counting a large file block by block would block the event loop.
+  #run = { first: 0, end: 0 }
 
   constructor(sizeBytes: number, blockBytes = BLOCK_BYTES, bits?: Uint8Array) {
     this.sizeBytes = sizeBytes
@@ -34,7 +35,7 @@ export class BlockMap {
     return this.#present === this.count
   }
 
-  /** Bytes of the blocks that are present. */
+  /** Total length of the blocks that are present. */
   get presentBytes(): number {
     if (this.count === 0 || this.#present === 0) return 0
     const last = this.count - 1
@@ -61,7 +62,7 @@ export class BlockMap {
     if (block < 0 || block >= this.count || !this.has(block)) return
     this.#bits[block >> 3] = (this.#bits[block >> 3] ?? 0) & ~(1 << (block & 7))
     this.#present -= 1
-    this.#stretch = { first: 0, end: 0 }
+    this.#run = { first: 0, end: 0 }
   }
 
   blockAt(position: number): number {
@@ -74,41 +75,41 @@ export class BlockMap {
     return { start, end: Math.min(start + this.blockBytes, this.sizeBytes) }
   }
 
-  /** The blocks that `range` touches, half-open. */
+  /** The blocks that `range` touches, as a half-open interval. */
   blocksOf(range: ByteRange): { readonly first: number; readonly end: number } {
     if (range.end <= range.start) return { first: 0, end: 0 }
     return { first: this.blockAt(range.start), end: this.blockAt(range.end - 1) + 1 }
   }
 
-  /** End of the present bytes that follow `position` without a hole; `position` itself when there are none. */
+  /** End of the present bytes that follow `position` without a gap; `position` itself when there are none. */
   presentEnd(position: number): number {
     const block = this.blockAt(position)
-    const end = this.#stretchEnd(block)
+    const end = this.#runEnd(block)
     return end === block ? position : Math.max(position, Math.min(end * this.blockBytes, this.sizeBytes))
   }
 
-  /** First missing block at or after `from`, before `end`; undefined when all are there. */
+  /** The first missing block at or after `from` and before `end`; undefined when all are present. */
   firstMissing(from: number, end: number): number | undefined {
-    const missing = this.#stretchEnd(from)
+    const missing = this.#runEnd(from)
     return missing < end ? missing : undefined
   }
 
-  /** The first block from `block` on that is not present; at most `count`, unless `block` is beyond it. */
-  #stretchEnd(block: number): number {
+  /** The first missing block at or after `block`; at most `count`, unless `block` is beyond it. */
+  #runEnd(block: number): number {
     if (block >= this.count || !this.has(block)) return block
-    const known = this.#stretch.first <= block && block < this.#stretch.end
-    const first = known ? this.#stretch.first : block
-    let end = known ? this.#stretch.end : block
+    const known = this.#run.first <= block && block < this.#run.end
+    const first = known ? this.#run.first : block
+    let end = known ? this.#run.end : block
     while (end < this.count && this.has(end)) {
       // Eight at a time: the map of a large file has millions of bits.
       end += (end & 7) === 0 && this.#bits[end >> 3] === 0xff ? 8 : 1
     }
     end = Math.min(end, this.count)
-    this.#stretch = { first, end }
+    this.#run = { first, end }
     return end
   }
 
-  /** Bytes of the missing blocks that `range` touches. */
+  /** Total length of the missing blocks that `range` touches. */
   missingBytes(range: ByteRange): number {
     if (range.start <= 0 && range.end >= this.sizeBytes) return this.sizeBytes - this.presentBytes
     const { first, end } = this.blocksOf(range)

@@ -1,5 +1,5 @@
-// Digests of files that are still growing, taken off the main thread: hashing a gigabyte there would hold every
-// request up for half a second. One thread for all files; it starts with the first and never keeps the process alive.
+// Computes digests of growing files on another thread: hashing a gigabyte on the main thread would delay all requests by
+// half a second. There is one thread for all files. It starts with the first file, and does not keep the process alive.
 
 import { Worker } from 'node:worker_threads'
 import type { BlockSums } from '../blobs/block-sums.ts'
@@ -39,8 +39,8 @@ export class HashThread {
   #lastId = 0
 
   /**
-   * Starts hashing `file`, which must exist and may be renamed from now on. `sums` are those of all its bytes when it is
-   * known whether the digest matches.
+   * Starts hashing `file`, which must exist; the caller closes the digest. The file may be renamed once the thread has
+   * opened it, which is before `matches` can resolve. `sums` are filled in before `matches` resolves.
    */
   open(file: string, key: BlobKey, sizeBytes: number, sums?: BlockSums): GrowingDigest {
     const worker = (this.#worker ??= this.#start())
@@ -50,7 +50,7 @@ export class HashThread {
     const matches = new Promise<boolean>((resolve, reject) =>
       this.#waiting.set(id, { resolve, reject, sums }),
     )
-    // Whoever needs the answer awaits it; a flight that ends before does not.
+    // A download that ends early does not await the result; its rejection must not end the process.
     matches.catch(() => undefined)
     send({ kind: 'open', id, file, key, sizeBytes, withSums: sums !== undefined })
     return {
@@ -62,7 +62,7 @@ export class HashThread {
     }
   }
 
-  /** Ends the thread; digests under way are rejected. */
+  /** Ends the thread. Digests under way reject. */
   async close(): Promise<void> {
     const worker = this.#worker
     this.#worker = undefined
@@ -71,7 +71,7 @@ export class HashThread {
   }
 
   #start(): Worker {
-    // A thread cannot load TypeScript: run from source (tests, tsx), it is the built one all the same.
+    // A thread cannot load TypeScript. When this file runs from source (tests, tsx), the built worker is used.
     const unbuilt = import.meta.url.endsWith('.ts')
     const worker = new Worker(
       new URL(unbuilt ? '../../../dist/store/partials/hash-worker.js' : './hash-worker.js', import.meta.url),

@@ -1,5 +1,6 @@
-// The thread that hashes files while they grow. Reads them through its own descriptors, a slice of each in turn, so
-// that no large file holds up another. Knows only what it is told: a file, its key, how far it may read.
+// The thread that hashes files while they grow (hash-thread.ts is the other end). It reads them through its own
+// descriptors, one slice of each in turn, so that a large file does not delay the others. It knows a file, its key, and how
+// far it may read.
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
@@ -15,7 +16,7 @@ interface Job {
   readonly verifier: Verifier
   readonly sizeBytes: number
   readonly sums: BlockSums | undefined
-  /** Bytes below this lie on the disk without a hole. */
+  /** The bytes before this position have landed without a gap. */
   end: number
 }
 
@@ -57,7 +58,7 @@ function accept(request: HashRequest): void {
 function schedule(): void {
   if (scheduled) return
   scheduled = true
-  // Between slices, so that requests are heard.
+  // One round per turn of the event loop, so that messages are received between slices.
   setImmediate(() => {
     scheduled = false
     let more = false
@@ -72,7 +73,7 @@ function schedule(): void {
   })
 }
 
-/** Hashes up to a slice of one file; true when more of it could be hashed at once. */
+/** Hashes up to one slice of a file. Returns whether more of it can be hashed now. */
 function slice(id: number, job: Job): boolean {
   const stop = Math.min(job.end, job.verifier.position + SLICE_BYTES)
   while (job.verifier.position < stop) {

@@ -1,5 +1,6 @@
-// Where the bytes of an unfinished blob lie: in a sparse file beside the map of its blocks, or in memory where it is so
-// small that nothing of it could be resumed. Knows no readers, and not which bytes are there.
+// Where the bytes of a partial are: in a sparse file beside the map of its blocks, or in memory when the blob is so small
+// that nothing of it could be resumed. The order in which things become durable is decided here: data, then the map or the
+// name that vouches for it, then the directory. Readers, and which bytes have landed, are known in partial.ts.
 
 import { constants } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
@@ -14,21 +15,21 @@ import { resume } from './partial-files.ts'
 
 const MAKE_DATA = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 /**
- * Larger files are not kept to be looked at when they fail their digest: nobody counts what lies there, and an origin that
- * brings wrong bytes must not push right ones off the disk.
+ * The largest file that goes to quarantine when its digest is wrong. Quarantined files are not counted as space, and an
+ * origin that sends wrong bytes must not displace right ones.
  */
 const QUARANTINE_MAX_BYTES = 256 * 1024 * 1024
 const FINISHED_MODE = 0o400
 
 export interface PartialBytes {
-  /** Whether what was recorded is there for whoever opens the partial next. */
+  /** Whether the next opener of the partial finds what was recorded. */
   readonly isResumable: boolean
-  /** Writes all of `chunks`, `length` bytes together, or throws. */
+  /** Writes all of `chunks`, `length` bytes in total. Rejects with the error of the disk. */
   write(chunks: readonly Uint8Array[], position: number, length: number): Promise<void>
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
-  /** Makes the bytes durable that `map` says are there: data first, then the map that vouches for them. */
+  /** Makes the bytes that are present in `map` durable: first the data, then the map that vouches for them. */
   record(map: BlockMap): Promise<void>
-  /** Makes them the finished blob. Those who read here read on. */
+  /** Makes the bytes the finished blob, durably. They can still be read here. */
   finish(): Promise<void>
   remove(options: { readonly quarantine: boolean }): Promise<void>
   close(): Promise<void>
@@ -41,7 +42,7 @@ export class BytesOnDisk implements PartialBytes {
   readonly #sizeBytes: number
   readonly #directory: string
   readonly #handle: FileHandle
-  // A sync that failed once may succeed the next time though the bytes are lost: nothing is vouched for after it.
+  // After a failed sync the next one may succeed although the bytes are lost. So nothing is vouched for after a failure.
   #syncFailure: { readonly error: unknown } | undefined
 
   private constructor(layout: Layout, key: BlobKey, sizeBytes: number, handle: FileHandle) {
@@ -52,7 +53,7 @@ export class BytesOnDisk implements PartialBytes {
     this.#handle = handle
   }
 
-  /** What an earlier process left, with its map, or an empty file of this size. */
+  /** Opens what an earlier process left, with its map, or makes an empty file of this size. The caller closes the bytes. */
   static async open(
     layout: Layout,
     key: BlobKey,
@@ -62,7 +63,7 @@ export class BytesOnDisk implements PartialBytes {
     const resumed = await resume(directory, sizeBytes)
     if (resumed !== undefined)
       return { bytes: new BytesOnDisk(layout, key, sizeBytes, resumed.handle), map: resumed.map }
-    // A map without its data is worse than litter: the holes of a new file would count as bytes.
+    // An old map must go before a new file is made: it would present the holes of the new file as bytes.
     await rm(directory, { recursive: true, force: true })
     await makeDirectory(directory)
     const handle = await open(path.join(directory, 'data'), MAKE_DATA, 0o600)
@@ -91,8 +92,8 @@ export class BytesOnDisk implements PartialBytes {
   async finish(): Promise<void> {
     await this.#sync()
     await renameInto(path.join(this.#directory, 'data'), this.#layout.blob(this.#key), { durable: true })
-    // After the name, not before: a partial that is found read-only at the next start could not be gone on with.
-    // Neither this nor the sweeping undoes the blob: a map without data is litter, and readers open read-only.
+    // After the rename, not before: a read-only partial could not be resumed after a crash. If this or the removal fails,
+    // the blob is stored all the same: a map without data is litter, and readers open the file read-only.
     await this.#handle.chmod(FINISHED_MODE).catch(() => undefined)
     await rm(this.#directory, { recursive: true, force: true }).catch(() => undefined)
   }
@@ -118,7 +119,7 @@ export class BytesOnDisk implements PartialBytes {
   }
 }
 
-/** Of a file of one block there is no half that a map could vouch for: it comes to the disk whole, in one piece. */
+/** A file of one block has no part that a map could vouch for: it is written to the disk as a whole, when it is finished. */
 export class BytesInMemory implements PartialBytes {
   readonly isResumable = false
   readonly #layout: Layout
@@ -155,7 +156,7 @@ export class BytesInMemory implements PartialBytes {
 
   async remove({ quarantine }: { readonly quarantine: boolean }): Promise<void> {
     if (!quarantine) return
-    // As it would lie there had it come from the disk.
+    // In the form of a partial that was on the disk.
     const directory = this.#layout.partial(this.#key)
     const handle = await createIn(directory, path.join(directory, 'data'))
     try {

@@ -1,4 +1,4 @@
-// Finding what an earlier process left of a blob that was not finished.
+// Finds what an earlier process left of a partial. A map or data file that does not fit the other counts as nothing.
 
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, open } from 'node:fs/promises'
@@ -9,7 +9,10 @@ import type { BlockMap } from './blocks.ts'
 
 const OPEN_DATA = constants.O_RDWR | constants.O_NOFOLLOW
 
-/** What an earlier process left, if the map and the data are both there and of this size. The caller closes it. */
+/**
+ * Opens what an earlier process left, if map and data both exist and are for a file of this size. The caller closes the
+ * handle. Undefined otherwise; links are not followed. Rejects with any other error of the disk.
+ */
 export async function resume(
   directory: string,
   sizeBytes: number,

@@ -26,7 +26,7 @@ export class PartialSpace {
    * must see what the first was promised, and not ask for the same room again. False when there is no room.
    */
   reserve(lackingBytes: (promisedBytes: number) => number): Promise<boolean> {
-    const turn = this.#queue.then(async () => {
+    const reserved = this.#queue.then(async () => {
       const bytes = lackingBytes(this.#reservations.reduce((sum, { leftBytes }) => sum + leftBytes, 0))
       if (bytes <= 0) return true
       const reservation = await this.#ledger.reserve(bytes)
@@ -35,8 +35,8 @@ export class PartialSpace {
       else this.#reservations.push(reservation)
       return true
     })
-    this.#queue = turn
-    return turn
+    this.#queue = reserved
+    return reserved
   }
 
   /** Counts `bytes` that have landed, with which the partial has `presentBytes`. */

@@ -153,7 +153,7 @@ export class DiskPartial implements PartialBlob {
     let length = 0
     for (const chunk of chunks) length += chunk.byteLength
     await this.#bytes.write(chunks, position, length)
-    // Present only after the write has returned: a reader that sees the mark must find the bytes.
+    // Marked only after the write has returned: a reader that sees the mark must find the bytes.
     this.#landed({ start: position, end: position + length })
     this.#space?.landed(length, this.map.presentBytes)
   }
@@ -164,7 +164,7 @@ export class DiskPartial implements PartialBlob {
       if (this.map.has(block)) continue
       const bounds = this.map.rangeOf(block)
       const from = bounds.start + (this.#frontiers.get(block) ?? 0)
-      // A hole inside a block would make the frontier a lie; such bytes are on the disk but not counted.
+      // With a gap before them, the bytes do not move the frontier: they are on the disk, but do not count as landed.
       if (range.start > from) continue
       const reached = Math.min(range.end, bounds.end)
       if (reached === bounds.end) {
@@ -193,9 +193,8 @@ export class DiskPartial implements PartialBlob {
     for (const waiter of this.#waiters) waiter.reject(error)
   }
 
-  /** Makes the present blocks durable: data first, then the map that vouches for them. */
   async checkpoint(): Promise<void> {
-    const turn = this.#checkpointing.then(async () => {
+    const checkpoint = this.#checkpointing.then(async () => {
       if (this.#ended) return
       const copy = new BlockMap(this.map.sizeBytes, this.map.blockBytes, this.map.bits())
       this.#unrecorded = false
@@ -206,8 +205,8 @@ export class DiskPartial implements PartialBlob {
         throw error
       }
     })
-    this.#checkpointing = turn.catch(() => undefined)
-    await turn
+    this.#checkpointing = checkpoint.catch(() => undefined)
+    await checkpoint
   }
 
   digest(): GrowingDigest {

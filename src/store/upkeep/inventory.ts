@@ -1,5 +1,5 @@
-// What a store holds, by repo: read from its facts and blobs without the lock, so that a mirror may run on it. Every
-// name here is what facts say; it does not know who may read what, only whether a repo was public when last asked.
+// What a store holds, by repo. It is read from blobs and facts without the lock, so that a mirror may be running on the
+// store. Names are taken from facts. Who may read what is not known here, only whether a repo was public when last checked.
 
 import { readFile } from 'node:fs/promises'
 import { ifThere } from '../atomic.ts'
@@ -9,9 +9,9 @@ import { partialName } from '../partials/partial-name.ts'
 import { UnusableDirectory } from '../prepare.ts'
 import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials } from './walk.ts'
 
-/** A file of one commit that the Hub is known to have. Whether its bytes are here is another question. */
+/** A file of one commit that the Hub is known to have. Its bytes may be stored or not. */
 export interface FileRecord {
-  /** `<origin> <repo>`, by which holdings are told apart. */
+  /** `<origin> <repo>`, the key of a holding. */
   readonly owner: string
   readonly commit: string
   readonly path: string
@@ -19,28 +19,28 @@ export interface FileRecord {
   readonly sizeBytes: number
 }
 
-/** The bytes of one key: a finished blob, or an unfinished one with what it occupies so far. */
+/** The bytes of one key: a blob, or a partial with the space that it takes so far. */
 export interface StoredEntry {
   readonly kind: 'blob' | 'partial'
   readonly key: BlobKey
   readonly sizeBytes: number
   readonly usedAt: number
-  /** How many repos know a file with these bytes. None: nothing says any more what they are. */
+  /** How many repos have a file with these bytes. With 0, no fact says what they are. */
   claims: number
 }
 
-/** What is known of one repo of one origin. Entries are numbers into `Inventory.entries`. */
+/** What is stored of one repo of one origin. `entries` are indexes into `Inventory.entries`. */
 export interface Holding {
   readonly origin: string
   /** As in facts: `models/org/name`. */
   readonly repo: string
-  /** Files of any commit whose bytes are all here. */
+  /** Number of files, of any commit, whose bytes are all stored. */
   files: number
   readonly entries: Set<number>
   isPublic: boolean
 }
 
-/** One reading of a store. */
+/** The contents of a store at one time. */
 export interface Inventory {
   readonly entries: readonly StoredEntry[]
   /** By owner, `<origin> <repo>`. */
@@ -48,21 +48,21 @@ export interface Inventory {
   readonly damagedFacts: number
 }
 
-/** Sums over some of the entries. */
+/** Totals over some of the entries. */
 export interface Totals {
   readonly blobs: number
   readonly sizeBytes: number
-  /** Of these, what other repos need as well. */
+  /** The part of `sizeBytes` that other repos need as well. */
   readonly sharedBytes: number
   readonly partials: number
   readonly partialBytes: number
-  /** The latest use; undefined when there is nothing. */
+  /** The latest use; undefined when there are no entries. */
   readonly usedAt: number | undefined
 }
 
 /**
- * Makes sure that the directory is a store that can be read. Throws UnusableDirectory when it is none, or one of
- * another version: nothing in such a place may be counted, let alone removed.
+ * Checks that the directory is a store of this version. Throws UnusableDirectory otherwise: nothing in such a directory may
+ * be counted, let alone removed.
  */
 export async function requireStore(layout: Layout): Promise<void> {
   const format = await ifThere(readFile(layout.format, 'utf8'))
@@ -79,13 +79,13 @@ export async function requireStore(layout: Layout): Promise<void> {
 }
 
 /**
- * Reads the whole store once. A file that is stored or removed meanwhile may be missed or counted; damaged facts are
- * passed over and counted. Holds one small record for each blob and one number for each blob of a repo, no fact.
+ * Reads the whole store once. A file that is stored or removed meanwhile may be missed or counted. Damaged facts are counted
+ * and otherwise ignored. In memory it holds one small record for each blob and one number for each blob of a repo, no facts.
  */
 export async function takeInventory(layout: Layout): Promise<Inventory> {
   const entries: StoredEntry[] = []
   const numbers = new Map<string, number>()
-  // Bytes before facts: the mirror writes the fact of a file before its blob, so what is new is not unclaimed.
+  // Bytes before facts: the mirror writes the fact of a file before its blob, so that a new blob is not unclaimed.
   for await (const [key, stats] of statAll(walkBlobs(layout), (key) => layout.blob(key))) {
     if (stats === undefined) continue
     numbers.set(key, entries.length)
@@ -141,16 +141,16 @@ export async function takeInventory(layout: Layout): Promise<Inventory> {
   return { entries, holdings, damagedFacts }
 }
 
-/** All known files, one at a time, and `damaged` for each fact that cannot be read as one. */
+/** All files that facts name, one at a time, and `damaged` for each fact that cannot be read. */
 export async function* fileRecords(layout: Layout): AsyncGenerator<FileRecord | 'damaged'> {
   for await (const fact of walkFacts(layout, 'files')) {
     const record = fact.kind === 'fact' ? parseFileFact(fact) : 'damaged'
-    // `absent` says that a commit has no such path: no file, and no damage.
+    // `absent` says that a commit has no such path: it is no file, and not damaged.
     if (record !== 'absent') yield record
   }
 }
 
-/** Adds entries up. */
+/** The totals over the entries with these numbers. */
 export function totalsOf(inventory: Inventory, numbers: Iterable<number>): Totals {
   const sums = { blobs: 0, sizeBytes: 0, sharedBytes: 0, partials: 0, partialBytes: 0 }
   let usedAt: number | undefined
@@ -170,7 +170,7 @@ export function totalsOf(inventory: Inventory, numbers: Iterable<number>): Total
   return { ...sums, usedAt }
 }
 
-/** The entries that no repo claims: what private repos left, and what facts were lost or removed of. */
+/** The numbers of the entries that no repo claims: bytes of private repos, and bytes whose facts were lost or removed. */
 export function* unclaimed(inventory: Inventory): Generator<number> {
   for (const [number, entry] of inventory.entries.entries()) if (entry.claims === 0) yield number
 }
@@ -178,7 +178,7 @@ export function* unclaimed(inventory: Inventory): Generator<number> {
 // 'https://huggingface.co/ models/org/name' matches; 'models/org/name' and 'x y z' do not.
 const OWNER = /^([!-~]+) ((?:models|datasets|spaces|kernels)\/[\w.-]+(?:\/[\w.-]+)?)$/
 
-/** Splits `<origin> <repo>`, the key of a repo's fact and the beginning of the keys of its refs and files. */
+/** Splits `<origin> <repo>`: the key of a repo's fact, and the beginning of the keys of its refs and files. */
 export function parseOwner(owner: string): { readonly origin: string; readonly repo: string } | undefined {
   const [, origin, repo] = OWNER.exec(owner) ?? []
   return origin === undefined || repo === undefined ? undefined : { origin, repo }

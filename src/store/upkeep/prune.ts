@@ -1,5 +1,5 @@
-// What an operator wants gone: which bytes that is, and taking them away beside a running mirror. Unlinking is safe
-// under readers, who read on; the mirror's books learn of it when it misses the blob. It asks nobody anything.
+// Decides which bytes an operator's selection removes, and removes them beside a running mirror. Unlinking is safe for
+// readers: they read on. The mirror's ledger drops a removed blob when the mirror next fails to open it.
 
 import { rm } from 'node:fs/promises'
 import { unlinkIfThere } from '../atomic.ts'
@@ -9,44 +9,44 @@ import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed }
 import { type StoredFact, statFile, walkFacts } from './walk.ts'
 
 /**
- * A partial written to within this time may belong to a pull under way, and the fact of a blob that came within it may
- * still be on its way to the disk. An hour is the longest silence of the origin that can be configured.
+ * A partial that was written to within this time may belong to a download under way, and the fact of a blob stored within it
+ * may not be on the disk yet. One hour is the longest origin timeout that can be configured.
  */
 const SETTLE_MS = 3_600_000
 
 /**
- * Which bytes may go (`owners`, `unclaimed`; without both: all), and which of them do (`olderThanMs`, `maxBytes`;
- * without both: all).
+ * `owners` and `unclaimed` select the bytes that may be removed; without both, all of them. `olderThanMs` and `maxBytes`
+ * select which of these are removed; without both, all.
  */
 export interface Selection {
   /** `<origin> <repo>`, keys of the inventory's holdings. */
   readonly owners?: ReadonlySet<string>
   readonly unclaimed: boolean
-  /** What was not used for so long goes. */
+  /** Removes what was not used for this long. */
   readonly olderThanMs?: number
-  /** The least recently used go until the whole store is not larger than this. */
+  /** Removes the least recently used until the whole store is not larger than this. */
   readonly maxBytes?: number
 }
 
-/** What would go, decided without touching anything. */
+/** What a prune would remove. Making it changes nothing. */
 export interface PrunePlan {
   readonly victims: readonly { readonly entry: StoredEntry; readonly owner: string | undefined }[]
-  /** What stays although its repo was selected: another repo needs it. */
+  /** What stays although its repo was selected, because another repo needs it. */
   readonly kept: { readonly blobs: number; readonly sizeBytes: number }
-  /** Repos of which nothing stays, so that their facts go too, and their bytes even if used since. */
+  /** Repos that are removed entirely: their facts go too, and their bytes even if they were used since. */
   readonly removedOwners: ReadonlySet<string>
 }
 
-/** What went. */
+/** What was removed. */
 export interface Pruned {
-  /** By owner; undefined for what no repo claimed. */
+  /** By owner; undefined for bytes that no repo claimed. */
   readonly removed: ReadonlyMap<string | undefined, { blobs: number; sizeBytes: number }>
   readonly facts: number
-  /** Used or replaced since the plan was made, or gone already. */
+  /** Used or replaced since the plan was made, or removed already. */
   readonly skipped: number
 }
 
-/** Decides what goes. A blob that a repo outside of the selection needs never does. */
+/** Decides what is removed. A blob that a repo outside the selection needs always stays. */
 export function planPrune(inventory: Inventory, selection: Selection, now: number): PrunePlan {
   const limited = selection.olderThanMs !== undefined || selection.maxBytes !== undefined
   const owners = new Map<number, string>()
@@ -112,8 +112,9 @@ function withinLimits<T extends { readonly entry: StoredEntry }>(
 }
 
 /**
- * Carries a plan out: bytes first, then facts, because a fact without its bytes is a miss, and the other way round
- * is litter. What was used since the plan was made stays, unless its repo was named. Throws what the disk says; what went by then stays gone.
+ * Carries out a plan: bytes first, then facts, because a fact without its bytes is a cache miss, while bytes without a fact
+ * are litter. What was used since the plan was made stays, unless its repo was named. Rejects with the error of the disk;
+ * what was removed by then stays removed.
  */
 export async function carryOut(layout: Layout, plan: PrunePlan): Promise<Pruned> {
   const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
@@ -171,8 +172,8 @@ function isFactOf(
   // '<origin> GET /api/models/org/name/tree/main' or 'POST …/paths-info/main <digest>': second is the method.
   if (!target.startsWith('/api/')) return false
   const [segment = '', first = '', next] = target.slice('/api/'.length).replace(/\?.*$/s, '').split('/', 3)
-  // `models/gpt2/tree/…` is of `gpt2`, `models/org/name/…` of `org/name`. Where an org bears the name of a tail, a
-  // document too many goes: that costs a question.
+  // `models/gpt2/tree/…` belongs to `gpt2`, `models/org/name/…` to `org/name`. If an organisation has the name of a tail,
+  // one document too many is removed, which costs one request to the Hub.
   return [`${segment}/${first}`, `${segment}/${first}/${next ?? ''}`].some((repo) => {
     const owner = `${origin} ${repo}`
     if (!owners.has(owner) || parseOwner(owner) === undefined) return false

@@ -1,5 +1,5 @@
-// The walk at start: enters what is stored into the books, behind the serving. Names that are not ours are left
-// alone (lost+found, .DS_Store).
+// The scan at start: finds the blobs and partials that are stored, for the ledger, while requests are served already. Names
+// that are not ours (lost+found, .DS_Store) are ignored.
 
 import { lstat, opendir } from 'node:fs/promises'
 import path from 'node:path'
@@ -15,7 +15,10 @@ export interface FoundEntry {
   readonly usedAt: number
 }
 
-/** All blobs and partials, least recently used first. Empty when `signal` aborts. */
+/**
+ * All blobs and partials, least recently used first. Resolves with none when `signal` aborts. Rejects with the error of the
+ * disk.
+ */
 export async function scanStore(layout: Layout, signal: AbortSignal): Promise<FoundEntry[]> {
   const runs: FoundEntry[][] = []
   for (const algorithm of KEY_ALGORITHMS) {
@@ -49,7 +52,7 @@ export async function scanStore(layout: Layout, signal: AbortSignal): Promise<Fo
 
 const byUse = (a: FoundEntry, b: FoundEntry): number => a.usedAt - b.usedAt
 
-/** Sorted lists to one, in steps: sorting a million at once would hold up everybody who is served. */
+/** Merges sorted lists in steps: sorting a million entries at once would block the event loop. */
 async function merge(runs: FoundEntry[][]): Promise<FoundEntry[]> {
   let lists = runs
   while (lists.length > 1) {
@@ -81,7 +84,7 @@ function mergeTwo(one: readonly FoundEntry[], other: readonly FoundEntry[]): Fou
 async function enter(found: FoundEntry[], name: string, file: string): Promise<void> {
   const stats = await ifThere(lstat(file))
   if (stats?.isFile() !== true) return
-  // A partial is sparse: what it occupies counts, not how long it is.
+  // A partial is sparse: the space that it takes counts, not its length.
   const sizeBytes = name.startsWith('partial:') ? Math.min(stats.blocks * 512, stats.size) : stats.size
   found.push({ name, sizeBytes, usedAt: stats.mtimeMs })
 }

@@ -1,5 +1,5 @@
-// How far a pass over the blobs has come: one small file beside FORMAT, so that the next process goes on there. It
-// does not know what a pass does.
+// Where a pass over the blobs has got to: one small file beside FORMAT, from which the next process continues. What a pass
+// does is known in scrub.ts.
 
 import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
@@ -7,10 +7,10 @@ import { ifThere, writeAtomic } from '../atomic.ts'
 import { type BlobKey, isBlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 
-/** Each has a position of its own: the operator's pass and the mirror's. */
+/** The pass of `hubmirror verify` and that of the running mirror each have a position of their own. */
 export type ScrubName = 'verify' | 'scrub'
 
-/** Where a pass stands, and what it has found so far. */
+/** The blob after which a pass continues, and what it has found so far. */
 export interface ScrubPosition {
   readonly after: BlobKey
   readonly startedAt: number
@@ -20,18 +20,18 @@ export interface ScrubPosition {
   readonly refused: number
 }
 
-/** The position that an earlier process left; undefined when there is none, or none that can be believed. */
+/** The position that an earlier process left; undefined when there is none, or it is damaged. */
 export async function readPosition(layout: Layout, name: ScrubName): Promise<ScrubPosition | undefined> {
   const text = await ifThere(readFile(fileOf(layout, name), 'utf8'))
   return text === undefined ? undefined : parsePosition(text)
 }
 
-/** Survives a crash of the process; after a power cut the pass may begin anew. */
+/** Stores the position. It survives a crash of the process; after a power cut the pass may begin from the start. */
 export async function writePosition(layout: Layout, name: ScrubName, position: ScrubPosition): Promise<void> {
   await writeAtomic(layout.tmp, fileOf(layout, name), JSON.stringify(position), { durable: false })
 }
 
-/** The pass is finished, or given up. */
+/** Removes the position: the next pass begins from the start. */
 export async function clearPosition(layout: Layout, name: ScrubName): Promise<void> {
   await rm(fileOf(layout, name), { force: true })
 }

@@ -1,5 +1,5 @@
-// One pass over all blobs, each held against its own name: what `hubmirror verify` and the scrubber of a running
-// mirror share. Damaged blobs go into quarantine. It does not know who asked, nor what becomes of its findings.
+// One pass over all blobs that verifies each against the digest in its key. `hubmirror verify` and the scrubber of a
+// running mirror share it. Damaged blobs are moved to quarantine. What is done about its findings is up to the caller.
 
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -14,46 +14,46 @@ import type { Layout } from '../layout.ts'
 import { fileRecords } from './inventory.ts'
 import { statAll, walkBlobs, walkSums } from './walk.ts'
 
-/** One read: large enough for spinning disks, small enough to stop and to be paced. */
+/** Size of one read: large enough for spinning disks, small enough to stop and to pace. */
 const READ_BYTES = 1_048_576
-/** Opening a file costs the disk about as much as reading this; a store of tiny files is paced by it. */
+/** Opening a file costs the disk about as much as reading this many bytes. It paces a store of tiny files. */
 const OPEN_COST_BYTES = 65_536
 
-/** Time for whoever paces. `sleep` returns early when `signal` aborts, and does not reject. */
+/** The clock by which reads are paced. `sleep` resolves early when `signal` aborts, and never rejects. */
 export interface ScrubClock {
   /** Milliseconds that never step back. */
   now(): number
   sleep(delayMs: number, signal: AbortSignal): Promise<void>
 }
 
-/** Time as it is. */
+/** The monotonic clock of this process. */
 export const realClock: ScrubClock = {
   now: () => performance.now(),
   sleep: (delayMs, signal) =>
     delay(Math.min(delayMs, 2_147_483_647), undefined, { signal }).catch(() => undefined),
 }
 
-/** What a pass has seen. */
+/** What a pass has found so far. */
 export interface ScrubReport {
   /** False when the signal ended it. */
   readonly finished: boolean
-  /** The blob to go on behind. */
+  /** The last blob that was handled: the next pass continues after it. */
   readonly last: BlobKey | undefined
   readonly blobs: number
   readonly sizeBytes: number
   readonly damaged: number
-  /** Not looked at, because the system would not let us (EACCES); they stay where they are. */
+  /** Blobs that could not be read for another reason than damage (EACCES). They stay where they are. */
   readonly refused: number
 }
 
-/** What a pass needs. Callbacks are awaited; what they throw ends the pass. */
+/** What a pass needs. Callbacks are awaited; an error that they throw ends the pass. */
 export interface ScrubOptions {
-  /** Undefined: as fast as the disk. */
+  /** Undefined for as fast as the disk can. */
   readonly rateBytesPerSecond: number | undefined
   readonly signal: AbortSignal
-  /** Whether sums of the blocks are made for blobs that have none, so that reads can be checked. */
+  /** Whether to store checksums of the blocks for blobs that have none, so that reads can be checked. */
   readonly keepsSums?: boolean
-  /** Goes on behind this blob. */
+  /** Continues after this blob. */
   readonly from?: BlobKey | undefined
   /** After each read. */
   readonly onBytes?: (bytes: number) => void
@@ -65,8 +65,9 @@ export interface ScrubOptions {
 }
 
 /**
- * Hashes every blob behind `from`, in the order of their names, and moves the damaged ones into quarantine. Blobs that
- * come meanwhile were verified when they came; those that go are passed over. Resolves early when `signal` aborts.
+ * Hashes every blob after `from`, in the order of their names, and moves the damaged ones to quarantine. Blobs that are
+ * stored meanwhile may be missed: they were verified when they were stored. Blobs that are removed meanwhile are skipped.
+ * Resolves early when `signal` aborts. Rejects when a callback throws, or a directory cannot be read.
  */
 export async function scrub(layout: Layout, options: ScrubOptions): Promise<ScrubReport> {
   const { signal } = options
@@ -140,14 +141,14 @@ async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<F
       const matches = await hashAll(handle, new Verifier(key, sizeBytes, { tee: sums }), how)
       if (matches === undefined) return { kind: 'stopped' }
       if (!matches) return { kind: 'damaged', sizeBytes, reason: 'digest', inode }
-      // Where the name is no digest, these are all there is.
+      // For an opaque key there is no digest: the sums are the only thing to compare with.
       if (sums !== undefined && before?.equals(sums) === false)
         return { kind: 'damaged', sizeBytes, reason: 'block', inode }
       if (sums !== undefined && before === undefined)
         await writeBlockSums(layout, key, sums).catch(() => undefined)
       return { kind: 'sound', sizeBytes }
     } catch (error) {
-      // The disk itself says that it has lost these bytes; anything else is no verdict over the blob.
+      // EIO means that the disk has lost these bytes. Any other error says nothing about the blob.
       if (errorCode(error) === 'EIO') return { kind: 'damaged', sizeBytes, reason: 'unreadable', inode }
       return { kind: 'refused', error }
     }
@@ -156,16 +157,16 @@ async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<F
   }
 }
 
-/** Sums whose blob has gone without them, by a crash or by the hand of somebody else. */
+/** Removes sums whose blob is gone: a crash or another program can leave them behind. */
 async function removeLostSums(layout: Layout, signal: AbortSignal): Promise<void> {
   for await (const [key, stats] of statAll(walkSums(layout), (key) => layout.blob(key))) {
     if (signal.aborted) return
-    // Without its sums a blob that comes in this very moment is only not checked.
+    // If a blob is stored at this very moment, it loses its sums, and its reads are not checked.
     if (stats === undefined) await unlinkIfThere(layout.sums(key)).catch(() => undefined)
   }
 }
 
-/** Whether the bytes match; undefined when the signal came first. */
+/** Whether the bytes have the digest of the key; undefined when the signal aborted first. */
 async function hashAll(
   handle: FileHandle,
   verifier: Verifier,
@@ -183,7 +184,7 @@ async function hashAll(
   return how.signal.aborted ? undefined : verifier.matches()
 }
 
-/** The length of each opaque blob, as the facts have it: nothing else can be held against those. */
+/** The length of each opaque blob according to the facts: nothing else about such a blob can be verified. */
 async function knownLengths(layout: Layout): Promise<ReadonlyMap<BlobKey, number>> {
   const lengths = new Map<BlobKey, number>()
   for await (const record of fileRecords(layout))
@@ -194,8 +195,8 @@ async function knownLengths(layout: Layout): Promise<ReadonlyMap<BlobKey, number
 type Pace = (bytes: number, signal: AbortSignal) => Promise<void>
 
 /**
- * A token bucket that may go into debt: whoever took too much sleeps until it is paid. It holds what one second earns
- * at the most, so that a pause earns no burst.
+ * Makes a token bucket that may go into debt: a caller that took too much sleeps until the debt is paid. The bucket holds
+ * at most the tokens of one second, so that a pause is not followed by a burst.
  */
 export function createPace(rateBytesPerSecond: number | undefined, clock: ScrubClock): Pace {
   if (rateBytesPerSecond === undefined) return () => Promise.resolve()

@@ -1,5 +1,5 @@
-// The slow pass that a running mirror makes over its own blobs, round after round. What it finds damaged is removed,
-// counted and fetched again by whoever asks next. It listens to nobody but its stop.
+// Verifies the blobs of a running mirror in the background, slowly, round after round. A damaged blob is removed, counted
+// and logged; the next request for it fetches it again. A round that was interrupted is resumed by the next process.
 
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
@@ -9,11 +9,11 @@ import type { Store } from '../store.ts'
 import { realClock, type ScrubClock, type ScrubReport, scrub } from './scrub.ts'
 import { clearPosition, readPosition, writePosition } from './scrub-position.ts'
 
-/** Between two rounds, and after a failed one: a small store would otherwise be read without end. */
+/** The pause between two rounds, and after a failed one. Without it a small store would be read all the time. */
 const REST_MS = 3_600_000
 const RECORD_EVERY_MS = 30_000
 
-/** What the scrubber says; pino's logger fits. */
+/** The log of the scrubber; a pino logger fits. */
 export interface ScrubLog {
   info(fields: object, text: string): void
   warn(fields: object, text: string): void
@@ -24,7 +24,7 @@ export interface ScrubLog {
 export interface ScrubberOptions {
   readonly root: string
   readonly store: Pick<Store, 'blobs' | 'scanned'>
-  /** Undefined: there is no scrubber. */
+  /** Undefined for no scrubber. */
   readonly rateBytesPerSecond: number | undefined
   /** As in ScrubOptions. */
   readonly keepsSums?: boolean
@@ -37,8 +37,8 @@ export interface ScrubberOptions {
 }
 
 /**
- * Starts the rounds once the walk at start is done; a round goes on where the last process left it. The returned
- * function ends them and resolves when no file is open any more; call it before the store is closed.
+ * Starts the rounds once the scan at start has ended. The first one continues where the last process stopped. The returned
+ * function ends them, and resolves when no file is open; the caller calls it before it closes the store.
  */
 export function startScrubber(options: ScrubberOptions): () => Promise<void> {
   if (options.rateBytesPerSecond === undefined) return () => Promise.resolve()
@@ -50,7 +50,7 @@ export function startScrubber(options: ScrubberOptions): () => Promise<void> {
       try {
         await round(options, clock, stopping.signal)
       } catch (error) {
-        // The next round may fare better; serving does not depend on it.
+        // The next round may succeed; serving does not depend on it.
         options.log.error({ err: error }, 'the scrubber failed; it tries again in an hour')
       }
       if (!stopping.signal.aborted) await clock.sleep(REST_MS, stopping.signal)
@@ -77,7 +77,7 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
       damaged: (before?.damaged ?? 0) + report.damaged,
       refused: (before?.refused ?? 0) + report.refused,
     }
-    // A lost position costs reading some blobs again: a full disk must not end the round.
+    // If the position is lost, some blobs are read again. A full disk must not end the round.
     await writePosition(layout, 'scrub', position).catch(() => undefined)
   }
   let recordedAt = clock.now()
@@ -113,12 +113,12 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
 }
 
 async function remove(options: ScrubberOptions, damage: Damage): Promise<void> {
-  // Out of the books, and from its place where it could not be moved. What replaced it is another file.
+  // Removes it from the ledger, and from its place if it could not be moved. A file that has replaced it stays.
   if (damage.place !== 'replaced') await options.store.blobs.remove(damage.key)
   reportDamage(options, damage)
 }
 
-/** Counts a blob that was damaged and is stored no more, and says so. */
+/** Counts, audits and logs a damaged blob that has been taken out of the store. */
 export function reportDamage(
   { observer, auditor, log }: Pick<ScrubberOptions, 'observer' | 'auditor' | 'log'>,
   damage: Damage,

@@ -1,5 +1,5 @@
-// Reads what lies in a store, in a steady order and without the lock, so that it works beside a running mirror: what
-// vanishes on the way is passed over. Names that are not ours are left alone. It does not know what a fact means.
+// Lists what a store holds, in a stable order and without the lock, so that it works beside a running mirror: what is
+// removed meanwhile is skipped. Names that are not ours are ignored. What a fact means is not known here.
 
 import { constants } from 'node:fs'
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises'
@@ -10,23 +10,23 @@ import { decodeHead } from '../facts/fact-file.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import type { FactKind } from '../store.ts'
 
-/** How many files are looked at together: enough to hide the disk's latency, few enough for its other users. */
+/** How many files are examined concurrently: enough to hide the latency of the disk, few enough for its other users. */
 const CONCURRENT_STATS = 32
 
-/** What is known of one file without reading it. */
+/** What stat(2) says about a file. */
 export interface FileStats {
   readonly sizeBytes: number
-  /** What it occupies; less than its size where it is sparse. */
+  /** The space that it takes; less than its size when it is sparse. */
   readonly occupiedBytes: number
   readonly modifiedAt: number
 }
 
-/** The keys of all blobs by algorithm and then by digest; only those behind `after`, when it is given. */
+/** The keys of all blobs, ordered by algorithm and then by digest. With `after`, only those that follow it. */
 export function walkBlobs(layout: Layout, after?: BlobKey): AsyncGenerator<BlobKey> {
   return walkKeys(layout.blobs, after)
 }
 
-/** The same of the sums that are kept. */
+/** The keys of all stored block sums, in the same order. */
 export function walkSums(layout: Layout): AsyncGenerator<BlobKey> {
   return walkKeys(layout.allSums)
 }
@@ -41,7 +41,7 @@ async function* walkKeys(root: string, after?: BlobKey): AsyncGenerator<BlobKey>
       if (fan < from.slice(0, 2)) continue
       for (const hex of await sortedNames(path.join(root, algorithm, fan))) {
         const key = `${algorithm}:${hex}`
-        // A digest in the fan of another one would never be found by its key.
+        // A file in the wrong fan-out directory would never be found by its key.
         if (hex > from && hex.startsWith(fan) && isBlobKey(key)) yield key
       }
     }
@@ -56,12 +56,12 @@ export async function* walkPartials(layout: Layout): AsyncGenerator<BlobKey> {
   }
 }
 
-/** A fact as it lies on the disk, or `damaged` when it is not one, or not the one its name says. */
+/** A fact on the disk. `damaged` when the file is no fact, or not the one that its name says. */
 export type StoredFact =
   | { readonly kind: 'fact'; readonly file: string; readonly key: string; readonly value: unknown }
   | { readonly kind: 'damaged'; readonly file: string }
 
-/** All facts of one kind, without the bytes of bodies. Reads ahead by a few; holds no more than these. */
+/** All facts of one kind, without their bodies. It reads a few files ahead, and holds no more than these in memory. */
 export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
   const root = path.join(layout.facts, kind)
   for (const fan of await fanOutNames(root)) {
@@ -76,16 +76,16 @@ export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator
   }
 }
 
-/** Stats of the files of `keys`, in order; undefined for those that are gone. */
+/** The stats of the files of `keys`, in order; undefined for a file that is gone. */
 export async function* statAll<K>(
   keys: AsyncIterable<K>,
   fileOf: (key: K) => string,
 ): AsyncGenerator<readonly [K, FileStats | undefined]> {
   let batch: K[] = []
   const flush = async (): Promise<(readonly [K, FileStats | undefined])[]> => {
-    const looked = batch
+    const keysNow = batch
     batch = []
-    return Promise.all(looked.map(async (key) => [key, await statFile(fileOf(key))] as const))
+    return Promise.all(keysNow.map(async (key) => [key, await statFile(fileOf(key))] as const))
   }
   for await (const key of keys) {
     if (batch.push(key) >= CONCURRENT_STATS) yield* await flush()
@@ -93,7 +93,7 @@ export async function* statAll<K>(
   yield* await flush()
 }
 
-/** Size and modification time of a file; undefined when it is gone. */
+/** The stats of a file; undefined when it is gone. */
 export async function statFile(file: string): Promise<FileStats | undefined> {
   const stats = await ifThere(stat(file))
   return (
@@ -105,7 +105,7 @@ export async function statFile(file: string): Promise<FileStats | undefined> {
   )
 }
 
-/** The JSON of a fact is hardly ever longer, where it has a body. */
+/** The JSON before a body is rarely longer than this. */
 const HEAD_BYTES = 16 * 1024
 
 async function readFact(layout: Layout, kind: FactKind, file: string): Promise<StoredFact | undefined> {
@@ -119,17 +119,17 @@ async function readFact(layout: Layout, kind: FactKind, file: string): Promise<S
     }
   } catch (error) {
     if (isMissing(error)) return undefined
-    // A link or a folder under the name of a fact, or a sector that cannot be read.
+    // A link or a directory under the name of a fact, or a sector that cannot be read.
     if (['ELOOP', 'EISDIR', 'EIO'].includes(errorCode(error) ?? '')) return { kind: 'damaged', file }
     throw error
   }
   const fact = decodeHead(beginning)
-  // In another place than its key says it is no fact: the mirror would not read it there either.
+  // In the wrong place for its key it is no fact: the mirror would not find it there.
   if (fact === undefined || layout.fact(kind, fact.key) !== file) return { kind: 'damaged', file }
   return { kind: 'fact', file, ...fact }
 }
 
-/** The file up to the end of the JSON at least. */
+/** The beginning of the file, at least up to the end of the JSON. */
 async function readHead(handle: FileHandle): Promise<Buffer> {
   const head = Buffer.allocUnsafeSlow(HEAD_BYTES)
   const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
