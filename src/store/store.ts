@@ -86,7 +86,7 @@ export interface Blobs {
   remove(key: BlobKey): Promise<void>
 }
 
-/** An open blob. Whoever has opened it calls `close`; more calls are harmless. */
+/** An open blob. The opener calls `close`; further calls are harmless. */
 export interface BlobHandle {
   readonly key: BlobKey
   readonly sizeBytes: number

@@ -1,5 +1,5 @@
-// The order in which a disk is asked to keep something: what vouches for bytes never before the bytes, and nothing is
-// swept before what replaces it would survive a power cut.
+// The order in which things are made durable. What vouches for bytes never comes before the bytes, and nothing is removed
+// before what replaces it would survive a power cut.
 
 import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
@@ -13,7 +13,7 @@ const done = vi.hoisted(() => ({ calls: [] as string[] }))
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>()
-  /** Notes a call when it has succeeded. */
+  /** Records a call when it has succeeded. */
   const noted = async <T>(what: readonly unknown[], call: Promise<T>): Promise<T> => {
     const result = await call
     done.calls.push(what.join(' '))
@@ -46,7 +46,7 @@ async function complete() {
   return { layout, partial, calls: watchCalls(layout) }
 }
 
-/** From now on: what has been done, in order and by short names. */
+/** The calls from now on, in order and by short names. */
 function watchCalls(layout: Layout): () => readonly string[] {
   const names: readonly (readonly [string, string])[] = [
     [path.join(layout.partial(KEY), 'data'), 'DATA'],
@@ -74,7 +74,7 @@ it('is, for a record of blocks: the data, the new map, its name, the directory t
   await partial.release()
 })
 
-it('is, for a file that is finished: the data, its name, each directory that is new, and then the sweeping', async () => {
+it('is, for a file that is finished: the data, its name, each new directory, and then the removal of the partial', async () => {
   const { partial, calls } = await complete()
   await partial.commit()
   expect(calls()).toEqual([
@@ -89,7 +89,7 @@ it('is, for a file that is finished: the data, its name, each directory that is 
   await partial.release()
 })
 
-it('is the same if the directories exist: only the one that names the file is synced', async () => {
+it('is the same when the directories exist: only the one that names the file is synced', async () => {
   const { layout, partial, calls } = await complete()
   await partial.commit()
   await partial.release()
@@ -101,7 +101,7 @@ it('is the same if the directories exist: only the one that names the file is sy
   await again.release()
 })
 
-it('is, for a small file, which is nothing before that: the bytes beside it, its name, each directory that is new', async () => {
+it('is, for a small file that was only in memory: the bytes in a temporary file, its name, each new directory', async () => {
   const layout = await scratchLayout()
   const partial = DiskPartial.inMemory(layout, KEY, 3)
   await partial.write(0, [Buffer.from('abc')])

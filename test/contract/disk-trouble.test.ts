@@ -1,5 +1,5 @@
-// Every way through the store with the k-th call to the file system failing, for every k until none fails: what is
-// found afterwards is right or absent, nothing is left in tmp/, no descriptor stays open.
+// Runs each operation of the store with the k-th call to the file system failing, for every k until none fails. What is
+// found afterwards is right or absent, tmp/ is empty, and no descriptor stays open.
 
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -25,7 +25,7 @@ const trouble = vi.hoisted(() => {
     state.calls += 1
     if (state.calls !== state.failAt) return call()
     const error = Object.assign(new Error(`${state.code}: injected, ${name}`), { code: state.code })
-    // A close that reports trouble has closed all the same; an open that does has opened nothing.
+    // A close that fails has closed all the same; an open that fails has opened nothing.
     if (name === 'close' || (state.after && !name.startsWith('open'))) await call()
     throw error
   }
@@ -81,7 +81,7 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true })
 })
 
-/** Descriptors of this process that lead below `directory`. */
+/** The files below `directory` that this process has open. */
 async function openBelow(directory: string): Promise<string[]> {
   const targets = await Promise.all(
     (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
@@ -91,7 +91,7 @@ async function openBelow(directory: string): Promise<string[]> {
 
 /**
  * Runs `scenario` in a directory of its own for each k, its k-th call failing, until it ends without a failure;
- * `check` gets what it threw. Returns how many calls it makes.
+ * `check` gets the error. Returns how many calls it makes.
  */
 async function failEach(
   way: { readonly code: string; readonly after: boolean },
@@ -161,7 +161,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
     )
   })
 
-  it('a blob is there whole or not at all, and what a partial vouches for is right', async () => {
+  it('a blob is stored whole or not at all, and what a partial vouches for is right', async () => {
     const calls = await failEach(
       way,
       async (directory, arm) => {
@@ -203,7 +203,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
     expect(calls).toBeGreaterThanOrEqual(20)
   })
 
-  it('what is discarded is not believed later', async () => {
+  it('a discarded partial is not resumed', async () => {
     await failEach(
       way,
       async (directory, arm) => {
@@ -280,7 +280,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
 
 async function reopen(directory: string, maxBytes?: number): Promise<DiskStore> {
   const layout = createLayout(directory)
-  // The scenarios above begin below a store's own start.
+  // The scenarios above do not open a store first.
   await writeFile(layout.format, 'hubmirror 1\n')
   return open(directory, { maxBytes })
 }

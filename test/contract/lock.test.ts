@@ -47,7 +47,7 @@ interface Holder {
   readonly ended: Promise<unknown>
 }
 
-/** Starts a process that tries to take the directory; resolves with the first thing it says. */
+/** Starts a process that tries to lock the directory. Resolves with the first line that it prints. */
 async function hold(layout: Layout, how: string): Promise<Holder> {
   const child = spawn(process.execPath, ['--import', 'tsx', HOLDER, layout.root, how], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -85,7 +85,7 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
   })
 
   it.runIf(process.platform === 'linux')(
-    'is free when its owner was killed and its parent has not noticed it',
+    'is free when its owner was killed, even if the parent has not waited for it',
     async () => {
       const layout = await scratch()
       // A shell that becomes another program, which never waits for the child that the shell started.
@@ -206,9 +206,9 @@ describe('on a volume without kernel locks', () => {
     },
   })
 
-  // NFS without its lock service says ENOLCK, which the addon knows by number only.
+  // NFS without its lock service reports ENOLCK, for which the addon has a number and no name.
   it.each(['Unknown system error -37', 'ENOTSUP', 'ENOSYS', 'EINVAL'])(
-    'that says %s, the file with the owner guards the directory alone, and that is reported once',
+    'that reports %s, the lock file alone guards the directory, and this is reported once',
     async (code) => {
       const layout = await scratch()
       const told: unknown[] = []
@@ -227,7 +227,7 @@ describe('on a volume without kernel locks', () => {
   })
 
   it.each(['EPERM', 'EOPNOTSUPP'])(
-    'and without hard links (%s), the error speaks of locks and the cure',
+    'and without hard links (%s), the error names locks and a remedy',
     async (code) => {
       const layout = await scratch()
       links.code = code

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { makeDirectory } from '../../../src/store/atomic.ts'
 import { scratchDirectory } from './scratch.ts'
 
-it('makes a directory with all above it for our user alone, and says where it began', async () => {
+it('makeDirectory makes the missing parents with mode 0700, and returns the uppermost', async () => {
   const root = await scratchDirectory()
   const deep = join(root, 'a', 'b', 'c')
   expect(await makeDirectory(deep)).toBe(join(root, 'a'))
@@ -15,7 +15,7 @@ it('makes a directory with all above it for our user alone, and says where it be
   expect((await stat(deep)).mode & 0o777, 'what is there stays as it is').toBe(0o755)
 })
 
-it('takes a link to a directory for one, and several who make the same at once get along', async () => {
+it('makeDirectory accepts a link to a directory, and concurrent calls for the same one succeed', async () => {
   const root = await scratchDirectory()
   await makeDirectory(join(root, 'real'))
   await symlink('real', join(root, 'link'))
@@ -28,7 +28,7 @@ it.each([
   ['a file in its place', (root: string) => join(root, 'file'), 'EEXIST'],
   ['a file above it', (root: string) => join(root, 'file', 'a', 'b'), 'ENOTDIR'],
   ['a place where nobody may make any', () => '/proc/hubmirror/a', 'ENOENT'],
-])('ends with the reason at %s', async (_what, where, code) => {
+])('makeDirectory rejects with the error of the system at %s', async (_what, where, code) => {
   const root = await scratchDirectory()
   await writeFile(join(root, 'file'), '')
   await expect(makeDirectory(where(root))).rejects.toMatchObject({ code })

@@ -35,7 +35,7 @@ async function stored(
   }
 }
 
-it('reads from any place, and up to the end', async () => {
+it('a read starts at any position, and ends at the end of the blob', async () => {
   const { blobs } = await stored()
   const blob = await blobs.open(KEY, BYTES.length)
   const buffer = Buffer.alloc(100)
@@ -47,7 +47,7 @@ it('reads from any place, and up to the end', async () => {
   await blob?.close()
 })
 
-it('keeps an open blob from eviction, also one that the walk has not met', async () => {
+it('an open blob is kept from eviction, even if the scan has not found it yet', async () => {
   const { blobs, ledger } = await stored()
   const first = await blobs.open(KEY, BYTES.length)
   const second = await blobs.open(KEY, BYTES.length)
@@ -59,7 +59,7 @@ it('keeps an open blob from eviction, also one that the walk has not met', async
   expect(await ledger.evict(KEY, 'prune')).toBe(true)
 })
 
-it('keeps a blob from eviction while it is being opened', async () => {
+it('a blob is kept from eviction while it is being opened', async () => {
   const { blobs, ledger } = await stored()
   ledger.add(KEY, BYTES.length)
   const opening = blobs.open(KEY, BYTES.length)
@@ -68,7 +68,7 @@ it('keeps a blob from eviction while it is being opened', async () => {
   expect(await ledger.evict(KEY, 'prune')).toBe(true)
 })
 
-it('finds a blob gone that is being evicted, and does not enter it again', async () => {
+it('a blob that is being evicted counts as gone, and is not entered again', async () => {
   let letGo = (): void => {}
   const held = new Promise<void>((resolve) => (letGo = resolve))
   const { blobs, ledger } = await stored((layout) => held.then(() => unlink(layout.blob(KEY))))
@@ -79,7 +79,7 @@ it('finds a blob gone that is being evicted, and does not enter it again', async
   expect([await opening, await evicting, ledger.count]).toEqual([undefined, true, 0])
 })
 
-it('opens a blob again without looking for it, pinned and used like any other, until it is forgotten', async () => {
+it('openCached opens a blob without the disk, pinned and used like any other, until it is invalidated', async () => {
   const { blobs, ledger, clock } = await stored()
   expect(blobs.openCached(KEY, BYTES.length)).toBeUndefined()
   await (await blobs.open(KEY, BYTES.length))?.close()
@@ -100,7 +100,7 @@ it('opens a blob again without looking for it, pinned and used like any other, u
   await blobs.close()
 })
 
-it('removes a blob whose bytes the disk has lost, so that it is fetched again', async () => {
+it('a blob whose bytes the disk has lost is removed, so that it is fetched again', async () => {
   const { blobs, layout, ledger } = await stored()
   const blob = await blobs.open(KEY, BYTES.length)
   const reading = vi.spyOn(OpenFile.prototype, 'read')
@@ -116,7 +116,7 @@ it('removes a blob whose bytes the disk has lost, so that it is fetched again', 
   await blob?.close()
 })
 
-it.each(['longer', 'shorter', 'empty'])('removes a blob that became %s', async (how) => {
+it.each(['longer', 'shorter', 'empty'])('a blob that became %s is removed', async (how) => {
   const { blobs, layout, ledger } = await stored()
   ledger.add(KEY, BYTES.length)
   await chmod(layout.blob(KEY), 0o600)
@@ -126,7 +126,7 @@ it.each(['longer', 'shorter', 'empty'])('removes a blob that became %s', async (
   expect(ledger.storedBytes).toBe(0)
 })
 
-it('forgets a blob that somebody removed', async () => {
+it('a blob that another process removed is dropped', async () => {
   const { blobs, ledger } = await stored()
   ledger.add(KEY, BYTES.length)
   await blobs.remove(KEY)
@@ -135,7 +135,7 @@ it('forgets a blob that somebody removed', async () => {
   expect(ledger.count).toBe(0)
 })
 
-it('reads on after the removal', async () => {
+it('an open handle reads on after the removal', async () => {
   const { blobs } = await stored()
   const blob = await blobs.open(KEY, BYTES.length)
   await blobs.remove(KEY)
@@ -145,7 +145,7 @@ it('reads on after the removal', async () => {
   await blob?.close()
 })
 
-it('follows no link, and takes it away', async () => {
+it('a link in place of a blob is not followed, and is removed', async () => {
   const { blobs, layout } = await stored()
   const outside = path.join(layout.root, 'outside')
   await writeFile(outside, BYTES)
@@ -156,7 +156,7 @@ it('follows no link, and takes it away', async () => {
   await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
 })
 
-it('records a use on the disk, once an hour', async () => {
+it('a use is recorded on the disk, once an hour', async () => {
   const { blobs, layout, ledger, clock } = await stored()
   const file = layout.blob(KEY)
   await utimes(file, 1000, 1000)
@@ -168,7 +168,7 @@ it('records a use on the disk, once an hour', async () => {
   await vi.waitUntil(async () => (await stat(file)).mtimeMs === clock.now)
 })
 
-it('keeps a small blob in memory, and finds out on the way there that the disk has changed it', async () => {
+it('a small blob is cached in memory, and is verified when it is read from the disk', async () => {
   const { layout, ledger, clock } = await stored()
   const failures: string[] = []
   const observer = { ...silentObserver, integrityFailure: (kind: string) => failures.push(kind) }
@@ -192,7 +192,7 @@ it('keeps a small blob in memory, and finds out on the way there that the disk h
   await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
 })
 
-it('keeps no more small blobs in memory than it may, those used last, and no large one', async () => {
+it('memory holds the small blobs used last, up to its limit, and no large one', async () => {
   const { layout, ledger, clock } = await stored()
   const memoryBytes = 200_000
   const blobs = new DiskBlobs({ layout, ledger, memoryBytes, now: () => clock.now, observer: silentObserver })
@@ -210,7 +210,7 @@ it('keeps no more small blobs in memory than it may, those used last, and no lar
   expect(remembered(large)).toBe(false)
   const small = [await make(60_000, 2), await make(60_000, 3)]
   for (let seed = 4; seed < 12; seed += 1) {
-    // The first one is asked for again and again.
+    // The first one is used again and again.
     expect(remembered(small[0]!)).toBe(true)
     small.push(await make(60_000, seed))
   }

@@ -23,7 +23,7 @@ async function recorded(): Promise<{
   return { file, map, bytes: await readFile(file), tmp: layout.tmp, root: layout.root }
 }
 
-it('reads back what was written, and leaves nothing beside it', async () => {
+it('a map reads back as it was written, and leaves no other file', async () => {
   const { file, map, tmp } = await recorded()
   const again = await readBlockMap(file, SIZE)
   expect(again?.bits()).toEqual(map.bits())
@@ -32,13 +32,13 @@ it('reads back what was written, and leaves nothing beside it', async () => {
   expect(await readdir(tmp)).toEqual([])
 })
 
-it('has no map where there is none, nor for a file of another size', async () => {
+it('there is no map when no file exists, or for a file of another size', async () => {
   const { file, root } = await recorded()
   expect(await readBlockMap(path.join(root, 'none'), SIZE)).toBeUndefined()
   expect(await readBlockMap(file, SIZE + 1)).toBeUndefined()
 })
 
-it('believes no truncated and no lengthened map', async () => {
+it('a truncated or lengthened map counts as none', async () => {
   const { file, bytes } = await recorded()
   for (let length = 0; length < bytes.length; length += 1) {
     await writeFile(file, bytes.subarray(0, length))
@@ -48,7 +48,7 @@ it('believes no truncated and no lengthened map', async () => {
   expect(await readBlockMap(file, SIZE)).toBeUndefined()
 })
 
-it('believes no map with a flipped bit', async () => {
+it('a map with a flipped bit counts as none', async () => {
   const { file, bytes } = await recorded()
   for (let bit = 0; bit < bytes.length * 8; bit += 1) {
     const damaged = Buffer.from(bytes)
@@ -62,7 +62,7 @@ it.each([
   ['blocks of no bytes', 16, 0],
   ['more bits than it holds', 20, 100],
   ['another version', 4, 2],
-])('believes no map that says %s, whatever its checksum', async (_, offset, value) => {
+])('a map that says %s counts as none, even if its checksum is right', async (_, offset, value) => {
   const { file, bytes } = await recorded()
   bytes.writeUInt32BE(value, offset)
   bytes.writeUInt32BE(crc32(bytes.subarray(0, -4)), bytes.length - 4)
@@ -70,7 +70,7 @@ it.each([
   expect(await readBlockMap(file, SIZE)).toBeUndefined()
 })
 
-it('follows no link', async () => {
+it('a link in place of a map is not followed', async () => {
   const { file, root } = await recorded()
   await mkdir(path.join(root, 'elsewhere'))
   const link = path.join(root, 'elsewhere', 'blocks')

@@ -28,7 +28,7 @@ async function recorded(): Promise<{
   return { layout, file, table: await readFile(file) }
 }
 
-it('has the CRC-32 of each block, in whichever pieces the bytes come', () => {
+it('each block has its CRC-32, whatever pieces the bytes come in', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: BYTES.length }),
@@ -52,7 +52,7 @@ it('has the CRC-32 of each block, in whichever pieces the bytes come', () => {
   )
 })
 
-it('is not whole before its last byte, nor after more', () => {
+it('sums are not whole before the last byte, nor after too many', () => {
   const sums = new BlockSums(10)
   sums.update(Buffer.alloc(9))
   expect(sums.isWhole).toBe(false)
@@ -60,7 +60,7 @@ it('is not whole before its last byte, nor after more', () => {
   expect(sums.isWhole).toBe(false)
 })
 
-it('reads back what was written, of any size, and leaves nothing beside it', async () => {
+it('sums of any size read back as they were written, and leave no other file', async () => {
   const layout = await scratchLayout()
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 0, max: BYTES.length }), async (sizeBytes) => {
@@ -76,7 +76,7 @@ it('reads back what was written, of any size, and leaves nothing beside it', asy
   expect(await readdir(layout.tmp)).toEqual([])
 })
 
-it('has no sums where there are none, for a file of another size, or by the name of another', async () => {
+it('there are no sums when no file exists, for a file of another size, or under the name of another blob', async () => {
   const { layout, table } = await recorded()
   expect(await readBlockSums(layout, KEY, BYTES.length + 1)).toBeUndefined()
   expect(await readBlockSums(layout, KEY, BYTES.length + BLOCK_BYTES)).toBeUndefined()
@@ -87,7 +87,7 @@ it('has no sums where there are none, for a file of another size, or by the name
   expect(await readBlockSums(layout, other, BYTES.length)).toBeUndefined()
 })
 
-it('believes nothing torn, lengthened or with a flipped bit', async () => {
+it('a table that is torn, lengthened or has a flipped bit counts as none', async () => {
   const { layout, file, table } = await recorded()
   const read = () => readBlockSums(layout, KEY, BYTES.length)
   for (let length = 0; length < table.length; length += 1) {
@@ -111,7 +111,7 @@ it.each([
   ['another size', 12, BYTES.length - 1],
   ['blocks of another size', 16, BLOCK_BYTES / 2],
   ['another number of sums', 20, 2],
-])('believes no table that says %s, whatever its checksum', async (_, offset, value) => {
+])('a table that says %s counts as none, even if its checksum is right', async (_, offset, value) => {
   const { layout, file, table } = await recorded()
   table.writeUInt32BE(value, offset)
   table.writeUInt32BE(crc32(table.subarray(0, -4), crc32(KEY)), table.length - 4)
@@ -119,7 +119,7 @@ it.each([
   expect(await readBlockSums(layout, KEY, BYTES.length)).toBeUndefined()
 })
 
-it('follows no link', async () => {
+it('a link in place of a table is not followed', async () => {
   const { layout, file } = await recorded()
   await rename(file, `${file}.moved`)
   await symlink(`${file}.moved`, file)

@@ -15,7 +15,7 @@ const changes = fc.array(
   { maxLength: 40 },
 )
 
-/** The map and the set of its blocks after the same changes. */
+/** A map, and the set of its blocks, after the same changes. */
 function both(
   { sizeBytes, blockBytes }: { sizeBytes: number; blockBytes: number },
   steps: readonly { add: boolean; block: number; count: number }[],
@@ -41,7 +41,7 @@ const bytesOf = (
 ): number => Math.min(blockBytes, sizeBytes - block * blockBytes)
 
 describe('BlockMap', () => {
-  it('has the blocks of a set, and their bytes', () => {
+  it('a map has the blocks that were added, and counts their bytes', () => {
     fc.assert(
       fc.property(shape, changes, (shape, steps) => {
         const { map, model, count } = both(shape, steps)
@@ -54,7 +54,7 @@ describe('BlockMap', () => {
     )
   })
 
-  it('finds the end of what is there and the first that is not', () => {
+  it('a map finds the end of the present bytes, and the first missing block', () => {
     fc.assert(
       fc.property(shape, changes, fc.nat(4100), fc.nat(70), (shape, steps, position, until) => {
         const { map, model, count } = both(shape, steps)
@@ -70,7 +70,7 @@ describe('BlockMap', () => {
     )
   })
 
-  it('finds them again while blocks come and go between the questions', () => {
+  it('a map finds them while blocks are added and removed in between', () => {
     const question = fc.record({
       add: fc.boolean(),
       block: fc.nat(70),
@@ -97,7 +97,7 @@ describe('BlockMap', () => {
     )
   })
 
-  it('counts the bytes of the missing blocks that a range touches', () => {
+  it('a map counts the bytes of the missing blocks that a range touches', () => {
     fc.assert(
       fc.property(shape, changes, fc.nat(), fc.nat(), (shape, steps, a, b) => {
         const { map, model, count } = both(shape, steps)
@@ -115,7 +115,7 @@ describe('BlockMap', () => {
     )
   })
 
-  it('reads its own bits back, and stands apart from the copy', () => {
+  it('a map reads its own bits back, and is independent of the copy', () => {
     fc.assert(
       fc.property(shape, changes, (shape, steps) => {
         const { map, model, count } = both(shape, steps)
@@ -128,7 +128,7 @@ describe('BlockMap', () => {
     )
   })
 
-  it('divides a file into blocks without gap or overlap', () => {
+  it('a map divides a file into blocks without gap or overlap', () => {
     fc.assert(
       fc.property(shape, (shape) => {
         const map = new BlockMap(shape.sizeBytes, shape.blockBytes)
@@ -145,7 +145,7 @@ describe('BlockMap', () => {
     )
   })
 
-  it('keeps its place in a file of half a terabyte', () => {
+  it('a map is exact in a file of half a terabyte', () => {
     const map = new BlockMap(500e9)
     map.add(map.count - 1)
     expect(map.presentEnd(500e9 - 1)).toBe(500e9)
@@ -154,7 +154,7 @@ describe('BlockMap', () => {
     expect(map.firstMissing(map.count - 1, map.count)).toBeUndefined()
   })
 
-  it('calls an empty file complete', () => {
+  it('a map of an empty file is complete', () => {
     expect(new BlockMap(0).complete).toBe(true)
     expect(new BlockMap(0).presentEnd(0)).toBe(0)
   })

@@ -1,4 +1,4 @@
-// Reads of one blob that are held against its sums: what is found, what is read for it, and what becomes of the blob.
+// Reads of one blob that are verified against its sums: what they find, what they read, and what becomes of the blob.
 
 import { mkdir, readdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -79,7 +79,7 @@ async function bytesOf(blob: BlobHandle, start: number, end: number): Promise<Bu
   return buffer.subarray(7)
 }
 
-/** What reads of the file are held against; which file it is does not matter then. */
+/** The checks for reads of the file. Which file it is does not matter here. */
 function checksOf(time: { readonly trustMs: number; readonly monotonic: () => number }): FileChecks {
   const sums = new BlockSums(BYTES.length)
   sums.update(BYTES)
@@ -91,7 +91,7 @@ function checksOf(time: { readonly trustMs: number; readonly monotonic: () => nu
   return new FileChecks(sums, { inode: 1, changedAt: 1 }, { ...time, scratch })
 }
 
-it('gives the right bytes of any range, or none where a block of it is damaged', async () => {
+it('a read of any range returns the right bytes, or fails when one of its blocks is damaged', async () => {
   const readAt =
     (file: Buffer) =>
     (buffer: Buffer, offset: number, length: number, position: number): Promise<number> =>
@@ -132,16 +132,16 @@ it.each([
   ['none', undefined],
   ['0s', 0],
   ['90m', 5_400_000],
-])('are asked for as %s: %s ms', (text, expected) => {
+])('the setting %s means %s ms', (text, expected) => {
   expect(loadConfig({ env: { HUBMIRROR_CHECK_READS: text } }).config.checkReadsMs).toBe(expected)
 })
 
-it('are off unless they are asked for, in a time', () => {
+it('checked reads are off unless the setting gives a time', () => {
   expect(loadConfig({ env: {} }).config.checkReadsMs).toBeUndefined()
   expect(() => loadConfig({ env: { HUBMIRROR_CHECK_READS: 'on' } })).toThrow('expected a time with a unit')
 })
 
-it('reads nothing twice that it has checked, until its time is over', async () => {
+it('a block that was checked is not checked again until its time is over', async () => {
   const clock = { now: 1000 }
   const checks = checksOf({ trustMs: LIFE_MS, monotonic: () => clock.now })
   const callsOf = async (start: number, end: number) => {
@@ -158,7 +158,7 @@ it('reads nothing twice that it has checked, until its time is over', async () =
     return calls
   }
   expect(checks.isTrusted({ start: 0, end: 1 })).toBe(false)
-  // A small range: the rest of its block as well.
+  // For a small range, the rest of its block is read as well.
   const [first, second] = [BLOCK_BYTES + 100, BLOCK_BYTES + 200]
   expect(await callsOf(first, second)).toEqual([
     [first, 100],
@@ -169,7 +169,7 @@ it('reads nothing twice that it has checked, until its time is over', async () =
   expect(checks.isTrusted({ start: BLOCK_BYTES, end: 2 * BLOCK_BYTES + 1 })).toBe(false)
   for (let times = 0; times < 20; times += 1) expect(await callsOf(first, second)).toEqual([[first, 100]])
   expect(await callsOf(BLOCK_BYTES, 2 * BLOCK_BYTES)).toHaveLength(1)
-  // Whole blocks are checked where they have been read to.
+  // Whole blocks are checked in the buffer of the reader.
   expect(await callsOf(0, BYTES.length)).toHaveLength(1)
   clock.now += LIFE_MS - 1
   expect(checks.isTrusted({ start: 0, end: BYTES.length })).toBe(true)
@@ -179,7 +179,7 @@ it('reads nothing twice that it has checked, until its time is over', async () =
   expect(await callsOf(first, second)).toHaveLength(3)
 })
 
-it('checks each read where nothing is believed', async () => {
+it('each read is checked when no block is trusted', async () => {
   const { opened, flip } = await scene({ trustMs: 0 })
   const blob = await opened()
   await bytesOf(blob, 0, 1000)
@@ -190,7 +190,7 @@ it('checks each read where nothing is believed', async () => {
   )
 })
 
-it('takes a damaged blob away once, however many read it, and the books forget it', async () => {
+it('a damaged blob is quarantined once, however many read it, and the ledger drops it', async () => {
   const { opened, flip, blobs, damages, layout, ledger, put } = await scene()
   const readers = await Promise.all([opened(), opened(), opened()])
   await flip(3)
@@ -205,7 +205,7 @@ it('takes a damaged blob away once, however many read it, and the books forget i
   expect(ledger.count).toBe(0)
   expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
   expect(blobs.openCached(KEY, BYTES.length)).toBeUndefined()
-  // Another one has come meanwhile: who still reads the old one does nothing to it.
+  // Another file has taken its place meanwhile: a reader of the old one must not touch it.
   await put()
   await (await opened()).close()
   const [late] = readers
@@ -214,7 +214,7 @@ it('takes a damaged blob away once, however many read it, and the books forget i
   expect((await bytesOf(await opened(), 0, 100)).equals(BYTES.subarray(0, 100))).toBe(true)
 })
 
-it('removes a damaged blob that cannot be moved', async () => {
+it('a damaged blob that cannot be moved is removed', async () => {
   const { opened, flip, damages, layout, blobs } = await scene()
   await writeFile(layout.quarantine, 'a file where the folder would be')
   const blob = await opened()
@@ -225,14 +225,14 @@ it('removes a damaged blob that cannot be moved', async () => {
   await expect(stat(layout.sums(KEY))).rejects.toThrow('ENOENT')
 })
 
-it('takes a file that became shorter while it was open for damaged', async () => {
+it('a file that became shorter while it was open is damaged', async () => {
   const { opened, layout } = await scene()
   const blob = await opened()
   await writeFile(layout.blob(KEY), BYTES.subarray(0, 300_000))
   await expect(blob.read(Buffer.alloc(100_000), 0, 100_000, 250_000)).rejects.toThrow(DamagedBlock)
 })
 
-it('believes nothing of a file that was written to, or touched, since it was checked', async () => {
+it('no block is trusted of a file that was written to or touched since it was checked', async () => {
   const { opened, flip, blobs, layout } = await scene()
   const first = await opened()
   await bytesOf(first, 0, BYTES.length)
@@ -247,7 +247,7 @@ it('believes nothing of a file that was written to, or touched, since it was che
   await expect((await opened()).read(Buffer.alloc(1), 0, 1, BYTES.length - 2)).rejects.toThrow(DamagedBlock)
 })
 
-it('believes what it has checked when the file is opened again', async () => {
+it('blocks stay trusted when the file is opened again', async () => {
   const { opened, blobs } = await scene()
   const first = await opened()
   await bytesOf(first, 0, BYTES.length)
@@ -260,7 +260,7 @@ it('believes what it has checked when the file is opened again', async () => {
   expect(crc).not.toHaveBeenCalled()
 })
 
-it('serves a blob without sums as it lies there, and says so', async () => {
+it('a blob without sums is served unchecked, and its handle says so', async () => {
   const { opened, flip, layout } = await scene()
   await unlink(layout.sums(KEY))
   const blob = await opened()
@@ -269,7 +269,7 @@ it('serves a blob without sums as it lies there, and says so', async () => {
   expect((await bytesOf(blob, 0, 10)).equals(BYTES.subarray(0, 10))).toBe(false)
 })
 
-it('holds small blobs against their digest also where none are kept in memory', async () => {
+it('small blobs are verified against their digest even if none are cached in memory', async () => {
   const { layout, blobs } = await scene()
   const small = Buffer.from('a small one')
   const key = sha256Key(small)
@@ -294,7 +294,7 @@ async function pass(
   return damages
 }
 
-it('gets its sums by a pass over the blobs, where they are to be kept, and loses those of no blob', async () => {
+it('a pass over the blobs makes the missing sums if they are wanted, and removes sums without a blob', async () => {
   const { layout } = await scene()
   const table = await readFile(layout.sums(KEY))
   await unlink(layout.sums(KEY))
@@ -310,7 +310,7 @@ it('gets its sums by a pass over the blobs, where they are to be kept, and loses
   await expect(stat(layout.sums(KEY))).rejects.toThrow('ENOENT')
 })
 
-it('finds by its sums that a blob whose name is no digest was damaged, and does not vouch for it', async () => {
+it('sums show that a blob with an opaque key was damaged', async () => {
   const key = `opaque:${'7'.repeat(64)}` as const
   const { layout, flip } = await scene({ key })
   const table = await readFile(layout.sums(key))
@@ -323,7 +323,7 @@ it('finds by its sums that a blob whose name is no digest was damaged, and does 
   await expect(stat(layout.sums(key))).rejects.toThrow('ENOENT')
 })
 
-it('loses its sums when it is pruned', async () => {
+it('a blob loses its sums when it is pruned', async () => {
   const { layout } = await scene()
   const inventory = await takeInventory(layout)
   await carryOut(layout, planPrune(inventory, { unclaimed: true, olderThanMs: 0 }, Date.now() + 1000))
@@ -335,7 +335,7 @@ it.each([
   [undefined, false],
   [0, true],
 ])(
-  'keeps sums with a blob where reads are checked (%s), and loses them when it is evicted',
+  'sums are stored with a blob when reads are checked (%s), and go when it is evicted',
   async (checkReadsMs, kept) => {
     const layout = createLayout(await scratchDirectory())
     const store = await openStore(layout.root, { checkReadsMs })

@@ -28,11 +28,11 @@ describe('Verifier', () => {
     ['a line', Buffer.from('hello\n')],
     ['a NUL and a newline', Buffer.from('\0\n\0')],
     ['a megabyte', Buffer.alloc(1_048_577, 'xyz')],
-  ])('names %s as git does', (_, bytes) => {
+  ])('a verifier accepts %s under the id that git gives it', (_, bytes) => {
     expect(feed(new Verifier(gitKey(bytes), bytes.length), bytes, [1, 5]).matches()).toBe(true)
   })
 
-  it('matches the same bytes however they are cut, and no others', () => {
+  it('a verifier matches the same bytes in any pieces, and no others', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ minLength: 1, maxLength: 500 }),
@@ -49,20 +49,23 @@ describe('Verifier', () => {
     )
   })
 
-  it.each(['short', 'long'] as const)('matches nothing that is too %s, with a digest or without', (how) => {
-    const bytes = Buffer.from('0123456789')
-    const sizeBytes = how === 'short' ? 11 : 9
-    const opaque: BlobKey = `opaque:${'0'.repeat(64)}`
-    for (const key of [sha256Key(bytes), opaque]) {
-      expect(feed(new Verifier(key, sizeBytes), bytes, []).matches()).toBe(false)
-    }
-  })
+  it.each(['short', 'long'] as const)(
+    'a verifier matches nothing that is too %s, with a digest or without',
+    (how) => {
+      const bytes = Buffer.from('0123456789')
+      const sizeBytes = how === 'short' ? 11 : 9
+      const opaque: BlobKey = `opaque:${'0'.repeat(64)}`
+      for (const key of [sha256Key(bytes), opaque]) {
+        expect(feed(new Verifier(key, sizeBytes), bytes, []).matches()).toBe(false)
+      }
+    },
+  )
 
-  it('holds an opaque key by its length alone', () => {
+  it('a verifier checks an opaque key by the length alone', () => {
     expect(feed(new Verifier(`opaque:${'0'.repeat(64)}`, 3), Buffer.from('abc'), [1]).matches()).toBe(true)
   })
 
-  it('goes on apart from its fork', () => {
+  it('a verifier is independent of its fork', () => {
     const bytes = Buffer.from('0123456789')
     const first = new Verifier(sha256Key(bytes), 10)
     first.update(bytes.subarray(0, 4))
@@ -80,7 +83,7 @@ describe('isBlobKey', () => {
     ['sha256', 64],
     ['gitsha1', 40],
     ['opaque', 64],
-  ])('takes %s of %d digits and no other length', (algorithm, length) => {
+  ])('a key of %s has %d digits, and no other length is accepted', (algorithm, length) => {
     expect(isBlobKey(`${algorithm}:${'a'.repeat(length)}`)).toBe(true)
     expect(isBlobKey(`${algorithm}:${'a'.repeat(length - 1)}`)).toBe(false)
     expect(isBlobKey(`${algorithm}:${'a'.repeat(length + 1)}`)).toBe(false)
@@ -94,7 +97,7 @@ describe('isBlobKey', () => {
     `sha512:${'a'.repeat(64)}`,
     `partial:sha256:${'a'.repeat(64)}`,
     '',
-  ])('refuses %j', (text) => {
+  ])('%j is refused', (text) => {
     expect(isBlobKey(text)).toBe(false)
   })
 })

@@ -15,7 +15,7 @@ async function opened(root: string, options: Partial<StoreOptions> = {}): Promis
   return store
 }
 
-/** Everything below `directory` with its permissions. */
+/** Everything below `directory`, with its mode. */
 async function modes(directory: string, below = ''): Promise<Record<string, string>> {
   const all: Record<string, string> = {}
   for (const entry of await readdir(path.join(directory, below), { withFileTypes: true })) {
@@ -27,7 +27,7 @@ async function modes(directory: string, below = ''): Promise<Record<string, stri
 }
 
 describe('a directory', () => {
-  it('is made where there is none, and taken again', async () => {
+  it('is made when it does not exist, and can be opened again', async () => {
     const root = path.join(await scratchDirectory(), 'a', 'b')
     await (await open(root)).close()
     await opened(root)
@@ -38,7 +38,7 @@ describe('a directory', () => {
   })
 
   it.each(['mirror-tokens.json', 'transfer-key'])(
-    'that holds only %s, put there before the first start, is a store',
+    'becomes a store when it contains only %s, put there before the first start',
     async (name) => {
       const root = await scratchDirectory()
       await writeFile(path.join(root, name), 'given')
@@ -49,9 +49,9 @@ describe('a directory', () => {
 
   it.each([
     ['of another version', 'FORMAT', 'hubmirror 2\n', 'another version'],
-    ['that holds something else', 'letter.txt', 'Dear', 'contains other files'],
-    ['that holds a tmp of somebody else', 'tmp/letter.txt', 'Dear', 'contains other files'],
-  ])('%s is refused and left as it is', async (_, file, content, message) => {
+    ['that contains other files', 'letter.txt', 'Dear', 'contains other files'],
+    ['that contains a foreign tmp/', 'tmp/letter.txt', 'Dear', 'contains other files'],
+  ])('%s is refused and left unchanged', async (_, file, content, message) => {
     const root = await scratchDirectory()
     await mkdir(path.dirname(path.join(root, file)), { recursive: true })
     await writeFile(path.join(root, file), content)
@@ -65,7 +65,7 @@ describe('a directory', () => {
   it.each([
     ['empty', ''],
     ['full of zero bytes', '\0'.repeat(12)],
-  ])('whose FORMAT a crash left %s is a store again, with what it holds', async (_, format) => {
+  ])('becomes a store again, with its contents, when a crash left FORMAT %s', async (_, format) => {
     const root = await scratchDirectory()
     await (await open(root)).close()
     const blob = createLayout(root).blob(sha256Key(Buffer.from('kept')))
@@ -80,7 +80,7 @@ describe('a directory', () => {
     await found?.close()
   })
 
-  it('with an empty FORMAT beside files of somebody else is refused and left as it is', async () => {
+  it('is refused and left unchanged when an empty FORMAT lies beside foreign files', async () => {
     const root = await scratchDirectory()
     await writeFile(path.join(root, 'FORMAT'), '')
     await writeFile(path.join(root, 'letter.txt'), 'Dear')
@@ -88,13 +88,13 @@ describe('a directory', () => {
     expect((await readdir(root)).sort()).toEqual(['FORMAT', 'letter.txt'])
   })
 
-  it('to which everybody may write is refused', async () => {
+  it('is refused when all users may write to it', async () => {
     const root = await scratchDirectory()
     await chmod(root, 0o777)
     await expect(open(root)).rejects.toThrow('All users may write')
   })
 
-  it('that is a file is refused', async () => {
+  it('is refused when it is a file', async () => {
     const file = path.join(await scratchDirectory(), 'file')
     await writeFile(file, '')
     await expect(open(file)).rejects.toThrow(UnusableDirectory)
@@ -108,7 +108,7 @@ describe('a directory', () => {
     expect(await readdir(path.join(root, 'real'))).toContain('FORMAT')
   })
 
-  it('in use is refused, and free after the closing', async () => {
+  it('is refused while it is in use, and free after the store was closed', async () => {
     const root = await scratchDirectory()
     const first = await open(root)
     const second = open(root)
@@ -118,7 +118,7 @@ describe('a directory', () => {
     await opened(root)
   })
 
-  it('whose tmp/ is in use is not swept by the mirror that is refused', async () => {
+  it('keeps its tmp/ when a second mirror is refused', async () => {
     const root = await scratchDirectory()
     await opened(root)
     await writeFile(path.join(root, 'tmp', 'under-way'), '')
@@ -126,7 +126,7 @@ describe('a directory', () => {
     expect(await readdir(path.join(root, 'tmp'))).toEqual(['under-way'])
   })
 
-  it('has its litter swept at the start', async () => {
+  it('has its tmp/ emptied at the start', async () => {
     const root = await scratchDirectory()
     await (await open(root)).close()
     await writeFile(path.join(root, 'tmp', 'a'.repeat(24)), 'half a fact')
@@ -141,7 +141,7 @@ describe('a directory', () => {
     ['half of FORMAT', ['LOCK', 'tmp/', `tmp/${'0'.repeat(24)}`]],
     ['FORMAT', ['LOCK', 'tmp/', 'FORMAT']],
     ['some directories', ['LOCK', 'tmp/', 'FORMAT', 'blobs/']],
-  ])('whose first start was cut after %s is taken at the next', async (_, names) => {
+  ])('is accepted when its first start was interrupted after %s', async (_, names) => {
     const root = await scratchDirectory()
     for (const name of names) {
       if (name.endsWith('/')) await mkdir(path.join(root, name))
@@ -153,7 +153,7 @@ describe('a directory', () => {
     )
   })
 
-  it('with links in the places of ours leaves what they lead to as it is', async () => {
+  it('leaves the targets of links unchanged when they stand in place of its files', async () => {
     const root = await scratchDirectory()
     await (await open(root)).close()
     const outside = path.join(await scratchDirectory(), 'outside')
@@ -187,7 +187,7 @@ describe('a store in use', () => {
     await partial.release()
   }
 
-  it('gives nobody else a right to anything in it', async () => {
+  it('gives no other user a permission on anything in it', async () => {
     const root = path.join(await scratchDirectory(), 'cache')
     const store = await opened(root)
     await pulled(store)
@@ -219,7 +219,7 @@ describe('a store in use', () => {
     await blob?.close()
   })
 
-  it('finds after a restart what was stored and what was begun', async () => {
+  it('finds blobs and partials again after a restart', async () => {
     const root = await scratchDirectory()
     const store = await open(root)
     await pulled(store)
@@ -234,7 +234,7 @@ describe('a store in use', () => {
     expect(again.ledger.storedBytes).toBe(BYTES.length + BLOCK_BYTES)
   })
 
-  it('evicts no partial that is open, and can afterwards', async () => {
+  it('evicts no partial while it is open, and can evict it afterwards', async () => {
     const root = await scratchDirectory()
     const store = await opened(root, { maxBytes: 2 * BLOCK_BYTES })
     const partial = await store.beginPartial(KEY, BYTES.length)
@@ -245,7 +245,7 @@ describe('a store in use', () => {
     expect(await readdir(createLayout(root).partials)).toEqual([])
   })
 
-  it('waits with opening a partial until its eviction is over', async () => {
+  it('opens a partial only after its eviction has ended', async () => {
     const root = await scratchDirectory()
     const store = await opened(root)
     const partial = await store.beginPartial(KEY, BYTES.length)
@@ -260,7 +260,7 @@ describe('a store in use', () => {
     expect((await readFile(createLayout(root).blob(KEY))).equals(BYTES)).toBe(true)
   })
 
-  it('keeps no more of blobs and facts in memory than both together may take', async () => {
+  it('keeps blobs and facts in memory within their common limit', async () => {
     const root = await scratchDirectory()
     const memoryBytes = 400_000
     const store = await opened(root, { memoryBytes })
@@ -281,14 +281,14 @@ describe('a store in use', () => {
     expect(ofBlobs * 50_000 + ofFacts * 10_000).toBeLessThanOrEqual(memoryBytes)
   })
 
-  it('answers many probes at once and leaves nothing of them', async () => {
+  it('answers many concurrent probes, and leaves no file of them', async () => {
     const root = await scratchDirectory()
     const store = await opened(root)
     await Promise.all(Array.from({ length: 10 }, () => store.probe()))
     expect(await readdir(path.join(root, 'tmp'))).toEqual([])
   })
 
-  it('says in a probe that it cannot write', async () => {
+  it('rejects a probe when it cannot write', async () => {
     const root = await scratchDirectory()
     const store = await opened(root)
     await rm(path.join(root, 'tmp'), { recursive: true })

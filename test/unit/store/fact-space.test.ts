@@ -1,4 +1,4 @@
-// Facts take no more room than is theirs, whoever writes how many of them.
+// Facts take no more space than their share, however many are written.
 
 import { lstat, mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -35,7 +35,7 @@ async function scene(options: Partial<FactsOptions> = {}, layout?: Layout): Prom
   return { layout: at, facts, bytes: () => bytes, troubles }
 }
 
-/** What the facts take by the word of the file system. */
+/** The space that the facts take according to the file system. */
 async function onDisk(layout: Layout, kind: FactKind | '' = ''): Promise<number> {
   const root = path.join(layout.facts, kind)
   const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => [])
@@ -49,8 +49,8 @@ async function age(layout: Layout, kind: FactKind, key: string, hours: number): 
   await utimes(layout.fact(kind, key), at, at)
 }
 
-describe('the books', () => {
-  it('count a block for the smallest fact, and what a larger one takes', async () => {
+describe('the space of facts', () => {
+  it('counts one block for the smallest fact, and the blocks of a larger one', async () => {
     const { facts, bytes, layout } = await scene()
     await facts.write('refs', 'a', 1)
     expect(bytes()).toBe(BLOCK)
@@ -64,7 +64,7 @@ describe('the books', () => {
     expect([bytes(), await onDisk(layout)]).toEqual([BLOCK, BLOCK])
   })
 
-  it('say what lies there, after a restart and beside a prune', async () => {
+  it('is what the files take, after a restart and beside a prune', async () => {
     const { facts, layout } = await scene()
     for (let index = 0; index < 40; index += 1) await facts.write('files', `f${index}`, { index })
     await facts.write('documents', 'd', 'x'.repeat(5 * BLOCK))
@@ -77,7 +77,7 @@ describe('the books', () => {
     expect(next.bytes()).toBe(36 * BLOCK)
   })
 
-  it('are right though facts change while they are counted', async () => {
+  it('is counted right while facts change', async () => {
     const { facts, layout } = await scene()
     for (let index = 0; index < 300; index += 1) await facts.write('files', `f${index}`, { index })
     const next = await scene({}, layout)
@@ -94,7 +94,7 @@ describe('the books', () => {
     expect(next.bytes()).toBe(450 * BLOCK)
   })
 
-  it('end their counting when it is no longer wanted', async () => {
+  it('is no longer counted once the signal aborts', async () => {
     const { facts, layout } = await scene()
     await facts.write('refs', 'a', 1)
     const next = await scene({}, layout)
@@ -102,7 +102,7 @@ describe('the books', () => {
     expect(next.bytes()).toBe(0)
   })
 
-  it('do not count what could not be written', async () => {
+  it('does not include a fact that could not be written', async () => {
     const { facts, layout, bytes } = await scene()
     await mkdir(layout.fact('refs', 'a'), { recursive: true })
     await writeFile(path.join(layout.fact('refs', 'a'), 'in the way'), '')
@@ -113,7 +113,7 @@ describe('the books', () => {
 })
 
 describe('facts above their share', () => {
-  it('take no more than it, however many are written at once', async () => {
+  it('take no more than their share, however many are written at once', async () => {
     const maxBytes = 50 * BLOCK
     let most = 0
     const { facts, layout, troubles } = await scene({
@@ -132,7 +132,7 @@ describe('facts above their share', () => {
     expect(troubles).toEqual([])
   })
 
-  it('go from the kind that takes most, so that a flood of one drowns no other', async () => {
+  it('are evicted from the kind that takes most, so that a flood of one kind displaces no other', async () => {
     const { facts, layout } = await scene({ maxBytes: 60 * BLOCK })
     for (let index = 0; index < 10; index += 1) {
       await facts.write('repos', `r${index}`, { public: true })
@@ -147,13 +147,13 @@ describe('facts above their share', () => {
     expect(await onDisk(layout)).toBeLessThanOrEqual(60 * BLOCK)
   })
 
-  it('go by the time of their last use, the longest unused first', async () => {
+  it('are evicted in the order of their last use', async () => {
     const { facts, layout } = await scene({ maxBytes: 40 * BLOCK })
     for (let index = 0; index < 40; index += 1) {
       await facts.write('files', `f${index}`, { index })
       await age(layout, 'files', `f${index}`, 100 - index)
     }
-    // Read again: a use, which stands on the disk soon.
+    // A read is a use, which is recorded on the disk soon.
     expect(await facts.read('files', 'f0')).toEqual({ index: 0 })
     await eventually(
       () => lstat(layout.fact('files', 'f0')),
@@ -165,7 +165,7 @@ describe('facts above their share', () => {
     expect(await facts.read('files', 'f39')).toEqual({ index: 39 })
   })
 
-  it('of which one is used from memory stay on the disk as well', async () => {
+  it('stay on the disk when they are used from memory', async () => {
     let clock = Date.now()
     const { facts, layout } = await scene({ memoryBytes: 1_000_000, now: () => clock })
     await facts.write('refs', 'hot', 1)
@@ -178,7 +178,7 @@ describe('facts above their share', () => {
     )
   })
 
-  it('leave no older one behind when a new one is too large to be kept', async () => {
+  it('leave no old value behind when the new one is too large to be stored', async () => {
     const { facts, layout, bytes } = await scene({ maxBytes: 40 * BLOCK })
     await facts.write('documents', 'd', 'small')
     await facts.write('documents', 'd', 'x'.repeat(11 * BLOCK))
@@ -186,7 +186,7 @@ describe('facts above their share', () => {
     expect([bytes(), await onDisk(layout)]).toEqual([0, 0])
   })
 
-  it('are made to fit at the start, when the share has become smaller', async () => {
+  it('are made to fit at the start when the share has become smaller', async () => {
     const { facts, layout } = await scene()
     for (let index = 0; index < 200; index += 1) await facts.write('files', `f${index}`, { index })
     const next = await scene({ maxBytes: 20 * BLOCK }, layout)
@@ -195,10 +195,10 @@ describe('facts above their share', () => {
     expect(await onDisk(layout)).toBe(next.bytes())
   })
 
-  it('that cannot be removed hold nobody up', async () => {
+  it('do not block a write when one of them cannot be removed', async () => {
     const { facts, layout } = await scene({ maxBytes: 8 * BLOCK })
     for (let index = 0; index < 8; index += 1) await facts.write('files', `f${index}`, { index })
-    // A folder under the name of a fact: no unlink takes it away.
+    // A directory under the name of a fact: unlink cannot remove it.
     for (let index = 0; index < 8; index += 1) {
       await rm(layout.fact('files', `f${index}`))
       await mkdir(layout.fact('files', `f${index}`))
@@ -211,7 +211,7 @@ describe('facts above their share', () => {
     expect(await facts.read('refs', 'main')).toEqual({ commit: 'c' })
   })
 
-  it('that are withdrawn while room is made for them stay away', async () => {
+  it('stay removed when they are removed while room is made for them', async () => {
     const { facts, layout } = await scene({ maxBytes: 20 * BLOCK, memoryBytes: 1_000_000 })
     const work: Promise<void>[] = []
     for (let index = 0; index < 100; index += 1) {
@@ -224,8 +224,8 @@ describe('facts above their share', () => {
   })
 })
 
-describe('on a disk that is short of room', () => {
-  it('facts push out as much as they bring, and no more', async () => {
+describe('on a disk that is nearly full', () => {
+  it('facts displace as much as they take, and no more', async () => {
     let short = 0
     const { facts, layout } = await scene({ shortBytes: () => Promise.resolve(short) })
     for (let index = 0; index < 600; index += 1) await facts.write('files', `f${index}`, { index })
@@ -233,12 +233,12 @@ describe('on a disk that is short of room', () => {
     short = 1e12
     for (let index = 0; index < 1200; index += 1) await facts.write('files', `g${index}`, { index })
     const after = await onDisk(layout)
-    // Asked once in a MiB.
+    // The disk is checked once per MiB.
     expect(after).toBeLessThanOrEqual(before + 2 * 1024 * 1024)
     expect(after).toBeGreaterThan(before / 2)
   })
 
-  it('that does not say how short, facts are written all the same', async () => {
+  it('facts are written even if the free space is unknown', async () => {
     const { facts, layout, troubles } = await scene({ shortBytes: () => Promise.reject(new Error('EIO')) })
     for (let index = 0; index < 300; index += 1) await facts.write('files', `f${index}`, { index })
     expect(await onDisk(layout)).toBe(300 * BLOCK)
@@ -247,7 +247,7 @@ describe('on a disk that is short of room', () => {
 })
 
 describe('a store', () => {
-  it('counts its facts among what may not exceed its limit', async () => {
+  it('counts its facts toward its limit', async () => {
     const root = await scratchDirectory()
     const first = await open(root, { maxBytes: 100 * BLOCK })
     await first.scanned

@@ -27,19 +27,19 @@ it('a removal is not undone by the write before it', async () => {
   }
 })
 
-it('of many writes at once the last one stays', async () => {
+it('the last of many concurrent writes stays', async () => {
   const { facts, again } = await openFacts()
   await Promise.all(Array.from({ length: 30 }, (_, value) => facts.write('refs', 'main', { value })))
   expect(await again().read('refs', 'main')).toEqual({ value: 29 })
 })
 
-it('a fact that memory has no room for is read after its write', async () => {
+it('a fact that does not fit into memory is read after its write', async () => {
   const { facts } = await openFacts(0)
   void facts.write('documents', 'x', { body: 'y'.repeat(1000) })
   expect(await facts.read('documents', 'x')).toEqual({ body: 'y'.repeat(1000) })
 })
 
-it('once closed, nothing is under way and nothing begins', async () => {
+it('after the close no change is under way, and none begins', async () => {
   const { facts, again, tmp } = await openFacts()
   for (let index = 0; index < 20; index += 1) void facts.write('files', `f${index}`, { index })
   const closing = facts.close()

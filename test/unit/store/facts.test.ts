@@ -14,14 +14,14 @@ async function scratchFacts(
   return {
     layout,
     facts: createFacts(layout, { memoryBytes }),
-    // As after a restart: nothing in memory.
+    // As after a restart, nothing is in memory.
     cold: () => createFacts(layout, { memoryBytes }),
     file: (key) => layout.fact('refs', key),
   }
 }
 
 describe('facts', () => {
-  it('are read back, before and after a restart', async () => {
+  it('are read back before and after a restart', async () => {
     const { facts, cold, layout } = await scratchFacts()
     const key = 'https://hub org/name "refs/pr/1"'
     await facts.write('refs', key, { commit: 'abc', list: [1, null, 'ü'] })
@@ -32,7 +32,7 @@ describe('facts', () => {
     expect((await stat(layout.fact('refs', key))).mode & 0o777).toBe(0o600)
   })
 
-  it('are peeked at in memory only', async () => {
+  it('are found by peek only in memory', async () => {
     const { facts, cold } = await scratchFacts()
     await facts.write('refs', 'k', 1)
     expect(facts.peek('refs', 'k')).toBe(1)
@@ -44,7 +44,7 @@ describe('facts', () => {
     expect(restarted.peek('refs', 'k')).toBeUndefined()
   })
 
-  it('remember that there is none, until one is written', async () => {
+  it('are known to be absent until they are written', async () => {
     const { facts, file } = await scratchFacts()
     expect(await facts.read('refs', 'k')).toBeUndefined()
     await mkdir(path.dirname(file('k')), { recursive: true })
@@ -54,7 +54,7 @@ describe('facts', () => {
     expect(await facts.read('refs', 'k')).toBe(2)
   })
 
-  it('are gone when removed, though they were never there', async () => {
+  it('can be removed, even if they never existed', async () => {
     const { facts, cold } = await scratchFacts()
     await facts.remove('refs', 'never')
     await facts.write('refs', 'k', 1)
@@ -62,7 +62,7 @@ describe('facts', () => {
     expect(await cold().read('refs', 'k')).toBeUndefined()
   })
 
-  it('that memory cannot hold are read from the disk', async () => {
+  it('are read from the disk when memory cannot hold them', async () => {
     const { facts } = await scratchFacts(100)
     await facts.write('documents', 'k', 'x'.repeat(10_000))
     expect(facts.peek('documents', 'k')).toBeUndefined()
@@ -71,7 +71,7 @@ describe('facts', () => {
     expect(await facts.read('documents', 'k')).toBeUndefined()
   })
 
-  it('are newer in memory than what a slow reading brings', async () => {
+  it('in memory are not replaced by an older value of a slow read', async () => {
     const { facts, cold } = await scratchFacts()
     await facts.write('refs', 'k', 'old')
     const restarted = cold()
@@ -82,7 +82,7 @@ describe('facts', () => {
     expect(restarted.peek('refs', 'k')).toBe('new')
   })
 
-  it('are read whole while they are written over and over', async () => {
+  it('are read whole while they are overwritten again and again', async () => {
     const { facts, cold } = await scratchFacts()
     const value = (round: number): string => String(round % 10).repeat(20_000)
     await facts.write('documents', 'k', value(0))
@@ -111,7 +111,7 @@ describe('a fact with a body', () => {
     expect(await cold().read('refs', 'k')).toEqual({ type: 'x', body: Buffer.alloc(0) })
   })
 
-  it('is the same object for all who read it at the same time, and not kept where memory is too small', async () => {
+  it('is one object for all concurrent readers, and is not cached when memory is too small', async () => {
     const { facts, cold } = await scratchFacts(100_000)
     await facts.write('refs', 'k', { body })
     const restarted = cold()
@@ -120,7 +120,7 @@ describe('a fact with a body', () => {
     expect(restarted.peek('refs', 'k')).toBeUndefined()
   })
 
-  it('is not read as what it was before, by those who ask after it was written', async () => {
+  it('is not read in its old state by a caller that asks after the write', async () => {
     const { facts, cold } = await scratchFacts(100_000)
     await facts.write('refs', 'k', { body })
     const restarted = cold()
@@ -150,7 +150,7 @@ describe('a fact with a body', () => {
     expect(await cold().read('refs', 'k')).toBeUndefined()
   })
 
-  it('is walked over without its body', async () => {
+  it('is listed without its body', async () => {
     const { facts, layout, file } = await scratchFacts()
     await facts.write('refs', 'k', { type: 'x', body })
     await facts.write('refs', 'long', { type: 'y'.repeat(20_000), body })
@@ -175,7 +175,7 @@ describe('a file that is no fact', () => {
     ['is nested too deep', (file) => writeFile(file, '['.repeat(200_000))],
     ['is absurdly large', (file) => truncate(file, 3 * 1024 ** 3)],
   ]
-  it.each(damages)('counts as absent when it %s, and is replaced', async (_, damage) => {
+  it.each(damages)('counts as absent when it %s, and is replaced by a write', async (_, damage) => {
     const { layout, facts, cold, file } = await scratchFacts()
     await facts.write('refs', 'k', { commit: 'abc' })
     await damage(file('k'), layout)
@@ -185,7 +185,7 @@ describe('a file that is no fact', () => {
     expect(await cold().read('refs', 'k')).toBe('again')
   })
 
-  it('is not read through a link, nor written through one', async () => {
+  it('is neither read nor written through a link', async () => {
     const { layout, cold, file } = await scratchFacts()
     const outside = path.join(layout.root, 'outside.json')
     await writeFile(outside, JSON.stringify({ key: 'k', value: 'mine' }))

@@ -26,7 +26,7 @@ describe('the thread that hashes growing files', () => {
     return name
   }
 
-  it('says yes when all bytes have come and are the right ones', async () => {
+  it('says that the digest matches once all bytes have landed and are right', async () => {
     const digest = thread.open(await file(bytes), key, bytes.length)
     digest.advance(1)
     digest.advance(5_000_000)
@@ -35,7 +35,7 @@ describe('the thread that hashes growing files', () => {
     digest.close()
   })
 
-  it('says no when one byte is wrong', async () => {
+  it('says that the digest does not match when one byte is wrong', async () => {
     const wrong = Buffer.from(bytes)
     wrong[4_500_000] = 0
     const digest = thread.open(await file(wrong), key, bytes.length)
@@ -43,19 +43,19 @@ describe('the thread that hashes growing files', () => {
     expect(await digest.matches).toBe(false)
   })
 
-  it('follows a file that is renamed meanwhile', async () => {
+  it('hashes on when the file is renamed meanwhile', async () => {
     const name = await file(bytes)
     const digest = thread.open(name, key, bytes.length)
     const first = thread.open(name, key, bytes.length)
     first.advance(bytes.length)
-    // Both files are open once the second answers: requests are heard in order.
+    // Both files are open once the second answers, because messages are received in order.
     await first.matches
     await rename(name, `${name}-finished`)
     digest.advance(bytes.length)
     expect(await digest.matches).toBe(true)
   })
 
-  it('fails for a file that is shorter than it was said to be, and goes on with others', async () => {
+  it('fails for a file that is shorter than announced, and goes on with others', async () => {
     const short = thread.open(await file(bytes.subarray(0, 100)), key, bytes.length)
     short.advance(bytes.length)
     await expect(short.matches).rejects.toThrow('shorter')
@@ -64,11 +64,11 @@ describe('the thread that hashes growing files', () => {
     expect(await digest.matches).toBe(true)
   })
 
-  it('fails for a file that is not there', async () => {
+  it('fails for a file that does not exist', async () => {
     await expect(thread.open(path.join(directory, 'none'), key, 1).matches).rejects.toThrow('ENOENT')
   })
 
-  it('rejects what is under way when it is closed', async () => {
+  it('rejects the digests under way when it is closed', async () => {
     const digest = thread.open(await file(bytes), key, bytes.length)
     await thread.close()
     await expect(digest.matches).rejects.toThrow('closed')

@@ -29,7 +29,7 @@ const holdingOf = (inventory: Inventory, repo: string, origin = ORIGIN) => {
 }
 
 describe('an inventory', () => {
-  it('counts bytes that two files of a repo have in common once', async () => {
+  it('counts once the bytes that two files of a repo share', async () => {
     const key = await made.stored(repoOf('org/a'), 'model.bin', Buffer.alloc(1000, 1))
     await made.file(repoOf('org/a'), 'copy.bin', key, 1000)
     expect(holdingOf(await takeInventory(made.layout), 'models/org/a')).toMatchObject({
@@ -58,7 +58,7 @@ describe('an inventory', () => {
     expect([...inventory.holdings.values()].map(({ repo }) => repo)).toEqual(['models/gpt2', 'models/gpt2'])
   })
 
-  it('counts a file whose bytes are not here as none, and an empty one as there', async () => {
+  it('counts no file whose bytes are missing, and counts an empty file', async () => {
     await made.file(repoOf('org/a'), 'away.bin', sha256Key(Buffer.from('away')), 4)
     await made.file(repoOf('org/a'), 'empty.txt', gitKey(Buffer.alloc(0)), 0)
     expect(holdingOf(await takeInventory(made.layout), 'models/org/a')).toMatchObject({
@@ -68,7 +68,7 @@ describe('an inventory', () => {
     })
   })
 
-  it('calls public what the mirror knows to be public, and nothing else', async () => {
+  it('marks as public only the repos that the mirror knows to be public', async () => {
     for (const id of ['org/open', 'org/closed', 'org/never'])
       await made.stored(repoOf(id), 'a', Buffer.from(id))
     const metadata = made.known()
@@ -80,7 +80,7 @@ describe('an inventory', () => {
     expect(open.map(({ repo }) => repo)).toEqual(['models/org/open'])
   })
 
-  it('counts an unfinished blob by what it occupies, and not as a file', async () => {
+  it('counts a partial by the space that it takes, and not as a file', async () => {
     const key = sha256Key(Buffer.from('large'))
     await made.partial(key, 50_000_000)
     await made.file(repoOf('org/a'), 'large.bin', key, 50_000_000)
@@ -90,21 +90,21 @@ describe('an inventory', () => {
     expect(holding.partialBytes).toBeLessThan(1_000_000)
   })
 
-  it('knows the last use of a repo by its blob used last', async () => {
+  it('takes the last use of a repo from its blob used last', async () => {
     await made.stored(repoOf('org/a'), 'old', Buffer.from('old'), { ageMs: 9_000_000 })
     await made.stored(repoOf('org/a'), 'new', Buffer.from('new'), { ageMs: 5_000_000 })
     const { usedAt } = holdingOf(await takeInventory(made.layout), 'models/org/a')
     expect(Math.abs(Date.now() - 5_000_000 - usedAt!)).toBeLessThan(60_000)
   })
 
-  it('names the blobs that no fact names', async () => {
+  it('lists the blobs that no fact names', async () => {
     await made.stored(repoOf('org/a'), 'a', Buffer.from('a'))
     const lone = await made.blob(Buffer.from('lone'))
     const inventory = await takeInventory(made.layout)
     expect([...unclaimed(inventory)].map((number) => inventory.entries[number]?.key)).toEqual([lone])
   })
 
-  it('passes over damaged facts, and counts them', async () => {
+  it('skips damaged facts, and counts them', async () => {
     await made.stored(repoOf('org/a'), 'a', Buffer.from('a'))
     const key = (file: string) => `${ORIGIN} models/org/a ${COMMIT} ${JSON.stringify(file)}`
     await made.facts.write('files', key('torn'), {})
@@ -115,7 +115,7 @@ describe('an inventory', () => {
     const elsewhere = made.layout.fact('files', 'elsewhere')
     await mkdir(path.dirname(elsewhere), { recursive: true })
     await writeFile(elsewhere, JSON.stringify({ key: key('a'), value: {} }))
-    // A commit without such a path is a truth, not damage; a name that is not ours is nobody's fact.
+    // That a commit has no such path is a fact, not damage. A file with a name that is not ours is not a fact.
     made.known().files.set(repoOf('org/a'), COMMIT, 'gone', { kind: 'absent', commit: COMMIT })
     await made.settled()
     await writeFile(path.join(path.dirname(elsewhere), '.DS_Store'), '')
@@ -152,8 +152,8 @@ async function keysOf(keys: AsyncIterable<BlobKey>): Promise<BlobKey[]> {
   return all
 }
 
-describe('the walk over blobs', () => {
-  it('goes on behind any key, in one order, past names that are not ours', async () => {
+describe('the list of blobs', () => {
+  it('continues after any key, in one order, and ignores names that are not ours', async () => {
     for (let number = 0; number < 40; number += 1) {
       const bytes = Buffer.from(`blob ${number}`)
       await made.blob(bytes, { key: number % 2 === 0 ? gitKey(bytes) : sha256Key(bytes) })
@@ -169,7 +169,7 @@ describe('the walk over blobs', () => {
 })
 
 describe('a directory', () => {
-  it('that is no store, or one of another version, is refused', async () => {
+  it('is refused when it is no store, or one of another version', async () => {
     const other = await mkdtemp(path.join(tmpdir(), 'hubmirror-none-'))
     try {
       const layout = createLayout(other)

@@ -5,8 +5,8 @@ import { silentObserver } from '../../../src/telemetry/observer.ts'
 
 const PLENTY = 1e12
 
-/** A ledger over a disk of names; `free` counts what its removals give back. */
-function books(
+/** A ledger over a disk of names. `free` counts what its removals free. */
+function scratchLedger(
   options: Partial<LedgerOptions> & { freeAtFirst?: number; frees?: (sizeBytes: number) => number } = {},
 ): {
   ledger: Ledger
@@ -45,7 +45,7 @@ function books(
 
 describe('making room', () => {
   it('evicts the least recently used first, and no more than is needed', async () => {
-    const { ledger, removed, evicted } = books({ maxBytes: 100 })
+    const { ledger, removed, evicted } = scratchLedger({ maxBytes: 100 })
     for (const name of ['a', 'b', 'c', 'd']) ledger.add(name, 25)
     ledger.touch('a')
     expect(await ledger.reserve(30)).toBeDefined()
@@ -57,8 +57,8 @@ describe('making room', () => {
     expect([ledger.storedBytes, ledger.reservedBytes]).toEqual([50, 30])
   })
 
-  it('leaves what is pinned, until it is let go by all', async () => {
-    const { ledger, removed } = books({ maxBytes: 100 })
+  it('leaves a pinned entry until all its pins are released', async () => {
+    const { ledger, removed } = scratchLedger({ maxBytes: 100 })
     ledger.add('a', 60)
     ledger.add('b', 40)
     const first = ledger.pin('a')
@@ -73,8 +73,8 @@ describe('making room', () => {
     expect(removed).toEqual(['a', 'b'])
   })
 
-  it('counts what is pinned by its size of now, and not when it was dropped', async () => {
-    const { ledger, removed } = books({ maxBytes: 100 })
+  it('counts a pinned entry by its present size, and not once it was dropped', async () => {
+    const { ledger, removed } = scratchLedger({ maxBytes: 100 })
     ledger.add('a', 10)
     const unpin = ledger.pin('a')
     ledger.add('a', 50)
@@ -97,29 +97,29 @@ describe('making room', () => {
       10,
     ],
   ])('evicts nothing when %s', async (_, options, bytes) => {
-    const { ledger, removed } = books(options)
+    const { ledger, removed } = scratchLedger(options)
     for (const name of ['a', 'b', 'c', 'd']) ledger.add(name, 25)
     expect(await ledger.reserve(bytes)).toBeUndefined()
     expect(removed).toEqual([])
   })
 
-  it('makes room on a full disk for as much as is lacking', async () => {
-    const { ledger, removed, evicted } = books({ minFreeBytes: 10, freeAtFirst: 30 })
+  it('evicts as much as a full disk lacks', async () => {
+    const { ledger, removed, evicted } = scratchLedger({ minFreeBytes: 10, freeAtFirst: 30 })
     for (const name of ['a', 'b', 'c', 'd']) ledger.add(name, 25)
     expect(await ledger.reserve(50)).toBeDefined()
     expect(removed).toEqual(['a', 'b'])
     expect(evicted[0]?.[0]).toBe('min-free')
   })
 
-  it('does not empty the store for a disk that gives nothing back', async () => {
-    const { ledger, removed } = books({ minFreeBytes: 10, freeAtFirst: 30, frees: () => 0 })
+  it('does not empty the store when a disk frees nothing', async () => {
+    const { ledger, removed } = scratchLedger({ minFreeBytes: 10, freeAtFirst: 30, frees: () => 0 })
     for (let index = 0; index < 50; index += 1) ledger.add(`blob ${index}`, 25)
     expect(await ledger.reserve(50)).toBeUndefined()
     expect(removed).toHaveLength(2)
   })
 
-  it('goes on where evictions give less than they should', async () => {
-    const { ledger, removed } = books({
+  it('continues when evictions free less than expected', async () => {
+    const { ledger, removed } = scratchLedger({
       minFreeBytes: 0,
       freeAtFirst: 0,
       frees: (sizeBytes) => sizeBytes / 2,
@@ -129,8 +129,8 @@ describe('making room', () => {
     expect(removed).toHaveLength(10)
   })
 
-  it('keeps what cannot be removed in the books, and says so', async () => {
-    const { ledger, troubles, evicted } = books({
+  it('keeps an entry that cannot be removed, and reports the error', async () => {
+    const { ledger, troubles, evicted } = scratchLedger({
       maxBytes: 100,
       remove: () => Promise.reject(new Error('EROFS')),
     })
@@ -143,9 +143,9 @@ describe('making room', () => {
     expect(evicted).toEqual([])
   })
 
-  it('promises nothing when the disk does not say how full it is, and goes on later', async () => {
+  it('promises nothing when the free space is unknown, and recovers later', async () => {
     let broken = true
-    const { ledger, troubles } = books({
+    const { ledger, troubles } = scratchLedger({
       freeBytes: () => (broken ? Promise.reject(new Error('EIO')) : Promise.resolve(PLENTY)),
     })
     expect(await ledger.reserve(1)).toBeUndefined()
@@ -154,9 +154,12 @@ describe('making room', () => {
     expect(await ledger.reserve(1)).toBeDefined()
   })
 
-  it('says when the removal of a name is over', async () => {
+  it('resolves when the removal of a name has ended', async () => {
     let finish = (): void => {}
-    const { ledger } = books({ maxBytes: 10, remove: () => new Promise((resolve) => (finish = resolve)) })
+    const { ledger } = scratchLedger({
+      maxBytes: 10,
+      remove: () => new Promise((resolve) => (finish = resolve)),
+    })
     ledger.add('a', 10)
     const order: string[] = []
     const reserving = ledger.reserve(5).then(() => order.push('reserved'))
@@ -173,8 +176,8 @@ describe('making room', () => {
 })
 
 describe('promises', () => {
-  it('are spent and given back once, in any order and more often', async () => {
-    const { ledger } = books({ maxBytes: 100 })
+  it('are spent and released once, whatever the order and number of calls', async () => {
+    const { ledger } = scratchLedger({ maxBytes: 100 })
     const promise = await ledger.reserve(100)
     expect(await ledger.reserve(1)).toBeUndefined()
     promise?.spend(30)
@@ -186,17 +189,17 @@ describe('promises', () => {
     expect(ledger.reservedBytes).toBe(0)
   })
 
-  it('of many at once never count on the same bytes', async () => {
-    const { ledger } = books({ maxBytes: 100 })
+  it('to concurrent callers never count the same bytes twice', async () => {
+    const { ledger } = scratchLedger({ maxBytes: 100 })
     const promises = await Promise.all(Array.from({ length: 30 }, () => ledger.reserve(10)))
     expect(promises.filter((promise) => promise !== undefined)).toHaveLength(10)
     expect(ledger.reservedBytes).toBe(100)
   })
 })
 
-describe('the walk at start', () => {
-  it('enters what it found as older than all that was used since', async () => {
-    const { ledger } = books()
+describe('the scan at start', () => {
+  it('enters what it found as older than everything used since', async () => {
+    const { ledger } = scratchLedger()
     ledger.add('b', 7)
     await ledger.load([
       { name: 'a', sizeBytes: 5, usedAt: 1 },
@@ -208,8 +211,8 @@ describe('the walk at start', () => {
     expect(ledger.count).toBe(3)
   })
 
-  it('does not bring back what went meanwhile', async () => {
-    const { ledger } = books()
+  it('does not bring back an entry that was dropped meanwhile', async () => {
+    const { ledger } = scratchLedger()
     ledger.add('partial:x', 5)
     ledger.drop('partial:x')
     ledger.drop('never entered')
@@ -222,8 +225,8 @@ describe('the walk at start', () => {
     expect(ledger.storedBytes).toBe(1)
   })
 
-  it('takes turns with what happens meanwhile, and is right in the end', async () => {
-    const { ledger } = books()
+  it('yields to concurrent changes, and is right in the end', async () => {
+    const { ledger } = scratchLedger()
     const found = Array.from({ length: 50_000 }, (_, index) => ({
       name: `n${index}`,
       sizeBytes: 2,
@@ -234,7 +237,7 @@ describe('the walk at start', () => {
     void loading.then(() => (isOver = true))
     ledger.add('n7', 5)
     await new Promise((resolve) => setImmediate(resolve))
-    // Others come to their turn before all is entered.
+    // Other work runs before everything is entered.
     expect(isOver).toBe(false)
     ledger.drop('n8')
     ledger.add('new', 3)
@@ -246,8 +249,8 @@ describe('the walk at start', () => {
     expect(names).not.toContain('n8')
   })
 
-  it('keeps the pins of what is in use', async () => {
-    const { ledger, removed } = books({ maxBytes: 10 })
+  it('keeps the pins of entries in use', async () => {
+    const { ledger, removed } = scratchLedger({ maxBytes: 10 })
     ledger.add('a', 10)
     ledger.pin('a')
     await ledger.load([{ name: 'a', sizeBytes: 10, usedAt: 1 }])
@@ -270,14 +273,14 @@ const step = fc.oneof(
   fc.record({ do: fc.constant('unpin' as const), name }),
 )
 
-it('stored and promised bytes never exceed the limit, and what is pinned stays', async () => {
+it('stored and promised bytes never exceed the limit, and pinned entries stay', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { maxLength: 60 }),
       fc.integer({ min: 1, max: 150 }),
       async (steps, maxBytes) => {
         const pins = new Map<string, (() => void)[]>()
-        const { ledger } = books({
+        const { ledger } = scratchLedger({
           maxBytes,
           remove(name) {
             expect(pins.get(name) ?? []).toEqual([])
@@ -292,7 +295,7 @@ it('stored and promised bytes never exceed the limit, and what is pinned stays',
         }
         for (const [index, step] of steps.entries()) {
           if (step.do === 'pull') {
-            // A new file each time, in two pieces, of which the second may never come.
+            // A new file each time, in two pieces; the second may never come.
             const file = `${step.name}${index}`
             const promise = await ledger.reserve(step.bytes)
             within()

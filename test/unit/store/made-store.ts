@@ -1,5 +1,5 @@
-// A store on the disk, put together file by file. Facts are written by the room that owns them, so that what reads
-// them beside it is held against the real thing.
+// A store on the disk, made file by file. Facts are written by the code that owns them, so that code that reads them
+// beside it is tested against real ones.
 
 import { createHash } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, open, readdir, rm, utimes, writeFile } from 'node:fs/promises'
@@ -87,7 +87,7 @@ export class MadeStore {
     return key
   }
 
-  /** Holes but for the first block. */
+  /** A sparse partial with only its first block. */
   async partial(key: BlobKey, sizeBytes: number, options: { readonly ageMs?: number } = {}): Promise<void> {
     const directory = this.layout.partial(key)
     await mkdir(directory, { recursive: true })
@@ -102,7 +102,7 @@ export class MadeStore {
     await utimes(path.join(directory, 'data'), usedAt, usedAt)
   }
 
-  /** The knowledge of a mirror over this store; `settled` waits for what it writes behind. */
+  /** The facts of a mirror over this store; `settled` waits for its writes. */
   known(origin = ORIGIN): Metadata {
     const metadata = this.#metadata.get(origin) ?? this.#createMetadata(origin)
     this.#metadata.set(origin, metadata)
@@ -158,7 +158,7 @@ export class MadeStore {
     return key
   }
 
-  /** Turns one bit of a blob, as an ageing disk does: size and times stay. */
+  /** Flips one bit of a blob, as an ageing disk does: size and times stay. */
   flipBit(key: BlobKey, position = 0): Promise<void> {
     return flipBit(this.layout.blob(key), position)
   }

@@ -44,7 +44,7 @@ async function textOf(file: OpenFile | undefined): Promise<string> {
   return buffer.toString('utf8', 0, length)
 }
 
-it('gives the same file to all who want it, and closes it soon after the last one has left', async () => {
+it('readers share one open file, which is closed soon after the last release', async () => {
   const { files, opened, openNames, untilClosed } = await scene()
   const first = await opened()
   const second = files.get(KEY, BYTES.length)
@@ -57,7 +57,7 @@ it('gives the same file to all who want it, and closes it soon after the last on
   expect(files.get(KEY, BYTES.length)).toBeUndefined()
 })
 
-it('keeps it no longer however often it is asked for', async () => {
+it('a file is cached for a fixed time, however often it is used', async () => {
   const { files, opened, file, untilClosed } = await scene()
   await (await opened()).release()
   await unlink(file)
@@ -72,7 +72,7 @@ it('keeps it no longer however often it is asked for', async () => {
   await untilClosed()
 })
 
-it('leaves it to its readers when it is forgotten, and gives it to nobody else', async () => {
+it('an invalidated file stays open for its readers, and is given to no other', async () => {
   const { files, opened, openNames } = await scene()
   const reader = await opened()
   files.invalidate(KEY)
@@ -82,7 +82,7 @@ it('leaves it to its readers when it is forgotten, and gives it to nobody else',
   expect(await openNames()).toEqual([])
 })
 
-it('does not keep what was forgotten while it was opened', async () => {
+it('a file that was invalidated while it was being opened is not cached', async () => {
   const { files, open, openNames } = await scene()
   const opening = open()
   files.invalidate(KEY)
@@ -92,7 +92,7 @@ it('does not keep what was forgotten while it was opened', async () => {
   expect(await openNames()).toEqual([])
 })
 
-it('keeps nothing that it shall not, nor gives a file for one of another size', async () => {
+it('a file is cached only if that is asked for, and found only by its size', async () => {
   const { files, open, opened, openNames } = await scene()
   await ((await open(KEY, false)) as OpenFile).release()
   expect(await openNames()).toEqual([])
@@ -100,7 +100,7 @@ it('keeps nothing that it shall not, nor gives a file for one of another size', 
   expect(files.get(KEY, BYTES.length + 1)).toBeUndefined()
 })
 
-it('says what is wrong with a file, and has none open then', async () => {
+it('a file that is missing or damaged is reported, and not left open', async () => {
   const { open, file, openNames } = await scene()
   await writeFile(file, 'short')
   expect(await open()).toBe('damaged')
@@ -109,7 +109,7 @@ it('says what is wrong with a file, and has none open then', async () => {
   expect(await openNames()).toEqual([])
 })
 
-it('keeps a few files, however many are read', async () => {
+it('few files are cached, however many are read', async () => {
   const { files, opened, fileOf, openNames } = await scene()
   for (let index = 0; index < 200; index += 1) {
     const key = sha256Key(Buffer.from([index]))

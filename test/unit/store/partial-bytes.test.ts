@@ -1,4 +1,4 @@
-// Small blobs, which are nothing on the disk before they are whole.
+// Small blobs, which are written to the disk only once they are whole.
 
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
@@ -23,7 +23,7 @@ async function setUp(root?: string): Promise<{ readonly store: DiskStore; readon
 const litterOf = async ({ partials, tmp }: Layout) => [...(await readdir(partials)), ...(await readdir(tmp))]
 
 describe('a small blob', () => {
-  it('is nothing on the disk while it comes, and then the blob, read-only', async () => {
+  it('is not on the disk while it is fetched, and then a read-only blob', async () => {
     const { store, layout } = await setUp()
     const partial = await store.beginPartial(KEY, LARGEST.length)
     await partial.write(0, [LARGEST.subarray(0, 100), LARGEST.subarray(100, 40_000)])
@@ -43,7 +43,7 @@ describe('a small blob', () => {
     expect(store.ledger.storedBytes).toBe(LARGEST.length)
   })
 
-  it('that is given up leaves nothing', async () => {
+  it('leaves nothing when it is released unfinished', async () => {
     const { store, layout } = await setUp()
     const partial = await store.beginPartial(KEY, LARGEST.length)
     await partial.write(0, [LARGEST])
@@ -54,7 +54,7 @@ describe('a small blob', () => {
     await next.release()
   })
 
-  it('that fails its digest is kept to be looked at, like any other', async () => {
+  it('goes to quarantine when its digest is wrong, like any other', async () => {
     const { store, layout } = await setUp()
     const partial = await store.beginPartial(KEY, LARGEST.length)
     await partial.write(0, [LARGEST])
@@ -65,7 +65,7 @@ describe('a small blob', () => {
     expect(await litterOf(layout)).toEqual([])
   })
 
-  it('that an earlier process left is gone on with, and swept', async () => {
+  it('is resumed from the partial of an earlier process, which is removed', async () => {
     const root = await scratchDirectory()
     const first = await setUp(root)
     const left = await DiskPartial.open(first.layout, KEY, LARGEST.length)

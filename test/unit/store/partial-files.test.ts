@@ -24,7 +24,7 @@ afterEach(() => {
 })
 
 describe('resuming', () => {
-  it('goes on with the recorded blocks', async () => {
+  it('continues with the recorded blocks', async () => {
     const layout = await scratchLayout()
     const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 1, 4, 5)
@@ -32,7 +32,7 @@ describe('resuming', () => {
     await first.release()
     const again = await DiskPartial.open(layout, KEY, SIZE)
     expect(again.map.bits()).toEqual(first.map.bits())
-    // What was begun of a block is not recorded.
+    // A block that is not complete is not recorded.
     expect(again.resumeAt(0)).toBe(0)
     expect(
       (await readAll(again, BLOCK_BYTES, 2 * BLOCK_BYTES)).equals(
@@ -42,7 +42,7 @@ describe('resuming', () => {
     await again.release()
   })
 
-  it('believes only what was recorded when the process ends without a word', async () => {
+  it('uses only what was recorded when the process was killed', async () => {
     const layout = await scratchLayout()
     const lost = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(lost, 0)
@@ -61,7 +61,7 @@ describe('resuming', () => {
     ['whose map is missing', (layout) => rm(blocksOf(layout))],
     ['whose map is torn', (layout) => truncate(blocksOf(layout), 20)],
   ]
-  it.each(damages)('starts anew with a partial %s, and stays so', async (_, damage) => {
+  it.each(damages)('starts from nothing with a partial %s, and stays so', async (_, damage) => {
     const layout = await scratchLayout()
     const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 0, 1, 2)
@@ -77,7 +77,7 @@ describe('resuming', () => {
     await again.release()
   })
 
-  it('starts anew when the Hub announces another size', async () => {
+  it('starts from nothing when the Hub announces another size', async () => {
     const layout = await scratchLayout()
     const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 0)
@@ -88,7 +88,7 @@ describe('resuming', () => {
     await other.release()
   })
 
-  it.each(['data', 'directory'])('follows no link in the place of its %s', async (place) => {
+  it.each(['data', 'directory'])('does not follow a link in place of its %s', async (place) => {
     const layout = await scratchLayout()
     const first = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(first, 0)
@@ -120,7 +120,7 @@ describe('recording', () => {
     await partial.release().catch(() => undefined)
   })
 
-  it('vouches for nothing after a sync that failed, though the next one succeeds', async () => {
+  it('vouches for nothing after a failed sync, even if the next one succeeds', async () => {
     const layout = await scratchLayout()
     const partial = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(partial, 0)
@@ -151,7 +151,7 @@ describe('recording', () => {
     await again.release()
   })
 
-  it('leaves the files alone once they were given up', async () => {
+  it('leaves the files alone once the partial was kept', async () => {
     const layout = await scratchLayout()
     const old = await DiskPartial.open(layout, KEY, SIZE)
     await putBlocks(old, 0)
@@ -189,7 +189,7 @@ describe('finishing', () => {
     expect(await readdir(layout.tmp)).toEqual([])
   })
 
-  it('closes the file with its last user, not before', async () => {
+  it('closes the file with its last release, not before', async () => {
     const { partial } = await complete()
     partial.retain().retain()
     await partial.release()
@@ -199,7 +199,7 @@ describe('finishing', () => {
     await expect(partial.read(Buffer.alloc(1), 0, 1, 0)).rejects.toThrow('closed')
   })
 
-  it('replaces what lies in the place of the blob, and follows no link there', async () => {
+  it('replaces what stands in place of the blob, and follows no link there', async () => {
     const { layout, partial } = await complete()
     const outside = path.join(layout.root, 'outside')
     await writeFile(outside, 'mine')
@@ -211,7 +211,7 @@ describe('finishing', () => {
     expect((await readFile(layout.blob(KEY))).equals(BYTES)).toBe(true)
   })
 
-  it('removes what is discarded and rejects who waits, while readers read on', async () => {
+  it('removes a discarded partial and rejects waiting readers, while others read on', async () => {
     const { layout, partial } = await complete()
     partial.map.remove(3)
     partial.retain()
@@ -225,7 +225,7 @@ describe('finishing', () => {
     expect(await readdir(layout.partials)).toEqual([])
   })
 
-  it('keeps the newest eight of the files that failed their digest, apart from the store', async () => {
+  it('keeps the newest eight files whose digest was wrong in quarantine', async () => {
     const layout = await scratchLayout()
     const names: string[] = []
     for (let index = 0; index < 10; index += 1) {
@@ -235,7 +235,7 @@ describe('finishing', () => {
       await partial.discard(new Error('wrong digest'), { quarantine: true })
       await partial.release()
       names.push(path.basename(layout.partial(key)))
-      // Dates of the file system step in milliseconds.
+      // Times of the file system have a resolution of milliseconds.
       await vi.waitUntil(
         (
           (start) => () =>
@@ -247,7 +247,7 @@ describe('finishing', () => {
     expect((await readdir(layout.quarantine)).sort()).toEqual(names.slice(2).sort())
   })
 
-  it('keeps no large file that failed its digest', async () => {
+  it('keeps no large file whose digest was wrong', async () => {
     const layout = await scratchLayout()
     const partial = await DiskPartial.open(layout, KEY, 257 * 1024 * 1024)
     await partial.discard(new Error('wrong digest'), { quarantine: true })

@@ -33,7 +33,7 @@ export async function readAll(partial: DiskPartial, start: number, end: number):
   return buffer
 }
 
-/** What every open file does, to be spied on: `file` only has to be there. */
+/** The prototype of file handles, to be spied on. `file` only has to exist. */
 export async function handlePrototype(file: string): Promise<Record<'datasync' | 'write' | 'writev', Mock>> {
   const handle = await open(file)
   const prototype = Object.getPrototypeOf(handle) as Record<'datasync' | 'write' | 'writev', () => unknown>

@@ -22,7 +22,7 @@ afterEach(() => {
 })
 
 describe('writing and reading', () => {
-  it('shows exactly the bytes that have landed without a hole, in any order of blocks', async () => {
+  it('shows exactly the bytes that have landed without a gap, in any order of blocks', async () => {
     const order = fc.shuffledSubarray([0, 1, 2, 3, 4, 5], { minLength: 1 })
     const cuts = fc.array(fc.integer({ min: 1, max: BLOCK_BYTES }), { minLength: 1, maxLength: 4 })
     await fc.assert(
@@ -60,7 +60,7 @@ describe('writing and reading', () => {
     )
   })
 
-  it('takes more chunks at once than one system call does', async () => {
+  it('accepts more chunks at once than one system call does', async () => {
     const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const chunks = Array.from({ length: 3000 }, (_, index) => BYTES.subarray(index * 100, index * 100 + 100))
     await partial.write(0, chunks)
@@ -69,7 +69,7 @@ describe('writing and reading', () => {
     await partial.release()
   })
 
-  it('does not count bytes behind a hole inside a block', async () => {
+  it('does not count bytes after a gap inside a block', async () => {
     const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     await put(partial, 100, BLOCK_BYTES)
     expect(partial.availableEnd(100)).toBe(100)
@@ -93,7 +93,7 @@ describe('writing and reading', () => {
     await partial.release()
   })
 
-  it('writes what a short write left, before it counts anything', async () => {
+  it('completes a short write before it counts anything', async () => {
     const layout = await scratchLayout()
     const partial = await DiskPartial.open(layout, KEY, SIZE)
     const { writev } = await handlePrototype(dataOf(layout))
@@ -105,7 +105,7 @@ describe('writing and reading', () => {
     await partial.release()
   })
 
-  it('gives up on a disk that takes nothing and says nothing', async () => {
+  it('fails when the disk accepts nothing and returns no error', async () => {
     const layout = await scratchLayout()
     const partial = await DiskPartial.open(layout, KEY, SIZE)
     const { writev, write } = await handlePrototype(dataOf(layout))
@@ -118,7 +118,7 @@ describe('writing and reading', () => {
 })
 
 describe('waiting', () => {
-  it('wakes whoever waits for a byte that lands, and nobody else', async () => {
+  it('wakes the readers that wait for a byte that has landed, and no others', async () => {
     const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const controller = new AbortController()
     let late = false
@@ -133,7 +133,7 @@ describe('waiting', () => {
     await partial.release()
   })
 
-  it('returns at once for what is there, even to an aborted reader of a failed file', async () => {
+  it('returns at once for bytes that have landed, even to an aborted reader of a failed file', async () => {
     const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     await putBlocks(partial, 0)
     partial.fail(new Error('gone'))
@@ -157,7 +157,7 @@ describe('waiting', () => {
     await partial.release()
   })
 
-  it('rejects those who wait and those who come, with the first failure', async () => {
+  it('rejects waiting and later readers with the first failure', async () => {
     const partial = await DiskPartial.open(await scratchLayout(), KEY, SIZE)
     const controller = new AbortController()
     const waiting = [partial.whenAvailable(0, controller.signal), partial.whenAvailable(9, controller.signal)]

@@ -22,7 +22,7 @@ interface Sketch {
   readonly repos: readonly string[]
 }
 
-/** An inventory out of a list of blobs, without a disk. */
+/** Makes an inventory from a list of blobs, without a disk. */
 function sketch(blobs: readonly Sketch[]): Inventory {
   const holdings = new Map<string, Holding>()
   const entries = blobs.map(({ sizeBytes, ageMs, repos, kind = 'blob' }, number): StoredEntry => {
@@ -59,7 +59,7 @@ const anyBlobs = fc.array(
 )
 
 describe('a plan', () => {
-  it('never takes what a repo that stays needs, and takes all else of the repos that go', () => {
+  it('never removes what another repo needs, and removes everything else of the selected repos', () => {
     fc.assert(
       fc.property(anyBlobs, fc.subarray(['a', 'b', 'c'], { minLength: 1 }), (blobs, going) => {
         const inventory = sketch(blobs)
@@ -77,7 +77,7 @@ describe('a plan', () => {
     )
   })
 
-  it('by size takes the least recently used, and no more than needed', () => {
+  it('by size removes the least recently used, and no more than needed', () => {
     fc.assert(
       fc.property(anyBlobs, fc.integer({ min: 0, max: 20_000 }), (blobs, maxBytes) => {
         const inventory = sketch(blobs)
@@ -101,11 +101,11 @@ describe('a plan', () => {
     ['what nobody claims', { unclaimed: true }, [3, 4]],
     ['a repo and what nobody claims', { owners: owners('b'), unclaimed: true }, [1, 3, 4]],
     [
-      'by age and by size, whichever takes more',
+      'by age and by size, whichever removes more',
       { unclaimed: false, olderThanMs: 90 * DAY_MS, maxBytes: 300 },
       [2, 3],
     ],
-  ])('takes %s', (_, selection, expected) => {
+  ])('removes %s', (_, selection, expected) => {
     const inventory = sketch([
       { sizeBytes: 100, ageMs: DAY_MS / 4, repos: ['a'] },
       { sizeBytes: 100, ageMs: DAY_MS, repos: ['b'] },
@@ -116,7 +116,7 @@ describe('a plan', () => {
     expect(numbersOf(inventory, planPrune(inventory, selection, NOW))).toEqual(expected)
   })
 
-  it('spares a partial that a pull may be writing, and a new blob whose fact may be on its way', () => {
+  it('spares a partial that a download may be writing, and a new blob whose fact may not be written yet', () => {
     const inventory = sketch([
       { sizeBytes: 100, ageMs: 60_000, kind: 'partial', repos: ['a'] },
       { sizeBytes: 100, ageMs: DAY_MS, kind: 'partial', repos: ['a'] },
@@ -128,7 +128,7 @@ describe('a plan', () => {
   })
 })
 
-describe('carrying a plan out', () => {
+describe('carrying out a plan', () => {
   let made: MadeStore
   beforeEach(async () => {
     made = await makeStore()
@@ -170,12 +170,12 @@ describe('carrying a plan out', () => {
       { blobs: 1, sizeBytes: 8 },
     ])
     expect(pruned.facts).toBe(2 * 9)
-    // One file, one ref, the names of the refs, the word that it is public, five documents of the third; and two of no repo.
+    // One file, one ref, the names of the refs, that it is public, five documents of the third; and two of no repo.
     expect(kept).toHaveLength(9 + 2)
     expect(await factsLeft()).toEqual(kept)
   })
 
-  it('spares what was used since it was planned, unless its repo was named', async () => {
+  it('spares what was used since the plan was made, unless its repo was named', async () => {
     const key = await made.stored(repoOf('org/a'), 'a.bin', Buffer.from('a'), { ageMs: 40 * DAY_MS })
     const inventory = await takeInventory(made.layout)
     const byAge = planPrune(inventory, { unclaimed: false, olderThanMs: DAY_MS }, Date.now())
@@ -191,7 +191,7 @@ describe('carrying a plan out', () => {
     await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
   })
 
-  it('passes over what is gone already', async () => {
+  it('skips what is gone already', async () => {
     await made.stored(repoOf('org/a'), 'a.bin', Buffer.from('a'))
     const plan = planPrune(await takeInventory(made.layout), { unclaimed: false, maxBytes: 0 }, Date.now())
     await carryOut(made.layout, plan)

@@ -1,4 +1,4 @@
-// What a command writes beside a mirror stays the mirror's to read, or the command fails and nothing has changed.
+// The mirror can read a file that a command replaces beside it, or the command fails and changes nothing.
 
 import {
   chmod,
@@ -30,7 +30,7 @@ async function scratch(): Promise<string> {
   return folder
 }
 
-/** Does the work as another user, as far as rights are concerned. */
+/** Runs the work with the permissions of another user. */
 async function as<T>({ uid, gid }: typeof MIRROR, work: () => Promise<T>): Promise<T> {
   process.setegid?.(gid)
   process.seteuid?.(uid)
@@ -48,7 +48,7 @@ async function ownerOf(file: string) {
 }
 
 describe('a file that is replaced', () => {
-  it.each([0o600, 0o640, 0o664])('keeps its mode %o and leaves nothing beside it', async (mode) => {
+  it.each([0o600, 0o640, 0o664])('keeps its mode %o, and no other file is left', async (mode) => {
     const folder = await scratch()
     const file = join(folder, 'list')
     await writeFile(file, 'old')
@@ -58,7 +58,7 @@ describe('a file that is replaced', () => {
     expect(await readdir(folder)).toEqual(['list'])
   })
 
-  it('is found by its links, which stay', async () => {
+  it('is found through its links, which stay', async () => {
     const folder = await scratch()
     await mkdir(join(folder, 'real'))
     await writeFile(join(folder, 'real', 'list'), 'old')
@@ -75,7 +75,7 @@ describe('a file that is replaced', () => {
     await expect(followLinks(join(folder, 'circle'))).rejects.toThrow('symbolic links form a loop')
   })
 
-  it('is refused where it has another name, which would keep what it held', async () => {
+  it('is refused when it has another hard link, which would keep the old content', async () => {
     const folder = await scratch()
     const file = join(folder, 'list')
     await writeFile(file, 'old')
@@ -92,13 +92,13 @@ describe('a file that is replaced', () => {
     expect(await ownerOf(file)).toEqual({ uid: MIRROR.uid, gid: OTHER.gid, mode: 0o600 })
   })
 
-  it.skipIf(!isRoot)(`by root is the mirror's where it is new${rootOnly}`, async () => {
+  it.skipIf(!isRoot)(`by root belongs to the mirror when it is new${rootOnly}`, async () => {
     const file = join(await scratch(), 'list')
     await replaceFile(file, 'new', MIRROR)
     expect(await ownerOf(file)).toEqual({ ...MIRROR, mode: 0o600 })
   })
 
-  it.skipIf(!isRoot)(`is refused where the mirror could not read it, and stays${rootOnly}`, async () => {
+  it.skipIf(!isRoot)(`is refused when the mirror could not read it, and stays${rootOnly}`, async () => {
     const folder = await scratch()
     const file = join(folder, 'list')
     await writeFile(file, 'old', { mode: 0o600 })
@@ -114,7 +114,7 @@ describe('a file that is replaced', () => {
     expect(await readdir(folder)).toEqual(['list'])
   })
 
-  it.skipIf(!isRoot)(`is refused to whoever may not give it back to its owner${rootOnly}`, async () => {
+  it.skipIf(!isRoot)(`is refused to a user who may not give it back to its owner${rootOnly}`, async () => {
     const folder = await scratch()
     const file = join(folder, 'list')
     await chmod(folder, 0o777)
@@ -130,16 +130,19 @@ describe('a file that is replaced', () => {
 })
 
 describe('the user of a mirror', () => {
-  it('is unknown where there is no cache directory', async () => {
+  it('is unknown when there is no cache directory', async () => {
     expect(await mirrorUser(join(await scratch(), 'none'))).toBeUndefined()
   })
 
-  it.skipIf(!isRoot)(`is who made the store, else who owns the directory${rootOnly}`, async () => {
-    const folder = await scratch()
-    await chown(folder, OTHER.uid, OTHER.gid)
-    expect(await mirrorUser(folder)).toEqual(OTHER)
-    await writeFile(join(folder, 'FORMAT'), 'hubmirror 1\n')
-    await chown(join(folder, 'FORMAT'), MIRROR.uid, MIRROR.gid)
-    expect(await mirrorUser(folder)).toEqual(MIRROR)
-  })
+  it.skipIf(!isRoot)(
+    `is the user who made the store, or else the owner of the directory${rootOnly}`,
+    async () => {
+      const folder = await scratch()
+      await chown(folder, OTHER.uid, OTHER.gid)
+      expect(await mirrorUser(folder)).toEqual(OTHER)
+      await writeFile(join(folder, 'FORMAT'), 'hubmirror 1\n')
+      await chown(join(folder, 'FORMAT'), MIRROR.uid, MIRROR.gid)
+      expect(await mirrorUser(folder)).toEqual(MIRROR)
+    },
+  )
 })

@@ -20,11 +20,11 @@ async function names(layout: Layout): Promise<string[]> {
   return (await scanStore(layout, never)).map(({ name }) => name)
 }
 
-it('finds nothing in an empty store', async () => {
+it('a scan finds nothing in an empty store', async () => {
   expect(await names(await scratchLayout())).toEqual([])
 })
 
-it('finds all kinds, the least recently used first', async () => {
+it('a scan finds all kinds, the least recently used first', async () => {
   const layout = await scratchLayout()
   const git: BlobKey = `gitsha1:${'a'.repeat(40)}`
   const opaque: BlobKey = `opaque:${'b'.repeat(64)}`
@@ -40,7 +40,7 @@ it('finds all kinds, the least recently used first', async () => {
   ])
 })
 
-it('counts what a partial occupies, not how long it will be', async () => {
+it('a scan counts the space that a partial takes, not its length', async () => {
   const layout = await scratchLayout()
   const file = path.join(layout.partial(keyOf('y')), 'data')
   await mkdir(path.dirname(file), { recursive: true })
@@ -53,7 +53,7 @@ it('counts what a partial occupies, not how long it will be', async () => {
   expect(found?.sizeBytes).toBeLessThan(1_000_000)
 })
 
-it('leaves alone what is not named as ours is', async () => {
+it('a scan ignores names that are not ours', async () => {
   const layout = await scratchLayout()
   const hex = 'ab'.repeat(32)
   for (const foreign of [
@@ -78,7 +78,7 @@ it('leaves alone what is not named as ours is', async () => {
   expect(await names(layout)).toEqual([])
 })
 
-it('finds each of many in one directory once', async () => {
+it('a scan finds each of many in one directory once', async () => {
   const layout = await scratchLayout()
   const keys = Array.from(
     { length: 200 },
@@ -88,7 +88,7 @@ it('finds each of many in one directory once', async () => {
   expect((await names(layout)).sort()).toEqual(keys)
 })
 
-it('puts all in one order, wherever they lie', async () => {
+it('a scan returns one order over all directories', async () => {
   const layout = await scratchLayout()
   const times = Array.from({ length: 300 }, (_, index) => 1000 + ((index * 7919) % 300))
   for (const [index, usedAt] of times.entries()) await plant(layout.blob(keyOf(`${index}`)), '1', usedAt)
@@ -98,7 +98,7 @@ it('puts all in one order, wherever they lie', async () => {
   expect(found).toEqual(found.toSorted((a, b) => a - b))
 })
 
-it('ends early when it is no longer wanted', async () => {
+it('a scan ends early when its signal aborts', async () => {
   const layout = await scratchLayout()
   await plant(layout.blob(keyOf('x')), '12345')
   expect(await scanStore(layout, AbortSignal.abort())).toEqual([])

@@ -1,4 +1,4 @@
-// A store's directory for one test, and keys that belong to given bytes.
+// A directory for the store of one test, and the keys of given bytes.
 
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -11,21 +11,21 @@ import { openStore, type StoreOptions } from '../../../src/store/disk-store.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 
-/** An empty directory that goes with the test. */
+/** An empty directory that is removed after the test. */
 export async function scratchDirectory(): Promise<string> {
   const root = await mkdtemp(path.join(tmpdir(), 'hubmirror-store-'))
   onTestFinished(() => rm(root, { recursive: true, force: true }))
   return root
 }
 
-/** The paths of a store whose tmp/ is there and nothing else. */
+/** The paths of a store of which only tmp/ exists. */
 export async function scratchLayout(): Promise<Layout> {
   const layout = createLayout(await scratchDirectory())
   await mkdir(layout.tmp, { mode: 0o700 })
   return layout
 }
 
-/** A store on `root` that nothing limits; the test closes it. */
+/** A store on `root` without limits; the test closes it. */
 export function open(root: string, options: Partial<StoreOptions> = {}): Promise<DiskStore> {
   return openStore({
     root,
@@ -42,13 +42,13 @@ export function sha256Key(bytes: Uint8Array): BlobKey {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 }
 
-/** Bytes that repeat nowhere near: a block in the place of another is seen. */
+/** Bytes that do not repeat soon, so that a block in place of another is noticed. */
 export function patternBytes(sizeBytes: number, seed = 1): Buffer {
   const bytes = Buffer.alloc(sizeBytes)
   let state = seed
   for (let index = 0; index < sizeBytes; index += 1) {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
-    // Never zero: a hole must not look like bytes.
+    // Never zero, so that a hole differs from bytes.
     bytes[index] = (state >>> 16) % 255 || 255
   }
   return bytes

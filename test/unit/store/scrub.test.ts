@@ -27,7 +27,7 @@ afterEach(async () => {
   await made.remove()
 })
 
-/** Time that passes only by sleeping. */
+/** A clock that advances only by sleeping. */
 function sleepingClock(): ScrubClock & { readonly sleptMs: () => number } {
   let nowMs = 5_000
   return {
@@ -74,7 +74,7 @@ describe('a pass', () => {
     expect((await pass()).report).toMatchObject({ blobs: 1, damaged: 0 })
   })
 
-  it('holds git blobs against their git id, lengths included', async () => {
+  it('verifies git blobs against their git id, which includes the length', async () => {
     const bytes = Buffer.from('{"model_type": "gpt2"}')
     await made.blob(bytes, { key: gitKey(bytes) })
     const cut = Buffer.from('a file that lost its end')
@@ -84,7 +84,7 @@ describe('a pass', () => {
     expect([report.blobs, damages.map((damage) => damage.key)]).toEqual([2, [key]])
   })
 
-  it('holds what has no digest against the length its fact says, where there is one', async () => {
+  it('verifies a blob without a digest against the length in its fact, if there is one', async () => {
     const [short, right, unknown] = ['a', 'b', 'c'].map((digit): BlobKey => `opaque:${digit.repeat(64)}`)
     await made.blob(Buffer.alloc(90), { key: short! })
     await made.file(repoOf('org/a'), 'short', short!, 100)
@@ -95,7 +95,7 @@ describe('a pass', () => {
     expect(damages).toEqual([{ key: short, sizeBytes: 90, reason: 'length', place: 'quarantined' }])
   })
 
-  it('goes on behind any blob, and sees each once', async () => {
+  it('continues after any blob, and sees each once', async () => {
     const bytes = Array.from({ length: 12 }, (_, number) => Buffer.from(`blob ${number}`))
     for (const [number, content] of bytes.entries())
       await made.blob(content, { key: number % 3 === 0 ? gitKey(content) : sha256Key(content) })
@@ -121,7 +121,7 @@ describe('a pass', () => {
     expect(clock.sleptMs()).toBeCloseTo((5_010_000 + 3 * 65_536) / 1000, 0)
   })
 
-  it('ends within one read of the signal, before the blob it was at', async () => {
+  it('ends within one read of the signal, and continues with the blob it was at', async () => {
     const [first, second] = [Buffer.alloc(5_000_000, 1), Buffer.alloc(5_000_000, 2)].sort((a, b) =>
       sha256Key(a) < sha256Key(b) ? -1 : 1,
     )
@@ -140,11 +140,11 @@ describe('a pass', () => {
     expect(readBytes).toBeLessThan(8_000_000)
   })
 
-  it('does not wait for its pace once the signal has come', async () => {
+  it('does not wait for its pace once the signal has aborted', async () => {
     await made.blob(Buffer.alloc(3_000_000, 1))
     const stopping = new AbortController()
     const { report } = await pass({
-      // Hours for this file.
+      // A rate by which this file takes hours.
       rateBytesPerSecond: 100,
       signal: stopping.signal,
       clock: {
@@ -158,7 +158,7 @@ describe('a pass', () => {
     expect(report.finished).toBe(false)
   })
 
-  it('leaves a good file alone that replaced the damaged one while it was read', async () => {
+  it('leaves alone a good file that replaced the damaged one while it was read', async () => {
     const bytes = Buffer.alloc(2_000_000, 7)
     const key = await made.blob(bytes)
     await made.flipBit(key)
@@ -176,7 +176,7 @@ describe('a pass', () => {
     expect((await pass()).report).toMatchObject({ blobs: 1, damaged: 0 })
   })
 
-  it('leaves what the system does not let it read, says so, and goes on', async () => {
+  it('leaves a blob that it may not read, reports it, and continues', async () => {
     const odd: BlobKey = `sha256:${'0'.repeat(64)}`
     await mkdir(made.layout.blob(odd), { recursive: true })
     await made.blob(Buffer.from('behind it'))
@@ -186,7 +186,7 @@ describe('a pass', () => {
     expect(report).toMatchObject({ finished: true, blobs: 1, damaged: 0, refused: 1 })
   })
 
-  it('keeps no more than the newest few in quarantine, folders of failed pulls among them', async () => {
+  it('keeps only the newest few in quarantine, directories of failed downloads among them', async () => {
     await mkdir(path.join(made.layout.quarantine, `sha256-${'e'.repeat(64)}`), { recursive: true })
     const keys: BlobKey[] = []
     for (let number = 0; number < QUARANTINED_MAX + 3; number += 1)
@@ -202,7 +202,7 @@ describe('a pass', () => {
 })
 
 describe('the pace', () => {
-  it('lets nothing through faster than its rate, but for one second saved up', async () => {
+  it('lets nothing through faster than its rate, except for one second saved up', async () => {
     const steps = fc.array(
       fc.record({ bytes: fc.integer({ min: 0, max: 5_000 }), pauseMs: fc.integer({ min: 0, max: 10_000 }) }),
       { minLength: 1, maxLength: 40 },
@@ -230,7 +230,7 @@ describe('the pace', () => {
 })
 
 describe('a position', () => {
-  it('that cannot be believed counts as none', async () => {
+  it('counts as none when it is damaged', async () => {
     const good = {
       after: sha256Key(Buffer.from('a')),
       startedAt: 1,
@@ -265,7 +265,7 @@ describe('its setting', () => {
     expect(config.scrubRateBytesPerSecond).toBe(expected)
   })
 
-  it('is off unless it is set, and too slow to end is refused', () => {
+  it('is off unless it is set, and a rate too slow to end is refused', () => {
     expect(loadConfig({ env: {} }).config.scrubRateBytesPerSecond).toBeUndefined()
     expect(() => loadConfig({ env: { HUBMIRROR_SCRUB_RATE: '1KB' } })).toThrow(
       'expected at least 100000 bytes',
@@ -282,7 +282,7 @@ describe('the scrubber', () => {
     seen.length = 0
   })
 
-  /** A scrubber over an open store whose rests wait until it is told to stop. */
+  /** A scrubber over an open store, which rests until it is stopped. */
   async function running(options: Partial<ScrubberOptions> = {}) {
     store = await openAt(made.root)
     await store.scanned
@@ -325,7 +325,7 @@ describe('the scrubber', () => {
     }
   }
 
-  it('takes a damaged blob out of the store and its books, counts it and says so', async () => {
+  it('takes a damaged blob out of the store and its ledger, counts it and logs it', async () => {
     const sound = await made.blob(Buffer.from('sound'))
     const key = await made.blob(Buffer.alloc(1000, 3))
     await made.flipBit(key)
@@ -343,7 +343,7 @@ describe('the scrubber', () => {
     await scrubber.end()
   })
 
-  it('takes a damaged blob away also where the quarantine cannot be made', async () => {
+  it('removes a damaged blob even if the quarantine cannot be made', async () => {
     const key = await made.blob(Buffer.alloc(1000, 3))
     await made.flipBit(key)
     await writeFile(made.layout.quarantine, 'a file stands in its place')
@@ -353,7 +353,7 @@ describe('the scrubber', () => {
     await scrubber.end()
   })
 
-  it('goes on where the process before it stopped, and begins anew after a whole round', async () => {
+  it('continues where the last process stopped, and begins again after a whole round', async () => {
     for (let number = 0; number < 4; number += 1) await made.blob(Buffer.from(`blob ${number}`))
     const order: BlobKey[] = []
     for await (const key of walkBlobs(made.layout)) order.push(key)
@@ -366,7 +366,7 @@ describe('the scrubber', () => {
       refused: 0,
     }
     await writePosition(made.layout, 'scrub', before)
-    // Behind the position: only this one can be found by the rest of the round.
+    // After the position: the rest of the round can find only this one.
     await made.flipBit(order[0]!)
     await made.flipBit(order[3]!)
     const scrubber = await running()
@@ -381,7 +381,7 @@ describe('the scrubber', () => {
     await next.end()
   })
 
-  it('ends when it is stopped in the middle of a blob, and leaves its position', async () => {
+  it('ends when it is stopped in the middle of a blob, and stores its position', async () => {
     const [first] = [await made.blob(Buffer.alloc(10)), await made.blob(Buffer.alloc(4_000_000, 1))].sort()
     // A byte a second: the first blob costs hours, so that the stop comes in the middle.
     const scrubber = await running({ rateBytesPerSecond: 1 })
@@ -392,7 +392,7 @@ describe('the scrubber', () => {
     expect(lines).toEqual([])
   })
 
-  it('without a rate does nothing', async () => {
+  it('does nothing without a rate', async () => {
     const key = await made.blob(Buffer.alloc(1000, 3))
     await made.flipBit(key)
     const scrubber = await running({ rateBytesPerSecond: undefined })
@@ -401,7 +401,7 @@ describe('the scrubber', () => {
     expect(await readdir(made.root)).not.toContain('quarantine')
   })
 
-  it('says why a round failed, and rests before the next', async () => {
+  it('logs why a round failed, and rests before the next', async () => {
     await mkdir(path.join(made.root, 'scrub.json'))
     const scrubber = await running()
     await scrubber.resting
