@@ -220,7 +220,7 @@ function openBlobs(
   options: StoreOptions,
   { ledger, readOnly }: { readonly ledger: Ledger; readonly readOnly: boolean },
 ): DiskBlobs {
-  const { checkReadsMs: believedMs, monotonic = () => performance.now(), onLimit } = options
+  const { checkReadsMs: trustMs, monotonic = () => performance.now(), onLimit } = options
   const links =
     options.makesLinks === true && !readOnly
       ? new HandoffLinks({ layout, ledger, onRefused: (error) => onLimit?.('no-hard-links', error) })
@@ -232,8 +232,7 @@ function openBlobs(
     memoryBytes: options.memoryBytes / 2,
     now: options.now,
     observer: options.observer,
-    checks:
-      believedMs === undefined ? undefined : new CheckedReads({ layout, trustMs: believedMs, monotonic }),
+    checks: trustMs === undefined ? undefined : new CheckedReads({ layout, trustMs, monotonic }),
     links,
     onDamaged: options.onDamaged,
   })

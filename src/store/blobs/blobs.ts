@@ -226,7 +226,7 @@ export class DiskBlobs implements Blobs {
     await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
 
-  /** Forgets a blob whose file is gone or about to go: no reader gets it from a cache, and the ledger drops it. */
+  /** Drops a blob whose file is gone or about to go: no reader gets it from a cache, and it leaves the ledger. */
   invalidate(key: BlobKey): void {
     this.#files.invalidate(key)
     this.#checks?.invalidate(key)
