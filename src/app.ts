@@ -11,7 +11,7 @@ import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
 import { type Changes, Live, type LiveSettings } from './config/live.ts'
 import type { MirrorError } from './errors.ts'
-import { ReadyAnswers } from './fast-path/response-cache.ts'
+import { createFastPath } from './fast-path/fast-path.ts' // fast path
 import { createHealth, type Health } from './health.ts'
 import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
@@ -41,12 +41,13 @@ import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
 import { type AuditListener, type Auditor, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
-import { WorkerLink } from './workers/main/worker-link.ts'
+import type { ForWorkers } from './workers/main/entrance.ts' // workers
+import { linkWorkers } from './workers/main/worker-link.ts' // workers
 
 export interface App {
   readonly server: FastifyInstance
   /** Where there are to be workers: then nobody else may connect to the server. */
-  readonly forWorkers: ForWorkers | undefined
+  readonly forWorkers: ForWorkers | undefined // workers
   /** Ready no more, so that load balancers look elsewhere; requests are still served, and end their connections. */
   drain(): void
   readonly auditor: Auditor
@@ -63,15 +64,6 @@ export interface App {
   storeStatus(): StoreStatus
   /** Waits for nobody: ends what runs, records what has landed, frees the store. */
   close(): Promise<void>
-}
-
-/** What they know of this process, and it of them. */
-export interface ForWorkers {
-  readonly link: WorkerLink
-  readonly via: string
-  readonly observer: Observer
-  readonly auditor: Auditor
-  readonly mirror: Pick<Mirror, 'pin'>
 }
 
 export interface AppDependencies {
@@ -104,44 +96,42 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     offline: config.offline,
   })
   const observer = health.observe(metrics.observer)
-  const { onStorageFailed } = health
   const listener = auditListener(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, listener })
 
-  const told = { observer, logger, auditor: auditLog, onTrouble: onStorageFailed }
-  const store = await openStoreOf(config, { now, monotonic, settings, ...told })
+  const reporting = { observer, logger, auditor: auditLog, onTrouble: health.onStorageFailed }
+  const store = await openStoreOf(config, { now, monotonic, settings, ...reporting })
 
   const stopScrubber = scrubberOf(config, { store, observer, logger, auditor: auditLog, now })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = clientOf(config, { via, observer, logger, now: monotonic, dispatcher })
-  const mayRepeat = (): boolean => settings.policies.length === 0
-  const workers = config.workers > 1 ? new WorkerLink({ monotonic, mayRepeat }) : undefined
-  const { invalidations, ready } = responsesOf(monotonic, workers)
+  const invalidations = new Invalidations()
+  const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
   const parts = { settings, observer, now, monotonic }
   const { mirror, downloads } = joinMirror(config, { ...parts, store, client, health, invalidations })
   const { callers, ages, readTokens } = joinCallers(config, { ...parts, logger })
 
   const leaving = new Leaving()
-  const server = await buildServer({
-    intermediary: workers,
-    handoff: config.sendfile === 'off' ? workers?.handoff : accelRedirect(config),
+  const facing = {
+    ...(workers && { intermediary: workers, handoff: workers.handoff }), // workers
+    ...(config.sendfile === 'off' ? {} : { handoff: accelRedirect(config) }),
     leaving,
     mirror,
-    ready,
-    client,
     callers,
-    basePath: config.basePath,
-    transferLinks: createTransferLinks(config.cacheDir, now),
-    publicUrl: config.publicUrl,
-    settings,
-    offline: config.offline,
     trustProxy: config.trustProxy,
     clients: clientsOf(settings),
     via,
     logger,
     observer,
     auditor: auditLog,
+  }
+  const server = await buildServer({
+    ...facing,
+    earlyAnswers: createFastPath({ ...facing, invalidations, monotonic }), // fast path
+    client,
+    ...placeOf(config, now),
+    settings,
     readiness: health.readiness,
     metrics: {
       contentType: metrics.contentType,
@@ -160,7 +150,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   return {
     server,
-    forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror },
+    forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror }, // workers
     drain: () => (health.drain(), leaving.begin()),
     auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
@@ -175,20 +165,6 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   }
 }
 
-/** The cache of responses, and what ends them there and in the workers. */
-function responsesOf(
-  monotonic: () => number,
-  workers: WorkerLink | undefined,
-): { readonly invalidations: Invalidations; readonly ready: ReadyAnswers } {
-  const invalidations = new Invalidations()
-  const ready = new ReadyAnswers({ monotonic, invalidations })
-  invalidations.onInvalidate((what) => {
-    // New settings are a message of their own to the workers.
-    if (what !== 'all') workers?.invalidate(what)
-  })
-  return { invalidations, ready }
-}
-
 const VOLUME_LIMITS: Record<VolumeLimit, string> = {
   'no-kernel-lock':
     'the volume of the store has no file locks: the file LOCK excludes a second mirror on this machine, ' +
@@ -198,7 +174,12 @@ const VOLUME_LIMITS: Record<VolumeLimit, string> = {
   'read-only': 'the volume of the store is read-only: the mirror serves stored content and writes nothing',
 }
 
-/** The key is read or made when the first link is sealed or opened: most mirrors never need it. */
+/** Where the mirror is, and what it reaches. These settings do not change at run time. */
+function placeOf({ basePath, publicUrl, offline, cacheDir }: Config, now: () => number) {
+  return { basePath, publicUrl, offline, transferLinks: createTransferLinks(cacheDir, now) }
+}
+
+/** The key is read or created when the first link is sealed or opened. Most mirrors never need it. */
 function createTransferLinks(cacheDir: string, now: () => number): () => Promise<TransferLinks> {
   const key = createTransferKey(cacheDir)
   return async () => new TransferLinks(await key(), now)

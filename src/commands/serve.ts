@@ -2,8 +2,8 @@
 
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { DestinationStream, Logger } from 'pino'
-import { type App, createApp, type ForWorkers } from '../app.ts'
+import type { Logger } from 'pino'
+import { type App, createApp } from '../app.ts'
 import type { Config } from '../config/keys.ts'
 import type { LiveSettings } from '../config/live.ts'
 import { surviveAcceptErrors } from '../server/accept-errors.ts'
@@ -14,9 +14,7 @@ import { UnusableDirectory } from '../store/prepare.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
 import { prettyDestination } from '../telemetry/pretty.ts'
-import { runKey } from '../telemetry/run-key.ts'
-import { startPool } from '../workers/main/pool.ts'
-import { makePrivateSocket } from '../workers/main/private-socket.ts'
+import { listenByWorkers } from '../workers/main/entrance.ts' // workers
 import { createReload, readRegularFile } from './reload.ts'
 import { dieOfHangUp, listenToSignals } from './signals.ts'
 import { terminalDestination, welcomeText } from './terminal.ts'
@@ -25,8 +23,6 @@ import { terminalDestination, welcomeText } from './terminal.ts'
 const GATHER_MS = 10
 /** How often idle connections are closed while the process drains. */
 const SWEEP_MS = 250
-/** The backlog for connections of workers: as many as the system allows. */
-const BACKLOG = 4096
 
 /**
  * Serves until SIGTERM or SIGINT. Then /readyz answers 503, and every response closes its connection. After SIGTERM, the
@@ -72,11 +68,9 @@ export async function runServe(
   const { stopped } = listenToSignals(() => hangUp())
   let entrance: Entrance
   try {
-    const { forWorkers } = app
     entrance =
-      forWorkers === undefined
-        ? await listen(app, config, logger)
-        : await listenByWorkers(app, config, { ...forWorkers, logger, destination })
+      (await listenByWorkers(app, config, { logger, destination })) ?? // workers
+      (await listen(app, config, logger))
   } catch (error) {
     await app.close()
     const reason = error instanceof Error ? error.message : String(error)
@@ -151,53 +145,6 @@ async function listen(app: App, config: Config, logger: Logger): Promise<Entranc
     },
     cut: () => server.closeAllConnections(),
   }
-}
-
-/** Accepts connections in workers, which reach this process through a private socket. */
-async function listenByWorkers(
-  app: App,
-  config: Config,
-  rooms: ForWorkers & { readonly logger: Logger; readonly destination: DestinationStream },
-): Promise<Entrance> {
-  const socket = await makePrivateSocket()
-  try {
-    await app.server.listen({ path: socket.path, backlog: BACKLOG })
-    surviveAcceptErrors(app.server.server, rooms.logger)
-    await socket.lock()
-    const { basePath, trustProxy, cacheDir, logLevel } = config
-    const settings = {
-      basePath,
-      trustProxy,
-      cacheDir,
-      logLevel,
-      clients: clientsOf(config),
-      memoryBytes: config.memoryCacheBytes / 4,
-      isAudited: config.auditLog !== undefined,
-      socketPath: socket.path,
-      via: rooms.via,
-      runKey: runKey(),
-    }
-    const pool = await startPool(config, { count: config.workers, settings, ...rooms })
-    return {
-      port: pool.port,
-      change: (next) => pool.change({ clients: clientsOf(next), logLevel: next.logLevel }),
-      leave: () => pool.leave(),
-      async close() {
-        await pool.drain()
-        await app.close()
-        await socket.remove()
-      },
-      cut: () => pool.cut(),
-    }
-  } catch (error) {
-    await socket.remove()
-    throw error
-  }
-}
-
-/** The rules for networks as plain data, because they are sent to other processes. */
-function clientsOf(settings: Pick<Config, 'clientsAllow' | 'clientsDeny'>) {
-  return { allow: settings.clientsAllow, deny: settings.clientsDeny }
 }
 
 function isUnusable(error: unknown): error is Error {

@@ -5,6 +5,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Caller, Callers } from '../callers/caller.ts'
+import { containsMirrorToken } from '../callers/mirror-token.ts'
+import { MirrorError } from '../errors.ts'
 import { headFields } from '../http/headers.ts'
 import { type ByteRange, formatContentRange } from '../http/range.ts'
 import { select } from '../http/select.ts'
@@ -14,7 +16,7 @@ import { type Answer, ageHeader, type ByteSource, type Reusable } from '../mirro
 import type { ClientName } from '../mirror/context.ts'
 import { outcomeHeaders, SMALL_BYTES } from '../server/body/send.ts'
 import type { AddressReader } from '../server/clients.ts'
-import { checkHead, checkRequest, nameOf, noteCaller, noteRoute, requestId } from '../server/context.ts'
+import { checkRequest, nameOf, noteCaller, noteRoute, requestId } from '../server/context.ts'
 import type { Intermediary } from '../server/intermediary.ts'
 import { type Accounts, account, statusTold } from '../server/request-log.ts'
 import { Trace } from '../server/request-record.ts'
@@ -286,4 +288,15 @@ function admitted(
   noteAllowed(trace.access, 'public')
   trace.outcome = 'hit'
   return { method, address, answer, trace }
+}
+
+/**
+ * Refuses what `checkRequest` would refuse of a head that was read because it is plain: with a Host, without a body, and
+ * without a field that came twice. It may refuse more, since the full path then reads the request. Throws loop or
+ * mirror_token_misplaced.
+ */
+function checkHead({ headers, text }: RequestHead, via: string): void {
+  if (headers.via?.includes(via) === true) throw new MirrorError('loop')
+  // Wherever it stands: the full path knows what a mirror token in its own place may do.
+  if (containsMirrorToken(text)) throw new MirrorError('mirror_token_misplaced')
 }

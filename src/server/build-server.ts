@@ -1,7 +1,6 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
-//   0. what is ready is answered at once (fast-path/cached-route.ts), if it can be from the bytes as they come (fast-path/early-read.ts);
-//      all else goes on
+//   0. what needs no new decision is answered at once, where there is something that can (early-answers.ts)
 //   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
@@ -14,9 +13,6 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
-import { createReadyRoute } from '../fast-path/cached-route.ts'
-import { lookFirst } from '../fast-path/early-read.ts'
-import type { ReadyAnswers } from '../fast-path/response-cache.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
@@ -27,6 +23,7 @@ import { FileReads } from './body/file-reads.ts'
 import type { FileHandoff } from './body/handoff.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
+import type { EarlyAnswers } from './early-answers.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { frontWatch } from './front-watch.ts'
 import { createRouteParser, registerHubRoute } from './hub-route.ts'
@@ -44,7 +41,6 @@ import { registerTransfers } from './transfers/transfers.ts'
 
 export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror
-  readonly ready: ReadyAnswers
   readonly client: OriginClient
   readonly callers: Callers
   readonly basePath: string
@@ -65,6 +61,8 @@ export interface ServerOptions extends OpsOptions {
   readonly logger: Logger
   readonly observer: Observer
   readonly auditor: Auditor
+  /** Answers given before the framework sees the request. */
+  readonly earlyAnswers?: EarlyAnswers | undefined
   /** Where other processes of the mirror accept the clients' connections. */
   readonly intermediary?: Intermediary | undefined
   /** Another process that may send stored files in place of this one. */
@@ -76,17 +74,16 @@ export interface ServerOptions extends OpsOptions {
 /** Builds the instance; the caller listens and closes. */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
   const watched: Watched = { ...options, ...arrivalsOf(options) }
-  const { intermediary } = options
-  const readyRoute = createReadyRoute(watched)
+  const { intermediary, earlyAnswers } = options
   const server = Fastify({
     logger: false,
     trustProxy: options.trustProxy.length > 0 ? [...options.trustProxy] : false,
     exposeHeadRoutes: false,
     serverFactory: (handler) =>
       openHttp(options, (request, response) => {
-        const mayBeReady = (intermediary?.inFlight(request) ?? 0) <= MAX_IN_FLIGHT_PER_SOCKET
-        if (mayBeReady) readyRoute.serve(request, response, () => handler(request, response))
-        else handler(request, response)
+        const isExcess = (intermediary?.inFlight(request) ?? 0) > MAX_IN_FLIGHT_PER_SOCKET
+        if (earlyAnswers === undefined || isExcess) handler(request, response)
+        else earlyAnswers.serve(request, response, () => handler(request, response))
       }),
     forceCloseConnections: 'idle',
     return503OnClosing: false,
@@ -101,8 +98,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     },
   })
   // What an intermediary forwards is read whole: fields of its own say whose request it is.
-  if (intermediary === undefined)
-    lookFirst(server.server, (head, socket) => !options.leaving.hasBegun && readyRoute.write(head, socket))
+  if (intermediary === undefined) earlyAnswers?.attach(server.server)
   readBeforeClosing(server.server)
   const inFlight = new InFlight()
   const parse = createRouteParser(options.basePath)

@@ -5,9 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
-import { containsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
-import type { RequestHead } from '../fast-path/plain-head.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import { repoKey } from '../hub/names.ts'
@@ -66,16 +64,6 @@ export function reachedHost({ localAddress, localPort }: Socket): string | undef
   if (localAddress === undefined || localPort === undefined) return undefined
   const address = localAddress.replace(/^::ffff:(?=\d+\.)/, '')
   return `${address.includes(':') ? `[${address}]` : address}:${localPort}`
-}
-
-/**
- * The same of a head that was read because it is plain: with a Host, without a body, and nothing in it twice. It may
- * refuse more, since another reads the request then.
- */
-export function checkHead({ headers, text }: RequestHead, via: string): void {
-  if (headers.via?.includes(via) === true) throw new MirrorError('loop')
-  // Wherever it stands: also in its own place it is for others.
-  if (containsMirrorToken(text)) throw new MirrorError('mirror_token_misplaced')
 }
 
 /** The caller's own id where it is well formed, as it is the best key between its log and ours. */

@@ -1,7 +1,6 @@
 // The Hub's protocol, in one handler: parses the raw target once, admits the request, lets the mirror answer, and
 // forwards what the mirror does not answer.
 
-import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -9,8 +8,6 @@ import { type Callers, mayLend } from '../callers/caller.ts'
 import { callerKey } from '../callers/caller-key.ts'
 import { containsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
-import { readyAnswer } from '../fast-path/cached-route.ts'
-import type { ReadyAnswer, ReadyAnswers } from '../fast-path/response-cache.ts'
 import type { Conditions } from '../http/select.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
@@ -24,8 +21,8 @@ import type { FileHandoff } from './body/handoff.ts'
 import { sendAnswer } from './body/send.ts'
 import type { AddressReader } from './clients.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
+import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
-import type { Intermediary } from './intermediary.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
 import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
@@ -36,8 +33,6 @@ const UNCLEAR_BATCH =
 
 export interface HubRouteOptions extends ForwardOptions {
   readonly mirror: Mirror
-  /** Keeps what may be answered again without the mirror. */
-  readonly ready: ReadyAnswers
   readonly callers: Callers
   readonly reads: FileReads
   readonly questions: Questions
@@ -49,7 +44,7 @@ export interface HubRouteOptions extends ForwardOptions {
   readonly publicUrl: URL | undefined
   /** Read at each use: they may change. */
   readonly settings: { readonly writes: 'forward' | 'deny' }
-  readonly intermediary?: Intermediary | undefined
+  readonly earlyAnswers?: EarlyAnswers | undefined
   readonly handoff?: FileHandoff | undefined
 }
 
@@ -138,18 +133,14 @@ async function send(
   reply: FastifyReply,
   given: Answer,
   { route }: Admitted,
-  { ready, reads, intermediary, handoff }: HubRouteOptions,
+  { earlyAnswers, reads, handoff }: HubRouteOptions,
 ): Promise<void> {
-  let answer = given
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
   const trace = traceOf(request.raw)
   const headOnly = request.raw.method === 'HEAD'
-  const cached = answer.reusable && rememberReady(request.raw, route, answer, ready)
-  // An intermediary keeps small bodies only, and takes what it forwards for the whole.
-  const isWhole = answer.status !== 206 && cached?.file === undefined
-  const note = cached && isWhole ? intermediary?.noteFor(cached) : undefined
-  if (note !== undefined) answer = { ...answer, headers: { ...answer.headers, [note[0]]: note[1] } }
+  const fields = route.kind === 'file' && isReusable(given) && earlyAnswers?.keep(request.raw, route, given)
+  const answer = fields ? { ...given, headers: { ...given.headers, ...fields } } : given
   try {
     await sendAnswer(reply.raw, answer, { trace, reads, headOnly, handoff })
   } catch (error) {
@@ -157,18 +148,8 @@ async function send(
   }
 }
 
-/** The next one who asks the same need not come here, where that is so: what is remembered. */
-function rememberReady(
-  request: IncomingMessage,
-  route: HubRoute,
-  answer: Answer,
-  ready: ReadyAnswers,
-): ReadyAnswer | undefined {
-  const { method, url = '' } = request
-  if (method !== 'GET' && method !== 'HEAD') return undefined
-  if (route.kind !== 'file' || answer.reusable === undefined) return undefined
-  if (answer.outcome !== 'hit') return undefined
-  return ready.remember(method, url, readyAnswer(answer, route, { method, reusable: answer.reusable }))
+function isReusable(answer: Answer): answer is ReusableAnswer {
+  return answer.reusable !== undefined
 }
 
 /** The mirror's answer; undefined where the request is to be forwarded. */

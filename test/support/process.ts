@@ -19,6 +19,8 @@ export interface ChildOptions {
   readonly cacheDir: string
   /** By variable, `HUBMIRROR_ORIGIN_TIMEOUT` and so on. */
   readonly env?: Readonly<Record<string, string>>
+  /** Another build than that of this checkout. */
+  readonly entry?: string
 }
 
 /** A process that serves, or has ended. The code that started it must stop it. */
@@ -66,9 +68,9 @@ export async function runChild(
   }
 }
 
-function launch({ hub, cacheDir, env }: ChildOptions) {
-  if (!existsSync(ENTRY)) throw new Error('there is no build: npm run build')
-  const running: ChildProcess = spawn(process.execPath, [ENTRY, 'serve'], {
+function launch({ hub, cacheDir, env, entry = ENTRY }: ChildOptions) {
+  if (!existsSync(entry)) throw new Error('there is no build: npm run build')
+  const running: ChildProcess = spawn(process.execPath, [entry, 'serve'], {
     env: {
       PATH: process.env['PATH'],
       HUBMIRROR_PORT: '0',

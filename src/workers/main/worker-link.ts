@@ -5,6 +5,7 @@
 import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Repo, repoKey } from '../../hub/names.ts'
+import type { Invalidations } from '../../mirror/invalidations.ts'
 import type { Intermediary, RepeatableAnswer } from '../../server/intermediary.ts'
 import { MAX_HEADER_BYTES, openServer } from '../../server/limits.ts'
 import { gateWrites } from '../../server/node-http.ts'
@@ -80,6 +81,25 @@ export class WorkerLink implements Intermediary {
     const now = this.#monotonic()
     for (const [key, until] of this.#cachedUntil) if (until <= now) this.#cachedUntil.delete(key)
   }
+}
+
+/** The link to the workers; undefined if the settings ask for a single process. */
+export function linkWorkers(
+  config: { readonly workers: number },
+  deps: {
+    readonly settings: { readonly policies: readonly unknown[] }
+    readonly monotonic: () => number
+    readonly invalidations: Pick<Invalidations, 'onInvalidate'>
+  },
+): WorkerLink | undefined {
+  if (config.workers <= 1) return undefined
+  const { settings, monotonic, invalidations } = deps
+  const link = new WorkerLink({ monotonic, mayRepeat: () => settings.policies.length === 0 })
+  invalidations.onInvalidate((what) => {
+    // New settings are a message of their own to the workers.
+    if (what !== 'all') link.invalidate(what)
+  })
+  return link
 }
 
 /** Holds back requests and answers of a server while other processes must be notified of something first. */
