@@ -18,21 +18,21 @@ import { outcomeHeaders, SMALL_BYTES } from '../server/body/send.ts'
 import type { AddressReader } from '../server/clients.ts'
 import { checkRequest, nameOf, noteCaller, noteRoute, requestId } from '../server/context.ts'
 import type { Intermediary } from '../server/intermediary.ts'
-import { type Accounts, account, statusTold } from '../server/request-log.ts'
-import { Trace } from '../server/request-record.ts'
+import { type RequestReporters, reportRequest, statusSent } from '../server/request-log.ts'
+import { RequestRecord } from '../server/request-record.ts'
 import type { RequestHead } from './plain-head.ts'
 import { fieldLines, headEnd, headStart, writeAnswer } from './raw-response.ts'
-import { isSaidOnce, type Method, type ReadyAnswer, type ReadyAnswers } from './response-cache.ts'
+import { type CachedResponse, type Method, type ResponseCache, variesByResponse } from './response-cache.ts'
 
 /** What is asked of the mirror, or of a worker in its place. */
-export interface ReadyMirror {
+export interface AdmittingMirror {
   admitReady(caller: Caller, route: FileRoute): string | undefined
-  pin(client: ClientName, answer: ReadyAnswer): void
+  pin(client: ClientName, answer: CachedResponse): void
 }
 
-export interface ReadyRouteOptions extends Accounts {
-  readonly ready: ReadyAnswers
-  readonly mirror: ReadyMirror
+export interface CachedRouteOptions extends RequestReporters {
+  readonly ready: ResponseCache
+  readonly mirror: AdmittingMirror
   readonly callers: Pick<Callers, 'recognise'>
   /** Processes that may repeat the answer by themselves. */
   readonly intermediary?: Pick<Intermediary, 'noteFor'> | undefined
@@ -43,7 +43,7 @@ export interface ReadyRouteOptions extends Accounts {
 }
 
 /** Two ways in to the same answers. */
-export interface ReadyRoute {
+export interface CachedRoute {
   /**
    * Answers a request that Node has read, if the answer is ready. Else `otherwise` is called, at once or when a stored
    * file could not be read, and nobody has been told anything then.
@@ -56,12 +56,12 @@ export interface ReadyRoute {
   write(head: RequestHead, socket: Socket): boolean
 }
 
-export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
+export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
   const { ready } = options
   return {
     serve(request, response, otherwise) {
       const { method, url = '' } = request
-      const answer = method === 'GET' || method === 'HEAD' ? ready.recall(method, url) : undefined
+      const answer = method === 'GET' || method === 'HEAD' ? ready.get(method, url) : undefined
       // One that waits for its turn on the connection is counted with the others that do. Where none is before it, the
       // kernel has taken all that was said there: of a client that reads nothing no more than one body is held.
       const body = answer === undefined || response.socket === null ? undefined : bodyFor(request, answer)
@@ -81,7 +81,7 @@ export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
     },
 
     write(head, socket) {
-      const answer = ready.recall(head.method, head.url)
+      const answer = ready.get(head.method, head.url)
       const end = answer && endOf(answer)
       const body = answer && bodyFor(head, answer, 'in memory')
       if (answer === undefined || end === undefined || body?.kind !== 'bytes') return false
@@ -92,12 +92,12 @@ export function createReadyRoute(options: ReadyRouteOptions): ReadyRoute {
         checkHead(head, options.via),
       )
       if (exchange === undefined) return false
-      const { trace } = exchange
+      const { record } = exchange
       const { bytes, part } = body
       const status = statusOf(answer, part)
-      begin(trace, bytes)
-      writeAnswer(socket, headStart(status, `x-request-id: ${trace.id}\r\n${own}`), end, bytes)
-      account({ method, address: exchange.address, status }, trace, options)
+      begin(record, bytes)
+      writeAnswer(socket, headStart(status, `x-request-id: ${record.id}\r\n${own}`), end, bytes)
+      reportRequest({ method, address: exchange.address, status }, record, options)
       return true
     },
   }
@@ -128,7 +128,7 @@ const HEAD_BODY: Bytes = { kind: 'bytes', bytes: undefined, part: undefined }
 /** What of an answer is asked for; undefined where that is not there now, or for the long way to say. */
 function bodyFor(
   { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
-  answer: ReadyAnswer,
+  answer: CachedResponse,
   where?: 'in memory',
 ): Bytes | Unread | undefined {
   const { range: field, 'if-range': ifRange } = headers
@@ -155,16 +155,16 @@ function bodyFor(
   return source && { kind: 'source', source, part }
 }
 
-function etagOf({ headers }: ReadyAnswer): string {
+function etagOf({ headers }: CachedResponse): string {
   return headers[headers.findIndex((text, index) => index % 2 === 0 && text === 'etag') + 1] ?? ''
 }
 
 /** A request that gets its ready answer. */
-interface Exchange {
+interface Admitted {
   readonly method: string
   readonly address: string
-  readonly answer: ReadyAnswer
-  readonly trace: Trace
+  readonly answer: CachedResponse
+  readonly record: RequestRecord
 }
 
 /**
@@ -172,21 +172,21 @@ interface Exchange {
  * long way from its beginning.
  */
 async function sendRead(
-  exchange: Exchange & { readonly request: IncomingMessage; readonly response: ServerResponse },
+  exchange: Admitted & { readonly request: IncomingMessage; readonly response: ServerResponse },
   body: Unread,
   otherwise: () => void,
-  options: ReadyRouteOptions,
+  options: CachedRouteOptions,
 ): Promise<void> {
-  const { request, response, address, answer, method, trace } = exchange
+  const { request, response, address, answer, method, record } = exchange
   const { source, part } = body
   const { start, end } = part.range
   const bytes = Buffer.allocUnsafe(end - start)
   const length = await source.read(bytes, 0, bytes.length, start).catch(() => undefined)
   void closeQuietly(body)
   if (response.destroyed) {
-    trace.leave()
-    account({ method, address, status: statusTold(response) }, trace, options)
-  } else if (length === bytes.length && options.ready.recall('GET', request.url ?? '') === answer) {
+    record.leave()
+    reportRequest({ method, address, status: statusSent(response) }, record, options)
+  } else if (length === bytes.length && options.ready.get('GET', request.url ?? '') === answer) {
     send(exchange, { kind: 'bytes', bytes, part }, options)
   } else {
     otherwise()
@@ -199,33 +199,33 @@ async function closeQuietly(body: Bytes | Unread): Promise<void> {
 }
 
 function send(
-  exchange: Exchange & { readonly response: ServerResponse },
+  exchange: Admitted & { readonly response: ServerResponse },
   body: Bytes,
-  options: ReadyRouteOptions,
+  options: CachedRouteOptions,
 ): void {
-  const { response, address, answer, method, trace } = exchange
+  const { response, address, answer, method, record } = exchange
   const { bytes, part } = body
-  begin(trace, bytes)
-  const head = ['x-request-id', trace.id, ...answer.headers, ...ownFields(answer, body, options.ready)]
+  begin(record, bytes)
+  const head = ['x-request-id', record.id, ...answer.headers, ...ownFields(answer, body, options.ready)]
   // An intermediary that gets the note takes what it forwards for the whole.
   const note = part === undefined ? options.intermediary?.noteFor(answer) : undefined
   if (note !== undefined) head.push(...note)
   response.writeHead(statusOf(answer, part), head)
   response.end(bytes)
-  account({ method, address, status: statusTold(response) }, trace, options)
+  reportRequest({ method, address, status: statusSent(response) }, record, options)
 }
 
-function begin(trace: Trace, bytes: Buffer | undefined): void {
-  trace.firstByteAt = performance.now()
-  trace.bytes = bytes?.length ?? 0
+function begin(record: RequestRecord, bytes: Buffer | undefined): void {
+  record.firstByteAt = performance.now()
+  record.bytes = bytes?.length ?? 0
 }
 
-function statusOf(answer: ReadyAnswer, part: Part | undefined): number {
+function statusOf(answer: CachedResponse, part: Part | undefined): number {
   return part === undefined ? answer.status : 206
 }
 
-/** What is said of one answer only, but for its id: `isSaidOnce`. */
-function ownFields(answer: ReadyAnswer, { bytes, part }: Bytes, ready: ReadyAnswers): string[] {
+/** What is said of one answer only, but for its id: `variesByResponse`. */
+function ownFields(answer: CachedResponse, { bytes, part }: Bytes, ready: ResponseCache): string[] {
   const fields: string[] = []
   const { age } = ageHeader(ready.ageOf(answer))
   if (age !== undefined) fields.push('age', age)
@@ -235,10 +235,10 @@ function ownFields(answer: ReadyAnswer, { bytes, part }: Bytes, ready: ReadyAnsw
 }
 
 // Of one answer there are many repetitions.
-const ends = new WeakMap<ReadyAnswer, Buffer>()
+const ends = new WeakMap<CachedResponse, Buffer>()
 
 /** The fields that are the same each time; undefined where Node is to say what is wrong with them. */
-function endOf(answer: ReadyAnswer): Buffer | undefined {
+function endOf(answer: CachedResponse): Buffer | undefined {
   const known = ends.get(answer)
   if (known !== undefined) return known
   const lines = fieldLines(answer.headers)
@@ -249,28 +249,28 @@ function endOf(answer: ReadyAnswer): Buffer | undefined {
 }
 
 /** What of an answer is the same for everybody, as it is remembered: of the answer to a part, what the whole has. */
-export function readyAnswer(
+export function cachedResponse(
   answer: Answer,
-  route: ReadyAnswer['route'],
+  route: CachedResponse['route'],
   { method, reusable }: { readonly method: Method; readonly reusable: Reusable },
-): ReadyAnswer {
+): CachedResponse {
   const own = method === 'HEAD' ? headFields(answer.status, answer.headers) : answer.headers
   const fields = Object.entries({ ...own, ...outcomeHeaders(answer) })
-  const headers = fields.filter(([name]) => !isSaidOnce(method, name)).flat()
+  const headers = fields.filter(([name]) => !variesByResponse(method, name)).flat()
   return { ...reusable, route, status: answer.status === 206 ? 200 : answer.status, headers }
 }
 
 /** What passes the checks that every request passes, `check` among them, which throws; undefined for the long way to say why not. */
 function admitted(
   request: Pick<IncomingMessage, 'method' | 'headers' | 'socket'>,
-  answer: ReadyAnswer,
-  options: ReadyRouteOptions,
+  answer: CachedResponse,
+  options: CachedRouteOptions,
   check: () => void,
-): Exchange | undefined {
+): Admitted | undefined {
   const { method = '' } = request
   const address = options.addressOf(request)
   if (address === undefined || options.isServed?.(address, undefined) === false) return undefined
-  const trace = new Trace(requestId(request))
+  const record = new RequestRecord(requestId(request))
   try {
     check()
     const { authorization } = request.headers
@@ -278,16 +278,16 @@ function admitted(
     if (caller.kind === 'mirror-token') return undefined
     const rules = options.mirror.admitReady(caller, answer.route)
     if (rules === undefined) return undefined
-    if (rules !== '') trace.access.rule = rules
-    noteCaller(trace, caller, authorization)
+    if (rules !== '') record.access.rule = rules
+    noteCaller(record, caller, authorization)
     if (method === 'HEAD') options.mirror.pin({ address, fingerprint: nameOf(authorization) }, answer)
   } catch {
     return undefined
   }
-  noteRoute(trace, answer.route)
-  noteAllowed(trace.access, 'public')
-  trace.outcome = 'hit'
-  return { method, address, answer, trace }
+  noteRoute(record, answer.route)
+  noteAllowed(record.access, 'public')
+  record.outcome = 'hit'
+  return { method, address, answer, record }
 }
 
 /**

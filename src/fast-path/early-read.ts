@@ -15,13 +15,13 @@ import {
 import { type RequestHead, readHead } from './plain-head.ts'
 
 /** Writes the whole answer to a request, at once; false, and nothing is written, where another is to answer. */
-export type Answerer = (head: RequestHead, socket: Socket) => boolean
+export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean
 
 /** Lets `answer` look first at what comes in by the connections of `server`. */
-export function lookFirst(server: Server, answer: Answerer): void {
-  const looks = new Set<Look>()
-  const giveOver = interceptConnections(server, (socket) => looks.add(new Look(socket, rooms)))
-  const rooms = { server, answer, giveOver, ended: (look: Look) => looks.delete(look) }
+export function readEarly(server: Server, answer: WriteAnswer): void {
+  const looks = new Set<UnreadConnection>()
+  const giveOver = interceptConnections(server, (socket) => looks.add(new UnreadConnection(socket, rooms)))
+  const rooms = { server, answer, giveOver, ended: (look: UnreadConnection) => looks.delete(look) }
   aroundClosingIdle(server, (closeIdle) => {
     for (const look of looks) look.leave()
     closeIdle()
@@ -34,13 +34,13 @@ export function lookFirst(server: Server, answer: Answerer): void {
 
 interface Rooms {
   readonly server: Server
-  readonly answer: Answerer
+  readonly answer: WriteAnswer
   readonly giveOver: (socket: Socket) => void
-  readonly ended: (look: Look) => void
+  readonly ended: (look: UnreadConnection) => void
 }
 
 /** A connection that Node's HTTP does not know yet. */
-class Look {
+class UnreadConnection {
   readonly #socket: Socket
   readonly #rooms: Rooms
   #hasAnswered = false

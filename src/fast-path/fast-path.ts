@@ -8,13 +8,13 @@ import { addressReader, type ClientLists, clientGate } from '../server/clients.t
 import type { EarlyAnswers } from '../server/early-answers.ts'
 import type { Intermediary } from '../server/intermediary.ts'
 import type { Leaving } from '../server/leaving.ts'
-import type { Accounts } from '../server/request-log.ts'
-import { createReadyRoute, type ReadyMirror, readyAnswer } from './cached-route.ts'
-import { lookFirst } from './early-read.ts'
-import { ReadyAnswers } from './response-cache.ts'
+import type { RequestReporters } from '../server/request-log.ts'
+import { type AdmittingMirror, cachedResponse, createCachedRoute } from './cached-route.ts'
+import { readEarly } from './early-read.ts'
+import { ResponseCache } from './response-cache.ts'
 
-export interface FastPathOptions extends Accounts {
-  readonly mirror: ReadyMirror
+export interface FastPathOptions extends RequestReporters {
+  readonly mirror: AdmittingMirror
   readonly callers: Pick<Callers, 'recognise'>
   /** Says which responses must not be given again. */
   readonly invalidations: Pick<Invalidations, 'generation' | 'onInvalidate'>
@@ -32,19 +32,19 @@ export interface FastPathOptions extends Accounts {
 
 export function createFastPath(options: FastPathOptions): EarlyAnswers {
   const { intermediary, leaving } = options
-  const ready = new ReadyAnswers(options)
+  const ready = new ResponseCache(options)
   const addressOf = addressReader(options.trustProxy)
   const isServed = clientGate(options.clients)
-  const cachedRoute = createReadyRoute({ ...options, ready, addressOf, isServed })
+  const cachedRoute = createCachedRoute({ ...options, ready, addressOf, isServed })
   return {
     attach(server) {
-      lookFirst(server, (head, socket) => !leaving.hasBegun && cachedRoute.write(head, socket))
+      readEarly(server, (head, socket) => !leaving.hasBegun && cachedRoute.write(head, socket))
     },
     serve: (request, response, otherwise) => cachedRoute.serve(request, response, otherwise),
     keep({ method, url = '' }, route, answer) {
       if ((method !== 'GET' && method !== 'HEAD') || answer.outcome !== 'hit') return undefined
       const { reusable } = answer
-      const kept = ready.remember(method, url, readyAnswer(answer, route, { method, reusable }))
+      const kept = ready.set(method, url, cachedResponse(answer, route, { method, reusable }))
       // An intermediary keeps small bodies only, and takes what it forwards for the whole.
       if (kept === undefined || kept.file !== undefined || answer.status === 206) return undefined
       const note = intermediary?.noteFor(kept)

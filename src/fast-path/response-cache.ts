@@ -9,15 +9,15 @@ import type { Reusable } from '../mirror/answer.ts'
 import type { Invalidations } from '../mirror/invalidations.ts'
 
 /** A hit, to a request for the whole, without conditions: a file, or that there is none. */
-export interface ReadyAnswer extends Reusable {
+export interface CachedResponse extends Reusable {
   readonly route: FileRoute
   readonly status: number
-  /** Names and values in turn, without the fields that differ from request to request: `isSaidOnce`. */
+  /** Names and values in turn, without the fields that differ from request to request: `variesByResponse`. */
   readonly headers: readonly string[]
 }
 
 /** Whether a field (lower case) is of one answer only; how much of a file there is, is said of a GET each time. */
-export function isSaidOnce(method: Method, name: string): boolean {
+export function variesByResponse(method: Method, name: string): boolean {
   if (name === 'x-request-id' || name === 'age') return true
   return method === 'GET' && (name === 'content-length' || name === 'content-range')
 }
@@ -29,9 +29,9 @@ const LIFE_MS = 60_000
 /** Of answers to GET, and of those to HEAD; bodies lie elsewhere. */
 const ANSWERS_BYTES = 16 * 1024 * 1024
 
-export class ReadyAnswers {
+export class ResponseCache {
   readonly #monotonic: () => number
-  readonly #answers: Readonly<Record<Method, MemoryCache<ReadyAnswer>>>
+  readonly #answers: Readonly<Record<Method, MemoryCache<CachedResponse>>>
   readonly #targets = new Map<string, Set<string>>()
   readonly #invalidations: Pick<Invalidations, 'generation' | 'onInvalidate'>
 
@@ -43,7 +43,7 @@ export class ReadyAnswers {
     this.#monotonic = options.monotonic
     this.#invalidations = options.invalidations
     const answers = () =>
-      new MemoryCache<ReadyAnswer>({
+      new MemoryCache<CachedResponse>({
         maxBytes: ANSWERS_BYTES,
         // The route holds parts of the target, and the target is named by repo as well.
         sizeOf: ({ headers }) => 500 + textBytes(...headers),
@@ -57,18 +57,18 @@ export class ReadyAnswers {
   }
 
   /** The answer to `target` (raw, as it came), if it may be given now. */
-  recall(method: Method, target: string): ReadyAnswer | undefined {
+  get(method: Method, target: string): CachedResponse | undefined {
     const answer = this.#answers[method].get(target)
     return answer === undefined || this.#monotonic() >= answer.until ? undefined : answer
   }
 
   /** How long ago the Hub was asked for it; undefined where it need not be. */
-  ageOf({ askedAt }: ReadyAnswer): number | undefined {
+  ageOf({ askedAt }: CachedResponse): number | undefined {
     return askedAt === undefined ? undefined : this.#monotonic() - askedAt
   }
 
   /** Keeps an answer to `target`, unless something was invalidated since it was begun. Returns what is kept. */
-  remember(method: Method, target: string, answer: ReadyAnswer): ReadyAnswer | undefined {
+  set(method: Method, target: string, answer: CachedResponse): CachedResponse | undefined {
     if (answer.generation !== this.#invalidations.generation || target.length > MAX_KEY_CHARS)
       return undefined
     const kept = { ...answer, until: Math.min(answer.until, this.#monotonic() + LIFE_MS) }

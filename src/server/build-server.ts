@@ -18,7 +18,7 @@ import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { dropRest } from './body/discard-upload.ts'
+import { discardUpload } from './body/discard-upload.ts'
 import { FileReads } from './body/file-reads.ts'
 import type { FileHandoff } from './body/handoff.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
@@ -33,8 +33,8 @@ import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
 import { Questions } from './questions.ts'
-import { account, statusTold } from './request-log.ts'
-import { startTrace, type Trace, traceOf } from './request-record.ts'
+import { reportRequest, statusSent } from './request-log.ts'
+import { type RequestRecord, recordOf, startRecord } from './request-record.ts'
 import { createHostWarnings } from './transfers/batch-links.ts'
 import type { TransferLinks } from './transfers/transfer-links.ts'
 import { registerTransfers } from './transfers/transfers.ts'
@@ -91,10 +91,10 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     genReqId: requestId,
     frameworkErrors: (error, request, reply) => {
       // The router could not read the path; hooks have not run.
-      const trace = startTrace(request.raw, request.id)
-      watch(request, reply, trace, watched)
+      const record = startRecord(request.raw, request.id)
+      watch(request, reply, record, watched)
       reply.hijack()
-      sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
+      sendFailure(reply.raw, error, record, request.raw.method === 'HEAD')
     },
   })
   // What an intermediary forwards is read whole: fields of its own say whose request it is.
@@ -117,17 +117,17 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       reply.hijack()
       return
     }
-    const trace = startTrace(request.raw, request.id)
-    watch(request, reply, trace, watched)
+    const record = startRecord(request.raw, request.id)
+    watch(request, reply, record, watched)
     if (excess) {
-      trace.error = new MirrorError('overloaded', { detail: { reason: 'pipelined requests' } })
+      record.error = new MirrorError('overloaded', { detail: { reason: 'pipelined requests' } })
       reply.hijack()
       socket.destroy()
       return
     }
     try {
       if (!watched.isServed(watched.addressOf(request.raw), request.routeOptions.url)) {
-        noteTarget(request, trace, parse)
+        noteTarget(request, record, parse)
         throw new MirrorError('client_not_allowed')
       }
       checkRequest(request.raw, options.via)
@@ -140,12 +140,12 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
 
   server.setErrorHandler((error, request, reply) => {
     if (!reply.sent) reply.hijack()
-    sendFailure(reply.raw, error, traceOf(request.raw), request.raw.method === 'HEAD')
+    sendFailure(reply.raw, error, recordOf(request.raw), request.raw.method === 'HEAD')
   })
   server.setNotFoundHandler((request, reply) => {
     // Only methods that no route knows come here: the catch-all takes every path.
     reply.hijack()
-    sendFailure(reply.raw, new MirrorError('method_not_allowed'), traceOf(request.raw), false)
+    sendFailure(reply.raw, new MirrorError('method_not_allowed'), recordOf(request.raw), false)
   })
 
   registerOpsRoutes(server, options)
@@ -184,18 +184,22 @@ function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
 }
 
 /** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */
-function noteTarget(request: FastifyRequest, trace: Trace, parse: (rawTarget: string) => HubRoute): void {
-  if (request.raw.headers.authorization !== undefined) trace.callerKind = 'other'
+function noteTarget(
+  request: FastifyRequest,
+  record: RequestRecord,
+  parse: (rawTarget: string) => HubRoute,
+): void {
+  if (request.raw.headers.authorization !== undefined) record.callerKind = 'other'
   try {
-    if (request.routeOptions.url === '/metrics') trace.route = 'ops'
-    else noteRoute(trace, parse(request.raw.url ?? ''))
+    if (request.routeOptions.url === '/metrics') record.route = 'ops'
+    else noteRoute(record, parse(request.raw.url ?? ''))
   } catch {
     // No URL of the Hub: it stays what it is.
   }
 }
 
 /** Ends the work when client or socket go; writes the one line and the counts when all is over. */
-function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, options: Watched): void {
+function watch(request: FastifyRequest, reply: FastifyReply, record: RequestRecord, options: Watched): void {
   // Now: a body that is handed on takes the socket from its request when it has ended.
   const { raw } = request
   const { socket } = raw
@@ -205,10 +209,10 @@ function watch(request: FastifyRequest, reply: FastifyReply, trace: Trace, optio
   const close = (): void => {
     if (closed) return
     closed = true
-    if (reply.raw.writableFinished) dropRest(raw)
-    else trace.leave()
+    if (reply.raw.writableFinished) discardUpload(raw)
+    else record.leave()
     socket.off('close', close)
-    account({ method: raw.method ?? '', address, status: statusTold(reply.raw) }, trace, options)
+    reportRequest({ method: raw.method ?? '', address, status: statusSent(reply.raw) }, record, options)
   }
   reply.raw.once('close', close)
   // A pipelined answer that never got its turn hears nothing of its socket by itself.

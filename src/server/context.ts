@@ -15,7 +15,7 @@ import { type About, fingerprint } from '../telemetry/log.ts'
 import { keyedDigest } from '../telemetry/run-key.ts'
 import { type AddressReader, UNKNOWN_ADDRESS } from './clients.ts'
 import type { OriginLimit } from './origin-limit.ts'
-import type { Trace } from './request-record.ts'
+import type { RequestRecord } from './request-record.ts'
 
 /** Two of these in one request mean that somebody in between reads another one than we do. */
 const ONCE = new Set(['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding'])
@@ -92,7 +92,7 @@ function firstDoubled(rawHeaders: readonly string[]): string | undefined {
  */
 export function contextOf(
   request: FastifyRequest,
-  trace: Trace,
+  record: RequestRecord,
   route: HubRoute,
   options: {
     readonly publicUrl: URL | undefined
@@ -107,7 +107,7 @@ export function contextOf(
   const address = options.addressOf(request.raw) ?? UNKNOWN_ADDRESS
   const given = { authorization: headers.authorization, address, method }
   const { caller, authorization, checkScope } = options.callers.recognise(given, route)
-  noteCaller(trace, caller, authorization)
+  noteCaller(record, caller, authorization)
   const forward: Record<string, string> = {}
   for (const name of FORWARDED) {
     const value = headers[name]
@@ -115,22 +115,22 @@ export function contextOf(
       forward[name] = value
   }
   return {
-    id: trace.id,
+    id: record.id,
     caller,
     lent: undefined,
     authorization,
     fingerprint: nameOf(authorization),
     get signal() {
-      return trace.signal
+      return record.signal
     },
     get mirrorBase() {
       return mirrorBase(request, options)
     },
     forward,
-    originRequests: trace.originRequests,
+    originRequests: record.originRequests,
     countAgainstLimit: claimOnce(options.originLimit, request, caller),
     checkScope,
-    access: trace.access,
+    access: record.access,
   }
 }
 
@@ -138,9 +138,9 @@ export function contextOf(
  * The context of a request that brings its right in its address, as a transfer link does: whoever sends it is a stranger to
  * the Hub, and a credential that comes along is dropped.
  */
-export function strangerContext(
+export function anonymousContext(
   request: FastifyRequest,
-  trace: Trace,
+  record: RequestRecord,
   options: {
     readonly publicUrl: URL | undefined
     readonly basePath: string
@@ -149,19 +149,19 @@ export function strangerContext(
   },
 ): Ctx {
   const caller: Caller = { kind: 'anonymous', address: options.addressOf(request.raw) ?? UNKNOWN_ADDRESS }
-  noteCaller(trace, caller, undefined)
+  noteCaller(record, caller, undefined)
   return {
-    id: trace.id,
+    id: record.id,
     caller,
     lent: undefined,
     authorization: undefined,
     fingerprint: ANONYMOUS,
-    signal: trace.signal,
+    signal: record.signal,
     mirrorBase: mirrorBase(request, options),
     forward: {},
-    originRequests: trace.originRequests,
+    originRequests: record.originRequests,
     countAgainstLimit: claimOnce(options.originLimit, request, caller),
-    access: trace.access,
+    access: record.access,
   }
 }
 
@@ -176,9 +176,9 @@ function claimOnce(
 }
 
 /** Notes what a request is about. */
-export function noteRoute(trace: Trace, route: HubRoute): void {
-  trace.route = route.kind === 'other' ? 'pass-through' : route.kind
-  trace.about = aboutOf(route)
+export function noteRoute(record: RequestRecord, route: HubRoute): void {
+  record.route = route.kind === 'other' ? 'pass-through' : route.kind
+  record.about = aboutOf(route)
 }
 
 // Of one route there are many requests.
@@ -197,11 +197,11 @@ function aboutOf(route: HubRoute): About {
 }
 
 /** Notes who asks, for whoever keeps accounts; of a token no more than a fingerprint. */
-export function noteCaller(trace: Trace, caller: Caller, authorization: string | undefined): void {
+export function noteCaller(record: RequestRecord, caller: Caller, authorization: string | undefined): void {
   const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
-  trace.token = token === undefined ? undefined : fingerprint(token)
-  trace.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
-  trace.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
+  record.token = token === undefined ? undefined : fingerprint(token)
+  record.callerKind = caller.kind === 'hub-token' && token === undefined ? 'other' : caller.kind
+  record.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
 }
 
 /** The same request with one of the mirror's own Hub tokens, which `authorization` carries. */

@@ -10,7 +10,7 @@ import { RefusedByHub } from '../origin/failures/refused.ts'
 import { isRepoMoved } from '../origin/repo-moved.ts'
 import type { AuditReason } from '../telemetry/audit.ts'
 import { breakConnection, outcomeHeaders } from './body/send.ts'
-import type { Trace } from './request-record.ts'
+import type { RequestRecord } from './request-record.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
@@ -101,52 +101,52 @@ export function failureOf(
 export function sendFailure(
   response: ServerResponse,
   thrown: unknown,
-  trace: Trace,
+  record: RequestRecord,
   headOnly: boolean,
 ): void {
-  if (response.destroyed || trace.isGone) {
+  if (response.destroyed || record.isGone) {
     response.destroy()
     return
   }
   if (response.headersSent) {
-    trace.error = thrown
-    trace.outcome = 'error'
+    record.error = thrown
+    record.outcome = 'error'
     breakConnection(response)
     return
   }
   // Whatever an earlier step set belonged to an answer that did not come about.
   for (const name of response.getHeaderNames()) response.removeHeader(name)
   if (thrown instanceof RefusedByHub) {
-    noteRefusal(trace.access, thrown.refusal)
+    noteRefusal(record.access, thrown.refusal)
     const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
-    trace.outcome = 'refused'
+    record.outcome = 'refused'
     const headers = { ...answer.headers, ...outcomeHeaders(answer) }
     const body = answer.body.kind === 'bytes' ? answer.body.bytes : Buffer.alloc(0)
-    respond(response, answer.status, headers, body, headOnly, trace)
+    respond(response, answer.status, headers, body, headOnly, record)
     return
   }
   const error = asMirrorError(thrown)
   const deniedBy = DENIED_BY.get(error.code)
   const { status, headers, body } = failureOf(error, {
-    aboutRepo: error.code === 'policy_denied' || trace.about.repo !== undefined,
+    aboutRepo: error.code === 'policy_denied' || record.about.repo !== undefined,
   })
   const isRefusal = REFUSALS.has(error.code)
-  trace.outcome = isRefusal ? 'refused' : 'error'
+  record.outcome = isRefusal ? 'refused' : 'error'
   // What was decided on the way here stands no more.
-  if (isRefusal) trace.access.decision = undefined
-  const sent = { ...headers, ...outcomeHeaders(trace) }
+  if (isRefusal) record.access.decision = undefined
+  const sent = { ...headers, ...outcomeHeaders(record) }
   if (deniedBy === undefined) {
-    trace.error = error
+    record.error = error
   } else {
     const rule = deniedBy === 'policy' ? { rule: String(error.detail['rule'] ?? '') } : {}
-    Object.assign(trace.access, {
+    Object.assign(record.access, {
       decision: 'denied',
       reason: deniedBy,
       ...rule,
       code: headers['x-error-code'],
     })
   }
-  respond(response, status, sent, body, headOnly, trace)
+  respond(response, status, sent, body, headOnly, record)
 }
 
 function respond(
@@ -155,11 +155,11 @@ function respond(
   headers: Record<string, string>,
   body: Buffer,
   headOnly: boolean,
-  trace: Trace,
+  record: RequestRecord,
 ): void {
-  trace.firstByteAt = performance.now()
-  if (!headOnly) trace.bytes += body.length
+  record.firstByteAt = performance.now()
+  if (!headOnly) record.bytes += body.length
   const said = headOnly ? headFields(status, headers) : headers
-  response.writeHead(status, { ...said, 'x-request-id': trace.id, 'content-length': String(body.length) })
+  response.writeHead(status, { ...said, 'x-request-id': record.id, 'content-length': String(body.length) })
   response.end(headOnly ? undefined : body)
 }

@@ -26,7 +26,7 @@ import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
 import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
-import { traceOf } from './request-record.ts'
+import { recordOf } from './request-record.ts'
 
 const UNCLEAR_BATCH =
   'This Git LFS batch must be JSON that says exactly once whether it is a download or an upload.'
@@ -98,13 +98,13 @@ async function admit(
   reply: FastifyReply,
   options: HubRouteOptions,
 ): Promise<Admitted> {
-  const trace = traceOf(request.raw)
+  const record = recordOf(request.raw)
   const { method = '' } = request.raw
   const route = options.parse(request.raw.url ?? '')
-  noteRoute(trace, route)
+  noteRoute(record, route)
   const settling = options.callers.refresh(request.raw.headers.authorization)
   if (settling !== undefined) await settling
-  const asked = contextOf(request, trace, route, options)
+  const asked = contextOf(request, record, route, options)
   const { caller } = asked
   if (options.settings.writes === 'deny' && isWriteRoute(route, method))
     throw new MirrorError('writes_denied')
@@ -120,7 +120,7 @@ async function admit(
     throw new MirrorError('bad_request', { message: UNCLEAR_BATCH })
   const admitted = await options.mirror.admit(asked, route, { isUpload })
   const { rules = '', useToken } = admitted.admission ?? {}
-  if (rules !== '') trace.access.rule = rules
+  if (rules !== '') record.access.rule = rules
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
   const ctx =
     lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
@@ -137,14 +137,14 @@ async function send(
 ): Promise<void> {
   // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
   reply.hijack()
-  const trace = traceOf(request.raw)
+  const record = recordOf(request.raw)
   const headOnly = request.raw.method === 'HEAD'
   const fields = route.kind === 'file' && isReusable(given) && earlyAnswers?.keep(request.raw, route, given)
   const answer = fields ? { ...given, headers: { ...given.headers, ...fields } } : given
   try {
-    await sendAnswer(reply.raw, answer, { trace, reads, headOnly, handoff })
+    await sendAnswer(reply.raw, answer, { record, reads, headOnly, handoff })
   } catch (error) {
-    sendFailure(reply.raw, error, trace, headOnly)
+    sendFailure(reply.raw, error, record, headOnly)
   }
 }
 

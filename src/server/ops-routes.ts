@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { traceOf } from './request-record.ts'
+import { recordOf } from './request-record.ts'
 
 /** What the mirror can and cannot do at this moment. */
 export interface Readiness {
@@ -30,15 +30,15 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
       method,
       url,
       handler: async (request, reply) => {
-        const trace = traceOf(request.raw)
-        trace.route = 'ops'
-        trace.outcome = 'own'
+        const record = recordOf(request.raw)
+        record.route = 'ops'
+        record.outcome = 'own'
         const { status, type, body } = await answer()
-        trace.bytes += request.raw.method === 'HEAD' ? 0 : Buffer.byteLength(body)
-        trace.firstByteAt = performance.now()
+        record.bytes += request.raw.method === 'HEAD' ? 0 : Buffer.byteLength(body)
+        record.firstByteAt = performance.now()
         return reply
           .code(status)
-          .header('x-request-id', trace.id)
+          .header('x-request-id', record.id)
           .header('cache-control', 'no-store')
           .type(type)
           .send(body)
@@ -57,7 +57,7 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
   }))
   for (const url of ['/-', '/-/*']) {
     server.all(url, async (request) => {
-      traceOf(request.raw).route = 'ops'
+      recordOf(request.raw).route = 'ops'
       throw new MirrorError('not_found')
     })
   }

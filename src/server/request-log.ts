@@ -6,29 +6,29 @@ import { MirrorError } from '../errors.ts'
 import { type AccessNote, type AuditDecision, type Auditor, accessResultOf } from '../telemetry/audit.ts'
 import { logRequest } from '../telemetry/log.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import type { Trace } from './request-record.ts'
+import type { RequestRecord } from './request-record.ts'
 
-export interface Accounts {
+export interface RequestReporters {
   readonly logger: Logger
   readonly observer: Pick<Observer, 'requestDone' | 'accessDecided'>
   readonly auditor: Pick<Auditor, 'access' | 'isOn'>
 }
 
 /** Tells everybody who keeps accounts. Once per request, when its response or its socket has closed. */
-export function account(
+export function reportRequest(
   answered: {
     readonly method: string
     /** The client's; undefined when its socket had gone before anybody looked. */
     readonly address: string | undefined
     readonly status: number
   },
-  trace: Trace,
-  { logger, observer, auditor }: Accounts,
+  record: RequestRecord,
+  { logger, observer, auditor }: RequestReporters,
 ): void {
-  const firstByteMs = trace.firstByteAt === undefined ? undefined : trace.firstByteAt - trace.startedAt
-  const totalMs = performance.now() - trace.startedAt
+  const firstByteMs = record.firstByteAt === undefined ? undefined : record.firstByteAt - record.startedAt
+  const totalMs = performance.now() - record.startedAt
   const { method, status } = answered
-  const { id, route, outcome, bytes, about, token } = trace
+  const { id, route, outcome, bytes, about, token } = record
   // It should have one; the line is written all the same.
   const address = answered.address ?? ''
   observer.requestDone({
@@ -36,7 +36,7 @@ export function account(
     outcome,
     status,
     bytes,
-    handedOverBytes: trace.handedOver,
+    handedOverBytes: record.handedOver,
     firstByteSeconds: firstByteMs === undefined ? undefined : firstByteMs / 1000,
     totalSeconds: totalMs / 1000,
   })
@@ -47,18 +47,18 @@ export function account(
     about,
     status,
     outcome,
-    rule: trace.access.rule,
+    rule: record.access.rule,
     bytes,
-    handedOver: trace.handedOver,
-    originTrips: trace.originRequests.count,
+    handedOver: record.handedOver,
+    originTrips: record.originRequests.count,
     firstByteMs,
     totalMs,
     client: address,
     token,
-    mirrorToken: trace.access.mirrorToken,
-    error: trace.error,
+    mirrorToken: record.access.mirrorToken,
+    error: record.error,
   })
-  const note = concluded(trace, status)
+  const note = concluded(record, status)
   if (note === undefined) return
   observer.accessDecided(accessResultOf(note))
   if (!auditor.isOn) return
@@ -66,7 +66,7 @@ export function account(
     requestId: id,
     method,
     route,
-    caller: { kind: isByMirrorToken(note) ? 'mirror-token' : trace.callerKind, address, token },
+    caller: { kind: isByMirrorToken(note) ? 'mirror-token' : record.callerKind, address, token },
     ...about,
     note,
     status,
@@ -74,7 +74,7 @@ export function account(
 }
 
 /** The status that a client was told: 499, as nginx has it, where it left before there was an answer. */
-export function statusTold(response: Pick<ServerResponse, 'headersSent' | 'statusCode'>): number {
+export function statusSent(response: Pick<ServerResponse, 'headersSent' | 'statusCode'>): number {
   return response.headersSent ? response.statusCode : 499
 }
 
@@ -85,7 +85,7 @@ function isDecided(access: AccessNote): access is Decided {
 }
 
 /** What stands in the end: a request may fail, or lose its client, before anybody has decided. */
-function concluded({ access, route, error }: Trace, status: number): Decided | undefined {
+function concluded({ access, route, error }: RequestRecord, status: number): Decided | undefined {
   if (isDecided(access)) return access
   // Nobody's right was asked about: the mirror's own routes, and what is no request of the Hub's protocol.
   if (route === 'ops' || route === 'bad') return undefined

@@ -5,7 +5,7 @@ import type { AccessNote, CallerKind } from '../telemetry/audit.ts'
 import type { About } from '../telemetry/log.ts'
 import type { Outcome, RouteKind } from '../telemetry/observer.ts'
 
-export class Trace {
+export class RequestRecord {
   readonly id: string
   readonly startedAt = performance.now()
   firstByteAt: number | undefined
@@ -61,18 +61,18 @@ function newNote(): AccessNote {
 
 const NOTHING: About = {}
 const GONE = 'the client has disconnected'
-const traces = new WeakMap<IncomingMessage, Trace>()
+const records = new WeakMap<IncomingMessage, RequestRecord>()
 
 /** Starts the trace of a request; there is one per request. */
-export function startTrace(request: IncomingMessage, id: string): Trace {
-  const trace = new Trace(id)
-  traces.set(request, trace)
-  return trace
+export function startRecord(request: IncomingMessage, id: string): RequestRecord {
+  const record = new RequestRecord(id)
+  records.set(request, record)
+  return record
 }
 
 /** The trace of a request that has one: all that have passed the first hook. */
-export function traceOf(request: IncomingMessage): Trace {
-  const trace = traces.get(request)
-  if (trace === undefined) throw new Error('a request without a trace')
-  return trace
+export function recordOf(request: IncomingMessage): RequestRecord {
+  const record = records.get(request)
+  if (record === undefined) throw new Error('a request without a trace')
+  return record
 }

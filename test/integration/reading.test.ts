@@ -29,9 +29,9 @@ function watchBuffers() {
   /** By reads, in order: how large, and how many were held then, itself included. */
   const reads: { readonly sizeBytes: number; readonly held: number }[] = []
   const pools = new Set<ReadBuffers>()
-  const take = Reflect.get(ReadBuffers.prototype, 'take') as (this: ReadBuffers, sizeBytes: number) => Buffer
-  const give = Reflect.get(ReadBuffers.prototype, 'give') as (this: ReadBuffers, buffer: Buffer) => void
-  const taking = vi.spyOn(ReadBuffers.prototype, 'take').mockImplementation(function (
+  const take = Reflect.get(ReadBuffers.prototype, 'acquire') as (this: ReadBuffers, sizeBytes: number) => Buffer
+  const give = Reflect.get(ReadBuffers.prototype, 'release') as (this: ReadBuffers, buffer: Buffer) => void
+  const taking = vi.spyOn(ReadBuffers.prototype, 'acquire').mockImplementation(function (
     this: ReadBuffers,
     size,
   ) {
@@ -43,7 +43,7 @@ function watchBuffers() {
     reads.push({ sizeBytes: size, held: held.size })
     return buffer
   })
-  const giving = vi.spyOn(ReadBuffers.prototype, 'give').mockImplementation(function (
+  const giving = vi.spyOn(ReadBuffers.prototype, 'release').mockImplementation(function (
     this: ReadBuffers,
     buffer,
   ) {

@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ReadyAnswers } from '../../src/fast-path/response-cache.ts'
+import { ResponseCache } from '../../src/fast-path/response-cache.ts'
 import type { CommitHash, Repo, RepoId } from '../../src/hub/names.ts'
 import { parseHubUrl } from '../../src/hub/route.ts'
 import { MemoryCache } from '../../src/memory.ts'
@@ -121,7 +121,7 @@ describe('keys that strangers choose', () => {
     const refusals = new Refusals({ settings: { accessTtlMs: 60_000 }, monotonic })
     const urls = createSignedUrls({ monotonic, now: monotonic })
     const invalidations = new Invalidations()
-    const ready = new ReadyAnswers({ monotonic, invalidations })
+    const ready = new ResponseCache({ monotonic, invalidations })
     const metadata = { repos: { setPublic: () => Promise.resolve() } } as unknown as Metadata
     const access = new Access({ metadata, invalidations, settings: { accessTtlMs: 60_000 }, monotonic })
     const parse = createRouteParser('/')
@@ -152,7 +152,7 @@ describe('keys that strangers choose', () => {
           { refusal, headers: {}, at: 1 },
         )
         urls.set(text(round), new URL(`https://cdn/?${text(round)}`), undefined)
-        ready.remember('GET', `/o/n/resolve/main/${text(round)}`, { ...answer, route })
+        ready.set('GET', `/o/n/resolve/main/${text(round)}`, { ...answer, route })
         access.denied(text(round), repo, round)
         parse(`/o/n/resolve/main/${text(round).slice(0, 2_000)}`)
       }
@@ -209,7 +209,7 @@ describe('the source', () => {
       'server/body/read-buffers.ts #free': 'sizes of buffers',
       'fast-path/cached-route.ts ends': 'a WeakMap',
       'server/body/shared-reads.ts #files': 'readers of files',
-      'server/request-record.ts traces': 'a WeakMap',
+      'server/request-record.ts records': 'a WeakMap',
       'workers/main/worker-link.ts #told': 'repos of answers that are ready, for a minute',
       'store/blobs/blobs.ts #quarantining': 'blobs that are being removed',
       'store/facts/fact-space.ts #kinds': 'kinds of facts',

@@ -9,7 +9,7 @@ const LINGER_MS = 30_000
  * Reads the rest away, so that the client gets to the answer, and its leaving is seen; a client that goes on for too
  * long loses the connection.
  */
-export function dropRest(request: IncomingMessage): void {
+export function discardUpload(request: IncomingMessage): void {
   if (request.complete || request.destroyed) return
   const late = setTimeout(() => request.socket.destroy(), LINGER_MS)
   const over = (): void => clearTimeout(late)

@@ -2,12 +2,12 @@
 
 import { type ByteSource, StorageFailed } from '../../mirror/answer.ts'
 import { ReadBuffers } from './read-buffers.ts'
-import { type Lent, SharedReads, type Stretch } from './shared-reads.ts'
+import { type BufferLease, SharedReads, type Span } from './shared-reads.ts'
 
 /** One stream that sends a file. Whoever has entered it leaves it once. */
 export interface FileReader {
   /** Waits for the byte at `position`; lends it, and what follows. Rejects as the source does. */
-  read(position: number): Promise<Lent>
+  read(position: number): Promise<BufferLease>
   /** Whether a stream that has come to `position` may read on while the bytes before are being sent. */
   readsAhead(position: number): boolean
   leave(): void
@@ -39,20 +39,20 @@ export class FileReads {
     }
   }
 
-  async #alone(source: ByteSource, { position, end }: Stretch, sentBytes: number): Promise<Lent> {
-    const buffer = this.#buffers.take(this.#buffers.sizeFor(sentBytes))
+  async #alone(source: ByteSource, { position, end }: Span, sentBytes: number): Promise<BufferLease> {
+    const buffer = this.#buffers.acquire(this.#buffers.sizeFor(sentBytes))
     try {
       const length = await source.read(buffer, 0, Math.min(buffer.length, end - position), position)
       if (length === 0) throw new StorageFailed(new Error('the file is shorter than recorded'))
       return {
         bytes: buffer.subarray(0, length),
-        letGo: ({ sent }) => {
+        release: ({ sent }) => {
           // Else the kernel may still hold it.
-          if (sent) this.#buffers.give(buffer)
+          if (sent) this.#buffers.release(buffer)
         },
       }
     } catch (error) {
-      this.#buffers.give(buffer)
+      this.#buffers.release(buffer)
       throw error
     }
   }

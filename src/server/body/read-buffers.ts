@@ -47,12 +47,12 @@ export class ReadBuffers {
     return this.#isProven(sentBytes)
   }
 
-  take(sizeBytes: number): Buffer {
+  acquire(sizeBytes: number): Buffer {
     return this.#free.get(sizeBytes)?.pop() ?? Buffer.allocUnsafeSlow(sizeBytes)
   }
 
   /** Only buffers that nobody reads from or writes to any more. */
-  give(buffer: Buffer): void {
+  release(buffer: Buffer): void {
     const free = this.#free.get(buffer.length) ?? []
     this.#free.set(buffer.length, free)
     if (free.length < KEPT_PER_SIZE) free.push(buffer)

@@ -14,10 +14,10 @@ import {
   StorageFailed,
 } from '../../mirror/answer.ts'
 import { CONTENDED_FLOOR, DEFAULT_FLOOR, type Floor, Pace, TooSlow } from '../../origin/connections/pace.ts'
-import type { Trace } from '../request-record.ts'
+import type { RequestRecord } from '../request-record.ts'
 import type { FileReads } from './file-reads.ts'
 import type { FileHandoff, Handoff, HandoffResult, StoredFile } from './handoff.ts'
-import type { Lent } from './shared-reads.ts'
+import type { BufferLease } from './shared-reads.ts'
 
 /** One read, one write: not worth two buffers. */
 export const SMALL_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ const OFFERED_FROM_BYTES = 256 * 1024
 const LOOK_AGAIN_MS = 5_000
 
 interface SendOptions {
-  readonly trace: Trace
+  readonly record: RequestRecord
   readonly reads: FileReads
   /** Offers a stored file to another process: `FileHandoff.offer`. */
   readonly offer?: ((file: StoredFile, range: ByteRange) => Promise<Handoff | undefined>) | undefined
@@ -62,16 +62,16 @@ export async function sendAnswer(
     readonly handoff?: FileHandoff | undefined
   },
 ): Promise<void> {
-  const { trace, reads, headOnly, handoff } = options
-  trace.outcome = answer.outcome
+  const { record, reads, headOnly, handoff } = options
+  record.outcome = answer.outcome
   const { body, status } = answer
   const headers: Record<string, string> = {
-    'x-request-id': trace.id,
+    'x-request-id': record.id,
     ...(headOnly ? headFields(status, answer.headers) : answer.headers),
     ...outcomeHeaders(answer),
   }
   const start = (changed: Handoff['fields'] = {}): void => {
-    trace.firstByteAt = performance.now()
+    record.firstByteAt = performance.now()
     for (const [name, value] of Object.entries(changed)) {
       if (value === undefined) delete headers[name]
       else headers[name] = value
@@ -87,20 +87,20 @@ export async function sendAnswer(
   switch (body.kind) {
     case 'bytes':
       start()
-      trace.bytes += body.bytes.length
+      record.bytes += body.bytes.length
       response.end(body.bytes)
       return
     case 'stream':
-      await sendStream(response, body.stream, start, { trace, isWanted: body.isWanted })
+      await sendStream(response, body.stream, start, { record, isWanted: body.isWanted })
       return
     case 'source':
       await sendSource(response, body, start, {
-        trace,
+        record,
         reads,
         offer:
           handoff &&
           ((file, range) =>
-            handoff.offer({ response, answer: { status, headers }, file, range, signal: trace.signal })),
+            handoff.offer({ response, answer: { status, headers }, file, range, signal: record.signal })),
       })
       return
     default:
@@ -119,27 +119,27 @@ export async function sendStream(
   stream: AsyncIterable<Buffer>,
   start: () => void,
   {
-    trace,
+    record,
     isWanted = () => false,
-  }: { readonly trace: Trace; readonly isWanted?: (() => boolean) | undefined },
+  }: { readonly record: RequestRecord; readonly isWanted?: (() => boolean) | undefined },
 ): Promise<void> {
   const chunks = stream[Symbol.asyncIterator]()
   // Before the headers: what fails here still becomes an honest status.
   let next = await chunks.next()
   start()
-  const outlet = new Outlet(response, trace)
+  const writer = new ResponseWriter(response, record)
   const pace = new ClientPace(isWanted)
   try {
     while (next.done !== true) {
       const chunk = next.value
-      await outlet.write(chunk, pace)
+      await writer.write(chunk, pace)
       next = await chunks.next()
     }
     response.end()
   } catch (error) {
-    breakOff(response, trace, error)
+    breakOff(response, record, error)
   } finally {
-    outlet.close()
+    writer.close()
     await chunks.return?.().catch(() => undefined)
   }
 }
@@ -155,7 +155,7 @@ export async function sendSource(
   options: SendOptions,
 ): Promise<void> {
   const { source, rescue } = body
-  const { trace } = options
+  const { record } = options
   const progress = { position: source.range.start, started: false }
   const begin = (changed?: Handoff['fields']): void => {
     if (progress.started) return
@@ -170,21 +170,21 @@ export async function sendSource(
       begin(offered.fields)
       response.flushHeaders()
       if (offered.result === undefined) {
-        trace.handedOver = length
+        record.handedOver = length
         // The announced length never comes, so that a proxy that does not know the field takes the answer for broken.
         response.socket?.destroySoon()
         return
       }
-      progress.position += await sentElsewhere(offered.result, trace)
+      progress.position += await sentElsewhere(offered.result, record)
     }
-    if (length <= SMALL_BYTES) await sendSmall(response, source, begin, trace)
+    if (length <= SMALL_BYTES) await sendSmall(response, source, begin, record)
     else await copy(response, source, begin, progress, options)
   } catch (error) {
     // The disk failed, not the file: the rest comes from where the file came from.
-    if (rescue !== undefined && isDiskError(error) && !trace.isGone) {
-      await sendStream(response, rescue(progress.position), begin, { trace, isWanted: body.isWanted })
+    if (rescue !== undefined && isDiskError(error) && !record.isGone) {
+      await sendStream(response, rescue(progress.position), begin, { record, isWanted: body.isWanted })
     } else if (progress.started) {
-      breakOff(response, trace, error)
+      breakOff(response, record, error)
     } else {
       throw error
     }
@@ -204,13 +204,13 @@ async function offeredTo(
 }
 
 /** Waits for the process that sends the file. Resolves with the bytes it has sent. Throws if the client has disconnected. */
-async function sentElsewhere(result: Promise<HandoffResult>, trace: Trace): Promise<number> {
+async function sentElsewhere(result: Promise<HandoffResult>, record: RequestRecord): Promise<number> {
   const offeredAt = performance.now()
   const { bytes, firstByteMs, end } = await result
-  trace.bytes += bytes
-  if (firstByteMs !== undefined) trace.firstByteAt = offeredAt + firstByteMs
-  if (end === 'left') trace.leave()
-  trace.signal.throwIfAborted()
+  record.bytes += bytes
+  if (firstByteMs !== undefined) record.firstByteAt = offeredAt + firstByteMs
+  if (end === 'left') record.leave()
+  record.signal.throwIfAborted()
   return bytes
 }
 
@@ -218,7 +218,7 @@ async function sendSmall(
   response: ServerResponse,
   source: ByteSource,
   begin: () => void,
-  trace: Trace,
+  record: RequestRecord,
 ): Promise<void> {
   const { start, end } = source.range
   const bytes = Buffer.allocUnsafe(end - start)
@@ -230,7 +230,7 @@ async function sendSmall(
     position += read
   }
   begin()
-  trace.bytes += bytes.length
+  record.bytes += bytes.length
   response.end(bytes)
 }
 
@@ -243,60 +243,60 @@ async function copy(
   source: ByteSource,
   begin: () => void,
   progress: { position: number },
-  { trace, reads }: SendOptions,
+  { record, reads }: SendOptions,
 ): Promise<void> {
   const { end } = source.range
-  const outlet = new Outlet(response, trace)
+  const writer = new ResponseWriter(response, record)
   const reader = reads.enter(source, progress.position)
-  let reading: Promise<Lent> | undefined =
+  let reading: Promise<BufferLease> | undefined =
     progress.position < end ? reader.read(progress.position) : undefined
   try {
     begin()
     while (reading !== undefined) {
-      const { bytes, letGo }: Lent = await reading
+      const { bytes, release }: BufferLease = await reading
       const next: number = progress.position + bytes.length
       reading = next < end && reader.readsAhead(next) ? reader.read(next) : undefined
       // Heard in the next round, or below.
       reading?.catch(() => undefined)
-      await outlet.write(bytes).catch((error: unknown) => {
-        letGo({ sent: false })
+      await writer.write(bytes).catch((error: unknown) => {
+        release({ sent: false })
         throw error
       })
-      letGo({ sent: true })
+      release({ sent: true })
       progress.position = next
       if (next < end) reading ??= reader.read(next)
     }
     response.end()
   } finally {
-    outlet.close()
+    writer.close()
     reader.leave()
     const last = await reading?.catch(() => undefined)
-    last?.letGo({ sent: true })
+    last?.release({ sent: true })
   }
 }
 
 /** Where the bytes of one answer go, piece by piece. Closed when the last one has left, or nobody wants them. */
-class Outlet {
+class ResponseWriter {
   readonly #response: ServerResponse
-  readonly #trace: Trace
+  readonly #record: RequestRecord
   // Of the piece under way. One ear for the whole answer: for each piece, it would cost more than the piece.
   #fail: ((reason: Error) => void) | undefined
   #late: NodeJS.Timeout | undefined
-  readonly #abort = (): void => this.#fail?.(this.#trace.signal.reason as Error)
+  readonly #abort = (): void => this.#fail?.(this.#record.signal.reason as Error)
 
-  constructor(response: ServerResponse, trace: Trace) {
+  constructor(response: ServerResponse, record: RequestRecord) {
     this.#response = response
-    this.#trace = trace
-    trace.signal.addEventListener('abort', this.#abort, { once: true })
+    this.#record = record
+    record.signal.addEventListener('abort', this.#abort, { once: true })
   }
 
   /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has disconnected. */
   write(bytes: Buffer, pace?: ClientPace): Promise<void> {
     return new Promise((resolve, reject) => {
       const response = this.#response
-      const trace = this.#trace
+      const record = this.#record
       this.#fail = reject
-      if (trace.isGone) {
+      if (record.isGone) {
         this.#abort()
         return
       }
@@ -307,11 +307,11 @@ class Outlet {
         // Node calls it without an error, too, for what was written to a socket that is destroyed.
         if (error || response.destroyed || response.socket?.destroyed === true) {
           // Heard before the socket's close: nobody is there to write to.
-          trace.leave()
+          record.leave()
           reject(error ?? new Error('the client has disconnected'))
           return
         }
-        trace.bytes += bytes.length
+        record.bytes += bytes.length
         resolve()
       })
     })
@@ -328,7 +328,7 @@ class Outlet {
   close(): void {
     // Of an answer that never got its turn on its connection, Node says nothing more.
     clearTimeout(this.#late)
-    this.#trace.signal.removeEventListener('abort', this.#abort)
+    this.#record.signal.removeEventListener('abort', this.#abort)
   }
 }
 
@@ -363,10 +363,10 @@ class ClientPace {
 }
 
 /** Ends a response that has begun so that no client can take it for whole. */
-function breakOff(response: ServerResponse, trace: Trace, error: unknown): void {
-  if (!trace.isGone) {
-    trace.error = error
-    trace.outcome = 'error'
+function breakOff(response: ServerResponse, record: RequestRecord, error: unknown): void {
+  if (!record.isGone) {
+    record.error = error
+    record.outcome = 'error'
   }
   breakConnection(response)
 }

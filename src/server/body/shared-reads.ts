@@ -13,9 +13,9 @@ const PIECE_BYTES = 256 * 1024
 const BUDGET_BYTES = 32 * 1024 * 1024
 
 /** Bytes that are lent. Whoever was given them lets them go once, and says whether they have been sent. */
-export interface Lent {
+export interface BufferLease {
   readonly bytes: Buffer
-  readonly letGo: (how: { readonly sent: boolean }) => void
+  readonly release: (how: { readonly sent: boolean }) => void
 }
 
 /** Somebody who reads a file: from where, which grows, to where. */
@@ -25,7 +25,7 @@ export interface Reader {
 }
 
 /** From `position` on; all before `end` is there. */
-export interface Stretch {
+export interface Span {
   readonly position: number
   readonly end: number
 }
@@ -38,9 +38,9 @@ interface Piece {
   end: number
   readonly buffer: Buffer
   readonly filled: Promise<number>
-  holders: number
+  leases: number
   /** A write of it failed: the kernel may still hold it, so nothing is ever read into it again. */
-  isSpoilt: boolean
+  isTainted: boolean
 }
 
 interface SharedFile {
@@ -77,7 +77,7 @@ export class SharedReads {
       shared.readers.delete(reader)
       if (shared.readers.size > 0) return
       this.#files.delete(file)
-      for (const piece of shared.pieces.values()) if (piece.holders === 0) this.#drop(piece)
+      for (const piece of shared.pieces.values()) if (piece.leases === 0) this.#drop(piece)
     }
   }
 
@@ -86,7 +86,7 @@ export class SharedReads {
    * the reader is to read by itself: nobody else reads the same file, so few read anything that large buffers of their
    * own are better, there is no room, or the piece came short of it.
    */
-  read(source: ByteSource, range: Stretch): Promise<Lent | undefined> | undefined {
+  read(source: ByteSource, range: Span): Promise<BufferLease | undefined> | undefined {
     const shared = this.#files.get(fileOf(source))
     if (shared === undefined) return undefined
     const { position, end } = range
@@ -98,7 +98,7 @@ export class SharedReads {
     // Read before there was more of it, or further on.
     if (known !== undefined) this.#replace(known)
     if (!this.#makeRoom()) return undefined
-    const buffer = this.#buffers.take(this.#pieceBytes)
+    const buffer = this.#buffers.acquire(this.#pieceBytes)
     this.#heldBytes += this.#pieceBytes
     const pieceEnd = Math.min(end, (block + 1) * this.#pieceBytes)
     const piece: Piece = {
@@ -108,44 +108,44 @@ export class SharedReads {
       end: pieceEnd,
       buffer,
       filled: source.read(buffer, 0, pieceEnd - position, position),
-      holders: 0,
-      isSpoilt: false,
+      leases: 0,
+      isTainted: false,
     }
     shared.pieces.set(block, piece)
     return this.#lend(piece, range)
   }
 
-  async #lend(piece: Piece, { position, end }: Stretch): Promise<Lent | undefined> {
-    piece.holders += 1
+  async #lend(piece: Piece, { position, end }: Span): Promise<BufferLease | undefined> {
+    piece.leases += 1
     this.#idle.delete(piece)
     try {
       piece.end = piece.start + (await piece.filled)
       if (position >= piece.end) {
-        this.#letGo(piece, true)
+        this.#release(piece, true)
         return undefined
       }
       // Others may have more of it than this one.
       const bytes = piece.buffer.subarray(position - piece.start, Math.min(piece.end, end) - piece.start)
-      return { bytes, letGo: ({ sent }) => this.#letGo(piece, sent) }
+      return { bytes, release: ({ sent }) => this.#release(piece, sent) }
     } catch (error) {
       // Whoever comes next is to try again.
       this.#replace(piece)
-      this.#letGo(piece, true)
+      this.#release(piece, true)
       throw error
     }
   }
 
-  #letGo(piece: Piece, isSent: boolean): void {
-    piece.holders -= 1
-    piece.isSpoilt ||= !isSent
-    if (piece.holders > 0) return
+  #release(piece: Piece, isSent: boolean): void {
+    piece.leases -= 1
+    piece.isTainted ||= !isSent
+    if (piece.leases > 0) return
     if (piece.file.pieces.get(piece.block) === piece && this.#isWanted(piece)) this.#idle.add(piece)
     else this.#drop(piece)
   }
 
   /** Another one takes its place; those who hold it read on. */
   #replace(piece: Piece): void {
-    if (piece.holders === 0) this.#drop(piece)
+    if (piece.leases === 0) this.#drop(piece)
     else if (piece.file.pieces.get(piece.block) === piece) piece.file.pieces.delete(piece.block)
   }
 
@@ -170,7 +170,7 @@ export class SharedReads {
     this.#idle.delete(piece)
     if (piece.file.pieces.get(piece.block) === piece) piece.file.pieces.delete(piece.block)
     this.#heldBytes -= this.#pieceBytes
-    if (!piece.isSpoilt) this.#buffers.give(piece.buffer)
+    if (!piece.isTainted) this.#buffers.release(piece.buffer)
   }
 }
 

@@ -9,7 +9,7 @@ import type { OriginClient } from '../../origin/client.ts'
 import type { Passage } from '../../origin/connections/passage.ts'
 import type { ConnectionPermit } from '../../origin/connections/shares.ts'
 import type { QuotaKey } from '../../origin/quota.ts'
-import { traceOf } from '../request-record.ts'
+import { recordOf } from '../request-record.ts'
 
 /**
  * A commit of many files takes the Hub long, and is not to be told as failed while it may still succeed: clients do
@@ -37,7 +37,7 @@ export async function enter(
   asked: QuotaKey,
   { client, ctx }: { readonly client: OriginClient; readonly ctx: Ctx },
 ): Promise<Passage | OriginResponse> {
-  const { signal } = traceOf(request)
+  const { signal } = recordOf(request)
   await ctx.countAgainstLimit?.()
   const held = await client.admit(asked, signal)
   if (held !== undefined) return { statusCode: held.status, headers: held.headers, stream: held.body }

@@ -31,7 +31,7 @@ import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { BILL_TO } from '../context.ts'
 import { sendFailure } from '../fail.ts'
-import { traceOf } from '../request-record.ts'
+import { recordOf } from '../request-record.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
 import {
   enter,
@@ -141,10 +141,10 @@ export function forward(
   // A copy has read what the request says of us: a body that is handed on takes the socket from it.
   const ctx = { ...forwarded.ctx }
   const originPath = withoutTrailingSlash(client.policy.base.pathname)
-  const trace = traceOf(request.raw)
+  const record = recordOf(request.raw)
   const { authorization } = ctx
   const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
-  const fail = (error: unknown): void => sendFailure(reply.raw, error, trace, request.raw.method === 'HEAD')
+  const fail = (error: unknown): void => sendFailure(reply.raw, error, record, request.raw.method === 'HEAD')
   const respond = (given: OriginResponse): void => {
     reply.hijack()
     void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
@@ -154,7 +154,7 @@ export function forward(
     })
   }
   const pass = (passage: Passage): void => {
-    trace.originRequests.count += 1
+    record.originRequests.count += 1
     // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
     // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
     const { path, query } = splitTarget(route)
@@ -168,7 +168,7 @@ export function forward(
         }),
       onResponse: (_request, _reply, response) => {
         const { statusCode, headers, stream } = asOriginResponse(response)
-        options.observer.originRequest('pass-through', statusCode, elapsed(trace.startedAt))
+        options.observer.originRequest('pass-through', statusCode, elapsed(record.startedAt))
         respond({
           statusCode,
           headers: client.observeAnswer(asked, statusCode, headers),
@@ -177,7 +177,7 @@ export function forward(
         })
       },
       onError: (_reply, { error }) => {
-        options.observer.originRequest('pass-through', 0, elapsed(trace.startedAt))
+        options.observer.originRequest('pass-through', 0, elapsed(record.startedAt))
         reply.hijack()
         fail(originFailure(error.cause ?? error, client.policy.base, client.policy.base.host))
       },
@@ -245,7 +245,7 @@ async function answer(
   options: ForwardOptions & Forwarded,
 ): Promise<void> {
   const { client, ctx, route } = options
-  const trace = traceOf(request.raw)
+  const record = recordOf(request.raw)
   let final = response
   let location: string | undefined
   const target = headerValue(response.headers, 'location')
@@ -258,11 +258,11 @@ async function answer(
     else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method } = request.raw
-  trace.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
+  record.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   await learn(method ?? '', final, final === response, options)
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
-  headers['x-request-id'] = trace.id
+  headers['x-request-id'] = record.id
   Object.assign(headers, refusalFields(final, route, ctx))
   const link = headerValue(final.headers, 'link')
   if (link !== undefined) {
@@ -275,10 +275,10 @@ async function answer(
   // Before the headers: where it has no room the client is told so.
   const release = method === 'HEAD' ? undefined : holdBrief(final, client, caller)
   const start = (): void => {
-    trace.firstByteAt = performance.now()
+    record.firstByteAt = performance.now()
     reply.raw.writeHead(final.statusCode, {
       ...(method === 'HEAD' ? headFields(final.statusCode, headers) : headers),
-      ...outcomeHeaders({ outcome: trace.outcome, originStatus: final.statusCode }),
+      ...outcomeHeaders({ outcome: record.outcome, originStatus: final.statusCode }),
     })
   }
   if (method === 'HEAD') {
@@ -289,12 +289,12 @@ async function answer(
     return
   }
   // A stream that is silent hears of nothing by itself.
-  trace.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
-  if (trace.signal.aborted) final.stream.destroy()
+  record.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
+  if (record.signal.aborted) final.stream.destroy()
   const counting = counted(final.stream, options)
   const stream = release === undefined ? counting : bufferBody(counting, release)
   const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
-  const how = { trace, isWanted: () => client.isWanted(caller) }
+  const how = { record, isWanted: () => client.isWanted(caller) }
   if (isEventStream(final.headers)) {
     // The first event may come much later than a client waits for an answer, and nginx would gather events.
     headers['x-accel-buffering'] = 'no'
@@ -313,7 +313,7 @@ async function answer(
   Object.assign(headers, turned.headers, { 'content-length': String(turned.body.length) })
   if (turned.body !== bytes) delete headers['etag']
   start()
-  trace.bytes += turned.body.length
+  record.bytes += turned.body.length
   reply.raw.end(turned.body)
 }
 
@@ -411,7 +411,7 @@ async function follow(
     authorization: undefined,
     caller: callerKey(options.ctx.caller),
     forward: {},
-    onOriginRequest: () => (traceOf(request.raw).originRequests.count += 1),
+    onOriginRequest: () => (recordOf(request.raw).originRequests.count += 1),
   }
   const followed = await followRedirects(
     policy,
@@ -426,7 +426,7 @@ async function follow(
           ...(range === undefined ? {} : { range }),
           ...(typeof ifRange === 'string' ? { 'if-range': ifRange } : {}),
         },
-        signal: traceOf(request.raw).signal,
+        signal: recordOf(request.raw).signal,
       }),
     anywhere(),
   )

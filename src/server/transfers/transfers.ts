@@ -19,10 +19,10 @@ import type { Observer } from '../../telemetry/observer.ts'
 import type { FileReads } from '../body/file-reads.ts'
 import { outcomeHeaders, sendAnswer, sendStream } from '../body/send.ts'
 import type { AddressReader } from '../clients.ts'
-import { strangerContext } from '../context.ts'
+import { anonymousContext } from '../context.ts'
 import { sendFailure } from '../fail.ts'
 import type { OriginLimit } from '../origin-limit.ts'
-import { traceOf } from '../request-record.ts'
+import { recordOf } from '../request-record.ts'
 import { TRANSFER_PATH, type TransferLink, type TransferLinks } from './transfer-links.ts'
 
 export interface TransferOptions {
@@ -60,7 +60,7 @@ export async function registerTransfers(server: FastifyInstance, options: Transf
         handler: async (request, reply) => {
           reply.hijack()
           await serve(request, reply, request.params['*'], options).catch((error: unknown) =>
-            sendFailure(reply.raw, error, traceOf(request.raw), request.raw.method === 'HEAD'),
+            sendFailure(reply.raw, error, recordOf(request.raw), request.raw.method === 'HEAD'),
           )
         },
       })
@@ -74,17 +74,17 @@ async function serve(
   sealed: string,
   options: TransferOptions,
 ): Promise<void> {
-  const trace = traceOf(request.raw)
-  trace.route = 'pass-through'
+  const record = recordOf(request.raw)
+  record.route = 'pass-through'
   const { method } = request.raw
   if (method === 'OPTIONS') {
     // A browser asks before it puts. It reads the ETag of each part, to say at the end which they were.
-    trace.outcome = 'own'
+    record.outcome = 'own'
     reply.raw.writeHead(204, {
       'access-control-allow-origin': '*',
       'access-control-allow-methods': METHODS.join(', '),
       'access-control-allow-headers': request.raw.headers['access-control-request-headers'] ?? '*',
-      'x-request-id': trace.id,
+      'x-request-id': record.id,
     })
     reply.raw.end()
     return
@@ -93,9 +93,9 @@ async function serve(
   // Again: the hosts that are allowed may have been changed since the link was given.
   const { policy } = options.client
   const link = { ...opened, url: redirectTarget(policy, policy.base, opened.url.href) }
-  trace.about = { repo: repoKey(link.repo), revision: undefined, path: undefined }
+  record.about = { repo: repoKey(link.repo), revision: undefined, path: undefined }
   // What storage wants to be asked with goes where the caller's own fields would.
-  const ctx = { ...strangerContext(request, trace, options), forward: link.headers }
+  const ctx = { ...anonymousContext(request, record, options), forward: link.headers }
   if (link.method === 'GET' && (method === 'GET' || method === 'HEAD')) {
     noteAllowed(ctx.access, 'passed')
     return download(request, reply, { ctx, link, method }, options)
@@ -118,7 +118,7 @@ async function download(
   const object = { repo, sha256: oid, sizeBytes, mayStore, url }
   const answer = await options.mirror.object(ctx, object, { method, conditions })
   const headOnly = method === 'HEAD'
-  await sendAnswer(reply.raw, answer, { trace: traceOf(request.raw), reads: options.reads, headOnly })
+  await sendAnswer(reply.raw, answer, { record: recordOf(request.raw), reads: options.reads, headOnly })
 }
 
 async function upload(
@@ -127,7 +127,7 @@ async function upload(
   { ctx, link, method }: { readonly ctx: Ctx; readonly link: TransferLink; readonly method: 'PUT' | 'POST' },
   options: TransferOptions,
 ): Promise<void> {
-  const trace = traceOf(request.raw)
+  const record = recordOf(request.raw)
   const { client, observer } = options
   // It may have been turned off since the link was given.
   if (options.settings.writes === 'deny') throw new MirrorError('writes_denied')
@@ -150,7 +150,7 @@ async function upload(
       authorization: undefined,
       caller,
       forward: {},
-      onOriginRequest: () => (trace.originRequests.count += 1),
+      onOriginRequest: () => (record.originRequests.count += 1),
     },
     headers,
     // When storage answers before the body has come, the rest of it is not the client's failure.
@@ -165,18 +165,18 @@ async function upload(
       detail: { reason: 'redirect of an upload', host: link.url.host },
     })
   }
-  trace.outcome = answer.status >= 400 ? 'refused' : 'bypass'
+  record.outcome = answer.status >= 400 ? 'refused' : 'bypass'
   const start = (): void => {
-    trace.firstByteAt = performance.now()
+    record.firstByteAt = performance.now()
     reply.raw.writeHead(answer.status, {
       ...passableHeaders(answer.headers),
       'access-control-allow-origin': '*',
       'access-control-expose-headers': 'ETag',
-      'x-request-id': trace.id,
-      ...outcomeHeaders({ outcome: trace.outcome, originStatus: answer.status }),
+      'x-request-id': record.id,
+      ...outcomeHeaders({ outcome: record.outcome, originStatus: answer.status }),
     })
   }
-  await sendStream(reply.raw, counted(answer.body, observer), start, { trace, isWanted })
+  await sendStream(reply.raw, counted(answer.body, observer), start, { record, isWanted })
 }
 
 async function* counted(stream: Readable, observer: Observer): AsyncGenerator<Buffer, void, undefined> {

@@ -1,7 +1,7 @@
 // The parts of a worker, joined: it answers from its cache, forwards all other requests, and sends offered files itself.
 
 import type { Logger } from 'pino'
-import type { ReadyRoute } from '../../fast-path/cached-route.ts'
+import type { CachedRoute } from '../../fast-path/cached-route.ts'
 import type { Repo } from '../../hub/names.ts'
 import { FileReads } from '../../server/body/file-reads.ts'
 import type { HandoffResult } from '../../server/body/handoff.ts'
@@ -17,7 +17,7 @@ import type { Exchange } from './server.ts'
 
 export interface WorkerApp {
   /** Answers from the cache. */
-  readonly ready: ReadyRoute
+  readonly ready: CachedRoute
   forward(exchange: Exchange): void
   /** Drops all cached answers about the repo. */
   invalidate(repo: Repo): void

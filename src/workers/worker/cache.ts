@@ -3,8 +3,13 @@
 
 import type { IncomingMessage } from 'node:http'
 import { createCallers } from '../../callers/caller.ts'
-import { createReadyRoute, type ReadyRoute } from '../../fast-path/cached-route.ts'
-import { isSaidOnce, type Method, type ReadyAnswer, ReadyAnswers } from '../../fast-path/response-cache.ts'
+import { type CachedRoute, createCachedRoute } from '../../fast-path/cached-route.ts'
+import {
+  type CachedResponse,
+  type Method,
+  ResponseCache,
+  variesByResponse,
+} from '../../fast-path/response-cache.ts'
 import { keptFields } from '../../http/headers.ts'
 import { isCommitHash, type Repo } from '../../hub/names.ts'
 import { parseHubUrl } from '../../hub/route.ts'
@@ -12,13 +17,13 @@ import { MemoryCache as Bounded } from '../../memory.ts'
 import type { ClientName } from '../../mirror/context.ts'
 import { Invalidations } from '../../mirror/invalidations.ts'
 import { addressReader, type ClientLists, clientGate } from '../../server/clients.ts'
-import type { Accounts as AccountsOf } from '../../server/request-log.ts'
+import type { RequestReporters as AccountsOf } from '../../server/request-log.ts'
 import { OWN_FIELDS, parseCacheNote, sharedMs } from '../header-fields.ts'
 
 /** A commit that a client was given as that of a branch, by the answer to a HEAD. */
 export interface PromisedCommit {
   readonly client: ClientName
-  readonly answer: Pick<ReadyAnswer, 'route' | 'commit' | 'status'>
+  readonly answer: Pick<CachedResponse, 'route' | 'commit' | 'status'>
   /** The time of the answer, by `sharedMs`. */
   readonly at: number
 }
@@ -37,7 +42,7 @@ export interface WorkerCacheOptions {
 
 export interface WorkerCache {
   /** Answers from the cache. */
-  readonly route: ReadyRoute
+  readonly route: CachedRoute
   /** Read before a request is forwarded. If it has changed when the answer comes, the answer is not cached. */
   readonly generation: number
   /** Reads along an answer that is forwarded, and caches it when it has come whole. */
@@ -71,10 +76,10 @@ const NOT_CACHED = new Set(['date', 'connection', 'keep-alive', 'transfer-encodi
 export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
   const { monotonic } = options
   const invalidations = new Invalidations()
-  const ready = new ReadyAnswers({ monotonic, invalidations })
+  const ready = new ResponseCache({ monotonic, invalidations })
   const bodies = new Bounded<Buffer>({ maxBytes: options.maxBytes, sizeOf: (body) => body.length })
   const promises = new PromiseBatch(options.reportPromises)
-  const route = createReadyRoute({
+  const route = createCachedRoute({
     ready,
     mirror: {
       // While there are rules, the main process sends no notes.
@@ -109,7 +114,7 @@ export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
     // The etag keeps bodies of several answers to the same target apart.
     const name = `${url} ${String(incoming.headers.etag)}`
     if (body !== undefined) bodies.set(name, body)
-    ready.remember(method, url, {
+    ready.set(method, url, {
       ...answer,
       ...(body === undefined ? {} : { bytes: () => bodies.get(name) }),
     })
@@ -155,7 +160,7 @@ function answerOf(
   incoming: IncomingMessage,
   { field, generation }: Noted,
   { basePath, monotonic }: Pick<WorkerCacheOptions, 'basePath' | 'monotonic'>,
-): ReadyAnswer | undefined {
+): CachedResponse | undefined {
   // Read before the other clock: a pause of this process between the two then shortens the time that is left.
   const now = monotonic()
   const note = parseCacheNote(field)
@@ -174,7 +179,7 @@ function answerOf(
 }
 
 function isCached(method: Method, name: string): boolean {
-  return !NOT_CACHED.has(name) && !isSaidOnce(method, name) && !name.startsWith(OWN_FIELDS)
+  return !NOT_CACHED.has(name) && !variesByResponse(method, name) && !name.startsWith(OWN_FIELDS)
 }
 
 /** Collects promised commits for a few milliseconds, since a message costs more than an entry. */

@@ -10,14 +10,14 @@ import {
 } from 'node:http'
 import { MirrorError } from '../../errors.ts'
 import { isEventStream, keptFields } from '../../http/headers.ts'
-import { dropRest } from '../../server/body/discard-upload.ts'
+import { discardUpload } from '../../server/body/discard-upload.ts'
 import { breakConnection } from '../../server/body/send.ts'
 import { checkVersion, reachedHost, requestId } from '../../server/context.ts'
 import { sendFailure } from '../../server/fail.ts'
 import { MAX_HEADER_BYTES } from '../../server/limits.ts'
 import { endConnectionWith } from '../../server/node-http.ts'
-import { type Accounts, account, statusTold } from '../../server/request-log.ts'
-import { Trace } from '../../server/request-record.ts'
+import { type RequestReporters, reportRequest, statusSent } from '../../server/request-log.ts'
+import { RequestRecord } from '../../server/request-record.ts'
 import {
   CACHE_NOTE_FIELD,
   CLIENT_FIELD,
@@ -50,7 +50,7 @@ export interface ForwardOptions {
   /** Caches answers that may be repeated. */
   readonly cache: Pick<WorkerCache, 'generation' | 'learn'>
   /** The records of requests that never reached the main process. */
-  readonly accounts: Accounts
+  readonly accounts: RequestReporters
 }
 
 export interface Forwarder {
@@ -120,7 +120,7 @@ function forward(
   const leave = (): void => {
     over()
     if (response.writableFinished && request.complete) return
-    dropRest(request)
+    discardUpload(request)
     outgoing.destroy()
   }
   response.once('close', leave)
@@ -240,9 +240,11 @@ function fieldsToReturn({ rawHeaders }: IncomingMessage): {
 }
 
 /** Refuses a request that could not be forwarded, and records it. */
-function fail({ request, response, address }: Exchange, error: unknown, accounts: Accounts): void {
+function fail({ request, response, address }: Exchange, error: unknown, accounts: RequestReporters): void {
   const { method = '' } = request
-  const trace = new Trace(requestId(request))
-  response.once('close', () => account({ method, address, status: statusTold(response) }, trace, accounts))
-  sendFailure(response, error, trace, method === 'HEAD')
+  const record = new RequestRecord(requestId(request))
+  response.once('close', () =>
+    reportRequest({ method, address, status: statusSent(response) }, record, accounts),
+  )
+  sendFailure(response, error, record, method === 'HEAD')
 }

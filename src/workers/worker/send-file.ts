@@ -8,7 +8,7 @@ import { type ByteSource, StorageFailed } from '../../mirror/answer.ts'
 import type { FileReads } from '../../server/body/file-reads.ts'
 import type { HandoffResult } from '../../server/body/handoff.ts'
 import { sendSource } from '../../server/body/send.ts'
-import { Trace } from '../../server/request-record.ts'
+import { RequestRecord } from '../../server/request-record.ts'
 import { openBlobFile } from '../../store/blobs/blob-file.ts'
 import { isBlobKey } from '../../store/digest.ts'
 import type { Layout } from '../../store/layout.ts'
@@ -41,18 +41,18 @@ export async function sendOffered(
 ): Promise<void> {
   const { incoming, response, socket } = answer
   const { range } = offer
-  const trace = new Trace('')
+  const record = new RequestRecord('')
   const report = (end: HandoffResult['end']): void => {
-    const { firstByteAt, startedAt } = trace
+    const { firstByteAt, startedAt } = record
     const firstByteMs = firstByteAt === undefined ? undefined : firstByteAt - startedAt
-    options.report(offer.id, { bytes: trace.bytes, firstByteMs, end })
+    options.report(offer.id, { bytes: record.bytes, firstByteMs, end })
   }
   const left = (): void => {
-    if (!response.writableFinished) trace.leave()
+    if (!response.writableFinished) record.leave()
   }
   // The main process has exited, so the file is no longer protected from eviction.
   const lost = (): void => {
-    if (!incoming.complete) trace.leave()
+    if (!incoming.complete) record.leave()
   }
   response.once('close', left)
   socket.once('close', left)
@@ -71,10 +71,10 @@ export async function sendOffered(
       response,
       { kind: 'source', source, rescue },
       () => {
-        trace.firstByteAt = performance.now()
+        record.firstByteAt = performance.now()
         answer.start()
       },
-      { trace, reads: options.reads },
+      { record, reads: options.reads },
     )
   } catch (error) {
     // Nothing was sent, neither from here nor by the main process.
@@ -84,7 +84,7 @@ export async function sendOffered(
     response.off('close', left)
     socket.off('close', left)
     incoming.off('close', lost)
-    const isWhole = trace.bytes === range.end - range.start && !trace.isGone
+    const isWhole = record.bytes === range.end - range.start && !record.isGone
     if (!isHandedBack) report(isWhole ? 'sent' : 'left')
     // Only its end may still come. It is read, so that the connection can be used again.
     incoming.resume()

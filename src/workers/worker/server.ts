@@ -4,8 +4,8 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { ReadyRoute } from '../../fast-path/cached-route.ts'
-import { lookFirst } from '../../fast-path/early-read.ts'
+import type { CachedRoute } from '../../fast-path/cached-route.ts'
+import { readEarly } from '../../fast-path/early-read.ts'
 import { Leaving, readBeforeClosing } from '../../server/leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../../server/limits.ts'
 import { startTimeouts } from '../../server/node-http.ts'
@@ -37,7 +37,7 @@ const SWEEP_MS = 250
 
 export function createWorkerServer(rooms: {
   /** Answers from the cache. */
-  readonly ready: ReadyRoute
+  readonly ready: CachedRoute
   readonly forward: (exchange: Exchange) => void
 }): WorkerServer {
   const leaving = new Leaving()
@@ -63,7 +63,7 @@ export function createWorkerServer(rooms: {
     handOn(request, response, true),
   )
   server.on('clientError', refuse)
-  lookFirst(server, (head, socket) => !leaving.hasBegun && rooms.ready.write(head, socket))
+  readEarly(server, (head, socket) => !leaving.hasBegun && rooms.ready.write(head, socket))
   readBeforeClosing(server)
   startTimeouts(server)
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { lookFirst } from '../../../src/fast-path/early-read.ts'
+import { readEarly } from '../../../src/fast-path/early-read.ts'
 import type { RequestHead } from '../../../src/fast-path/plain-head.ts'
 import { openServer } from '../../../src/server/limits.ts'
 import { rawHttp } from '../../support/raw-http.ts'
@@ -36,7 +36,7 @@ async function looking(
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
     return true
   }
-  lookFirst(server, answer)
+  readEarly(server, answer)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   onTestFinished(() => {

@@ -32,10 +32,10 @@ describe('a stream that reads alone', () => {
   it('gives its buffer back, but for one of which the kernel may still hold something', async () => {
     const reader = new FileReads().enter(makeFile().source, 0)
     const first = await reader.read(0)
-    first.letGo({ sent: true })
+    first.release({ sent: true })
     const second = await reader.read(first.bytes.length)
     expect(second.bytes.buffer === first.bytes.buffer).toBe(true)
-    second.letGo({ sent: false })
+    second.release({ sent: false })
     const third = await reader.read(0)
     expect(third.bytes.buffer === first.bytes.buffer).toBe(false)
   })
@@ -66,10 +66,10 @@ describe('streams of the same file', () => {
     const reads = crowded()
     const { source, readAt } = makeFile()
     const [first, second] = [reads.enter(source, 0), reads.enter(source, 0)]
-    for (const reader of [first, second]) (await reader.read(0)).letGo({ sent: true })
+    for (const reader of [first, second]) (await reader.read(0)).release({ sent: true })
     expect(readAt).toEqual([0])
     const third = reads.enter(source, 0)
-    ;(await third.read(0)).letGo({ sent: true })
+    ;(await third.read(0)).release({ sent: true })
     expect(readAt).toEqual([0, 0])
   })
 
@@ -78,7 +78,7 @@ describe('streams of the same file', () => {
     const { source } = makeFile()
     const [first, second] = [reads.enter(source, 0), reads.enter(source, 0)]
     const shared = await first.read(0)
-    shared.letGo({ sent: true })
+    shared.release({ sent: true })
     second.leave()
     const alone = await first.read(shared.bytes.length)
     expect(alone.bytes.length).toBeLessThan(shared.bytes.length)

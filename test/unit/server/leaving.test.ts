@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { lookFirst } from '../../../src/fast-path/early-read.ts'
+import { readEarly } from '../../../src/fast-path/early-read.ts'
 import { Leaving, readBeforeClosing } from '../../../src/server/leaving.ts'
 import { MAX_HEADER_BYTES, openServer } from '../../../src/server/limits.ts'
 
@@ -13,7 +13,7 @@ async function serve(how: { readonly looksFirst: boolean }) {
   const server = openServer((_request, response) => response.end('<by Node>'), MAX_HEADER_BYTES, leaving)
   if (how.looksFirst) {
     const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<look>'
-    lookFirst(server, (_head, socket) => !leaving.hasBegun && (socket.write(answer), true))
+    readEarly(server, (_head, socket) => !leaving.hasBegun && (socket.write(answer), true))
   }
   readBeforeClosing(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

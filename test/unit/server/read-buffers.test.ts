@@ -65,17 +65,17 @@ describe('a read of a stored file', () => {
 describe('buffers', () => {
   it('are used again, by one at a time', () => {
     const buffers = new ReadBuffers()
-    const [one, two] = [buffers.take(MIB), buffers.take(MIB)]
+    const [one, two] = [buffers.acquire(MIB), buffers.acquire(MIB)]
     expect(one === two).toBe(false)
-    buffers.give(one)
-    expect(buffers.take(MIB) === one).toBe(true)
-    expect(buffers.take(MIB) === one).toBe(false)
+    buffers.release(one)
+    expect(buffers.acquire(MIB) === one).toBe(true)
+    expect(buffers.acquire(MIB) === one).toBe(false)
   })
 
   it('have the size that is asked for, whatever was given back', () => {
     const buffers = new ReadBuffers()
-    buffers.give(buffers.take(MIB))
-    expect([8 * KIB, 64 * KIB, MIB].map((size) => buffers.take(size).length)).toEqual([
+    buffers.release(buffers.acquire(MIB))
+    expect([8 * KIB, 64 * KIB, MIB].map((size) => buffers.acquire(size).length)).toEqual([
       8 * KIB,
       64 * KIB,
       MIB,
@@ -83,16 +83,16 @@ describe('buffers', () => {
   })
 
   it('own their memory: one in use keeps no other alive', () => {
-    const { buffer, byteOffset } = new ReadBuffers().take(8 * KIB)
+    const { buffer, byteOffset } = new ReadBuffers().acquire(8 * KIB)
     expect([buffer.byteLength, byteOffset]).toEqual([8 * KIB, 0])
   })
 
   it('are not kept without end when many streams are over', () => {
     const buffers = new ReadBuffers()
-    const crowd = Array.from({ length: 500 }, () => buffers.take(128 * KIB))
-    for (const each of crowd) buffers.give(each)
+    const crowd = Array.from({ length: 500 }, () => buffers.acquire(128 * KIB))
+    for (const each of crowd) buffers.release(each)
     const known = new Set<Buffer>(crowd)
-    const again = Array.from({ length: 500 }, () => buffers.take(128 * KIB))
+    const again = Array.from({ length: 500 }, () => buffers.acquire(128 * KIB))
     expect(again.filter((each) => known.has(each))).toHaveLength(8)
   })
 })

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { ByteSource } from '../../../src/mirror/answer.ts'
 import type { FileReads } from '../../../src/server/body/file-reads.ts'
 import { sendSource, sendStream } from '../../../src/server/body/send.ts'
-import { Trace } from '../../../src/server/request-record.ts'
+import { RequestRecord } from '../../../src/server/request-record.ts'
 
 /** The answer to the second request on a connection whose first one is never answered: its turn never comes. */
 async function answerWithoutTurn(): Promise<ServerResponse> {
@@ -46,38 +46,38 @@ async function waiting(isWanted?: () => boolean) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const { stream, state } = endless()
-  const trace = new Trace('x')
-  const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, { trace, isWanted })
+  const record = new RequestRecord('x')
+  const sent = sendStream(await answerWithoutTurn(), stream, () => undefined, { record, isWanted })
   await vi.waitUntil(() => vi.getTimerCount() === 1)
-  return { state, trace, sent }
+  return { state, record, sent }
 }
 
 describe('a stream whose turn on its connection never came', () => {
   it('leaves nothing behind when the client goes', async () => {
-    const { state, trace, sent } = await waiting()
-    trace.leave()
+    const { state, record, sent } = await waiting()
+    record.leave()
     await sent
-    expect([vi.getTimerCount(), state.isReturned, trace.bytes]).toEqual([0, true, 0])
+    expect([vi.getTimerCount(), state.isReturned, record.bytes]).toEqual([0, true, 0])
   })
 
   it('ends when the client went while the first piece was waited for', async () => {
-    const trace = new Trace('x')
-    const { stream, state } = endless(() => trace.leave())
-    await sendStream(await answerWithoutTurn(), stream, () => undefined, { trace })
-    expect([state.isReturned, trace.bytes]).toEqual([true, 0])
+    const record = new RequestRecord('x')
+    const { stream, state } = endless(() => record.leave())
+    await sendStream(await answerWithoutTurn(), stream, () => undefined, { record })
+    expect([state.isReturned, record.bytes]).toEqual([true, 0])
   })
 
   it.each([
     ['two minutes', 120_000, () => false],
     ['a quarter of a minute, while others wait,', 15_000, () => true],
   ])('ends when its client has read nothing for %s and hears of it no more', async (_, ms, isWanted) => {
-    const { state, trace, sent } = await waiting(isWanted)
+    const { state, record, sent } = await waiting(isWanted)
     vi.advanceTimersByTime(ms - 1)
-    expect([state.isReturned, trace.error]).toEqual([false, undefined])
+    expect([state.isReturned, record.error]).toEqual([false, undefined])
     vi.advanceTimersByTime(1)
     await sent
-    expect([state.isReturned, getEventListeners(trace.signal, 'abort')]).toEqual([true, []])
-    expect(trace.error).toMatchObject({ code: 'PACE_TIMEOUT' })
+    expect([state.isReturned, getEventListeners(record.signal, 'abort')]).toEqual([true, []])
+    expect(record.error).toMatchObject({ code: 'PACE_TIMEOUT' })
   })
 
   it('ends soon when others come that wait, though its client had longer before', async () => {
@@ -98,7 +98,7 @@ it('a file whose client goes lets go once of all that it was lent, and says what
     enter: () => ({
       read: async (position: number) => ({
         bytes: Buffer.alloc(64 * 1024),
-        letGo: ({ sent }: { readonly sent: boolean }) => events.push(`${position}: ${sent}`),
+        release: ({ sent }: { readonly sent: boolean }) => events.push(`${position}: ${sent}`),
       }),
       readsAhead: () => true,
       leave: () => events.push('left'),
@@ -111,12 +111,12 @@ it('a file whose client goes lets go once of all that it was lent, and says what
     read: () => Promise.reject(new Error('read by others')),
     close: async () => void events.push('closed'),
   }
-  const trace = new Trace('x')
+  const record = new RequestRecord('x')
   const response = await answerWithoutTurn()
   const write = vi.spyOn(response, 'write')
-  const sent = sendSource(response, { kind: 'source', source }, () => undefined, { trace, reads })
+  const sent = sendSource(response, { kind: 'source', source }, () => undefined, { record, reads })
   await vi.waitUntil(() => write.mock.calls.length === 1)
-  trace.leave()
+  record.leave()
   await sent
   expect(events.toSorted()).toEqual(['0: false', '65536: true', 'closed', 'left'])
   expect(events.at(-1)).toBe('closed')

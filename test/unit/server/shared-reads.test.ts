@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { ByteSource } from '../../../src/mirror/answer.ts'
 import { ReadBuffers } from '../../../src/server/body/read-buffers.ts'
-import { type Lent, SharedReads } from '../../../src/server/body/shared-reads.ts'
+import { type BufferLease, SharedReads } from '../../../src/server/body/shared-reads.ts'
 
 const PIECE = 16
 const BUDGET = 4 * PIECE
@@ -45,15 +45,15 @@ function makeReads() {
   const held = new Set<Buffer>()
   const faults: string[] = []
   onTestFinished(() => expect(faults).toEqual([]))
-  const take = buffers.take.bind(buffers)
-  const give = buffers.give.bind(buffers)
-  vi.spyOn(buffers, 'take').mockImplementation((sizeBytes) => {
+  const take = buffers.acquire.bind(buffers)
+  const give = buffers.release.bind(buffers)
+  vi.spyOn(buffers, 'acquire').mockImplementation((sizeBytes) => {
     const buffer = take(sizeBytes)
     if (held.has(buffer)) faults.push('lent while it is held')
     held.add(buffer)
     return buffer
   })
-  vi.spyOn(buffers, 'give').mockImplementation((buffer) => {
+  vi.spyOn(buffers, 'release').mockImplementation((buffer) => {
     if (!held.delete(buffer)) faults.push('given back twice')
     give(buffer)
   })
@@ -66,7 +66,7 @@ function makeCrowd() {
   const { reads, buffers, held } = makeReads()
   const { asked, disk, source } = makeFile()
   const leave = [0, 1].map(() => reads.enter(source(), { position: 0, end: SIZE }))
-  const at = async (position: number, end = SIZE): Promise<Lent> => {
+  const at = async (position: number, end = SIZE): Promise<BufferLease> => {
     const lent = await reads.read(source(), { position, end })
     if (lent === undefined) throw new Error('nothing was lent')
     return lent
@@ -92,10 +92,10 @@ describe('a piece of a file that several read', () => {
   it('is kept for who comes behind, and given back when nobody does any more', async () => {
     const { asked, held, leave, at } = makeCrowd()
     const first = await at(0)
-    first.letGo(sent)
+    first.release(sent)
     const second = await at(0)
     expect(asked).toHaveLength(1)
-    second.letGo(sent)
+    second.release(sent)
     for (const each of leave) each()
     expect(held.size).toBe(0)
   })
@@ -112,7 +112,7 @@ describe('a piece of a file that several read', () => {
       reads.enter(source(), reader)
     const lent = await reads.read(source(), { position, end: SIZE })
     expect(held.size).toBe(1)
-    lent?.letGo(sent)
+    lent?.release(sent)
     expect(held.size).toBe(0)
   })
 
@@ -134,7 +134,7 @@ describe('a piece of a file that several read', () => {
   it('makes way for one of the same place that has more of it', async () => {
     const { held, at } = makeCrowd()
     const less = await at(0, 6)
-    less.letGo(sent)
+    less.release(sent)
     const more = await at(6)
     expect(held.size).toBe(1)
     expect([...more.bytes]).toEqual([...CONTENT.subarray(6, PIECE)])
@@ -163,23 +163,23 @@ describe('a piece of a file that several read', () => {
     expect(beyond).toBe(undefined)
     disk.answer = ({ length }) => Promise.resolve(length)
     expect([...(await at(4)).bytes]).toEqual([...CONTENT.subarray(4, PIECE)])
-    lent.letGo(sent)
+    lent.release(sent)
     expect(held.size).toBe(1)
   })
 
   it('of which a write failed is lent on, and its buffer is never read into again', async () => {
     const { buffers, held, leave, asked, at } = makeCrowd()
     const [one, other] = await Promise.all([at(0), at(0)])
-    one.letGo({ sent: false })
-    other.letGo(sent)
+    one.release({ sent: false })
+    other.release(sent)
     const third = await at(0)
     expect(asked).toHaveLength(1)
     expect(third.bytes.buffer === one.bytes.buffer).toBe(true)
-    third.letGo(sent)
+    third.release(sent)
     for (const each of leave) each()
     // Held by whoever wrote it, for good.
     expect(held.size).toBe(1)
-    expect(buffers.take(PIECE).buffer === one.bytes.buffer).toBe(false)
+    expect(buffers.acquire(PIECE).buffer === one.bytes.buffer).toBe(false)
   })
 })
 
@@ -217,14 +217,14 @@ describe('nothing is shared', () => {
     const lent = await Promise.all([0, 1, 2, 3].map((piece) => at(piece * PIECE)))
     const further = { position: 4 * PIECE, end: SIZE }
     expect(reads.read(source(), further)).toBe(undefined)
-    lent[2]?.letGo(sent)
-    lent[0]?.letGo(sent)
+    lent[2]?.release(sent)
+    lent[0]?.release(sent)
     const fifth = await at(4 * PIECE)
     expect(held.size).toBe(BUDGET / PIECE)
     asked.length = 0
     await at(0)
     expect(asked).toEqual([])
-    fifth.letGo(sent)
+    fifth.release(sent)
     await at(2 * PIECE)
     expect(asked).toEqual([{ position: 2 * PIECE, length: PIECE }])
   })
@@ -234,7 +234,7 @@ describe('readers who come, stay and go as they like', () => {
   it('get the right bytes, of buffers that nobody else writes to, within the bound, and leave nothing behind', async () => {
     const step = fc.record({
       reader: fc.nat(5),
-      act: fc.constantFrom('read', 'read', 'read', 'letGo', 'letGo', 'jump', 'leave', 'fail'),
+      act: fc.constantFrom('read', 'read', 'read', 'release', 'release', 'jump', 'leave', 'fail'),
       to: fc.nat(SIZE - 1),
       wait: fc.boolean(),
     })
@@ -246,10 +246,10 @@ describe('readers who come, stay and go as they like', () => {
           place: { position: 0, end: SIZE },
           source: source(),
           leave: undefined as (() => void) | undefined,
-          lent: [] as Lent[],
+          lent: [] as BufferLease[],
           reading: [] as Promise<void>[],
         }))
-        const isRight = ({ bytes }: Lent): boolean =>
+        const isRight = ({ bytes }: BufferLease): boolean =>
           bytes.equals(CONTENT.subarray(bytes[0] ?? 0, (bytes[0] ?? 0) + bytes.length))
         for (const { reader: index, act, to, wait } of steps) {
           const reader = readers[index]
@@ -270,7 +270,7 @@ describe('readers who come, stay and go as they like', () => {
               reader.place.position = (position + lent.bytes.length) % SIZE
             })().catch(() => undefined)
             reader.reading.push(taken)
-          } else if (act === 'letGo') reader.lent.shift()?.letGo(sent)
+          } else if (act === 'release') reader.lent.shift()?.release(sent)
           else if (act === 'jump') reader.place.position = to
           else {
             reader.leave()
@@ -281,7 +281,7 @@ describe('readers who come, stay and go as they like', () => {
           expect(readers.flatMap(({ lent }) => lent).every(isRight)).toBe(true)
         }
         await Promise.all(readers.flatMap(({ reading }) => reading))
-        for (const { lent } of readers) for (const each of lent) each.letGo(sent)
+        for (const { lent } of readers) for (const each of lent) each.release(sent)
         for (const { leave } of readers) leave?.()
         expect(held.size).toBe(0)
         expect(faults).toEqual([])

@@ -3,7 +3,7 @@ import { createServer, get, type IncomingMessage, type ServerResponse } from 'no
 import type { AddressInfo } from 'node:net'
 import { Writable } from 'node:stream'
 import { expect, it, onTestFinished } from 'vitest'
-import type { ReadyAnswer } from '../../../src/fast-path/response-cache.ts'
+import type { CachedResponse } from '../../../src/fast-path/response-cache.ts'
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import { createLogger } from '../../../src/telemetry/log.ts'
 import { formatCacheNote, parseCacheNote, sharedMs } from '../../../src/workers/header-fields.ts'
@@ -36,11 +36,11 @@ function fileRoute() {
 it('a worker may repeat an answer no longer than the main process believes it, also when that process pauses', () => {
   const link = new WorkerLink({ monotonic: readThenHeldUp, mayRepeat: () => true })
   const until = performance.now() + 1_000
-  const answer: ReadyAnswer = {
+  const answer: CachedResponse = {
     until,
     askedAt: undefined,
     generation: 0,
-    commit: fileRoute().revision as ReadyAnswer['commit'],
+    commit: fileRoute().revision as CachedResponse['commit'],
     route: fileRoute(),
     status: 200,
     headers: [],
