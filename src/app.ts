@@ -1,5 +1,5 @@
-// The composition root: builds every room, joins them, hands back what the process needs. The only place where
-// constructors meet; what a request passes through is listed in server/build-server.ts.
+// The composition root: builds all rooms, connects them, and returns what the process needs. server/build-server.ts
+// lists what a request passes through.
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
@@ -46,39 +46,42 @@ import { linkWorkers } from './workers/main/worker-link.ts' // workers
 
 export interface App {
   readonly server: FastifyInstance
-  /** Where there are to be workers: then nobody else may connect to the server. */
+  /** Set when workers accept the connections of clients. Then only they may connect to the server. */
   readonly forWorkers: ForWorkers | undefined // workers
-  /** Ready no more, so that load balancers look elsewhere; requests are still served, and end their connections. */
+  /**
+   * Makes /readyz fail, so that load balancers choose another instance. Requests are still served, and end their
+   * connections.
+   */
   drain(): void
   readonly auditor: Auditor
-  /** Opens the audit log anew under its name, after it was moved away. */
+  /** Opens the audit log again under its name, after it was moved away. */
   reopenAuditLog(): void
   /**
-   * Takes over what may change while it runs, at once, and resolves when the list of mirror tokens is read, too. Workers
-   * are to be told after it, and go by the old settings until then.
+   * Applies the settings that may change at run time, at once. Resolves when the list of mirror tokens has been read as
+   * well. The caller must notify the workers after that; they use the old settings until then.
    */
   change(next: Config): Promise<Changes>
   /** The settings as they are now. */
   readonly settings: LiveSettings
   /** The accounts of the store as they are now. */
   storeStatus(): StoreStatus
-  /** Waits for nobody: ends what runs, records what has landed, frees the store. */
+  /** Ends what runs without waiting for clients, records what has arrived, and releases the store. */
   close(): Promise<void>
 }
 
 export interface AppDependencies {
   readonly version: string
   readonly logger: Logger
-  /** Where the logger writes, when that is stdout: lines of the audit log for stdout go there, too. */
+  /** The destination of the logger if that is stdout. An audit log on stdout is written there as well. */
   readonly stdout?: DestinationStream
-  /** Wall clock, epoch ms: only for stamps that are stored. */
+  /** Wall clock in epoch ms, for stored timestamps only. */
   readonly now?: () => number
-  /** Milliseconds that never step back: all that is fresh or stale is counted on it. */
+  /** Milliseconds that never step back. Freshness is measured on this clock. */
   readonly monotonic?: () => number
   readonly dispatcher?: Dispatcher
 }
 
-/** Opens the store and builds the server; listening is the caller's. Throws what `openStore` throws. */
+/** Opens the store and builds the server. The caller must listen and close. Throws what `openStore` throws. */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
   const { version, logger, dispatcher } = dependencies
   const now = dependencies.now ?? Date.now
@@ -135,7 +138,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     readiness: health.readiness,
     metrics: {
       contentType: metrics.contentType,
-      // Not everybody asks /readyz: the next scrape tells when a failed store has come back.
+      // Where no probe requests /readyz, the scrape notices that a failed store works again.
       text: () => (health.recheck(), ages.check(), metrics.text()),
     },
   })
@@ -185,7 +188,7 @@ function createTransferLinks(cacheDir: string, now: () => number): () => Promise
   return async () => new TransferLinks(await key(), now)
 }
 
-/** Applies new settings, and forgets what was derived from the old ones. */
+/** Applies new settings, and drops what was derived from the old ones. */
 function changeBy(rooms: {
   readonly live: Live
   readonly metrics: Metrics
@@ -199,7 +202,7 @@ function changeBy(rooms: {
     const changes = live.change(next)
     metrics.expectRules(live.settings.policies)
     invalidations.invalidate('all')
-    // Its bounds may be narrower now.
+    // The limits may be lower now.
     void store.fit()
     ages.check()
     await readTokens()
@@ -207,7 +210,7 @@ function changeBy(rooms: {
   }
 }
 
-/** Looks for damage of what is stored, where the settings say so. */
+/** Starts the search for damaged files, if the settings ask for it. */
 function scrubberOf(
   config: Config,
   rooms: {
@@ -221,7 +224,7 @@ function scrubberOf(
   const { logger: log, ...rest } = rooms
   return startScrubber({
     root: config.cacheDir,
-    // What cannot be moved away need not be looked for.
+    // A damaged file could not be moved away.
     rateBytesPerSecond: rooms.store.readOnly ? undefined : config.scrubRateBytesPerSecond,
     keepsSums: config.checkReadsMs !== undefined,
     log,
@@ -229,7 +232,7 @@ function scrubberOf(
   })
 }
 
-/** Of callers, as the settings are now. */
+/** The lists of networks, read from the current settings at each use. */
 function clientsOf(settings: LiveSettings): ClientLists {
   return {
     get allow() {
@@ -301,7 +304,10 @@ function clientOf(
   })
 }
 
-/** One line when the origin goes away and one when it is back: what is stored is served meanwhile, without an error. */
+/**
+ * Logs a line when the origin becomes unreachable and one when it is back. Meanwhile stored content is served without
+ * errors.
+ */
 function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void {
   return (trouble) => {
     if (trouble === undefined) logger.info('the origin is reachable again')
@@ -310,7 +316,7 @@ function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void
   }
 }
 
-/** Loud, and no more: requests are served while the audit log cannot be written. */
+/** Reports that the audit log cannot be written. Requests are served all the same. */
 function auditListener(observer: Observer, logger: Logger): AuditListener {
   return {
     onFailed(error) {
@@ -325,7 +331,7 @@ function auditListener(observer: Observer, logger: Logger): AuditListener {
   }
 }
 
-/** Who asks, and with which credential the Hub is asked for them. */
+/** Connects what identifies callers and chooses the credential for the Hub. */
 function joinCallers(
   config: Config,
   parts: {
@@ -369,7 +375,7 @@ function metricsOf(config: Config, version: string): ReturnType<typeof createMet
   return createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes, rules: config.policies })
 }
 
-/** The rooms of the decisions, joined. */
+/** Connects the parts of mirror/. */
 function joinMirror(
   config: Config,
   rooms: {

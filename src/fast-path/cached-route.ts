@@ -1,6 +1,6 @@
-// What the mirror has ready is answered here, before the framework: a lookup, the checks that every request passes, one
-// read where the bytes are in a file, one write. Whatever is not quite so goes the long way, which also says what is wrong
-// with it.
+// Answers requests from the response cache, before the framework: a lookup, the checks that every request passes, one
+// read if the bytes are in a file, one write. Anything else falls through to the full path, which also produces the
+// error responses.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -24,7 +24,7 @@ import type { RequestHead } from './plain-head.ts'
 import { fieldLines, headEnd, headStart, writeAnswer } from './raw-response.ts'
 import { type CachedResponse, type Method, type ResponseCache, variesByResponse } from './response-cache.ts'
 
-/** What is asked of the mirror, or of a worker in its place. */
+/** What the route asks of the mirror, or of a worker in its place. */
 export interface AdmittingMirror {
   admitReady(caller: Caller, route: FileRoute): string | undefined
   pin(client: ClientName, answer: CachedResponse): void
@@ -34,24 +34,24 @@ export interface CachedRouteOptions extends RequestReporters {
   readonly ready: ResponseCache
   readonly mirror: AdmittingMirror
   readonly callers: Pick<Callers, 'recognise'>
-  /** Processes that may repeat the answer by themselves. */
+  /** Processes that may give the same response by themselves. */
   readonly intermediary?: Pick<Intermediary, 'noteFor'> | undefined
   readonly via: string
-  /** Whose request it is, past the proxies that are trusted. */
+  /** The caller's address, behind the trusted proxies. */
   readonly addressOf: AddressReader
   readonly isServed: ((address: string | undefined, route: undefined) => boolean) | undefined
 }
 
-/** Two ways in to the same answers. */
+/** Two entries to the same cached responses. */
 export interface CachedRoute {
   /**
-   * Answers a request that Node has read, if the answer is ready. Else `otherwise` is called, at once or when a stored
-   * file could not be read, and nobody has been told anything then.
+   * Answers a request that Node has read, if its response is cached. Otherwise calls `otherwise`: at once, or after a
+   * stored file could not be read. Nothing has been sent to the client then.
    */
   serve(request: IncomingMessage, response: ServerResponse, otherwise: () => void): void
   /**
-   * Answers a plain request, by one write to a connection on which nothing else is under way, if its answer is ready and
-   * in memory. Else returns false, and nothing is written.
+   * Answers a plain request with one write to its connection, if the response is cached and its body is in memory.
+   * Nothing else may be under way on the connection. Otherwise returns false, with nothing written.
    */
   write(head: RequestHead, socket: Socket): boolean
 }
@@ -62,8 +62,9 @@ export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
     serve(request, response, otherwise) {
       const { method, url = '' } = request
       const answer = method === 'GET' || method === 'HEAD' ? ready.get(method, url) : undefined
-      // One that waits for its turn on the connection is counted with the others that do. Where none is before it, the
-      // kernel has taken all that was said there: of a client that reads nothing no more than one body is held.
+      // A response without a socket waits for earlier ones on its connection; the full path counts those. If there is
+      // none before it, the kernel has taken all earlier bytes. So a client that does not read holds at most one body
+      // here.
       const body = answer === undefined || response.socket === null ? undefined : bodyFor(request, answer)
       if (answer === undefined || body === undefined) {
         otherwise()
@@ -103,15 +104,15 @@ export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
   }
 }
 
-/** What is sent of an answer: all of it, or the part that was asked for. */
+/** The body to send: the whole of a response, or the requested part. */
 interface Bytes {
   readonly kind: 'bytes'
-  /** None of a HEAD. */
+  /** Undefined for HEAD. */
   readonly bytes: Buffer | undefined
   readonly part: Part | undefined
 }
 
-/** The same, which has to be read first. */
+/** The same, still to be read. */
 interface Unread {
   readonly kind: 'source'
   readonly source: ByteSource
@@ -125,7 +126,7 @@ interface Part {
 
 const HEAD_BODY: Bytes = { kind: 'bytes', bytes: undefined, part: undefined }
 
-/** What of an answer is asked for; undefined where that is not there now, or for the long way to say. */
+/** The body that a request asks for; undefined if it is not available now, or if the full path must answer. */
 function bodyFor(
   { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
   answer: CachedResponse,
@@ -159,7 +160,7 @@ function etagOf({ headers }: CachedResponse): string {
   return headers[headers.findIndex((text, index) => index % 2 === 0 && text === 'etag') + 1] ?? ''
 }
 
-/** A request that gets its ready answer. */
+/** A request that has passed the checks, and its response. */
 interface Admitted {
   readonly method: string
   readonly address: string
@@ -168,8 +169,8 @@ interface Admitted {
 }
 
 /**
- * One read, one write. Never rejects: what cannot be read, or not all of it, or is not ready any more by then, goes the
- * long way from its beginning.
+ * One read, one write. Never rejects. Calls `otherwise` when the bytes cannot be read in full, or when the response was
+ * invalidated during the read.
  */
 async function sendRead(
   exchange: Admitted & { readonly request: IncomingMessage; readonly response: ServerResponse },
@@ -193,7 +194,7 @@ async function sendRead(
   }
 }
 
-/** Whatever closing says, what was read is right. */
+/** Ignores errors of closing: the bytes that were read are right. */
 async function closeQuietly(body: Bytes | Unread): Promise<void> {
   if (body.kind === 'source') await body.source.close().catch(() => undefined)
 }
@@ -207,7 +208,7 @@ function send(
   const { bytes, part } = body
   begin(record, bytes)
   const head = ['x-request-id', record.id, ...answer.headers, ...ownFields(answer, body, options.ready)]
-  // An intermediary that gets the note takes what it forwards for the whole.
+  // An intermediary that gets the note takes the body that it forwards for the whole.
   const note = part === undefined ? options.intermediary?.noteFor(answer) : undefined
   if (note !== undefined) head.push(...note)
   response.writeHead(statusOf(answer, part), head)
@@ -224,7 +225,7 @@ function statusOf(answer: CachedResponse, part: Part | undefined): number {
   return part === undefined ? answer.status : 206
 }
 
-/** What is said of one answer only, but for its id: `variesByResponse`. */
+/** The fields that differ from response to response (`variesByResponse`), without the request id. */
 function ownFields(answer: CachedResponse, { bytes, part }: Bytes, ready: ResponseCache): string[] {
   const fields: string[] = []
   const { age } = ageHeader(ready.ageOf(answer))
@@ -234,10 +235,10 @@ function ownFields(answer: CachedResponse, { bytes, part }: Bytes, ready: Respon
   return fields
 }
 
-// Of one answer there are many repetitions.
+// One cached response is sent many times.
 const ends = new WeakMap<CachedResponse, Buffer>()
 
-/** The fields that are the same each time; undefined where Node is to say what is wrong with them. */
+/** The fields that are the same each time, as bytes; undefined if Node must reject one of them. */
 function endOf(answer: CachedResponse): Buffer | undefined {
   const known = ends.get(answer)
   if (known !== undefined) return known
@@ -248,7 +249,10 @@ function endOf(answer: CachedResponse): Buffer | undefined {
   return end
 }
 
-/** What of an answer is the same for everybody, as it is remembered: of the answer to a part, what the whole has. */
+/**
+ * The part of an answer that is the same for every caller, as it is cached. The answer to a range is cached as the
+ * whole.
+ */
 export function cachedResponse(
   answer: Answer,
   route: CachedResponse['route'],
@@ -260,7 +264,10 @@ export function cachedResponse(
   return { ...reusable, route, status: answer.status === 206 ? 200 : answer.status, headers }
 }
 
-/** What passes the checks that every request passes, `check` among them, which throws; undefined for the long way to say why not. */
+/**
+ * Runs the checks that every request passes. `check` throws for a request that is refused. Returns undefined when a check
+ * fails: then the full path says why.
+ */
 function admitted(
   request: Pick<IncomingMessage, 'method' | 'headers' | 'socket'>,
   answer: CachedResponse,

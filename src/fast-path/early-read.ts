@@ -1,6 +1,6 @@
-// The first look at a connection: requests that are plain and ready are answered from the bytes as they come, before
-// Node's HTTP, which costs more than such an answer. From the first request that is not, the connection is Node's, with
-// all that was not answered; it never comes back. It decides nothing about any request.
+// Reads a connection before Node's HTTP does. Plain requests whose response is cached are answered from their bytes,
+// since Node's parser costs more than such a response. The first request that cannot be answered so hands the
+// connection to Node, with all bytes that were not answered, and for good. Nothing is decided about a request here.
 
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
@@ -14,10 +14,12 @@ import {
 } from '../server/node-http.ts'
 import { type RequestHead, readHead } from './plain-head.ts'
 
-/** Writes the whole answer to a request, at once; false, and nothing is written, where another is to answer. */
+/**
+ * Writes the whole response to a request, at once. Returns false, with nothing written, if Node must read the request.
+ */
 export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean
 
-/** Lets `answer` look first at what comes in by the connections of `server`. */
+/** Offers the requests on new connections of `server` to `answer` first. */
 export function readEarly(server: Server, answer: WriteAnswer): void {
   const looks = new Set<UnreadConnection>()
   const giveOver = interceptConnections(server, (socket) => looks.add(new UnreadConnection(socket, rooms)))
@@ -39,7 +41,7 @@ interface Rooms {
   readonly ended: (look: UnreadConnection) => void
 }
 
-/** A connection that Node's HTTP does not know yet. */
+/** A connection that Node's HTTP has not been handed yet. */
 class UnreadConnection {
   readonly #socket: Socket
   readonly #rooms: Rooms
@@ -53,7 +55,7 @@ class UnreadConnection {
     socket.setTimeout(rooms.server.headersTimeout)
   }
 
-  /** Ends the connection if it idles. One that has asked nothing yet may be about to, for as long as it has time for that. */
+  /** Ends the connection if it is idle. A client that has sent nothing yet keeps its time for the first request. */
   leave(): void {
     if (this.#hasAnswered && !this.#isBusy()) this.#socket.destroy()
   }
@@ -66,7 +68,7 @@ class UnreadConnection {
     const socket = this.#socket
     let rest = bytes
     for (let count = 1; rest.length > 0; count += 1) {
-      // What the kernel did not take waits for a client that does not read, and many at once are for the limit on them.
+      // Unsent bytes mean that the client does not read. Many requests at once fall under the limit of the full path.
       const mayLook = !this.#isBusy() && count <= MAX_IN_FLIGHT_PER_SOCKET
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
       if (head === undefined || !this.#rooms.answer(head, socket)) {
@@ -85,7 +87,7 @@ class UnreadConnection {
     this.#socket.end()
   }
 
-  /** An answer waits until its client reads on, for as long as that takes. */
+  /** A response waits for its client to read on; there is no limit to that time. */
   #isBusy(): boolean {
     return this.#socket.writableLength > 0
   }
@@ -100,7 +102,7 @@ class UnreadConnection {
     if (this.#hasAnswered || !reportTimeout(server, socket)) socket.destroy()
   }
 
-  /** A client that resets a connection on which nothing is under way. */
+  /** A reset of a connection on which nothing is under way is no error. */
   readonly #fail = (): void => undefined
 
   readonly #stop = (): void => {

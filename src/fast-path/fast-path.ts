@@ -1,6 +1,6 @@
-// The fast path, joined: a cache of responses, the route that answers from it, and the reader that answers plain requests
-// from the bytes of their connection. To the server it is one `EarlyAnswers`; app.ts makes it. Nothing depends on it: this
-// folder can be deleted together with the lines of app.ts that are marked `fast path`, once src/workers is.
+// The fast path, joined: a cache of responses, the route that answers from it, and the reader that answers plain
+// requests from the bytes of their connection. To the server it is one `EarlyAnswers`; app.ts makes it. Nothing depends
+// on it: this folder can be deleted together with the lines of app.ts that are marked `fast path`, once src/workers is.
 
 import type { Callers } from '../callers/caller.ts'
 import type { Invalidations } from '../mirror/invalidations.ts'

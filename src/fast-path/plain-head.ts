@@ -1,9 +1,9 @@
-// The head of a GET or HEAD as it stands in bytes, read only where it can be read in one way: less than RFC 9112
-// allows, and all that clients send who do nothing special. Whatever else it is, right or wrong, is for a real parser.
+// Parses the head of a GET or HEAD from its bytes, if it can be read in one way only. This is less than RFC 9112
+// allows, and all that ordinary clients send. Anything else, right or wrong, is left to a real parser.
 
 import type { IncomingHttpHeaders } from 'node:http'
 
-/** The fields of a request that anybody reads where nothing special is asked for, none of them there. */
+/** The fields that the mirror reads of an ordinary request, all absent. */
 const NO_FIELDS = {
   authorization: undefined,
   connection: undefined,
@@ -18,12 +18,12 @@ const NO_FIELDS = {
 }
 type Field = keyof typeof NO_FIELDS
 
-/** A request without a body, in the words of Node's IncomingMessage. */
+/** A request without a body, with the property names of Node's IncomingMessage. */
 export interface RequestHead {
   readonly method: 'GET' | 'HEAD'
   /** The target, raw. */
   readonly url: string
-  /** These, and no other ones. None came twice. */
+  /** These fields and no others. None came twice. */
   readonly headers: Readonly<Pick<IncomingHttpHeaders, Field>>
   /** All of it, raw. */
   readonly text: string
@@ -34,7 +34,9 @@ const REQUEST_LINE = /(GET|HEAD) (\/[!-~]*) HTTP\/1\.1\r\n/y
 // A token, a colon, printable ASCII: no folding, no bare CR or LF, no NUL, no octet with two readings.
 const FIELD = /([!#$%&'*+.^_`|~\w-]+):([\t -~]*)\r\n/y
 
-/** What is known by heart; `never` says that something follows, or what becomes of the connection. */
+/**
+ * The names that matter. `never`: a field that announces a body or changes the connection, which a plain request lacks.
+ */
 const KNOWN: ReadonlyMap<string, Field | 'never'> = new Map([
   ...(Object.keys(NO_FIELDS) as Field[]).map((name) => [name, name] as const),
   ...[
@@ -51,12 +53,12 @@ const KNOWN: ReadonlyMap<string, Field | 'never'> = new Map([
 ])
 
 /**
- * The head that `bytes` begin with, if it is whole, no longer than `maxBytes`, and plain: HTTP/1.1, a path for a target,
- * a Host, no body, nothing that could be said twice, and a connection that stays (RFC 9112 §9.3). Undefined where it is
- * anything else. The next request begins after the length of its text.
+ * Parses the head at the start of `bytes`. It must be complete, at most `maxBytes` long, and plain: HTTP/1.1, a path as
+ * the target, a Host, no body, no field twice, and a persistent connection (RFC 9112 §9.3). Returns undefined for
+ * anything else. The next request begins after `text.length` bytes.
  */
 export function readHead(bytes: Buffer, maxBytes: number): RequestHead | undefined {
-  // G or H: most of what is no GET or HEAD ends here.
+  // G or H: most other methods end here.
   if (bytes[0] !== 0x47 && bytes[0] !== 0x48) return undefined
   const end = bytes.indexOf(END, 0, 'latin1')
   if (end < 0 || end + END.length > maxBytes) return undefined
@@ -64,7 +66,7 @@ export function readHead(bytes: Buffer, maxBytes: number): RequestHead | undefin
   REQUEST_LINE.lastIndex = 0
   const line = REQUEST_LINE.exec(text)
   if (line === null) return undefined
-  // All of its fields at once: an object that grows by names costs more than all else here.
+  // All properties from the start: an object that grows property by property costs more than the rest of this function.
   const headers: Record<Field, string | undefined> = { ...NO_FIELDS }
   let at = REQUEST_LINE.lastIndex
   while (at < end) {

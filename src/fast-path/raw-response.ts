@@ -1,5 +1,5 @@
-// An answer as it stands on the connection: what Node's HTTP writes for the same status and fields on a connection that
-// stays (RFC 9112 §4, §9.3), put together from what does not change between two answers.
+// A response as bytes: what Node's HTTP writes for the same status and fields on a persistent connection (RFC 9112 §4,
+// §9.3), assembled from parts that are the same in every response.
 
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
@@ -7,10 +7,14 @@ import { isHeaderSafe } from '../http/headers.ts'
 import { KEEP_ALIVE_MS } from '../server/limits.ts'
 
 const STAYS = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(KEEP_ALIVE_MS / 1000)}\r\n`
-/** To copy more than fits in here takes longer than to tell the kernel of each piece. */
+/**
+ * Larger responses are written in pieces: copying them together would take longer than the kernel needs for the pieces.
+ */
 const SPACE_BYTES = 32 * 1024
 
-/** Names and values in turn → lines, each with its CRLF; undefined where one of them may not stand in a head. */
+/**
+ * Turns alternating names and values into lines, each with its CRLF. Returns undefined if one must not stand in a head.
+ */
 export function fieldLines(fields: readonly string[]): string | undefined {
   let lines = ''
   for (let index = 0; index < fields.length; index += 2) {
@@ -21,14 +25,17 @@ export function fieldLines(fields: readonly string[]): string | undefined {
   return lines
 }
 
-/** How a head begins: the status, `lines` that differ from answer to answer, and what is said of the connection. */
+/**
+ * The start of a head: the status line, `lines` that differ from response to response, the date, and the connection
+ * fields.
+ */
 export function headStart(status: number, lines: string): string {
   return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines}Date: ${date()}\r\n${STAYS}`
 }
 
 /**
- * How it ends: with the lines that are the same each time. In memory of its own: it is kept for long, and what shares its
- * piece would be kept with it.
+ * The end of a head: the lines that are the same each time. Allocated outside Node's buffer pool: it is long-lived and
+ * would otherwise keep a whole pool slab alive.
  */
 export function headEnd(lines: string): Buffer {
   const end = Buffer.allocUnsafeSlow(lines.length + 2)
@@ -49,10 +56,10 @@ function date(): string {
   return secondText
 }
 
-// Whatever the kernel takes at once is copied by then, so one place serves all connections.
+// What the kernel takes at once has been copied when `write` returns, so one buffer serves all connections.
 let space = Buffer.allocUnsafeSlow(SPACE_BYTES)
 
-/** Writes a head in its two parts and its body, if it has one, by one call. */
+/** Writes a head, given in two parts, and its body, if it has one, with one system call where possible. */
 export function writeAnswer(socket: Socket, start: string, end: Buffer, body: Buffer | undefined): void {
   const headBytes = start.length + end.length
   const sizeBytes = headBytes + (body?.length ?? 0)
@@ -68,6 +75,6 @@ export function writeAnswer(socket: Socket, start: string, end: Buffer, body: Bu
   end.copy(space, start.length)
   body?.copy(space, headBytes)
   socket.write(space.subarray(0, sizeBytes))
-  // Some of it waits where it is for the kernel.
+  // The kernel has not taken all of it: the socket still refers to this buffer.
   if (socket.writableLength > 0) space = Buffer.allocUnsafeSlow(SPACE_BYTES)
 }

@@ -1,6 +1,7 @@
-// Answers that are in memory, or but for the bytes of a file that is open, and the same for every caller: files of open
-// repos, and that they lack one, for as long as all they rest on may be believed without asking. It decides nothing:
-// whoever learns that a repo is not what it was says so here, and its answers are forgotten before anything else is told.
+// Caches responses that are the same for every caller: files of public repos, and that such a repo lacks a file. The
+// body is in memory, or in a stored file that is open. A response is kept for as long as everything it depends on may
+// be believed without asking. The cache decides nothing: mirror/invalidations.ts says which responses must not be given
+// any more.
 
 import { type Repo, repoKey } from '../hub/names.ts'
 import type { FileRoute } from '../hub/route.ts'
@@ -8,15 +9,15 @@ import { MAX_KEY_CHARS, MemoryCache, textBytes } from '../memory.ts'
 import type { Reusable } from '../mirror/answer.ts'
 import type { Invalidations } from '../mirror/invalidations.ts'
 
-/** A hit, to a request for the whole, without conditions: a file, or that there is none. */
+/** The response to a request for the whole, without conditions: a file, or that there is none. */
 export interface CachedResponse extends Reusable {
   readonly route: FileRoute
   readonly status: number
-  /** Names and values in turn, without the fields that differ from request to request: `variesByResponse`. */
+  /** Alternating names and values, without the fields that differ from response to response: `variesByResponse`. */
   readonly headers: readonly string[]
 }
 
-/** Whether a field (lower case) is of one answer only; how much of a file there is, is said of a GET each time. */
+/** Whether a field (lower case) differs from response to response. For GET this includes the size of the body. */
 export function variesByResponse(method: Method, name: string): boolean {
   if (name === 'x-request-id' || name === 'age') return true
   return method === 'GET' && (name === 'content-length' || name === 'content-range')
@@ -24,9 +25,12 @@ export function variesByResponse(method: Method, name: string): boolean {
 
 export type Method = 'GET' | 'HEAD'
 
-/** What an operator prunes beside the running mirror, and how recently a file was used, is seen this often. */
+/**
+ * How long a response may go without the full path, which notices what `hubmirror prune` removed and notes the last
+ * use.
+ */
 const LIFE_MS = 60_000
-/** Of answers to GET, and of those to HEAD; bodies lie elsewhere. */
+/** For the responses to GET, and again for those to HEAD. Bodies are kept elsewhere. */
 const ANSWERS_BYTES = 16 * 1024 * 1024
 
 export class ResponseCache {
@@ -37,7 +41,7 @@ export class ResponseCache {
 
   constructor(options: {
     readonly monotonic: () => number
-    /** Says what must not be repeated any more, and whether that has been said since an answer was begun. */
+    /** Reports which responses must not be given any more, and whether that happened since an answer was begun. */
     readonly invalidations: Pick<Invalidations, 'generation' | 'onInvalidate'>
   }) {
     this.#monotonic = options.monotonic
@@ -45,7 +49,7 @@ export class ResponseCache {
     const answers = () =>
       new MemoryCache<CachedResponse>({
         maxBytes: ANSWERS_BYTES,
-        // The route holds parts of the target, and the target is named by repo as well.
+        // The route holds parts of the target, and `#targets` holds the target as well.
         sizeOf: ({ headers }) => 500 + textBytes(...headers),
         onRemove: ({ route }, target) => this.#left(target, repoKey(route.repo)),
       })
@@ -56,18 +60,18 @@ export class ResponseCache {
     })
   }
 
-  /** The answer to `target` (raw, as it came), if it may be given now. */
+  /** The response to `target` (raw, as received), if it may be given now. */
   get(method: Method, target: string): CachedResponse | undefined {
     const answer = this.#answers[method].get(target)
     return answer === undefined || this.#monotonic() >= answer.until ? undefined : answer
   }
 
-  /** How long ago the Hub was asked for it; undefined where it need not be. */
+  /** How long ago the Hub was asked, in milliseconds; undefined if the response does not depend on a branch. */
   ageOf({ askedAt }: CachedResponse): number | undefined {
     return askedAt === undefined ? undefined : this.#monotonic() - askedAt
   }
 
-  /** Keeps an answer to `target`, unless something was invalidated since it was begun. Returns what is kept. */
+  /** Caches the response to `target`, unless something was invalidated since it was begun. Returns what was cached. */
   set(method: Method, target: string, answer: CachedResponse): CachedResponse | undefined {
     if (answer.generation !== this.#invalidations.generation || target.length > MAX_KEY_CHARS)
       return undefined
@@ -79,7 +83,7 @@ export class ResponseCache {
     return kept
   }
 
-  /** The repo is not what it was, or a branch of it is not where it was: no answer about it is ready any more. */
+  /** The repo or one of its branches has changed: drops all responses about it. */
   #forget(repo: Repo): void {
     for (const target of this.#targets.get(repoKey(repo)) ?? []) {
       this.#answers.GET.delete(target)
@@ -87,7 +91,7 @@ export class ResponseCache {
     }
   }
 
-  /** What is believed, and for how long, may be another from now on: no answer is ready any more. */
+  /** The settings have changed: drops all responses. */
   #forgetAll(): void {
     this.#answers.GET.clear()
     this.#answers.HEAD.clear()

@@ -1,9 +1,9 @@
-// Connections that the system does not hand over, for want of file descriptors. It knows nothing of requests.
+// Handles connections that the system cannot hand over because file descriptors have run out. Knows nothing of requests.
 
 import type { Server } from 'node:net'
 import type { Logger } from 'pino'
 
-/** The system may repeat the same complaint with every turn of the event loop. */
+/** The system may report the same error in every iteration of the event loop. */
 const QUIET_MS = 10_000
 
 /**

@@ -1,7 +1,7 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
 //   0. what needs no new decision is answered at once, where there is something that can (early-answers.ts)
-//   1. the socket's limit of requests in flight, the trace and the request id (onRequest)
+//   1. the socket's limit of requests in flight, the record and the request id (onRequest)
 //   2. the networks that are served, then the check of framing and credentials (onRequest)
 //   3. the routes of our own: /healthz, /readyz, /metrics, /-/
 //   4. transfers at addresses that the mirror gave out (transfers.ts)
@@ -44,19 +44,19 @@ export interface ServerOptions extends OpsOptions {
   readonly client: OriginClient
   readonly callers: Callers
   readonly basePath: string
-  /** Seals and opens the addresses of transfers that the Hub leads to other hosts. */
+  /** Seals and opens the links for transfers that the Hub sends to other hosts. */
   readonly transferLinks: () => Promise<TransferLinks>
   readonly publicUrl: URL | undefined
   /** Read at each use, as `clients` are: they may change. */
   readonly settings: {
     readonly writes: 'forward' | 'deny'
-    /** How much work one caller may cause at the origin. */
+    /** How many requests to the origin one caller may cause. */
     readonly clientsRateLimit?: Rate | undefined
   }
   readonly offline: boolean
   readonly trustProxy: readonly string[]
   readonly clients: ClientLists
-  /** Marks our requests to the origin, so that one that comes back is told as a loop. */
+  /** Marks the mirror's requests to the origin, so that one that comes back is recognised as a loop. */
   readonly via: string
   readonly logger: Logger
   readonly observer: Observer
@@ -67,7 +67,7 @@ export interface ServerOptions extends OpsOptions {
   readonly intermediary?: Intermediary | undefined
   /** Another process that may send stored files in place of this one. */
   readonly handoff?: FileHandoff | undefined
-  /** Begun when the process is about to stop, and when the instance closes. */
+  /** Begins when the process is about to stop, and when the instance closes. */
   readonly leaving: Leaving
 }
 
@@ -113,7 +113,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     const count = intermediary?.inFlight(request.raw) ?? own
     const excess = count > MAX_IN_FLIGHT_PER_SOCKET
     if (excess && socket.destroyed) {
-      // The rest of what had arrived with the one too many. A reply that is given away needs no more steps.
+      // A later request of the same burst, after the one too many. A hijacked reply needs no further steps.
       reply.hijack()
       return
     }
@@ -143,7 +143,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     sendFailure(reply.raw, error, recordOf(request.raw), request.raw.method === 'HEAD')
   })
   server.setNotFoundHandler((request, reply) => {
-    // Only methods that no route knows come here: the catch-all takes every path.
+    // Only unknown methods come here: the catch-all takes every path.
     reply.hijack()
     sendFailure(reply.raw, new MirrorError('method_not_allowed'), recordOf(request.raw), false)
   })
@@ -153,7 +153,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   return server
 }
 
-/** The Hub's protocol, and what belongs to it. */
+/** Registers the routes of the Hub's protocol, and those of transfers. */
 async function registerHub(
   server: FastifyInstance,
   options: Watched,
@@ -174,7 +174,10 @@ function openHttp(
 
 type Watched = ServerOptions & ReturnType<typeof arrivalsOf>
 
-/** Who comes: whose a request is past the proxies, signs that these do not say it, and who is served. */
+/**
+ * What is known of callers: their address behind the proxies, warnings about these proxies, and which networks are
+ * served.
+ */
 function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
   return {
     addressOf: addressReader(trustProxy),
@@ -183,7 +186,7 @@ function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
   }
 }
 
-/** What was asked for by somebody who gets nothing: for the audit line. The credential is not looked at. */
+/** Notes what a refused caller asked for, for the audit line. The credential is not read. */
 function noteTarget(
   request: FastifyRequest,
   record: RequestRecord,
@@ -194,13 +197,13 @@ function noteTarget(
     if (request.routeOptions.url === '/metrics') record.route = 'ops'
     else noteRoute(record, parse(request.raw.url ?? ''))
   } catch {
-    // No URL of the Hub: it stays what it is.
+    // Not a URL of the Hub: the route stays unknown.
   }
 }
 
-/** Ends the work when client or socket go; writes the one line and the counts when all is over. */
+/** Aborts the work when the client or its socket goes. Reports the request when it is over. */
 function watch(request: FastifyRequest, reply: FastifyReply, record: RequestRecord, options: Watched): void {
-  // Now: a body that is handed on takes the socket from its request when it has ended.
+  // Read now: after its end, a forwarded body detaches the socket from its request.
   const { raw } = request
   const { socket } = raw
   const address = options.addressOf(raw)
@@ -215,6 +218,6 @@ function watch(request: FastifyRequest, reply: FastifyReply, record: RequestReco
     reportRequest({ method: raw.method ?? '', address, status: statusSent(reply.raw) }, record, options)
   }
   reply.raw.once('close', close)
-  // A pipelined answer that never got its turn hears nothing of its socket by itself.
+  // A pipelined response whose turn never came is not notified when its socket closes.
   socket.once('close', close)
 }

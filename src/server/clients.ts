@@ -1,23 +1,22 @@
-// Which address a caller has, past the proxies that may say so, and which callers are served at all by the network they
-// come from.
+// The address of a caller behind trusted proxies, and which networks are served.
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import { networks, plainAddress, withoutZone } from '../policy/patterns.ts'
 
 export interface ClientLists {
-  /** Empty is everybody. */
+  /** Empty: all callers. */
   readonly allow: readonly string[]
   /** Wins over `allow`. */
   readonly deny: readonly string[]
 }
 
-/** Load balancers ask these from wherever they are, and there is nothing to be had. */
+/** Load balancers request these from any network, and they reveal nothing. */
 const OPEN_ROUTES = new Set(['/healthz', '/readyz'])
 
 /**
- * Whether a caller may ask for a route. `lists` may give others later: they are read at each use, and compiled once. What is no address, as a proxy
- * may forward, is nobody's.
+ * Returns a function that says whether a caller may request a route. `lists` is read at each use, since its content may
+ * change, and compiled once per change. A value that is no address, as a proxy may forward, matches no network.
  */
 export function clientGate(
   lists: ClientLists,
@@ -42,22 +41,25 @@ function compiledGate({
   const allowed = networks(allow)
   return (address, route) => {
     if (route !== undefined && OPEN_ROUTES.has(route)) return true
-    // A socket that is gone has none, and what is unknown may be denied.
+    // A closed socket has no address. An unknown address might be a denied one.
     if (address === undefined || isIP(address) === 0 || denied.has(address)) return false
     return allow.length === 0 || allowed.has(address)
   }
 }
 
-/** Stands for the address of a caller of whom a trusted proxy does not clearly say one (RFC 7239 section 6). */
+/** Stands for the address of a caller for whom a trusted proxy names none clearly (RFC 7239 section 6). */
 export const UNKNOWN_ADDRESS = 'unknown'
 
-/** Whose request it is: an address in its one spelling, or UNKNOWN_ADDRESS. Undefined when the socket has gone. */
+/**
+ * Returns the caller's address in its canonical spelling, or UNKNOWN_ADDRESS. Returns undefined when the socket has
+ * closed.
+ */
 export type AddressReader = (request: Pick<IncomingMessage, 'headers' | 'socket'>) => string | undefined
 
 /**
- * Reads whose request it is: the socket's, unless that is a proxy of `trustProxy`. Then it is the last entry of
- * X-Forwarded-For that is no such proxy, and nobody's where an entry that has to be believed is not one plain address.
- * A trusted proxy that sends no such field asks for itself.
+ * Returns a reader of the caller's address: that of the socket, unless it is a proxy of `trustProxy`. Then it is the
+ * last entry of X-Forwarded-For that is no such proxy, or UNKNOWN_ADDRESS if an entry on the way there is not one plain
+ * address. A trusted proxy that sends no such field is the caller itself.
  */
 export function addressReader(trustProxy: readonly string[]): AddressReader {
   const trusted = networks(trustProxy)
@@ -75,20 +77,20 @@ export function addressReader(trustProxy: readonly string[]): AddressReader {
   }
 }
 
-/** The address at the other end of a connection; undefined when it has gone. */
+/** The address at the other end of a connection; undefined when the connection has closed. */
 export function peerAddress({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string | undefined {
   if (remoteAddress === undefined || isIP(remoteAddress) === 4) return remoteAddress
   return plainAddress(withoutZone(remoteAddress)) ?? UNKNOWN_ADDRESS
 }
 
-/** The entries of X-Forwarded-For, the nearest last; empty where there is no such field. */
+/** The entries of X-Forwarded-For, the nearest proxy last; empty if there is no such field. */
 export function forwardedFor(headers: IncomingHttpHeaders): string[] {
   const field = headers['x-forwarded-for']
   if (field === undefined) return []
   return (Array.isArray(field) ? field.join(',') : field).split(',').map((entry) => entry.trim())
 }
 
-/** By what requests of one address are counted: of IPv6 the /64, which is one customer. */
+/** The key by which requests of an address are counted: for IPv6 its /64, which is one customer. */
 export function countingKey(address: string): string {
   if (isIP(address) !== 6) return address
   const [front = '', back] = address.split('::')

@@ -1,4 +1,5 @@
-// A request of a client → what the mirror is told about it. The only reader of credentials and forwarded fields.
+// Turns a request of a client into the context that the mirror works with. The only reader of credentials and forwarded
+// fields.
 
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
@@ -17,16 +18,19 @@ import { type AddressReader, UNKNOWN_ADDRESS } from './clients.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { RequestRecord } from './request-record.ts'
 
-/** Two of these in one request mean that somebody in between reads another one than we do. */
+/** If one of these comes twice, a proxy on the way may have read the other one. */
 const ONCE = new Set(['authorization', 'host', 'range', 'content-length', 'if-range', 'transfer-encoding'])
-/** Whose account pays: with a token of the mirror's own that is not for the caller to say. */
+/**
+ * Which organisation the Hub bills. Dropped when the request uses one of the mirror's own Hub tokens: the caller must not
+ * choose who pays.
+ */
 export const BILL_TO = 'x-hf-bill-to'
-/** What the Hub counts by, and by whom the request came. Everything else of the caller stays here. */
+/** Fields that are forwarded to the Hub: those it counts by, and those that trace the request. All others stay here. */
 const FORWARDED = ['user-agent', 'x-hf-download-counter', BILL_TO, 'x-amzn-trace-id', 'via']
 const MAX_FORWARDED_CHARS = 512
 
 /**
- * Refuses requests whose framing or credentials can be read in two ways, and those that would carry a mirror token on.
+ * Refuses requests whose framing or credentials can be read in two ways, and those that would forward a mirror token.
  * Throws bad_request, loop or mirror_token_misplaced.
  */
 export function checkRequest(raw: IncomingMessage, via: string): void {
@@ -45,7 +49,7 @@ export function checkRequest(raw: IncomingMessage, via: string): void {
 }
 
 /**
- * Refuses what the version of a request does not allow: HTTP/1.1 without Host (RFC 9112 §3.2), and HTTP/1.0 with
+ * Refuses what the HTTP version of a request does not allow: HTTP/1.1 without Host (RFC 9112 §3.2), and HTTP/1.0 with
  * Transfer-Encoding, which makes its framing faulty (§6.1). Throws bad_request.
  */
 export function checkVersion({
@@ -66,15 +70,18 @@ export function reachedHost({ localAddress, localPort }: Socket): string | undef
   return `${address.includes(':') ? `[${address}]` : address}:${localPort}`
 }
 
-/** The caller's own id where it is well formed, as it is the best key between its log and ours. */
+/**
+ * The caller's own request id if it is well formed, since it connects the caller's log with this one. Otherwise a new
+ * one.
+ */
 export function requestId({ headers }: Pick<IncomingMessage, 'headers'>): string {
   const given = headers['x-request-id'] ?? headers['x-amzn-trace-id']
-  // It stands in the log and in answers: what may be a token is no id.
+  // It appears in the log and in responses: something that may be a token is not used.
   const isId = typeof given === 'string' && /^[\w.=:;-]{1,128}$/.test(given) && !/hf_\w{10}/.test(given)
   return isId ? given : randomUUID()
 }
 
-/** The first field of ONCE that stands twice. Node's `headers` would hide the second one. */
+/** The first field of ONCE that comes twice. Node's `headers` would hide the second one. */
 function firstDoubled(rawHeaders: readonly string[]): string | undefined {
   const seen: string[] = []
   for (let index = 0; index < rawHeaders.length; index += 2) {
@@ -87,8 +94,8 @@ function firstDoubled(rawHeaders: readonly string[]): string | undefined {
 }
 
 /**
- * The context of a checked request. `publicUrl` wins over what the request says the mirror is called. Throws as
- * `Callers.recognise`.
+ * The context of a checked request. `publicUrl` takes precedence over the host that the request names. Throws as
+ * `Callers.recognise` does.
  */
 export function contextOf(
   request: FastifyRequest,
@@ -103,7 +110,7 @@ export function contextOf(
   },
 ): Ctx {
   const { method = '', headers } = request.raw
-  // A socket that is gone has none; nothing is granted to that one.
+  // A closed socket has no address; an unknown address is granted nothing.
   const address = options.addressOf(request.raw) ?? UNKNOWN_ADDRESS
   const given = { authorization: headers.authorization, address, method }
   const { caller, authorization, checkScope } = options.callers.recognise(given, route)
@@ -135,8 +142,8 @@ export function contextOf(
 }
 
 /**
- * The context of a request that brings its right in its address, as a transfer link does: whoever sends it is a stranger to
- * the Hub, and a credential that comes along is dropped.
+ * The context of a request whose URL is its authorisation, as that of a transfer link is. The caller is anonymous to the
+ * Hub, and a credential in the request is dropped.
  */
 export function anonymousContext(
   request: FastifyRequest,
@@ -165,7 +172,7 @@ export function anonymousContext(
   }
 }
 
-/** Counts the request against the caller's limit when it first needs the origin, and once only. */
+/** Counts the request against the caller's limit when it first needs the origin, and only once. */
 function claimOnce(
   originLimit: OriginLimit | undefined,
   request: FastifyRequest,
@@ -175,13 +182,13 @@ function claimOnce(
   return originLimit && (() => (claimed ??= originLimit(request, caller)))
 }
 
-/** Notes what a request is about. */
+/** Notes the route of a request, and the repo, revision and path that it names. */
 export function noteRoute(record: RequestRecord, route: HubRoute): void {
   record.route = route.kind === 'other' ? 'pass-through' : route.kind
   record.about = aboutOf(route)
 }
 
-// Of one route there are many requests.
+// One route serves many requests.
 const abouts = new WeakMap<HubRoute, About>()
 
 function aboutOf(route: HubRoute): About {
@@ -196,7 +203,7 @@ function aboutOf(route: HubRoute): About {
   return about
 }
 
-/** Notes who asks, for whoever keeps accounts; of a token no more than a fingerprint. */
+/** Notes the caller, for logs and metrics. Of a token it notes only a fingerprint. */
 export function noteCaller(record: RequestRecord, caller: Caller, authorization: string | undefined): void {
   const token = caller.kind === 'hub-token' ? bearerToken(authorization) : undefined
   record.token = token === undefined ? undefined : fingerprint(token)
@@ -204,14 +211,14 @@ export function noteCaller(record: RequestRecord, caller: Caller, authorization:
   record.access.mirrorToken = caller.kind === 'mirror-token' ? caller.name : undefined
 }
 
-/** The same request with one of the mirror's own Hub tokens, which `authorization` carries. */
+/** The same request with one of the mirror's own Hub tokens: `lent` is its name, `authorization` carries it. */
 export function withLent(ctx: Ctx, lent: string, authorization: string): Ctx {
   const { [BILL_TO]: _payer, ...forward } = ctx.forward
   ctx.access.hubToken = lent
   return { ...ctx, lent, authorization, fingerprint: nameOf(authorization), forward }
 }
 
-/** Names a credential in memory; it means nothing outside of this process. */
+/** A name for a credential, for use in memory. It means nothing outside of this process. */
 export function nameOf(authorization: string | undefined): string {
   if (authorization === undefined) return ANONYMOUS
   return keyedDigest('credential', authorization).toString('base64url')
@@ -222,10 +229,10 @@ function mirrorBase(
   options: { readonly publicUrl: URL | undefined; readonly basePath: string },
 ): string {
   if (options.publicUrl !== undefined) return withoutTrailingSlash(options.publicUrl.href)
-  // What the client itself calls us goes back to that client only, and never into the store.
+  // The host that a client names goes back to that client only, and never into the store.
   const given = request.host || (reachedHost(request.raw.socket) ?? '')
   const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(given) ? given : 'localhost'
-  // A front may have passed on what its caller says.
+  // A proxy may have forwarded a value that its own client sent.
   const scheme = request.protocol === 'https' ? 'https' : 'http'
   return `${scheme}://${host}${options.basePath === '/' ? '' : options.basePath}`
 }

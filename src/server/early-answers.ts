@@ -9,20 +9,20 @@ import type { Answer, Reusable } from '../mirror/answer.ts'
 export type ReusableAnswer = Answer & { readonly reusable: Reusable }
 
 /**
- * Gives answers again that need no new decision. What it answers has passed the same checks as on the full path, and stands
- * in the request log. What it does not answer is untouched.
+ * Gives answers again that need no new decision. What it answers has passed the same checks as on the full path, and
+ * stands in the request log. What it does not answer is untouched.
  */
 export interface EarlyAnswers {
   /**
-   * Called once, when `server` is made, if clients connect to it themselves. From then on requests may be answered from the
-   * bytes of a connection, before Node's HTTP reads them.
+   * Called once, when `server` is made, if clients connect to it themselves. From then on requests may be answered from
+   * the bytes of a connection, before Node's HTTP reads them.
    */
   attach(server: Server): void
   /** Answers a request that Node has read, or calls `otherwise`, at once or later, with the response untouched. */
   serve(request: IncomingMessage, response: ServerResponse, otherwise: () => void): void
   /**
-   * Called with each reusable answer before it is sent. Keeps it where it can. Returns header fields to send along with it,
-   * for processes between the mirror and the client; undefined where there are none.
+   * Called with each reusable answer before it is sent. Keeps it where it can. Returns header fields to send along with
+   * it, for processes between the mirror and the client; undefined where there are none.
    */
   keep(
     request: IncomingMessage,

@@ -1,4 +1,5 @@
-// Error → reply. The table in errors.ts says what a client is told; nothing else of an error leaves the process.
+// Turns an error into a response. The table in errors.ts says what a client receives; nothing else of an error leaves the
+// process.
 
 import type { ServerResponse } from 'node:http'
 import { ERRORS, type ErrorCode, MirrorError } from '../errors.ts'
@@ -14,11 +15,11 @@ import type { RequestRecord } from './request-record.ts'
 
 const MAX_MESSAGE_CHARS = 800
 const RETRY_AFTER_SECONDS = '5'
-/** Whose message clients would hide behind words of their own. */
+/** Errors whose message the clients would replace with their own. */
 const WARNED: ReadonlySet<ErrorCode> = new Set(['offline_and_absent', 'offline_and_unknown'])
 /**
- * What the operator wants refused: answers, not failures. `hf` 2.x replaces the message of a GatedRepo by words of its own
- * ("requires approval"), but prints a warning of any answer: they carry their message in X-HF-Warning as well.
+ * Refusals that the operator wants; they are not failures. `hf` 2.x replaces the message of a GatedRepo with its own
+ * ("requires approval"), but prints the warning of any response, so these carry their message in X-HF-Warning as well.
  */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'policy_denied',
@@ -30,21 +31,21 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'mirror_token_read_only',
   'mirror_token_misplaced',
 ])
-/** Those that are not about the request itself, and the word for them in the audit log. */
+/** Refusals that do not concern the form of the request, and their reason in the audit log. */
 const DENIED_BY: ReadonlyMap<ErrorCode, AuditReason> = new Map([
   ['policy_denied', 'policy'],
   ['client_not_allowed', 'network'],
 ])
 
-/** The mirror's own view of what was thrown; what it does not know is a bug. */
+/** Turns what was thrown into an error of the mirror. An unknown error becomes `bug`. */
 export function asMirrorError(error: unknown): MirrorError {
   if (error instanceof MirrorError) return error
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  // A repo that got another name again and again, or behind the first bytes: the next request asks anew.
+  // A repo that was renamed repeatedly, or after the first bytes: the next request asks again.
   if (isRepoMoved(error)) return new MirrorError('origin_bad_answer', { cause: error })
   if (code === 'EMFILE' || code === 'ENFILE') return new MirrorError('overloaded', { cause: error })
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MirrorError('request_too_large', { cause: error })
-  // Not as the cause: its message quotes the URL as it came, with whatever was escaped in it.
+  // Not as the cause: its message quotes the raw URL, with anything that was escaped in it.
   if (isClientError(error)) return new MirrorError('bad_request', { detail: { reason: String(code) } })
   return new MirrorError('bug', { cause: error })
 }
@@ -54,7 +55,7 @@ function isClientError(error: unknown): boolean {
   return typeof error.statusCode === 'number' && error.statusCode >= 400 && error.statusCode < 500
 }
 
-/** What is sent for an error: status, headers and a body that both Python and a person can read. */
+/** The response for an error: status, header fields, and a JSON body with the message. */
 export function failureOf(
   error: MirrorError,
   context: { readonly aboutRepo: boolean } = { aboutRepo: false },
@@ -80,13 +81,13 @@ export function failureOf(
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       ...(row.status === 401 ? { 'www-authenticate': 'Bearer realm="hubmirror"' } : {}),
-      // What follows on a connection whose framing is in doubt may not be what its sender meant.
+      // If the framing is in doubt, the next bytes on the connection may not be a request.
       ...(error.code === 'bad_request' ? { connection: 'close' } : {}),
-      // Where nobody has told a time, huggingface_hub would say "Rate limited" of it, and wait longer than without.
+      // Without a time, huggingface_hub would report "Rate limited" and wait longer.
       ...(row.status === 429 || retryAfterSeconds !== undefined
         ? { 'retry-after': String(retryAfterSeconds ?? RETRY_AFTER_SECONDS) }
         : {}),
-      // Clients print the first warning of a topic only, so that each kind of refusal has its own.
+      // Clients print only the first warning of a topic, so each kind of refusal has a topic of its own.
       ...(REFUSALS.has(error.code) || (context.aboutRepo && WARNED.has(error.code))
         ? { 'x-hf-warning': `${row.header}; ${message}` }
         : {}),
@@ -97,7 +98,7 @@ export function failureOf(
   }
 }
 
-/** Answers with the error, or breaks the connection off when an answer has begun. */
+/** Responds with the error, or breaks the connection if a response has begun. */
 export function sendFailure(
   response: ServerResponse,
   thrown: unknown,
@@ -114,7 +115,7 @@ export function sendFailure(
     breakConnection(response)
     return
   }
-  // Whatever an earlier step set belonged to an answer that did not come about.
+  // Fields that an earlier step set belong to a response that will not be sent.
   for (const name of response.getHeaderNames()) response.removeHeader(name)
   if (thrown instanceof RefusedByHub) {
     noteRefusal(record.access, thrown.refusal)
@@ -132,7 +133,7 @@ export function sendFailure(
   })
   const isRefusal = REFUSALS.has(error.code)
   record.outcome = isRefusal ? 'refused' : 'error'
-  // What was decided on the way here stands no more.
+  // The refusal replaces any earlier decision.
   if (isRefusal) record.access.decision = undefined
   const sent = { ...headers, ...outcomeHeaders(record) }
   if (deniedBy === undefined) {

@@ -1,5 +1,5 @@
-// Warns of signs that a trusted proxy does not name its callers: once for each sign, with the cure. Rules by network do not
-// depend on what is found here; clients.ts decides by itself.
+// Warns when a trusted proxy seems not to name its callers, once per sign, with the remedy. Rules for networks do not
+// depend on this; clients.ts decides by itself.
 
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
@@ -20,12 +20,12 @@ const SIGNS = {
 } as const
 type Sign = keyof typeof SIGNS
 
-/** Load balancers and Prometheus request these for themselves, not for a caller. */
+/** Load balancers and Prometheus request these themselves, not for a caller. */
 const OWN_QUESTIONS = new Set(['/healthz', '/readyz', '/metrics'])
 
 /**
- * Looks at requests and warns once of each sign. Undefined where no proxy is trusted, since then nobody's field is believed.
- * Never throws.
+ * Returns a function that examines requests and warns once of each sign; it never throws. Returns undefined if no proxy
+ * is trusted, since then the fields are ignored.
  */
 export function frontWatch(
   trustProxy: readonly string[],

@@ -42,17 +42,17 @@ export interface HubRouteOptions extends ForwardOptions {
   /** The raw target as a route: `createRouteParser`. */
   readonly parse: (rawTarget: string) => HubRoute
   readonly publicUrl: URL | undefined
-  /** Read at each use: they may change. */
+  /** Read at each use, since they may change. */
   readonly settings: { readonly writes: 'forward' | 'deny' }
   readonly earlyAnswers?: EarlyAnswers | undefined
   readonly handoff?: FileHandoff | undefined
 }
 
-/** Targets longer than this are rare, and would fill the memory. */
+/** Longer targets are rare and would fill the cache. */
 const MAX_REMEMBERED_CHARS = 512
 const ROUTES_BYTES = 6 * 1024 * 1024
 
-/** Parses raw targets below `basePath`, the frequent ones once. Throws as `parseHubUrl` does. */
+/** Returns a parser of raw targets below `basePath` that caches what it has parsed. It throws as `parseHubUrl` does. */
 export function createRouteParser(basePath: string): (rawTarget: string) => HubRoute {
   const routes = new MemoryCache<HubRoute>({
     maxBytes: ROUTES_BYTES,
@@ -115,7 +115,7 @@ async function admit(
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
   if (isUpload && options.settings.writes === 'deny') throw new MirrorError('writes_denied')
-  // The rules may allow the one and not the other.
+  // The rules may allow downloads and deny uploads.
   if (batch === 'unclear' && options.mirror.hasRules)
     throw new MirrorError('bad_request', { message: UNCLEAR_BATCH })
   const admitted = await options.mirror.admit(asked, route, { isUpload })
@@ -135,7 +135,7 @@ async function send(
   { route }: Admitted,
   { earlyAnswers, reads, handoff }: HubRouteOptions,
 ): Promise<void> {
-  // From here on the raw response is ours, failures included: Fastify says nothing more on a reply it gave away.
+  // From here on the raw response is written here, failures included: Fastify does not touch a hijacked reply.
   reply.hijack()
   const record = recordOf(request.raw)
   const headOnly = request.raw.method === 'HEAD'
@@ -202,7 +202,7 @@ function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
   }
 }
 
-/** What a Git LFS batch wants; undefined where the request is none. */
+/** The operation of a Git LFS batch; undefined if the request is no batch. */
 async function readBatch(
   request: FastifyRequest,
   route: HubRoute,
@@ -211,7 +211,8 @@ async function readBatch(
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
     return undefined
   const body = await readBody(MAX_BATCH_BYTES)
-  // The pass-through sends what it finds here, as the stream has been read; a plain buffer it might encode as JSON.
+  // The stream of the request has been read. The proxy plugin sends `body` instead; it might encode a plain buffer as
+  // JSON.
   const sent = withoutXet(body)
   request.body = Readable.from([sent])
   request.raw.headers['content-length'] = String(sent.length)

@@ -1,11 +1,12 @@
-// A server on its way out: it still serves, every answer asks its client to connect anew elsewhere, and no connection is
-// closed while a request that has arrived on it is unread. It does not know why the process ends, nor when.
+// A server that is about to stop: it still serves, every response asks its client to open a new connection elsewhere,
+// and no connection is closed while a request that has arrived on it is unread. It does not know why the process ends,
+// nor when.
 
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import { setImmediate as afterReading } from 'node:timers/promises'
 import { aroundClosingIdle, endConnectionWith } from './node-http.ts'
 
-/** Whether the server is on its way out. Begins once, and does not end. */
+/** Whether the server is about to stop. Begins once and never ends. */
 export class Leaving {
   #hasBegun = false
 
@@ -13,16 +14,16 @@ export class Leaving {
     return this.#hasBegun
   }
 
-  /** From now on the head of every answer says `Connection: close` (RFC 9112 §9.6). */
+  /** From now on the head of every response says `Connection: close` (RFC 9112 §9.6). */
   begin(): void {
     this.#hasBegun = true
   }
 }
 
-/** The class of a server's answers: those whose head is written after `leaving` has begun end their connection. */
+/** A class for the responses of a server: those whose head is written after `leaving` has begun end their connection. */
 export function answersOf(leaving: Leaving): typeof ServerResponse {
   return class Answer<Request extends IncomingMessage> extends ServerResponse<Request> {
-    // Node's own has several forms; each is handed on as it came. Heads that nobody writes are written by it, too.
+    // Node's method has several signatures; the arguments are passed through. Node also calls it for implicit heads.
     override writeHead(...given: readonly unknown[]): this {
       if (leaving.hasBegun) endConnectionWith(this)
       return super.writeHead(...(given as Parameters<ServerResponse['writeHead']>))
@@ -31,8 +32,8 @@ export function answersOf(leaving: Leaving): typeof ServerResponse {
 }
 
 /**
- * Lets `server.closeIdleConnections` wait for the moment in which everything that has arrived is read: with an unread
- * request a connection only looks idle, and closing it would lose the request.
+ * Delays `server.closeIdleConnections` until everything that has arrived has been read. A connection with an unread
+ * request only looks idle, and closing it would lose the request.
  */
 export function readBeforeClosing(server: Server): void {
   // The first immediate may belong to the current iteration of the event loop, which has done its reading.
@@ -40,10 +41,10 @@ export function readBeforeClosing(server: Server): void {
 }
 
 /**
- * Resolves when the connections that wait for the process are taken, and what has arrived on them is read. A connection
- * that is still in the system's queue when its port is closed is reset.
+ * Resolves when the connections that wait in the system's queue have been accepted, and what has arrived on them has been
+ * read. A connection that is still in the queue when its port is closed is reset.
  */
 export async function arrivalsRead(): Promise<void> {
-  // The event loop takes all that wait in its next round, and reads from them in the one after that.
+  // The event loop accepts all of them in its next iteration, and reads from them in the one after that.
   for (let round = 0; round < 3; round += 1) await afterReading()
 }

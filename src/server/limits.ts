@@ -1,36 +1,38 @@
-// The limits of the HTTP server that faces clients: the same in every process that does.
+// The limits of the HTTP server that faces clients. They are the same in every process that does.
 
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { answersOf, type Leaving } from './leaving.ts'
 import { aroundClosingIdle, sparing } from './node-http.ts'
 
-/** Nobody who speaks the Hub's protocol pipelines; each request in flight costs descriptors and memory. */
+/** Clients of the Hub do not pipeline, and each request in flight costs descriptors and memory. */
 export const MAX_IN_FLIGHT_PER_SOCKET = 16
 export const MAX_HEADER_BYTES = 16 * 1024
 
-/** Longer than the idle time of the load balancers that may stand before us, else they reuse a dead connection. */
+/**
+ * Longer than the idle timeout of load balancers in front of the mirror, which would otherwise reuse a dead connection.
+ */
 export const KEEP_ALIVE_MS = 75_000
 
-/** A client that vanished is found out though nothing is sent to it: a stream of events may be silent for long. */
+/** Detects a client that has vanished while nothing is sent to it: a stream of events may be silent for long. */
 export const TCP_KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 60_000 } as const
 
-/** What Node's server is made with. */
+/** The options of Node's server. */
 const HTTP_OPTIONS = {
-  // Refused by checkRequest, which says so.
+  // `checkRequest` refuses these, with a message.
   requireHostHeader: false,
   keepAliveTimeout: KEEP_ALIVE_MS,
   ...TCP_KEEP_ALIVE,
   headersTimeout: 15_000,
-  // The whole request: uploads may be long. Headers have their own limit.
+  // The time for a whole request is not limited, since uploads may be long. The head has its own limit.
   requestTimeout: 0,
   connectionsCheckingInterval: 5_000,
 } as const
 
-/** A download may stall for as long as its client likes. */
+/** A client may stall its download for any time. */
 const CONNECTION_TIMEOUT_MS = 0
 
-/** Node's server with these limits. Once `leaving` has begun, its answers end their connections. */
+/** Makes Node's server with these limits. Once `leaving` has begun, its responses end their connections. */
 export function openServer(
   listener?: RequestListener,
   maxHeaderBytes = MAX_HEADER_BYTES,
@@ -38,7 +40,8 @@ export function openServer(
 ): Server {
   const answers = leaving === undefined ? {} : { ServerResponse: answersOf(leaving) }
   const server = createServer({ ...HTTP_OPTIONS, ...answers, maxHeaderSize: maxHeaderBytes }, listener)
-  // Node would pass over what follows the first thousand fields, and still read a body by them. Their bytes are limited.
+  // Node would hide all fields after the first thousand from us and still frame the body by them. Their bytes are
+  // limited.
   server.maxHeadersCount = 0
   spareUnreadResponses(server)
   return server.setTimeout(CONNECTION_TIMEOUT_MS)
@@ -57,19 +60,19 @@ function spareUnreadResponses(server: Server): void {
   })
 }
 
-/** Ours, and Node's own. */
+/** Listeners of the mirror and of Node. */
 const LISTENERS_PER_ANSWER = 4
 
-/** Requests in flight, by connection. */
+/** Counts the requests in flight per connection. */
 export class InFlight {
   readonly #counts = new WeakMap<Socket, number>()
 
-  /** Counts a request in until its answer has closed; how many there are with it on its connection. */
+  /** Counts a request until its response has closed. Returns the count for its connection, this request included. */
   enter(socket: Socket, response: ServerResponse): number {
     const count = this.#of(socket) + 1
     this.#counts.set(socket, count)
     response.once('close', () => this.#counts.set(socket, this.#of(socket) - 1))
-    // Each answer under way listens to its socket, and Node warns from the eleventh listener on.
+    // Each response under way adds listeners to its socket, and Node warns from the eleventh on.
     if (count === 1) socket.setMaxListeners(MAX_IN_FLIGHT_PER_SOCKET * LISTENERS_PER_ANSWER)
     return count
   }

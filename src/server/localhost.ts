@@ -1,4 +1,4 @@
-// The name `localhost` stands for two addresses where a system has both, and clients come by either.
+// The name `localhost` has two addresses on systems with IPv4 and IPv6, and clients may use either.
 
 import { lookup as lookupName } from 'node:dns/promises'
 import type { Server } from 'node:http'
@@ -11,7 +11,7 @@ type Lookup = (
   options: { readonly all: true },
 ) => Promise<readonly { readonly address: string }[]>
 
-/** Where to listen beside `taken`: for `localhost` its other addresses, else nowhere. Never rejects. */
+/** The addresses to listen on besides `taken`: the other ones of `localhost`; for any other host none. Never rejects. */
 export async function otherAddresses(
   host: string,
   taken: string,
@@ -23,8 +23,8 @@ export async function otherAddresses(
 }
 
 /**
- * Takes connections for `server` at other addresses, too; an address that the system refuses has none. They are closed
- * with `server`, which is closed when the last of all these connections has ended.
+ * Accepts connections for `server` at further addresses. An address that the system refuses is skipped. Closing `server`
+ * closes them as well; its callback is called when the last of all these connections has ended.
  */
 export async function listenAlso(server: Server, addresses: readonly string[], port: number): Promise<void> {
   const opened = await Promise.allSettled(addresses.map((address) => openTwin(server, address, port)))
@@ -33,14 +33,14 @@ export async function listenAlso(server: Server, addresses: readonly string[], p
 }
 
 function openTwin(server: Server, host: string, port: number): Promise<ConnectionServer> {
-  // As Node's own server takes them.
+  // The same options as Node's HTTP server.
   const options = { allowHalfOpen: true, noDelay: true, ...TCP_KEEP_ALIVE }
   const twin = createServer(options, (socket) => server.emit('connection', socket))
   return new Promise((resolve, reject) => {
     twin.once('error', reject)
     twin.listen({ host, port }, () => {
       twin.off('error', reject)
-      // What cannot be accepted is told in one place.
+      // Errors of accepting are handled in one place.
       twin.on('error', (error) => server.emit('error', error))
       resolve(twin)
     })

@@ -1,5 +1,5 @@
 // Everything the mirror needs of Node's HTTP server beyond its documented API. Each function says what it relies on and
-// why, so that whoever upgrades Node knows what to check. test/unit/server/node-http.test.ts proves each reliance on the
+// why: this is the list to check when Node is upgraded. test/unit/server/node-http.test.ts proves each reliance on the
 // Node that runs it. Tried on Node 20.20, 22.23 and 24.22.
 //
 // What is documented is used where it is needed, and not listed here: injecting a connection with
@@ -75,8 +75,8 @@ export function sparing(sockets: readonly Socket[], work: () => void): void {
  * Passes every write to the socket through `gate`, which runs it at once or later. The gate must keep the order.
  *
  * Relies on: a stream hands its bytes to `_write` or `_writev`, one call at a time: the next one waits for `done`. Node
- * documents both for those who implement a stream, not for replacing them on a socket.
- * Why: what must not leave yet is held below the stream's own queue, so that it stays in order and its back pressure works.
+ * documents both for those who implement a stream, not for replacing them on a socket. Why: what must not leave yet is
+ * held below the stream's own queue, so that it stays in order and its back pressure works.
  */
 export function gateWrites(socket: Socket, gate: (write: () => void) => void): void {
   const write = socket._write.bind(socket)
@@ -117,16 +117,16 @@ export function closeTogether(server: Server, others: readonly ConnectionServer[
 /**
  * Starts the timeouts for requests on a server that gets its connections from elsewhere and never listens itself.
  *
- * Relies on: Node begins to check `headersTimeout` and `requestTimeout` at the event `listening`, and keeps checking until
- * the server is closed.
+ * Relies on: Node begins to check `headersTimeout` and `requestTimeout` at the event `listening`, and keeps checking
+ * until the server is closed.
  */
 export function startTimeouts(server: Server): void {
   server.emit('listening')
 }
 
 /**
- * Reports a connection on which no request has arrived in time, as Node does. Returns false when nothing listens: then the
- * caller must end the connection.
+ * Reports a connection on which no request has arrived in time, as Node does. Returns false when nothing listens: then
+ * the caller must end the connection.
  *
  * Relies on: the name `clientError` and the code `ERR_HTTP_REQUEST_TIMEOUT` are documented; that a server emits the event
  * for others is not.

@@ -1,17 +1,17 @@
-// What operators and their machines ask the mirror itself: is it alive, can it do its job, what has it counted.
+// The routes of the mirror itself, for operators and their machines: health, readiness and metrics.
 
 import type { FastifyInstance } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { recordOf } from './request-record.ts'
 
-/** What the mirror can and cannot do at this moment. */
+/** What the mirror can and cannot do at the moment. */
 export interface Readiness {
-  /** False when requests that could succeed elsewhere should go elsewhere. */
+  /** False when a load balancer should send requests elsewhere. */
   readonly ready: boolean
   readonly checks: Readonly<Record<string, Check>>
 }
 
-/** `ok` is null of what is not known: nobody has tried it yet. */
+/** `ok` is null if the answer is not known: nothing has tried it yet. */
 export interface Check {
   readonly ok: boolean | null
   readonly detail?: string
@@ -22,7 +22,10 @@ export interface OpsOptions {
   readonly metrics: { readonly contentType: string; text(): Promise<string> }
 }
 
-/** Registers /healthz, /readyz, /metrics, and keeps everything else below /-/ from going to the Hub. */
+/**
+ * Registers /healthz, /readyz and /metrics. Answers everything else below /-/ with 404, so that it never goes to the
+ * Hub.
+ */
 export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions): void {
   const method: ('GET' | 'HEAD')[] = ['GET', 'HEAD']
   const own = (url: string, answer: () => Promise<{ status: number; type: string; body: string }>): void => {

@@ -1,5 +1,5 @@
-// How much work each caller may cause at the origin, counted by @fastify/rate-limit. What is served from the disk, or
-// joins what others fetch, is no such work.
+// Limits how many requests to the origin each caller may cause, counted by @fastify/rate-limit. Requests that are served
+// from the disk, or that join a running download, do not count.
 
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -7,7 +7,7 @@ import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import { countingKey } from './clients.ts'
 
-/** So many requests in so much time. */
+/** At most `max` requests in `windowMs`. */
 export interface Rate {
   readonly max: number
   readonly windowMs: number
@@ -15,13 +15,13 @@ export interface Rate {
 
 type Caller = ReturnType<Callers['recognise']>['caller']
 
-/** Counts a request of the caller. Rejects with client_limited when there were too many. */
+/** Counts a request of the caller. Rejects with client_limited when there are too many. */
 export type OriginLimit = (request: FastifyRequest, caller: Caller) => Promise<void>
 
 /**
- * A limit for each caller: by name for those who hold a mirror token, and by address for all others (of IPv6 by the
- * /64, which is one customer). All whose address a proxy does not clearly say share one. Not by Hub token: nobody here knows whether one is good, and whoever makes them up would
- * be a new caller with each.
+ * One limit per caller: by name for holders of a mirror token, and by address for all others (for IPv6 by the /64,
+ * which is one customer). Callers for whom a proxy names no clear address share one limit. Hub tokens are no key: the
+ * mirror cannot know whether one is valid, and a client that makes them up would be a new caller with each.
  */
 export async function createOriginLimit(
   server: FastifyInstance,
@@ -30,7 +30,7 @@ export async function createOriginLimit(
   await server.register(rateLimit, { global: false })
   const keys = new WeakMap<FastifyRequest, string>()
   const count = server.createRateLimit({
-    // Asked at each request: they may have changed since.
+    // Read at each request, since the settings may change.
     max: () => settings.clientsRateLimit?.max ?? Number.MAX_SAFE_INTEGER,
     timeWindow: () => settings.clientsRateLimit?.windowMs ?? 1,
     keyGenerator: (request) => keys.get(request) ?? '',

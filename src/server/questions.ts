@@ -1,17 +1,17 @@
-// Bodies of requests that are read as a whole before they are answered: what `paths-info` and a Git LFS batch ask for.
-// Anybody may send them, so that all of them together have one limit, and no caller may have all of it.
+// Request bodies that are read as a whole before the answer: those of `paths-info` and of a Git LFS batch. Any client may
+// send them, so all of them together have one memory limit, and no caller may use all of it.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MirrorError } from '../errors.ts'
 import { BodyBuffers } from '../origin/connections/body-buffers.ts'
 
-/** Two thousand paths of the longest kind, percent-encoded, are less. */
+/** More than two thousand paths of the longest kind, percent-encoded. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024
-/** Four thousand objects are less; clients ask for 100 or 256 at a time. A batch is parsed on the main thread. */
+/** More than four thousand objects; clients ask for 100 or 256 at a time. A batch is parsed on the main thread. */
 export const MAX_BATCH_BYTES = 512 * 1024
 const QUESTION_TIMEOUT_MS = 30_000
 const FIRST_BYTES = 16 * 1024
-/** Memory is taken in steps of no more than this. */
+/** The largest step in which memory is taken. */
 const STEP_BYTES = 1024 * 1024
 
 export class Questions {
@@ -22,18 +22,19 @@ export class Questions {
   }
 
   /**
-   * The whole body, of up to `maxBytes`. Its room is `caller`'s until the response has closed. Rejects with MirrorError: `request_too_large`,
-   * or `overloaded` where there is no room; and with what Node says of a body that breaks off. A client that takes longer
-   * than 30 s loses its connection.
+   * Reads the whole body, of up to `maxBytes`. Its memory counts for `caller` until the response has closed. Rejects with
+   * `request_too_large`, with `overloaded` if there is no room, or with Node's error for a body that breaks off. A client
+   * that takes longer than 30 s loses its connection.
    */
   async read(
     request: IncomingMessage,
     response: ServerResponse,
     { caller, maxBytes }: { readonly caller: string; readonly maxBytes: number },
   ): Promise<Buffer> {
-    // The server gives whole requests no limit, for the sake of uploads; a question needs none so long.
+    // The server does not limit the time for a request, because of uploads. This kind of body is short.
     const late = setTimeout(() => request.destroy(), QUESTION_TIMEOUT_MS)
-    // In one piece: a client may send each byte in a chunk of its own, and each chunk costs a hundred times that.
+    // One buffer that grows: a client may send each byte in a chunk of its own, and a chunk costs a hundred times its
+    // byte.
     let bytes: Buffer = Buffer.alloc(0)
     let size = 0
     const held: (() => void)[] = []
@@ -47,7 +48,7 @@ export class Questions {
         while (size + chunk.length > bytes.length) {
           const more = Math.min(STEP_BYTES, bytes.length || FIRST_BYTES)
           held.push(this.#hold(more, response, caller))
-          // Not of Node's pool: it is for small ones.
+          // Not from Node's pool, which is for small buffers.
           const larger = Buffer.alloc(bytes.length + more)
           bytes.copy(larger)
           bytes = larger

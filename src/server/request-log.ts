@@ -1,4 +1,4 @@
-// One request that has ended → its log line, its counts, and its line of the audit log.
+// Reports a request that has ended: its log line, its metrics, and its line of the audit log.
 
 import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
@@ -14,7 +14,7 @@ export interface RequestReporters {
   readonly auditor: Pick<Auditor, 'access' | 'isOn'>
 }
 
-/** Tells everybody who keeps accounts. Once per request, when its response or its socket has closed. */
+/** Reports the request to log, metrics and audit log. Call it once, when the response or its socket has closed. */
 export function reportRequest(
   answered: {
     readonly method: string
@@ -29,7 +29,7 @@ export function reportRequest(
   const totalMs = performance.now() - record.startedAt
   const { method, status } = answered
   const { id, route, outcome, bytes, about, token } = record
-  // It should have one; the line is written all the same.
+  // The line is written even without an address.
   const address = answered.address ?? ''
   observer.requestDone({
     route,
@@ -73,7 +73,7 @@ export function reportRequest(
   })
 }
 
-/** The status that a client was told: 499, as nginx has it, where it left before there was an answer. */
+/** The status that the client received; 499, as in nginx, if it disconnected before the head. */
 export function statusSent(response: Pick<ServerResponse, 'headersSent' | 'statusCode'>): number {
   return response.headersSent ? response.statusCode : 499
 }
@@ -84,10 +84,10 @@ function isDecided(access: AccessNote): access is Decided {
   return access.decision !== undefined
 }
 
-/** What stands in the end: a request may fail, or lose its client, before anybody has decided. */
+/** The final access note. A request may fail, or lose its client, before a decision was made. */
 function concluded({ access, route, error }: RequestRecord, status: number): Decided | undefined {
   if (isDecided(access)) return access
-  // Nobody's right was asked about: the mirror's own routes, and what is no request of the Hub's protocol.
+  // No access decision is due: routes of the mirror itself, and requests outside the Hub's protocol.
   if (route === 'ops' || route === 'bad') return undefined
   const note = (decision: AuditDecision, more: AccessNote) => ({ ...access, ...more, decision })
   if (error instanceof MirrorError) {
@@ -102,12 +102,12 @@ function concluded({ access, route, error }: RequestRecord, status: number): Dec
   return status === 499 ? note('unknown', { reason: 'left' }) : note('unknown', { reason: 'error' })
 }
 
-/** A token that is turned away makes no caller known. */
+/** A refused token does not identify a caller. */
 function isByMirrorToken({ mirrorToken, reason }: AccessNote): boolean {
   return mirrorToken !== undefined || reason === 'mirror-token'
 }
 
-/** The mirror token that was turned away, where it is one of ours. */
+/** The name of the refused mirror token, if this mirror has issued it. */
 function nameOf({ detail }: MirrorError): AccessNote {
   const { mirrorToken } = detail
   return typeof mirrorToken === 'string' ? { mirrorToken } : {}

@@ -1,4 +1,4 @@
-// What is noted about a request while it is served, for its one log line and its metrics.
+// What is recorded about a request while it is served, for its log line, its metrics and its audit line.
 
 import type { IncomingMessage } from 'node:http'
 import type { AccessNote, CallerKind } from '../telemetry/audit.ts'
@@ -15,10 +15,10 @@ export class RequestRecord {
   route: RouteKind = 'bad'
   outcome: Outcome = 'error'
   about: About = NOTHING
-  /** Not the token: a name for it that means nothing outside of this process. */
+  /** A fingerprint of the token, which means nothing outside of this process. */
   token: string | undefined
   callerKind: CallerKind = 'anonymous'
-  /** What was decided about the caller's right. */
+  /** The decision about the caller's access. */
   readonly access: AccessNote = newNote()
   error: unknown
   readonly originRequests = { count: 0 }
@@ -29,12 +29,12 @@ export class RequestRecord {
     this.id = id
   }
 
-  /** The client has gone, or its socket has: a pipelined answer may never hear of the former. */
+  /** Whether the client or its socket has gone. A pipelined response may not be notified of the former. */
   get isGone(): boolean {
     return this.#gone
   }
 
-  /** Aborts when the client goes. Made when it is first asked for: most answers are done before they need one. */
+  /** Aborts when the client disconnects. Made on first use: most responses need none. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController()
     if (this.#gone && !this.#controller.signal.aborted) this.#controller.abort(new Error(GONE))
@@ -47,7 +47,7 @@ export class RequestRecord {
   }
 }
 
-/** All fields from the beginning: one that grows costs more than all that is noted in it. */
+/** All properties from the start: an object that grows property by property costs more. */
 function newNote(): AccessNote {
   return {
     decision: undefined,
@@ -63,16 +63,16 @@ const NOTHING: About = {}
 const GONE = 'the client has disconnected'
 const records = new WeakMap<IncomingMessage, RequestRecord>()
 
-/** Starts the trace of a request; there is one per request. */
+/** Starts the record of a request. Call it once per request. */
 export function startRecord(request: IncomingMessage, id: string): RequestRecord {
   const record = new RequestRecord(id)
   records.set(request, record)
   return record
 }
 
-/** The trace of a request that has one: all that have passed the first hook. */
+/** The record of a request. Every request that has passed the first hook has one. */
 export function recordOf(request: IncomingMessage): RequestRecord {
   const record = records.get(request)
-  if (record === undefined) throw new Error('a request without a trace')
+  if (record === undefined) throw new Error('a request without a record')
   return record
 }

@@ -1,13 +1,13 @@
-// What is left of an upload that is answered before it has come to its end.
+// The rest of an upload that is answered before its end has arrived.
 
 import type { IncomingMessage } from 'node:http'
 
-/** A client that reads answers only when it has sent everything has this long for the rest. */
+/** How long a client that reads the response only after it has sent everything may take for the rest. */
 const LINGER_MS = 30_000
 
 /**
- * Reads the rest away, so that the client gets to the answer, and its leaving is seen; a client that goes on for too
- * long loses the connection.
+ * Reads and discards the rest of the body, so that the client gets to read the response and its disconnecting is noticed
+ * (nginx calls this a lingering close). A client that takes too long loses its connection.
  */
 export function discardUpload(request: IncomingMessage): void {
   if (request.complete || request.destroyed) return

@@ -1,14 +1,15 @@
-// How streams read the files that they send: together where several take the same one, else each into a buffer of its own.
+// How streams read the files that they send: from shared buffers if several read the same file, otherwise each with a
+// buffer of its own.
 
 import { type ByteSource, StorageFailed } from '../../mirror/answer.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { type BufferLease, SharedReads, type Span } from './shared-reads.ts'
 
-/** One stream that sends a file. Whoever has entered it leaves it once. */
+/** One stream that sends a file. The caller of `enter` must call `leave` once. */
 export interface FileReader {
-  /** Waits for the byte at `position`; lends it, and what follows. Rejects as the source does. */
+  /** Waits for the byte at `position`, and leases it with what follows. Rejects as the source does. */
   read(position: number): Promise<BufferLease>
-  /** Whether a stream that has come to `position` may read on while the bytes before are being sent. */
+  /** Whether a stream that has reached `position` may read on while the bytes before it are being sent. */
   readsAhead(position: number): boolean
   leave(): void
 }
@@ -17,7 +18,7 @@ export class FileReads {
   readonly #buffers = new ReadBuffers()
   readonly #shared = new SharedReads(this.#buffers)
 
-  /** Counts a stream in that sends what is left of `source` from `start` on. */
+  /** Registers a stream that sends `source` from `start` to its end. */
   enter(source: ByteSource, start: number): FileReader {
     const place = { position: start, end: source.range.end }
     const leave = this.#buffers.enter()
@@ -47,7 +48,7 @@ export class FileReads {
       return {
         bytes: buffer.subarray(0, length),
         release: ({ sent }) => {
-          // Else the kernel may still hold it.
+          // After a failed write the kernel may still refer to the buffer.
           if (sent) this.#buffers.release(buffer)
         },
       }

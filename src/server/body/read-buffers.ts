@@ -1,31 +1,31 @@
-// Buffers for reading files, lent to streams and taken back. Their size follows what a stream has proved: memory
-// stays flat however many clients stall, and few fast ones get few large reads.
+// A pool of buffers for reading files. A stream gets larger buffers once its client has shown that it reads. So memory
+// stays flat however many clients stall, and a few fast clients get large reads.
 
 /**
- * What all streams that have proved nothing may hold, roughly: each has one buffer. It keeps the size of the moment it
- * was taken in, so that those who came first and then stalled hold more than their share.
+ * Approximate memory budget for all unproven streams together. Each holds one buffer, sized when it is acquired, so
+ * streams that start early and then stall can exceed their share.
  */
-const YOUNG_BUDGET_BYTES = 8 * 1024 * 1024
-/** What the others may hold, in one buffer that is being sent; as much again is in one that is being read. */
+const UNPROVEN_BUDGET_BYTES = 8 * 1024 * 1024
+/** Budget for the buffers that proven streams are sending. As much again is in the buffers that they are reading into. */
 const PROVEN_BUDGET_BYTES = 48 * 1024 * 1024
 const SMALLEST_BYTES = 8 * 1024
-const YOUNG_LARGEST_BYTES = 128 * 1024
+const UNPROVEN_LARGEST_BYTES = 128 * 1024
 const LARGEST_BYTES = 1024 * 1024
 /**
- * More than the kernel takes for a client that reads nothing (send and receive buffers on both sides): who has
- * passed it is reading, and gets large buffers.
+ * More than the kernel takes for a client that reads nothing (send and receive buffers on both sides). A stream that has
+ * sent this much has a client that reads, and gets large buffers.
  */
 const PROVEN_AFTER_BYTES = 16 * 1024 * 1024
-/** So few need no proof: whatever they hold is little. */
+/** So few streams need no proof: together they hold little. */
 const FEW_STREAMS = 4
-/** Buffers kept for the next stream, per size. */
+/** Free buffers kept per size. */
 const KEPT_PER_SIZE = 8
 
 export class ReadBuffers {
   readonly #free = new Map<number, Buffer[]>()
   #streams = 0
 
-  /** Counts a stream in; the returned function counts it out again. */
+  /** Registers a stream. The returned function removes it again. */
   enter(): () => void {
     this.#streams += 1
     return () => {
@@ -33,16 +33,16 @@ export class ReadBuffers {
     }
   }
 
-  /** How much a stream that has sent `sentBytes` may read at once: a power of two. */
+  /** How many bytes a stream that has sent `sentBytes` may read at once: a power of two. */
   sizeFor(sentBytes: number): number {
     const proven = this.#isProven(sentBytes)
-    const share = (proven ? PROVEN_BUDGET_BYTES : YOUNG_BUDGET_BYTES) / Math.max(1, this.#streams)
-    const largest = proven ? LARGEST_BYTES : YOUNG_LARGEST_BYTES
+    const share = (proven ? PROVEN_BUDGET_BYTES : UNPROVEN_BUDGET_BYTES) / Math.max(1, this.#streams)
+    const largest = proven ? LARGEST_BYTES : UNPROVEN_LARGEST_BYTES
     const bounded = Math.max(SMALLEST_BYTES, Math.min(largest, share))
     return 2 ** Math.floor(Math.log2(bounded))
   }
 
-  /** Whether a stream that has sent `sentBytes` may have a second buffer, to read into while the first is sent. */
+  /** Whether a stream that has sent `sentBytes` may read into a second buffer while the first is being sent. */
   readsAhead(sentBytes: number): boolean {
     return this.#isProven(sentBytes)
   }
@@ -51,14 +51,14 @@ export class ReadBuffers {
     return this.#free.get(sizeBytes)?.pop() ?? Buffer.allocUnsafeSlow(sizeBytes)
   }
 
-  /** Only buffers that nobody reads from or writes to any more. */
+  /** Takes a buffer back. Nothing may read from it or write to it any more. */
   release(buffer: Buffer): void {
     const free = this.#free.get(buffer.length) ?? []
     this.#free.set(buffer.length, free)
     if (free.length < KEPT_PER_SIZE) free.push(buffer)
   }
 
-  /** Whether there are so few streams that none has to prove anything. */
+  /** Whether there are so few streams that none needs proof. */
   get areFew(): boolean {
     return this.#streams <= FEW_STREAMS
   }

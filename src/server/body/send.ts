@@ -1,5 +1,7 @@
-// Answer → reply: the only writer of success headers, and only once the first byte is certain. A body that cannot
-// be completed breaks the connection; it never ends short (RFC 9112 §8).
+// Sends the answers of the mirror, and bodies that are passed through. The head is written only once the first byte is
+// certain. A body that cannot be completed breaks the connection; it never ends short (RFC 9112 §8). Others that write
+// heads: pass-through/ and transfers/ for responses of the Hub (their bodies come through here), fail.ts for errors,
+// the fast path for cached responses.
 
 import type { ServerResponse } from 'node:http'
 import { cacheStatus, xCache } from '../../http/cache-status.ts'
@@ -19,11 +21,11 @@ import type { FileReads } from './file-reads.ts'
 import type { FileHandoff, Handoff, HandoffResult, StoredFile } from './handoff.ts'
 import type { BufferLease } from './shared-reads.ts'
 
-/** One read, one write: not worth two buffers. */
+/** Up to this size a body takes one read and one write. */
 export const SMALL_BYTES = 64 * 1024
 /** Smaller ranges are not offered to another process: the exchange would cost more than sending the bytes from here. */
 const OFFERED_FROM_BYTES = 256 * 1024
-/** How soon a client that is waited for is looked at again: others may have come meanwhile that wait for it. */
+/** How often the speed of a slow client is checked: requests may have begun to wait for what it holds. */
 const LOOK_AGAIN_MS = 5_000
 
 interface SendOptions {
@@ -33,7 +35,7 @@ interface SendOptions {
   readonly offer?: ((file: StoredFile, range: ByteRange) => Promise<Handoff | undefined>) | undefined
 }
 
-/** The headers that say how the answer was come by. */
+/** The header fields that say where the answer came from. */
 export function outcomeHeaders(
   answer: Pick<Answer, 'outcome' | 'originStatus' | 'isLimited'>,
 ): Record<string, string> {
@@ -50,8 +52,8 @@ export function outcomeHeaders(
 }
 
 /**
- * Sends `answer` and closes its body, whatever happens. Rejects with what went wrong before the first byte (the
- * response is untouched then); after it the connection is destroyed and the reason is in the trace.
+ * Sends `answer` and closes its body, whatever happens. Rejects with an error before the first byte, with the response
+ * untouched. After the first byte, a failure breaks the connection, and the reason is in the record.
  */
 export async function sendAnswer(
   response: ServerResponse,
@@ -109,10 +111,9 @@ export async function sendAnswer(
 }
 
 /**
- * Sends chunks as they come. `start` is called once the first one is there; what fails before that is thrown, what
- * fails later breaks the connection. The stream is closed either way. It holds something that many share, so that a
- * client that takes it too slowly is cut off, and sooner while others wait (`isWanted`). From the disk a client may take
- * as long as it likes.
+ * Sends chunks as they come. Calls `start` once the first one is there. Throws what fails before that; a later failure
+ * breaks the connection. The stream is closed either way. A stream holds something that is shared, so a client that takes
+ * it too slowly is cut off, and sooner while other requests wait (`isWanted`). From the disk a client may take any time.
  */
 export async function sendStream(
   response: ServerResponse,
@@ -124,7 +125,7 @@ export async function sendStream(
   }: { readonly record: RequestRecord; readonly isWanted?: (() => boolean) | undefined },
 ): Promise<void> {
   const chunks = stream[Symbol.asyncIterator]()
-  // Before the headers: what fails here still becomes an honest status.
+  // Before the head: a failure here still becomes a proper status.
   let next = await chunks.next()
   start()
   const writer = new ResponseWriter(response, record)
@@ -180,7 +181,7 @@ export async function sendSource(
     if (length <= SMALL_BYTES) await sendSmall(response, source, begin, record)
     else await copy(response, source, begin, progress, options)
   } catch (error) {
-    // The disk failed, not the file: the rest comes from where the file came from.
+    // The disk failed, not the file: the rest comes from the origin.
     if (rescue !== undefined && isDiskError(error) && !record.isGone) {
       await sendStream(response, rescue(progress.position), begin, { record, isWanted: body.isWanted })
     } else if (progress.started) {
@@ -235,8 +236,8 @@ async function sendSmall(
 }
 
 /**
- * Sends what is left from the position on. While one piece is being sent the next is being read, for a client that has
- * shown that it reads.
+ * Sends the bytes from `progress.position` on. For a client that has shown that it reads, the next piece is read while
+ * one is being sent.
  */
 async function copy(
   response: ServerResponse,
@@ -256,7 +257,7 @@ async function copy(
       const { bytes, release }: BufferLease = await reading
       const next: number = progress.position + bytes.length
       reading = next < end && reader.readsAhead(next) ? reader.read(next) : undefined
-      // Heard in the next round, or below.
+      // Awaited in the next round, or below.
       reading?.catch(() => undefined)
       await writer.write(bytes).catch((error: unknown) => {
         release({ sent: false })
@@ -275,11 +276,11 @@ async function copy(
   }
 }
 
-/** Where the bytes of one answer go, piece by piece. Closed when the last one has left, or nobody wants them. */
+/** Writes the body of one response, piece by piece. The caller must close it after the last piece or a failure. */
 class ResponseWriter {
   readonly #response: ServerResponse
   readonly #record: RequestRecord
-  // Of the piece under way. One ear for the whole answer: for each piece, it would cost more than the piece.
+  // Rejects the write under way. One listener serves the whole response: one per piece would cost more than the piece.
   #fail: ((reason: Error) => void) | undefined
   #late: NodeJS.Timeout | undefined
   readonly #abort = (): void => this.#fail?.(this.#record.signal.reason as Error)
@@ -290,7 +291,10 @@ class ResponseWriter {
     record.signal.addEventListener('abort', this.#abort, { once: true })
   }
 
-  /** Resolves when the bytes have left for the kernel, so that their buffer is free; rejects when the client has disconnected. */
+  /**
+   * Resolves when the kernel has taken the bytes, so that their buffer is free. Rejects when the client has
+   * disconnected.
+   */
   write(bytes: Buffer, pace?: ClientPace): Promise<void> {
     return new Promise((resolve, reject) => {
       const response = this.#response
@@ -304,9 +308,9 @@ class ResponseWriter {
       response.write(bytes, (error) => {
         clearTimeout(this.#late)
         pace?.took(bytes.length)
-        // Node calls it without an error, too, for what was written to a socket that is destroyed.
+        // Node reports no error for a write to a socket that has been destroyed.
         if (error || response.destroyed || response.socket?.destroyed === true) {
-          // Heard before the socket's close: nobody is there to write to.
+          // This comes before the socket's `close`, and the client is gone already.
           record.leave()
           reject(error ?? new Error('the client has disconnected'))
           return
@@ -317,7 +321,7 @@ class ResponseWriter {
     })
   }
 
-  /** Looks again and again whether the client, which has not taken the last piece yet, is too slow. */
+  /** Checks repeatedly whether the client is too slow, until it has taken the piece under way. */
   #watch(pace: ClientPace): void {
     this.#late = setTimeout(() => {
       if (pace.isTooSlow()) this.#fail?.(new TooSlow('the client'))
@@ -326,13 +330,13 @@ class ResponseWriter {
   }
 
   close(): void {
-    // Of an answer that never got its turn on its connection, Node says nothing more.
+    // Node emits nothing more for a pipelined response whose turn never came.
     clearTimeout(this.#late)
     this.#record.signal.removeEventListener('abort', this.#abort)
   }
 }
 
-/** How fast a client takes a stream. Only the time counts in which it is waited for. */
+/** How fast a client takes a stream. Counts only the time in which a write waits for the client. */
 class ClientPace {
   readonly #isWanted: () => boolean
   readonly #pace = new Pace()
@@ -342,7 +346,7 @@ class ClientPace {
     this.#isWanted = isWanted
   }
 
-  /** Begins to wait for the client: when to look whether it is too slow. */
+  /** Begins a wait for the client. Returns when to check its speed, in milliseconds. */
   lookAgainMs(): number {
     this.#since = performance.now()
     return Math.max(1, Math.min(LOOK_AGAIN_MS, this.#pace.creditMs(this.#floor())))
@@ -362,7 +366,7 @@ class ClientPace {
   }
 }
 
-/** Ends a response that has begun so that no client can take it for whole. */
+/** Notes the error, and breaks the connection. */
 function breakOff(response: ServerResponse, record: RequestRecord, error: unknown): void {
   if (!record.isGone) {
     record.error = error
@@ -371,11 +375,11 @@ function breakOff(response: ServerResponse, record: RequestRecord, error: unknow
   breakConnection(response)
 }
 
-/** Ends a response that has begun so that no client can take it for whole. */
+/** Ends a response that has begun, in a way that no client can take for a complete body. */
 export function breakConnection(response: ServerResponse): void {
   const { socket } = response
-  // A reset, not an end: with a body framed by the connection's close a clean end would look whole. Between processes
-  // of one mirror no body is framed so, and the socket knows no resets.
+  // A reset, not an end: a body that is framed by the close of its connection would look complete after a clean end.
+  // Between the processes of a mirror no body is framed so, and their kind of socket has no reset.
   if (socket?.remoteFamily === undefined) response.destroy()
   else socket.resetAndDestroy()
 }

@@ -1,30 +1,30 @@
-// What several read of the same file at the same time is read once: the bytes are lent to all who ask for them, and kept
-// for those who come close behind. Bounded as a whole, so that clients who stall hold that much and no more.
+// When several streams read the same part of a file, it is read from disk once. The buffer is shared by reference count
+// and kept briefly for streams that follow closely. The total is bounded, so stalled clients hold no more than that.
 
 import type { ByteSource } from '../../mirror/answer.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 
 /**
- * Of a piece: enough that a turn of the thread pool is little beside it, so little that a thousand writes of it leave
- * time for other requests between them, and that many who stand apart find room.
+ * Size of a piece. Large enough that the thread-pool round trip of a read is small beside it. Small enough that a
+ * thousand writes of it leave time for other requests, and that many streams at different positions find room.
  */
 const PIECE_BYTES = 256 * 1024
-/** Of all pieces together, in use or kept. */
+/** Budget for all pieces together, in use or kept. */
 const BUDGET_BYTES = 32 * 1024 * 1024
 
-/** Bytes that are lent. Whoever was given them lets them go once, and says whether they have been sent. */
+/** Bytes of a shared buffer. The holder must call `release` once, and say whether the bytes have been sent. */
 export interface BufferLease {
   readonly bytes: Buffer
   readonly release: (how: { readonly sent: boolean }) => void
 }
 
-/** Somebody who reads a file: from where, which grows, to where. */
+/** A stream that reads a file: its position, which grows, and its end. */
 export interface Reader {
   readonly position: number
   readonly end: number
 }
 
-/** From `position` on; all before `end` is there. */
+/** The bytes from `position` on. All before `end` are available. */
 export interface Span {
   readonly position: number
   readonly end: number
@@ -34,18 +34,18 @@ interface Piece {
   readonly file: SharedFile
   readonly block: number
   readonly start: number
-  /** How far it is read; nearer once the read came short of that. */
+  /** The end of what is being read; moved back if the read returns less. */
   end: number
   readonly buffer: Buffer
   readonly filled: Promise<number>
   leases: number
-  /** A write of it failed: the kernel may still hold it, so nothing is ever read into it again. */
+  /** A write of it failed. The kernel may still refer to the buffer, so it is never reused. */
   isTainted: boolean
 }
 
 interface SharedFile {
   readonly readers: Set<Reader>
-  /** By block of their size; of each, what was read last. */
+  /** The latest piece of each block, by block number. */
   readonly pieces: Map<number, Piece>
 }
 
@@ -54,7 +54,7 @@ export class SharedReads {
   readonly #pieceBytes: number
   readonly #budgetBytes: number
   readonly #files = new Map<object, SharedFile>()
-  // Nobody holds these; the one that was let go first stands first.
+  // Pieces without a lease, in the order of their release.
   readonly #idle = new Set<Piece>()
   #heldBytes = 0
 
@@ -67,7 +67,7 @@ export class SharedReads {
     this.#budgetBytes = budgetBytes
   }
 
-  /** Counts a reader of `source` in; the returned function counts it out again. */
+  /** Registers a reader of `source`. The returned function removes it again. */
   enter(source: ByteSource, reader: Reader): () => void {
     const file = fileOf(source)
     const shared = this.#files.get(file) ?? { readers: new Set(), pieces: new Map() }
@@ -82,9 +82,9 @@ export class SharedReads {
   }
 
   /**
-   * Bytes of `source` from `position` on, of which all before `end` are there: as many as one piece has. Undefined where
-   * the reader is to read by itself: nobody else reads the same file, so few read anything that large buffers of their
-   * own are better, there is no room, or the piece came short of it.
+   * Leases bytes of `source` from `position` on, at most up to `end` and to the end of the piece. Returns undefined
+   * when the reader must read by itself: it is the only one of its file, there are so few streams that large buffers of
+   * their own are better, the budget is used up, or the read of the piece came short.
    */
   read(source: ByteSource, range: Span): Promise<BufferLease | undefined> | undefined {
     const shared = this.#files.get(fileOf(source))
@@ -95,7 +95,7 @@ export class SharedReads {
     if (known !== undefined && known.start <= position && position < known.end)
       return this.#lend(known, range)
     if (shared.readers.size < 2 || this.#buffers.areFew) return undefined
-    // Read before there was more of it, or further on.
+    // The known piece was read before more was available, or starts further on.
     if (known !== undefined) this.#replace(known)
     if (!this.#makeRoom()) return undefined
     const buffer = this.#buffers.acquire(this.#pieceBytes)
@@ -124,11 +124,11 @@ export class SharedReads {
         this.#release(piece, true)
         return undefined
       }
-      // Others may have more of it than this one.
+      // The piece may reach further than this reader may read.
       const bytes = piece.buffer.subarray(position - piece.start, Math.min(piece.end, end) - piece.start)
       return { bytes, release: ({ sent }) => this.#release(piece, sent) }
     } catch (error) {
-      // Whoever comes next is to try again.
+      // The next reader must try again.
       this.#replace(piece)
       this.#release(piece, true)
       throw error
@@ -143,13 +143,13 @@ export class SharedReads {
     else this.#drop(piece)
   }
 
-  /** Another one takes its place; those who hold it read on. */
+  /** Makes room for another piece of the same block. Readers with a lease keep theirs. */
   #replace(piece: Piece): void {
     if (piece.leases === 0) this.#drop(piece)
     else if (piece.file.pieces.get(piece.block) === piece) piece.file.pieces.delete(piece.block)
   }
 
-  /** Whether somebody is behind it who will ask for it before it has to make room for others. */
+  /** Whether a reader behind it will ask for it before it must make room for others. */
   #isWanted(piece: Piece): boolean {
     for (const { position, end } of piece.file.readers) {
       const isBehind = position < piece.end && end > piece.start
@@ -174,7 +174,7 @@ export class SharedReads {
   }
 }
 
-/** A source that does not say has a file of its own. */
+/** A source that names no file shares with no other. */
 function fileOf(source: ByteSource): object {
   return source.file ?? source
 }

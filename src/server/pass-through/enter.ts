@@ -1,4 +1,4 @@
-// How a request that is passed through gets its connection to the Hub, and keeps no more of it than its answer needs.
+// How a forwarded request gets a connection to the Hub, and gives it back as soon as its response allows.
 
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
@@ -12,12 +12,12 @@ import type { QuotaKey } from '../../origin/quota.ts'
 import { recordOf } from '../request-record.ts'
 
 /**
- * A commit of many files takes the Hub long, and is not to be told as failed while it may still succeed: clients do
- * not repeat it.
+ * The Hub takes long for a commit of many files. The mirror must not report a failure while it may still succeed, since
+ * clients do not repeat it.
  */
 export const WRITE_TIMEOUT_MS = 300_000
 
-/** What the plugin hands over: undici's answer under Node's names. */
+/** The response as the plugin passes it: undici's, with Node's property names. */
 export interface OriginResponse {
   readonly statusCode: number
   readonly headers: HeaderBag
@@ -26,12 +26,15 @@ export interface OriginResponse {
   readonly permit?: ConnectionPermit
 }
 
-/** Whether a request changes nothing by its method. */
+/** Whether the method of a request is a safe one (RFC 9110 §9.2.1). */
 export function isRead(method: string | undefined): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 }
 
-/** The way to the Hub, when it is the request's turn; an answer, when it may not leave. Rejects where it has waited in vain. */
+/**
+ * The way to the Hub, when it is the request's turn; an answer, when it may not leave. Rejects where it has waited in
+ * vain.
+ */
 export async function enter(
   request: IncomingMessage,
   asked: QuotaKey,
@@ -44,7 +47,7 @@ export async function enter(
   const caller = callerKey(ctx.caller)
   const host = client.policy.base.origin
   const isWanted = (): boolean => client.isWanted(caller)
-  // A read whose answer turns out to be long goes on as a relay.
+  // A read whose response turns out to be long continues as a relay.
   if (isRead(request.method)) {
     const permit = await client.shares.acquire({ host, lane: 'passage', caller, signal })
     return { permit, request, isWanted, signal, answerMs: client.timeoutMs }
@@ -64,9 +67,9 @@ export function releaseOnThrow(permit: ConnectionPermit, work: () => void): void
 }
 
 /**
- * Room in memory for the whole answer, where it is short: then its connection is free before the client
- * has taken it, and the returned function gives the room back. Any other answer goes on as a relay, or throws where none
- * may begin now.
+ * Reserves memory for the whole response if it is short. Then its connection is free before the client has taken the
+ * response, and the returned function releases the memory. Any other response continues as a relay: returns undefined, or
+ * throws if no relay may begin now.
  */
 export function holdBrief(
   { headers, permit }: OriginResponse,
@@ -82,11 +85,14 @@ export function holdBrief(
   return release
 }
 
-/** A stream of events that lasts longer than this gives way to those who wait for its connection. */
+/** A stream of events that has lasted longer than this ends when other requests wait for its connection. */
 const LONG_EVENTS_MS = 60_000
 const LOOK_EVERY_MS = 5_000
 
-/** Ends a stream of events, which may be silent for hours, when it has lasted a while and others wait (`isWanted`). */
+/**
+ * Ends a stream of events, which may be silent for hours, once it has lasted a while and other requests wait
+ * (`isWanted`).
+ */
 export function giveWay(stream: Readable, isWanted: () => boolean): void {
   const since = performance.now()
   const timer = setInterval(() => {

@@ -1,6 +1,6 @@
-// Everything of the Hub that the mirror does not understand, handed on by @fastify/http-proxy: uploads, commits,
-// discussions, git, pages. Nothing of it is stored. Redirects within the Hub are turned to the mirror; those to
-// other hosts are followed here, without any credential.
+// Forwards what the mirror does not answer itself, with @fastify/http-proxy: uploads, commits, discussions, git, pages.
+// Nothing of it is stored. Redirects within the Hub are rewritten to the mirror; those to other hosts are followed here,
+// without any credential.
 
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
@@ -62,15 +62,18 @@ export interface ForwardOptions {
   readonly client: OriginClient
   readonly offline: boolean
   readonly transferLinks: () => Promise<TransferLinks>
-  /** Tells the operator of hosts to which transfers go past the mirror. */
+  /** Warns the operator of hosts to which transfers bypass the mirror. */
   readonly warnOfHosts: (hosts: Iterable<string>) => void
   readonly via: string
   readonly observer: Observer
-  /** Hears of writes that the Hub accepted, and of what it refused. */
+  /** Is notified of writes that the Hub accepted, and of requests that it refused. */
   readonly mirror: Pick<Mirror, 'changed' | 'refused'>
 }
 
-/** What a caller may tell the Hub through us. Cookies, forwarding fields and the client's own encodings stay here; the credential is that of the context. */
+/**
+ * The request fields that are forwarded. Cookies, forwarding fields and the encodings that the client accepts are not.
+ * The credential is that of the context.
+ */
 const REQUEST_HEADERS = [
   'accept',
   'accept-language',
@@ -81,7 +84,7 @@ const REQUEST_HEADERS = [
   'user-agent',
   'git-protocol',
   'range',
-  // Without it a range of a file that has changed since would be taken for the rest of the old one.
+  // Without it a client would take a range of a changed file for the rest of the old one.
   'if-range',
   'if-none-match',
   'if-match',
@@ -93,10 +96,10 @@ const REQUEST_HEADERS = [
   BILL_TO,
   'x-amzn-trace-id',
 ]
-/** Beside the list for API answers: what git and pages need. */
+/** Response fields that git and pages need, in addition to those of API responses. */
 const PAGE_HEADERS = [
   'cache-control',
-  // Asked for or not (objects are stored encoded, too): the body is passed on as it came.
+  // The body is passed on as it came, and stored objects may be encoded although that was not asked for.
   'content-encoding',
   'content-language',
   'content-security-policy',
@@ -108,7 +111,7 @@ const PAGE_HEADERS = [
 ]
 const XET_HEADERS = ['x-xet-cas-url', 'x-xet-access-token', 'x-xet-token-expiration']
 
-/** How the plugin is to be set up, but for its handler: the one that calls `forward`. */
+/** The options of the plugin without its handler, which must call `forward`. */
 export function forwarding(client: OriginClient) {
   return {
     upstream: client.policy.base.origin,
@@ -116,17 +119,17 @@ export function forwarding(client: OriginClient) {
     disableCache: true,
     disableRequestLogging: true,
     internalRewriteLocationHeader: false,
-    // The plugin's own reading of the raw target, which we do not use, refuses the `//api` that clients send.
+    // The plugin's own target is not used. Without this the plugin would refuse the `//api` that clients send.
     preRewrite: () => '/',
     httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
-    // The plugin would ask ten times more on a 503; an upload must not be sent twice, and callers retry themselves.
+    // The plugin would retry ten times on a 503. An upload must not be sent twice, and clients retry by themselves.
     replyOptions: { retryDelay: () => null },
   }
 }
 
 /**
- * Forwards the request to the Hub and answers it. Throws where it must not leave the mirror; after that all failures are
- * sent here.
+ * Forwards the request to the Hub, and sends the response. Throws if the request must not leave the mirror. Sends all
+ * later failures itself.
  */
 export function forward(
   request: FastifyRequest,
@@ -138,7 +141,7 @@ export function forward(
   const { route } = forwarded
   if (isOwn(route)) throw new MirrorError('not_found')
   if (options.offline) throw new MirrorError('offline_and_absent')
-  // A copy has read what the request says of us: a body that is handed on takes the socket from it.
+  // The copy evaluates the getters now: a forwarded body detaches the socket from its request.
   const ctx = { ...forwarded.ctx }
   const originPath = withoutTrailingSlash(client.policy.base.pathname)
   const record = recordOf(request.raw)
@@ -148,15 +151,16 @@ export function forward(
   const respond = (given: OriginResponse): void => {
     reply.hijack()
     void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
-      // Unread it would keep its connection for ever.
+      // An unread body would keep its connection forever.
       given.stream.on('error', () => undefined).destroy()
       fail(error)
     })
   }
   const pass = (passage: Passage): void => {
     record.originRequests.count += 1
-    // Our own canonical target, not the plugin's: it has been parsed once and holds no dot segment. The query goes
-    // apart from it: the plugin would decode it, which fails at a bare percent sign, and look for dots in it.
+    // The canonical target of our route, not the plugin's: it has been parsed once and contains no dot segment. The
+    // query is given separately: the plugin would decode it, which fails at a bare percent sign, and look for dots in
+    // it.
     const { path, query } = splitTarget(route)
     void reply.from(originPath + path, {
       ...hooks,
@@ -187,7 +191,7 @@ export function forward(
     .then((entered) =>
       'stream' in entered ? respond(entered) : releaseOnThrow(entered.permit, () => pass(entered)),
     )
-    // Also what the plugin throws at a target that it will not send.
+    // This includes what the plugin throws for a target that it refuses.
     .catch((error: unknown) => {
       reply.hijack()
       fail(error)
@@ -195,7 +199,7 @@ export function forward(
   return reply
 }
 
-/** What belongs to the mirror, though slashes or a base path led it past the routes of its own. */
+/** Whether the target is a route of the mirror itself that extra slashes or a base path kept from matching. */
 function isOwn(route: HubRoute): boolean {
   return 'target' in route && /^\/-(?:$|[/?]|%2f)/i.test(route.target)
 }
@@ -208,13 +212,13 @@ function splitTarget(route: HubRoute): { readonly path: string; readonly query: 
     : { path: target.slice(0, mark), query: target.slice(mark + 1) }
 }
 
-/** Buckets know no other way than Xet. */
+/** Buckets work with Xet only. */
 function needsXet(route: HubRoute): boolean {
   return route.kind === 'other' && route.target.startsWith('/api/buckets/')
 }
 
 function asOriginResponse(response: unknown): OriginResponse {
-  // The plugin's type says ServerResponse; what it passes are these three fields.
+  // The plugin declares ServerResponse, but passes an object with these three properties.
   return response as OriginResponse
 }
 
@@ -254,7 +258,7 @@ async function answer(
     const asked = client.url('target' in route ? route.target : '/')
     const turned = rewriteLocation(target, asked, bases)
     if (turned.kind === 'mirror') location = turned.location
-    // That of a 201 names what was made, and asks nobody to go there.
+    // The Location of a 201 names what was created; it is no redirect.
     else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method } = request.raw
@@ -272,7 +276,7 @@ async function answer(
   }
   if (location !== undefined) headers['location'] = location
   const caller = callerKey(ctx.caller)
-  // Before the headers: where it has no room the client is told so.
+  // Before the head: if there is no room, the client receives an error.
   const release = method === 'HEAD' ? undefined : holdBrief(final, client, caller)
   const start = (): void => {
     record.firstByteAt = performance.now()
@@ -288,7 +292,7 @@ async function answer(
     reply.raw.end()
     return
   }
-  // A stream that is silent hears of nothing by itself.
+  // A silent stream does not notice by itself that the client has gone.
   record.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
   if (record.signal.aborted) final.stream.destroy()
   const counting = counted(final.stream, options)
@@ -296,7 +300,7 @@ async function answer(
   const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
   const how = { record, isWanted: () => client.isWanted(caller) }
   if (isEventStream(final.headers)) {
-    // The first event may come much later than a client waits for an answer, and nginx would gather events.
+    // The first event may come long after the client expects a head, and nginx would buffer events.
     headers['x-accel-buffering'] = 'no'
     giveWay(final.stream, how.isWanted)
     start()
@@ -317,18 +321,18 @@ async function answer(
   reply.raw.end(turned.body)
 }
 
-/** What the answer says about rights: noted, and told to the mirror where it is the Hub's own. */
+/** Notes what the response says about access, and reports it to the mirror if it is the Hub's own. */
 async function learn(
   method: string,
   final: OriginResponse,
   isOfHub: boolean,
   { mirror, ctx, route }: ForwardOptions & Forwarded,
 ): Promise<void> {
-  // A fetch over git is a POST, too, and changes nothing.
+  // A fetch over git is a POST that changes nothing.
   const isWrite = !isRead(method) && isWriteRoute(route, method)
   if (final.statusCode < 400) {
     noteAllowed(ctx.access, 'passed')
-    // A form that asks for access is answered with a redirect.
+    // The form that requests access is answered with a redirect.
     if (isWrite) await mirror.changed(ctx, route.repo)
     return
   }
@@ -337,7 +341,7 @@ async function learn(
   if (isOfHub && !isWrite) await mirror.refused(ctx, route, refusal)
 }
 
-/** What a refusal says beyond the Hub's own fields; its body passes by unread. */
+/** The fields that a refusal gets in addition to the Hub's own. Its body is passed on unread. */
 function refusalFields(
   { statusCode, headers }: OriginResponse,
   route: HubRoute,
@@ -349,20 +353,20 @@ function refusalFields(
   if (isForeign && isPage && statusCode !== 429)
     return { 'x-error-message': interception({ status: statusCode, headers, host: '' }, 'hub').message }
   const isApi = 'target' in route && /^\/+api\//.test(route.target)
-  // Git and browsers read none, and 429 speaks to all.
+  // Git and browsers ignore the hint; a 429 concerns all clients.
   const refusal = isApi || statusCode === 429 ? withHint(own, hintContext(ctx, route.repo)) : own
   const fields = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })
   const names = [
     'x-error-message',
     'x-hf-warning',
-    // Of any other answer it would tell of a quota that is not the caller's own.
+    // In any other response it would describe a quota that is not the caller's.
     'ratelimit',
     ...(statusCode === 401 && isAboutRepo(route) ? ['x-error-code'] : []),
   ]
   return Object.fromEntries(names.flatMap((name) => (fields[name] ? [[name, fields[name]]] : [])))
 }
 
-/** Of the API only: there clients tell by the code that a repo is not for them, and git and browsers read none. */
+/** API clients recognise by the code that a repo is not accessible to them. Git and browsers ignore it. */
 function isAboutRepo(route: HubRoute): boolean {
   return route.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
 }
@@ -382,7 +386,7 @@ async function* counted(
   }
 }
 
-/** Takes redirects to other hosts on the client's behalf, without its credential. Only what has no body to repeat. */
+/** Follows redirects to other hosts for the client, without its credential, for requests without a body. */
 async function follow(
   request: FastifyRequest,
   response: OriginResponse,
@@ -435,7 +439,7 @@ async function follow(
   return { statusCode, headers, stream }
 }
 
-/** What a URL of the Hub is told by, and what it becomes. */
+/** The base URLs that mark a URL of the Hub, and the one that replaces them. */
 function basesOf(client: OriginClient, ctx: Ctx): RewriteBases {
   return { originBase: trimmed(client.policy.base), mirrorBase: ctx.mirrorBase, aliases: HUB_URLS }
 }

@@ -1,6 +1,6 @@
-// JSON that is passed through and holds URLs which clients follow, or read as names of repos. It names the answers that
-// are turned, and not those that are left alone: in other answers a URL may be what somebody wrote, which a client that
-// writes it back would change at the Hub.
+// JSON responses that are passed through and contain URLs which clients follow, or read as names of repos. Only the
+// responses that are listed here are rewritten. In others a URL may be text that a user wrote, and a client that writes
+// it back would change it at the Hub.
 
 import type { HeaderBag } from '../../http/headers.ts'
 import { headerValue } from '../../http/headers.ts'
@@ -12,15 +12,15 @@ import { turnBatch } from '../transfers/batch-links.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
 
 /**
- * What an answer holds. `links`: URLs that are followed. `written`: the URL of what a write has made, as a name for it.
- * `lfs-batch`: the actions of a Git LFS batch. `preupload`: no URL, but which files are large.
+ * What a response contains. `links`: URLs that clients follow. `written`: the URL of what a write has created, as its
+ * name. `lfs-batch`: the actions of a Git LFS batch. `preupload`: no URL, but which files are large.
  */
 type PassedDocument = 'links' | 'written' | 'lfs-batch' | 'preupload'
 
-/** The largest of them are lists of Parquet files, of some 100 bytes a file. What is larger is passed on as it is. */
+/** The largest are lists of Parquet files, with about 100 bytes per file. Larger responses are passed on unchanged. */
 export const MAX_PASSED_JSON_BYTES = 4 * 1024 * 1024
 
-/** Undefined for an answer that is passed on as it comes. */
+/** What the response contains; undefined if it is passed on unchanged. */
 export function passedDocumentOf(route: HubRoute, method: string): PassedDocument | undefined {
   if (route.kind !== 'other') return undefined
   if (route.purpose === 'lfs-batch') return method === 'POST' ? 'lfs-batch' : undefined
@@ -39,14 +39,14 @@ export function passedDocumentOf(route: HubRoute, method: string): PassedDocumen
   return word === undefined ? undefined : word === 'preupload' ? word : 'written'
 }
 
-/** Whether the body of an answer can be read as JSON. */
+/** Whether the body of a response is JSON without an encoding. */
 export function isPlainJson(headers: HeaderBag): boolean {
   const encoding = headerValue(headers, 'content-encoding')
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return false
   return /^application\/(?:[\w.-]+\+)?json\b/i.test(headerValue(headers, 'content-type') ?? '')
 }
 
-/** Where it went, and what the client is to be told beside it. */
+/** The rewritten body, and fields that are to be sent with it. */
 interface Turned {
   readonly body: Buffer
   readonly headers?: Readonly<Record<string, string>>
@@ -66,7 +66,7 @@ export interface TurnOptions {
 const XET_UPLOAD_WARNING =
   'This mirror accepts large files over HTTP, not by Xet. An upload with hf_xet fails: set HF_HUB_DISABLE_XET=1 and upload again.'
 
-/** The answer with the URLs that clients follow turned to the mirror. The same Buffer where nothing is to change. */
+/** Rewrites the URLs that clients follow to the mirror. Returns the same Buffer if nothing changes. */
 export async function turnDocument(
   body: Buffer,
   document: PassedDocument,
@@ -106,9 +106,9 @@ async function turnLfs(
 }
 
 /**
- * The body with the URLs of the origin turned to the mirror. `written` ones that begin with the Hub's public name stay:
- * clients take that for their endpoint whatever it is called, and people who open them come to the Hub's own pages. What
- * is no JSON is returned as it came: nobody follows a URL out of that.
+ * Rewrites the URLs of the origin to the mirror. `written` URLs that begin with the Hub's public name stay: clients
+ * accept that name for their endpoint, and users who open them get the Hub's own pages. A body that is not JSON is
+ * returned unchanged, since no client follows a URL in it.
  */
 function turnPassed(body: Buffer, kind: 'links' | 'written', bases: RewriteBases): Buffer {
   const { aliases = [], ...own } = bases
@@ -123,8 +123,9 @@ function turnPassed(body: Buffer, kind: 'links' | 'written', bases: RewriteBases
 }
 
 /**
- * Whether a client of huggingface_hub goes to Xet with the large files of this answer, if hf_xet is installed, which its
- * user agent does not tell. Since 1.20 it asks for no Git LFS batch then, and what the mirror says to hf_xet is not shown.
+ * Whether huggingface_hub would upload the large files of this response by Xet, if hf_xet is installed; its user agent
+ * does not say whether it is. Since 1.20 it requests no Git LFS batch then, and does not show the mirror's error for
+ * hf_xet.
  */
 function mayGoToXet(body: Buffer, userAgent: string | undefined): boolean {
   const [, major = '0', minor = '0'] = /\bhf_hub\/(\d+)\.(\d+)/.exec(userAgent ?? '') ?? []
@@ -132,7 +133,7 @@ function mayGoToXet(body: Buffer, userAgent: string | undefined): boolean {
   return isNew && /"uploadMode"\s*:\s*"lfs"/.test(body.toString('latin1'))
 }
 
-/** The chunks of `body` together; `rest` holds those that are left of one that is larger than `maxBytes`. */
+/** Reads `body` up to `maxBytes`. If it is larger, `rest` yields the chunks that follow `bytes`. */
 export async function readUpTo(
   body: AsyncIterable<Buffer>,
   maxBytes: number,
@@ -149,7 +150,7 @@ export async function readUpTo(
   return { bytes: Buffer.concat(parts), rest: { [Symbol.asyncIterator]: () => chunks } }
 }
 
-/** What had been read, and the rest. */
+/** Yields what was read already, and then the rest. */
 export async function* following(
   begun: Buffer,
   rest: AsyncIterable<Buffer>,

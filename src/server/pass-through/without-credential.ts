@@ -1,11 +1,11 @@
-// What of an answer must not reach a caller who was lent a token.
+// Keeps a lent token out of the responses to its caller.
 
 import { MirrorError } from '../../errors.ts'
 import type { Ctx } from '../../mirror/context.ts'
 
 /**
- * Breaks off before a lent credential would reach the caller: some Git LFS servers give back, for the client's next
- * requests, the very field they were asked with.
+ * Passes `body` on, and throws origin_bad_answer before a lent credential would reach the caller. Some Git LFS servers
+ * return the Authorization field that they received, for the next requests of the client.
  */
 export async function* withoutCredential(
   body: AsyncIterable<Buffer>,
@@ -14,7 +14,7 @@ export async function* withoutCredential(
   const [scheme = '', credential = ''] = authorization.split(' ')
   const pair = scheme === 'Basic' ? Buffer.from(credential, 'base64').toString() : ''
   const secrets = [credential, pair.slice(pair.indexOf(':') + 1)].filter((secret) => secret !== '')
-  // As much as may be the beginning of one stays here until more has come.
+  // Bytes that may be the start of a secret are kept back until more has arrived.
   const keep = Math.max(...secrets.map((secret) => secret.length)) - 1
   let held = Buffer.alloc(0)
   for await (const chunk of body) {

@@ -1,4 +1,4 @@
-// The answer to a Git LFS batch, with all its addresses turned to the mirror.
+// Rewrites the URLs in the response to a Git LFS batch to the mirror.
 
 import type { Logger } from 'pino'
 import { MirrorError } from '../../errors.ts'
@@ -10,11 +10,11 @@ import { expiryOf } from '../../origin/files/signed-urls.ts'
 import { type RedirectPolicy, redirectTarget } from '../../origin/redirect.ts'
 import { TRANSFER_PATH, type TransferLinks } from './transfer-links.ts'
 
-/** Of an address that does not say how long it is good. */
+/** The lifetime of a URL that does not say how long it is valid. */
 const DEFAULT_LIFE_MS = 60 * 60_000
-/** The longest that S3 signs for. */
+/** The longest lifetime that S3 signs. */
 const MAX_LIFE_MS = 7 * 24 * 60 * 60_000
-/** Credentials are the client's own affair with the Hub, and framing is that of our own request. */
+/** Fields that a link never carries: credentials are between client and Hub, and the mirror frames its own requests. */
 const NOT_SEALED = new Set(['authorization', 'cookie', 'host', 'content-length', 'expect', ...HOP_BY_HOP])
 const MAX_NAMED_HOSTS = 100
 
@@ -27,9 +27,9 @@ export interface BatchLinksOptions {
 }
 
 /**
- * Turns the answer: what leads to the origin leads to the same place at the mirror, and what leads elsewhere to a sealed
- * address. `outside` names the hosts that the redirect policy does not allow: their addresses stay as they are. Undefined
- * where the body is no answer to a batch.
+ * Rewrites the response: a URL of the origin becomes the same one at the mirror, and any other a sealed link. `outside`
+ * names the hosts that the redirect policy does not allow; their URLs stay unchanged. Returns undefined if the body is no
+ * response to a batch.
  */
 export function turnBatch(
   body: Buffer,
@@ -50,7 +50,7 @@ function homeOf(link: TransferUrl, options: BatchLinksOptions): string | { reado
   const { mirrorBase } = bases
   const asked = new URL(policy.base)
   const place = rewriteLocation(link.url, asked, bases)
-  // The origin may be a mirror itself, whose own links only it can open.
+  // The origin may be a mirror. Only that mirror can open its own links.
   const isForeignLink = place.kind === 'mirror' && place.location.includes(TRANSFER_PATH)
   if (place.kind === 'mirror' && !isForeignLink) return new URL(place.location, mirrorBase).href
   let url: URL
@@ -88,7 +88,7 @@ function seal(
   })
 }
 
-/** Tells the operator once of each host to which transfers go past the mirror. */
+/** Returns a function that warns the operator once of each host to which transfers bypass the mirror. */
 export function createHostWarnings(logger: Pick<Logger, 'warn'>): (hosts: Iterable<string>) => void {
   const named = new Set<string>()
   return (hosts) => {

@@ -1,6 +1,6 @@
-// Addresses at the mirror that stand for addresses elsewhere, which the Hub gave to a caller for one transfer: where an
-// LFS object is to be put, or lies. All that is needed to ask there is in the address itself, sealed: nobody can read it,
-// change it, or make one, so that the mirror is no open proxy, and has nothing to remember.
+// Links at the mirror that stand for URLs elsewhere, which the Hub gave to a caller for one transfer of an LFS object.
+// Everything that is needed to use such a URL is in the link itself, encrypted and authenticated. No client can read,
+// change or make a link, so the mirror is no open proxy, and it keeps no state.
 
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { MirrorError } from '../../errors.ts'
@@ -14,22 +14,22 @@ export interface TransferLink {
   /** The object's sha256, in hex. */
   readonly oid: string
   readonly sizeBytes: number
-  /** What the Hub wants to be asked with there. */
+  /** The fields that the Hub wants in the request to the URL. */
   readonly headers: Readonly<Record<string, string>>
-  /** Whether the bytes may be stored, and be taken from the store. */
+  /** Whether the bytes may be stored, and served from the store. */
   readonly mayStore: boolean
   /** Epoch ms. */
   readonly expiresAt: number
 }
 
-/** Below the base path, before the sealed text. */
+/** The path below the base path, before the sealed text. */
 export const TRANSFER_PATH = '/-/lfs/'
 
 const ALGORITHM = 'aes-256-gcm'
 const IV_BYTES = 12
 const TAG_BYTES = 16
 const VERSION = 1
-/** A target of this length and a base path fit into what the mirror reads of a request line. */
+/** A target of this length, with a base path, fits into the request line that the mirror accepts. */
 const MAX_SEALED_CHARS = 7_500
 const TYPES: readonly RepoType[] = ['model', 'dataset', 'space', 'kernel']
 
@@ -38,13 +38,13 @@ export class TransferLinks {
   /** Epoch ms. */
   readonly now: () => number
 
-  /** `key` has 32 bytes; `now` is epoch ms, since the expiry may be read after a restart. */
+  /** `key` has 32 bytes. `now` returns epoch ms, since a link may be opened after a restart. */
   constructor(key: Buffer, now: () => number) {
     this.#key = key
     this.now = now
   }
 
-  /** The link as one path segment (AES-256-GCM, base64url); undefined where it is too long for a request target. */
+  /** Returns the link as one path segment (AES-256-GCM, base64url); undefined if it is too long for a request target. */
   seal(link: TransferLink): string | undefined {
     const { url, method, repo, oid, sizeBytes, headers, mayStore, expiresAt } = link
     const fields = [
@@ -66,7 +66,7 @@ export class TransferLinks {
     return sealed.length <= MAX_SEALED_CHARS ? sealed : undefined
   }
 
-  /** Throws transfer_link_refused for what was not sealed with this key, was changed, or is over. */
+  /** Throws transfer_link_refused if the text was not sealed with this key, was changed, or has expired. */
   open(sealed: string): TransferLink {
     const link = parseLink(this.#decrypted(sealed))
     if (link === undefined) throw refused('not sealed here')
@@ -95,7 +95,7 @@ function refused(reason: string): MirrorError {
   return new MirrorError('transfer_link_refused', { detail: { reason } })
 }
 
-/** Its own hand wrote it, but maybe that of another version. */
+/** The text was sealed by a mirror with this key, but perhaps by another version. */
 function parseLink(value: unknown): TransferLink | undefined {
   if (!Array.isArray(value) || value[0] !== VERSION) return undefined
   const [, href, method, typeName, idText, oid, sizeBytes, headers, mayStore, expiresAt] =

@@ -1,6 +1,6 @@
-// Transfers of Git LFS objects at addresses that the mirror gave in place of the Hub's: see transfer-links.ts. Whoever holds
-// one may do the one thing it is for. No credential of a caller leaves here, and no other host is asked than those of the
-// redirect policy.
+// Serves the links that the mirror gave out for transfers of Git LFS objects: see transfer-links.ts. The holder of a
+// link may make the one transfer that it is for. No credential of a caller leaves here, and only hosts that the
+// redirect policy allows are contacted.
 
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -35,21 +35,21 @@ export interface TransferOptions {
   readonly addressOf: AddressReader
   readonly basePath: string
   readonly publicUrl: URL | undefined
-  /** Read at each use: they may change. */
+  /** Read at each use, since they may change. */
   readonly settings: { readonly writes: 'forward' | 'deny' }
   readonly offline: boolean
 }
 
-/** Storage checks a large object, or joins its parts, before it answers. */
+/** The storage may verify a large object, or join its parts, before it responds. */
 const STORED_WITHIN_MS = 300_000
 const METHODS = ['GET', 'HEAD', 'PUT', 'POST', 'OPTIONS'] as const
-/** What of a client's request describes its body. */
+/** The request fields that describe the body. */
 const BODY_FIELDS = ['content-type', 'content-length', 'content-encoding', 'content-md5']
 
-/** Registers the route, at the root and below the base path. */
+/** Registers the routes, at the root and below the base path. */
 export async function registerTransfers(server: FastifyInstance, options: TransferOptions): Promise<void> {
   await server.register(async (own) => {
-    // Bodies are handed on as they come, however long.
+    // Bodies are streamed, whatever their length.
     own.removeAllContentTypeParsers()
     own.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
     const bases = new Set(['', withoutTrailingSlash(options.basePath)])
@@ -78,7 +78,7 @@ async function serve(
   record.route = 'pass-through'
   const { method } = request.raw
   if (method === 'OPTIONS') {
-    // A browser asks before it puts. It reads the ETag of each part, to say at the end which they were.
+    // A browser sends a preflight request before it uploads. It reads the ETag of each part, to list them at the end.
     record.outcome = 'own'
     reply.raw.writeHead(204, {
       'access-control-allow-origin': '*',
@@ -90,11 +90,11 @@ async function serve(
     return
   }
   const opened = (await options.transferLinks()).open(sealed)
-  // Again: the hosts that are allowed may have been changed since the link was given.
+  // Checked again: the allowed hosts may have changed since the link was made.
   const { policy } = options.client
   const link = { ...opened, url: redirectTarget(policy, policy.base, opened.url.href) }
   record.about = { repo: repoKey(link.repo), revision: undefined, path: undefined }
-  // What storage wants to be asked with goes where the caller's own fields would.
+  // The fields that the storage wants take the place of the caller's own.
   const ctx = { ...anonymousContext(request, record, options), forward: link.headers }
   if (link.method === 'GET' && (method === 'GET' || method === 'HEAD')) {
     noteAllowed(ctx.access, 'passed')
@@ -129,7 +129,7 @@ async function upload(
 ): Promise<void> {
   const record = recordOf(request.raw)
   const { client, observer } = options
-  // It may have been turned off since the link was given.
+  // Writes may have been turned off since the link was made.
   if (options.settings.writes === 'deny') throw new MirrorError('writes_denied')
   if (options.offline) throw new MirrorError('offline_and_absent')
   await ctx.countAgainstLimit?.()
@@ -153,7 +153,7 @@ async function upload(
       onOriginRequest: () => (record.originRequests.count += 1),
     },
     headers,
-    // When storage answers before the body has come, the rest of it is not the client's failure.
+    // If the storage responds before the end of the body, the client must not see its connection fail.
     body: Readable.from(request.raw.iterator({ destroyOnReturn: false }), { objectMode: false }),
     signal: limits.signal,
     answerTimeoutMs: STORED_WITHIN_MS,

@@ -17,7 +17,7 @@ import { MemoryCache as Bounded } from '../../memory.ts'
 import type { ClientName } from '../../mirror/context.ts'
 import { Invalidations } from '../../mirror/invalidations.ts'
 import { addressReader, type ClientLists, clientGate } from '../../server/clients.ts'
-import type { RequestReporters as AccountsOf } from '../../server/request-log.ts'
+import type { RequestReporters } from '../../server/request-log.ts'
 import { OWN_FIELDS, parseCacheNote, sharedMs } from '../header-fields.ts'
 
 /** A commit that a client was given as that of a branch, by the answer to a HEAD. */
@@ -36,7 +36,7 @@ export interface WorkerCacheOptions {
   /** Bound of the memory for bodies. */
   readonly maxBytes: number
   readonly monotonic: () => number
-  readonly accounts: AccountsOf
+  readonly accounts: RequestReporters
   readonly reportPromises: (promises: readonly PromisedCommit[]) => void
 }
 
