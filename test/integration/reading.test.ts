@@ -29,7 +29,10 @@ function watchBuffers() {
   /** By reads, in order: how large, and how many were held then, itself included. */
   const reads: { readonly sizeBytes: number; readonly held: number }[] = []
   const pools = new Set<ReadBuffers>()
-  const take = Reflect.get(ReadBuffers.prototype, 'acquire') as (this: ReadBuffers, sizeBytes: number) => Buffer
+  const take = Reflect.get(ReadBuffers.prototype, 'acquire') as (
+    this: ReadBuffers,
+    sizeBytes: number,
+  ) => Buffer
   const give = Reflect.get(ReadBuffers.prototype, 'release') as (this: ReadBuffers, buffer: Buffer) => void
   const taking = vi.spyOn(ReadBuffers.prototype, 'acquire').mockImplementation(function (
     this: ReadBuffers,
