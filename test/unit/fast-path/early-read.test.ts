@@ -68,7 +68,7 @@ const connections = (server: Server): Promise<number> =>
   )
 
 describe('a connection', () => {
-  it('is looked at for as long as requests are ready, and is Node’s from the first that is not', async () => {
+  it('is read early as long as responses are cached, and belongs to Node from the first request without one', async () => {
     const { url, byNode } = await looking()
     const { text, end } = await rawHttp(url, READY + READY + OTHER + READY + LAST)
     expect(said(text)).toEqual([
@@ -81,7 +81,7 @@ describe('a connection', () => {
     expect([byNode, end]).toEqual([['/other', '/ready', '/last'], 'closed'])
   })
 
-  it('may bring its requests one by one', async () => {
+  it('may send its requests one by one', async () => {
     const { port, byNode } = await looking()
     const { socket, until, text } = connected(port)
     for (const [question, answer] of [
@@ -98,7 +98,7 @@ describe('a connection', () => {
     await until('/last')
   })
 
-  it('may bring them in two pieces, wherever it is cut', async () => {
+  it('may send a request in two pieces, wherever it is cut', async () => {
     const { port } = await looking()
     const all = READY + OTHER + LAST
     for (let cut = 1; cut < all.length; cut += 1) {
@@ -113,25 +113,25 @@ describe('a connection', () => {
     }
   })
 
-  it('hands a body on as it came', async () => {
+  it('hands a body over unchanged', async () => {
     const { url } = await looking()
     const upload = 'PUT /other HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /'
     const { text } = await rawHttp(url, READY + upload + LAST)
     expect(said(text)).toEqual(['<look>', '<node PUT /other GET />', '<node GET /last >'])
   })
 
-  it('of another protocol is told so by Node', async () => {
+  it('with another protocol gets the error of Node', async () => {
     const { url } = await looking()
     expect((await rawHttp(url, `${READY}\x16\x03\x01\r\n\r\n`)).text).toContain('HTTP/1.1 400')
   })
 
-  it('with a head that is too long is told so by Node', async () => {
+  it('with a head that is too long gets the error of Node', async () => {
     const { url } = await looking()
     const long = READY.replace('Host', `X: ${'x'.repeat(17_000)}\r\nHost`)
     expect((await rawHttp(url, READY + long)).text).toContain('HTTP/1.1 431')
   })
 
-  it('is handed over as it came, and left alone from then on', async () => {
+  it('is handed over unchanged, and not touched from then on', async () => {
     let release = (): void => undefined
     const held = new Promise<void>((resolve) => (release = resolve))
     const { port, server } = await looking({ held })
@@ -152,7 +152,7 @@ describe('a connection', () => {
     expect(said(text())).toHaveLength(2)
   })
 
-  it('has none of the look’s listeners when it is Node’s', async () => {
+  it('has no listeners of the early read once it belongs to Node', async () => {
     // Answers that are under way have listeners of their own, here and there.
     const { server } = await looking({ held: new Promise(() => undefined) })
     const plain = openServer()
@@ -168,14 +168,14 @@ describe('a connection', () => {
     expect(await listeners(server, READY + OTHER)).toEqual(await listeners(plain, OTHER))
   })
 
-  it('that asks for much at once gets to the limit on that', async () => {
+  it('with many requests at once reaches the limit on requests in flight', async () => {
     const { url, byNode } = await looking()
     const { text } = await rawHttp(url, READY.repeat(20) + LAST)
     expect(said(text)).toHaveLength(21)
     expect(byNode).toHaveLength(5)
   })
 
-  it('that reads nothing is given no more than the kernel takes, and the rest when it reads', async () => {
+  it('whose client does not read gets what the kernel takes, and the rest when the client reads', async () => {
     const { port, byNode } = await looking({ body: `<${'x'.repeat(4_000_000)}>` })
     const { socket, text } = connected(port)
     socket.pause()
@@ -188,7 +188,7 @@ describe('a connection', () => {
     expect(said(text())[0]).toHaveLength(4_000_002)
   })
 
-  it('that reads nothing may ask for more, which waits until it reads', async () => {
+  it('whose client does not read may send more requests, which wait until it reads', async () => {
     const { port, url, byNode } = await looking({ body: `<${'x'.repeat(16_000_000)}>` })
     const { socket, text } = connected(port)
     socket.pause()
@@ -202,7 +202,7 @@ describe('a connection', () => {
     expect(said(text()).slice(1)).toEqual(['<node GET /other >', '<node GET /last >'])
   })
 
-  it('that the client ends is ended, after the answer', async () => {
+  it('that the client ends is ended after the response', async () => {
     const { port, server } = await looking()
     const { socket, text } = connected(port, { allowHalfOpen: true })
     socket.end(READY)
@@ -211,7 +211,7 @@ describe('a connection', () => {
     while ((await connections(server)) > 0) await new Promise((resolve) => setTimeout(resolve, 5))
   })
 
-  it('that the client resets harms nobody', async () => {
+  it('that the client resets does no harm', async () => {
     const { port, server, url } = await looking()
     const { socket, until } = connected(port)
     socket.write(READY)
@@ -222,8 +222,8 @@ describe('a connection', () => {
   })
 })
 
-describe('a connection that idles', () => {
-  it('is ended after the time for that', async () => {
+describe('an idle connection', () => {
+  it('is ended after the idle timeout', async () => {
     const { port, server } = await looking({ keepAliveTimeout: 50 })
     const errors: Error[] = []
     server.on('clientError', (error, client) => {
@@ -237,7 +237,7 @@ describe('a connection that idles', () => {
     expect([said(text()), errors]).toEqual([['<look>'], []])
   })
 
-  it('is told so when it has asked nothing, if anybody has a word for that', async () => {
+  it('gets an error if it has sent nothing and a listener writes one', async () => {
     const { port } = await looking({ headersTimeout: 50 })
     const { socket, text } = connected(port)
     await once(socket, 'close')
@@ -249,7 +249,7 @@ describe('a connection that idles', () => {
     expect(told()).toBe('<ERR_HTTP_REQUEST_TIMEOUT>')
   })
 
-  it('is not one on which an answer waits for its client, however long', async () => {
+  it('is not one whose response waits for its client, however long', async () => {
     const { port, server } = await looking({ keepAliveTimeout: 50, body: `<${'x'.repeat(16_000_000)}>` })
     const warnings: Error[] = []
     const warn = (warning: Error) => void warnings.push(warning)
@@ -280,7 +280,7 @@ describe('a connection that idles', () => {
     await Promise.all([closed, once(socket, 'end')])
   })
 
-  it('and has asked nothing yet is answered by Node when the server closes', async () => {
+  it('that has sent nothing yet is still answered by Node when the server closes', async () => {
     const { port, server, byNode } = await looking()
     const { socket, text } = connected(port)
     await once(socket, 'connect')
@@ -292,7 +292,7 @@ describe('a connection that idles', () => {
     expect([said(text()), byNode]).toEqual([['<node GET /ready >'], ['/ready']])
   })
 
-  it('and has asked nothing yet has no more time for that when the server closes', async () => {
+  it('that has sent nothing yet gets no extra time when the server closes', async () => {
     const { port, server } = await looking({ headersTimeout: 50 })
     const { socket } = connected(port)
     await once(socket, 'connect')
@@ -302,7 +302,7 @@ describe('a connection that idles', () => {
     await Promise.all([closed, once(socket, 'end')])
   })
 
-  it('is cut with all others', async () => {
+  it('is cut together with all others', async () => {
     const { port, server } = await looking()
     const { socket, until } = connected(port)
     socket.write(READY)

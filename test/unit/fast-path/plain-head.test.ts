@@ -8,8 +8,8 @@ import { readHead } from '../../../src/fast-path/plain-head.ts'
 const MAX_BYTES = 16_384
 const read = (text: string) => readHead(Buffer.from(text, 'latin1'), MAX_BYTES)
 
-describe('a head is read', () => {
-  it('with the fields that anybody looks at, and with where it ends', () => {
+describe('a plain head is parsed', () => {
+  it('with the fields that the mirror reads, and its own length', () => {
     const text =
       'GET /acme/open/resolve/main/config.json?download=true HTTP/1.1\r\nHost: mirror.example:8080\r\n' +
       'User-Agent: unknown/None; hf_hub/1.3.2; python/3.11.2\r\nAccept: */*\r\naccept-encoding: identity\r\n' +
@@ -40,14 +40,14 @@ describe('a head is read', () => {
     expect(read('HEAD / HTTP/1.1\r\nHost:\r\n\r\n')).toMatchObject({ method: 'HEAD', headers: { host: '' } })
   })
 
-  it('up to a length', () => {
+  it('up to the given length', () => {
     const text = `GET / HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(100)}\r\n\r\n`
     expect(readHead(Buffer.from(text), text.length)).toBeDefined()
     expect(readHead(Buffer.from(text), text.length - 1)).toBeUndefined()
   })
 })
 
-describe('a head is left to others', () => {
+describe('a head is left to Node', () => {
   it.each([
     ['that has not come whole', 'GET / HTTP/1.1\r\nHost: x\r\n'],
     ['of nothing', ''],
@@ -122,7 +122,7 @@ class Other {
   }
 }
 
-describe('what is read', () => {
+describe('a parsed head', () => {
   const other = new Other()
   beforeAll(() => other.start())
   afterAll(() => other.stop())
@@ -198,7 +198,7 @@ describe('what is read', () => {
       [start, ...fields, ''].map((each, index) => each + (ends[index] ?? '')).join(''),
     )
 
-  it('is read by Node in the same way, and nothing follows it', async () => {
+  it('is parsed by Node in the same way, and no body follows it', async () => {
     let readHere = 0
     await fc.assert(
       fc.asyncProperty(head, async (text) => {

@@ -52,7 +52,7 @@ it.each([
   },
 )
 
-it.each([100, 40_000])('an answer with a body of %i bytes leaves by one call', (sizeBytes) => {
+it.each([100, 40_000])('a response with a body of %i bytes is written with one call', (sizeBytes) => {
   const calls: number[] = []
   const socket = new Writable({
     write(part: Buffer, _encoding, done) {
@@ -68,7 +68,7 @@ it.each([100, 40_000])('an answer with a body of %i bytes leaves by one call', (
   expect(calls).toEqual([sizeBytes + 9])
 })
 
-it('a head has its status, the time, and how long the connection stays', () => {
+it('a head has its status, the date, and the time for which the connection stays open', () => {
   vi.useFakeTimers({ toFake: ['Date'], now: 1_700_000_000_999 })
   onTestFinished(() => void vi.useRealTimers())
   const stays = 'Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n'

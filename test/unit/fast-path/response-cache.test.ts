@@ -33,8 +33,8 @@ function scene() {
   return { clock, invalidations, ready, answer }
 }
 
-describe('an answer', () => {
-  it('is ready for its own method and target, up to when it may be believed', () => {
+describe('a cached response', () => {
+  it('is given for its own method and target, for as long as it may be believed', () => {
     const { clock, ready, answer } = scene()
     ready.set('GET', FILE, answer(FILE))
     expect(ready.get('GET', FILE)?.headers).toEqual(['etag', '"x"'])
@@ -46,7 +46,7 @@ describe('an answer', () => {
     expect(ready.get('GET', FILE)).toBeUndefined()
   })
 
-  it('is looked at anew after a minute, however long it may be believed', () => {
+  it('expires after a minute, however long it may be believed', () => {
     const { clock, ready, answer } = scene()
     ready.set('GET', FILE, answer(FILE, { until: Number.POSITIVE_INFINITY }))
     clock.advance(59_999)
@@ -55,7 +55,7 @@ describe('an answer', () => {
     expect(ready.get('GET', FILE)).toBeUndefined()
   })
 
-  it('ends when its repo is forgotten, with all others of that repo and none of another', () => {
+  it('is dropped when its repo is invalidated, with all others of that repo and none of another', () => {
     const { invalidations, ready, answer } = scene()
     for (const method of ['GET', 'HEAD'] as const)
       for (const target of [FILE, FILE.replace('a.txt', 'b.txt'), OTHER])
@@ -68,7 +68,7 @@ describe('an answer', () => {
     }
   })
 
-  it('is not kept when something was forgotten since it was begun', () => {
+  it('is not kept if something was invalidated since it was begun', () => {
     const { invalidations, ready, answer } = scene()
     const begun = answer(FILE)
     invalidations.invalidate(routeOf(OTHER).repo)
@@ -76,7 +76,7 @@ describe('an answer', () => {
     expect(ready.get('GET', FILE)).toBeUndefined()
   })
 
-  it('is forgotten also where others have crowded it out and it came back', () => {
+  it('is dropped even if it was evicted and cached again', () => {
     const { invalidations, ready, answer } = scene()
     ready.set('GET', FILE, answer(FILE))
     for (let index = 0; index < 40_000; index += 1) ready.set('GET', `${OTHER}${index}`, answer(OTHER))
@@ -89,7 +89,7 @@ describe('an answer', () => {
     expect(ready.get('GET', `${OTHER}39999`)).toBeUndefined()
   })
 
-  it('to a target longer than any path is not kept', () => {
+  it('is not kept for a target that is longer than any path', () => {
     const { ready, answer } = scene()
     const long = FILE + 'a'.repeat(512)
     ready.set('GET', long, answer(FILE))

@@ -83,7 +83,7 @@ describe('the address of a caller', () => {
     expect(read('127.0.0.1', field, [])).toBe('127.0.0.1')
   })
 
-  it('is none where the socket has gone', () => {
+  it('is undefined when the socket has closed', () => {
     expect(read(undefined, '198.51.100.1')).toBeUndefined()
   })
 })

@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { giveWay } from '../../../src/server/pass-through/enter.ts'
 
-it('a stream of events that others wait for ends after a while, and not before, nor when nobody waits', () => {
+it('a stream of events ends after a while if other requests wait for its connection, and otherwise goes on', () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const wanted = { is: true }

@@ -29,7 +29,7 @@ function crowded(): FileReads {
 }
 
 describe('a stream that reads alone', () => {
-  it('gives its buffer back, but for one of which the kernel may still hold something', async () => {
+  it('releases its buffer, except one that the kernel may still refer to', async () => {
     const reader = new FileReads().enter(makeFile().source, 0)
     const first = await reader.read(0)
     first.release({ sent: true })
@@ -40,7 +40,7 @@ describe('a stream that reads alone', () => {
     expect(third.bytes.buffer === first.bytes.buffer).toBe(false)
   })
 
-  it('gives it back, too, when the file ends early or cannot be read', async () => {
+  it('releases its buffer when the file ends early or cannot be read', async () => {
     const { source } = makeFile()
     let isBroken = true
     let lent: ArrayBufferLike | undefined
@@ -73,7 +73,7 @@ describe('streams of the same file', () => {
     expect(readAt).toEqual([0, 0])
   })
 
-  it('are none any more when all but one have left', async () => {
+  it('share nothing any more when all but one have ended', async () => {
     const reads = crowded()
     const { source } = makeFile()
     const [first, second] = [reads.enter(source, 0), reads.enter(source, 0)]

@@ -34,7 +34,7 @@ const rest = async (socket: Socket): Promise<string> => {
 }
 
 it.each([true, false])(
-  'a request that has arrived unread is answered (first look: %s)',
+  'a request that has arrived unread is answered (early read: %s)',
   async (looksFirst) => {
     const { server, leaving, client } = await serve({ looksFirst })
     leaving.begin()
@@ -45,13 +45,13 @@ it.each([true, false])(
   },
 )
 
-it.each([true, false])('a connection that idles is closed (first look: %s)', async (looksFirst) => {
+it.each([true, false])('an idle connection is closed (early read: %s)', async (looksFirst) => {
   const { server, client } = await serve({ looksFirst })
   server.closeIdleConnections()
   expect(await rest(client)).toBe('')
 })
 
-it('an answer that has begun before ends as it began, and the next one is the last', async () => {
+it('a response that has begun before keeps its connection, and the next one ends it', async () => {
   const leaving = new Leaving()
   const server = openServer(
     (request, response) => {

@@ -5,7 +5,7 @@ import { openServer } from '../../../src/server/limits.ts'
 
 const BODY = Buffer.alloc(16_000_000)
 
-it('a server that closes ends what is idle, and lets clients read what they were told', async () => {
+it('a closing server ends idle connections, and lets clients read their responses to the end', async () => {
   const server = openServer((_request, response) => response.end(BODY))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

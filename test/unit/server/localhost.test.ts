@@ -8,7 +8,7 @@ import { rawHttp } from '../../support/raw-http.ts'
 
 const lookup = async () => [{ address: '127.0.0.1' }, { address: '127.0.0.2' }]
 
-it('has other addresses, and no other name has', async () => {
+it('`localhost` has further addresses, and no other name has', async () => {
   expect(await otherAddresses('localhost', '127.0.0.1', lookup)).toEqual(['127.0.0.2'])
   expect(await otherAddresses('localhost', '127.0.0.2', lookup)).toEqual(['127.0.0.1'])
   expect(await otherAddresses('127.0.0.1', '127.0.0.1', lookup)).toEqual([])
@@ -27,7 +27,7 @@ async function atTwo(listener: RequestListener) {
   return { server, urls: [`http://127.0.0.1:${port}`, `http://127.0.0.2:${port}`] as const }
 }
 
-it('is answered alike at all of them, and an address that is not there costs nothing', async () => {
+it('a server answers alike at all addresses of `localhost`, and a missing address does no harm', async () => {
   const { server, urls } = await atTwo((request, response) => response.end(request.url))
   server.on('clientError', (_error, socket) => socket.end('HTTP/1.1 400 Mine\r\n\r\n'))
   for (const url of urls) {
@@ -36,7 +36,7 @@ it('is answered alike at all of them, and an address that is not there costs not
   }
 })
 
-it('is closed at all of them at once, when the last answer at any has ended', async () => {
+it('a server stops accepting at all addresses at once, and is closed when the last response has ended', async () => {
   const ends: (() => void)[] = []
   const { server, urls } = await atTwo((_request, response) => {
     response.setHeader('connection', 'close')

@@ -50,7 +50,7 @@ async function received(socket: Socket, part = '\0'): Promise<string> {
 }
 
 describe(`node:http of ${process.version}`, () => {
-  it('reads a connection that is handed on after its first bytes were read', async () => {
+  it('parses a connection that is handed over after its first bytes were read', async () => {
     const server = await listen(
       (_request, response) => response.end('<by Node>'),
       (own) => {
@@ -69,7 +69,7 @@ describe(`node:http of ${process.version}`, () => {
     expect(await received(socket, '<by Node>')).toContain('<by Node>')
   })
 
-  it('reads bytes that were put back also after it has paused the connection', async () => {
+  it('parses all bytes that were put back, even after it has paused the connection', async () => {
     const urls: (string | undefined)[] = []
     const server = await listen(
       (request, response) => {
@@ -139,7 +139,7 @@ describe(`node:http of ${process.version}`, () => {
     expect(sockets[0]?.destroyed).toBe(true)
   })
 
-  it('writes to a connection one call after the other, through what stands in the way', async () => {
+  it('writes to a socket one call at a time, so that a gate keeps the order', async () => {
     let open = (): void => undefined
     const waiting: (() => void)[] = []
     let isOpen = false
@@ -172,7 +172,7 @@ describe(`node:http of ${process.version}`, () => {
     expect(await text).toMatch(/one,[^]*two,[^]*three\./)
   })
 
-  it('reads the address of a client from the socket, which can be made to say another one', async () => {
+  it('lets a property of the socket hide its address', async () => {
     const seen: unknown[] = []
     const server = await listen((request, response) => {
       for (const address of ['192.0.2.1', '192.0.2.2']) {
@@ -185,7 +185,7 @@ describe(`node:http of ${process.version}`, () => {
     expect(seen).toEqual(['192.0.2.1', '192.0.2.2'])
   })
 
-  it('is closed when the other servers are, too', async () => {
+  it('reports a server as closed once the servers that close with it are closed', async () => {
     const server = await listen((_request, response) => response.end())
     const other = createConnectionServer()
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
@@ -202,7 +202,7 @@ describe(`node:http of ${process.version}`, () => {
     await closed
   })
 
-  it('checks its timeouts from the event `listening` on, also where it does not listen', async () => {
+  it('checks timeouts from the event `listening` on, even if the server does not listen', async () => {
     const server = createServer({ headersTimeout: 50, requestTimeout: 0, connectionsCheckingInterval: 20 })
     const door = createConnectionServer((socket) => server.emit('connection', socket))
     await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
@@ -218,7 +218,7 @@ describe(`node:http of ${process.version}`, () => {
     expect(error.code).toBe('ERR_HTTP_REQUEST_TIMEOUT')
   })
 
-  it('lets others report a timeout in its name, and says whether anything listens', async () => {
+  it('emits a timeout that is reported from outside, and says whether anything listens', async () => {
     const server = await listen()
     const socket = client(server)
     expect(reportTimeout(server, socket)).toBe(false)
@@ -228,7 +228,7 @@ describe(`node:http of ${process.version}`, () => {
     expect(codes).toEqual(['ERR_HTTP_REQUEST_TIMEOUT'])
   })
 
-  it('ends a connection with a response that is told to be the last', async () => {
+  it('ends a connection with a response that is marked as the last', async () => {
     const server = await listen((_request, response) => {
       endConnectionWith(response)
       response.writeHead(200, { 'content-length': '1' })

@@ -23,7 +23,7 @@ it('a body is read as a whole, up to its limit', async () => {
   await expect(longer).rejects.toMatchObject({ code: 'request_too_large' })
 })
 
-it('of a body that comes a byte at a time no chunk is kept', async () => {
+it('a body that comes one byte at a time costs no memory per chunk', async () => {
   const chunk = Buffer.alloc(1)
   // One chunk that changes: whoever keeps it reads its last byte only.
   async function* one(): AsyncGenerator<Buffer> {
@@ -52,7 +52,7 @@ it('all bodies together have one limit until they are answered, and no caller ha
   expect((await questions.read(bodyOf(text), answer(), from('c'))).equals(text)).toBe(true)
 })
 
-it('what comes when its client has left takes no room', async () => {
+it('a body whose client has disconnected takes no memory', async () => {
   const questions = new Questions(new BodyBuffers(16 * 1024))
   const gone = Object.assign(answer(), { closed: true })
   await expect(questions.read(bodyOf(text), gone, from('a'))).rejects.toMatchObject({ code: 'overloaded' })

@@ -34,7 +34,7 @@ describe('a read of a stored file', () => {
     expect(sizeAmong(streams, sentBytes)).toBe(sizeBytes)
   })
 
-  it('is never so large that all of its kind hold more than their bound, but for the smallest', () => {
+  it('is never so large that all streams together exceed their budget, except at the smallest size', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 4000 }), fc.nat(64 * MIB), (streams, sentBytes) => {
         const sizeBytes = sizeAmong(streams, sentBytes)
@@ -45,7 +45,7 @@ describe('a read of a stored file', () => {
     )
   })
 
-  it('grows again when the others have ended', () => {
+  it('grows again when other streams have ended', () => {
     const buffers = new ReadBuffers()
     const leave = Array.from({ length: 1000 }, () => buffers.enter())
     expect(buffers.sizeFor(PROVEN)).toBe(32 * KIB)
@@ -53,7 +53,7 @@ describe('a read of a stored file', () => {
     expect(buffers.sizeFor(PROVEN)).toBe(MIB)
   })
 
-  it('runs ahead of what is being sent only for who has shown that he reads, unless there are few', () => {
+  it('runs ahead of the sending only for a client that has shown that it reads, unless there are few streams', () => {
     const buffers = new ReadBuffers()
     for (let stream = 0; stream < 4; stream += 1) buffers.enter()
     expect(buffers.readsAhead(0)).toBe(true)
@@ -63,7 +63,7 @@ describe('a read of a stored file', () => {
 })
 
 describe('buffers', () => {
-  it('are used again, by one at a time', () => {
+  it('are reused, by one stream at a time', () => {
     const buffers = new ReadBuffers()
     const [one, two] = [buffers.acquire(MIB), buffers.acquire(MIB)]
     expect(one === two).toBe(false)
@@ -72,7 +72,7 @@ describe('buffers', () => {
     expect(buffers.acquire(MIB) === one).toBe(false)
   })
 
-  it('have the size that is asked for, whatever was given back', () => {
+  it('have the requested size, whatever was released before', () => {
     const buffers = new ReadBuffers()
     buffers.release(buffers.acquire(MIB))
     expect([8 * KIB, 64 * KIB, MIB].map((size) => buffers.acquire(size).length)).toEqual([
@@ -82,12 +82,12 @@ describe('buffers', () => {
     ])
   })
 
-  it('own their memory: one in use keeps no other alive', () => {
+  it('own their memory: a buffer in use keeps no other alive', () => {
     const { buffer, byteOffset } = new ReadBuffers().acquire(8 * KIB)
     expect([buffer.byteLength, byteOffset]).toEqual([8 * KIB, 0])
   })
 
-  it('are not kept without end when many streams are over', () => {
+  it('are kept in limited number when many streams have ended', () => {
     const buffers = new ReadBuffers()
     const crowd = Array.from({ length: 500 }, () => buffers.acquire(128 * KIB))
     for (const each of crowd) buffers.release(each)

@@ -53,14 +53,14 @@ async function waiting(isWanted?: () => boolean) {
 }
 
 describe('a stream whose turn on its connection never came', () => {
-  it('leaves nothing behind when the client goes', async () => {
+  it('leaves nothing behind when the client disconnects', async () => {
     const { state, record, sent } = await waiting()
     record.leave()
     await sent
     expect([vi.getTimerCount(), state.isReturned, record.bytes]).toEqual([0, true, 0])
   })
 
-  it('ends when the client went while the first piece was waited for', async () => {
+  it('ends when the client disconnects before the first piece has come', async () => {
     const record = new RequestRecord('x')
     const { stream, state } = endless(() => record.leave())
     await sendStream(await answerWithoutTurn(), stream, () => undefined, { record })
@@ -80,7 +80,7 @@ describe('a stream whose turn on its connection never came', () => {
     expect(record.error).toMatchObject({ code: 'PACE_TIMEOUT' })
   })
 
-  it('ends soon when others come that wait, though its client had longer before', async () => {
+  it('ends soon when other requests begin to wait for what it holds', async () => {
     const wanted = { is: false }
     const { state, sent } = await waiting(() => wanted.is)
     vi.advanceTimersByTime(60_000)
@@ -92,7 +92,7 @@ describe('a stream whose turn on its connection never came', () => {
   })
 })
 
-it('a file whose client goes lets go once of all that it was lent, and says what may not have been sent', async () => {
+it('a file whose client disconnects releases each lease once, and says which bytes may not have been sent', async () => {
   const events: string[] = []
   const reads = {
     enter: () => ({

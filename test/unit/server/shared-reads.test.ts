@@ -76,8 +76,8 @@ function makeCrowd() {
 
 const sent = { sent: true }
 
-describe('a piece of a file that several read', () => {
-  it('is read once for all who ask for it at the same time', async () => {
+describe('a piece of a file with several readers', () => {
+  it('is read once for all readers that ask at the same time', async () => {
     const { asked, held, at } = makeCrowd()
     const lent = await Promise.all([at(0), at(0), at(5)])
     expect(lent.map(({ bytes }) => [...bytes])).toEqual([
@@ -89,7 +89,7 @@ describe('a piece of a file that several read', () => {
     expect(held.size).toBe(1)
   })
 
-  it('is kept for who comes behind, and given back when nobody does any more', async () => {
+  it('is kept for readers that follow, and released when none does', async () => {
     const { asked, held, leave, at } = makeCrowd()
     const first = await at(0)
     first.release(sent)
@@ -100,7 +100,7 @@ describe('a piece of a file that several read', () => {
     expect(held.size).toBe(0)
   })
 
-  it('is not kept for those who have passed it, are too far behind, or want only what is before it', async () => {
+  it('is not kept for readers that have passed it, are too far behind, or end before it', async () => {
     const { reads, held } = makeReads()
     const { source } = makeFile()
     const position = 2 * BUDGET
@@ -116,7 +116,7 @@ describe('a piece of a file that several read', () => {
     expect(held.size).toBe(0)
   })
 
-  it('has only what may be read yet, and for each no more than he may have', async () => {
+  it('has only what is available yet, and gives each reader no more than its own range', async () => {
     const { asked, at } = makeCrowd()
     expect((await at(0, 6)).bytes).toHaveLength(6)
     // More has landed since: read from where the next one stands.
@@ -131,7 +131,7 @@ describe('a piece of a file that several read', () => {
     ])
   })
 
-  it('makes way for one of the same place that has more of it', async () => {
+  it('is replaced by a piece of the same block that has more of it', async () => {
     const { held, at } = makeCrowd()
     const less = await at(0, 6)
     less.release(sent)
@@ -140,7 +140,7 @@ describe('a piece of a file that several read', () => {
     expect([...more.bytes]).toEqual([...CONTENT.subarray(6, PIECE)])
   })
 
-  it('that cannot be read fails for all who wait, and is asked for anew by the next', async () => {
+  it('fails for all waiting readers if it cannot be read, and is read again for the next one', async () => {
     const { asked, disk, held, at } = makeCrowd()
     const broken = new Error('the disk')
     disk.answer = () => Promise.reject(broken)
@@ -155,7 +155,7 @@ describe('a piece of a file that several read', () => {
     expect([...(await at(0)).bytes]).toEqual([...CONTENT.subarray(0, PIECE)])
   })
 
-  it('that came short is lent as far as it goes, and who stands beyond reads by himself', async () => {
+  it('is leased as far as it goes if the read came short, and a reader beyond that reads by itself', async () => {
     const { disk, held, reads, source, at } = makeCrowd()
     disk.answer = () => Promise.resolve(4)
     const [lent, beyond] = await Promise.all([at(0), reads.read(source(), { position: 4, end: SIZE })])
@@ -167,7 +167,7 @@ describe('a piece of a file that several read', () => {
     expect(held.size).toBe(1)
   })
 
-  it('of which a write failed is lent on, and its buffer is never read into again', async () => {
+  it('is still leased after a failed write, and its buffer is never reused', async () => {
     const { buffers, held, leave, asked, at } = makeCrowd()
     const [one, other] = await Promise.all([at(0), at(0)])
     one.release({ sent: false })
@@ -183,15 +183,15 @@ describe('a piece of a file that several read', () => {
   })
 })
 
-describe('nothing is shared', () => {
-  it('by one who reads a file alone, nor by readers of different files', () => {
+describe('no buffer is shared', () => {
+  it('by the only reader of a file, nor by readers of different files', () => {
     const { reads } = makeReads()
     const sources = [makeFile().source(), makeFile().source()]
     for (const source of sources) reads.enter(source, { position: 0, end: SIZE })
     for (const source of sources) expect(reads.read(source, { position: 0, end: SIZE })).toBe(undefined)
   })
 
-  it('by sources that do not say what they read from', () => {
+  it('by sources that name no file', () => {
     const { reads } = makeReads()
     const { file: _, ...source } = makeFile().source()
     const other = { ...source }
@@ -199,7 +199,7 @@ describe('nothing is shared', () => {
     expect(reads.read(source, { position: 0, end: SIZE })).toBe(undefined)
   })
 
-  it('while there are few streams in all', () => {
+  it('while there are few streams in total', () => {
     const buffers = new ReadBuffers()
     const reads = new SharedReads(buffers)
     const { source } = makeFile()
@@ -212,7 +212,7 @@ describe('nothing is shared', () => {
     expect(reads.read(source(), { position: 0, end: SIZE })).toBeInstanceOf(Promise)
   })
 
-  it('beyond the bound, until somebody lets go; what was let go first makes room first', async () => {
+  it('beyond the budget, until a lease is released; the piece that was released first is dropped first', async () => {
     const { reads, asked, source, held, at } = makeCrowd()
     const lent = await Promise.all([0, 1, 2, 3].map((piece) => at(piece * PIECE)))
     const further = { position: 4 * PIECE, end: SIZE }
@@ -230,8 +230,8 @@ describe('nothing is shared', () => {
   })
 })
 
-describe('readers who come, stay and go as they like', () => {
-  it('get the right bytes, of buffers that nobody else writes to, within the bound, and leave nothing behind', async () => {
+describe('readers that come, stay and go at random', () => {
+  it('get the right bytes, from buffers that nothing else writes to, within the budget, and leave nothing behind', async () => {
     const step = fc.record({
       reader: fc.nat(5),
       act: fc.constantFrom('read', 'read', 'read', 'release', 'release', 'jump', 'leave', 'fail'),

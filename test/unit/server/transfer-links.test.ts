@@ -18,7 +18,7 @@ const LINK: TransferLink = {
 }
 const refused = expect.objectContaining({ code: 'transfer_link_refused' }) as unknown as Error
 
-it('opens what it sealed, until it is over', () => {
+it('a mirror opens the links that it sealed, until they expire', () => {
   let now = START_AT
   const links = new TransferLinks(KEY, () => now)
   const sealed = links.seal(LINK) ?? ''
@@ -30,7 +30,7 @@ it('opens what it sealed, until it is over', () => {
   expect(() => links.open(sealed)).toThrow(refused)
 })
 
-it('opens nothing that was changed, cut or made by others', () => {
+it('a mirror opens no link that was changed, cut or sealed with another key', () => {
   const links = new TransferLinks(KEY, () => START_AT)
   const bytes = Buffer.from(links.seal(LINK) ?? '', 'base64url')
   fc.assert(
@@ -52,7 +52,7 @@ it('opens nothing that was changed, cut or made by others', () => {
   )
 })
 
-it('makes none that is too long for a request target', () => {
+it('a mirror makes no link that is too long for a request target', () => {
   const links = new TransferLinks(KEY, () => START_AT)
   expect(links.seal({ ...LINK, url: new URL(`https://cdn.example/${'a'.repeat(4_000)}`) })).toBeDefined()
   expect(links.seal({ ...LINK, url: new URL(`https://cdn.example/${'a'.repeat(6_000)}`) })).toBeUndefined()
