@@ -11,7 +11,7 @@ const READY = 'GET /ready HTTP/1.1\r\nHost: x\r\n\r\n'
 const OTHER = 'GET /other HTTP/1.1\r\nHost: x\r\n\r\n'
 const LAST = 'GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
 
-/** A server whose answers say who gave them; `/ready` is answered at the first look. */
+/** A server whose answers say which code gave them. `/ready` is answered by the early read. */
 async function looking(
   options: {
     readonly headersTimeout?: number

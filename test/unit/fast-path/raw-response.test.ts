@@ -4,7 +4,7 @@ import { Writable } from 'node:stream'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { fieldLines, headEnd, headStart, writeAnswer } from '../../../src/fast-path/raw-response.ts'
 
-/** The two ends of a connection; nobody reads at the client's yet. */
+/** The two ends of a connection. The client's end is not read. */
 async function connection(): Promise<{ readonly client: Socket; readonly socket: Socket }> {
   const server = createServer({ noDelay: true })
   onTestFinished(() => void server.close())

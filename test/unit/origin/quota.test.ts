@@ -1,4 +1,4 @@
-// Who may ask the Hub, after what it has told of its limits.
+// Which requests may go to the Hub, given what it has said of its limits.
 
 import { describe, expect, it } from 'vitest'
 import { bucketsOf, Quota } from '../../../src/origin/quota.ts'
@@ -228,7 +228,7 @@ it('does not wait for those who are in a hurry, nor in a queue without end', asy
   expect(await admit(alice(FILE), false)).toEqual({ bucket: 'resolvers', seconds: 2 })
   const waiting = Array.from({ length: 64 }, () => admit(alice(FILE)))
   expect(await admit(alice(FILE))).toEqual({ bucket: 'resolvers', seconds: 2 })
-  // The Hub says to somebody who was on the way that it takes longer: nobody waits for that.
+  // A request that was under way learns that the limit lasts longer. No caller waits for that.
   quota.observe(alice(FILE), 429, { 'retry-after': '40' })
   for (const spent of await Promise.all(waiting)) expect(spent).toEqual({ bucket: 'resolvers', seconds: 40 })
 })

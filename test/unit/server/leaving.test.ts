@@ -38,7 +38,7 @@ it.each([true, false])(
   async (looksFirst) => {
     const { server, leaving, client } = await serve({ looksFirst })
     leaving.begin()
-    // It lies in the kernel when the server is told to close what idles.
+    // It lies in the kernel when the server closes its idle connections.
     client.write(QUESTION)
     server.closeIdleConnections()
     expect(await rest(client)).toMatch(/\r\nconnection: close\r\n.*<by Node>$/is)

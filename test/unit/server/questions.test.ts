@@ -25,7 +25,7 @@ it('a body is read as a whole, up to its limit', async () => {
 
 it('a body that comes one byte at a time costs no memory per chunk', async () => {
   const chunk = Buffer.alloc(1)
-  // One chunk that changes: whoever keeps it reads its last byte only.
+  // One chunk that changes: code that keeps it would read its last byte only.
   async function* one(): AsyncGenerator<Buffer> {
     for (const byte of text) {
       chunk[0] = byte

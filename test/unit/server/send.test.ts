@@ -23,7 +23,7 @@ async function answerWithoutTurn(): Promise<ServerResponse> {
   return second
 }
 
-/** A stream without end; `onNext` hears of each piece that is wanted. */
+/** A stream without end. `onNext` is called for each piece that is wanted. */
 function endless(onNext: () => void = () => undefined) {
   const state = { isReturned: false }
   const stream: AsyncIterable<Buffer> = {

@@ -16,7 +16,7 @@ interface Asked {
   readonly length: number
 }
 
-/** A file, with who reads it: says what was asked of the disk, and answers when it is told to, or at once. */
+/** A file with its readers. It records the reads of the disk, and answers on request or at once. */
 function makeFile() {
   const asked: Asked[] = []
   const file = {}
@@ -38,7 +38,7 @@ function makeFile() {
   return { asked, disk, source }
 }
 
-/** Shared reads among more streams than few, and what is lent of their buffers. */
+/** Shared reads among more streams than few, and the buffers that are leased to them. */
 function makeReads() {
   const buffers = new ReadBuffers()
   for (let stream = 0; stream <= FEW; stream += 1) buffers.enter()
@@ -61,7 +61,7 @@ function makeReads() {
   return { reads, buffers, held, faults }
 }
 
-/** A crowd at the beginning of one file: everything is wanted by somebody. */
+/** A crowd at the beginning of one file: a stream wants each part. */
 function makeCrowd() {
   const { reads, buffers, held } = makeReads()
   const { asked, disk, source } = makeFile()
@@ -177,7 +177,7 @@ describe('a piece of a file with several readers', () => {
     expect(third.bytes.buffer === one.bytes.buffer).toBe(true)
     third.release(sent)
     for (const each of leave) each()
-    // Held by whoever wrote it, for good.
+    // The code that wrote it holds it for good.
     expect(held.size).toBe(1)
     expect(buffers.acquire(PIECE).buffer === one.bytes.buffer).toBe(false)
   })

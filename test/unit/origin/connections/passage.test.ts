@@ -1,4 +1,4 @@
-// What is handed on to the origin under its turn: nobody but its client may end it, and it never ends the process.
+// A body that is passed on to the origin: only its client may end it, and it never ends the process.
 
 import { createServer, IncomingMessage } from 'node:http'
 import { type AddressInfo, Socket } from 'node:net'
@@ -10,7 +10,7 @@ import { PASSAGE, type Passage, sendWithPermit } from '../../../../src/origin/co
 type Answered = (error: Error | null, answer?: { readonly body: Readable }) => void
 
 it('an answer that comes when its client has left may be destroyed by whoever gets it', async () => {
-  // So short that all of it is there with its headers: undici has no more to do with it, and nobody listens.
+  // So short that all of it arrives with its headers: undici has no more to do with it, and no listener is left.
   const server = createServer((request, response) => {
     request.resume()
     response.end('{}')

@@ -242,7 +242,7 @@ it('lets no caller have more than its part of the queue, nor push others out of 
   await expect(asked('a')).rejects.toMatchObject({ code: 'client_limited' })
   const many = Array.from({ length: 63 }, (_, index) => Array.from({ length: 64 }, () => asked(`b${index}`)))
   expect(counts.relay.waiting).toBe(4096)
-  // Full, and everybody else's: the one who comes gets the place of one who has many.
+  // Full, and held by others: the newcomer gets a place of the caller that has many.
   const late = asked('new')
   const waiting = [...own, ...many.flat(), late]
   const outcomes = Promise.allSettled(waiting)

@@ -1,4 +1,4 @@
-// Errors of Node, OpenSSL and undici → what is told.
+// Errors of Node, OpenSSL and undici → the sentence for users.
 
 import { errors } from 'undici'
 import { describe, expect, it } from 'vitest'

@@ -1,4 +1,4 @@
-// Who is told of a refusal when several connections bring one file and the one who asks changes meanwhile.
+// Which requester gets a refusal when several connections fetch one file and the requester changes meanwhile.
 
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
