@@ -97,6 +97,7 @@ function askOn(url: string) {
 const servedSince = (child: Child, msg: string) => {
   const entries = child.entries()
   const from = entries.findIndex((entry) => entry['msg'] === msg)
+  if (from === -1) return 0
   return entries.slice(from).filter((entry) => entry['msg'] === 'request' && entry['route'] === 'file').length
 }
 

@@ -77,6 +77,10 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     logger,
     ...(options.now === undefined ? {} : { now: options.now }),
     ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
+  }).catch(async (error: unknown) => {
+    // A mirror that does not start has no caller that could close it.
+    if (options.cacheDir === undefined) await removeStore(cacheDir)
+    throw error
   })
   const front =
     config.workers > 1
