@@ -1,4 +1,4 @@
-// The composition root: builds all rooms, connects them, and returns what the process needs. server/build-server.ts
+// The composition root: builds all deps, connects them, and returns what the process needs. server/build-server.ts
 // lists what a request passes through.
 
 import { randomBytes } from 'node:crypto'
@@ -189,7 +189,7 @@ function createTransferLinks(cacheDir: string, now: () => number): () => Promise
 }
 
 /** Applies new settings, and drops what was derived from the old ones. */
-function changeBy(rooms: {
+function changeBy(deps: {
   readonly live: Live
   readonly metrics: Metrics
   readonly invalidations: Invalidations
@@ -197,7 +197,7 @@ function changeBy(rooms: {
   readonly readTokens: () => Promise<void>
   readonly ages: { check(): void }
 }): App['change'] {
-  const { live, metrics, invalidations, store, readTokens, ages } = rooms
+  const { live, metrics, invalidations, store, readTokens, ages } = deps
   return async (next) => {
     const changes = live.change(next)
     metrics.expectRules(live.settings.policies)
@@ -213,7 +213,7 @@ function changeBy(rooms: {
 /** Starts the search for damaged files, if the settings ask for it. */
 function scrubberOf(
   config: Config,
-  rooms: {
+  deps: {
     readonly store: Store
     readonly observer: Observer
     readonly logger: Logger
@@ -221,11 +221,11 @@ function scrubberOf(
     readonly now: () => number
   },
 ): () => Promise<void> {
-  const { logger: log, ...rest } = rooms
+  const { logger: log, ...rest } = deps
   return startScrubber({
     root: config.cacheDir,
     // A damaged file could not be moved away.
-    rateBytesPerSecond: rooms.store.readOnly ? undefined : config.scrubRateBytesPerSecond,
+    rateBytesPerSecond: deps.store.readOnly ? undefined : config.scrubRateBytesPerSecond,
     keepsSums: config.checkReadsMs !== undefined,
     log,
     ...rest,
@@ -246,7 +246,7 @@ function clientsOf(settings: LiveSettings): ClientLists {
 
 async function openStoreOf(
   config: Config,
-  rooms: {
+  deps: {
     readonly settings: LiveSettings
     readonly now: () => number
     readonly monotonic: () => number
@@ -256,7 +256,7 @@ async function openStoreOf(
     readonly auditor: Auditor
   },
 ): Promise<Store> {
-  const { settings, logger, auditor, ...rest } = rooms
+  const { settings, logger, auditor, ...rest } = deps
   const store = await openStore({
     root: config.cacheDir,
     get maxBytes() {
@@ -270,7 +270,7 @@ async function openStoreOf(
     makesLinks: config.sendfile !== 'off',
     mayBeReadOnly: config.offline,
     onLimit: (limit, error) => logger.warn({ limit, err: error }, VOLUME_LIMITS[limit]),
-    onDamaged: (damage) => reportDamage({ observer: rooms.observer, auditor, log: logger }, damage),
+    onDamaged: (damage) => reportDamage({ observer: deps.observer, auditor, log: logger }, damage),
     ...rest,
   })
   store.scanned.catch((error: unknown) =>
@@ -281,7 +281,7 @@ async function openStoreOf(
 
 function clientOf(
   config: Config,
-  rooms: {
+  deps: {
     readonly via: string
     readonly observer: Observer
     readonly now: () => number
@@ -289,7 +289,7 @@ function clientOf(
     readonly logger: Logger
   },
 ): OriginClient {
-  const { dispatcher, logger, ...rest } = rooms
+  const { dispatcher, logger, ...rest } = deps
   return createOriginClient({
     policy: { base: config.origin, allowedHosts: config.redirectHosts },
     timeoutMs: config.originTimeoutMs,
@@ -378,7 +378,7 @@ function metricsOf(config: Config, version: string): ReturnType<typeof createMet
 /** Connects the parts of mirror/. */
 function joinMirror(
   config: Config,
-  rooms: {
+  deps: {
     readonly settings: LiveSettings
     readonly store: Store
     readonly client: OriginClient
@@ -389,8 +389,8 @@ function joinMirror(
     readonly invalidations: Invalidations
   },
 ): { readonly mirror: Mirror; readonly downloads: Downloads } {
-  const { settings, store, client, observer, monotonic, invalidations } = rooms
-  const { onStorageFailed, onNoRoom } = rooms.health
+  const { settings, store, client, observer, monotonic, invalidations } = deps
+  const { onStorageFailed, onNoRoom } = deps.health
   const metadata = new Metadata({
     invalidations,
     facts: store.facts,
@@ -401,7 +401,7 @@ function joinMirror(
   const access = new Access({ metadata, invalidations, settings, monotonic })
   const { pullConnections: connections, pullAbandoned: abandoned } = config
   const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoRoom })
-  const urls = createSignedUrls({ monotonic, now: rooms.now })
+  const urls = createSignedUrls({ monotonic, now: deps.now })
   const refusals = new Refusals({ settings, monotonic })
   const implied = new Implied({ metadata, originBase: client.policy.base })
   const shared = {

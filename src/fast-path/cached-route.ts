@@ -26,8 +26,8 @@ import { type CachedResponse, type Method, type ResponseCache, variesByResponse 
 
 /** What the route asks of the mirror, or of a worker in its place. */
 export interface AdmittingMirror {
-  admitReady(caller: Caller, route: FileRoute): string | undefined
-  pin(client: ClientName, answer: CachedResponse): void
+  admitCached(caller: Caller, route: FileRoute): string | undefined
+  rememberHeadCommit(client: ClientName, answer: CachedResponse): void
 }
 
 export interface CachedRouteOptions extends RequestReporters {
@@ -283,11 +283,12 @@ function admitted(
     const { authorization } = request.headers
     const { caller } = options.callers.recognise({ authorization, address, method }, answer.route)
     if (caller.kind === 'mirror-token') return undefined
-    const rules = options.mirror.admitReady(caller, answer.route)
+    const rules = options.mirror.admitCached(caller, answer.route)
     if (rules === undefined) return undefined
     if (rules !== '') record.access.rule = rules
     noteCaller(record, caller, authorization)
-    if (method === 'HEAD') options.mirror.pin({ address, fingerprint: nameOf(authorization) }, answer)
+    if (method === 'HEAD')
+      options.mirror.rememberHeadCommit({ address, fingerprint: nameOf(authorization) }, answer)
   } catch {
     return undefined
   }

@@ -22,8 +22,8 @@ export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean
 /** Offers the requests on new connections of `server` to `answer` first. */
 export function readEarly(server: Server, answer: WriteAnswer): void {
   const looks = new Set<UnreadConnection>()
-  const giveOver = interceptConnections(server, (socket) => looks.add(new UnreadConnection(socket, rooms)))
-  const rooms = { server, answer, giveOver, ended: (look: UnreadConnection) => looks.delete(look) }
+  const giveOver = interceptConnections(server, (socket) => looks.add(new UnreadConnection(socket, deps)))
+  const deps = { server, answer, giveOver, ended: (look: UnreadConnection) => looks.delete(look) }
   aroundClosingIdle(server, (closeIdle) => {
     for (const look of looks) look.leave()
     closeIdle()
@@ -34,7 +34,7 @@ export function readEarly(server: Server, answer: WriteAnswer): void {
   })
 }
 
-interface Rooms {
+interface Deps {
   readonly server: Server
   readonly answer: WriteAnswer
   readonly giveOver: (socket: Socket) => void
@@ -44,15 +44,15 @@ interface Rooms {
 /** A connection that Node's HTTP has not been handed yet. */
 class UnreadConnection {
   readonly #socket: Socket
-  readonly #rooms: Rooms
+  readonly #deps: Deps
   #hasAnswered = false
 
-  constructor(socket: Socket, rooms: Rooms) {
+  constructor(socket: Socket, deps: Deps) {
     this.#socket = socket
-    this.#rooms = rooms
+    this.#deps = deps
     socket.on('data', this.#read).on('end', this.#end).on('timeout', this.#expire)
     socket.on('error', this.#fail).on('close', this.#stop)
-    socket.setTimeout(rooms.server.headersTimeout)
+    socket.setTimeout(deps.server.headersTimeout)
   }
 
   /** Ends the connection if it is idle. A client that has sent nothing yet keeps its time for the first request. */
@@ -71,7 +71,7 @@ class UnreadConnection {
       // Unsent bytes mean that the client does not read. Many requests at once fall under the limit of the full path.
       const mayLook = !this.#isBusy() && count <= MAX_IN_FLIGHT_PER_SOCKET
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
-      if (head === undefined || !this.#rooms.answer(head, socket)) {
+      if (head === undefined || !this.#deps.answer(head, socket)) {
         this.#giveOver()
         unread(socket, rest)
         return
@@ -80,7 +80,7 @@ class UnreadConnection {
     }
     if (this.#hasAnswered) return
     this.#hasAnswered = true
-    socket.setTimeout(this.#rooms.server.keepAliveTimeout)
+    socket.setTimeout(this.#deps.server.keepAliveTimeout)
   }
 
   readonly #end = (): void => {
@@ -94,7 +94,7 @@ class UnreadConnection {
 
   readonly #expire = (): void => {
     const socket = this.#socket
-    const { server } = this.#rooms
+    const { server } = this.#deps
     if (this.#isBusy()) {
       socket.setTimeout(server.keepAliveTimeout)
       return
@@ -107,7 +107,7 @@ class UnreadConnection {
 
   readonly #stop = (): void => {
     const socket = this.#socket
-    this.#rooms.ended(this)
+    this.#deps.ended(this)
     socket.off('data', this.#read).off('end', this.#end).off('timeout', this.#expire)
     socket.off('error', this.#fail).off('close', this.#stop)
   }
@@ -115,6 +115,6 @@ class UnreadConnection {
   #giveOver(): void {
     this.#stop()
     this.#socket.setTimeout(0)
-    this.#rooms.giveOver(this.#socket)
+    this.#deps.giveOver(this.#socket)
   }
 }

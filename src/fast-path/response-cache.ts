@@ -56,7 +56,7 @@ export class ResponseCache {
     this.#answers = { GET: answers(), HEAD: answers() }
     options.invalidations.onInvalidate((what) => {
       if (what === 'all') this.#forgetAll()
-      else this.#forget(what)
+      else this.#invalidate(what)
     })
   }
 
@@ -84,7 +84,7 @@ export class ResponseCache {
   }
 
   /** The repo or one of its branches has changed: drops all responses about it. */
-  #forget(repo: Repo): void {
+  #invalidate(repo: Repo): void {
     for (const target of this.#targets.get(repoKey(repo)) ?? []) {
       this.#answers.GET.delete(target)
       this.#answers.HEAD.delete(target)

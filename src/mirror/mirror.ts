@@ -59,10 +59,10 @@ export interface Mirror {
   changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
   /** The Hub refused a forwarded read of the repo. Rights that the refusal contradicts end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
-  /** What the policies decide about a request whose answer may be reused: `Policies.admitReady`. */
-  admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined
+  /** What the policies decide about a request whose answer may be reused: `Policies.admitCached`. */
+  admitCached(caller: Ctx['caller'], route: FileRoute): string | undefined
   /** Remembers which commit a HEAD has named to this client, when its answer was a reused one. */
-  pin(
+  rememberHeadCommit(
     client: ClientName,
     answer: { readonly route: FileRoute; readonly commit: CommitHash; readonly status: number },
     /** How long ago the answer was sent. */
@@ -117,7 +117,7 @@ export function createMirror(parts: {
     get hasRules() {
       return policies.hasRules
     },
-    admitReady: (caller, route) => policies.admitReady(caller, route),
+    admitCached: (caller, route) => policies.admitCached(caller, route),
     object: (ctx, link, request) => objects.linked(ctx, link, request),
 
     async changed(ctx, repo) {
@@ -141,7 +141,7 @@ export function createMirror(parts: {
         access.denied(ctx.fingerprint, route.repo, now())
     },
 
-    pin(client, { route, commit, status }, agoMs = 0) {
+    rememberHeadCommit(client, { route, commit, status }, agoMs = 0) {
       // A HEAD that says that a commit lacks the file promises nothing: what the branch has later may be fetched.
       if (status === 200) resolver.rememberHeadCommit(client, route, commit, now() - agoMs)
     },

@@ -33,14 +33,14 @@ export function frontWatch(
 ): ((request: Pick<IncomingMessage, 'headers' | 'socket'>, route: string | undefined) => void) | undefined {
   if (trustProxy.length === 0) return undefined
   const trusted = networks(trustProxy)
-  const told = new Set<Sign>()
+  const reported = new Set<Sign>()
   return (request, route) => {
-    if (told.size === Object.keys(SIGNS).length || OWN_QUESTIONS.has(route ?? '')) return
+    if (reported.size === Object.keys(SIGNS).length || OWN_QUESTIONS.has(route ?? '')) return
     const proxy = peerAddress(request.socket)
     if (proxy === undefined || !trusted.has(proxy)) return
     const sign = signIn(request)
-    if (sign === undefined || told.has(sign)) return
-    told.add(sign)
+    if (sign === undefined || reported.has(sign)) return
+    reported.add(sign)
     logger.warn({ proxy, setting: 'HUBMIRROR_TRUST_PROXY', cure: CURE }, SIGNS[sign])
   }
 }

@@ -172,7 +172,7 @@ async function startFront(
       accounts: { observer, auditor, flush() {} },
       reportHandoff: (id, result) => link.handoff.settle(id, result),
       reportPromises: (promises) => {
-        for (const { client, answer } of promises) mirror.pin(client, answer)
+        for (const { client, answer } of promises) mirror.rememberHeadCommit(client, answer)
       },
     },
   )

@@ -109,7 +109,7 @@ export class Policies {
    * The names of the rules that had a say in a request whose answer may be reused, with commas. Undefined when that cannot
    * be decided without waiting, or the rules do more than allow: `admit` must decide then.
    */
-  admitReady(caller: Ctx['caller'], route: FileRoute): string | undefined {
+  admitCached(caller: Ctx['caller'], route: FileRoute): string | undefined {
     if (!this.hasRules) return ''
     const { metadata, observer } = this.#options
     const { repo } = route

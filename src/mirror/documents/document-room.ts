@@ -135,19 +135,19 @@ export class DocumentRoom {
 export class Place {
   readonly #room: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }
   #bytes = 0
-  #holders = 1
+  #references = 1
 
   constructor(room: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }) {
     this.#room = room
   }
 
   get isHeld(): boolean {
-    return this.#holders > 0
+    return this.#references > 0
   }
 
   /** Adds a holder, until the returned function is called. */
   hold(): () => void {
-    this.#holders += 1
+    this.#references += 1
     return this.leaver()
   }
 
@@ -157,8 +157,8 @@ export class Place {
     return () => {
       if (!isHolder) return
       isHolder = false
-      this.#holders -= 1
-      if (this.#holders === 0) this.shrink(0)
+      this.#references -= 1
+      if (this.#references === 0) this.shrink(0)
     }
   }
 

@@ -117,7 +117,7 @@ export class Downloads {
     reader: ReaderRequest,
     how: Joined['how'],
     // Held from before to after: a download without readers may settle while room is being made.
-    letGo: () => void,
+    release: () => void,
   ): Promise<Joined | 'over' | undefined> {
     const range = reader.whole ? { start: 0, end: download.sizeBytes } : reader.range
     try {
@@ -131,7 +131,7 @@ export class Downloads {
       const source = download.join(reader.range, { whole: reader.whole, signal: reader.signal })
       return { source, download, how }
     } finally {
-      letGo()
+      release()
     }
   }
 

@@ -106,7 +106,7 @@ export class Shares {
       const displaced =
         waiting.countOf(wanted.caller) < MAX_WAITING_OF_CALLER && waiting.lastOfLongest(wanted.caller)
       if (!displaced) {
-        this.#tell(host, wanted, 'refused', 0)
+        this.#report(host, wanted, 'refused', 0)
         throw this.#failure(host, wanted, 'refused')
       }
       displaced.settle('refused')
@@ -132,7 +132,7 @@ export class Shares {
           signal?.removeEventListener('abort', leave)
           queue.remove(wanted.caller, waiter)
           this.#observer.originWaiting(lane, -1)
-          this.#tell(host, wanted, result, this.#now() - waiter.since)
+          this.#report(host, wanted, result, this.#now() - waiter.since)
           if (result === 'granted') resolve(this.#permit(host, wanted))
           else if (result === 'left') reject(signal?.reason as Error)
           else reject(this.#failure(host, wanted, result))
@@ -162,7 +162,7 @@ export class Shares {
         const isFree = !host.hasWaiting('relay') && host.mayHave(relay)
         host.take(isFree ? 'relay' : held, caller)
         if (!isFree) {
-          this.#tell(host, relay, 'refused', 0)
+          this.#report(host, relay, 'refused', 0)
           throw this.#failure(host, relay, 'late')
         }
         this.#observer.originInUse(held, -1)
@@ -206,7 +206,7 @@ export class Shares {
     return shareFailure(isOwn ? 'caller' : 'all', lane, host.queues[lane].size)
   }
 
-  #tell(host: Host, { lane, caller }: ConnectionRequest, result: WaitResult, waitedMs: number): void {
+  #report(host: Host, { lane, caller }: ConnectionRequest, result: WaitResult, waitedMs: number): void {
     this.#observer.originWaited(lane, result, waitedMs / 1000)
     const isNews = result === 'late' || result === 'refused' || waitedMs >= NEWS_FROM_MS
     if (!isNews || result === 'left' || this.#now() - this.#lastNewsAt < NEWS_EVERY_MS) return

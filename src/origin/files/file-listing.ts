@@ -68,11 +68,11 @@ async function askJson(
   { client, requester, timeoutMs }: FileQuestion,
   request: Pick<OriginRequest, 'method' | 'url' | 'headers' | 'body'>,
 ): Promise<unknown> {
-  const patience = timeoutMs === undefined ? {} : { timeoutMs }
+  const timeout = timeoutMs === undefined ? {} : { timeoutMs }
   const followed = await followRedirects(
     client.policy,
     request.url,
-    (url) => client.send({ kind: 'document', ...request, url, requester, ...patience }),
+    (url) => client.send({ kind: 'document', ...request, url, requester, ...timeout }),
     withinOrigin(requester.onRedirect),
   )
   if (followed.kind !== 'answer') return undefined

@@ -18,14 +18,14 @@ export type PublicAccess = boolean | 'unsaid' | undefined
 export async function askPublicAccess(
   client: OriginClient,
   repo: Repo,
-  stranger: Requester & { readonly authorization: undefined },
+  anonymous: Requester & { readonly authorization: undefined },
   options: {
     readonly licence?: boolean
     readonly timeoutMs?: number
     readonly onTraits?: (traits: RepoTraits) => void
   } = {},
 ): Promise<PublicAccess> {
-  const answer = await askRepoInfo(client, repo, stranger, options)
+  const answer = await askRepoInfo(client, repo, anonymous, options)
   switch (answer?.kind) {
     case undefined:
       return undefined

@@ -79,12 +79,12 @@ async function askAbout(
   requester: Requester,
   options: AskOptions,
 ): Promise<InfoAnswer> {
-  const patience = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
+  const timeout = options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }
   // A renamed repo, or an id of one segment, is answered with a redirect.
   const followed = await followRedirects(
     client.policy,
     client.url(target),
-    (url) => client.send({ kind: 'access', method: 'GET', url, requester, ...patience }),
+    (url) => client.send({ kind: 'access', method: 'GET', url, requester, ...timeout }),
     withinOrigin(options.onMoved),
   )
   if (followed.kind !== 'answer') return undefined

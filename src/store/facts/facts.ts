@@ -229,13 +229,13 @@ class Changes {
 
 /** The reads under way, one for each file. */
 class Reads {
-  readonly #running = new Map<string, Promise<Found | 'missing' | undefined>>()
+  readonly #running = new Map<string, Promise<FoundFact | 'missing' | undefined>>()
 
   /** Runs `read`, or joins the one of `file` that is under way. */
   run(
     file: string,
-    read: () => Promise<Found | 'missing' | undefined>,
-  ): Promise<Found | 'missing' | undefined> {
+    read: () => Promise<FoundFact | 'missing' | undefined>,
+  ): Promise<FoundFact | 'missing' | undefined> {
     const running = this.#running.get(file)
     if (running !== undefined) return running
     const reading = read().finally(() => {
@@ -256,14 +256,14 @@ function recordUse(file: string, at: number): void {
   lutimes(file, at / 1000, at / 1000).catch(() => undefined)
 }
 
-interface Found {
+interface FoundFact {
   readonly fact: ReadFact | undefined
   readonly sizeBytes: number
   readonly usedAt: number
 }
 
 /** Undefined when something else than a file is in its place, or the file is too large to be a fact. */
-async function readFile(file: string): Promise<Found | 'missing' | undefined> {
+async function readFile(file: string): Promise<FoundFact | 'missing' | undefined> {
   let handle: FileHandle
   try {
     handle = await open(file, OPEN_FACT)

@@ -17,7 +17,7 @@ export interface ForWorkers {
   readonly via: string
   readonly observer: Observer
   readonly auditor: Auditor
-  readonly mirror: Pick<Mirror, 'pin'>
+  readonly mirror: Pick<Mirror, 'rememberHeadCommit'>
 }
 
 /** What is asked of the app. */

@@ -20,7 +20,7 @@ export interface PoolOptions {
   readonly count: number
   readonly settings: WorkerSettings
   readonly link: WorkerLink
-  readonly mirror: Pick<Mirror, 'pin'>
+  readonly mirror: Pick<Mirror, 'rememberHeadCommit'>
   readonly observer: Observer
   readonly auditor: Auditor
   readonly logger: Logger
@@ -192,7 +192,7 @@ class WorkerPool implements Pool {
         break
       case 'promises':
         for (const { client, answer, at } of message.promises)
-          mirror.pin(client, answer, Math.max(0, sharedMs() - at))
+          mirror.rememberHeadCommit(client, answer, Math.max(0, sharedMs() - at))
         break
       case 'report':
         recordReport(message.batch, this.#options)

@@ -32,7 +32,7 @@ export function createWorkerApp(
     WorkerSettings,
     'socketPath' | 'cacheDir' | 'basePath' | 'via' | 'trustProxy' | 'clients' | 'memoryBytes'
   >,
-  rooms: {
+  deps: {
     readonly logger: Logger
     readonly accounts: Pick<Reporter, 'observer' | 'auditor' | 'flush'>
     readonly monotonic: () => number
@@ -40,7 +40,7 @@ export function createWorkerApp(
     readonly reportPromises: (promises: readonly PromisedCommit[]) => void
   },
 ): WorkerApp {
-  const { logger, accounts, monotonic, reportHandoff, reportPromises } = rooms
+  const { logger, accounts, monotonic, reportHandoff, reportPromises } = deps
   const { observer, auditor } = accounts
   let { clients } = settings
   const cache = createWorkerCache({

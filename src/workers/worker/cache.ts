@@ -83,8 +83,8 @@ export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
     ready,
     mirror: {
       // While there are rules, the main process sends no notes.
-      admitReady: () => '',
-      pin(client, { route, commit, status }) {
+      admitCached: () => '',
+      rememberHeadCommit(client, { route, commit, status }) {
         if (!isCommitHash(route.revision))
           promises.add({ client, answer: { route, commit, status }, at: sharedMs() })
       },

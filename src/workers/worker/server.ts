@@ -35,7 +35,7 @@ export interface WorkerServer {
 /** How often idle connections are ended while the server closes. */
 const SWEEP_MS = 250
 
-export function createWorkerServer(rooms: {
+export function createWorkerServer(deps: {
   /** Answers from the cache. */
   readonly ready: CachedRoute
   readonly forward: (exchange: Exchange) => void
@@ -53,17 +53,17 @@ export function createWorkerServer(rooms: {
     // The first request beyond the limit is forwarded, and the main process ends the connection for it. Others that arrived
     // with it are dropped.
     if (socket.destroyed || address === undefined || count > MAX_IN_FLIGHT_PER_SOCKET + 1) return
-    rooms.forward({ request, response, address, inFlight: count, awaitsContinue })
+    deps.forward({ request, response, address, inFlight: count, awaitsContinue })
   }
 
   server.on('request', (request, response) =>
-    rooms.ready.serve(request, response, () => handOn(request, response, false)),
+    deps.ready.serve(request, response, () => handOn(request, response, false)),
   )
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handOn(request, response, true),
   )
   server.on('clientError', refuse)
-  readEarly(server, (head, socket) => !leaving.hasBegun && rooms.ready.write(head, socket))
+  readEarly(server, (head, socket) => !leaving.hasBegun && deps.ready.write(head, socket))
   readBeforeClosing(server)
   startTimeouts(server)
 
