@@ -53,6 +53,8 @@ const mirror = await startChild({
     HUBMIRROR_WORKERS: values.workers,
     // So small that files are evicted all the time.
     HUBMIRROR_CACHE_MAX_SIZE: '200MB',
+    // So small that the caches in memory are full within minutes. A heap that grows after that grows for good.
+    HUBMIRROR_MEMORY_CACHE: '1MB',
     HUBMIRROR_ACCESS_TTL: '5s',
     HUBMIRROR_REF_TTL: '2s',
   },
