@@ -40,7 +40,8 @@ export async function followRedirects(
     const answer = await send(url, mayCarryCredential(policy, url))
     const location = redirectOf(answer)
     if (location === undefined) return { kind: 'answer', answer, url }
-    await answer.body.dump()
+    // Not awaited: an origin that never ends the body would hold up the request. Dropping it keeps the connection usable.
+    answer.body.dump().catch(() => undefined)
     url = redirectTarget(policy, url, location)
     const redirect = { to: url, isOwn: mayCarryCredential(policy, url), headers: answer.headers }
     if (!mayFollow(redirect)) return { kind: 'stopped', url }
