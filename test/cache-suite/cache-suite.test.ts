@@ -25,13 +25,13 @@ describeClient(
       runs = await runContestants(NAMES)
     }, RUN_WITHIN_MS)
 
-    it('finds no forbidden reuse in the mirror but those waived with a reason, and each waiver needed', () => {
+    it('finds no forbidden reuse in the mirror except those waived with a reason, and each waiver is needed', () => {
       for (const way of Object.keys(WAYS) as Way[])
         expect(complaints(runs[way], WAIVERS[way]), way).toEqual([])
       expect(new Set(Object.values(WAIVERS).flatMap(Object.keys)).size).toBeLessThanOrEqual(10)
     })
 
-    it('finds that one caller of the naive cache gets what another was given, as by the headers alone', () => {
+    it('finds that one caller of the naive cache gets the answer of another, as the headers alone imply', () => {
       for (const name of ['naive', 'http'] as const) {
         expect(complaints(runs[name], WAIVERS.public), name).toContain(
           'other-authorization: a forbidden reuse',
@@ -44,7 +44,7 @@ describeClient(
       expect(scoreOf(runs.http).forbidden).toContain('invalidate-POST')
     })
 
-    it('sees nothing of a private repo given twice but a refusal, and nothing at all of what is passed on', () => {
+    it('finds that nothing of a private repo is sent twice but a refusal, and nothing that is passed through', () => {
       expect(reusedIn(runs.private)).toEqual([
         'heuristic-403-not_cached',
         'heuristic-404-cached',
@@ -54,12 +54,12 @@ describeClient(
       expect(reusedIn(runs.passed)).toEqual([])
     })
 
-    it('sees the mirror answer from the store when the origin cuts the connection, or fails', () => {
+    it('finds that the mirror answers from the store when the origin cuts the connection, or fails', () => {
       expect(reusedIn(runs.public)).toEqual(expect.arrayContaining(['stale-close', 'stale-503']))
       expect(reusedIn(runs.nothing)).toEqual([])
     })
 
-    it('complains of a waiver that is not needed, that names no test, or that gives no reason', () => {
+    it('rejects a waiver that is not needed, that names no test, or that gives no reason', () => {
       const reason = 'a reason that is long enough'
       const own = WAIVERS.public
       expect(complaints(runs.public, { ...own, 'freshness-max-age-0': reason })).toEqual([
@@ -74,7 +74,7 @@ describeClient(
       expect(complaints(runs.public, {})).toHaveLength(Object.keys(own).length)
     })
 
-    it('says the same of its own origin with the legs before it as without', async () => {
+    it('finds the same for its own origin with the other runs before it as without', async () => {
       const direct = await runSuite((originUrl) => Promise.resolve(originUrl))
       // It tests the length of a body, which the legs must set again.
       const verdicts = (results: readonly SuiteResult[]) =>
@@ -85,7 +85,7 @@ describeClient(
       expect(direct).toHaveLength(350)
     })
 
-    it('gives the scores that are written down', () => {
+    it('has the scores that are written down', () => {
       const written = JSON.parse(readFileSync(new URL('cache-suite.json', FOLDER), 'utf8')) as Scores
       const readme = readFileSync(new URL('README.md', FOLDER), 'utf8')
       expect(readme, 'npm run cache-suite -- --write').toContain(markdown(written, waivedOf))

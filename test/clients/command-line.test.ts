@@ -110,7 +110,7 @@ describeClient('aria2', ['aria2c'], () => {
   const scene = useScene(clientWorld)
   const parallel = ['--quiet', '-x8', '-s8', '-k1M', '--file-allocation=none']
 
-  it('downloads by eight connections at once, and each byte comes from the origin once', async () => {
+  it('downloads over eight connections at once, and each byte comes from the origin once', async () => {
     const { hub, newHome } = scene()
     const home = await newHome()
     const checksum = `--checksum=sha-256=${largeDigest(scene())}`
@@ -120,7 +120,7 @@ describeClient('aria2', ['aria2c'], () => {
     expect(hub.ledger.bytes()).toBeLessThan(LARGE_BYTES * 1.25)
   })
 
-  it('reads a private file by parallel ranges, though it sends its header wherever it is led', async () => {
+  it('reads a private file by parallel ranges, though it sends its header to every address that it is redirected to', async () => {
     const { hub, mirror, newHome } = scene()
     const home = await newHome()
     const header = `--header=Authorization: Bearer ${TOKENS.alice}`

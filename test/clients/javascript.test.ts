@@ -50,7 +50,7 @@ describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface
     expectManners(hub)
   })
 
-  it('takes an absent file for absent', async () => {
+  it('treats an absent file as absent', async () => {
     expect(await ask('download', ['acme/tiny', 'absent.txt'])).toEqual({ value: null })
   })
 
@@ -82,7 +82,7 @@ describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface
     await hub.start()
   })
 
-  it('knows who it is, reads what that user may read, and is refused the rest', async () => {
+  it('reads what its user may read, names that user, and is refused the rest', async () => {
     const { hub } = scene()
     const path = 'model.safetensors'
     expect(await ask('whoami', [], TOKENS.alice)).toEqual({ value: 'alice' })

@@ -31,7 +31,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
   describeClient(`rules (${client})`, [pythonOf(client)], () => {
     const scene = useScene(clientWorld, { env: { HUBMIRROR_CONFIG: file } })
 
-    it('raises GatedRepoError with the words of the rule, and gives everything else', async () => {
+    it('raises GatedRepoError with the text of the rule, and gets all other files', async () => {
       expect(await python(scene(), client, 'policy.py', ['acme/tiny', 'nested/deeper/vocab.txt'])).toEqual({
         file: ['GatedRepoError', FILE],
         beside: ['ok', ''],
@@ -54,7 +54,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
 describeClient('rules (hf of hub-2)', [commandOf('hub-2', 'hf')], () => {
   const scene = useScene(clientWorld, { env: { HUBMIRROR_CONFIG: file } })
 
-  it('prints the words of the rule, though it speaks of an approval', async () => {
+  it('prints the text of the rule, though it mentions an approval', async () => {
     const home = await scene().newHome()
     const args = ['download', 'acme/tiny', 'nested/deeper/vocab.txt']
     const done = await run(commandOf('hub-2', 'hf'), args, { home, env: hubEnvironment(scene()) })

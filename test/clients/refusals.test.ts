@@ -81,7 +81,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
         string
       >
 
-    it('raises what the Hub itself would make the client raise', async () => {
+    it('raises the exception that the Hub itself would make it raise', async () => {
       const direct = await play(true)
       const right = Object.fromEntries(
         Object.entries(direct).map(([name, raised]) => [name, throughMirror(name, raised, direct)]),
@@ -89,7 +89,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       expect(await play(false)).toEqual(right)
     })
 
-    it('raises the same again, and lets in the same callers, when everything is stored', async () => {
+    it('raises the same again, and admits the same callers, when everything is stored', async () => {
       const first = await play(false)
       expect(await play(false)).toEqual(first)
       expect(first).toMatchObject({

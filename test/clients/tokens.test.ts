@@ -116,7 +116,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       expect(credentials()).toEqual(new Set([undefined]))
     })
 
-    it('a mirror token to which a policy lends a Hub token opens what is private, and is not the owner of that', async () => {
+    it('a mirror token to which a policy lends a Hub token opens private repos, and does not have the name of its owner', async () => {
       const said = await ask('secret', { HF_TOKEN: await issue('team-laptop') })
       expect(said).toEqual({
         file: { got: digest('secret') },
@@ -131,7 +131,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       ])
     })
 
-    it('a mirror token that opens nothing shows its user why, in each call', async () => {
+    it('a mirror token that opens nothing shows its user the reason, in each call', async () => {
       const narrow = await issue('narrow', '--repo', 'corp/*')
       const unknown = createMirrorToken()
       for (const [token, reason] of [

@@ -9,7 +9,7 @@ import { clientWorld } from './support/world.ts'
 describeClient('transformers 5', [pythonOf('transformers')], () => {
   const scene = useScene(clientWorld)
 
-  it('loads configuration, tokenizer and weights, and takes absent files for absent', async () => {
+  it('loads configuration, tokenizer and weights, and treats absent files as absent', async () => {
     const { hub } = scene()
     const load = () => python(scene(), 'transformers', 'transformers_5.py', ['acme/bert'])
     const loaded = {
@@ -28,7 +28,7 @@ describeClient('transformers 5', [pythonOf('transformers')], () => {
     expectManners(hub)
   })
 
-  it('loads a stored model while the origin is away', async () => {
+  it('loads a stored model while the Hub cannot be reached', async () => {
     const { hub } = scene()
     const load = () => python(scene(), 'transformers', 'transformers_5.py', ['acme/bert'])
     const loaded = await load()

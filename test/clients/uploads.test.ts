@@ -68,7 +68,7 @@ for (const client of ['hub-1', 'hub-2']) {
   describeClient(`uploads with hf_xet (${client})`, [commandOf(client, 'hf')], () => {
     const scene = useScene(uploadWorld)
 
-    it('end at once, and say what to set', async () => {
+    it('end at once, and name the setting to change', async () => {
       const { home, path } = await homeWithFile(scene())
       const args = ['upload', 'writer/new', path]
       const env = hubEnvironment(scene(), { token: WRITER })

@@ -67,14 +67,14 @@ function watchCalls(layout: Layout): () => readonly string[] {
     )
 }
 
-it('is, for a record of blocks: the data, the new map, its name, the directory that names it', async () => {
+it('a record of blocks is made in this order: the data, the new map, its name, the directory that names it', async () => {
   const { partial, calls } = await complete()
   await partial.checkpoint()
   expect(calls()).toEqual(['sync DATA', 'sync NEW', 'rename NEW MAP', 'sync PARTIAL'])
   await partial.release()
 })
 
-it('is, for a file that is finished: the data, its name, each new directory, and then the removal of the partial', async () => {
+it('a file is finished in this order: the data, its name, each new directory, and then the removal of the partial', async () => {
   const { partial, calls } = await complete()
   await partial.commit()
   expect(calls()).toEqual([
@@ -89,7 +89,7 @@ it('is, for a file that is finished: the data, its name, each new directory, and
   await partial.release()
 })
 
-it('is the same when the directories exist: only the one that names the file is synced', async () => {
+it('a file in existing directories needs only a sync of the directory that names it', async () => {
   const { layout, partial, calls } = await complete()
   await partial.commit()
   await partial.release()
@@ -101,7 +101,7 @@ it('is the same when the directories exist: only the one that names the file is 
   await again.release()
 })
 
-it('is, for a small file that was only in memory: the bytes in a temporary file, its name, each new directory', async () => {
+it('a small file that was only in memory is finished in this order: its bytes in a temporary file, its name, each new directory', async () => {
   const layout = await scratchLayout()
   const partial = DiskPartial.inMemory(layout, KEY, 3)
   await partial.write(0, [Buffer.from('abc')])

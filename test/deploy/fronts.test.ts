@@ -6,10 +6,11 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
 import { describeClient } from '../clients/support/tools.ts'
 import { ask } from '../support/ask.ts'
-import { CORP, credentials, OPEN, openCorp, SECRET } from '../support/corp.ts'
+import { COMPANY_TOKEN, credentials, OPEN, openCompany, SECRET } from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
+import type { FrontProcess } from '../support/front-process.ts'
 import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
-import { documented, FRONTS, type Front, type FrontName, PROGRAMS, startFront } from './fronts.ts'
+import { documented, FRONTS, type FrontName, PROGRAMS, startFront } from './fronts.ts'
 
 /** Where the caller connects from, and where the office is that the rules know. */
 const CALLER = '127.0.0.5'
@@ -46,8 +47,8 @@ async function openFront(
   config: Partial<Config> = {},
   options: { readonly config?: string } = {},
 ) {
-  const { scene } = await openCorp({ rules: LEND, config: { ...BEHIND, ...config } })
-  const front: Front = await startFront(name, scene.mirror.url, options)
+  const { scene } = await openCompany({ rules: LEND, config: { ...BEHIND, ...config } })
+  const front = await startFront(name, scene.mirror.url, options)
   onTestFinished(() => front.stop())
   return { scene, front }
 }
@@ -55,7 +56,7 @@ async function openFront(
 /** Asks the front from an address of this machine. */
 function askFrom(
   localAddress: string,
-  { url }: Front,
+  { url }: FrontProcess,
   target: string,
   headers: Record<string, string | string[]> = {},
 ): Promise<{ readonly status: number; readonly body: string }> {
@@ -89,7 +90,7 @@ describe.each(FRONTS)('%s as documented', (name) => {
         const { scene, front } = await openFront(name)
         const refused = await askFrom(CALLER, front, SECRET, lie)
         expect(refused.status).toBe(401)
-        expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+        expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(false)
         const audit = await eventually(
           () => scene.mirror.auditText(),
           (text) => text.includes('acme/secret'),
@@ -190,7 +191,7 @@ describeClient(
       const { scene, front } = await openFront('nginx', {}, { config })
       for (const lie of [`${FORGED}:80`, 'unknown', `[${FORGED}]`, `${FORGED},`])
         expect((await askFrom(CALLER, front, SECRET, { 'x-forwarded-for': lie })).status).toBe(401)
-      expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+      expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(false)
       expect(warnings(scene)).toHaveLength(1)
       expect(warnings(scene)[0]).toContain('not a plain address')
     })

@@ -1,16 +1,19 @@
 // The proxies of docs/deploy.md as processes on loopback, with the very configuration that stands there: only addresses
 // are filled in. They are brought by test/deploy/setup.sh.
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { commandOf } from '../clients/support/tools.ts'
 import { ask } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
-import { freePort } from '../support/free-port.ts'
+import {
+  type FrontPlace,
+  type FrontProcess,
+  type FrontProgram,
+  filledIn,
+  nginxConfig,
+  startFrontProcess,
+} from '../support/front-process.ts'
 
 const DOCS = fileURLToPath(new URL('../../docs/deploy.md', import.meta.url))
 
@@ -33,56 +36,29 @@ export function documented(name: string): string {
   return block
 }
 
-/** A front that runs. The code that started it must stop it. */
-export interface Front {
-  readonly url: string
-  stop(): Promise<void>
-}
-
-/**
- * Starts a front before the mirror at `mirrorUrl` and waits until it passes /healthz on. Rejects with what it said when
- * it ends, or does not answer in time.
- */
+/** Starts a front before the mirror at `mirrorUrl` and waits until it passes /healthz on. Rejects with what it said if not. */
 export async function startFront(
   name: FrontName,
   mirrorUrl: string,
   options: { readonly config?: string } = {},
-): Promise<Front> {
-  const directory = mkdtempSync(join(tmpdir(), 'hubmirror-front-'))
-  const port = await freePort()
-  const file = join(directory, name === 'Envoy' ? 'envoy.yaml' : 'config')
-  const { port: mirrorPort } = new URL(mirrorUrl)
+): Promise<FrontProcess> {
   const config = options.config ?? documented(name)
-  writeFileSync(file, filledIn(name, config, { port, mirrorPort, directory }))
-  const child = spawn(PROGRAMS[name], argumentsFor(name, file, directory), {
-    env: { PATH: process.env['PATH'], HOME: directory, XDG_DATA_HOME: directory, XDG_CONFIG_HOME: directory },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let said = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(-20_000)
-    })
-  const ended = once(child, 'close')
-  const stop = async (): Promise<void> => {
-    if (!hasEnded(child)) child.kill('SIGTERM')
-    const late = setTimeout(() => child.kill('SIGKILL'), 5_000)
-    await ended
-    clearTimeout(late)
-    rmSync(directory, { recursive: true, force: true })
-  }
-  const url = `http://127.0.0.1:${port}`
+  const { host, port } = new URL(mirrorUrl)
+  const front = await startFrontProcess(
+    name.toLowerCase() as FrontProgram,
+    (place) => placed(name, config, { ...place, host, mirrorPort: port }),
+    PROGRAMS[name],
+  )
   try {
     await eventually(
-      async () => (hasEnded(child) ? 'ended' : await statusOf(url)),
-      (status) => status === 200 || status === 'ended',
+      () => statusOf(front.url),
+      (status) => status === 200,
     )
-    if (hasEnded(child)) throw new Error('it ended')
   } catch (error) {
-    await stop()
-    throw new Error(`${name} did not start: ${String(error)}\n${said}`, { cause: error })
+    await front.stop()
+    throw new Error(`${name} does not pass requests on: ${String(error)}\n${front.log()}`, { cause: error })
   }
-  return { url, stop }
+  return front
 }
 
 async function statusOf(url: string): Promise<number> {
@@ -92,66 +68,25 @@ async function statusOf(url: string): Promise<number> {
   )
 }
 
-function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
-  return exitCode !== null || signalCode !== null
-}
-
-function filledIn(
+function placed(
   name: FrontName,
   text: string,
-  where: { readonly port: number; readonly mirrorPort: string; readonly directory: string },
+  where: FrontPlace & { readonly host: string; readonly mirrorPort: string },
 ): string {
-  const { port, mirrorPort, directory } = where
-  switch (name) {
-    case 'nginx': {
-      const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-      return [
-        `daemon off; pid ${directory}/pid; error_log stderr; events {}`,
-        `http { access_log off;`,
-        ...temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`),
-        `server { listen 127.0.0.1:${port};`,
-        replaced(text, '127.0.0.1:8080', `127.0.0.1:${mirrorPort}`),
-        '} }',
-      ].join('\n')
-    }
-    case 'HAProxy':
-      return replaced(
-        replaced(text, 'bind :80', `bind 127.0.0.1:${port}`),
-        '127.0.0.1:8080',
-        `127.0.0.1:${mirrorPort}`,
-      )
-    case 'Caddy': {
-      const site = replaced(text, ':80 {', `http://127.0.0.1:${port} {`)
-      return `{\n  admin off\n}\n${replaced(site, '127.0.0.1:8080', `127.0.0.1:${mirrorPort}`)}`
-    }
-    case 'Envoy': {
-      const listening = replaced(
-        text,
-        'address: 0.0.0.0, port_value: 80 ',
-        `address: 127.0.0.1, port_value: ${port} `,
-      )
-      return replaced(listening, 'port_value: 8080', `port_value: ${mirrorPort}`)
-    }
-    default:
-      return name satisfies never
-  }
-}
-
-function replaced(text: string, what: string, by: string): string {
-  if (!text.includes(what)) throw new Error(`docs/deploy.md: expected ${what}`)
-  return text.replace(what, by)
-}
-
-function argumentsFor(name: FrontName, file: string, directory: string): readonly string[] {
+  const { port, directory, host, mirrorPort } = where
+  const fill = (...replacements: [string, string][]) => filledIn('docs/deploy.md', text, replacements)
   switch (name) {
     case 'nginx':
-      return ['-p', directory, '-e', 'stderr', '-c', file]
+      return nginxConfig(`server { listen 127.0.0.1:${port};\n${fill(['127.0.0.1:8080', host])} }`, directory)
     case 'HAProxy':
-      return ['-db', '-f', file]
+      return fill(['bind :80', `bind 127.0.0.1:${port}`], ['127.0.0.1:8080', host])
     case 'Caddy':
-      return ['run', '--adapter', 'caddyfile', '--config', file]
+      return `{\n  admin off\n}\n${fill([':80 {', `http://127.0.0.1:${port} {`], ['127.0.0.1:8080', host])}`
     case 'Envoy':
-      return ['--config-path', file, '--log-level', 'warning', '--concurrency', '1', '--disable-hot-restart']
+      return fill(
+        ['address: 0.0.0.0, port_value: 80 ', `address: 127.0.0.1, port_value: ${port} `],
+        ['port_value: 8080', `port_value: ${mirrorPort}`],
+      )
     default:
       return name satisfies never
   }

@@ -72,7 +72,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-it('holds the built program, and nothing of the tests', async () => {
+it('holds the built program, and no tests', async () => {
   const { stdout } = await exec('tar', ['-tzf', tarball])
   const names = stdout.trimEnd().split('\n')
   for (const name of [
@@ -87,7 +87,7 @@ it('holds the built program, and nothing of the tests', async () => {
   expect(names.filter((name) => /^package\/(?:test|src|node_modules|nginx-compare)\//.test(name))).toEqual([])
 })
 
-it('is installed by an ordinary user without a warning, and serves', async () => {
+it('can be installed by an ordinary user without a warning, and serves', async () => {
   const home = join(folder, 'home')
   await mkdir(home)
   await writeFile(join(home, 'package.json'), '{"name":"consumer","private":true}')

@@ -202,7 +202,7 @@ describeClient(
       expect(Buffer.concat(parts).equals(scene.bytes('acme/huge', 'w.bin'))).toBe(true)
     })
 
-    it('sends a file on when the mirror is killed, and the next mirror removes the links', async () => {
+    it('continues with a file when the mirror is killed, and the next mirror removes the links', async () => {
       const { scene } = await openFront()
       const { cacheDir } = scene.mirror
       await warm(scene.mirror, HUGE)

@@ -80,7 +80,7 @@ async function served(repo: (typeof REPOS)[number], path: string): Promise<strin
 /** When the mirror says that it answered last, by its own clock. */
 const lastLineAt = () => Date.parse(String(child.entries().findLast(({ requestId }) => requestId)?.['time']))
 
-describe('the clock of a process that is set', () => {
+describe('when the clock of a running process is set,', () => {
   it.each([
     ['back by a day', -DAY_MS],
     ['on by a day', DAY_MS],
@@ -120,7 +120,7 @@ describe('the clock of a process that is set', () => {
     expect(hub.ledger.bodyRequests()).toEqual([])
     for (const path of PATHS) await served('private', path)
   })
-  it('back by a day makes no right last longer than it may', async () => {
+  it('back by a day, no right lasts longer than it may', async () => {
     await start({ HUBMIRROR_ACCESS_TTL: '1s' })
     await served('open', 'a.bin')
     await setClock(-DAY_MS)

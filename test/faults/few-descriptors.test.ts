@@ -51,7 +51,7 @@ describe('a start with few descriptors', () => {
   })
 })
 
-it('a server that cannot accept a connection says so once, and accepts the next one', async () => {
+it('a server that cannot accept a connection reports it once, and accepts the next one', async () => {
   const lines: string[] = []
   const server = createServer((socket) => socket.end('hello'))
   onTestFinished(() => new Promise((resolve) => server.close(() => resolve())))

@@ -198,7 +198,7 @@ describe('a request that looks odd and is legal', () => {
   })
 })
 
-describe('what one caller says does not reach another', () => {
+describe('the input of one caller does not reach another', () => {
   const names = `
     X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded-Prefix Forwarded X-Real-IP
     X-Original-URL X-Rewrite-URL X-Host X-Original-Host Via True-Client-IP X-Client-IP Cookie Referer Origin
@@ -253,12 +253,12 @@ async function filesHolding(text: string): Promise<string[]> {
 const openBodies = async () =>
   (await openFilesBelow(mirror.cacheDir)).filter((name) => name !== join(mirror.cacheDir, 'LOCK'))
 
-describe('one connection cannot hold what all need', () => {
+describe('one connection cannot hold what all others need', () => {
   it.each([
     ['a stored file', () => BIG],
     ['a file of a private repo', () => '/acme/private/resolve/main/w.bin'],
     ['a page', () => '/acme/open'],
-  ])('two thousand requests at once for %s, then gone', async (_, target) => {
+  ])('two thousand requests at once for %s, whose client disconnects', async (_, target) => {
     const base = await openCount()
     const { hostname, port } = new URL(mirror.url)
     const socket = connect({ host: hostname, port: Number(port) })
@@ -301,7 +301,7 @@ describe('one connection cannot hold what all need', () => {
     }
   })
 
-  it('five hundred requests on twenty connections that leave at once', async () => {
+  it('five hundred requests on twenty connections that disconnect at once', async () => {
     const text = `GET ${FILE} HTTP/1.1\r\nHost: a\r\n\r\n`
     const { hostname, port } = new URL(mirror.url)
     for (let round = 0; round < 20; round += 1) {
@@ -319,8 +319,8 @@ describe('one connection cannot hold what all need', () => {
   })
 })
 
-describe('after all of it', () => {
-  it('nothing was a bug to the mirror', () => {
+describe('after all these requests', () => {
+  it('the log has no error of the mirror itself', () => {
     expect(
       mirror
         .logText()

@@ -106,9 +106,9 @@ function expectCleanLedger(): void {
   }
 }
 
-describe.each(Object.entries(PLACES))('a poisoned %s', (place, at) => {
+describe.each(Object.entries(PLACES))('a hostile %s', (place, at) => {
   it.each(POISONS.map((poison) => [poison.length > 60 ? `${poison.slice(0, 20)}…` : poison, poison]))(
-    '%s gets a no, or the answer of the Hub',
+    '%s is refused, or gets the answer of the Hub',
     async (_, poison) => {
       hub.ledger.clear()
       const answer = await ask(at(poison))
@@ -131,7 +131,7 @@ describe.each(Object.entries(PLACES))('a poisoned %s', (place, at) => {
 })
 
 describe('the name of a file', () => {
-  it.each(ODD_NAMES.map((name) => [name]))('%j stays inside of its header', async (name) => {
+  it.each(ODD_NAMES.map((name) => [name]))('%j stays inside its header field', async (name) => {
     const answer = await ask(`/acme/odd/resolve/main/${encodeURIComponent(name)}?download=true`)
     expect([answer.status, answer.body.toString()]).toEqual([200, name])
     const disposition = answer.headers['content-disposition'] ?? ''
@@ -141,7 +141,7 @@ describe('the name of a file', () => {
   })
 })
 
-describe('after all of them', () => {
+describe('after all these paths', () => {
   it('no file name of the store came from outside', async () => {
     // A pull that is being settled changes the tree while it is walked.
     await eventually(
@@ -166,18 +166,18 @@ describe('after all of them', () => {
     }
   })
 
-  it('nothing was a bug to the mirror', () => {
+  it('the log has no error of the mirror itself', () => {
     expect(mirror.logText()).not.toContain('"level":"error"')
   })
 
-  it('and the mirror answers as before', async () => {
+  it('the mirror answers as before', async () => {
     const answer = await ask('/acme/open/resolve/main/config.json')
     expect([answer.status, answer.body.toString()]).toEqual([200, '{}'])
   })
 })
 
 describe('a private repo', () => {
-  it('is not to be had by another spelling', async () => {
+  it('cannot be read by another spelling', async () => {
     const spellings = [
       '/acme/private/resolve/main/config.json',
       '//acme/private/resolve/main/config.json',

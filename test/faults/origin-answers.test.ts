@@ -45,7 +45,7 @@ function expectFailure(got: Got, status: number, code: string): void {
   expect(got.headers['x-error-message']).toMatch(/\w+ .*\./)
 }
 
-describe('of what goes wrong with the first question, a client sees nothing when it is', () => {
+describe('a client does not notice a fault of the first question:', () => {
   it.each([
     ['one reset', { resetBeforeHeaders: true }],
     ['one 503', { status: { code: 503, body: 'x' } }],
@@ -57,7 +57,7 @@ describe('of what goes wrong with the first question, a client sees nothing when
   })
 })
 
-describe('a client gets an error, and the next one the file, when', () => {
+describe('a client gets an error, and the next client the file, when', () => {
   const cases: readonly [string, Omit<Fault, 'where'>, number, string][] = [
     ['all connections are reset', { resetBeforeHeaders: true }, 502, 'OriginUnreachable'],
     ['a login page answers', { captivePortal: true }, 502, 'OriginIntercepted'],
@@ -89,7 +89,7 @@ describe('a client gets an error, and the next one the file, when', () => {
     expect(verdictOf(await get(FILE), right())).toBe('whole')
   })
 
-  it('the origin says nothing', async () => {
+  it('the origin does not answer', async () => {
     await start(2_000)
     onHub({ stallHeaders: true, ...ALWAYS })
     expectFailure(await get(FILE), 504, 'OriginTimeout')
@@ -99,8 +99,8 @@ describe('a client gets an error, and the next one the file, when', () => {
   })
 })
 
-describe('a redirect to a foreign host', () => {
-  it('is not taken: neither a question nor a token arrives there', async () => {
+describe('a redirect to another host', () => {
+  it('is not followed: neither a question nor a token arrives there', async () => {
     await start()
     stranger = await startHub({ cdnHost: '127.0.0.3' })
     const redirectTo = `${stranger.cdnUrl}/collect`
@@ -112,7 +112,7 @@ describe('a redirect to a foreign host', () => {
     expect(mirror.logText()).toContain(new URL(redirectTo).host)
   })
 
-  it('is refused in mid-pull, too', async () => {
+  it('is refused in the middle of a download, too', async () => {
     await start()
     hub.faults.add({ where: 'cdn', redirectTo: 'http://127.0.0.3:1/x', ...ALWAYS })
     expectFailure(await get(FILE), 502, 'RedirectRefused')
@@ -126,7 +126,7 @@ describe('a redirect to a foreign host', () => {
     expect((await get(FILE, { token: TOKEN })).status).toBe(502)
   })
 
-  it('is never a step down from https to http', () => {
+  it('never goes from https to http', () => {
     const policy = { base: new URL('https://hub.example'), allowedHosts: ['cdn.example', '*.hub.example'] }
     for (const target of ['http://cdn.example/x', 'http://hub.example/x', 'http://a.hub.example/x']) {
       expect(() => redirectTarget(policy, policy.base, target), target).toThrow(/redirected/)
@@ -137,8 +137,8 @@ describe('a redirect to a foreign host', () => {
   })
 })
 
-describe('the origin is asked with care', () => {
-  it('a 429 is passed on as it came, and asked once', async () => {
+describe('the mirror asks the origin with care:', () => {
+  it('a 429 is passed on unchanged, and requested once', async () => {
     await start()
     onHub({ rateLimit429: { retryAfter: 33 }, ...ALWAYS })
     for (const asked of [{}, { token: TOKEN }]) {
@@ -173,7 +173,7 @@ describe('the origin is asked with care', () => {
     expect(statuses).toEqual([403, 200])
   })
 
-  it('a signed URL that ends in mid-pull is replaced with what is missing', async () => {
+  it('a signed URL that ends in the middle of a download is replaced, for the missing bytes', async () => {
     await start()
     hub.faults.add({ where: 'cdn', cutAfterBytes: 100_000 })
     hub.faults.add({ where: 'cdn', skip: 1, expireSignedUrls: true })
@@ -193,7 +193,7 @@ describe('the origin is asked with care', () => {
   })
 })
 
-describe('of a JSON document, a client never gets', () => {
+describe('a JSON document with a fault does not reach a client:', () => {
   const document = { match: /^\/api\/models/, ...ALWAYS }
   it.each([
     ['half', { cutAfterBytes: 20 }, 'OriginUnreachable'],
@@ -233,7 +233,7 @@ describe('of a JSON document, a client never gets', () => {
     expect([healed.status, JSON.parse(healed.body.toString()).id]).toEqual([200, 'acme/open'])
   })
 
-  it('what a damaged answer said before: the stored one is served while the origin babbles', async () => {
+  it('a stored document is served while the origin sends a damaged one', async () => {
     await start()
     const before = await get(API)
     onHub({ ...document, captivePortal: true })
@@ -243,8 +243,8 @@ describe('of a JSON document, a client never gets', () => {
   })
 })
 
-describe('of what is only passed through', () => {
-  it('a body that breaks off is broken off', async () => {
+describe('in a response that is passed through,', () => {
+  it('a body that breaks off at the Hub breaks off for the client', async () => {
     await start()
     onHub({ match: /^\/acme\/open$/, cutAfterBytes: 10, ...ALWAYS })
     expect((await get('/acme/open')).isComplete).toBe(false)

@@ -83,7 +83,7 @@ async function strike(
   return verdict
 }
 
-describe.each(REPOS)('of a body that is %s, a client sees nothing of', (repo) => {
+describe.each(REPOS)('a client that reads a file of a repo that is %s does not notice', (repo) => {
   it.each([
     ['a connection reset before headers', { resetBeforeHeaders: true }],
     ['two of them', { resetBeforeHeaders: true, times: 2 }],
@@ -145,14 +145,14 @@ describe.each(REPOS)('of a body that is %s, a client sees nothing of', (repo) =>
     expect(sent).toBeLessThanOrEqual(repo === 'open' ? SIZE * 1.05 : SIZE * 2.05)
   })
 
-  it('a CDN that has moved on, once and again', async () => {
+  it('a CDN whose URL has moved, several times', async () => {
     await start()
     const redirectTo = ({ url }: { url: string }) => `${hub.cdnUrl}${url}&moved=1`
     const match = /Signature=[^&]*&Key-Pair-Id=[^&]*$/
     expect(await strike(repo, 'w.bin', { redirectTo, match, times: 2 })).toBe('whole')
   })
 
-  it('a part that is shorter than asked for and longer than announced', async () => {
+  it('a part that is shorter than requested and longer than announced', async () => {
     await start()
     hub.faults.add({ where: 'cdn', cutAfterBytes: 100 })
     const headers = { 'Content-Range': `bytes 100-109/${TEXT.length}` }
@@ -161,14 +161,14 @@ describe.each(REPOS)('of a body that is %s, a client sees nothing of', (repo) =>
     expect(verdictOf(await get(repo, 'text.bin'), Buffer.from(TEXT))).toBe('whole')
   })
 
-  it('ranges that the origin ignores, when it has to be asked again', async () => {
+  it('ranges that the origin ignores, in a repeated request', async () => {
     await start()
     hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
     hub.faults.add({ where: 'cdn', skip: 1, ignoreRange: true })
     expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
   })
 
-  it('a range beside the one asked for', async () => {
+  it('a range that differs from the requested one', async () => {
     await start()
     hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
     hub.faults.add({ where: 'cdn', skip: 1, wrongRange: true })
@@ -176,85 +176,88 @@ describe.each(REPOS)('of a body that is %s, a client sees nothing of', (repo) =>
   })
 })
 
-describe.each(REPOS)('of a body that is %s, a client gets an honest failure for', (repo) => {
-  it.each([
-    ['a wrong byte at the front', { corruptAt: 0 }, 'w.bin'],
-    ['a wrong byte in the middle', { corruptAt: BLOCK + 9 }, 'w.bin'],
-    ['a wrong byte at the end', { corruptAt: SIZE - 1 }, 'w.bin'],
-    ['a wrong byte at the front (git)', { corruptAt: 0 }, 'plain.bin'],
-    ['a wrong byte at the end (git)', { corruptAt: SMALL - 1 }, 'plain.bin'],
-  ] satisfies [string, { corruptAt: number }, string][])(
-    '%s, keeps nothing of it but in quarantine, and counts it',
-    async (_, damage, path) => {
+describe.each(REPOS)(
+  'a client that reads a file of a repo that is %s gets a failure, never wrong bytes, after',
+  (repo) => {
+    it.each([
+      ['a wrong byte at the front', { corruptAt: 0 }, 'w.bin'],
+      ['a wrong byte in the middle', { corruptAt: BLOCK + 9 }, 'w.bin'],
+      ['a wrong byte at the end', { corruptAt: SIZE - 1 }, 'w.bin'],
+      ['a wrong byte at the front (git)', { corruptAt: 0 }, 'plain.bin'],
+      ['a wrong byte at the end (git)', { corruptAt: SMALL - 1 }, 'plain.bin'],
+    ] satisfies [string, { corruptAt: number }, string][])(
+      '%s, and the bytes are kept in quarantine only, and counted',
+      async (_, damage, path) => {
+        await start()
+        expect(await strike(repo, path as 'w.bin', damage)).not.toBe('whole')
+        const wrong = Buffer.from(right(path))
+        wrong.writeUInt8(wrong.readUInt8(damage.corruptAt) ^ 0xff, damage.corruptAt)
+        const name = path === 'w.bin' ? lfsName(right(path)) : gitName(right(path))
+        const kept = [...(await quarantined())].filter(([file]) => file.endsWith('data'))
+        // Bytes that pass through never touch the disk, right or wrong.
+        expect(kept.map(([file]) => file)).toEqual(repo === 'open' ? [`${name}/data`] : [])
+        for (const [, bytes] of kept) expect(bytes.equals(wrong)).toBe(true)
+        const metrics = await mirror.metrics()
+        expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="digest"}')).toBe(1)
+      },
+    )
+
+    it('a validator that changes between two parts, and the change is counted', async () => {
       await start()
-      expect(await strike(repo, path as 'w.bin', damage)).not.toBe('whole')
-      const wrong = Buffer.from(right(path))
-      wrong.writeUInt8(wrong.readUInt8(damage.corruptAt) ^ 0xff, damage.corruptAt)
-      const name = path === 'w.bin' ? lfsName(right(path)) : gitName(right(path))
-      const kept = [...(await quarantined())].filter(([file]) => file.endsWith('data'))
-      // Bytes that pass through never touch the disk, right or wrong.
-      expect(kept.map(([file]) => file)).toEqual(repo === 'open' ? [`${name}/data`] : [])
-      for (const [, bytes] of kept) expect(bytes.equals(wrong)).toBe(true)
+      hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+      expect(await strike(repo, 'w.bin', { skip: 1, etagFlip: true })).toBe('broken')
+      expect((await quarantined()).size).toBe(0)
       const metrics = await mirror.metrics()
-      expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="digest"}')).toBe(1)
-    },
-  )
+      expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="validator"}')).toBe(1)
+    })
 
-  it('a validator that changes between two parts, and counts it', async () => {
-    await start()
-    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
-    expect(await strike(repo, 'w.bin', { skip: 1, etagFlip: true })).toBe('broken')
-    expect((await quarantined()).size).toBe(0)
-    const metrics = await mirror.metrics()
-    expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="validator"}')).toBe(1)
-  })
+    it('a part of a file of another size, and the failure is counted', async () => {
+      await start()
+      hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+      const body = 'x'.repeat(10)
+      const headers = {
+        'Content-Range': `bytes ${BLOCK + 1}-${BLOCK + 10}/${SIZE + 99}`,
+        'Content-Type': 'application/octet-stream',
+      }
+      expect(await strike(repo, 'w.bin', { skip: 1, status: { code: 206, headers, body } })).toBe('broken')
+      expect((await quarantined()).size).toBe(0)
+      const metrics = await mirror.metrics()
+      expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="length"}')).toBe(1)
+    })
 
-  it('a part of a file of another size, and counts it', async () => {
-    await start()
-    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
-    const body = 'x'.repeat(10)
-    const headers = {
-      'Content-Range': `bytes ${BLOCK + 1}-${BLOCK + 10}/${SIZE + 99}`,
-      'Content-Type': 'application/octet-stream',
-    }
-    expect(await strike(repo, 'w.bin', { skip: 1, status: { code: 206, headers, body } })).toBe('broken')
-    expect((await quarantined()).size).toBe(0)
-    const metrics = await mirror.metrics()
-    expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="length"}')).toBe(1)
-  })
+    it.each([
+      ['resets for good', { resetBeforeHeaders: true, times: 1000 }],
+      ['5xx for good', { status: { code: 500, body: 'no' }, times: 1000 }],
+      ['login pages for good', { captivePortal: true, times: 1000 }],
+      ['a coding that nobody knows, for good', { addHeaders: { 'Content-Encoding': 'zstd' }, times: 1000 }],
+      ['expired URLs for good', { expireSignedUrls: true, times: 1000 }],
+      ['ends after nothing for good', { cutAfterBytes: 0, times: 1000 }],
+      ['a redirect to itself', { redirectTo: 'self', times: 1000 }],
+    ] satisfies [string, Damage & { times: number }][])('%s', async (_, damage) => {
+      await start()
+      expect(await strike(repo, 'w.bin', damage)).toBe('error')
+      // A mirror that hammers an origin in trouble keeps it there.
+      expect(hub.ledger.requests({ server: 'cdn' }).length).toBeLessThan(20)
+    })
 
-  it.each([
-    ['resets for good', { resetBeforeHeaders: true, times: 1000 }],
-    ['5xx for good', { status: { code: 500, body: 'no' }, times: 1000 }],
-    ['login pages for good', { captivePortal: true, times: 1000 }],
-    ['a coding that nobody knows, for good', { addHeaders: { 'Content-Encoding': 'zstd' }, times: 1000 }],
-    ['expired URLs for good', { expireSignedUrls: true, times: 1000 }],
-    ['ends after nothing for good', { cutAfterBytes: 0, times: 1000 }],
-    ['a redirect to itself', { redirectTo: 'self', times: 1000 }],
-  ] satisfies [string, Damage & { times: number }][])('%s', async (_, damage) => {
-    await start()
-    expect(await strike(repo, 'w.bin', damage)).toBe('error')
-    // A mirror that hammers an origin in trouble keeps it there.
-    expect(hub.ledger.requests({ server: 'cdn' }).length).toBeLessThan(20)
-  })
+    it('a lasting silence', async () => {
+      await start(2_000)
+      expect(await strike(repo, 'w.bin', { stallHeaders: true, times: 1000 })).toBe('error')
+    })
 
-  it('silence for good', async () => {
-    await start(2_000)
-    expect(await strike(repo, 'w.bin', { stallHeaders: true, times: 1000 })).toBe('error')
-  })
+    it('a lasting silence in the middle', async () => {
+      await start(2_000)
+      hub.faults.add({ where: 'cdn', skip: 1, stallHeaders: true, times: 1000 })
+      const got = await get(repo, 'w.bin', {})
+      expect(verdictOf(got, right('w.bin'))).toBe('whole')
+    })
 
-  it('silence in the middle for good', async () => {
-    await start(2_000)
-    hub.faults.add({ where: 'cdn', skip: 1, stallHeaders: true, times: 1000 })
-    const got = await get(repo, 'w.bin', {})
-    expect(verdictOf(got, right('w.bin'))).toBe('whole')
-  })
-
-  it('a CDN that asks for patience: 429 as it came, asked once', async () => {
-    await start()
-    hub.faults.add({ where: 'cdn', rateLimit429: { retryAfter: 17 }, times: 1000 })
-    const got = await get(repo, 'w.bin')
-    expect([got.status, got.headers['retry-after']]).toEqual([429, '17'])
-    expect(hub.ledger.requests({ server: 'cdn' })).toHaveLength(1)
-  })
-})
+    it('a 429 of the CDN, which is passed on unchanged and requested once', async () => {
+      await start()
+      hub.faults.add({ where: 'cdn', rateLimit429: { retryAfter: 17 }, times: 1000 })
+      const got = await get(repo, 'w.bin')
+      expect([got.status, got.headers['retry-after']]).toEqual([429, '17'])
+      expect(hub.ledger.requests({ server: 'cdn' })).toHaveLength(1)
+    })
+  },
+)

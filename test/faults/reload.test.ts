@@ -144,7 +144,7 @@ describe.each([1, 2])('SIGHUP to a mirror of %i processes that answer', (workers
     )
   })
 
-  it('changes nothing if the file is wrong, and says why', async () => {
+  it('changes nothing if the file is wrong, and reports the fault', async () => {
     const rule = 'policies:\n  - {name: no-json, action: deny, match: {file: "*.json"}}\n'
     const { child, path, reload, reloads } = await withFile(rule, env)
     const status = async () => (await probe(`${child.url}${FILE}/small.json`)).status

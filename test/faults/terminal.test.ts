@@ -95,7 +95,7 @@ function startAtTerminal(env: Record<string, string> = {}) {
 }
 
 describeClient('a mirror at a terminal', ['python3'], () => {
-  it('says where it is and what clients need, then one readable line a request, and ends on Ctrl-C', async () => {
+  it('the mirror prints its address and what clients need, then one readable line a request, and ends on Ctrl-C', async () => {
     const { child, closed, screen, shows } = startAtTerminal({ HUBMIRROR_BASE_PATH: '/hub' })
     const endpoint = (await shows(/export HF_ENDPOINT=(http:\/\/127\.0\.0\.1:\d+)\/hub\r\n/))?.[1] ?? ''
     await shows(/Stop +Ctrl-C/)
@@ -112,7 +112,7 @@ describeClient('a mirror at a terminal', ['python3'], () => {
     expect(screen()).not.toContain('{"level"')
   })
 
-  it('shows the lines of workers in the same way', async () => {
+  it('the mirror prints the lines of workers in the same way', async () => {
     const { child, closed, screen, shows } = startAtTerminal({ HUBMIRROR_WORKERS: '2' })
     const endpoint = (await shows(/export HF_ENDPOINT=(http:\/\/127\.0\.0\.1:\d+)\r\n/))?.[1] ?? ''
     for (let round = 0; round < 6; round += 1)
@@ -124,7 +124,7 @@ describeClient('a mirror at a terminal', ['python3'], () => {
     expect(screen()).toMatch(/ended with 0\r?\n$/)
   })
 
-  it.each([1, 2])('ends when the terminal goes away (processes that answer: %i)', async (workers) => {
+  it.each([1, 2])('the mirror ends when the terminal closes (processes that answer: %i)', async (workers) => {
     const { child, closed, screen, shows } = startAtTerminal({ HUBMIRROR_WORKERS: String(workers) })
     const port = Number((await shows(/HF_ENDPOINT=http:\/\/127\.0\.0\.1:(\d+)\r\n/))?.[1])
     child.stdin.end()

@@ -134,7 +134,7 @@ describe('a worker that is killed', () => {
       expect(await digestOf(await open(child.url, `${FILE}/large.bin`))).toBe(wholeDigest())
   })
 
-  it('breaks no pull under way, and two that are killed at once are replaced on the same port', async () => {
+  it('does not end downloads in progress, and two that are killed at once are replaced on the same port', async () => {
     const child = await start()
     hub.bytesPerSecond = 2 * MIB
     const reader = stall(child).then(digestOf)
@@ -265,7 +265,7 @@ describe('the environment of a worker', () => {
 })
 
 describe('SIGTERM', () => {
-  it('lets a download finish, takes no new one, ends with 0, and leaves no process', async () => {
+  it('lets a download finish, accepts no new one, ends with 0, and leaves no process', async () => {
     const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1h' })
     await warm(child)
     const workers = await childrenOf(child.pid)
@@ -290,7 +290,7 @@ describe('SIGTERM', () => {
     agent.destroy()
   })
 
-  it('waits no longer than its time-out', async () => {
+  it('waits no longer than its timeout', async () => {
     const child = await start({ HUBMIRROR_DRAIN_TIMEOUT: '1s' })
     await warm(child)
     const workers = await childrenOf(child.pid)

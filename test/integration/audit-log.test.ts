@@ -23,8 +23,8 @@ const linesOf = (scene: Scene, count: number) =>
 const SECRET = '/acme/secret/resolve/main/config.json'
 const OPEN = '/acme/open/resolve/main/config.json'
 
-describe('a request', () => {
-  it('is one line with who asked for what, the decision and its reason', async () => {
+describe('a request in the audit log', () => {
+  it('is one line with the caller, the target, the decision and its reason', async () => {
     const scene = await openScene({ config: { refTtlMs: 60_000 } })
     const due: Line[] = []
     const visit = async (target: string, more: Line, question: Parameters<Scene['ask']>[1] = {}) => {
@@ -99,7 +99,7 @@ describe('a request', () => {
     expect([count('granted'), count('refused'), count('unknown'), count('limited')]).toEqual([6, 3, 1, 0])
   })
 
-  it('that the mirror denies, and one that is out of quota, is recorded as such', async () => {
+  it('is recorded as denied by the mirror, or as over a quota, where it is', async () => {
     const scene = await openScene({ config: { writes: 'deny' } })
     const denied = await scene.ask('/api/models/acme/open/commit/main', {
       method: 'POST',
@@ -115,7 +115,7 @@ describe('a request', () => {
     ])
   })
 
-  it('with a hostile path and id stays one line', async () => {
+  it('stays one line with a hostile path and a hostile id', async () => {
     const scene = await openScene()
     const path = 'a%22%7d%7b%22decision%22:%22allowed%22%e2%80%a8%e2%80%ae%c2%85.txt'
     await scene.ask(`/acme/open/resolve/main/${path}`, { headers: { 'x-request-id': 'a"b\\c' } })
@@ -147,7 +147,7 @@ describe('the file of the audit log', () => {
     await rename(`${auditLog.path}.1`, auditLog.path)
   })
 
-  it('on a full disk stops no request, and is loud', async () => {
+  it('on a full disk stops no request, and is reported in the log', async () => {
     const scene = await openScene({ config: { auditLog: { kind: 'file', path: '/dev/full' } } })
     for (let round = 0; round < 3; round += 1) expect((await scene.ask(OPEN)).status).toBe(200)
     await eventually(

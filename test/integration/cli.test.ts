@@ -121,7 +121,7 @@ describe('config', () => {
     expect(new Set(lines.map((line) => line.search(/ (?:default|flag)/))).size).toBe(1)
   })
 
-  it('does not mind a reader that leaves early', async () => {
+  it('ends without an error if its reader closes the pipe early', async () => {
     const child = spawn(process.execPath, [BIN, 'help'], {
       cwd: ROOT,
       env: { PATH: process.env['PATH'], HOME: scratch },

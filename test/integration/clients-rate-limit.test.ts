@@ -2,7 +2,7 @@
 // other caller pays for them.
 
 import { expect, it } from 'vitest'
-import { openCorp } from '../support/corp.ts'
+import { openCompany } from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene, type Scene } from '../support/scene.ts'
@@ -28,7 +28,7 @@ it.each([
   ['a HEAD of a file', SECRET, TOKENS.alice],
   ['an API answer', '/api/models/acme/secret', TOKENS.alice],
   ['a page of the Hub', GIT, undefined],
-])('asks the origin for nothing more once a caller is over its limit: %s', async (what, target, token) => {
+])('the mirror asks the origin nothing more for a caller over its limit: %s', async (what, target, token) => {
   const scene = await limitedScene(2)
   const method = what.startsWith('a HEAD') ? 'HEAD' : 'GET'
   for (const each of ['/acme/open/resolve/main/none.json', '/acme/open/resolve/main/none2.json'])
@@ -46,7 +46,7 @@ it.each([
   expect((await scene.ask(target, { token, headers: from('10.0.0.7') })).status).toBe(200)
 })
 
-it('counts the IPv6 network of one customer as one caller', async () => {
+it('the IPv6 network of one customer counts as one caller', async () => {
   const scene = await limitedScene(1)
   const as = async (address: string) =>
     (await scene.ask(SECRET, { token: TOKENS.alice, headers: from(address) })).status
@@ -55,7 +55,7 @@ it('counts the IPv6 network of one customer as one caller', async () => {
   expect(await as('2001:db8:0:1::1')).toBe(200)
 })
 
-it('counts nothing that is served from the disk, and serves stored public files to callers over the limit', async () => {
+it('requests that are served from the disk do not count, and callers over the limit get stored public files', async () => {
   const scene = await limitedScene(3)
   await scene.ask(CONFIG)
   await scene.ask(LARGE)
@@ -74,8 +74,8 @@ it('counts nothing that is served from the disk, and serves stored public files 
   expect(scene.hub.ledger.requests()).toEqual([])
 })
 
-it('counts those who hold a mirror token by its name, wherever they come from', async () => {
-  const { scene, issue } = await openCorp({ config: { ...limited(1), trustProxy: ['127.0.0.1'] } })
+it('callers with a mirror token are counted by its name, from whichever address they come', async () => {
+  const { scene, issue } = await openCompany({ config: { ...limited(1), trustProxy: ['127.0.0.1'] } })
   const [ci, other] = [await issue('ci'), await issue('other')]
   const as = async (token: string, address: string) =>
     (await scene.ask(`/acme/open/resolve/main/${address}`, { token, headers: from(address) })).status
@@ -84,7 +84,7 @@ it('counts those who hold a mirror token by its name, wherever they come from', 
   expect(await as(other, '10.0.0.3')).toBe(404)
 })
 
-it('lets a caller go on when its time is over', async () => {
+it('a caller may continue when its window is over', async () => {
   const scene = await limitedScene(1, 1_000)
   expect((await scene.ask(SECRET, { token: TOKENS.alice })).status).toBe(200)
   const again = await eventually(
@@ -94,7 +94,7 @@ it('lets a caller go on when its time is over', async () => {
   expect(again.status).toBe(200)
 })
 
-it('is an answer in the log and the metrics, not a failure', async () => {
+it('a request over the limit is an answer in the log and the metrics, not a failure', async () => {
   const scene = await limitedScene(1)
   for (const name of ['none', 'none2']) await scene.ask(`/acme/open/resolve/main/${name}.json`)
   const [line = ''] = await eventually(
@@ -114,7 +114,7 @@ it('is an answer in the log and the metrics, not a failure', async () => {
   expect([of('refused'), of('error')]).toEqual([1, undefined])
 })
 
-it('is a limit in the audit log also where the right was known and the bytes were not', async () => {
+it('a request over the limit counts as limited in the audit log, also if only the bytes were missing', async () => {
   const scene = await limitedScene(1)
   // The facts of the file are there, and the file is public.
   expect((await scene.ask(LARGE, { method: 'HEAD' })).status).toBe(200)
@@ -130,7 +130,7 @@ it('is a limit in the audit log also where the right was known and the bytes wer
   expect(JSON.parse(lines[0] ?? '')).toMatchObject({ decision: 'limited', reason: 'quota', status: 429 })
 })
 
-it('is a limit in the audit log, and limits no caller if it is not set', async () => {
+it('a refused file over the limit counts as limited in the audit log, and without a limit no caller is limited', async () => {
   const scene = await limitedScene(1)
   await scene.ask('/acme/open/resolve/main/none.json')
   await scene.ask('/acme/open/resolve/main/none2.json')

@@ -31,7 +31,7 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
     ['HEAD', '/acme/open/resolve/main/config.json'],
     ['GET', '/acme/open/resolve/main/config.json'],
     ['POST', '/api/models/acme/open/paths-info/main'],
-  ] as const)('costs %s %s nothing', async (method, target) => {
+  ] as const)('does not fail %s %s', async (method, target) => {
     const scene = await withKept()
     const fault = scene.hub.faults.add({ where: 'hub', match: isKept, ...damage })
     const got = await scene.ask(target, {
@@ -49,7 +49,7 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
     expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true')
   })
 
-  it('costs a read nothing where all kept connections are dead', async () => {
+  it('does not fail a read even if all kept connections are dead', async () => {
     const scene = await openScene()
     const many = Array.from({ length: 8 }, (_entry, index) => `${OVERVIEW}?n=${index}`)
     scene.hub.faults.add({ where: 'hub', stallHeaders: true, times: many.length })
@@ -63,7 +63,7 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
     expect(fault.struck).toBeGreaterThan(1)
   })
 
-  it('takes the token along, and to the Hub only', async () => {
+  it('lets the repeated request carry the token, and to the Hub only', async () => {
     const scene = await withKept()
     scene.hub.faults.add({ where: 'hub', match: isKept, ...damage })
     const got = await scene.ask('/api/models/acme/secret/auth-check', { token: TOKENS.alice })
@@ -84,7 +84,7 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
     expect(scene.hub.ledger.requests().length).toBe(1)
   })
 
-  it('is asked for no third time', async () => {
+  it('is the reason for one repetition, never for a second', async () => {
     const scene = await withKept()
     scene.hub.faults.add({ where: 'hub', ...damage, times: 100 })
     const got = await scene.ask(OVERVIEW)
@@ -93,7 +93,7 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
   })
 })
 
-it('an answer that has begun is not asked for again', async () => {
+it('a request whose answer has begun is not repeated', async () => {
   const scene = await withKept()
   scene.hub.faults.add({ where: 'hub', match: isKept, cutAfterBytes: 5, cutWith: 'rst' })
   const got = await scene.ask('/acme/open')

@@ -10,7 +10,7 @@ import { freePort } from '../support/free-port.ts'
 import { ROOT } from '../support/run-cli.ts'
 import { whenIdle } from '../support/start-mirror.ts'
 
-it('says what to try, and ends with figures and without leftovers', async () => {
+it('the demo says what to try, and ends with figures and without leftovers', async () => {
   const port = String(await freePort())
   const demo = spawn(process.execPath, ['--import', 'tsx', 'test/hub-simulator/demo.ts', '--port', port], {
     cwd: ROOT,

@@ -26,7 +26,7 @@ describe('a document', () => {
     '/api/models?search=open&full=true',
     '/api/datasets/acme/data',
     '/api/spaces/acme/demo/tree/main',
-  ])('%s says what the Hub says, without a trace of Xet or of the Hub’s address', async (target) => {
+  ])('%s says what the Hub says, without Xet and without the address of the Hub', async (target) => {
     const scene = await openScene()
     const direct = await (await fetch(scene.hub.url + target)).text()
     const got = await scene.ask(target)
@@ -45,7 +45,7 @@ describe('a document', () => {
     expect(got.headers['vary']).toBe('Authorization, Accept')
   })
 
-  it('lost something: the Hub itself does speak of Xet', async () => {
+  it('comes from a simulated Hub that does offer Xet, so that its absence above means something', async () => {
     const scene = await openScene()
     const direct = await fetch(`${scene.hub.url}/api/models/acme/open/tree/main?recursive=true`)
     expect(await direct.text()).toContain('xetHash')
@@ -53,7 +53,7 @@ describe('a document', () => {
     expect(await info.text()).toContain('"xetEnabled":true')
   })
 
-  it('to HEAD has the headers of the GET', async () => {
+  it('has the same header fields for HEAD as for GET', async () => {
     const scene = await openScene()
     const head = await scene.ask('/api/models/acme/open', { method: 'HEAD' })
     expect([head.status, head.headers['content-type'], head.body.length]).toEqual([
@@ -83,7 +83,7 @@ describe('a document', () => {
     expect(scene.hub.ledger.requests({ method: 'POST' }).length).toBe(2)
   })
 
-  it('about an old name is answered under it, the redirect taken inside', async () => {
+  it('requested by an old name is answered under that name, and the mirror follows the redirect itself', async () => {
     const scene = await openScene()
     for (const [target, id] of [
       ['/api/models/legacy', 'legacy-community/legacy'],
@@ -103,7 +103,7 @@ describe('a document', () => {
     expect(list(tree).length).toBe(2)
   })
 
-  it('of a closed repo is for those who may have it', async () => {
+  it('of a restricted repo is sent only to callers with access', async () => {
     const scene = await openScene()
     for (const route of ['', '/tree/main', '/revision/main', '/refs', '/commits/main']) {
       const own = await scene.ask(`/api/models/acme/secret${route}`, { token: TOKENS.alice })
@@ -140,7 +140,7 @@ describe('a document', () => {
     expect([bad.status, json(bad)]).toEqual([400, { error: 'Invalid request body' }])
   })
 
-  it('with a bad token is refused as the Hub does, without a code about repos', async () => {
+  it('requested with a bad token is refused as by the Hub, without a code about repos', async () => {
     const scene = await openScene()
     const got = await scene.ask('/api/models/acme/open', { token: TOKENS.invalid })
     expect([got.status, got.headers['x-error-code'], got.headers['x-error-message']]).toEqual([
@@ -150,7 +150,7 @@ describe('a document', () => {
     ])
   })
 
-  it('of a tree at a commit is not asked for again', async () => {
+  it('for the tree of a commit is not requested again', async () => {
     const scene = await openScene()
     const commit = scene.commit('acme/open')
     await scene.ask('/api/models/acme/open')
@@ -165,7 +165,7 @@ describe('a document', () => {
     )
   })
 
-  it('says which commit a branch is, so that the file after it costs no question about the branch', async () => {
+  it('names the commit of a branch, so that the next file costs no question about the branch', async () => {
     const scene = await openScene()
     const info = await scene.ask('/api/models/acme/open/revision/main')
     const commit = json(info)['sha']
@@ -180,7 +180,7 @@ describe('a document', () => {
 })
 
 describe('a listing of many pages', () => {
-  it('leads from page to page through the mirror, under the name the client uses', async () => {
+  it('leads from page to page through the mirror, under the name that the client uses', async () => {
     const scene = await openScene()
     const names = Array.from({ length: 1100 }, (_, index) => `part-${String(index).padStart(4, '0')}.txt`)
     scene.world
@@ -207,7 +207,7 @@ describe('a listing of many pages', () => {
     expect(seen).toEqual(names)
   })
 
-  it('of repos and of commits does, too', async () => {
+  it('is the list of repos or of commits, too', async () => {
     const scene = await openScene({ hub: { pageSize: 1 } })
     const commits = await scene.ask('/api/models/acme/open/commits/main?limit=1')
     expect(commits.headers['link']).toContain(`<${scene.mirror.url}/api/models/acme/open/commits/main?`)
@@ -218,9 +218,9 @@ describe('a listing of many pages', () => {
   })
 })
 
-describe('xet', () => {
+describe('a request for Xet', () => {
   it.each(['/api/models/acme/open/xet-read-token/main', '/api/datasets/acme/data/xet-read-token/main'])(
-    '%s is answered with what happened and how to go on',
+    '%s is answered with the reason and the remedy',
     async (target) => {
       const scene = await openScene()
       const got = await scene.ask(target, { token: TOKENS.alice })
@@ -236,7 +236,7 @@ it.each([
   ['a token', `token=${TOKENS.alice}`],
   ['a token under a common name', `cursor=${TOKENS.alice}`],
   ['what no client sends', 'x=1'],
-])('a question with %s in its query is answered, and not kept', async (_what, query) => {
+])('a request with %s in its query is answered, and not stored', async (_what, query) => {
   const scene = await openScene()
   const plain = '/api/models/acme/open'
   await scene.ask(plain)
@@ -250,29 +250,26 @@ it.each([
   }
 })
 
-it.each([203, 206, 300])(
-  'an answer of status %i is passed on, and neither kept nor believed',
-  async (code) => {
-    const scene = await openScene()
-    const plain = '/api/models/acme/open'
-    const body = JSON.stringify({ id: 'acme/open', private: false, gated: false })
-    const headers = { 'content-type': 'application/json' }
-    const answer = { where: 'hub', match: /^\/api\//, status: { code, headers, body } } as const
-    scene.hub.faults.add(answer)
-    const got = await scene.ask(plain)
-    expect([got.status, got.body.toString(), got.headers['x-cache']]).toEqual([code, body, 'BYPASS'])
-    // Once the repo is known to be open, too.
-    const honest = await scene.ask(plain)
-    scene.hub.faults.add(answer)
-    expect((await scene.ask(plain)).headers['x-cache']).toBe('BYPASS')
-    scene.hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 99 })
-    const stale = await scene.ask(plain)
-    expect([stale.status, stale.headers['x-cache']]).toEqual([200, 'STALE'])
-    expect(stale.body).toEqual(honest.body)
-  },
-)
+it.each([203, 206, 300])('an answer of status %i is passed on, neither stored nor used', async (code) => {
+  const scene = await openScene()
+  const plain = '/api/models/acme/open'
+  const body = JSON.stringify({ id: 'acme/open', private: false, gated: false })
+  const headers = { 'content-type': 'application/json' }
+  const answer = { where: 'hub', match: /^\/api\//, status: { code, headers, body } } as const
+  scene.hub.faults.add(answer)
+  const got = await scene.ask(plain)
+  expect([got.status, got.body.toString(), got.headers['x-cache']]).toEqual([code, body, 'BYPASS'])
+  // Once the repo is known to be open, too.
+  const honest = await scene.ask(plain)
+  scene.hub.faults.add(answer)
+  expect((await scene.ask(plain)).headers['x-cache']).toBe('BYPASS')
+  scene.hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 99 })
+  const stale = await scene.ask(plain)
+  expect([stale.status, stale.headers['x-cache']]).toEqual([200, 'STALE'])
+  expect(stale.body).toEqual(honest.body)
+})
 
-it('keeps what a token has got of fields requested by name from strangers', async () => {
+it('fields that were requested by name with a token are not shown to anonymous callers', async () => {
   const scene = await openScene()
   const told = '/api/models/acme/open?expand=sha&expand=resourceGroup'
   const open = '/api/models/acme/open?expand=sha&expand=likes'

@@ -44,7 +44,7 @@ async function whenSilenceIsOver(scene: Scene): Promise<void> {
 describe.each([1, 2])('a stream of events, of %i process(es) that answer', (workers) => {
   const openQuick = () => openScene({ config: { workers, originTimeoutMs: ORIGIN_TIMEOUT_MS } })
 
-  it.each(['GET', 'POST'])('outlives the patience with the origin, and comes whole (%s)', async (method) => {
+  it.each(['GET', 'POST'])('outlives the timeout of the origin, and arrives whole (%s)', async (method) => {
     const scene = await openQuick()
     scene.hub.faults.add({ where: 'hub', match: /logs/, ...events({ stallAfterBytes: EVENTS[0].length }) })
     const question = { method, token: TOKENS.alice, ...(method === 'POST' ? { body: '{}' } : {}) }
@@ -73,7 +73,7 @@ describe.each([1, 2])('a stream of events, of %i process(es) that answer', (work
     expect(await read(answer, EVENTS.join(''))).toBe(EVENTS.join(''))
   })
 
-  it('ends at the Hub when its client leaves, though it is silent', async () => {
+  it('ends at the Hub when its client disconnects, even while it is silent', async () => {
     const scene = await openQuick()
     scene.hub.faults.add({ where: 'hub', match: /logs/, ...events({ stallAfterBytes: EVENTS[0].length }) })
     const answer = await open(scene.mirror.url, LOGS)
@@ -83,7 +83,7 @@ describe.each([1, 2])('a stream of events, of %i process(es) that answer', (work
     expect(asked?.aborted).toBe(true)
   })
 
-  it('is broken off where the Hub breaks off', async () => {
+  it('breaks off for the client where it breaks off at the Hub', async () => {
     const scene = await openQuick()
     const cut = { cutAfterBytes: EVENTS[0].length, cutWith: 'rst' } as const
     scene.hub.faults.add({ where: 'hub', match: /logs/, ...events(cut) })

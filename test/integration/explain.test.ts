@@ -128,7 +128,7 @@ describe('hubmirror config explain', () => {
   })
 })
 
-describe('as a command', () => {
+describe('the command line of explain', () => {
   it('reads the settings and the request from its flags', async () => {
     const args = '--repo dataset/org/d --file a.bin --caller 192.0.2.7 --json'.split(' ')
     const done = await run(['config', 'explain', '--config', file, ...args])

@@ -24,7 +24,7 @@ describe('a range', () => {
     { range: 'bytes=999990-', start: 999_990, end: size },
     { range: 'bytes=0-', start: 0, end: size },
     { range: `bytes=999990-${size + 100}`, start: 999_990, end: size },
-  ])('$range brings exactly its bytes, cold and warm', async ({ range, start, end }) => {
+  ])('$range is answered with exactly its bytes, cold and warm', async ({ range, start, end }) => {
     const scene = await open()
     const target = '/acme/ranged/resolve/main/w.bin'
     const bytes = scene.bytes('acme/ranged', 'w.bin')
@@ -44,7 +44,7 @@ describe('a range', () => {
   })
 
   it.each(['bytes=abc', 'bytes=5-2', 'items=0-5', 'bytes=', 'bytes=0-1,4-5', 'bytes=0-0,-1'])(
-    '%s that is malformed or many is ignored',
+    '%s that is malformed, or one of several, is ignored',
     async (range) => {
       const scene = await open()
       const got = await scene.ask('/acme/ranged/resolve/main/s.txt', { headers: { range } })
@@ -57,7 +57,7 @@ describe('a range', () => {
   )
 
   it.each(['bytes=10-', 'bytes=10-20', 'bytes=-0'])(
-    '%s beyond the end says how long the file is',
+    '%s beyond the end is answered with the length of the file',
     async (range) => {
       const scene = await open()
       const got = await scene.ask('/acme/ranged/resolve/main/s.txt', { headers: { range } })
@@ -70,7 +70,7 @@ describe('a range', () => {
     },
   )
 
-  it('of an empty file is never satisfiable, and the file itself has no bytes', async () => {
+  it('of an empty file is never satisfiable, and the whole file has no bytes', async () => {
     const scene = await open()
     const target = '/acme/open/resolve/main/empty.txt'
     const ranged = await scene.ask(target, { headers: { range: 'bytes=0-0' } })
@@ -79,7 +79,7 @@ describe('a range', () => {
     expect([whole.status, whole.headers['content-length'], whole.body.length]).toEqual([200, '0', 0])
   })
 
-  it('on HEAD is ignored: HEAD is about the file', async () => {
+  it('of a HEAD is ignored, since a HEAD is about the file', async () => {
     const scene = await open()
     const head = await scene.ask('/acme/ranged/resolve/main/w.bin', {
       method: 'HEAD',
@@ -104,7 +104,7 @@ describe('a range', () => {
 describe('a condition', () => {
   const target = '/acme/open/resolve/main/config.json'
 
-  it('that the client has the file already costs no body', async () => {
+  it('that the client has the file already is answered without a body', async () => {
     const scene = await openScene()
     const { headers } = await scene.ask(target, { method: 'HEAD' })
     const etag = headers['etag'] ?? ''
@@ -120,7 +120,7 @@ describe('a condition', () => {
     expect((await scene.ask(target, { headers: { 'if-none-match': '"other"' } })).status).toBe(200)
   })
 
-  it('on a range sends the range only while the file is the same', async () => {
+  it('on a range is answered with the range only while the file is the same', async () => {
     const scene = await openScene()
     const { headers } = await scene.ask(target, { method: 'HEAD' })
     const bytes = scene.bytes('acme/open', 'config.json')

@@ -34,7 +34,7 @@ it.each([
   ['whole', 2 * MIB + 1, [undefined]],
   ['whole, over several connections', 20 * MIB, [undefined]],
   ['by ranges that make it whole', 4 * MIB, ['bytes=2097152-', 'bytes=0-2097151', undefined]],
-] as const)('a large file that is asked for %s is hashed on another thread', async (_, sizeBytes, ranges) => {
+] as const)('a large file that is requested %s is hashed on another thread', async (_, sizeBytes, ranges) => {
   const scene = await openScene()
   scene.world.model('acme/big').commit({ 'big.bin': lfs({ sizeBytes, seed: 3 }) })
   const seen = watchHashing()
@@ -48,7 +48,7 @@ it.each([
   expect((await scene.ask(target('big.bin'))).headers['x-cache']).toBe('HIT')
 })
 
-it('a large file with a wrong byte is found out there', async () => {
+it('a wrong byte in a large file is found on the other thread', async () => {
   const scene = await openScene()
   scene.world.model('acme/big').commit({ 'big.bin': lfs({ sizeBytes: 4 * MIB, seed: 3 }) })
   const seen = watchHashing()
@@ -58,7 +58,7 @@ it('a large file with a wrong byte is found out there', async () => {
   expect(seen).toEqual({ bytesHere: 0, files: 1 })
 })
 
-it('a small file is hashed here, where that takes less than to hand it over', async () => {
+it('a small file is hashed on the main thread, where that takes less time than to hand it over', async () => {
   const scene = await openScene()
   scene.world.model('acme/big').commit({ 'small.bin': lfs({ sizeBytes: MIB, seed: 3 }) })
   const seen = watchHashing()

@@ -75,7 +75,7 @@ describe.each([1, 2])('HTTP/1.0 with %i process(es) that answer', (workers) => {
     expect(got.headers['link']).toBe(`<${scene.mirror.url}/api/organizations/acme/members?p=2>; rel="next"`)
   })
 
-  it('a kept connection stays where the length is known', async () => {
+  it('a kept connection stays open if the length is known', async () => {
     const scene = await open()
     const one = `GET ${FILE} HTTP/1.0\r\nHost: m\r\nConnection: keep-alive\r\n\r\n`
     const last = `GET ${FILE} HTTP/1.0\r\nHost: m\r\n\r\n`
@@ -83,7 +83,7 @@ describe.each([1, 2])('HTTP/1.0 with %i process(es) that answer', (workers) => {
     expect([got.text.match(/^HTTP\/1\.1 200/gm)?.length, got.end]).toEqual([2, 'closed'])
   })
 
-  it('a body that breaks off ends in a reset, not in an end that looks whole', async () => {
+  it('a body that breaks off ends with a reset, not with an end that looks whole', async () => {
     const scene = await open()
     // In chunks of the Hub, so that the mirror can tell.
     scene.hub.faults.add({ where: 'hub', match: /overview/, gzipAlways: true, cutAfterBytes: 10 })
@@ -91,7 +91,7 @@ describe.each([1, 2])('HTTP/1.0 with %i process(es) that answer', (workers) => {
     expect([got.status, got.headers['content-length'], got.end]).toEqual([200, undefined, 'reset'])
   })
 
-  it('a large file comes whole', async () => {
+  it('a large file arrives whole', async () => {
     const scene = await open()
     const got = await rawHttp(scene.mirror.url, `GET ${LARGE} HTTP/1.0\r\n\r\n`)
     expect([got.status, got.body.length, got.body.equals(scene.bytes('acme/open', 'w.bin'))]).toEqual([

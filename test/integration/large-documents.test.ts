@@ -21,7 +21,7 @@ function names(reply: Reply): unknown[] {
 }
 
 describe('a large document', () => {
-  it('is whole, leads to whatever the caller calls the mirror, and is kept', async () => {
+  it('arrives whole, has the address by which the caller knows the mirror, and is stored', async () => {
     const scene = await withMany()
     const first = await scene.ask(INFO)
     expect([first.status, first.headers['content-length']]).toEqual([200, String(first.body.length)])
@@ -42,7 +42,7 @@ describe('a large document', () => {
     expect([head.status, head.body.length]).toEqual([200, 0])
   })
 
-  it('is given to each of many who ask at the same time', async () => {
+  it('is sent to each of many callers that request it at the same time', async () => {
     const scene = await withMany()
     const replies = await Promise.all(Array.from({ length: 12 }, () => scene.ask(INFO)))
     for (const reply of replies) {
@@ -51,7 +51,7 @@ describe('a large document', () => {
     expect(scene.hub.ledger.requests({ url: INFO }).length).toBeLessThanOrEqual(12)
   })
 
-  it('of a closed repo is asked for with each credential, however many ask at the same time', async () => {
+  it('of a restricted repo is requested with each credential, however many callers request it at the same time', async () => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', match: /acme\/secret/, stallHeaders: true, times: 3 })
     const target = '/api/models/acme/secret?blobs=true'
@@ -66,7 +66,7 @@ describe('a large document', () => {
     expect(new Set(seen)).toEqual(new Set([`Bearer ${TOKENS.alice}`, `Bearer ${TOKENS.bob}`, undefined]))
   })
 
-  it('lets others be served while its client takes nothing', async () => {
+  it('does not keep others waiting while its client reads nothing', async () => {
     const scene = await withMany({ busy: true })
     await scene.ask(INFO)
     const { open } = await import('../support/ask.ts')
@@ -76,7 +76,7 @@ describe('a large document', () => {
     for (const response of slow) response.destroy()
   })
 
-  it('keeps every number, repeated key and escape that is not the mirror’s to change', async () => {
+  it('keeps every number, repeated key and escape that the mirror need not change', async () => {
     const scene = await openScene()
     const kept =
       '"private":false,"gated":false,"size":9007199254740993,"f":1.0,"n":-0,"a":1,"a":2,"e":"\\u00e9"'
@@ -88,13 +88,13 @@ describe('a large document', () => {
   })
 })
 
-describe('what comes encoded though identity was asked', () => {
+describe('an answer that is encoded although identity was requested', () => {
   it.each([
     '/api/models/acme/open',
     '/api/models/acme/open/tree/main?recursive=true',
     '/api/models?search=open',
     '/api/models/acme/open/refs',
-  ])('%s is plain JSON for the client', async (target) => {
+  ])('reaches the client as plain JSON: %s', async (target) => {
     const scene = await openScene()
     const plain = await scene.ask(target)
     scene.hub.faults.add({ where: 'hub', gzipAlways: true, times: 1_000 })
@@ -106,7 +106,7 @@ describe('what comes encoded though identity was asked', () => {
     ])
   })
 
-  it('proves a repo open, so that its files are stored', async () => {
+  it('proves that a repo is public, so that its files are stored', async () => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', match: /^\/api\/models/, gzipAlways: true, times: 1_000 })
     for (let round = 0; round < 2; round += 1) await scene.ask('/acme/open/resolve/main/config.json')
@@ -115,7 +115,7 @@ describe('what comes encoded though identity was asked', () => {
     expect([got.status, got.headers['x-cache']]).toEqual([200, 'HIT'])
   })
 
-  it('is refused in the words of the Hub, where it is a refusal', async () => {
+  it('is refused with the words of the Hub if it is a refusal', async () => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', gzipAlways: true, times: 1_000 })
     const got = await scene.ask('/api/models/acme/none')

@@ -8,7 +8,15 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { hubTokenFault } from '../../src/config/parse.ts'
 import { Secret } from '../../src/config/secret.ts'
-import { basic, CORP, CORP_NEXT, credentials, openCorp, SECRET, START_AT } from '../support/corp.ts'
+import {
+  basic,
+  COMPANY_TOKEN,
+  COMPANY_TOKEN_NEXT,
+  credentials,
+  openCompany,
+  SECRET,
+  START_AT,
+} from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
 import { metricValue } from '../support/start-mirror.ts'
@@ -18,18 +26,18 @@ describe("the mirror's own Hub token", () => {
     `- {action: use-token, token: team, match: {repo: '${repo}', caller: {network: 127.0.0.1}}}`
 
   it('never replaces a token of the caller, valid or not', async () => {
-    const { scene } = await openCorp({ rules: toNetwork('*') })
+    const { scene } = await openCompany({ rules: toNetwork('*') })
     expect((await scene.ask(SECRET, { token: TOKENS.alice })).status).toBe(200)
     expect((await scene.ask(SECRET, { token: TOKENS.bob })).status).toBe(404)
     expect((await scene.ask(SECRET, { token: TOKENS.invalid })).status).toBe(401)
     expect((await scene.ask(SECRET, { headers: { authorization: basic('x', TOKENS.alice) } })).status).toBe(
       200,
     )
-    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+    expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(false)
   })
 
-  it('may be lent to a caller without any token, to read what the rule names and to do nothing else', async () => {
-    const { scene } = await openCorp({ rules: toNetwork('acme/secret') })
+  it('may be lent to a caller without a token, to read what the rule names and nothing else', async () => {
+    const { scene } = await openCompany({ rules: toNetwork('acme/secret') })
     expect((await scene.ask(SECRET)).body.toString()).toBe(SECRET_CONFIG)
     expect((await scene.ask('/acme/gated/resolve/main/config.json')).headers['x-error-code']).toBe(
       'GatedRepo',
@@ -43,16 +51,16 @@ describe("the mirror's own Hub token", () => {
     const batch = '/acme/secret.git/info/lfs/objects/batch'
     const upload = await scene.ask(batch, { method: 'POST', body: '{"operation":"upload","objects":[]}' })
     expect(upload.status).toBe(401)
-    expect(credentials(scene).has(basic('hubmirror', CORP))).toBe(false)
+    expect(credentials(scene).has(basic('hubmirror', COMPANY_TOKEN))).toBe(false)
     const download = await scene.ask(batch, { method: 'POST', body: '{"operation":"download","objects":[]}' })
     expect(download.status).toBe(200)
     expect(scene.world.find('models', 'acme/secret')?.repo.isPrivate).toBe(true)
   })
 
-  it.each([CORP, Buffer.from(`hubmirror:${CORP}`).toString('base64')])(
-    'does not come back to its borrower when the Hub gives it back',
+  it.each([COMPANY_TOKEN, Buffer.from(`hubmirror:${COMPANY_TOKEN}`).toString('base64')])(
+    'is not sent to its borrower when the Hub returns it in an answer',
     async (secret) => {
-      const { scene, issue } = await openCorp()
+      const { scene, issue } = await openCompany()
       const token = await issue()
       const target = '/acme/secret.git/info/lfs/objects/batch'
       const download = { method: 'POST', body: '{"operation":"download","objects":[]}', token }
@@ -117,7 +125,7 @@ describe("the mirror's own Hub token", () => {
     '/acme/secret/RAW/main/config.json',
     '/v2/acme/secret/manifests/latest',
   ])('is not lent for %s', async (target) => {
-    const { scene, issue } = await openCorp()
+    const { scene, issue } = await openCompany()
     await scene.ask(target, { token: await issue() })
     await scene.ask(target, { token: await issue('guest') })
     expect([...credentials(scene)].filter((field) => field !== undefined)).toEqual([])
@@ -132,7 +140,7 @@ describe("the mirror's own Hub token", () => {
     '/api/models/acme/secret/tree/main',
     '/api/models/acme/secret/commits/main',
   ])('is lent for %s', async (target) => {
-    const { scene, issue } = await openCorp()
+    const { scene, issue } = await openCompany()
     expect((await scene.ask(target, { token: await issue() })).status).toBe(200)
     expect((await scene.ask(target, { token: await issue('guest') })).status).toBe(401)
   })
@@ -142,15 +150,15 @@ describe("the mirror's own Hub token", () => {
     '/api/models/acme/secret/croissant',
     '/api/models/acme/secret/treesize/main',
     '/acme/secret.git/info/refs?service=git-upload-pack',
-  ])('is sent along with %s, whatever the Hub makes of it', async (target) => {
-    const { scene, issue } = await openCorp()
+  ])('is sent with %s, whatever the Hub answers', async (target) => {
+    const { scene, issue } = await openCompany()
     await scene.ask(target, { token: await issue() })
-    const lent = [`Bearer ${CORP}`, basic('hubmirror', CORP)]
+    const lent = [`Bearer ${COMPANY_TOKEN}`, basic('hubmirror', COMPANY_TOKEN)]
     expect([...credentials(scene)].some((field) => lent.includes(field ?? ''))).toBe(true)
   })
 
-  it('does not let a caller choose which account pays', async () => {
-    const { scene, issue } = await openCorp()
+  it('does not let a caller choose which organisation the Hub bills', async () => {
+    const { scene, issue } = await openCompany()
     const headers = { 'x-hf-bill-to': 'somebody' }
     const token = await issue()
     await scene.ask(SECRET, { token, headers })
@@ -165,10 +173,10 @@ describe("the mirror's own Hub token", () => {
   it('follows its file without a restart, reports its age, and warns once when it is old', async () => {
     const path = join(tmpdir(), `hubmirror-token-${process.pid}`)
     onTestFinished(() => rm(path, { force: true }))
-    await writeFile(path, CORP)
+    await writeFile(path, COMPANY_TOKEN)
     let nowMs = 0
     const token = Secret.following({
-      initial: CORP,
+      initial: COMPANY_TOKEN,
       initialStamp: undefined,
       file: {
         stamp: () => String(statSync(path).mtimeMs),
@@ -180,30 +188,32 @@ describe("the mirror's own Hub token", () => {
     })
     const wrote = new Date(START_AT - 91 * 86_400_000)
     await utimes(path, wrote, wrote)
-    const { scene, issue } = await openCorp({ token })
+    const { scene, issue } = await openCompany({ token })
     const mine = await issue()
     expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
     expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(
       91 * 86_400,
     )
     expect(scene.mirror.logText().split('a Hub token is old').length).toBe(2)
-    await writeFile(path, `${CORP_NEXT}\n`)
+    await writeFile(path, `${COMPANY_TOKEN_NEXT}\n`)
     const later = new Date(START_AT)
     await utimes(path, later, later)
     nowMs += 1_000
     scene.hub.ledger.clear()
     expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
-    expect(credentials(scene).has(`Bearer ${CORP_NEXT}`)).toBe(true)
-    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+    expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN_NEXT}`)).toBe(true)
+    expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(false)
     expect(metricValue(await scene.mirror.metrics(), 'hubmirror_hub_token_age_seconds{name="team"}')).toBe(0)
     // Content that is not a token is not sent: the last valid token stays in use, and the log says why, once.
-    await writeFile(path, `HF_TOKEN="${CORP}"\n`)
+    await writeFile(path, `HF_TOKEN="${COMPANY_TOKEN}"\n`)
     for (let turn = 0; turn < 3; turn += 1) {
       nowMs += 1_000
       scene.hub.ledger.clear()
       scene.clock.advance(120_000)
       expect((await scene.ask(SECRET, { token: mine })).status).toBe(200)
-      expect([...credentials(scene)].filter((each) => each !== undefined)).toEqual([`Bearer ${CORP_NEXT}`])
+      expect([...credentials(scene)].filter((each) => each !== undefined)).toEqual([
+        `Bearer ${COMPANY_TOKEN_NEXT}`,
+      ])
     }
     const lines = scene.mirror.logLines('the last valid token stays in use')
     expect(lines).toEqual([expect.stringMatching(/"hubToken":"team".*quotes/)])
@@ -212,7 +222,7 @@ describe("the mirror's own Hub token", () => {
 
 describe('the log and the audit log', () => {
   it('name the mirror token, and the audit log the Hub token that was lent', async () => {
-    const { scene, issue, now } = await openCorp()
+    const { scene, issue, now } = await openCompany()
     await scene.ask(SECRET, { token: await issue() })
     await scene.ask(SECRET, { token: await issue('old', { expiresAt: now() }) })
     await scene.ask(SECRET, { token: await issue('narrow', { repos: ['acme/open'] }) })

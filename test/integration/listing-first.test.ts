@@ -6,7 +6,7 @@ import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 
-describe('a listing that is asked for before anything else', () => {
+describe('a listing that is the first request for a repo', () => {
   const LISTINGS = [
     '/api/models/acme/open/tree/main?recursive=true',
     '/api/models/acme/open/refs',
@@ -34,7 +34,7 @@ describe('a listing that is asked for before anything else', () => {
     ])
   })
 
-  it.each(['secret', 'gated'])('is not kept of acme/%s', async (name) => {
+  it.each(['secret', 'gated'])('is not stored of acme/%s', async (name) => {
     const scene = await openScene()
     const targets = LISTINGS.map((target) => target.replace('open', name))
     for (const target of [...targets, ...targets]) {

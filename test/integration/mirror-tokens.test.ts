@@ -6,7 +6,16 @@ import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
 import { tokenHash } from '../../src/callers/token-list.ts'
 import type { Question } from '../support/ask.ts'
-import { basic, CORP, credentials, LARGE, OPEN, openCorp, SECRET, START_AT } from '../support/corp.ts'
+import {
+  basic,
+  COMPANY_TOKEN,
+  credentials,
+  LARGE,
+  OPEN,
+  openCompany,
+  SECRET,
+  START_AT,
+} from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 
@@ -14,7 +23,7 @@ describe('a mirror token', () => {
   it.each(['acme/secret', 'acme/gated'])(
     'opens %s with the Hub token that a rule lends to its holder, and nothing else',
     async (id) => {
-      const { scene, issue } = await openCorp()
+      const { scene, issue } = await openCompany()
       const token = await issue()
       const target = `/${id}/resolve/main/config.json`
       const head = await scene.ask(target, { method: 'HEAD', token })
@@ -26,8 +35,8 @@ describe('a mirror token', () => {
       expect((await scene.ask(`/api/models/${id}/tree/main`, { token })).status).toBe(200)
       expect((await scene.ask(`/${id}/raw/main/config.json`, { token })).status).toBe(200)
       const seen = credentials(scene)
-      expect(seen.has(`Bearer ${CORP}`)).toBe(true)
-      seen.delete(`Bearer ${CORP}`)
+      expect(seen.has(`Bearer ${COMPANY_TOKEN}`)).toBe(true)
+      seen.delete(`Bearer ${COMPANY_TOKEN}`)
       // The anonymous request that finds out what is public.
       seen.delete(undefined)
       expect([...seen]).toEqual([])
@@ -35,8 +44,8 @@ describe('a mirror token', () => {
     },
   )
 
-  it('without a lent Hub token reads as an anonymous caller does', async () => {
-    const { scene, issue } = await openCorp()
+  it('without a lent Hub token reads what an anonymous caller may read', async () => {
+    const { scene, issue } = await openCompany()
     const token = await issue('guest')
     expect((await scene.ask(OPEN, { token })).status).toBe(200)
     const got = await scene.ask(SECRET, { token })
@@ -47,7 +56,7 @@ describe('a mirror token', () => {
   it.each([false, true])(
     'leaves what it opened closed to all other callers, with private bytes stored or not (%s)',
     async (cachePrivate) => {
-      const { scene, issue } = await openCorp({ config: { cachePrivate } })
+      const { scene, issue } = await openCompany({ config: { cachePrivate } })
       const token = await issue()
       const guest = await issue('guest')
       for (const target of [SECRET, LARGE, '/api/models/acme/secret']) {
@@ -68,8 +77,8 @@ describe('a mirror token', () => {
     },
   )
 
-  it('of any kind, shown in any way on any route, is in no request that leaves', async () => {
-    const { scene, issue, now } = await openCorp()
+  it('of any kind, in any form on any route, is in no request that the mirror sends', async () => {
+    const { scene, issue, now } = await openCompany()
     const tokens = [
       await issue(),
       await issue('guest'),
@@ -125,9 +134,9 @@ describe('a mirror token', () => {
       }
     }
     // Closing the scene looks for tokens of the form; here for every credential that is not one of the two expected.
-    const allowed = [undefined, `Bearer ${CORP}`, basic('hubmirror', CORP)]
+    const allowed = [undefined, `Bearer ${COMPANY_TOKEN}`, basic('hubmirror', COMPANY_TOKEN)]
     expect([...credentials(scene)].filter((field) => !allowed.includes(field))).toEqual([])
-    expect(credentials(scene).has(basic('hubmirror', CORP))).toBe(true)
+    expect(credentials(scene).has(basic('hubmirror', COMPANY_TOKEN))).toBe(true)
   })
 
   it.each<readonly [string, (token: string) => readonly [string, Question]]>([
@@ -158,8 +167,8 @@ describe('a mirror token', () => {
         { method: 'POST', body: `{"paths":["${token}"]}` },
       ],
     ],
-  ])('with %s is refused with a word that says so, and is not passed on', async (_where, hide) => {
-    const { scene, issue } = await openCorp()
+  ])('with %s is refused with a message that says so, and is not passed on', async (_where, hide) => {
+    const { scene, issue } = await openCompany()
     const token = await issue()
     const got = await scene.ask(...hide(token))
     expect(got.status).toBe(401)
@@ -174,21 +183,21 @@ describe('a mirror token', () => {
     (token: string) => `/%zz/${token.replace('_', '%5F')}`,
     (token: string) => `/acme/open/resolve/main/%zz${token.replaceAll('r', '%72')}`,
   ])('in an unreadable URL does not get into the log (%#)', async (hide) => {
-    const { scene, issue } = await openCorp()
+    const { scene, issue } = await openCompany()
     const token = await issue()
     expect((await scene.ask(hide(token))).status).toBe(400)
     expect(scene.mirror.logText()).toContain('FST_ERR_BAD_URL')
     expect(scene.mirror.logText().includes(token.slice(12, 20))).toBe(false)
   })
 
-  it('is refused with a message that Bearer is repeated', async () => {
-    const { scene, issue } = await openCorp()
+  it('after a repeated Bearer is refused with a message that says so', async () => {
+    const { scene, issue } = await openCompany()
     const got = await scene.ask(OPEN, { headers: { authorization: `Bearer Bearer ${await issue()}` } })
     expect(got.headers['x-error-message']).toContain('says Bearer twice')
   })
 })
 
-describe('a mirror token that is refused', () => {
+describe('a refused mirror token', () => {
   const REASONS = [
     ['is unknown', 'unknown here', undefined],
     ['lacks a letter', 'checksum', undefined],
@@ -197,9 +206,9 @@ describe('a mirror token that is refused', () => {
   ] as const
 
   it.each(REASONS)(
-    'because it %s is refused with the reason, also for what is public',
+    'that %s is refused with the reason, also for public content',
     async (_what, reason, more) => {
-      const { scene, issue } = await openCorp()
+      const { scene, issue } = await openCompany()
       await scene.ask(OPEN)
       await scene.settled()
       scene.hub.ledger.clear()
@@ -225,8 +234,8 @@ describe('a mirror token that is refused', () => {
     },
   )
 
-  it('because it was issued for other repos says so; it opens its own repos', async () => {
-    const { scene, issue } = await openCorp()
+  it('that was issued for other repos is refused with that reason, and opens its own repos', async () => {
+    const { scene, issue } = await openCompany()
     const token = await issue('ci', { repos: ['acme/secret', 'datasets/acme/*'] })
     expect((await scene.ask(SECRET, { token })).status).toBe(200)
     expect((await scene.ask('/datasets/acme/data/resolve/main/data/train.csv', { token })).status).toBe(200)
@@ -244,8 +253,8 @@ describe('a mirror token that is refused', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('because it was revoked opens nothing from the next second on, whatever it was just granted', async () => {
-    const { scene, issue, change, now } = await openCorp()
+  it('that was revoked opens nothing from the next second on, whatever it has opened before', async () => {
+    const { scene, issue, change, now } = await openCompany()
     const token = await issue()
     expect((await scene.ask(SECRET, { token })).status).toBe(200)
     await change((list) => list.map((entry) => ({ ...entry, revokedAt: now() })))
@@ -256,8 +265,8 @@ describe('a mirror token that is refused', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('opens something from the instant of its issue on', async () => {
-    const { scene, issue } = await openCorp()
+  it('is valid from the instant of its issue on', async () => {
+    const { scene, issue } = await openCompany()
     await scene.ask(OPEN, { token: await issue('first') })
     const token = createMirrorToken()
     const entry = { name: 'ci', sha256: tokenHash(token), createdAt: START_AT }
@@ -266,8 +275,8 @@ describe('a mirror token that is refused', () => {
     expect((await scene.ask(SECRET, { token })).status).toBe(200)
   })
 
-  it('opens nothing from the instant of its expiry on', async () => {
-    const { scene, issue, pass, now } = await openCorp()
+  it('is refused from the instant of its expiry on', async () => {
+    const { scene, issue, pass, now } = await openCompany()
     const token = await issue('ci', { expiresAt: now() + 5_000 })
     pass(4_999)
     expect((await scene.ask(SECRET, { token })).status).toBe(200)
@@ -275,8 +284,8 @@ describe('a mirror token that is refused', () => {
     expect((await scene.ask(SECRET, { token })).status).toBe(401)
   })
 
-  it('is still known while the list on the disk is broken, and the log says what is wrong', async () => {
-    const { scene, issue } = await openCorp()
+  it('is still recognised while the list on the disk is broken, and the log says what is wrong', async () => {
+    const { scene, issue } = await openCompany()
     const token = await issue()
     expect((await scene.ask(SECRET, { token })).status).toBe(200)
     await writeFile(mirrorTokensPath(scene.mirror.config), '{"version":1,')
@@ -289,9 +298,9 @@ describe('a mirror token that is refused', () => {
   })
 })
 
-describe('who am I', () => {
-  it('is answered to a mirror token by the mirror itself, as the Hub would, with the Hub or without', async () => {
-    const { scene, issue, now } = await openCorp()
+describe('who-am-I with a mirror token', () => {
+  it('is answered by the mirror itself as the Hub would, with the Hub or without', async () => {
+    const { scene, issue, now } = await openCompany()
     const token = await issue()
     await scene.hub.stop()
     const got = await scene.ask('/api/whoami-v2', { token })
@@ -321,7 +330,7 @@ describe('who am I', () => {
   })
 })
 
-describe('what a mirror token may not do', () => {
+describe('a mirror token is refused', () => {
   it.each<readonly [string, string, Question]>([
     ['commit', '/api/models/acme/secret/commit/main', { method: 'POST', body: '{}' }],
     ['create', '/api/repos/create', { method: 'POST', body: '{"name":"x"}' }],
@@ -336,8 +345,8 @@ describe('what a mirror token may not do', () => {
       { method: 'POST', body: '{"operation":"upload","objects":[]}' },
     ],
     ['ask for access', '/acme/secret/ask-access', { method: 'POST', body: '{}' }],
-  ])('is to %s', async (_what, target, question) => {
-    const { scene, issue } = await openCorp()
+  ])('if it is used to %s', async (_what, target, question) => {
+    const { scene, issue } = await openCompany()
     const token = await issue()
     for (const authorization of [`Bearer ${token}`, basic('me', token)]) {
       const got = await scene.ask(target, { ...question, headers: { authorization } })

@@ -11,8 +11,8 @@ const LARGE = '/acme/gated/resolve/main/w.bin'
 
 describe('the card of a gated model', () => {
   it.each([
-    ['a stranger', undefined],
-    ['somebody else', TOKENS.bob],
+    ['an anonymous caller', undefined],
+    ['another user', TOKENS.bob],
     ['a member', TOKENS.alice],
   ])('read by %s, does not open the files behind the gate', async (_who, token) => {
     const scene = await openScene()
@@ -33,7 +33,7 @@ describe('the card of a gated model', () => {
     for (const bytes of files.values()) expect(bytes.includes(GATED_CONFIG.trim())).toBe(false)
   })
 
-  it('is sent to every caller, as from the Hub', async () => {
+  it('is sent to every caller, as by the Hub', async () => {
     const scene = await openScene()
     for (const token of [undefined, TOKENS.bob, TOKENS.alice]) {
       const got = await scene.ask(CARD, { token })
@@ -42,7 +42,7 @@ describe('the card of a gated model', () => {
   })
 })
 
-it('believes an origin that has no repo info by its files, but not by a card', async () => {
+it('an origin without repo info proves a repo public by its files, but not by a card', async () => {
   const scene = await openScene()
   scene.hub.faults.add({
     where: 'hub',
@@ -65,7 +65,7 @@ it.each([
   ['in trouble', { status: { code: 503 } }],
   ['cut off', { resetBeforeHeaders: true }],
 ] as const)(
-  'does not believe a Hub by its files that is %s when it comes to the repo',
+  'files prove nothing about a repo if the Hub is %s when asked about the repo',
   async (_how, damage) => {
     const scene = await openScene()
     scene.hub.faults.add({

@@ -37,7 +37,7 @@ async function open(status: number, redirectHosts: readonly string[]) {
 }
 
 describe.each([301, 302, 307, 308])('an origin that has moved (%i)', (status) => {
-  it('is followed without a token, for files and all else', async () => {
+  it('is followed without a token, for files and all other requests', async () => {
     const { hub, mirror } = await open(status, ['127.0.0.1', '127.0.0.2'])
     for (const [method, target] of REQUESTS) {
       const got = await ask(mirror.url, target, { method })
@@ -49,7 +49,7 @@ describe.each([301, 302, 307, 308])('an origin that has moved (%i)', (status) =>
     expect(lines[0]).toContain('HUBMIRROR_ORIGIN')
   })
 
-  it('is followed by a read that is a POST only where that stays one', async () => {
+  it('is followed for a read that is a POST only if it stays a POST', async () => {
     const { mirror } = await open(status, ['127.0.0.1', '127.0.0.2'])
     const got = await ask(mirror.url, '/api/models/acme/open/paths-info/main', {
       method: 'POST',
@@ -63,7 +63,7 @@ describe.each([301, 302, 307, 308])('an origin that has moved (%i)', (status) =>
   })
 })
 
-it('an origin that has moved is not followed with a token: it goes to no other place, and the answer names the cure', async () => {
+it('a request with a token is not redirected to the new address of an origin, and its answer names the cure', async () => {
   const { hub, asked, mirror } = await open(308, ['127.0.0.1', '127.0.0.2'])
   for (const [method, target] of [
     ['GET', '/acme/secret/resolve/main/config.json'],
@@ -95,7 +95,7 @@ it('an origin that has moved to a host that is not allowed is reported with the 
   expect(hub.ledger.requests()).toEqual([])
 })
 
-it('what is stored is served though the origin has moved', async () => {
+it('stored content is served even if the origin has moved', async () => {
   const scene = await openScene()
   const target = '/acme/open/resolve/main/config.json'
   expect((await scene.ask(target)).status).toBe(200)

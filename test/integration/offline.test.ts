@@ -122,7 +122,7 @@ function essence(reply: Reply) {
 }
 
 describe.each(['2', '0'] as const)('after one snapshot by huggingface_hub %s', (generation) => {
-  it.each(OPEN_REPOS)('all that it implies of %s %s is answered as the Hub would', async (...name) => {
+  it.each(OPEN_REPOS)('everything that it implies about %s %s is answered as by the Hub', async (...name) => {
     const scene = await openScene()
     const questions = questionsOf(scene, name)
     const right: ReturnType<typeof essence>[] = []
@@ -147,7 +147,7 @@ describe.each(['2', '0'] as const)('after one snapshot by huggingface_hub %s', (
   })
 })
 
-describe('a listing that is put together', () => {
+describe('a composed listing', () => {
   const many = async () => {
     const scene = await openScene()
     const files = Array.from({ length: 2100 }, (_, index) => [
@@ -171,7 +171,7 @@ describe('a listing that is put together', () => {
   const pathsOf = (pages: readonly Reply[]) =>
     pages.flatMap((page) => (json(page) as { path: string }[]).map(({ path }) => path))
 
-  it('has the pages of the Hub, and leads from one to the next', async () => {
+  it('has the pages of the Hub, and each leads to the next', async () => {
     const { scene, id, api } = await many()
     const stored = await pagesFrom(scene, `${api}/tree/${id}?recursive=true&expand=false`)
     await scene.ask(`${api}/revision/main`)
@@ -185,7 +185,7 @@ describe('a listing that is put together', () => {
     expect([absent.status, absent.headers['x-repo-commit']]).toEqual([404, id])
   })
 
-  it('says nothing when a page of it is missing', async () => {
+  it('is not sent if one of its pages is missing', async () => {
     const { scene, id, api } = await many()
     await pagesFrom(scene, `${api}/tree/${id}?recursive=true&expand=false`, 2)
     const first = `${api}/tree/${id}?recursive=true&expand=false`
@@ -230,7 +230,7 @@ describe('a listing that is put together', () => {
   })
 })
 
-it('describes a commit of which the tree alone was requested', async () => {
+it('a commit of which only the tree was requested is described by it', async () => {
   const scene = await openScene()
   const id = scene.commit('acme/open', 'v1')
   const right = json(await ask(scene.hub.url, `/api/models/acme/open/revision/${id}?blobs=true`)) as Record<
@@ -256,7 +256,7 @@ it('describes a commit of which the tree alone was requested', async () => {
   expect(other.status).toBe(404)
 })
 
-it('lists the refs that the Hub has listed, and those that were seen since', async () => {
+it('the list of refs has those that the Hub has listed, and those that were seen since', async () => {
   const scene = await openScene()
   const api = '/api/models/acme/open'
   const { hub } = scene
@@ -287,7 +287,7 @@ it('lists the refs that the Hub has listed, and those that were seen since', asy
   expect(later.branches.find(({ name }) => name === 'main')?.targetCommit).toBe(moved)
 })
 
-describe('nothing is put together', () => {
+describe('the mirror composes no answer', () => {
   const QUESTIONS = [
     '/api/models/acme/open',
     '/api/models/acme/open/tree/main?recursive=True',
@@ -296,7 +296,7 @@ describe('nothing is put together', () => {
   ]
   const OPEN = OPEN_REPOS[0]
 
-  it('of a repo that is no longer public', async () => {
+  it('about a repo that is no longer public', async () => {
     const scene = await openScene()
     await takeSnapshot(scene, OPEN, '2')
     scene.world.model('acme/open').makePrivate([])
@@ -312,7 +312,7 @@ describe('nothing is put together', () => {
     }
   })
 
-  it('of what a rule wants nothing of on the disk', async () => {
+  it('about content that a rule keeps off the disk', async () => {
     const scene = await openScene()
     await takeSnapshot(scene, OPEN, '2')
     const policies = policiesOf('- {action: no-store, match: {repo: acme/open}}')
@@ -322,7 +322,7 @@ describe('nothing is put together', () => {
       expect((await scene.ask(target)).headers['x-error-code']).not.toBe('EntryNotFound')
   })
 
-  it('for whom a rule denies it', async () => {
+  it('for a caller that a rule denies it to', async () => {
     const scene = await openScene()
     await takeSnapshot(scene, OPEN, '2')
     const policies = policiesOf('- {action: deny, match: {repo: acme/open, file: "none.*"}}')
@@ -335,8 +335,8 @@ describe('nothing is put together', () => {
   })
 })
 
-describe('a mirror that cannot ask', () => {
-  it('says of a file that the repo has and the store has not, that the store has it not', async () => {
+describe('a mirror that cannot ask the Hub', () => {
+  it('says of a file that is in the repo and not in the store that the store lacks it', async () => {
     const scene = await openScene()
     await scene.ask('/api/models/acme/open')
     await scene.settled()
@@ -351,7 +351,7 @@ describe('a mirror that cannot ask', () => {
     expect(other.headers['x-error-message']).toContain('no such revision')
   })
 
-  it.each([429, 500, 503])('answers what is implied when the Hub says %i', async (code) => {
+  it.each([429, 500, 503])('composes answers when the Hub says %i', async (code) => {
     const scene = await openScene()
     await takeSnapshot(scene, ['models', 'acme/open'], '2')
     scene.clock.advance(60_000)
@@ -364,7 +364,7 @@ describe('a mirror that cannot ask', () => {
     scene.hub.faults.clear()
   })
 
-  it('lets clients try again for a moment, and no longer', async () => {
+  it('answers 502, which clients try again, for ten seconds, and then 424', async () => {
     const scene = await openScene()
     const targets = ['/acme/open/resolve/main/config.json', '/api/models/acme/open', '/api/models']
     const statuses = async () => {

@@ -47,7 +47,7 @@ describe('a large file that is not stored', () => {
     { sizeMib: 33, configured: 1, connections: 1, requests: 1 },
     { sizeMib: 16, configured: 6, connections: 1, requests: 1 },
   ])(
-    'of $sizeMib MiB, with up to $configured connections, comes over $connections at once, each byte once',
+    'of $sizeMib MiB, with up to $configured connections, is fetched over $connections at once, each byte once',
     async (pull) => {
       const sizeBytes = pull.sizeMib * MIB
       const scene = await openLarge(sizeBytes, pull.configured)
@@ -67,7 +67,7 @@ describe('a large file that is not stored', () => {
     },
   )
 
-  it('whose signed URL is as good as over costs the Hub one question, and waits for no connection', async () => {
+  it('with a signed URL that is about to expire costs the Hub one question, and waits for no connection', async () => {
     const scene = await openLarge()
     const { hub } = scene
     forgetFirstUrl(scene)
@@ -80,7 +80,7 @@ describe('a large file that is not stored', () => {
     expect(hub.ledger.bytes('cdn')).toBe(SIZE)
   })
 
-  it('comes home though the token that asked for it is no longer good', async () => {
+  it('is fetched to its end though the token that requested it is no longer valid', async () => {
     const scene = await openLarge()
     const { hub } = scene
     forgetFirstUrl(scene)
@@ -92,7 +92,7 @@ describe('a large file that is not stored', () => {
     expect(asked.map((entry) => hub.ledger.credential(entry))).toEqual([TOKENS.alice, undefined])
   })
 
-  it('that the Hub sends itself comes over several connections, too', async () => {
+  it('is fetched over several connections also if the Hub sends it itself', async () => {
     const scene = await openScene()
     const bytes = Buffer.alloc(33 * MIB, 'not in LFS ')
     scene.world.model('acme/large').commit({ 'large.bin': bytes })
@@ -105,7 +105,7 @@ describe('a large file that is not stored', () => {
     expect(ledger.bytes('hub')).toBe(bytes.length)
   })
 
-  it('reaches its reader in order and as it lands, though what comes behind it is there before', async () => {
+  it('reaches its reader in order and as it lands, though later bytes landed before', async () => {
     const scene = await openLarge()
     const { faults, ledger } = scene.hub
     // Neither the end of a block nor of a connection's part.

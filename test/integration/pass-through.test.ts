@@ -10,7 +10,7 @@ const JSON_TYPE = { 'content-type': 'application/json' }
 const credentials = (scene: Scene) =>
   scene.hub.ledger.requests({ server: 'hub' }).map((entry) => scene.hub.ledger.credential(entry))
 
-describe('a route that is only passed on', () => {
+describe('a route that is passed through', () => {
   it.each([
     ['GET', '/acme/open', 200, 'text/html; charset=utf-8'],
     ['GET', '/acme/open/raw/main/config.json', 200, 'application/json'],
@@ -48,7 +48,7 @@ describe('a route that is only passed on', () => {
     }
   })
 
-  it('is an upload of the client that a front speaks for, to its end and in every account', async () => {
+  it('counts as an upload for the client that a trusted proxy names, to its end', async () => {
     const scene = await openScene({ config: { trustProxy: ['127.0.0.1'] } })
     const addHeaders = { link: `<${scene.hub.url}/api/organizations/acme/members?p=2>; rel="next"` }
     scene.hub.faults.add({ where: 'hub', addHeaders })
@@ -80,7 +80,7 @@ describe('a route that is only passed on', () => {
     ['/api/organizations/acme/overview?q=%ff&next=/../x', undefined],
     ['/api/organizations/acme/overview?a=b?c=d&e=%2F&a=2&x', undefined],
     ['/api/organizations/acme/overview?', undefined],
-  ])('%s reaches the Hub as it is meant', async (target, asked) => {
+  ])('%s reaches the Hub with the same meaning', async (target, asked) => {
     const scene = await openScene()
     expect((await scene.ask(target)).status).toBe(200)
     expect(scene.hub.ledger.requests().map(({ url }) => url.replace(/\?$/, ''))).toEqual([
@@ -88,7 +88,7 @@ describe('a route that is only passed on', () => {
     ])
   })
 
-  it.each(['GET', 'POST'])('is asked once though the Hub is busy (%s)', async (method) => {
+  it.each(['GET', 'POST'])('is requested once though the Hub is busy (%s)', async (method) => {
     const scene = await openScene()
     scene.hub.faults.add({
       where: 'hub',
@@ -103,7 +103,7 @@ describe('a route that is only passed on', () => {
     expect(scene.hub.ledger.requests().length).toBe(1)
   })
 
-  it.each(['GET', 'POST'])('is asked once though the Hub hangs up (%s)', async (method) => {
+  it.each(['GET', 'POST'])('is requested once though the Hub hangs up (%s)', async (method) => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 100 })
     const got = await scene.ask('/api/models/acme/open/commit/main', {
@@ -115,7 +115,7 @@ describe('a route that is only passed on', () => {
     expect(scene.hub.ledger.requests().length).toBe(1)
   })
 
-  it('that the Hub leads on within itself leads on within the mirror', async () => {
+  it('is redirected within the mirror if the Hub redirects it within itself', async () => {
     const scene = await openScene()
     const got = await scene.ask('/acme/old/raw/main/config.json?x=1', { token: TOKENS.alice })
     expect(got.status).toBe(307)
@@ -130,7 +130,7 @@ describe('a route that is only passed on', () => {
     )
   })
 
-  it('that the Hub leads to its CDN is followed here, without the token', async () => {
+  it('is followed to the CDN by the mirror, without the token', async () => {
     const scene = await openScene()
     const direct = await fetch(`${scene.hub.url}/acme/open/resolve/main/w.bin`, { redirect: 'manual' })
     await direct.body?.cancel()
@@ -147,7 +147,7 @@ describe('a route that is only passed on', () => {
     expect(cdn.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined])
   })
 
-  it('that comes encoded though the client did not ask for it says so', async () => {
+  it('says so if the answer is encoded though the client did not ask for that', async () => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', match: /raw/, gzipAlways: true })
     const got = await scene.ask('/acme/open/raw/main/config.json')
@@ -168,7 +168,7 @@ describe('a route that is only passed on', () => {
     }
   })
 
-  it('that leads to a host that is not allowed is refused, and that host gets no request', async () => {
+  it('that is redirected to a host that is not allowed is refused, and that host gets no request', async () => {
     const scene = await openScene()
     for (const place of ['http://127.0.0.3:9/x', 'http://user:pw@127.0.0.2/x', 'ftp://127.0.0.2/x']) {
       scene.hub.faults.add({ where: 'hub', match: /parquet/, redirectTo: place })
@@ -183,7 +183,7 @@ describe('a route that is only passed on', () => {
     expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
   })
 
-  it('of a repo that a stranger may not know says so in the code that clients understand', async () => {
+  it('of a repo that an anonymous caller may not know says so in the code that clients understand', async () => {
     const scene = await openScene()
     const stranger = await scene.ask('/api/models/acme/secret/auth-check')
     expect([stranger.status, stranger.headers['x-error-code'], stranger.headers['x-error-message']]).toEqual([
@@ -198,7 +198,7 @@ describe('a route that is only passed on', () => {
   })
 
   it.each([2_000_000, 500_000])(
-    'of %i bytes breaks off where the Hub breaks off, and is in the log',
+    'of %i bytes breaks off where the Hub breaks off, and is logged',
     async (bytes) => {
       const scene = await openScene()
       scene.world.model('acme/open').commit({ 'cut.txt': 'x'.repeat(bytes) })
@@ -214,7 +214,7 @@ describe('a route that is only passed on', () => {
   )
 })
 
-describe('what changes something', () => {
+describe('a write', () => {
   it('is done at the Hub with the caller’s own token', async () => {
     const scene = await openScene()
     const token = TOKENS.alice
@@ -264,7 +264,7 @@ describe('what changes something', () => {
     for (const entry of writes) expect(scene.hub.ledger.credential(entry)).toBe(token)
   })
 
-  it('is refused by the Hub to whom it refuses it, in its words', async () => {
+  it("is refused by the Hub, in the Hub's words, to a caller without the right", async () => {
     const scene = await openScene()
     const question = { method: 'POST', headers: JSON_TYPE, body: '{}' }
     for (const [token, status] of [
@@ -278,7 +278,7 @@ describe('what changes something', () => {
     }
   })
 
-  it('and names what was made is not taken for a redirect', async () => {
+  it('whose answer names what was made is not taken for a redirect', async () => {
     const scene = await openScene()
     const made = { code: 201, headers: { Location: 'http://127.0.0.3:9/made' }, body: 'made' }
     scene.hub.faults.add({ where: 'hub', method: 'POST', status: made })
@@ -286,7 +286,7 @@ describe('what changes something', () => {
     expect([got.status, got.body.toString(), got.headers['location']]).toEqual([201, 'made', undefined])
   })
 
-  it('differs from a fetch over git, which ends no verdict', async () => {
+  it('by git push ends a verdict, and a git fetch does not', async () => {
     const scene = await openScene()
     const target = '/acme/open/resolve/main/config.json'
     await scene.ask(target)
@@ -307,7 +307,7 @@ describe('what changes something', () => {
     }
   })
 
-  it('is passed on whole, however long', async () => {
+  it('is passed on whole, however long it is', async () => {
     const scene = await openScene()
     const content = Buffer.alloc(6_000_000, 'z').toString('base64')
     const lines = [
@@ -357,7 +357,7 @@ describe('a mirror that denies writes', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('answers everything that only reads', async () => {
+  it('answers every request that only reads', async () => {
     const scene = await openScene({ config: { writes: 'deny' } })
     const post = (target: string, body: string, type = 'application/json') =>
       scene.ask(target, { method: 'POST', token: TOKENS.alice, headers: { 'content-type': type }, body })
@@ -378,7 +378,7 @@ describe('a mirror that denies writes', () => {
   })
 })
 
-it('shows a caller who commits through the mirror the new commit at once', async () => {
+it('a caller that commits through the mirror sees the new commit at once', async () => {
   const scene = await openScene()
   const file = '/alice/notes/resolve/main/config.json'
   scene.world.model('alice/notes').commit({ 'config.json': '{"old":1}' })
@@ -403,7 +403,7 @@ it('shows a caller who commits through the mirror the new commit at once', async
   expect(after.headers['x-repo-commit']).not.toBe(before.headers['x-repo-commit'])
 })
 
-it('asks for a stranger again after a write: the repo may have been made private by it', async () => {
+it('after a write the mirror asks again without a token: the write may have made the repo private', async () => {
   const scene = await openScene()
   const file = '/alice/notes/resolve/main/config.json'
   scene.world.model('alice/notes').commit({ 'config.json': '{"old":1}' })

@@ -38,7 +38,7 @@ describe('the list of exported Parquet files', () => {
     expect((await scene.ask(location.pathname)).body.equals(bytes)).toBe(true)
   })
 
-  it('does so in its narrower forms, which are lists, and by the name the mirror is given', async () => {
+  it('leads to the mirror in its narrower forms too, which are lists, and by the name that the mirror is given', async () => {
     const scene = await openScene({ config: { publicUrl: new URL('https://hub.corp.example/hf') } })
     withParquet(scene)
     const url = `https://hub.corp.example/hf${LIST}/default/train/0.parquet`
@@ -60,7 +60,7 @@ describe('the list of exported Parquet files', () => {
     expect(url).toBe(`${isTurned ? scene.mirror.url : base}${LIST}/default/train/0.parquet`)
   })
 
-  it('is passed on as it came when it is large, encoded, or no JSON', async () => {
+  it('is passed on unchanged if it is large, encoded, or no JSON', async () => {
     const scene = await openScene()
     const large = {
       default: { train: Array.from({ length: 60_000 }, () => `${scene.hub.url}${LIST}/default/train/0`) },
@@ -75,7 +75,7 @@ describe('the list of exported Parquet files', () => {
     expect((await scene.ask(LIST)).headers['content-encoding']).toBe('gzip')
   })
 
-  it('that breaks off is said to be broken', async () => {
+  it('that breaks off is reported as broken', async () => {
     const scene = await openScene()
     withParquet(scene)
     scene.hub.faults.add({ where: 'hub', match: /parquet/, cutAfterBytes: 20 })
@@ -84,7 +84,7 @@ describe('the list of exported Parquet files', () => {
   })
 })
 
-it('turns the addresses in the description of a data set (croissant)', async () => {
+it('addresses in the description of a dataset (croissant) lead to the mirror', async () => {
   const scene = await openScene()
   const contentUrl = 'https://huggingface.co/datasets/acme/data/tree/refs%2Fconvert%2Fparquet/default'
   const description = `${scene.hub.url} is quoted here`
@@ -110,7 +110,7 @@ describe('the answer to a write', () => {
       .map((line) => JSON.stringify(line))
       .join('\n')
 
-  it('names what was made by the mirror, where the Hub has another name than its public one', async () => {
+  it('names the new repo by the mirror if the Hub has another name than its public one', async () => {
     const scene = await openScene()
     const post = async (target: string, body: string) =>
       JSON.parse(
@@ -145,7 +145,7 @@ it.each([
   ['GET', '/api/models/acme/open/discussions/1'],
   ['POST', '/api/models/acme/open/discussions'],
   ['GET', '/api/collections/acme/best'],
-])('leaves alone what people wrote, and may write back: %s %s', async (method, target) => {
+])('text that people wrote, and may write back, stays unchanged: %s %s', async (method, target) => {
   const scene = await openScene()
   const body = { url: `${scene.hub.url}/hook`, text: 'https://huggingface.co/acme is mine', big: 1 }
   answer(scene, body)

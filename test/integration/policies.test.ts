@@ -85,7 +85,7 @@ describe('a file that a rule denies', () => {
     expect(asked(scene)).toEqual([])
   })
 
-  it('leaves everything else of the repo as it is', async () => {
+  it('leaves all other files of the repo available', async () => {
     const scene = await under(NO_PICKLES)
     for (const target of [
       '/acme/open/resolve/main/config.json',
@@ -110,7 +110,7 @@ describe('a file that a rule denies', () => {
   })
 })
 
-describe('Git LFS, which names no path', () => {
+describe('a Git LFS batch, which names no path', () => {
   const send = (scene: Scene, body: string) =>
     scene.ask('/acme/open.git/info/lfs/objects/batch', {
       method: 'POST',
@@ -121,7 +121,7 @@ describe('Git LFS, which names no path', () => {
   const batch = (scene: Scene, operation: string) =>
     send(scene, JSON.stringify({ operation, transfers: ['basic'], objects: [] }))
 
-  it('is refused a download from where a file may be denied, with the reason', async () => {
+  it('is refused a download if a file of the repo may be denied, with the reason', async () => {
     const scene = await under(NO_PICKLES)
     const got = await batch(scene, 'download')
     expect(got.status).toBe(403)
@@ -133,7 +133,7 @@ describe('Git LFS, which names no path', () => {
     '{"operation":"download","operation":"upload","objects":[]}',
     '{"operation":"upload","Operation":"download","objects":[]}',
     '{"operation":"download","objects":[],}',
-  ])('is refused what others may read as a download: %s', async (body) => {
+  ])('is refused if its operation can be read in two ways: %s', async (body) => {
     const scene = await under(NO_PICKLES)
     const got = await send(scene, body)
     expect([got.status, got.headers['x-error-code']]).toEqual([400, 'BadRequest'])
@@ -145,7 +145,7 @@ describe('Git LFS, which names no path', () => {
     expect(asked(free)).toHaveLength(1)
   })
 
-  it('may upload, and is passed on as it came', async () => {
+  it('that uploads is passed on unchanged', async () => {
     const scene = await under(NO_PICKLES)
     await batch(scene, 'upload')
     expect(asked(scene)).toEqual(['POST /acme/open.git/info/lfs/objects/batch'])
@@ -159,7 +159,7 @@ describe('a repo that a rule denies', () => {
   const RULES =
     '- {name: ours, action: allow, match: {repo: acme/data, type: dataset}}\n- {name: rest, action: deny}'
 
-  it('is denied whole: files, documents, git, pages and writes', async () => {
+  it('is refused whole: files, documents, git, pages and writes', async () => {
     const scene = await under(RULES)
     for (const [method, target] of [
       ['HEAD', '/acme/open/resolve/main/config.json'],
@@ -184,7 +184,7 @@ describe('a repo that a rule denies', () => {
 })
 
 describe('a rule about callers', () => {
-  it('uses the address of the client, and behind a trusted proxy the address that it forwards', async () => {
+  it('uses the address of the client, or the one that a trusted proxy forwards', async () => {
     const rules = '- {action: allow, match: {caller: {network: 10.0.0.0/8}}}\n- {action: deny}'
     const scene = await under(rules, { trustProxy: ['127.0.0.1'] })
     const from = async (address: string) =>
@@ -211,7 +211,7 @@ describe('a rule about who may read', () => {
     ['public', 'open'],
     ['gated', 'gated'],
     ['private', 'secret'],
-  ])('knows a %s repo', async (kind, id) => {
+  ])('recognises a %s repo', async (kind, id) => {
     const scene = await under(`- {action: deny, match: {access: ${kind}}}`)
     for (const other of ['open', 'gated', 'secret']) {
       const got = await scene.ask(target(other), { token: TOKENS.alice })
@@ -220,7 +220,7 @@ describe('a rule about who may read', () => {
     expect(resolves(scene).some((line) => line.includes(`/acme/${id}/`))).toBe(false)
   })
 
-  it('asks once per repo and access time, and again when that is over', async () => {
+  it('asks the Hub once per repo and access TTL', async () => {
     const scene = await under('- {action: deny, match: {access: gated}}')
     const infos = () => asked(scene).filter((line) => line.startsWith('GET /api/models/acme/gated'))
     for (let round = 0; round < 3; round += 1) await scene.ask(target('gated'), { token: TOKENS.alice })
@@ -231,7 +231,7 @@ describe('a rule about who may read', () => {
     expect(infos().length).toBeGreaterThan(1)
   })
 
-  it('denies while the Hub is away and nothing says that it does not apply', async () => {
+  it('denies while the Hub cannot be reached and it is unknown whether the rule applies', async () => {
     const rules = '- {name: no-gated, action: deny, match: {access: gated}}'
     const scene = await under(rules)
     await scene.hub.close()
@@ -243,7 +243,7 @@ describe('a rule about who may read', () => {
     ])
   })
 
-  it('uses the last known answer while the Hub is away', async () => {
+  it('uses the last known answer while the Hub cannot be reached', async () => {
     const scene = await under('- {action: deny, match: {access: gated}}')
     await scene.ask(target('open'))
     await scene.settled()
@@ -275,7 +275,7 @@ describe('a rule about licences', () => {
     expect(stranger.headers['x-error-message']).toContain('(licence)')
   })
 
-  it('knows a repo without any', async () => {
+  it('recognises a repo without a licence', async () => {
     const scene = await scenes('- {action: deny, match: {licence: none}}')
     expect((await scene.ask('/acme/open/resolve/main/config.json')).status).toBe(200)
     expect((await scene.ask('/acme/gated/resolve/main/config.json', { token: TOKENS.alice })).status).toBe(
@@ -283,7 +283,7 @@ describe('a rule about licences', () => {
     )
   })
 
-  it('holds offline for what is stored', async () => {
+  it('applies offline to stored content', async () => {
     const scene = await scenes('- {action: deny, match: {licence: apache-2.0}}')
     await scene.ask('/acme/open/resolve/main/config.json')
     await scene.settled()
@@ -308,7 +308,7 @@ describe('a rule about sizes', () => {
     expect((await scene.ask('/acme/open/raw/main/w.bin')).status).toBe(200)
   })
 
-  it('holds for what is stored', async () => {
+  it('applies to stored content', async () => {
     const scene = await openScene()
     await scene.ask('/acme/open/resolve/main/w.bin')
     await scene.settled()
@@ -340,7 +340,7 @@ describe('content that a rule keeps off the disk', () => {
     ['off', 'acme/open', undefined],
     ['on', 'acme/open', undefined],
     ['on', 'acme/secret', TOKENS.alice],
-  ] as const)('leaves nothing there (cache.private %s, %s)', async (cachePrivate, id, token) => {
+  ] as const)('is not written to it (cache.private %s, %s)', async (cachePrivate, id, token) => {
     const scene = await under(`- {name: secret-plans, action: no-store, match: {repo: ${id}}}`, {
       cachePrivate: cachePrivate === 'on',
     })
@@ -382,7 +382,7 @@ describe('content that a rule keeps off the disk', () => {
     expect(await holding(scene, traces(scene, 'acme/open', 'w.bin'))).toEqual([])
   })
 
-  it('is not taken from there either', async () => {
+  it('is not read from it either', async () => {
     const scene = await openScene()
     await scene.ask('/acme/open/resolve/main/w.bin')
     await scene.settled()

@@ -1,7 +1,7 @@
 // Rules and renamed repos: both names count, and neither costs the Hub an additional request.
 
 import { describe, expect, it } from 'vitest'
-import { openCorp } from '../support/corp.ts'
+import { openCompany } from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
@@ -15,7 +15,7 @@ const asked = (scene: Scene): readonly string[] =>
   scene.hub.ledger.requests().map(({ method, url }) => `${method} ${url}`)
 
 describe('a repo that was renamed', () => {
-  it('is denied by its new name when it is asked for by the old one', async () => {
+  it('is denied by its new name when it is requested by the old one', async () => {
     const scene = await under('- {action: deny, match: {repo: acme/new}}')
     for (const target of [
       '/acme/old/resolve/main/config.json',
@@ -33,7 +33,7 @@ describe('a repo that was renamed', () => {
     expect(asked(scene)).toEqual([])
   })
 
-  it('is denied by its new name also after a restart, with the Hub away and the bytes stored under the old one', async () => {
+  it('is denied by its new name also after a restart, with the Hub unreachable and the bytes stored under the old one', async () => {
     const scene = await openScene()
     for (const path of ['config.json', 'w.bin']) await scene.ask(`/acme/old/resolve/main/${path}`)
     await scene.settled()
@@ -43,7 +43,7 @@ describe('a repo that was renamed', () => {
     expect((await scene.ask('/acme/old/resolve/main/w.bin')).status).toBe(403)
   })
 
-  it('follows a rename that no rule is about', async () => {
+  it('that no rule is about is served under its old name', async () => {
     const scene = await under('- {action: deny, match: {repo: other/*}}')
     for (let round = 0; round < 2; round += 1) {
       const got = await scene.ask('/acme/old/resolve/main/w.bin')
@@ -53,7 +53,7 @@ describe('a repo that was renamed', () => {
     }
   })
 
-  it('is denied by the name the Hub knows it by when it is asked for by an old short one', async () => {
+  it('is denied by the name that the Hub uses when it is requested by an old short one', async () => {
     const scene = await under('- {action: deny, match: {repo: legacy-community/*}}')
     for (const target of [
       '/legacy/resolve/main/w.bin',
@@ -95,7 +95,7 @@ describe('a repo that was renamed', () => {
   })
 })
 
-describe('a repo that is renamed after its file was asked for, and before its bytes came', () => {
+describe('a repo that is renamed between the request for its file and the bytes', () => {
   const TARGET = '/acme/open/resolve/main/config.json'
 
   /** Holds the first request for the bytes until the test releases it, and renames the repo then. */
@@ -119,7 +119,7 @@ describe('a repo that is renamed after its file was asked for, and before its by
       (value) => value === count,
     )
 
-  it('is served to all who wait for the same pull', async () => {
+  it('is served to all callers that wait for the same download', async () => {
     const scene = await under('- {action: deny, match: {repo: other/*}}')
     const go = renameAtBytes(scene)
     const bytes = scene.bytes('acme/open', 'config.json')
@@ -133,7 +133,7 @@ describe('a repo that is renamed after its file was asked for, and before its by
   })
 
   it('is decided for each of them under its new name', async () => {
-    const { scene, issue } = await openCorp({
+    const { scene, issue } = await openCompany({
       rules: '- {name: not-ci, action: deny, match: {repo: acme/moved, caller: {mirrorToken: ci}}}',
     })
     const [ci, other] = [await issue('ci'), await issue('other')]
@@ -160,7 +160,7 @@ describe('a repo that is renamed after its file was asked for, and before its by
   })
 
   it('is served to callers without rules and scope, even if a caller out of scope has started the download', async () => {
-    const { scene, issue } = await openCorp({ rules: '' })
+    const { scene, issue } = await openCompany({ rules: '' })
     const narrow = await issue('narrow', { repos: ['acme/open'] })
     const go = renameAtBytes(scene)
     const asking = [scene.ask(TARGET, { token: narrow })]

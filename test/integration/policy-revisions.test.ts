@@ -18,7 +18,7 @@ async function openRules(rules: string) {
 }
 
 describe('a rule about revisions', () => {
-  it('holds for the commit that a denied branch points to, by every route to it', async () => {
+  it('denies the commit that a denied branch points to, by every route', async () => {
     const { scene, file, refsAsked, dev, main } = await openRules(DENY)
     const proposal = scene.commit('acme/open', 'refs/pr/1')
     for (const commit of [dev, proposal, dev.slice(0, 7), dev.toUpperCase()])
@@ -55,7 +55,7 @@ describe('a rule about revisions', () => {
     expect((await file(dev)).status).toBe(403)
   })
 
-  it('asks nothing about requests that name a branch, nor where no rule is about revisions', async () => {
+  it('costs no question if a request names a branch, or if no rule is about revisions', async () => {
     const { file, refsAsked } = await openRules(DENY)
     await file('main')
     await file('dev')
@@ -65,7 +65,7 @@ describe('a rule about revisions', () => {
     expect(other.refsAsked()).toEqual([])
   })
 
-  it('asks about a private repo with the credential of the caller', async () => {
+  it('makes the mirror ask about a private repo with the credential of the caller', async () => {
     const { scene, refsAsked } = await openRules('- {action: deny, match: {revision: dev}}')
     const commit = scene.commit('acme/secret')
     const target = `/acme/secret/resolve/${commit}/config.json`
@@ -79,7 +79,7 @@ describe('a rule about revisions', () => {
     expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
   })
 
-  it('uses stored content while the Hub is away, and denies in doubt', async () => {
+  it('uses stored content while the Hub cannot be reached, and denies in doubt', async () => {
     const { scene, file, dev, main } = await openRules(DENY)
     await file('main')
     await scene.settled()

@@ -1,7 +1,7 @@
 // Rules that lend one of the mirror's own Hub tokens: to which callers, for which repos, and for nothing else.
 
 import { describe, expect, it } from 'vitest'
-import { CORP, credentials, OPEN, openCorp, SECRET } from '../support/corp.ts'
+import { COMPANY_TOKEN, credentials, OPEN, openCompany, SECRET } from '../support/company-world.ts'
 import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
 import { filesBelow } from '../support/start-mirror.ts'
 
@@ -11,11 +11,11 @@ const toCi = (repo: string) =>
 
 describe('a rule that lends a Hub token', () => {
   it('lends it to the callers and for the repos that it names', async () => {
-    const { scene, issue } = await openCorp({ rules: toCi('acme/secret') })
+    const { scene, issue } = await openCompany({ rules: toCi('acme/secret') })
     const [ci, other] = [await issue('ci'), await issue('other')]
     expect((await scene.ask(SECRET, { token: ci })).body.toString()).toBe(SECRET_CONFIG)
     expect((await scene.ask('/api/models/acme/secret/tree/main', { token: ci })).status).toBe(200)
-    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(true)
+    expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(true)
     scene.hub.ledger.clear()
     for (const [target, token] of [
       [SECRET, undefined],
@@ -29,20 +29,22 @@ describe('a rule that lends a Hub token', () => {
     expect([...credentials(scene)]).toEqual([undefined])
   })
 
-  it('lends a network one for a gated repo, and leaves a token of the caller in its place', async () => {
-    const { scene } = await openCorp({
+  it('lends one to a network for a gated repo, and leaves a token of the caller in its place', async () => {
+    const { scene } = await openCompany({
       rules:
         '- {action: use-token, token: team, match: {repo: acme/*, access: gated, caller: {network: 127.0.0.0/8}}}',
     })
     expect((await scene.ask(GATED)).status).toBe(200)
     expect((await scene.ask(SECRET)).status).toBe(401)
     expect((await scene.ask(GATED, { token: TOKENS.bob })).status).toBe(403)
-    const line = scene.hub.ledger.requests().find((entry) => entry.headers.authorization === `Bearer ${CORP}`)
+    const line = scene.hub.ledger
+      .requests()
+      .find((entry) => entry.headers.authorization === `Bearer ${COMPANY_TOKEN}`)
     expect(line?.url).toContain('/acme/gated/')
   })
 
   it('lends none for what another rule denies', async () => {
-    const { scene, issue } = await openCorp({
+    const { scene, issue } = await openCompany({
       rules: `${toCi('acme/*')}\n- {action: deny, match: {file: '*.bin'}}`,
     })
     const token = await issue('ci')
@@ -52,7 +54,7 @@ describe('a rule that lends a Hub token', () => {
   })
 
   it('lends none for the new name of a repo that it names by the old one', async () => {
-    const { scene, issue } = await openCorp({ rules: toCi('acme/old') })
+    const { scene, issue } = await openCompany({ rules: toCi('acme/old') })
     scene.world.model('acme/new').private(['corp'])
     const token = await issue('ci')
     const target = '/acme/old/resolve/main/config.json'
@@ -60,13 +62,13 @@ describe('a rule that lends a Hub token', () => {
     expect([403, 404, 401]).toContain((await scene.ask(target, { token })).status)
     const sent = scene.hub.ledger.requests().filter((entry) => entry.headers.authorization !== undefined)
     expect(sent.filter(({ url }) => url.includes('acme/new'))).toEqual([])
-    const both = await openCorp({ rules: toCi('[acme/old, acme/new]') })
+    const both = await openCompany({ rules: toCi('[acme/old, acme/new]') })
     both.scene.world.model('acme/new').private(['corp'])
     expect((await both.scene.ask(target, { token: await both.issue('ci') })).status).toBe(200)
   })
 
-  it('asks with it for a licence that a later rule needs', async () => {
-    const { scene, issue } = await openCorp({
+  it('lets the mirror ask with it for a licence that a later rule needs', async () => {
+    const { scene, issue } = await openCompany({
       rules: `${toCi('acme/*')}\n- {action: deny, match: {licence: '*-nc-*'}}`,
     })
     scene.world.model('acme/secret').licensed('mit')
@@ -82,8 +84,8 @@ describe('a rule that lends a Hub token', () => {
     expect((await scene.ask(SECRET, { token })).status).toBe(403)
   })
 
-  it('may be one of a repo that no rule lets on the disk', async () => {
-    const { scene, issue } = await openCorp({
+  it('may be about a repo that another rule keeps off the disk', async () => {
+    const { scene, issue } = await openCompany({
       rules: `${toCi('acme/*')}\n- {action: no-store, match: {repo: acme/secret}}`,
       config: { cachePrivate: true },
     })

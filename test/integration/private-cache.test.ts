@@ -9,8 +9,8 @@ import { filesBelow } from '../support/start-mirror.ts'
 const SMALL = '/acme/secret/resolve/main/config.json'
 const LARGE = '/acme/secret/resolve/main/w.bin'
 
-describe('a stored file of a closed repo', () => {
-  it('is fetched once for all who may read it, each asked for with a credential of their own', async () => {
+describe('a stored file of a restricted repo', () => {
+  it('is fetched once for all callers with access, each of which is checked with its own credential', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     scene.world.model('acme/secret').private(['alice', 'bob'])
     const bytes = scene.bytes('acme/secret', 'w.bin')
@@ -28,10 +28,10 @@ describe('a stored file of a closed repo', () => {
   })
 
   it.each([
-    ['a stranger', undefined, 401],
+    ['an anonymous caller', undefined, 401],
     ['another user', TOKENS.bob, 404],
     ['a bad token', TOKENS.invalid, 401],
-  ])('is not for %s, cold or warm, with the Hub or without', async (_who, token, status) => {
+  ])('is not sent to %s, cold or warm, with the Hub or without', async (_who, token, status) => {
     const scene = await openScene({ config: { cachePrivate: true } })
     const refused = async (expected: readonly number[]) => {
       for (const target of [SMALL, LARGE]) {
@@ -58,7 +58,7 @@ describe('a stored file of a closed repo', () => {
     await refused([404])
   })
 
-  it('is refused to its reader as soon as the access time of the proof is over', async () => {
+  it('is refused to its reader as soon as the access TTL of the proof is over', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     expect((await scene.ask(LARGE, { token: TOKENS.alice })).status).toBe(200)
     await scene.settled()
@@ -90,7 +90,7 @@ describe('a stored file of a closed repo', () => {
     }
   })
 
-  it('of a repo that was open is refused to a stranger as soon as the Hub has refused another', async () => {
+  it('of a repo that was public is refused to an anonymous caller as soon as the Hub has refused another', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     const pinned = `/acme/open/resolve/${scene.commit('acme/open')}/config.json`
     expect((await scene.ask(pinned)).status).toBe(200)
@@ -101,7 +101,7 @@ describe('a stored file of a closed repo', () => {
     expect((await scene.ask(pinned)).status).toBe(401)
   })
 
-  it('lies under its digest only: no name of the repo is on the disk', async () => {
+  it('is stored under its digest only: no name of the repo is on the disk', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     await scene.ask(LARGE, { token: TOKENS.alice })
     await scene.ask(SMALL, { token: TOKENS.alice })

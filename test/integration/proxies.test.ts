@@ -37,8 +37,8 @@ async function open(
   }
 }
 
-describe('a plain http origin', () => {
-  it('is asked for in absolute form, files and all else', async () => {
+describe('a plain http origin behind a proxy', () => {
+  it('is requested in absolute form, for files and all other requests', async () => {
     const { ask, proxy } = await open('http://hub.example', { HTTP_PROXY: 'http://PROXY' })
     const file = await ask(CONFIG)
     expect([file.status, file.body.toString()]).toEqual([200, '{"model_type":"open","v":2}\n'])
@@ -65,7 +65,7 @@ describe('a plain http origin', () => {
     }
   })
 
-  it('is asked directly where NO_PROXY says so', async () => {
+  it('is requested directly if NO_PROXY says so', async () => {
     const env = { HTTP_PROXY: 'http://PROXY', NO_PROXY: '127.0.0.0/8' }
     const { ask, proxy } = await open(undefined, env)
     expect((await ask(OVERVIEW)).status).toBe(200)
@@ -104,7 +104,7 @@ describe.each([
     expect(text).toContain(`correct them in ${variable}`)
   })
 
-  it('that wants a password is reported', async () => {
+  it('that requires a password is reported', async () => {
     const [text] = await failure('http://PROXY', { login: 'user:other' })
     expect(text).toMatch(/was asked by its proxy for a user name and password \(407\)/)
   })
@@ -125,7 +125,7 @@ it('a proxy that refuses CONNECT is reported, with its answer', async () => {
   )
 })
 
-it('a proxy that says nothing is given up in the time for connections', async () => {
+it('a proxy that does not answer is given up after the timeout for connections', async () => {
   const silent = { isSilent: true, originTimeoutMs: 100 }
   const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, silent)
   const got = await ask(OVERVIEW)

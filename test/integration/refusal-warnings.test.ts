@@ -1,7 +1,7 @@
 // What users read of the mirror's own refusals if the client hides the message, and what a HEAD says of one.
 
 import { describe, expect, it } from 'vitest'
-import { openCorp } from '../support/corp.ts'
+import { openCompany } from '../support/company-world.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene } from '../support/scene.ts'
@@ -9,8 +9,8 @@ import { openScene } from '../support/scene.ts'
 const FILE = '/acme/open/resolve/main/config.json'
 const DENY = '- {name: none, match: {repo: acme/open}, action: deny, message: "Ask Anna; she knows."}'
 
-describe('a refusal of the mirror carries its message in X-HF-Warning as well', () => {
-  it.each(['GET', 'HEAD'])('of a policy (%s)', async (method) => {
+describe('a refusal of the mirror has its message in X-HF-Warning as well', () => {
+  it.each(['GET', 'HEAD'])('if a policy refuses (%s)', async (method) => {
     const scene = await openScene({ config: { policies: policiesOf(DENY) } })
     const got = await scene.ask(FILE, { method })
     expect([got.status, got.headers['x-error-code']]).toEqual([403, 'GatedRepo'])
@@ -20,9 +20,9 @@ describe('a refusal of the mirror carries its message in X-HF-Warning as well', 
     expect(got.headers['x-hf-warning']).toContain(got.headers['x-error-message'])
   })
 
-  it('of a network, of a mirror token, and of a mirror that takes no writes', async () => {
+  it('if the network, the mirror token or the ban on writes is the reason', async () => {
     const closed = await openScene({ config: { trustProxy: ['127.0.0.1'], clientsDeny: ['10.9.0.0/16'] } })
-    const { scene, issue, change } = await openCorp({ config: { writes: 'deny' } })
+    const { scene, issue, change } = await openCompany({ config: { writes: 'deny' } })
     const token = await issue()
     await change((list) => list.map((entry) => ({ ...entry, revokedAt: entry.createdAt })))
     const answers = [
@@ -39,8 +39,8 @@ describe('a refusal of the mirror carries its message in X-HF-Warning as well', 
       expect(headers['x-hf-warning']).toContain(`; ${headers['x-error-message']}`)
   })
 
-  it('of a gate that no lent token opens, where the client would advise to request access at the Hub', async () => {
-    const { scene, issue } = await openCorp({ rules: '' })
+  it('if no lent token opens a gate, and the client would advise to request access at the Hub', async () => {
+    const { scene, issue } = await openCompany({ rules: '' })
     const got = await scene.ask('/acme/gated/resolve/main/config.json', { token: await issue() })
     expect(got.headers['x-error-code']).toBe('GatedRepo')
     expect(got.headers['x-hf-warning']).toContain('no policy lends it a Hub token for this')
@@ -48,7 +48,7 @@ describe('a refusal of the mirror carries its message in X-HF-Warning as well', 
     expect([own.headers['x-error-code'], own.headers['x-hf-warning']]).toEqual(['GatedRepo', undefined])
   })
 
-  it('but not of a failure', async () => {
+  it('but a failure does not', async () => {
     const scene = await openScene()
     await scene.hub.stop()
     const got = await scene.ask(FILE)
@@ -59,7 +59,7 @@ describe('a refusal of the mirror carries its message in X-HF-Warning as well', 
   })
 })
 
-describe('an error does not call itself JSON where it has no body', () => {
+describe('an error without a body does not call itself JSON', () => {
   const GATED = '/acme/gated/resolve/main/config.json'
   const TREE = '/api/models/acme/secret/tree/main'
   const RAW = '/acme/secret/raw/main/config.json'
@@ -74,7 +74,7 @@ describe('an error does not call itself JSON where it has no body', () => {
     ['an answer that is passed through', UNKNOWN, {}],
     ['an address that is none', '/acme/%zz', {}],
     ['a route of the mirror that is none', '/-/none', {}],
-  ])('%s', async (_what, target, config) => {
+  ])('if it answers %s', async (_what, target, config) => {
     const scene = await openScene({ config })
     // Twice: the second may be remembered, or ready. The GET between them fills what HEADs are answered from.
     for (const method of ['HEAD', 'GET', 'HEAD']) {
@@ -85,7 +85,7 @@ describe('an error does not call itself JSON where it has no body', () => {
     }
   })
 
-  it('and an answer that is none keeps its type', async () => {
+  it('and an answer that is no error keeps its type', async () => {
     const scene = await openScene()
     const got = await scene.ask('/api/models/acme/open', { method: 'HEAD' })
     expect([got.status, got.headers['content-type']]).toEqual([200, 'application/json; charset=utf-8'])

@@ -17,31 +17,34 @@ const asked = (scene: Scene) => scene.hub.ledger.requests({ server: 'hub' }).len
 
 describe('a refusal', () => {
   it.each([
-    ['a stranger', undefined],
+    ['an anonymous caller', undefined],
     ['another user', TOKENS.bob],
     ['a bad token', TOKENS.invalid],
-  ])('to %s is asked for once a moment, whichever file of the repo they want', async (_who, token) => {
-    const scene = await openScene()
-    const first = await scene.ask(SMALL, { token })
-    expect(first.status).toBeGreaterThanOrEqual(401)
-    scene.hub.ledger.clear()
-    for (const target of [SMALL, LARGE, '/acme/secret/resolve/main/none.txt']) {
-      for (const method of ['HEAD', 'GET']) {
-        const again = await scene.ask(target, { method, token })
-        expect([again.status, again.headers['x-error-code'], again.headers['x-error-message']]).toEqual([
-          first.status,
-          first.headers['x-error-code'],
-          first.headers['x-error-message'],
-        ])
+  ])(
+    'to %s is requested once in a while, whichever file of the repo the caller wants',
+    async (_who, token) => {
+      const scene = await openScene()
+      const first = await scene.ask(SMALL, { token })
+      expect(first.status).toBeGreaterThanOrEqual(401)
+      scene.hub.ledger.clear()
+      for (const target of [SMALL, LARGE, '/acme/secret/resolve/main/none.txt']) {
+        for (const method of ['HEAD', 'GET']) {
+          const again = await scene.ask(target, { method, token })
+          expect([again.status, again.headers['x-error-code'], again.headers['x-error-message']]).toEqual([
+            first.status,
+            first.headers['x-error-code'],
+            first.headers['x-error-message'],
+          ])
+        }
       }
-    }
-    expect(asked(scene)).toBe(0)
-    scene.clock.advance(NO_MS)
-    expect((await scene.ask(SMALL, { token })).status).toBe(first.status)
-    expect(asked(scene)).toBeGreaterThan(0)
-  })
+      expect(asked(scene)).toBe(0)
+      scene.clock.advance(NO_MS)
+      expect((await scene.ask(SMALL, { token })).status).toBe(first.status)
+      expect(asked(scene)).toBeGreaterThan(0)
+    },
+  )
 
-  it('of a document is said again as it was', async () => {
+  it('of a document is repeated unchanged', async () => {
     const scene = await openScene()
     for (const token of [undefined, TOKENS.bob]) {
       const first = await scene.ask(INFO, { token })
@@ -54,14 +57,14 @@ describe('a refusal', () => {
     }
   })
 
-  it('is that of no other caller, and of no other repo', async () => {
+  it('is repeated to no other caller, and for no other repo', async () => {
     const scene = await openScene()
     for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) await scene.ask(SMALL, { token })
     expect((await scene.ask(SMALL, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
     expect((await scene.ask('/acme/open/resolve/main/config.json', { token: TOKENS.bob })).status).toBe(200)
   })
 
-  it('does not delay a new right by more than that', async () => {
+  it('does not delay a new right for longer than that', async () => {
     const scene = await openScene()
     expect((await scene.ask(SMALL, { token: TOKENS.bob })).status).toBe(404)
     scene.world.model('acme/secret').private(['alice', 'bob'])
@@ -69,7 +72,7 @@ describe('a refusal', () => {
     expect((await scene.ask(SMALL, { token: TOKENS.bob })).status).toBe(200)
   })
 
-  it('is asked for every time with an access time of nothing', async () => {
+  it('is requested every time with an access TTL of zero', async () => {
     const scene = await openScene({ config: { accessTtlMs: 0 } })
     for (const target of [SMALL, INFO]) {
       expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(404)
@@ -88,7 +91,7 @@ describe('a refusal', () => {
     }
   })
 
-  it('of a file that another Hub has a rule against is about that file only', async () => {
+  it('of a file, by a rule of another mirror, is about that file only', async () => {
     const scene = await openScene()
     const refusal = { code: 403, headers: { 'x-error-code': 'DeniedByPolicy', 'x-error-message': 'No.' } }
     scene.hub.faults.add({ where: 'hub', method: 'HEAD', match: /w\.bin/, times: 10, status: refusal })
@@ -100,7 +103,7 @@ describe('a refusal', () => {
     expect(asked(scene)).toBe(0)
   })
 
-  it('to a caller who then makes the repo is not repeated', async () => {
+  it('is not repeated to a caller that then makes the repo', async () => {
     const scene = await openScene()
     const token = TOKENS.alice
     const target = '/api/models/alice/new'
@@ -115,7 +118,7 @@ describe('a refusal', () => {
     expect((await scene.ask(target, { token })).status).toBe(200)
   })
 
-  it('ends for strangers when the repo is called open to all', async () => {
+  it('of an anonymous caller ends when the repo becomes public', async () => {
     const scene = await openScene()
     expect((await scene.ask(SMALL)).status).toBe(401)
     scene.world.model('acme/secret').open()
@@ -154,7 +157,7 @@ describe('a right that was granted', () => {
     expect((await scene.ask(target, { token })).status).toBe(404)
   })
 
-  it('to strangers stays, though one was refused a page of an open repo that is for its owner', async () => {
+  it('of anonymous callers stays, though one was refused a page of a public repo that is for its owner', async () => {
     const scene = await openScene()
     const target = '/acme/open/resolve/main/config.json'
     await scene.ask(target)
@@ -173,7 +176,7 @@ describe('a right that was granted', () => {
   })
 })
 
-describe('whether something is stored', () => {
+describe('the presence of a file in the store', () => {
   /** The whole answer but what belongs to the single request. */
   const shown = ({ status, headers, names, body }: Reply) => ({
     status,
@@ -183,10 +186,10 @@ describe('whether something is stored', () => {
   })
 
   it.each([
-    ['a stranger', undefined],
+    ['an anonymous caller', undefined],
     ['another user', TOKENS.bob],
     ['a bad token', TOKENS.invalid],
-  ])('is nothing that %s can learn: stored, not stored and absent look the same', async (_who, token) => {
+  ])('cannot be learnt by %s: stored, not stored and absent look the same', async (_who, token) => {
     const scene = await openScene({ config: { cachePrivate: true } })
     const bytes = { 'config.json': 'the same words\n', 'w.bin': lfs({ sizeBytes: 50_000, seed: 77 }) }
     scene.world.model('acme/stored').private(['alice']).commit(bytes)
@@ -234,7 +237,7 @@ describe('whether something is stored', () => {
     expect(away[0]?.status).toBe(502)
   })
 
-  it('in a public repo does not open it in a private one, and is not fetched again for who may read both', async () => {
+  it('in a public repo does not open it in a private one, and it is not fetched again for a caller that may read both', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     const bytes = { 'w.bin': lfs({ sizeBytes: 50_000, seed: 78 }) }
     scene.world.model('acme/public').commit(bytes)

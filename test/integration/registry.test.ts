@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { lfs } from '../hub-simulator/repos.ts'
-import { openCorp } from '../support/corp.ts'
+import { openCompany } from '../support/company-world.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene, type Scene } from '../support/scene.ts'
@@ -33,7 +33,7 @@ async function manifest(scene: Scene, headers: Record<string, string> = OLLAMA):
 const blobOf = ({ layers }: Manifest): string => `/v2/acme/gguf/blobs/${layers[0]?.digest}`
 
 describe('a blob of a public repo', () => {
-  it('costs the CDN its bytes once, by whichever way it is asked for, and stays while the Hub is away', async () => {
+  it('is fetched from the CDN once, by whichever route it is requested, and stays while the Hub cannot be reached', async () => {
     const scene = await openRegistry()
     const blob = blobOf(await manifest(scene))
     const first = await scene.ask(blob)
@@ -51,7 +51,7 @@ describe('a blob of a public repo', () => {
     expect([away.status, away.headers['x-cache'], away.body.equals(BYTES)]).toEqual([200, 'STALE', true])
   })
 
-  it('is there after a single pull, and for a mirror that is offline', async () => {
+  it('is served after a single pull, also by a mirror that is offline', async () => {
     const scene = await openRegistry()
     const blob = blobOf(await manifest(scene))
     await scene.ask(blob)
@@ -84,7 +84,7 @@ describe('a blob of a public repo', () => {
     expect(Buffer.concat(parts.map(({ body }) => body)).equals(BYTES)).toBe(true)
   })
 
-  it('that is small and comes from the Hub itself is kept by its digest as well', async () => {
+  it('that is small and sent by the Hub itself is stored by its digest as well', async () => {
     const scene = await openRegistry()
     const config = `/v2/acme/gguf/blobs/${(await manifest(scene)).config.digest}`
     for (let time = 0; time < 2; time += 1) {
@@ -95,14 +95,14 @@ describe('a blob of a public repo', () => {
     expect((await scene.ask(config)).body.toString()).toBe('{"model_format":"gguf"}')
   })
 
-  it('whose bytes are wrong never looks whole', async () => {
+  it('with wrong bytes never looks whole', async () => {
     const scene = await openRegistry()
     const blob = blobOf(await manifest(scene))
     scene.hub.faults.add({ where: 'cdn', corruptAt: 1_000, times: 9 })
     expect((await scene.ask(blob)).whole).toBe(false)
   })
 
-  it('that the repo does not have is the Hub’s to refuse', async () => {
+  it('that the repo lacks is refused by the Hub', async () => {
     const scene = await openRegistry()
     const got = await scene.ask(`/v2/acme/gguf/blobs/sha256:${'0'.repeat(64)}`)
     expect([got.status, got.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
@@ -110,7 +110,7 @@ describe('a blob of a public repo', () => {
 })
 
 describe('a manifest', () => {
-  it('of a public repo is asked of the Hub, and kept for the time it is away', async () => {
+  it('of a public repo is requested from the Hub, and kept for the time when the Hub cannot be reached', async () => {
     const scene = await openRegistry()
     const before = await manifest(scene)
     scene.hub.ledger.clear()
@@ -128,7 +128,7 @@ describe('a manifest', () => {
     ])
   })
 
-  it('is kept for each kind of client by itself', async () => {
+  it('is kept for each kind of client separately', async () => {
     const scene = await openRegistry()
     expect((await manifest(scene, LLAMA)).ggufFile?.rfilename).toBe(FILE)
     expect((await manifest(scene)).ggufFile).toBeUndefined()
@@ -144,8 +144,8 @@ describe('a manifest', () => {
   })
 })
 
-describe('what is not public', () => {
-  it('passes through with the caller’s own token, and nothing of it is kept', async () => {
+describe('content that is not public', () => {
+  it('passes through with the caller’s own token, and is not stored', async () => {
     const scene = await openRegistry()
     const found = await manifest(scene)
     scene.world.model('acme/gguf').private(['alice'])
@@ -162,7 +162,7 @@ describe('what is not public', () => {
         expect((await scene.ask(target, { token })).status).toBe(502)
   })
 
-  it('is not answered from the store though its blob lies there for another repo', async () => {
+  it('is not answered from the store though its blob is stored for another repo', async () => {
     const scene = await openRegistry()
     scene.world
       .model('acme/copy')
@@ -175,7 +175,7 @@ describe('what is not public', () => {
   })
 })
 
-it('is subject to rules, and to the repos that a mirror token is for', async () => {
+it('the registry is subject to rules, and to the repos that a mirror token is for', async () => {
   const denied = await openRegistry({
     config: { policies: policiesOf('- {match: {repo: acme/gguf}, action: deny}') },
   })
@@ -185,7 +185,7 @@ it('is subject to rules, and to the repos that a mirror token is for', async () 
   })
   const blob = blobOf(await manifest(unstored))
   for (let time = 0; time < 2; time += 1) expect((await unstored.ask(blob)).headers['x-cache']).toBe('BYPASS')
-  const { scene, issue } = await openCorp()
+  const { scene, issue } = await openCompany()
   scene.world.model('acme/gguf').commit({ [FILE]: lfs(BYTES) })
   const got = await scene.ask(MANIFEST, { token: await issue('narrow', { repos: ['acme/open'] }) })
   expect([got.status, got.headers['x-hf-warning']?.startsWith('MirrorTokenScope;')]).toEqual([403, true])
@@ -194,7 +194,7 @@ it('is subject to rules, and to the repos that a mirror token is for', async () 
 it.each([
   ['a filter', { edge: { code: 403, headers: { 'Content-Type': 'text/html' }, body: '<html>' } }],
   ['a login page', { captivePortal: true }],
-] as const)('a manifest that is kept stays while %s answers in the place of the Hub', async (_, fault) => {
+] as const)('a manifest that is kept stays while %s answers in place of the Hub', async (_, fault) => {
   const scene = await openRegistry()
   const before = await scene.ask(MANIFEST, { headers: OLLAMA })
   expect(before.status).toBe(200)

@@ -22,7 +22,7 @@ const get = (url: string, asked?: Asked): Promise<Got> =>
 const file = (repo: string, path = 'config.json') => `/${repo}/resolve/main/${path}`
 const cdnUrl = async () => (await get(file('acme/open', 'w.bin'))).headers.location ?? ''
 
-describe('a fault may', () => {
+describe('a fault of the simulator may', () => {
   const whole = () => bytesOf(hub.world.model('acme/open'), 'main', 'w.bin')
   const strike = async (damage: Damage, headers: Record<string, string> = {}): Promise<Got> => {
     await start()
@@ -48,12 +48,12 @@ describe('a fault may', () => {
     },
   )
 
-  it('cut by reset, too', async () => {
+  it('cut the body by a reset, too', async () => {
     const got = await strike({ cutAfterBytes: 1000, cutWith: 'rst' })
     expect(got.isComplete).toBe(false)
   })
 
-  it('stall in the middle until released', async () => {
+  it('stall in the middle until it is released', async () => {
     await start()
     const url = await cdnUrl()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 70_000 })
@@ -64,7 +64,7 @@ describe('a fault may', () => {
     expect((await got).body.equals(whole())).toBe(true)
   })
 
-  it('stall the headers until released', async () => {
+  it('stall the headers until it is released', async () => {
     await start()
     hub.faults.add({ where: 'hub', stallHeaders: true })
     const got = get(file('legacy'))
@@ -140,7 +140,7 @@ describe('a fault may', () => {
     expect(gunzipSync(got.body).equals(whole())).toBe(true)
   })
 
-  it('strike the n-th request and so many after it, on the path they name', async () => {
+  it('apply to the n-th request and a number of later ones, on the path that it names', async () => {
     await start()
     const fault = hub.faults.add({ where: 'hub', match: /legacy/, skip: 1, times: 2, status: { code: 500 } })
     const statuses: number[] = []
@@ -152,7 +152,7 @@ describe('a fault may', () => {
     expect(fault.struck).toBe(2)
   })
 
-  it('strike the one of several ranges that asks for a byte, and each request for all', async () => {
+  it('apply to the one of several ranges that asks for a byte, and to each request for the whole', async () => {
     await start()
     const url = await cdnUrl()
     const fault = hub.faults.add({ where: 'cdn', asksFor: 150, times: 9, status: { code: 500 } })
@@ -180,7 +180,7 @@ describe('a fault may', () => {
     expect((await get(file('acme/open'))).headers['x-error-code']).toBe('GatedRepo')
   })
 
-  it('drip, and the throttle, keep to their rate', async () => {
+  it('send slowly at its rate, as the throttle does', async () => {
     await start({ bytesPerSecondPerConnection: 1_000_000 })
     const startedAt = performance.now()
     const got = await get(await cdnUrl())
@@ -197,7 +197,7 @@ describe('a fault may', () => {
     expect((await get(`${url}/`)).status).toBe(200)
   })
 
-  it('end with the server: a stalled answer does not hold up its closing', async () => {
+  it('end with the server: a stalled answer does not delay its closing', async () => {
     await start()
     const url = await cdnUrl()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 10 })

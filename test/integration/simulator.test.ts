@@ -27,7 +27,7 @@ async function cdnUrl(repo = 'acme/open', method = 'GET'): Promise<string> {
   return (await get(file(repo, 'w.bin'), { method })).headers.location ?? ''
 }
 
-describe('objects', () => {
+describe('simulated objects', () => {
   it('have the ids that git gives them, where a directory sorts as if it ended in a slash', () => {
     const repo = new World().model('x/y')
     const files = { 'config.json': '{}', 'a/x.txt': 'hello', 'a-b/y': 'z', 'a.txt': 'dot' }
@@ -55,8 +55,8 @@ describe('objects', () => {
   })
 })
 
-describe('resolve', () => {
-  it.each(['HEAD', 'GET'])('sends a small public file by way of the pinned route (%s)', async (method) => {
+describe('resolve of the simulator', () => {
+  it.each(['HEAD', 'GET'])('redirects a small public file to the pinned route (%s)', async (method) => {
     await start()
     const first = await get(file('acme/open'), { method })
     const commit = hub.world.model('acme/open').resolve('main')?.id
@@ -80,7 +80,7 @@ describe('resolve', () => {
   })
 
   it.each(['acme/open', 'legacy'])(
-    'sends an LFS file of %s to a signed URL on another host',
+    'redirects an LFS file of %s to a signed URL on another host',
     async (repo) => {
       await start()
       const first = await get(file(repo, 'w.bin'))
@@ -140,7 +140,7 @@ describe('resolve', () => {
     expect((await get(file('legacy'), { headers: { 'if-none-match': etag } })).status).toBe(304)
   })
 
-  it('encodes text when asked, but never a range', async () => {
+  it('encodes text if asked, but never a range', async () => {
     await start()
     const headers = { 'accept-encoding': 'gzip, deflate' }
     const whole = await get(file('legacy'), { headers })
@@ -181,7 +181,7 @@ describe('resolve', () => {
   })
 })
 
-describe('refusals', () => {
+describe('refusals of the simulator', () => {
   const wrong = 'hf_nobody'
   const invalid = 'Invalid credentials in Authorization header'
   it.each([
@@ -220,7 +220,7 @@ describe('refusals', () => {
     expect(got.headers['x-repo-commit']).toMatch(/^[0-9a-f]{40}$/)
   })
 
-  it('leave the metadata of a gated repo open, with its Xet hashes masked', async () => {
+  it('do not cover the metadata of a gated repo, whose Xet hashes are masked', async () => {
     await start()
     const hash = async (token?: string) => {
       const tree = json(await get('/api/models/acme/gated/tree/main', token === undefined ? {} : { token }))
@@ -232,7 +232,7 @@ describe('refusals', () => {
     expect((await get('/api/models/acme/gated/auth-check', { token: ALICE })).status).toBe(200)
   })
 
-  it('follow a repo that is closed while the server runs', async () => {
+  it('follow a repo that becomes private while the server runs', async () => {
     await start()
     expect((await get(file('acme/open'))).status).toBe(307)
     hub.world.model('acme/open').makePrivate(['alice'])
@@ -241,7 +241,7 @@ describe('refusals', () => {
   })
 })
 
-describe('the CDN', () => {
+describe('the simulated CDN', () => {
   it('refuses any second credential with 400', async () => {
     await start()
     expect((await get(await cdnUrl(), { token: ALICE })).status).toBe(400)
@@ -266,7 +266,7 @@ describe('the CDN', () => {
   })
 })
 
-describe('the API', () => {
+describe('the simulated API', () => {
   it('pages the tree by absolute links in the one form all clients read', async () => {
     await start({ pageSize: 2 })
     const paths: string[] = []
@@ -357,7 +357,7 @@ describe('the API', () => {
     expect(commit?.files.has('empty.txt')).toBe(false)
   })
 
-  it('carries a request id and the quota on every answer, and warns the anonymous', async () => {
+  it('sends a request id and the quota with every answer, and a warning to anonymous callers', async () => {
     await start()
     for (const url of ['/', '/acme/open', '/api/nothing', '/api/agent-harnesses', file('acme/none')]) {
       const got = await get(url, { headers: { 'x-amzn-trace-id': 'abc' } })
@@ -368,8 +368,8 @@ describe('the API', () => {
   })
 })
 
-describe('the ledger', () => {
-  it('knows who asked what, and what each server sent', async () => {
+describe('the ledger of the simulator', () => {
+  it('records each request, its caller, and the bytes that each server sent', async () => {
     await start()
     const seen = hub.ledger.whenSeen({ server: 'cdn' })
     await get(await cdnUrl(), { headers: { range: 'bytes=0-99' } })

@@ -57,14 +57,14 @@ const exists = (key: BlobKey) =>
     () => false,
   )
 
-describe('the audit log', () => {
+describe('the audit log of the store commands', () => {
   const actsIn = async (file: string) =>
     (await readFile(file, 'utf8'))
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => parse(line))
 
-  it('says which user removed what of which repo, and nothing of what was only looked at', async () => {
+  it('says which user removed what of which repo, and has no line for what was only listed', async () => {
     const file = path.join(made.root, '..', `${path.basename(made.root)}.audit`)
     await made.stored(repoOf('org/large'), 'model.bin', Buffer.alloc(2_500_000))
     await made.stored(repoOf('org/kept'), 'a', Buffer.alloc(10, 1))
@@ -119,7 +119,7 @@ describe('ls', () => {
     }
   })
 
-  it('gives programs bytes and instants, and shells names', async () => {
+  it('prints bytes and instants for programs, and names for shells', async () => {
     await made.stored(repoOf('org/a'), 'a', Buffer.alloc(1000))
     await made.stored(repoOf('org/b'), 'b', Buffer.alloc(3000))
     await made.stored(repoOf('org/c', 'space'), 'c', Buffer.alloc(2000))
@@ -137,7 +137,7 @@ describe('ls', () => {
     expect((await run(['ls', 'space/org/c', '-q'])).stdout).toBe('spaces/org/c\n')
   })
 
-  it('lists the files of a repo, and spells out what would move the cursor', async () => {
+  it('lists the files of a repo, and escapes characters that would move the cursor', async () => {
     await made.stored(repoOf('org/a'), 'red\u001b[31m\u202etxt.bin', Buffer.alloc(1000))
     await made.file(repoOf('org/a'), 'away.bin', sha256Key(Buffer.from('away')), 4)
     await made.stored(repoOf('org/b'), 'other.bin', Buffer.alloc(10))
@@ -155,7 +155,7 @@ describe('ls', () => {
   })
 })
 
-describe('ls over many facts', () => {
+describe('ls with many facts', () => {
   let many: MadeStore
   beforeAll(async () => {
     many = await makeStore()
@@ -225,7 +225,7 @@ describe('prune', () => {
     expect((await run(['ls', '-q'])).stdout).toBe('models/org/b\n')
   })
 
-  it('removes by age and by size, and in a dry run nothing', async () => {
+  it('removes by age and by size, and nothing in a dry run', async () => {
     const old = await made.stored(repoOf('org/a'), 'old', Buffer.alloc(1000, 1), { ageMs: 40 * DAY_MS })
     const older = await made.stored(repoOf('org/b'), 'older', Buffer.alloc(2000, 2), { ageMs: 50 * DAY_MS })
     const fresh = await made.stored(repoOf('org/b'), 'fresh', Buffer.alloc(4000, 3))
@@ -248,7 +248,7 @@ describe('prune', () => {
     expect(await Promise.all([old, older, fresh].map(exists))).toEqual([false, false, true])
   })
 
-  it('removes nothing when one of the repos is not known', async () => {
+  it('removes nothing if one of the repos is not known', async () => {
     const key = await made.stored(repoOf('org/a'), 'a', Buffer.from('a'))
     const { status, stdout, stderr } = await run(['prune', 'org/a', 'dataset/org/a'])
     expect([status, stdout]).toEqual([1, ''])
@@ -258,7 +258,7 @@ describe('prune', () => {
 })
 
 describe('verify', () => {
-  it('finds a flipped bit, moves the blob away, exits 1, and 0 the next time', async () => {
+  it('finds a flipped bit, moves the blob away, exits 1, and exits 0 the next time', async () => {
     const key = await made.stored(repoOf('org/a'), 'a.bin', Buffer.alloc(2_000_000, 1))
     await made.stored(repoOf('org/a'), 'b.bin', Buffer.alloc(1_000_000, 2))
     await made.flipBit(key, 1_999_999)
@@ -272,7 +272,7 @@ describe('verify', () => {
     expect(parse(again.stdout)).toMatchObject({ finished: true, resumed: false, blobs: 1, damaged: 0 })
   })
 
-  it('gives up an unfinished blob whose map is damaged, and no other', async () => {
+  it('discards an unfinished blob whose map is damaged, and no other', async () => {
     const [sound, torn] = [sha256Key(Buffer.from('sound')), sha256Key(Buffer.from('torn'))]
     await made.partial(sound, 1_000_000)
     await made.partial(torn, 1_000_000)
@@ -285,7 +285,7 @@ describe('verify', () => {
     expect(await readdir(made.layout.partial(sound))).toContain('blocks')
   })
 
-  it('goes on behind an interruption, and forgets its position when it is done', async () => {
+  it('continues behind an interruption, and removes its position when it is done', async () => {
     const keys: BlobKey[] = []
     for (let number = 0; number < 30; number += 1) keys.push(await made.blob(Buffer.alloc(500_000, number)))
     keys.sort()
@@ -331,7 +331,7 @@ describe('verify', () => {
   })
 })
 
-describe('the commands over the store', () => {
+describe('the store commands', () => {
   it.each([
     [['prune'], 'expected a repo, --older-than, --max-size or --unclaimed'],
     [['prune', '--older-than', '30'], 'expected a time with a unit such as 90s or 5m; did you mean 30s?'],
@@ -348,7 +348,7 @@ describe('the commands over the store', () => {
   })
 
   it.each([[['ls']], [['prune', '--max-size', '0B']], [['verify']]])(
-    'exit 1 for %j where there is no store, and make none',
+    'exit 1 for %j if there is no store, and make none',
     async (args) => {
       const root = path.join(made.root, 'nothing')
       const { status, stdout, stderr } = await run(args, { root })

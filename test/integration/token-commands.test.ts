@@ -21,7 +21,7 @@ async function scratch(): Promise<string> {
   return folder
 }
 
-it('issues, lists and revokes beside a running mirror, which knows of it within a second', async () => {
+it('a token is issued, listed and revoked beside a running mirror, which notices within a second', async () => {
   const scene = await openScene()
   const where = ['--cache-dir', scene.mirror.cacheDir]
   const created = await token(['create', 'ci', ...where])
@@ -40,7 +40,7 @@ it('issues, lists and revokes beside a running mirror, which knows of it within 
   expect((await token(['revoke', 'ci', ...where])).status).toBe(0)
 })
 
-it('issues before the first start of the mirror, into the store that is not there yet', async () => {
+it('a token can be issued before the first start of the mirror, into a store that does not exist yet', async () => {
   const cacheDir = join(await scratch(), 'store')
   const created = await token(['create', 'ci'], { HUBMIRROR_CACHE_DIR: cacheDir })
   expect(created.status).toBe(0)
@@ -52,7 +52,7 @@ it('issues before the first start of the mirror, into the store that is not ther
   expect([got.status, ((await got.json()) as { name: string }).name]).toEqual([200, 'ci'])
 })
 
-it('keeps no token: neither in the list nor in the audit log nor in what it lists', async () => {
+it('no token is kept in the list, in the audit log or in a listing', async () => {
   const folder = await scratch()
   const path = join(folder, 'list.json')
   const env = { HUBMIRROR_MIRROR_TOKENS: path, HUBMIRROR_AUDIT_LOG: join(folder, 'audit') }
@@ -89,7 +89,7 @@ it('keeps no token: neither in the list nor in the audit log nor in what it list
   }
 })
 
-it('issues a name once while its token is valid, and again when it is no longer valid', async () => {
+it('a name is issued once while its token is valid, and again when it is no longer valid', async () => {
   const env = { HUBMIRROR_CACHE_DIR: await scratch() }
   const first = await token(['create', 'ci'], env)
   const again = await token(['create', 'ci'], env)
@@ -112,13 +112,13 @@ it.each([
   [['create', 'ci', '--repo', 'acme/'], "such as 'acme/*'"],
   [['revoke'], 'missing required argument'],
   [['make', 'ci'], 'unknown command'],
-])('exits 2 for %j', async (args, message) => {
+])('the command exits 2 for %j', async (args, message) => {
   const { status, stdout, stderr } = await token(args, { HUBMIRROR_CACHE_DIR: await scratch() })
   expect([status, stdout]).toEqual([2, ''])
   expect(stderr).toContain(message)
 })
 
-it('exits 1 for a name it does not know, and for a list that it cannot read, which stays as it is', async () => {
+it('the command exits 1 for an unknown name, and for a list that it cannot read, which stays unchanged', async () => {
   const env = { HUBMIRROR_CACHE_DIR: await scratch() }
   const unknown = await token(['revoke', 'ci'], env)
   expect([unknown.status, unknown.stderr]).toEqual([1, expect.stringContaining('there is no token named ci')])
@@ -131,14 +131,14 @@ it('exits 1 for a name it does not know, and for a list that it cannot read, whi
   expect(await readFile(path, 'utf8')).toBe('{"version":2}')
 })
 
-it('exits 1 where the system lets no process make the folder of the list', async () => {
+it('the command exits 1 if the system lets no process make the folder of the list', async () => {
   const list = '/proc/hubmirror/tokens.json'
   const { status, stdout, stderr } = await token(['create', 'ci', '--mirror-tokens', list])
   expect([status, stdout]).toEqual([1, ''])
   expect(stderr).toContain(`hubmirror: ${list}: ENOENT`)
 })
 
-it('does nothing that it cannot record', async () => {
+it('the command does nothing that it cannot record in the audit log', async () => {
   const env = { HUBMIRROR_CACHE_DIR: await scratch() }
   await token(['create', 'ci'], env)
   const full = { ...env, HUBMIRROR_AUDIT_LOG: '/dev/full' }
@@ -158,7 +158,7 @@ it('does nothing that it cannot record', async () => {
   expect(listed).toHaveLength(1)
 })
 
-it('follows a link to the list, so that the mirror that reads its target notices the change', async () => {
+it('the command follows a link to the list, so that the mirror that reads its target notices the change', async () => {
   const scene = await openScene()
   const folder = await scratch()
   const list = mirrorTokensPath(scene.mirror.config)
@@ -173,7 +173,7 @@ it('follows a link to the list, so that the mirror that reads its target notices
   expect((await lstat(link)).isSymbolicLink()).toBe(true)
 })
 
-it('issues and revokes in a list of a hundred thousand, beside a mirror that knows each of them', async () => {
+it('tokens are issued and revoked in a list of a hundred thousand, beside a mirror that recognises each of them', async () => {
   const scene = await openScene()
   const list = mirrorTokensPath(scene.mirror.config)
   const known = createMirrorToken()
@@ -197,7 +197,7 @@ const isRoot = process.getuid?.() === 0
 const MIRROR = 64_321
 
 it.skipIf(!isRoot)(
-  'makes nothing, run by root, that a mirror with a user of its own could not read (skipped for others than root)',
+  'the command, run by root, makes nothing that a mirror with a user of its own could not read (skipped for others than root)',
   async () => {
     const folder = await scratch()
     await chmod(folder, 0o755)

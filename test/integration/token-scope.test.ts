@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { ask } from '../support/ask.ts'
-import { CORP, openCorp, SECRET } from '../support/corp.ts'
+import { COMPANY_TOKEN, openCompany, SECRET } from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { SECRET_CONFIG } from '../support/mirror-world.ts'
 import type { Scene } from '../support/scene.ts'
@@ -16,7 +16,7 @@ const OLD = '/acme/old/resolve/main/config.json'
 const lentFor = (scene: Scene, id: string) =>
   scene.hub.ledger
     .requests()
-    .filter(({ url, headers }) => url.includes(id) && headers.authorization?.includes(CORP) === true)
+    .filter(({ url, headers }) => url.includes(id) && headers.authorization?.includes(COMPANY_TOKEN) === true)
 
 async function expectOutOfScope(scene: Scene, target: string, token: string, name = 'acme/new') {
   for (const method of ['HEAD', 'GET']) {
@@ -38,7 +38,7 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
     ['its info', '/api/models/acme/old'],
     ['a tree', '/api/models/acme/old/tree/main'],
   ])('gets no Hub token, though the rules lend one for both of its names: %s', async (_what, target) => {
-    const { scene, issue } = await openCorp({ rules: LEND_BOTH })
+    const { scene, issue } = await openCompany({ rules: LEND_BOTH })
     scene.world.model('acme/new').private(['corp'])
     const token = await issue('narrow', { repos: ['acme/old'] })
     // The first request is sent before the name is known, the next one after that.
@@ -55,8 +55,8 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
     expect([me.status, JSON.parse(me.body.toString()).name]).toEqual([200, 'narrow'])
   })
 
-  it('shows nothing of it by what is passed through either', async () => {
-    const { scene, issue } = await openCorp({ rules: LEND_BOTH })
+  it('is not shown by a route that is passed through either', async () => {
+    const { scene, issue } = await openCompany({ rules: LEND_BOTH })
     scene.world.model('acme/new').private(['corp'])
     const token = await issue('narrow', { repos: ['acme/old'] })
     const target = '/acme/old/raw/main/config.json'
@@ -69,8 +69,8 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
     expect((await scene.ask(target, { token })).status, 'once the name is known').toBe(403)
   })
 
-  it('is refused where its private bytes are stored', async () => {
-    const { scene, issue } = await openCorp({ rules: LEND_BOTH, config: { cachePrivate: true } })
+  it('is refused though its private bytes are stored', async () => {
+    const { scene, issue } = await openCompany({ rules: LEND_BOTH, config: { cachePrivate: true } })
     const [narrow, wide] = [await issue('narrow', { repos: ['acme/secret'] }), await issue('wide')]
     for (const token of [narrow, wide])
       expect((await scene.ask(SECRET, { token })).body.toString()).toBe(SECRET_CONFIG)
@@ -84,7 +84,7 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
   })
 
   it('is refused without any rules, though all other callers may read it, also from the disk alone', async () => {
-    const { scene, issue } = await openCorp({ rules: '' })
+    const { scene, issue } = await openCompany({ rules: '' })
     const [narrow, wide] = [await issue('narrow', { repos: ['acme/old'] }), await issue('wide')]
     for (const path of ['config.json', 'w.bin'])
       await expectOutOfScope(scene, `/acme/old/resolve/main/${path}`, narrow)
@@ -98,7 +98,7 @@ describe('a repo that was renamed out of the scope of a mirror token', () => {
   })
 
   it('is refused also behind an origin that follows the rename by itself', async () => {
-    const { scene, issue } = await openCorp({ rules: '' })
+    const { scene, issue } = await openCompany({ rules: '' })
     const [narrow, wide] = [await issue('narrow', { repos: ['acme/old'] }), await issue('wide')]
     // Another mirror: it answers under the name that was asked for.
     const origin = await scene.another()
@@ -128,8 +128,8 @@ describe('a repo that has got its old name back', () => {
   it.each([
     ['public', ''],
     ['private', LEND_BOTH],
-  ])('is served again once the other name is not believed any more: %s', async (kind, rules) => {
-    const { scene, issue } = await openCorp({ rules })
+  ])('is served again once the other name has expired: %s', async (kind, rules) => {
+    const { scene, issue } = await openCompany({ rules })
     if (kind === 'private') scene.world.model('acme/new').private(['corp'])
     const token = await issue('narrow', { repos: ['acme/old'] })
     await expectOutOfScope(scene, OLD, token)
@@ -147,8 +147,8 @@ describe('a repo that has got its old name back', () => {
     expect((await scene.ask('/api/models/acme/old', { token })).status).toBe(200)
   })
 
-  it('is refused while the Hub is away and the mirror cannot know', async () => {
-    const { scene, issue } = await openCorp({ rules: '' })
+  it('is refused while the Hub cannot be reached and the mirror cannot know', async () => {
+    const { scene, issue } = await openCompany({ rules: '' })
     const token = await issue('narrow', { repos: ['acme/old'] })
     await scene.ask(OLD)
     await scene.settled()
@@ -161,8 +161,8 @@ describe('a repo that has got its old name back', () => {
 })
 
 describe('a repo within the scope', () => {
-  it('is served by an old short name, which is no name that anybody could take', async () => {
-    const { scene, issue } = await openCorp({ rules: '' })
+  it('is served by an old short name, which no other user can take', async () => {
+    const { scene, issue } = await openCompany({ rules: '' })
     const token = await issue('narrow', { repos: ['legacy'] })
     for (let round = 0; round < 2; round += 1) {
       for (const target of ['/legacy/resolve/main/w.bin', '/api/models/legacy'])
@@ -172,7 +172,7 @@ describe('a repo within the scope', () => {
   })
 
   it('is served after a rename that stays within it', async () => {
-    const { scene, issue } = await openCorp({ rules: LEND_BOTH })
+    const { scene, issue } = await openCompany({ rules: LEND_BOTH })
     scene.world.model('acme/new').private(['corp'])
     const token = await issue('narrow', { repos: ['acme/*'] })
     for (const target of [OLD, '/api/models/acme/old', '/acme/old/resolve/main/w.bin'])
@@ -203,8 +203,8 @@ describe('a token for some repos', () => {
     '/oembed?url=https://huggingface.co/other/x',
     '/papers/2401.00001',
     '/',
-  ])('opens no door to others: %s', async (target) => {
-    const { scene, issue } = await openCorp({ rules: '' })
+  ])('gives no access to others: %s', async (target) => {
+    const { scene, issue } = await openCompany({ rules: '' })
     const token = await issue('narrow', { repos: ['acme/*'] })
     const isBatch = target.endsWith('/batch')
     const body = '{"operation":"download","objects":[]}'
@@ -229,14 +229,14 @@ describe('a token for some repos', () => {
     '/api/agent-harnesses',
     '/v2/acme/open/manifests/latest',
   ])('is not stopped on its way to %s', async (target) => {
-    const { scene, issue } = await openCorp({ rules: '' })
+    const { scene, issue } = await openCompany({ rules: '' })
     const got = await scene.ask(target, { token: await issue('narrow', { repos: ['acme/*'] }) })
     expect(got.headers['x-error-code'] ?? '').not.toMatch(/GatedRepo|MirrorToken/)
     expect(got.status).not.toBe(403)
   })
 })
 
-describe('a mirror token that is misspelt', () => {
+describe('a misspelt mirror token', () => {
   it.each([
     ['HF_mirror…', (token: string) => `HF_${token.slice(3)}`],
     ['hf_Mirror…', (token: string) => token.replace('hf_m', 'hf_M')],
@@ -247,8 +247,8 @@ describe('a mirror token that is misspelt', () => {
     ['its secret alone', (token: string) => token.slice(9)],
     ['quotes', (token: string) => `"${token}"`],
     ['HF_TOKEN=', (token: string) => `HF_TOKEN=${token.slice(3)}`],
-  ])('goes nowhere: %s', async (_what, spell) => {
-    const { scene, issue } = await openCorp({ rules: '' })
+  ])('is not sent on: %s', async (_what, spell) => {
+    const { scene, issue } = await openCompany({ rules: '' })
     const text = spell(await issue('narrow'))
     const basic = Buffer.from(`user:${text}`).toString('base64')
     for (const authorization of [`Bearer ${text}`, `Basic ${basic}`, text]) {

@@ -49,7 +49,7 @@ describe("a caller's token", () => {
     'Basic YWxpY2U6eA==',
     'Token abc',
     'Bearer',
-  ])('that the Hub does not understand is for the Hub to refuse: "%s"', async (authorization) => {
+  ])('that the Hub does not understand is passed on, and the Hub refuses it: "%s"', async (authorization) => {
     const scene = await openScene()
     const target = '/acme/open/resolve/main/config.json'
     for (const method of ['HEAD', 'GET']) {
@@ -66,7 +66,7 @@ describe("a caller's token", () => {
     expect(info.status).toBe(401)
   })
 
-  it('as git sends it opens what it opens at the Hub', async () => {
+  it('in the form that git sends opens what it opens at the Hub', async () => {
     const scene = await openScene()
     const authorization = `Basic ${Buffer.from(`alice:${TOKENS.alice}`).toString('base64')}`
     const got = await scene.ask('/acme/secret/resolve/main/config.json', { headers: { authorization } })
@@ -75,8 +75,8 @@ describe("a caller's token", () => {
   })
 })
 
-describe('bytes of a closed repo', () => {
-  it.each(CLOSED)('leave nothing of $id on the disk', async ({ id, text }) => {
+describe('bytes of a restricted repo', () => {
+  it.each(CLOSED)('of $id are not written to the disk', async ({ id, text }) => {
     const scene = await openScene()
     for (const path of ['config.json', 'w.bin', 'no-such-secret-file.txt']) {
       await scene.ask(`/${id}/resolve/main/${path}`, { method: 'HEAD', token: TOKENS.alice })
@@ -118,33 +118,36 @@ describe('bytes of a closed repo', () => {
     }
   })
 
-  it.each(CLOSED)('of $id go to no other caller, though alice has just had them', async ({ id, text }) => {
-    const scene = await openScene()
-    const cold = async () => {
-      for (const path of ['config.json', 'w.bin']) {
-        for (const method of ['HEAD', 'GET']) {
-          for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) {
-            const got = await scene.ask(`/${id}/resolve/main/${path}`, { method, token })
-            expect(got.status, `${method} ${path}`).toBeGreaterThanOrEqual(401)
-            expect(got.status).toBeLessThanOrEqual(404)
-            expect(got.headers['etag']).toBeUndefined()
-            expect(got.headers['x-linked-size']).toBeUndefined()
-            expect(got.headers['x-repo-commit']).toBeUndefined()
-            expect(got.body.includes(text.trim())).toBe(false)
-            expect(got.body.length).toBeLessThan(500)
+  it.each(CLOSED)(
+    'of $id go to no other caller, though alice has just received them',
+    async ({ id, text }) => {
+      const scene = await openScene()
+      const cold = async () => {
+        for (const path of ['config.json', 'w.bin']) {
+          for (const method of ['HEAD', 'GET']) {
+            for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) {
+              const got = await scene.ask(`/${id}/resolve/main/${path}`, { method, token })
+              expect(got.status, `${method} ${path}`).toBeGreaterThanOrEqual(401)
+              expect(got.status).toBeLessThanOrEqual(404)
+              expect(got.headers['etag']).toBeUndefined()
+              expect(got.headers['x-linked-size']).toBeUndefined()
+              expect(got.headers['x-repo-commit']).toBeUndefined()
+              expect(got.body.includes(text.trim())).toBe(false)
+              expect(got.body.length).toBeLessThan(500)
+            }
           }
         }
       }
-    }
-    await cold()
-    for (const path of ['config.json', 'w.bin']) {
-      await scene.ask(`/${id}/resolve/main/${path}`, { method: 'HEAD', token: TOKENS.alice })
-      expect((await scene.ask(`/${id}/resolve/main/${path}`, { token: TOKENS.alice })).status).toBe(200)
-    }
-    await cold()
-  })
+      await cold()
+      for (const path of ['config.json', 'w.bin']) {
+        await scene.ask(`/${id}/resolve/main/${path}`, { method: 'HEAD', token: TOKENS.alice })
+        expect((await scene.ask(`/${id}/resolve/main/${path}`, { token: TOKENS.alice })).status).toBe(200)
+      }
+      await cold()
+    },
+  )
 
-  it('are asked for with the token of each caller, and a revoked one stops opening', async () => {
+  it('are requested with the token of each caller, and a revoked token stops opening them', async () => {
     const scene = await openScene()
     scene.world.model('acme/secret').private(['alice', 'bob'])
     const target = '/acme/secret/resolve/main/config.json'
@@ -163,7 +166,7 @@ describe('bytes of a closed repo', () => {
     expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
   })
 
-  it('are not given for a question of another caller that is under way', async () => {
+  it("are not shared with a caller that asks while another caller's request is in flight", async () => {
     const scene = await openScene()
     const target = '/acme/secret/resolve/main/config.json'
     scene.hub.faults.add({
@@ -199,7 +202,7 @@ describe('bytes of a closed repo', () => {
     }
   })
 
-  it('are refused the moment the body is asked for, when the right ended after the HEAD', async () => {
+  it('are refused with the request for the body, if the right ended after the HEAD', async () => {
     const scene = await openScene()
     const target = '/acme/secret/resolve/main/config.json'
     await scene.ask(target, { method: 'HEAD', token: TOKENS.alice })
@@ -213,7 +216,7 @@ describe('bytes of a closed repo', () => {
 describe('a public repo', () => {
   const target = '/acme/open/resolve/main/config.json'
 
-  it('asked with a token costs one anonymous question per repo and access time', async () => {
+  it('requested with a token costs one anonymous question per repo and access TTL', async () => {
     const scene = await openScene()
     const strangers = () =>
       scene.hub.ledger
@@ -235,7 +238,7 @@ describe('a public repo', () => {
     expect(strangers().length).toBe(2)
   })
 
-  it('that was made private is closed to strangers when the access time is over', async () => {
+  it('that was made private is closed to anonymous callers when the access TTL is over', async () => {
     const scene = await openScene()
     const commit = scene.commit('acme/open')
     const pinned = `/acme/open/resolve/${commit}/config.json`
@@ -252,7 +255,7 @@ describe('a public repo', () => {
   })
 
   it.each(['makePrivate', 'closeGate'] as const)(
-    'that turned by %s is closed at once for all when the Hub refuses one',
+    'that became %s is closed at once for all callers when the Hub refuses one',
     async (turn) => {
       const scene = await openScene()
       const commit = scene.commit('acme/open')
@@ -273,7 +276,7 @@ describe('a public repo', () => {
     },
   )
 
-  it('with an access time of nothing is asked about every time', async () => {
+  it('with an access TTL of zero is asked about every time', async () => {
     const scene = await openScene({ config: { accessTtlMs: 0 } })
     const pinned = `/acme/open/resolve/${scene.commit('acme/open')}/config.json`
     await scene.ask(pinned)
@@ -297,8 +300,8 @@ describe('a public repo', () => {
   })
 })
 
-describe('who am I', () => {
-  it('is answered for each caller by the Hub, and never kept', async () => {
+describe('who-am-I', () => {
+  it('is answered for each caller by the Hub, and never stored', async () => {
     const scene = await openScene()
     const name = async (token: string | undefined) => {
       const got = await scene.ask('/api/whoami-v2', { token })
@@ -318,7 +321,7 @@ describe('who am I', () => {
     }
   })
 
-  it('of a bad token says what the Hub says, without a code about repos', async () => {
+  it('with a bad token is answered as by the Hub, without a code about repos', async () => {
     const scene = await openScene()
     const got = await scene.ask('/api/whoami-v2', { token: TOKENS.invalid })
     expect([got.status, got.headers['x-error-code'], got.headers['x-error-message']]).toEqual([

@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
-import { CORP, credentials, OPEN, openCorp, SECRET } from '../support/corp.ts'
+import { COMPANY_TOKEN, credentials, OPEN, openCompany, SECRET } from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 
@@ -26,23 +26,23 @@ const UNCLEAR = [
 const ALL = '[0.0.0.0/0, "::/0"]'
 
 async function behind(rules: string, config: Partial<Config> = {}) {
-  const opened = await openCorp({ rules, config: { trustProxy: ['127.0.0.1'], ...config } })
+  const opened = await openCompany({ rules, config: { trustProxy: ['127.0.0.1'], ...config } })
   const { scene } = opened
   const from = (address: string, target: string, token?: string) =>
     scene.ask(target, { token, headers: { 'x-forwarded-for': address } })
   return { ...opened, from }
 }
 
-describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) => {
-  it('gets no Hub token, whatever the network, and its clear neighbour does', async () => {
+describe.each(UNCLEAR)('a caller whose address a trusted proxy gives as "%s"', (address) => {
+  it('gets no Hub token, whatever the network of the rule, and a caller with a clear address does', async () => {
     const rules = `- {action: use-token, token: team, match: {repo: acme/*, caller: {network: ${ALL}}}}`
     const { scene, from } = await behind(rules)
     expect((await from(address, SECRET)).status).toBe(401)
-    expect(credentials(scene).has(`Bearer ${CORP}`)).toBe(false)
+    expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(false)
     expect((await from('10.1.2.3', SECRET)).status).toBe(200)
   })
 
-  it('is let through by no allow', async () => {
+  it('is allowed by no rule about networks', async () => {
     const rules = `- {action: allow, match: {caller: {network: ${ALL}}}}\n- {name: last, action: deny}`
     const { from } = await behind(rules)
     const refused = await from(address, OPEN)
@@ -53,7 +53,7 @@ describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) =
     expect((await from('10.1.2.3', OPEN)).status).toBe(200)
   })
 
-  it('is stopped by every deny, which says why', async () => {
+  it('is denied by every rule about networks, with the reason', async () => {
     const { scene, from } = await behind(
       '- {name: guests, action: deny, match: {caller: {network: 192.0.2.0/24}}}',
     )
@@ -66,7 +66,7 @@ describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) =
     expect((await from('10.1.2.3', OPEN)).status).toBe(200)
   })
 
-  it('leaves nothing on the disk where some network must not', async () => {
+  it('leaves nothing on the disk if the rule of some network forbids that', async () => {
     const { scene, from } = await behind('- {action: no-store, match: {caller: {network: 192.0.2.0/24}}}')
     for (let round = 0; round < 2; round += 1) {
       const got = await from(address, OPEN)
@@ -94,7 +94,7 @@ describe.each(UNCLEAR)('a caller of whom a trusted proxy says "%s"', (address) =
   })
 })
 
-it('counts all of them as one caller, and no other caller with them', async () => {
+it('callers without a clear address count as one caller, and no other caller counts with them', async () => {
   const { from } = await behind('', { clientsRateLimit: { max: 3, windowMs: 3_600_000 } })
   const status = async (address: string) => (await from(address, SECRET, TOKENS.alice)).status
   const got: number[] = []

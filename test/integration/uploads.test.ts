@@ -83,7 +83,7 @@ describe('an upload by Git LFS', () => {
     expect([more, sent?.method, sent?.headers['content-length']]).toEqual([[], 'PUT', String(OBJECT.length)])
   })
 
-  it('in parts goes through the mirror, its end included', async () => {
+  it('in parts goes through the mirror, including the request that completes it', async () => {
     const scene = await openUploads({ hub: { partBytes: 1_000_000 } })
     const { href, header = {} } = actionOf(await batch(scene, [OBJECT]), 'upload')
     const parts = []
@@ -124,7 +124,7 @@ describe('an upload by Git LFS', () => {
     expect(((await direct.json()) as Batch).transfer).toBe('xet')
   })
 
-  it('whose bytes storage refuses gets the answer of storage', async () => {
+  it('that storage refuses gets the answer of storage', async () => {
     const scene = await openUploads()
     const target = at(scene, actionOf(await batch(scene, [OBJECT]), 'upload').href)
     const put = await scene.ask(target, { method: 'PUT', body: Buffer.alloc(2_000_000, 'other') })
@@ -134,14 +134,14 @@ describe('an upload by Git LFS', () => {
     expect([early.status, early.body.toString()]).toEqual([503, '<Error>SlowDown</Error>'])
   })
 
-  it('goes on after a restart of the mirror', async () => {
+  it('continues after a restart of the mirror', async () => {
     const scene = await openUploads()
     const { pathname } = new URL(actionOf(await batch(scene, [OBJECT]), 'upload').href)
     await scene.restart()
     expect((await scene.ask(pathname, { method: 'PUT', body: OBJECT })).status).toBe(200)
   })
 
-  it('keeps an address that leads to a host that is not allowed, and says so', async () => {
+  it('keeps an address at a host that is not allowed, and the mirror logs that', async () => {
     const scene = await openUploads({ config: { redirectHosts: ['cdn.example'] } })
     for (let time = 0; time < 2; time += 1) {
       const got = await batch(scene, [OBJECT])
@@ -155,7 +155,7 @@ describe('an upload by Git LFS', () => {
 })
 
 describe('a transfer link', () => {
-  it('is good for its method, its object and its time only', async () => {
+  it('is valid only for its method, its object and its time', async () => {
     let wallMs = Date.now()
     const scene = await openUploads({ mirror: { now: () => wallMs } })
     const target = at(scene, actionOf(await batch(scene, [OBJECT]), 'upload').href)
@@ -181,7 +181,7 @@ describe('a transfer link', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('carries no credential to storage, whatever comes with it', async () => {
+  it('carries no credential to storage, whatever the request holds', async () => {
     const scene = await openUploads()
     const target = at(scene, actionOf(await batch(scene, [OBJECT]), 'upload').href)
     const headers = { cookie: 'token=abc', 'x-custom': 'mine' }
@@ -191,7 +191,7 @@ describe('a transfer link', () => {
     for (const name of ['authorization', 'cookie', 'x-custom']) expect(sent?.headers[name]).toBeUndefined()
   })
 
-  it('asks storage with the fields that the Hub demands, but for credentials', async () => {
+  it('is answered by storage with the fields that the Hub demands, except for credentials', async () => {
     const scene = await openUploads()
     const href = `${scene.hub.cdnUrl}/lfs-uploads/x/y`
     const header = {
@@ -213,7 +213,7 @@ describe('a transfer link', () => {
     ])
   })
 
-  it('takes no upload where the mirror takes no writes any more', async () => {
+  it('takes no upload if the mirror takes no writes any more', async () => {
     const scene = await openUploads()
     const { pathname } = new URL(actionOf(await batch(scene, [OBJECT]), 'upload').href)
     await scene.restart({ writes: 'deny' })
@@ -221,7 +221,7 @@ describe('a transfer link', () => {
     expect([put.status, put.headers['x-error-code']]).toEqual([403, 'MirrorIsReadOnly'])
   })
 
-  it('does not follow an upload elsewhere', async () => {
+  it('does not follow a redirect of an upload', async () => {
     const scene = await openUploads()
     const target = at(scene, actionOf(await batch(scene, [OBJECT]), 'upload').href)
     scene.hub.faults.add({ where: 'cdn', redirectTo: 'http://127.0.0.3:9/x' })
@@ -243,7 +243,7 @@ describe('a transfer link', () => {
     expect([put.status, scene.world.lfsObjects.has(oidOf(OBJECT))]).toEqual([200, true])
   })
 
-  it('lies below the base path, and lets browsers use it', async () => {
+  it('is below the base path, and can be used by browsers', async () => {
     const scene = await openUploads({ config: { basePath: '/hf' } })
     const got = await batch(scene, [OBJECT], {}, `/hf${BATCH}`)
     const target = at(scene, actionOf(got, 'upload').href)
@@ -261,7 +261,7 @@ describe('a transfer link', () => {
 })
 
 describe('a download by Git LFS', () => {
-  it('comes from the store when the file is there, also while the Hub is away', async () => {
+  it('comes from the store if the file is there, also while the Hub cannot be reached', async () => {
     const scene = await openScene()
     await scene.ask('/acme/open/resolve/main/w.bin')
     await scene.settled()
@@ -296,7 +296,7 @@ describe('a download by Git LFS', () => {
     expect((await scene.ask(target)).whole).toBe(false)
   })
 
-  it('is given no address for what the Hub does not show', async () => {
+  it('gets no address for content that the Hub does not show', async () => {
     const scene = await openScene()
     const bytes = scene.bytes('acme/secret', 'w.bin')
     for (const [token, status] of [
@@ -313,7 +313,7 @@ describe('a download by Git LFS', () => {
     }
   })
 
-  it('counts for whom a trusted proxy names, and for one caller where that is no plain address', async () => {
+  it('counts for the caller that a trusted proxy names, and for one caller if that is no plain address', async () => {
     const clientsRateLimit = { max: 2, windowMs: 3_600_000 }
     const scene = await openUploads({ config: { trustProxy: ['127.0.0.1'], clientsRateLimit } })
     const { target } = await download(scene, 'acme/secret')
@@ -344,7 +344,7 @@ describe('a download by Git LFS', () => {
     expect([kept.whole, kept.body.equals(own.bytes)]).toEqual([true, false])
   })
 
-  it('stays off the disk where a rule says so', async () => {
+  it('stays off the disk if a rule says so', async () => {
     const policies = policiesOf('- {match: {repo: acme/open}, action: no-store}')
     const scene = await openScene({ config: { policies } })
     const { target, bytes } = await download(scene, 'acme/open')
@@ -352,7 +352,7 @@ describe('a download by Git LFS', () => {
     expect(scene.hub.ledger.bytes('cdn')).toBe(2 * (bytes.length + 1))
   })
 
-  it.each([5, 0])('of a made-up size (%s) disturbs no pull of the file', async (size) => {
+  it.each([5, 0])('of a wrong size (%s) does not disturb a download of the file', async (size) => {
     const scene = await openScene()
     const bytes = scene.bytes('acme/open', 'w.bin')
     const got = await scene.ask('/acme/open.git/info/lfs/objects/batch', {
@@ -365,7 +365,7 @@ describe('a download by Git LFS', () => {
     expect((await scene.ask('/acme/open/resolve/main/w.bin')).headers['x-cache']).toBe('MISS')
   })
 
-  it('says that its address is over when storage refuses it', async () => {
+  it('says that its address has expired when storage refuses it', async () => {
     const scene = await openScene()
     const { target } = await download(scene, 'acme/open')
     scene.hub.faults.add({ where: 'cdn', expireSignedUrls: true })
@@ -375,7 +375,7 @@ describe('a download by Git LFS', () => {
 })
 
 describe('an upload by Xet', () => {
-  it('is refused before it begins, and the client is warned where it prints warnings', async () => {
+  it('is refused before it begins, and the client is warned in the field whose text it prints', async () => {
     const scene = await openUploads()
     const token = await scene.ask('/api/models/alice/notes/xet-write-token/main', { token: TOKENS.alice })
     expect([token.status, token.headers['x-error-code'], token.headers['x-error-message']]).toEqual([

@@ -37,7 +37,7 @@ async function start(env: Record<string, string>): Promise<void> {
 
 const requests = () => child.entries().filter(({ msg }) => msg === 'request')
 
-describe('a body that is not handed on', () => {
+describe('a body that is not forwarded', () => {
   it('takes nothing of the next request with it, whatever the answer to the request before', async () => {
     await start({
       HUBMIRROR_WORKERS: '2',

@@ -80,7 +80,7 @@ describe('several processes', () => {
     expect(metricValue(await metrics(child), 'hubmirror_flights_total')).toBe(1)
   })
 
-  it('give a private file to its readers only, and to those no longer than the Hub does', async () => {
+  it('give a private file to its readers only, and for no longer than the Hub does', async () => {
     const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
     const secret = `${SECRET}/config.json`
     for (const { status, body } of await askAll(child, secret, { token: TOKENS.alice }))
@@ -110,7 +110,7 @@ describe('several processes', () => {
     for (const { status } of await askAll(child, target)) expect(status).toBe(401)
   })
 
-  it('refuse what can be read in two ways before it reaches the Hub', async () => {
+  it('refuse a request that can be read in two ways before it reaches the Hub', async () => {
     const child = await start()
     const doubled = ['Authorization: Bearer a', 'Host: other', 'Range: bytes=0-1']
     for (const field of doubled) {
@@ -132,7 +132,7 @@ describe('several processes', () => {
     expect(hub.ledger.requests()).toEqual([])
   })
 
-  it('answer ranges, the rest of a download, and clients that have the file', async () => {
+  it('answer ranges, the rest of a download, and clients that have the file already', async () => {
     const child = await start()
     const bytes = big()
     const first = await ask(child.url, BIG)
@@ -206,7 +206,7 @@ describe('several processes', () => {
     ])
   })
 
-  it('end the work at the origin when the client leaves', async () => {
+  it('end the work at the origin when the client disconnects', async () => {
     const child = await start()
     hub.bytesPerSecond = 50_000
     const answer = await open(child.url, `${SECRET}/w.bin`, { token: TOKENS.alice })
@@ -286,7 +286,7 @@ describe('several processes', () => {
   })
 })
 
-describe('a large file that is stored', () => {
+describe('a large stored file', () => {
   /** Reads a little and then nothing. */
   async function stall(child: Child, target: string, question?: Question): Promise<IncomingMessage> {
     const answer = await open(child.url, target, question)
@@ -300,7 +300,7 @@ describe('a large file that is stored', () => {
     return hash.digest('hex')
   }
 
-  it('is read by the main process until it has been checked, when reads are checked, and sent by workers from then on', async () => {
+  it('is read by the main process until it has been checked, if reads are checked, and sent by workers from then on', async () => {
     const child = await start({ HUBMIRROR_CHECK_READS: '1h' })
     const right = createHash('sha256').update(big()).digest('hex')
     expect(await digestOf(await open(child.url, BIG))).toBe(right)
@@ -345,7 +345,7 @@ describe('a large file that is stored', () => {
     )
   })
 
-  it('is logged with what was sent when its client leaves', async () => {
+  it('is logged with the bytes that were sent when its client left', async () => {
     const child = await start()
     await ask(child.url, BIG)
     await settled(child)

@@ -200,7 +200,7 @@ describe('a mirror that checks what it reads', () => {
     await stop()
   })
 
-  it('finds what was changed while it was away, however long it believes what it has checked', async () => {
+  it('finds bits that changed while it was not running, however long it trusts what it has checked', async () => {
     const seeded = chance('flips while away')
     const env = { HUBMIRROR_CHECK_READS: '1h' }
     await start(env)
@@ -215,7 +215,7 @@ describe('a mirror that checks what it reads', () => {
     await stop()
   })
 
-  it('serves a file without sums, which `hubmirror verify` makes, and takes damaged sums for none', async () => {
+  it('serves a file without sums, which `hubmirror verify` makes, and ignores damaged sums', async () => {
     const path = 'w9.bin'
     await start({})
     await get(path)

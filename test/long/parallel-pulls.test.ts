@@ -71,7 +71,7 @@ async function strikeThird(damage: Damage): Promise<Got> {
   return asked
 }
 
-describe('of a file that comes over several connections, a client sees nothing of one that', () => {
+describe('a client of a file that is fetched over several connections does not notice one that', () => {
   it.each([
     ['is reset before headers', { resetBeforeHeaders: true }],
     ['ends in the middle', { cutAfterBytes: AFTER }],
@@ -81,7 +81,7 @@ describe('of a file that comes over several connections, a client sees nothing o
     ['is answered 503', { status: { code: 503, body: 'later' } }],
     ['is answered by a login page', { captivePortal: true }],
     ['is encoded', { gzipAlways: true }],
-  ] satisfies [string, Damage][])('%s: it is asked again for what is missing', async (_, damage) => {
+  ] satisfies [string, Damage][])('%s: it is asked again for the missing bytes', async (_, damage) => {
     await start()
     expect(verdictOf(await strikeThird(damage), right())).toBe('whole')
     const [first, again, ...more] = rangesAsked().filter(({ end }) => end === THIRD + SEGMENT)
@@ -99,13 +99,13 @@ describe('of a file that comes over several connections, a client sees nothing o
   it.each([
     ['announces more than it brings', { contentLength: (real) => real + 10 }],
     ['brings more than was asked for', { extraBytes: 100 }],
-  ] satisfies [string, Damage][])('%s: all of its part is there', async (_, damage) => {
+  ] satisfies [string, Damage][])('%s: all of its part has arrived', async (_, damage) => {
     await start()
     expect(verdictOf(await strikeThird(damage), right())).toBe('whole')
     expect(rangesAsked()).toHaveLength(SIZE / SEGMENT)
   })
 
-  it('falls silent in the middle: the others bring the rest meanwhile', async () => {
+  it('falls silent in the middle: the others fetch the rest meanwhile', async () => {
     await start(3_000)
     hub.faults.add({ where: 'cdn', asksFor: THIRD, stallAfterBytes: AFTER })
     expect(verdictOf(await probe(mirror.url + FILE), right())).toBe('whole')
@@ -113,7 +113,7 @@ describe('of a file that comes over several connections, a client sees nothing o
     expect(rangesAsked().at(-1)).toEqual({ start: THIRD + AFTER, end: THIRD + SEGMENT })
   })
 
-  it('is given the whole file instead of its part: what lies before it is skipped', async () => {
+  it('gets the whole file instead of its part: the bytes before its part are skipped', async () => {
     await start()
     expect(verdictOf(await strikeThird({ ignoreRange: true }), right())).toBe('whole')
     const [struck] = hub.ledger.requests({ server: 'cdn', status: 200 })
@@ -130,7 +130,7 @@ describe('of a file that comes over several connections, a client sees nothing o
   })
 })
 
-describe('of a file that comes over several connections, a client sees nothing of', () => {
+describe('a client of a file that is fetched over several connections does not notice', () => {
   it('a signed URL that expires in the middle: the Hub is asked for another once', async () => {
     await start()
     // The second part of each connection.
@@ -147,7 +147,7 @@ describe('of a file that comes over several connections, a client sees nothing o
     expect(hub.ledger.bytes('cdn')).toBe(SIZE)
   })
 
-  it('an origin that knows no ranges: as soon as that shows, one connection brings all the rest', async () => {
+  it('an origin that knows no ranges: one connection fetches the rest as soon as that shows', async () => {
     await start()
     hub.faults.add({ where: 'cdn', ignoreRange: true, times: 1000 })
     expect(verdictOf(await probe(mirror.url + FILE), right())).toBe('whole')
@@ -156,7 +156,7 @@ describe('of a file that comes over several connections, a client sees nothing o
   })
 })
 
-describe('of a file that comes over several connections, nothing is kept, and no client has it whole, when one of them', () => {
+describe('a file that is fetched over several connections is neither kept nor whole for a client if one of them', () => {
   it.each([
     ['brings a file of another validator', { etagFlip: true }, 'validator'],
     [
@@ -192,7 +192,7 @@ describe('of a file that comes over several connections, nothing is kept, and no
     expect(verdictOf(await probe(mirror.url + FILE), right())).toBe('whole')
   })
 
-  it('brings a wrong byte: what came is put into quarantine', async () => {
+  it('sends a wrong byte: the bytes are put into quarantine', async () => {
     await start()
     expect(verdictOf(await strikeThird({ corruptAt: THIRD + AFTER }), right())).toBe('broken')
     await settled()

@@ -60,7 +60,7 @@ const nothingUnderWay = (url: string) => whenIdle(async () => (await fetch(`${ur
  * No other process syncs anything: a journal that is written for the next file would also keep the name of the last one.
  * So the test shows whether the commit itself has made it durable.
  */
-describe.each(DISKS)('power that goes right after a file is finished, on %s,', (kind, whyNot) => {
+describe.each(DISKS)('a power cut right after a file is finished, on %s,', (kind, whyNot) => {
   it.skipIf(whyNot !== undefined).each(['made for it', 'there before'])(
     'costs nothing of a file whose directory was %s',
     async (which) => {
@@ -84,9 +84,9 @@ describe.each(DISKS)('power that goes right after a file is finished, on %s,', (
   )
 })
 
-describe.each(DISKS)('a machine that loses its power, with %s,', (kind, whyNot) => {
+describe.each(DISKS)('a power cut, with %s,', (kind, whyNot) => {
   it.skipIf(whyNot !== undefined)(
-    `${ROUNDS} times keeps what was finished, and believes no byte that was not written`,
+    `${ROUNDS} times loses no finished file, and no byte counts as written that was not`,
     {
       timeout: 240_000,
     },

@@ -143,8 +143,8 @@ async function playOut(plan: Plan): Promise<void> {
 
 const NOTHING_SPECIAL = { range: undefined, leaveAt: undefined, restMs: undefined }
 
-describe('ranges of cold files', () => {
-  it('bring exactly their bytes, each from the origin once, whichever clients ask and leave', {
+describe('ranges of files that are not stored', () => {
+  it('are answered with exactly their bytes, each fetched once, whichever clients ask and leave', {
     timeout: 600_000,
   }, async () => {
     const { seed } = chance('ranges')

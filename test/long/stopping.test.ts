@@ -106,46 +106,49 @@ for (const balancer of BALANCERS)
     `one of two mirrors behind ${balancer}`,
     [balancer],
     () => {
-      it.each([1, 2])('stops, and no client sees an error (processes that answer: %i)', async (workers) => {
-        const env = {
-          HUBMIRROR_WORKERS: String(workers),
-          HUBMIRROR_DRAIN_DELAY: '2s',
-          HUBMIRROR_DRAIN_TIMEOUT: '1h',
-        }
-        const [stopping, staying] = [await start(env), await start(env)]
-        const front = await startBalancer(balancer, [stopping.url, staying.url])
-        cleanUps.push(() => front.stop())
-        const clients = askOn(front.url)
-        cleanUps.push(() => clients.stop())
-        for (const child of [stopping, staying])
+      it.each([1, 2])(
+        'a mirror stops, and no client sees an error (processes that answer: %i)',
+        async (workers) => {
+          const env = {
+            HUBMIRROR_WORKERS: String(workers),
+            HUBMIRROR_DRAIN_DELAY: '2s',
+            HUBMIRROR_DRAIN_TIMEOUT: '1h',
+          }
+          const [stopping, staying] = [await start(env), await start(env)]
+          const front = await startBalancer(balancer, [stopping.url, staying.url])
+          cleanUps.push(() => front.stop())
+          const clients = askOn(front.url)
+          cleanUps.push(() => clients.stop())
+          for (const child of [stopping, staying])
+            await eventually(
+              () => servedSince(child, 'listening'),
+              (count) => count >= 50,
+            )
+          // Begun before, read after: whichever mirror sends them, they come whole.
+          const names = Array.from({ length: 6 }, (_, seed) => `m${seed}.bin`)
+          const downloads = await Promise.all(names.map((name) => open(front.url, `${FILE}/${name}`)))
+          stopping.kill('SIGTERM')
           await eventually(
-            () => servedSince(child, 'listening'),
-            (count) => count >= 50,
+            () => servedSince(stopping, 'draining'),
+            (count) => count > 0,
           )
-        // Begun before, read after: whichever mirror sends them, they come whole.
-        const names = Array.from({ length: 6 }, (_, seed) => `m${seed}.bin`)
-        const downloads = await Promise.all(names.map((name) => open(front.url, `${FILE}/${name}`)))
-        stopping.kill('SIGTERM')
-        await eventually(
-          () => servedSince(stopping, 'draining'),
-          (count) => count > 0,
-        )
-        expect((await probe(`${stopping.url}/readyz`)).status).toBe(503)
-        // Then it takes no connections any more, and downloads under way are all that is left.
-        await eventually(
-          () => probe(`${stopping.url}/healthz`).catch(() => undefined),
-          (answer) => answer === undefined,
-        )
-        for (const [index, download] of downloads.entries()) {
-          const parts: Buffer[] = []
-          for await (const part of download) parts.push(part as Buffer)
-          expect(Buffer.concat(parts).equals(right(names[index] ?? ''))).toBe(true)
-        }
-        expect(await stopping.ended).toBe(0)
-        await clients.more(200)
-        await clients.stop()
-        expect(clients.wrong).toEqual([])
-      })
+          expect((await probe(`${stopping.url}/readyz`)).status).toBe(503)
+          // Then it takes no connections any more, and downloads under way are all that is left.
+          await eventually(
+            () => probe(`${stopping.url}/healthz`).catch(() => undefined),
+            (answer) => answer === undefined,
+          )
+          for (const [index, download] of downloads.entries()) {
+            const parts: Buffer[] = []
+            for await (const part of download) parts.push(part as Buffer)
+            expect(Buffer.concat(parts).equals(right(names[index] ?? ''))).toBe(true)
+          }
+          expect(await stopping.ended).toBe(0)
+          await clients.more(200)
+          await clients.stop()
+          expect(clients.wrong).toEqual([])
+        },
+      )
     },
     'test/faults/setup.sh',
   )

@@ -76,8 +76,8 @@ async function askUntilFull(): Promise<number> {
 
 const told = (word: string) => child.entries().filter(({ msg }) => String(msg).includes(word)).length
 
-describe.skipIf(noDisk !== undefined)('an audit log whose disk is full', () => {
-  it('does not keep the process: it ends with 0 though its lines cannot be written', async () => {
+describe.skipIf(noDisk !== undefined)('an audit log on a full disk', () => {
+  it('does not keep the process from ending with 0, though its lines cannot be written', async () => {
     await startOnSmallDisk()
     await fill()
     await askUntilFull()
@@ -90,7 +90,7 @@ describe.skipIf(noDisk !== undefined)('an audit log whose disk is full', () => {
     for (const line of whole) expect(JSON.parse(line)).toMatchObject({ audit: 'access' })
   })
 
-  it('gets every line when there is room again, each of them whole and in order', async () => {
+  it('gets every line when there is space again, each of them whole and in order', async () => {
     await startOnSmallDisk()
     await fill()
     let asked = await askUntilFull()

@@ -112,7 +112,7 @@ const noBodiesOpen = () =>
   )
 
 describe.skipIf(noDisk !== undefined)('a disk', () => {
-  it('that is full from the start costs no request, and is used as soon as there is room', async () => {
+  it('that is full from the start costs no request, and is used as soon as there is space', async () => {
     await start()
     const free = await fillUp()
     for (const path of [...FILES, 'small.json', ...FILES]) await expectServed(path)
@@ -130,7 +130,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     await noBodiesOpen()
   })
 
-  it('that fills up in mid-pull costs no reader a byte', async () => {
+  it('that fills up in the middle of a download costs no reader a byte', async () => {
     await start()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
     const readers = [get('a.bin'), get('a.bin'), get('a.bin', { headers: { range: 'bytes=1000-' } })]
@@ -157,7 +157,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     await noBodiesOpen()
   })
 
-  it('that has little left gives up what was used longest ago, until enough is free', async () => {
+  it('that has little space left loses the files used longest ago, until enough is free', async () => {
     const minFree = 5_500_000
     await start(minFree)
     const evictions = async () =>
@@ -192,7 +192,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     await noBodiesOpen()
   })
 
-  it('that becomes read-only in mid-pull costs no reader a byte, and serves what it has', async () => {
+  it('that becomes read-only in the middle of a download costs no reader a byte, and its files are served', async () => {
     await start()
     await expectServed('b.bin')
     hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
@@ -218,7 +218,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     expect(await storeIsOk()).toBe(true)
   })
 
-  it('whose directory is taken away is done without, and used again', async () => {
+  it('whose directory is removed is not needed to serve, and is used again when it is back', async () => {
     await start()
     await expectServed('a.bin')
     hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
@@ -241,7 +241,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     await noBodiesOpen()
   })
 
-  it('that loses or shortens a blob serves the right bytes all the same', async () => {
+  it('that loses or shortens a blob does not keep the right bytes from being served', async () => {
     await start()
     for (const path of FILES) await expectServed(path)
     await eventually(
@@ -267,7 +267,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
       ).toBe('HIT')
   })
 
-  it('that is shortened under its readers breaks off who wants the file whole, and serves a part to its end', async () => {
+  it('that shortens a file under its readers breaks a whole download off, and serves a part to its end', async () => {
     await start(0, 64)
     await expectServed('large.bin')
     await settledMetrics()

@@ -54,7 +54,7 @@ describe.skipIf(noDisk !== undefined)('a store on a read-only volume', () => {
 
   afterAll(() => hub.close())
 
-  it('is served by two offline mirrors at once, which say so and write nothing', async () => {
+  it('is served by two offline mirrors at once, which report it and write nothing', async () => {
     const mirrors = [await start({ HUBMIRROR_OFFLINE: 'on' }), await start({ HUBMIRROR_OFFLINE: 'on' })]
     for (const mirror of mirrors) {
       for (const path of [...FILES, ...FILES]) {

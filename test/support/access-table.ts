@@ -233,7 +233,7 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
   if (caller === 'expired mirror token') return { answer: 'token refused', asked: [], cdn: 0 }
   const wasOpen = kindOf(cell).before === 'open'
   // The request that has warmed the mirror showed that the repo is public; that was not long ago, and nothing has contradicted it.
-  const isBelieved = cell.kind === 'public' && (state === 'warm' || state === 'during a pull')
+  const isTrusted = cell.kind === 'public' && (state === 'warm' || state === 'during a pull')
   if (state === 'origin down') {
     // The last word of the Hub counts while it is away: what was public is served, and nothing else.
     return { answer: wasOpen ? 'as stored' : 'away', asked: [], cdn: 0 }
@@ -241,7 +241,7 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
   if (!isFile(cell))
     return { answer: 'as the Hub', asked: twiceWhereMoved(cell, ['own GET document']), cdn: 0 }
   // Public bytes are public, whatever the caller's token is.
-  if (isBelieved) return { answer: 'as stored', asked: [], cdn: 0 }
+  if (isTrusted) return { answer: 'as stored', asked: [], cdn: 0 }
   return {
     answer: 'as the Hub',
     asked: [...twiceWhereMoved(cell, askedOf(cell)), ...bodyOf(cell, allowed)],

@@ -1,5 +1,5 @@
-// A real nginx or HAProxy as one process on a loopback port, in a directory of its own. It knows neither what the
-// configuration is for nor which requests come.
+// A real proxy (nginx, HAProxy, Caddy or Envoy) as one process on a loopback port, in a directory of its own. This file
+// knows neither what the configuration is for nor which requests come.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -26,17 +26,34 @@ export interface FrontPlace {
   readonly directory: string
 }
 
-/** Starts the program with this configuration and waits until it takes connections. Rejects with what it says. */
+/** How each program runs in the foreground with a configuration file. */
+const ARGUMENTS = {
+  nginx: (file, directory) => ['-c', file, '-p', directory, '-e', 'stderr'],
+  haproxy: (file) => ['-db', '-f', file],
+  caddy: (file) => ['run', '--adapter', 'caddyfile', '--config', file],
+  envoy: (file) => ['-c', file, '--log-level', 'warning', '--concurrency', '1', '--disable-hot-restart'],
+} satisfies Record<string, (file: string, directory: string) => readonly string[]>
+export type FrontProgram = keyof typeof ARGUMENTS
+
+/**
+ * Starts the program with this configuration and waits until it takes connections. Rejects with what it says. `command` is
+ * the program's path if it is not found by its name.
+ */
 export async function startFrontProcess(
-  program: 'nginx' | 'haproxy',
+  program: FrontProgram,
   configOf: (place: FrontPlace) => string,
+  command: string = program,
 ): Promise<FrontProcess> {
   const directory = await mkdtemp(join(tmpdir(), `hubmirror-${program}-`))
   const port = await freePort()
-  const file = join(directory, 'config')
+  // Envoy reads the format from the name. The other programs do not care.
+  const file = join(directory, 'config.yaml')
   await writeFile(file, configOf({ port, directory }))
-  const args = program === 'nginx' ? ['-c', file, '-p', directory, '-e', 'stderr'] : ['-db', '-f', file]
-  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(command, ARGUMENTS[program](file, directory), {
+    // Caddy keeps its state below these directories.
+    env: { PATH: process.env['PATH'], HOME: directory, XDG_DATA_HOME: directory, XDG_CONFIG_HOME: directory },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   let said = ''
   child.stderr.setEncoding('utf8').on('data', (words: string) => {
     said += words
@@ -71,4 +88,16 @@ export function nginxConfig(http: string, directory: string): string {
   return `daemon off; master_process off; pid ${directory}/pid; events {}
 http { access_log off; ${temporary.join(' ')}
 ${http} }`
+}
+
+/** The text with each of `what` replaced once. Throws, with the name of `source`, if the text lacks one of them. */
+export function filledIn(
+  source: string,
+  text: string,
+  replacements: readonly (readonly [what: string, by: string])[],
+): string {
+  return replacements.reduce((filled, [what, by]) => {
+    if (!filled.includes(what)) throw new Error(`${source}: expected ${what}`)
+    return filled.replace(what, by)
+  }, text)
 }

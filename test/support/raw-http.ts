@@ -3,7 +3,7 @@
 import { connect } from 'node:net'
 
 /** So long may a busy machine take for one answer. */
-const PATIENCE_MS = 120_000
+const MAX_WAIT_MS = 120_000
 
 /** What came back before the connection ended or fell silent. */
 export interface RawAnswer {
@@ -39,14 +39,14 @@ export function rawHttp(
       socket.destroy()
       resolve(parse(Buffer.concat(parts), end))
     }
-    socket.setTimeout(PATIENCE_MS, () => finish('silent'))
+    socket.setTimeout(MAX_WAIT_MS, () => finish('silent'))
     socket.once('connect', () => {
       connected = true
       socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
     })
     socket.on('data', (chunk: Buffer) => {
       parts.push(chunk)
-      socket.setTimeout(options.quietMs ?? PATIENCE_MS)
+      socket.setTimeout(options.quietMs ?? MAX_WAIT_MS)
     })
     socket.once('end', () => finish('closed'))
     socket.once('error', (error) => (connected ? finish('reset') : reject(error)))

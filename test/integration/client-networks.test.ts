@@ -20,18 +20,18 @@ async function behindProxy(config: Partial<Config>) {
   return { scene, status: async (address: string) => (await scene.ask(OPEN, from(address))).status }
 }
 
-it('serves every network by default', async () => {
+it('the mirror serves every network by default', async () => {
   const { status } = await behindProxy({})
   expect([await status('203.0.113.9'), await status('2001:db8::1')]).toEqual([200, 200])
 })
 
-it('serves only the networks that are allowed', async () => {
+it('the mirror serves only the networks that are allowed', async () => {
   const { status } = await behindProxy({ clientsAllow: [SELF, '10.0.0.0/8', '2001:db8::/32'] })
   expect([await status('10.9.9.9'), await status('2001:db8::1')]).toEqual([200, 200])
   expect([await status('11.9.9.9'), await status('2001:db9::1')]).toEqual([403, 403])
 })
 
-it('serves every network but those that are denied, and a denial wins', async () => {
+it('the mirror serves every network except those that are denied, and a denial wins', async () => {
   const { status, scene } = await behindProxy({ clientsDeny: ['10.1.0.0/16'] })
   expect([await status('10.2.0.1'), await status('10.1.0.1')]).toEqual([200, 403])
   await scene.restart({ clientsAllow: [SELF, '10.0.0.0/8'], clientsDeny: ['10.1.0.0/16'] })
@@ -40,7 +40,7 @@ it('serves every network but those that are denied, and a denial wins', async ()
   ])
 })
 
-it('recognises an IPv4-mapped IPv6 address', async () => {
+it('an IPv4-mapped IPv6 address counts as the IPv4 address', async () => {
   const { status, scene } = await behindProxy({
     clientsAllow: [SELF, '10.0.0.0/8'],
     clientsDeny: ['10.1.0.0/16'],
@@ -55,7 +55,7 @@ it('recognises an IPv4-mapped IPv6 address', async () => {
   expect([await status('10.1.0.1'), await status('10.1.0.2')]).toEqual([403, 200])
 })
 
-it('ignores the forwarding headers of an untrusted address', async () => {
+it('forwarding headers of an untrusted address are ignored', async () => {
   const scene = await openScene({ config: { clientsAllow: [SELF], clientsDeny: ['10.0.0.0/8'] } })
   expect((await scene.ask(OPEN, from('10.0.0.1'))).status).toBe(200)
   expect(await askFrom('127.0.0.2', scene.mirror.url, SELF)).toBe(403)
@@ -73,7 +73,7 @@ function askFrom(localAddress: string, base: string, claimed: string): Promise<n
 }
 
 it.each(['unknown', '10.0.0.1:80', '10.0.0.1, nonsense', '10.0.0', '10.0.0.1/8', '<script>', '_hidden'])(
-  'refuses where a trusted proxy forwards %s, which is no address',
+  'a request is refused if a trusted proxy forwards %s, which is no address',
   async (garbage) => {
     const { status, scene } = await behindProxy({ clientsDeny: ['192.0.2.1'] })
     expect(await status(garbage)).toBe(403)
@@ -81,7 +81,7 @@ it.each(['unknown', '10.0.0.1:80', '10.0.0.1, nonsense', '10.0.0', '10.0.0.1/8',
   },
 )
 
-it('says why, asks the Hub nothing, and notes it', async () => {
+it('a refused client gets the reason, costs the Hub nothing, and is logged', async () => {
   const { scene } = await behindProxy({ clientsDeny: ['10.0.0.0/8'] })
   const denied = from('10.0.0.1')
   const targets = [
@@ -120,7 +120,7 @@ it('says why, asks the Hub nothing, and notes it', async () => {
   })
 })
 
-it('counts refused clients', async () => {
+it('refused clients are counted', async () => {
   const { status, scene } = await behindProxy({ clientsDeny: ['10.0.0.0/8'] })
   expect(await status('10.0.0.1')).toBe(403)
   const text = await scene.mirror.metrics()

@@ -12,8 +12,8 @@ const PAGED = '/api/models/acme/open/commits/main?limit=1'
 const linkOf = (headers: Readonly<Record<string, string | undefined>>) =>
   /^<([^>]+)>; rel="next"$/.exec(headers['link'] ?? '')?.[1]
 
-describe('below a prefix', () => {
-  it('everything of the Hub is found under it, and nothing outside', async () => {
+describe('a mirror below a base path', () => {
+  it('serves everything of the Hub there, and nothing outside', async () => {
     const scene = await openScene({ config: { basePath: '/hub/face' } })
     const file = await scene.ask('/hub/face/acme/open/resolve/main/config.json')
     expect(file.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
@@ -45,7 +45,7 @@ describe('below a prefix', () => {
 })
 
 describe('the name of the mirror', () => {
-  it('is what the client calls it', async () => {
+  it('is the one by which the client calls it', async () => {
     const scene = await openScene()
     for (const host of ['mirror.example:8080', '[::1]:9', 'localhost']) {
       const page = await scene.ask(PAGED, { headers: { host } })
@@ -54,7 +54,7 @@ describe('the name of the mirror', () => {
   })
 
   it.each(['evil"><b', 'a b', 'user@host', 'host/path', 'host?x', 'a,b'])(
-    'is never taken from a Host that is none: "%s"',
+    'is never taken from a Host that is no host: "%s"',
     async (host) => {
       const scene = await openScene()
       const page = await scene.ask(PAGED, { headers: { host } })
@@ -63,7 +63,7 @@ describe('the name of the mirror', () => {
     },
   )
 
-  it('of one client is not sent to the next', async () => {
+  it('that one client uses is not sent to another', async () => {
     const scene = await openScene()
     await scene.ask('/acme/open/resolve/main/config.json')
     const commit = scene.commit('acme/open')
@@ -82,7 +82,7 @@ describe('the name of the mirror', () => {
     expect(linkOf(page.headers)).toContain('https://front.example/hf/api/models/acme/open/commits/main?')
   })
 
-  it('is taken from a front only where the front is trusted', async () => {
+  it('is taken from a proxy only if the proxy is trusted', async () => {
     const headers = {
       'x-forwarded-host': 'front.example',
       'x-forwarded-proto': 'https',
@@ -125,7 +125,7 @@ describe('a mirror before a mirror', () => {
     expect(passed.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
   })
 
-  it('that leads back to itself says so instead of going round', async () => {
+  it('that is its own origin says so instead of looping', async () => {
     const scene = await openScene()
     await scene.ask('/api/models/acme/open')
     const via = scene.hub.ledger.requests()[0]?.headers.via ?? ''
@@ -141,7 +141,7 @@ describe('a mirror before a mirror', () => {
     ['GET', '/api/models/acme/open'],
     ['GET', '/acme/open/raw/main/config.json'],
   ])(
-    'that leads back by way of others says so, too: %s %s names who passed it on',
+    'that is its own origin by way of others says so, too: %s %s names who passed it on',
     async (method, target) => {
       const scene = await openScene()
       const got = await scene.ask(target, { method, headers: { via: '1.1 hubmirror-other' } })

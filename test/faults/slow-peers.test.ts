@@ -62,8 +62,8 @@ async function begin(
   })
 }
 
-describe.each(REPOS)('behind an origin that drips, a client of a repo that is %s', (repo) => {
-  it('gets every byte when it lands, not when its block is whole', async () => {
+describe.each(REPOS)('behind a slow origin, a client of a repo that is %s', (repo) => {
+  it('gets every byte when it lands, not when its block is complete', async () => {
     await start()
     hub.faults.add({ where: 'cdn', dripBytesPerSecond: 400_000, times: 100 })
     const { answer } = await begin(repo, 'drip.bin')
@@ -81,7 +81,7 @@ describe.each(REPOS)('behind an origin that drips, a client of a repo that is %s
 })
 
 describe('a client that reads nothing', () => {
-  it.each(REPOS)('of a repo that is %s, harms no other client', async (repo) => {
+  it.each(REPOS)('does not delay other clients of a repo that is %s', async (repo) => {
     await start()
     const idlers = await Promise.all(Array.from({ length: 20 }, () => begin(repo, 'large.bin')))
     for (const { answer } of idlers) answer.pause()
@@ -103,7 +103,7 @@ describe('a client that reads nothing', () => {
   })
 
   it.each(REPOS)(
-    'but a byte a second, of a repo that is %s, keeps its connection, and costs little',
+    'but a byte a second, of a repo that is %s, keeps its connection and costs little',
     async (repo) => {
       await start()
       const readers = await Promise.all(Array.from({ length: 4 }, () => begin(repo, 'large.bin')))
@@ -136,8 +136,8 @@ describe('a client that reads nothing', () => {
   )
 })
 
-describe('clients that leave', () => {
-  it.each(REPOS)('in every moment, of a repo that is %s, leave nothing open', async (repo) => {
+describe('clients that disconnect', () => {
+  it.each(REPOS)('at any moment, of a repo that is %s, leave nothing open', async (repo) => {
     await start()
     hub.bytesPerSecond = 8_000_000
     for (let round = 0; round < 12; round += 1) {
@@ -176,7 +176,7 @@ describe('clients that leave', () => {
     expect(hub.ledger.bytes('cdn')).toBe(LARGE)
   })
 
-  it('with an origin that hangs, free what they held', async () => {
+  it('from an origin that hangs release what they held', async () => {
     await start()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 100_000, times: 100 })
     const { asked, answer } = await begin('private', 'large.bin')

@@ -62,7 +62,7 @@ async function askEach(target: string, asked: Asked = {}): Promise<Got[]> {
 const metrics = async () => (await ask(child.url, '/metrics')).body.toString()
 const requestsOf = (id: string) => child.entries().filter(({ requestId }) => requestId === id)
 
-/** Asks until every worker has the answer ready, and so has the main process. */
+/** Asks until every worker has cached the answer, and so has the main process. */
 async function warm(target: string, question?: Asked): Promise<void> {
   await askEach(target, question)
   await whenIdle(metrics)
@@ -71,10 +71,10 @@ async function warm(target: string, question?: Asked): Promise<void> {
       expect(['HIT', 'MISS', 'REVALIDATED']).toContain(headers['x-cache'])
 }
 
-describe('a cached answer', () => {
-  it('comes from a worker while the main process is stopped, and is logged and counted', async () => {
+describe('a response that a worker has cached', () => {
+  it('is sent while the main process is stopped, and is logged and counted', async () => {
     await start({ HUBMIRROR_AUDIT_LOG: 'stdout' })
-    // In this order: the first promise of a branch ends what was ready of it.
+    // In this order: the first promise of a branch invalidates what was cached of it.
     await warm(TARGET, { method: 'HEAD' })
     await warm(TARGET)
     const [long] = await askEach(TARGET, {
@@ -83,8 +83,8 @@ describe('a cached answer', () => {
     })
     const series = 'hubmirror_requests_total{route="file",outcome="hit",status="200"}'
     child.kill('SIGSTOP')
-    const gets = await askEach(TARGET, { headers: { 'x-request-id': 'ready' }, token: TOKENS.bob })
-    const heads = await askEach(TARGET, { method: 'HEAD', headers: { 'x-request-id': 'ready' } })
+    const gets = await askEach(TARGET, { headers: { 'x-request-id': 'repeated' }, token: TOKENS.bob })
+    const heads = await askEach(TARGET, { method: 'HEAD', headers: { 'x-request-id': 'repeated' } })
     child.kill('SIGCONT')
     const comparable = ({ status, headers }: Got) => {
       const { 'x-request-id': _id, date: _date, age: _age, ...rest } = headers
@@ -97,7 +97,7 @@ describe('a cached answer', () => {
     }
     for (const got of heads) expect([got.status, got.body.length]).toEqual([200, 0])
     const lines = await eventually(
-      () => requestsOf('ready').filter(({ msg }) => msg === 'request'),
+      () => requestsOf('repeated').filter(({ msg }) => msg === 'request'),
       (found) => found.length === gets.length + heads.length,
     )
     // A token has one name in all processes.
@@ -113,7 +113,7 @@ describe('a cached answer', () => {
       if (line['method'] === 'GET') expect(line['token']).toBe(named)
     }
     await eventually(
-      () => requestsOf('ready').filter((entry) => entry['audit'] === 'access'),
+      () => requestsOf('repeated').filter((entry) => entry['audit'] === 'access'),
       (audited) => audited.length === lines.length,
     )
     // Lines take a way of their own: what is counted may not have been read here yet.
@@ -130,7 +130,7 @@ describe('a cached answer', () => {
     expect(badLines(child.log())).toEqual([])
   })
 
-  it('serves ranges of a cached body while the main process is stopped, and a range never counts as the whole', async () => {
+  it('is the source of ranges while the main process is stopped, and a range never counts as the whole', async () => {
     await start()
     const part = { headers: { range: 'bytes=2-6' } }
     for (let round = 0; round < 3; round += 1)
@@ -150,7 +150,7 @@ describe('a cached answer', () => {
     }
   })
 
-  it('is not given to a request with a mirror token, with conditions, or from a network that is not served', async () => {
+  it('is not sent to a request with a mirror token, with conditions, or from a network that is not served', async () => {
     await start({ HUBMIRROR_CLIENTS_DENY: '10.0.0.0/8', HUBMIRROR_TRUST_PROXY: '127.0.0.1' })
     await warm(TARGET)
     const mirrorToken = `hf_mirror${'a'.repeat(40)}`
@@ -163,7 +163,7 @@ describe('a cached answer', () => {
     }
   })
 
-  it('is dropped by every worker before any client sees that what it rests on has ended', async () => {
+  it('is dropped by every worker before any client sees that its grounds have ended', async () => {
     await start()
     await warm(TARGET)
     world.model('acme/open').makePrivate(['alice'])
@@ -209,7 +209,7 @@ describe('a cached answer', () => {
     for (const { body } of await askEach(target)) expect(body.toString()).toBe('second\n')
   })
 
-  it('to a HEAD promises its commit, also when a worker gave it and the branch moves', async () => {
+  it('to a HEAD promises its commit, also if the branch moves', async () => {
     await start({ HUBMIRROR_REF_TTL: '3s' })
     await warm(TARGET, { method: 'HEAD' })
     const heads = await askEach(TARGET, { method: 'HEAD', token: TOKENS.bob })
@@ -223,7 +223,7 @@ describe('a cached answer', () => {
       expect([got.headers['x-repo-commit'], got.body.toString()]).toEqual([before, BODY])
   })
 
-  it('is gone with a worker that does not acknowledge its invalidation, since that worker is killed', async () => {
+  it('ends with a worker that does not acknowledge its invalidation, since that worker is killed', async () => {
     await start()
     await warm(TARGET)
     const [stuck = 0] = await childrenOf(child.pid)
@@ -258,8 +258,8 @@ describe('a cached answer', () => {
   })
 })
 
-describe('a stop', () => {
-  it('loses no line and no count of what workers answered by themselves', async () => {
+describe('a stop of the mirror', () => {
+  it('loses no line and no count of the responses that workers sent by themselves', async () => {
     await start({ HUBMIRROR_AUDIT_LOG: 'stdout' })
     await warm(TARGET)
     const ids = Array.from({ length: 120 }, (_, index) => `last-${index}`)

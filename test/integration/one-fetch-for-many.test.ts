@@ -18,7 +18,7 @@ async function openBig(bytesPerSecond?: number): Promise<Scene> {
   return scene
 }
 
-describe('a file that many ask for at once', () => {
+describe('a file that many clients request at once', () => {
   it('is transferred once', async () => {
     const scene = await openBig()
     const bytes = scene.bytes('acme/big', 'big.bin')
@@ -36,7 +36,7 @@ describe('a file that many ask for at once', () => {
     expect(metricValue(metrics, 'hubmirror_fetched_bytes_total{kind="cdn"}')).toBe(SIZE)
   })
 
-  it('and is small, is transferred once, too', async () => {
+  it('is transferred once also if it is small', async () => {
     const scene = await openScene()
     const target = '/acme/open/resolve/main/config.json'
     const replies = await Promise.all(Array.from({ length: 20 }, () => scene.ask(target)))
@@ -46,7 +46,7 @@ describe('a file that many ask for at once', () => {
     expect(heads.length, 'the question is shared as well').toBe(1)
   })
 
-  it('serves one who comes in the middle from its beginning', async () => {
+  it('is sent from its beginning to a client that joins in the middle', async () => {
     const scene = await openBig(8_000_000)
     const first = scene.ask(TARGET)
     await scene.hub.ledger.whenBytes({ server: 'cdn' }, SIZE / 4)
@@ -65,7 +65,7 @@ describe('a file that many ask for at once', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('reaches the others when the one who asked first leaves', async () => {
+  it('reaches the other clients when the first one leaves', async () => {
     const scene = await openBig(8_000_000)
     const leaver = await open(scene.mirror.url, TARGET)
     leaver.on('error', () => undefined)
@@ -104,7 +104,7 @@ describe('a file that many ask for at once', () => {
   })
 })
 
-describe('a pull whose only reader left', () => {
+describe('a download whose only reader left', () => {
   const MIB = 1024 * 1024
   /** When six connections have brought a MiB each, one byte more is missing of it than a download fetches without readers. */
   const MUCH = 6 * MIB + 256_000_001
@@ -138,7 +138,7 @@ describe('a pull whose only reader left', () => {
     return scene
   }
 
-  it('ends where it is to stop, though little is missing; what has come is kept', async () => {
+  it('is stopped if the setting says so, though little is missing, and keeps its bytes', async () => {
     const scene = await abandon({ pullAbandoned: 'stop', sizeBytes: SIZE, connections: 2 })
     await scene.settled()
     const { ledger } = scene.hub
@@ -152,7 +152,7 @@ describe('a pull whose only reader left', () => {
     expect(ledger.bytes('cdn')).toBe(SIZE)
   })
 
-  it('ends of itself where much is missing; what has come is kept', async () => {
+  it('ends by itself if much is missing, and keeps its bytes', async () => {
     const scene = await abandon({ pullAbandoned: 'auto', sizeBytes: MUCH, connections: 6 })
     await scene.settled()
     expect(scene.hub.ledger.bytes('cdn')).toBe(6 * MIB)
@@ -173,7 +173,7 @@ describe('a pull whose only reader left', () => {
   })
 })
 
-describe('ranges of a file that is not there', () => {
+describe('ranges of a file that is not stored', () => {
   const HUGE = 200_000_000
   const target = '/acme/huge/resolve/main/huge.bin'
 
@@ -204,7 +204,7 @@ describe('ranges of a file that is not there', () => {
     expect(scene.hub.ledger.bodyRequests(), 'and stay there').toEqual([])
   })
 
-  it('that many ask for at once are fetched once', async () => {
+  it('that many clients request at once are fetched once', async () => {
     const scene = await openScene()
     scene.world
       .model('acme/huge')
@@ -218,7 +218,7 @@ describe('ranges of a file that is not there', () => {
   })
 })
 
-it('is finished though the token that asked for it is no longer good: the file is public', async () => {
+it('a public file is finished though the token that requested it is no longer valid', async () => {
   const scene = await openScene()
   const target = '/acme/open/resolve/main/config.json'
   await scene.ask(target, { method: 'HEAD', token: TOKENS.alice })

@@ -125,48 +125,51 @@ const CASES = [
 ] as const
 
 describe('a file', () => {
-  it.each(CASES)('of shape $what is one 200 with all that clients read, HEAD like GET', async (example) => {
-    const { target, id, path } = example
-    const token = 'token' in example ? example.token : undefined
-    const type = 'type' in example ? example.type : 'models'
-    const scene = await openScene()
-    const bytes = scene.bytes(id, path, { type })
-    const file = scene.world.find(type, id)?.repo.resolve('main')?.files.get(path)
-    const commit = scene.world.find(type, id)?.repo.resolve('main')?.id
-    const isLfs = file?.lfs !== undefined
+  it.each(CASES)(
+    'of shape $what is one 200 with all fields that clients read, the same for HEAD and GET',
+    async (example) => {
+      const { target, id, path } = example
+      const token = 'token' in example ? example.token : undefined
+      const type = 'type' in example ? example.type : 'models'
+      const scene = await openScene()
+      const bytes = scene.bytes(id, path, { type })
+      const file = scene.world.find(type, id)?.repo.resolve('main')?.files.get(path)
+      const commit = scene.world.find(type, id)?.repo.resolve('main')?.id
+      const isLfs = file?.lfs !== undefined
 
-    const head = await scene.ask(target, { method: 'HEAD', token })
-    expect(head.status).toBe(200)
-    expect(scene.hub.ledger.bodyRequests(), 'a HEAD costs no body').toEqual([])
-    const gets = scene.hub.ledger.requests({ method: 'GET' })
-    expect(gets.filter(({ url }) => !url.startsWith('/api/'))).toEqual([])
-    const got = await scene.ask(target, { token })
-    expect(got.status).toBe(200)
-    expect(got.whole).toBe(true)
-    expect(got.body.equals(bytes)).toBe(true)
+      const head = await scene.ask(target, { method: 'HEAD', token })
+      expect(head.status).toBe(200)
+      expect(scene.hub.ledger.bodyRequests(), 'a HEAD costs no body').toEqual([])
+      const gets = scene.hub.ledger.requests({ method: 'GET' })
+      expect(gets.filter(({ url }) => !url.startsWith('/api/'))).toEqual([])
+      const got = await scene.ask(target, { token })
+      expect(got.status).toBe(200)
+      expect(got.whole).toBe(true)
+      expect(got.body.equals(bytes)).toBe(true)
 
-    for (const reply of [head, got]) {
-      expect(reply.headers).toMatchObject({
-        'x-repo-commit': commit,
-        etag: `"${isLfs ? sha256(bytes) : gitSha1(bytes)}"`,
-        'x-linked-size': String(bytes.length),
-        'content-length': String(bytes.length),
-        'accept-ranges': 'bytes',
-        vary: 'Authorization, Accept',
-        'cache-control': 'private, no-cache',
-      })
-      expect(reply.headers['x-linked-etag']).toBe(isLfs ? `"${sha256(bytes)}"` : undefined)
-      expect(reply.headers['access-control-expose-headers']).toContain('X-Linked-ETag')
-      expect(reply.headers['content-disposition']).toMatch(/^inline; filename\*=UTF-8''/)
-      expect(reply.headers['content-security-policy']).toContain('sandbox')
-      expect(reply.names.filter((name) => !FILE_HEADERS.has(name))).toEqual([])
-      expect(new Set(reply.names).size, 'no header twice').toBe(reply.names.length)
-    }
-    expect(head.headers['content-type']).toBe(got.headers['content-type'])
-    expect(head.headers['content-disposition']).toBe(got.headers['content-disposition'])
-  })
+      for (const reply of [head, got]) {
+        expect(reply.headers).toMatchObject({
+          'x-repo-commit': commit,
+          etag: `"${isLfs ? sha256(bytes) : gitSha1(bytes)}"`,
+          'x-linked-size': String(bytes.length),
+          'content-length': String(bytes.length),
+          'accept-ranges': 'bytes',
+          vary: 'Authorization, Accept',
+          'cache-control': 'private, no-cache',
+        })
+        expect(reply.headers['x-linked-etag']).toBe(isLfs ? `"${sha256(bytes)}"` : undefined)
+        expect(reply.headers['access-control-expose-headers']).toContain('X-Linked-ETag')
+        expect(reply.headers['content-disposition']).toMatch(/^inline; filename\*=UTF-8''/)
+        expect(reply.headers['content-security-policy']).toContain('sandbox')
+        expect(reply.names.filter((name) => !FILE_HEADERS.has(name))).toEqual([])
+        expect(new Set(reply.names).size, 'no header twice').toBe(reply.names.length)
+      }
+      expect(head.headers['content-type']).toBe(got.headers['content-type'])
+      expect(head.headers['content-disposition']).toBe(got.headers['content-disposition'])
+    },
+  )
 
-  it.each(ODD_NAMES)('named %s keeps its name on the way', async (name) => {
+  it.each(ODD_NAMES)('named %s is sent with that name', async (name) => {
     const scene = await openScene()
     const target = `/acme/odd/resolve/main/${encodePath(name)}`
     const bytes = scene.bytes('acme/odd', name)
@@ -179,7 +182,7 @@ describe('a file', () => {
     expect((await scene.ask(target)).headers['x-cache']).toBe('HIT')
   })
 
-  it('is found under a tag, a branch, a pull request and a commit', async () => {
+  it('is found by a tag, a branch, a pull request and a commit', async () => {
     const scene = await openScene()
     const commit = scene.commit('acme/open', 'v1')
     const proposal = scene.commit('acme/open', 'refs/pr/1')
@@ -217,14 +220,14 @@ describe('a file', () => {
     },
   )
 
-  it('is refused on resolve-cache under a branch', async () => {
+  it('is refused on resolve-cache by a branch', async () => {
     const scene = await openScene()
     const got = await scene.ask('/api/resolve-cache/models/acme/open/main/config.json')
     expect([got.status, got.headers['x-error-code']]).toEqual([400, 'BadUrl'])
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('is found behind the slashes that a trailing slash in HF_ENDPOINT makes', async () => {
+  it('is found after the double slashes that a trailing slash in HF_ENDPOINT makes', async () => {
     const scene = await openScene()
     const got = await scene.ask('//acme/open/resolve/main/config.json')
     expect(got.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
@@ -234,14 +237,14 @@ describe('a file', () => {
     expect(listed.status).toBe(200)
   })
 
-  it('is to be saved, not shown, when the client asks so', async () => {
+  it('is sent to be saved, not shown, if the client asks for that', async () => {
     const scene = await openScene()
     const got = await scene.ask('/acme/open/resolve/main/config.json?download=true')
     expect(got.headers['content-disposition']).toMatch(/^attachment;/)
     expect(got.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
   })
 
-  it('is sent as it is, whatever encodings the client takes', async () => {
+  it('is sent without content coding, whichever codings the client accepts', async () => {
     const scene = await openScene()
     const got = await scene.ask('/acme/open/resolve/main/config.json', {
       headers: { 'accept-encoding': 'gzip, deflate, br, zstd', accept: 'application/vnd.xet-fileinfo+json' },
@@ -256,7 +259,7 @@ describe('a file', () => {
   })
 })
 
-describe('what is absent', () => {
+describe('a refused file', () => {
   it.each([
     {
       what: 'a file',
@@ -274,7 +277,7 @@ describe('what is absent', () => {
       message: 'Invalid rev id: nowhere',
     },
     {
-      what: 'a repo, to a stranger',
+      what: 'a repo, to an anonymous caller',
       target: '/acme/none/resolve/main/config.json',
       status: 401,
       code: 'RepoNotFound',
@@ -289,7 +292,7 @@ describe('what is absent', () => {
       token: TOKENS.bob,
     },
     {
-      what: 'a private repo, to a stranger',
+      what: 'a private repo, to an anonymous caller',
       target: '/acme/secret/resolve/main/config.json',
       status: 401,
       code: 'RepoNotFound',
@@ -304,7 +307,7 @@ describe('what is absent', () => {
       token: TOKENS.bob,
     },
     {
-      what: 'a gated file, to a stranger',
+      what: 'a gated file, to an anonymous caller',
       target: '/acme/gated/resolve/main/config.json',
       status: 401,
       code: 'GatedRepo',
@@ -327,7 +330,7 @@ describe('what is absent', () => {
       token: TOKENS.invalid,
     },
   ])(
-    'is reported in the words of the Hub: $what',
+    'is refused with the words of the Hub: $what',
     async ({ target, status, code, message, commit, token }) => {
       const scene = await openScene()
       for (const method of ['HEAD', 'GET']) {
@@ -345,7 +348,7 @@ describe('what is absent', () => {
     },
   )
 
-  it('gets a disabled repo without a code, as from the Hub', async () => {
+  it('of a disabled repo has no error code, as at the Hub', async () => {
     const scene = await openScene()
     scene.world.model('acme/open').disabled()
     const got = await scene.ask('/acme/open/resolve/main/config.json')
@@ -356,7 +359,7 @@ describe('what is absent', () => {
     ])
   })
 
-  it('says that it is one also when it comes to the bytes only', async () => {
+  it('is reported as refused also if the refusal comes with the request for its bytes', async () => {
     const scene = await openScene()
     const target = '/acme/open/resolve/main/w.bin'
     expect((await scene.ask(target, { method: 'HEAD' })).status).toBe(200)

@@ -92,7 +92,7 @@ async function speaker(text: string): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-it.each(Object.entries(CAUSES))('%s is told in its own words', async (cause, [text, code, make]) => {
+it.each(Object.entries(CAUSES))('%s has a message of its own', async (cause, [text, code, make]) => {
   const scene = await openScene()
   const config = await make(scene)
   const mirror = await scene.another({ config })
@@ -122,7 +122,7 @@ it.each(Object.entries(CAUSES))('%s is told in its own words', async (cause, [te
   expect(fitting.map(([name]) => name)).toEqual([cause])
 })
 
-it('a Hub that comes back is a line in the log, once', async () => {
+it('the log has one line when the Hub can be reached again', async () => {
   const scene = await openScene()
   await scene.hub.stop()
   for (let turn = 0; turn < 3; turn += 1) await scene.ask(CONFIG)
@@ -133,7 +133,7 @@ it('a Hub that comes back is a line in the log, once', async () => {
   expect(scene.mirror.logLines('the origin is reachable again').length).toBe(1)
 })
 
-it('what is lost at a storage host does not name it', async () => {
+it('a failure at a storage host does not name that host to the client', async () => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'cdn', resetBeforeHeaders: true, times: 1_000 })
   scene.hub.faults.add({ where: 'hub', match: /overview/, redirectTo: `${scene.hub.cdnUrl}/secret-place` })
@@ -182,7 +182,7 @@ it.each([
   }
 })
 
-it('an authority that is named in NODE_EXTRA_CA_CERTS is trusted, here behind a proxy that wants a password', async () => {
+it('an authority in NODE_EXTRA_CA_CERTS is trusted, also behind a proxy that requires a password', async () => {
   const hub = await startHub({ world: mirrorWorld() })
   onTestFinished(() => hub.close())
   const front = await tlsFront(hub.url, GOOD_CERTIFICATE)

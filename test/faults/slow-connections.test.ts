@@ -103,7 +103,7 @@ const CROWDS = [
 describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
   const most = crowd === 'one address' ? RELAYS_OF_ONE : RELAYS
 
-  it('that read what is passed through hold their share, and nothing that is quick waits for them', async () => {
+  it('that read passed-through answers keep to their share, and no quick request waits for them', async () => {
     const scene = await openBusyScene()
     scene.hub.faults.add({ where: 'hub', match: /\/raw\//, stallAfterBytes: 100_000, times: MANY })
     const { begun, leave } = hold(
@@ -136,7 +136,7 @@ describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
     )
   })
 
-  it('that read private files hold their share, those who wait are forgotten when they leave', async () => {
+  it('that read private files keep to their share, and requests in the queue are dropped when their clients leave', async () => {
     const scene = await openBusyScene()
     scene.hub.faults.add({ where: 'cdn', match: /./, stallAfterBytes: 100_000, times: most })
     const sockets: Socket[] = []
@@ -169,7 +169,7 @@ describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
     expect([after.status, after.body.equals(scene.bytes('acme/hidden', 'w.bin'))]).toEqual([200, true])
   })
 
-  it('that upload hold their share, and nothing that is quick waits for them', async () => {
+  it('that upload keep to their share, and no quick request waits for them', async () => {
     const scene = await openBusyScene()
     const { port } = new URL(scene.mirror.url)
     const sockets = Array.from({ length: MANY }, (_, index) => {
@@ -199,7 +199,7 @@ describe.each(CROWDS)(`${MANY} slow connections from %s`, (crowd, headers) => {
 })
 
 describe('another caller', () => {
-  it('has its turn before those who wait for a caller that has asked for much more', async () => {
+  it('gets its turn before requests of a caller that has sent many more', async () => {
     const scene = await openBusyScene()
     // The first are held, from that caller and another one; later callers are not.
     scene.hub.faults.add({ where: 'cdn', stallAfterBytes: 100_000, times: RELAYS })
@@ -229,8 +229,8 @@ describe('another caller', () => {
   })
 })
 
-describe('what is short', () => {
-  it('has left its connection before its client has read it, of private files and of what is passed through', async () => {
+describe('a short answer', () => {
+  it('has released its connection before its client has read it, for private files and for passed-through answers', async () => {
     const scene = await openBusyScene()
     const sockets: Socket[] = []
     onTestFinished(() => sockets.forEach((socket) => socket.destroy()))

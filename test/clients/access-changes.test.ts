@@ -88,7 +88,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
         string
       >
 
-    it('raises what the Hub itself would make the client raise, and nothing else', async () => {
+    it('raises the exception that the Hub itself would make it raise, and no other', async () => {
       const warmed = await play(casesOf('alice', TOKENS.alice), false)
       expect(new Set(Object.values(warmed))).toEqual(new Set(['ok']))
       for (const [name, turn] of Object.entries(TURNS)) turn(scene().hub.world.model(`turns/${name}`))

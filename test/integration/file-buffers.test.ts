@@ -75,7 +75,7 @@ async function takeBig(scene: Scene): Promise<void> {
 }
 
 describe('a stored file', () => {
-  it('that few clients take is read in large pieces, ahead of what is being sent', async () => {
+  it('read by few clients is read in large pieces, ahead of what is being sent', async () => {
     const scene = await warmBig()
     const { held, seen, reads } = watchBuffers()
     await takeBig(scene)
@@ -89,7 +89,7 @@ describe('a stored file', () => {
     expect(seen.size, 'two buffers, in turn').toBe(2)
   })
 
-  it('that more take is read in small pieces, one at a time, until its client has read for a while', async () => {
+  it('read by more clients is read in small pieces, one at a time, until its client has read for a while', async () => {
     const scene = await warmBig()
     const { held, reads, pools } = watchBuffers()
     await takeBig(scene)
@@ -107,7 +107,7 @@ describe('a stored file', () => {
     expect(reads.slice(young.length)).toEqual(times((SIZE - PROVEN) / MIB, { sizeBytes: MIB, held: 2 }))
   })
 
-  it('that many take and do not read costs all of them few small buffers', async () => {
+  it('that many clients request and do not read costs few small buffers in total', async () => {
     const scene = await warmBig()
     const { held, reads, pools } = watchBuffers()
     const heldBytes = (): number => [...held].reduce((sum, { length }) => sum + length, 0)
@@ -132,7 +132,7 @@ describe('a stored file', () => {
     expect(reads.length, 'read for clients who have left').toBe(before)
   })
 
-  it('that many take is read once for all of them', async () => {
+  it('that many clients read is read from disk once for all of them', async () => {
     const scene = await warmBig()
     const { reads } = watchBuffers()
     await stalled(scene, FEW + 1)
@@ -152,7 +152,7 @@ describe('a stored file', () => {
     expect(reads.length - before).toBeLessThan(unshared / 2)
   })
 
-  it('comes whole to each of many who wait for it, and no buffer stays in use', async () => {
+  it('arrives whole at each of many clients that wait for it, and no buffer stays in use', async () => {
     const scene = await openScene()
     scene.world.model('acme/big').commit({ 'big.bin': lfs({ sizeBytes: SIZE, seed: 42 }) })
     const { held, reads } = watchBuffers()

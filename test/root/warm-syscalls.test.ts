@@ -53,7 +53,7 @@ async function start(workers: number): Promise<void> {
 const ask = (target: string, asked: Asked = {}): Promise<Got> =>
   probe(child.url + target, { ...asked, agent })
 
-/** Questions whose answers are in memory, whichever way they are found there. */
+/** RequestBodies whose answers are in memory, whichever way they are found there. */
 const QUESTIONS: readonly (readonly [what: string, path: string, asked: Asked])[] = [
   ['a HEAD of a small file', 'config.json', { method: 'HEAD' }],
   ['a HEAD of a large file', 'w.bin', { method: 'HEAD' }],
@@ -92,27 +92,30 @@ async function warm(): Promise<void> {
 }
 
 describe.skipIf(noStrace !== undefined)('a warm answer', () => {
-  it.each([1, 2])('touches no file, in a mirror of %i processes that answer', async (workers) => {
-    await start(workers)
-    await warm()
-    const pids = [child.pid, ...(await childrenOf(child.pid))]
-    const { lines } = (watch = await watchCalls(pids, FILE_CALLS))
-    // The walk at start goes on behind the answers: what it touches is none of theirs.
-    let quiet = -1
-    await eventually(
-      async () => {
-        const before = quiet
-        await askAll(1)
-        quiet = (await lines()).length
-        return quiet - before
-      },
-      (count) => count === 0,
-    )
-    await askAll(ROUNDS)
-    // A large file is on the disk alone: that its opening was seen says that nothing before it was missed.
-    expect((await ask(`${REPO}/main/w.bin`)).body).toHaveLength(LARGE_BYTES)
-    const isOpening = (line: string) => line.includes(join(cacheDir, 'blobs'))
-    const calls = await eventually(lines, (all) => all.some(isOpening))
-    expect(calls.slice(quiet, calls.findIndex(isOpening)), 'calls for warm answers').toEqual([])
-  })
+  it.each([1, 2])(
+    'makes no system call about a file, in a mirror of %i processes that answer',
+    async (workers) => {
+      await start(workers)
+      await warm()
+      const pids = [child.pid, ...(await childrenOf(child.pid))]
+      const { lines } = (watch = await watchCalls(pids, FILE_CALLS))
+      // The walk at start goes on behind the answers: what it touches is none of theirs.
+      let quiet = -1
+      await eventually(
+        async () => {
+          const before = quiet
+          await askAll(1)
+          quiet = (await lines()).length
+          return quiet - before
+        },
+        (count) => count === 0,
+      )
+      await askAll(ROUNDS)
+      // A large file is on the disk alone: that its opening was seen says that nothing before it was missed.
+      expect((await ask(`${REPO}/main/w.bin`)).body).toHaveLength(LARGE_BYTES)
+      const isOpening = (line: string) => line.includes(join(cacheDir, 'blobs'))
+      const calls = await eventually(lines, (all) => all.some(isOpening))
+      expect(calls.slice(quiet, calls.findIndex(isOpening)), 'calls for warm answers').toEqual([])
+    },
+  )
 })

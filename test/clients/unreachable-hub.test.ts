@@ -28,7 +28,7 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
     const ask = async (how?: { readonly direct: boolean }) => {
       const commit = commitOf(scene().hub.world, 'acme/tiny')
       const args = ['acme/tiny', commit, 'nested', 'nested/deeper/vocab.txt', 'adapter_config.json']
-      return (await python(scene(), client, 'away.py', args, how)) as Record<string, Answer>
+      return (await python(scene(), client, 'unreachable_hub.py', args, how)) as Record<string, Answer>
     }
 
     const expectImplied = (answers: Record<string, Answer>, right: Record<string, Answer>) => {
@@ -45,7 +45,7 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
       expect(answers['absentFile']?.raised).not.toContain('LocalEntryNotFoundError')
     }
 
-    it('is described in full while the mirror is offline, and what is not known is said once', async () => {
+    it('is described in full while the mirror is offline, and questions without an answer are refused once', async () => {
       const { hub, restartMirror } = scene()
       const right = await ask({ direct: true })
       await python(scene(), client, 'snapshot.py', ['acme/tiny'])
@@ -64,7 +64,7 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
       expect([asked('no-such-repo'), asked('no-such-branch')]).toEqual([2, 1])
     })
 
-    it('is described in full while the Hub is away, and no wait is called a rate limit', async () => {
+    it('is described in full while the Hub cannot be reached, and no wait is called a rate limit', async () => {
       const { hub } = scene()
       const right = await ask({ direct: true })
       await python(scene(), client, 'snapshot.py', ['acme/tiny'])
@@ -122,7 +122,7 @@ describeClient(
   () => {
     const scene = useScene(clientWorld)
 
-    it('is loaded while the mirror is offline, and no file that it lacks is asked for twice', async () => {
+    it('is loaded while the mirror is offline, and no absent file is requested twice', async () => {
       const { hub, restartMirror } = scene()
       await python(scene(), 'hub-2', 'snapshot.py', ['acme/bert'])
       await restartMirror({ HUBMIRROR_OFFLINE: 'on' })

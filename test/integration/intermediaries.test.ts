@@ -66,7 +66,7 @@ const PAGES: readonly [string, Omit<Fault, 'where'>, string][] = [
 ]
 
 describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
-  it('takes nothing away that is public and stored, and says of all else what has happened', async () => {
+  it('does not end the service of stored public content, and is named where content cannot be served', async () => {
     const scene = await openScene({ config: { cachePrivate: true } })
     expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
     await warm(scene)
@@ -107,7 +107,7 @@ describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
     expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
   })
 
-  it('ends no verdict by what is passed through', async () => {
+  it('ends no verdict by an answer that is passed through', async () => {
     const scene = await openScene()
     await warm(scene)
     const handle = onHub(scene, { match: /info\/refs|\/raw\/|discussions/, ...fault })
@@ -124,7 +124,7 @@ describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
   })
 })
 
-it('a filter between HEAD and GET is reported as such at once, and not asked again and again', async () => {
+it('a filter between HEAD and GET is reported at once, and not asked again and again', async () => {
   const scene = await openScene()
   onHub(scene, { method: 'GET', match: /resolve/, edge: { code: 403, headers: HTML, body: '<html>' } })
   const got = await scene.ask(CONFIG)
@@ -134,7 +134,7 @@ it('a filter between HEAD and GET is reported as such at once, and not asked aga
   expect(new Set(gets.map(({ url }) => url)).size, 'no address is asked twice').toBe(gets.length)
 })
 
-it('a host of files that a filter keeps away is named, so that it can be let through', async () => {
+it('a file host that a filter blocks is named, so that an operator can allow it', async () => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'cdn', ...ALWAYS, edge: { code: 403, headers: HTML, body: '<html>' } })
   const got = await scene.ask(LARGE)
@@ -142,7 +142,7 @@ it('a host of files that a filter keeps away is named, so that it can be let thr
   expect(got.headers['x-error-message']).toContain(new URL(scene.hub.cdnUrl).host)
 })
 
-describe("the Hub's own no counts at once", () => {
+describe('a refusal of the Hub counts at once', () => {
   const FIELDS = [
     'x-error-code',
     'x-error-message',
@@ -154,7 +154,7 @@ describe("the Hub's own no counts at once", () => {
     'www-authenticate',
   ]
 
-  it('where a gateway drops every field of it, by its words', async () => {
+  it('by its words, if a gateway drops all of its fields', async () => {
     const scene = await openScene()
     await warm(scene)
     onHub(scene, { dropHeader: FIELDS })
@@ -173,7 +173,7 @@ describe("the Hub's own no counts at once", () => {
     expect((await scene.ask(CONFIG)).status, 'not by what was public before').toBe(502)
   })
 
-  it('where a gateway drops every field of it, for a gate', async () => {
+  it('by its words, if a gateway drops all fields of a gated refusal', async () => {
     const scene = await openScene()
     onHub(scene, { dropHeader: FIELDS })
     for (const [token, status] of [
@@ -185,7 +185,7 @@ describe("the Hub's own no counts at once", () => {
     }
   })
 
-  it('where a filter answers the question about the file, and the Hub that about the repo', async () => {
+  it('if a filter answers the question about the file, and the Hub the one about the repo', async () => {
     const scene = await openScene()
     await warm(scene)
     onHub(scene, { match: /resolve/, edge: { code: 403, headers: HTML, body: '<html>' } })
@@ -194,7 +194,7 @@ describe("the Hub's own no counts at once", () => {
     expect((await scene.ask(LARGE, { token: TOKENS.bob })).status).toBe(502)
   })
 
-  it('of a file that a commit lacks, where a gateway drops the fields', async () => {
+  it('for an absent file of a commit, if a gateway drops the fields', async () => {
     const scene = await openScene()
     await warm(scene)
     onHub(scene, { dropHeader: FIELDS })
@@ -208,7 +208,7 @@ describe("the Hub's own no counts at once", () => {
   })
 })
 
-it('a filter that lets no HEAD pass is no obstacle', async () => {
+it('a filter that blocks every HEAD does not keep files from being served', async () => {
   const scene = await openScene()
   onHub(scene, { method: 'HEAD', edge: { code: 405, headers: HTML } })
   for (const [target, path] of [
@@ -225,7 +225,7 @@ it('a filter that lets no HEAD pass is no obstacle', async () => {
   expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
 })
 
-describe('where a gateway before the Hub drops', () => {
+describe('a gateway before the Hub that drops', () => {
   const drop = (name: string | string[], method?: string): Omit<Fault, 'where'> => ({
     match: /resolve/,
     dropHeader: name,
@@ -251,47 +251,50 @@ describe('where a gateway before the Hub drops', () => {
     ['Content-Range', [drop('content-range')]],
     ['the strength of an ETag', [{ match: /resolve/, weakEtag: true }]],
     ['what an ETag was, by its own compression', [{ match: /resolve/, etagSuffix: '-gzip' }]],
-  ] satisfies [string, Omit<Fault, 'where'>[]][])('%s, each file is the right one', async (_, faults) => {
-    const scene = await openScene()
-    for (const fault of faults) {
-      onHub(scene, fault)
-      if ('dropHeader' in fault && fault.dropHeader === 'content-range')
-        scene.hub.faults.add({ where: 'cdn', ...ALWAYS, dropHeader: 'content-range' })
-    }
-    const commit = scene.commit('acme/open')
-    const digests = scene.world.model('acme/open').resolve('main')?.files
-    for (const path of ['config.json', 'empty.txt', 'w.bin', 'nested/deeper/vocab.txt']) {
-      const right = scene.bytes('acme/open', path)
-      const file = digests?.get(path)
-      const etag = `"${file?.lfs?.sha256 ?? file?.oid}"`
-      for (const revision of ['main', commit]) {
-        const target = `/acme/open/resolve/${revision}/${path}`
-        const head = await scene.ask(target, { method: 'HEAD' })
-        const { headers } = head
-        expect([
-          path,
-          head.status,
-          headers['x-repo-commit'],
-          headers['etag'],
-          headers['content-length'],
-          headers['x-linked-size'],
-        ]).toEqual([path, 200, commit, etag, String(right.length), String(right.length)])
-        const got = await scene.ask(target)
-        expect([path, got.status, got.whole, got.body.equals(right)]).toEqual([path, 200, true, true])
-        if (right.length < 10) continue
-        const part = await scene.ask(target, { headers: { range: 'bytes=2-5' } })
-        expect([part.status, part.body.equals(right.subarray(2, 6))]).toEqual([206, true])
+  ] satisfies [string, Omit<Fault, 'where'>[]][])(
+    '%s does not keep any file from being the right one',
+    async (_, faults) => {
+      const scene = await openScene()
+      for (const fault of faults) {
+        onHub(scene, fault)
+        if ('dropHeader' in fault && fault.dropHeader === 'content-range')
+          scene.hub.faults.add({ where: 'cdn', ...ALWAYS, dropHeader: 'content-range' })
       }
-    }
-    // What was verified is stored, and asked for no more.
-    await scene.settled()
-    scene.hub.ledger.clear()
-    for (const path of ['config.json', 'w.bin'])
-      expect((await scene.ask(`/acme/open/resolve/${commit}/${path}`)).headers['x-cache']).toBe('HIT')
-    expect(scene.hub.ledger.bodyRequests()).toEqual([])
-  })
+      const commit = scene.commit('acme/open')
+      const digests = scene.world.model('acme/open').resolve('main')?.files
+      for (const path of ['config.json', 'empty.txt', 'w.bin', 'nested/deeper/vocab.txt']) {
+        const right = scene.bytes('acme/open', path)
+        const file = digests?.get(path)
+        const etag = `"${file?.lfs?.sha256 ?? file?.oid}"`
+        for (const revision of ['main', commit]) {
+          const target = `/acme/open/resolve/${revision}/${path}`
+          const head = await scene.ask(target, { method: 'HEAD' })
+          const { headers } = head
+          expect([
+            path,
+            head.status,
+            headers['x-repo-commit'],
+            headers['etag'],
+            headers['content-length'],
+            headers['x-linked-size'],
+          ]).toEqual([path, 200, commit, etag, String(right.length), String(right.length)])
+          const got = await scene.ask(target)
+          expect([path, got.status, got.whole, got.body.equals(right)]).toEqual([path, 200, true, true])
+          if (right.length < 10) continue
+          const part = await scene.ask(target, { headers: { range: 'bytes=2-5' } })
+          expect([part.status, part.body.equals(right.subarray(2, 6))]).toEqual([206, true])
+        }
+      }
+      // What was verified is stored, and asked for no more.
+      await scene.settled()
+      scene.hub.ledger.clear()
+      for (const path of ['config.json', 'w.bin'])
+        expect((await scene.ask(`/acme/open/resolve/${commit}/${path}`)).headers['x-cache']).toBe('HIT')
+      expect(scene.hub.ledger.bodyRequests()).toEqual([])
+    },
+  )
 
-  it('everything that says what a file is, even in the listing, no client gets it', async () => {
+  it('everything that describes a file, even in the listing, keeps that file from all clients', async () => {
     const scene = await openScene()
     onHub(scene, drop(['x-linked-size', 'x-linked-etag', 'etag']))
     onHub(scene, { match: /paths-info/, edge: { code: 404, headers: HTML } })
@@ -301,7 +304,7 @@ describe('where a gateway before the Hub drops', () => {
     }
   })
 
-  it('the size of a file that has no digest, it is passed on and not stored', async () => {
+  it('the size of a file without digest makes the mirror pass it on unstored', async () => {
     const scene = await openScene()
     onHub(scene, { match: /resolve/, addHeaders: { ETag: '"opaque-1"' } })
     onHub(scene, { match: /paths-info/, edge: { code: 404, headers: HTML } })
@@ -314,7 +317,7 @@ describe('where a gateway before the Hub drops', () => {
     expect((await scene.ask(CONFIG)).status).toBe(502)
   })
 
-  it('the length of a HEAD, no more is asked for a file whose digest is known', async () => {
+  it('the length of a HEAD costs no additional question for a file whose digest is known', async () => {
     const scene = await openScene()
     onHub(scene, drop('content-length', 'HEAD'))
     expect((await scene.ask(CONFIG)).status).toBe(200)
@@ -326,7 +329,7 @@ describe('where a gateway before the Hub drops', () => {
     expect(gets).toEqual([])
   })
 
-  it('the commit, and the branch moves meanwhile, no client gets another commit than that of the bytes', async () => {
+  it('the commit, while the branch moves, lets no client take another commit for that of the bytes', async () => {
     const scene = await openScene()
     const repo = scene.world.model('acme/open')
     let moved = false
@@ -345,7 +348,7 @@ describe('where a gateway before the Hub drops', () => {
   })
 })
 
-it('a mirror of a mirror knows refusals and trouble as the first one reports them', async () => {
+it('a mirror of a mirror reports refusals and failures as the first one does', async () => {
   const scene = await openScene()
   const behind = await scene.another({ hub: { ...scene.hub, url: scene.mirror.url } })
   const { ask } = await import('../support/ask.ts')

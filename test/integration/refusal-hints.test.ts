@@ -2,7 +2,7 @@
 // word of what was sent.
 
 import { describe, expect, it } from 'vitest'
-import { openCorp } from '../support/corp.ts'
+import { openCompany } from '../support/company-world.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 
@@ -13,7 +13,7 @@ const WALLS = '/api/models/acme/secret/auth-check'
 const BAD = 'Invalid credentials in Authorization header'
 const PAGE = 'https://huggingface.co/acme/gated'
 
-describe('a refusal says what to do', () => {
+describe('a refusal', () => {
   it.each([
     ['no token, closed file', SECRET, undefined, 'No token arrived at the mirror: if the repo is private'],
     [
@@ -36,7 +36,7 @@ describe('a refusal says what to do', () => {
     ['no token after the word', GATED, 'Bearer', 'without a token'],
     ['a variable that was not set', GATED, 'Bearer None', 'was not set'],
     ['another scheme', GATED, 'Token hf_abcdefghijklmnop', "not of the form 'Bearer'"],
-  ])('%s', async (_what, target, authorization, part) => {
+  ])('says what to do: %s', async (_what, target, authorization, part) => {
     const scene = await openScene()
     const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
     for (const method of ['HEAD', 'GET']) {
@@ -49,7 +49,7 @@ describe('a refusal says what to do', () => {
   })
 
   it.each([SECRET, SECRET_INFO, WALLS])(
-    'keeps the words that Python compares, of %s, and says the rest beside them',
+    'keeps the words that Python compares, of %s, and adds the rest behind them',
     async (target) => {
       const scene = await openScene()
       for (const method of ['HEAD', 'GET']) {
@@ -62,8 +62,8 @@ describe('a refusal says what to do', () => {
   )
 
   it('says whether a Hub token was lent to a mirror token', async () => {
-    const lending = await openCorp()
-    const without = await openCorp({
+    const lending = await openCompany()
+    const without = await openCompany({
       rules: '- {action: use-token, token: team, match: {repo: other/*, caller: {mirrorToken: ci}}}',
     })
     const token = await without.issue()
@@ -105,7 +105,7 @@ describe('a refusal says what to do', () => {
     }
   })
 
-  it('adds nothing for a file or a revision that does not exist', async () => {
+  it('for an absent file or revision has no addition', async () => {
     const scene = await openScene()
     const got = await scene.ask('/acme/open/resolve/main/none.txt')
     expect([got.status, got.headers['x-error-message']]).toEqual([404, 'Entry not found'])

@@ -8,11 +8,11 @@ import { openScene } from '../support/scene.ts'
 const CONFIG = '/acme/open/resolve/main/config.json'
 const LARGE = '/acme/open/resolve/main/w.bin'
 /** How the mirror asks without a token whether the repo is public. */
-const OPENNESS = '/api/models/acme/open?expand=private&expand=gated&expand=disabled'
+const IS_PUBLIC = '/api/models/acme/open?expand=private&expand=gated&expand=disabled'
 
-describe('what is stored', () => {
+describe('a file', () => {
   it.each([CONFIG, LARGE])(
-    'is not fetched again, and not asked for within the time of the branch: %s',
+    'that is stored is neither fetched nor revalidated again within the TTL of the branch: %s',
     async (target) => {
       const scene = await openScene()
       const first = await scene.ask(target)
@@ -33,17 +33,17 @@ describe('what is stored', () => {
     },
   )
 
-  it('costs the Hub a question about file and repo each, and one body, when it comes by HEAD and GET', async () => {
+  it('costs two questions to the Hub, for the file and for the repo, and one body, if a HEAD and then a GET fetch it', async () => {
     const scene = await openScene()
     await scene.ask(LARGE, { method: 'HEAD' })
     await scene.ask(LARGE)
     const asked = scene.hub.ledger.requests({ server: 'hub' }).map(({ method, url }) => `${method} ${url}`)
-    expect(asked.sort()).toEqual([`GET ${OPENNESS}`, `HEAD ${LARGE}`])
+    expect(asked.sort()).toEqual([`GET ${IS_PUBLIC}`, `HEAD ${LARGE}`])
     expect(scene.hub.ledger.requests({ server: 'cdn' }).map(({ method }) => method)).toEqual(['GET'])
     expect(scene.hub.ledger.bytes()).toBe(scene.bytes('acme/open', 'w.bin').length)
   })
 
-  it('costs the Hub one question for its bytes where it is small: at the address that the HEAD was led to', async () => {
+  it('that is small costs one question for its bytes, which goes to the address that the HEAD was redirected to', async () => {
     const scene = await openScene()
     await scene.ask(CONFIG, { method: 'HEAD', token: TOKENS.alice })
     scene.hub.ledger.clear()
@@ -55,22 +55,25 @@ describe('what is stored', () => {
     ])
   })
 
-  it.each([404, 403])('is asked for at its own address where that one answers %i', async (code) => {
-    const scene = await openScene()
-    await scene.ask(CONFIG, { method: 'HEAD' })
-    scene.hub.ledger.clear()
-    scene.hub.faults.add({ where: 'hub', method: 'GET', match: /resolve-cache/, status: { code } })
-    expect((await scene.ask(CONFIG)).status).toBe(200)
-    const own = `/acme/open/resolve/${scene.commit('acme/open')}/config.json`
-    const urls = scene.hub.ledger.requests({ method: 'GET', url: /resolve/ }).map(({ url }) => url)
-    expect(urls).toEqual([
-      expect.stringContaining('resolve-cache'),
-      own,
-      expect.stringContaining('resolve-cache'),
-    ])
-  })
+  it.each([404, 403])(
+    'is requested at its own address if the address from the HEAD answers %i',
+    async (code) => {
+      const scene = await openScene()
+      await scene.ask(CONFIG, { method: 'HEAD' })
+      scene.hub.ledger.clear()
+      scene.hub.faults.add({ where: 'hub', method: 'GET', match: /resolve-cache/, status: { code } })
+      expect((await scene.ask(CONFIG)).status).toBe(200)
+      const own = `/acme/open/resolve/${scene.commit('acme/open')}/config.json`
+      const urls = scene.hub.ledger.requests({ method: 'GET', url: /resolve/ }).map(({ url }) => url)
+      expect(urls).toEqual([
+        expect.stringContaining('resolve-cache'),
+        own,
+        expect.stringContaining('resolve-cache'),
+      ])
+    },
+  )
 
-  it('is asked for by its commit where the HEAD was led to the branch of another name', async () => {
+  it('is requested by its commit if the HEAD was redirected to the branch of another name', async () => {
     const scene = await openScene()
     const led = { where: 'hub', match: /^\/acme\/open\/resolve/, times: 10 } as const
     scene.hub.faults.add({ ...led, redirectTo: ({ url }) => url.replace('/acme/open/', '/legacy/') })
@@ -87,7 +90,7 @@ describe('what is stored', () => {
     ])
   })
 
-  it('by commit is never asked for again while the repo is known to be public', async () => {
+  it('stored by its commit is never revalidated while the repo is known to be public', async () => {
     const scene = await openScene({ config: { accessTtlMs: 1_000_000 } })
     const commit = scene.commit('acme/open')
     await scene.ask(`/acme/open/resolve/${commit}/w.bin`)
@@ -99,7 +102,7 @@ describe('what is stored', () => {
     expect(scene.hub.ledger.requests()).toEqual([])
   })
 
-  it('serves the same bytes of another repo without fetching them', async () => {
+  it('stored for one repo is served for another without another fetch', async () => {
     const scene = await openScene()
     const content = lfs({ sizeBytes: 3_000_000, seed: 1 })
     scene.world.model('acme/twin').commit({ 'copy.bin': content, 'c.json': '{"model_type":"open","v":2}\n' })
@@ -115,7 +118,7 @@ describe('what is stored', () => {
     expect(scene.hub.ledger.bodyRequests()).toEqual([])
   })
 
-  it('is still there after a restart, and asked about once', async () => {
+  it('that is stored is still there after a restart, and is revalidated once', async () => {
     const scene = await openScene()
     await scene.ask(LARGE)
     await scene.ask(CONFIG)
@@ -134,12 +137,12 @@ describe('what is stored', () => {
       true,
     ])
     const asked = scene.hub.ledger.requests().map(({ method, url }) => `${method} ${url}`)
-    expect(asked.sort()).toEqual([`GET ${OPENNESS}`, `HEAD ${LARGE}`])
+    expect(asked.sort()).toEqual([`GET ${IS_PUBLIC}`, `HEAD ${LARGE}`])
   })
 })
 
 describe('a branch', () => {
-  it('is asked about again after its time, and not before', async () => {
+  it('is revalidated after its TTL, and not before', async () => {
     const scene = await openScene()
     await scene.ask(CONFIG)
     await scene.settled()
@@ -159,7 +162,7 @@ describe('a branch', () => {
     expect(scene.hub.ledger.requests().length, 'fresh again').toBe(trips)
   })
 
-  it('that moved is seen after its time', async () => {
+  it('that moved is noticed after its TTL', async () => {
     const scene = await openScene()
     const before = await scene.ask(CONFIG)
     await scene.settled()
@@ -171,7 +174,7 @@ describe('a branch', () => {
     expect([after.body.toString(), after.headers['x-repo-commit']]).toEqual(['{"moved":true}\n', commit])
   })
 
-  it('of no time at all is asked about with every request', async () => {
+  it('with a TTL of zero is revalidated with every request', async () => {
     const scene = await openScene({ config: { refTtlMs: 0 } })
     await scene.ask(CONFIG)
     await scene.settled()
@@ -179,7 +182,7 @@ describe('a branch', () => {
     expect((await scene.ask(CONFIG)).body.toString()).toBe('{"moved":true}\n')
   })
 
-  it('that moves between HEAD and GET brings the commit of the HEAD', async () => {
+  it('that moves between HEAD and GET is answered with the commit of the HEAD', async () => {
     const scene = await openScene()
     const head = await scene.ask(LARGE, { method: 'HEAD' })
     const bytes = scene.bytes('acme/open', 'w.bin')
@@ -194,7 +197,7 @@ describe('a branch', () => {
     expect((await scene.ask(LARGE)).body.length).toBe(500_000)
   })
 
-  it('is pinned for the client that asked, not for another credential', async () => {
+  it('keeps the commit of a HEAD for the client that sent it, not for another credential', async () => {
     const scene = await openScene()
     await scene.ask(CONFIG, { method: 'HEAD' })
     scene.world.model('acme/open').commit({ 'config.json': '{"moved":true}\n' })
@@ -205,7 +208,7 @@ describe('a branch', () => {
     expect((await scene.ask(CONFIG)).body.toString()).toBe('{"moved":true}\n')
   })
 
-  it('that is gone is refused as soon as its time is over', async () => {
+  it('that was deleted is refused as soon as its TTL is over', async () => {
     const scene = await openScene()
     const target = '/acme/open/resolve/dev/config.json'
     expect((await scene.ask(target)).status).toBe(200)
@@ -219,7 +222,7 @@ describe('a branch', () => {
 describe('an absent file', () => {
   const target = '/acme/open/resolve/main/no.txt'
 
-  it('of a public repo is remembered for its commit', async () => {
+  it('of a public repo is cached as absent for its commit', async () => {
     const scene = await openScene()
     await scene.ask(CONFIG)
     const first = await scene.ask(target)
@@ -235,7 +238,7 @@ describe('an absent file', () => {
     expect((await scene.ask(target)).body.toString()).toBe('there now\n')
   })
 
-  it.each(['acme/secret', 'acme/gated'])('of %s is asked for every time', async (id) => {
+  it.each(['acme/secret', 'acme/gated'])('of %s is requested from the Hub every time', async (id) => {
     const scene = await openScene()
     const absent = `/${id}/resolve/main/no.txt`
     for (const method of ['HEAD', 'GET', 'GET']) {

@@ -13,12 +13,12 @@ import { quarantineBlob } from '../../src/store/blobs/quarantine.ts'
 import type { BlobKey } from '../../src/store/digest.ts'
 import { createLayout } from '../../src/store/layout.ts'
 import { lfs } from '../hub-simulator/repos.ts'
+import { cachedScene, comparable, FULL_PATH } from '../support/cached-scene.ts'
 import { cutShort, flipBit } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { rawHttp } from '../support/raw-http.ts'
-import { comparable, LONG_WAY, readyScene } from '../support/ready-scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const SIZE = 1_000_000
@@ -28,7 +28,7 @@ const SMALL = Buffer.from('{"small":true,"but":"of some bytes"}\n')
 const KIB = 1024
 
 async function rangeScene(config: Partial<Config> = {}) {
-  const scene = await readyScene(config)
+  const scene = await cachedScene(config)
   scene.world.model(REPO).commit({ 'w.bin': lfs({ sizeBytes: SIZE, seed: 9 }), 'c.json': SMALL.toString() })
   const bytes = scene.bytes(REPO, 'w.bin')
   const key: BlobKey = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
@@ -81,7 +81,7 @@ function heldRead() {
   return { begun, release: () => release() }
 }
 
-describe('a ready range', () => {
+describe('a cached range', () => {
   it('is the answer that the full path gives, for every range', async () => {
     const scene = await rangeScene({ refTtlMs: 3_600_000, accessTtlMs: 3_600_000 })
     const place = fc.oneof(
@@ -109,20 +109,20 @@ describe('a ready range', () => {
       { range, 'if-range': fc.constantFrom(etag, etag, '"other"') },
       { requiredKeys: ['range'] },
     )
-    let ready = 0
+    let cached = 0
     for (const target of targets) await scene.warm(target, { headers: { range: 'bytes=0-9' } })
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...targets), headers, async (target, asked) => {
-        const long = await scene.asks(target, { headers: { ...asked, ...LONG_WAY } })
-        const short = await scene.asks(target, { headers: asked })
-        expect(comparable(short)).toEqual(comparable(long))
-        expect(long.ready).toBe(false)
-        if (short.ready) ready += 1
+        const full = await scene.asks(target, { headers: { ...asked, ...FULL_PATH } })
+        const fast = await scene.asks(target, { headers: asked })
+        expect(comparable(fast)).toEqual(comparable(full))
+        expect(full.cached).toBe(false)
+        if (fast.cached) cached += 1
       }),
       { numRuns: 80 },
     )
     // By chance: a tenth of them and more.
-    expect(ready).toBeGreaterThan(0)
+    expect(cached).toBeGreaterThan(0)
     await scene.closed()
   })
 
@@ -141,7 +141,7 @@ describe('a ready range', () => {
         reading.mockClear()
         return scene.asks(BRANCH, scene.part(first, last))
       },
-      (reply) => reply.ready,
+      (reply) => reply.cached,
     )
     expect(reading).toHaveBeenCalledTimes(1)
     expect(scene.hub.ledger.requests()).toEqual([])
@@ -154,10 +154,10 @@ describe('a ready range', () => {
     expect(end.headers['content-range']).toBe(`bytes ${SIZE - 8}-${SIZE - 1}/${SIZE}`)
     await scene.warmPart(0, 64 * KIB - 1)
     const large = await scene.asks(BRANCH, scene.part(0, 64 * KIB))
-    expect([large.ready, large.body.equals(scene.bytes.subarray(0, 64 * KIB + 1))]).toEqual([false, true])
+    expect([large.cached, large.body.equals(scene.bytes.subarray(0, 64 * KIB + 1))]).toEqual([false, true])
   })
 
-  it('follows If-Range: the file as it is, or all of the other one', async () => {
+  it('follows If-Range: it is a part of the same file, or the whole of a changed one', async () => {
     const scene = await rangeScene()
     const { etag = '' } = (await scene.warmPart(5, 9)).headers
     const asked = (ifRange: string) => ({ headers: { range: 'bytes=5-9', 'if-range': ifRange } })
@@ -165,7 +165,7 @@ describe('a ready range', () => {
     expect([same.status, same.body]).toEqual([206, scene.bytes.subarray(5, 10)])
     for (const other of ['"other"', `W/${etag}`, 'Thu, 01 Jan 2026 00:00:00 GMT']) {
       const whole = await scene.asks(BRANCH, asked(other))
-      expect([whole.status, whole.ready, whole.body.equals(scene.bytes)]).toEqual([200, false, true])
+      expect([whole.status, whole.cached, whole.body.equals(scene.bytes)]).toEqual([200, false, true])
     }
   })
 
@@ -208,7 +208,7 @@ describe('a ready range', () => {
     expect(JSON.parse(audited[0] ?? '')).toMatchObject({ decision: 'allowed', reason: 'public' })
   })
 
-  it('goes as soon as a stranger is refused anything of the repo, and with the verdict', async () => {
+  it('is dropped with the verdict, and as soon as an anonymous caller is refused anything of the repo', async () => {
     const scene = await rangeScene({ accessTtlMs: 20_000, refTtlMs: 3_600_000 })
     await scene.warmPart(0, 9)
     scene.world.model(REPO).makePrivate(['alice'])
@@ -220,7 +220,7 @@ describe('a ready range', () => {
     expect((await scene.asks(BRANCH, scene.part(0, 9))).status).toBe(401)
   })
 
-  it('is not given any more when its repo is forgotten while it is read', async () => {
+  it('is not sent if its repo is invalidated while it is read', async () => {
     const scene = await rangeScene()
     await scene.warmPart(0, 9)
     const { begun, release } = heldRead()
@@ -233,7 +233,7 @@ describe('a ready range', () => {
     await scene.closed()
   })
 
-  it('is sent to no caller whose network is not served, and leaves nothing open for them', async () => {
+  it('is sent to no caller whose network is not served, and leaves nothing open for such a caller', async () => {
     const scene = await rangeScene({ trustProxy: ['127.0.0.1'], clientsDeny: ['10.1.0.0/16'] })
     const from = (address: string) => ({ headers: { range: 'bytes=0-9', 'x-forwarded-for': address } })
     await scene.warm(BRANCH, from('10.2.0.1'))
@@ -242,7 +242,7 @@ describe('a ready range', () => {
     await scene.closed()
   })
 
-  it('keeps its turn on a connection', async () => {
+  it('keeps its place in the order of its connection', async () => {
     const scene = await rangeScene()
     await scene.warmPart(0, 9)
     const places = [0, 500_000, 3, 999_000, 70_000]
@@ -266,7 +266,7 @@ describe('a file that is open for ranges', () => {
     await scene.warmPart(10, 19)
   })
 
-  it('is closed when it is evicted, and the next range brings it again', async () => {
+  it('is closed when it is evicted, and the next range makes the mirror fetch it again', async () => {
     const scene = await rangeScene({ cacheMaxSizeBytes: SIZE + 600_000 })
     scene.world.model('acme/other').commit({ 'o.bin': lfs({ sizeBytes: 1_100_000, seed: 3 }) })
     await scene.warmPart(0, 9)
@@ -297,7 +297,7 @@ describe('a file that is open for ranges', () => {
   })
 
   it.each(['removed', 'quarantined'])(
-    'that another process has %s gives its room back and is fetched again',
+    'that another process has %s gives its space back and is fetched again',
     async (how) => {
       const scene = await rangeScene()
       await scene.warmPart(0, 9)
@@ -325,7 +325,7 @@ describe('a file that is open for ranges', () => {
     },
   )
 
-  it('and turns out to be shorter than it was is fetched again, and no client sees it', async () => {
+  it('and has become shorter is fetched again, and no client sees it', async () => {
     const scene = await rangeScene()
     await scene.warmPart(900_000, 900_099)
     await cutShort(scene.blob, 900_050)
@@ -336,7 +336,7 @@ describe('a file that is open for ranges', () => {
     expect((await readFile(scene.blob)).equals(scene.bytes)).toBe(true)
   })
 
-  it('and that the disk has lost is counted once, removed, and fetched again', async () => {
+  it('and was lost by the disk is counted once, removed, and fetched again', async () => {
     const scene = await rangeScene()
     await scene.warmPart(0, 99)
     const before = await scene.failures()
@@ -354,7 +354,7 @@ describe('a file that is open for ranges', () => {
     await scene.closed()
   })
 
-  it('and that the disk has changed since it was read last is seen by no client if reads are checked', async () => {
+  it('and was changed by the disk since the last read reaches no client if reads are checked', async () => {
     const scene = await rangeScene({ checkReadsMs: 0 })
     await scene.warmPart(0, 9)
     await flipBit(scene.blob, 100_000)
@@ -362,14 +362,14 @@ describe('a file that is open for ranges', () => {
     // Another part of the block, and of an open file.
     const reply = await scene.asks(BRANCH, scene.part(0, 9))
     expect([reply.status, reply.body.equals(scene.bytes.subarray(0, 10))]).toEqual([206, true])
-    expect([reply.ready, reply.headers['x-cache']]).toEqual([false, 'MISS'])
+    expect([reply.cached, reply.headers['x-cache']]).toEqual([false, 'MISS'])
     expect(scene.hub.ledger.bytes('cdn')).toBe(256 * KIB)
     const metrics = await scene.mirror.metrics()
     expect(metricValue(metrics, 'hubmirror_integrity_failures_total{kind="disk"}')).toBe(1)
     expect(await scene.stays()).toBe(false)
   })
 
-  it('is believed for a while after it was checked', async () => {
+  it('is trusted for a while after it was checked', async () => {
     const scene = await rangeScene({ checkReadsMs: 3_600_000, refTtlMs: 7_200_000, accessTtlMs: 7_200_000 })
     await scene.warmPart(0, 9)
     const reading = vi.spyOn(BlockSums.prototype, 'has')
@@ -381,7 +381,7 @@ describe('a file that is open for ranges', () => {
     expect(reading).toHaveBeenCalled()
   })
 
-  it('is let go when the client leaves while it is read, who is logged as one that left', async () => {
+  it('is released when the client disconnects during a read, and the log says that the client left', async () => {
     const scene = await rangeScene()
     await scene.warmPart(0, 9)
     const { begun, release } = heldRead()

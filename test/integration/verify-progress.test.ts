@@ -30,8 +30,8 @@ afterEach(() => made.remove())
 const verify = (rate: string) => runInTerminal(['verify', '--rate', rate], { HUBMIRROR_CACHE_DIR: made.root })
 const percentages = (screen: string) =>
   [...screen.matchAll(/[= ]{24} (\d+)% {2}\S+ \w?B of \S+ MB {2}/g)].map(([, number]) => Number(number))
-describe('verify before a terminal', () => {
-  it('shows a bar that goes from nothing to all, and above it what is damaged', async () => {
+describe('verify at a terminal', () => {
+  it('shows a bar that goes from nothing to all, and damaged files above it', async () => {
     for (const index of [3, 7]) await made.flipBit(keys[index]!)
     const torn = sha256Key(Buffer.from('torn'))
     await made.partial(torn, 1_000_000)
@@ -59,7 +59,7 @@ describe('verify before a terminal', () => {
     expect(screen().lastIndexOf(SHOW_CURSOR)).toBeGreaterThan(screen().lastIndexOf(HIDE_CURSOR))
   })
 
-  it('begins with what an earlier run has done', async () => {
+  it('begins at the position of an earlier run', async () => {
     await writePosition(createLayout(made.root), 'verify', {
       after: keys[14]!,
       startedAt: Date.now(),
@@ -77,7 +77,7 @@ describe('verify before a terminal', () => {
     )
   })
 
-  it('ends by Ctrl-C with the cursor back', async () => {
+  it('ended by Ctrl-C shows the cursor again', async () => {
     // Half a minute for all of it without an interruption.
     const { ended, screen, type } = verify('300KB')
     await eventually(

@@ -27,7 +27,7 @@ const labels = (line: Line) =>
   `{route="${String(line['route'])}",outcome="${String(line['outcome'])}",status="${String(line['status'])}"}`
 
 describe('the probes', () => {
-  it('say that the process lives and can do its job, without a request to the Hub', async () => {
+  it('say that the process runs and is ready, without a request to the Hub', async () => {
     const scene = await openScene()
     const alive = await scene.ask('/healthz')
     expect([alive.status, alive.body.toString()]).toEqual([200, '{"status":"ok"}'])
@@ -47,7 +47,7 @@ describe('the probes', () => {
     expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true}')
   })
 
-  it('say no while the mirror drains, and requests are still served', async () => {
+  it('say no while the mirror drains and still serves requests', async () => {
     const scene = await openScene()
     scene.mirror.app.drain()
     expect((await scene.ask('/readyz')).status).toBe(503)
@@ -118,8 +118,8 @@ describe('the metrics', () => {
   })
 })
 
-describe('one request', () => {
-  it('is one line with what happened, in the word that header and metric have', async () => {
+describe('a request', () => {
+  it('is one line with what happened, in the same word as in header and metric', async () => {
     const scene = await openScene()
     const expected: (readonly [Reply, Line])[] = []
     const visit = async (target: string, more: Line, question: Parameters<Scene['ask']>[1] = {}) => {
@@ -214,7 +214,7 @@ describe('one request', () => {
     expect(named[0]).toMatch(/^[0-9a-f]{6}$/)
   })
 
-  it('keeps the id of its caller when that is well formed, and gets one otherwise', async () => {
+  it('keeps the id of its caller if that is well formed, and gets one otherwise', async () => {
     const scene = await openScene()
     const id = async (headers: Record<string, string>) =>
       (await scene.ask(CONFIG, { headers })).headers['x-request-id'] ?? ''
@@ -252,7 +252,7 @@ describe('one request', () => {
     expect((await scene.ask(CONFIG)).status).toBe(200)
   })
 
-  it('whose client left in the middle is logged with the bytes it got', async () => {
+  it('whose client left during the answer is logged with the bytes that were sent', async () => {
     const scene = await openScene()
     scene.hub.bytesPerSecond = 500_000
     const leaver = await open(scene.mirror.url, '/acme/open/resolve/main/w.bin', {
@@ -269,7 +269,7 @@ describe('one request', () => {
   })
 })
 
-describe('what belongs to the mirror', () => {
+describe('a request to the mirror itself', () => {
   it.each(['/-/', '/-/x', '/-', '/-/api/x?y=1', '//-/x', '//-', '/-%2Fx', '/%2D/x', '/-/../acme/open'])(
     '%s never reaches the Hub',
     async (target) => {
@@ -284,7 +284,7 @@ describe('what belongs to the mirror', () => {
   )
 
   it.each(['PROPFIND', 'TRACE', 'MKCOL', 'LINK', 'SEARCH'])(
-    'a request by %s is answered here',
+    'with method %s is answered by the mirror',
     async (method) => {
       const scene = await openScene()
       for (const target of [CONFIG, '/api/models/acme/open', '/acme/open']) {
@@ -295,7 +295,7 @@ describe('what belongs to the mirror', () => {
     },
   )
 
-  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('a file is not written to by %s', async (method) => {
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('cannot write to a file with method %s', async (method) => {
     const scene = await openScene()
     const got = await scene.ask(CONFIG, { method, token: TOKENS.alice })
     expect([got.status, got.headers['x-error-code']]).toEqual([405, 'MethodNotAllowed'])
@@ -303,7 +303,7 @@ describe('what belongs to the mirror', () => {
   })
 })
 
-it('says on /readyz that a file did not fit, and serves it all the same', async () => {
+it('/readyz reports a file that did not fit, and the file is served all the same', async () => {
   const scene = await openScene({ config: { cacheMaxSizeBytes: 100_000 } })
   const got = await scene.ask('/acme/open/resolve/main/w.bin')
   expect([got.status, got.headers['x-cache']]).toEqual([200, 'BYPASS'])

@@ -43,14 +43,14 @@ async function setUp(text: string) {
   return { path, clock, file, troubles, strangers }
 }
 
-it('one running check and one pending check serve any number of strangers', async () => {
+it('one running check and one pending check serve any number of anonymous callers', async () => {
   const { file, strangers } = await setUp(formatTokenList([entry('a')]))
   await strangers()
   expect(file.list()).toHaveLength(1)
   expect(calls).toEqual({ reads: 1, stats: 2 })
 })
 
-it('a broken list is read once for all strangers, and again after a while or after a change', async () => {
+it('a broken list is read once for all anonymous callers, and again after a while or after a change', async () => {
   const { path, clock, file, troubles, strangers } = await setUp('{"version":1,')
   for (let round = 0; round < 5; round += 1) await strangers()
   expect(calls.reads).toBe(1)

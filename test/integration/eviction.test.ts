@@ -69,7 +69,7 @@ async function fullScene(config: Partial<Config> = { cacheMaxSizeBytes: MAX_BYTE
 }
 
 describe('a store that is full', () => {
-  it('gives up the file that was used longest ago for a new one', async () => {
+  it('evicts the file that was used longest ago for a new one', async () => {
     const scene = await fullScene()
     for (const path of ['a.bin', 'b.bin'] as const) expect(await scene.get(path)).toBe('MISS')
     expect([await scene.get('a.bin'), scene.fetchedBytes()]).toEqual(['HIT', 2 * SIZE])
@@ -96,7 +96,7 @@ describe('a store that is full', () => {
     expect(metricValue(text, 'hubmirror_cache_limit_bytes')).toBe(MAX_BYTES)
   })
 
-  it('goes by who was used last also after a restart', async () => {
+  it('evicts in the order of last use also after a restart', async () => {
     const scene = await fullScene()
     for (const path of ['a.bin', 'b.bin'] as const) await scene.get(path)
     await scene.restart()
@@ -112,7 +112,7 @@ describe('a store that is full', () => {
     expect([await scene.get('a.bin'), scene.fetchedBytes()]).toEqual(['MISS', SIZE])
   })
 
-  it('gives up nothing that is being read: what has no room passes through', async () => {
+  it('evicts no file that is being read: a file without space passes through', async () => {
     const scene = await fullScene()
     for (const path of ['a.bin', 'b.bin'] as const) await scene.get(path)
     const readers = await Promise.all(
@@ -135,7 +135,7 @@ describe('a store that is full', () => {
     expect(await scene.get('a.bin')).toBe('HIT')
   })
 
-  it('shrinks to a limit that has become lower, the oldest first', async () => {
+  it('shrinks to a limit that was lowered, the oldest files first', async () => {
     const scene = await fullScene({})
     for (const path of PATHS) await scene.get(path)
     expect(await scene.storedBytes()).toBe(3 * SIZE)

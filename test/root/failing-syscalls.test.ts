@@ -84,7 +84,7 @@ async function storedAgain(paths: readonly Path[]): Promise<void> {
 }
 
 describe.skipIf(noStrace !== undefined)('a system call that fails', () => {
-  it('to sync leaves nothing that is vouched for, and costs no reader a byte', async () => {
+  it('to sync leaves nothing that counts as written, and costs no reader a byte', async () => {
     injection = await inject(child.pid, 'fdatasync,fsync', 'EIO')
     await servedAllTheSame()
     const { blobs, partials } = await checkStore(cacheDir, model)
@@ -92,7 +92,7 @@ describe.skipIf(noStrace !== undefined)('a system call that fails', () => {
     await storedAgain(PATHS)
   })
 
-  it('to write for want of room leaves nothing behind, and costs no reader a byte', async () => {
+  it('to write for lack of space leaves nothing behind, and costs no reader a byte', async () => {
     injection = await inject(child.pid, 'pwrite64,pwritev', 'ENOSPC')
     await servedAllTheSame()
     const { blobs, partials } = await checkStore(cacheDir, model)
@@ -100,14 +100,14 @@ describe.skipIf(noStrace !== undefined)('a system call that fails', () => {
     await storedAgain(PATHS)
   })
 
-  it('to give what is stored its name costs no reader a byte', async () => {
+  it('to name a finished file costs no reader a byte', async () => {
     injection = await inject(child.pid, 'rename,renameat,renameat2', 'EIO')
     await servedAllTheSame()
     expect((await checkStore(cacheDir, model)).blobs.size).toBe(0)
     await storedAgain(PATHS)
   })
 
-  it('to open what is stored, for want of descriptors, has it fetched again and keeps it', async () => {
+  it('to open a stored file, for lack of descriptors, makes the mirror fetch it again and keep it', async () => {
     await storedBefore(['a.bin', 'b.bin'])
     const paths = (['a.bin', 'b.bin'] as const).map((path) => {
       const [algorithm = '', hex = ''] = nameOf(path).split('-')
@@ -128,7 +128,7 @@ describe.skipIf(noStrace !== undefined)('a system call that fails', () => {
     expect(hub.ledger.bodyRequests()).toEqual([])
   })
 
-  it('to read what is stored costs no reader a byte', async () => {
+  it('to read a stored file costs no reader a byte', async () => {
     await storedBefore(['a.bin', 'b.bin'])
     injection = await inject(child.pid, 'pread64,preadv', 'EIO')
     for (const path of ['a.bin', 'b.bin'] as const) expect(await get(path), path).toBe('whole')

@@ -1,4 +1,4 @@
-// A mirror with a Hub token of its own before a Hub where that token opens what is private, and with tokens it has
+// A mirror with a Hub token of its own, in front of a Hub where that token opens private repos, and with tokens that it has
 // issued. Its clocks stand still.
 
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
@@ -10,8 +10,8 @@ import { policiesOf } from './policies.ts'
 import { openScene, type Scene } from './scene.ts'
 
 /** Hub tokens that only the mirror has: both may read `acme/secret`. */
-export const CORP = `hf_${'corp77'.repeat(6).slice(0, 34)}`
-export const CORP_NEXT = `hf_${'corp88'.repeat(6).slice(0, 34)}`
+export const COMPANY_TOKEN = `hf_${'corp77'.repeat(6).slice(0, 34)}`
+export const COMPANY_TOKEN_NEXT = `hf_${'corp88'.repeat(6).slice(0, 34)}`
 
 export const SECRET = '/acme/secret/resolve/main/config.json'
 export const LARGE = '/acme/secret/resolve/main/w.bin'
@@ -24,20 +24,20 @@ const TO_CI = '- {action: use-token, token: team, match: {repo: acme/*, caller: 
 export const START_AT = Date.UTC(2030, 0, 1)
 
 /** Opens the scene of the running test. Without `rules`, a rule lends the Hub token to `ci`; '' is no rule. */
-export async function openCorp(
+export async function openCompany(
   options: { readonly rules?: string; readonly config?: Partial<Config>; readonly token?: Secret } = {},
 ) {
   let wallMs = START_AT
   const scene = await openScene({
     config: {
-      hubTokens: new Map([['team', options.token ?? Secret.of(CORP)]]),
+      hubTokens: new Map([['team', options.token ?? Secret.of(COMPANY_TOKEN)]]),
       policies: options.rules === '' ? [] : policiesOf(options.rules ?? TO_CI),
       ...options.config,
     },
     mirror: { now: () => wallMs },
   })
-  scene.world.addUser('corp', { token: CORP, role: 'write' })
-  scene.world.addUser('corp-next', { token: CORP_NEXT })
+  scene.world.addUser('corp', { token: COMPANY_TOKEN, role: 'write' })
+  scene.world.addUser('corp-next', { token: COMPANY_TOKEN_NEXT })
   scene.world.model('acme/secret').private(['alice', 'corp', 'corp-next'])
   scene.world.model('acme/gated').gated('manual', ['alice', 'corp'])
   const path = mirrorTokensPath(scene.mirror.config)

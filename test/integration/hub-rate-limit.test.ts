@@ -18,7 +18,7 @@ const asked = (scene: Scene) =>
     .requests()
     .map((entry) => [entry.server, entry.url.split('?')[0], scene.hub.ledger.credential(entry)])
 
-it('asks nothing more of a bucket that an answer called used up, before the time that the Hub named', async () => {
+it('no request goes to a bucket that an answer called used up before the time that the Hub named', async () => {
   const scene = await openScene()
   scene.hub.faults.add({
     where: 'hub',
@@ -43,7 +43,7 @@ it('asks nothing more of a bucket that an answer called used up, before the time
   expect(last.status, 'the rest is short, and worth waiting for').toBe(200)
 })
 
-it('serves what is stored and public, says how old it is, and sends no request', async () => {
+it('stored public content is served with its age, and without a request', async () => {
   const scene = await openScene()
   for (const target of [CONFIG, LARGE, INFO]) await scene.ask(target)
   await scene.settled()
@@ -77,7 +77,7 @@ it('serves what is stored and public, says how old it is, and sends no request',
   expect([pinned.headers['x-cache'], pinned.headers['age']]).toEqual(['HIT', undefined])
 })
 
-it('knows no age of what an earlier run has asked for', async () => {
+it('content that an earlier process requested has no age', async () => {
   const scene = await openScene()
   for (const target of [CONFIG, INFO]) await scene.ask(target)
   await scene.settled()
@@ -96,7 +96,7 @@ it.each([
   ['what passes through', '/api/settings/notifications'],
   ['a page', '/acme/secret/discussions'],
 ])(
-  'a 429 for %s is a 429 with the time to wait, once from the Hub and then from here',
+  'a 429 for %s reaches the client with the time to wait, once from the Hub and then from the mirror',
   async (_what, target) => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', rateLimit429: { retryAfter: 77 }, ...ALWAYS })
@@ -144,7 +144,7 @@ it('an upload is not sent before the time that the Hub named either', async () =
   expect(asked(scene)).toEqual([])
 })
 
-it('a CDN that asks for patience gets it, whichever caller comes', async () => {
+it('a CDN that answers 429 is left alone, whichever caller comes', async () => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'cdn', rateLimit429: { retryAfter: 40 }, ...ALWAYS })
   for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
@@ -156,7 +156,7 @@ it('a CDN that asks for patience gets it, whichever caller comes', async () => {
   expect((await scene.ask(CONFIG)).status, 'what the Hub itself gives is not concerned').toBe(200)
 })
 
-it('a pull goes on without a token whose owner is out of quota, since others wait for it', async () => {
+it('a download continues without a token whose owner is out of quota, since other callers wait for it', async () => {
   const scene = await openScene()
   scene.hub.faults.add({
     where: 'hub',
@@ -179,7 +179,7 @@ it('a pull goes on without a token whose owner is out of quota, since others wai
   ])
 })
 
-it('a pull that no caller has quota for is a 429, with the time to wait', async () => {
+it('a download that no caller has quota for is a 429, with the time to wait', async () => {
   const scene = await openScene()
   scene.hub.faults.add({
     where: 'hub',
@@ -192,7 +192,7 @@ it('a pull that no caller has quota for is a 429, with the time to wait', async 
   expect([got.status, got.headers['retry-after'], got.headers['x-cache']]).toEqual([429, '40', 'REFUSED'])
 })
 
-it('waits for what is a moment away, and sends those who wait in the order they came', async () => {
+it('requests whose time is a moment away wait, and are sent in the order of their arrival', async () => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'hub', match: /whoami/, rateLimit429: { retryAfter: 1 } })
   expect((await scene.ask('/api/whoami-v2', { token: TOKENS.alice })).status).toBe(429)
@@ -212,7 +212,7 @@ it.each([
   ],
   ['in the Hub’s own', { rateLimit429: {} }],
 ] as const)(
-  'asks less than it is asked while 429s name no time, and gives each caller a time: %s',
+  'while 429s name no time, the mirror sends fewer requests than it gets, and names a time to each caller: %s',
   async (_what, fault) => {
     const scene = await openScene()
     scene.hub.faults.add({ where: 'hub', ...fault, ...ALWAYS })
@@ -253,7 +253,7 @@ it.each([
   },
 )
 
-it('serves what is stored and public while 429s name no time', async () => {
+it('while 429s name no time, stored public content is served', async () => {
   const scene = await openScene()
   for (const target of [CONFIG, LARGE, INFO]) await scene.ask(target)
   await scene.settled()

@@ -1,7 +1,7 @@
 """Asks for everything that a snapshot implies, and for what it does not, as JSON: each answer, or the class and the
 text of what was raised. The client's waits between two tries are left out, and counted.
 
-usage: away.py REPO_ID COMMIT FOLDER FILE ABSENT_FILE
+usage: unreachable_hub.py REPO_ID COMMIT FOLDER FILE ABSENT_FILE
 """
 
 import hashlib

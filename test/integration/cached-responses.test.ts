@@ -6,12 +6,12 @@ import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
 import { tokenHash } from '../../src/callers/token-list.ts'
 import { Secret } from '../../src/config/secret.ts'
-import { basic } from '../support/corp.ts'
+import { comparable, FULL_PATH, cachedScene as openCached } from '../support/cached-scene.ts'
+import { basic } from '../support/company-world.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { rawHttp } from '../support/raw-http.ts'
-import { comparable, LONG_WAY, readyScene as openReady } from '../support/ready-scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const BRANCH = '/acme/open/resolve/main/config.json'
@@ -20,39 +20,39 @@ const SECOND = '{"moved":true}\n'
 const LAST = 'GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
 const METHODS = ['GET', 'HEAD'] as const
 
-async function readyScene(config: Parameters<typeof openReady>[0] = {}) {
-  const scene = await openReady(config)
+async function cachedScene(config: Parameters<typeof openCached>[0] = {}) {
+  const scene = await openCached(config)
   return { ...scene, pinned: BRANCH.replace('main', scene.commit('acme/open')) }
 }
 
-describe.each(METHODS)('a ready %s', (method) => {
+describe.each(METHODS)('a cached response to %s', (method) => {
   it.each(['main', 'the commit'])('of a file at %s is the answer that the full path gives', async (where) => {
-    const scene = await readyScene()
+    const scene = await cachedScene()
     const target = where === 'main' ? BRANCH : scene.pinned
     await scene.warm(target, { method })
-    const long = await scene.asks(target, { method, headers: LONG_WAY })
-    const short = await scene.asks(target, { method })
-    expect([long.ready, short.ready, short.headers['x-cache']]).toEqual([false, true, 'HIT'])
-    expect(comparable(short)).toEqual(comparable(long))
-    expect(short.body.toString()).toBe(method === 'GET' ? FIRST : '')
+    const full = await scene.asks(target, { method, headers: FULL_PATH })
+    const fast = await scene.asks(target, { method })
+    expect([full.cached, fast.cached, fast.headers['x-cache']]).toEqual([false, true, 'HIT'])
+    expect(comparable(fast)).toEqual(comparable(full))
+    expect(fast.body.toString()).toBe(method === 'GET' ? FIRST : '')
   })
 
-  it('that there is no such file is the answer that the full path gives', async () => {
-    const scene = await readyScene()
+  it('that a file is absent is the answer that the full path gives', async () => {
+    const scene = await cachedScene()
     const target = BRANCH.replace('config.json', 'adapter_config.json')
     await scene.warm(target, { method })
-    const long = await scene.asks(target, { method, headers: LONG_WAY })
-    const short = await scene.asks(target, { method, token: TOKENS.invalid })
-    expect([long.ready, short.ready, short.status]).toEqual([false, true, 404])
-    expect(short.headers['x-error-code']).toBe('EntryNotFound')
-    expect(comparable(short)).toEqual(comparable(long))
+    const full = await scene.asks(target, { method, headers: FULL_PATH })
+    const fast = await scene.asks(target, { method, token: TOKENS.invalid })
+    expect([full.cached, fast.cached, fast.status]).toEqual([false, true, 404])
+    expect(fast.headers['x-error-code']).toBe('EntryNotFound')
+    expect(comparable(fast)).toEqual(comparable(full))
     scene.world.model('acme/open').commit({ 'adapter_config.json': '{}' })
     scene.clock.advance(3_600_000)
     expect((await scene.asks(target, { method })).status).toBe(200)
   })
 
-  it('is given by the early read in the words of Node’s HTTP', async () => {
-    const scene = await readyScene()
+  it('has the same fields from the early read as from Node’s HTTP', async () => {
+    const scene = await cachedScene()
     const byNode: string[] = []
     scene.mirror.app.server.server.on('request', ({ url }) => byNode.push(url ?? ''))
     for (const [target, headers] of [
@@ -63,19 +63,19 @@ describe.each(METHODS)('a ready %s', (method) => {
     ] as const) {
       await scene.warm(target, { method })
       byNode.length = 0
-      const look = await scene.asks(target, { method, headers })
+      const early = await scene.asks(target, { method, headers })
       // What says nothing here, and is not looked at.
       const node = await scene.asks(target, { method, headers: { ...headers, te: 'trailers' } })
-      expect([look.ready, node.ready]).toEqual([true, true])
-      expect(comparable(look)).toEqual(comparable(node))
-      expect(look.headers['connection']).toBe('keep-alive')
+      expect([early.cached, node.cached]).toEqual([true, true])
+      expect(comparable(early)).toEqual(comparable(node))
+      expect(early.headers['connection']).toBe('keep-alive')
       // Where workers stand before it, Node's HTTP is theirs.
       if (scene.mirror.config.workers === 1) expect(byNode).toEqual([target])
     }
   })
 
   it('is counted, logged and audited like any other', async () => {
-    const scene = await readyScene()
+    const scene = await cachedScene()
     await scene.warm(scene.pinned, { method })
     const count = async () => {
       const text = await scene.mirror.metrics()
@@ -88,7 +88,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     const before = await count()
     const headers = { 'x-request-id': 'mine-1' }
     const reply = await scene.asks(scene.pinned, { method, token: TOKENS.bob, headers })
-    expect([reply.ready, reply.headers['x-request-id']]).toEqual([true, 'mine-1'])
+    expect([reply.cached, reply.headers['x-request-id']]).toEqual([true, 'mine-1'])
     const bytes = method === 'GET' ? FIRST.length : 0
     const after = await count()
     expect(after.map((value, index) => value - (before[index] ?? 0))).toEqual([1, 1, bytes])
@@ -120,19 +120,19 @@ describe.each(METHODS)('a ready %s', (method) => {
     })
   })
 
-  it('goes as soon as a stranger is refused anything of the repo', async () => {
-    const scene = await readyScene()
+  it('is dropped as soon as an anonymous caller is refused anything of the repo', async () => {
+    const scene = await cachedScene()
     await scene.warm(scene.pinned, { method })
     scene.world.model('acme/open').makePrivate(['alice'])
-    expect((await scene.asks(scene.pinned, { method })).ready).toBe(true)
+    expect((await scene.asks(scene.pinned, { method })).cached).toBe(true)
     expect((await scene.ask('/acme/open/resolve/main/none.txt')).status).toBe(401)
     expect((await scene.asks(scene.pinned, { method })).status).toBe(401)
     expect((await scene.asks(scene.pinned, { method, token: TOKENS.bob })).status).toBe(404)
     expect((await scene.asks(scene.pinned, { method, token: TOKENS.alice })).status).toBe(200)
   })
 
-  it('goes when the time of the verdict is over, though a branch may be believed longer', async () => {
-    const scene = await readyScene({ accessTtlMs: 20_000, refTtlMs: 3_600_000 })
+  it('is dropped when the verdict expires, though a branch may be trusted for longer', async () => {
+    const scene = await cachedScene({ accessTtlMs: 20_000, refTtlMs: 3_600_000 })
     await scene.warm(BRANCH, { method })
     scene.world.model('acme/open').makePrivate(['alice'])
     scene.clock.advance(19_999)
@@ -141,8 +141,8 @@ describe.each(METHODS)('a ready %s', (method) => {
     expect((await scene.asks(BRANCH, { method })).status).toBe(401)
   })
 
-  it('ends when a caller writes to the repo through the mirror', async () => {
-    const scene = await readyScene()
+  it('is dropped when a caller writes to the repo through the mirror', async () => {
+    const scene = await cachedScene()
     await scene.warm(BRANCH, { method })
     const commit = JSON.stringify({ key: 'header', value: { summary: 'x' } })
     const written = await scene.ask('/api/models/acme/open/commit/main', {
@@ -154,21 +154,21 @@ describe.each(METHODS)('a ready %s', (method) => {
     scene.hub.ledger.clear()
     const reply = await scene.asks(BRANCH, { method })
     // What the Hub refused has changed nothing.
-    expect(reply.ready).toBe(written.status >= 400)
+    expect(reply.cached).toBe(written.status >= 400)
   })
 
   it('is sent to no caller whose network is not served, and logged with the address that the proxy names', async () => {
-    const scene = await readyScene({ trustProxy: ['127.0.0.1'], clientsDeny: ['10.1.0.0/16'] })
+    const scene = await cachedScene({ trustProxy: ['127.0.0.1'], clientsDeny: ['10.1.0.0/16'] })
     const from = (address: string) => ({ method, headers: { 'x-forwarded-for': address } })
     await scene.warm(scene.pinned, from('10.2.0.1'))
     expect((await scene.asks(scene.pinned, from('10.1.0.1'))).status).toBe(403)
     const reply = await scene.asks(scene.pinned, from('10.2.0.7'))
-    expect([reply.status, reply.ready]).toEqual([200, true])
+    expect([reply.status, reply.cached]).toEqual([200, true])
     expect(scene.mirror.logText()).toContain('"client":"10.2.0.7"')
   })
 
-  it('is not given to a caller with a mirror token, in whatever form it comes', async () => {
-    const scene = await readyScene()
+  it('is not sent to a caller with a mirror token, in whatever form the token is sent', async () => {
+    const scene = await cachedScene()
     await scene.warm(scene.pinned, { method })
     const token = createMirrorToken()
     const entry = { name: 'ci', sha256: tokenHash(token), createdAt: Date.now() }
@@ -176,7 +176,7 @@ describe.each(METHODS)('a ready %s', (method) => {
     for (const authorization of [`Bearer ${token}`, basic('ci', token)]) {
       for (const connection of ['keep-alive', 'close']) {
         const reply = await scene.asks(scene.pinned, { method, headers: { authorization, connection } })
-        expect([reply.status, reply.ready]).toEqual([200, false])
+        expect([reply.status, reply.cached]).toEqual([200, false])
       }
     }
   })
@@ -185,11 +185,11 @@ describe.each(METHODS)('a ready %s', (method) => {
     ['two Authorization fields', 'Authorization: Bearer a\r\nAuthorization: Bearer b\r\n', 400],
     ['two Range fields', 'Range: bytes=0-1\r\nRange: bytes=0-2\r\n', 400],
     ['a body', 'Content-Length: 1\r\n\r\nx', 400],
-    ['a mirror token that nobody knows', `Authorization: Bearer hf_mirror${'a'.repeat(40)}\r\n`, 401],
+    ['a mirror token that is unknown', `Authorization: Bearer hf_mirror${'a'.repeat(40)}\r\n`, 401],
     ['a mirror token in the wrong place', `X-Note: hf_mirror${'a'.repeat(40)}\r\n`, 401],
     ['its own mark in Via', 'Via: MARK\r\n', 508],
-  ])('is not given to a request with %s', async (_what, fields, status) => {
-    const scene = await readyScene()
+  ])('is not sent to a request with %s', async (_what, fields, status) => {
+    const scene = await cachedScene()
     await scene.warm(scene.pinned, { method })
     const seen = scene.hub.ledger.requests().flatMap(({ headers }) => headers['via'] ?? [])
     const lines = fields.replace('MARK', String(seen[0]))
@@ -200,18 +200,18 @@ describe.each(METHODS)('a ready %s', (method) => {
   })
 })
 
-describe('a ready answer', () => {
+describe('a cached response', () => {
   it('keeps its age', async () => {
-    const scene = await readyScene({ refTtlMs: 3_600_000, accessTtlMs: 3_600_000 })
+    const scene = await cachedScene({ refTtlMs: 3_600_000, accessTtlMs: 3_600_000 })
     await scene.warm(BRANCH)
     const { age } = (await scene.asks(BRANCH)).headers
     scene.clock.advance(7_000)
     const later = await scene.asks(BRANCH)
-    expect([later.ready, Number(later.headers['age'])]).toEqual([true, Number(age) + 7])
+    expect([later.cached, Number(later.headers['age'])]).toEqual([true, Number(age) + 7])
   })
 
-  it('gives way to ranges and conditions', async () => {
-    const scene = await readyScene()
+  it('is not the answer to a request with a range or a condition', async () => {
+    const scene = await cachedScene()
     await scene.warm(scene.pinned)
     const part = await scene.ask(scene.pinned, { headers: { range: 'bytes=2-6' } })
     expect([part.status, part.body.toString()]).toEqual([206, FIRST.slice(2, 7)])
@@ -221,11 +221,11 @@ describe('a ready answer', () => {
   })
 
   it('to a HEAD is a promise: the GET of that client means the same commit though the branch moves', async () => {
-    const scene = await readyScene()
+    const scene = await cachedScene()
     await scene.warm(BRANCH, { method: 'HEAD' })
     const before = scene.commit('acme/open')
     const head = await scene.asks(BRANCH, { method: 'HEAD' })
-    expect([head.ready, head.headers['x-repo-commit']]).toEqual([true, before])
+    expect([head.cached, head.headers['x-repo-commit']]).toEqual([true, before])
     const commit = scene.world.model('acme/open').commit({ 'config.json': SECOND })
     scene.clock.advance(30_000)
     // Another caller learns that it moved. For some time the first caller may still fetch the commit that it was promised.
@@ -240,8 +240,8 @@ describe('a ready answer', () => {
     expect((await scene.ask(BRANCH)).body.toString()).toBe(SECOND)
   })
 
-  it('keeps the promise of a HEAD that was answered while the Hub was away, too', async () => {
-    const scene = await readyScene()
+  it('keeps the promise of a HEAD that was answered while the Hub could not be reached, too', async () => {
+    const scene = await cachedScene()
     await scene.warm(BRANCH)
     await scene.restart()
     await scene.hub.stop()
@@ -263,19 +263,19 @@ describe('a ready answer', () => {
     expect((await scene.ask(BRANCH)).body.toString()).toBe(SECOND)
   })
 
-  it('to a HEAD, that there is no such file, is no promise', async () => {
-    const scene = await readyScene()
+  it('to a HEAD of an absent file is no promise', async () => {
+    const scene = await cachedScene()
     const target = BRANCH.replace('config.json', 'adapter_config.json')
     await scene.warm(target, { method: 'HEAD' })
     const absent = await scene.asks(target, { method: 'HEAD' })
-    expect([absent.ready, absent.status]).toEqual([true, 404])
+    expect([absent.cached, absent.status]).toEqual([true, 404])
     scene.world.model('acme/open').commit({ 'adapter_config.json': SECOND })
     scene.clock.advance(20_000)
     expect((await scene.ask(target)).body.toString()).toBe(SECOND)
   })
 
   it('does not wait behind others on its connection', async () => {
-    const scene = await readyScene()
+    const scene = await cachedScene()
     await scene.warm(scene.pinned)
     const question = `GET ${scene.pinned} HTTP/1.1\r\nHost: x\r\n\r\n`
     const last = question.replace('Host: x', 'Host: x\r\nConnection: close')
@@ -286,12 +286,12 @@ describe('a ready answer', () => {
     expect(flood.text.split(FIRST).length).toBeLessThan(400)
   })
 
-  it('is sent only to callers whom the rules allow, and names the rules that had a say', async () => {
+  it('is sent only to callers that the rules allow, and counts the rules that decided', async () => {
     const rules = policiesOf(`
 - {name: lab, action: deny, match: {repo: acme/*, caller: {network: 10.1.0.0/16}}}
 - {name: ours, action: allow, match: {repo: acme/*}}
 - {name: rest, action: deny, match: {repo: "*"}}`)
-    const scene = await readyScene({ trustProxy: ['127.0.0.1'], policies: rules })
+    const scene = await cachedScene({ trustProxy: ['127.0.0.1'], policies: rules })
     const from = (address: string) => ({ headers: { 'x-forwarded-for': address } })
     await scene.warm(scene.pinned, from('10.2.0.1'))
     const denied = await scene.asks(scene.pinned, from('10.1.0.1'))
@@ -305,7 +305,7 @@ describe('a ready answer', () => {
     const let_ = await scene.asks(scene.pinned, {
       headers: { 'x-forwarded-for': '10.2.0.1', 'x-request-id': 'by-rule' },
     })
-    expect([let_.status, let_.ready]).toEqual([200, true])
+    expect([let_.status, let_.cached]).toEqual([200, true])
     expect(await count()).toBe(Number(before) + 1)
     const [line = ''] = scene.mirror.logLines('by-rule')
     expect(JSON.parse(line)).toMatchObject({ outcome: 'hit', rule: 'ours' })
@@ -318,20 +318,20 @@ describe('a ready answer', () => {
       '- {action: use-token, token: lab, match: {repo: acme/*, caller: {network: 127.0.0.1}}}',
     ],
     ['want nothing stored', '- {action: no-store, match: {repo: acme/open, file: config.json}}'],
-  ])('is none where rules %s', async (_what, yaml) => {
+  ])('is not made if rules %s', async (_what, yaml) => {
     const hubTokens = new Map([['lab', Secret.of(TOKENS.alice)]])
-    const scene = await readyScene({ hubTokens, policies: policiesOf(yaml) })
+    const scene = await cachedScene({ hubTokens, policies: policiesOf(yaml) })
     for (let round = 0; round < 4; round += 1) await scene.ask(scene.pinned)
-    const { status, ready } = await scene.asks(scene.pinned)
-    expect([status, ready]).toEqual([200, false])
+    const { status, cached } = await scene.asks(scene.pinned)
+    expect([status, cached]).toEqual([200, false])
   })
 
-  it('waits for what the rules need to know, and is there when it is known', async () => {
-    const scene = await readyScene({ policies: policiesOf('- {action: deny, match: {licence: gpl-3.0}}') })
+  it('is made once the facts that the rules need are known', async () => {
+    const scene = await cachedScene({ policies: policiesOf('- {action: deny, match: {licence: gpl-3.0}}') })
     await scene.warm(scene.pinned)
     // As long as it may be believed.
     scene.clock.advance(60_000)
     const again = await scene.asks(scene.pinned)
-    expect([again.status, again.ready]).toEqual([200, false])
+    expect([again.status, again.cached]).toEqual([200, false])
   })
 })

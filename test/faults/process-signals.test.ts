@@ -152,7 +152,7 @@ describe('a process that is killed during a download', () => {
 })
 
 describe('a second process', () => {
-  it('on the same directory refuses, names the owner, and does not disturb it', async () => {
+  it('on the same directory refuses to start, names the owner, and does not disturb it', async () => {
     const first = await start()
     expect((await get(first, 'medium.bin')).status).toBe(200)
     const { status, log } = await runChild({ hub, cacheDir })
@@ -206,7 +206,7 @@ describe('SIGUSR2', () => {
     )
   })
 
-  it('of a mirror whose audit log cannot be opened reaches no mirror: it does not start', async () => {
+  it('ends no mirror whose audit log cannot be opened, since that one does not start', async () => {
     const env = { HUBMIRROR_AUDIT_LOG: join(cacheDir, 'no', 'such', 'audit.log') }
     const { status, log } = await runChild({ hub, cacheDir, env })
     expect([status, log.includes('cannot write the audit log')]).toEqual([1, true])
@@ -216,7 +216,7 @@ describe('SIGUSR2', () => {
 })
 
 describe('SIGTERM', () => {
-  it('lets a download finish, takes no new one, and ends with 0', async () => {
+  it('lets a download finish, accepts no new one, and ends with 0', async () => {
     const child = await start()
     hub.bytesPerSecond = 8 * MIB
     const reader = pull(child, 'medium.bin')
@@ -232,7 +232,7 @@ describe('SIGTERM', () => {
     expect(child.entries().at(-1)?.['msg']).toBe('closed')
   })
 
-  it.each([1, 2])('cuts none of 50 downloads in a mirror of %i processes that answer', async (workers) => {
+  it.each([1, 2])('breaks none of 50 downloads in a mirror of %i processes that answer', async (workers) => {
     // The drain timeout is an hour: the mirror must end with the last download, or this test fails.
     const child = await start({
       env: { HUBMIRROR_WORKERS: String(workers), HUBMIRROR_DRAIN_TIMEOUT: '1h' },
@@ -253,7 +253,7 @@ describe('SIGTERM', () => {
     expect(await child.ended).toBe(0)
   })
 
-  it('waits no longer than its time-out, and keeps what has come', async () => {
+  it('waits no longer than its timeout, and keeps the bytes that have arrived', async () => {
     // An origin that is waited for longer than this test has.
     const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1s', HUBMIRROR_ORIGIN_TIMEOUT: '1h' } })
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
@@ -268,7 +268,7 @@ describe('SIGTERM', () => {
     expect(hub.ledger.bytes('cdn')).toBeLessThan(MEDIUM - 3 * MIB)
   })
 
-  it('waits for no connection whose last answer has ended', async () => {
+  it('does not wait for connections whose last answer has ended', async () => {
     const child = await start({ env: { HUBMIRROR_DRAIN_TIMEOUT: '1h' } })
     const agent = new Agent({ keepAlive: true })
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
@@ -283,7 +283,7 @@ describe('SIGTERM', () => {
   })
 
   it.each([1, 2])(
-    'sends Connection: close to a client that asks only then, in a mirror of %i processes',
+    'sends Connection: close to a client that sends its request only then, in a mirror of %i processes',
     async (workers) => {
       const child = await start({ env: { HUBMIRROR_WORKERS: String(workers) } })
       // The last ones are answered by the early read.
@@ -302,7 +302,7 @@ describe('SIGTERM', () => {
   )
 
   it.each([1, 2])(
-    'serves on for the drain delay, not ready, and ends each connection with its answer (processes that answer: %i)',
+    'starts the drain delay: not ready, still serving, and each connection ends with its answer (processes that answer: %i)',
     async (workers) => {
       const env = { HUBMIRROR_WORKERS: String(workers), HUBMIRROR_DRAIN_DELAY: '1h' }
       const child = await start({ env })
@@ -344,7 +344,7 @@ describe('SIGTERM', () => {
     },
   )
 
-  it('given twice ends it at once', async () => {
+  it('ends the mirror at once if it is sent twice', async () => {
     const child = await start()
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
     const reader = pull(child, 'medium.bin')
@@ -372,8 +372,8 @@ describe('SIGINT', () => {
   })
 })
 
-describe('a process without descriptors left', () => {
-  it('refuses or serves right bytes, lives, and recovers', async () => {
+describe('a process without free descriptors', () => {
+  it('refuses or serves right bytes, stays alive, and recovers', async () => {
     const child = await start()
     for (const path of ['medium.bin', 'small.json']) expect((await get(child, path)).status).toBe(200)
     const base = await openCount(child.pid)
@@ -396,7 +396,7 @@ describe('a process without descriptors left', () => {
     expect((await probe(`${child.url}/healthz`)).status).toBe(200)
   })
 
-  it('answers what it has accepted already with right bytes or an honest no', async () => {
+  it('answers what it has accepted already with right bytes or a refusal', async () => {
     const child = await start()
     for (const path of ['medium.bin', 'small.json']) expect((await get(child, path)).status).toBe(200)
     const agent = new Agent({ keepAlive: true, maxSockets: 20 })

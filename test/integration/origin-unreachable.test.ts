@@ -70,8 +70,8 @@ async function expectStoredOnly(scene: Scene, how: 'away' | 'offline'): Promise<
   }
 }
 
-describe('while the Hub is away', () => {
-  it('what is stored and public is served, and nothing else', async () => {
+describe('while the Hub cannot be reached', () => {
+  it('stored public files are served, and no others', async () => {
     const scene = await openScene()
     await warm(scene)
     await scene.hub.stop()
@@ -81,7 +81,7 @@ describe('while the Hub is away', () => {
     expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":false')
   })
 
-  it('so it is after a restart', async () => {
+  it('stored public files are served also after a restart', async () => {
     const scene = await openScene()
     await warm(scene)
     await scene.hub.stop()
@@ -89,7 +89,7 @@ describe('while the Hub is away', () => {
     await expectStoredOnly(scene, 'away')
   })
 
-  it('what was called public and then withdrawn is not served', async () => {
+  it('a file of a repo that was public and then withdrawn is not served', async () => {
     const scene = await openScene()
     await warm(scene)
     scene.world.model('acme/open').makePrivate([])
@@ -107,7 +107,7 @@ describe('while the Hub is away', () => {
     }
   })
 
-  it('a Hub that comes back is asked again', async () => {
+  it('the mirror asks again when the Hub is back', async () => {
     const scene = await openScene()
     await warm(scene)
     await scene.hub.stop()
@@ -125,7 +125,7 @@ describe('while the Hub is away', () => {
   })
 
   it.each([500, 502, 503, 429])(
-    'a Hub that answers %i to everything counts as away for what is stored',
+    'a Hub that answers %i to everything counts as unreachable for stored content',
     async (code) => {
       const scene = await openScene()
       await warm(scene)
@@ -141,7 +141,7 @@ describe('while the Hub is away', () => {
     },
   )
 
-  it('a network that sends every question to its login page counts as away for what is stored', async () => {
+  it('a network that sends every question to its login page counts as unreachable for stored content', async () => {
     const scene = await openScene()
     await warm(scene)
     scene.clock.advance(120_000)
@@ -160,7 +160,7 @@ describe('while the Hub is away', () => {
     ['GET', LARGE],
     ['GET', TREE],
     ['GET', '/api/models/acme/open'],
-  ])('a Hub that says nothing is waited for once, and for 5 s at the most: %s %s', async (method, target) => {
+  ])('a silent Hub is waited for once, and for 5 s at most: %s %s', async (method, target) => {
     // Without its own impatience the mirror would wait longer than this test may take.
     const scene = await openScene({ config: { originTimeoutMs: 3_600_000 } })
     await warm(scene)
@@ -189,8 +189,8 @@ describe('while the Hub is away', () => {
   })
 })
 
-describe('offline by configuration', () => {
-  it('serves what is stored and public without one request', async () => {
+describe('a mirror that is offline by configuration', () => {
+  it('serves stored public content without one request', async () => {
     const scene = await openScene()
     await warm(scene)
     await scene.restart({ offline: true })
@@ -206,7 +206,7 @@ describe('offline by configuration', () => {
   })
 })
 
-it('says at once that a folder is absent, when the Hub has said so before, and only of public repos', async () => {
+it('a folder is reported as absent at once if the Hub has said so before, and only in public repos', async () => {
   const scene = await openScene()
   const folder = '/api/models/acme/open/tree/main/additional_chat_templates?recursive=false&expand=false'
   const closed = folder.replace('open', 'secret')

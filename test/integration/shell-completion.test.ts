@@ -83,13 +83,13 @@ const CASES: readonly (readonly [string, readonly string[]])[] = [
 for (const shell of ['bash', 'zsh', 'fish']) {
   const absent = await whyNot(shell)
   describe.skipIf(absent !== undefined)(`completion in ${shell}`, () => {
-    it.each(CASES)('of "%s"', async (line, expected) => {
+    it.each(CASES)('completes "%s"', async (line, expected) => {
       expect(await complete(shell, line)).toEqual(expected)
     })
   })
 }
 
-it('of another shell is refused with the shells that are known', async () => {
+it('completion for another shell is refused with the list of known shells', async () => {
   const { status, stderr } = await runCommand(['completion', 'tcsh'])
   expect(status).toBe(2)
   expect(stderr).toContain('Allowed choices are bash, zsh, fish')
