@@ -22,7 +22,6 @@ const LIFE_MS = 30_000
 export interface HandoffLinksOptions {
   readonly layout: Layout
   readonly ledger: Pick<Ledger, 'pin'>
-  readonly lifeMs?: number
   /** Called when the volume does not make a link, once for each error code. */
   readonly onRefused: (error: unknown) => void
 }
@@ -75,7 +74,7 @@ export class HandoffLinks {
   }
 
   async #make(key: BlobKey): Promise<Link | undefined> {
-    const { layout, ledger, lifeMs = LIFE_MS } = this.#options
+    const { layout, ledger } = this.#options
     const name = randomBytes(16).toString('hex')
     const file = path.join(layout.handoff, name)
     const unpin = ledger.pin(key)
@@ -88,7 +87,7 @@ export class HandoffLinks {
         await unlink(file).catch(() => undefined)
         unpin()
       }
-      const timer = setTimeout(() => void remove(), lifeMs)
+      const timer = setTimeout(() => void remove(), LIFE_MS)
       timer.unref()
       return { name, inode, timer, remove }
     } catch (error) {
