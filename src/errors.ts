@@ -306,27 +306,27 @@ export class MirrorError extends Error {
   }
 
   /**
-   * The status in the table, or 424 (RFC 4918, section 11.4) once the origin has been unreachable for LONG_AWAY_SECONDS.
+   * The status in the table, or 424 (RFC 4918, section 11.4) once the origin has been unreachable for LONG_OUTAGE_SECONDS.
    * Clients retry a 5xx for half a minute, which helps in a short outage and only delays them in a long one.
    */
   get status(): number {
     const { awaySeconds } = this.detail
-    const isLong = typeof awaySeconds === 'number' && awaySeconds >= LONG_AWAY_SECONDS
+    const isLong = typeof awaySeconds === 'number' && awaySeconds >= LONG_OUTAGE_SECONDS
     return isLong ? 424 : ERRORS[this.code].status
   }
 }
 
 /** An outage of this length counts as long. Clients wait 1, 2, 4 and 8 s before their first retries. */
-const LONG_AWAY_SECONDS = 10
+const LONG_OUTAGE_SECONDS = 10
 
-const LIKE_AWAY: ReadonlySet<ErrorCode> = new Set(['overloaded', 'redirect_refused', 'client_limited'])
+const ALSO_UNAVAILABLE: ReadonlySet<ErrorCode> = new Set(['overloaded', 'redirect_refused', 'client_limited'])
 
 /**
  * Whether the error means that the mirror could not get an answer of the Hub for now, so that a stored copy may be served
  * instead. A redirect to a host that the mirror may not contact counts too, because login pages of networks redirect every
  * request.
  */
-export function isOriginAway(error: unknown): error is MirrorError {
+export function isOriginUnavailable(error: unknown): error is MirrorError {
   if (!(error instanceof MirrorError)) return false
-  return error.code.startsWith('origin_') || LIKE_AWAY.has(error.code)
+  return error.code.startsWith('origin_') || ALSO_UNAVAILABLE.has(error.code)
 }

@@ -21,15 +21,22 @@ export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean
 
 /** Offers the requests on new connections of `server` to `answer` first. */
 export function readEarly(server: Server, answer: WriteAnswer): void {
-  const looks = new Set<UnreadConnection>()
-  const giveOver = interceptConnections(server, (socket) => looks.add(new UnreadConnection(socket, deps)))
-  const deps = { server, answer, giveOver, ended: (look: UnreadConnection) => looks.delete(look) }
+  const connections = new Set<UnreadConnection>()
+  const giveOver = interceptConnections(server, (socket) =>
+    connections.add(new UnreadConnection(socket, deps)),
+  )
+  const deps = {
+    server,
+    answer,
+    giveOver,
+    ended: (connection: UnreadConnection) => connections.delete(connection),
+  }
   aroundClosingIdle(server, (closeIdle) => {
-    for (const look of looks) look.leave()
+    for (const connection of connections) connection.leave()
     closeIdle()
   })
   aroundClosingAll(server, (closeAll) => {
-    for (const look of looks) look.cut()
+    for (const connection of connections) connection.cut()
     closeAll()
   })
 }
@@ -38,7 +45,7 @@ interface Deps {
   readonly server: Server
   readonly answer: WriteAnswer
   readonly giveOver: (socket: Socket) => void
-  readonly ended: (look: UnreadConnection) => void
+  readonly ended: (connection: UnreadConnection) => void
 }
 
 /** A connection that Node's HTTP has not been handed yet. */

@@ -71,7 +71,7 @@ export interface TransferUrl {
  * The answer to a batch with every URL replaced by what `turn` returns for it: `href` of each action, and the parts of a
  * multipart upload, which the Hub puts into `header` under their numbers. Undefined where it is no such answer.
  */
-export function turnBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
+export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
   const answer = objectIn(body)
   if (answer === undefined || !Array.isArray(answer['objects'])) return undefined
   for (const object of answer['objects'] as readonly unknown[]) {
@@ -79,7 +79,7 @@ export function turnBatchAnswer(body: Buffer, turn: (link: TransferUrl) => strin
     const { oid, size } = object
     const about = { oid: typeof oid === 'string' ? oid : '', sizeBytes: typeof size === 'number' ? size : 0 }
     for (const [name, action] of Object.entries(object['actions']))
-      turnAction(action, methodOf(name), about, turn)
+      rewriteAction(action, methodOf(name), about, turn)
   }
   return textOf(answer)
 }
@@ -89,7 +89,7 @@ function methodOf(action: string): 'GET' | 'PUT' | 'POST' {
   return action === 'download' ? 'GET' : action === 'upload' ? 'PUT' : 'POST'
 }
 
-function turnAction(
+function rewriteAction(
   action: unknown,
   method: TransferUrl['method'],
   about: Pick<TransferUrl, 'oid' | 'sizeBytes'>,

@@ -18,7 +18,7 @@ export interface ByteSource {
     link(): Promise<string | undefined>
   }
   /** False while reads must first be verified against stored checksums, which another process cannot do. */
-  readonly isBelieved?: () => boolean
+  readonly isTrusted?: () => boolean
   /**
    * Resolves to the end (exclusive) of what can be read from `position` now, at least one byte beyond it. Rejects when the
    * bytes will never come, or when the reader's own signal aborts.

@@ -206,7 +206,7 @@ export class Contents {
     { isPublic, ...wanted }: Wanted & { readonly isPublic: boolean },
   ): Promise<Joined | undefined> {
     const { key, sizeBytes } = content
-    const reader = { ...wanted, signal: ctx.signal, claim: ctx.countAgainstLimit }
+    const reader = { ...wanted, signal: ctx.signal, countAgainstLimit: ctx.countAgainstLimit }
     // It goes into the store at its own pace, however slow its readers are. What is small ends as soon as a question would.
     const lane = sizeBytes <= SHORT_BODY_BYTES ? 'question' : 'pull'
     return this.#options.downloads.join(key, sizeBytes, reader, () =>
@@ -323,7 +323,7 @@ function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
     range,
     file: blob.file,
     blob: { key: blob.key, sizeBytes: blob.sizeBytes, link: () => blob.link() },
-    isBelieved: () => blob.isTrusted(range),
+    isTrusted: () => blob.isTrusted(range),
     ready: () => Promise.resolve(range.end),
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),
     close: () => blob.close(),

@@ -2,7 +2,7 @@
 // from the store that holds files too. A manifest comes from the Hub, or from the store while the Hub is away. All other
 // requests are left to the pass-through, with the caller's own credential.
 
-import { isOriginAway, type MirrorError } from '../errors.ts'
+import { isOriginUnavailable, type MirrorError } from '../errors.ts'
 import { headerValue } from '../http/headers.ts'
 import { readRefusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
@@ -138,12 +138,12 @@ export class Registry {
         signal: ctx.signal,
       })
     } catch (error) {
-      if (kept === undefined || !isOriginAway(error)) throw error
+      if (kept === undefined || !isOriginUnavailable(error)) throw error
       return fromKept(kept, 'stale')
     }
     const body = await readWhole(answer)
-    const isAway = answer.status >= 500 || answer.status === 429
-    if (kept !== undefined && (isAway || body === undefined))
+    const isUnavailable = answer.status >= 500 || answer.status === 429
+    if (kept !== undefined && (isUnavailable || body === undefined))
       return { ...fromKept(kept, 'stale'), isLimited: answer.status === 429 }
     // A redirect, for example: the repo has another name.
     if (body === undefined || (answer.status >= 300 && answer.status < 400)) return undefined

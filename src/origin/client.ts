@@ -144,13 +144,13 @@ export function createOriginClient(options: OriginOptions): OriginClient {
   async function send(request: OriginRequest): Promise<OriginAnswer> {
     const { url, kind } = request
     const quotaKey = { url, authorization: credentialFor(policy, request) }
-    const patient = request.timeoutMs === undefined
-    const wait = await quota.admit(quotaKey, { patient, signal: request.signal })
+    const mayWait = request.timeoutMs === undefined
+    const wait = await quota.admit(quotaKey, { mayWait, signal: request.signal })
     if (wait !== undefined) return waitAnswer(wait)
     const cameAt = now()
     const permit = await shares.acquire(wantedBy(request))
     const startedAt = now()
-    const leftMs = (request.timeoutMs ?? timeoutMs) - (patient ? 0 : startedAt - cameAt)
+    const leftMs = (request.timeoutMs ?? timeoutMs) - (mayWait ? 0 : startedAt - cameAt)
     request.requester.onOriginRequest?.()
     try {
       const limitMs = request.body instanceof Readable ? undefined : leftMs
@@ -193,7 +193,7 @@ export function createOriginClient(options: OriginOptions): OriginClient {
     ),
     observeAnswer,
     async admit(quotaKey, signal) {
-      const wait = await quota.admit(quotaKey, { patient: true, signal })
+      const wait = await quota.admit(quotaKey, { mayWait: true, signal })
       return wait === undefined ? undefined : waitAnswer(wait)
     },
     dispatcher: dispatcher.compose(allowSilentEventStreams(timeoutMs)),
@@ -224,16 +224,18 @@ function headersFor(
 }
 
 /** In the forms that all clients read: Python reads RateLimit, the others Retry-After. A backoff of the mirror's own is no quota. */
-function waitHeaders({ bucket, seconds, isBackoff: isRest }: QuotaWait): Record<string, string> {
-  if (isRest) return { 'retry-after': String(seconds) }
+function waitHeaders({ bucket, seconds, isBackoff }: QuotaWait): Record<string, string> {
+  if (isBackoff) return { 'retry-after': String(seconds) }
   return { 'retry-after': String(seconds), ratelimit: `"${bucket}";r=0;t=${seconds}` }
 }
 
-const RESTS = `${TOO_MANY} It pauses before the next request.`
+const BACKOFF_MESSAGE = `${TOO_MANY} It pauses before the next request.`
 
 /** The 429 that the Hub would send. */
 function waitAnswer(wait: QuotaWait): OriginAnswer {
-  const message = wait.isBackoff ? RESTS : 'The Hub asked the mirror to pause before the next request.'
+  const message = wait.isBackoff
+    ? BACKOFF_MESSAGE
+    : 'The Hub asked the mirror to pause before the next request.'
   const body = Buffer.from(JSON.stringify({ error: message }))
   return {
     status: 429,

@@ -34,15 +34,15 @@ const MAX_WAITING = 64
 const LONGEST_REPORTED_MS = 3_600_000
 const GATES_BYTES = 4 * 1024 * 1024
 /** The backoff after a 429 that names no time: a random part between half and all of it, and twice as long each time. */
-const FIRST_REST_MS = 5_000
-const LONGEST_REST_MS = 300_000
+const FIRST_BACKOFF_MS = 5_000
+const LONGEST_BACKOFF_MS = 300_000
 /** After a backoff one request is sent first. The others wait this long for its result. */
 const TRIAL_MS = 1_000
 /** Three buckets of the Hub, and the CDNs. */
-const RESTS_BYTES = 1024 * 1024
+const BACKOFFS_BYTES = 1024 * 1024
 
 interface Waiter {
-  readonly settle: (spent: QuotaWait | undefined) => void
+  readonly settle: (usedUp: QuotaWait | undefined) => void
 }
 
 /** A backoff after consecutive 429s that named no time. */
@@ -55,7 +55,7 @@ interface Backoff {
 /** One bucket of one credential that is used up, or for which the mirror backs off. */
 interface Gate {
   readonly bucket: string
-  readonly isRest: boolean
+  readonly isBackoff: boolean
   opensAt: number
   timer: NodeJS.Timeout | undefined
   /** In the order in which they came, which is that in which they leave. */
@@ -70,7 +70,7 @@ export class Quota {
   readonly #key = randomBytes(32)
   // An evicted entry costs one request that the Hub refuses.
   readonly #gates = new MemoryCache<Gate>({ maxBytes: GATES_BYTES })
-  readonly #rests = new MemoryCache<Backoff>({ maxBytes: RESTS_BYTES })
+  readonly #backoffs = new MemoryCache<Backoff>({ maxBytes: BACKOFFS_BYTES })
   readonly #random: () => number
 
   constructor(options: {
@@ -90,30 +90,30 @@ export class Quota {
 
   /**
    * Resolves with undefined when the request may leave, at once or after a short wait in the order of coming; else
-   * with what is used up. `patient: false` never waits. Rejects with the reason of `signal`.
+   * with what is used up. `mayWait: false` never waits. Rejects with the reason of `signal`.
    */
   async admit(
-    asked: QuotaKey,
-    options: { readonly patient: boolean; readonly signal?: AbortSignal | undefined },
+    key: QuotaKey,
+    options: { readonly mayWait: boolean; readonly signal?: AbortSignal | undefined },
   ): Promise<QuotaWait | undefined> {
     let waited = false
-    for (const name of this.#gatesOf(asked)) {
+    for (const name of this.#gatesOf(key)) {
       // After a wait the gate is checked again: meanwhile the Hub may have refused a request that had left before.
-      for (let gate = this.#closed(name); gate !== undefined; gate = this.#closed(name)) {
-        const mayWait = options.patient && !waited && gate.waiting.size < MAX_WAITING
-        const spent =
-          mayWait && this.#restMs(gate) <= LONGEST_WAIT_MS
+      for (let gate = this.#closedGate(name); gate !== undefined; gate = this.#closedGate(name)) {
+        const waits = options.mayWait && !waited && gate.waiting.size < MAX_WAITING
+        const usedUp =
+          waits && this.#leftMs(gate) <= LONGEST_WAIT_MS
             ? await this.#wait(name, gate, options.signal)
-            : this.#spent(gate)
-        if (spent !== undefined) {
+            : this.#usedUp(gate)
+        if (usedUp !== undefined) {
           this.#observer.quotaHeld('refused')
-          return spent
+          return usedUp
         }
         waited = true
       }
       // Nothing has been awaited since the gate was found open, so exactly one request passes before it closes for the trial.
-      const rest = this.#rests.get(name)
-      if (rest !== undefined) this.#closeGate(name, rest.bucket, { ms: TRIAL_MS, isRest: true })
+      const backoff = this.#backoffs.get(name)
+      if (backoff !== undefined) this.#closeGate(name, backoff.bucket, { ms: TRIAL_MS, isBackoff: true })
     }
     if (waited) this.#observer.quotaHeld('waited')
     return undefined
@@ -123,79 +123,78 @@ export class Quota {
    * Updates the gates from an answer. Returns what is used up when the answer is a 429. Where that names no time, the mirror
    * chooses one itself, longer each time until another status is answered.
    */
-  observe(asked: QuotaKey, status: number, headers: HeaderBag): QuotaWait | undefined {
+  observe(key: QuotaKey, status: number, headers: HeaderBag): QuotaWait | undefined {
     const reported = usedUpBuckets(headers)
     if (status !== 429) {
-      this.#endRests(asked)
-      if (this.#isOrigin(asked.url)) for (const { bucket, ms } of reported) this.#close(asked, bucket, ms)
+      this.#endBackoffs(key)
+      if (this.#isOrigin(key.url)) for (const { bucket, ms } of reported) this.#close(key, bucket, ms)
       return undefined
     }
     const after = waitMsOf(headers, Date.now()) ?? 0
     const ms = Math.min(LONGEST_REPORTED_MS, Math.max(after, ...reported.map((each) => each.ms)))
-    const [own = 'pages'] = this.#bucketsOf(asked.url)
-    if (ms <= 0) return this.#rest(asked, own, readRefusal(status, headers, NO_BODY).isForeign === true)
-    for (const bucket of new Set([own, ...reported.map((each) => each.bucket)]))
-      this.#close(asked, bucket, ms)
+    const [own = 'pages'] = this.#bucketsOf(key.url)
+    if (ms <= 0) return this.#backOff(key, own, readRefusal(status, headers, NO_BODY).isForeign === true)
+    for (const bucket of new Set([own, ...reported.map((each) => each.bucket)])) this.#close(key, bucket, ms)
     return {
-      bucket: this.#isOrigin(asked.url) ? (reported[0]?.bucket ?? own) : own,
+      bucket: this.#isOrigin(key.url) ? (reported[0]?.bucket ?? own) : own,
       seconds: Math.ceil(ms / 1000),
     }
   }
 
   /** The Hub counts by credential. Any other server counts by address, which all callers of this mirror share. */
-  #rest(asked: QuotaKey, bucket: string, isForeign: boolean): QuotaWait {
-    const name = isForeign ? this.#sharedName(asked, bucket) : this.#gateName(asked, bucket)
-    const before = this.#rests.get(name)
+  #backOff(key: QuotaKey, bucket: string, isForeign: boolean): QuotaWait {
+    const name = isForeign ? this.#sharedName(key, bucket) : this.#gateName(key, bucket)
+    const before = this.#backoffs.get(name)
     const now = this.#now()
     // The answer to a request that had left before the backoff began.
     const isLate = before !== undefined && now < before.until
     if (!isLate) {
       const inARow = (before?.inARow ?? 0) + 1
-      const bound = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (inARow - 1))
+      const bound = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (inARow - 1))
       const ms = Math.ceil((bound / 2) * (1 + this.#random()))
-      this.#rests.set(name, { bucket, inARow, until: now + ms })
-      this.#closeGate(name, bucket, { ms, isRest: true })
+      this.#backoffs.set(name, { bucket, inARow, until: now + ms })
+      this.#closeGate(name, bucket, { ms, isBackoff: true })
     }
-    const restMs = (this.#rests.get(name)?.until ?? now) - now
-    return { bucket, seconds: Math.max(1, Math.ceil(restMs / 1000)), isBackoff: true }
+    const leftMs = (this.#backoffs.get(name)?.until ?? now) - now
+    return { bucket, seconds: Math.max(1, Math.ceil(leftMs / 1000)), isBackoff: true }
   }
 
   /** Ends backoffs after any answer but 429 to a request that left after them. */
-  #endRests(asked: QuotaKey): void {
-    if (this.#rests.count === 0) return
-    for (const name of this.#gatesOf(asked)) {
-      const rest = this.#rests.get(name)
-      if (rest === undefined || this.#now() < rest.until) continue
-      this.#rests.delete(name)
+  #endBackoffs(key: QuotaKey): void {
+    if (this.#backoffs.count === 0) return
+    for (const name of this.#gatesOf(key)) {
+      const backoff = this.#backoffs.get(name)
+      if (backoff === undefined || this.#now() < backoff.until) continue
+      this.#backoffs.delete(name)
       const gate = this.#gates.get(name)
-      if (gate?.isRest === true) this.#open(name, gate)
+      if (gate?.isBackoff === true) this.#open(name, gate)
     }
   }
 
-  #close(asked: QuotaKey, bucket: string, reportedMs: number): void {
-    this.#closeGate(this.#gateName(asked, bucket), bucket, { ms: reportedMs, isRest: false })
+  #close(key: QuotaKey, bucket: string, reportedMs: number): void {
+    this.#closeGate(this.#gateName(key, bucket), bucket, { ms: reportedMs, isBackoff: false })
   }
 
-  #closeGate(name: string, bucket: string, how: { readonly ms: number; readonly isRest: boolean }): void {
-    const { ms, isRest } = how
+  #closeGate(name: string, bucket: string, how: { readonly ms: number; readonly isBackoff: boolean }): void {
+    const { ms, isBackoff } = how
     const opensAt = this.#now() + Math.min(LONGEST_REPORTED_MS, ms)
     const gate = this.#gates.get(name)
     if (gate === undefined) {
-      if (ms > 0) this.#gates.set(name, { bucket, isRest, opensAt, timer: undefined, waiting: new Set() })
+      if (ms > 0) this.#gates.set(name, { bucket, isBackoff, opensAt, timer: undefined, waiting: new Set() })
       return
     }
     // A late answer may describe a window that is over: the longest reported time counts.
     if (opensAt <= gate.opensAt) return
     gate.opensAt = opensAt
     if (gate.waiting.size === 0) return
-    if (this.#restMs(gate) <= LONGEST_WAIT_MS) this.#arm(name, gate)
-    else this.#release(gate, this.#spent(gate))
+    if (this.#leftMs(gate) <= LONGEST_WAIT_MS) this.#arm(name, gate)
+    else this.#release(gate, this.#usedUp(gate))
   }
 
-  #closed(name: string): Gate | undefined {
+  #closedGate(name: string): Gate | undefined {
     const gate = this.#gates.get(name)
     // Waiting requests go first, though their timer may be a little late.
-    if (gate === undefined || this.#restMs(gate) > 0 || gate.waiting.size > 0) return gate
+    if (gate === undefined || this.#leftMs(gate) > 0 || gate.waiting.size > 0) return gate
     this.#gates.delete(name)
     return undefined
   }
@@ -211,9 +210,9 @@ export class Quota {
         reject(signal?.reason as Error)
       }
       const waiter: Waiter = {
-        settle(spent) {
+        settle(usedUp) {
           signal?.removeEventListener('abort', leave)
-          resolve(spent)
+          resolve(usedUp)
         },
       }
       signal?.addEventListener('abort', leave, { once: true })
@@ -225,7 +224,7 @@ export class Quota {
   #arm(name: string, gate: Gate): void {
     clearTimeout(gate.timer)
     // Timers may fire a little early, and a request before the reported time would be refused.
-    gate.timer = setTimeout(() => this.#open(name, gate), Math.ceil(this.#restMs(gate)) + 2)
+    gate.timer = setTimeout(() => this.#open(name, gate), Math.ceil(this.#leftMs(gate)) + 2)
   }
 
   #open(name: string, gate: Gate): void {
@@ -233,35 +232,32 @@ export class Quota {
     this.#release(gate, undefined)
   }
 
-  #release(gate: Gate, spent: QuotaWait | undefined): void {
+  #release(gate: Gate, usedUp: QuotaWait | undefined): void {
     clearTimeout(gate.timer)
     gate.timer = undefined
     const waiting = [...gate.waiting]
     gate.waiting.clear()
-    for (const waiter of waiting) waiter.settle(spent)
+    for (const waiter of waiting) waiter.settle(usedUp)
   }
 
-  #restMs(gate: Gate): number {
+  #leftMs(gate: Gate): number {
     return gate.opensAt - this.#now()
   }
 
-  #spent(gate: Gate): QuotaWait {
-    const { bucket, isRest } = gate
-    const seconds = Math.max(1, Math.ceil(this.#restMs(gate) / 1000))
-    return { bucket, seconds, ...(isRest ? { isBackoff: isRest } : {}) }
+  #usedUp(gate: Gate): QuotaWait {
+    const { bucket, isBackoff } = gate
+    const seconds = Math.max(1, Math.ceil(this.#leftMs(gate) / 1000))
+    return { bucket, seconds, ...(isBackoff ? { isBackoff } : {}) }
   }
 
   #isOrigin(url: URL): boolean {
     return url.origin === this.#origin
   }
 
-  #gatesOf(asked: QuotaKey): readonly string[] {
-    if (this.#gates.count + this.#rests.count === 0) return []
-    const buckets = this.#bucketsOf(asked.url)
-    const names = buckets.flatMap((bucket) => [
-      this.#gateName(asked, bucket),
-      this.#sharedName(asked, bucket),
-    ])
+  #gatesOf(key: QuotaKey): readonly string[] {
+    if (this.#gates.count + this.#backoffs.count === 0) return []
+    const buckets = this.#bucketsOf(key.url)
+    const names = buckets.flatMap((bucket) => [this.#gateName(key, bucket), this.#sharedName(key, bucket)])
     return [...new Set(names)]
   }
 
@@ -269,16 +265,16 @@ export class Quota {
     return this.#isOrigin(url) ? bucketsOf(url.pathname.slice(this.#basePath.length)) : ['cdn']
   }
 
-  #gateName(asked: QuotaKey, bucket: string): string {
+  #gateName(key: QuotaKey, bucket: string): string {
     // A CDN knows no credential: it counts what comes from this mirror.
-    if (!this.#isOrigin(asked.url)) return `cdn ${asked.url.host}`
-    const { authorization } = asked
+    if (!this.#isOrigin(key.url)) return `cdn ${key.url.host}`
+    const { authorization } = key
     if (authorization === undefined) return `anonymous ${bucket}`
     return `${createHmac('sha256', this.#key).update(authorization).digest('base64url')} ${bucket}`
   }
 
-  #sharedName(asked: QuotaKey, bucket: string): string {
-    return this.#isOrigin(asked.url) ? `shared ${bucket}` : this.#gateName(asked, bucket)
+  #sharedName(key: QuotaKey, bucket: string): string {
+    return this.#isOrigin(key.url) ? `shared ${bucket}` : this.#gateName(key, bucket)
   }
 }
 

@@ -25,14 +25,14 @@ import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
 import type { EarlyAnswers } from './early-answers.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
-import { frontWatch } from './front-watch.ts'
 import { createRouteParser, registerHubRoute } from './hub-route.ts'
 import type { Intermediary } from './intermediary.ts'
 import { type Leaving, readBeforeClosing } from './leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
-import { Questions } from './questions.ts'
+import { createProxyCheck } from './proxy-check.ts'
+import { RequestBodies } from './request-bodies.ts'
 import { reportRequest, statusSent } from './request-log.ts'
 import { type RequestRecord, recordOf, startRecord } from './request-record.ts'
 import { createHostWarnings } from './transfers/batch-links.ts'
@@ -109,7 +109,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   })
   server.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
-    const own = inFlight.enter(socket, reply.raw)
+    const own = inFlight.register(socket, reply.raw)
     const count = intermediary?.inFlight(request.raw) ?? own
     const excess = count > MAX_IN_FLIGHT_PER_SOCKET
     if (excess && socket.destroyed) {
@@ -160,7 +160,7 @@ async function registerHub(
   parse: (rawTarget: string) => HubRoute,
 ): Promise<void> {
   const originLimit = await createOriginLimit(server, options.settings)
-  const hub = { ...options, originLimit, reads: new FileReads(), questions: new Questions(), parse }
+  const hub = { ...options, originLimit, reads: new FileReads(), bodies: new RequestBodies(), parse }
   await registerTransfers(server, hub)
   await registerHubRoute(server, { ...hub, warnOfHosts: createHostWarnings(options.logger) })
 }
@@ -181,7 +181,7 @@ type Watched = ServerOptions & ReturnType<typeof arrivalsOf>
 function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
   return {
     addressOf: addressReader(trustProxy),
-    lookAtFront: frontWatch(trustProxy, logger),
+    checkProxy: createProxyCheck(trustProxy, logger),
     isServed: clientGate(clients),
   }
 }
@@ -207,7 +207,7 @@ function watch(request: FastifyRequest, reply: FastifyReply, record: RequestReco
   const { raw } = request
   const { socket } = raw
   const address = options.addressOf(raw)
-  options.lookAtFront?.(raw, request.routeOptions.url)
+  options.checkProxy?.(raw, request.routeOptions.url)
   let closed = false
   const close = (): void => {
     if (closed) return

@@ -135,7 +135,7 @@ export function contextOf(
     },
     forward,
     originRequests: record.originRequests,
-    countAgainstLimit: claimOnce(options.originLimit, request, caller),
+    countAgainstLimit: countOnce(options.originLimit, request, caller),
     checkScope,
     access: record.access,
   }
@@ -167,13 +167,13 @@ export function anonymousContext(
     mirrorBase: mirrorBase(request, options),
     forward: {},
     originRequests: record.originRequests,
-    countAgainstLimit: claimOnce(options.originLimit, request, caller),
+    countAgainstLimit: countOnce(options.originLimit, request, caller),
     access: record.access,
   }
 }
 
 /** Counts the request against the caller's limit when it first needs the origin, and only once. */
-function claimOnce(
+function countOnce(
   originLimit: OriginLimit | undefined,
   request: FastifyRequest,
   caller: Caller,

@@ -25,7 +25,7 @@ import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
-import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type Questions } from './questions.ts'
+import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type RequestBodies } from './request-bodies.ts'
 import { recordOf } from './request-record.ts'
 
 const UNCLEAR_BATCH =
@@ -35,7 +35,7 @@ export interface HubRouteOptions extends ForwardOptions {
   readonly mirror: Mirror
   readonly callers: Callers
   readonly reads: FileReads
-  readonly questions: Questions
+  readonly bodies: RequestBodies
   readonly basePath: string
   readonly originLimit: OriginLimit | undefined
   readonly addressOf: AddressReader
@@ -85,7 +85,7 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
 
 /** A request that may be answered: what it asks for, and for whom. */
 interface Admitted extends Forwarded {
-  /** Reads the body as a whole, for requests whose question stands in it. Rejects as `Questions.read` does. */
+  /** Reads the body as a whole, for requests whose question stands in it. Rejects as `RequestBodies.read` does. */
   readonly readBody: (maxBytes: number) => Promise<Buffer>
 }
 
@@ -109,7 +109,7 @@ async function admit(
   if (options.settings.writes === 'deny' && isWriteRoute(route, method))
     throw new MirrorError('writes_denied')
   const readBody = (maxBytes: number): Promise<Buffer> =>
-    options.questions.read(request.raw, reply.raw, { caller: callerKey(caller), maxBytes })
+    options.bodies.read(request.raw, reply.raw, { caller: callerKey(caller), maxBytes })
   const batch = await readBatch(request, route, readBody)
   const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')

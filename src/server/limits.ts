@@ -68,7 +68,7 @@ export class InFlight {
   readonly #counts = new WeakMap<Socket, number>()
 
   /** Counts a request until its response has closed. Returns the count for its connection, this request included. */
-  enter(socket: Socket, response: ServerResponse): number {
+  register(socket: Socket, response: ServerResponse): number {
     const count = this.#of(socket) + 1
     this.#counts.set(socket, count)
     response.once('close', () => this.#counts.set(socket, this.#of(socket) - 1))

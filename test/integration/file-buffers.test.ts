@@ -94,7 +94,7 @@ describe('a stored file', () => {
     const { held, reads, pools } = watchBuffers()
     await takeBig(scene)
     // As many as there may be without proof, who hold nothing.
-    for (const pool of pools) for (let other = 0; other < FEW; other += 1) pool.enter()
+    for (const pool of pools) for (let other = 0; other < FEW; other += 1) pool.register()
     await eventually(
       () => held.size,
       (count) => count === 0,

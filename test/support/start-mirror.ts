@@ -169,7 +169,7 @@ async function startFront(
     },
     {
       ...rooms,
-      accounts: { observer, auditor, flush() {} },
+      reporters: { observer, auditor, flush() {} },
       reportHandoff: (id, result) => link.handoff.settle(id, result),
       reportPromises: (promises) => {
         for (const { client, answer } of promises) mirror.rememberHeadCommit(client, answer)

@@ -76,7 +76,7 @@ describe('a memory cache', () => {
   })
 })
 
-describe('keys that strangers choose', () => {
+describe('keys that callers choose', () => {
   const ROUNDS = 12_000
   const repo: Repo = { type: 'model', id: 'o/n' as RepoId }
   const commit = 'a'.repeat(40) as CommitHash
@@ -173,21 +173,21 @@ describe('the source', () => {
       ),
     )
 
-  it('has no cache besides MemoryCache but that of open files, which is bounded by descriptors', () => {
+  it('has no cache besides MemoryCache except that of open files, which is bounded by descriptors', () => {
     expect(matches(/from '(lru-cache)'/g).toSorted()).toEqual([
       'memory.ts lru-cache',
       'store/blobs/open-files.ts lru-cache',
     ])
   })
 
-  it('has no lasting map beside these, each of which is bounded by what is said', () => {
+  it('has no lasting map except these, each of which is bounded by the thing named', () => {
     const bounded: Readonly<Record<string, string>> = {
       'callers/token-list.ts indexes': 'a WeakMap',
       'callers/token-list.ts matchers': 'a WeakMap',
       'hub/document-scan.ts #members': 'names that are asked for, for one document',
       'mirror/documents/document-plans.ts #plans': 'a WeakMap',
-      'mirror/documents/document-room.ts #byCaller': 'callers that hold a document',
-      'mirror/documents/document-room.ts #places': 'a WeakMap',
+      'mirror/documents/document-memory.ts #byCaller': 'callers that hold a document',
+      'mirror/documents/document-memory.ts #spaces': 'a WeakMap',
       'mirror/documents/documents.ts #kept': 'a WeakMap',
       'mirror/downloads/downloads.ts #downloads': 'downloads under way',
       'mirror/downloads/downloads.ts #settling': 'downloads that end',

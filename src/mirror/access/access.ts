@@ -80,7 +80,7 @@ export class Access {
    * The Hub refused, so the verdict ends here. A refused request without a credential settles it. A refused token does not:
    * it may be a narrow one, so the next request asks the Hub without a credential again.
    */
-  async withdrawn(repo: Repo, askedAt: number, refused: 'stranger' | 'token' = 'stranger'): Promise<void> {
+  async withdrawn(repo: Repo, askedAt: number, refused: 'anonymous' | 'token' = 'anonymous'): Promise<void> {
     await this.#decide(repo, false, askedAt, refused === 'token')
   }
 
@@ -98,7 +98,7 @@ export class Access {
     if (isBadToken(refusal)) this.denied(requester.fingerprint, undefined, askedAt)
     else if (repo !== undefined && deniesRepo(refusal)) {
       this.denied(requester.fingerprint, repo, askedAt)
-      await this.withdrawn(repo, askedAt, requester.authorization === undefined ? 'stranger' : 'token')
+      await this.withdrawn(repo, askedAt, requester.authorization === undefined ? 'anonymous' : 'token')
     }
   }
 

@@ -168,8 +168,8 @@ export class Policies {
       names: names.join(','),
       onRedirect: (url) => this.#redirected(url, subject, names),
       checkName: () => {
-        const told = repo === undefined || isShort(repo) ? undefined : metadata.repos.nameInMemory(repo)
-        if (told !== undefined && !names.some((each) => isSame(each, told))) throw new RepoMoved()
+        const newName = repo === undefined || isShort(repo) ? undefined : metadata.repos.nameInMemory(repo)
+        if (newName !== undefined && !names.some((each) => isSame(each, newName))) throw new RepoMoved()
       },
     }
   }

@@ -87,10 +87,10 @@ function copyOf(bytes: Buffer): Buffer {
 export function isOver(
   { refusal, at }: RememberedRefusal,
   repo: Repo,
-  beliefs: { readonly metadata: Metadata; readonly access: Access },
+  caches: { readonly metadata: Metadata; readonly access: Access },
 ): boolean {
-  if (beliefs.metadata.refs.changedSince(repo, at)) return true
-  return !isBadToken(refusal) && beliefs.access.isPublicSince(repo, at)
+  if (caches.metadata.refs.changedSince(repo, at)) return true
+  return !isBadToken(refusal) && caches.access.isPublicSince(repo, at)
 }
 
 /**

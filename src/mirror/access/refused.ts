@@ -22,7 +22,7 @@ export function hintContext(ctx: Ctx, repo: Repo | undefined): HintContext {
  * becomes the body.
  */
 export function refusalAnswer(
-  told: Refusal,
+  received: Refusal,
   context: {
     readonly anonymous: boolean
     readonly aboutRepo: boolean
@@ -32,7 +32,7 @@ export function refusalAnswer(
     readonly asked?: HintContext
   },
 ): Answer {
-  const refusal = withHint(told, context.asked)
+  const refusal = withHint(received, context.asked)
   const bytes = refusal.body.length > 0 ? refusal.body : Buffer.from(refusal.message ?? '')
   const headers: Record<string, string> = {
     'content-type': 'text/plain; charset=utf-8',

@@ -80,11 +80,11 @@ function hasReadableLfs({ lfs }: Readonly<Record<string, unknown>>): boolean {
 
 /** The files that an info names. Undefined when it does not name all of the commit: the Hub shortens very long lists. */
 export function siblingsOf(info: Info): readonly Sibling[] | undefined {
-  const siblings = toldSiblings(info)
+  const siblings = siblingsIn(info)
   return siblings !== undefined && siblings.length < MAX_SIBLINGS ? siblings : undefined
 }
 
-function toldSiblings({ siblings }: Info): readonly Sibling[] | undefined {
+function siblingsIn({ siblings }: Info): readonly Sibling[] | undefined {
   const isSibling = (value: unknown): value is Sibling =>
     isRecord(value) && typeof value['rfilename'] === 'string' && hasReadableLfs(value)
   if (!Array.isArray(siblings) || !(siblings as unknown[]).every(isSibling)) return undefined
@@ -353,7 +353,7 @@ function partialInfo({ repo, name, other }: InfoFacts): Info {
 }
 
 function composeSiblings({ info, items }: InfoFacts, blobs: boolean): readonly Sibling[] | undefined {
-  const named = info === undefined ? undefined : toldSiblings(info)
+  const named = info === undefined ? undefined : siblingsIn(info)
   const files = items?.filter(({ type }) => type === 'file')
   const names = named?.map(({ rfilename }) => rfilename) ?? files?.map(({ path }) => path)
   if (names === undefined) return undefined
@@ -396,7 +396,7 @@ type RefList = (typeof REF_LISTS)[number]
  * last seen. A ref that the Hub never listed counts as a branch, unless its name looks like a version.
  */
 export function composeRefs(
-  told: Info | undefined,
+  listed: Info | undefined,
   seen: readonly SeenRef[],
   withPullRequests: boolean,
 ): Readonly<Record<string, readonly RefItem[]>> {
@@ -404,7 +404,7 @@ export function composeRefs(
   const isRef = (value: unknown): value is RefItem =>
     isRecord(value) && typeof value['name'] === 'string' && typeof value['ref'] === 'string'
   for (const list of REF_LISTS) {
-    const items = told?.[list]
+    const items = listed?.[list]
     if (Array.isArray(items)) lists[list].push(...(items as unknown[]).filter(isRef))
   }
   for (const { revision, commit } of seen) {

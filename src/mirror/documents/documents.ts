@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
-import { isOriginAway, MirrorError } from '../../errors.ts'
+import { isOriginUnavailable, MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
@@ -26,12 +26,12 @@ import type { Ctx } from '../context.ts'
 import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { DocumentBody } from './document-body.ts'
+import { DocumentMemory } from './document-memory.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
-import { DocumentRoom } from './document-room.ts'
 import {
   type DocumentRequest,
   type DocumentRoute,
-  type Heard,
+  type HubAnswer,
   HubDocuments,
   SMALL_DOCUMENT_BYTES,
 } from './hub-documents.ts'
@@ -46,7 +46,7 @@ interface AskContext {
   readonly name: string | undefined
   readonly stored: DocumentFact | undefined
   /** Whether the Hub gets less time, because a stored answer can take its place. */
-  readonly impatient: boolean
+  readonly hasFallback: boolean
 }
 
 export interface DocumentsOptions {
@@ -60,8 +60,8 @@ export interface DocumentsOptions {
   /** Whether a rule depends on licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
-  /** The memory for large documents. A room of its own when absent. */
-  readonly room?: DocumentRoom
+  /** The memory for large documents. By default one of its own. */
+  readonly memory?: DocumentMemory
 }
 
 /** The info of a repo with 300,000 files. */
@@ -76,7 +76,7 @@ const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
 /** The name that the Hub uses for itself, whatever stands between. */
 export class Documents {
   readonly #options: DocumentsOptions
-  readonly #room: DocumentRoom
+  readonly #memory: DocumentMemory
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
   // The name under which an answer of the Hub was stored.
@@ -84,8 +84,8 @@ export class Documents {
 
   constructor(options: DocumentsOptions) {
     this.#options = options
-    this.#room = options.room ?? new DocumentRoom()
-    this.#hub = new HubDocuments({ ...options, room: this.#room })
+    this.#memory = options.memory ?? new DocumentMemory()
+    this.#hub = new HubDocuments({ ...options, memory: this.#memory })
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
   }
 
@@ -126,19 +126,23 @@ export class Documents {
       if (fact === undefined) throw offlineError(repo, mayFallBack)
       return fromStored(fact, 'hit')
     }
-    const refused = this.#recalled(ctx, route)
+    const refused = this.#refusedBefore(ctx, route)
     if (refused !== undefined) return refused
     const fact = client.isRecentlyUnreachable() ? await implied() : undefined
     if (fact !== undefined) return fromStored(fact, 'stale')
     try {
-      const answer = await this.#ask(ctx, route, request, { name, stored, impatient: fallback !== undefined })
-      const isHeard = answer.status < 500 && answer.status !== 429
-      const instead = isHeard ? undefined : await implied()
+      const answer = await this.#ask(ctx, route, request, {
+        name,
+        stored,
+        hasFallback: fallback !== undefined,
+      })
+      const isAnswered = answer.status < 500 && answer.status !== 429
+      const instead = isAnswered ? undefined : await implied()
       return instead === undefined
         ? answer
         : { ...(await fromStored(instead, 'stale')), isLimited: answer.status === 429 }
     } catch (error) {
-      if (!isOriginAway(error)) throw error
+      if (!isOriginUnavailable(error)) throw error
       const instead = await implied()
       if (instead === undefined) throw error
       return { ...(await fromStored(instead, 'stale')), isLimited: error.detail['status'] === 429 }
@@ -147,26 +151,26 @@ export class Documents {
 
   async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
     await ctx.countAgainstLimit?.()
-    const { heard, done } = await this.#hub.ask(ctx, route, request, context.impatient)
+    const { answer, done } = await this.#hub.ask(ctx, route, request, context.hasFallback)
     try {
-      return await this.#heard(ctx, route, request, context, heard)
+      return await this.#use(ctx, route, request, context, answer)
     } finally {
       done()
     }
   }
 
   /** The Hub's answer for this caller. Stores and learns what may be stored and learnt from it. */
-  async #heard(
+  async #use(
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
     context: AskContext,
-    answer: Heard,
+    answer: HubAnswer,
   ): Promise<Answer> {
     const { body, askedAt } = answer
     const { client } = this.#options
     // Out of quota is no refusal: stored public answers are served as while the origin is away.
-    if ((answer.status >= 500 || answer.status === 429) && context.impatient) {
+    if ((answer.status >= 500 || answer.status === 429) && context.hasFallback) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
     }
     if (answer.status >= 400) {
@@ -181,31 +185,31 @@ export class Documents {
     }
     if (isPage(answer.headers)) throw interception({ ...answer, host: client.policy.base.host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
-    const told: DocumentFact = {
+    const received: DocumentFact = {
       body,
       contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
       link: headerValue(answer.headers, 'link'),
       headers: kept(answer.headers),
     }
-    const same = context.stored !== undefined && isSameDocument(context.stored, told)
+    const same = context.stored !== undefined && isSameDocument(context.stored, received)
     // What is stored already has been scanned, and must not be in memory twice.
-    const fact = same ? { ...told, body: context.stored.body } : told
+    const fact = same ? { ...received, body: context.stored.body } : received
     // Rewritten before anything is learnt from it: JSON of an unexpected shape is not believed either.
-    const turned = await this.#answer(ctx, route, request, fact, 'bypass', answer.status)
-    if (request.method === 'HEAD') return turned
+    const rewritten = await this.#answer(ctx, route, request, fact, 'bypass', answer.status)
+    if (request.method === 'HEAD') return rewritten
     // It is not known what another status would mean for the repo, and what is stored is served as a 200.
-    if (route.repo === undefined || answer.status !== 200) return turned
+    if (route.repo === undefined || answer.status !== 200) return rewritten
     try {
       await this.#learn(ctx, route, fact.body, askedAt)
     } catch (error) {
-      await closeBody(turned.body)
+      await closeBody(rewritten.body)
       throw error
     }
     const { name, stored } = context
-    if (body.length > MAX_STORED_BYTES || name === undefined) return turned
-    if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return turned
-    if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return turned
-    return { ...turned, outcome: same ? 'revalidated' : 'miss' }
+    if (body.length > MAX_STORED_BYTES || name === undefined) return rewritten
+    if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return rewritten
+    if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return rewritten
+    return { ...rewritten, outcome: same ? 'revalidated' : 'miss' }
   }
 
   /**
@@ -229,22 +233,22 @@ export class Documents {
   ): boolean {
     const { access, metadata } = this.#options
     const verdict = access.verdict(repo)
-    const remember = (): void => {
+    const store = (): void => {
       // An answer that several callers shared is written once.
       if (before?.body !== fact.body && this.#kept.get(fact.body) === name) return
       this.#kept.set(fact.body, name)
       metadata.documents.set(name, fact, askedAt, before)
     }
-    if (verdict === 'public') remember()
+    if (verdict === 'public') store()
     if (verdict !== undefined) return verdict === 'public'
     void provePublic(ctx, repo, this.#options).then((isPublic) => {
-      if (isPublic) remember()
+      if (isPublic) store()
     })
     return false
   }
 
   /** What the Hub refused to this caller a moment ago. */
-  #recalled(ctx: Ctx, route: DocumentRoute): Answer | undefined {
+  #refusedBefore(ctx: Ctx, route: DocumentRoute): Answer | undefined {
     const asked = questionOf(route)
     if (asked === undefined) return undefined
     const refused = this.#options.refusals.get(ctx.fingerprint, asked)
@@ -302,7 +306,7 @@ export class Documents {
     const { access, metadata } = this.#options
     metadata.repos.setTraits(repo, traitsOf(info), askedAt)
     if (kind === 'gated' || kind === 'private') {
-      await access.withdrawn(repo, askedAt, 'stranger')
+      await access.withdrawn(repo, askedAt, 'anonymous')
       return
     }
     const mayStore = ctx.admission?.mayStore(undefined) !== false
@@ -369,7 +373,7 @@ export class Documents {
       const bytes = Buffer.concat([...rewritten(body, plan, mirrorBase)])
       return { status, headers, outcome, body: { kind: 'bytes', bytes } }
     }
-    const release = await this.#room.hold(body, callerKey(ctx.caller))
+    const release = await this.#memory.hold(body, callerKey(ctx.caller))
     const stream = new DocumentBody(body, plan, mirrorBase, release)
     return { status, headers, outcome, body: { kind: 'stream', stream, lengthBytes } }
   }

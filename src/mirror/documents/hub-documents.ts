@@ -12,7 +12,7 @@ import { followRedirects, withinOrigin } from '../../origin/follow.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Access } from '../access/access.ts'
 import { type Ctx, requesterOf } from '../context.ts'
-import type { DocumentRoom, Place } from './document-room.ts'
+import type { DocumentMemory, DocumentSpace } from './document-memory.ts'
 
 export type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
 
@@ -23,7 +23,7 @@ export interface DocumentRequest {
 }
 
 /** The Hub's answer. Its body is the same object for all callers that share the answer. */
-export interface Heard {
+export interface HubAnswer {
   readonly status: number
   readonly headers: HeaderBag
   readonly body: Buffer
@@ -33,11 +33,11 @@ export interface Heard {
 
 /** The largest document. The info of a repo with 100,000 files is some 20 MB. */
 const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
-/** Documents up to this size take no room: every connected client may hold that much. */
+/** Documents up to this size take no memory: every connected client may hold that much. */
 export const SMALL_DOCUMENT_BYTES = 64 * 1024
 
 interface Question {
-  readonly place: Place
+  readonly space: DocumentSpace
   readonly askedAt: number
   /**
    * The names of the repo that policies decided about. A caller decided about under other names asks again when the Hub
@@ -45,13 +45,13 @@ interface Question {
    */
   readonly names: string
   readonly epoch: number
-  readonly answer: Promise<Heard>
+  readonly answer: Promise<HubAnswer>
 }
 
 export class HubDocuments {
   readonly #client: OriginClient
   readonly #access: Pick<Access, 'deniedSince'>
-  readonly #room: DocumentRoom
+  readonly #memory: DocumentMemory
   readonly #monotonic: () => number
   readonly #questions = new Map<string, Question>()
   #epoch = 0
@@ -59,12 +59,12 @@ export class HubDocuments {
   constructor(options: {
     readonly client: OriginClient
     readonly access: Pick<Access, 'deniedSince'>
-    readonly room: DocumentRoom
+    readonly memory: DocumentMemory
     readonly monotonic: () => number
   }) {
     this.#client = options.client
     this.#access = options.access
-    this.#room = options.room
+    this.#memory = options.memory
     this.#monotonic = options.monotonic
   }
 
@@ -75,24 +75,24 @@ export class HubDocuments {
 
   /**
    * The Hub's answer to this caller's request, or to the same request of the same credential that is running. The caller
-   * must call `done` once, when it needs the body no more; a hold of its own keeps the body in its place. Throws
-   * MirrorError when the origin is away, or as `DocumentRoom` does.
+   * must call `done` once, when it needs the body no more; a hold of its own keeps the body in its space. Throws
+   * MirrorError when the origin is away, or as `DocumentMemory` does.
    */
   async ask(
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
-    isImpatient: boolean,
-  ): Promise<{ readonly heard: Heard; readonly done: () => void }> {
-    const name = questionName(ctx, route, request, isImpatient)
+    hasFallback: boolean,
+  ): Promise<{ readonly answer: HubAnswer; readonly done: () => void }> {
+    const name = questionName(ctx, route, request, hasFallback)
     const names = ctx.admission?.names ?? ''
     for (;;) {
       const running = this.#questions.get(name)
       const isJoined = running !== undefined && this.#mayJoin(ctx, route, running)
-      const question = isJoined ? running : this.#start(name, ctx, route, { request, isImpatient, names })
-      const done = isJoined ? question.place.hold() : question.place.leaver()
+      const question = isJoined ? running : this.#start(name, ctx, route, { request, hasFallback, names })
+      const done = isJoined ? question.space.hold() : question.space.leaver()
       try {
-        return { heard: await question.answer, done }
+        return { answer: await question.answer, done }
       } catch (error) {
         done()
         if (!isJoined || !isRepoMoved(error) || question.names === names) throw error
@@ -104,14 +104,14 @@ export class HubDocuments {
     name: string,
     ctx: Ctx,
     route: DocumentRoute,
-    how: { readonly request: DocumentRequest; readonly isImpatient: boolean; readonly names: string },
+    how: { readonly request: DocumentRequest; readonly hasFallback: boolean; readonly names: string },
   ): Question {
-    const place = this.#room.open(callerKey(ctx.caller))
+    const space = this.#memory.open(callerKey(ctx.caller))
     const askedAt = this.#monotonic()
-    const answer = this.#run(ctx, route, how, { place, askedAt }).finally(() => {
+    const answer = this.#run(ctx, route, how, { space, askedAt }).finally(() => {
       if (this.#questions.get(name) === question) this.#questions.delete(name)
     })
-    const question = { place, askedAt, names: how.names, epoch: this.#epoch, answer }
+    const question = { space, askedAt, names: how.names, epoch: this.#epoch, answer }
     this.#questions.set(name, question)
     return question
   }
@@ -124,17 +124,17 @@ export class HubDocuments {
   async #run(
     ctx: Ctx,
     route: DocumentRoute,
-    { request, isImpatient }: { readonly request: DocumentRequest; readonly isImpatient: boolean },
-    { place, askedAt }: { readonly place: Place; readonly askedAt: number },
-  ): Promise<Heard> {
-    const answer = await this.#send(ctx, route, request, isImpatient)
+    { request, hasFallback }: { readonly request: DocumentRequest; readonly hasFallback: boolean },
+    { space, askedAt }: { readonly space: DocumentSpace; readonly askedAt: number },
+  ): Promise<HubAnswer> {
+    const answer = await this.#send(ctx, route, request, hasFallback)
     const { status, headers } = answer
     if (request.method === 'HEAD') {
       await answer.body.dump()
       return { status, headers, body: Buffer.alloc(0), askedAt }
     }
-    const body = await readBody(answer, place)
-    this.#room.settle(place, body)
+    const body = await readBody(answer, space)
+    this.#memory.settle(space, body)
     return { status, headers, body, askedAt }
   }
 
@@ -142,7 +142,7 @@ export class HubDocuments {
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
-    isImpatient: boolean,
+    hasFallback: boolean,
   ): Promise<OriginAnswer> {
     const client = this.#client
     // A renamed repo: the answer is given under the name that the client used.
@@ -157,7 +157,7 @@ export class HubDocuments {
           requester: requesterOf(ctx),
           headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
           ...(request.body === undefined ? {} : { body: request.body }),
-          ...(isImpatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
+          ...(hasFallback ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
         }),
       withinOrigin(ctx.admission?.onRedirect),
     )
@@ -171,18 +171,18 @@ function questionName(
   ctx: Ctx,
   route: DocumentRoute,
   request: DocumentRequest,
-  isImpatient: boolean,
+  hasFallback: boolean,
 ): string {
   const digest = createHash('sha256')
     .update(request.contentType ?? '')
     .update('\0')
     .update(request.body ?? '')
     .digest('base64url')
-  return `${ctx.fingerprint} ${isImpatient} ${request.method} ${digest} ${route.target}`
+  return `${ctx.fingerprint} ${hasFallback} ${request.method} ${digest} ${route.target}`
 }
 
 /** The whole body, in a buffer of its own. */
-async function readBody(answer: OriginAnswer, place: Place): Promise<Buffer> {
+async function readBody(answer: OriginAnswer, space: DocumentSpace): Promise<Buffer> {
   const encoding = headerValue(answer.headers, 'content-encoding')
   const announced = headerValue(answer.headers, 'content-length')
   try {
@@ -190,9 +190,9 @@ async function readBody(answer: OriginAnswer, place: Place): Promise<Buffer> {
       throw badAnswer('encoded though identity was asked')
     if (announced !== undefined && Number(announced) > SMALL_DOCUMENT_BYTES) {
       if (Number(announced) > MAX_DOCUMENT_BYTES) throw badAnswer('document too large')
-      await place.grow(Number(announced))
+      await space.grow(Number(announced))
     }
-    return await collect(answer, place, announced)
+    return await collect(answer, space, announced)
   } catch (error) {
     answer.body.destroy()
     if (error instanceof MirrorError) throw error
@@ -200,7 +200,11 @@ async function readBody(answer: OriginAnswer, place: Place): Promise<Buffer> {
   }
 }
 
-async function collect(answer: OriginAnswer, place: Place, announced: string | undefined): Promise<Buffer> {
+async function collect(
+  answer: OriginAnswer,
+  space: DocumentSpace,
+  announced: string | undefined,
+): Promise<Buffer> {
   if (announced !== undefined && Number(announced) > SMALL_DOCUMENT_BYTES) {
     const whole = Buffer.allocUnsafeSlow(Number(announced))
     let end = 0
@@ -214,23 +218,23 @@ async function collect(answer: OriginAnswer, place: Place, announced: string | u
   }
   const parts: Buffer[] = []
   let size = 0
-  let room = SMALL_DOCUMENT_BYTES
+  let memory = SMALL_DOCUMENT_BYTES
   for await (const part of answer.body) {
     const chunk = part as Buffer
     parts.push(chunk)
     size += chunk.length
     if (size > MAX_DOCUMENT_BYTES) throw badAnswer('document too large')
-    if (size <= room) continue
+    if (size <= memory) continue
     // The size is not announced, and the parts are copied in the end.
-    room = Math.min(2 * MAX_DOCUMENT_BYTES, size * 2)
-    await place.grow(room)
+    memory = Math.min(2 * MAX_DOCUMENT_BYTES, size * 2)
+    await space.grow(memory)
   }
   if (announced !== undefined && Number(announced) !== size) throw badAnswer(WRONG_LENGTH)
   // Not a part of a shared buffer, which would keep all of that in memory.
   const body = Buffer.allocUnsafeSlow(size)
   let end = 0
   for (const part of parts) end += part.copy(body, end)
-  place.shrink(size <= SMALL_DOCUMENT_BYTES ? 0 : size)
+  space.shrink(size <= SMALL_DOCUMENT_BYTES ? 0 : size)
   return body
 }
 

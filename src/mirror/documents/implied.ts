@@ -213,17 +213,17 @@ export class Implied {
 
   async #refs({ repo }: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
     if ([...query.keys()].some((name) => name !== 'include_prs')) return undefined
-    let told: Info | undefined
+    let listed: Info | undefined
     for (const spelling of REFS) {
-      told ??= (await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`))?.value
+      listed ??= (await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`))?.value
     }
     const seen: SeenRef[] = []
     for (const revision of new Set(['main', ...(await this.#metadata.refs.revisions(repo))])) {
       const commit = await this.commitOf(repo, revision)
       if (commit !== undefined && revision !== DEFAULT_BRANCH) seen.push({ revision, commit })
     }
-    if (told === undefined && seen.length === 0) return undefined
-    return answer(composeRefs(told, seen, isTrue(query.get('include_prs') ?? '')), {})
+    if (listed === undefined && seen.length === 0) return undefined
+    return answer(composeRefs(listed, seen, isTrue(query.get('include_prs') ?? '')), {})
   }
 
   async #commit(
@@ -338,8 +338,8 @@ export class Implied {
   async #gathered(repo: Repo, commit: CommitHash, info: Info): Promise<readonly TreeItem[] | undefined> {
     const siblings = siblingsOf(info)
     if (siblings === undefined) return undefined
-    const told = itemsOfSiblings(siblings)
-    if (told !== undefined) return withDirectories(told)
+    const listed = itemsOfSiblings(siblings)
+    if (listed !== undefined) return withDirectories(listed)
     if (siblings.length > MAX_GATHERED) return undefined
     const files: TreeItem[] = []
     for (let start = 0; start < siblings.length; start += TOGETHER) {

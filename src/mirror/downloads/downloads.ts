@@ -37,7 +37,7 @@ interface ReaderRequest {
   readonly whole: boolean
   readonly signal: AbortSignal
   /** Counts a start. A reader that joins a running download costs the origin nothing. Rejects when there were too many. */
-  readonly claim?: (() => Promise<void>) | undefined
+  readonly countAgainstLimit?: (() => Promise<void>) | undefined
 }
 
 export class Downloads {
@@ -55,7 +55,7 @@ export class Downloads {
 
   /**
    * Joins the download of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no room or
-   * cannot take the bytes: the request then passes through. The caller must close the source. Rejects as `claim` does.
+   * cannot take the bytes: the request then passes through. The caller must close the source. Rejects as `countAgainstLimit` does.
    */
   async join(
     key: BlobKey,
@@ -66,12 +66,12 @@ export class Downloads {
     for (;;) {
       const running = this.#downloads.get(key)
       if (running !== undefined) {
-        const download = await running.catch(() => 'unclaimed' as const)
+        const download = await running.catch(() => 'not-counted' as const)
         // The reader that was about to start it may not.
-        if (download === 'unclaimed') continue
+        if (download === 'not-counted') continue
         if (download === undefined) return undefined
         if (download.joinable) {
-          const joined = await this.#enter(download, reader, 'joined', download.hold())
+          const joined = await this.#join(download, reader, 'joined', download.hold())
           if (joined !== 'over') return joined
         }
       }
@@ -84,7 +84,9 @@ export class Downloads {
       if (this.#downloads.get(key) !== running) continue
       // Counted while its place in the table is taken: no other reader can start it meanwhile, and a reader that joins is
       // not counted.
-      const starting = Promise.resolve(reader.claim?.()).then(() => this.#start(key, sizeBytes, source))
+      const starting = Promise.resolve(reader.countAgainstLimit?.()).then(() =>
+        this.#start(key, sizeBytes, source),
+      )
       this.#downloads.set(key, starting)
       const download = await starting.catch((error: unknown) => {
         this.#downloads.delete(key)
@@ -95,7 +97,7 @@ export class Downloads {
         return undefined
       }
       const how = download.presentBytes > 0 ? 'resumed' : 'started'
-      const joined = await this.#enter(download, reader, how, download.firstHold)
+      const joined = await this.#join(download, reader, how, download.firstHold)
       if (joined !== 'over') return joined
     }
   }
@@ -112,7 +114,7 @@ export class Downloads {
     await Promise.all(this.#settling.values())
   }
 
-  async #enter(
+  async #join(
     download: Download,
     reader: ReaderRequest,
     how: Joined['how'],

@@ -2,7 +2,7 @@
 // one request where one is enough: the answer to a HEAD says whether this credential may read, which commit the revision
 // is, and which bytes the file has. Opens no body.
 
-import { isOriginAway } from '../../errors.ts'
+import { isOriginUnavailable } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
 import { mayBeOutsideGate } from '../../hub/gate.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
@@ -194,7 +194,7 @@ export class Resolver {
       const { lacking } = await listed()
       return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
-      if (!isOriginAway(error)) throw error
+      if (!isOriginUnavailable(error)) throw error
       // The Hub itself may have answered the other request of this one.
       if (!(await this.#staysPublic(repo))) throw error
       const instead = fallback ?? (await listed()).lacking
@@ -309,14 +309,14 @@ export class Resolver {
     return { kind: 'refusal', refusal, outcome: 'refused' }
   }
 
-  #head(ctx: Ctx, route: FileRoute, impatient: boolean, known?: FileMeta): Promise<HeadAnswer> {
+  #head(ctx: Ctx, route: FileRoute, hasFallback: boolean, known?: FileMeta): Promise<HeadAnswer> {
     const target = resolveTarget(route.repo, route.revision, route.path)
     const ask = async () => {
       const askedAt = this.#options.monotonic()
       const result = await headFile(this.#options.client, route, requesterOf(ctx), {
-        retries: impatient ? 0 : 1,
+        retries: hasFallback ? 0 : 1,
         known,
-        ...(impatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
+        ...(hasFallback ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
       })
       return { result, askedAt }
     }
@@ -328,7 +328,7 @@ export class Resolver {
    * answer about the file alone is not enough, since the README of a gated repo is public; the repo must call itself
    * public.
    */
-  #isPublic(ctx: Ctx, route: FileRoute, impatient: boolean): Promise<boolean> {
+  #isPublic(ctx: Ctx, route: FileRoute, hasFallback: boolean): Promise<boolean> {
     const { access, client } = this.#options
     const { repo } = route
     // Nothing of it may be stored, so the answer is not needed; and asking would store what the Hub says of the repo.
@@ -339,21 +339,22 @@ export class Resolver {
       const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
         // The same request as that of a caller without a token.
-        this.#head(asAnonymous(ctx), route, impatient).catch((error: unknown) => {
+        this.#head(asAnonymous(ctx), route, hasFallback).catch((error: unknown) => {
           if (isRepoMoved(error)) throw error
         }),
         askPublicAccess(client, repo, anonymousRequester(ctx), {
           licence: this.#options.asksLicence(),
-          ...(impatient ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
+          ...(hasFallback ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
           onTraits: (traits) => this.#options.metadata.repos.setTraits(repo, traits, askedAt),
         }).catch(() => undefined),
       ])
       if (open === false) return false
       if (head === undefined) return undefined
       // An origin without such info is judged by the file itself, unless a gate might not cover the file.
-      const told = open === 'unsaid' ? undefined : open
-      if (head.result.kind === 'meta') return open === 'unsaid' && !mayBeOutsideGate(route.path) ? true : told
-      return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? told : undefined
+      const isPublic = open === 'unsaid' ? undefined : open
+      if (head.result.kind === 'meta')
+        return open === 'unsaid' && !mayBeOutsideGate(route.path) ? true : isPublic
+      return deniesRepo(head.result.refusal) ? false : isMissing(head.result.refusal) ? isPublic : undefined
     }
     return access.prove(repo, ask, namesOf(ctx))
   }
@@ -417,7 +418,7 @@ export class Resolver {
 
 /** Whether something has answered, though not in the way of a Hub. */
 function isAnswered(error: unknown): boolean {
-  return isOriginAway(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
+  return isOriginUnavailable(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
 }
 
 /** Whether the stored description of a file may be used: a policy may keep the file off the disk. */

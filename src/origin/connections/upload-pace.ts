@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { MirrorError } from '../../errors.ts'
 import { CONTENDED_FLOOR, DEFAULT_FLOOR, Pace, TooSlow } from './pace.ts'
 
-const LOOK_EVERY_MS = 2_500
+const CHECK_EVERY_MS = 2_500
 
 /**
  * Watches the upload until it is complete or the returned function is called. `onSlow` is called once for a client that is too
@@ -28,7 +28,7 @@ export function watchUpload(
   const pace = new Pace()
   let seenBytes = request.socket.bytesRead
   let seenAt = performance.now()
-  const look = (): void => {
+  const check = (): void => {
     if (request.complete) {
       clearInterval(timer)
       onComplete()
@@ -45,8 +45,8 @@ export function watchUpload(
     clearInterval(timer)
     onSlow(new MirrorError('upload_too_slow'))
   }
-  const timer = setInterval(look, LOOK_EVERY_MS)
-  look()
+  const timer = setInterval(check, CHECK_EVERY_MS)
+  check()
   return () => clearInterval(timer)
 }
 

@@ -1,5 +1,5 @@
 // Answers that say nothing about what was asked: the Hub has failed, or something between the mirror and the Hub has
-// answered in its place. Each becomes an error that counts as "the origin is away" (`isOriginAway`). Pure.
+// answered in its place. Each becomes an error that counts as "the origin is away" (`isOriginUnavailable`). Pure.
 
 import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerText, headerValue } from '../../http/headers.ts'

@@ -5,7 +5,7 @@ import { type ByteSource, StorageFailed } from '../../mirror/answer.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { type BufferLease, SharedReads, type Span } from './shared-reads.ts'
 
-/** One stream that sends a file. The caller of `enter` must call `leave` once. */
+/** One stream that sends a file. The caller of `register` must call `leave` once. */
 export interface FileReader {
   /** Waits for the byte at `position`, and leases it with what follows. Rejects as the source does. */
   read(position: number): Promise<BufferLease>
@@ -19,18 +19,18 @@ export class FileReads {
   readonly #shared = new SharedReads(this.#buffers)
 
   /** Registers a stream that sends `source` from `start` to its end. */
-  enter(source: ByteSource, start: number): FileReader {
+  register(source: ByteSource, start: number): FileReader {
     const place = { position: start, end: source.range.end }
-    const leave = this.#buffers.enter()
-    const leaveFile = this.#shared.enter(source, place)
+    const leave = this.#buffers.register()
+    const leaveFile = this.#shared.register(source, place)
     return {
       read: async (position) => {
         const end = await source.ready(position)
         const range = { position, end }
-        const lent =
+        const lease =
           (await this.#shared.read(source, range)) ?? (await this.#alone(source, range, position - start))
-        place.position = position + lent.bytes.length
-        return lent
+        place.position = position + lease.bytes.length
+        return lease
       },
       readsAhead: (position) => this.#buffers.readsAhead(position - start),
       leave: () => {

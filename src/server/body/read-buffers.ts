@@ -26,7 +26,7 @@ export class ReadBuffers {
   #streams = 0
 
   /** Registers a stream. The returned function removes it again. */
-  enter(): () => void {
+  register(): () => void {
     this.#streams += 1
     return () => {
       this.#streams -= 1

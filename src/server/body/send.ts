@@ -197,11 +197,11 @@ export async function sendSource(
 /** Offers what another process may send: a large part of a stored file that need not be checked while it is read. */
 async function offeredTo(
   offer: SendOptions['offer'],
-  { blob, range, isBelieved }: ByteSource,
+  { blob, range, isTrusted }: ByteSource,
 ): Promise<Handoff | undefined> {
   if (offer === undefined || blob === undefined || range.end - range.start < OFFERED_FROM_BYTES)
     return undefined
-  return isBelieved?.() === false ? undefined : offer(blob, range)
+  return isTrusted?.() === false ? undefined : offer(blob, range)
 }
 
 /** Waits for the process that sends the file. Resolves with the bytes it has sent. Throws if the client has disconnected. */
@@ -248,7 +248,7 @@ async function copy(
 ): Promise<void> {
   const { end } = source.range
   const writer = new ResponseWriter(response, record)
-  const reader = reads.enter(source, progress.position)
+  const reader = reads.register(source, progress.position)
   let reading: Promise<BufferLease> | undefined =
     progress.position < end ? reader.read(progress.position) : undefined
   try {

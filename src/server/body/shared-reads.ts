@@ -68,7 +68,7 @@ export class SharedReads {
   }
 
   /** Registers a reader of `source`. The returned function removes it again. */
-  enter(source: ByteSource, reader: Reader): () => void {
+  register(source: ByteSource, reader: Reader): () => void {
     const file = fileOf(source)
     const shared = this.#files.get(file) ?? { readers: new Set(), pieces: new Map() }
     this.#files.set(file, shared)

@@ -21,7 +21,11 @@ import type { Ctx } from '../../mirror/context.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
 import { appendVia, type OriginClient } from '../../origin/client.ts'
 import { bufferBody } from '../../origin/connections/body-buffers.ts'
-import { PASSAGE, type Passage, sendWithPermit } from '../../origin/connections/passage.ts'
+import {
+  PERMITTED,
+  type PermittedRequest,
+  sendWithPermit,
+} from '../../origin/connections/send-with-permit.ts'
 import { badAnswer, interception, REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
 import { originFailure } from '../../origin/failures/unreachable.ts'
 import { anywhere, followRedirects } from '../../origin/follow.ts'
@@ -34,21 +38,21 @@ import { sendFailure } from '../fail.ts'
 import { recordOf } from '../request-record.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
 import {
-  enter,
-  giveWay,
-  holdBrief,
+  acquireConnection,
+  endWhenWanted,
   isRead,
   type OriginResponse,
   releaseOnThrow,
+  reserveIfShort,
   WRITE_TIMEOUT_MS,
-} from './enter.ts'
+} from './connection.ts'
 import {
   following,
   isPlainJson,
   MAX_PASSED_JSON_BYTES,
   passedDocumentOf,
   readUpTo,
-  turnDocument,
+  rewritePassedDocument,
 } from './passed-json.ts'
 import { withoutCredential } from './without-credential.ts'
 
@@ -156,7 +160,7 @@ export function forward(
       fail(error)
     })
   }
-  const pass = (passage: Passage): void => {
+  const pass = (permitted: PermittedRequest): void => {
     record.originRequests.count += 1
     // The canonical target of our route, not the plugin's: it has been parsed once and contains no dot segment. The
     // query is given separately: the plugin would decode it, which fails at a bare percent sign, and look for dots in
@@ -168,7 +172,7 @@ export function forward(
       queryString: () => query,
       rewriteRequestHeaders: (_request, headers) =>
         Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
-          [PASSAGE]: passage,
+          [PERMITTED]: permitted,
         }),
       onResponse: (_request, _reply, response) => {
         const { statusCode, headers, stream } = asOriginResponse(response)
@@ -177,7 +181,7 @@ export function forward(
           statusCode,
           headers: client.observeAnswer(asked, statusCode, headers),
           stream,
-          permit: passage.permit,
+          permit: permitted.permit,
         })
       },
       onError: (_reply, { error }) => {
@@ -187,7 +191,7 @@ export function forward(
       },
     })
   }
-  enter(request.raw, asked, { client, ctx })
+  acquireConnection(request.raw, asked, { client, ctx })
     .then((entered) =>
       'stream' in entered ? respond(entered) : releaseOnThrow(entered.permit, () => pass(entered)),
     )
@@ -256,8 +260,8 @@ async function answer(
   if (target !== undefined) {
     const bases = basesOf(client, ctx)
     const asked = client.url('target' in route ? route.target : '/')
-    const turned = rewriteLocation(target, asked, bases)
-    if (turned.kind === 'mirror') location = turned.location
+    const rewritten = rewriteLocation(target, asked, bases)
+    if (rewritten.kind === 'mirror') location = rewritten.location
     // The Location of a 201 names what was created; it is no redirect.
     else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
@@ -277,7 +281,7 @@ async function answer(
   if (location !== undefined) headers['location'] = location
   const caller = callerKey(ctx.caller)
   // Before the head: if there is no room, the client receives an error.
-  const release = method === 'HEAD' ? undefined : holdBrief(final, client, caller)
+  const release = method === 'HEAD' ? undefined : reserveIfShort(final, client, caller)
   const start = (): void => {
     record.firstByteAt = performance.now()
     reply.raw.writeHead(final.statusCode, {
@@ -302,7 +306,7 @@ async function answer(
   if (isEventStream(final.headers)) {
     // The first event may come long after the client expects a head, and nginx would buffer events.
     headers['x-accel-buffering'] = 'no'
-    giveWay(final.stream, how.isWanted)
+    endWhenWanted(final.stream, how.isWanted)
     start()
     reply.raw.flushHeaders()
     return sendStream(reply.raw, body, () => undefined, how)
@@ -313,12 +317,12 @@ async function answer(
   if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)
   const bases = basesOf(client, ctx)
   const userAgent = request.raw.headers['user-agent']
-  const turned = await turnDocument(bytes, document, { ...options, bases, userAgent })
-  Object.assign(headers, turned.headers, { 'content-length': String(turned.body.length) })
-  if (turned.body !== bytes) delete headers['etag']
+  const rewritten = await rewritePassedDocument(bytes, document, { ...options, bases, userAgent })
+  Object.assign(headers, rewritten.headers, { 'content-length': String(rewritten.body.length) })
+  if (rewritten.body !== bytes) delete headers['etag']
   start()
-  record.bytes += turned.body.length
-  reply.raw.end(turned.body)
+  record.bytes += rewritten.body.length
+  reply.raw.end(rewritten.body)
 }
 
 /** Notes what the response says about access, and reports it to the mirror if it is the Hub's own. */

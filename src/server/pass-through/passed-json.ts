@@ -8,7 +8,7 @@ import { type RewriteBases, rewriteDocument } from '../../hub/rewrite.ts'
 import type { HubRoute } from '../../hub/route.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { OriginClient } from '../../origin/client.ts'
-import { turnBatch } from '../transfers/batch-links.ts'
+import { rewriteBatch } from '../transfers/batch-links.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
 
 /**
@@ -47,12 +47,12 @@ export function isPlainJson(headers: HeaderBag): boolean {
 }
 
 /** The rewritten body, and fields that are to be sent with it. */
-interface Turned {
+interface Rewritten {
   readonly body: Buffer
   readonly headers?: Readonly<Record<string, string>>
 }
 
-export interface TurnOptions {
+export interface RewriteOptions {
   readonly client: Pick<OriginClient, 'policy'>
   readonly route: HubRoute
   readonly ctx: Pick<Ctx, 'admission'>
@@ -67,42 +67,42 @@ const XET_UPLOAD_WARNING =
   'This mirror accepts large files over HTTP, not by Xet. An upload with hf_xet fails: set HF_HUB_DISABLE_XET=1 and upload again.'
 
 /** Rewrites the URLs that clients follow to the mirror. Returns the same Buffer if nothing changes. */
-export async function turnDocument(
+export async function rewritePassedDocument(
   body: Buffer,
   document: PassedDocument,
-  options: TurnOptions,
-): Promise<Turned> {
+  options: RewriteOptions,
+): Promise<Rewritten> {
   switch (document) {
     case 'links':
     case 'written':
-      return { body: turnPassed(body, document, options.bases) }
+      return { body: rewritePassed(body, document, options.bases) }
     case 'preupload':
       return mayGoToXet(body, options.userAgent)
         ? { body, headers: { 'x-hf-warning': `XetDisabled; ${XET_UPLOAD_WARNING}` } }
         : { body }
     case 'lfs-batch':
-      return turnLfs(body, options)
+      return rewriteLfs(body, options)
     default:
       return document satisfies never
   }
 }
 
-async function turnLfs(
+async function rewriteLfs(
   body: Buffer,
-  { client, route, ctx, bases, transferLinks, warnOfHosts }: TurnOptions,
-): Promise<Turned> {
-  const turned = turnBatch(body, {
+  { client, route, ctx, bases, transferLinks, warnOfHosts }: RewriteOptions,
+): Promise<Rewritten> {
+  const rewritten = rewriteBatch(body, {
     links: await transferLinks(),
     policy: client.policy,
     bases,
     repo: route.repo,
     mayStore: (sizeBytes) => ctx.admission?.mayStore(sizeBytes) !== false,
   })
-  const [outside] = turned?.outside ?? []
-  if (turned === undefined || outside === undefined) return { body: turned?.body ?? body }
-  warnOfHosts(turned.outside)
+  const [outside] = rewritten?.outside ?? []
+  if (rewritten === undefined || outside === undefined) return { body: rewritten?.body ?? body }
+  warnOfHosts(rewritten.outside)
   const text = `The Hub directs this transfer to ${outside}, which bypasses this mirror. If you cannot reach that host, ask the operator of the mirror to allow it.`
-  return { body: turned.body, headers: { 'x-hf-warning': `TransferOutside; ${text}` } }
+  return { body: rewritten.body, headers: { 'x-hf-warning': `TransferOutside; ${text}` } }
 }
 
 /**
@@ -110,7 +110,7 @@ async function turnLfs(
  * accept that name for their endpoint, and users who open them get the Hub's own pages. A body that is not JSON is
  * returned unchanged, since no client follows a URL in it.
  */
-function turnPassed(body: Buffer, kind: 'links' | 'written', bases: RewriteBases): Buffer {
+function rewritePassed(body: Buffer, kind: 'links' | 'written', bases: RewriteBases): Buffer {
   const { aliases = [], ...own } = bases
   const names = kind === 'links' ? bases : own
   if (kind === 'written' && aliases.includes(bases.originBase)) return body

@@ -3,7 +3,7 @@
 import type { Logger } from 'pino'
 import { MirrorError } from '../../errors.ts'
 import { HOP_BY_HOP, isHeaderSafe } from '../../http/headers.ts'
-import { type TransferUrl, turnBatchAnswer } from '../../hub/lfs-batch.ts'
+import { rewriteBatchAnswer, type TransferUrl } from '../../hub/lfs-batch.ts'
 import type { Repo } from '../../hub/names.ts'
 import { type RewriteBases, rewriteLocation } from '../../hub/rewrite.ts'
 import { expiryOf } from '../../origin/files/signed-urls.ts'
@@ -31,18 +31,18 @@ export interface BatchLinksOptions {
  * names the hosts that the redirect policy does not allow; their URLs stay unchanged. Returns undefined if the body is no
  * response to a batch.
  */
-export function turnBatch(
+export function rewriteBatch(
   body: Buffer,
   options: BatchLinksOptions,
 ): { readonly body: Buffer; readonly outside: ReadonlySet<string> } | undefined {
   const outside = new Set<string>()
-  const turned = turnBatchAnswer(body, (link) => {
+  const rewritten = rewriteBatchAnswer(body, (link) => {
     const home = homeOf(link, options)
     if (typeof home === 'string') return home
     outside.add(home.host)
     return link.url
   })
-  return turned && { body: turned, outside }
+  return rewritten && { body: rewritten, outside }
 }
 
 function homeOf(link: TransferUrl, options: BatchLinksOptions): string | { readonly host: string } {

@@ -34,14 +34,14 @@ export function createWorkerApp(
   >,
   deps: {
     readonly logger: Logger
-    readonly accounts: Pick<Reporter, 'observer' | 'auditor' | 'flush'>
+    readonly reporters: Pick<Reporter, 'observer' | 'auditor' | 'flush'>
     readonly monotonic: () => number
     readonly reportHandoff: (id: number, result: HandoffResult) => void
     readonly reportPromises: (promises: readonly PromisedCommit[]) => void
   },
 ): WorkerApp {
-  const { logger, accounts, monotonic, reportHandoff, reportPromises } = deps
-  const { observer, auditor } = accounts
+  const { logger, reporters, monotonic, reportHandoff, reportPromises } = deps
+  const { observer, auditor } = reporters
   let { clients } = settings
   const cache = createWorkerCache({
     ...settings,
@@ -55,7 +55,7 @@ export function createWorkerApp(
     },
     maxBytes: settings.memoryBytes,
     monotonic,
-    accounts: { logger, observer, auditor },
+    reporters: { logger, observer, auditor },
     reportPromises,
   })
   const sendOptions = {
@@ -67,7 +67,7 @@ export function createWorkerApp(
   const forwarder = createForwarder({
     socketPath: settings.socketPath,
     cache,
-    accounts: { logger, observer, auditor },
+    reporters: { logger, observer, auditor },
     sendOffered: (offer, answer) => void sendOffered(offer, answer, sendOptions),
   })
   return {
@@ -82,7 +82,7 @@ export function createWorkerApp(
       await forwarder.idle()
       cache.flush()
       flushRequests(logger)
-      accounts.flush()
+      reporters.flush()
     },
   }
 }

@@ -36,7 +36,7 @@ export interface WorkerCacheOptions {
   /** Bound of the memory for bodies. */
   readonly maxBytes: number
   readonly monotonic: () => number
-  readonly accounts: RequestReporters
+  readonly reporters: RequestReporters
   readonly reportPromises: (promises: readonly PromisedCommit[]) => void
 }
 
@@ -98,7 +98,7 @@ export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
     via: options.via,
     addressOf: addressReader(options.trustProxy),
     isServed: clientGate(options.clients),
-    ...options.accounts,
+    ...options.reporters,
   })
 
   const keep = (

@@ -50,7 +50,7 @@ export interface ForwardOptions {
   /** Caches answers that may be repeated. */
   readonly cache: Pick<WorkerCache, 'generation' | 'learn'>
   /** The records of requests that never reached the main process. */
-  readonly accounts: RequestReporters
+  readonly reporters: RequestReporters
 }
 
 export interface Forwarder {
@@ -95,7 +95,7 @@ function forward(
     checkVersion(request)
   } catch (error) {
     // Not forwarded: what follows on the connection may be part of a body.
-    fail(exchange, error, options.accounts)
+    fail(exchange, error, options.reporters)
     return
   }
   const isFramed = hasFraming(request)
@@ -146,7 +146,7 @@ function forward(
     // The main process ends a connection without an answer when it must not go on. A request that never reached it may be
     // sent again.
     if (error.syscall === 'connect') {
-      fail(exchange, new MirrorError('overloaded', { cause: error }), options.accounts)
+      fail(exchange, new MirrorError('overloaded', { cause: error }), options.reporters)
     } else {
       // Answers before this one may be lost. The main process ends only connections with too many requests in this way.
       socket.destroy()
@@ -240,11 +240,11 @@ function fieldsToReturn({ rawHeaders }: IncomingMessage): {
 }
 
 /** Refuses a request that could not be forwarded, and records it. */
-function fail({ request, response, address }: Exchange, error: unknown, accounts: RequestReporters): void {
+function fail({ request, response, address }: Exchange, error: unknown, reporters: RequestReporters): void {
   const { method = '' } = request
   const record = new RequestRecord(requestId(request))
   response.once('close', () =>
-    reportRequest({ method, address, status: statusSent(response) }, record, accounts),
+    reportRequest({ method, address, status: statusSent(response) }, record, reporters),
   )
   sendFailure(response, error, record, method === 'HEAD')
 }

@@ -48,7 +48,7 @@ export function createWorkerServer(deps: {
 
   const handOn = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
     const { socket } = request
-    const count = inFlight.enter(socket, response)
+    const count = inFlight.register(socket, response)
     const { remoteAddress: address } = socket
     // The first request beyond the limit is forwarded, and the main process ends the connection for it. Others that arrived
     // with it are dropped.

@@ -72,7 +72,7 @@ function start(settings: WorkerSettings): void {
   logger = log
   app = createWorkerApp(settings, {
     logger: log,
-    accounts: reporter,
+    reporters: reporter,
     monotonic: () => performance.now(),
     reportHandoff: (id, result) => send({ kind: 'sent', id, result }),
     reportPromises: (promises) => send({ kind: 'promises', promises }),

@@ -58,7 +58,7 @@ it('each answer is counted once, with its bytes and its time', async () => {
   expect(result.lastByteMs.p99).toBeGreaterThanOrEqual(result.firstByteMs.p50)
 })
 
-it('a HEAD is whole without a body', async () => {
+it('a HEAD is complete without a body', async () => {
   const result = await load(job(await serve(whole), {}, { method: 'HEAD' }))
   expect([result.answers, result.bytes]).toEqual([7, 0])
 })
@@ -87,7 +87,7 @@ it.each<[string, Partial<Right>]>([
   await expect(load(job(await serve(whole), right))).rejects.toThrow(reason)
 })
 
-it('a sha256 is held against the bytes as well', async () => {
+it('a sha256 is compared with the bytes as well', async () => {
   const url = await serve(whole)
   const sha256 = { digest: 'sha256' } as const
   const { answers } = await load(job(url, { digest: digestOf(BODY, 'sha256') }, sha256))
@@ -103,7 +103,7 @@ it('an answer that breaks off ends the run', async () => {
   await expect(load(job(url))).rejects.toThrow('after 1000 bytes')
 })
 
-it('slow readers tell what each has read, and its digest', async () => {
+it('slow readers report how much each has read, and its digest', async () => {
   const url = await serve(whole)
   const { connected, read } = await readers({
     job: 'readers',
@@ -119,7 +119,7 @@ it('slow readers tell what each has read, and its digest', async () => {
   }
 })
 
-it('one who pipelines tells whether an answer began before the socket closed', async () => {
+it('a client that pipelines reports whether an answer began before the socket closed', async () => {
   const asked = { job: 'pipeline', requests: 20 } as const
   expect(await pipeline({ ...asked, url: await serve(whole) })).toEqual({ answered: true })
   const closing = await serve((response) => response.destroy())

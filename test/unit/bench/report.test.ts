@@ -31,16 +31,16 @@ it.each([
   [{ of: 'ratio', atLeast: 0.51 }, false],
   [{ of: 'value', atMost: 2 }, true],
   [{ of: 'value', atMost: 1.9 }, false],
-] as const)('a goal of %j is held: %s', (goal, held) => {
+] as const)('a goal of %j is met: %s', (goal, held) => {
   expect(isHeld(figure({ mirror: [2], nginx: [4] }, goal))).toBe(held)
 })
 
-it('a goal that nothing was measured for is neither held nor missed', () => {
+it('a goal without a measurement is neither met nor missed', () => {
   expect(isHeld(figure({ mirror: [2] }, { of: 'ratio', atMost: 1 }))).toBeUndefined()
   expect(isHeld(figure({ mirror: [2], nginx: [1] }))).toBeUndefined()
 })
 
-it('a cell holds the median and the spread, or what kept the contestant from it', () => {
+it('a cell has the median and the spread, or the reason why the contestant has none', () => {
   const lines: string[] = []
   const reporter = new Reporter({
     group: (group) => lines.push(...groupLines(group)),
@@ -60,7 +60,7 @@ it('a cell holds the median and the spread, or what kept the contestant from it'
   )
 })
 
-it('what is missed is said', () => {
+it('a missed goal is named', () => {
   const group: Group = {
     id: 'warm',
     title: 'warm file',
@@ -91,7 +91,7 @@ it('numbers have the digits that count', () => {
   ])
 })
 
-it('a report is kept with four digits, the values of a contestant on one line, and reads as it was', () => {
+it('a report is stored with four digits, the values of a contestant on one line, and is read back unchanged', () => {
   const kept = report({
     id: 'a',
     title: 'b',

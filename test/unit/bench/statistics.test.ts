@@ -21,7 +21,7 @@ it('a quantile is a value that occurred, and that so many do not exceed', () => 
   expect(quantile([7], 0.01)).toBe(7)
 })
 
-it('nothing is said of no values, and the values stay as they were', () => {
+it('there is no figure for no values, and the values stay unchanged', () => {
   const values = [3, 1, 2]
   median(values)
   expect(values).toEqual([3, 1, 2])

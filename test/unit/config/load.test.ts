@@ -110,7 +110,7 @@ describe('precedence', () => {
     expect(config).toMatchObject({ port: 8080, host: '127.0.0.1', logLevel: 'info' })
   })
 
-  it('lets none undo what a weaker source has set', () => {
+  it('has no value that undoes what a weaker source has set', () => {
     const { config } = load({
       yaml: 'cache: {maxSize: 1GB}\nredirectHosts: [a.b]\ntoken: abc',
       env: { HUBMIRROR_CACHE_MAX_SIZE: 'none', HUBMIRROR_REDIRECT_HOSTS: 'none', HUBMIRROR_TOKEN: 'none' },

@@ -34,7 +34,7 @@ describe('rate', () => {
   })
 
   it.each(['600', '600/', '/1m', '0/1m', '5/0s', '5/1m/2', '-1/1m', '1e9/1m', '5/60', 'many/1m'])(
-    'says what is right instead of %s',
+    'says what would be right instead of %s',
     (text) => {
       expect(faultOf(rate()(text))).toBe('expected a number and a time, such as 600/1m')
     },
@@ -61,11 +61,11 @@ describe('bytes', () => {
     },
   )
 
-  it('says what a bare number may have meant', () => {
+  it('says which unit a bare number may have meant', () => {
     expect(faultOf(bytes()('200'))).toContain('did you mean 200GB?')
   })
 
-  it('refuses what is below the least sensible size', () => {
+  it('refuses a size below the smallest sensible one', () => {
     expect(faultOf(bytes({ min: 1000 })('0B'))).toBe('expected at least 1000 bytes')
   })
 
@@ -73,7 +73,7 @@ describe('bytes', () => {
     expect(faultOf(bytes()('99999PB'))).toContain('below 9PB')
   })
 
-  it('never gives anything but a whole number of bytes', () => {
+  it('never returns anything but a whole number of bytes', () => {
     fc.assert(
       fc.property(
         fc.double({ min: 0, max: 5000, noNaN: true }),
@@ -130,7 +130,7 @@ describe('numbers, words and switches', () => {
     expect(faultOf(count({ min: 1, max: 64 })('0'))).toBe('expected a whole number from 1 to 64')
   })
 
-  it('takes one word of a list in any case, and says which others there are', () => {
+  it('takes one word of a list in any case, and names the others', () => {
     expect(valueOf(choice(['forward', 'deny'])('DENY'))).toBe('deny')
     expect(faultOf(choice(['forward', 'deny'])('read-only'))).toBe('expected one of forward, deny')
   })
@@ -279,7 +279,7 @@ describe('secret', () => {
   })
 })
 
-it('answers any text at all with a value or a fault, and never repeats the text in the fault', () => {
+it('any text is a value or a fault, and the fault never repeats the text', () => {
   const parsers = [bytes(), duration({ maxMs: 1e9 }), port(), url(), basePath(), host(), secret(), network()]
   fc.assert(
     fc.property(fc.string({ minLength: 20, unit: 'binary' }), fc.constantFrom(...parsers), (text, parse) => {

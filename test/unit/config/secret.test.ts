@@ -34,7 +34,7 @@ describe('a secret', () => {
     expect(Object.values(secret)).toEqual([])
   })
 
-  it('gives its value when asked', () => {
+  it('returns its value when asked', () => {
     expect(Secret.of('hf_hidden').reveal()).toBe('hf_hidden')
   })
 
@@ -87,7 +87,7 @@ describe('a secret that follows its file', () => {
     expect(secret.reveal()).toBe('old')
   })
 
-  it('reports each text once that it does not use', () => {
+  it('reports each unusable text once', () => {
     const { state, secret } = follow('old')
     const told: string[] = []
     secret.onRefused((fault) => told.push(fault))

@@ -60,7 +60,7 @@ describe('a Hub token in the wrong form', () => {
   })
 
   it.each([TOKEN, `hf_oauth_${TOKEN}`, 'hf_jwt_eyJhbGciOiJ.eyJzdWIi.c2ln-_', `${TOKEN}\n`, `${TOKEN}\r\n`])(
-    'and %j is none',
+    '%j is accepted',
     (text) => {
       expect(faultsOf(text).slice(1, 3)).toEqual(['', ''])
       expect(tokenFormCure(text.trim())).toBeUndefined()

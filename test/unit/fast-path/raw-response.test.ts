@@ -28,7 +28,7 @@ it.each([
   ['of one byte more', 16, 32_753],
   ['of many bytes', 16, 200_000],
 ])(
-  'an answer %s arrives as it is, whatever is told to others meanwhile',
+  'an answer %s arrives unchanged, whatever other responses are written meanwhile',
   async (_what, headBytes, bodyBytes) => {
     const start = 'start\r\n'
     const answer = (letter: string) => {

@@ -11,6 +11,6 @@ it.each([
   ['', ''],
   ['/a/b/', '/a/b'],
   ['/a//b', '/a//b'],
-])('makes %j the base %j', (text, base) => {
+])('%j becomes the base %j', (text, base) => {
   expect(withoutTrailingSlash(text)).toBe(base)
 })

@@ -15,16 +15,16 @@ describe('cacheStatus', () => {
     ['bypass', { detail: 'private' }, 'hubmirror; fwd=bypass; detail="private"'],
     ['refused', {}, 'hubmirror; detail="refused-here"'],
     ['refused', { fwdStatus: 403 }, 'hubmirror; fwd=uri-miss; fwd-status=403'],
-  ] as const)('%s with %o', (outcome, detail, expected) => {
+  ] as const)('formats %s with %o', (outcome, detail, expected) => {
     expect(cacheStatus(outcome, detail)).toBe(expected)
   })
 
-  it('keeps a detail inside of its quotes', () => {
+  it('keeps a detail inside its quotes', () => {
     const value = cacheStatus('bypass', { detail: 'a"; hit\\\r\né' })
     expect(value).toBe('hubmirror; fwd=bypass; detail="a\\"; hit\\\\???"')
   })
 
-  it('says the same word for every outcome in both headers, and nothing for our own pages and failures', () => {
+  it('has the same word for every outcome in both headers, and none for our own pages and failures', () => {
     const words = OUTCOMES.map((outcome) => [outcome, xCache(outcome)])
     expect(words).toEqual([
       ['hit', 'HIT'],

@@ -10,11 +10,14 @@ describe('freshness', () => {
     [0, 1_700_000_000_000, Number.POSITIVE_INFINITY, 'fresh'],
     [0, 1_700_000_000_000, 10_000, 'stale'],
     [Number.NaN, 1000, 10, 'stale'],
-  ] as const)('stored at %d, now %d, believed for %d ms: %s', (storedAt, now, ttlMs, expected) => {
-    expect(freshness(storedAt, now, ttlMs)).toBe(expected)
-  })
+  ] as const)(
+    'of something stored at %d, now %d, trusted for %d ms: %s',
+    (storedAt, now, ttlMs, expected) => {
+      expect(freshness(storedAt, now, ttlMs)).toBe(expected)
+    },
+  )
 
-  it('believes no stamp from the future, after the clock stepped back', () => {
+  it('is not given to a time in the future, after the clock stepped back', () => {
     expect(freshness(2000, 1000, 10_000)).toBe('stale')
     expect(freshness(1001, 1000, Number.POSITIVE_INFINITY)).toBe('stale')
   })

@@ -10,7 +10,7 @@ import {
 import { anyText } from './any-text.ts'
 
 describe('headerValue', () => {
-  it('trusts no field that came twice with different values', () => {
+  it('ignores a field that came twice with different values', () => {
     expect(headerValue({ etag: '"a"' }, 'etag')).toBe('"a"')
     expect(headerValue({ etag: ['"a"', '"a"'] }, 'etag')).toBe('"a"')
     expect(headerValue({ etag: ['"a"', '"b"'] }, 'etag')).toBeUndefined()
@@ -24,7 +24,7 @@ describe('headerValue', () => {
 })
 
 describe('withoutHopByHop', () => {
-  it('drops what speaks of one connection, and everything named in Connection', () => {
+  it('drops the fields of one connection, and everything named in Connection', () => {
     const headers = {
       connection: 'close, X-Secret , etag',
       'keep-alive': 'timeout=5',

@@ -69,7 +69,7 @@ describe('a proxy', () => {
     expect(proxy?.url.href).toBe('http://p:1/')
   })
 
-  it('that is wrong is told by its variable, and never by its value', () => {
+  it('that is wrong is reported by its variable, and never by its value', () => {
     for (const value of ['http://user:s3cret#x@p:1', 'socks5://user:s3cret@p', 'http://user:s3cret@:1']) {
       const { faults } = readProxies({ https_proxy: value }, 'https')
       expect(faults.map(({ variable }) => variable)).toEqual(['https_proxy'])
@@ -132,7 +132,7 @@ describe('NO_PROXY', () => {
   })
 
   it.each(['10.0.0.0/99', 'fd00::/129', 'a/b', 'host:port', 'http://hub.example', 'x@y'])(
-    '%s is told as an entry that matches nothing',
+    '%s is reported as an entry that matches nothing',
     (entry) => {
       const { notices, proxies } = readProxies(
         { HTTPS_PROXY: 'p:1', no_proxy: `${entry},hub.example` },
@@ -172,7 +172,7 @@ describe('NO_PROXY', () => {
     )
   })
 
-  it('never throws, whatever stands in the environment', () => {
+  it('never makes the reader throw, whatever the environment holds', () => {
     const value = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.webUrl(), fc.ipV6(), fc.domain())
     fc.assert(
       fc.property(value, value, value, value, (http, https, all, no) => {

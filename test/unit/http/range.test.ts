@@ -70,11 +70,11 @@ describe('parseRange', () => {
     expect(parseRange(header, sizeBytes)).toEqual({ kind: 'unsatisfiable' })
   })
 
-  it('takes the suffix of an empty file for the whole, since no Content-Range can say it', () => {
+  it('takes the suffix of an empty file for the whole, since no Content-Range can describe it', () => {
     expect(parseRange('bytes=-5', 0)).toEqual({ kind: 'whole' })
   })
 
-  it('never leads outside of the file, whatever was asked', () => {
+  it('never returns a range outside of the file, whatever was asked', () => {
     const position = fc.oneof(
       fc.constant(''),
       fc.bigInt({ min: 0n, max: 10n ** 25n }).map(String),
@@ -94,7 +94,7 @@ describe('parseRange', () => {
 })
 
 describe('Content-Range', () => {
-  it('survives a round trip', () => {
+  it('is read back as it was written', () => {
     const range = fc.tuple(fc.nat(), fc.integer({ min: 1, max: 1e9 }), fc.nat())
     fc.assert(
       fc.property(range, ([start, length, more]) => {
@@ -109,7 +109,7 @@ describe('Content-Range', () => {
     )
   })
 
-  it('reads an unknown size, and tells the size of what cannot be satisfied', () => {
+  it('may have an unknown size, and gives the size if a range cannot be satisfied', () => {
     expect(parseContentRange('bytes 0-0/*')).toEqual({ range: { start: 0, end: 1 }, sizeBytes: undefined })
     expect(formatUnsatisfied(10)).toBe('bytes */10')
   })

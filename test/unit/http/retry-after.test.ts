@@ -9,7 +9,7 @@ it.each([
   ['9999999999', 9_999_999_999_000],
   ['Tue, 01 Jan 2030 00:00:30 GMT', 30_000],
   ['Mon, 31 Dec 2029 23:59:00 GMT', 0],
-])('reads %j as %d ms', (text, ms) => {
+])('%j means %d ms', (text, ms) => {
   expect(retryAfterMs(text, NOW)).toBe(ms)
   expect(isRetryAfter(text)).toBe(true)
 })
@@ -27,7 +27,7 @@ it.each([
   'Tue, 99 Jan 2030 00:00:30 GMT',
   'Tue, 01 Jan 2030 00:00:30 +0100',
   'Tuesday, 01-Jan-30 00:00:30 GMT',
-])('reads nothing from %j', (text) => {
+])('%j means nothing', (text) => {
   expect(retryAfterMs(text, NOW)).toBeUndefined()
   expect(isRetryAfter(text)).toBe(false)
 })

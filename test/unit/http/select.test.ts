@@ -47,7 +47,7 @@ describe('select', () => {
       WHOLE,
     ],
     ['all three', { range: 'bytes=-1', ifRange: '"abc"', ifNoneMatch: '"x", "y"' }, range(99, 100), WHOLE],
-  ])('%s', (_fields, conditions, get, head) => {
+  ])('for %s', (_fields, conditions, get, head) => {
     expect(select('GET', { ...NONE, ...conditions }, FILE)).toEqual(get)
     expect(select('HEAD', { ...NONE, ...conditions }, FILE)).toEqual(head)
   })

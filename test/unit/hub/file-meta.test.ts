@@ -59,12 +59,12 @@ describe('readFirstHop', () => {
     expect(readFirstHop(answer, 200)).toMatchObject({ meta: { etag: SHA256, sizeBytes: 99, lfs: true } })
   })
 
-  it('takes a linked git hash for what it is: a small file', () => {
+  it('recognises a linked git hash as that of a small file', () => {
     const answer = { ...lfsRedirect, 'x-linked-etag': `"${SHA1}"`, location: '/api/resolve-cache/x' }
     expect(readFirstHop(answer, 307)).toMatchObject({ kind: 'meta', meta: { lfs: false, etag: SHA1 } })
   })
 
-  it('wants redirects without facts followed', () => {
+  it('follows redirects without facts', () => {
     const location = `/api/resolve-cache/models/u/r/${SHA}/config.json?etag=%22x%22`
     expect(readFirstHop({ location, 'x-repo-commit': SHA }, 307)).toEqual({
       kind: 'redirect',
@@ -77,7 +77,7 @@ describe('readFirstHop', () => {
     })
   })
 
-  it('takes no commit from a redirect that is none', () => {
+  it('takes no commit from a redirect that has none', () => {
     expect(readFirstHop({ location: '/x', 'x-repo-commit': 'main' }, 307)).toEqual({
       kind: 'redirect',
       location: '/x',
@@ -94,7 +94,7 @@ describe('readFirstHop', () => {
     expect(readFirstHop({ ...smallFile, etag }, 200)).toMatchObject({ meta: { etag: expected, lfs: false } })
   })
 
-  it('knows the size of a partial answer from its Content-Range', () => {
+  it('takes the size of a partial answer from its Content-Range', () => {
     const answer = { ...smallFile, 'content-length': '1', 'content-range': 'bytes 0-0/665' }
     expect(readFirstHop(answer, 206)).toMatchObject({ meta: { sizeBytes: 665 } })
     expect(readFirstHop({ ...answer, 'content-range': 'bytes 0-0/*' }, 206)).toMatchObject({
@@ -103,13 +103,13 @@ describe('readFirstHop', () => {
     })
   })
 
-  it('knows an empty file', () => {
+  it('recognises an empty file', () => {
     expect(readFirstHop({ ...smallFile, 'content-length': '0' }, 200)).toMatchObject({
       meta: { sizeBytes: 0 },
     })
   })
 
-  it('passes refusals on as they are', () => {
+  it('passes refusals on unchanged', () => {
     const headers = { 'x-error-code': 'EntryNotFound', 'x-repo-commit': SHA }
     expect(readFirstHop(headers, 404)).toMatchObject({
       kind: 'refusal',
@@ -124,7 +124,7 @@ describe('readFirstHop', () => {
     ['a location with a line break', 307, { location: '/x\r\nSet-Cookie: a' }],
     ['no content', 204, smallFile],
     ['a 304 to a question without condition', 304, smallFile],
-  ])('does not trust %s', (_, status, headers) => {
+  ])('does not use %s', (_, status, headers) => {
     expect(readFirstHop(headers, status)).toMatchObject({ kind: 'bad' })
   })
 
@@ -148,7 +148,7 @@ describe('readFirstHop', () => {
     ['the length of a compressed body', 200, { ...smallFile, 'content-encoding': 'gzip' }],
     ['an LFS redirect without size', 302, { ...lfsRedirect, 'x-linked-size': undefined }],
     ['an LFS redirect without commit', 302, { ...lfsRedirect, 'x-repo-commit': undefined }],
-  ])('wants the rest of the facts for %s', (_, status, headers) => {
+  ])('asks for the remaining facts of %s', (_, status, headers) => {
     const hop = readFirstHop(headers, status)
     expect(hop).toMatchObject({ kind: 'incomplete' })
     // What cannot be used is absent, so that it is looked for.
@@ -165,7 +165,7 @@ describe('readFirstHop', () => {
     ['/u/r/resolve/main/b', undefined],
     [`/u/r/resolve/main/resolve-cache/${SHA}`, undefined],
     [`/u/r/resolve/${SHA.toUpperCase()}/b`, undefined],
-  ])('knows the commit that %s names: %s', (path, expected) => {
+  ])('finds the commit that %s names: %s', (path, expected) => {
     expect(commitOfPath(path)).toBe(expected)
   })
 
@@ -175,7 +175,7 @@ describe('readFirstHop', () => {
     [`"${SHA1};br"`, SHA1],
     // Only what stands behind a digest is known to have been added.
     ['"abc-gzip"', 'abc-gzip'],
-  ])('takes %s for %s, whoever has compressed it', (etag, expected) => {
+  ])('reads %s as %s, whichever server has compressed it', (etag, expected) => {
     expect(bareEtag(etag)).toBe(expected)
   })
 
@@ -183,7 +183,7 @@ describe('readFirstHop', () => {
     expect(readFirstHop(Object.assign(Object.create(null), smallFile), 200)).toMatchObject({ kind: 'meta' })
   })
 
-  it('answers for any headers, and then with facts that can be used', () => {
+  it('returns for any headers, and then with facts that can be used', () => {
     const value = fc.oneof(
       fc.constantFrom(SHA, SHA1, `"${SHA256}"`, 'W/"x"', '0', '17', '-1', '/x', CDN),
       anyText(),
@@ -217,7 +217,7 @@ describe('readFirstHop', () => {
 describe('blobKeyOf', () => {
   const scope = { origin: 'https://huggingface.co', repo: repo('u/r'), path: 'x' }
 
-  it('names content by its digest wherever it was seen', () => {
+  it('names content by its digest, wherever it was seen', () => {
     expect(blobKeyOf({ etag: SHA256, lfs: true }, scope)).toBe(`sha256:${SHA256}`)
     expect(blobKeyOf({ etag: SHA1, lfs: false }, scope)).toBe(`gitsha1:${SHA1}`)
   })
@@ -241,7 +241,7 @@ describe('blobKeyOf', () => {
 describe('fileHeaders', () => {
   const meta: FileMeta = { commit: SHA, etag: SHA256, sizeBytes: 7, lfs: true }
 
-  it('says what every client needs, and nothing of Xet', () => {
+  it('has what every client needs, and nothing of Xet', () => {
     expect(fileHeaders(meta, 'a/math qa.py', { download: false })).toEqual({
       'x-repo-commit': SHA,
       etag: `"${SHA256}"`,
@@ -260,7 +260,7 @@ describe('fileHeaders', () => {
     })
   })
 
-  it('links the etag of LFS files only, but always the size', () => {
+  it('has the linked etag for LFS files only, but always the size', () => {
     const headers = fileHeaders({ ...meta, etag: SHA1, lfs: false }, 'x', { download: true })
     expect(headers['x-linked-etag']).toBeUndefined()
     expect(headers['x-linked-size']).toBe('7')

@@ -37,11 +37,11 @@ describe('mayBeOutsideGate', () => {
     'ＲEADME.md',
   ]
 
-  it.each(OUTSIDE)('knows that %j may be shown to everyone', (path) => {
+  it.each(OUTSIDE)('says that %j may be shown to every caller', (path) => {
     expect(mayBeOutsideGate(path)).toBe(true)
   })
 
-  it.each(INSIDE)('takes %j for a file behind the gate', (path) => {
+  it.each(INSIDE)('says that %j is behind the gate', (path) => {
     expect(mayBeOutsideGate(path)).toBe(false)
   })
 

@@ -29,7 +29,7 @@ it.each([
   ['[!a]', '/', false],
   ['[]a]', ']', true],
   ['a+(b).c', 'a+(b)xc', false],
-])('%s and %s: %s', (pattern, text, expected) => {
+])('the pattern %s matches %s: %s', (pattern, text, expected) => {
   expect(matches(pattern, text)).toBe(expected)
 })
 
@@ -37,7 +37,7 @@ it.each(['[a', 'a]', '[]', '{a,b', 'a}', '{a,{b}'])('%s is no pattern', (pattern
   expect(compileGlob(pattern)).toBeUndefined()
 })
 
-it('means what the regular expression would that one could make of it', () => {
+it('a pattern matches what the regular expression for it would match', () => {
   const pieces = new Map([
     ['*', '[^/]*'],
     ['?', '[^/]'],
@@ -61,7 +61,7 @@ it('means what the regular expression would that one could make of it', () => {
   )
 })
 
-it('comes to an end with a text that was made to have many readings', () => {
+it('matching ends soon with a text that was made to have many readings', () => {
   expect(matches(`${'*-'.repeat(60)}x`, '-'.repeat(2_000))).toBe(false)
   expect(matches(`${'**/a/'.repeat(30)}x`, 'a/'.repeat(1_000))).toBe(false)
   expect(matches(`${'{*-,**/}'.repeat(20)}x`, '-'.repeat(2_000))).toBe(false)

@@ -1,10 +1,10 @@
 import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { lfsOperation, type TransferUrl, turnBatchAnswer, withoutXet } from '../../../src/hub/lfs-batch.ts'
+import { lfsOperation, rewriteBatchAnswer, type TransferUrl, withoutXet } from '../../../src/hub/lfs-batch.ts'
 
 const read = (text: string) => lfsOperation(Buffer.from(text))
 
-it.each(['download', 'upload'] as const)('reads %s where it stands once', (operation) => {
+it.each(['download', 'upload'] as const)('%s is read if it is unambiguous', (operation) => {
   expect(read(JSON.stringify({ operation, objects: [{ oid: 'a', operation: 'x' }] }))).toBe(operation)
   expect(
     read(`{ "transfers" : ["operation"],\n "note": "a \\" operation\\": {", "operation"\t: "${operation}" }`),
@@ -29,11 +29,11 @@ it.each([
   '"operation"',
   'null',
   '',
-])('finds %j unclear', (text) => {
+])('%j is ambiguous', (text) => {
   expect(read(text)).toBe('unclear')
 })
 
-it('finds every other key beside it without harm', () => {
+it('every other key beside it does no harm', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (more) => {
       const others = Object.entries(more).filter(([key]) => key.toLowerCase() !== 'operation')
@@ -50,26 +50,26 @@ it.each([
     '{"operation":"upload","n":1,"transfers":["basic"]}',
   ],
   ['{"operation":"upload","transfers":["xet"]}', '{"operation":"upload"}'],
-])('takes the offer of Xet out of %s', (body, left) => {
+])('the offer of Xet is removed from %s', (body, left) => {
   expect(withoutXet(Buffer.from(body)).toString()).toBe(left)
 })
 
 it.each(['{"transfers":["basic"] }', '{"transfers":"xet"}', '{ }', '["xet"]', 'xet', ''])(
-  'leaves %s as it came',
+  '%s stays unchanged',
   (text) => {
     const body = Buffer.from(text)
     expect(withoutXet(body)).toBe(body)
   },
 )
 
-it('leaves a batch alone that is nested too deep to be written again', () => {
+it('a batch that is nested too deep to be written again stays unchanged', () => {
   const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
   const body = Buffer.from(`{"operation":"download","transfers":["xet"],"x":${deep}}`)
   expect(withoutXet(body)).toBe(body)
-  expect(turnBatchAnswer(Buffer.from(`{"objects":[],"x":${deep}}`), () => 'x')).toBeUndefined()
+  expect(rewriteBatchAnswer(Buffer.from(`{"objects":[],"x":${deep}}`), () => 'x')).toBeUndefined()
 })
 
-it('names each address of an answer with what it is for, and changes nothing else', () => {
+it('each address of an answer is named with its purpose, and nothing else changes', () => {
   const seen: TransferUrl[] = []
   const turn = (link: TransferUrl): string => `turned:${seen.push(link)}`
   const header = { chunk_size: '5', '00001': 'p1', '00002': 'p2', 'X-Amz-Acl': 'private' }
@@ -87,7 +87,7 @@ it('names each address of an answer with what it is for, and changes nothing els
       null,
     ],
   }
-  expect(JSON.parse(String(turnBatchAnswer(Buffer.from(JSON.stringify(answer)), turn)))).toEqual({
+  expect(JSON.parse(String(rewriteBatchAnswer(Buffer.from(JSON.stringify(answer)), turn)))).toEqual({
     transfer: 'multipart',
     objects: [
       {
@@ -117,6 +117,6 @@ it('names each address of an answer with what it is for, and changes nothing els
   ])
 })
 
-it.each(['', '[]', '{}', '{"objects":{}}', '<html>'])('takes %s for no answer to a batch', (text) => {
-  expect(turnBatchAnswer(Buffer.from(text), () => 'x')).toBeUndefined()
+it.each(['', '[]', '{}', '{"objects":{}}', '<html>'])('%s is no answer to a batch', (text) => {
+  expect(rewriteBatchAnswer(Buffer.from(text), () => 'x')).toBeUndefined()
 })

@@ -18,7 +18,7 @@ function refusal(status: number, headers: HeaderBag = {}, body = ''): Refusal {
 }
 
 describe('readRefusal', () => {
-  it('keeps what clients decide by', () => {
+  it('keeps the fields by which clients decide', () => {
     const headers = {
       'x-error-code': 'GatedRepo',
       'x-error-message': 'Access to model u/r is restricted.',
@@ -59,8 +59,8 @@ describe('readRefusal', () => {
   })
 })
 
-describe('what may be concluded', () => {
-  it('calls a file absent only from a commit that is named', () => {
+describe('what a refusal proves', () => {
+  it('is that a file is absent only if a commit is named', () => {
     expect(isAbsence(refusal(404, { 'x-error-code': 'EntryNotFound', 'x-repo-commit': SHA }))).toBe(true)
     expect(isAbsence(refusal(404, { 'x-error-code': 'EntryNotFound' }))).toBe(false)
     expect(isAbsence(refusal(404, { 'x-repo-commit': SHA }))).toBe(false)
@@ -79,7 +79,7 @@ describe('what may be concluded', () => {
     [400, undefined, false],
     [429, undefined, false],
     [500, 'RepoNotFound', false],
-  ])('takes %d %s for a denied repo: %s', (status, code, expected) => {
+  ])('for %d %s is that the repo is denied: %s', (status, code, expected) => {
     expect(deniesRepo(refusal(status, { 'x-error-code': code }))).toBe(expected)
   })
 
@@ -95,7 +95,7 @@ describe('what may be concluded', () => {
     ['in text', 401, { 'content-type': 'text/plain; charset=utf-8' }, 'Invalid username or password.'],
     ['in text alone', 404, {}, 'Repository not found'],
     ['of a gate, in text', 403, { 'content-type': 'text/plain' }, 'Access to model u/r is restricted and'],
-  ])('knows the Hub %s', (_, status, headers, body) => {
+  ])('is that the Hub sent it: %s', (_, status, headers, body) => {
     const read = refusal(status, headers, body)
     expect([read.isForeign, deniesRepo(read)]).toEqual([undefined, true])
     expect(read.body.toString()).toBe(body)
@@ -118,7 +118,7 @@ describe('what may be concluded', () => {
     [404, { 'content-type': 'text/html' }, 'Repository not found'],
     [407, { 'x-error-code': 'RepoNotFound', 'proxy-authenticate': 'Basic' }, '{"error":"x"}'],
     [451, { 'content-type': 'text/html' }, '<html>'],
-  ])('takes %d with %o and %j for that of something in between', (status, headers, body) => {
+  ])('for %d with %o and %j is that an intermediary sent it', (status, headers, body) => {
     const read = refusal(status, headers, body)
     expect([read.isForeign, deniesRepo(read), isAbsence(read)]).toEqual([true, false, false])
   })
@@ -129,21 +129,21 @@ describe('what may be concluded', () => {
     [404, 'Repository not found', 'RepoNotFound'],
     [401, 'Access to dataset u/r is restricted. Please log in.', 'GatedRepo'],
     [403, 'Entry not found', undefined],
-  ])('knows by %d and %j which code a gateway has dropped: %s', (status, words, code) => {
+  ])('for %d and %j is which code a gateway has dropped: %s', (status, words, code) => {
     for (const body of [words, JSON.stringify({ error: words })]) {
       expect(refusal(status, {}, body).code).toBe(code)
     }
     expect(refusal(status, { 'x-error-code': 'Other' }, words).code).toBe('Other')
   })
 
-  it('passes no page on with a 429, and says whose it is', () => {
+  it('does not include the page of a 429, and includes whose quota it is', () => {
     const read = refusal(429, { 'content-type': 'text/html', 'retry-after': '9' }, '<html>slow down')
     expect(read).toMatchObject({ isForeign: true, retryAfter: '9', contentType: undefined })
     expect(read.body.length).toBe(0)
     expect(read.message).toMatch(/between this mirror and the Hub/)
   })
 
-  it('counts a date from that of the answer, whatever the clocks say', () => {
+  it('includes a date compared with that of the answer, whatever the clocks say', () => {
     const date = 'Tue, 01 Jan 2030 00:00:00 GMT'
     const after = 'Tue, 01 Jan 2030 00:00:40 GMT'
     expect(refusal(503, { 'retry-after': after, date }).retryAfter).toBe('40')
@@ -151,12 +151,12 @@ describe('what may be concluded', () => {
     expect(refusal(503, { 'retry-after': after }).retryAfter).toBe(after)
   })
 
-  it('takes a 403 that says why for a denied repo, and a wordless one for a proxy on the way', () => {
+  it('is a denied repo for a 403 with a reason, and a proxy in between for one without', () => {
     expect(deniesRepo(refusal(403, { 'x-error-message': 'Access to this resource is disabled.' }))).toBe(true)
     expect(deniesRepo(refusal(403, {}))).toBe(false)
   })
 
-  it('knows a bad token from header or body', () => {
+  it('is a bad token, by header or body', () => {
     expect(isBadToken(refusal(401, { 'x-error-message': BAD_TOKEN }))).toBe(true)
     expect(isBadToken(refusal(401, {}, `{"error":"${BAD_TOKEN}"}`))).toBe(true)
     expect(isBadToken(refusal(401, { 'x-error-message': 'Invalid username or password.' }))).toBe(false)
@@ -170,7 +170,7 @@ describe('refusalHeaders', () => {
     return refusalHeaders(read, context)['x-error-code']
   }
 
-  it('tells Python over http what a bare 401 means', () => {
+  it('explain a bare 401 to Python over http', () => {
     const bare = { 'x-error-message': 'Invalid username or password.' }
     expect(code(refusal(401, bare))).toBe('RepoNotFound')
     expect(code(refusal(401, bare), false)).toBeUndefined()
@@ -181,7 +181,7 @@ describe('refusalHeaders', () => {
     expect(code(refusal(404))).toBeUndefined()
   })
 
-  it('keeps the words of the Hub', () => {
+  it('keep the words of the Hub', () => {
     const headers = {
       'x-error-code': 'EntryNotFound',
       'x-error-message': 'Entry not found',
@@ -190,7 +190,7 @@ describe('refusalHeaders', () => {
     expect(refusalHeaders(refusal(404, headers), { anonymous: false })).toMatchObject(headers)
   })
 
-  it('challenges an anonymous caller whom the Hub did not challenge', () => {
+  it('challenge an anonymous caller that the Hub did not challenge', () => {
     const challenge = (read: Refusal, anonymous: boolean): string | undefined =>
       refusalHeaders(read, { anonymous })['www-authenticate']
     expect(challenge(refusal(401), true)).toBe('Bearer realm="Authentication required"')
@@ -199,7 +199,7 @@ describe('refusalHeaders', () => {
     expect(challenge(refusal(401, { 'www-authenticate': 'Basic realm="x"' }), true)).toBe('Basic realm="x"')
   })
 
-  it('lets no cache in front keep it, and no page of it act as ours', () => {
+  it('keep a refusal out of caches in front, and let no page of it act as ours', () => {
     expect(refusalHeaders(refusal(401), { anonymous: true })).toMatchObject({
       'cache-control': 'private, no-store',
       vary: 'Authorization, Accept',

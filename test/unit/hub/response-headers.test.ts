@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { passableHeaders } from '../../../src/hub/response-headers.ts'
 
 describe('passableHeaders', () => {
-  it('lets pass what clients of the Hub read', () => {
+  it('passes the fields that clients of the Hub read', () => {
     const headers = {
       'content-type': 'application/json',
       etag: '"a"',
@@ -35,11 +35,11 @@ describe('passableHeaders', () => {
     'cache-control',
     'authorization',
     'x-never-heard-of',
-  ])('keeps %s to itself', (name) => {
+  ])('drops %s', (name) => {
     expect(passableHeaders({ [name]: 'x', etag: '"a"' })).toEqual({ etag: '"a"' })
   })
 
-  it('adds what the caller names, but nothing hop-by-hop', () => {
+  it('adds the fields that the caller names, but no hop-by-hop field', () => {
     const headers = { 'x-xet-hash': 'x', 'transfer-encoding': 'chunked' }
     expect(passableHeaders(headers, ['x-xet-hash', 'transfer-encoding'])).toEqual({ 'x-xet-hash': 'x' })
   })

@@ -26,7 +26,7 @@ describe('rewriteDocument', () => {
     expect(rewrite(`{"siblings":[{"deep":{"xetHash":null,"a":1}}]}`)).toBe('{"siblings":[{"deep":{"a":1}}]}')
   })
 
-  it('says that Xet is off where somebody asked', () => {
+  it('reports that Xet is off to a client that asked for it', () => {
     expect(rewrite('{"xetEnabled":true,"a":{"xetEnabled":true}}')).toBe(
       '{"xetEnabled":false,"a":{"xetEnabled":true}}',
     )
@@ -114,7 +114,7 @@ describe('rewriteDocument', () => {
     })
   })
 
-  it('leaves alone what people wrote', () => {
+  it('leaves text that people wrote unchanged', () => {
     const text =
       '{"cardData":{"a":["https://huggingface.co/x",{"b":"https://huggingface.co/y"}]},"description":"https://huggingface.co/z"}'
     expect(rewrite(text)).toBe(text)
@@ -142,16 +142,16 @@ describe('rewriteDocument', () => {
     ['an object where a tree should be', '{"error":"x"}', 'tree'],
     ['an array where a repo should be', '[]', 'repo'],
     ['a bottomless document', `[${'['.repeat(100_000)}${']'.repeat(100_000)}]`, 'tree'],
-  ] as const)('does not trust %s', (_, text, document) => {
+  ] as const)('refuses %s', (_, text, document) => {
     expect(() => rewrite(text, document)).toThrow(expect.objectContaining({ code: 'origin_bad_answer' }))
   })
 
-  it('does not trust broken UTF-8', () => {
+  it('refuses broken UTF-8', () => {
     const body = Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d])
     expect(() => rewriteDocument(body, { ...bases, document: 'repo', stripXet: true })).toThrow(MirrorError)
   })
 
-  it('means what changing the parsed document would mean', () => {
+  it('returns what a change of the parsed document would return', () => {
     const names = ['xetHash', 'xetEnabled', 'cardData', 'path', '__proto__', 'a', 'url']
     const key = fc.oneof(fc.constantFrom(...names), fc.string({ maxLength: 3, unit: 'binary' }))
     const url = fc
@@ -197,7 +197,7 @@ describe('rewriteDocument', () => {
     )
   })
 
-  it('takes for JSON what JSON.parse takes for JSON', () => {
+  it('accepts as JSON what JSON.parse accepts', () => {
     const piece = fc.constantFrom(
       ...'{}[],:"\\'.split(''),
       '"a"',
@@ -234,7 +234,7 @@ describe('rewriteDocument', () => {
     )
   })
 
-  it('comes to the same in slices of any length, and as pieces of the announced length', () => {
+  it('returns the same for slices of any length, in pieces of the announced length', () => {
     const entry = `{"xetHash":"x","path":"ü","url":"https://huggingface.co/x","size":1.0}`
     const body = Buffer.from(`[${Array.from({ length: 5_000 }, () => entry).join(',')}]`)
     const options = { ...bases, document: 'tree', stripXet: true } as const
@@ -251,7 +251,7 @@ describe('rewriteDocument', () => {
     }
   })
 
-  it('says where the members of a document stand', () => {
+  it('finds the place of each member of a document', () => {
     const text = '{"a":{"sha":"inner"},"sha":"first", "tags" : [ 1 ],"\\u0073ha":"last"}'
     const scan = scanDocument(Buffer.from(text), {
       ...bases,
@@ -321,11 +321,11 @@ describe('rewriteLink', () => {
     '<https://huggingface.co/api/models/u/r/tree/main?limit=1000&cursor=ZXlK> ;  REL = "next"; title="a, b"',
     '</api/models/u/r/tree/main?limit=1000&cursor=ZXlK>; rel="next"',
     `${AUTH}, <https://huggingface.co/api/models/u/r/tree/main?limit=1000&cursor=ZXlK>; rel="next", ${PLAN}`,
-  ])('pages through the mirror, in the one form all clients read: %s', (value) => {
+  ])('leads from page to page through the mirror, in the one form that all clients read: %s', (value) => {
     expect(link(value)).toBe(NEXT)
   })
 
-  it('drops the way into Xet, and the header with it when nothing is left', () => {
+  it('drops the link to Xet, and the header with it if nothing is left', () => {
     expect(link(`${AUTH}, ${PLAN}`)).toBeUndefined()
     expect(link('<https://x/y>; rel="foo xet-auth"')).toBeUndefined()
   })
@@ -336,7 +336,7 @@ describe('rewriteLink', () => {
     )
   })
 
-  it('keeps links to others', () => {
+  it('keeps links to other hosts', () => {
     expect(link('<https://example.org/a,b>; rel="canonical"; title="x, y"')).toBe(
       '<https://example.org/a,b>; rel="canonical"; title="x, y"',
     )
@@ -351,7 +351,7 @@ describe('rewriteLink', () => {
   })
 
   it.each(['', 'garbage', '<unclosed', '<https://huggingface.co/x>; rel="next"\r\nX: y'])(
-    'has no answer to %j',
+    'returns undefined for %j',
     (value) => {
       expect(link(value)).toBeUndefined()
     },
@@ -395,7 +395,7 @@ describe('rewriteLocation', () => {
     expect(located(location)).toEqual({ kind: 'foreign', url: new URL(location, from) })
   })
 
-  it('keeps apart what lies beside the base of the origin', () => {
+  it('keeps URLs beside the base of the origin foreign', () => {
     const options = { originBase: 'http://up:1/base', mirrorBase: 'http://m' }
     expect(rewriteLocation('/base/x', new URL('http://up:1/base/y'), options)).toEqual({
       kind: 'mirror',
@@ -406,7 +406,7 @@ describe('rewriteLocation', () => {
     })
   })
 
-  it('does not trust what is no URL', () => {
+  it('returns undefined for text that is no URL', () => {
     expect(() => located('https://[')).toThrow(expect.objectContaining({ code: 'origin_bad_answer' }))
   })
 })

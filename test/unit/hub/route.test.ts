@@ -115,15 +115,15 @@ describe('file routes', () => {
   })
 })
 
-describe('base path', () => {
-  it.each(['/hugging-face', '/hugging-face/'])('strips %s first', (basePath) => {
+describe('a base path', () => {
+  it.each(['/hugging-face', '/hugging-face/'])('is removed first from %s', (basePath) => {
     for (const target of ['/hugging-face/u/r/resolve/main/x', '//hugging-face//u/r/resolve/main/x']) {
       expect(formatHubUrl(parseHubUrl(target, basePath))).toBe('/u/r/resolve/main/x')
     }
     expect(parseHubUrl('/hugging-face', basePath)).toMatchObject({ kind: 'other', target: '/' })
   })
 
-  it('has nothing outside of it', () => {
+  it('is required: a target outside of it is not found', () => {
     expect(refusalOf('/u/r/resolve/main/x', '/hugging-face')).toBe('not_found')
     expect(refusalOf('/hugging-facex/u/r/resolve/main/x', '/hugging-face')).toBe('not_found')
   })
@@ -168,7 +168,7 @@ describe('documents', () => {
     expect(parseHubUrl(raw, '/')).toMatchObject({ kind: 'document', document, revision, target })
   })
 
-  it('tells a repo from a word of the API', () => {
+  it('a repo is distinguished from a word of the API', () => {
     expect(parseHubUrl('/api/models/gpt2/tree/main', '/')).toMatchObject({ repo: repo('gpt2') })
     expect(parseHubUrl('/api/models/u/tree/tree/main', '/')).toMatchObject({ repo: repo('u/tree') })
     expect(parseHubUrl('/api/models/u/tree', '/')).toMatchObject({ document: 'repo', repo: repo('u/tree') })
@@ -182,7 +182,7 @@ describe('documents', () => {
     })
   })
 
-  it('knows whoami and the lists, which belong to no repo', () => {
+  it('whoami and the lists belong to no repo', () => {
     expect(parseHubUrl('/api/whoami-v2', '/')).toMatchObject({ document: 'whoami', repo: undefined })
     expect(parseHubUrl('/api/models?search=a%20b', '/')).toMatchObject({
       document: 'list',
@@ -197,7 +197,7 @@ describe('documents', () => {
     '/api/whoami-v2%3Bx.css',
     '/api/whoami-v2%2Fx.css',
     '/api/Whoami-v2',
-  ])('keeps no document because %s looks like one', (target) => {
+  ])('a target that only looks like a document is none: %s', (target) => {
     expect(parseHubUrl(target, '/')).toMatchObject({ kind: 'other' })
   })
 
@@ -213,12 +213,12 @@ describe('documents', () => {
     ['/api/models/u/r/tree/main', false],
     [`/api/models/u/r/revision/${SHA}`, false],
     [`/api/models/u/r/paths-info/${SHA}`, false],
-  ])('says of %s whether it can change: %s', (target, immutable) => {
+  ])('%s is immutable: %s', (target, immutable) => {
     expect(parseHubUrl(target, '/')).toMatchObject({ immutable })
   })
 
   it.each(['/api/models/u/r--x', '/api/models/u%2Fr', '/api/datasets/.x/tree/main'])(
-    'refuses the repo id of %s',
+    'the repo id of %s is refused',
     (target) => {
       expect(refusalOf(target)).toBe('bad_url')
     },

@@ -15,7 +15,7 @@ import { commit, repo } from './repo.ts'
 const SHA = commit('a')
 
 describe('targets for the origin', () => {
-  it("spells a file as Python's quote does", () => {
+  it('spells a file as the quote function of Python does', () => {
     expect(resolveTarget(repo('u/r'), 'refs/pr/1', 'a b/#c%d é[1]+&?.json')).toBe(
       '/u/r/resolve/refs%2Fpr%2F1/a%20b/%23c%25d%20%C3%A9%5B1%5D%2B%26%3F.json',
     )

@@ -59,7 +59,7 @@ function later<T>(): { answer: Promise<T>; give: (value: T) => void } {
 }
 
 describe('a verdict', () => {
-  it('is believed for the access TTL, counted from the request, and no longer', async () => {
+  it('is trusted for the access TTL, counted from the request, and no longer', async () => {
     const { access, clock } = await scene()
     expect(access.verdict(REPO)).toBeUndefined()
     const askedAt = clock.ms
@@ -118,7 +118,7 @@ describe('a verdict', () => {
   })
 })
 
-describe('when answers cross', () => {
+describe('when answers arrive out of order', () => {
   it.each([
     ['a withdrawal stands against a proof that was asked for before it', 10, 20],
     ['a withdrawal stands against a proof that was asked for at the same moment', 20, 20],
@@ -130,7 +130,7 @@ describe('when answers cross', () => {
     expect(await restart().lastKnownPublic(REPO)).toBe(false)
   })
 
-  it('a withdrawal that comes late still ends what a later request proved', async () => {
+  it('a late withdrawal still ends what a later request proved', async () => {
     const { access, restart } = await scene()
     await access.proved(REPO, 20)
     await access.withdrawn(REPO, 10)
@@ -138,7 +138,7 @@ describe('when answers cross', () => {
     expect(await restart().lastKnownPublic(REPO)).toBe(false)
   })
 
-  it('the last one decides what is on the disk, whichever is written sooner', async () => {
+  it('the last answer decides what is on the disk, whichever is written sooner', async () => {
     const { access, clock, restart } = await scene()
     for (let round = 0; round < 20; round += 1) {
       clock.ms += 1
@@ -158,7 +158,7 @@ describe('when answers cross', () => {
     await withdrawing
   })
 
-  it('a withdrawal counts when it is old, and though it never reaches the disk', async () => {
+  it('a withdrawal counts even if it is old and never reaches the disk', async () => {
     const { access, clock } = await scene((facts) => ({
       ...facts,
       remove: () => Promise.reject(new Error('EROFS')),
@@ -170,7 +170,7 @@ describe('when answers cross', () => {
     expect(await access.lastKnownPublic(REPO)).toBe(false)
   })
 
-  it('a withdrawal removes also what cannot be read', async () => {
+  it('a withdrawal also removes a fact that cannot be read', async () => {
     const removed: string[] = []
     const { access, clock } = await scene((facts) => ({
       ...facts,
@@ -186,8 +186,8 @@ describe('when answers cross', () => {
   })
 })
 
-describe('proving', () => {
-  it('sends one request for all callers that need to know', async () => {
+describe('a proof', () => {
+  it('sends one request for all callers that need it', async () => {
     const { access } = await scene()
     const { answer, give } = later<boolean | undefined>()
     let asked = 0
@@ -205,7 +205,7 @@ describe('proving', () => {
   it.each([
     ['says nothing', () => Promise.resolve(undefined)],
     ['is away', () => Promise.reject(new Error('away'))],
-  ])('proves nothing when the origin %s', async (_, ask) => {
+  ])('is not given when the origin %s', async (_, ask) => {
     const { access, clock } = await scene()
     expect(await access.prove(REPO, ask)).toBe(false)
     expect(access.verdict(REPO)).toBeUndefined()
@@ -226,7 +226,7 @@ describe('proving', () => {
     expect(access.verdict(REPO)).toBeUndefined()
   })
 
-  it('does not tell its requester "public" when the repo was withdrawn while it waited', async () => {
+  it('does not report "public" to its requester when the repo was withdrawn while it waited', async () => {
     const { access, clock } = await scene()
     const { answer, give } = later<boolean | undefined>()
     const proving = access.prove(REPO, () => answer)

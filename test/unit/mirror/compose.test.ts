@@ -25,7 +25,7 @@ const OID = 'a'.repeat(40)
 const file = (path: string): TreeItem => ({ type: 'file', path, oid: OID, size: 1 })
 const FILES = ['a.txt', 'b/c.txt', 'b/d/e.txt', 'b2/f.txt'].map(file)
 
-it('finds the ids of directories and of LFS pointers as Git does', () => {
+it('ids of directories and of LFS pointers are those that Git computes', () => {
   const world = new World()
   const made = world.model('org/name')
   made.commit({ 'a.txt': 'a', 'a/b.txt': 'b', 'a.b/c.txt': 'c', 'x/y/z.txt': 'z', 'ü/é.txt': 'é' })
@@ -49,19 +49,19 @@ it.each([
   ['limit=-1', { recursive: false, expand: false, limit: 1000, start: 0 }],
   ['limit=5000', { recursive: false, expand: false, limit: 1000, start: 0 }],
   [`cursor=${cursorAt(C, 7)}`, { recursive: false, expand: false, limit: 1000, start: 7 }],
-])('reads the question %s', (query, right) => {
+])('the question %s is read', (query, right) => {
   expect(readTreeQuestion('p', new URLSearchParams(query))).toEqual({ path: 'p', ...right })
 })
 
 it.each(['cursor=eyJwb3NpdGlvbiI6MX0', 'cursor=hubmirror.c.1', `cursor=hubmirror.${C}.-1`, 'x=1'])(
-  'does not take %s for a question of its own',
+  '%s is no question that can be composed',
   (query) => {
     expect(readTreeQuestion('', new URLSearchParams(query))).toBeUndefined()
     expect(commitOfCursor(new URLSearchParams(query))).toBeUndefined()
   },
 )
 
-it('makes pages that together are the listing, and tells a folder from the beginning of a name', () => {
+it('pages together are the listing, and a folder differs from a name with the same beginning', () => {
   const question = { path: '', recursive: true, expand: false, limit: 3, start: 0 }
   const items = withDirectories(FILES)
   const seen: string[] = []
@@ -80,7 +80,7 @@ it('makes pages that together are the listing, and tells a folder from the begin
   expect(composeTree([], question)).toEqual({ page: [], next: undefined })
 })
 
-it('includes what changes after a commit only on request', () => {
+it('changes made after a commit are included only on request', () => {
   const items = [{ ...file('a'), lastCommit: { id: C }, securityFileStatus: { status: 'safe' } }]
   // However often it is named: the answer would be hundreds of times as long as the question.
   const plain = composePathsInfo(items, { paths: ['a', 'a/', 'none', 'a'], expand: false })
@@ -96,7 +96,7 @@ it.each([
   ['application/json', '{"paths":[1]}', undefined],
   ['application/json', '{"paths":', undefined],
   ['application/json', 'null', undefined],
-])('reads paths of %s %s', (type, body, right) => {
+])('paths of %s are read as %s', (type, body, right) => {
   expect(readPathsQuestion(type, Buffer.from(body))).toEqual(right)
 })
 
@@ -106,11 +106,11 @@ it.each([
   '[{"type":"file","path":"a"}]',
   '[{"type":"link","path":"a","oid":"b","size":1}]',
   '[',
-])('takes %s for no listing', (body) => {
+])('%s is no listing', (body) => {
   expect(parseItems(body)).toBeUndefined()
 })
 
-it('does not believe that an info names every file of a very large repo', () => {
+it('an info of a very large repo does not prove that it names every file', () => {
   const siblings = Array.from({ length: 50_000 }, (_, index) => ({ rfilename: `${index}` }))
   expect(siblingsOf({ siblings })).toBeUndefined()
   expect(siblingsOf({ siblings: siblings.slice(1) })).toHaveLength(49_999)
@@ -123,7 +123,7 @@ it('does not believe that an info names every file of a very large repo', () => 
   expect(composeInfo(facts, { blobs: true, fields: undefined })).toBeUndefined()
 })
 
-it('makes an info from a listing alone, and invents nothing', () => {
+it('an info is made from a listing alone, without invented fields', () => {
   const facts: InfoFacts = {
     repo: REPO,
     name: 'org/name',
@@ -152,7 +152,7 @@ it('makes an info from a listing alone, and invents nothing', () => {
   expect(fields('securityStatus=true')).toBeUndefined()
 })
 
-it('leaves out a field that the Hub would leave out, and refuses one that it would send', () => {
+it('a field that the Hub would omit is omitted, and one that it would send makes the composition fail', () => {
   const info = { _id: '1', id: 'org/name', sha: C, private: false, siblings: [] }
   const facts = { repo: REPO, name: 'org/name', commit: C, info, other: undefined, items: undefined }
   expect(composeInfo(facts, { blobs: false, fields: ['pipeline_tag', 'private'] })).toEqual({
@@ -163,7 +163,7 @@ it('leaves out a field that the Hub would leave out, and refuses one that it wou
   expect(composeInfo(facts, { blobs: false, fields: ['trendingScore'] })).toBeUndefined()
 })
 
-it('puts a ref where the Hub has listed it, else where its name says', () => {
+it('a ref stands where the Hub has listed it, or else where its name says', () => {
   const told = {
     branches: [{ name: 'main', ref: 'refs/heads/main', targetCommit: OID }],
     tags: [{ name: 'stable', ref: 'refs/tags/stable', targetCommit: OID }, 'damage'],

@@ -72,7 +72,12 @@ describe('the start of a download', () => {
     const counted: number[] = []
     const asking = Array.from({ length: 8 }, (_, who) => {
       const claim = () => Promise.resolve(void counted.push(who))
-      return downloads.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(start.passed))
+      return downloads.join(
+        KEY,
+        BYTES.length,
+        { ...WHOLE, countAgainstLimit: claim },
+        bodyAfter(start.passed),
+      )
     })
     const joined = await Promise.all(asking)
     start.open()
@@ -86,7 +91,7 @@ describe('the start of a download', () => {
     const refusal = new Error('too many')
     const claims = [() => decided.passed, () => Promise.resolve(), () => Promise.resolve()]
     const asking = claims.map((claim) =>
-      downloads.join(KEY, BYTES.length, { ...WHOLE, claim }, bodyAfter(Promise.resolve())),
+      downloads.join(KEY, BYTES.length, { ...WHOLE, countAgainstLimit: claim }, bodyAfter(Promise.resolve())),
     )
     decided.fail(refusal)
     const [first, ...others] = await Promise.allSettled(asking)
@@ -102,7 +107,7 @@ describe('the start of a download', () => {
     const asking = downloads.join(
       KEY,
       BYTES.length,
-      { ...WHOLE, claim: () => decided.passed },
+      { ...WHOLE, countAgainstLimit: () => decided.passed },
       bodyAfter(decided.passed),
     )
     const closing = downloads.close()
@@ -113,11 +118,11 @@ describe('the start of a download', () => {
   })
 })
 
-describe('room for a file', () => {
+describe('the space for a file', () => {
   it.each([
     ['the whole of it', WHOLE, BYTES.length],
     ['the same part of it', HALF, BYTES.length],
-  ])('is reserved once where many ask for %s at the same time', async (_, reader, mostBytes) => {
+  ])('is reserved once if many callers request %s at the same time', async (_, reader, mostBytes) => {
     // Room for one and a half: reserving it twice would fail.
     const { store, downloads } = await setUp({ maxBytes: BYTES.length * 1.5 })
     const start = gate()
@@ -133,7 +138,7 @@ describe('room for a file', () => {
     await idle(store, downloads)
   })
 
-  it('is given back when the download fails while it is being made, and the next download serves', async () => {
+  it('is released when the download fails while it is being made, and the next download serves', async () => {
     const { store, downloads } = await setUp()
     const start = gate()
     const first = await downloads.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
@@ -149,7 +154,12 @@ describe('room for a file', () => {
     const rest = { range: { start: 2 * BLOCK, end: BYTES.length }, whole: false, signal }
     const counted: string[] = []
     const claim = () => Promise.resolve(void counted.push('second'))
-    const second = downloads.join(KEY, BYTES.length, { ...rest, claim }, bodyAfter(Promise.resolve()))
+    const second = downloads.join(
+      KEY,
+      BYTES.length,
+      { ...rest, countAgainstLimit: claim },
+      bodyAfter(Promise.resolve()),
+    )
     await eventually(
       () => store.ledger.reservedBytes,
       (bytes) => bytes === BYTES.length,

@@ -3,7 +3,7 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
-import { DocumentRoom } from '../../../src/mirror/documents/document-room.ts'
+import { DocumentMemory } from '../../../src/mirror/documents/document-memory.ts'
 import { type DocumentRoute, HubDocuments } from '../../../src/mirror/documents/hub-documents.ts'
 import { RepoMoved } from '../../../src/origin/repo-moved.ts'
 import { originClientOf } from '../../support/origin-client.ts'
@@ -11,12 +11,12 @@ import { originClientOf } from '../../support/origin-client.ts'
 type Answerer = (request: IncomingMessage, response: ServerResponse) => void
 
 /** A Hub that answers when `let` is called, or at once where an answerer is given. */
-async function scene(answerer?: Answerer, room = new DocumentRoom()) {
+async function scene(answerer?: Answerer, memory = new DocumentMemory()) {
   const asked: { readonly request: IncomingMessage; readonly response: ServerResponse }[] = []
-  let heard = (): void => undefined
+  let answer = (): void => undefined
   const server = createServer((request, response) => {
     asked.push({ request, response })
-    heard()
+    answer()
     answerer?.(request, response)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -28,19 +28,19 @@ async function scene(answerer?: Answerer, room = new DocumentRoom()) {
   })
   const denials: string[] = []
   const access = { deniedSince: (fingerprint: string) => denials.includes(fingerprint) }
-  const hub = new HubDocuments({ client, access, room, monotonic: () => performance.now() })
+  const hub = new HubDocuments({ client, access, memory, monotonic: () => performance.now() })
   return {
     hub,
-    room,
+    memory,
     asked,
     denials,
     /** Resolves when so many questions have arrived. */
     arrived: (count: number) =>
       new Promise<void>((resolve) => {
-        heard = () => {
+        answer = () => {
           if (asked.length >= count) resolve()
         }
-        heard()
+        answer()
       }),
   }
 }
@@ -74,16 +74,16 @@ describe('a request for a document', () => {
     const answers = names.map((name) => hub.ask(ctxOf(name), INFO, GET, false))
     await arrived(3)
     for (const { request, response } of asked) json(response, request.headers.authorization ?? 'nobody')
-    const heard = await Promise.all(answers)
-    expect(heard.map(({ heard: { body } }) => body.toString())).toEqual(
+    const answer = await Promise.all(answers)
+    expect(answer.map(({ answer: { body } }) => body.toString())).toEqual(
       names.map((name) => (name === 'anonymous' ? 'nobody' : `Bearer ${name}`)),
     )
     expect(asked.length).toBe(3)
-    expect(heard[0]?.heard.body).toBe(heard[1]?.heard.body)
+    expect(answer[0]?.answer.body).toBe(answer[1]?.answer.body)
     const again = hub.ask(ctxOf('alice'), INFO, GET, false)
     await arrived(4)
     json(asked[3]!.response, '{}')
-    expect((await again).heard.body.toString()).toBe('{}')
+    expect((await again).answer.body.toString()).toBe('{}')
   })
 
   it('differs by target, method and body', async () => {
@@ -112,12 +112,12 @@ describe('a request for a document', () => {
     await arrived(3)
     asked.forEach(({ response }, index) => json(response, `${index}`))
     const bodies = await Promise.all(
-      [first, second, third].map(async (each) => (await each).heard.body.toString()),
+      [first, second, third].map(async (each) => (await each).answer.body.toString()),
     )
     expect(bodies).toEqual(['0', '1', '2'])
   })
 
-  it('is sent again, when it leads to another name, for callers that were decided about under other names', async () => {
+  it('is sent again, when it is redirected to another name, for callers that were decided about under other names', async () => {
     const { hub, asked } = await scene((request, response) => {
       if (request.url === '/api/models/o/n') response.writeHead(307, { location: '/api/models/o/new' }).end()
       else json(response, '{"id":"o/new"}')
@@ -149,13 +149,13 @@ describe('the body of a document', () => {
     ['identity', Buffer.from(text)],
   ]
 
-  it.each(encoded)('is decoded when it came as %s', async (coding, bytes) => {
+  it.each(encoded)('is decoded if it is encoded as %s', async (coding, bytes) => {
     const { hub } = await scene((_, response) =>
       json(response, bytes, { 'content-encoding': coding, 'content-length': String(bytes.length) }),
     )
-    const { heard } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
-    expect(heard.body.toString() === text).toBe(true)
-    expect(heard.headers['content-encoding'] ?? 'identity').toBe('identity')
+    const { answer } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
+    expect(answer.body.toString() === text).toBe(true)
+    expect(answer.headers['content-encoding'] ?? 'identity').toBe('identity')
   })
 
   it.each([
@@ -164,54 +164,56 @@ describe('the body of a document', () => {
     ['is of a coding that nobody knows', 'aes128gcm', Buffer.from('{}')],
     ['is encoded twice', 'gzip, gzip', gzipSync(gzipSync('{}'))],
     ['is a bomb', 'gzip', gzipSync(Buffer.alloc(140 * 1024 * 1024), { level: 1 })],
-  ] as const)('is not believed where it %s', async (_, coding, bytes) => {
-    const { hub, room } = await scene((__, response) => json(response, bytes, { 'content-encoding': coding }))
+  ] as const)('is not used if it %s', async (_, coding, bytes) => {
+    const { hub, memory } = await scene((__, response) =>
+      json(response, bytes, { 'content-encoding': coding }),
+    )
     await expect(hub.ask(ctxOf('anonymous'), INFO, GET, false)).rejects.toMatchObject({
       code: 'origin_bad_answer',
     })
-    expect(room.takenBytes).toBe(0)
+    expect(memory.takenBytes).toBe(0)
   })
 
-  it('takes room from its first byte until the last caller is done with it', async () => {
+  it('takes memory from its first byte until the last caller has released it', async () => {
     const bytes = Buffer.alloc(300_000, 'x')
-    const { hub, room, asked, arrived } = await scene()
+    const { hub, memory, asked, arrived } = await scene()
     const answers = [1, 2].map(() => hub.ask(ctxOf('anonymous'), INFO, GET, false))
     await arrived(1)
     json(asked[0]!.response, bytes, { 'content-length': '300000' })
     const [one, other] = await Promise.all(answers)
-    expect(room.takenBytes).toBe(300_000)
+    expect(memory.takenBytes).toBe(300_000)
     one?.done()
     one?.done()
-    expect(room.takenBytes).toBe(300_000)
-    const leave = await room.hold(one!.heard.body, 'somebody')
+    expect(memory.takenBytes).toBe(300_000)
+    const leave = await memory.hold(one!.answer.body, 'somebody')
     other?.done()
-    expect(room.takenBytes).toBe(300_000)
+    expect(memory.takenBytes).toBe(300_000)
     leave()
-    expect(room.takenBytes).toBe(0)
+    expect(memory.takenBytes).toBe(0)
   })
 
-  it('takes room as it grows when its length is not announced', async () => {
-    const { hub, room } = await scene((_, response) => {
+  it('takes memory as it grows if its length is not announced', async () => {
+    const { hub, memory } = await scene((_, response) => {
       response.writeHead(200)
       for (let piece = 0; piece < 10; piece += 1) response.write(Buffer.alloc(100_000))
       response.end()
     })
-    const { heard, done } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
-    expect([heard.body.length, room.takenBytes]).toEqual([1_000_000, 1_000_000])
+    const { answer, done } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
+    expect([answer.body.length, memory.takenBytes]).toEqual([1_000_000, 1_000_000])
     done()
-    expect(room.takenBytes).toBe(0)
+    expect(memory.takenBytes).toBe(0)
   })
 
-  it('is refused when there is no room for it in time, and others are not', async () => {
-    const room = new DocumentRoom({ limitBytes: 1_000_000, patienceMs: 20 })
+  it('is refused when there is no memory for it in time, and others are not', async () => {
+    const memory = new DocumentMemory({ limitBytes: 1_000_000, maxWaitMs: 20 })
     const { hub } = await scene((request, response) => {
       const size = request.url === '/api/models/o/n' ? 900_000 : 1_000
       json(response, Buffer.alloc(size, '1'), { 'content-length': String(size) })
-    }, room)
+    }, memory)
     const { done } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
     await expect(hub.ask(ctxOf('alice'), INFO, GET, false)).rejects.toMatchObject({ code: 'overloaded' })
     const small = await hub.ask(ctxOf('alice'), routeOf('/api/models/o/small'), GET, false)
-    expect(small.heard.body.length).toBe(1_000)
+    expect(small.answer.body.length).toBe(1_000)
     done()
     await expect(hub.ask(ctxOf('alice'), INFO, GET, false)).resolves.toBeDefined()
   })

@@ -66,7 +66,7 @@ function scene(change: Partial<Facts> = {}): Scene {
 }
 
 describe('files', () => {
-  it('are remembered for ever', async () => {
+  it('are kept for ever', async () => {
     const { metadata, restart } = scene()
     const absent: FileFact = { kind: 'absent', commit: commit('a') }
     metadata.files.set(REPO, commit('a'), 'a/b.txt', FILE)
@@ -95,7 +95,7 @@ describe('files', () => {
     ['no etag', { ...FILE.meta, key: FILE.key, etag: null }],
     ['an etag that no header may hold', { ...FILE.meta, key: FILE.key, etag: 'a\r\nx: y' }],
     ['a list', []],
-  ])('with %s are not believed', async (_, value) => {
+  ])('with %s are not used', async (_, value) => {
     const { metadata, disk } = scene()
     metadata.files.set(REPO, commit('a'), 'p', FILE)
     for (const key of disk.keys()) disk.set(key, value)
@@ -122,7 +122,7 @@ describe('refs', () => {
     expect(await restart().refs.get(REPO, 'main', TTL_MS)).toEqual({ commit: commit('a'), fresh: false })
   })
 
-  it('that are commits need no memory', async () => {
+  it('that are commits need no entry', async () => {
     const { metadata, writes } = scene()
     expect(await metadata.refs.get(REPO, commit('c'), 0)).toEqual({ commit: commit('c'), fresh: true })
     metadata.refs.set(REPO, commit('c'), commit('d'), asked(0))
@@ -130,7 +130,7 @@ describe('refs', () => {
     expect(writes).toEqual([])
   })
 
-  it('are not put back by a late answer to an earlier request', async () => {
+  it('are not restored by a late answer to an earlier request', async () => {
     const { metadata, restart } = scene()
     metadata.refs.set(REPO, 'main', commit('b'), asked(20))
     metadata.refs.set(REPO, 'main', commit('a'), asked(10))
@@ -155,7 +155,7 @@ describe('refs', () => {
     expect(writes).toHaveLength(2)
   })
 
-  it('with no commit in them are not believed', async () => {
+  it('without a commit are not used', async () => {
     const { metadata, disk, restart } = scene()
     metadata.refs.set(REPO, 'main', commit('a'), asked(0))
     for (const key of disk.keys()) disk.set(key, { commit: 'main' })
@@ -164,14 +164,14 @@ describe('refs', () => {
 })
 
 describe('documents', () => {
-  it('are remembered with their headers', async () => {
+  it('are kept with their headers', async () => {
     const { metadata, restart } = scene()
     metadata.documents.set('repo org/name', DOCUMENT, 0)
     expect(await restart().documents.get('repo org/name')).toEqual(DOCUMENT)
     expect(await restart('https://other.test/').documents.get('repo org/name')).toBeUndefined()
   })
 
-  it('are written again only when they changed', () => {
+  it('are written again only when they have changed', () => {
     const { metadata, writes } = scene()
     metadata.documents.set('n', DOCUMENT, 0)
     metadata.documents.set('n', { ...DOCUMENT }, 0)
@@ -207,7 +207,7 @@ describe('a disk that fails', () => {
     expect(errors).toHaveLength(4)
   })
 
-  it('reports a fact that it does not take, and fails no request', async () => {
+  it('reports a fact that it cannot store, and fails no request', async () => {
     const { metadata, errors } = scene({ write: () => Promise.reject(new Error('ENOSPC')) })
     metadata.files.set(REPO, commit('a'), 'p', FILE)
     metadata.refs.set(REPO, 'main', commit('a'), { askedAt: 0, store: true })

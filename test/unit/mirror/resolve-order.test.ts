@@ -121,7 +121,7 @@ function fileRoute(path: string) {
 const META = { 'x-repo-commit': COMMIT, etag: `"${GIT_SHA}"`, 'content-length': '5' }
 
 describe('a late answer', () => {
-  it('is not younger for a caller that joined its request: a refusal in between stands', async () => {
+  it('has the age of its request for every caller that joined it: a refusal in between stands', async () => {
     const { clock, asked, access, resolver } = setUp()
     const route = fileRoute('config.json')
     const first = resolver.resolve(stranger(), route, 'GET')
@@ -186,7 +186,7 @@ it.each([
   ['disabled', { private: false, gated: false, disabled: true }],
   ['silent about its gate being open', { private: false, gated: null }],
   ['silent', {}],
-])('a file shown to a stranger does not make a repo public that is %s', async (_what, info) => {
+])('a file shown to an anonymous caller does not make a repo public that is %s', async (_what, info) => {
   const { asked, facts, access, resolver } = setUp(info)
   const route = fileRoute('README.md')
   const resolving = resolver.resolve(stranger(), route, 'GET')

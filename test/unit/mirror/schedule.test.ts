@@ -38,7 +38,7 @@ describe('nextRun', () => {
     expect(nextRun({ map, wants, fill: false, runs: [run!], connections: 4 })).toBeUndefined()
   })
 
-  it('takes a small file in one piece', () => {
+  it('fetches a small file in one piece', () => {
     const map = new BlockMap(16 * MIB)
     expect(nextRun({ map, wants: [whole(map)], fill: true, runs: [], connections: 1 })).toEqual({
       first: 0,
@@ -46,13 +46,13 @@ describe('nextRun', () => {
     })
   })
 
-  it('has nothing to do without readers, unless the file is to be filled', () => {
+  it('returns nothing without readers, unless the file is to be filled', () => {
     const map = new BlockMap(10 * MIB)
     expect(nextRun({ map, wants: [], fill: false, runs: [], connections: 1 })).toBeUndefined()
     expect(nextRun({ map, wants: [], fill: true, runs: [], connections: 1 })).toEqual({ first: 0, end: 40 })
   })
 
-  it('has nothing to do when all is there', () => {
+  it('returns nothing when all blocks are present', () => {
     const map = new BlockMap(BLOCK)
     map.add(0)
     expect(nextRun({ map, wants: [whole(map)], fill: true, runs: [], connections: 1 })).toBeUndefined()
@@ -65,7 +65,7 @@ describe('nextRun', () => {
   it.each([
     ['just within', STEAL_DISTANCE_BYTES, false],
     ['just beyond', STEAL_DISTANCE_BYTES + BLOCK, true],
-  ])('%s the distance that a reader waits for, a run is shortened: %o', (_, distance, stolen) => {
+  ])('shortens a run for a reader %s the distance that a reader waits for: %o', (_, distance, stolen) => {
     const map = new BlockMap(64 * MIB)
     const run: Run = { first: 0, end: 256 }
     const wants = [whole(map), whole(map, distance)]
@@ -79,7 +79,7 @@ describe('nextRun', () => {
     }
   })
 
-  it('opens a few connections more for readers that wait elsewhere, then no more', () => {
+  it('opens a few more connections for readers that wait elsewhere, then no more', () => {
     const map = new BlockMap(1000 * MIB)
     const runs: Run[] = []
     for (let reader = 0; reader < 20; reader += 1) {
@@ -91,7 +91,7 @@ describe('nextRun', () => {
     expect(runs).toHaveLength(2 + URGENT_EXTRA)
   })
 
-  it('does not take for the filling the connections that only readers may open', () => {
+  it('does not use for the filling the connections that only readers may open', () => {
     const map = new BlockMap(1000 * MIB)
     const runs: Run[] = []
     for (let round = 0; round < 20; round += 1) {
@@ -102,7 +102,7 @@ describe('nextRun', () => {
     expect(runs).toHaveLength(3)
   })
 
-  it('goes on with what lies before the first reader when all behind it is there', () => {
+  it('continues before the first reader when all blocks behind it are present', () => {
     const map = new BlockMap(10 * MIB)
     for (let block = 20; block < map.count; block += 1) map.add(block)
     const run = nextRun({ map, wants: [whole(map, 6 * MIB)], fill: true, runs: [], connections: 1 })
@@ -123,7 +123,7 @@ const event = fc.record({
   amount: fc.integer({ min: 1, max: 200 }),
 })
 
-it('fetches every wanted block once, for readers first, whatever lands, fails, joins or leaves', () => {
+it('every wanted block is fetched once, for readers first, whatever lands, fails, joins or leaves', () => {
   const shape = fc.record({
     sizeBytes: fc.integer({ min: 1, max: 200 * MIB }),
     configured: fc.integer({ min: 1, max: 8 }),

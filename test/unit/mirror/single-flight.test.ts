@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { SingleFlight } from '../../../src/mirror/single-flight.ts'
 
-it('runs once for all callers at the same time, and again afterwards', async () => {
+it('work runs once for all callers at the same time, and again afterwards', async () => {
   const flight = new SingleFlight<number>()
   let calls = 0
   let answer: (value: number) => void = () => {}
@@ -19,13 +19,13 @@ it('runs once for all callers at the same time, and again afterwards', async () 
   expect(await again).toBe(8)
 })
 
-it('keeps keys apart', async () => {
+it('work with different keys runs separately', async () => {
   const flight = new SingleFlight<string>()
   const both = await Promise.all(['a', 'b'].map((key) => flight.run(key, () => Promise.resolve(key))))
   expect(both).toEqual(['a', 'b'])
 })
 
-it('rejects all callers with a failure, and does not keep it', async () => {
+it('a failure rejects all callers, and is not kept', async () => {
   const flight = new SingleFlight<number>()
   const fail = (): Promise<number> => Promise.reject(new Error('away'))
   const results = await Promise.allSettled([flight.run('a', fail), flight.run('a', fail)])
@@ -33,7 +33,7 @@ it('rejects all callers with a failure, and does not keep it', async () => {
   expect(await flight.run('a', () => Promise.resolve(1))).toBe(1)
 })
 
-it('runs again for callers of another kind when a failure says nothing to them', async () => {
+it('work runs again for callers of another kind when a failure proves nothing about them', async () => {
   const flight = new SingleFlight<string>((error) => error === 'ours')
   let fail: (error: string) => void = () => {}
   const asked: string[] = []

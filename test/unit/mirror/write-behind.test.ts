@@ -72,7 +72,7 @@ describe('writeBehind', () => {
     expect(disk.most).toBe(1)
   })
 
-  it('collects what comes during a write for the next one', async () => {
+  it('collects the chunks that come during a write for the next one', async () => {
     const { opened, open } = gate()
     const disk = place(0)
     disk.hold = opened
@@ -95,7 +95,7 @@ describe('writeBehind', () => {
     expect(disk.written).toEqual(['0:ab', '2:cd'])
   })
 
-  it('makes the stream wait when too much waits for the disk', async () => {
+  it('makes the stream wait when too many bytes wait for the disk', async () => {
     const { opened, open } = gate()
     const disk = place(0, 1e9)
     disk.hold = opened
@@ -130,7 +130,7 @@ describe('writeBehind', () => {
     expect(ended).toBe(true)
   })
 
-  it('asks a stream that brought all for its end, which frees its connection', async () => {
+  it('asks a stream that has sent everything for its end, which frees its connection', async () => {
     let asked = false
     await place(0, 4).run(
       (async function* () {
@@ -141,7 +141,7 @@ describe('writeBehind', () => {
     expect(asked).toBe(true)
   })
 
-  it('ends where its limit was moved to, though nothing more comes', async () => {
+  it('ends at a limit that was moved, though no further chunk comes', async () => {
     const { opened, open } = gate()
     const disk = place(0, 100)
     const running = disk.run(streamOf('abcd', opened, 'efgh', new Promise(() => {})))
@@ -152,7 +152,7 @@ describe('writeBehind', () => {
     expect(disk.written).toEqual(['0:abcd', '4:ef'])
   })
 
-  it('keeps what it had taken when the limit moves below it', async () => {
+  it('keeps the bytes that it had taken when the limit moves below them', async () => {
     const { opened, open } = gate()
     const disk = place(0, 100)
     const running = disk.run(streamOf('abcd', opened, 'efgh'))
@@ -163,7 +163,7 @@ describe('writeBehind', () => {
     expect(disk.written).toEqual(['0:abcd'])
   })
 
-  it('rejects with what the stream threw, when the write under way is over', async () => {
+  it('rejects with the error of the stream, when the write in progress is over', async () => {
     const { opened, open } = gate()
     const disk = place(0)
     disk.hold = opened
@@ -216,7 +216,7 @@ describe('writeBehind', () => {
     expect(ended).toBe(true)
   })
 
-  it('writes nothing behind a failure while more was waiting', async () => {
+  it('writes nothing behind a failure while more chunks wait', async () => {
     const { opened, fail } = gate()
     const disk = place(0)
     disk.hold = opened

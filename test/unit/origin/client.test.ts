@@ -32,7 +32,7 @@ async function setUp() {
   return { client, send }
 }
 
-it('ends a question whose time is over though it still waits for a connection, and blames no origin', async () => {
+it('a request whose time is over ends although it still waits for a connection, and the origin is not blamed', async () => {
   const { client, send } = await setUp()
   const slow = await send('/slow')
   await expect(send('/quick', 200)).rejects.toMatchObject({ code: 'overloaded' })
@@ -45,7 +45,7 @@ it('ends a question whose time is over though it still waits for a connection, a
 it.each([
   ['interim answers', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
   ['a header field a byte at a time', 'x'],
-])('is not held up by %s: the limit counts time', async (_, piece) => {
+])('a request is not delayed by %s: the limit counts time', async (_, piece) => {
   const server = createTcpServer((socket) => {
     socket.on('error', () => undefined)
     if (piece.length === 1) socket.write('HTTP/1.1 200 OK\r\nX-A: ')
@@ -64,7 +64,7 @@ it.each([
   expect(client.isRecentlyUnreachable()).toBe(true)
 })
 
-it('ends an answer that drips, though no silence in it is long', async () => {
+it('a response that is sent slowly is ended, though it is never silent for long', async () => {
   const server = createServer((_, response) => {
     response.on('error', () => undefined)
     response.writeHead(200)
@@ -82,7 +82,7 @@ it('ends an answer that drips, though no silence in it is long', async () => {
   await expect(answer.body.toArray()).rejects.toMatchObject({ code: 'PACE_TIMEOUT' })
 })
 
-it('lets the body of an answer that came in time take longer', async () => {
+it('the body of a response that came in time may take longer', async () => {
   const { send } = await setUp()
   const slow = await send('/slow', 1_000)
   const parts = slow.body[Symbol.asyncIterator]()

@@ -42,13 +42,13 @@ describe('followRedirects', () => {
     expect(dropped).toEqual([])
   })
 
-  it.each([200, 201, 404])('takes no Location of a %i for a redirect', async (status) => {
+  it.each([200, 201, 404])('does not take the Location of a %i for a redirect', async (status) => {
     const { send, sent } = originOf([{ status, location: 'https://evil.example/' }])
     expect(await followRedirects(POLICY, FIRST, send, anywhere())).toMatchObject({ kind: 'answer' })
     expect(sent).toHaveLength(1)
   })
 
-  it('names at each hop whether the credential may go along, and drops the bodies of redirects', async () => {
+  it('says at each hop whether the credential may go along, and drops the bodies of redirects', async () => {
     const { send, sent, dropped } = originOf([
       { status: 307, location: '/renamed/name/resolve/main/w.bin' },
       { status: 302, location: 'https://cdn.hf.co/w.bin?Signature=x' },

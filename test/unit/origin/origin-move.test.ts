@@ -34,7 +34,7 @@ describe('a redirect', () => {
     expect(to !== undefined).toBe(is)
   })
 
-  it('of another host than the origin is none', () => {
+  it('to another host than the origin is no move', () => {
     const from = new URL('https://cdn.example/x')
     const headers = { location: 'https://new.example/x' }
     expect(moveOf(policyOf('https://old.example'), from, { status: 308, headers })).toBeUndefined()

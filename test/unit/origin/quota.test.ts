@@ -20,8 +20,8 @@ function setUp() {
     random: () => 0.5,
   })
   const as = (authorization: string | undefined) => (url: URL) => ({ url, authorization })
-  const admit = (asked: { url: URL; authorization: string | undefined }, patient = true) =>
-    quota.admit(asked, { patient })
+  const admit = (asked: { url: URL; authorization: string | undefined }, mayWait = true) =>
+    quota.admit(asked, { mayWait })
   return { clock, held, quota, admit, alice: as('Bearer a'), bob: as('Bearer b'), nobody: as(undefined) }
 }
 
@@ -35,11 +35,11 @@ it.each([
   ['/apis/x', 'pages'],
   ['/acme/open', 'pages'],
   ['/acme/open.git/info/refs', 'pages'],
-])('takes %s for a request to %s', (path, bucket) => {
+])('%s is a request to %s', (path, bucket) => {
   expect(bucketsOf(path)[0]).toBe(bucket)
 })
 
-it('holds back what was refused until the told time, and nothing else', async () => {
+it('a refused kind of request is held back until the named time, and no other kind is', async () => {
   const { clock, held, quota, admit, alice, bob, nobody } = setUp()
   expect(quota.observe(alice(FILE), 429, { 'retry-after': '30' })).toEqual({
     bucket: 'resolvers',
@@ -65,7 +65,7 @@ it.each([
   [429, { 'retry-after': '999999' }, 3600],
   [200, { ratelimit: '"resolvers";r=0;t=55' }, 55],
   [404, { ratelimit: '"api";r=7;t=3, "resolvers";r=0;t=5' }, 5],
-])('reads %i with %o as a wait of %i s', async (status, headers, seconds) => {
+])('%i with %o means a wait of %i s', async (status, headers, seconds) => {
   const { quota, admit, alice } = setUp()
   quota.observe(alice(FILE), status, headers)
   const spent = await admit(alice(FILE))
@@ -76,13 +76,13 @@ it.each([
 it.each([
   [200, { ratelimit: '"resolvers";r=1;t=55', 'retry-after': '55' }],
   [503, { 'retry-after': '55' }],
-])('tells nothing from %i with %o', async (status, headers) => {
+])('%i with %o means nothing', async (status, headers) => {
   const { quota, admit, alice } = setUp()
   expect(quota.observe(alice(FILE), status, headers)).toBeUndefined()
   expect(await admit(alice(FILE))).toBeUndefined()
 })
 
-it('counts a date from that of the answer, whatever the clock of this machine says', async () => {
+it('a date is compared with that of the answer, whatever the clock of this machine says', async () => {
   const { quota, alice } = setUp()
   const headers = { date: 'Tue, 01 Jan 2030 00:00:00 GMT', 'retry-after': 'Tue, 01 Jan 2030 00:01:40 GMT' }
   expect(quota.observe(alice(FILE), 429, headers)?.seconds).toBe(100)
@@ -97,7 +97,7 @@ describe('a 429 that names no time', () => {
     [{ 'retry-after': '1e9' }],
     [{ ratelimit: '"resolvers";r=0;t=9999999' }],
     [{ ratelimit: ['"resolvers";r=0;t=9', '"resolvers";r=0;t=8'] }],
-  ])('makes the mirror rest for a while of its own: %o', async (headers) => {
+  ])('makes the mirror pause for a time of its own: %o', async (headers) => {
     const { clock, quota, admit, alice } = setUp()
     const rest = { bucket: 'resolvers', seconds: 4, isBackoff: true }
     expect(quota.observe(alice(FILE), 429, headers)).toEqual(rest)
@@ -108,21 +108,21 @@ describe('a 429 that names no time', () => {
     expect(await admit(alice(FILE))).toBeUndefined()
   })
 
-  it('is of all callers where it is not the Hub, for whom they share one address', async () => {
+  it('concerns all callers if it is not the Hub that sends it, since they share one address', async () => {
     const { quota, admit, alice, bob, nobody } = setUp()
     quota.observe(alice(FILE), 429, { 'content-type': 'text/html' })
     for (const each of [alice(FILE), bob(FILE), nobody(FILE)])
       expect((await admit(each))?.isBackoff).toBe(true)
   })
 
-  it('is of one credential where the Hub says it, which counts by that', async () => {
+  it('concerns one credential if the Hub sends it, which counts by credential', async () => {
     const { quota, admit, alice, bob, nobody } = setUp()
     quota.observe(alice(FILE), 429, { 'x-powered-by': 'huggingface-moon' })
     expect((await admit(alice(FILE)))?.isBackoff).toBe(true)
     for (const each of [bob(FILE), nobody(FILE)]) expect(await admit(each)).toBeUndefined()
   })
 
-  it('makes the rest twice as long each time, up to five minutes, and from anew after another answer', async () => {
+  it('doubles the pause each time, up to five minutes, and the first one after another answer is short again', async () => {
     const { clock, quota, admit, nobody } = setUp()
     const seconds: number[] = []
     for (let turn = 0; turn < 9; turn += 1) {
@@ -136,7 +136,7 @@ describe('a 429 that names no time', () => {
     expect(quota.observe(nobody(FILE), 429, {})?.seconds).toBe(4)
   })
 
-  it('is not longer for the answers to questions that had left before', async () => {
+  it('that answers a request from before the pause does not prolong it', async () => {
     const { clock, quota, nobody } = setUp()
     quota.observe(nobody(FILE), 429, {})
     for (let turn = 0; turn < 5; turn += 1) quota.observe(nobody(FILE), 429, {})
@@ -146,7 +146,7 @@ describe('a 429 that names no time', () => {
     expect(quota.observe(nobody(FILE), 429, {})?.seconds).toBe(3)
   })
 
-  it('sends one ahead after the rest, and the others when that has been answered', async () => {
+  it('lets one request go ahead after the pause, and the others when that one is answered', async () => {
     const { clock, quota, admit, nobody, bob } = setUp()
     quota.observe(nobody(FILE), 429, {})
     clock.advance(3_750)
@@ -158,7 +158,7 @@ describe('a 429 that names no time', () => {
     expect(await admit(bob(FILE))).toBeUndefined()
   })
 
-  it('tells those who wait for the one ahead when that is refused, too', async () => {
+  it('ends the wait of the others also when the one ahead is refused', async () => {
     const { clock, quota, admit, nobody, bob } = setUp()
     quota.observe(nobody(FILE), 429, {})
     clock.advance(3_750)
@@ -177,7 +177,7 @@ describe('a 429 that names no time', () => {
   })
 })
 
-it('counts by the name the Hub gives, and by what was asked', async () => {
+it('requests are counted by the bucket that the Hub names, and by the kind of request', async () => {
   const { quota, admit, alice } = setUp()
   quota.observe(alice(new URL('http://hub.test/hub/api/whoami-v2')), 429, { ratelimit: '"api";r=0;t=9' })
   expect((await admit(alice(INFO)))?.bucket).toBe('api')
@@ -186,7 +186,7 @@ it('counts by the name the Hub gives, and by what was asked', async () => {
   expect((await admit(alice(new URL('http://hub.test/hub/acme/open'))))?.bucket).toBe('pages')
 })
 
-it("leaves the API open when only who-am-I's own limit is reached", async () => {
+it('the API stays open when only the limit of who-am-I is reached', async () => {
   const { quota, admit, alice } = setUp()
   const who = alice(new URL('http://hub.test/hub/api/whoami-v2'))
   quota.observe(who, 429, { 'retry-after': '60' })
@@ -196,7 +196,7 @@ it("leaves the API open when only who-am-I's own limit is reached", async () => 
   expect(await admit({ ...who, authorization: 'Bearer c' })).toBeUndefined()
 })
 
-it('knows a CDN by its host, and believes no word of it about the Hub', async () => {
+it('a CDN is recognised by its host, and its answers say nothing about the Hub', async () => {
   const { quota, admit, nobody } = setUp()
   quota.observe(nobody(CDN), 200, { ratelimit: '"resolvers";r=0;t=60' })
   expect(await admit(nobody(CDN))).toBeUndefined()
@@ -206,7 +206,7 @@ it('knows a CDN by its host, and believes no word of it about the Hub', async ()
   expect(await admit(nobody(new URL('http://cdn2.test/xyz')))).toBeUndefined()
 })
 
-it('lets those wait for whom it is worth it, and sends them off in the order they came', async () => {
+it('requests wait if the wait is short enough for them, and are sent in the order of their arrival', async () => {
   const { held, quota, admit, alice } = setUp()
   quota.observe(alice(FILE), 429, { 'retry-after': '1' })
   const startedAt = performance.now()
@@ -222,7 +222,7 @@ it('lets those wait for whom it is worth it, and sends them off in the order the
   expect(held).toEqual(['waited', 'waited', 'waited', 'waited'])
 })
 
-it('does not wait for those who are in a hurry, nor in a queue without end', async () => {
+it('requests do not wait beyond their deadline, nor in a queue without bounds', async () => {
   const { quota, admit, alice } = setUp()
   quota.observe(alice(FILE), 429, { 'retry-after': '2' })
   expect(await admit(alice(FILE), false)).toEqual({ bucket: 'resolvers', seconds: 2 })
@@ -233,7 +233,7 @@ it('does not wait for those who are in a hurry, nor in a queue without end', asy
   for (const spent of await Promise.all(waiting)) expect(spent).toEqual({ bucket: 'resolvers', seconds: 40 })
 })
 
-it('forgets nobody by a late answer that tells of a shorter time', async () => {
+it('a late answer that names a shorter time releases no request', async () => {
   const { quota, admit, alice } = setUp()
   quota.observe(alice(FILE), 429, { 'retry-after': '40' })
   quota.observe(alice(FILE), 429, { 'retry-after': '3' })
@@ -241,14 +241,14 @@ it('forgets nobody by a late answer that tells of a shorter time', async () => {
   expect((await admit(alice(FILE)))?.seconds).toBe(40)
 })
 
-it('lets go of one whose client has left', async () => {
+it('a waiting request whose client disconnected is dropped', async () => {
   const { quota, alice, admit } = setUp()
   quota.observe(alice(FILE), 429, { 'retry-after': '1' })
   const leaving = new AbortController()
-  const left = quota.admit(alice(FILE), { patient: true, signal: leaving.signal })
+  const left = quota.admit(alice(FILE), { mayWait: true, signal: leaving.signal })
   const stays = admit(alice(FILE))
   leaving.abort(new Error('gone'))
   await expect(left).rejects.toThrow('gone')
-  await expect(quota.admit(alice(FILE), { patient: true, signal: leaving.signal })).rejects.toThrow('gone')
+  await expect(quota.admit(alice(FILE), { mayWait: true, signal: leaving.signal })).rejects.toThrow('gone')
   expect(await stays).toBeUndefined()
 })

@@ -94,7 +94,7 @@ describe('redirectTarget', () => {
     expect(codeOf(() => redirectTarget(POLICY, FROM, location))).toBe('origin_bad_answer')
   })
 
-  it('tells the log the host, and nothing of the query or the password', () => {
+  it('names the host for the log, and nothing of the query or the password', () => {
     try {
       redirectTarget(POLICY, FROM, `https://user:hunter2@${'x'.repeat(60)}.example/p?Signature=secret`)
       expect.unreachable()
@@ -106,7 +106,7 @@ describe('redirectTarget', () => {
     }
   })
 
-  it('judges a relative hop by where it comes from', () => {
+  it('judges a relative hop by the URL that it comes from', () => {
     const cdn = new URL('https://cdn.hf.co/a/b')
     expect(redirectTarget(POLICY, cdn, '/c').href).toBe('https://cdn.hf.co/c')
     expect(codeOf(() => redirectTarget(POLICY, new URL('https://gone.example/'), '/c'))).toBe(
@@ -114,7 +114,7 @@ describe('redirectTarget', () => {
     )
   })
 
-  it('may go by http where the origin itself does', () => {
+  it('may lead to http if the origin itself uses http', () => {
     const policy = { base: new URL('http://127.0.0.1:8000/'), allowedHosts: ['127.0.0.2'] }
     const from = new URL('http://127.0.0.1:8000/x')
     expect(redirectTarget(policy, from, 'http://127.0.0.2:9/y').href).toBe('http://127.0.0.2:9/y')
@@ -154,11 +154,11 @@ describe('isAllowedHost', () => {
     ['::1', '[::1]', true],
     ['[::1]', '[::1]', true],
     ['*', 'a', false],
-  ])('%j lets %j pass: %s', (pattern, host, allowed) => {
+  ])('%j allows %j: %s', (pattern, host, allowed) => {
     expect(isAllowedHost([pattern], host)).toBe(allowed)
   })
 
-  it('lets nothing pass where nothing is named', () => {
+  it('an empty list allows nothing', () => {
     expect(isAllowedHost([], 'hf.co')).toBe(false)
   })
 })

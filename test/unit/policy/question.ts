@@ -1,4 +1,4 @@
-// Questions for the rules as the mirror asks them, with all facts known that a test does not leave open.
+// RequestBodies for the rules as the mirror asks them, with all facts known that a test does not leave open.
 
 import { parseHubUrl } from '../../../src/hub/route.ts'
 import type { HubFacts, PolicyCaller, Question } from '../../../src/policy/decide.ts'

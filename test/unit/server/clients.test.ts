@@ -77,7 +77,7 @@ describe('the address of a caller', () => {
     '_hidden',
     '１９８.51.100.1',
     '\u0000198.51.100.1',
-  ])('is nobody\'s where a trusted proxy says "%s"', (field) => {
+  ])('is unknown if a trusted proxy forwards "%s"', (field) => {
     expect(read('127.0.0.1', field)).toBe(UNKNOWN_ADDRESS)
     expect(read('192.0.2.1', field)).toBe('192.0.2.1')
     expect(read('127.0.0.1', field, [])).toBe('127.0.0.1')

@@ -24,13 +24,13 @@ function makeFile() {
 /** So many streams of other files that streams of the same one share. */
 function crowded(): FileReads {
   const reads = new FileReads()
-  for (let count = 0; count < 8; count += 1) reads.enter(makeFile().source, 0)
+  for (let count = 0; count < 8; count += 1) reads.register(makeFile().source, 0)
   return reads
 }
 
 describe('a stream that reads alone', () => {
   it('releases its buffer, except one that the kernel may still refer to', async () => {
-    const reader = new FileReads().enter(makeFile().source, 0)
+    const reader = new FileReads().register(makeFile().source, 0)
     const first = await reader.read(0)
     first.release({ sent: true })
     const second = await reader.read(first.bytes.length)
@@ -44,7 +44,7 @@ describe('a stream that reads alone', () => {
     const { source } = makeFile()
     let isBroken = true
     let lent: ArrayBufferLike | undefined
-    const reader = new FileReads().enter(
+    const reader = new FileReads().register(
       {
         ...source,
         async read(buffer, _offset, length) {
@@ -65,10 +65,10 @@ describe('streams of the same file', () => {
   it('read it once, and keep no piece that all of them have passed', async () => {
     const reads = crowded()
     const { source, readAt } = makeFile()
-    const [first, second] = [reads.enter(source, 0), reads.enter(source, 0)]
+    const [first, second] = [reads.register(source, 0), reads.register(source, 0)]
     for (const reader of [first, second]) (await reader.read(0)).release({ sent: true })
     expect(readAt).toEqual([0])
-    const third = reads.enter(source, 0)
+    const third = reads.register(source, 0)
     ;(await third.read(0)).release({ sent: true })
     expect(readAt).toEqual([0, 0])
   })
@@ -76,7 +76,7 @@ describe('streams of the same file', () => {
   it('share nothing any more when all but one have ended', async () => {
     const reads = crowded()
     const { source } = makeFile()
-    const [first, second] = [reads.enter(source, 0), reads.enter(source, 0)]
+    const [first, second] = [reads.register(source, 0), reads.register(source, 0)]
     const shared = await first.read(0)
     shared.release({ sent: true })
     second.leave()

@@ -10,7 +10,7 @@ const PROVEN = 16 * MIB
 /** What a stream may read at once when it is one of so many. */
 function sizeAmong(streams: number, sentBytes: number): number {
   const buffers = new ReadBuffers()
-  for (let stream = 0; stream < streams; stream += 1) buffers.enter()
+  for (let stream = 0; stream < streams; stream += 1) buffers.register()
   return buffers.sizeFor(sentBytes)
 }
 
@@ -47,7 +47,7 @@ describe('a read of a stored file', () => {
 
   it('grows again when other streams have ended', () => {
     const buffers = new ReadBuffers()
-    const leave = Array.from({ length: 1000 }, () => buffers.enter())
+    const leave = Array.from({ length: 1000 }, () => buffers.register())
     expect(buffers.sizeFor(PROVEN)).toBe(32 * KIB)
     for (const each of leave.slice(1)) each()
     expect(buffers.sizeFor(PROVEN)).toBe(MIB)
@@ -55,9 +55,9 @@ describe('a read of a stored file', () => {
 
   it('runs ahead of the sending only for a client that has shown that it reads, unless there are few streams', () => {
     const buffers = new ReadBuffers()
-    for (let stream = 0; stream < 4; stream += 1) buffers.enter()
+    for (let stream = 0; stream < 4; stream += 1) buffers.register()
     expect(buffers.readsAhead(0)).toBe(true)
-    buffers.enter()
+    buffers.register()
     expect([0, PROVEN - 1, PROVEN].map((sent) => buffers.readsAhead(sent))).toEqual([false, false, true])
   })
 })

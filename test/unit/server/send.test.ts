@@ -70,7 +70,7 @@ describe('a stream whose turn on its connection never came', () => {
   it.each([
     ['two minutes', 120_000, () => false],
     ['a quarter of a minute, while others wait,', 15_000, () => true],
-  ])('ends when its client has read nothing for %s and hears of it no more', async (_, ms, isWanted) => {
+  ])('ends when its client has read nothing for %s, and keeps no listener', async (_, ms, isWanted) => {
     const { state, record, sent } = await waiting(isWanted)
     vi.advanceTimersByTime(ms - 1)
     expect([state.isReturned, record.error]).toEqual([false, undefined])
@@ -95,7 +95,7 @@ describe('a stream whose turn on its connection never came', () => {
 it('a file whose client disconnects releases each lease once, and says which bytes may not have been sent', async () => {
   const events: string[] = []
   const reads = {
-    enter: () => ({
+    register: () => ({
       read: async (position: number) => ({
         bytes: Buffer.alloc(64 * 1024),
         release: ({ sent }: { readonly sent: boolean }) => events.push(`${position}: ${sent}`),

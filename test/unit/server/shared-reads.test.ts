@@ -41,7 +41,7 @@ function makeFile() {
 /** Shared reads among more streams than few, and the buffers that are leased to them. */
 function makeReads() {
   const buffers = new ReadBuffers()
-  for (let stream = 0; stream <= FEW; stream += 1) buffers.enter()
+  for (let stream = 0; stream <= FEW; stream += 1) buffers.register()
   const held = new Set<Buffer>()
   const faults: string[] = []
   onTestFinished(() => expect(faults).toEqual([]))
@@ -65,7 +65,7 @@ function makeReads() {
 function makeCrowd() {
   const { reads, buffers, held } = makeReads()
   const { asked, disk, source } = makeFile()
-  const leave = [0, 1].map(() => reads.enter(source(), { position: 0, end: SIZE }))
+  const leave = [0, 1].map(() => reads.register(source(), { position: 0, end: SIZE }))
   const at = async (position: number, end = SIZE): Promise<BufferLease> => {
     const lent = await reads.read(source(), { position, end })
     if (lent === undefined) throw new Error('nothing was lent')
@@ -109,7 +109,7 @@ describe('a piece of a file with several readers', () => {
       { position: position - BUDGET, end: SIZE },
       { position: position - PIECE, end: position },
     ])
-      reads.enter(source(), reader)
+      reads.register(source(), reader)
     const lent = await reads.read(source(), { position, end: SIZE })
     expect(held.size).toBe(1)
     lent?.release(sent)
@@ -187,7 +187,7 @@ describe('no buffer is shared', () => {
   it('by the only reader of a file, nor by readers of different files', () => {
     const { reads } = makeReads()
     const sources = [makeFile().source(), makeFile().source()]
-    for (const source of sources) reads.enter(source, { position: 0, end: SIZE })
+    for (const source of sources) reads.register(source, { position: 0, end: SIZE })
     for (const source of sources) expect(reads.read(source, { position: 0, end: SIZE })).toBe(undefined)
   })
 
@@ -195,7 +195,7 @@ describe('no buffer is shared', () => {
     const { reads } = makeReads()
     const { file: _, ...source } = makeFile().source()
     const other = { ...source }
-    for (const each of [source, other]) reads.enter(each, { position: 0, end: SIZE })
+    for (const each of [source, other]) reads.register(each, { position: 0, end: SIZE })
     expect(reads.read(source, { position: 0, end: SIZE })).toBe(undefined)
   })
 
@@ -204,11 +204,11 @@ describe('no buffer is shared', () => {
     const reads = new SharedReads(buffers)
     const { source } = makeFile()
     for (let stream = 0; stream < FEW; stream += 1) {
-      buffers.enter()
-      reads.enter(source(), { position: 0, end: SIZE })
+      buffers.register()
+      reads.register(source(), { position: 0, end: SIZE })
     }
     expect(reads.read(source(), { position: 0, end: SIZE })).toBe(undefined)
-    buffers.enter()
+    buffers.register()
     expect(reads.read(source(), { position: 0, end: SIZE })).toBeInstanceOf(Promise)
   })
 
@@ -254,7 +254,7 @@ describe('readers that come, stay and go at random', () => {
         for (const { reader: index, act, to, wait } of steps) {
           const reader = readers[index]
           if (reader === undefined) throw new Error('no such reader')
-          reader.leave ??= reads.enter(reader.source, reader.place)
+          reader.leave ??= reads.register(reader.source, reader.place)
           disk.answer = async ({ length }) => {
             if (act === 'fail') throw new Error('the disk')
             return length

@@ -32,7 +32,7 @@ function event(more: Partial<AccessEvent> = {}): AccessEvent {
 }
 
 describe('a line of the audit log', () => {
-  it('says who, what, the decision and why', () => {
+  it('has the caller, the target, the decision and the reason', () => {
     const note = {
       decision: 'denied',
       reason: 'policy',
@@ -80,7 +80,7 @@ describe('a line of the audit log', () => {
     expect(JSON.parse(text).decision).toBe('allowed')
   })
 
-  it('of an act says which user did what', () => {
+  it('about a command says which user did what', () => {
     const by = { kind: 'os-user', name: 'root', uid: 0 } as const
     const text = actLine({ act: 'prune', by, details: { repo: 'models/acme/open', blobs: 2 } }, AT)
     expect(JSON.parse(text)).toEqual({
@@ -94,7 +94,7 @@ describe('a line of the audit log', () => {
   })
 })
 
-describe('the word of the metric', () => {
+describe('the result label of the metric', () => {
   it.each([
     ['public', { decision: 'allowed', reason: 'public' }],
     ['public', { decision: 'allowed', reason: 'was-public' }],

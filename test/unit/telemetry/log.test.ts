@@ -57,7 +57,7 @@ describe('a line', () => {
     })
   })
 
-  it('holds plain data only, and so much of it', () => {
+  it('holds plain data only, and a bounded amount of it', () => {
     const { logger, last } = capture()
     class Socket {
       readonly secret = 'inner'
@@ -79,7 +79,7 @@ describe('a line', () => {
     expect(line['text'].length).toBeLessThan(1100)
   })
 
-  it('keeps of a request its method and its path, and of an answer its status', () => {
+  it('has of a request its method and its path, and of an answer its status', () => {
     const { logger, last } = capture()
     const headers = { authorization: `Bearer ${TOKEN}` }
     logger.info({ req: { method: 'GET', url: '/a?token=b', headers }, res: { statusCode: 200, headers } })
@@ -121,7 +121,7 @@ describe('an error in a line', () => {
     expect(lines.at(-1)?.length).toBeLessThan(5000)
   })
 
-  it('may be anything that was thrown', () => {
+  it('may be any value that was thrown', () => {
     const { logger, last } = capture()
     logger.error({ err: 'a text' })
     expect(last()['err']).toBe('a text')
@@ -169,14 +169,14 @@ describe('the line of a request', () => {
     expect(last()).toMatchObject({ level: 'error', requestId: 'r1', msg: 'request' })
   })
 
-  it('is bounded also where a proxy says who the client is', async () => {
+  it('is bounded also if a proxy names the client', async () => {
     const { logger, lines } = capture()
     logRequest(logger, { ...request, client: 'x'.repeat(16_000) })
     await setImmediate()
     expect(lines.join('').length).toBeLessThan(2_000)
   })
 
-  it('is written together with those of the same moment, each complete, whatever a client put into it', async () => {
+  it('is written together with others of the same moment, each complete, whatever a client put into it', async () => {
     const { logger, lines } = capture('info')
     const path = 'a"b\\c\nd\u2028 " ,"level":"fatal'
     logRequest(logger, { ...request, about: { path } })
@@ -218,7 +218,7 @@ describe('the line of a request', () => {
     )
   })
 
-  it('waits for no others where there are many', () => {
+  it('is written at once if many lines wait', () => {
     const { logger, lines } = capture()
     for (let count = 0; count < 1_100; count += 1) logRequest(logger, request)
     expect(lines.map((text) => text.split('\n').length - 1)).toEqual([512, 512])
@@ -264,14 +264,14 @@ describe('credentials', () => {
     ['user-info', 'https://user:password@host/', 'password'],
   ]
 
-  it.each(secrets)('never leave in a message: %s', (_, text, secret) => {
+  it.each(secrets)('never appear in a message: %s', (_, text, secret) => {
     const { logger, lines, last } = capture()
     logger.info(text)
     expect(last()['msg']).toContain('[redacted]')
     expect(lines.join('')).not.toContain(secret)
   })
 
-  it.each(secrets)('never leave in a field, an error, a cause or a child: %s', (_, text, secret) => {
+  it.each(secrets)('never appear in a field, an error, a cause or a child: %s', (_, text, secret) => {
     const { logger, lines } = capture()
     const child = logger.child({ bound: text })
     child.error({ err: new Error('outer', { cause: new Error(text) }), nested: { list: [text] } }, text)
@@ -318,7 +318,7 @@ describe('credentials', () => {
   })
 })
 
-it('writes through an asynchronous destination, whole once that is closed', async () => {
+it('the log writes through an asynchronous destination, and is complete once that is closed', async () => {
   const root = mkdtempSync(join(tmpdir(), 'hubmirror-log-'))
   try {
     // From here on the destination owns the descriptor, and closes it.

@@ -40,7 +40,7 @@ describe('the table of metrics', () => {
     },
   )
 
-  it('is what the exposition shows, each with its help and kind', async () => {
+  it('is what the exposition shows, each with its help and type', async () => {
     const metrics = create()
     metrics.observer.hubTokenAge('default', 1)
     metrics.observer.originUp(true)
@@ -52,8 +52,8 @@ describe('the table of metrics', () => {
   })
 })
 
-describe('before anything happened', () => {
-  it('has the counters of what is rare, at zero, and nothing of what is multiplied by labels', async () => {
+describe('before any request, the exposition', () => {
+  it('has the counters of rare events, at zero, and no series with labels of requests', async () => {
     const series = await seriesOf(create())
     const expected = [
       ...ACCESS_RESULTS.map((result) => `hubmirror_access_decisions_total{result="${result}"}`),
@@ -223,7 +223,7 @@ describe('the observer', () => {
     expect(names.filter((name) => name.startsWith('hubmirror_first_byte_seconds'))).toEqual([])
   })
 
-  it('does not let a foreign status make series of its own', async () => {
+  it('has no series for an unknown status', async () => {
     const metrics = create()
     for (const status of [600, 799, 1e9, Number.NaN, -1, 200.5])
       metrics.observer.originRequest('cdn', status, 0)
@@ -231,7 +231,7 @@ describe('the observer', () => {
     expect(series.get('hubmirror_origin_requests_total{kind="cdn",status="other"}')).toBe('6')
   })
 
-  it('never throws at a doubtful amount', async () => {
+  it('never throws for an amount that is no positive number', async () => {
     const metrics = create()
     for (const amount of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
       metrics.observer.originBytes('body', amount)
@@ -248,7 +248,7 @@ describe('the observer', () => {
   })
 })
 
-it('adds the usual metrics of the process under their usual names', async () => {
+it('the usual metrics of the process have their usual names', async () => {
   const metrics = createMetrics({ version: '1' })
   const text = await metrics.text()
   expect(text).toContain('process_resident_memory_bytes')

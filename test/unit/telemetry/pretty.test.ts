@@ -25,12 +25,12 @@ async function shown(log: (logger: ReturnType<typeof createLogger>) => void): Pr
   return said.split('\n').slice(0, -1)
 }
 
-it('shows a request in one short line', async () => {
+it('a request is one short line', async () => {
   const [line] = await shown((logger) => logRequest(logger, REQUEST))
   expect(line).toMatch(/^\d\d:\d\d:\d\d GET 200 hit models\/acme\/open@main config\.json 2 kB 1\.3 ms$/)
 })
 
-it('shows everything else with its level and its fields', async () => {
+it('every other record has its level and its fields', async () => {
   const lines = await shown((logger) => {
     logger.info({ signal: 'SIGINT', delayMs: 0 }, 'draining')
     logger.warn({ settings: ['port'] }, 'these settings need a restart')
@@ -43,7 +43,7 @@ it('shows everything else with its level and its fields', async () => {
   ])
 })
 
-it('lets nothing that callers send move the terminal', async () => {
+it('nothing that callers send moves the cursor of the terminal', async () => {
   const path = '\u001b[2J\u001b]0;owned\u0007\r\u009b31m\u202e.json'
   const lines = await shown((logger) => {
     logRequest(logger, { ...REQUEST, about: { ...REQUEST.about, path } })
@@ -54,7 +54,7 @@ it('lets nothing that callers send move the terminal', async () => {
   expect(lines[0]).toContain('\\u001b[2J')
 })
 
-it('shows a line that is no JSON as it is, and colours where they are wanted', () => {
+it('a line that is no JSON is shown unchanged, and colours appear only if they are wanted', () => {
   expect(prettyLine('not JSON')).toBe('not JSON')
   const line = JSON.stringify({ level: 'error', time: '2026-01-01T00:00:00.000Z', msg: 'x' })
   expect(prettyLine(line, true)).toContain('\u001b[31mERROR\u001b[39m')

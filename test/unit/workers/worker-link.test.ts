@@ -57,7 +57,7 @@ function memoryOfWorker(monotonic: () => number) {
     clients: { allow: [], deny: [] },
     maxBytes: 1_000,
     monotonic,
-    accounts: {
+    reporters: {
       logger: createLogger({ level: 'error', destination: { write() {} } }),
       observer: { requestDone() {}, accessDecided() {} },
       auditor: { isOn: false, access() {} },

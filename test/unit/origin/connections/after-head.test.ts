@@ -37,7 +37,7 @@ async function setUp(play: (socket: Socket, question: number, connection: number
   return { head, connections: () => connections }
 }
 
-it('one carries many questions that redirects answer', async () => {
+it('a connection carries many requests that redirects answer', async () => {
   const { head, connections } = await setUp((socket) => socket.write(REDIRECT))
   for (let turn = 0; turn < 5; turn += 1) expect(await head()).toEqual([307, undefined])
   expect(connections()).toBe(1)
@@ -46,7 +46,7 @@ it('one carries many questions that redirects answer', async () => {
 it.each([
   ['in the same packet', (socket: Socket) => socket.write(FOUND + FORGED)],
   ['later', (socket: Socket) => socket.write(FOUND)],
-])('a file that is sent %s and looks like an answer is never taken for one', async (_, first) => {
+])('a file that is sent %s and looks like a response is never taken for one', async (_, first) => {
   const { head, connections } = await setUp((socket, question) => {
     if (question === 0) first(socket)
     // The file comes before the answer to the next question, had that been asked here.
@@ -57,13 +57,13 @@ it.each([
   expect(connections()).toBeLessThanOrEqual(4)
 })
 
-it('words behind a redirect, in the same packet, end the connection and nothing else', async () => {
+it('a body behind a redirect, in the same packet, ends the connection and nothing else', async () => {
   const { head, connections } = await setUp((socket) => socket.write(`${REDIRECT}over here`))
   for (let turn = 0; turn < 3; turn += 1) expect(await head()).toEqual([307, undefined])
   expect(connections()).toBe(3)
 })
 
-it('words behind a redirect that come late fail the next question, which may be asked again', async () => {
+it('a body behind a redirect that comes late fails the next request, which may be repeated', async () => {
   const { head, connections } = await setUp((socket, question) => {
     socket.write(question === 0 ? REDIRECT : `over here${FOUND}`)
   })
@@ -73,7 +73,7 @@ it('words behind a redirect that come late fail the next question, which may be 
   expect(connections()).toBe(2)
 })
 
-it('one that the origin has closed without a word fails no question', async () => {
+it('a connection that the origin has closed silently fails no request', async () => {
   const { head, connections } = await setUp((socket) => socket.end(REDIRECT))
   for (let turn = 0; turn < 3; turn += 1) expect(await head()).toEqual([307, undefined])
   expect(connections()).toBe(3)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { BodyBuffers, bufferBody, SHORT_BODY_BYTES } from '../../../../src/origin/connections/body-buffers.ts'
 
-it('never holds more than its limit, nor more than three quarters for one caller, and gives all back', () => {
+it('buffered bodies never exceed their limit, nor three quarters of it for one caller, and release all of it', () => {
   const limit = 8 * SHORT_BODY_BYTES
   const want = fc.record({
     caller: fc.constantFrom('a', 'b', 'c'),
@@ -38,7 +38,7 @@ it('never holds more than its limit, nor more than three quarters for one caller
   )
 })
 
-it('reads on though nobody takes, gives each as it comes, and lets go when nobody wants more', async () => {
+it('a buffered body is read before its reader takes it, yields each chunk as it comes, and is released with its reader', async () => {
   const seen: string[] = []
   let over = (): void => {}
   const isOver = new Promise<void>((resolve) => (over = resolve))
@@ -63,7 +63,7 @@ it('reads on though nobody takes, gives each as it comes, and lets go when nobod
   expect(released).toBe(2)
 })
 
-it('fails after the chunks that came before', async () => {
+it('a buffered body fails after the chunks that came before the failure', async () => {
   async function* chunks() {
     yield Buffer.from('a')
     throw new Error('cut')

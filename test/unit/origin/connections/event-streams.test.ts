@@ -43,7 +43,7 @@ it.each([
   expect(isEventStream({ 'content-type': type })).toBe(is)
 })
 
-it('a stream of events ends when its time is over, however long it might be silent', async () => {
+it('a stream of events ends when its total time is over, however long it may be silent', async () => {
   const answer = await ask('text/event-stream', allowSilentEventStreams(3_600_000, 50))
   await expect(answer.body.text()).rejects.toMatchObject({ code: 'UND_ERR_BODY_TIMEOUT' })
 })

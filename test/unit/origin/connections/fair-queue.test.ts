@@ -7,7 +7,7 @@ import { FairQueue } from '../../../../src/origin/connections/fair-queue.ts'
 const everybody = () => true
 const CALLERS = ['a', 'b', 'c', 'd'] as const
 
-it('serves callers in turn, and each in the order of its coming', () => {
+it('callers are served in turn, and each in the order of its arrival', () => {
   const queue = new FairQueue<string>()
   for (const item of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2']) queue.add(item.charAt(0), item)
   const served = Array.from({ length: 7 }, () => queue.next(everybody))
@@ -15,14 +15,14 @@ it('serves callers in turn, and each in the order of its coming', () => {
   expect([queue.size, queue.callers]).toEqual([0, 0])
 })
 
-it('passes by who may not go, and keeps their place', () => {
+it('callers that may not go are skipped, and keep their place', () => {
   const queue = new FairQueue<string>()
   for (const item of ['a1', 'b1', 'c1']) queue.add(item.charAt(0), item)
   expect(queue.next((caller) => caller !== 'a')).toBe('b1')
   expect(queue.next(everybody)).toBe('a1')
 })
 
-it('lets nobody wait for more than one turn of each other caller, whatever comes and goes', () => {
+it('no caller waits for more than one turn of each other caller, whatever comes and goes', () => {
   const step = fc.oneof(
     {
       weight: 3,
@@ -71,7 +71,7 @@ it('lets nobody wait for more than one turn of each other caller, whatever comes
   )
 })
 
-it('names the newest of whoever has most, to those who have clearly less', () => {
+it('the newest permit of the caller with most is named, to callers with clearly less', () => {
   const queue = new FairQueue<string>()
   for (const item of ['a1', 'a2', 'a3', 'b1']) queue.add(item.charAt(0), item)
   expect(queue.lastOfLongest('c')).toBe('a3')

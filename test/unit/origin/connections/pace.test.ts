@@ -23,17 +23,17 @@ it.each([
   ['bursts that are too far apart', 1_000_000_000, 10_000, 10_000],
   ['half of the floor', 500, 1_000, 19_000],
   ['the floor', 1_000, 1_000, Number.POSITIVE_INFINITY],
-])('ends %s when it should', (_, bytes, eachMs, expected) => {
+])('a transfer of %s is ended at the right time', (_, bytes, eachMs, expected) => {
   expect(Math.round(lasts(bytes, eachMs, FLOOR))).toBe(expected)
 })
 
-it('ends who sends some MiB each 45 s while others wait, and lets it be while nobody does', () => {
+it('a transfer that moves some MiB each 45 s is ended while others wait, and not otherwise', () => {
   const step = 4 * 1024 * 1024
   expect(lasts(step, 45_000, CONTENDED_FLOOR)).toBe(15_000)
   expect(lasts(step, 45_000, DEFAULT_FLOOR)).toBe(Number.POSITIVE_INFINITY)
 })
 
-it('never ends who keeps to the floor, and always who keeps below it', () => {
+it('a transfer above the floor is never ended, and one below it always is', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 5_000 }),
@@ -49,7 +49,7 @@ it('never ends who keeps to the floor, and always who keeps below it', () => {
   )
 })
 
-it('takes less credit for given as soon as less is allowed', () => {
+it('a transfer has less credit as soon as less is allowed', () => {
   const pace = new Pace()
   pace.record(0, 1_000_000, DEFAULT_FLOOR)
   pace.record(20_000, 0, DEFAULT_FLOOR)

@@ -71,15 +71,18 @@ it.each([
   [16, 12, 9, 8, 6],
   [4, 3, 3, 2, 2],
   [1, 1, 1, 1, 1],
-])('of %i connections one caller alone has %i, %i, %i or %i, by what they are for', async (all, ...most) => {
-  for (const [index, lane] of LANES.entries()) {
-    const { ask, counts } = setUp(all)
-    expect((await fill(ask, lane, 'a')).length).toBe(most[index])
-    expect(counts[lane]).toEqual({ used: most[index], waiting: 0 })
-  }
-})
+])(
+  'of %i connections one caller alone has %i, %i, %i or %i, depending on their purpose',
+  async (all, ...most) => {
+    for (const [index, lane] of LANES.entries()) {
+      const { ask, counts } = setUp(all)
+      expect((await fill(ask, lane, 'a')).length).toBe(most[index])
+      expect(counts[lane]).toEqual({ used: most[index], waiting: 0 })
+    }
+  },
+)
 
-it('keeps room for what is quicker, however many callers want what is slower', async () => {
+it('permits for quick purposes stay free, however many callers want slow ones', async () => {
   const { ask, counts } = setUp(64)
   for (let caller = 0; caller < 200; caller += 1) await fill(ask, 'relay', `relay ${caller}`)
   expect(counts.relay.used).toBe(32)
@@ -89,7 +92,7 @@ it('keeps room for what is quicker, however many callers want what is slower', a
   expect(counts.question.used).toBe(16)
 })
 
-it('counts the connections of each host apart', async () => {
+it('the connections of each host are counted separately', async () => {
   const { ask } = setUp(1)
   const first = await ask('relay', 'a')
   const second = await ask('relay', 'a', { host: 'https://cdn.test' })
@@ -97,7 +100,7 @@ it('counts the connections of each host apart', async () => {
   second.release()
 })
 
-it('serves the callers in turn, though one of them has asked for much more before', async () => {
+it('callers are served in turn, though one of them has asked for much more before', async () => {
   const { ask } = setUp(1)
   const order: string[] = []
   const first = await ask('relay', 'greedy')
@@ -113,7 +116,7 @@ it('serves the callers in turn, though one of them has asked for much more befor
   expect(order.length).toBe(22)
 })
 
-it('never has more in use than it may, leaves nobody waiting who might have a turn, and forgets who left', async () => {
+it('no more permits are in use than allowed, no request waits that could have one, and callers without one are dropped', async () => {
   const step = fc.oneof(
     {
       weight: 4,
@@ -201,7 +204,7 @@ it('never has more in use than it may, leaves nobody waiting who might have a tu
   )
 })
 
-it('ends a wait when its time is over, and says whose share is used up and when to come back', async () => {
+it('a wait ends when its time is over, and says whose share is used up and when to come back', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const { ask, results, news, counts } = setUp(1)
@@ -232,7 +235,7 @@ it('ends a wait when its time is over, and says whose share is used up and when 
   expect(counts.relay).toEqual({ used: 1, waiting: 0 })
 })
 
-it('lets no caller have more than its part of the queue, nor push others out of it', async () => {
+it('no caller has more than its part of the queue, or pushes others out of it', async () => {
   const { ask, counts, results } = setUp(1)
   const held = await ask('relay', 'a')
   const left = new AbortController()
@@ -255,7 +258,7 @@ it('lets no caller have more than its part of the queue, nor push others out of 
   held.release()
 })
 
-it('tells who is wanted by others, and not by themselves', async () => {
+it('a permit is wanted if other callers wait for it, and not if its own caller does', async () => {
   const { ask, shares } = setUp(1)
   const held = await ask('relay', 'a')
   const left = new AbortController()

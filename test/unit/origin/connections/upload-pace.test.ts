@@ -28,7 +28,7 @@ function setUp(isWanted = false) {
 it.each([
   [false, 120_000],
   [true, 15_000],
-])('ends one that sends nothing (others wait: %s) after %i ms, once', (isWanted, ms) => {
+])('an upload that sends nothing (others wait: %s) is ended after %i ms, once', (isWanted, ms) => {
   const { events } = setUp(isWanted)
   vi.advanceTimersByTime(ms - 2_500)
   expect(events).toEqual([])
@@ -36,7 +36,7 @@ it.each([
   expect(events).toEqual(['upload_too_slow'])
 })
 
-it('ends one that drips', () => {
+it('an upload that sends slowly is ended', () => {
   const { request, events } = setUp()
   for (let second = 0; second < 200; second += 20) {
     request.socket.bytesRead += 1
@@ -45,7 +45,7 @@ it('ends one that drips', () => {
   expect(events).toEqual(['upload_too_slow'])
 })
 
-it.each(['paused', 'unread'])('does not blame a client for an origin that takes nothing (%s)', (how) => {
+it.each(['paused', 'unread'])('an upload is not ended while the origin accepts nothing (%s)', (how) => {
   const { request, events } = setUp(true)
   if (how === 'paused') request.paused = true
   else request.readableLength = 1
@@ -53,7 +53,7 @@ it.each(['paused', 'unread'])('does not blame a client for an origin that takes 
   expect(events).toEqual([])
 })
 
-it('says when all has come, at once where it has, and looks no more', () => {
+it('the end of an upload is reported, at once if it has ended, and its pace is not checked any more', () => {
   const { request, events } = setUp()
   vi.advanceTimersByTime(5_000)
   request.complete = true
@@ -62,7 +62,7 @@ it('says when all has come, at once where it has, and looks no more', () => {
   expect(vi.getTimerCount()).toBe(0)
 })
 
-it('looks no more when told to stop', () => {
+it('an upload is not checked any more once it is stopped', () => {
   const { events, stop } = setUp()
   stop()
   vi.advanceTimersByTime(600_000)

@@ -2,12 +2,12 @@ import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { isRetryableStatus, retryDelayMs } from '../../../../src/origin/failures/retry.ts'
 
-it.each([408, 500, 502, 503, 504])('asks again after %d', (status) => {
+it.each([408, 500, 502, 503, 504])('a request is repeated after %d', (status) => {
   expect(isRetryableStatus(status)).toBe(true)
 })
 
 it.each([200, 206, 304, 400, 401, 403, 404, 416, 425, 429, 501, 505])(
-  'does not ask again after %d',
+  'a request is not repeated after %d',
   (status) => {
     expect(isRetryableStatus(status)).toBe(false)
   },
@@ -19,7 +19,7 @@ it.each([
   [3, 1000],
   [5, 4000],
   [50, 4000],
-])('waits before retry %d at most %d ms, and less by chance', (attempt, mostMs) => {
+])('the wait before retry %d is at most %d ms, and less by chance', (attempt, mostMs) => {
   expect(retryDelayMs(attempt, () => 1)).toBe(mostMs)
   expect(retryDelayMs(attempt, () => 0.5)).toBe(mostMs / 2)
   expect(retryDelayMs(attempt, () => 0)).toBe(0)
@@ -34,11 +34,11 @@ it.each([
   ['1.5', 0],
   ['Wed, 21 Oct 2026 07:28:00 GMT', 0],
   ['', 0],
-])('takes Retry-After %j as a floor of %d ms', (header, floorMs) => {
+])('Retry-After %j is a floor of %d ms', (header, floorMs) => {
   expect(retryDelayMs(1, () => 0, header)).toBe(floorMs)
 })
 
-it('never waits longer than a client does, nor less than nothing', () => {
+it('the wait is never longer than a client waits, nor negative', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 2000 }),

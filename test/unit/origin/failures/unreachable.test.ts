@@ -14,7 +14,7 @@ const proxy: Proxy = {
 }
 const told = (error: unknown) => originFailure(error, HUB, HUB.host)
 
-describe('an error', () => {
+describe('a network error', () => {
   it.each([
     ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', /NODE_EXTRA_CA_CERTS/],
     ['SELF_SIGNED_CERT_IN_CHAIN', /NODE_EXTRA_CA_CERTS/],
@@ -39,7 +39,7 @@ describe('an error', () => {
     ['ERR_SSL_WRONG_VERSION_NUMBER', /TLS/],
     ['EPROTO', /TLS/],
     ['SOMETHING_NEW', /cannot reach/],
-  ])('%s has its words', (code, text) => {
+  ])('%s has its message', (code, text) => {
     const { message, detail, code: own } = told(coded(code))
     expect(message).toMatch(text)
     expect(message).toContain('hub.example')
@@ -48,23 +48,23 @@ describe('an error', () => {
     expect(detail).toEqual({ host: 'hub.example', reason: code })
   })
 
-  it('of a parser without a code is not HTTP', () => {
+  it('of the parser without a code means that the answer is not HTTP', () => {
     expect(told(new errors.HTTPParserError('what?')).message).toMatch(/not HTTP/)
   })
 
-  it.each(['EMFILE', 'ENFILE'])('%s is a lack of this process, at the proxy too', (code) => {
+  it.each(['EMFILE', 'ENFILE'])('%s is a shortage of this process, at the proxy too', (code) => {
     expect(told(coded(code)).code).toBe('overloaded')
     expect(told(new ProxyFailed(proxy, { cause: coded(code) })).code).toBe('overloaded')
   })
 
   it.each([undefined, 'text', null, new Error('no code'), { code: 'ECONNREFUSED' }])(
-    'that is none (%s) has words too',
+    'that is no Error (%s) has a message too',
     (thrown) => {
       expect(told(thrown)).toMatchObject({ code: 'origin_unreachable', detail: { reason: 'unknown' } })
     },
   )
 
-  it('of another host does not name it, but in the log', () => {
+  it('of another host does not name it, except in the log', () => {
     const url = new URL('https://10.0.0.7:9000/bucket?Signature=abc')
     const { message, detail } = originFailure(coded('ECONNREFUSED'), url, HUB.host)
     expect(message).toContain('a storage host of the Hub')
@@ -92,7 +92,7 @@ describe('a proxy', () => {
     expect(JSON.stringify(failure.detail)).not.toContain('c2VjcmV0')
   })
 
-  it('that cannot be reached says why', () => {
+  it('that cannot be reached is reported with the reason', () => {
     for (const [code, text] of [
       ['ENOTFOUND', /address of its proxy \(DNS\).*check https_proxy/],
       ['CERT_HAS_EXPIRED', /certificate of its proxy that has expired/],

@@ -69,7 +69,7 @@ function send(response: ServerResponse, start: number): void {
   response.end('0123456789')
 }
 
-it('a refusal is that of who asked, also where another has taken its place before it came', async () => {
+it('a refusal goes to the requester whose credential was refused, also if another has replaced it', async () => {
   const { read, question, told } = await setUp()
   const first = read(0)
   send(await question(0), 0)

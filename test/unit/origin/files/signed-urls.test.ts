@@ -33,12 +33,12 @@ describe('expiryOf', () => {
     'https://cdn.test/x?X-Amz-Date=2026-01-02T03:04:05Z&X-Amz-Expires=3600',
     'https://cdn.test/x?X-Amz-Date=20260102T030405Z&X-Amz-Expires=36000000',
     'https://cdn.test/x?X-Amz-Date=20260102T030405Z&X-Amz-Expires=1h',
-  ])('reads nothing from %s', (url) => {
+  ])('reads no expiry from %s', (url) => {
     expect(expiryOf(new URL(url))).toBeUndefined()
   })
 })
 
-describe('a remembered URL', () => {
+describe('a cached URL', () => {
   /** The mirror's monotonic clock; its wall clock is a year off. */
   function memory(): { urls: ReturnType<typeof createSignedUrls>; clock: { ms: number } } {
     const clock = { ms: 77 }
@@ -49,7 +49,7 @@ describe('a remembered URL', () => {
     ['of CloudFront', cloudFront(NOW + 3_600_000), 3_600_000 - MARGIN_MS],
     ['of S3', s3('20260102T030405Z', '600'), 600_000 - MARGIN_MS],
     ['without a date', new URL('https://cdn.test/x'), DEFAULT_LIFE_MS],
-  ])('%s is used until shortly before its end by the clock of who signed it', (_, url, lifeMs) => {
+  ])('%s is used until shortly before its expiry by the clock of its signer', (_, url, lifeMs) => {
     const { urls, clock } = memory()
     urls.set('name', url, NOW)
     clock.ms = 77 + lifeMs - 1
@@ -58,7 +58,7 @@ describe('a remembered URL', () => {
     expect(urls.get('name')).toBeUndefined()
   })
 
-  it('counts by the wall clock where its signer has sent no date', () => {
+  it('expires by the wall clock if its signer has sent no date', () => {
     const { urls, clock } = memory()
     urls.set('name', cloudFront(NOW + YEAR_MS + 100_000), undefined)
     clock.ms += 100_000 - MARGIN_MS - 1
@@ -70,13 +70,13 @@ describe('a remembered URL', () => {
   it.each([
     ['has expired', cloudFront(NOW - 1000)],
     ['is about to expire', cloudFront(NOW + MARGIN_MS)],
-  ])('is none when it %s', (_, url) => {
+  ])('is not kept if it %s', (_, url) => {
     const { urls } = memory()
     urls.set('name', url, NOW)
     expect(urls.get('name')).toBeUndefined()
   })
 
-  it('belongs to its name, can be forgotten and replaced', () => {
+  it('belongs to its name, and can be invalidated and replaced', () => {
     const { urls } = memory()
     const [first, second] = [cloudFront(NOW + 100_000), cloudFront(NOW + 200_000)]
     urls.set('a', first, NOW)
@@ -88,7 +88,7 @@ describe('a remembered URL', () => {
     expect(urls.get('a')).toBeUndefined()
   })
 
-  it('is not forgotten for one that it has replaced', () => {
+  it('that replaced another is not invalidated together with that one', () => {
     const { urls } = memory()
     const [old, fresh] = [cloudFront(NOW + 100_000), cloudFront(NOW + 100_000)]
     urls.set('a', old, NOW)
@@ -97,7 +97,7 @@ describe('a remembered URL', () => {
     expect(urls.get('a')).toBe(fresh)
   })
 
-  it('goes when many others have come', () => {
+  it('is evicted when many others have come', () => {
     const { urls } = memory()
     for (let index = 0; index <= 20_000; index += 1) urls.set(`n${index}`, cloudFront(NOW + 100_000), NOW)
     expect(urls.get('n0')).toBeUndefined()

@@ -7,10 +7,10 @@ import type { OriginClient } from '../client.ts'
 import type { ConnectionPermit } from './shares.ts'
 import { uploadLimits } from './upload-pace.ts'
 
-/** The key of the passage among the header fields of a request. The plugin offers no other place; it is never sent. */
-export const PASSAGE = Symbol('passage')
+/** The key of the permitted among the header fields of a request. The plugin offers no other place; it is never sent. */
+export const PERMITTED = Symbol('permitted request')
 
-export interface Passage {
+export interface PermittedRequest {
   readonly permit: ConnectionPermit
   readonly request: IncomingMessage
   /** Aborts when the client leaves. Undefined for requests that the Hub must be allowed to complete. */
@@ -21,13 +21,13 @@ export interface Passage {
   readonly isWanted: () => boolean
 }
 
-/** undici's `request` for requests whose headers carry their passage. It releases the permit when the answer has ended. */
+/** undici's `request` for requests whose headers carry their permitted. It releases the permit when the answer has ended. */
 export function sendWithPermit({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
   const send = async (options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> => {
-    const { [PASSAGE]: passage, ...headers } = options.headers as Record<string, string> & {
-      [PASSAGE]: Passage
+    const { [PERMITTED]: permitted, ...headers } = options.headers as Record<string, string> & {
+      [PERMITTED]: PermittedRequest
     }
-    const { permit, request, signal: given, answerMs, isWanted } = passage
+    const { permit, request, signal: given, answerMs, isWanted } = permitted
     const limits = uploadLimits(request, { given, answerMs, isWanted })
     const over = (): void => {
       limits.over()

@@ -9,16 +9,16 @@ import { BodyBuffers } from '../origin/connections/body-buffers.ts'
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024
 /** More than four thousand objects; clients ask for 100 or 256 at a time. A batch is parsed on the main thread. */
 export const MAX_BATCH_BYTES = 512 * 1024
-const QUESTION_TIMEOUT_MS = 30_000
+const BODY_TIMEOUT_MS = 30_000
 const FIRST_BYTES = 16 * 1024
 /** The largest step in which memory is taken. */
 const STEP_BYTES = 1024 * 1024
 
-export class Questions {
-  readonly #room: BodyBuffers
+export class RequestBodies {
+  readonly #memory: BodyBuffers
 
-  constructor(room = new BodyBuffers()) {
-    this.#room = room
+  constructor(memory = new BodyBuffers()) {
+    this.#memory = memory
   }
 
   /**
@@ -32,7 +32,7 @@ export class Questions {
     { caller, maxBytes }: { readonly caller: string; readonly maxBytes: number },
   ): Promise<Buffer> {
     // The server does not limit the time for a request, because of uploads. This kind of body is short.
-    const late = setTimeout(() => request.destroy(), QUESTION_TIMEOUT_MS)
+    const late = setTimeout(() => request.destroy(), BODY_TIMEOUT_MS)
     // One buffer that grows: a client may send each byte in a chunk of its own, and a chunk costs a hundred times its
     // byte.
     let bytes: Buffer = Buffer.alloc(0)
@@ -62,7 +62,7 @@ export class Questions {
   }
 
   #hold(bytes: number, response: ServerResponse, caller: string): () => void {
-    const release = this.#room.reserve(caller, bytes)
+    const release = this.#memory.reserve(caller, bytes)
     if (release !== undefined && !response.closed) return release
     release?.()
     throw new MirrorError('overloaded', { detail: { reason: 'no room for the body of a question' } })

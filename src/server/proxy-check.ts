@@ -27,7 +27,7 @@ const OWN_QUESTIONS = new Set(['/healthz', '/readyz', '/metrics'])
  * Returns a function that examines requests and warns once of each sign; it never throws. Returns undefined if no proxy
  * is trusted, since then the fields are ignored.
  */
-export function frontWatch(
+export function createProxyCheck(
   trustProxy: readonly string[],
   logger: Pick<Logger, 'warn'>,
 ): ((request: Pick<IncomingMessage, 'headers' | 'socket'>, route: string | undefined) => void) | undefined {

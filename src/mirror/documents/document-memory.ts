@@ -1,37 +1,37 @@
 // Bounds the memory of all large documents together, while they arrive from the Hub and while clients take them. A request
-// that finds no room waits for a while. No caller can have all of the room.
+// that finds no space waits for a while. No caller can have all of it.
 
 import { MirrorError } from '../../errors.ts'
 
 /** Twice the largest document. */
-const ROOM_BYTES = 256 * 1024 * 1024
+const LIMIT_BYTES = 256 * 1024 * 1024
 /** A request may wait twice, the second time for the stored answer. Python gives up after 10 s without an answer. */
-const PATIENCE_MS = 4_000
+const MAX_WAIT_MS = 4_000
 /** Requests that wait may hold memory themselves, so their number is bounded. */
 const MAX_WAITING = 256
 
-interface Wish {
+interface Request {
   readonly caller: string
   readonly bytes: number
   /** How many bytes the same document holds already. */
   readonly before: number
 }
 
-interface Waiter extends Wish {
+interface Waiter extends Request {
   readonly go: () => void
 }
 
-export class DocumentRoom {
+export class DocumentMemory {
   readonly #limitBytes: number
-  readonly #patienceMs: number
+  readonly #maxWaitMs: number
   readonly #byCaller = new Map<string, number>()
   readonly #waiting = new Set<Waiter>()
-  readonly #places = new WeakMap<Buffer, Place>()
+  readonly #spaces = new WeakMap<Buffer, DocumentSpace>()
   #takenBytes = 0
 
-  constructor(options: { readonly limitBytes?: number; readonly patienceMs?: number } = {}) {
-    this.#limitBytes = options.limitBytes ?? ROOM_BYTES
-    this.#patienceMs = options.patienceMs ?? PATIENCE_MS
+  constructor(options: { readonly limitBytes?: number; readonly maxWaitMs?: number } = {}) {
+    this.#limitBytes = options.limitBytes ?? LIMIT_BYTES
+    this.#maxWaitMs = options.maxWaitMs ?? MAX_WAIT_MS
   }
 
   /** How much is taken now. */
@@ -44,41 +44,41 @@ export class DocumentRoom {
     return this.#waiting.size
   }
 
-  /** A place for a document that is about to come, with one holder. */
-  open(caller: string): Place {
-    return new Place({
+  /** The space of a document that is about to arrive, with one holder. */
+  open(caller: string): DocumentSpace {
+    return new DocumentSpace({
       take: (bytes, before) => this.#take({ caller, bytes, before }),
       give: (bytes) => this.#give(caller, bytes),
     })
   }
 
-  /** Records that `body` is the document that arrived at `place`. */
-  settle(place: Place, body: Buffer): void {
-    this.#places.set(body, place)
+  /** Records that `body` is the document that arrived in `space`. */
+  settle(space: DocumentSpace, body: Buffer): void {
+    this.#spaces.set(body, space)
   }
 
   /**
    * Holds a document that is in memory until the returned function is called; further calls do nothing. A document that
-   * others hold takes no more room. Rejects with MirrorError (overloaded) when there is no room in time.
+   * others hold takes no more space. Rejects with MirrorError (overloaded) when there is no space in time.
    */
   async hold(body: Buffer, caller: string): Promise<() => void> {
-    const known = this.#places.get(body)
+    const known = this.#spaces.get(body)
     if (known?.isHeld === true) return known.hold()
-    const place = this.open(caller)
-    const leave = place.leaver()
+    const space = this.open(caller)
+    const leave = space.leaver()
     try {
-      await place.grow(body.length)
+      await space.grow(body.length)
     } catch (error) {
       leave()
       throw error
     }
-    this.#places.set(body, place)
+    this.#spaces.set(body, space)
     return leave
   }
 
-  #take(wish: Wish): Promise<void> {
-    const { caller, bytes } = wish
-    if (this.#waiting.size === 0 && this.#fits(wish)) {
+  #take(request: Request): Promise<void> {
+    const { caller, bytes } = request
+    if (this.#waiting.size === 0 && this.#fits(request)) {
       this.#add(caller, bytes)
       return Promise.resolve()
     }
@@ -89,13 +89,13 @@ export class DocumentRoom {
         reject(busy())
         // Others behind it in the queue may fit now.
         this.#next()
-      }, this.#patienceMs)
+      }, this.#maxWaitMs)
       const go = (): void => {
         clearTimeout(late)
         this.#add(caller, bytes)
         resolve()
       }
-      const waiter = { ...wish, go }
+      const waiter = { ...request, go }
       this.#waiting.add(waiter)
       this.#next()
     })
@@ -106,7 +106,7 @@ export class DocumentRoom {
     this.#next()
   }
 
-  /** Serves waiters in order. Skips a caller that is over its share, but not a waiter for which there is too little room. */
+  /** Serves waiters in order. Skips a caller that is over its share, but not a waiter for which there is too little space. */
   #next(): void {
     for (const waiter of this.#waiting) {
       if (this.#takenBytes + waiter.bytes > this.#limitBytes) return
@@ -116,8 +116,8 @@ export class DocumentRoom {
     }
   }
 
-  /** A caller may hold half of the room, or one document of any size. */
-  #fits({ caller, bytes, before }: Wish): boolean {
+  /** A caller may hold half of the memory, or one document of any size. */
+  #fits({ caller, bytes, before }: Request): boolean {
     const own = this.#byCaller.get(caller) ?? 0
     if (this.#takenBytes + bytes > this.#limitBytes) return false
     return own === before || own + bytes <= this.#limitBytes / 2
@@ -132,13 +132,13 @@ export class DocumentRoom {
 }
 
 /** The memory of one document for as long as it has a holder. */
-export class Place {
-  readonly #room: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }
+export class DocumentSpace {
+  readonly #memory: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }
   #bytes = 0
   #references = 1
 
-  constructor(room: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }) {
-    this.#room = room
+  constructor(memory: { take(bytes: number, before: number): Promise<void>; give(bytes: number): void }) {
+    this.#memory = memory
   }
 
   get isHeld(): boolean {
@@ -162,11 +162,11 @@ export class Place {
     }
   }
 
-  /** Grows to `bytes` in total, waiting for room. Rejects with MirrorError (overloaded) when there is no room in time. */
+  /** Grows to `bytes` in total, waiting for space. Rejects with MirrorError (overloaded) when there is no space in time. */
   async grow(bytes: number): Promise<void> {
     const more = bytes - this.#bytes
     if (more <= 0) return
-    await this.#room.take(more, this.#bytes)
+    await this.#memory.take(more, this.#bytes)
     this.#bytes += more
     // All holders left while this waited.
     if (!this.isHeld) this.shrink(0)
@@ -177,7 +177,7 @@ export class Place {
     const less = this.#bytes - bytes
     if (less <= 0) return
     this.#bytes = bytes
-    this.#room.give(less)
+    this.#memory.give(less)
   }
 }
 

@@ -6,7 +6,7 @@ import { callerKey } from '../../callers/caller-key.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { OriginClient } from '../../origin/client.ts'
-import type { Passage } from '../../origin/connections/passage.ts'
+import type { PermittedRequest } from '../../origin/connections/send-with-permit.ts'
 import type { ConnectionPermit } from '../../origin/connections/shares.ts'
 import type { QuotaKey } from '../../origin/quota.ts'
 import { recordOf } from '../request-record.ts'
@@ -35,15 +35,16 @@ export function isRead(method: string | undefined): boolean {
  * The way to the Hub, when it is the request's turn; an answer, when it may not leave. Rejects where it has waited in
  * vain.
  */
-export async function enter(
+export async function acquireConnection(
   request: IncomingMessage,
   asked: QuotaKey,
   { client, ctx }: { readonly client: OriginClient; readonly ctx: Ctx },
-): Promise<Passage | OriginResponse> {
+): Promise<PermittedRequest | OriginResponse> {
   const { signal } = recordOf(request)
   await ctx.countAgainstLimit?.()
-  const held = await client.admit(asked, signal)
-  if (held !== undefined) return { statusCode: held.status, headers: held.headers, stream: held.body }
+  const refused = await client.admit(asked, signal)
+  if (refused !== undefined)
+    return { statusCode: refused.status, headers: refused.headers, stream: refused.body }
   const caller = callerKey(ctx.caller)
   const host = client.policy.base.origin
   const isWanted = (): boolean => client.isWanted(caller)
@@ -71,7 +72,7 @@ export function releaseOnThrow(permit: ConnectionPermit, work: () => void): void
  * response, and the returned function releases the memory. Any other response continues as a relay: returns undefined, or
  * throws if no relay may begin now.
  */
-export function holdBrief(
+export function reserveIfShort(
   { headers, permit }: OriginResponse,
   client: OriginClient,
   caller: string,
@@ -87,17 +88,17 @@ export function holdBrief(
 
 /** A stream of events that has lasted longer than this ends when other requests wait for its connection. */
 const LONG_EVENTS_MS = 60_000
-const LOOK_EVERY_MS = 5_000
+const CHECK_EVERY_MS = 5_000
 
 /**
  * Ends a stream of events, which may be silent for hours, once it has lasted a while and other requests wait
  * (`isWanted`).
  */
-export function giveWay(stream: Readable, isWanted: () => boolean): void {
+export function endWhenWanted(stream: Readable, isWanted: () => boolean): void {
   const since = performance.now()
   const timer = setInterval(() => {
     if (performance.now() - since >= LONG_EVENTS_MS && isWanted())
       stream.destroy(new Error('other requests need the connection of this stream of events'))
-  }, LOOK_EVERY_MS)
+  }, CHECK_EVERY_MS)
   stream.once('close', () => clearInterval(timer))
 }

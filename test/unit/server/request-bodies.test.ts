@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { expect, it } from 'vitest'
 import { BodyBuffers } from '../../../src/origin/connections/body-buffers.ts'
-import { Questions } from '../../../src/server/questions.ts'
+import { RequestBodies } from '../../../src/server/request-bodies.ts'
 
 const bodyOf = (...chunks: readonly Buffer[]): IncomingMessage =>
   Readable.from(chunks, { objectMode: false }) as IncomingMessage
@@ -12,7 +12,7 @@ const from = (caller: string) => ({ caller, maxBytes: 4 * 1024 * 1024 })
 const text = Buffer.from('0123456789'.repeat(2_000))
 
 it('a body is read as a whole, up to its limit', async () => {
-  const questions = new Questions()
+  const questions = new RequestBodies()
   const whole = Buffer.alloc(4 * 1024 * 1024, 'x')
   const one = answer()
   expect((await questions.read(bodyOf(whole), one, from('a'))).equals(whole)).toBe(true)
@@ -32,12 +32,12 @@ it('a body that comes one byte at a time costs no memory per chunk', async () =>
       yield chunk
     }
   }
-  const got = await new Questions().read(one() as unknown as IncomingMessage, answer(), from('a'))
+  const got = await new RequestBodies().read(one() as unknown as IncomingMessage, answer(), from('a'))
   expect(got.equals(text)).toBe(true)
 })
 
 it('all bodies together have one limit until they are answered, and no caller has all of it', async () => {
-  const questions = new Questions(new BodyBuffers(64 * 1024))
+  const questions = new RequestBodies(new BodyBuffers(64 * 1024))
   const first = answer()
   // Room is taken in powers of two: 32 KiB.
   await questions.read(bodyOf(text), first, from('a'))
@@ -53,7 +53,7 @@ it('all bodies together have one limit until they are answered, and no caller ha
 })
 
 it('a body whose client has disconnected takes no memory', async () => {
-  const questions = new Questions(new BodyBuffers(16 * 1024))
+  const questions = new RequestBodies(new BodyBuffers(16 * 1024))
   const gone = Object.assign(answer(), { closed: true })
   await expect(questions.read(bodyOf(text), gone, from('a'))).rejects.toMatchObject({ code: 'overloaded' })
   expect((await questions.read(bodyOf(Buffer.from('x')), answer(), from('a'))).toString()).toBe('x')

@@ -5,11 +5,15 @@ import { type AddressInfo, Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { Agent, type Dispatcher } from 'undici'
 import { expect, it, onTestFinished } from 'vitest'
-import { PASSAGE, type Passage, sendWithPermit } from '../../../../src/origin/connections/passage.ts'
+import {
+  PERMITTED,
+  type PermittedRequest,
+  sendWithPermit,
+} from '../../../../src/origin/connections/send-with-permit.ts'
 
 type Answered = (error: Error | null, answer?: { readonly body: Readable }) => void
 
-it('an answer that comes when its client has left may be destroyed by whoever gets it', async () => {
+it('a response that arrives after its client has disconnected can be destroyed by its receiver', async () => {
   // So short that all of it arrives with its headers: undici has no more to do with it, and no listener is left.
   const server = createServer((request, response) => {
     request.resume()
@@ -22,7 +26,7 @@ it('an answer that comes when its client has left may be destroyed by whoever ge
     await new Promise((resolve) => server.close(resolve))
   })
   let released = 0
-  const passage: Passage = {
+  const permitted: PermittedRequest = {
     permit: { becomeRelay: () => undefined, release: () => (released += 1) },
     request: new IncomingMessage(new Socket()),
     signal: undefined,
@@ -30,7 +34,7 @@ it('an answer that comes when its client has left may be destroyed by whoever ge
     isWanted: () => false,
   }
   const send = sendWithPermit({ dispatcher }) as unknown as (options: object, answered: Answered) => void
-  const headers = { [PASSAGE]: passage } as unknown as Dispatcher.RequestOptions['headers']
+  const headers = { [PERMITTED]: permitted } as unknown as Dispatcher.RequestOptions['headers']
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const body = await new Promise<Readable>((resolve, reject) => {
     send({ origin, path: '/', method: 'POST', headers, body: '{}' }, (error, answer) => {

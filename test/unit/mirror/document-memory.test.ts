@@ -1,45 +1,45 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DocumentBody } from '../../../src/mirror/documents/document-body.ts'
+import { DocumentMemory } from '../../../src/mirror/documents/document-memory.ts'
 import { DocumentPlans, infoOf } from '../../../src/mirror/documents/document-plans.ts'
-import { DocumentRoom } from '../../../src/mirror/documents/document-room.ts'
 
 const NO_END = 1_000_000
 
-describe('the room for documents', () => {
-  it('admits documents in the order of their requests, and gives no caller more than half beside others', async () => {
-    const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
+describe('the memory for documents', () => {
+  it('admits documents in the order of their requests, and gives no caller more than half while others wait', async () => {
+    const memory = new DocumentMemory({ limitBytes: 100, maxWaitMs: NO_END })
     const order: string[] = []
     const enter = async (caller: string, bytes: number) => {
-      const place = room.open(caller)
-      const leave = place.leaver()
-      await place.grow(bytes)
+      const space = memory.open(caller)
+      const leave = space.leaver()
+      await space.grow(bytes)
       order.push(`${caller}${bytes}`)
       return leave
     }
     const first = await enter('a', 50)
-    // Over its share, though there is room; who comes after is not held up by that.
+    // Over its share, though there is space. Requests behind it are not delayed by that.
     const second = enter('a', 10)
     const third = await enter('b', 40)
     const fourth = enter('c', 30)
     const fifth = enter('d', 5)
-    expect([order, room.waiting, room.takenBytes]).toEqual([['a50', 'b40'], 3, 90])
+    expect([order, memory.waiting, memory.takenBytes]).toEqual([['a50', 'b40'], 3, 90])
     third()
     await Promise.all([fourth, fifth])
-    expect([order, room.takenBytes]).toEqual([['a50', 'b40', 'c30', 'd5'], 85])
+    expect([order, memory.takenBytes]).toEqual([['a50', 'b40', 'c30', 'd5'], 85])
     first()
     await second
-    expect([order.at(-1), room.waiting]).toEqual(['a10', 0])
+    expect([order.at(-1), memory.waiting]).toEqual(['a10', 0])
   })
 
   it('takes one document of any size for a caller without another', async () => {
-    const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
-    const place = room.open('a')
-    for (const bytes of [10, 60, 100]) await place.grow(bytes)
-    expect(room.takenBytes).toBe(100)
+    const memory = new DocumentMemory({ limitBytes: 100, maxWaitMs: NO_END })
+    const space = memory.open('a')
+    for (const bytes of [10, 60, 100]) await space.grow(bytes)
+    expect(memory.takenBytes).toBe(100)
   })
 
-  it('never holds more than it may, and is empty when all are released', async () => {
+  it('is never exceeded, and is free when all documents are released', async () => {
     const visit = fc.record({
       caller: fc.constantFrom('a', 'b', 'c'),
       bytes: fc.integer({ min: 1, max: 100 }),
@@ -47,34 +47,34 @@ describe('the room for documents', () => {
     })
     await fc.assert(
       fc.asyncProperty(fc.array(visit, { maxLength: 30 }), async (visits) => {
-        const room = new DocumentRoom({ limitBytes: 100, patienceMs: NO_END })
+        const memory = new DocumentMemory({ limitBytes: 100, maxWaitMs: NO_END })
         await Promise.all(
           visits.map(async ({ caller, bytes, stays }) => {
-            const leave = await room.hold(Buffer.alloc(bytes), caller)
-            expect(room.takenBytes).toBeLessThanOrEqual(100)
+            const leave = await memory.hold(Buffer.alloc(bytes), caller)
+            expect(memory.takenBytes).toBeLessThanOrEqual(100)
             for (let turn = 0; turn < stays; turn += 1) await Promise.resolve()
             leave()
             leave()
           }),
         )
-        expect([room.takenBytes, room.waiting]).toEqual([0, 0])
+        expect([memory.takenBytes, memory.waiting]).toEqual([0, 0])
       }),
       { numRuns: 200 },
     )
   })
 
-  it('refuses a request that has waited too long, and goes on with those behind it', async () => {
-    const room = new DocumentRoom({ limitBytes: 100, patienceMs: 10 })
-    const leave = await room.hold(Buffer.alloc(60), 'a')
-    const large = room.hold(Buffer.alloc(80), 'b')
+  it('is refused to a request that has waited too long, and goes to those behind it', async () => {
+    const memory = new DocumentMemory({ limitBytes: 100, maxWaitMs: 10 })
+    const leave = await memory.hold(Buffer.alloc(60), 'a')
+    const large = memory.hold(Buffer.alloc(80), 'b')
     await expect(large).rejects.toMatchObject({ code: 'overloaded' })
-    expect(room.waiting).toBe(0)
+    expect(memory.waiting).toBe(0)
     leave()
-    await room.hold(Buffer.alloc(100), 'b')
+    await memory.hold(Buffer.alloc(100), 'b')
   })
 })
 
-describe('a document on its way', () => {
+describe('a document that is being sent', () => {
   const body = Buffer.from(`[${'{"path":"a","xetHash":"b"},'.repeat(40_000)}{}]`)
   const plans = () => new DocumentPlans({ originBase: 'http://hub' })
 
@@ -94,7 +94,7 @@ describe('a document on its way', () => {
     expect(turns).toBeGreaterThan(2)
   })
 
-  it('releases what it holds once: at its end, or when it is closed, begun or not', async () => {
+  it('releases its memory once: at its end, or when it is closed, begun or not', async () => {
     const plan = await plans().of(body, 'tree')
     for (const taken of [0, 1, 1000]) {
       let released = 0
@@ -113,7 +113,7 @@ describe('a document on its way', () => {
     }
   })
 
-  it('says of a repo what its info says', async () => {
+  it('yields the same facts of a repo as its parsed info', async () => {
     const text =
       '{"id":"o/n","private":false,"gated":"auto","sha":"x","siblings":[{"sha":1}],"cardData":{"license":"mit"},"sha":"y"}'
     const info = Buffer.from(text)
