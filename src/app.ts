@@ -32,7 +32,7 @@ import { createSignedUrls } from './origin/files/signed-urls.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
-import { Leaving } from './server/leaving.ts'
+import { Shutdown } from './server/shutdown.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
 import { openStore, type VolumeLimit } from './store/disk-store.ts'
 import type { Store, StoreStatus } from './store/store.ts'
@@ -115,11 +115,11 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { mirror, downloads } = joinMirror(config, { ...parts, store, client, health, invalidations })
   const { callers, ages, readTokens } = joinCallers(config, { ...parts, logger })
 
-  const leaving = new Leaving()
+  const shutdown = new Shutdown()
   const facing = {
     ...(workers && { intermediary: workers, handoff: workers.handoff }), // workers
     ...(config.sendfile === 'off' ? {} : { handoff: accelRedirect(config) }),
-    leaving,
+    shutdown,
     mirror,
     callers,
     trustProxy: config.trustProxy,
@@ -154,7 +154,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   return {
     server,
     forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror }, // workers
-    drain: () => (health.drain(), leaving.begin()),
+    drain: () => (health.drain(), shutdown.begin()),
     auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
     settings,
@@ -390,7 +390,7 @@ function joinMirror(
   },
 ): { readonly mirror: Mirror; readonly downloads: Downloads } {
   const { settings, store, client, observer, monotonic, invalidations } = deps
-  const { onStorageFailed, onNoRoom } = deps.health
+  const { onStorageFailed, onNoSpace } = deps.health
   const metadata = new Metadata({
     invalidations,
     facts: store.facts,
@@ -400,7 +400,7 @@ function joinMirror(
   })
   const access = new Access({ metadata, invalidations, settings, monotonic })
   const { pullConnections: connections, pullAbandoned: abandoned } = config
-  const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoRoom })
+  const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoSpace })
   const urls = createSignedUrls({ monotonic, now: deps.now })
   const refusals = new Refusals({ settings, monotonic })
   const implied = new Implied({ metadata, originBase: client.policy.base })

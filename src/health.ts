@@ -7,7 +7,7 @@ import type { Observer } from './telemetry/observer.ts'
 /** After the store has failed to take bytes, writing is tried again after this time. */
 const STORE_RETRY_MS = 10_000
 /** How long /readyz reports a file that did not fit into the store. */
-const NO_ROOM_MS = 60_000
+const NO_SPACE_MS = 60_000
 
 export interface Health {
   /** Makes the mirror not ready for good, so that load balancers send requests elsewhere. */
@@ -15,7 +15,7 @@ export interface Health {
   /** Records that the store could not take bytes. Files are streamed without being stored meanwhile. */
   readonly onStorageFailed: (error: unknown) => void
   /** Records that a file did not fit into the store's limit or on the disk, and was streamed without being stored. */
-  readonly onNoRoom: () => void
+  readonly onNoSpace: () => void
   /** Wraps an observer, so that health also learns the results of requests to the origin. */
   readonly observe: (observer: Observer) => Observer
   /** The answer of /readyz. If the store has failed, first checks whether it works again. Never rejects. */
@@ -49,11 +49,11 @@ export function createHealth(options: {
       logger.warn({ err: error }, 'the store cannot take bytes: files are streamed without being stored')
   }
 
-  let noRoomAt: number | undefined
-  const onNoRoom = (): void => {
-    noRoomAt = monotonic()
+  let noSpaceAt: number | undefined
+  const onNoSpace = (): void => {
+    noSpaceAt = monotonic()
   }
-  const lacksRoom = (): boolean => noRoomAt !== undefined && monotonic() - noRoomAt <= NO_ROOM_MS
+  const lacksSpace = (): boolean => noSpaceAt !== undefined && monotonic() - noSpaceAt <= NO_SPACE_MS
 
   const tryStore = async (failed: typeof failure): Promise<void> => {
     try {
@@ -81,8 +81,8 @@ export function createHealth(options: {
       draining = true
     },
     onStorageFailed,
-    onNoRoom,
-    observe: origin.hearing,
+    onNoSpace,
+    observe: origin.observe,
     // It never rejects.
     recheck: () => void recheckStore(),
     async readiness() {
@@ -93,7 +93,7 @@ export function createHealth(options: {
         checks: {
           serving: draining ? { ok: false, detail: 'draining' } : { ok: true },
           store: failure === undefined ? { ok: true } : { ok: false, detail: failure.text },
-          room: lacksRoom()
+          room: lacksSpace()
             ? { ok: false, detail: 'a file did not fit into the store and was streamed without being stored' }
             : { ok: true },
           origin: origin.check(),
@@ -107,10 +107,10 @@ export function createHealth(options: {
 function watchOrigin(options: {
   readonly originTrouble: () => string | undefined
   readonly offline: boolean
-}): { readonly hearing: Health['observe']; readonly check: () => Check } {
+}): { readonly observe: Health['observe']; readonly check: () => Check } {
   let last: 'never asked' | 'no answer yet' | 'answers' | 'away' = 'never asked'
   return {
-    hearing: (other) => ({
+    observe: (other) => ({
       ...other,
       originRequest(kind, status, seconds) {
         // A CDN is another host. Without a response the client may simply have left; `originUp` reports real failures.

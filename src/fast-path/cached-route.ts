@@ -27,11 +27,11 @@ import { type CachedResponse, type Method, type ResponseCache, variesByResponse 
 /** What the route asks of the mirror, or of a worker in its place. */
 export interface AdmittingMirror {
   admitCached(caller: Caller, route: FileRoute): string | undefined
-  rememberHeadCommit(client: ClientName, answer: CachedResponse): void
+  recordHeadCommit(client: ClientName, answer: CachedResponse): void
 }
 
 export interface CachedRouteOptions extends RequestReporters {
-  readonly ready: ResponseCache
+  readonly cache: ResponseCache
   readonly mirror: AdmittingMirror
   readonly callers: Pick<Callers, 'recognise'>
   /** Processes that may give the same response by themselves. */
@@ -57,11 +57,11 @@ export interface CachedRoute {
 }
 
 export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
-  const { ready } = options
+  const { cache } = options
   return {
     serve(request, response, otherwise) {
       const { method, url = '' } = request
-      const answer = method === 'GET' || method === 'HEAD' ? ready.get(method, url) : undefined
+      const answer = method === 'GET' || method === 'HEAD' ? cache.get(method, url) : undefined
       // A response without a socket waits for earlier ones on its connection; the full path counts those. If there is
       // none before it, the kernel has taken all earlier bytes. So a client that does not read holds at most one body
       // here.
@@ -82,11 +82,11 @@ export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
     },
 
     write(head, socket) {
-      const answer = ready.get(head.method, head.url)
+      const answer = cache.get(head.method, head.url)
       const end = answer && endOf(answer)
       const body = answer && bodyFor(head, answer, 'in memory')
       if (answer === undefined || end === undefined || body?.kind !== 'bytes') return false
-      const own = fieldLines(ownFields(answer, body, ready))
+      const own = fieldLines(ownFields(answer, body, cache))
       if (own === undefined) return false
       const { method, headers } = head
       const exchange = admitted({ method, headers, socket }, answer, options, () =>
@@ -187,7 +187,7 @@ async function sendRead(
   if (response.destroyed) {
     record.leave()
     reportRequest({ method, address, status: statusSent(response) }, record, options)
-  } else if (length === bytes.length && options.ready.get('GET', request.url ?? '') === answer) {
+  } else if (length === bytes.length && options.cache.get('GET', request.url ?? '') === answer) {
     send(exchange, { kind: 'bytes', bytes, part }, options)
   } else {
     otherwise()
@@ -207,7 +207,7 @@ function send(
   const { response, address, answer, method, record } = exchange
   const { bytes, part } = body
   begin(record, bytes)
-  const head = ['x-request-id', record.id, ...answer.headers, ...ownFields(answer, body, options.ready)]
+  const head = ['x-request-id', record.id, ...answer.headers, ...ownFields(answer, body, options.cache)]
   // An intermediary that gets the note takes the body that it forwards for the whole.
   const note = part === undefined ? options.intermediary?.noteFor(answer) : undefined
   if (note !== undefined) head.push(...note)
@@ -226,9 +226,9 @@ function statusOf(answer: CachedResponse, part: Part | undefined): number {
 }
 
 /** The fields that differ from response to response (`variesByResponse`), without the request id. */
-function ownFields(answer: CachedResponse, { bytes, part }: Bytes, ready: ResponseCache): string[] {
+function ownFields(answer: CachedResponse, { bytes, part }: Bytes, cache: ResponseCache): string[] {
   const fields: string[] = []
-  const { age } = ageHeader(ready.ageOf(answer))
+  const { age } = ageHeader(cache.ageOf(answer))
   if (age !== undefined) fields.push('age', age)
   if (bytes !== undefined) fields.push('content-length', String(bytes.length))
   if (part !== undefined) fields.push('content-range', formatContentRange(part.range, part.sizeBytes))
@@ -288,7 +288,7 @@ function admitted(
     if (rules !== '') record.access.rule = rules
     noteCaller(record, caller, authorization)
     if (method === 'HEAD')
-      options.mirror.rememberHeadCommit({ address, fingerprint: nameOf(authorization) }, answer)
+      options.mirror.recordHeadCommit({ address, fingerprint: nameOf(authorization) }, answer)
   } catch {
     return undefined
   }

@@ -22,13 +22,13 @@ export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean
 /** Offers the requests on new connections of `server` to `answer` first. */
 export function readEarly(server: Server, answer: WriteAnswer): void {
   const connections = new Set<UnreadConnection>()
-  const giveOver = interceptConnections(server, (socket) =>
+  const handToNode = interceptConnections(server, (socket) =>
     connections.add(new UnreadConnection(socket, deps)),
   )
   const deps = {
     server,
     answer,
-    giveOver,
+    handToNode,
     ended: (connection: UnreadConnection) => connections.delete(connection),
   }
   aroundClosingIdle(server, (closeIdle) => {
@@ -44,7 +44,7 @@ export function readEarly(server: Server, answer: WriteAnswer): void {
 interface Deps {
   readonly server: Server
   readonly answer: WriteAnswer
-  readonly giveOver: (socket: Socket) => void
+  readonly handToNode: (socket: Socket) => void
   readonly ended: (connection: UnreadConnection) => void
 }
 
@@ -79,7 +79,7 @@ class UnreadConnection {
       const mayLook = !this.#isBusy() && count <= MAX_IN_FLIGHT_PER_SOCKET
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
       if (head === undefined || !this.#deps.answer(head, socket)) {
-        this.#giveOver()
+        this.#handToNode()
         unread(socket, rest)
         return
       }
@@ -119,9 +119,9 @@ class UnreadConnection {
     socket.off('error', this.#fail).off('close', this.#stop)
   }
 
-  #giveOver(): void {
+  #handToNode(): void {
     this.#stop()
     this.#socket.setTimeout(0)
-    this.#deps.giveOver(this.#socket)
+    this.#deps.handToNode(this.#socket)
   }
 }

@@ -7,8 +7,8 @@ import type { Invalidations } from '../mirror/invalidations.ts'
 import { addressReader, type ClientLists, clientGate } from '../server/clients.ts'
 import type { EarlyAnswers } from '../server/early-answers.ts'
 import type { Intermediary } from '../server/intermediary.ts'
-import type { Leaving } from '../server/leaving.ts'
 import type { RequestReporters } from '../server/request-log.ts'
+import type { Shutdown } from '../server/shutdown.ts'
 import { type AdmittingMirror, cachedResponse, createCachedRoute } from './cached-route.ts'
 import { readEarly } from './early-read.ts'
 import { ResponseCache } from './response-cache.ts'
@@ -21,7 +21,7 @@ export interface FastPathOptions extends RequestReporters {
   /** Milliseconds that never step back. */
   readonly monotonic: () => number
   /** Once it has begun, connections are read by Node, whose responses end them. */
-  readonly leaving: Leaving
+  readonly shutdown: Shutdown
   /** Processes that may give the same response by themselves. */
   readonly intermediary?: Pick<Intermediary, 'noteFor'> | undefined
   /** Marks the mirror's requests to the origin, so that one that comes back is found. */
@@ -31,20 +31,20 @@ export interface FastPathOptions extends RequestReporters {
 }
 
 export function createFastPath(options: FastPathOptions): EarlyAnswers {
-  const { intermediary, leaving } = options
-  const ready = new ResponseCache(options)
+  const { intermediary, shutdown } = options
+  const cache = new ResponseCache(options)
   const addressOf = addressReader(options.trustProxy)
   const isServed = clientGate(options.clients)
-  const cachedRoute = createCachedRoute({ ...options, ready, addressOf, isServed })
+  const cachedRoute = createCachedRoute({ ...options, cache, addressOf, isServed })
   return {
     attach(server) {
-      readEarly(server, (head, socket) => !leaving.hasBegun && cachedRoute.write(head, socket))
+      readEarly(server, (head, socket) => !shutdown.hasBegun && cachedRoute.write(head, socket))
     },
     serve: (request, response, otherwise) => cachedRoute.serve(request, response, otherwise),
     keep({ method, url = '' }, route, answer) {
       if ((method !== 'GET' && method !== 'HEAD') || answer.outcome !== 'hit') return undefined
       const { reusable } = answer
-      const kept = ready.set(method, url, cachedResponse(answer, route, { method, reusable }))
+      const kept = cache.set(method, url, cachedResponse(answer, route, { method, reusable }))
       // An intermediary keeps small bodies only, and takes what it forwards for the whole.
       if (kept === undefined || kept.file !== undefined || answer.status === 206) return undefined
       const note = intermediary?.noteFor(kept)

@@ -55,7 +55,7 @@ export class ResponseCache {
       })
     this.#answers = { GET: answers(), HEAD: answers() }
     options.invalidations.onInvalidate((what) => {
-      if (what === 'all') this.#forgetAll()
+      if (what === 'all') this.#invalidateAll()
       else this.#invalidate(what)
     })
   }
@@ -92,7 +92,7 @@ export class ResponseCache {
   }
 
   /** The settings have changed: drops all responses. */
-  #forgetAll(): void {
+  #invalidateAll(): void {
     this.#answers.GET.clear()
     this.#answers.HEAD.clear()
     this.#targets.clear()

@@ -23,7 +23,7 @@ export interface ByteSource {
    * Resolves to the end (exclusive) of what can be read from `position` now, at least one byte beyond it. Rejects when the
    * bytes will never come, or when the reader's own signal aborts.
    */
-  ready(position: number): Promise<number>
+  waitFor(position: number): Promise<number>
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
   close(): Promise<void>
 }

@@ -136,7 +136,7 @@ export class Contents {
     if (joined === undefined) return false
     try {
       let position = 0
-      while (position < sizeBytes) position = await joined.source.ready(position)
+      while (position < sizeBytes) position = await joined.source.waitFor(position)
     } finally {
       await joined.source.close()
     }
@@ -277,7 +277,7 @@ const EMPTY = Buffer.alloc(0)
  */
 async function refuseMove(source: ByteSource): Promise<void> {
   try {
-    await source.ready(source.range.start)
+    await source.waitFor(source.range.start)
   } catch (error) {
     if (!isRepoMoved(error)) return
     await source.close()
@@ -324,7 +324,7 @@ function blobSource(blob: BlobHandle, range: ByteRange): ByteSource {
     file: blob.file,
     blob: { key: blob.key, sizeBytes: blob.sizeBytes, link: () => blob.link() },
     isTrusted: () => blob.isTrusted(range),
-    ready: () => Promise.resolve(range.end),
+    waitFor: () => Promise.resolve(range.end),
     read: (buffer, offset, length, position) => blob.read(buffer, offset, length, position),
     close: () => blob.close(),
   }

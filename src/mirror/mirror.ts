@@ -62,7 +62,7 @@ export interface Mirror {
   /** What the policies decide about a request whose answer may be reused: `Policies.admitCached`. */
   admitCached(caller: Ctx['caller'], route: FileRoute): string | undefined
   /** Remembers which commit a HEAD has named to this client, when its answer was a reused one. */
-  rememberHeadCommit(
+  recordHeadCommit(
     client: ClientName,
     answer: { readonly route: FileRoute; readonly commit: CommitHash; readonly status: number },
     /** How long ago the answer was sent. */
@@ -141,9 +141,9 @@ export function createMirror(parts: {
         access.denied(ctx.fingerprint, route.repo, now())
     },
 
-    rememberHeadCommit(client, { route, commit, status }, agoMs = 0) {
+    recordHeadCommit(client, { route, commit, status }, agoMs = 0) {
       // A HEAD that says that a commit lacks the file promises nothing: what the branch has later may be fetched.
-      if (status === 200) resolver.rememberHeadCommit(client, route, commit, now() - agoMs)
+      if (status === 200) resolver.recordHeadCommit(client, route, commit, now() - agoMs)
     },
 
     xetToken: refuseXet,

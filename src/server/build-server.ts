@@ -27,7 +27,6 @@ import type { EarlyAnswers } from './early-answers.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, registerHubRoute } from './hub-route.ts'
 import type { Intermediary } from './intermediary.ts'
-import { type Leaving, readBeforeClosing } from './leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
 import { createOriginLimit, type Rate } from './origin-limit.ts'
@@ -35,6 +34,7 @@ import { createProxyCheck } from './proxy-check.ts'
 import { RequestBodies } from './request-bodies.ts'
 import { reportRequest, statusSent } from './request-log.ts'
 import { type RequestRecord, recordOf, startRecord } from './request-record.ts'
+import { readBeforeClosing, type Shutdown } from './shutdown.ts'
 import { createHostWarnings } from './transfers/batch-links.ts'
 import type { TransferLinks } from './transfers/transfer-links.ts'
 import { registerTransfers } from './transfers/transfers.ts'
@@ -68,7 +68,7 @@ export interface ServerOptions extends OpsOptions {
   /** Another process that may send stored files in place of this one. */
   readonly handoff?: FileHandoff | undefined
   /** Begins when the process is about to stop, and when the instance closes. */
-  readonly leaving: Leaving
+  readonly shutdown: Shutdown
 }
 
 /** Builds the instance; the caller listens and closes. */
@@ -104,7 +104,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   const parse = createRouteParser(options.basePath)
 
   server.addHook('preClose', (done) => {
-    options.leaving.begin()
+    options.shutdown.begin()
     done()
   })
   server.addHook('onRequest', (request, reply, done) => {
@@ -166,10 +166,10 @@ async function registerHub(
 }
 
 function openHttp(
-  { intermediary, leaving }: Pick<ServerOptions, 'intermediary' | 'leaving'>,
+  { intermediary, shutdown }: Pick<ServerOptions, 'intermediary' | 'shutdown'>,
   serve: (request: IncomingMessage, response: ServerResponse) => void,
 ): Server {
-  return intermediary?.open(serve) ?? openServer(serve, MAX_HEADER_BYTES, leaving)
+  return intermediary?.open(serve) ?? openServer(serve, MAX_HEADER_BYTES, shutdown)
 }
 
 type Watched = ServerOptions & ReturnType<typeof arrivalsOf>

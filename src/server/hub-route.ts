@@ -49,20 +49,20 @@ export interface HubRouteOptions extends ForwardOptions {
 }
 
 /** Longer targets are rare and would fill the cache. */
-const MAX_REMEMBERED_CHARS = 512
+const MAX_CACHED_CHARS = 512
 const ROUTES_BYTES = 6 * 1024 * 1024
 
 /** Returns a parser of raw targets below `basePath` that caches what it has parsed. It throws as `parseHubUrl` does. */
 export function createRouteParser(basePath: string): (rawTarget: string) => HubRoute {
   const routes = new MemoryCache<HubRoute>({
     maxBytes: ROUTES_BYTES,
-    sizeOf: () => 500 + 2 * MAX_REMEMBERED_CHARS,
+    sizeOf: () => 500 + 2 * MAX_CACHED_CHARS,
   })
   return (rawTarget) => {
     const known = routes.get(rawTarget)
     if (known !== undefined) return known
     const route = parseHubUrl(rawTarget, basePath)
-    if (rawTarget.length <= MAX_REMEMBERED_CHARS) routes.set(rawTarget, route)
+    if (rawTarget.length <= MAX_CACHED_CHARS) routes.set(rawTarget, route)
     return route
   }
 }

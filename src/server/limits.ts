@@ -2,8 +2,8 @@
 
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { answersOf, type Leaving } from './leaving.ts'
 import { aroundClosingIdle, sparing } from './node-http.ts'
+import { answersOf, type Shutdown } from './shutdown.ts'
 
 /** Clients of the Hub do not pipeline, and each request in flight costs descriptors and memory. */
 export const MAX_IN_FLIGHT_PER_SOCKET = 16
@@ -32,13 +32,13 @@ const HTTP_OPTIONS = {
 /** A client may stall its download for any time. */
 const CONNECTION_TIMEOUT_MS = 0
 
-/** Makes Node's server with these limits. Once `leaving` has begun, its responses end their connections. */
+/** Makes Node's server with these limits. Once `shutdown` has begun, its responses end their connections. */
 export function openServer(
   listener?: RequestListener,
   maxHeaderBytes = MAX_HEADER_BYTES,
-  leaving?: Leaving,
+  shutdown?: Shutdown,
 ): Server {
-  const answers = leaving === undefined ? {} : { ServerResponse: answersOf(leaving) }
+  const answers = shutdown === undefined ? {} : { ServerResponse: answersOf(shutdown) }
   const server = createServer({ ...HTTP_OPTIONS, ...answers, maxHeaderSize: maxHeaderBytes }, listener)
   // Node would hide all fields after the first thousand from us and still frame the body by them. Their bytes are
   // limited.

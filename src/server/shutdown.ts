@@ -7,7 +7,7 @@ import { setImmediate as afterReading } from 'node:timers/promises'
 import { aroundClosingIdle, endConnectionWith } from './node-http.ts'
 
 /** Whether the server is about to stop. Begins once and never ends. */
-export class Leaving {
+export class Shutdown {
   #hasBegun = false
 
   get hasBegun(): boolean {
@@ -20,12 +20,12 @@ export class Leaving {
   }
 }
 
-/** A class for the responses of a server: those whose head is written after `leaving` has begun end their connection. */
-export function answersOf(leaving: Leaving): typeof ServerResponse {
+/** A class for the responses of a server: those whose head is written after `shutdown` has begun end their connection. */
+export function answersOf(shutdown: Shutdown): typeof ServerResponse {
   return class Answer<Request extends IncomingMessage> extends ServerResponse<Request> {
     // Node's method has several signatures; the arguments are passed through. Node also calls it for implicit heads.
     override writeHead(...given: readonly unknown[]): this {
-      if (leaving.hasBegun) endConnectionWith(this)
+      if (shutdown.hasBegun) endConnectionWith(this)
       return super.writeHead(...(given as Parameters<ServerResponse['writeHead']>))
     }
   }

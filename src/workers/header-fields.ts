@@ -11,7 +11,7 @@ import { keyedDigest } from '../telemetry/run-key.ts'
 export const OWN_FIELDS = 'x-hubmirror-'
 export const CLIENT_FIELD = `${OWN_FIELDS}peer`
 export const HANDOFF_FIELD = `${OWN_FIELDS}offer`
-export const CACHE_NOTE_FIELD = `${OWN_FIELDS}ready`
+export const CACHE_NOTE_FIELD = `${OWN_FIELDS}cache-note`
 
 /** The client's connection that a request came in by. */
 export interface ClientConnection {

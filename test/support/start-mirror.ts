@@ -172,7 +172,7 @@ async function startFront(
       reporters: { observer, auditor, flush() {} },
       reportHandoff: (id, result) => link.handoff.settle(id, result),
       reportPromises: (promises) => {
-        for (const { client, answer } of promises) mirror.rememberHeadCommit(client, answer)
+        for (const { client, answer } of promises) mirror.recordHeadCommit(client, answer)
       },
     },
   )

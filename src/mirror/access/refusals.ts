@@ -14,7 +14,7 @@ const LONGEST_MS = 5_000
 /** No refusal of the Hub is longer. A page of another origin is not kept. */
 const MAX_BODY_BYTES = 8 * 1024
 
-export interface RememberedRefusal {
+export interface CachedRefusal {
   readonly refusal: Refusal
   readonly headers: Readonly<Record<string, string>>
   /** When the request was sent. */
@@ -27,7 +27,7 @@ export type RefusalKey = { readonly kind: 'file' | 'document'; readonly repo: Re
 export class Refusals {
   readonly #settings: { readonly accessTtlMs: number }
   readonly #monotonic: () => number
-  readonly #refusals = new MemoryCache<RememberedRefusal>({ maxBytes: 8 * 1024 * 1024, sizeOf })
+  readonly #refusals = new MemoryCache<CachedRefusal>({ maxBytes: 8 * 1024 * 1024, sizeOf })
   // When a write with this credential was accepted. It may have changed what the credential may read.
   readonly #writes = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
 
@@ -43,17 +43,17 @@ export class Refusals {
     return Math.min(LONGEST_MS, this.#settings.accessTtlMs / SHORTER)
   }
 
-  set(fingerprint: string, asked: RefusalKey, remembered: RememberedRefusal): void {
-    if (this.#lifeMs === 0 || remembered.refusal.body.length > MAX_BODY_BYTES) return
-    const isAll = isOfWholeRepo(remembered.refusal) && !isOnItsOwn(asked)
-    const { refusal } = remembered
+  set(fingerprint: string, asked: RefusalKey, cached: CachedRefusal): void {
+    if (this.#lifeMs === 0 || cached.refusal.body.length > MAX_BODY_BYTES) return
+    const isAll = isOfWholeRepo(cached.refusal) && !isOnItsOwn(asked)
+    const { refusal } = cached
     // A copy: the body may be a small part of a buffer that many answers share.
-    const kept = { ...remembered, refusal: { ...refusal, body: copyOf(refusal.body) } }
+    const kept = { ...cached, refusal: { ...refusal, body: copyOf(refusal.body) } }
     this.#refusals.set(isAll ? repoName(fingerprint, asked) : targetName(fingerprint, asked), kept)
   }
 
   /** What the Hub answered to this credential for this target, while that is recent enough. */
-  get(fingerprint: string, asked: RefusalKey): RememberedRefusal | undefined {
+  get(fingerprint: string, asked: RefusalKey): CachedRefusal | undefined {
     const names = [
       targetName(fingerprint, asked),
       ...(isOnItsOwn(asked) ? [] : [repoName(fingerprint, asked)]),
@@ -72,7 +72,7 @@ export class Refusals {
   }
 }
 
-function sizeOf({ refusal, headers }: RememberedRefusal): number {
+function sizeOf({ refusal, headers }: CachedRefusal): number {
   const texts = Object.values({ ...refusal, ...headers }).filter((value) => typeof value === 'string')
   return 500 + refusal.body.length + textBytes(...texts)
 }
@@ -85,7 +85,7 @@ function copyOf(bytes: Buffer): Buffer {
 
 /** Whether something since may have ended the refusal: a write to the repo, or the proof that it is public. */
 export function isOver(
-  { refusal, at }: RememberedRefusal,
+  { refusal, at }: CachedRefusal,
   repo: Repo,
   caches: { readonly metadata: Metadata; readonly access: Access },
 ): boolean {

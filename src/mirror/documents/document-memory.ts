@@ -65,7 +65,7 @@ export class DocumentMemory {
     const known = this.#spaces.get(body)
     if (known?.isHeld === true) return known.hold()
     const space = this.open(caller)
-    const leave = space.leaver()
+    const leave = space.releaser()
     try {
       await space.grow(body.length)
     } catch (error) {
@@ -148,11 +148,11 @@ export class DocumentSpace {
   /** Adds a holder, until the returned function is called. */
   hold(): () => void {
     this.#references += 1
-    return this.leaver()
+    return this.releaser()
   }
 
   /** Returns a function that removes one holder; further calls do nothing. */
-  leaver(): () => void {
+  releaser(): () => void {
     let isHolder = true
     return () => {
       if (!isHolder) return

@@ -90,7 +90,7 @@ export class HubDocuments {
       const running = this.#questions.get(name)
       const isJoined = running !== undefined && this.#mayJoin(ctx, route, running)
       const question = isJoined ? running : this.#start(name, ctx, route, { request, hasFallback, names })
-      const done = isJoined ? question.space.hold() : question.space.leaver()
+      const done = isJoined ? question.space.hold() : question.space.releaser()
       try {
         return { answer: await question.answer, done }
       } catch (error) {

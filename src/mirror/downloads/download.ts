@@ -100,7 +100,7 @@ export class Download {
     return this.#state === 'running'
   }
 
-  /** Makes room for the missing blocks of `range`; false when there is none. */
+  /** Makes space for the missing blocks of `range`; false when there is none. */
   reserve(range: ByteRange): Promise<boolean> {
     return this.#partial.reserve(range)
   }
@@ -120,7 +120,7 @@ export class Download {
     return {
       range,
       file: this.#partial,
-      ready: async (position) => {
+      waitFor: async (position) => {
         reader.position = position
         return this.#ready(reader, position, options.signal)
       },

@@ -28,7 +28,7 @@ export interface DownloadsOptions {
   readonly observer: Observer
   readonly onStorageFailed: (error: unknown) => void
   /** Called when the store has no room for a file, which then passes through. */
-  readonly onNoRoom: () => void
+  readonly onNoSpace: () => void
 }
 
 interface ReaderRequest {
@@ -118,16 +118,16 @@ export class Downloads {
     download: Download,
     reader: ReaderRequest,
     how: Joined['how'],
-    // Held from before to after: a download without readers may settle while room is being made.
+    // Held from before to after: a download without readers may settle while space is being made.
     release: () => void,
   ): Promise<Joined | 'over' | undefined> {
     const range = reader.whole ? { start: 0, end: download.sizeBytes } : reader.range
     try {
       if (!(await download.reserve(range))) {
-        this.#options.onNoRoom()
+        this.#options.onNoSpace()
         return undefined
       }
-      // It may have failed while room was made.
+      // It may have failed while space was made.
       if (!download.joinable) return 'over'
       if (how === 'joined') this.#options.observer.flightJoined()
       const source = download.join(reader.range, { whole: reader.whole, signal: reader.signal })

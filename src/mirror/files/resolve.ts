@@ -128,14 +128,14 @@ export class Resolver {
     ctx.admission?.checkName()
     if (isCommitHash(route.revision)) return resolved
     if (method === 'HEAD') {
-      if (resolved.kind === 'file') this.rememberHeadCommit(clientOf(ctx), route, resolved.meta.commit)
+      if (resolved.kind === 'file') this.recordHeadCommit(clientOf(ctx), route, resolved.meta.commit)
       return resolved
     }
     return { ...resolved, reusable: this.#reusableOnBranch(route, resolved.reusable) }
   }
 
   /** A HEAD has named this commit to this client, so that its GET means the same. */
-  rememberHeadCommit(
+  recordHeadCommit(
     client: ClientName,
     route: FileRoute,
     commit: CommitHash,
@@ -291,8 +291,8 @@ export class Resolver {
       return { ...this.#fromFact(ctx, context.fallback, 'stale'), isLimited: true }
     noteRefusal(ctx.access, refusal)
     if (deniesRepo(refusal)) {
-      const remembered = { refusal, headers: {}, at: context.askedAt }
-      this.#options.refusals.set(ctx.fingerprint, questionOf(route), remembered)
+      const cached = { refusal, headers: {}, at: context.askedAt }
+      this.#options.refusals.set(ctx.fingerprint, questionOf(route), cached)
       await access.refused(ctx, route.repo, refusal, context.askedAt)
     }
     const { commit } = refusal

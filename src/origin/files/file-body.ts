@@ -57,7 +57,7 @@ export class FileBody {
   // A proxy on the way drops Content-Range, so that a part cannot be recognised. Only the whole file is requested then.
   #isRangeless = false
 
-  /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are remembered. */
+  /** `target` must name the commit of `meta`; `urlName` is the scope under which signed URLs are cached. */
   constructor(options: {
     readonly client: OriginClient
     readonly target: string
@@ -131,27 +131,27 @@ export class FileBody {
   }
 
   async #open(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
-    const remembered = this.#remembered()
-    if (remembered === undefined) {
+    const cached = this.#cached()
+    if (cached === undefined) {
       if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, how)
       await this.#asking
       return this.#open(range, how)
     }
-    const answer = await this.#ask(remembered, range, how)
-    if (answer.status < 300) return this.#checked(answer, remembered, range, how.signal)
+    const answer = await this.#ask(cached, range, how)
+    if (answer.status < 300) return this.#checked(answer, cached, range, how.signal)
     // If the Hub itself refuses here, it also refuses at the file's own address, where `#resolve` handles that.
-    const own = mayCarryCredential(this.#client.policy, remembered)
-    if (answer.status === 429 && !own) throw await readRefusedByHub(answer, remembered.host)
+    const own = mayCarryCredential(this.#client.policy, cached)
+    if (answer.status === 429 && !own) throw await readRefusedByHub(answer, cached.host)
     discard(answer)
-    if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: remembered.host })
+    if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: cached.host })
     // The URL has expired, is bound to another method, or has moved. The Hub issues another, or has done so for another range.
-    this.#urls.invalidate(this.#urlName, remembered)
+    this.#urls.invalidate(this.#urlName, cached)
     this.#observer.originRetry('expired-url')
     return this.#open(range, how)
   }
 
-  /** The remembered URL. A requester under rules by name uses the file's own address instead, which reveals a new name. */
-  #remembered(): URL | undefined {
+  /** The cached URL. A requester under rules by name uses the file's own address instead, which reveals a new name. */
+  #cached(): URL | undefined {
     const url = this.#urls.get(this.#urlName)
     const isOwn = url !== undefined && mayCarryCredential(this.#client.policy, url)
     return isOwn && this.#requester.onRedirect !== undefined ? undefined : url

@@ -25,7 +25,7 @@ export class FileReads {
     const leaveFile = this.#shared.register(source, place)
     return {
       read: async (position) => {
-        const end = await source.ready(position)
+        const end = await source.waitFor(position)
         const range = { position, end }
         const lease =
           (await this.#shared.read(source, range)) ?? (await this.#alone(source, range, position - start))

@@ -164,7 +164,7 @@ export async function sendSource(
     start(changed)
   }
   try {
-    await source.ready(progress.position)
+    await source.waitFor(progress.position)
     const length = source.range.end - source.range.start
     const offered = await offeredTo(options.offer, source)
     if (offered !== undefined) {
@@ -225,7 +225,7 @@ async function sendSmall(
   const bytes = Buffer.allocUnsafe(end - start)
   let position = start
   while (position < end) {
-    const ready = await source.ready(position)
+    const ready = await source.waitFor(position)
     const read = await source.read(bytes, position - start, ready - position, position)
     if (read === 0) throw new StorageFailed(new Error('the file is shorter than recorded'))
     position += read

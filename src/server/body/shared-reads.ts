@@ -97,7 +97,7 @@ export class SharedReads {
     if (shared.readers.size < 2 || this.#buffers.areFew) return undefined
     // The known piece was read before more was available, or starts further on.
     if (known !== undefined) this.#replace(known)
-    if (!this.#makeRoom()) return undefined
+    if (!this.#makeSpace()) return undefined
     const buffer = this.#buffers.acquire(this.#pieceBytes)
     this.#heldBytes += this.#pieceBytes
     const pieceEnd = Math.min(end, (block + 1) * this.#pieceBytes)
@@ -158,7 +158,7 @@ export class SharedReads {
     return false
   }
 
-  #makeRoom(): boolean {
+  #makeSpace(): boolean {
     if (this.#heldBytes + this.#pieceBytes <= this.#budgetBytes) return true
     const [oldest] = this.#idle
     if (oldest === undefined) return false

@@ -37,15 +37,15 @@ export function rewriteBatch(
 ): { readonly body: Buffer; readonly outside: ReadonlySet<string> } | undefined {
   const outside = new Set<string>()
   const rewritten = rewriteBatchAnswer(body, (link) => {
-    const home = homeOf(link, options)
-    if (typeof home === 'string') return home
-    outside.add(home.host)
+    const address = transferAddress(link, options)
+    if (typeof address === 'string') return address
+    outside.add(address.host)
     return link.url
   })
   return rewritten && { body: rewritten, outside }
 }
 
-function homeOf(link: TransferUrl, options: BatchLinksOptions): string | { readonly host: string } {
+function transferAddress(link: TransferUrl, options: BatchLinksOptions): string | { readonly host: string } {
   const { policy, bases } = options
   const { mirrorBase } = bases
   const asked = new URL(policy.base)

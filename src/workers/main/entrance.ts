@@ -17,7 +17,7 @@ export interface ForWorkers {
   readonly via: string
   readonly observer: Observer
   readonly auditor: Auditor
-  readonly mirror: Pick<Mirror, 'rememberHeadCommit'>
+  readonly mirror: Pick<Mirror, 'recordHeadCommit'>
 }
 
 /** What is asked of the app. */

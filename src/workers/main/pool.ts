@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { DestinationStream, Logger } from 'pino'
 import type { Repo } from '../../hub/names.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
-import { arrivalsRead } from '../../server/leaving.ts'
+import { arrivalsRead } from '../../server/shutdown.ts'
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { sharedMs } from '../header-fields.ts'
@@ -20,7 +20,7 @@ export interface PoolOptions {
   readonly count: number
   readonly settings: WorkerSettings
   readonly link: WorkerLink
-  readonly mirror: Pick<Mirror, 'rememberHeadCommit'>
+  readonly mirror: Pick<Mirror, 'recordHeadCommit'>
   readonly observer: Observer
   readonly auditor: Auditor
   readonly logger: Logger
@@ -192,7 +192,7 @@ class WorkerPool implements Pool {
         break
       case 'promises':
         for (const { client, answer, at } of message.promises)
-          mirror.rememberHeadCommit(client, answer, Math.max(0, sharedMs() - at))
+          mirror.recordHeadCommit(client, answer, Math.max(0, sharedMs() - at))
         break
       case 'report':
         recordReport(message.batch, this.#options)

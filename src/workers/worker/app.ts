@@ -17,7 +17,7 @@ import type { Exchange } from './server.ts'
 
 export interface WorkerApp {
   /** Answers from the cache. */
-  readonly ready: CachedRoute
+  readonly cachedRoute: CachedRoute
   forward(exchange: Exchange): void
   /** Drops all cached answers about the repo. */
   invalidate(repo: Repo): void
@@ -71,7 +71,7 @@ export function createWorkerApp(
     sendOffered: (offer, answer) => void sendOffered(offer, answer, sendOptions),
   })
   return {
-    ready: cache.route,
+    cachedRoute: cache.route,
     forward: (exchange) => forwarder.forward(exchange),
     invalidate: (repo) => cache.invalidate(repo),
     change(next) {

@@ -76,15 +76,15 @@ const NOT_CACHED = new Set(['date', 'connection', 'keep-alive', 'transfer-encodi
 export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
   const { monotonic } = options
   const invalidations = new Invalidations()
-  const ready = new ResponseCache({ monotonic, invalidations })
+  const responses = new ResponseCache({ monotonic, invalidations })
   const bodies = new Bounded<Buffer>({ maxBytes: options.maxBytes, sizeOf: (body) => body.length })
   const promises = new PromiseBatch(options.reportPromises)
   const route = createCachedRoute({
-    ready,
+    cache: responses,
     mirror: {
       // While there are rules, the main process sends no notes.
       admitCached: () => '',
-      rememberHeadCommit(client, { route, commit, status }) {
+      recordHeadCommit(client, { route, commit, status }) {
         if (!isCommitHash(route.revision))
           promises.add({ client, answer: { route, commit, status }, at: sharedMs() })
       },
@@ -114,7 +114,7 @@ export function createWorkerCache(options: WorkerCacheOptions): WorkerCache {
     // The etag keeps bodies of several answers to the same target apart.
     const name = `${url} ${String(incoming.headers.etag)}`
     if (body !== undefined) bodies.set(name, body)
-    ready.set(method, url, {
+    responses.set(method, url, {
       ...answer,
       ...(body === undefined ? {} : { bytes: () => bodies.get(name) }),
     })

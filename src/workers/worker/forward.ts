@@ -187,7 +187,7 @@ function answer(
     readonly generation: number
   },
 ): void {
-  const { fields, offer, ready, isLast } = fieldsToReturn(incoming)
+  const { fields, offer, cacheNote, isLast } = fieldsToReturn(incoming)
   const start = (): void => {
     if (isLast) endConnectionWith(response)
     response.writeHead(incoming.statusCode ?? 0, incoming.statusMessage, fields)
@@ -202,8 +202,8 @@ function answer(
     if (!incoming.complete && !response.destroyed) breakConnection(response)
   })
   incoming.on('error', () => undefined)
-  if (ready !== undefined)
-    options.cache.learn(request, incoming, { field: ready, generation: options.generation })
+  if (cacheNote !== undefined)
+    options.cache.learn(request, incoming, { field: cacheNote, generation: options.generation })
   start()
   // The first event of a stream may come later than the client waits for the head of an answer.
   if (isEventStream(incoming.headers)) response.flushHeaders()
@@ -214,13 +214,13 @@ function fieldsToReturn({ rawHeaders }: IncomingMessage): {
   readonly fields: string[]
   readonly offer: Offer | undefined
   /** The note that lets this process repeat the answer. */
-  readonly ready: string | undefined
+  readonly cacheNote: string | undefined
   /** Whether the client's connection must end with this answer. */
   readonly isLast: boolean
 } {
   const fields: string[] = []
   let offer: Offer | undefined
-  let ready: string | undefined
+  let cacheNote: string | undefined
   let isLast = false
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const [name = '', value = ''] = [rawHeaders[index], rawHeaders[index + 1]]
@@ -231,12 +231,12 @@ function fieldsToReturn({ rawHeaders }: IncomingMessage): {
     } else if (!NOT_RETURNED.has(key) && !key.startsWith(OWN_FIELDS)) {
       fields.push(name, value)
     } else if (key === CACHE_NOTE_FIELD) {
-      ready = value
+      cacheNote = value
     } else if (key === 'connection' && value === 'close') {
       isLast = true
     }
   }
-  return { fields, offer, ready, isLast }
+  return { fields, offer, cacheNote, isLast }
 }
 
 /** Refuses a request that could not be forwarded, and records it. */

@@ -91,12 +91,12 @@ export async function sendOffered(
   }
 }
 
-/** The file is opened by the first `ready`. An error in opening it counts as a failure of the disk (StorageFailed). */
+/** The file is opened by the first `waitFor`. An error in opening it counts as a failure of the disk (StorageFailed). */
 function openSource({ key, sizeBytes, range }: Offer, { layout, onTrouble }: SendOptions): ByteSource {
   let handle: FileHandle | undefined
   return {
     range,
-    async ready() {
+    async waitFor() {
       if (handle !== undefined) return range.end
       if (!isBlobKey(key)) throw new StorageFailed(new Error('no blob has this name'))
       try {

@@ -6,9 +6,9 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { CachedRoute } from '../../fast-path/cached-route.ts'
 import { readEarly } from '../../fast-path/early-read.ts'
-import { Leaving, readBeforeClosing } from '../../server/leaving.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../../server/limits.ts'
 import { startTimeouts } from '../../server/node-http.ts'
+import { readBeforeClosing, Shutdown } from '../../server/shutdown.ts'
 
 /** A request and the response to it. */
 export interface Exchange {
@@ -37,11 +37,11 @@ const SWEEP_MS = 250
 
 export function createWorkerServer(deps: {
   /** Answers from the cache. */
-  readonly ready: CachedRoute
+  readonly cachedRoute: CachedRoute
   readonly forward: (exchange: Exchange) => void
 }): WorkerServer {
-  const leaving = new Leaving()
-  const server = openServer(undefined, MAX_HEADER_BYTES, leaving)
+  const shutdown = new Shutdown()
+  const server = openServer(undefined, MAX_HEADER_BYTES, shutdown)
   const sockets = new Set<Socket>()
   let whenEmpty: (() => void) | undefined
   const inFlight = new InFlight()
@@ -57,13 +57,13 @@ export function createWorkerServer(deps: {
   }
 
   server.on('request', (request, response) =>
-    deps.ready.serve(request, response, () => handOn(request, response, false)),
+    deps.cachedRoute.serve(request, response, () => handOn(request, response, false)),
   )
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handOn(request, response, true),
   )
   server.on('clientError', refuse)
-  readEarly(server, (head, socket) => !leaving.hasBegun && deps.ready.write(head, socket))
+  readEarly(server, (head, socket) => !shutdown.hasBegun && deps.cachedRoute.write(head, socket))
   readBeforeClosing(server)
   startTimeouts(server)
 
@@ -78,9 +78,9 @@ export function createWorkerServer(deps: {
       })
       server.emit('connection', socket)
     },
-    leave: () => leaving.begin(),
+    leave: () => shutdown.begin(),
     async close() {
-      leaving.begin()
+      shutdown.begin()
       const empty = new Promise<void>((resolve) => {
         whenEmpty = resolve
       })

@@ -17,7 +17,7 @@ function routeOf(target: string): CachedResponse['route'] {
 function scene() {
   const clock = manualClock()
   const invalidations = new Invalidations()
-  const ready = new ResponseCache({ monotonic: clock.now, invalidations })
+  const cache = new ResponseCache({ monotonic: clock.now, invalidations })
   const commit = '0'.repeat(40)
   if (!isCommitHash(commit)) throw new Error('no commit')
   const answer = (target: string, more: Partial<CachedResponse> = {}): CachedResponse => ({
@@ -30,69 +30,69 @@ function scene() {
     commit,
     ...more,
   })
-  return { clock, invalidations, ready, answer }
+  return { clock, invalidations, cache, answer }
 }
 
 describe('a cached response', () => {
   it('is given for its own method and target, for as long as it may be believed', () => {
-    const { clock, ready, answer } = scene()
-    ready.set('GET', FILE, answer(FILE))
-    expect(ready.get('GET', FILE)?.headers).toEqual(['etag', '"x"'])
-    expect(ready.get('HEAD', FILE)).toBeUndefined()
-    expect(ready.get('GET', `${FILE}?download=true`)).toBeUndefined()
+    const { clock, cache, answer } = scene()
+    cache.set('GET', FILE, answer(FILE))
+    expect(cache.get('GET', FILE)?.headers).toEqual(['etag', '"x"'])
+    expect(cache.get('HEAD', FILE)).toBeUndefined()
+    expect(cache.get('GET', `${FILE}?download=true`)).toBeUndefined()
     clock.advance(9_999)
-    expect(ready.get('GET', FILE)).toBeDefined()
+    expect(cache.get('GET', FILE)).toBeDefined()
     clock.advance(1)
-    expect(ready.get('GET', FILE)).toBeUndefined()
+    expect(cache.get('GET', FILE)).toBeUndefined()
   })
 
   it('expires after a minute, however long it may be believed', () => {
-    const { clock, ready, answer } = scene()
-    ready.set('GET', FILE, answer(FILE, { until: Number.POSITIVE_INFINITY }))
+    const { clock, cache, answer } = scene()
+    cache.set('GET', FILE, answer(FILE, { until: Number.POSITIVE_INFINITY }))
     clock.advance(59_999)
-    expect(ready.get('GET', FILE)).toBeDefined()
+    expect(cache.get('GET', FILE)).toBeDefined()
     clock.advance(1)
-    expect(ready.get('GET', FILE)).toBeUndefined()
+    expect(cache.get('GET', FILE)).toBeUndefined()
   })
 
   it('is dropped when its repo is invalidated, with all others of that repo and none of another', () => {
-    const { invalidations, ready, answer } = scene()
+    const { invalidations, cache, answer } = scene()
     for (const method of ['GET', 'HEAD'] as const)
       for (const target of [FILE, FILE.replace('a.txt', 'b.txt'), OTHER])
-        ready.set(method, target, answer(target))
+        cache.set(method, target, answer(target))
     invalidations.invalidate({ type: 'model', id: routeOf(FILE).repo.id })
     for (const method of ['GET', 'HEAD'] as const) {
-      expect(ready.get(method, FILE)).toBeUndefined()
-      expect(ready.get(method, FILE.replace('a.txt', 'b.txt'))).toBeUndefined()
-      expect(ready.get(method, OTHER)).toBeDefined()
+      expect(cache.get(method, FILE)).toBeUndefined()
+      expect(cache.get(method, FILE.replace('a.txt', 'b.txt'))).toBeUndefined()
+      expect(cache.get(method, OTHER)).toBeDefined()
     }
   })
 
   it('is not kept if something was invalidated since it was begun', () => {
-    const { invalidations, ready, answer } = scene()
+    const { invalidations, cache, answer } = scene()
     const begun = answer(FILE)
     invalidations.invalidate(routeOf(OTHER).repo)
-    ready.set('GET', FILE, begun)
-    expect(ready.get('GET', FILE)).toBeUndefined()
+    cache.set('GET', FILE, begun)
+    expect(cache.get('GET', FILE)).toBeUndefined()
   })
 
   it('is dropped even if it was evicted and cached again', () => {
-    const { invalidations, ready, answer } = scene()
-    ready.set('GET', FILE, answer(FILE))
-    for (let index = 0; index < 40_000; index += 1) ready.set('GET', `${OTHER}${index}`, answer(OTHER))
-    expect(ready.get('GET', FILE)).toBeUndefined()
-    ready.set('GET', FILE, answer(FILE))
+    const { invalidations, cache, answer } = scene()
+    cache.set('GET', FILE, answer(FILE))
+    for (let index = 0; index < 40_000; index += 1) cache.set('GET', `${OTHER}${index}`, answer(OTHER))
+    expect(cache.get('GET', FILE)).toBeUndefined()
+    cache.set('GET', FILE, answer(FILE))
     invalidations.invalidate(routeOf(FILE).repo)
-    expect(ready.get('GET', FILE)).toBeUndefined()
-    expect(ready.get('GET', `${OTHER}39999`)).toBeDefined()
+    expect(cache.get('GET', FILE)).toBeUndefined()
+    expect(cache.get('GET', `${OTHER}39999`)).toBeDefined()
     invalidations.invalidate(routeOf(OTHER).repo)
-    expect(ready.get('GET', `${OTHER}39999`)).toBeUndefined()
+    expect(cache.get('GET', `${OTHER}39999`)).toBeUndefined()
   })
 
   it('is not kept for a target that is longer than any path', () => {
-    const { ready, answer } = scene()
+    const { cache, answer } = scene()
     const long = FILE + 'a'.repeat(512)
-    ready.set('GET', long, answer(FILE))
-    expect(ready.get('GET', long)).toBeUndefined()
+    cache.set('GET', long, answer(FILE))
+    expect(cache.get('GET', long)).toBeUndefined()
   })
 })

@@ -15,7 +15,7 @@ async function setUp({ offline = false } = {}) {
   const store = await open(await scratchDirectory())
   await store.scanned
   const shared = { store, observer: silentObserver, onStorageFailed: fail }
-  const downloads = new Downloads({ ...shared, connections: 1, abandoned: 'stop', onNoRoom: fail })
+  const downloads = new Downloads({ ...shared, connections: 1, abandoned: 'stop', onNoSpace: fail })
   onTestFinished(async () => {
     await downloads.close()
     await store.close()
@@ -60,7 +60,7 @@ async function readAll(source: ByteSource): Promise<Buffer> {
   const { start, end } = source.range
   const bytes = Buffer.alloc(end - start)
   for (let position = start; position < end; ) {
-    const until = await source.ready(position)
+    const until = await source.waitFor(position)
     position += await source.read(bytes, position - start, until - position, position)
   }
   await source.close()

@@ -12,7 +12,7 @@ describe('the memory for documents', () => {
     const order: string[] = []
     const enter = async (caller: string, bytes: number) => {
       const space = memory.open(caller)
-      const leave = space.leaver()
+      const leave = space.releaser()
       await space.grow(bytes)
       order.push(`${caller}${bytes}`)
       return leave

@@ -22,7 +22,7 @@ async function setUp(options: Partial<StoreOptions> = {}, abandoned: AbandonedPu
     abandoned,
     observer: silentObserver,
     onStorageFailed: fail,
-    onNoRoom: () => undefined,
+    onNoSpace: () => undefined,
   })
   onTestFinished(async () => {
     await downloads.close()
@@ -133,7 +133,7 @@ describe('the space for a file', () => {
     expect(joined.map(({ how }) => how)).toEqual(['started', ...Array.from({ length: 7 }, () => 'joined')])
     expect(store.ledger.reservedBytes).toBeLessThanOrEqual(mostBytes)
     start.open()
-    await Promise.all(joined.map(({ source }) => source.ready(0)))
+    await Promise.all(joined.map(({ source }) => source.waitFor(0)))
     await Promise.all(joined.map(({ source }) => source.close()))
     await idle(store, downloads)
   })
@@ -142,7 +142,7 @@ describe('the space for a file', () => {
     const { store, downloads } = await setUp()
     const start = gate()
     const first = await downloads.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
-    const failed = first?.source.ready(0).catch((error: unknown) => error)
+    const failed = first?.source.waitFor(0).catch((error: unknown) => error)
     const made = gate()
     const reserve = store.ledger.reserve.bind(store.ledger)
     store.ledger.reserve = async (bytes) => {
@@ -175,7 +175,7 @@ describe('the space for a file', () => {
     const joined = await second
     expect([joined?.how, counted]).toEqual(['started', ['second']])
     const { start: position } = rest.range
-    expect(await joined?.source.ready(position)).toBe(BYTES.length)
+    expect(await joined?.source.waitFor(position)).toBe(BYTES.length)
     const bytes = Buffer.alloc(BLOCK)
     await joined?.source.read(bytes, 0, BLOCK, position)
     expect(bytes.equals(BYTES.subarray(position, position + BLOCK))).toBe(true)

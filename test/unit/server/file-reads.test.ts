@@ -11,7 +11,7 @@ function makeFile() {
   const source: ByteSource = {
     range: { start: 0, end: SIZE },
     file,
-    ready: () => Promise.resolve(SIZE),
+    waitFor: () => Promise.resolve(SIZE),
     async read(_buffer, _offset, length, position) {
       readAt.push(position)
       return length

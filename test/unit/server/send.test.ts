@@ -107,7 +107,7 @@ it('a file whose client disconnects releases each lease once, and says which byt
   const end = 1024 * 1024
   const source: ByteSource = {
     range: { start: 0, end },
-    ready: () => Promise.resolve(end),
+    waitFor: () => Promise.resolve(end),
     read: () => Promise.reject(new Error('read by others')),
     close: async () => void events.push('closed'),
   }

@@ -26,7 +26,7 @@ function makeFile() {
   const source = (end = SIZE): ByteSource => ({
     range: { start: 0, end },
     file,
-    ready: () => Promise.resolve(end),
+    waitFor: () => Promise.resolve(end),
     async read(buffer, offset, length, position) {
       asked.push({ position, length })
       const read = await disk.answer({ position, length })

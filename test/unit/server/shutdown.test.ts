@@ -2,18 +2,18 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { readEarly } from '../../../src/fast-path/early-read.ts'
-import { Leaving, readBeforeClosing } from '../../../src/server/leaving.ts'
 import { MAX_HEADER_BYTES, openServer } from '../../../src/server/limits.ts'
+import { readBeforeClosing, Shutdown } from '../../../src/server/shutdown.ts'
 
 const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
 /** A server whose answers take a moment or none, and a client of it that has had one answer. */
-async function serve(how: { readonly looksFirst: boolean }) {
-  const leaving = new Leaving()
-  const server = openServer((_request, response) => response.end('<by Node>'), MAX_HEADER_BYTES, leaving)
-  if (how.looksFirst) {
+async function serve(how: { readonly readsEarly: boolean }) {
+  const shutdown = new Shutdown()
+  const server = openServer((_request, response) => response.end('<by Node>'), MAX_HEADER_BYTES, shutdown)
+  if (how.readsEarly) {
     const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<look>'
-    readEarly(server, (_head, socket) => !leaving.hasBegun && (socket.write(answer), true))
+    readEarly(server, (_head, socket) => !shutdown.hasBegun && (socket.write(answer), true))
   }
   readBeforeClosing(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -24,7 +24,7 @@ async function serve(how: { readonly looksFirst: boolean }) {
   })
   client.write(QUESTION)
   await once(client, 'data')
-  return { server, leaving, client }
+  return { server, shutdown, client }
 }
 
 const rest = async (socket: Socket): Promise<string> => {
@@ -35,9 +35,9 @@ const rest = async (socket: Socket): Promise<string> => {
 
 it.each([true, false])(
   'a request that has arrived unread is answered (early read: %s)',
-  async (looksFirst) => {
-    const { server, leaving, client } = await serve({ looksFirst })
-    leaving.begin()
+  async (readsEarly) => {
+    const { server, shutdown, client } = await serve({ readsEarly })
+    shutdown.begin()
     // It lies in the kernel when the server closes its idle connections.
     client.write(QUESTION)
     server.closeIdleConnections()
@@ -45,14 +45,14 @@ it.each([true, false])(
   },
 )
 
-it.each([true, false])('an idle connection is closed (early read: %s)', async (looksFirst) => {
-  const { server, client } = await serve({ looksFirst })
+it.each([true, false])('an idle connection is closed (early read: %s)', async (readsEarly) => {
+  const { server, client } = await serve({ readsEarly })
   server.closeIdleConnections()
   expect(await rest(client)).toBe('')
 })
 
 it('a response that has begun before keeps its connection, and the next one ends it', async () => {
-  const leaving = new Leaving()
+  const shutdown = new Shutdown()
   const server = openServer(
     (request, response) => {
       if (request.url === '/slow') response.writeHead(200, { 'content-length': '4' })
@@ -60,7 +60,7 @@ it('a response that has begun before keeps its connection, and the next one ends
       if (request.url !== '/slow') response.end('next')
     },
     MAX_HEADER_BYTES,
-    leaving,
+    shutdown,
   )
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
@@ -71,7 +71,7 @@ it('a response that has begun before keeps its connection, and the next one ends
   const asked = once(server, 'request')
   client.write(QUESTION.replace('/', '/slow'))
   await asked
-  leaving.begin()
+  shutdown.begin()
   server.emit('go')
   const [slow] = (await once(client, 'data')) as [Buffer]
   expect(slow.toString()).toMatch(/connection: keep-alive\r\n.*slow$/is)

@@ -6,10 +6,10 @@ import { rawHttp } from '../../support/raw-http.ts'
 
 const QUESTION = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
-/** A worker that has everything ready, and whose answers say how they were come by. */
+/** A worker that has cached everything, and whose answers say how they were come by. */
 async function worker() {
   const server = createWorkerServer({
-    ready: {
+    cachedRoute: {
       serve: (_request, response) => response.end('<by Node>'),
       write: (_head, socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n<fast path>'),
     },
