@@ -146,7 +146,7 @@ function bodyFor(
     ifNoneMatch: undefined,
   }
   const selected = select('GET', conditions, { etag: etagOf(answer), sizeBytes })
-  // A whole that was asked for in this way, and a 416, take the full path.
+  // A whole that was requested in this way, and a 416, take the full path.
   if (selected.kind !== 'range') return undefined
   const { range } = selected
   const part = { range, sizeBytes }
@@ -305,6 +305,6 @@ function admitted(
  */
 function checkHead({ headers, text }: RequestHead, via: string): void {
   if (headers.via?.includes(via) === true) throw new MirrorError('loop')
-  // Wherever it stands: the full path knows what a mirror token in its own place may do.
+  // The token may stand anywhere: only the full path knows what a mirror token in its own place may do.
   if (containsMirrorToken(text)) throw new MirrorError('mirror_token_misplaced')
 }

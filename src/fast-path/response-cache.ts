@@ -1,7 +1,6 @@
 // Caches responses that are the same for every caller: files of public repos, and that such a repo lacks a file. The
-// body is in memory, or in a stored file that is open. A response is kept for as long as everything it depends on may
-// be believed without asking. The cache decides nothing: mirror/invalidations.ts says which responses must not be given
-// any more.
+// body is in memory, or in a stored file that is open. A response is kept for as long as everything it depends on is
+// fresh. The cache decides nothing: mirror/invalidations.ts says which responses must not be sent any more.
 
 import { type Repo, repoKey } from '../hub/names.ts'
 import type { FileRoute } from '../hub/route.ts'
@@ -9,7 +8,7 @@ import { MAX_KEY_CHARS, MemoryCache, textBytes } from '../memory.ts'
 import type { Reusable } from '../mirror/answer.ts'
 import type { Invalidations } from '../mirror/invalidations.ts'
 
-/** The response to a request for the whole, without conditions: a file, or that there is none. */
+/** The response to a request for the whole, without conditions: a file, or that the file is absent. */
 export interface CachedResponse extends Reusable {
   readonly route: FileRoute
   readonly status: number

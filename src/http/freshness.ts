@@ -1,4 +1,4 @@
-// How long what was once true may be believed. It does not read a clock.
+// How long a fact may be trusted after it was learnt. It does not read a clock.
 
 /**
  * `fresh` while the age is below `ttlMs`, else `stale`. A stamp from the future counts as stale: after a clock

@@ -1,5 +1,6 @@
-// What stands after `/api/{type}/`: where the repo id ends and which answer is asked for. Ids of one segment are
-// legal, so words decide, not the number of segments. It does not know how ids or revisions are checked.
+// The part of an API target behind `/api/{type}/`: where the repo id ends, and which answer is requested. Ids of one
+// segment are legal, so words decide, not the number of segments. This file does not know how ids or revisions are
+// checked.
 
 /** Documents about one repo. */
 export type TailDocument = 'repo' | 'revision' | 'tree' | 'paths-info' | 'refs' | 'commits'
@@ -12,7 +13,7 @@ interface TailParts {
   readonly path: string | undefined
 }
 
-/** What is asked about the repo; `other` is everything whose answer is not kept. */
+/** The kind of answer; `other` is every answer that is not kept. */
 export type ApiTail =
   | (TailParts & { readonly kind: 'document'; readonly document: TailDocument })
   | (TailParts & { readonly kind: 'xet-token'; readonly write: boolean })

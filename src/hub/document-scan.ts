@@ -1,22 +1,25 @@
-// One pass over the bytes of a JSON document: it checks the grammar (RFC 8259), and notes what has to be changed before
-// clients of the mirror may see it. What needs no change is never decoded, so numbers, key order, duplicate keys and
-// escapes stay as the Hub wrote them. The pass can be made in slices, so that a large document delays no other request.
+// One pass over the bytes of a JSON document. It checks the grammar (RFC 8259), and notes what must be changed before
+// clients of the mirror may see the document. Bytes that need no change are never decoded, so numbers, key order,
+// duplicate keys and escapes stay as the Hub wrote them. The pass can be made in slices, so that a large document
+// delays no other request.
 
 import { isUtf8 } from 'node:buffer'
 import { MirrorError } from '../errors.ts'
 
-/** A piece that goes: a member of an object, with the comma that belongs to it. */
+/** A piece that is removed: a member of an object, with the comma that belongs to it. */
 export const DROP = 0
 /** The base of a URL of the origin, within a string. */
 export const BASE = 1
 /** A value that becomes `false`. */
 export const FALSE = 2
 
-/** What has to be changed in a document, for any caller. */
+/** What must be changed in a document, for any caller. */
 export interface DocumentPlan {
   /** Start, end (exclusive) and kind (DROP, BASE, FALSE) of each replaced piece, in order and without overlap. */
   readonly edits: Uint32Array
-  /** Where the values of the members of the document itself stand that were asked for; of a repeated name the last. */
+  /**
+   * The places of the values of the requested members of the document itself. Of a repeated name the last one counts.
+   */
   readonly members: ReadonlyMap<string, readonly [start: number, end: number]>
 }
 
@@ -26,19 +29,19 @@ export interface ScanOptions {
   /** Beginnings of URLs that are the origin's: ASCII, lower case, without a slash at the end. */
   readonly bases: readonly string[]
   readonly stripXet: boolean
-  /** Names of members of the document itself whose place is noted. */
+  /** Names of members of the document itself whose places are noted. */
   readonly members?: readonly string[]
 }
 
-/** Containers within containers. */
+/** The depth of nested containers that is accepted. */
 const MAX_DEPTH = 200
 
-/** Below these keys stands what people wrote: it is theirs, URLs included. */
+/** The values below these keys are text that people wrote. It stays unchanged, URLs included. */
 const WRITTEN_BY_PEOPLE = ['cardData', 'config', 'widgetData', 'title', 'message', 'description']
 
 type State = 'value' | 'first-value' | 'key' | 'first-key' | 'after' | 'end'
 
-/** What a key says of its value, as bits: it goes, it becomes false, people wrote it, its place is noted. */
+/** What a key means for its value, as bits: it is removed, it becomes false, people wrote it, its place is noted. */
 const DROPPED = 1
 const SWITCH = 2
 const QUOTED = 4
@@ -53,14 +56,14 @@ interface KnownKey {
 /** A container that is not closed yet. */
 interface Frame {
   readonly outer: Frame | undefined
-  /** The one within it that was open last. */
+  /** The container within it that was open last. */
   inner: Frame | undefined
-  /** 0 is around the document. */
+  /** 0 is the level around the document. */
   readonly depth: number
   isObject: boolean
-  /** Whether what stands in it was written by people. */
+  /** Whether its content was written by people. */
   isQuoted: boolean
-  /** Of the member that is being read. */
+  /** The bits of the member that is being read. */
   role: number
   key: string
   keyStart: number
@@ -69,14 +72,14 @@ interface Frame {
   editsBefore: number
   /** Where the comma before the member stands. */
   comma: number
-  /** Whether a member that stays came before. */
+  /** Whether an earlier member stays. */
   hasKept: boolean
-  /** Where a member began that goes together with the comma behind it; -1 when there is none. */
+  /** Where a member began that is removed together with the comma behind it; -1 when there is none. */
   dropStart: number
   dropEnd: number
 }
 
-/** Throws MirrorError (origin_bad_answer), from the constructor and from `run`, for what is no such document. */
+/** Throws MirrorError (origin_bad_answer), from the constructor and from `run`, if the bytes are no such document. */
 export class DocumentScan {
   readonly #body: Buffer
   readonly #options: ScanOptions
@@ -109,7 +112,7 @@ export class DocumentScan {
     for (const name of options.members ?? []) this.#know(name, NOTED)
   }
 
-  /** Reads some `maxBytes` further, at least one token; whether the end has been reached. */
+  /** Reads about `maxBytes` more, at least one token. Returns whether the end has been reached. */
   run(maxBytes = Number.POSITIVE_INFINITY): boolean {
     const { length } = this.#body
     const stop = Math.min(length, this.#position + maxBytes)
@@ -121,7 +124,7 @@ export class DocumentScan {
     return true
   }
 
-  /** What was found, once `run` has reached the end. */
+  /** The result, once `run` has reached the end. */
   get plan(): DocumentPlan {
     return { edits: Uint32Array.from(this.#edits), members: this.#members }
   }
@@ -174,7 +177,7 @@ export class DocumentScan {
   #open(position: number, isObject: boolean): number {
     const parent = this.#frame
     if (parent.depth > MAX_DEPTH) throw badAnswer('The Hub sent JSON that is nested too deeply.')
-    // Frames are used again: a document has many objects, and few levels.
+    // Frames are reused: a document has many objects, and few levels.
     const frame = (parent.inner ??= newFrame(parent))
     frame.isObject = isObject
     frame.isQuoted = parent.isQuoted || (parent.role & QUOTED) !== 0
@@ -214,7 +217,10 @@ export class DocumentScan {
     return this.#keys[name.length]?.find((key) => key.name === name)
   }
 
-  /** The switch for Xet is a member of the document, or of the entries of a list; what is noted, of the document. */
+  /**
+   * The switch for Xet is a member of the document, or of the entries of a list. Places are noted for members of the
+   * document only.
+   */
   #rolesHere(depth: number): number {
     return DROPPED | QUOTED | (depth === this.#switchDepth ? SWITCH : 0) | (depth === 1 ? NOTED : 0)
   }
@@ -226,7 +232,7 @@ export class DocumentScan {
     if (!frame.isObject) return end
     const { role, valueStart } = frame
     if ((role & DROPPED) !== 0) {
-      // What was to be changed within it goes with it.
+      // The changes noted within a removed member are removed with it.
       this.#edits.length = frame.editsBefore
       if (frame.hasKept) this.#edits.push(frame.comma, end, DROP)
       else {
@@ -282,7 +288,7 @@ export class DocumentScan {
     if (hasEscape(body, start, Math.min(end, start + this.#longestBase + 1))) this.#escapedUrl(start, end)
   }
 
-  /** The same of a string in whose beginning characters are escaped, or are letters by their case mapping alone. */
+  /** The same for a string whose beginning has escapes, or letters that become ASCII only by case mapping. */
   #escapedUrl(start: number, end: number): void {
     const { text, ends } = beginning(this.#body, start, end, this.#longestBase + 1)
     for (const base of this.#options.bases) {
@@ -305,7 +311,7 @@ const OPEN_OBJECT = 0x7b
 const CLOSE_OBJECT = 0x7d
 const OPEN_ARRAY = 0x5b
 const CLOSE_ARRAY = 0x5d
-/** No key that matters is longer, each of its characters written as six. */
+/** No key that matters is longer, with each of its characters written as six. */
 const MAX_ESCAPED_KEY = 6 * 16
 
 function newFrame(outer: Frame | undefined): Frame {
@@ -327,7 +333,7 @@ function newFrame(outer: Frame | undefined): Frame {
   }
 }
 
-/** The end of the string that begins at `start`, behind its quote. */
+/** Returns the end of the string that begins at `start`, behind its closing quote. */
 function stringEnd(body: Buffer, start: number): number {
   let position = start + 1
   for (;;) {
@@ -370,7 +376,7 @@ function isSpace(byte: number | undefined): boolean {
 const FALSE_TEXT = Buffer.from('false')
 const LITERALS = [Buffer.from('true'), FALSE_TEXT, Buffer.from('null')]
 
-/** The end of the number, `true`, `false` or `null` that begins at `start`. */
+/** Returns the end of the number, `true`, `false` or `null` that begins at `start`. */
 function scalarEnd(body: Buffer, start: number, first: number): number {
   if (first === 0x2d || isDigit(first)) return numberEnd(body, start)
   for (const literal of LITERALS) if (startsWith(body, start, literal)) return start + literal.length

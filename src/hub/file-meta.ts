@@ -1,5 +1,5 @@
-// What the Hub says about one file in the headers of a resolve answer, and how we say the same to clients.
-// It does not know who asked, nor follows a redirect: it only tells which kind of answer this is.
+// What the Hub says about one file in the header fields of a resolve answer, and how the mirror says the same to
+// clients. This file does not know who asked, and follows no redirect: it only says which kind of answer it is.
 
 import { createHash } from 'node:crypto'
 import { type HeaderBag, headerValue, isHeaderSafe } from '../http/headers.ts'
@@ -8,10 +8,10 @@ import { answeredAt } from '../http/retry-after.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from './names.ts'
 import { EXPOSED_HEADERS, type Refusal, readRefusal } from './refusal.ts'
 
-/** The name of a blob: a digest that can be checked, or `opaque` where the etag was none. */
+/** The name of a blob: a digest that can be checked, or `opaque` if the etag was no digest. */
 export type BlobKey = `sha256:${string}` | `gitsha1:${string}` | `opaque:${string}`
 
-/** The facts of one file at one commit: all that a HEAD has to say. They never change. */
+/** The facts of one file at one commit: everything that the answer to a HEAD needs. They never change. */
 export interface FileMeta {
   readonly commit: CommitHash
   /** Bare: no quotes, no `W/`. Clients use it as the name of a file. */
@@ -22,7 +22,7 @@ export interface FileMeta {
   readonly contentType?: string
 }
 
-/** What an answer says of a file, where a gateway on the way may have dropped the rest. */
+/** What an answer says of a file. A gateway on the way may have dropped the rest. */
 export interface SomeFacts {
   readonly commit?: CommitHash | undefined
   readonly etag?: string | undefined
@@ -35,21 +35,23 @@ export interface SomeFacts {
 /** Where a redirect leads. */
 interface Located {
   readonly location: string
-  /** When the Hub said so, by its own clock (epoch ms): that of a signed URL counts from then. */
+  /** When the Hub sent it, by its own clock (epoch ms): the lifetime of a signed URL counts from then. */
   readonly signedAt?: number
 }
 
-/** Which of the Hub's answers to a file question came. */
+/** The kinds of answers of the Hub to a question about a file. */
 export type FirstHop =
-  /** All facts are here. `location` leads to the bytes, when they are elsewhere: it may be signed and expire. */
+  /**
+   * All facts are present. `location` is the address of the bytes if they are elsewhere: it may be signed and expire.
+   */
   | ({ readonly kind: 'meta'; readonly meta: FileMeta } & Partial<Located>)
   /** The facts are behind the location: a small file on resolve-cache, or a renamed repo. */
   | ({ readonly kind: 'redirect'; readonly commit?: CommitHash } & Located)
-  /** Some facts are missing, and stand elsewhere if this is a Hub. `reason` says which, for the log. */
+  /** Some facts are missing. A Hub has them elsewhere. `reason` says which ones, for the log. */
   | ({ readonly kind: 'incomplete'; readonly facts: SomeFacts; readonly reason: string } & Partial<Located>)
-  /** Any status from 400 up, without its body. From 429 and 5xx nothing follows about the file. */
+  /** Any status from 400 up, without its body. A 429 or 5xx proves nothing about the file. */
   | { readonly kind: 'refusal'; readonly refusal: Refusal }
-  /** Not an answer of a Hub, and nothing to pass on. `reason` is for the log. */
+  /** Not the answer of a Hub, and nothing to pass on. `reason` is for the log. */
   | { readonly kind: 'bad'; readonly reason: string }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -81,7 +83,7 @@ function readRedirect(headers: HeaderBag): FirstHop {
   if (linked === undefined) {
     return commit === undefined ? { kind: 'redirect', ...located } : { kind: 'redirect', commit, ...located }
   }
-  // The Content-Length and Content-Type of a redirect are those of its text, not of the file.
+  // The Content-Length and Content-Type of a redirect describe its text, not the file.
   const sizeBytes = readSize(headerValue(headers, 'x-linked-size'))
   return { ...completed({ commit, ...readEtag(linked, true), sizeBytes }, 'a redirect'), ...located }
 }
@@ -92,7 +94,7 @@ function readDirect(headers: HeaderBag, status: 200 | 206): FirstHop {
   let sizeBytes: number | undefined
   if (linkedSize !== undefined) sizeBytes = readSize(linkedSize)
   else if (status === 206) sizeBytes = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
-  // Of an encoded answer Content-Length is the length on the wire, which no client can use.
+  // The Content-Length of an encoded answer is the length on the wire, which no client can use.
   else if (encoding === undefined || encoding.toLowerCase() === 'identity') {
     sizeBytes = readSize(headerValue(headers, 'content-length'))
   }
@@ -106,7 +108,7 @@ function readDirect(headers: HeaderBag, status: 200 | 206): FirstHop {
   return completed({ commit, ...etag, sizeBytes, contentType }, `${status}`)
 }
 
-/** The facts as those of a file if all are there. */
+/** The facts of a file, if all of them are present. */
 export function completed(
   facts: SomeFacts,
   what: string,
@@ -149,7 +151,7 @@ function readSize(text: string | undefined): number | undefined {
 }
 
 /**
- * An etag without `W/`, quotes and what a stage that compresses puts behind a digest (`"…-gzip"`); `undefined` when it
+ * An etag without `W/` and quotes, and without the suffix of a compressing intermediary (`"…-gzip"`). Undefined if it
  * cannot be both a header value and a file name.
  */
 export function bareEtag(value: string | undefined): string | undefined {
@@ -171,9 +173,9 @@ function isGitHash(etag: string): boolean {
 }
 
 /**
- * The key of the blob a file consists of. LFS etags are the sha256 of the content, others the git blob hash.
- * An etag that is neither cannot be checked, so its key is bound to the place it was seen at: otherwise an origin could
- * make two repos share bytes by announcing one etag.
+ * The key of the blob that a file consists of. The etag of an LFS file is the sha256 of its content, any other the git
+ * blob hash. An etag that is neither cannot be checked, so its key is bound to the place where it was seen: otherwise
+ * an origin could make two repos share bytes by announcing one etag.
  */
 export function blobKeyOf(
   meta: Pick<FileMeta, 'etag' | 'lfs'>,
@@ -186,9 +188,9 @@ export function blobKeyOf(
 }
 
 /**
- * The headers of a file answer, the same for HEAD, 200, 206 and 304; Content-Length and Content-Range are the
- * sender's. X-Linked-Size is always there, because stages in between drop Content-Length from HEADs. Nothing of
- * Xet is. The sandbox keeps HTML and SVG of strangers from acting as the mirror's own page.
+ * The header fields of a file answer, the same for HEAD, 200, 206 and 304. The sender adds Content-Length and
+ * Content-Range. X-Linked-Size is always present, because intermediaries drop Content-Length from answers to HEAD. No
+ * field mentions Xet. The sandbox keeps HTML and SVG of any author from acting as a page of the mirror.
  */
 export function fileHeaders(
   meta: FileMeta,
@@ -208,7 +210,7 @@ export function fileHeaders(
     'content-disposition': contentDisposition(path, options.download ? 'attachment' : 'inline'),
     'access-control-allow-origin': '*',
     'access-control-expose-headers': EXPOSED_HEADERS,
-    // Shared caches in front of us cannot know who may read this.
+    // Shared caches in front of the mirror cannot know who may read this.
     'cache-control': 'private, no-cache',
     vary: 'Authorization, Accept',
     'content-security-policy': "default-src 'none'; sandbox",
@@ -219,7 +221,8 @@ export function fileHeaders(
 /** RFC 6266 with the name twice, in the Hub's own form: extended first, and a semicolon at the end. */
 function contentDisposition(path: string, disposition: 'inline' | 'attachment'): string {
   const name = path.slice(path.lastIndexOf('/') + 1)
-  // RFC 8187 §3.2.1: a lone surrogate cannot be encoded, and what encodeURIComponent leaves is too much.
+  // RFC 8187 §3.2.1: a lone surrogate cannot be encoded, and encodeURIComponent leaves more characters than the RFC
+  // allows.
   const extended = encodeURIComponent(Buffer.from(name, 'utf8').toString('utf8')).replace(
     /['()*]/g,
     (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,

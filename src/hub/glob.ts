@@ -1,6 +1,6 @@
-// Globs over names and paths: `*` and `?` within one part, `**` for any parts, `[abc]`, `{a,b}`. The caller
-// chooses the text, so no text may make this slow: all readings of a pattern are followed at once, a letter at a time. A
-// regular expression would try one after the other. It knows neither repos nor rules.
+// Globs over names and paths: `*` and `?` within one part, `**` for any parts, `[abc]`, `{a,b}`. The caller chooses the
+// text, so no text may make this slow: all readings of a pattern are followed at once, one character at a time. A
+// regular expression would try one reading after the other. This file knows neither repos nor rules.
 
 type Test = (char: string) => boolean
 
@@ -8,7 +8,7 @@ type Node =
   | { readonly kind: 'one' | 'many'; readonly test: Test }
   | { readonly kind: 'either'; readonly branches: readonly (readonly Node[])[] }
 
-/** Without a test it is passed without a letter. */
+/** A state without a test is passed without a character. */
 interface State {
   readonly test: Test | undefined
   next: readonly number[]
@@ -19,8 +19,8 @@ const SLASH: Node = { kind: 'one', test: (char) => char === '/' }
 const inPart: Test = (char) => char !== '/'
 
 /**
- * The test of a pattern, upper and lower case being the same; undefined where its brackets are not closed. It takes
- * time by the length of the text times that of the pattern, at the most.
+ * Returns the test of a pattern, which ignores case; undefined if its brackets are not closed. The time that the test
+ * takes is bounded by the length of the text times that of the pattern.
  */
 export function compileGlob(pattern: string): ((text: string) => boolean) | undefined {
   const nodes = new Reader(pattern.toLowerCase()).all()
@@ -31,7 +31,7 @@ export function compileGlob(pattern: string): ((text: string) => boolean) | unde
   return (text) => isMatch(states, start, text.toLowerCase())
 }
 
-/** Adds the states of `nodes`, which lead on to `end`. The first of them. */
+/** Adds the states of `nodes`, which lead to `end`. Returns the first of them. */
 function link(nodes: readonly Node[], end: number, states: State[]): number {
   const add = (next: readonly number[], test?: Test): number => states.push({ test, next }) - 1
   return nodes.reduceRight((after, node) => {
@@ -58,10 +58,10 @@ function isMatch(states: readonly State[], start: number, text: string): boolean
   return live.has(0)
 }
 
-/** The states that are there without a further letter. */
+/** The states that are reached without a further character. */
 function reach(states: readonly State[], from: readonly number[]): ReadonlySet<number> {
   const found = new Set(from)
-  // What is added while it runs is visited, too.
+  // States that are added during the loop are visited, too.
   for (const index of found) {
     const state = states[index]
     if (state?.test === undefined) for (const next of state?.next ?? []) found.add(next)
@@ -97,7 +97,7 @@ class Reader {
   #next(): Node | undefined {
     const rest = this.#text.slice(this.#at)
     const isAtPart = this.#at === 0 || /[/{,]/.test(this.#text[this.#at - 1] ?? '')
-    // 'a/**' is a itself as well, and '**/b' is b.
+    // `a/**` matches `a` itself as well, and `**/b` matches `b`.
     if (/^\/\*\*(?=$|[},])/.test(rest)) return this.#take(3, { kind: 'either', branches: [[], [SLASH, ANY]] })
     if (isAtPart && rest.startsWith('**/'))
       return this.#take(3, { kind: 'either', branches: [[], [ANY, SLASH]] })
@@ -117,7 +117,7 @@ class Reader {
     return node
   }
 
-  /** '[abc]', '[a-z]', '[!abc]' and '[^abc]'; a bracket that comes first is a letter. */
+  /** '[abc]', '[a-z]', '[!abc]' and '[^abc]'; a bracket in first place is a character. */
   #set(rest: string): Node | undefined {
     const [whole, not, inside = ''] = /^\[([!^]?)(\]?[^\]]*)\]/.exec(rest) ?? []
     if (whole === undefined || inside === '') return undefined

@@ -1,25 +1,26 @@
-// Why the Hub refused, as far as the mirror can see it, and what to do: one sentence after the Hub's own words. Says
-// nothing it does not know, and repeats nothing that a caller has sent.
+// Why the Hub refused, as far as the mirror can see it, and what to do: one sentence behind the Hub's own words. It
+// states only what the mirror knows, and repeats nothing that a caller has sent.
 
 import { bearerToken } from '../http/headers.ts'
 import { type Repo, webPrefix } from './names.ts'
 import { isBadToken, isCompared, type Refusal } from './refusal.ts'
 
-/** As whom the Hub was asked, and for what. */
+/** With which credential the Hub was asked, and for what. */
 export interface HintContext {
-  /** As the Hub got it. */
+  /** As the Hub received it. */
   readonly authorization: string | undefined
   /**
-   * Whose credential the Hub got: the caller's own, a Hub token that the mirror lends, or none, because the mirror lends none
-   * to a mirror token.
+   * Which credential the Hub received: the caller's own, a Hub token that the mirror lends, or none, because the mirror
+   * lends none to a mirror token.
    */
   readonly credential: 'own' | 'lent' | 'not-lent'
   readonly repo: Repo | undefined
 }
 
-// Where people go, whatever stands between: not the mirror, which has no such pages, and not a mirror behind it.
+// The address for people, whatever stands in between: not the mirror, which has no such pages, and not a mirror behind
+// it.
 const HUB = 'https://huggingface.co'
-/** More than any message; what is longer is a page. */
+/** Longer than any message. A longer text is a page. */
 const MAX_HINTED_BYTES = 8 * 1024
 const NOT_OPENED = {
   lent: 'The token that the mirror uses for you at the Hub does not give access to this: contact its operator.',
@@ -29,8 +30,8 @@ const NOT_OPENED = {
 const SEND_ONE = "set HF_TOKEN or run 'hf auth login'"
 
 /**
- * The hint for a refusal; undefined where there is nothing to add. Printable ASCII. Without a context, as where the
- * Hub was asked for several callers at once, nothing is said of any credential.
+ * The hint for a refusal; undefined if there is nothing to add. Printable ASCII. Without a context, as when the Hub was
+ * asked for several callers at once, it says nothing about credentials.
  */
 export function hintFor(refusal: Refusal, context: HintContext | undefined): string | undefined {
   const { status, code } = refusal
@@ -59,7 +60,7 @@ function credentialHint(refusal: Refusal, { authorization, repo }: HintContext):
   }
   const malformed = malformedHint(authorization)
   if (malformed !== undefined) return malformed
-  // Whether the repo is one that does not exist the Hub does not say to a token it does not know.
+  // To a token that it does not know, the Hub does not say whether a repo exists.
   const isRejected = isBadToken(refusal) || isGated || refusal.code === undefined
   return isRejected
     ? `A token arrived at the mirror, and the Hub rejects it: it is mistyped, expired or revoked. Create a new one at ${HUB}/settings/tokens.`
@@ -71,7 +72,7 @@ function noToken(condition?: string): string {
   return `No token arrived at the mirror: ${cure}, and check that no proxy in front of the mirror drops the Authorization header.`
 }
 
-/** What is wrong with the form of a credential; the first that fits. */
+/** The fault in the form of a credential; the first one that fits. */
 export function malformedHint(authorization: string): string | undefined {
   const field = authorization.trim()
   const [, scheme = '', rest = ''] = /^(\S*)\s*(.*)$/s.exec(field) ?? []
@@ -127,9 +128,9 @@ function joined(text: string | undefined, hint: string): string {
 }
 
 /**
- * The refusal with its hint in message and body, after the Hub's own words. Python compares two messages letter by
- * letter to choose the exception: they stay, and the hint goes into the body, and into a header that newer versions
- * of huggingface_hub print as a warning, since a HEAD has no body.
+ * The refusal with its hint in message and body, behind the Hub's own words. Python compares two messages letter by
+ * letter to choose the exception. Those two stay unchanged: the hint goes into the body, and into a header field that
+ * newer versions of huggingface_hub print as a warning, since an answer to HEAD has no body.
  */
 export function withHint(refusal: Refusal, context: HintContext | undefined): Refusal {
   const hint = hintFor(refusal, context)
@@ -137,7 +138,8 @@ export function withHint(refusal: Refusal, context: HintContext | undefined): Re
   const text = joined(refusal.message, hint)
   const said = { ...refusal, ...bodyWith(refusal, hint) }
   if (isCompared(refusal)) return { ...said, warning: hint }
-  // The `hf` command says "requires approval" in place of the message of a gate; here it would send people the wrong way.
+  // The `hf` command prints "requires approval" in place of the message of a gate. Here that would send people the
+  // wrong way.
   const isHidden = refusal.code === 'GatedRepo' && context !== undefined && context.credential !== 'own'
   return { ...said, message: text, ...(isHidden ? { warning: hint } : {}) }
 }
@@ -161,7 +163,7 @@ function bodyWith(refusal: Refusal, hint: string): Pick<Refusal, 'body' | 'conte
       return { body: Buffer.from(JSON.stringify({ ...value, error })), contentType }
     }
   } catch {
-    // What is not what it says it is, is left alone.
+    // A body that is not what its type says stays unchanged.
   }
   return { body, contentType }
 }

@@ -1,9 +1,9 @@
-// The Git LFS batch API: what a batch wants, which stands in its body only, and where its answer leads. What could be
-// read in another way elsewhere counts for unclear.
+// The Git LFS batch API: which operation a batch requests, which only its body says, and the addresses in its answer. A
+// body that another server could read in another way counts as unclear.
 
 /**
- * `unclear` is whatever does not say it once, in so many words: servers differ in which of two equal keys they take, in
- * whether `Operation` is the same key, and in what they make of text that is not quite JSON.
+ * `unclear`: the body does not say exactly once which operation it requests. Servers differ in which of two equal keys
+ * they use, in whether `Operation` is the same key, and in how they read text that is not quite JSON.
  */
 export function lfsOperation(body: Buffer): 'download' | 'upload' | 'unclear' {
   const text = body.toString('utf8')
@@ -19,7 +19,7 @@ export function lfsOperation(body: Buffer): 'download' | 'upload' | 'unclear' {
   return operation === 'download' || operation === 'upload' ? operation : 'unclear'
 }
 
-/** The keys of the outermost object of a JSON text, doubles included. */
+/** The keys of the outermost object of a JSON text, repeated ones included. */
 function keysOf(text: string): readonly string[] {
   const keys: string[] = []
   let depth = 0
@@ -32,9 +32,10 @@ function keysOf(text: string): readonly string[] {
 }
 
 /**
- * The batch without an offer of the `xet` transfer: the Hub then answers with `basic` or `multipart`, whose bytes go over
- * plain HTTP. huggingface_hub 0.36 to 1.19, git-xet and others offer it and do as the answer says. Without any other
- * transfer the field goes, which means `basic` (git-lfs: docs/api/batch.md). The same Buffer where nothing is to change.
+ * The batch without an offer of the `xet` transfer: the Hub then answers with `basic` or `multipart`, whose bytes go
+ * over plain HTTP. huggingface_hub 0.36 to 1.19, git-xet and others offer it and follow the answer. Without any other
+ * transfer the field is removed, which means `basic` (git-lfs: docs/api/batch.md). Returns the same Buffer if nothing
+ * needs a change.
  */
 export function withoutXet(body: Buffer): Buffer {
   const batch = objectIn(body)
@@ -45,7 +46,7 @@ export function withoutXet(body: Buffer): Buffer {
   return textOf(others.length === 0 ? rest : { ...rest, transfers: others }) ?? body
 }
 
-/** Undefined of what is nested too deep to be written, though it could be parsed. */
+/** Undefined for a batch that is nested too deep to be written, though it could be parsed. */
 function textOf(value: object): Buffer | undefined {
   try {
     return Buffer.from(JSON.stringify(value))
@@ -55,7 +56,7 @@ function textOf(value: object): Buffer | undefined {
   }
 }
 
-/** One URL of a batch answer, and what it is for. */
+/** One URL of a batch answer, and its purpose. */
 export interface TransferUrl {
   readonly url: string
   readonly method: 'GET' | 'PUT' | 'POST'
@@ -63,13 +64,14 @@ export interface TransferUrl {
   readonly sizeBytes: number
   /** Header fields that a request for the URL must carry, without those of a multipart upload. */
   readonly headers: Readonly<Record<string, string>>
-  /** How long the answer says that it is good. */
+  /** How long the URL is valid, by the answer. */
   readonly lifeSeconds: number | undefined
 }
 
 /**
- * The answer to a batch with every URL replaced by what `turn` returns for it: `href` of each action, and the parts of a
- * multipart upload, which the Hub puts into `header` under their numbers. Undefined where it is no such answer.
+ * The answer to a batch with every URL replaced by what `turn` returns for it: the `href` of each action, and the parts
+ * of a multipart upload, which the Hub puts into `header` under their numbers. Undefined if the bytes are no such
+ * answer.
  */
 export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
   const answer = objectIn(body)
@@ -84,7 +86,7 @@ export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => st
   return textOf(answer)
 }
 
-/** By git-lfs: docs/api/basic-transfers.md. Whatever else there may be is a question with a body, as `verify` is. */
+/** As in git-lfs (docs/api/basic-transfers.md). Every other action is a request with a body, as `verify` is. */
 function methodOf(action: string): 'GET' | 'PUT' | 'POST' {
   return action === 'download' ? 'GET' : action === 'upload' ? 'PUT' : 'POST'
 }
@@ -109,7 +111,7 @@ function rewriteAction(
     if (isMultipart && /^\d+$/.test(name) && typeof value === 'string')
       fields[name] = turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds })
   }
-  // For a multipart upload, this is the URL that is notified of its end.
+  // The URL that is notified of the end of a multipart upload.
   action['href'] = turn({
     ...about,
     url: action['href'],

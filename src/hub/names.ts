@@ -1,7 +1,9 @@
 // How the Hub names things: repo types, repo ids, commits. Only the parsers here make the branded strings.
 // It does not know where in a URL a name stands.
 
-/** The base URLs that the Hub itself writes into its answers, whatever URL it was asked by. Without a slash at the end. */
+/**
+ * The base URLs that the Hub itself writes into its answers, whatever URL it was called by. Without a slash at the end.
+ */
 export const HUB_URLS = ['https://huggingface.co', 'https://hf.co'] as const
 
 /** The kinds of repo that have files at revisions; buckets have no revisions and are passed through. */
@@ -74,12 +76,12 @@ export function typeOfApiSegment(segment: string): RepoType | undefined {
   return REPO_TYPES.find((type) => API_SEGMENTS[type] === segment)
 }
 
-/** What stands before the id outside of `/api/`: nothing for models, else the plural and a slash. */
+/** The part before the id outside of `/api/`: nothing for models, otherwise the plural and a slash. */
 export function webPrefix(type: RepoType): WebPrefix {
   return WEB_PREFIXES[type]
 }
 
-/** A stable key for facts and memos: `models/org/name`. Case is kept: the Hub redirects other spellings. */
+/** A stable key for facts and caches: `models/org/name`. Case is kept: the Hub redirects other spellings. */
 export function repoKey(repo: Repo): string {
   return `${API_SEGMENTS[repo.type]}/${repo.id}`
 }

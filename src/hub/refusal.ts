@@ -1,5 +1,5 @@
-// Refusals of the Hub: how they differ from those of something in between, what clients read from them, what the mirror
-// may conclude, and how they are sent again. The mirror's own failures are errors, and stand in another table.
+// Refusals of the Hub: how they differ from those of an intermediary, what clients read from them, what the mirror may
+// conclude, and how they are sent again. The mirror's own failures are errors (errors.ts).
 
 import { type HeaderBag, headerText, headerValue, isHeaderSafe } from '../http/headers.ts'
 import { answeredAt, isRetryAfter, retryAfterMs } from '../http/retry-after.ts'
@@ -14,8 +14,8 @@ export interface Refusal {
   readonly message: string | undefined
   readonly commit: CommitHash | undefined
   /**
-   * Set where nothing in the answer is a sign of a Hub. It is the page of a CDN, a filter or a proxy on the way, and says
-   * nothing about anybody's right.
+   * True if nothing in the answer is a sign of a Hub. Then it is the page of a CDN, a filter or a proxy on the way, and
+   * says nothing about any right.
    */
   readonly isForeign?: true
   readonly body: Buffer
@@ -24,7 +24,7 @@ export interface Refusal {
   readonly retryAfter?: string
   /** Which quota a 429 is about, and for how long: `"api";r=0;t=55`. */
   readonly rateLimit?: string
-  /** What clients should print beside it, where the message must stay as it is. */
+  /** A text that clients should print beside the message, where the message must stay unchanged. */
   readonly warning?: string
 }
 
@@ -34,15 +34,15 @@ export const EXPOSED_HEADERS =
   'Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash'
 
 const MAX_MESSAGE_CHARS = 1000
-/** The Hub's words are short; what is longer is a page. */
+/** The Hub's messages are short. A longer text is a page. */
 const MAX_WORDS_BYTES = 8 * 1024
 const DISABLED = 'Access to this resource is disabled.'
-/** What is said of a 429 that bears no sign of a Hub. */
+/** The message for a 429 without any sign of a Hub. */
 export const TOO_MANY =
   'Something between this mirror and the Hub says that this mirror sends too many requests.'
 const BAD_TOKEN = 'Invalid credentials in Authorization header'
 
-/** The Hub's own words, and the code that belongs to them where a gateway on the way has dropped the field. */
+/** The Hub's own words, and the code that belongs to them, for a gateway that has dropped the field. */
 const WORDS: readonly { readonly status: number; readonly words: RegExp; readonly code?: string }[] = [
   { status: 401, words: /^Invalid credentials in Authorization header/ },
   { status: 401, words: /^Invalid username or password/ },
@@ -68,10 +68,10 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
   const commit = headerValue(headers, 'x-repo-commit')
   const challenge = safeValue(headers, 'www-authenticate')
   const retryAfter = waitOf(headers)
-  // On any other answer it would tell a caller of a quota that is not its own.
+  // In any other answer it would describe a quota that is not the caller's.
   const rateLimit = status === 429 ? safeValue(headers, 'ratelimit') : undefined
   const isOfHub = status !== 407 && (code !== undefined || said || hasHubFields(headers) || saysError(body))
-  // The only one that is passed on: its page is not, but the wait is.
+  // The only field of it that is passed on: its page is not, but the wait is.
   const message = !isOfHub && status === 429 ? TOO_MANY : said
   return {
     status,
@@ -87,7 +87,9 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
   }
 }
 
-/** Retry-After in seconds, which is the only form that Python reads; a date stays one where it is unknown from when it counts. */
+/**
+ * Retry-After in seconds, the only form that Python reads. A date stays a date if it is unknown from when it counts.
+ */
 function waitOf(headers: HeaderBag): string | undefined {
   const text = safeValue(headers, 'retry-after')?.trim()
   if (text === undefined || !isRetryAfter(text)) return undefined
@@ -103,11 +105,11 @@ function hasHubFields(headers: HeaderBag): boolean {
   if (/^huggingface\b/i.test(headerValue(headers, 'x-powered-by') ?? '')) return true
   // The Hub counts every answer: `RateLimit: "api";r=499;t=300`.
   if (/^"(?:api|resolvers|pages)"\s*;/.test(headerValue(headers, 'ratelimit') ?? '')) return true
-  // To Bearer and to Basic, which git speaks.
+  // The challenge for Bearer, and for Basic, which git sends.
   return /\brealm="Authentication required"/.test(headerValue(headers, 'www-authenticate') ?? '')
 }
 
-/** What the body says, if it is short: the text itself, or the `error` of a JSON object. */
+/** The message in a short body: the text itself, or the `error` of a JSON object. */
 function wordsOf(headers: HeaderBag, body: Buffer): string | undefined {
   if (body.length === 0 || body.length > MAX_WORDS_BYTES) return undefined
   const error = jsonObject(body)?.['error']
@@ -117,7 +119,7 @@ function wordsOf(headers: HeaderBag, body: Buffer): string | undefined {
     : undefined
 }
 
-/** The forms in which Python reads an error from a body; Hubs of other makes use them, too. */
+/** The forms in which Python reads an error from a body. Other Hubs use them, too. */
 function saysError(body: Buffer): boolean {
   const { error, errors } = jsonObject(body) ?? {}
   return typeof error === 'string' || Array.isArray(error) || Array.isArray(errors)
@@ -139,7 +141,7 @@ function safeValue(headers: HeaderBag, name: string): string | undefined {
   return value !== undefined && value !== '' && isHeaderSafe(value) ? value : undefined
 }
 
-/** Whether the refusal is about the token itself, not about what was asked for. */
+/** Whether the refusal is about the token itself, not about the requested target. */
 export function isBadToken(refusal: Refusal): boolean {
   if (refusal.status !== 401) return false
   return refusal.message === BAD_TOKEN || refusal.body.subarray(0, 4096).includes(BAD_TOKEN)
@@ -150,14 +152,14 @@ export function isCompared(refusal: Refusal): boolean {
   return isBadToken(refusal) || refusal.message === DISABLED
 }
 
-/** The file is known not to be in that commit, which will never change. */
+/** Whether the Hub said that the file is not in that commit. A commit never changes. */
 export function isAbsence(refusal: Refusal): boolean {
   return refusal.status === 404 && refusal.code === 'EntryNotFound' && refusal.commit !== undefined
 }
 
 /**
- * Whether this caller may not have the repo, so that whatever was believed about its right is over. A missing
- * revision or file says nothing of the kind, nor does a refusal that is not the Hub's.
+ * Whether this caller may not have the repo, so that any earlier right to it has ended. A missing revision or file does
+ * not say that, nor does a refusal that is not the Hub's.
  */
 export function deniesRepo(refusal: Refusal): boolean {
   const { status, code, isForeign } = refusal
@@ -165,11 +167,11 @@ export function deniesRepo(refusal: Refusal): boolean {
   return status === 401 || status === 403 || (status === 404 && code === 'RepoNotFound')
 }
 
-/** Who receives a refusal, and about what. */
+/** Who receives a refusal, and for what. */
 export interface RefusalContext {
   /** The request came without a token. */
   readonly anonymous: boolean
-  /** False for routes that are about no repo, like whoami: there no code is added. Default true. */
+  /** False for routes that are about no repo, such as whoami: no code is added there. True by default. */
   readonly aboutRepo?: boolean
 }
 

@@ -1,15 +1,15 @@
-// The Hub's container registry, by which Ollama and llama.cpp fetch GGUF files: /v2/{ns}/{name}/manifests/{tag} and
-// /v2/{ns}/{name}/blobs/sha256:{hex}. It reads targets, and does no I/O.
+// The Hub's container registry, from which Ollama and llama.cpp fetch GGUF files: /v2/{ns}/{name}/manifests/{tag} and
+// /v2/{ns}/{name}/blobs/sha256:{hex}. This file reads targets, and does no I/O.
 
 import type { Repo } from './names.ts'
 import type { HubRoute } from './route.ts'
 
-/** What is asked of the registry; `target` is the canonical one for the origin. */
+/** What a request asks of the registry; `target` is the canonical one for the origin. */
 export type RegistryRequest =
   | { readonly kind: 'manifest'; readonly repo: Repo; readonly target: string }
   | { readonly kind: 'blob'; readonly repo: Repo; readonly target: string; readonly sha256: string }
 
-/** Undefined for every other route, and for a target that is spelled in another way than clients do. */
+/** Undefined for every other route, and for a target in a spelling that no client uses. */
 export function registryRequest(route: HubRoute): RegistryRequest | undefined {
   if (route.kind !== 'other' || route.repo === undefined) return undefined
   const { repo, target } = route

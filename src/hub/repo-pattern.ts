@@ -5,11 +5,11 @@ import { compileGlob } from './glob.ts'
 import { type Repo, webPrefix } from './names.ts'
 
 /**
- * Tells whether a repo is meant by one of the patterns. A star stands for any letters of one part, two for any parts,
- * and one alone for everything. Case is ignored.
+ * Returns a test whether a repo matches one of the patterns. A star stands for any characters of one part, two for any
+ * parts, and one alone for everything. Case is ignored.
  */
 export function repoPattern(patterns: readonly string[]): (repo: Repo) => boolean {
-  // One whose brackets are not closed means none.
+  // A pattern whose brackets are not closed matches nothing.
   const meant = patterns.flatMap(
     (pattern) => compileGlob(pattern === '*' ? '**' : pattern.replace(/^models\//i, '')) ?? [],
   )
@@ -19,7 +19,7 @@ export function repoPattern(patterns: readonly string[]): (repo: Repo) => boolea
   }
 }
 
-/** What would be right where a pattern is none; undefined when it is one. */
+/** What would be right instead of a text that is no pattern; undefined if it is one. */
 export function faultOfRepoPattern(pattern: string): string | undefined {
   if (/^[\w.*?{},[\]/-]{1,300}$/.test(pattern) && !/^\/|\/\/|\/$/.test(pattern)) return undefined
   return "expected repos such as 'acme/*' or 'datasets/acme/*'"

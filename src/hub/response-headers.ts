@@ -1,5 +1,5 @@
-// Which headers of the origin a client may see when an answer is passed on. This is an allow list: a header that is not
-// named here is dropped.
+// Which header fields of the origin a client may see when an answer is passed on. This is an allow list: a field that
+// is not named here is dropped.
 
 import { connectionNames, type HeaderBag, HOP_BY_HOP, isHeaderSafe } from '../http/headers.ts'
 import { isRetryAfter } from '../http/retry-after.ts'

@@ -1,5 +1,5 @@
-// What must point back at the mirror, and what must not lead clients past it: URLs of the origin in JSON, Link
-// and Location, and every trace of Xet. It knows where in a document a string stands. It does no I/O.
+// Rewrites answers so that they lead clients to the mirror, and never past it: URLs of the origin in JSON, Link and
+// Location, and every trace of Xet. This file knows where in a document a string stands. It does no I/O.
 
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
@@ -10,7 +10,7 @@ import type { HubDocument } from './route.ts'
 /** Bases are absolute URLs, with or without a path; a slash at the end is ignored. */
 export interface RewriteBases {
   readonly originBase: string
-  /** What clients call the mirror, base path included. */
+  /** The base URL by which clients call the mirror, base path included. */
   readonly mirrorBase: string
   /** Other names under which the origin speaks of itself: a mirror behind us still says huggingface.co. */
   readonly aliases?: readonly string[]
@@ -22,17 +22,17 @@ const ARRAYS: ReadonlySet<HubDocument> = new Set<HubDocument>(['tree', 'paths-in
 interface DocumentOptions extends Pick<RewriteBases, 'originBase' | 'aliases'> {
   readonly document: HubDocument
   readonly stripXet: boolean
-  /** Names of members of the document itself whose place the plan notes. */
+  /** Names of members of the document itself whose places the plan notes. */
   readonly members?: readonly string[]
 }
 
 /**
- * A JSON answer as the mirror's clients may see it. With `stripXet`, `xetHash` goes at any depth (stripping the
- * headers alone does not keep huggingface_hub ≥ 1.22 on plain HTTP) and a top-level `xetEnabled` becomes false.
- * Strings that are a URL of the origin become the mirror's, for clients follow them with their token. All else stays
- * byte for byte, so that integers above 2^53, duplicate keys and the spelling of numbers survive. What needs no change
- * is returned as the same Buffer.
- * Throws `origin_bad_answer` for what is no JSON of the expected shape: it comes from a captive portal.
+ * A JSON answer as the mirror's clients may see it. With `stripXet`, `xetHash` is removed at any depth, since stripping
+ * the header fields alone does not keep huggingface_hub ≥ 1.22 on plain HTTP, and a top-level `xetEnabled` becomes
+ * false. A string that is a URL of the origin becomes one of the mirror, because clients send their token to it. All
+ * other bytes stay, so that integers above 2^53, duplicate keys and the spelling of numbers survive. A document that
+ * needs no change is returned as the same Buffer. Throws `origin_bad_answer` if the bytes are no JSON of the expected
+ * shape, as those of a captive portal.
  */
 export function rewriteDocument(
   body: Buffer,
@@ -45,7 +45,10 @@ export function rewriteDocument(
   return Buffer.concat([...rewritten(body, plan, options.mirrorBase)])
 }
 
-/** Begins the pass that finds what `rewriteDocument` changes; it can be made in slices. Throws as that does. */
+/**
+ * Begins the pass that finds what `rewriteDocument` changes. The pass can be made in slices. Throws as
+ * `rewriteDocument` does.
+ */
 export function scanDocument(body: Buffer, options: DocumentOptions): DocumentScan {
   return new DocumentScan(body, {
     isList: ARRAYS.has(options.document),
@@ -55,7 +58,7 @@ export function scanDocument(body: Buffer, options: DocumentOptions): DocumentSc
   })
 }
 
-/** The length in bytes of the document when it has been changed as `plan` says. */
+/** The length in bytes of the document after the changes of `plan`. */
 export function rewrittenLength(body: Buffer, { edits }: DocumentPlan, mirrorBase: string): number {
   const base = baseText(mirrorBase).length
   let length = body.length
@@ -68,10 +71,10 @@ export function rewrittenLength(body: Buffer, { edits }: DocumentPlan, mirrorBas
 }
 
 const FALSE_TEXT = Buffer.from('false')
-/** Little enough to be made between two events, and much enough to be sent by one write. */
+/** Small enough to be made between two events, and large enough for one write. */
 const PIECE_BYTES = 128 * 1024
 
-/** The document as `plan` says, in pieces of some 128 KiB, which may be parts of `body`. */
+/** The document after the changes of `plan`, in pieces of some 128 KiB, which may be parts of `body`. */
 export function* rewritten(
   body: Buffer,
   { edits }: DocumentPlan,
@@ -120,9 +123,9 @@ function badAnswer(message: string, cause?: unknown): MirrorError {
 }
 
 /**
- * A Link header with the origin's URLs turned to the mirror, or `undefined` when nothing is left of it. Paging
- * links get exactly the form `<…>; rel="next"`, absolute, one blank and no more parameters: hf-hub, huggingface.js
- * and DuckDB each depend on a part of that. With `stripXet` the xet-* relations go. Links to other hosts stay.
+ * A Link field with the origin's URLs replaced by the mirror's, or `undefined` if nothing is left of it. Paging links
+ * have exactly the form `<…>; rel="next"`, absolute, with one blank and no more parameters: hf-hub, huggingface.js and
+ * DuckDB each depend on a part of that. With `stripXet` the xet-* relations are removed. Links to other hosts stay.
  */
 export function rewriteLink(
   value: string,
@@ -151,9 +154,9 @@ function relations(params: string): readonly string[] {
 }
 
 /**
- * Where a redirect of the origin leads. Within the origin: the same place at the mirror, as a path without host,
- * since older huggingface_hub follows no other on HEAD. Elsewhere: `foreign`, for the hop policy to judge; the URL
- * may be signed. Throws `origin_bad_answer` for what is no URL.
+ * Where a redirect of the origin leads. Within the origin: to the same place at the mirror, as a path without host,
+ * since older versions of huggingface_hub follow no other redirect of a HEAD. Elsewhere: `foreign`, and the redirect
+ * policy decides; the URL may be signed. Throws `origin_bad_answer` for text that is no URL.
  */
 export function rewriteLocation(
   location: string,
@@ -172,11 +175,11 @@ export function rewriteLocation(
       : undefined
   if (rest === undefined) return { kind: 'foreign', url }
   const basePath = trimSlash(new URL(options.mirrorBase).pathname)
-  // Two slashes at the front would name a host.
+  // Two slashes at the front would be read as a host.
   return { kind: 'mirror', location: `${basePath}/${rest.replace(/^\/+/, '')}` }
 }
 
-/** The bases of the origin in both schemes: a mirror behind TLS may speak of itself in plain http. */
+/** The bases of the origin in both schemes: a mirror behind TLS may use plain http in its answers. */
 function basesOf(options: Pick<RewriteBases, 'originBase' | 'aliases'>): readonly string[] {
   return [options.originBase, ...(options.aliases ?? [])].flatMap((base) => {
     const rest = trimSlash(base).replace(/^https?:/i, '')

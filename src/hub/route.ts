@@ -1,5 +1,5 @@
-// A request target as it came over the wire → what it asks of the Hub, and back. The one place that reads Hub
-// URLs: policy, keys and the origin's targets all come from the value made here. It does not know the method.
+// Turns a raw request target into a typed route, and back. This is the one place that reads Hub URLs: policies, keys
+// and the targets for the origin all come from the value made here. It does not know the method.
 
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
@@ -31,7 +31,7 @@ import {
 /** API answers that may be kept. */
 export type HubDocument = TailDocument | 'whoami' | 'list'
 
-/** What a route that is only passed through is for, as far as reading and writing differ. */
+/** The purpose of a route that is only passed through, as far as reading and writing differ. */
 type OtherPurpose =
   /** Git LFS batch: reading or writing stands in its body (`operation`). */
   | 'lfs-batch'
@@ -94,7 +94,7 @@ export type HubRoute =
 const MAX_TARGET_BYTES = 8192
 
 interface Target {
-  /** As on the wire, for what is passed on by meaning unknown. */
+  /** As received, to be passed on without knowing its meaning. */
   readonly raw: readonly string[]
   /** Decoded once. */
   readonly parts: readonly string[]
@@ -104,16 +104,16 @@ interface Target {
 }
 
 /**
- * Reads a raw request target (Node's `req.url`: one character per byte). Throws `bad_url` for what is malformed
- * or tries to leave its place, `not_found` for what lies outside of the base path. It splits on '/' before it
- * decodes, since `refs%2Fpr%2F1` is one segment, and decodes exactly once. Repeated slashes are collapsed at the
- * front only: clients that keep the slash of HF_ENDPOINT send `//api/…`.
+ * Reads a raw request target (Node's `req.url`: one character per byte). Throws `bad_url` if it is malformed or tries
+ * to leave its place, and `not_found` if it is outside of the base path. It splits at '/' before it decodes, since
+ * `refs%2Fpr%2F1` is one segment, and decodes exactly once. Repeated slashes are collapsed at the front only: clients
+ * that keep the slash of HF_ENDPOINT send `//api/…`.
  */
 export function parseHubUrl(rawTarget: string, basePath: string): HubRoute {
   const target = readTarget(rawTarget, basePath)
   const [first = '', ...rest] = target.parts
   if (first === 'api') return parseApi(target, rest)
-  // The registry: the same repos by another way, for the scope of tokens as well.
+  // The registry serves the same repos by another route, so the scope of tokens applies to it as well.
   if (first === 'v2' && rest.length >= 2) return other(target, 'any', repoOrNone('model', rest.slice(0, 2)))
   const prefixed = first === 'models' ? undefined : typeOfApiSegment(first)
   return prefixed === undefined ? parseWeb(target, 'model', target.parts) : parseWeb(target, prefixed, rest)
@@ -227,8 +227,8 @@ function parseResolveCache(target: Target, parts: readonly string[]): HubRoute {
 }
 
 function parseWeb(target: Target, type: RepoType, parts: readonly string[]): HubRoute {
-  // Two segments first. Were `/gpt2/resolve/resolve/main/x` read as a revision of gpt2, a repo that is public,
-  // the bytes of a private `gpt2/resolve` could be taken for public ones.
+  // Ids of two segments are tried first. If `/gpt2/resolve/resolve/main/x` were read as a revision of gpt2, a public
+  // repo, the bytes of a private `gpt2/resolve` could be taken for public ones.
   const idLength = [2, 1].find((length) => parts[length] === 'resolve' && parts.length >= length + 3)
   const revision = parts[(idLength ?? -2) + 1]
   if (idLength === undefined || revision === undefined) return parseOtherWeb(target, type, parts)
@@ -281,7 +281,7 @@ function gitPurpose(service: string, query: string): OtherPurpose {
     case 'git-receive-pack':
       return 'git-write'
     case 'info/refs':
-      // The first question of a push: refused here, git says so before it packs anything.
+      // The first request of a push. If it is refused here, git says so before it packs anything.
       return new URLSearchParams(query).get('service') === 'git-receive-pack' ? 'git-write' : 'git-read'
     default:
       return 'any'
@@ -328,7 +328,7 @@ export function resolveCacheTarget(repo: Repo, commit: CommitHash, path: string)
 }
 
 /**
- * The canonical target of a route, without base path. For files the inverse of `parseHubUrl`, but for the URLs
+ * The canonical target of a route, without base path. For files it is the inverse of `parseHubUrl`, except for URLs
  * that have two readings: one-segment ids with a revision `resolve`, or a path that begins with a commit.
  */
 export function formatHubUrl(route: HubRoute): string {
@@ -342,9 +342,9 @@ export function formatHubUrl(route: HubRoute): string {
 }
 
 /**
- * Whether a request would change something at the Hub, for mirrors that deny writes. Xet write tokens and the
- * first question of a push count, so that a client is refused before it has hashed and packed. A Git LFS batch
- * does not: whether it writes stands in its body, which the caller must read.
+ * Whether a request would change something at the Hub, for mirrors that deny writes. Xet write tokens and the first
+ * request of a push count, so that a client is refused before it has hashed and packed. A Git LFS batch does not:
+ * whether it writes stands in its body, which the caller of this function must read.
  */
 export function isWriteRoute(route: HubRoute, method: string): boolean {
   if (route.kind === 'xet-token' && route.write) return true

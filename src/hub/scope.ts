@@ -1,6 +1,6 @@
-// What a request shows that is passed through without being understood: which repo, and which of its files. It reads
-// more leniently than the route parser (words in any case, escaped slashes as slashes), because what is read too
-// strictly here would pass a rule by, and the origin may be more lenient than we are.
+// What a request shows that is passed through without being understood: which repo, and which of its files. This file
+// reads more leniently than the route parser (words in any case, escaped slashes as slashes): a target that is read too
+// strictly here would escape a rule, and the origin may be more lenient than the mirror.
 
 import { readApiTail } from './api-tail.ts'
 import { REPO_TYPES, type RepoType } from './names.ts'
@@ -13,12 +13,12 @@ export interface Scope {
 }
 
 interface ShownFile {
-  /** Undefined where files have none: in buckets. */
+  /** Undefined for buckets, whose files have no revision. */
   readonly revision: string | undefined
-  /** False where escaped slashes leave it open which part is the revision. */
+  /** False if escaped slashes leave it open which part is the revision. */
   readonly isClear: boolean
   readonly path: string
-  /** False for pages and raw text, which show of a large file the pointer only. */
+  /** False for pages and raw text, which show only the pointer of a large file. */
   readonly whole: boolean
 }
 
@@ -28,7 +28,7 @@ const TYPES = new Map<string, Scope['type']>([
 ])
 /** First segments that are no name of a user or an organization. */
 const SITE = new Set('docs front join login logout oauth settings'.split(' '))
-/** API answers about a repo that hold no content of a file. Nothing is known about routes that are not listed. */
+/** API answers about a repo that hold no content of a file. A route that is not listed may hold anything. */
 const CONTENTLESS = new Set(
   [
     'auth-check settings preupload commit branch tag super-squash lfs-files treesize scan leaderboard discussions',
@@ -54,7 +54,7 @@ export function scopeOf(parts: readonly string[]): Scope | undefined {
     case 'api':
       return apiScope(segments.slice(1))
     case 'v2':
-      // Ollama's way to the same files.
+      // Ollama's route to the same files.
       return segments.length < 2
         ? undefined
         : { ...named('model', segments.slice(1, 3)), shows: 'everything' }
@@ -81,7 +81,7 @@ function apiScope(segments: readonly string[]): Scope | undefined {
   return { ...named(type, rest.slice(0, idParts.length)), shows }
 }
 
-/** Of each segment, whether an escaped slash ties it to the next one. */
+/** For each segment, whether an escaped slash ties it to the next one. */
 function tiedOf(parts: readonly string[]): readonly boolean[] {
   return parts.flatMap((part) => {
     const pieces = part.split('/').filter(Boolean)

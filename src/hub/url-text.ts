@@ -1,5 +1,5 @@
-// Percent-encoding, and checks on what it hides: one decode, one canonical encode. The route parser uses it, and the code
-// that builds targets for the origin. It does not know which segment means what.
+// Percent-encoding, and checks of what it can hide: one decode, one canonical encode. The route parser uses it, and the
+// code that builds targets for the origin. This file does not know which segment means what.
 
 import { MirrorError } from '../errors.ts'
 
@@ -8,7 +8,7 @@ const MAX_REVISION_CHARS = 256
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** A refusal of a URL; the message is ours alone, so that nothing the caller wrote is echoed. */
+/** A refusal of a URL. The message is the mirror's own, so that no text of the caller is echoed. */
 export function badUrl(message: string): MirrorError {
   return new MirrorError('bad_url', { message })
 }
@@ -77,8 +77,8 @@ export function encodePath(path: string): string {
 }
 
 /**
- * The canonical spelling of a raw segment whose meaning is not ours to know: escapes of unreserved characters
- * are undone, others upper-cased, reserved characters left as they were, and everything else escaped.
+ * The canonical spelling of a raw segment whose meaning the mirror need not know: escapes of unreserved characters are
+ * decoded, others upper-cased, reserved characters left unchanged, and everything else is escaped.
  */
 export function normalizeSegment(raw: string): string {
   return raw.replace(/%(..)|[^A-Za-z0-9._~!$&'()*+,;=:@-]/g, (match, hex: string | undefined) => {
@@ -88,7 +88,7 @@ export function normalizeSegment(raw: string): string {
   })
 }
 
-/** Escapes raw bytes above ASCII, and nothing else: a query is the origin's to read. */
+/** Escapes raw bytes above ASCII, and nothing else: only the origin reads a query. */
 export function escapeHighBytes(raw: string): string {
   return raw.replace(/[\x80-\xff]/g, (char) => escapeByte(char.charCodeAt(0)))
 }

@@ -15,9 +15,9 @@ export interface Representation {
   readonly etag: string
   /** All header fields but those that depend on the range. */
   readonly headers: Readonly<Record<string, string>>
-  /** How what is known of the content was come by. Decides the outcome unless the bytes come from the origin. */
+  /** How the facts of the content were obtained. Decides the outcome unless the bytes come from the origin. */
   readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
-  /** Present when every caller may be given the same. */
+  /** Present when every caller may get the same answer. */
   readonly reusable?: Reusable | undefined
 }
 

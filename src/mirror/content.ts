@@ -109,7 +109,7 @@ export class Contents {
     if (stored !== undefined) return { body: stored, from: 'stored' }
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
     const joined = await this.#join(ctx, content, { ...wanted, isPublic })
-    // The store has no room for what this reader wants, or cannot take it.
+    // The store has no space for what this reader wants, or cannot take it.
     if (joined === undefined) return this.#straight(ctx, content, wanted.range)
     await refuseMove(joined.source)
     const { source, download, how } = joined
@@ -118,10 +118,10 @@ export class Contents {
   }
 
   /**
-   * Puts the bytes into the store without sending them to a client: a reader that takes nothing. It joins a running download, and
-   * others may join it. Resolves to true when the bytes are verified and on the disk, and to false when they may not be
-   * stored or the store has no room. Throws as `open` and its body do. `ctx.signal` ends the waiting; a download that no other caller
-   * reads then ends by the rules for abandoned ones.
+   * Puts the bytes into the store without sending them to a client: a reader that takes nothing. It joins a running
+   * download, and others may join it. Resolves to true when the bytes are verified and on the disk, and to false when
+   * they may not be stored or the store has no space. Throws as `open` and its body do. `ctx.signal` ends the waiting;
+   * a download that no other caller reads then ends by the rules for abandoned ones.
    */
   async fill(ctx: Reader, content: Content): Promise<boolean> {
     const { key, sizeBytes } = content
@@ -207,7 +207,8 @@ export class Contents {
   ): Promise<Joined | undefined> {
     const { key, sizeBytes } = content
     const reader = { ...wanted, signal: ctx.signal, countAgainstLimit: ctx.countAgainstLimit }
-    // It goes into the store at its own pace, however slow its readers are. What is small ends as soon as a question would.
+    // It goes into the store at its own pace, however slow its readers are. A short body ends as soon as a question
+    // would.
     const lane = sizeBytes <= SHORT_BODY_BYTES ? 'question' : 'pull'
     return this.#options.downloads.join(key, sizeBytes, reader, () =>
       // Other callers may join, and stay when the credential of the first has expired or is out of quota.

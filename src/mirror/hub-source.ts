@@ -1,4 +1,4 @@
-// Where the bytes of a content come from that the Hub has: a target at the Hub, asked for with the caller's credential.
+// The source of a content that the Hub has: a target at the Hub, requested with the caller's credential.
 
 import type { Repo } from '../hub/names.ts'
 import type { OriginClient } from '../origin/client.ts'
@@ -29,7 +29,7 @@ export interface HubObject {
   readonly meta: { readonly etag: string; readonly sizeBytes: number }
 }
 
-/** `Content.source` for bytes of the Hub. A refusal of the Hub ends the rights that it speaks against. */
+/** `Content.source` for bytes of the Hub. A refusal of the Hub ends the rights that it contradicts. */
 export function hubSource(ctx: Ctx, object: HubObject, options: HubSourceOptions): Content['source'] {
   const { client, observer, access, monotonic } = options
   const { repo, ...from } = object
@@ -42,7 +42,7 @@ export function hubSource(ctx: Ctx, object: HubObject, options: HubSourceOptions
       requester: requesterOf(ctx),
       otherRequester: isShared ? anonymousRequester(ctx) : undefined,
       onRefused: (refusal, { authorization }) => {
-        // Not awaited: what is believed in memory has ended when this returns, and a failing disk is reported elsewhere.
+        // Not awaited: the rights in memory have ended when this returns, and a failing disk is reported elsewhere.
         const refused = authorization === undefined ? asAnonymous(ctx) : ctx
         void access.refused(refused, repo, refusal, monotonic())
       },

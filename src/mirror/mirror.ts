@@ -54,14 +54,14 @@ export interface Mirror {
   /** Whether there are any policies. */
   readonly hasRules: boolean
   /**
-   * A write to the repo was forwarded and accepted. What was believed of its branches, and of who may read it, ends here.
+   * A write to the repo was forwarded and accepted. What was known of its branches, and of who may read it, ends here.
    */
   changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
   /** The Hub refused a forwarded read of the repo. Rights that the refusal contradicts end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
   /** What the policies decide about a request whose answer may be reused: `Policies.admitCached`. */
   admitCached(caller: Ctx['caller'], route: FileRoute): string | undefined
-  /** Remembers which commit a HEAD has named to this client, when its answer was a reused one. */
+  /** Records which commit a HEAD has named to this client, when its answer was a reused one. */
   recordHeadCommit(
     client: ClientName,
     answer: { readonly route: FileRoute; readonly commit: CommitHash; readonly status: number },

@@ -49,7 +49,7 @@ export async function followRedirects(
   return { kind: 'loop', url }
 }
 
-/** The Location of an answer that asks to go on there; undefined for any other answer. */
+/** The Location of an answer that is a redirect; undefined for any other answer. */
 function redirectOf({ status, headers }: Pick<OriginAnswer, 'status' | 'headers'>): string | undefined {
   return status >= 300 && status < 400 ? headerValue(headers, 'location') : undefined
 }

@@ -7,14 +7,14 @@ import { type HeaderBag, headerValue } from '../http/headers.ts'
 import type { OriginAnswer } from './origin-answer.ts'
 import { isAllowedHost, mayCarryCredential, type RedirectPolicy } from './redirect.ts'
 
-/** 303 leads to another thing, and 300 and 304 nowhere. */
+/** A 303 leads to another resource, and 300 and 304 lead nowhere. */
 const MOVES = new Set([301, 302, 307, 308])
 /** Those after which the method and the body stay the same for certain (RFC 9110 §15.4.8, §15.4.9). */
 const KEEP_METHOD = new Set([307, 308])
 
 /**
- * Where the origin has moved, by its answer to a request for `from`: another origin, and the same target below it. Undefined
- * for any other answer.
+ * Where the origin has moved, by its answer to a request for `from`: another origin, and the same target below it.
+ * Undefined for any other answer.
  */
 export function moveOf(
   { base }: RedirectPolicy,
@@ -50,7 +50,7 @@ export function checkMove(
   throw new MirrorError('origin_moved', { detail: { host: to.host.slice(0, 255) } })
 }
 
-/** Whether the request may be sent again where `status` leads. */
+/** Whether the request may be sent again to the target of a redirect with this status. */
 export function isRepeatable(method: string | undefined, status: number): boolean {
   return method === 'GET' || method === 'HEAD' || KEEP_METHOD.has(status)
 }
@@ -63,8 +63,8 @@ interface MovableRequest {
 }
 
 /**
- * Sends as `send` does, and once more where the origin says that it has moved, as far as `checkMove` allows. `onMoved`
- * is called with each new place, once in a row.
+ * Sends as `send` does, and once more if the origin says that it has moved, as far as `checkMove` allows. `onMoved` is
+ * called with each new place, once in a row.
  */
 export function followMoves<R extends MovableRequest>(
   send: (request: R) => Promise<OriginAnswer>,

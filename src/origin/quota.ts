@@ -58,7 +58,7 @@ interface Gate {
   readonly isBackoff: boolean
   opensAt: number
   timer: NodeJS.Timeout | undefined
-  /** In the order in which they came, which is that in which they leave. */
+  /** In the order of their arrival, in which they are also sent. */
   readonly waiting: Set<Waiter>
 }
 
@@ -89,8 +89,8 @@ export class Quota {
   }
 
   /**
-   * Resolves with undefined when the request may leave, at once or after a short wait in the order of coming; else
-   * with what is used up. `mayWait: false` never waits. Rejects with the reason of `signal`.
+   * Resolves with undefined when the request may be sent, at once or after a short wait in the order of arrival;
+   * otherwise with what is used up. With `mayWait: false` it never waits. Rejects with the reason of `signal`.
    */
   async admit(
     key: QuotaKey,
@@ -111,7 +111,8 @@ export class Quota {
         }
         waited = true
       }
-      // Nothing has been awaited since the gate was found open, so exactly one request passes before it closes for the trial.
+      // Nothing has been awaited since the gate was found open, so exactly one request passes before the gate closes
+      // for the trial.
       const backoff = this.#backoffs.get(name)
       if (backoff !== undefined) this.#closeGate(name, backoff.bucket, { ms: TRIAL_MS, isBackoff: true })
     }
@@ -281,8 +282,8 @@ export class Quota {
 const NO_BODY = Buffer.alloc(0)
 
 /**
- * The buckets of the Hub that a path may count towards, the narrowest first: that is the one which a refusal without
- * a name is about. Who am I has a strict limit of its own, and is part of the API all the same.
+ * The buckets of the Hub that a path may count towards, the narrowest first: a refusal without a name is about that
+ * one. Who-am-I has a strict limit of its own, and also counts as a part of the API.
  */
 export function bucketsOf(path: string): readonly string[] {
   if (/^\/+api\/+whoami/.test(path)) return ['whoami', 'api']

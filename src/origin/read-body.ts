@@ -15,7 +15,7 @@ export async function readBounded(
   for await (const part of body) {
     const chunk = part as Buffer
     size += chunk.length
-    // Shutdown the loop destroys the body.
+    // To leave the loop destroys the body.
     if (size > maxBytes) return undefined
     parts.push(chunk)
   }

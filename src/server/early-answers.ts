@@ -9,8 +9,8 @@ import type { Answer, Reusable } from '../mirror/answer.ts'
 export type ReusableAnswer = Answer & { readonly reusable: Reusable }
 
 /**
- * Gives answers again that need no new decision. What it answers has passed the same checks as on the full path, and
- * stands in the request log. What it does not answer is untouched.
+ * Gives answers again that need no new decision. A request that it answers has passed the same checks as on the full
+ * path, and stands in the request log. A request that it does not answer is untouched.
  */
 export interface EarlyAnswers {
   /**
@@ -21,8 +21,8 @@ export interface EarlyAnswers {
   /** Answers a request that Node has read, or calls `otherwise`, at once or later, with the response untouched. */
   serve(request: IncomingMessage, response: ServerResponse, otherwise: () => void): void
   /**
-   * Called with each reusable answer before it is sent. Keeps it where it can. Returns header fields to send along with
-   * it, for processes between the mirror and the client; undefined where there are none.
+   * Called with each reusable answer before it is sent. Caches it if it can. Returns header fields to send with it, for
+   * processes between the mirror and the client; undefined if there are none.
    */
   keep(
     request: IncomingMessage,

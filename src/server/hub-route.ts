@@ -83,15 +83,15 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
   })
 }
 
-/** A request that may be answered: what it asks for, and for whom. */
+/** A request that may be answered: its route, and its caller. */
 interface Admitted extends Forwarded {
-  /** Reads the body as a whole, for requests whose question stands in it. Rejects as `RequestBodies.read` does. */
+  /** Reads the body as a whole, for requests that ask by their body. Rejects as `RequestBodies.read` does. */
   readonly readBody: (maxBytes: number) => Promise<Buffer>
 }
 
 /**
- * Parses the target, finds out who asks, and asks the operator's rules. Rejects with the MirrorError that refuses the
- * request; the Hub's bytes and the store are untouched then.
+ * Parses the target, finds out which caller asks, and evaluates the operator's rules. Rejects with the MirrorError that
+ * refuses the request; the Hub's bytes and the store are untouched then.
  */
 async function admit(
   request: FastifyRequest,
@@ -127,7 +127,7 @@ async function admit(
   return { route, ctx, readBody }
 }
 
-/** Sends the answer, or the failure that its first byte ends in. Never rejects. */
+/** Sends the answer, or the failure that occurs before its first byte. Never rejects. */
 async function send(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -152,7 +152,7 @@ function isReusable(answer: Answer): answer is ReusableAnswer {
   return answer.reusable !== undefined
 }
 
-/** The mirror's answer; undefined where the request is to be forwarded. */
+/** The mirror's answer; undefined if the request is to be forwarded. */
 async function answerFor(
   request: FastifyRequest,
   { route, ctx, readBody }: Admitted,

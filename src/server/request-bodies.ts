@@ -22,9 +22,9 @@ export class RequestBodies {
   }
 
   /**
-   * Reads the whole body, of up to `maxBytes`. Its memory counts for `caller` until the response has closed. Rejects with
-   * `request_too_large`, with `overloaded` if there is no room, or with Node's error for a body that breaks off. A client
-   * that takes longer than 30 s loses its connection.
+   * Reads the whole body, of up to `maxBytes`. Its memory counts for `caller` until the response has closed. Rejects
+   * with `request_too_large`, with `overloaded` if there is no memory, or with Node's error for a body that breaks off.
+   * A client that takes longer than 30 s loses its connection.
    */
   async read(
     request: IncomingMessage,

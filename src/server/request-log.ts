@@ -18,7 +18,7 @@ export interface RequestReporters {
 export function reportRequest(
   answered: {
     readonly method: string
-    /** The client's; undefined when its socket had gone before anybody looked. */
+    /** The client's address; undefined if its socket had closed before it was read. */
     readonly address: string | undefined
     readonly status: number
   },

@@ -47,14 +47,14 @@ export class Access {
     return known?.public === true && known.at > at
   }
 
-  /** What may be believed without asking: public, not public, or nothing. */
+  /** What is known without asking: public, not public, or nothing. */
   verdict(repo: Repo): 'public' | 'restricted' | undefined {
     const known = this.#fresh(repo)
     if (known === undefined || known.isDoubtful) return undefined
     return known.public ? 'public' : 'restricted'
   }
 
-  /** Until when the repo may be believed public without asking; undefined when it may not. */
+  /** Until when the repo counts as public without asking; undefined if it does not. */
   publicUntil(repo: Repo): number | undefined {
     const known = this.#fresh(repo)
     return known?.public === true ? known.at + this.#settings.accessTtlMs : undefined
@@ -94,7 +94,8 @@ export class Access {
     refusal: Refusal,
     askedAt: number,
   ): Promise<void> {
-    // A token that the Hub does not know says nothing about the repo, but no longer opens any.
+    // The refusal of a token that the Hub does not know says nothing about the repo, but ends every right of that
+    // token.
     if (isBadToken(refusal)) this.denied(requester.fingerprint, undefined, askedAt)
     else if (repo !== undefined && deniesRepo(refusal)) {
       this.denied(requester.fingerprint, repo, askedAt)

@@ -27,7 +27,7 @@ export interface DownloadsOptions {
   readonly abandoned: AbandonedPull
   readonly observer: Observer
   readonly onStorageFailed: (error: unknown) => void
-  /** Called when the store has no room for a file, which then passes through. */
+  /** Called when the store has no space for a file, which then passes through. */
   readonly onNoSpace: () => void
 }
 
@@ -54,8 +54,9 @@ export class Downloads {
   }
 
   /**
-   * Joins the download of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no room or
-   * cannot take the bytes: the request then passes through. The caller must close the source. Rejects as `countAgainstLimit` does.
+   * Joins the download of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no
+   * space or cannot take the bytes: the request then passes through. The caller must close the source. Rejects as
+   * `countAgainstLimit` does.
    */
   async join(
     key: BlobKey,

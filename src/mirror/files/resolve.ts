@@ -1,6 +1,6 @@
-// (repo, revision, path) → what the file is, for this caller, now. Asks the Hub only for what may not be believed, and with
-// one request where one is enough: the answer to a HEAD says whether this credential may read, which commit the revision
-// is, and which bytes the file has. Opens no body.
+// (repo, revision, path) → what the file is, for this caller, now. Asks the Hub only for facts that are not fresh, and
+// with one request where one is enough: the answer to a HEAD says whether this credential may read, which commit the
+// revision is, and which bytes the file has. Opens no body.
 
 import { isOriginUnavailable } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
@@ -195,7 +195,7 @@ export class Resolver {
       return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginUnavailable(error)) throw error
-      // The Hub itself may have answered the other request of this one.
+      // The Hub itself may have answered the other of these two requests.
       if (!(await this.#staysPublic(repo))) throw error
       const instead = fallback ?? (await listed()).lacking
       if (instead === undefined) throw error
@@ -237,7 +237,7 @@ export class Resolver {
     const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
     const head = this.#head(ctx, route, fallback !== undefined, known)
     const { result, askedAt } = await head.catch(async (error: unknown) => {
-      // Where something in between answered this request, the Hub may have answered the other one: its refusal counts.
+      // If an intermediary answered this request, the Hub may have answered the other one: its refusal counts.
       if (isAnswered(error)) await isPublic
       throw error
     })
@@ -324,7 +324,7 @@ export class Resolver {
   }
 
   /**
-   * Whether the repo is public: believed, or asked without a credential, once for all callers. Never rejects. An anonymous
+   * Whether the repo is public: known, or asked without a credential, once for all callers. Never rejects. An anonymous
    * answer about the file alone is not enough, since the README of a gated repo is public; the repo must call itself
    * public.
    */
@@ -416,7 +416,7 @@ export class Resolver {
   }
 }
 
-/** Whether something has answered, though not in the way of a Hub. */
+/** Whether a server has answered, though not as a Hub would. */
 function isAnswered(error: unknown): boolean {
   return isOriginUnavailable(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
 }

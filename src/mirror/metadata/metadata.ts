@@ -1,6 +1,6 @@
-// What the mirror knows of repos, refs, files and API documents: typed facts over the store, and the short memory that says how
-// long a mutable one may be believed. Freshness is counted on the monotonic clock of this process. A fact on the disk is never
-// fresh by itself, so neither a restart nor a clock that steps back can make it live longer.
+// What the mirror knows of repos, refs, files and API documents: typed facts over the store, and the memory that says
+// how long a mutable one is fresh. Freshness is counted on the monotonic clock of this process. A fact on the disk is
+// never fresh by itself, so neither a restart nor a clock that steps back can make it live longer.
 
 import type { Invalidations } from '../invalidations.ts'
 import { DocumentMetadata } from './documents.ts'

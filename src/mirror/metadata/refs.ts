@@ -1,4 +1,4 @@
-// Which commit a branch or tag was last seen at, and whether that may be believed without asking the Hub.
+// Which commit a branch or tag was last seen at, and whether that may be used without asking the Hub.
 
 import { type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
 import { MemoryCache } from '../../memory.ts'
@@ -46,8 +46,8 @@ export class RefMetadata {
   }
 
   /**
-   * The commit that `revision` was last seen at. `fresh` says that it may be believed without asking. `at` (when the Hub was
-   * asked) and `until` are present when this process has asked.
+   * The commit that `revision` was last seen at. `fresh` says that it may be used without asking. `at` (when the Hub
+   * was asked) and `until` are present when this process has asked.
    */
   async get(
     repo: Repo,

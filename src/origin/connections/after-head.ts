@@ -4,9 +4,10 @@
 import type { Dispatcher } from 'undici'
 
 /**
- * Keeps the connection after a HEAD that was answered by a redirect, and closes it after any other answer. A body that a
- * server sends after a redirect, against the rules, is text of its own: no parser takes it for an answer, and the connection
- * ends there. After a 200 the body would be a file, and its author could forge the answer to the next request.
+ * Keeps the connection after a HEAD that was answered by a redirect, and closes it after any other answer. A body that
+ * a server sends after a redirect, against the rules, is text of the server's own: no parser takes it for an answer,
+ * and the connection ends there. After a 200 the body would be a file, and its author could forge the answer to the
+ * next request.
  */
 export function keepConnectionAfterRedirects(dispatch: Dispatcher.Dispatch): Dispatcher.Dispatch {
   return (options, handler) =>
@@ -15,7 +16,7 @@ export function keepConnectionAfterRedirects(dispatch: Dispatcher.Dispatch): Dis
       : dispatch(options, handler)
 }
 
-/** Ends the answer, and with it the connection, as soon as its status is no redirect. */
+/** Ends the answer, and with it the connection, as soon as its status is not that of a redirect. */
 function closing(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
   let isOver = false
   return {

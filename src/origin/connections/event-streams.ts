@@ -11,9 +11,9 @@ import { isEventStream } from '../../http/headers.ts'
 export const LONGEST_EVENT_STREAM_MS = 6 * 3_600_000
 
 /**
- * Lets streams of events be silent, and ends them after `longestMs`. Every other body may be silent for the request's
- * own `bodyTimeout`, or else for `timeoutMs`; the time during which its reader takes nothing does not count. What ends so
- * fails with BodyTimeoutError.
+ * Lets streams of events be silent, and ends them after `longestMs`. Any other body may be silent for the request's own
+ * `bodyTimeout`, or else for `timeoutMs`. Time during which its reader takes nothing does not count. A body that is
+ * ended fails with BodyTimeoutError.
  */
 export function allowSilentEventStreams(
   timeoutMs: number,

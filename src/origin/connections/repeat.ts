@@ -8,7 +8,7 @@ const LOST = new Set(['ECONNRESET', 'EPIPE'])
 /** Errors of connections that had carried an answer before. */
 const ofKept = new WeakSet<Error>()
 
-/** Notes which errors belong to reused connections: most errors do not say so themselves. */
+/** Records which errors belong to reused connections: most errors do not say so themselves. */
 export function noteErrors(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) =>
     connect(options, (...result) => {
@@ -21,9 +21,9 @@ export function noteErrors(connect: buildConnector.connector): buildConnector.co
 }
 
 /**
- * Sends a request by `kept`, and once more by `fresh`, on a new connection, where a kept connection broke before any byte
- * of the answer. This is done for requests that may be repeated (RFC 9110 §9.2.2): GET, HEAD and OPTIONS, and those that say
- * `idempotent`, if their body is in memory. A write is never sent again: it may have been done.
+ * Sends a request by `kept`, and once more by `fresh`, on a new connection, if a kept connection broke before any byte
+ * of the answer. This applies to requests that may be repeated (RFC 9110 §9.2.2): GET, HEAD and OPTIONS, and those
+ * marked `idempotent`, if their body is in memory. A write is never sent again: it may have been done.
  *
  * Every connection of `fresh` ends with its answer, so none of them can be dead already. Closing it closes both.
  */

@@ -7,7 +7,7 @@ import type { OriginClient } from '../client.ts'
 import type { ConnectionPermit } from './shares.ts'
 import { uploadLimits } from './upload-pace.ts'
 
-/** The key of the permitted among the header fields of a request. The plugin offers no other place; it is never sent. */
+/** The key of the permitted request among its header fields. The plugin offers no other place; it is never sent. */
 export const PERMITTED = Symbol('permitted request')
 
 export interface PermittedRequest {
@@ -21,7 +21,9 @@ export interface PermittedRequest {
   readonly isWanted: () => boolean
 }
 
-/** undici's `request` for requests whose headers carry their permitted. It releases the permit when the answer has ended. */
+/**
+ * undici's `request` for requests whose headers carry their permit. It releases the permit when the answer has ended.
+ */
 export function sendWithPermit({ dispatcher }: Pick<OriginClient, 'dispatcher'>): Dispatcher['request'] {
   const send = async (options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> => {
     const { [PERMITTED]: permitted, ...headers } = options.headers as Record<string, string> & {

@@ -102,7 +102,7 @@ export class Shares {
     if (!host.hasWaiting(wanted.lane) && host.mayHave(wanted)) return this.#permit(host, wanted)
     const waiting = host.queues[wanted.lane]
     if (waiting.countOf(wanted.caller) >= MAX_WAITING_OF_CALLER || waiting.size >= MAX_WAITING) {
-      // The caller with the most waiting requests gives way to those with fewer.
+      // The caller with the most waiting requests loses one to those with fewer.
       const displaced =
         waiting.countOf(wanted.caller) < MAX_WAITING_OF_CALLER && waiting.lastOfLongest(wanted.caller)
       if (!displaced) {
@@ -145,7 +145,7 @@ export class Shares {
       signal?.addEventListener('abort', leave, { once: true })
       queue.add(wanted.caller, waiter)
       this.#observer.originWaiting(lane, 1)
-      // This request may be the first that may have a free connection: the others may wait for their own share.
+      // This request may be the first that can have a free connection: the others may wait for their own share.
       this.#serve(host)
     })
   }
@@ -287,8 +287,8 @@ class Host {
   }
 
   /**
-   * How many more a lane may have. Each limit is for a lane and all that come after it together: these never take what is
-   * kept for it, and it may take what they leave.
+   * How many more connections a lane may have. Each limit applies to a lane and all slower lanes together: they never
+   * take what is kept for the quicker ones, which may take what they leave.
    */
   #free(lane: Lane): number {
     let together = 0

@@ -1,4 +1,5 @@
-// Watches how fast a client sends a body that is forwarded as it comes: it holds a connection to the origin all the while.
+// Watches how fast a client sends a body that is forwarded while it arrives: it holds a connection to the origin all
+// the while.
 
 import type { IncomingMessage } from 'node:http'
 import { MirrorError } from '../../errors.ts'
@@ -51,9 +52,9 @@ export function watchUpload(
 }
 
 /**
- * A signal for a request to the origin that hands an upload on: it aborts with `given`, when the client is too slow (see
- * `watchUpload`), and when the answer has not begun `answerMs` after the upload was complete. `answered` ends the last
- * limit, `over` all of them; the caller calls both.
+ * A signal for a request to the origin that forwards an upload. It aborts with `given`, when the client is too slow
+ * (see `watchUpload`), and when the answer has not begun `answerMs` after the upload was complete. `answered` ends the
+ * last limit, `over` all of them; the caller must call both.
  */
 export function uploadLimits(
   request: Parameters<typeof watchUpload>[0],

@@ -1,5 +1,5 @@
-// Answers that say nothing about what was asked: the Hub has failed, or something between the mirror and the Hub has
-// answered in its place. Each becomes an error that counts as "the origin is away" (`isOriginUnavailable`). Pure.
+// Answers that say nothing about what was asked: the Hub has failed, or an intermediary has answered in its place. Each
+// becomes an error that counts as an unavailable origin (`isOriginUnavailable`). Pure.
 
 import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerText, headerValue } from '../../http/headers.ts'
@@ -39,7 +39,9 @@ export function interception({ host, status, headers }: AnswerHead, who: 'hub' |
   })
 }
 
-/** The error that an answer stands for where it is not the Hub's own word; undefined where it is. 429 always is one. */
+/**
+ * The error for an answer that is not the Hub's own; undefined for the Hub's own. A 429 always counts as the Hub's own.
+ */
 export function foreignAnswer(answered: AnswerHead, refusal: Refusal): MirrorError | undefined {
   if (refusal.isForeign !== true || answered.status === 429) return undefined
   const { status } = answered
@@ -59,14 +61,14 @@ function cdnWords(host: string, status: number): string {
   return `The host that stores the Hub's files (${host}) answered ${status}. A filter or a proxy in between must let this mirror reach that host: contact the operator of this mirror.`
 }
 
-/** Fields that tell an operator who answered. Only for the log, because they show how the network is built. */
+/** Fields that show an operator which server answered. Only for the log, because they show how the network is built. */
 function signsOf(headers: HeaderBag): { readonly server?: string; readonly type?: string } {
   const server = headerText(headerValue(headers, 'server') ?? headerValue(headers, 'via') ?? '', 80)
   const type = headerText(headerValue(headers, 'content-type') ?? '', 80)
   return { ...(server === '' ? {} : { server }), ...(type === '' ? {} : { type }) }
 }
 
-/** The reason for giving up a chain of redirects; the same request would take the same way again. */
+/** The reason for giving up a chain of redirects. The same request would be redirected in the same way again. */
 export const REDIRECT_LOOP = 'redirect loop'
 
 /** The error for an answer that no Hub would give. `reason` is for the log. */

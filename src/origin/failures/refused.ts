@@ -8,7 +8,7 @@ import { foreignAnswer } from './bad-answer.ts'
 /** More text than any refusal needs. */
 const MAX_REFUSAL_BYTES = 64 * 1024
 
-/** The Hub refuses while a body is being pulled. The refusal is relayed as it is. */
+/** The Hub refuses while a body is being downloaded. Its refusal is passed on unchanged. */
 export class RefusedByHub extends Error {
   readonly refusal: Refusal
 

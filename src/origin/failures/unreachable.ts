@@ -9,7 +9,7 @@ import type { Proxy } from '../../http/proxies.ts'
 /** A forward proxy could not be reached, or refuses to connect. */
 export class ProxyFailed extends Error {
   readonly proxy: Proxy
-  /** What the proxy has answered; undefined where it could not be reached. */
+  /** The proxy's answer; undefined if the proxy could not be reached. */
   readonly status: number | undefined
 
   constructor(proxy: Proxy, { status, cause }: { readonly status?: number; readonly cause?: unknown }) {
@@ -23,7 +23,7 @@ export class ProxyFailed extends Error {
   }
 }
 
-/** What can be said of a failure. `{to}` stands for whom the mirror wanted to reach. */
+/** The message about a failure. `{to}` stands for the server that the mirror wanted to reach. */
 interface Words {
   readonly is: 'origin_unreachable' | 'origin_timeout'
   /** What has happened. */
@@ -129,9 +129,9 @@ const BY_CODE: ReadonlyMap<string, Words> = new Map([
 ])
 
 /**
- * What a failed request means to a client: origin_unreachable or origin_timeout with the cause in words, or overloaded
- * where this process has no file descriptors left. A MirrorError is returned as it is. `host` is the configured origin's,
- * and `url` what was asked for.
+ * The error for a failed request: origin_unreachable or origin_timeout with the cause in words, or overloaded if this
+ * process has no file descriptors left. A MirrorError is returned unchanged. `host` is that of the configured origin,
+ * and `url` is the requested one.
  */
 export function originFailure(error: unknown, url: URL, host: string): MirrorError {
   if (error instanceof MirrorError) return error
@@ -186,7 +186,7 @@ function wordsFor(code: string): Words {
   return OTHER
 }
 
-/** Whether a failed request, or a body that broke off, waited in vain. */
+/** Whether a failed request, or a body that broke off, has timed out. */
 export function isTimeout(error: unknown): boolean {
   const code = failureCode(error)
   return code.endsWith('_TIMEOUT') || code === 'ETIMEDOUT'

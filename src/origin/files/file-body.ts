@@ -22,10 +22,12 @@ import type { SignedUrls } from './signed-urls.ts'
 
 /** Attempts without a byte of progress before a body is given up. */
 const MAX_ATTEMPTS = 5
-/** A transfer that has begun waits longer for its next connection: to start again would cost all that has been sent. */
+/**
+ * A transfer that has begun waits longer for its next connection: starting again would waste everything that was sent.
+ */
 const LONG_WAIT_MS = 60_000
 
-/** What is known about a file before its bytes come. There is no etag where it is requested by its digest. */
+/** The facts about a file before its bytes come. There is no etag if it is requested by its digest. */
 type AnnouncedFile = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
 
 interface Waiting {
@@ -362,8 +364,9 @@ function isAboutRequester(status: number): boolean {
 }
 
 /**
- * Trouble on the way is; a Hub that says no, a file that changed, a redirect that is refused or a loop are not. Nor is
- * what stands before the Hub and answers in its place: that of a CDN may have refused the URL only.
+ * True for trouble on the way. False if the Hub refuses, the file has changed, or a redirect is refused or loops. False
+ * as well for an intermediary that answers in place of the Hub, but not for one in place of a CDN, which may have
+ * refused the URL only.
  */
 function isWorthRetrying(error: unknown, hub: string): boolean {
   if (error instanceof RefusedByHub || isRepoMoved(error)) return false

@@ -38,7 +38,7 @@ interface HeadOptions {
   readonly timeoutMs?: number
   /** How often a failed request is repeated. */
   readonly retries: number
-  /** What is known of the file, perhaps of another commit: the same digest is the same size. */
+  /** What is known of the file, perhaps at another commit: the same digest means the same size. */
   readonly known?: FileMeta | undefined
 }
 
@@ -88,7 +88,7 @@ export async function headFile(
           requester.onRedirect?.(url)
           break
         }
-        // To the bytes, without a word on them: X-Linked-* has been dropped.
+        // A redirect to the bytes that says nothing of them: X-Linked-* has been dropped.
         commit ??= commitOfPath(url.pathname)
         const { signedAt } = first
         if (commit !== undefined)
@@ -100,7 +100,7 @@ export async function headFile(
         const { facts, location, signedAt, reason } = first
         commit ??= facts.commit ?? commitOfPath(url.pathname)
         if (commit === undefined) {
-          // By the commit everything said of the file is said of the same bytes.
+          // With the commit in the address, everything that is said of the file describes the same bytes.
           url = await pinnedUrl(question, file, reason)
           break
         }
@@ -114,7 +114,7 @@ export async function headFile(
   throw badAnswer(REDIRECT_LOOP, url)
 }
 
-/** The answer to HEAD; that to GET where the former does not say whose it is, or how long the file is. */
+/** The answer to HEAD, or that to GET if the former does not show that a Hub sent it, or how long the file is. */
 async function firstHop(question: FileQuestion, url: URL, options: HeadOptions): Promise<FirstHop> {
   const answer = await headOnce(question, url, options)
   const first = readFirstHop(answer.headers, answer.status)
@@ -170,7 +170,7 @@ async function pinnedUrl(question: FileQuestion, file: FileName, reason: string)
 }
 
 /**
- * With what the listing says where the answer did not, or not by a digest. `meta` is what counts where the listing says
+ * The facts, with those of the listing where the answer has none, or has no digest. `meta` counts if the listing says
  * nothing either: an answer that names its commit, and has an etag of another kind.
  */
 async function completedBy(
@@ -187,7 +187,7 @@ async function completedBy(
   const { facts, url, signedAt, reason = 'a redirect without file metadata' } = known
   let whole = completed(facts, reason)
   if (whole.kind === 'incomplete' || !hasDigest(facts)) {
-    // What is written down in the listing holds for the commit, whatever else the answer says.
+    // The listing describes the commit, whatever else the answer says.
     const found = await askListing(question, file, facts.commit)
     if (found !== undefined) whole = completed({ ...facts, ...found }, reason)
     else if (known.meta === undefined) throw badAnswer(reason, url)
@@ -203,7 +203,7 @@ function hasDigest({ etag, lfs }: Pick<SomeFacts, 'etag' | 'lfs'>): boolean {
   return (lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(etag ?? '')
 }
 
-/** A gateway may have dropped the commit of an absence that the address names. */
+/** The address names the commit. A gateway may have dropped it from an answer that says that the file is absent. */
 function pinned(
   { refusal }: Extract<FirstHop, { kind: 'refusal' }>,
   commit: CommitHash | undefined,

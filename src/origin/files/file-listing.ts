@@ -1,5 +1,6 @@
-// Facts about a file from other places than the headers of a resolve answer, for gateways that drop those: the commit of a
-// branch from the repo's info, digest and size from the listing. Answers that are no JSON count as no answer.
+// Facts about a file from other places than the header fields of a resolve answer, for gateways that drop those fields:
+// the commit of a branch from the repo's info, digest and size from the listing. An answer that is no JSON counts as no
+// answer.
 
 import type { SomeFacts } from '../../hub/file-meta.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
@@ -23,7 +24,10 @@ export interface FileQuestion {
 /** The info of a repo whose origin does not know `expand` may be long. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024
 
-/** The commit that the revision is now; undefined where the origin does not say. Throws MirrorError when it is away. */
+/**
+ * The commit that the revision stands for now; undefined if the origin does not say. Throws MirrorError if it cannot be
+ * reached.
+ */
 export async function askCommit(
   question: FileQuestion,
   { repo, revision }: FileName,
@@ -36,8 +40,8 @@ export async function askCommit(
 }
 
 /**
- * Digest and size of the file at a commit, by `paths-info`; undefined where the origin does not say. Throws MirrorError
- * when it is away.
+ * Digest and size of the file at a commit, by `paths-info`; undefined if the origin does not say. Throws MirrorError if
+ * it cannot be reached.
  */
 export async function askListing(
   question: FileQuestion,

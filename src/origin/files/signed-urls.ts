@@ -1,4 +1,4 @@
-// Remembers for a short time where the Hub redirected a file request: to a CDN, or to the address of its bytes on the Hub
+// Caches for a short time where the Hub redirected a file request: to a CDN, or to the address of its bytes on the Hub
 // itself. In memory only, because a signed URL is a credential.
 
 import { MemoryCache } from '../../memory.ts'
@@ -11,7 +11,7 @@ const MARGIN_MS = 30_000
 export interface SignedUrls {
   get(name: string): URL | undefined
   /**
-   * Remembers `url` until shortly before it expires. `signedAt` is when the Hub gave it, by the Hub's own clock (epoch
+   * Caches `url` until shortly before it expires. `signedAt` is when the Hub sent it, by the Hub's own clock (epoch
    * ms), which is also the clock of its expiry: the mirror's wall clock may be wrong.
    */
   set(name: string, url: URL, signedAt: number | undefined): void
@@ -19,7 +19,7 @@ export interface SignedUrls {
   invalidate(name: string, url: URL): void
 }
 
-/** `monotonic` counts how long a URL is remembered; `now` (epoch ms) stands in where the Hub has sent no date. */
+/** `monotonic` counts how long a URL is cached; `now` (epoch ms) is used if the Hub has sent no date. */
 export function createSignedUrls(clocks: {
   readonly monotonic: () => number
   readonly now: () => number
@@ -27,7 +27,7 @@ export function createSignedUrls(clocks: {
   const { monotonic, now } = clocks
   const memory = new MemoryCache<{ readonly url: URL; readonly until: number }>({
     maxBytes: 16 * 1024 * 1024,
-    // The text, its parts, and the query that was read for its end.
+    // The text, its parsed parts, and the query from which the expiry was read.
     sizeOf: ({ url }) => 500 + 4 * url.href.length,
   })
   return {
@@ -49,7 +49,7 @@ export function createSignedUrls(clocks: {
   }
 }
 
-/** When a signed URL says it ends (epoch ms): CloudFront's `Expires`, or S3's date plus life. */
+/** When a signed URL expires by its own text (epoch ms): CloudFront's `Expires`, or S3's date plus lifetime. */
 export function expiryOf(url: URL): number | undefined {
   const expires = url.searchParams.get('Expires')
   if (expires !== null && /^\d{9,11}$/.test(expires)) return Number(expires) * 1000

@@ -1,5 +1,5 @@
-// Asks without a credential whether a repo is public, by the repo's own info. A file that is shown proves nothing, because
-// the README of a gated repo is public. Answers are not remembered here.
+// Asks without a credential whether a repo is public, by the repo's own info. A file that is shown proves nothing,
+// because the README of a gated repo is public. Answers are not cached here.
 
 import type { Repo } from '../../hub/names.ts'
 import type { OriginClient, Requester } from '../client.ts'

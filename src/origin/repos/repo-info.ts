@@ -1,4 +1,4 @@
-// Requests the Hub's own info of a repo, limited to the few fields that decide something. Remembers nothing.
+// Requests the Hub's own info of a repo, limited to the few fields that decide something. Caches nothing.
 
 import { apiSegment, parseRepoId, type Repo, type RepoId, repoKey } from '../../hub/names.ts'
 import { deniesRepo, readRefusal } from '../../hub/refusal.ts'
@@ -46,8 +46,8 @@ export interface RepoRef {
 }
 
 /**
- * Asks for all refs of a repo, pull requests among them. Undefined when the origin does not say, also because it does not
- * show the repo to who asks. Throws as `askRepoInfo`.
+ * Asks for all refs of a repo, pull requests among them. Undefined if the origin does not say, or does not show the
+ * repo to this requester. Throws as `askRepoInfo`.
  */
 export async function askRepoRefs(
   client: OriginClient,
@@ -91,7 +91,7 @@ async function askAbout(
   const { answer } = followed
   const body = await readBounded(answer, MAX_INFO_BYTES)
   if (answer.status >= 400) {
-    // The page of something in between denies nothing, and proves nothing.
+    // The page of an intermediary denies nothing, and proves nothing.
     if (deniesRepo(readRefusal(answer.status, answer.headers, body ?? Buffer.alloc(0))))
       return { kind: 'refused' }
     return NO_SUCH_ROUTE.has(answer.status) ? { kind: 'unsaid' } : undefined

@@ -112,8 +112,10 @@ export async function sendAnswer(
 
 /**
  * Sends chunks as they come. Calls `start` once the first one is there. Throws what fails before that; a later failure
- * breaks the connection. The stream is closed either way. A stream holds something that is shared, so a client that takes
- * it too slowly is cut off, and sooner while other requests wait (`isWanted`). From the disk a client may take any time.
+ * breaks the connection. The stream is closed either way.
+ *
+ * A stream holds a shared resource, so a client that takes it too slowly is cut off, and sooner while other requests
+ * wait (`isWanted`). A body from the disk holds none, and its client may take any time.
  */
 export async function sendStream(
   response: ServerResponse,

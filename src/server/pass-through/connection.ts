@@ -22,7 +22,7 @@ export interface OriginResponse {
   readonly statusCode: number
   readonly headers: HeaderBag
   readonly stream: Readable
-  /** That of its connection, where it is the answer to the request itself. */
+  /** The permit of its connection, if it is the answer to the request itself. */
   readonly permit?: ConnectionPermit
 }
 
@@ -32,8 +32,8 @@ export function isRead(method: string | undefined): boolean {
 }
 
 /**
- * The way to the Hub, when it is the request's turn; an answer, when it may not leave. Rejects where it has waited in
- * vain.
+ * Waits for a connection to the Hub. Resolves with the request and its permit, or with an answer if the request must
+ * not be sent. Rejects if it has waited in vain.
  */
 export async function acquireConnection(
   request: IncomingMessage,
@@ -57,7 +57,7 @@ export async function acquireConnection(
   return { permit, request, isWanted, signal: undefined, answerMs: WRITE_TIMEOUT_MS }
 }
 
-/** Runs `work`, and gives the turn back where it throws. */
+/** Runs `work`, and releases the permit if it throws. */
 export function releaseOnThrow(permit: ConnectionPermit, work: () => void): void {
   try {
     work()

@@ -59,7 +59,7 @@ export interface RewriteOptions {
   readonly bases: RewriteBases
   readonly userAgent: string | undefined
   readonly transferLinks: () => Promise<TransferLinks>
-  /** Tells the operator of hosts to which transfers go past the mirror. */
+  /** Reports the hosts to which transfers bypass the mirror to the operator. */
   readonly warnOfHosts: (hosts: Iterable<string>) => void
 }
 
