@@ -79,6 +79,26 @@ describe('a rule about revisions', () => {
     expect((await scene.ask(target, { token: TOKENS.bob })).status).toBe(403)
   })
 
+  it.each([
+    ['an answer without branches', { tags: [] }],
+    ['branches that are no list', { branches: { name: 'main' } }],
+    ['a branch without its commit', { branches: [{ name: 'main' }] }],
+    ['tags that are no list', { branches: [], tags: 'v1' }],
+    ['no answer at all', null],
+  ])('denies a commit when the Hub lists refs as %s', async (_, body) => {
+    const { scene, file, dev, main } = await openRules(DENY)
+    const inJson = { code: 200, headers: { 'content-type': 'application/json' } }
+    const fault = { where: 'hub', match: /\/refs\?/, times: Number.POSITIVE_INFINITY } as const
+    scene.hub.faults.add({ ...fault, status: { ...inJson, body: JSON.stringify(body) } })
+    for (const commit of [dev, main]) {
+      const answer = await file(commit)
+      expect([answer.status, answer.headers['x-error-message']]).toEqual([
+        403,
+        expect.stringMatching(/\(revision\).*policy unreleased/),
+      ])
+    }
+  })
+
   it('uses stored content while the Hub cannot be reached, and denies in doubt', async () => {
     const { scene, file, dev, main } = await openRules(DENY)
     await file('main')

@@ -46,8 +46,9 @@ export interface RepoRef {
 }
 
 /**
- * Asks for all refs of a repo, pull requests among them. Undefined if the origin does not say, or does not show the
- * repo to this requester. Throws as `askRepoInfo`.
+ * Asks for all refs of a repo, pull requests among them. Undefined if the origin does not show the repo to this requester, or
+ * if its answer is not a list of refs. A list that is read in part could hide the name that a rule is about. Throws as
+ * `askRepoInfo`.
  */
 export async function askRepoRefs(
   client: OriginClient,
@@ -56,7 +57,11 @@ export async function askRepoRefs(
   options: AskOptions = {},
 ): Promise<readonly RepoRef[] | undefined> {
   const answer = await askAbout(client, `/api/${repoKey(repo)}/refs?include_prs=1`, requester, options)
-  if (answer?.kind !== 'info') return undefined
+  return answer?.kind === 'info' ? parseRefs(answer.info) : undefined
+}
+
+/** The refs that an answer lists; undefined when it is not a list of refs throughout. Only branches are in every answer. */
+function parseRefs(info: Readonly<Record<string, unknown>>): readonly RepoRef[] | undefined {
   const refs: RepoRef[] = []
   for (const [kind, named] of [
     ['branches', 'name'],
@@ -64,10 +69,12 @@ export async function askRepoRefs(
     ['converts', 'ref'],
     ['pullRequests', 'ref'],
   ] as const) {
-    const list = answer.info[kind]
-    for (const each of Array.isArray(list) ? (list as readonly unknown[]) : []) {
+    const list = info[kind] ?? (kind === 'branches' ? undefined : [])
+    if (!Array.isArray(list)) return undefined
+    for (const each of list as readonly unknown[]) {
       const { [named]: name, targetCommit: commit } = (each ?? {}) as Readonly<Record<string, unknown>>
-      if (typeof name === 'string' && typeof commit === 'string') refs.push({ name, commit })
+      if (typeof name !== 'string' || typeof commit !== 'string') return undefined
+      refs.push({ name, commit })
     }
   }
   return refs
