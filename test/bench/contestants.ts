@@ -36,6 +36,8 @@ export interface Contestant {
 export interface StartOptions {
   /** How many processes answer clients, if the contestant can have more than one. */
   readonly processes?: number
+  /** Settings of the mirror. */
+  readonly settings?: Readonly<Record<string, string>>
 }
 
 const OLAH_FOLDER = fileURLToPath(new URL('../../.ci/cache/venv-olah/bin', import.meta.url))
@@ -46,8 +48,8 @@ const mirror: Contestant = {
   title: 'hubmirror',
   setup: 'npm run build',
   version: () => Promise.resolve(`Node ${process.versions.node}`),
-  start: async (hub, { processes = 1 } = {}) =>
-    up('mirror', await spawnMirror(hub, { HUBMIRROR_WORKERS: String(processes) })),
+  start: async (hub, { processes = 1, settings = {} } = {}) =>
+    up('mirror', await spawnMirror(hub, { HUBMIRROR_WORKERS: String(processes), ...settings })),
 }
 
 /** The mirror behind an nginx that sends its stored files. */

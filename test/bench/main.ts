@@ -22,6 +22,7 @@ import { ranges } from './work/ranges.ts'
 import { readers } from './work/readers.ts'
 import { small } from './work/small.ts'
 import { snapshot } from './work/snapshot.ts'
+import { strangers } from './work/strangers.ts'
 import { warm } from './work/warm.ts'
 
 const WORKS: readonly Work[] = [
@@ -36,6 +37,7 @@ const WORKS: readonly Work[] = [
   clients,
   processes,
   blobs,
+  strangers,
 ]
 const USAGE = `usage: npm run bench -- [PART...] [--full] [--json FILE]
 parts:   ${names(false)}

@@ -32,6 +32,9 @@ export interface Scale {
   readonly slowSeconds: number
   /** Readers that stop reading when their answer has begun. */
   readonly stalledReaders: number
+  /** Slow connections of others, and how many requests are measured beside them. */
+  readonly strangers: readonly number[]
+  readonly strangersRequests: number
   /** Steps of growth. */
   readonly clients: readonly number[]
   readonly blobs: readonly number[]
@@ -54,6 +57,8 @@ const DEFAULT: Scale = {
   slowReaders: 200,
   slowSeconds: 10,
   stalledReaders: 0,
+  strangers: [70, 500],
+  strangersRequests: 500,
   clients: [1, 10, 100],
   blobs: [1000, 100_000],
   processes: [1, 2],
@@ -71,6 +76,7 @@ const FULL: Scale = {
   coldRanges: 64,
   slowSeconds: 30,
   stalledReaders: 2000,
+  strangers: [70, 500, 5000],
   clients: [1, 10, 100, 1000],
   blobs: [1000, 100_000, 1_000_000],
   processes: [1, 2, 4, 8].filter((count) => count <= Math.max(2, availableParallelism())),
@@ -90,6 +96,8 @@ const SMOKE: Scale = {
   snapshotFiles: 20,
   slowReaders: 5,
   slowSeconds: 0.5,
+  strangers: [3],
+  strangersRequests: 10,
   clients: [2],
   blobs: [10],
   processes: [2],

@@ -72,12 +72,50 @@ export interface PipelineResult {
   readonly answered: boolean
 }
 
-export type Job = LoadJob | ReadersJob | PipelineJob
-export type ResultOf<J extends Job> = J extends LoadJob
-  ? LoadResult
-  : J extends ReadersJob
-    ? ReadersResult
-    : PipelineResult
+/**
+ * Opens slow connections, which stay open until the client process ends. Each has its own file or upload to finish, and is
+ * far too slow to finish it. With 0 connections it only counts those that are open.
+ */
+export interface StrangersJob {
+  readonly job: 'strangers'
+  readonly url: string
+  /** Read an answer that is passed through, read a private file, or upload. */
+  readonly way: 'passed' | 'private' | 'upload'
+  readonly token?: string
+  readonly connections: number
+  /** Whether all have the same client address, as X-Forwarded-For says. */
+  readonly addresses: 'one' | 'many'
+  /** How long the job waits after it has opened them. */
+  readonly seconds: number
+}
+
+export interface StrangersResult {
+  readonly connected: number
+}
+
+/** GETs one after the other: the first target of each server, then the second of each, and so on. */
+export interface TurnsJob {
+  readonly job: 'turns'
+  readonly servers: readonly (readonly Target[])[]
+  readonly pauseMs: number
+}
+
+export interface TurnsResult {
+  /** For each server, in their order. */
+  readonly lastByteMs: readonly Waits[]
+}
+
+export type Job = LoadJob | ReadersJob | PipelineJob | StrangersJob | TurnsJob
+/** The result of each kind of job. */
+interface Results {
+  readonly load: LoadResult
+  readonly readers: ReadersResult
+  readonly pipeline: PipelineResult
+  readonly strangers: StrangersResult
+  readonly turns: TurnsResult
+}
+
+export type ResultOf<J extends Job> = Results[J['job']]
 
 /** The result that a client sends at the end of a job. */
 export type Said =

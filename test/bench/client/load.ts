@@ -55,7 +55,7 @@ export async function load(job: LoadJob): Promise<LoadResult> {
   }
 }
 
-function waits(all: readonly number[]): Waits {
+export function waits(all: readonly number[]): Waits {
   return { p50: quantile(all, 0.5), p99: quantile(all, 0.99) }
 }
 

@@ -5,10 +5,19 @@ import type { Job, Said } from './job.ts'
 import { load } from './load.ts'
 import { pipeline } from './pipeline.ts'
 import { readers } from './readers.ts'
+import { openStrangers } from './strangers.ts'
+import { turns } from './turns.ts'
 
-const play = (job: Job): Promise<unknown> => {
-  if (job.job === 'load') return load(job)
-  return job.job === 'readers' ? readers(job) : pipeline(job)
+const PLAYERS: { readonly [Kind in Job['job']]: (job: Extract<Job, { job: Kind }>) => Promise<unknown> } = {
+  load,
+  readers,
+  pipeline,
+  strangers: openStrangers,
+  turns,
+}
+
+function play(job: Job): Promise<unknown> {
+  return (PLAYERS[job.job] as (job: Job) => Promise<unknown>)(job)
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
