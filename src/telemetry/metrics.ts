@@ -227,9 +227,23 @@ export interface Metrics {
   text(): Promise<string>
 }
 
+let ofProcess: Registry | undefined
+
+/**
+ * The usual `process_…` and `nodejs_…` metrics. All mirrors in a process share them: prom-client starts a timer of 10 ms
+ * and an observer of garbage collection for them, and cannot stop either.
+ */
+function processMetrics(): Registry {
+  if (ofProcess === undefined) {
+    ofProcess = new Registry()
+    collectDefaultMetrics({ register: ofProcess })
+  }
+  return ofProcess
+}
+
 /**
  * Creates the metrics. `setToZero` decides which series exist before the first event. `processMetrics: false` leaves out
- * the usual `process_…` and `nodejs_…` metrics, whose collectors cannot be removed again.
+ * the metrics of the process.
  */
 export function createMetrics(options: {
   readonly version: string
@@ -239,7 +253,7 @@ export function createMetrics(options: {
   readonly processMetrics?: boolean
 }): Metrics {
   const registry = new Registry()
-  if (options.processMetrics !== false) collectDefaultMetrics({ register: registry })
+  const registries = options.processMetrics === false ? [registry] : [processMetrics(), registry]
   const series = createSeries(registry)
   const tally = new RequestTally()
   setToZero(series)
@@ -255,14 +269,15 @@ export function createMetrics(options: {
     observer: createObserver(series, tally),
     contentType: registry.contentType,
     expectRules,
-    text() {
+    async text() {
       const { requests: cells, decisions } = tally.take()
       for (const { route, outcome, status, requests, bytes } of cells) {
         series.requests.inc({ route, outcome, status: statusLabel(status) }, requests)
         series.served.inc({ route, outcome }, bytes)
       }
       for (const [result, count] of decisions) series.access.inc({ result }, count)
-      return registry.metrics()
+      const texts = await Promise.all(registries.map((one) => one.metrics()))
+      return texts.join('\n')
     },
   }
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { PerformanceObserver } from 'node:perf_hooks'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createMetrics, METRICS } from '../../../src/telemetry/metrics.ts'
 import {
   ACCESS_RESULTS,
@@ -254,4 +255,12 @@ it('the usual metrics of the process have their usual names', async () => {
   expect(text).toContain('process_resident_memory_bytes')
   expect(text).toContain('nodejs_eventloop_lag_seconds')
   expect(metrics.contentType).toMatch(/^text\/plain; version=0\.0\.4/)
+})
+
+it('starts the timers and observers of the process once, for all mirrors in it', async () => {
+  const observing = vi.spyOn(PerformanceObserver.prototype, 'observe')
+  onTestFinished(() => observing.mockRestore())
+  const texts = await Promise.all([1, 2, 3].map(() => createMetrics({ version: '1' }).text()))
+  for (const text of texts) expect(text).toContain('nodejs_gc_duration_seconds')
+  expect(observing.mock.calls.length).toBeLessThanOrEqual(1)
 })
