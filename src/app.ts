@@ -79,6 +79,8 @@ export interface AppDependencies {
   /** Milliseconds that never step back. Freshness is measured on this clock. */
   readonly monotonic?: () => number
   readonly dispatcher?: Dispatcher
+  /** Wraps the observer, for a caller that wants to see the events themselves and not their counts. */
+  readonly observe?: (observer: Observer) => Observer
 }
 
 /** Opens the store and builds the server. The caller must listen and close. Throws what `openStore` throws. */
@@ -98,7 +100,8 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     originTrouble: () => client.unreachableReason(),
     offline: config.offline,
   })
-  const observer = health.observe(metrics.observer)
+  const observed = health.observe(metrics.observer)
+  const observer = dependencies.observe?.(observed) ?? observed
   const listener = auditListener(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, listener })
 

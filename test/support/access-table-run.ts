@@ -1,6 +1,7 @@
 // Plays the cells of the access table against a mirror before a simulated Hub, one after the other, each on a repo of
 // its own, and compares every answer with the rules. Nothing is skipped: a cell without a test is a missing test.
 
+import { Agent } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { changeTokenFile, mirrorTokensPath } from '../../src/callers/token-file.ts'
 import { Secret } from '../../src/config/secret.ts'
@@ -31,8 +32,9 @@ import {
 import { ask, type Reply } from './ask.ts'
 import { manualClock } from './clock.ts'
 import { eventually } from './eventually.ts'
+import { findAny } from './find-any.ts'
 import { policiesOf } from './policies.ts'
-import { filesBelow, metricValue, type RunningMirror, startMirror, whenIdle } from './start-mirror.ts'
+import { filesBelow, type RunningMirror, startMirror } from './start-mirror.ts'
 
 const ACCESS_TTL_MS = 60_000
 /** The address of a file at a commit. */
@@ -82,6 +84,8 @@ class Table {
   #mirror!: RunningMirror
   readonly #prepared: Prepared[] = []
   readonly #texts: string[] = []
+  /** Connections of the requests that prepare and check a cell. The request of the cell itself has one of its own. */
+  readonly #kept = new Agent({ keepAlive: true })
 
   constructor(state: State) {
     this.#state = state
@@ -113,6 +117,7 @@ class Table {
   }
 
   async end(): Promise<void> {
+    this.#kept.destroy()
     await this.#mirror.close()
     await this.#hub.close()
   }
@@ -148,10 +153,18 @@ class Table {
       '\n',
     )
     for (const secret of Object.values(SECRETS)) expect(everything.includes(secret)).toBe(false)
-    const content = [...(await filesBelow(this.#mirror.cacheDir))]
-      .map(([path, bytes]) => `${path}\n${bytes.toString('latin1')}`)
-      .join('\n')
+    const content = Buffer.concat(
+      [...(await filesBelow(this.#mirror.cacheDir))].flatMap(([path, bytes]) => [
+        Buffer.from(`\n${path}\n`),
+        bytes,
+      ]),
+    )
     expect(content.length).toBeGreaterThan(0)
+    const told = findAny(
+      content,
+      this.#prepared.flatMap(({ made }) => [...made.canaries, `models/${made.id}`]),
+    )
+    expect(told.size, 'what is open is found').toBeGreaterThan(0)
     for (const [index, cell] of cells.entries()) {
       if (kindOf(cell).before === 'open' || cell.kind === 'no longer gated') continue
       const canaries = this.#prepared[index]?.made.canaries ?? []
@@ -162,11 +175,11 @@ class Table {
       for (const canary of forbidden) {
         if (cachePrivate && canary === id) {
           // The small file is made of the id: its name in a fact is what must not be.
-          expect(content.includes(`models/${id}`), `a fact names ${id}`).toBe(false)
+          expect(told.has(`models/${id}`), `a fact names ${id}`).toBe(false)
           continue
         }
         expect(canary.length).toBeGreaterThan(8)
-        expect(content.includes(canary), `${cell.kind}, ${cell.request}: the disk tells of ${id}`).toBe(false)
+        expect(told.has(canary), `${cell.kind}, ${cell.request}: the disk tells of ${id}`).toBe(false)
       }
     }
   }
@@ -188,14 +201,14 @@ class Table {
       // A file first: a list is stored only for a repo that is known to be public.
       const small = targetOf('GET small', made.id)
       for (const asked of isFile(cell) ? [target] : [small, target])
-        expect((await ask(this.#mirror.url, asked, { token })).status).toBe(200)
+        expect((await ask(this.#mirror.url, asked, { token, agent: this.#kept })).status).toBe(200)
     }
     await this.#settled()
     return { made, stored: await this.#direct({ ...cell, caller: 'member' }, target, SECRETS.first) }
   }
 
   async #settled(): Promise<void> {
-    await whenIdle(() => this.#mirror.metrics())
+    await this.#mirror.pulls.ended()
   }
 
   /** The bytes that `first` pulls stop half-way; the cell asks; then the rest comes. */
@@ -220,46 +233,35 @@ class Table {
     )
     this.#turn(cell, made)
     this.#prepared[index] = { made, stored }
-    await this.#judge(cell, this.#prepared[index], async (asked, rule) => {
-      const joinedBefore = await this.#joined()
-      let isAnswered = false
-      const reply = this.#ask(cell, asked).finally(() => {
-        isAnswered = true
+    try {
+      await this.#judge(cell, this.#prepared[index], async (asked) => {
+        const joinedBefore = this.#mirror.pulls.joined
+        let isAnswered = false
+        const reply = this.#ask(cell, asked).finally(() => {
+          isAnswered = true
+        })
+        await eventually(
+          () => isAnswered || this.#mirror.pulls.joined > joinedBefore,
+          (isSettled) => isSettled,
+        )
+        // Only a request that has joined the pull needs its bytes. Before another one is judged, the pull must not go on,
+        // because it would ask again.
+        if (!isAnswered) faults.release()
+        return reply
       })
-      // The pull stands still until this one is answered, has joined it, or has asked what it has to ask.
-      await eventually(
-        async () => isAnswered || this.#hasAsked(rule) || (await this.#joined()) > joinedBefore,
-        (isSettled) => isSettled,
-      )
+    } finally {
       faults.release()
-      return reply
-    })
+    }
     const pulled = await pull
     expect(pulled.body.equals(isSmall ? made.small : made.large), 'the pull itself').toBe(true)
     await this.#settled()
-  }
-
-  async #joined(): Promise<number> {
-    return metricValue(await this.#mirror.metrics(), 'hubmirror_flights_joined_total') ?? 0
-  }
-
-  /** Whether all has been asked that brings bytes; what needs none is answered without them. */
-  #hasAsked(rule: Expected): boolean {
-    const { ledger } = this.#hub
-    const bodies = rule.cdn + rule.asked.filter((asked) => asked === 'own GET file').length
-    const isBody = /\/resolve\/[0-9a-f]{40}\/|^\/api\/resolve-cache\/|^\/xet-bridge/
-    return bodies > 0 && ledger.requests({ method: 'GET', url: isBody }).length >= bodies
   }
 
   #ask(cell: Cell, target: string): Promise<Reply> {
     return ask(this.#mirror.url, target, questionOf(cell))
   }
 
-  async #judge(
-    cell: Cell,
-    prepared: Prepared,
-    asking: (target: string, rule: Expected) => Promise<Reply>,
-  ): Promise<void> {
+  async #judge(cell: Cell, prepared: Prepared, asking: (target: string) => Promise<Reply>): Promise<void> {
     const { made, stored } = prepared
     const { ledger } = this.#hub
     const target = targetOf(cell.request, made.id)
@@ -267,7 +269,7 @@ class Table {
     const direct = isDown ? undefined : await this.#direct(cell, target, credentialOf(cell))
     const rule = expectedOf(cell, direct !== undefined && direct.status < 400)
     ledger.clear()
-    const got = await asking(target, rule)
+    const got = await asking(target)
     this.#texts.push(JSON.stringify(got.headers), got.body.toString('latin1'))
     await this.#judgeAsked(cell, made, rule)
     if (rule.answer === 'away') {
@@ -343,7 +345,7 @@ class Table {
 
   /** The Hub's own answer to this caller, redirects followed as a careful client does. */
   async #direct(cell: Cell, target: string, token: string | undefined): Promise<Reply> {
-    const question = { ...questionOf(cell), token }
+    const question = { ...questionOf(cell), token, agent: this.#kept }
     let base = this.#hub.url
     let path = target
     const facts: Record<string, string | undefined> = {}

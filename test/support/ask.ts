@@ -1,7 +1,7 @@
 // One request as a client would make it, and the whole answer as it came: no redirect followed, nothing decoded,
-// one connection each. Knows neither mirror nor Hub.
+// one connection each unless an agent is given. Knows neither mirror nor Hub.
 
-import { type IncomingMessage, request } from 'node:http'
+import { type Agent, type IncomingMessage, request } from 'node:http'
 
 export interface Question {
   readonly method?: string
@@ -9,6 +9,8 @@ export interface Question {
   readonly token?: string | undefined
   readonly headers?: Readonly<Record<string, string | string[]>>
   readonly body?: string | Uint8Array
+  /** Connections to use again. Without one, the request has a connection of its own. */
+  readonly agent?: Agent
 }
 
 export interface Reply {
@@ -54,7 +56,14 @@ export function open(base: string, target: string, question: Question = {}): Pro
     // Node frames the body of a DELETE in no way by itself.
     if (question.body !== undefined) headers['content-length'] = String(Buffer.byteLength(question.body))
     const outgoing = request(
-      { host: hostname, port, path: target, method: question.method ?? 'GET', headers, agent: false },
+      {
+        host: hostname,
+        port,
+        path: target,
+        method: question.method ?? 'GET',
+        headers,
+        agent: question.agent ?? false,
+      },
       resolve,
     )
     outgoing.on('error', reject)

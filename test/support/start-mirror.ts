@@ -16,6 +16,7 @@ import { createWorkerApp } from '../../src/workers/worker/app.ts'
 import { createWorkerServer } from '../../src/workers/worker/server.ts'
 import type { Hub } from '../hub-simulator/server.ts'
 import { eventually } from './eventually.ts'
+import { Pulls } from './pulls.ts'
 
 export interface MirrorOptions {
   readonly hub: Hub
@@ -41,6 +42,8 @@ export interface RunningMirror {
   /** The text of the audit log; resolves when it is there. */
   auditText(): Promise<string>
   metrics(): Promise<string>
+  /** The downloads that run in it. */
+  readonly pulls: Pick<Pulls, 'joined' | 'ended'>
   /**
    * Closes once, however often it is called. Throws when something was left behind. `keepDir` leaves the store to a
    * successor; `busy` says that pulls may still run, and are to be cut.
@@ -71,12 +74,14 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     ...options.config,
   }
   const lines = options.logLines ?? []
+  const pulls = new Pulls()
   const logger = createLogger({ level: 'debug', destination: { write: (line) => void lines.push(line) } })
   const app = await createApp(config, {
     version: '0.0.0-test',
     logger,
     ...(options.now === undefined ? {} : { now: options.now }),
     ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
+    observe: pulls.observe,
   }).catch(async (error: unknown) => {
     // A mirror that does not start has no caller that could close it.
     if (options.cacheDir === undefined) await removeStore(cacheDir)
@@ -104,7 +109,8 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     const left: string[] = []
     let counted = ''
     try {
-      counted = how.busy === true ? await metrics() : await whenIdle(metrics)
+      if (how.busy !== true) await pulls.ended()
+      counted = await metrics()
     } catch (error) {
       left.push(String(error))
     }
@@ -132,6 +138,7 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     logLines,
     auditText,
     metrics,
+    pulls,
     close: (how = {}) => (closing ??= shut(how)),
   }
 }
