@@ -3,7 +3,10 @@ import { defineConfig } from 'vitest/config'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** `shared`: the files run in few processes, each of which loads a module once. No file may replace a module then. */
+/**
+ * `shared`: the files run in few processes, each of which loads a module once. To load the modules of the mirror takes
+ * longer than most files. No file may replace a module then, and what a test replaces in a class, it must restore.
+ */
 function project(name: string, options: { timeoutMs: number; parallel?: boolean; shared?: boolean }) {
   return {
     root,
@@ -29,8 +32,8 @@ export default defineConfig({
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
       project('unit', { timeoutMs: 300_000, shared: true }),
       project('contract', { timeoutMs: 300_000 }),
-      project('integration', { timeoutMs: 300_000 }),
-      project('faults', { timeoutMs: 300_000 }),
+      project('integration', { timeoutMs: 300_000, shared: true }),
+      project('faults', { timeoutMs: 300_000, shared: true }),
       // Need rights of root, and are skipped without them.
       project('root', { timeoutMs: 300_000 }),
       // Repeat a fault for minutes; for .ci/run only.
