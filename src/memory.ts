@@ -1,4 +1,4 @@
-// Caches in memory, each bounded by bytes. Strangers choose many of their keys: paths, queries, revisions. With such keys,
+// Caches in memory, each bounded by bytes. Callers choose many of their keys: paths, queries, revisions. With such keys,
 // a number of entries is not a bound of memory. All caches use this class. It counts keys as well as values, and replaces
 // long keys by their digest.
 

@@ -52,7 +52,7 @@ export function formatInstant(at: number | undefined): string | null {
   return at === undefined ? null : new Date(at).toISOString()
 }
 
-/** Escapes characters that move the cursor or change the direction of text, because paths come from strangers. */
+/** Escapes characters that move the cursor or change the direction of text, because any author chooses paths. */
 export function printable(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,

@@ -22,8 +22,8 @@ const { alice, bob, invalid } = TOKENS
 /** Where a body breaks: within the file, and within the first slice by which nginx fetches it. */
 const MIDDLE = 2_000_000
 
-/** What a stranger was given, where anything but a refusal is a leak. */
-async function stranger(stage: Stage, repo: string, path: string, token?: string): Promise<string> {
+/** What a caller without the right was given, where anything but a refusal is a leak. */
+async function withoutRight(stage: Stage, repo: string, path: string, token?: string): Promise<string> {
   const text = await stage.file(repo, path, token === undefined ? {} : { token })
   return text.startsWith('ok') ? '**gets the file**' : text
 }
@@ -122,41 +122,41 @@ async function absent(stage: Stage, what: { path: string; revision?: string }): 
 const LOGIN: Chapter = {
   title: 'Private and gated repos',
   situations: [
-    { title: 'private, without a token', play: (stage) => stranger(stage, 'acme/secret', SMALL) },
+    { title: 'private, without a token', play: (stage) => withoutRight(stage, 'acme/secret', SMALL) },
     {
       title: 'private, small file, by a user who may read it',
       play: (stage) => stage.file('acme/secret', SMALL, { token: alice }),
     },
-    { title: '… then without a token', play: (stage) => stranger(stage, 'acme/secret', SMALL) },
+    { title: '… then without a token', play: (stage) => withoutRight(stage, 'acme/secret', SMALL) },
     {
       title: 'private, large file, by a user who may read it',
       play: (stage) => stage.file('acme/secret', LARGE, { token: alice }),
     },
-    { title: '… then without a token', play: (stage) => stranger(stage, 'acme/secret', LARGE) },
+    { title: '… then without a token', play: (stage) => withoutRight(stage, 'acme/secret', LARGE) },
     {
       title: '… then by another user who is logged in',
-      play: (stage) => stranger(stage, 'acme/secret', LARGE, bob),
+      play: (stage) => withoutRight(stage, 'acme/secret', LARGE, bob),
     },
     {
       title: '… then with a token that is not valid',
-      play: (stage) => stranger(stage, 'acme/secret', LARGE, invalid),
+      play: (stage) => withoutRight(stage, 'acme/secret', LARGE, invalid),
     },
     {
       title: 'private, by a user who may read it, after another was refused',
       play: async (stage) => {
-        await stranger(stage, 'acme/refused', SMALL, bob)
+        await withoutRight(stage, 'acme/refused', SMALL, bob)
         return stage.file('acme/refused', SMALL, { token: alice })
       },
     },
-    { title: 'gated, without a token', play: (stage) => stranger(stage, 'acme/gated', LARGE) },
+    { title: 'gated, without a token', play: (stage) => withoutRight(stage, 'acme/gated', LARGE) },
     {
       title: 'gated, by a user who has access',
       play: (stage) => stage.file('acme/gated', LARGE, { token: alice }),
     },
-    { title: '… then without a token', play: (stage) => stranger(stage, 'acme/gated', LARGE) },
+    { title: '… then without a token', play: (stage) => withoutRight(stage, 'acme/gated', LARGE) },
     {
       title: '… then by a user without access',
-      play: (stage) => stranger(stage, 'acme/gated', LARGE, bob),
+      play: (stage) => withoutRight(stage, 'acme/gated', LARGE, bob),
     },
     {
       title: 'who am I (`whoami`): alice',

@@ -1,4 +1,4 @@
-// How often, and in which slices, a running mirror reads the list of its tokens: a stranger costs at most one check.
+// How often, and in which slices, a running mirror reads the list of its tokens: an anonymous caller costs at most one check.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -39,36 +39,37 @@ async function setUp(text: string) {
   const clock = manualClock()
   const troubles: string[] = []
   const file = new TokenFile({ path, monotonic: clock.now, onTrouble: (reason) => troubles.push(reason) })
-  const strangers = (count = 60) => Promise.all(Array.from({ length: count }, () => file.refresh(true)))
-  return { path, clock, file, troubles, strangers }
+  const anonymousCallers = (count = 60) =>
+    Promise.all(Array.from({ length: count }, () => file.refresh(true)))
+  return { path, clock, file, troubles, anonymousCallers }
 }
 
 it('one running check and one pending check serve any number of anonymous callers', async () => {
-  const { file, strangers } = await setUp(formatTokenList([entry('a')]))
-  await strangers()
+  const { file, anonymousCallers } = await setUp(formatTokenList([entry('a')]))
+  await anonymousCallers()
   expect(file.list()).toHaveLength(1)
   expect(calls).toEqual({ reads: 1, stats: 2 })
 })
 
 it('a broken list is read once for all anonymous callers, and again after a while or after a change', async () => {
-  const { path, clock, file, troubles, strangers } = await setUp('{"version":1,')
-  for (let round = 0; round < 5; round += 1) await strangers()
+  const { path, clock, file, troubles, anonymousCallers } = await setUp('{"version":1,')
+  for (let round = 0; round < 5; round += 1) await anonymousCallers()
   expect(calls.reads).toBe(1)
   clock.advance(9_999)
-  await strangers()
+  await anonymousCallers()
   expect(calls.reads).toBe(1)
   clock.advance(1)
-  await strangers()
+  await anonymousCallers()
   expect(calls.reads).toBe(2)
   // A file that another process is writing changes all the time.
   for (const text of ['{"version":1,"t', '{"version":1,"to', '{"version":1,"tok']) {
     await writeFile(path, text)
-    await strangers()
+    await anonymousCallers()
   }
   expect(calls.reads).toBe(2)
   await writeFile(path, formatTokenList([entry('a')]))
   clock.advance(1_000)
-  await strangers()
+  await anonymousCallers()
   expect([file.list().length, calls.reads, troubles]).toEqual([1, 3, ['it is not valid JSON']])
 })
 

@@ -14,15 +14,15 @@ const FILE = '/acme/open/resolve/main/w.bin'
 const API = '/api/models/acme/open'
 
 let hub: Hub
-let stranger: Hub | undefined
+let otherHub: Hub | undefined
 let mirror: RunningMirror
 
 afterEach(async () => {
   hub.faults.clear()
   await mirror.close()
   await hub.close()
-  await stranger?.close()
-  stranger = undefined
+  await otherHub?.close()
+  otherHub = undefined
 })
 
 async function start(originTimeoutMs = 20_000): Promise<void> {
@@ -102,13 +102,13 @@ describe('a client gets an error, and the next client the file, when', () => {
 describe('a redirect to another host', () => {
   it('is not followed: neither a question nor a token arrives there', async () => {
     await start()
-    stranger = await startHub({ cdnHost: '127.0.0.3' })
-    const redirectTo = `${stranger.cdnUrl}/collect`
+    otherHub = await startHub({ cdnHost: '127.0.0.3' })
+    const redirectTo = `${otherHub.cdnUrl}/collect`
     onHub({ redirectTo, ...ALWAYS })
     expectFailure(await get(FILE, { token: TOKEN }), 502, 'RedirectRefused')
     expectFailure(await get(API, { token: TOKEN }), 502, 'RedirectRefused')
     expectFailure(await get('/acme/open', { token: TOKEN }), 502, 'RedirectRefused')
-    expect(stranger.ledger.requests()).toEqual([])
+    expect(otherHub.ledger.requests()).toEqual([])
     expect(mirror.logText()).toContain(new URL(redirectTo).host)
   })
 

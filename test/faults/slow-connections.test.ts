@@ -1,4 +1,4 @@
-// Many slow connections of strangers, and what all other callers get: quick requests are answered though all slow turns
+// Many slow connections of anonymous callers, and what all other callers get: quick requests are answered though all slow turns
 // are taken, slow turns are shared between callers, and a client that leaves gives its turn back.
 
 import type { IncomingMessage } from 'node:http'

@@ -36,9 +36,9 @@ describe('a request in the audit log', () => {
     const file = { route: 'file', revision: 'main', path: 'config.json', method: 'GET' }
     const secret = { ...file, repo: 'models/acme/secret' }
     const open = { ...file, repo: 'models/acme/open' }
-    const stranger = { kind: 'anonymous', address: '127.0.0.1' }
-    await visit(OPEN, { ...open, decision: 'allowed', reason: 'public', caller: stranger })
-    await visit(OPEN, { ...open, decision: 'allowed', reason: 'public', caller: stranger })
+    const anonymous = { kind: 'anonymous', address: '127.0.0.1' }
+    await visit(OPEN, { ...open, decision: 'allowed', reason: 'public', caller: anonymous })
+    await visit(OPEN, { ...open, decision: 'allowed', reason: 'public', caller: anonymous })
     await visit(SECRET, { ...secret, decision: 'allowed', reason: 'proved' }, { token: TOKENS.alice })
     await visit(SECRET, { ...secret, decision: 'allowed', reason: 'remembered' }, { token: TOKENS.alice })
     await visit(

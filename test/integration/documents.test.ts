@@ -110,10 +110,10 @@ describe('a document', () => {
       expect([own.status, own.headers['x-cache']]).toEqual([200, 'BYPASS'])
       const other = await scene.ask(`/api/models/acme/secret${route}`, { token: TOKENS.bob })
       expect([other.status, other.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
-      const stranger = await scene.ask(`/api/models/acme/secret${route}`)
-      expect([stranger.status, stranger.headers['x-error-code']]).toEqual([401, 'RepoNotFound'])
-      expect(stranger.headers['x-error-message']).toMatch(/^Invalid username or password\. No token arrived/)
-      expect(json(stranger)).toEqual({ error: stranger.headers['x-error-message'] })
+      const anonymous = await scene.ask(`/api/models/acme/secret${route}`)
+      expect([anonymous.status, anonymous.headers['x-error-code']]).toEqual([401, 'RepoNotFound'])
+      expect(anonymous.headers['x-error-message']).toMatch(/^Invalid username or password\. No token arrived/)
+      expect(json(anonymous)).toEqual({ error: anonymous.headers['x-error-message'] })
     }
   })
 

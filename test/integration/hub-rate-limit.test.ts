@@ -168,7 +168,7 @@ it('a download continues without a token whose owner is out of quota, since othe
   const got = await scene.ask(CONFIG, { token: TOKENS.alice })
   expect(got.status).toBe(200)
   expect(got.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
-  // Once out of quota, and then as a stranger, whom the Hub leads one hop further.
+  // Once out of quota, and then without a token: the Hub redirects an anonymous request once more.
   const gets = scene.hub.ledger
     .requests({ server: 'hub', url: /resolve/ })
     .filter(({ method }) => method === 'GET')

@@ -160,8 +160,8 @@ describe('a refusal of the Hub counts at once', () => {
     onHub(scene, { dropHeader: FIELDS })
     scene.world.model('acme/open').makePrivate(['alice'])
     for (const target of [CONFIG, LARGE, INFO]) {
-      const stranger = await scene.ask(target)
-      expect([target, stranger.status]).toEqual([target, 401])
+      const anonymous = await scene.ask(target)
+      expect([target, anonymous.status]).toEqual([target, 401])
       const bob = await scene.ask(target, { token: TOKENS.bob })
       expect([target, bob.status, bob.headers['x-error-code']]).toEqual([target, 404, 'RepoNotFound'])
       const bad = await scene.ask(target, { token: TOKENS.invalid })
@@ -355,8 +355,8 @@ it('a mirror of a mirror reports refusals and failures as the first one does', a
   expect((await ask(behind.url, CONFIG)).body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
   const bob = await ask(behind.url, SECRET, { token: TOKENS.bob })
   expect([bob.status, bob.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
-  const stranger = await ask(behind.url, SECRET)
-  expect(stranger.status).toBe(401)
+  const anonymous = await ask(behind.url, SECRET)
+  expect(anonymous.status).toBe(401)
   const gated = await ask(behind.url, '/acme/gated/resolve/main/config.json', {
     token: TOKENS.bob,
     method: 'HEAD',

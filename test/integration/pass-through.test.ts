@@ -185,8 +185,12 @@ describe('a route that is passed through', () => {
 
   it('of a repo that an anonymous caller may not know says so in the code that clients understand', async () => {
     const scene = await openScene()
-    const stranger = await scene.ask('/api/models/acme/secret/auth-check')
-    expect([stranger.status, stranger.headers['x-error-code'], stranger.headers['x-error-message']]).toEqual([
+    const anonymous = await scene.ask('/api/models/acme/secret/auth-check')
+    expect([
+      anonymous.status,
+      anonymous.headers['x-error-code'],
+      anonymous.headers['x-error-message'],
+    ]).toEqual([
       401,
       'RepoNotFound',
       expect.stringMatching(/^Invalid username or password\. No token arrived/),

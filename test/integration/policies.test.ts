@@ -271,8 +271,8 @@ describe('a rule about licences', () => {
     expect(await status('/acme/secret/resolve/main/config.json', TOKENS.alice)).toBe(403)
     expect(resolves(scene).every((line) => line.includes('acme/open'))).toBe(true)
     // A caller who may not know of the repo must not learn its licence from the rule either: in doubt it applies.
-    const stranger = await scene.ask('/acme/secret/resolve/main/config.json')
-    expect(stranger.headers['x-error-message']).toContain('(licence)')
+    const anonymous = await scene.ask('/acme/secret/resolve/main/config.json')
+    expect(anonymous.headers['x-error-message']).toContain('(licence)')
   })
 
   it('recognises a repo without a licence', async () => {

@@ -248,8 +248,8 @@ describe('an absent file', () => {
       const asked = scene.hub.ledger.requests()
       expect(asked.some((entry) => scene.hub.ledger.credential(entry) === TOKENS.alice)).toBe(true)
     }
-    const stranger = await scene.ask(absent)
-    expect([stranger.status, stranger.headers['x-error-code']]).toEqual([
+    const anonymous = await scene.ask(absent)
+    expect([anonymous.status, anonymous.headers['x-error-code']]).toEqual([
       401,
       id === 'acme/gated' ? 'GatedRepo' : 'RepoNotFound',
     ])

@@ -218,7 +218,7 @@ describe('a public repo', () => {
 
   it('requested with a token costs one anonymous question per repo and access TTL', async () => {
     const scene = await openScene()
-    const strangers = () =>
+    const anonymousRequests = () =>
       scene.hub.ledger
         .requests({ server: 'hub', method: 'HEAD' })
         .filter(
@@ -229,13 +229,13 @@ describe('a public repo', () => {
       const got = await scene.ask(`/acme/open/resolve/main/${path}`, { token: TOKENS.alice })
       expect(got.headers['x-cache']).toBe('MISS')
     }
-    expect(strangers().length).toBe(1)
+    expect(anonymousRequests().length).toBe(1)
     await scene.settled()
     scene.clock.advance(60_000)
     expect((await scene.ask(target, { token: TOKENS.alice })).status).toBe(200)
-    expect(strangers().length).toBe(2)
+    expect(anonymousRequests().length).toBe(2)
     expect((await scene.ask(target, { token: TOKENS.alice })).headers['x-cache']).toBe('HIT')
-    expect(strangers().length).toBe(2)
+    expect(anonymousRequests().length).toBe(2)
   })
 
   it('that was made private is closed to anonymous callers when the access TTL is over', async () => {

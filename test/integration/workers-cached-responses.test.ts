@@ -167,10 +167,10 @@ describe('a response that a worker has cached', () => {
     await start()
     await warm(TARGET)
     world.model('acme/open').makePrivate(['alice'])
-    // Many strangers at once, while one of them makes the mirror ask.
+    // Many anonymous callers at once, while one of them makes the mirror ask.
     let isTold = false
     const after: number[] = []
-    const strangers = Array.from({ length: 8 }, async () => {
+    const anonymous = Array.from({ length: 8 }, async () => {
       for (let round = 0; round < 40; round += 1) {
         const wasTold = isTold
         const { status } = await ask(child.url, TARGET)
@@ -182,7 +182,7 @@ describe('a response that a worker has cached', () => {
       return status
     })
     expect(await refused).toBe(401)
-    await Promise.all(strangers)
+    await Promise.all(anonymous)
     for (const { status } of await askEach(TARGET)) after.push(status)
     expect(new Set(after)).toEqual(new Set([401]))
   })

@@ -1,4 +1,4 @@
-// Caches in memory are bounded by bytes, including their keys. Keys that strangers choose must be in a `MemoryCache`, or be
+// Caches in memory are bounded by bytes, including their keys. Keys that callers choose must be in a `MemoryCache`, or be
 // bounded by something that is listed here.
 
 import { readdirSync, readFileSync } from 'node:fs'

@@ -97,7 +97,7 @@ function fail(error: unknown): never {
   throw error
 }
 
-function stranger(): Ctx {
+function anonymous(): Ctx {
   return {
     id: 'r',
     authorization: undefined,
@@ -124,7 +124,7 @@ describe('a late answer', () => {
   it('has the age of its request for every caller that joined it: a refusal in between stands', async () => {
     const { clock, asked, access, resolver } = setUp()
     const route = fileRoute('config.json')
-    const first = resolver.resolve(stranger(), route, 'GET')
+    const first = resolver.resolve(anonymous(), route, 'GET')
     await eventually(
       () => asked.length,
       (length) => length === 1,
@@ -132,7 +132,7 @@ describe('a late answer', () => {
     clock.advance(10)
     await access.withdrawn(route.repo, clock.now())
     clock.advance(10)
-    const joined = resolver.resolve(stranger(), route, 'GET')
+    const joined = resolver.resolve(anonymous(), route, 'GET')
     await new Promise(setImmediate)
     asked[0]?.answer(200, META)
     for (const resolved of [await first, await joined]) {
@@ -146,7 +146,7 @@ describe('a late answer', () => {
   it('leaves nothing of the file in the store when the repo was withdrawn meanwhile', async () => {
     const { clock, asked, facts, access, resolver } = setUp()
     const route = fileRoute('config.json')
-    const first = resolver.resolve(stranger(), route, 'HEAD')
+    const first = resolver.resolve(anonymous(), route, 'HEAD')
     await eventually(
       () => asked.length,
       (length) => length === 1,
@@ -163,7 +163,7 @@ describe('a late answer', () => {
 
 it('a GET that follows at once waits for the anonymous request beside its HEAD', async () => {
   const { asked, resolver } = setUp()
-  const member = { ...stranger(), authorization: 'Bearer x', fingerprint: 'member' }
+  const member = { ...anonymous(), authorization: 'Bearer x', fingerprint: 'member' }
   const route = fileRoute('config.json')
   const head = resolver.resolve(member, route, 'HEAD')
   await eventually(
@@ -189,7 +189,7 @@ it.each([
 ])('a file shown to an anonymous caller does not make a repo public that is %s', async (_what, info) => {
   const { asked, facts, access, resolver } = setUp(info)
   const route = fileRoute('README.md')
-  const resolving = resolver.resolve(stranger(), route, 'GET')
+  const resolving = resolver.resolve(anonymous(), route, 'GET')
   await eventually(
     () => asked.length,
     (length) => length === 1,
@@ -211,7 +211,7 @@ describe('an absent file, reported to an anonymous request', () => {
 
   it('is not stored while the repo is not proved public: a gated repo reports it too', async () => {
     const { asked, facts, resolver } = setUp({ private: false, gated: 'manual', disabled: false })
-    const resolving = resolver.resolve(stranger(), fileRoute('no.txt'), 'GET')
+    const resolving = resolver.resolve(anonymous(), fileRoute('no.txt'), 'GET')
     await eventually(
       () => asked.length,
       (length) => length === 1,
@@ -226,7 +226,7 @@ describe('an absent file, reported to an anonymous request', () => {
     const { clock, asked, facts, access, resolver } = setUp()
     const route = fileRoute('no.txt')
     await access.proved(route.repo, clock.now())
-    const resolving = resolver.resolve(stranger(), route, 'GET')
+    const resolving = resolver.resolve(anonymous(), route, 'GET')
     await eventually(
       () => asked.length,
       (length) => length === 1,
