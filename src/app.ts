@@ -17,6 +17,7 @@ import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
 import { Contents } from './mirror/content.ts'
+import { DocumentMemory } from './mirror/documents/document-memory.ts'
 import { Documents } from './mirror/documents/documents.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
@@ -437,7 +438,7 @@ function joinMirror(
     files: new FileAnswers({ ...shared, contents }),
     objects,
     registry: new Registry({ ...shared, objects }),
-    documents: new Documents({ ...shared, asksLicence }),
+    documents: new Documents({ ...shared, asksLicence, memory: new DocumentMemory({ observer }) }),
   })
   return { mirror, downloads }
 }

@@ -1,4 +1,4 @@
-// The metrics of connections to the origin: how many are in use, and how many requests wait for one.
+// The metrics of what requests share and wait for: connections to the origin, and memory for large documents.
 
 import type { MetricRow } from './metric-row.ts'
 
@@ -26,5 +26,17 @@ export const CONNECTION_METRICS = {
     kind: 'counter',
     labels: ['kind'],
     help: 'Total time that requests waited for a connection to the origin.',
+  },
+  documentMemory: {
+    name: 'hubmirror_document_memory_bytes',
+    kind: 'gauge',
+    labels: [],
+    help: 'Memory that large JSON documents of the Hub take while they arrive or are sent; at most 256 MiB.',
+  },
+  documentWaits: {
+    name: 'hubmirror_document_waits_in_progress',
+    kind: 'gauge',
+    labels: [],
+    help: 'Requests for large documents that wait until others have released memory.',
   },
 } as const satisfies Record<string, MetricRow>

@@ -260,6 +260,9 @@ export function createMetrics(options: {
   series.build.set({ version: options.version }, 1)
   // The origin is neither up nor down before the first request to it.
   series.originUp.remove()
+  // These appear with the first large document.
+  series.documentMemory.remove()
+  series.documentWaits.remove()
   const expectRules: Metrics['expectRules'] = (rules) => {
     for (const { name: rule, action } of rules) series.policy.inc({ rule, action }, 0)
   }
@@ -316,6 +319,8 @@ function createSeries(registry: Registry) {
     originWaiting: gauge(METRICS.originWaiting),
     originWaits: counter(METRICS.originWaits),
     originWaitSeconds: counter(METRICS.originWaitSeconds),
+    documentMemory: gauge(METRICS.documentMemory),
+    documentWaits: gauge(METRICS.documentWaits),
     originUp: gauge(METRICS.originUp),
     access: counter(METRICS.access),
     auditDegraded: gauge(METRICS.auditDegraded),
@@ -379,6 +384,10 @@ function createObserver(series: Series, tally: RequestTally): Observer {
     originWaited: (lane, result, seconds) => {
       series.originWaits.inc({ kind: lane, result })
       series.originWaitSeconds.inc({ kind: lane }, amount(seconds))
+    },
+    documentMemoryChanged({ takenBytes, waiting }) {
+      series.documentMemory.set(amount(takenBytes))
+      series.documentWaits.set(amount(waiting))
     },
     originUp: (up) => series.originUp.set(up ? 1 : 0),
     accessDecided: (result) => tally.decided(result),

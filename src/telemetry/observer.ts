@@ -77,6 +77,8 @@ export interface Observer {
   originWaiting(lane: Lane, change: 1 | -1): void
   /** The end of such a wait. */
   originWaited(lane: Lane, result: WaitResult, seconds: number): void
+  /** What large documents take of the memory they share has changed, or how many requests wait for it. */
+  documentMemoryChanged(memory: { readonly takenBytes: number; readonly waiting: number }): void
   /** False from the first failure to connect until the next response. */
   originUp(up: boolean): void
   /** Once per request that concerns the Hub. */
@@ -120,6 +122,7 @@ export const silentObserver: Observer = {
   originInUse() {},
   originWaiting() {},
   originWaited() {},
+  documentMemoryChanged() {},
   originUp() {},
   accessDecided() {},
   auditDegraded() {},

@@ -2,6 +2,7 @@
 // that finds no space waits for a while. No caller can have all of it.
 
 import { MirrorError } from '../../errors.ts'
+import { type Observer, silentObserver } from '../../telemetry/observer.ts'
 
 /** Twice the largest document. */
 const LIMIT_BYTES = 256 * 1024 * 1024
@@ -24,14 +25,22 @@ interface Waiter extends Request {
 export class DocumentMemory {
   readonly #limitBytes: number
   readonly #maxWaitMs: number
+  readonly #observer: Pick<Observer, 'documentMemoryChanged'>
   readonly #byCaller = new Map<string, number>()
   readonly #waiting = new Set<Waiter>()
   readonly #spaces = new WeakMap<Buffer, DocumentSpace>()
   #takenBytes = 0
 
-  constructor(options: { readonly limitBytes?: number; readonly maxWaitMs?: number } = {}) {
+  constructor(
+    options: {
+      readonly limitBytes?: number
+      readonly maxWaitMs?: number
+      readonly observer?: Pick<Observer, 'documentMemoryChanged'>
+    } = {},
+  ) {
     this.#limitBytes = options.limitBytes ?? LIMIT_BYTES
     this.#maxWaitMs = options.maxWaitMs ?? MAX_WAIT_MS
+    this.#observer = options.observer ?? silentObserver
   }
 
   /** How much is taken now. */
@@ -86,6 +95,7 @@ export class DocumentMemory {
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => {
         this.#waiting.delete(waiter)
+        this.#report()
         reject(busy())
         // Others behind it in the queue may fit now.
         this.#next()
@@ -97,6 +107,7 @@ export class DocumentMemory {
       }
       const waiter = { ...request, go }
       this.#waiting.add(waiter)
+      this.#report()
       this.#next()
     })
   }
@@ -128,6 +139,11 @@ export class DocumentMemory {
     const own = (this.#byCaller.get(caller) ?? 0) + bytes
     if (own === 0) this.#byCaller.delete(caller)
     else this.#byCaller.set(caller, own)
+    this.#report()
+  }
+
+  #report(): void {
+    this.#observer.documentMemoryChanged({ takenBytes: this.#takenBytes, waiting: this.#waiting.size })
   }
 }
 

@@ -26,7 +26,7 @@ import type { Ctx } from '../context.ts'
 import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { DocumentBody } from './document-body.ts'
-import { DocumentMemory } from './document-memory.ts'
+import type { DocumentMemory } from './document-memory.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import {
   type DocumentRequest,
@@ -60,8 +60,7 @@ export interface DocumentsOptions {
   /** Whether a rule depends on licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
-  /** The memory for large documents. By default one of its own. */
-  readonly memory?: DocumentMemory
+  readonly memory: DocumentMemory
 }
 
 /** The info of a repo with 300,000 files. */
@@ -84,7 +83,7 @@ export class Documents {
 
   constructor(options: DocumentsOptions) {
     this.#options = options
-    this.#memory = options.memory ?? new DocumentMemory()
+    this.#memory = options.memory
     this.#hub = new HubDocuments({ ...options, memory: this.#memory })
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
   }

@@ -32,6 +32,30 @@ describe('the memory for documents', () => {
     expect([order.at(-1), memory.waiting]).toEqual(['a10', 0])
   })
 
+  it('reports what is taken, and how many requests wait, at each change', async () => {
+    const reports: string[] = []
+    const memory = new DocumentMemory({
+      limitBytes: 100,
+      maxWaitMs: NO_END,
+      observer: {
+        documentMemoryChanged: ({ takenBytes, waiting }) =>
+          reports.push(`${takenBytes} taken, ${waiting} wait`),
+      },
+    })
+    const leave = await memory.hold(Buffer.alloc(80), 'a')
+    const second = memory.hold(Buffer.alloc(40), 'b')
+    leave()
+    const leaveSecond = await second
+    leaveSecond()
+    expect(reports).toEqual([
+      '80 taken, 0 wait',
+      '80 taken, 1 wait',
+      '0 taken, 1 wait',
+      '40 taken, 0 wait',
+      '0 taken, 0 wait',
+    ])
+  })
+
   it('takes one document of any size for a caller without another', async () => {
     const memory = new DocumentMemory({ limitBytes: 100, maxWaitMs: NO_END })
     const space = memory.open('a')
