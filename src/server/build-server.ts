@@ -1,12 +1,12 @@
 // The Fastify instance: limits, hooks, and the order of routes. What a request passes through:
 //
-//   0. what needs no new decision is answered at once, where there is something that can (early-answers.ts)
-//   1. the socket's limit of requests in flight, the record and the request id (onRequest)
-//   2. the networks that are served, then the check of framing and credentials (onRequest)
-//   3. the routes of our own: /healthz, /readyz, /metrics, /-/
-//   4. transfers at addresses that the mirror gave out (transfers.ts)
-//   5. the Hub's protocol: parsed from the raw target, answered by the mirror or forwarded (hub-route.ts)
-//   6. the log line, the metrics and the audit line (request-log.ts), when the response or its socket has closed
+// 0. an early answer, before the framework sees the request, if app.ts has handed in code that gives one (early-answers.ts)
+// 1. the socket's limit of requests in flight, the record and the request id (onRequest)
+// 2. the networks that are served, then the check of framing and credentials (onRequest)
+// 3. the routes of the mirror itself: /healthz, /readyz, /metrics, /-/
+// 4. transfers at addresses that the mirror gave out (transfers.ts)
+// 5. the Hub's protocol: parsed from the raw target, answered by the mirror or forwarded (hub-route.ts)
+// 6. the log line, the metrics and the audit line (request-log.ts), when the response or its socket has closed
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -97,7 +97,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       sendFailure(reply.raw, error, record, request.raw.method === 'HEAD')
     },
   })
-  // What an intermediary forwards is read whole: fields of its own say whose request it is.
+  // An early read would miss the fields that an intermediary adds: they name the client.
   if (intermediary === undefined) earlyAnswers?.attach(server.server)
   readBeforeClosing(server.server)
   const inFlight = new InFlight()
@@ -175,8 +175,8 @@ function openHttp(
 type Watched = ServerOptions & ReturnType<typeof arrivalsOf>
 
 /**
- * What is known of callers: their address behind the proxies, warnings about these proxies, and which networks are
- * served.
+ * What the server knows of callers: their address behind the proxies, warnings about these proxies, and which networks
+ * are served.
  */
 function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
   return {
@@ -186,7 +186,7 @@ function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
   }
 }
 
-/** Notes what a refused caller asked for, for the audit line. The credential is not read. */
+/** Records what a refused caller requested, for the audit line. The credential is not read. */
 function noteTarget(
   request: FastifyRequest,
   record: RequestRecord,
@@ -201,7 +201,7 @@ function noteTarget(
   }
 }
 
-/** Aborts the work when the client or its socket goes. Reports the request when it is over. */
+/** Aborts the work when the client disconnects or its socket closes. Reports the request when it is over. */
 function watch(request: FastifyRequest, reply: FastifyReply, record: RequestRecord, options: Watched): void {
   // Read now: after its end, a forwarded body detaches the socket from its request.
   const { raw } = request

@@ -1,9 +1,11 @@
-// Damage to a file of the store, as a disk does it by itself, rarely. Stored blobs are read-only, and an ordinary user
-// who runs the tests has no right to write to them, so each function lifts that for a moment.
+// Damage to a file of the store, as a disk causes it by itself, rarely. Stored blobs are read-only, and an ordinary
+// user who runs the tests has no right to write to them, so each function lifts that for a moment.
 
 import { chmod, open, stat, truncate, writeFile } from 'node:fs/promises'
 
-/** Flips one bit of the byte at `position`; mode and times of the file stay, as they do when a disk forgets. */
+/**
+ * Flips one bit of the byte at `position`. Mode and times of the file stay, as with a disk that changes bits by itself.
+ */
 export async function flipBit(file: string, position: number): Promise<void> {
   const { atime, mtime } = await stat(file)
   await whileWritable(file, async () => {

@@ -1,4 +1,4 @@
-// What a process holds open, as Linux tells it. Knows nothing of who opened it.
+// The files that a process has open, as Linux reports them. This file does not know which code opened them.
 
 import { readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ export async function openCount(pid: number | 'self' = 'self'): Promise<number> 
   return (await readdir(`/proc/${pid}/fd`)).length
 }
 
-/** The number that the next descriptor of the process gets: a limit of so many leaves it none. */
+/** The number that the next descriptor of the process gets. With a limit of this many it gets none. */
 export async function firstFree(pid: number): Promise<number> {
   const taken = new Set(await readdir(`/proc/${pid}/fd`))
   let number = 0

@@ -1,5 +1,5 @@
-// A client that compares what it gets with the right bytes: whole answers must be right to the last
-// byte, broken ones right as far as they go. Knows neither store nor Hub.
+// A client that compares what it gets with the right bytes: whole answers must be right to the last byte, and broken
+// ones as far as they go. Knows neither store nor Hub.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'vitest'
@@ -8,16 +8,19 @@ import { open } from './ask.ts'
 export interface Wish {
   /** The Range header, where there is one. */
   readonly range?: string
-  /** Leaves after so many bytes. */
+  /** Disconnects after this many bytes. */
   readonly leaveAfterBytes?: number
-  /** Rests this long after every chunk. */
+  /** Pauses this long after every chunk. */
   readonly restMs?: number
 }
 
-/** `whole`: all of it came and is right; `broken`: the connection said so; `left`: by wish; `status`: an honest no. */
+/**
+ * `whole`: every byte arrived and is right; `broken`: the connection showed it; `left`: the client disconnected as
+ * planned; `status`: the answer was an error status.
+ */
 export type Taken = 'whole' | 'broken' | 'left' | number
 
-/** Bytes `start` up to `end` of a file, or undefined where no byte satisfies the header (RFC 9110 §14.1.2). */
+/** Bytes `start` up to `end` of a file, or undefined if no byte satisfies the header (RFC 9110 §14.1.2). */
 export function wished(
   range: string | undefined,
   sizeBytes: number,

@@ -1,5 +1,5 @@
-// A file system on a device whose power can be cut: what was not synced is lost, as on a machine that falls over.
-// Needs root, a loop device and xfs_io; says so loudly where one of them is refused.
+// A file system on a device whose power can be cut: bytes that were not synced are lost, as on a machine without power.
+// Needs root, a loop device and xfs_io, and reports on the terminal if one of them is refused.
 
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
@@ -10,28 +10,28 @@ import { skippedFor } from './absent.ts'
 
 const run = promisify(execFile)
 
-/** The kinds of file system whose power can be cut here; the commit protocol must hold on each. */
+/** The kinds of file system that are tested; the commit protocol must hold on each. */
 export type DiskKind = 'ext4' | 'xfs'
 
-/** How one is made and mounted: with nothing that the kernel syncs by itself while a test runs, where that can be set. */
+/** How one is made and mounted. If possible, the kernel syncs nothing by itself while a test runs. */
 const KINDS = {
   ext4: { make: ['mkfs.ext4', '-q', '-F'], options: 'loop,commit=3600', leastMiB: 16 },
-  // Its tools make none that is smaller; what is not used takes no room.
+  // Its tools make no smaller one. Unused space takes none on the disk.
   xfs: { make: ['mkfs.xfs', '-q', '-f'], options: 'loop', leastMiB: 320 },
 } as const
 
 export interface PoweredDisk {
   readonly directory: string
-  /** From now on the device takes nothing more, and the journal in memory is lost. */
+  /** From now on the device accepts no writes, and the journal in memory is lost. */
   cut(): Promise<void>
   /** Mounts it as after a reboot. No process may have a file open there. */
   reboot(): Promise<void>
-  /** Has the kernel write what it has, as it does by itself every few seconds. */
+  /** Makes the kernel write its dirty pages, as it does by itself every few seconds. */
   writeBack(): Promise<void>
   remove(): Promise<void>
 }
 
-/** Why the power of no disk can be cut here; undefined where it can. */
+/** Why no power can be cut here; undefined if it can. */
 export async function whyNoPower(kind: DiskKind = 'ext4'): Promise<string | undefined> {
   try {
     const disk = await mountPowered(16, kind)
@@ -52,7 +52,7 @@ export async function whyNoPower(kind: DiskKind = 'ext4'): Promise<string | unde
   }
 }
 
-/** Makes one of so many MiB at least in a file and mounts it. Rejects without the right or the tools to. */
+/** Makes one of at least this many MiB in a file and mounts it. Rejects without the right or the tools. */
 export async function mountPowered(sizeMiB: number, kind: DiskKind = 'ext4'): Promise<PoweredDisk> {
   const { make, options, leastMiB } = KINDS[kind]
   const [tool, ...flags] = make

@@ -1,5 +1,5 @@
-// The built mirror as a process of its own, for what can only be done to a process: signals, limits, a second one.
-// Needs `npm run build`. Knows nothing of what is served.
+// The built mirror as a process of its own, for tests that need a process: signals, limits, a second one. Needs `npm
+// run build`. Knows nothing of what is served.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -35,7 +35,7 @@ export interface Child {
   kill(signal: NodeJS.Signals): void
   /** Resolves with the exit status, or the signal that ended it. */
   readonly ended: Promise<number | NodeJS.Signals>
-  /** Ends it if it still runs, at once. */
+  /** Ends it at once if it still runs. */
   stop(): Promise<void>
 }
 

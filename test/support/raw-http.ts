@@ -2,7 +2,7 @@
 
 import { connect } from 'node:net'
 
-/** So long may a busy machine take for one answer. */
+/** The time that a busy machine may take for one answer. */
 const MAX_WAIT_MS = 120_000
 
 /** What came back before the connection ended or fell silent. */

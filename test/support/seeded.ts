@@ -1,4 +1,4 @@
-// Chance that can be had again: a generator that a printed number starts. Knows nothing of what is drawn.
+// Random numbers that can be repeated: a generator that starts from a printed number. It does not know what is drawn.
 
 export interface Chance {
   readonly seed: number

@@ -1,5 +1,5 @@
 // A mirror in this process, before a simulated Hub, on a directory of its own. Closing it also proves that it left
-// nothing behind: no pull, no promised room, no temporary file, and no credential in log, metrics or store.
+// nothing behind: no download, no reserved space, no temporary file, and no credential in log, metrics or store.
 
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,5 +1,5 @@
-// What lies in a cache directory, held byte by byte against what should: neither the mirror's word nor its digests
-// are believed, only the files that the simulator serves. Starts and stops nothing.
+// Compares a cache directory byte by byte with the files that the simulator serves. Neither the mirror's words nor its
+// digests are trusted. Starts and stops nothing.
 
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
@@ -7,13 +7,13 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { readBlockMap } from '../../src/store/partials/block-map.ts'
 
-/** Right bytes by the name a blob of them may have: `sha256-<hex>` or `gitsha1-<hex>`. */
+/** The right bytes, by the name that their blob may have: `sha256-<hex>` or `gitsha1-<hex>`. */
 export type Model = ReadonlyMap<string, Buffer>
 
 export interface StoreState {
   /** Names of the finished blobs. */
   readonly blobs: ReadonlySet<string>
-  /** The recorded blocks of what is not finished, and how many bytes they are. */
+  /** The recorded blocks of the unfinished blobs, and how many bytes they are. */
   readonly partials: ReadonlyMap<string, { readonly blocks: ReadonlySet<number>; readonly bytes: number }>
 }
 
@@ -33,8 +33,8 @@ export function modelOf(files: Iterable<Buffer>): Model {
 }
 
 /**
- * Reads all of the store. Throws where a blob is not what its name says, where a map vouches for a byte that is
- * wrong, where a map lies without its data though there is no blob, and where anything was found damaged.
+ * Reads the whole store. Throws if a blob is not what its name says, if a map vouches for a wrong byte, if a map lies
+ * without its data though there is no blob, and if anything was found damaged.
  */
 export async function checkStore(cacheDir: string, model: Model): Promise<StoreState> {
   const blobs = new Set<string>()
@@ -55,7 +55,7 @@ export async function checkStore(cacheDir: string, model: Model): Promise<StoreS
   return { blobs, partials }
 }
 
-/** Throws where something that was finished or recorded `before` is no longer there. */
+/** Throws if something that was finished or recorded in `before` is missing now. */
 export function expectKept(before: StoreState, now: StoreState): void {
   for (const name of before.blobs) expect(now.blobs.has(name), `${name} is kept`).toBe(true)
   for (const [name, { blocks }] of before.partials) {
@@ -80,7 +80,7 @@ async function recordedBlocks(
   if (map === undefined) return undefined
   const data = await readFile(join(directory, 'data')).catch(() => undefined)
   if (data === undefined) {
-    // A commit that was cut short after the name: the blob is there, what is left here is litter.
+    // A commit that was interrupted after the rename: the blob exists, and the rest here is litter.
     expect(finished, `${directory} has lost its data`).toBe(true)
     return undefined
   }

@@ -1,4 +1,5 @@
-// Makes system calls of a running process fail, or writes them down, by strace. Says so loudly where it may not.
+// Makes system calls of a running process fail, or records them, by strace. Reports on the terminal if that is not
+// allowed.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,11 +12,11 @@ import { eventually } from './eventually.ts'
 /** A tool of the system, brought by test/faults/setup.sh and not by a package. */
 const TRACER = 'strace'
 
-/** Why no system call can be made to fail here; undefined where it can. */
+/** Why no system call can be made to fail here; undefined if it can. */
 export async function whyNoStrace(): Promise<string | undefined> {
   const sleeper = spawn('sleep', ['60'], { stdio: 'ignore' })
   try {
-    // To trace a process that it has not started itself may be forbidden where strace as such is not.
+    // Tracing a process that strace has not started may be forbidden although strace itself is not.
     await (await inject(sleeper.pid ?? 0, 'fdatasync', 'EIO')).end()
     return undefined
   } catch (error) {
@@ -26,15 +27,15 @@ export async function whyNoStrace(): Promise<string | undefined> {
 }
 
 export interface Injection {
-  /** How many calls were made to fail so far. */
+  /** How many calls have failed so far. */
   struck(): Promise<number>
-  /** Lets calls be again; gives back how many had failed. */
+  /** Stops that. Returns how many calls had failed. */
   end(): Promise<number>
 }
 
 /**
- * From now on the `calls` (`pwrite64,pwritev`) of the process fail with `error`, or only those on `paths`. The caller
- * must end it before the process ends.
+ * From now on the `calls` (such as `pwrite64,pwritev`) of the process fail with `error`, or only those on `paths`. The
+ * caller must stop that before the process ends.
  */
 export async function inject(
   pid: number,
@@ -50,13 +51,13 @@ export async function inject(
 }
 
 export interface Watch {
-  /** The calls so far, one a line, with what they were given and what they gave. */
+  /** The calls so far, one per line, with arguments and results. */
   readonly lines: () => Promise<readonly string[]>
-  /** Lets the processes be again; gives back all calls. */
+  /** Stops that. Returns all calls. */
   readonly end: () => Promise<readonly string[]>
 }
 
-/** From now on the `calls` (`%file`, `pread64`) of the processes are written down. The caller must end it. */
+/** From now on the `calls` (`%file`, `pread64`) of the processes are recorded. The caller must stop that. */
 export function watchCalls(pids: readonly number[], calls: string): Promise<Watch> {
   return trace(pids, ['-e', `trace=${calls}`])
 }

@@ -3,11 +3,11 @@
 import { spawn } from 'node:child_process'
 import { BIN, ROOT } from './run-cli.ts'
 
-/** Of util-linux, and so of every system: gives a process a terminal, and hands through what is typed and said. */
+/** Part of util-linux, and so of every Linux: gives a process a terminal, and passes on what is typed and printed. */
 const TERMINAL = 'script'
 
 interface InTerminal {
-  /** All that has appeared so far, codes that move the cursor included. */
+  /** Everything that has appeared so far, including codes that move the cursor. */
   readonly screen: () => string
   /** Types; `\u0003` is Ctrl-C. */
   readonly type: (keys: string) => void
@@ -41,7 +41,7 @@ const COLUMNS = 80
 const ESCAPE = '\u001b'
 const CODE_OR_CHARACTER = new RegExp(`${ESCAPE}\\[[?\\d]*([a-zA-Z])|${ESCAPE}[78]|[^${ESCAPE}]`, 'gu')
 
-/** The lines that a user sees at the end, on a terminal of 80 columns without a last line. */
+/** The lines that a user sees in the end, on a terminal of 80 columns without a bottom line. */
 export function linesOn(said: string): string[] {
   const rows = new Map<number, string>()
   let [row, column, wraps] = [0, 0, true]
@@ -57,7 +57,7 @@ export function linesOn(said: string): string[] {
     else if (command === 'K') rows.set(row, line().slice(0, column))
     else if (command === undefined) {
       if (column === COLUMNS && wraps) [row, column] = [row + 1, 0]
-      // Without wrapping all that is too far right falls on the last column.
+      // Without wrapping, everything that is too far right is printed in the last column.
       column = Math.min(column, COLUMNS - 1)
       rows.set(row, line().slice(0, column).padEnd(column) + token + line().slice(column + 1))
       column += 1

@@ -1,4 +1,5 @@
-// A small file system of its own, to be filled up or made read-only. Needs root; says so loudly where it is not.
+// A small file system of its own, to be filled up or made read-only. Needs root, and reports on the terminal if that is
+// missing.
 
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -11,13 +12,13 @@ const run = promisify(execFile)
 
 export interface SmallDisk {
   readonly directory: string
-  /** Lays a read-only copy over it, or takes that away: nothing written meanwhile is lost, for there is none. */
+  /** Mounts a read-only copy over it, or unmounts that. Nothing that is written meanwhile is lost, since nothing is. */
   readOnly(on: boolean): Promise<void>
   /** Ends it, even if files are still open there. */
   unmount(): Promise<void>
 }
 
-/** Why there can be no small disk here; undefined where there can. */
+/** Why there can be no small disk here; undefined if there can. */
 export async function whyNoDisk(): Promise<string | undefined> {
   try {
     await (await mountDisk(1)).unmount()
@@ -27,7 +28,7 @@ export async function whyNoDisk(): Promise<string | undefined> {
   }
 }
 
-/** Mounts a tmpfs of so many MiB in a fresh directory. Rejects without the right to. */
+/** Mounts a tmpfs of this many MiB in a fresh directory. Rejects without the right. */
 export async function mountDisk(sizeMiB: number): Promise<SmallDisk> {
   const directory = await mkdtemp(join(tmpdir(), 'hubmirror-disk-'))
   const copies: string[] = []
@@ -44,7 +45,7 @@ export async function mountDisk(sizeMiB: number): Promise<SmallDisk> {
         await run('umount', ['-l', directory])
         return
       }
-      // Files that are open for writing keep a file system from being remounted; a copy on top of it has none.
+      // Files that are open for writing keep a file system from being remounted. A copy on top of it has none.
       const copy = await mkdtemp(join(tmpdir(), 'hubmirror-copy-'))
       await run('cp', ['-a', `${directory}/.`, copy])
       await run('mount', ['--bind', copy, directory])
@@ -52,7 +53,7 @@ export async function mountDisk(sizeMiB: number): Promise<SmallDisk> {
       copies.push(copy)
     },
     async unmount() {
-      // Lazily: a descriptor that is still open keeps the file system, not the place. A read-only layer goes first.
+      // Lazily: an open descriptor keeps the file system, not the mount point. A read-only layer is unmounted first.
       while ((await run('umount', ['-l', directory]).catch(() => undefined)) !== undefined);
       for (const each of [directory, ...copies]) await rm(each, { recursive: true, force: true })
     },

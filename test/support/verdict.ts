@@ -1,14 +1,14 @@
-// The one question of all fault tests: could a client take what it got for the file, though it is not?
+// The one question of all fault tests: could a client take the bytes that it got for the file, although they are not?
 
 import { expect } from 'vitest'
 import type { Got } from '../hub-simulator/probe.ts'
 
-/** `whole`: every byte is right; `broken`: the connection says so; `error`: an honest status with a message. */
+/** `whole`: every byte is right; `broken`: the connection shows it; `error`: an error status with a message. */
 export type Verdict = 'whole' | 'broken' | 'error'
 
 /**
- * Says what a client was given, and throws for what must never be: a body that looks whole and is not, or an error
- * that does not say what happened. The framing must be sound in each case.
+ * Judges what a client got. Throws for what must never happen: a body that looks whole and is not, or an error without
+ * a message. The framing must be sound in each case.
  */
 export function verdictOf(got: Got, right: Buffer): Verdict {
   const length = got.headers['content-length']

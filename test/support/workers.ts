@@ -1,4 +1,4 @@
-// The processes of a mirror with workers, as Linux reports them. Knows nothing of their messages.
+// The processes of a mirror with workers, as Linux reports them. This file does not know their messages.
 
 import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
@@ -23,7 +23,7 @@ export async function isRunning(pid: number): Promise<boolean> {
   return stat !== '' && stat.slice(stat.lastIndexOf(')') + 2)[0] !== 'Z'
 }
 
-/** Resolves once the process is there no more. */
+/** Resolves once the process has ended. */
 export async function whenGone(pid: number): Promise<void> {
   await eventually(
     () => isRunning(pid),
@@ -31,7 +31,7 @@ export async function whenGone(pid: number): Promise<void> {
   )
 }
 
-/** Bytes that the process has read by calls of the system, sockets included. */
+/** Bytes that the process has read by system calls, sockets included. */
 export function bytesRead(pid: number): number {
   return Number(/^rchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1])
 }
