@@ -31,7 +31,7 @@ const giveToMirror = () => promisify(execFile)('chown', ['-R', `${MIRROR_USER}:$
 const onStore = (command: string, ...args: string[]) =>
   run([command, ...args, '--cache-dir', made.root, '--audit-log', path.join(auditFolder, 'audit.log')])
 
-/** The paths, below the store and beside the audit log, that belong to somebody else than the mirror. */
+/** The paths, below the store and beside the audit log, that do not belong to the user of the mirror. */
 async function foreign(): Promise<string[]> {
   const found: string[] = []
   for (const folder of [made.root, auditFolder]) {

@@ -1,4 +1,4 @@
-// What many slow connections of strangers cost somebody else who requests small files that are not stored. The same requests
+// What many slow connections of strangers cost another caller that requests small files that are not stored. The same requests
 // go by turns to a second mirror that has no strangers: the ratio of the two is the figure.
 
 import type { Bench, Work } from '../bench.ts'
