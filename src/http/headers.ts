@@ -33,6 +33,12 @@ export function headerValue(headers: HeaderBag, name: string): string | undefine
   return value.every((each) => each === first) ? first : undefined
 }
 
+/** The value of a field whose value is a list. Several fields of the name are one list (RFC 9110 §5.3). */
+export function listValue(headers: HeaderBag, name: string): string | undefined {
+  const value = Object.hasOwn(headers, name) ? headers[name] : undefined
+  return Array.isArray(value) ? value.join(', ') : value
+}
+
 /** Whether these are the headers of a stream of events (text/event-stream, of the HTML standard). */
 export function isEventStream(headers: HeaderBag): boolean {
   const [type = ''] = (headerValue(headers, 'content-type') ?? '').split(';')

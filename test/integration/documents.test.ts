@@ -207,6 +207,17 @@ describe('a listing of many pages', () => {
     expect(seen).toEqual(names)
   })
 
+  it('leads to the next page also if a gateway has added a Link field of its own', async () => {
+    const scene = await openScene({ hub: { pageSize: 1 } })
+    const addHeaders = { link: '<https://cdn.example/page.css>; rel=preload' }
+    scene.hub.faults.add({ where: 'hub', addHeaders, times: 1_000 })
+    for (const target of ['/api/models/acme/open/tree/main', '/api/models?limit=1']) {
+      const { headers } = await scene.ask(target)
+      expect(headers['link']).toContain(`<${scene.mirror.url}${target.replace(/\?.*/, '')}?`)
+      expect(headers['link']).toContain('; rel="next"')
+    }
+  })
+
   it('is the list of repos or of commits, too', async () => {
     const scene = await openScene({ hub: { pageSize: 1 } })
     const commits = await scene.ask('/api/models/acme/open/commits/main?limit=1')

@@ -79,6 +79,30 @@ describe("the mirror's own Hub token", () => {
     },
   )
 
+  it('is not sent to its borrower in an encoded answer either', async () => {
+    const { scene, issue } = await openCompany()
+    const token = await issue()
+    const target = '/acme/secret.git/info/lfs/objects/batch'
+    const download = { method: 'POST', body: '{"operation":"download","objects":[]}', token }
+    const body = JSON.stringify({ header: { Authorization: `Bearer ${COMPANY_TOKEN}` } })
+    scene.hub.faults.add({ where: 'hub', match: /batch/, status: { code: 200, body }, gzipAlways: true })
+    const decodable = await scene.ask(target, download)
+    const headers = { 'content-encoding': 'zstd' }
+    scene.hub.faults.add({ where: 'hub', match: /batch/, status: { code: 200, headers, body: 'x' } })
+    const other = await scene.ask(target, download)
+    expect([decodable.status, other.status, decodable.headers['content-encoding']]).toEqual([
+      502,
+      502,
+      undefined,
+    ])
+    scene.hub.faults.add({ where: 'hub', match: /batch/, gzipAlways: true })
+    const harmless = await scene.ask(target, download)
+    expect([harmless.status, JSON.parse(harmless.body.toString())]).toEqual([
+      200,
+      expect.objectContaining({ objects: [] }),
+    ])
+  })
+
   it.each([
     '/api/models/acme/secret/settings',
     '/api/models/acme/secret/discussions',

@@ -60,7 +60,7 @@ describe('the list of exported Parquet files', () => {
     expect(url).toBe(`${isTurned ? scene.mirror.url : base}${LIST}/default/train/0.parquet`)
   })
 
-  it('is passed on unchanged if it is large, encoded, or no JSON', async () => {
+  it('is passed on unchanged if it is large or no JSON', async () => {
     const scene = await openScene()
     const large = {
       default: { train: Array.from({ length: 60_000 }, () => `${scene.hub.url}${LIST}/default/train/0`) },
@@ -70,9 +70,26 @@ describe('the list of exported Parquet files', () => {
     expect([got.whole, got.body.toString() === JSON.stringify(large)]).toEqual([true, true])
     scene.hub.faults.add({ where: 'hub', status: { code: 200, headers: JSON_TYPE, body: '<html>' } })
     expect((await scene.ask(LIST)).body.toString()).toBe('<html>')
+  })
+
+  it('leads to the mirror also if a gateway has encoded it', async () => {
+    const scene = await openScene()
     withParquet(scene)
+    const plain = await scene.ask(LIST)
     scene.hub.faults.add({ where: 'hub', gzipAlways: true })
-    expect((await scene.ask(LIST)).headers['content-encoding']).toBe('gzip')
+    const got = await scene.ask(LIST)
+    expect([got.status, got.headers['content-encoding'], got.body.toString()]).toEqual([
+      200,
+      undefined,
+      plain.body.toString(),
+    ])
+  })
+
+  it('is passed on unchanged in a coding that the mirror cannot decode', async () => {
+    const scene = await openScene()
+    answer(scene, {}, { 'content-encoding': 'zstd' })
+    const got = await scene.ask(LIST)
+    expect([got.status, got.headers['content-encoding'], got.body.toString()]).toEqual([200, 'zstd', '{}'])
   })
 
   it('that breaks off is reported as broken', async () => {

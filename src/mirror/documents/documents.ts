@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
 import { isOriginUnavailable, MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { type HeaderBag, headerValue } from '../../http/headers.ts'
+import { type HeaderBag, headerValue, listValue } from '../../http/headers.ts'
 import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
@@ -187,7 +187,7 @@ export class Documents {
     const received: DocumentFact = {
       body,
       contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
-      link: headerValue(answer.headers, 'link'),
+      link: listValue(answer.headers, 'link'),
       headers: kept(answer.headers),
     }
     const same = context.stored !== undefined && isSameDocument(context.stored, received)

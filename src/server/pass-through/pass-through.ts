@@ -8,7 +8,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { headerValue, headFields, isEventStream } from '../../http/headers.ts'
+import { headerValue, headFields, isEventStream, listValue } from '../../http/headers.ts'
 import { withHint } from '../../hub/hints.ts'
 import { HUB_URLS } from '../../hub/names.ts'
 import { readRefusal, refusalHeaders } from '../../hub/refusal.ts'
@@ -54,6 +54,7 @@ import {
   readUpTo,
   rewritePassedDocument,
 } from './passed-json.ts'
+import { readableResponse } from './readable-response.ts'
 import { withoutCredential } from './without-credential.ts'
 
 /** A request that is forwarded: its target, and for whom. */
@@ -255,6 +256,7 @@ async function answer(
   const { client, ctx, route } = options
   const record = recordOf(request.raw)
   let final = response
+  let isOfHub = true
   let location: string | undefined
   const target = headerValue(response.headers, 'location')
   if (target !== undefined) {
@@ -263,16 +265,22 @@ async function answer(
     const rewritten = rewriteLocation(target, asked, bases)
     if (rewritten.kind === 'mirror') location = rewritten.location
     // The Location of a 201 names what was created; it is no redirect.
-    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
+    else if (response.statusCode >= 300) {
+      final = await follow(request, response, asked, target, options)
+      isOfHub = false
+    }
   }
-  const { method } = request.raw
+  const { method = '' } = request.raw
+  const document = isOfHub ? passedDocumentOf(route, method) : undefined
+  if (document !== undefined || ctx.lent !== undefined)
+    final = readableResponse(final, { method, mustRead: ctx.lent !== undefined })
   record.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
-  await learn(method ?? '', final, final === response, options)
+  await learn(method, final, isOfHub, options)
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = record.id
   Object.assign(headers, refusalFields(final, route, ctx))
-  const link = headerValue(final.headers, 'link')
+  const link = listValue(final.headers, 'link')
   if (link !== undefined) {
     const bases = basesOf(client, ctx)
     const rewritten = rewriteLink(link, { ...bases, stripXet: true })
@@ -311,7 +319,6 @@ async function answer(
     reply.raw.flushHeaders()
     return sendStream(reply.raw, body, () => undefined, how)
   }
-  const document = final === response ? passedDocumentOf(route, method ?? '') : undefined
   if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, how)
   const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES)
   if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)

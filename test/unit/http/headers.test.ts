@@ -5,6 +5,7 @@ import {
   headerText,
   headerValue,
   isHeaderSafe,
+  listValue,
   withoutHopByHop,
 } from '../../../src/http/headers.ts'
 import { anyText } from './any-text.ts'
@@ -20,6 +21,16 @@ describe('headerValue', () => {
   it('reads own properties only, of objects without prototype too', () => {
     expect(headerValue({}, 'constructor')).toBeUndefined()
     expect(headerValue(Object.assign(Object.create(null), { etag: 'x' }), 'etag')).toBe('x')
+  })
+})
+
+describe('listValue', () => {
+  it('joins several fields into one list', () => {
+    expect(listValue({ link: '<a>; rel="next"' }, 'link')).toBe('<a>; rel="next"')
+    expect(listValue({ link: ['<b>; rel=preload', '<a>; rel="next"'] }, 'link')).toBe(
+      '<b>; rel=preload, <a>; rel="next"',
+    )
+    expect(listValue({}, 'constructor')).toBeUndefined()
   })
 })
 
