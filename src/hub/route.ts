@@ -200,8 +200,11 @@ function apiRoute(target: Target, repo: Repo, tail: Exclude<ApiTail, { kind: 'ot
   return { kind: 'document', document: tail.document, repo, revision, target: text, immutable }
 }
 
-/** Whether any `expand`, `expand[]`, however it is spelled, asks for fields that change after the commit. */
-function asksForExpansion(query: string): boolean {
+/**
+ * Whether any `expand`, `expand[]`, however it is spelled, asks for more fields. Those of a listing change after the
+ * commit, and those of a repo may be visible to its members only.
+ */
+export function asksForExpansion(query: string): boolean {
   for (const [name, value] of new URLSearchParams(query)) {
     if (name.toLowerCase().startsWith('expand') && value.toLowerCase() !== 'false') return true
   }

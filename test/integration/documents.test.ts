@@ -280,6 +280,26 @@ it.each([203, 206, 300])('an answer of status %i is passed on, neither stored no
   expect(stale.body).toEqual(honest.body)
 })
 
+it.each([
+  '%65xpand=resourceGroup',
+  'expand%5B]=resourceGroup',
+  'expand',
+  'expand=false&expand=resourceGroup',
+])(
+  'fields that were requested by name with a token are not stored, however that is spelled: %s',
+  async (query) => {
+    const scene = await openScene()
+    await scene.ask('/api/models/acme/open')
+    const body = JSON.stringify({ id: 'acme/open', sha: 'a'.repeat(40), resourceGroup: 'secret-team' })
+    const target = `/api/models/acme/open?${query}`
+    const fault = scene.hub.faults.add({ where: 'hub', match: /xpand/, status: { code: 200, body } })
+    expect((await scene.ask(target, { token: TOKENS.alice })).body.toString()).toContain('secret-team')
+    fault.remove()
+    await scene.hub.stop()
+    expect((await scene.ask(target)).body.toString()).not.toContain('secret-team')
+  },
+)
+
 it('fields that were requested by name with a token are not shown to anonymous callers', async () => {
   const scene = await openScene()
   const told = '/api/models/acme/open?expand=sha&expand=resourceGroup'

@@ -11,6 +11,7 @@ import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
+import { asksForExpansion } from '../../hub/route.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { foreignAnswer, interception } from '../../origin/failures/bad-answer.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
@@ -67,12 +68,6 @@ export interface DocumentsOptions {
 const MAX_STORED_BYTES = 64 * 1024 * 1024
 const PAGE_IS_GONE =
   'This page belongs to a listing that the mirror no longer has. Request its first page again.'
-/**
- * Fields that are requested by name may be visible to members only: what a token is sent of them is not for anonymous
- * callers.
- */
-const EXPANDED = /[?&]expand(?:%5B%5D|\[\])?=(?!false(?:&|$))/i
-/** The name that the Hub uses for itself, whatever stands between. */
 export class Documents {
   readonly #options: DocumentsOptions
   readonly #memory: DocumentMemory
@@ -206,7 +201,8 @@ export class Documents {
     }
     const { name, stored } = context
     if (body.length > MAX_STORED_BYTES || name === undefined) return rewritten
-    if (ctx.authorization !== undefined && EXPANDED.test(route.target)) return rewritten
+    // What a token is sent of such fields is not for anonymous callers.
+    if (ctx.authorization !== undefined && asksForExpansion(queryOf(route.target))) return rewritten
     if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return rewritten
     return { ...rewritten, outcome: same ? 'revalidated' : 'miss' }
   }
@@ -426,6 +422,12 @@ function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {
   return repo === undefined ? undefined : { kind: 'document', repo, target }
 }
 
+/** With its question mark, or empty. */
+function queryOf(target: string): string {
+  const mark = target.indexOf('?')
+  return mark === -1 ? '' : target.slice(mark)
+}
+
 /** The queries of clients for repo documents. */
 const QUERY_NAMES: ReadonlySet<string> = new Set([
   'blobs',
@@ -441,9 +443,7 @@ const QUERY_NAMES: ReadonlySet<string> = new Set([
 ])
 
 function hasKnownQuery(target: string): boolean {
-  const mark = target.indexOf('?')
-  if (mark === -1) return true
-  for (const [name, value] of new URLSearchParams(target.slice(mark + 1))) {
+  for (const [name, value] of new URLSearchParams(queryOf(target))) {
     if (!QUERY_NAMES.has(name) || /hf_[A-Za-z0-9]{16}/.test(value)) return false
   }
   return true

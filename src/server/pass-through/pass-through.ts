@@ -256,7 +256,6 @@ async function answer(
   const { client, ctx, route } = options
   const record = recordOf(request.raw)
   let final = response
-  let isOfHub = true
   let location: string | undefined
   const target = headerValue(response.headers, 'location')
   if (target !== undefined) {
@@ -265,12 +264,10 @@ async function answer(
     const rewritten = rewriteLocation(target, asked, bases)
     if (rewritten.kind === 'mirror') location = rewritten.location
     // The Location of a 201 names what was created; it is no redirect.
-    else if (response.statusCode >= 300) {
-      final = await follow(request, response, asked, target, options)
-      isOfHub = false
-    }
+    else if (response.statusCode >= 300) final = await follow(request, response, asked, target, options)
   }
   const { method = '' } = request.raw
+  const isOfHub = final === response
   const document = isOfHub ? passedDocumentOf(route, method) : undefined
   if (document !== undefined || ctx.lent !== undefined)
     final = readableResponse(final, { method, mustRead: ctx.lent !== undefined })
