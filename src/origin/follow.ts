@@ -20,7 +20,10 @@ export type Followed =
   | { readonly kind: 'answer'; readonly answer: OriginAnswer; readonly url: URL }
   /** `mayFollow` returned false; `url` is where the redirect leads, and nothing was sent there. */
   | { readonly kind: 'stopped'; readonly url: URL }
-  /** There were more than MAX_HOPS redirects in a row; `url` is where the last one leads. */
+  /**
+   * There were more than MAX_HOPS redirects in a row, or another host redirected back to the origin: that host must not
+   * choose what is requested with the credential. `url` is where the last redirect leads, and nothing was sent there.
+   */
   | { readonly kind: 'loop'; readonly url: URL }
 
 /**
@@ -36,6 +39,7 @@ export async function followRedirects(
   mayFollow: (redirect: Redirect) => boolean,
 ): Promise<Followed> {
   let url = first
+  let hasLeft = !mayCarryCredential(policy, first)
   for (let hop = 0; hop <= MAX_HOPS; hop += 1) {
     const answer = await send(url, mayCarryCredential(policy, url))
     const location = redirectOf(answer)
@@ -43,7 +47,10 @@ export async function followRedirects(
     // Not awaited: an origin that never ends the body would hold up the request. Dropping it keeps the connection usable.
     answer.body.dump().catch(() => undefined)
     url = redirectTarget(policy, url, location)
-    const redirect = { to: url, isOwn: mayCarryCredential(policy, url), headers: answer.headers }
+    const isOwn = mayCarryCredential(policy, url)
+    if (isOwn && hasLeft) break
+    hasLeft = !isOwn
+    const redirect = { to: url, isOwn, headers: answer.headers }
     if (!mayFollow(redirect)) return { kind: 'stopped', url }
   }
   return { kind: 'loop', url }

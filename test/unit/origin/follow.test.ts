@@ -76,6 +76,23 @@ describe('followRedirects', () => {
     expect(await followRedirects(POLICY, FIRST, send, anywhere())).toMatchObject({ kind: 'answer' })
   })
 
+  it.each(['https://huggingface.co/org/name/resolve/main/w.bin', 'https://cdn.hf.co/w.bin'])(
+    'sends nothing where another host redirects back to the origin, beginning with %s',
+    async (first) => {
+      const { send, sent } = originOf([
+        { status: 302, location: 'https://cdn.hf.co/w.bin' },
+        { status: 302, location: 'https://huggingface.co/org/secret/resolve/main/w.bin' },
+        { status: 200 },
+      ])
+      const followed = await followRedirects(POLICY, new URL(first), send, anywhere())
+      expect(followed).toEqual({
+        kind: 'loop',
+        url: new URL('https://huggingface.co/org/secret/resolve/main/w.bin'),
+      })
+      expect(sent.slice(1)).toEqual(['https://cdn.hf.co/w.bin'])
+    },
+  )
+
   it('calls mayFollow with each redirect before it is taken, and stops where it returns false', async () => {
     const { send, sent } = originOf([
       { status: 301, location: '/a' },
