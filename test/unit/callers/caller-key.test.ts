@@ -14,7 +14,7 @@ it.each([
   ['1:2:3::', '1:2:3:0::/64'],
   ['unknown', 'unknown'],
   ['', ''],
-])('of %s is %s', (address, key) => {
+])('the key of %s is %s', (address, key) => {
   expect(of(address)).toBe(key)
 })
 

@@ -38,7 +38,7 @@ function faultsOf(sources: Parameters<typeof load>[0]): ConfigFaults {
   throw new Error('the configuration was accepted')
 }
 
-describe('without any source', () => {
+describe('a config without any source', () => {
   it('has the defaults of the contract', () => {
     const { config } = load()
     const expected: Omit<Config, 'origin'> = {

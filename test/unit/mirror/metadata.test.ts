@@ -218,7 +218,7 @@ describe('a disk that fails', () => {
   })
 })
 
-it('that a repo was public is stored, and removed when it is not public any more', async () => {
+it('the fact that a repo was public is stored, and removed when the repo is not public any more', async () => {
   const { metadata, restart } = scene()
   await metadata.repos.setPublic(REPO, true)
   expect(await restart().repos.wasPublic(REPO)).toBe(true)
