@@ -74,42 +74,46 @@ function throughMirror(name: string, direct: string): string {
 }
 
 for (const client of ['hub-2', 'hub-1', 'hub-0']) {
-  describeClient(`what becomes of stored repos (${client})`, [pythonOf(client)], () => {
-    // Every right is asked for again, so that no test has to wait.
-    const env = {
-      HUBMIRROR_ACCESS_TTL: '0s',
-      HUBMIRROR_REF_TTL: '0s',
-      HUBMIRROR_CACHE_PRIVATE: 'on',
-    }
-    const scene = useScene(turningWorld, { env })
-    const play = async (cases: readonly Case[], direct: boolean) =>
-      (await python(scene(), client, 'refusals.py', [JSON.stringify(cases)], { direct })) as Record<
-        string,
-        string
-      >
+  describeClient(
+    `huggingface_hub, when stored repos change at the Hub (${client})`,
+    [pythonOf(client)],
+    () => {
+      // Every right is asked for again, so that no test has to wait.
+      const env = {
+        HUBMIRROR_ACCESS_TTL: '0s',
+        HUBMIRROR_REF_TTL: '0s',
+        HUBMIRROR_CACHE_PRIVATE: 'on',
+      }
+      const scene = useScene(turningWorld, { env })
+      const play = async (cases: readonly Case[], direct: boolean) =>
+        (await python(scene(), client, 'refusals.py', [JSON.stringify(cases)], { direct })) as Record<
+          string,
+          string
+        >
 
-    it('raises the exception that the Hub itself would make it raise, and no other', async () => {
-      const warmed = await play(casesOf('alice', TOKENS.alice), false)
-      expect(new Set(Object.values(warmed))).toEqual(new Set(['ok']))
-      for (const [name, turn] of Object.entries(TURNS)) turn(scene().hub.world.model(`turns/${name}`))
-      const direct = await play(CASES, true)
-      scene().hub.ledger.clear()
-      const right = Object.fromEntries(
-        CASES.map(({ name }) => [name, throughMirror(name, direct[name] ?? '')]),
-      )
-      const raised = await play(CASES, false)
-      expect(raised).toEqual(right)
-      expect(raised).toMatchObject({
-        'alice: file made-private': 'ok',
-        'bob: file made-private': 'RepositoryNotFoundError',
-        'bob: file closed-by-a-gate': 'GatedRepoError',
-        'alice: file access-withdrawn': 'GatedRepoError',
-        'anonymous: file no-longer-gated': 'ok',
-        'alice: file deleted': 'RepositoryNotFoundError',
-        'anonymous: snapshot renamed': 'ok',
-        'alice: snapshot renamed-and-made-private': 'ok',
+      it('raises the exception that the Hub itself would make it raise, and no other', async () => {
+        const warmed = await play(casesOf('alice', TOKENS.alice), false)
+        expect(new Set(Object.values(warmed))).toEqual(new Set(['ok']))
+        for (const [name, turn] of Object.entries(TURNS)) turn(scene().hub.world.model(`turns/${name}`))
+        const direct = await play(CASES, true)
+        scene().hub.ledger.clear()
+        const right = Object.fromEntries(
+          CASES.map(({ name }) => [name, throughMirror(name, direct[name] ?? '')]),
+        )
+        const raised = await play(CASES, false)
+        expect(raised).toEqual(right)
+        expect(raised).toMatchObject({
+          'alice: file made-private': 'ok',
+          'bob: file made-private': 'RepositoryNotFoundError',
+          'bob: file closed-by-a-gate': 'GatedRepoError',
+          'alice: file access-withdrawn': 'GatedRepoError',
+          'anonymous: file no-longer-gated': 'ok',
+          'alice: file deleted': 'RepositoryNotFoundError',
+          'anonymous: snapshot renamed': 'ok',
+          'alice: snapshot renamed-and-made-private': 'ok',
+        })
+        expectManners(scene().hub)
       })
-      expectManners(scene().hub)
-    })
-  })
+    },
+  )
 }

@@ -28,7 +28,7 @@ const FILE = 'Vocabularies stay at home. (policy no-vocab of this mirror)'
 const REPO = 'The rules of this mirror do not allow this. (policy rest of this mirror)'
 
 for (const client of ['hub-2', 'hub-1', 'hub-0']) {
-  describeClient(`rules (${client})`, [pythonOf(client)], () => {
+  describeClient(`huggingface_hub under rules (${client})`, [pythonOf(client)], () => {
     const scene = useScene(clientWorld, { env: { HUBMIRROR_CONFIG: file } })
 
     it('raises GatedRepoError with the text of the rule, and gets all other files', async () => {
@@ -51,7 +51,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
   })
 }
 
-describeClient('rules (hf of hub-2)', [commandOf('hub-2', 'hf')], () => {
+describeClient('hf under rules (hub-2)', [commandOf('hub-2', 'hf')], () => {
   const scene = useScene(clientWorld, { env: { HUBMIRROR_CONFIG: file } })
 
   it('prints the text of the rule, though it mentions an approval', async () => {

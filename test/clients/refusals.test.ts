@@ -72,7 +72,7 @@ function throughMirror(name: string, direct: string, raised: Readonly<Record<str
 }
 
 for (const client of ['hub-2', 'hub-1', 'hub-0']) {
-  describeClient(`refusals (${client})`, [pythonOf(client)], () => {
+  describeClient(`huggingface_hub, refused by the Hub (${client})`, [pythonOf(client)], () => {
     // Long, so that "stored" means the same for the first case and for the last.
     const scene = useScene(clientWorld, { env: { HUBMIRROR_REF_TTL: '1h' } })
     const play = async (direct: boolean) =>

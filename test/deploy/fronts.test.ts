@@ -152,7 +152,7 @@ describe.each(FRONTS)('%s as documented', (name) => {
 })
 
 describeClient(
-  'a front that does not say whose its requests are',
+  'a proxy that does not name its callers',
   [PROGRAMS.nginx],
   () => {
     const without = (what: RegExp, by = '') => {

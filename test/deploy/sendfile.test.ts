@@ -134,7 +134,7 @@ describeClient(
       expect(handedOver(scene)).toEqual(expectedSizes)
     })
 
-    it('logs and counts what the mirror hands over, and not as its own bytes', async () => {
+    it('while the mirror logs and counts what it hands over, and not as its own bytes', async () => {
       const { scene, ask: get } = await openFront()
       await warm(scene.mirror, FILE)
       const { headers } = await get(FILE, { headers: { range: 'bytes=0-999999' } })
@@ -154,14 +154,14 @@ describeClient(
       )
     })
 
-    it('does not get the first request, which fetches the file', async () => {
+    it('except for the first request, which fetches the file', async () => {
       const { scene, ask: get } = await openFront()
       const got = await get(FILE)
       expect([got.headers['x-cache'], got.body.length]).toEqual(['MISS', LARGE_BYTES])
       expect(handedOver(scene)).toEqual([])
     })
 
-    it('sends a private file to a caller with the right to it, and nothing to others', async () => {
+    it('of a private repo to a caller with the right to it, and to no other', async () => {
       const { scene, ask: get } = await openFront({ cachePrivate: true })
       await warm(scene.mirror, SECRET, { token: TOKENS.alice })
       const got = await get(SECRET, { token: TOKENS.alice })
@@ -172,7 +172,7 @@ describeClient(
       expect(handedOver(scene)).toEqual([300_000])
     })
 
-    it('sends files of a mirror that is offline', async () => {
+    it('of a mirror that is offline', async () => {
       const { scene } = await openFront()
       await warm(scene.mirror, FILE)
       await scene.restart({ ...SENDFILE, offline: true })
@@ -182,14 +182,14 @@ describeClient(
       expect(await handedOverSoon(scene, 1)).toEqual([LARGE_BYTES])
     })
 
-    it('sends files below a base path', async () => {
+    it('below a base path', async () => {
       const { scene, ask: get } = await openFront({ basePath: '/hugging-face' })
       await warm(scene.mirror, `/hugging-face${FILE}`)
       expect((await get(`/hugging-face${FILE}`)).body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
       expect(await handedOverSoon(scene, 1)).toEqual([LARGE_BYTES])
     })
 
-    it('sends a file to its end that is removed from the store meanwhile', async () => {
+    it('to their end, though they are removed from the store meanwhile', async () => {
       const { scene, nginx } = await openFront()
       await warm(scene.mirror, HUGE)
       const message = await open(nginx.url, HUGE)
@@ -202,7 +202,7 @@ describeClient(
       expect(Buffer.concat(parts).equals(scene.bytes('acme/huge', 'w.bin'))).toBe(true)
     })
 
-    it('continues with a file when the mirror is killed, and the next mirror removes the links', async () => {
+    it('to their end when the mirror is killed, and the next mirror removes the links', async () => {
       const { scene } = await openFront()
       const { cacheDir } = scene.mirror
       await warm(scene.mirror, HUGE)
@@ -223,7 +223,7 @@ describeClient(
       expect(Buffer.concat(parts).equals(scene.bytes('acme/huge', 'w.bin'))).toBe(true)
     })
 
-    it('answers 503 when it cannot read the file, never "no such file"', async () => {
+    it('or answers 503 if it cannot read one, and never "no such file"', async () => {
       const { scene, ask: get } = await openFront()
       await warm(scene.mirror, FILE)
       expect((await get(FILE)).status).toBe(200)
@@ -242,7 +242,7 @@ describeClient(
 )
 
 describeClient(
-  'a client cannot use the way by which nginx gets files',
+  'a client cannot make nginx send a file',
   ['nginx'],
   () => {
     it('with fields or paths of its own', async () => {
