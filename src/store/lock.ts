@@ -160,7 +160,10 @@ async function unlockName(layout: Layout, self: string): Promise<void> {
 /** The content of a lock file; undefined when there is none, or a link is in its place. */
 async function readLock(file: string): Promise<string | undefined> {
   try {
-    return await readFile(file, { encoding: 'utf8', flag: fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW })
+    return await readFile(file, {
+      encoding: 'utf8',
+      flag: fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK,
+    })
   } catch (error) {
     if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
     throw error

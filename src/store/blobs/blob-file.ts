@@ -8,7 +8,8 @@ import { errorCode, isMissing } from '../atomic.ts'
 /** Blobs up to this size are written and read whole, verified against their digest at each read, and cached in memory. */
 export const SMALL_BYTES = 64 * 1024
 
-const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW
+// Without O_NONBLOCK, a FIFO in the place of a blob would hold a thread until some process writes to it.
+const OPEN_BLOB = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
  * Opens a blob file, which the caller closes. `missing`: there is no file. `damaged`: it is a link or has another length,

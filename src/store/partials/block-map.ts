@@ -33,7 +33,7 @@ export async function writeBlockMap(tmpDirectory: string, file: string, map: Blo
 export async function readBlockMap(file: string, sizeBytes: number): Promise<BlockMap | undefined> {
   let buffer: Buffer
   try {
-    buffer = await readFile(file, { flag: constants.O_RDONLY | constants.O_NOFOLLOW })
+    buffer = await readFile(file, { flag: constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK })
   } catch (error) {
     if (isMissing(error) || errorCode(error) === 'ELOOP') return undefined
     throw error

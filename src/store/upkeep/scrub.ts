@@ -124,7 +124,7 @@ interface Inspection {
 async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<Finding> {
   let handle: FileHandle
   try {
-    handle = await open(layout.blob(key), constants.O_RDONLY | constants.O_NOFOLLOW)
+    handle = await open(layout.blob(key), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (error) {
     return isMissing(error) ? { kind: 'gone' } : { kind: 'refused', error }
   }

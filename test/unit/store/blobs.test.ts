@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { chmod, mkdir, readFile, stat, symlink, truncate, unlink, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
@@ -153,6 +154,14 @@ it('a link in place of a blob is not followed, and is removed', async () => {
   await symlink(outside, layout.blob(KEY))
   expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
   expect(await readFile(outside)).toEqual(BYTES)
+  await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+})
+
+it('a FIFO in place of a blob does not hold up who opens it, and is removed', async () => {
+  const { blobs, layout } = await stored()
+  await blobs.remove(KEY)
+  execFileSync('mkfifo', [layout.blob(KEY)])
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
   await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
 })
 

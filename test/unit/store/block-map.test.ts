@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -68,6 +69,13 @@ it.each([
   bytes.writeUInt32BE(crc32(bytes.subarray(0, -4)), bytes.length - 4)
   await writeFile(file, bytes)
   expect(await readBlockMap(file, SIZE)).toBeUndefined()
+})
+
+it('a FIFO in place of a map does not hold up its reader', async () => {
+  const { root } = await recorded()
+  const fifo = path.join(root, 'fifo')
+  execFileSync('mkfifo', [fifo])
+  expect(await readBlockMap(fifo, SIZE)).toBeUndefined()
 })
 
 it('a link in place of a map is not followed', async () => {
