@@ -118,11 +118,15 @@ export class FactSpace {
 
   /** Counts all facts on the disk, shard by shard, and evicts what is too much. Ends early when `signal` aborts. */
   async count(signal: AbortSignal): Promise<void> {
+    // A shard that cannot be read now, for want of descriptors, is counted when an eviction scans it.
+    const report = (error: unknown): undefined => {
+      this.#options.onTrouble?.(error)
+    }
     for (const kind of FACT_KINDS) {
-      for (let number = 0; number < SHARDS; number += 1) {
+      if (signal.aborted) return
+      for (const number of (await this.#shardsOf(kind).catch(report)) ?? []) {
         if (signal.aborted) return
-        // A shard that cannot be read now, for want of descriptors, is counted when an eviction scans it.
-        await this.#scanShard(kind, number).catch((error: unknown) => this.#options.onTrouble?.(error))
+        await this.#scanShard(kind, number).catch(report)
       }
     }
     if (this.bytes > this.#maxBytes) await this.#makeRoomOnce(0)
@@ -184,6 +188,15 @@ export class FactSpace {
       freed += bytes
     }
     return freed
+  }
+
+  /**
+   * The shards of a kind that exist. In a small store these are few. A shard that is made later holds only facts that
+   * `changed` has counted.
+   */
+  async #shardsOf(kind: FactKind): Promise<number[]> {
+    const names = await namesIn(path.join(this.#options.layout.facts, kind))
+    return names.filter((name) => /^[0-9a-f]{2}$/.test(name)).map((name) => Number.parseInt(name, 16))
   }
 
   /** Lists the facts of one shard, and sets its sum to what they take. */
