@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { probe } from '../hub-simulator/probe.ts'
-import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { bytesOf, lfs, sha256Of, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCount } from '../support/fd.ts'
@@ -61,7 +61,7 @@ async function start(options: Partial<ChildOptions> = {}): Promise<Child> {
 
 const get = (child: Child, path: string) => probe(`${child.url}${FILE}/${path}`)
 const right = (path: string) => bytesOf(hub.world.model('acme/open'), 'main', path)
-const digestOf = (path: string) => createHash('sha256').update(right(path)).digest('hex')
+const digestOf = (path: string) => sha256Of(hub.world.model('acme/open'), 'main', path)
 
 /** The digest of a body, without keeping it; undefined if the body broke off. */
 function pull(child: Child, path: string): Promise<string | undefined> {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { probe } from '../hub-simulator/probe.ts'
-import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
+import { bytesOf, lfs, sha256Of, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { open } from '../support/ask.ts'
 import { cutShort } from '../support/damage.ts'
@@ -80,7 +80,7 @@ async function digestOf(answer: IncomingMessage): Promise<string | undefined> {
   return answer.complete ? hash.digest('hex') : undefined
 }
 
-const wholeDigest = () => createHash('sha256').update(right()).digest('hex')
+const wholeDigest = () => sha256Of(hub.world.model('acme/open'), 'main', 'large.bin')
 
 /** A reader that has begun and then stalls. */
 async function stall(child: Child, headers: Record<string, string> = {}): Promise<IncomingMessage> {

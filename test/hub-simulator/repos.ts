@@ -69,6 +69,13 @@ export function bytesOf(repo: Repo, revision: string, path: string, start?: numb
   return readContent(file.content, start, end)
 }
 
+/** The SHA-256 of a file in lower-case hex; that of generated content is computed once in a process. */
+export function sha256Of(repo: Repo, revision: string, path: string): string {
+  const file = repo.resolve(revision)?.files.get(path)
+  if (file === undefined) throw new Error(`${repo.id} has no ${path} at ${revision}`)
+  return file.content.sha256()
+}
+
 const AUTHOR = 'Simulator <hub@simulator.invalid>'
 const FIRST_COMMIT_SECONDS = 1_767_225_600
 const COMMIT_PATTERN = /^[0-9a-f]{40}$/

@@ -1,6 +1,7 @@
 // A mirror in this process, before a simulated Hub, on a directory of its own. Closing it also proves that it left
 // nothing behind: no download, no reserved space, no temporary file, and no credential in log, metrics or store.
 
+import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -241,6 +242,22 @@ export function whenIdle(metrics: () => Promise<string>): Promise<string> {
   )
 }
 
+/** Whether a text holds what has the form of a mirror token or of a signed query. */
+function hasSecretForm(text: string): boolean {
+  return containsMirrorToken(text) || /(Signature|Policy)=(?!\[redacted)/.test(text)
+}
+
+/** Digests of bytes that were searched. Most stores of a process hold the same few large files. */
+const searched = new Map<string, boolean>()
+
+/** The same for the bytes of a file; searches equal bytes once. */
+function hasSecretFormOnce(bytes: Buffer): boolean {
+  const digest = createHash('sha256').update(bytes).digest('hex')
+  let has = searched.get(digest)
+  if (has === undefined) searched.set(digest, (has = hasSecretForm(bytes.toString('latin1'))))
+  return has
+}
+
 /** Where a credential or a signed query was found, in words; never the credential itself. */
 async function leaks(
   hub: Hub,
@@ -255,10 +272,8 @@ async function leaks(
   const seen = hub.ledger.requests().flatMap((entry) => hub.ledger.credential(entry) ?? [])
   const own = [...places.config.hubTokens.values()].map((token) => token.reveal())
   const secrets = new Set([...hub.world.tokens.keys(), ...seen, ...own].filter((secret) => secret.length > 8))
-  const isOpen = (text: string): boolean =>
-    [...secrets].some((secret) => text.includes(secret)) ||
-    containsMirrorToken(text) ||
-    /(Signature|Policy)=(?!\[redacted)/.test(text)
+  const isKnown = (text: string): boolean => [...secrets].some((secret) => text.includes(secret))
+  const isOpen = (text: string): boolean => isKnown(text) || hasSecretForm(text)
   const found: string[] = []
   for (const line of places.log.split('\n')) if (isOpen(line)) found.push('a credential in the log')
   for (const line of places.audit.split('\n')) if (isOpen(line)) found.push('a credential in the audit log')
@@ -266,7 +281,8 @@ async function leaks(
   for (const entry of await readdir(places.cacheDir, { withFileTypes: true, recursive: true })) {
     const path = join(entry.parentPath, entry.name)
     if (!entry.isFile() || (await stat(path)).size > SEARCHED_MAX_BYTES) continue
-    if (isOpen((await readFile(path)).toString('latin1'))) found.push(`a credential in ${path}`)
+    const bytes = await readFile(path)
+    if (isKnown(bytes.toString('latin1')) || hasSecretFormOnce(bytes)) found.push(`a credential in ${path}`)
   }
   for (const { url, headers } of hub.ledger.requests()) {
     const basic = Buffer.from(headers.authorization ?? '', 'base64').toString('latin1')
