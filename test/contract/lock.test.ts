@@ -30,7 +30,7 @@ vi.mock('node:fs/promises', async (original) => {
   return { ...real, link, default: { ...real, link } }
 })
 
-const HOLDER = fileURLToPath(new URL('./hold-lock.ts', import.meta.url))
+const HOLDER = fileURLToPath(new URL('./hold-lock.mjs', import.meta.url))
 const kernelLock = await loadKernelLock()
 
 async function scratch(): Promise<Layout> {
@@ -49,7 +49,7 @@ interface Holder {
 
 /** Starts a process that tries to lock the directory. Resolves with the first line that it prints. */
 async function hold(layout: Layout, how: string): Promise<Holder> {
-  const child = spawn(process.execPath, ['--import', 'tsx', HOLDER, layout.root, how], {
+  const child = spawn(process.execPath, [HOLDER, layout.root, how], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const ended = once(child, 'exit')
@@ -89,7 +89,7 @@ describe.each(['kernel', 'name'])('a directory locked by %s', (how) => {
     async () => {
       const layout = await scratch()
       // A shell that becomes another program, which never waits for the child that the shell started.
-      const script = `'${process.execPath}' --import tsx '${HOLDER}' '${layout.root}' ${how} <&3 & exec sleep 600`
+      const script = `'${process.execPath}' '${HOLDER}' '${layout.root}' ${how} <&3 & exec sleep 600`
       const parent = spawn('/bin/sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit', 'pipe'] })
       const ended = once(parent, 'exit')
       onTestFinished(async () => {

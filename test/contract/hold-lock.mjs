@@ -1,7 +1,8 @@
-// A process that takes a directory, says so, and holds it until its standard input ends.
+// A process that takes a directory, says so, and holds it until its standard input ends. It uses the build, so that it
+// starts without a compiler: needs `npm run build`.
 
-import { createLayout } from '../../src/store/layout.ts'
-import { DirectoryInUse, loadKernelLock, lockDirectory } from '../../src/store/lock.ts'
+import { createLayout } from '../../dist/store/layout.js'
+import { DirectoryInUse, loadKernelLock, lockDirectory } from '../../dist/store/lock.js'
 
 const [root = '', how] = process.argv.slice(2)
 const kernel = how === 'kernel' ? await loadKernelLock() : undefined
