@@ -1,7 +1,14 @@
 // The limits of the HTTP server that faces clients. They are the same in every process that does.
 
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { aroundClosingIdle, sparing } from './node-http.ts'
 import { answersOf, type Shutdown } from './shutdown.ts'
 
@@ -44,7 +51,21 @@ export function openServer(
   // limited.
   server.maxHeadersCount = 0
   spareUnreadResponses(server)
+  server.on('connect', refuseTunnel)
   return server.setTimeout(CONNECTION_TIMEOUT_MS)
+}
+
+const NO_PROXY = 'This is a mirror, not a forward proxy: set HF_ENDPOINT to its URL, and not HTTPS_PROXY'
+
+/**
+ * Answers a client that takes the mirror for a forward proxy; Node would end its connection without a word. Python
+ * shows the reason phrase to its user.
+ */
+function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
+  socket.on('error', () => undefined)
+  const body = JSON.stringify({ error: `${NO_PROXY}.` })
+  const fields = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n`
+  socket.end(`HTTP/1.1 405 ${NO_PROXY}\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE\r\n${fields}\r\n${body}`)
 }
 
 /** Node treats a connection as idle, and closes it, even if the client has not yet read the last response. */

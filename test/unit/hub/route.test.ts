@@ -113,6 +113,10 @@ describe('file routes', () => {
   ])('refuses %s', (_, target) => {
     expect(refusalOf(target)).toBe('bad_url')
   })
+
+  it('tells a client that takes the mirror for a forward proxy what to set', () => {
+    expect(() => parseHubUrl('http://huggingface.co/u/r/resolve/main/x', '/')).toThrow(/HF_ENDPOINT/)
+  })
 })
 
 describe('a base path', () => {

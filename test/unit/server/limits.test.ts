@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { openServer } from '../../../src/server/limits.ts'
+import { rawHttp } from '../../support/raw-http.ts'
 
 const BODY = Buffer.alloc(16_000_000)
 
@@ -33,4 +34,15 @@ it('a closing server ends idle connections, and lets clients read their response
   expect(await quickly).toBeGreaterThan(BODY.length)
   expect(await received(slow)).toBeGreaterThan(BODY.length)
   await closed
+})
+
+it('a client that asks for a tunnel is told that the server is no proxy', async () => {
+  const server = openServer().listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const answer = await rawHttp(url, 'CONNECT huggingface.co:443 HTTP/1.1\r\nHost: huggingface.co:443\r\n\r\n')
+  expect([answer.status, answer.end]).toEqual([405, 'closed'])
+  expect(answer.text).toContain('HTTP/1.1 405 This is a mirror, not a forward proxy: set HF_ENDPOINT')
+  expect(JSON.parse(answer.body.toString())).toHaveProperty('error')
 })
