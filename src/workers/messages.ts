@@ -35,8 +35,8 @@ export type ToWorker =
   | { readonly kind: 'invalidate'; readonly repo: Repo; readonly sequence: number }
   /** Use these settings from now on, drop all cached answers, and acknowledge. */
   | { readonly kind: 'change'; readonly settings: WorkerChange; readonly sequence: number }
-  /** The mirror is about to stop: serve on, and let every answer end its connection. */
-  | { readonly kind: 'leave' }
+  /** The mirror is about to stop: serve on, let every answer end its connection, and acknowledge. */
+  | { readonly kind: 'leave'; readonly sequence: number }
   /** No connections will follow: exit when the last answer has ended. */
   | { readonly kind: 'drain' }
   /** End all connections now. */
@@ -53,7 +53,7 @@ export type FromWorker =
   | { readonly kind: 'sent'; readonly id: number; readonly result: HandoffResult }
   /** Commits that it has promised to clients by answering a HEAD of a branch. */
   | { readonly kind: 'promises'; readonly promises: readonly PromisedCommit[] }
-  /** The acknowledgement of `invalidate` or `change` with the same sequence number. */
+  /** The acknowledgement of `invalidate`, `change` or `leave` with the same sequence number. */
   | { readonly kind: 'acknowledged'; readonly sequence: number }
   /** Log lines, counts and audit entries of requests that it has answered itself. */
   | { readonly kind: 'report'; readonly batch: ReportBatch }

@@ -41,7 +41,7 @@ export interface Pool {
   cut(): void
 }
 
-/** A message after which a worker repeats less, and which it acknowledges. */
+/** A message that a worker acknowledges, because what follows must find it done. */
 type Acknowledged = Extract<ToWorker, { readonly sequence: number }>
 
 /** An exit status; the error code of a process that the system did not start. */
@@ -112,6 +112,8 @@ class WorkerPool implements Pool {
   #sequence = 0
   #waitMs = FIRST_WAIT_MS
   #isLeaving = false
+  // Resolves when all workers let every answer end its connection.
+  #left = Promise.resolve()
   #isEnding = false
   #whenEmpty: (() => void) | undefined
 
@@ -176,7 +178,7 @@ class WorkerPool implements Pool {
       case 'serving':
         worker.servingSince = performance.now()
         this.#count()
-        if (this.#isLeaving) send(worker, { kind: 'leave' })
+        if (this.#isLeaving) this.#left = this.#sendLeave()
         if (this.#isEnding) send(worker, { kind: 'drain' })
         for (const socket of this.#waiting.splice(0)) this.#deal(socket)
         break
@@ -310,10 +312,16 @@ class WorkerPool implements Pool {
 
   leave(): void {
     this.#isLeaving = true
-    for (const worker of this.#workers) if (worker.servingSince !== undefined) send(worker, { kind: 'leave' })
+    this.#left = this.#sendLeave()
+  }
+
+  #sendLeave(): Promise<void> {
+    return this.#sendAll((sequence) => ({ kind: 'leave', sequence }))
   }
 
   async drain(): Promise<void> {
+    // Otherwise a client that sees the port closed could still be told to keep its connection.
+    await this.#left
     await arrivalsRead()
     this.#isEnding = true
     this.#listener.close()

@@ -46,6 +46,7 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
       break
     case 'leave':
       server?.leave()
+      send({ kind: 'acknowledged', sequence: message.sequence })
       break
     case 'drain':
       void drain()
