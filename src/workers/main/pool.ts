@@ -320,7 +320,7 @@ class WorkerPool implements Pool {
   }
 
   async drain(): Promise<void> {
-    // Otherwise a client that sees the port closed could still be told to keep its connection.
+    // Otherwise a client that sees the port closed could still get an answer that keeps its connection.
     await this.#left
     await arrivalsRead()
     this.#isEnding = true
