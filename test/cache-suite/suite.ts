@@ -53,9 +53,9 @@ export async function runSuite(stand: (originUrl: string) => Promise<string>): P
   const ended = once(child, 'close')
   const late = setTimeout(() => child.kill('SIGKILL'), WITHIN_MS)
   const hear = async <T>(): Promise<T> => {
-    const heard = await Promise.race([once(child, 'message'), ended.then(() => undefined)])
-    if (heard === undefined) throw new Error(`the suite ended early:\n${said}`)
-    return heard[0] as T
+    const message = await Promise.race([once(child, 'message'), ended.then(() => undefined)])
+    if (message === undefined) throw new Error(`the suite ended early:\n${said}`)
+    return message[0] as T
   }
   try {
     const { origin } = await hear<{ origin: string }>()

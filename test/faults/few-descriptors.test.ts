@@ -63,6 +63,6 @@ it('a server that cannot accept a connection reports it once, and accepts the ne
   expect(lines.map((line) => (JSON.parse(line) as { code: string }).code)).toEqual(['EMFILE'])
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('a server without a port')
-  const [heard] = (await once(connect(address.port, '127.0.0.1'), 'data')) as [Buffer]
-  expect(heard.toString()).toBe('hello')
+  const [greeting] = (await once(connect(address.port, '127.0.0.1'), 'data')) as [Buffer]
+  expect(greeting.toString()).toBe('hello')
 })

@@ -58,7 +58,7 @@ const QUESTIONS: readonly (readonly [what: string, path: string, asked: Asked])[
   ['a HEAD of a small file', 'config.json', { method: 'HEAD' }],
   ['a HEAD of a large file', 'w.bin', { method: 'HEAD' }],
   [
-    'a HEAD that has a condition, and takes the long way',
+    'a HEAD that has a condition, and takes the full path',
     'w.bin',
     { method: 'HEAD', headers: { 'if-none-match': '"another"' } },
   ],

@@ -130,9 +130,9 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
 
   const fact = factOf(cacheDir, name)
   const digest = sha256(content(0))
-  for (const shelf of ['blobs/sha256', 'facts/files']) {
+  for (const folder of ['blobs/sha256', 'facts/files']) {
     for (let fan = 0; fan < FAN; fan += 1) {
-      mkdirSync(path.join(cacheDir, shelf, fan.toString(16).padStart(2, '0')), { recursive: true })
+      mkdirSync(path.join(cacheDir, folder, fan.toString(16).padStart(2, '0')), { recursive: true })
     }
   }
   return Array.from({ length: count }, (_, index) => {
@@ -149,9 +149,9 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
 
 /** The fact that the mirror has written about the file of that name. */
 function factOf(cacheDir: string, name: string): string {
-  const shelf = path.join(cacheDir, 'facts/files')
-  for (const entry of readdirSync(shelf, { recursive: true, encoding: 'utf8' })) {
-    const text = entry.endsWith('.json') ? readFileSync(path.join(shelf, entry), 'utf8') : ''
+  const folder = path.join(cacheDir, 'facts/files')
+  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    const text = entry.endsWith('.json') ? readFileSync(path.join(folder, entry), 'utf8') : ''
     if (text.includes(name)) return text
   }
   throw new Error(`no fact about ${name}`)

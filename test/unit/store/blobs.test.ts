@@ -70,13 +70,13 @@ it('a blob is kept from eviction while it is being opened', async () => {
 })
 
 it('a blob that is being evicted counts as gone, and is not entered again', async () => {
-  let letGo = (): void => {}
-  const held = new Promise<void>((resolve) => (letGo = resolve))
+  let release = (): void => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
   const { blobs, ledger } = await stored((layout) => held.then(() => unlink(layout.blob(KEY))))
   ledger.add(KEY, BYTES.length)
   const evicting = ledger.evict(KEY, 'prune')
   const opening = blobs.open(KEY, BYTES.length)
-  letGo()
+  release()
   expect([await opening, await evicting, ledger.count]).toEqual([undefined, true, 0])
 })
 
