@@ -92,9 +92,8 @@ export type HubRoute =
     }
 
 const MAX_TARGET_BYTES = 8192
-/** The absolute form (RFC 9112 §3.2.2) comes from clients that take the mirror for a forward proxy. */
-const NO_PROXY =
-  'This is a mirror, not a forward proxy: set HF_ENDPOINT to its URL, and not HTTP_PROXY. The target must begin with a slash.'
+/** For clients that take the mirror for a forward proxy. They send CONNECT, or the absolute form (RFC 9112 §3.2.2). */
+export const NOT_A_PROXY = 'This is a mirror, not a forward proxy: set HF_ENDPOINT to its URL'
 
 interface Target {
   /** As received, to be passed on without knowing its meaning. */
@@ -126,7 +125,8 @@ function readTarget(rawTarget: string, basePath: string): Target {
   if (rawTarget.length > MAX_TARGET_BYTES) {
     throw badUrl(`A URL may have at most ${MAX_TARGET_BYTES} bytes.`)
   }
-  if (/^https?:\/\//i.test(rawTarget)) throw badUrl(NO_PROXY)
+  if (/^https?:\/\//i.test(rawTarget))
+    throw badUrl(`${NOT_A_PROXY}, and not HTTP_PROXY. The target must begin with a slash.`)
   if (!rawTarget.startsWith('/')) throw badUrl('The request target must begin with a slash.')
   // Blanks and '#' cannot be part of a target; characters above Latin-1 cannot come from a socket.
   if (/[^!"$-\xff]|\x7f/.test(rawTarget)) throw badUrl('This URL contains a character that must be escaped.')

@@ -9,6 +9,7 @@ import {
 } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { NOT_A_PROXY } from '../hub/route.ts'
 import { aroundClosingIdle, sparing } from './node-http.ts'
 import { answersOf, type Shutdown } from './shutdown.ts'
 
@@ -55,17 +56,18 @@ export function openServer(
   return server.setTimeout(CONNECTION_TIMEOUT_MS)
 }
 
-const NO_PROXY = 'This is a mirror, not a forward proxy: set HF_ENDPOINT to its URL, and not HTTPS_PROXY'
-
 /**
  * Answers a client that takes the mirror for a forward proxy; Node would end its connection without a word. Python
- * shows the reason phrase to its user.
+ * shows the reason phrase to its user. The connection is closed as soon as the answer is sent: the server's time limits
+ * do not apply to it any more, so that a client which never closes it would hold it.
  */
 function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
   socket.on('error', () => undefined)
-  const body = JSON.stringify({ error: `${NO_PROXY}.` })
+  const reason = `${NOT_A_PROXY}, and not HTTPS_PROXY`
+  const body = JSON.stringify({ error: `${reason}.` })
   const fields = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n`
-  socket.end(`HTTP/1.1 405 ${NO_PROXY}\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE\r\n${fields}\r\n${body}`)
+  const head = `HTTP/1.1 405 ${reason}\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE\r\n${fields}\r\n`
+  socket.end(head + body, () => socket.destroy())
 }
 
 /** Node treats a connection as idle, and closes it, even if the client has not yet read the last response. */

@@ -36,7 +36,7 @@ it('a closing server ends idle connections, and lets clients read their response
   await closed
 })
 
-it('a client that asks for a tunnel is told that the server is no proxy', async () => {
+it('a client that asks for a tunnel learns that the server is no proxy', async () => {
   const server = openServer().listen(0, '127.0.0.1')
   onTestFinished(() => void server.close())
   await once(server, 'listening')
@@ -45,4 +45,19 @@ it('a client that asks for a tunnel is told that the server is no proxy', async 
   expect([answer.status, answer.end]).toEqual([405, 'closed'])
   expect(answer.text).toContain('HTTP/1.1 405 This is a mirror, not a forward proxy: set HF_ENDPOINT')
   expect(JSON.parse(answer.body.toString())).toHaveProperty('error')
+})
+
+it('a client that asks for a tunnel and never closes its own side holds no connection', async () => {
+  const server = openServer().listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  const accepted = once(server, 'connection')
+  const { port } = server.address() as AddressInfo
+  const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  onTestFinished(() => void client.destroy())
+  client.write('CONNECT huggingface.co:443 HTTP/1.1\r\nHost: huggingface.co:443\r\n\r\n')
+  const [socket] = (await accepted) as [Socket]
+  await once(socket, 'close')
+  client.resume()
+  await once(client, 'end')
 })
