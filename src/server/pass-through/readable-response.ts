@@ -20,6 +20,8 @@ export function readableResponse(
   const { headers, body: decoded } = decodeBody({ status, headers: given, body }, method)
   const coding = listValue(headers, 'content-encoding')?.toLowerCase() ?? 'identity'
   if (mustRead && coding !== 'identity') {
+    // An unread body would keep its connection. After a redirect it is not the body that the caller gives up.
+    decoded.on('error', () => undefined).destroy()
     throw new MirrorError('origin_bad_answer', { detail: { reason: 'encoded though identity was asked' } })
   }
   return { ...response, headers, stream: decoded }
