@@ -5,6 +5,7 @@ import { MirrorError } from '../errors.ts'
 import { bearerToken } from '../http/headers.ts'
 import { parseRepoId, type Repo, repoKey, webPrefix } from '../hub/names.ts'
 import { type HubRoute, isWriteRoute } from '../hub/route.ts'
+import { splitTarget } from '../hub/url-text.ts'
 import type { HubTokens } from './hub-tokens.ts'
 import {
   containsMirrorToken,
@@ -172,7 +173,7 @@ const CONTENT_WORDS = new Set(['parquet', 'croissant', 'treesize', 'compare'])
 
 /** Whether a target returns content of the repo. Only the exact spelling of the Hub's routes counts. */
 function isContent(target: string, repo: Repo): boolean {
-  const [path = ''] = target.split('?')
+  const { path } = splitTarget(target)
   if (path.startsWith(`/${webPrefix(repo.type)}${repo.id}/raw/`)) return true
   const api = `/api/${repoKey(repo)}/`
   if (!path.startsWith(api)) return false
@@ -197,7 +198,7 @@ function checkRoute(token: IssuedToken, route: HubRoute): void {
     const id = parseRepoId(scope.id)
     if (id === undefined || scope.type === 'bucket') throw outOfScope(token, 'this request')
     checkScope(token, { type: scope.type, id })
-  } else if (route.repo === undefined && !ABOUT_NO_REPO.test(route.target.split('?')[0] ?? '')) {
+  } else if (route.repo === undefined && !ABOUT_NO_REPO.test(splitTarget(route.target).path)) {
     throw outOfScope(token, 'what this request is about')
   }
 }

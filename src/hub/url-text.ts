@@ -13,6 +13,14 @@ export function badUrl(message: string): MirrorError {
   return new MirrorError('bad_url', { message })
 }
 
+/** The path and the query of a target; the query without its question mark, and empty if there is none. */
+export function splitTarget(target: string): { readonly path: string; readonly query: string } {
+  const mark = target.indexOf('?')
+  return mark === -1
+    ? { path: target, query: '' }
+    : { path: target.slice(0, mark), query: target.slice(mark + 1) }
+}
+
 /**
  * Decodes one raw segment exactly once. Node hands the request target over as one character per byte, so raw
  * UTF-8 (`é` unencoded, as hfd.sh and llama.cpp send it) is decoded together with the escapes.

@@ -12,6 +12,7 @@ import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
 import { asksForExpansion } from '../../hub/route.ts'
+import { splitTarget } from '../../hub/url-text.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { foreignAnswer, interception } from '../../origin/failures/bad-answer.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
@@ -68,6 +69,7 @@ export interface DocumentsOptions {
 const MAX_STORED_BYTES = 64 * 1024 * 1024
 const PAGE_IS_GONE =
   'This page belongs to a listing that the mirror no longer has. Request its first page again.'
+
 export class Documents {
   readonly #options: DocumentsOptions
   readonly #memory: DocumentMemory
@@ -202,7 +204,7 @@ export class Documents {
     const { name, stored } = context
     if (body.length > MAX_STORED_BYTES || name === undefined) return rewritten
     // What a token is sent of such fields is not for anonymous callers.
-    if (ctx.authorization !== undefined && asksForExpansion(queryOf(route.target))) return rewritten
+    if (ctx.authorization !== undefined && asksForExpansion(splitTarget(route.target).query)) return rewritten
     if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return rewritten
     return { ...rewritten, outcome: same ? 'revalidated' : 'miss' }
   }
@@ -422,12 +424,6 @@ function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {
   return repo === undefined ? undefined : { kind: 'document', repo, target }
 }
 
-/** With its question mark, or empty. */
-function queryOf(target: string): string {
-  const mark = target.indexOf('?')
-  return mark === -1 ? '' : target.slice(mark)
-}
-
 /** The queries of clients for repo documents. */
 const QUERY_NAMES: ReadonlySet<string> = new Set([
   'blobs',
@@ -443,7 +439,7 @@ const QUERY_NAMES: ReadonlySet<string> = new Set([
 ])
 
 function hasKnownQuery(target: string): boolean {
-  for (const [name, value] of new URLSearchParams(queryOf(target))) {
+  for (const [name, value] of new URLSearchParams(splitTarget(target).query)) {
     if (!QUERY_NAMES.has(name) || /hf_[A-Za-z0-9]{16}/.test(value)) return false
   }
   return true

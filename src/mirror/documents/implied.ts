@@ -4,7 +4,7 @@
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
-import { encodeSegment } from '../../hub/url-text.ts'
+import { encodeSegment, splitTarget } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { DocumentFact } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
@@ -104,7 +104,7 @@ export class Implied {
     route: DocumentRoute,
     request: { readonly contentType: string | undefined; readonly body: Buffer | undefined },
   ): Promise<DocumentFact | undefined> {
-    const query = queryOf(route.target)
+    const query = new URLSearchParams(splitTarget(route.target).query)
     switch (route.document) {
       case 'repo':
       case 'revision':
@@ -181,7 +181,7 @@ export class Implied {
     const more = new URLSearchParams(query)
     more.set('limit', String(question.limit))
     more.set('cursor', cursorAt(commit, next))
-    const [path = ''] = route.target.split('?', 1)
+    const { path } = splitTarget(route.target)
     return { ...answer(page, headers), link: `<${this.#originBase}${path}?${more.toString()}>; rel="next"` }
   }
 
@@ -364,7 +364,8 @@ export class Implied {
 
 /** Whether the request continues a listing that was composed here, which the Hub does not know. */
 export function isComposedPage(target: string): boolean {
-  return target.includes('cursor=hubmirror.') && commitOfCursor(queryOf(target)) !== undefined
+  if (!target.includes('cursor=hubmirror.')) return false
+  return commitOfCursor(new URLSearchParams(splitTarget(target).query)) !== undefined
 }
 
 function answer(value: unknown, headers: Readonly<Record<string, string>>): DocumentFact {
@@ -392,14 +393,9 @@ function apiPath(repo: Repo): string {
   return `/api/${apiSegment(repo.type)}/${repo.id}`
 }
 
-function queryOf(target: string): URLSearchParams {
-  const mark = target.indexOf('?')
-  return new URLSearchParams(mark === -1 ? '' : target.slice(mark + 1))
-}
-
 /** The folder that a listing is requested for, from the canonical target. */
 function pathOf({ repo, revision = '', target }: DocumentRoute): string {
-  const [path = ''] = target.split('?', 1)
+  const { path } = splitTarget(target)
   const rest = path.slice(`${apiPath(repo)}/tree/${encodeSegment(revision)}/`.length)
   return rest.split('/').map(decodeURIComponent).join('/')
 }

@@ -15,6 +15,7 @@ import { readRefusal, refusalHeaders } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { type RewriteBases, rewriteLink, rewriteLocation } from '../../hub/rewrite.ts'
 import { type HubRoute, isWriteRoute } from '../../hub/route.ts'
+import { splitTarget } from '../../hub/url-text.ts'
 import { noteAllowed, noteRefusal } from '../../mirror/access/note.ts'
 import { hintContext } from '../../mirror/access/refused.ts'
 import type { Ctx } from '../../mirror/context.ts'
@@ -166,7 +167,7 @@ export function forward(
     // The canonical target of our route, not the plugin's: it has been parsed once and contains no dot segment. The
     // query is given separately: the plugin would decode it, which fails at a bare percent sign, and look for dots in
     // it.
-    const { path, query } = splitTarget(route)
+    const { path, query } = splitTarget('target' in route ? route.target : '/')
     void reply.from(originPath + path, {
       ...hooks,
       ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),
@@ -207,14 +208,6 @@ export function forward(
 /** Whether the target is a route of the mirror itself that extra slashes or a base path kept from matching. */
 function isOwn(route: HubRoute): boolean {
   return 'target' in route && /^\/-(?:$|[/?]|%2f)/i.test(route.target)
-}
-
-function splitTarget(route: HubRoute): { readonly path: string; readonly query: string } {
-  const target = 'target' in route ? route.target : '/'
-  const mark = target.indexOf('?')
-  return mark === -1
-    ? { path: target, query: '' }
-    : { path: target.slice(0, mark), query: target.slice(mark + 1) }
 }
 
 /** Buckets work with Xet only. */

@@ -6,6 +6,7 @@ import type { HeaderBag } from '../../http/headers.ts'
 import { headerValue } from '../../http/headers.ts'
 import { type RewriteBases, rewriteDocument } from '../../hub/rewrite.ts'
 import type { HubRoute } from '../../hub/route.ts'
+import { splitTarget } from '../../hub/url-text.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { rewriteBatch } from '../transfers/batch-links.ts'
@@ -24,7 +25,7 @@ export const MAX_PASSED_JSON_BYTES = 4 * 1024 * 1024
 export function passedDocumentOf(route: HubRoute, method: string): PassedDocument | undefined {
   if (route.kind !== 'other') return undefined
   if (route.purpose === 'lfs-batch') return method === 'POST' ? 'lfs-batch' : undefined
-  const [path = ''] = route.target.split('?')
+  const { path } = splitTarget(route.target)
   if (method === 'GET') {
     return path.startsWith('/api/datasets/') && /\/(?:parquet|croissant)(?:\/|$)/.test(path)
       ? 'links'
