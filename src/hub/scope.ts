@@ -27,7 +27,7 @@ const TYPES = new Map<string, Scope['type']>([
   ['buckets', 'bucket'],
 ])
 /** First segments that are no name of a user or an organization. */
-const SITE = new Set('docs front join login logout oauth settings'.split(' '))
+const SITE = new Set('docs front join login logout oauth settings .well-known'.split(' '))
 /** API answers about a repo that hold no content of a file. A route that is not listed may hold anything. */
 const CONTENTLESS = new Set(
   [

@@ -1,6 +1,7 @@
 // Decides about a request by the rules in order and the facts about it. Pure. If a fact is missing, the decision names it;
 // if a fact cannot be learnt, the safe side is assumed. The mirror and `hubmirror config explain` share this judgement.
 
+import { parseRepoId } from '../hub/names.ts'
 import { plainAddress, withoutZone } from './patterns.ts'
 import { certainNames, mayBeCommit, possibleNames } from './revisions.ts'
 import type { AccessKind, Match, Rule } from './rules.ts'
@@ -182,10 +183,7 @@ function* conditionResults(
   const { subject, caller, facts } = question
   const { repo, type, revision, file, size, access, licence, network, mirrorToken, anonymous } = match
   if (type !== undefined) yield ['type', yesOrNo(type.includes(subject.type))]
-  if (repo !== undefined) {
-    const isNamed = question.names.some((name) => repo.some(({ test }) => test(name)))
-    yield ['repo', isNamed ? 'yes' : question.nameKnown ? 'no' : { needs: 'name' }]
-  }
+  if (repo !== undefined) yield ['repo', repoResult(repo, question)]
   if (revision !== undefined) yield ['revision', revisionResult(revision, action, question)]
   if (file !== undefined) yield ['file', oneOf(file, subject.path)]
   if (network !== undefined) {
@@ -212,6 +210,16 @@ function* conditionResults(
     yield ['licence', named === undefined ? { needs: 'licence' } : yesOrNo(named.some(matches))]
   }
   if (size !== undefined) yield ['size', sizeResult(size, question)]
+}
+
+function repoResult(
+  patterns: NonNullable<Match['repo']>,
+  { subject, names, nameKnown }: Question,
+): ConditionResult {
+  // The origin may read an id such as `org/name%20`, which it never gives out, as the id of any repo.
+  if (parseRepoId(subject.id) === undefined) return 'perhaps'
+  if (names.some((name) => patterns.some(({ test }) => test(name)))) return 'yes'
+  return nameKnown ? 'no' : { needs: 'name' }
 }
 
 function revisionResult(

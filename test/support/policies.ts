@@ -3,8 +3,16 @@
 import { loadConfig } from '../../src/config/load.ts'
 import type { Rule } from '../../src/policy/rules.ts'
 
-/** The rules of a YAML list; the Hub tokens that they name are there. Throws ConfigFaults. */
+const read = new Map<string, readonly Rule[]>()
+
+/** The rules of a YAML list; the Hub tokens that they name are there. Reads each text once. Throws ConfigFaults. */
 export function policiesOf(yaml: string): readonly Rule[] {
+  const rules = read.get(yaml) ?? readPolicies(yaml)
+  read.set(yaml, rules)
+  return rules
+}
+
+function readPolicies(yaml: string): readonly Rule[] {
   const names = new Set([...yaml.matchAll(/token: *([\w-]+)/g)].map(([, name]) => name))
   const tokens = [...names].map((name) => `tokens.${name}.token: hf_x`)
   const text = [...tokens, `policies:\n${yaml.replace(/^/gm, '  ')}`].join('\n')

@@ -118,6 +118,22 @@ describe('no spelling escapes a rule', () => {
     )
   })
 
+  const noise = ['%20', '.', ';x', '%3Fx', '%23x', '%2520', '%0A', '%E2%80%8B', '--', '%5C']
+  it.each(REPO_RULES)('by an id that the Hub never gives out: %s', (rules) => {
+    for (const route of [...REPO_ROUTES, ...FILE_ROUTES])
+      for (const extra of noise)
+        for (const target of [route.replace('name', `name${extra}`), route.replace('org/', `org${extra}/`)])
+          expect([target, isStopped(rules, target)]).toEqual([target, true])
+  })
+
+  it('an id that the Hub never gives out is not allowed by a pattern, nor lent a token', () => {
+    const target = '/org/name%20/raw/main/x'
+    expect(isStopped('- {action: allow, match: {repo: org/*}}\n- {action: deny}', target)).toBe(true)
+    const lend = '- {action: use-token, token: team, match: {repo: org/*, caller: {network: 10.0.0.0/8}}}'
+    expect(decide(policiesOf(lend), question(target))).toMatchObject({ useToken: undefined })
+    expect(decide(policiesOf(lend), question('/org/name/raw/main/x'))).toMatchObject({ useToken: 'team' })
+  })
+
   it.each(FILE_RULES)('about a file: %s', (rules) => {
     fc.assert(
       fc.property(
@@ -144,10 +160,15 @@ describe('no spelling escapes a rule', () => {
     expect(isStopped('- {action: deny, match: {file: "*"}}', route)).toBe(false)
   })
 
-  it.each(['/', '/api/models', '/api/models?author=org', '/api/whoami-v2', '/docs/hub', '/oauth/token'])(
-    '%s is about no repo',
-    (target) => {
-      expect(subjectOf(parseHubUrl(target, '/'))).toBeUndefined()
-    },
-  )
+  it.each([
+    '/',
+    '/api/models',
+    '/api/models?author=org',
+    '/api/whoami-v2',
+    '/docs/hub',
+    '/oauth/token',
+    '/.well-known/x',
+  ])('%s is about no repo', (target) => {
+    expect(subjectOf(parseHubUrl(target, '/'))).toBeUndefined()
+  })
 })
