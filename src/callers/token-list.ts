@@ -2,7 +2,6 @@
 // a token. This file knows neither the disk nor the clock.
 
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
 import type { Repo } from '../hub/names.ts'
 import { faultOfRepoPattern, repoPattern } from '../hub/repo-pattern.ts'
 
@@ -62,16 +61,27 @@ export function coversRepo(token: IssuedToken, repo: Repo): boolean {
   return matches(repo)
 }
 
-const instant = z.iso.datetime().transform((text) => Date.parse(text))
-const ENTRY = z.strictObject({
-  name: z.string().refine(isTokenName),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  createdAt: instant,
-  expiresAt: instant.optional(),
-  revokedAt: instant.optional(),
-  repos: z.array(z.string().refine((pattern) => faultOfRepoPattern(pattern) === undefined)).optional(),
-})
-const LIST = z.strictObject({ version: z.literal(1), tokens: z.array(z.unknown()) })
+/** For each field of an entry, whether a value is what `formatTokenList` writes there. */
+const FIELDS: Readonly<Record<keyof IssuedToken, (value: unknown) => boolean>> = {
+  name: (value) => typeof value === 'string' && isTokenName(value),
+  sha256: (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value),
+  createdAt: isInstant,
+  expiresAt: (value) => value === undefined || isInstant(value),
+  revokedAt: (value) => value === undefined || isInstant(value),
+  repos: (value) => value === undefined || Array.isArray(value),
+}
+
+function isRepoPattern(value: unknown): boolean {
+  return typeof value === 'string' && faultOfRepoPattern(value) === undefined
+}
+
+/** Whether a value is a date and time in UTC, such as 2026-01-31T09:30:00.000Z. */
+function isInstant(value: unknown): value is string {
+  if (typeof value !== 'string' || !/^[\d-]{10}T[\d:]{5,8}(?:\.\d{1,9})?Z$/.test(value)) return false
+  const at = Date.parse(value)
+  // Date.parse reads 31 February as a day in March.
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(value.slice(0, 10))
+}
 
 // `formatTokenList` writes one entry per line, so that a long list can be read in slices. Any other JSON with the same
 // content can be read as well, but only at once.
@@ -134,13 +144,43 @@ function wholeValues(text: string): readonly unknown[] {
   } catch {
     throw new Error('it is not valid JSON')
   }
-  const parsed = LIST.safeParse(value)
-  if (parsed.success) return parsed.data.tokens
-  throw new Error(wrong(parsed.error.issues[0]?.path))
+  if (!isObject(value)) throw wrong('the whole content')
+  const { version, tokens, ...rest } = value
+  if (version !== 1) throw wrong('version')
+  if (!Array.isArray(tokens)) throw wrong('tokens')
+  if (Object.keys(rest).length > 0) throw wrong('the whole content')
+  return tokens
 }
 
-function wrong(path: readonly PropertyKey[] = []): string {
-  return `it is not a list of tokens: ${path.join('.') || 'the whole content'} is wrong`
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function wrong(what: string): Error {
+  return new Error(`it is not a list of tokens: ${what} is wrong`)
+}
+
+/** The entry at a position of the list. Throws an Error that names the position and the field. */
+function readEntry(value: unknown, index: number): IssuedToken {
+  const place = `tokens.${index}`
+  if (!isObject(value)) throw wrong(place)
+  for (const [name, isRight] of Object.entries(FIELDS))
+    if (!isRight(value[name])) throw wrong(`${place}.${name}`)
+  if (Object.keys(value).some((name) => !Object.hasOwn(FIELDS, name))) throw wrong(place)
+  const { repos = [] } = value
+  const at = Array.isArray(repos) ? repos.findIndex((one) => !isRepoPattern(one)) : -1
+  if (at !== -1) throw wrong(`${place}.repos.${at}`)
+  // Each field has the right type now.
+  const { createdAt, expiresAt, revokedAt, ...rest } = value as unknown as Pick<
+    IssuedToken,
+    'name' | 'sha256' | 'repos'
+  > & { readonly createdAt: string; readonly expiresAt?: string; readonly revokedAt?: string }
+  return {
+    ...rest,
+    createdAt: Date.parse(createdAt),
+    ...(expiresAt !== undefined && { expiresAt: Date.parse(expiresAt) }),
+    ...(revokedAt !== undefined && { revokedAt: Date.parse(revokedAt) }),
+  }
 }
 
 function* collect(values: Iterable<unknown>): Generator<undefined, readonly IssuedToken[], undefined> {
@@ -148,10 +188,7 @@ function* collect(values: Iterable<unknown>): Generator<undefined, readonly Issu
   const names = new Set<string>()
   const byHash = new Map<string, IssuedToken>()
   for (const value of values) {
-    const parsed = ENTRY.safeParse(value)
-    if (!parsed.success)
-      throw new Error(wrong(['tokens', list.length, ...(parsed.error.issues[0]?.path ?? [])]))
-    const entry = parsed.data
+    const entry = readEntry(value, list.length)
     if (names.has(entry.name)) throw new Error(`it contains ${entry.name} twice`)
     names.add(entry.name)
     byHash.set(entry.sha256, entry)

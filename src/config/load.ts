@@ -3,13 +3,12 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
-import { z } from 'zod'
 import { readProxies } from '../http/proxies.ts'
 import { CROSS_CHECKS } from './cross-checks.ts'
 import type { Entry } from './entry.ts'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
 import { type Config, type Row, rows, type SettingName } from './keys.ts'
-import { hubTokenFault, NONE, type Parser } from './parse.ts'
+import { hubTokenFault, NONE } from './parse.ts'
 import { POLICIES, readPolicies } from './policies.ts'
 import { MASK, Secret, trimSecret } from './secret.ts'
 import { canonicalName, fileKey } from './setting-names.ts'
@@ -72,24 +71,24 @@ export function loadConfig(sources: ConfigSources = {}): {
     }
   }
 
-  const parsed = SCHEMA.safeParse(texts)
-  for (const issue of parsed.error?.issues ?? []) {
-    const row = rows().find((candidate) => candidate.name === issue.path[0])
-    const entry = row === undefined ? undefined : entries.get(row.name)
+  const { values, wrong } = parseTexts(texts)
+  for (const { name, cure } of wrong) {
+    const row = rows().find((candidate) => candidate.name === name)
+    const entry = entries.get(name)
     if (row === undefined || entry === undefined) continue
-    const value = shownText(row, texts[row.name] ?? entry.text)
-    faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure: issue.message })
+    const value = shownText(row, texts[name] ?? entry.text)
+    faults.push({ key: entry.key, source: entry.source, where: entry.where, value, cure })
   }
   const named = readNamedTokens(layers.flat(), readFile, faults)
   const section = sections.get(canonicalName(POLICIES))
   const known = [...(texts.token === undefined ? [] : [DEFAULT_TOKEN]), ...named.map(({ name }) => name)]
   const policies = section === undefined ? [] : readPolicies(section, faults, known)
-  const way = readProxies(env, originScheme(parsed.data?.['origin']))
+  const way = readProxies(env, originScheme(values.origin))
   for (const { variable, cure } of way.faults)
     faults.push({ key: variable, source: 'environment', where: variable, cure })
-  if (faults.length > 0 || parsed.data === undefined) throw new ConfigFaults(faults)
+  if (faults.length > 0) throw new ConfigFaults(faults)
 
-  const config: Record<string, unknown> = { ...parsed.data, policies, proxies: way.proxies }
+  const config: Record<string, unknown> = { ...values, policies, proxies: way.proxies }
   for (const row of rows()) {
     const path = secretPaths.get(row.name)
     if (path === undefined) continue
@@ -121,35 +120,40 @@ export function loadConfig(sources: ConfigSources = {}): {
   }
 }
 
-/** The schema of all settings: it turns texts into values, and runs the checks across settings. */
-const SCHEMA = z
-  .strictObject(
-    Object.fromEntries(
-      rows().map((row) => {
-        const schema = fromText(row.parse)
-        return [row.name, row.default === undefined ? schema.optional() : schema]
-      }),
-    ),
-  )
-  .superRefine(
-    (value, context) => {
-      const wrong = new Set(context.issues.map((issue) => issue.path?.[0]))
-      for (const { at, reads, check } of CROSS_CHECKS) {
-        const cure = reads.some((name) => wrong.has(name)) ? undefined : check(value)
-        if (cure !== undefined) context.addIssue({ code: 'custom', path: [at], message: cure })
-      }
-    },
-    // A check runs although other settings are wrong, so that all faults are reported at once.
-    { when: () => true },
-  )
+interface WrongSetting {
+  readonly name: SettingName
+  /** What would be right. */
+  readonly cure: string
+}
 
-function fromText<T>(parse: Parser<T>) {
-  return z.string().transform((text, context) => {
+/**
+ * Turns texts into values, and runs the checks across settings. A check runs although other settings are wrong, so that all
+ * faults are reported at once.
+ */
+function parseTexts(texts: Readonly<Partial<Record<SettingName, string>>>): {
+  readonly values: Partial<Config>
+  readonly wrong: readonly WrongSetting[]
+} {
+  const values: Partial<Record<SettingName, unknown>> = {}
+  const wrong: WrongSetting[] = []
+  for (const { name, parse } of rows()) {
+    const text = texts[name]
+    if (text === undefined) continue
     const parsed = parse(text)
-    if ('value' in parsed) return parsed.value
-    context.addIssue({ code: 'custom', message: parsed.fault })
-    return z.NEVER
-  })
+    if ('value' in parsed) values[name] = parsed.value
+    else wrong.push({ name, cure: parsed.fault })
+  }
+  // The values and the type are made from the same table, which the compiler cannot see.
+  const config = values as Partial<Config>
+  const unread = new Set(
+    rows().flatMap(({ name, default: text }) => (text === undefined || name in values ? [] : [name])),
+  )
+  for (const { name } of wrong) unread.add(name)
+  for (const { at, reads, check } of CROSS_CHECKS) {
+    const cure = reads.some((name) => unread.has(name)) ? undefined : check(config)
+    if (cure !== undefined) wrong.push({ name: at, cure })
+  }
+  return { values: config, wrong }
 }
 
 function originScheme(origin: unknown): 'http' | 'https' {

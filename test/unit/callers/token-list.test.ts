@@ -24,6 +24,10 @@ function repo(text: string) {
   return { type: type as RepoType, id: parsed }
 }
 
+/** A list of one entry with other fields, which `formatTokenList` would not write. */
+const listWith = (fields: Readonly<Record<string, unknown>>): string =>
+  formatTokenList([entry]).replace('}\n', `,${JSON.stringify(fields).slice(1)}\n`)
+
 describe('the list of issued tokens', () => {
   it('comes back from its text as it was, and holds no token', () => {
     const list = [
@@ -50,6 +54,12 @@ describe('the list of issued tokens', () => {
     ['a doubled name', formatTokenList([entry, entry]), 'twice'],
     ['an unknown field', '{"version":1,"tokens":[],"more":1}', 'the whole'],
     ['a pattern that is none', formatTokenList([{ ...entry, repos: ['!acme/*'] }]), 'tokens.0.repos.0'],
+    ['a day that does not exist', listWith({ expiresAt: '2026-02-31T00:00:00.000Z' }), 'tokens.0.expiresAt'],
+    ['a time without a zone', listWith({ createdAt: '2026-02-01T00:00:00' }), 'tokens.0.createdAt'],
+    ['an entry with an unknown field', listWith({ more: 1 }), 'tokens.0 is'],
+    ['a text where its repos belong', listWith({ repos: 'acme/*' }), 'tokens.0.repos'],
+    ['an entry that is a text', '{"version":1,"tokens":["x"]}', 'tokens.0 is'],
+    ['no entries', '{"version":1}', 'tokens'],
     ['half of it', formatTokenList([entry]).slice(0, 60), 'not valid JSON'],
   ])('is refused with %s, without its text in the reason', (_what, text, reason) => {
     let message = ''
