@@ -9,7 +9,7 @@ import { startSendfileFront } from '../support/sendfile-front.ts'
 import type { BenchFile } from './files.ts'
 import { type Spawned, spawnMirror, spawnServer, untilUp, versionOf } from './servers.ts'
 
-export type ContestantName = 'mirror' | 'sendfile' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode'
+export type ContestantName = 'mirror' | 'sendfile' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode' | 'curl'
 
 /** A contestant that runs. The caller must stop it. */
 export interface Server {

@@ -25,12 +25,13 @@ export const perCore = more('requests per CPU second', '/s')
 export const perSecond = more('requests per second', '/s')
 export const rss = less('peak RSS', 'MiB')
 export const rssGrowth = less('peak RSS above that at the start', 'MiB')
+export const cpuPerGib = less('CPU seconds per GiB', 's')
 const originRequests = less('requests to the origin', '')
 
 /** Figures for large bodies. */
 export function bulkCosts(goals: { readonly cpu?: Goal; readonly rss?: Goal; readonly bytes?: Goal } = {}) {
   return {
-    cpu: less('CPU seconds per GiB', 's')(goals.cpu),
+    cpu: cpuPerGib(goals.cpu),
     rss: rss(goals.rss),
     originRequests: originRequests(),
     originBytes: less('bytes from the origin, relative to the file', 'x')(goals.bytes),

@@ -23,12 +23,14 @@ import { readers } from './work/readers.ts'
 import { small } from './work/small.ts'
 import { snapshot } from './work/snapshot.ts'
 import { strangers } from './work/strangers.ts'
+import { tls } from './work/tls.ts'
 import { warm } from './work/warm.ts'
 
 const WORKS: readonly Work[] = [
   warm,
   small,
   cold,
+  tls,
   crowd,
   ranges,
   snapshot,

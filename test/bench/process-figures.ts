@@ -24,6 +24,12 @@ export function cpuSeconds(pid: number): number {
   })
 }
 
+/** The same for its first thread alone, which is the one that answers clients in Node. */
+export function firstThreadCpuSeconds(pid: number): number {
+  const fields = statFields(`${pid}/task/${pid}`)
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / TICKS_PER_SECOND
+}
+
 /** Highest resident size since the last reset. Shared memory is counted in each process. */
 export function peakRssBytes(pid: number): number {
   return sum(pid, (member) => statusBytes(member, 'VmHWM'))
@@ -49,7 +55,7 @@ function sum(pid: number, figure: (member: number) => number): number {
 }
 
 /** The fields of /proc/PID/stat from the third on. Empty when the process has ended. */
-function statFields(pid: number): readonly string[] {
+function statFields(pid: number | string): readonly string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')

@@ -5,8 +5,8 @@ import type { Figure, FigureSpec, Group } from './report.ts'
 
 /** Writes one group of figures. */
 export interface GroupWriter<Id extends string> {
-  /** The values of one run. */
-  add(name: ContestantName, values: Readonly<Record<Id, number>>): void
+  /** The values of one run. Figures that mean nothing for this contestant may be left out. */
+  add(name: ContestantName, values: Readonly<Partial<Record<Id, number>>>): void
   /** Why the contestant could not do the work. */
   fail(name: ContestantName, reason: string): void
   /** Ends the group: no more values come. */
@@ -41,7 +41,8 @@ export class Reporter {
       add: (name, run) => {
         for (const figure of ids) {
           const of = values.get(figure)
-          if (of !== undefined) (of[name] ??= []).push(run[figure])
+          const value = run[figure]
+          if (of !== undefined && value !== undefined) (of[name] ??= []).push(value)
         }
       },
       fail: (name, reason) => {

@@ -25,6 +25,8 @@ export interface Scale {
   readonly sharedBytes: number
   readonly coldBytes: number
   readonly vastBytes: number
+  /** Size of a file that comes over TLS. */
+  readonly tlsBytes: number
   readonly crowd: number
   readonly coldRanges: number
   readonly snapshotFiles: number
@@ -51,6 +53,7 @@ const DEFAULT: Scale = {
   sharedBytes: 256 * MIB,
   coldBytes: 128 * MIB,
   vastBytes: 10 * GIB,
+  tlsBytes: 512 * MIB,
   crowd: 50,
   coldRanges: 16,
   snapshotFiles: 1000,
@@ -73,6 +76,7 @@ const FULL: Scale = {
   until: { seconds: 5 },
   sharedBytes: GIB,
   coldBytes: GIB,
+  tlsBytes: 2 * GIB,
   coldRanges: 64,
   slowSeconds: 30,
   stalledReaders: 2000,
@@ -91,6 +95,7 @@ const SMOKE: Scale = {
   sharedBytes: 5 * MIB,
   coldBytes: 5 * MIB,
   vastBytes: 100 * MIB,
+  tlsBytes: 5 * MIB,
   crowd: 5,
   coldRanges: 2,
   snapshotFiles: 20,

@@ -11,6 +11,7 @@ export const TITLES: Readonly<Record<ContestantName, string>> = {
   nginx: 'nginx, careful cache',
   plainFiles: 'nginx, plain files',
   olah: 'olah',
+  curl: 'curl, straight from the CDN',
 }
 const NAMES = Object.keys(TITLES) as ContestantName[]
 

@@ -10,7 +10,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../support/free-port.ts'
 
 /** What can be filled in: a file of nginx-compare/, without its ending. */
-export type NginxConfig = 'pass-through' | 'naive-cache' | 'careful' | 'http-cache' | 'plain-files'
+export type NginxConfig =
+  | 'pass-through'
+  | 'naive-cache'
+  | 'careful'
+  | 'http-cache'
+  | 'plain-files'
+  | 'tls-cdn'
+  | 'tls-cache'
 
 /** What stands behind it. */
 export interface Behind {
@@ -18,6 +25,8 @@ export interface Behind {
   readonly cdnUrl: string
   /** How many processes answer, if the file leaves it open. Default: one. */
   readonly workers?: number
+  /** A folder with certificates and keys, for files that speak TLS. */
+  readonly tls?: string
 }
 
 /** An nginx that runs. The caller must stop it. */
@@ -87,6 +96,7 @@ function filledIn(
     ORIGIN_ADDRESS: new URL(values.url).host,
     CDN: values.cdnUrl,
     WORKERS: String(values.workers ?? 1),
+    TLS: values.tls ?? '',
   }
   // Comments speak of the marks; only what nginx reads is filled in.
   return template

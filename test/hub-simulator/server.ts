@@ -19,6 +19,8 @@ export interface HubOptions {
   readonly cdnPort?: number
   /** An address of loopback, or a name that leads to 127.0.0.1 such as `cdn.localhost`. Default 127.0.0.2. */
   readonly cdnHost?: string
+  /** Where redirects to the CDN lead instead: the base URL of a server that the caller runs. */
+  readonly cdnUrl?: string
   readonly world?: World
   /** Send X-Xet-Hash, the Xet links and xetHash as the Hub does. Default true. */
   readonly xet?: boolean
@@ -65,7 +67,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
       return `http://${HUB_HOST}:${ports.hub}`
     },
     get cdnUrl() {
-      return `http://${cdnName}:${ports.cdn}`
+      return options.cdnUrl ?? `http://${cdnName}:${ports.cdn}`
     },
     xet: options.xet ?? true,
     pageSize: options.pageSize ?? 1000,
