@@ -73,7 +73,7 @@ export function describeTable(state: State): void {
 
 interface Prepared {
   readonly made: CellRepo
-  /** What the Hub said to `first` while the mirror was warmed. */
+  /** What the Hub said to `first` while the mirror was warmed; undefined for a cell that does not get that. */
   readonly stored: Reply | undefined
 }
 
@@ -204,7 +204,13 @@ class Table {
         expect((await ask(this.#mirror.url, asked, { token, agent: this.#kept })).status).toBe(200)
     }
     await this.#settled()
-    return { made, stored: await this.#direct({ ...cell, caller: 'member' }, target, SECRETS.first) }
+    return { made, stored: await this.#stored(cell, target) }
+  }
+
+  /** What is stored of a target, as the Hub says it to a reader; undefined for a cell that must not get it. */
+  #stored(cell: Cell, target: string): Promise<Reply> | undefined {
+    if (expectedOf(cell, false).answer !== 'as stored') return undefined
+    return this.#direct({ ...cell, caller: 'member' }, target, SECRETS.first)
   }
 
   async #settled(): Promise<void> {
@@ -226,11 +232,7 @@ class Table {
     const pull = ask(this.#mirror.url, target, { token: SECRETS.first })
     await faults.whenStalled()
     fault.remove()
-    const stored = await this.#direct(
-      { ...cell, caller: 'member' },
-      targetOf(cell.request, made.id),
-      SECRETS.first,
-    )
+    const stored = await this.#stored(cell, targetOf(cell.request, made.id))
     this.#turn(cell, made)
     this.#prepared[index] = { made, stored }
     try {
@@ -265,8 +267,9 @@ class Table {
     const { made, stored } = prepared
     const { ledger } = this.#hub
     const target = targetOf(cell.request, made.id)
-    const isDown = this.#state === 'origin down'
-    const direct = isDown ? undefined : await this.#direct(cell, target, credentialOf(cell))
+    // Whether the answer is due from the Hub does not depend on what the Hub says.
+    const isDue = expectedOf(cell, false).answer === 'as the Hub'
+    const direct = isDue ? await this.#direct(cell, target, credentialOf(cell)) : undefined
     const rule = expectedOf(cell, direct !== undefined && direct.status < 400)
     ledger.clear()
     const got = await asking(target)
