@@ -233,7 +233,7 @@ const SETTINGS = {
     key: 'memoryCache',
     group: 'Cache',
     form: 'size',
-    meaning: 'memory for cached facts and small blobs',
+    meaning: 'memory for cached facts, small blobs and blocks of large ones',
     parse: bytes(),
     default: '64MB',
   },

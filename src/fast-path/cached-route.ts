@@ -12,7 +12,7 @@ import { type ByteRange, formatContentRange } from '../http/range.ts'
 import { select } from '../http/select.ts'
 import type { FileRoute } from '../hub/route.ts'
 import { noteAllowed } from '../mirror/access/note.ts'
-import { type Answer, ageHeader, type ByteSource, type Reusable } from '../mirror/answer.ts'
+import { type Answer, ageHeader, type Reusable, type ReusableFile } from '../mirror/answer.ts'
 import type { ClientName } from '../mirror/context.ts'
 import { outcomeHeaders, SMALL_BYTES } from '../server/body/send.ts'
 import type { AddressReader } from '../server/clients.ts'
@@ -50,10 +50,11 @@ export interface CachedRoute {
    */
   serve(request: IncomingMessage, response: ServerResponse, otherwise: () => void): void
   /**
-   * Answers a plain request with one write to its connection, if the response is cached and its body is in memory.
-   * Nothing else may be under way on the connection. Otherwise returns false, with nothing written.
+   * Answers a plain request with one write to its connection, if the response is cached: at once if the body is in
+   * memory, otherwise after one read. Nothing else may be under way on the connection. Returns false, or resolves with
+   * it, if the request is not answered; nothing has been written then. Never rejects.
    */
-  write(head: RequestHead, socket: Socket): boolean
+  write(head: RequestHead, socket: Socket): boolean | Promise<boolean>
 }
 
 export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
@@ -71,35 +72,25 @@ export function createCachedRoute(options: CachedRouteOptions): CachedRoute {
         return
       }
       const exchange = admitted(request, answer, options, () => checkRequest(request, options.via))
-      if (exchange === undefined) {
-        void closeQuietly(body)
-        otherwise()
-      } else if (body.kind === 'source') {
-        void sendRead({ ...exchange, request, response }, body, otherwise, options)
-      } else {
-        send({ ...exchange, response }, body, options)
-      }
+      if (exchange === undefined) otherwise()
+      else if (body.kind === 'bytes') send({ ...exchange, response }, body, options)
+      else void sendRead({ ...exchange, request, response }, body, otherwise, options)
     },
 
     write(head, socket) {
       const answer = cache.get(head.method, head.url)
       const end = answer && endOf(answer)
-      const body = answer && bodyFor(head, answer, 'in memory')
-      if (answer === undefined || end === undefined || body?.kind !== 'bytes') return false
-      const own = fieldLines(ownFields(answer, body, cache))
-      if (own === undefined) return false
+      const body = answer && bodyFor(head, answer)
+      if (answer === undefined || end === undefined || body === undefined) return false
       const { method, headers } = head
       const exchange = admitted({ method, headers, socket }, answer, options, () =>
         checkHead(head, options.via),
       )
       if (exchange === undefined) return false
-      const { record } = exchange
-      const { bytes, part } = body
-      const status = statusOf(answer, part)
-      begin(record, bytes)
-      writeAnswer(socket, headStart(status, `x-request-id: ${record.id}\r\n${own}`), end, bytes)
-      reportRequest({ method, address: exchange.address, status }, record, options)
-      return true
+      const asked = { ...exchange, socket, end }
+      return body.kind === 'bytes'
+        ? writeBytes(asked, body, options)
+        : writeRead(asked, head.url, body, options)
     },
   }
 }
@@ -114,8 +105,8 @@ interface Bytes {
 
 /** The same, still to be read. */
 interface Unread {
-  readonly kind: 'source'
-  readonly source: ByteSource
+  readonly kind: 'file'
+  readonly file: ReusableFile
   readonly part: Part
 }
 
@@ -130,7 +121,6 @@ const HEAD_BODY: Bytes = { kind: 'bytes', bytes: undefined, part: undefined }
 function bodyFor(
   { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
   answer: CachedResponse,
-  where?: 'in memory',
 ): Bytes | Unread | undefined {
   const { range: field, 'if-range': ifRange } = headers
   if (headers['if-none-match'] !== undefined) return undefined
@@ -151,9 +141,10 @@ function bodyFor(
   const { range } = selected
   const part = { range, sizeBytes }
   if (bytes !== undefined) return { kind: 'bytes', bytes: bytes.subarray(range.start, range.end), part }
-  if (where === 'in memory' || range.end - range.start > SMALL_BYTES) return undefined
-  const source = answer.file?.open(range)
-  return source && { kind: 'source', source, part }
+  const { file } = answer
+  if (file === undefined || range.end - range.start > SMALL_BYTES) return undefined
+  const cached = file.cached(range)
+  return cached === undefined ? { kind: 'file', file, part } : { kind: 'bytes', bytes: cached, part }
 }
 
 function etagOf({ headers }: CachedResponse): string {
@@ -174,29 +165,60 @@ interface Admitted {
  */
 async function sendRead(
   exchange: Admitted & { readonly request: IncomingMessage; readonly response: ServerResponse },
-  body: Unread,
+  { file, part }: Unread,
   otherwise: () => void,
   options: CachedRouteOptions,
 ): Promise<void> {
-  const { request, response, address, answer, method, record } = exchange
-  const { source, part } = body
-  const { start, end } = part.range
-  const bytes = Buffer.allocUnsafe(end - start)
-  const length = await source.read(bytes, 0, bytes.length, start).catch(() => undefined)
-  void closeQuietly(body)
-  if (response.destroyed) {
-    record.leave()
-    reportRequest({ method, address, status: statusSent(response) }, record, options)
-  } else if (length === bytes.length && options.cache.get('GET', request.url ?? '') === answer) {
+  const { request, response, answer } = exchange
+  const bytes = await file.read(part.range)
+  if (response.destroyed) reportLeft(exchange, statusSent(response), options)
+  else if (bytes !== undefined && options.cache.get('GET', request.url ?? '') === answer)
     send(exchange, { kind: 'bytes', bytes, part }, options)
-  } else {
-    otherwise()
-  }
+  else otherwise()
 }
 
-/** Ignores errors of closing: the bytes that were read are right. */
-async function closeQuietly(body: Bytes | Unread): Promise<void> {
-  if (body.kind === 'source') await body.source.close().catch(() => undefined)
+/** Reports a request whose client has disconnected during the read. */
+function reportLeft(
+  { record, method, address }: Admitted,
+  status: number,
+  options: CachedRouteOptions,
+): void {
+  record.leave()
+  reportRequest({ method, address, status }, record, options)
+}
+
+/** An admitted plain request: its connection, and the part of the head that is the same in every response. */
+interface Plain extends Admitted {
+  readonly socket: Socket
+  readonly end: Buffer
+}
+
+/** Returns false, with nothing written, if Node must reject one of the fields. */
+function writeBytes(exchange: Plain, body: Bytes, options: CachedRouteOptions): boolean {
+  const { answer, method, address, record, socket, end } = exchange
+  const own = fieldLines(ownFields(answer, body, options.cache))
+  if (own === undefined) return false
+  const status = statusOf(answer, body.part)
+  begin(record, body.bytes)
+  writeAnswer(socket, headStart(status, `x-request-id: ${record.id}\r\n${own}`), end, body.bytes)
+  reportRequest({ method, address, status }, record, options)
+  return true
+}
+
+/** The same after one read. */
+async function writeRead(
+  exchange: Plain,
+  url: string,
+  { file, part }: Unread,
+  options: CachedRouteOptions,
+): Promise<boolean> {
+  const bytes = await file.read(part.range)
+  if (!exchange.socket.writable) {
+    reportLeft(exchange, 499, options)
+    return true
+  }
+  if (bytes === undefined || options.cache.get('GET', url) !== exchange.answer) return false
+  return writeBytes(exchange, { kind: 'bytes', bytes, part }, options)
 }
 
 function send(

@@ -15,9 +15,10 @@ import {
 import { type RequestHead, readHead } from './plain-head.ts'
 
 /**
- * Writes the whole response to a request, at once. Returns false, with nothing written, if Node must read the request.
+ * Writes the whole response to a request, at once or after a read. Returns false, or resolves with it, if Node must read
+ * the request; nothing has been written then. Must not reject.
  */
-export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean
+export type WriteAnswer = (head: RequestHead, socket: Socket) => boolean | Promise<boolean>
 
 /** Offers the requests on new connections of `server` to `answer` first. */
 export function readEarly(server: Server, answer: WriteAnswer): void {
@@ -41,6 +42,8 @@ export function readEarly(server: Server, answer: WriteAnswer): void {
   })
 }
 
+const NOTHING = Buffer.alloc(0)
+
 interface Deps {
   readonly server: Server
   readonly answer: WriteAnswer
@@ -53,6 +56,8 @@ class UnreadConnection {
   readonly #socket: Socket
   readonly #deps: Deps
   #hasAnswered = false
+  /** Present while an answer is being read: its request, and what has arrived since. */
+  #waiting: Buffer | undefined
 
   constructor(socket: Socket, deps: Deps) {
     this.#socket = socket
@@ -72,15 +77,28 @@ class UnreadConnection {
   }
 
   readonly #read = (bytes: Buffer): void => {
+    // An answer is being read: what arrives meanwhile comes after it.
+    if (this.#waiting === undefined) this.#answer(bytes, 1)
+    else this.#waiting = Buffer.concat([this.#waiting, bytes])
+    if ((this.#waiting?.length ?? 0) > MAX_HEADER_BYTES) this.#socket.pause()
+  }
+
+  /** Answers the requests in `bytes`, before which `from` - 1 others arrived at once. */
+  #answer(bytes: Buffer, from: number): void {
     const socket = this.#socket
     let rest = bytes
-    for (let count = 1; rest.length > 0; count += 1) {
+    for (let count = from; rest.length > 0; count += 1) {
       // Unsent bytes mean that the client does not read. Many requests at once fall under the limit of the full path.
-      const mayLook = !this.#isBusy() && count <= MAX_IN_FLIGHT_PER_SOCKET
+      const mayLook = !this.#isSending() && count <= MAX_IN_FLIGHT_PER_SOCKET
       const head = mayLook ? readHead(rest, MAX_HEADER_BYTES) : undefined
-      if (head === undefined || !this.#deps.answer(head, socket)) {
-        this.#handToNode()
-        unread(socket, rest)
+      const answered = head !== undefined && this.#deps.answer(head, socket)
+      if (head === undefined || answered === false) {
+        this.#handToNode(rest)
+        return
+      }
+      if (answered !== true) {
+        this.#waiting = rest
+        void answered.then((isAnswered) => this.#goOn(isAnswered, head.text.length, count))
         return
       }
       rest = rest.subarray(head.text.length)
@@ -90,12 +108,28 @@ class UnreadConnection {
     socket.setTimeout(this.#deps.server.keepAliveTimeout)
   }
 
+  /** Goes on with what has arrived during a read, or with the request itself if it was not answered. */
+  #goOn(isAnswered: boolean, headBytes: number, count: number): void {
+    const socket = this.#socket
+    const bytes = this.#waiting ?? NOTHING
+    this.#waiting = undefined
+    if (!socket.writable) return
+    if (socket.isPaused()) socket.resume()
+    if (isAnswered) this.#answer(bytes.subarray(headBytes), count + 1)
+    else this.#handToNode(bytes)
+  }
+
+  /** A client that ends its side before its answer was read gets none, as at Node. */
   readonly #end = (): void => {
     this.#socket.end()
   }
 
-  /** A response waits for its client to read on; there is no limit to that time. */
+  /** A response is being read, or waits for its client to read on; there is no limit to that time. */
   #isBusy(): boolean {
+    return this.#waiting !== undefined || this.#isSending()
+  }
+
+  #isSending(): boolean {
     return this.#socket.writableLength > 0
   }
 
@@ -119,9 +153,11 @@ class UnreadConnection {
     socket.off('error', this.#fail).off('close', this.#stop)
   }
 
-  #handToNode(): void {
+  /** Gives the connection to Node, with the bytes that were not answered. */
+  #handToNode(bytes: Buffer): void {
     this.#stop()
     this.#socket.setTimeout(0)
     this.#deps.handToNode(this.#socket)
+    unread(this.#socket, bytes)
   }
 }

@@ -76,11 +76,13 @@ export interface Reusable {
   readonly file?: ReusableFile | undefined
 }
 
-/** A stored file, of which ranges can be read while it is open. */
+/** A stored file, of which short ranges can be read. The caller must not write to the bytes. */
 export interface ReusableFile {
   readonly sizeBytes: number
-  /** A range of it, or undefined when the file is not open. The caller must close the source. */
-  open(range: ByteRange): ByteSource | undefined
+  /** The bytes of a range, if they are in memory. */
+  cached(range: ByteRange): Buffer | undefined
+  /** Reads a range. Undefined when the file is not stored any more, or cannot be read. Never rejects. */
+  read(range: ByteRange): Promise<Buffer | undefined>
 }
 
 /** The disk failed under a download. The bytes can still come straight from the origin. */

@@ -162,11 +162,17 @@ export class Contents {
     if (body.kind === 'bytes')
       return { bytes: () => (sizeBytes === 0 ? EMPTY : blobs.cachedBytes(key, sizeBytes)) }
     if (body.kind !== 'source' || body.source.blob === undefined) return undefined
-    const open = (range: ByteRange): ByteSource | undefined => {
-      const blob = blobs.openCached(key, sizeBytes)
-      return blob && blobSource(blob, range)
+    const cached = (range: ByteRange) => blobs.cachedRange(key, sizeBytes, range)
+    const read = async (range: ByteRange) => {
+      const blob = blobs.openCached(key, sizeBytes) ?? (await blobs.open(key, sizeBytes))
+      try {
+        return await blob?.readRange(range)
+      } finally {
+        await blob?.close()
+      }
     }
-    return { file: { sizeBytes, open } }
+    // What cannot be read takes the full path, which reports it.
+    return { file: { sizeBytes, cached, read: (range) => read(range).catch(() => undefined) } }
   }
 
   /** Bytes without a digest are never stored: nothing could say later whether they are the file. */

@@ -82,6 +82,11 @@ export interface Blobs {
    * The caller must not write to them.
    */
   cachedBytes(key: BlobKey, sizeBytes: number): Buffer | undefined
+  /**
+   * The bytes of a short range where they are in memory, and the blob is open or was a moment ago. Undefined otherwise,
+   * which does not mean that they are not stored. The caller must not write to them.
+   */
+  cachedRange(key: BlobKey, sizeBytes: number, range: ByteRange): Buffer | undefined
   /** Removes the blob; handles that are open read on. Does nothing when it is not stored, or the store is read-only. */
   remove(key: BlobKey): Promise<void>
 }
@@ -107,6 +112,11 @@ export interface BlobHandle {
   link(): Promise<string | undefined>
   /** Reads as `ReadAt` says: fewer bytes than asked for mean the end of the blob. */
   readonly read: ReadAt
+  /**
+   * Reads a short range within the blob, and may keep it and its surroundings in memory for the next reader. Undefined when
+   * the disk has lost bytes of it. Rejects as `read` does. The caller must not write to the bytes.
+   */
+  readRange(range: ByteRange): Promise<Buffer | undefined>
   close(): Promise<void>
 }
 

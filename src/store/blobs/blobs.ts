@@ -1,19 +1,21 @@
-// The finished blobs of a store on a disk: opening, reading and removing them. Small ones are cached in memory, and the
-// files of large ones stay open for a moment. A blob that proves to be damaged is taken out of the store. Who may read a
+// The finished blobs of a store on a disk: opening, reading and removing them. Small ones are cached in memory, and so are
+// blocks of large ones, whose files stay open for a moment. A blob that proves to be damaged is taken out of the store. Who may read a
 // blob is decided elsewhere.
 
 import { utimes } from 'node:fs/promises'
+import type { ByteRange } from '../../http/range.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from '../atomic.ts'
 import type { Damage } from '../damage.ts'
-import { type BlobKey, Verifier } from '../digest.ts'
+import { type BlobKey, type ReadAt, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
 import type { BlobHandle, Blobs } from '../store.ts'
 import { SMALL_BYTES } from './blob-file.ts'
 import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
 import type { HandoffLinks } from './handoff-links.ts'
+import { HotBlocks } from './hot-blocks.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 import { quarantineBlob } from './quarantine.ts'
 
@@ -26,7 +28,7 @@ const CACHED_MS = 60_000
 export interface DiskBlobsOptions {
   readonly layout: Layout
   readonly ledger: Ledger
-  /** Bound of the memory for small blobs; below 64 KiB none is cached. */
+  /** Bound of the memory for small blobs and for blocks of large ones; below 64 KiB none is cached. */
   readonly memoryBytes: number
   readonly now: () => number
   readonly observer: Observer
@@ -46,6 +48,7 @@ export class DiskBlobs implements Blobs {
   readonly #now: () => number
   readonly #observer: Observer
   readonly #small: MemoryCache<Buffer> | undefined
+  readonly #blocks: HotBlocks | undefined
   readonly #checks: CheckedReads | undefined
   readonly #onDamaged: DiskBlobsOptions['onDamaged']
   readonly #readOnly: boolean
@@ -69,6 +72,7 @@ export class DiskBlobs implements Blobs {
         sizeOf: (bytes) => bytes.length,
         ttlMs: CACHED_MS,
       })
+      this.#blocks = new HotBlocks(this.#small)
     }
   }
 
@@ -106,6 +110,19 @@ export class DiskBlobs implements Blobs {
   openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
     const file = this.#files.get(key, sizeBytes)
     return file && this.#handleOf(key, file)
+  }
+
+  cachedRange(key: BlobKey, sizeBytes: number, range: ByteRange): Buffer | undefined {
+    // Only while the file is open: so a blob that was evicted, removed or replaced is noticed as soon as without memory.
+    const file = this.#files.peek(key, sizeBytes)
+    const bytes = file && this.#blocksOf(file, range)
+    if (bytes !== undefined) this.#ledger.touch(key)
+    return bytes
+  }
+
+  /** The bytes of a range if they are in memory, and need not be compared with checksums now. */
+  #blocksOf(file: OpenFile, range: ByteRange): Buffer | undefined {
+    return file.isTrusted(range) ? this.#blocks?.get(file.identity, range) : undefined
   }
 
   async #openFile(
@@ -156,6 +173,7 @@ export class DiskBlobs implements Blobs {
       isTrusted: (range) => file.isTrusted(range),
       link: async () => this.#links?.nameFor(key, file.inode),
       read: (buffer, offset, length, position) => this.#read(key, file, { buffer, offset, length, position }),
+      readRange: (range) => this.#readRange(key, file, range),
       async close() {
         if (!isOpen) return
         isOpen = false
@@ -185,6 +203,16 @@ export class DiskBlobs implements Blobs {
       }
       throw error
     }
+  }
+
+  async #readRange(key: BlobKey, file: OpenFile, range: ByteRange): Promise<Buffer | undefined> {
+    const known = this.#blocksOf(file, range)
+    if (known !== undefined) return known
+    const read: ReadAt = (buffer, offset, length, position) =>
+      this.#read(key, file, { buffer, offset, length, position })
+    if (this.#blocks !== undefined) return this.#blocks.read(file, range, read)
+    const bytes = Buffer.allocUnsafe(range.end - range.start)
+    return (await read(bytes, 0, bytes.length, range.start)) < bytes.length ? undefined : bytes
   }
 
   /** Moves a damaged blob out of the way of readers, as `hubmirror verify` does. Never rejects. */
@@ -251,6 +279,7 @@ function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
     link: () => Promise.resolve(undefined),
     read: (buffer, offset, length, position) =>
       Promise.resolve(bytes.copy(buffer, offset, position, position + length)),
+    readRange: ({ start, end }) => Promise.resolve(bytes.subarray(start, end)),
     close: () => Promise.resolve(),
   }
 }

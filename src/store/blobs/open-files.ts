@@ -22,17 +22,24 @@ const CACHED_MS = 1_000
 export class OpenFile {
   readonly sizeBytes: number
   readonly inode: number
+  /** Names the file and its state: a file that was replaced or written to since has another name. */
+  readonly identity: string
   readonly #handle: FileHandle
   readonly #checks: FileChecks | undefined
   #references = 1
 
   constructor(
     handle: FileHandle,
-    file: { readonly sizeBytes: number; readonly inode: number; readonly checks: FileChecks | undefined },
+    file: FileIdentity & {
+      readonly key: BlobKey
+      readonly sizeBytes: number
+      readonly checks: FileChecks | undefined
+    },
   ) {
     this.#handle = handle
     this.sizeBytes = file.sizeBytes
     this.inode = file.inode
+    this.identity = `${file.key} ${file.inode} ${file.changedAt}`
     this.#checks = file.checks
   }
 
@@ -95,6 +102,12 @@ export class OpenFiles {
     return file?.sizeBytes === sizeBytes ? file.retain() : undefined
   }
 
+  /** The same for a look at what the file is. It may be closed at the next turn. */
+  peek(key: BlobKey, sizeBytes: number): OpenFile | undefined {
+    const file = this.#cached.get(key)
+    return file?.sizeBytes === sizeBytes ? file : undefined
+  }
+
   /**
    * Opens the file of `key` as `openBlobFile` does, and caches it if `isCached`. The caller releases it. `checksOf` returns
    * the checks for its reads.
@@ -110,7 +123,7 @@ export class OpenFiles {
     const { handle, stats } = found
     const { ino: inode, ctimeMs: changedAt } = stats
     const checks = await checksOf?.({ inode, changedAt })
-    const opened = new OpenFile(handle, { sizeBytes, inode, checks })
+    const opened = new OpenFile(handle, { key, sizeBytes, inode, changedAt, checks })
     // The file that was invalidated meanwhile may be this one.
     if (isCached && generation === this.#generation) this.#cached.set(key, opened.retain())
     return opened

@@ -1,71 +1,10 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { readEarly } from '../../../src/fast-path/early-read.ts'
-import type { RequestHead } from '../../../src/fast-path/plain-head.ts'
 import { openServer } from '../../../src/server/limits.ts'
 import { rawHttp } from '../../support/raw-http.ts'
-
-const CACHED = 'GET /cached HTTP/1.1\r\nHost: x\r\n\r\n'
-const OTHER = 'GET /other HTTP/1.1\r\nHost: x\r\n\r\n'
-const LAST = 'GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
-
-/** A server whose answers say which code gave them. `/cached` is answered by the early read. */
-async function earlyServer(
-  options: {
-    readonly headersTimeout?: number
-    readonly keepAliveTimeout?: number
-    readonly body?: string
-    /** Node's answers wait for it. */
-    readonly held?: Promise<void>
-  } = {},
-) {
-  const byNode: string[] = []
-  const server = openServer((request, response) => {
-    byNode.push(request.url ?? '')
-    let body = ''
-    request.on('data', (part: Buffer) => (body += part.toString()))
-    const end = () => response.end(`<node ${request.method} ${request.url} ${body}>`)
-    request.on('end', () => (options.held === undefined ? end() : void options.held.then(end)))
-  })
-  const { body = '<early>', held: _, ...timeouts } = options
-  Object.assign(server, timeouts)
-  const answer = (head: RequestHead, socket: Socket): boolean => {
-    if (head.url !== '/cached') return false
-    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
-    return true
-  }
-  readEarly(server, answer)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const { port } = server.address() as AddressInfo
-  return { server, byNode, port, url: `http://127.0.0.1:${port}` }
-}
-
-/** What is answered, without the heads. */
-const said = (text: string): readonly string[] => text.match(/<[^>]*>/g) ?? []
-
-/** A connection that tells what came by it. */
-function connected(port: number, options: { readonly allowHalfOpen?: boolean } = {}) {
-  const socket = connect({ port, host: '127.0.0.1', ...options })
-  onTestFinished(() => void socket.destroy())
-  let text = ''
-  socket.on('data', (part: Buffer) => (text += part.toString('latin1')))
-  const until = async (part: string): Promise<void> => {
-    while (!text.includes(part)) await once(socket, 'data')
-  }
-  return { socket, until, text: () => text }
-}
-
-const connections = (server: Server): Promise<number> =>
-  new Promise((resolve, reject) =>
-    server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
-  )
+import { CACHED, connected, connections, earlyServer, LAST, OTHER, said } from './early-server.ts'
 
 describe('a connection', () => {
   it('is read early as long as responses are cached, and belongs to Node from the first request without one', async () => {

@@ -73,6 +73,26 @@ export function testBlobs(name: string, make: MakeStore): void {
       await again?.close()
     })
 
+    it('a range has the bytes of its place, for every reader, and is in memory only while the blob is', async () => {
+      const store = await opened(make)
+      const range = { start: BLOCK_BYTES - 10, end: BLOCK_BYTES + 20 }
+      const wanted = BYTES.subarray(range.start, range.end)
+      expect(store.blobs.cachedRange(KEY, BYTES.length, range)).toBeUndefined()
+      await stored(store, BYTES)
+      const blob = await openBlob(store, KEY, BYTES.length)
+      for (const _ of [1, 2]) expect((await blob.readRange(range))?.equals(wanted)).toBe(true)
+      expect(store.blobs.cachedRange(KEY, BYTES.length, range)?.equals(wanted)).toBe(true)
+      expect(store.blobs.cachedRange(KEY, BYTES.length + 1, range)).toBeUndefined()
+      await store.blobs.remove(KEY)
+      expect(store.blobs.cachedRange(KEY, BYTES.length, range)).toBeUndefined()
+      expect((await blob.readRange(range))?.equals(wanted)).toBe(true)
+      await blob.close()
+      await stored(store, BYTES)
+      const again = await openBlob(store, KEY, BYTES.length)
+      expect((await again.readRange(range))?.equals(wanted)).toBe(true)
+      await again.close()
+    })
+
     it('the bytes of a small blob are in memory after it was opened, those of a large one are not', async () => {
       const store = await opened(make)
       await stored(store, SMALL)
