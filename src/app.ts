@@ -21,7 +21,9 @@ import { DocumentMemory } from './mirror/documents/document-memory.ts'
 import { Documents } from './mirror/documents/documents.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
+import { CommitListings } from './mirror/files/commit-listings.ts'
 import { FileAnswers } from './mirror/files/file-answers.ts'
+import { ListedFiles } from './mirror/files/listed-files.ts'
 import { Resolver } from './mirror/files/resolve.ts'
 import { Invalidations } from './mirror/invalidations.ts'
 import { Metadata } from './mirror/metadata/metadata.ts'
@@ -428,17 +430,24 @@ function joinMirror(
   const contents = new Contents({ ...shared, store, downloads, onStorageFailed })
   const objects = new Objects({ ...shared, contents })
   const asksLicence = (): boolean => policies.asksLicence
+  const listings = new CommitListings({
+    ...shared,
+    readPage: (ctx, route) => documents.pages.readPage(ctx, route),
+  })
+  const memory = new DocumentMemory({ observer })
+  const documents = new Documents({ ...shared, asksLicence, memory, listings })
+  const listedFiles = new ListedFiles({ ...shared, listings, settings })
   const mirror = createMirror({
     metadata,
     access,
     refusals,
     policies,
     now: monotonic,
-    resolver: new Resolver({ ...shared, invalidations, settings, asksLicence }),
+    resolver: new Resolver({ ...shared, listedFiles, invalidations, settings, asksLicence }),
     files: new FileAnswers({ ...shared, contents }),
     objects,
     registry: new Registry({ ...shared, objects }),
-    documents: new Documents({ ...shared, asksLicence, memory: new DocumentMemory({ observer }) }),
+    documents,
   })
   return { mirror, downloads }
 }

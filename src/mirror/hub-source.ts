@@ -2,7 +2,7 @@
 
 import type { Repo } from '../hub/names.ts'
 import type { OriginClient } from '../origin/client.ts'
-import { FileBody } from '../origin/files/file-body.ts'
+import { FileBody, type ListedClaim } from '../origin/files/file-body.ts'
 import type { SignedUrls } from '../origin/files/signed-urls.ts'
 import type { Observer } from '../telemetry/observer.ts'
 import type { Access } from './access/access.ts'
@@ -27,6 +27,8 @@ export interface HubObject {
   /** False where the Hub names no commit beside the bytes: of objects that are asked for by their digest. */
   readonly namesCommit: boolean
   readonly meta: { readonly etag: string; readonly sizeBytes: number }
+  /** Present when `meta` comes from a listing. */
+  readonly claim?: ListedClaim | undefined
 }
 
 /** `Content.source` for bytes of the Hub. A refusal of the Hub ends the rights that it contradicts. */

@@ -11,11 +11,12 @@ import type { Access } from './access/access.ts'
 import type { Policies } from './access/policies.ts'
 import type { Refusals } from './access/refusals.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
-import { type Answer, ageHeader } from './answer.ts'
+import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
 import type { FileAnswers } from './files/file-answers.ts'
-import type { Resolved, Resolver } from './files/resolve.ts'
+import type { Resolver } from './files/resolve.ts'
+import type { Resolved } from './files/resolved.ts'
 import type { Metadata } from './metadata/metadata.ts'
 import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
@@ -94,6 +95,17 @@ export function createMirror(parts: {
     return admission === undefined ? ctx : { ...ctx, admission }
   }
 
+  const answerGet = async (
+    ctx: Ctx,
+    route: FileRoute,
+    conditions: Conditions,
+    resolved: Resolved,
+  ): Promise<Answer> => {
+    if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+    ctx.admission?.checkSize(resolved.meta.sizeBytes)
+    return { ...(await files.get(ctx, route, resolved, conditions)), isLimited: resolved.isLimited }
+  }
+
   const answers: Pick<Mirror, 'head' | 'get' | 'document' | 'registry'> = {
     async head(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'HEAD')
@@ -103,9 +115,13 @@ export function createMirror(parts: {
     },
     async get(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'GET')
-      if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
-      ctx.admission?.checkSize(resolved.meta.sizeBytes)
-      return { ...(await files.get(ctx, route, resolved, conditions)), isLimited: resolved.isLimited }
+      const answer = await answerGet(ctx, route, conditions, resolved)
+      const claim = resolved.kind === 'file' ? resolved.claim : undefined
+      if (claim === undefined || (await claim.holds(answer.body))) return answer
+      await closeBody(answer.body)
+      const asked = await resolver.resolve(ctx, route, 'GET', { usesListing: false })
+      claim.settle(asked)
+      return answerGet(ctx, route, conditions, asked)
     },
     document: (ctx, route, request) => documents.get(ctx, route, request),
     registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),

@@ -33,4 +33,9 @@ export class SingleFlight<T> {
     this.#running.set(key, { answer, kind })
     return answer
   }
+
+  /** The work that runs under `key` now. */
+  running(key: string): Promise<T> | undefined {
+    return this.#running.get(key)?.answer
+  }
 }

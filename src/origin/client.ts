@@ -81,6 +81,8 @@ export interface OriginClient {
   admit(quotaKey: QuotaKey, signal: AbortSignal): Promise<OriginAnswer | undefined>
   /** Updates the quota from an answer to such a request. Returns its headers, those of a 429 with the time to wait. */
   observeAnswer(quotaKey: QuotaKey, status: number, headers: HeaderBag): HeaderBag
+  /** Whether the mirror may send a request of its own, so that the last tenth of each quota is left for callers. */
+  hasSpareQuota(quotaKey: QuotaKey): boolean
   /** The URL of a canonical target such as `/org/name/resolve/main/x`. */
   url(target: string): URL
   /** True for a few seconds after the origin could not be reached: callers with a stored answer need not wait then. */
@@ -196,6 +198,7 @@ export function createOriginClient(options: OriginOptions): OriginClient {
       const wait = await quota.admit(quotaKey, { mayWait: true, signal })
       return wait === undefined ? undefined : waitAnswer(wait)
     },
+    hasSpareQuota: (quotaKey) => quota.hasSpare(quotaKey),
     dispatcher: dispatcher.compose(allowSilentEventStreams(timeoutMs)),
     timeoutMs,
     shares,

@@ -40,6 +40,17 @@ const LONGEST_BACKOFF_MS = 300_000
 const TRIAL_MS = 1_000
 /** Three buckets of the Hub, and the CDNs. */
 const BACKOFFS_BYTES = 1024 * 1024
+/** One entry for each credential and bucket. An evicted one counts as a bucket with requests left. */
+const LEVELS_BYTES = 1024 * 1024
+/** The part of a window that is left for requests of callers. */
+const RESERVE = 0.1
+
+/** What the Hub has last reported of a window. */
+interface Level {
+  readonly isLow: boolean
+  /** The end of the window. */
+  readonly until: number
+}
 
 interface Waiter {
   readonly settle: (usedUp: QuotaWait | undefined) => void
@@ -71,6 +82,7 @@ export class Quota {
   // An evicted entry costs one request that the Hub refuses.
   readonly #gates = new MemoryCache<Gate>({ maxBytes: GATES_BYTES })
   readonly #backoffs = new MemoryCache<Backoff>({ maxBytes: BACKOFFS_BYTES })
+  readonly #levels = new MemoryCache<Level>({ maxBytes: LEVELS_BYTES })
   readonly #random: () => number
 
   constructor(options: {
@@ -126,6 +138,7 @@ export class Quota {
    */
   observe(key: QuotaKey, status: number, headers: HeaderBag): QuotaWait | undefined {
     const reported = usedUpBuckets(headers)
+    if (this.#isOrigin(key.url)) this.#noteLevels(key, headers)
     if (status !== 429) {
       this.#endBackoffs(key)
       if (this.#isOrigin(key.url)) for (const { bucket, ms } of reported) this.#close(key, bucket, ms)
@@ -139,6 +152,25 @@ export class Quota {
     return {
       bucket: this.#isOrigin(key.url) ? (reported[0]?.bucket ?? own) : own,
       seconds: Math.ceil(ms / 1000),
+    }
+  }
+
+  /**
+   * Whether the mirror may send a request of its own that no caller has asked for. False while requests are held back, and in
+   * the last tenth of a window: that is for callers.
+   */
+  hasSpare(key: QuotaKey): boolean {
+    if (this.#gatesOf(key).some((name) => this.#closedGate(name) !== undefined)) return false
+    return this.#bucketsOf(key.url).every((bucket) => {
+      const level = this.#levels.get(this.#gateName(key, bucket))
+      return level === undefined || !level.isLow || level.until <= this.#now()
+    })
+  }
+
+  #noteLevels(key: QuotaKey, headers: HeaderBag): void {
+    for (const { bucket, left, quota, ms } of levelsOf(headers)) {
+      const isLow = left <= quota * RESERVE
+      this.#levels.set(this.#gateName(key, bucket), { isLow, until: this.#now() + ms })
     }
   }
 
@@ -297,4 +329,28 @@ function usedUpBuckets(headers: HeaderBag): { readonly bucket: string; readonly 
   const text = headerValue(headers, 'ratelimit')?.slice(0, 500) ?? ''
   const found = text.matchAll(/"(\w{1,32})"\s*;\s*r\s*=\s*0+\s*;\s*t\s*=\s*(\d{1,6})(?!\d)/g)
   return [...found].map(([, bucket = '', seconds]) => ({ bucket, ms: Number(seconds) * 1000 }))
+}
+
+/** What `RateLimit` reports as left of each window, in requests, of how many (`RateLimit-Policy`), and until when. */
+function levelsOf(headers: HeaderBag): readonly {
+  readonly bucket: string
+  readonly left: number
+  readonly quota: number
+  readonly ms: number
+}[] {
+  const text = headerValue(headers, 'ratelimit')?.slice(0, 500)
+  const policy = headerValue(headers, 'ratelimit-policy')?.slice(0, 500)
+  if (text === undefined || policy === undefined) return []
+  const quotas = new Map(
+    [...policy.matchAll(/"(\w{1,32})"\s*;\s*q=(\d{1,9})(?!\d)/g)].map(([, name = '', q]) => [
+      name,
+      Number(q),
+    ]),
+  )
+  const found = text.matchAll(/"(\w{1,32})"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,6})(?!\d)/g)
+  return [...found].flatMap(([, bucket = '', left, seconds]) => {
+    const quota = quotas.get(bucket)
+    const ms = Math.min(LONGEST_REPORTED_MS, Number(seconds) * 1000)
+    return quota === undefined ? [] : [{ bucket, left: Number(left), quota, ms }]
+  })
 }

@@ -2,6 +2,7 @@
 // contain a repo, path or token: a crawler would create series without end.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import { CONNECTION_METRICS } from './connection-metrics.ts'
+import { LISTING_METRICS } from './listing-metrics.ts'
 import type { MetricRow } from './metric-row.ts'
 import {
   ACCESS_RESULTS,
@@ -155,6 +156,7 @@ export const METRICS = {
     labels: ['reason'],
     help: 'Bytes removed from the store.',
   },
+  ...LISTING_METRICS,
   flights: {
     name: 'hubmirror_flights_in_progress',
     kind: 'gauge',
@@ -333,6 +335,8 @@ function createSeries(registry: Registry) {
     cacheDegraded: gauge(METRICS.cacheDegraded),
     evictions: counter(METRICS.evictions),
     evicted: counter(METRICS.evicted),
+    listedFiles: counter(METRICS.listedFiles),
+    listingsDistrusted: counter(METRICS.listingsDistrusted),
     flights: gauge(METRICS.flights),
     flightsStarted: counter(METRICS.flightsStarted),
     flightsJoined: counter(METRICS.flightsJoined),
@@ -400,6 +404,8 @@ function createObserver(series: Series, tally: RequestTally): Observer {
       series.cacheLimit.set(limitBytes ?? Number.POSITIVE_INFINITY)
       series.cacheBlobs.set(amount(blobs))
     },
+    listingUsed: () => series.listedFiles.inc(),
+    listingDistrusted: () => series.listingsDistrusted.inc(),
     evicted(reason, bytes) {
       series.evictions.inc({ reason })
       series.evicted.inc({ reason }, amount(bytes))

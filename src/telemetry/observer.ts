@@ -98,6 +98,10 @@ export interface Observer {
     readonly blobs: number
   }): void
   evicted(reason: EvictionReason, bytes: number): void
+  /** A file was described by the listing of its commit, without a request to the Hub. */
+  listingUsed(): void
+  /** The Hub has contradicted the listing of a commit. */
+  listingDistrusted(): void
   flightStarted(): void
   flightEnded(): void
   flightJoined(): void
@@ -130,6 +134,8 @@ export const silentObserver: Observer = {
   policyDecided() {},
   storeChanged() {},
   evicted() {},
+  listingUsed() {},
+  listingDistrusted() {},
   flightStarted() {},
   flightEnded() {},
   flightJoined() {},

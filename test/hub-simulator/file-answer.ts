@@ -52,12 +52,6 @@ export function contentDisposition(path: string, kind: 'inline' | 'attachment' =
   return `${kind}; filename*=UTF-8''${encodeURIComponent(name)}; filename="${plain}";`
 }
 
-const TEXT_TYPES: Readonly<Record<string, string>> = {
-  json: 'application/json',
-  md: 'text/markdown; charset=utf-8',
-  csv: 'text/csv; charset=utf-8',
-  html: 'text/plain; charset=utf-8',
-}
 const TEXT_EXTENSIONS = new Set([
   'json',
   'jsonl',
@@ -75,8 +69,8 @@ const TEXT_EXTENSIONS = new Set([
 export function describeFile(path: string): { readonly contentType: string; readonly isText: boolean } {
   const extension = path.slice(path.lastIndexOf('.') + 1).toLowerCase()
   const isText = TEXT_EXTENSIONS.has(extension)
-  const contentType =
-    TEXT_TYPES[extension] ?? (isText ? 'text/plain; charset=utf-8' : 'application/octet-stream')
+  // The Hub sends all text as plain text, JSON and HTML too.
+  const contentType = isText ? 'text/plain; charset=utf-8' : 'application/octet-stream'
   return { contentType, isText }
 }
 

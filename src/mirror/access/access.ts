@@ -156,6 +156,11 @@ export class Access {
     }
   }
 
+  /** Resolves when the question whether the repo is public is answered, if it is being asked. Never rejects. */
+  async proving(repo: Repo): Promise<void> {
+    await this.#probes.running(repoKey(repo))?.catch(() => undefined)
+  }
+
   /** Whether the last word of the Hub, however old, was "public". Decides only while the origin is away. */
   async lastKnownPublic(repo: Repo): Promise<boolean> {
     // The disk may not have followed a withdrawal yet, or the write may have failed.

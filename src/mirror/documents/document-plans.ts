@@ -13,6 +13,8 @@ const SLICE_MS = 1
 
 /** The members of a repo's info that the mirror reads. */
 const LEARNT = ['id', 'sha', 'private', 'gated', 'disabled', 'tags', 'cardData'] as const
+/** The list of files, which is read item by item. */
+const SIBLINGS = 'siblings'
 /** Parsed in one step. No hand-written card is larger than this. */
 const MAX_MEMBER_BYTES = 1024 * 1024
 
@@ -34,7 +36,12 @@ export class DocumentPlans {
   }
 
   async #make(body: Buffer, document: HubDocument): Promise<DocumentPlan> {
-    const scan = scanDocument(body, { ...this.#bases, document, stripXet: true, members: LEARNT })
+    const scan = scanDocument(body, {
+      ...this.#bases,
+      document,
+      stripXet: true,
+      members: [...LEARNT, SIBLINGS],
+    })
     while (!slice(scan)) await yieldToEventLoop()
     return scan.plan
   }
@@ -53,7 +60,18 @@ function slice(scan: DocumentScan): boolean {
 export function infoOf(body: Buffer, plan: DocumentPlan): Readonly<Record<string, unknown>> {
   const info: Record<string, unknown> = {}
   for (const [name, [start, end]] of plan.members) {
-    if (end - start <= MAX_MEMBER_BYTES) info[name] = JSON.parse(body.toString('utf8', start, end))
+    if (name !== SIBLINGS && end - start <= MAX_MEMBER_BYTES)
+      info[name] = JSON.parse(body.toString('utf8', start, end))
   }
   return info
+}
+
+/** The items of a document that describe files: all of a listing, the siblings of an info. Undefined when it has none. */
+export function itemsOf(
+  body: Buffer,
+  document: HubDocument,
+  plan: DocumentPlan,
+): readonly [start: number, end: number] | undefined {
+  if (document === 'tree' || document === 'paths-info') return [0, body.length]
+  return document === 'repo' || document === 'revision' ? plan.members.get(SIBLINGS) : undefined
 }

@@ -2,14 +2,11 @@
 // credential. URLs are rewritten to point at the mirror, and Xet is removed. Answers about public repos are stored for the
 // time when the Hub is away.
 
-import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
 import { isOriginUnavailable, MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { type HeaderBag, headerValue, listValue } from '../../http/headers.ts'
 import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
-import { passableHeaders } from '../../hub/response-headers.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
 import { asksForExpansion } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
@@ -25,10 +22,12 @@ import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
 import { type Answer, ageHeader, closeBody } from '../answer.ts'
 import type { Ctx } from '../context.ts'
+import type { CommitListings } from '../files/commit-listings.ts'
 import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { DocumentBody } from './document-body.ts'
 import type { DocumentMemory } from './document-memory.ts'
+import { documentName } from './document-name.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import {
   type DocumentRequest,
@@ -38,7 +37,9 @@ import {
   SMALL_DOCUMENT_BYTES,
 } from './hub-documents.ts'
 import { type Implied, isComposedPage } from './implied.ts'
+import { ListingDocuments } from './listing-documents.ts'
 import { offlineError } from './offline.ts'
+import { isPage, kept, receivedFact } from './received.ts'
 
 export type { DocumentRequest } from './hub-documents.ts'
 
@@ -63,6 +64,8 @@ export interface DocumentsOptions {
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
   readonly memory: DocumentMemory
+  /** Learns what passes here of the files of public commits. */
+  readonly listings: Pick<CommitListings, 'learn' | 'hasLearnt'>
 }
 
 /** The info of a repo with 300,000 files. */
@@ -75,6 +78,7 @@ export class Documents {
   readonly #memory: DocumentMemory
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
+  readonly pages: ListingDocuments
   // The name under which an answer of the Hub was stored.
   readonly #kept = new WeakMap<Buffer, string>()
 
@@ -83,6 +87,7 @@ export class Documents {
     this.#memory = options.memory
     this.#hub = new HubDocuments({ ...options, memory: this.#memory })
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
+    this.pages = new ListingDocuments({ ...options, hub: this.#hub, plans: this.#plans })
   }
 
   /** A write was forwarded and accepted: requests from now on do not join one that was sent before. */
@@ -103,7 +108,10 @@ export class Documents {
       const answer = await this.#fromFact(ctx, route, request, fact, outcome)
       return { ...answer, headers: { ...answer.headers, ...this.#age(route, name) } }
     }
-    if (stored !== undefined && open && route.immutable) return fromStored(stored, 'hit')
+    if (stored !== undefined && open && route.immutable) {
+      void this.pages.learn(ctx, route, stored)
+      return fromStored(stored, 'hit')
+    }
     const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
     const fallback = mayFallBack ? stored : undefined
     // Looked for only when the Hub cannot be reached: it costs more than asking.
@@ -181,12 +189,7 @@ export class Documents {
     }
     if (isPage(answer.headers)) throw interception({ ...answer, host: client.policy.base.host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
-    const received: DocumentFact = {
-      body,
-      contentType: headerValue(answer.headers, 'content-type') ?? 'application/json; charset=utf-8',
-      link: listValue(answer.headers, 'link'),
-      headers: kept(answer.headers),
-    }
+    const received = receivedFact(answer)
     const same = context.stored !== undefined && isSameDocument(context.stored, received)
     // What is stored already has been scanned, and must not be in memory twice.
     const fact = same ? { ...received, body: context.stored.body } : received
@@ -205,7 +208,8 @@ export class Documents {
     if (body.length > MAX_STORED_BYTES || name === undefined) return rewritten
     // What a token is sent of such fields is not for anonymous callers.
     if (ctx.authorization !== undefined && asksForExpansion(splitTarget(route.target).query)) return rewritten
-    if (!this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })) return rewritten
+    const isKept = this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored, route })
+    if (!isKept) return rewritten
     return { ...rewritten, outcome: same ? 'revalidated' : 'miss' }
   }
 
@@ -222,10 +226,13 @@ export class Documents {
       fact,
       askedAt,
       before,
+      route,
     }: {
       readonly fact: DocumentFact
       readonly askedAt: number
       readonly before?: DocumentFact | undefined
+      /** Present when the document may describe files. */
+      readonly route?: DocumentRoute
     },
   ): boolean {
     const { access, metadata } = this.#options
@@ -236,10 +243,14 @@ export class Documents {
       this.#kept.set(fact.body, name)
       metadata.documents.set(name, fact, askedAt, before)
     }
-    if (verdict === 'public') store()
+    const keep = (): void => {
+      store()
+      if (route !== undefined) void this.pages.learn(ctx, route, fact)
+    }
+    if (verdict === 'public') keep()
     if (verdict !== undefined) return verdict === 'public'
     void provePublic(ctx, repo, this.#options).then((isPublic) => {
-      if (isPublic) store()
+      if (isPublic) keep()
     })
     return false
   }
@@ -376,11 +387,6 @@ export class Documents {
   }
 }
 
-/** A login page of the network instead of the JSON. */
-function isPage(headers: HeaderBag): boolean {
-  return /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
-}
-
 const DOCUMENT_HEADERS = {
   'access-control-allow-origin': '*',
   'cache-control': 'private, no-cache',
@@ -388,59 +394,6 @@ const DOCUMENT_HEADERS = {
   'x-content-type-options': 'nosniff',
 }
 
-/** Headers of the Hub that belong to the document itself, beside those set here. */
-function kept(headers: HeaderBag): Record<string, string> {
-  const names = [
-    'x-repo-commit',
-    'x-total-count',
-    'x-revision',
-    'access-control-expose-headers',
-    'retry-after',
-  ]
-  const passable = passableHeaders(headers)
-  const result: Record<string, string> = {}
-  for (const name of names) {
-    const value = passable[name]
-    if (typeof value === 'string') result[name] = value
-  }
-  return result
-}
-
-/**
- * The name under which a document is stored: its target, and for a request with a body the digest of that. Undefined when
- * it must not be stored: a query that no client of the Hub sends may hold a token, and there is no limit to their number.
- */
-function documentName(route: DocumentRoute, request: DocumentRequest): string | undefined {
-  if (route.repo === undefined || !hasKnownQuery(route.target)) return undefined
-  if (request.method !== 'POST') return `GET ${route.target}`
-  const digest = createHash('sha256')
-    .update(request.contentType ?? '')
-    .update('\0')
-    .update(request.body ?? '')
-  return `POST ${route.target} ${digest.digest('hex')}`
-}
-
 function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {
   return repo === undefined ? undefined : { kind: 'document', repo, target }
-}
-
-/** The queries of clients for repo documents. */
-const QUERY_NAMES: ReadonlySet<string> = new Set([
-  'blobs',
-  'cursor',
-  'expand',
-  'expand[]',
-  'formatted',
-  'include_prs',
-  'limit',
-  'p',
-  'recursive',
-  'securityStatus',
-])
-
-function hasKnownQuery(target: string): boolean {
-  for (const [name, value] of new URLSearchParams(splitTarget(target).query)) {
-    if (!QUERY_NAMES.has(name) || /hf_[A-Za-z0-9]{16}/.test(value)) return false
-  }
-  return true
 }

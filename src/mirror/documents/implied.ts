@@ -312,14 +312,14 @@ export class Implied {
       items.push(...more)
       textBytes += fact.body.length
       if (fact.link === undefined) return { items, textBytes }
-      target = this.#nextTarget(repo, fact.link)
+      target = this.nextPage(repo, fact.link)?.target
       if (target === undefined) return undefined
     }
     return undefined
   }
 
-  /** The canonical target of the next page, under which it is stored. */
-  #nextTarget(repo: Repo, link: string): string | undefined {
+  /** The next page of a listing, by its canonical target; undefined when the link does not lead to one. */
+  nextPage(repo: Repo, link: string): DocumentRoute | undefined {
     const url = /<([^<>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1]
     if (url === undefined) return undefined
     try {
@@ -328,7 +328,7 @@ export class Implied {
       const base = pathname.startsWith(`${this.#originPath}/`) ? this.#originPath : '/'
       const route = parseHubUrl(pathname + search, base)
       if (route.kind !== 'document' || route.document !== 'tree') return undefined
-      return repoKey(route.repo) === repoKey(repo) ? route.target : undefined
+      return repoKey(route.repo) === repoKey(repo) ? route : undefined
     } catch {
       return undefined
     }

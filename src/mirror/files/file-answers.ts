@@ -9,7 +9,7 @@ import type { Content, Contents } from '../content.ts'
 import { getAnswer, headAnswer, type Representation } from '../content-answer.ts'
 import type { Ctx } from '../context.ts'
 import { type HubSourceOptions, hubSource } from '../hub-source.ts'
-import { type ResolvedFile, urlName } from './resolve.ts'
+import { type ResolvedFile, urlName } from './resolved.ts'
 
 export interface FileAnswersOptions extends HubSourceOptions {
   readonly contents: Contents
@@ -44,7 +44,7 @@ export class FileAnswers {
   }
 
   #contentOf(ctx: Ctx, { repo, path }: FileRoute, file: ResolvedFile): Content {
-    const { meta, key, isPublic, mayStore } = file
+    const { meta, key, isPublic, mayStore, claim } = file
     const { commit, sizeBytes } = meta
     const object = {
       repo,
@@ -54,6 +54,7 @@ export class FileAnswers {
       urlName: urlName(ctx, repo, commit, path),
       namesCommit: true,
       meta,
+      claim,
     }
     return { key, sizeBytes, isPublic, mayStore, source: hubSource(ctx, object, this.#options) }
   }

@@ -14,7 +14,6 @@ import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
-import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
@@ -27,37 +26,8 @@ import type { FileFact } from '../metadata/files.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
 import { HeadCommits } from './head-commits.ts'
-
-export interface ResolvedFile {
-  readonly kind: 'file'
-  readonly meta: FileMeta
-  readonly key: ReturnType<typeof blobKeyOf>
-  /**
-   * Whether every caller may read it, so that its bytes may be stored. On a first request it is known later than the rest.
-   */
-  readonly isPublic: Promise<boolean>
-  /** False when a policy keeps it off the disk: nothing is stored, and nothing stored is used. */
-  readonly mayStore: boolean
-  /** Where the description of the file comes from. */
-  readonly outcome: Extract<Outcome, 'hit' | 'revalidated' | 'stale' | 'miss'>
-  /** How long ago the Hub was asked where the branch is, when it was not asked now. */
-  readonly ageMs?: number
-  /** Stale because the Hub asks this credential to wait, not because it is away. */
-  readonly isLimited?: boolean
-  /** Present when the same holds for every caller. */
-  readonly reusable?: Reusable | undefined
-}
-
-export type Resolved =
-  | ResolvedFile
-  | {
-      readonly kind: 'refusal'
-      readonly refusal: Refusal
-      readonly outcome: Outcome
-      readonly ageMs?: number
-      readonly isLimited?: boolean
-      readonly reusable?: Reusable | undefined
-    }
+import type { ListedFiles, Turn } from './listed-files.ts'
+import { type Resolved, type ResolvedFile, urlName } from './resolved.ts'
 
 /** `askedAt` is when the request was sent, also for callers that joined it later: an answer is not younger than that. */
 interface HeadAnswer {
@@ -90,6 +60,8 @@ export interface ResolverOptions {
   readonly refusals: Refusals
   /** What stored listings say of files that were never requested. */
   readonly implied: Implied
+  /** What the listing of a commit says of files that are not stored. */
+  readonly listedFiles: ListedFiles
   readonly urls: SignedUrls
   readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
   /** Read at each use: they may change. */
@@ -117,14 +89,20 @@ export class Resolver {
 
   /**
    * Throws MirrorError when the origin is away and nothing stored may be served instead, and RepoMoved when the Hub has reported
-   * a name of the repo that was not decided about.
+   * a name of the repo that was not decided about. With `usesListing: false` the Hub is asked about a file that is not stored,
+   * whatever the listing of its commit says.
    */
-  async resolve(ctx: Ctx, route: FileRoute, method: 'GET' | 'HEAD'): Promise<Resolved> {
+  async resolve(
+    ctx: Ctx,
+    route: FileRoute,
+    method: 'GET' | 'HEAD',
+    { usesListing = true }: { readonly usesListing?: boolean } = {},
+  ): Promise<Resolved> {
     const promised = method === 'GET' ? this.#headCommits.get(clientOf(ctx), route) : undefined
-    const resolved = await this.#resolve(
-      ctx,
-      promised === undefined ? route : { ...route, revision: promised },
-    )
+    const pinned = promised === undefined ? route : { ...route, revision: promised }
+    const turn = this.#options.listedFiles.enter(pinned)
+    const listed = usesListing ? { method, turn } : undefined
+    const resolved = await this.#resolve(ctx, pinned, listed).finally(() => turn.leave())
     ctx.admission?.checkName()
     if (isCommitHash(route.revision)) return resolved
     if (method === 'HEAD') {
@@ -153,7 +131,12 @@ export class Resolver {
     return { ...reusable, askedAt: ref.at, until: Math.min(reusable.until, ref.until) }
   }
 
-  async #resolve(ctx: Ctx, route: FileRoute): Promise<Resolved> {
+  /** `listed` is present for a request that a listing may answer. */
+  async #resolve(
+    ctx: Ctx,
+    route: FileRoute,
+    listed: { readonly method: 'GET' | 'HEAD'; readonly turn: Turn } | undefined,
+  ): Promise<Resolved> {
     const { access, offline, client, metadata, refusals } = this.#options
     const { repo, revision, path } = route
     const { generation } = this.#options.invalidations
@@ -169,13 +152,17 @@ export class Resolver {
       const reusable = { until: Math.min(until, openUntil), askedAt, generation, commit }
       return this.#fromFact(ctx, stored, 'hit', reusable)
     }
+    if (!offline && stored === undefined && listed !== undefined) {
+      const found = await this.#options.listedFiles.find(ctx, route, listed.method, ref, listed.turn)
+      if (found !== undefined) return found
+    }
 
     const isOpen = open || (await access.lastKnownPublic(repo))
     const fallback = isOpen ? stored : undefined
-    const listed = isOpen ? () => this.#listed(ctx, route, ref) : () => Promise.resolve(NOT_LISTED)
+    const inListings = isOpen ? () => this.#listed(ctx, route, ref) : () => Promise.resolve(NOT_LISTED)
     if (offline) {
       if (fallback !== undefined) return this.#fromFact(ctx, fallback, 'hit')
-      const { commit, hasFile, lacking } = await listed()
+      const { commit, hasFile, lacking } = await inListings()
       if (lacking !== undefined) return this.#fromFact(ctx, lacking, 'hit')
       throw offlineFileError({ isOpen, hasRevision: commit !== undefined, isListed: hasFile })
     }
@@ -186,18 +173,18 @@ export class Resolver {
       noteRefusal(ctx.access, refused.refusal, 'remembered')
       return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
     }
-    const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await listed()).lacking) : undefined
+    const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await inListings()).lacking) : undefined
     if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
     try {
       const answer = await this.#ask(ctx, route, { fact, fallback })
       if (answer.kind === 'file' || answer.refusal.status !== 429) return answer
-      const { lacking } = await listed()
+      const { lacking } = await inListings()
       return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginUnavailable(error)) throw error
       // The Hub itself may have answered the other of these two requests.
       if (!(await this.#staysPublic(repo))) throw error
-      const instead = fallback ?? (await listed()).lacking
+      const instead = fallback ?? (await inListings()).lacking
       if (instead === undefined) throw error
       return this.#fromFact(ctx, instead, 'stale')
     }
@@ -262,7 +249,10 @@ export class Resolver {
     for (const name of [revision, meta.commit]) {
       this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
     }
-    if (location !== undefined) urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
+    if (location !== undefined) {
+      urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
+      this.#options.listedFiles.notePinned(location)
+    }
     const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
     const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file reach the disk.
@@ -433,11 +423,6 @@ function questionOf({ repo, revision, path }: FileRoute): RefusalKey {
 /** A redirect to another name means the same only to callers that were decided about under the same names. */
 function namesOf({ admission }: Ctx): string {
   return admission?.names ?? ''
-}
-
-/** Signed URLs are kept per credential: one made for a member opens a private file to any holder. */
-export function urlName(ctx: Ctx, repo: Repo, commit: CommitHash, path: string): string {
-  return `${ctx.fingerprint} ${repoKey(repo)} ${commit} ${path}`
 }
 
 function grantKey(ctx: Pick<Ctx, 'fingerprint'>, route: FileRoute): string {

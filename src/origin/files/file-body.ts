@@ -3,11 +3,11 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MirrorError } from '../../errors.ts'
-import { headerValue } from '../../http/headers.ts'
+import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import { type ByteRange, parseContentRange } from '../../http/range.ts'
 import { answeredAt } from '../../http/retry-after.ts'
 import { bareEtag, type FileMeta } from '../../hub/file-meta.ts'
-import type { Refusal } from '../../hub/refusal.ts'
+import { isAbsence, type Refusal } from '../../hub/refusal.ts'
 import type { Lane, Observer } from '../../telemetry/observer.ts'
 import type { OriginAnswer, OriginClient, Requester } from '../client.ts'
 import { badAnswer, hubFailure, interception, REDIRECT_LOOP } from '../failures/bad-answer.ts'
@@ -30,6 +30,14 @@ const LONG_WAIT_MS = 60_000
 /** The facts about a file before its bytes come. There is no etag if it is requested by its digest. */
 type AnnouncedFile = Pick<FileMeta, 'sizeBytes'> & Partial<Pick<FileMeta, 'etag'>>
 
+/** A description of the file that the Hub has given elsewhere. Its answers about the file itself must agree with it. */
+export interface ListedClaim {
+  /** The Hub states the same digest and size. `url` is the address that it sends the file from, or redirects to. */
+  confirmed(url: URL, contentType: string | undefined): void
+  /** The Hub states something else, or has no such file. The transfer fails. */
+  refuted(): void
+}
+
 interface Waiting {
   readonly signal: AbortSignal
   /** How long for a connection; undefined: as usual. */
@@ -47,6 +55,7 @@ export class FileBody {
   readonly #onRefused: ((refusal: Refusal, requester: Requester) => void) | undefined
   readonly #urls: SignedUrls
   readonly #urlName: string
+  readonly #claim: ListedClaim | undefined
   readonly #observer: Observer
   readonly #lane: Lane
   // By host: a CDN's own validator. It is unrelated to the Hub's etag, but must not change within one file.
@@ -73,6 +82,8 @@ export class FileBody {
     readonly onRefused?: (refusal: Refusal, requester: Requester) => void
     readonly urls: SignedUrls
     readonly urlName: string
+    /** Present when `meta` is only claimed. */
+    readonly claim?: ListedClaim | undefined
     readonly observer: Observer
     /** The lane of its connections: `relay` where the client's pace sets that of the transfer. */
     readonly lane: Lane
@@ -86,6 +97,7 @@ export class FileBody {
     this.#onRefused = options.onRefused
     this.#urls = options.urls
     this.#urlName = options.urlName
+    this.#claim = options.claim
     this.#observer = options.observer
     this.#lane = options.lane
   }
@@ -184,6 +196,8 @@ export class FileBody {
         return this.#ask(url, range, how)
       },
       ({ to, isOwn, headers }) => {
+        if (headerValue(headers, 'x-linked-etag') !== undefined)
+          this.#compare(headers, to, sizeOf(headerValue(headers, 'x-linked-size')))
         if (isOwn) requester.onRedirect?.(to)
         else {
           this.#urls.set(this.#urlName, to, answeredAt(headers))
@@ -204,6 +218,7 @@ export class FileBody {
     if (refused && (own || answer.status === 429)) {
       // Throws for an answer that is not the Hub's.
       const error = await readRefusedByHub(answer, url.host)
+      if (own && isAbsence(error.refusal)) this.#claim?.refuted()
       if (own && isAboutRequester(answer.status)) {
         // Another range was refused before, and has switched to the other requester.
         if (requester !== this.#requester) return this.#resolve(range, how, onUrl)
@@ -256,10 +271,8 @@ export class FileBody {
   #check(answer: OriginAnswer, url: URL, range: ByteRange): ByteRange {
     const bad = (reason: string): MirrorError =>
       new MirrorError('origin_bad_answer', { detail: { reason, host: url.host, status: answer.status } })
-    const changed = (reason: 'size' | 'etag'): MirrorError => {
-      this.#observer.integrityFailure(reason === 'size' ? 'length' : 'validator')
-      return new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
-    }
+    const own = mayCarryCredential(this.#client.policy, url)
+    const changed = (reason: 'size' | 'etag'): MirrorError => this.#changed(reason, url)
     const encoding = headerValue(answer.headers, 'content-encoding')
     if (encoding !== undefined && encoding !== 'identity') {
       // A part of encoded bytes is of no use. When it happens again, the whole is requested, which can be decoded.
@@ -281,12 +294,14 @@ export class FileBody {
       throw bad('unexpected status')
     } else if (headerValue(answer.headers, 'content-length') !== undefined) {
       // A whole body of another length is another file, or a proxy's error page.
-      if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes)
-        throw bad('wrong length')
+      if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes) {
+        const isOfHub = own && headerValue(answer.headers, 'x-repo-commit') !== undefined
+        throw this.#claim !== undefined && isOfHub ? changed('size') : bad('wrong length')
+      }
     }
     // A login page of the network is a 200 as well, but has another size, and names neither commit nor digest.
-    if (this.#namesCommit && mayCarryCredential(this.#client.policy, url) && !this.#isVouchedFor(answer))
-      throw bad('no X-Repo-Commit')
+    if (this.#namesCommit && own && !this.#isVouchedFor(answer)) throw bad('no X-Repo-Commit')
+    if (own) this.#compare(answer.headers, url, this.#meta.sizeBytes)
     const validator = headerValue(answer.headers, 'etag')
     const known = this.#validators.get(url.host)
     if (known !== undefined && validator !== undefined && known !== validator) throw changed('etag')
@@ -294,6 +309,27 @@ export class FileBody {
     // The answer to a request for the whole says nothing about ranges.
     if (range.end - range.start < this.#meta.sizeBytes) this.#ignoresRanges = answer.status === 200
     return given
+  }
+
+  #changed(reason: 'size' | 'etag', url: URL): MirrorError {
+    this.#claim?.refuted()
+    this.#observer.integrityFailure(reason === 'size' ? 'length' : 'validator')
+    return new MirrorError('integrity_mismatch', { detail: { reason, host: url.host } })
+  }
+
+  /**
+   * Compares an answer of the Hub with a claim. `sizeBytes` is the size that it states. Throws integrity_mismatch where they differ. An
+   * etag that is no digest comes from a server on the way.
+   */
+  #compare(headers: HeaderBag, url: URL, sizeBytes: number | undefined): void {
+    if (this.#claim === undefined) return
+    const linked = headerValue(headers, 'x-linked-etag')
+    const etag = bareEtag(linked ?? headerValue(headers, 'etag'))
+    if (etag === undefined || !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) return
+    if (etag !== this.#meta.etag) throw this.#changed('etag', url)
+    if (sizeBytes === undefined) return
+    if (sizeBytes !== this.#meta.sizeBytes) throw this.#changed('size', url)
+    this.#claim.confirmed(url, linked === undefined ? headerValue(headers, 'content-type') : undefined)
   }
 
   /** Whether the Hub's own answer is for this file, or at least may be, where the digest decides in the end. */
@@ -375,4 +411,8 @@ function isWorthRetrying(error: unknown, hub: string): boolean {
   if (code === 'origin_moved') return false
   if (code === 'origin_intercepted' && detail['host'] === hub) return false
   return code.startsWith('origin_') && detail['reason'] !== REDIRECT_LOOP
+}
+
+function sizeOf(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }

@@ -7,12 +7,15 @@ import { Access } from '../../../src/mirror/access/access.ts'
 import { Refusals } from '../../../src/mirror/access/refusals.ts'
 import type { Ctx } from '../../../src/mirror/context.ts'
 import { Implied } from '../../../src/mirror/documents/implied.ts'
+import { CommitListings } from '../../../src/mirror/files/commit-listings.ts'
+import { ListedFiles } from '../../../src/mirror/files/listed-files.ts'
 import { Resolver } from '../../../src/mirror/files/resolve.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
 import { createSignedUrls } from '../../../src/origin/files/signed-urls.ts'
 import type { Facts } from '../../../src/store/store.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { manualClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 
@@ -45,6 +48,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     isRecentlyUnreachable: () => false,
     unreachableReason: () => undefined,
     admit: async () => undefined,
+    hasSpareQuota: () => true,
     observeAnswer: (_asked, _status, headers) => headers,
     send: (request) =>
       new Promise((resolve) => {
@@ -77,18 +81,22 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     onWriteError: fail,
   })
   const access = new Access({ metadata, invalidations, settings: SETTINGS, monotonic: clock.now })
-  const resolver = new Resolver({
+  const listings = new CommitListings({
     client,
-    metadata,
-    access,
+    observer: silentObserver,
+    monotonic: clock.now,
+    readPage: async () => undefined,
+  })
+  const urls = createSignedUrls({ monotonic: clock.now, now: clock.now })
+  const parts = { client, metadata, access, urls, settings: SETTINGS, monotonic: clock.now }
+  const resolver = new Resolver({
+    ...parts,
+    listedFiles: new ListedFiles({ ...parts, listings, observer: silentObserver }),
     invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
     implied: new Implied({ metadata, originBase: client.policy.base }),
-    urls: createSignedUrls({ monotonic: clock.now, now: clock.now }),
-    settings: SETTINGS,
     offline: false,
     asksLicence: () => false,
-    monotonic: clock.now,
   })
   return { clock, asked, facts, access, resolver }
 }

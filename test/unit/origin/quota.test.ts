@@ -252,3 +252,40 @@ it('a waiting request whose client disconnected is dropped', async () => {
   await expect(quota.admit(alice(FILE), { mayWait: true, signal: leaving.signal })).rejects.toThrow('gone')
   expect(await stays).toBeUndefined()
 })
+
+describe('a request of the mirror itself', () => {
+  const POLICY = { 'ratelimit-policy': '"fixed window";"api";q=500;w=300' }
+
+  it('may not use the last tenth of a window, which is for callers', () => {
+    const { clock, quota, alice, nobody } = setUp()
+    expect(quota.hasSpare(nobody(INFO))).toBe(true)
+    quota.observe(nobody(INFO), 200, { ...POLICY, ratelimit: '"api";r=51;t=100' })
+    expect(quota.hasSpare(nobody(INFO))).toBe(true)
+    quota.observe(nobody(INFO), 200, { ...POLICY, ratelimit: '"api";r=50;t=100' })
+    expect([quota.hasSpare(nobody(INFO)), quota.hasSpare(nobody(FILE)), quota.hasSpare(alice(INFO))]).toEqual(
+      [false, true, true],
+    )
+    clock.advance(100_000)
+    expect(quota.hasSpare(nobody(INFO)), 'the next window').toBe(true)
+  })
+
+  it('waits for no other: while requests are held back it is not sent', () => {
+    const { clock, quota, nobody } = setUp()
+    quota.observe(nobody(INFO), 429, { 'retry-after': '30' })
+    expect(quota.hasSpare(nobody(INFO))).toBe(false)
+    clock.advance(30_000)
+    expect(quota.hasSpare(nobody(INFO))).toBe(true)
+  })
+
+  it.each([
+    {},
+    { ratelimit: '"api";r=0' },
+    { ratelimit: '"api";r=1;t=100' },
+    { ratelimit: '"api";r=1;t=100', 'ratelimit-policy': 'unlimited' },
+    { ratelimit: '"api";r=1;t=100', 'ratelimit-policy': '"fixed window";"pages";q=500;w=300' },
+  ])('is sent where the Hub does not say how large its window is: %j', (headers) => {
+    const { quota, nobody } = setUp()
+    quota.observe(nobody(INFO), 200, headers)
+    expect(quota.hasSpare(nobody(INFO))).toBe(true)
+  })
+})

@@ -1,0 +1,286 @@
+// What listings say of the files of a commit, so that a file needs no question of its own. Listings come from clients that
+// ask for them, as they pass. Where clients ask for one file after another, the mirror reads the listing itself, page by page
+// and no faster than files are requested. Only listings of public repos come here. What they say is a claim: `distrust` drops
+// it when the Hub says otherwise. Who may see it is decided by `listed-files.ts`.
+
+import { type ListedFile, ListingReader } from '../../hub/listing.ts'
+import { apiSegment, type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import type { FileRoute } from '../../hub/route.ts'
+import { MemoryCache, textBytes } from '../../memory.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import type { Ctx } from '../context.ts'
+import type { DocumentRoute } from '../documents/hub-documents.ts'
+import { yieldToEventLoop } from '../turns.ts'
+import { ListingIndex, type PackedFiles, type Place, pack, SEGMENT_FILES } from './listing-index.ts'
+
+export type TreeRoute = Extract<DocumentRoute, { repo: Repo }>
+
+/** Distinct files of one commit after which the mirror asks for the listing: a load of one model takes fewer from most repos. */
+const MANY = 3
+/** All commits together. A file takes some 30 bytes and its path. */
+const MEMORY_BYTES = 64 * 1024 * 1024
+/** One commit. Files beyond it are asked for one by one. */
+const MAX_COMMIT_BYTES = 32 * 1024 * 1024
+/** Commits whose listing was wrong. */
+const DISTRUSTED_BYTES = 1024 * 1024
+/** Items that are read without a pause: less than a millisecond. */
+const ITEMS_PER_TURN = 200
+/** After a page that could not be read, the Hub is asked about single files for this long. */
+const PAUSE_MS = 60_000
+/** Requested files that the listing has not named so far, after which its next page is read. */
+const MISSES_PER_PAGE = 3
+/** Pages and other documents of one commit. The Hub has 1000 entries in a page. */
+const MAX_DOCUMENTS = 2000
+
+/** A document that describes files of one commit. */
+interface ListingDocument {
+  readonly repo: Repo
+  readonly commit: CommitHash
+  /** Its canonical target. */
+  readonly target: string
+}
+
+/** A file in the listing of a commit. */
+export interface Found {
+  readonly file: ListedFile
+  readonly place: Place
+}
+
+/** What is known of one commit, or of requests for a branch whose commit is not known yet. */
+interface Listing {
+  readonly index: ListingIndex
+  /** The first paths that were requested, up to MANY. */
+  readonly requested: Set<string>
+  /** The targets of what was learnt. */
+  readonly documents: Set<string>
+  /** How many files were requested that the listing names. */
+  hits: number
+  /** How many files were requested since the last page that the listing does not name. */
+  misses: number
+  /** The page that the mirror reads next. Undefined before the first page, and after the last one. */
+  next: TreeRoute | undefined
+  hasBegun: boolean
+  reading: Promise<void> | undefined
+  pausedUntil: number
+}
+
+export class CommitListings {
+  readonly #client: Pick<OriginClient, 'hasSpareQuota' | 'url'>
+  readonly #observer: Pick<Observer, 'listingDistrusted'>
+  readonly #monotonic: () => number
+  readonly #readPage: (
+    ctx: Ctx,
+    route: TreeRoute,
+  ) => Promise<{ readonly next: TreeRoute | undefined } | undefined>
+  readonly #listings = new MemoryCache<Listing>({
+    maxBytes: MEMORY_BYTES,
+    sizeOf: ({ index, requested, documents }) =>
+      1000 + index.bytes + textBytes(...requested, ...documents) + documents.size * 50,
+  })
+  readonly #distrusted = new MemoryCache<number>({ maxBytes: DISTRUSTED_BYTES })
+
+  constructor(options: {
+    readonly client: Pick<OriginClient, 'hasSpareQuota' | 'url'>
+    readonly observer: Pick<Observer, 'listingDistrusted'>
+    readonly monotonic: () => number
+    /**
+     * Reads one page of a listing without a credential, and calls `learn` with it. Resolves to the page behind it, or to
+     * undefined when there is no such page. Must not reject.
+     */
+    readonly readPage: (
+      ctx: Ctx,
+      route: TreeRoute,
+    ) => Promise<{ readonly next: TreeRoute | undefined } | undefined>
+  }) {
+    this.#client = options.client
+    this.#observer = options.observer
+    this.#monotonic = options.monotonic
+    this.#readPage = options.readPage
+  }
+
+  /**
+   * Counts a request for a file. Returns whether enough different files of the commit were requested that its listing is worth a
+   * request. Without `commit`, requests are counted by the revision until its commit is known.
+   */
+  count({ repo, revision, path }: FileRoute, commit: CommitHash | undefined): boolean {
+    const key = keyOf(repo, commit ?? revision)
+    const listing = this.#listings.get(key) ?? newListing()
+    const { requested } = listing
+    if (commit !== undefined && commit !== revision) {
+      const unnamed = this.#listings.peek(keyOf(repo, revision))
+      if (unnamed !== undefined) this.#listings.delete(keyOf(repo, revision))
+      for (const each of unnamed?.requested ?? []) requested.add(each)
+    }
+    if (requested.size < MANY) requested.add(path)
+    this.#keep(key, listing)
+    return requested.size >= MANY
+  }
+
+  /** How many files of the commit are known. */
+  size(repo: Repo, commit: CommitHash): number {
+    return this.#listings.peek(keyOf(repo, commit))?.index.files ?? 0
+  }
+
+  /** What the listing says of a file, as far as it is known. */
+  get(repo: Repo, commit: CommitHash, path: string): Found | undefined {
+    return find(this.#listings.get(keyOf(repo, commit)), path)
+  }
+
+  /**
+   * The same, and counts the file as requested. With `mayRead` the mirror reads the listing: the caller waits for its first page,
+   * and never for another one. Further pages are read as long as requests come near their files. Never rejects.
+   */
+  async request(
+    ctx: Ctx,
+    repo: Repo,
+    commit: CommitHash,
+    path: string,
+    mayRead: boolean,
+  ): Promise<Found | undefined> {
+    const key = keyOf(repo, commit)
+    const listing = this.#listings.get(key)
+    if (listing === undefined || this.#distrusted.has(key)) return undefined
+    let found = find(listing, path)
+    if (found === undefined && mayRead) {
+      listing.misses += 1
+      const isFirst = !listing.hasBegun || (listing.reading !== undefined && listing.index.files === 0)
+      if (isFirst || listing.misses >= MISSES_PER_PAGE) this.#read(ctx, key, listing, { repo, commit })
+      if (isFirst) await listing.reading
+      found = find(listing, path)
+    }
+    if (found !== undefined && listing.index.request(found.place)) {
+      listing.hits += 1
+      // Half of what is known was requested: more is likely to follow.
+      if (listing.next !== undefined && listing.hits * 2 >= listing.index.files)
+        this.#read(ctx, key, listing, { repo, commit })
+    }
+    return found
+  }
+
+  /** Records that a client has received what the listing says of a file, by a HEAD alone. */
+  announce(repo: Repo, commit: CommitHash, { place }: Found): void {
+    this.#listings.get(keyOf(repo, commit))?.index.announce(place)
+  }
+
+  /** Whether `announce` was called for the file. */
+  isAnnounced(repo: Repo, commit: CommitHash, { place }: Found): boolean {
+    return this.#listings.get(keyOf(repo, commit))?.index.isAnnounced(place) === true
+  }
+
+  /** The Hub contradicts the listing. Nothing of it is used any more, and no other of this commit. */
+  distrust(repo: Repo, commit: CommitHash): void {
+    const key = keyOf(repo, commit)
+    if (this.#distrusted.has(key)) return
+    this.#distrusted.set(key, 1)
+    this.#listings.delete(key)
+    this.#observer.listingDistrusted()
+  }
+
+  /** Whether `learn` was called for the document, and what it said is still known. */
+  hasLearnt({ repo, commit, target }: ListingDocument): boolean {
+    return this.#listings.peek(keyOf(repo, commit))?.documents.has(target) === true
+  }
+
+  /**
+   * Learns what a document says of the files of a commit of a public repo. `target` names the document. `body` must be valid JSON,
+   * and `items` the place of the list in it. Reads in small steps, and adds all files at its end or none.
+   */
+  async learn(
+    document: ListingDocument,
+    body: Buffer,
+    [start, end]: readonly [start: number, end: number],
+  ): Promise<void> {
+    const key = keyOf(document.repo, document.commit)
+    if (this.#distrusted.has(key)) return
+    const listing = this.#listings.get(key) ?? newListing()
+    const { index, documents } = listing
+    if (documents.has(document.target) || documents.size >= MAX_DOCUMENTS) return
+    documents.add(document.target)
+    this.#keep(key, listing)
+    const reader = new ListingReader(body, start, end)
+    const segments: PackedFiles[] = []
+    let bytes = index.bytes
+    let files: ListedFile[] = []
+    const packed = (): void => {
+      const segment = pack(files)
+      segments.push(segment)
+      bytes += segment.bytes.length
+      files = []
+    }
+    for (;;) {
+      const read = reader.read(ITEMS_PER_TURN)
+      if (read === undefined || bytes > MAX_COMMIT_BYTES) break
+      for (const file of read) if (index.files === 0 || index.find(file.path) === undefined) files.push(file)
+      if (files.length + ITEMS_PER_TURN > SEGMENT_FILES) packed()
+      await yieldToEventLoop()
+    }
+    if (files.length > 0) packed()
+    if (this.#distrusted.has(key)) return
+    for (const segment of segments) index.add(segment)
+    this.#keep(key, listing)
+  }
+
+  /** The cache does not measure an object again that it holds already. */
+  #keep(key: string, listing: Listing): void {
+    this.#listings.delete(key)
+    this.#listings.set(key, listing)
+  }
+
+  /** Begins to read the next page, unless one is being read. */
+  #read(
+    ctx: Ctx,
+    key: string,
+    listing: Listing,
+    { repo, commit }: { readonly repo: Repo; readonly commit: CommitHash },
+  ): void {
+    const route = listing.hasBegun ? listing.next : firstPage(repo, commit)
+    if (route === undefined || listing.reading !== undefined) return
+    if (this.#monotonic() < listing.pausedUntil || listing.index.bytes >= MAX_COMMIT_BYTES) return
+    if (!this.#client.hasSpareQuota({ url: this.#client.url(route.target), authorization: undefined })) return
+    listing.hasBegun = true
+    listing.misses = 0
+    listing.reading = this.#readPage(ctx, route).then((page) => {
+      listing.reading = undefined
+      if (page === undefined) {
+        listing.pausedUntil = this.#monotonic() + PAUSE_MS
+        listing.next = route
+        return
+      }
+      const { next } = page
+      const isSame = next === undefined || (next.revision === commit && next.target !== route.target)
+      listing.next = isSame ? next : undefined
+      if (!this.#distrusted.has(key)) this.#keep(key, listing)
+    })
+  }
+}
+
+function newListing(): Listing {
+  return {
+    index: new ListingIndex(),
+    requested: new Set(),
+    documents: new Set(),
+    hits: 0,
+    misses: 0,
+    next: undefined,
+    hasBegun: false,
+    reading: undefined,
+    pausedUntil: 0,
+  }
+}
+
+function find(listing: Listing | undefined, path: string): Found | undefined {
+  const place = listing?.index.find(path)
+  const file = place && listing?.index.at(place)
+  return file && place && { file, place }
+}
+
+/** The request that huggingface_hub sends, so that one answer serves both. */
+function firstPage(repo: Repo, commit: CommitHash): TreeRoute {
+  const target = `/api/${apiSegment(repo.type)}/${repo.id}/tree/${commit}?recursive=true&expand=false`
+  return { kind: 'document', document: 'tree', repo, revision: commit, target, immutable: true }
+}
+
+function keyOf(repo: Repo, revision: string): string {
+  return `${repoKey(repo)} ${revision}`
+}

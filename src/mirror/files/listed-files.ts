@@ -1,0 +1,216 @@
+// Describes a file by the listing of its commit, so that the Hub need not be asked about it. Only for repos that are proved
+// public, for a commit that is known, and where the rules let the mirror store what it learns. What a listing says is a claim
+// until an answer of the Hub about the file itself agrees with it: only then does the file become a fact.
+
+import { MirrorError } from '../../errors.ts'
+import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
+import { contentTypeOf } from '../../hub/listing.ts'
+import { apiSegment, type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import type { FileRoute } from '../../hub/route.ts'
+import { encodePath } from '../../hub/url-text.ts'
+import type { OriginClient } from '../../origin/client.ts'
+import type { SignedUrls } from '../../origin/files/signed-urls.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import type { Access } from '../access/access.ts'
+import { noteAllowed } from '../access/note.ts'
+import type { Ctx } from '../context.ts'
+import type { Metadata } from '../metadata/metadata.ts'
+import type { CommitListings, Found } from './commit-listings.ts'
+import { type Claim, type ResolvedFile, urlName } from './resolved.ts'
+
+/** A request waits this long at most for the first answer about its branch to another request. */
+const MAX_WAIT_MS = 3_000
+
+export interface ListedFilesOptions {
+  readonly client: OriginClient
+  readonly metadata: Metadata
+  readonly access: Access
+  readonly listings: CommitListings
+  readonly urls: SignedUrls
+  readonly observer: Observer
+  readonly settings: { readonly refTtlMs: number }
+  readonly monotonic: () => number
+}
+
+/** The place of a request among those for the same revision. */
+export interface Turn {
+  /** Settles when the request that goes first is answered; undefined for that one itself. */
+  readonly first: Promise<void> | undefined
+  leave(): void
+}
+
+interface SeenRef {
+  readonly commit: CommitHash
+  readonly fresh: boolean
+  readonly at?: number
+}
+
+export class ListedFiles {
+  readonly #options: ListedFilesOptions
+  // By repo and revision, the request that goes first.
+  readonly #first = new Map<string, Promise<void>>()
+  // Whether the origin was seen to send small files from their pinned address.
+  #pinsFiles = false
+
+  constructor(options: ListedFilesOptions) {
+    this.#options = options
+  }
+
+  /** The file as the listing of its commit describes it. Undefined when the Hub must be asked. Never rejects. */
+  async find(
+    ctx: Ctx,
+    route: FileRoute,
+    method: 'GET' | 'HEAD',
+    seen: SeenRef | undefined,
+    { first }: Turn,
+  ): Promise<ResolvedFile | undefined> {
+    const { access, listings, metadata, settings, observer } = this.#options
+    const { repo, revision, path } = route
+    if (ctx.admission?.mayStore(undefined) === false || access.verdict(repo) === 'restricted')
+      return undefined
+    let ref = seen
+    let isMany = listings.count(route, ref?.fresh === true ? ref.commit : undefined)
+    if (isMany && first !== undefined && (ref?.fresh !== true || access.publicUntil(repo) === undefined)) {
+      await within(MAX_WAIT_MS, first)
+      if (ref?.fresh !== true) {
+        ref = metadata.refs.inMemory(repo, revision, settings.refTtlMs)
+        isMany = listings.count(route, ref?.fresh === true ? ref.commit : undefined)
+      }
+    }
+    if (ref?.fresh !== true) return undefined
+    if (access.publicUntil(repo) === undefined && isMany) await access.proving(repo)
+    if (access.publicUntil(repo) === undefined) return undefined
+    const found = await listings.request(ctx, repo, ref.commit, path, isMany)
+    // Meanwhile the Hub may have refused the repo. An empty file has no answer with bytes that could confirm it.
+    if (found === undefined || access.publicUntil(repo) === undefined) return undefined
+    if (method === 'GET' && found.file.sizeBytes === 0) return undefined
+    observer.listingUsed()
+    return this.#described(ctx, route, method, { found, commit: ref.commit, askedAt: ref.at })
+  }
+
+  /**
+   * To be called before a file is resolved; the result is for `find`. Its `leave` must be called when the file is resolved or has
+   * failed. One request for each revision goes first, and others may wait for what it learns of the revision.
+   */
+  enter({ repo, revision }: FileRoute): Turn {
+    const name = `${repoKey(repo)} ${revision}`
+    const first = this.#first.get(name)
+    if (first !== undefined) return { first, leave: () => undefined }
+    let settle = (): void => undefined
+    this.#first.set(name, new Promise((resolve) => (settle = resolve)))
+    const leave = (): void => {
+      this.#first.delete(name)
+      settle()
+    }
+    return { first: undefined, leave }
+  }
+
+  /** The Hub has sent a file from this address. */
+  notePinned({ pathname }: URL): void {
+    this.#pinsFiles ||= pathname.includes('/api/resolve-cache/')
+  }
+
+  #described(
+    ctx: Ctx,
+    route: FileRoute,
+    method: 'GET' | 'HEAD',
+    known: { readonly found: Found; readonly commit: CommitHash; readonly askedAt: number | undefined },
+  ): ResolvedFile {
+    const { client, listings, monotonic } = this.#options
+    const { repo, path } = route
+    const { found, commit, askedAt } = known
+    const { etag, sizeBytes, lfs } = found.file
+    const contentType = lfs ? undefined : contentTypeOf(path)
+    const meta = { commit, etag, sizeBytes, lfs, ...(contentType === undefined ? {} : { contentType }) }
+    const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
+    const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
+    noteAllowed(ctx.access, 'public')
+    const file = {
+      kind: 'file',
+      meta,
+      key,
+      isPublic: Promise.resolve(true),
+      mayStore,
+      outcome: 'hit',
+      ...(askedAt === undefined ? {} : { ageMs: monotonic() - askedAt }),
+    } as const
+    if (method === 'HEAD') {
+      listings.announce(repo, commit, found)
+      return file
+    }
+    if (this.#pinsFiles && !lfs) this.#pin(ctx, repo, commit, path)
+    return { ...file, claim: this.#claim(route, file, found) }
+  }
+
+  /** The Hub would redirect to this address. Where it does not have the file there, it is asked at the usual one. */
+  #pin(ctx: Ctx, repo: Repo, commit: CommitHash, path: string): void {
+    const { client, urls } = this.#options
+    const name = urlName(ctx, repo, commit, path)
+    if (repo.type === 'kernel' || !repo.id.includes('/') || urls.get(name) !== undefined) return
+    const target = `/api/resolve-cache/${apiSegment(repo.type)}/${repo.id}/${commit}/${encodePath(path)}`
+    urls.set(name, client.url(target), undefined)
+  }
+
+  #claim(
+    { repo, path }: FileRoute,
+    { meta, key, mayStore }: Pick<ResolvedFile, 'meta' | 'key' | 'mayStore'>,
+    found: Found,
+  ): Claim {
+    const { metadata, listings } = this.#options
+    const { commit } = meta
+    let state: 'open' | 'confirmed' | 'refuted' = 'open'
+    const isConfirmed = async (): Promise<boolean> => {
+      if (state !== 'open') return state === 'confirmed'
+      // Another request for the same file may have started the download.
+      const fact = await metadata.files.get(repo, commit, path)
+      return fact?.kind === 'present' && fact.key === key
+    }
+    const announced = listings.isAnnounced(repo, commit, found)
+    const refuted = (): void => {
+      if (state !== 'open') return
+      state = 'refuted'
+      listings.distrust(repo, commit)
+    }
+    return {
+      refuted,
+      settle(asked) {
+        if (asked.kind === 'file' && asked.key === key) return
+        refuted()
+        if (asked.kind === 'file' && announced) throw new MirrorError('integrity_mismatch')
+      },
+      confirmed: (url, contentType) => {
+        this.notePinned(url)
+        if (state !== 'open') return
+        state = 'confirmed'
+        // What the Hub says of the type counts. Another request may be answered by this fact already.
+        const confirmed: FileMeta = contentType === undefined ? meta : { ...meta, contentType }
+        if (mayStore) metadata.files.set(repo, commit, path, { kind: 'present', meta: confirmed, key })
+      },
+      async holds(body) {
+        if (body.kind === 'none') {
+          listings.announce(repo, commit, found)
+          return true
+        }
+        // Its first chunk is taken by the sender, which then fails as the source does.
+        if (body.kind === 'stream') return true
+        if (body.kind === 'source' && body.source.blob === undefined) {
+          try {
+            await body.source.waitFor(body.source.range.start)
+          } catch (error) {
+            if (error instanceof MirrorError && error.code === 'integrity_mismatch') refuted()
+            // A client that has the wrong facts from a HEAD must not get the right bytes by them. It gets the error.
+            return state !== 'refuted' || announced
+          }
+        }
+        return isConfirmed()
+      },
+    }
+  }
+}
+
+/** Resolves with `event`, or after `ms`. */
+async function within(ms: number, event: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([event, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))])
+  clearTimeout(timer)
+}

@@ -1,0 +1,355 @@
+// Files that the listing of their commit describes: what they cost at the Hub, and what a listing that is wrong can do.
+
+import { describe, expect, it } from 'vitest'
+import { lfs, type World } from '../hub-simulator/repos.ts'
+import type { Question, Reply } from '../support/ask.ts'
+import { eventually } from '../support/eventually.ts'
+import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
+
+const WORKERS = 8
+const TREE = /\/tree\//
+
+/** A world with a repo of small files and one of LFS files. */
+function snapshotWorld(count: number): World {
+  const world = mirrorWorld()
+  world
+    .dataset('acme/many')
+    .commit(Object.fromEntries(names(count).map((name) => [name, `content of ${name}\n`])))
+  world
+    .model('acme/large')
+    .commit(
+      Object.fromEntries(names(12).map((name, seed) => [name, lfs({ sizeBytes: 90_000, seed: 900 + seed })])),
+    )
+  return world
+}
+
+function names(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `part-${String(index).padStart(5, '0')}.txt`)
+}
+
+/** Requests that are no redirects. */
+function answered(scene: Scene, url: RegExp = /./): readonly string[] {
+  return scene.hub.ledger
+    .requests({ url })
+    .filter(({ status }) => status < 300 || status >= 400)
+    .map(({ method, url: target }) => `${method} ${target}`)
+}
+
+/** HEAD and GET of each file, by some workers at once, as huggingface_hub does. */
+async function snapshot(
+  scene: Scene,
+  files: readonly string[],
+  base: string,
+  question: Question = {},
+): Promise<readonly Reply[]> {
+  const left = [...files]
+  const replies: Reply[] = []
+  const work = async (): Promise<void> => {
+    for (let path = left.shift(); path !== undefined; path = left.shift()) {
+      const head = await scene.ask(`${base}/${path}`, { ...question, method: 'HEAD' })
+      const got = await scene.ask(`${base}/${path}`, question)
+      expect([path, head.status, got.status, got.headers['etag']]).toEqual([
+        path,
+        200,
+        200,
+        head.headers['etag'],
+      ])
+      expect(got.body.length).toBe(Number(head.headers['content-length']))
+      replies.push(got)
+    }
+  }
+  await Promise.all(Array.from({ length: WORKERS }, work))
+  return replies
+}
+
+describe('a snapshot of many small files that are not stored', () => {
+  const COUNT = 120
+
+  it.each([undefined, TOKENS.alice])('costs at most five requests beside its files (%s)', async (token) => {
+    const scene = await openScene({ world: snapshotWorld(COUNT) })
+    await snapshot(scene, names(COUNT), '/datasets/acme/many/resolve/main', { token })
+    const all = answered(scene)
+    expect(
+      all.length,
+      all.filter((line) => line.startsWith('HEAD') || !line.includes('part-')).join('\n'),
+    ).toBeLessThanOrEqual(COUNT + 5)
+    expect(scene.hub.ledger.requests({ url: TREE }).length).toBe(1)
+    const metrics = await scene.mirror.metrics()
+    expect(metricValue(metrics, 'hubmirror_listed_files_total')).toBeGreaterThan(COUNT)
+    expect(metricValue(metrics, 'hubmirror_listings_distrusted_total')).toBe(0)
+  })
+
+  it('costs one request a file when the client has listed the commit', async () => {
+    const scene = await openScene({ world: snapshotWorld(COUNT) })
+    const info = JSON.parse((await scene.ask('/api/datasets/acme/many/revision/main')).body.toString()) as {
+      sha: string
+    }
+    await scene.ask(`/api/datasets/acme/many/tree/${info.sha}?recursive=true&expand=false`)
+    scene.hub.ledger.clear()
+    await snapshot(scene, names(COUNT), `/datasets/acme/many/resolve/${info.sha}`)
+    expect(answered(scene).length).toBe(COUNT)
+    // The first file shows that the Hub redirects to the pinned address. Those on their way do not know it yet.
+    const redirects = scene.hub.ledger.requests({ status: 307 }).length
+    expect(redirects).toBeLessThanOrEqual(WORKERS)
+    expect(answered(scene, /HEAD/)).toEqual([])
+  })
+
+  it('reads further pages of the listing as far as files are requested', async () => {
+    const scene = await openScene({ world: snapshotWorld(COUNT), hub: { pageSize: 20 } })
+    await snapshot(scene, names(30), '/datasets/acme/many/resolve/main')
+    const pages = scene.hub.ledger.requests({ url: TREE }).length
+    expect(pages).toBeGreaterThan(1)
+    expect(pages).toBeLessThan(5)
+    await snapshot(scene, names(COUNT), '/datasets/acme/many/resolve/main')
+    expect(answered(scene).length).toBeLessThanOrEqual(COUNT + 6 + 5 + 2 * WORKERS)
+  })
+
+  it('costs LFS files one redirect and one body each', async () => {
+    const scene = await openScene({ world: snapshotWorld(1) })
+    const sha = scene.commit('acme/large')
+    await scene.ask('/api/models/acme/large/revision/main')
+    await scene.ask(`/api/models/acme/large/tree/${sha}?recursive=true&expand=false`)
+    scene.hub.ledger.clear()
+    await snapshot(scene, names(12), `/acme/large/resolve/${sha}`)
+    const { ledger } = scene.hub
+    expect([ledger.requests({ server: 'hub' }).length, ledger.requests({ server: 'cdn' }).length]).toEqual([
+      12, 12,
+    ])
+    expect(ledger.requests({ method: 'HEAD' })).toEqual([])
+  })
+})
+
+it('HEADs of files that are not stored cost nothing for a client that has asked for a few', async () => {
+  const scene = await openScene({ world: snapshotWorld(40) })
+  const [first = '', second = '', third = '', ...rest] = names(40)
+  for (const path of [first, second, third])
+    await scene.ask(`/datasets/acme/many/resolve/main/${path}`, { method: 'HEAD' })
+  scene.hub.ledger.clear()
+  for (const path of rest) {
+    const head = await scene.ask(`/datasets/acme/many/resolve/main/${path}`, { method: 'HEAD' })
+    expect([head.status, head.headers['x-cache']]).toEqual([200, 'HIT'])
+  }
+  expect(scene.hub.ledger.requests()).toEqual([])
+})
+
+it('a file that the listing does not name is asked for, and its absence is answered as the Hub says it', async () => {
+  const scene = await openScene({ world: snapshotWorld(10) })
+  await snapshot(scene, names(10), '/datasets/acme/many/resolve/main')
+  const absent = await scene.ask('/datasets/acme/many/resolve/main/data.py', { method: 'HEAD' })
+  expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
+})
+
+it('a HEAD from the listing has the same fields as one from the Hub, for every file of every public repo', async () => {
+  const world = snapshotWorld(5)
+  world
+    .model('acme/kinds')
+    .commit(
+      Object.fromEntries(
+        [
+          'a.json',
+          'b.md',
+          'c.csv',
+          'd.html',
+          'e.py',
+          'f.yml',
+          'g',
+          'h.bin',
+          'i.TXT',
+          '.gitattributes',
+          'sub/j.jsonl',
+        ].map((name) => [name, `content of ${name}\n`]),
+      ),
+    )
+  const scene = await openScene({ world })
+  const other = await scene.another({ config: { accessTtlMs: 0 } })
+  const UNLIKE = ['date', 'x-request-id', 'x-cache', 'cache-status', 'age', 'connection', 'keep-alive']
+  const fieldsOf = (reply: Reply) =>
+    Object.fromEntries(Object.entries(reply.headers).filter(([name]) => !UNLIKE.includes(name)))
+  const { ask } = await import('../support/ask.ts')
+  let compared = 0
+  for (const type of ['models', 'datasets', 'spaces'] as const) {
+    for (const repo of world.list(type)) {
+      const commit = repo.resolve('main')
+      if (repo.isPrivate || repo.gate !== false || commit === undefined) continue
+      const prefix = type === 'models' ? '' : `/${type}`
+      await scene.ask(`/api/${type}/${repo.id}/revision/main`)
+      await scene.ask(`/api/${type}/${repo.id}/tree/${commit.id}?recursive=true&expand=false`)
+      for (const path of commit.files.keys()) {
+        const target = `${prefix}/${repo.id}/resolve/${commit.id}/${path.split('/').map(encodeURIComponent).join('/')}`
+        const asked = await ask(other.url, target, { method: 'HEAD' })
+        scene.hub.ledger.clear()
+        const composed = await scene.ask(target, { method: 'HEAD' })
+        expect(
+          scene.hub.ledger.requests().map(({ url }) => url),
+          target,
+        ).toEqual([])
+        expect([target, composed.status, fieldsOf(composed)]).toEqual([target, asked.status, fieldsOf(asked)])
+        compared += 1
+      }
+    }
+  }
+  expect(compared).toBeGreaterThan(30)
+})
+
+describe('a listing that is wrong', () => {
+  const FILES = names(10)
+  const BASE = '/datasets/acme/many/resolve/main'
+
+  /** Scene whose listing is changed on its way. Three files were requested, so the listing is known. */
+  async function lied(change: (items: Record<string, unknown>[]) => unknown[]): Promise<Scene> {
+    const scene = await openScene({ world: snapshotWorld(10) })
+    const real = await fetch(`${scene.hub.url}/api/datasets/acme/many/tree/main?recursive=true`)
+    const items = (await real.json()) as Record<string, unknown>[]
+    scene.hub.faults.add({
+      where: 'hub',
+      match: TREE,
+      times: 99,
+      status: {
+        code: 200,
+        headers: { 'content-type': 'application/json; charset=utf-8' },
+        body: JSON.stringify(change(items)),
+      },
+    })
+    for (const path of FILES.slice(0, 3)) await scene.ask(`${BASE}/${path}`)
+    await scene.settled()
+    return scene
+  }
+
+  const victim = FILES[7] ?? ''
+  const about = (item: Record<string, unknown>, change: Record<string, unknown>) =>
+    item['path'] === victim ? { ...item, ...change } : item
+
+  const LIES: readonly (readonly [string, (items: Record<string, unknown>[]) => unknown[]])[] = [
+    ['of a file', (items) => items.map((item) => about(item, { size: 3 }))],
+    ['of the digest', (items) => items.map((item) => about(item, { oid: 'a'.repeat(40) }))],
+    [
+      'of the kind of file',
+      (items) =>
+        items.map((item) =>
+          about(item, { lfs: { oid: 'b'.repeat(64), size: item['size'], pointerSize: 130 } }),
+        ),
+    ],
+    ['of a whole other commit', (items) => items.map((item) => ({ ...item, oid: 'c'.repeat(40), size: 21 }))],
+    [
+      'that gives one file the digest of another that is stored',
+      (items) => items.map((item) => about(item, { oid: items[0]?.['oid'], size: items[0]?.['size'] })),
+    ],
+  ]
+
+  it.each(LIES)('%s gives a GET the right bytes, and stores nothing wrong', async (_what, change) => {
+    const scene = await lied(change)
+    const got = await scene.ask(`${BASE}/${victim}`)
+    expect([got.status, got.body.toString(), got.headers['content-length']]).toEqual([
+      200,
+      `content of ${victim}\n`,
+      String(got.body.length),
+    ])
+    await snapshot(scene, FILES, BASE)
+    await scene.settled()
+    await scene.hub.stop()
+    for (const path of FILES)
+      expect((await scene.ask(`${BASE}/${path}`)).body.toString()).toBe(`content of ${path}\n`)
+  })
+
+  // The third GET of the scene has shown that this one is wrong.
+  it.each(LIES.filter(([what]) => !what.includes('commit')))(
+    '%s fails the GET of a client that has its facts from a HEAD, once',
+    async (_what, change) => {
+      const scene = await lied(change)
+      const head = await scene.ask(`${BASE}/${victim}`, { method: 'HEAD' })
+      const got = await scene.ask(`${BASE}/${victim}`)
+      expect([head.status, got.status, got.headers['x-error-code']]).toEqual([200, 502, 'IntegrityMismatch'])
+      await snapshot(scene, FILES, BASE)
+    },
+  )
+
+  it('of a file that is not there is answered with the refusal of the Hub, and then distrusted', async () => {
+    const scene = await lied((items) => [
+      ...items,
+      { type: 'file', path: 'ghost.txt', oid: 'd'.repeat(40), size: 9 },
+      { type: 'file', path: 'phantom.txt', oid: 'e'.repeat(40), size: 9 },
+    ])
+    const got = await scene.ask(`${BASE}/ghost.txt`)
+    expect([got.status, got.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
+    const head = await scene.ask(`${BASE}/phantom.txt`, { method: 'HEAD' })
+    expect([head.status, head.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_listings_distrusted_total')).toBe(1)
+  })
+
+  it.each([
+    ['is cut in its middle', { cutAfterBytes: 300 }],
+    ['is no JSON', { status: { code: 200, headers: {}, body: '[{"type":"file",' } }],
+    ['is refused', { status: { code: 500, headers: {}, body: 'no' } }],
+  ] as const)('that %s is not used, and every file is asked for', async (_what, damage) => {
+    const scene = await openScene({ world: snapshotWorld(10) })
+    scene.hub.faults.add({ where: 'hub', match: TREE, times: 99, ...damage })
+    await snapshot(scene, FILES, BASE)
+    expect(scene.hub.ledger.requests({ url: TREE }).length).toBe(1)
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_listed_files_total')).toBe(0)
+  })
+})
+
+describe('a repo that is no longer public', () => {
+  it('refuses what its listing would describe, once the Hub has refused', async () => {
+    const scene = await openScene({ world: snapshotWorld(10) })
+    const base = '/datasets/acme/many/resolve/main'
+    const [first = '', second = '', third = '', fourth = '', fifth = ''] = names(10)
+    for (const path of [first, second, third]) await scene.ask(`${base}/${path}`)
+    scene.world.dataset('acme/many').makePrivate(['alice'])
+    const got = await scene.ask(`${base}/${fourth}`)
+    expect(got.status).toBe(401)
+    for (const token of [undefined, TOKENS.bob]) {
+      const head = await scene.ask(`${base}/${fifth}`, { method: 'HEAD', token })
+      expect([head.status, head.headers['etag']]).toEqual([token === undefined ? 401 : 404, undefined])
+    }
+    const owner = await scene.ask(`${base}/${fifth}`, { method: 'HEAD', token: TOKENS.alice })
+    expect(owner.status).toBe(200)
+  })
+
+  it('does not list what only its owner may read', async () => {
+    const scene = await openScene()
+    const sha = scene.commit('acme/secret')
+    await scene.ask(`/api/models/acme/secret/tree/${sha}?recursive=true`, { token: TOKENS.alice })
+    for (const path of ['a', 'b', 'c', 'config.json']) {
+      const head = await scene.ask(`/acme/secret/resolve/${sha}/${path}`, {
+        method: 'HEAD',
+        token: TOKENS.bob,
+      })
+      expect(head.status).toBe(404)
+    }
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_listed_files_total')).toBe(0)
+  })
+
+  it('keeps the listing of a gated repo unread', async () => {
+    const scene = await openScene()
+    const sha = scene.commit('acme/gated')
+    for (const path of ['a', 'b', 'c', 'config.json'])
+      await scene.ask(`/acme/gated/resolve/${sha}/${path}`, { method: 'HEAD', token: TOKENS.alice })
+    expect(scene.hub.ledger.requests({ url: TREE })).toEqual([])
+  })
+})
+
+it('the listing is left alone in the last tenth of the quota', async () => {
+  const scene = await openScene({ world: snapshotWorld(10) })
+  scene.hub.faults.add({
+    where: 'hub',
+    match: /^\/api\/datasets/,
+    times: 99,
+    addHeaders: { RateLimit: '"api";r=50;t=200' },
+  })
+  await snapshot(scene, names(10), '/datasets/acme/many/resolve/main')
+  expect(scene.hub.ledger.requests({ url: TREE })).toEqual([])
+})
+
+it('a listing that the mirror has read is there without the Hub', async () => {
+  const scene = await openScene({ world: snapshotWorld(10) })
+  await snapshot(scene, names(10), '/datasets/acme/many/resolve/main')
+  await scene.hub.stop()
+  const listed = await eventually(
+    () => scene.ask('/api/datasets/acme/many/tree/main?recursive=true&expand=false'),
+    ({ status }) => status === 200,
+  )
+  expect((JSON.parse(listed.body.toString()) as unknown[]).length).toBe(10)
+})
