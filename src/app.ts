@@ -180,6 +180,9 @@ const VOLUME_LIMITS: Record<VolumeLimit, string> = {
     'but not one on another machine',
   'no-hard-links':
     'the volume of the store makes no hard links: HUBMIRROR_SENDFILE has no effect, and the mirror sends files itself',
+  'network-volume':
+    'the store is on a network volume: facts lie in a memory-mapped database, which only processes of this machine ' +
+    'may use at a time; run hubmirror ls and prune on this machine too',
   'read-only': 'the volume of the store is read-only: the mirror serves stored content and writes nothing',
 }
 
@@ -276,6 +279,11 @@ async function openStoreOf(
     makesLinks: config.sendfile !== 'off',
     mayBeReadOnly: config.offline,
     onLimit: (limit, error) => logger.warn({ limit, err: error }, VOLUME_LIMITS[limit]),
+    onFactsSetAside: () =>
+      logger.error(
+        'the facts of the store were damaged and are in quarantine now; they are learnt again from the Hub, and no stored ' +
+          'file is fetched again',
+      ),
     onDamaged: (damage) => reportDamage({ observer: deps.observer, auditor, log: logger }, damage),
     ...rest,
   })

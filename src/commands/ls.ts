@@ -2,11 +2,11 @@
 
 import type { Config } from '../config/keys.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
+import { requireStore } from '../store/prepare.ts'
 import {
   fileRecords,
   type Holding,
   type Inventory,
-  requireStore,
   type Totals,
   takeInventory,
   totalsOf,

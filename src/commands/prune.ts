@@ -3,7 +3,8 @@
 
 import type { Config } from '../config/keys.ts'
 import { createLayout } from '../store/layout.ts'
-import { type Inventory, parseOwner, requireStore, takeInventory } from '../store/upkeep/inventory.ts'
+import { requireStore } from '../store/prepare.ts'
+import { type Inventory, parseOwner, takeInventory } from '../store/upkeep/inventory.ts'
 import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'

@@ -10,7 +10,7 @@ import type { Damage } from '../store/damage.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
 import { readBlockMap } from '../store/partials/block-map.ts'
-import { requireStore } from '../store/upkeep/inventory.ts'
+import { requireStore } from '../store/prepare.ts'
 import { type ScrubReport, scrub } from '../store/upkeep/scrub.ts'
 import {
   clearPosition,
@@ -83,6 +83,7 @@ async function verify(
     report = await scrub(layout, {
       rateBytesPerSecond: options.rateBytesPerSecond,
       keepsSums: options.keepsSums,
+      readsFacts: true,
       signal,
       from: before?.after,
       onBytes: bar.advance,

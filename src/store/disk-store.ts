@@ -13,7 +13,7 @@ import { CheckedReads } from './blobs/checked-reads.ts'
 import { HandoffLinks } from './blobs/handoff-links.ts'
 import type { Damage } from './damage.ts'
 import type { BlobKey } from './digest.ts'
-import { createFacts, type DiskFacts } from './facts/facts.ts'
+import { type DiskFacts, openFacts } from './facts/facts.ts'
 import { createLayout, type Layout } from './layout.ts'
 import { Ledger } from './ledger.ts'
 import { loadKernelLock, lockDirectory } from './lock.ts'
@@ -52,13 +52,15 @@ export interface StoreOptions {
   readonly mayBeReadOnly?: boolean
   /** Called once for each optional ability that the volume lacks, and without which the store works. */
   readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
+  /** Called when the facts were damaged: they are in quarantine, and there are none now. */
+  readonly onFactsSetAside?: () => void
 }
 
 /**
  * `no-kernel-lock`: only the file LOCK keeps a second mirror out. `read-only`: nothing is written. `no-hard-links`: blobs
- * cannot be linked for another process.
+ * cannot be linked for another process. `network-volume`: only processes of this machine can be kept from damaging the facts.
  */
-export type VolumeLimit = 'no-kernel-lock' | 'read-only' | 'no-hard-links'
+export type VolumeLimit = 'no-kernel-lock' | 'read-only' | 'no-hard-links' | 'network-volume'
 
 /**
  * Opens the store below `root`, and makes it where there is none. Throws DirectoryInUse, LocksUnsupported or
@@ -72,26 +74,30 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
     const refusal = await writeRefusal(layout)
     if (refusal !== undefined && (await isStore(layout))) {
       onLimit?.('read-only', refusal)
-      return new DiskStore(layout, options, { unlock: undefined, sizeBytes: 0 })
+      const facts = await whileUsable(layout, () => factsOf(layout, options, { diskBytes: 0, readOnly: true }))
+      return new DiskStore(layout, options, { unlock: undefined, facts })
     }
   }
   const unlock = await whileUsable(layout, async () =>
     lockDirectory(layout, await loadKernelLock(), (error) => onLimit?.('no-kernel-lock', error)),
   )
   try {
-    await whileUsable(layout, () => prepareDirectory(layout))
+    if (await isNetworkVolume(layout)) onLimit?.('network-volume', undefined)
+    const facts = await whileUsable(layout, async () => {
+      await prepareDirectory(layout)
+      return factsOf(layout, options, { diskBytes: await diskBytes(layout), readOnly: false })
+    })
+    return new DiskStore(layout, options, { unlock, facts })
   } catch (error) {
     await unlock().catch(() => undefined)
     throw error
   }
-  return new DiskStore(layout, options, { unlock, sizeBytes: await diskBytes(layout) })
 }
 
 interface Volume {
   /** Gives the lock back. Undefined when the volume is read-only, and no lock is held. */
   readonly unlock: (() => Promise<void>) | undefined
-  /** 0 when it is unknown. */
-  readonly sizeBytes: number
+  readonly facts: DiskFacts
 }
 
 export class DiskStore implements Store {
@@ -105,6 +111,8 @@ export class DiskStore implements Store {
   readonly #keepsSums: boolean
   readonly #hashes = new HashThread()
   readonly #closing = new AbortController()
+  /** Resolves when the facts of an earlier version have been moved. */
+  readonly #adopted: Promise<void>
 
   constructor(layout: Layout, options: StoreOptions, volume: Volume) {
     this.#layout = layout
@@ -113,11 +121,16 @@ export class DiskStore implements Store {
     this.readOnly = volume.unlock === undefined
     this.ledger = openLedger(layout, options, (name) => this.#removeEntry(name))
     const { ledger, readOnly } = this
-    this.facts = openFacts(layout, options, { ledger, diskBytes: volume.sizeBytes, readOnly })
+    this.facts = volume.facts
+    this.facts.watch((bytes) => {
+      ledger.factBytes = bytes
+    })
     this.blobs = openBlobs(layout, options, { ledger, readOnly })
     this.scanned = this.#scan()
     // A failed scan rejects `scanned` for those who await it; it must not end the process.
     this.scanned.catch(() => undefined)
+    this.#adopted = readOnly ? Promise.resolve() : this.facts.adopt(this.#closing.signal)
+    this.#adopted.catch((error: unknown) => options.onTrouble?.(error))
   }
 
   async #scan(): Promise<void> {
@@ -126,7 +139,7 @@ export class DiskStore implements Store {
     // The limit may be lower than it was when these were stored.
     const room = await this.ledger.reserve(0)
     room?.release()
-    await this.facts.count(this.#closing.signal)
+    await this.facts.fit()
   }
 
   async beginPartial(key: BlobKey, sizeBytes: number): Promise<PartialBlob> {
@@ -173,7 +186,7 @@ export class DiskStore implements Store {
     this.#closing.abort()
     await this.#hashes.close()
     await this.blobs.close()
-    await this.scanned.catch(() => undefined)
+    await Promise.allSettled([this.scanned, this.#adopted])
     // The next owner of the directory must find all facts, and no write under way.
     await this.facts.close()
     await this.ledger.settled()
@@ -194,23 +207,22 @@ export class DiskStore implements Store {
 /** Facts may take a twentieth of the store, and at least this: in a small store, or when the size of the disk is unknown. */
 const FACTS_AT_LEAST_BYTES = 1024 * 1024
 
-function openFacts(
+function factsOf(
   layout: Layout,
   options: StoreOptions,
-  over: { readonly ledger: Ledger; readonly diskBytes: number; readonly readOnly: boolean },
-): DiskFacts {
-  const { memoryBytes, now, onTrouble } = options
-  return createFacts(layout, {
+  /** `diskBytes` is 0 when it is unknown. */
+  volume: { readonly diskBytes: number; readonly readOnly: boolean },
+): Promise<DiskFacts> {
+  const { memoryBytes, now, onTrouble, onFactsSetAside: onSetAside } = options
+  return openFacts(layout, {
     memoryBytes: memoryBytes / 2,
     get maxBytes() {
-      return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? over.diskBytes) / 20)
+      return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? volume.diskBytes) / 20)
     },
     shortBytes: async () => Math.max(0, options.minFreeBytes - (await freeBytes(layout))),
     now,
-    readOnly: over.readOnly,
-    onBytes: (bytes) => {
-      over.ledger.factBytes = bytes
-    },
+    readOnly: volume.readOnly,
+    ...(onSetAside === undefined ? {} : { onSetAside }),
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
 }
@@ -253,6 +265,15 @@ function openLedger(layout: Layout, options: StoreOptions, remove: (name: string
     remove,
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
+}
+
+// statfs(2): NFS, SMB 1 and 2, CIFS, AFS, Ceph, 9P, Lustre, GPFS, BeeGFS.
+const NETWORK_VOLUMES: ReadonlySet<number> = new Set([
+  0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x5346414f, 0x00c36400, 0x01021997, 0x0bd00bd0, 0x47504653, 0x19830326,
+])
+
+async function isNetworkVolume(layout: Layout): Promise<boolean> {
+  return NETWORK_VOLUMES.has((await statfs(layout.root)).type)
 }
 
 async function freeBytes(layout: Layout): Promise<number> {

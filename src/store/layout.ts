@@ -1,5 +1,5 @@
 // Every path below the cache directory, and nothing else makes one. No string that came from outside becomes a
-// file name: blobs are named by their digest, facts by the sha256 of their key.
+// file name: blobs are named by their digest.
 //
 //   <root>/
 //   ├─ CACHEDIR.TAG                     backup programs may skip the directory
@@ -14,7 +14,9 @@
 //   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may exist before the store
 //   ├─ transfer-key                     seals links for Git LFS transfers (transfer-key.ts)
 //   ├─ handoff/<random>                 hard links to blobs (handoff-links.ts); emptied at start
-//   ├─ facts/<kind>/ab/<sha256>.json    small JSON values: files, refs, repos, documents (fact-file.ts)
+//   ├─ facts/data.mdb, facts/lock.mdb   small JSON values: files, refs, repos, documents (fact-table.ts)
+//   ├─ facts/in-use                     there until a mirror has closed data.mdb (fact-damage.ts)
+//   ├─ facts/<kind>/ab/<sha256>.json    facts of an earlier version, which are being moved (older-facts.ts)
 //   └─ tmp/                             files before their rename; emptied at start
 
 import { createHash } from 'node:crypto'
@@ -33,11 +35,13 @@ export interface Layout {
   readonly quarantine: string
   readonly handoff: string
   readonly facts: string
+  readonly factsInUse: string
   readonly tmp: string
   blob(key: BlobKey): string
   sums(key: BlobKey): string
   partial(key: BlobKey): string
-  fact(kind: FactKind, key: string): string
+  /** The file of a fact in format `hubmirror 1`. */
+  olderFact(kind: FactKind, key: string): string
 }
 
 /** `sha256:ab12…` → `sha256-ab12…`, the form of a key in a file name. */
@@ -64,11 +68,12 @@ export function createLayout(root: string): Layout {
     quarantine: at('quarantine'),
     handoff: at('handoff'),
     facts: at('facts'),
+    factsInUse: at('facts', 'in-use'),
     tmp: at('tmp'),
     blob: (key) => below('blobs', key),
     sums: (key) => below('sums', key),
     partial: (key) => at('partial', keyFileName(key)),
-    fact(kind, key) {
+    olderFact(kind, key) {
       const hex = createHash('sha256').update(key).digest('hex')
       return at('facts', kind, hex.slice(0, 2), `${hex}.json`)
     },

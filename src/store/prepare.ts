@@ -8,7 +8,9 @@ import { errorCode, ifThere, makeDirectory, writeAtomic } from './atomic.ts'
 import type { Layout } from './layout.ts'
 import { DirectoryInUse, LocksUnsupported } from './lock.ts'
 
-const FORMAT = 'hubmirror 1\n'
+const FORMAT = 'hubmirror 2\n'
+// Facts lie in files of their own there; they are moved while the mirror serves.
+const OLDER_FORMAT = 'hubmirror 1\n'
 const CACHEDIR_TAG =
   'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of hubmirror.\n'
 // Lock files that an interrupted first start can leave.
@@ -55,18 +57,40 @@ export async function checkDirectory(layout: Layout): Promise<void> {
     await checkEmpty(layout)
   } else if (format === '') {
     await checkOwnNames(layout)
-  } else if (format !== FORMAT) {
-    const found = JSON.stringify(format.slice(0, 40))
-    throw new UnusableDirectory(
-      `${layout.root} was written by another version (format ${found}; this version supports ${JSON.stringify(FORMAT)}). ` +
-        'Use that version, or another HUBMIRROR_CACHE_DIR.',
-    )
+  } else if (!isSupported(format)) {
+    throw otherVersion(layout, format)
   }
 }
 
-/** Whether `root` is a store of this version. */
+/** Whether `root` is a store that this version can read. */
 export async function isStore(layout: Layout): Promise<boolean> {
-  return (await readFormat(layout)) === FORMAT
+  return isSupported(await readFormat(layout))
+}
+
+/**
+ * Checks that the directory is a store that this version can read. Throws UnusableDirectory otherwise: nothing in such a
+ * directory may be counted, let alone removed.
+ */
+export async function requireStore(layout: Layout): Promise<void> {
+  const format = await ifThere(readFile(layout.format, 'utf8'))
+  if (format === undefined) {
+    throw new UnusableDirectory(
+      `${layout.root} is not a store of hubmirror. Give the directory of the mirror as --cache-dir or HUBMIRROR_CACHE_DIR.`,
+    )
+  }
+  if (!isSupported(format)) throw otherVersion(layout, format)
+}
+
+function isSupported(format: string | undefined): boolean {
+  return format === FORMAT || format === OLDER_FORMAT
+}
+
+function otherVersion(layout: Layout, format: string): UnusableDirectory {
+  const [found, own, older] = [format.slice(0, 40), FORMAT, OLDER_FORMAT].map((text) => JSON.stringify(text))
+  return new UnusableDirectory(
+    `${layout.root} was written by another version (format ${found}; this version supports ${own} and ${older}). ` +
+      'Use that version, or another HUBMIRROR_CACHE_DIR.',
+  )
 }
 
 /** The error of a volume that is mounted read-only (EROFS); undefined when it is writable, or fails in another way. */
@@ -90,8 +114,9 @@ export async function prepareDirectory(layout: Layout): Promise<void> {
   await rm(layout.tmp, { recursive: true, force: true })
   await rm(layout.handoff, { recursive: true, force: true })
   await mkdir(layout.tmp, { mode: 0o700 })
-  if (((await readFormat(layout)) ?? '') === '') {
-    // Written first: a directory that has other files and no FORMAT is refused at the next start.
+  if ((await readFormat(layout)) !== FORMAT) {
+    // Written first: a directory that has other files and no FORMAT is refused at the next start. From here on an earlier
+    // version refuses the store, also while its facts are still being moved.
     await writeAtomic(layout.tmp, layout.format, FORMAT, { durable: true })
   }
   if ((await ifThere(lstat(layout.cacheDirTag))) === undefined) {

@@ -281,7 +281,7 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
 async function reopen(directory: string, maxBytes?: number): Promise<DiskStore> {
   const layout = createLayout(directory)
   // The scenarios above do not open a store first.
-  await writeFile(layout.format, 'hubmirror 1\n')
+  await writeFile(layout.format, 'hubmirror 2\n')
   return open(directory, { maxBytes })
 }
 

@@ -1,31 +1,44 @@
-// Facts on a local disk: small JSON values, some with a body of bytes, and the recent ones in memory. Each file contains
-// its full key, which is compared on reading, so that a file in the wrong place is not a fact. Changes of one fact happen
-// one after another. What a fact means is up to mirror/.
+// The facts of a store: small JSON values, some with a body of bytes. The recent ones are in memory, all of them in the table
+// (fact-table.ts). A fact has its full key and a checksum, which are compared on reading. What a fact means is up to mirror/.
 
-import { constants } from 'node:fs'
-import { type FileHandle, lutimes, open } from 'node:fs/promises'
 import { MemoryCache } from '../../memory.ts'
-import { errorCode, isMissing, unlinkIfThere, writeAtomic } from '../atomic.ts'
+import { unlinkIfThere } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
-import type { FactKind, Facts } from '../store.ts'
-import { decodeFact, encodeFact, type ReadFact } from './fact-file.ts'
-import { blocksOf, FactSpace, occupiedBytes } from './fact-space.ts'
+import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
+import { UnusableDirectory } from '../prepare.ts'
+import { decodeFact, encodeFact, factId } from './fact-bytes.ts'
+import { isDamagedByCrash, setTableAside, unmarkInUse } from './fact-damage.ts'
+import type { FactChange } from './fact-table.ts'
+import { FactThread } from './fact-thread.ts'
+import {
+  hasOlderFacts,
+  readOlderFact,
+  readOlderFiles,
+  removeOlderFact,
+  removeOlderFolders,
+  walkOlderFiles,
+} from './older-facts.ts'
 
 const ABSENT = Symbol('absent')
-// Guards against a file that damage has made large: no real fact comes near this size.
-const MAX_FACT_BYTES = 128 * 1024 * 1024
-// A link would lead out of the store, and a pipe would block a thread for ever.
-const OPEN_FACT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 // How exact the time of last use is on the disk, as with blobs.
 const RECORD_USE_EVERY_MS = 3_600_000
+/** How much may be written before the free space of the disk is checked again. */
+const CHECK_DISK_EVERY_BYTES = 1024 * 1024
 
 /** Facts on a local disk, whose room is counted. */
 export interface DiskFacts extends Facts {
-  /** Counts what lies on the disk, and makes it fit. Ends early when `signal` aborts. */
-  count(signal: AbortSignal): Promise<void>
+  /** Calls `onBytes` with the space that all facts take, now and whenever it changes. */
+  watch(onBytes: (bytes: number) => void): void
+  /** Makes them fit after the limit has become lower. Never rejects. */
+  fit(): Promise<void>
+  /**
+   * Moves the facts of earlier versions into the table, if there are any. They can be read all the time. Ends early when
+   * `signal` aborts, and goes on at the next start. Rejects with the error of the disk.
+   */
+  adopt(signal: AbortSignal): Promise<void>
   /**
    * Resolves when every change made so far has reached the disk or failed. A value that is written afterwards stays in
-   * memory: another process may own the directory by then. A removal afterwards still removes the file.
+   * memory: another process may own the directory by then. A removal afterwards still removes the fact.
    */
   close(): Promise<void>
 }
@@ -38,10 +51,10 @@ export interface FactsOptions {
   /** How many bytes the disk lacks of the free space that is always left. */
   readonly shortBytes?: () => Promise<number>
   readonly now?: () => number
-  /** Called with the space that all facts take, whenever it changes. */
-  readonly onBytes?: (bytes: number) => void
-  /** Called with errors of the disk while room was made. */
+  /** Called with errors of the disk for which no request waits. */
   readonly onTrouble?: (error: unknown) => void
+  /** Called when the table was damaged, and is in quarantine now. */
+  readonly onSetAside?: () => void
   /** Changes stay in memory: the volume is read-only. */
   readonly readOnly?: boolean
 }
@@ -49,237 +62,273 @@ export interface FactsOptions {
 interface CachedFact {
   readonly value: unknown
   readonly sizeBytes: number
-  /** There is known to be no file, so that its size need not be asked for. */
-  readonly isMissing?: boolean
   /** When its use was last recorded on the disk. */
   recordedAt: number
 }
 
 /**
- * Opens the facts of a store. Files are renamed into place without a sync: facts survive a crash of the process, not always
- * a power cut. Losing one costs a request to the Hub.
+ * Opens the facts of a store; a damaged table is set aside, and an empty one takes its place. The caller closes them. Rejects
+ * with UnusableDirectory, or the error of the disk.
  */
-export function createFacts(layout: Layout, options: FactsOptions): DiskFacts {
-  const { now = Date.now, onTrouble, readOnly = false } = options
-  const memory = new MemoryCache<CachedFact>({
-    maxBytes: options.memoryBytes,
-    maxEntryBytes: options.memoryBytes / 8,
-    sizeOf: ({ sizeBytes }) => sizeBytes,
-  })
-  const cache = (name: string, value: unknown, sizeBytes: number, recordedAt = now()): void => {
-    memory.set(name, { value, sizeBytes, recordedAt })
-  }
-  const cacheMissing = (name: string): void =>
-    memory.set(name, { value: ABSENT, sizeBytes: 0, recordedAt: now(), isMissing: true })
-  const reads = new Reads()
-  const changes = new Changes((file) => reads.invalidate(file))
-  const space = new FactSpace({
-    layout,
-    bounds: options,
-    shortBytes: options.shortBytes ?? (() => Promise.resolve(0)),
-    // A fact that is being changed is in use. Waiting for its change could deadlock: the change may wait for room.
-    remove: async (file) => !changes.has(file) && changes.runExclusive(file, () => unlinkIfThere(file)),
-    onBytes: (bytes) => options.onBytes?.(bytes),
-    ...(onTrouble === undefined ? {} : { onTrouble }),
-  })
-  let closed = readOnly
-
-  const cached = (kind: FactKind, key: string): CachedFact | undefined => {
-    const known = memory.get(nameOf(kind, key))
-    if (known !== undefined && known.value !== ABSENT && now() - known.recordedAt >= RECORD_USE_EVERY_MS) {
-      known.recordedAt = now()
-      recordUse(layout.fact(kind, key), known.recordedAt)
-    }
-    return known
-  }
-
-  return {
-    peek(kind, key) {
-      const known = cached(kind, key)
-      return known === undefined || known.value === ABSENT ? undefined : known.value
-    },
-
-    async read(kind, key) {
-      const known = cached(kind, key)
-      if (known !== undefined) return known.value === ABSENT ? undefined : known.value
-      const name = nameOf(kind, key)
-      const file = layout.fact(kind, key)
-      // A change that did not fit into memory is not visible there.
-      await changes.last(file)
-      // Concurrent callers share one read: the file may be large.
-      const found = await reads.run(file, () => readFile(file))
-      // A write may have happened meanwhile; its value in memory is newer than what was read.
-      const newer = memory.get(name)
-      if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
-      if (found === 'missing') {
-        cacheMissing(name)
-        return undefined
-      }
-      const value = found?.fact?.key === key ? found.fact.value : undefined
-      const at = now()
-      const isOld = found !== undefined && at - found.usedAt >= RECORD_USE_EVERY_MS
-      if (isOld && value !== undefined) recordUse(file, at)
-      const recordedAt = isOld ? at : found?.usedAt
-      cache(name, value === undefined ? ABSENT : value, found?.sizeBytes ?? 0, recordedAt)
-      return value
-    },
-
-    async write(kind, key, value) {
-      const { content, sizeBytes } = encodeFact(key, value)
-      const name = nameOf(kind, key)
-      const isNew = memory.peek(name)?.isMissing === true
-      cache(name, value, sizeBytes)
-      if (closed) return
-      const file = layout.fact(kind, key)
-      await changes.runExclusive(file, () => put(layout, space, { kind, file, content, sizeBytes, isNew }))
-    },
-
-    async remove(kind, key) {
-      cache(nameOf(kind, key), ABSENT, 0)
-      if (readOnly) return
-      const file = layout.fact(kind, key)
-      await changes.runExclusive(file, () => drop(space, kind, file))
-    },
-
-    count: (signal) => space.count(signal),
-
-    async close() {
-      closed = true
-      await changes.settled()
-    },
-  }
-}
-
-async function put(
-  layout: Layout,
-  space: FactSpace,
-  fact: {
-    readonly kind: FactKind
-    readonly file: string
-    readonly content: readonly Buffer[]
-    readonly sizeBytes: number
-    readonly isNew: boolean
-  },
-): Promise<void> {
-  const { kind, file, content, sizeBytes, isNew } = fact
-  const before = { kind, file, bytes: isNew ? 0 : await occupiedBytes(file) }
-  const after = blocksOf(sizeBytes)
-  const landed = await space.reserve(before, after)
-  // There is no room, and the old value on the disk is no longer true.
-  if (landed === undefined) return drop(space, kind, file)
+export async function openFacts(layout: Layout, options: FactsOptions): Promise<DiskFacts> {
+  const mayWrite = options.readOnly !== true
+  if (mayWrite && (await isDamagedByCrash(layout))) await setAside(layout, options)
+  const facts = new StoredFacts(layout, options)
   try {
-    await writeAtomic(layout.tmp, file, content, { durable: false })
-    landed(after)
+    await facts.open()
   } catch (error) {
-    landed(before.bytes)
-    throw error
+    await facts.close()
+    if (!mayWrite || !isDamage(error)) throw asUnusable(error)
+    await setAside(layout, options)
+    return openFacts(layout, options)
   }
+  return facts
 }
 
-async function drop(space: FactSpace, kind: FactKind, file: string): Promise<void> {
-  // The fact is removed even if its size cannot be found out.
-  const bytes = await occupiedBytes(file).catch(() => 0)
-  if (await unlinkIfThere(file)) space.changed({ kind, file, bytes }, 0)
+async function setAside(layout: Layout, options: FactsOptions): Promise<void> {
+  await setTableAside(layout)
+  options.onSetAside?.()
 }
 
-/**
- * The changes under way, one at a time for each file. If they ran concurrently, a removal could overtake the write before
- * it, and the removed value would be back after a restart.
- */
-class Changes {
-  readonly #last = new Map<string, Promise<void>>()
-  readonly #onOver: (file: string) => void
-
-  /** `onOver` is called after each change, before the callers that wait for it continue. */
-  constructor(onOver: (file: string) => void) {
-    this.#onOver = onOver
-  }
-
-  has(file: string): boolean {
-    return this.#last.has(file)
-  }
-
-  /** Resolves when the changes of `file` that are under way have ended. */
-  async last(file: string): Promise<void> {
-    await this.#last.get(file)
-  }
-
-  /** Runs `change` after the changes of `file` that are under way. Rejects as it does. */
-  async runExclusive<T>(file: string, change: () => Promise<T>): Promise<T> {
-    const before = this.#last.get(file)
-    const result = before === undefined ? change() : before.then(change)
-    // The next change waits for the end of this one, whether it succeeds or fails.
-    const over = result
-      .then(
-        () => undefined,
-        () => undefined,
-      )
-      .then(() => {
-        this.#onOver(file)
-        if (this.#last.get(file) === over) this.#last.delete(file)
-      })
-    this.#last.set(file, over)
-    return result
-  }
-
-  async settled(): Promise<void> {
-    while (this.#last.size > 0) await Promise.all(this.#last.values())
-  }
+// The thread passes on names and messages of errors, not their classes.
+function isDamage(error: unknown): boolean {
+  return error instanceof Error && error.name === 'DamagedFacts'
 }
 
-/** The reads under way, one for each file. */
-class Reads {
-  readonly #running = new Map<string, Promise<FoundFact | 'missing' | undefined>>()
+function asUnusable(error: unknown): unknown {
+  return error instanceof Error && (isDamage(error) || error.name === 'NoDatabase')
+    ? new UnusableDirectory(error.message)
+    : error
+}
 
-  /** Runs `read`, or joins the one of `file` that is under way. */
-  run(
-    file: string,
-    read: () => Promise<FoundFact | 'missing' | undefined>,
-  ): Promise<FoundFact | 'missing' | undefined> {
-    const running = this.#running.get(file)
-    if (running !== undefined) return running
-    const reading = read().finally(() => {
-      if (this.#running.get(file) === reading) this.#running.delete(file)
+class StoredFacts implements DiskFacts {
+  readonly #layout: Layout
+  readonly #options: FactsOptions
+  readonly #thread: FactThread
+  readonly #memory: MemoryCache<CachedFact>
+  /** Values whose changes are under way. */
+  readonly #landing = new Map<string, { readonly value: unknown }>()
+  /** Reads under way, which concurrent callers share: a value may be large. */
+  readonly #reading = new Map<string, Promise<unknown>>()
+  #sizeBytes = 0
+  #onBytes: ((bytes: number) => void) | undefined
+  #uncheckedBytes = 0
+  /** The limit while the disk is short of free space: what facts took when that was noticed. */
+  #shortLimitBytes = Number.POSITIVE_INFINITY
+  #isClosed: boolean
+  /** Whether facts of earlier versions may lie in files. */
+  #hasOlder = false
+  /** The last change while there are such files: they are changed one after another. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(layout: Layout, options: FactsOptions) {
+    this.#layout = layout
+    this.#options = options
+    this.#isClosed = options.readOnly === true
+    this.#memory = new MemoryCache({
+      maxBytes: options.memoryBytes,
+      maxEntryBytes: options.memoryBytes / 8,
+      sizeOf: ({ sizeBytes }) => sizeBytes,
     })
-    this.#running.set(file, reading)
-    return reading
+    this.#thread = new FactThread({
+      directory: layout.facts,
+      readOnly: options.readOnly === true,
+      limitBytes: () => Math.min(this.#maxBytes, this.#shortLimitBytes),
+      onBytes: (sizeBytes) => {
+        this.#sizeBytes = sizeBytes
+        this.#onBytes?.(sizeBytes)
+      },
+    })
   }
 
-  /** The file may have changed: the next caller reads it again. */
-  invalidate(file: string): void {
-    this.#running.delete(file)
+  async open(): Promise<void> {
+    this.#hasOlder = await hasOlderFacts(this.#layout)
+    await this.#thread.open()
   }
-}
 
-/** If this fails, the fact only looks older than it is. */
-function recordUse(file: string, at: number): void {
-  lutimes(file, at / 1000, at / 1000).catch(() => undefined)
+  watch(onBytes: (bytes: number) => void): void {
+    this.#onBytes = onBytes
+    onBytes(this.#sizeBytes)
+  }
+
+  peek(kind: FactKind, key: string): unknown {
+    const known = this.#cached(kind, key)
+    return known === ABSENT ? undefined : known
+  }
+
+  async read(kind: FactKind, key: string): Promise<unknown> {
+    const known = this.#cached(kind, key)
+    if (known !== undefined) return known === ABSENT ? undefined : known
+    const name = nameOf(kind, key)
+    // A change that did not fit into memory is not visible there.
+    const landing = this.#landing.get(name)
+    if (landing !== undefined) return landing.value
+    const reading = this.#reading.get(name) ?? this.#readFromDisk(kind, key)
+    this.#reading.set(name, reading)
+    try {
+      return await reading
+    } finally {
+      if (this.#reading.get(name) === reading) this.#reading.delete(name)
+    }
+  }
+
+  async write(kind: FactKind, key: string, value: unknown): Promise<void> {
+    const bytes = encodeFact(key, value)
+    this.#cache(nameOf(kind, key), value, bytes.length)
+    if (this.#isClosed) return
+    await this.#change(kind, key, value, bytes)
+  }
+
+  async remove(kind: FactKind, key: string): Promise<void> {
+    this.#cache(nameOf(kind, key), ABSENT, 0)
+    if (this.#options.readOnly === true) return
+    await this.#change(kind, key, undefined, undefined)
+    if (this.#isClosed) await this.#thread.close()
+  }
+
+  async fit(): Promise<void> {
+    if (this.#sizeBytes <= this.#maxBytes || this.#isClosed) return
+    // A change of nothing: each change makes the facts fit.
+    const nothing = { act: 'remove', kind: 'files', id: factId('') } as const
+    await this.#thread.change(nothing).catch((error: unknown) => this.#options.onTrouble?.(error))
+  }
+
+  async adopt(signal: AbortSignal): Promise<void> {
+    if (!this.#hasOlder) return
+    for (const kind of FACT_KINDS) {
+      for await (const files of walkOlderFiles(this.#layout, kind)) {
+        if (signal.aborted) return
+        await this.#inTurn(() => this.#adopt(kind, files))
+      }
+      await removeOlderFolders(this.#layout, kind)
+    }
+    this.#hasOlder = await hasOlderFacts(this.#layout)
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#turn
+    await this.#thread.close()
+    if (this.#options.readOnly !== true && !this.#thread.sawDamage) await unmarkInUse(this.#layout)
+  }
+
+  /** The value in memory, or ABSENT when there is known to be none. Undefined when memory does not know. */
+  #cached(kind: FactKind, key: string): unknown {
+    const known = this.#memory.get(nameOf(kind, key))
+    if (known !== undefined && known.value !== ABSENT && this.#now() - known.recordedAt >= RECORD_USE_EVERY_MS) {
+      known.recordedAt = this.#now()
+      this.#recordUse(kind, key)
+    }
+    return known?.value
+  }
+
+  #cache(name: string, value: unknown, sizeBytes: number, recordedAt = this.#now()): void {
+    this.#reading.delete(name)
+    this.#memory.set(name, { value, sizeBytes, recordedAt })
+  }
+
+  async #readFromDisk(kind: FactKind, key: string): Promise<unknown> {
+    const name = nameOf(kind, key)
+    const found = (await this.#readTable(kind, key)) ?? (this.#hasOlder ? await this.#readOlder(kind, key) : undefined)
+    // A write may have happened meanwhile; its value in memory is newer than what was read.
+    const newer = this.#memory.get(name)
+    if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
+    if (!this.#reading.has(name)) return found?.value
+    const usedAt = found?.usedAt ?? this.#now()
+    this.#cache(name, found === undefined ? ABSENT : found.value, found?.sizeBytes ?? 0, usedAt)
+    return found?.value
+  }
+
+  async #readTable(kind: FactKind, key: string): Promise<FoundFact | undefined> {
+    const found = await this.#thread.read({ kind, id: factId(key) })
+    const fact = found && decodeFact(found.bytes)
+    return found === undefined || fact?.key !== key
+      ? undefined
+      : { value: fact.value, sizeBytes: found.bytes.length, usedAt: found.usedAt }
+  }
+
+  async #readOlder(kind: FactKind, key: string): Promise<FoundFact | undefined> {
+    const fact = await readOlderFact(this.#layout, kind, key)
+    // Without a file, it may have been moved to the table in between.
+    return fact ?? this.#readTable(kind, key)
+  }
+
+  /** Puts `bytes` on the disk, or removes the fact when they are undefined or too many. */
+  async #change(kind: FactKind, key: string, value: unknown, bytes: Buffer | undefined): Promise<void> {
+    const name = nameOf(kind, key)
+    const landing = { value }
+    this.#landing.set(name, landing)
+    const fits = bytes !== undefined && bytes.length <= this.#maxBytes / 4
+    const at = { kind, id: factId(key) }
+    // The old value is no longer true, also where the new one is not stored.
+    const change = fits ? ({ act: 'put', ...at, bytes, usedAt: this.#now() } as const) : ({ act: 'remove', ...at } as const)
+    try {
+      if (this.#hasOlder) await this.#inTurn(() => this.#replaceOlder(kind, key, change))
+      else await this.#thread.change(change)
+    } finally {
+      if (this.#landing.get(name) === landing) this.#landing.delete(name)
+    }
+    if (fits) this.#checkDisk(bytes.length)
+  }
+
+  /** The file goes first: a crash in between costs the fact, and does not bring its old value back. */
+  async #replaceOlder(kind: FactKind, key: string, change: FactChange): Promise<void> {
+    await removeOlderFact(this.#layout, kind, key)
+    await this.#thread.change(change)
+  }
+
+  async #adopt(kind: FactKind, files: readonly string[]): Promise<void> {
+    const found = await readOlderFiles(this.#layout, kind, files)
+    const puts = found.map(({ fact }) => {
+      if (fact === 'damaged') return undefined
+      const at = { kind, id: factId(fact.key), usedAt: fact.usedAt }
+      // A fact that is in the table already is newer.
+      return this.#thread.change({ act: 'put', ...at, bytes: encodeFact(fact.key, fact.value), ifAbsent: true })
+    })
+    await Promise.all(puts)
+    for (const { file } of found) await unlinkIfThere(file)
+  }
+
+  /** Runs `work` after all that was given before. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined)
+    return done
+  }
+
+  /** If this fails, the fact only looks older than it is. */
+  #recordUse(kind: FactKind, key: string): void {
+    if (this.#isClosed) return
+    this.#thread.change({ act: 'use', kind, id: factId(key), usedAt: this.#now() }).catch(() => undefined)
+  }
+
+  /** On a disk that is nearly full, facts take no more than they do. The rest may be taken by other programs. */
+  #checkDisk(writtenBytes: number): void {
+    const { shortBytes, onTrouble } = this.#options
+    this.#uncheckedBytes += writtenBytes
+    if (shortBytes === undefined || this.#uncheckedBytes < CHECK_DISK_EVERY_BYTES) return
+    this.#uncheckedBytes = 0
+    shortBytes().then(
+      (short) => {
+        this.#shortLimitBytes = short > 0 ? this.#sizeBytes : Number.POSITIVE_INFINITY
+      },
+      (error: unknown) => onTrouble?.(error),
+    )
+  }
+
+  get #maxBytes(): number {
+    return this.#options.maxBytes ?? Number.POSITIVE_INFINITY
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)()
+  }
 }
 
 interface FoundFact {
-  readonly fact: ReadFact | undefined
+  readonly value: unknown
   readonly sizeBytes: number
   readonly usedAt: number
-}
-
-/** Undefined when something else than a file is in its place, or the file is too large to be a fact. */
-async function readFile(file: string): Promise<FoundFact | 'missing' | undefined> {
-  let handle: FileHandle
-  try {
-    handle = await open(file, OPEN_FACT)
-  } catch (error) {
-    if (isMissing(error)) return 'missing'
-    if (errorCode(error) === 'ELOOP') return undefined
-    throw error
-  }
-  try {
-    const stats = await handle.stat()
-    if (!stats.isFile() || stats.size > MAX_FACT_BYTES) return undefined
-    const bytes = await handle.readFile()
-    return { fact: decodeFact(bytes), sizeBytes: bytes.length, usedAt: stats.mtimeMs }
-  } finally {
-    await handle.close()
-  }
 }
 
 function nameOf(kind: FactKind, key: string): string {

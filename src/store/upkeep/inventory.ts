@@ -1,12 +1,9 @@
 // What a store holds, by repo. It is read from blobs and facts without the lock, so that a mirror may be running on the
 // store. Names are taken from facts. Who may read what is not known here, only whether a repo was public when last checked.
 
-import { readFile } from 'node:fs/promises'
-import { ifThere } from '../atomic.ts'
 import { type BlobKey, isBlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { partialName } from '../partials/partial-name.ts'
-import { UnusableDirectory } from '../prepare.ts'
 import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials } from './walk.ts'
 
 /** A file of one commit that the Hub is known to have. Its bytes may be stored or not. */
@@ -58,24 +55,6 @@ export interface Totals {
   readonly partialBytes: number
   /** The latest use; undefined when there are no entries. */
   readonly usedAt: number | undefined
-}
-
-/**
- * Checks that the directory is a store of this version. Throws UnusableDirectory otherwise: nothing in such a directory may
- * be counted, let alone removed.
- */
-export async function requireStore(layout: Layout): Promise<void> {
-  const format = await ifThere(readFile(layout.format, 'utf8'))
-  if (format === undefined) {
-    throw new UnusableDirectory(
-      `${layout.root} is not a store of hubmirror. Give the directory of the mirror as --cache-dir or HUBMIRROR_CACHE_DIR.`,
-    )
-  }
-  if (format !== 'hubmirror 1\n') {
-    throw new UnusableDirectory(
-      `${layout.root} was written by another version (format ${JSON.stringify(format.slice(0, 40))}). Use that version.`,
-    )
-  }
 }
 
 /**

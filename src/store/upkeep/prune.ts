@@ -3,6 +3,7 @@
 
 import { rm } from 'node:fs/promises'
 import { unlinkIfThere } from '../atomic.ts'
+import { type FactChange, openTable } from '../facts/fact-table.ts'
 import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
 import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed } from './inventory.ts'
@@ -152,13 +153,22 @@ async function removeEntry(
 async function removeFacts(layout: Layout, owners: ReadonlySet<string>): Promise<number> {
   if (owners.size === 0) return 0
   let count = 0
+  const removals: FactChange[] = []
   for (const kind of FACT_KINDS) {
     for await (const fact of walkFacts(layout, kind)) {
       if (fact.kind !== 'fact' || !isFactOf(owners, kind, fact)) continue
-      if (await unlinkIfThere(fact.file)) count += 1
+      if ('id' in fact.place) removals.push({ act: 'remove', kind, id: fact.place.id })
+      else if (await unlinkIfThere(fact.place.file)) count += 1
     }
   }
-  return count
+  if (removals.length === 0) return count
+  const table = await openTable(layout.facts, { readOnly: false })
+  try {
+    table.change(removals, Number.POSITIVE_INFINITY)
+  } finally {
+    await table.close()
+  }
+  return count + removals.length
 }
 
 function isFactOf(

@@ -53,6 +53,11 @@ export interface ScrubOptions {
   readonly signal: AbortSignal
   /** Whether to store checksums of the blocks for blobs that have none, so that reads can be checked. */
   readonly keepsSums?: boolean
+  /**
+   * Whether to compare the lengths of opaque blobs with their facts. Not in the process of a mirror, which has its facts open
+   * already.
+   */
+  readonly readsFacts?: boolean
   /** Continues after this blob. */
   readonly from?: BlobKey | undefined
   /** After each read. */
@@ -78,7 +83,7 @@ export async function scrub(layout: Layout, options: ScrubOptions): Promise<Scru
   let lengths: ReadonlyMap<BlobKey, number> | undefined
   for await (const key of walkBlobs(layout, options.from)) {
     if (signal.aborted) return { finished: false, last, ...count }
-    if (key.startsWith('opaque:')) lengths ??= await knownLengths(layout)
+    if (options.readsFacts === true && key.startsWith('opaque:')) lengths ??= await knownLengths(layout)
     const found = await inspect(layout, key, { ...options, pace, buffer, expectedBytes: lengths?.get(key) })
     if (found.kind === 'stopped') return { finished: false, last, ...count }
     last = key

@@ -1,17 +1,21 @@
 // Lists what a store holds, in a stable order and without the lock, so that it works beside a running mirror: what is
 // removed meanwhile is skipped. Names that are not ours are ignored. What a fact means is not known here.
 
-import { constants } from 'node:fs'
-import { type FileHandle, open, readdir, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { errorCode, ifThere, isMissing } from '../atomic.ts'
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
+import { ifThere } from '../atomic.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
-import { decodeHead } from '../facts/fact-file.ts'
+import { decodeFact, factId, isRecord, type ReadFact, withoutBody } from '../facts/fact-bytes.ts'
+import { openTable } from '../facts/fact-table.ts'
+import { readOlderFiles, walkOlderFiles } from '../facts/older-facts.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import type { FactKind } from '../store.ts'
 
 /** How many files are examined concurrently: enough to hide the latency of the disk, few enough for its other users. */
 const CONCURRENT_STATS = 32
+/** Facts that are listed before other work of the process gets its turn. */
+const YIELD_EVERY = 1000
 
 /** What stat(2) says about a file. */
 export interface FileStats {
@@ -56,24 +60,42 @@ export async function* walkPartials(layout: Layout): AsyncGenerator<BlobKey> {
   }
 }
 
-/** A fact on the disk. `damaged` when the file is no fact, or not the one that its name says. */
+/** A fact on the disk. `damaged` when its bytes are those of no fact, or of another one. */
 export type StoredFact =
-  | { readonly kind: 'fact'; readonly file: string; readonly key: string; readonly value: unknown }
-  | { readonly kind: 'damaged'; readonly file: string }
-
-/** All facts of one kind, without their bodies. It reads a few files ahead, and holds no more than these in memory. */
-export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
-  const root = path.join(layout.facts, kind)
-  for (const fan of await fanOutNames(root)) {
-    const names = await sortedNames(path.join(root, fan))
-    for (let start = 0; start < names.length; start += CONCURRENT_STATS) {
-      const batch = names
-        .slice(start, start + CONCURRENT_STATS)
-        .filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
-      const facts = await Promise.all(batch.map((name) => readFact(layout, kind, path.join(root, fan, name))))
-      for (const fact of facts) if (fact !== undefined) yield fact
+  | {
+      readonly kind: 'fact'
+      /** Its name in the table, or the file of an earlier version. */
+      readonly place: { readonly id: Buffer } | { readonly file: string }
+      readonly key: string
+      readonly value: unknown
     }
+  | { readonly kind: 'damaged' }
+
+/** All facts of one kind, without their bodies. It holds a few in memory at a time. Throws DamagedFacts. */
+export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
+  const table = await openTable(layout.facts, { readOnly: true })
+  try {
+    let count = 0
+    for (const { id, bytes } of table?.walk(kind) ?? []) {
+      const fact = decodeFact(bytes)
+      yield fact !== undefined && factId(fact.key).equals(id) ? storedFact({ id }, fact) : { kind: 'damaged' }
+      count += 1
+      if (count % YIELD_EVERY === 0) await yieldToEventLoop()
+    }
+    for await (const files of walkOlderFiles(layout, kind)) {
+      for (const { file, fact } of await readOlderFiles(layout, kind, files)) {
+        if (fact === 'damaged') yield { kind: 'damaged' }
+        // One that has just been moved was listed already.
+        else if (table?.get({ kind, id: factId(fact.key) }) === undefined) yield storedFact({ file }, fact)
+      }
+    }
+  } finally {
+    await table?.close()
   }
+}
+
+function storedFact(place: Extract<StoredFact, { kind: 'fact' }>['place'], { key, value }: ReadFact): StoredFact {
+  return { kind: 'fact', place, key, value: isRecord(value) ? withoutBody(value) : value }
 }
 
 /** The stats of the files of `keys`, in order; undefined for a file that is gone. */
@@ -103,39 +125,6 @@ export async function statFile(file: string): Promise<FileStats | undefined> {
       modifiedAt: stats.mtimeMs,
     }
   )
-}
-
-/** The JSON before a body is rarely longer than this. */
-const HEAD_BYTES = 16 * 1024
-
-async function readFact(layout: Layout, kind: FactKind, file: string): Promise<StoredFact | undefined> {
-  let beginning: Buffer
-  try {
-    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
-    try {
-      beginning = await readHead(handle)
-    } finally {
-      await handle.close()
-    }
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    // A link or a directory under the name of a fact, or a sector that cannot be read.
-    if (['ELOOP', 'EISDIR', 'EIO'].includes(errorCode(error) ?? '')) return { kind: 'damaged', file }
-    throw error
-  }
-  const fact = decodeHead(beginning)
-  // In the wrong place for its key it is no fact: the mirror would not find it there.
-  if (fact === undefined || layout.fact(kind, fact.key) !== file) return { kind: 'damaged', file }
-  return { kind: 'fact', file, ...fact }
-}
-
-/** The beginning of the file, at least up to the end of the JSON. */
-async function readHead(handle: FileHandle): Promise<Buffer> {
-  const head = Buffer.allocUnsafeSlow(HEAD_BYTES)
-  const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
-  const beginning = head.subarray(0, bytesRead)
-  if (bytesRead < HEAD_BYTES || beginning.includes('\n')) return beginning
-  return handle.readFile()
 }
 
 async function fanOutNames(directory: string): Promise<string[]> {

@@ -31,7 +31,7 @@ describe('a directory', () => {
     const root = path.join(await scratchDirectory(), 'a', 'b')
     await (await open(root)).close()
     await opened(root)
-    expect(await readFile(path.join(root, 'FORMAT'), 'utf8')).toBe('hubmirror 1\n')
+    expect(await readFile(path.join(root, 'FORMAT'), 'utf8')).toBe('hubmirror 2\n')
     expect(await readFile(path.join(root, 'CACHEDIR.TAG'), 'utf8')).toMatch(
       /^Signature: 8a477f597d28d172789f/,
     )
@@ -48,7 +48,7 @@ describe('a directory', () => {
   )
 
   it.each([
-    ['of another version', 'FORMAT', 'hubmirror 2\n', 'another version'],
+    ['of another version', 'FORMAT', 'hubmirror 3\n', 'another version'],
     ['that contains other files', 'letter.txt', 'Dear', 'contains other files'],
     ['that contains a foreign tmp/', 'tmp/letter.txt', 'Dear', 'contains other files'],
   ])('%s is refused and left unchanged', async (_, file, content, message) => {
@@ -74,7 +74,7 @@ describe('a directory', () => {
     await writeFile(path.join(root, 'verify.json'), '{}')
     await writeFile(path.join(root, 'FORMAT'), format)
     const store = await opened(root)
-    expect(await readFile(path.join(root, 'FORMAT'), 'utf8')).toBe('hubmirror 1\n')
+    expect(await readFile(path.join(root, 'FORMAT'), 'utf8')).toBe('hubmirror 2\n')
     const found = await store.blobs.open(sha256Key(Buffer.from('kept')), 4)
     expect(found?.sizeBytes).toBe(4)
     await found?.close()
@@ -145,7 +145,7 @@ describe('a directory', () => {
     const root = await scratchDirectory()
     for (const name of names) {
       if (name.endsWith('/')) await mkdir(path.join(root, name))
-      else await writeFile(path.join(root, name), name === 'FORMAT' ? 'hubmirror 1\n' : '')
+      else await writeFile(path.join(root, name), name === 'FORMAT' ? 'hubmirror 2\n' : '')
     }
     await opened(root)
     expect(await readdir(root)).toEqual(
@@ -199,7 +199,7 @@ describe('a store in use', () => {
     expect(((await stat(root)).mode & 0o777).toString(8)).toBe('700')
     const all = Object.entries(await modes(root))
     const wrong = all.filter(([name, mode]) => {
-      const isDirectory = !/(?:^|\/)(?:[A-Z.]+|data|blocks|[0-9a-f]{64}(?:\.json)?)$/.test(name)
+      const isDirectory = !/(?:^|\/)(?:[A-Z.]+|data|blocks|in-use|\w+\.mdb|[0-9a-f]{64})$/.test(name)
       return mode !== (isDirectory ? '700' : name.startsWith('blobs/') ? '400' : '600')
     })
     expect(wrong).toEqual([])

@@ -1,22 +1,43 @@
-import { appendFile, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
-import path from 'node:path'
-import { describe, expect, it } from 'vitest'
-import { createFacts } from '../../../src/store/facts/facts.ts'
+import { stat } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { encodeFact, factId } from '../../../src/store/facts/fact-bytes.ts'
+import { openTable } from '../../../src/store/facts/fact-table.ts'
+import { type DiskFacts, type FactsOptions, openFacts } from '../../../src/store/facts/facts.ts'
 import type { Layout } from '../../../src/store/layout.ts'
-import type { Facts } from '../../../src/store/store.ts'
 import { walkFacts } from '../../../src/store/upkeep/walk.ts'
 import { scratchLayout } from './scratch.ts'
 
-async function scratchFacts(
-  memoryBytes = 1_000_000,
-): Promise<{ layout: Layout; facts: Facts; cold: () => Facts; file: (key: string) => string }> {
+interface Scene {
+  readonly layout: Layout
+  readonly facts: DiskFacts
+  /** As after a restart, nothing is in memory. It closes those that were open. */
+  readonly cold: (options?: Partial<FactsOptions>) => Promise<DiskFacts>
+  /** Replaces what is stored of the key by other bytes. */
+  readonly damage: (key: string, change: (bytes: Buffer) => Buffer) => Promise<void>
+}
+
+async function scratchFacts(memoryBytes = 1_000_000): Promise<Scene> {
   const layout = await scratchLayout()
+  let open: DiskFacts | undefined
+  const cold = async (options: Partial<FactsOptions> = {}): Promise<DiskFacts> => {
+    await open?.close()
+    open = await openFacts(layout, { memoryBytes, ...options })
+    return open
+  }
+  onTestFinished(() => open?.close())
   return {
     layout,
-    facts: createFacts(layout, { memoryBytes }),
-    // As after a restart, nothing is in memory.
-    cold: () => createFacts(layout, { memoryBytes }),
-    file: (key) => layout.fact('refs', key),
+    cold,
+    facts: await cold(),
+    async damage(key, change) {
+      await open?.close()
+      const table = await openTable(layout.facts, { readOnly: false })
+      const name = { kind: 'refs', id: factId(key) } as const
+      const before = table.get(name)?.bytes ?? Buffer.alloc(0)
+      table.change([{ act: 'put', ...name, bytes: change(Buffer.from(before)), usedAt: 0 }], 1e9)
+      await table.close()
+    },
   }
 }
 
@@ -26,17 +47,17 @@ describe('facts', () => {
     const key = 'https://hub org/name "refs/pr/1"'
     await facts.write('refs', key, { commit: 'abc', list: [1, null, 'ü'] })
     expect(await facts.read('refs', key)).toEqual({ commit: 'abc', list: [1, null, 'ü'] })
-    expect(await cold().read('refs', key)).toEqual({ commit: 'abc', list: [1, null, 'ü'] })
-    expect(await cold().read('files', key)).toBeUndefined()
-    expect(await readdir(layout.tmp)).toEqual([])
-    expect((await stat(layout.fact('refs', key))).mode & 0o777).toBe(0o600)
+    expect(await (await cold()).read('refs', key)).toEqual({ commit: 'abc', list: [1, null, 'ü'] })
+    expect(await (await cold()).read('files', key)).toBeUndefined()
+    for (const name of ['data.mdb', 'lock.mdb'])
+      expect((await stat(`${layout.facts}/${name}`)).mode & 0o777).toBe(0o600)
   })
 
   it('are found by peek only in memory', async () => {
     const { facts, cold } = await scratchFacts()
     await facts.write('refs', 'k', 1)
     expect(facts.peek('refs', 'k')).toBe(1)
-    const restarted = cold()
+    const restarted = await cold()
     expect(restarted.peek('refs', 'k')).toBeUndefined()
     await restarted.read('refs', 'k')
     expect(restarted.peek('refs', 'k')).toBe(1)
@@ -45,10 +66,8 @@ describe('facts', () => {
   })
 
   it('are known to be absent until they are written', async () => {
-    const { facts, file } = await scratchFacts()
+    const { facts } = await scratchFacts()
     expect(await facts.read('refs', 'k')).toBeUndefined()
-    await mkdir(path.dirname(file('k')), { recursive: true })
-    await writeFile(file('k'), JSON.stringify({ key: 'k', value: 1 }))
     expect(await facts.read('refs', 'k')).toBeUndefined()
     await facts.write('refs', 'k', 2)
     expect(await facts.read('refs', 'k')).toBe(2)
@@ -59,7 +78,7 @@ describe('facts', () => {
     await facts.remove('refs', 'never')
     await facts.write('refs', 'k', 1)
     await facts.remove('refs', 'k')
-    expect(await cold().read('refs', 'k')).toBeUndefined()
+    expect(await (await cold()).read('refs', 'k')).toBeUndefined()
   })
 
   it('are read from the disk when memory cannot hold them', async () => {
@@ -74,7 +93,7 @@ describe('facts', () => {
   it('in memory are not replaced by an older value of a slow read', async () => {
     const { facts, cold } = await scratchFacts()
     await facts.write('refs', 'k', 'old')
-    const restarted = cold()
+    const restarted = await cold()
     const reading = restarted.read('refs', 'k')
     const writing = restarted.write('refs', 'k', 'new')
     expect(await reading).toBe('new')
@@ -83,7 +102,7 @@ describe('facts', () => {
   })
 
   it('are read whole while they are overwritten again and again', async () => {
-    const { facts, cold } = await scratchFacts()
+    const { facts } = await scratchFacts(0)
     const value = (round: number): string => String(round % 10).repeat(20_000)
     await facts.write('documents', 'k', value(0))
     const progress = { round: 0 }
@@ -92,9 +111,70 @@ describe('facts', () => {
         await facts.write('documents', 'k', value(progress.round))
     })()
     for (let reads = 0; reads < 20 || progress.round < 60; reads += 1) {
-      expect(await cold().read('documents', 'k')).toMatch(/^(\d)\1{19999}$/)
+      expect(await facts.read('documents', 'k')).toMatch(/^(\d)\1{19999}$/)
+      await setImmediate()
     }
     await writer
+  })
+
+  it('stay on the disk when they are used from memory', async () => {
+    let now = 1e12
+    const { layout, cold } = await scratchFacts()
+    const facts = await cold({ now: () => now })
+    await facts.write('refs', 'used', 1)
+    await facts.write('refs', 'not used', 2)
+    now += 3_600_000
+    expect(facts.peek('refs', 'used')).toBe(1)
+    await facts.close()
+    const table = await openTable(layout.facts, { readOnly: true })
+    expect([...(table?.walk('refs') ?? [])].map(({ id }) => id)).toEqual([factId('not used'), factId('used')])
+    await table?.close()
+  })
+
+  it('make other facts go where the limit is lower than what they take', async () => {
+    const { facts, cold } = await scratchFacts()
+    await Promise.all(Array.from({ length: 500 }, (_, index) => facts.write('files', `f${index}`, { index })))
+    const sizes: number[] = []
+    const smaller = await cold({ maxBytes: 10 * 4096 })
+    smaller.watch((bytes) => sizes.push(bytes))
+    await smaller.fit()
+    expect(sizes[0]).toBeGreaterThan(10 * 4096)
+    expect(sizes.at(-1)).toBeLessThanOrEqual(10 * 4096)
+    expect(await smaller.read('files', 'f499')).toEqual({ index: 499 })
+    expect(await smaller.read('files', 'f0')).toBeUndefined()
+  })
+
+  it('leave no old value behind when the new one is too large to be stored', async () => {
+    const { facts, cold } = await scratchFacts()
+    await facts.write('documents', 'd', 'small')
+    const limited = await cold({ maxBytes: 100_000 })
+    await limited.write('documents', 'd', 'x'.repeat(30_000))
+    expect(await limited.read('documents', 'd')).toHaveLength(30_000)
+    expect(await (await cold()).read('documents', 'd')).toBeUndefined()
+  })
+
+  it('take no more room on a disk that is nearly full', async () => {
+    const { cold } = await scratchFacts()
+    let size = 0
+    let asked = (): void => {}
+    const wasAsked = new Promise<void>((resolve) => {
+      asked = resolve
+    })
+    const facts = await cold({
+      shortBytes() {
+        asked()
+        return Promise.resolve(1)
+      },
+    })
+    facts.watch((bytes) => {
+      size = bytes
+    })
+    await facts.write('documents', 'old', 'x'.repeat(1_100_000))
+    await wasAsked
+    const before = size
+    for (let index = 0; index < 10; index += 1) await facts.write('documents', `d${index}`, 'x'.repeat(200_000))
+    expect(size).toBeLessThanOrEqual(before)
+    expect(await (await cold()).read('documents', 'd9')).toHaveLength(200_000)
   })
 })
 
@@ -102,19 +182,19 @@ describe('a fact with a body', () => {
   const body = Buffer.concat([Buffer.from('{"a":1}\n\n'), Buffer.alloc(30_000, 0xff)])
 
   it('is read back byte for byte, before and after a restart', async () => {
-    const { facts, cold, file } = await scratchFacts()
+    const { facts, cold } = await scratchFacts()
     await facts.write('refs', 'k', { type: 'x', body })
-    for (const each of [facts, cold()]) expect(await each.read('refs', 'k')).toEqual({ type: 'x', body })
-    const stored = await readFile(file('k'))
-    expect(stored.subarray(-body.length).equals(body)).toBe(true)
-    await facts.write('refs', 'k', { type: 'x', body: Buffer.alloc(0) })
-    expect(await cold().read('refs', 'k')).toEqual({ type: 'x', body: Buffer.alloc(0) })
+    expect(await facts.read('refs', 'k')).toEqual({ type: 'x', body })
+    const again = await cold()
+    expect(await again.read('refs', 'k')).toEqual({ type: 'x', body })
+    await again.write('refs', 'k', { type: 'x', body: Buffer.alloc(0) })
+    expect(await (await cold()).read('refs', 'k')).toEqual({ type: 'x', body: Buffer.alloc(0) })
   })
 
   it('is one object for all concurrent readers, and is not cached when memory is too small', async () => {
     const { facts, cold } = await scratchFacts(100_000)
     await facts.write('refs', 'k', { body })
-    const restarted = cold()
+    const restarted = await cold()
     const [one, other] = await Promise.all([restarted.read('refs', 'k'), restarted.read('refs', 'k')])
     expect(one).toBe(other)
     expect(restarted.peek('refs', 'k')).toBeUndefined()
@@ -123,79 +203,49 @@ describe('a fact with a body', () => {
   it('is not read in its old state by a caller that asks after the write', async () => {
     const { facts, cold } = await scratchFacts(100_000)
     await facts.write('refs', 'k', { body })
-    const restarted = cold()
+    const restarted = await cold()
     const other = Buffer.alloc(body.length, 1)
     const before = restarted.read('refs', 'k')
     const writing = restarted.write('refs', 'k', { body: other })
     const after = restarted.read('refs', 'k')
     await Promise.all([before, writing])
     expect(await after).toEqual({ body: other })
-  })
-
-  it.each([
-    ['is shorter', (file: string) => truncate(file, 1000)],
-    ['is longer', (file: string) => appendFile(file, 'x')],
-    ['has lost its body', async (file: string) => truncate(file, (await readFile(file)).indexOf('\n'))],
-    [
-      'has a hole',
-      async (file: string) => {
-        const bytes = await readFile(file)
-        await writeFile(file, bytes.fill(0, bytes.length - 4096))
-      },
-    ],
-  ] as const)('counts as absent when its file %s', async (_, damage) => {
-    const { facts, cold, file } = await scratchFacts()
-    await facts.write('refs', 'k', { body })
-    await damage(file('k'))
-    expect(await cold().read('refs', 'k')).toBeUndefined()
+    expect(await restarted.read('refs', 'k')).toEqual({ body: other })
   })
 
   it('is listed without its body', async () => {
-    const { facts, layout, file } = await scratchFacts()
+    const { facts, layout } = await scratchFacts()
     await facts.write('refs', 'k', { type: 'x', body })
-    await facts.write('refs', 'long', { type: 'y'.repeat(20_000), body })
+    await facts.close()
     const found = []
     for await (const fact of walkFacts(layout, 'refs')) found.push(fact)
-    const [one, other] = found.toSorted((a, b) => JSON.stringify(a).length - JSON.stringify(b).length)
-    expect(one).toEqual({ kind: 'fact', file: file('k'), key: 'k', value: { type: 'x' } })
-    expect(JSON.stringify(other).length).toBeGreaterThan(20_000)
-    expect(JSON.stringify(other).length).toBeLessThan(21_000)
+    expect(found).toEqual([{ kind: 'fact', place: { id: factId('k') }, key: 'k', value: { type: 'x' } }])
   })
 })
 
-describe('a file that is no fact', () => {
-  const damages: readonly [string, (file: string, layout: Layout) => Promise<void>][] = [
-    ['is empty', (file) => truncate(file, 0)],
-    ['is torn', (file) => truncate(file, 12)],
-    ['has something behind it', (file) => appendFile(file, '{}')],
-    ['is of another key', (file) => writeFile(file, JSON.stringify({ key: 'other', value: 1 }))],
-    ['has no key', (file) => writeFile(file, '{"value":1}')],
-    ['is a list', (file) => writeFile(file, '[1]')],
-    ['is null', (file) => writeFile(file, 'null')],
-    ['is nested too deep', (file) => writeFile(file, '['.repeat(200_000))],
-    ['is absurdly large', (file) => truncate(file, 3 * 1024 ** 3)],
+describe('bytes that are no fact', () => {
+  const flipped = (position: number) => (bytes: Buffer) => {
+    bytes[position] = (bytes[position] ?? 0) ^ 1
+    return bytes
+  }
+  const damages: readonly [string, (bytes: Buffer) => Buffer][] = [
+    ['are none', () => Buffer.alloc(0)],
+    ['are three', (bytes) => bytes.subarray(0, 3)],
+    ['are torn', (bytes) => bytes.subarray(0, 12)],
+    ['have something behind them', (bytes) => Buffer.concat([bytes, Buffer.from('x')])],
+    ['have a flipped bit in the checksum', flipped(0)],
+    ['have a flipped bit in the JSON', flipped(20)],
+    ['have a flipped bit in the body', (bytes) => flipped(bytes.length - 1)(bytes)],
+    ['have a hole', (bytes) => bytes.fill(0, bytes.length - 4096)],
+    ['are of another key', () => encodeFact('other', 1)],
   ]
-  it.each(damages)('counts as absent when it %s, and is replaced by a write', async (_, damage) => {
-    const { layout, facts, cold, file } = await scratchFacts()
-    await facts.write('refs', 'k', { commit: 'abc' })
-    await damage(file('k'), layout)
-    const restarted = cold()
+  it.each(damages)('count as absent when they %s, and are replaced by a write', async (_, change) => {
+    const { facts, cold, damage } = await scratchFacts()
+    await facts.write('refs', 'k', { commit: 'abc', body: Buffer.alloc(9000, 1) })
+    await damage('k', change)
+    const restarted = await cold()
     expect(await restarted.read('refs', 'k')).toBeUndefined()
     await restarted.write('refs', 'k', 'again')
-    expect(await cold().read('refs', 'k')).toBe('again')
-  })
-
-  it('is neither read nor written through a link', async () => {
-    const { layout, cold, file } = await scratchFacts()
-    const outside = path.join(layout.root, 'outside.json')
-    await writeFile(outside, JSON.stringify({ key: 'k', value: 'mine' }))
-    await mkdir(path.dirname(file('k')), { recursive: true })
-    await symlink(outside, file('k'))
-    expect(await cold().read('refs', 'k')).toBeUndefined()
-    await cold().write('refs', 'k', 'theirs')
-    expect(JSON.parse(await readFile(outside, 'utf8'))).toEqual({ key: 'k', value: 'mine' })
-    expect(await cold().read('refs', 'k')).toBe('theirs')
-    await cold().remove('refs', 'k')
-    expect(JSON.parse(await readFile(outside, 'utf8'))).toEqual({ key: 'k', value: 'mine' })
+    expect(await (await cold()).read('refs', 'k')).toBe('again')
   })
 })

@@ -1,14 +1,16 @@
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { BlobKey } from '../../../src/store/digest.ts'
+import { encodeFact, factId } from '../../../src/store/facts/fact-bytes.ts'
+import { openTable } from '../../../src/store/facts/fact-table.ts'
 import { createLayout } from '../../../src/store/layout.ts'
+import { requireStore } from '../../../src/store/prepare.ts'
 import {
   fileRecords,
   type Inventory,
-  requireStore,
   takeInventory,
   totalsOf,
   unclaimed,
@@ -107,18 +109,18 @@ describe('an inventory', () => {
   it('skips damaged facts, and counts them', async () => {
     await made.stored(repoOf('org/a'), 'a', Buffer.from('a'))
     const key = (file: string) => `${ORIGIN} models/org/a ${COMMIT} ${JSON.stringify(file)}`
-    await made.facts.write('files', key('torn'), {})
-    await truncate(made.layout.fact('files', key('torn')), 20)
     await made.facts.write('files', key('no key'), { sizeBytes: 1 })
     await made.facts.write('files', key('no path'), { sizeBytes: 1, key: '../../etc/passwd' })
     await made.facts.write('files', 'of no repo', { sizeBytes: 1, key: sha256Key(Buffer.from('a')) })
-    const elsewhere = made.layout.fact('files', 'elsewhere')
-    await mkdir(path.dirname(elsewhere), { recursive: true })
-    await writeFile(elsewhere, JSON.stringify({ key: key('a'), value: {} }))
-    // That a commit has no such path is a fact, not damage. A file with a name that is not ours is not a fact.
+    const table = await openTable(made.layout.facts, { readOnly: false })
+    const wrong = { act: 'put', kind: 'files', usedAt: 0 } as const
+    const torn = encodeFact(key('torn'), {}).subarray(0, 20)
+    table.change([{ ...wrong, id: factId(key('torn')), bytes: torn }], 1e9)
+    table.change([{ ...wrong, id: factId('elsewhere'), bytes: encodeFact(key('a'), {}) }], 1e9)
+    await table.close()
+    // That a commit has no such path is a fact, not damage.
     made.known().files.set(repoOf('org/a'), COMMIT, 'gone', { kind: 'absent', commit: COMMIT })
     await made.settled()
-    await writeFile(path.join(path.dirname(elsewhere), '.DS_Store'), '')
     const inventory = await takeInventory(made.layout)
     expect(inventory.damagedFacts).toBe(5)
     expect(holdingOf(inventory, 'models/org/a').files).toBe(1)
@@ -174,8 +176,8 @@ describe('a directory', () => {
     try {
       const layout = createLayout(other)
       await expect(requireStore(layout)).rejects.toThrow(/is not a store of hubmirror/)
-      await writeFile(layout.format, 'hubmirror 2\n')
-      await expect(requireStore(layout)).rejects.toThrow(/another version \(format "hubmirror 2\\n"\)/)
+      await writeFile(layout.format, 'hubmirror 3\n')
+      await expect(requireStore(layout)).rejects.toThrow(/another version \(format "hubmirror 3\\n";/)
       await requireStore(made.layout)
     } finally {
       await rm(other, { recursive: true })

@@ -11,7 +11,7 @@ import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import type { DiskStore } from '../../../src/store/disk-store.ts'
 import { openStore } from '../../../src/store/disk-store.ts'
-import { createFacts } from '../../../src/store/facts/facts.ts'
+import { type DiskFacts, openFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { writeBlockMap } from '../../../src/store/partials/block-map.ts'
 import { BlockMap } from '../../../src/store/partials/blocks.ts'
@@ -59,14 +59,38 @@ export function gitKey(bytes: Buffer): BlobKey {
 export class MadeStore {
   readonly root: string
   readonly layout: Layout
-  readonly facts: Facts
+  /** Open while they are used: a process may not open them twice, and tests read them in other ways. */
+  readonly facts: Facts = {
+    read: (kind, key) => this.#use((facts) => facts.read(kind, key)),
+    peek: () => undefined,
+    write: (kind, key, value) => this.#use((facts) => facts.write(kind, key, value)),
+    remove: (kind, key) => this.#use((facts) => facts.remove(kind, key)),
+  }
+  #users = 0
+  #open: Promise<DiskFacts> | undefined
+  #closing: Promise<void> = Promise.resolve()
   readonly #metadata = new Map<string, Metadata>()
   readonly #writes: Promise<void>[] = []
 
   constructor(root: string) {
     this.root = root
     this.layout = createLayout(root)
-    this.facts = createFacts(this.layout, { memoryBytes: 1 })
+  }
+
+  async #use<T>(work: (facts: DiskFacts) => Promise<T>): Promise<T> {
+    this.#users += 1
+    this.#open ??= this.#closing.then(() => openFacts(this.layout, { memoryBytes: 1 }))
+    const facts = await this.#open
+    try {
+      return await work(facts)
+    } finally {
+      this.#users -= 1
+      if (this.#users === 0) {
+        this.#open = undefined
+        this.#closing = facts.close()
+      }
+      await this.#closing
+    }
   }
 
   remove(): Promise<void> {

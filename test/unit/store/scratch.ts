@@ -18,10 +18,10 @@ export async function scratchDirectory(): Promise<string> {
   return root
 }
 
-/** The paths of a store of which only tmp/ exists. */
+/** The paths of a store of which only tmp/ and facts/ exist. */
 export async function scratchLayout(): Promise<Layout> {
   const layout = createLayout(await scratchDirectory())
-  await mkdir(layout.tmp, { mode: 0o700 })
+  for (const folder of [layout.tmp, layout.facts]) await mkdir(folder, { mode: 0o700 })
   return layout
 }
 

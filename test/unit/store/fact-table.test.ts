@@ -1,0 +1,99 @@
+// The table of facts: changes in one transaction, and what is evicted.
+
+import { stat } from 'node:fs/promises'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { factId } from '../../../src/store/facts/fact-bytes.ts'
+import { type FactChange, type FactTable, openTable } from '../../../src/store/facts/fact-table.ts'
+import type { FactKind } from '../../../src/store/store.ts'
+import { scratchLayout } from './scratch.ts'
+
+const PAGE = 4096
+
+async function scene(): Promise<{ table: FactTable; directory: string }> {
+  const { facts: directory } = await scratchLayout()
+  const table = await openTable(directory, { readOnly: false })
+  onTestFinished(() => table.close())
+  return { table, directory }
+}
+
+function put(kind: FactKind, key: string, sizeBytes = 300): FactChange {
+  return { act: 'put', kind, id: factId(key), bytes: Buffer.alloc(sizeBytes, key), usedAt: 1_000_000 }
+}
+
+const has = (table: FactTable, kind: FactKind, key: string): boolean =>
+  table.get({ kind, id: factId(key) }) !== undefined
+const orderOf = (table: FactTable, kind: FactKind): string[] =>
+  [...table.walk(kind)].map(({ bytes }) => bytes.subarray(0, 1).toString())
+
+describe('a table of facts', () => {
+  it('has what was put last, and nothing that was removed', async () => {
+    const { table } = await scene()
+    table.change([put('files', 'a'), put('files', 'b'), put('refs', 'a')], 1e9)
+    table.change([{ act: 'remove', kind: 'files', id: factId('a') }, put('refs', 'a', 7)], 1e9)
+    expect([has(table, 'files', 'a'), has(table, 'files', 'b')]).toEqual([false, true])
+    expect(table.get({ kind: 'refs', id: factId('a') })).toEqual({ bytes: Buffer.alloc(7, 'a'), usedAt: 1_000_000 })
+    table.change([{ ...put('refs', 'a', 9), ifAbsent: true } as FactChange], 1e9)
+    expect(table.get({ kind: 'refs', id: factId('a') })?.bytes).toHaveLength(7)
+  })
+
+  it('lists facts from the least to the most recently used', async () => {
+    const { table } = await scene()
+    table.change(['a', 'b', 'c'].map((key) => put('files', key)), 1e9)
+    table.change([{ act: 'use', kind: 'files', id: factId('a'), usedAt: 9e6 }, put('files', 'b')], 1e9)
+    table.change([{ act: 'use', kind: 'files', id: factId('none'), usedAt: 9e6 }], 1e9)
+    expect(orderOf(table, 'files')).toEqual(['c', 'a', 'b'])
+    expect(table.get({ kind: 'files', id: factId('a') })?.usedAt).toBe(9e6)
+  })
+
+  it('takes no more than the limit, however many are put at once, and reuses the room', async () => {
+    const { table, directory } = await scene()
+    const limit = 50 * PAGE
+    for (let round = 0; round < 40; round += 1) {
+      table.change(
+        Array.from({ length: 100 }, (_, index) => put('files', `${round} ${index}`)),
+        limit,
+      )
+      expect(table.sizeBytes).toBeLessThanOrEqual(limit)
+    }
+    expect(has(table, 'files', '39 99')).toBe(true)
+    expect(table.sizeBytes).toBeGreaterThan(limit - 4 * PAGE)
+    // Pages that were freed by one transaction are free for the next but one.
+    expect((await stat(`${directory}/data.mdb`)).size).toBeLessThan(4 * limit)
+  })
+
+  it('evicts the least recently used first', async () => {
+    const { table } = await scene()
+    const keys = Array.from({ length: 300 }, (_, index) => `f${index}`)
+    table.change(keys.map((key) => put('files', key)), 1e9)
+    table.change([{ act: 'use', kind: 'files', id: factId('f0'), usedAt: 9e6 }], 1e9)
+    table.change([], 20 * PAGE)
+    const left = keys.filter((key) => has(table, 'files', key))
+    expect(left.length).toBeGreaterThan(100)
+    expect(left).toEqual(['f0', ...keys.slice(301 - left.length)])
+  })
+
+  it('evicts of the kind that takes most, so that a flood of one kind displaces no other', async () => {
+    const { table } = await scene()
+    for (let index = 0; index < 10; index += 1)
+      table.change([put('repos', `r${index}`), put('refs', `main${index}`)], 1e9)
+    for (let index = 0; index < 40; index += 1) table.change([put('documents', `d${index}`, 3 * PAGE)], 60 * PAGE)
+    for (let index = 0; index < 10; index += 1)
+      expect([has(table, 'repos', `r${index}`), has(table, 'refs', `main${index}`)]).toEqual([true, true])
+    expect(table.sizeBytes).toBeLessThanOrEqual(60 * PAGE)
+  })
+
+  it('keeps a hundred thousand facts in a file of less than 100 MiB', async () => {
+    const { table, directory } = await scene()
+    for (let round = 0; round < 20; round += 1)
+      table.change(
+        Array.from({ length: 5000 }, (_, index) => put('files', `${round} ${index}`)),
+        1e9,
+      )
+    expect((await stat(`${directory}/data.mdb`)).size).toBeLessThan(100 * 1024 * 1024)
+  })
+
+  it('is none where there is no file, and none of it is made by a reader', async () => {
+    const { facts: directory } = await scratchLayout()
+    expect(await openTable(directory, { readOnly: true })).toBeUndefined()
+  })
+})
