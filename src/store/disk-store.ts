@@ -74,7 +74,9 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
     const refusal = await writeRefusal(layout)
     if (refusal !== undefined && (await isStore(layout))) {
       onLimit?.('read-only', refusal)
-      const facts = await whileUsable(layout, () => factsOf(layout, options, { diskBytes: 0, readOnly: true }))
+      const facts = await whileUsable(layout, () =>
+        factsOf(layout, options, { diskBytes: 0, readOnly: true }),
+      )
       return new DiskStore(layout, options, { unlock: undefined, facts })
     }
   }
@@ -269,11 +271,13 @@ function openLedger(layout: Layout, options: StoreOptions, remove: (name: string
 
 // statfs(2): NFS, SMB 1 and 2, CIFS, AFS, Ceph, 9P, Lustre, GPFS, BeeGFS.
 const NETWORK_VOLUMES: ReadonlySet<number> = new Set([
-  0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x5346414f, 0x00c36400, 0x01021997, 0x0bd00bd0, 0x47504653, 0x19830326,
+  0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x5346414f, 0x00c36400, 0x01021997, 0x0bd00bd0, 0x47504653,
+  0x19830326,
 ])
 
 async function isNetworkVolume(layout: Layout): Promise<boolean> {
-  return NETWORK_VOLUMES.has((await statfs(layout.root)).type)
+  const volume = await statfs(layout.root).catch(() => undefined)
+  return volume !== undefined && NETWORK_VOLUMES.has(volume.type)
 }
 
 async function freeBytes(layout: Layout): Promise<number> {

@@ -1,6 +1,6 @@
 // Space accounting for the disk: what is stored, what is promised to partials, and what is evicted when room is needed.
 // It is updated as things happen, never by scanning the tree on a timer. It knows names and sizes, no paths: `remove` of
-// the caller removes the bytes. Facts are counted here as one sum; fact-space.ts evicts them.
+// the caller removes the bytes. Facts are counted here as one sum; fact-table.ts evicts them.
 
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import type { EvictionReason, Observer } from '../telemetry/observer.ts'

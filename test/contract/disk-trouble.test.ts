@@ -8,7 +8,6 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { writeAtomic } from '../../src/store/atomic.ts'
 import { Verifier } from '../../src/store/digest.ts'
 import type { DiskStore } from '../../src/store/disk-store.ts'
-import { createFacts } from '../../src/store/facts/facts.ts'
 import { createLayout } from '../../src/store/layout.ts'
 import { BLOCK_BYTES } from '../../src/store/partials/blocks.ts'
 import { DiskPartial } from '../../src/store/partials/partial.ts'
@@ -138,27 +137,6 @@ describe.each(ways)('when a call fails with $code (after its work: $after)', (wa
       },
     )
     expect(calls).toBeGreaterThanOrEqual(8)
-  })
-
-  it('a fact is the old one or the new one after a restart', async () => {
-    await failEach(
-      way,
-      async (directory, arm) => {
-        const layout = createLayout(directory)
-        await mkdir(layout.tmp)
-        const facts = createFacts(layout, { memoryBytes: 0 })
-        await facts.write('refs', 'k', 'old')
-        arm()
-        await facts.read('refs', 'k').catch(() => undefined)
-        await facts.write('refs', 'k', 'new')
-        await facts.remove('refs', 'other')
-      },
-      async (directory, error) => {
-        const value = await createFacts(createLayout(directory), { memoryBytes: 0 }).read('refs', 'k')
-        if (error === undefined) expect(value).toBe('new')
-        else expect(['old', 'new']).toContain(value)
-      },
-    )
   })
 
   it('a blob is stored whole or not at all, and what a partial vouches for is right', async () => {

@@ -152,7 +152,7 @@ describe('after all these paths', () => {
     }
     for (const name of (await filesBelow(mirror.cacheDir)).keys()) {
       expect(name).toMatch(
-        /^(CACHEDIR\.TAG|FORMAT|LOCK|blobs\/(sha256|gitsha1|opaque)\/[0-9a-f]{2}\/[0-9a-f]+|facts\/\w+\/[0-9a-f]{2}\/[0-9a-f]{64}\.json|partial\/\w+-[0-9a-f]+\/(data|blocks))$/,
+        /^(CACHEDIR\.TAG|FORMAT|LOCK|blobs\/(sha256|gitsha1|opaque)\/[0-9a-f]{2}\/[0-9a-f]+|facts\/(data\.mdb|lock\.mdb|in-use)|partial\/\w+-[0-9a-f]+\/(data|blocks))$/,
       )
     }
   })

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { ResponseCache } from '../../src/fast-path/response-cache.ts'
 import type { CommitHash, Repo, RepoId } from '../../src/hub/names.ts'
 import { parseHubUrl } from '../../src/hub/route.ts'
@@ -17,7 +17,8 @@ import { Invalidations } from '../../src/mirror/invalidations.ts'
 import { Metadata } from '../../src/mirror/metadata/metadata.ts'
 import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
-import { createFacts } from '../../src/store/facts/facts.ts'
+import { openFacts } from '../../src/store/facts/facts.ts'
+import type { Facts } from '../../src/store/store.ts'
 import { scratchLayout } from './store/scratch.ts'
 
 describe('a memory cache', () => {
@@ -97,11 +98,17 @@ describe('keys that callers choose', () => {
 
   // ROUNDS names of 8,000 characters are 96 MB.
   it('do not fill the cache of facts', async () => {
-    const facts = createFacts(await scratchLayout(), { memoryBytes: 4_000_000 })
+    const facts = await openFacts(await scratchLayout(), { memoryBytes: 4_000_000 })
+    onTestFinished(() => facts.close())
     // Writes do not matter here, and a disk would make the test slow.
     const write = () => Promise.resolve()
     const invalidations = new Invalidations()
-    const options = { facts: { ...facts, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
+    const bound: Omit<Facts, 'write'> = {
+      read: (kind, key) => facts.read(kind, key),
+      peek: (kind, key) => facts.peek(kind, key),
+      remove: (kind, key) => facts.remove(kind, key),
+    }
+    const options = { facts: { ...bound, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
     const metadata = new Metadata({ ...options, onWriteError: () => undefined })
     const body = { body: Buffer.from('{}'), contentType: '', link: undefined, headers: {} }
     const grown = await growth(async () => {
@@ -213,12 +220,10 @@ describe('the source', () => {
       'workers/main/worker-link.ts #cachedUntil': 'repos of answers that workers may repeat, for a minute',
       'store/blobs/handoff-links.ts #links': 'links to files that a front proxy sends, for a while',
       'store/blobs/blobs.ts #quarantining': 'blobs that are being removed',
-      'store/facts/fact-space.ts #kinds': 'kinds of facts',
-      'store/facts/fact-space.ts #landing': 'writes under way',
-      'store/facts/fact-space.ts #shards': 'shards, of which there are 256 for each kind',
-      'store/facts/fact-space.ts #nextShards': 'kinds of facts',
-      'store/facts/facts.ts #last': 'changes under way',
-      'store/facts/facts.ts #running': 'readings under way',
+      'store/facts/fact-table.ts #lastNumbers': 'kinds of facts',
+      'store/facts/fact-thread.ts #waiting': 'requests under way',
+      'store/facts/facts.ts #landing': 'changes under way',
+      'store/facts/facts.ts #reading': 'reads under way',
       'store/partials/hash-thread.ts #waiting': 'pulls under way',
       'store/partials/hash-worker.ts jobs': 'pulls under way',
       'store/ledger.ts #entries': 'blobs that are stored',

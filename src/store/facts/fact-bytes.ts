@@ -24,7 +24,10 @@ export function factId(key: string): Buffer {
 /** The bytes of a fact. A Buffer in `value.body` comes after the JSON. */
 export function encodeFact(key: string, value: unknown): Buffer {
   const body = isRecord(value) && Buffer.isBuffer(value['body']) ? value['body'] : undefined
-  const text = JSON.stringify({ key, value: isRecord(value) && body !== undefined ? withoutBody(value) : value })
+  const text = JSON.stringify({
+    key,
+    value: isRecord(value) && body !== undefined ? withoutBody(value) : value,
+  })
   const crc = Buffer.alloc(CRC_BYTES)
   const parts = [crc, Buffer.from(text), ...(body === undefined ? [] : [Buffer.of(NEWLINE), body])]
   const bytes = Buffer.concat(parts)
@@ -54,7 +57,8 @@ export function parseFact(text: Buffer): (ReadFact & { readonly bytes?: unknown 
 }
 
 /** The value of a fact but for its body. */
-export function withoutBody({ body: _, ...rest }: Readonly<Record<string, unknown>>): unknown {
+export function withoutBody(value: Readonly<Record<string, unknown>>): unknown {
+  const { body: _, ...rest } = value
   return rest
 }
 

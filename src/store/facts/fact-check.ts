@@ -3,8 +3,8 @@
 
 import { FACT_KINDS } from '../store.ts'
 import { decodeFact, factId } from './fact-bytes.ts'
-import { DamagedFacts, openTable } from './fact-table.ts'
 import { DAMAGED_STATUS } from './fact-damage.ts'
+import { DamagedFacts, openTable } from './fact-table.ts'
 
 try {
   const table = await openTable(process.argv[2] ?? '', { readOnly: false })

@@ -15,11 +15,21 @@ import { tableFile } from './fact-table.ts'
 /** Exit status of the check of a damaged table. */
 export const DAMAGED_STATUS = 3
 /** What ends a process that reads a page which is not what it should be. */
-const DAMAGE_SIGNALS: ReadonlySet<unknown> = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE', 'SIGTRAP'])
+const DAMAGE_SIGNALS: ReadonlySet<unknown> = new Set([
+  'SIGSEGV',
+  'SIGBUS',
+  'SIGABRT',
+  'SIGILL',
+  'SIGFPE',
+  'SIGTRAP',
+])
 
 /** Whether the last mirror has not closed the table, and it is damaged. Marks it as in use. */
 export async function isDamagedByCrash(layout: Layout): Promise<boolean> {
-  const [mark, table] = await Promise.all([ifThere(stat(layout.factsInUse)), ifThere(stat(tableFile(layout.facts)))])
+  const [mark, table] = await Promise.all([
+    ifThere(stat(layout.factsInUse)),
+    ifThere(stat(tableFile(layout.facts))),
+  ])
   if (mark === undefined) await markInUse(layout)
   return mark !== undefined && table !== undefined && (await checkFails(layout.facts))
 }
@@ -46,7 +56,10 @@ async function markInUse(layout: Layout): Promise<void> {
 function checkFails(directory: string): Promise<boolean> {
   // Node cannot run TypeScript. When this file runs from source (tests, tsx), the built script is used.
   const unbuilt = import.meta.url.endsWith('.ts')
-  const script = new URL(unbuilt ? '../../../dist/store/facts/fact-check.js' : './fact-check.js', import.meta.url)
+  const script = new URL(
+    unbuilt ? '../../../dist/store/facts/fact-check.js' : './fact-check.js',
+    import.meta.url,
+  )
   return new Promise((resolve) => {
     execFile(process.execPath, [fileURLToPath(script), directory], (error) =>
       resolve(error !== null && (error.code === DAMAGED_STATUS || DAMAGE_SIGNALS.has(error.signal))),

@@ -44,7 +44,9 @@ export interface FactBytes {
 /** The database cannot be read: it is damaged, cut short, or no database. */
 export class DamagedFacts extends UnusableDirectory {
   constructor(file: string, reason: string) {
-    super(`${file} is damaged (${reason}). A mirror that may write to the store sets it aside when it starts.`)
+    super(
+      `${file} is damaged (${reason}). A mirror that may write to the store sets it aside when it starts.`,
+    )
     this.name = 'DamagedFacts'
   }
 }
@@ -66,7 +68,8 @@ const SECONDS_BYTES = 4
 /** How many facts are evicted before it is decided again which kind takes most. */
 const EVICT_AT_ONCE = 64
 /** What LMDB says of a database that it cannot read. */
-const DAMAGE = /\bMDB_(?:PAGE_NOTFOUND|CORRUPTED|PANIC|VERSION_MISMATCH|INVALID|INCOMPATIBLE|BAD_TXN|NOTFOUND)\b/
+const DAMAGE =
+  /\bMDB_(?:PAGE_NOTFOUND|CORRUPTED|PANIC|VERSION_MISMATCH|INVALID|INCOMPATIBLE|BAD_TXN|NOTFOUND)\b/
 /** Where the two first pages have the magic number of LMDB, as this machine writes it. */
 const MAGIC = { number: 0xbeefc0de, positions: [24, 4096 + 24] } as const
 

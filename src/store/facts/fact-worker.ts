@@ -7,14 +7,15 @@ import type { FactReply, FactRequest } from './fact-thread.ts'
 const { directory, readOnly } = workerData as { readonly directory: string; readonly readOnly: boolean }
 let table: Promise<FactTable | undefined> | undefined
 
-parentPort?.on('message', async (request: FactRequest) => {
+parentPort?.on('message', (request: FactRequest) => {
   const { number } = request
-  try {
-    reply({ number, ...(await answer(request)) })
-  } catch (error) {
-    const { name, message, code } = error as Error & { readonly code?: string }
-    reply({ number, error: { name, message, code } })
-  }
+  answer(request).then(
+    (rest) => reply({ number, ...rest }),
+    (error: Error & { readonly code?: string }) => {
+      const { name, message, code } = error
+      reply({ number, error: { name, message, code } })
+    },
+  )
 })
 
 async function answer(request: FactRequest): Promise<Omit<FactReply, 'number'>> {

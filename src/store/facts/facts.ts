@@ -4,8 +4,8 @@
 import { MemoryCache } from '../../memory.ts'
 import { unlinkIfThere } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
-import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
 import { UnusableDirectory } from '../prepare.ts'
+import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
 import { decodeFact, encodeFact, factId } from './fact-bytes.ts'
 import { isDamagedByCrash, setTableAside, unmarkInUse } from './fact-damage.ts'
 import type { FactChange } from './fact-table.ts'
@@ -215,7 +215,11 @@ class StoredFacts implements DiskFacts {
   /** The value in memory, or ABSENT when there is known to be none. Undefined when memory does not know. */
   #cached(kind: FactKind, key: string): unknown {
     const known = this.#memory.get(nameOf(kind, key))
-    if (known !== undefined && known.value !== ABSENT && this.#now() - known.recordedAt >= RECORD_USE_EVERY_MS) {
+    if (
+      known !== undefined &&
+      known.value !== ABSENT &&
+      this.#now() - known.recordedAt >= RECORD_USE_EVERY_MS
+    ) {
       known.recordedAt = this.#now()
       this.#recordUse(kind, key)
     }
@@ -229,7 +233,8 @@ class StoredFacts implements DiskFacts {
 
   async #readFromDisk(kind: FactKind, key: string): Promise<unknown> {
     const name = nameOf(kind, key)
-    const found = (await this.#readTable(kind, key)) ?? (this.#hasOlder ? await this.#readOlder(kind, key) : undefined)
+    const found =
+      (await this.#readTable(kind, key)) ?? (this.#hasOlder ? await this.#readOlder(kind, key) : undefined)
     // A write may have happened meanwhile; its value in memory is newer than what was read.
     const newer = this.#memory.get(name)
     if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
@@ -261,7 +266,9 @@ class StoredFacts implements DiskFacts {
     const fits = bytes !== undefined && bytes.length <= this.#maxBytes / 4
     const at = { kind, id: factId(key) }
     // The old value is no longer true, also where the new one is not stored.
-    const change = fits ? ({ act: 'put', ...at, bytes, usedAt: this.#now() } as const) : ({ act: 'remove', ...at } as const)
+    const change = fits
+      ? ({ act: 'put', ...at, bytes, usedAt: this.#now() } as const)
+      : ({ act: 'remove', ...at } as const)
     try {
       if (this.#hasOlder) await this.#inTurn(() => this.#replaceOlder(kind, key, change))
       else await this.#thread.change(change)
@@ -279,11 +286,11 @@ class StoredFacts implements DiskFacts {
 
   async #adopt(kind: FactKind, files: readonly string[]): Promise<void> {
     const found = await readOlderFiles(this.#layout, kind, files)
-    const puts = found.map(({ fact }) => {
-      if (fact === 'damaged') return undefined
+    const puts = found.map(async ({ fact }) => {
+      if (fact === 'damaged') return
       const at = { kind, id: factId(fact.key), usedAt: fact.usedAt }
       // A fact that is in the table already is newer.
-      return this.#thread.change({ act: 'put', ...at, bytes: encodeFact(fact.key, fact.value), ifAbsent: true })
+      await this.#thread.change({ act: 'put', ...at, bytes: encodeFact(fact.key, fact.value), ifAbsent: true })
     })
     await Promise.all(puts)
     for (const { file } of found) await unlinkIfThere(file)

@@ -36,7 +36,11 @@ export async function hasOlderFacts(layout: Layout): Promise<boolean> {
 }
 
 /** Undefined when there is no such file, or it holds another fact or none. Rejects when the disk cannot be read. */
-export async function readOlderFact(layout: Layout, kind: FactKind, key: string): Promise<OlderFact | undefined> {
+export async function readOlderFact(
+  layout: Layout,
+  kind: FactKind,
+  key: string,
+): Promise<OlderFact | undefined> {
   const found = await readFact(kind, layout.olderFact(kind, key))
   return found === undefined || found === 'damaged' || found.key !== key ? undefined : found
 }
@@ -53,7 +57,8 @@ export async function* walkOlderFiles(layout: Layout, kind: FactKind): AsyncGene
     const files = (await namesIn(path.join(root, fan)))
       .filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
       .map((name) => path.join(root, fan, name))
-    for (let start = 0; start < files.length; start += GROUP_FILES) yield files.slice(start, start + GROUP_FILES)
+    for (let start = 0; start < files.length; start += GROUP_FILES)
+      yield files.slice(start, start + GROUP_FILES)
   }
 }
 

@@ -94,7 +94,10 @@ export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator
   }
 }
 
-function storedFact(place: Extract<StoredFact, { kind: 'fact' }>['place'], { key, value }: ReadFact): StoredFact {
+function storedFact(
+  place: Extract<StoredFact, { kind: 'fact' }>['place'],
+  { key, value }: ReadFact,
+): StoredFact {
   return { kind: 'fact', place, key, value: isRecord(value) ? withoutBody(value) : value }
 }
 

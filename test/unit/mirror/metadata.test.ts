@@ -3,7 +3,7 @@ import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import type { DocumentFact } from '../../../src/mirror/metadata/documents.ts'
 import type { FileFact } from '../../../src/mirror/metadata/files.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
-import { decodeFact, encodeFact } from '../../../src/store/facts/fact-file.ts'
+import { decodeFact, encodeFact } from '../../../src/store/facts/fact-bytes.ts'
 import type { Facts } from '../../../src/store/store.ts'
 import { commit, repo } from '../hub/repo.ts'
 
@@ -44,7 +44,7 @@ function scene(change: Partial<Facts> = {}): Scene {
       write(kind, key, value) {
         writes.push(kind)
         memory.set(`${kind} ${key}`, value)
-        disk.set(`${kind} ${key}`, decodeFact(Buffer.concat(encodeFact(key, value).content))?.value)
+        disk.set(`${kind} ${key}`, decodeFact(encodeFact(key, value))?.value)
         return Promise.resolve()
       },
       remove(kind, key) {

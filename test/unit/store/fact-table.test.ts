@@ -31,14 +31,20 @@ describe('a table of facts', () => {
     table.change([put('files', 'a'), put('files', 'b'), put('refs', 'a')], 1e9)
     table.change([{ act: 'remove', kind: 'files', id: factId('a') }, put('refs', 'a', 7)], 1e9)
     expect([has(table, 'files', 'a'), has(table, 'files', 'b')]).toEqual([false, true])
-    expect(table.get({ kind: 'refs', id: factId('a') })).toEqual({ bytes: Buffer.alloc(7, 'a'), usedAt: 1_000_000 })
+    expect(table.get({ kind: 'refs', id: factId('a') })).toEqual({
+      bytes: Buffer.alloc(7, 'a'),
+      usedAt: 1_000_000,
+    })
     table.change([{ ...put('refs', 'a', 9), ifAbsent: true } as FactChange], 1e9)
     expect(table.get({ kind: 'refs', id: factId('a') })?.bytes).toHaveLength(7)
   })
 
   it('lists facts from the least to the most recently used', async () => {
     const { table } = await scene()
-    table.change(['a', 'b', 'c'].map((key) => put('files', key)), 1e9)
+    table.change(
+      ['a', 'b', 'c'].map((key) => put('files', key)),
+      1e9,
+    )
     table.change([{ act: 'use', kind: 'files', id: factId('a'), usedAt: 9e6 }, put('files', 'b')], 1e9)
     table.change([{ act: 'use', kind: 'files', id: factId('none'), usedAt: 9e6 }], 1e9)
     expect(orderOf(table, 'files')).toEqual(['c', 'a', 'b'])
@@ -64,7 +70,10 @@ describe('a table of facts', () => {
   it('evicts the least recently used first', async () => {
     const { table } = await scene()
     const keys = Array.from({ length: 300 }, (_, index) => `f${index}`)
-    table.change(keys.map((key) => put('files', key)), 1e9)
+    table.change(
+      keys.map((key) => put('files', key)),
+      1e9,
+    )
     table.change([{ act: 'use', kind: 'files', id: factId('f0'), usedAt: 9e6 }], 1e9)
     table.change([], 20 * PAGE)
     const left = keys.filter((key) => has(table, 'files', key))
@@ -76,7 +85,8 @@ describe('a table of facts', () => {
     const { table } = await scene()
     for (let index = 0; index < 10; index += 1)
       table.change([put('repos', `r${index}`), put('refs', `main${index}`)], 1e9)
-    for (let index = 0; index < 40; index += 1) table.change([put('documents', `d${index}`, 3 * PAGE)], 60 * PAGE)
+    for (let index = 0; index < 40; index += 1)
+      table.change([put('documents', `d${index}`, 3 * PAGE)], 60 * PAGE)
     for (let index = 0; index < 10; index += 1)
       expect([has(table, 'repos', `r${index}`), has(table, 'refs', `main${index}`)]).toEqual([true, true])
     expect(table.sizeBytes).toBeLessThanOrEqual(60 * PAGE)

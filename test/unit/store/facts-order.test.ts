@@ -31,7 +31,8 @@ it('a removal is not undone by the write before it', async () => {
     await Promise.all([facts.write('repos', key, { public: true }), facts.remove('repos', key)])
   }
   const later = await again()
-  for (let round = 0; round < 50; round += 1) expect(await later.read('repos', `repo ${round}`)).toBeUndefined()
+  for (let round = 0; round < 50; round += 1)
+    expect(await later.read('repos', `repo ${round}`)).toBeUndefined()
 })
 
 it('the last of many concurrent writes stays', async () => {

@@ -172,7 +172,8 @@ describe('facts', () => {
     await facts.write('documents', 'old', 'x'.repeat(1_100_000))
     await wasAsked
     const before = size
-    for (let index = 0; index < 10; index += 1) await facts.write('documents', `d${index}`, 'x'.repeat(200_000))
+    for (let index = 0; index < 10; index += 1)
+      await facts.write('documents', `d${index}`, 'x'.repeat(200_000))
     expect(size).toBeLessThanOrEqual(before)
     expect(await (await cold()).read('documents', 'd9')).toHaveLength(200_000)
   })

@@ -91,7 +91,7 @@ describe('a pass', () => {
     await made.blob(Buffer.alloc(100), { key: right! })
     await made.file(repoOf('org/a'), 'right', right!, 100)
     await made.blob(Buffer.alloc(10), { key: unknown! })
-    const { damages } = await pass()
+    const { damages } = await pass({ readsFacts: true })
     expect(damages).toEqual([{ key: short, sizeBytes: 90, reason: 'length', place: 'quarantined' }])
   })
 
