@@ -44,7 +44,7 @@ const url = (repo: RepoName, path: string) => `${mirror.url}/acme/${repo}/resolv
 const headersFor = (repo: RepoName) => (repo === 'private' ? { authorization: `Bearer ${TOKEN}` } : {})
 const get = (repo: RepoName, path: string) => probe(url(repo, path), { headers: headersFor(repo) })
 const bodiesOpen = async () =>
-  (await openFilesBelow(mirror.cacheDir)).filter((name) => !name.endsWith('/LOCK'))
+  (await openFilesBelow(mirror.cacheDir)).filter((name) => !/\/(?:LOCK|(?:data|lock)\.mdb)$/.test(name))
 
 /** A client whose answer has begun and that reads nothing more until the test asks it to. */
 async function begin(

@@ -107,7 +107,7 @@ const settledMetrics = () => whenIdle(() => mirror.metrics())
 
 const noBodiesOpen = () =>
   eventually(
-    async () => (await openFilesBelow(mirror.cacheDir)).filter((name) => !/\/LOCK( |$)/.test(name)),
+    async () => (await openFilesBelow(mirror.cacheDir)).filter((name) => !/\/(?:LOCK|(?:data|lock)\.mdb)( |$)/.test(name)),
     (open) => open.length === 0,
   )
 

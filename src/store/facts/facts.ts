@@ -290,7 +290,12 @@ class StoredFacts implements DiskFacts {
       if (fact === 'damaged') return
       const at = { kind, id: factId(fact.key), usedAt: fact.usedAt }
       // A fact that is in the table already is newer.
-      await this.#thread.change({ act: 'put', ...at, bytes: encodeFact(fact.key, fact.value), ifAbsent: true })
+      await this.#thread.change({
+        act: 'put',
+        ...at,
+        bytes: encodeFact(fact.key, fact.value),
+        ifAbsent: true,
+      })
     })
     await Promise.all(puts)
     for (const { file } of found) await unlinkIfThere(file)

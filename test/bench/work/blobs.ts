@@ -2,10 +2,12 @@
 // request. The directory is warm in the page cache. A cold disk prolongs the scan of the store, not the start.
 
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { decodeFact, encodeFact, factId, type ReadFact } from '../../../src/store/facts/fact-bytes.ts'
+import { type FactChange, type FactTable, openTable } from '../../../src/store/facts/fact-table.ts'
 import { lfs } from '../../hub-simulator/repos.ts'
 import type { Bench, Work } from '../bench.ts'
 import { checksum } from '../client/checksum.ts'
@@ -128,30 +130,34 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
   await answers('GET', server.url + filePath)
   await server.stop()
 
-  const fact = factOf(cacheDir, name)
-  const digest = sha256(content(0))
-  for (const folder of ['blobs/sha256', 'facts/files']) {
-    for (let fan = 0; fan < FAN; fan += 1) {
-      mkdirSync(path.join(cacheDir, folder, fan.toString(16).padStart(2, '0')), { recursive: true })
-    }
+  const table = await openTable(path.join(cacheDir, 'facts'), { readOnly: false })
+  try {
+    const fact = factOf(table, name)
+    const digest = sha256(content(0))
+    for (let fan = 0; fan < FAN; fan += 1)
+      mkdirSync(path.join(cacheDir, 'blobs/sha256', fan.toString(16).padStart(2, '0')), { recursive: true })
+    const puts: FactChange[] = []
+    const stored = Array.from({ length: count }, (_, index) => {
+      const other = name.replace('0000000', String(index + 1).padStart(7, '0'))
+      const blob = sha256(content(index + 1))
+      const { key, value } = JSON.parse(fact.replaceAll(name, other).replaceAll(digest, blob)) as ReadFact
+      const bytes = encodeFact(key, value)
+      puts.push({ act: 'put', kind: 'files', id: factId(key), bytes, usedAt: Date.now() })
+      writeFileSync(path.join(cacheDir, 'blobs/sha256', blob.slice(0, 2), blob), content(index + 1))
+      return { path: filePath.replace(name, other), content: content(index + 1) }
+    })
+    for (let start = 0; start < puts.length; start += 10_000)
+      table.change(puts.slice(start, start + 10_000), Number.POSITIVE_INFINITY)
+    return stored
+  } finally {
+    await table.close()
   }
-  return Array.from({ length: count }, (_, index) => {
-    const other = name.replace('0000000', String(index + 1).padStart(7, '0'))
-    const blob = sha256(content(index + 1))
-    const text = fact.replaceAll(name, other).replaceAll(digest, blob)
-    const { key } = JSON.parse(text) as { key: string }
-    const hash = sha256(key)
-    writeFileSync(path.join(cacheDir, 'blobs/sha256', blob.slice(0, 2), blob), content(index + 1))
-    writeFileSync(path.join(cacheDir, 'facts/files', hash.slice(0, 2), `${hash}.json`), text)
-    return { path: filePath.replace(name, other), content: content(index + 1) }
-  })
 }
 
-/** The fact that the mirror has written about the file of that name. */
-function factOf(cacheDir: string, name: string): string {
-  const folder = path.join(cacheDir, 'facts/files')
-  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    const text = entry.endsWith('.json') ? readFileSync(path.join(folder, entry), 'utf8') : ''
+/** The fact that the mirror has stored about the file of that name, as JSON. */
+function factOf(table: FactTable, name: string): string {
+  for (const { bytes } of table.walk('files')) {
+    const text = JSON.stringify(decodeFact(bytes))
     if (text.includes(name)) return text
   }
   throw new Error(`no fact about ${name}`)

@@ -214,13 +214,8 @@ describe('a proof', () => {
   it.each([
     ['says nothing', () => Promise.resolve(undefined)],
     ['is away', () => Promise.reject(new Error('away'))],
-<<<<<<< HEAD
   ])('is not given when the origin %s', async (_, ask) => {
-    const { access, clock } = await scene()
-=======
-  ])('proves nothing when the origin %s', async (_, ask) => {
     const { access, clock } = scene()
->>>>>>> 91672d7 (store: move the facts of earlier versions, and set damaged ones aside)
     expect(await access.prove(REPO, ask)).toBe(false)
     expect(access.verdict(REPO)).toBeUndefined()
     await access.proved(REPO, clock.ms)
