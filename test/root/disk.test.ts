@@ -107,7 +107,10 @@ const settledMetrics = () => whenIdle(() => mirror.metrics())
 
 const noBodiesOpen = () =>
   eventually(
-    async () => (await openFilesBelow(mirror.cacheDir)).filter((name) => !/\/(?:LOCK|(?:data|lock)\.mdb)( |$)/.test(name)),
+    async () =>
+      (await openFilesBelow(mirror.cacheDir)).filter(
+        (name) => !/\/(?:LOCK|(?:data|lock)\.mdb)( |$)/.test(name),
+      ),
     (open) => open.length === 0,
   )
 

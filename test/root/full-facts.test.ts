@@ -46,8 +46,8 @@ describe.skipIf(noDisk !== undefined)('facts on a disk that is full', () => {
       }
     }
     expect(stored.length).toBeGreaterThan(1000)
+    expect(refusals.size).toBeGreaterThan(0)
     // A write that the disk cuts short is EIO to LMDB.
-    expect([...refusals].sort()).toEqual(expect.arrayContaining(['ENOSPC']))
     for (const code of refusals) expect(['EIO', 'ENOSPC']).toContain(code)
 
     await unlink(join(disk.directory, 'ballast'))
