@@ -31,7 +31,7 @@ export async function isDamagedByCrash(layout: Layout): Promise<boolean> {
     ifThere(stat(tableFile(layout.facts))),
   ])
   if (mark === undefined) await markInUse(layout)
-  return mark !== undefined && table !== undefined && (await checkFails(layout.facts))
+  return mark !== undefined && table !== undefined && (await checkFails(layout.facts, table.size))
 }
 
 /** Records that the table was closed and is sound. */
@@ -53,16 +53,24 @@ async function markInUse(layout: Layout): Promise<void> {
   }
 }
 
-function checkFails(directory: string): Promise<boolean> {
+/** Pages that lead back to themselves would be read without end. */
+const CHECK_AT_LEAST_MS = 60_000
+/** Slower than any disk that a mirror can be run on. */
+const CHECK_BYTES_PER_MS = 4096
+
+function checkFails(directory: string, sizeBytes: number): Promise<boolean> {
   // Node cannot run TypeScript. When this file runs from source (tests, tsx), the built script is used.
   const unbuilt = import.meta.url.endsWith('.ts')
   const script = new URL(
     unbuilt ? '../../../dist/store/facts/fact-check.js' : './fact-check.js',
     import.meta.url,
   )
+  const timeout = CHECK_AT_LEAST_MS + sizeBytes / CHECK_BYTES_PER_MS
   return new Promise((resolve) => {
-    execFile(process.execPath, [fileURLToPath(script), directory], (error) =>
-      resolve(error !== null && (error.code === DAMAGED_STATUS || DAMAGE_SIGNALS.has(error.signal))),
-    )
+    execFile(process.execPath, [fileURLToPath(script), directory], { timeout }, (error) => {
+      if (error === null) return resolve(false)
+      const { code, signal, killed } = error
+      resolve(code === DAMAGED_STATUS || killed === true || DAMAGE_SIGNALS.has(signal))
+    })
   })
 }

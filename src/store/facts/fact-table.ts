@@ -6,7 +6,7 @@
 // Each kind of facts has a database in which facts lie in the order of their last use, under a running number. The database
 // `index` finds that number. So the least recently used facts are at the beginning, and evicting them frees whole pages.
 
-import { closeSync, constants, openSync, readSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { endianness } from 'node:os'
 import path from 'node:path'
 import { getSystemErrorName } from 'node:util'
@@ -127,8 +127,10 @@ export async function openTable(
  * reads.
  */
 function requireMagic(file: string): void {
-  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+  // Without O_NONBLOCK, a FIFO in its place would hold the thread.
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
+    if (!fstatSync(fd).isFile()) throw new DamagedFacts(file, 'it is no file')
     const pages = Buffer.alloc(2 * 4096)
     const length = readSync(fd, pages)
     const read = endianness() === 'LE' ? pages.readUInt32LE.bind(pages) : pages.readUInt32BE.bind(pages)

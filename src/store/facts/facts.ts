@@ -298,7 +298,11 @@ class StoredFacts implements DiskFacts {
       })
     })
     await Promise.all(puts)
-    for (const { file } of found) await unlinkIfThere(file)
+    for (const { file, fact } of found) {
+      if (fact !== 'damaged') await unlinkIfThere(file)
+      // A folder, say. It holds up no other, and is never read.
+      else await unlinkIfThere(file).catch(() => undefined)
+    }
   }
 
   /** Runs `work` after all that was given before. */
