@@ -1,7 +1,7 @@
-// The part of the addon that lock.ts uses; it has no types of its own. With `fd` alone, the lock is exclusive and covers the
-// whole file.
+// The part of the addon that lock.ts and facts/fact-table.ts use; it has no types of its own. The lock is exclusive. It covers
+// `length` bytes from `offset` on, with `fd` alone the whole file.
 
 declare module 'fs-native-extensions' {
-  const addon: { readonly tryLock: (fd: number) => boolean }
+  const addon: { readonly tryLock: (fd: number, offset?: number, length?: number) => boolean }
   export default addon
 }

@@ -25,9 +25,9 @@ export class DirectoryInUse extends Error {
   }
 }
 
-/** Locks an open file for as long as it is open. False when it is locked already. */
+/** Locks an open file, or `length` bytes of it from `offset` on, for as long as it is open. False when it is locked already. */
 export interface KernelLock {
-  tryLock(fd: number): boolean
+  tryLock(fd: number, offset?: number, length?: number): boolean
 }
 
 const OPEN_LOCK = fsConstants.O_RDWR | fsConstants.O_CREAT | fsConstants.O_NOFOLLOW

@@ -4,7 +4,8 @@
 import { FACT_KINDS } from '../store.ts'
 import { decodeFact, factId } from './fact-bytes.ts'
 import { DAMAGED_STATUS } from './fact-damage.ts'
-import { DamagedFacts, openTable } from './fact-table.ts'
+import { openTable } from './fact-table.ts'
+import { DamagedFacts } from './table-errors.ts'
 
 try {
   const table = await openTable(process.argv[2] ?? '', { readOnly: false })

@@ -9,10 +9,10 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { endianness } from 'node:os'
 import path from 'node:path'
-import { getSystemErrorName } from 'node:util'
 import type { Database, RootDatabase } from 'lmdb'
-import { UnusableDirectory } from '../prepare.ts'
+import { loadKernelLock } from '../lock.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
+import { DamagedFacts, guard, guardOpening, NoDatabase, SameProcessId } from './table-errors.ts'
 
 /** Where a fact is found: its kind, and `factId` of its key. */
 export interface FactName {
@@ -41,35 +41,10 @@ export interface FactBytes {
   readonly usedAt: number
 }
 
-/** The database cannot be read: it is damaged, cut short, or no database. */
-export class DamagedFacts extends UnusableDirectory {
-  constructor(file: string, reason: string) {
-    super(
-      `${file} is damaged (${reason}). A mirror that may write to the store sets it aside when it starts.`,
-    )
-    this.name = 'DamagedFacts'
-  }
-}
-
-/** There is no build of LMDB for this platform. */
-export class NoDatabase extends UnusableDirectory {
-  constructor(cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    super(
-      `LMDB, the database for facts, cannot be loaded on ${process.platform}-${process.arch} (${reason}). ` +
-        'Install the optional packages of hubmirror too (npm ci without --omit=optional), or compile LMDB (npm rebuild lmdb).',
-    )
-    this.name = 'NoDatabase'
-  }
-}
-
 const NUMBER_BYTES = 6
 const SECONDS_BYTES = 4
 /** How many facts are evicted before it is decided again which kind takes most. */
 const EVICT_AT_ONCE = 64
-/** What LMDB says of a database that it cannot read. */
-const DAMAGE =
-  /\bMDB_(?:PAGE_NOTFOUND|CORRUPTED|PANIC|VERSION_MISMATCH|INVALID|INCOMPATIBLE|BAD_TXN|NOTFOUND)\b/
 /** Where the two first pages have the magic number of LMDB, as this machine writes it. */
 const MAGIC = { number: 0xbeefc0de, positions: [24, 4096 + 24] } as const
 
@@ -79,7 +54,7 @@ export function tableFile(directory: string): string {
 
 /**
  * Opens the table in `directory`, which exists. Without `readOnly` it makes what is missing; with it, the result is undefined
- * when there is no table. The caller closes it. Rejects with NoDatabase, DamagedFacts, or the error of the disk.
+ * when there is no table. The caller closes it. Rejects with the errors of table-errors.ts, or the error of the disk.
  */
 export async function openTable(directory: string, options: { readonly readOnly: false }): Promise<FactTable>
 export async function openTable(
@@ -96,7 +71,8 @@ export async function openTable(
   })
   // LMDB makes its files readable for all, unless they exist.
   if (!options.readOnly) for (const name of ['data.mdb', 'lock.mdb']) makePrivate(path.join(directory, name))
-  return guard(directory, () => {
+  await requireOwnProcessId(path.join(directory, 'lock.mdb'))
+  return guardOpening(tableFile(directory), () => {
     requireMagic(tableFile(directory))
     const root = open<Buffer, Buffer>({
       path: directory,
@@ -116,9 +92,12 @@ export async function openTable(
       throw new DamagedFacts(tableFile(directory), 'it is cut short')
     }
     const make = (): FactTable => new FactTable(directory, root)
-    if (entryCount > 0) return make()
     // Nothing is in it yet, which a crash can leave, too. One commit makes all of it.
-    return options.readOnly ? undefined : root.transactionSync(make)
+    if (entryCount === 0 && options.readOnly) return undefined
+    const table = entryCount > 0 ? make() : root.transactionSync(make)
+    // The first read takes the lock for the process id. It must not be taken by another process later.
+    table.get({ kind: 'files', id: Buffer.alloc(0) })
+    return table
   })
 }
 
@@ -141,6 +120,30 @@ function requireMagic(file: string): void {
   }
 }
 
+/**
+ * Throws SameProcessId when another process with the id of this one has the table open. LMDB locks the byte of `lock.mdb` at
+ * its process id, and a process of another container may have the same id.
+ */
+async function requireOwnProcessId(file: string): Promise<void> {
+  if (process.platform !== 'linux') return
+  const lock = await loadKernelLock()
+  let fd: number
+  try {
+    fd = openSync(file, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch {
+    // None yet, or the volume is read-only: LMDB locks nothing then.
+    return
+  }
+  try {
+    if (lock?.tryLock(fd, process.pid, 1) === false) throw new SameProcessId(file)
+  } catch (error) {
+    // A volume without such locks. What LMDB needs of it, LMDB finds out.
+    if (error instanceof SameProcessId) throw error
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** An empty file is what a crash leaves before LMDB has written to it. */
 function isTable(directory: string): boolean {
   return (statSync(tableFile(directory), { throwIfNoEntry: false })?.size ?? 0) > 0
@@ -148,21 +151,6 @@ function isTable(directory: string): boolean {
 
 function makePrivate(file: string): void {
   closeSync(openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600))
-}
-
-/** Turns errors of LMDB into DamagedFacts, or into errors with the code that the disk has given (`ENOSPC`). */
-function guard<T>(directory: string, work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    if (!(error instanceof Error) || error instanceof DamagedFacts) throw error
-    // A RangeError: the index has numbers that are none.
-    if (DAMAGE.test(error.message) || error instanceof RangeError)
-      throw new DamagedFacts(tableFile(directory), error.message)
-    const code = 'code' in error ? error.code : undefined
-    if (typeof code === 'number' && code > 0) Object.assign(error, { code: getSystemErrorName(-code) })
-    throw error
-  }
 }
 
 export class FactTable {
@@ -189,7 +177,7 @@ export class FactTable {
 
   /** Undefined when there is no such fact. */
   get(name: FactName): FactBytes | undefined {
-    return guard(this.#directory, () => this.#get(name))
+    return guard(tableFile(this.#directory), () => this.#get(name))
   }
 
   /**
@@ -197,7 +185,7 @@ export class FactTable {
    * durable when it returns. If it throws, nothing has changed.
    */
   change(changes: readonly FactChange[], limitBytes: number): void {
-    guard(this.#directory, () =>
+    guard(tableFile(this.#directory), () =>
       this.#root.transactionSync(() => {
         this.#lastNumbers.clear()
         for (const change of changes) this.#apply(change)
@@ -210,7 +198,7 @@ export class FactTable {
   *walk(kind: FactKind): Generator<{ readonly id: Buffer; readonly bytes: Buffer }> {
     const facts = this.#facts[kind].getRange({})[Symbol.iterator]()
     for (;;) {
-      const next = guard(this.#directory, () => facts.next())
+      const next = guard(tableFile(this.#directory), () => facts.next())
       if (next.done === true) return
       yield { id: next.value.key.subarray(NUMBER_BYTES), bytes: next.value.value }
     }

@@ -95,10 +95,10 @@ function isDamage(error: unknown): boolean {
   return error instanceof Error && error.name === 'DamagedFacts'
 }
 
+const UNUSABLE: ReadonlySet<string> = new Set(['DamagedFacts', 'NoDatabase', 'VolumeUnfit', 'SameProcessId'])
+
 function asUnusable(error: unknown): unknown {
-  return error instanceof Error && (isDamage(error) || error.name === 'NoDatabase')
-    ? new UnusableDirectory(error.message)
-    : error
+  return error instanceof Error && UNUSABLE.has(error.name) ? new UnusableDirectory(error.message) : error
 }
 
 class StoredFacts implements DiskFacts {
