@@ -1,7 +1,7 @@
 // Why a table of facts cannot be opened: each reason is a sentence that names the cure.
 
 import { constants } from 'node:os'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { openTable } from '../../../src/store/facts/fact-table.ts'
 import { guard, guardOpening } from '../../../src/store/facts/table-errors.ts'
 import { loadKernelLock } from '../../../src/store/lock.ts'
@@ -16,22 +16,7 @@ const throws = (error: Error) => () => {
   throw error
 }
 
-afterEach(() => {
-  vi.doUnmock('lmdb')
-  vi.resetModules()
-})
-
 describe('a table of facts', () => {
-  it('on a platform without a build of LMDB is refused with the way to install one', async () => {
-    vi.resetModules()
-    vi.doMock('lmdb', throws(new Error('No native build was found')))
-    const fresh = await import('../../../src/store/facts/fact-table.ts')
-    const { facts } = await scratchLayout()
-    await expect(fresh.openTable(facts, { readOnly: false })).rejects.toThrow(
-      /cannot be loaded on \w+-\w+ .*--omit=optional.*npm rebuild lmdb/,
-    )
-  })
-
   it.each(['ENOLCK', 'ENODEV', 'ENOSYS', 'EINVAL'] as const)(
     'on a volume that answers %s is refused with the volumes that are fit for it',
     (code) => {
