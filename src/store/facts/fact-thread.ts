@@ -37,11 +37,16 @@ export interface FactThreadOptions {
   readonly onBytes: (sizeBytes: number) => void
 }
 
-/** The thread starts with the first request, also after `close`. Requests reject as FactTable throws. */
+/**
+ * The thread starts with the first request, also after `close`. Requests reject as FactTable throws. It ends by itself: a
+ * thread that is terminated inside of LMDB aborts the process.
+ */
 export class FactThread {
   readonly #options: FactThreadOptions
   readonly #waiting = new Map<number, Waiting>()
   #worker: Worker | undefined
+  /** The end of the thread before: its table must be closed before it is opened again. */
+  #ending: Promise<void> | undefined
   #sawDamage = false
   #lastNumber = 0
   #committed: Promise<unknown> = Promise.resolve()
@@ -81,10 +86,14 @@ export class FactThread {
     while (this.#next !== undefined) await this.#next.done.catch(() => undefined)
     await this.#committed
     const worker = this.#worker
-    if (worker === undefined) return
-    await this.#ask({ act: 'close' }).catch(() => undefined)
-    this.#worker = undefined
-    await worker.terminate()
+    if (worker !== undefined && this.#ending === undefined) {
+      // Its end is the answer, and rejects the request.
+      const ended = this.#ask({ act: 'close' }).catch(() => undefined)
+      this.#ending = ended.then(() => {
+        this.#ending = undefined
+      })
+    }
+    await this.#ending
   }
 
   /** Collects changes until the commit under way has ended, and then sends them. */
@@ -99,6 +108,7 @@ export class FactThread {
   }
 
   #ask(request: DistributiveOmit<FactRequest, 'number'>): Promise<FactReply> {
+    if (this.#ending !== undefined) return this.#ending.then(() => this.#ask(request))
     const worker = (this.#worker ??= this.#start())
     this.#lastNumber += 1
     const number = this.#lastNumber
@@ -121,16 +131,21 @@ export class FactThread {
     worker.on('message', (reply: FactReply) => {
       const waiting = this.#waiting.get(reply.number)
       this.#waiting.delete(reply.number)
-      if (this.#waiting.size === 0) worker.unref()
+      if (this.#waiting.size === 0 && this.#ending === undefined) worker.unref()
       if (reply.sizeBytes !== undefined) this.#options.onBytes(reply.sizeBytes)
       if (reply.error?.name === 'DamagedFacts') this.#sawDamage = true
       if (reply.error === undefined) waiting?.resolve(reply)
       else waiting?.reject(Object.assign(new Error(reply.error.message), reply.error))
     })
+    let failure: Error | undefined
     worker.on('error', (error) => {
+      failure = error
+    })
+    worker.on('exit', () => {
       // The next request gets a new thread.
       if (this.#worker === worker) this.#worker = undefined
-      for (const { reject } of this.#waiting.values()) reject(error)
+      const reason = failure ?? new Error('the thread for facts has ended')
+      for (const { reject } of this.#waiting.values()) reject(reason)
       this.#waiting.clear()
     })
     return worker

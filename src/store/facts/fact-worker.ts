@@ -18,12 +18,12 @@ parentPort?.on('message', (request: FactRequest) => {
   )
 })
 
+/** Never resolves for `close`: the end of the thread is the answer. */
 async function answer(request: FactRequest): Promise<Omit<FactReply, 'number'>> {
   if (request.act === 'close') {
-    const closing = table
-    table = undefined
-    await (await closing)?.close()
-    return {}
+    const open = await table?.catch(() => undefined)
+    await open?.close()
+    process.exit()
   }
   table ??= openTable(directory, { readOnly })
   const facts = await table

@@ -38,7 +38,8 @@ export interface DiskFacts extends Facts {
   adopt(signal: AbortSignal): Promise<void>
   /**
    * Resolves when every change made so far has reached the disk or failed. A value that is written afterwards stays in
-   * memory: another process may own the directory by then. A removal afterwards still removes the fact.
+   * memory, and what is not in memory is not found: another process may own the directory by then. A removal afterwards still
+   * removes the fact.
    */
   close(): Promise<void>
 }
@@ -116,6 +117,8 @@ class StoredFacts implements DiskFacts {
   /** The limit while the disk is short of free space: what facts took when that was noticed. */
   #shortLimitBytes = Number.POSITIVE_INFINITY
   #isClosed: boolean
+  /** Nothing is read from the disk any more: another process may own the directory. */
+  #hasEnded = false
   /** Whether facts of earlier versions may lie in files. */
   #hasOlder = false
   /** The last change while there are such files: they are changed one after another. */
@@ -163,6 +166,7 @@ class StoredFacts implements DiskFacts {
     // A change that did not fit into memory is not visible there.
     const landing = this.#landing.get(name)
     if (landing !== undefined) return landing.value
+    if (this.#hasEnded) return undefined
     const reading = this.#reading.get(name) ?? this.#readFromDisk(kind, key)
     this.#reading.set(name, reading)
     try {
@@ -207,6 +211,7 @@ class StoredFacts implements DiskFacts {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#hasEnded = true
     await this.#turn
     await this.#thread.close()
     if (this.#options.readOnly !== true && !this.#thread.sawDamage) await unmarkInUse(this.#layout)
