@@ -37,10 +37,11 @@ import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
 import { Shutdown } from './server/shutdown.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
-import { openStore, type VolumeLimit } from './store/disk-store.ts'
+import { openStore } from './store/disk-store.ts'
 import type { Store, StoreStatus } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
+import { VOLUME_LIMITS } from './store/volume-limits.ts'
 import { type AuditListener, type Auditor, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
@@ -172,18 +173,6 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
       await server.close()
     },
   }
-}
-
-const VOLUME_LIMITS: Record<VolumeLimit, string> = {
-  'no-kernel-lock':
-    'the volume of the store has no file locks: the file LOCK excludes a second mirror on this machine, ' +
-    'but not one on another machine',
-  'no-hard-links':
-    'the volume of the store makes no hard links: HUBMIRROR_SENDFILE has no effect, and the mirror sends files itself',
-  'network-volume':
-    'the store is on a network volume: facts lie in a memory-mapped database, which only processes of this machine ' +
-    'may use at a time; run hubmirror ls and prune on this machine too',
-  'read-only': 'the volume of the store is read-only: the mirror serves stored content and writes nothing',
 }
 
 /** Where the mirror is, and what it reaches. These settings do not change at run time. */
