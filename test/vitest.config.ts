@@ -6,15 +6,22 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /**
  * `shared`: the files run in few processes, each of which loads a module once. To load the modules of the mirror takes
  * longer than most files. No file may replace a module then, and what a test replaces in a class, it must restore.
+ * `inMemory`: the folders of the tests lie in memory, if the machine has room there.
  */
-function project(name: string, options: { timeoutMs: number; parallel?: boolean; shared?: boolean }) {
+function project(
+  name: string,
+  options: { timeoutMs: number; parallel?: boolean; shared?: boolean; inMemory?: boolean },
+) {
   return {
     root,
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
       isolate: options.shared !== true,
-      setupFiles: ['test/support/no-network.ts'],
+      setupFiles: [
+        'test/support/no-network.ts',
+        ...(options.inMemory === true ? ['test/support/stores-in-memory.ts'] : []),
+      ],
       testTimeout: options.timeoutMs,
       hookTimeout: options.timeoutMs,
       fileParallelism: options.parallel ?? true,
@@ -30,9 +37,9 @@ export default defineConfig({
     maxWorkers: 4,
     projects: [
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
-      project('unit', { timeoutMs: 300_000, shared: true }),
+      project('unit', { timeoutMs: 300_000, shared: true, inMemory: true }),
       project('contract', { timeoutMs: 300_000 }),
-      project('integration', { timeoutMs: 300_000, shared: true }),
+      project('integration', { timeoutMs: 300_000, shared: true, inMemory: true }),
       project('faults', { timeoutMs: 300_000, shared: true }),
       // Need rights of root, and are skipped without them.
       project('root', { timeoutMs: 300_000 }),

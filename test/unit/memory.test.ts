@@ -202,6 +202,7 @@ describe('the source', () => {
       'mirror/metadata/repos.ts #publicWrites': 'writes under way',
       'mirror/metadata/files.ts parsedFiles': 'a WeakMap',
       'mirror/files/file-answers.ts madeHeaders': 'a WeakMap',
+      'mirror/files/listed-files.ts #first': 'requests under way',
       'fast-path/response-cache.ts #targets': 'answers that are remembered',
       'mirror/single-flight.ts #running': 'questions under way',
       'origin/connections/body-buffers.ts #byCaller': 'callers that hold memory',
