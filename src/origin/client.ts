@@ -12,9 +12,9 @@ import type { Lane, Observer, OriginKind } from '../telemetry/observer.ts'
 import { keepConnectionAfterRedirects } from './connections/after-head.ts'
 import { BodyBuffers } from './connections/body-buffers.ts'
 import { decodeBody } from './connections/content-coding.ts'
-import { createDispatcher } from './connections/dispatcher.ts'
+import { CONNECT_TIMEOUT_MS, createDispatcher } from './connections/dispatcher.ts'
 import { allowSilentEventStreams } from './connections/event-streams.ts'
-import { withFloor } from './connections/pace.ts'
+import { type Floor, withFloor } from './connections/pace.ts'
 import {
   type ConnectionPermit,
   type ConnectionRequest,
@@ -28,6 +28,7 @@ import type { OriginAnswer } from './origin-answer.ts'
 import { followMoves } from './origin-move.ts'
 import { Quota, type QuotaKey, type QuotaWait } from './quota.ts'
 import { mayCarryCredential, type RedirectPolicy } from './redirect.ts'
+import { BodyThreads, LONG_BODY_BYTES } from './threads/body-threads.ts'
 
 /** On whose behalf a request is sent, and what the Hub may learn about that caller. */
 export interface Requester {
@@ -56,6 +57,8 @@ export interface OriginRequest {
    * this limit does not wait for the end of a rate limit either.
    */
   readonly timeoutMs?: number
+  /** The length of the body that is asked for, where it is known. A long one may be received on another thread. */
+  readonly bodyBytes?: number | undefined
   /**
    * How long the answer may take once the request has been sent, where the configured limit is too short. A caller that sends
    * a stream as the body must abort `signal` when the upload takes too long: see `watchUpload`.
@@ -133,6 +136,7 @@ export function createOriginClient(options: OriginOptions): OriginClient {
   const dispatcher = options.dispatcher ?? createDispatcher({ proxies, connections, timeoutMs })
   const floor = { bytesPerSecond: ORIGIN_FLOOR, graceMs: 3 * timeoutMs }
   const sender = dispatcher.compose(keepConnectionAfterRedirects, withFloor(floor, now))
+  const threads = options.dispatcher === undefined ? createThreads(timeoutMs, floor) : undefined
   const shares = new Shares({ connections, now, observer, onNews: options.onWait })
   const buffers = new BodyBuffers()
   const reachability = new Reachability({ now, observer, onChange: options.onReachabilityChange })
@@ -157,21 +161,12 @@ export function createOriginClient(options: OriginOptions): OriginClient {
     try {
       const limitMs = request.body instanceof Readable ? undefined : leftMs
       const { statusCode, headers, body } = await withDeadline(limitMs, request.signal, (signal) => {
-        const { pathname, search, origin } = url
-        return withPermit(permit, signal, () =>
-          sender.request({
-            origin,
-            path: `${pathname}${search}`,
-            method: request.method,
-            headers: headersFor(request, quotaKey.authorization, options.via),
-            body: request.body ?? null,
-            // All that is asked here reads, also by POST.
-            idempotent: true,
-            signal,
-            headersTimeout: request.answerTimeoutMs ?? timeoutMs,
-            bodyTimeout: timeoutMs,
-          }),
-        )
+        const fields = headersFor(request, quotaKey.authorization, options.via)
+        return withPermit(permit, signal, async () => {
+          const isForThread = isLongPull(request, fields) && proxies.of(url) === undefined
+          const received = isForThread ? await threads?.fetch(url, fields, signal) : undefined
+          return received ?? sender.request(inUndici(request, fields, { signal, timeoutMs }))
+        })
       })
       observer.originRequest(kind, statusCode, (now() - startedAt) / 1000)
       if (mayCarryCredential(policy, url)) reachability.reached()
@@ -208,8 +203,40 @@ export function createOriginClient(options: OriginOptions): OriginClient {
     url: (target) => new URL(withoutTrailingSlash(policy.base.pathname) + target, policy.base),
     isRecentlyUnreachable: () => reachability.isRecentlyUnreachable,
     unreachableReason: () => reachability.reason,
-    close: () => dispatcher.destroy(),
+    async close() {
+      await Promise.all([dispatcher.destroy(), threads?.close()])
+    },
   }
+}
+
+function createThreads(timeoutMs: number, floor: Floor): BodyThreads {
+  return new BodyThreads({ connectMs: Math.min(CONNECT_TIMEOUT_MS, timeoutMs), silenceMs: timeoutMs, floor })
+}
+
+/**
+ * Whether a request is worth another thread: it fetches a long body for the store, over TLS. It has no Authorization field: no
+ * credential leaves this thread.
+ */
+function isLongPull(
+  { kind, method, url, lane, bodyBytes = 0 }: OriginRequest,
+  fields: Readonly<Record<string, string>>,
+): boolean {
+  const isPull = kind === 'cdn' && method === 'GET' && lane === 'pull'
+  const isPlain = fields['authorization'] === undefined && url.protocol === 'https:'
+  return isPull && isPlain && bodyBytes >= LONG_BODY_BYTES
+}
+
+/** The request as undici takes it. */
+function inUndici(
+  { url, method, body, answerTimeoutMs }: OriginRequest,
+  headers: Record<string, string>,
+  { signal, timeoutMs }: { readonly signal: AbortSignal; readonly timeoutMs: number },
+): Dispatcher.RequestOptions {
+  const path = `${url.pathname}${url.search}`
+  const headersTimeout = answerTimeoutMs ?? timeoutMs
+  const limits = { signal, headersTimeout, bodyTimeout: timeoutMs }
+  // All that is asked here reads, also by POST.
+  return { origin: url.origin, path, method, headers, body: body ?? null, idempotent: true, ...limits }
 }
 
 function credentialFor(policy: RedirectPolicy, { url, requester }: OriginRequest): string | undefined {
@@ -287,12 +314,14 @@ async function withDeadline<T>(
   }
 }
 
+type Answered = Pick<Dispatcher.ResponseData, 'statusCode'> & Pick<OriginAnswer, 'headers' | 'body'>
+
 /** Releases the permit when the request fails or its body has ended. An answer that comes after `signal` is dropped. */
 async function withPermit(
   permit: ConnectionPermit,
   signal: AbortSignal,
-  start: () => Promise<Dispatcher.ResponseData>,
-): Promise<Dispatcher.ResponseData> {
+  start: () => Promise<Answered>,
+): Promise<Answered> {
   try {
     const answer = await start()
     answer.body.once('close', () => permit.release())

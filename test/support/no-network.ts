@@ -1,4 +1,5 @@
 import net from 'node:net'
+import { Worker } from 'node:worker_threads'
 
 // Tests talk to loopback only: a connection anywhere else is a bug of the test or of the program.
 const isLoopback = (host: string): boolean =>
@@ -16,3 +17,12 @@ net.Socket.prototype.connect = function (this: net.Socket, ...args: unknown[]) {
   if (host !== undefined && !isLoopback(host)) throw new Error(`a test tried to reach ${host}`)
   return Reflect.apply(connect, this, args as never[])
 } as typeof net.Socket.prototype.connect
+
+// A thread has a socket class of its own. What it is to reach comes in a message (origin/threads/body-threads.ts).
+const post = Reflect.get(Worker.prototype, 'postMessage') as Worker['postMessage']
+Worker.prototype.postMessage = function (this: Worker, ...args) {
+  const { origin } = args[0] as { readonly origin?: unknown }
+  const host = typeof origin === 'string' ? new URL(origin).hostname.replace(/^\[|\]$/g, '') : 'localhost'
+  if (!isLoopback(host)) throw new Error(`a test tried to reach ${host}`)
+  post.apply(this, args)
+}

@@ -209,6 +209,7 @@ export class Download {
         limit: () => map.rangeOf(run.end - 1).end,
         write: async (position, chunks, length) => {
           await this.#land(position, chunks, length)
+          for (const chunk of chunks) this.#options.source.done?.(chunk)
           run.first = Math.max(run.first, map.blockAt(position + length))
         },
       })

@@ -19,4 +19,6 @@ export interface RangeSource {
     signal: AbortSignal,
     options?: { readonly hasBegun?: boolean },
   ): AsyncIterable<Buffer>
+  /** Says that a chunk is not needed any more. Its memory may be used for another one, and the chunk be empty. */
+  done?(chunk: Buffer): void
 }

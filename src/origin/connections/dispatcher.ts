@@ -9,7 +9,7 @@ import { ProxyFailed } from '../failures/unreachable.ts'
 import { noteErrors, RepeatingDispatcher } from './repeat.ts'
 
 /** Longest wait for a connection, of which there may be three: to the proxy, through it, and TLS. */
-const CONNECT_TIMEOUT_MS = 5_000
+export const CONNECT_TIMEOUT_MS = 5_000
 
 export interface DispatcherOptions {
   readonly proxies: Proxies

@@ -18,6 +18,7 @@ import { followRedirects } from '../follow.ts'
 import { discard } from '../read-body.ts'
 import { mayCarryCredential } from '../redirect.ts'
 import { isRepoMoved } from '../repo-moved.ts'
+import { giveBack } from '../threads/body-threads.ts'
 import type { SignedUrls } from './signed-urls.ts'
 
 /** Attempts without a byte of progress before a body is given up. */
@@ -144,6 +145,11 @@ export class FileBody {
     }
   }
 
+  /** See RangeSource. */
+  done(chunk: Buffer): void {
+    giveBack(chunk)
+  }
+
   async #open(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
     const cached = this.#cached()
     if (cached === undefined) {
@@ -251,6 +257,7 @@ export class FileBody {
       headers: whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` },
       signal,
       lane: this.#lane,
+      bodyBytes: range.end - range.start,
       waitMs,
     })
   }
