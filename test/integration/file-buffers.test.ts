@@ -10,6 +10,8 @@ import { eventually } from '../support/eventually.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 
 const MIB = 1024 * 1024
+/** What a stream with a client that reads takes at once, if there are few. */
+const LARGEST = 2 * MIB
 const SIZE = 32 * MIB
 const PROVEN = 16 * MIB
 const SMALL = 128 * 1024
@@ -80,8 +82,8 @@ describe('a stored file', () => {
     const { held, seen, reads } = watchBuffers()
     await takeBig(scene)
     const [first, ...ahead] = reads
-    expect(first).toEqual({ sizeBytes: MIB, held: 1 })
-    expect(ahead).toEqual(times(SIZE / MIB - 1, { sizeBytes: MIB, held: 2 }))
+    expect(first).toEqual({ sizeBytes: LARGEST, held: 1 })
+    expect(ahead).toEqual(times(SIZE / LARGEST - 1, { sizeBytes: LARGEST, held: 2 }))
     await eventually(
       () => held.size,
       (count) => count === 0,
@@ -101,10 +103,12 @@ describe('a stored file', () => {
     )
     reads.length = 0
     await takeBig(scene)
-    const young = reads.filter(({ sizeBytes }) => sizeBytes < MIB)
+    const young = reads.filter(({ sizeBytes }) => sizeBytes < LARGEST)
     expect(young).toEqual(times(PROVEN / SMALL, { sizeBytes: SMALL, held: 1 }))
     // The last small piece is still on its way when the first large one is read.
-    expect(reads.slice(young.length)).toEqual(times((SIZE - PROVEN) / MIB, { sizeBytes: MIB, held: 2 }))
+    expect(reads.slice(young.length)).toEqual(
+      times((SIZE - PROVEN) / LARGEST, { sizeBytes: LARGEST, held: 2 }),
+    )
   })
 
   it('that many clients request and do not read costs few small buffers in total', async () => {
@@ -113,17 +117,17 @@ describe('a stored file', () => {
     const heldBytes = (): number => [...held].reduce((sum, { length }) => sum + length, 0)
     const idlers = await stalled(scene, 30)
     // Those who came while they were few may hold two large ones. The others wait at much the same place.
-    expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * MIB + 10 * SHARED)
+    expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * LARGEST + 10 * SHARED)
     // A client that reads gets all of it meanwhile, and what it has read is kept for them to a bound.
     expect((await scene.ask(TARGET)).whole).toBe(true)
-    expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * MIB + SHARED_BUDGET + idlers.length * SMALL)
+    expect(heldBytes()).toBeLessThanOrEqual(FEW * 2 * LARGEST + SHARED_BUDGET + idlers.length * SMALL)
     const before = reads.length
     for (const answer of idlers) answer.destroy()
     // No stream is counted any more: the next one reads as one alone does.
     const [pool] = pools
     await eventually(
       () => pool?.sizeFor(0),
-      (sizeBytes) => sizeBytes === MIB,
+      (sizeBytes) => sizeBytes === LARGEST,
     )
     await eventually(
       async () => scene.mirror.logLines('"route":"file"').length,

@@ -10,7 +10,8 @@ const UNPROVEN_BUDGET_BYTES = 8 * 1024 * 1024
 const PROVEN_BUDGET_BYTES = 48 * 1024 * 1024
 const SMALLEST_BYTES = 8 * 1024
 const UNPROVEN_LARGEST_BYTES = 128 * 1024
-const LARGEST_BYTES = 1024 * 1024
+/** Each read is a turn of the thread pool, and each write may wake this process: both cost more than what lies in a cache. */
+const LARGEST_BYTES = 2 * 1024 * 1024
 /**
  * More than the kernel takes for a client that reads nothing (send and receive buffers on both sides). A stream that has
  * sent this much has a client that reads, and gets large buffers.
