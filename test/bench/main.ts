@@ -8,10 +8,11 @@ import { World } from '../hub-simulator/repos.ts'
 import { startHub } from '../hub-simulator/server.ts'
 import { Bench, type Work } from './bench.ts'
 import { CONTESTANTS, type Contestant, type ContestantName } from './contestants.ts'
+import { measureHost } from './host.ts'
 import { type Report, reportText } from './report.ts'
 import { Reporter } from './reporter.ts'
 import { SCALES } from './scale.ts'
-import { groupLines } from './text.ts'
+import { groupLines, hostText } from './text.ts'
 import { blobs } from './work/blobs.ts'
 import { clients } from './work/clients.ts'
 import { cold } from './work/cold.ts'
@@ -83,6 +84,9 @@ for (const contestant of CONTESTANTS) {
   }
 }
 
+const host = await measureHost()
+console.log(hostText(host))
+
 const startedAt = performance.now()
 const hub = await startHub({ world: new World() })
 const bench = new Bench({ hub, scale, reporter, contestants: installed })
@@ -111,6 +115,7 @@ if (values.json !== undefined) {
     day: new Date().toISOString().slice(0, 10),
     scale: scale.name,
     machine: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}`,
+    host,
     versions,
     seconds,
     groups: reporter.groups,

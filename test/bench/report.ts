@@ -34,6 +34,24 @@ export interface Group {
   readonly failures: Readonly<Partial<Record<ContestantName, string>>>
 }
 
+/** What the machine charged at the beginning of a run, in CPU time of one process. */
+export interface Host {
+  readonly systemCallUs: number
+  /** A call that a thread of the pool does, and the two wake-ups that it takes. */
+  readonly threadTurnUs: number
+  /** From memory to memory. */
+  readonly copyMsPerMib: number
+  /** From the page cache, by the thread that asks, and by one of the pool. */
+  readonly fileMsPerMib: number
+  readonly fileThreadMsPerMib: number
+  /** Sent and received over loopback. */
+  readonly loopbackMsPerMib: number
+  /** The load of the last minute. */
+  readonly load: number
+  /** The share of CPU time that a hypervisor gave to others, since the start of the machine. */
+  readonly stolen: number
+}
+
 /** One run of the bench. */
 export interface Report {
   /** Day, as YYYY-MM-DD. */
@@ -42,6 +60,8 @@ export interface Report {
   /** Duration of the run. */
   readonly seconds: number
   readonly machine: string
+  /** Absent in reports that were made before it was measured. */
+  readonly host?: Host
   readonly versions: Readonly<Partial<Record<ContestantName, string>>>
   readonly groups: readonly Group[]
 }

@@ -1,7 +1,16 @@
 // The report as text: a table on the terminal, and the same as Markdown.
 
 import type { ContestantName } from './contestants.ts'
-import { type Figure, type Goal, type Group, isHeld, type Report, ratioToNginx, type Unit } from './report.ts'
+import {
+  type Figure,
+  type Goal,
+  type Group,
+  type Host,
+  isHeld,
+  type Report,
+  ratioToNginx,
+  type Unit,
+} from './report.ts'
 import { median, spread } from './statistics.ts'
 
 export const TITLES: Readonly<Record<ContestantName, string>> = {
@@ -137,5 +146,19 @@ export function goalsMarkdown(report: Report): string {
 /** The day, the machine and the versions of a report. */
 export function originText(report: Report): string {
   const versions = [...new Set(Object.values(report.versions))].join(', ')
-  return `Run of ${report.day} (${report.scale}, ${numberText(report.seconds)} s) on ${report.machine}: ${versions}.`
+  const run = `Run of ${report.day} (${report.scale}, ${numberText(report.seconds)} s) on ${report.machine}: ${versions}.`
+  return report.host === undefined ? run : `${run}\n\n${hostText(report.host)}`
+}
+
+/** What the machine charged, in one sentence. */
+export function hostText(host: Host): string {
+  const ms = (value: number): string => valueText(value, 'ms')
+  return [
+    `The machine charges ${valueText(host.systemCallUs, 'µs')} for a system call,`,
+    `${valueText(host.threadTurnUs, 'µs')} for a turn of the thread pool,`,
+    `${ms(host.copyMsPerMib)} for a copy of 1 MiB in memory,`,
+    `${ms(host.fileMsPerMib)} for 1 MiB from the page cache (${ms(host.fileThreadMsPerMib)} by the thread pool),`,
+    `and ${ms(host.loopbackMsPerMib)} for 1 MiB sent and received over loopback.`,
+    `Load ${numberText(host.load)}, ${numberText(host.stolen * 100)}% of the CPU time stolen.`,
+  ].join(' ')
 }

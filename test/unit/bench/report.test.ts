@@ -1,7 +1,16 @@
 import { expect, it } from 'vitest'
+import { measureHost } from '../../bench/host.ts'
 import { type Figure, type Group, isHeld, type Report, ratioToNginx, reportText } from '../../bench/report.ts'
 import { Reporter } from '../../bench/reporter.ts'
-import { goalsMarkdown, groupLines, markdown, numberText, valueText } from '../../bench/text.ts'
+import {
+  goalsMarkdown,
+  groupLines,
+  hostText,
+  markdown,
+  numberText,
+  originText,
+  valueText,
+} from '../../bench/text.ts'
 
 const figure = (values: Figure['values'], goal?: Figure['goal']): Figure => ({
   id: 'wall',
@@ -104,4 +113,16 @@ it('a report is stored with four digits, the values of a contestant on one line,
     ...kept,
     groups: [{ ...kept.groups[0], figures: [figure({ mirror: [1.235, 20_000, 1e-7] })] }],
   })
+})
+
+it('a report says what its machine charges, if that was measured', async () => {
+  const host = await measureHost()
+  const { load, stolen, ...prices } = host
+  for (const price of Object.values(prices)) expect(price).toBeGreaterThan(0)
+  expect([load >= 0, stolen >= 0, stolen <= 1]).toEqual([true, true, true])
+  const plain = report({ id: 'a', title: 'a', figures: [], failures: {} })
+  expect(originText({ ...plain, host })).toBe(`${originText(plain)}\n\n${hostText(host)}`)
+  expect(hostText({ ...host, systemCallUs: 0.25, threadTurnUs: 20, stolen: 0.02 })).toMatch(
+    /^The machine charges 0\.250 µs for a system call, 20 µs for a turn of the thread pool, .* 2% of the CPU time stolen\.$/,
+  )
 })
