@@ -111,8 +111,8 @@ class Transfer {
   /** The connection has failed, or the peer has closed it. */
   failed(code: string, message: string): void {
     const connection = this.#connection
-    // A kept connection may have been closed while it was idle (RFC 9112 §9.3.1).
-    if (connection?.isReused === true && this.#head?.length === 0) {
+    // A kept connection may have been closed while it was idle (RFC 9112 §9.3.1). A timeout is no sign of that.
+    if (connection?.isReused === true && this.#head?.length === 0 && !code.endsWith('_TIMEOUT')) {
       clearTimeout(this.#deadline)
       this.#ask(new Connection(this.#request))
       return
@@ -284,6 +284,8 @@ class Connection {
   keep(): void {
     this.#transfer = undefined
     this.isReused = true
+    // The last bytes may have come although no more were wanted: records that arrive together are not held back.
+    this.resume()
     idle.set(this.#origin, [...(idle.get(this.#origin) ?? []), this])
     this.#idle = setTimeout(() => this.close(), KEEP_MS)
   }

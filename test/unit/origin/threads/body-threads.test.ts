@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createServer, type TLSSocket } from 'node:tls'
 import { Worker } from 'node:worker_threads'
 import * as fc from 'fast-check'
@@ -151,6 +152,33 @@ it('the next request takes the same connection', async () => {
   for (let request = 0; request < 3; request += 1) {
     const answer = await threads.fetch(url, {}, NEVER)
     expect((await bytesOf(answer?.body)).toString()).toBe('body')
+  }
+  expect(connections).toEqual([1, 1, 1])
+})
+
+it('the next request takes the same connection also if the thread had stopped reading from it', async () => {
+  const part = randomBytes(40_000)
+  const bytes = Buffer.concat([Buffer.from('x'.repeat(WINDOW_PIECES)), part])
+  const connections: number[] = []
+  const url = await serve((socket, _, connection) => {
+    connections.push(connection)
+    const send = async (): Promise<void> => {
+      socket.write(headOf(bytes.length))
+      // Each becomes a piece of its own, and all of them fill the window. The records of the rest come at once: the thread
+      // stops reading with the first, and has the last all the same.
+      for (let piece = 0; piece < WINDOW_PIECES; piece += 1) {
+        socket.write('x')
+        await sleep(50)
+      }
+      socket.write(part)
+    }
+    void send()
+  })
+  const threads = threadsOf({ silenceMs: 5_000 })
+  for (let request = 0; request < 3; request += 1) {
+    const answer = await threads.fetch(url, {}, NEVER)
+    await sleep(50 * WINDOW_PIECES + 100)
+    expect(sha256(await bytesOf(answer?.body))).toBe(sha256(bytes))
   }
   expect(connections).toEqual([1, 1, 1])
 })
