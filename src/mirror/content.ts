@@ -189,13 +189,23 @@ export class Contents {
     const { store, offline, onStorageFailed } = this.#options
     const { key, sizeBytes } = content
     const { start, end } = wanted.range
-    const bytes = store.blobs.cachedBytes(key, sizeBytes)
-    if (bytes !== undefined) return { kind: 'bytes', bytes: bytes.subarray(start, end) }
+    const inMemory = (): Body | undefined => {
+      const bytes = store.blobs.cachedBytes(key, sizeBytes)
+      return bytes && { kind: 'bytes', bytes: bytes.subarray(start, end) }
+    }
+    const known = inMemory()
+    if (known !== undefined) return known
     const blob = await store.blobs.open(key, sizeBytes).catch((error: unknown) => {
       onStorageFailed(error)
       return undefined
     })
     if (blob === undefined) return undefined
+    // Opening a small blob reads it.
+    const read = inMemory()
+    if (read !== undefined) {
+      await blob.close()
+      return read
+    }
     const source = blobSource(blob, wanted.range)
     if (offline) return { kind: 'source', source }
     // Unless reads are checked, what was already sent may have been wrong: no end of it can be vouched for.

@@ -37,6 +37,18 @@ describe.each(METHODS)('a cached response to %s', (method) => {
     expect(fast.body.toString()).toBe(method === 'GET' ? FIRST : '')
   })
 
+  it('of a stored file is left by the first request that finds the file on the disk', async () => {
+    const scene = await cachedScene()
+    await scene.ask(scene.pinned)
+    await scene.settled()
+    const [first, second] = [
+      await scene.asks(scene.pinned, { method }),
+      await scene.asks(scene.pinned, { method }),
+    ]
+    expect([first.cached, first.headers['x-cache'], second.cached]).toEqual([false, 'HIT', true])
+    expect(comparable(second)).toEqual(comparable(first))
+  })
+
   it('that a file is absent is the answer that the full path gives', async () => {
     const scene = await cachedScene()
     const target = BRANCH.replace('config.json', 'adapter_config.json')

@@ -12,7 +12,7 @@ import { type BlobKey, type ReadAt, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
 import type { BlobHandle, Blobs } from '../store.ts'
-import { SMALL_BYTES } from './blob-file.ts'
+import { readBlobFile, SMALL_BYTES } from './blob-file.ts'
 import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
 import type { HandoffLinks } from './handoff-links.ts'
 import { HotBlocks } from './hot-blocks.ts'
@@ -85,26 +85,41 @@ export class DiskBlobs implements Blobs {
 
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     const isPlain = this.#small === undefined && this.#checks === undefined
-    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes, { isCached: true })
+    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes)
     const known = this.cachedBytes(key, sizeBytes)
     if (known !== undefined) return memoryHandle(key, known)
-    const file = await this.#openFile(key, sizeBytes, { isCached: false })
-    if (file === undefined) return undefined
-    const bytes = Buffer.allocUnsafeSlow(sizeBytes)
-    const verifier = new Verifier(key, sizeBytes)
-    try {
-      // One read is enough: a regular file returns all its bytes.
-      verifier.update(bytes.subarray(0, await file.read(bytes, 0, sizeBytes, 0)))
-    } finally {
-      await file.close()
-    }
-    if (!verifier.matches()) {
-      this.#observer.integrityFailure('disk')
-      await this.remove(key)
-      return undefined
-    }
+    const bytes = await this.#readSmall(key, sizeBytes)
+    if (bytes === undefined) return undefined
     this.#small?.set(key, bytes)
     return memoryHandle(key, bytes)
+  }
+
+  /** The verified bytes of a small blob. Undefined if it is not stored, or damaged and removed. */
+  async #readSmall(key: BlobKey, sizeBytes: number): Promise<Buffer | undefined> {
+    // As in `#openFile`.
+    const unpin = this.#ledger.pin(key)
+    try {
+      await this.#ledger.removed(key)
+      const found = await readBlobFile(this.#layout.blob(key), sizeBytes)
+      if (found === 'missing') {
+        this.invalidate(key)
+        return undefined
+      }
+      if (found !== 'damaged') {
+        this.#recordUse(key, sizeBytes)
+        const verifier = new Verifier(key, sizeBytes)
+        verifier.update(found)
+        if (verifier.matches()) return found
+        this.#observer.integrityFailure('disk')
+      }
+      await this.remove(key)
+      return undefined
+    } catch (error) {
+      if (errorCode(error) === 'EIO' && isReadError(error)) await this.#lost(key)
+      throw error
+    } finally {
+      unpin()
+    }
   }
 
   openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
@@ -125,16 +140,12 @@ export class DiskBlobs implements Blobs {
     return file.isTrusted(range) ? this.#blocks?.get(file.identity, range) : undefined
   }
 
-  async #openFile(
-    key: BlobKey,
-    sizeBytes: number,
-    how: { readonly isCached: boolean },
-  ): Promise<BlobHandle | undefined> {
+  async #openFile(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
     // Not evicted while it is being opened, and not opened while it is being evicted: the ledger would list a file that
     // is gone.
     const unpin = this.#ledger.pin(key)
     try {
-      const file = this.#files.get(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes, how))
+      const file = this.#files.get(key, sizeBytes) ?? (await this.#openNew(key, sizeBytes))
       if (file === 'missing') {
         this.invalidate(key)
         return undefined
@@ -149,15 +160,11 @@ export class DiskBlobs implements Blobs {
     }
   }
 
-  async #openNew(
-    key: BlobKey,
-    sizeBytes: number,
-    how: { readonly isCached: boolean },
-  ): Promise<OpenFile | 'missing' | 'damaged'> {
+  async #openNew(key: BlobKey, sizeBytes: number): Promise<OpenFile | 'missing' | 'damaged'> {
     await this.#ledger.removed(key)
     const checks = sizeBytes > SMALL_BYTES ? this.#checks : undefined
     const checksOf = checks && ((identity: FileIdentity) => checks.checksOf(key, sizeBytes, identity))
-    return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), checksOf, ...how })
+    return this.#files.open(key, sizeBytes, { file: this.#layout.blob(key), checksOf })
   }
 
   #handleOf(key: BlobKey, file: OpenFile): BlobHandle {
@@ -198,11 +205,16 @@ export class DiskBlobs implements Blobs {
       if (error instanceof DamagedBlock) {
         await this.#quarantineOnce(key, file)
       } else if (errorCode(error) === 'EIO') {
-        this.#observer.integrityFailure('disk')
-        await this.remove(key).catch(() => undefined)
+        await this.#lost(key)
       }
       throw error
     }
+  }
+
+  /** The disk has lost bytes of the blob. Never rejects. */
+  async #lost(key: BlobKey): Promise<void> {
+    this.#observer.integrityFailure('disk')
+    await this.remove(key).catch(() => undefined)
   }
 
   async #readRange(key: BlobKey, file: OpenFile, range: ByteRange): Promise<Buffer | undefined> {
@@ -282,4 +294,9 @@ function memoryHandle(key: BlobKey, bytes: Buffer): BlobHandle {
     readRange: ({ start, end }) => Promise.resolve(bytes.subarray(start, end)),
     close: () => Promise.resolve(),
   }
+}
+
+/** Whether an error comes from reading a file, and not from opening it. */
+function isReadError(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'read'
 }

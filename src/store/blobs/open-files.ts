@@ -81,7 +81,6 @@ export class OpenFile {
 
 interface OpenOptions {
   readonly file: string
-  readonly isCached: boolean
   /** Never rejects. */
   readonly checksOf?: ((identity: FileIdentity) => Promise<FileChecks | undefined>) | undefined
 }
@@ -109,13 +108,13 @@ export class OpenFiles {
   }
 
   /**
-   * Opens the file of `key` as `openBlobFile` does, and caches it if `isCached`. The caller releases it. `checksOf` returns
-   * the checks for its reads.
+   * Opens the file of `key` as `openBlobFile` does, and caches it. The caller releases it. `checksOf` returns the checks for
+   * its reads.
    */
   async open(
     key: BlobKey,
     sizeBytes: number,
-    { file, isCached, checksOf }: OpenOptions,
+    { file, checksOf }: OpenOptions,
   ): Promise<OpenFile | 'missing' | 'damaged'> {
     const generation = this.#generation
     const found = await openBlobFile(file, sizeBytes)
@@ -125,7 +124,7 @@ export class OpenFiles {
     const checks = await checksOf?.({ inode, changedAt })
     const opened = new OpenFile(handle, { key, sizeBytes, inode, changedAt, checks })
     // The file that was invalidated meanwhile may be this one.
-    if (isCached && generation === this.#generation) this.#cached.set(key, opened.retain())
+    if (generation === this.#generation) this.#cached.set(key, opened.retain())
     return opened
   }
 

@@ -1,5 +1,17 @@
 import { execFileSync } from 'node:child_process'
-import { chmod, mkdir, readFile, stat, symlink, truncate, unlink, utimes, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  lstat,
+  mkdir,
+  open,
+  readFile,
+  stat,
+  symlink,
+  truncate,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { DiskBlobs } from '../../../src/store/blobs/blobs.ts'
@@ -199,6 +211,37 @@ it('a small blob is cached in memory, and is verified when it is read from the d
   expect(await restarted.open(KEY, BYTES.length)).toBeUndefined()
   expect(failures).toEqual(['disk'])
   await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+})
+
+it.each([
+  ['a FIFO', 'closed', (file: string) => Promise.resolve(void execFileSync('mkfifo', [file]))],
+  ['a FIFO', 'open', (file: string) => Promise.resolve(void execFileSync('mkfifo', [file]))],
+  ['a link', 'closed', (file: string) => symlink('/etc/hostname', file)],
+  ['a longer file', 'closed', (file: string) => writeFile(file, `${BYTES.toString()}s`)],
+  ['a shorter file', 'closed', (file: string) => writeFile(file, BYTES.subarray(1))],
+] as const)('%s (%s) in place of a small blob is no blob, and is removed', async (_, state, put) => {
+  const { layout, ledger, clock } = await stored()
+  const observer = silentObserver
+  const blobs = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  const file = layout.blob(KEY)
+  await unlink(file)
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  await put(file)
+  const writer = state === 'open' ? await open(file, 'r+') : undefined
+  onTestFinished(() => writer?.close())
+  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  await expect(lstat(file)).rejects.toThrow('ENOENT')
+  expect(ledger.count).toBe(0)
+})
+
+it('a folder in place of a small blob is no blob', async () => {
+  const { layout, ledger, clock } = await stored()
+  const observer = silentObserver
+  const blobs = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  await unlink(layout.blob(KEY))
+  await mkdir(layout.blob(KEY))
+  const found = await blobs.open(KEY, BYTES.length).catch(() => undefined)
+  expect(found).toBeUndefined()
 })
 
 it('memory holds the small blobs used last, up to its limit, and no large one', async () => {

@@ -17,8 +17,7 @@ async function scene() {
   const fileOf = (key: BlobKey) => path.join(root, key.replace(':', '-'))
   await mkdir(root, { recursive: true })
   await writeFile(fileOf(KEY), BYTES)
-  const open = (key: BlobKey = KEY, isKept = true) =>
-    files.open(key, BYTES.length, { file: fileOf(key), isCached: isKept })
+  const open = (key: BlobKey = KEY) => files.open(key, BYTES.length, { file: fileOf(key) })
   return {
     files,
     file: fileOf(KEY),
@@ -92,12 +91,12 @@ it('a file that was invalidated while it was being opened is not cached', async 
   expect(await openNames()).toEqual([])
 })
 
-it('a file is cached only if that is asked for, and found only by its size', async () => {
-  const { files, open, opened, openNames } = await scene()
-  await ((await open(KEY, false)) as OpenFile).release()
-  expect(await openNames()).toEqual([])
+it('a file that was opened is found, and only by its size', async () => {
+  const { files, opened } = await scene()
   await (await opened()).release()
+  expect(files.peek(KEY, BYTES.length)?.sizeBytes).toBe(BYTES.length)
   expect(files.get(KEY, BYTES.length + 1)).toBeUndefined()
+  expect(files.peek(KEY, BYTES.length + 1)).toBeUndefined()
 })
 
 it('a file that is missing or damaged is reported, and not left open', async () => {
