@@ -270,8 +270,8 @@ async function openStoreOf(
     onLimit: (limit, error) => logger.warn({ limit, err: error }, VOLUME_LIMITS[limit]),
     onFactsSetAside: () =>
       logger.error(
-        'the facts of the store were damaged and are in quarantine now; they are learnt again from the Hub, and no stored ' +
-          'file is fetched again',
+        'the facts of the store were damaged and are in quarantine now; what could not be read is learnt again from the Hub, ' +
+          'and no stored file is fetched again',
       ),
     onDamaged: (damage) => reportDamage({ observer: deps.observer, auditor, log: logger }, damage),
     ...rest,

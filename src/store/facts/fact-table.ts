@@ -194,6 +194,11 @@ export class FactTable {
     )
   }
 
+  /** How many facts of a kind the database has counted. */
+  count(kind: FactKind): number {
+    return (this.#facts[kind].getStats() as Stats).entryCount
+  }
+
   /** The bytes of each fact of a kind, from the least to the most recently used. */
   *walk(kind: FactKind): Generator<{ readonly id: Buffer; readonly bytes: Buffer }> {
     const facts = this.#facts[kind].getRange({})[Symbol.iterator]()

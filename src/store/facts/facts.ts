@@ -7,7 +7,7 @@ import type { Layout } from '../layout.ts'
 import { UnusableDirectory } from '../prepare.ts'
 import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
 import { decodeFact, encodeFact, factId } from './fact-bytes.ts'
-import { isDamagedByCrash, setTableAside, unmarkInUse } from './fact-damage.ts'
+import { repairAfterCrash, setTableAside, unmarkInUse } from './fact-damage.ts'
 import type { FactChange } from './fact-table.ts'
 import { FactThread } from './fact-thread.ts'
 import {
@@ -54,7 +54,7 @@ export interface FactsOptions {
   readonly now?: () => number
   /** Called with errors of the disk for which no request waits. */
   readonly onTrouble?: (error: unknown) => void
-  /** Called when the table was damaged, and is in quarantine now. */
+  /** Called when the table was damaged, and is in quarantine now. What could be read of it is kept. */
   readonly onSetAside?: () => void
   /** Changes stay in memory: the volume is read-only. */
   readonly readOnly?: boolean
@@ -73,7 +73,7 @@ interface CachedFact {
  */
 export async function openFacts(layout: Layout, options: FactsOptions): Promise<DiskFacts> {
   const mayWrite = options.readOnly !== true
-  if (mayWrite && (await isDamagedByCrash(layout))) await setAside(layout, options)
+  if (mayWrite && (await repairAfterCrash(layout))) options.onSetAside?.()
   const facts = new StoredFacts(layout, options)
   try {
     await facts.open()

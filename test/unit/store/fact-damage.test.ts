@@ -1,6 +1,16 @@
 // A table of facts that the disk, or another program, has changed: nothing wrong is read from it, and the mirror starts.
 
-import { appendFile, copyFile, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import {
+  appendFile,
+  copyFile,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { DiskStore } from '../../../src/store/disk-store.ts'
@@ -102,10 +112,47 @@ describe('a table of facts', () => {
     expect([setAside, await rightFacts(again)]).toEqual([1, COUNT])
   })
 
-  it('with flipped bits yields what was written, or nothing, and never ends the mirror after a crash', async () => {
+  it('with damage in it keeps the facts that can be read', async () => {
+    const { root, layout, file } = await filled()
+    const store = await open(root)
+    await store.facts.write('repos', 'r', { public: true })
+    await store.close()
+    const bytes = await readFile(file)
+    // One of the pages that have facts of files, and no other.
+    const page = Math.floor(bytes.indexOf('value 200 ') / 4096) * 4096
+    await writeFile(file, bytes.fill(0xff, page, page + 4096))
+    await writeFile(layout.factsInUse, '')
+    let setAside = 0
+    const again = await open(root, { onFactsSetAside: () => (setAside += 1) })
+    onTestFinished(() => again.close())
+    const left = await rightFacts(again)
+    expect([setAside, await again.facts.read('repos', 'r')]).toEqual([1, { public: true }])
+    expect(left).toBeGreaterThan(COUNT / 4)
+    expect(left).toBeLessThan(COUNT)
+    expect(await readdir(layout.quarantine)).toEqual(['facts-data.mdb'])
+  })
+
+  it('that two mirrors in a row have not closed is made anew, with all its facts', async () => {
+    const { root, layout, file } = await filled()
+    const { ino } = await stat(file)
+    await writeFile(layout.factsInUse, '')
+    // A mirror that is killed: it leaves the mark that it has found one.
+    await open(root).then((store) => store.close())
+    expect((await stat(file)).ino).toBe(ino)
+    await writeFile(layout.factsInUse, 'again')
+    const store = await open(root, { onFactsSetAside: () => expect.unreachable() })
+    onTestFinished(() => store.close())
+    expect((await stat(file)).ino).not.toBe(ino)
+    expect(await rightFacts(store)).toBe(COUNT)
+    expect(await readFile(layout.factsInUse, 'utf8')).toBe('again')
+    expect((await readdir(layout.facts)).sort()).toEqual(['data.mdb', 'in-use', 'lock.mdb'])
+  })
+
+  it('with flipped bits yields what was written, or nothing, and ends no mirror after the second crash', async () => {
     const { root, layout, file } = await filled()
     const dice = chance('flipped bits')
     const sound = await readFile(file)
+    let kept = 0
     for (let round = 0; round < 20; round += 1) {
       const bytes = Buffer.from(sound)
       for (let flip = 0; flip < 12; flip += 1) {
@@ -114,10 +161,13 @@ describe('a table of facts', () => {
       }
       await rm(path.join(layout.facts, 'lock.mdb'), { force: true })
       await writeFile(file, bytes)
-      await writeFile(layout.factsInUse, '')
+      await writeFile(layout.factsInUse, 'again')
       const store = await open(root)
-      await rightFacts(store)
+      kept += await rightFacts(store)
+      for (let index = 0; index < 40; index += 1)
+        await store.facts.write('files', `f${index}`, valueOf(index))
       await store.close()
     }
+    expect(kept).toBeGreaterThan(COUNT)
   })
 })

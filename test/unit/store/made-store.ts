@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, open, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
@@ -134,7 +135,12 @@ export class MadeStore {
   }
 
   async settled(): Promise<void> {
-    await Promise.all(this.#writes.splice(0))
+    // A write may be followed by another, such as that of the names of a repo's revisions.
+    while (this.#writes.length > 0 || this.#users > 0) {
+      await Promise.all(this.#writes.splice(0))
+      await yieldToEventLoop()
+    }
+    await this.#closing
   }
 
   #createMetadata(origin: string): Metadata {
