@@ -13,7 +13,7 @@ const credentials = (scene: Scene) =>
 describe('a route that is passed through', () => {
   it.each([
     ['GET', '/acme/open', 200, 'text/html; charset=utf-8'],
-    ['GET', '/acme/open/raw/main/config.json', 200, 'application/json'],
+    ['GET', '/acme/open/raw/main/config.json', 200, 'text/plain; charset=utf-8'],
     ['GET', '/api/organizations/acme/overview', 200, 'application/json; charset=utf-8'],
     ['HEAD', '/api/telemetry/transformers/cli', 200, undefined],
     ['POST', '/api/validate-yaml', 200, 'application/json; charset=utf-8'],
