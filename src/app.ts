@@ -17,14 +17,9 @@ import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
 import { Contents } from './mirror/content.ts'
-import { DocumentMemory } from './mirror/documents/document-memory.ts'
-import { Documents } from './mirror/documents/documents.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
-import { CommitListings } from './mirror/files/commit-listings.ts'
-import { FileAnswers } from './mirror/files/file-answers.ts'
-import { ListedFiles } from './mirror/files/listed-files.ts'
-import { Resolver } from './mirror/files/resolve.ts'
+import { joinListings } from './mirror/files/join-listings.ts'
 import { Invalidations } from './mirror/invalidations.ts'
 import { Metadata } from './mirror/metadata/metadata.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
@@ -427,24 +422,18 @@ function joinMirror(
   const contents = new Contents({ ...shared, store, downloads, onStorageFailed })
   const objects = new Objects({ ...shared, contents })
   const asksLicence = (): boolean => policies.asksLicence
-  const listings = new CommitListings({
-    ...shared,
-    readPage: (ctx, route) => documents.pages.readPage(ctx, route),
-  })
-  const memory = new DocumentMemory({ observer })
-  const documents = new Documents({ ...shared, asksLicence, memory, listings })
-  const listedFiles = new ListedFiles({ ...shared, listings, settings })
+  const mayReadAhead = config.readAhead !== 'off' && !config.offline
+  const readsAhead = (): boolean => mayReadAhead && settings.clientsRateLimit === undefined
+  const byListing = joinListings({ ...shared, contents, invalidations, settings, asksLicence, readsAhead })
   const mirror = createMirror({
+    ...byListing,
     metadata,
     access,
     refusals,
     policies,
     now: monotonic,
-    resolver: new Resolver({ ...shared, listedFiles, invalidations, settings, asksLicence }),
-    files: new FileAnswers({ ...shared, contents }),
     objects,
     registry: new Registry({ ...shared, objects }),
-    documents,
   })
   return { mirror, downloads }
 }

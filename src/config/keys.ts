@@ -18,6 +18,7 @@ import {
   list,
   network,
   onOff,
+  orOff,
   type Parser,
   port,
   rate,
@@ -51,11 +52,6 @@ interface Setting {
 const HOUR_MS = 3_600_000
 /** The longest TTL: longer than any sensible value, and short enough to be added to a point in time without overflow. */
 const LONGEST_TTL_MS = 3650 * 24 * HOUR_MS
-
-/** A parser that also accepts `off`, with the value undefined. */
-function orOff<T>(parse: Parser<T>): Parser<T | undefined> {
-  return (text) => (/^off$/i.test(text) ? { value: undefined } : parse(text))
-}
 
 /** Every setting by its name in Config. The help and the documentation use the same order. */
 const SETTINGS = {
@@ -191,6 +187,14 @@ const SETTINGS = {
     meaning:
       'whether a download continues after its last reader has left; `auto`: only if half of the file has arrived or at most 256 MB remain',
     parse: choice(['auto', 'finish', 'stop']),
+    default: 'auto',
+  },
+  readAhead: {
+    key: 'readAhead',
+    group: 'Origin',
+    form: 'auto|off',
+    meaning: 'fetch small files of a public commit before a client that takes a snapshot requests them',
+    parse: choice(['auto', 'off']),
     default: 'auto',
   },
   cacheDir: {

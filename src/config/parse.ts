@@ -274,3 +274,8 @@ export function isCredential(text: string): boolean {
 function unbracket(text: string): string {
   return text.startsWith('[') && text.endsWith(']') ? text.slice(1, -1) : text
 }
+
+/** A parser that also accepts `off`, with the value undefined. */
+export function orOff<T>(parse: Parser<T>): Parser<T | undefined> {
+  return (text) => (/^off$/i.test(text) ? { value: undefined } : parse(text))
+}

@@ -15,6 +15,7 @@ import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
 import type { FileAnswers } from './files/file-answers.ts'
+import type { ReadAhead } from './files/read-ahead.ts'
 import type { Resolver } from './files/resolve.ts'
 import type { Resolved } from './files/resolved.ts'
 import type { Metadata } from './metadata/metadata.ts'
@@ -84,6 +85,7 @@ export function createMirror(parts: {
   readonly refusals: Refusals
   readonly resolver: Resolver
   readonly files: FileAnswers
+  readonly readAhead: Pick<ReadAhead, 'requested'>
   readonly objects: Objects
   readonly registry: Registry
   readonly documents: Documents
@@ -95,17 +97,6 @@ export function createMirror(parts: {
     return admission === undefined ? ctx : { ...ctx, admission }
   }
 
-  const answerGet = async (
-    ctx: Ctx,
-    route: FileRoute,
-    conditions: Conditions,
-    resolved: Resolved,
-  ): Promise<Answer> => {
-    if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
-    ctx.admission?.checkSize(resolved.meta.sizeBytes)
-    return { ...(await files.get(ctx, route, resolved, conditions)), isLimited: resolved.isLimited }
-  }
-
   const answers: Pick<Mirror, 'head' | 'get' | 'document' | 'registry'> = {
     async head(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'HEAD')
@@ -113,16 +104,7 @@ export function createMirror(parts: {
       ctx.admission?.checkSize(resolved.meta.sizeBytes)
       return { ...files.head(ctx, route, resolved, conditions), isLimited: resolved.isLimited }
     },
-    async get(ctx, route, conditions) {
-      const resolved = await resolver.resolve(ctx, route, 'GET')
-      const answer = await answerGet(ctx, route, conditions, resolved)
-      const claim = resolved.kind === 'file' ? resolved.claim : undefined
-      if (claim === undefined || (await claim.holds(answer.body))) return answer
-      await closeBody(answer.body)
-      const asked = await resolver.resolve(ctx, route, 'GET', { usesListing: false })
-      claim.settle(asked)
-      return answerGet(ctx, route, conditions, asked)
-    },
+    get: fileGetter(parts),
     document: (ctx, route, request) => documents.get(ctx, route, request),
     registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),
   }
@@ -163,6 +145,39 @@ export function createMirror(parts: {
     },
 
     xetToken: refuseXet,
+  }
+}
+
+/** `Mirror.get`. */
+function fileGetter({
+  resolver,
+  files,
+  readAhead,
+}: {
+  readonly resolver: Resolver
+  readonly files: FileAnswers
+  readonly readAhead: Pick<ReadAhead, 'requested'>
+}): Mirror['get'] {
+  const answer = async (
+    ctx: Ctx,
+    route: FileRoute,
+    conditions: Conditions,
+    resolved: Resolved,
+  ): Promise<Answer> => {
+    if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+    ctx.admission?.checkSize(resolved.meta.sizeBytes)
+    readAhead.requested(ctx, route, resolved.meta.commit)
+    return { ...(await files.get(ctx, route, resolved, conditions)), isLimited: resolved.isLimited }
+  }
+  return async (ctx, route, conditions) => {
+    const resolved = await resolver.resolve(ctx, route, 'GET')
+    const answered = await answer(ctx, route, conditions, resolved)
+    const claim = resolved.kind === 'file' ? resolved.claim : undefined
+    if (claim === undefined || (await claim.holds(answered.body))) return answered
+    await closeBody(answered.body)
+    const asked = await resolver.resolve(ctx, route, 'GET', { usesListing: false })
+    claim.settle(asked)
+    return answer(ctx, route, conditions, asked)
   }
 }
 

@@ -15,4 +15,22 @@ export const LISTING_METRICS = {
     labels: [],
     help: 'Commits whose listing the Hub contradicted when it was asked for a file. The mirror then asks about each of their files.',
   },
+  readAheadFiles: {
+    name: 'hubmirror_read_ahead_files_total',
+    kind: 'counter',
+    labels: [],
+    help: 'Files that were fetched before a client requested them; see HUBMIRROR_READ_AHEAD.',
+  },
+  readAheadBytes: {
+    name: 'hubmirror_read_ahead_bytes_total',
+    kind: 'counter',
+    labels: [],
+    help: 'The bytes of these files.',
+  },
+  readAheadUsed: {
+    name: 'hubmirror_read_ahead_used_files_total',
+    kind: 'counter',
+    labels: [],
+    help: 'How many of these files a client has then requested. The rest was fetched for nothing so far.',
+  },
 } as const satisfies Record<string, MetricRow>

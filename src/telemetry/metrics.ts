@@ -337,6 +337,9 @@ function createSeries(registry: Registry) {
     evicted: counter(METRICS.evicted),
     listedFiles: counter(METRICS.listedFiles),
     listingsDistrusted: counter(METRICS.listingsDistrusted),
+    readAheadFiles: counter(METRICS.readAheadFiles),
+    readAheadBytes: counter(METRICS.readAheadBytes),
+    readAheadUsed: counter(METRICS.readAheadUsed),
     flights: gauge(METRICS.flights),
     flightsStarted: counter(METRICS.flightsStarted),
     flightsJoined: counter(METRICS.flightsJoined),
@@ -404,6 +407,8 @@ function createObserver(series: Series, tally: RequestTally): Observer {
       series.cacheLimit.set(limitBytes ?? Number.POSITIVE_INFINITY)
       series.cacheBlobs.set(amount(blobs))
     },
+    readAhead: (bytes) => (series.readAheadFiles.inc(), series.readAheadBytes.inc(amount(bytes))),
+    readAheadUsed: () => series.readAheadUsed.inc(),
     listingUsed: () => series.listedFiles.inc(),
     listingDistrusted: () => series.listingsDistrusted.inc(),
     evicted(reason, bytes) {

@@ -100,6 +100,10 @@ export interface Observer {
   evicted(reason: EvictionReason, bytes: number): void
   /** A file was described by the listing of its commit, without a request to the Hub. */
   listingUsed(): void
+  /** A file was fetched before a client requested it. */
+  readAhead(bytes: number): void
+  /** A client has requested such a file. */
+  readAheadUsed(): void
   /** The Hub has contradicted the listing of a commit. */
   listingDistrusted(): void
   flightStarted(): void
@@ -135,6 +139,8 @@ export const silentObserver: Observer = {
   storeChanged() {},
   evicted() {},
   listingUsed() {},
+  readAhead() {},
+  readAheadUsed() {},
   listingDistrusted() {},
   flightStarted() {},
   flightEnded() {},

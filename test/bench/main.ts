@@ -17,6 +17,7 @@ import { blobs } from './work/blobs.ts'
 import { clients } from './work/clients.ts'
 import { cold } from './work/cold.ts'
 import { crowd } from './work/crowd.ts'
+import { far } from './work/far.ts'
 import { pipelining } from './work/pipelining.ts'
 import { processes } from './work/processes.ts'
 import { ranges } from './work/ranges.ts'
@@ -35,6 +36,7 @@ const WORKS: readonly Work[] = [
   crowd,
   ranges,
   snapshot,
+  far,
   readers,
   pipelining,
   clients,

@@ -9,6 +9,8 @@ import { openScene, type Scene } from '../support/scene.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const WORKERS = 8
+/** What is fetched ahead of requests is tested in read-ahead.test.ts. */
+const ALONE = { readAhead: 'off' } as const
 const TREE = /\/tree\//
 
 /** A world with a repo of small files and one of LFS files. */
@@ -68,7 +70,7 @@ describe('a snapshot of many small files that are not stored', () => {
   const COUNT = 120
 
   it.each([undefined, TOKENS.alice])('costs at most five requests beside its files (%s)', async (token) => {
-    const scene = await openScene({ world: snapshotWorld(COUNT) })
+    const scene = await openScene({ world: snapshotWorld(COUNT), config: ALONE })
     await snapshot(scene, names(COUNT), '/datasets/acme/many/resolve/main', { token })
     const all = answered(scene)
     expect(
@@ -82,7 +84,7 @@ describe('a snapshot of many small files that are not stored', () => {
   })
 
   it('costs one request a file when the client has listed the commit', async () => {
-    const scene = await openScene({ world: snapshotWorld(COUNT) })
+    const scene = await openScene({ world: snapshotWorld(COUNT), config: ALONE })
     const info = JSON.parse((await scene.ask('/api/datasets/acme/many/revision/main')).body.toString()) as {
       sha: string
     }
@@ -97,7 +99,7 @@ describe('a snapshot of many small files that are not stored', () => {
   })
 
   it('reads further pages of the listing as far as files are requested', async () => {
-    const scene = await openScene({ world: snapshotWorld(COUNT), hub: { pageSize: 20 } })
+    const scene = await openScene({ world: snapshotWorld(COUNT), hub: { pageSize: 20 }, config: ALONE })
     await snapshot(scene, names(30), '/datasets/acme/many/resolve/main')
     const pages = scene.hub.ledger.requests({ url: TREE }).length
     expect(pages).toBeGreaterThan(1)

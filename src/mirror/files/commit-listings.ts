@@ -117,9 +117,9 @@ export class CommitListings {
     return requested.size >= MANY
   }
 
-  /** How many files of the commit are known. */
-  size(repo: Repo, commit: CommitHash): number {
-    return this.#listings.peek(keyOf(repo, commit))?.index.files ?? 0
+  /** The files of a commit in the order of its listing. */
+  index(repo: Repo, commit: CommitHash): ListingIndex | undefined {
+    return this.#listings.get(keyOf(repo, commit))?.index
   }
 
   /** What the listing says of a file, as far as it is known. */

@@ -37,6 +37,14 @@ export class FileAnswers {
     return getAnswer(ctx, this.#representationOf(ctx, route, file), conditions, contents)
   }
 
+  /** Stores a file that is not stored. Resolves to whether it was fetched for this; it may be stored already. Throws as `Contents.fill`. */
+  async fill(ctx: Ctx, route: FileRoute, file: ResolvedFile): Promise<boolean> {
+    const { contents } = this.#options
+    const content = this.#contentOf(ctx, route, file)
+    if (await contents.isStored(content.key, content.sizeBytes)) return false
+    return contents.fill(ctx, content)
+  }
+
   #representationOf(ctx: Ctx, route: FileRoute, file: ResolvedFile): Representation {
     const { meta, outcome, reusable, ageMs } = file
     const headers = { ...headersOf(meta, route), ...ageHeader(ageMs) }

@@ -110,6 +110,11 @@ export class ListedFiles {
     this.#pinsFiles ||= pathname.includes('/api/resolve-cache/')
   }
 
+  /** The file of a public repo for a download that no client has requested: as for a GET. */
+  describe(ctx: Ctx, route: FileRoute, found: Found, commit: CommitHash): ResolvedFile {
+    return this.#described(ctx, route, 'GET', { found, commit, askedAt: undefined })
+  }
+
   #described(
     ctx: Ctx,
     route: FileRoute,

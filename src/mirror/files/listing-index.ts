@@ -61,6 +61,8 @@ export function pack(files: readonly ListedFile[]): PackedFiles {
 /** The files of a commit, as far as listings have named them. */
 export class ListingIndex {
   readonly #segments: Segment[] = []
+  // How many files stand before each segment.
+  readonly #before: number[] = []
   #bytes = 0
   #files = 0
 
@@ -76,6 +78,7 @@ export class ListingIndex {
 
   add(segment: PackedFiles): void {
     this.#segments.push(segment)
+    this.#before.push(this.#files)
     this.#files += segment.starts.length - 1
     this.#bytes += segment.bytes.length + segment.starts.byteLength + segment.table.byteLength + 400
   }
@@ -105,6 +108,22 @@ export class ListingIndex {
       sizeBytes: bytes.readUIntBE(start + 1, SIZE_BYTES),
       lfs: this.#has({ segment, index }, IS_LFS),
     }
+  }
+
+  /** How many files stand before this one in the order of the listing. */
+  orderOf({ segment, index }: Place): number {
+    return (this.#before[segment] ?? 0) + index
+  }
+
+  /** The file that has `order` files before it. */
+  placeAt(order: number): Place | undefined {
+    const segment = this.#before.findLastIndex((before) => before <= order)
+    const index = order - (this.#before[segment] ?? 0)
+    return segment === -1 || order >= this.#files ? undefined : { segment, index }
+  }
+
+  isRequested(place: Place): boolean {
+    return this.#has(place, IS_REQUESTED)
   }
 
   /** Marks a file as requested. Returns false when it was requested before. */

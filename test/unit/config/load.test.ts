@@ -60,6 +60,7 @@ describe('a config without any source', () => {
       originConnections: 64,
       pullConnections: 6,
       pullAbandoned: 'auto',
+      readAhead: 'auto',
       trustProxy: [],
       sendfile: 'off',
       clientsAllow: [],

@@ -83,7 +83,13 @@ describe('a listing', () => {
     for (const file of files) {
       const place = index.find(file.path)
       expect(place && index.at(place)).toEqual(file)
+      expect(place && index.placeAt(index.orderOf(place))).toEqual(place)
     }
+    expect([index.placeAt(0), index.placeAt(1000), index.placeAt(SEGMENT_FILES)]).toEqual([
+      { segment: 0, index: 0 },
+      { segment: 1, index: 0 },
+      undefined,
+    ])
     for (const path of ['', 'data/', 'data/1024.json', 'data/1.jso', 'xata/1.json'])
       expect(index.find(path)).toBeUndefined()
     const place = index.find('data/7.json')
@@ -119,7 +125,7 @@ describe('a listing', () => {
     isLearning = false
     const after = process.memoryUsage()
     // Other work has a turn after each 200 files.
-    const learnt = known.size(REPO, commitOf('1'))
+    const learnt = known.index(REPO, commitOf('1'))?.files ?? 0
     expect(learnt).toBeGreaterThan(350_000)
     expect(turns).toBeGreaterThanOrEqual(learnt / 200)
     expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(40 * 1024 * 1024)

@@ -81,7 +81,7 @@ describe('before any request, the exposition', () => {
       expect(name).not.toMatch(/_bucket|route=|status=|outcome=/)
       if (!/hubmirror_(?:build_info|cache_limit_bytes)/.test(name)) expect([name, value]).toEqual([name, '0'])
     }
-    expect(series.size).toBeLessThan(64)
+    expect(series.size).toBeLessThan(66)
   })
 
   it('has every series that an alert compares with zero', async () => {

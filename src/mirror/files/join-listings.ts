@@ -1,0 +1,37 @@
+// Connects the parts of mirror/ that share what listings say: documents, from which it is learnt, and files, which it describes.
+
+import { DocumentMemory } from '../documents/document-memory.ts'
+import { Documents, type DocumentsOptions } from '../documents/documents.ts'
+import { CommitListings } from './commit-listings.ts'
+import { FileAnswers, type FileAnswersOptions } from './file-answers.ts'
+import { ListedFiles } from './listed-files.ts'
+import { ReadAhead } from './read-ahead.ts'
+import { Resolver, type ResolverOptions } from './resolve.ts'
+
+type Options = Omit<DocumentsOptions, 'memory' | 'listings'> &
+  Omit<ResolverOptions, 'listedFiles'> &
+  FileAnswersOptions & { readonly readsAhead: () => boolean }
+
+export function joinListings(options: Options): {
+  readonly documents: Documents
+  readonly files: FileAnswers
+  readonly resolver: Resolver
+  readonly readAhead: ReadAhead
+} {
+  const { observer } = options
+  const listings = new CommitListings({
+    ...options,
+    readPage: (ctx, route) => documents.pages.readPage(ctx, route),
+  })
+  const documents = new Documents({ ...options, listings, memory: new DocumentMemory({ observer }) })
+  const listedFiles = new ListedFiles({ ...options, listings })
+  const files = new FileAnswers(options)
+  const readAhead = new ReadAhead({
+    ...options,
+    listings,
+    isOn: options.readsAhead,
+    fetch: (ctx, route, found, commit) =>
+      files.fill(ctx, route, listedFiles.describe(ctx, route, found, commit)),
+  })
+  return { documents, files, readAhead, resolver: new Resolver({ ...options, listedFiles }) }
+}
