@@ -18,7 +18,7 @@ export type TreeRoute = Extract<DocumentRoute, { repo: Repo }>
 
 /** Distinct files of one commit after which the mirror asks for the listing: a load of one model takes fewer from most repos. */
 const MANY = 3
-/** All commits together. A file takes some 30 bytes and its path. */
+/** All commits together. A file takes some 40 bytes and its path. */
 const MEMORY_BYTES = 64 * 1024 * 1024
 /** One commit. Files beyond it are asked for one by one. */
 const MAX_COMMIT_BYTES = 32 * 1024 * 1024

@@ -1,4 +1,4 @@
-// The files of one commit in little memory: some 30 bytes a file, its digest and its path. Nothing of it is an object of its
+// The files of one commit in little memory: some 40 bytes a file, and its path. Nothing of it is an object of its
 // own, so that a million files cost the garbage collector nothing. Files keep the order of the listing.
 
 import type { ListedFile } from '../../hub/listing.ts'
@@ -19,13 +19,15 @@ const IS_LFS = 1
 const IS_ANNOUNCED = 2
 const IS_REQUESTED = 4
 
+const UPPER_HALF = 0xffff0000
+
 /** Up to SEGMENT_FILES files. Each is a record: flags, size, length of the digest, digest, path. */
 interface Segment {
   readonly bytes: Buffer
   /** Where each record begins, and behind the last one where it ends. */
   readonly starts: Uint32Array
-  /** A hash table: the place of a file plus one, or 0. */
-  readonly table: Uint16Array
+  /** A hash table: the upper half of the hash, and the place of the file plus one in the lower half; or 0. */
+  readonly table: Uint32Array
 }
 
 /** Files that were packed and are not in an index yet: a page that fails in its middle leaves nothing behind. */
@@ -42,7 +44,7 @@ export function pack(files: readonly ListedFile[]): PackedFiles {
   })
   starts[files.length] = end
   const bytes = Buffer.allocUnsafeSlow(end)
-  const table = new Uint16Array(2 ** Math.ceil(Math.log2(files.length * 2 + 1)))
+  const table = new Uint32Array(2 ** Math.ceil(Math.log2(files.length * 2 + 1)))
   files.forEach(({ lfs, etag, sizeBytes }, index) => {
     const path = paths[index] ?? Buffer.alloc(0)
     const digestBytes = lfs ? 32 : 20
@@ -51,9 +53,10 @@ export function pack(files: readonly ListedFile[]): PackedFiles {
     at = bytes.writeUInt8(digestBytes, at)
     at += bytes.write(etag, at, digestBytes, 'hex')
     path.copy(bytes, at)
-    let slot = hashOf(path) & (table.length - 1)
+    const hash = hashOf(path)
+    let slot = hash & (table.length - 1)
     while (table[slot] !== 0) slot = (slot + 1) & (table.length - 1)
-    table[slot] = index + 1
+    table[slot] = ((hash & UPPER_HALF) | (index + 1)) >>> 0
   })
   return { bytes, starts, table }
 }
@@ -154,16 +157,19 @@ export class ListingIndex {
   }
 }
 
-const NO_FILES: Segment = { bytes: Buffer.alloc(0), starts: new Uint32Array(0), table: new Uint16Array(1) }
+const NO_FILES: Segment = { bytes: Buffer.alloc(0), starts: new Uint32Array(0), table: new Uint32Array(1) }
 
 function indexIn({ bytes, starts, table }: Segment, name: Buffer, hash: number): number | undefined {
   for (let slot = hash & (table.length - 1); ; slot = (slot + 1) & (table.length - 1)) {
     const entry = table[slot] ?? 0
     if (entry === 0) return undefined
-    const start = starts[entry - 1] ?? 0
-    const end = starts[entry] ?? 0
+    // Comparing names costs more than all else.
+    if (((entry ^ hash) & UPPER_HALF) !== 0) continue
+    const index = (entry & ~UPPER_HALF) - 1
+    const start = starts[index] ?? 0
+    const end = starts[index + 1] ?? 0
     const pathStart = start + HEADER_BYTES + (bytes[start + HEADER_BYTES - 1] ?? 0)
-    if (end - pathStart === name.length && name.compare(bytes, pathStart, end) === 0) return entry - 1
+    if (end - pathStart === name.length && name.compare(bytes, pathStart, end) === 0) return index
   }
 }
 
