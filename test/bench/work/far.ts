@@ -3,6 +3,7 @@
 
 import { Agent, request } from 'node:http'
 import type { Work } from '../bench.ts'
+import type { Server } from '../contestants.ts'
 import { atMost, requestCosts, requestValues, wall } from '../figures.ts'
 import type { BenchFile } from '../files.ts'
 
@@ -41,7 +42,7 @@ export const far: Work = {
     try {
       await bench.once(servers, group, async (server) => {
         const straight = await snapshot(bench.hub.url, files)
-        const { result, usage } = await bench.measure(server, () => snapshot(baseOf(server.fileUrl), files))
+        const { result, usage } = await bench.measure(server, () => snapshot(baseOf(server, files), files))
         return { wall: result, toStraight: result / straight, ...requestValues(usage, 2 * count) }
       })
     } finally {
@@ -50,9 +51,9 @@ export const far: Work = {
   },
 }
 
-function baseOf(fileUrl: (file: BenchFile) => string): string {
-  const anyFile = { repo: 'a/b', commit: 'c', path: 'd', content: undefined as never }
-  return new URL(fileUrl(anyFile)).origin
+function baseOf(server: Server, [file]: readonly BenchFile[]): string {
+  if (file === undefined) throw new Error('no file')
+  return new URL(server.fileUrl(file)).origin
 }
 
 /** Resolves to the seconds that it took. Rejects when a file is not the right one. */
