@@ -15,10 +15,10 @@ import { getHead } from './answer-head.ts'
 
 /** A shorter body costs less on the main thread than the messages cost, and a thread need not be started for it. */
 export const LONG_BODY_BYTES = 4 * 1024 * 1024
-/** Long enough that a message costs little beside its bytes. */
-export const PIECE_BYTES = 512 * 1024
+/** Long enough that a message, a write and waking a thread cost little beside its bytes. */
+export const PIECE_BYTES = 1024 * 1024
 /** Pieces of one body that were sent and not taken. With those of all connections they bound the memory. */
-export const WINDOW_PIECES = 4
+export const WINDOW_PIECES = 2
 /** More threads than this receive more than a mirror can hash and send. */
 const MAX_THREADS = 4
 

@@ -18,7 +18,7 @@ const FLUSH_MS = 5
 /** Fewer bytes are copied out of their piece, so that a slow body does not take a piece for each message. */
 const SMALL_BYTES = PIECE_BYTES / 8
 /** Memory for pieces to come: more was given back than the bodies under way need. */
-const MAX_SPARE = 16
+const MAX_SPARE = 8
 /** As long as undici keeps an idle connection. */
 const KEEP_MS = 4_000
 const MAX_SESSIONS = 100
