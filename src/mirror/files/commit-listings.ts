@@ -105,15 +105,17 @@ export class CommitListings {
    */
   count({ repo, revision, path }: FileRoute, commit: CommitHash | undefined): boolean {
     const key = keyOf(repo, commit ?? revision)
-    const listing = this.#listings.get(key) ?? newListing()
+    const known = this.#listings.get(key)
+    const listing = known ?? newListing()
     const { requested } = listing
+    const before = requested.size
     if (commit !== undefined && commit !== revision) {
       const unnamed = this.#listings.peek(keyOf(repo, revision))
       if (unnamed !== undefined) this.#listings.delete(keyOf(repo, revision))
       for (const each of unnamed?.requested ?? []) requested.add(each)
     }
     if (requested.size < MANY) requested.add(path)
-    this.#keep(key, listing)
+    if (known === undefined || requested.size > before) this.#keep(key, listing)
     return requested.size >= MANY
   }
 
