@@ -61,14 +61,14 @@ describe('a cached range', () => {
     [12_345, 12_345],
     [SIZE - 64 * KIB, SIZE - 1],
   ])(
-    'from %i to %i is read once, and then comes from memory, without a request to the Hub',
+    'from %i to %i is read twice, and then comes from memory, without a request to the Hub',
     async (first, last) => {
       const scene = await rangeScene()
       await scene.warm(BRANCH, scene.part(500_000, 500_009))
       const reading = vi.spyOn(OpenFile.prototype, 'read')
       onTestFinished(() => reading.mockRestore())
       scene.hub.ledger.clear()
-      for (const reads of [1, 1, 1]) {
+      for (const reads of [1, 2, 2, 2]) {
         const reply = await scene.asks(BRANCH, scene.part(first, last))
         expect([reply.cached, reply.status]).toEqual([true, 206])
         expect(reply.body.equals(scene.bytes.subarray(first, last + 1))).toBe(true)
@@ -80,7 +80,7 @@ describe('a cached range', () => {
 
   it('comes from memory after its file was closed, once the file is open again', async () => {
     const scene = await rangeScene()
-    await scene.warmPart(500_000, 500_099)
+    for (const _ of [1, 2]) await scene.warmPart(500_000, 500_099)
     const reading = vi.spyOn(OpenFile.prototype, 'read')
     onTestFinished(() => reading.mockRestore())
     await scene.closed()
@@ -92,7 +92,7 @@ describe('a cached range', () => {
 
   it('of a repo that was made private comes from memory only for callers that the Hub lets read it', async () => {
     const scene = await rangeScene({ accessTtlMs: 20_000, refTtlMs: 20_000, cachePrivate: true })
-    await scene.warmPart(0, 9)
+    for (const _ of [1, 2]) await scene.warmPart(0, 9)
     scene.world.model(REPO).makePrivate(['alice'])
     scene.clock.advance(20_000)
     for (const [token, status] of [

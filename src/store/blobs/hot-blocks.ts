@@ -3,11 +3,14 @@
 // when the blob was evicted, removed, replaced or found damaged. Which blocks may be used is decided in blobs.ts.
 
 import type { ByteRange } from '../../http/range.ts'
-import type { MemoryCache } from '../../memory.ts'
+import { MemoryCache } from '../../memory.ts'
 import type { ReadAt } from '../digest.ts'
 
 /** Small, since clients that read tensors or columns by name ask for places all over a file. */
 export const HOT_BLOCK_BYTES = 16 * 1024
+
+/** Of the names of blocks that were asked for once: some 2,500. */
+const ASKED_BYTES = 1024 * 1024
 
 /** The file that blocks belong to, and its state. One that may have other bytes has another identity. */
 interface HotFile {
@@ -17,6 +20,9 @@ interface HotFile {
 
 export class HotBlocks {
   readonly #blocks: MemoryCache<Buffer>
+
+  // A client that reads all over a file once must not evict what others read again and again.
+  readonly #asked = new MemoryCache<number>({ maxBytes: ASKED_BYTES })
 
   /** `memory` bounds the blocks. It may hold other things, under names without a space. */
   constructor(memory: MemoryCache<Buffer>) {
@@ -39,11 +45,15 @@ export class HotBlocks {
   }
 
   /**
-   * Reads `range` and what is left of its first and last block, with one read, and keeps the blocks. Resolves with undefined
+   * Reads `range` with one read. If all of its blocks were asked for before, it reads them whole and keeps them. Resolves with undefined
    * if the file is shorter than recorded. Rejects as the read does.
    */
   async read(file: HotFile, { start, end }: ByteRange, readAt: ReadAt): Promise<Buffer | undefined> {
     const first = Math.floor(start / HOT_BLOCK_BYTES)
+    if (!this.#wasAskedFor(file.identity, first, Math.floor((end - 1) / HOT_BLOCK_BYTES))) {
+      const bytes = Buffer.allocUnsafe(end - start)
+      return (await readAt(bytes, 0, bytes.length, start)) < bytes.length ? undefined : bytes
+    }
     const from = first * HOT_BLOCK_BYTES
     const until = Math.min(file.sizeBytes, Math.ceil(end / HOT_BLOCK_BYTES) * HOT_BLOCK_BYTES)
     // Outside of Node's pool of buffers: a block that is kept must not keep others alive.
@@ -56,6 +66,18 @@ export class HotBlocks {
       this.#blocks.set(nameOf(file.identity, first + at / HOT_BLOCK_BYTES), kept)
     }
     return bytes.subarray(start - from, end - from)
+  }
+
+  /** Whether all of these blocks were asked for before. From now on they were. */
+  #wasAskedFor(identity: string, first: number, last: number): boolean {
+    let wereAll = true
+    for (let block = first; block <= last; block += 1) {
+      const name = nameOf(identity, block)
+      if (this.#asked.get(name) !== undefined) continue
+      wereAll = false
+      this.#asked.set(name, 1)
+    }
+    return wereAll
   }
 }
 
