@@ -228,6 +228,8 @@ describe('the source', () => {
       'store/blobs/blobs.ts #quarantining': 'blobs that are being removed',
       'store/facts/fact-table.ts #lastNumbers': 'kinds of facts',
       'store/facts/fact-thread.ts #waiting': 'requests under way',
+      'store/facts/fact-worker.ts tables': 'stores that are open',
+      'store/facts/fact-worker.ts turns': 'stores with requests under way',
       'store/facts/facts.ts #landing': 'changes under way',
       'store/facts/facts.ts #reading': 'reads under way',
       'store/partials/hash-thread.ts #waiting': 'pulls under way',

@@ -4,16 +4,21 @@
 import { Worker } from 'node:worker_threads'
 import type { FactBytes, FactChange, FactName } from './fact-table.ts'
 
-export type FactRequest =
-  | { readonly act: 'open'; readonly number: number }
-  | { readonly act: 'read'; readonly number: number; readonly name: FactName }
-  | {
-      readonly act: 'change'
-      readonly number: number
-      readonly changes: readonly FactChange[]
-      readonly limitBytes: number
-    }
-  | { readonly act: 'close'; readonly number: number }
+/** The table that a request is about. A request opens it if it is not open. */
+interface TableName {
+  /** Different for each FactThread of the process. */
+  readonly table: number
+  readonly directory: string
+  readonly readOnly: boolean
+}
+
+type FactAct =
+  | { readonly act: 'open' }
+  | { readonly act: 'read'; readonly name: FactName }
+  | { readonly act: 'change'; readonly changes: readonly FactChange[]; readonly limitBytes: number }
+  | { readonly act: 'close' }
+
+export type FactRequest = FactAct & TableName & { readonly number: number }
 
 export interface FactReply {
   readonly number: number
@@ -37,23 +42,25 @@ export interface FactThreadOptions {
   readonly onBytes: (sizeBytes: number) => void
 }
 
+let lastTable = 0
+
 /**
- * The thread starts with the first request, also after `close`. Requests reject as FactTable throws. It ends by itself: a
- * thread that is terminated inside of LMDB aborts the process.
+ * A table on the thread that all tables of the process share. The first request opens the table, also after `close`. Requests
+ * reject as FactTable throws.
  */
 export class FactThread {
   readonly #options: FactThreadOptions
-  readonly #waiting = new Map<number, Waiting>()
-  #worker: Worker | undefined
-  /** The end of the thread before: its table must be closed before it is opened again. */
-  #ending: Promise<void> | undefined
+  readonly #name: TableName
+  #isOpen = false
   #sawDamage = false
-  #lastNumber = 0
   #committed: Promise<unknown> = Promise.resolve()
   #next: { readonly changes: FactChange[]; readonly done: Promise<void> } | undefined
 
   constructor(options: FactThreadOptions) {
     this.#options = options
+    const { directory, readOnly } = options
+    lastTable += 1
+    this.#name = { table: lastTable, directory, readOnly }
   }
 
   /** Whether the table has turned out to be damaged. */
@@ -85,15 +92,9 @@ export class FactThread {
   async close(): Promise<void> {
     while (this.#next !== undefined) await this.#next.done.catch(() => undefined)
     await this.#committed
-    const worker = this.#worker
-    if (worker !== undefined && this.#ending === undefined) {
-      // Its end is the answer, and rejects the request.
-      const ended = this.#ask({ act: 'close' }).catch(() => undefined)
-      this.#ending = ended.then(() => {
-        this.#ending = undefined
-      })
-    }
-    await this.#ending
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    await thread.ask({ act: 'close', ...this.#name }).catch(() => undefined)
   }
 
   /** Collects changes until the commit under way has ended, and then sends them. */
@@ -107,8 +108,29 @@ export class FactThread {
     return { changes, done }
   }
 
-  #ask(request: DistributiveOmit<FactRequest, 'number'>): Promise<FactReply> {
-    if (this.#ending !== undefined) return this.#ending.then(() => this.#ask(request))
+  async #ask(act: Exclude<FactAct, { readonly act: 'close' }>): Promise<FactReply> {
+    this.#isOpen = true
+    try {
+      const reply = await thread.ask({ ...act, ...this.#name })
+      if (reply.sizeBytes !== undefined) this.#options.onBytes(reply.sizeBytes)
+      return reply
+    } catch (error) {
+      if (error instanceof Error && error.name === 'DamagedFacts') this.#sawDamage = true
+      throw error
+    }
+  }
+}
+
+/**
+ * The thread starts with the first request, and stays: to start it and to load LMDB there takes a tenth of a second. It does not
+ * keep the process alive. It is not terminated: that aborts the process if the thread is inside of LMDB.
+ */
+class SharedThread {
+  readonly #waiting = new Map<number, Waiting>()
+  #worker: Worker | undefined
+  #lastNumber = 0
+
+  ask(request: FactAct & TableName): Promise<FactReply> {
     const worker = (this.#worker ??= this.#start())
     this.#lastNumber += 1
     const number = this.#lastNumber
@@ -116,24 +138,20 @@ export class FactThread {
     worker.ref()
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject })
-      worker.postMessage({ ...request, number })
+      worker.postMessage({ ...request, number } satisfies FactRequest)
     })
   }
 
   #start(): Worker {
-    const { directory, readOnly } = this.#options
     // A thread cannot load TypeScript. When this file runs from source (tests, tsx), the built worker is used.
     const unbuilt = import.meta.url.endsWith('.ts')
     const worker = new Worker(
       new URL(unbuilt ? '../../../dist/store/facts/fact-worker.js' : './fact-worker.js', import.meta.url),
-      { workerData: { directory, readOnly } },
     )
     worker.on('message', (reply: FactReply) => {
       const waiting = this.#waiting.get(reply.number)
       this.#waiting.delete(reply.number)
-      if (this.#waiting.size === 0 && this.#ending === undefined) worker.unref()
-      if (reply.sizeBytes !== undefined) this.#options.onBytes(reply.sizeBytes)
-      if (reply.error?.name === 'DamagedFacts') this.#sawDamage = true
+      if (this.#waiting.size === 0) worker.unref()
       if (reply.error === undefined) waiting?.resolve(reply)
       else waiting?.reject(Object.assign(new Error(reply.error.message), reply.error))
     })
@@ -152,4 +170,4 @@ export class FactThread {
   }
 }
 
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
+const thread = new SharedThread()

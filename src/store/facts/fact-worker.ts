@@ -1,34 +1,44 @@
-// The thread that owns the table of facts (fact-thread.ts is the other end). It answers one request after another.
+// The thread that owns the tables of facts (fact-thread.ts is the other end). For each table it answers one request after another.
 
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { type FactTable, openTable } from './fact-table.ts'
 import type { FactReply, FactRequest } from './fact-thread.ts'
 
-const { directory, readOnly } = workerData as { readonly directory: string; readonly readOnly: boolean }
-let table: Promise<FactTable | undefined> | undefined
+/** Tables that are open, or being opened. */
+const tables = new Map<number, Promise<FactTable | undefined>>()
+/** By table: the last request. Closing takes a while, and the next request must wait for it. */
+const turns = new Map<number, Promise<void>>()
 
 parentPort?.on('message', (request: FactRequest) => {
-  const { number } = request
-  answer(request).then(
-    (rest) => reply({ number, ...rest }),
-    (error: Error & { readonly code?: string }) => {
-      const { name, message, code } = error
-      reply({ number, error: { name, message, code } })
-    },
+  const { table, number } = request
+  const done = (turns.get(table) ?? Promise.resolve()).then(() =>
+    answer(request).then(
+      (rest) => reply({ number, ...rest }),
+      (error: Error & { readonly code?: string }) => {
+        const { name, message, code } = error
+        reply({ number, error: { name, message, code } })
+      },
+    ),
   )
+  turns.set(table, done)
+  void done.then(() => {
+    if (turns.get(table) === done) turns.delete(table)
+  })
 })
 
-/** Never resolves for `close`: the end of the thread is the answer. */
 async function answer(request: FactRequest): Promise<Omit<FactReply, 'number'>> {
-  if (request.act === 'close') {
-    const open = await table?.catch(() => undefined)
+  const { act, table, directory, readOnly } = request
+  if (act === 'close') {
+    const open = await tables.get(table)?.catch(() => undefined)
+    tables.delete(table)
     await open?.close()
-    process.exit()
+    return {}
   }
-  table ??= openTable(directory, { readOnly })
-  const facts = await table
-  if (request.act === 'read') return { found: facts?.get(request.name) }
-  if (request.act === 'change') facts?.change(request.changes, request.limitBytes)
+  const opening = tables.get(table) ?? openTable(directory, { readOnly })
+  tables.set(table, opening)
+  const facts = await opening
+  if (act === 'read') return { found: facts?.get(request.name) }
+  if (act === 'change') facts?.change(request.changes, request.limitBytes)
   return { sizeBytes: facts?.sizeBytes ?? 0 }
 }
 

@@ -1,5 +1,6 @@
-// The thread that owns the table of facts, and its end.
+// The thread that owns the tables of facts: several at a time, closed and opened again.
 
+import { writeFile } from 'node:fs/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { factId } from '../../../src/store/facts/fact-bytes.ts'
 import { FactThread } from '../../../src/store/facts/fact-thread.ts'
@@ -20,7 +21,7 @@ async function scratchThread(): Promise<FactThread> {
 const nameOf = (key: string) => ({ kind: 'files', id: factId(key) }) as const
 
 describe('the thread of facts', () => {
-  it('ends only after its table is closed, and requests that come meanwhile get another one', async () => {
+  it('closes a table after its changes, and opens it again for requests that come meanwhile', async () => {
     const thread = await scratchThread()
     for (let round = 0; round < 8; round += 1) {
       const key = `fact ${round}`
@@ -32,6 +33,27 @@ describe('the thread of facts', () => {
       await Promise.all([closed, again])
       expect((await found)?.bytes.toString()).toBe(key)
     }
+  })
+
+  it('keeps tables apart, also while one of them is closed', async () => {
+    const threads = await Promise.all(Array.from({ length: 4 }, scratchThread))
+    const put = (index: number) => ({ act: 'put', bytes: Buffer.from(`${index}`), usedAt: 0 }) as const
+    await Promise.all(threads.map((thread, index) => thread.change({ ...put(index), ...nameOf('k') })))
+    const closed = threads[0]?.close()
+    const found = await Promise.all(threads.map((thread) => thread.read(nameOf('k'))))
+    expect(found.map((fact) => fact?.bytes.toString())).toEqual(['0', '1', '2', '3'])
+    await closed
+  })
+
+  it('rejects requests for a table that cannot be opened, and answers those for others', async () => {
+    const good = await scratchThread()
+    const { facts: directory } = await scratchLayout()
+    await writeFile(`${directory}/data.mdb`, 'no database'.repeat(1000))
+    const damaged = new FactThread({ directory, readOnly: false, limitBytes: () => 1e9, onBytes() {} })
+    await expect(damaged.open()).rejects.toThrow('is damaged')
+    expect([damaged.sawDamage, good.sawDamage]).toEqual([true, false])
+    await damaged.close()
+    expect(await good.read(nameOf('k'))).toBeUndefined()
   })
 
   it('answers what was asked for before it is closed', async () => {
