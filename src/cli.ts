@@ -30,7 +30,7 @@ async function main(argv: readonly string[]): Promise<number> {
       return 2
     }
     // launch.cts prints the message: printing it here might need to open more files.
-    if (isOutOfFiles(error)) throw error
+    if (isOfLoading(error)) throw error
     process.stderr.write(`hubmirror: ${describeFailure(error)}\n`)
     return error instanceof ConfigFaults ? 2 : 1
   }
@@ -128,8 +128,10 @@ function describeFailure(error: unknown): string {
   return error instanceof ConfigFaults || 'code' in error ? error.message : (error.stack ?? error.message)
 }
 
-function isOutOfFiles(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'EMFILE' || error.code === 'ENFILE')
+/** Whether a file of the program could not be opened, or the process may not open more files. */
+function isOfLoading(error: unknown): boolean {
+  const codes: readonly unknown[] = ['EMFILE', 'ENFILE', 'ERR_MODULE_NOT_FOUND']
+  return error instanceof Error && 'code' in error && codes.includes(error.code)
 }
 
 // `hubmirror help | head` closes the pipe early, which is not a failure.

@@ -5,6 +5,8 @@
 // It also enlarges Node's thread pool before the pool starts. Its four threads serve files, DNS and fsync, so a few slow
 // fsyncs would make every read wait. If a module sets the variable later, it has no effect.
 
+const fs = require('fs') as { existsSync(path: string): boolean }
+
 type Manifest = { readonly engines: { readonly node: string } }
 
 function start(): void {
@@ -23,22 +25,38 @@ function start(): void {
   }
   if (process.env['UV_THREADPOOL_SIZE'] === undefined) process.env['UV_THREADPOOL_SIZE'] = '16'
   import('./cli.ts').catch(function (error) {
-    if (!isOutOfFiles(error)) throw error
+    const isMissing = codeOf(error) === 'ERR_MODULE_NOT_FOUND'
+    const outOfFiles = outOfFilesCode(error)
+    if (outOfFiles === undefined && !isMissing) throw error
     // Printed without the stack, which would only show which of several hundred files was one too many.
     process.stderr.write(
-      'hubmirror: this process may not open enough files (' +
-        error.code +
-        '). Raise the limit to 4096 or more: "ulimit -n 4096" in a shell, LimitNOFILE=4096 in a systemd unit, ' +
-        '--ulimit nofile=4096 for a container.\n',
+      outOfFiles === undefined
+        ? 'hubmirror: ' + error.message + '. Install hubmirror again: a file of it is missing.\n'
+        : 'hubmirror: this process may not open enough files (' +
+            outOfFiles +
+            '). Raise the limit to 4096 or more: "ulimit -n 4096" in a shell, LimitNOFILE=4096 in a systemd unit, ' +
+            '--ulimit nofile=4096 for a container.\n',
     )
     process.exitCode = 1
   })
 }
 
-/** Whether the process or the system has run out of file descriptors. */
-function isOutOfFiles(error: unknown): error is NodeJS.ErrnoException {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  return code === 'EMFILE' || code === 'ENFILE'
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
+}
+
+/** The code of the error if the process or the system has run out of file descriptors. */
+function outOfFilesCode(error: unknown): string | undefined {
+  const code = codeOf(error)
+  if (code === 'EMFILE' || code === 'ENFILE') return code
+  if (code !== 'ERR_MODULE_NOT_FOUND') return undefined
+  // Node reports a module that it cannot open as one that does not exist, and a package whose package.json it cannot open as
+  // one without a main file.
+  const named = /^Cannot find (module|package) '(\/.+)' imported from /.exec((error as Error).message)
+  const [, kind, path = ''] = named || []
+  const isThere =
+    path !== '' && fs.existsSync(kind === 'module' ? path : path.replace(/[^/]+$/, 'package.json'))
+  return isThere ? 'EMFILE' : undefined
 }
 
 /** Compares versions such as 20.19.0 part by part; a missing part counts as 0. */

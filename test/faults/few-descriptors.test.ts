@@ -15,7 +15,11 @@ const ENTRY = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
 
 describe('a start with few descriptors', () => {
   it.each([
+    [30, '1'],
+    [34, '1'],
     [40, '1'],
+    [52, '1'],
+    [60, '1'],
     [80, '1'],
     [80, '2'],
   ])('(%i, %s workers) fails in one sentence with the cure, if it fails', async (limit, workers) => {
