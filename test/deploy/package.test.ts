@@ -87,7 +87,7 @@ it('holds the built program, and no tests', async () => {
   expect(names.filter((name) => /^package\/(?:test|src|node_modules|nginx-compare)\//.test(name))).toEqual([])
 })
 
-it('can be installed by an ordinary user without a warning, and serves', async () => {
+it('can be installed by an ordinary user with no other warning than that about scripts, and serves', async () => {
   const home = join(folder, 'home')
   await mkdir(home)
   await writeFile(join(home, 'package.json'), '{"name":"consumer","private":true}')
@@ -101,7 +101,9 @@ it('can be installed by an ordinary user without a warning, and serves', async (
     env,
     ...user,
   })
-  expect(`${installed.stdout}${installed.stderr}`).not.toMatch(/warn|EBADENGINE/i)
+  // npm names packages whose install scripts it has not run. LMDB comes compiled, and needs none.
+  const known = /^npm warn install-scripts(?: {3}(?:lmdb|msgpackr-extract)@.*| 2 packages .*| Run .*|)$/gm
+  expect(`${installed.stdout}${installed.stderr}`.replace(known, '')).not.toMatch(/warn|EBADENGINE/i)
 
   const bin = join(home, 'node_modules/.bin/hubmirror')
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { version: string }
