@@ -195,6 +195,28 @@ it('a HEAD from the listing has the same fields as one from the Hub, for every f
   expect(compared).toBeGreaterThan(30)
 })
 
+it('each request of a client for some of the paths of a commit describes these files', async () => {
+  const scene = await openScene({ world: snapshotWorld(60), config: ALONE })
+  const info = await scene.ask('/api/datasets/acme/many/revision/main')
+  const { sha: commit } = JSON.parse(info.body.toString()) as { sha: string }
+  const files = names(60)
+  for (let from = 0; from < files.length; from += 20) {
+    const paths = files.slice(from, from + 20)
+    await scene.ask(`/api/datasets/acme/many/paths-info/${commit}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ paths }),
+    })
+  }
+  await scene.settled()
+  scene.hub.ledger.clear()
+  for (const path of files) {
+    const head = await scene.ask(`/datasets/acme/many/resolve/${commit}/${path}`, { method: 'HEAD' })
+    expect(head.status).toBe(200)
+  }
+  expect(scene.hub.ledger.requests()).toEqual([])
+})
+
 describe('a listing that is wrong', () => {
   const FILES = names(10)
   const BASE = '/datasets/acme/many/resolve/main'
@@ -253,6 +275,23 @@ describe('a listing that is wrong', () => {
     await scene.hub.stop()
     for (const path of FILES)
       expect((await scene.ask(`${BASE}/${path}`)).body.toString()).toBe(`content of ${path}\n`)
+  })
+
+  it('of the size is not confirmed by an answer that states no size', async () => {
+    const scene = await lied((items) => items.map((item) => about(item, { size: Number(item['size']) + 1 })))
+    scene.hub.faults.add({
+      where: 'hub',
+      match: new RegExp(victim),
+      method: 'GET',
+      noContentLength: true,
+      times: 99,
+    })
+    for (const _attempt of [1, 2, 3]) {
+      const got = await scene.ask(`${BASE}/${victim}`)
+      expect([got.status, got.body.toString()]).toEqual([200, `content of ${victim}\n`])
+      const head = await scene.ask(`${BASE}/${victim}`, { method: 'HEAD' })
+      expect(head.headers['content-length']).toBe(String(got.body.length))
+    }
   })
 
   // The third GET of the scene has shown that this one is wrong.

@@ -125,6 +125,25 @@ describe('nothing is fetched ahead', () => {
     expect(await filesAhead(scene)).toBe(0)
   })
 
+  it('with the credential of a caller, so nothing of a repo that has turned private meanwhile', async () => {
+    const scene = await openScene({ world: manyWorld() })
+    await begin(scene, 3)
+    const repo = scene.world.dataset('acme/many')
+    repo.makePrivate(['alice'])
+    const secrets = Object.fromEntries(names(COUNT).map((name) => [name, `secret ${name}\n`]))
+    const base = `/datasets/acme/many/resolve/${repo.commit(secrets)}`
+    const token = TOKENS.alice
+    await scene.ask(`/api${base.replace('resolve', 'tree')}?recursive=true&expand=false`, { token })
+    scene.hub.ledger.clear()
+    for (const path of names(12)) expect((await scene.ask(`${base}/${path}`, { token })).status).toBe(200)
+    await scene.settled()
+    const members = scene.hub.ledger.requests({ method: 'GET', url: /part-/ })
+    const others = members.filter(({ url }) => !names(12).some((name) => url.includes(name)))
+    expect(others.map((entry) => scene.hub.ledger.credential(entry))).toEqual(others.map(() => undefined))
+    expect((await scene.ask(`${base}/part-00030.txt`)).status).toBe(401)
+    expect(await filesAhead(scene)).toBe(0)
+  })
+
   it('in the last tenth of the quota, also when that begins meanwhile', async () => {
     const scene = await openScene({ world: manyWorld() })
     scene.hub.faults.add({

@@ -18,12 +18,15 @@ export interface PublicOptions {
 
 /**
  * Resolves to whether the repo is public, by the verdict or by one request without a credential, which concurrent callers
- * share. False when the Hub refuses, is away, or has no such info. Never rejects.
+ * share. False when the Hub refuses, is away, or has no such info. With `since`, a proof counts only if it was asked for after
+ * that. Never rejects.
  */
-export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
+export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions, since?: number): Promise<boolean> {
   const { client, access, metadata, monotonic } = options
   const verdict = access.verdict(repo)
-  if (verdict !== undefined) return Promise.resolve(verdict === 'public')
+  if (verdict === 'restricted') return Promise.resolve(false)
+  const isProved = since === undefined ? verdict === 'public' : access.isPublicSince(repo, since)
+  if (isProved) return Promise.resolve(true)
   const ask = async (): Promise<boolean | undefined> => {
     const askedAt = monotonic()
     const open = await askPublicAccess(client, repo, anonymousRequester(ctx), {

@@ -108,8 +108,8 @@ export class Documents {
       const answer = await this.#fromFact(ctx, route, request, fact, outcome)
       return { ...answer, headers: { ...answer.headers, ...this.#age(route, name) } }
     }
-    if (stored !== undefined && open && route.immutable) {
-      void this.pages.learn(ctx, route, stored)
+    if (name !== undefined && stored !== undefined && open && route.immutable) {
+      void this.pages.learn(ctx, route, stored, name)
       return fromStored(stored, 'hit')
     }
     const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
@@ -245,7 +245,7 @@ export class Documents {
     }
     const keep = (): void => {
       store()
-      if (route !== undefined) void this.pages.learn(ctx, route, fact)
+      if (route !== undefined) void this.pages.learn(ctx, route, fact, name)
     }
     if (verdict === 'public') keep()
     if (verdict !== undefined) return verdict === 'public'

@@ -34,8 +34,8 @@ export class ListingDocuments {
     this.#options = options
   }
 
-  /** Learns what a document of a public repo says of the files of a commit. Never rejects. */
-  async learn(ctx: Ctx, route: DocumentRoute, fact: DocumentFact): Promise<void> {
+  /** Learns what a document of a public repo says of the files of a commit. `name` is that of the document. Never rejects. */
+  async learn(ctx: Ctx, route: DocumentRoute, fact: DocumentFact, name: string): Promise<void> {
     const { repo, revision = '', document, target } = route
     const isInfo = document === 'repo' || document === 'revision'
     if (repo === undefined || fact.absent !== undefined) return
@@ -44,13 +44,13 @@ export class ListingDocuments {
     const { listings, plans, memory } = this.#options
     const { body } = fact
     try {
-      if (isCommitHash(revision) && listings.hasLearnt({ repo, commit: revision, target })) return
+      if (isCommitHash(revision) && listings.hasLearnt({ repo, commit: revision, name })) return
       const plan = await plans.of(body, document)
       const items = itemsOf(body, document, plan)
       const commit = isInfo ? infoOf(body, plan)['sha'] : revision
       if (items === undefined || typeof commit !== 'string' || !isCommitHash(commit)) return
       const release = await memory.hold(body, callerKey(ctx.caller))
-      await listings.learn({ repo, commit, target }, body, items).finally(release)
+      await listings.learn({ repo, commit, name }, body, items).finally(release)
     } catch {
       // A document that cannot be read, or for which there is no memory, teaches nothing.
     }
@@ -67,7 +67,7 @@ export class ListingDocuments {
     try {
       const page = stored ?? (await this.#ask(ctx, route, name))
       if (page === undefined || page.absent !== undefined) return undefined
-      if (stored !== undefined) await this.learn(ctx, route, page)
+      if (stored !== undefined) await this.learn(ctx, route, page, name ?? route.target)
       const { link } = page
       return { next: link === undefined ? undefined : implied.nextPage(route.repo, link) }
     } catch {
@@ -91,7 +91,7 @@ export class ListingDocuments {
       await plans.of(body, route.document)
       if (name !== undefined && access.verdict(route.repo) === 'public')
         metadata.documents.set(name, fact, askedAt)
-      await this.learn(ctx, route, fact)
+      await this.learn(ctx, route, fact, name ?? route.target)
       return fact
     } finally {
       done()

@@ -37,8 +37,8 @@ const MAX_DOCUMENTS = 2000
 interface ListingDocument {
   readonly repo: Repo
   readonly commit: CommitHash
-  /** Its canonical target. */
-  readonly target: string
+  /** Different for each document: requests with a body have the same target. */
+  readonly name: string
 }
 
 /** A file in the listing of a commit. */
@@ -52,7 +52,7 @@ interface Listing {
   readonly index: ListingIndex
   /** The first paths that were requested, up to MANY. */
   readonly requested: Set<string>
-  /** The targets of what was learnt. */
+  /** The names of what was learnt. */
   readonly documents: Set<string>
   /** How many files were requested that the listing names. */
   hits: number
@@ -180,12 +180,12 @@ export class CommitListings {
   }
 
   /** Whether `learn` was called for the document, and what it said is still known. */
-  hasLearnt({ repo, commit, target }: ListingDocument): boolean {
-    return this.#listings.peek(keyOf(repo, commit))?.documents.has(target) === true
+  hasLearnt({ repo, commit, name }: ListingDocument): boolean {
+    return this.#listings.peek(keyOf(repo, commit))?.documents.has(name) === true
   }
 
   /**
-   * Learns what a document says of the files of a commit of a public repo. `target` names the document. `body` must be valid JSON,
+   * Learns what a document says of the files of a commit of a public repo. `body` must be valid JSON,
    * and `items` the place of the list in it. Reads in small steps, and adds all files at its end or none.
    */
   async learn(
@@ -197,8 +197,8 @@ export class CommitListings {
     if (this.#distrusted.has(key)) return
     const listing = this.#listings.get(key) ?? newListing()
     const { index, documents } = listing
-    if (documents.has(document.target) || documents.size >= MAX_DOCUMENTS) return
-    documents.add(document.target)
+    if (documents.has(document.name) || documents.size >= MAX_DOCUMENTS) return
+    documents.add(document.name)
     this.#keep(key, listing)
     const reader = new ListingReader(body, start, end)
     const segments: PackedFiles[] = []

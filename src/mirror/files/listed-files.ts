@@ -179,7 +179,7 @@ export class ListedFiles {
     return {
       refuted,
       settle(asked) {
-        if (asked.kind === 'file' && asked.key === key) return
+        if (asked.kind === 'file' && asked.key === key && asked.meta.sizeBytes === meta.sizeBytes) return
         refuted()
         if (asked.kind === 'file' && announced) throw new MirrorError('integrity_mismatch')
       },

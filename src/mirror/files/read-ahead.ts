@@ -26,8 +26,6 @@ const MAX_PARALLEL = 24
 const STREAMS_BYTES = 4 * 1024 * 1024
 const STREAM_BYTES = 16 * 1024
 
-const ITS_OWN = { signal: new AbortController().signal, countAgainstLimit: undefined }
-
 /** The requests for files of one commit. */
 interface Stream {
   /** How many requests in a row came near each other. */
@@ -41,6 +39,10 @@ interface Stream {
   /** Sizes of what was read ahead and not requested yet, by place. */
   readonly ahead: Map<number, number>
   aheadBytes: number
+  /** When the first request for the commit came, by the monotonic clock. */
+  readonly startedAt: number
+  /** Whether the Hub was asked since whether the repo is public. */
+  hasAsked: boolean
 }
 
 export interface ReadAheadOptions {
@@ -50,6 +52,9 @@ export interface ReadAheadOptions {
   readonly observer: Pick<Observer, 'readAhead' | 'readAheadUsed'>
   /** False where each caller may make the mirror fetch only so much. Read at each use. */
   readonly isOn: () => boolean
+  readonly monotonic: () => number
+  /** Asks the Hub without a credential whether the repo is public, unless that is known since `since`. Never rejects. */
+  readonly prove: (ctx: Ctx, repo: Repo, since: number) => Promise<boolean>
   /** Stores a file that is not stored. Resolves to whether it was fetched for this. */
   readonly fetch: (ctx: Ctx, route: FileRoute, found: Found, commit: CommitHash) => Promise<boolean>
 }
@@ -73,11 +78,28 @@ export class ReadAhead {
     index.request(place)
     const stream = this.#follow(`${repoKey(repo)} ${commit}`, index.orderOf(place))
     if (stream.endings.size < 8) stream.endings.add(endingOf(path))
-    if (stream.run >= RUN) this.#pump(ctx, repo, commit, stream)
+    if (stream.run < RUN) return
+    if (this.#mayRead(ctx, repo, stream)) this.#pump(ctx, repo, commit, stream)
+    else if (!stream.hasAsked) {
+      stream.hasAsked = true
+      void this.#options
+        .prove(ctx, repo, stream.startedAt)
+        .then((isPublic) => isPublic && this.#pump(ctx, repo, commit, stream))
+    }
+  }
+
+  /**
+   * Whether the repo is public. For a caller with a credential, a proof from before the first request for this commit does not count:
+   * the repo may have turned private since, and the credential may open it.
+   */
+  #mayRead(ctx: Ctx, repo: Repo, { startedAt }: Stream): boolean {
+    const { access } = this.#options
+    if (access.publicUntil(repo) === undefined) return false
+    return ctx.authorization === undefined || access.isPublicSince(repo, startedAt)
   }
 
   #follow(key: string, order: number): Stream {
-    const stream = this.#streams.get(key) ?? newStream(order)
+    const stream = this.#streams.get(key) ?? newStream(order, this.#options.monotonic())
     this.#streams.set(key, stream)
     const size = stream.ahead.get(order)
     if (size !== undefined) {
@@ -101,7 +123,7 @@ export class ReadAhead {
   }
 
   #pump(ctx: Ctx, repo: Repo, commit: CommitHash, stream: Stream): void {
-    const { access, client, listings } = this.#options
+    const { client, listings } = this.#options
     const index = listings.index(repo, commit)
     if (index === undefined) return
     const end = Math.min(index.files, stream.position + 1 + MAX_AHEAD)
@@ -115,7 +137,7 @@ export class ReadAhead {
       const { path, sizeBytes } = file
       if (sizeBytes === 0 || sizeBytes > SHORT_BODY_BYTES || !stream.endings.has(endingOf(path))) continue
       const url = client.url(resolveTarget(repo, commit, path))
-      if (access.publicUntil(repo) === undefined || client.isRecentlyUnreachable()) return
+      if (!this.#mayRead(ctx, repo, stream) || client.isRecentlyUnreachable()) return
       if (!client.hasSpareQuota({ url, authorization: ctx.authorization })) return
       stream.ahead.set(order, sizeBytes)
       stream.aheadBytes += sizeBytes
@@ -134,7 +156,13 @@ export class ReadAhead {
     try {
       const route = { kind: 'file', repo, revision: commit, path, via: 'resolve', download: false } as const
       // The request that this follows may end at any time. It has been answered, and noted, by itself.
-      const own = { ...ctx, ...ITS_OWN, originRequests: { count: 0 }, access: {} }
+      const own = {
+        ...ctx,
+        signal: new AbortController().signal,
+        countAgainstLimit: undefined,
+        originRequests: { count: 0 },
+        access: {},
+      }
       if (await this.#options.fetch(own, route, found, commit)) this.#options.observer.readAhead(sizeBytes)
       else drop(stream, at.order, sizeBytes)
     } catch {
@@ -147,8 +175,17 @@ export class ReadAhead {
   }
 }
 
-function newStream(order: number): Stream {
-  return { run: 0, position: order, next: order + 1, endings: new Set(), ahead: new Map(), aheadBytes: 0 }
+function newStream(order: number, startedAt: number): Stream {
+  return {
+    run: 0,
+    position: order,
+    next: order + 1,
+    endings: new Set(),
+    ahead: new Map(),
+    aheadBytes: 0,
+    startedAt,
+    hasAsked: false,
+  }
 }
 
 function drop(stream: Stream, order: number, bytes: number): void {

@@ -225,6 +225,8 @@ export class FileBody {
       // Throws for an answer that is not the Hub's.
       const error = await readRefusedByHub(answer, url.host)
       if (own && isAbsence(error.refusal)) this.#claim?.refuted()
+      // The Hub has no such bytes: the file is shorter than claimed.
+      if (own && answer.status === 416 && this.#claim !== undefined) throw this.#changed('size', url)
       if (own && isAboutRequester(answer.status)) {
         // Another range was refused before, and has switched to the other requester.
         if (requester !== this.#requester) return this.#resolve(range, how, onUrl)
@@ -308,7 +310,7 @@ export class FileBody {
     }
     // A login page of the network is a 200 as well, but has another size, and names neither commit nor digest.
     if (this.#namesCommit && own && !this.#isVouchedFor(answer)) throw bad('no X-Repo-Commit')
-    if (own) this.#compare(answer.headers, url, this.#meta.sizeBytes)
+    if (own) this.#compare(answer.headers, url, statedSize(answer))
     const validator = headerValue(answer.headers, 'etag')
     const known = this.#validators.get(url.host)
     if (known !== undefined && validator !== undefined && known !== validator) throw changed('etag')
@@ -418,6 +420,13 @@ function isWorthRetrying(error: unknown, hub: string): boolean {
   if (code === 'origin_moved') return false
   if (code === 'origin_intercepted' && detail['host'] === hub) return false
   return code.startsWith('origin_') && detail['reason'] !== REDIRECT_LOOP
+}
+
+/** The size of the whole file, if the answer states it. */
+function statedSize({ status, headers }: OriginAnswer): number | undefined {
+  return status === 206
+    ? parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
+    : sizeOf(headerValue(headers, 'content-length'))
 }
 
 function sizeOf(text: string | undefined): number | undefined {

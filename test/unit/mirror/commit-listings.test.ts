@@ -121,7 +121,7 @@ describe('a listing', () => {
       if (isLearning) setImmediate(count)
     }
     setImmediate(count)
-    await known.learn({ repo: REPO, commit: commitOf('1'), target: '/whole' }, body, [0, body.length])
+    await known.learn({ repo: REPO, commit: commitOf('1'), name: 'whole' }, body, [0, body.length])
     isLearning = false
     const after = process.memoryUsage()
     // Other work has a turn after each 200 files.
@@ -146,14 +146,14 @@ describe('a listing', () => {
       `[${Array.from({ length: 20_000 }, (_, index) => `{"type":"file","oid":"${OID}","size":1,"path":"${'p'.repeat(1000)}${index}"}`).join(',')}]`,
     )
     for (const digit of ['1', '2', '3', '4'])
-      await known.learn({ repo: REPO, commit: commitOf(digit), target: '/t' }, body, [0, body.length])
+      await known.learn({ repo: REPO, commit: commitOf(digit), name: 'tree' }, body, [0, body.length])
     const isKnown = (repo: Repo, digit: string) =>
       known.get(repo, commitOf(digit), `${'p'.repeat(1000)}0`) !== undefined
     expect([isKnown(REPO, '4'), isKnown(REPO, '1'), isKnown(REPO, '5')]).toEqual([true, false, false])
     expect(isKnown(repoOf('acme/other'), '4')).toBe(false)
     known.distrust(REPO, commitOf('4'))
     expect(isKnown(REPO, '4')).toBe(false)
-    await known.learn({ repo: REPO, commit: commitOf('4'), target: '/t' }, body, [0, body.length])
+    await known.learn({ repo: REPO, commit: commitOf('4'), name: 'tree' }, body, [0, body.length])
     expect(isKnown(REPO, '4'), 'once distrusted, always').toBe(false)
   })
 })
