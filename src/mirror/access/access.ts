@@ -1,14 +1,16 @@
 // Who may read a repo. Public is proved, never assumed: the Hub's own repo info says neither private nor gated nor
 // disabled, and no request without a credential was refused. Knows no bytes.
 
-import type { Repo } from '../../hub/names.ts'
-import { repoKey } from '../../hub/names.ts'
+import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { MemoryCache } from '../../memory.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
+
+/** A caller's request and the question whether the repo is public are sent together. */
+const SAME_MOMENT_MS = 1_000
 
 interface Verdict {
   readonly public: boolean
@@ -26,6 +28,8 @@ export class Access {
   // The last verdict on each repo.
   readonly #verdicts = new MemoryCache<Verdict>({ maxBytes: 16 * 1024 * 1024 })
   readonly #probes = new SingleFlight<boolean>(isRepoMoved)
+  // When the first request was sent whose answer named a commit, by repo and commit. An evicted one costs one question.
+  readonly #seenCommits = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
   // When a request was sent that the Hub refused to a credential, by credential and repo, or by credential alone.
   readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
 
@@ -45,6 +49,17 @@ export class Access {
   isPublicSince(repo: Repo, at: number): boolean {
     const known = this.#verdicts.get(repoKey(repo))
     return known?.public === true && known.at > at
+  }
+
+  /**
+   * Whether the repo is public, by a request that is not older than the first sight of the commit, which `askedAt` may be. A commit
+   * that came after the proof may be the first of a repo that has turned private.
+   */
+  coversCommit(repo: Repo, commit: CommitHash, askedAt: number): boolean {
+    const key = `${repoKey(repo)} ${commit}`
+    const seenAt = Math.min(askedAt, this.#seenCommits.get(key) ?? askedAt)
+    this.#seenCommits.set(key, seenAt)
+    return this.isPublicSince(repo, seenAt - SAME_MOMENT_MS)
   }
 
   /** What is known without asking: public, not public, or nothing. */

@@ -1,6 +1,6 @@
 // Finds out whether a repo is public when no file of it was requested.
 
-import type { Repo } from '../../hub/names.ts'
+import type { CommitHash, Repo } from '../../hub/names.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
 import { anonymousRequester, type Ctx } from '../context.ts'
@@ -36,4 +36,19 @@ export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions, since?
     return open === 'unsaid' ? undefined : open
   }
   return access.prove(repo, ask, ctx.admission?.names)
+}
+
+/**
+ * Resolves to whether what a caller gets of a commit may be stored and shared, if the repo counts as public: without a credential
+ * always, and with one if the proof is not older than the first sight of the commit. Asks for a newer proof if need be.
+ * `askedAt` is when the request was sent whose answer named the commit. Never rejects.
+ */
+export function proveCommit(
+  ctx: Ctx,
+  { repo, commit, askedAt }: { readonly repo: Repo; readonly commit: CommitHash; readonly askedAt: number },
+  options: PublicOptions,
+): Promise<boolean> {
+  if (ctx.authorization === undefined) return Promise.resolve(true)
+  if (options.access.coversCommit(repo, commit, askedAt)) return Promise.resolve(true)
+  return provePublic(ctx, repo, options, askedAt)
 }

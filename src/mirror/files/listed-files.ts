@@ -13,6 +13,7 @@ import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed } from '../access/note.ts'
+import { proveCommit } from '../access/public.ts'
 import type { Ctx } from '../context.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import type { CommitListings, Found } from './commit-listings.ts'
@@ -80,6 +81,8 @@ export class ListedFiles {
     if (ref?.fresh !== true) return undefined
     if (access.publicUntil(repo) === undefined && isMany) await access.proving(repo)
     if (access.publicUntil(repo) === undefined) return undefined
+    const seenAt = { repo, commit: ref.commit, askedAt: ref.at ?? this.#options.monotonic() }
+    if (!(await proveCommit(ctx, seenAt, this.#options))) return undefined
     const found = await listings.request(ctx, repo, ref.commit, path, isMany)
     // Meanwhile the Hub may have refused the repo. An empty file has no answer with bytes that could confirm it.
     if (found === undefined || access.publicUntil(repo) === undefined) return undefined

@@ -16,6 +16,7 @@ import { isRepoMoved } from '../../origin/repo-moved.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
+import { proveCommit } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import type { Reusable } from '../answer.ts'
 import { anonymousRequester, asAnonymous, type ClientName, type Ctx, requesterOf } from '../context.ts'
@@ -254,7 +255,9 @@ export class Resolver {
       this.#options.listedFiles.notePinned(location)
     }
     const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
-    const isPublic = context.isPublic.then((open) => {
+    const isPublic = context.isPublic.then(async (proved) => {
+      const { askedAt } = context
+      const open = proved && (await proveCommit(ctx, { repo, commit: meta.commit, askedAt }, this.#options))
       // Only now may anything about the file reach the disk.
       if (open && mayStore) {
         metadata.files.set(repo, meta.commit, path, { kind: 'present', meta, key })

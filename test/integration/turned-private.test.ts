@@ -1,0 +1,65 @@
+// A repo that turns private and gets a new commit while its last proof of being public still counts.
+
+import { expect, it } from 'vitest'
+import { lfs, type World } from '../hub-simulator/repos.ts'
+import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+
+/** Reading ahead asks whether the repo is public by itself. */
+const ALONE = { readAhead: 'off' } as const
+const FILES = Object.fromEntries(
+  Array.from({ length: 12 }, (_, index) => [`f${index}.json`, `{"n":${index}}\n`]),
+)
+const SECRETS = {
+  ...Object.fromEntries(Object.keys(FILES).map((name) => [name, `{"secret":"${name}"}\n`])),
+  'large.bin': lfs({ sizeBytes: 300_000, seed: 4711 }),
+}
+
+function turningWorld(): World {
+  const world = mirrorWorld()
+  world.model('acme/turns').commit(FILES)
+  return world
+}
+
+it.each([
+  ['by branch', false],
+  ['by commit, after its listing', true],
+] as const)('what a member requests %s is neither stored nor given to others', async (_how, isListed) => {
+  const scene = await openScene({ world: turningWorld(), config: ALONE })
+  expect((await scene.ask('/acme/turns/resolve/main/f0.json')).status).toBe(200)
+  const repo = scene.world.model('acme/turns')
+  repo.makePrivate(['alice'])
+  const commit = repo.commit(SECRETS)
+  scene.clock.advance(20_000)
+  const token = TOKENS.alice
+  const revision = isListed ? commit : 'main'
+  if (isListed)
+    await scene.ask(`/api/models/acme/turns/tree/${commit}?recursive=true&expand=false`, { token })
+  for (const name of Object.keys(SECRETS))
+    expect((await scene.ask(`/acme/turns/resolve/${revision}/${name}`, { token })).status).toBe(200)
+  await scene.settled()
+  for (const name of Object.keys(SECRETS)) {
+    for (const method of ['HEAD', 'GET']) {
+      const got = await scene.ask(`/acme/turns/resolve/${commit}/${name}`, { method })
+      expect([name, got.status, got.headers['etag']]).toEqual([name, 401, undefined])
+    }
+  }
+  expect(scene.hub.ledger.requests({ url: /turns/ }).length).toBeGreaterThan(0)
+})
+
+it('a new commit of a public repo costs a member one question more, and is stored', async () => {
+  const scene = await openScene({ world: turningWorld(), config: ALONE })
+  await scene.ask('/acme/turns/resolve/main/f0.json')
+  const commit = scene.world.model('acme/turns').commit({ ...FILES, 'f0.json': '{"n":"new"}\n' })
+  scene.clock.advance(20_000)
+  scene.hub.ledger.clear()
+  const token = TOKENS.alice
+  for (const name of Object.keys(FILES).slice(0, 2))
+    expect((await scene.ask(`/acme/turns/resolve/${commit}/${name}`, { token })).status).toBe(200)
+  await scene.settled()
+  const questions = scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/turns/ })
+  expect(questions.map((entry) => scene.hub.ledger.credential(entry))).toEqual([undefined])
+  await scene.hub.stop()
+  const got = await scene.ask(`/acme/turns/resolve/${commit}/f0.json`)
+  expect([got.status, got.body.toString()]).toEqual([200, '{"n":"new"}\n'])
+})
