@@ -47,6 +47,25 @@ it.each([
   expect(scene.hub.ledger.requests({ url: /turns/ }).length).toBeGreaterThan(0)
 })
 
+it('what a member lists of a new commit is neither stored nor described to others', async () => {
+  const scene = await openScene({ world: turningWorld(), config: ALONE })
+  expect((await scene.ask('/acme/turns/resolve/main/f0.json')).status).toBe(200)
+  const repo = scene.world.model('acme/turns')
+  repo.makePrivate(['alice'])
+  const commit = repo.commit(SECRETS)
+  scene.clock.advance(20_000)
+  const tree = `/api/models/acme/turns/tree/${commit}?recursive=true&expand=false`
+  expect((await scene.ask(tree, { token: TOKENS.alice })).status).toBe(200)
+  await scene.settled()
+  const head = await scene.ask(`/acme/turns/resolve/${commit}/large.bin`, { method: 'HEAD' })
+  expect([head.status, head.headers['etag'], head.headers['x-linked-size']]).toEqual([
+    401,
+    undefined,
+    undefined,
+  ])
+  expect((await scene.ask(tree)).status).toBe(401)
+})
+
 it('a new commit of a public repo costs a member one question more, and is stored', async () => {
   const scene = await openScene({ world: turningWorld(), config: ALONE })
   await scene.ask('/acme/turns/resolve/main/f0.json')

@@ -17,7 +17,7 @@ import { traitsOf } from '../../origin/repos/repo-info.ts'
 import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
-import { provePublic } from '../access/public.ts'
+import { proveCommit, provePublic } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
 import { type Answer, ageHeader, closeBody } from '../answer.ts'
@@ -247,7 +247,12 @@ export class Documents {
       store()
       if (route !== undefined) void this.pages.learn(ctx, route, fact, name)
     }
-    if (verdict === 'public') keep()
+    if (verdict === 'public') {
+      const commit = route?.revision
+      // Without a credential at once: the next request finds it.
+      if (ctx.authorization === undefined || commit === undefined || !isCommitHash(commit)) keep()
+      else void proveCommit(ctx, { repo, commit, askedAt }, this.#options).then((isOpen) => isOpen && keep())
+    }
     if (verdict !== undefined) return verdict === 'public'
     void provePublic(ctx, repo, this.#options).then((isPublic) => {
       if (isPublic) keep()
