@@ -132,6 +132,7 @@ describe('nothing is fetched ahead', () => {
     repo.makePrivate(['alice'])
     const secrets = Object.fromEntries(names(COUNT).map((name) => [name, `secret ${name}\n`]))
     const base = `/datasets/acme/many/resolve/${repo.commit(secrets)}`
+    scene.clock.advance(1)
     const token = TOKENS.alice
     await scene.ask(`/api${base.replace('resolve', 'tree')}?recursive=true&expand=false`, { token })
     scene.hub.ledger.clear()

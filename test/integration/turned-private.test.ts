@@ -1,9 +1,9 @@
 // A repo that turns private and gets a new commit while its last proof of being public still counts.
 
 import { expect, it } from 'vitest'
-import { lfs, type World } from '../hub-simulator/repos.ts'
+import { lfs } from '../hub-simulator/repos.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
-import { openScene } from '../support/scene.ts'
+import { openScene, type Scene } from '../support/scene.ts'
 
 /** Reading ahead asks whether the repo is public by itself. */
 const ALONE = { readAhead: 'off' } as const
@@ -15,22 +15,30 @@ const SECRETS = {
   'large.bin': lfs({ sizeBytes: 300_000, seed: 4711 }),
 }
 
-function turningWorld(): World {
+/** A scene whose mirror has found the repo public. */
+async function openTurning(): Promise<Scene> {
   const world = mirrorWorld()
   world.model('acme/turns').commit(FILES)
-  return world
+  const scene = await openScene({ world, config: ALONE })
+  expect((await scene.ask('/acme/turns/resolve/main/f0.json')).status).toBe(200)
+  return scene
+}
+
+/** The same, where the repo has turned private since, and has a new commit. */
+async function openTurned(): Promise<{ readonly scene: Scene; readonly commit: string }> {
+  const scene = await openTurning()
+  const repo = scene.world.model('acme/turns')
+  repo.makePrivate(['alice'])
+  const commit = repo.commit(SECRETS)
+  scene.clock.advance(20_000)
+  return { scene, commit }
 }
 
 it.each([
   ['by branch', false],
   ['by commit, after its listing', true],
 ] as const)('what a member requests %s is neither stored nor given to others', async (_how, isListed) => {
-  const scene = await openScene({ world: turningWorld(), config: ALONE })
-  expect((await scene.ask('/acme/turns/resolve/main/f0.json')).status).toBe(200)
-  const repo = scene.world.model('acme/turns')
-  repo.makePrivate(['alice'])
-  const commit = repo.commit(SECRETS)
-  scene.clock.advance(20_000)
+  const { scene, commit } = await openTurned()
   const token = TOKENS.alice
   const revision = isListed ? commit : 'main'
   if (isListed)
@@ -48,12 +56,7 @@ it.each([
 })
 
 it('what a member lists of a new commit is neither stored nor described to others', async () => {
-  const scene = await openScene({ world: turningWorld(), config: ALONE })
-  expect((await scene.ask('/acme/turns/resolve/main/f0.json')).status).toBe(200)
-  const repo = scene.world.model('acme/turns')
-  repo.makePrivate(['alice'])
-  const commit = repo.commit(SECRETS)
-  scene.clock.advance(20_000)
+  const { scene, commit } = await openTurned()
   const tree = `/api/models/acme/turns/tree/${commit}?recursive=true&expand=false`
   expect((await scene.ask(tree, { token: TOKENS.alice })).status).toBe(200)
   await scene.settled()
@@ -66,9 +69,20 @@ it('what a member lists of a new commit is neither stored nor described to other
   expect((await scene.ask(tree)).status).toBe(401)
 })
 
+it('what a new commit lacks is not described to others after a member has asked', async () => {
+  const { scene, commit } = await openTurned()
+  const absent = '/acme/turns/resolve/main/absent.json'
+  const asked = await scene.ask(absent, { token: TOKENS.alice })
+  expect([asked.status, asked.headers['x-repo-commit']]).toEqual([404, commit])
+  await scene.settled()
+  for (const target of [absent, absent.replace('main', commit)]) {
+    const got = await scene.ask(target)
+    expect([target, got.status, got.headers['x-repo-commit']]).toEqual([target, 401, undefined])
+  }
+})
+
 it('a new commit of a public repo costs a member one question more, and is stored', async () => {
-  const scene = await openScene({ world: turningWorld(), config: ALONE })
-  await scene.ask('/acme/turns/resolve/main/f0.json')
+  const scene = await openTurning()
   const commit = scene.world.model('acme/turns').commit({ ...FILES, 'f0.json': '{"n":"new"}\n' })
   scene.clock.advance(20_000)
   scene.hub.ledger.clear()

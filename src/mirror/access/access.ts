@@ -9,9 +9,6 @@ import type { Invalidations } from '../invalidations.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
 
-/** A caller's request and the question whether the repo is public are sent together. */
-const SAME_MOMENT_MS = 1_000
-
 interface Verdict {
   readonly public: boolean
   /** When the request to the Hub was sent. */
@@ -28,7 +25,7 @@ export class Access {
   // The last verdict on each repo.
   readonly #verdicts = new MemoryCache<Verdict>({ maxBytes: 16 * 1024 * 1024 })
   readonly #probes = new SingleFlight<boolean>(isRepoMoved)
-  // When the first request was sent whose answer named a commit, by repo and commit. An evicted one costs one question.
+  // When the first request was sent whose answer named a commit. An evicted one costs one question.
   readonly #seenCommits = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
   // When a request was sent that the Hub refused to a credential, by credential and repo, or by credential alone.
   readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
@@ -51,15 +48,20 @@ export class Access {
     return known?.public === true && known.at > at
   }
 
+  /** An answer of the Hub to a request that was sent at `askedAt` has named a commit of the repo. */
+  sawCommit(repo: Repo, commit: CommitHash, askedAt: number): void {
+    const key = commitKey(repo, commit)
+    this.#seenCommits.set(key, Math.min(askedAt, this.#seenCommits.get(key) ?? askedAt))
+  }
+
   /**
-   * Whether the repo is public, by a request that is not older than the first sight of the commit, which `askedAt` may be. A commit
-   * that came after the proof may be the first of a repo that has turned private.
+   * Whether the repo is public, by a proof that is not older than the first sight of the commit. A commit that came after the proof
+   * may be the first of a repo that has turned private.
    */
-  coversCommit(repo: Repo, commit: CommitHash, askedAt: number): boolean {
-    const key = `${repoKey(repo)} ${commit}`
-    const seenAt = Math.min(askedAt, this.#seenCommits.get(key) ?? askedAt)
-    this.#seenCommits.set(key, seenAt)
-    return this.isPublicSince(repo, seenAt - SAME_MOMENT_MS)
+  coversCommit(repo: Repo, commit: CommitHash): boolean {
+    const known = this.#verdicts.get(repoKey(repo))
+    const seenAt = this.#seenCommits.get(commitKey(repo, commit))
+    return known?.public === true && seenAt !== undefined && known.at >= seenAt
   }
 
   /** What is known without asking: public, not public, or nothing. */
@@ -182,6 +184,10 @@ export class Access {
     if (this.#verdicts.get(repoKey(repo))?.public === false) return false
     return this.#metadata.repos.wasPublic(repo)
   }
+}
+
+function commitKey(repo: Repo, commit: CommitHash): string {
+  return `${repoKey(repo)} ${commit}`
 }
 
 function denialKey(fingerprint: string, repo: Repo | undefined): string {

@@ -18,15 +18,35 @@ export interface PublicOptions {
 
 /**
  * Resolves to whether the repo is public, by the verdict or by one request without a credential, which concurrent callers
- * share. False when the Hub refuses, is away, or has no such info. With `since`, a proof counts only if it was asked for after
- * that. Never rejects.
+ * share. False when the Hub refuses, is away, or has no such info. Never rejects.
  */
-export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions, since?: number): Promise<boolean> {
+export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
+  const verdict = options.access.verdict(repo)
+  return verdict === undefined ? askPublic(ctx, repo, options) : Promise.resolve(verdict === 'public')
+}
+
+/**
+ * Resolves to whether what a caller gets of a commit may be stored and shared, if the repo counts as public: without a credential
+ * always, and with one if the proof is not older than the first sight of the commit. Asks for a newer proof if need be.
+ * `askedAt` is when the request was sent whose answer named the commit; -Infinity if the proof was asked for along with it.
+ * Never rejects.
+ */
+export async function proveCommit(
+  ctx: Ctx,
+  { repo, commit, askedAt }: { readonly repo: Repo; readonly commit: CommitHash; readonly askedAt: number },
+  options: PublicOptions,
+): Promise<boolean> {
+  const { access } = options
+  if (ctx.authorization === undefined) return true
+  access.sawCommit(repo, commit, askedAt)
+  if (access.coversCommit(repo, commit)) return true
+  const isPublic = await askPublic(ctx, repo, options)
+  // It may have joined a question that was sent before.
+  return access.coversCommit(repo, commit) || (isPublic && askPublic(ctx, repo, options))
+}
+
+function askPublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {
   const { client, access, metadata, monotonic } = options
-  const verdict = access.verdict(repo)
-  if (verdict === 'restricted') return Promise.resolve(false)
-  const isProved = since === undefined ? verdict === 'public' : access.isPublicSince(repo, since)
-  if (isProved) return Promise.resolve(true)
   const ask = async (): Promise<boolean | undefined> => {
     const askedAt = monotonic()
     const open = await askPublicAccess(client, repo, anonymousRequester(ctx), {
@@ -36,19 +56,4 @@ export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions, since?
     return open === 'unsaid' ? undefined : open
   }
   return access.prove(repo, ask, ctx.admission?.names)
-}
-
-/**
- * Resolves to whether what a caller gets of a commit may be stored and shared, if the repo counts as public: without a credential
- * always, and with one if the proof is not older than the first sight of the commit. Asks for a newer proof if need be.
- * `askedAt` is when the request was sent whose answer named the commit. Never rejects.
- */
-export function proveCommit(
-  ctx: Ctx,
-  { repo, commit, askedAt }: { readonly repo: Repo; readonly commit: CommitHash; readonly askedAt: number },
-  options: PublicOptions,
-): Promise<boolean> {
-  if (ctx.authorization === undefined) return Promise.resolve(true)
-  if (options.access.coversCommit(repo, commit, askedAt)) return Promise.resolve(true)
-  return provePublic(ctx, repo, options, askedAt)
 }

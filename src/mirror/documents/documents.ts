@@ -247,17 +247,19 @@ export class Documents {
       store()
       if (route !== undefined) void this.pages.learn(ctx, route, fact, name)
     }
-    if (verdict === 'public') {
-      const commit = route?.revision
-      // Without a credential at once: the next request finds it.
-      if (ctx.authorization === undefined || commit === undefined || !isCommitHash(commit)) keep()
-      else void proveCommit(ctx, { repo, commit, askedAt }, this.#options).then((isOpen) => isOpen && keep())
+    const isKnown = verdict === 'public'
+    const commit = route?.revision
+    const seenAt = isKnown ? askedAt : Number.NEGATIVE_INFINITY
+    const ofCommit =
+      commit !== undefined && isCommitHash(commit) ? { repo, commit, askedAt: seenAt } : undefined
+    // At once where nothing need be asked: the next request finds it.
+    if (isKnown && (ctx.authorization === undefined || ofCommit === undefined)) keep()
+    else if (verdict !== 'restricted') {
+      void provePublic(ctx, repo, this.#options)
+        .then((open) => open && (ofCommit === undefined || proveCommit(ctx, ofCommit, this.#options)))
+        .then((open) => open && keep())
     }
-    if (verdict !== undefined) return verdict === 'public'
-    void provePublic(ctx, repo, this.#options).then((isPublic) => {
-      if (isPublic) keep()
-    })
-    return false
+    return isKnown
   }
 
   /** What the Hub refused to this caller a moment ago. */

@@ -124,13 +124,8 @@ export class CommitListings {
     return this.#listings.get(keyOf(repo, commit))?.index
   }
 
-  /** What the listing says of a file, as far as it is known. */
-  get(repo: Repo, commit: CommitHash, path: string): Found | undefined {
-    return find(this.#listings.get(keyOf(repo, commit)), path)
-  }
-
   /**
-   * The same, and counts the file as requested. With `mayRead` the mirror reads the listing: the caller waits for its first page,
+   * What the listing says of a file, as far as it is known. Counts the file as requested. With `mayRead` the mirror reads the listing: the caller waits for its first page,
    * and never for another one. Further pages are read as long as requests come near their files. Never rejects.
    */
   async request(
@@ -271,9 +266,9 @@ function newListing(): Listing {
   }
 }
 
-function find(listing: Listing | undefined, path: string): Found | undefined {
-  const place = listing?.index.find(path)
-  const file = place && listing?.index.at(place)
+function find({ index }: Listing, path: string): Found | undefined {
+  const place = index.find(path)
+  const file = place && index.at(place)
   return file && place && { file, place }
 }
 

@@ -1,6 +1,5 @@
 // Connects the parts of mirror/ that share what listings say: documents, from which it is learnt, and files, which it describes.
 
-import { provePublic } from '../access/public.ts'
 import { DocumentMemory } from '../documents/document-memory.ts'
 import { Documents, type DocumentsOptions } from '../documents/documents.ts'
 import { CommitListings } from './commit-listings.ts'
@@ -31,7 +30,6 @@ export function joinListings(options: Options): {
     ...options,
     listings,
     isOn: options.readsAhead,
-    prove: (ctx, repo, since) => provePublic(ctx, repo, options, since),
     fetch: (ctx, route, found, commit) =>
       files.fill(ctx, route, listedFiles.describe(ctx, route, found, commit)),
   })

@@ -5,9 +5,8 @@
 import { MirrorError } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
 import { contentTypeOf } from '../../hub/listing.ts'
-import { apiSegment, type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
-import type { FileRoute } from '../../hub/route.ts'
-import { encodePath } from '../../hub/url-text.ts'
+import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { type FileRoute, resolveCacheTarget } from '../../hub/route.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import type { Observer } from '../../telemetry/observer.ts'
@@ -65,10 +64,12 @@ export class ListedFiles {
     seen: SeenRef | undefined,
     { first }: Turn,
   ): Promise<ResolvedFile | undefined> {
-    const { access, listings, metadata, settings, observer } = this.#options
+    const { access, listings, metadata, settings, observer, monotonic } = this.#options
     const { repo, revision, path } = route
     if (ctx.admission?.mayStore(undefined) === false || access.verdict(repo) === 'restricted')
       return undefined
+    // A proof that is asked for while this waits covers the commit.
+    const isKnown = access.verdict(repo) !== undefined
     let ref = seen
     let isMany = listings.count(route, ref?.fresh === true ? ref.commit : undefined)
     if (isMany && first !== undefined && (ref?.fresh !== true || access.publicUntil(repo) === undefined)) {
@@ -81,8 +82,8 @@ export class ListedFiles {
     if (ref?.fresh !== true) return undefined
     if (access.publicUntil(repo) === undefined && isMany) await access.proving(repo)
     if (access.publicUntil(repo) === undefined) return undefined
-    const seenAt = { repo, commit: ref.commit, askedAt: ref.at ?? this.#options.monotonic() }
-    if (!(await proveCommit(ctx, seenAt, this.#options))) return undefined
+    const askedAt = isKnown ? (ref.at ?? monotonic()) : Number.NEGATIVE_INFINITY
+    if (!(await proveCommit(ctx, { repo, commit: ref.commit, askedAt }, this.#options))) return undefined
     const found = await listings.request(ctx, repo, ref.commit, path, isMany)
     // Meanwhile the Hub may have refused the repo. An empty file has no answer with bytes that could confirm it.
     if (found === undefined || access.publicUntil(repo) === undefined) return undefined
@@ -155,8 +156,7 @@ export class ListedFiles {
     const { client, urls } = this.#options
     const name = urlName(ctx, repo, commit, path)
     if (repo.type === 'kernel' || !repo.id.includes('/') || urls.get(name) !== undefined) return
-    const target = `/api/resolve-cache/${apiSegment(repo.type)}/${repo.id}/${commit}/${encodePath(path)}`
-    urls.set(name, client.url(target), undefined)
+    urls.set(name, client.url(resolveCacheTarget(repo, commit, path)), undefined)
   }
 
   #claim(

@@ -39,10 +39,6 @@ interface Stream {
   /** Sizes of what was read ahead and not requested yet, by place. */
   readonly ahead: Map<number, number>
   aheadBytes: number
-  /** When the first request for the commit came, by the monotonic clock. */
-  readonly startedAt: number
-  /** Whether the Hub was asked since whether the repo is public. */
-  hasAsked: boolean
 }
 
 export interface ReadAheadOptions {
@@ -52,9 +48,6 @@ export interface ReadAheadOptions {
   readonly observer: Pick<Observer, 'readAhead' | 'readAheadUsed'>
   /** False where each caller may make the mirror fetch only so much. Read at each use. */
   readonly isOn: () => boolean
-  readonly monotonic: () => number
-  /** Asks the Hub without a credential whether the repo is public, unless that is known since `since`. Never rejects. */
-  readonly prove: (ctx: Ctx, repo: Repo, since: number) => Promise<boolean>
   /** Stores a file that is not stored. Resolves to whether it was fetched for this. */
   readonly fetch: (ctx: Ctx, route: FileRoute, found: Found, commit: CommitHash) => Promise<boolean>
 }
@@ -78,28 +71,18 @@ export class ReadAhead {
     index.request(place)
     const stream = this.#follow(`${repoKey(repo)} ${commit}`, index.orderOf(place))
     if (stream.endings.size < 8) stream.endings.add(endingOf(path))
-    if (stream.run < RUN) return
-    if (this.#mayRead(ctx, repo, stream)) this.#pump(ctx, repo, commit, stream)
-    else if (!stream.hasAsked) {
-      stream.hasAsked = true
-      void this.#options
-        .prove(ctx, repo, stream.startedAt)
-        .then((isPublic) => isPublic && this.#pump(ctx, repo, commit, stream))
-    }
+    if (stream.run >= RUN) this.#pump(ctx, repo, commit, stream)
   }
 
-  /**
-   * Whether the repo is public. For a caller with a credential, a proof from before the first request for this commit does not count:
-   * the repo may have turned private since, and the credential may open it.
-   */
-  #mayRead(ctx: Ctx, repo: Repo, { startedAt }: Stream): boolean {
+  /** Whether what this caller gets of the commit is shared. The request that this follows has asked for a proof, if need be. */
+  #mayRead(ctx: Ctx, repo: Repo, commit: CommitHash): boolean {
     const { access } = this.#options
     if (access.publicUntil(repo) === undefined) return false
-    return ctx.authorization === undefined || access.isPublicSince(repo, startedAt)
+    return ctx.authorization === undefined || access.coversCommit(repo, commit)
   }
 
   #follow(key: string, order: number): Stream {
-    const stream = this.#streams.get(key) ?? newStream(order, this.#options.monotonic())
+    const stream = this.#streams.get(key) ?? newStream(order)
     this.#streams.set(key, stream)
     const size = stream.ahead.get(order)
     if (size !== undefined) {
@@ -137,7 +120,7 @@ export class ReadAhead {
       const { path, sizeBytes } = file
       if (sizeBytes === 0 || sizeBytes > SHORT_BODY_BYTES || !stream.endings.has(endingOf(path))) continue
       const url = client.url(resolveTarget(repo, commit, path))
-      if (!this.#mayRead(ctx, repo, stream) || client.isRecentlyUnreachable()) return
+      if (!this.#mayRead(ctx, repo, commit) || client.isRecentlyUnreachable()) return
       if (!client.hasSpareQuota({ url, authorization: ctx.authorization })) return
       stream.ahead.set(order, sizeBytes)
       stream.aheadBytes += sizeBytes
@@ -175,17 +158,8 @@ export class ReadAhead {
   }
 }
 
-function newStream(order: number, startedAt: number): Stream {
-  return {
-    run: 0,
-    position: order,
-    next: order + 1,
-    endings: new Set(),
-    ahead: new Map(),
-    aheadBytes: 0,
-    startedAt,
-    hasAsked: false,
-  }
+function newStream(order: number): Stream {
+  return { run: 0, position: order, next: order + 1, endings: new Set(), ahead: new Map(), aheadBytes: 0 }
 }
 
 function drop(stream: Stream, order: number, bytes: number): void {

@@ -220,6 +220,8 @@ export class Resolver {
   ): Promise<Resolved> {
     const { fallback } = stored
     await ctx.countAgainstLimit?.()
+    const { access } = this.#options
+    const isKnown = access.verdict(route.repo) !== undefined
     // A caller with a token proves nothing about callers without one.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
     const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
@@ -229,10 +231,16 @@ export class Resolver {
       if (isAnswered(error)) await isPublic
       throw error
     })
+    const { commit } = result.kind === 'refusal' ? result.refusal : result.meta
+    const isShared = isPublic.then((open) => {
+      if (!open || commit === undefined) return open
+      const seenAt = isKnown ? askedAt : Number.NEGATIVE_INFINITY
+      return proveCommit(ctx, { repo: route.repo, commit, askedAt: seenAt }, this.#options)
+    })
     if (result.kind === 'refusal')
-      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic })
+      return this.#refused(ctx, route, result.refusal, { askedAt, fallback, isPublic: isShared })
     // Not awaited: concurrent requests for the same find the grant.
-    return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic })
+    return this.#learn(ctx, route, result, { askedAt, before: stored.fact, isPublic: isShared })
   }
 
   #learn(
@@ -255,9 +263,7 @@ export class Resolver {
       this.#options.listedFiles.notePinned(location)
     }
     const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
-    const isPublic = context.isPublic.then(async (proved) => {
-      const { askedAt } = context
-      const open = proved && (await proveCommit(ctx, { repo, commit: meta.commit, askedAt }, this.#options))
+    const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file reach the disk.
       if (open && mayStore) {
         metadata.files.set(repo, meta.commit, path, { kind: 'present', meta, key })
