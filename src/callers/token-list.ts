@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import type { Repo } from '../hub/names.ts'
 import { faultOfRepoPattern, repoPattern } from '../hub/repo-pattern.ts'
+import { isRecord } from '../records.ts'
 
 /** One issued token. Times are epoch ms. */
 export interface IssuedToken {
@@ -144,16 +145,12 @@ function wholeValues(text: string): readonly unknown[] {
   } catch {
     throw new Error('it is not valid JSON')
   }
-  if (!isObject(value)) throw wrong('the whole content')
+  if (!isRecord(value)) throw wrong('the whole content')
   const { version, tokens, ...rest } = value
   if (version !== 1) throw wrong('version')
   if (!Array.isArray(tokens)) throw wrong('tokens')
   if (Object.keys(rest).length > 0) throw wrong('the whole content')
   return tokens
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function wrong(what: string): Error {
@@ -163,7 +160,7 @@ function wrong(what: string): Error {
 /** The entry at a position of the list. Throws an Error that names the position and the field. */
 function readEntry(value: unknown, index: number): IssuedToken {
   const place = `tokens.${index}`
-  if (!isObject(value)) throw wrong(place)
+  if (!isRecord(value)) throw wrong(place)
   for (const [name, isRight] of Object.entries(FIELDS))
     if (!isRight(value[name])) throw wrong(`${place}.${name}`)
   if (Object.keys(value).some((name) => !Object.hasOwn(FIELDS, name))) throw wrong(place)

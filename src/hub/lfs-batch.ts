@@ -1,6 +1,8 @@
 // The Git LFS batch API: which operation a batch requests, which only its body says, and the addresses in its answer. A
 // body that another server could read in another way counts as unclear.
 
+import { isRecord } from '../records.ts'
+
 /**
  * `unclear`: the body does not say exactly once which operation it requests. Servers differ in which of two equal keys
  * they use, in whether `Operation` is the same key, and in how they read text that is not quite JSON.
@@ -128,8 +130,4 @@ function objectIn(body: Buffer): Record<string, unknown> | undefined {
   } catch {
     return undefined
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -2,6 +2,8 @@
 // `blobs`. Reads one item at a time, so that a long listing delays no other request. What is read is a claim: the bytes of
 // a file are verified against it.
 
+import { isRecord } from '../records.ts'
+
 /** A file as a listing describes it. */
 export interface ListedFile {
   readonly path: string
@@ -94,10 +96,6 @@ function fileOf(item: unknown): ListedFile | undefined {
   const etag = lfs['oid'] ?? lfs['sha256']
   const isDigest = typeof etag === 'string' && /^[0-9a-f]{64}$/.test(etag)
   return isDigest ? { path, etag, sizeBytes: size, lfs: true } : undefined
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Endings of files that the Hub sends as plain text, so that no browser runs them. */

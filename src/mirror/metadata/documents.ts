@@ -1,7 +1,8 @@
 // Answers of the API as the Hub sent them, by name. The name says all that an answer depends on.
 
 import { MemoryCache } from '../../memory.ts'
-import { type FactStore, isRecord } from './fact-store.ts'
+import { isRecord } from '../../records.ts'
+import type { FactStore } from './fact-store.ts'
 
 export interface DocumentFact {
   /** As the Hub sent it. The same object while it is in memory, so it must not be written to. */

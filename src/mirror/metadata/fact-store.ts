@@ -64,7 +64,3 @@ export class FactStore {
     return `${this.#options.origin} ${name}`
   }
 }
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}

@@ -2,8 +2,9 @@
 
 import { type FileMeta, isBareEtag } from '../../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
+import { isRecord } from '../../records.ts'
 import { type BlobKey, isBlobKey } from '../../store/digest.ts'
-import { type FactStore, isRecord } from './fact-store.ts'
+import type { FactStore } from './fact-store.ts'
 
 /** A file of one commit; `absent` says that the commit has no such path. */
 export type FileFact =

@@ -2,8 +2,9 @@
 
 import { type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
 import { MemoryCache } from '../../memory.ts'
+import { isRecord } from '../../records.ts'
 import type { Invalidations } from '../invalidations.ts'
-import { type FactStore, isRecord } from './fact-store.ts'
+import type { FactStore } from './fact-store.ts'
 
 /** Names of revisions that are kept of one repo. */
 const MAX_NAMES = 256

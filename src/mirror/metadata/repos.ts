@@ -2,8 +2,9 @@
 
 import { parseRepoId, type Repo, type RepoId } from '../../hub/names.ts'
 import { MemoryCache, textBytes } from '../../memory.ts'
+import { isRecord } from '../../records.ts'
 import type { Facts } from '../../store/store.ts'
-import { type FactStore, isRecord } from './fact-store.ts'
+import type { FactStore } from './fact-store.ts'
 
 /** What a repo is called and how it is licensed, as far as that is known. */
 export interface RepoTraits {

@@ -4,6 +4,7 @@
 
 import type { SomeFacts } from '../../hub/file-meta.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
+import { isRecord } from '../../records.ts'
 import type { OriginClient, OriginRequest, Requester } from '../client.ts'
 import { followRedirects, withinOrigin } from '../follow.ts'
 import { discard, readBounded } from '../read-body.ts'
@@ -91,8 +92,4 @@ async function askJson(
   } catch {
     return undefined
   }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

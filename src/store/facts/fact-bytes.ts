@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { isRecord } from '../../records.ts'
 
 const NEWLINE = 0x0a
 const CRC_BYTES = 4
@@ -60,8 +61,4 @@ export function parseFact(text: Buffer): (ReadFact & { readonly bytes?: unknown 
 export function withoutBody(value: Readonly<Record<string, unknown>>): unknown {
   const { body: _, ...rest } = value
   return rest
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

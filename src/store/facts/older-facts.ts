@@ -8,10 +8,11 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, readdir, rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
+import { isRecord } from '../../records.ts'
 import { errorCode, ifThere, isMissing, unlinkIfThere } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
-import { isRecord, parseFact, type ReadFact } from './fact-bytes.ts'
+import { parseFact, type ReadFact } from './fact-bytes.ts'
 
 const NEWLINE = 0x0a
 // Guards against a file that damage has made large: no real fact comes near this size.
