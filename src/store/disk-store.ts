@@ -52,7 +52,7 @@ export interface StoreOptions {
   readonly mayBeReadOnly?: boolean
   /** Called once for each optional ability that the volume lacks, and without which the store works. */
   readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
-  /** Called when the facts were damaged: they are in quarantine, and there are none now. */
+  /** Called when the facts were damaged: they are in quarantine, and those that can be read have been copied. */
   readonly onFactsSetAside?: () => void
 }
 

@@ -8,6 +8,7 @@
 import { availableParallelism } from 'node:os'
 import { Readable } from 'node:stream'
 import { Worker } from 'node:worker_threads'
+import { builtFile } from '../../built-file.ts'
 import type { HeaderBag } from '../../http/headers.ts'
 import type { Floor } from '../connections/pace.ts'
 import type { OriginAnswer } from '../origin-answer.ts'
@@ -142,10 +143,7 @@ class Thread {
   #lastId = 0
 
   constructor(onEnded: () => void) {
-    // A thread cannot load TypeScript. When this file runs from source (tests, tsx), the built worker is used.
-    const unbuilt = import.meta.url.endsWith('.ts')
-    const file = unbuilt ? '../../../dist/origin/threads/body-worker.js' : './body-worker.js'
-    this.#worker = new Worker(new URL(file, import.meta.url))
+    this.#worker = new Worker(builtFile('origin/threads/body-worker.js'))
     this.#worker.unref()
     this.#worker.on('message', (reply: BodyReply) => this.#onReply(reply))
     let reason = 'it has ended'

@@ -8,6 +8,7 @@ import { execFile } from 'node:child_process'
 import { readFile, rename, rm, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { builtFile } from '../../built-file.ts'
 import { ifThere, writeAtomic } from '../atomic.ts'
 import { moveToQuarantine } from '../blobs/quarantine.ts'
 import type { Layout } from '../layout.ts'
@@ -80,14 +81,12 @@ const CHECK_BYTES_PER_MS = 4096
 
 /** Reads the table through in another process, or copies it to `target`. */
 function run(layout: Layout, sizeBytes: number, target?: string): Promise<'sound' | 'damaged' | 'failed'> {
-  // Node cannot run TypeScript. When this file runs from source (tests, tsx), the built script is used.
-  const unbuilt = import.meta.url.endsWith('.ts')
-  const script = new URL(
-    unbuilt ? '../../../dist/store/facts/fact-rescue.js' : './fact-rescue.js',
-    import.meta.url,
-  )
   const timeout = CHECK_AT_LEAST_MS + sizeBytes / CHECK_BYTES_PER_MS
-  const args = [fileURLToPath(script), layout.facts, ...(target === undefined ? [] : [target])]
+  const args = [
+    fileURLToPath(builtFile('store/facts/fact-rescue.js')),
+    layout.facts,
+    ...(target === undefined ? [] : [target]),
+  ]
   return new Promise((resolve) => {
     execFile(process.execPath, args, { timeout }, (error) => {
       if (error === null) return resolve('sound')

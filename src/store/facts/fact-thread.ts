@@ -2,6 +2,7 @@
 // would delay all requests. Changes that come while a commit is under way share the next one.
 
 import { Worker } from 'node:worker_threads'
+import { builtFile } from '../../built-file.ts'
 import type { FactBytes, FactChange, FactName } from './fact-table.ts'
 
 /** The table that a request is about. A request opens it if it is not open. */
@@ -143,11 +144,7 @@ class SharedThread {
   }
 
   #start(): Worker {
-    // A thread cannot load TypeScript. When this file runs from source (tests, tsx), the built worker is used.
-    const unbuilt = import.meta.url.endsWith('.ts')
-    const worker = new Worker(
-      new URL(unbuilt ? '../../../dist/store/facts/fact-worker.js' : './fact-worker.js', import.meta.url),
-    )
+    const worker = new Worker(builtFile('store/facts/fact-worker.js'))
     worker.on('message', (reply: FactReply) => {
       const waiting = this.#waiting.get(reply.number)
       this.#waiting.delete(reply.number)

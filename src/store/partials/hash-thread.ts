@@ -2,6 +2,7 @@
 // half a second. There is one thread for all files. It starts with the first file, and does not keep the process alive.
 
 import { Worker } from 'node:worker_threads'
+import { builtFile } from '../../built-file.ts'
 import type { BlockSums } from '../blobs/block-sums.ts'
 import type { BlobKey } from '../digest.ts'
 import type { GrowingDigest } from '../store.ts'
@@ -71,11 +72,7 @@ export class HashThread {
   }
 
   #start(): Worker {
-    // A thread cannot load TypeScript. When this file runs from source (tests, tsx), the built worker is used.
-    const unbuilt = import.meta.url.endsWith('.ts')
-    const worker = new Worker(
-      new URL(unbuilt ? '../../../dist/store/partials/hash-worker.js' : './hash-worker.js', import.meta.url),
-    )
+    const worker = new Worker(builtFile('store/partials/hash-worker.js'))
     worker.unref()
     worker.on('message', (reply: HashReply) => {
       const waiting = this.#waiting.get(reply.id)

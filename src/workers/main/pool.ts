@@ -5,6 +5,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { DestinationStream, Logger } from 'pino'
+import { builtFile } from '../../built-file.ts'
 import type { Repo } from '../../hub/names.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
 import { arrivalsRead } from '../../server/shutdown.ts'
@@ -137,7 +138,7 @@ class WorkerPool implements Pool {
     return new Promise((resolve, reject) => {
       let child: ChildProcess
       try {
-        child = fork(fileURLToPath(new URL('../worker/worker.js', import.meta.url)), {
+        child = fork(fileURLToPath(builtFile('workers/worker/worker.js')), {
           serialization: 'advanced',
           env: workerEnvironment(process.env),
         })
