@@ -57,3 +57,13 @@ function compute(content: Content, kind: DigestKind, start: number, end: number)
   for (const piece of content.pieces(start, end)) sum.update(piece)
   return sum.hex()
 }
+
+/** The content of small JSON files by name, in the order of a listing. */
+export function kilobyteFiles(count: number): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Array.from({ length: count }, (_, index) => [
+      `part-${String(index).padStart(5, '0')}.json`,
+      JSON.stringify({ index, padding: 'x'.repeat(1000) }),
+    ]),
+  )
+}

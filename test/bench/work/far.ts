@@ -5,7 +5,7 @@ import { Agent, request } from 'node:http'
 import type { Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
 import { atMost, requestCosts, requestValues, wall } from '../figures.ts'
-import type { BenchFile } from '../files.ts'
+import { type BenchFile, kilobyteFiles } from '../files.ts'
 
 const DELAY_MS = 80
 const WORKERS = 8
@@ -15,15 +15,7 @@ export const far: Work = {
   contestants: ['mirror'],
   async run(bench, servers) {
     const count = bench.scale.snapshotFiles
-    const files = bench.publish(
-      'bench/far',
-      Object.fromEntries(
-        Array.from({ length: count }, (_, index) => [
-          `part-${String(index).padStart(5, '0')}.json`,
-          JSON.stringify({ index, padding: 'x'.repeat(1000) }),
-        ]),
-      ),
-    )
+    const files = bench.publish('bench/far', kilobyteFiles(count))
     const group = bench.reporter.group(
       'far',
       `HEAD and GET of ${count.toLocaleString('en')} files of 1 KiB, not stored, Hub ${DELAY_MS} ms away, ${WORKERS} connections`,

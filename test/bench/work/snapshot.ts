@@ -3,7 +3,7 @@
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
 import { requestCosts, requestValues, wall } from '../figures.ts'
-import { type BenchFile, headTarget } from '../files.ts'
+import { type BenchFile, headTarget, kilobyteFiles } from '../files.ts'
 
 const WORKERS = 8
 
@@ -12,15 +12,7 @@ export const snapshot: Work = {
   contestants: ['mirror', 'nginx', 'olah'],
   async run(bench, servers) {
     const count = bench.scale.snapshotFiles
-    const files = bench.publish(
-      'bench/snapshot',
-      Object.fromEntries(
-        Array.from({ length: count }, (_, index) => [
-          `part-${index}.json`,
-          JSON.stringify({ index, padding: 'x'.repeat(1000) }),
-        ]),
-      ),
-    )
+    const files = bench.publish('bench/snapshot', kilobyteFiles(count))
     const group = (id: string, state: string) =>
       bench.reporter.group(
         id,

@@ -323,10 +323,8 @@ it('a signal ends the transfer before the head, and within the body', async () =
   await closed[1]
 })
 
-it('a thread that dies fails its body, and the next body gets a new thread', async () => {
-  let text = `${headOf(MIB)}begin`
-  const url = await serve((socket) => socket.write(text))
-  const threads = threadsOf()
+/** The threads that are sent messages until the test ends. */
+function workersAsked(): ReadonlySet<Worker> {
   const workers = new Set<Worker>()
   const post = Reflect.get(Worker.prototype, 'postMessage') as Worker['postMessage']
   const spy = vi.spyOn(Worker.prototype, 'postMessage').mockImplementation(function (this: Worker, ...args) {
@@ -336,6 +334,14 @@ it('a thread that dies fails its body, and the next body gets a new thread', asy
   onTestFinished(() => {
     spy.mockRestore()
   })
+  return workers
+}
+
+it('a thread that dies fails its body, and the next body gets a new thread', async () => {
+  let text = `${headOf(MIB)}begin`
+  const url = await serve((socket) => socket.write(text))
+  const threads = threadsOf()
+  const workers = workersAsked()
   const answer = await threads.fetch(url, {}, NEVER)
   for (const worker of workers) await worker.terminate()
   expect(await codeOf(bytesOf(answer?.body))).toBe('THREAD_ENDED')
@@ -346,15 +352,7 @@ it('a thread that dies fails its body, and the next body gets a new thread', asy
 })
 
 it('several bodies at once are spread over threads, of which there are only so many', async () => {
-  const workers = new Set<Worker>()
-  const post = Reflect.get(Worker.prototype, 'postMessage') as Worker['postMessage']
-  const spy = vi.spyOn(Worker.prototype, 'postMessage').mockImplementation(function (this: Worker, ...args) {
-    workers.add(this)
-    post.apply(this, args)
-  })
-  onTestFinished(() => {
-    spy.mockRestore()
-  })
+  const workers = workersAsked()
   const bytes = randomBytes(2 * PIECE_BYTES + 3)
   const url = await serve((socket) => {
     socket.write(headOf(bytes.length))
