@@ -145,10 +145,13 @@ function parseTexts(texts: Readonly<Partial<Record<SettingName, string>>>): {
   }
   // The values and the type are made from the same table, which the compiler cannot see.
   const config = values as Partial<Config>
+  // A setting without a default, and without a text, is read as absent.
   const unread = new Set(
-    rows().flatMap(({ name, default: text }) => (text === undefined || name in values ? [] : [name])),
+    rows().flatMap((row) => {
+      const isAbsent = row.default === undefined && texts[row.name] === undefined
+      return isAbsent || row.name in values ? [] : [row.name]
+    }),
   )
-  for (const { name } of wrong) unread.add(name)
   for (const { at, reads, check } of CROSS_CHECKS) {
     const cure = reads.some((name) => unread.has(name)) ? undefined : check(config)
     if (cure !== undefined) wrong.push({ name: at, cure })
