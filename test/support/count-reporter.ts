@@ -3,7 +3,8 @@ import type { Reporter, TestModule } from 'vitest/node'
 const SLOWEST = 10
 
 /**
- * Closes a run with the slowest test files, and one line that machines can read: `N passed, N failed, N skipped`.
+ * Closes a run with the slowest test files, a line `failed: FILE > TEST: MESSAGE` for each failure, and one line that
+ * machines can read: `N passed, N failed, N skipped`.
  */
 export default class CountReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
@@ -16,16 +17,26 @@ export default class CountReporter implements Reporter {
     const count = { passed: 0, failed: 0, skipped: 0 }
     for (const module of modules) {
       // A file that cannot be loaded has no tests to count, and still is a failure.
-      if (module.state() === 'failed' && [...module.children.allTests()].length === 0) count.failed += 1
+      if (module.state() === 'failed' && [...module.children.allTests()].length === 0) {
+        count.failed += 1
+        printFailure(module.relativeModuleId, module.errors())
+      }
       for (const test of module.children.allTests()) {
-        const { state } = test.result()
+        const { state, errors } = test.result()
         if (state === 'passed') count.passed += 1
-        else if (state === 'failed') count.failed += 1
-        else count.skipped += 1
+        else if (state === 'failed') {
+          count.failed += 1
+          printFailure(`${module.relativeModuleId} > ${test.fullName}`, errors)
+        } else count.skipped += 1
       }
     }
     console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`)
   }
+}
+
+function printFailure(name: string, errors: readonly { message: string }[]): void {
+  const messages = errors.map(({ message }) => message.replace(/\s+/g, ' ').slice(0, 1000))
+  console.log(`failed: ${name}: ${messages.join(' | ')}`)
 }
 
 function secondsOf(module: TestModule): number {
