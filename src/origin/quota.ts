@@ -319,7 +319,8 @@ const NO_BODY = Buffer.alloc(0)
  */
 export function bucketsOf(path: string): readonly string[] {
   if (/^\/+api\/+whoami/.test(path)) return ['whoami', 'api']
-  if (/^\/+api\/+resolve-cache\//.test(path)) return ['resolvers', 'api']
+  // Files from their pinned address count like those from the address that leads there.
+  if (/^\/+api\/+resolve-cache\//.test(path)) return ['resolvers']
   if (/^\/+api(?:\/|$)/.test(path)) return ['api']
   return path.includes('/resolve/') ? ['resolvers'] : ['pages']
 }

@@ -1,70 +1,15 @@
-// Files that the listing of their commit describes: what they cost at the Hub, and what a listing that is wrong can do.
+// Files that the listing of their commit describes: what they cost at the Hub, and who may have them.
 
 import { describe, expect, it } from 'vitest'
-import { lfs, type World } from '../hub-simulator/repos.ts'
-import type { Question, Reply } from '../support/ask.ts'
+import type { Reply } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
-import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
-import { openScene, type Scene } from '../support/scene.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
+import { answered, names, snapshot, snapshotWorld, TREE, WORKERS } from '../support/snapshot.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
-const WORKERS = 8
 /** What is fetched ahead of requests is tested in read-ahead.test.ts. */
 const ALONE = { readAhead: 'off' } as const
-const TREE = /\/tree\//
-
-/** A world with a repo of small files and one of LFS files. */
-function snapshotWorld(count: number): World {
-  const world = mirrorWorld()
-  world
-    .dataset('acme/many')
-    .commit(Object.fromEntries(names(count).map((name) => [name, `content of ${name}\n`])))
-  world
-    .model('acme/large')
-    .commit(
-      Object.fromEntries(names(12).map((name, seed) => [name, lfs({ sizeBytes: 90_000, seed: 900 + seed })])),
-    )
-  return world
-}
-
-function names(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => `part-${String(index).padStart(5, '0')}.txt`)
-}
-
-/** Requests that are no redirects. */
-function answered(scene: Scene, url: RegExp = /./): readonly string[] {
-  return scene.hub.ledger
-    .requests({ url })
-    .filter(({ status }) => status < 300 || status >= 400)
-    .map(({ method, url: target }) => `${method} ${target}`)
-}
-
-/** HEAD and GET of each file, by some workers at once, as huggingface_hub does. */
-async function snapshot(
-  scene: Scene,
-  files: readonly string[],
-  base: string,
-  question: Question = {},
-): Promise<readonly Reply[]> {
-  const left = [...files]
-  const replies: Reply[] = []
-  const work = async (): Promise<void> => {
-    for (let path = left.shift(); path !== undefined; path = left.shift()) {
-      const head = await scene.ask(`${base}/${path}`, { ...question, method: 'HEAD' })
-      const got = await scene.ask(`${base}/${path}`, question)
-      expect([path, head.status, got.status, got.headers['etag']]).toEqual([
-        path,
-        200,
-        200,
-        head.headers['etag'],
-      ])
-      expect(got.body.length).toBe(Number(head.headers['content-length']))
-      replies.push(got)
-    }
-  }
-  await Promise.all(Array.from({ length: WORKERS }, work))
-  return replies
-}
 
 describe('a snapshot of many small files that are not stored', () => {
   const COUNT = 120
@@ -215,121 +160,6 @@ it('each request of a client for some of the paths of a commit describes these f
     expect(head.status).toBe(200)
   }
   expect(scene.hub.ledger.requests()).toEqual([])
-})
-
-describe('a listing that is wrong', () => {
-  const FILES = names(10)
-  const BASE = '/datasets/acme/many/resolve/main'
-
-  /** Scene whose listing is changed on its way. Three files were requested, so the listing is known. */
-  async function lied(change: (items: Record<string, unknown>[]) => unknown[]): Promise<Scene> {
-    const scene = await openScene({ world: snapshotWorld(10) })
-    const real = await fetch(`${scene.hub.url}/api/datasets/acme/many/tree/main?recursive=true`)
-    const items = (await real.json()) as Record<string, unknown>[]
-    scene.hub.faults.add({
-      where: 'hub',
-      match: TREE,
-      times: 99,
-      status: {
-        code: 200,
-        headers: { 'content-type': 'application/json; charset=utf-8' },
-        body: JSON.stringify(change(items)),
-      },
-    })
-    for (const path of FILES.slice(0, 3)) await scene.ask(`${BASE}/${path}`)
-    await scene.settled()
-    return scene
-  }
-
-  const victim = FILES[7] ?? ''
-  const about = (item: Record<string, unknown>, change: Record<string, unknown>) =>
-    item['path'] === victim ? { ...item, ...change } : item
-
-  const LIES: readonly (readonly [string, (items: Record<string, unknown>[]) => unknown[]])[] = [
-    ['of a file', (items) => items.map((item) => about(item, { size: 3 }))],
-    ['of the digest', (items) => items.map((item) => about(item, { oid: 'a'.repeat(40) }))],
-    [
-      'of the kind of file',
-      (items) =>
-        items.map((item) =>
-          about(item, { lfs: { oid: 'b'.repeat(64), size: item['size'], pointerSize: 130 } }),
-        ),
-    ],
-    ['of a whole other commit', (items) => items.map((item) => ({ ...item, oid: 'c'.repeat(40), size: 21 }))],
-    [
-      'that gives one file the digest of another that is stored',
-      (items) => items.map((item) => about(item, { oid: items[0]?.['oid'], size: items[0]?.['size'] })),
-    ],
-  ]
-
-  it.each(LIES)('%s gives a GET the right bytes, and stores nothing wrong', async (_what, change) => {
-    const scene = await lied(change)
-    const got = await scene.ask(`${BASE}/${victim}`)
-    expect([got.status, got.body.toString(), got.headers['content-length']]).toEqual([
-      200,
-      `content of ${victim}\n`,
-      String(got.body.length),
-    ])
-    await snapshot(scene, FILES, BASE)
-    await scene.settled()
-    await scene.hub.stop()
-    for (const path of FILES)
-      expect((await scene.ask(`${BASE}/${path}`)).body.toString()).toBe(`content of ${path}\n`)
-  })
-
-  it('of the size is not confirmed by an answer that states no size', async () => {
-    const scene = await lied((items) => items.map((item) => about(item, { size: Number(item['size']) + 1 })))
-    scene.hub.faults.add({
-      where: 'hub',
-      match: new RegExp(victim),
-      method: 'GET',
-      noContentLength: true,
-      times: 99,
-    })
-    for (const _attempt of [1, 2, 3]) {
-      const got = await scene.ask(`${BASE}/${victim}`)
-      expect([got.status, got.body.toString()]).toEqual([200, `content of ${victim}\n`])
-      const head = await scene.ask(`${BASE}/${victim}`, { method: 'HEAD' })
-      expect(head.headers['content-length']).toBe(String(got.body.length))
-    }
-  })
-
-  // The third GET of the scene has shown that this one is wrong.
-  it.each(LIES.filter(([what]) => !what.includes('commit')))(
-    '%s fails the GET of a client that has its facts from a HEAD, once',
-    async (_what, change) => {
-      const scene = await lied(change)
-      const head = await scene.ask(`${BASE}/${victim}`, { method: 'HEAD' })
-      const got = await scene.ask(`${BASE}/${victim}`)
-      expect([head.status, got.status, got.headers['x-error-code']]).toEqual([200, 502, 'IntegrityMismatch'])
-      await snapshot(scene, FILES, BASE)
-    },
-  )
-
-  it('of a file that is not there is answered with the refusal of the Hub, and then distrusted', async () => {
-    const scene = await lied((items) => [
-      ...items,
-      { type: 'file', path: 'ghost.txt', oid: 'd'.repeat(40), size: 9 },
-      { type: 'file', path: 'phantom.txt', oid: 'e'.repeat(40), size: 9 },
-    ])
-    const got = await scene.ask(`${BASE}/ghost.txt`)
-    expect([got.status, got.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
-    const head = await scene.ask(`${BASE}/phantom.txt`, { method: 'HEAD' })
-    expect([head.status, head.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
-    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_listings_distrusted_total')).toBe(1)
-  })
-
-  it.each([
-    ['is cut in its middle', { cutAfterBytes: 300 }],
-    ['is no JSON', { status: { code: 200, headers: {}, body: '[{"type":"file",' } }],
-    ['is refused', { status: { code: 500, headers: {}, body: 'no' } }],
-  ] as const)('that %s is not used, and every file is asked for', async (_what, damage) => {
-    const scene = await openScene({ world: snapshotWorld(10) })
-    scene.hub.faults.add({ where: 'hub', match: TREE, times: 99, ...damage })
-    await snapshot(scene, FILES, BASE)
-    expect(scene.hub.ledger.requests({ url: TREE }).length).toBe(1)
-    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_listed_files_total')).toBe(0)
-  })
 })
 
 describe('a repo that is no longer public', () => {

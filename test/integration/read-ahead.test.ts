@@ -6,14 +6,11 @@ import { eventually } from '../support/eventually.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene, type Scene } from '../support/scene.ts'
+import { names } from '../support/snapshot.ts'
 import { metricValue } from '../support/start-mirror.ts'
 
 const COUNT = 200
 const BODY = /part-\d+\.txt/
-
-function names(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => `part-${String(index).padStart(5, '0')}.txt`)
-}
 
 function manyWorld(): World {
   const world = mirrorWorld()

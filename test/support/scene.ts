@@ -29,16 +29,17 @@ export interface Scene {
   commit(id: string, revision?: string): string
 }
 
-/** Opens the scene of the running test. `busy` says that pulls may still run at its end. */
-export async function openScene(
-  options: {
-    readonly config?: Partial<Config>
-    readonly hub?: HubOptions
-    readonly world?: World
-    readonly busy?: boolean
-    readonly mirror?: Pick<MirrorOptions, 'now'>
-  } = {},
-): Promise<Scene> {
+/** `busy` says that pulls may still run at the end of the test. */
+export interface SceneOptions {
+  readonly config?: Partial<Config>
+  readonly hub?: HubOptions
+  readonly world?: World
+  readonly busy?: boolean
+  readonly mirror?: Pick<MirrorOptions, 'now'>
+}
+
+/** Opens the scene of the running test. */
+export async function openScene(options: SceneOptions = {}): Promise<Scene> {
   const world = options.world ?? mirrorWorld()
   const hub = await startHub({ world, ...options.hub })
   onTestFinished(() => hub.close())

@@ -8,6 +8,7 @@ import { manualClock } from '../../support/clock.ts'
 const BASE = new URL('http://hub.test/hub')
 const FILE = new URL('http://hub.test/hub/acme/open/resolve/main/w.bin')
 const INFO = new URL('http://hub.test/hub/api/models/acme/open')
+const PINNED = new URL('http://hub.test/hub/api/resolve-cache/models/acme/open/c/x')
 const CDN = new URL('http://cdn.test/xyz')
 
 function setUp() {
@@ -37,6 +38,14 @@ it.each([
   ['/acme/open.git/info/refs', 'pages'],
 ])('%s is a request to %s', (path, bucket) => {
   expect(bucketsOf(path)[0]).toBe(bucket)
+})
+
+it('a used up quota of the API does not hold back files, whatever their address', async () => {
+  const { quota, admit, alice } = setUp()
+  quota.observe(alice(INFO), 429, { 'retry-after': '30' })
+  for (const file of [FILE, PINNED]) expect(await admit(alice(file))).toBeUndefined()
+  quota.observe(alice(PINNED), 429, { ratelimit: '"api";r=0;t=40' })
+  for (const url of [FILE, PINNED, INFO]) expect(await admit(alice(url))).toMatchObject({ seconds: 40 })
 })
 
 it('a refused kind of request is held back until the named time, and no other kind is', async () => {
