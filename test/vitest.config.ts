@@ -43,7 +43,7 @@ export default defineConfig({
       project('faults', { timeoutMs: 300_000, shared: true }),
       // Need rights of root, and are skipped without them.
       project('root', { timeoutMs: 300_000 }),
-      // Repeat a fault for minutes; for .ci/run only.
+      // Repeat a fault for minutes, or play further states of the access table; for .ci/run only.
       project('long', { timeoutMs: 900_000 }),
       project('clients', { timeoutMs: 300_000, parallel: false }),
       project('cache-suite', { timeoutMs: 300_000, parallel: false }),
