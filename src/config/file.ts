@@ -1,10 +1,17 @@
 // Reads the YAML settings file into a flat list of entries and into sections, all with their positions. It opens no file
 // and knows no setting. It accepts every nesting and casing that spells the same name, such as `cache: {maxSize}`,
 // `cacheMaxSize` and `cache.max-size`.
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml'
+import { createRequire } from 'node:module'
+import type { Node, ParsedNode } from 'yaml'
 import { type Fault, SYNTAX } from './faults.ts'
 import type { Placed } from './placed.ts'
 import { canonicalName } from './setting-names.ts'
+
+type Yaml = typeof import('yaml')
+
+const load = createRequire(import.meta.url)
+/** Loaded when a settings file is read. Most commands read none, and loading the parser takes a quarter of their time. */
+const yaml = (): Yaml => load('yaml') as Yaml
 
 /** One value of the file. */
 export interface FileEntry {
@@ -42,6 +49,7 @@ export function parseConfigFile(
   fileName: string,
   sectionNames: ReadonlySet<string> = new Set(),
 ): ConfigFile {
+  const { isMap, isScalar, LineCounter, parseDocument } = yaml()
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const entries: FileEntry[] = []
@@ -105,6 +113,7 @@ interface Page {
 
 /** Converts a node of a section, with everything below it. */
 function placed(node: Node, path: readonly string[], page: Page): Placed {
+  const { isAlias, isMap, isScalar, isSeq } = yaml()
   const key = path.join('.')
   const offset = node.range?.[0] ?? 0
   const where = page.place(offset)
@@ -143,11 +152,13 @@ function placed(node: Node, path: readonly string[], page: Page): Placed {
 }
 
 function hasAlias(node: Node): boolean {
+  const { isAlias, isSeq } = yaml()
   return isAlias(node) || (isSeq(node) && node.items.some((item) => isAlias(item)))
 }
 
 /** The text of a value as a flag would spell it; undefined for a value that no flag can spell. */
 function scalarText(node: Node): string | undefined {
+  const { isAlias, isScalar, isSeq } = yaml()
   if (isAlias(node)) return undefined
   if (isSeq(node)) {
     const items = node.items.map((item) => (isScalar(item) ? scalarText(item) : undefined))
