@@ -117,9 +117,7 @@ async function killed(dice: Chance, running: Child): Promise<StoreState> {
   return checkStore(cacheDir, model)
 }
 
-it(`a process that is killed ${ROUNDS} times loses nothing it has recorded, and no byte is ever wrong`, {
-  timeout: 600_000,
-}, async () => {
+it(`a process that is killed ${ROUNDS} times loses nothing it has recorded, and no byte is ever wrong`, async () => {
   const dice = chance('kill loop')
   let found = NOTHING
   let resumed = 0

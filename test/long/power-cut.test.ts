@@ -87,9 +87,6 @@ describe.each(DISKS)('a power cut right after a file is finished, on %s,', (kind
 describe.each(DISKS)('a power cut, with %s,', (kind, whyNot) => {
   it.skipIf(whyNot !== undefined)(
     `${ROUNDS} times loses no finished file, and no byte counts as written that was not`,
-    {
-      timeout: 240_000,
-    },
     async () => {
       const dice = chance('power cut')
       const { files, model, cacheDir } = await setUp(kind)

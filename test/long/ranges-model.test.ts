@@ -144,9 +144,7 @@ async function playOut(plan: Plan): Promise<void> {
 const NOTHING_SPECIAL = { range: undefined, leaveAt: undefined, restMs: undefined }
 
 describe('ranges of files that are not stored', () => {
-  it('are answered with exactly their bytes, each fetched once, whichever clients ask and leave', {
-    timeout: 600_000,
-  }, async () => {
+  it('are answered with exactly their bytes, each fetched once, whichever clients ask and leave', async () => {
     const { seed } = chance('ranges')
     await fc.assert(fc.asyncProperty(plans, playOut), { seed, numRuns: RUNS, endOnFailure: true })
   })

@@ -94,12 +94,8 @@ function askOn(url: string) {
   }
 }
 
-const servedSince = (child: Child, msg: string) => {
-  const entries = child.entries()
-  const from = entries.findIndex((entry) => entry['msg'] === msg)
-  if (from === -1) return 0
-  return entries.slice(from).filter((entry) => entry['msg'] === 'request' && entry['route'] === 'file').length
-}
+const served = (child: Child): number =>
+  child.entries().filter((entry) => entry['msg'] === 'request' && entry['route'] === 'file').length
 
 for (const balancer of BALANCERS)
   describeClient(
@@ -111,7 +107,7 @@ for (const balancer of BALANCERS)
         async (workers) => {
           const env = {
             HUBMIRROR_WORKERS: String(workers),
-            HUBMIRROR_DRAIN_DELAY: '2s',
+            HUBMIRROR_DRAIN_DELAY: '5s',
             HUBMIRROR_DRAIN_TIMEOUT: '1h',
           }
           const [stopping, staying] = [await start(env), await start(env)]
@@ -121,7 +117,7 @@ for (const balancer of BALANCERS)
           cleanUps.push(() => clients.stop())
           for (const child of [stopping, staying])
             await eventually(
-              () => servedSince(child, 'listening'),
+              () => served(child),
               (count) => count >= 50,
             )
           // Begun before, read after: whichever mirror sends them, they come whole.
@@ -129,10 +125,14 @@ for (const balancer of BALANCERS)
           const downloads = await Promise.all(names.map((name) => open(front.url, `${FILE}/${name}`)))
           stopping.kill('SIGTERM')
           await eventually(
-            () => servedSince(stopping, 'draining'),
-            (count) => count > 0,
+            () => stopping.entries().some((entry) => entry['msg'] === 'draining'),
+            (isDraining) => isDraining,
           )
-          expect((await probe(`${stopping.url}/readyz`)).status).toBe(503)
+          // What arrives is answered until the balancer must have noticed.
+          const [ready, file] = await Promise.all(
+            ['/readyz', `${FILE}/${SMALL[0] ?? ''}`].map((path) => probe(`${stopping.url}${path}`)),
+          )
+          expect([ready?.status, file?.status]).toEqual([503, 200])
           // Then it takes no connections any more, and downloads under way are all that is left.
           await eventually(
             () => probe(`${stopping.url}/healthz`).catch(() => undefined),
