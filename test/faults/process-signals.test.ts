@@ -10,6 +10,7 @@ import { readBlockMap } from '../../src/store/partials/block-map.ts'
 import { probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, sha256Of, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { digestFrom } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCount } from '../support/fd.ts'
 import {
@@ -86,17 +87,6 @@ function begin<Path extends string>(
   })
 }
 
-function digestFrom(answer: IncomingMessage): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const hash = createHash('sha256')
-    answer.on('data', (chunk: Buffer) => hash.update(chunk))
-    answer.on('error', () => resolve(undefined))
-    answer.on('end', () =>
-      resolve(answer.complete && answer.statusCode === 200 ? hash.digest('hex') : undefined),
-    )
-  })
-}
-
 /** Resolves once no process takes new connections. */
 const whenClosed = (child: Child) =>
   eventually(
@@ -104,27 +94,8 @@ const whenClosed = (child: Child) =>
     (answer) => answer === undefined,
   )
 
+// test/long/killed-downloads.test.ts kills a process three times in a row.
 describe('a process that is killed during a download', () => {
-  it('leaves a partial that the next process continues, three times in a row, and never a wrong byte', async () => {
-    const whole = digestOf('medium.bin')
-    hub.bytesPerSecond = 6 * MIB
-    // test/long/kill-loop.test.ts does it fifty times.
-    for (let round = 0; round < 3; round += 1) {
-      const child = await start()
-      const reader = pull(child, 'medium.bin')
-      await hub.ledger.whenBytes({ server: 'cdn' }, Math.ceil(Math.random() * 0.9 * MEDIUM))
-      child.kill('SIGKILL')
-      await child.ended
-      expect([undefined, whole]).toContain(await reader)
-      hub.ledger.clear()
-    }
-    const last = await start()
-    expect(await readdir(join(cacheDir, 'tmp'))).toEqual([])
-    hub.bytesPerSecond = undefined
-    expect(await pull(last, 'medium.bin')).toBe(whole)
-    expect(await pull(last, 'medium.bin')).toBe(whole)
-  })
-
   it('has recorded most of a large file, which is not fetched again', async () => {
     const child = await start()
     hub.bytesPerSecond = 20 * MIB

@@ -6,8 +6,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { bytesOf, lfs, type World } from '../hub-simulator/repos.ts'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { bytesOf, lfs, sha256Of, type World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
 import { ask, open, type Question } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
@@ -20,6 +20,8 @@ import { bytesRead, childrenOf } from '../support/workers.ts'
 
 const MIB = 1024 * 1024
 const SIZE = 24 * MIB
+/** For many clients at once. */
+const SHARED_SIZE = 6 * MIB
 const BIG = '/acme/big/resolve/main/big.bin'
 const SECRET = '/acme/secret/resolve/main'
 
@@ -28,18 +30,19 @@ let hub: Hub
 let cacheDir: string
 let children: Child[]
 
-beforeEach(async () => {
+async function begin(): Promise<void> {
   world = mirrorWorld()
   world.model('acme/big').commit({
     'big.bin': lfs({ sizeBytes: SIZE, seed: 8 }),
     'other.bin': lfs({ sizeBytes: SIZE, seed: 9 }),
+    'shared.bin': lfs({ sizeBytes: SHARED_SIZE, seed: 10 }),
   })
   hub = await startHub({ world })
   cacheDir = await mkdtemp(join(tmpdir(), 'hubmirror-workers-'))
   children = []
-})
+}
 
-afterEach(async () => {
+async function end(): Promise<void> {
   hub.faults.clear()
   for (const child of children) {
     await child.stop()
@@ -47,7 +50,7 @@ afterEach(async () => {
   }
   await hub.close()
   await rm(cacheDir, { recursive: true, force: true })
-})
+}
 
 async function start(env: Record<string, string> = {}): Promise<Child> {
   const child = await startChild({ hub, cacheDir, env: { HUBMIRROR_WORKERS: '2', ...env } })
@@ -63,55 +66,20 @@ const askAll = (child: Child, target: string, question?: Question) =>
 const requestsOf = (child: Child) => child.entries().filter(({ msg }) => msg === 'request')
 const settled = (child: Child) => whenIdle(() => metrics(child))
 
-describe('several processes', () => {
-  it('fetch one file once, however many clients ask and whichever worker they reach', async () => {
-    const child = await start()
-    const right = createHash('sha256').update(big()).digest('hex')
-    const digests = await Promise.all(
-      Array.from({ length: 50 }, async () => {
-        const answer = await open(child.url, BIG)
-        const hash = createHash('sha256')
-        for await (const part of answer) hash.update(part as Buffer)
-        return answer.complete ? hash.digest('hex') : 'broken'
-      }),
-    )
-    expect(new Set(digests)).toEqual(new Set([right]))
-    expect(hub.ledger.bytes('cdn')).toBe(SIZE)
-    expect(metricValue(await metrics(child), 'hubmirror_flights_total')).toBe(1)
-  })
+describe('several processes of one mirror', () => {
+  let child: Child
 
-  it('give a private file to its readers only, and for no longer than the Hub does', async () => {
-    const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
-    const secret = `${SECRET}/config.json`
-    for (const { status, body } of await askAll(child, secret, { token: TOKENS.alice }))
-      expect([status, body.toString()]).toEqual([200, SECRET_CONFIG])
-    for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) {
-      for (const { status, body } of await askAll(child, secret, { token })) {
-        expect([401, 403, 404]).toContain(status)
-        expect(body.toString()).not.toContain('of alice')
-      }
-    }
-    world.revokeToken(TOKENS.alice)
-    // By one process the mirror learns of it; from then on no process lets her in.
-    expect((await ask(child.url, `${SECRET}/w.bin`, { method: 'HEAD', token: TOKENS.alice })).status).toBe(
-      401,
-    )
-    for (const { status } of await askAll(child, secret, { token: TOKENS.alice })) expect(status).toBe(401)
+  beforeAll(async () => {
+    await begin()
+    child = await start()
   })
-
-  it('stop giving a public file to anonymous clients as soon as the Hub refuses one of them', async () => {
-    const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
-    const target = '/acme/open/resolve/main/config.json'
-    for (let round = 0; round < 3; round += 1) {
-      for (const { status } of await askAll(child, target)) expect(status).toBe(200)
-    }
-    world.model('acme/open').makePrivate(['alice'])
-    expect((await ask(child.url, '/acme/open/resolve/main/README.md')).status).toBe(401)
-    for (const { status } of await askAll(child, target)) expect(status).toBe(401)
+  beforeEach(() => hub.ledger.clear())
+  afterEach(() => {
+    hub.bytesPerSecond = undefined
   })
+  afterAll(end)
 
   it('refuse a request that can be read in two ways before it reaches the Hub', async () => {
-    const child = await start()
     const doubled = ['Authorization: Bearer a', 'Host: other', 'Range: bytes=0-1']
     for (const field of doubled) {
       const [name = ''] = field.split(':')
@@ -132,8 +100,24 @@ describe('several processes', () => {
     expect(hub.ledger.requests()).toEqual([])
   })
 
+  it('fetch one file once, however many clients ask and whichever worker they reach', async () => {
+    const flights = async () => metricValue(await metrics(child), 'hubmirror_flights_total') ?? 0
+    const before = await flights()
+    const right = sha256Of(world.model('acme/big'), 'main', 'shared.bin')
+    const digests = await Promise.all(
+      Array.from({ length: 50 }, async () => {
+        const answer = await open(child.url, '/acme/big/resolve/main/shared.bin')
+        const hash = createHash('sha256')
+        for await (const part of answer) hash.update(part as Buffer)
+        return answer.complete ? hash.digest('hex') : 'broken'
+      }),
+    )
+    expect(new Set(digests)).toEqual(new Set([right]))
+    expect(hub.ledger.bytes('cdn')).toBe(SHARED_SIZE)
+    expect((await flights()) - before).toBe(1)
+  })
+
   it('answer ranges, the rest of a download, and clients that have the file already', async () => {
-    const child = await start()
     const bytes = big()
     const first = await ask(child.url, BIG)
     await settled(child)
@@ -164,7 +148,6 @@ describe('several processes', () => {
 
   it('forward an upload, framed as it came', async () => {
     world.model('alice/mine').commit({ 'x.txt': 'x' })
-    const child = await start()
     const target = '/api/models/alice/mine/commit/main'
     const content = Buffer.alloc(3 * MIB, 'upload ').toString('base64')
     const commit = (path: string): string =>
@@ -207,9 +190,11 @@ describe('several processes', () => {
   })
 
   it('end the work at the origin when the client disconnects', async () => {
-    const child = await start()
     hub.bytesPerSecond = 50_000
-    const answer = await open(child.url, `${SECRET}/w.bin`, { token: TOKENS.alice })
+    const answer = await open(child.url, `${SECRET}/w.bin`, {
+      token: TOKENS.alice,
+      headers: { 'x-request-id': 'leaves' },
+    })
     await new Promise((resolve) => answer.once('data', resolve))
     answer.destroy()
     await eventually(
@@ -217,9 +202,44 @@ describe('several processes', () => {
       (entries) => entries.length === 1 && entries[0]?.aborted === true,
     )
     await eventually(
-      () => requestsOf(child),
+      () => requestsOf(child).filter(({ requestId }) => requestId === 'leaves'),
       (lines) => lines.length === 1 && Number(lines[0]?.['bytes']) < 300_000,
     )
+  })
+})
+
+describe('several processes', () => {
+  beforeEach(begin)
+  afterEach(end)
+
+  it('give a private file to its readers only, and for no longer than the Hub does', async () => {
+    const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
+    const secret = `${SECRET}/config.json`
+    for (const { status, body } of await askAll(child, secret, { token: TOKENS.alice }))
+      expect([status, body.toString()]).toEqual([200, SECRET_CONFIG])
+    for (const token of [undefined, TOKENS.bob, TOKENS.invalid]) {
+      for (const { status, body } of await askAll(child, secret, { token })) {
+        expect([401, 403, 404]).toContain(status)
+        expect(body.toString()).not.toContain('of alice')
+      }
+    }
+    world.revokeToken(TOKENS.alice)
+    // By one process the mirror learns of it; from then on no process lets her in.
+    expect((await ask(child.url, `${SECRET}/w.bin`, { method: 'HEAD', token: TOKENS.alice })).status).toBe(
+      401,
+    )
+    for (const { status } of await askAll(child, secret, { token: TOKENS.alice })) expect(status).toBe(401)
+  })
+
+  it('stop giving a public file to anonymous clients as soon as the Hub refuses one of them', async () => {
+    const child = await start({ HUBMIRROR_ACCESS_TTL: '1h', HUBMIRROR_REF_TTL: '1h' })
+    const target = '/acme/open/resolve/main/config.json'
+    for (let round = 0; round < 3; round += 1) {
+      for (const { status } of await askAll(child, target)) expect(status).toBe(200)
+    }
+    world.model('acme/open').makePrivate(['alice'])
+    expect((await ask(child.url, '/acme/open/resolve/main/README.md')).status).toBe(401)
+    for (const { status } of await askAll(child, target)) expect(status).toBe(401)
   })
 
   it('take the address of the client from its connection and from trusted proxies, never from a field of the mirror’s own', async () => {
@@ -287,6 +307,9 @@ describe('several processes', () => {
 })
 
 describe('a large stored file', () => {
+  beforeEach(begin)
+  afterEach(end)
+
   /** Reads a little and then nothing. */
   async function stall(child: Child, target: string, question?: Question): Promise<IncomingMessage> {
     const answer = await open(child.url, target, question)
@@ -302,7 +325,7 @@ describe('a large stored file', () => {
 
   it('is read by the main process until it has been checked, if reads are checked, and sent by workers from then on', async () => {
     const child = await start({ HUBMIRROR_CHECK_READS: '1h' })
-    const right = createHash('sha256').update(big()).digest('hex')
+    const right = sha256Of(world.model('acme/big'), 'main', 'big.bin')
     expect(await digestOf(await open(child.url, BIG))).toBe(right)
     await settled(child)
     const readByMain = async () => {
@@ -316,7 +339,7 @@ describe('a large stored file', () => {
 
   it('is sent by a worker, while the main process copies nothing and keeps it from eviction', async () => {
     const child = await start({ HUBMIRROR_CACHE_MAX_SIZE: '30MB' })
-    const right = createHash('sha256').update(big()).digest('hex')
+    const right = sha256Of(world.model('acme/big'), 'main', 'big.bin')
     expect(await digestOf(await open(child.url, BIG))).toBe(right)
     await settled(child)
     const [main, workers] = [child.pid, await childrenOf(child.pid)]

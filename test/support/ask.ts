@@ -1,6 +1,7 @@
 // One request as a client would make it, and the whole answer as it came: no redirect followed, nothing decoded,
 // one connection each unless an agent is given. Knows neither mirror nor Hub.
 
+import { createHash } from 'node:crypto'
 import { type Agent, type IncomingMessage, request } from 'node:http'
 
 export interface Question {
@@ -68,5 +69,17 @@ export function open(base: string, target: string, question: Question = {}): Pro
     )
     outgoing.on('error', reject)
     outgoing.end(question.body)
+  })
+}
+
+/** The SHA-256 of the body of a 200, which is not kept; undefined if the body broke off. */
+export function digestFrom(answer: IncomingMessage): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const hash = createHash('sha256')
+    answer.on('data', (chunk: Buffer) => hash.update(chunk))
+    answer.on('error', () => resolve(undefined))
+    answer.on('end', () =>
+      resolve(answer.complete && answer.statusCode === 200 ? hash.digest('hex') : undefined),
+    )
   })
 }

@@ -13,36 +13,8 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { DiskStore } from '../../../src/store/disk-store.ts'
-import { createLayout, type Layout } from '../../../src/store/layout.ts'
-import { chance } from '../../support/seeded.ts'
-import { open, scratchDirectory, sha256Key } from './scratch.ts'
-
-const COUNT = 400
-const valueOf = (index: number) => ({ index, text: `value ${index} `.repeat(20) })
-
-async function filled(): Promise<{ root: string; layout: Layout; file: string }> {
-  const root = await scratchDirectory()
-  const store = await open(root)
-  await Promise.all(
-    Array.from({ length: COUNT }, (_, index) => store.facts.write('files', `f${index}`, valueOf(index))),
-  )
-  await store.close()
-  const layout = createLayout(root)
-  return { root, layout, file: path.join(layout.facts, 'data.mdb') }
-}
-
-/** Opens the store, and tells how many facts it has. All of them are right. */
-async function rightFacts(store: DiskStore): Promise<number> {
-  let count = 0
-  for (let index = 0; index < COUNT; index += 1) {
-    const value = await store.facts.read('files', `f${index}`).catch(() => undefined)
-    if (value === undefined) continue
-    expect(value).toEqual(valueOf(index))
-    count += 1
-  }
-  return count
-}
+import { COUNT, filled, rightFacts, valueOf } from '../../support/fact-store.ts'
+import { open, sha256Key } from './scratch.ts'
 
 describe('a table of facts', () => {
   const damages: readonly [string, (file: string) => Promise<void>][] = [
@@ -146,28 +118,5 @@ describe('a table of facts', () => {
     expect(await rightFacts(store)).toBe(COUNT)
     expect(await readFile(layout.factsInUse, 'utf8')).toBe('again')
     expect((await readdir(layout.facts)).sort()).toEqual(['data.mdb', 'in-use', 'lock.mdb'])
-  })
-
-  it('with flipped bits yields what was written, or nothing, and ends no mirror after the second crash', async () => {
-    const { root, layout, file } = await filled()
-    const dice = chance('flipped bits')
-    const sound = await readFile(file)
-    let kept = 0
-    for (let round = 0; round < 20; round += 1) {
-      const bytes = Buffer.from(sound)
-      for (let flip = 0; flip < 12; flip += 1) {
-        const at = dice.below(bytes.length)
-        bytes[at] = (bytes[at] ?? 0) ^ (1 << dice.below(8))
-      }
-      await rm(path.join(layout.facts, 'lock.mdb'), { force: true })
-      await writeFile(file, bytes)
-      await writeFile(layout.factsInUse, 'again')
-      const store = await open(root)
-      kept += await rightFacts(store)
-      for (let index = 0; index < 40; index += 1)
-        await store.facts.write('files', `f${index}`, valueOf(index))
-      await store.close()
-    }
-    expect(kept).toBeGreaterThan(COUNT)
   })
 })
