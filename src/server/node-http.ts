@@ -38,6 +38,59 @@ export function unread(socket: Socket, bytes: Buffer): void {
   socket.unshift(bytes)
 }
 
+/** What gets the bytes and the timeouts of a connection that is shared with Node. */
+interface OwnListeners {
+  readonly data: (bytes: Buffer) => void
+  readonly timeout: () => void
+}
+
+/** A connection of which Node's HTTP reads only what it is given. */
+export interface SharedConnection {
+  /** Has Node read these bytes. */
+  read(bytes: Buffer): void
+  /** Has Node handle that the connection was idle for its timeout. */
+  expire(): void
+  /** Gives Node the connection for good. It reads `bytes` first. */
+  give(bytes: Buffer): void
+}
+
+/**
+ * Hands a connection to Node's HTTP by `handToNode`, but passes what arrives on it, and its timeouts, to `own`, which must not listen to
+ * the connection yet.
+ *
+ * Relies on: Node adds a listener for `data`, which parses, and one for `timeout` while it is handed the connection. It reads past
+ * the stream, from the handle, only until another listener for `data` is added.
+ * Why: a connection that carries plain requests only can be read early again after each of them.
+ */
+export function shareWithNode(
+  socket: Socket,
+  handToNode: (socket: Socket) => void,
+  own: OwnListeners,
+): SharedConnection {
+  handToNode(socket)
+  const listenersOf = (event: string) => socket.listeners(event) as ((bytes?: Buffer) => void)[]
+  const reading = listenersOf('data')
+  const expiring = listenersOf('timeout')
+  socket.on('data', own.data).on('timeout', own.timeout)
+  for (const listener of reading) socket.off('data', listener)
+  for (const listener of expiring) socket.off('timeout', listener)
+  const read = (bytes: Buffer): void => {
+    for (const listener of reading) listener.call(socket, bytes)
+  }
+  return {
+    read,
+    expire() {
+      for (const listener of expiring) listener.call(socket)
+    },
+    give(bytes) {
+      for (const listener of reading) socket.on('data', listener)
+      for (const listener of expiring) socket.on('timeout', listener)
+      socket.off('data', own.data).off('timeout', own.timeout)
+      if (bytes.length > 0) read(bytes)
+    },
+  }
+}
+
 /**
  * Runs `around` in place of `server.closeIdleConnections`, with Node's own as its argument.
  *

@@ -10,11 +10,14 @@ import {
   gateWrites,
   interceptConnections,
   reportTimeout,
+  type SharedConnection,
   setRemoteAddress,
+  shareWithNode,
   sparing,
   startTimeouts,
   unread,
 } from '../../../src/server/node-http.ts'
+import { eventually } from '../../support/eventually.ts'
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
@@ -96,6 +99,41 @@ describe(`node:http of ${process.version}`, () => {
       if (bytes > 12 * 200_000) break
     }
     expect(urls).toEqual(Array.from({ length: 12 }, (_, at) => `/${at}`))
+  })
+
+  it('reads of a shared connection what it is given, until it gets the connection', async () => {
+    const urls: (string | undefined)[] = []
+    const kept: string[] = []
+    const handed: SharedConnection[] = []
+    const server = await listen(
+      (request, response) => {
+        urls.push(request.url)
+        response.end('<by Node>')
+      },
+      (own) => {
+        const handOn = interceptConnections(own, (socket) => {
+          const data = (bytes: Buffer) => void kept.push(bytes.toString())
+          handed.push(shareWithNode(socket, handOn, { data, timeout: () => undefined }))
+        })
+      },
+    )
+    const socket = client(server, 'not HTTP')
+    await once(server, 'connection')
+    const [shared] = handed
+    if (shared === undefined) throw new Error('no connection')
+    for (const url of ['/1', '/2']) {
+      shared.read(Buffer.from(REQUEST.replace('/', url)))
+      expect(await received(socket, '<by Node>')).toContain('<by Node>')
+    }
+    expect(urls).toEqual(['/1', '/2'])
+    await eventually(
+      () => kept,
+      (bytes) => bytes.length > 0,
+    )
+    shared.give(Buffer.from(REQUEST.slice(0, 9)))
+    socket.write(REQUEST.slice(9))
+    expect(await received(socket, '<by Node>')).toContain('<by Node>')
+    expect([urls, kept]).toEqual([['/1', '/2', '/'], ['not HTTP']])
   })
 
   it('closes idle and all connections through the methods of the instance', async () => {
