@@ -11,7 +11,7 @@ import { flipBit } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
 import { type Child, startChild } from '../support/process.ts'
-import { metricValue } from '../support/start-mirror.ts'
+import { metricValue, startMirror } from '../support/start-mirror.ts'
 import { gitName, lfsName } from '../support/store-check.ts'
 
 const FILE = '/acme/open/resolve/main'
@@ -63,22 +63,21 @@ const blobOf = (path: Path) => {
 }
 const metrics = async () => (await probe(`${child.url}/metrics`)).body.toString()
 
-async function get(path: Path): Promise<Got> {
-  const got = await probe(`${child.url}${FILE}/${path}`)
+async function get(path: Path, url = child.url): Promise<Got> {
+  const got = await probe(`${url}${FILE}/${path}`)
   expect([got.status, got.isComplete, got.body.equals(right(path))]).toEqual([200, true, true])
   return got
 }
 
-/** Stores all files by a mirror that does not look at them again. */
+/** Stores all files by a mirror in this process, which does not look at them again. */
 async function store(): Promise<void> {
-  await start()
-  for (const path of PATHS) await get(path)
-  for (const path of PATHS)
-    await eventually(
-      async () => (await get(path)).headers['x-cache'],
-      (word) => word === 'HIT',
-    )
-  await stop()
+  const mirror = await startMirror({ hub, cacheDir, config: { cacheMinFreeBytes: 0 } })
+  try {
+    for (const path of PATHS) await get(path, mirror.url)
+    await mirror.pulls.ended()
+  } finally {
+    await mirror.close({ keepDir: true })
+  }
 }
 
 const said = (text: string) => child.entries().filter(({ msg }) => msg === text)
