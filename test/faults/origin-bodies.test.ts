@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Damage } from '../hub-simulator/faults.ts'
 import { probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
@@ -13,40 +13,48 @@ const TOKEN = `hf_${'member'.padEnd(34, '0')}`
 const BLOCK = 256 * 1024
 const SIZE = 3 * BLOCK + 12_345
 const SMALL = 70_000
-const TEXT = 'abcdefghijklmnopqrstuvwxyz'.repeat(20_000)
 
 let hub: Hub
 let mirror: RunningMirror
+/** The number of the repos that the running test reads. No other repo has their bytes. */
+let number = 0
 
-afterEach(async () => {
+async function start(originTimeoutMs = 20_000): Promise<void> {
+  hub = await startHub({ world: new World().addUser('member', { token: TOKEN }) })
+  mirror = await startMirror({ hub, config: { originTimeoutMs } })
+  addRepos()
+}
+
+async function close(): Promise<void> {
   hub.faults.clear()
   await mirror.close()
   await hub.close()
-})
+}
 
-async function start(originTimeoutMs = 20_000): Promise<void> {
-  const world = new World().addUser('member', { token: TOKEN })
+/** Adds an open and a private repo of which the mirror knows nothing. */
+function addRepos(): void {
+  number += 1
   const files = {
-    'w.bin': lfs({ sizeBytes: SIZE, seed: 11 }),
-    'text.bin': lfs(TEXT),
-    'plain.bin': new Uint8Array(bytes(SMALL)),
+    'w.bin': lfs({ sizeBytes: SIZE, seed: 11 + number }),
+    'text.bin': lfs(text()),
+    'plain.bin': bytes(SMALL),
   }
-  world.model('acme/open').commit(files)
-  world.model('acme/private').private(['member']).commit(files)
-  hub = await startHub({ world })
-  mirror = await startMirror({ hub, config: { originTimeoutMs } })
+  hub.world.model(`acme/open-${number}`).commit(files)
+  hub.world.model(`acme/private-${number}`).private(['member']).commit(files)
 }
 
 function bytes(count: number): Uint8Array {
-  return Uint8Array.from({ length: count }, (_, index) => (index * 31 + (index >> 8)) & 0xff)
+  return Uint8Array.from({ length: count }, (_, index) => (index * 31 + (index >> 8) + number) & 0xff)
 }
+
+const text = () => `${number} abcdefghijklmnopqrstuvwxyz`.repeat(20_000)
 
 const REPOS = ['open', 'private'] as const
 type RepoName = (typeof REPOS)[number]
 
-const right = (path: string) => bytesOf(hub.world.model('acme/open'), 'main', path)
+const right = (path: string) => bytesOf(hub.world.model(`acme/open-${number}`), 'main', path)
 const get = (repo: RepoName, path: string, headers: Record<string, string> = {}) =>
-  probe(`${mirror.url}/acme/${repo}/resolve/main/${path}`, {
+  probe(`${mirror.url}/acme/${repo}-${number}/resolve/main/${path}`, {
     headers,
     ...(repo === 'private' ? { token: TOKEN } : {}),
   })
@@ -84,6 +92,15 @@ async function strike(
 }
 
 describe.each(REPOS)('a client that reads a file of a repo that is %s does not notice', (repo) => {
+  // One mirror serves all of these tests: each of them has repos of its own, and leaves the mirror without a fault.
+  beforeAll(() => start())
+  beforeEach(() => {
+    addRepos()
+    hub.ledger.clear()
+  })
+  afterEach(() => hub.faults.clear())
+  afterAll(close)
+
   it.each([
     ['a connection reset before headers', { resetBeforeHeaders: true }],
     ['two of them', { resetBeforeHeaders: true, times: 2 }],
@@ -104,7 +121,6 @@ describe.each(REPOS)('a client that reads a file of a repo that is %s does not n
     ['a 500', { status: { code: 500, body: 'oh' } }],
     ['a signed URL that has expired', { expireSignedUrls: true }],
   ] satisfies [string, Damage & { times?: number }][])('%s (LFS)', async (_, damage) => {
-    await start()
     expect(await strike(repo, 'w.bin', damage)).toBe('whole')
   })
 
@@ -123,9 +139,44 @@ describe.each(REPOS)('a client that reads a file of a repo that is %s does not n
     ['a login page', { captivePortal: true }],
     ['a burst of 503', { status: { code: 503, body: 'later' }, times: 3 }],
   ] satisfies [string, Damage & { times?: number }][])('%s (git)', async (_, damage) => {
-    await start()
     expect(await strike(repo, 'plain.bin', damage)).toBe('whole')
   })
+
+  it('a cut every 64 KiB', async () => {
+    expect(await strike(repo, 'w.bin', { cutAfterBytes: 65_536, times: 100 })).toBe('whole')
+    const sent = hub.ledger.bytes('cdn')
+    expect(sent).toBeLessThanOrEqual(repo === 'open' ? SIZE * 1.05 : SIZE * 2.05)
+  })
+
+  it('a CDN whose URL has moved, several times', async () => {
+    const redirectTo = ({ url }: { url: string }) => `${hub.cdnUrl}${url}&moved=1`
+    const match = /Signature=[^&]*&Key-Pair-Id=[^&]*$/
+    expect(await strike(repo, 'w.bin', { redirectTo, match, times: 2 })).toBe('whole')
+  })
+
+  it('a part that is shorter than requested and longer than announced', async () => {
+    hub.faults.add({ where: 'cdn', cutAfterBytes: 100 })
+    const headers = { 'Content-Range': `bytes 100-109/${text().length}` }
+    const body = `${text().slice(100, 110)}surplus`
+    hub.faults.add({ where: 'cdn', skip: 1, status: { code: 206, headers, body } })
+    expect(verdictOf(await get(repo, 'text.bin'), Buffer.from(text()))).toBe('whole')
+  })
+
+  it('ranges that the origin ignores, in a repeated request', async () => {
+    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+    hub.faults.add({ where: 'cdn', skip: 1, ignoreRange: true })
+    expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
+  })
+
+  it('a range that differs from the requested one', async () => {
+    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
+    hub.faults.add({ where: 'cdn', skip: 1, wrongRange: true })
+    expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
+  })
+})
+
+describe.each(REPOS)('a client that reads a file of a repo that is %s does not notice', (repo) => {
+  afterEach(close)
 
   it('a stall in the middle', async () => {
     await start(3_000)
@@ -137,48 +188,13 @@ describe.each(REPOS)('a client that reads a file of a repo that is %s does not n
     await start(3_000)
     expect(await strike(repo, 'w.bin', { stallHeaders: true })).toBe('whole')
   })
-
-  it('a cut every 64 KiB', async () => {
-    await start()
-    expect(await strike(repo, 'w.bin', { cutAfterBytes: 65_536, times: 100 })).toBe('whole')
-    const sent = hub.ledger.bytes('cdn')
-    expect(sent).toBeLessThanOrEqual(repo === 'open' ? SIZE * 1.05 : SIZE * 2.05)
-  })
-
-  it('a CDN whose URL has moved, several times', async () => {
-    await start()
-    const redirectTo = ({ url }: { url: string }) => `${hub.cdnUrl}${url}&moved=1`
-    const match = /Signature=[^&]*&Key-Pair-Id=[^&]*$/
-    expect(await strike(repo, 'w.bin', { redirectTo, match, times: 2 })).toBe('whole')
-  })
-
-  it('a part that is shorter than requested and longer than announced', async () => {
-    await start()
-    hub.faults.add({ where: 'cdn', cutAfterBytes: 100 })
-    const headers = { 'Content-Range': `bytes 100-109/${TEXT.length}` }
-    const body = `${TEXT.slice(100, 110)}surplus`
-    hub.faults.add({ where: 'cdn', skip: 1, status: { code: 206, headers, body } })
-    expect(verdictOf(await get(repo, 'text.bin'), Buffer.from(TEXT))).toBe('whole')
-  })
-
-  it('ranges that the origin ignores, in a repeated request', async () => {
-    await start()
-    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
-    hub.faults.add({ where: 'cdn', skip: 1, ignoreRange: true })
-    expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
-  })
-
-  it('a range that differs from the requested one', async () => {
-    await start()
-    hub.faults.add({ where: 'cdn', cutAfterBytes: BLOCK + 1 })
-    hub.faults.add({ where: 'cdn', skip: 1, wrongRange: true })
-    expect(verdictOf(await get(repo, 'w.bin'), right('w.bin'))).toBe('whole')
-  })
 })
 
 describe.each(REPOS)(
   'a client that reads a file of a repo that is %s gets a failure, never wrong bytes, after',
   (repo) => {
+    afterEach(close)
+
     it.each([
       ['a wrong byte at the front', { corruptAt: 0 }, 'w.bin'],
       ['a wrong byte in the middle', { corruptAt: BLOCK + 9 }, 'w.bin'],
