@@ -130,7 +130,7 @@ function describeFailure(error: unknown): string {
 
 /** Whether a file of the program could not be opened, or the process may not open more files. */
 function isOfLoading(error: unknown): boolean {
-  const codes: readonly unknown[] = ['EMFILE', 'ENFILE', 'ERR_MODULE_NOT_FOUND']
+  const codes: readonly unknown[] = ['EMFILE', 'ENFILE', 'ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND']
   return error instanceof Error && 'code' in error && codes.includes(error.code)
 }
 

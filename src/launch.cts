@@ -25,13 +25,15 @@ function start(): void {
   }
   if (process.env['UV_THREADPOOL_SIZE'] === undefined) process.env['UV_THREADPOOL_SIZE'] = '16'
   import('./cli.ts').catch(function (error) {
-    const isMissing = codeOf(error) === 'ERR_MODULE_NOT_FOUND'
+    const isMissing = isOfMissingModule(error)
     const outOfFiles = outOfFilesCode(error)
     if (outOfFiles === undefined && !isMissing) throw error
     // Printed without the stack, which would only show which of several hundred files was one too many.
     process.stderr.write(
       outOfFiles === undefined
-        ? 'hubmirror: ' + error.message + '. Install hubmirror again: a file of it is missing.\n'
+        ? 'hubmirror: ' +
+            error.message.split('\n')[0] +
+            '. Install hubmirror again: a file of it is missing.\n'
         : 'hubmirror: this process may not open enough files (' +
             outOfFiles +
             '). Raise the limit to 4096 or more: "ulimit -n 4096" in a shell, LimitNOFILE=4096 in a systemd unit, ' +
@@ -43,6 +45,12 @@ function start(): void {
 
 function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
+}
+
+/** A module that is loaded late has the second code, and names in further lines what has required it. */
+function isOfMissingModule(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND'
 }
 
 /** The code of the error if the process or the system has run out of file descriptors. */

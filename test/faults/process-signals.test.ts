@@ -26,6 +26,8 @@ import { verdictOf } from '../support/verdict.ts'
 const MIB = 1024 * 1024
 const LARGE = 160 * MIB
 const MEDIUM = 12 * MIB
+/** For 50 clients at once; more than the buffers of a connection hold, so that clients who do not read keep it from its end. */
+const SHARED = 8 * MIB
 const FILE = '/acme/open/resolve/main'
 
 let hub: Hub
@@ -38,6 +40,8 @@ beforeEach(async () => {
     'large.bin': lfs({ sizeBytes: LARGE, seed: 5 }),
     'medium.bin': lfs({ sizeBytes: MEDIUM, seed: 6 }),
     'other.bin': lfs({ sizeBytes: MEDIUM, seed: 7 }),
+    'stored.bin': lfs({ sizeBytes: SHARED, seed: 8 }),
+    'pulled.bin': lfs({ sizeBytes: SHARED, seed: 9 }),
     'small.json': '{"small":true}',
   })
   hub = await startHub({ world })
@@ -211,17 +215,17 @@ describe('SIGTERM', () => {
     const child = await start({
       env: { HUBMIRROR_WORKERS: String(workers), HUBMIRROR_DRAIN_TIMEOUT: '1h' },
     })
-    expect(await pull(child, 'medium.bin')).toBe(digestOf('medium.bin'))
+    expect(await pull(child, 'stored.bin')).toBe(digestOf('stored.bin'))
     hub.faults.add({ where: 'cdn', stallAfterBytes: 4 * MIB, times: 100 })
     // Half of them from the disk, whose clients read nothing for now, and half on one pull whose origin says nothing.
     const answers = await Promise.all(
-      Array.from({ length: 50 }, (_, index) => begin(child, index % 2 === 0 ? 'medium.bin' : 'other.bin')),
+      Array.from({ length: 50 }, (_, index) => begin(child, index % 2 === 0 ? 'stored.bin' : 'pulled.bin')),
     )
     await hub.faults.whenStalled()
     child.kill('SIGTERM')
     await whenClosed(child)
     hub.faults.release()
-    const whole = { 'medium.bin': digestOf('medium.bin'), 'other.bin': digestOf('other.bin') }
+    const whole = { 'stored.bin': digestOf('stored.bin'), 'pulled.bin': digestOf('pulled.bin') }
     const digests = await Promise.all(answers.map(({ answer }) => digestFrom(answer)))
     expect(digests).toEqual(answers.map(({ path }) => whole[path]))
     expect(await child.ended).toBe(0)

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -54,6 +55,30 @@ describe('the command', () => {
     expect(stdout).not.toContain('--origin-timeout')
     // A terminal of the usual height shows all of it.
     expect(stdout.split('\n').length).toBeLessThan(40)
+  })
+
+  it('says in one sentence that a module which is loaded only for a settings file is missing', async () => {
+    const folder = join(scratch, 'incomplete')
+    const modules = join(folder, 'node_modules')
+    mkdirSync(modules, { recursive: true })
+    for (const name of ['dist', 'package.json'])
+      cpSync(join(ROOT, name), join(folder, name), { recursive: true })
+    for (const name of readdirSync(join(ROOT, 'node_modules')))
+      if (name !== 'yaml') symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
+    const settings = join(folder, 'hubmirror.yaml')
+    writeFileSync(settings, 'port: 8080\n')
+    const child = spawn(process.execPath, [join(folder, 'dist/launch.cjs'), 'config'], {
+      env: { PATH: process.env['PATH'], HOME: scratch, HUBMIRROR_CONFIG: settings },
+    })
+    let said = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString()
+    })
+    const [status] = (await once(child, 'close')) as [number | null]
+    expect([status, said]).toEqual([
+      1,
+      "hubmirror: Cannot find module 'yaml'. Install hubmirror again: a file of it is missing.\n",
+    ])
   })
 
   it('accepts settings that its help does not list', async () => {

@@ -4,125 +4,24 @@
 import { describe, expect, it } from 'vitest'
 import type { Fault } from '../hub-simulator/faults.ts'
 import { lfs } from '../hub-simulator/repos.ts'
-import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
-import { openScene, type Scene } from '../support/scene.ts'
+import {
+  ALWAYS,
+  CONFIG,
+  describePages,
+  EMPTY,
+  HTML,
+  INFO,
+  LARGE,
+  onHub,
+  PAGES,
+  SECRET,
+  warm,
+} from '../support/intermediaries.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { openScene } from '../support/scene.ts'
 
-const CONFIG = '/acme/open/resolve/main/config.json'
-const EMPTY = '/acme/open/resolve/main/empty.txt'
-const LARGE = '/acme/open/resolve/main/w.bin'
-const INFO = '/api/models/acme/open'
-const TREE = `${INFO}/tree/main?recursive=true`
-const STORED = [CONFIG, EMPTY, LARGE, INFO, TREE]
-const SECRET = '/acme/secret/resolve/main/config.json'
-const ALWAYS = { times: Number.POSITIVE_INFINITY }
-const HTML = { 'Content-Type': 'text/html' }
-
-async function warm(scene: Scene): Promise<void> {
-  for (const target of STORED) expect((await scene.ask(target)).status).toBe(200)
-  await scene.settled()
-  scene.clock.advance(120_000)
-}
-
-const onHub = (scene: Scene, fault: Omit<Fault, 'where'>) =>
-  scene.hub.faults.add({ where: 'hub', ...ALWAYS, ...fault })
-
-const PAGES: readonly [string, Omit<Fault, 'where'>, string][] = [
-  ['a filter', { edge: { code: 403, headers: HTML, body: '<html>not allowed' } }, 'OriginIntercepted'],
-  [
-    'a store of objects',
-    {
-      edge: {
-        code: 403,
-        headers: { 'Content-Type': 'application/xml' },
-        body: '<Error><Code>AccessDenied</Code></Error>',
-      },
-    },
-    'OriginIntercepted',
-  ],
-  ['a gateway of an API', { edge: { code: 403, body: '{"message":"Forbidden"}' } }, 'OriginIntercepted'],
-  [
-    'a proxy that wants a password',
-    { edge: { code: 407, headers: { 'Proxy-Authenticate': 'Basic realm="p"' } } },
-    'OriginIntercepted',
-  ],
-  [
-    'a gateway that wants a login',
-    { edge: { code: 401, headers: { 'WWW-Authenticate': 'Basic realm="gateway"', ...HTML } } },
-    'OriginIntercepted',
-  ],
-  [
-    'an ingress without a rule',
-    { edge: { code: 404, headers: HTML, body: '<html>404' } },
-    'OriginIntercepted',
-  ],
-  ['a law', { edge: { code: 451, headers: HTML } }, 'OriginIntercepted'],
-  ['a network that wants a login', { edge: { code: 511, headers: HTML } }, 'OriginIntercepted'],
-  ['a login page', { captivePortal: true }, 'OriginIntercepted'],
-  ['a way to a login page', { redirectTo: 'http://127.0.0.3:1/login' }, 'RedirectRefused'],
-  ['a CDN with trouble of its own', { edge: { code: 520, headers: HTML } }, 'HubInTrouble'],
-  ['a CDN that waits in vain', { edge: { code: 522, headers: HTML } }, 'HubInTrouble'],
-  ['a load balancer', { edge: { code: 504, headers: HTML } }, 'HubInTrouble'],
-  ['maintenance', { edge: { code: 503, headers: { 'Retry-After': '40', ...HTML } } }, 'HubUnavailable'],
-]
-
-describe.each(PAGES)('%s in the place of the Hub', (_, fault, code) => {
-  it('does not end the service of stored public content, and is named where content cannot be served', async () => {
-    const scene = await openScene({ config: { cachePrivate: true } })
-    expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
-    await warm(scene)
-    const handle = onHub(scene, fault)
-    for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
-      for (const target of STORED) {
-        for (const method of ['GET', 'HEAD']) {
-          if (method === 'HEAD' && target.startsWith('/api/')) continue
-          const got = await scene.ask(target, { method, token })
-          expect([target, got.status, got.headers['x-cache']]).toEqual([target, 200, 'STALE'])
-        }
-      }
-    }
-    const file = await scene.ask(LARGE)
-    expect(file.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
-    // Nothing that is not public is served, to any caller.
-    for (const token of [undefined, TOKENS.alice, TOKENS.bob]) {
-      for (const target of [
-        SECRET,
-        '/acme/open/resolve/main/README.md',
-        '/api/models/acme/secret',
-        '/api/whoami-v2',
-      ]) {
-        const got = await scene.ask(target, { token })
-        expect([target, got.status >= 500, got.headers['x-error-code']]).toEqual([target, true, code])
-        expect(got.headers['x-error-message']).toMatch(/\w+ .*\./)
-        expect(got.headers['x-error-message']).not.toMatch(/trust/)
-        expect(JSON.parse(got.body.toString())).toEqual({ error: got.headers['x-error-message'] })
-        if (code === 'HubUnavailable') expect([got.status, got.headers['retry-after']]).toEqual([503, '40'])
-      }
-    }
-    handle.remove()
-    // No belief has ended: one answer of the Hub, and all is as before.
-    for (const target of STORED) {
-      const got = await scene.ask(target)
-      expect(['REVALIDATED', 'HIT']).toContain(got.headers['x-cache'])
-    }
-    expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
-  })
-
-  it('ends no verdict by an answer that is passed through', async () => {
-    const scene = await openScene()
-    await warm(scene)
-    const handle = onHub(scene, { match: /info\/refs|\/raw\/|discussions/, ...fault })
-    for (const target of [
-      '/acme/open.git/info/refs?service=git-upload-pack',
-      '/acme/open/raw/main/config.json',
-      '/acme/open/discussions',
-    ]) {
-      expect((await scene.ask(target)).status).toBeGreaterThanOrEqual(200)
-    }
-    handle.remove()
-    await scene.hub.stop()
-    for (const target of STORED) expect((await scene.ask(target)).status).toBe(200)
-  })
-})
+// test/long/intermediaries.test.ts has the other pages.
+describePages(PAGES)
 
 it('a filter between HEAD and GET is reported at once, and not asked again and again', async () => {
   const scene = await openScene()
