@@ -48,6 +48,8 @@ export interface Mirror {
    * asked all the same. Throws transfer_link_refused when that address has expired, or has no such object.
    */
   object(ctx: Ctx, link: LinkedObject, request: ObjectRequest): Promise<Answer>
+  /** The Hub has given this caller an address of an object of the repo, for which a transfer link is made. */
+  sawObject(ctx: Pick<Ctx, 'authorization'>, repo: Repo, sha256: string): void
   /**
    * What the policies decide about a request, before anything is asked or served. Returns the context that goes with the
    * decision. Throws policy_denied. All other methods here are for admitted requests.
@@ -117,6 +119,9 @@ export function createMirror(parts: {
     },
     admitCached: (caller, route) => policies.admitCached(caller, route),
     object: (ctx, link, request) => objects.linked(ctx, link, request),
+    // Without a credential the Hub gives addresses of public objects only.
+    sawObject: ({ authorization }, repo, sha256) =>
+      access.saw(repo, sha256, authorization === undefined ? Number.NEGATIVE_INFINITY : now()),
 
     async changed(ctx, repo) {
       refusals.invalidate(ctx.fingerprint)

@@ -7,7 +7,7 @@ import type { Conditions } from '../http/select.ts'
 import { type Repo, repoKey } from '../hub/names.ts'
 import { askSize } from '../origin/files/object-size.ts'
 import type { SignedUrls } from '../origin/files/signed-urls.ts'
-import { type PublicOptions, provePublic } from './access/public.ts'
+import { type PublicOptions, proveObject, provePublic } from './access/public.ts'
 import type { Answer } from './answer.ts'
 import type { Content, Contents } from './content.ts'
 import { getAnswer } from './content-answer.ts'
@@ -62,7 +62,11 @@ export class Objects {
     if (this.#options.offline && !isOpen) throw new MirrorError('offline_and_absent')
     if (!isOpen) await this.#checkSize(ctx, link, url)
     // The holder of the link may have the object. Whether the repo is public matters only to what is stored.
-    const isPublic = isOpen ? Promise.resolve(true) : provePublic(ctx, link.repo, this.#options)
+    const isPublic = isOpen
+      ? Promise.resolve(true)
+      : provePublic(ctx, link.repo, this.#options).then(
+          (open) => open && proveObject(ctx, link, this.#options),
+        )
     const contentType = 'application/octet-stream'
     return this.answer(ctx, { ...link, contentType, isPublic, from: url }, request)
   }

@@ -14,11 +14,11 @@ import { readBounded } from '../origin/read-body.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access/access.ts'
 import { noteAllowed, noteRefusal } from './access/note.ts'
-import { provePublic } from './access/public.ts'
+import { proveAnswer, provePublic } from './access/public.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
 import type { Answer } from './answer.ts'
 import { anonymousRequester, type Ctx, requesterOf } from './context.ts'
-import type { DocumentFact } from './metadata/documents.ts'
+import { type DocumentFact, isSameDocument } from './metadata/documents.ts'
 import type { Metadata } from './metadata/metadata.ts'
 import type { ObjectRequest, Objects } from './objects.ts'
 
@@ -160,7 +160,11 @@ export class Registry {
       return orKept(interception({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
     noteAllowed(ctx.access, 'public')
-    if (isPublic && answer.status === 200) metadata.documents.set(name, fact, askedAt)
+    const keep = (): void => metadata.documents.set(name, fact, askedAt, kept)
+    if (isPublic && answer.status === 200) {
+      if (kept !== undefined && isSameDocument(kept, fact)) keep()
+      else void proveAnswer(ctx, { repo, askedAt }, this.#options).then((open) => open && keep())
+    }
     const outcome = kept === undefined ? 'miss' : 'revalidated'
     return { ...manifestAnswer(fact, method, outcome), status: answer.status }
   }

@@ -2,8 +2,10 @@
 
 import { expect, it } from 'vitest'
 import { lfs } from '../hub-simulator/repos.ts'
+import { eventually } from '../support/eventually.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
 import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
 
 /** Reading ahead asks whether the repo is public by itself. */
 const ALONE = { readAhead: 'off' } as const
@@ -13,6 +15,7 @@ const FILES = Object.fromEntries(
 const SECRETS = {
   ...Object.fromEntries(Object.keys(FILES).map((name) => [name, `{"secret":"${name}"}\n`])),
   'large.bin': lfs({ sizeBytes: 300_000, seed: 4711 }),
+  'model-Q4_K_M.gguf': lfs({ sizeBytes: 200_000, seed: 4712 }),
 }
 
 /** A scene whose mirror has found the repo public. */
@@ -95,4 +98,87 @@ it('a new commit of a public repo costs a member one question more, and is store
   await scene.hub.stop()
   const got = await scene.ask(`/acme/turns/resolve/${commit}/f0.json`)
   expect([got.status, got.body.toString()]).toEqual([200, '{"n":"new"}\n'])
+})
+
+const BY_BRANCH = [
+  '/api/models/acme/turns/tree/main?recursive=true&expand=false',
+  '/api/models/acme/turns/tree/main/absent',
+  '/api/models/acme/turns/commits/main',
+  '/api/models/acme/turns/refs',
+  '/v2/acme/turns/manifests/Q4_K_M',
+] as const
+
+it.each(BY_BRANCH)('what a member is told of a branch is not kept for others: %s', async (target) => {
+  const { scene } = await openTurned()
+  const asked = await scene.ask(target, { token: TOKENS.alice })
+  expect(asked.status).toBe(target.endsWith('absent') ? 404 : 200)
+  await scene.settled()
+  await scene.hub.stop()
+  const got = await scene.ask(target)
+  expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
+})
+
+it.each(BY_BRANCH)(
+  'what a member is told of a branch of a public repo is kept after one question: %s',
+  async (target) => {
+    const scene = await openTurning()
+    scene.world.model('acme/turns').commit(SECRETS)
+    scene.clock.advance(20_000)
+    scene.hub.ledger.clear()
+    const asked = await scene.ask(target, { token: TOKENS.alice })
+    const questions = await eventually(
+      () => scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/turns\?/ }),
+      (requests) => requests.length > 0 && requests.every(({ done }) => done),
+    )
+    expect(questions.map((entry) => scene.hub.ledger.credential(entry))).toEqual([undefined])
+    scene.hub.ledger.clear()
+    await scene.ask(target, { token: TOKENS.alice })
+    expect(
+      scene.hub.ledger.requests().map((entry) => scene.hub.ledger.credential(entry)),
+      'the same again',
+    ).toEqual([TOKENS.alice])
+    await scene.hub.stop()
+    const got = await scene.ask(target)
+    expect([got.status, got.body.toString()]).toEqual([asked.status, asked.body.toString()])
+  },
+)
+
+/** Asks for an address of each large file by a Git LFS batch, and follows them. */
+async function transfer(scene: Scene, token?: string): Promise<void> {
+  const files = [...(scene.world.model('acme/turns').resolve('main')?.files.values() ?? [])]
+  const objects = files.flatMap(({ lfs: large, content }) =>
+    large === undefined ? [] : [{ oid: large.sha256, size: content.sizeBytes }],
+  )
+  expect(objects.length).toBe(2)
+  const answer = await scene.ask('/acme/turns.git/info/lfs/objects/batch', {
+    method: 'POST',
+    token,
+    headers: { 'content-type': 'application/vnd.git-lfs+json' },
+    body: JSON.stringify({ operation: 'download', transfers: ['basic'], objects }),
+  })
+  const batch = JSON.parse(answer.body.toString()) as {
+    readonly objects: readonly { readonly actions: { readonly download: { readonly href: string } } }[]
+  }
+  for (const { actions } of batch.objects) {
+    const { pathname } = new URL(actions.download.href)
+    expect((await scene.ask(pathname)).status).toBe(200)
+  }
+  await scene.settled()
+}
+
+it.each([
+  ['a member gets by Git LFS from a repo that has turned private is not stored', true, TOKENS.alice, 0],
+  ['a member gets by Git LFS from a public repo is stored after one question', false, TOKENS.alice, 1],
+  ['a caller without a credential gets by Git LFS is stored without a question', false, undefined, 0],
+] as const)('what %s', async (_what, isTurned, token, questions) => {
+  const scene = isTurned ? (await openTurned()).scene : await openTurning()
+  if (!isTurned) scene.world.model('acme/turns').commit(SECRETS)
+  scene.clock.advance(1_000)
+  const before = metricValue(await scene.mirror.metrics(), 'hubmirror_cache_blobs') ?? 0
+  scene.hub.ledger.clear()
+  await transfer(scene, token)
+  const after = metricValue(await scene.mirror.metrics(), 'hubmirror_cache_blobs') ?? 0
+  expect(after - before).toBe(isTurned ? 0 : 2)
+  if (!isTurned)
+    expect(scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/turns\?/ }).length).toBe(questions)
 })

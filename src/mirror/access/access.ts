@@ -1,7 +1,7 @@
 // Who may read a repo. Public is proved, never assumed: the Hub's own repo info says neither private nor gated nor
 // disabled, and no request without a credential was refused. Knows no bytes.
 
-import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { type Repo, repoKey } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { MemoryCache } from '../../memory.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
@@ -25,8 +25,8 @@ export class Access {
   // The last verdict on each repo.
   readonly #verdicts = new MemoryCache<Verdict>({ maxBytes: 16 * 1024 * 1024 })
   readonly #probes = new SingleFlight<boolean>(isRepoMoved)
-  // When the first request was sent whose answer named a commit. An evicted one costs one question.
-  readonly #seenCommits = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
+  // When the first request was sent whose answer named a commit or an object. An evicted one costs one question.
+  readonly #firstSeen = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
   // When a request was sent that the Hub refused to a credential, by credential and repo, or by credential alone.
   readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
 
@@ -48,20 +48,25 @@ export class Access {
     return known?.public === true && known.at > at
   }
 
-  /** An answer of the Hub to a request that was sent at `askedAt` has named a commit of the repo. */
-  sawCommit(repo: Repo, commit: CommitHash, askedAt: number): void {
-    const key = commitKey(repo, commit)
-    this.#seenCommits.set(key, Math.min(askedAt, this.#seenCommits.get(key) ?? askedAt))
+  /** Whether the repo is public, by a request that was sent at `at` or after. */
+  covers(repo: Repo, at: number): boolean {
+    const known = this.#verdicts.get(repoKey(repo))
+    return known?.public === true && known.at >= at
+  }
+
+  /** An answer of the Hub to a request that was sent at `askedAt` has named a commit of the repo, or an object by its sha256. */
+  saw(repo: Repo, name: string, askedAt: number): void {
+    const key = `${repoKey(repo)} ${name}`
+    this.#firstSeen.set(key, Math.min(askedAt, this.#firstSeen.get(key) ?? askedAt))
   }
 
   /**
-   * Whether the repo is public, by a proof that is not older than the first sight of the commit. A commit that came after the proof
-   * may be the first of a repo that has turned private.
+   * Whether the repo is public, by a proof that is not older than the first sight of the commit or object. One that came after the
+   * proof may be the first of a repo that has turned private.
    */
-  coversCommit(repo: Repo, commit: CommitHash): boolean {
-    const known = this.#verdicts.get(repoKey(repo))
-    const seenAt = this.#seenCommits.get(commitKey(repo, commit))
-    return known?.public === true && seenAt !== undefined && known.at >= seenAt
+  coversSeen(repo: Repo, name: string): boolean {
+    const seenAt = this.#firstSeen.get(`${repoKey(repo)} ${name}`)
+    return seenAt !== undefined && this.covers(repo, seenAt)
   }
 
   /** What is known without asking: public, not public, or nothing. */
@@ -184,10 +189,6 @@ export class Access {
     if (this.#verdicts.get(repoKey(repo))?.public === false) return false
     return this.#metadata.repos.wasPublic(repo)
   }
-}
-
-function commitKey(repo: Repo, commit: CommitHash): string {
-  return `${repoKey(repo)} ${commit}`
 }
 
 function denialKey(fingerprint: string, repo: Repo | undefined): string {

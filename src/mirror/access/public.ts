@@ -38,11 +38,46 @@ export async function proveCommit(
 ): Promise<boolean> {
   const { access } = options
   if (ctx.authorization === undefined) return true
-  access.sawCommit(repo, commit, askedAt)
-  if (access.coversCommit(repo, commit)) return true
+  access.saw(repo, commit, askedAt)
+  return proveUntil(ctx, repo, () => access.coversSeen(repo, commit), options)
+}
+
+/** The same for an answer that names no commit, such as one about a branch. `askedAt` is when its request was sent. */
+export async function proveAnswer(
+  ctx: Ctx,
+  { repo, askedAt }: { readonly repo: Repo; readonly askedAt: number },
+  options: PublicOptions,
+): Promise<boolean> {
+  return (
+    ctx.authorization === undefined ||
+    proveUntil(ctx, repo, () => options.access.covers(repo, askedAt), options)
+  )
+}
+
+/**
+ * The same for an object whose address the Hub has given out: `Access.saw` has noted when, or it counts as seen now. The credential
+ * of that request is not known any more.
+ */
+export async function proveObject(
+  ctx: Ctx,
+  { repo, sha256 }: { readonly repo: Repo; readonly sha256: string },
+  options: PublicOptions,
+): Promise<boolean> {
+  const { access, monotonic } = options
+  access.saw(repo, sha256, monotonic())
+  return proveUntil(ctx, repo, () => access.coversSeen(repo, sha256), options)
+}
+
+async function proveUntil(
+  ctx: Ctx,
+  repo: Repo,
+  isCovered: () => boolean,
+  options: PublicOptions,
+): Promise<boolean> {
+  if (isCovered()) return true
   const isPublic = await askPublic(ctx, repo, options)
   // It may have joined a question that was sent before.
-  return access.coversCommit(repo, commit) || (isPublic && askPublic(ctx, repo, options))
+  return isCovered() || (isPublic && askPublic(ctx, repo, options))
 }
 
 function askPublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promise<boolean> {

@@ -17,7 +17,7 @@ import { traitsOf } from '../../origin/repos/repo-info.ts'
 import type { Outcome } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
-import { proveCommit, provePublic } from '../access/public.ts'
+import { proveAnswer, proveCommit, provePublic } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
 import { type Answer, ageHeader, closeBody } from '../answer.ts'
@@ -184,7 +184,7 @@ export class Documents {
       return this.#refused(ctx, route, refusal, {
         askedAt,
         headers: kept(answer.headers),
-        name: context.name,
+        ...context,
       })
     }
     if (isPage(answer.headers)) throw interception({ ...answer, host: client.policy.base.host }, 'hub')
@@ -250,13 +250,16 @@ export class Documents {
     const isKnown = verdict === 'public'
     const commit = route?.revision
     const seenAt = isKnown ? askedAt : Number.NEGATIVE_INFINITY
-    const ofCommit =
-      commit !== undefined && isCommitHash(commit) ? { repo, commit, askedAt: seenAt } : undefined
+    const isSame = before !== undefined && isSameDocument(before, fact)
     // At once where nothing need be asked: the next request finds it.
-    if (isKnown && (ctx.authorization === undefined || ofCommit === undefined)) keep()
+    if (isKnown && (ctx.authorization === undefined || isSame)) keep()
     else if (verdict !== 'restricted') {
+      const prove = (): Promise<boolean> =>
+        commit !== undefined && isCommitHash(commit)
+          ? proveCommit(ctx, { repo, commit, askedAt: seenAt }, this.#options)
+          : proveAnswer(ctx, { repo, askedAt: seenAt }, this.#options)
       void provePublic(ctx, repo, this.#options)
-        .then((open) => open && (ofCommit === undefined || proveCommit(ctx, ofCommit, this.#options)))
+        .then((open) => open && prove())
         .then((open) => open && keep())
     }
     return isKnown
@@ -285,10 +288,9 @@ export class Documents {
     context: {
       readonly askedAt: number
       readonly headers: Readonly<Record<string, string>>
-      readonly name: string | undefined
-    },
+    } & Pick<AskContext, 'name' | 'stored'>,
   ): Promise<Answer> {
-    const { askedAt, headers, name } = context
+    const { askedAt, headers, name, stored } = context
     const { access } = this.#options
     noteRefusal(ctx.access, refusal)
     // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
@@ -296,7 +298,7 @@ export class Documents {
     if (missing && name !== undefined && route.repo !== undefined) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
       const fact = { body, contentType, link: undefined, headers, absent: { message } }
-      this.#keep(ctx, route.repo, name, { fact, askedAt })
+      this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })
     }
     const asked = questionOf(route)
     // A refused HEAD has no body, which a GET would miss.

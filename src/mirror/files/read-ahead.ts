@@ -78,7 +78,7 @@ export class ReadAhead {
   #mayRead(ctx: Ctx, repo: Repo, commit: CommitHash): boolean {
     const { access } = this.#options
     if (access.publicUntil(repo) === undefined) return false
-    return ctx.authorization === undefined || access.coversCommit(repo, commit)
+    return ctx.authorization === undefined || access.coversSeen(repo, commit)
   }
 
   #follow(key: string, order: number): Stream {

@@ -73,7 +73,7 @@ export interface ForwardOptions {
   readonly via: string
   readonly observer: Observer
   /** Is notified of writes that the Hub accepted, and of requests that it refused. */
-  readonly mirror: Pick<Mirror, 'changed' | 'refused'>
+  readonly mirror: Pick<Mirror, 'changed' | 'refused' | 'sawObject'>
 }
 
 /**

@@ -8,6 +8,7 @@ import { type RewriteBases, rewriteDocument } from '../../hub/rewrite.ts'
 import type { HubRoute } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
 import type { Ctx } from '../../mirror/context.ts'
+import type { Mirror } from '../../mirror/mirror.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { rewriteBatch } from '../transfers/batch-links.ts'
 import type { TransferLinks } from '../transfers/transfer-links.ts'
@@ -56,7 +57,8 @@ interface Rewritten {
 export interface RewriteOptions {
   readonly client: Pick<OriginClient, 'policy'>
   readonly route: HubRoute
-  readonly ctx: Pick<Ctx, 'admission'>
+  readonly ctx: Pick<Ctx, 'admission' | 'authorization'>
+  readonly mirror: Pick<Mirror, 'sawObject'>
   readonly bases: RewriteBases
   readonly userAgent: string | undefined
   readonly transferLinks: () => Promise<TransferLinks>
@@ -90,13 +92,14 @@ export async function rewritePassedDocument(
 
 async function rewriteLfs(
   body: Buffer,
-  { client, route, ctx, bases, transferLinks, warnOfHosts }: RewriteOptions,
+  { client, route, ctx, mirror, bases, transferLinks, warnOfHosts }: RewriteOptions,
 ): Promise<Rewritten> {
   const rewritten = rewriteBatch(body, {
     links: await transferLinks(),
     policy: client.policy,
     bases,
     repo: route.repo,
+    onLink: (repo, oid) => mirror.sawObject(ctx, repo, oid),
     mayStore: (sizeBytes) => ctx.admission?.mayStore(sizeBytes) !== false,
   })
   const [outside] = rewritten?.outside ?? []

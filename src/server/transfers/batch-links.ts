@@ -24,6 +24,8 @@ export interface BatchLinksOptions {
   readonly bases: RewriteBases
   readonly repo: Repo | undefined
   readonly mayStore: (sizeBytes: number) => boolean
+  /** Called with each object for whose bytes a link is made. */
+  readonly onLink: (repo: Repo, oid: string) => void
 }
 
 /**
@@ -67,10 +69,11 @@ function transferAddress(link: TransferUrl, options: BatchLinksOptions): string 
 function seal(
   { method, oid, sizeBytes, headers, lifeSeconds }: TransferUrl,
   url: URL,
-  { links, repo, mayStore }: BatchLinksOptions,
+  { links, repo, mayStore, onLink }: BatchLinksOptions,
 ): string | undefined {
   if (repo === undefined || !/^[0-9a-f]{64}$/.test(oid) || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0)
     return undefined
+  if (method === 'GET') onLink(repo, oid)
   const life = lifeSeconds === undefined ? DEFAULT_LIFE_MS : lifeSeconds * 1000
   const expiresAt = Math.min(expiryOf(url) ?? links.now() + life, links.now() + MAX_LIFE_MS)
   const kept = Object.entries(headers)
