@@ -3,57 +3,10 @@
 
 import { Worker } from 'node:worker_threads'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import type { Config } from '../../src/config/keys.ts'
 import { readProxies } from '../../src/http/proxies.ts'
-import { BodyThreads } from '../../src/origin/threads/body-threads.ts'
-import type { Damage } from '../hub-simulator/faults.ts'
 import { type ForwardProxy, startForwardProxy } from '../hub-simulator/forward-proxy.ts'
-import { bytesOf, lfs } from '../hub-simulator/repos.ts'
 import { open } from '../support/ask.ts'
-import { GOOD_CERTIFICATE } from '../support/certificates.ts'
-import { freePort } from '../support/free-port.ts'
-import { openScene } from '../support/scene.ts'
-import { startTlsFront } from '../support/tls-front.ts'
-
-const MIB = 1024 * 1024
-const SIZE = 20 * MIB + 12_345
-const TARGET = '/acme/large/resolve/main/model.bin'
-
-/** A scene whose CDN speaks TLS, and the requests that threads were given. */
-async function openTlsScene(
-  sizeBytes = SIZE,
-  settings: Partial<Config> | ((cdn: URL) => Promise<Partial<Config>>) = {},
-) {
-  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
-  onTestFinished(() => {
-    vi.unstubAllEnvs()
-  })
-  const cdnPort = await freePort()
-  const front = await startTlsFront(`http://127.0.0.1:${cdnPort}`, GOOD_CERTIFICATE)
-  onTestFinished(() => front.close())
-  const config = typeof settings === 'function' ? await settings(new URL(front.url)) : settings
-  const scene = await openScene({
-    config: { redirectHosts: ['127.0.0.1'], ...config },
-    hub: { cdnHost: '127.0.0.1', cdnPort, cdnUrl: front.url },
-    busy: true,
-  })
-  scene.world.model('acme/large').commit({ 'model.bin': lfs({ sizeBytes, seed: 5 }) })
-  const fetched: { readonly url: URL; readonly headers: Readonly<Record<string, string>> }[] = []
-  const fetch = Reflect.get(BodyThreads.prototype, 'fetch') as BodyThreads['fetch']
-  const spy = vi.spyOn(BodyThreads.prototype, 'fetch').mockImplementation(function (
-    this: BodyThreads,
-    url,
-    headers,
-    signal,
-  ) {
-    fetched.push({ url, headers })
-    return fetch.call(this, url, headers, signal)
-  })
-  onTestFinished(() => {
-    spy.mockRestore()
-  })
-  return { ...scene, fetched, right: bytesOf(scene.world.model('acme/large'), 'main', 'model.bin') }
-}
+import { DAMAGES, describeDamages, MIB, openTlsScene, SIZE, TARGET } from '../support/long-bodies.ts'
 
 it('a large file arrives over several connections, is right, and is stored', async () => {
   const scene = await openTlsScene()
@@ -95,28 +48,8 @@ it('a small file is received on the main thread', async () => {
   expect(scene.fetched).toEqual([])
 })
 
-it.each<[string, Damage]>([
-  ['resets a connection before its answer', { resetBeforeHeaders: true }],
-  ['ends a connection before its answer', { endBeforeHeaders: true }],
-  ['cuts a body', { cutAfterBytes: 3 * MIB }],
-  ['resets a connection within a body', { cutAfterBytes: 3 * MIB, cutWith: 'rst' }],
-  ['is overloaded', { status: { code: 503 } }],
-  ['refuses a signed URL', { expireSignedUrls: true }],
-  ['names no length', { noContentLength: true }],
-  ['encodes a body', { gzipAlways: true }],
-  ['sends the whole in place of a range', { ignoreRange: true }],
-  ['sends another range', { wrongRange: true }],
-  ['sends more than it announced', { extraBytes: 100 }],
-  ['is silent within a body', { stallAfterBytes: 3 * MIB }],
-])('the file is right although the CDN %s', async (_, damage) => {
-  const scene = await openTlsScene(SIZE, { originTimeoutMs: 2_000 })
-  scene.hub.faults.add({ where: 'cdn', method: 'GET', ...damage })
-  const reply = await scene.ask(TARGET)
-  expect(reply.body.equals(scene.right)).toBe(true)
-  expect(scene.fetched.length).toBeGreaterThan(0)
-  await scene.settled()
-  expect((await scene.ask(TARGET)).headers['x-cache']).toBe('HIT')
-})
+// test/long/long-bodies.test.ts has the others.
+describeDamages(DAMAGES)
 
 it('a wrong byte breaks the answer, and is not stored', async () => {
   const scene = await openTlsScene()
