@@ -169,6 +169,16 @@ export class Bench {
     }
   }
 
+  /** Runs `act` while the Hub answers each request so much later, as one that is far away. Its CDN does not. */
+  async delayed<T>(delayMs: number, act: () => Promise<T>): Promise<T> {
+    const delay = this.hub.faults.add({ where: 'hub', delayMs, times: Number.POSITIVE_INFINITY })
+    try {
+      return await act()
+    } finally {
+      delay.remove()
+    }
+  }
+
   /**
    * Runs every server in turn, round by round, into one group. After a run that fails, its server has no more runs. A work
    * that becomes faster at first gets a round that is not counted. Returns the servers that failed in no run.

@@ -23,6 +23,12 @@ export interface Server {
   stop(): Promise<void>
 }
 
+/** The endpoint that a client of the Hub is given, for a server with the paths of the Hub. */
+export function baseOf(server: Server, [file]: readonly BenchFile[]): string {
+  if (file === undefined) throw new Error('no file')
+  return new URL(server.fileUrl(file)).origin
+}
+
 export interface Contestant {
   readonly name: ContestantName
   readonly title: string

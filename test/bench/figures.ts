@@ -18,6 +18,8 @@ const less = spec('less')
 const more = spec('more')
 
 export const wall = less('wall time', 's')
+/** For a Hub that is far away: the same client also goes there itself. */
+export const toStraight = less('wall time to that straight from the Hub', 'x')
 export const firstByte = less('time to first byte, median', 'ms')
 export const p50 = less('latency, median', 'ms')
 export const p99 = less('latency, p99', 'ms')
@@ -44,6 +46,16 @@ export function bulkValues(usage: Usage, bytes: { readonly served: number; reado
     rss: usage.peakRssBytes / MIB,
     originRequests: usage.originRequests,
     originBytes: usage.originBytes / bytes.file,
+  }
+}
+
+/** Figures for the start of a mirror on a store. */
+export function startCosts(goals: { readonly start?: Goal } = {}) {
+  return {
+    first: less('time to the first HEAD', 's')(goals.start),
+    ready: less('time to /readyz', 's')(goals.start),
+    counted: less('time to count all files', 's')(),
+    slowest: less('slowest HEAD until then', 'ms')(),
   }
 }
 

@@ -17,6 +17,8 @@ import { blobs } from './work/blobs.ts'
 import { clients } from './work/clients.ts'
 import { cold } from './work/cold.ts'
 import { crowd } from './work/crowd.ts'
+import { dataset } from './work/dataset.ts'
+import { download } from './work/download.ts'
 import { far } from './work/far.ts'
 import { pipelining } from './work/pipelining.ts'
 import { processes } from './work/processes.ts'
@@ -37,11 +39,13 @@ const WORKS: readonly Work[] = [
   ranges,
   snapshot,
   far,
+  download,
   readers,
   pipelining,
   clients,
   processes,
   blobs,
+  dataset,
   strangers,
 ]
 const USAGE = `usage: npm run bench -- [PART...] [--full] [--json FILE]

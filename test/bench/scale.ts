@@ -11,6 +11,9 @@ const GIB = 1024 * MIB
 export const LIMIT_BYTES_PER_SECOND = 20_000_000
 export const LIMIT_TEXT = 'origin at 20 MB/s per connection'
 
+/** How much later a Hub answers that is far away. */
+export const HUB_DELAY_MS = 80
+
 export interface Scale {
   readonly name: 'smoke' | 'default' | 'full'
   /** Runs of each contestant. Fewer if its runs exceed the time budget. */
@@ -30,6 +33,8 @@ export interface Scale {
   readonly crowd: number
   readonly coldRanges: number
   readonly snapshotFiles: number
+  /** Small files beside the large ones of a model. */
+  readonly modelFiles: number
   readonly slowReaders: number
   readonly slowSeconds: number
   /** Readers that stop reading when their answer has begun. */
@@ -40,6 +45,7 @@ export interface Scale {
   /** Steps of growth. */
   readonly clients: readonly number[]
   readonly blobs: readonly number[]
+  readonly datasetFiles: readonly number[]
   readonly processes: readonly number[]
 }
 
@@ -57,6 +63,7 @@ const DEFAULT: Scale = {
   crowd: 50,
   coldRanges: 16,
   snapshotFiles: 1000,
+  modelFiles: 300,
   slowReaders: 200,
   slowSeconds: 10,
   stalledReaders: 0,
@@ -64,6 +71,7 @@ const DEFAULT: Scale = {
   strangersRequests: 500,
   clients: [1, 10, 100],
   blobs: [1000, 100_000],
+  datasetFiles: [10_000],
   processes: [1, 2],
 }
 
@@ -83,6 +91,7 @@ const FULL: Scale = {
   strangers: [70, 500, 5000],
   clients: [1, 10, 100, 1000],
   blobs: [1000, 100_000, 1_000_000],
+  datasetFiles: [10_000, 100_000],
   processes: [1, 2, 4, 8].filter((count) => count <= Math.max(2, availableParallelism())),
 }
 
@@ -99,12 +108,14 @@ const SMOKE: Scale = {
   crowd: 5,
   coldRanges: 2,
   snapshotFiles: 20,
+  modelFiles: 10,
   slowReaders: 5,
   slowSeconds: 0.5,
   strangers: [3],
   strangersRequests: 10,
   clients: [2],
   blobs: [10],
+  datasetFiles: [30],
   processes: [2],
 }
 

@@ -12,7 +12,7 @@ import { lfs } from '../../hub-simulator/repos.ts'
 import type { Bench, Work } from '../bench.ts'
 import { checksum } from '../client/checksum.ts'
 import type { Target } from '../client/job.ts'
-import { atMost, p50, p99, rss } from '../figures.ts'
+import { atMost, p50, p99, rss, startCosts } from '../figures.ts'
 import { peakRssBytes } from '../process-figures.ts'
 import { type Spawned, spawnMirror, untilUp } from '../servers.ts'
 
@@ -37,10 +37,7 @@ async function grow(bench: Bench, count: number): Promise<void> {
     `blobs-${count}`,
     `start with ${count.toLocaleString('en')} stored files`,
     {
-      first: { title: 'time to the first HEAD', unit: 's', better: 'less', goal: atMost(2) },
-      ready: { title: 'time to /readyz', unit: 's', better: 'less', goal: atMost(2) },
-      counted: { title: 'time to count all files', unit: 's', better: 'less' },
-      slowest: { title: 'slowest HEAD until then', unit: 'ms', better: 'less' },
+      ...startCosts({ start: atMost(2) }),
       p50: p50(),
       p99: p99(),
       rss: rss(),
@@ -58,8 +55,8 @@ async function grow(bench: Bench, count: number): Promise<void> {
   group.close()
 }
 
-/** Starts a mirror on a store, offline, so that every answer is its own. */
-async function start(bench: Bench, cacheDir: string, stored: readonly Stored[]) {
+/** Starts a mirror on a store, offline, so that every answer is its own. Resolves to what its start and its first answers cost. */
+export async function start(bench: Bench, cacheDir: string, stored: readonly Stored[]) {
   const startedAt = performance.now()
   const seconds = (): number => (performance.now() - startedAt) / 1000
   const settings = { HUBMIRROR_CACHE_DIR: cacheDir, HUBMIRROR_OFFLINE: 'on' }
@@ -76,7 +73,7 @@ async function start(bench: Bench, cacheDir: string, stored: readonly Stored[]) 
       const askedAt = performance.now()
       await answers('HEAD', one)
       slowest = Math.max(slowest, performance.now() - askedAt)
-      return (await blobsOf(server)) > stored.length
+      return (await blobsOf(server)) >= stored.length
     })
     const counted = seconds()
     const targets = stored.slice(0, ASKED_FOR).map((file) => targetOf(server, file))
@@ -101,21 +98,23 @@ async function answers(method: 'GET' | 'HEAD', url: string): Promise<boolean> {
   return response.ok
 }
 
-async function blobsOf(server: Spawned): Promise<number> {
+/** How many files the mirror counts in its store. */
+export async function blobsOf(server: Spawned): Promise<number> {
   const text = await (await fetch(`${server.url}/metrics`)).text()
   return Number(/^hubmirror_cache_blobs (\d+)/m.exec(text)?.[1])
 }
 
 /** A stored file. */
-interface Stored {
+export interface Stored {
   readonly path: string
   readonly content: string
 }
 
 function targetOf(server: Spawned, file: Stored): Target {
   const sum = checksum('crc32')
-  sum.update(Buffer.from(file.content))
-  return { url: server.url + file.path, right: { status: 200, sizeBytes: BLOB_BYTES, digest: sum.hex() } }
+  const bytes = Buffer.from(file.content)
+  sum.update(bytes)
+  return { url: server.url + file.path, right: { status: 200, sizeBytes: bytes.length, digest: sum.hex() } }
 }
 
 /** Lets a mirror fetch one file, and writes `count` more in the same form: each a blob and a fact. */

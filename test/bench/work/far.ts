@@ -3,11 +3,11 @@
 
 import { Agent, request } from 'node:http'
 import type { Work } from '../bench.ts'
-import type { Server } from '../contestants.ts'
-import { atMost, requestCosts, requestValues, wall } from '../figures.ts'
+import { baseOf } from '../contestants.ts'
+import { atMost, requestCosts, requestValues, toStraight, wall } from '../figures.ts'
 import { type BenchFile, kilobyteFiles } from '../files.ts'
+import { HUB_DELAY_MS } from '../scale.ts'
 
-const DELAY_MS = 80
 const WORKERS = 8
 
 export const far: Work = {
@@ -18,34 +18,21 @@ export const far: Work = {
     const files = bench.publish('bench/far', kilobyteFiles(count))
     const group = bench.reporter.group(
       'far',
-      `HEAD and GET of ${count.toLocaleString('en')} files of 1 KiB, not stored, Hub ${DELAY_MS} ms away, ${WORKERS} connections`,
+      `HEAD and GET of ${count.toLocaleString('en')} files of 1 KiB, not stored, Hub ${HUB_DELAY_MS} ms away, ${WORKERS} connections`,
       {
         wall: wall(),
-        toStraight: {
-          title: 'wall time to that straight from the Hub',
-          unit: 'x',
-          better: 'less',
-          goal: atMost(0.5),
-        },
+        toStraight: toStraight(atMost(0.5)),
         ...requestCosts(),
       },
     )
-    const delay = bench.hub.faults.add({ where: 'hub', delayMs: DELAY_MS, times: Number.POSITIVE_INFINITY })
-    try {
+    await bench.delayed(HUB_DELAY_MS, async () => {
       await bench.once(servers, group, async (server) => {
         const straight = await snapshot(bench.hub.url, files)
         const { result, usage } = await bench.measure(server, () => snapshot(baseOf(server, files), files))
         return { wall: result, toStraight: result / straight, ...requestValues(usage, 2 * count) }
       })
-    } finally {
-      delay.remove()
-    }
+    })
   },
-}
-
-function baseOf(server: Server, [file]: readonly BenchFile[]): string {
-  if (file === undefined) throw new Error('no file')
-  return new URL(server.fileUrl(file)).origin
 }
 
 /** Resolves to the seconds that it took. Rejects when a file is not the right one. */
