@@ -57,8 +57,11 @@ export interface OriginRequest {
    * this limit does not wait for the end of a rate limit either.
    */
   readonly timeoutMs?: number
-  /** The length of the body that is asked for, where it is known. A long one may be received on another thread. */
-  readonly bodyBytes?: number | undefined
+  /**
+   * The length of the body that is asked for, if another thread may receive it. Then `body` of the answer may be a ThreadBody,
+   * which can be written to a sink only.
+   */
+  readonly threadBytes?: number | undefined
   /**
    * How long the answer may take once the request has been sent, where the configured limit is too short. A caller that sends
    * a stream as the body must abort `signal` when the upload takes too long: see `watchUpload`.
@@ -218,12 +221,12 @@ function createThreads(timeoutMs: number, floor: Floor): BodyThreads {
  * credential leaves this thread.
  */
 function isLongPull(
-  { kind, method, url, lane, bodyBytes = 0 }: OriginRequest,
+  { kind, method, url, lane, threadBytes = 0 }: OriginRequest,
   fields: Readonly<Record<string, string>>,
 ): boolean {
   const isPull = kind === 'cdn' && method === 'GET' && lane === 'pull'
   const isPlain = fields['authorization'] === undefined && url.protocol === 'https:'
-  return isPull && isPlain && bodyBytes >= LONG_BODY_BYTES
+  return isPull && isPlain && threadBytes >= LONG_BODY_BYTES
 }
 
 /** The request as undici takes it. */

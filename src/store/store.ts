@@ -140,6 +140,14 @@ export interface PartialBlob {
    * error of the disk.
    */
   write(position: number, chunks: readonly Uint8Array[]): Promise<void>
+  /**
+   * Lets another thread of this process write the bytes of `range`, which begins where `write` may, in order. Undefined if
+   * the bytes must go through `write`. What the thread has written counts once `landed` was called. The caller ends the
+   * partial, or its use of the bytes, only after the thread has stopped writing.
+   */
+  writer(range: ByteRange): PartialWriter | undefined
+  /** Counts bytes that a thread has written, as `write` counts those that it writes. */
+  landed(position: number, length: number): void
   /** Where writing of a block that is missing goes on: at its start, or behind what has landed of it. */
   resumeAt(block: number): number
   /** End (exclusive) of the bytes that can be read from `position` on without a gap; `position` when there are none. */
@@ -176,6 +184,17 @@ export interface PartialBlob {
    * of readers, to be looked into. Rejects with the error of the disk; it is ended all the same.
    */
   discard(error: unknown, options: { readonly quarantine: boolean }): Promise<void>
+}
+
+/** How another thread writes to a partial. */
+export interface PartialWriter {
+  /** What the thread needs. `module` is the URL of code that it loads: that exports `openSink`, which is given `data`. */
+  readonly sink: { readonly module: string; readonly data: unknown }
+  /**
+   * Moves the end of what may be written down to `end`, at once. Returns where it is: `end`, or further on if the thread may
+   * be writing up to there. Nothing is written behind it.
+   */
+  limit(end: number): number
 }
 
 /** The digest of a file that is still growing, computed while it grows. */

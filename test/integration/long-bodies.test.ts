@@ -4,6 +4,7 @@
 import { Worker } from 'node:worker_threads'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { readProxies } from '../../src/http/proxies.ts'
+import { DiskPartial } from '../../src/store/partials/partial.ts'
 import { type ForwardProxy, startForwardProxy } from '../hub-simulator/forward-proxy.ts'
 import { open } from '../support/ask.ts'
 import { DAMAGES, describeDamages, MIB, openTlsScene, SIZE, TARGET } from '../support/long-bodies.ts'
@@ -15,6 +16,35 @@ it('a large file arrives over several connections, is right, and is stored', asy
   expect(scene.fetched.length).toBeGreaterThan(1)
   await scene.settled()
   expect((await scene.ask(TARGET)).headers['x-cache']).toBe('HIT')
+})
+
+it('no byte of a large file comes to the main thread before it is stored', async () => {
+  const scene = await openTlsScene()
+  const write = vi.spyOn(DiskPartial.prototype, 'write')
+  const landed = vi.spyOn(DiskPartial.prototype, 'landed')
+  onTestFinished(() => {
+    write.mockRestore()
+    landed.mockRestore()
+  })
+  expect((await scene.ask(TARGET)).body.equals(scene.right)).toBe(true)
+  expect(write).not.toHaveBeenCalled()
+  expect(landed.mock.calls.reduce((sum, [, length]) => sum + length, 0)).toBe(SIZE)
+})
+
+it('a reader far ahead takes over what a slow thread has not written, and the file is right', async () => {
+  const scene = await openTlsScene(SIZE, { pullConnections: 1 })
+  scene.hub.faults.add({ where: 'cdn', method: 'GET', stallAfterBytes: 6 * MIB, times: 1 })
+  const first = scene.ask(TARGET)
+  await scene.hub.faults.whenStalled(1)
+  const range = `bytes=${12 * MIB}-${13 * MIB - 1}`
+  const part = await scene.ask(TARGET, { headers: { range } })
+  expect(part.body.equals(scene.right.subarray(12 * MIB, 13 * MIB))).toBe(true)
+  scene.hub.faults.release()
+  expect((await first).body.equals(scene.right)).toBe(true)
+  await scene.settled()
+  const reply = await scene.ask(TARGET)
+  expect(reply.headers['x-cache']).toBe('HIT')
+  expect(reply.body.equals(scene.right)).toBe(true)
 })
 
 it('no credential reaches a thread, and none the CDN', async () => {

@@ -1,14 +1,17 @@
 import { mkdir, open, rm, statfs, unlink, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { BodyThreads } from '../../src/origin/threads/body-threads.ts'
 import { type Asked, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
+import { GOOD_CERTIFICATE } from '../support/certificates.ts'
 import { manualClock } from '../support/clock.ts'
 import { cutShort } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
+import { freePort } from '../support/free-port.ts'
 import {
   filesBelow,
   metricValue,
@@ -16,6 +19,7 @@ import {
   startMirror,
   whenIdle,
 } from '../support/start-mirror.ts'
+import { startTlsFront } from '../support/tls-front.ts'
 import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
 import { verdictOf } from '../support/verdict.ts'
 
@@ -42,7 +46,23 @@ afterEach(async () => {
   }
 })
 
-async function start(cacheMinFreeBytes = 0, diskMiB = 16): Promise<void> {
+/** The settings of a Hub whose CDN speaks TLS, so that other threads receive its files, and write them. */
+async function tlsCdn() {
+  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+  })
+  const cdnPort = await freePort()
+  const front = await startTlsFront(`http://127.0.0.1:${cdnPort}`, GOOD_CERTIFICATE)
+  onTestFinished(() => front.close())
+  return { cdnHost: '127.0.0.1', cdnPort, cdnUrl: front.url }
+}
+
+async function start(
+  cacheMinFreeBytes = 0,
+  diskMiB = 16,
+  cdn: Partial<Awaited<ReturnType<typeof tlsCdn>>> = {},
+): Promise<void> {
   readOnly = false
   const world = new World()
   world.model('acme/open').commit({
@@ -50,10 +70,10 @@ async function start(cacheMinFreeBytes = 0, diskMiB = 16): Promise<void> {
     'large.bin': lfs({ sizeBytes: LARGE, seed: 9 }),
     'small.json': '{"small":true}',
   })
-  hub = await startHub({ world })
+  hub = await startHub({ world, ...cdn })
   disk = await mountDisk(diskMiB)
   const cacheDir = join(disk.directory, 'cache')
-  const config = { cacheMinFreeBytes }
+  const config = { cacheMinFreeBytes, redirectHosts: ['127.0.0.1', '127.0.0.2'] }
   mirror = await startMirror({ hub, cacheDir, config, monotonic: clock.now })
 }
 
@@ -133,11 +153,19 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     await noBodiesOpen()
   })
 
-  it('that fills up in the middle of a download costs no reader a byte', async () => {
-    await start()
+  it.each([
+    ['this thread', false],
+    ['another thread', true],
+  ])('that fills up in the middle of a download by %s costs no reader a byte', async (_, isTls) => {
+    await start(0, 16, isTls ? await tlsCdn() : {})
+    const fetch = vi.spyOn(BodyThreads.prototype, 'fetch')
+    onTestFinished(() => {
+      fetch.mockRestore()
+    })
     hub.faults.add({ where: 'cdn', stallAfterBytes: 2_000_000 })
     const readers = [get('a.bin'), get('a.bin'), get('a.bin', { headers: { range: 'bytes=1000-' } })]
     await hub.faults.whenStalled()
+    expect(fetch.mock.calls.length > 0).toBe(isTls)
     const free = await fillUp()
     hub.faults.release()
     const [one, two, tail] = await Promise.all(readers)

@@ -10,12 +10,14 @@
 
 import { MirrorError } from '../../errors.ts'
 import type { ByteRange } from '../../http/range.ts'
+import { SinkFailed } from '../../origin/threads/sink.ts'
 import { hashUpTo, Verifier } from '../../store/digest.ts'
-import type { GrowingDigest, PartialBlob } from '../../store/store.ts'
+import type { BlockMap } from '../../store/partials/blocks.ts'
+import type { GrowingDigest, PartialBlob, PartialWriter } from '../../store/store.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { type ByteSource, StorageFailed } from '../answer.ts'
 import type { RangeSource } from './range-source.ts'
-import { connectionsFor, nextRun, type Run, type Want } from './schedule.ts'
+import { connectionsFor, nextRun, type Run, type RunUnderWay, type Want } from './schedule.ts'
 import { writeBehind } from './write-behind.ts'
 
 interface Reader extends Want {
@@ -23,8 +25,39 @@ interface Reader extends Want {
   readonly whole: boolean
 }
 
-interface ActiveRun extends Run {
-  readonly controller: AbortController
+/** A run under way. */
+class ActiveRun implements RunUnderWay {
+  first: number
+  readonly controller = new AbortController()
+  readonly #map: BlockMap
+  #end: number
+  #writer: PartialWriter | undefined
+
+  constructor({ first, end }: Run, map: BlockMap) {
+    this.first = first
+    this.#end = end
+    this.#map = map
+  }
+
+  get end(): number {
+    return this.#end
+  }
+
+  get endPosition(): number {
+    return this.#map.rangeOf(this.#end - 1).end
+  }
+
+  /** Says that another thread may write the bytes. */
+  set writer(writer: PartialWriter | undefined) {
+    this.#writer = writer
+  }
+
+  shorten(end: number): void {
+    if (end >= this.#end) return
+    const position = this.#map.rangeOf(end - 1).end
+    const reached = this.#writer?.limit(position) ?? position
+    this.#end = Math.min(this.#end, this.#map.blockAt(reached - 1) + 1)
+  }
 }
 
 export interface DownloadOptions {
@@ -188,7 +221,7 @@ export class Download {
         connections: this.#options.source.ignoresRanges ? 1 : this.#connections,
       })
       if (run === undefined) break
-      const active: ActiveRun = { ...run, controller: new AbortController() }
+      const active = new ActiveRun(run, this.#partial.map)
       this.#runs.add(active)
       // Every failure ends in #fail, which rejects the readers.
       void this.#fetch(active)
@@ -200,17 +233,22 @@ export class Download {
     const { map } = this.#partial
     let goesOn = true
     try {
-      const range = { start: this.#partial.resumeAt(run.first), end: map.rangeOf(run.end - 1).end }
-      // Clients without a byte yet should learn soon that there is no connection.
-      const hasBegun = this.#runs.size > 1 || map.presentBytes > 0
-      await writeBehind(this.#options.source.read(range, run.controller.signal, { hasBegun }), {
+      const range = { start: this.#partial.resumeAt(run.first), end: run.endPosition }
+      const written = (position: number, length: number): void => {
+        this.#landed(length)
+        run.first = Math.max(run.first, map.blockAt(position + length))
+      }
+      await writeBehind(this.#bytesOf(run, range), {
         start: range.start,
         // A reader in a hurry may have taken over the tail of this run.
-        limit: () => map.rangeOf(run.end - 1).end,
+        limit: () => run.endPosition,
         write: async (position, chunks, length) => {
-          await this.#land(position, chunks, length)
-          for (const chunk of chunks) this.#options.source.done?.(chunk)
-          run.first = Math.max(run.first, map.blockAt(position + length))
+          await this.#write(position, chunks)
+          written(position, length)
+        },
+        written: (position, length) => {
+          this.#partial.landed(position, length)
+          written(position, length)
         },
       })
     } catch (error) {
@@ -224,12 +262,34 @@ export class Download {
     }
   }
 
-  async #land(position: number, chunks: readonly Buffer[], length: number): Promise<void> {
+  /** The bytes of a run, or how many of them another thread has written. */
+  async *#bytesOf(run: ActiveRun, range: ByteRange): AsyncGenerator<Buffer | number, void, undefined> {
+    const { source } = this.#options
+    const { signal } = run.controller
+    // Clients without a byte yet should learn soon that there is no connection.
+    const hasBegun = this.#runs.size > 1 || this.#partial.map.presentBytes > 0
+    const writer = source.transfer === undefined ? undefined : this.#partial.writer(range)
+    run.writer = writer
+    if (source.transfer === undefined || writer === undefined) {
+      yield* source.read(range, signal, { hasBegun })
+      return
+    }
+    try {
+      yield* source.transfer(range, signal, { hasBegun, sink: writer.sink })
+    } catch (error) {
+      throw error instanceof SinkFailed ? new StorageFailed(error.cause) : error
+    }
+  }
+
+  async #write(position: number, chunks: readonly Buffer[]): Promise<void> {
     try {
       await this.#partial.write(position, chunks)
     } catch (error) {
       throw new StorageFailed(error)
     }
+  }
+
+  #landed(length: number): void {
     this.#hashLanded()
     this.#unrecordedBytes += length
     const isDue = performance.now() - this.#recordedAt >= CHECKPOINT_MS
@@ -313,7 +373,7 @@ export class Download {
         this.#fill = false
         for (const run of this.#runs) {
           // Half a block cannot be recorded: it would be fetched again, and aborting costs the connection.
-          if (served) run.end = Math.min(run.end, run.first + 1)
+          if (served) run.shorten(run.first + 1)
           else run.controller.abort(new Error('all readers have left'))
         }
       }

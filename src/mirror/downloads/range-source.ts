@@ -1,6 +1,7 @@
 // What a download and a stream need of wherever bytes come from that are not stored. Implemented by origin/files/file-body.ts.
 
 import type { ByteRange } from '../../http/range.ts'
+import type { Sink } from '../../origin/threads/sink.ts'
 
 /** The bytes of one content at its origin. Belongs to one download or one stream, and knows no disk. */
 export interface RangeSource {
@@ -19,6 +20,14 @@ export interface RangeSource {
     signal: AbortSignal,
     options?: { readonly hasBegun?: boolean },
   ): AsyncIterable<Buffer>
-  /** Says that a chunk is not needed any more. Its memory may be used for another one, and the chunk be empty. */
-  done?(chunk: Buffer): void
+  /**
+   * Does what `read` does, but where it can, another thread writes the bytes to `sink`, each at its position in the content.
+   * Then it yields their number in place of the bytes. It ends early if the sink wants no more, and throws SinkFailed if that
+   * cannot take them. When it has ended in any way, no thread writes any more.
+   */
+  transfer?(
+    range: ByteRange,
+    signal: AbortSignal,
+    options: { readonly hasBegun: boolean; readonly sink: Sink },
+  ): AsyncIterable<Buffer | number>
 }

@@ -3,10 +3,16 @@
 import type { ByteRange } from '../../http/range.ts'
 import type { BlockMap } from '../../store/partials/blocks.ts'
 
-/** One request under way: blocks `first` (next to land) to `end`. The end may be moved down, never up. */
+/** One request: blocks `first` (next to land) to `end`. */
 export interface Run {
-  first: number
-  end: number
+  readonly first: number
+  readonly end: number
+}
+
+/** A request under way. */
+export interface RunUnderWay extends Run {
+  /** Moves the end down to `end`, or as far as that is possible: blocks that are being written stay in it. */
+  shorten(end: number): void
 }
 
 /** What one reader still needs. */
@@ -40,12 +46,12 @@ export function nextRun(options: {
   readonly map: BlockMap
   readonly wants: readonly Want[]
   readonly fill: boolean
-  readonly runs: readonly Run[]
+  readonly runs: readonly RunUnderWay[]
   readonly connections: number
 }): Run | undefined {
   const { map, wants, fill, runs, connections } = options
   const segment = segmentBlocks(map, connections)
-  const claimedBy = (block: number): Run | undefined =>
+  const claimedBy = (block: number): RunUnderWay | undefined =>
     runs.find((run) => block >= run.first && block < run.end)
   for (const want of wants) {
     const urgent = map.firstMissing(map.blockAt(want.position), map.blocksOf(want.range).end)
@@ -59,8 +65,9 @@ export function nextRun(options: {
       runs.length < connections + URGENT_EXTRA
     ) {
       const { end } = owner
-      owner.end = urgent
-      return { first: urgent, end }
+      owner.shorten(urgent)
+      // Otherwise it has come further than was known, and the block is about to land.
+      if (owner.end <= urgent) return { first: urgent, end }
     }
   }
   if (runs.length >= connections) return undefined

@@ -5,15 +5,18 @@
 const MAX_PENDING_BYTES = 2 * 1024 * 1024
 
 /**
+ * A number in the stream says that as many bytes were written elsewhere, at the place where the next chunk would go.
+ *
  * Ends when the stream ends or `limit` is reached (it may move down meanwhile). Rejects with what the stream or a write
  * threw. When it resolves or rejects, no write is running.
  */
 export async function writeBehind(
-  stream: AsyncIterable<Buffer>,
+  stream: AsyncIterable<Buffer | number>,
   options: {
     readonly start: number
     readonly limit: () => number
     readonly write: (position: number, chunks: readonly Buffer[], length: number) => Promise<void>
+    readonly written: (position: number, length: number) => void
   },
 ): Promise<void> {
   const wanted = options.limit()
@@ -42,6 +45,16 @@ export async function writeBehind(
     for await (const chunk of stream) {
       // Before the chunk is taken: bytes behind a gap that a failed write left must not be written.
       if (failure !== undefined) break
+      if (typeof chunk === 'number') {
+        // What came before it is counted first.
+        await writing
+        if (failure !== undefined) break
+        options.written(accepted, chunk)
+        accepted += chunk
+        position = accepted
+        if (options.limit() < wanted && accepted >= options.limit()) break
+        continue
+      }
       const room = options.limit() - accepted
       if (room <= 0) break
       const bytes = chunk.length > room ? chunk.subarray(0, room) : chunk

@@ -18,7 +18,8 @@ import { followRedirects } from '../follow.ts'
 import { discard } from '../read-body.ts'
 import { mayCarryCredential } from '../redirect.ts'
 import { isRepoMoved } from '../repo-moved.ts'
-import { giveBack } from '../threads/body-threads.ts'
+import { type Sink, SinkFailed, type SinkTarget } from '../threads/sink.ts'
+import { ThreadBody } from '../threads/thread-body.ts'
 import type { SignedUrls } from './signed-urls.ts'
 
 /** Attempts without a byte of progress before a body is given up. */
@@ -43,6 +44,8 @@ interface Waiting {
   readonly signal: AbortSignal
   /** How long for a connection; undefined: as usual. */
   readonly waitMs: number | undefined
+  /** Where another thread may write the bytes. */
+  readonly sink: Sink | undefined
 }
 
 /** The source of one file's bytes. One per download or per streamed answer; never shared between credentials. */
@@ -114,25 +117,53 @@ export class FileBody {
    * is no longer the announced one, else what stopped it. Abort `signal` or return early to end the transfer.
    * `hasBegun`: this continues a transfer, and may wait longer for a connection than a client waits for its first byte.
    */
-  async *read(
+  read(
     range: ByteRange,
     signal: AbortSignal,
     { hasBegun = false }: { readonly hasBegun?: boolean } = {},
   ): AsyncGenerator<Buffer, void, undefined> {
+    // Without a sink all bytes come here.
+    return this.#parts(range, signal, { hasBegun, sink: undefined }) as AsyncGenerator<
+      Buffer,
+      void,
+      undefined
+    >
+  }
+
+  /**
+   * Does what `read` does, but lets another thread write bytes to `sink`, each at its position in the file, where one can
+   * receive them. Yields the number of bytes in their place, and the end of the sink is no error: the generator ends early
+   * then. Other bytes it yields as they are; the caller must store them. Throws SinkFailed as well. When it has ended in any
+   * way, no thread writes any more.
+   */
+  transfer(
+    range: ByteRange,
+    signal: AbortSignal,
+    options: { readonly hasBegun: boolean; readonly sink: Sink },
+  ): AsyncGenerator<Buffer | number, void, undefined> {
+    return this.#parts(range, signal, options)
+  }
+
+  async *#parts(
+    range: ByteRange,
+    signal: AbortSignal,
+    { hasBegun, sink }: { readonly hasBegun: boolean; readonly sink: Sink | undefined },
+  ): AsyncGenerator<Buffer | number, void, undefined> {
     let position = range.start
     let failures = 0
     while (position < range.end) {
       try {
         const waitMs = hasBegun || position > range.start ? LONG_WAIT_MS : undefined
-        const body = await this.#open({ start: position, end: range.end }, { signal, waitMs })
-        for await (const chunk of body) {
+        const body = await this.#open({ start: position, end: range.end }, { signal, waitMs, sink })
+        for await (const part of body) {
           failures = 0
-          position += chunk.length
-          yield chunk
+          position += typeof part === 'number' ? part : part.length
+          yield part
         }
         if (position < range.end) throw new ShortBody()
       } catch (error) {
         signal.throwIfAborted()
+        if (error instanceof SinkIsFull) return
         if (!isWorthRetrying(error, this.#client.policy.base.host)) throw error
         failures += 1
         if (failures >= MAX_ATTEMPTS) {
@@ -145,12 +176,7 @@ export class FileBody {
     }
   }
 
-  /** See RangeSource. */
-  done(chunk: Buffer): void {
-    giveBack(chunk)
-  }
-
-  async #open(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
+  async #open(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer | number>> {
     const cached = this.#cached()
     if (cached === undefined) {
       if (this.#asking === undefined || this.#sentByHub) return this.#askHub(range, how)
@@ -158,7 +184,7 @@ export class FileBody {
       return this.#open(range, how)
     }
     const answer = await this.#ask(cached, range, how)
-    if (answer.status < 300) return this.#checked(answer, cached, range, how.signal)
+    if (answer.status < 300) return this.#checked(answer, cached, range, how)
     // If the Hub itself refuses here, it also refuses at the file's own address, where `#resolve` handles that.
     const own = mayCarryCredential(this.#client.policy, cached)
     if (answer.status === 429 && !own) throw await readRefusedByHub(answer, cached.host)
@@ -177,7 +203,7 @@ export class FileBody {
     return isOwn && this.#requester.onRedirect !== undefined ? undefined : url
   }
 
-  async #askHub(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer>> {
+  async #askHub(range: ByteRange, how: Waiting): Promise<AsyncIterable<Buffer | number>> {
     let settle = (): void => {}
     const asking = new Promise<void>((resolve) => (settle = resolve))
     this.#asking = asking
@@ -192,7 +218,7 @@ export class FileBody {
     }
   }
 
-  async #resolve(range: ByteRange, how: Waiting, onUrl: () => void): Promise<AsyncIterable<Buffer>> {
+  async #resolve(range: ByteRange, how: Waiting, onUrl: () => void): Promise<AsyncIterable<Buffer | number>> {
     let requester = this.#requester
     const followed = await followRedirects(
       this.#client.policy,
@@ -217,7 +243,7 @@ export class FileBody {
     const own = mayCarryCredential(this.#client.policy, url)
     if (answer.status < 300) {
       this.#sentByHub = own
-      return this.#checked(answer, url, range, how.signal)
+      return this.#checked(answer, url, range, how)
     }
     // A redirect without a target is no refusal. A refusal by a CDN is not the Hub's, except a 429, which concerns the caller.
     const refused = answer.status >= 400 && !isRetryableStatus(answer.status)
@@ -247,7 +273,7 @@ export class FileBody {
     throw badAnswer('no body', url)
   }
 
-  #ask(url: URL, range: ByteRange, { signal, waitMs }: Waiting): Promise<OriginAnswer> {
+  #ask(url: URL, range: ByteRange, { signal, waitMs, sink }: Waiting): Promise<OriginAnswer> {
     const isRangeless = this.#isRangeless || this.#encodedParts > 1
     const whole = isRangeless || (range.start === 0 && range.end === this.#meta.sizeBytes)
     const own = mayCarryCredential(this.#client.policy, url)
@@ -259,17 +285,27 @@ export class FileBody {
       headers: whole ? {} : { range: `bytes=${range.start}-${range.end - 1}` },
       signal,
       lane: this.#lane,
-      bodyBytes: range.end - range.start,
+      threadBytes: sink === undefined ? undefined : range.end - range.start,
       waitMs,
     })
   }
 
   /** Checks an answer against the request. Yields the bytes of `range` and nothing else. */
-  #checked(answer: OriginAnswer, url: URL, range: ByteRange, signal: AbortSignal): AsyncIterable<Buffer> {
+  #checked(
+    answer: OriginAnswer,
+    url: URL,
+    range: ByteRange,
+    { signal, sink }: Waiting,
+  ): AsyncIterable<Buffer | number> {
     try {
       const { start, end } = this.#check(answer, url, range)
       const own = mayCarryCredential(this.#client.policy, url)
-      return this.#bytes(answer, range.start - start, end - range.start, own, signal)
+      const { body } = answer
+      const skipBytes = range.start - start
+      const wantedBytes = end - range.start
+      return body instanceof ThreadBody && sink !== undefined
+        ? this.#written(body, { sink, position: range.start, skipBytes, wantedBytes }, signal)
+        : this.#bytes(answer, skipBytes, wantedBytes, own, signal)
     } catch (error) {
       discard(answer)
       throw error
@@ -356,6 +392,25 @@ export class FileBody {
     return (announced ?? Number(length)) === sizeBytes
   }
 
+  /** Has a thread write the body. Yields how many more bytes are there. */
+  async *#written(
+    body: ThreadBody,
+    target: SinkTarget,
+    signal: AbortSignal,
+  ): AsyncGenerator<number, void, undefined> {
+    let left = target.wantedBytes
+    let skipped = target.skipBytes
+    for await (const bytes of body.writeTo(target)) {
+      signal.throwIfAborted()
+      // Threads ask CDNs only.
+      this.#observer.originBytes('cdn', bytes + skipped)
+      skipped = 0
+      left -= bytes
+      yield bytes
+    }
+    if (left > 0) throw new SinkIsFull()
+  }
+
   async *#bytes(
     answer: OriginAnswer,
     skipBytes: number,
@@ -387,6 +442,9 @@ export class FileBody {
   }
 }
 
+/** The sink wants no more bytes. Never leaves this file. */
+class SinkIsFull extends Error {}
+
 class ShortBody extends Error {
   readonly code = 'SHORT_BODY'
 
@@ -414,7 +472,7 @@ function isAboutRequester(status: number): boolean {
  * refused the URL only.
  */
 function isWorthRetrying(error: unknown, hub: string): boolean {
-  if (error instanceof RefusedByHub || isRepoMoved(error)) return false
+  if (error instanceof RefusedByHub || error instanceof SinkFailed || isRepoMoved(error)) return false
   if (!(error instanceof MirrorError)) return true
   const { code, detail } = error
   if (code === 'origin_moved') return false

@@ -1,94 +1,44 @@
-// Receives long bodies over TLS on other threads (body-worker.ts is the thread's side): to connect, to decrypt and to cut the
-// bytes into pieces takes the time of a core, which all other requests would wait for. What is requested is decided here:
-// a thread is given one URL and the fields of one request, and never a credential. It follows no redirect.
+// Receives long bodies over TLS on other threads (body-worker.ts is the thread's side): to connect, to decrypt and to write
+// takes the time of a core, which all other requests would wait for. What is requested, and where it goes, is decided
+// here: a thread is given one URL and the fields of one request, and never a credential. It follows no redirect.
 //
-// A body arrives in pieces. A thread has at most WINDOW_PIECES of them under way, so a reader that is slow holds up the peer.
-// A thread that ends fails the bodies that it was receiving, and the next body gets a new thread.
+// No byte of a body comes to this thread. The thread writes it to a sink, and says how much is there. It writes nothing
+// before this thread has seen the head and said where the bytes belong, and its work has ended only when it has said that
+// it writes no more, or is gone. A thread that ends fails the bodies that it was receiving, and the next body gets a new one.
 
 import { availableParallelism } from 'node:os'
 import { Readable } from 'node:stream'
 import { Worker } from 'node:worker_threads'
 import { builtFile } from '../../built-file.ts'
 import type { HeaderBag } from '../../http/headers.ts'
-import type { Floor } from '../connections/pace.ts'
 import type { OriginAnswer } from '../origin-answer.ts'
 import { getHead } from './answer-head.ts'
+import type { BodyLimits, BodyReply, BodyRequest } from './messages.ts'
+import { SinkFailed } from './sink.ts'
+import { ThreadBody, ThreadFailed } from './thread-body.ts'
 
 /** A shorter body costs less on the main thread than the messages cost, and a thread need not be started for it. */
 export const LONG_BODY_BYTES = 4 * 1024 * 1024
-/** Long enough that a message, a write and waking a thread cost little beside its bytes. */
-export const PIECE_BYTES = 1024 * 1024
-/** Pieces of one body that were sent and not taken. With those of all connections they bound the memory. */
-export const WINDOW_PIECES = 2
+/**
+ * A thread has this many bodies before the next thread starts. The connections of one file fill no more than one thread: what
+ * it receives is hashed by one thread as well, at the same speed. To start one takes a tenth of a second of CPU.
+ */
+export const BODIES_EACH = 6
 /** More threads than this receive more than a mirror can hash and send. */
 const MAX_THREADS = 4
 
-export interface BodyLimits {
-  readonly connectMs: number
-  /** How long the peer may take until its head, and how long it may be silent within the body. */
-  readonly silenceMs: number
-  /** How slow the body may be. */
-  readonly floor: Floor
-}
-
-export type BodyRequest =
-  | {
-      readonly kind: 'fetch'
-      readonly id: number
-      readonly origin: string
-      /** The request as it is sent. */
-      readonly head: string
-      readonly limits: BodyLimits
-    }
-  /** The reader has taken a piece. */
-  | { readonly kind: 'taken'; readonly id: number }
-  /** Memory of a piece whose bytes are not needed any more. */
-  | { readonly kind: 'memory'; readonly buffer: ArrayBuffer }
-  /** The reader has left. */
-  | { readonly kind: 'end'; readonly id: number }
-
-export type BodyReply =
-  | { readonly kind: 'head'; readonly id: number; readonly status: number; readonly headers: HeaderBag }
-  | { readonly kind: 'piece'; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'done'; readonly id: number }
-  /** The answer is one that only a complete parser of HTTP should read. */
-  | { readonly kind: 'unusual'; readonly id: number }
-  | { readonly kind: 'failed'; readonly id: number; readonly code: string; readonly message: string }
-
-/** An answer of the origin, in the form of undici. */
+/** An answer of the origin, in the form of undici. The body of a 200 or 206 is a ThreadBody. */
 interface ThreadAnswer {
   readonly statusCode: number
   readonly headers: HeaderBag
   readonly body: OriginAnswer['body']
 }
 
-class ThreadFailed extends Error {
-  readonly code: string
-
-  constructor(code: string, message: string) {
-    super(message)
-    this.name = 'ThreadFailed'
-    this.code = code
-  }
-}
-
+/** A body that the thread has been asked for, until it has said that it is done with it. */
 interface Transfer {
-  readonly onHead: (status: number, headers: HeaderBag, body: ThreadBody) => void
-  readonly onUnusual: () => void
-  readonly onFailed: (error: Error) => void
+  readonly resolve: (answer: ThreadAnswer | undefined) => void
+  readonly reject: (error: Error) => void
   body?: ThreadBody
-}
-
-/** By the memory of a piece: gives it back to the thread that it came from. */
-const givers = new WeakMap<ArrayBufferLike, () => void>()
-
-/**
- * Gives the memory of a chunk back to the thread that filled it, which fills it again: memory that is new for each piece
- * costs page faults and collections. The chunk is empty afterwards. Does nothing with other memory. To forget a chunk costs
- * no more than that.
- */
-export function giveBack(chunk: Buffer): void {
-  givers.get(chunk.buffer)?.()
 }
 
 export class BodyThreads {
@@ -105,7 +55,7 @@ export class BodyThreads {
   /**
    * Sends a GET for `url` (https). Returns undefined where the request or its answer is one that undici must handle; then
    * nothing of the answer was taken. Rejects with the reason of `signal`, or with an error with the code of Node, or one
-   * that ends with `_TIMEOUT`. The caller must read the body to its end or destroy it; `signal` destroys it as well.
+   * that ends with `_TIMEOUT`. The caller must write the body to a sink, or destroy it; `signal` destroys it as well.
    */
   async fetch(
     url: URL,
@@ -123,10 +73,10 @@ export class BodyThreads {
     await Promise.all(this.#threads.splice(0).map((thread) => thread.close()))
   }
 
-  /** The one with the least to do; a new one while all have something to do. */
+  /** The one with the least to do; a new one while all have enough to do. */
   #thread(): Thread {
     const [least] = [...this.#threads].sort((one, other) => one.transfers - other.transfers)
-    if (least !== undefined && (least.transfers === 0 || this.#threads.length >= this.#maxThreads))
+    if (least !== undefined && (least.transfers < BODIES_EACH || this.#threads.length >= this.#maxThreads))
       return least
     const started = new Thread(() => {
       const index = this.#threads.indexOf(started)
@@ -153,7 +103,7 @@ class Thread {
     this.#worker.once('exit', () => {
       onEnded()
       const error = new ThreadFailed('THREAD_ENDED', `the thread that received the body failed: ${reason}`)
-      for (const id of this.#transfers.keys()) this.#fail(id, error)
+      for (const id of this.#transfers.keys()) this.#over(id, error)
     })
   }
 
@@ -168,28 +118,25 @@ class Thread {
     this.#lastId += 1
     const id = this.#lastId
     return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        const { body } = this.#transfers.get(id) ?? {}
-        if (body === undefined) this.#leave(id)
-        else body.destroy(signal.reason as Error)
-        reject(signal.reason as Error)
-      }
       if (signal.aborted) {
         reject(signal.reason as Error)
         return
       }
+      const leave = (): void => {
+        const { body } = this.#transfers.get(id) ?? {}
+        if (body === undefined) this.#send({ kind: 'end', id })
+        else body.destroy(signal.reason as Error)
+        reject(signal.reason as Error)
+      }
       signal.addEventListener('abort', leave, { once: true })
       const stop = (): void => signal.removeEventListener('abort', leave)
       this.#transfers.set(id, {
-        onHead: (statusCode, headers, body) => {
-          body.once('close', stop)
-          resolve({ statusCode, headers, body })
+        resolve: (answer) => {
+          if (answer?.body instanceof ThreadBody) answer.body.once('close', stop)
+          else stop()
+          resolve(answer)
         },
-        onUnusual: () => {
-          stop()
-          resolve(undefined)
-        },
-        onFailed: (error) => {
+        reject: (error) => {
           stop()
           reject(error)
         },
@@ -203,133 +150,66 @@ class Thread {
   }
 
   #onReply(reply: BodyReply): void {
+    if (reply.kind === 'written') {
+      for (const [id, bytes] of reply.bytes) this.#transfers.get(id)?.body?.written(bytes)
+      return
+    }
     const { id } = reply
     const transfer = this.#transfers.get(id)
-    // What comes after the reader has left is dropped.
     if (transfer === undefined) return
     switch (reply.kind) {
       case 'head': {
         const body = new ThreadBody({
-          onTaken: () => this.#send({ kind: 'taken', id }),
-          onLeft: () => this.#leave(id),
+          write: (target) => this.#send({ kind: 'write', id, ...target }),
+          end: () => this.#send({ kind: 'end', id }),
         })
         transfer.body = body
-        transfer.onHead(reply.status, reply.headers, body)
+        transfer.resolve({ statusCode: reply.status, headers: reply.headers, body })
         break
       }
-      case 'piece': {
-        const { buffer, byteOffset, byteLength } = reply.bytes
-        if (buffer.byteLength === PIECE_BYTES) givers.set(buffer, () => this.#giveBack(buffer))
-        transfer.body?.add(Buffer.from(buffer, byteOffset, byteLength))
+      case 'short': {
+        const body = Readable.from([Buffer.from(reply.bytes)])
+        this.#transfers.delete(id)
+        const dump = (): Promise<void> => Promise.resolve(void body.destroy())
+        transfer.resolve({
+          statusCode: reply.status,
+          headers: reply.headers,
+          body: Object.assign(body, { dump }),
+        })
         break
       }
       case 'done':
-        this.#transfers.delete(id)
-        transfer.body?.add(null)
+        this.#over(id)
+        break
+      case 'ended':
+        this.#over(id, new ThreadFailed('ABORT_ERR', 'the body was given up'))
         break
       case 'unusual':
         this.#transfers.delete(id)
-        transfer.onUnusual()
+        transfer.resolve(undefined)
         break
       case 'failed':
-        this.#fail(id, new ThreadFailed(reply.code, reply.message))
+        this.#over(id, new ThreadFailed(reply.code, reply.message))
         break
+      case 'sink-failed': {
+        const { message, ...fields } = reply.error
+        this.#over(id, new SinkFailed(Object.assign(new Error(message), fields)))
+        break
+      }
       default:
         reply satisfies never
     }
   }
 
-  #giveBack(buffer: ArrayBuffer): void {
-    givers.delete(buffer)
-    if (buffer.byteLength > 0) this.#worker.postMessage({ kind: 'memory', buffer }, [buffer])
-  }
-
-  #fail(id: number, error: Error): void {
+  /** The thread writes no more of this body. */
+  #over(id: number, error?: Error): void {
     const transfer = this.#transfers.get(id)
     this.#transfers.delete(id)
-    if (transfer?.body === undefined) transfer?.onFailed(error)
-    else transfer.body.add(error)
-  }
-
-  #leave(id: number): void {
-    if (this.#transfers.delete(id)) this.#send({ kind: 'end', id })
+    if (transfer?.body !== undefined) transfer.body.stopped(error)
+    else if (error !== undefined) transfer?.reject(error)
   }
 
   #send(request: BodyRequest): void {
     this.#worker.postMessage(request)
-  }
-}
-
-/** A body of which another thread sends the pieces. */
-class ThreadBody extends Readable {
-  readonly #pieces: (Buffer | Error | null)[] = []
-  readonly #on: { readonly onTaken: () => void; readonly onLeft: () => void }
-  #isWanted = false
-  #wake: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined
-
-  constructor(on: { readonly onTaken: () => void; readonly onLeft: () => void }) {
-    super({ highWaterMark: 1 })
-    this.#on = on
-    // Without a listener, an error of an unread body would end the process.
-    this.on('error', () => undefined)
-  }
-
-  /** Adds a piece. After null it has ended, and after an error it has failed, once the pieces before are taken. */
-  add(piece: Buffer | Error | null): void {
-    this.#pieces.push(piece)
-    this.#wake?.resolve()
-    if (this.#isWanted) this._read()
-  }
-
-  /** Gives the body up. */
-  dump(): Promise<void> {
-    this.destroy()
-    return Promise.resolve()
-  }
-
-  /** Yields each piece as it has come: a stream would join them. */
-  override async *[Symbol.asyncIterator](): NodeJS.AsyncIterator<Buffer, undefined> {
-    try {
-      for (;;) {
-        const piece = this.#pieces.shift()
-        if (piece === null) return
-        if (piece instanceof Error) throw piece
-        if (piece === undefined) await this.#more()
-        else {
-          this.#on.onTaken()
-          yield piece
-        }
-      }
-    } finally {
-      this.destroy()
-    }
-  }
-
-  /** Resolves when there is a piece. Rejects when the body has failed. */
-  #more(): Promise<void> {
-    if (this.errored !== null) throw this.errored
-    if (this.destroyed) throw new ThreadFailed('ABORT_ERR', 'the body was given up')
-    return new Promise((resolve, reject) => {
-      this.#wake = { resolve, reject }
-    })
-  }
-
-  override _read(): void {
-    this.#isWanted = true
-    while (this.#isWanted) {
-      const piece = this.#pieces.shift()
-      if (piece === undefined) return
-      this.#isWanted = false
-      if (piece instanceof Error) this.destroy(piece)
-      else this.push(piece)
-      if (Buffer.isBuffer(piece)) this.#on.onTaken()
-    }
-  }
-
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#pieces.length = 0
-    this.#on.onLeft()
-    this.#wake?.reject(error ?? new ThreadFailed('ABORT_ERR', 'the body was given up'))
-    callback(error)
   }
 }

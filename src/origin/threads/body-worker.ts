@@ -1,22 +1,30 @@
 // The thread that receives long bodies over TLS (body-threads.ts is the other end). It knows hosts, requests as they are
-// sent, and bytes; no file, no redirect, no credential. Bytes are read into one buffer that all connections share, which
-// costs half of what a parser of HTTP costs, and are collected into pieces, whose memory goes to the other thread with them.
+// sent, bytes, and the sink that they go to; no redirect, no credential. Bytes are read into one buffer that all
+// connections share, which costs half of what a parser of HTTP costs, and are collected into pieces for the sink.
+//
+// A sink is called on this thread and may take its time: then nothing is read, and the peers wait. That time is not theirs,
+// so no limit counts it: limits are measured on a clock that stands still meanwhile.
 
 import { isIP, type OnReadOpts } from 'node:net'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { parentPort } from 'node:worker_threads'
 import { Pace } from '../connections/pace.ts'
-import { MAX_HEAD_BYTES, readAnswerHead } from './answer-head.ts'
-import { type BodyReply, type BodyRequest, PIECE_BYTES, WINDOW_PIECES } from './body-threads.ts'
+import { type AnswerHead, MAX_HEAD_BYTES, readAnswerHead } from './answer-head.ts'
+import {
+  type BodyReply,
+  type BodyRequest,
+  type ErrorFields,
+  MAX_SHORT_BYTES,
+  PIECE_BYTES,
+} from './messages.ts'
+import type { OpenSink, SinkModule, SinkTarget } from './sink.ts'
 
 type Fetch = Extract<BodyRequest, { readonly kind: 'fetch' }>
 
 /** Decrypted bytes come in records of at most 16 KiB. */
 const READ_BYTES = 64 * 1024
-/** A reader waits at most this long for bytes that have arrived. */
+/** A reader learns this late of bytes that have arrived, or twice as late. */
 const FLUSH_MS = 5
-/** Fewer bytes are copied out of their piece, so that a slow body does not take a piece for each message. */
-const SMALL_BYTES = PIECE_BYTES / 8
 /** Memory for pieces to come: more was given back than the bodies under way need. */
 const MAX_SPARE = 8
 /** As long as undici keeps an idle connection. */
@@ -25,29 +33,59 @@ const MAX_SESSIONS = 100
 
 const shared = Buffer.allocUnsafeSlow(READ_BYTES)
 const transfers = new Map<number, Transfer>()
-const spare: ArrayBuffer[] = []
+const spare: Buffer[] = []
 const idle = new Map<string, Connection[]>()
 /** TLS sessions by origin, for the next connection there. */
 const sessions = new Map<string, Buffer>()
+/** Bytes in their sinks that were not reported to the main thread, by transfer. */
+const unreported = new Map<number, number>()
+let tick: NodeJS.Timeout | undefined
+let writingMs = 0
 
 parentPort?.on('message', (request: BodyRequest) => {
   if (request.kind === 'fetch') new Transfer(request).start()
-  else if (request.kind === 'memory') keepMemory(request.buffer)
-  else if (request.kind === 'taken') transfers.get(request.id)?.taken()
-  else transfers.get(request.id)?.end()
+  else if (request.kind === 'write') void write(request.id, request)
+  else {
+    transfers.get(request.id)?.end()
+    reply({ kind: 'ended', id: request.id })
+  }
 })
 
-function keepMemory(buffer: ArrayBuffer): void {
-  if (spare.length < MAX_SPARE) spare.push(buffer)
+async function write(id: number, target: SinkTarget): Promise<void> {
+  try {
+    const { module, data } = target.sink
+    const { openSink } = (await import(module)) as SinkModule
+    transfers.get(id)?.write(target, openSink(data))
+  } catch (error) {
+    transfers.get(id)?.sinkFailed(error)
+  }
 }
 
-function emptyPiece(): Buffer {
-  const buffer = spare.pop()
-  return buffer === undefined ? Buffer.allocUnsafeSlow(PIECE_BYTES) : Buffer.from(buffer)
+/** Milliseconds in which this thread could listen to its peers. */
+function clock(): number {
+  return performance.now() - writingMs
 }
 
+/** Sends a message. What was written before is reported first. */
 function reply(message: BodyReply): void {
-  parentPort?.postMessage(message, message.kind === 'piece' ? [message.bytes.buffer] : [])
+  report()
+  parentPort?.postMessage(message)
+}
+
+function report(): void {
+  if (unreported.size === 0) return
+  const message: BodyReply = { kind: 'written', bytes: [...unreported] }
+  unreported.clear()
+  parentPort?.postMessage(message)
+}
+
+/** Looks after all transfers in a moment: one timer for all of them, and one message. */
+function tickSoon(): void {
+  tick ??= setTimeout(() => {
+    tick = undefined
+    for (const transfer of transfers.values()) transfer.onTick()
+    report()
+  }, FLUSH_MS)
 }
 
 /** One request and its answer. */
@@ -55,17 +93,28 @@ class Transfer {
   readonly #request: Fetch
   readonly #pace = new Pace()
   #connection: Connection | undefined
-  #head: Buffer | undefined = Buffer.alloc(0)
-  #isKept = false
+  /** What has come of the head while it is not complete. */
+  #headBytes: Buffer | undefined = Buffer.alloc(0)
+  #head: AnswerHead | undefined
+  /** Bytes of the body that came before it was said where they go. */
+  #early: Buffer[] | undefined = []
+  #earlyFailure: { readonly code: string; readonly message: string } | undefined
+  /** Bytes of the body that have not come. */
   #left = 0
+  #skip = 0
+  #wanted = 0
+  #sink: OpenSink | undefined
+  #position = 0
   #piece: Buffer | undefined
   #filled = 0
-  #underWay = 0
-  #flush: NodeJS.Timeout | undefined
+  /** Whether a piece was written since the last tick. */
+  #hasWritten = false
   #deadline: NodeJS.Timeout | undefined
-  /** Since when the peer has been waited for. Undefined while the reader is waited for. */
+  /** Since when the peer has been waited for. Undefined while the main thread is waited for. */
   #waitsSince: number | undefined
   #paceSince = 0
+  /** Bytes of the body that have come since then. */
+  #taken = 0
 
   constructor(request: Fetch) {
     this.#request = request
@@ -78,54 +127,78 @@ class Transfer {
 
   /** The connection is open, and the request was sent. */
   sent(): void {
-    this.#waitsSince = performance.now()
+    this.#waitsSince = clock()
     this.#watch()
   }
 
   /** Takes bytes of the connection, which are overwritten afterwards. Returns whether more of them are wanted now. */
   bytes(chunk: Buffer): boolean {
-    this.#waitsSince = performance.now()
-    const body = this.#head === undefined ? chunk : this.#readHead(this.#head, chunk)
+    this.#waitsSince = clock()
+    const body = this.#headBytes === undefined ? chunk : this.#readHead(this.#headBytes, chunk)
     if (body === undefined || this.#connection === undefined) return true
-    this.#collect(body.subarray(0, this.#left))
-    const isOver = body.length > this.#left
-    this.#left -= Math.min(body.length, this.#left)
-    if (this.#left === 0) {
-      this.#done(this.#isKept && !isOver)
+    if (this.#early === undefined) {
+      this.#take(body)
       return true
     }
-    if (this.#underWay < WINDOW_PIECES) return true
+    this.#early.push(Buffer.from(body))
+    if (this.#isShort) {
+      this.#replyShort()
+      return true
+    }
     this.#waitsSince = undefined
     return false
   }
 
-  /** The reader has taken a piece. */
-  taken(): void {
-    this.#underWay -= 1
-    if (this.#waitsSince !== undefined || this.#connection === undefined) return
-    this.#waitsSince = performance.now()
+  /** Says where the body goes. */
+  write({ position, skipBytes, wantedBytes }: SinkTarget, sink: OpenSink): void {
+    const early = this.#early ?? []
+    this.#early = undefined
+    this.#sink = sink
+    this.#position = position
+    this.#skip = skipBytes
+    this.#wanted = wantedBytes
+    this.#waitsSince = clock()
     this.#paceSince = this.#waitsSince
-    this.#connection.resume()
+    for (const chunk of early) if (this.#connection !== undefined) this.#take(chunk)
+    if (this.#earlyFailure !== undefined) this.failed(this.#earlyFailure.code, this.#earlyFailure.message)
+    else this.#connection?.resume()
   }
 
   /** The connection has failed, or the peer has closed it. */
   failed(code: string, message: string): void {
     const connection = this.#connection
+    if (connection === undefined) return
     // A kept connection may have been closed while it was idle (RFC 9112 §9.3.1). A timeout is no sign of that.
-    if (connection?.isReused === true && this.#head?.length === 0 && !code.endsWith('_TIMEOUT')) {
+    if (connection.isReused && this.#headBytes?.length === 0 && !code.endsWith('_TIMEOUT')) {
       clearTimeout(this.#deadline)
       this.#ask(new Connection(this.#request))
       return
     }
-    // The bytes that came before count as progress.
-    this.#post()
+    // What has come is still wanted.
+    if (this.#head !== undefined && this.#early !== undefined && !this.#isShort) {
+      this.#earlyFailure ??= { code, message }
+      return
+    }
+    // The bytes that came before count as progress. Writing them may end the transfer.
+    this.#writePiece()
+    if (!transfers.has(this.#request.id)) return
     this.#over(false)
     reply({ kind: 'failed', id: this.#request.id, code, message })
+  }
+
+  sinkFailed(reason: unknown): void {
+    this.#over(false)
+    const { message = String(reason), code, errno, syscall } = reason as Partial<ErrorFields>
+    reply({ kind: 'sink-failed', id: this.#request.id, error: { message, code, errno, syscall } })
   }
 
   /** Ends the transfer without a reply. */
   end(): void {
     this.#over(false)
+  }
+
+  get #isShort(): boolean {
+    return this.#head !== undefined && !hasBytes(this.#head.status)
   }
 
   #ask(connection: Connection): void {
@@ -138,62 +211,102 @@ class Transfer {
     const all = Buffer.concat([before, chunk])
     const end = all.indexOf('\r\n\r\n')
     if (end < 0 && all.length < MAX_HEAD_BYTES) {
-      this.#head = all
+      this.#headBytes = all
       return undefined
     }
     const head = end < 0 ? undefined : readAnswerHead(all.toString('latin1', 0, end))
     const { id } = this.#request
-    if (head === undefined) {
+    if (head === undefined || (!hasBytes(head.status) && head.bodyBytes > MAX_SHORT_BYTES)) {
       this.#over(false)
       reply({ kind: 'unusual', id })
       return undefined
     }
-    this.#head = undefined
+    this.#headBytes = undefined
+    this.#head = head
     this.#left = head.bodyBytes
-    this.#isKept = head.isKept
-    this.#paceSince = performance.now()
-    reply({ kind: 'head', id, status: head.status, headers: head.headers })
+    if (!this.#isShort) reply({ kind: 'head', id, status: head.status, headers: head.headers })
     return all.subarray(end + 4)
+  }
+
+  /** Replies with the answer, once all of it is there. */
+  #replyShort(): void {
+    const bytes = Buffer.concat(this.#early ?? [])
+    if (this.#head === undefined || bytes.length < this.#left) return
+    const { status, headers, isKept } = this.#head
+    this.#over(isKept && bytes.length === this.#left)
+    reply({ kind: 'short', id: this.#request.id, status, headers, bytes: bytes.subarray(0, this.#left) })
+  }
+
+  /** Takes bytes of the body. */
+  #take(chunk: Buffer): void {
+    const isOver = chunk.length > this.#left
+    const body = chunk.subarray(0, this.#left)
+    const from = Math.min(this.#skip, body.length)
+    const to = Math.min(body.length, from + this.#wanted)
+    this.#left -= body.length
+    this.#taken += body.length
+    this.#skip -= from
+    this.#collect(body.subarray(from, to))
+    this.#wanted -= to - from
+    // A write may have ended the transfer.
+    if (this.#connection === undefined || (this.#wanted > 0 && this.#left > 0)) return
+    const isWhole = this.#left === 0 && !isOver && this.#earlyFailure === undefined
+    this.#done(isWhole && this.#head?.isKept === true)
   }
 
   #collect(bytes: Buffer): void {
     let from = 0
-    // A post may have ended the transfer.
     while (from < bytes.length && this.#connection !== undefined) {
-      this.#piece ??= emptyPiece()
+      this.#piece ??= spare.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES)
       const copied = bytes.copy(this.#piece, this.#filled, from)
       from += copied
       this.#filled += copied
-      if (this.#filled === PIECE_BYTES) this.#postInTime()
+      if (this.#filled === PIECE_BYTES) this.#writePiece()
     }
-    if (this.#filled > 0 && this.#connection !== undefined)
-      this.#flush ??= setTimeout(() => this.#postInTime(), FLUSH_MS)
+    if (this.#connection !== undefined) tickSoon()
   }
 
-  #postInTime(): void {
-    this.#post()
-    if (this.#pace.creditMs(this.#request.limits.floor) <= 0)
-      this.failed('PACE_TIMEOUT', 'the origin is too slow')
-  }
-
-  #post(): void {
-    clearTimeout(this.#flush)
-    this.#flush = undefined
-    if (this.#piece === undefined || this.#filled === 0) return
-    const isSmall = this.#filled < SMALL_BYTES
-    const bytes = this.#piece.subarray(0, this.#filled)
-    this.#underWay += 1
-    const now = performance.now()
-    const { limits, id } = this.#request
-    this.#pace.record(now - this.#paceSince, this.#filled, limits.floor)
+  /** Writes what waits for the rest of its piece, and looks at the pace of the peer. */
+  onTick(): void {
+    if (this.#taken === 0 && this.#filled === 0) return
+    // A reader that has just got bytes can wait for the next tick.
+    if (!this.#hasWritten) this.#writePiece()
+    this.#hasWritten = false
+    if (this.#connection === undefined) return
+    if (this.#filled > 0) tickSoon()
+    const { floor } = this.#request.limits
+    const now = clock()
+    this.#pace.record(now - this.#paceSince, this.#taken, floor)
     this.#paceSince = now
+    this.#taken = 0
+    if (this.#pace.creditMs(floor) <= 0) this.failed('PACE_TIMEOUT', 'the origin is too slow')
+  }
+
+  #writePiece(): void {
+    if (this.#piece === undefined || this.#sink === undefined || this.#filled === 0) return
+    const bytes = this.#piece.subarray(0, this.#filled)
     this.#filled = 0
-    if (!isSmall) this.#piece = undefined
-    reply({ kind: 'piece', id, bytes: (isSmall ? new Uint8Array(bytes) : bytes) as Uint8Array<ArrayBuffer> })
+    const startedAt = performance.now()
+    let written: number
+    try {
+      written = this.#sink.write(bytes, this.#position)
+    } catch (error) {
+      this.sinkFailed(error)
+      return
+    } finally {
+      writingMs += performance.now() - startedAt
+    }
+    this.#position += written
+    this.#hasWritten = true
+    const { id } = this.#request
+    if (written > 0) unreported.set(id, (unreported.get(id) ?? 0) + written)
+    if (written === bytes.length) return
+    this.#over(false)
+    reply({ kind: 'done', id })
   }
 
   #done(isKept: boolean): void {
-    this.#post()
+    this.#writePiece()
     if (!transfers.has(this.#request.id)) return
     this.#over(isKept)
     reply({ kind: 'done', id: this.#request.id })
@@ -201,8 +314,9 @@ class Transfer {
 
   #over(isKept: boolean): void {
     transfers.delete(this.#request.id)
-    clearTimeout(this.#flush)
     clearTimeout(this.#deadline)
+    if (this.#piece !== undefined && spare.length < MAX_SPARE) spare.push(this.#piece)
+    this.#piece = undefined
     const connection = this.#connection
     this.#connection = undefined
     if (isKept) connection?.keep()
@@ -212,14 +326,18 @@ class Transfer {
   /** One timer, set again for what is left, costs less than one for each read. */
   #watch(): void {
     const { silenceMs } = this.#request.limits
-    const silentMs = this.#waitsSince === undefined ? 0 : performance.now() - this.#waitsSince
+    const silentMs = this.#waitsSince === undefined ? 0 : clock() - this.#waitsSince
     if (silentMs < silenceMs) {
       this.#deadline = setTimeout(() => this.#watch(), silenceMs - silentMs)
       return
     }
-    const code = this.#head === undefined ? 'BODY_TIMEOUT' : 'HEADERS_TIMEOUT'
+    const code = this.#headBytes === undefined ? 'BODY_TIMEOUT' : 'HEADERS_TIMEOUT'
     this.failed(code, 'the origin is silent')
   }
+}
+
+function hasBytes(status: number): boolean {
+  return status === 200 || status === 206
 }
 
 /** A TLS connection to one origin, which serves one transfer after the other. */
@@ -227,7 +345,7 @@ class Connection {
   isReused = false
   readonly #origin: string
   readonly #socket: TLSSocket
-  readonly #connecting: NodeJS.Timeout
+  #connecting: NodeJS.Timeout | undefined
   #transfer: Transfer | undefined
   #isOpen = false
   #idle: NodeJS.Timeout | undefined
@@ -248,10 +366,7 @@ class Connection {
     }
     this.#socket = connect(options)
     this.#socket.setKeepAlive(true, 60_000)
-    this.#connecting = setTimeout(() => {
-      this.#failure = Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })
-      this.#socket.destroy()
-    }, limits.connectMs)
+    this.#watch(clock() + limits.connectMs)
     this.#socket.once('secureConnect', () => {
       this.#isOpen = true
       clearTimeout(this.#connecting)
@@ -266,6 +381,21 @@ class Connection {
     })
     this.#socket.once('end', () => this.#socket.destroy())
     this.#socket.once('close', () => this.#closed())
+  }
+
+  /** Gives the connection up if it is not open at `deadline`. */
+  #watch(deadline: number): void {
+    this.#connecting = setTimeout(
+      () => {
+        if (clock() < deadline) {
+          this.#watch(deadline)
+          return
+        }
+        this.#failure = Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })
+        this.#socket.destroy()
+      },
+      Math.max(1, deadline - clock()),
+    )
   }
 
   send(transfer: Transfer, head: string): void {

@@ -24,6 +24,8 @@ const FINISHED_MODE = 0o400
 export interface PartialBytes {
   /** Whether the next opener of the partial finds what was recorded. */
   readonly isResumable: boolean
+  /** The file of the bytes, open until `close`. Undefined if they are in none. */
+  readonly descriptor: number | undefined
   /** Writes all of `chunks`, `length` bytes in total. Rejects with the error of the disk. */
   write(chunks: readonly Uint8Array[], position: number, length: number): Promise<void>
   read(buffer: Buffer, offset: number, length: number, position: number): Promise<number>
@@ -76,6 +78,10 @@ export class BytesOnDisk implements PartialBytes {
     }
   }
 
+  get descriptor(): number {
+    return this.#handle.fd
+  }
+
   write(chunks: readonly Uint8Array[], position: number, length: number): Promise<void> {
     return writeAll(this.#handle, chunks, position, length)
   }
@@ -122,6 +128,7 @@ export class BytesOnDisk implements PartialBytes {
 /** A file of one block has no part that a map could vouch for: it is written to the disk as a whole, when it is finished. */
 export class BytesInMemory implements PartialBytes {
   readonly isResumable = false
+  readonly descriptor = undefined
   readonly #layout: Layout
   readonly #key: BlobKey
   readonly #bytes: Buffer

@@ -7,8 +7,9 @@ import { type BlockSums, writeBlockSums } from '../blobs/block-sums.ts'
 import { type BlobKey, hashUpTo, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
-import type { GrowingDigest, PartialBlob } from '../store.ts'
+import type { GrowingDigest, PartialBlob, PartialWriter } from '../store.ts'
 import { BlockMap } from './blocks.ts'
+import { FileWriter } from './file-writer.ts'
 import type { HashThread } from './hash-thread.ts'
 import { BytesInMemory, BytesOnDisk, type PartialBytes } from './partial-bytes.ts'
 import { PartialSpace } from './partial-space.ts'
@@ -154,11 +155,20 @@ export class DiskPartial implements PartialBlob {
     for (const chunk of chunks) length += chunk.byteLength
     await this.#bytes.write(chunks, position, length)
     // Marked only after the write has returned: a reader that sees the mark must find the bytes.
-    this.#landed({ start: position, end: position + length })
+    this.landed(position, length)
+  }
+
+  writer(range: ByteRange): PartialWriter | undefined {
+    const { descriptor } = this.#bytes
+    return descriptor === undefined ? undefined : new FileWriter(descriptor, range)
+  }
+
+  landed(position: number, length: number): void {
+    this.#mark({ start: position, end: position + length })
     this.#space?.landed(length, this.map.presentBytes)
   }
 
-  #landed(range: ByteRange): void {
+  #mark(range: ByteRange): void {
     const { first, end } = this.map.blocksOf(range)
     for (let block = first; block < end; block += 1) {
       if (this.map.has(block)) continue

@@ -1,6 +1,12 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { connectionsFor, nextRun, type Run, type Want } from '../../../src/mirror/downloads/schedule.ts'
+import {
+  connectionsFor,
+  nextRun,
+  type Run,
+  type RunUnderWay,
+  type Want,
+} from '../../../src/mirror/downloads/schedule.ts'
 import { BlockMap } from '../../../src/store/partials/blocks.ts'
 
 const MIB = 1024 * 1024
@@ -9,6 +15,23 @@ const URGENT_EXTRA = 4
 const STEAL_DISTANCE_BYTES = 4 * MIB
 
 const whole = (map: BlockMap, position = 0): Want => ({ position, range: { start: 0, end: map.sizeBytes } })
+
+interface TestRun extends RunUnderWay {
+  first: number
+  end: number
+}
+
+/** A run whose writer may be writing up to `reached`. */
+function underWay({ first, end }: Run, reached = first): TestRun {
+  const run = {
+    first,
+    end,
+    shorten: (to: number) => {
+      run.end = Math.min(run.end, Math.max(to, reached))
+    },
+  }
+  return run
+}
 
 describe('connectionsFor', () => {
   it.each([
@@ -35,7 +58,7 @@ describe('nextRun', () => {
     const wants = [{ position: 10 * MIB + 3, range: { start: 10 * MIB + 3, end: 10 * MIB + 8 } }]
     const run = nextRun({ map, wants, fill: false, runs: [], connections: 4 })
     expect(run).toEqual({ first: 40, end: 41 })
-    expect(nextRun({ map, wants, fill: false, runs: [run!], connections: 4 })).toBeUndefined()
+    expect(nextRun({ map, wants, fill: false, runs: [underWay(run!)], connections: 4 })).toBeUndefined()
   })
 
   it('fetches a small file in one piece', () => {
@@ -67,37 +90,51 @@ describe('nextRun', () => {
     ['just beyond', STEAL_DISTANCE_BYTES + BLOCK, true],
   ])('shortens a run for a reader %s the distance that a reader waits for: %o', (_, distance, stolen) => {
     const map = new BlockMap(64 * MIB)
-    const run: Run = { first: 0, end: 256 }
+    const run = underWay({ first: 0, end: 256 })
     const wants = [whole(map), whole(map, distance)]
     const next = nextRun({ map, wants, fill: false, runs: [run], connections: 1 })
     if (!stolen) {
       expect(next).toBeUndefined()
-      expect(run).toEqual({ first: 0, end: 256 })
+      expect(run).toMatchObject({ first: 0, end: 256 })
     } else {
       expect(next).toEqual({ first: distance / BLOCK, end: 256 })
-      expect(run).toEqual({ first: 0, end: distance / BLOCK })
+      expect(run).toMatchObject({ first: 0, end: distance / BLOCK })
     }
+  })
+
+  it('takes no block from a run that may be writing it already', () => {
+    const map = new BlockMap(64 * MIB)
+    const wants = [whole(map), whole(map, 6 * MIB)]
+    const [urgent, reached] = [(6 * MIB) / BLOCK, (6 * MIB) / BLOCK + 1]
+    const run = underWay({ first: 0, end: 256 }, reached)
+    expect(nextRun({ map, wants, fill: false, runs: [run], connections: 1 })).toBeUndefined()
+    expect(run.end).toBe(reached)
+    const before = underWay({ first: 0, end: 256 }, urgent)
+    expect(nextRun({ map, wants, fill: false, runs: [before], connections: 1 })).toEqual({
+      first: urgent,
+      end: 256,
+    })
   })
 
   it('opens a few more connections for readers that wait elsewhere, then no more', () => {
     const map = new BlockMap(1000 * MIB)
-    const runs: Run[] = []
+    const runs: TestRun[] = []
     for (let reader = 0; reader < 20; reader += 1) {
       const position = reader * 50 * MIB
       const wants = [{ position, range: { start: position, end: position + 1 } }]
       const run = nextRun({ map, wants, fill: false, runs, connections: 2 })
-      if (run !== undefined) runs.push(run)
+      if (run !== undefined) runs.push(underWay(run))
     }
     expect(runs).toHaveLength(2 + URGENT_EXTRA)
   })
 
   it('does not use for the filling the connections that only readers may open', () => {
     const map = new BlockMap(1000 * MIB)
-    const runs: Run[] = []
+    const runs: TestRun[] = []
     for (let round = 0; round < 20; round += 1) {
       const run = nextRun({ map, wants: [whole(map)], fill: true, runs, connections: 3 })
       if (run === undefined) break
-      runs.push(run)
+      runs.push(underWay(run))
     }
     expect(runs).toHaveLength(3)
   })
@@ -138,7 +175,7 @@ it('every wanted block is fetched once, for readers first, whatever lands, fails
         const map = new BlockMap(sizeBytes)
         for (const block of present) map.add(block)
         const connections = connectionsFor(sizeBytes, configured)
-        const runs: Run[] = []
+        const runs: TestRun[] = []
         const wants: { position: number; range: { start: number; end: number } }[] = [whole(map)]
 
         const claimed = (block: number): boolean => runs.some((run) => block >= run.first && block < run.end)
@@ -163,7 +200,7 @@ it('every wanted block is fetched once, for readers first, whatever lands, fails
             }
             for (let block = run.first; block < run.end; block += 1) expect(map.has(block)).toBe(false)
             if (urgentFirst !== undefined && shortened.length === 0) expect(run.first).toBe(urgentFirst)
-            runs.push(run)
+            runs.push(underWay(run))
             expect(runs.length).toBeLessThanOrEqual(connections + URGENT_EXTRA)
           }
           // No reader waits for a block that is not being fetched while there is a connection for it.
@@ -174,7 +211,7 @@ it('every wanted block is fetched once, for readers first, whatever lands, fails
             }
           }
         }
-        const land = (run: Run, blocks: number): void => {
+        const land = (run: TestRun, blocks: number): void => {
           for (let left = blocks; left > 0 && run.first < run.end; left -= 1) {
             map.add(run.first)
             run.first += 1

@@ -17,9 +17,13 @@ function gate(): { opened: Promise<void>; open: () => void; fail: (error: Error)
 /** Lets everything run that can run now. */
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-async function* streamOf(...chunks: readonly (string | Promise<void>)[]): AsyncGenerator<Buffer> {
+/** A number says that as many bytes were written elsewhere. */
+async function* streamOf(
+  ...chunks: readonly (string | number | Promise<void>)[]
+): AsyncGenerator<Buffer | number> {
   for (const chunk of chunks) {
-    if (typeof chunk === 'string') yield Buffer.from(chunk)
+    if (typeof chunk === 'number') yield chunk
+    else if (typeof chunk === 'string') yield Buffer.from(chunk)
     else await chunk
   }
 }
@@ -33,7 +37,7 @@ function place(
   limit: number
   hold: Promise<void> | undefined
   most: number
-  run: (stream: AsyncIterable<Buffer>) => Promise<void>
+  run: (stream: AsyncIterable<Buffer | number>) => Promise<void>
 } {
   let busy = 0
   const state = {
@@ -41,7 +45,7 @@ function place(
     limit,
     hold: undefined as Promise<void> | undefined,
     most: 0,
-    run: (stream: AsyncIterable<Buffer>) =>
+    run: (stream: AsyncIterable<Buffer | number>) =>
       writeBehind(stream, {
         start,
         limit: () => state.limit,
@@ -56,6 +60,9 @@ function place(
           } finally {
             busy -= 1
           }
+        },
+        written(position, length) {
+          state.written.push(`${position}+${length}`)
         },
       }),
   }
@@ -206,6 +213,7 @@ describe('writeBehind', () => {
           writes.push(position)
           return writes.length === 1 ? Promise.reject(new Error('ENOSPC')) : Promise.resolve()
         },
+        written: () => undefined,
       },
     )
     running.catch(() => undefined)
@@ -233,6 +241,36 @@ describe('writeBehind', () => {
     const disk = place(0)
     disk.hold = Promise.reject(new Error('EIO'))
     await expect(disk.run(streamOf('ab'))).rejects.toThrow('EIO')
+  })
+
+  it('counts what was written elsewhere in its place, after the chunks before it', async () => {
+    const { opened, open } = gate()
+    const disk = place(100)
+    disk.hold = opened
+    const running = disk.run(streamOf('ab', 3, 4, 'cd'))
+    await settle()
+    expect(disk.written).toEqual([])
+    open()
+    await running
+    expect(disk.written).toEqual(['100:ab', '102+3', '105+4', '109:cd'])
+  })
+
+  it('counts nothing behind a write that failed', async () => {
+    const disk = place(0)
+    disk.hold = Promise.reject(new Error('EIO'))
+    await expect(disk.run(streamOf('ab', 3))).rejects.toThrow('EIO')
+    expect(disk.written).toEqual([])
+  })
+
+  it('ends at a limit that was moved once so much was written elsewhere', async () => {
+    const { opened, open } = gate()
+    const disk = place(0, 100)
+    const running = disk.run(streamOf(4, opened, 2, new Promise(() => {})))
+    await settle()
+    disk.limit = 6
+    open()
+    await running
+    expect(disk.written).toEqual(['0+4', '4+2'])
   })
 
   it('ends at once with an empty stream', async () => {

@@ -1,6 +1,7 @@
 // What every store promises of its partials.
 
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { SinkModule } from '../../../../src/origin/threads/sink.ts'
 import { BLOCK_BYTES } from '../../../../src/store/partials/blocks.ts'
 import { patternBytes, sha256Key } from '../scratch.ts'
 import { BYTES, contentOf, KEY, landed, type MakeStore, opened, outcomeOf, SMALL } from './under-test.ts'
@@ -23,6 +24,31 @@ export function testPartials(name: string, make: MakeStore): void {
       expect(await partial.read(buffer, 0, buffer.length, 0)).toBe(buffer.length)
       expect(buffer.equals(BYTES.subarray(0, buffer.length))).toBe(true)
       await partial.release()
+    })
+
+    it('what another thread writes counts as soon as that is said, and becomes the blob', async () => {
+      const store = await opened(make)
+      const partial = await store.beginPartial(KEY, BYTES.length)
+      const writer = partial.writer({ start: 0, end: BYTES.length })
+      if (writer === undefined) {
+        await partial.release()
+        return
+      }
+      const module = (await import(writer.sink.module)) as SinkModule
+      const sink = module.openSink(writer.sink.data)
+      expect(sink.write(BYTES.subarray(0, BLOCK_BYTES + 1), 0)).toBe(BLOCK_BYTES + 1)
+      expect(partial.availableEnd(0)).toBe(0)
+      partial.landed(0, BLOCK_BYTES + 1)
+      expect(partial.availableEnd(0)).toBe(BLOCK_BYTES + 1)
+      expect(store.status().sizeBytes).toBe(BLOCK_BYTES)
+      expect(writer.limit(BLOCK_BYTES + 10)).toBe(BLOCK_BYTES + 10)
+      expect(sink.write(BYTES.subarray(BLOCK_BYTES + 1), BLOCK_BYTES + 1)).toBe(9)
+      partial.landed(BLOCK_BYTES + 1, 9)
+      expect(partial.resumeAt(1)).toBe(BLOCK_BYTES + 10)
+      await partial.write(BLOCK_BYTES + 10, [BYTES.subarray(BLOCK_BYTES + 10)])
+      await partial.commit()
+      await partial.release()
+      expect((await contentOf(store, KEY, BYTES.length))?.equals(BYTES)).toBe(true)
     })
 
     it('a reader waits for its byte, for the error of the partial, or for its own signal', async () => {
