@@ -8,6 +8,7 @@ import { DiskPartial } from '../../src/store/partials/partial.ts'
 import { type ForwardProxy, startForwardProxy } from '../hub-simulator/forward-proxy.ts'
 import { open } from '../support/ask.ts'
 import { DAMAGES, describeDamages, MIB, openTlsScene, SIZE, TARGET } from '../support/long-bodies.ts'
+import { metricValue } from '../support/start-mirror.ts'
 
 it('a large file arrives over several connections, is right, and is stored', async () => {
   const scene = await openTlsScene()
@@ -80,6 +81,18 @@ it('a small file is received on the main thread', async () => {
 
 // test/long/long-bodies.test.ts has the others.
 describeDamages(DAMAGES)
+
+it('a CDN that announces a range and sends none of it is asked a few times, and then given up', async () => {
+  const scene = await openTlsScene(SIZE, { pullConnections: 1 })
+  const fault = scene.hub.faults.add({ where: 'cdn', method: 'GET', contentLength: 0, times: 50 })
+  const headers = { range: `bytes=${MIB}-${9 * MIB}` }
+  expect((await scene.ask(TARGET, { headers })).status).toBe(502)
+  expect(scene.fetched).toHaveLength(fault.struck)
+  expect(fault.struck).toBeLessThan(10)
+  const { body } = await scene.ask('/metrics')
+  const retries = 'hubmirror_origin_retries_total{reason="short-body"}'
+  expect(metricValue(body.toString(), retries)).toBeGreaterThan(0)
+})
 
 it('a wrong byte breaks the answer, and is not stored', async () => {
   const scene = await openTlsScene()

@@ -18,6 +18,7 @@ import { followRedirects } from '../follow.ts'
 import { discard } from '../read-body.ts'
 import { mayCarryCredential } from '../redirect.ts'
 import { isRepoMoved } from '../repo-moved.ts'
+import { SHORT_BODY } from '../threads/messages.ts'
 import { type Sink, SinkFailed, type SinkTarget } from '../threads/sink.ts'
 import { ThreadBody } from '../threads/thread-body.ts'
 import type { SignedUrls } from './signed-urls.ts'
@@ -446,7 +447,7 @@ export class FileBody {
 class SinkIsFull extends Error {}
 
 class ShortBody extends Error {
-  readonly code = 'SHORT_BODY'
+  readonly code = SHORT_BODY
 
   constructor() {
     super('the body ended before its length')
@@ -455,10 +456,15 @@ class ShortBody extends Error {
 }
 
 function retryReason(error: unknown): Parameters<Observer['originRetry']>[0] {
-  if (error instanceof ShortBody) return 'short-body'
+  if (isShortBody(error)) return 'short-body'
   if (!(error instanceof MirrorError)) return isTimeout(error) ? 'timeout' : 'network'
   if (error.code === 'origin_timeout') return 'timeout'
   return error.code === 'origin_unreachable' ? 'network' : 'status'
+}
+
+/** Whether the body ended before its length, here or on another thread. */
+function isShortBody(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === SHORT_BODY
 }
 
 /** Whether another requester may get another answer. */

@@ -16,6 +16,7 @@ import {
   type ErrorFields,
   MAX_SHORT_BYTES,
   PIECE_BYTES,
+  SHORT_BODY,
 } from './messages.ts'
 import type { OpenSink, SinkModule, SinkTarget } from './sink.ts'
 
@@ -250,6 +251,11 @@ class Transfer {
     this.#wanted -= to - from
     // A write may have ended the transfer.
     if (this.#connection === undefined || (this.#wanted > 0 && this.#left > 0)) return
+    if (this.#wanted > 0) {
+      // The Content-Length is less than the range that the answer announces.
+      this.failed(SHORT_BODY, 'the body ended before its length')
+      return
+    }
     const isWhole = this.#left === 0 && !isOver && this.#earlyFailure === undefined
     this.#done(isWhole && this.#head?.isKept === true)
   }

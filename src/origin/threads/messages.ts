@@ -9,6 +9,9 @@ export const PIECE_BYTES = 256 * 1024
 /** More text than any refusal needs. */
 export const MAX_SHORT_BYTES = 64 * 1024
 
+/** The code of the failure of a body that ended before all wanted bytes had come. */
+export const SHORT_BODY = 'SHORT_BODY'
+
 export interface BodyLimits {
   readonly connectMs: number
   /** How long the peer may take until its head, and how long it may be silent within the body. */

@@ -162,6 +162,15 @@ it('a connection that breaks within the body fails it, after the bytes that came
   expect(taken).toBe(1000)
 })
 
+it.each([0, 5])('a whole body of %i bytes fails where more are wanted, after its bytes', async (length) => {
+  const url = await serve((socket) => socket.write(headOf(length) + 'x'.repeat(length)))
+  const answer = await threadsOf().fetch(url, {}, NEVER)
+  let written = 0
+  const place = { wantedBytes: 100, onWritten: (bytes: number) => (written += bytes) }
+  expect(await codeOf(bytesOf(answer, place))).toBe('SHORT_BODY')
+  expect(written).toBe(length)
+})
+
 it('a peer that is silent before its head, or within its body, is given up', async () => {
   const silent = await serve(() => undefined)
   const threads = threadsOf({ silenceMs: 200 })
