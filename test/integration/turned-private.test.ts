@@ -18,6 +18,9 @@ const SECRETS = {
   'model-Q4_K_M.gguf': lfs({ sizeBytes: 200_000, seed: 4712 }),
 }
 
+/** The question whether the repo is public. */
+const INFO = /^\/api\/models\/acme\/turns\?/
+
 /** A scene whose mirror has found the repo public. */
 async function openTurning(): Promise<Scene> {
   const world = mirrorWorld()
@@ -70,6 +73,48 @@ it('what a member lists of a new commit is neither stored nor described to other
     undefined,
   ])
   expect((await scene.ask(tree)).status).toBe(401)
+})
+
+it('what a member requests while the Hub does not say whether the repo is still public is not stored', async () => {
+  const { scene } = await openTurned()
+  const blobs = async () => metricValue(await scene.mirror.metrics(), 'hubmirror_cache_blobs')
+  const before = await blobs()
+  scene.hub.faults.add({ where: 'hub', match: INFO, status: { code: 503 }, times: 100 })
+  for (const method of ['HEAD', 'GET', 'GET']) {
+    const got = await scene.ask('/acme/turns/resolve/main/large.bin', { method, token: TOKENS.alice })
+    expect(got.status).toBe(200)
+  }
+  await scene.settled()
+  expect(await blobs()).toBe(before)
+})
+
+it.each([
+  ['a file', '/acme/turns/resolve/main/large.bin', '/acme/turns/resolve/main/secret.json'],
+  ['a listing', '/api/models/acme/turns/tree/main', '/api/models/acme/turns/tree/main'],
+])('%s that a member requests while an older question is open is not kept', async (_what, first, second) => {
+  const world = mirrorWorld()
+  const repo = world.model('acme/turns')
+  repo.commit({ 'large.bin': SECRETS['large.bin'] })
+  const scene = await openScene({ world, config: ALONE })
+  // The head says that the repo is public, and is from before the change.
+  scene.hub.faults.add({ where: 'hub', match: INFO, stallAfterBytes: 1 })
+  const asked = scene.ask(first)
+  await scene.hub.faults.whenStalled()
+  repo.makePrivate(['alice'])
+  repo.commit({ 'secret.json': '{"a":"secret.json"}' })
+  scene.clock.advance(1_000)
+  scene.hub.ledger.clear()
+  const got = scene.ask(second, { token: TOKENS.alice })
+  await eventually(
+    () => scene.hub.ledger.requests({ url: new RegExp(second) }),
+    (requests) => requests.some(({ done }) => done),
+  )
+  scene.hub.faults.release()
+  expect((await got).body.toString()).toContain('secret.json')
+  await asked
+  await scene.settled()
+  await scene.hub.stop()
+  expect((await scene.ask(second)).body.toString()).not.toContain('"secret.json"')
 })
 
 it('what a new commit lacks is not described to others after a member has asked', async () => {

@@ -28,8 +28,7 @@ export function provePublic(ctx: Ctx, repo: Repo, options: PublicOptions): Promi
 /**
  * Resolves to whether what a caller gets of a commit may be stored and shared, if the repo counts as public: without a credential
  * always, and with one if the proof is not older than the first sight of the commit. Asks for a newer proof if need be.
- * `askedAt` is when the request was sent whose answer named the commit; -Infinity if the proof was asked for along with it.
- * Never rejects.
+ * `askedAt` is when the request was sent whose answer named the commit, or when the proof was asked for along with it. Never rejects.
  */
 export async function proveCommit(
   ctx: Ctx,

@@ -249,15 +249,14 @@ export class Documents {
     }
     const isKnown = verdict === 'public'
     const commit = route?.revision
-    const seenAt = isKnown ? askedAt : Number.NEGATIVE_INFINITY
     const isSame = before !== undefined && isSameDocument(before, fact)
     // At once where nothing need be asked: the next request finds it.
     if (isKnown && (ctx.authorization === undefined || isSame)) keep()
     else if (verdict !== 'restricted') {
       const prove = (): Promise<boolean> =>
         commit !== undefined && isCommitHash(commit)
-          ? proveCommit(ctx, { repo, commit, askedAt: seenAt }, this.#options)
-          : proveAnswer(ctx, { repo, askedAt: seenAt }, this.#options)
+          ? proveCommit(ctx, { repo, commit, askedAt }, this.#options)
+          : proveAnswer(ctx, { repo, askedAt }, this.#options)
       void provePublic(ctx, repo, this.#options)
         .then((open) => open && prove())
         .then((open) => open && keep())

@@ -68,8 +68,7 @@ export class ListedFiles {
     const { repo, revision, path } = route
     if (ctx.admission?.mayStore(undefined) === false || access.verdict(repo) === 'restricted')
       return undefined
-    // A proof that is asked for while this waits covers the commit.
-    const isKnown = access.verdict(repo) !== undefined
+    const startedAt = monotonic()
     let ref = seen
     let isMany = listings.count(route, ref?.fresh === true ? ref.commit : undefined)
     if (isMany && first !== undefined && (ref?.fresh !== true || access.publicUntil(repo) === undefined)) {
@@ -82,7 +81,7 @@ export class ListedFiles {
     if (ref?.fresh !== true) return undefined
     if (access.publicUntil(repo) === undefined && isMany) await access.proving(repo)
     if (access.publicUntil(repo) === undefined) return undefined
-    const askedAt = isKnown ? (ref.at ?? monotonic()) : Number.NEGATIVE_INFINITY
+    const askedAt = ref.at ?? startedAt
     if (!(await proveCommit(ctx, { repo, commit: ref.commit, askedAt }, this.#options))) return undefined
     const found = await listings.request(ctx, repo, ref.commit, path, isMany)
     // Meanwhile the Hub may have refused the repo. An empty file has no answer with bytes that could confirm it.

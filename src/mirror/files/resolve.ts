@@ -220,7 +220,8 @@ export class Resolver {
   ): Promise<Resolved> {
     const { fallback } = stored
     await ctx.countAgainstLimit?.()
-    const { access } = this.#options
+    const { access, monotonic } = this.#options
+    const startedAt = monotonic()
     const isKnown = access.verdict(route.repo) !== undefined
     // A caller with a token proves nothing about callers without one.
     const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
@@ -232,9 +233,12 @@ export class Resolver {
       throw error
     })
     const { commit } = result.kind === 'refusal' ? result.refusal : result.meta
+    // A proof that is asked for along with the file covers it. One that was asked for before may not.
+    const seenAt = isKnown ? askedAt : Math.min(askedAt, startedAt)
+    // At once: a request that waits for the same proof may continue before this one.
+    if (ctx.authorization !== undefined && commit !== undefined) access.saw(route.repo, commit, seenAt)
     const isShared = isPublic.then((open) => {
       if (!open || commit === undefined) return open
-      const seenAt = isKnown ? askedAt : Number.NEGATIVE_INFINITY
       return proveCommit(ctx, { repo: route.repo, commit, askedAt: seenAt }, this.#options)
     })
     if (result.kind === 'refusal')
@@ -402,16 +406,23 @@ export class Resolver {
     if (access.deniedSince(ctx.fingerprint, route.repo, granted.at)) return undefined
     // What one anonymous request learns of the repo holds for all of them.
     if (ctx.authorization === undefined && access.verdict(route.repo) === 'restricted') return undefined
-    const key = blobKeyOf(granted.meta, {
-      origin: client.policy.base.href,
-      repo: route.repo,
-      path: route.path,
-    })
+    const { meta } = granted
+    const key = blobKeyOf(meta, { origin: client.policy.base.href, repo: route.repo, path: route.path })
     // The anonymous request beside the one that granted it may still be running.
-    const isPublic = this.#isPublic(ctx, route, false)
+    const isPublic = this.#isPublic(ctx, route, false).then(
+      (open) => open && this.#isProved(ctx, route, meta),
+    )
     noteAllowed(ctx.access, ctx.authorization === undefined ? 'public' : 'remembered')
-    const mayStore = ctx.admission?.mayStore(granted.meta.sizeBytes) !== false
-    return { kind: 'file', meta: granted.meta, key, isPublic, mayStore, outcome: 'miss' }
+    const mayStore = ctx.admission?.mayStore(meta.sizeBytes) !== false
+    return { kind: 'file', meta, key, isPublic, mayStore, outcome: 'miss' }
+  }
+
+  /** Whether what was granted of a commit may be shared. The request that granted it has asked for the proof. */
+  async #isProved(ctx: Ctx, { repo }: FileRoute, { commit }: FileMeta): Promise<boolean> {
+    if (ctx.authorization === undefined) return true
+    const { access } = this.#options
+    await access.proving(repo)
+    return access.coversSeen(repo, commit)
   }
 }
 
