@@ -176,7 +176,7 @@ if [ "$(id -u)" != 0 ]; then
 elif need buildah buildah && need debootstrap debootstrap; then
   export -f build_image
   export scratch image
-  check 'image: builds' timeout 360 bash -euo pipefail -c build_image
+  check 'image: builds' timeout 900 bash -euo pipefail -c build_image
   if STORAGE_DRIVER=vfs buildah inspect --type image "$image" >/dev/null 2>&1; then
     export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
     check 'image: runs without root and says its version' image_runs

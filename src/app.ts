@@ -32,7 +32,7 @@ import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
 import { Shutdown } from './server/shutdown.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
-import { openStore } from './store/disk-store.ts'
+import { type DiskStore, openStore } from './store/disk-store.ts'
 import type { Store, StoreStatus } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
@@ -207,7 +207,7 @@ function changeBy(deps: {
 function scrubberOf(
   config: Config,
   deps: {
-    readonly store: Store
+    readonly store: DiskStore
     readonly observer: Observer
     readonly logger: Logger
     readonly auditor: Auditor
@@ -248,7 +248,7 @@ async function openStoreOf(
     readonly onTrouble: (error: unknown) => void
     readonly auditor: Auditor
   },
-): Promise<Store> {
+): Promise<DiskStore> {
   const { settings, logger, auditor, ...rest } = deps
   const store = await openStore({
     root: config.cacheDir,
@@ -263,10 +263,10 @@ async function openStoreOf(
     makesLinks: config.sendfile !== 'off',
     mayBeReadOnly: config.offline,
     onLimit: (limit, error) => logger.warn({ limit, err: error }, VOLUME_LIMITS[limit]),
-    onFactsSetAside: () =>
+    onTableSetAside: () =>
       logger.error(
-        'the facts of the store were damaged and are in quarantine now; what could not be read is learnt again from the Hub, ' +
-          'and no stored file is fetched again',
+        'the database of the store was damaged and is in quarantine now; facts and small files that could not be read are ' +
+          'fetched again from the Hub, and no file of more than 64 KiB is',
       ),
     onDamaged: (damage) => reportDamage({ observer: deps.observer, auditor, log: logger }, damage),
     ...rest,

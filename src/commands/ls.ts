@@ -12,7 +12,7 @@ import {
   totalsOf,
   unclaimed,
 } from '../store/upkeep/inventory.ts'
-import { statFile } from '../store/upkeep/walk.ts'
+import { statFile, walkSmallBlobs } from '../store/upkeep/walk.ts'
 
 import {
   formatAge,
@@ -144,16 +144,19 @@ interface FileRow {
 async function listFiles(layout: Layout, options: LsOptions & { readonly files: string }): Promise<number> {
   const matches = repoMatcher(options.files)
   const rows: FileRow[] = []
+  const small = new Map<string, number>()
+  for await (const { key, usedAt } of walkSmallBlobs(layout)) small.set(key, usedAt)
   for await (const record of fileRecords(layout)) {
     if (record === 'damaged') continue
     const repo = record.owner.slice(record.owner.indexOf(' ') + 1)
     if (!matches(repo)) continue
-    const blob = await statFile(layout.blob(record.key))
-    const partial = blob === undefined ? await statFile(`${layout.partial(record.key)}/data`) : undefined
+    const blob = small.get(record.key) ?? (await statFile(layout.blob(record.key)))?.modifiedAt
+    const partial =
+      blob === undefined ? (await statFile(`${layout.partial(record.key)}/data`))?.modifiedAt : undefined
     const { path, commit, sizeBytes, key } = record
     // An empty file needs no bytes.
     const stored = blob !== undefined || sizeBytes === 0 ? 'yes' : partial === undefined ? 'no' : 'part'
-    rows.push({ repo, path, commit, sizeBytes, key, stored, usedAt: (blob ?? partial)?.modifiedAt })
+    rows.push({ repo, path, commit, sizeBytes, key, stored, usedAt: blob ?? partial })
   }
   if (rows.length === 0) {
     process.stderr.write(`hubmirror: no file of ${options.files} is known\n`)

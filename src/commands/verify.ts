@@ -18,7 +18,14 @@ import {
   type ScrubPosition,
   writePosition,
 } from '../store/upkeep/scrub-position.ts'
-import { statAll, statFile, walkBlobs, walkPartials } from '../store/upkeep/walk.ts'
+import {
+  smallBlobsOf,
+  statAll,
+  statFile,
+  walkBlobs,
+  walkPartials,
+  walkSmallBlobs,
+} from '../store/upkeep/walk.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { formatSize, overStore, plural } from './store-output.ts'
@@ -84,6 +91,7 @@ async function verify(
       rateBytesPerSecond: options.rateBytesPerSecond,
       keepsSums: options.keepsSums,
       readsFacts: true,
+      smallBlobs: smallBlobsOf(layout),
       signal,
       from: before?.after,
       onBytes: bar.advance,
@@ -222,6 +230,7 @@ async function startBar(layout: Layout, before: ScrubPosition | undefined): Prom
   let totalBytes = before?.sizeBytes ?? 0
   const keys: AsyncIterable<BlobKey> = walkBlobs(layout, before?.after)
   for await (const [, stats] of statAll(keys, (key) => layout.blob(key))) totalBytes += stats?.sizeBytes ?? 0
+  for await (const { sizeBytes } of walkSmallBlobs(layout, before?.after)) totalBytes += sizeBytes
   const bar = new SingleBar({
     format: '{bar} {percentage}%  {done} of {all}  {rate}  {left} left',
     barCompleteChar: '=',

@@ -1,27 +1,30 @@
 // The store on a local disk. Opening it takes the lock of the directory, or finds a read-only volume; closing it gives
-// the lock back. It wires blobs, partials and facts to one ledger; how each of them uses the disk is their own concern.
+// the lock back. It wires blobs, partials and facts to one ledger and one table; how each of them uses the disk is their own concern.
 
 import { randomBytes } from 'node:crypto'
 import { rm, statfs, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import type { Observer } from '../telemetry/observer.ts'
-import { createIn, unlinkIfThere } from './atomic.ts'
+import { createIn } from './atomic.ts'
 import { SMALL_BYTES } from './blobs/blob-file.ts'
+import { type BlobFile, BlobTable } from './blobs/blob-table.ts'
 import { DiskBlobs } from './blobs/blobs.ts'
 import { BlockSums } from './blobs/block-sums.ts'
 import { CheckedReads } from './blobs/checked-reads.ts'
 import { HandoffLinks } from './blobs/handoff-links.ts'
 import type { Damage } from './damage.ts'
 import type { BlobKey } from './digest.ts'
-import { type DiskFacts, openFacts } from './facts/facts.ts'
+import { DiskFacts } from './facts/facts.ts'
 import { createLayout, type Layout } from './layout.ts'
-import { Ledger } from './ledger.ts'
+import { Ledger, type LedgerOptions } from './ledger.ts'
 import { loadKernelLock, lockDirectory } from './lock.ts'
 import { HashThread } from './partials/hash-thread.ts'
 import { DiskPartial } from './partials/partial.ts'
+import type { StoreSmall } from './partials/partial-bytes.ts'
 import { parseEntryName, partialName } from './partials/partial-name.ts'
 import { checkDirectory, isStore, prepareDirectory, whileUsable, writeRefusal } from './prepare.ts'
 import type { PartialBlob, Store, StoreStatus } from './store.ts'
+import { type MirrorTable, openMirrorTable } from './table/table-damage.ts'
 import { scanStore } from './upkeep/scan.ts'
 
 export interface StoreOptions {
@@ -52,13 +55,13 @@ export interface StoreOptions {
   readonly mayBeReadOnly?: boolean
   /** Called once for each optional ability that the volume lacks, and without which the store works. */
   readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
-  /** Called when the facts were damaged: they are in quarantine, and those that can be read have been copied. */
-  readonly onFactsSetAside?: () => void
+  /** Called when the table was damaged: it is in quarantine, and what can be read of it has been copied. */
+  readonly onTableSetAside?: () => void
 }
 
 /**
  * `no-kernel-lock`: only the file LOCK keeps a second mirror out. `read-only`: nothing is written. `no-hard-links`: blobs
- * cannot be linked for another process. `network-volume`: only processes of this machine can be kept from damaging the facts.
+ * cannot be linked for another process. `network-volume`: only processes of this machine can be kept from damaging the table.
  */
 export type VolumeLimit = 'no-kernel-lock' | 'read-only' | 'no-hard-links' | 'network-volume'
 
@@ -74,10 +77,8 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
     const refusal = await writeRefusal(layout)
     if (refusal !== undefined && (await isStore(layout))) {
       onLimit?.('read-only', refusal)
-      const facts = await whileUsable(layout, () =>
-        factsOf(layout, options, { diskBytes: 0, readOnly: true }),
-      )
-      return new DiskStore(layout, options, { unlock: undefined, facts })
+      const volume = await whileUsable(layout, () => openVolume(layout, options, { readOnly: true }))
+      return new DiskStore(layout, options, { ...volume, unlock: undefined })
     }
   }
   const unlock = await whileUsable(layout, async () =>
@@ -85,13 +86,36 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
   )
   try {
     if (await isNetworkVolume(layout)) onLimit?.('network-volume', undefined)
-    const facts = await whileUsable(layout, async () => {
+    const volume = await whileUsable(layout, async () => {
       await prepareDirectory(layout)
-      return factsOf(layout, options, { diskBytes: await diskBytes(layout), readOnly: false })
+      return openVolume(layout, options, { readOnly: false })
     })
-    return new DiskStore(layout, options, { unlock, facts })
+    return new DiskStore(layout, options, { ...volume, unlock })
   } catch (error) {
     await unlock().catch(() => undefined)
+    throw error
+  }
+}
+
+/** Opens the table and the facts in it. */
+async function openVolume(
+  layout: Layout,
+  options: StoreOptions,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<Omit<Volume, 'unlock'>> {
+  const table = await openMirrorTable(layout, {
+    readOnly,
+    onSetAside: options.onTableSetAside,
+    minFreeBytes: options.minFreeBytes,
+  })
+  try {
+    const facts = await openFacts(layout, table, options, {
+      diskBytes: readOnly ? 0 : await diskBytes(layout),
+      readOnly,
+    })
+    return { table, facts }
+  } catch (error) {
+    await table.close()
     throw error
   }
 }
@@ -99,6 +123,7 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
 interface Volume {
   /** Gives the lock back. Undefined when the volume is read-only, and no lock is held. */
   readonly unlock: (() => Promise<void>) | undefined
+  readonly table: MirrorTable
   readonly facts: DiskFacts
 }
 
@@ -109,39 +134,62 @@ export class DiskStore implements Store {
   readonly scanned: Promise<void>
   readonly readOnly: boolean
   readonly #layout: Layout
+  readonly #table: MirrorTable
+  readonly smallBlobs: BlobTable
   readonly #unlock: Volume['unlock']
   readonly #keepsSums: boolean
   readonly #hashes = new HashThread()
   readonly #closing = new AbortController()
-  /** Resolves when the facts of an earlier version have been moved. */
+  /** Small blobs of an earlier version, which the scan has found in files. */
+  #smallFiles: BlobFile[] = []
+  /** Resolves when the facts and small blobs of an earlier version have been moved. */
   readonly #adopted: Promise<void>
 
   constructor(layout: Layout, options: StoreOptions, volume: Volume) {
     this.#layout = layout
     this.#unlock = volume.unlock
+    this.#table = volume.table
     this.#keepsSums = options.checkReadsMs !== undefined
     this.readOnly = volume.unlock === undefined
-    this.ledger = openLedger(layout, options, (name) => this.#removeEntry(name))
+    this.ledger = openLedger(layout, options, {
+      tableRoomBytes: volume.table.freeBytes,
+      remove: (name) => this.#removeEntry(name),
+    })
     const { ledger, readOnly } = this
+    const { now, onTrouble } = options
+    this.smallBlobs = new BlobTable({ layout, table: volume.table.thread, now, readOnly, onTrouble })
     this.facts = volume.facts
     this.facts.watch((bytes) => {
       ledger.factBytes = bytes
     })
-    this.blobs = openBlobs(layout, options, { ledger, readOnly })
+    this.blobs = openBlobs(layout, options, { ledger, table: this.smallBlobs, readOnly })
     this.scanned = this.#scan()
     // A failed scan rejects `scanned` for those who await it; it must not end the process.
     this.scanned.catch(() => undefined)
-    this.#adopted = readOnly ? Promise.resolve() : this.facts.adopt(this.#closing.signal)
+    this.#adopted = readOnly ? Promise.resolve() : this.#adopt()
     this.#adopted.catch((error: unknown) => options.onTrouble?.(error))
   }
 
   async #scan(): Promise<void> {
-    await this.ledger.load(await scanStore(this.#layout, this.#closing.signal))
+    const { signal } = this.#closing
+    const isComplete = (await this.smallBlobs.takeComplete()) && !this.#table.wasInUse
+    const found = await scanStore(this.#layout, this.smallBlobs.rows(), { isComplete, signal })
+    await this.ledger.load(found.entries)
+    this.#smallFiles = found.smallFiles
     if (this.readOnly) return
+    await this.smallBlobs.complete(found.changes, this.ledger, signal)
     // The limit may be lower than it was when these were stored.
     const room = await this.ledger.reserve(0)
     room?.release()
     await this.facts.fit()
+  }
+
+  /** Moves what earlier versions have left in files into the table. */
+  async #adopt(): Promise<void> {
+    const { signal } = this.#closing
+    await this.facts.adopt(signal)
+    await this.scanned
+    await this.smallBlobs.adopt(this.#smallFiles.splice(0), this.ledger, signal)
   }
 
   async beginPartial(key: BlobKey, sizeBytes: number): Promise<PartialBlob> {
@@ -151,12 +199,20 @@ export class DiskStore implements Store {
     const unpin = ledger.pin(name)
     try {
       await Promise.all([ledger.removed(name), ledger.removed(key)])
-      const isLarge = sizeBytes > SMALL_BYTES
-      const sums = this.#keepsSums && isLarge ? new BlockSums(sizeBytes) : undefined
-      const parts = { ledger, hashes: this.#hashes, sums }
-      // A small one that an earlier process left on the disk is resumed there.
-      if (!isLarge && !ledger.has(name)) return DiskPartial.inMemory(this.#layout, key, sizeBytes, parts)
-      return await DiskPartial.open(this.#layout, key, sizeBytes, parts)
+      if (sizeBytes <= SMALL_BYTES) {
+        // Earlier versions kept partials this small.
+        if (ledger.has(name)) await this.#removePartial(key)
+        const store: StoreSmall = (...small) => this.blobs.store(...small)
+        return DiskPartial.inMemory(this.#layout, key, sizeBytes, { ledger, store })
+      }
+      const sums = this.#keepsSums ? new BlockSums(sizeBytes) : undefined
+      const onFile = (...file: [BlobKey, number]): void => this.smallBlobs.noteFile(...file)
+      return await DiskPartial.open(this.#layout, key, sizeBytes, {
+        ledger,
+        hashes: this.#hashes,
+        sums,
+        onFile,
+      })
     } finally {
       unpin()
     }
@@ -189,9 +245,11 @@ export class DiskStore implements Store {
     await this.#hashes.close()
     await this.blobs.close()
     await Promise.allSettled([this.scanned, this.#adopted])
-    // The next owner of the directory must find all facts, and no write under way.
-    await this.facts.close()
     await this.ledger.settled()
+    // The next owner of the directory must find all facts and rows, and no write under way.
+    await this.facts.close()
+    await this.smallBlobs.close()
+    await this.#table.close()
     await this.#unlock?.()
   }
 
@@ -199,24 +257,28 @@ export class DiskStore implements Store {
   async #removeEntry(name: string): Promise<void> {
     const entry = parseEntryName(name)
     if (entry === undefined) return
-    const { key, isPartial } = entry
-    if (!isPartial) this.blobs.invalidate(key)
-    await rm(isPartial ? this.#layout.partial(key) : this.#layout.blob(key), { recursive: true, force: true })
-    if (!isPartial) await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
+    if (entry.isPartial) await this.#removePartial(entry.key)
+    else await this.blobs.evict(entry.key)
+  }
+
+  async #removePartial(key: BlobKey): Promise<void> {
+    await rm(this.#layout.partial(key), { recursive: true, force: true })
+    this.ledger.drop(partialName(key))
   }
 }
 
 /** Facts may take a twentieth of the store, and at least this: in a small store, or when the size of the disk is unknown. */
 const FACTS_AT_LEAST_BYTES = 1024 * 1024
 
-function factsOf(
+function openFacts(
   layout: Layout,
+  table: MirrorTable,
   options: StoreOptions,
   /** `diskBytes` is 0 when it is unknown. */
   volume: { readonly diskBytes: number; readonly readOnly: boolean },
 ): Promise<DiskFacts> {
-  const { memoryBytes, now, onTrouble, onFactsSetAside: onSetAside } = options
-  return openFacts(layout, {
+  const { memoryBytes, now, onTrouble } = options
+  return DiskFacts.open(layout, table.thread, {
     memoryBytes: memoryBytes / 2,
     get maxBytes() {
       return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? volume.diskBytes) / 20)
@@ -224,7 +286,6 @@ function factsOf(
     shortBytes: async () => Math.max(0, options.minFreeBytes - (await freeBytes(layout))),
     now,
     readOnly: volume.readOnly,
-    ...(onSetAside === undefined ? {} : { onSetAside }),
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
 }
@@ -232,7 +293,11 @@ function factsOf(
 function openBlobs(
   layout: Layout,
   options: StoreOptions,
-  { ledger, readOnly }: { readonly ledger: Ledger; readonly readOnly: boolean },
+  {
+    ledger,
+    table,
+    readOnly,
+  }: { readonly ledger: Ledger; readonly table: BlobTable; readonly readOnly: boolean },
 ): DiskBlobs {
   const { checkReadsMs: trustMs, monotonic = () => performance.now(), onLimit } = options
   const links =
@@ -242,6 +307,7 @@ function openBlobs(
   return new DiskBlobs({
     layout,
     ledger,
+    table,
     readOnly,
     memoryBytes: options.memoryBytes / 2,
     now: options.now,
@@ -252,7 +318,11 @@ function openBlobs(
   })
 }
 
-function openLedger(layout: Layout, options: StoreOptions, remove: (name: string) => Promise<void>): Ledger {
+function openLedger(
+  layout: Layout,
+  options: StoreOptions,
+  { tableRoomBytes, remove }: Pick<LedgerOptions, 'remove'> & { readonly tableRoomBytes: number },
+): Ledger {
   const { onTrouble } = options
   return new Ledger({
     get maxBytes() {
@@ -265,6 +335,8 @@ function openLedger(layout: Layout, options: StoreOptions, remove: (name: string
     observer: options.observer,
     freeBytes: () => freeBytes(layout),
     remove,
+    tableRoomBytes,
+    isFile: (name, sizeBytes) => sizeBytes > SMALL_BYTES || parseEntryName(name)?.isPartial === true,
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
 }

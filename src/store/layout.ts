@@ -5,7 +5,7 @@
 //   ├─ CACHEDIR.TAG                     backup programs may skip the directory
 //   ├─ FORMAT                           name and version; a mirror refuses an unknown version
 //   ├─ LOCK                             held while a mirror runs on the directory
-//   ├─ blobs/<algorithm>/ab/<hex>       finished and verified, read-only
+//   ├─ blobs/<algorithm>/ab/<hex>       finished and verified, read-only; those of more than 64 KiB
 //   ├─ sums/<algorithm>/ab/<hex>        checksums of the blocks of a blob (block-sums.ts), if reads are checked
 //   ├─ partial/<algorithm>-<hex>/data   sparse, as long as the finished file
 //   ├─ partial/<algorithm>-<hex>/blocks which blocks of it have landed (block-map.ts)
@@ -14,8 +14,8 @@
 //   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may exist before the store
 //   ├─ transfer-key                     seals links for Git LFS transfers (transfer-key.ts)
 //   ├─ handoff/<random>                 hard links to blobs (handoff-links.ts); emptied at start
-//   ├─ facts/data.mdb, facts/lock.mdb   small JSON values: files, refs, repos, documents (fact-table.ts)
-//   ├─ facts/in-use                     there until a mirror has closed data.mdb (fact-damage.ts)
+//   ├─ facts/data.mdb, facts/lock.mdb   facts, small blobs, and a row for each blob (table/)
+//   ├─ facts/in-use                     there until a mirror has closed data.mdb (table/table-damage.ts)
 //   ├─ facts/<kind>/ab/<sha256>.json    facts of an earlier version, which are being moved (older-facts.ts)
 //   └─ tmp/                             files before their rename; emptied at start
 

@@ -1,6 +1,6 @@
 // Space accounting for the disk: what is stored, what is promised to partials, and what is evicted when room is needed.
 // It is updated as things happen, never by scanning the tree on a timer. It knows names and sizes, no paths: `remove` of
-// the caller removes the bytes. Facts are counted here as one sum; fact-table.ts evicts them.
+// the caller removes the bytes. Facts are counted here as one sum; table/fact-rows.ts evicts them.
 
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import type { EvictionReason, Observer } from '../telemetry/observer.ts'
@@ -9,8 +9,12 @@ import type { StoreStatus } from './store.ts'
 export interface LedgerEntry {
   sizeBytes: number
   usedAt: number
+  /** The use that was last recorded on the disk. */
+  recordedAt: number
   /** How many readers and partials keep it from eviction. */
   pins: number
+  /** Whether its removal gives room back to the file system. What lies in the table leaves room to later rows only. */
+  readonly isFile: boolean
 }
 
 /** Promised room. The holder gives back what it does not use. Both methods may be called any number of times. */
@@ -30,23 +34,29 @@ export interface LedgerOptions {
   readonly freeBytes: () => Promise<number>
   /** Removes the bytes of an entry from the disk. If it rejects, the entry stays. */
   readonly remove: (name: string) => Promise<void>
+  /** Whether the bytes of an entry are in a file of their own. Without it, all are. Others are in the table. */
+  readonly isFile?: (name: string, sizeBytes: number) => boolean
+  /** How many bytes of the table are free at first. */
+  readonly tableRoomBytes?: number
   /** Called with errors of the disk while room was made. They are reported nowhere else. */
   readonly onTrouble?: (error: unknown) => void
   readonly now: () => number
   readonly observer: Observer
 }
 
+/** How exact the time of last use is on the disk. It only has to survive a restart. */
+const RECORD_USE_EVERY_MS = 3_600_000
 // Entries that `load` makes before it yields to the event loop: a few milliseconds.
 const LOAD_STEP = 10_000
 
 export class Ledger {
   readonly #options: LedgerOptions
-  // Insertion order is order of use: the first entry is the least recently used.
-  #entries = new Map<string, LedgerEntry>()
-  #storedBytes = 0
+  #entries = new Entries()
   #reservedBytes = 0
   #pinnedBytes = 0
   #factBytes = 0
+  // What entries that have left the table have freed there. It gives nothing back to the disk, and later entries take it.
+  #tableRoomBytes: number
   #queue: Promise<unknown> = Promise.resolve()
   // Removals under way, by name: the files of a name must not be made again before its removal is over.
   readonly #removing = new Map<string, Promise<void>>()
@@ -55,14 +65,20 @@ export class Ledger {
 
   constructor(options: LedgerOptions) {
     this.#options = options
+    this.#tableRoomBytes = options.tableRoomBytes ?? 0
   }
 
   get storedBytes(): number {
-    return this.#storedBytes
+    return this.#entries.sizeBytes
   }
 
   get reservedBytes(): number {
     return this.#reservedBytes
+  }
+
+  /** Whether everything that is stored has an entry. */
+  get isLoaded(): boolean {
+    return this.#gone === undefined
   }
 
   /** What facts take beside the entries. Only facts are evicted for facts, and only entries for entries. */
@@ -72,26 +88,26 @@ export class Ledger {
   }
 
   get count(): number {
-    return this.#entries.size
+    return this.#entries.all.size
   }
 
   has(name: string): boolean {
-    return this.#entries.has(name)
+    return this.#entries.all.has(name)
   }
 
   status(): StoreStatus {
     return {
-      sizeBytes: this.#storedBytes + this.#factBytes,
+      sizeBytes: this.#entries.sizeBytes + this.#factBytes,
       factBytes: this.#factBytes,
       reservedBytes: this.#reservedBytes,
       limitBytes: this.#options.maxBytes,
-      blobs: this.#entries.size,
+      blobs: this.#entries.all.size,
     }
   }
 
   /** Entries from the least to the most recently used. */
   entries(): IterableIterator<[string, Readonly<LedgerEntry>]> {
-    return this.#entries.entries()
+    return this.#entries.all.entries()
   }
 
   /**
@@ -102,38 +118,33 @@ export class Ledger {
   async load(
     found: readonly { readonly name: string; readonly sizeBytes: number; readonly usedAt: number }[],
   ): Promise<void> {
-    const older = new Map<string, LedgerEntry>()
-    let sum = 0
+    const entries = new Entries()
     for (const { name, sizeBytes, usedAt } of found) {
-      older.set(name, { sizeBytes, usedAt, pins: 0 })
-      sum += sizeBytes
-      if (older.size % LOAD_STEP === 0) await yieldToEventLoop()
+      const isFile = this.#isFile(name, sizeBytes)
+      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isFile })
+      if (entries.all.size % LOAD_STEP === 0) await yieldToEventLoop()
     }
-    const leaveOut = (name: string): void => {
-      sum -= older.get(name)?.sizeBytes ?? 0
-      older.delete(name)
+    for (const name of this.#gone ?? []) entries.leave(name)
+    for (const [name, entry] of this.#entries.all) {
+      entries.leave(name)
+      entries.enter(name, entry)
     }
-    for (const name of this.#gone ?? []) leaveOut(name)
-    for (const [name, entry] of this.#entries) {
-      leaveOut(name)
-      older.set(name, entry)
-    }
-    this.#entries = older
-    this.#storedBytes += sum
+    this.#entries = entries
     this.#gone = undefined
     this.#report()
   }
 
   /** Enters bytes that are on the disk now, or corrects the size of an entry. */
   add(name: string, sizeBytes: number): void {
-    const entry = this.#entries.get(name)
+    const entry = this.#entries.all.get(name)
     if (entry === undefined) {
-      this.#entries.set(name, { sizeBytes, usedAt: this.#options.now(), pins: 0 })
-      this.#storedBytes += sizeBytes
+      const now = this.#options.now()
+      const isFile = this.#isFile(name, sizeBytes)
+      if (!isFile) this.#tableRoomBytes = Math.max(0, this.#tableRoomBytes - sizeBytes)
+      this.#entries.enter(name, { sizeBytes, usedAt: now, recordedAt: now, pins: 0, isFile })
     } else {
-      this.#storedBytes += sizeBytes - entry.sizeBytes
       if (entry.pins > 0) this.#pinnedBytes += sizeBytes - entry.sizeBytes
-      entry.sizeBytes = sizeBytes
+      this.#entries.resize(entry, sizeBytes)
     }
     this.#report()
   }
@@ -141,28 +152,33 @@ export class Ledger {
   /** Drops an entry whose bytes are gone. */
   drop(name: string): void {
     this.#gone?.add(name)
-    const entry = this.#entries.get(name)
+    const entry = this.#entries.all.get(name)
     if (entry === undefined) return
-    this.#entries.delete(name)
-    this.#storedBytes -= entry.sizeBytes
+    this.#entries.leave(name)
+    if (!entry.isFile) this.#tableRoomBytes += entry.sizeBytes
     if (entry.pins > 0) this.#pinnedBytes -= entry.sizeBytes
     this.#report()
   }
 
-  /** Records a use. Returns when the use before it was; undefined for an unknown name. */
-  touch(name: string): number | undefined {
-    const entry = this.#entries.get(name)
-    if (entry === undefined) return undefined
-    const before = entry.usedAt
-    entry.usedAt = this.#options.now()
-    this.#entries.delete(name)
-    this.#entries.set(name, entry)
-    return before
+  /**
+   * Counts a use. `due`: the caller records it on the disk, because the last record is older than `RECORD_USE_EVERY_MS`. `unknown`:
+   * there is no such entry.
+   */
+  touch(name: string): 'due' | 'recorded' | 'unknown' {
+    const entry = this.#entries.all.get(name)
+    if (entry === undefined) return 'unknown'
+    const now = this.#options.now()
+    entry.usedAt = now
+    this.#entries.leave(name)
+    this.#entries.enter(name, entry)
+    if (now - entry.recordedAt < RECORD_USE_EVERY_MS) return 'recorded'
+    entry.recordedAt = now
+    return 'due'
   }
 
   /** Keeps an entry from eviction until the returned function is called; further calls of it are harmless. */
   pin(name: string): () => void {
-    const entry = this.#entries.get(name)
+    const entry = this.#entries.all.get(name)
     if (entry === undefined) return () => {}
     if (entry.pins === 0) this.#pinnedBytes += entry.sizeBytes
     entry.pins += 1
@@ -172,20 +188,24 @@ export class Ledger {
       pinned = false
       entry.pins -= 1
       // An entry that was dropped meanwhile no longer counts.
-      if (entry.pins === 0 && this.#entries.get(name) === entry) this.#pinnedBytes -= entry.sizeBytes
+      if (entry.pins === 0 && this.#entries.all.get(name) === entry) this.#pinnedBytes -= entry.sizeBytes
     }
   }
 
   /**
    * Promises room for `bytes`, and evicts the least recently used entries if that is needed. Undefined when there can be no
    * room, or when the disk fails: the request then passes through. If evicting all unpinned entries would not be enough,
-   * nothing is evicted. Never rejects.
+   * nothing is evicted. When the disk is short, only files are evicted for a file: what leaves the table gives nothing back to the
+   * disk. Never rejects.
    */
-  async reserve(bytes: number): Promise<Reservation | undefined> {
+  async reserve(
+    bytes: number,
+    { isFile = true }: { readonly isFile?: boolean } = {},
+  ): Promise<Reservation | undefined> {
     // One at a time: two callers must not count on the same free bytes.
     const reservation = this.#queue.then(async () => {
       try {
-        return await this.#reserve(bytes)
+        return await this.#reserve(bytes, isFile)
       } catch (error) {
         this.#options.onTrouble?.(error)
         return undefined
@@ -202,34 +222,40 @@ export class Ledger {
     room?.release()
   }
 
-  async #reserve(bytes: number): Promise<Reservation | undefined> {
+  async #reserve(bytes: number, isFile: boolean): Promise<Reservation | undefined> {
     const { maxBytes } = this.#options
     if (maxBytes !== undefined && bytes > maxBytes) return undefined
-    let lack = await this.#lacking(bytes)
+    let lack = await this.#lacking(bytes, isFile)
     // How many bytes evictions are to free before we check whether the file system has more room. If it frees late, or
     // other programs take the room, we must not evict everything.
     let expected = lack?.bytes ?? 0
-    if (expected > this.#storedBytes - this.#pinnedBytes) return undefined
+    const onlyFiles = (reason: EvictionReason | undefined): boolean => reason === 'min-free' && isFile
+    const { sizeBytes, fileBytes } = this.#entries
+    if (expected > (onlyFiles(lack?.reason) ? fileBytes : sizeBytes) - this.#pinnedBytes) return undefined
     while (lack !== undefined) {
       const before = lack.bytes
-      const evicted = await this.#evictOne(lack.reason)
+      const evicted = await this.#evictOne(lack.reason, onlyFiles(lack.reason))
       if (evicted === undefined) return undefined
       expected -= evicted
-      lack = await this.#lacking(bytes)
+      lack = await this.#lacking(bytes, isFile)
       if (lack !== undefined && expected <= 0 && lack.bytes >= before) return undefined
     }
     return this.#promise(bytes)
   }
 
   /** How much room is missing for `bytes` more, by the limit that is exceeded most; undefined when there is enough. */
-  async #lacking(bytes: number): Promise<{ bytes: number; reason: EvictionReason } | undefined> {
+  async #lacking(
+    bytes: number,
+    isFile: boolean,
+  ): Promise<{ bytes: number; reason: EvictionReason } | undefined> {
     const { maxBytes, minFreeBytes } = this.#options
     const free = await this.#options.freeBytes()
-    const overFree = this.#reservedBytes + bytes + minFreeBytes - free
+    const room = isFile ? 0 : this.#tableRoomBytes
+    const overFree = this.#reservedBytes + bytes + minFreeBytes - free - room
     const overMax =
       maxBytes === undefined
         ? 0
-        : this.#storedBytes + this.#factBytes + this.#reservedBytes + bytes - maxBytes
+        : this.#entries.sizeBytes + this.#factBytes + this.#reservedBytes + bytes - maxBytes
     if (overFree <= 0 && overMax <= 0) return undefined
     return overMax >= overFree
       ? { bytes: overMax, reason: 'max-size' }
@@ -255,8 +281,8 @@ export class Ledger {
   }
 
   /** Evicts the least recently used entry. Resolves with its size; undefined when none can go. */
-  async #evictOne(reason: EvictionReason): Promise<number | undefined> {
-    for (const [name, entry] of this.#entries) {
+  async #evictOne(reason: EvictionReason, onlyFiles: boolean): Promise<number | undefined> {
+    for (const [name, entry] of onlyFiles ? this.#entries.files : this.#entries.all) {
       if (entry.pins > 0) continue
       return (await this.evict(name, reason)) ? entry.sizeBytes : undefined
     }
@@ -265,7 +291,7 @@ export class Ledger {
 
   /** Removes an entry and its bytes. False when it is unknown or pinned, or cannot be removed. */
   async evict(name: string, reason: EvictionReason): Promise<boolean> {
-    const entry = this.#entries.get(name)
+    const entry = this.#entries.all.get(name)
     if (entry === undefined || entry.pins > 0) return false
     this.drop(name)
     const removal = this.#options.remove(name).then(
@@ -282,7 +308,7 @@ export class Ledger {
     const removed = await removal
     if (removed) this.#options.observer.evicted(reason, entry.sizeBytes)
     // At the end of the order: an entry that cannot be removed must not block those that can.
-    else if (!this.#entries.has(name)) this.add(name, entry.sizeBytes)
+    else if (!this.has(name)) this.add(name, entry.sizeBytes)
     return removed
   }
 
@@ -297,7 +323,45 @@ export class Ledger {
     await Promise.all(this.#removing.values())
   }
 
+  #isFile(name: string, sizeBytes: number): boolean {
+    return this.#options.isFile?.(name, sizeBytes) ?? true
+  }
+
   #report(): void {
     this.#options.observer.storeChanged(this.status())
+  }
+}
+
+/** Entries and their sums. Insertion order is order of use: the first entry is the least recently used. */
+class Entries {
+  readonly all = new Map<string, LedgerEntry>()
+  readonly files = new Map<string, LedgerEntry>()
+  sizeBytes = 0
+  /** The part of `sizeBytes` that files take. */
+  fileBytes = 0
+
+  /** Adds an entry that is not there, as the one used last. */
+  enter(name: string, entry: LedgerEntry): void {
+    this.all.set(name, entry)
+    if (entry.isFile) this.files.set(name, entry)
+    this.#count(entry, entry.sizeBytes)
+  }
+
+  leave(name: string): void {
+    const entry = this.all.get(name)
+    if (entry === undefined) return
+    this.all.delete(name)
+    this.files.delete(name)
+    this.#count(entry, -entry.sizeBytes)
+  }
+
+  resize(entry: LedgerEntry, sizeBytes: number): void {
+    this.#count(entry, sizeBytes - entry.sizeBytes)
+    entry.sizeBytes = sizeBytes
+  }
+
+  #count(entry: LedgerEntry, bytes: number): void {
+    this.sizeBytes += bytes
+    if (entry.isFile) this.fileBytes += bytes
   }
 }

@@ -1,7 +1,7 @@
 // A platform for which there is no build of LMDB.
 
 import { expect, it, vi } from 'vitest'
-import { openTable } from '../../src/store/facts/fact-table.ts'
+import { openTable } from '../../src/store/table/table.ts'
 import { scratchDirectory } from '../unit/store/scratch.ts'
 
 vi.mock('lmdb', () => {

@@ -10,6 +10,7 @@ import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { startHub } from '../hub-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
 import { metricValue, startMirror } from '../support/start-mirror.ts'
+import { forgetRows } from '../support/stored-blobs.ts'
 import { verdictOf } from '../support/verdict.ts'
 
 const walk = vi.hoisted(() => {
@@ -55,6 +56,9 @@ it('files are served, and the mirror is ready, while the startup scan of the sto
     await mkdir(join(cacheDir, 'blobs/sha256', hex.slice(0, 2)), { recursive: true })
     await writeFile(join(cacheDir, 'blobs/sha256', hex.slice(0, 2), hex), '.')
   }
+
+  // As after a crash.
+  await forgetRows(cacheDir)
 
   hub.ledger.clear()
   walk.hold()

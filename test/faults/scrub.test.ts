@@ -7,12 +7,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Got, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
-import { flipBit } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
 import { type Child, startChild } from '../support/process.ts'
 import { metricValue, startMirror } from '../support/start-mirror.ts'
 import { gitName, lfsName } from '../support/store-check.ts'
+import { flipStoredBit } from '../support/stored-blobs.ts'
 
 const FILE = '/acme/open/resolve/main'
 const SIZES = { 'a.bin': 3_000_000, 'b.bin': 13_000_000 }
@@ -87,8 +87,8 @@ describe('a scrubber', () => {
     'of a mirror of %i processes finds a flipped bit while it serves: the file is fetched again, and right',
     async (workers) => {
       await store()
-      await flipBit(blobOf('a.bin'), 2_345_678)
-      await flipBit(blobOf('small.json'), 3)
+      await flipStoredBit(cacheDir, nameOf('a.bin'), 2_345_678)
+      await flipStoredBit(cacheDir, nameOf('small.json'), 3)
       await start({ HUBMIRROR_SCRUB_RATE: '100MB', HUBMIRROR_WORKERS: String(workers) })
       const [round] = await eventually(
         () => said('the scrubber has verified all blobs'),

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { SECRET_CONFIG, TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 import { filesBelow } from '../support/start-mirror.ts'
+import { smallBlobsIn } from '../support/stored-blobs.ts'
 
 const SMALL = '/acme/secret/resolve/main/config.json'
 const LARGE = '/acme/secret/resolve/main/w.bin'
@@ -107,7 +108,8 @@ describe('a stored file of a restricted repo', () => {
     await scene.ask(SMALL, { token: TOKENS.alice })
     await scene.mirror.close({ keepDir: true })
     const files = await filesBelow(scene.mirror.cacheDir)
-    expect([...files.keys()].filter((path) => path.startsWith('blobs/')).length).toBe(2)
+    expect([...files.keys()].filter((path) => path.startsWith('blobs/')).length).toBe(1)
+    expect((await smallBlobsIn(scene.mirror.cacheDir)).size).toBe(1)
     for (const [path, bytes] of files) expect(bytes.includes('acme/secret'), path).toBe(false)
   })
 })

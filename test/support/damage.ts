@@ -1,7 +1,7 @@
 // Damage to a file of the store, as a disk causes it by itself, rarely. Stored blobs are read-only, and an ordinary
 // user who runs the tests has no right to write to them, so each function lifts that for a moment.
 
-import { chmod, open, stat, truncate, writeFile } from 'node:fs/promises'
+import { chmod, open, stat, truncate } from 'node:fs/promises'
 
 /**
  * Flips one bit of the byte at `position`. Mode and times of the file stay, as with a disk that changes bits by itself.
@@ -25,11 +25,6 @@ export async function flipBit(file: string, position: number): Promise<void> {
 /** Cuts the file to its first `sizeBytes`, also while it is being read. */
 export async function cutShort(file: string, sizeBytes: number): Promise<void> {
   await whileWritable(file, () => truncate(file, sizeBytes))
-}
-
-/** Puts other bytes into the same file. */
-export async function overwrite(file: string, content: string | Uint8Array): Promise<void> {
-  await whileWritable(file, () => writeFile(file, content))
 }
 
 async function whileWritable(file: string, work: () => Promise<void>): Promise<void> {

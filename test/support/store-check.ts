@@ -6,6 +6,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { readBlockMap } from '../../src/store/partials/block-map.ts'
+import { smallBlobsIn } from './stored-blobs.ts'
 
 /** The right bytes, by the name that their blob may have: `sha256-<hex>` or `gitsha1-<hex>`. */
 export type Model = ReadonlyMap<string, Buffer>
@@ -42,6 +43,10 @@ export async function checkStore(cacheDir: string, model: Model): Promise<StoreS
     const right = model.get(name)
     const found = await readFile(path)
     expect(right?.equals(found), `${path} (${found.length} bytes) has the bytes of its name`).toBe(true)
+    blobs.add(name)
+  }
+  for (const [name, bytes] of await smallBlobsIn(cacheDir)) {
+    expect(model.get(name)?.equals(bytes), `${name} in the table has the bytes of its name`).toBe(true)
     blobs.add(name)
   }
   const partials = new Map<string, { blocks: Set<number>; bytes: number }>()

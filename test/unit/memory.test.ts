@@ -17,8 +17,8 @@ import { Invalidations } from '../../src/mirror/invalidations.ts'
 import { Metadata } from '../../src/mirror/metadata/metadata.ts'
 import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
-import { openFacts } from '../../src/store/facts/facts.ts'
 import type { Facts } from '../../src/store/store.ts'
+import { openFacts } from '../support/open-facts.ts'
 import { scratchLayout } from './store/scratch.ts'
 
 describe('a memory cache', () => {
@@ -211,6 +211,7 @@ describe('the source', () => {
       'origin/threads/body-threads.ts givers': 'a WeakMap',
       'origin/threads/body-threads.ts #transfers': 'bodies under way',
       'origin/threads/body-worker.ts transfers': 'bodies under way',
+      'origin/threads/body-worker.ts unreported': 'bodies under way',
       'origin/threads/body-worker.ts idle': 'connections that have ended within a few seconds',
       'origin/threads/body-worker.ts sessions': 'hosts, at most MAX_SESSIONS',
       'origin/connections/shares.ts #callers': 'callers that hold or want a connection',
@@ -226,10 +227,10 @@ describe('the source', () => {
       'workers/main/worker-link.ts #cachedUntil': 'repos of answers that workers may repeat, for a minute',
       'store/blobs/handoff-links.ts #links': 'links to files that a front proxy sends, for a while',
       'store/blobs/blobs.ts #quarantining': 'blobs that are being removed',
-      'store/facts/fact-table.ts #lastNumbers': 'kinds of facts',
-      'store/facts/fact-thread.ts #waiting': 'requests under way',
-      'store/facts/fact-worker.ts tables': 'stores that are open',
-      'store/facts/fact-worker.ts turns': 'stores with requests under way',
+      'store/table/fact-rows.ts #lastNumbers': 'kinds of facts',
+      'store/table/table-thread.ts #waiting': 'requests under way',
+      'store/table/table-worker.ts tables': 'stores that are open',
+      'store/table/table-worker.ts turns': 'stores with requests under way',
       'store/facts/facts.ts #landing': 'changes under way',
       'store/facts/facts.ts #reading': 'reads under way',
       'store/partials/hash-thread.ts #waiting': 'pulls under way',

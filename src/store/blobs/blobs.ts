@@ -1,26 +1,24 @@
-// The finished blobs of a store on a disk: opening, reading and removing them. Small ones are cached in memory, and so are
-// blocks of large ones, whose files stay open for a moment. A blob that proves to be damaged is taken out of the store. Who may read a
+// The finished blobs of a store on a disk: opening, reading and removing them. Small ones lie in the table and are cached in memory.
+// Larger ones are files. Blocks of them are cached in memory, and the files stay open for a moment. A blob that proves to be damaged is taken out of the store. Who may read a
 // blob is decided elsewhere.
 
-import { utimes } from 'node:fs/promises'
+import { rm, utimes } from 'node:fs/promises'
 import type { ByteRange } from '../../http/range.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from '../atomic.ts'
 import type { Damage } from '../damage.ts'
-import { type BlobKey, type ReadAt, Verifier } from '../digest.ts'
+import type { BlobKey, ReadAt } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
 import type { BlobHandle, Blobs } from '../store.ts'
-import { readBlobFile, SMALL_BYTES } from './blob-file.ts'
+import { SMALL_BYTES } from './blob-file.ts'
+import { type BlobTable, hasDigest } from './blob-table.ts'
 import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
 import type { HandoffLinks } from './handoff-links.ts'
 import { HotBlocks } from './hot-blocks.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 import { quarantineBlob } from './quarantine.ts'
-
-// How exact the time of last use is on the disk. It only has to survive a restart.
-const RECORD_USE_EVERY_MS = 3_600_000
 
 /** How long a small blob stays in memory: `hubmirror prune` beside a running mirror takes effect after this time. */
 const CACHED_MS = 60_000
@@ -28,6 +26,7 @@ const CACHED_MS = 60_000
 export interface DiskBlobsOptions {
   readonly layout: Layout
   readonly ledger: Ledger
+  readonly table: BlobTable
   /** Bound of the memory for small blobs and for blocks of large ones; below 64 KiB none is cached. */
   readonly memoryBytes: number
   readonly now: () => number
@@ -45,6 +44,7 @@ export interface DiskBlobsOptions {
 export class DiskBlobs implements Blobs {
   readonly #layout: Layout
   readonly #ledger: Ledger
+  readonly #table: BlobTable
   readonly #now: () => number
   readonly #observer: Observer
   readonly #small: MemoryCache<Buffer> | undefined
@@ -60,6 +60,7 @@ export class DiskBlobs implements Blobs {
   constructor(options: DiskBlobsOptions) {
     this.#layout = options.layout
     this.#ledger = options.ledger
+    this.#table = options.table
     this.#now = options.now
     this.#observer = options.observer
     this.#checks = options.checks
@@ -79,13 +80,12 @@ export class DiskBlobs implements Blobs {
   cachedBytes(key: BlobKey, sizeBytes: number): Buffer | undefined {
     const known = this.#small?.get(key)
     if (known?.length !== sizeBytes) return undefined
-    this.#ledger.touch(key)
+    this.#recordUse(key, sizeBytes)
     return known
   }
 
   async open(key: BlobKey, sizeBytes: number): Promise<BlobHandle | undefined> {
-    const isPlain = this.#small === undefined && this.#checks === undefined
-    if (sizeBytes > SMALL_BYTES || isPlain) return this.#openFile(key, sizeBytes)
+    if (sizeBytes > SMALL_BYTES) return this.#openFile(key, sizeBytes)
     const known = this.cachedBytes(key, sizeBytes)
     if (known !== undefined) return memoryHandle(key, known)
     const bytes = await this.#readSmall(key, sizeBytes)
@@ -96,20 +96,20 @@ export class DiskBlobs implements Blobs {
 
   /** The verified bytes of a small blob. Undefined if it is not stored, or damaged and removed. */
   async #readSmall(key: BlobKey, sizeBytes: number): Promise<Buffer | undefined> {
+    // Most files that are not stored are known not to be.
+    if (this.#ledger.isLoaded && !this.#ledger.has(key)) return undefined
     // As in `#openFile`.
     const unpin = this.#ledger.pin(key)
     try {
       await this.#ledger.removed(key)
-      const found = await readBlobFile(this.#layout.blob(key), sizeBytes)
+      const found = await this.#table.read(key, sizeBytes)
       if (found === 'missing') {
         this.invalidate(key)
         return undefined
       }
       if (found !== 'damaged') {
         this.#recordUse(key, sizeBytes)
-        const verifier = new Verifier(key, sizeBytes)
-        verifier.update(found)
-        if (verifier.matches()) return found
+        if (hasDigest(key, found)) return found
         this.#observer.integrityFailure('disk')
       }
       await this.remove(key)
@@ -122,6 +122,12 @@ export class DiskBlobs implements Blobs {
     }
   }
 
+  /** Stores a small blob whose digest was right, durably. It is in memory for the next reader. Rejects with the error of the disk. */
+  async store(key: BlobKey, bytes: Buffer): Promise<void> {
+    await this.#table.store(key, bytes)
+    this.#small?.set(key, bytes)
+  }
+
   openCached(key: BlobKey, sizeBytes: number): BlobHandle | undefined {
     const file = this.#files.get(key, sizeBytes)
     return file && this.#handleOf(key, file)
@@ -131,7 +137,7 @@ export class DiskBlobs implements Blobs {
     // Only while the file is open: so a blob that was evicted, removed or replaced is noticed as soon as without memory.
     const file = this.#files.peek(key, sizeBytes)
     const bytes = file && this.#blocksOf(file, range)
-    if (bytes !== undefined) this.#ledger.touch(key)
+    if (bytes !== undefined) this.#recordUse(key, sizeBytes)
     return bytes
   }
 
@@ -249,25 +255,55 @@ export class DiskBlobs implements Blobs {
   }
 
   #recordUse(key: BlobKey, sizeBytes: number): void {
-    const before = this.#ledger.touch(key)
+    const use = this.#ledger.touch(key)
     // The scan at start has not reached it yet: enter it now, so that it can be pinned.
-    if (before === undefined) this.#ledger.add(key, sizeBytes)
+    if (use === 'unknown') {
+      this.#ledger.add(key, sizeBytes)
+      // After the scan it can only be a file that was copied here by hand.
+      if (this.#ledger.isLoaded) this.#table.noteFile(key, sizeBytes)
+    }
+    if (use !== 'due') return
+    this.#table.noteUse(key)
     const now = this.#now()
-    if (before === undefined || now - before < RECORD_USE_EVERY_MS) return
-    // If this fails, the blob only looks older than it is.
-    utimes(this.#layout.blob(key), now / 1000, now / 1000).catch(() => undefined)
+    // For commands, and for a start that has to look for blobs. If this fails, the blob only looks older than it is.
+    if (sizeBytes > SMALL_BYTES) utimes(this.#layout.blob(key), now / 1000, now / 1000).catch(() => undefined)
   }
 
   async remove(key: BlobKey): Promise<void> {
     this.#small?.delete(key)
-    this.invalidate(key)
+    this.#forget(key)
     if (this.#readOnly) return
-    await unlinkIfThere(this.#layout.blob(key))
+    // Both begin at once: what is stored under this key from now on comes after them.
+    await Promise.all([this.#table.remove(key), this.#unlink(key)])
     await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
 
-  /** Drops a blob whose file is gone or about to go: no reader gets it from a cache, and it leaves the ledger. */
+  /** Removes a blob that the ledger evicts, and has dropped. Rejects with the error of the disk. */
+  async evict(key: BlobKey): Promise<void> {
+    this.#small?.delete(key)
+    this.#forget(key)
+    // The next change of this row comes after it.
+    this.#table.drop(key)
+    await this.#unlink(key)
+    await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
+  }
+
+  /** Removes the file, also if something else has its name. */
+  async #unlink(key: BlobKey): Promise<void> {
+    await rm(this.#layout.blob(key), { recursive: true, force: true }).catch((error: unknown) => {
+      // It is still there, and has no row any more.
+      this.#table.doubt()
+      throw error
+    })
+  }
+
+  /** Drops a blob whose bytes are gone: no reader gets it from a cache, and it leaves the ledger and the table. */
   invalidate(key: BlobKey): void {
+    if (this.#ledger.has(key)) this.#table.drop(key)
+    this.#forget(key)
+  }
+
+  #forget(key: BlobKey): void {
     this.#files.invalidate(key)
     this.#checks?.invalidate(key)
     this.#ledger.drop(key)

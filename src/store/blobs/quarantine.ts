@@ -3,7 +3,7 @@
 
 import { lstat, readdir, rename, rm, utimes } from 'node:fs/promises'
 import path from 'node:path'
-import { isMissing, makeDirectory, unlinkIfThere } from '../atomic.ts'
+import { isMissing, makeDirectory, unlinkIfThere, writeAtomic } from '../atomic.ts'
 import type { BlobKey } from '../digest.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import { readBlockMap } from '../partials/block-map.ts'
@@ -30,6 +30,14 @@ export async function quarantineBlob(
     throw error
   }
   return 'quarantined'
+}
+
+/** Writes the damaged bytes of a small blob to quarantine. The caller removes them from the table. Rejects with the error of the disk. */
+export async function quarantineBytes(layout: Layout, key: BlobKey, bytes: Buffer): Promise<void> {
+  const name = keyFileName(key)
+  const file = path.join(layout.tmp, name)
+  await writeAtomic(layout.tmp, file, bytes, { durable: false })
+  await moveToQuarantine(layout, file, name)
 }
 
 /** Moves a file or directory of the store to quarantine under `name`, and removes all but the newest eight there. */

@@ -1,15 +1,13 @@
 // The facts of a store: small JSON values, some with a body of bytes. The recent ones are in memory, all of them in the table
-// (fact-table.ts). A fact has its full key and a checksum, which are compared on reading. What a fact means is up to mirror/.
+// (table/). A fact has its full key and a checksum, which are compared on reading. What a fact means is up to mirror/.
 
 import { MemoryCache } from '../../memory.ts'
 import { unlinkIfThere } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
-import { UnusableDirectory } from '../prepare.ts'
 import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
+import type { FactChange } from '../table/fact-rows.ts'
+import type { TableThread } from '../table/table-thread.ts'
 import { decodeFact, encodeFact, factId } from './fact-bytes.ts'
-import { repairAfterCrash, setTableAside, unmarkInUse } from './fact-damage.ts'
-import type { FactChange } from './fact-table.ts'
-import { FactThread } from './fact-thread.ts'
 import {
   hasOlderFacts,
   readOlderFact,
@@ -25,25 +23,6 @@ const RECORD_USE_EVERY_MS = 3_600_000
 /** How much may be written before the free space of the disk is checked again. */
 const CHECK_DISK_EVERY_BYTES = 1024 * 1024
 
-/** Facts on a local disk, whose room is counted. */
-export interface DiskFacts extends Facts {
-  /** Calls `onBytes` with the space that all facts take, now and whenever it changes. */
-  watch(onBytes: (bytes: number) => void): void
-  /** Makes them fit after the limit has become lower. Never rejects. */
-  fit(): Promise<void>
-  /**
-   * Moves the facts of earlier versions into the table, if there are any. They can be read all the time. Ends early when
-   * `signal` aborts, and goes on at the next start. Rejects with the error of the disk.
-   */
-  adopt(signal: AbortSignal): Promise<void>
-  /**
-   * Resolves when every change made so far has reached the disk or failed. A value that is written afterwards stays in
-   * memory, and what is not in memory is not found: another process may own the directory by then. A removal afterwards still
-   * removes the fact.
-   */
-  close(): Promise<void>
-}
-
 export interface FactsOptions {
   /** Bound of the memory. */
   readonly memoryBytes: number
@@ -54,8 +33,6 @@ export interface FactsOptions {
   readonly now?: () => number
   /** Called with errors of the disk for which no request waits. */
   readonly onTrouble?: (error: unknown) => void
-  /** Called when the table was damaged, and is in quarantine now. What could be read of it is kept. */
-  readonly onSetAside?: () => void
   /** Changes stay in memory: the volume is read-only. */
   readonly readOnly?: boolean
 }
@@ -67,45 +44,11 @@ interface CachedFact {
   recordedAt: number
 }
 
-/**
- * Opens the facts of a store; a damaged table is set aside, and an empty one takes its place. The caller closes them. Rejects
- * with UnusableDirectory, or the error of the disk.
- */
-export async function openFacts(layout: Layout, options: FactsOptions): Promise<DiskFacts> {
-  const mayWrite = options.readOnly !== true
-  if (mayWrite && (await repairAfterCrash(layout))) options.onSetAside?.()
-  const facts = new StoredFacts(layout, options)
-  try {
-    await facts.open()
-  } catch (error) {
-    await facts.close()
-    if (!mayWrite || !isDamage(error)) throw asUnusable(error)
-    await setAside(layout, options)
-    return openFacts(layout, options)
-  }
-  return facts
-}
-
-async function setAside(layout: Layout, options: FactsOptions): Promise<void> {
-  await setTableAside(layout)
-  options.onSetAside?.()
-}
-
-// The thread passes on names and messages of errors, not their classes.
-function isDamage(error: unknown): boolean {
-  return error instanceof Error && error.name === 'DamagedFacts'
-}
-
-const UNUSABLE: ReadonlySet<string> = new Set(['DamagedFacts', 'NoDatabase', 'VolumeUnfit', 'SameProcessId'])
-
-function asUnusable(error: unknown): unknown {
-  return error instanceof Error && UNUSABLE.has(error.name) ? new UnusableDirectory(error.message) : error
-}
-
-class StoredFacts implements DiskFacts {
+/** Facts on a local disk, whose room is counted. */
+export class DiskFacts implements Facts {
   readonly #layout: Layout
   readonly #options: FactsOptions
-  readonly #thread: FactThread
+  readonly #table: TableThread
   readonly #memory: MemoryCache<CachedFact>
   /** Values whose changes are under way. */
   readonly #landing = new Map<string, { readonly value: unknown }>()
@@ -120,12 +63,14 @@ class StoredFacts implements DiskFacts {
   /** Nothing is read from the disk any more: another process may own the directory. */
   #hasEnded = false
   /** Whether facts of earlier versions may lie in files. */
-  #hasOlder = false
+  #hasOlder: boolean
   /** The last change while there are such files: they are changed one after another. */
   #turn: Promise<unknown> = Promise.resolve()
 
-  constructor(layout: Layout, options: FactsOptions) {
+  private constructor(layout: Layout, table: TableThread, options: FactsOptions, hasOlder: boolean) {
     this.#layout = layout
+    this.#table = table
+    this.#hasOlder = hasOlder
     this.#options = options
     this.#isClosed = options.readOnly === true
     this.#memory = new MemoryCache({
@@ -133,9 +78,7 @@ class StoredFacts implements DiskFacts {
       maxEntryBytes: options.memoryBytes / 8,
       sizeOf: ({ sizeBytes }) => sizeBytes,
     })
-    this.#thread = new FactThread({
-      directory: layout.facts,
-      readOnly: options.readOnly === true,
+    table.boundFacts({
       limitBytes: () => Math.min(this.#maxBytes, this.#shortLimitBytes),
       onBytes: (sizeBytes) => {
         this.#sizeBytes = sizeBytes
@@ -144,11 +87,12 @@ class StoredFacts implements DiskFacts {
     })
   }
 
-  async open(): Promise<void> {
-    this.#hasOlder = await hasOlderFacts(this.#layout)
-    await this.#thread.open()
+  /** The facts in an open table. The caller closes them before the table. Rejects with the error of the disk. */
+  static async open(layout: Layout, table: TableThread, options: FactsOptions): Promise<DiskFacts> {
+    return new DiskFacts(layout, table, options, await hasOlderFacts(layout))
   }
 
+  /** Calls `onBytes` with the space that all facts take, now and whenever it changes. */
   watch(onBytes: (bytes: number) => void): void {
     this.#onBytes = onBytes
     onBytes(this.#sizeBytes)
@@ -187,16 +131,21 @@ class StoredFacts implements DiskFacts {
     this.#cache(nameOf(kind, key), ABSENT, 0)
     if (this.#options.readOnly === true) return
     await this.#change(kind, key, undefined, undefined)
-    if (this.#isClosed) await this.#thread.close()
+    if (this.#isClosed) await this.#table.close()
   }
 
+  /** Makes them fit after the limit has become lower. Never rejects. */
   async fit(): Promise<void> {
     if (this.#sizeBytes <= this.#maxBytes || this.#isClosed) return
     // A change of nothing: each change makes the facts fit.
     const nothing = { act: 'remove', kind: 'files', id: factId('') } as const
-    await this.#thread.change(nothing).catch((error: unknown) => this.#options.onTrouble?.(error))
+    await this.#table.change(nothing).catch((error: unknown) => this.#options.onTrouble?.(error))
   }
 
+  /**
+   * Moves the facts of earlier versions into the table, if there are any. They can be read all the time. Ends early when
+   * `signal` aborts, and goes on at the next start. Rejects with the error of the disk.
+   */
   async adopt(signal: AbortSignal): Promise<void> {
     if (!this.#hasOlder) return
     for (const kind of FACT_KINDS) {
@@ -209,12 +158,14 @@ class StoredFacts implements DiskFacts {
     this.#hasOlder = await hasOlderFacts(this.#layout)
   }
 
+  /**
+   * Resolves when every change made so far has reached the table. A value that is written afterwards stays in memory, and what
+   * is not in memory is not found: another process may own the directory by then. A removal afterwards still removes the fact.
+   */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#hasEnded = true
     await this.#turn
-    await this.#thread.close()
-    if (this.#options.readOnly !== true && !this.#thread.sawDamage) await unmarkInUse(this.#layout)
   }
 
   /** The value in memory, or ABSENT when there is known to be none. Undefined when memory does not know. */
@@ -250,7 +201,7 @@ class StoredFacts implements DiskFacts {
   }
 
   async #readTable(kind: FactKind, key: string): Promise<FoundFact | undefined> {
-    const found = await this.#thread.read({ kind, id: factId(key) })
+    const found = await this.#table.readFact({ kind, id: factId(key) })
     const fact = found && decodeFact(found.bytes)
     return found === undefined || fact?.key !== key
       ? undefined
@@ -276,7 +227,7 @@ class StoredFacts implements DiskFacts {
       : ({ act: 'remove', ...at } as const)
     try {
       if (this.#hasOlder) await this.#inTurn(() => this.#replaceOlder(kind, key, change))
-      else await this.#thread.change(change)
+      else await this.#table.change(change)
     } finally {
       if (this.#landing.get(name) === landing) this.#landing.delete(name)
     }
@@ -286,7 +237,7 @@ class StoredFacts implements DiskFacts {
   /** The file goes first: a crash in between costs the fact, and does not bring its old value back. */
   async #replaceOlder(kind: FactKind, key: string, change: FactChange): Promise<void> {
     await removeOlderFact(this.#layout, kind, key)
-    await this.#thread.change(change)
+    await this.#table.change(change)
   }
 
   async #adopt(kind: FactKind, files: readonly string[]): Promise<void> {
@@ -295,7 +246,7 @@ class StoredFacts implements DiskFacts {
       if (fact === 'damaged') return
       const at = { kind, id: factId(fact.key), usedAt: fact.usedAt }
       // A fact that is in the table already is newer.
-      await this.#thread.change({
+      await this.#table.change({
         act: 'put',
         ...at,
         bytes: encodeFact(fact.key, fact.value),
@@ -320,7 +271,7 @@ class StoredFacts implements DiskFacts {
   /** If this fails, the fact only looks older than it is. */
   #recordUse(kind: FactKind, key: string): void {
     if (this.#isClosed) return
-    this.#thread.change({ act: 'use', kind, id: factId(key), usedAt: this.#now() }).catch(() => undefined)
+    this.#table.change({ act: 'use', kind, id: factId(key), usedAt: this.#now() }).catch(() => undefined)
   }
 
   /** On a disk that is nearly full, facts take no more than they do. The rest may be taken by other programs. */

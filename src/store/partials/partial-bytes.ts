@@ -5,7 +5,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { createIn, makeDirectory, renameInto, writeAll, writeAtomic } from '../atomic.ts'
+import { createIn, makeDirectory, renameInto, writeAll } from '../atomic.ts'
 import { moveToQuarantine } from '../blobs/quarantine.ts'
 import type { BlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
@@ -125,17 +125,22 @@ export class BytesOnDisk implements PartialBytes {
   }
 }
 
-/** A file of one block has no part that a map could vouch for: it is written to the disk as a whole, when it is finished. */
+/** Stores all bytes of a small blob, durably. Rejects with the error of the disk. */
+export type StoreSmall = (key: BlobKey, bytes: Buffer) => Promise<void>
+
+/** A small blob has no part that a map could vouch for: it is stored as a whole, when it is finished. */
 export class BytesInMemory implements PartialBytes {
   readonly isResumable = false
   readonly descriptor = undefined
   readonly #layout: Layout
   readonly #key: BlobKey
   readonly #bytes: Buffer
+  readonly #store: StoreSmall
 
-  constructor(layout: Layout, key: BlobKey, sizeBytes: number) {
+  constructor(layout: Layout, key: BlobKey, sizeBytes: number, store: StoreSmall) {
     this.#layout = layout
     this.#key = key
+    this.#store = store
     this.#bytes = Buffer.alloc(sizeBytes)
   }
 
@@ -157,8 +162,7 @@ export class BytesInMemory implements PartialBytes {
   }
 
   finish(): Promise<void> {
-    const { tmp } = this.#layout
-    return writeAtomic(tmp, this.#layout.blob(this.#key), this.#bytes, { durable: true, mode: FINISHED_MODE })
+    return this.#store(this.#key, this.#bytes)
   }
 
   async remove({ quarantine }: { readonly quarantine: boolean }): Promise<void> {

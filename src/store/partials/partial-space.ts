@@ -9,13 +9,15 @@ export class PartialSpace {
   readonly #ledger: Ledger
   readonly #key: BlobKey
   readonly #unpin: () => void
+  readonly #isFile: boolean
   readonly #reservations: Reservation[] = []
   #queue: Promise<unknown> = Promise.resolve()
   #settled = false
 
-  /** Enters a partial of which `presentBytes` are there, and pins it. */
-  constructor(ledger: Ledger, key: BlobKey, presentBytes: number) {
+  /** Enters a partial of which `presentBytes` are there, and pins it. `isFile`: its blob will be a file. */
+  constructor(ledger: Ledger, key: BlobKey, presentBytes: number, isFile: boolean) {
     this.#ledger = ledger
+    this.#isFile = isFile
     this.#key = key
     ledger.add(partialName(key), presentBytes)
     this.#unpin = ledger.pin(partialName(key))
@@ -29,7 +31,7 @@ export class PartialSpace {
     const reserved = this.#queue.then(async () => {
       const bytes = lackingBytes(this.#reservations.reduce((sum, { leftBytes }) => sum + leftBytes, 0))
       if (bytes <= 0) return true
-      const reservation = await this.#ledger.reserve(bytes)
+      const reservation = await this.#ledger.reserve(bytes, { isFile: this.#isFile })
       if (reservation === undefined) return false
       if (this.#settled) reservation.release()
       else this.#reservations.push(reservation)

@@ -11,7 +11,7 @@ import type { GrowingDigest, PartialBlob, PartialWriter } from '../store.ts'
 import { BlockMap } from './blocks.ts'
 import { FileWriter } from './file-writer.ts'
 import type { HashThread } from './hash-thread.ts'
-import { BytesInMemory, BytesOnDisk, type PartialBytes } from './partial-bytes.ts'
+import { BytesInMemory, BytesOnDisk, type PartialBytes, type StoreSmall } from './partial-bytes.ts'
 import { PartialSpace } from './partial-space.ts'
 
 interface Waiter {
@@ -29,6 +29,8 @@ interface PartialDependencies {
   readonly hashes?: HashThread
   /** Where the checksums of the blocks are kept with the blob: they are taken when all bytes are hashed. */
   readonly sums?: BlockSums | undefined
+  /** Called when the blob is in its file, durably. */
+  readonly onFile?: (key: BlobKey, sizeBytes: number) => void
 }
 
 export class DiskPartial implements PartialBlob {
@@ -40,6 +42,7 @@ export class DiskPartial implements PartialBlob {
   readonly #space: PartialSpace | undefined
   readonly #hashes: HashThread | undefined
   readonly #sums: BlockSums | undefined
+  readonly #onFile: PartialDependencies['onFile']
   // Bytes that have landed of a block that is not complete.
   readonly #frontiers = new Map<number, number>()
   readonly #waiters = new Set<Waiter>()
@@ -55,7 +58,7 @@ export class DiskPartial implements PartialBlob {
     layout: Layout,
     key: BlobKey,
     stored: { readonly bytes: PartialBytes; readonly map: BlockMap },
-    { ledger, hashes, sums }: PartialDependencies,
+    { ledger, hashes, sums, onFile }: PartialDependencies,
   ) {
     this.#layout = layout
     this.key = key
@@ -64,7 +67,8 @@ export class DiskPartial implements PartialBlob {
     this.#bytes = stored.bytes
     this.#hashes = hashes
     this.#sums = sums
-    this.#space = ledger && new PartialSpace(ledger, key, stored.map.presentBytes)
+    this.#onFile = onFile
+    this.#space = ledger && new PartialSpace(ledger, key, stored.map.presentBytes, stored.bytes.isResumable)
   }
 
   /** Opens the partial of `key`, with what an earlier process left of it, or makes an empty one. */
@@ -82,9 +86,9 @@ export class DiskPartial implements PartialBlob {
     layout: Layout,
     key: BlobKey,
     sizeBytes: number,
-    dependencies: PartialDependencies = {},
+    dependencies: PartialDependencies & { readonly store: StoreSmall },
   ): DiskPartial {
-    const bytes = new BytesInMemory(layout, key, sizeBytes)
+    const bytes = new BytesInMemory(layout, key, sizeBytes, dependencies.store)
     return new DiskPartial(layout, key, { bytes, map: new BlockMap(sizeBytes) }, dependencies)
   }
 
@@ -252,6 +256,7 @@ export class DiskPartial implements PartialBlob {
     await this.#bytes.finish()
     this.#ended = true
     this.#space?.settle('committed', this.sizeBytes)
+    this.#onFile?.(this.key, this.sizeBytes)
   }
 
   async keep(): Promise<void> {

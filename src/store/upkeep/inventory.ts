@@ -4,7 +4,7 @@
 import { type BlobKey, isBlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { partialName } from '../partials/partial-name.ts'
-import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials } from './walk.ts'
+import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials, walkSmallBlobs } from './walk.ts'
 
 /** A file of one commit that the Hub is known to have. Its bytes may be stored or not. */
 export interface FileRecord {
@@ -19,6 +19,8 @@ export interface FileRecord {
 /** The bytes of one key: a blob, or a partial with the space that it takes so far. */
 export interface StoredEntry {
   readonly kind: 'blob' | 'partial'
+  /** Whether its bytes are in the table, and not in a file. */
+  readonly isInTable: boolean
   readonly key: BlobKey
   readonly sizeBytes: number
   readonly usedAt: number
@@ -68,7 +70,14 @@ export async function takeInventory(layout: Layout): Promise<Inventory> {
   for await (const [key, stats] of statAll(walkBlobs(layout), (key) => layout.blob(key))) {
     if (stats === undefined) continue
     numbers.set(key, entries.length)
-    entries.push({ kind: 'blob', key, sizeBytes: stats.sizeBytes, usedAt: stats.modifiedAt, claims: 0 })
+    const { sizeBytes, modifiedAt: usedAt } = stats
+    entries.push({ kind: 'blob', isInTable: false, key, sizeBytes, usedAt, claims: 0 })
+  }
+  for await (const { key, sizeBytes, usedAt } of walkSmallBlobs(layout)) {
+    // A file that has just been moved to the table was counted already.
+    if (numbers.has(key)) continue
+    numbers.set(key, entries.length)
+    entries.push({ kind: 'blob', isInTable: true, key, sizeBytes, usedAt, claims: 0 })
   }
   const dataOf = (key: BlobKey): string => `${layout.partial(key)}/data`
   for await (const [key, stats] of statAll(walkPartials(layout), dataOf)) {
@@ -76,6 +85,7 @@ export async function takeInventory(layout: Layout): Promise<Inventory> {
     numbers.set(partialName(key), entries.length)
     entries.push({
       kind: 'partial',
+      isInTable: false,
       key,
       sizeBytes: stats.occupiedBytes,
       usedAt: stats.modifiedAt,

@@ -3,9 +3,10 @@
 
 import { rm } from 'node:fs/promises'
 import { unlinkIfThere } from '../atomic.ts'
-import { type FactChange, openTable } from '../facts/fact-table.ts'
+import type { BlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
+import { type Change, withTable } from '../table/table.ts'
 import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed } from './inventory.ts'
 import { type StoredFact, statFile, walkFacts } from './walk.ts'
 
@@ -120,27 +121,66 @@ function withinLimits<T extends { readonly entry: StoredEntry }>(
 export async function carryOut(layout: Layout, plan: PrunePlan): Promise<Pruned> {
   const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
   let skipped = 0
-  for (const { entry, owner } of plan.victims) {
-    const wanted = owner !== undefined && plan.removedOwners.has(owner)
-    if (!(await removeEntry(layout, entry, { evenIfUsed: wanted && entry.kind === 'blob' }))) {
-      skipped += 1
-      continue
+  const evenIfUsed = ({ entry, owner }: Victim): boolean =>
+    entry.kind === 'blob' && owner !== undefined && plan.removedOwners.has(owner)
+  for (let start = 0; start < plan.victims.length; start += REMOVE_AT_ONCE) {
+    const victims = plan.victims.slice(start, start + REMOVE_AT_ONCE)
+    const gone = await removeRows(layout, victims, evenIfUsed)
+    for (const victim of victims) {
+      const { entry, owner } = victim
+      const isGone = entry.isInTable
+        ? gone.has(entry.key)
+        : await removeFile(layout, entry, evenIfUsed(victim))
+      if (!isGone) {
+        skipped += 1
+        continue
+      }
+      const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
+      removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
     }
-    const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
-    removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
   }
   return { removed, skipped, facts: await removeFacts(layout, plan.removedOwners) }
 }
 
-async function removeEntry(
+type Victim = PrunePlan['victims'][number]
+
+/** How many rows are removed in one commit: a running mirror waits for it. */
+const REMOVE_AT_ONCE = 1000
+
+/**
+ * Removes the rows of blobs, and the bytes of those in the table that may go. The rows of files go before the files: a mirror that
+ * stores one again adds its row later. Resolves with the small blobs that are gone.
+ */
+async function removeRows(
   layout: Layout,
-  entry: StoredEntry,
-  options: { readonly evenIfUsed: boolean },
-): Promise<boolean> {
+  victims: readonly Victim[],
+  evenIfUsed: (victim: Victim) => boolean,
+): Promise<ReadonlySet<BlobKey>> {
+  const blobs = victims.filter(({ entry }) => entry.kind === 'blob')
+  const gone = new Set<BlobKey>()
+  if (blobs.length === 0) return gone
+  await withTable(layout.facts, { readOnly: false }, (table) => {
+    const changes: Change[] = [{ act: 'doubt-rows' }]
+    for (const victim of blobs) {
+      const { key, isInTable } = victim.entry
+      if (isInTable && !mayGo(table?.blob(key)?.usedAt, victim.entry, evenIfUsed(victim))) continue
+      changes.push({ act: 'remove-blob', key })
+      if (isInTable) gone.add(key)
+    }
+    table?.change(changes, Number.POSITIVE_INFINITY)
+  })
+  return gone
+}
+
+/** Whether a victim is there, and was not used since the plan was made. */
+function mayGo(usedAt: number | undefined, entry: StoredEntry, evenIfUsed: boolean): boolean {
+  return usedAt !== undefined && (usedAt <= entry.usedAt || evenIfUsed)
+}
+
+async function removeFile(layout: Layout, entry: StoredEntry, evenIfUsed: boolean): Promise<boolean> {
   const partial = entry.kind === 'partial'
   const file = partial ? `${layout.partial(entry.key)}/data` : layout.blob(entry.key)
-  const stats = await statFile(file)
-  if (stats === undefined || (stats.modifiedAt > entry.usedAt && !options.evenIfUsed)) return false
+  if (!mayGo((await statFile(file))?.modifiedAt, entry, evenIfUsed)) return false
   if (partial) {
     await rm(layout.partial(entry.key), { recursive: true, force: true })
     return true
@@ -153,7 +193,7 @@ async function removeEntry(
 async function removeFacts(layout: Layout, owners: ReadonlySet<string>): Promise<number> {
   if (owners.size === 0) return 0
   let count = 0
-  const removals: FactChange[] = []
+  const removals: Change[] = []
   for (const kind of FACT_KINDS) {
     for await (const fact of walkFacts(layout, kind)) {
       if (fact.kind !== 'fact' || !isFactOf(owners, kind, fact)) continue
@@ -161,13 +201,10 @@ async function removeFacts(layout: Layout, owners: ReadonlySet<string>): Promise
       else if (await unlinkIfThere(fact.place.file)) count += 1
     }
   }
-  if (removals.length === 0) return count
-  const table = await openTable(layout.facts, { readOnly: false })
-  try {
-    table.change(removals, Number.POSITIVE_INFINITY)
-  } finally {
-    await table.close()
-  }
+  await withTable(layout.facts, { readOnly: false }, (table) => {
+    for (let start = 0; start < removals.length; start += REMOVE_AT_ONCE)
+      table?.change(removals.slice(start, start + REMOVE_AT_ONCE), Number.POSITIVE_INFINITY)
+  })
   return count + removals.length
 }
 

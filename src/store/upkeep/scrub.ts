@@ -6,10 +6,11 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { errorCode, isMissing, unlinkIfThere } from '../atomic.ts'
 import { SMALL_BYTES } from '../blobs/blob-file.ts'
+import { hasDigest, type SmallBlob, type SmallBlobs } from '../blobs/blob-table.ts'
 import { BlockSums, readBlockSums, writeBlockSums } from '../blobs/block-sums.ts'
-import { quarantineBlob } from '../blobs/quarantine.ts'
+import { quarantineBlob, quarantineBytes } from '../blobs/quarantine.ts'
 import type { Damage } from '../damage.ts'
-import { type BlobKey, hashUpTo, type ReadAt, Verifier } from '../digest.ts'
+import { type BlobKey, hashUpTo, KEY_ALGORITHMS, type ReadAt, Verifier } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import { fileRecords } from './inventory.ts'
 import { statAll, walkBlobs, walkSums } from './walk.ts'
@@ -51,6 +52,8 @@ export interface ScrubOptions {
   /** Undefined for as fast as the disk can. */
   readonly rateBytesPerSecond: number | undefined
   readonly signal: AbortSignal
+  /** The small blobs in the table. */
+  readonly smallBlobs: SmallBlobs
   /** Whether to store checksums of the blocks for blobs that have none, so that reads can be checked. */
   readonly keepsSums?: boolean
   /**
@@ -81,10 +84,11 @@ export async function scrub(layout: Layout, options: ScrubOptions): Promise<Scru
   const count = { blobs: 0, sizeBytes: 0, damaged: 0, refused: 0 }
   let last = options.from
   let lengths: ReadonlyMap<BlobKey, number> | undefined
-  for await (const key of walkBlobs(layout, options.from)) {
+  for await (const { key, small } of allBlobs(layout, options)) {
     if (signal.aborted) return { finished: false, last, ...count }
     if (options.readsFacts === true && key.startsWith('opaque:')) lengths ??= await knownLengths(layout)
-    const found = await inspect(layout, key, { ...options, pace, buffer, expectedBytes: lengths?.get(key) })
+    const how = { ...options, pace, buffer, expectedBytes: lengths?.get(key) }
+    const found = small === undefined ? await inspect(layout, key, how) : await inspectSmall(small, how)
     if (found.kind === 'stopped') return { finished: false, last, ...count }
     last = key
     if (found.kind === 'refused') {
@@ -97,7 +101,9 @@ export async function scrub(layout: Layout, options: ScrubOptions): Promise<Scru
     }
     if (found.kind === 'damaged') {
       count.damaged += 1
-      const place = await quarantineBlob(layout, key, found.inode).catch(() => 'in-place' as const)
+      const place = await quarantine(layout, options.smallBlobs, { key, ...found }).catch(
+        () => 'in-place' as const,
+      )
       await options.onDamaged({ key, sizeBytes: found.sizeBytes, reason: found.reason, place })
     }
     await options.onBlob?.({ finished: false, last, ...count })
@@ -106,13 +112,57 @@ export async function scrub(layout: Layout, options: ScrubOptions): Promise<Scru
   return { finished: true, last, ...count }
 }
 
+/** The blobs in files and in the table, in the order of their names. */
+async function* allBlobs(
+  layout: Layout,
+  { from, smallBlobs }: ScrubOptions,
+): AsyncGenerator<{ readonly key: BlobKey; readonly small: SmallBlob | undefined }> {
+  const files = walkBlobs(layout, from)
+  const rows = smallBlobs.after(from)
+  try {
+    let [file, row] = [await files.next(), await rows.next()]
+    while (file.done !== true || row.done !== true) {
+      if (row.done === true || (file.done !== true && isBefore(file.value, row.value.key))) {
+        yield { key: file.value as BlobKey, small: undefined }
+        file = await files.next()
+      } else {
+        yield { key: row.value.key, small: row.value }
+        row = await rows.next()
+      }
+    }
+  } finally {
+    await files.return(undefined)
+    await rows.return(undefined)
+  }
+}
+
+function isBefore(one: BlobKey, other: BlobKey): boolean {
+  const [a, b] = [one, other].map((key) => KEY_ALGORITHMS.findIndex((name) => key.startsWith(`${name}:`)))
+  return a === b ? one < other : (a ?? 0) < (b ?? 0)
+}
+
+/** Takes a damaged blob out of the way of readers. Rejects with the error of the disk. */
+async function quarantine(
+  layout: Layout,
+  smallBlobs: SmallBlobs,
+  { key, inode, bytes }: { readonly key: BlobKey; readonly inode?: number; readonly bytes?: Buffer },
+): Promise<Damage['place']> {
+  if (inode === undefined) await quarantineBytes(layout, key, bytes ?? Buffer.alloc(0))
+  else if ((await quarantineBlob(layout, key, inode)) === 'replaced') return 'replaced'
+  await smallBlobs.discard(key)
+  return 'quarantined'
+}
+
 type Finding =
   | { readonly kind: 'sound'; readonly sizeBytes: number }
   | {
       readonly kind: 'damaged'
       readonly sizeBytes: number
       readonly reason: Damage['reason']
-      readonly inode: number
+      /** Of the file. */
+      readonly inode?: number
+      /** Of a blob in the table, as far as they are there. */
+      readonly bytes?: Buffer
     }
   | { readonly kind: 'refused'; readonly error: unknown }
   | { readonly kind: 'gone' | 'stopped' }
@@ -124,6 +174,14 @@ interface Inspection {
   readonly expectedBytes: number | undefined
   readonly keepsSums?: boolean
   readonly onBytes?: (bytes: number) => void
+}
+
+async function inspectSmall({ key, sizeBytes, bytes }: SmallBlob, how: Inspection): Promise<Finding> {
+  how.onBytes?.(bytes.length)
+  await how.pace(bytes.length, how.signal)
+  return bytes.length === sizeBytes && hasDigest(key, bytes)
+    ? { kind: 'sound', sizeBytes }
+    : { kind: 'damaged', sizeBytes, reason: 'digest', bytes }
 }
 
 async function inspect(layout: Layout, key: BlobKey, how: Inspection): Promise<Finding> {

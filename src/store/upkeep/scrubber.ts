@@ -3,6 +3,7 @@
 
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
+import type { SmallBlobs } from '../blobs/blob-table.ts'
 import type { Damage } from '../damage.ts'
 import { createLayout } from '../layout.ts'
 import type { Store } from '../store.ts'
@@ -23,7 +24,7 @@ export interface ScrubLog {
 /** What the scrubber needs. */
 export interface ScrubberOptions {
   readonly root: string
-  readonly store: Pick<Store, 'blobs' | 'scanned'>
+  readonly store: Pick<Store, 'blobs' | 'scanned'> & { readonly smallBlobs: SmallBlobs }
   /** Undefined for no scrubber. */
   readonly rateBytesPerSecond: number | undefined
   /** As in ScrubOptions. */
@@ -84,6 +85,7 @@ async function round(options: ScrubberOptions, clock: ScrubClock, signal: AbortS
   const report = await scrub(layout, {
     rateBytesPerSecond: options.rateBytesPerSecond,
     keepsSums: options.keepsSums === true,
+    smallBlobs: options.store.smallBlobs,
     signal,
     from: before?.after,
     clock,

@@ -6,16 +6,20 @@ import path from 'node:path'
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { isRecord } from '../../records.ts'
 import { ifThere } from '../atomic.ts'
+import type { SmallBlobs } from '../blobs/blob-table.ts'
 import { type BlobKey, isBlobKey, KEY_ALGORITHMS } from '../digest.ts'
 import { decodeFact, factId, type ReadFact, withoutBody } from '../facts/fact-bytes.ts'
-import { openTable } from '../facts/fact-table.ts'
 import { readOlderFiles, walkOlderFiles } from '../facts/older-facts.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import type { FactKind } from '../store.ts'
+import { type BlobRow, decodePage } from '../table/blob-rows.ts'
+import { openTable, type Table, withTable } from '../table/table.ts'
 
 /** How many files are examined concurrently: enough to hide the latency of the disk, few enough for its other users. */
 const CONCURRENT_STATS = 32
-/** Facts that are listed before other work of the process gets its turn. */
+/** Small blobs that are read from the table at once. */
+const BYTES_AT_ONCE = 64
+/** Facts or blobs that are listed before other work of the process gets its turn. */
 const YIELD_EVERY = 1000
 
 /** What stat(2) says about a file. */
@@ -26,9 +30,53 @@ export interface FileStats {
   readonly modifiedAt: number
 }
 
-/** The keys of all blobs, ordered by algorithm and then by digest. With `after`, only those that follow it. */
+/** The keys of all blobs that are files, ordered by algorithm and then by digest. With `after`, only those that follow it. */
 export function walkBlobs(layout: Layout, after?: BlobKey): AsyncGenerator<BlobKey> {
   return walkKeys(layout.blobs, after)
+}
+
+/** The rows of the blobs whose bytes are in the table, in the same order. Nothing may open the table meanwhile. */
+export async function* walkSmallBlobs(layout: Layout, after?: BlobKey): AsyncGenerator<BlobRow> {
+  const table = await openTable(layout.facts, { readOnly: true })
+  try {
+    let count = 0
+    for (const row of table?.walkBlobs(after) ?? []) {
+      if (row.isInTable) yield row
+      count += 1
+      if (count % YIELD_EVERY === 0) await yieldToEventLoop()
+    }
+  } finally {
+    await table?.close()
+  }
+}
+
+/** Small blobs as a command finds them, beside a running mirror. The table is open only while a method is at work. */
+export function smallBlobsOf(layout: Layout): SmallBlobs {
+  return {
+    async *after(key) {
+      let last = key
+      for (;;) {
+        const page = await withTable(layout.facts, { readOnly: true }, (table) => readPage(table, last))
+        for (const { row, bytes } of page) if (bytes !== undefined) yield { ...row, bytes }
+        if (page.length < BYTES_AT_ONCE) return
+        last = page.at(-1)?.row.key
+      }
+    },
+    discard: (key) =>
+      withTable(layout.facts, { readOnly: false }, (table) =>
+        table?.change([{ act: 'doubt-rows' }, { act: 'remove-blob', key }], Number.POSITIVE_INFINITY),
+      ),
+  }
+}
+
+function readPage(
+  table: Table | undefined,
+  after: BlobKey | undefined,
+): { readonly row: BlobRow; readonly bytes: Buffer | undefined }[] {
+  const page = table?.pageOfBlobs(after, BYTES_AT_ONCE)
+  return page === undefined
+    ? []
+    : decodePage(page).map((row) => ({ row, bytes: row.isInTable ? table?.blobBytes(row.key) : undefined }))
 }
 
 /** The keys of all stored block sums, in the same order. */
@@ -72,12 +120,12 @@ export type StoredFact =
     }
   | { readonly kind: 'damaged' }
 
-/** All facts of one kind, without their bodies. It holds a few in memory at a time. Throws DamagedFacts. */
+/** All facts of one kind, without their bodies. It holds a few in memory at a time. Throws DamagedTable. */
 export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator<StoredFact> {
   const table = await openTable(layout.facts, { readOnly: true })
   try {
     let count = 0
-    for (const { id, bytes } of table?.walk(kind) ?? []) {
+    for (const { id, bytes } of table?.walkFacts(kind) ?? []) {
       const fact = decodeFact(bytes)
       yield fact !== undefined && factId(fact.key).equals(id) ? storedFact({ id }, fact) : { kind: 'damaged' }
       count += 1
@@ -87,7 +135,7 @@ export async function* walkFacts(layout: Layout, kind: FactKind): AsyncGenerator
       for (const { file, fact } of await readOlderFiles(layout, kind, files)) {
         if (fact === 'damaged') yield { kind: 'damaged' }
         // One that has just been moved was listed already.
-        else if (table?.get({ kind, id: factId(fact.key) }) === undefined) yield storedFact({ file }, fact)
+        else if (table?.fact({ kind, id: factId(fact.key) }) === undefined) yield storedFact({ file }, fact)
       }
     }
   } finally {

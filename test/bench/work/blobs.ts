@@ -2,12 +2,12 @@
 // request. The directory is warm in the page cache. A cold disk prolongs the scan of the store, not the start.
 
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeFact, encodeFact, factId, type ReadFact } from '../../../src/store/facts/fact-bytes.ts'
-import { type FactChange, type FactTable, openTable } from '../../../src/store/facts/fact-table.ts'
+import { type Change, openTable, type Table } from '../../../src/store/table/table.ts'
 import { lfs } from '../../hub-simulator/repos.ts'
 import type { Bench, Work } from '../bench.ts'
 import { checksum } from '../client/checksum.ts'
@@ -20,7 +20,6 @@ const MIB = 1024 ** 2
 const CONNECTIONS = 8
 const ASKED_FOR = 2000
 const BLOB_BYTES = 1024
-const FAN = 256
 
 export const blobs: Work = {
   name: 'blobs',
@@ -133,16 +132,16 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
   try {
     const fact = factOf(table, name)
     const digest = sha256(content(0))
-    for (let fan = 0; fan < FAN; fan += 1)
-      mkdirSync(path.join(cacheDir, 'blobs/sha256', fan.toString(16).padStart(2, '0')), { recursive: true })
-    const puts: FactChange[] = []
+    const puts: Change[] = []
     const stored = Array.from({ length: count }, (_, index) => {
       const other = name.replace('0000000', String(index + 1).padStart(7, '0'))
       const blob = sha256(content(index + 1))
       const { key, value } = JSON.parse(fact.replaceAll(name, other).replaceAll(digest, blob)) as ReadFact
       const bytes = encodeFact(key, value)
       puts.push({ act: 'put', kind: 'files', id: factId(key), bytes, usedAt: Date.now() })
-      writeFileSync(path.join(cacheDir, 'blobs/sha256', blob.slice(0, 2), blob), content(index + 1))
+      const small = Buffer.from(content(index + 1))
+      const row = { sizeBytes: small.length, usedAt: Date.now(), bytes: small }
+      puts.push({ act: 'add-blob', key: `sha256:${blob}`, ...row })
       return { path: filePath.replace(name, other), content: content(index + 1) }
     })
     for (let start = 0; start < puts.length; start += 10_000)
@@ -154,8 +153,8 @@ async function fill(bench: Bench, cacheDir: string, count: number): Promise<read
 }
 
 /** The fact that the mirror has stored about the file of that name, as JSON. */
-function factOf(table: FactTable, name: string): string {
-  for (const { bytes } of table.walk('files')) {
+function factOf(table: Table, name: string): string {
+  for (const { bytes } of table.walkFacts('files')) {
     const text = JSON.stringify(decodeFact(bytes))
     if (text.includes(name)) return text
   }

@@ -14,24 +14,30 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
+import { SMALL_BYTES } from '../../../src/store/blobs/blob-file.ts'
+import type { BlobTable } from '../../../src/store/blobs/blob-table.ts'
 import { DiskBlobs } from '../../../src/store/blobs/blobs.ts'
 import { OpenFile } from '../../../src/store/blobs/open-files.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { scratchTable } from './blob-table.ts'
 import { patternBytes, scratchLayout, sha256Key } from './scratch.ts'
 
-const BYTES = Buffer.from('the bytes of a blob')
+/** Just too large for the table. */
+const BYTES = Buffer.concat([Buffer.from('the bytes of a blob'), patternBytes(SMALL_BYTES)])
 const KEY = sha256Key(BYTES)
+const SMALL = Buffer.from('the bytes of a small blob')
+const SMALL_KEY = sha256Key(SMALL)
 const HOUR_MS = 3_600_000
 
 async function stored(
   remove: (layout: Layout) => Promise<void> = () => Promise.resolve(),
-): Promise<{ layout: Layout; ledger: Ledger; blobs: DiskBlobs; clock: { now: number } }> {
+): Promise<{ layout: Layout; ledger: Ledger; table: BlobTable; blobs: DiskBlobs; clock: { now: number } }> {
   const layout = await scratchLayout()
   const clock = { now: Date.UTC(2030, 0) }
   const ledger = new Ledger({
-    maxBytes: 100,
+    maxBytes: 1_000_000,
     minFreeBytes: 0,
     freeBytes: () => Promise.resolve(1e12),
     remove: () => remove(layout),
@@ -40,10 +46,21 @@ async function stored(
   })
   await mkdir(path.dirname(layout.blob(KEY)), { recursive: true })
   await writeFile(layout.blob(KEY), BYTES)
+  await mkdir(path.dirname(layout.blob(SMALL_KEY)), { recursive: true })
+  await writeFile(layout.blob(SMALL_KEY), SMALL)
+  const table = await scratchTable(layout, () => clock.now)
   return {
     layout,
     ledger,
-    blobs: new DiskBlobs({ layout, ledger, memoryBytes: 0, now: () => clock.now, observer: silentObserver }),
+    blobs: new DiskBlobs({
+      layout,
+      ledger,
+      table,
+      memoryBytes: 0,
+      now: () => clock.now,
+      observer: silentObserver,
+    }),
+    table,
     clock,
   }
 }
@@ -103,7 +120,8 @@ it('openCached opens a blob without the disk, pinned and used like any other, un
   expect(await again?.read(buffer, 0, 3, 4)).toBe(3)
   expect(buffer.toString()).toBe('byt')
   expect(await ledger.evict(KEY, 'prune')).toBe(false)
-  expect([...ledger.entries()].at(-1)).toEqual([KEY, { sizeBytes: BYTES.length, usedAt: clock.now, pins: 1 }])
+  const entry = { sizeBytes: BYTES.length, usedAt: clock.now, pins: 1 }
+  expect([...ledger.entries()].at(-1)).toMatchObject([KEY, entry])
   await again?.close()
   await again?.close()
   expect([...ledger.entries()].at(-1)?.[1].pins).toBe(0)
@@ -190,64 +208,99 @@ it('a use is recorded on the disk, once an hour', async () => {
 })
 
 it('a small blob is cached in memory, and is verified when it is read from the disk', async () => {
-  const { layout, ledger, clock } = await stored()
+  const { layout, ledger, table, clock } = await stored()
   const failures: string[] = []
   const observer = { ...silentObserver, integrityFailure: (kind: string) => failures.push(kind) }
-  const blobs = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
+  const blobs = new DiskBlobs({
+    layout,
+    ledger,
+    table,
+    memoryBytes: 1_000_000,
+    now: () => clock.now,
+    observer,
+  })
   const whole = async (): Promise<string | undefined> => {
-    const blob = await blobs.open(KEY, BYTES.length)
-    const buffer = Buffer.alloc(BYTES.length)
+    const blob = await blobs.open(SMALL_KEY, SMALL.length)
+    const buffer = Buffer.alloc(SMALL.length)
     await blob?.read(buffer, 0, buffer.length, 0)
     await blob?.close()
     return blob === undefined ? undefined : buffer.toString()
   }
-  expect(await whole()).toBe(BYTES.toString())
-  await chmod(layout.blob(KEY), 0o600)
-  await writeFile(layout.blob(KEY), BYTES.toString().replace('blob', 'blub'))
-  expect(await whole()).toBe(BYTES.toString())
+  expect(await whole()).toBe(SMALL.toString())
+  await chmod(layout.blob(SMALL_KEY), 0o600)
+  await writeFile(layout.blob(SMALL_KEY), SMALL.toString().replace('blob', 'blub'))
+  expect(await whole()).toBe(SMALL.toString())
   expect(failures).toEqual([])
 
-  const restarted = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
-  expect(await restarted.open(KEY, BYTES.length)).toBeUndefined()
+  const restarted = new DiskBlobs({
+    layout,
+    ledger,
+    table,
+    memoryBytes: 1_000_000,
+    now: () => clock.now,
+    observer,
+  })
+  expect(await restarted.open(SMALL_KEY, SMALL.length)).toBeUndefined()
   expect(failures).toEqual(['disk'])
-  await expect(stat(layout.blob(KEY))).rejects.toThrow('ENOENT')
+  await expect(stat(layout.blob(SMALL_KEY))).rejects.toThrow('ENOENT')
 })
 
 it.each([
   ['a FIFO', 'closed', (file: string) => Promise.resolve(void execFileSync('mkfifo', [file]))],
   ['a FIFO', 'open', (file: string) => Promise.resolve(void execFileSync('mkfifo', [file]))],
   ['a link', 'closed', (file: string) => symlink('/etc/hostname', file)],
-  ['a longer file', 'closed', (file: string) => writeFile(file, `${BYTES.toString()}s`)],
-  ['a shorter file', 'closed', (file: string) => writeFile(file, BYTES.subarray(1))],
+  ['a longer file', 'closed', (file: string) => writeFile(file, `${SMALL.toString()}s`)],
+  ['a shorter file', 'closed', (file: string) => writeFile(file, SMALL.subarray(1))],
 ] as const)('%s (%s) in place of a small blob is no blob, and is removed', async (_, state, put) => {
-  const { layout, ledger, clock } = await stored()
+  const { layout, ledger, table, clock } = await stored()
   const observer = silentObserver
-  const blobs = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
-  const file = layout.blob(KEY)
+  const blobs = new DiskBlobs({
+    layout,
+    ledger,
+    table,
+    memoryBytes: 1_000_000,
+    now: () => clock.now,
+    observer,
+  })
+  const file = layout.blob(SMALL_KEY)
   await unlink(file)
-  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  expect(await blobs.open(SMALL_KEY, SMALL.length)).toBeUndefined()
   await put(file)
   const writer = state === 'open' ? await open(file, 'r+') : undefined
   onTestFinished(() => writer?.close())
-  expect(await blobs.open(KEY, BYTES.length)).toBeUndefined()
+  expect(await blobs.open(SMALL_KEY, SMALL.length)).toBeUndefined()
   await expect(lstat(file)).rejects.toThrow('ENOENT')
   expect(ledger.count).toBe(0)
 })
 
 it('a folder in place of a small blob is no blob', async () => {
-  const { layout, ledger, clock } = await stored()
+  const { layout, ledger, table, clock } = await stored()
   const observer = silentObserver
-  const blobs = new DiskBlobs({ layout, ledger, memoryBytes: 1_000_000, now: () => clock.now, observer })
-  await unlink(layout.blob(KEY))
-  await mkdir(layout.blob(KEY))
-  const found = await blobs.open(KEY, BYTES.length).catch(() => undefined)
+  const blobs = new DiskBlobs({
+    layout,
+    ledger,
+    table,
+    memoryBytes: 1_000_000,
+    now: () => clock.now,
+    observer,
+  })
+  await unlink(layout.blob(SMALL_KEY))
+  await mkdir(layout.blob(SMALL_KEY))
+  const found = await blobs.open(SMALL_KEY, SMALL.length).catch(() => undefined)
   expect(found).toBeUndefined()
 })
 
 it('memory holds the small blobs used last, up to its limit, and no large one', async () => {
-  const { layout, ledger, clock } = await stored()
+  const { layout, ledger, table, clock } = await stored()
   const memoryBytes = 200_000
-  const blobs = new DiskBlobs({ layout, ledger, memoryBytes, now: () => clock.now, observer: silentObserver })
+  const blobs = new DiskBlobs({
+    layout,
+    ledger,
+    table,
+    memoryBytes,
+    now: () => clock.now,
+    observer: silentObserver,
+  })
   const make = async (sizeBytes: number, seed: number) => {
     const bytes = patternBytes(sizeBytes, seed)
     const key = sha256Key(bytes)

@@ -5,6 +5,7 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { loadConfig } from '../../../src/config/load.ts'
+import { BlobTable } from '../../../src/store/blobs/blob-table.ts'
 import { DiskBlobs } from '../../../src/store/blobs/blobs.ts'
 import { BlockSums, readBlockSums, writeBlockSums } from '../../../src/store/blobs/block-sums.ts'
 import { CheckedReads, DamagedBlock, FileChecks } from '../../../src/store/blobs/checked-reads.ts'
@@ -14,9 +15,11 @@ import { createLayout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
 import { BLOCK_BYTES } from '../../../src/store/partials/blocks.ts'
 import type { BlobHandle } from '../../../src/store/store.ts'
+import { TableThread } from '../../../src/store/table/table-thread.ts'
 import { takeInventory } from '../../../src/store/upkeep/inventory.ts'
 import { carryOut, planPrune } from '../../../src/store/upkeep/prune.ts'
 import { scrub } from '../../../src/store/upkeep/scrub.ts'
+import { smallBlobsOf } from '../../../src/store/upkeep/walk.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { flipBit } from '../../support/damage.ts'
 import { open as openStore, patternBytes, scratchDirectory, scratchLayout, sha256Key } from './scratch.ts'
@@ -37,10 +40,14 @@ async function scene({ trustMs = LIFE_MS, key = KEY }: { trustMs?: number; key?:
     now: Date.now,
     observer: silentObserver,
   })
+  // It opens with the first change. What other code reads of it here must come before that.
+  const table = new TableThread({ directory: layout.facts, readOnly: false })
+  onTestFinished(() => table.close())
   const checks = new CheckedReads({ layout, trustMs: trustMs, monotonic: () => clock.now })
   const blobs = new DiskBlobs({
     layout,
     ledger,
+    table: new BlobTable({ layout, table, now: Date.now, readOnly: false }),
     memoryBytes: 0,
     now: Date.now,
     observer: silentObserver,
@@ -288,6 +295,7 @@ async function pass(
   await scrub(layout, {
     rateBytesPerSecond: undefined,
     signal: new AbortController().signal,
+    smallBlobs: smallBlobsOf(layout),
     keepsSums,
     onDamaged: (damage) => void damages.push(damage),
   })

@@ -266,11 +266,10 @@ describe('a store in use', () => {
     const store = await opened(root, { memoryBytes })
     const blobs = Array.from({ length: 8 }, (_, index) => patternBytes(50_000, index + 1))
     for (const bytes of blobs) {
-      const key = sha256Key(bytes)
-      const file = createLayout(root).blob(key)
-      await mkdir(path.dirname(file), { recursive: true })
-      await writeFile(file, bytes)
-      await (await store.blobs.open(key, bytes.length))?.close()
+      const partial = await store.beginPartial(sha256Key(bytes), bytes.length)
+      await partial.write(0, [bytes])
+      await partial.commit()
+      await partial.release()
     }
     const facts = Array.from({ length: 40 }, (_, index) => `fact ${index}`)
     for (const key of facts) await store.facts.write('refs', key, 'x'.repeat(10_000))

@@ -4,17 +4,17 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { type DiskFacts, openFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout } from '../../../src/store/layout.ts'
+import { type OpenFacts, openFacts } from '../../support/open-facts.ts'
 
 async function scene(
   memoryBytes = 1_000_000,
-): Promise<{ facts: DiskFacts; again: () => Promise<DiskFacts> }> {
+): Promise<{ facts: OpenFacts; again: () => Promise<OpenFacts> }> {
   const root = await mkdtemp(join(tmpdir(), 'hubmirror-facts-'))
   onTestFinished(() => rm(root, { recursive: true, force: true }))
   const layout = createLayout(root)
   await mkdir(layout.facts)
-  let open: DiskFacts | undefined
+  let open: OpenFacts | undefined
   const again = async () => {
     await open?.close()
     open = await openFacts(layout, { memoryBytes })

@@ -2,25 +2,26 @@ import { stat } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { encodeFact, factId } from '../../../src/store/facts/fact-bytes.ts'
-import { openTable } from '../../../src/store/facts/fact-table.ts'
-import { type DiskFacts, type FactsOptions, openFacts } from '../../../src/store/facts/facts.ts'
+import { type FactsOptions } from '../../../src/store/facts/facts.ts'
 import type { Layout } from '../../../src/store/layout.ts'
+import { openTable } from '../../../src/store/table/table.ts'
 import { walkFacts } from '../../../src/store/upkeep/walk.ts'
+import { type OpenFacts, openFacts } from '../../support/open-facts.ts'
 import { scratchLayout } from './scratch.ts'
 
 interface Scene {
   readonly layout: Layout
-  readonly facts: DiskFacts
+  readonly facts: OpenFacts
   /** As after a restart, nothing is in memory. It closes those that were open. */
-  readonly cold: (options?: Partial<FactsOptions>) => Promise<DiskFacts>
+  readonly cold: (options?: Partial<FactsOptions>) => Promise<OpenFacts>
   /** Replaces what is stored of the key by other bytes. */
   readonly damage: (key: string, change: (bytes: Buffer) => Buffer) => Promise<void>
 }
 
 async function scratchFacts(memoryBytes = 1_000_000): Promise<Scene> {
   const layout = await scratchLayout()
-  let open: DiskFacts | undefined
-  const cold = async (options: Partial<FactsOptions> = {}): Promise<DiskFacts> => {
+  let open: OpenFacts | undefined
+  const cold = async (options: Partial<FactsOptions> = {}): Promise<OpenFacts> => {
     await open?.close()
     open = await openFacts(layout, { memoryBytes, ...options })
     return open
@@ -34,7 +35,7 @@ async function scratchFacts(memoryBytes = 1_000_000): Promise<Scene> {
       await open?.close()
       const table = await openTable(layout.facts, { readOnly: false })
       const name = { kind: 'refs', id: factId(key) } as const
-      const before = table.get(name)?.bytes ?? Buffer.alloc(0)
+      const before = table.fact(name)?.bytes ?? Buffer.alloc(0)
       table.change([{ act: 'put', ...name, bytes: change(Buffer.from(before)), usedAt: 0 }], 1e9)
       await table.close()
     },
@@ -127,7 +128,10 @@ describe('facts', () => {
     expect(facts.peek('refs', 'used')).toBe(1)
     await facts.close()
     const table = await openTable(layout.facts, { readOnly: true })
-    expect([...(table?.walk('refs') ?? [])].map(({ id }) => id)).toEqual([factId('not used'), factId('used')])
+    expect([...(table?.walkFacts('refs') ?? [])].map(({ id }) => id)).toEqual([
+      factId('not used'),
+      factId('used'),
+    ])
     await table?.close()
   })
 

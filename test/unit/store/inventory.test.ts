@@ -5,9 +5,9 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import { encodeFact, factId } from '../../../src/store/facts/fact-bytes.ts'
-import { openTable } from '../../../src/store/facts/fact-table.ts'
 import { createLayout } from '../../../src/store/layout.ts'
 import { requireStore } from '../../../src/store/prepare.ts'
+import { openTable } from '../../../src/store/table/table.ts'
 import {
   fileRecords,
   type Inventory,
@@ -158,7 +158,7 @@ describe('the list of blobs', () => {
   it('continues after any key, in one order, and ignores names that are not ours', async () => {
     for (let number = 0; number < 40; number += 1) {
       const bytes = Buffer.from(`blob ${number}`)
-      await made.blob(bytes, { key: number % 2 === 0 ? gitKey(bytes) : sha256Key(bytes) })
+      await made.fileBlob(bytes, { key: number % 2 === 0 ? gitKey(bytes) : sha256Key(bytes) })
     }
     await mkdir(path.join(made.layout.blobs, 'sha256', 'lost+found'), { recursive: true })
     await mkdir(path.join(made.layout.blobs, 'sha256', '00'), { recursive: true })

@@ -259,6 +259,65 @@ describe('the scan at start', () => {
   })
 })
 
+describe('entries that are no files', () => {
+  const isFile = (name: string) => name.startsWith('file')
+
+  it('go when there are too many bytes, in the order of use', async () => {
+    const { ledger, removed } = scratchLedger({ maxBytes: 100, isFile })
+    for (const name of ['file a', 'row b', 'file c', 'row d']) ledger.add(name, 25)
+    ledger.touch('file a')
+    expect(await ledger.reserve(50)).toBeDefined()
+    expect(removed).toEqual(['row b', 'file c'])
+  })
+
+  it('stay when the disk is short: that would give nothing back to it', async () => {
+    const rows = Array.from({ length: 8 }, (_, index) => `row ${index}`)
+    const { ledger, removed, disk } = scratchLedger({ minFreeBytes: 20, freeAtFirst: 100, isFile })
+    await ledger.load(rows.map((name, index) => ({ name, sizeBytes: 25, usedAt: index })))
+    for (const name of ['file a', 'file b', 'file c']) ledger.add(name, 25)
+    ledger.touch('file a')
+    expect(await ledger.reserve(110)).toBeDefined()
+    expect([removed, disk.free]).toEqual([['file b', 'file c'], 150])
+    expect(await ledger.reserve(100), 'rows do not help').toBeUndefined()
+    expect(removed).toHaveLength(2)
+    expect(ledger.storedBytes).toBe(9 * 25)
+  })
+
+  it('make room for each other when the disk is short, and files make room for them, in the order of use', async () => {
+    const { ledger, removed, disk } = scratchLedger({
+      minFreeBytes: 20,
+      freeAtFirst: 20,
+      frees: () => 0,
+      isFile,
+    })
+    for (const name of ['row a', 'row b', 'row c']) ledger.add(name, 25)
+    const store = async (name: string): Promise<boolean> => {
+      const room = await ledger.reserve(25, { isFile: false })
+      if (room === undefined) return false
+      room.spend(25)
+      ledger.add(name, 25)
+      room.release()
+      return true
+    }
+    for (const name of ['row d', 'row e', 'row f', 'row g']) expect(await store(name)).toBe(true)
+    expect(removed).toEqual(['row a', 'row b', 'row c', 'row d'])
+    expect([disk.free, ledger.storedBytes]).toEqual([20, 75])
+    // What has left the table is room for a row, and none for a file.
+    ledger.drop('row e')
+    expect(await ledger.reserve(25)).toBeUndefined()
+    expect(await store('row h')).toBe(true)
+    expect(removed).toHaveLength(4)
+  })
+
+  it('take the room that the table has free at first', async () => {
+    const options = { minFreeBytes: 20, freeAtFirst: 20, isFile, tableRoomBytes: 30 }
+    const { ledger, removed } = scratchLedger(options)
+    expect(await ledger.reserve(31, { isFile: false })).toBeUndefined()
+    expect(await ledger.reserve(30, { isFile: false })).toBeDefined()
+    expect(removed).toEqual([])
+  })
+})
+
 const name = fc.constantFrom('a', 'b', 'c', 'd', 'e')
 const step = fc.oneof(
   fc.record({

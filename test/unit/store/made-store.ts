@@ -9,16 +9,19 @@ import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
+import { SMALL_BYTES } from '../../../src/store/blobs/blob-file.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import type { DiskStore } from '../../../src/store/disk-store.ts'
 import { openStore } from '../../../src/store/disk-store.ts'
-import { type DiskFacts, openFacts } from '../../../src/store/facts/facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { writeBlockMap } from '../../../src/store/partials/block-map.ts'
 import { BlockMap } from '../../../src/store/partials/blocks.ts'
 import type { Facts } from '../../../src/store/store.ts'
+import type { BlobRow } from '../../../src/store/table/blob-rows.ts'
+import { withTable } from '../../../src/store/table/table.ts'
 import { type Observer, silentObserver } from '../../../src/telemetry/observer.ts'
-import { flipBit } from '../../support/damage.ts'
+import { type OpenFacts, openFacts } from '../../support/open-facts.ts'
+import { changeTable, flipStoredBit, forgetRows, storedBytes } from '../../support/stored-blobs.ts'
 
 export const ORIGIN = 'https://hub.example/'
 export const COMMIT = 'c'.repeat(40) as CommitHash
@@ -29,6 +32,7 @@ export async function makeStore(): Promise<MadeStore> {
   const store = await openAt(root)
   await store.scanned
   await store.close()
+  await forgetRows(root)
   return new MadeStore(root)
 }
 
@@ -57,6 +61,11 @@ export function gitKey(bytes: Buffer): BlobKey {
   return `gitsha1:${createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')}`
 }
 
+interface BlobOptions {
+  readonly key?: BlobKey
+  readonly ageMs?: number
+}
+
 export class MadeStore {
   readonly root: string
   readonly layout: Layout
@@ -68,7 +77,7 @@ export class MadeStore {
     remove: (kind, key) => this.#use((facts) => facts.remove(kind, key)),
   }
   #users = 0
-  #open: Promise<DiskFacts> | undefined
+  #open: Promise<OpenFacts> | undefined
   #closing: Promise<void> = Promise.resolve()
   readonly #metadata = new Map<string, Metadata>()
   readonly #writes: Promise<void>[] = []
@@ -78,7 +87,7 @@ export class MadeStore {
     this.layout = createLayout(root)
   }
 
-  async #use<T>(work: (facts: DiskFacts) => Promise<T>): Promise<T> {
+  async #use<T>(work: (facts: OpenFacts) => Promise<T>): Promise<T> {
     this.#users += 1
     this.#open ??= this.#closing.then(() => openFacts(this.layout, { memoryBytes: 1 }))
     const facts = await this.#open
@@ -98,10 +107,17 @@ export class MadeStore {
     return rm(this.root, { recursive: true, force: true })
   }
 
-  async blob(
-    bytes: Buffer,
-    options: { readonly key?: BlobKey; readonly ageMs?: number } = {},
-  ): Promise<BlobKey> {
+  /** A blob as a mirror stores it: a small one in the table, others in files. Nothing may have the table open. */
+  async blob(bytes: Buffer, options: BlobOptions = {}): Promise<BlobKey> {
+    if (bytes.length > SMALL_BYTES) return this.fileBlob(bytes, options)
+    const key = options.key ?? sha256Key(bytes)
+    const usedAt = Date.now() - (options.ageMs ?? 0)
+    await changeTable(this.root, { act: 'add-blob', key, sizeBytes: bytes.length, usedAt, bytes })
+    return key
+  }
+
+  /** A blob in a file, as earlier versions stored small ones, too. */
+  async fileBlob(bytes: Buffer, options: BlobOptions = {}): Promise<BlobKey> {
     const key = options.key ?? sha256Key(bytes)
     const file = this.layout.blob(key)
     await mkdir(path.dirname(file), { recursive: true })
@@ -110,6 +126,22 @@ export class MadeStore {
     const usedAt = (Date.now() - (options.ageMs ?? 0)) / 1000
     await utimes(file, usedAt, usedAt)
     return key
+  }
+
+  /** Records that the blob is used now, as a mirror does. */
+  async use(key: BlobKey): Promise<void> {
+    await changeTable(this.root, { act: 'use-blob', key, usedAt: Date.now() })
+    await utimes(this.layout.blob(key), new Date(), new Date()).catch(() => undefined)
+  }
+
+  /** Whether a blob is stored. Nothing in this process may have the table open. */
+  async has(key: BlobKey): Promise<boolean> {
+    return (await storedBytes(this.root, key.replace(':', '-'))) !== undefined
+  }
+
+  /** What the table knows of a blob. */
+  async row(key: BlobKey): Promise<BlobRow | undefined> {
+    return withTable(this.layout.facts, { readOnly: true }, (table) => table?.blob(key))
   }
 
   /** A sparse partial with only its first block. */
@@ -190,7 +222,7 @@ export class MadeStore {
 
   /** Flips one bit of a blob, as an ageing disk does: size and times stay. */
   flipBit(key: BlobKey, position = 0): Promise<void> {
-    return flipBit(this.layout.blob(key), position)
+    return flipStoredBit(this.root, key.replace(':', '-'), position)
   }
 
   async quarantined(): Promise<string[]> {

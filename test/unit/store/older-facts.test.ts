@@ -4,13 +4,13 @@ import { chmod, mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { DiskStore } from '../../../src/store/disk-store.ts'
-import { openFacts } from '../../../src/store/facts/facts.ts'
 import { decodeOlderFact } from '../../../src/store/facts/older-facts.ts'
 import { createLayout, type Layout } from '../../../src/store/layout.ts'
 import { fileRecords, takeInventory } from '../../../src/store/upkeep/inventory.ts'
 import { carryOut, planPrune } from '../../../src/store/upkeep/prune.ts'
 import { eventually } from '../../support/eventually.ts'
 import { OLDER_FILE, OLDER_ORIGIN, writeOlderFact, writeOlderStore } from '../../support/older-store.ts'
+import { openFacts } from '../../support/open-facts.ts'
 import { open, scratchDirectory } from './scratch.ts'
 
 const REPO = `${OLDER_ORIGIN} models/acme/open`
@@ -85,12 +85,13 @@ describe('a store of an earlier version', () => {
     const keys = Array.from({ length: 20 }, (_, index) => `${REPO} ${OLDER_FILE.commit} "f${index}"`)
     for (const key of keys) await writeOlderFact(root, key, { key: 'sha256:0', sizeBytes: keys.indexOf(key) })
     for (let round = 0; (await foldersOf(layout)).length > 0; round += 1) {
-      expect(round).toBeLessThan(100)
+      expect(round).toBeLessThanOrEqual(50)
       const facts = await openFacts(layout, { memoryBytes: 1 })
       const ending = new AbortController()
       const moving = facts.adopt(ending.signal)
       expect(await facts.read('files', keys[round % 20] ?? '')).toMatchObject({ sizeBytes: round % 20 })
-      ending.abort()
+      // How far it gets before, depends on the machine.
+      if (round < 50) ending.abort()
       await moving
       await facts.close()
     }

@@ -1,4 +1,3 @@
-import { stat, utimes } from 'node:fs/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
@@ -40,7 +39,7 @@ function sketch(blobs: readonly Sketch[]): Inventory {
       holdings.set(owner, holding)
     }
     const key = `sha256:${number.toString(16).padStart(64, '0')}` as const
-    return { kind, key, sizeBytes, usedAt: NOW - ageMs, claims: new Set(repos).size }
+    return { kind, isInTable: false, key, sizeBytes, usedAt: NOW - ageMs, claims: new Set(repos).size }
   })
   return { entries, holdings, damagedFacts: 0 }
 }
@@ -175,21 +174,27 @@ describe('carrying out a plan', () => {
     expect(await factsLeft()).toEqual(kept)
   })
 
-  it('spares what was used since the plan was made, unless its repo was named', async () => {
-    const key = await made.stored(repoOf('org/a'), 'a.bin', Buffer.from('a'), { ageMs: 40 * DAY_MS })
-    const inventory = await takeInventory(made.layout)
-    const byAge = planPrune(inventory, { unclaimed: false, olderThanMs: DAY_MS }, Date.now())
-    const byName = planPrune(
-      inventory,
-      { owners: new Set(inventory.holdings.keys()), unclaimed: false },
-      Date.now(),
-    )
-    await utimes(made.layout.blob(key), new Date(), new Date())
-    expect(await carryOut(made.layout, byAge)).toMatchObject({ skipped: 1, facts: 0 })
-    await stat(made.layout.blob(key))
-    expect(await carryOut(made.layout, byName)).toMatchObject({ skipped: 0, facts: 1 })
-    await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
-  })
+  it.each([
+    ['small', Buffer.from('a')],
+    ['large', Buffer.alloc(70_000)],
+  ])(
+    'spares a %s blob that was used since the plan was made, unless its repo was named',
+    async (_, bytes) => {
+      const key = await made.stored(repoOf('org/a'), 'a.bin', bytes, { ageMs: 40 * DAY_MS })
+      const inventory = await takeInventory(made.layout)
+      const byAge = planPrune(inventory, { unclaimed: false, olderThanMs: DAY_MS }, Date.now())
+      const byName = planPrune(
+        inventory,
+        { owners: new Set(inventory.holdings.keys()), unclaimed: false },
+        Date.now(),
+      )
+      await made.use(key)
+      expect(await carryOut(made.layout, byAge)).toMatchObject({ skipped: 1, facts: 0 })
+      expect(await made.has(key)).toBe(true)
+      expect(await carryOut(made.layout, byName)).toMatchObject({ skipped: 0, facts: 1 })
+      expect([await made.has(key), await made.row(key)]).toEqual([false, undefined])
+    },
+  )
 
   it('skips what is gone already', async () => {
     await made.stored(repoOf('org/a'), 'a.bin', Buffer.from('a'))

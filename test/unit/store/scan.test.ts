@@ -4,7 +4,8 @@ import { expect, it } from 'vitest'
 import type { BlobKey } from '../../../src/store/digest.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { partialName } from '../../../src/store/partials/partial-name.ts'
-import { scanStore } from '../../../src/store/upkeep/scan.ts'
+import type { BlobRow } from '../../../src/store/table/blob-rows.ts'
+import { type Scan, scanStore } from '../../../src/store/upkeep/scan.ts'
 import { scratchLayout, sha256Key } from './scratch.ts'
 
 const never = new AbortController().signal
@@ -16,8 +17,17 @@ async function plant(file: string, content: string | Buffer, usedAt = 1000): Pro
   await utimes(file, usedAt, usedAt)
 }
 
+async function* rowsOf(rows: readonly BlobRow[]): AsyncGenerator<BlobRow> {
+  yield* rows
+}
+
+/** Scans a store whose table has these rows. */
+function scan(layout: Layout, rows: readonly BlobRow[] = [], isComplete = false): Promise<Scan> {
+  return scanStore(layout, rowsOf(rows), { isComplete, signal: never })
+}
+
 async function names(layout: Layout): Promise<string[]> {
-  return (await scanStore(layout, never)).map(({ name }) => name)
+  return (await scan(layout)).entries.map(({ name }) => name)
 }
 
 it('a scan finds nothing in an empty store', async () => {
@@ -32,7 +42,7 @@ it('a scan finds all kinds, the least recently used first', async () => {
   await plant(layout.blob(git), '1', 1000)
   await plant(layout.blob(opaque), '22', 4000)
   await plant(path.join(layout.partial(keyOf('y')), 'data'), '333', 2000)
-  expect(await scanStore(layout, never)).toMatchObject([
+  expect((await scan(layout)).entries).toMatchObject([
     { name: git, sizeBytes: 1, usedAt: 1_000_000 },
     { name: partialName(keyOf('y')) },
     { name: keyOf('x'), sizeBytes: 5, usedAt: 3_000_000 },
@@ -48,7 +58,7 @@ it('a scan counts the space that a partial takes, not its length', async () => {
   await handle.truncate(50_000_000)
   await handle.write(Buffer.alloc(4096, 1), 0, 4096, 20_000_000)
   await handle.close()
-  const [found] = await scanStore(layout, never)
+  const [found] = (await scan(layout)).entries
   expect(found?.sizeBytes).toBeGreaterThanOrEqual(4096)
   expect(found?.sizeBytes).toBeLessThan(1_000_000)
 })
@@ -93,7 +103,7 @@ it('a scan returns one order over all directories', async () => {
   const times = Array.from({ length: 300 }, (_, index) => 1000 + ((index * 7919) % 300))
   for (const [index, usedAt] of times.entries()) await plant(layout.blob(keyOf(`${index}`)), '1', usedAt)
   await plant(path.join(layout.partial(keyOf('y')), 'data'), '333', 1100)
-  const found = (await scanStore(layout, never)).map(({ usedAt }) => usedAt)
+  const found = (await scan(layout)).entries.map(({ usedAt }) => usedAt)
   expect(found).toHaveLength(301)
   expect(found).toEqual(found.toSorted((a, b) => a - b))
 })
@@ -101,5 +111,51 @@ it('a scan returns one order over all directories', async () => {
 it('a scan ends early when its signal aborts', async () => {
   const layout = await scratchLayout()
   await plant(layout.blob(keyOf('x')), '12345')
-  expect(await scanStore(layout, AbortSignal.abort())).toEqual([])
+  const scanned = scanStore(layout, rowsOf([]), { isComplete: false, signal: AbortSignal.abort() })
+  expect(await scanned).toEqual({ entries: [], smallFiles: [], changes: [] })
+})
+
+it('a scan believes complete rows, and does not look for files', async () => {
+  const layout = await scratchLayout()
+  await plant(layout.blob(keyOf('x')), Buffer.alloc(70_000))
+  const row = { key: keyOf('y'), sizeBytes: 80_000, usedAt: 5000, isInTable: false }
+  const { entries, changes } = await scan(layout, [row], true)
+  expect(entries).toEqual([{ name: keyOf('y'), sizeBytes: 80_000, usedAt: 5000 }])
+  expect(changes).toEqual([])
+})
+
+it('a scan completes the rows: it adds those of files without one, and removes those without a file', async () => {
+  const layout = await scratchLayout()
+  await plant(layout.blob(keyOf('known')), Buffer.alloc(70_000), 1)
+  await plant(layout.blob(keyOf('new')), Buffer.alloc(80_000), 2)
+  await plant(layout.blob(keyOf('grown')), Buffer.alloc(90_000), 3)
+  const large = { usedAt: 9000, isInTable: false }
+  const rows = [
+    { key: keyOf('known'), sizeBytes: 70_000, ...large },
+    { key: keyOf('grown'), sizeBytes: 70_000, ...large },
+    { key: keyOf('gone'), sizeBytes: 70_000, ...large },
+    { key: keyOf('small'), sizeBytes: 5, usedAt: 4000, isInTable: true },
+  ]
+  const { entries, changes, smallFiles } = await scan(layout, rows)
+  expect(entries).toEqual([
+    { name: keyOf('new'), sizeBytes: 80_000, usedAt: 2000 },
+    { name: keyOf('grown'), sizeBytes: 90_000, usedAt: 3000 },
+    { name: keyOf('small'), sizeBytes: 5, usedAt: 4000 },
+    { name: keyOf('known'), sizeBytes: 70_000, usedAt: 9000 },
+  ])
+  expect(new Set(changes.map(({ act, ...rest }) => `${act} ${'key' in rest ? rest.key : ''}`))).toEqual(
+    new Set([`remove-blob ${keyOf('gone')}`, `add-blob ${keyOf('new')}`, `add-blob ${keyOf('grown')}`]),
+  )
+  expect(smallFiles).toEqual([])
+})
+
+it('a scan tells which small blobs are in files, also if the table has them already', async () => {
+  const layout = await scratchLayout()
+  await plant(layout.blob(keyOf('a')), 'a', 1)
+  await plant(layout.blob(keyOf('b')), 'bb', 2)
+  const row = { key: keyOf('b'), sizeBytes: 2, usedAt: 9000, isInTable: true }
+  const { entries, changes, smallFiles } = await scan(layout, [row])
+  expect(entries.map(({ name }) => name)).toEqual([keyOf('a'), keyOf('b')])
+  expect(smallFiles.map(({ key }) => key).sort()).toEqual([keyOf('a'), keyOf('b')].sort())
+  expect(changes).toEqual([])
 })

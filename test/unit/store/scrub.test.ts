@@ -1,5 +1,5 @@
 import { renameSync } from 'node:fs'
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -7,13 +7,9 @@ import { loadConfig } from '../../../src/config/load.ts'
 import { QUARANTINED_MAX } from '../../../src/store/blobs/quarantine.ts'
 import type { Damage } from '../../../src/store/damage.ts'
 import type { BlobKey } from '../../../src/store/digest.ts'
-import type { DiskStore } from '../../../src/store/disk-store.ts'
 import { createPace, type ScrubClock, type ScrubReport, scrub } from '../../../src/store/upkeep/scrub.ts'
 import { readPosition, writePosition } from '../../../src/store/upkeep/scrub-position.ts'
-import { type ScrubberOptions, startScrubber } from '../../../src/store/upkeep/scrubber.ts'
-import { walkBlobs } from '../../../src/store/upkeep/walk.ts'
-import { silentAuditor } from '../../../src/telemetry/audit.ts'
-import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { smallBlobsOf } from '../../../src/store/upkeep/walk.ts'
 import { cutShort } from '../../support/damage.ts'
 import { openFilesBelow } from '../../support/fd.ts'
 import { gitKey, type MadeStore, makeStore, openAt, repoOf, sha256Key } from './made-store.ts'
@@ -47,6 +43,7 @@ async function pass(
   const report = await scrub(made.layout, {
     rateBytesPerSecond: undefined,
     signal: new AbortController().signal,
+    smallBlobs: smallBlobsOf(made.layout),
     onDamaged: (damage) => void damages.push(damage),
     ...options,
   })
@@ -78,19 +75,25 @@ describe('a pass', () => {
     const bytes = Buffer.from('{"model_type": "gpt2"}')
     await made.blob(bytes, { key: gitKey(bytes) })
     const cut = Buffer.from('a file that lost its end')
-    const key = await made.blob(cut, { key: gitKey(cut) })
+    const key = await made.fileBlob(cut, { key: gitKey(cut) })
     await cutShort(made.layout.blob(key), 6)
+    const inTable = Buffer.from('a row that lost its end')
+    const short = await made.blob(inTable.subarray(1), { key: gitKey(inTable) })
     const { report, damages } = await pass()
-    expect([report.blobs, damages.map((damage) => damage.key)]).toEqual([2, [key]])
+    expect(report.blobs).toBe(3)
+    expect(damages.map((damage) => damage.key).sort()).toEqual([key, short].sort())
+    expect(await made.quarantined()).toHaveLength(2)
+    expect([await made.has(key), await made.has(short)]).toEqual([false, false])
+    expect((await pass()).report).toMatchObject({ blobs: 1, damaged: 0 })
   })
 
   it('verifies a blob without a digest against the length in its fact, if there is one', async () => {
     const [short, right, unknown] = ['a', 'b', 'c'].map((digit): BlobKey => `opaque:${digit.repeat(64)}`)
-    await made.blob(Buffer.alloc(90), { key: short! })
+    await made.fileBlob(Buffer.alloc(90), { key: short! })
     await made.file(repoOf('org/a'), 'short', short!, 100)
-    await made.blob(Buffer.alloc(100), { key: right! })
+    await made.fileBlob(Buffer.alloc(100), { key: right! })
     await made.file(repoOf('org/a'), 'right', right!, 100)
-    await made.blob(Buffer.alloc(10), { key: unknown! })
+    await made.fileBlob(Buffer.alloc(10), { key: unknown! })
     const { damages } = await pass({ readsFacts: true })
     expect(damages).toEqual([{ key: short, sizeBytes: 90, reason: 'length', place: 'quarantined' }])
   })
@@ -98,9 +101,15 @@ describe('a pass', () => {
   it('continues after any blob, and sees each once', async () => {
     const bytes = Array.from({ length: 12 }, (_, number) => Buffer.from(`blob ${number}`))
     for (const [number, content] of bytes.entries())
-      await made.blob(content, { key: number % 3 === 0 ? gitKey(content) : sha256Key(content) })
+      await made[number % 2 === 0 ? 'blob' : 'fileBlob'](content, {
+        key: number % 3 === 0 ? gitKey(content) : sha256Key(content),
+      })
     const order: BlobKey[] = []
-    for await (const key of walkBlobs(made.layout)) order.push(key)
+    await pass({ onBlob: ({ last }) => void order.push(last as BlobKey) })
+    expect(new Set(order).size).toBe(12)
+    // By algorithm, and then by digest.
+    expect(order.map((key) => key.slice(0, 4))).toEqual([...Array(8).fill('sha2'), ...Array(4).fill('gits')])
+    for (const part of [order.slice(0, 8), order.slice(8)]) expect(part).toEqual(part.toSorted())
     await fc.assert(
       fc.asyncProperty(fc.nat(11), async (after) => {
         const seen: (BlobKey | undefined)[] = []
@@ -112,13 +121,24 @@ describe('a pass', () => {
     )
   })
 
+  it('finds no damage in a small blob that was removed since it was listed', async () => {
+    const keys = [await made.blob(Buffer.from('one')), await made.blob(Buffer.from('other'))].sort()
+    const store = await openAt(made.root)
+    await store.scanned
+    const rows = store.smallBlobs.after(undefined)
+    expect((await rows.next()).value?.key).toBe(keys[0])
+    await store.blobs.remove(keys[1]!)
+    expect(await rows.next()).toEqual({ done: true, value: undefined })
+    await store.close()
+  })
+
   it('takes as long as its rate says', async () => {
     const sizes = [3_000_000, 2_000_000, 10_000]
     for (const [index, size] of sizes.entries()) await made.blob(Buffer.alloc(size, index))
     const clock = sleepingClock()
     await pass({ rateBytesPerSecond: 1_000_000, clock })
-    // Opening each of the three costs as much as reading 64 KiB.
-    expect(clock.sleptMs()).toBeCloseTo((5_010_000 + 3 * 65_536) / 1000, 0)
+    // Opening each of the two files costs as much as reading 64 KiB.
+    expect(clock.sleptMs()).toBeCloseTo((5_010_000 + 2 * 65_536) / 1000, 0)
   })
 
   it('ends within one read of the signal, and continues with the blob it was at', async () => {
@@ -270,144 +290,5 @@ describe('its setting', () => {
     expect(() => loadConfig({ env: { HUBMIRROR_SCRUB_RATE: '1KB' } })).toThrow(
       'expected at least 100000 bytes',
     )
-  })
-})
-
-describe('the scrubber', () => {
-  let store: DiskStore
-  const lines: { readonly level: string; readonly fields: object; readonly text: string }[] = []
-  const seen: unknown[] = []
-  beforeEach(async () => {
-    lines.length = 0
-    seen.length = 0
-  })
-
-  /** A scrubber over an open store, which rests until it is stopped. */
-  async function running(options: Partial<ScrubberOptions> = {}) {
-    store = await openAt(made.root)
-    await store.scanned
-    let rested: () => void = () => {}
-    const resting = new Promise<void>((resolve) => {
-      rested = resolve
-    })
-    const log = (level: string) => (fields: object, text: string) => void lines.push({ level, fields, text })
-    const stop = startScrubber({
-      root: made.root,
-      store,
-      rateBytesPerSecond: 1_000_000_000_000,
-      observer: {
-        ...silentObserver,
-        integrityFailure: (kind) => void seen.push(kind),
-        evicted: (reason, bytes) => void seen.push([reason, bytes]),
-      },
-      auditor: { ...silentAuditor, act: ({ act, by }) => void seen.push([act, by.kind]) },
-      log: { info: log('info'), warn: log('warn'), error: log('error') },
-      now: Date.now,
-      clock: {
-        now: () => performance.now(),
-        async sleep(delayMs, signal) {
-          if (delayMs < 1000) return
-          rested()
-          await new Promise<void>((resolve) => {
-            if (signal.aborted) resolve()
-            signal.addEventListener('abort', () => resolve(), { once: true })
-          })
-        },
-      },
-      ...options,
-    })
-    return {
-      resting,
-      async end() {
-        await stop()
-        await store.close()
-      },
-    }
-  }
-
-  it('takes a damaged blob out of the store and its ledger, counts it and logs it', async () => {
-    const sound = await made.blob(Buffer.from('sound'))
-    const key = await made.blob(Buffer.alloc(1000, 3))
-    await made.flipBit(key)
-    const scrubber = await running()
-    await scrubber.resting
-    expect(seen).toEqual([['scrub', 'mirror'], 'disk', ['damaged', 1000]])
-    expect([...store.ledger.entries()].map(([name]) => name)).toEqual([sound])
-    expect(await store.blobs.open(key, 1000)).toBeUndefined()
-    expect(await made.quarantined()).toHaveLength(1)
-    expect(lines.map(({ level, text }) => [level, text])).toEqual([
-      ['error', 'a stored blob was damaged; it will be fetched again'],
-      ['info', 'the scrubber has verified all blobs'],
-    ])
-    expect(lines[0]?.fields).toMatchObject({ key, reason: 'digest', sizeBytes: 1000 })
-    await scrubber.end()
-  })
-
-  it('removes a damaged blob even if the quarantine cannot be made', async () => {
-    const key = await made.blob(Buffer.alloc(1000, 3))
-    await made.flipBit(key)
-    await writeFile(made.layout.quarantine, 'a file stands in its place')
-    const scrubber = await running()
-    await scrubber.resting
-    await expect(stat(made.layout.blob(key))).rejects.toThrow('ENOENT')
-    await scrubber.end()
-  })
-
-  it('continues where the last process stopped, and begins again after a whole round', async () => {
-    for (let number = 0; number < 4; number += 1) await made.blob(Buffer.from(`blob ${number}`))
-    const order: BlobKey[] = []
-    for await (const key of walkBlobs(made.layout)) order.push(key)
-    const before = {
-      after: order[1]!,
-      startedAt: Date.now(),
-      blobs: 2,
-      sizeBytes: 12,
-      damaged: 0,
-      refused: 0,
-    }
-    await writePosition(made.layout, 'scrub', before)
-    // After the position: the rest of the round can find only this one.
-    await made.flipBit(order[0]!)
-    await made.flipBit(order[3]!)
-    const scrubber = await running()
-    await scrubber.resting
-    expect(seen).toHaveLength(3)
-    expect(lines.at(-1)?.fields).toMatchObject({ blobs: 4, damaged: 1 })
-    expect(await readPosition(made.layout, 'scrub')).toBeUndefined()
-    await scrubber.end()
-    const next = await running()
-    await next.resting
-    expect(seen).toHaveLength(6)
-    await next.end()
-  })
-
-  it('ends when it is stopped in the middle of a blob, and stores its position', async () => {
-    const [first] = [await made.blob(Buffer.alloc(10)), await made.blob(Buffer.alloc(4_000_000, 1))].sort()
-    // A byte a second: the first blob costs hours, so that the stop comes in the middle.
-    const scrubber = await running({ rateBytesPerSecond: 1 })
-    await scrubber.resting
-    await scrubber.end()
-    const position = await readPosition(made.layout, 'scrub')
-    expect([undefined, first]).toContain(position?.after)
-    expect(lines).toEqual([])
-  })
-
-  it('does nothing without a rate', async () => {
-    const key = await made.blob(Buffer.alloc(1000, 3))
-    await made.flipBit(key)
-    const scrubber = await running({ rateBytesPerSecond: undefined })
-    await scrubber.end()
-    await stat(made.layout.blob(key))
-    expect(await readdir(made.root)).not.toContain('quarantine')
-  })
-
-  it('logs why a round failed, and rests before the next', async () => {
-    await mkdir(path.join(made.root, 'scrub.json'))
-    const scrubber = await running()
-    await scrubber.resting
-    expect(lines.map(({ level, text }) => [level, text])).toEqual([
-      ['error', 'the scrubber failed; it tries again in an hour'],
-    ])
-    await scrubber.end()
   })
 })

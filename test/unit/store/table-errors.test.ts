@@ -2,9 +2,9 @@
 
 import { constants } from 'node:os'
 import { describe, expect, it } from 'vitest'
-import { openTable } from '../../../src/store/facts/fact-table.ts'
-import { guard, guardOpening } from '../../../src/store/facts/table-errors.ts'
 import { loadKernelLock } from '../../../src/store/lock.ts'
+import { openTable } from '../../../src/store/table/table.ts'
+import { guard, guardOpening } from '../../../src/store/table/table-errors.ts'
 import { scratchLayout } from './scratch.ts'
 
 /** Without the optional addon, other owners of a process id are not noticed. */

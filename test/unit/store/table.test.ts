@@ -3,13 +3,14 @@
 import { stat } from 'node:fs/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { factId } from '../../../src/store/facts/fact-bytes.ts'
-import { type FactChange, type FactTable, openTable } from '../../../src/store/facts/fact-table.ts'
 import type { FactKind } from '../../../src/store/store.ts'
+import type { FactChange } from '../../../src/store/table/fact-rows.ts'
+import { openTable, type Table } from '../../../src/store/table/table.ts'
 import { scratchLayout } from './scratch.ts'
 
 const PAGE = 4096
 
-async function scene(): Promise<{ table: FactTable; directory: string }> {
+async function scene(): Promise<{ table: Table; directory: string }> {
   const { facts: directory } = await scratchLayout()
   const table = await openTable(directory, { readOnly: false })
   onTestFinished(() => table.close())
@@ -20,10 +21,10 @@ function put(kind: FactKind, key: string, sizeBytes = 300): FactChange {
   return { act: 'put', kind, id: factId(key), bytes: Buffer.alloc(sizeBytes, key), usedAt: 1_000_000 }
 }
 
-const has = (table: FactTable, kind: FactKind, key: string): boolean =>
-  table.get({ kind, id: factId(key) }) !== undefined
-const orderOf = (table: FactTable, kind: FactKind): string[] =>
-  [...table.walk(kind)].map(({ bytes }) => bytes.subarray(0, 1).toString())
+const has = (table: Table, kind: FactKind, key: string): boolean =>
+  table.fact({ kind, id: factId(key) }) !== undefined
+const orderOf = (table: Table, kind: FactKind): string[] =>
+  [...table.walkFacts(kind)].map(({ bytes }) => bytes.subarray(0, 1).toString())
 
 describe('a table of facts', () => {
   it('has what was put last, and nothing that was removed', async () => {
@@ -31,12 +32,12 @@ describe('a table of facts', () => {
     table.change([put('files', 'a'), put('files', 'b'), put('refs', 'a')], 1e9)
     table.change([{ act: 'remove', kind: 'files', id: factId('a') }, put('refs', 'a', 7)], 1e9)
     expect([has(table, 'files', 'a'), has(table, 'files', 'b')]).toEqual([false, true])
-    expect(table.get({ kind: 'refs', id: factId('a') })).toEqual({
+    expect(table.fact({ kind: 'refs', id: factId('a') })).toEqual({
       bytes: Buffer.alloc(7, 'a'),
       usedAt: 1_000_000,
     })
     table.change([{ ...put('refs', 'a', 9), ifAbsent: true } as FactChange], 1e9)
-    expect(table.get({ kind: 'refs', id: factId('a') })?.bytes).toHaveLength(7)
+    expect(table.fact({ kind: 'refs', id: factId('a') })?.bytes).toHaveLength(7)
   })
 
   it('lists facts from the least to the most recently used', async () => {
@@ -48,7 +49,7 @@ describe('a table of facts', () => {
     table.change([{ act: 'use', kind: 'files', id: factId('a'), usedAt: 9e6 }, put('files', 'b')], 1e9)
     table.change([{ act: 'use', kind: 'files', id: factId('none'), usedAt: 9e6 }], 1e9)
     expect(orderOf(table, 'files')).toEqual(['c', 'a', 'b'])
-    expect(table.get({ kind: 'files', id: factId('a') })?.usedAt).toBe(9e6)
+    expect(table.fact({ kind: 'files', id: factId('a') })?.usedAt).toBe(9e6)
   })
 
   it('takes no more than the limit, however many are put at once, and reuses the room', async () => {
@@ -59,10 +60,10 @@ describe('a table of facts', () => {
         Array.from({ length: 100 }, (_, index) => put('files', `${round} ${index}`)),
         limit,
       )
-      expect(table.sizeBytes).toBeLessThanOrEqual(limit)
+      expect(table.factBytes).toBeLessThanOrEqual(limit)
     }
     expect(has(table, 'files', '39 99')).toBe(true)
-    expect(table.sizeBytes).toBeGreaterThan(limit - 4 * PAGE)
+    expect(table.factBytes).toBeGreaterThan(limit - 4 * PAGE)
     // Pages that were freed by one transaction are free for the next but one.
     expect((await stat(`${directory}/data.mdb`)).size).toBeLessThan(4 * limit)
   })
@@ -89,7 +90,7 @@ describe('a table of facts', () => {
       table.change([put('documents', `d${index}`, 3 * PAGE)], 60 * PAGE)
     for (let index = 0; index < 10; index += 1)
       expect([has(table, 'repos', `r${index}`), has(table, 'refs', `main${index}`)]).toEqual([true, true])
-    expect(table.sizeBytes).toBeLessThanOrEqual(60 * PAGE)
+    expect(table.factBytes).toBeLessThanOrEqual(60 * PAGE)
   })
 
   it('keeps a hundred thousand facts in a file of less than 100 MiB', async () => {

@@ -1,16 +1,16 @@
-// Why the table of facts cannot be used, in words for operators, and what LMDB's own errors mean.
+// Why the table cannot be used, in words for operators, and what LMDB's own errors mean.
 
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import { UnusableDirectory } from '../prepare.ts'
 
 /** The database cannot be read: it is damaged, cut short, or no database. */
-export class DamagedFacts extends UnusableDirectory {
+export class DamagedTable extends UnusableDirectory {
   constructor(file: string, reason: string) {
     super(
       `${file} is damaged (${reason}). A mirror that may write to the store sets it aside when it starts.`,
     )
-    this.name = 'DamagedFacts'
+    this.name = 'DamagedTable'
   }
 }
 
@@ -19,7 +19,7 @@ export class NoDatabase extends UnusableDirectory {
   constructor(cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     super(
-      `LMDB, the database for facts, cannot be loaded on ${process.platform}-${process.arch} (${reason}). ` +
+      `LMDB, the database for facts and small files, cannot be loaded on ${process.platform}-${process.arch} (${reason}). ` +
         'Install the optional packages of hubmirror too (npm ci without --omit=optional), or compile LMDB (npm rebuild lmdb).',
     )
     this.name = 'NoDatabase'
@@ -30,7 +30,7 @@ export class NoDatabase extends UnusableDirectory {
 class VolumeUnfit extends UnusableDirectory {
   constructor(file: string, reason: string) {
     super(
-      `${file} cannot be used (${reason}). Facts need a volume with file locks (fcntl) and with files that can be mapped into ` +
+      `${file} cannot be used (${reason}). The database for facts and small files needs a volume with file locks (fcntl) and with files that can be mapped into ` +
         'memory (mmap): a local disk, or NFS with its lock service (HUBMIRROR_CACHE_DIR).',
     )
     this.name = 'VolumeUnfit'
@@ -48,9 +48,19 @@ export class SameProcessId extends UnusableDirectory {
   }
 }
 
+/** The disk failed while LMDB wrote the page that makes a commit valid. LMDB refuses everything until it is opened again. */
+export class TablePanic extends Error {
+  readonly code = 'EIO'
+
+  constructor(file: string) {
+    super(`${file} must be opened again after an error of the disk`)
+    this.name = 'TablePanic'
+  }
+}
+
 /** What LMDB says of a database that it cannot read. */
-const DAMAGE =
-  /\bMDB_(?:PAGE_NOTFOUND|CORRUPTED|PANIC|VERSION_MISMATCH|INVALID|INCOMPATIBLE|BAD_TXN|NOTFOUND)\b/
+const DAMAGE = /\bMDB_(?:PAGE_NOTFOUND|CORRUPTED|VERSION_MISMATCH|INVALID|INCOMPATIBLE|BAD_TXN|NOTFOUND)\b/
+const PANIC = /\bMDB_PANIC\b/
 /** What mmap(2) and fcntl(2) answer on volumes that lack them. libuv has no name for some of these. */
 const UNFIT: ReadonlySet<unknown> = new Set(
   (['ENODEV', 'ENOLCK', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL'] as const).map(
@@ -58,14 +68,15 @@ const UNFIT: ReadonlySet<unknown> = new Set(
   ),
 )
 
-/** Turns errors of LMDB into DamagedFacts, or into errors with the code that the disk has given (`ENOSPC`). */
+/** Turns errors of LMDB into DamagedTable, or into errors with the code that the disk has given (`ENOSPC`). */
 export function guard<T>(file: string, work: () => T): T {
   try {
     return work()
   } catch (error) {
     if (!(error instanceof Error) || error instanceof UnusableDirectory) throw error
+    if (PANIC.test(error.message)) throw new TablePanic(file)
     // A RangeError: the index has numbers that are none.
-    if (DAMAGE.test(error.message) || error instanceof RangeError) throw new DamagedFacts(file, error.message)
+    if (DAMAGE.test(error.message) || error instanceof RangeError) throw new DamagedTable(file, error.message)
     const code = 'code' in error ? error.code : undefined
     if (typeof code === 'number' && code > 0) Object.assign(error, { code: getSystemErrorName(-code) })
     throw error

@@ -1,4 +1,5 @@
-// A table of facts that the disk, or another program, has changed: nothing wrong is read from it, and the mirror starts.
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+// A table that the disk, or another program, has changed: nothing wrong is read from it, and the mirror starts.
 
 import {
   appendFile,
@@ -13,10 +14,19 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { COUNT, filled, rightFacts, valueOf } from '../../support/fact-store.ts'
+import {
+  BLOBS,
+  blobOf,
+  COUNT,
+  filled,
+  putBlob,
+  rightBlobs,
+  rightFacts,
+  valueOf,
+} from '../../support/filled-store.ts'
 import { open, sha256Key } from './scratch.ts'
 
-describe('a table of facts', () => {
+describe('a table', () => {
   const damages: readonly [string, (file: string) => Promise<void>][] = [
     ['is cut to half', async (file) => truncate(file, Math.floor((await readFile(file)).length / 2))],
     ['is cut to its first two pages', (file) => truncate(file, 8192)],
@@ -32,9 +42,9 @@ describe('a table of facts', () => {
     await writeFile(blob, bytes)
     await damage(file)
     let setAside = 0
-    const store = await open(root, { onFactsSetAside: () => (setAside += 1) })
+    const store = await open(root, { onTableSetAside: () => (setAside += 1) })
     onTestFinished(() => store.close())
-    expect([setAside, await rightFacts(store)]).toEqual([1, 0])
+    expect([setAside, await rightFacts(store), await rightBlobs(store)]).toEqual([1, 0, 0])
     expect(await readdir(layout.quarantine)).toEqual(['facts-data.mdb'])
     await store.facts.write('files', 'f1', valueOf(1))
     const found = await store.blobs.open(sha256Key(bytes), bytes.length)
@@ -73,15 +83,15 @@ describe('a table of facts', () => {
     await writeFile(file, bytes)
     await writeFile(layout.factsInUse, '')
     let setAside = 0
-    const store = await open(root, { onFactsSetAside: () => (setAside += 1) })
+    const store = await open(root, { onTableSetAside: () => (setAside += 1) })
     expect(await rightFacts(store)).toBe(0)
     await store.close()
     expect(setAside).toBe(1)
     await copyFile(sound, file)
     await writeFile(layout.factsInUse, '')
-    const again = await open(root, { onFactsSetAside: () => (setAside += 1) })
+    const again = await open(root, { onTableSetAside: () => (setAside += 1) })
     onTestFinished(() => again.close())
-    expect([setAside, await rightFacts(again)]).toEqual([1, COUNT])
+    expect([setAside, await rightFacts(again), await rightBlobs(again)]).toEqual([1, COUNT, BLOBS])
   })
 
   it('with damage in it keeps the facts that can be read', async () => {
@@ -95,13 +105,30 @@ describe('a table of facts', () => {
     await writeFile(file, bytes.fill(0xff, page, page + 4096))
     await writeFile(layout.factsInUse, '')
     let setAside = 0
-    const again = await open(root, { onFactsSetAside: () => (setAside += 1) })
+    const again = await open(root, { onTableSetAside: () => (setAside += 1) })
     onTestFinished(() => again.close())
     const left = await rightFacts(again)
     expect([setAside, await again.facts.read('repos', 'r')]).toEqual([1, { public: true }])
     expect(left).toBeGreaterThan(COUNT / 4)
     expect(left).toBeLessThan(COUNT)
+    expect(await rightBlobs(again)).toBe(BLOBS)
     expect(await readdir(layout.quarantine)).toEqual(['facts-data.mdb'])
+  })
+
+  it('with damage in the bytes of a small blob loses that blob, and no other', async () => {
+    const { root, file } = await filled()
+    const bytes = await readFile(file)
+    const at = bytes.indexOf(blobOf(40).subarray(10_000, 10_100))
+    expect(at).toBeGreaterThan(0)
+    bytes[at] = (bytes[at] ?? 0) ^ 1
+    await writeFile(file, bytes)
+    const failures: string[] = []
+    const observer = { ...silentObserver, integrityFailure: (kind: string) => failures.push(kind) }
+    const store = await open(root, { observer })
+    onTestFinished(() => store.close())
+    expect([await rightBlobs(store), failures]).toEqual([BLOBS - 1, ['disk']])
+    await putBlob(store, 40)
+    expect([await rightBlobs(store), await rightFacts(store)]).toEqual([BLOBS, COUNT])
   })
 
   it('that two mirrors in a row have not closed is made anew, with all its facts', async () => {
@@ -112,11 +139,12 @@ describe('a table of facts', () => {
     await open(root).then((store) => store.close())
     expect((await stat(file)).ino).toBe(ino)
     await writeFile(layout.factsInUse, 'again')
-    const store = await open(root, { onFactsSetAside: () => expect.unreachable() })
+    const store = await open(root, { onTableSetAside: () => expect.unreachable() })
     onTestFinished(() => store.close())
     expect((await stat(file)).ino).not.toBe(ino)
-    expect(await rightFacts(store)).toBe(COUNT)
-    expect(await readFile(layout.factsInUse, 'utf8')).toBe('again')
+    expect([await rightFacts(store), await rightBlobs(store)]).toEqual([COUNT, BLOBS])
+    // The new table is sound: if this mirror is killed, too, reading it through will do.
+    expect(await readFile(layout.factsInUse, 'utf8')).toBe('')
     expect((await readdir(layout.facts)).sort()).toEqual(['data.mdb', 'in-use', 'lock.mdb'])
   })
 })
