@@ -104,9 +104,13 @@ export class BlobRows {
     }
   }
 
-  /** Up to `limit` rows that follow `after`, for `decodePage`. */
+  /** Up to `limit` rows that follow `after`, for `decodePage`. Empty when none follow. */
   page(after: BlobKey | undefined, limit: number): Buffer {
-    const rows = [...this.#rows.getRange({ ...from(after), limit })]
+    const rows: { readonly key: Buffer; readonly value: Buffer }[] = []
+    for (const row of this.#rows.getRange(from(after))) {
+      if (rows.length === limit) break
+      if (decodeRow(row.key, row.value) !== undefined) rows.push(row)
+    }
     const page = Buffer.alloc(rows.length * ROW_BYTES)
     rows.forEach(({ key, value }, number) => {
       page.set(key.subarray(0, KEY_BYTES), number * ROW_BYTES)

@@ -1,9 +1,12 @@
 // The table of facts: changes in one transaction, and what is evicted.
 
 import { stat } from 'node:fs/promises'
+import { open as lmdb } from 'lmdb'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { BlobKey } from '../../../src/store/digest.ts'
 import { factId } from '../../../src/store/facts/fact-bytes.ts'
 import type { FactKind } from '../../../src/store/store.ts'
+import { type BlobChange, type BlobRow, decodePage } from '../../../src/store/table/blob-rows.ts'
 import type { FactChange } from '../../../src/store/table/fact-rows.ts'
 import { openTable, type Table } from '../../../src/store/table/table.ts'
 import { scratchLayout } from './scratch.ts'
@@ -106,5 +109,68 @@ describe('a table of facts', () => {
   it('is none where there is no file, and none of it is made by a reader', async () => {
     const { facts: directory } = await scratchLayout()
     expect(await openTable(directory, { readOnly: true })).toBeUndefined()
+  })
+})
+
+describe('rows of blobs', () => {
+  const keyOf = (number: number): BlobKey => `sha256:${number.toString(16).padStart(64, '0')}`
+  const add = (number: number): BlobChange => ({
+    act: 'add-blob',
+    key: keyOf(number),
+    sizeBytes: number,
+    usedAt: 1_900_000_000_123,
+    ...(number % 2 === 0 ? {} : { bytes: Buffer.alloc(number, 'x') }),
+  })
+
+  it('are listed page by page, also behind a row that no version writes', async () => {
+    const { facts: directory } = await scratchLayout()
+    const made = await openTable(directory, { readOnly: false })
+    made.change(
+      Array.from({ length: 10 }, (_, number) => add(number + 1)),
+      1e9,
+    )
+    made.change([{ act: 'complete-rows' }], 1e9)
+    await made.close()
+    const root = lmdb({ path: directory, noSubdir: false, maxDbs: 8 })
+    const rows = root.openDB<Buffer, Buffer>({ name: 'blobs', encoding: 'binary', keyEncoding: 'binary' })
+    const odd = Buffer.concat([Buffer.of(0), Buffer.from(keyOf(5).slice(7), 'hex'), Buffer.of(1)])
+    await rows.put(odd, Buffer.from('torn'))
+    await root.close()
+    const table = await openTable(directory, { readOnly: false })
+    onTestFinished(() => table.close())
+    const seen: BlobRow[] = []
+    for (;;) {
+      const page = decodePage(table.pageOfBlobs(seen.at(-1)?.key, 3))
+      seen.push(...page)
+      if (page.length < 3) break
+    }
+    expect(seen).toEqual([...table.walkBlobs()])
+    expect(seen.map(({ sizeBytes, isInTable }) => [sizeBytes, isInTable])).toEqual(
+      Array.from({ length: 10 }, (_, number) => [number + 1, number % 2 === 0]),
+    )
+    expect(seen[0]).toEqual({ key: keyOf(1), sizeBytes: 1, usedAt: 1_900_000_000_123, isInTable: true })
+  })
+
+  it('lose their bytes with the row, and are complete only without a doubt', async () => {
+    const { table } = await scene()
+    table.change([add(7), { act: 'use-blob', key: keyOf(7), usedAt: 5 }, { act: 'complete-rows' }], 1e9)
+    expect([table.blob(keyOf(7))?.usedAt, table.blobBytes(keyOf(7))?.length, table.isComplete]).toEqual([
+      5,
+      7,
+      true,
+    ])
+    expect(table.countBlobs()).toEqual({ rows: 1, contents: 1 })
+    table.change(
+      [{ act: 'remove-blob', key: keyOf(7) }, { act: 'doubt-rows' }, { act: 'complete-rows' }],
+      1e9,
+    )
+    expect([table.blob(keyOf(7)), table.blobBytes(keyOf(7)), table.isComplete]).toEqual([
+      undefined,
+      undefined,
+      false,
+    ])
+    expect(table.countBlobs()).toEqual({ rows: 0, contents: 0 })
+    table.change([{ act: 'open-rows' }, { act: 'complete-rows' }], 1e9)
+    expect(table.isComplete).toBe(true)
   })
 })
