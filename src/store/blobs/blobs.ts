@@ -1,6 +1,6 @@
-// The finished blobs of a store on a disk: opening, reading and removing them. Small ones lie in the table and are cached in memory.
-// Larger ones are files. Blocks of them are cached in memory, and the files stay open for a moment. A blob that proves to be damaged is taken out of the store. Who may read a
-// blob is decided elsewhere.
+// The finished blobs of a store on a disk: opening, reading and removing them. Small ones lie in the table, and are cached in
+// memory. Larger ones are files, which stay open for a moment, and blocks of them are cached in memory. A blob that proves to be
+// damaged is taken out of the store. Who may read a blob is decided elsewhere.
 
 import { rm, utimes } from 'node:fs/promises'
 import type { ByteRange } from '../../http/range.ts'
@@ -259,8 +259,8 @@ export class DiskBlobs implements Blobs {
     // The scan at start has not reached it yet: enter it now, so that it can be pinned.
     if (use === 'unknown') {
       this.#ledger.add(key, sizeBytes)
-      // After the scan it can only be a file that was copied here by hand.
-      if (this.#ledger.isLoaded) this.#table.noteFile(key, sizeBytes)
+      // After the scan it can only be a file that was copied here by hand. A small blob has its row already.
+      if (this.#ledger.isLoaded && sizeBytes > SMALL_BYTES) this.#table.noteFile(key, sizeBytes)
     }
     if (use !== 'due') return
     this.#table.noteUse(key)

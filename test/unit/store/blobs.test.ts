@@ -16,10 +16,11 @@ import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { SMALL_BYTES } from '../../../src/store/blobs/blob-file.ts'
 import type { BlobTable } from '../../../src/store/blobs/blob-table.ts'
-import { DiskBlobs } from '../../../src/store/blobs/blobs.ts'
+import { DiskBlobs, type DiskBlobsOptions } from '../../../src/store/blobs/blobs.ts'
 import { OpenFile } from '../../../src/store/blobs/open-files.ts'
 import type { Layout } from '../../../src/store/layout.ts'
 import { Ledger } from '../../../src/store/ledger.ts'
+import type { BlobRow } from '../../../src/store/table/blob-rows.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { scratchTable } from './blob-table.ts'
 import { patternBytes, scratchLayout, sha256Key } from './scratch.ts'
@@ -63,6 +64,25 @@ async function stored(
     table,
     clock,
   }
+}
+
+/** The same with small blobs cached in memory. `again` makes another such object over the same store. */
+async function cachingBlobs(
+  options: Partial<Pick<DiskBlobsOptions, 'memoryBytes' | 'observer'>> = {},
+): Promise<Awaited<ReturnType<typeof stored>> & { again: () => DiskBlobs }> {
+  const scene = await stored()
+  const { layout, ledger, table, clock } = scene
+  const again = (): DiskBlobs =>
+    new DiskBlobs({
+      layout,
+      ledger,
+      table,
+      memoryBytes: 1_000_000,
+      now: () => clock.now,
+      observer: silentObserver,
+      ...options,
+    })
+  return { ...scene, blobs: again(), again }
 }
 
 it('a read starts at any position, and ends at the end of the blob', async () => {
@@ -208,17 +228,9 @@ it('a use is recorded on the disk, once an hour', async () => {
 })
 
 it('a small blob is cached in memory, and is verified when it is read from the disk', async () => {
-  const { layout, ledger, table, clock } = await stored()
   const failures: string[] = []
   const observer = { ...silentObserver, integrityFailure: (kind: string) => failures.push(kind) }
-  const blobs = new DiskBlobs({
-    layout,
-    ledger,
-    table,
-    memoryBytes: 1_000_000,
-    now: () => clock.now,
-    observer,
-  })
+  const { layout, blobs, again } = await cachingBlobs({ observer })
   const whole = async (): Promise<string | undefined> => {
     const blob = await blobs.open(SMALL_KEY, SMALL.length)
     const buffer = Buffer.alloc(SMALL.length)
@@ -232,15 +244,7 @@ it('a small blob is cached in memory, and is verified when it is read from the d
   expect(await whole()).toBe(SMALL.toString())
   expect(failures).toEqual([])
 
-  const restarted = new DiskBlobs({
-    layout,
-    ledger,
-    table,
-    memoryBytes: 1_000_000,
-    now: () => clock.now,
-    observer,
-  })
-  expect(await restarted.open(SMALL_KEY, SMALL.length)).toBeUndefined()
+  expect(await again().open(SMALL_KEY, SMALL.length)).toBeUndefined()
   expect(failures).toEqual(['disk'])
   await expect(stat(layout.blob(SMALL_KEY))).rejects.toThrow('ENOENT')
 })
@@ -252,16 +256,7 @@ it.each([
   ['a longer file', 'closed', (file: string) => writeFile(file, `${SMALL.toString()}s`)],
   ['a shorter file', 'closed', (file: string) => writeFile(file, SMALL.subarray(1))],
 ] as const)('%s (%s) in place of a small blob is no blob, and is removed', async (_, state, put) => {
-  const { layout, ledger, table, clock } = await stored()
-  const observer = silentObserver
-  const blobs = new DiskBlobs({
-    layout,
-    ledger,
-    table,
-    memoryBytes: 1_000_000,
-    now: () => clock.now,
-    observer,
-  })
+  const { layout, ledger, blobs } = await cachingBlobs()
   const file = layout.blob(SMALL_KEY)
   await unlink(file)
   expect(await blobs.open(SMALL_KEY, SMALL.length)).toBeUndefined()
@@ -274,33 +269,29 @@ it.each([
 })
 
 it('a folder in place of a small blob is no blob', async () => {
-  const { layout, ledger, table, clock } = await stored()
-  const observer = silentObserver
-  const blobs = new DiskBlobs({
-    layout,
-    ledger,
-    table,
-    memoryBytes: 1_000_000,
-    now: () => clock.now,
-    observer,
-  })
+  const { layout, blobs } = await cachingBlobs()
   await unlink(layout.blob(SMALL_KEY))
   await mkdir(layout.blob(SMALL_KEY))
   const found = await blobs.open(SMALL_KEY, SMALL.length).catch(() => undefined)
   expect(found).toBeUndefined()
 })
 
+it('a small blob that is read before the ledger knows it stays in the table', async () => {
+  const { ledger, table, blobs } = await cachingBlobs()
+  await ledger.load([])
+  await blobs.store(SMALL_KEY, SMALL)
+  // A commit stores the bytes, and enters them in the ledger behind that.
+  expect(blobs.cachedBytes(SMALL_KEY, SMALL.length)).toEqual(SMALL)
+  // Waits for what has been noted.
+  await table.close()
+  const rows: BlobRow[] = []
+  for await (const row of table.rows()) rows.push(row)
+  expect(rows).toMatchObject([{ key: SMALL_KEY, sizeBytes: SMALL.length, isInTable: true }])
+})
+
 it('memory holds the small blobs used last, up to its limit, and no large one', async () => {
-  const { layout, ledger, table, clock } = await stored()
   const memoryBytes = 200_000
-  const blobs = new DiskBlobs({
-    layout,
-    ledger,
-    table,
-    memoryBytes,
-    now: () => clock.now,
-    observer: silentObserver,
-  })
+  const { layout, blobs } = await cachingBlobs({ memoryBytes })
   const make = async (sizeBytes: number, seed: number) => {
     const bytes = patternBytes(sizeBytes, seed)
     const key = sha256Key(bytes)
