@@ -1,7 +1,8 @@
 // Reads a connection before Node's HTTP does. Plain requests whose response is cached are answered from their bytes,
-// since Node's parser costs more than such a response. Of any other plain request, Node gets the head and no byte behind it. Once it has
-// answered, the connection is read early again. A request that is not plain hands the connection to Node for good, with all bytes
-// that were not answered. So does one that arrives before the one before it is answered. Nothing is decided about a request here.
+// since Node's parser costs more than such a response. Of any other plain request, Node gets the head and no byte behind it.
+// Once it has answered, the connection is read early again. A request that is not plain hands the connection to Node for good,
+// with all bytes that were not answered. So does one that arrives before the one before it is answered. Nothing is decided about
+// a request here.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'

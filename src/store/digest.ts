@@ -73,6 +73,13 @@ export class Verifier {
   }
 }
 
+/** Whether bytes that are there as a whole have the digest of the key. */
+export function hasDigest(key: BlobKey, bytes: Uint8Array): boolean {
+  const verifier = new Verifier(key, bytes.byteLength)
+  verifier.update(bytes)
+  return verifier.matches()
+}
+
 /**
  * Fills `buffer` from `offset` with up to `length` bytes that lie at `position`. Resolves with how many there were; 0
  * means that none follow.

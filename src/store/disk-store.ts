@@ -1,5 +1,6 @@
 // The store on a local disk. Opening it takes the lock of the directory, or finds a read-only volume; closing it gives
-// the lock back. It wires blobs, partials and facts to one ledger and one table; how each of them uses the disk is their own concern.
+// the lock back. It wires blobs, partials and facts to one ledger and one table; how each of them uses the disk is their own
+// concern.
 
 import { randomBytes } from 'node:crypto'
 import { rm, statfs, unlink } from 'node:fs/promises'
@@ -129,13 +130,14 @@ interface Volume {
 
 export class DiskStore implements Store {
   readonly blobs: DiskBlobs
+  /** What the table holds of blobs. */
+  readonly smallBlobs: BlobTable
   readonly facts: DiskFacts
   readonly ledger: Ledger
   readonly scanned: Promise<void>
   readonly readOnly: boolean
   readonly #layout: Layout
   readonly #table: MirrorTable
-  readonly smallBlobs: BlobTable
   readonly #unlock: Volume['unlock']
   readonly #keepsSums: boolean
   readonly #hashes = new HashThread()

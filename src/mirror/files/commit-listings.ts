@@ -125,8 +125,9 @@ export class CommitListings {
   }
 
   /**
-   * What the listing says of a file, as far as it is known. Counts the file as requested. With `mayRead` the mirror reads the listing: the caller waits for its first page,
-   * and never for another one. Further pages are read as long as requests come near their files. Never rejects.
+   * What the listing says of a file, as far as it is known. Counts the file as requested. With `mayRead` the mirror reads the
+   * listing: the caller waits for its first page, and never for another one. Further pages are read as long as requests come near
+   * their files. Never rejects.
    */
   async request(
     ctx: Ctx,

@@ -2,10 +2,10 @@
 // Small blobs of earlier versions are files; they are read there until they have been moved.
 
 import { unlinkIfThere } from '../atomic.ts'
-import { type BlobKey, Verifier } from '../digest.ts'
+import { type BlobKey, hasDigest } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
-import type { BlobChange, BlobRow, RowChange } from '../table/blob-rows.ts'
+import { type BlobChange, type BlobRow, pageByPage, type RowChange } from '../table/blob-rows.ts'
 import type { TableThread } from '../table/table-thread.ts'
 import { readBlobFile } from './blob-file.ts'
 
@@ -136,14 +136,8 @@ export class BlobTable implements SmallBlobs {
   }
 
   /** What the table knows of the blobs that follow `after`, ordered by algorithm and then by digest. */
-  async *rows(after?: BlobKey): AsyncGenerator<BlobRow> {
-    let last = after
-    for (;;) {
-      const page = await this.#table.listBlobs(last, PAGE_ROWS)
-      yield* page
-      if (page.length < PAGE_ROWS) return
-      last = page.at(-1)?.key
-    }
+  rows(after?: BlobKey): AsyncGenerator<BlobRow> {
+    return pageByPage(after, PAGE_ROWS, (last) => this.#table.listBlobs(last, PAGE_ROWS))
   }
 
   async *after(key: BlobKey | undefined): AsyncGenerator<SmallBlob> {
@@ -224,11 +218,4 @@ export class BlobTable implements SmallBlobs {
     // If this fails, the next start looks for blobs again.
     await this.#table.change({ act: 'complete-rows' }).catch(() => undefined)
   }
-}
-
-/** Whether the bytes of a small blob have the digest of its key. */
-export function hasDigest(key: BlobKey, bytes: Buffer): boolean {
-  const verifier = new Verifier(key, bytes.length)
-  verifier.update(bytes)
-  return verifier.matches()
 }

@@ -8,12 +8,12 @@ import { MemoryCache } from '../../memory.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { errorCode, unlinkIfThere } from '../atomic.ts'
 import type { Damage } from '../damage.ts'
-import type { BlobKey, ReadAt } from '../digest.ts'
+import { type BlobKey, hasDigest, type ReadAt } from '../digest.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger } from '../ledger.ts'
 import type { BlobHandle, Blobs } from '../store.ts'
 import { SMALL_BYTES } from './blob-file.ts'
-import { type BlobTable, hasDigest } from './blob-table.ts'
+import type { BlobTable } from './blob-table.ts'
 import { type CheckedReads, DamagedBlock, type FileIdentity } from './checked-reads.ts'
 import type { HandoffLinks } from './handoff-links.ts'
 import { HotBlocks } from './hot-blocks.ts'
@@ -122,7 +122,9 @@ export class DiskBlobs implements Blobs {
     }
   }
 
-  /** Stores a small blob whose digest was right, durably. It is in memory for the next reader. Rejects with the error of the disk. */
+  /**
+   * Stores a small blob whose digest was right, durably. It is in memory for the next reader. Rejects with the error of the disk.
+   */
   async store(key: BlobKey, bytes: Buffer): Promise<void> {
     await this.#table.store(key, bytes)
     this.#small?.set(key, bytes)

@@ -32,7 +32,10 @@ export async function quarantineBlob(
   return 'quarantined'
 }
 
-/** Writes the damaged bytes of a small blob to quarantine. The caller removes them from the table. Rejects with the error of the disk. */
+/**
+ * Writes the damaged bytes of a small blob to quarantine. The caller removes them from the table. Rejects with the error of the
+ * disk.
+ */
 export async function quarantineBytes(layout: Layout, key: BlobKey, bytes: Buffer): Promise<void> {
   const name = keyFileName(key)
   const file = path.join(layout.tmp, name)

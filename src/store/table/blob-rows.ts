@@ -164,6 +164,21 @@ export function decodePage(page: Buffer): BlobRow[] {
   return rows
 }
 
+/** What follows `after`, as `read` returns it: page by page, up to `limit` at once. A shorter page is the last. */
+export async function* pageByPage<T extends Pick<BlobRow, 'key'>>(
+  after: BlobKey | undefined,
+  limit: number,
+  read: (after: BlobKey | undefined) => Promise<readonly T[]>,
+): AsyncGenerator<T> {
+  let last = after
+  for (;;) {
+    const page = await read(last)
+    yield* page
+    if (page.length < limit) return
+    last = page.at(-1)?.key
+  }
+}
+
 function encodeKey(key: BlobKey): Buffer {
   const [algorithm = '', hex = ''] = key.split(':')
   return Buffer.concat([Buffer.of(algorithms.indexOf(algorithm)), Buffer.from(hex, 'hex')])

@@ -6,7 +6,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { errorCode } from '../atomic.ts'
-import { type BlobKey, Verifier } from '../digest.ts'
+import { hasDigest } from '../digest.ts'
 import { decodeFact, factId } from '../facts/fact-bytes.ts'
 import type { FactKind } from '../store.ts'
 import { type Change, openTable, type Table } from './table.ts'
@@ -101,14 +101,11 @@ function* blobsOf(table: Table): Generator<Copy> {
     const add = { act: 'add-blob', key, sizeBytes, usedAt } as const
     const bytes = isInTable ? table.blobBytes(key) : undefined
     if (!isInTable) yield add
-    else yield bytes !== undefined && isRight(key, sizeBytes, bytes) ? { ...add, bytes } : undefined
+    else
+      yield bytes !== undefined && bytes.length === sizeBytes && hasDigest(key, bytes)
+        ? { ...add, bytes }
+        : undefined
   }
-}
-
-function isRight(key: BlobKey, sizeBytes: number, bytes: Buffer): boolean {
-  const verifier = new Verifier(key, sizeBytes)
-  verifier.update(bytes)
-  return verifier.matches()
 }
 
 /** Copies what is right. Damage ends these rows, and not the next. Returns how many could be read. */

@@ -12,7 +12,7 @@ import { decodeFact, factId, type ReadFact, withoutBody } from '../facts/fact-by
 import { readOlderFiles, walkOlderFiles } from '../facts/older-facts.ts'
 import { keyFileName, type Layout } from '../layout.ts'
 import type { FactKind } from '../store.ts'
-import { type BlobRow, decodePage } from '../table/blob-rows.ts'
+import { type BlobRow, decodePage, pageByPage } from '../table/blob-rows.ts'
 import { openTable, type Table, withTable } from '../table/table.ts'
 
 /** How many files are examined concurrently: enough to hide the latency of the disk, few enough for its other users. */
@@ -54,13 +54,10 @@ export async function* walkSmallBlobs(layout: Layout, after?: BlobKey): AsyncGen
 export function smallBlobsOf(layout: Layout): SmallBlobs {
   return {
     async *after(key) {
-      let last = key
-      for (;;) {
-        const page = await withTable(layout.facts, { readOnly: true }, (table) => readPage(table, last))
-        for (const { row, bytes } of page) if (bytes !== undefined) yield { ...row, bytes }
-        if (page.length < BYTES_AT_ONCE) return
-        last = page.at(-1)?.row.key
-      }
+      const rows = pageByPage(key, BYTES_AT_ONCE, (last) =>
+        withTable(layout.facts, { readOnly: true }, (table) => readPage(table, last)),
+      )
+      for await (const { bytes, ...row } of rows) if (bytes !== undefined) yield { ...row, bytes }
     },
     discard: (key) =>
       withTable(layout.facts, { readOnly: false }, (table) =>
@@ -72,11 +69,10 @@ export function smallBlobsOf(layout: Layout): SmallBlobs {
 function readPage(
   table: Table | undefined,
   after: BlobKey | undefined,
-): { readonly row: BlobRow; readonly bytes: Buffer | undefined }[] {
-  const page = table?.pageOfBlobs(after, BYTES_AT_ONCE)
-  return page === undefined
-    ? []
-    : decodePage(page).map((row) => ({ row, bytes: row.isInTable ? table?.blobBytes(row.key) : undefined }))
+): (BlobRow & { readonly bytes: Buffer | undefined })[] {
+  if (table === undefined) return []
+  const rows = decodePage(table.pageOfBlobs(after, BYTES_AT_ONCE))
+  return rows.map((row) => ({ ...row, bytes: row.isInTable ? table.blobBytes(row.key) : undefined }))
 }
 
 /** The keys of all stored block sums, in the same order. */
