@@ -1,17 +1,15 @@
 // A process that stores facts and small blobs without a pause, and is killed in the middle of it, again and again.
 
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, it, onTestFinished } from 'vitest'
-import { openStore } from '../../src/store/disk-store.ts'
 import { createLayout } from '../../src/store/layout.ts'
-import { silentObserver } from '../../src/telemetry/observer.ts'
 import { chance } from '../support/seeded.ts'
+import { open, sha256Key } from '../unit/store/scratch.ts'
 
 const ROUNDS = 50
 
@@ -66,13 +64,8 @@ it(`a writer of facts and small blobs that is killed ${ROUNDS} times loses none 
     // The last line may be torn.
     for (const line of printed.split('\n').slice(0, -1)) stored.add(Number(line))
   }
-  const store = await openStore({
-    root,
-    maxBytes: undefined,
-    minFreeBytes: 0,
+  const store = await open(root, {
     memoryBytes: 0,
-    now: Date.now,
-    observer: silentObserver,
     onTableSetAside() {
       throw new Error('the table is damaged')
     },
@@ -86,11 +79,9 @@ it(`a writer of facts and small blobs that is killed ${ROUNDS} times loses none 
       text: 'x'.repeat(number % 500),
     })
     const bytes = Buffer.from(String(number).repeat(1 + (number % 4000)))
-    expect(await store.smallBlobs.read(sha256Of(bytes), bytes.length)).toEqual(bytes)
+    expect(await store.smallBlobs.read(sha256Key(bytes), bytes.length)).toEqual(bytes)
   }
   // Each has its row: the next start does not look for blobs in folders.
   expect(store.ledger.count).toBeGreaterThanOrEqual(stored.size)
   expect(await readdir(createLayout(root).blobs)).toEqual([])
 })
-
-const sha256Of = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}` as const

@@ -6,12 +6,10 @@ import { BodyThreads } from '../../src/origin/threads/body-threads.ts'
 import { type Asked, probe } from '../hub-simulator/probe.ts'
 import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
 import { type Hub, startHub } from '../hub-simulator/server.ts'
-import { GOOD_CERTIFICATE } from '../support/certificates.ts'
 import { manualClock } from '../support/clock.ts'
 import { cutShort } from '../support/damage.ts'
 import { eventually } from '../support/eventually.ts'
 import { openFilesBelow } from '../support/fd.ts'
-import { freePort } from '../support/free-port.ts'
 import {
   filesBelow,
   metricValue,
@@ -19,7 +17,7 @@ import {
   startMirror,
   whenIdle,
 } from '../support/start-mirror.ts'
-import { startTlsFront } from '../support/tls-front.ts'
+import { startTlsCdn } from '../support/tls-cdn.ts'
 import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
 import { verdictOf } from '../support/verdict.ts'
 
@@ -46,22 +44,10 @@ afterEach(async () => {
   }
 })
 
-/** The settings of a Hub whose CDN speaks TLS, so that other threads receive its files, and write them. */
-async function tlsCdn() {
-  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
-  onTestFinished(() => {
-    vi.unstubAllEnvs()
-  })
-  const cdnPort = await freePort()
-  const front = await startTlsFront(`http://127.0.0.1:${cdnPort}`, GOOD_CERTIFICATE)
-  onTestFinished(() => front.close())
-  return { cdnHost: '127.0.0.1', cdnPort, cdnUrl: front.url }
-}
-
 async function start(
   cacheMinFreeBytes = 0,
   diskMiB = 16,
-  cdn: Partial<Awaited<ReturnType<typeof tlsCdn>>> = {},
+  cdn: Partial<Awaited<ReturnType<typeof startTlsCdn>>> = {},
 ): Promise<void> {
   readOnly = false
   const world = new World()
@@ -157,7 +143,7 @@ describe.skipIf(noDisk !== undefined)('a disk', () => {
     ['this thread', false],
     ['another thread', true],
   ])('that fills up in the middle of a download by %s costs no reader a byte', async (_, isTls) => {
-    await start(0, 16, isTls ? await tlsCdn() : {})
+    await start(0, 16, isTls ? await startTlsCdn() : {})
     const fetch = vi.spyOn(BodyThreads.prototype, 'fetch')
     onTestFinished(() => {
       fetch.mockRestore()

@@ -1,17 +1,15 @@
 // Facts and small blobs on a disk that fills up: no commit is half done, what was stored stays, and they are stored again once
 // there is room.
 
-import { createHash } from 'node:crypto'
 import { mkdir, readdir, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { BlobKey } from '../../src/store/digest.ts'
-import { type DiskStore, openStore } from '../../src/store/disk-store.ts'
+import type { DiskStore } from '../../src/store/disk-store.ts'
 import { createLayout, type Layout } from '../../src/store/layout.ts'
 import { openMirrorTable } from '../../src/store/table/table-damage.ts'
-import { silentObserver } from '../../src/telemetry/observer.ts'
 import { type OpenFacts, openFacts } from '../support/open-facts.ts'
 import { mountDisk, type SmallDisk, whyNoDisk } from '../support/tmpfs.ts'
+import { open, sha256Key } from '../unit/store/scratch.ts'
 
 const noDisk = await whyNoDisk()
 const valueOf = (number: number) => ({ number, text: 'x'.repeat(200) })
@@ -78,27 +76,21 @@ describe.skipIf(noDisk !== undefined)('small blobs on a disk that is full', () =
       await writeFile(join(small.directory, 'ballast'), Buffer.alloc(1_500_000))
       const root = join(small.directory, 'cache')
       const bytesOf = (number: number) => Buffer.alloc(1 + ((number * 7919) % 65_536), `blob ${number} `)
-      const keyOf = (number: number): BlobKey =>
-        `sha256:${createHash('sha256').update(bytesOf(number)).digest('hex')}`
+      const keyOf = (number: number) => sha256Key(bytesOf(number))
       const openIt = () =>
-        openStore({
-          root,
-          maxBytes: undefined,
-          minFreeBytes: 0,
+        open(root, {
           memoryBytes: 0,
-          now: Date.now,
-          observer: silentObserver,
           onTableSetAside() {
             throw new Error('the table is damaged')
           },
         })
       store = await openIt()
-      const put = async (open: DiskStore, number: number): Promise<string> => {
-        const partial = await open.beginPartial(keyOf(number), bytesOf(number).length)
+      const put = async (into: DiskStore, number: number): Promise<string> => {
+        const partial = await into.beginPartial(keyOf(number), bytesOf(number).length)
         try {
           await partial.write(0, [bytesOf(number)])
           await partial.commit()
-          await open.facts.write('files', `fact ${number}`, valueOf(number))
+          await into.facts.write('files', `fact ${number}`, valueOf(number))
           return 'stored'
         } catch (error) {
           await partial.discard(error, { quarantine: false })
@@ -110,9 +102,9 @@ describe.skipIf(noDisk !== undefined)('small blobs on a disk that is full', () =
       const stored: number[] = []
       const refusals = new Set<string>()
       for (let number = 0; number < 320; number += 16) {
-        const open = store
+        const current = store
         const numbers = Array.from({ length: 16 }, (_, index) => number + index)
-        const outcomes = await Promise.all(numbers.map((each) => put(open, each)))
+        const outcomes = await Promise.all(numbers.map((each) => put(current, each)))
         for (const [index, outcome] of outcomes.entries()) {
           if (outcome === 'stored') stored.push(number + index)
           else refusals.add(outcome)

@@ -5,10 +5,8 @@ import type { Config } from '../../src/config/keys.ts'
 import { BodyThreads } from '../../src/origin/threads/body-threads.ts'
 import type { Damage } from '../hub-simulator/faults.ts'
 import { bytesOf, lfs } from '../hub-simulator/repos.ts'
-import { GOOD_CERTIFICATE } from './certificates.ts'
-import { freePort } from './free-port.ts'
 import { openScene } from './scene.ts'
-import { startTlsFront } from './tls-front.ts'
+import { startTlsCdn } from './tls-cdn.ts'
 
 export const MIB = 1024 * 1024
 export const SIZE = 20 * MIB + 12_345
@@ -19,17 +17,11 @@ export async function openTlsScene(
   sizeBytes = SIZE,
   settings: Partial<Config> | ((cdn: URL) => Promise<Partial<Config>>) = {},
 ) {
-  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
-  onTestFinished(() => {
-    vi.unstubAllEnvs()
-  })
-  const cdnPort = await freePort()
-  const front = await startTlsFront(`http://127.0.0.1:${cdnPort}`, GOOD_CERTIFICATE)
-  onTestFinished(() => front.close())
-  const config = typeof settings === 'function' ? await settings(new URL(front.url)) : settings
+  const cdn = await startTlsCdn()
+  const config = typeof settings === 'function' ? await settings(new URL(cdn.cdnUrl)) : settings
   const scene = await openScene({
     config: { redirectHosts: ['127.0.0.1'], ...config },
-    hub: { cdnHost: '127.0.0.1', cdnPort, cdnUrl: front.url },
+    hub: cdn,
     busy: true,
   })
   scene.world.model('acme/large').commit({ 'model.bin': lfs({ sizeBytes, seed: 5 }) })
