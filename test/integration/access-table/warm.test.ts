@@ -1,3 +1,0 @@
-import { describeTable } from '../../support/access-table-run.ts'
-
-describeTable('warm')
