@@ -26,6 +26,8 @@ export const LONG_BODY_BYTES = 4 * 1024 * 1024
 export const BODIES_EACH = 6
 /** More threads than this receive more than a mirror can hash and send. */
 const MAX_THREADS = 4
+/** After a thread could not be started, for lack of memory or threads for example, the main thread does the work for so long. */
+const START_AGAIN_MS = 60_000
 
 /** An answer of the origin, in the form of undici. The body of a 200 or 206 is a ThreadBody. */
 interface ThreadAnswer {
@@ -46,6 +48,8 @@ export class BodyThreads {
   readonly #maxThreads: number
   readonly #threads: Thread[] = []
   #isClosed = false
+  /** By the monotonic clock; 0 while no start has failed. */
+  #noStartBeforeMs = 0
 
   constructor(limits: BodyLimits, maxThreads = Math.min(MAX_THREADS, availableParallelism())) {
     this.#limits = limits
@@ -53,8 +57,8 @@ export class BodyThreads {
   }
 
   /**
-   * Sends a GET for `url` (https). Returns undefined where the request or its answer is one that undici must handle; then
-   * nothing of the answer was taken. Rejects with the reason of `signal`, or with an error with the code of Node, or one
+   * Sends a GET for `url` (https). Returns undefined where the request or its answer is one that undici must handle, or where
+   * no thread can be started; then nothing of the answer was taken. Rejects with the reason of `signal`, or with an error with the code of Node, or one
    * that ends with `_TIMEOUT`. The caller must write the body to a sink, or destroy it; `signal` destroys it as well.
    */
   async fetch(
@@ -64,7 +68,7 @@ export class BodyThreads {
   ): Promise<ThreadAnswer | undefined> {
     const head = getHead(url, headers)
     if (head === undefined || this.#isClosed) return undefined
-    return this.#thread().fetch({ origin: url.origin, head, limits: this.#limits }, signal)
+    return this.#thread()?.fetch({ origin: url.origin, head, limits: this.#limits }, signal)
   }
 
   /** Ends all threads. Bodies under way fail. */
@@ -73,17 +77,28 @@ export class BodyThreads {
     await Promise.all(this.#threads.splice(0).map((thread) => thread.close()))
   }
 
-  /** The one with the least to do; a new one while all have enough to do. */
-  #thread(): Thread {
+  /** The one with the least to do; a new one while all have enough to do. Undefined where there is none and none can start. */
+  #thread(): Thread | undefined {
     const [least] = [...this.#threads].sort((one, other) => one.transfers - other.transfers)
     if (least !== undefined && (least.transfers < BODIES_EACH || this.#threads.length >= this.#maxThreads))
       return least
-    const started = new Thread(() => {
-      const index = this.#threads.indexOf(started)
-      if (index >= 0) this.#threads.splice(index, 1)
-    })
-    this.#threads.push(started)
-    return started
+    if (performance.now() < this.#noStartBeforeMs) return least
+    try {
+      const started = new Thread((hasStarted) => {
+        const index = this.#threads.indexOf(started)
+        if (index >= 0) this.#threads.splice(index, 1)
+        if (!hasStarted) this.#onNoStart()
+      })
+      this.#threads.push(started)
+      return started
+    } catch {
+      this.#onNoStart()
+      return least
+    }
+  }
+
+  #onNoStart(): void {
+    this.#noStartBeforeMs = performance.now() + START_AGAIN_MS
   }
 }
 
@@ -91,19 +106,28 @@ class Thread {
   readonly #worker: Worker
   readonly #transfers = new Map<number, Transfer>()
   #lastId = 0
+  #hasStarted = false
 
-  constructor(onEnded: () => void) {
+  /** Throws if the system refuses a thread. `onEnded` learns whether the thread has ever replied. */
+  constructor(onEnded: (hasStarted: boolean) => void) {
     this.#worker = new Worker(builtFile('origin/threads/body-worker.js'))
     this.#worker.unref()
-    this.#worker.on('message', (reply: BodyReply) => this.#onReply(reply))
+    this.#worker.on('message', (reply: BodyReply) => {
+      this.#hasStarted = true
+      this.#onReply(reply)
+    })
     let reason = 'it has ended'
     this.#worker.on('error', (error) => {
       reason = error instanceof Error ? error.message : String(error)
     })
     this.#worker.once('exit', () => {
-      onEnded()
+      onEnded(this.#hasStarted)
       const error = new ThreadFailed('THREAD_ENDED', `the thread that received the body failed: ${reason}`)
-      for (const id of this.#transfers.keys()) this.#over(id, error)
+      for (const [id, { resolve }] of this.#transfers) {
+        if (this.#hasStarted) this.#over(id, error)
+        else resolve(undefined)
+      }
+      this.#transfers.clear()
     })
   }
 

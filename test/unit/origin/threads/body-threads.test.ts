@@ -243,6 +243,27 @@ it('a thread that dies fails its body, and the next body gets a new thread', asy
   expect(workers.size).toBe(2)
 })
 
+it('a thread that ends before it has replied leaves its requests to the main thread, and no other is started at once', async () => {
+  const requests: string[] = []
+  const url = await serve((socket, request) => {
+    requests.push(request)
+    socket.write(`${headOf(4)}body`)
+  })
+  const workers = new Set<Worker>()
+  const spy = vi.spyOn(Worker.prototype, 'postMessage').mockImplementation(function (this: Worker) {
+    workers.add(this)
+    void this.terminate()
+  })
+  onTestFinished(() => spy.mockRestore())
+  const threads = threadsOf()
+  expect(await Promise.all([threads.fetch(url, {}, NEVER), threads.fetch(url, {}, NEVER)])).toEqual([
+    undefined,
+    undefined,
+  ])
+  expect(await threads.fetch(url, {}, NEVER)).toBeUndefined()
+  expect([requests, workers.size]).toEqual([[], 1])
+})
+
 it('many bodies at once are spread over threads, of which there are only so many', async () => {
   const workers = workersAsked()
   const bytes = randomBytes(2 * PIECE_BYTES + 3)
