@@ -44,6 +44,12 @@ export interface LedgerOptions {
   readonly observer: Observer
 }
 
+/**
+ * What the file system has free is asked again after so long, and before that where it may be short. Until then, all that was
+ * promised since counts as taken, and so does a margin for what else is written to the disk.
+ */
+const FREE_KNOWN_MS = 1000
+const FREE_MARGIN_BYTES = 64 * 1024 * 1024
 /** How exact the time of last use is on the disk. It only has to survive a restart. */
 const RECORD_USE_EVERY_MS = 3_600_000
 // Entries that `load` makes before it yields to the event loop: a few milliseconds.
@@ -57,6 +63,8 @@ export class Ledger {
   #factBytes = 0
   // What entries that have left the table have freed there. It gives nothing back to the disk, and later entries take it.
   #tableRoomBytes: number
+  /** What the file system had free, less what was promised since. */
+  #free = { knownAt: Number.NEGATIVE_INFINITY, bytes: 0 }
   #queue: Promise<unknown> = Promise.resolve()
   // Removals under way, by name: the files of a name must not be made again before its removal is over.
   readonly #removing = new Map<string, Promise<void>>()
@@ -249,9 +257,9 @@ export class Ledger {
     isFile: boolean,
   ): Promise<{ bytes: number; reason: EvictionReason } | undefined> {
     const { maxBytes, minFreeBytes } = this.#options
-    const free = await this.#options.freeBytes()
     const room = isFile ? 0 : this.#tableRoomBytes
-    const overFree = this.#reservedBytes + bytes + minFreeBytes - free - room
+    const needed = this.#reservedBytes + bytes + minFreeBytes - room
+    const overFree = needed - (await this.#freeBytes(needed))
     const overMax =
       maxBytes === undefined
         ? 0
@@ -262,9 +270,19 @@ export class Ledger {
       : { bytes: overFree, reason: 'min-free' }
   }
 
+  /** What the file system has free, or less; what it has exactly where that may decide whether `needed` bytes are there. */
+  async #freeBytes(needed: number): Promise<number> {
+    const age = this.#options.now() - this.#free.knownAt
+    const isKnown = age >= 0 && age < FREE_KNOWN_MS
+    if (!isKnown || this.#free.bytes - FREE_MARGIN_BYTES < needed)
+      this.#free = { knownAt: this.#options.now(), bytes: await this.#options.freeBytes() }
+    return this.#free.bytes
+  }
+
   #promise(bytes: number): Reservation {
     let left = bytes
     this.#reservedBytes += bytes
+    this.#free.bytes -= bytes
     const take = (amount: number): number => {
       const taken = Math.min(amount, left)
       left -= taken

@@ -154,6 +154,45 @@ describe('making room', () => {
     expect(await ledger.reserve(1)).toBeDefined()
   })
 
+  describe('of free space that it knows,', () => {
+    const MIB = 1024 * 1024
+    function countedLedger(freeAtFirst: number) {
+      const clock = { ms: 0 }
+      const disk = { free: freeAtFirst, questions: 0 }
+      const { ledger } = scratchLedger({
+        freeBytes: () => {
+          disk.questions += 1
+          return Promise.resolve(disk.free)
+        },
+        now: () => clock.ms,
+      })
+      return { ledger, clock, disk }
+    }
+
+    it('asks the file system once a second while there is plenty', async () => {
+      const { ledger, clock, disk } = countedLedger(1000 * MIB)
+      for (let count = 0; count < 50; count += 1) (await ledger.reserve(MIB))?.release()
+      expect(disk.questions).toBe(1)
+      clock.ms = 1000
+      expect(await ledger.reserve(MIB)).toBeDefined()
+      expect(disk.questions).toBe(2)
+      clock.ms = 0
+      expect(await ledger.reserve(MIB)).toBeDefined()
+      expect(disk.questions, 'a clock that was set back proves nothing').toBe(3)
+    })
+
+    it('asks each time where the space may not suffice, and counts what was promised meanwhile as taken', async () => {
+      const { ledger, disk } = countedLedger(300 * MIB)
+      const first = await ledger.reserve(100 * MIB)
+      // Written by its holder: the file system has less, and the promise has ended.
+      disk.free -= 100 * MIB
+      first?.release()
+      expect(await ledger.reserve(250 * MIB)).toBeUndefined()
+      expect(await ledger.reserve(150 * MIB)).toBeDefined()
+      expect(disk.questions).toBe(3)
+    })
+  })
+
   it('resolves when the removal of a name has ended', async () => {
     let finish = (): void => {}
     const { ledger } = scratchLedger({
