@@ -60,9 +60,9 @@ export function startCosts(goals: { readonly start?: Goal } = {}) {
 }
 
 /** Figures for many small requests. */
-export function requestCosts(goals: { readonly bytes?: Goal } = {}) {
+export function requestCosts(goals: { readonly cpu?: Goal; readonly bytes?: Goal } = {}) {
   return {
-    cpu: less('CPU time per request', 'µs')(),
+    cpu: less('CPU time per request', 'µs')(goals.cpu),
     rss: rss(),
     originRequests: less('requests to the origin, per request', '')(),
     originBytes: less('bytes from the origin, per request', 'KiB')(goals.bytes),

@@ -2,7 +2,8 @@
 
 import type { Bench, Work } from '../bench.ts'
 import type { Server } from '../contestants.ts'
-import { atMost } from '../figures.ts'
+import { atMost, ratioAtMost } from '../figures.ts'
+import type { Goal } from '../report.ts'
 import { bulkSpecs, readWhole } from '../runs.ts'
 import { sizeText } from '../scale.ts'
 
@@ -18,6 +19,7 @@ export const crowd: Work = {
       clients: bench.scale.crowd,
       sizeBytes: bench.scale.coldBytes,
       rssMib: MAX_RSS_MIB,
+      cpu: ratioAtMost(1.5),
     }),
 }
 
@@ -30,14 +32,19 @@ export async function playCrowd(
     readonly clients: number
     readonly sizeBytes: number
     readonly rssMib?: number
+    readonly cpu?: Goal
     readonly rounds?: number
   },
 ): Promise<void> {
-  const { id, clients, sizeBytes } = how
+  const { id, clients, sizeBytes, rssMib, cpu } = how
   const group = bench.reporter.group(
     id,
     `${clients.toLocaleString('en')} ${clients === 1 ? 'client' : 'clients at once'} on one file of ${sizeText(sizeBytes)} that is not stored`,
-    bulkSpecs({ bytes: atMost(1), ...(how.rssMib === undefined ? {} : { rss: atMost(how.rssMib) }) }),
+    bulkSpecs({
+      bytes: atMost(1),
+      ...(rssMib === undefined ? {} : { rss: atMost(rssMib) }),
+      ...(cpu === undefined ? {} : { cpu }),
+    }),
   )
   const run = (server: Server, round: number) =>
     readWhole(bench, server, bench.largeFile(`${id}-${round}`, sizeBytes), clients)

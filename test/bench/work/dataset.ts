@@ -7,7 +7,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { run } from '../../support/run-cli.ts'
 import type { Bench, Work } from '../bench.ts'
-import { rss, startCosts } from '../figures.ts'
+import { atMost, rss, startCosts } from '../figures.ts'
 import { kilobyteFiles, target } from '../files.ts'
 import { spawnMirror, untilUp } from '../servers.ts'
 import { blobsOf, type Stored, start } from './blobs.ts'
@@ -34,7 +34,7 @@ async function grow(bench: Bench, count: number): Promise<void> {
     `a dataset of ${count.toLocaleString('en')} files of 1 KiB, all stored`,
     {
       disk: { title: 'space on the disk', unit: 'MiB', better: 'less' },
-      inodes: { title: 'inodes', unit: '', better: 'less' },
+      inodes: { title: 'inodes', unit: '', better: 'less', goal: atMost(100) },
       ...startCosts(),
       rss: rss(),
       ls: { title: 'time of hubmirror ls', unit: 's', better: 'less' },
