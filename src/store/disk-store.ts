@@ -58,6 +58,10 @@ export interface StoreOptions {
   readonly onLimit?: (limit: VolumeLimit, error: unknown) => void
   /** Called when the table was damaged: it is in quarantine, and what can be read of it has been copied. */
   readonly onTableSetAside?: () => void
+  /** Called when damage was found in the database while the mirror serves. The next start repairs it. */
+  readonly onTableDamage?: () => void
+  /** From this size on, a database that was not closed is read through while the mirror serves. */
+  readonly largeTableBytes?: number
 }
 
 /**
@@ -107,6 +111,8 @@ async function openVolume(
   const table = await openMirrorTable(layout, {
     readOnly,
     onSetAside: options.onTableSetAside,
+    onDamage: options.onTableDamage,
+    ...(options.largeTableBytes === undefined ? {} : { largeBytes: options.largeTableBytes }),
     minFreeBytes: options.minFreeBytes,
   })
   try {

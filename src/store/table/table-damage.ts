@@ -3,10 +3,12 @@
 // again. Larger blobs are still stored then.
 //
 // After one such end the table is read through. If damage is found, or the next mirror ends in the same way, all rows that can
-// be read are copied to a new table: the reading finds not all damage. So a damaged page ends a mirror twice at most.
+// be read are copied to a new table: the reading finds not all damage. So a damaged page ends a mirror twice at most. A large
+// table is read through while the mirror serves, since it would delay the start for minutes, and copied one end later.
 
-import { execFile } from 'node:child_process'
+import { type ChildProcess, execFile } from 'node:child_process'
 import { readFile, rename, rm, stat, statfs, unlink } from 'node:fs/promises'
+import { constants, setPriority } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { builtFile } from '../../built-file.ts'
@@ -20,8 +22,12 @@ import { TableThread } from './table-thread.ts'
 
 /** Exit status of the check of a damaged table. */
 export const DAMAGED_STATUS = 3
-/** What the mark says when the mirror that wrote it had found one. */
-const AGAIN = 'again'
+/** What the mark says when damage was found and not repaired yet. Otherwise it says how many mirrors in a row had ended before. */
+const DAMAGED = 'damaged'
+/** Of mirrors in a row that have not closed the table: after so many, it is copied. */
+const COPY_AFTER = { small: 2, large: 3 } as const
+/** From this size on, a table is large: to read it through takes seconds. */
+const LARGE_BYTES = 64 * 1024 * 1024
 const QUARANTINED_NAME = 'facts-data.mdb'
 /** What ends a process that reads a page which is not what it should be. */
 const DAMAGE_SIGNALS: ReadonlySet<unknown> = new Set([
@@ -38,6 +44,10 @@ export interface MirrorTableOptions {
   readonly readOnly: boolean
   /** Called when the table was damaged, and is in quarantine now. What could be read of it is kept. */
   readonly onSetAside?: (() => void) | undefined
+  /** Called when damage was found while the mirror serves. The next start repairs it. */
+  readonly onDamage?: (() => void) | undefined
+  /** From this size on, the table is not read through before the mirror serves. */
+  readonly largeBytes?: number
   /** From this size on, a file of which more than half is free is copied to a smaller one. */
   readonly compactFromBytes?: number
   /** What the copy has to leave free on the disk. */
@@ -64,25 +74,25 @@ export interface MirrorTable {
  */
 export async function openMirrorTable(layout: Layout, options: MirrorTableOptions): Promise<MirrorTable> {
   const { readOnly, onSetAside } = options
-  let wasInUse = false
-  if (!readOnly) {
-    const found = await repairAfterCrash(layout)
-    wasInUse = found !== 'closed'
-    if (found === 'set-aside') onSetAside?.()
-  }
+  const found = readOnly ? 'closed' : await repairAfterCrash(layout, options)
+  const wasInUse = found !== 'closed'
+  if (found === 'set-aside') onSetAside?.()
   const thread = new TableThread({ directory: layout.facts, readOnly })
+  let check: Check | undefined
   const close = async (): Promise<void> => {
+    await check?.end()
     await thread.close()
-    if (!readOnly && !thread.sawDamage) await unmarkInUse(layout)
+    if (!readOnly && !thread.sawDamage && check?.hasFoundDamage !== true) await unmarkInUse(layout)
   }
   let usage: TableUsage
   try {
     usage = await thread.open()
     if (!readOnly && (await isWorthCompacting(layout, usage, options))) {
       await thread.close()
-      if ((await rebuild(layout, usage.fileBytes)) === 'damaged') onSetAside?.()
+      await compact(layout, usage.fileBytes)
       usage = await thread.open()
     }
+    if (found === 'unread') check = new Check(layout, usage.fileBytes, options.onDamage)
   } catch (error) {
     await close()
     if (readOnly || !isDamage(error)) throw asUnusable(error)
@@ -118,23 +128,88 @@ function asUnusable(error: unknown): unknown {
 
 /**
  * Makes the table usable if the last mirror has not closed it, and marks it as in use. `closed`: the last mirror has closed it.
- * `sound`: it has not, and nothing was lost. `set-aside`: rows were lost to damage, and the old table is in quarantine.
+ * `sound`: it has not, and nothing was lost. `unread`: the same of a large table, which is still to be read through.
+ * `set-aside`: rows were lost to damage, and the old table is in quarantine.
  */
-async function repairAfterCrash(layout: Layout): Promise<'closed' | 'sound' | 'set-aside'> {
+async function repairAfterCrash(
+  layout: Layout,
+  { largeBytes = LARGE_BYTES }: MirrorTableOptions,
+): Promise<'closed' | 'sound' | 'unread' | 'set-aside'> {
   const table = tableFile(layout.facts)
   const [mark, stats] = await Promise.all([
     ifThere(readFile(layout.factsInUse, 'utf8')),
     ifThere(stat(table)),
   ])
-  await writeAtomic(layout.tmp, layout.factsInUse, mark === undefined ? '' : AGAIN, { durable: false })
+  const ends = endsOf(mark)
+  await setMark(layout, mark === DAMAGED ? DAMAGED : String(ends))
   // Without a table, it may have been lost: what it knew is not known.
   if (mark === undefined && stats !== undefined) return 'closed'
   if (stats === undefined) return 'sound'
-  if (mark !== AGAIN && (await run(layout, stats.size)) !== 'damaged') return 'sound'
+  const isLarge = stats.size >= largeBytes
+  if (mark !== DAMAGED && ends < COPY_AFTER[isLarge ? 'large' : 'small']) {
+    if (isLarge) return 'unread'
+    if ((await run(layout, stats.size, 'check')) !== 'damaged') return 'sound'
+  }
   const copied = await rebuild(layout, stats.size)
   // The new table is sound. If this mirror, too, ends without closing it, reading it through will do.
-  if (copied !== 'failed') await writeAtomic(layout.tmp, layout.factsInUse, '', { durable: false })
+  if (copied !== 'failed') await setMark(layout, '0')
   return copied === 'damaged' ? 'set-aside' : 'sound'
+}
+
+/** How many mirrors in a row have not closed the table. Earlier builds wrote nothing for none before, and `again` for one. */
+function endsOf(mark: string | undefined): number {
+  if (mark === undefined) return 0
+  const before = mark === 'again' ? 1 : Number(mark)
+  return (Number.isSafeInteger(before) && before >= 0 ? before : 0) + 1
+}
+
+/** Says that the table is in use. */
+async function setMark(layout: Layout, text: string): Promise<void> {
+  await writeAtomic(layout.tmp, layout.factsInUse, text, { durable: false })
+}
+
+/** Reads the table through beside the mirror that uses it. */
+class Check {
+  #hasFoundDamage = false
+  #child: ChildProcess | undefined
+  readonly #done: Promise<void>
+
+  constructor(layout: Layout, sizeBytes: number, onDamage: (() => void) | undefined) {
+    const started = (child: ChildProcess): void => {
+      this.#child = child
+      // Requests come first. A process that has ended already has no priority.
+      try {
+        if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW)
+      } catch {}
+    }
+    this.#done = run(layout, sizeBytes, 'check-beside', { started }).then(async (found) => {
+      this.#child = undefined
+      if (found !== 'damaged') return
+      this.#hasFoundDamage = true
+      await setMark(layout, DAMAGED).catch(() => undefined)
+      onDamage?.()
+    })
+  }
+
+  get hasFoundDamage(): boolean {
+    return this.#hasFoundDamage
+  }
+
+  /** Ends the reading. What was not read through is not judged. */
+  async end(): Promise<void> {
+    this.#child?.kill('SIGTERM')
+    await this.#done
+  }
+}
+
+/** Copies the table to a smaller file, which takes its place. The table stays as it is if that fails. */
+async function compact(layout: Layout, sizeBytes: number): Promise<void> {
+  const directory = path.join(layout.tmp, 'table')
+  if ((await run(layout, sizeBytes, 'compact', { target: directory })) === 'sound') {
+    await rename(tableFile(directory), tableFile(layout.facts))
+    await removeLocks(layout)
+  }
+  await rm(directory, { recursive: true, force: true })
 }
 
 /**
@@ -143,7 +218,7 @@ async function repairAfterCrash(layout: Layout): Promise<'closed' | 'sound' | 's
  */
 async function rebuild(layout: Layout, sizeBytes: number): Promise<'sound' | 'damaged' | 'failed'> {
   const directory = path.join(layout.tmp, 'table')
-  const copied = await run(layout, sizeBytes, directory)
+  const copied = await run(layout, sizeBytes, 'copy', { target: directory })
   if (copied === 'damaged') await moveToQuarantine(layout, tableFile(layout.facts), QUARANTINED_NAME)
   if (copied !== 'failed') {
     await ifThere(rename(tableFile(directory), tableFile(layout.facts)))
@@ -174,20 +249,32 @@ const CHECK_AT_LEAST_MS = 60_000
 /** Slower than any disk that a mirror can be run on. */
 const CHECK_BYTES_PER_MS = 4096
 
-/** Reads the table through in another process, or copies it to `target`. */
-function run(layout: Layout, sizeBytes: number, target?: string): Promise<'sound' | 'damaged' | 'failed'> {
+export type Rescue = 'check' | 'check-beside' | 'copy' | 'compact'
+
+/** Does a work of table-rescue.ts in another process. `target` is the folder of the new table, where one is made. */
+function run(
+  layout: Layout,
+  sizeBytes: number,
+  work: Rescue,
+  { target, started }: { readonly target?: string; readonly started?: (child: ChildProcess) => void } = {},
+): Promise<'sound' | 'damaged' | 'failed'> {
   const timeout = CHECK_AT_LEAST_MS + sizeBytes / CHECK_BYTES_PER_MS
   const args = [
     fileURLToPath(builtFile('store/table/table-rescue.js')),
+    work,
     layout.facts,
     ...(target === undefined ? [] : [target]),
   ]
   return new Promise((resolve) => {
-    execFile(process.execPath, args, { timeout }, (error) => {
+    // Of a reading that the mirror ends, or that takes too long beside requests, nothing is known.
+    const isPatient = work === 'check-beside'
+    const child = execFile(process.execPath, args, isPatient ? {} : { timeout }, (error) => {
       if (error === null) return resolve('sound')
       const { code, signal, killed } = error
-      const isDamage = code === DAMAGED_STATUS || killed === true || DAMAGE_SIGNALS.has(signal)
+      const isDamage =
+        code === DAMAGED_STATUS || (!isPatient && killed === true) || DAMAGE_SIGNALS.has(signal)
       resolve(isDamage ? 'damaged' : 'failed')
     })
+    started?.(child)
   })
 }

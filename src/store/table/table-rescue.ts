@@ -1,8 +1,8 @@
 // Reads a table through, or copies it to a new one, in a process of its own: LMDB trusts the pages that it maps into
 // memory, so a damaged page can end the process that reads it. Used by table-damage.ts.
 //
-// Arguments: the folder of the table, and the folder of the new one, which exists, or nothing to copy nothing. Exit status 0: all
-// of it could be read. What was copied before the process ended is in the new table in any case.
+// Arguments: what to do, the folder of the table, and the folder of the new one, if one is made. Exit status 0: all of it could be
+// read. What `copy` has copied before the process ended is in the new table in any case.
 
 import { mkdirSync } from 'node:fs'
 import { errorCode } from '../atomic.ts'
@@ -10,7 +10,7 @@ import { hasDigest } from '../digest.ts'
 import { decodeFact, factId } from '../facts/fact-bytes.ts'
 import type { FactKind } from '../store.ts'
 import { type Change, openTable, type Table } from './table.ts'
-import { DAMAGED_STATUS } from './table-damage.ts'
+import { DAMAGED_STATUS, type Rescue } from './table-damage.ts'
 import { DamagedTable } from './table-errors.ts'
 
 /** Few and short ones first, which are of most use. */
@@ -29,21 +29,38 @@ const NO_ROOM: ReadonlySet<unknown> = new Set([
   'ENOMEM',
 ])
 
-const [, , from = '', to] = process.argv
+const [, , work, from = '', to = ''] = process.argv
 /** The new table cannot be written, which says nothing about the old one. LMDB says EIO where the disk is full. */
 class CopyFailed extends Error {}
 
 try {
-  if (to === undefined) await check(from)
-  else await copy(from, to)
+  switch (work as Rescue) {
+    case 'check':
+      await check(from, { isAlone: true })
+      break
+    case 'check-beside':
+      await check(from, { isAlone: false })
+      break
+    case 'copy':
+      await copy(from, to)
+      break
+    case 'compact':
+      await compact(from, to)
+      break
+    default:
+      throw new CopyFailed(`unknown work: ${work}`)
+  }
 } catch (error) {
   const isFailure = error instanceof CopyFailed || NO_ROOM.has(errorCode(error))
   process.exitCode = isFailure ? 1 : DAMAGED_STATUS
   process.stderr.write(`${String(error)}\n`)
 }
 
-async function check(directory: string): Promise<void> {
-  const table = await openTable(directory, { readOnly: false })
+/** Beside a mirror it changes nothing. It reads one state of the table, whatever is changed meanwhile. */
+async function check(directory: string, { isAlone }: { readonly isAlone: boolean }): Promise<void> {
+  const table = await openTable(directory, { readOnly: !isAlone })
+  // A mirror that has just begun to make it.
+  if (table === undefined) return
   // A fact with wrong bytes counts as absent, and so does a blob. Only what LMDB itself cannot read is damage here.
   for (const kind of ORDER) {
     let count = 0
@@ -59,11 +76,20 @@ async function check(directory: string): Promise<void> {
   const counted = table.countBlobs()
   if (rows !== counted.rows || contents !== counted.contents)
     throw new DamagedTable(directory, 'it has not all of its blobs')
-  // A change takes pages from the list of free ones, which readers do not need.
-  const probe = { kind: 'files', id: factId('probe') } as const
-  const put = { act: 'put', ...probe, bytes: Buffer.alloc(1), usedAt: 0 } as const
-  table.change([put, { act: 'remove', ...probe }], Number.POSITIVE_INFINITY)
+  if (isAlone) {
+    // A change takes pages from the list of free ones, which readers do not need.
+    const probe = { kind: 'files', id: factId('probe') } as const
+    const put = { act: 'put', ...probe, bytes: Buffer.alloc(1), usedAt: 0 } as const
+    table.change([put, { act: 'remove', ...probe }], Number.POSITIVE_INFINITY)
+  }
   await table.close()
+}
+
+async function compact(directory: string, target: string): Promise<void> {
+  mkdirSync(target, { recursive: true, mode: 0o700 })
+  const table = await openTable(directory, { readOnly: true })
+  await table?.copyTo(target)
+  await table?.close()
 }
 
 async function copy(directory: string, target: string): Promise<void> {

@@ -1,4 +1,3 @@
-import { silentObserver } from '../../../src/telemetry/observer.ts'
 // A table that the disk, or another program, has changed: nothing wrong is read from it, and the mirror starts.
 
 import {
@@ -14,6 +13,8 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+import { eventually } from '../../support/eventually.ts'
 import {
   BLOBS,
   blobOf,
@@ -135,16 +136,72 @@ describe('a table', () => {
     const { root, layout, file } = await filled()
     const { ino } = await stat(file)
     await writeFile(layout.factsInUse, '')
-    // A mirror that is killed: it leaves the mark that it has found one.
+    // A mirror that is killed: it leaves how many have ended so before.
     await open(root).then((store) => store.close())
     expect((await stat(file)).ino).toBe(ino)
-    await writeFile(layout.factsInUse, 'again')
+    await writeFile(layout.factsInUse, '1')
     const store = await open(root, { onTableSetAside: () => expect.unreachable() })
     onTestFinished(() => store.close())
     expect((await stat(file)).ino).not.toBe(ino)
     expect([await rightFacts(store), await rightBlobs(store)]).toEqual([COUNT, BLOBS])
     // The new table is sound: if this mirror is killed, too, reading it through will do.
-    expect(await readFile(layout.factsInUse, 'utf8')).toBe('')
+    expect(await readFile(layout.factsInUse, 'utf8')).toBe('0')
     expect((await readdir(layout.facts)).sort()).toEqual(['data.mdb', 'in-use', 'lock.mdb'])
+  })
+
+  describe('that is large, and was not closed,', () => {
+    const mark = (layout: { readonly factsInUse: string }) => readFile(layout.factsInUse, 'utf8')
+
+    it('is read through while the mirror serves, and is repaired by the next start if damage was found', async () => {
+      const { root, layout, file } = await filled()
+      const bytes = await readFile(file)
+      const page = Math.floor(bytes.indexOf('value 200 ') / 4096) * 4096
+      await writeFile(file, bytes.fill(0xff, page, page + 4096))
+      await writeFile(layout.factsInUse, '0')
+      const events: string[] = []
+      const options = {
+        largeTableBytes: 1,
+        onTableDamage: () => events.push('found'),
+        onTableSetAside: () => events.push('set aside'),
+      }
+      const store = await open(root, options)
+      expect(events, 'the start does not wait').toEqual([])
+      await eventually(
+        () => events.length,
+        (count) => count > 0,
+      )
+      await store.close()
+      expect([events, await mark(layout)]).toEqual([['found'], 'damaged'])
+      const again = await open(root, options)
+      onTestFinished(() => again.close())
+      expect([events, await mark(layout)]).toEqual([['found', 'set aside'], '0'])
+      expect(await rightFacts(again)).toBeGreaterThan(COUNT / 4)
+    })
+
+    it('is closed like any other when nothing was found, or when it was not read to its end', async () => {
+      const { root, layout } = await filled()
+      await writeFile(layout.factsInUse, '0')
+      const store = await open(root, { largeTableBytes: 1, onTableDamage: () => expect.unreachable() })
+      expect([await mark(layout), await rightFacts(store)]).toEqual(['1', COUNT])
+      await store.close()
+      expect(await readdir(layout.facts)).not.toContain('in-use')
+    })
+
+    it('is copied before the mirror serves after the third such end in a row', async () => {
+      const { root, layout, file } = await filled()
+      const { ino } = await stat(file)
+      await writeFile(layout.factsInUse, '1')
+      await open(root, { largeTableBytes: 1 }).then((store) => store.close())
+      expect((await stat(file)).ino).toBe(ino)
+      await writeFile(layout.factsInUse, '2')
+      const store = await open(root, { largeTableBytes: 1, onTableSetAside: () => expect.unreachable() })
+      onTestFinished(() => store.close())
+      expect((await stat(file)).ino).not.toBe(ino)
+      expect([await rightFacts(store), await rightBlobs(store), await mark(layout)]).toEqual([
+        COUNT,
+        BLOBS,
+        '0',
+      ])
+    })
   })
 })
