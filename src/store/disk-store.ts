@@ -173,7 +173,11 @@ export class DiskStore implements Store {
     this.blobs = openBlobs(layout, options, { ledger, table: this.smallBlobs, readOnly })
     this.scanned = this.#scan()
     // A failed scan rejects `scanned` for those who await it; it must not end the process.
-    this.scanned.catch(() => undefined)
+    this.scanned
+      .catch(() => undefined)
+      .finally(() => {
+        if (!this.#closing.signal.aborted) this.#table.readThrough()
+      })
     this.#adopted = readOnly ? Promise.resolve() : this.#adopt()
     this.#adopted.catch((error: unknown) => options.onTrouble?.(error))
   }

@@ -64,6 +64,11 @@ export interface MirrorTable {
   readonly wasInUse: boolean
   /** How many bytes of the file are free for later rows. */
   readonly freeBytes: number
+  /**
+   * Reads a large table through in the background, where no start has done it since a mirror ended without closing it. It is called
+   * once, when what the start itself needs of the table has been read.
+   */
+  readThrough(): void
   /** Resolves when every change so far has been made or has failed, and the table is closed. */
   close(): Promise<void>
 }
@@ -92,7 +97,6 @@ export async function openMirrorTable(layout: Layout, options: MirrorTableOption
       await compact(layout, usage.fileBytes)
       usage = await thread.open()
     }
-    if (found === 'unread') check = new Check(layout, usage.fileBytes, options.onDamage)
   } catch (error) {
     await close()
     if (readOnly || !isDamage(error)) throw asUnusable(error)
@@ -101,7 +105,11 @@ export async function openMirrorTable(layout: Layout, options: MirrorTableOption
     const fresh = await openMirrorTable(layout, options)
     return { ...fresh, wasInUse: true }
   }
-  return { thread, wasInUse, freeBytes: Math.max(0, usage.fileBytes - usage.usedBytes), close }
+  const readThrough = (): void => {
+    if (found === 'unread') check = new Check(layout, usage.fileBytes, options.onDamage)
+  }
+  const freeBytes = Math.max(0, usage.fileBytes - usage.usedBytes)
+  return { thread, wasInUse, freeBytes, readThrough, close }
 }
 
 async function isWorthCompacting(
