@@ -330,3 +330,18 @@ export function isOriginUnavailable(error: unknown): error is MirrorError {
   if (!(error instanceof MirrorError)) return false
   return error.code.startsWith('origin_') || ALSO_UNAVAILABLE.has(error.code)
 }
+
+const HUB_AWAY: ReadonlySet<ErrorCode> = new Set([
+  'origin_unreachable',
+  'origin_timeout',
+  'origin_unavailable',
+  'origin_in_trouble',
+])
+
+/**
+ * Whether the error means that the Hub could not be reached, or has failed. This is narrower than `isOriginUnavailable`: what
+ * something else answered in the Hub's place may be a refusal, and a caller can use up a limit of its own on purpose.
+ */
+export function isHubAway(error: unknown): error is MirrorError {
+  return error instanceof MirrorError && HUB_AWAY.has(error.code)
+}

@@ -26,28 +26,7 @@ import {
   url,
 } from './parse.ts'
 import type { Secret } from './secret.ts'
-
-/** Headings under which the help and the documentation list the settings, in this order. */
-export const GROUPS = ['Listening', 'Origin', 'Cache', 'Access and protocol', 'Operation'] as const
-
-interface Setting {
-  /** The name in the settings file. The names of the flag and the variable are derived from it. */
-  readonly key: string
-  readonly group: (typeof GROUPS)[number]
-  /** The placeholder for the value in usage texts. */
-  readonly form: string
-  /** One line, for the help and the documentation. */
-  readonly meaning: string
-  readonly parse: Parser<unknown>
-  /** The value if no source gives one, spelled as a user would spell it. */
-  readonly default?: string
-  /** For a setting without a default: what a missing value means. */
-  readonly absent?: string
-  /** The value is a secret: it is never shown, and it may come from a file of its own. */
-  readonly secret?: true
-  /** The setting may change while the mirror runs, and is read through `Live`. All other settings need a restart. */
-  readonly live?: true
-}
+import type { Setting } from './setting.ts'
 
 const HOUR_MS = 3_600_000
 /** The longest TTL: longer than any sensible value, and short enough to be added to a point in time without overflow. */
@@ -276,6 +255,16 @@ const SETTINGS = {
       'how long the mirror trusts a confirmed access right; a refusal counts for a tenth of that, at most 5s. `0s` asks the Hub every time',
     parse: duration({ maxMs: LONGEST_TTL_MS }),
     default: '60s',
+    live: true,
+  },
+  staleGraceMs: {
+    key: 'staleGrace',
+    group: 'Access and protocol',
+    form: 'time',
+    meaning:
+      'how long a confirmed right to a private or gated repo still counts if the Hub cannot be asked; only with `HUBMIRROR_CACHE_PRIVATE=on`. `0s` is never',
+    parse: duration({ maxMs: LONGEST_TTL_MS }),
+    default: '1h',
     live: true,
   },
   mirrorTokens: {

@@ -14,6 +14,8 @@ export type AuditReason =
   | 'public'
   /** The repo was public when the Hub could last be reached. */
   | 'was-public'
+  /** The repo is not public. The Hub accepted this credential within the grace, and cannot be asked now. */
+  | 'grace'
   /** The Hub accepted this credential for this request. */
   | 'proved'
   /** The Hub accepted or refused this credential a moment ago. */

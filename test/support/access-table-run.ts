@@ -17,6 +17,7 @@ import {
   type Expected,
   expectedOf,
   type Group,
+  isDown,
   isFile,
   isHead,
   isReader,
@@ -37,6 +38,7 @@ import { policiesOf } from './policies.ts'
 import { filesBelow, type RunningMirror, startMirror } from './start-mirror.ts'
 
 const ACCESS_TTL_MS = 60_000
+const GRACE_MS = 2 * ACCESS_TTL_MS
 /** The address of a file at a commit. */
 const PINNED = /\/resolve\/[0-9a-f]{40}\//
 
@@ -99,6 +101,7 @@ class Table {
       config: {
         cachePrivate,
         accessTtlMs: ACCESS_TTL_MS,
+        staleGraceMs: this.#state === 'origin down' ? ACCESS_TTL_MS : GRACE_MS,
         ...(group === 'issued' && {
           hubTokens: new Map([['company', Secret.of(SECRETS.company)]]),
           policies: policiesOf(RULES),
@@ -106,7 +109,7 @@ class Table {
       },
     })
     await changeTokenFile(mirrorTokensPath(this.#mirror.config), () => issuedTokens())
-    if (this.#state !== 'origin down') return
+    if (!isDown(this.#state)) return
     // All at once, as it goes away once.
     for (const [index, cell] of cells.entries()) {
       this.#prepared[index] = await this.#warm(cell, index)
@@ -138,6 +141,7 @@ class Table {
       case 'during a pull':
         return this.#duringPull(cell, index)
       case 'origin down':
+      case 'origin down, in grace':
         return this.#judge(cell, this.#prepared[index]!, (target) => this.#ask(cell, target))
       default:
         this.#state satisfies never
@@ -191,12 +195,16 @@ class Table {
     this.#clock.advance(ACCESS_TTL_MS)
   }
 
-  /** A caller with the right has had what the cell asks for. The cell's own caller has tried, where that ends everything. */
+  /**
+   * A caller with the right has had what the cell asks for. The cell's own caller has, too, where that is a right that ends, or
+   * outlasts the origin.
+   */
   async #warm(cell: Cell, index: number): Promise<Prepared> {
     const made = makeRepo(this.#hub.world, cell, index)
     const target = targetOf(cell.request, made.id)
     const own = questionOf(cell).token
-    const callers = [SECRETS.first, own].slice(0, kindOf(cell).turn !== undefined && isReader(cell) ? 2 : 1)
+    const isOwnDue = kindOf(cell).turn !== undefined || this.#state === 'origin down, in grace'
+    const callers = [SECRETS.first, own].slice(0, isOwnDue && isReader(cell) ? 2 : 1)
     for (const token of callers) {
       // A file first: a list is stored only for a repo that is known to be public.
       const small = targetOf('GET small', made.id)

@@ -62,8 +62,10 @@ export function issuedTokens(): IssuedToken[] {
   ]
 }
 
-export const STATES = ['cold', 'warm', 'during a pull', 'origin down'] as const
+/** `in grace`: what a caller has been shown of a restricted repo is still the caller's while the origin is down. */
+export const STATES = ['cold', 'warm', 'during a pull', 'origin down', 'origin down, in grace'] as const
 export type State = (typeof STATES)[number]
+export const isDown = (state: State): boolean => state.startsWith('origin down')
 
 /** Small files come from the Hub itself, large ones from the CDN. */
 export const REQUESTS = [
@@ -234,9 +236,11 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
   const wasOpen = kindOf(cell).before === 'open'
   // The request that has warmed the mirror showed that the repo is public; that was not long ago, and nothing has contradicted it.
   const isTrusted = cell.kind === 'public' && (state === 'warm' || state === 'during a pull')
-  if (state === 'origin down') {
-    // The last word of the Hub counts while it is away: what was public is served, and nothing else.
-    return { answer: wasOpen ? 'as stored' : 'away', asked: [], cdn: 0 }
+  if (isDown(state)) {
+    // The last word of the Hub counts while it is away: what was public is served, and within the grace what it has shown to
+    // this very caller, if that is stored.
+    const isGranted = state === 'origin down, in grace' && cell.cachePrivate && isReader(cell)
+    return { answer: wasOpen || isGranted ? 'as stored' : 'away', asked: [], cdn: 0 }
   }
   if (!isFile(cell))
     return { answer: 'as the Hub', asked: twiceWhereMoved(cell, ['own GET document']), cdn: 0 }

@@ -130,7 +130,8 @@ describe('keys that callers choose', () => {
     const invalidations = new Invalidations()
     const ready = new ResponseCache({ monotonic, invalidations })
     const metadata = { repos: { setPublic: () => Promise.resolve() } } as unknown as Metadata
-    const access = new Access({ metadata, invalidations, settings: { accessTtlMs: 60_000 }, monotonic })
+    const settings = { accessTtlMs: 60_000, staleGraceMs: 0 }
+    const access = new Access({ metadata, invalidations, settings, monotonic })
     const parse = createRouteParser('/')
     const route = parseHubUrl('/o/n/resolve/main/x', '/')
     const body = Buffer.from('{"error":"x"}')

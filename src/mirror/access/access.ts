@@ -17,10 +17,15 @@ interface Verdict {
   readonly isDoubtful: boolean
 }
 
+interface AccessSettings {
+  readonly accessTtlMs: number
+  readonly staleGraceMs: number
+}
+
 export class Access {
   readonly #metadata: Metadata
   readonly #invalidations: Pick<Invalidations, 'invalidate'>
-  readonly #settings: { readonly accessTtlMs: number }
+  readonly #settings: AccessSettings
   readonly #monotonic: () => number
   // The last verdict on each repo.
   readonly #verdicts = new MemoryCache<Verdict>({ maxBytes: 16 * 1024 * 1024 })
@@ -28,12 +33,18 @@ export class Access {
   // When the first request was sent whose answer named a commit or an object. An evicted one costs one question.
   readonly #firstSeen = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
   // When a request was sent that the Hub refused to a credential, by credential and repo, or by credential alone.
-  readonly #denials = new MemoryCache<number>({ maxBytes: 16 * 1024 * 1024 })
+  readonly #denials = new MemoryCache<number>({
+    maxBytes: 16 * 1024 * 1024,
+    onRemove: (deniedAt) => (this.#forgottenDenialAt = Math.max(this.#forgottenDenialAt, deniedAt)),
+  })
+  // The last of those that were evicted: what was granted before it may have been refused.
+  #forgottenDenialAt = Number.NEGATIVE_INFINITY
 
   constructor(options: {
     readonly metadata: Metadata
     readonly invalidations: Pick<Invalidations, 'invalidate'>
-    readonly settings: { readonly accessTtlMs: number }
+    /** Read at each use: they may change. */
+    readonly settings: AccessSettings
     readonly monotonic: () => number
   }) {
     this.#metadata = options.metadata
@@ -134,12 +145,29 @@ export class Access {
     this.#denials.set(key, Math.max(askedAt, this.#denials.get(key) ?? askedAt))
   }
 
-  /** Whether a right that the Hub granted to this credential at `at` (to a repo, or to none) was refused since. */
+  /** Whether a right that the Hub granted to this credential at `at` (to a repo, or to none) was refused since, or may have been. */
   deniedSince(fingerprint: string, repo: Repo | undefined, at: number): boolean {
+    if (this.#forgottenDenialAt >= at) return true
     return [repo, undefined].some((scope) => {
       const deniedAt = this.#denials.get(denialKey(fingerprint, scope))
       return deniedAt !== undefined && deniedAt >= at
     })
+  }
+
+  /** Whether the last word of the Hub to an anonymous request, however old, was that the repo is not public. */
+  isRestricted(repo: Repo): boolean {
+    const known = this.#verdicts.get(repoKey(repo))
+    return known?.public === false && !known.isDoubtful
+  }
+
+  /**
+   * Whether a right to a restricted repo that the Hub granted to this credential at `at` still counts while the Hub cannot be
+   * asked: within the grace, unless the Hub has refused something since, or a write to the repo went through the mirror. The
+   * time is that of the monotonic clock, so that no step of the wall clock makes it longer.
+   */
+  hasGrace(fingerprint: string, repo: Repo, at: number): boolean {
+    if (this.#monotonic() - at >= this.#settings.staleGraceMs) return false
+    return !this.deniedSince(fingerprint, repo, at) && !this.#metadata.refs.changedSince(repo, at)
   }
 
   async #decide(repo: Repo, isPublic: boolean, askedAt: number, isDoubtful = false): Promise<void> {

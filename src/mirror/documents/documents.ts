@@ -3,7 +3,7 @@
 // time when the Hub is away.
 
 import { callerKey } from '../../callers/caller-key.ts'
-import { isOriginUnavailable, MirrorError } from '../../errors.ts'
+import { isHubAway, isOriginUnavailable, MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
@@ -15,7 +15,6 @@ import { foreignAnswer, interception } from '../../origin/failures/bad-answer.ts
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { traitsOf } from '../../origin/repos/repo-info.ts'
 import type { Outcome } from '../../telemetry/observer.ts'
-import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { proveAnswer, proveCommit, provePublic } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
@@ -29,6 +28,7 @@ import { DocumentBody } from './document-body.ts'
 import type { DocumentMemory } from './document-memory.ts'
 import { documentName } from './document-name.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
+import { GrantedDocuments, type GrantedDocumentsOptions } from './granted-documents.ts'
 import {
   type DocumentRequest,
   type DocumentRoute,
@@ -48,14 +48,15 @@ interface AskContext {
   /** The name under which it may be stored. */
   readonly name: string | undefined
   readonly stored: DocumentFact | undefined
-  /** Whether the Hub gets less time, because a stored answer can take its place. */
+  /** Whether a stored answer of a public repo can take its place. */
   readonly hasFallback: boolean
+  /** Whether the Hub gets less time, because there is an answer without it. */
+  readonly isUrgent: boolean
 }
 
-export interface DocumentsOptions {
+export interface DocumentsOptions extends GrantedDocumentsOptions {
   readonly client: OriginClient
   readonly metadata: Metadata
-  readonly access: Access
   readonly refusals: Refusals
   /** What other stored answers imply. */
   readonly implied: Implied
@@ -78,6 +79,7 @@ export class Documents {
   readonly #memory: DocumentMemory
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
+  readonly #granted: GrantedDocuments
   readonly pages: ListingDocuments
   // The name under which an answer of the Hub was stored.
   readonly #kept = new WeakMap<Buffer, string>()
@@ -87,6 +89,7 @@ export class Documents {
     this.#memory = options.memory
     this.#hub = new HubDocuments({ ...options, memory: this.#memory })
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
+    this.#granted = new GrantedDocuments(options)
     this.pages = new ListingDocuments({ ...options, hub: this.#hub, plans: this.#plans })
   }
 
@@ -97,7 +100,7 @@ export class Documents {
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
   async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
-    const { client, access, metadata, offline } = this.#options
+    const { client, access, metadata, offline, monotonic } = this.#options
     const { repo } = route
     const mayStore = ctx.admission?.mayStore(undefined) !== false
     const name = mayStore ? documentName(route, request) : undefined
@@ -134,28 +137,36 @@ export class Documents {
     if (refused !== undefined) return refused
     const fact = client.isRecentlyUnreachable() ? await implied() : undefined
     if (fact !== undefined) return fromStored(fact, 'stale')
+    const granted = () =>
+      repo === undefined || name === undefined || mayFallBack ? undefined : this.#granted.get(ctx, repo, name)
+    /** The stored answer if there is one, and else what the Hub has answered this very caller within the grace. */
+    const instead = async (status: unknown, isAway: boolean): Promise<Answer | undefined> => {
+      const known = await implied()
+      if (known !== undefined) return { ...(await fromStored(known, 'stale')), isLimited: status === 429 }
+      const inGrace = isAway ? granted() : undefined
+      if (inGrace === undefined) return undefined
+      noteAllowed(ctx.access, 'grace')
+      const answer = await this.#fromFact(ctx, route, request, inGrace.fact, 'stale')
+      return { ...answer, headers: { ...answer.headers, ...ageHeader(monotonic() - inGrace.askedAt) } }
+    }
     try {
-      const answer = await this.#ask(ctx, route, request, {
-        name,
-        stored,
-        hasFallback: fallback !== undefined,
-      })
-      const isAnswered = answer.status < 500 && answer.status !== 429
-      const instead = isAnswered ? undefined : await implied()
-      return instead === undefined
-        ? answer
-        : { ...(await fromStored(instead, 'stale')), isLimited: answer.status === 429 }
+      const hasFallback = fallback !== undefined
+      const isUrgent = hasFallback || granted() !== undefined
+      const answer = await this.#ask(ctx, route, request, { name, stored, hasFallback, isUrgent })
+      const { status } = answer
+      if (status < 500 && status !== 429) return answer
+      return (await instead(status, status >= 500)) ?? answer
     } catch (error) {
       if (!isOriginUnavailable(error)) throw error
-      const instead = await implied()
-      if (instead === undefined) throw error
-      return { ...(await fromStored(instead, 'stale')), isLimited: error.detail['status'] === 429 }
+      const answer = await instead(error.detail['status'], isHubAway(error))
+      if (answer === undefined) throw error
+      return answer
     }
   }
 
   async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
     await ctx.countAgainstLimit?.()
-    const { answer, done } = await this.#hub.ask(ctx, route, request, context.hasFallback)
+    const { answer, done } = await this.#hub.ask(ctx, route, request, context.isUrgent)
     try {
       return await this.#use(ctx, route, request, context, answer)
     } finally {
@@ -214,7 +225,7 @@ export class Documents {
   }
 
   /**
-   * Stores the document of a public repo, and says whether that is known already. A listing does not say whether its repo
+   * Stores the document of a public repo, and says whether that is known already. That of a restricted one is kept for this caller. A listing does not say whether its repo
    * is public: for a client that asks for nothing else, the mirror asks about the repo after its answer, once for all
    * callers.
    */
@@ -250,16 +261,19 @@ export class Documents {
     const isKnown = verdict === 'public'
     const commit = route?.revision
     const isSame = before !== undefined && isSameDocument(before, fact)
+    const grant = (): void => this.#granted.add(ctx, repo, name, { fact, askedAt })
     // At once where nothing need be asked: the next request finds it.
     if (isKnown && (ctx.authorization === undefined || isSame)) keep()
-    else if (verdict !== 'restricted') {
+    else if (verdict === 'restricted') grant()
+    else {
       const prove = (): Promise<boolean> =>
         commit !== undefined && isCommitHash(commit)
           ? proveCommit(ctx, { repo, commit, askedAt }, this.#options)
           : proveAnswer(ctx, { repo, askedAt }, this.#options)
-      void provePublic(ctx, repo, this.#options)
-        .then((open) => open && prove())
-        .then((open) => open && keep())
+      void provePublic(ctx, repo, this.#options).then(async (open) => {
+        if (!open) grant()
+        else if (await prove()) keep()
+      })
     }
     return isKnown
   }

@@ -2,19 +2,17 @@
 // with one request where one is enough: the answer to a HEAD says whether this credential may read, which commit the
 // revision is, and which bytes the file has. Opens no body.
 
-import { isOriginUnavailable } from '../../errors.ts'
+import { isHubAway, isOriginUnavailable, type MirrorError } from '../../errors.ts'
 import { blobKeyOf, type FileMeta } from '../../hub/file-meta.ts'
 import { mayBeOutsideGate } from '../../hub/gate.ts'
-import { type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { type CommitHash, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, isAbsence, type Refusal } from '../../hub/refusal.ts'
 import { type FileRoute, resolveTarget } from '../../hub/route.ts'
-import { MemoryCache, textBytes } from '../../memory.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
-import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { proveCommit } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
@@ -24,8 +22,8 @@ import type { Implied } from '../documents/implied.ts'
 import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { FileFact } from '../metadata/files.ts'
-import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
+import { Grants, type GrantsOptions } from './grants.ts'
 import { HeadCommits } from './head-commits.ts'
 import type { ListedFiles, Turn } from './listed-files.ts'
 import { type Resolved, type ResolvedFile, urlName } from './resolved.ts'
@@ -39,7 +37,7 @@ interface HeadAnswer {
 /** What is stored of a file, why it may be shown, and when the Hub was last asked where the branch is. */
 interface Stored {
   readonly fact: FileFact
-  readonly reason: 'public' | 'was-public'
+  readonly reason: 'public' | 'was-public' | 'grace'
   readonly askedAt: number | undefined
 }
 
@@ -54,10 +52,8 @@ interface Listed {
 }
 const NOT_LISTED: Listed = {}
 
-export interface ResolverOptions {
+export interface ResolverOptions extends GrantsOptions {
   readonly client: OriginClient
-  readonly metadata: Metadata
-  readonly access: Access
   readonly refusals: Refusals
   /** What stored listings say of files that were never requested. */
   readonly implied: Implied
@@ -65,27 +61,26 @@ export interface ResolverOptions {
   readonly listedFiles: ListedFiles
   readonly urls: SignedUrls
   readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
-  /** Read at each use: they may change. */
-  readonly settings: { readonly refTtlMs: number; readonly accessTtlMs: number }
   readonly offline: boolean
   /** Whether a rule depends on licences: then the Hub is asked for them with the rest of the repo's info. */
   readonly asksLicence: () => boolean
-  readonly monotonic: () => number
 }
+
+/** For so long after the Hub could not be reached, restricted files within the grace are answered without another try. */
+const AWAY_MS = 5_000
 
 export class Resolver {
   readonly #options: ResolverOptions
   readonly #heads = new SingleFlight<HeadAnswer>(isRepoMoved)
   readonly #headCommits: HeadCommits
-  // What the Hub answered to one credential about a file that is not public. In memory only.
-  readonly #granted = new MemoryCache<{ readonly meta: FileMeta; readonly at: number }>({
-    maxBytes: 12 * 1024 * 1024,
-    sizeOf: ({ meta }) => textBytes(meta.commit, meta.etag, meta.contentType),
-  })
+  readonly #grants: Grants
+  // When the Hub last could not be reached with a question that it had answered before: one that fails for no other reason.
+  #awayAt = Number.NEGATIVE_INFINITY
 
   constructor(options: ResolverOptions) {
     this.#options = options
     this.#headCommits = new HeadCommits(options)
+    this.#grants = new Grants(options)
   }
 
   /**
@@ -167,8 +162,8 @@ export class Resolver {
       if (lacking !== undefined) return this.#fromFact(ctx, lacking, 'hit')
       throw offlineFileError({ isOpen, hasRevision: commit !== undefined, isListed: hasFile })
     }
-    const granted = this.#fromGrant(ctx, route)
-    if (granted !== undefined) return granted
+    const fresh = this.#fromGrant(ctx, route)
+    if (fresh !== undefined) return fresh
     const refused = refusals.get(ctx.fingerprint, questionOf(route))
     if (refused !== undefined && !isOver(refused, repo, this.#options)) {
       noteRefusal(ctx.access, refused.refusal, 'remembered')
@@ -176,16 +171,25 @@ export class Resolver {
     }
     const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await inListings()).lacking) : undefined
     if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
+    const hasGrace = !isOpen && this.#grants.hasGrace(ctx, route)
+    const granted = hasGrace && this.#isAway ? await this.#inGrace(ctx, route) : undefined
+    if (granted !== undefined) return this.#fromFact(ctx, granted, 'stale')
     try {
-      const answer = await this.#ask(ctx, route, { fact, fallback })
+      const isUrgent = fallback !== undefined || hasGrace
+      const answer = await this.#ask(ctx, route, { fact, fallback, isUrgent })
       if (answer.kind === 'file' || answer.refusal.status !== 429) return answer
       const { lacking } = await inListings()
       return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginUnavailable(error)) throw error
+      const mayGrace = hasGrace && isHubAway(error)
+      if (mayGrace && isUnreachable(error)) this.#awayAt = this.#options.monotonic()
       // The Hub itself may have answered the other of these two requests.
-      if (!(await this.#staysPublic(repo))) throw error
-      const instead = fallback ?? (await inListings()).lacking
+      const staysPublic = await this.#staysPublic(repo)
+      if (!staysPublic && !mayGrace) throw error
+      const instead = staysPublic
+        ? (fallback ?? (await inListings()).lacking)
+        : await this.#inGrace(ctx, route)
       if (instead === undefined) throw error
       return this.#fromFact(ctx, instead, 'stale')
     }
@@ -207,6 +211,17 @@ export class Resolver {
     return { commit, hasFile, lacking: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
+  get #isAway(): boolean {
+    return this.#options.monotonic() - this.#awayAt < AWAY_MS
+  }
+
+  /** What this caller may still have of a restricted repo while the Hub cannot be asked. */
+  async #inGrace(ctx: Ctx, route: FileRoute): Promise<Stored | undefined> {
+    const granted = await this.#grants.withoutHub(ctx, route)
+    if (granted === undefined || !mayStore(ctx, granted.fact)) return undefined
+    return { ...granted, reason: 'grace' }
+  }
+
   /** Whether the last answer of the Hub is still that the repo is public. */
   async #staysPublic(repo: Repo): Promise<boolean> {
     const { access } = this.#options
@@ -216,17 +231,22 @@ export class Resolver {
   async #ask(
     ctx: Ctx,
     route: FileRoute,
-    stored: { readonly fact: FileFact | undefined; readonly fallback: Stored | undefined },
+    stored: {
+      readonly fact: FileFact | undefined
+      readonly fallback: Stored | undefined
+      /** Whether the Hub gets less time, because there is an answer without it. */
+      readonly isUrgent: boolean
+    },
   ): Promise<Resolved> {
-    const { fallback } = stored
+    const { fallback, isUrgent } = stored
     await ctx.countAgainstLimit?.()
     const { access, monotonic } = this.#options
     const startedAt = monotonic()
     const isKnown = access.verdict(route.repo) !== undefined
     // A caller with a token proves nothing about callers without one.
-    const isPublic = this.#isPublic(ctx, route, fallback !== undefined)
+    const isPublic = this.#isPublic(ctx, route, isUrgent)
     const known = stored.fact?.kind === 'present' ? stored.fact.meta : undefined
-    const head = this.#head(ctx, route, fallback !== undefined, known)
+    const head = this.#head(ctx, route, isUrgent, known)
     const { result, askedAt } = await head.catch(async (error: unknown) => {
       // If an intermediary answered this request, the Hub may have answered the other one: its refusal counts.
       if (isAnswered(error)) await isPublic
@@ -258,10 +278,8 @@ export class Resolver {
     const { meta, location, signedAt } = result
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
     metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
-    // By the commit as well: the GET that follows this HEAD asks for the commit.
-    for (const name of [revision, meta.commit]) {
-      this.#granted.set(grantKey(ctx, { ...route, revision: name }), { meta, at: context.askedAt })
-    }
+    const fact: FileFact = { kind: 'present', meta, key }
+    this.#grants.add(ctx, route, { fact, ...context })
     if (location !== undefined) {
       urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
       this.#options.listedFiles.notePinned(location)
@@ -270,7 +288,7 @@ export class Resolver {
     const isPublic = context.isPublic.then((open) => {
       // Only now may anything about the file reach the disk.
       if (open && mayStore) {
-        metadata.files.set(repo, meta.commit, path, { kind: 'present', meta, key })
+        metadata.files.set(repo, meta.commit, path, fact)
         metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: true })
       }
       return open
@@ -300,6 +318,7 @@ export class Resolver {
     }
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
+      this.#grants.add(ctx, route, { fact: { kind: 'absent', commit }, ...context })
       metadata.refs.set(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
       // The Hub tells even an anonymous request that a gated repo lacks a file. That says nothing about the rest of the
       // repo.
@@ -312,14 +331,14 @@ export class Resolver {
     return { kind: 'refusal', refusal, outcome: 'refused' }
   }
 
-  #head(ctx: Ctx, route: FileRoute, hasFallback: boolean, known?: FileMeta): Promise<HeadAnswer> {
+  #head(ctx: Ctx, route: FileRoute, isUrgent: boolean, known?: FileMeta): Promise<HeadAnswer> {
     const target = resolveTarget(route.repo, route.revision, route.path)
     const ask = async () => {
       const askedAt = this.#options.monotonic()
       const result = await headFile(this.#options.client, route, requesterOf(ctx), {
-        retries: hasFallback ? 0 : 1,
+        retries: isUrgent ? 0 : 1,
         known,
-        ...(hasFallback ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
+        ...(isUrgent ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
       })
       return { result, askedAt }
     }
@@ -331,7 +350,7 @@ export class Resolver {
    * answer about the file alone is not enough, since the README of a gated repo is public; the repo must call itself
    * public.
    */
-  #isPublic(ctx: Ctx, route: FileRoute, hasFallback: boolean): Promise<boolean> {
+  #isPublic(ctx: Ctx, route: FileRoute, isUrgent: boolean): Promise<boolean> {
     const { access, client } = this.#options
     const { repo } = route
     // Nothing of it may be stored, so the answer is not needed; and asking would store what the Hub says of the repo.
@@ -342,12 +361,12 @@ export class Resolver {
       const askedAt = this.#options.monotonic()
       const [head, open] = await Promise.all([
         // The same request as that of a caller without a token.
-        this.#head(asAnonymous(ctx), route, hasFallback).catch((error: unknown) => {
+        this.#head(asAnonymous(ctx), route, isUrgent).catch((error: unknown) => {
           if (isRepoMoved(error)) throw error
         }),
         askPublicAccess(client, repo, anonymousRequester(ctx), {
           licence: this.#options.asksLicence(),
-          ...(hasFallback ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
+          ...(isUrgent ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
           onTraits: (traits) => this.#options.metadata.repos.setTraits(repo, traits, askedAt),
         }).catch(() => undefined),
       ])
@@ -376,7 +395,7 @@ export class Resolver {
         kind: 'file',
         meta,
         key,
-        isPublic: Promise.resolve(true),
+        isPublic: Promise.resolve(reason !== 'grace'),
         mayStore: true,
         outcome,
         reusable,
@@ -397,17 +416,9 @@ export class Resolver {
 
   /** What the Hub answered this very caller a moment ago, about a repo that is not public. */
   #fromGrant(ctx: Ctx, route: FileRoute): ResolvedFile | undefined {
-    const { access, metadata, settings, monotonic, client } = this.#options
-    const { refTtlMs, accessTtlMs } = settings
-    const granted = this.#granted.get(grantKey(ctx, route))
-    const lifeMs = isCommitHash(route.revision) ? accessTtlMs : Math.min(refTtlMs, accessTtlMs)
-    if (granted === undefined || monotonic() - granted.at >= lifeMs) return undefined
-    if (metadata.refs.changedSince(route.repo, granted.at)) return undefined
-    if (access.deniedSince(ctx.fingerprint, route.repo, granted.at)) return undefined
-    // What one anonymous request learns of the repo holds for all of them.
-    if (ctx.authorization === undefined && access.verdict(route.repo) === 'restricted') return undefined
-    const { meta } = granted
-    const key = blobKeyOf(meta, { origin: client.policy.base.href, repo: route.repo, path: route.path })
+    const granted = this.#grants.fresh(ctx, route)
+    if (granted === undefined) return undefined
+    const { meta, key } = granted
     // The anonymous request beside the one that granted it may still be running.
     const isPublic = this.#isPublic(ctx, route, false).then(
       (open) => open && this.#isProved(ctx, route, meta),
@@ -428,7 +439,11 @@ export class Resolver {
 
 /** Whether a server has answered, though not as a Hub would. */
 function isAnswered(error: unknown): boolean {
-  return isOriginUnavailable(error) && error.code !== 'origin_unreachable' && error.code !== 'origin_timeout'
+  return isOriginUnavailable(error) && !isUnreachable(error)
+}
+
+function isUnreachable({ code }: MirrorError): boolean {
+  return code === 'origin_unreachable' || code === 'origin_timeout'
 }
 
 /** Whether the stored description of a file may be used: a policy may keep the file off the disk. */
@@ -443,10 +458,6 @@ function questionOf({ repo, revision, path }: FileRoute): RefusalKey {
 /** A redirect to another name means the same only to callers that were decided about under the same names. */
 function namesOf({ admission }: Ctx): string {
   return admission?.names ?? ''
-}
-
-function grantKey(ctx: Pick<Ctx, 'fingerprint'>, route: FileRoute): string {
-  return `${ctx.fingerprint} ${repoKey(route.repo)} ${route.revision} ${route.path}`
 }
 
 function clientOf({ caller, fingerprint }: Ctx): ClientName {

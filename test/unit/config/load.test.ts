@@ -50,6 +50,7 @@ describe('a config without any source', () => {
       cachePrivate: false,
       refTtlMs: 10_000,
       accessTtlMs: 60_000,
+      staleGraceMs: 3_600_000,
       offline: false,
       hubTokens: new Map(),
       xet: 'strip',

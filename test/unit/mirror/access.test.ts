@@ -48,7 +48,7 @@ function scene(change: (facts: Facts) => Facts = (facts) => facts): Scene {
         monotonic,
         onWriteError: () => undefined,
       }),
-      settings: { accessTtlMs: TTL_MS },
+      settings: { accessTtlMs: TTL_MS, staleGraceMs: 0 },
       monotonic,
     })
   const facts = change(factsOn(disk))

@@ -19,7 +19,7 @@ import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { manualClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 
-const SETTINGS = { refTtlMs: 10_000, accessTtlMs: 60_000 }
+const SETTINGS = { refTtlMs: 10_000, accessTtlMs: 60_000, staleGraceMs: 0 }
 
 const COMMIT = 'c'.repeat(40)
 const GIT_SHA = 'e'.repeat(40)
@@ -95,6 +95,8 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
     implied: new Implied({ metadata, originBase: client.policy.base }),
+    contents: { isStored: async () => false },
+    cachePrivate: false,
     offline: false,
     asksLicence: () => false,
   })

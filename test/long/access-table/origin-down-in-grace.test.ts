@@ -1,0 +1,3 @@
+import { describeTable } from '../../support/access-table-run.ts'
+
+describeTable('origin down, in grace')
