@@ -18,6 +18,7 @@ import type { Layout } from '../layout.ts'
 import { UnusableDirectory } from '../prepare.ts'
 import type { TableUsage } from './rows.ts'
 import { tableFile } from './table.ts'
+import { isDamage } from './table-errors.ts'
 import { TableThread } from './table-thread.ts'
 
 /** Exit status of the check of a damaged table. */
@@ -100,6 +101,7 @@ export async function openMirrorTable(layout: Layout, options: MirrorTableOption
   } catch (error) {
     await close()
     if (readOnly || !isDamage(error)) throw asUnusable(error)
+    if (await isCutOnly(layout, error)) return openMirrorTable(layout, options)
     await setTableAside(layout)
     onSetAside?.()
     const fresh = await openMirrorTable(layout, options)
@@ -123,12 +125,23 @@ async function isWorthCompacting(
   return bavail * bsize - minFreeBytes > 1.5 * usedBytes
 }
 
-// The thread passes on names and messages of errors, not their classes.
-function isDamage(error: unknown): boolean {
-  return error instanceof Error && error.name === 'DamagedTable'
+/**
+ * Whether the file was only cut, and all rows can be read in spite of it. It has its length again then. A crash right after a
+ * commit can leave it so: see Table.
+ */
+async function isCutOnly(layout: Layout, error: unknown): Promise<boolean> {
+  if (!(error instanceof Error) || error.name !== 'CutTable') return false
+  const { size } = await stat(tableFile(layout.facts))
+  return (await run(layout, size, 'check')) === 'sound'
 }
 
-const UNUSABLE: ReadonlySet<string> = new Set(['DamagedTable', 'NoDatabase', 'VolumeUnfit', 'SameProcessId'])
+const UNUSABLE: ReadonlySet<string> = new Set([
+  'DamagedTable',
+  'CutTable',
+  'NoDatabase',
+  'VolumeUnfit',
+  'SameProcessId',
+])
 
 function asUnusable(error: unknown): unknown {
   return error instanceof Error && UNUSABLE.has(error.name) ? new UnusableDirectory(error.message) : error

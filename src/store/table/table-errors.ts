@@ -14,6 +14,19 @@ export class DamagedTable extends UnusableDirectory {
   }
 }
 
+/** The file has fewer pages than it says. */
+export class CutTable extends DamagedTable {
+  constructor(file: string) {
+    super(file, 'it is cut short')
+    this.name = 'CutTable'
+  }
+}
+
+/** Whether the table is damaged. The thread passes on names and messages of errors, not their classes. */
+export function isDamage(error: unknown): boolean {
+  return error instanceof Error && (error.name === 'DamagedTable' || error.name === 'CutTable')
+}
+
 /** There is no build of LMDB for this platform. */
 export class NoDatabase extends UnusableDirectory {
   constructor(cause: unknown) {

@@ -58,7 +58,7 @@ try {
 
 /** Beside a mirror it changes nothing. It reads one state of the table, whatever is changed meanwhile. */
 async function check(directory: string, { isAlone }: { readonly isAlone: boolean }): Promise<void> {
-  const table = await openTable(directory, { readOnly: !isAlone })
+  const table = await openTable(directory, { readOnly: !isAlone, extendsCut: isAlone })
   // A mirror that has just begun to make it.
   if (table === undefined) return
   // A fact with wrong bytes counts as absent, and so does a blob. Only what LMDB itself cannot read is damage here.
@@ -97,7 +97,7 @@ async function copy(directory: string, target: string): Promise<void> {
   const copied = await openTable(target, { readOnly: false }).catch((error: unknown) => {
     throw new CopyFailed(String(error))
   })
-  const table = await openTable(directory, { readOnly: true })
+  const table = await openTable(directory, { readOnly: true, extendsCut: true })
   if (table !== undefined) {
     for (const kind of ORDER) {
       const count = copyAll(copied, factsOf(table, kind))

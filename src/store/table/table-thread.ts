@@ -8,6 +8,7 @@ import { type BlobRow, decodePage } from './blob-rows.ts'
 import type { FactBytes, FactName } from './fact-rows.ts'
 import { asBuffer, type TableUsage } from './rows.ts'
 import type { Change } from './table.ts'
+import { isDamage } from './table-errors.ts'
 
 /** The table that a request is about. A request opens it if it is not open. */
 interface TableName {
@@ -162,7 +163,7 @@ export class TableThread {
       }
       return reply
     } catch (error) {
-      if (error instanceof Error && error.name === 'DamagedTable') this.#sawDamage = true
+      if (isDamage(error)) this.#sawDamage = true
       throw error
     }
   }

@@ -3,9 +3,20 @@
 // own (table-worker.ts). Commands make them in their own process: LMDB lets several processes read while one writes. One process
 // must not open a table twice at a time: closing either would end the locks of both (fcntl(2)).
 
-import { closeSync, constants, fchmodSync, fstatSync, fsyncSync, openSync, readSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  statSync,
+  truncateSync,
+} from 'node:fs'
 import { endianness } from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { RootDatabase } from 'lmdb'
 import type { BlobKey } from '../digest.ts'
 import { loadKernelLock } from '../lock.ts'
@@ -13,7 +24,7 @@ import type { FactKind } from '../store.ts'
 import { BLOB_DATABASES, type BlobChange, type BlobRow, BlobRows } from './blob-rows.ts'
 import { FACT_DATABASES, type FactBytes, type FactChange, type FactName, FactRows } from './fact-rows.ts'
 import type { Stats, TableUsage } from './rows.ts'
-import { DamagedTable, guard, guardOpening, NoDatabase, SameProcessId } from './table-errors.ts'
+import { CutTable, DamagedTable, guard, guardOpening, NoDatabase, SameProcessId } from './table-errors.ts'
 
 /** A change of a fact or of a blob. */
 export type Change = FactChange | BlobChange
@@ -25,19 +36,37 @@ export function tableFile(directory: string): string {
   return path.join(directory, 'data.mdb')
 }
 
+const CUT_TRIES = 5
+const CUT_RETRY_MS = 50
+
+interface OpenOptions {
+  readonly readOnly: boolean
+  /** A file that is cut short gets pages of zeros, instead of CutTable: what is lost can then be told by reading. */
+  readonly extendsCut?: boolean
+}
+
 /**
  * Opens the table in `directory`, which exists. Without `readOnly` it makes what is missing; with it, the result is undefined
  * when there is no table. The caller closes it. Rejects with the errors of table-errors.ts, or the error of the disk.
  */
-export async function openTable(directory: string, options: { readonly readOnly: false }): Promise<Table>
 export async function openTable(
   directory: string,
-  options: { readonly readOnly: boolean },
-): Promise<Table | undefined>
-export async function openTable(
-  directory: string,
-  options: { readonly readOnly: boolean },
-): Promise<Table | undefined> {
+  options: OpenOptions & { readonly readOnly: false },
+): Promise<Table>
+export async function openTable(directory: string, options: OpenOptions): Promise<Table | undefined>
+export async function openTable(directory: string, options: OpenOptions): Promise<Table | undefined> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await openOnce(directory, options)
+    } catch (error) {
+      // The mirror that writes to it may be about to give it its length.
+      if (!(error instanceof CutTable) || !options.readOnly || tries >= CUT_TRIES) throw error
+      await sleep(CUT_RETRY_MS)
+    }
+  }
+}
+
+async function openOnce(directory: string, options: OpenOptions): Promise<Table | undefined> {
   if (options.readOnly && !isTable(directory)) return undefined
   const { open } = await import('lmdb').catch((error: unknown) => {
     throw new NoDatabase(error)
@@ -58,11 +87,13 @@ export async function openTable(
       overlappingSync: false,
     })
     // A page that the file does not have would end the process.
-    const { lastPageNumber, pageSize, entryCount } = root.getStats() as Stats
-    const { size } = statSync(tableFile(directory))
-    if (size > 0 && size < (lastPageNumber + 1) * pageSize) {
-      void root.close()
-      throw new DamagedTable(tableFile(directory), 'it is cut short')
+    const { entryCount } = root.getStats() as Stats
+    if (isCut(directory, root)) {
+      if (options.extendsCut !== true) {
+        void root.close()
+        throw new CutTable(tableFile(directory))
+      }
+      truncateSync(tableFile(directory), lengthOf(root))
     }
     const make = (): Table => new Table(directory, root)
     // Nothing is in it yet, which a crash can leave, too, or it is of an early build. One commit makes all of it.
@@ -76,6 +107,17 @@ export async function openTable(
     table.fact({ kind: 'files', id: Buffer.alloc(0) })
     return table
   })
+}
+
+function isCut(directory: string, root: RootDatabase<Buffer, Buffer>): boolean {
+  const { size } = statSync(tableFile(directory))
+  return size > 0 && size < lengthOf(root)
+}
+
+/** How long the file is with all pages that LMDB has ever used. */
+function lengthOf(root: RootDatabase<Buffer, Buffer>): number {
+  const { lastPageNumber, pageSize } = root.getStats() as Stats
+  return (lastPageNumber + 1) * pageSize
 }
 
 /**
@@ -152,6 +194,8 @@ export class Table {
   readonly #root: RootDatabase<Buffer, Buffer>
   readonly #facts: FactRows
   readonly #blobs: BlobRows
+  /** The file has at least so many bytes. */
+  #lengthBytes = 0
 
   constructor(directory: string, root: RootDatabase<Buffer, Buffer>) {
     this.#file = tableFile(directory)
@@ -183,9 +227,8 @@ export class Table {
   /** How much of the file is in use. */
   get usage(): TableUsage {
     return guard(this.#file, () => {
-      const { lastPageNumber, pageSize } = this.#root.getStats() as Stats
       const usedBytes = this.#facts.sizeBytes + this.#blobs.sizeBytes
-      return { usedBytes, fileBytes: (lastPageNumber + 1) * pageSize }
+      return { usedBytes, fileBytes: lengthOf(this.#root) }
     })
   }
 
@@ -239,6 +282,18 @@ export class Table {
         this.#facts.change(facts, factLimitBytes)
       }),
     )
+    this.#extend()
+  }
+
+  /**
+   * LMDB does not write the last pages of the file if a transaction has taken and freed them. Then the file is shorter than it
+   * says, and could not be told from one that was cut.
+   */
+  #extend(): void {
+    const length = lengthOf(this.#root)
+    if (length <= this.#lengthBytes) return
+    this.#lengthBytes = length
+    if (statSync(this.#file).size < length) truncateSync(this.#file, length)
   }
 
   /** Copies all rows to the folder of a new table, without free pages. The copy is durable when this resolves. */

@@ -1,5 +1,6 @@
 // A table that the disk, or another program, has changed: nothing wrong is read from it, and the mirror starts.
 
+import { statSync } from 'node:fs'
 import {
   appendFile,
   copyFile,
@@ -13,6 +14,7 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { withTable } from '../../../src/store/table/table.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { eventually } from '../../support/eventually.ts'
 import {
@@ -64,6 +66,48 @@ describe('a table', () => {
     expect(await rightFacts(store)).toBe(0)
     await store.facts.write('files', 'f1', valueOf(1))
     expect(await rightFacts(store)).toBe(1)
+  })
+
+  it('whose last pages a transaction has taken and freed has its full length, and is opened', async () => {
+    const { root, layout, file } = await filled()
+    await withTable(layout.facts, { readOnly: false }, (table) => {
+      const keys = Array.from({ length: 100 }, (_, index) => sha256Key(Buffer.from(`gone ${index}`)))
+      const bytes = Buffer.alloc(60_000, 1)
+      const row = { sizeBytes: bytes.length, usedAt: 1, bytes }
+      const added = keys.map((key) => ({ act: 'add-blob', key, ...row }) as const)
+      const removed = keys.map((key) => ({ act: 'remove-blob', key }) as const)
+      table?.change([...added, ...removed], Number.POSITIVE_INFINITY)
+      expect(table?.usage.fileBytes).toBe(statSync(file).size)
+    })
+    const store = await open(root, { onTableSetAside: () => expect.unreachable() })
+    onTestFinished(() => store.close())
+    expect([await rightFacts(store), await rightBlobs(store)]).toEqual([COUNT, BLOBS])
+  })
+
+  it('whose last pages were free, and were cut off by a crash, keeps all its rows', async () => {
+    const { root, layout, file } = await filled()
+    const { size } = await stat(file)
+    await withTable(layout.facts, { readOnly: false }, (table) => {
+      const bytes = Buffer.alloc(60_000, 1)
+      const key = sha256Key(bytes)
+      table?.change(
+        [
+          { act: 'add-blob', key, sizeBytes: bytes.length, usedAt: 1, bytes },
+          { act: 'remove-blob', key },
+        ],
+        Number.POSITIVE_INFINITY,
+      )
+    })
+    expect((await stat(file)).size).toBeGreaterThan(size)
+    await truncate(file, (await stat(file)).size - 4096)
+    await writeFile(layout.factsInUse, '0')
+    for (const largeTableBytes of [1_000_000_000, 1]) {
+      const store = await open(root, { largeTableBytes, onTableSetAside: () => expect.unreachable() })
+      expect([await rightFacts(store), await rightBlobs(store)]).toEqual([COUNT, BLOBS])
+      await store.close()
+      await truncate(file, (await stat(file)).size - 4096)
+      await writeFile(layout.factsInUse, '0')
+    }
   })
 
   it('that has something behind its end is read', async () => {
