@@ -41,7 +41,7 @@ const CUT_RETRY_MS = 50
 
 interface OpenOptions {
   readonly readOnly: boolean
-  /** A file that is cut short gets pages of zeros, instead of CutTable: what is lost can then be told by reading. */
+  /** A file that is cut short gets pages of zeros, instead of CutTable: reading then shows what is lost. */
   readonly extendsCut?: boolean
 }
 
@@ -287,7 +287,7 @@ export class Table {
 
   /**
    * LMDB does not write the last pages of the file if a transaction has taken and freed them. Then the file is shorter than it
-   * says, and could not be told from one that was cut.
+   * says, and looks like one that was cut.
    */
   #extend(): void {
     const length = lengthOf(this.#root)
