@@ -11,8 +11,11 @@
 
 import type { Repo } from '../hub/names.ts'
 
-/** A repo that is not public any more, was written to, or has a moved branch; `all` when settings have changed. */
-export type Invalidated = Repo | 'all'
+/**
+ * A repo that is not public any more, was written to, or has a moved branch; `repos` when that may be any of them, and
+ * `all` when settings have changed.
+ */
+export type Invalidated = Repo | 'repos' | 'all'
 
 export class Invalidations {
   readonly #listeners: ((what: Invalidated) => void)[] = []

@@ -7,6 +7,7 @@ import type { CommitHash, Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
 import type { FileRoute, HubRoute } from '../hub/route.ts'
+import type { WrittenRepos } from '../hub/written-repos.ts'
 import type { Access } from './access/access.ts'
 import type { Policies } from './access/policies.ts'
 import type { Refusals } from './access/refusals.ts'
@@ -58,9 +59,15 @@ export interface Mirror {
   /** Whether there are any policies. */
   readonly hasRules: boolean
   /**
-   * A write to the repo was forwarded and accepted. What was known of its branches, and of who may read it, ends here.
+   * A write to the repos was forwarded and accepted. What was known of their branches, of who may read them, and of their
+   * names ends here.
    */
-  changed(ctx: Ctx, repo: Repo | undefined): Promise<void>
+  changed(ctx: Ctx, repos: WrittenRepos): Promise<void>
+  /**
+   * A write to the repos was forwarded, and the Hub may have carried it out, or does so now. What was known of their
+   * branches ends here.
+   */
+  mayChange(ctx: Ctx, repos: WrittenRepos): void
   /** The Hub refused a forwarded read of the repo. Rights that the refusal contradicts end here. */
   refused(ctx: Ctx, route: HubRoute, refusal: Refusal): Promise<void>
   /** What the policies decide about a request whose answer may be reused: `Policies.admitCached`. */
@@ -111,6 +118,13 @@ export function createMirror(parts: {
     registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),
   }
 
+  const mayChange: Mirror['mayChange'] = (ctx, repos) => {
+    refusals.invalidate(ctx.fingerprint)
+    documents.changed()
+    if (repos === 'all') metadata.refs.allChanged()
+    else for (const repo of repos) metadata.refs.changed(repo)
+  }
+
   return {
     ...restartOnRename(answers, admit),
     admit,
@@ -123,14 +137,19 @@ export function createMirror(parts: {
     sawObject: ({ authorization }, repo, sha256) =>
       access.saw(repo, sha256, authorization === undefined ? Number.NEGATIVE_INFINITY : now()),
 
-    async changed(ctx, repo) {
-      refusals.invalidate(ctx.fingerprint)
-      documents.changed()
-      if (repo === undefined) return
-      metadata.refs.changed(repo)
-      // The write may have made it private, or deleted it: the next request asks the Hub without a credential again.
-      await access.withdrawn(repo, now(), 'token')
+    async changed(ctx, repos) {
+      mayChange(ctx, repos)
+      if (repos === 'all') {
+        access.doubtAll()
+        return
+      }
+      for (const repo of repos) {
+        metadata.repos.nameMayHaveChanged(repo)
+        // The write may have made it private, or deleted it: the next request asks the Hub without a credential again.
+        await access.withdrawn(repo, now(), 'token')
+      }
     },
+    mayChange,
 
     async refused(ctx, route, refused) {
       if (route.repo === undefined) return

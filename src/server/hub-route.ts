@@ -12,6 +12,7 @@ import type { Conditions } from '../http/select.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
+import { namesReposInBody, type WrittenRepos, writtenRepos } from '../hub/written-repos.ts'
 import { MemoryCache } from '../memory.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Mirror } from '../mirror/mirror.ts'
@@ -25,7 +26,12 @@ import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
-import { MAX_BATCH_BYTES, MAX_PATHS_BYTES, type RequestBodies } from './request-bodies.ts'
+import {
+  MAX_BATCH_BYTES,
+  MAX_NAMING_BYTES,
+  MAX_PATHS_BYTES,
+  type RequestBodies,
+} from './request-bodies.ts'
 import { recordOf } from './request-record.ts'
 
 const UNCLEAR_BATCH =
@@ -77,14 +83,17 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
     handler: async (request, reply, _destination, hooks) => {
       const admitted = await admit(request, reply, options)
       const answer = await answerFor(request, admitted, options.mirror)
-      if (answer === undefined) return forward(request, reply, admitted, { ...options, hooks })
+      if (answer === undefined) {
+        const written = await readWritten(request, admitted)
+        return forward(request, reply, { ...admitted, written }, { ...options, hooks })
+      }
       return send(request, reply, answer, admitted, options)
     },
   })
 }
 
 /** A request that may be answered: its route, and its caller. */
-interface Admitted extends Forwarded {
+interface Admitted extends Omit<Forwarded, 'written'> {
   /** Reads the body as a whole, for requests that ask by their body. Rejects as `RequestBodies.read` does. */
   readonly readBody: (maxBytes: number) => Promise<Buffer>
 }
@@ -211,12 +220,28 @@ async function readBatch(
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
     return undefined
   const body = await readBody(MAX_BATCH_BYTES)
-  // The stream of the request has been read. The proxy plugin sends `body` instead; it might encode a plain buffer as
-  // JSON.
-  const sent = withoutXet(body)
-  request.body = Readable.from([sent])
-  request.raw.headers['content-length'] = String(sent.length)
+  replaceBody(request, withoutXet(body))
   return lfsOperation(body)
+}
+
+/** The repos that a forwarded write changes, for which its body is read where that names them. */
+async function readWritten(request: FastifyRequest, { route, readBody }: Admitted): Promise<WrittenRepos> {
+  const { method = '', headers } = request.raw
+  // Clients may send the first files of a new repo along. Such a body is streamed.
+  const isShort = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= MAX_NAMING_BYTES
+  if (!namesReposInBody(route, method) || !isShort) return writtenRepos(route, method, undefined)
+  const body = await readBody(MAX_NAMING_BYTES)
+  replaceBody(request, body)
+  return writtenRepos(route, method, body)
+}
+
+/**
+ * The stream of the request has been read. The proxy plugin sends `request.body` instead; it might encode a plain buffer as
+ * JSON.
+ */
+function replaceBody(request: FastifyRequest, body: Buffer): void {
+  request.body = Readable.from([body])
+  request.raw.headers['content-length'] = String(body.length)
 }
 
 function single(value: string | string[] | undefined): string | undefined {

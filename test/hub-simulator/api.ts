@@ -17,7 +17,7 @@ import {
 import { answerParquet } from './parquet.ts'
 import type { Found, Repo, RepoType } from './repos.ts'
 import { answerResolveCache } from './resolve.ts'
-import { answerRepoManagement, answerRepoWrite } from './writes.ts'
+import { answerRepoManagement, answerRepoWrite, REPO_ACTIONS } from './writes.ts'
 
 /** A repo route taken apart: `action` and `rest` are what follows the id. */
 interface RepoTarget {
@@ -43,8 +43,17 @@ const ACTIONS = new Set([
   'branch',
   'tag',
   'settings',
+  ...REPO_ACTIONS,
 ])
-const WRITES = new Set(['preupload', 'commit', 'branch', 'tag', 'settings', 'xet-write-token'])
+const WRITES = new Set([
+  'preupload',
+  'commit',
+  'branch',
+  'tag',
+  'settings',
+  'xet-write-token',
+  ...REPO_ACTIONS,
+])
 const XET_TOKEN_SECONDS = 900
 
 /** Answers everything under /api/; `segments` come after `api`. */

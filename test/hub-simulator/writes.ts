@@ -4,6 +4,7 @@
 import { type Caller, callerOf, judgeWrite, mayCreateIn, REFUSALS, revisionNotFound } from './access.ts'
 import type { Exchange } from './exchange.ts'
 import { type HubState, notFound, type RepoRequest, refuse, sendJson, webPath } from './hub.ts'
+import { answerRepoAction } from './repo-actions.ts'
 import { type Change, type LfsFile, type Repo, type RepoType, refName } from './repos.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -14,6 +15,8 @@ const TYPES: Readonly<Record<string, RepoType>> = {
   space: 'spaces',
   kernel: 'kernels',
 }
+/** What repo-actions.ts answers. */
+export const REPO_ACTIONS: ReadonlySet<string> = new Set(['discussions', 'super-squash', 'duplicate'])
 const LFS_EXTENSIONS = /\.(bin|safetensors|gguf|onnx|parquet|pt|pth|h5|zip|gz|npz|arrow|ckpt)$/i
 const LFS_ABOVE_BYTES = 10 * 1024 * 1024
 
@@ -52,6 +55,8 @@ export async function answerRepoWrite(
   const body = await exchange.readBody()
   if (action === 'settings' && method === 'PUT')
     return applySettings(exchange, repo, parseJson(body.toString()))
+  if (action !== undefined && REPO_ACTIONS.has(action))
+    return answerRepoAction(hub, exchange, request, parseJson(body.toString()) ?? {})
   if (name === undefined) return notFound(exchange)
   if (action === 'preupload' && method === 'POST')
     return preupload(exchange, repo, name, parseJson(body.toString()))

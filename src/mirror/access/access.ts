@@ -32,6 +32,8 @@ export class Access {
   readonly #probes = new SingleFlight<boolean>(isRepoMoved)
   // When the first request was sent whose answer named a commit or an object. An evicted one costs one question.
   readonly #firstSeen = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
+  // When a write was accepted that may have been to any repo: earlier verdicts are asked again.
+  #allDoubtedAt = Number.NEGATIVE_INFINITY
   // When a request was sent that the Hub refused to a credential, by credential and repo, or by credential alone.
   readonly #denials = new MemoryCache<number>({
     maxBytes: 16 * 1024 * 1024,
@@ -95,9 +97,16 @@ export class Access {
 
   #fresh(repo: Repo): Verdict | undefined {
     const known = this.#verdicts.get(repoKey(repo))
-    return known !== undefined && this.#monotonic() - known.at < this.#settings.accessTtlMs
+    return known !== undefined &&
+      known.at > this.#allDoubtedAt &&
+      this.#monotonic() - known.at < this.#settings.accessTtlMs
       ? known
       : undefined
+  }
+
+  /** A write was accepted that may have been to any repo: all are asked again before a verdict is used. */
+  doubtAll(): void {
+    this.#allDoubtedAt = this.#monotonic()
   }
 
   /**

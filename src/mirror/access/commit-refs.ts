@@ -6,6 +6,7 @@ import { MemoryCache, textBytes } from '../../memory.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginClient } from '../../origin/client.ts'
 import { askRepoRefs, type RepoRef } from '../../origin/repos/repo-info.ts'
 import { anonymousRequester, type Ctx, requesterOf } from '../context.ts'
+import type { Metadata } from '../metadata/metadata.ts'
 import { SingleFlight } from '../single-flight.ts'
 
 interface RefsResult {
@@ -43,7 +44,7 @@ export class CommitRefs {
     const { offline, credentialOf, onMoved } = this.#options
     const open = repoKey(repo)
     const own = `${useToken === undefined ? ctx.fingerprint : `lent ${useToken}`} ${open}`
-    const fresh = this.#fresh(open) ?? this.#fresh(own)
+    const fresh = this.#fresh(repo, open) ?? this.#fresh(repo, own)
     if (fresh !== undefined) return fresh
     const before = this.#results.get(open)?.refs ?? this.#results.get(own)?.refs
     if (offline) return before
@@ -60,10 +61,11 @@ export class CommitRefs {
     return (await this.#ask(own, repo, { ...requesterOf(ctx), authorization }, onMoved(repo))) ?? before
   }
 
-  #fresh(key: string): readonly RepoRef[] | undefined {
+  #fresh(repo: Repo, key: string): readonly RepoRef[] | undefined {
     const result = this.#results.get(key)
-    const { monotonic, settings } = this.#options
-    return result !== undefined && monotonic() - result.at < settings.accessTtlMs ? result.refs : undefined
+    const { metadata, monotonic, settings } = this.#options
+    if (result === undefined || metadata.refs.changedSince(repo, result.at)) return undefined
+    return monotonic() - result.at < settings.accessTtlMs ? result.refs : undefined
   }
 
   #ask(
@@ -87,6 +89,7 @@ export class CommitRefs {
 
 interface CommitRefsOptions {
   readonly client: OriginClient
+  readonly metadata: { readonly refs: Pick<Metadata['refs'], 'changedSince'> }
   readonly credentialOf: (name: string) => string | undefined
   /** Read at each use: it may change. */
   readonly settings: { readonly accessTtlMs: number }

@@ -55,13 +55,13 @@ export class RepoProbe {
    */
   inMemory(ctx: Pick<Ctx, 'fingerprint'>, repo: Repo | undefined, useToken?: string): HubFacts {
     if (repo === undefined) return {}
-    const anonymous = this.#fresh(repoKey(repo))
+    const anonymous = this.#fresh(repo, repoKey(repo))
     const verdict = this.#options.access.verdict(repo)
     // The Hub has since refused the repo to an anonymous request.
     const isOver = anonymous?.access === 'public' && verdict === 'restricted'
     return {
       access: verdict === 'public' ? 'public' : isOver ? undefined : anonymous?.access,
-      licence: anonymous?.licence ?? this.#fresh(ownKey(ctx, repo, useToken))?.licence,
+      licence: anonymous?.licence ?? this.#fresh(repo, ownKey(ctx, repo, useToken))?.licence,
     }
   }
 
@@ -133,10 +133,11 @@ export class RepoProbe {
     })
   }
 
-  #fresh(key: string): ProbeResult | undefined {
+  #fresh(repo: Repo, key: string): ProbeResult | undefined {
     const result = this.#results.get(key)
-    const { monotonic, settings } = this.#options
-    return result !== undefined && monotonic() - result.at < settings.accessTtlMs ? result : undefined
+    const { metadata, monotonic, settings } = this.#options
+    if (result === undefined || metadata.refs.changedSince(repo, result.at)) return undefined
+    return monotonic() - result.at < settings.accessTtlMs ? result : undefined
   }
 
   #set(key: string, result: ProbeResult): ProbeResult {

@@ -342,7 +342,9 @@ export class Resolver {
       })
       return { result, askedAt }
     }
-    return this.#heads.run(`${ctx.fingerprint} ${target}`, ask, namesOf(ctx))
+    // After a write through the mirror, a request must not share an answer that was asked for before.
+    const changedAt = this.#options.metadata.refs.changedAt(route.repo) ?? ''
+    return this.#heads.run(`${ctx.fingerprint} ${changedAt} ${target}`, ask, namesOf(ctx))
   }
 
   /**

@@ -32,6 +32,8 @@ export class RefMetadata {
   readonly #refs = new MemoryCache<SeenRef>({ maxBytes: 16 * MEGABYTE })
   // When a write to a repo last went through the mirror.
   readonly #changes = new MemoryCache<number>({ maxBytes: 2 * MEGABYTE })
+  // When a write last went through the mirror that may have been to any repo.
+  #allChangedAt = Number.NEGATIVE_INFINITY
   #naming = Promise.resolve()
 
   constructor(
@@ -113,9 +115,21 @@ export class RefMetadata {
     this.#invalidations.invalidate(repo)
   }
 
+  /** The same for a write that may have been to any repo. */
+  allChanged(): void {
+    this.#allChangedAt = this.#monotonic()
+    this.#invalidations.invalidate('repos')
+  }
+
+  /** When a write to the repo last went through the mirror, as far as this is known. */
+  changedAt(repo: Repo): number | undefined {
+    const at = Math.max(this.#changes.get(this.#store.repoKey(repo)) ?? this.#allChangedAt, this.#allChangedAt)
+    return at === Number.NEGATIVE_INFINITY ? undefined : at
+  }
+
   /** Whether a write to the repo went through the mirror at or after `at`. */
   changedSince(repo: Repo, at: number): boolean {
-    const changedAt = this.#changes.get(this.#store.repoKey(repo))
+    const changedAt = this.changedAt(repo)
     return changedAt !== undefined && changedAt >= at
   }
 }

@@ -99,7 +99,12 @@ export class RepoMetadata {
     return this.traitsInMemory(repo)?.name
   }
 
-  /** Whether the Hub has named the repo within the last `ttlMs`. */
+  /** A write may have renamed the repo: what it was called is not trusted without asking. */
+  nameMayHaveChanged(repo: Repo): void {
+    this.#namedAt.delete(this.#store.repoKey(repo))
+  }
+
+  /** Whether the Hub has named the repo within the last `ttlMs`, and no write may have renamed it since. */
   isNameFresh(repo: Repo, ttlMs: number): boolean {
     const at = this.#namedAt.get(this.#store.repoKey(repo))
     return at !== undefined && this.#options.monotonic() - at < ttlMs

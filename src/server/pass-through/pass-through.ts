@@ -16,6 +16,7 @@ import { passableHeaders } from '../../hub/response-headers.ts'
 import { type RewriteBases, rewriteLink, rewriteLocation } from '../../hub/rewrite.ts'
 import { type HubRoute, isWriteRoute } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
+import type { WrittenRepos } from '../../hub/written-repos.ts'
 import { noteAllowed, noteRefusal } from '../../mirror/access/note.ts'
 import { hintContext } from '../../mirror/access/refused.ts'
 import type { Ctx } from '../../mirror/context.ts'
@@ -58,10 +59,11 @@ import {
 import { readableResponse } from './readable-response.ts'
 import { withoutCredential } from './without-credential.ts'
 
-/** A request that is forwarded: its target, and for whom. */
+/** A request that is forwarded: its target, for whom, and the repos that it changes if it is a write. */
 export interface Forwarded {
   readonly route: HubRoute
   readonly ctx: Ctx
+  readonly written: WrittenRepos
 }
 
 export interface ForwardOptions {
@@ -73,7 +75,7 @@ export interface ForwardOptions {
   readonly via: string
   readonly observer: Observer
   /** Is notified of writes that the Hub accepted, and of requests that it refused. */
-  readonly mirror: Pick<Mirror, 'changed' | 'refused' | 'sawObject'>
+  readonly mirror: Pick<Mirror, 'changed' | 'mayChange' | 'refused' | 'sawObject'>
 }
 
 /**
@@ -144,7 +146,7 @@ export function forward(
   options: ForwardOptions & { readonly hooks: Parameters<FastifyReply['from']>[1] },
 ): FastifyReply {
   const { client, hooks } = options
-  const { route } = forwarded
+  const { route, written } = forwarded
   if (isOwn(route)) throw new MirrorError('not_found')
   if (options.offline) throw new MirrorError('offline_and_absent')
   // The copy evaluates the getters now: a forwarded body detaches the socket from its request.
@@ -156,7 +158,7 @@ export function forward(
   const fail = (error: unknown): void => sendFailure(reply.raw, error, record, request.raw.method === 'HEAD')
   const respond = (given: OriginResponse): void => {
     reply.hijack()
-    void answer(request, reply, given, { ...options, route, ctx }).catch((error: unknown) => {
+    void answer(request, reply, given, { ...options, route, ctx, written }).catch((error: unknown) => {
       // An unread body would keep its connection forever.
       given.stream.on('error', () => undefined).destroy()
       fail(error)
@@ -188,6 +190,7 @@ export function forward(
       },
       onError: (_reply, { error }) => {
         options.observer.originRequest('pass-through', 0, elapsed(record.startedAt))
+        noteUnanswered(request.raw.method, { ...options, route, ctx, written })
         reply.hijack()
         fail(originFailure(error.cause ?? error, client.policy.base, client.policy.base.host))
       },
@@ -266,6 +269,7 @@ async function answer(
     final = readableResponse(final, { method, mustRead: ctx.lent !== undefined })
   record.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   await learn(method, final, isOfHub, options)
+  const isAccepted = isChange(route, method) && final.statusCode < 400
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
   headers['x-request-id'] = record.id
@@ -297,7 +301,7 @@ async function answer(
   // A silent stream does not notice by itself that the client has gone.
   record.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
   if (record.signal.aborted) final.stream.destroy()
-  const counting = counted(final.stream, options)
+  const counting = counted(final.stream, options, isAccepted)
   const stream = release === undefined ? counting : bufferBody(counting, release)
   const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
   const how = { record, isWanted: () => client.isWanted(caller) }
@@ -327,19 +331,39 @@ async function learn(
   method: string,
   final: OriginResponse,
   isOfHub: boolean,
-  { mirror, ctx, route }: ForwardOptions & Forwarded,
+  options: ForwardOptions & Forwarded,
 ): Promise<void> {
+  const { mirror, ctx, route, written } = options
   // A fetch over git is a POST that changes nothing.
   const isWrite = !isRead(method) && isWriteRoute(route, method)
   if (final.statusCode < 400) {
     noteAllowed(ctx.access, 'passed')
     // The form that requests access is answered with a redirect.
-    if (isWrite) await mirror.changed(ctx, route.repo)
+    if (isChange(route, method)) await mirror.changed(ctx, written)
     return
   }
   const refusal = readRefusal(final.statusCode, final.headers, Buffer.alloc(0))
   noteRefusal(ctx.access, refusal)
   if (isOfHub && !isWrite) await mirror.refused(ctx, route, refusal)
+  if (final.statusCode >= 500) noteUnanswered(method, options)
+}
+
+/**
+ * The Hub may have carried out a request that it has not answered, or for which a server in front of it has given up. Not
+ * without a credential, which every write needs: otherwise any client could make the mirror ask the Hub more often.
+ */
+function noteUnanswered(
+  method: string | undefined,
+  { mirror, ctx, route, written }: ForwardOptions & Forwarded,
+): void {
+  if (written === 'all' || ctx.authorization === undefined) return
+  if (isChange(route, method)) mirror.mayChange(ctx, written)
+}
+
+/** Whether the request changes something at the Hub if it is accepted. The question before an upload does not. */
+function isChange(route: HubRoute, method = ''): boolean {
+  if (isRead(method) || !isWriteRoute(route, method)) return false
+  return passedDocumentOf(route, method) !== 'preupload'
 }
 
 /** The fields that a refusal gets in addition to the Hub's own. Its body is passed on unread. */
@@ -374,12 +398,15 @@ function isAboutRepo(route: HubRoute): boolean {
 
 async function* counted(
   stream: Readable,
-  { observer, client }: ForwardOptions,
+  { observer, client, mirror, ctx, written }: ForwardOptions & Forwarded,
+  isChange: boolean,
 ): AsyncGenerator<Buffer, void, undefined> {
   try {
     for await (const part of stream) {
       const chunk = part as Buffer
       observer.originBytes('pass-through', chunk.length)
+      // A push moves its branches after the head of its answer.
+      if (isChange) mirror.mayChange(ctx, written)
       yield chunk
     }
   } catch (error) {

@@ -21,7 +21,7 @@ export class WorkerLink implements Intermediary {
   readonly #monotonic: () => number
   readonly #mayRepeat: () => boolean
   // Until when a worker may repeat an answer about a repo, at the latest.
-  readonly #cachedUntil = new Map<string, number>()
+  readonly #cached = new Map<string, { readonly repo: Repo; readonly until: number }>()
   #invalidateAll: (repo: Repo) => Promise<void> = () => Promise.resolve()
 
   constructor(options: {
@@ -56,9 +56,10 @@ export class WorkerLink implements Intermediary {
   /** From this call on the workers must be notified when the answer may no longer be repeated. */
   noteFor(answer: RepeatableAnswer): readonly [string, string] | undefined {
     if (!this.#mayRepeat()) return undefined
-    const key = repoKey(answer.route.repo)
-    if (this.#cachedUntil.size >= MAX_NOTED) this.#removeExpired()
-    this.#cachedUntil.set(key, Math.max(answer.until, this.#cachedUntil.get(key) ?? 0))
+    const { repo } = answer.route
+    const key = repoKey(repo)
+    if (this.#cached.size >= MAX_NOTED) this.#removeExpired()
+    this.#cached.set(key, { repo, until: Math.max(answer.until, this.#cached.get(key)?.until ?? 0) })
     const at = sharedMs()
     const now = this.#monotonic()
     const ageMs = answer.askedAt === undefined ? undefined : now - answer.askedAt
@@ -71,15 +72,20 @@ export class WorkerLink implements Intermediary {
   /** Makes every worker drop its answers about the repo. Until all have, no request is answered. */
   invalidate(repo: Repo): void {
     const key = repoKey(repo)
-    const until = this.#cachedUntil.get(key)
-    if (until === undefined) return
-    this.#cachedUntil.delete(key)
-    if (until > this.#monotonic()) this.gate.closeDuring(this.#invalidateAll(repo))
+    const cached = this.#cached.get(key)
+    if (cached === undefined) return
+    this.#cached.delete(key)
+    if (cached.until > this.#monotonic()) this.gate.closeDuring(this.#invalidateAll(repo))
+  }
+
+  /** The same for all repos. */
+  invalidateRepos(): void {
+    for (const { repo } of [...this.#cached.values()]) this.invalidate(repo)
   }
 
   #removeExpired(): void {
     const now = this.#monotonic()
-    for (const [key, until] of this.#cachedUntil) if (until <= now) this.#cachedUntil.delete(key)
+    for (const [key, { until }] of this.#cached) if (until <= now) this.#cached.delete(key)
   }
 }
 
@@ -97,7 +103,8 @@ export function linkWorkers(
   const link = new WorkerLink({ monotonic, mayRepeat: () => settings.policies.length === 0 })
   invalidations.onInvalidate((what) => {
     // New settings are a message of their own to the workers.
-    if (what !== 'all') link.invalidate(what)
+    if (what === 'repos') link.invalidateRepos()
+    else if (what !== 'all') link.invalidate(what)
   })
   return link
 }
