@@ -43,7 +43,8 @@ export const ERRORS = {
   writes_denied: {
     status: 403,
     header: 'MirrorIsReadOnly',
-    message: 'This mirror is read-only. Upload to the Hub directly (unset HF_ENDPOINT), or ask the operator.',
+    message:
+      'This mirror is read-only. Upload or push to the Hub directly (without HF_ENDPOINT), or ask the operator.',
     operator: 'HUBMIRROR_WRITES is deny, and a client tried to upload, commit or change a repo.',
     mayRetry: false,
   },

@@ -349,6 +349,16 @@ export function formatHubUrl(route: HubRoute): string {
 }
 
 /**
+ * Which program reads the answer to this route, if it is not a client of the Hub's API. They show errors of different
+ * forms.
+ */
+export function readerOf(route: HubRoute): 'git' | 'git-lfs' | undefined {
+  if (route.kind !== 'other') return undefined
+  if (route.purpose === 'git-read' || route.purpose === 'git-write') return 'git'
+  return route.purpose === 'lfs-batch' || /\.git\/info\/lfs\//.test(route.target) ? 'git-lfs' : undefined
+}
+
+/**
  * Whether a request would change something at the Hub, for mirrors that deny writes. Xet write tokens and the first
  * request of a push count, so that a client is refused before it has hashed and packed. A Git LFS batch does not:
  * whether it writes stands in its body, which the caller of this function must read.

@@ -10,7 +10,7 @@ import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
 import { repoKey } from '../hub/names.ts'
-import type { HubRoute } from '../hub/route.ts'
+import { type HubRoute, readerOf } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { type About, fingerprint } from '../telemetry/log.ts'
 import { keyedDigest } from '../telemetry/run-key.ts'
@@ -186,6 +186,7 @@ function countOnce(
 export function noteRoute(record: RequestRecord, route: HubRoute): void {
   record.route = route.kind === 'other' ? 'pass-through' : route.kind
   record.about = aboutOf(route)
+  record.reader = readerOf(route)
 }
 
 // One route serves many requests.

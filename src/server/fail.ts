@@ -55,10 +55,10 @@ function isClientError(error: unknown): boolean {
   return typeof error.statusCode === 'number' && error.statusCode >= 400 && error.statusCode < 500
 }
 
-/** The response for an error: status, header fields, and a JSON body with the message. */
+/** The response for an error: status, header fields, and a body with the message that the `reader` shows. */
 export function failureOf(
   error: MirrorError,
-  context: { readonly aboutRepo: boolean } = { aboutRepo: false },
+  context: { readonly aboutRepo: boolean; readonly reader?: RequestRecord['reader'] } = { aboutRepo: false },
 ): {
   readonly status: number
   readonly headers: Record<string, string>
@@ -66,13 +66,13 @@ export function failureOf(
 } {
   const row: (typeof ERRORS)[ErrorCode] = ERRORS[error.code]
   const message = headerText(error.code === 'bug' ? row.message : error.message, MAX_MESSAGE_CHARS)
-  const body = Buffer.from(JSON.stringify({ error: message }))
+  const { type, body } = bodyOf(message, context.reader)
   const { contentRange: range, retryAfterSeconds } = error.detail
   return {
     status: error.status,
     body,
     headers: {
-      'content-type': 'application/json; charset=utf-8',
+      'content-type': type,
       'content-length': String(body.length),
       'x-error-code': context.aboutRepo && 'repoHeader' in row ? row.repoHeader : row.header,
       'x-error-message': message,
@@ -96,6 +96,16 @@ export function failureOf(
         : {}),
     },
   }
+}
+
+/**
+ * Git prints a text behind `remote:`, and nothing of another type. Git LFS prints the `message` of JSON, and clients of the
+ * API its `error`, also those that speak Git LFS.
+ */
+function bodyOf(message: string, reader: RequestRecord['reader']) {
+  if (reader === 'git') return { type: 'text/plain; charset=utf-8', body: Buffer.from(`${message}\n`) }
+  const value = reader === 'git-lfs' ? { message, error: message } : { error: message }
+  return { type: 'application/json; charset=utf-8', body: Buffer.from(JSON.stringify(value)) }
 }
 
 /** Responds with the error, or breaks the connection if a response has begun. */
@@ -130,6 +140,7 @@ export function sendFailure(
   const deniedBy = DENIED_BY.get(error.code)
   const { status, headers, body } = failureOf(error, {
     aboutRepo: error.code === 'policy_denied' || record.about.repo !== undefined,
+    reader: record.reader,
   })
   const isRefusal = REFUSALS.has(error.code)
   record.outcome = isRefusal ? 'refused' : 'error'

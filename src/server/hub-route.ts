@@ -25,13 +25,9 @@ import { contextOf, noteRoute, withLent } from './context.ts'
 import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
 import type { OriginLimit } from './origin-limit.ts'
-import { type Forwarded, type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
-import {
-  MAX_BATCH_BYTES,
-  MAX_NAMING_BYTES,
-  MAX_PATHS_BYTES,
-  type RequestBodies,
-} from './request-bodies.ts'
+import type { Forwarded } from './pass-through/learn.ts'
+import { type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
+import { MAX_BATCH_BYTES, MAX_NAMING_BYTES, MAX_PATHS_BYTES, type RequestBodies } from './request-bodies.ts'
 import { recordOf } from './request-record.ts'
 
 const UNCLEAR_BATCH =

@@ -15,6 +15,8 @@ export class RequestRecord {
   route: RouteKind = 'bad'
   outcome: Outcome = 'error'
   about: About = NOTHING
+  /** The program that reads the response, as far as errors differ. */
+  reader: 'git' | 'git-lfs' | undefined
   /** A fingerprint of the token, which means nothing outside of this process. */
   token: string | undefined
   callerKind: CallerKind = 'anonymous'

@@ -123,7 +123,10 @@ export class RefMetadata {
 
   /** When a write to the repo last went through the mirror, as far as this is known. */
   changedAt(repo: Repo): number | undefined {
-    const at = Math.max(this.#changes.get(this.#store.repoKey(repo)) ?? this.#allChangedAt, this.#allChangedAt)
+    const at = Math.max(
+      this.#changes.get(this.#store.repoKey(repo)) ?? this.#allChangedAt,
+      this.#allChangedAt,
+    )
     return at === Number.NEGATIVE_INFINITY ? undefined : at
   }
 

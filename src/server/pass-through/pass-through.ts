@@ -14,10 +14,8 @@ import { HUB_URLS } from '../../hub/names.ts'
 import { readRefusal, refusalHeaders } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { type RewriteBases, rewriteLink, rewriteLocation } from '../../hub/rewrite.ts'
-import { type HubRoute, isWriteRoute } from '../../hub/route.ts'
+import type { HubRoute } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
-import type { WrittenRepos } from '../../hub/written-repos.ts'
-import { noteAllowed, noteRefusal } from '../../mirror/access/note.ts'
 import { hintContext } from '../../mirror/access/refused.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
@@ -48,6 +46,7 @@ import {
   reserveIfShort,
   WRITE_TIMEOUT_MS,
 } from './connection.ts'
+import { type Forwarded, isChange, learn, noteUnanswered } from './learn.ts'
 import {
   following,
   isPlainJson,
@@ -58,13 +57,6 @@ import {
 } from './passed-json.ts'
 import { readableResponse } from './readable-response.ts'
 import { withoutCredential } from './without-credential.ts'
-
-/** A request that is forwarded: its target, for whom, and the repos that it changes if it is a write. */
-export interface Forwarded {
-  readonly route: HubRoute
-  readonly ctx: Ctx
-  readonly written: WrittenRepos
-}
 
 export interface ForwardOptions {
   readonly client: OriginClient
@@ -324,46 +316,6 @@ async function answer(
   start()
   record.bytes += rewritten.body.length
   reply.raw.end(rewritten.body)
-}
-
-/** Notes what the response says about access, and reports it to the mirror if it is the Hub's own. */
-async function learn(
-  method: string,
-  final: OriginResponse,
-  isOfHub: boolean,
-  options: ForwardOptions & Forwarded,
-): Promise<void> {
-  const { mirror, ctx, route, written } = options
-  // A fetch over git is a POST that changes nothing.
-  const isWrite = !isRead(method) && isWriteRoute(route, method)
-  if (final.statusCode < 400) {
-    noteAllowed(ctx.access, 'passed')
-    // The form that requests access is answered with a redirect.
-    if (isChange(route, method)) await mirror.changed(ctx, written)
-    return
-  }
-  const refusal = readRefusal(final.statusCode, final.headers, Buffer.alloc(0))
-  noteRefusal(ctx.access, refusal)
-  if (isOfHub && !isWrite) await mirror.refused(ctx, route, refusal)
-  if (final.statusCode >= 500) noteUnanswered(method, options)
-}
-
-/**
- * The Hub may have carried out a request that it has not answered, or for which a server in front of it has given up. Not
- * without a credential, which every write needs: otherwise any client could make the mirror ask the Hub more often.
- */
-function noteUnanswered(
-  method: string | undefined,
-  { mirror, ctx, route, written }: ForwardOptions & Forwarded,
-): void {
-  if (written === 'all' || ctx.authorization === undefined) return
-  if (isChange(route, method)) mirror.mayChange(ctx, written)
-}
-
-/** Whether the request changes something at the Hub if it is accepted. The question before an upload does not. */
-function isChange(route: HubRoute, method = ''): boolean {
-  if (isRead(method) || !isWriteRoute(route, method)) return false
-  return passedDocumentOf(route, method) !== 'preupload'
 }
 
 /** The fields that a refusal gets in addition to the Hub's own. Its body is passed on unread. */

@@ -76,6 +76,7 @@ async function serve(
 ): Promise<void> {
   const record = recordOf(request.raw)
   record.route = 'pass-through'
+  record.reader = 'git-lfs'
   const { method } = request.raw
   if (method === 'OPTIONS') {
     // A browser sends a preflight request before it uploads. It reads the ETag of each part, to list them at the end.

@@ -80,7 +80,7 @@ export class WorkerLink implements Intermediary {
 
   /** The same for all repos. */
   invalidateRepos(): void {
-    for (const { repo } of [...this.#cached.values()]) this.invalidate(repo)
+    for (const { repo } of this.#cached.values()) this.invalidate(repo)
   }
 
   #removeExpired(): void {
