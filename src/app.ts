@@ -40,6 +40,7 @@ import { VOLUME_LIMITS } from './store/volume-limits.ts'
 import { type AuditListener, type Auditor, openAuditLog } from './telemetry/audit.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
+import { type OwnTls, openTls } from './tls.ts'
 import type { ForWorkers } from './workers/main/entrance.ts' // workers
 import { linkWorkers } from './workers/main/worker-link.ts' // workers
 
@@ -52,6 +53,8 @@ export interface App {
    * connections.
    */
   drain(): void
+  /** The mirror's own TLS, if it speaks it. */
+  readonly tls: OwnTls | undefined
   readonly auditor: Auditor
   /** Opens the audit log again under its name, after it was moved away. */
   reopenAuditLog(): void
@@ -82,7 +85,10 @@ export interface AppDependencies {
   readonly observe?: (observer: Observer) => Observer
 }
 
-/** Opens the store and builds the server. The caller must listen and close. Throws what `openStore` throws. */
+/**
+ * Opens the store and builds the server. The caller must listen and close. Throws what `openStore` throws, and an error if
+ * the files of TLS cannot be used.
+ */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
   const { version, logger, dispatcher } = dependencies
   const now = dependencies.now ?? Date.now
@@ -91,6 +97,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { settings } = live
   const metrics = metricsOf(config, version)
 
+  const tls = openTls(config, { observer: metrics.observer, logger, now, monotonic })
   const health = createHealth({
     probe: () => store.probe(),
     observer: metrics.observer,
@@ -98,6 +105,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     monotonic,
     originTrouble: () => client.unreachableReason(),
     offline: config.offline,
+    certificate: tls && (() => tls.validity()),
   })
   const observed = health.observe(metrics.observer)
   const observer = dependencies.observe?.(observed) ?? observed
@@ -135,17 +143,15 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     ...facing,
     earlyAnswers: createFastPath({ ...facing, invalidations, monotonic }), // fast path
     client,
-    ...placeOf(config, now),
+    ...placeOf(config, { now, tls }),
     settings,
     readiness: health.readiness,
-    metrics: {
-      contentType: metrics.contentType,
-      // Where no probe requests /readyz, the scrape notices that a failed store works again.
-      text: () => (health.recheck(), ages.check(), metrics.text()),
-    },
+    // Where no probe requests /readyz, the scrape notices that a failed store works again.
+    metrics: scraped(metrics, () => (health.recheck(), ages.check(), tls?.check())),
   })
   server.addHook('onClose', async () => {
     ages.stop()
+    tls?.stop()
     await downloads.close()
     await client.close()
     await stopScrubber()
@@ -155,13 +161,14 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   return {
     server,
-    forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror }, // workers
+    forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror, tls }, // workers
+    tls,
     drain: () => (health.drain(), shutdown.begin()),
     auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
     settings,
     storeStatus: () => store.status(),
-    change: changeBy({ live, metrics, invalidations, store, readTokens, ages }),
+    change: changeBy({ live, metrics, invalidations, store, readTokens, ages, tls }),
     async close() {
       health.drain()
       server.server.closeAllConnections()
@@ -170,15 +177,24 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   }
 }
 
-/** Where the mirror is, and what it reaches. These settings do not change at run time. */
-function placeOf({ basePath, publicUrl, offline, cacheDir }: Config, now: () => number) {
-  return { basePath, publicUrl, offline, transferLinks: createTransferLinks(cacheDir, now) }
+/** Where and how the mirror is reached, and what it reaches. These settings do not change at run time. */
+function placeOf(
+  { basePath, publicUrl, offline, cacheDir }: Config,
+  { now, tls }: { readonly now: () => number; readonly tls: OwnTls | undefined },
+) {
+  const transferLinks = createTransferLinks(cacheDir, now)
+  return { basePath, publicUrl, offline, transferLinks, tls: tls && (() => tls.current()) }
 }
 
 /** The key is read or created when the first link is sealed or opened. Most mirrors never need it. */
 function createTransferLinks(cacheDir: string, now: () => number): () => Promise<TransferLinks> {
   const key = createTransferKey(cacheDir)
   return async () => new TransferLinks(await key(), now)
+}
+
+/** The metrics as they are scraped: after `check`, which reports what nothing else has noticed. */
+function scraped(metrics: Metrics, check: () => void) {
+  return { contentType: metrics.contentType, text: () => (check(), metrics.text()) }
 }
 
 /** Applies new settings, and drops what was derived from the old ones. */
@@ -189,8 +205,9 @@ function changeBy(deps: {
   readonly store: Store
   readonly readTokens: () => Promise<void>
   readonly ages: { check(): void }
+  readonly tls: { check(): void } | undefined
 }): App['change'] {
-  const { live, metrics, invalidations, store, readTokens, ages } = deps
+  const { live, metrics, invalidations, store, readTokens, ages, tls } = deps
   return async (next) => {
     const changes = live.change(next)
     metrics.expectRules(live.settings.policies)
@@ -198,6 +215,7 @@ function changeBy(deps: {
     // The limits may be lower now.
     void store.fit()
     ages.check()
+    tls?.check()
     await readTokens()
     return changes
   }

@@ -8,8 +8,9 @@ import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
 import { addTokenCommands } from './commands/token-commands.ts'
 import { ConfigFaults } from './config/faults.ts'
-import { CONFIG_FILE, rows } from './config/keys.ts'
+import { rows } from './config/keys.ts'
 import { loadConfig } from './config/load.ts'
+import { CONFIG_FILE } from './config/setting.ts'
 import { fileKey, flagName } from './config/setting-names.ts'
 import { suggest } from './config/suggest.ts'
 
@@ -53,15 +54,19 @@ function createProgram(finish: (status: number) => void): Command {
   withSettings(program.command('serve'))
     .description('run the mirror until a signal stops it')
     .action(async (flags: Record<string, unknown>) => {
-      const { config, notices } = loadConfig({ flags })
+      const { config, notices } = await loadChecked(flags)
       // Loaded on demand, so that `help` and `config` start without the modules of the server.
       const { runServe } = await import('./commands/serve.ts')
-      finish(
-        await runServe(config, { version, notices, load: (readFile) => loadConfig({ flags, readFile }) }),
-      )
+      const { checkTlsFiles } = await import('./config/tls-files.ts')
+      const load = (readFile: (path: string) => string): Loaded => {
+        const loaded = loadConfig({ flags, readFile })
+        checkTlsFiles(loaded)
+        return loaded
+      }
+      finish(await runServe(config, { version, notices, load }))
     })
 
-  addConfigCommand(program, { withSettings, load: (flags) => loadConfig({ flags }) })
+  addConfigCommand(program, { withSettings, load: (flags) => loadConfig({ flags }), loadChecked })
   const line = { withSettings, load: (flags: object) => loadConfig({ flags: { ...flags } }).config, finish }
   addStoreCommands(program, line)
   addTokenCommands(program, line)
@@ -78,6 +83,19 @@ function createProgram(finish: (status: number) => void): Command {
     throw new CommanderError(0, 'commander.version', version)
   })
   return program
+}
+
+type Loaded = ReturnType<typeof loadConfig>
+
+/** The settings, and also checked what stands in the files of TLS. Rejects with ConfigFaults. */
+async function loadChecked(flags: Readonly<Record<string, unknown>>): Promise<Loaded> {
+  const loaded = loadConfig({ flags })
+  if (loaded.config.tlsCert !== undefined) {
+    // Loaded on demand: few commands need it.
+    const { checkTlsFiles } = await import('./config/tls-files.ts')
+    checkTlsFiles(loaded)
+  }
+  return loaded
 }
 
 /**

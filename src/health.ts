@@ -34,8 +34,10 @@ export function createHealth(options: {
   readonly originTrouble: () => string | undefined
   /** Whether the mirror never contacts the origin, by configuration. */
   readonly offline: boolean
+  /** Whether the certificate of the mirror's own TLS is valid; absent if it has none. */
+  readonly certificate?: (() => Check) | undefined
 }): Health {
-  const { probe, observer, logger, monotonic } = options
+  const { probe, observer, logger, monotonic, certificate } = options
   const origin = watchOrigin(options)
   let draining = false
   let failure: { readonly at: number; readonly text: string } | undefined
@@ -97,6 +99,7 @@ export function createHealth(options: {
             ? { ok: false, detail: 'a file did not fit into the store and was streamed without being stored' }
             : { ok: true },
           origin: origin.check(),
+          ...(certificate && { certificate: certificate() }),
         },
       }
     },

@@ -16,15 +16,21 @@ interface ConfigLine {
     readonly config: Config
     readonly provenance: ReadonlyMap<string, Provenance>
   }
+  /** The same, and checks the files of TLS as `serve` does. */
+  readonly loadChecked: (flags: Readonly<Record<string, unknown>>) => Promise<{
+    readonly provenance: ReadonlyMap<string, Provenance>
+  }>
 }
 
 /** Adds `config` and `config explain`. */
-export function addConfigCommand(program: Command, { withSettings, load }: ConfigLine): void {
+export function addConfigCommand(program: Command, line: ConfigLine): void {
+  const { withSettings, load, loadChecked } = line
   const config = withSettings(program.command('config'))
     .description('print every setting, its value and where it came from; secrets are masked')
     .option('--json', 'print JSON')
-    .action((flags: Record<string, unknown>) => {
-      process.stdout.write(formatProvenance(load(flags).provenance, { json: flags['json'] === true }))
+    .action(async (flags: Record<string, unknown>) => {
+      const { provenance } = await loadChecked(flags)
+      process.stdout.write(formatProvenance(provenance, { json: flags['json'] === true }))
     })
 
   withSettings(config.command('explain'), [])

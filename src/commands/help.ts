@@ -1,7 +1,7 @@
 // The settings in the help text: two lines each, under the heading of their group. This file prints nothing itself.
 import { Option } from 'commander'
-import { CONFIG_FILE, rows } from '../config/keys.ts'
-import { GROUPS } from '../config/setting.ts'
+import { rows } from '../config/keys.ts'
+import { CONFIG_FILE, GROUPS } from '../config/setting.ts'
 import { envName, fileKey, flagName } from '../config/setting-names.ts'
 
 /** The flag of a setting. Commander does not list it. Our own help text does, if `isListed` is set. */

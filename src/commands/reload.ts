@@ -1,16 +1,12 @@
 // Reloads the settings at SIGHUP: reads them again, and applies those that may change while the mirror runs. If any setting
 // has a fault, nothing changes. One reload runs at a time. Its result is in the log and in the audit log.
 
-import { readFileSync, statSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { App } from '../app.ts'
 import { ConfigFaults } from '../config/faults.ts'
 import type { Config } from '../config/keys.ts'
 import type { LiveSettings } from '../config/live.ts'
 import type { Auditor } from '../telemetry/audit.ts'
-
-/** The bound of a settings or secret file. The same bound applies when they are read at start. */
-const FILE_MAX_BYTES = 1_000_000
 
 export interface ReloadDeps {
   /** Reads all settings again. Throws ConfigFaults. */
@@ -58,17 +54,4 @@ async function reload({ load, app, changeOthers, logger, auditor }: ReloadDeps):
     logger.warn({ settings: needRestart }, 'these settings have changed and need a restart')
   for (const notice of read.notices) logger.warn(notice)
   act({ result: 'done', changed, needRestart })
-}
-
-/**
- * Reads a settings or secret file. It must not be empty, and it must be a regular file, because reading a pipe would block
- * the process. Throws as node:fs does.
- */
-export function readRegularFile(path: string): string {
-  const stats = statSync(path)
-  if (!stats.isFile()) throw Object.assign(new Error('not a regular file'), { code: 'not a regular file' })
-  // An editor that writes in place empties the file first. An empty settings file would remove all rules.
-  if (stats.size === 0) throw Object.assign(new Error('the file is empty'), { code: 'it is empty' })
-  if (stats.size > FILE_MAX_BYTES) throw Object.assign(new Error('the file is too large'), { code: 'EFBIG' })
-  return readFileSync(path, 'utf8')
 }

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type App, createApp } from '../app.ts'
+import { readRegularFile } from '../config/files.ts'
 import type { Config } from '../config/keys.ts'
 import type { LiveSettings } from '../config/live.ts'
 import { surviveAcceptErrors } from '../server/accept-errors.ts'
@@ -15,7 +16,7 @@ import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
 import { prettyDestination } from '../telemetry/pretty.ts'
 import { listenByWorkers } from '../workers/main/entrance.ts' // workers
-import { createReload, readRegularFile } from './reload.ts'
+import { createReload } from './reload.ts'
 import { dieOfHangUp, listenToSignals } from './signals.ts'
 import { terminalDestination, welcomeText } from './terminal.ts'
 
@@ -86,8 +87,10 @@ export async function runServe(
   })
   const { port } = entrance
   const { host, origin, cacheDir } = config
-  const welcome = welcomeText(config, { version: options.version, port })
-  if (!isTerminal) logger.info({ host, port, origin: origin.origin, cacheDir }, 'listening')
+  const tls = app.tls?.current()
+  const welcome = welcomeText(config, { version: options.version, port, certificate: tls?.cert })
+  const place = { host, port, ...(tls && { tls: true }), origin: origin.origin, cacheDir }
+  if (!isTerminal) logger.info(place, 'listening')
   // With a log level above `info`, the operator has asked for silence.
   else if (logger.isLevelEnabled('info')) stdout.write(welcome)
   if (!isTerminal && process.stderr.isTTY) process.stderr.write(welcome)

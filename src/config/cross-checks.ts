@@ -33,6 +33,30 @@ export const CROSS_CHECKS: readonly CrossCheck[] = [
         : undefined,
   },
   {
+    at: 'tlsCert',
+    reads: ['tlsCert', 'tlsKey'],
+    check: ({ tlsCert, tlsKey }) =>
+      tlsCert !== undefined && tlsKey === undefined
+        ? 'a certificate needs its private key; set HUBMIRROR_TLS_KEY to the file of the key as well'
+        : undefined,
+  },
+  {
+    at: 'tlsKey',
+    reads: ['tlsCert', 'tlsKey'],
+    check: ({ tlsCert, tlsKey }) =>
+      tlsKey !== undefined && tlsCert === undefined
+        ? 'a private key needs its certificate; set HUBMIRROR_TLS_CERT to the file of the certificate as well'
+        : undefined,
+  },
+  {
+    at: 'tlsClientCa',
+    reads: ['tlsCert', 'tlsClientCa'],
+    check: ({ tlsCert, tlsClientCa }) =>
+      tlsClientCa !== undefined && tlsCert === undefined
+        ? 'certificates of clients need TLS; set HUBMIRROR_TLS_CERT and HUBMIRROR_TLS_KEY as well'
+        : undefined,
+  },
+  {
     at: 'sendfile',
     reads: ['sendfile', 'checkReadsMs'],
     check: ({ sendfile, checkReadsMs }) =>

@@ -27,6 +27,7 @@ import {
 } from './parse.ts'
 import type { Secret } from './secret.ts'
 import type { Setting } from './setting.ts'
+import { TLS_SETTINGS } from './tls-settings.ts'
 
 const HOUR_MS = 3_600_000
 /** The longest TTL: longer than any sensible value, and short enough to be added to a point in time without overflow. */
@@ -50,6 +51,7 @@ const SETTINGS = {
     parse: port(),
     default: '8080',
   },
+  ...TLS_SETTINGS,
   basePath: {
     key: 'basePath',
     group: 'Listening',
@@ -369,15 +371,6 @@ const SETTINGS = {
     absent: 'off',
   },
 } as const satisfies Record<string, Setting>
-
-/** The setting that names the settings file. It is not part of Config, because the file cannot contain it. */
-export const CONFIG_FILE = {
-  key: 'config',
-  group: 'Operation',
-  form: 'file',
-  meaning: 'YAML file with settings',
-  absent: 'none',
-} as const
 
 type Table = typeof SETTINGS
 /** A name in Config, such as `cacheMaxSizeBytes`. */

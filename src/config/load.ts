@@ -1,12 +1,14 @@
 // Turns defaults, settings file, environment and flags into one checked Config, or into one list of all their faults. Only
-// this file reads process.env and the files that settings name. The settings themselves are in keys.ts.
-import { closeSync, openSync, readSync, statSync } from 'node:fs'
+// this file reads process.env. It reads the files of secrets; tls-files.ts reads those of TLS. The settings themselves are in
+// keys.ts.
+import { statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { readProxies } from '../http/proxies.ts'
 import { CROSS_CHECKS } from './cross-checks.ts'
 import type { Entry } from './entry.ts'
 import { ConfigFaults, type Fault, type Source } from './faults.ts'
+import { readBounded, stampOf } from './files.ts'
 import { type Config, type Row, rows, type SettingName } from './keys.ts'
 import { hubTokenFault, NONE } from './parse.ts'
 import { POLICIES, readPolicies } from './policies.ts'
@@ -31,9 +33,6 @@ export interface ConfigSources {
   /** Throws as node:fs does when the file cannot be read. */
   readonly readFile?: (path: string) => string
 }
-
-/** The bound of a settings file or a secret's file. A larger file cannot be the intended one. */
-const FILE_MAX_BYTES = 1_000_000
 
 /**
  * Returns the frozen Config, and by key where each value came from. At every source an empty value counts as not given,
@@ -189,21 +188,6 @@ function readSecret(entry: Entry, readFile: (path: string) => string, faults: Fa
   return undefined
 }
 
-/** The text of a file or a pipe. Throws as node:fs does, and EFBIG for an endless file such as a device. */
-function readBounded(path: string): string {
-  const bytes = Buffer.alloc(FILE_MAX_BYTES + 1)
-  const file = openSync(path, 'r')
-  let length = 0
-  try {
-    for (let read = -1; read !== 0 && length < bytes.length; length += read)
-      read = readSync(file, bytes, length, bytes.length - length, null)
-  } finally {
-    closeSync(file)
-  }
-  if (length > FILE_MAX_BYTES) throw Object.assign(new Error('the file is too large'), { code: 'EFBIG' })
-  return bytes.toString('utf8', 0, length)
-}
-
 interface NamedToken {
   readonly name: string
   readonly secret: Secret
@@ -251,19 +235,12 @@ function followFile(
       return undefined
     }
   }
-  const stamp = (): string | undefined =>
-    attempt(() => {
-      const stats = statSync(path)
-      const { ino, mtimeMs, ctimeMs, size } = stats
-      // If a pipe has replaced the file, reading it would block all requests.
-      return !stats.isFile() || size > FILE_MAX_BYTES ? undefined : `${ino} ${mtimeMs} ${ctimeMs} ${size}`
-    })
   return Secret.following({
     initial,
     // Unknown, so that the first check sees a change between the reading at start and now.
     initialStamp: undefined,
     file: {
-      stamp,
+      stamp: () => stampOf(path),
       read: () => attempt(() => readFile(path)),
       writtenAt: () => attempt(() => statSync(path).mtimeMs),
     },
@@ -284,6 +261,7 @@ function shownText(row: Row, text: string): string {
   if (row.secret === true) return MASK
   // Credentials stray into URLs and into the wrong setting. Every part that may be one is masked.
   return text
+    .replace(/-----BEGIN.*$/s, MASK)
     .replace(/\/\/.*@/s, `//${MASK}@`)
     .replace(/\?.*$/s, `?${MASK}`)
     .replace(/hf_\w{8,}/g, MASK)

@@ -261,6 +261,7 @@ export function hubTokenFault(text: string): string | undefined {
 /** Parses a path of a file and makes it absolute. `~/` is the home directory. */
 export function filePath(): Parser<string> {
   return (text) => {
+    if (text.includes('-----BEGIN')) return { fault: 'expected the path of a file, and not its content' }
     if (text.includes('\0') || text.endsWith('/')) return { fault: 'expected the path of a file' }
     return { value: fromHome(text) }
   }

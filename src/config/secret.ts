@@ -5,8 +5,8 @@ import { inspect } from 'node:util'
 /** The text that is printed instead of a secret. */
 export const MASK = '•••'
 
-/** How long a secret from a file is used before its file is checked again. */
-const RECHECK_MS = 1000
+/** How long the content of a file is used before the file is checked again. */
+export const RECHECK_MS = 1000
 
 /** Access to the file of a secret. */
 export interface SecretFile {

@@ -1,4 +1,4 @@
-// What a row of the table of settings says, and the headings of the table.
+// What a row of the table of settings says, the headings of the table, and the one setting beside it.
 
 import type { Parser } from './parse.ts'
 
@@ -24,3 +24,12 @@ export interface Setting {
   /** The setting may change while the mirror runs, and is read through `Live`. All other settings need a restart. */
   readonly live?: true
 }
+
+/** The setting that names the settings file. It is not part of Config, because the file cannot contain it. */
+export const CONFIG_FILE = {
+  key: 'config',
+  group: 'Operation',
+  form: 'file',
+  meaning: 'YAML file with settings',
+  absent: 'none',
+} as const

@@ -7,6 +7,8 @@
 // 4. transfers at addresses that the mirror gave out (transfers.ts)
 // 5. the Hub's protocol: parsed from the raw target, answered by the mirror or forwarded (hub-route.ts)
 // 6. the log line, the metrics and the audit line (request-log.ts), when the response or its socket has closed
+//
+// If the mirror speaks TLS itself, a connection has passed its handshake before (tls-server.ts).
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -35,6 +37,7 @@ import { RequestBodies } from './request-bodies.ts'
 import { reportRequest, statusSent } from './request-log.ts'
 import { type RequestRecord, recordOf, startRecord } from './request-record.ts'
 import { readBeforeClosing, type Shutdown } from './shutdown.ts'
+import { speakTls, type TlsKeys } from './tls-server.ts'
 import { createHostWarnings } from './transfers/batch-links.ts'
 import type { TransferLinks } from './transfers/transfer-links.ts'
 import { registerTransfers } from './transfers/transfers.ts'
@@ -67,6 +70,8 @@ export interface ServerOptions extends OpsOptions {
   readonly intermediary?: Intermediary | undefined
   /** Another process that may send stored files in place of this one. */
   readonly handoff?: FileHandoff | undefined
+  /** What handshakes that begin now use, where this process speaks TLS with the clients itself. */
+  readonly tls?: (() => TlsKeys) | undefined
   /** Begins when the process is about to stop, and when the instance closes. */
   readonly shutdown: Shutdown
 }
@@ -100,6 +105,8 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   // An early read would miss the fields that an intermediary adds: they name the client.
   if (intermediary === undefined) earlyAnswers?.attach(server.server)
   readBeforeClosing(server.server)
+  // The last that gets hold of connections, and so the first that sees them.
+  if (intermediary === undefined && options.tls !== undefined) speakTls(server.server, options.tls, options)
   const inFlight = new InFlight()
   const parse = createRouteParser(options.basePath)
 

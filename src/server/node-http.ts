@@ -6,7 +6,8 @@
 // `server.emit('connection', socket)`, `maxHeadersCount = 0`, `resetAndDestroy`, a `ServerResponse` class of one's own.
 
 import type { Server, ServerResponse } from 'node:http'
-import type { Server as ConnectionServer, Socket } from 'node:net'
+import { type Server as ConnectionServer, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 
 /**
  * Gives `first` every new connection in place of Node's HTTP. The returned function hands a connection on to Node's HTTP.
@@ -147,6 +148,36 @@ export function gateWrites(socket: Socket, gate: (write: () => void) => void): v
  */
 export function setRemoteAddress(socket: Socket, address: string): void {
   Object.defineProperty(socket, 'remoteAddress', { value: address, configurable: true })
+}
+
+/**
+ * Makes the connection count as encrypted, as one that arrives by TLS does.
+ *
+ * Relies on: Fastify finds the scheme of a request in the property `encrypted`, which Node sets on connections of TLS.
+ * Why: behind a private socket the other process has spoken TLS with the client.
+ */
+export function markEncrypted(socket: Socket): void {
+  Object.defineProperty(socket, 'encrypted', { value: true, configurable: true })
+}
+
+/**
+ * The connection below one of TLS; undefined if it has none any more.
+ *
+ * Relies on: a `TLSSocket` keeps the socket that it was made of as `_parent`.
+ * Why: Node tells neither of a failed nor of a finished handshake on which connection it was. And only the connection below
+ * can be reset, or carry an answer that is not encrypted.
+ */
+export function underlyingSocket(secure: TLSSocket): Socket | undefined {
+  const parent: unknown = Reflect.get(secure, '_parent')
+  return parent instanceof Socket ? parent : undefined
+}
+
+/** Ends a connection by a reset (RFC 9293 §3.5.3), so that its client cannot take what came for the whole. */
+export function resetConnection(socket: Socket): void {
+  // Of TLS itself there is no reset, and some clients take a missing close_notify for an end.
+  const below = 'encrypted' in socket ? underlyingSocket(socket as TLSSocket) : socket
+  if (below === undefined) socket.destroy()
+  else below.resetAndDestroy()
 }
 
 /**

@@ -1,6 +1,7 @@
 // The table of all metrics, and the Observer that updates them. Only this file and tally.ts know prom-client. No label may
 // contain a repo, path or token: a crawler would create series without end.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
+import { CLIENT_METRICS } from './client-metrics.ts'
 import { CONNECTION_METRICS } from './connection-metrics.ts'
 import { LISTING_METRICS } from './listing-metrics.ts'
 import type { MetricRow } from './metric-row.ts'
@@ -11,6 +12,7 @@ import {
   LANES,
   type Observer,
   QUOTA_RESULTS,
+  TLS_FAILURES,
   WAIT_RESULTS,
 } from './observer.ts'
 import { RequestTally, TalliedHistogram } from './tally.ts'
@@ -187,18 +189,7 @@ export const METRICS = {
     labels: ['name'],
     help: "Age of each of the mirror's own Hub tokens that comes from a file; replace it before it is 90 days old.",
   },
-  workers: {
-    name: 'hubmirror_workers',
-    kind: 'gauge',
-    labels: [],
-    help: 'Worker processes that accept connections; 0 if one process does everything.',
-  },
-  workersLost: {
-    name: 'hubmirror_workers_lost_total',
-    kind: 'counter',
-    labels: [],
-    help: 'Worker processes that ended unexpectedly; each is replaced.',
-  },
+  ...CLIENT_METRICS,
 } as const satisfies Record<string, MetricRow>
 
 /** Seconds, from a response out of memory (below 1 ms) to the default of HUBMIRROR_ORIGIN_TIMEOUT (20 s). */
@@ -262,6 +253,8 @@ export function createMetrics(options: {
   series.build.set({ version: options.version }, 1)
   // The origin is neither up nor down before the first request to it.
   series.originUp.remove()
+  // Without TLS there is no certificate.
+  series.tlsExpiry.remove()
   // These appear with the first large document.
   series.documentMemory.remove()
   series.documentWaits.remove()
@@ -347,6 +340,8 @@ function createSeries(registry: Registry) {
     hubTokenAge: gauge(METRICS.hubTokenAge),
     workers: gauge(METRICS.workers),
     workersLost: counter(METRICS.workersLost),
+    tlsExpiry: gauge(METRICS.tlsExpiry),
+    tlsFailures: counter(METRICS.tlsFailures),
   } satisfies Record<keyof typeof METRICS, unknown>
 }
 
@@ -423,6 +418,11 @@ function createObserver(series: Series, tally: RequestTally): Observer {
     flightJoined: () => series.flightsJoined.inc(),
     integrityFailure: (kind) => series.integrity.inc({ kind }),
     hubTokenAge: (name, seconds) => series.hubTokenAge.set({ name }, amount(seconds)),
+    tlsCertificate(expiresAt) {
+      series.tlsExpiry.set(amount(expiresAt))
+      for (const reason of TLS_FAILURES) series.tlsFailures.inc({ reason }, 0)
+    },
+    tlsFailed: (reason) => series.tlsFailures.inc({ reason }),
     workers: (serving) => series.workers.set(amount(serving)),
     workerLost: () => series.workersLost.inc(),
     storeDegraded: (degraded) => series.cacheDegraded.set(degraded ? 1 : 0),

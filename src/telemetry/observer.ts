@@ -36,6 +36,21 @@ export const WAIT_RESULTS = ['granted', 'late', 'refused', 'left'] as const
 export type WaitResult = (typeof WAIT_RESULTS)[number]
 
 /**
+ * Why a TLS handshake with a client failed: it spoke plain HTTP, or TLS before 1.2, took too long, had no certificate that
+ * counts, refused that of the mirror, or left; or for any other reason. Closed.
+ */
+export const TLS_FAILURES = [
+  'plain-http',
+  'old-version',
+  'timeout',
+  'client-certificate',
+  'own-certificate',
+  'left',
+  'other',
+] as const
+export type TlsFailure = (typeof TLS_FAILURES)[number]
+
+/**
  * The access decision for a request: public, granted or refused by the Hub for this caller, denied by the mirror, limited by
  * a quota, or unknown because neither could decide. Closed.
  */
@@ -114,6 +129,10 @@ export interface Observer {
   storeDegraded(degraded: boolean): void
   /** The age of the file of one of the mirror's own Hub tokens. `name` is its name in the settings. */
   hubTokenAge(name: string, seconds: number): void
+  /** When the certificate that new connections get expires, epoch seconds. */
+  tlsCertificate(expiresAt: number): void
+  /** A TLS handshake with a client failed. */
+  tlsFailed(reason: TlsFailure): void
   /** The number of worker processes that accept connections. */
   workers(serving: number): void
   /** A worker process ended unexpectedly. */
@@ -148,6 +167,8 @@ export const silentObserver: Observer = {
   integrityFailure() {},
   storeDegraded() {},
   hubTokenAge() {},
+  tlsCertificate() {},
+  tlsFailed() {},
   workers() {},
   workerLost() {},
 }

@@ -4,13 +4,14 @@
 import type { Repo } from '../hub/names.ts'
 import type { HandoffResult } from '../server/body/handoff.ts'
 import type { ClientLists } from '../server/clients.ts'
+import type { TlsKeys } from '../server/tls-server.ts'
 import type { PromisedCommit } from './worker/cache.ts'
 import type { ReportBatch } from './worker/report.ts'
 
 /** The settings of a worker that may change while it runs. */
 export type WorkerChange = Pick<WorkerSettings, 'clients' | 'logLevel'>
 
-/** All settings that a worker knows. None of them is a secret. */
+/** All settings that a worker knows. The key for TLS is the only secret among them. */
 export interface WorkerSettings {
   readonly basePath: string
   readonly trustProxy: readonly string[]
@@ -25,6 +26,8 @@ export interface WorkerSettings {
   /** The Via entry of the mirror's requests to the origin: a request that carries it has come back. */
   readonly via: string
   readonly runKey: Uint8Array
+  /** What handshakes with clients use; undefined if clients speak plain HTTP. */
+  readonly tls: TlsKeys | undefined
 }
 
 export type ToWorker =
@@ -35,6 +38,8 @@ export type ToWorker =
   | { readonly kind: 'invalidate'; readonly repo: Repo; readonly sequence: number }
   /** Use these settings from now on, drop all cached answers, and acknowledge. */
   | { readonly kind: 'change'; readonly settings: WorkerChange; readonly sequence: number }
+  /** Use these keys for the handshakes of connections that follow. */
+  | { readonly kind: 'tls'; readonly tls: TlsKeys }
   /** The mirror is about to stop: serve on, let every answer end its connection, and acknowledge. */
   | { readonly kind: 'leave'; readonly sequence: number }
   /** No connections will follow: exit when the last answer has ended. */

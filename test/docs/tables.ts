@@ -2,8 +2,8 @@
 // A table stands between two marks, `<!-- name:begin -->` and `<!-- name:end -->`. All other text of a file stays as it is.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { CONFIG_FILE, isLive, rows } from '../../src/config/keys.ts'
-import { GROUPS } from '../../src/config/setting.ts'
+import { isLive, rows } from '../../src/config/keys.ts'
+import { CONFIG_FILE, GROUPS } from '../../src/config/setting.ts'
 import { envName, fileKey } from '../../src/config/setting-names.ts'
 import { ERRORS } from '../../src/errors.ts'
 import { cacheStatus, xCache } from '../../src/http/cache-status.ts'

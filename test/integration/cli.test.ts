@@ -7,6 +7,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { rows } from '../../src/config/keys.ts'
 import { envName, flagName } from '../../src/config/setting-names.ts'
 import { BIN, ROOT, run as runAnywhere } from '../support/run-cli.ts'
+import { ENCRYPTED_KEY, SECOND_CERTIFICATE } from '../support/tls-certificates.ts'
+import { tlsFiles } from '../support/tls-files.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-cli-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
@@ -110,6 +112,16 @@ describe('the command', () => {
     expect(stderr).toContain('cache.maxSize = "200" (environment HUBMIRROR_CACHE_MAX_SIZE)')
     expect(stderr).toContain('offline = "maybe" (flag --offline)')
     expect(stderr).not.toContain('at ')
+  })
+
+  it.each(['serve', 'config'])('%s exits 2 if the files of TLS cannot be used', async (command) => {
+    const files = tlsFiles(SECOND_CERTIFICATE, ENCRYPTED_KEY)
+    const env = { HUBMIRROR_TLS_CERT: files.cert, HUBMIRROR_TLS_KEY: files.key }
+    const { status, stdout, stderr } = await run([command], env)
+    expect([status, stdout]).toEqual([2, ''])
+    expect(stderr).toContain(
+      `tls.key = "${files.key}" (environment HUBMIRROR_TLS_KEY)\n    this key is encrypted`,
+    )
   })
 })
 

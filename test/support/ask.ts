@@ -3,6 +3,9 @@
 
 import { createHash } from 'node:crypto'
 import { type Agent, type IncomingMessage, request } from 'node:http'
+import { request as secureRequest } from 'node:https'
+import { TEST_CA } from './certificates.ts'
+import { SECOND_CA } from './tls-certificates.ts'
 
 export interface Question {
   readonly method?: string
@@ -12,6 +15,8 @@ export interface Question {
   readonly body?: string | Uint8Array
   /** Connections to use again. Without one, the request has a connection of its own. */
   readonly agent?: Agent
+  /** Of the client, to a server that speaks TLS. */
+  readonly certificate?: { readonly cert: string; readonly key: string }
 }
 
 export interface Reply {
@@ -49,21 +54,24 @@ export async function ask(base: string, target: string, question: Question = {})
 
 /** The same, but hands over the answer when its headers are there; destroying it is leaving. */
 export function open(base: string, target: string, question: Question = {}): Promise<IncomingMessage> {
-  const { hostname, port } = new URL(base)
+  const { protocol, hostname, port } = new URL(base)
+  const isSecure = protocol === 'https:'
   return new Promise((resolve, reject) => {
     // As clients have it; a connection that is to close is read in another way.
     const headers: Record<string, string | string[]> = { connection: 'keep-alive', ...question.headers }
     if (question.token !== undefined) headers['authorization'] = `Bearer ${question.token}`
     // Node frames the body of a DELETE in no way by itself.
     if (question.body !== undefined) headers['content-length'] = String(Buffer.byteLength(question.body))
-    const outgoing = request(
+    const outgoing = (isSecure ? secureRequest : request)(
       {
-        host: hostname,
+        host: hostname.replace(/^\[|\]$/g, ''),
         port,
         path: target,
         method: question.method ?? 'GET',
         headers,
         agent: question.agent ?? false,
+        // Whatever the field Host says.
+        ...(isSecure ? { servername: 'localhost', ca: [TEST_CA, SECOND_CA], ...question.certificate } : {}),
       },
       resolve,
     )

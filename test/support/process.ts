@@ -53,7 +53,8 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   })
   const port = child.port()
   if (port === undefined) throw new Error(`the mirror ended with ${child.status()}: ${child.log()}`)
-  return { ...child, url: `http://127.0.0.1:${port}` }
+  const scheme = options.env?.['HUBMIRROR_TLS_CERT'] === undefined ? 'http' : 'https'
+  return { ...child, url: `${scheme}://127.0.0.1:${port}` }
 }
 
 /** Starts it where it is expected not to serve; resolves with what it said and how it ended. */

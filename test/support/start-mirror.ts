@@ -16,6 +16,7 @@ import { makePrivateSocket } from '../../src/workers/main/private-socket.ts'
 import { createWorkerApp } from '../../src/workers/worker/app.ts'
 import { createWorkerServer } from '../../src/workers/worker/server.ts'
 import type { Hub } from '../hub-simulator/server.ts'
+import { ask } from './ask.ts'
 import { eventually } from './eventually.ts'
 import { Pulls } from './pulls.ts'
 
@@ -92,8 +93,10 @@ export async function startMirror(options: MirrorOptions): Promise<RunningMirror
     config.workers > 1
       ? await startFront(app, config, { logger, monotonic: options.monotonic ?? (() => performance.now()) })
       : undefined
-  const url = front?.url ?? (await app.server.listen({ host: '127.0.0.1', port: 0 }))
-  const metrics = async () => (await fetch(`${url}/metrics`, { headers: { connection: 'close' } })).text()
+  const reached = front?.url ?? (await app.server.listen({ host: '127.0.0.1', port: 0 }))
+  const url = app.tls === undefined ? reached : reached.replace('http:', 'https:')
+  const metrics = async () =>
+    (await ask(url, '/metrics', { headers: { connection: 'close' } })).body.toString()
   const logText = () => lines.join('')
   const logLines = (part: string) =>
     logText()
@@ -158,7 +161,7 @@ async function startFront(
 ) {
   const { forWorkers } = app
   if (forWorkers === undefined) throw new Error('an app without workers')
-  const { link, via, observer, auditor, mirror } = forWorkers
+  const { link, via, observer, auditor, mirror, tls } = forWorkers
   const socket = await makePrivateSocket()
   await app.server.listen({ path: socket.path })
   const { basePath, trustProxy, cacheDir } = config
@@ -185,10 +188,14 @@ async function startFront(
     },
   )
   link.onInvalidate((repo) => Promise.resolve(workerApp.invalidate(repo)))
-  const front = createWorkerServer(workerApp)
+  const front = createWorkerServer({
+    ...workerApp,
+    tls: tls && { keys: () => tls.current(), reporters: { observer, logger: rooms.logger } },
+  })
   const listener = new Listener((connection) => {
     front.take(connection)
-    connection.resume()
+    // TLS reads it by itself.
+    if (tls === undefined) connection.resume()
   }, rooms.logger)
   const port = await listener.listen('127.0.0.1', 0)
   return {

@@ -16,6 +16,7 @@ import {
   StorageFailed,
 } from '../../mirror/answer.ts'
 import { CONTENDED_FLOOR, DEFAULT_FLOOR, type Floor, Pace, TooSlow } from '../../origin/connections/pace.ts'
+import { resetConnection } from '../node-http.ts'
 import type { RequestRecord } from '../request-record.ts'
 import type { FileReads } from './file-reads.ts'
 import type { FileHandoff, Handoff, HandoffResult, StoredFile } from './handoff.ts'
@@ -383,7 +384,7 @@ export function breakConnection(response: ServerResponse): void {
   // A reset, not an end: a body that is framed by the close of its connection would look complete after a clean end.
   // Between the processes of a mirror no body is framed so, and their kind of socket has no reset.
   if (socket?.remoteFamily === undefined) response.destroy()
-  else socket.resetAndDestroy()
+  else resetConnection(socket)
 }
 
 function isDiskError(error: unknown): boolean {

@@ -4,6 +4,7 @@ import type { Server } from 'node:http'
 import type { DestinationStream, Logger } from 'pino'
 import type { Mirror } from '../../mirror/mirror.ts'
 import { surviveAcceptErrors } from '../../server/accept-errors.ts'
+import type { TlsKeys } from '../../server/tls-server.ts'
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { runKey } from '../../telemetry/run-key.ts'
@@ -18,6 +19,8 @@ export interface ForWorkers {
   readonly observer: Observer
   readonly auditor: Auditor
   readonly mirror: Pick<Mirror, 'recordHeadCommit'>
+  /** The mirror's own TLS, which the workers speak. */
+  readonly tls: { current(): TlsKeys } | undefined
 }
 
 /** What is asked of the app. */
@@ -70,6 +73,7 @@ export async function listenByWorkers(
     await app.server.listen({ path: socket.path, backlog: BACKLOG })
     surviveAcceptErrors(app.server.server, log.logger)
     await socket.lock()
+    const { tls } = forWorkers
     const { basePath, trustProxy, cacheDir, logLevel } = config
     const settings = {
       basePath,
@@ -82,8 +86,15 @@ export async function listenByWorkers(
       socketPath: socket.path,
       via: forWorkers.via,
       runKey: runKey(),
+      tls: tls?.current(),
     }
-    const pool = await startPool(config, { count: config.workers, settings, ...forWorkers, ...log })
+    const pool = await startPool(config, {
+      count: config.workers,
+      settings,
+      ...forWorkers,
+      ...log,
+      tls: tls && (() => tls.current()),
+    })
     return {
       port: pool.port,
       change: (next: ChangingSettings) => pool.change({ clients: clientsOf(next), logLevel: next.logLevel }),

@@ -9,6 +9,7 @@ import { builtFile } from '../../built-file.ts'
 import type { Repo } from '../../hub/names.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
 import { arrivalsRead } from '../../server/shutdown.ts'
+import type { TlsKeys } from '../../server/tls-server.ts'
 import type { Auditor } from '../../telemetry/audit.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { sharedMs } from '../header-fields.ts'
@@ -20,6 +21,8 @@ import type { WorkerLink } from './worker-link.ts'
 export interface PoolOptions {
   readonly count: number
   readonly settings: WorkerSettings
+  /** What handshakes that begin now use; undefined if clients speak plain HTTP. */
+  readonly tls: (() => TlsKeys) | undefined
   readonly link: WorkerLink
   readonly mirror: Pick<Mirror, 'recordHeadCommit'>
   readonly observer: Observer
@@ -209,6 +212,7 @@ class WorkerPool implements Pool {
 
   /** Sends a connection to a worker: one with the fewest unacknowledged connections, and of these in turn. */
   #deal(socket: Socket): void {
+    this.#sendKeys()
     let worker: Worker | undefined
     for (const other of this.#workers) {
       if (other.servingSince === undefined || !other.process.connected) continue
@@ -225,6 +229,15 @@ class WorkerPool implements Pool {
     const message: ToWorker = { kind: 'connection' }
     // When the worker has exited, `#ended` sends its connections to another one.
     worker.process.send(message, socket, { keepOpen: true }, () => undefined)
+  }
+
+  /** Sends the keys for TLS to all workers if they have changed. Messages arrive in order, so connections that follow use them. */
+  #sendKeys(): void {
+    const tls = this.#options.tls?.()
+    if (tls === undefined || tls === this.#settings.tls) return
+    // Workers that start later get them, too.
+    this.#settings = { ...this.#settings, tls }
+    for (const worker of this.#workers) if (worker.hasStarted) send(worker, { kind: 'tls', tls })
   }
 
   /** Kills workers that do not accept their connections. */
@@ -357,13 +370,14 @@ function workerEnvironment(own: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 
 /** Writes the log lines and audit entries of a worker, and adds its counts. */
 export function recordReport(
-  { lines, done, decided, audited }: ReportBatch,
+  { lines, done, decided, audited, failedHandshakes }: ReportBatch,
   { destination, observer, auditor }: Pick<PoolOptions, 'destination' | 'observer' | 'auditor'>,
 ): void {
   if (lines !== '') destination.write(lines)
   for (const event of done) observer.requestDone(event)
   for (const result of decided) observer.accessDecided(result)
   for (const event of audited) auditor.access(event)
+  for (const reason of failedHandshakes) observer.tlsFailed(reason)
 }
 
 /** Calls `done` once: when the process has exited and its last messages have been received, or when it could not be started. */

@@ -8,7 +8,7 @@ import { type Repo, repoKey } from '../../hub/names.ts'
 import type { Invalidations } from '../../mirror/invalidations.ts'
 import type { Intermediary, RepeatableAnswer } from '../../server/intermediary.ts'
 import { MAX_HEADER_BYTES, openServer } from '../../server/limits.ts'
-import { gateWrites } from '../../server/node-http.ts'
+import { gateWrites, markEncrypted } from '../../server/node-http.ts'
 import { adoptClient, CACHE_NOTE_FIELD, clientInFlight, formatCacheNote, sharedMs } from '../header-fields.ts'
 import { WorkerHandoff } from './handoff.ts'
 
@@ -20,6 +20,7 @@ export class WorkerLink implements Intermediary {
   readonly gate = new AnswerGate()
   readonly #monotonic: () => number
   readonly #mayRepeat: () => boolean
+  readonly #speaksTls: boolean
   // Until when a worker may repeat an answer about a repo, at the latest.
   readonly #cached = new Map<string, { readonly repo: Repo; readonly until: number }>()
   #invalidateAll: (repo: Repo) => Promise<void> = () => Promise.resolve()
@@ -28,9 +29,12 @@ export class WorkerLink implements Intermediary {
     readonly monotonic: () => number
     /** False while there are rules: only the main process decides by them. */
     readonly mayRepeat: () => boolean
+    /** Whether workers speak TLS with the clients. */
+    readonly speaksTls: boolean
   }) {
     this.#monotonic = options.monotonic
     this.#mayRepeat = options.mayRepeat
+    this.#speaksTls = options.speaksTls
   }
 
   /** `invalidateAll` resolves when every worker has dropped its answers about the repo. */
@@ -46,6 +50,7 @@ export class WorkerLink implements Intermediary {
       else this.gate.whenOpen(() => serve(request, response))
     }, 2 * MAX_HEADER_BYTES)
     this.gate.watch(server)
+    if (this.#speaksTls) server.on('connection', markEncrypted)
     return server
   }
 
@@ -91,7 +96,7 @@ export class WorkerLink implements Intermediary {
 
 /** The link to the workers; undefined if the settings ask for a single process. */
 export function linkWorkers(
-  config: { readonly workers: number },
+  config: { readonly workers: number; readonly tlsCert?: unknown },
   deps: {
     readonly settings: { readonly policies: readonly unknown[] }
     readonly monotonic: () => number
@@ -100,7 +105,11 @@ export function linkWorkers(
 ): WorkerLink | undefined {
   if (config.workers <= 1) return undefined
   const { settings, monotonic, invalidations } = deps
-  const link = new WorkerLink({ monotonic, mayRepeat: () => settings.policies.length === 0 })
+  const link = new WorkerLink({
+    monotonic,
+    mayRepeat: () => settings.policies.length === 0,
+    speaksTls: config.tlsCert !== undefined,
+  })
   invalidations.onInvalidate((what) => {
     // New settings are a message of their own to the workers.
     if (what === 'repos') link.invalidateRepos()

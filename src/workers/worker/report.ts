@@ -2,7 +2,7 @@
 // since lines of several writers would be mixed up, and adds the counts, so that there is one set of metrics.
 
 import type { AccessEvent, Auditor } from '../../telemetry/audit.ts'
-import type { AccessResult, Observer } from '../../telemetry/observer.ts'
+import type { AccessResult, Observer, TlsFailure } from '../../telemetry/observer.ts'
 
 type RequestDone = Parameters<Observer['requestDone']>[0]
 
@@ -12,6 +12,7 @@ export interface ReportBatch {
   readonly done: readonly RequestDone[]
   readonly decided: readonly AccessResult[]
   readonly audited: readonly AccessEvent[]
+  readonly failedHandshakes: readonly TlsFailure[]
 }
 
 /** A line or count waits no longer than this. */
@@ -25,6 +26,7 @@ export class Reporter {
   #done: RequestDone[] = []
   #decided: AccessResult[] = []
   #audited: AccessEvent[] = []
+  #failedHandshakes: TlsFailure[] = []
   #count = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -41,13 +43,17 @@ export class Reporter {
     },
   }
 
-  readonly observer: Pick<Observer, 'requestDone' | 'accessDecided'> = {
+  readonly observer: Pick<Observer, 'requestDone' | 'accessDecided' | 'tlsFailed'> = {
     requestDone: (event) => {
       this.#done.push(event)
       this.#more()
     },
     accessDecided: (result) => {
       this.#decided.push(result)
+    },
+    tlsFailed: (reason) => {
+      this.#failedHandshakes.push(reason)
+      this.#more()
     },
   }
 
@@ -57,12 +63,19 @@ export class Reporter {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#count = 0
-    const batch = { lines: this.#lines, done: this.#done, decided: this.#decided, audited: this.#audited }
-    if (batch.lines === '' && batch.done.length === 0) return
+    const batch = {
+      lines: this.#lines,
+      done: this.#done,
+      decided: this.#decided,
+      audited: this.#audited,
+      failedHandshakes: this.#failedHandshakes,
+    }
+    if (batch.lines === '' && batch.done.length === 0 && batch.failedHandshakes.length === 0) return
     this.#lines = ''
     this.#done = []
     this.#decided = []
     this.#audited = []
+    this.#failedHandshakes = []
     this.#send(batch)
   }
 

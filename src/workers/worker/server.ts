@@ -9,6 +9,7 @@ import { readEarly } from '../../fast-path/early-read.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from '../../server/limits.ts'
 import { startTimeouts } from '../../server/node-http.ts'
 import { readBeforeClosing, Shutdown } from '../../server/shutdown.ts'
+import { speakTls, type TlsKeys, type TlsReporters } from '../../server/tls-server.ts'
 
 /** A request and the response to it. */
 export interface Exchange {
@@ -39,6 +40,8 @@ export function createWorkerServer(deps: {
   /** Answers from the cache. */
   readonly cachedRoute: CachedRoute
   readonly forward: (exchange: Exchange) => void
+  /** Where clients speak TLS: what handshakes that begin now use. */
+  readonly tls?: { readonly keys: () => TlsKeys; readonly reporters: TlsReporters } | undefined
 }): WorkerServer {
   const shutdown = new Shutdown()
   const server = openServer(undefined, MAX_HEADER_BYTES, shutdown)
@@ -65,6 +68,7 @@ export function createWorkerServer(deps: {
   server.on('clientError', refuse)
   readEarly(server, (head, socket) => !shutdown.hasBegun && deps.cachedRoute.write(head, socket))
   readBeforeClosing(server)
+  if (deps.tls !== undefined) speakTls(server, deps.tls.keys, deps.tls.reporters)
   startTimeouts(server)
 
   return {

@@ -1,11 +1,12 @@
 // The entry point of a worker process. A worker takes clients' connections, forwards their requests to the main process,
-// and sends cached answers and stored files itself. It holds no secret and no state that must outlive it, and exits with the
-// main process.
+// and sends cached answers and stored files itself. It holds no token and no state that must outlive it, and exits with the
+// main process. If the mirror speaks TLS itself, the handshakes are here, and the key for them is the only secret.
 
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { dirname } from 'node:path'
 import type { Logger } from 'pino'
+import type { TlsKeys } from '../../server/tls-server.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { setRunKey } from '../../telemetry/run-key.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from '../messages.ts'
@@ -17,6 +18,8 @@ let server: WorkerServer | undefined
 let app: WorkerApp | undefined
 let logger: Logger | undefined
 let socketPath: string | undefined
+// Replaced as a whole.
+let tls: TlsKeys | undefined
 
 // A terminal sends signals to the whole process group. The main process decides when its workers exit.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined)
@@ -43,6 +46,9 @@ process.on('message', (message: ToWorker, connection?: Socket) => {
       if (logger !== undefined) logger.level = message.settings.logLevel
       app?.change(message.settings.clients)
       send({ kind: 'acknowledged', sequence: message.sequence })
+      break
+    case 'tls':
+      tls = message.tls
       break
     case 'leave':
       server?.leave()
@@ -78,7 +84,13 @@ function start(settings: WorkerSettings): void {
     reportHandoff: (id, result) => send({ kind: 'sent', id, result }),
     reportPromises: (promises) => send({ kind: 'promises', promises }),
   })
-  server = createWorkerServer(app)
+  tls = settings.tls
+  const first = tls
+  server = createWorkerServer({
+    ...app,
+    // Only those that know the first keys get others.
+    tls: first && { keys: () => tls ?? first, reporters: { logger: log, observer: reporter.observer } },
+  })
   send({ kind: 'serving' })
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { CONFIG_FILE, rows } from '../../../src/config/keys.ts'
+import { rows } from '../../../src/config/keys.ts'
+import { CONFIG_FILE } from '../../../src/config/setting.ts'
 import { envName } from '../../../src/config/setting-names.ts'
 import { ERRORS } from '../../../src/errors.ts'
 import { METRICS } from '../../../src/telemetry/metrics.ts'

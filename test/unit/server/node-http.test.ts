@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, connect, createServer as createConnectionServer, type Socket } from 'node:net'
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls'
+import Fastify from 'fastify'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   aroundClosingAll,
@@ -9,14 +11,18 @@ import {
   endConnectionWith,
   gateWrites,
   interceptConnections,
+  markEncrypted,
   reportTimeout,
+  resetConnection,
   type SharedConnection,
   setRemoteAddress,
   shareWithNode,
   sparing,
   startTimeouts,
+  underlyingSocket,
   unread,
 } from '../../../src/server/node-http.ts'
+import { GOOD_CERTIFICATE, SERVER_KEY } from '../../support/certificates.ts'
 import { eventually } from '../../support/eventually.ts'
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
@@ -264,6 +270,35 @@ describe(`node:http of ${process.version}`, () => {
     server.on('clientError', (error: NodeJS.ErrnoException) => codes.push(error.code))
     expect(reportTimeout(server, socket)).toBe(true)
     expect(codes).toEqual(['ERR_HTTP_REQUEST_TIMEOUT'])
+  })
+
+  it('names the connection below one of TLS, and resets both', async () => {
+    const below: (Socket | undefined)[] = []
+    const given: Socket[] = []
+    const tls = createTlsServer({ cert: GOOD_CERTIFICATE, key: SERVER_KEY })
+    tls.on('secureConnection', (secure: TLSSocket) => {
+      below.push(underlyingSocket(secure))
+      resetConnection(secure.on('error', () => undefined))
+    })
+    const door = createConnectionServer((socket) => {
+      given.push(socket)
+      tls.emit('connection', socket)
+    })
+    await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void door.close())
+    const { port } = door.address() as AddressInfo
+    const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }).resume()
+    const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException]
+    expect([error.code, below]).toEqual(['ECONNRESET', given])
+  })
+
+  it('is taken by Fastify for encrypted if it is marked so', async () => {
+    const fastify = Fastify()
+    fastify.get('/', async ({ protocol }) => protocol)
+    onTestFinished(() => fastify.close())
+    await fastify.listen({ host: '127.0.0.1', port: 0 })
+    fastify.server.once('connection', markEncrypted)
+    expect(await received(client(fastify.server, REQUEST), 'https')).toMatch(/\r\n\r\nhttps$/)
   })
 
   it('ends a connection with a response that is marked as the last', async () => {

@@ -113,6 +113,18 @@ describe('before any request, the exposition', () => {
 describe('the observer', () => {
   const calls: readonly [string, (observer: Observer) => void, Readonly<Record<string, string>>][] = [
     [
+      'a certificate and a failed handshake',
+      (observer) => {
+        observer.tlsCertificate(1_700_000_000)
+        observer.tlsFailed('left')
+      },
+      {
+        hubmirror_tls_certificate_expiry_timestamp_seconds: '1700000000',
+        'hubmirror_tls_handshake_failures_total{reason="left"}': '1',
+        'hubmirror_tls_handshake_failures_total{reason="timeout"}': '0',
+      },
+    ],
+    [
       'an answered request',
       (observer) =>
         observer.requestDone({

@@ -34,7 +34,7 @@ function fileRoute() {
 }
 
 it('a worker may repeat an answer no longer than the main process believes it, also when that process pauses', () => {
-  const link = new WorkerLink({ monotonic: readThenHeldUp, mayRepeat: () => true })
+  const link = new WorkerLink({ monotonic: readThenHeldUp, mayRepeat: () => true, speaksTls: false })
   const until = performance.now() + 1_000
   const answer: CachedResponse = {
     until,

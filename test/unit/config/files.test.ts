@@ -2,10 +2,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { readRegularFile } from '../../../src/commands/reload.ts'
+import { readRegularFile } from '../../../src/config/files.ts'
 
 async function fileWith(text: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-reload-'))
+  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-files-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   const file = join(folder, 'settings.yaml')
   await writeFile(file, text)
