@@ -18,6 +18,15 @@ export interface HubState {
   readonly partBytes: number
   /** Parts of uploads by their CDN path, until the upload is complete. */
   readonly parts: Map<string, Buffer>
+  /** Serves git: `GitServer`. */
+  readonly git: {
+    answer(
+      hub: HubState,
+      exchange: Exchange,
+      target: { readonly type: RepoType; readonly id: string; readonly service: string },
+    ): Promise<void>
+    close(): Promise<void>
+  }
   /** Key of the signatures in CDN URLs. */
   readonly secret: string
   signedUrlSeconds: number
@@ -71,12 +80,16 @@ export async function sendJson(
 }
 
 /** Says no: JSON under /api, text elsewhere, with the error headers either way. */
-export async function refuse(exchange: Exchange, refusal: Refusal): Promise<void> {
+export async function refuse(
+  exchange: Exchange,
+  refusal: Refusal,
+  challenge = 'Bearer realm="Authentication required"',
+): Promise<void> {
   const isApi = exchange.rawPath.startsWith('/api/') && !exchange.rawPath.startsWith('/api/resolve-cache/')
   const headers: HeaderMap = { 'X-Error-Message': refusal.message }
   if (refusal.code !== undefined) headers['X-Error-Code'] = refusal.code
   if (refusal.commit !== undefined) headers['X-Repo-Commit'] = refusal.commit
-  if (refusal.challenge) headers['WWW-Authenticate'] = 'Bearer realm="Authentication required"'
+  if (refusal.challenge) headers['WWW-Authenticate'] = challenge
   if (isApi) return sendJson(exchange, { error: refusal.message }, { status: refusal.status, headers })
   await exchange.send({
     status: refusal.status,

@@ -45,6 +45,22 @@ export async function answerLfs(
   await sendLfsJson(exchange, 200, { transfer, objects, hash_algo: 'sha256' })
 }
 
+/**
+ * Answers /{P}{id}.git/info/lfs/locks and all below it. The Hub has no locks: to one who may use the repo it says 404, by which
+ * git-lfs knows that the server does not support them.
+ */
+export async function answerLocks(
+  hub: HubState,
+  exchange: Exchange,
+  { type, id }: { readonly type: RepoType; readonly id: string },
+): Promise<void> {
+  await exchange.readBody()
+  const caller = callerOf(hub.world, exchange.request.headers)
+  const refusal = judgeFiles(hub.world, caller, hub.world.find(type, id))
+  if (refusal !== undefined) return refuse(exchange, refusal)
+  await sendLfsJson(exchange, 404, { message: 'Not Found' })
+}
+
 type Transfer = 'basic' | 'multipart' | 'xet'
 
 /** The Hub takes the newest way that the client knows. Without a word of the client it is `basic`. */

@@ -192,6 +192,18 @@ export class Repo {
     return id
   }
 
+  /** Takes over a commit that was pushed, with the id that git has given it. `files` are all its files. Moves no ref. */
+  adopt(
+    commit: Pick<Commit, 'id' | 'parent' | 'message' | 'atMs'>,
+    files: Readonly<Record<string, Change>>,
+  ): void {
+    const entries = Object.entries(files).flatMap(([path, change]) =>
+      change === null ? [] : [[path, this.#entry(path, change)] as const],
+    )
+    const all = new Map(entries)
+    this.commits.set(commit.id, { ...commit, files: all, trees: treeIds(all) })
+  }
+
   branch(name: string, commit: string): this {
     return this.ref(`refs/heads/${name}`, commit)
   }

@@ -5,12 +5,15 @@ import { callerOf, judgeMetadata } from './access.ts'
 import { answerApi } from './api.ts'
 import type { Exchange } from './exchange.ts'
 import { type HubState, isRepoType, refuse, sendHtml } from './hub.ts'
-import { answerLfs } from './lfs-batch.ts'
+import { answerLfs, answerLocks } from './lfs-batch.ts'
 import { answerRegistry } from './registry.ts'
 import type { RepoType } from './repos.ts'
 import { answerFile } from './resolve.ts'
 
-const MARKERS = new Set(['resolve', 'raw', 'blob', 'tree', 'commit', 'commits', 'discussions', 'info'])
+const MARKERS = new Set(
+  'resolve raw blob tree commit commits discussions info git-upload-pack git-receive-pack'.split(' '),
+)
+const GIT_SERVICES = new Set(['info/refs', 'git-upload-pack', 'git-receive-pack'])
 
 /** Answers one request to the Hub server. */
 export async function answerHub(hub: HubState, exchange: Exchange): Promise<void> {
@@ -30,6 +33,10 @@ export async function answerHub(hub: HubState, exchange: Exchange): Promise<void
   if (id.endsWith('.git') && marker === 'info' && revision === 'lfs' && path[0] === 'objects') {
     return answerLfs(hub, exchange, { type, id: id.slice(0, -'.git'.length), action: path[1] ?? '' })
   }
+  if (id.endsWith('.git') && marker === 'info' && revision === 'lfs' && path[0] === 'locks')
+    return answerLocks(hub, exchange, { type, id: id.slice(0, -'.git'.length) })
+  const service = inRepo.slice(idLength).join('/')
+  if (GIT_SERVICES.has(service)) return hub.git.answer(hub, exchange, { type, id, service })
   const isRead = exchange.method === 'GET' || exchange.isHead
   if ((marker === 'resolve' || marker === 'raw') && revision !== undefined && path.length > 0 && isRead) {
     const rawTail = exchange.rawPath

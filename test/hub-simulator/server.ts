@@ -8,6 +8,7 @@ import { type AddressInfo, isIP } from 'node:net'
 import { answerCdn, cdnHeaders } from './cdn.ts'
 import { Exchange, type ExchangeSetup } from './exchange.ts'
 import { Faults } from './faults.ts'
+import { GitServer } from './git-server.ts'
 import { type HubState, hubHeaders } from './hub.ts'
 import { Ledger } from './ledger.ts'
 import { World } from './repos.ts'
@@ -73,6 +74,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     pageSize: options.pageSize ?? 1000,
     partBytes: options.partBytes ?? Number.POSITIVE_INFINITY,
     parts: new Map(),
+    git: new GitServer(),
     secret: randomBytes(16).toString('hex'),
     signedUrlSeconds: options.signedUrlSeconds ?? 3600,
     bytesPerSecond: options.bytesPerSecondPerConnection,
@@ -121,7 +123,10 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     set bytesPerSecond(rate) {
       state.bytesPerSecond = rate
     },
-    close: stop,
+    async close() {
+      await stop()
+      await state.git.close()
+    },
     stop,
     start,
   }

@@ -148,7 +148,7 @@ describe('a right that was granted', () => {
     await scene.settled()
     expect((await scene.ask(target, { token })).headers['x-cache']).toMatch(/REVALIDATED|HIT/)
     scene.world.model('acme/secret').private([])
-    // The simulator has no git; the Hub asks git for a password.
+    // The Hub asks git for a password.
     const password = { code: 401, headers: { 'www-authenticate': 'Basic realm="Authentication required"' } }
     scene.hub.faults.add({ where: 'hub', match: /\.git\/info\/refs/, status: password })
     scene.clock.advance(1)
