@@ -13,6 +13,7 @@ import { type Changes, Live, type LiveSettings } from './config/live.ts'
 import type { MirrorError } from './errors.ts'
 import { createFastPath } from './fast-path/fast-path.ts' // fast path
 import { createHealth, type Health } from './health.ts'
+import { joinGit } from './join-git.ts'
 import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
@@ -20,6 +21,7 @@ import { Contents } from './mirror/content.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
 import { joinListings } from './mirror/files/join-listings.ts'
+import type { GitClones } from './mirror/git-clones.ts'
 import { Invalidations } from './mirror/invalidations.ts'
 import { Metadata } from './mirror/metadata/metadata.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
@@ -37,7 +39,8 @@ import type { Store, StoreStatus } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
 import { reportDamage, startScrubber } from './store/upkeep/scrubber.ts'
 import { VOLUME_LIMITS } from './store/volume-limits.ts'
-import { type AuditListener, type Auditor, openAuditLog } from './telemetry/audit.ts'
+import { type Auditor, openAuditLog } from './telemetry/audit.ts'
+import { auditListener } from './telemetry/audit-listener.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 import { type OwnTls, openTls } from './tls.ts'
@@ -114,16 +117,15 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
 
   const reporting = { observer, logger, auditor: auditLog, onTrouble: health.onStorageFailed }
   const store = await openStoreOf(config, { now, monotonic, settings, ...reporting })
-
   const stopScrubber = scrubberOf(config, { store, observer, logger, auditor: auditLog, now })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
   const client = clientOf(config, { via, observer, logger, now: monotonic, dispatcher })
   const invalidations = new Invalidations()
   const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
-  const parts = { settings, observer, now, monotonic }
-  const { mirror, downloads } = joinMirror(config, { ...parts, store, client, health, invalidations })
-  const { callers, ages, readTokens } = joinCallers(config, { ...parts, logger })
+  const parts = { settings, observer, now, monotonic, logger, store, client, via, health, invalidations }
+  const { mirror, downloads, git } = joinMirror(config, parts)
+  const { callers, ages, readTokens } = joinCallers(config, parts)
 
   const shutdown = new Shutdown()
   const facing = {
@@ -152,7 +154,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   server.addHook('onClose', async () => {
     ages.stop()
     tls?.stop()
-    await downloads.close()
+    await Promise.all([git.close(), downloads.close()])
     await client.close()
     await stopScrubber()
     await store.close()
@@ -337,21 +339,6 @@ function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void
   }
 }
 
-/** Reports that the audit log cannot be written. Requests are served all the same. */
-function auditListener(observer: Observer, logger: Logger): AuditListener {
-  return {
-    onFailed(error) {
-      observer.auditDegraded(true)
-      logger.error({ err: error }, 'the audit log cannot be written; its lines are kept in memory')
-    },
-    onRecovered() {
-      observer.auditDegraded(false)
-      logger.info('the audit log can be written again')
-    },
-    onLost: () => observer.auditLost(),
-  }
-}
-
 /** Connects what identifies callers and chooses the credential for the Hub. */
 function joinCallers(
   config: Config,
@@ -401,15 +388,17 @@ function joinMirror(
   config: Config,
   deps: {
     readonly settings: LiveSettings
-    readonly store: Store
+    readonly store: DiskStore
     readonly client: OriginClient
+    readonly via: string
     readonly observer: Observer
+    readonly logger: Logger
     readonly now: () => number
     readonly monotonic: () => number
     readonly health: Health
     readonly invalidations: Invalidations
   },
-): { readonly mirror: Mirror; readonly downloads: Downloads } {
+): { readonly mirror: Mirror; readonly downloads: Downloads; readonly git: GitClones } {
   const { settings, store, client, observer, monotonic, invalidations } = deps
   const { onStorageFailed, onNoSpace } = deps.health
   const metadata = new Metadata({
@@ -448,15 +437,22 @@ function joinMirror(
   const mayReadAhead = config.readAhead !== 'off' && !config.offline
   const readsAhead = (): boolean => mayReadAhead && settings.clientsRateLimit === undefined
   const byListing = joinListings({ ...shared, contents, invalidations, settings, asksLicence, readsAhead })
+  const git = joinGit(config, {
+    ...shared,
+    ...deps,
+    asksLicence,
+    isStored: (sha256, sizeBytes) => objects.isStored(sha256, sizeBytes),
+  })
   const mirror = createMirror({
     ...byListing,
     metadata,
     access,
     refusals,
     policies,
+    git,
     now: monotonic,
     objects,
     registry: new Registry({ ...shared, objects }),
   })
-  return { mirror, downloads }
+  return { mirror, downloads, git }
 }

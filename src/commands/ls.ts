@@ -5,6 +5,7 @@ import { createLayout, type Layout } from '../store/layout.ts'
 import { requireStore } from '../store/prepare.ts'
 import {
   fileRecords,
+  gitBytesOf,
   type Holding,
   type Inventory,
   type Totals,
@@ -58,9 +59,9 @@ async function listRepos(layout: Layout, options: LsOptions): Promise<number> {
   const matches = options.pattern === undefined ? () => true : repoMatcher(options.pattern)
   const rows = [...inventory.holdings.values()]
     .filter((holding) => matches(holding.repo))
-    .map((holding): RepoRow => ({ holding, ...totalsOf(inventory, holding.entries) }))
+    .map((holding): RepoRow => rowOf(inventory, holding))
     // A repo of which only facts are stored takes almost no space, and is not listed.
-    .filter((row) => row.blobs + row.partials > 0)
+    .filter((row) => row.blobs + row.partials > 0 || row.holding.git !== undefined)
     .sort(ORDERS[options.sort])
   const shown = rows.slice(0, options.limit ?? rows.length)
   if (options.quiet) process.stdout.write(shown.map(({ holding }) => `${holding.repo}\n`).join(''))
@@ -69,10 +70,22 @@ async function listRepos(layout: Layout, options: LsOptions): Promise<number> {
   return 0
 }
 
+function rowOf(inventory: Inventory, holding: Holding): RepoRow {
+  const totals = totalsOf(inventory, holding.entries)
+  const { git } = holding
+  return git === undefined
+    ? { holding, ...totals }
+    : { holding, ...totals, usedAt: Math.max(totals.usedAt ?? 0, git.usedAt) }
+}
+
 const ORDERS: Record<Sort, (a: RepoRow, b: RepoRow) => number> = {
-  size: (a, b) => b.sizeBytes + b.partialBytes - a.sizeBytes - a.partialBytes || byName(a, b),
+  size: (a, b) => spaceOf(b) - spaceOf(a) || byName(a, b),
   used: (a, b) => (b.usedAt ?? 0) - (a.usedAt ?? 0) || byName(a, b),
   name: byName,
+}
+
+function spaceOf({ sizeBytes, partialBytes, holding }: RepoRow): number {
+  return sizeBytes + partialBytes + (holding.git?.sizeBytes ?? 0)
 }
 
 function byName(a: RepoRow, b: RepoRow): number {
@@ -88,10 +101,12 @@ function formatJson(layout: Layout, inventory: Inventory, rows: readonly RepoRow
     repo: holding.repo,
     public: holding.isPublic,
     files: holding.files,
+    gitBytes: holding.git?.sizeBytes ?? 0,
     ...sums,
     usedAt: formatInstant(sums.usedAt),
   }))
-  const totals = { repos: inventory.holdings.size, ...all, usedAt: formatInstant(all.usedAt) }
+  const gitBytes = gitBytesOf(inventory.holdings.values())
+  const totals = { repos: inventory.holdings.size, ...all, gitBytes, usedAt: formatInstant(all.usedAt) }
   const { damagedFacts } = inventory
   return `${JSON.stringify({ cacheDir: layout.root, repos, unclaimed: lone, totals, damagedFacts }, null, 2)}\n`
 }
@@ -99,20 +114,24 @@ function formatJson(layout: Layout, inventory: Inventory, rows: readonly RepoRow
 function formatTable(inventory: Inventory, rows: readonly RepoRow[], shown: readonly RepoRow[]): string {
   const now = Date.now()
   const origins = new Set(rows.map(({ holding }) => holding.origin))
+  const hasGit = rows.some(({ holding }) => holding.git !== undefined)
   const lines = shown.map((row) => [
     row.holding.repo,
     String(row.holding.files),
     formatSize(row.sizeBytes),
     row.sharedBytes === 0 ? '-' : formatSize(row.sharedBytes),
     row.partials === 0 ? '-' : formatSize(row.partialBytes),
+    // Most stores have none.
+    ...(hasGit ? [row.holding.git === undefined ? '-' : formatSize(row.holding.git.sizeBytes)] : []),
     formatAge(row.usedAt, now),
     row.holding.isPublic ? 'yes' : 'no',
     // Most stores have one origin. With several, the column distinguishes repos of the same name.
     ...(origins.size > 1 ? [row.holding.origin] : []),
   ])
-  const head = ['REPO', 'FILES', 'SIZE', 'SHARED', 'UNFINISHED', 'USED', 'PUBLIC']
+  const head = ['REPO', 'FILES', 'SIZE', 'SHARED', 'UNFINISHED', ...(hasGit ? ['GIT'] : []), 'USED', 'PUBLIC']
   if (origins.size > 1) head.push('ORIGIN')
-  const table = lines.length === 0 ? '' : formatColumns([head, ...lines], [1, 2, 3, 4, 5])
+  const table =
+    lines.length === 0 ? '' : formatColumns([head, ...lines], hasGit ? [1, 2, 3, 4, 5, 6] : [1, 2, 3, 4, 5])
   return `${table}${formatTotals(inventory, rows, shown)}`
 }
 
@@ -126,6 +145,8 @@ function formatTotals(inventory: Inventory, rows: readonly RepoRow[], shown: rea
   const head = parts.join(' ')
   const notes: string[] = []
   if (all.partials > 0) notes.push(`${all.partials} unfinished, ${formatSize(all.partialBytes)}`)
+  const gitBytes = gitBytesOf(inventory.holdings.values())
+  if (gitBytes > 0) notes.push(`${formatSize(gitBytes)} of git`)
   if (lone.blobs > 0) notes.push(`${plural(lone.blobs, 'blob')} unclaimed, ${formatSize(lone.sizeBytes)}`)
   if (inventory.damagedFacts > 0) notes.push(`${plural(inventory.damagedFacts, 'damaged fact')} skipped`)
   return `${[head, ...notes].join('; ')}\n`

@@ -5,7 +5,7 @@ import type { Config } from '../config/keys.ts'
 import { createLayout } from '../store/layout.ts'
 import { requireStore } from '../store/prepare.ts'
 import { type Inventory, parseOwner, takeInventory } from '../store/upkeep/inventory.ts'
-import { carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
+import { addTo, carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
@@ -82,11 +82,9 @@ function ownersOf(
 /** The result that carrying out the plan would have. */
 function preview(plan: PrunePlan): Pruned {
   const removed = new Map<string | undefined, { blobs: number; sizeBytes: number }>()
-  for (const { entry, owner } of plan.victims) {
-    const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
-    removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
-  }
-  return { removed, facts: 0, skipped: 0 }
+  for (const { entry, owner } of plan.victims) addTo(removed, owner, { blobs: 1, sizeBytes: entry.sizeBytes })
+  for (const { owner, sizeBytes } of plan.gits) addTo(removed, owner, { blobs: 0, sizeBytes })
+  return { removed, gits: plan.gits.length, facts: 0, skipped: 0 }
 }
 
 function rowsOf(pruned: Pruned) {
@@ -105,8 +103,8 @@ function totalOf(pruned: Pruned): { readonly blobs: number; readonly sizeBytes: 
 
 function formatJson(plan: PrunePlan, pruned: Pruned, options: PruneOptions): string {
   const repos = rowsOf(pruned).map(({ origin = null, repo = null, ...sums }) => ({ origin, repo, ...sums }))
-  const { facts, skipped: passedOver } = pruned
-  const removed = { ...totalOf(pruned), facts, repos }
+  const { gits: gitClones, facts, skipped: passedOver } = pruned
+  const removed = { ...totalOf(pruned), gitClones, facts, repos }
   return `${JSON.stringify({ dryRun: options.dryRun, removed, kept: plan.kept, passedOver }, null, 2)}\n`
 }
 
@@ -118,7 +116,8 @@ function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): str
   ])
   const total = totalOf(pruned)
   const verb = options.dryRun ? 'would remove' : 'removed'
-  const parts = [`${verb} ${plural(total.blobs, 'blob')}, ${formatSize(total.sizeBytes)}`]
+  const clones = pruned.gits === 0 ? '' : ` and ${plural(pruned.gits, 'git clone')}`
+  const parts = [`${verb} ${plural(total.blobs, 'blob')}${clones}, ${formatSize(total.sizeBytes)}`]
   if (plan.kept.blobs > 0) {
     const verb = plan.kept.blobs === 1 ? 'stays' : 'stay'
     parts.push(

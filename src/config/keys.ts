@@ -3,22 +3,21 @@
 
 import type { Proxies } from '../http/proxies.ts'
 import type { Rule as PolicyRule } from '../policy/rules.ts'
+import { CACHE_SETTINGS } from './cache-keys.ts'
 import {
   basePath,
-  bytes,
   choice,
   count,
-  directory,
   duration,
   filePath,
   host,
   hostPattern,
   hubToken,
+  LONGEST_TTL_MS,
   lineTarget,
   list,
   network,
   onOff,
-  orOff,
   type Parser,
   port,
   rate,
@@ -30,8 +29,6 @@ import type { Setting } from './setting.ts'
 import { TLS_SETTINGS } from './tls-settings.ts'
 
 const HOUR_MS = 3_600_000
-/** The longest TTL: longer than any sensible value, and short enough to be added to a point in time without overflow. */
-const LONGEST_TTL_MS = 3650 * 24 * HOUR_MS
 
 /** Every setting by its name in Config. The help and the documentation use the same order. */
 const SETTINGS = {
@@ -178,68 +175,7 @@ const SETTINGS = {
     parse: choice(['auto', 'off']),
     default: 'auto',
   },
-  cacheDir: {
-    key: 'cache.dir',
-    group: 'Cache',
-    form: 'directory',
-    meaning: 'directory of the store',
-    parse: directory(),
-    // load.ts replaces the variable; if it is unset, by ~/.cache (XDG Base Directory Specification).
-    default: '$XDG_CACHE_HOME/hubmirror',
-  },
-  cacheMaxSizeBytes: {
-    key: 'cache.maxSize',
-    group: 'Cache',
-    form: 'size',
-    meaning: 'maximum size of the store; above it, the mirror evicts the least recently used blobs',
-    parse: bytes({ min: 1_000_000 }),
-    absent: 'none',
-    live: true,
-  },
-  cacheMinFreeBytes: {
-    key: 'cache.minFree',
-    group: 'Cache',
-    form: 'size',
-    meaning: 'disk space that the mirror always leaves free',
-    parse: bytes(),
-    default: '1GB',
-    live: true,
-  },
-  cachePrivate: {
-    key: 'cache.private',
-    group: 'Cache',
-    form: 'on|off',
-    meaning:
-      "`off`: bytes of private and gated repos are streamed and never written to disk. `on`: they are stored, and the Hub must confirm each caller's access before the mirror serves a byte",
-    parse: onOff(),
-    default: 'off',
-  },
-  memoryCacheBytes: {
-    key: 'memoryCache',
-    group: 'Cache',
-    form: 'size',
-    meaning: 'memory for cached facts, small blobs and blocks of large ones',
-    parse: bytes(),
-    default: '64MB',
-  },
-  scrubRateBytesPerSecond: {
-    key: 'scrubRate',
-    group: 'Cache',
-    form: 'size',
-    meaning:
-      'how many stored bytes per second the mirror reads and verifies in the background, round after round, to find damage of the disk',
-    parse: orOff(bytes({ min: 100_000 })),
-    absent: 'off',
-  },
-  checkReadsMs: {
-    key: 'checkReads',
-    group: 'Cache',
-    form: 'time',
-    meaning:
-      'verify stored files larger than 64 KiB against checksums when they are read, so that clients never receive bytes damaged on disk. The value is how long a verified block is trusted; `0s` verifies every read',
-    parse: orOff(duration({ maxMs: LONGEST_TTL_MS })),
-    absent: 'off',
-  },
+  ...CACHE_SETTINGS,
   refTtlMs: {
     key: 'refTtl',
     group: 'Access and protocol',

@@ -17,6 +17,9 @@ export type Parser<T> = (text: string) => Parsed<T>
 /** The word that undoes what a weaker source has set, for settings that may be absent and for lists. */
 export const NONE = 'none'
 
+/** The longest TTL: longer than any sensible value, and short enough to be added to a point in time without overflow. */
+export const LONGEST_TTL_MS = 3650 * 24 * 3_600_000
+
 const DECIMAL = ['b', 'kb', 'mb', 'gb', 'tb', 'pb']
 const BINARY = ['b', 'ki', 'mi', 'gi', 'ti', 'pi']
 

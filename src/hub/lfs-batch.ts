@@ -58,6 +58,28 @@ function textOf(value: object): Buffer | undefined {
   }
 }
 
+/** The objects of a batch. Undefined if it names them in a way that no client uses, or by another digest than sha256. */
+export function batchObjects(
+  body: Buffer,
+): readonly { readonly oid: string; readonly size: number }[] | undefined {
+  const batch = objectIn(body)
+  if (batch === undefined || !Array.isArray(batch['objects'])) return undefined
+  if (batch['hash_algo'] !== undefined && batch['hash_algo'] !== 'sha256') return undefined
+  const objects = (batch['objects'] as readonly unknown[]).map((object) => {
+    if (!isRecord(object)) return undefined
+    const { oid, size } = object
+    if (typeof oid !== 'string' || !/^[0-9a-f]{64}$/.test(oid)) return undefined
+    return typeof size === 'number' && Number.isSafeInteger(size) && size >= 0 ? { oid, size } : undefined
+  })
+  const known = objects.filter((object) => object !== undefined)
+  return known.length === objects.length ? known : undefined
+}
+
+/** The text that Git has in place of an LFS object (git-lfs: docs/spec.md), as the Hub and git-lfs write it. */
+export function lfsPointer(oid: string, size: number): string {
+  return `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${size}\n`
+}
+
 /** One URL of a batch answer, and its purpose. */
 export interface TransferUrl {
   readonly url: string

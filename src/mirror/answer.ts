@@ -44,7 +44,8 @@ export type Body =
   | {
       readonly kind: 'stream'
       readonly stream: AsyncIterable<Buffer>
-      readonly lengthBytes: number
+      /** Undefined when it is not known before the end. */
+      readonly lengthBytes: number | undefined
       readonly isWanted?: () => boolean
     }
 
@@ -104,8 +105,8 @@ export async function closeBody(body: Body): Promise<void> {
   if (body.kind === 'stream') await body.stream[Symbol.asyncIterator]().return?.()
 }
 
-/** Length in bytes of the body that a client will receive. */
-export function bodyLength(body: Body): number {
+/** Length in bytes of the body that a client will receive; undefined when it is not known before the end. */
+export function bodyLength(body: Body): number | undefined {
   switch (body.kind) {
     case 'none':
       return 0

@@ -3,6 +3,7 @@
 
 import { MirrorError } from '../errors.ts'
 import type { Conditions } from '../http/select.ts'
+import type { GitRequest } from '../hub/git.ts'
 import type { CommitHash, Repo } from '../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
@@ -19,6 +20,7 @@ import type { FileAnswers } from './files/file-answers.ts'
 import type { ReadAhead } from './files/read-ahead.ts'
 import type { Resolver } from './files/resolve.ts'
 import type { Resolved } from './files/resolved.ts'
+import type { GitClones, GitQuestion } from './git-clones.ts'
 import type { Metadata } from './metadata/metadata.ts'
 import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
@@ -43,6 +45,20 @@ export interface Mirror {
     asked: RegistryRequest,
     question: RegistryQuestion,
   ): Promise<Answer | undefined>
+  /** A clone or fetch while the Hub is away: `GitClones.get`. Undefined leaves the request to the pass-through. */
+  git(ctx: Ctx, route: HubRoute, asked: GitRequest, question: GitQuestion): Promise<Answer | undefined>
+  /** The same when the Hub has just turned out to be away: `GitClones.stored`. */
+  storedGit(ctx: Ctx, route: HubRoute, asked: GitRequest, question: GitQuestion): Promise<Answer | undefined>
+  /** Which of these Git LFS objects are stored and belong to the repo: `GitClones.objects`. Undefined when that is not known. */
+  storedObjects(
+    ctx: Ctx,
+    repo: Repo,
+    objects: readonly { readonly oid: string; readonly size: number }[],
+  ): Promise<ReadonlySet<string> | undefined>
+  /** Whether the Hub is not to be asked, or could not be reached a moment ago. */
+  isHubAway(): boolean
+  /** The Hub has sent objects of the repo to a client of git: `GitClones.fetched`. */
+  gitFetched(ctx: Ctx, repo: Repo): void
   /**
    * The object of a transfer link; holding the link is enough. The object comes from the store if it is there, since the
    * Hub has shown it to the caller who received the link. Where bytes of private repos are stored, the linked address is
@@ -99,14 +115,16 @@ export function createMirror(parts: {
   readonly registry: Registry
   readonly documents: Documents
   readonly policies: Policies
+  readonly git: GitClones
 }): Mirror {
-  const { metadata, access, refusals, now, resolver, files, objects, registry, documents, policies } = parts
+  const { metadata, access, refusals, now, resolver, files, objects, registry, documents, policies, git } =
+    parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
   }
 
-  const answers: Pick<Mirror, 'head' | 'get' | 'document' | 'registry'> = {
+  const answers: Pick<Mirror, 'head' | 'get' | 'document' | 'registry' | 'git' | 'storedGit'> = {
     async head(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'HEAD')
       if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
@@ -116,6 +134,8 @@ export function createMirror(parts: {
     get: fileGetter(parts),
     document: (ctx, route, request) => documents.get(ctx, route, request),
     registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),
+    git: (ctx, _route, asked, question) => git.get(ctx, asked, question),
+    storedGit: (ctx, _route, asked, question) => git.stored(ctx, asked, question),
   }
 
   const mayChange: Mirror['mayChange'] = (ctx, repos) => {
@@ -132,6 +152,9 @@ export function createMirror(parts: {
       return policies.hasRules
     },
     admitCached: (caller, route) => policies.admitCached(caller, route),
+    storedObjects: (ctx, repo, asked) => git.objects(ctx, repo, asked),
+    isHubAway: () => git.isHubAway,
+    gitFetched: (ctx, repo) => git.fetched(ctx, repo),
     object: (ctx, link, request) => objects.linked(ctx, link, request),
     // Without a credential the Hub gives addresses of public objects only.
     sawObject: ({ authorization }, repo, sha256) =>

@@ -31,6 +31,8 @@ export interface KnownObject {
 /** What a transfer link says of its object. */
 export type LinkedObject = Pick<KnownObject, 'repo' | 'sha256' | 'sizeBytes' | 'mayStore'> & {
   readonly url: URL
+  /** The mirror itself has found that the object belongs to a public repo. */
+  readonly isProved?: boolean | undefined
 }
 
 export interface ObjectRequest {
@@ -54,11 +56,11 @@ export class Objects {
   }
 
   /** The object of a transfer link: `Mirror.object`. */
-  async linked(ctx: Ctx, { url, ...link }: LinkedObject, request: ObjectRequest): Promise<Answer> {
+  async linked(ctx: Ctx, { url, isProved, ...link }: LinkedObject, request: ObjectRequest): Promise<Answer> {
     const isStored = link.mayStore && (await this.isStored(link.sha256, link.sizeBytes))
     // A Hub may give an address for any digest that it is sent. Where bytes of private repos are stored too, the address has to
     // show that they are the caller's.
-    const isOpen = isStored && !this.#options.cachePrivate
+    const isOpen = isStored && (!this.#options.cachePrivate || isProved === true)
     if (this.#options.offline && !isOpen) throw new MirrorError('offline_and_absent')
     if (!isOpen) await this.#checkSize(ctx, link, url)
     // The holder of the link may have the object. Whether the repo is public matters only to what is stored.

@@ -24,7 +24,9 @@ import type { AddressReader } from './clients.ts'
 import { contextOf, noteRoute, withLent } from './context.ts'
 import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
+import { gitAnswers } from './git-answers.ts'
 import type { OriginLimit } from './origin-limit.ts'
+import type { StandIn } from './pass-through/git-traffic.ts'
 import type { Forwarded } from './pass-through/learn.ts'
 import { type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
 import { MAX_BATCH_BYTES, MAX_NAMING_BYTES, MAX_PATHS_BYTES, type RequestBodies } from './request-bodies.ts'
@@ -78,10 +80,12 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
     ...forwarding(options.client),
     handler: async (request, reply, _destination, hooks) => {
       const admitted = await admit(request, reply, options)
-      const answer = await answerFor(request, admitted, options.mirror)
+      const git = gitAnswers(request, admitted, options)
+      const answer = await (git?.now() ?? answerFor(request, admitted, options.mirror))
       if (answer === undefined) {
+        const standIn = standInFor(request, reply, admitted, options)
         const written = await readWritten(request, admitted)
-        return forward(request, reply, { ...admitted, written }, { ...options, hooks })
+        return forward(request, reply, { ...admitted, written }, { ...options, hooks, standIn })
       }
       return send(request, reply, answer, admitted, options)
     },
@@ -92,6 +96,8 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
 interface Admitted extends Omit<Forwarded, 'written'> {
   /** Reads the body as a whole, for requests that ask by their body. Rejects as `RequestBodies.read` does. */
   readonly readBody: (maxBytes: number) => Promise<Buffer>
+  /** The body of a Git LFS batch of downloads. */
+  readonly batch: Buffer | undefined
 }
 
 /**
@@ -115,7 +121,8 @@ async function admit(
     throw new MirrorError('writes_denied')
   const readBody = (maxBytes: number): Promise<Buffer> =>
     options.bodies.read(request.raw, reply.raw, { caller: callerKey(caller), maxBytes })
-  const batch = await readBatch(request, route, readBody)
+  const read = await readBatch(request, route, readBody)
+  const batch = read?.operation
   const isUpload = batch !== undefined && batch !== 'download'
   if (isUpload && caller.kind === 'mirror-token')
     throw new MirrorError('mirror_token_read_only', { detail: { mirrorToken: caller.name } })
@@ -129,7 +136,7 @@ async function admit(
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
   const ctx =
     lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
-  return { route, ctx, readBody }
+  return { route, ctx, readBody, batch: batch === 'download' ? read?.body : undefined }
 }
 
 /** Sends the answer, or the failure that occurs before its first byte. Never rejects. */
@@ -199,6 +206,27 @@ async function answerFor(
   }
 }
 
+/** Answers from the store, for when the Hub turns out to be away. Undefined for a request that only the Hub can answer. */
+function standInFor(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  admitted: Admitted,
+  options: HubRouteOptions,
+): StandIn | undefined {
+  const stored = gitAnswers(request, admitted, options)?.later
+  if (stored === undefined) return undefined
+  return async () => {
+    try {
+      const answer = await stored()
+      if (answer !== undefined) await send(request, reply, answer, admitted, options)
+      return answer !== undefined
+    } catch {
+      // The client gets the failure of the Hub.
+      return false
+    }
+  }
+}
+
 function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
   return {
     range: headers.range,
@@ -207,17 +235,17 @@ function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
   }
 }
 
-/** The operation of a Git LFS batch; undefined if the request is no batch. */
+/** The operation of a Git LFS batch, and its body; undefined if the request is no batch. */
 async function readBatch(
   request: FastifyRequest,
   route: HubRoute,
   readBody: (maxBytes: number) => Promise<Buffer>,
-): Promise<ReturnType<typeof lfsOperation> | undefined> {
+): Promise<{ readonly operation: ReturnType<typeof lfsOperation>; readonly body: Buffer } | undefined> {
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
     return undefined
   const body = await readBody(MAX_BATCH_BYTES)
   replaceBody(request, withoutXet(body))
-  return lfsOperation(body)
+  return { operation: lfsOperation(body), body }
 }
 
 /** The repos that a forwarded write changes, for which its body is read where that names them. */

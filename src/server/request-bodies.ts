@@ -1,5 +1,6 @@
-// Request bodies that are read as a whole before the answer: those of `paths-info`, of a Git LFS batch, and of requests to
-// manage repos. Any client may send them, so all of them together have one memory limit, and no caller may use all of it.
+// Request bodies that are read as a whole before the answer: those of `paths-info`, of a Git LFS batch, of requests to manage
+// repos, and of a clone that is answered from the store. Any client may send them, so all of them together have one memory
+// limit, and no caller may use all of it.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MirrorError } from '../errors.ts'
@@ -11,6 +12,8 @@ export const MAX_PATHS_BYTES = 4 * 1024 * 1024
 export const MAX_BATCH_BYTES = 512 * 1024
 /** A request to create, delete, move or copy a repo has a few names and settings. */
 export const MAX_NAMING_BYTES = 64 * 1024
+/** The wants and haves of a clone or fetch, which clients compress: more than those of a hundred thousand commits. */
+export const MAX_GIT_QUESTION_BYTES = 4 * 1024 * 1024
 const BODY_TIMEOUT_MS = 30_000
 const FIRST_BYTES = 16 * 1024
 /** The largest step in which memory is taken. */

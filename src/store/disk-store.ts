@@ -16,6 +16,7 @@ import { HandoffLinks } from './blobs/handoff-links.ts'
 import type { Damage } from './damage.ts'
 import type { BlobKey } from './digest.ts'
 import { DiskFacts } from './facts/facts.ts'
+import { DiskGitRepos, isGitName } from './git/git-repos.ts'
 import { createLayout, type Layout } from './layout.ts'
 import { Ledger, type LedgerOptions } from './ledger.ts'
 import { loadKernelLock, lockDirectory } from './lock.ts'
@@ -139,6 +140,7 @@ export class DiskStore implements Store {
   /** What the table holds of blobs. */
   readonly smallBlobs: BlobTable
   readonly facts: DiskFacts
+  readonly git: DiskGitRepos
   readonly ledger: Ledger
   readonly scanned: Promise<void>
   readonly readOnly: boolean
@@ -170,6 +172,7 @@ export class DiskStore implements Store {
     this.facts.watch((bytes) => {
       ledger.factBytes = bytes
     })
+    this.git = new DiskGitRepos(layout, ledger, { readOnly })
     this.blobs = openBlobs(layout, options, { ledger, table: this.smallBlobs, readOnly })
     this.scanned = this.#scan()
     // A failed scan rejects `scanned` for those who await it; it must not end the process.
@@ -185,7 +188,11 @@ export class DiskStore implements Store {
   async #scan(): Promise<void> {
     const { signal } = this.#closing
     const isComplete = (await this.smallBlobs.takeComplete()) && !this.#table.wasInUse
-    const found = await scanStore(this.#layout, this.smallBlobs.rows(), { isComplete, signal })
+    const found = await scanStore(this.#layout, this.smallBlobs.rows(), {
+      isComplete,
+      signal,
+      others: this.git.scan(),
+    })
     await this.ledger.load(found.entries)
     this.#smallFiles = found.smallFiles
     if (this.readOnly) return
@@ -267,6 +274,7 @@ export class DiskStore implements Store {
 
   /** Removes the bytes of an entry of the ledger that is being evicted. */
   async #removeEntry(name: string): Promise<void> {
+    if (isGitName(name)) return this.git.removeNamed(name)
     const entry = parseEntryName(name)
     if (entry === undefined) return
     if (entry.isPartial) await this.#removePartial(entry.key)
@@ -348,7 +356,8 @@ function openLedger(
     freeBytes: () => freeBytes(layout),
     remove,
     tableRoomBytes,
-    isFile: (name, sizeBytes) => sizeBytes > SMALL_BYTES || parseEntryName(name)?.isPartial === true,
+    isFile: (name, sizeBytes) =>
+      sizeBytes > SMALL_BYTES || isGitName(name) || parseEntryName(name)?.isPartial === true,
     ...(onTrouble === undefined ? {} : { onTrouble }),
   })
 }

@@ -17,6 +17,7 @@
 //   ├─ facts/data.mdb, facts/lock.mdb   facts, small blobs, and a row for each blob (table/)
 //   ├─ facts/in-use                     there until a mirror has closed data.mdb (table/table-damage.ts)
 //   ├─ facts/<kind>/ab/<sha256>.json    facts of an earlier version, which are being moved (older-facts.ts)
+//   ├─ git/ab/<sha256>/                 bare git repositories of public repos (git/git-repos.ts)
 //   └─ tmp/                             files before their rename; emptied at start
 
 import { createHash } from 'node:crypto'
@@ -35,6 +36,7 @@ export interface Layout {
   readonly quarantine: string
   readonly handoff: string
   readonly facts: string
+  readonly git: string
   readonly factsInUse: string
   readonly tmp: string
   blob(key: BlobKey): string
@@ -68,6 +70,7 @@ export function createLayout(root: string): Layout {
     quarantine: at('quarantine'),
     handoff: at('handoff'),
     facts: at('facts'),
+    git: at('git'),
     factsInUse: at('facts', 'in-use'),
     tmp: at('tmp'),
     blob: (key) => below('blobs', key),

@@ -200,6 +200,11 @@ export class Ledger {
     }
   }
 
+  /** Whether something keeps the entry from eviction. */
+  isPinned(name: string): boolean {
+    return (this.#entries.all.get(name)?.pins ?? 0) > 0
+  }
+
   /**
    * Promises room for `bytes`, and evicts the least recently used entries if that is needed. Undefined when there can be no
    * room, or when the disk fails: the request then passes through. If evicting all unpinned entries would not be enough,

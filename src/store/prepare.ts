@@ -111,7 +111,8 @@ export async function writeRefusal(layout: Layout): Promise<Error | undefined> {
 export async function prepareDirectory(layout: Layout): Promise<void> {
   // Checked again: another mirror may have made it a store of another version before we had the lock.
   await checkDirectory(layout)
-  await rm(layout.tmp, { recursive: true, force: true })
+  // A git that has outlived a killed mirror may still write there.
+  await rm(layout.tmp, { recursive: true, force: true, maxRetries: 3 })
   await rm(layout.handoff, { recursive: true, force: true })
   await mkdir(layout.tmp, { mode: 0o700 })
   if ((await readFormat(layout)) !== FORMAT) {
@@ -153,9 +154,9 @@ async function checkEmpty(layout: Layout): Promise<void> {
 }
 
 async function checkOwnNames(layout: Layout): Promise<void> {
-  const { format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, tmp } = layout
-  const own = [format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, tmp].map((file) =>
-    path.basename(file),
+  const { format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, git, tmp } = layout
+  const own = [format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, git, tmp].map(
+    (file) => path.basename(file),
   )
   await checkNames(layout, (name) => own.includes(name) || POSITION_NAME.test(name))
 }

@@ -52,7 +52,7 @@ export interface Store {
 
 /** The accounts of a store, in bytes. */
 export interface StoreStatus {
-  /** Taken by blobs, partials and facts. Of a partial, what has landed counts. */
+  /** Taken by blobs, partials, git repositories and facts. Of a partial, what has landed counts. */
   readonly sizeBytes: number
   /** The part of `sizeBytes` that facts take. */
   readonly factBytes: number
@@ -60,7 +60,7 @@ export interface StoreStatus {
   readonly reservedBytes: number
   /** The most that may be taken; undefined when only the disk limits it. */
   readonly limitBytes: number | undefined
-  /** Number of blobs and partials. */
+  /** Number of blobs, partials and git repositories. */
   readonly blobs: number
 }
 

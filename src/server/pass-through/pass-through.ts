@@ -46,6 +46,7 @@ import {
   reserveIfShort,
   WRITE_TIMEOUT_MS,
 } from './connection.ts'
+import { answerOrStandIn, failingOver, noticingObjects, offlineError, type StandIn } from './git-traffic.ts'
 import { type Forwarded, isChange, learn, noteUnanswered } from './learn.ts'
 import {
   following,
@@ -67,7 +68,7 @@ export interface ForwardOptions {
   readonly via: string
   readonly observer: Observer
   /** Is notified of writes that the Hub accepted, and of requests that it refused. */
-  readonly mirror: Pick<Mirror, 'changed' | 'mayChange' | 'refused' | 'sawObject'>
+  readonly mirror: Pick<Mirror, 'changed' | 'mayChange' | 'refused' | 'sawObject' | 'gitFetched'>
 }
 
 /**
@@ -135,22 +136,27 @@ export function forward(
   request: FastifyRequest,
   reply: FastifyReply,
   forwarded: Forwarded,
-  options: ForwardOptions & { readonly hooks: Parameters<FastifyReply['from']>[1] },
+  options: ForwardOptions & {
+    readonly hooks: Parameters<FastifyReply['from']>[1]
+    readonly standIn?: StandIn | undefined
+  },
 ): FastifyReply {
-  const { client, hooks } = options
+  const { client, hooks, standIn } = options
   const { route, written } = forwarded
   if (isOwn(route)) throw new MirrorError('not_found')
-  if (options.offline) throw new MirrorError('offline_and_absent')
+  if (options.offline) throw offlineError(route)
   // The copy evaluates the getters now: a forwarded body detaches the socket from its request.
   const ctx = { ...forwarded.ctx }
   const originPath = withoutTrailingSlash(client.policy.base.pathname)
   const record = recordOf(request.raw)
   const { authorization } = ctx
   const asked = { url: client.url('target' in route ? route.target : '/'), authorization }
-  const fail = (error: unknown): void => sendFailure(reply.raw, error, record, request.raw.method === 'HEAD')
+  const isHead = request.raw.method === 'HEAD'
+  const fail = failingOver(standIn, (error) => sendFailure(reply.raw, error, record, isHead))
   const respond = (given: OriginResponse): void => {
     reply.hijack()
-    void answer(request, reply, given, { ...options, route, ctx, written }).catch((error: unknown) => {
+    const pass = (): Promise<void> => answer(request, reply, given, { ...options, route, ctx, written })
+    void answerOrStandIn(standIn, given, pass).catch((error: unknown) => {
       // An unread body would keep its connection forever.
       given.stream.on('error', () => undefined).destroy()
       fail(error)
@@ -293,7 +299,7 @@ async function answer(
   // A silent stream does not notice by itself that the client has gone.
   record.signal.addEventListener('abort', () => final.stream.destroy(), { once: true })
   if (record.signal.aborted) final.stream.destroy()
-  const counting = counted(final.stream, options, isAccepted)
+  const counting = noticingObjects(counted(final.stream, options, isAccepted), final, { ...options, method })
   const stream = release === undefined ? counting : bufferBody(counting, release)
   const body = ctx.lent === undefined ? stream : withoutCredential(stream, ctx)
   const how = { record, isWanted: () => client.isWanted(caller) }

@@ -18,6 +18,8 @@ export interface TransferLink {
   readonly headers: Readonly<Record<string, string>>
   /** Whether the bytes may be stored, and served from the store. */
   readonly mayStore: boolean
+  /** The mirror itself has found that the object belongs to a public repo. It is served from the store only. */
+  readonly isProved?: boolean
   /** Epoch ms. */
   readonly expiresAt: number
 }
@@ -46,7 +48,7 @@ export class TransferLinks {
 
   /** Returns the link as one path segment (AES-256-GCM, base64url); undefined if it is too long for a request target. */
   seal(link: TransferLink): string | undefined {
-    const { url, method, repo, oid, sizeBytes, headers, mayStore, expiresAt } = link
+    const { url, method, repo, oid, sizeBytes, headers, mayStore, expiresAt, isProved = false } = link
     const fields = [
       VERSION,
       url.href,
@@ -58,6 +60,7 @@ export class TransferLinks {
       headers,
       mayStore,
       expiresAt,
+      isProved,
     ]
     const iv = randomBytes(IV_BYTES)
     const cipher = createCipheriv(ALGORITHM, this.#key, iv)
@@ -98,7 +101,7 @@ function refused(reason: string): MirrorError {
 /** The text was sealed by a mirror with this key, but perhaps by another version. */
 function parseLink(value: unknown): TransferLink | undefined {
   if (!Array.isArray(value) || value[0] !== VERSION) return undefined
-  const [, href, method, typeName, idText, oid, sizeBytes, headers, mayStore, expiresAt] =
+  const [, href, method, typeName, idText, oid, sizeBytes, headers, mayStore, expiresAt, isProved] =
     value as readonly unknown[]
   const type = TYPES.find((known) => known === typeName)
   const id = parseRepoId(String(idText))
@@ -117,6 +120,7 @@ function parseLink(value: unknown): TransferLink | undefined {
     sizeBytes,
     headers: Object.fromEntries(fields),
     mayStore: mayStore === true,
+    ...(isProved === true && { isProved }),
     expiresAt,
   }
 }

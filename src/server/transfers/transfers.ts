@@ -115,8 +115,8 @@ async function download(
 ): Promise<void> {
   const { range, 'if-range': ifRange, 'if-none-match': ifNoneMatch } = request.raw.headers
   const conditions = { range, ifRange: typeof ifRange === 'string' ? ifRange : undefined, ifNoneMatch }
-  const { repo, oid, sizeBytes, mayStore, url } = link
-  const object = { repo, sha256: oid, sizeBytes, mayStore, url }
+  const { repo, oid, sizeBytes, mayStore, isProved, url } = link
+  const object = { repo, sha256: oid, sizeBytes, mayStore, isProved, url }
   const answer = await options.mirror.object(ctx, object, { method, conditions })
   const headOnly = method === 'HEAD'
   await sendAnswer(reply.raw, answer, { record: recordOf(request.raw), reads: options.reads, headOnly })

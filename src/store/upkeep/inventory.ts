@@ -2,6 +2,7 @@
 // store. Names are taken from facts. Who may read what is not known here, only whether a repo was public when last checked.
 
 import { type BlobKey, isBlobKey } from '../digest.ts'
+import { type StoredGit, walkGit } from '../git/git-repos.ts'
 import type { Layout } from '../layout.ts'
 import { partialName } from '../partials/partial-name.ts'
 import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials, walkSmallBlobs } from './walk.ts'
@@ -37,6 +38,8 @@ export interface Holding {
   files: number
   readonly entries: Set<number>
   isPublic: boolean
+  /** Its git repository, if one is stored. */
+  git?: StoredGit
 }
 
 /** The contents of a store at one time. */
@@ -99,7 +102,7 @@ export async function takeInventory(layout: Layout): Promise<Inventory> {
     if (known !== undefined) return known
     const parsed = parseOwner(owner)
     if (parsed === undefined) return undefined
-    const holding = { ...parsed, files: 0, entries: new Set<number>(), isPublic: false }
+    const holding: Holding = { ...parsed, files: 0, entries: new Set<number>(), isPublic: false }
     holdings.set(owner, holding)
     return holding
   }
@@ -126,6 +129,10 @@ export async function takeInventory(layout: Layout): Promise<Inventory> {
       const holding = holdingOf(fact.key)
       if (holding !== undefined) holding.isPublic = true
     }
+  }
+  for await (const git of walkGit(layout)) {
+    const holding = holdingOf(git.owner)
+    if (holding !== undefined) holding.git = git
   }
   return { entries, holdings, damagedFacts }
 }
@@ -157,6 +164,13 @@ export function totalsOf(inventory: Inventory, numbers: Iterable<number>): Total
     if (entry.claims > 1) sums.sharedBytes += entry.sizeBytes
   }
   return { ...sums, usedAt }
+}
+
+/** The space that git repositories take. */
+export function gitBytesOf(holdings: Iterable<Holding>): number {
+  let sizeBytes = 0
+  for (const { git } of holdings) sizeBytes += git?.sizeBytes ?? 0
+  return sizeBytes
 }
 
 /** The numbers of the entries that no repo claims: bytes of private repos, and bytes whose facts were lost or removed. */

@@ -4,10 +4,18 @@
 import { rm } from 'node:fs/promises'
 import { unlinkIfThere } from '../atomic.ts'
 import type { BlobKey } from '../digest.ts'
+import { removeGit, type StoredGit, walkGit } from '../git/git-repos.ts'
 import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
 import { type Change, withTable } from '../table/table.ts'
-import { type Holding, type Inventory, parseOwner, type StoredEntry, unclaimed } from './inventory.ts'
+import {
+  gitBytesOf,
+  type Holding,
+  type Inventory,
+  parseOwner,
+  type StoredEntry,
+  unclaimed,
+} from './inventory.ts'
 import { type StoredFact, statFile, walkFacts } from './walk.ts'
 
 /**
@@ -33,6 +41,8 @@ export interface Selection {
 /** What a prune would remove. Making it changes nothing. */
 export interface PrunePlan {
   readonly victims: readonly { readonly entry: StoredEntry; readonly owner: string | undefined }[]
+  /** Git repositories, each of one repo. */
+  readonly gits: readonly StoredGit[]
   /** What stays although its repo was selected, because another repo needs it. */
   readonly kept: { readonly blobs: number; readonly sizeBytes: number }
   /** Repos that are removed entirely: their facts go too, and their bytes even if they were used since. */
@@ -41,8 +51,9 @@ export interface PrunePlan {
 
 /** What was removed. */
 export interface Pruned {
-  /** By owner; undefined for bytes that no repo claimed. */
+  /** By owner; undefined for bytes that no repo claimed. The sizes include those of git repositories. */
   readonly removed: ReadonlyMap<string | undefined, { blobs: number; sizeBytes: number }>
+  readonly gits: number
   readonly facts: number
   /** Used or replaced since the plan was made, or removed already. */
   readonly skipped: number
@@ -80,8 +91,12 @@ export function planPrune(inventory: Inventory, selection: Selection, now: numbe
       return [{ entry, owner: owners.get(number) }]
     })
     .sort((a, b) => a.entry.usedAt - b.entry.usedAt)
+  const gits = selected.flatMap(([, { git }]) => (git === undefined ? [] : [{ entry: git }]))
+  const all = [...candidates, ...gits].sort((a, b) => a.entry.usedAt - b.entry.usedAt)
+  const chosen = limited ? withinLimits(inventory, all, selection, now) : all
   return {
-    victims: limited ? withinLimits(inventory, candidates, selection, now) : candidates,
+    victims: chosen.flatMap((candidate) => ('owner' in candidate ? [candidate] : [])),
+    gits: chosen.flatMap((candidate) => ('owner' in candidate ? [] : [candidate.entry])),
     kept,
     removedOwners: new Set(limited || named === undefined ? [] : named),
   }
@@ -94,14 +109,15 @@ function countClaims(holdings: readonly Holding[]): ReadonlyMap<number, number> 
   return claims
 }
 
-function withinLimits<T extends { readonly entry: StoredEntry }>(
+function withinLimits<T extends { readonly entry: Pick<StoredEntry, 'sizeBytes' | 'usedAt'> }>(
   inventory: Inventory,
   candidates: readonly T[],
   selection: Selection,
   now: number,
 ): T[] {
   const { olderThanMs, maxBytes } = selection
-  let left = inventory.entries.reduce((sum, entry) => sum + entry.sizeBytes, 0)
+  const inGit = gitBytesOf(inventory.holdings.values())
+  let left = inventory.entries.reduce((sum, entry) => sum + entry.sizeBytes, inGit)
   const victims: T[] = []
   for (const candidate of candidates) {
     const { sizeBytes, usedAt } = candidate.entry
@@ -135,11 +151,32 @@ export async function carryOut(layout: Layout, plan: PrunePlan): Promise<Pruned>
         skipped += 1
         continue
       }
-      const sum = removed.get(owner) ?? { blobs: 0, sizeBytes: 0 }
-      removed.set(owner, { blobs: sum.blobs + 1, sizeBytes: sum.sizeBytes + entry.sizeBytes })
+      addTo(removed, owner, { blobs: 1, sizeBytes: entry.sizeBytes })
     }
   }
-  return { removed, skipped, facts: await removeFacts(layout, plan.removedOwners) }
+  const usedAt = new Map<string, number>()
+  if (plan.gits.length > 0) for await (const git of walkGit(layout)) usedAt.set(git.owner, git.usedAt)
+  let gits = 0
+  for (const { owner, sizeBytes, usedAt: before } of plan.gits) {
+    const isUnused = (usedAt.get(owner) ?? before) <= before || plan.removedOwners.has(owner)
+    if (!isUnused || !(await removeGit(layout, owner))) {
+      skipped += 1
+      continue
+    }
+    gits += 1
+    addTo(removed, owner, { blobs: 0, sizeBytes })
+  }
+  return { removed, gits, skipped, facts: await removeFacts(layout, plan.removedOwners) }
+}
+
+/** Adds to the sums of an owner. */
+export function addTo<Owner>(
+  sums: Map<Owner, { blobs: number; sizeBytes: number }>,
+  owner: Owner,
+  { blobs, sizeBytes }: { readonly blobs: number; readonly sizeBytes: number },
+): void {
+  const sum = sums.get(owner) ?? { blobs: 0, sizeBytes: 0 }
+  sums.set(owner, { blobs: sum.blobs + blobs, sizeBytes: sum.sizeBytes + sizeBytes })
 }
 
 type Victim = PrunePlan['victims'][number]

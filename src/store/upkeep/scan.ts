@@ -25,7 +25,7 @@ export interface FoundEntry {
 
 /** What a store holds at its start. */
 export interface Scan {
-  /** All blobs and partials, least recently used first. */
+  /** All blobs, partials and others, least recently used first. */
   readonly entries: readonly FoundEntry[]
   /** Small blobs that earlier versions stored as files. */
   readonly smallFiles: BlobFile[]
@@ -40,7 +40,16 @@ export interface Scan {
 export async function scanStore(
   layout: Layout,
   rows: AsyncIterable<BlobRow>,
-  { isComplete, signal }: { readonly isComplete: boolean; readonly signal: AbortSignal },
+  {
+    isComplete,
+    signal,
+    others = [],
+  }: {
+    readonly isComplete: boolean
+    readonly signal: AbortSignal
+    /** What else takes space in the store. */
+    readonly others?: AsyncIterable<FoundEntry> | readonly FoundEntry[]
+  },
 ): Promise<Scan> {
   const nothing: Scan = { entries: [], smallFiles: [], changes: [] }
   const runs: FoundEntry[][] = []
@@ -84,6 +93,10 @@ export async function scanStore(
     // A partial is sparse: the space that it takes counts, not its length.
     if (stats !== undefined)
       enter(partialName(key), { sizeBytes: Math.min(stats.blocks * 512, stats.size), usedAt: stats.mtimeMs })
+  }
+  for await (const { name, ...found } of others) {
+    if (signal.aborted) return nothing
+    enter(name, found)
   }
   runs.push(run.sort(byUse))
   return { entries: await merge(runs), smallFiles, changes }

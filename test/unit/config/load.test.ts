@@ -48,6 +48,7 @@ describe('a config without any source', () => {
       cacheDir: '/home/u/.cache/hubmirror',
       cacheMinFreeBytes: 1e9,
       cachePrivate: false,
+      gitClones: 'auto',
       refTtlMs: 10_000,
       accessTtlMs: 60_000,
       staleGraceMs: 3_600_000,

@@ -1,0 +1,106 @@
+// Large git repositories: a fetch that is killed, one that becomes too large, and a client that leaves in the middle of an answer.
+
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { World } from '../hub-simulator/repos.ts'
+import { startHub } from '../hub-simulator/server.ts'
+import { ask, open } from '../support/ask.ts'
+import { eventually } from '../support/eventually.ts'
+import { describeGit, gitClient, processesWith, storedGits, whenStored } from '../support/git-client.ts'
+import { mirrorWorld } from '../support/mirror-world.ts'
+import { startChild } from '../support/process.ts'
+import { openScene } from '../support/scene.ts'
+
+/** A repo of which git cannot make a small pack. */
+function largeWorld(sizeBytes: number): World {
+  const world = mirrorWorld()
+  world.model('acme/large').commit({ 'large.txt': randomBytes(sizeBytes), 'small.txt': 'small' })
+  return world
+}
+
+describeGit('a mirror that is killed while it fetches a git repository', () => {
+  it('serves nothing of it afterwards, leaves nothing behind, and fetches it again', async () => {
+    const world = new World()
+    const commit = world.model('acme/open').commit({ 'large.txt': randomBytes(3_000_000) })
+    const hub = await startHub({ world })
+    onTestFinished(() => hub.close())
+    const cacheDir = await mkdtemp(join(tmpdir(), 'hubmirror-git-store-'))
+    onTestFinished(() => rm(cacheDir, { recursive: true, force: true }))
+    const env = { HUBMIRROR_REF_TTL: '0s' }
+    const client = await gitClient()
+    // The mirror asks without `.git`, and the client of this test with it.
+    const own = /^\/acme\/open\/git-upload-pack/
+    hub.faults.add({ where: 'hub', match: own, method: 'POST', skip: 1, stallAfterBytes: 1_000_000 })
+
+    const first = await startChild({ hub, cacheDir, env })
+    onTestFinished(() => first.stop())
+    await client.ok(['clone', '--quiet', `${first.url}/acme/open.git`, 'first'])
+    await hub.faults.whenStalled()
+    first.kill('SIGKILL')
+    await first.ended
+    expect((await readdir(join(cacheDir, 'tmp'))).length).toBeGreaterThan(0)
+    hub.faults.clear()
+    await hub.stop()
+
+    const second = await startChild({ hub, cacheDir, env })
+    onTestFinished(() => second.stop())
+    expect([await readdir(join(cacheDir, 'tmp')), await storedGits(cacheDir)]).toEqual([[], []])
+    const refused = await client.run(['clone', '--quiet', `${second.url}/acme/open.git`, 'refused'])
+    expect([refused.status, refused.stderr.includes('can serve only stored content')]).toEqual([128, true])
+
+    await hub.start()
+    await client.ok(['clone', '--quiet', `${second.url}/acme/open.git`, 'second'])
+    await whenStored(cacheDir)
+    await hub.stop()
+    await client.ok(['clone', '--quiet', `${second.url}/acme/open.git`, 'third'])
+    expect(await client.ok(['rev-parse', 'HEAD'], 'third')).toBe(commit)
+  })
+})
+
+describeGit('a large git repository', () => {
+  it('that is too large ends its fetch, and no other one', async () => {
+    const scene = await openScene({
+      world: largeWorld(8_000_000),
+      config: { refTtlMs: 0, cacheMaxSizeBytes: 7_000_000 },
+    })
+    const client = await gitClient()
+    await client.ok(['clone', '--quiet', `${scene.mirror.url}/acme/large`, 'large'])
+    const [line = ''] = await eventually(
+      () => scene.mirror.logLines('could not be kept'),
+      (lines) => lines.length > 0,
+    )
+    expect(line).toContain('there is no room for it')
+    expect(await storedGits(scene.mirror.cacheDir)).toEqual([])
+    await client.ok(['clone', '--quiet', `${scene.mirror.url}/acme/open`, 'open'])
+    await whenStored(scene.mirror.cacheDir)
+  })
+
+  it('is not sent any further to a client that has left, and four times at once to one caller', async () => {
+    const scene = await openScene({ world: largeWorld(16_000_000), config: { refTtlMs: 0 } })
+    const client = await gitClient()
+    await client.ok(['clone', '--quiet', `${scene.mirror.url}/acme/large`, 'large'])
+    await whenStored(scene.mirror.cacheDir)
+    await scene.hub.stop()
+    await scene.ask('/acme/large/info/refs?service=git-upload-pack')
+    const want = `0032want ${scene.commit('acme/large')}\n00000009done\n`
+    const question = { method: 'POST', body: want }
+    const target = '/acme/large/git-upload-pack'
+    const held = await Promise.all(Array.from({ length: 4 }, () => open(scene.mirror.url, target, question)))
+    expect(held.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200, 200])
+    const more = await ask(scene.mirror.url, target, question)
+    expect([more.status, more.body.toString()]).toEqual([
+      503,
+      'This mirror is answering too many clones from its store. Try again in a moment.\n',
+    ])
+    expect(await processesWith(scene.mirror.cacheDir)).toBeGreaterThan(0)
+    for (const answer of held) answer.destroy()
+    await eventually(
+      () => processesWith(scene.mirror.cacheDir),
+      (count) => count === 0,
+    )
+    await client.ok(['clone', '--quiet', `${scene.mirror.url}/acme/large`, 'again'])
+  })
+})
