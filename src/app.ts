@@ -436,7 +436,8 @@ function joinMirror(
   const asksLicence = (): boolean => policies.asksLicence
   const mayReadAhead = config.readAhead !== 'off' && !config.offline
   const readsAhead = (): boolean => mayReadAhead && settings.clientsRateLimit === undefined
-  const byListing = joinListings({ ...shared, contents, invalidations, settings, asksLicence, readsAhead })
+  const rest = { contents, policies, invalidations, settings, asksLicence, readsAhead }
+  const byListing = joinListings({ ...shared, ...rest })
   const git = joinGit(config, {
     ...shared,
     ...deps,

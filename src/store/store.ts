@@ -226,4 +226,9 @@ export interface Facts {
   write(kind: FactKind, key: string, value: unknown): Promise<void>
   /** Removes a value, as `write` stores one. */
   remove(kind: FactKind, key: string): Promise<void>
+  /**
+   * All values of a kind that has small values only, in no order. What is changed meanwhile is there or is not. Rejects when the
+   * disk cannot be read.
+   */
+  list(kind: 'repos'): AsyncIterable<{ readonly key: string; readonly value: unknown }>
 }

@@ -14,13 +14,23 @@ export async function answerList(hub: HubState, exchange: Exchange, type: RepoTy
   const { query } = exchange
   const caller = callerOf(hub.world, exchange.request.headers)
   if (caller.kind === 'invalid') return refuse(exchange, REFUSALS.invalidCredentials)
-  const search = query.get('search')?.toLowerCase()
+  const searches = query.getAll('search').map((text) => text.toLowerCase())
   const author = query.get('author')
+  const tags = [...query.getAll('filter'), ...query.getAll('pipeline_tag')]
   const all = hub.world
     .list(type)
     .filter((repo) => judgeMetadata(hub.world, caller, { repo, how: 'exact' }) === undefined)
-    .filter((repo) => search === undefined || repo.id.toLowerCase().includes(search))
+    .filter((repo) => searches.every((text) => repo.id.toLowerCase().includes(text)))
     .filter((repo) => author === null || repo.id.startsWith(`${author}/`))
+    .map((repo) => repoInfo(hub, repo, repo.resolve('main'), false))
+    .filter((info) => tags.every((tag) => (info['tags'] as string[]).includes(tag)))
+  const sort = query.get('sort')
+  const factor = query.get('direction') === '1' ? 1 : -1
+  if (sort !== null)
+    all.sort((one, other) => {
+      const [left, right] = [one[sort], other[sort]] as [string | number, string | number]
+      return left === right ? 0 : left < right ? -factor : factor
+    })
   const limit = Math.max(
     1,
     Math.min(Number(query.get('limit') ?? LARGEST_PAGE) || LARGEST_PAGE, LARGEST_PAGE),
@@ -33,8 +43,9 @@ export async function answerList(hub: HubState, exchange: Exchange, type: RepoTy
     headers['Link'] = nextLink(hub, exchange, next)
   }
   const isFull = isTrue(query.get('full'))
-  const page = all.slice(start, start + limit).map((repo) => {
-    const { siblings, ...info } = repoInfo(hub, repo, repo.resolve('main'), false)
+  const fields = new Set(['_id', 'id', ...query.getAll('expand')])
+  const page = all.slice(start, start + limit).map(({ siblings, ...info }) => {
+    if (fields.size > 2) return Object.fromEntries(Object.entries(info).filter(([name]) => fields.has(name)))
     return isFull ? { ...info, siblings } : info
   })
   await sendJson(exchange, page, { headers })

@@ -51,8 +51,8 @@ export function repoInfo(
     private: repo.isPrivate,
     gated: repo.gate,
     disabled: repo.isDisabled,
-    downloads: 0,
-    likes: 0,
+    downloads: repo.downloads,
+    likes: repo.likes,
     tags: [
       ...(config === undefined ? [] : ['transformers', 'safetensors']),
       ...repo.licences.map((licence) => `license:${licence}`),

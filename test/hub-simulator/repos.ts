@@ -94,6 +94,8 @@ export class Repo {
   isDisabled = false
   /** As the card names them; the Hub repeats them as tags. */
   licences: readonly string[] = []
+  downloads = 0
+  likes = 0
   isDeleted = false
   /** Who may read while the repo is private, and who has been let through the gate. */
   readers = new Set<string>()
@@ -129,6 +131,12 @@ export class Repo {
 
   licensed(...licences: readonly string[]): this {
     this.licences = licences
+    return this
+  }
+
+  liked({ downloads, likes }: { readonly downloads: number; readonly likes: number }): this {
+    this.downloads = downloads
+    this.likes = likes
     return this
   }
 

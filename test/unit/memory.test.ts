@@ -107,6 +107,7 @@ describe('keys that callers choose', () => {
       read: (kind, key) => facts.read(kind, key),
       peek: (kind, key) => facts.peek(kind, key),
       remove: (kind, key) => facts.remove(kind, key),
+      list: (kind) => facts.list(kind),
     }
     const options = { facts: { ...bound, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
     const metadata = new Metadata({ ...options, onWriteError: () => undefined })

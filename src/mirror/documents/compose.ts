@@ -339,7 +339,15 @@ export function composeInfo(facts: InfoFacts, { blobs, fields }: InfoQuestion): 
   return Object.fromEntries(Object.entries(composed).filter(([name]) => wanted.has(name)))
 }
 
-function partialInfo({ repo, name, other }: InfoFacts): Info {
+/** The info of a public repo of which only its name is known, and perhaps the commit of its main branch. */
+export function composeBareInfo(repo: Repo, name: string, commit: CommitHash | undefined): Info {
+  return {
+    ...partialInfo({ repo, name, other: undefined }),
+    ...(commit === undefined ? {} : { sha: commit }),
+  }
+}
+
+function partialInfo({ repo, name, other }: Pick<InfoFacts, 'repo' | 'name' | 'other'>): Info {
   const hasGate = repo.type === 'model' || repo.type === 'dataset'
   const open = { private: false, ...(hasGate ? { gated: false } : {}), disabled: false }
   const known = FIELDS_OF_REPO.filter((field) => other !== undefined && Object.hasOwn(other, field))

@@ -40,6 +40,7 @@ import { type Implied, isComposedPage } from './implied.ts'
 import { ListingDocuments } from './listing-documents.ts'
 import { offlineError } from './offline.ts'
 import { isPage, kept, receivedFact } from './received.ts'
+import type { StoredLists } from './stored-lists.ts'
 
 export type { DocumentRequest } from './hub-documents.ts'
 
@@ -60,6 +61,8 @@ export interface DocumentsOptions extends GrantedDocumentsOptions {
   readonly refusals: Refusals
   /** What other stored answers imply. */
   readonly implied: Implied
+  /** What is stored of all repos together. */
+  readonly lists: Pick<StoredLists, 'page'>
   readonly offline: boolean
   /** Whether a rule depends on licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: () => boolean
@@ -122,15 +125,20 @@ export class Documents {
       fallback ??
       (mayFallBack && mayStore && route.repo !== undefined
         ? await this.#options.implied.document(route, request)
-        : undefined)
+        : route.document === 'list'
+          ? await this.#options.lists.page(ctx, route)
+          : undefined)
     if (isComposedPage(route.target)) {
-      const page = open || offline || client.isRecentlyUnreachable() ? await implied() : undefined
+      const page =
+        open || route.document === 'list' || offline || client.isRecentlyUnreachable()
+          ? await implied()
+          : undefined
       if (page === undefined) throw new MirrorError('bad_url', { message: PAGE_IS_GONE })
       return fromStored(page, offline ? 'hit' : 'stale')
     }
     if (offline) {
       const fact = await implied()
-      if (fact === undefined) throw offlineError(repo, mayFallBack)
+      if (fact === undefined) throw offlineError(route, mayFallBack)
       return fromStored(fact, 'hit')
     }
     const refused = this.#refusedBefore(ctx, route)

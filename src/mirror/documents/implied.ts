@@ -10,6 +10,7 @@ import type { DocumentFact } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import {
   commitOfCursor,
+  composeBareInfo,
   composeInfo,
   composePathsInfo,
   composeRefs,
@@ -29,6 +30,7 @@ import {
   type TreeItem,
   withDirectories,
 } from './compose.ts'
+import { isListCursor } from './compose-list.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document'; repo: Repo }>
 
@@ -120,6 +122,17 @@ export class Implied {
       default:
         return route.document satisfies never
     }
+  }
+
+  /**
+   * What is known of a public repo as a whole: its info at the commit where its main branch was last seen, an earlier one, or what
+   * follows from its being public.
+   */
+  async ofRepo(repo: Repo): Promise<Info> {
+    const commit = await this.commitOf(repo, 'main')
+    const info = (commit && (await this.#infoAt(repo, commit, 'main'))?.value) ?? (await this.#anyInfo(repo))
+    const { name = repo.id } = await this.#metadata.repos.traits(repo)
+    return info ?? composeBareInfo(repo, name, commit)
   }
 
   /** Whether the commit has the file, by a complete listing; undefined when there is none. */
@@ -365,7 +378,8 @@ export class Implied {
 /** Whether the request continues a listing that was composed here, which the Hub does not know. */
 export function isComposedPage(target: string): boolean {
   if (!target.includes('cursor=hubmirror.')) return false
-  return commitOfCursor(new URLSearchParams(splitTarget(target).query)) !== undefined
+  const query = new URLSearchParams(splitTarget(target).query)
+  return commitOfCursor(query) !== undefined || isListCursor(query)
 }
 
 function answer(value: unknown, headers: Readonly<Record<string, string>>): DocumentFact {

@@ -2,7 +2,7 @@
 // that clients repeat (408, 429 and 5xx). Two answers differ in what clients make of them: see errors.ts.
 
 import { MirrorError } from '../../errors.ts'
-import type { Repo } from '../../hub/names.ts'
+import type { DocumentRoute } from './hub-documents.ts'
 
 /** What is stored of the requested file. */
 export interface FileKnowledge {
@@ -14,8 +14,13 @@ export interface FileKnowledge {
   readonly isListed: boolean | undefined
 }
 
+const NO_LIST =
+  'This mirror is offline by configuration. It lists the public repos that it has stored, by search, author, filter, sort and limit. ' +
+  'It has none of this type, or cannot answer another parameter of this request.'
+
 /** The error for an answer of the API. */
-export function offlineError(repo: Repo | undefined, isOpen: boolean): MirrorError {
+export function offlineError({ repo, document }: DocumentRoute, isOpen: boolean): MirrorError {
+  if (document === 'list') return new MirrorError('offline_and_absent', { message: NO_LIST })
   if (repo === undefined) return new MirrorError('offline_and_absent')
   if (!isOpen) return nothingOfRepo()
   return new MirrorError('offline_and_unknown')

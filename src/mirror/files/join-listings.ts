@@ -2,13 +2,15 @@
 
 import { DocumentMemory } from '../documents/document-memory.ts'
 import { Documents, type DocumentsOptions } from '../documents/documents.ts'
+import { StoredLists, type StoredListsOptions } from '../documents/stored-lists.ts'
 import { CommitListings } from './commit-listings.ts'
 import { FileAnswers, type FileAnswersOptions } from './file-answers.ts'
 import { ListedFiles } from './listed-files.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { Resolver, type ResolverOptions } from './resolve.ts'
 
-type Options = Omit<DocumentsOptions, 'memory' | 'listings'> &
+type Options = Omit<DocumentsOptions, 'memory' | 'listings' | 'lists'> &
+  Omit<StoredListsOptions, 'originBase'> &
   Omit<ResolverOptions, 'listedFiles'> &
   FileAnswersOptions & { readonly readsAhead: () => boolean }
 
@@ -23,7 +25,8 @@ export function joinListings(options: Options): {
     ...options,
     readPage: (ctx, route) => documents.pages.readPage(ctx, route),
   })
-  const documents = new Documents({ ...options, listings, memory: new DocumentMemory({ observer }) })
+  const lists = new StoredLists({ ...options, originBase: options.client.policy.base })
+  const documents = new Documents({ ...options, listings, lists, memory: new DocumentMemory({ observer }) })
   const listedFiles = new ListedFiles({ ...options, listings })
   const files = new FileAnswers(options)
   const readAhead = new ReadAhead({

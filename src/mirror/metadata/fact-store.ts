@@ -1,6 +1,6 @@
 // The facts of the store as the metadata of one Hub: keys that name the Hub, reads and writes that cannot fail a request.
 
-import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { type CommitHash, parseRepoId, type Repo, repoKey, typeOfApiSegment } from '../../hub/names.ts'
 import type { FactKind, Facts } from '../../store/store.ts'
 
 export interface FactStoreOptions {
@@ -45,6 +45,17 @@ export class FactStore {
 
   repoKey(repo: Repo): string {
     return `${this.#options.origin} ${repoKey(repo)}`
+  }
+
+  /** The repo whose key this is, at this Hub. */
+  repoOf(key: string): Repo | undefined {
+    const prefix = `${this.#options.origin} `
+    if (!key.startsWith(prefix)) return undefined
+    const name = key.slice(prefix.length)
+    const slash = name.indexOf('/')
+    const type = typeOfApiSegment(name.slice(0, slash))
+    const id = parseRepoId(name.slice(slash + 1))
+    return type === undefined || id === undefined ? undefined : { type, id }
   }
 
   refKey(repo: Repo, revision: string): string {

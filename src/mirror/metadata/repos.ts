@@ -24,6 +24,7 @@ export class RepoMetadata {
   })
   // When the request was sent whose answer last named a repo.
   readonly #namedAt = new MemoryCache<number>({ maxBytes: 8 * MEGABYTE })
+  #version = 0
   // Writes of "public" under way, by repo.
   readonly #publicWrites = new Map<string, Promise<void>>()
 
@@ -36,6 +37,24 @@ export class RepoMetadata {
   async wasPublic(repo: Repo): Promise<boolean> {
     const stored = await this.#store.read('repos', this.#store.repoKey(repo))
     return isRecord(stored) && stored['public'] === true
+  }
+
+  /** Grows with each change of which repos are known to be public. */
+  get version(): number {
+    return this.#version
+  }
+
+  /** The repos that the Hub last called public. Those whose state changes meanwhile are there or are not. Never rejects. */
+  async *listPublic(): AsyncGenerator<Repo> {
+    const { facts, onWriteError } = this.#options
+    try {
+      for await (const { key, value } of facts.list('repos')) {
+        const repo = isRecord(value) && value['public'] === true ? this.#store.repoOf(key) : undefined
+        if (repo !== undefined) yield repo
+      }
+    } catch (error) {
+      onWriteError(error)
+    }
   }
 
   /** Saves whether the repo is public, in the order of the calls: the last call wins. Resolves when it is on the disk, or failed. */
@@ -57,8 +76,12 @@ export class RepoMetadata {
     if ((isRecord(stored) && stored['public'] === true) === value) {
       if (fact === undefined || JSON.stringify(stored) === JSON.stringify(fact)) return
     }
-    if (fact !== undefined) await facts.write('repos', key, fact)
-    else await facts.remove('repos', key)
+    try {
+      if (fact !== undefined) await facts.write('repos', key, fact)
+      else await facts.remove('repos', key)
+    } finally {
+      this.#version += 1
+    }
   }
 
   /** What the Hub last said to this process, else what the disk holds of a public repo. */

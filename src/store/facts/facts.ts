@@ -7,7 +7,7 @@ import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
 import type { FactChange } from '../table/fact-rows.ts'
 import type { TableThread } from '../table/table-thread.ts'
-import { decodeFact, encodeFact, factId } from './fact-bytes.ts'
+import { decodeFact, encodeFact, factId, type ReadFact } from './fact-bytes.ts'
 import {
   hasOlderFacts,
   readOlderFact,
@@ -20,6 +20,8 @@ import {
 const ABSENT = Symbol('absent')
 // How exact the time of last use is on the disk, as with blobs.
 const RECORD_USE_EVERY_MS = 3_600_000
+/** How many small facts are read from the table at once. */
+const LIST_AT_ONCE = 1_000
 /** How much may be written before the free space of the disk is checked again. */
 const CHECK_DISK_EVERY_BYTES = 1024 * 1024
 
@@ -132,6 +134,41 @@ export class DiskFacts implements Facts {
     if (this.#options.readOnly === true) return
     await this.#change(kind, key, undefined, undefined)
     if (this.#isClosed) await this.#table.close()
+  }
+
+  async *list(kind: 'repos'): AsyncGenerator<{ readonly key: string; readonly value: unknown }> {
+    const prefix = nameOf(kind, '')
+    // Changes under way may not be in the table yet.
+    const changing = [...this.#landing].filter(([name]) => name.startsWith(prefix))
+    const seen = new Set<string>()
+    for (const [name, { value }] of changing) {
+      const key = name.slice(prefix.length)
+      seen.add(key)
+      if (value !== undefined) yield { key, value }
+    }
+    for await (const { key, value } of this.#listOnDisk(kind)) {
+      if (seen.has(key)) continue
+      seen.add(key)
+      yield { key, value }
+    }
+  }
+
+  async *#listOnDisk(kind: 'repos'): AsyncGenerator<ReadFact> {
+    let after: Uint8Array | undefined
+    while (!this.#hasEnded) {
+      const page = await this.#table.listFacts(kind, after, LIST_AT_ONCE)
+      for (const { bytes } of page) {
+        const fact = decodeFact(bytes)
+        if (fact !== undefined) yield fact
+      }
+      after = page.at(-1)?.place
+      if (page.length < LIST_AT_ONCE) break
+    }
+    if (!this.#hasOlder) return
+    for await (const files of walkOlderFiles(this.#layout, kind)) {
+      for (const { fact } of await readOlderFiles(this.#layout, kind, files))
+        if (fact !== 'damaged') yield fact
+    }
   }
 
   /** Makes them fit after the limit has become lower. Never rejects. */

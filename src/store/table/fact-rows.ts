@@ -35,6 +35,9 @@ export interface FactBytes {
 
 const NUMBER_BYTES = 6
 const SECONDS_BYTES = 4
+const ID_BYTES = 16
+/** Of the length of a fact in a page. */
+const LENGTH_BYTES = 4
 /** How many facts are evicted before it is decided again which kind takes most. */
 const EVICT_AT_ONCE = 64
 
@@ -74,6 +77,22 @@ export class FactRows {
   *walk(kind: FactKind): Generator<{ readonly id: Buffer; readonly bytes: Buffer }> {
     for (const { key, value } of this.#facts[kind].getRange({}))
       yield { id: key.subarray(NUMBER_BYTES), bytes: value }
+  }
+
+  /**
+   * Up to `limit` facts of a kind that follow `after` in the order of their last use, for `decodeFactPage`. A fact that is used
+   * between two pages is on both. Empty when none follow.
+   */
+  page(kind: FactKind, after: Uint8Array | undefined, limit: number): Buffer {
+    // The least key that follows it.
+    const from = after === undefined ? {} : { start: Buffer.concat([after, Buffer.of(0)]) }
+    const parts: Buffer[] = []
+    for (const { key, value } of this.#facts[kind].getRange({ ...from, limit })) {
+      const length = Buffer.alloc(LENGTH_BYTES)
+      length.writeUInt32BE(value.length)
+      parts.push(key, length, value)
+    }
+    return Buffer.concat(parts)
   }
 
   /** The pages that facts take. */
@@ -133,6 +152,19 @@ export class FactRows {
       }
     }
   }
+}
+
+/** The facts of a page, each with what to ask for the next page by. */
+export function decodeFactPage(page: Buffer): { readonly place: Buffer; readonly bytes: Buffer }[] {
+  const facts: { readonly place: Buffer; readonly bytes: Buffer }[] = []
+  for (let at = 0; at < page.length; ) {
+    const start = at + NUMBER_BYTES + ID_BYTES
+    const bytesAt = start + LENGTH_BYTES
+    const end = bytesAt + page.readUInt32BE(start)
+    facts.push({ place: page.subarray(at, start), bytes: page.subarray(bytesAt, end) })
+    at = end
+  }
+  return facts
 }
 
 function lastNumber(facts: Rows): number {

@@ -4,8 +4,9 @@
 import { Worker } from 'node:worker_threads'
 import { builtFile } from '../../built-file.ts'
 import type { BlobKey } from '../digest.ts'
+import type { FactKind } from '../store.ts'
 import { type BlobRow, decodePage } from './blob-rows.ts'
-import type { FactBytes, FactName } from './fact-rows.ts'
+import { decodeFactPage, type FactBytes, type FactName } from './fact-rows.ts'
 import { asBuffer, type TableUsage } from './rows.ts'
 import type { Change } from './table.ts'
 import { isDamage } from './table-errors.ts'
@@ -23,6 +24,12 @@ type TableAct =
   | { readonly act: 'read-fact'; readonly name: FactName }
   | { readonly act: 'read-blob'; readonly key: BlobKey }
   | { readonly act: 'list-blobs'; readonly after: BlobKey | undefined; readonly limit: number }
+  | {
+      readonly act: 'list-facts'
+      readonly kind: FactKind
+      readonly after: Uint8Array | undefined
+      readonly limit: number
+    }
   | { readonly act: 'is-complete' }
   | { readonly act: 'change'; readonly changes: readonly Change[]; readonly factLimitBytes: number }
   | { readonly act: 'close' }
@@ -31,7 +38,7 @@ export type TableRequest = TableAct & TableName & { readonly number: number }
 
 export interface TableReply {
   readonly number: number
-  /** A fact, a blob, or a page of rows. */
+  /** A fact, a blob, or a page of rows or facts. */
   readonly bytes?: Uint8Array | undefined
   /** When the fact was last used. */
   readonly usedAt?: number | undefined
@@ -113,6 +120,19 @@ export class TableThread {
   async listBlobs(after: BlobKey | undefined, limit: number): Promise<BlobRow[]> {
     const { bytes } = await this.#ask({ act: 'list-blobs', after, limit })
     return bytes === undefined ? [] : decodePage(asBuffer(bytes))
+  }
+
+  /**
+   * Up to `limit` facts of a kind that follow `after`, the `place` of the last one before, in the order of their last use. A fact
+   * that is used between two pages is on both.
+   */
+  async listFacts(
+    kind: FactKind,
+    after: Uint8Array | undefined,
+    limit: number,
+  ): Promise<ReturnType<typeof decodeFactPage>> {
+    const { bytes } = await this.#ask({ act: 'list-facts', kind, after, limit })
+    return bytes === undefined ? [] : decodeFactPage(asBuffer(bytes))
   }
 
   /** Whether each blob of the store has a row. */

@@ -219,6 +219,11 @@ export class Table {
     return this.#guarded(this.#facts.walk(kind))
   }
 
+  /** Up to `limit` facts of a kind that follow `after`, for `decodeFactPage`. */
+  pageOfFacts(kind: FactKind, after: Uint8Array | undefined, limit: number): Buffer {
+    return guard(this.#file, () => this.#facts.page(kind, after, limit))
+  }
+
   /** The pages that facts take. The file has more: it keeps pages that were freed for later rows. */
   get factBytes(): number {
     return guard(this.#file, () => this.#facts.sizeBytes)

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { Access } from '../../../src/mirror/access/access.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
@@ -30,6 +31,7 @@ function factsOn(disk: Map<string, unknown>): Facts {
       for (const place of [memory, disk]) place.delete(`${kind} ${key}`)
       return Promise.resolve()
     },
+    list: () => Readable.from([]),
   }
 }
 

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { describe, expect, it, vi } from 'vitest'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import type { DocumentFact } from '../../../src/mirror/metadata/documents.ts'
@@ -50,6 +51,10 @@ function scene(change: Partial<Facts> = {}): Scene {
       remove(kind, key) {
         disk.delete(`${kind} ${key}`)
         return Promise.resolve()
+      },
+      async *list(kind) {
+        for (const [name, value] of disk)
+          if (name.startsWith(`${kind} `)) yield { key: name.slice(kind.length + 1), value }
       },
       ...change,
     }
@@ -160,6 +165,43 @@ describe('refs', () => {
     metadata.refs.set(REPO, 'main', commit('a'), asked(0))
     for (const key of disk.keys()) disk.set(key, { commit: 'main' })
     expect(await restart().refs.get(REPO, 'main', TTL_MS)).toBeUndefined()
+  })
+})
+
+describe('repos', () => {
+  const listed = async ({ repos }: Metadata) => {
+    const found = []
+    for await (const { type, id } of repos.listPublic()) found.push(`${type} ${id}`)
+    return found.toSorted()
+  }
+
+  it('that are public are listed, of this Hub alone, also after a restart', async () => {
+    const { metadata, restart, disk } = scene()
+    const { version } = metadata.repos
+    for (const each of [REPO, repo('legacy'), repo('org/name', 'dataset'), repo('org/closed')])
+      await metadata.repos.setPublic(each, true)
+    await metadata.repos.setPublic(repo('org/closed'), false)
+    expect(metadata.repos.version).toBeGreaterThan(version)
+    for (const key of ['models/../x', 'planets/a/b', 'models', 'models/org/old 1'])
+      disk.set(`repos https://hub.test/ ${key}`, { public: true })
+    disk.set('repos https://hub.test/ models/org/none', { public: 'true' })
+    const all = ['dataset org/name', 'model legacy', 'model org/name']
+    expect(await listed(metadata)).toEqual(all)
+    expect(await listed(restart())).toEqual(all)
+    expect(await listed(restart('https://other.test/'))).toEqual([])
+  })
+
+  it('are not listed where the disk cannot be read', async () => {
+    const { metadata, errors } = scene({
+      list: () =>
+        new Readable({
+          read() {
+            this.destroy(new Error('EIO'))
+          },
+        }),
+    })
+    expect(await listed(metadata)).toEqual([])
+    expect(errors).toHaveLength(1)
   })
 })
 

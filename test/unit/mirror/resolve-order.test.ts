@@ -32,6 +32,7 @@ function memoryFacts(): Facts & { readonly written: Map<string, unknown> } {
     read: async (kind, key) => written.get(`${kind} ${key}`),
     write: async (kind, key, value) => void written.set(`${kind} ${key}`, value),
     remove: async (kind, key) => void written.delete(`${kind} ${key}`),
+    list: () => Readable.from([]),
   }
 }
 

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, open, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { type CommitHash, parseRepoId, type Repo, type RepoType } from '../../../src/hub/names.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
@@ -75,6 +76,7 @@ export class MadeStore {
     peek: () => undefined,
     write: (kind, key, value) => this.#use((facts) => facts.write(kind, key, value)),
     remove: (kind, key) => this.#use((facts) => facts.remove(kind, key)),
+    list: () => Readable.from([]),
   }
   #users = 0
   #open: Promise<OpenFacts> | undefined

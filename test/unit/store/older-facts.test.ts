@@ -45,6 +45,9 @@ async function expectAll(store: DiskStore): Promise<void> {
   expect(await store.facts.read('refs', `${REPO} "main"`)).toEqual({ commit: OLDER_FILE.commit })
   expect(await store.facts.read('refs', `${REPO} names`)).toEqual({ names: ['main'] })
   expect(await store.facts.read('repos', REPO)).toEqual({ public: true })
+  const repos = []
+  for await (const each of store.facts.list('repos')) repos.push(each)
+  expect(repos).toEqual([{ key: REPO, value: { public: true } }])
   const { body } = (await store.facts.read('documents', DOCUMENT_KEY)) as { body: Buffer }
   expect(JSON.parse(body.toString())).toMatchObject({ id: 'acme/open' })
 }

@@ -1,6 +1,7 @@
 // What every store promises of its facts.
 
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Facts } from '../../../../src/store/store.ts'
 import { BYTES, type MakeStore, opened } from './under-test.ts'
 
 export function testFacts(name: string, make: MakeStore): void {
@@ -43,6 +44,31 @@ export function testFacts(name: string, make: MakeStore): void {
       onTestFinished(() => store.close())
       const value = (await store.facts.read('documents', 'tree')) as { status: number; body: Buffer }
       expect([value.status, value.body.equals(BYTES)]).toEqual([200, true])
+    })
+
+    it('all values of a small kind are listed, those that have just changed as well', async () => {
+      const place = await make()
+      const listed = async (facts: Facts) => {
+        const found = new Map<string, unknown>()
+        for await (const { key, value } of facts.list('repos')) found.set(key, value)
+        return [...found.keys()].toSorted().map((key) => [key, found.get(key)])
+      }
+      const before = await place.open()
+      expect(await listed(before.facts)).toEqual([])
+      // More than are read at once.
+      const names = Array.from({ length: 2_100 }, (_, index) => `org/name-${String(index).padStart(4, '0')}`)
+      await Promise.all(names.map((name) => before.facts.write('repos', name, { name })))
+      await before.facts.write('refs', 'main', { commit: 'c0ffee' })
+      const all = names.map((name) => [name, { name }])
+      expect(await listed(before.facts)).toEqual(all)
+      void before.facts.remove('repos', 'org/name-0000')
+      void before.facts.write('repos', 'org/name-0001', { name: 'another' })
+      const changed = [['org/name-0001', { name: 'another' }], ...all.slice(2)]
+      expect(await listed(before.facts)).toEqual(changed)
+      await before.close()
+      const store = await place.open()
+      onTestFinished(() => store.close())
+      expect(await listed(store.facts)).toEqual(changed)
     })
 
     it('what they take is counted', async () => {
