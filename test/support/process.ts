@@ -21,6 +21,8 @@ export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Another build than that of this checkout. */
   readonly entry?: string
+  /** A command and its options that start the mirror as their child, such as a tracer. `pid` is that of the command then. */
+  readonly under?: readonly string[]
 }
 
 /** A process that serves, or has ended. The code that started it must stop it. */
@@ -69,9 +71,10 @@ export async function runChild(
   }
 }
 
-function launch({ hub, cacheDir, env, entry = ENTRY }: ChildOptions) {
+function launch({ hub, cacheDir, env, entry = ENTRY, under = [] }: ChildOptions) {
   if (!existsSync(entry)) throw new Error('there is no build: npm run build')
-  const running: ChildProcess = spawn(process.execPath, [entry, 'serve'], {
+  const [command, ...options] = [...under, process.execPath, entry, 'serve']
+  const running: ChildProcess = spawn(command, options, {
     env: {
       PATH: process.env['PATH'],
       HUBMIRROR_PORT: '0',
