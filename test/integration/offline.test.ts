@@ -6,6 +6,7 @@ import { lfs, type Repo, type RepoType } from '../hub-simulator/repos.ts'
 import type { Question, Reply } from '../support/ask.ts'
 import { ask } from '../support/ask.ts'
 import { eventually } from '../support/eventually.ts'
+import { asHub, essence } from '../support/hub-answers.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openScene, type Scene } from '../support/scene.ts'
@@ -94,39 +95,13 @@ function questionsOf(scene: Scene, name: Name): readonly (readonly [string, Ques
   ]
 }
 
-/** An answer of the Hub as the mirror gives it on: without Xet. */
-function withoutXet(reply: Reply): unknown {
-  if (reply.headers['content-type']?.startsWith('application/json') !== true) return reply.body.toString()
-  return JSON.parse(reply.body.toString(), (key, value: unknown) =>
-    key === 'xetHash' ? undefined : key === 'xetEnabled' ? false : value,
-  )
-}
-
-/** The Hub's own answer, also under an old name, where it redirects. */
-async function asHub(scene: Scene, target: string, question?: Question): Promise<Reply> {
-  const reply = await ask(scene.hub.url, target, question)
-  const { location } = reply.headers
-  return reply.status === 307 && location !== undefined ? asHub(scene, location, question) : reply
-}
-
-function essence(reply: Reply) {
-  const { status, headers } = reply
-  return {
-    status,
-    body: withoutXet(reply),
-    type: headers['content-type'],
-    code: headers['x-error-code'],
-    message: headers['x-error-message'],
-    commit: headers['x-repo-commit'],
-  }
-}
-
 describe.each(['2', '0'] as const)('after one snapshot by huggingface_hub %s', (generation) => {
   it.each(OPEN_REPOS)('everything that it implies about %s %s is answered as by the Hub', async (...name) => {
     const scene = await openScene()
     const questions = questionsOf(scene, name)
     const right: ReturnType<typeof essence>[] = []
-    for (const [target, question] of questions) right.push(essence(await asHub(scene, target, question)))
+    for (const [target, question] of questions)
+      right.push(essence(await asHub(scene.hub.url, target, question)))
     await takeSnapshot(scene, name, generation)
     await scene.restart({ offline: true })
     scene.hub.ledger.clear()

@@ -399,6 +399,21 @@ interface RefItem {
 const REF_LISTS = ['branches', 'converts', 'tags', 'pullRequests'] as const
 type RefList = (typeof REF_LISTS)[number]
 
+function refsIn(listed: Info | undefined, list: RefList): readonly RefItem[] {
+  const items = listed?.[list]
+  const isRef = (value: unknown): value is RefItem =>
+    isRecord(value) && typeof value['name'] === 'string' && typeof value['ref'] === 'string'
+  return Array.isArray(items) ? (items as unknown[]).filter(isRef) : []
+}
+
+/** Where a list of refs says that a branch or tag is, by its name or its full name. */
+export function commitOfRef(listed: Info, name: string): CommitHash | undefined {
+  const named = [...refsIn(listed, 'branches'), ...refsIn(listed, 'tags')].find((item) => item.name === name)
+  const full = REF_LISTS.flatMap((list) => refsIn(listed, list)).find(({ ref }) => ref === name)
+  const { targetCommit } = named ?? full ?? {}
+  return typeof targetCommit === 'string' && isCommitHash(targetCommit) ? targetCommit : undefined
+}
+
 /**
  * The refs of a repo, in part: those that the Hub has listed once, and those seen since, each at the commit where it was
  * last seen. A ref that the Hub never listed counts as a branch, unless its name looks like a version.
@@ -409,12 +424,7 @@ export function composeRefs(
   withPullRequests: boolean,
 ): Readonly<Record<string, readonly RefItem[]>> {
   const lists: Record<RefList, RefItem[]> = { branches: [], converts: [], tags: [], pullRequests: [] }
-  const isRef = (value: unknown): value is RefItem =>
-    isRecord(value) && typeof value['name'] === 'string' && typeof value['ref'] === 'string'
-  for (const list of REF_LISTS) {
-    const items = listed?.[list]
-    if (Array.isArray(items)) lists[list].push(...(items as unknown[]).filter(isRef))
-  }
+  for (const list of REF_LISTS) lists[list].push(...refsIn(listed, list))
   for (const { revision, commit } of seen) {
     const list = REF_LISTS.find((name) =>
       lists[name].some((item) => item.ref === revision || item.name === revision),

@@ -10,6 +10,7 @@ import type { DocumentFact } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import {
   commitOfCursor,
+  commitOfRef,
   composeBareInfo,
   composeInfo,
   composePathsInfo,
@@ -148,15 +149,28 @@ export class Implied {
     return info && siblingsOf(info.value)?.some(({ rfilename }) => rfilename === path)
   }
 
-  /** The commit that a revision was last seen at. */
+  /** The commit that a revision was last seen at, by any stored answer that names both. */
   async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
     // At the Hub the default branch is always main.
     const name = revision === DEFAULT_BRANCH ? 'main' : revision
     const ref = await this.#metadata.refs.get(repo, name, 0)
-    if (ref !== undefined || name !== 'main') return ref?.commit
-    for (const query of INFOS) {
-      const sha = (await this.#storedInfo(`${apiPath(repo)}${query}`))?.value['sha']
-      if (typeof sha === 'string' && isCommitHash(sha)) return sha
+    if (ref !== undefined) return ref.commit
+    const named = `${apiPath(repo)}/revision/${encodeSegment(name)}`
+    for (const path of name === 'main' ? [named, apiPath(repo)] : [named]) {
+      for (const query of INFOS) {
+        const sha = (await this.#storedInfo(path + query))?.value['sha']
+        if (typeof sha === 'string' && isCommitHash(sha)) return sha
+      }
+    }
+    const listed = await this.#listedRefs(repo)
+    return listed && commitOfRef(listed, name)
+  }
+
+  /** The refs as the Hub has listed them. */
+  async #listedRefs(repo: Repo): Promise<Info | undefined> {
+    for (const spelling of REFS) {
+      const stored = await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`)
+      if (stored !== undefined) return stored.value
     }
     return undefined
   }
@@ -226,10 +240,7 @@ export class Implied {
 
   async #refs({ repo }: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
     if ([...query.keys()].some((name) => name !== 'include_prs')) return undefined
-    let listed: Info | undefined
-    for (const spelling of REFS) {
-      listed ??= (await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`))?.value
-    }
+    const listed = await this.#listedRefs(repo)
     const seen: SeenRef[] = []
     for (const revision of new Set(['main', ...(await this.#metadata.refs.revisions(repo))])) {
       const commit = await this.commitOf(repo, revision)

@@ -41,14 +41,14 @@ interface Stored {
   readonly askedAt: number | undefined
 }
 
-/** What stored listings say of a file. */
+/** What stored answers to other questions say of a file. */
 interface Listed {
   /** What the revision stands for; undefined when that is not known. */
   readonly commit?: CommitHash
   /** Undefined when no listing of the commit is stored. */
   readonly hasFile?: boolean | undefined
-  /** Present when the commit does not have the file. */
-  readonly lacking?: Stored
+  /** What is stored of the file at that commit, or that the commit does not have it. */
+  readonly stored?: Stored
 }
 const NOT_LISTED: Listed = {}
 
@@ -158,8 +158,8 @@ export class Resolver {
     const inListings = isOpen ? () => this.#listed(ctx, route, ref) : () => Promise.resolve(NOT_LISTED)
     if (offline) {
       if (fallback !== undefined) return this.#fromFact(ctx, fallback, 'hit')
-      const { commit, hasFile, lacking } = await inListings()
-      if (lacking !== undefined) return this.#fromFact(ctx, lacking, 'hit')
+      const { commit, hasFile, stored: found } = await inListings()
+      if (found !== undefined) return this.#fromFact(ctx, found, 'hit')
       throw offlineFileError({ isOpen, hasRevision: commit !== undefined, isListed: hasFile })
     }
     const fresh = this.#fromGrant(ctx, route)
@@ -169,7 +169,7 @@ export class Resolver {
       noteRefusal(ctx.access, refused.refusal, 'remembered')
       return { kind: 'refusal', refusal: refused.refusal, outcome: 'refused' }
     }
-    const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await inListings()).lacking) : undefined
+    const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await inListings()).stored) : undefined
     if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
     const hasGrace = !isOpen && this.#grants.hasGrace(ctx, route)
     const granted = hasGrace && this.#isAway ? await this.#inGrace(ctx, route) : undefined
@@ -178,8 +178,8 @@ export class Resolver {
       const isUrgent = fallback !== undefined || hasGrace
       const answer = await this.#ask(ctx, route, { fact, fallback, isUrgent })
       if (answer.kind === 'file' || answer.refusal.status !== 429) return answer
-      const { lacking } = await inListings()
-      return lacking === undefined ? answer : { ...this.#fromFact(ctx, lacking, 'stale'), isLimited: true }
+      const { stored: found } = await inListings()
+      return found === undefined ? answer : { ...this.#fromFact(ctx, found, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginUnavailable(error)) throw error
       const mayGrace = hasGrace && isHubAway(error)
@@ -188,27 +188,31 @@ export class Resolver {
       const staysPublic = await this.#staysPublic(repo)
       if (!staysPublic && !mayGrace) throw error
       const instead = staysPublic
-        ? (fallback ?? (await inListings()).lacking)
+        ? (fallback ?? (await inListings()).stored)
         : await this.#inGrace(ctx, route)
       if (instead === undefined) throw error
       return this.#fromFact(ctx, instead, 'stale')
     }
   }
 
-  /** What the stored listings of a repo say of the file. Only for repos that may be shown. */
+  /** What stored answers to other questions say of the file. Only for repos that may be shown. */
   async #listed(
     ctx: Ctx,
     { repo, revision, path }: FileRoute,
     ref: { readonly commit: CommitHash; readonly at?: number } | undefined,
   ): Promise<Listed> {
-    const { implied, access } = this.#options
+    const { implied, access, metadata } = this.#options
     if (ctx.admission?.mayStore(undefined) === false) return NOT_LISTED
     const commit = ref?.commit ?? (await implied.commitOf(repo, revision))
     if (commit === undefined) return NOT_LISTED
+    const reason = access.verdict(repo) === 'public' ? 'public' : 'was-public'
+    // With a ref it was looked for already. The commit may also be known by an info, or by the list of refs.
+    const kept = ref === undefined ? await metadata.files.get(repo, commit, path) : undefined
+    if (kept !== undefined && mayStore(ctx, kept))
+      return { commit, stored: { fact: kept, reason, askedAt: undefined } }
     const hasFile = await implied.hasFile(repo, commit, path, revision)
     if (hasFile !== false) return { commit, hasFile }
-    const reason = access.verdict(repo) === 'public' ? 'public' : 'was-public'
-    return { commit, hasFile, lacking: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
+    return { commit, hasFile, stored: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
   get #isAway(): boolean {
