@@ -18,7 +18,10 @@ const READ_ONLY = { env: { HUBMIRROR_WRITES: 'deny' } }
 /** That the client has printed the sentence, and no write has reached the Hub. */
 function expectRefused({ hub }: Scene, said: string): void {
   expect(said.replaceAll(/\s+/g, ' ')).toContain(SENTENCE)
-  const writes = hub.ledger.requests(({ method }) => method !== 'GET' && method !== 'HEAD')
+  // Git reads by POST.
+  const isRead = (method: string, url: string): boolean =>
+    method === 'GET' || method === 'HEAD' || url.endsWith('/git-upload-pack')
+  const writes = hub.ledger.requests(({ method, url }) => !isRead(method, url))
   expect([writes, hub.ledger.requests({ url: /git-receive-pack|xet-write-token/ })]).toEqual([[], []])
 }
 
