@@ -27,6 +27,7 @@ import { Metadata } from './mirror/metadata/metadata.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Objects } from './mirror/objects.ts'
 import { Registry } from './mirror/registry.ts'
+import { Uploads } from './mirror/uploads.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/files/signed-urls.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
@@ -453,6 +454,7 @@ function joinMirror(
     git,
     now: monotonic,
     objects,
+    uploads: new Uploads({ ...shared, contents, downloads }),
     registry: new Registry({ ...shared, objects }),
   })
   return { mirror, downloads, git }

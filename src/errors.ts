@@ -118,6 +118,16 @@ export const ERRORS = {
       'A client sent less than 1 KiB/s for two minutes, or less than 64 KiB/s for 15 s while other requests waited for a connection.',
     mayRetry: true,
   },
+  // 422: git-lfs repeats an upload after any other error, and prints the message after this one.
+  upload_mismatch: {
+    status: 422,
+    header: 'UploadMismatch',
+    message:
+      'This upload does not have the size or the sha256 that the client announced. It was not completed: upload the file again.',
+    operator:
+      'A file changed while a client uploaded it, or something between the client and the mirror changed its bytes.',
+    mayRetry: false,
+  },
   xet_disabled: {
     status: 404,
     header: 'XetDisabled',

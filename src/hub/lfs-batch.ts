@@ -1,6 +1,7 @@
 // The Git LFS batch API: which operation a batch requests, which only its body says, and the addresses in its answer. A
 // body that another server could read in another way counts as unclear.
 
+import { createHash } from 'node:crypto'
 import { isRecord } from '../records.ts'
 
 /**
@@ -80,6 +81,20 @@ export function lfsPointer(oid: string, size: number): string {
   return `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${size}\n`
 }
 
+/** One part of an upload in several requests. */
+export interface UploadPart {
+  /** The same for all parts of one upload. */
+  readonly upload: string
+  /** From 1. */
+  readonly number: number
+  readonly count: number
+  /** The size of each part but the last. */
+  readonly chunkBytes: number
+}
+
+/** What the body of a request for a URL must be: the whole object, or a part of it. */
+export type UploadContent = 'whole' | UploadPart
+
 /** One URL of a batch answer, and its purpose. */
 export interface TransferUrl {
   readonly url: string
@@ -90,6 +105,13 @@ export interface TransferUrl {
   readonly headers: Readonly<Record<string, string>>
   /** How long the URL is valid, by the answer. */
   readonly lifeSeconds: number | undefined
+  /** Undefined for a URL that takes no bytes of the object, and where the answer leaves it open which. */
+  readonly content: UploadContent | undefined
+}
+
+interface About extends Pick<TransferUrl, 'oid' | 'sizeBytes'> {
+  /** Whether uploads are as in git-lfs (docs/api/basic-transfers.md) or in parts, as the Hub has them. */
+  readonly isKnown: boolean
 }
 
 /**
@@ -100,10 +122,17 @@ export interface TransferUrl {
 export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
   const answer = objectIn(body)
   if (answer === undefined || !Array.isArray(answer['objects'])) return undefined
+  const { transfer = 'basic' } = answer
+  const isKnownTransfer = transfer === 'basic' || transfer === 'multipart'
   for (const object of answer['objects'] as readonly unknown[]) {
     if (!isRecord(object) || !isRecord(object['actions'])) continue
     const { oid, size } = object
-    const about = { oid: typeof oid === 'string' ? oid : '', sizeBytes: typeof size === 'number' ? size : 0 }
+    const isKnown = isKnownTransfer && typeof oid === 'string' && typeof size === 'number'
+    const about = {
+      oid: typeof oid === 'string' ? oid : '',
+      sizeBytes: typeof size === 'number' ? size : 0,
+      isKnown,
+    }
     for (const [name, action] of Object.entries(object['actions']))
       rewriteAction(action, methodOf(name), about, turn)
   }
@@ -118,7 +147,7 @@ function methodOf(action: string): 'GET' | 'PUT' | 'POST' {
 function rewriteAction(
   action: unknown,
   method: TransferUrl['method'],
-  about: Pick<TransferUrl, 'oid' | 'sizeBytes'>,
+  { isKnown, ...about }: About,
   turn: (link: TransferUrl) => string,
 ): void {
   if (!isRecord(action) || typeof action['href'] !== 'string') return
@@ -131,9 +160,11 @@ function rewriteAction(
   }
   const { expires_in: expiresIn } = action
   const lifeSeconds = typeof expiresIn === 'number' && expiresIn > 0 ? expiresIn : undefined
+  const partOf = isMultipart && isKnown ? partsOf(fields, about.sizeBytes, action['href']) : () => undefined
   for (const [name, value] of Object.entries(fields)) {
-    if (isMultipart && /^\d+$/.test(name) && typeof value === 'string')
-      fields[name] = turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds })
+    if (!isMultipart || !/^\d+$/.test(name) || typeof value !== 'string') continue
+    const content = partOf(Number(name))
+    fields[name] = turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds, content })
   }
   // The URL that is notified of the end of a multipart upload.
   action['href'] = turn({
@@ -142,7 +173,30 @@ function rewriteAction(
     method: isMultipart ? 'POST' : method,
     headers,
     lifeSeconds,
+    content: method === 'PUT' && !isMultipart && isKnown ? 'whole' : undefined,
   })
+}
+
+/** The parts by their numbers, if they are 1 to n, and n parts of `chunk_size` make an object of this size. */
+function partsOf(
+  fields: Record<string, unknown>,
+  sizeBytes: number,
+  href: string,
+): (number: number) => UploadPart | undefined {
+  const chunkBytes = Number(fields['chunk_size'])
+  const count = Object.keys(fields).filter((name) => /^\d+$/.test(name)).length
+  if (!Number.isSafeInteger(chunkBytes) || chunkBytes <= 0 || count !== Math.ceil(sizeBytes / chunkBytes))
+    return () => undefined
+  // The URL that ends an upload names it.
+  const upload = createHash('sha256').update(href).digest('base64url').slice(0, 16)
+  return (number) => (number >= 1 && number <= count ? { upload, number, count, chunkBytes } : undefined)
+}
+
+/** How many bytes a request must have. */
+export function contentBytes(content: UploadContent, sizeBytes: number): number {
+  if (content === 'whole') return sizeBytes
+  const { number, count, chunkBytes } = content
+  return number < count ? chunkBytes : sizeBytes - (count - 1) * chunkBytes
 }
 
 function objectIn(body: Buffer): Record<string, unknown> | undefined {

@@ -105,6 +105,8 @@ export class Contents {
     const isPublic = await content.isPublic
     ctx.admission?.checkName()
     if (!this.#mayStore(content, isPublic)) return this.#straight(ctx, content, wanted.range)
+    const finishing = this.#options.downloads.finishing(content.key)
+    if (finishing !== undefined) await finishing
     const stored = await this.#openStored(ctx, content, wanted)
     if (stored !== undefined) return { body: stored, from: 'stored' }
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
@@ -146,8 +148,10 @@ export class Contents {
 
   /** Whether the bytes are stored, whole and of this size. A disk that cannot be read has nothing. */
   async isStored(key: BlobKey, sizeBytes: number): Promise<boolean> {
-    const { blobs } = this.#options.store
+    const { store, downloads } = this.#options
+    const { blobs } = store
     if (blobs.cachedBytes(key, sizeBytes) !== undefined) return true
+    await downloads.finishing(key)
     const blob = await blobs.open(key, sizeBytes).catch(() => undefined)
     await blob?.close()
     return blob !== undefined

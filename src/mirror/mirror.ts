@@ -25,6 +25,7 @@ import type { Metadata } from './metadata/metadata.ts'
 import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
 import { restartOnRename } from './renames.ts'
+import type { Uploads } from './uploads.ts'
 
 const NO_XET_UPLOAD =
   'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1 and upload again. Large files then go through the mirror by Git LFS.'
@@ -65,6 +66,8 @@ export interface Mirror {
    * asked all the same. Throws transfer_link_refused when that address has expired, or has no such object.
    */
   object(ctx: Ctx, link: LinkedObject, request: ObjectRequest): Promise<Answer>
+  /** What passes through transfer links on its way to storage. */
+  readonly uploads: Uploads
   /** The Hub has given this caller an address of an object of the repo, for which a transfer link is made. */
   sawObject(ctx: Pick<Ctx, 'authorization'>, repo: Repo, sha256: string): void
   /**
@@ -112,13 +115,13 @@ export function createMirror(parts: {
   readonly files: FileAnswers
   readonly readAhead: Pick<ReadAhead, 'requested'>
   readonly objects: Objects
+  readonly uploads: Uploads
   readonly registry: Registry
   readonly documents: Documents
   readonly policies: Policies
   readonly git: GitClones
 }): Mirror {
-  const { metadata, access, refusals, now, resolver, files, objects, registry, documents, policies, git } =
-    parts
+  const { access, now, resolver, files, objects, registry, documents, policies, git } = parts
   const admit: Mirror['admit'] = async (ctx, route, request) => {
     const admission = await policies.admit(ctx, route, request)
     return admission === undefined ? ctx : { ...ctx, admission }
@@ -138,13 +141,6 @@ export function createMirror(parts: {
     storedGit: (ctx, _route, asked, question) => git.stored(ctx, asked, question),
   }
 
-  const mayChange: Mirror['mayChange'] = (ctx, repos) => {
-    refusals.invalidate(ctx.fingerprint)
-    documents.changed()
-    if (repos === 'all') metadata.refs.allChanged()
-    else for (const repo of repos) metadata.refs.changed(repo)
-  }
-
   return {
     ...restartOnRename(answers, admit),
     admit,
@@ -156,23 +152,12 @@ export function createMirror(parts: {
     isHubAway: () => git.isHubAway,
     gitFetched: (ctx, repo) => git.fetched(ctx, repo),
     object: (ctx, link, request) => objects.linked(ctx, link, request),
+    uploads: parts.uploads,
     // Without a credential the Hub gives addresses of public objects only.
     sawObject: ({ authorization }, repo, sha256) =>
       access.saw(repo, sha256, authorization === undefined ? Number.NEGATIVE_INFINITY : now()),
 
-    async changed(ctx, repos) {
-      mayChange(ctx, repos)
-      if (repos === 'all') {
-        access.doubtAll()
-        return
-      }
-      for (const repo of repos) {
-        metadata.repos.nameMayHaveChanged(repo)
-        // The write may have made it private, or deleted it: the next request asks the Hub without a credential again.
-        await access.withdrawn(repo, now(), 'token')
-      }
-    },
-    mayChange,
+    ...writeEffects(parts),
 
     async refused(ctx, route, refused) {
       if (route.repo === undefined) return
@@ -192,6 +177,43 @@ export function createMirror(parts: {
     },
 
     xetToken: refuseXet,
+  }
+}
+
+/** What a write ends. */
+function writeEffects({
+  metadata,
+  access,
+  refusals,
+  documents,
+  now,
+}: {
+  readonly metadata: Metadata
+  readonly access: Access
+  readonly refusals: Refusals
+  readonly documents: Documents
+  readonly now: () => number
+}): Pick<Mirror, 'changed' | 'mayChange'> {
+  const mayChange: Mirror['mayChange'] = (ctx, repos) => {
+    refusals.invalidate(ctx.fingerprint)
+    documents.changed()
+    if (repos === 'all') metadata.refs.allChanged()
+    else for (const repo of repos) metadata.refs.changed(repo)
+  }
+  return {
+    mayChange,
+    async changed(ctx, repos) {
+      mayChange(ctx, repos)
+      if (repos === 'all') {
+        access.doubtAll()
+        return
+      }
+      for (const repo of repos) {
+        metadata.repos.nameMayHaveChanged(repo)
+        // The write may have made it private, or deleted it: the next request asks the Hub without a credential again.
+        await access.withdrawn(repo, now(), 'token')
+      }
+    },
   }
 }
 

@@ -61,6 +61,24 @@ for (const [client, env] of [
       expectStored(scene(), 'writer/new')
       expect(scene().hub.ledger.requests({ url: '/api/complete_multipart' }).length).toBe(1)
     })
+
+    it('commits large and small files together, and reads every commit at once and from the store', async () => {
+      const { home, path } = await homeWithFile(scene())
+      const said = await runForJson(pythonOf(client), [scriptPath('commit.py'), 'writer/new', path], {
+        home,
+        env: { ...hubEnvironment(scene(), { token: WRITER }), ...env },
+      })
+      const other = createHash('sha256').update('other'.repeat(1_000_000)).digest('hex')
+      expect(said).toEqual({
+        commit: [true, LARGE_SHA256, true],
+        proposal: [1, false, true, other],
+        folder: [true, other],
+        deletion: false,
+        branch: expect.arrayContaining(['main', 'dev']),
+      })
+      expectStored(scene(), 'writer/new')
+      expect(scene().hub.ledger.requests({ server: 'cdn', method: 'GET' })).toEqual([])
+    })
   })
 }
 

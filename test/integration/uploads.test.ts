@@ -127,8 +127,6 @@ describe('an upload by Git LFS', () => {
   it('that storage refuses gets the answer of storage', async () => {
     const scene = await openUploads()
     const target = at(scene, actionOf(await batch(scene, [OBJECT]), 'upload').href)
-    const put = await scene.ask(target, { method: 'PUT', body: Buffer.alloc(2_000_000, 'other') })
-    expect([put.status, put.body.toString()]).toEqual([400, expect.stringContaining('BadDigest')])
     scene.hub.faults.add({ where: 'cdn', status: { code: 503, body: '<Error>SlowDown</Error>' } })
     const early = await scene.ask(target, { method: 'PUT', body: OBJECT })
     expect([early.status, early.body.toString()]).toEqual([503, '<Error>SlowDown</Error>'])
@@ -199,12 +197,13 @@ describe('a transfer link', () => {
       Authorization: 'Basic abc',
       'Content-Type': 'application/x-object',
     }
-    const answer = { objects: [{ oid: oidOf(OBJECT), size: 1, actions: { upload: { href, header } } }] }
+    const bytes = Buffer.from('x')
+    const answer = { objects: [{ oid: oidOf(bytes), size: 1, actions: { upload: { href, header } } }] }
     const status = { code: 200, headers: LFS_JSON, body: JSON.stringify(answer) }
     scene.hub.faults.add({ where: 'hub', match: /batch/, status })
     const got = await batch(scene, [OBJECT])
     expect(actionOf(got, 'upload').header).toEqual(header)
-    await scene.ask(at(scene, actionOf(got, 'upload').href), { method: 'PUT', body: 'x' })
+    await scene.ask(at(scene, actionOf(got, 'upload').href), { method: 'PUT', body: bytes })
     const [sent] = scene.hub.ledger.requests({ server: 'cdn' })
     expect([sent?.headers['x-amz-acl'], sent?.headers['content-type'], sent?.headers.authorization]).toEqual([
       'private',

@@ -67,6 +67,28 @@ export async function proveObject(
   return proveUntil(ctx, repo, () => access.coversSeen(repo, sha256), options)
 }
 
+/** Questions until the answer is not older than what it must cover, and no write has put it in doubt. */
+const MOST_QUESTIONS = 3
+
+/**
+ * Resolves to whether the repo is public, by a proof that was asked for at `since` or after. A write that passes meanwhile puts an
+ * answer in doubt; then it is asked again. Never rejects.
+ */
+export async function proveSince(
+  ctx: Ctx,
+  repo: Repo,
+  since: number,
+  options: PublicOptions,
+): Promise<boolean> {
+  const { access, client } = options
+  for (let asked = 0; asked < MOST_QUESTIONS; asked += 1) {
+    if (access.covers(repo, since)) return true
+    await askPublic(ctx, repo, options)
+    if (access.verdict(repo) === 'restricted' || client.isRecentlyUnreachable()) return false
+  }
+  return access.covers(repo, since)
+}
+
 async function proveUntil(
   ctx: Ctx,
   repo: Repo,

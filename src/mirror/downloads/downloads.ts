@@ -1,12 +1,15 @@
-// The table of downloads: one per key. Requests that come while a download runs join it. Begins the partials of the store.
+// The table of downloads: one per key. Requests that come while a download runs join it. Begins the partials of the store, also
+// those of uploads that are stored while they pass: these give way to any download of the same bytes.
 
 import type { ByteRange } from '../../http/range.ts'
 import type { BlobKey } from '../../store/digest.ts'
 import type { PartialBlob, Store } from '../../store/store.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import type { ByteSource } from '../answer.ts'
+import { within } from '../turns.ts'
 import { Download } from './download.ts'
 import type { RangeSource } from './range-source.ts'
+import { PendingBytes, Receiver } from './receiver.ts'
 
 export type AbandonedPull = 'auto' | 'finish' | 'stop'
 
@@ -17,6 +20,12 @@ export interface Joined {
   readonly how: 'started' | 'resumed' | 'joined'
 }
 
+/** What uploads may hold in memory while it waits for the disk, all together. A disk that is further behind stores nothing. */
+const PENDING_BYTES = 64 * 1024 * 1024
+/** Uploads that are stored at once: each holds a file open. */
+const MAX_RECEIVERS = 64
+/** A reader waits this long at most for an upload of the same bytes that has ended and is about to be stored. */
+const FINISHING_MS = 3_000
 /** Less than this is worth finishing though no reader waits for it any more. */
 const FINISH_BELOW_BYTES = 256_000_000
 
@@ -44,6 +53,9 @@ export class Downloads {
   readonly #options: DownloadsOptions
   readonly #downloads = new Map<BlobKey, Promise<Download | undefined>>()
   readonly #settling = new Map<BlobKey, Promise<void>>()
+  readonly #receivers = new Map<BlobKey, { receiver: Receiver | undefined; isCancelled: boolean }>()
+  readonly #pending = new PendingBytes(PENDING_BYTES)
+  #isClosed = false
 
   constructor(options: DownloadsOptions) {
     this.#options = options
@@ -76,6 +88,7 @@ export class Downloads {
           if (joined !== 'over') return joined
         }
       }
+      this.#giveWay(key)
       // A download that is over still has its files open. The next one must not open them before that.
       const settling = this.#settling.get(key)
       if (settling !== undefined) {
@@ -103,6 +116,72 @@ export class Downloads {
     }
   }
 
+  /**
+   * Begins to store bytes that a client uploads, while they pass. The caller gives them to the receiver in order, and must end
+   * it by `finish` or `stop`. Undefined while a download of them runs or was begun before, and when the store has no space
+   * or cannot take them. Never rejects.
+   */
+  async receive(
+    key: BlobKey,
+    sizeBytes: number,
+    mayKeep: () => Promise<boolean>,
+  ): Promise<Receiver | undefined> {
+    if (this.#isClosed || this.#receivers.size >= MAX_RECEIVERS) return undefined
+    if (this.#downloads.has(key) || this.#settling.has(key)) return undefined
+    const entry: { receiver: Receiver | undefined; isCancelled: boolean } = {
+      receiver: undefined,
+      isCancelled: false,
+    }
+    this.#receivers.set(key, entry)
+    let settle = (): void => {}
+    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    const onEnded = (): void => {
+      this.#receivers.delete(key)
+      this.#settling.delete(key)
+      settle()
+    }
+    const partial = await this.#emptyPartial(key, sizeBytes)
+    if (partial === undefined) {
+      onEnded()
+      return undefined
+    }
+    const receiver = new Receiver({ ...this.#options, partial, pending: this.#pending, mayKeep, onEnded })
+    entry.receiver = receiver
+    if (entry.isCancelled) receiver.stop()
+    return receiver
+  }
+
+  /** A partial without any bytes. */
+  async #emptyPartial(key: BlobKey, sizeBytes: number): Promise<PartialBlob | undefined> {
+    const { store, onStorageFailed } = this.#options
+    try {
+      const partial = await store.beginPartial(key, sizeBytes)
+      if (partial.map.presentBytes === 0) return partial
+      // What an earlier download has left stays for the next one.
+      await partial.release()
+    } catch (error) {
+      onStorageFailed(error)
+    }
+    return undefined
+  }
+
+  /** An upload that is being stored ends, because a reader wants the same bytes. One that is becoming the blob is waited for. */
+  #giveWay(key: BlobKey): void {
+    const entry = this.#receivers.get(key)
+    if (entry === undefined) return
+    entry.isCancelled = true
+    entry.receiver?.stop()
+  }
+
+  /**
+   * Resolves when an upload of these bytes that has ended is stored or given up, or when that takes too long. Undefined if there
+   * is none.
+   */
+  finishing(key: BlobKey): Promise<void> | undefined {
+    if (this.#receivers.get(key)?.receiver?.isFinishing !== true) return undefined
+    return within(FINISHING_MS, this.#settling.get(key) ?? Promise.resolve())
+  }
+
   /** Resolves when no download of `key` runs any more: its partial has become the blob, is kept, or is gone. */
   async settled(key: BlobKey): Promise<void> {
     await this.#settling.get(key)
@@ -110,6 +189,8 @@ export class Downloads {
 
   /** Ends all downloads and records what they have. Nothing may join any more. */
   async close(): Promise<void> {
+    this.#isClosed = true
+    for (const key of this.#receivers.keys()) this.#giveWay(key)
     for (const starting of await Promise.allSettled(this.#downloads.values()))
       if (starting.status === 'fulfilled') starting.value?.stop()
     await Promise.all(this.#settling.values())

@@ -15,6 +15,7 @@ import { noteAllowed } from '../access/note.ts'
 import { proveCommit } from '../access/public.ts'
 import type { Ctx } from '../context.ts'
 import type { Metadata } from '../metadata/metadata.ts'
+import { within } from '../turns.ts'
 import type { CommitListings, Found } from './commit-listings.ts'
 import { type Claim, type ResolvedFile, urlName } from './resolved.ts'
 
@@ -213,11 +214,4 @@ export class ListedFiles {
       },
     }
   }
-}
-
-/** Resolves with `event`, or after `ms`. */
-async function within(ms: number, event: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  await Promise.race([event, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))])
-  clearTimeout(timer)
 }

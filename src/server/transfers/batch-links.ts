@@ -67,7 +67,7 @@ function transferAddress(link: TransferUrl, options: BatchLinksOptions): string 
 }
 
 function seal(
-  { method, oid, sizeBytes, headers, lifeSeconds }: TransferUrl,
+  { method, oid, sizeBytes, headers, lifeSeconds, content }: TransferUrl,
   url: URL,
   { links, repo, mayStore, onLink }: BatchLinksOptions,
 ): string | undefined {
@@ -88,6 +88,7 @@ function seal(
     headers: Object.fromEntries(kept),
     mayStore: mayStore(sizeBytes),
     expiresAt,
+    content,
   })
 }
 

@@ -4,6 +4,7 @@
 
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { MirrorError } from '../../errors.ts'
+import type { UploadContent } from '../../hub/lfs-batch.ts'
 import { parseRepoId, type Repo, type RepoType } from '../../hub/names.ts'
 
 /** One transfer that the Hub allowed to a caller. */
@@ -22,6 +23,8 @@ export interface TransferLink {
   readonly isProved?: boolean
   /** Epoch ms. */
   readonly expiresAt: number
+  /** What the body of an upload must be; undefined if that is not known. */
+  readonly content?: UploadContent | undefined
 }
 
 /** The path below the base path, before the sealed text. */
@@ -48,7 +51,18 @@ export class TransferLinks {
 
   /** Returns the link as one path segment (AES-256-GCM, base64url); undefined if it is too long for a request target. */
   seal(link: TransferLink): string | undefined {
-    const { url, method, repo, oid, sizeBytes, headers, mayStore, expiresAt, isProved = false } = link
+    const {
+      url,
+      method,
+      repo,
+      oid,
+      sizeBytes,
+      headers,
+      mayStore,
+      expiresAt,
+      isProved = false,
+      content,
+    } = link
     const fields = [
       VERSION,
       url.href,
@@ -61,6 +75,9 @@ export class TransferLinks {
       mayStore,
       expiresAt,
       isProved,
+      typeof content === 'object'
+        ? [content.upload, content.number, content.count, content.chunkBytes]
+        : (content ?? null),
     ]
     const iv = randomBytes(IV_BYTES)
     const cipher = createCipheriv(ALGORITHM, this.#key, iv)
@@ -101,7 +118,7 @@ function refused(reason: string): MirrorError {
 /** The text was sealed by a mirror with this key, but perhaps by another version. */
 function parseLink(value: unknown): TransferLink | undefined {
   if (!Array.isArray(value) || value[0] !== VERSION) return undefined
-  const [, href, method, typeName, idText, oid, sizeBytes, headers, mayStore, expiresAt, isProved] =
+  const [, href, method, typeName, idText, oid, sizeBytes, headers, mayStore, expiresAt, isProved, content] =
     value as readonly unknown[]
   const type = TYPES.find((known) => known === typeName)
   const id = parseRepoId(String(idText))
@@ -122,5 +139,16 @@ function parseLink(value: unknown): TransferLink | undefined {
     mayStore: mayStore === true,
     ...(isProved === true && { isProved }),
     expiresAt,
+    content: parseContent(content),
   }
+}
+
+/** Links of earlier versions do not say what the body must be. */
+function parseContent(value: unknown): UploadContent | undefined {
+  if (value === 'whole') return value
+  if (!Array.isArray(value)) return undefined
+  const [upload, number, count, chunkBytes] = value as readonly unknown[]
+  if (typeof upload !== 'string' || typeof number !== 'number') return undefined
+  if (typeof count !== 'number' || typeof chunkBytes !== 'number') return undefined
+  return { upload, number, count, chunkBytes }
 }

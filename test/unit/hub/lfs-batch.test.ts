@@ -1,6 +1,12 @@
 import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { lfsOperation, rewriteBatchAnswer, type TransferUrl, withoutXet } from '../../../src/hub/lfs-batch.ts'
+import {
+  contentBytes,
+  lfsOperation,
+  rewriteBatchAnswer,
+  type TransferUrl,
+  withoutXet,
+} from '../../../src/hub/lfs-batch.ts'
 
 const read = (text: string) => lfsOperation(Buffer.from(text))
 
@@ -115,6 +121,49 @@ it('each address of an answer is named with its purpose, and nothing else change
     ['v', 'POST', 'a', {}, undefined],
     ['d', 'GET', 'b', { '1': 'no part' }, undefined],
   ])
+})
+
+/** What the requests for the addresses of one action must bring, by address. */
+function contentsOf(action: object, more: object = {}, object: object = { oid: 'a', size: 12 }) {
+  const seen: Record<string, TransferUrl['content']> = {}
+  const answer = { transfer: 'multipart', objects: [{ ...object, actions: { upload: action } }], ...more }
+  rewriteBatchAnswer(Buffer.from(JSON.stringify(answer)), ({ url, content }) => {
+    seen[url] = content
+    return url
+  })
+  return seen
+}
+
+it('an upload in parts says which bytes each of them has', () => {
+  const header = { chunk_size: '5', '00001': 'p1', '00002': 'p2', '00003': 'p3' }
+  const { p1, p2, p3, end } = contentsOf({ href: 'end', header })
+  const sizes = [p1, p2, p3].map((content) => content && contentBytes(content, 12))
+  expect([sizes, end]).toEqual([[5, 5, 2], undefined])
+  expect([p1, p2, p3]).toMatchObject([1, 2, 3].map((number) => ({ number, count: 3, chunkBytes: 5 })))
+  const [first, second] = [contentsOf({ href: 'end', header }), contentsOf({ href: 'other end', header })]
+  expect([first['p1'], second['p1']].map((part) => typeof part === 'object' && part.upload)).toEqual([
+    (p1 as { upload: string }).upload,
+    expect.not.stringMatching((p1 as { upload: string }).upload),
+  ])
+})
+
+it.each([
+  ['one part too few', { chunk_size: '5', '00001': 'p1' }, {}],
+  ['a part with another number', { chunk_size: '5', '00001': 'p1', '00002': 'p2', '00004': 'p4' }, {}],
+  ['no size of the parts', { chunk_size: 'x', '00001': 'p1' }, {}],
+  ['a transfer of another kind', { chunk_size: '12', '00001': 'p1' }, { transfer: 'tus' }],
+])('of an upload with %s, nothing is said about the bytes', (_how, header, more) => {
+  const contents = contentsOf({ href: 'end', header }, more)
+  expect(Object.values(contents).at(-2)).toBeUndefined()
+})
+
+it.each([
+  ['basic', { transfer: 'basic' }, { oid: 'a', size: 12 }, 'whole'],
+  ['not named', { transfer: undefined }, { oid: 'a', size: 12 }, 'whole'],
+  ['another', { transfer: 'tus' }, { oid: 'a', size: 12 }, undefined],
+  ['basic, and the size is not', {}, { oid: 'a' }, undefined],
+])('an upload in one request has the whole object, if the transfer is %s', (_how, more, object, content) => {
+  expect(contentsOf({ href: 'put', header: {} }, more, object)).toEqual({ put: content })
 })
 
 it.each(['', '[]', '{}', '{"objects":{}}', '<html>'])('%s is no answer to a batch', (text) => {

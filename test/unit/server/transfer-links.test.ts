@@ -15,6 +15,7 @@ const LINK: TransferLink = {
   headers: { 'x-amz-acl': 'private' },
   mayStore: true,
   expiresAt: START_AT + 1_000,
+  content: 'whole',
 }
 const refused = expect.objectContaining({ code: 'transfer_link_refused' }) as unknown as Error
 
@@ -29,6 +30,14 @@ it('a mirror opens the links that it sealed, until they expire', () => {
   now += 1_000
   expect(() => links.open(sealed)).toThrow(refused)
 })
+
+it.each([undefined, { upload: 'u', number: 2, count: 3, chunkBytes: 4 }])(
+  'a link says what the body of its upload must be (%j)',
+  (content) => {
+    const links = new TransferLinks(KEY, () => START_AT)
+    expect(links.open(links.seal({ ...LINK, content }) ?? '')).toEqual({ ...LINK, content })
+  },
+)
 
 it('a mirror opens no link that was changed, cut or sealed with another key', () => {
   const links = new TransferLinks(KEY, () => START_AT)
