@@ -289,11 +289,7 @@ async function openStoreOf(
         'the database of the store was damaged and is in quarantine now; facts and small files that could not be read are ' +
           'fetched again from the Hub, and no file of more than 64 KiB is',
       ),
-    onTableDamage: () =>
-      logger.error(
-        'the database of the store is damaged; what can be read of it is served, and the next start repairs it: restart the mirror ' +
-          'when it suits',
-      ),
+    onTableDamage: () => logger.error('the database of the store is damaged; the next start repairs it'),
     onDamaged: (damage) => reportDamage({ observer: deps.observer, auditor, log: logger }, damage),
     ...rest,
   })
