@@ -77,7 +77,8 @@ export const FURTHER_PAGES: readonly Page[] = [
 export function describePages(pages: readonly Page[]): void {
   describe.each(pages)('%s in the place of the Hub', (_, fault, code) => {
     it('does not end the service of stored public content, and is named where content cannot be served', async () => {
-      const scene = await openScene({ config: { cachePrivate: true } })
+      // Within the grace, what is stored of restricted repos is served while the Hub is in trouble: see stale-grace.test.ts.
+      const scene = await openScene({ config: { cachePrivate: true, staleGraceMs: 0 } })
       expect((await scene.ask(SECRET, { token: TOKENS.alice })).body.toString()).toBe(SECRET_CONFIG)
       await warm(scene)
       const handle = onHub(scene, fault)
