@@ -102,7 +102,9 @@ describe('a client of a file that is fetched over several connections does not n
   ] satisfies [string, Damage][])('%s: all of its part has arrived', async (_, damage) => {
     await start()
     expect(verdictOf(await strikeThird(damage), right())).toBe('whole')
-    expect(rangesAsked()).toHaveLength(SIZE / SEGMENT)
+    expect(rangesAsked().filter(({ start }) => start === THIRD)).toHaveLength(1)
+    // On a busy machine another connection may take over the end of a part that has not arrived yet.
+    expect(rangesAsked().length).toBeLessThanOrEqual(SIZE / SEGMENT + 1)
   })
 
   it('falls silent in the middle: the others fetch the rest meanwhile', async () => {
