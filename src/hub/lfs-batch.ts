@@ -2,7 +2,7 @@
 // body that another server could read in another way counts as unclear.
 
 import { createHash } from 'node:crypto'
-import { isRecord } from '../records.ts'
+import { isRecord, parseRecord } from '../records.ts'
 
 /**
  * `unclear`: the body does not say exactly once which operation it requests. Servers differ in which of two equal keys
@@ -41,7 +41,7 @@ function keysOf(text: string): readonly string[] {
  * needs a change.
  */
 export function withoutXet(body: Buffer): Buffer {
-  const batch = objectIn(body)
+  const batch = parseRecord(body.toString('utf8'))
   const transfers = batch?.['transfers']
   if (batch === undefined || !Array.isArray(transfers) || !transfers.includes('xet')) return body
   const others = transfers.filter((transfer) => transfer !== 'xet')
@@ -63,7 +63,7 @@ function textOf(value: object): Buffer | undefined {
 export function batchObjects(
   body: Buffer,
 ): readonly { readonly oid: string; readonly size: number }[] | undefined {
-  const batch = objectIn(body)
+  const batch = parseRecord(body.toString('utf8'))
   if (batch === undefined || !Array.isArray(batch['objects'])) return undefined
   if (batch['hash_algo'] !== undefined && batch['hash_algo'] !== 'sha256') return undefined
   const objects = (batch['objects'] as readonly unknown[]).map((object) => {
@@ -120,7 +120,7 @@ interface About extends Pick<TransferUrl, 'oid' | 'sizeBytes'> {
  * answer.
  */
 export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
-  const answer = objectIn(body)
+  const answer = parseRecord(body.toString('utf8'))
   if (answer === undefined || !Array.isArray(answer['objects'])) return undefined
   const { transfer = 'basic' } = answer
   const isKnownTransfer = transfer === 'basic' || transfer === 'multipart'
@@ -197,13 +197,4 @@ export function contentBytes(content: UploadContent, sizeBytes: number): number 
   if (content === 'whole') return sizeBytes
   const { number, count, chunkBytes } = content
   return number < count ? chunkBytes : sizeBytes - (count - 1) * chunkBytes
-}
-
-function objectIn(body: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8'))
-    return isRecord(value) ? value : undefined
-  } catch {
-    return undefined
-  }
 }

@@ -1,7 +1,7 @@
 // Which repos a write changes. Most targets name the one repo that they are about. Those that manage repos name them in
 // their body, and a copy names its new repo there.
 
-import { isRecord } from '../records.ts'
+import { parseRecord } from '../records.ts'
 import { parseRepoId, REPO_TYPES, type Repo, type RepoType } from './names.ts'
 import type { HubRoute } from './route.ts'
 import { splitTarget } from './url-text.ts'
@@ -42,7 +42,7 @@ function reposIn(
   management: Management | undefined,
   type: RepoType | undefined,
 ): readonly Repo[] | undefined {
-  const fields = objectIn(body)
+  const fields = parseRecord(body.toString('utf8'))
   if (fields === undefined) return undefined
   const named = type ?? REPO_TYPES.find((known) => known === (fields['type'] ?? 'model'))
   const ids = idsIn(fields, management).map((id) => (typeof id === 'string' ? parseRepoId(id) : undefined))
@@ -71,13 +71,4 @@ function idsIn(fields: Record<string, unknown>, management: Management | undefin
 /** Without a namespace the Hub means that of the caller, which only the Hub knows. */
 function withNamespace(id: unknown): unknown {
   return typeof id === 'string' && id.includes('/') ? id : undefined
-}
-
-function objectIn(body: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8'))
-    return isRecord(value) ? value : undefined
-  } catch {
-    return undefined
-  }
 }

@@ -7,6 +7,7 @@ import { constants as fsConstants } from 'node:fs'
 import { type FileHandle, link, lstat, open, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import path from 'node:path'
+import { parseRecord } from '../records.ts'
 import { errorCode, isMissing } from './atomic.ts'
 import type { Layout } from './layout.ts'
 
@@ -187,16 +188,10 @@ export async function loadKernelLock(): Promise<KernelLock | undefined> {
 }
 
 function parseOwner(text: string): Owner | undefined {
-  try {
-    const value: unknown = JSON.parse(text)
-    if (typeof value !== 'object' || value === null) return undefined
-    const { pid, bootId, startedTicks } = value as Record<string, unknown>
-    if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0) return undefined
-    if (typeof bootId !== 'string' || typeof startedTicks !== 'string') return undefined
-    return { pid, bootId, startedTicks }
-  } catch {
-    return undefined
-  }
+  const { pid, bootId, startedTicks } = parseRecord(text) ?? {}
+  if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0) return undefined
+  if (typeof bootId !== 'string' || typeof startedTicks !== 'string') return undefined
+  return { pid, bootId, startedTicks }
 }
 
 function isSame(a: Owner, b: Owner): boolean {

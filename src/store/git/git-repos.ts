@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { copyFile, link, lstat, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { isRecord } from '../../records.ts'
+import { parseRecord } from '../../records.ts'
 import { errorCode, ifThere, isMissing, makeDirectory, renameInto } from '../atomic.ts'
 import type { Layout } from '../layout.ts'
 import type { Ledger, Reservation } from '../ledger.ts'
@@ -246,15 +246,9 @@ async function readNote(directory: string): Promise<StoredGit | undefined> {
   const file = path.join(directory, NOTE)
   const [text, stats] = await Promise.all([ifThere(readFile(file, 'utf8')), ifThere(lstat(file))])
   if (text === undefined || stats === undefined) return undefined
-  try {
-    const note: unknown = JSON.parse(text)
-    if (!isRecord(note)) return undefined
-    const { owner, sizeBytes } = note
-    if (typeof owner !== 'string' || typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) return undefined
-    return { owner, directory, sizeBytes, usedAt: stats.mtimeMs }
-  } catch {
-    return undefined
-  }
+  const { owner, sizeBytes } = parseRecord(text) ?? {}
+  if (typeof owner !== 'string' || typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) return undefined
+  return { owner, directory, sizeBytes, usedAt: stats.mtimeMs }
 }
 
 /** Renames first: nothing finds a repository of which a part has gone. */

@@ -3,6 +3,7 @@
 
 import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { parseRecord } from '../../records.ts'
 import { ifThere, writeAtomic } from '../atomic.ts'
 import { type BlobKey, isBlobKey } from '../digest.ts'
 import type { Layout } from '../layout.ts'
@@ -41,14 +42,7 @@ function fileOf(layout: Layout, name: ScrubName): string {
 }
 
 function parsePosition(text: string): ScrubPosition | undefined {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(text)
-  } catch {
-    return undefined
-  }
-  if (typeof parsed !== 'object' || parsed === null) return undefined
-  const { after, startedAt, blobs, sizeBytes, damaged, refused } = parsed as Record<string, unknown>
+  const { after, startedAt, blobs, sizeBytes, damaged, refused } = parseRecord(text) ?? {}
   if (typeof after !== 'string' || !isBlobKey(after)) return undefined
   if (!isCount(startedAt) || !isCount(blobs) || !isCount(sizeBytes)) return undefined
   if (!isCount(damaged) || !isCount(refused)) return undefined
