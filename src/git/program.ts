@@ -2,8 +2,8 @@
 // helpers, hooks, .netrc), and nothing that came from outside can be taken for an option. Decides nothing.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { constants, setPriority } from 'node:os'
 import { Readable } from 'node:stream'
+import { yieldToOthers } from '../low-priority.ts'
 
 /** Older ones lack options that are used here. */
 const OLDEST = [2, 32]
@@ -159,14 +159,6 @@ function gitEnvironment(): Record<string, string> {
     GIT_TERMINAL_PROMPT: '0',
     GIT_ASKPASS: '',
     GIT_NO_REPLACE_OBJECTS: '1',
-  }
-}
-
-function yieldToOthers(pid: number): void {
-  try {
-    setPriority(pid, constants.priority.PRIORITY_LOW)
-  } catch {
-    // It has ended, or a sandbox forbids it.
   }
 }
 

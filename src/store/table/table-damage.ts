@@ -8,10 +8,10 @@
 
 import { type ChildProcess, execFile } from 'node:child_process'
 import { readFile, rename, rm, stat, statfs, unlink } from 'node:fs/promises'
-import { constants, setPriority } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { builtFile } from '../../built-file.ts'
+import { yieldToOthers } from '../../low-priority.ts'
 import { ifThere, writeAtomic } from '../atomic.ts'
 import { moveToQuarantine } from '../blobs/quarantine.ts'
 import type { Layout } from '../layout.ts'
@@ -86,9 +86,9 @@ export async function openMirrorTable(layout: Layout, options: MirrorTableOption
   const thread = new TableThread({ directory: layout.facts, readOnly })
   let check: Check | undefined
   const close = async (): Promise<void> => {
-    await check?.end()
+    const hasFoundDamage = (await check?.end()) === true
     await thread.close()
-    if (!readOnly && !thread.sawDamage && check?.hasFoundDamage !== true) await unmarkInUse(layout)
+    if (!readOnly && !thread.sawDamage && !hasFoundDamage) await unmarkInUse(layout)
   }
   let usage: TableUsage
   try {
@@ -191,35 +191,27 @@ async function setMark(layout: Layout, text: string): Promise<void> {
 
 /** Reads the table through beside the mirror that uses it. */
 class Check {
-  #hasFoundDamage = false
   #child: ChildProcess | undefined
-  readonly #done: Promise<void>
+  readonly #hasFoundDamage: Promise<boolean>
 
   constructor(layout: Layout, sizeBytes: number, onDamage: (() => void) | undefined) {
     const started = (child: ChildProcess): void => {
       this.#child = child
-      // Requests come first. A process that has ended already has no priority.
-      try {
-        if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW)
-      } catch {}
+      // Requests come first.
+      if (child.pid !== undefined) yieldToOthers(child.pid)
     }
-    this.#done = run(layout, sizeBytes, 'check-beside', { started }).then(async (found) => {
-      this.#child = undefined
-      if (found !== 'damaged') return
-      this.#hasFoundDamage = true
+    this.#hasFoundDamage = run(layout, sizeBytes, 'check-beside', { started }).then(async (found) => {
+      if (found !== 'damaged') return false
       await setMark(layout, DAMAGED).catch(() => undefined)
       onDamage?.()
+      return true
     })
   }
 
-  get hasFoundDamage(): boolean {
-    return this.#hasFoundDamage
-  }
-
-  /** Ends the reading. What was not read through is not judged. */
-  async end(): Promise<void> {
+  /** Ends the reading. Resolves with whether damage was found: what was not read through is not judged. */
+  end(): Promise<boolean> {
     this.#child?.kill('SIGTERM')
-    await this.#done
+    return this.#hasFoundDamage
   }
 }
 
