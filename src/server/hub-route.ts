@@ -83,7 +83,7 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
       const git = gitAnswers(request, admitted, options)
       const answer = await (git?.now() ?? answerFor(request, admitted, options.mirror))
       if (answer === undefined) {
-        const standIn = standInFor(request, reply, admitted, options)
+        const standIn = git?.later && standInFor(request, reply, git.later, admitted, options)
         const written = await readWritten(request, admitted)
         return forward(request, reply, { ...admitted, written }, { ...options, hooks, standIn })
       }
@@ -206,15 +206,14 @@ async function answerFor(
   }
 }
 
-/** Answers from the store, for when the Hub turns out to be away. Undefined for a request that only the Hub can answer. */
+/** Sends what `stored` has, for when the Hub turns out to be away. */
 function standInFor(
   request: FastifyRequest,
   reply: FastifyReply,
+  stored: () => Promise<Answer | undefined>,
   admitted: Admitted,
   options: HubRouteOptions,
-): StandIn | undefined {
-  const stored = gitAnswers(request, admitted, options)?.later
-  if (stored === undefined) return undefined
+): StandIn {
   return async () => {
     try {
       const answer = await stored()
