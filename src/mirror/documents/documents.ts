@@ -233,9 +233,9 @@ export class Documents {
   }
 
   /**
-   * Stores the document of a public repo, and says whether that is known already. That of a restricted one is kept for this caller. A listing does not say whether its repo
-   * is public: for a client that asks for nothing else, the mirror asks about the repo after its answer, once for all
-   * callers.
+   * Stores the document of a public repo, and says whether that is known already. That of a restricted one is kept for this
+   * caller. A listing does not say whether its repo is public: for a client that asks for nothing else, the mirror asks about the
+   * repo after its answer, once for all callers.
    */
   #keep(
     ctx: Ctx,

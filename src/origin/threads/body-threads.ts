@@ -57,9 +57,9 @@ export class BodyThreads {
   }
 
   /**
-   * Sends a GET for `url` (https). Returns undefined where the request or its answer is one that undici must handle, or where
-   * no thread can be started; then nothing of the answer was taken. Rejects with the reason of `signal`, or with an error with the code of Node, or one
-   * that ends with `_TIMEOUT`. The caller must write the body to a sink, or destroy it; `signal` destroys it as well.
+   * Sends a GET for `url` (https). Returns undefined where the request or its answer is one that undici must handle, or where no
+   * thread can be started; then nothing of the answer was taken. Rejects with the reason of `signal`, or with an error with the code
+   * of Node, or one that ends with `_TIMEOUT`. The caller must write the body to a sink, or destroy it; `signal` destroys it as well.
    */
   async fetch(
     url: URL,
