@@ -1,14 +1,14 @@
 // Git and git-lfs as people use them: clone, fetch and push through the mirror, with the credentials that each kind of repo needs.
 
 import { createHash } from 'node:crypto'
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, rmSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { lfs, sha256Of, type World } from '../hub-simulator/repos.ts'
 import { whenStored } from '../support/git-client.ts'
+import { lentToTeam } from './support/lent-to-team.ts'
 import { type Finished, run } from './support/run.ts'
 import { expectManners, useScene } from './support/scene.ts'
 import { describeClient } from './support/tools.ts'
@@ -19,18 +19,8 @@ const WRITER = `hf_${'writerwriter'.repeat(4).slice(0, 34)}`
 const ATTRIBUTES = '*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.bin filter=lfs -text\n'
 const SIZE_BYTES = 300_000
 
-const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-git-tokens-'))
+const { scratch, config: CONFIG } = lentToTeam()
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
-const CONFIG = join(scratch, 'hubmirror.yaml')
-writeFileSync(join(scratch, 'team'), `${TOKENS.alice}\n`)
-writeFileSync(
-  CONFIG,
-  `tokens:
-  team: {file: ${join(scratch, 'team')}}
-policies:
-  - {action: use-token, token: team, match: {repo: acme/*, caller: {mirrorToken: 'team-*'}}}
-`,
-)
 
 function gitWorld(): World {
   const world = clientWorld().addUser('writer', { token: WRITER, role: 'write' })

@@ -2,13 +2,12 @@
 // does not take it.
 
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { bytesOf } from '../hub-simulator/repos.ts'
+import { lentToTeam } from './support/lent-to-team.ts'
 import { hubEnvironment } from './support/python.ts'
 import { run, runForJson } from './support/run.ts'
 import { useScene } from './support/scene.ts'
@@ -17,18 +16,8 @@ import { clientWorld, TOKENS } from './support/world.ts'
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 
-const scratch = mkdtempSync(join(tmpdir(), 'hubmirror-tokens-'))
+const { scratch, config: CONFIG } = lentToTeam()
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
-const CONFIG = join(scratch, 'hubmirror.yaml')
-writeFileSync(join(scratch, 'team'), `${TOKENS.alice}\n`)
-writeFileSync(
-  CONFIG,
-  `tokens:
-  team: {file: ${join(scratch, 'team')}}
-policies:
-  - {action: use-token, token: team, match: {repo: acme/*, caller: {mirrorToken: 'team-*'}}}
-`,
-)
 
 type Said = Readonly<
   Record<

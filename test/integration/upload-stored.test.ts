@@ -39,14 +39,26 @@ async function readBack(scene: Scene, bytes: Buffer, token?: string): Promise<nu
   return fetched(scene) - before
 }
 
-/** That neither a blob nor a partial of the object is in the store. */
-async function expectNothingStored({ mirror }: Scene, bytes = OBJECT): Promise<void> {
-  const name = oidOf(bytes)
+/** The blob or the partial of the object in the store. */
+async function pathsOf({ mirror }: Scene, bytes: Buffer): Promise<readonly string[]> {
+  return [...(await filesBelow(mirror.cacheDir)).keys()].filter((path) => path.includes(oidOf(bytes)))
+}
+
+/** Resolves when the mirror has begun to store the object. */
+async function untilStoring(scene: Scene, bytes: Buffer = OBJECT): Promise<void> {
   await eventually(
-    async () => [...(await filesBelow(mirror.cacheDir)).keys()].filter((path) => path.includes(name)),
+    () => pathsOf(scene, bytes),
+    (paths) => paths.length > 0,
+  )
+}
+
+/** That neither a blob nor a partial of the object is in the store. */
+async function expectNothingStored(scene: Scene, bytes = OBJECT): Promise<void> {
+  await eventually(
+    () => pathsOf(scene, bytes),
     (paths) => paths.length === 0,
   )
-  expect(mirror.app.storeStatus().reservedBytes).toBe(0)
+  expect(scene.mirror.app.storeStatus().reservedBytes).toBe(0)
 }
 
 it.each([
@@ -113,10 +125,7 @@ it.each([
   const { scene, upload } = await openNotes()
   const { request, reply } = upload.begin()
   request.write(OBJECT.subarray(0, 500_000))
-  await eventually(
-    async () => [...(await filesBelow(scene.mirror.cacheDir)).keys()],
-    (paths) => paths.some((path) => path.includes(oidOf(OBJECT))),
-  )
+  await untilStoring(scene)
   scene.clock.advance(1_000)
   change(scene)
   request.end(OBJECT.subarray(500_000))
@@ -128,10 +137,7 @@ it('a write that passes while the mirror asks does not keep an object from being
   const { scene, upload } = await openNotes()
   const { request, reply } = upload.begin()
   request.write(OBJECT.subarray(0, 500_000))
-  await eventually(
-    async () => [...(await filesBelow(scene.mirror.cacheDir)).keys()],
-    (paths) => paths.some((path) => path.includes(oidOf(OBJECT))),
-  )
+  await untilStoring(scene)
   scene.clock.advance(1_000)
   scene.hub.faults.add({ where: 'hub', match: INFO, stallHeaders: true })
   request.end(OBJECT.subarray(500_000))
@@ -158,10 +164,7 @@ it('an upload that breaks off in its middle leaves nothing behind', async () => 
   const { request, reply } = upload.begin()
   reply.catch(() => undefined)
   request.write(OBJECT.subarray(0, 500_000))
-  await eventually(
-    async () => [...(await filesBelow(scene.mirror.cacheDir)).keys()],
-    (paths) => paths.some((path) => path.includes(oidOf(OBJECT))),
-  )
+  await untilStoring(scene)
   request.destroy()
   await expectNothingStored(scene)
 })
@@ -181,10 +184,7 @@ it('a download of the same bytes does not wait for the upload', async () => {
   const upload = await openUpload(scene, 'alice/notes', bytes)
   const { request, reply } = upload.begin()
   request.write(bytes.subarray(0, 1_000_000))
-  await eventually(
-    async () => [...(await filesBelow(scene.mirror.cacheDir)).keys()],
-    (paths) => paths.some((path) => path.includes(oidOf(bytes))),
-  )
+  await untilStoring(scene, bytes)
   const got = await scene.ask('/acme/open/resolve/main/w.bin')
   expect([got.headers['x-cache'], got.body.equals(bytes)]).toEqual(['MISS', true])
   request.end(bytes.subarray(1_000_000))
