@@ -1,4 +1,27 @@
-// If-None-Match and If-Range (RFC 9110 §13). It does not know where a validator comes from.
+// If-None-Match, If-Range and ETag (RFC 9110 §8.8.3, §13). It does not know what a validator stands for.
+
+import { createHash } from 'node:crypto'
+import { type HeaderBag, headerValue } from './headers.ts'
+
+/** Longer ones are no digests, versions or counters. They would only take space in a store. */
+const MAX_ETAG_CHARS = 200
+/** 162 bits of a digest. */
+const TAG_CHARS = 27
+
+/** A weak validator for what these parts determine together, such as bytes and their type. */
+export function weakEtag(parts: readonly (string | Buffer)[]): string {
+  const hash = createHash('sha256')
+  // The lengths tell where one part ends.
+  for (const part of parts) hash.update(`${Buffer.byteLength(part)} `).update(part)
+  return `W/"${hash.digest('base64url').slice(0, TAG_CHARS)}"`
+}
+
+/** The ETag of a response, to be sent back in If-None-Match. Undefined if there is none, or what is there is none. */
+export function etagOf(headers: HeaderBag): string | undefined {
+  const etag = headerValue(headers, 'etag')
+  const isEtag = etag !== undefined && etag.length <= MAX_ETAG_CHARS && /^(?:W\/)?"[!#-~]*"$/.test(etag)
+  return isEtag ? etag : undefined
+}
 
 /**
  * Whether a conditional GET or HEAD is answered with 304: weak comparison (RFC 9110 §8.8.3.2), lists and `*`

@@ -3,6 +3,7 @@
 // requests are left to the pass-through, with the caller's own credential.
 
 import { isOriginUnavailable, type MirrorError } from '../errors.ts'
+import { etagOf, weakEtag } from '../http/conditional.ts'
 import { headerValue } from '../http/headers.ts'
 import { readRefusal } from '../hub/refusal.ts'
 import type { RegistryRequest } from '../hub/registry.ts'
@@ -10,7 +11,7 @@ import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { foreignAnswer, interception } from '../origin/failures/bad-answer.ts'
 import { askSize, type ObjectSize } from '../origin/files/object-size.ts'
-import { readBounded } from '../origin/read-body.ts'
+import { discard, readBounded } from '../origin/read-body.ts'
 import type { Outcome } from '../telemetry/observer.ts'
 import type { Access } from './access/access.ts'
 import { noteAllowed, noteRefusal } from './access/note.ts'
@@ -134,12 +135,20 @@ export class Registry {
         method: 'GET',
         url: client.url(target),
         requester: requesterOf(ctx),
-        headers: accept === '' ? {} : { accept },
+        headers: {
+          ...(accept === '' ? {} : { accept }),
+          ...(kept?.etag === undefined ? {} : { 'if-none-match': kept.etag }),
+        },
         signal: ctx.signal,
       })
     } catch (error) {
       if (kept === undefined || !isOriginUnavailable(error)) throw error
       return fromKept(kept, 'stale')
+    }
+    if (kept !== undefined && answer.status === 304) {
+      discard(answer)
+      metadata.documents.set(name, kept, askedAt, kept)
+      return fromKept(kept, 'revalidated')
     }
     const body = await readWhole(answer)
     const isUnavailable = answer.status >= 500 || answer.status === 429
@@ -181,7 +190,13 @@ function factOf(answer: OriginAnswer, body: Buffer): DocumentFact {
     return typeof value === 'string' ? [[name, value] as const] : []
   })
   const contentType = headerValue(answer.headers, 'content-type') ?? 'application/json'
-  return { body, contentType, link: undefined, headers: Object.fromEntries(kept) }
+  return {
+    body,
+    contentType,
+    link: undefined,
+    headers: Object.fromEntries(kept),
+    etag: etagOf(answer.headers),
+  }
 }
 
 function manifestAnswer(fact: DocumentFact, method: 'GET' | 'HEAD', outcome: Outcome): Answer {
@@ -190,6 +205,7 @@ function manifestAnswer(fact: DocumentFact, method: 'GET' | 'HEAD', outcome: Out
     ...fact.headers,
     'content-type': fact.contentType,
     'content-length': String(bytes.length),
+    etag: weakEtag([bytes, fact.contentType]),
     'cache-control': 'private, no-cache',
     vary: 'Authorization, Accept, User-Agent',
     'x-content-type-options': 'nosniff',

@@ -16,6 +16,7 @@ import { namesReposInBody, type WrittenRepos, writtenRepos } from '../hub/writte
 import { MemoryCache } from '../memory.ts'
 import type { Answer } from '../mirror/answer.ts'
 import type { Mirror } from '../mirror/mirror.ts'
+import { unlessKnown } from '../mirror/not-modified.ts'
 import { ownWhoami } from '../mirror/whoami.ts'
 import type { FileReads } from './body/file-reads.ts'
 import type { FileHandoff } from './body/handoff.ts'
@@ -32,6 +33,7 @@ import { type ForwardOptions, forward, forwarding } from './pass-through/pass-th
 import { MAX_BATCH_BYTES, MAX_NAMING_BYTES, MAX_PATHS_BYTES, type RequestBodies } from './request-bodies.ts'
 import { recordOf } from './request-record.ts'
 
+const QUESTION = { method: 'GET', body: undefined, contentType: undefined } as const
 const UNCLEAR_BATCH =
   'This Git LFS batch must be JSON that says exactly once whether it is a download or an upload.'
 
@@ -189,17 +191,15 @@ async function answerFor(
         return mirror.document(ctx, route, { method, body, contentType })
       }
       if (!isRead) return undefined
-      return mirror.document(ctx, route, { method, body: undefined, contentType: undefined })
+      return unlessKnown(await mirror.document(ctx, route, QUESTION), headers['if-none-match'])
     case 'xet-token':
       return mirror.xetToken(route.write ? 'write' : 'read')
     case 'other': {
       const asked = isRead ? registryRequest(route) : undefined
       if (asked === undefined || (method !== 'GET' && method !== 'HEAD')) return undefined
-      return mirror.registry(ctx, route, asked, {
-        method,
-        conditions: conditionsOf(request),
-        accept: headers.accept,
-      })
+      const conditions = conditionsOf(request)
+      const answer = await mirror.registry(ctx, route, asked, { method, conditions, accept: headers.accept })
+      return answer && unlessKnown(answer, headers['if-none-match'])
     }
     default:
       return route satisfies never

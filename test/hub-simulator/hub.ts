@@ -1,7 +1,7 @@
 // What the routes of the simulated Hub share: its state, the headers every answer carries, and how it says
 // no, redirects, and speaks JSON. Knows no single route.
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { Caller, Refusal } from './access.ts'
 import type { Exchange, HeaderMap } from './exchange.ts'
 import type { Repo, RepoType, World } from './repos.ts'
@@ -66,17 +66,34 @@ export function hubHeaders(exchange: Exchange): HeaderMap {
   return headers
 }
 
-/** Sends compact JSON: clients search it as text. */
+/** Sends compact JSON: clients search it as text. As the Hub's framework does it, with a weak ETag and conditional requests. */
 export async function sendJson(
   exchange: Exchange,
   value: unknown,
   options: { readonly status?: number; readonly headers?: HeaderMap } = {},
 ): Promise<void> {
+  const { status = 200 } = options
+  const body = JSON.stringify(value)
+  const etag = weakEtag(body)
+  const isRead = exchange.method === 'GET' || exchange.isHead
+  if (status === 200 && isRead && isKnown(exchange.header('if-none-match'), etag))
+    return exchange.send({ status: 304, headers: { ETag: etag, ...options.headers } })
   await exchange.send({
-    status: options.status ?? 200,
-    headers: { 'Content-Type': 'application/json; charset=utf-8', ...options.headers },
-    body: JSON.stringify(value),
+    status,
+    headers: { 'Content-Type': 'application/json; charset=utf-8', ETag: etag, ...options.headers },
+    body,
   })
+}
+
+/** Length and digest of the text, which depends on nothing else. */
+function weakEtag(body: string): string {
+  const digest = createHash('sha1').update(body).digest('base64').slice(0, 27)
+  return `W/"${Buffer.byteLength(body).toString(16)}-${digest}"`
+}
+
+function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
+  const bare = etag.replace('W/', '')
+  return ifNoneMatch?.split(',').some((tag) => ['*', bare, etag].includes(tag.trim())) === true
 }
 
 /** Says no: JSON under /api, text elsewhere, with the error headers either way. */

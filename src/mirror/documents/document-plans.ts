@@ -1,13 +1,16 @@
 // What must be changed in each document: found once for as long as its bytes are in memory, and in small steps. A document
 // of 20 MB takes a tenth of a second, during which no other request could run.
 
-import type { DocumentPlan, DocumentScan } from '../../hub/document-scan.ts'
+import { createHash } from 'node:crypto'
+import { BASE, type DocumentPlan, type DocumentScan } from '../../hub/document-scan.ts'
 import { type RewriteBases, scanDocument } from '../../hub/rewrite.ts'
 import type { HubDocument } from '../../hub/route.ts'
 import { yieldToEventLoop } from '../turns.ts'
 
 /** Bytes to read before looking at the time. */
 const STEP_BYTES = 8 * 1024
+/** Bytes to hash before other requests have their turn. */
+const HASH_STEP_BYTES = 256 * 1024
 /** Duration of a step that delays no request noticeably. A step may take as long again while the code is cold. */
 const SLICE_MS = 1
 
@@ -18,16 +21,24 @@ const SIBLINGS = 'siblings'
 /** Parsed in one step. No hand-written card is larger than this. */
 const MAX_MEMBER_BYTES = 1024 * 1024
 
+/** A plan, and what it makes of which bytes. */
+export interface DigestedPlan extends DocumentPlan {
+  /** Of the bytes and their changes together. It is another one when the document that clients are sent is, for any base URL. */
+  readonly digest: string
+  /** Whether the base URL of the mirror becomes part of it. */
+  readonly hasBase: boolean
+}
+
 export class DocumentPlans {
   readonly #bases: Pick<RewriteBases, 'originBase' | 'aliases'>
-  readonly #plans = new WeakMap<Buffer, Promise<DocumentPlan>>()
+  readonly #plans = new WeakMap<Buffer, Promise<DigestedPlan>>()
 
   constructor(bases: Pick<RewriteBases, 'originBase' | 'aliases'>) {
     this.#bases = bases
   }
 
   /** The plan for `body`, which must never change. Rejects with MirrorError when it is no such document. */
-  of(body: Buffer, document: HubDocument): Promise<DocumentPlan> {
+  of(body: Buffer, document: HubDocument): Promise<DigestedPlan> {
     const known = this.#plans.get(body)
     if (known !== undefined) return known
     const plan = this.#make(body, document)
@@ -35,7 +46,7 @@ export class DocumentPlans {
     return plan
   }
 
-  async #make(body: Buffer, document: HubDocument): Promise<DocumentPlan> {
+  async #make(body: Buffer, document: HubDocument): Promise<DigestedPlan> {
     const scan = scanDocument(body, {
       ...this.#bases,
       document,
@@ -43,8 +54,25 @@ export class DocumentPlans {
       members: [...LEARNT, SIBLINGS],
     })
     while (!slice(scan)) await yieldToEventLoop()
-    return scan.plan
+    const { plan } = scan
+    return { ...plan, digest: await digestOf(body, plan), hasBase: plan.edits.some(isBase) }
   }
+}
+
+/** Whether the number at this place is the kind of a change that puts a base URL in. */
+function isBase(kind: number, index: number): boolean {
+  return index % 3 === 2 && kind === BASE
+}
+
+async function digestOf(body: Buffer, { edits }: DocumentPlan): Promise<string> {
+  const hash = createHash('sha256').update(`${body.length} `)
+  for (const bytes of [body, Buffer.from(edits.buffer, edits.byteOffset, edits.byteLength)]) {
+    for (let start = 0; start < bytes.length; start += HASH_STEP_BYTES) {
+      if (start > 0) await yieldToEventLoop()
+      hash.update(bytes.subarray(start, start + HASH_STEP_BYTES))
+    }
+  }
+  return hash.digest('base64url')
 }
 
 /** Whether the end has been reached. */

@@ -5,6 +5,7 @@
 import { callerKey } from '../../callers/caller-key.ts'
 import { isHubAway, isOriginUnavailable, MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
+import { weakEtag } from '../../http/conditional.ts'
 import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
@@ -39,7 +40,7 @@ import {
 import { type Implied, isComposedPage } from './implied.ts'
 import { ListingDocuments } from './listing-documents.ts'
 import { offlineError } from './offline.ts'
-import { isPage, kept, receivedFact } from './received.ts'
+import { isPage, kept, receivedFact, unchangedFact } from './received.ts'
 import type { StoredLists } from './stored-lists.ts'
 
 export type { DocumentRequest } from './hub-documents.ts'
@@ -174,7 +175,10 @@ export class Documents {
 
   async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
     await ctx.countAgainstLimit?.()
-    const { answer, done } = await this.#hub.ask(ctx, route, request, context.isUrgent)
+    const { isUrgent: hasFallback, stored } = context
+    // The Hub checks this caller's right before it says that nothing has changed.
+    const etag = request.method === 'GET' ? stored?.etag : undefined
+    const { answer, done } = await this.#hub.ask(ctx, route, request, { hasFallback, etag })
     try {
       return await this.#use(ctx, route, request, context, answer)
     } finally {
@@ -190,14 +194,14 @@ export class Documents {
     context: AskContext,
     answer: HubAnswer,
   ): Promise<Answer> {
-    const { body, askedAt } = answer
+    const { askedAt } = answer
     const { client } = this.#options
     // Out of quota is no refusal: stored public answers are served as while the origin is away.
     if ((answer.status >= 500 || answer.status === 429) && context.hasFallback) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
     }
     if (answer.status >= 400) {
-      const refusal = readRefusal(answer.status, answer.headers, body)
+      const refusal = readRefusal(answer.status, answer.headers, answer.body)
       const foreign = foreignAnswer({ ...answer, host: client.policy.base.host }, refusal)
       if (foreign !== undefined) throw foreign
       return this.#refused(ctx, route, refusal, {
@@ -206,17 +210,19 @@ export class Documents {
         ...context,
       })
     }
-    if (isPage(answer.headers)) throw interception({ ...answer, host: client.policy.base.host }, 'hub')
+    const unchanged = answer.status === 304 ? context.stored : undefined
+    const status = unchanged === undefined ? answer.status : 200
+    if (unchanged === undefined && isPage(answer.headers))
+      throw interception({ ...answer, host: client.policy.base.host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
-    const received = receivedFact(answer)
+    const received = unchanged === undefined ? receivedFact(answer) : unchangedFact(unchanged, answer)
     const same = context.stored !== undefined && isSameDocument(context.stored, received)
     // What is stored already has been scanned, and must not be in memory twice.
     const fact = same ? { ...received, body: context.stored.body } : received
     // Rewritten before anything is learnt from it: JSON of an unexpected shape is not believed either.
-    const rewritten = await this.#answer(ctx, route, request, fact, 'bypass', answer.status)
-    if (request.method === 'HEAD') return rewritten
+    const rewritten = await this.#answer(ctx, route, request, fact, 'bypass', status)
     // It is not known what another status would mean for the repo, and what is stored is served as a 200.
-    if (route.repo === undefined || answer.status !== 200) return rewritten
+    if (route.repo === undefined || status !== 200) return rewritten
     try {
       await this.#learn(ctx, route, fact.body, askedAt)
     } catch (error) {
@@ -224,7 +230,7 @@ export class Documents {
       throw error
     }
     const { name, stored } = context
-    if (body.length > MAX_STORED_BYTES || name === undefined) return rewritten
+    if (fact.body.length > MAX_STORED_BYTES || name === undefined) return rewritten
     // What a token is sent of such fields is not for anonymous callers.
     if (ctx.authorization !== undefined && asksForExpansion(splitTarget(route.target).query)) return rewritten
     const isKept = this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored, route })
@@ -322,8 +328,7 @@ export class Documents {
       this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })
     }
     const asked = questionOf(route)
-    // A refused HEAD has no body, which a GET would miss.
-    if (asked !== undefined && deniesRepo(refusal) && refusal.body.length > 0)
+    if (asked !== undefined && deniesRepo(refusal))
       this.#options.refusals.set(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
     await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
@@ -402,9 +407,12 @@ export class Documents {
       ...(link === undefined ? {} : { link }),
       ...DOCUMENT_HEADERS,
     }
-    if (request.method === 'HEAD') return { status, headers, outcome, body: { kind: 'none' } }
     const { body } = fact
     const plan = await this.#plans.of(body, route.document)
+    // Not the Hub's own: without Xet and with the mirror's URLs these are other bytes, and not the same for all names of the
+    // mirror. Weak as the Hub's, since a gateway may compress them. An answer to a POST is no representation of its target.
+    if (status === 200 && request.method === 'GET')
+      headers['etag'] = weakEtag([plan.digest, plan.hasBase ? mirrorBase : '', link ?? '', fact.contentType])
     const lengthBytes = rewrittenLength(body, plan, mirrorBase)
     headers['content-length'] = String(lengthBytes)
     if (body.length <= SMALL_DOCUMENT_BYTES) {

@@ -17,9 +17,18 @@ import type { DocumentMemory, DocumentSpace } from './document-memory.ts'
 export type DocumentRoute = Extract<HubRoute, { kind: 'document' }>
 
 export interface DocumentRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  /** Of the request to the Hub: GET for a HEAD, too, which gets the fields of the whole answer. */
+  readonly method: 'GET' | 'POST'
   readonly body: Buffer | undefined
   readonly contentType: string | undefined
+}
+
+/** How the Hub is asked. */
+export interface Asking {
+  /** Whether the Hub gets less time, because a stored answer can take its place. */
+  readonly hasFallback: boolean
+  /** The Hub's validator of what is stored. The Hub may answer 304 instead of sending that again. */
+  readonly etag?: string | undefined
 }
 
 /** The Hub's answer. Its body is the same object for all callers that share the answer. */
@@ -82,14 +91,14 @@ export class HubDocuments {
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
-    hasFallback: boolean,
+    asking: Asking,
   ): Promise<{ readonly answer: HubAnswer; readonly done: () => void }> {
-    const name = questionName(ctx, route, request, hasFallback)
+    const name = questionName(ctx, route, request, asking)
     const names = ctx.admission?.names ?? ''
     for (;;) {
       const running = this.#questions.get(name)
       const isJoined = running !== undefined && this.#mayJoin(ctx, route, running)
-      const question = isJoined ? running : this.#start(name, ctx, route, { request, hasFallback, names })
+      const question = isJoined ? running : this.#start(name, ctx, route, { request, asking, names })
       const done = isJoined ? question.space.hold() : question.space.releaser()
       try {
         return { answer: await question.answer, done }
@@ -104,7 +113,7 @@ export class HubDocuments {
     name: string,
     ctx: Ctx,
     route: DocumentRoute,
-    how: { readonly request: DocumentRequest; readonly hasFallback: boolean; readonly names: string },
+    how: { readonly request: DocumentRequest; readonly asking: Asking; readonly names: string },
   ): Question {
     const space = this.#memory.open(callerKey(ctx.caller))
     const askedAt = this.#monotonic()
@@ -124,12 +133,13 @@ export class HubDocuments {
   async #run(
     ctx: Ctx,
     route: DocumentRoute,
-    { request, hasFallback }: { readonly request: DocumentRequest; readonly hasFallback: boolean },
+    { request, asking }: { readonly request: DocumentRequest; readonly asking: Asking },
     { space, askedAt }: { readonly space: DocumentSpace; readonly askedAt: number },
   ): Promise<HubAnswer> {
-    const answer = await this.#send(ctx, route, request, hasFallback)
+    const answer = await this.#send(ctx, route, request, asking)
     const { status, headers } = answer
-    if (request.method === 'HEAD') {
+    // Its Content-Length would be that of the document (RFC 9110 §8.6).
+    if (status === 304) {
       await answer.body.dump()
       return { status, headers, body: Buffer.alloc(0), askedAt }
     }
@@ -142,7 +152,7 @@ export class HubDocuments {
     ctx: Ctx,
     route: DocumentRoute,
     request: DocumentRequest,
-    hasFallback: boolean,
+    { hasFallback, etag }: Asking,
   ): Promise<OriginAnswer> {
     const client = this.#client
     // A renamed repo: the answer is given under the name that the client used.
@@ -155,7 +165,10 @@ export class HubDocuments {
           method: request.method,
           url,
           requester: requesterOf(ctx),
-          headers: request.contentType === undefined ? {} : { 'content-type': request.contentType },
+          headers: {
+            ...(request.contentType === undefined ? {} : { 'content-type': request.contentType }),
+            ...(etag === undefined ? {} : { 'if-none-match': etag }),
+          },
           ...(request.body === undefined ? {} : { body: request.body }),
           ...(hasFallback ? { timeoutMs: FALLBACK_TIMEOUT_MS } : {}),
         }),
@@ -171,14 +184,14 @@ function questionName(
   ctx: Ctx,
   route: DocumentRoute,
   request: DocumentRequest,
-  hasFallback: boolean,
+  { hasFallback, etag = '' }: Asking,
 ): string {
   const digest = createHash('sha256')
     .update(request.contentType ?? '')
     .update('\0')
     .update(request.body ?? '')
     .digest('base64url')
-  return `${ctx.fingerprint} ${hasFallback} ${request.method} ${digest} ${route.target}`
+  return `${ctx.fingerprint} ${hasFallback} ${request.method} ${digest} ${etag} ${route.target}`
 }
 
 /** The whole body, in a buffer of its own. */

@@ -78,7 +78,7 @@ export class ListingDocuments {
 
   async #ask(ctx: Ctx, route: TreeRoute, name: string | undefined): Promise<DocumentFact | undefined> {
     const { hub, plans, access, metadata } = this.#options
-    const { answer, done } = await hub.ask(asAnonymous(ctx), route, GET, true)
+    const { answer, done } = await hub.ask(asAnonymous(ctx), route, GET, { hasFallback: true })
     const { status, headers, body, askedAt } = answer
     try {
       if (status >= 400) {

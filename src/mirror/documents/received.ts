@@ -1,5 +1,6 @@
 // What is kept of an answer of the Hub.
 
+import { etagOf } from '../../http/conditional.ts'
 import { type HeaderBag, headerValue, listValue } from '../../http/headers.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import type { DocumentFact } from '../metadata/documents.ts'
@@ -12,6 +13,17 @@ export function receivedFact({ body, headers }: HubAnswer): DocumentFact {
     contentType: headerValue(headers, 'content-type') ?? 'application/json; charset=utf-8',
     link: listValue(headers, 'link'),
     headers: kept(headers),
+    etag: etagOf(headers),
+  }
+}
+
+/** What is stored, after the Hub has said that it is unchanged (304). Fields of that answer replace older ones (RFC 9111 §3.2). */
+export function unchangedFact(stored: DocumentFact, { headers }: HubAnswer): DocumentFact {
+  return {
+    ...stored,
+    link: listValue(headers, 'link') ?? stored.link,
+    headers: { ...stored.headers, ...kept(headers) },
+    etag: etagOf(headers) ?? stored.etag,
   }
 }
 

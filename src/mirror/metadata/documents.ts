@@ -10,6 +10,8 @@ export interface DocumentFact {
   readonly contentType: string
   readonly link: string | undefined
   readonly headers: Readonly<Record<string, string>>
+  /** The Hub's validator of `body`, if it has sent one. Clients get another one: what they are sent differs from `body`. */
+  readonly etag?: string | undefined
   /** Present when the Hub said that there is no such entry; `body` is how it said so. */
   readonly absent?: { readonly message: string }
 }
@@ -35,7 +37,8 @@ export class DocumentMetadata {
     this.#askedAt.set(name, askedAt)
     const key = this.#store.documentKey(name)
     const stored = parseDocument(this.#store.peek('documents', key)) ?? before
-    if (stored !== undefined && isSameDocument(stored, fact)) return
+    // With a new validator of the same bytes, the Hub can say again that they are unchanged.
+    if (stored !== undefined && isSameDocument(stored, fact) && stored.etag === fact.etag) return
     void this.#store.write('documents', key, fact)
   }
 
@@ -61,13 +64,14 @@ function parseDocument(value: unknown): DocumentFact | undefined {
     for (const [name, text] of Object.entries(value['headers']))
       if (typeof text === 'string') headers[name] = text
   }
-  const { absent } = value
+  const { absent, etag } = value
   const message = isRecord(absent) && typeof absent['message'] === 'string' ? absent['message'] : undefined
   return {
     body,
     contentType: value['contentType'],
     link,
     headers,
+    ...(typeof etag === 'string' ? { etag } : {}),
     ...(message === undefined ? {} : { absent: { message } }),
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { isNotModified, rangeStillValid } from '../../../src/http/conditional.ts'
+import { etagOf, isNotModified, rangeStillValid, weakEtag } from '../../../src/http/conditional.ts'
 
 describe('isNotModified', () => {
   it.each([
@@ -22,6 +22,33 @@ describe('isNotModified', () => {
     [undefined, 'abc', false],
   ])('If-None-Match %s against %s: %s', (ifNoneMatch, etag, expected) => {
     expect(isNotModified({ ifNoneMatch, etag })).toBe(expected)
+  })
+})
+
+describe('weakEtag', () => {
+  it('is one validator for the same parts, and another one for others', () => {
+    const all = [['ab', 'c'], ['a', 'bc'], ['abc'], ['abc', ''], ['', 'abc'], ['é'], [Buffer.from('abd')]]
+    const tags = all.map((parts) => weakEtag(parts))
+    expect(new Set(tags).size).toBe(all.length)
+    for (const tag of tags) expect(tag).toMatch(/^W\/"[\w-]{27}"$/)
+    expect(weakEtag([Buffer.from('ab'), 'c'])).toBe(tags[0])
+  })
+})
+
+describe('etagOf', () => {
+  it.each([
+    [{ etag: '"abc"' }, '"abc"'],
+    [{ etag: 'W/"2a-x+/="' }, 'W/"2a-x+/="'],
+    [{ etag: '""' }, '""'],
+    [{}, undefined],
+    [{ etag: 'abc' }, undefined],
+    [{ etag: '"a"b"' }, undefined],
+    [{ etag: '"a b"' }, undefined],
+    [{ etag: ['"a"', '"b"'] }, undefined],
+    [{ etag: '*' }, undefined],
+    [{ etag: `"${'x'.repeat(300)}"` }, undefined],
+  ])('of %j is %s', (headers, expected) => {
+    expect(etagOf(headers)).toBe(expected)
   })
 })
 

@@ -64,6 +64,7 @@ function ctxOf(name: string, more: Partial<Ctx> = {}): Ctx {
 
 const INFO = routeOf('/api/models/o/n')
 const GET = { method: 'GET', body: undefined, contentType: undefined } as const
+const ASKING = { hasFallback: false }
 const json = (response: ServerResponse, body: string | Buffer, headers: Record<string, string> = {}) =>
   response.writeHead(200, { 'content-type': 'application/json', ...headers }).end(body)
 
@@ -71,7 +72,7 @@ describe('a request for a document', () => {
   it('is sent once for all concurrent callers with the same credential, and never shared with others', async () => {
     const { hub, asked, arrived } = await scene()
     const names = ['anonymous', 'anonymous', 'alice', 'bob', 'alice', 'anonymous']
-    const answers = names.map((name) => hub.ask(ctxOf(name), INFO, GET, false))
+    const answers = names.map((name) => hub.ask(ctxOf(name), INFO, GET, ASKING))
     await arrived(3)
     for (const { request, response } of asked) json(response, request.headers.authorization ?? 'nobody')
     const answer = await Promise.all(answers)
@@ -80,35 +81,44 @@ describe('a request for a document', () => {
     )
     expect(asked.length).toBe(3)
     expect(answer[0]?.answer.body).toBe(answer[1]?.answer.body)
-    const again = hub.ask(ctxOf('alice'), INFO, GET, false)
+    const again = hub.ask(ctxOf('alice'), INFO, GET, ASKING)
     await arrived(4)
     json(asked[3]!.response, '{}')
     expect((await again).answer.body.toString()).toBe('{}')
   })
 
-  it('differs by target, method and body', async () => {
+  it('differs by target, body and the validator of what is stored', async () => {
     const { hub, asked } = await scene((request, response) => json(response, request.url ?? ''))
     const post = (body: string) =>
       ({ method: 'POST', body: Buffer.from(body), contentType: 'application/json' }) as const
     const ctx = ctxOf('alice')
     await Promise.all([
-      hub.ask(ctx, INFO, GET, false),
-      hub.ask(ctx, routeOf('/api/models/o/n?blobs=true'), GET, false),
-      hub.ask(ctx, routeOf('/api/models/o/n/paths-info/main'), post('{"paths":["a"]}'), false),
-      hub.ask(ctx, routeOf('/api/models/o/n/paths-info/main'), post('{"paths":["b"]}'), false),
-      hub.ask(ctx, INFO, { ...GET, method: 'HEAD' }, false),
+      hub.ask(ctx, INFO, GET, ASKING),
+      hub.ask(ctx, routeOf('/api/models/o/n?blobs=true'), GET, ASKING),
+      hub.ask(ctx, routeOf('/api/models/o/n/paths-info/main'), post('{"paths":["a"]}'), ASKING),
+      hub.ask(ctx, routeOf('/api/models/o/n/paths-info/main'), post('{"paths":["b"]}'), ASKING),
+      hub.ask(ctx, INFO, GET, { ...ASKING, etag: '"a"' }),
     ])
     expect(asked.length).toBe(5)
   })
 
+  it('names the validator of what is stored, and an answer that this is unchanged has no body', async () => {
+    const { hub, asked } = await scene((_, response) =>
+      response.writeHead(304, { etag: 'W/"1"', 'content-length': '900000' }).end(),
+    )
+    const { answer } = await hub.ask(ctxOf('alice'), INFO, GET, { hasFallback: true, etag: 'W/"1"' })
+    expect([answer.status, answer.body.length]).toEqual([304, 0])
+    expect(asked[0]?.request.headers['if-none-match']).toBe('W/"1"')
+  })
+
   it('is sent again after a write, and after a right was refused', async () => {
     const { hub, asked, arrived, denials } = await scene()
-    const first = hub.ask(ctxOf('alice'), INFO, GET, false)
+    const first = hub.ask(ctxOf('alice'), INFO, GET, ASKING)
     hub.changed()
-    const second = hub.ask(ctxOf('alice'), INFO, GET, false)
+    const second = hub.ask(ctxOf('alice'), INFO, GET, ASKING)
     await arrived(2)
     denials.push('alice')
-    const third = hub.ask(ctxOf('alice'), INFO, GET, false)
+    const third = hub.ask(ctxOf('alice'), INFO, GET, ASKING)
     await arrived(3)
     asked.forEach(({ response }, index) => json(response, `${index}`))
     const bodies = await Promise.all(
@@ -130,8 +140,8 @@ describe('a request for a document', () => {
       admission: { names: 'o/n o/new', onRedirect: () => undefined } as unknown as Ctx['admission'],
     })
     const [one, other] = await Promise.allSettled([
-      hub.ask(old, INFO, GET, false),
-      hub.ask(both, INFO, GET, false),
+      hub.ask(old, INFO, GET, ASKING),
+      hub.ask(both, INFO, GET, ASKING),
     ])
     expect(one).toMatchObject({ status: 'rejected', reason: expect.any(RepoMoved) })
     expect(other.status).toBe('fulfilled')
@@ -153,7 +163,7 @@ describe('the body of a document', () => {
     const { hub } = await scene((_, response) =>
       json(response, bytes, { 'content-encoding': coding, 'content-length': String(bytes.length) }),
     )
-    const { answer } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
+    const { answer } = await hub.ask(ctxOf('anonymous'), INFO, GET, ASKING)
     expect(answer.body.toString() === text).toBe(true)
     expect(answer.headers['content-encoding'] ?? 'identity').toBe('identity')
   })
@@ -168,7 +178,7 @@ describe('the body of a document', () => {
     const { hub, memory } = await scene((__, response) =>
       json(response, bytes, { 'content-encoding': coding }),
     )
-    await expect(hub.ask(ctxOf('anonymous'), INFO, GET, false)).rejects.toMatchObject({
+    await expect(hub.ask(ctxOf('anonymous'), INFO, GET, ASKING)).rejects.toMatchObject({
       code: 'origin_bad_answer',
     })
     expect(memory.takenBytes).toBe(0)
@@ -177,7 +187,7 @@ describe('the body of a document', () => {
   it('takes memory from its first byte until the last caller has released it', async () => {
     const bytes = Buffer.alloc(300_000, 'x')
     const { hub, memory, asked, arrived } = await scene()
-    const answers = [1, 2].map(() => hub.ask(ctxOf('anonymous'), INFO, GET, false))
+    const answers = [1, 2].map(() => hub.ask(ctxOf('anonymous'), INFO, GET, ASKING))
     await arrived(1)
     json(asked[0]!.response, bytes, { 'content-length': '300000' })
     const [one, other] = await Promise.all(answers)
@@ -198,7 +208,7 @@ describe('the body of a document', () => {
       for (let piece = 0; piece < 10; piece += 1) response.write(Buffer.alloc(100_000))
       response.end()
     })
-    const { answer, done } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
+    const { answer, done } = await hub.ask(ctxOf('anonymous'), INFO, GET, ASKING)
     expect([answer.body.length, memory.takenBytes]).toEqual([1_000_000, 1_000_000])
     done()
     expect(memory.takenBytes).toBe(0)
@@ -210,11 +220,11 @@ describe('the body of a document', () => {
       const size = request.url === '/api/models/o/n' ? 900_000 : 1_000
       json(response, Buffer.alloc(size, '1'), { 'content-length': String(size) })
     }, memory)
-    const { done } = await hub.ask(ctxOf('anonymous'), INFO, GET, false)
-    await expect(hub.ask(ctxOf('alice'), INFO, GET, false)).rejects.toMatchObject({ code: 'overloaded' })
-    const small = await hub.ask(ctxOf('alice'), routeOf('/api/models/o/small'), GET, false)
+    const { done } = await hub.ask(ctxOf('anonymous'), INFO, GET, ASKING)
+    await expect(hub.ask(ctxOf('alice'), INFO, GET, ASKING)).rejects.toMatchObject({ code: 'overloaded' })
+    const small = await hub.ask(ctxOf('alice'), routeOf('/api/models/o/small'), GET, ASKING)
     expect(small.answer.body.length).toBe(1_000)
     done()
-    await expect(hub.ask(ctxOf('alice'), INFO, GET, false)).resolves.toBeDefined()
+    await expect(hub.ask(ctxOf('alice'), INFO, GET, ASKING)).resolves.toBeDefined()
   })
 })
