@@ -276,6 +276,17 @@ export const ERRORS = {
     operator: 'Raise the limit of open files, or run a second mirror.',
     mayRetry: true,
   },
+  page_elsewhere: {
+    // 404, so that no program takes the page for what it has requested.
+    status: 404,
+    header: 'PageNotMirrored',
+    message:
+      'This mirror serves files and the API to programs, and has no pages. Open the same path on the Hub.',
+    operator:
+      'A person has opened a page of the Hub at the mirror (a repo, a file, a login), or a program reads such a page. The mirror ' +
+      'answers with a link to the Hub.',
+    mayRetry: false,
+  },
   not_found: {
     status: 404,
     header: 'NotFound',

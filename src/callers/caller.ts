@@ -130,7 +130,7 @@ export function createCallers(options: {
         throw new MirrorError('bug', { detail: { reason: 'no such Hub token', hubToken: tokenName } })
       }
       // Git does not support Bearer, and the Hub accepts any user name.
-      const isGit = route.kind === 'other' && route.purpose !== 'any' && route.purpose !== 'question'
+      const isGit = route.kind === 'other' && GIT.has(route.purpose)
       return isGit ? `Basic ${Buffer.from(`hubmirror:${token}`).toString('base64')}` : `Bearer ${token}`
     },
   }
@@ -167,6 +167,9 @@ export function mayLend(
       return route satisfies never
   }
 }
+
+/** The purposes of requests by git and Git LFS. */
+const GIT: ReadonlySet<string> = new Set(['lfs-batch', 'git-read', 'git-write'])
 
 /** API routes below a repo that return its content or its size. */
 const CONTENT_WORDS = new Set(['parquet', 'croissant', 'treesize', 'compare'])

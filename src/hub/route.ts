@@ -31,7 +31,7 @@ import {
 /** API answers that may be kept. */
 export type HubDocument = TailDocument | 'whoami' | 'list'
 
-/** The purpose of a route that is only passed through, as far as reading and writing differ. */
+/** The purpose of a route that the mirror does not understand. All but `page` is passed through. */
 type OtherPurpose =
   /** Git LFS batch: reading or writing stands in its body (`operation`). */
   | 'lfs-batch'
@@ -39,6 +39,8 @@ type OtherPurpose =
   | 'git-write'
   /** A POST that changes nothing: paths-info of a bucket, validate-yaml. */
   | 'question'
+  /** HTML for people, if it is read by GET or HEAD. By other methods it is a form, and like `any`. */
+  | 'page'
   | 'any'
 
 /** One file at one revision, however it was spelled. */
@@ -272,11 +274,32 @@ const REPO_PAGES = new Set(
 function parseOtherWeb(target: Target, type: RepoType, parts: readonly string[]): HubRoute {
   const page = [2, 1].find((length) => REPO_PAGES.has(parts[length] ?? ''))
   const idLength = page ?? (parts.length <= 2 ? parts.length : undefined)
-  if (idLength === undefined) return other(target, 'any')
+  if (idLength === undefined) {
+    // A file in a spelling that the mirror does not understand.
+    const isFile = parts.includes('resolve') || parts.includes('raw')
+    return other(target, isFile || isForPrograms(target) ? 'any' : 'page')
+  }
   const idParts = parts.slice(0, idLength)
   const last = idParts.at(-1)?.replace(/\.git$/, '') ?? ''
   const repo = repoOrNone(type, [...idParts.slice(0, -1), last])
-  return other(target, gitPurpose(parts.slice(idLength).join('/'), target.query), repo)
+  const tail = parts.slice(idLength)
+  const isPage = !NO_PAGES.has(tail[0] ?? '') && !isForPrograms(target)
+  return other(target, isPage ? 'page' : gitPurpose(tail.join('/'), target.query), repo)
+}
+
+/** What follows the id of a repo where programs read files, or speak git. */
+const NO_PAGES = new Set(['raw', 'resolve', 'info', 'git-upload-pack', 'git-receive-pack'])
+/** First segments below which only programs read. `-` is the mirror's own. */
+const PROGRAMS = new Set(['buckets', 'v2', '.well-known', '-'])
+/** Pages that programs read as Markdown: `/papers/2601.00001.md`, which `hf papers read` requests. */
+const WRITTEN = new Set(['papers', 'docs', 'blog'])
+
+/** Whether programs read a target that is neither in the API nor in a repo. */
+function isForPrograms({ parts }: Target): boolean {
+  const [first = '', second] = parts
+  if (PROGRAMS.has(first)) return true
+  if (first === 'oauth') return second === 'userinfo'
+  return WRITTEN.has(first) && parts.at(-1)?.endsWith('.md') === true
 }
 
 function gitPurpose(service: string, query: string): OtherPurpose {
@@ -369,5 +392,5 @@ export function isWriteRoute(route: HubRoute, method: string): boolean {
   if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return false
   if (method !== 'POST') return true
   if (route.kind === 'document') return route.document !== 'paths-info'
-  return route.kind !== 'other' || route.purpose === 'any'
+  return route.kind !== 'other' || route.purpose === 'any' || route.purpose === 'page'
 }

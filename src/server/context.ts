@@ -225,7 +225,8 @@ export function nameOf(authorization: string | undefined): string {
   return keyedDigest('credential', authorization).toString('base64url')
 }
 
-function mirrorBase(
+/** The base URL of this mirror as the client of the request knows it: `Ctx.mirrorBase`. */
+export function mirrorBase(
   request: FastifyRequest,
   options: { readonly publicUrl: URL | undefined; readonly basePath: string },
 ): string {

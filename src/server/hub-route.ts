@@ -8,6 +8,7 @@ import { type Callers, mayLend } from '../callers/caller.ts'
 import { callerKey } from '../callers/caller-key.ts'
 import { containsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
+import { withoutTrailingSlash } from '../http/base-url.ts'
 import type { Conditions } from '../http/select.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
@@ -22,11 +23,12 @@ import type { FileReads } from './body/file-reads.ts'
 import type { FileHandoff } from './body/handoff.ts'
 import { sendAnswer } from './body/send.ts'
 import type { AddressReader } from './clients.ts'
-import { contextOf, noteRoute, withLent } from './context.ts'
+import { contextOf, mirrorBase, noteRoute, withLent } from './context.ts'
 import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
 import { gitAnswers } from './git-answers.ts'
 import type { OriginLimit } from './origin-limit.ts'
+import { pageAnswer } from './page.ts'
 import type { StandIn } from './pass-through/git-traffic.ts'
 import type { Forwarded } from './pass-through/learn.ts'
 import { type ForwardOptions, forward, forwarding } from './pass-through/pass-through.ts'
@@ -53,6 +55,8 @@ export interface HubRouteOptions extends ForwardOptions {
   readonly earlyAnswers?: EarlyAnswers | undefined
   readonly handoff?: FileHandoff | undefined
 }
+
+type OtherRoute = Extract<HubRoute, { kind: 'other' }>
 
 /** Longer targets are rare and would fill the cache. */
 const MAX_CACHED_CHARS = 512
@@ -81,6 +85,8 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
   await server.register(proxy, {
     ...forwarding(options.client),
     handler: async (request, reply, _destination, hooks) => {
+      const route = pageRoute(request, options)
+      if (route !== undefined) return sendPage(request, reply, route, options)
       const admitted = await admit(request, reply, options)
       const git = gitAnswers(request, admitted, options)
       const answer = await (git?.now() ?? answerFor(request, admitted, options.mirror))
@@ -146,7 +152,7 @@ async function send(
   request: FastifyRequest,
   reply: FastifyReply,
   given: Answer,
-  { route }: Admitted,
+  { route }: Pick<Admitted, 'route'>,
   { earlyAnswers, reads, handoff }: HubRouteOptions,
 ): Promise<void> {
   // From here on the raw response is written here, failures included: Fastify does not touch a hijacked reply.
@@ -160,6 +166,30 @@ async function send(
   } catch (error) {
     sendFailure(reply.raw, error, record, headOnly)
   }
+}
+
+/** The route of a request for a page of the Hub; undefined for all other requests. Throws as `parseHubUrl` does. */
+function pageRoute({ raw }: FastifyRequest, { parse }: HubRouteOptions): OtherRoute | undefined {
+  const route = parse(raw.url ?? '')
+  const isRead = raw.method === 'GET' || raw.method === 'HEAD'
+  return isRead && route.kind === 'other' && route.purpose === 'page' ? route : undefined
+}
+
+/**
+ * Answers a request for a page. The answer is the same for all callers and for all repos, so neither a right nor a rule is
+ * asked about, and the Hub learns nothing of the request.
+ */
+function sendPage(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  route: OtherRoute,
+  options: HubRouteOptions,
+): Promise<void> {
+  recordOf(request.raw).route = 'ops'
+  const hubBase = withoutTrailingSlash(options.client.policy.base.href)
+  const { accept } = request.headers
+  const page = pageAnswer({ target: route.target, hubBase, mirrorBase: mirrorBase(request, options), accept })
+  return send(request, reply, page, { route }, options)
 }
 
 function isReusable(answer: Answer): answer is ReusableAnswer {

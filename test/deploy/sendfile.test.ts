@@ -309,7 +309,7 @@ describeClient(
         ['/api/models/acme/open', {}],
         [`/api/models/acme/open/tree/${commit}`, {}],
         ['/api/whoami-v2', { token: TOKENS.alice }],
-        ['/acme/open', {}],
+        ['/acme/open/raw/main/config.json', {}],
         ['/api/models/acme/open/commits/main', {}],
         ['/acme/open.git/info/refs?service=git-upload-pack', {}],
         ['/v2/acme/open/manifests/latest', {}],

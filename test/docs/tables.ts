@@ -23,7 +23,7 @@ const OUTCOME_MEANINGS: Readonly<Record<Outcome, string>> = {
   refused:
     'The Hub refused it. With `detail="refused-here"` this mirror did: a rule, a limit, a network, a mirror token, or a mirror without writes.',
   error: 'The mirror or the Hub failed. `X-Error-Code` and `X-Error-Message` say how.',
-  own: "One of the mirror's own routes, such as `/healthz`.",
+  own: "One of the mirror's own routes, such as `/healthz`, or its page in place of one of the Hub's.",
 }
 
 function table(head: readonly string[], body: readonly (readonly string[])[]): string {

@@ -11,6 +11,8 @@ import { filesBelow, type RunningMirror, startMirror, whenIdle } from '../suppor
 const TOKEN = `hf_${'member'.padEnd(34, '0')}`
 const FILE = '/acme/open/resolve/main/config.json'
 const BIG = '/acme/open/resolve/main/w.bin'
+/** What the mirror does not understand, and passes through. */
+const PASSED = '/acme/open/raw/main/config.json'
 const SIZE = 3_000_000
 
 let hub: Hub
@@ -205,7 +207,7 @@ describe('the input of one caller does not reach another', () => {
     .split(/\s+/)
   it.each(names)('%s', async (name) => {
     const canary = `canary-${name.toLowerCase()}`
-    const targets = ['/api/models/acme/open', '/api/models/acme/open/tree/main', FILE, '/acme/open']
+    const targets = ['/api/models/acme/open', '/api/models/acme/open/tree/main', FILE, PASSED]
     for (const target of targets) {
       const mine = await rawHttp(
         mirror.url,
@@ -253,7 +255,7 @@ describe('one connection cannot hold what all others need', () => {
   it.each([
     ['a stored file', () => BIG],
     ['a file of a private repo', () => '/acme/private/resolve/main/w.bin'],
-    ['a page', () => '/acme/open'],
+    ['a request that is passed through', () => PASSED],
   ])('two thousand requests at once for %s, whose client disconnects', async (_, target) => {
     const base = await openCount()
     const { hostname, port } = new URL(mirror.url)

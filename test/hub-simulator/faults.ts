@@ -67,7 +67,7 @@ export interface Damage {
   /** On the CDN: a URL signed for HEAD is refused to GET, and the other way round, as S3 does. */
   readonly methodBoundUrls?: true
   /** Headers beside the answer's own, such as a quota that ends with it. */
-  readonly addHeaders?: Readonly<Record<string, string>>
+  readonly addHeaders?: Readonly<Record<string, string | string[]>>
   /** Behind every ETag and X-Linked-ETag, as `-gzip` of stages that compress. */
   readonly etagSuffix?: string
   readonly dropHeader?: string | readonly string[]

@@ -18,7 +18,12 @@ describe('a mirror below a base path', () => {
     const file = await scene.ask('/hub/face/acme/open/resolve/main/config.json')
     expect(file.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
     expect((await scene.ask('/hub/face//api/models/acme/open')).status).toBe(200)
-    expect((await scene.ask('/hub/face/acme/open')).headers['content-type']).toContain('text/html')
+    const raw = await scene.ask('/hub/face/acme/open/raw/main/config.json')
+    expect(raw.body.equals(scene.bytes('acme/open', 'config.json'))).toBe(true)
+    // What a person opens leads to the Hub, which has no base path.
+    const text = (await scene.ask('/hub/face/acme/open')).body.toString()
+    expect(text).toContain(`${scene.hub.url}/acme/open\n`)
+    expect(text).toContain(`HF_ENDPOINT=${scene.mirror.url}/hub/face\n`)
     const page = await scene.ask(`/hub/face${PAGED}`)
     expect(linkOf(page.headers)).toContain(`${scene.mirror.url}/hub/face/api/models/acme/open/commits/main?`)
     const renamed = await scene.ask('/hub/face/acme/old/raw/main/config.json')

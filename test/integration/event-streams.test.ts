@@ -35,8 +35,8 @@ async function read(answer: IncomingMessage, text: string): Promise<string> {
 
 /** Resolves when an ordinary body that falls silent now has been cut: so long has everything else been silent. */
 async function whenSilenceIsOver(scene: Scene): Promise<void> {
-  scene.hub.faults.add({ where: 'hub', match: /open$/, stallAfterBytes: 5 })
-  const got = await scene.ask('/acme/open')
+  scene.hub.faults.add({ where: 'hub', match: /raw/, stallAfterBytes: 5 })
+  const got = await scene.ask('/acme/open/raw/main/config.json')
   // A short body may have been gathered before it was passed on.
   expect(got.status === 504 || !got.whole, String(got.status)).toBe(true)
 }

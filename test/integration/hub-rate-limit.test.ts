@@ -94,7 +94,7 @@ it.each([
   ['a document', '/api/models/acme/secret'],
   ['who am I', '/api/whoami-v2'],
   ['what passes through', '/api/settings/notifications'],
-  ['a page', '/acme/secret/discussions'],
+  ['a raw file', '/acme/secret/raw/main/config.json'],
 ])(
   'a 429 for %s reaches the client with the time to wait, once from the Hub and then from the mirror',
   async (_what, target) => {

@@ -12,7 +12,6 @@ const credentials = (scene: Scene) =>
 
 describe('a route that is passed through', () => {
   it.each([
-    ['GET', '/acme/open', 200, 'text/html; charset=utf-8'],
     ['GET', '/acme/open/raw/main/config.json', 200, 'text/plain; charset=utf-8'],
     ['GET', '/api/organizations/acme/overview', 200, 'application/json; charset=utf-8'],
     ['HEAD', '/api/telemetry/transformers/cli', 200, undefined],
@@ -123,10 +122,11 @@ describe('a route that is passed through', () => {
     expect(location.href).toBe(`${scene.mirror.url}/acme/new/raw/main/config.json?x=1`)
     const next = await scene.ask(location.pathname, { token: TOKENS.alice })
     expect(next.body.toString()).toBe('{"renamed":true}\n')
-    scene.hub.faults.add({ where: 'hub', match: /^\/login/, redirectTo: `${scene.hub.url}/settings?a=b` })
-    const absolute = await scene.ask('/login')
+    const redirectTo = `${scene.hub.url}/api/settings?a=b`
+    scene.hub.faults.add({ where: 'hub', match: /^\/api\/unknown/, redirectTo })
+    const absolute = await scene.ask('/api/unknown')
     expect(new URL(absolute.headers['location'] ?? '', scene.mirror.url).href).toBe(
-      `${scene.mirror.url}/settings?a=b`,
+      `${scene.mirror.url}/api/settings?a=b`,
     )
   })
 

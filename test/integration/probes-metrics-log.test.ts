@@ -231,7 +231,9 @@ describe('a request', () => {
     expect(await id({ 'x-request-id': 'for-errors' })).toBe('for-errors')
     const refused = await scene.ask('/acme/none/resolve/main/x', { headers: { 'x-request-id': 'told-back' } })
     expect(refused.headers['x-request-id']).toBe('told-back')
-    const passed = await scene.ask('/acme/open', { headers: { 'x-request-id': 'passed' } })
+    const passed = await scene.ask('/acme/open/raw/main/config.json', {
+      headers: { 'x-request-id': 'passed' },
+    })
     expect(passed.headers['x-request-id']).toBe('passed')
   })
 

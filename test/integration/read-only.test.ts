@@ -80,6 +80,6 @@ describe('a mirror that denies writes', () => {
     }
     expect((await scene.ask('/acme/open/resolve/main/config.json')).status).toBe(200)
     expect((await scene.ask('/api/whoami-v2', { token: TOKENS.alice })).status).toBe(200)
-    expect((await scene.ask('/acme/open')).status).toBe(200)
+    expect((await scene.ask('/acme/open/raw/main/config.json')).status).toBe(200)
   })
 })

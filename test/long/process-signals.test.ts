@@ -302,7 +302,7 @@ describe('SIGTERM', () => {
         `${FILE}/small.json`,
         '/healthz',
         '/api/models/acme/open',
-        '/acme/open',
+        '/acme/open/raw/main/small.json',
         `${FILE}/none`,
       ]) {
         const { status, headers } = await probe(child.url + path, { agent: others })
