@@ -1,23 +1,37 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
+import { builtSources } from './support/built-sources.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * `shared`: the files run in few processes, each of which loads a module once. To load the modules of the mirror takes
- * longer than most files. No file may replace a module then, and what a test replaces in a class, it must restore.
+ * Tests load the modules of the mirror from the build, but for those of a project that `replacesModules` by others.
+ * `shared`: the files run in few processes, each of which loads a module once. To load the modules takes longer than most
+ * files. What a test replaces in a class, it must restore then.
  * `inMemory`: the folders of the tests lie in memory, if the machine has room there.
  */
 function project(
   name: string,
-  options: { timeoutMs: number; parallel?: boolean; shared?: boolean; inMemory?: boolean },
+  options: {
+    timeoutMs: number
+    parallel?: boolean
+    shared?: boolean
+    replacesModules?: boolean
+    inMemory?: boolean
+  },
 ) {
+  const isBuilt = options.replacesModules !== true
   return {
     root,
+    plugins: isBuilt ? [builtSources(root)] : [],
     test: {
       name,
       include: [`test/${name}/**/*.test.ts`],
       isolate: options.shared !== true,
+      ...(isBuilt && {
+        execArgv: ['--enable-source-maps'],
+        server: { deps: { external: [/\/dist\/.*\.c?js$/] } },
+      }),
       setupFiles: [
         'test/support/no-network.ts',
         ...(options.inMemory === true ? ['test/support/stores-in-memory.ts'] : []),
@@ -38,7 +52,7 @@ export default defineConfig({
     projects: [
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
       project('unit', { timeoutMs: 300_000, shared: true, inMemory: true }),
-      project('contract', { timeoutMs: 300_000 }),
+      project('contract', { timeoutMs: 300_000, replacesModules: true }),
       project('integration', { timeoutMs: 300_000, shared: true, inMemory: true }),
       project('faults', { timeoutMs: 300_000, shared: true }),
       // Need rights of root, and are skipped without them.

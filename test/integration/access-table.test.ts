@@ -1,3 +1,4 @@
 import { describeTable } from '../support/access-table-run.ts'
 
-describeTable('warm')
+// test/long/access-table/warm.test.ts has the same with mirror tokens.
+describeTable('warm', ['plain'])

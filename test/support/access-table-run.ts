@@ -42,19 +42,15 @@ const GRACE_MS = 2 * ACCESS_TTL_MS
 /** The address of a file at a commit. */
 const PINNED = /\/resolve\/[0-9a-f]{40}\//
 
-const MODES = [
-  [false, 'plain'],
-  [true, 'plain'],
-  [false, 'issued'],
-  [true, 'issued'],
-] as const satisfies readonly (readonly [boolean, Group])[]
+const GROUPS: readonly Group[] = ['plain', 'issued']
 
 /** Who holds the mirror token `ci` is lent the company's Hub token. */
 const RULES = '- {action: use-token, token: company, match: {repo: acme/*, caller: {mirrorToken: ci}}}'
 
-/** Declares the tests of a state. */
-export function describeTable(state: State): void {
-  for (const [cachePrivate, group] of MODES) {
+/** Declares the tests of a state, each with `cache.private` off and on. */
+export function describeTable(state: State, groups = GROUPS): void {
+  const modes = groups.flatMap((group) => [false, true].map((cachePrivate) => [cachePrivate, group] as const))
+  for (const [cachePrivate, group] of modes) {
     const cells = cellsOf(state, cachePrivate, group)
     describe(`${state}, cache.private ${cachePrivate ? 'on' : 'off'}, ${group} tokens`, () => {
       const table = new Table(state)
