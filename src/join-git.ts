@@ -16,6 +16,7 @@ type Shared =
   | 'invalidations'
   | 'via'
   | 'isStored'
+  | 'observer'
 
 /** Connects git, the store and the log. The caller closes the result before the store. */
 export function joinGit(

@@ -53,6 +53,8 @@ const FETCH_SETTINGS = [
   'protocol.https.allow=always',
   // It stays at the host that the operator has configured.
   'http.followRedirects=false',
+  // The password of the proxy goes with the first request, as with the mirror's own. Some proxies close the connection otherwise.
+  'http.proxyAuthMethod=basic',
   'http.lowSpeedLimit=1024',
   'http.lowSpeedTime=60',
   'fetch.fsckObjects=true',

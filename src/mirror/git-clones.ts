@@ -15,6 +15,7 @@ import { lfsPointer } from '../hub/lfs-batch.ts'
 import { type Repo, repoKey } from '../hub/names.ts'
 import { MemoryCache } from '../memory.ts'
 import type { GitStore, OpenGit } from '../store/git/git-repos.ts'
+import type { GitFetchResult, Observer } from '../telemetry/observer.ts'
 import { noteAllowed } from './access/note.ts'
 import { type PublicOptions, proveAnswer, provePublic } from './access/public.ts'
 import type { Answer } from './answer.ts'
@@ -35,6 +36,7 @@ export interface GitClonesOptions extends PublicOptions {
   readonly settings: { readonly refTtlMs: number }
   /** Whether a Git LFS object is stored. */
   readonly isStored: (sha256: string, sizeBytes: number) => Promise<boolean>
+  readonly observer: Pick<Observer, 'gitFetched'>
   /** Git is needed, and is not installed. Called once. */
   readonly onNoGit: () => void
   /** A repository could not be fetched, or was found damaged. */
@@ -259,6 +261,7 @@ export class GitClones {
     const owner = this.#ownerOf(repo)
     const draft = await store.begin(owner)
     if (draft === undefined) throw new Error(NO_ROOM)
+    let result: GitFetchResult = 'failed'
     const stop = new AbortController()
     const looking = watch(async () => {
       if (!(await draft.grow())) stop.abort(new Error(NO_ROOM))
@@ -268,8 +271,10 @@ export class GitClones {
       await git.fetch(draft.directory, { url, proxy: proxies.of(url), via }, signal)
       await looking.end()
       if (!(await draft.grow())) throw new Error(NO_ROOM)
-      if (access.verdict(repo) !== 'restricted') await draft.commit()
+      const isNew = access.verdict(repo) !== 'restricted' && (await draft.commit())
+      result = isNew ? 'stored' : 'unchanged'
     } finally {
+      this.#options.observer.gitFetched(result)
       await looking.end()
       await draft.discard()
     }

@@ -356,6 +356,7 @@ function openLedger(
     freeBytes: () => freeBytes(layout),
     remove,
     tableRoomBytes,
+    isGit: isGitName,
     isFile: (name, sizeBytes) =>
       sizeBytes > SMALL_BYTES || isGitName(name) || parseEntryName(name)?.isPartial === true,
     ...(onTrouble === undefined ? {} : { onTrouble }),

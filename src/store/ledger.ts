@@ -15,6 +15,8 @@ export interface LedgerEntry {
   pins: number
   /** Whether its removal gives room back to the file system. What lies in the table leaves room to later rows only. */
   readonly isFile: boolean
+  /** Whether it is a git repository. */
+  readonly isGit: boolean
 }
 
 /** Promised room. The holder gives back what it does not use. Both methods may be called any number of times. */
@@ -36,6 +38,8 @@ export interface LedgerOptions {
   readonly remove: (name: string) => Promise<void>
   /** Whether the bytes of an entry are in a file of their own. Without it, all are. Others are in the table. */
   readonly isFile?: (name: string, sizeBytes: number) => boolean
+  /** Whether an entry is a git repository. Without it, none is. */
+  readonly isGit?: (name: string) => boolean
   /** How many bytes of the table are free at first. */
   readonly tableRoomBytes?: number
   /** Called with errors of the disk while room was made. They are reported nowhere else. */
@@ -110,6 +114,8 @@ export class Ledger {
       reservedBytes: this.#reservedBytes,
       limitBytes: this.#options.maxBytes,
       blobs: this.#entries.all.size,
+      gits: this.#entries.gits,
+      gitBytes: this.#entries.gitBytes,
     }
   }
 
@@ -129,7 +135,8 @@ export class Ledger {
     const entries = new Entries()
     for (const { name, sizeBytes, usedAt } of found) {
       const isFile = this.#isFile(name, sizeBytes)
-      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isFile })
+      const isGit = this.#options.isGit?.(name) ?? false
+      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isFile, isGit })
       if (entries.all.size % LOAD_STEP === 0) await yieldToEventLoop()
     }
     for (const name of this.#gone ?? []) entries.leave(name)
@@ -149,7 +156,8 @@ export class Ledger {
       const now = this.#options.now()
       const isFile = this.#isFile(name, sizeBytes)
       if (!isFile) this.#tableRoomBytes = Math.max(0, this.#tableRoomBytes - sizeBytes)
-      this.#entries.enter(name, { sizeBytes, usedAt: now, recordedAt: now, pins: 0, isFile })
+      const isGit = this.#options.isGit?.(name) ?? false
+      this.#entries.enter(name, { sizeBytes, usedAt: now, recordedAt: now, pins: 0, isFile, isGit })
     } else {
       if (entry.pins > 0) this.#pinnedBytes += sizeBytes - entry.sizeBytes
       this.#entries.resize(entry, sizeBytes)
@@ -362,11 +370,15 @@ class Entries {
   sizeBytes = 0
   /** The part of `sizeBytes` that files take. */
   fileBytes = 0
+  /** Git repositories, and their part of `sizeBytes`. */
+  gits = 0
+  gitBytes = 0
 
   /** Adds an entry that is not there, as the one used last. */
   enter(name: string, entry: LedgerEntry): void {
     this.all.set(name, entry)
     if (entry.isFile) this.files.set(name, entry)
+    if (entry.isGit) this.gits += 1
     this.#count(entry, entry.sizeBytes)
   }
 
@@ -375,6 +387,7 @@ class Entries {
     if (entry === undefined) return
     this.all.delete(name)
     this.files.delete(name)
+    if (entry.isGit) this.gits -= 1
     this.#count(entry, -entry.sizeBytes)
   }
 
@@ -386,5 +399,6 @@ class Entries {
   #count(entry: LedgerEntry, bytes: number): void {
     this.sizeBytes += bytes
     if (entry.isFile) this.fileBytes += bytes
+    if (entry.isGit) this.gitBytes += bytes
   }
 }

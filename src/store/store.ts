@@ -62,6 +62,9 @@ export interface StoreStatus {
   readonly limitBytes: number | undefined
   /** Number of blobs, partials and git repositories. */
   readonly blobs: number
+  /** Number of git repositories, and their part of `sizeBytes`. */
+  readonly gits: number
+  readonly gitBytes: number
 }
 
 /** Finished blobs. Each has had the digest of its key when it was committed, and never changes. */

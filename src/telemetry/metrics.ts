@@ -8,6 +8,7 @@ import type { MetricRow } from './metric-row.ts'
 import {
   ACCESS_RESULTS,
   EVICTION_REASONS,
+  GIT_FETCH_RESULTS,
   INTEGRITY_KINDS,
   LANES,
   type Observer,
@@ -15,6 +16,7 @@ import {
   TLS_FAILURES,
   WAIT_RESULTS,
 } from './observer.ts'
+import { STORE_METRICS } from './store-metrics.ts'
 import { RequestTally, TalliedHistogram } from './tally.ts'
 
 /** The mirror's own metrics. Names, labels and meanings are public interface. The documentation prints this table. */
@@ -116,48 +118,7 @@ export const METRICS = {
     labels: ['rule', 'action'],
     help: 'Requests to which a rule of the operator applied; the label is the name of the rule.',
   },
-  cacheSize: {
-    name: 'hubmirror_cache_size_bytes',
-    kind: 'gauge',
-    labels: [],
-    help: 'Size of the store.',
-  },
-  cacheFacts: {
-    name: 'hubmirror_cache_facts_bytes',
-    kind: 'gauge',
-    labels: [],
-    help: 'Part of this size that facts about files, revisions, repos and documents take.',
-  },
-  cacheLimit: {
-    name: 'hubmirror_cache_limit_bytes',
-    kind: 'gauge',
-    labels: [],
-    help: 'Maximum size of the store; +Inf without HUBMIRROR_CACHE_MAX_SIZE.',
-  },
-  cacheBlobs: {
-    name: 'hubmirror_cache_blobs',
-    kind: 'gauge',
-    labels: [],
-    help: 'Complete blobs in the store.',
-  },
-  cacheDegraded: {
-    name: 'hubmirror_cache_degraded',
-    kind: 'gauge',
-    labels: [],
-    help: '1 while the store accepts no bytes (disk full, read-only or failing), else 0.',
-  },
-  evictions: {
-    name: 'hubmirror_cache_evictions_total',
-    kind: 'counter',
-    labels: ['reason'],
-    help: 'Blobs removed from the store.',
-  },
-  evicted: {
-    name: 'hubmirror_cache_evicted_bytes_total',
-    kind: 'counter',
-    labels: ['reason'],
-    help: 'Bytes removed from the store.',
-  },
+  ...STORE_METRICS,
   ...LISTING_METRICS,
   flights: {
     name: 'hubmirror_flights_in_progress',
@@ -328,6 +289,9 @@ function createSeries(registry: Registry) {
     cacheDegraded: gauge(METRICS.cacheDegraded),
     evictions: counter(METRICS.evictions),
     evicted: counter(METRICS.evicted),
+    gits: gauge(METRICS.gits),
+    gitBytes: gauge(METRICS.gitBytes),
+    gitFetches: counter(METRICS.gitFetches),
     listedFiles: counter(METRICS.listedFiles),
     listingsDistrusted: counter(METRICS.listingsDistrusted),
     readAheadFiles: counter(METRICS.readAheadFiles),
@@ -363,6 +327,7 @@ function setToZero(series: Series): void {
     series.evictions.inc({ reason }, 0)
     series.evicted.inc({ reason }, 0)
   }
+  for (const result of GIT_FETCH_RESULTS) series.gitFetches.inc({ result }, 0)
   for (const kind of INTEGRITY_KINDS) series.integrity.inc({ kind }, 0)
 }
 
@@ -396,12 +361,15 @@ function createObserver(series: Series, tally: RequestTally): Observer {
     auditDegraded: (degraded) => series.auditDegraded.set(degraded ? 1 : 0),
     auditLost: () => series.auditLost.inc(),
     policyDecided: (rule, action) => series.policy.inc({ rule, action }),
-    storeChanged({ sizeBytes, factBytes, limitBytes, blobs }) {
+    storeChanged({ sizeBytes, factBytes, limitBytes, blobs, gits, gitBytes }) {
       series.cacheFacts.set(amount(factBytes))
       series.cacheSize.set(amount(sizeBytes))
       series.cacheLimit.set(limitBytes ?? Number.POSITIVE_INFINITY)
       series.cacheBlobs.set(amount(blobs))
+      series.gits.set(amount(gits))
+      series.gitBytes.set(amount(gitBytes))
     },
+    gitFetched: (result) => series.gitFetches.inc({ result }),
     readAhead: (bytes) => (series.readAheadFiles.inc(), series.readAheadBytes.inc(amount(bytes))),
     readAheadUsed: () => series.readAheadUsed.inc(),
     listingUsed: () => series.listedFiles.inc(),

@@ -67,6 +67,10 @@ export type IntegrityKind = (typeof INTEGRITY_KINDS)[number]
 export const EVICTION_REASONS = ['max-size', 'min-free', 'prune', 'damaged'] as const
 export type EvictionReason = (typeof EVICTION_REASONS)[number]
 
+/** The end of a fetch of branches and tags with git: something new was stored, or nothing is new, or it failed. Closed. */
+export const GIT_FETCH_RESULTS = ['stored', 'unchanged', 'failed'] as const
+export type GitFetchResult = (typeof GIT_FETCH_RESULTS)[number]
+
 /** Receives events for metrics. Every method returns at once and never throws. Durations are in seconds, sizes in bytes. */
 export interface Observer {
   /** One answered request. `status` was sent to the client; `bytes` are body bytes written to its socket. */
@@ -111,8 +115,13 @@ export interface Observer {
     readonly factBytes: number
     readonly limitBytes: number | undefined
     readonly blobs: number
+    /** Git repositories that are kept for clones, which count among the blobs. */
+    readonly gits: number
+    readonly gitBytes: number
   }): void
   evicted(reason: EvictionReason, bytes: number): void
+  /** The mirror has asked the Hub with git for the branches and tags of a repo. */
+  gitFetched(result: GitFetchResult): void
   /** A file was described by the listing of its commit, without a request to the Hub. */
   listingUsed(): void
   /** A file was fetched before a client requested it. */
@@ -157,6 +166,7 @@ export const silentObserver: Observer = {
   policyDecided() {},
   storeChanged() {},
   evicted() {},
+  gitFetched() {},
   listingUsed() {},
   readAhead() {},
   readAheadUsed() {},

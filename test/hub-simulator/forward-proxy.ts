@@ -71,7 +71,8 @@ export async function startForwardProxy(options: ForwardProxyOptions): Promise<F
     if (options.isSilent) return
     const status = admit(request) ? options.connectStatus : 407
     if (status !== undefined) {
-      socket.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`)
+      const challenge = status === 407 ? 'proxy-authenticate: Basic realm="proxy"\r\n' : ''
+      socket.end(`HTTP/1.1 ${status} No\r\n${challenge}content-length: 0\r\n\r\n`)
       return
     }
     const further = connect(Number(port), host, () => {

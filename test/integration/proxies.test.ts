@@ -5,6 +5,7 @@ import type { Config } from '../../src/config/keys.ts'
 import { readProxies } from '../../src/http/proxies.ts'
 import { type ForwardProxyOptions, startForwardProxy } from '../hub-simulator/forward-proxy.ts'
 import { ask, type Question } from '../support/ask.ts'
+import { gitClient, hasGit, whenStored } from '../support/git-client.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 
@@ -63,6 +64,22 @@ describe('a plain http origin behind a proxy', () => {
     for (const { headers } of seen) {
       expect([headers['proxy-authorization'], headers.authorization]).toEqual([undefined, undefined])
     }
+  })
+
+  it.skipIf(!hasGit)('is reached by git through the same proxy, which gets its password', async () => {
+    const login = { login: 'user:p@ss' }
+    const env = { http_proxy: 'user:p%40ss@PROXY' }
+    const { mirror, hub, proxy } = await open('http://hub.example', env, login)
+    const client = await gitClient()
+    await client.ok(['clone', '--quiet', `${mirror.url}/acme/open`, 'first'])
+    await whenStored(mirror.cacheDir)
+    const targets = proxy.asked.map(({ target }) => target)
+    const refs = 'http://hub.example/acme/open/info/refs?service=git-upload-pack'
+    expect(targets.filter((target) => target === refs).length).toBeGreaterThanOrEqual(2)
+    for (const { headers } of hub.ledger.requests({ server: 'hub' }))
+      expect(headers['proxy-authorization']).toBe(undefined)
+    await hub.stop()
+    await client.ok(['clone', '--quiet', `${mirror.url}/acme/open`, 'away'])
   })
 
   it('is requested directly if NO_PROXY says so', async () => {

@@ -1,18 +1,22 @@
 // Large git repositories: a fetch that is killed, one that becomes too large, and a client that leaves in the middle of an answer.
+// Also what takes a process of its own: a machine without git, and the way to the Hub through a proxy.
 
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
+import { startForwardProxy } from '../hub-simulator/forward-proxy.ts'
 import { World } from '../hub-simulator/repos.ts'
 import { startHub } from '../hub-simulator/server.ts'
 import { ask, open } from '../support/ask.ts'
+import { GOOD_CERTIFICATE, TEST_CA } from '../support/certificates.ts'
 import { eventually } from '../support/eventually.ts'
 import { describeGit, gitClient, processesWith, storedGits, whenStored } from '../support/git-client.ts'
 import { mirrorWorld } from '../support/mirror-world.ts'
 import { startChild } from '../support/process.ts'
 import { openScene } from '../support/scene.ts'
+import { startTlsFront } from '../support/tls-front.ts'
 
 /** A repo of which git cannot make a small pack. */
 function largeWorld(sizeBytes: number): World {
@@ -102,5 +106,63 @@ describeGit('a large git repository', () => {
       (count) => count === 0,
     )
     await client.ok(['clone', '--quiet', `${scene.mirror.url}/acme/large`, 'again'])
+  })
+})
+
+describeGit('a mirror on a machine without git', () => {
+  it('starts, says so once, and passes clones through', async () => {
+    const hub = await startHub({ world: mirrorWorld() })
+    onTestFinished(() => hub.close())
+    const cacheDir = await mkdtemp(join(tmpdir(), 'hubmirror-git-store-'))
+    onTestFinished(() => rm(cacheDir, { recursive: true, force: true }))
+    const mirror = await startChild({ hub, cacheDir, env: { PATH: cacheDir, HUBMIRROR_REF_TTL: '0s' } })
+    onTestFinished(() => mirror.stop())
+    const client = await gitClient()
+    const lines = () =>
+      mirror.entries().filter(({ msg }) => String(msg).includes('git 2.32 or newer is not installed'))
+    for (const folder of ['first', 'second']) {
+      await client.ok(['clone', '--quiet', `${mirror.url}/acme/open`, folder])
+      await eventually(lines, ({ length }) => length > 0)
+    }
+    await hub.stop()
+    const refused = await client.run(['clone', '--quiet', `${mirror.url}/acme/open`, 'away'])
+    expect(refused.stderr).toContain('remote: The mirror')
+    expect([lines().map(({ level }) => level), await storedGits(cacheDir)]).toEqual([['warn'], []])
+  })
+})
+
+describeGit('a mirror that reaches the Hub by TLS through a proxy with a password', () => {
+  it('keeps a repo for clones by the same way', async () => {
+    const hub = await startHub({ world: mirrorWorld() })
+    onTestFinished(() => hub.close())
+    const front = await startTlsFront(hub.url, GOOD_CERTIFICATE)
+    onTestFinished(() => front.close())
+    const login = 'user:p@ss'
+    const proxy = await startForwardProxy({ to: new URL(front.url).host, login })
+    onTestFinished(() => proxy.close())
+    const folder = await mkdtemp(join(tmpdir(), 'hubmirror-git-store-'))
+    onTestFinished(() => rm(folder, { recursive: true, force: true }))
+    const [cacheDir, authority] = [join(folder, 'store'), join(folder, 'ca.pem')]
+    await writeFile(authority, TEST_CA)
+    const env = {
+      HUBMIRROR_ORIGIN: 'https://localhost',
+      HTTPS_PROXY: `http://user:p%40ss@${proxy.address}`,
+      NODE_EXTRA_CA_CERTS: authority,
+      GIT_SSL_CAINFO: authority,
+    }
+    const mirror = await startChild({ hub, cacheDir, env })
+    onTestFinished(() => mirror.stop())
+    const client = await gitClient()
+    await client.ok(['clone', '--quiet', `${mirror.url}/acme/open`, 'first'])
+    await whenStored(cacheDir).catch((error: unknown) => {
+      throw new Error(mirror.log(), { cause: error })
+    })
+    expect(new Set(proxy.asked.map(({ method, target }) => `${method} ${target}`))).toEqual(
+      new Set(['CONNECT localhost:443']),
+    )
+    expect(new Set(proxy.asked.map((asked) => asked.login))).toEqual(new Set([login]))
+    expect(mirror.log()).not.toContain('p@ss')
+    await hub.stop()
+    await client.ok(['clone', '--quiet', `${mirror.url}/acme/open`, 'away'])
   })
 })

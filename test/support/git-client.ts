@@ -7,11 +7,12 @@ import { join } from 'node:path'
 import { describe, onTestFinished } from 'vitest'
 import { eventually } from './eventually.ts'
 
-const IS_THERE = spawnSync('git', ['--version']).status === 0
-if (!IS_THERE) console.warn('SKIPPED tests of git: git is not installed')
+/** Whether git is installed. */
+export const hasGit = spawnSync('git', ['--version']).status === 0
+if (!hasGit) console.warn('SKIPPED tests of git: git is not installed')
 
 /** `describe` where git is installed. */
-export const describeGit = IS_THERE ? describe : describe.skip
+export const describeGit = hasGit ? describe : describe.skip
 
 export interface GitResult {
   readonly status: number | null

@@ -43,8 +43,13 @@ export interface GitDraft {
   readonly directory: string
   /** Counts what has been written. False when there is no room for it, or it is larger than any repository may be. */
   grow(): Promise<boolean>
-  /** Puts it in its place, unless nothing has changed, or the older one is being read. Rejects with the error of the disk. */
-  commit(): Promise<void>
+  /** Whether it differs from the older one. Rejects with the error of the disk. */
+  isNew(): Promise<boolean>
+  /**
+   * Puts it in its place, unless nothing has changed, or the older one is being read. Resolves with whether it has. Rejects with the
+   * error of the disk.
+   */
+  commit(): Promise<boolean>
   /** Removes it. Never rejects. Does nothing after `commit`. */
   discard(): Promise<void>
 }
@@ -190,13 +195,19 @@ class Draft implements GitDraft {
     return true
   }
 
-  async commit(): Promise<void> {
-    if (this.#isOver) return
+  async isNew(): Promise<boolean> {
     const refs = await ifThere(readFile(path.join(this.directory, 'packed-refs')))
-    if (refs === undefined || this.#refsBefore?.equals(refs) === true) return this.discard()
+    return refs !== undefined && this.#refsBefore?.equals(refs) !== true
+  }
+
+  async commit(): Promise<boolean> {
+    if (this.#isOver) return false
     const name = nameOf(this.#owner)
     const place = directoryOf(this.#layout, name)
-    if (this.#ledger.isPinned(name)) return this.discard()
+    if (!(await this.isNew()) || this.#ledger.isPinned(name)) {
+      await this.discard()
+      return false
+    }
     const { all } = await sizeOf(this.directory)
     await writeFile(
       path.join(this.directory, NOTE),
@@ -210,6 +221,7 @@ class Draft implements GitDraft {
     await renameInto(this.directory, place, { durable: true })
     this.#end()
     this.#ledger.add(name, all)
+    return true
   }
 
   async discard(): Promise<void> {

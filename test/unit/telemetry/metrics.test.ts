@@ -33,7 +33,7 @@ describe('the table of metrics', () => {
       expect(name.endsWith('_total')).toBe(row.kind === 'counter')
       if (row.kind === 'histogram') expect(name).toMatch(/_seconds$/)
       if (row.kind === 'gauge')
-        expect(name).toMatch(/_(?:bytes|info|up|blobs|degraded|in_progress|seconds|workers)$/)
+        expect(name).toMatch(/_(?:bytes|info|up|blobs|repositories|degraded|in_progress|seconds|workers)$/)
       for (const label of row.labels) {
         const words = 'route outcome status kind reason result version name rule action'
         expect(words.split(' ')).toContain(label)
@@ -81,7 +81,7 @@ describe('before any request, the exposition', () => {
       expect(name).not.toMatch(/_bucket|route=|status=|outcome=/)
       if (!/hubmirror_(?:build_info|cache_limit_bytes)/.test(name)) expect([name, value]).toEqual([name, '0'])
     }
-    expect(series.size).toBeLessThan(66)
+    expect(series.size).toBeLessThan(72)
   })
 
   it('has every series that an alert compares with zero', async () => {
@@ -181,12 +181,22 @@ describe('the observer', () => {
     ],
     [
       'the books of the store',
-      (o) => o.storeChanged({ sizeBytes: 10, factBytes: 3, limitBytes: 20, blobs: 2 }),
+      (o) => o.storeChanged({ sizeBytes: 10, factBytes: 3, limitBytes: 20, blobs: 2, gits: 1, gitBytes: 4 }),
       {
         hubmirror_cache_size_bytes: '10',
         hubmirror_cache_facts_bytes: '3',
         hubmirror_cache_limit_bytes: '20',
         hubmirror_cache_blobs: '2',
+        hubmirror_git_repositories: '1',
+        hubmirror_git_bytes: '4',
+      },
+    ],
+    [
+      'a fetch with git',
+      (o) => o.gitFetched('unchanged'),
+      {
+        'hubmirror_git_fetches_total{result="stored"}': '0',
+        'hubmirror_git_fetches_total{result="unchanged"}': '1',
       },
     ],
     [
@@ -254,6 +264,8 @@ describe('the observer', () => {
         factBytes: amount,
         limitBytes: undefined,
         blobs: amount,
+        gits: amount,
+        gitBytes: amount,
       })
       metrics.observer.evicted('prune', amount)
     }
