@@ -13,7 +13,7 @@ import { type Changes, Live, type LiveSettings } from './config/live.ts'
 import type { MirrorError } from './errors.ts'
 import { createFastPath } from './fast-path/fast-path.ts' // fast path
 import { createHealth, type Health } from './health.ts'
-import { joinGit } from './join-git.ts'
+import { joinGit, openGit } from './join-git.ts'
 import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
@@ -410,8 +410,10 @@ function joinMirror(
   const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoSpace })
   const urls = createSignedUrls({ monotonic, now: deps.now })
   const refusals = new Refusals({ settings, monotonic })
-  const implied = new Implied({ metadata, originBase: client.policy.base })
+  const kept = openGit(config, deps)
+  const implied = new Implied({ metadata, originBase: client.policy.base, ...kept })
   const shared = {
+    ...kept,
     client,
     metadata,
     access,
@@ -437,6 +439,7 @@ function joinMirror(
   const byListing = joinListings({ ...shared, ...rest })
   const git = joinGit(config, {
     ...shared,
+    ...byListing,
     ...deps,
     asksLicence,
     isStored: (sha256, sizeBytes) => objects.isStored(sha256, sizeBytes),

@@ -68,10 +68,10 @@ export const CACHE_SETTINGS = {
   gitClones: {
     key: 'gitClones',
     group: 'Cache',
-    form: 'auto|off',
+    form: 'auto|all|off',
     meaning:
-      '`auto`: after a client has cloned a public repo, the mirror fetches its branches and tags with git, so that the repo can be cloned while the Hub is away. `off`: it does not',
-    parse: choice(['auto', 'off']),
+      '`auto`: after a client has cloned a public repo, the mirror fetches its branches and tags with git, so that the repo can be cloned while the Hub is away. `all`: also after a client has read a file of it, once for each commit. `off`: it does not',
+    parse: choice(['auto', 'all', 'off']),
     default: 'auto',
   },
 } as const

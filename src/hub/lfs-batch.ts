@@ -81,6 +81,20 @@ export function lfsPointer(oid: string, size: number): string {
   return `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${size}\n`
 }
 
+export interface LfsPointer {
+  readonly oid: string
+  readonly size: number
+}
+
+/** The object for which a text stands as pointer, in the form that `lfsPointer` writes. Undefined for every other text. */
+export function readLfsPointer(text: string): LfsPointer | undefined {
+  const [, oid, digits] =
+    /^version https:\/\/git-lfs\.github\.com\/spec\/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,15})\n$/.exec(
+      text,
+    ) ?? []
+  return oid === undefined ? undefined : { oid, size: Number(digits) }
+}
+
 /** One part of an upload in several requests. */
 export interface UploadPart {
   /** The same for all parts of one upload. */

@@ -45,6 +45,11 @@ export interface Content {
    * to depend on the download, and the bytes are public: where the caller's credential fails, the source goes on without one.
    */
   source(how: { readonly lane: Lane; readonly isShared: boolean }): RangeSource
+  /**
+   * Reads the bytes if they are on this machine beside the blobs. They are verified like those of the origin, and not stored a second
+   * time.
+   */
+  readonly local?: ((range: ByteRange, signal: AbortSignal) => AsyncIterable<Buffer>) | undefined
 }
 
 /** Who reads: the part of a request's context that matters to bytes. Prefetch has one without a request. */
@@ -109,6 +114,8 @@ export class Contents {
     if (finishing !== undefined) await finishing
     const stored = await this.#openStored(ctx, content, wanted)
     if (stored !== undefined) return { body: stored, from: 'stored' }
+    const local = this.#local(ctx, content, wanted.range)
+    if (local !== undefined) return { body: local, from: 'stored' }
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
     const joined = await this.#join(ctx, content, { ...wanted, isPublic })
     // The store has no space for what this reader wants, or cannot take it.
@@ -218,6 +225,15 @@ export class Contents {
       : undefined
     const rescue = this.#rescue(ctx, content, wanted, verifierAt)
     return { kind: 'source', source, rescue, isWanted: this.#isWanted(ctx) }
+  }
+
+  #local(ctx: Reader, { key, sizeBytes, local }: Content, range: ByteRange): Body | undefined {
+    const bytes = local?.(range, ctx.signal)
+    if (bytes === undefined) return undefined
+    const lengthBytes = range.end - range.start
+    const { observer } = this.#options
+    const stream = lengthBytes < sizeBytes ? bytes : verified(bytes, new Verifier(key, sizeBytes), observer)
+    return { kind: 'stream', stream, lengthBytes }
   }
 
   #join(

@@ -3,23 +3,25 @@
 // there. Who may be answered is decided as for stored files.
 
 import { createHash } from 'node:crypto'
-import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
 import { callerKey } from '../callers/caller-key.ts'
 import { MirrorError } from '../errors.ts'
 import type { Git, GitProtocol } from '../git/git.ts'
 import { GitFailed } from '../git/program.ts'
 import type { Proxies } from '../http/proxies.ts'
-import { GIT_TYPES, type GitRequest, gitTarget } from '../hub/git.ts'
+import { type GitRequest, gitTarget } from '../hub/git.ts'
 import { lfsPointer } from '../hub/lfs-batch.ts'
-import { type Repo, repoKey } from '../hub/names.ts'
+import { apiSegment, type Repo, repoKey } from '../hub/names.ts'
 import { MemoryCache } from '../memory.ts'
 import type { GitStore, OpenGit } from '../store/git/git-repos.ts'
 import type { GitFetchResult, Observer } from '../telemetry/observer.ts'
 import { noteAllowed } from './access/note.ts'
 import { type PublicOptions, proveAnswer, provePublic } from './access/public.ts'
-import type { Answer } from './answer.ts'
-import type { Ctx } from './context.ts'
+import { type Answer, closeBody } from './answer.ts'
+import type { ClonedFiles } from './cloned-files.ts'
+import { asAnonymous, type Ctx } from './context.ts'
+import type { Documents } from './documents/documents.ts'
+import type { Implied } from './documents/implied.ts'
+import { bodyOf, closing, type GitQuestion, headersOf, protocolOf } from './git-exchange.ts'
 import type { Invalidations } from './invalidations.ts'
 
 export interface GitClonesOptions extends PublicOptions {
@@ -32,24 +34,22 @@ export interface GitClonesOptions extends PublicOptions {
   readonly via: string
   readonly offline: boolean
   readonly isOn: boolean
+  /** Whether repos are kept of which clients have only read files. */
+  readonly keepsRead: boolean
   /** Read at each use: it may change. */
   readonly settings: { readonly refTtlMs: number }
   /** Whether a Git LFS object is stored. */
   readonly isStored: (sha256: string, sizeBytes: number) => Promise<boolean>
+  readonly documents: Pick<Documents, 'get'>
+  /** What stored listings say of Git LFS objects. */
+  readonly implied: Pick<Implied, 'objects'>
+  /** Reads the files in the repositories, and ends with this. */
+  readonly cloned: Pick<ClonedFiles, 'close'>
   readonly observer: Pick<Observer, 'gitFetched'>
   /** Git is needed, and is not installed. Called once. */
   readonly onNoGit: () => void
   /** A repository could not be fetched, or was found damaged. */
   readonly onTrouble: (repo: string, error: unknown) => void
-}
-
-export interface GitQuestion {
-  /** The field Git-Protocol. */
-  readonly protocol: string | undefined
-  /** The field Content-Encoding. */
-  readonly encoding: string | undefined
-  /** Reads the body of a `pack` request. */
-  readonly body: () => Promise<Buffer>
 }
 
 /** A repo that is to be fetched, because a client has fetched it at that time. */
@@ -66,8 +66,6 @@ const MAX_WAITING = 200
 /** Processes that answer clients at the same time: all of them, and those of one caller. */
 const ANSWERS = 8
 const ANSWERS_OF_CALLER = 4
-/** More than the wants and haves of a repo with a hundred thousand commits. */
-const MAX_QUESTION_BYTES = 8 * 1024 * 1024
 /** How long the requests of one clone lie apart at most. */
 const SAME_CLONE_MS = 60_000
 /** How often the size of what arrives is looked at. */
@@ -84,6 +82,8 @@ export class GitClones {
   readonly #queue: Job[] = []
   readonly #fetching = new Set<string>()
   readonly #fetchedAt = new MemoryCache<number>({ maxBytes: 1024 * 1024 })
+  // The commit for which a repo was last fetched because a client had read a file.
+  readonly #readAt = new MemoryCache<string>({ maxBytes: 1024 * 1024 })
   readonly #wholeAt = new MemoryCache<number>({ maxBytes: 256 * 1024 })
   // Clients whose clone has begun with an answer from the store, which must not go on with one of the Hub.
   readonly #begun = new MemoryCache<number>({ maxBytes: 1024 * 1024 })
@@ -140,22 +140,38 @@ export class GitClones {
 
   /**
    * Which of these Git LFS objects are stored and belong to the repo, which is answered while the Hub is away: the history that is kept of
-   * it has their pointers. Undefined when that is not known. Throws MirrorError.
+   * it has their pointers, or a stored listing names them. Undefined when the repo may not be answered from the store. Throws MirrorError.
    */
   async objects(
     ctx: Ctx,
     repo: Repo,
     asked: readonly { readonly oid: string; readonly size: number }[],
   ): Promise<ReadonlySet<string> | undefined> {
-    const { git, isStored } = this.#options
-    const opened = await this.#open(ctx, repo)
-    if (opened === undefined) return undefined
+    const { isStored, implied } = this.#options
+    if (!(await this.#mayAnswer(ctx, repo))) return undefined
+    const pointers = await this.#pointers(ctx, repo, asked)
+    const listed = asked.every(({ oid }) => pointers.has(oid)) ? NONE : await implied.objects(repo)
     const found = new Set<string>()
+    for (const { oid, size } of asked) {
+      const isOfRepo = pointers.has(oid) || listed.get(oid) === size
+      if (isOfRepo && (await isStored(oid, size))) found.add(oid)
+    }
+    noteAllowed(ctx.access, 'was-public')
+    return found
+  }
+
+  /** The objects whose pointers are in the history that is kept of the repo. Throws MirrorError. */
+  async #pointers(
+    ctx: Ctx,
+    repo: Repo,
+    asked: readonly { readonly oid: string; readonly size: number }[],
+  ): Promise<ReadonlySet<string>> {
+    const opened = await this.#open(ctx, repo)
+    if (opened === undefined) return new Set()
     try {
       const ids = asked.map(({ oid, size }) => blobIdOf(lfsPointer(oid, size)))
-      const present = await git.present(opened.directory, ids, ctx.signal)
-      for (const [index, { oid, size }] of asked.entries())
-        if (present.has(ids[index] ?? '') && (await isStored(oid, size))) found.add(oid)
+      const present = await this.#options.git.present(opened.directory, ids, ctx.signal)
+      return new Set(asked.flatMap(({ oid }, index) => (present.has(ids[index] ?? '') ? [oid] : [])))
     } catch (error) {
       ctx.signal.throwIfAborted()
       this.#check(repo, error)
@@ -163,17 +179,20 @@ export class GitClones {
     } finally {
       opened.release()
     }
-    noteAllowed(ctx.access, 'was-public')
-    return found
+  }
+
+  /** Whether what is stored of the repo may be shown to this caller: it was public when the Hub was last asked. */
+  async #mayAnswer(ctx: Ctx, repo: Repo): Promise<boolean> {
+    const { access } = this.#options
+    if (ctx.admission?.mayStore(undefined) === false) return false
+    ctx.admission?.checkName()
+    return access.verdict(repo) !== 'restricted' && (await access.lastKnownPublic(repo))
   }
 
   /** Opens the stored repository of a repo that may be answered from it. Undefined when there is none. Throws overloaded. */
   async #open(ctx: Ctx, repo: Repo): Promise<OpenGit | undefined> {
-    const { access, store, isOn } = this.#options
-    if (!isOn || ctx.admission?.mayStore(undefined) === false) return undefined
-    ctx.admission?.checkName()
-    if (access.verdict(repo) === 'restricted' || !(await access.lastKnownPublic(repo))) return undefined
-    if (!(await this.#hasGit())) return undefined
+    const { store, isOn } = this.#options
+    if (!isOn || !(await this.#mayAnswer(ctx, repo)) || !(await this.#hasGit())) return undefined
     const opened = await store.open(this.#ownerOf(repo))
     if (opened === undefined) return undefined
     try {
@@ -183,6 +202,16 @@ export class GitClones {
       opened.release()
       throw error
     }
+  }
+
+  /** A client has read a file of the repo at this commit. Returns at once. */
+  read(ctx: Ctx, repo: Repo, commit: string): void {
+    const { keepsRead, access } = this.#options
+    const key = repoKey(repo)
+    if (!keepsRead || this.#readAt.get(key) === commit || access.verdict(repo) === 'restricted') return
+    // Once for each commit, also if the repo turns out not to be public, or to be too large.
+    this.#readAt.set(key, commit)
+    this.fetched(ctx, repo)
   }
 
   /** The Hub has sent objects of the repo to a client of git. Returns at once. */
@@ -213,6 +242,7 @@ export class GitClones {
   /** Ends all work. Resolves when nothing of it is left. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('the mirror stops'))
+    this.#options.cloned.close()
     for (const timer of this.#waiting.values()) clearTimeout(timer)
     this.#queue.length = 0
     while (this.#work.size > 0) await Promise.allSettled(this.#work)
@@ -271,6 +301,7 @@ export class GitClones {
       await git.fetch(draft.directory, { url, proxy: proxies.of(url), via }, signal)
       await looking.end()
       if (!(await draft.grow())) throw new Error(NO_ROOM)
+      if (await draft.isNew()) await this.#readInfo(ctx, repo)
       const isNew = access.verdict(repo) !== 'restricted' && (await draft.commit())
       result = isNew ? 'stored' : 'unchanged'
     } finally {
@@ -280,6 +311,25 @@ export class GitClones {
     }
     // It may have turned private while it was put in its place.
     if (access.verdict(repo) === 'restricted') await store.remove(owner)
+  }
+
+  /** Stores what the Hub says of the repo beside its history, for clients that ask for more than files. */
+  async #readInfo(ctx: Ctx, repo: Repo): Promise<void> {
+    const target = `/api/${apiSegment(repo.type)}/${repo.id}/revision/main`
+    const route = {
+      kind: 'document',
+      document: 'revision',
+      repo,
+      revision: 'main',
+      target,
+      immutable: false,
+    } as const
+    const request = { method: 'GET', body: undefined, contentType: undefined } as const
+    // The repository is of use without it.
+    await this.#options.documents
+      .get(asAnonymous(ctx), route, request)
+      .then(({ body }) => closeBody(body))
+      .catch(() => undefined)
   }
 
   async #refs(ctx: Ctx, repo: Repo, { directory }: OpenGit, protocol: GitProtocol): Promise<Answer> {
@@ -398,6 +448,7 @@ export class GitClones {
   }
 }
 
+const NONE: ReadonlyMap<string, number> = new Map()
 const NO_ROOM = 'there is no room for it in the store, or it is too large'
 const BUSY = 'This mirror is answering too many clones from its store. Try again in a moment.'
 
@@ -411,52 +462,10 @@ function cloneKey(ctx: Ctx, repo: Repo): string {
   return `${ctx.caller.address} ${ctx.fingerprint} ${repoKey(repo)}`
 }
 
-function protocolOf(field: string | undefined): GitProtocol {
-  // The field is a list of keys with colons between them.
-  const version = /(?:^|:)version=([12])(?:$|:)/.exec(field ?? '')?.[1]
-  return version === '1' ? 'version=1' : version === '2' ? 'version=2' : undefined
-}
-
-function headersOf(kind: keyof typeof GIT_TYPES): Record<string, string> {
-  return {
-    'content-type': GIT_TYPES[kind],
-    'cache-control': 'no-cache, max-age=0, must-revalidate',
-    'x-content-type-options': 'nosniff',
-  }
-}
-
 /** The id that git gives to a blob. */
 function blobIdOf(text: string): string {
   const bytes = Buffer.from(text)
   return createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')
-}
-
-const gunzipped = promisify(gunzip)
-
-async function bodyOf({ body, encoding }: GitQuestion): Promise<Buffer> {
-  const bytes = await body()
-  if (encoding === undefined || encoding === 'identity') return bytes
-  if (!/^(?:x-)?gzip$/i.test(encoding)) throw new MirrorError('bad_request')
-  try {
-    return await gunzipped(bytes, { maxOutputLength: MAX_QUESTION_BYTES })
-  } catch (error) {
-    const isLong = error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE'
-    throw new MirrorError(isLong ? 'request_too_large' : 'bad_request', { cause: error })
-  }
-}
-
-/** The same iteration, but its end calls `close`, also when it ends before it has begun. */
-function closing<T>(given: AsyncGenerator<T, void, undefined>, close: () => Promise<void>): AsyncIterable<T> {
-  return {
-    [Symbol.asyncIterator]: () => ({
-      next: () => given.next(),
-      async return() {
-        await given.return()
-        await close()
-        return { done: true, value: undefined }
-      },
-    }),
-  }
 }
 
 /** Calls `look` again and again. `end` resolves when the last call is over. */

@@ -20,7 +20,8 @@ import type { FileAnswers } from './files/file-answers.ts'
 import type { ReadAhead } from './files/read-ahead.ts'
 import type { Resolver } from './files/resolve.ts'
 import type { Resolved } from './files/resolved.ts'
-import type { GitClones, GitQuestion } from './git-clones.ts'
+import type { GitClones } from './git-clones.ts'
+import type { GitQuestion } from './git-exchange.ts'
 import type { Metadata } from './metadata/metadata.ts'
 import type { LinkedObject, ObjectRequest, Objects } from './objects.ts'
 import type { Registry, RegistryQuestion } from './registry.ts'
@@ -222,10 +223,12 @@ function fileGetter({
   resolver,
   files,
   readAhead,
+  git,
 }: {
   readonly resolver: Resolver
   readonly files: FileAnswers
   readonly readAhead: Pick<ReadAhead, 'requested'>
+  readonly git: Pick<GitClones, 'read'>
 }): Mirror['get'] {
   const answer = async (
     ctx: Ctx,
@@ -236,6 +239,7 @@ function fileGetter({
     if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
     ctx.admission?.checkSize(resolved.meta.sizeBytes)
     readAhead.requested(ctx, route, resolved.meta.commit)
+    git.read(ctx, route.repo, resolved.meta.commit)
     return { ...(await files.get(ctx, route, resolved, conditions)), isLimited: resolved.isLimited }
   }
   return async (ctx, route, conditions) => {

@@ -8,8 +8,9 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { lfs, sha256Of, type World } from '../hub-simulator/repos.ts'
 import { whenStored } from '../support/git-client.ts'
+import { gitUser } from './support/git.ts'
 import { lentToTeam } from './support/lent-to-team.ts'
-import { type Finished, run } from './support/run.ts'
+import { run } from './support/run.ts'
 import { expectManners, useScene } from './support/scene.ts'
 import { describeClient } from './support/tools.ts'
 import { clientWorld, TOKENS } from './support/world.ts'
@@ -39,25 +40,14 @@ function gitWorld(): World {
 describeClient('git and git-lfs', ['git', 'git-lfs'], () => {
   const scene = useScene(gitWorld, { env: { HUBMIRROR_CONFIG: CONFIG, HUBMIRROR_REF_TTL: '0s' } })
 
-  /** A home in which git-lfs is set up for all repos, as `git lfs install` does. */
+  /** A user of git, in a home of its own. */
   async function openGit() {
-    const home = await scene().newHome()
-    const env = { GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0' }
-    const git = (args: readonly string[], folder = '.'): Promise<Finished> =>
-      run('git', args, { home, cwd: join(home, folder), env })
-    const ok = async (args: readonly string[], folder?: string): Promise<string> => {
-      const { status, stdout, stderr } = await git(args, folder)
-      expect(status, `git ${args.join(' ')}: ${stdout}${stderr}`).toBe(0)
-      return stdout.trim()
-    }
-    await ok(['lfs', 'install', '--skip-repo'])
-    await ok(['config', '--global', 'user.name', 'somebody'])
-    await ok(['config', '--global', 'user.email', 'somebody@example.org'])
+    const user = await gitUser(await scene().newHome())
     const digestOf = async (path: string): Promise<string> =>
       createHash('sha256')
-        .update(await readFile(join(home, path)))
+        .update(await readFile(join(user.home, path)))
         .digest('hex')
-    return { home, git, ok, digestOf }
+    return { ...user, digestOf }
   }
 
   const urlOf = (id: string, user = ''): string => `${scene().mirror.url.replace('//', `//${user}`)}/${id}`

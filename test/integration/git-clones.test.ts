@@ -9,6 +9,7 @@ import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
 import { run } from '../support/run-cli.ts'
 import { openScene, type Scene } from '../support/scene.ts'
+import { metricValue } from '../support/start-mirror.ts'
 
 const REFS = '/acme/open/info/refs?service=git-upload-pack'
 const V2 = { headers: { 'git-protocol': 'version=2' } }
@@ -210,6 +211,30 @@ describeGit('what an operator decides', () => {
     expect(scene.hub.ledger.requests({ url: '/acme/open/info/refs' })).toHaveLength(2)
   })
 
+  it('keeps repos of which clients have only read files by HUBMIRROR_GIT_CLONES=all, once for each commit', async () => {
+    const scene = await openGitScene({ config: { gitClones: 'all' } })
+    const own = () => scene.hub.ledger.requests({ url: '/acme/open/info/refs' }).length
+    const config = '/acme/open/resolve/main/config.json'
+    await scene.ask(config)
+    await whenStored(scene.mirror.cacheDir)
+    for (const path of ['README.md', 'nested/deeper/vocab.txt'])
+      await scene.ask(`/acme/open/resolve/main/${path}`)
+    await scene.ask('/acme/secret/resolve/main/config.json', { token: TOKENS.alice })
+    expect(own()).toBe(1)
+    const next = scene.world.model('acme/open').commit({ 'new.txt': 'new' })
+    await scene.ask('/acme/open/resolve/main/new.txt')
+    await eventually(
+      async () => metricValue(await scene.mirror.metrics(), 'hubmirror_git_fetches_total{result="stored"}'),
+      (count) => count === 2,
+    )
+    const metrics = await scene.mirror.metrics()
+    expect(metricValue(metrics, 'hubmirror_git_repositories')).toBe(1)
+    expect(metricValue(metrics, 'hubmirror_git_bytes')).toBeGreaterThan(0)
+    expect(scene.hub.ledger.requests({ url: '/acme/secret/info/refs' })).toEqual([])
+    await scene.hub.stop()
+    expect(await clone(await gitClient(), urlOf(scene), 'away')).toBe(next)
+  })
+
   it('decides about clones while the Hub is away as before', async () => {
     const scene = await openGitScene()
     await cloneAndLeave(scene, await gitClient())
@@ -228,7 +253,7 @@ describeGit('a client of git', () => {
     const client = await gitClient()
     const unknown = await client.run(['clone', '--quiet', urlOf(scene), 'unknown'])
     expect(unknown.stderr).toContain(
-      'remote: This mirror is offline by configuration, and this is not stored',
+      'remote: This mirror is offline by configuration, and has no git repository of this',
     )
     await client.ok(['init', '--quiet', 'own'])
     await client.ok(['commit', '--quiet', '--allow-empty', '--message', 'first'], 'own')

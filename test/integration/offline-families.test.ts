@@ -2,13 +2,15 @@
 // kind asks in its own way. All that its answers imply is answered to every other kind as the Hub does, and the rest is refused.
 
 import { expect, it } from 'vitest'
-import type { Question } from '../support/ask.ts'
+import type { Question, Reply } from '../support/ask.ts'
+import { gitClient, hasGit, whenStored } from '../support/git-client.ts'
 import { asHub, essence } from '../support/hub-answers.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 
 const ID = 'acme/open'
 const API = `/api/models/${ID}`
 const JSON_TYPE = { 'content-type': 'application/json' }
+const LFS_TYPE = 'application/vnd.git-lfs+json'
 /** The files of the commit to which `v1` and `dev` point. */
 const PATHS = ['README.md', 'config.json', 'empty.txt', 'nested/deeper/vocab.txt', 'w.bin']
 const file = (revision: string, path: string) => `/${ID}/resolve/${encodeURIComponent(revision)}/${path}`
@@ -59,6 +61,12 @@ const FAMILIES = {
       PATHS.map((path) => file(revision, path)),
     )
   },
+  git: async (scene) => {
+    const client = await gitClient()
+    await client.ok(['clone', '--quiet', `${scene.mirror.url}/${ID}`, 'clone'])
+    expect((await objectByBatch(scene, ID, weightsOf(scene, ID))).status).toBe(200)
+    await whenStored(scene.mirror.cacheDir)
+  },
   '@huggingface/hub': async (scene, revision, commit) => {
     const expand = ['pipeline_tag', 'private', 'gated', 'downloads', 'likes', 'lastModified', 'sha']
     const query = expand.map((field) => `expand=${field}`).join('&')
@@ -71,6 +79,28 @@ const FAMILIES = {
     }
   },
 } satisfies Record<string, Read>
+
+/** The Git LFS object of `w.bin`. */
+function weightsOf(scene: Scene, id: string): { readonly oid: string; readonly size: number } {
+  const { lfs } = scene.world.model(id).resolve('main')?.files.get('w.bin') ?? {}
+  if (lfs === undefined) throw new Error(`no w.bin in ${id}`)
+  return { oid: lfs.sha256, size: scene.bytes(id, 'w.bin').length }
+}
+
+/** Requests an object as git-lfs does. The answer of the batch if that names no link, else what the link leads to. */
+async function objectByBatch(
+  scene: Scene,
+  id: string,
+  object: { readonly oid: string; readonly size: number },
+): Promise<Reply> {
+  const body = JSON.stringify({ operation: 'download', transfers: ['basic'], objects: [object] })
+  const headers = { accept: LFS_TYPE, 'content-type': LFS_TYPE }
+  const batch = await scene.ask(`/${id}.git/info/lfs/objects/batch`, { method: 'POST', headers, body })
+  const href = /"href":"([^"]+)"/.exec(batch.body.toString())?.[1]
+  if (href === undefined) return batch
+  const { pathname, search } = new URL(href)
+  return scene.ask(pathname + search)
+}
 
 /** What any client may then ask of the revision, by its name and by its commit. */
 function questions(revision: string, commit: string): readonly (readonly [string, Question?])[] {
@@ -97,7 +127,10 @@ const isInfo = (target: string) => target.startsWith(`${API}/revision/`)
 
 it.each(
   Object.entries(FAMILIES).flatMap(([family, read]) =>
-    ['main', 'v1', 'dev', 'refs/pr/1'].map((revision) => [family, revision, read] as const),
+    ['main', 'v1', 'dev', 'refs/pr/1']
+      // A clone brings no pull requests.
+      .filter((revision) => family !== 'git' || (hasGit && !revision.startsWith('refs/')))
+      .map((revision) => [family, revision, read] as const),
   ),
 )('after %s has read %s, all that follows is answered as by the Hub', async (family, revision, read) => {
   const scene = await openScene()
@@ -119,7 +152,7 @@ it.each(
       expect([target, got.status, got.headers['x-repo-commit']]).toEqual([target, 200, commit])
       const bytes = question?.method === 'HEAD' ? Buffer.alloc(0) : whole.get(path)!
       expect([target, got.body.equals(bytes)]).toEqual([target, true])
-    } else if (isInfo(target) && (family === 'llama.cpp' || family === '@huggingface/hub')) {
+    } else if (isInfo(target) && ['llama.cpp', '@huggingface/hub', 'git'].includes(family)) {
       expect([target, got.status]).toEqual([target, 200])
       const said = due.body as Record<string, unknown>
       for (const [field, value] of Object.entries(JSON.parse(got.body.toString()) as object))
@@ -129,6 +162,76 @@ it.each(
   const refs = JSON.stringify(JSON.parse((await scene.ask(`${API}/refs?include_prs=1`)).body.toString()))
   expect(refs).toContain(`"targetCommit":"${commit}"`)
   expect(scene.hub.ledger.requests()).toEqual([])
+})
+
+it('after huggingface_hub has read a repo, git-lfs is given the objects of that repo, and no other one', async () => {
+  const scene = await openScene()
+  await FAMILIES.huggingface_hub(scene, 'main', scene.commit(ID))
+  await expectAll(scene, [
+    `/acme/odd/resolve/main/${encodeURIComponent('a b.txt')}`,
+    '/api/models/legacy?blobs=true',
+    '/legacy/resolve/main/w.bin',
+  ])
+  await scene.settled()
+  await scene.restart({ offline: true })
+  const right = await objectByBatch(scene, ID, weightsOf(scene, ID))
+  expect(right.body.equals(scene.bytes(ID, 'w.bin'))).toBe(true)
+  // It is stored, but nothing says that it belongs to this repo.
+  for (const id of [ID, 'acme/odd']) {
+    const other = await objectByBatch(scene, id, weightsOf(scene, 'legacy'))
+    expect([other.status, other.body.toString()]).toEqual([404, expect.stringContaining('offline')])
+  }
+  expect((await objectByBatch(scene, 'legacy', weightsOf(scene, 'legacy'))).status).toBe(200)
+})
+
+it.skipIf(!hasGit)(
+  'after git has cloned a repo, its commits are listed as by the Hub, page by page',
+  async () => {
+    const scene = await openScene()
+    const right: Record<string, unknown>[][] = []
+    for (const revision of ['main', 'v1'])
+      right.push(
+        JSON.parse((await asHub(scene.hub.url, `${API}/commits/${revision}`)).body.toString()) as never,
+      )
+    await FAMILIES.git(scene)
+    await scene.restart({ offline: true })
+    for (const [index, revision] of ['main', 'v1'].entries()) {
+      const got: unknown[] = []
+      for (let next: string | undefined = `${API}/commits/${revision}?limit=1`; next !== undefined; ) {
+        const { status, headers, body } = await scene.ask(next)
+        expect([status, headers['x-total-count']]).toEqual([200, String(right[index]?.length)])
+        got.push(...(JSON.parse(body.toString()) as unknown[]))
+        const link = /^<([^>]+)>; rel="next"$/.exec(headers['link'] ?? '')?.[1]
+        next = link === undefined ? undefined : new URL(link).pathname + new URL(link).search
+      }
+      expect(got).toEqual(
+        right[index]?.map((commit) => ({ ...commit, authors: [{ user: expect.any(String) as unknown }] })),
+      )
+    }
+  },
+)
+
+it('a file that a listing names is served if its bytes were stored for another revision', async () => {
+  const scene = await openScene()
+  const v1 = scene.commit(ID, 'v1')
+  await expectAll(scene, [
+    API,
+    `${API}/tree/${v1}?recursive=true`,
+    file(v1, 'README.md'),
+    file('main', 'w.bin'),
+  ])
+  await scene.settled()
+  await scene.restart({ offline: true })
+  const got = await scene.ask(file(v1, 'w.bin'))
+  expect([got.status, got.headers['x-repo-commit'], got.body.equals(scene.bytes(ID, 'w.bin'))]).toEqual([
+    200,
+    v1,
+    true,
+  ])
+  for (const method of ['HEAD', 'GET']) {
+    const absent = await scene.ask(file(v1, 'config.json'), { method })
+    expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'RepoNotFound'])
+  }
 })
 
 it('after transformers.js has read some files, these are answered by branch and commit, and nothing is invented', async () => {

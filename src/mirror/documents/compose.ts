@@ -50,6 +50,9 @@ export interface TreeQuestion {
 const MAX_SIBLINGS = 50_000
 const PAGE_SIZE = 1000
 const EXPANDED_PAGE_SIZE = 100
+/** Of a list of commits: what the Hub sends without being asked, and the most that it sends. */
+const COMMITS_PAGE_SIZE = 50
+const MAX_COMMITS_PAGE_SIZE = 1000
 const CURSOR = /^hubmirror\.([0-9a-f]{40})\.(\d{1,9})$/
 
 /** The JSON of an info; undefined when it is not an object. */
@@ -182,6 +185,20 @@ export function readTreeQuestion(path: string, query: URLSearchParams): TreeQues
     } else return undefined
   }
   return { path, recursive, expand, start, limit: Math.min(limit, expand ? EXPANDED_PAGE_SIZE : PAGE_SIZE) }
+}
+
+/** The page that is asked of a list of commits. Undefined for other queries. */
+export function readCommitsQuestion(
+  query: URLSearchParams,
+): { readonly page: number; readonly limit: number } | undefined {
+  let [page, limit] = [0, COMMITS_PAGE_SIZE]
+  for (const [name, value] of query) {
+    if (!/^\d{1,6}$/.test(value)) return undefined
+    if (name === 'p') page = Number(value)
+    else if (name === 'limit') limit = Math.min(Math.max(1, Number(value)), MAX_COMMITS_PAGE_SIZE)
+    else return undefined
+  }
+  return { page, limit }
 }
 
 /** The commit whose listing a cursor continues. Undefined for a cursor that was not made here. */

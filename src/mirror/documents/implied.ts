@@ -6,6 +6,7 @@ import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '.
 import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment, splitTarget } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
+import type { ClonedFiles } from '../cloned-files.ts'
 import type { DocumentFact } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import {
@@ -23,6 +24,7 @@ import {
   itemsOfSiblings,
   parseInfo,
   parseItems,
+  readCommitsQuestion,
   readInfoQuestion,
   readPathsQuestion,
   readTreeQuestion,
@@ -80,11 +82,17 @@ const MEMORY_BYTES = 32 * 1024 * 1024
 /** Memory of parsed items per byte of their JSON. */
 const BYTES_PER_TEXT_BYTE = 4
 
+/** An item as JSON, without its path. */
+const ITEM_BYTES = 100
+
 /** Larger ones are not parsed: the Hub does not name all files in them, and parsing would block the event loop. */
 const MAX_INFO_BYTES = 16 * 1024 * 1024
 
+type Cloned = Pick<ClonedFiles, 'refs' | 'items' | 'commits'>
+
 export class Implied {
   readonly #metadata: Metadata
+  readonly #cloned: Cloned
   readonly #originBase: string
   readonly #originPath: string
   // Listings of commits, which never change.
@@ -93,8 +101,13 @@ export class Implied {
     sizeOf: ({ textBytes }) => textBytes * BYTES_PER_TEXT_BYTE,
   })
 
-  constructor(options: { readonly metadata: Metadata; readonly originBase: URL }) {
+  constructor(options: {
+    readonly metadata: Metadata
+    readonly originBase: URL
+    readonly cloned: Cloned
+  }) {
     this.#metadata = options.metadata
+    this.#cloned = options.cloned
     this.#originBase = withoutTrailingSlash(options.originBase.href)
     this.#originPath = withoutTrailingSlash(options.originBase.pathname) || '/'
   }
@@ -119,7 +132,7 @@ export class Implied {
       case 'refs':
         return this.#refs(route, query)
       case 'commits':
-        return undefined
+        return this.#commits(route, query)
       default:
         return route.document satisfies never
     }
@@ -149,6 +162,27 @@ export class Implied {
     return info && siblingsOf(info.value)?.some(({ rfilename }) => rfilename === path)
   }
 
+  /** The file as a complete listing of the commit describes it; undefined when there is none, or it does not name the file. */
+  async listedFile(repo: Repo, commit: CommitHash, path: string): Promise<TreeItem | undefined> {
+    const items = await this.#treeOf(repo, commit)
+    return items?.find((item) => item.type === 'file' && item.path === path)
+  }
+
+  /** The Git LFS objects of the commits to which revisions of the repo were last seen to point, by digest, with their sizes. */
+  async objects(repo: Repo): Promise<ReadonlyMap<string, number>> {
+    const seen = (await this.#metadata.refs.revisions(repo)).slice(0, MAX_REVISIONS)
+    const found = new Map<string, number>()
+    const commits = new Set<CommitHash>()
+    for (const revision of new Set(['main', ...seen])) {
+      const commit = await this.commitOf(repo, revision)
+      if (commit === undefined || commits.has(commit)) continue
+      commits.add(commit)
+      const { items = [] } = await this.#commit(repo, commit, { revision, needsItems: true })
+      for (const { lfs } of items) if (lfs !== undefined) found.set(lfs.oid, lfs.size)
+    }
+    return found
+  }
+
   /** The commit that a revision was last seen at, by any stored answer that names both. */
   async commitOf(repo: Repo, revision: string): Promise<CommitHash | undefined> {
     // At the Hub the default branch is always main.
@@ -166,13 +200,13 @@ export class Implied {
     return listed && commitOfRef(listed, name)
   }
 
-  /** The refs as the Hub has listed them. */
+  /** The refs as the Hub has listed them, to a client of the API or of git. */
   async #listedRefs(repo: Repo): Promise<Info | undefined> {
     for (const spelling of REFS) {
       const stored = await this.#storedInfo(`${apiPath(repo)}/refs${spelling}`)
       if (stored !== undefined) return stored.value
     }
-    return undefined
+    return this.#cloned.refs(repo)
   }
 
   async #info(route: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
@@ -250,6 +284,22 @@ export class Implied {
     return answer(composeRefs(listed, seen, isTrue(query.get('include_prs') ?? '')), {})
   }
 
+  async #commits(route: DocumentRoute, query: URLSearchParams): Promise<DocumentFact | undefined> {
+    const { repo, revision = 'main' } = route
+    const question = readCommitsQuestion(query)
+    const commit = question && (await this.commitOf(repo, revision))
+    if (commit === undefined || question === undefined) return undefined
+    const { page, limit } = question
+    const found = await this.#cloned.commits(repo, commit, { skip: page * limit, count: limit })
+    if (found === undefined) return undefined
+    const fact = answer(found.items, { 'x-total-count': String(found.total) })
+    if ((page + 1) * limit >= found.total) return fact
+    const more = new URLSearchParams(query)
+    more.set('p', String(page + 1))
+    const { path } = splitTarget(route.target)
+    return { ...fact, link: `<${this.#originBase}${path}?${more.toString()}>; rel="next"` }
+  }
+
   async #commit(
     repo: Repo,
     commit: CommitHash,
@@ -306,9 +356,14 @@ export class Implied {
     const key = listingKey(repo, commit)
     const cached = this.#listings.get(key)
     if (cached !== undefined) return cached.items
-    const found = await this.#storedTree(repo, commit)
+    const found = (await this.#storedTree(repo, commit)) ?? (await this.#clonedTree(repo, commit))
     if (found !== undefined) this.#listings.set(key, found)
     return found?.items
+  }
+
+  async #clonedTree(repo: Repo, commit: CommitHash): Promise<Listing | undefined> {
+    const items = await this.#cloned.items(repo, commit)
+    return items && { items, textBytes: items.reduce((sum, { path }) => sum + path.length + ITEM_BYTES, 0) }
   }
 
   /** The same for a branch, as it was when the listing was requested. */

@@ -52,7 +52,7 @@ export class FileAnswers {
   }
 
   #contentOf(ctx: Ctx, { repo, path }: FileRoute, file: ResolvedFile): Content {
-    const { meta, key, isPublic, mayStore, claim } = file
+    const { meta, key, isPublic, mayStore, claim, local } = file
     const { commit, sizeBytes } = meta
     const object = {
       repo,
@@ -64,7 +64,7 @@ export class FileAnswers {
       meta,
       claim,
     }
-    return { key, sizeBytes, isPublic, mayStore, source: hubSource(ctx, object, this.#options) }
+    return { key, sizeBytes, isPublic, mayStore, local, source: hubSource(ctx, object, this.#options) }
   }
 }
 

@@ -8,10 +8,12 @@ import { FileAnswers, type FileAnswersOptions } from './file-answers.ts'
 import { ListedFiles } from './listed-files.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { Resolver, type ResolverOptions } from './resolve.ts'
+import { UnaskedFiles, type UnaskedFilesOptions } from './unasked-files.ts'
 
 type Options = Omit<DocumentsOptions, 'memory' | 'listings' | 'lists'> &
   Omit<StoredListsOptions, 'originBase'> &
-  Omit<ResolverOptions, 'listedFiles'> &
+  Omit<ResolverOptions, 'listedFiles' | 'unaskedFiles'> &
+  Omit<UnaskedFilesOptions, 'originBase'> &
   FileAnswersOptions & { readonly readsAhead: () => boolean }
 
 export function joinListings(options: Options): {
@@ -36,5 +38,6 @@ export function joinListings(options: Options): {
     fetch: (ctx, route, found, commit) =>
       files.fill(ctx, route, listedFiles.describe(ctx, route, found, commit)),
   })
-  return { documents, files, readAhead, resolver: new Resolver({ ...options, listedFiles }) }
+  const unaskedFiles = new UnaskedFiles({ ...options, originBase: options.client.policy.base })
+  return { documents, files, readAhead, resolver: new Resolver({ ...options, listedFiles, unaskedFiles }) }
 }

@@ -26,7 +26,8 @@ import { SingleFlight } from '../single-flight.ts'
 import { Grants, type GrantsOptions } from './grants.ts'
 import { HeadCommits } from './head-commits.ts'
 import type { ListedFiles, Turn } from './listed-files.ts'
-import { type Resolved, type ResolvedFile, urlName } from './resolved.ts'
+import { type LocalBytes, type Resolved, type ResolvedFile, urlName } from './resolved.ts'
+import type { UnaskedFiles } from './unasked-files.ts'
 
 /** `askedAt` is when the request was sent, also for callers that joined it later: an answer is not younger than that. */
 interface HeadAnswer {
@@ -39,6 +40,8 @@ interface Stored {
   readonly fact: FileFact
   readonly reason: 'public' | 'was-public' | 'grace'
   readonly askedAt: number | undefined
+  /** Present when the bytes are in a git repository. */
+  readonly local?: LocalBytes | undefined
 }
 
 /** What stored answers to other questions say of a file. */
@@ -59,6 +62,8 @@ export interface ResolverOptions extends GrantsOptions {
   readonly implied: Implied
   /** What the listing of a commit says of files that are not stored. */
   readonly listedFiles: ListedFiles
+  /** Files that no request has described and whose bytes are here all the same. */
+  readonly unaskedFiles: Pick<UnaskedFiles, 'find'>
   readonly urls: SignedUrls
   readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
   readonly offline: boolean
@@ -211,7 +216,11 @@ export class Resolver {
     if (kept !== undefined && mayStore(ctx, kept))
       return { commit, stored: { fact: kept, reason, askedAt: undefined } }
     const hasFile = await implied.hasFile(repo, commit, path, revision)
-    if (hasFile !== false) return { commit, hasFile }
+    if (hasFile !== false) {
+      const found = hasFile && (await this.#options.unaskedFiles.find({ repo, path }, commit))
+      if (!found || !mayStore(ctx, found.fact)) return { commit, hasFile }
+      return { commit, hasFile, stored: { ...found, reason, askedAt: undefined } }
+    }
     return { commit, hasFile, stored: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
@@ -389,7 +398,7 @@ export class Resolver {
 
   #fromFact(
     ctx: Ctx,
-    { fact, reason, askedAt }: Stored,
+    { fact, reason, askedAt, local }: Stored,
     outcome: 'hit' | 'stale',
     reusable?: Reusable,
   ): Resolved {
@@ -405,6 +414,7 @@ export class Resolver {
         mayStore: true,
         outcome,
         reusable,
+        ...(local === undefined ? {} : { local }),
         ...age,
       }
     }

@@ -1,5 +1,6 @@
 // What the resolver knows of a file for one caller, and the names under which more is kept of it.
 
+import type { ByteRange } from '../../http/range.ts'
 import type { blobKeyOf, FileMeta } from '../../hub/file-meta.ts'
 import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import type { Refusal } from '../../hub/refusal.ts'
@@ -22,6 +23,9 @@ export interface Claim extends ListedClaim {
   settle(asked: Resolved): void
 }
 
+/** Reads bytes that are on this machine beside the blobs. Throws as `ClonedFiles.read` does. */
+export type LocalBytes = (range: ByteRange, signal: AbortSignal) => AsyncIterable<Buffer>
+
 export interface ResolvedFile {
   readonly kind: 'file'
   readonly meta: FileMeta
@@ -42,6 +46,8 @@ export interface ResolvedFile {
   readonly reusable?: Reusable | undefined
   /** Present for a GET that is described by the listing of the commit alone. */
   readonly claim?: Claim
+  /** Present when the bytes need not be fetched though they may not be stored as a blob. */
+  readonly local?: LocalBytes
 }
 
 export type Resolved =

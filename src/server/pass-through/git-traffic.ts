@@ -69,8 +69,12 @@ export function noticingObjects(
 
 /** What an offline mirror says to a request that it would have to forward. */
 export function offlineError(route: HubRoute): MirrorError {
-  if (route.kind !== 'other' || route.purpose !== 'git-write') return new MirrorError('offline_and_absent')
-  return new MirrorError('writes_denied', { message: NO_PUSH })
+  const purpose = route.kind === 'other' ? route.purpose : undefined
+  if (purpose === 'git-write') return new MirrorError('writes_denied', { message: NO_PUSH })
+  return new MirrorError('offline_and_absent', purpose === 'git-read' ? { message: NO_CLONE } : {})
 }
 
+const NO_CLONE =
+  'This mirror is offline by configuration, and has no git repository of this: no client has cloned it through this mirror. ' +
+  'Its files may be stored all the same: try `hf download`.'
 const NO_PUSH = 'This mirror is offline by configuration, so nothing can be pushed through it.'

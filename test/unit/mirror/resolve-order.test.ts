@@ -95,7 +95,12 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     listedFiles: new ListedFiles({ ...parts, listings, observer: silentObserver }),
     invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
-    implied: new Implied({ metadata, originBase: client.policy.base }),
+    implied: new Implied({
+      metadata,
+      originBase: client.policy.base,
+      cloned: { refs: async () => undefined, items: async () => undefined, commits: async () => undefined },
+    }),
+    unaskedFiles: { find: async () => undefined },
     contents: { isStored: async () => false },
     cachePrivate: false,
     offline: false,
