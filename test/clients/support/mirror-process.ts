@@ -1,6 +1,6 @@
 // The mirror as users run it: `node dist/cli.js serve` in a process of its own, set up by environment alone.
-// Its URL says `localhost` while everything else has a numeric address: clients may connect to that name only (see
-// run.ts), so one that is led past the mirror fails. Knows nothing of the origin behind it.
+// Its URL says `localhost`, or `[::1]` where it listens there, while everything else has an address of IPv4: clients may connect
+// to these two only (see run.ts), so one that is led past the mirror fails. Knows nothing of the origin behind it.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { ask } from '../../support/ask.ts'
 import { freePort } from '../../support/free-port.ts'
 
 const CLI = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
@@ -43,7 +44,8 @@ export async function startMirrorProcess(
 ): Promise<MirrorProcess> {
   const cacheDir = predecessor?.cacheDir ?? (await mkdtemp(join(tmpdir(), 'hubmirror-cache-')))
   const port = predecessor?.port ?? (await freePort())
-  const url = `http://localhost:${port}`
+  const scheme = env['HUBMIRROR_TLS_CERT'] === undefined ? 'http' : 'https'
+  const url = `${scheme}://${env['HUBMIRROR_HOST'] === '::1' ? '[::1]' : 'localhost'}:${port}`
   const child = spawn(process.execPath, ['--enable-source-maps', CLI, 'serve'], {
     env: {
       PATH: process.env['PATH'],
@@ -89,7 +91,7 @@ export async function startMirrorProcess(
 
 async function isReady(url: string): Promise<boolean> {
   try {
-    return (await fetch(`${url}/readyz`)).ok
+    return (await ask(url, '/readyz')).status === 200
   } catch {
     return false
   }

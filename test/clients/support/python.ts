@@ -10,16 +10,24 @@ export interface Caller {
   readonly home?: string
   /** Past the mirror, straight to the Hub: for comparison. */
   readonly direct?: boolean
+  /** HF_ENDPOINT, if it is not just the URL of the mirror. */
+  readonly endpoint?: string
+  /** A PEM file with the authority of the mirror's certificate. */
+  readonly authority?: string
 }
 
 /** The environment variables of a huggingface_hub client in this scene. */
 export function hubEnvironment(scene: Scene, caller: Caller = {}): Record<string, string> {
   return {
-    HF_ENDPOINT: caller.direct === true ? scene.hub.url : scene.mirror.url,
+    HF_ENDPOINT: caller.direct === true ? scene.hub.url : (caller.endpoint ?? scene.mirror.url),
     HF_HUB_DISABLE_PROGRESS_BARS: '1',
     // The Hub itself would lead it to Xet, which the simulator does not play.
     ...(caller.direct === true ? { HF_HUB_DISABLE_XET: '1' } : {}),
     ...(caller.token === undefined ? {} : { HF_TOKEN: caller.token }),
+    // Of httpx, and of requests.
+    ...(caller.authority === undefined
+      ? {}
+      : { SSL_CERT_FILE: caller.authority, REQUESTS_CA_BUNDLE: caller.authority }),
   }
 }
 

@@ -1,6 +1,6 @@
 // Runs one client as a child process in an environment that knows nothing of this machine's own: no tokens, no
-// settings, a home of its own. Every host but `localhost` is behind a proxy that refuses, so that a client which is
-// led past the mirror (to the Hub or to the CDN, which have numeric addresses) fails at once.
+// settings, a home of its own. Every host but `localhost` and `::1` is behind a proxy that refuses, so that a client which is
+// led past the mirror (to the Hub or to the CDN, which have addresses of IPv4) fails at once.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -27,7 +27,7 @@ const WITHIN_MS = 120_000
 
 /** The whole environment of a client: nothing of this machine's, and only the hosts it may reach. */
 export function clientEnvironment(options: Pick<RunOptions, 'home' | 'direct'>): Record<string, string> {
-  const allowed = options.direct === true ? 'localhost,127.0.0.1,127.0.0.2' : 'localhost'
+  const allowed = options.direct === true ? 'localhost,127.0.0.1,127.0.0.2' : 'localhost,::1'
   return {
     PATH: process.env['PATH'] ?? '',
     LANG: 'C.UTF-8',
