@@ -40,8 +40,14 @@ interface ListedCommit {
   readonly authors: readonly { readonly user: string }[]
 }
 
-/** Processes of git that read at the same time. Further ones wait. */
-const READERS = 8
+/** Processes of git that answer questions at the same time, at the pace of this machine. Further questions wait. */
+const QUESTIONS = 8
+/** Processes of git that send large blobs at the same time, at the pace of their clients. No question waits behind them. */
+const LARGE_BLOBS = 8
+/** How long a client waits for its turn to get a large blob. */
+const TURN_MS = 20_000
+/** Up to this size a blob is read in one piece, which its client takes in its own time. Most configurations are smaller. */
+const SMALL_BYTES = 256 * 1024
 /** The pointers of Git LFS objects have 127 bytes and up, one for each digit of the size. */
 const POINTER_BYTES = { min: 120, max: 200 }
 
@@ -49,8 +55,8 @@ export class ClonedFiles {
   readonly #options: ClonedFilesOptions
   readonly #closing = new AbortController()
   readonly #lists = new SingleFlight<readonly TreeItem[] | undefined>()
-  readonly #waiting: (() => void)[] = []
-  #running = 0
+  readonly #questions = new Places(QUESTIONS)
+  readonly #largeBlobs = new Places(LARGE_BLOBS)
 
   constructor(options: ClonedFilesOptions) {
     this.#options = options
@@ -114,16 +120,25 @@ export class ClonedFiles {
   }
 
   /**
-   * The bytes of `range` of a blob. Throws MirrorError when the repository is gone or damaged, in the course of it also. Git ends
-   * with the iteration.
+   * The bytes of `range` of a blob of this size. Throws MirrorError when the repository is gone or damaged, in the course of it also,
+   * and when too many clients read large blobs. Git ends with the iteration.
    */
   async *read(
     repo: Repo,
-    id: string,
+    { id, sizeBytes }: { readonly id: string; readonly sizeBytes: number },
     range: ByteRange,
     signal: AbortSignal,
   ): AsyncGenerator<Buffer, void, undefined> {
-    const end = await this.#begin()
+    if (sizeBytes <= SMALL_BYTES) {
+      const bytes = await this.#read(repo, ({ directory }) =>
+        this.#options.files.blobs(directory, [id], sizeBytes, this.#closing.signal),
+      )
+      if (bytes === undefined) throw unusable(undefined)
+      yield* within(bytes, range)
+      return
+    }
+    const end = await this.#largeBlobs.take(AbortSignal.any([signal, AbortSignal.timeout(TURN_MS)]))
+    if (end === undefined) throw new MirrorError('overloaded')
     try {
       const opened = await this.#open(repo)
       if (opened === undefined) throw new Error('the repository has been removed')
@@ -135,7 +150,7 @@ export class ClonedFiles {
     } catch (error) {
       if (signal.aborted) throw error
       this.#options.onTrouble(repoKey(repo), error)
-      throw new MirrorError('origin_unreachable', { message: UNUSABLE, cause: error })
+      throw unusable(error)
     } finally {
       end()
     }
@@ -163,7 +178,8 @@ export class ClonedFiles {
   }
 
   async #read<T>(repo: Repo, read: (opened: OpenGit) => Promise<T | undefined>): Promise<T | undefined> {
-    const end = await this.#begin()
+    const end = await this.#questions.take(this.#closing.signal)
+    if (end === undefined) return undefined
     try {
       const opened = await this.#open(repo)
       if (opened === undefined) return undefined
@@ -181,22 +197,50 @@ export class ClonedFiles {
     if (!isOn || !(await git.isThere())) return undefined
     return store.open(`${origin} ${repoKey(repo)}`)
   }
+}
 
-  /** Waits for its turn. Returns a function that ends it, to be called once. */
-  async #begin(): Promise<() => void> {
-    if (this.#running >= READERS) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    else this.#running += 1
+/** So many may do something at the same time. The others wait, and take their turns in the order in which they came. */
+class Places {
+  readonly #waiting = new Set<() => void>()
+  #free: number
+
+  constructor(count: number) {
+    this.#free = count
+  }
+
+  /** Returns a function that gives the place back, to be called once. Undefined when `signal` aborts before there is a place. */
+  async take(signal: AbortSignal): Promise<(() => void) | undefined> {
+    if (signal.aborted) return undefined
+    if (this.#free > 0) this.#free -= 1
+    else if (!(await this.#turn(signal))) return undefined
     return () => {
-      const next = this.#waiting.shift()
+      const [next] = this.#waiting
       // The next one takes over the place.
-      if (next === undefined) this.#running -= 1
+      if (next === undefined) this.#free += 1
       else next()
     }
+  }
+
+  #turn(signal: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const settle = (isOn: boolean) => () => {
+        this.#waiting.delete(go)
+        signal.removeEventListener('abort', leave)
+        resolve(isOn)
+      }
+      const [go, leave] = [settle(true), settle(false)]
+      this.#waiting.add(go)
+      signal.addEventListener('abort', leave, { once: true })
+    })
   }
 }
 
 const UNUSABLE =
   'The mirror cannot read this file from its stored copy of the repo, and the Hub cannot be asked now. Try again later.'
+
+function unusable(cause: unknown): MirrorError {
+  return new MirrorError('origin_unreachable', { message: UNUSABLE, cause })
+}
 
 function itemOf({ type, id, sizeBytes, path }: GitEntry, pointer: LfsPointer | undefined): TreeItem {
   if (type === 'tree') return { type: 'directory', oid: id, size: 0, path }
@@ -207,7 +251,7 @@ function itemOf({ type, id, sizeBytes, path }: GitEntry, pointer: LfsPointer | u
 
 /** The bytes of `range` of the chunks. */
 async function* within(
-  chunks: AsyncIterable<Buffer>,
+  chunks: AsyncIterable<Buffer> | Iterable<Buffer>,
   { start, end }: ByteRange,
 ): AsyncGenerator<Buffer, void, undefined> {
   let position = 0

@@ -45,6 +45,6 @@ export class UnaskedFiles {
     const fact: FileFact = { kind: 'present', meta, key }
     if (sizeBytes === 0 || (await contents.isStored(key, sizeBytes))) return { fact, local: undefined }
     if (lfs !== undefined || !(await cloned.has(repo, oid))) return undefined
-    return { fact, local: (range, signal) => cloned.read(repo, oid, range, signal) }
+    return { fact, local: (range, signal) => cloned.read(repo, { id: oid, sizeBytes }, range, signal) }
   }
 }
