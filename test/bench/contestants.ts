@@ -9,7 +9,16 @@ import { startSendfileFront } from '../support/sendfile-front.ts'
 import type { BenchFile } from './files.ts'
 import { type Spawned, spawnMirror, spawnServer, untilUp, versionOf } from './servers.ts'
 
-export type ContestantName = 'mirror' | 'sendfile' | 'nginx' | 'olah' | 'plainFiles' | 'otherNode' | 'curl'
+export type ContestantName =
+  | 'mirror'
+  | 'ownTls'
+  | 'tlsFront'
+  | 'sendfile'
+  | 'nginx'
+  | 'olah'
+  | 'plainFiles'
+  | 'otherNode'
+  | 'curl'
 
 /** A contestant that runs. The caller must stop it. */
 export interface Server {
@@ -152,8 +161,8 @@ async function up(name: ContestantName, server: Spawned): Promise<Server> {
   return hubPaths(name, server)
 }
 
-/** The same paths as at the Hub. */
-function hubPaths(name: ContestantName, server: Pick<Spawned, 'pid' | 'url' | 'stop'>): Server {
+/** A server with the same paths as the Hub. */
+export function hubPaths(name: ContestantName, server: Pick<Spawned, 'pid' | 'url' | 'stop'>): Server {
   return {
     name,
     pid: server.pid,

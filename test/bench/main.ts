@@ -20,6 +20,7 @@ import { crowd } from './work/crowd.ts'
 import { dataset } from './work/dataset.ts'
 import { download } from './work/download.ts'
 import { far } from './work/far.ts'
+import { ownTls } from './work/own-tls.ts'
 import { pipelining } from './work/pipelining.ts'
 import { processes } from './work/processes.ts'
 import { ranges } from './work/ranges.ts'
@@ -46,6 +47,7 @@ const WORKS: readonly Work[] = [
   processes,
   blobs,
   dataset,
+  ownTls,
   strangers,
 ]
 const USAGE = `usage: npm run bench -- [PART...] [--full] [--json FILE]

@@ -89,10 +89,13 @@ export async function spawnServer(make: (port: number, directory: string) => Com
   }
 }
 
-/** Resolves when it answers at all. If it does not in time, stops it and rejects. */
-export async function untilUp(server: Spawned): Promise<void> {
+/** Resolves when it answers at all, as `probe` finds out. If it does not in time, stops it and rejects. */
+export async function untilUp(
+  server: Spawned,
+  probe: (url: string) => Promise<boolean> = isUp,
+): Promise<void> {
   const deadlineAt = Date.now() + STARTS_WITHIN_MS
-  while (!(await isUp(server.url))) {
+  while (!(await probe(server.url))) {
     if (server.hasEnded() || Date.now() > deadlineAt) {
       const words = server.lastWords()
       await server.stop()

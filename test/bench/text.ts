@@ -15,6 +15,8 @@ import { median, spread } from './statistics.ts'
 
 export const TITLES: Readonly<Record<ContestantName, string>> = {
   mirror: 'hubmirror',
+  ownTls: 'hubmirror, own TLS',
+  tlsFront: 'hubmirror behind nginx with TLS',
   sendfile: 'hubmirror, nginx sends',
   otherNode: 'hubmirror, other Node',
   nginx: 'nginx, careful cache',

@@ -27,9 +27,15 @@ export function hasWrk(): Promise<boolean> {
 /** Repeats GETs on kept connections for a number of whole seconds. Rejects when an answer was not 2xx, or broke off. */
 export async function wrk(
   url: string,
-  how: { readonly connections: number; readonly seconds: number },
+  how: {
+    readonly connections: number
+    readonly seconds: number
+    /** Lines that each request carries. */
+    readonly headers?: readonly string[]
+  },
 ): Promise<WrkResult> {
-  const args = ['-t1', `-c${how.connections}`, `-d${how.seconds}s`, '--latency', url]
+  const headers = (how.headers ?? []).flatMap((line) => ['-H', line])
+  const args = ['-t1', `-c${how.connections}`, `-d${how.seconds}s`, '--latency', ...headers, url]
   const { stdout } = await run('wrk', args)
   const complaint = /^\s*(?:Socket errors|Non-2xx).*$/m.exec(stdout)?.[0].trim()
   if (complaint !== undefined) throw new Error(complaint)
