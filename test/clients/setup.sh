@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Brings the real clients that test/clients drives: one Python environment per requirement file, the JavaScript
 # clients, and the command line tools. Everything is pinned, and nothing is made again that is there already.
+# With --all also those that take minutes, and that CI does without: a browser and the Rust clients. What cannot be
+# installed is said.
 set -euo pipefail
+all=${1:-}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cache=.ci/cache
 mkdir -p "$cache"
@@ -15,6 +18,7 @@ install_tools() {
   command -v aria2c >/dev/null || absent+=(aria2)
   command -v git >/dev/null || absent+=(git)
   command -v git-lfs >/dev/null || absent+=(git-lfs)
+  command -v ip >/dev/null || absent+=(iproute2)
   command -v python3 >/dev/null || absent+=(python3)
   python3 -c 'import ensurepip' 2>/dev/null || absent+=(python3-venv)
   [ "${#absent[@]}" = 0 ] && return
@@ -38,8 +42,37 @@ make_node_clients() {
   printf '%s' "$stamp" >"$target/.made-from"
 }
 
+install_browser() {
+  command -v chromium >/dev/null && return
+  [ "$(id -u)" = 0 ] && apt-get update -q >/dev/null &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium >/dev/null
+}
+
+# Two generations of hf-hub. Their dependencies are as new as Cargo finds them.
+make_rust_clients() {
+  local target=$cache/rust-clients stamp
+  if ! command -v cargo >/dev/null; then
+    printf 'not installed, and tests of it will not run: hf-hub, which needs cargo\n' >&2
+    return
+  fi
+  stamp="$(cargo --version) $(cat test/clients/rust/Cargo.toml test/clients/rust/src/main.rs | sha256sum)"
+  fresh "$target" "$stamp" && return
+  printf 'making %s\n' "$target"
+  rm -rf "$target"
+  mkdir -p "$target"
+  cp -r test/clients/rust "$target/source"
+  cargo build --quiet --release --manifest-path "$target/source/Cargo.toml" --target-dir "$target/build"
+  mv "$target/build/release/hubmirror-clients" "$target/"
+  rm -rf "$target/build"
+  printf '%s' "$stamp" >"$target/.made-from"
+}
+
 install_tools
 for file in test/clients/requirements/*.txt; do
   make_environment "$file"
 done
 make_node_clients
+if [ "$all" = --all ]; then
+  install_browser || printf 'not installed, and tests of it will not run: chromium\n' >&2
+  make_rust_clients
+fi

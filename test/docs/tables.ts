@@ -9,6 +9,7 @@ import { ERRORS } from '../../src/errors.ts'
 import { cacheStatus, xCache } from '../../src/http/cache-status.ts'
 import { METRICS } from '../../src/telemetry/metrics.ts'
 import { OUTCOMES, type Outcome } from '../../src/telemetry/observer.ts'
+import { clientsTable, pairsTable } from '../clients/matrix/table.ts'
 
 /** What each outcome means to a reader of the answer, the log or the metrics. */
 const OUTCOME_MEANINGS: Readonly<Record<Outcome, string>> = {
@@ -105,6 +106,8 @@ const TABLES = {
   metrics: metricsTable,
   outcomes: outcomesTable,
   reload: reloadTable,
+  clients: clientsTable,
+  pairs: pairsTable,
 } as const satisfies Record<string, () => string>
 export type TableName = keyof typeof TABLES
 
@@ -115,6 +118,7 @@ const FILES: Readonly<Record<string, readonly TableName[]>> = {
   'docs/reference/metrics.md': ['metrics'],
   'docs/reference/headers.md': ['outcomes'],
   'docs/reload.md': ['reload'],
+  'docs/clients.md': ['clients', 'pairs'],
 }
 
 /** Returns the text of a file with the named tables printed again, and the names of those whose marks it lacks. */

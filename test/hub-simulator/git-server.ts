@@ -35,7 +35,9 @@ export class GitServer {
     const isWrite = [service, exchange.query.get('service')].includes('git-receive-pack')
     const body = await exchange.readBody()
     const refusal = (isWrite ? judgeWrite : judgeFiles)(hub.world, caller, found)
-    if (refusal !== undefined) return refuse(exchange, refusal, CHALLENGE)
+    // Git sends its credentials only after a challenge, which the Hub sends it for gated repos as well.
+    if (refusal?.status === 401) return refuse(exchange, { ...refusal, challenge: true }, CHALLENGE)
+    if (refusal !== undefined) return refuse(exchange, refusal)
     if (found === undefined) throw new Error('a missing repo is refused')
     if (found.how !== 'exact' && service === 'info/refs')
       return redirect(exchange, 307, `/${webPath(found.repo)}.git/info/refs?${exchange.rawQuery}`)

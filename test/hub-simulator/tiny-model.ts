@@ -20,13 +20,13 @@ const VOCABULARY = [
   ...WORDS,
 ]
 
-/** The files of the model, ready for `commit`. The weights are an LFS file. */
-export function tinyModelFiles(): Readonly<Record<string, Change>> {
+/** The files of the model, ready for `commit`. The weights are an LFS file; each `seed` makes other ones. */
+export function tinyModelFiles(seed = 0x2545f491): Readonly<Record<string, Change>> {
   return {
     '.gitattributes': '*.safetensors filter=lfs diff=lfs merge=lfs -text\n',
     'README.md': README,
     'config.json': json(CONFIG),
-    'model.safetensors': lfs(safetensors(tensors())),
+    'model.safetensors': lfs(safetensors(tensors(seed))),
     'special_tokens_map.json': json(SPECIAL_TOKENS),
     'tokenizer.json': json(tokenizer()),
     'tokenizer_config.json': json(TOKENIZER_CONFIG),
@@ -131,9 +131,9 @@ interface Tensor {
 }
 
 // The names and shapes that transformers' BertModel looks for.
-function tensors(): Tensor[] {
+function tensors(seed: number): Tensor[] {
   const all: Tensor[] = []
-  let state = 0x2545f491
+  let state = seed
   const draw = () => {
     state ^= state << 13
     state ^= state >>> 17

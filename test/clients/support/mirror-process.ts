@@ -11,12 +11,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { ask } from '../../support/ask.ts'
 import { freePort } from '../../support/free-port.ts'
+import { WITH_PARENT } from '../../support/with-parent.ts'
 
 const CLI = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
-const READY_WITHIN_MS = 15_000
+const READY_WITHIN_MS = 120_000
 const POLL_MS = 20
 
-/** A mirror that runs. The code that started it must stop it. */
+/** A mirror that runs. The code that started it must stop it. It ends with that process in any case. */
 export interface MirrorProcess {
   readonly url: string
   readonly pid: number
@@ -46,7 +47,8 @@ export async function startMirrorProcess(
   const port = predecessor?.port ?? (await freePort())
   const scheme = env['HUBMIRROR_TLS_CERT'] === undefined ? 'http' : 'https'
   const url = `${scheme}://${env['HUBMIRROR_HOST'] === '::1' ? '[::1]' : 'localhost'}:${port}`
-  const child = spawn(process.execPath, ['--enable-source-maps', CLI, 'serve'], {
+  const command = [...WITH_PARENT, process.execPath, '--enable-source-maps', CLI, 'serve']
+  const child = spawn(command[0] ?? '', command.slice(1), {
     env: {
       PATH: process.env['PATH'],
       HOME: cacheDir,

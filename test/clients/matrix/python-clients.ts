@@ -1,0 +1,202 @@
+// The rows of Python clients: each runs in the environment that its requirement file describes.
+
+import { commandOf, pythonOf } from '../support/tools.ts'
+import type { Ask, Client, Command } from './client.ts'
+import { scriptOf } from './scripts.ts'
+
+const MODEL_FILES = ['config.json', 'model.safetensors'] as const
+/** The rows of every data set of the table's world. */
+const ROWS = '[{"text": "hello", "label": 1}, {"text": "world", "label": 2}]'
+const STAY = /Models of this kind stay at home/
+const NO_RESUME = 'It keeps nothing of a download that was killed.'
+const BY_HUB = 'It downloads by `huggingface_hub`.'
+const READS_ONLY = 'It only reads.'
+
+function environment({ endpoint, token }: Ask): Record<string, string> {
+  return {
+    HF_ENDPOINT: endpoint,
+    HF_HUB_DISABLE_PROGRESS_BARS: '1',
+    HF_HUB_DISABLE_TELEMETRY: '1',
+    ...(token === undefined ? {} : { HF_TOKEN: token }),
+  }
+}
+
+function script(name: string, file: string, ask: Ask, args: readonly string[]): Command {
+  return { command: pythonOf(name), args: [scriptOf(file), ...args], env: environment(ask) }
+}
+
+function versionOf(name: string, distribution: string): Command {
+  const code = `import importlib.metadata as m; print(m.version('${distribution}'))`
+  return { command: pythonOf(name), args: ['-c', code] }
+}
+
+/** What all rows of one environment share. */
+function base(environmentName: string, distribution: string) {
+  return {
+    needs: [pythonOf(environmentName)],
+    version: versionOf(environmentName, distribution),
+    policy: STAY,
+  } as const
+}
+
+interface Generation {
+  readonly environment: string
+  readonly large?: string
+  /** It uploads by Xet where it can, and must be kept from it. */
+  readonly hasXet?: true
+}
+
+function hub({ environment: name, large = 'large', hasXet }: Generation, title: string): Client {
+  return {
+    ...base(name, 'huggingface_hub'),
+    name: title,
+    repoType: 'models',
+    absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+    files: MODEL_FILES,
+    gated: /GatedRepoError/,
+    read: (ask) => script(name, 'read.py', ask, ['snapshot', ask.repo]),
+    pull: (ask) => script(name, 'read.py', ask, [large, ask.repo]),
+    upload: (ask) => {
+      const command = script(name, 'upload.py', ask, ['api', ask.repo, ask.file ?? ''])
+      return { ...command, env: { ...command.env, ...(hasXet ? { HF_HUB_DISABLE_XET: '1' } : {}) } }
+    },
+    ...(hasXet
+      ? {
+          notes: {
+            upload: 'With `HF_HUB_DISABLE_XET=1`; without it the upload ends at once and names this.',
+          },
+        }
+      : {}),
+  }
+}
+
+const CLI: Client = {
+  ...base('hub-2', 'huggingface_hub'),
+  name: 'hf',
+  needs: [commandOf('hub-2', 'hf')],
+  repoType: 'models',
+  absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+  files: MODEL_FILES,
+  gated: /requires approval/,
+  read: (ask) => hf(ask, ['download', ask.repo, '--local-dir', 'models'], 'models/*'),
+  pull: (ask) => hf(ask, ['download', ask.repo, 'large.bin', '--local-dir', 'models'], 'models/large.bin'),
+  upload: (ask) => {
+    const command = hf(ask, ['upload', ask.repo, ask.file ?? '', 'large.bin'], '/dev/null')
+    return { ...command, env: { ...command.env, HF_HUB_DISABLE_XET: '1' } }
+  },
+  notes: {
+    policy: 'As a warning, above words of its own about an approval.',
+    upload: 'With `HF_HUB_DISABLE_XET=1`; without it the upload ends at once and names this.',
+  },
+}
+
+/** Runs `hf`, and prints the digests of what then lies in the home. */
+function hf(ask: Ask, args: readonly string[], files: string): Command {
+  const program = `"$@" && sha256sum ${files}`
+  return {
+    command: 'sh',
+    args: ['-c', program, 'sh', commandOf('hub-2', 'hf'), ...args],
+    env: environment(ask),
+  }
+}
+
+const HF_TRANSFER: Client = {
+  ...hub({ environment: 'hub-0' }, 'hf_transfer'),
+  version: versionOf('hub-0', 'hf_transfer'),
+  read: (ask) => withTransfer(script('hub-0', 'read.py', ask, ['snapshot', ask.repo])),
+  pull: (ask) => withTransfer(script('hub-0', 'read.py', ask, ['large', ask.repo])),
+  cannot: { resume: NO_RESUME, upload: 'As `huggingface_hub`, whose uploads it does not change here.' },
+}
+
+function withTransfer(command: Command): Command {
+  return { ...command, env: { ...command.env, HF_HUB_ENABLE_HF_TRANSFER: '1' } }
+}
+
+const FILE_SYSTEM: Client = {
+  ...base('hub-2', 'huggingface_hub'),
+  name: 'HfFileSystem',
+  repoType: 'models',
+  absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+  files: MODEL_FILES,
+  gated: /GatedRepoError|Access to model acme\/gated is restricted/,
+  read: (ask) => script('hub-2', 'read.py', ask, ['file_system', ask.repo]),
+  upload: (ask) => {
+    const command = script('hub-2', 'upload.py', ask, ['file_system', ask.repo, ask.file ?? ''])
+    return { ...command, env: { ...command.env, HF_HUB_DISABLE_XET: '1' } }
+  },
+  cannot: { resume: 'It reads by ranges, and keeps no files.' },
+  notes: { upload: 'With `HF_HUB_DISABLE_XET=1`.' },
+}
+
+/** A library that loads a model, and leaves downloads to huggingface_hub. */
+function loader(name: string, title: string, distribution: string): Client {
+  return {
+    ...base(name, distribution),
+    name: title,
+    repoType: 'models',
+    absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+    files: MODEL_FILES,
+    gated: /gated repo/,
+    read: (ask) => script(name, 'read.py', ask, ['transformers', ask.repo]),
+    cannot: { resume: BY_HUB, upload: BY_HUB },
+  }
+}
+
+function rows(title: string, distribution: string, way: string): Client {
+  return {
+    ...base('data', distribution),
+    name: title,
+    repoType: 'datasets',
+    absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+    files: [],
+    prints: [ROWS],
+    gated: /gated/i,
+    read: (ask) => script('data', 'read.py', ask, [way, ask.repo]),
+    cannot: { resume: BY_HUB, upload: READS_ONLY },
+  }
+}
+
+/** A server whose calls of huggingface_hub are played by a script. */
+function server(title: string, way: string, asOf: string): Client {
+  return {
+    ...loader('hub-1', title, 'huggingface_hub'),
+    gated: /GatedRepoError/,
+    read: (ask) => script('hub-1', 'replay.py', ask, [way, ask.repo]),
+    isReplayed: true,
+    notes: { public: asOf },
+  }
+}
+
+export const PYTHON_CLIENTS: readonly Client[] = [
+  hub({ environment: 'hub-020', large: 'old_large' }, 'huggingface_hub 0.20'),
+  hub({ environment: 'hub-025' }, 'huggingface_hub 0.25'),
+  hub({ environment: 'hub-0' }, 'huggingface_hub 0.36'),
+  hub({ environment: 'hub-1', hasXet: true }, 'huggingface_hub 1'),
+  hub({ environment: 'hub-2', hasXet: true }, 'huggingface_hub 2'),
+  CLI,
+  HF_TRANSFER,
+  FILE_SYSTEM,
+  loader('transformers-4', 'transformers 4', 'transformers'),
+  loader('transformers', 'transformers 5', 'transformers'),
+  rows('datasets, Parquet', 'datasets', 'load_parquet'),
+  rows('datasets, JSON', 'datasets', 'load_json'),
+  rows('datasets, Parquet streamed', 'datasets', 'stream_parquet'),
+  rows('datasets, JSON streamed', 'datasets', 'stream_json'),
+  rows('pandas hf://', 'pandas', 'pandas'),
+  rows('polars by HfFileSystem', 'polars', 'polars'),
+  server(
+    'vLLM, SGLang',
+    'vllm',
+    'The calls of `repo_utils.py` and `weight_utils.py`, by this version of `huggingface_hub`.',
+  ),
+  server(
+    'TGI and LoRAX, server',
+    'tgi',
+    'The calls of `utils/hub.py`, by this version of `huggingface_hub`. LoRAX’s router and launcher go to the Hub itself, whatever is set.',
+  ),
+  server(
+    'KServe, storage initializer',
+    'kserve',
+    'The calls of `kserve_storage.py`, by this version of `huggingface_hub`.',
+  ),
+]

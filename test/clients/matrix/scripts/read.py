@@ -1,0 +1,113 @@
+"""Reads a repo as one library does, and prints the SHA-256 of each file that it read, or the rows of a data set.
+
+usage: read.py LIBRARY REPO_ID; endpoint, home and token come from the environment
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+library, repo = sys.argv[1:3]
+PARQUET = f"hf://datasets/{repo}/data/train.parquet"
+
+
+def show(*paths):
+    for path in paths:
+        print(hashlib.sha256(Path(path).read_bytes()).hexdigest(), path)
+
+
+def rows(found):
+    print(json.dumps([{"text": row["text"], "label": int(row["label"])} for row in found]))
+
+
+def snapshot():
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(repo))
+    show(*(path for path in folder.rglob("*") if path.is_file()))
+
+
+def large():
+    from huggingface_hub import hf_hub_download
+
+    show(hf_hub_download(repo, "large.bin"))
+
+
+def old_large():
+    """Before 0.23 a client that was killed starts again, unless it is asked to go on."""
+    from huggingface_hub import hf_hub_download
+
+    show(hf_hub_download(repo, "large.bin", resume_download=True))
+
+
+def file_system():
+    from huggingface_hub import HfFileSystem
+
+    fs = HfFileSystem()
+    names = [path for path in fs.ls(repo, detail=False) if path.endswith((".safetensors", ".json"))]
+    assert f"{repo}/config.json" in fs.glob(f"{repo}/*.json"), names
+    for name in names:
+        print(hashlib.sha256(fs.read_bytes(name)).hexdigest(), name)
+
+
+def transformers():
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.utils import cached_file
+
+    config = AutoConfig.from_pretrained(repo)
+    tokenizer = AutoTokenizer.from_pretrained(repo)
+    assert config.model_type == "bert" and len(tokenizer("hello world")["input_ids"]) == 4
+    show(cached_file(repo, "config.json"), cached_file(repo, "model.safetensors"))
+
+
+def load_parquet():
+    from datasets import load_dataset
+
+    rows(load_dataset(repo, data_files={"train": "data/train.parquet"}, split="train"))
+
+
+def load_json():
+    from datasets import load_dataset
+
+    rows(load_dataset(repo, data_files={"train": "data/train.jsonl"}, split="train"))
+
+
+def stream_parquet():
+    from datasets import load_dataset
+
+    rows(load_dataset(repo, data_files={"train": "data/train.parquet"}, split="train", streaming=True))
+
+
+def stream_json():
+    from datasets import load_dataset
+
+    rows(load_dataset(repo, data_files={"train": "data/train.jsonl"}, split="train", streaming=True))
+
+
+def pandas():
+    import pandas
+
+    rows(pandas.read_parquet(PARQUET).to_dict("records"))
+
+
+def polars():
+    """Its own hf:// goes to the Hub, whatever HF_ENDPOINT says."""
+    import polars
+    from huggingface_hub import HfFileSystem
+
+    with HfFileSystem().open(PARQUET.removeprefix("hf://")) as file:
+        rows(polars.read_parquet(file).to_dicts())
+
+
+def sentence_transformers():
+    from sentence_transformers import SentenceTransformer
+
+    assert SentenceTransformer(repo, device="cpu").encode("hello world").shape == (16,)
+    print("loaded")
+
+
+LIBRARIES = {
+    name: call for name, call in list(globals().items()) if callable(call) and name not in ("show", "rows", "Path")
+}
+LIBRARIES[library]()
