@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the real clients that test/clients drives: one Python environment per requirement file, the JavaScript
 # clients, and the command line tools. Everything is pinned, and nothing is made again that is there already.
-# With --all also those that take minutes, and that CI does without: a browser and the Rust clients. What cannot be
+# With --all also those that take minutes, and that CI does without: a browser, torch and the Rust clients. What cannot be
 # installed is said.
 set -euo pipefail
 all=${1:-}
@@ -48,6 +48,20 @@ install_browser() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium >/dev/null
 }
 
+# Torch as Debian packages it, and what needs it. For Debian's own Python.
+make_torch_environment() {
+  local requirements=test/clients/requirements/debian/torch.txt target=$cache/venv-torch stamp
+  [ "$(id -u)" = 0 ] && apt-get update -q >/dev/null &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3-torch python3-venv >/dev/null &&
+    stamp="$(/usr/bin/python3 --version) $(sha256sum <"$requirements")" || return
+  fresh "$target" "$stamp" && return
+  printf 'making %s\n' "$target"
+  rm -rf "$target"
+  /usr/bin/python3 -m venv --system-site-packages "$target" &&
+    "$target/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$requirements" &&
+    printf '%s' "$stamp" >"$target/.made-from"
+}
+
 # Two generations of hf-hub. Their dependencies are as new as Cargo finds them.
 make_rust_clients() {
   local target=$cache/rust-clients stamp
@@ -74,5 +88,6 @@ done
 make_node_clients
 if [ "$all" = --all ]; then
   install_browser || printf 'not installed, and tests of it will not run: chromium\n' >&2
+  make_torch_environment || printf 'not installed, and tests of it will not run: sentence-transformers\n' >&2
   make_rust_clients
 fi

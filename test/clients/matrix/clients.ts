@@ -25,5 +25,4 @@ export const UNPLAYED: Readonly<Record<string, string>> = {
   'hf-hub 0.3': 'It has the address of the Hub built in.',
   'hf-hub 1': 'It is not installed by `test/clients/setup.sh`: with its Xet library it takes long to build.',
   diffusers: NEEDS_TORCH,
-  'sentence-transformers': NEEDS_TORCH,
 }
