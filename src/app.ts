@@ -18,6 +18,7 @@ import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
 import { Contents } from './mirror/content.ts'
+import { DocumentFreshness } from './mirror/documents/document-freshness.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
 import { joinListings } from './mirror/files/join-listings.ts'
@@ -279,7 +280,7 @@ async function openStoreOf(
     get minFreeBytes() {
       return settings.cacheMinFreeBytes
     },
-    memoryBytes: config.memoryCacheBytes,
+    memoryBytes: config.memoryCacheBytes * (1 - DOCUMENTS_SHARE),
     checkReadsMs: config.checkReadsMs,
     makesLinks: config.sendfile !== 'off',
     mayBeReadOnly: config.offline,
@@ -380,6 +381,9 @@ function metricsOf(config: Config, version: string): ReturnType<typeof createMet
   return createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes, rules: config.policies })
 }
 
+/** The part of the memory cache for documents as clients are sent them. The store has the rest. */
+const DOCUMENTS_SHARE = 1 / 16
+
 /** Connects the parts of mirror/. */
 function joinMirror(
   config: Config,
@@ -412,6 +416,7 @@ function joinMirror(
   const refusals = new Refusals({ settings, monotonic })
   const kept = openGit(config, deps)
   const implied = new Implied({ metadata, originBase: client.policy.base, ...kept })
+  const freshness = new DocumentFreshness({ metadata, invalidations, settings, monotonic })
   const shared = {
     ...kept,
     client,
@@ -419,6 +424,8 @@ function joinMirror(
     access,
     refusals,
     implied,
+    freshness,
+    rewrittenBytes: config.memoryCacheBytes * DOCUMENTS_SHARE,
     urls,
     offline: config.offline,
     cachePrivate: config.cachePrivate,

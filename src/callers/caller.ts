@@ -172,7 +172,7 @@ export function mayLend(
 const GIT: ReadonlySet<string> = new Set(['lfs-batch', 'git-read', 'git-write'])
 
 /** API routes below a repo that return its content or its size. */
-const CONTENT_WORDS = new Set(['parquet', 'croissant', 'treesize', 'compare'])
+const CONTENT_WORDS = new Set(['parquet', 'compare'])
 
 /** Whether a target returns content of the repo. Only the exact spelling of the Hub's routes counts. */
 function isContent(target: string, repo: Repo): boolean {
@@ -195,6 +195,9 @@ const ABOUT_NO_REPO =
 function checkRoute(token: IssuedToken, route: HubRoute): void {
   if (token.repos === undefined || token.repos.some((pattern) => pattern === '*' || pattern === '**')) return
   if (route.repo !== undefined) checkScope(token, route.repo)
+  const isSite = route.kind === 'document' && route.document === 'site'
+  if (isSite && !ABOUT_NO_REPO.test(splitTarget(route.target).path))
+    throw outOfScope(token, 'what this request is about')
   if (route.kind !== 'other') return
   const { scope } = route
   if (scope !== undefined) {

@@ -180,7 +180,8 @@ const SETTINGS = {
     key: 'refTtl',
     group: 'Access and protocol',
     form: 'time',
-    meaning: 'how long the mirror trusts a branch such as `main` before it asks the Hub again',
+    meaning:
+      'how long the mirror trusts a branch such as `main`, and a stored answer of the API, before it asks the Hub again',
     parse: duration({ maxMs: LONGEST_TTL_MS }),
     default: '10s',
     live: true,

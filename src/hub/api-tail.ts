@@ -3,7 +3,16 @@
 // checked.
 
 /** Documents about one repo. */
-export type TailDocument = 'repo' | 'revision' | 'tree' | 'paths-info' | 'refs' | 'commits'
+export type TailDocument =
+  | 'repo'
+  | 'revision'
+  | 'tree'
+  | 'paths-info'
+  | 'refs'
+  | 'commits'
+  | 'treesize'
+  | 'parquet'
+  | 'croissant'
 
 interface TailParts {
   /** The word of the route, `undefined` for the repo itself. */
@@ -23,8 +32,8 @@ export type ApiTail =
 // `gpt2/auth-check` is not taken for a repo of that name.
 const OTHER_WORDS = new Set(
   [
-    'auth-check settings preupload commit branch tag super-squash lfs-files treesize compare scan notebook jwt',
-    'leaderboard parquet croissant discussions duplicate ask-access user-access-request like likers secrets',
+    'auth-check settings preupload commit branch tag super-squash lfs-files compare scan notebook jwt',
+    'leaderboard discussions duplicate ask-access user-access-request like likers secrets',
     'variables restart pause sleeptime hardware storage logs events resource-group security-status',
   ].flatMap((line) => line.split(' ')),
 )
@@ -63,7 +72,8 @@ function readTail(parts: readonly string[]): ApiTail | undefined {
       if (revision === undefined || path !== undefined) return undefined
       return { kind: 'document', document: word, word, revision, path }
     }
-    case 'tree': {
+    case 'tree':
+    case 'treesize': {
       const { revision, path } = takeRevision(rest)
       return revision === undefined ? undefined : { kind: 'document', document: word, word, revision, path }
     }
@@ -72,6 +82,14 @@ function readTail(parts: readonly string[]): ApiTail | undefined {
       const { revision, path } = takeRevision(rest)
       if (path !== undefined) return undefined
       return { kind: 'xet-token', write: word === 'xet-write-token', word, revision, path }
+    }
+    case 'croissant':
+    case 'parquet': {
+      // Three more segments name a file. A slash within a segment is none between two.
+      const isListing = word === 'parquet' && rest.length <= 2 && !rest.some((part) => part.includes('/'))
+      if (rest.length > 0 && !isListing) return { kind: 'other' }
+      const path = rest.length === 0 ? undefined : rest.join('/')
+      return { kind: 'document', document: word, word, revision: undefined, path }
     }
     default:
       return OTHER_WORDS.has(word) ? { kind: 'other' } : undefined

@@ -24,8 +24,8 @@ export interface DocumentPlan {
 }
 
 export interface ScanOptions {
-  /** Whether the document must be an array; otherwise it must be an object. */
-  readonly isList: boolean
+  /** Whether the document must be an array, or an object; undefined if it may be either. */
+  readonly isList: boolean | undefined
   /** Beginnings of URLs that are the origin's: ASCII, lower case, without a slash at the end. */
   readonly bases: readonly string[]
   readonly stripXet: boolean
@@ -99,7 +99,7 @@ export class DocumentScan {
     this.#options = options
     this.#bases = options.bases.map((base) => Buffer.from(base, 'latin1'))
     this.#longestBase = Math.max(0, ...this.#bases.map((base) => base.length))
-    this.#switchDepth = options.isList ? 2 : 1
+    this.#switchDepth = options.isList === true ? 2 : 1
     this.#frame = newFrame(undefined)
     if (!isUtf8(body)) throw noJson()
     // A byte order mark, which a reader may ignore (RFC 8259, section 8.1).

@@ -19,6 +19,9 @@ export interface RewriteBases {
 /** Documents that are arrays; all others are objects. */
 const ARRAYS: ReadonlySet<HubDocument> = new Set<HubDocument>(['tree', 'paths-info', 'commits', 'list'])
 
+/** Documents that may be either. */
+const EITHER: ReadonlySet<HubDocument> = new Set<HubDocument>(['parquet', 'croissant', 'site'])
+
 interface DocumentOptions extends Pick<RewriteBases, 'originBase' | 'aliases'> {
   readonly document: HubDocument
   readonly stripXet: boolean
@@ -50,10 +53,12 @@ export function rewriteDocument(
  * `rewriteDocument` does.
  */
 export function scanDocument(body: Buffer, options: DocumentOptions): DocumentScan {
+  const { document } = options
   return new DocumentScan(body, {
-    isList: ARRAYS.has(options.document),
-    bases: basesOf(options).map((base) => base.toLowerCase()),
-    stripXet: options.stripXet,
+    isList: EITHER.has(document) ? undefined : ARRAYS.has(document),
+    // No client follows a URL in what people have collected or written.
+    bases: document === 'site' ? [] : basesOf(options).map((base) => base.toLowerCase()),
+    stripXet: options.stripXet && !EITHER.has(document),
     members: options.members ?? [],
   })
 }

@@ -29,7 +29,10 @@ import {
 } from './url-text.ts'
 
 /** API answers that may be kept. */
-export type HubDocument = TailDocument | 'whoami' | 'list'
+export type HubDocument = TailDocument | ListDocument | 'whoami'
+
+/** Answers about no single repo: `list` has repos of one type, `site` is any other that is not about its caller. */
+export type ListDocument = 'list' | 'site'
 
 /** The purpose of a route that the mirror does not understand. All but `page` is passed through. */
 type OtherPurpose =
@@ -65,12 +68,12 @@ export type HubRoute =
       readonly repo: Repo
       readonly revision: string | undefined
       readonly target: string
-      /** A tree at a commit, without the fields that change after it. */
+      /** A tree or its size at a commit, without the fields that change after it. */
       readonly immutable: boolean
     }
   | {
       readonly kind: 'document'
-      readonly document: 'whoami' | 'list'
+      readonly document: ListDocument | 'whoami'
       readonly repo: undefined
       readonly revision: undefined
       readonly target: string
@@ -167,6 +170,8 @@ function parseApi(target: Target, parts: readonly string[]): HubRoute {
   }
   if (first === 'buckets' && rest.length === 3 && rest[2] === 'paths-info') return other(target, 'question')
   if (first === 'validate-yaml' && rest.length === 0) return other(target, 'question')
+  if (isSiteDocument(parts))
+    return { kind: 'document', document: 'site', ...NO_REPO, target: canonicalTarget(target) }
   const type = typeOfApiSegment(first)
   if (type === undefined) return other(target, 'any')
   if (rest.length === 0) {
@@ -182,6 +187,24 @@ function parseApi(target: Target, parts: readonly string[]): HubRoute {
   return apiRoute(target, repoOf(type, idParts), tail)
 }
 
+/** Whether the API answers alike to all callers who may have the answer, and without a repo in the path. */
+function isSiteDocument([first, ...rest]: readonly string[]): boolean {
+  switch (first) {
+    case 'collections':
+      return rest.length === 0 || rest.length === 2
+    case 'papers':
+      return rest.length === 1
+    case 'daily_papers':
+    case 'trending':
+    case 'models-tags-by-type':
+    case 'datasets-tags-by-type':
+    case 'agent-harnesses':
+      return rest.length === 0
+    default:
+      return false
+  }
+}
+
 const NO_REPO = { repo: undefined, revision: undefined, immutable: false } as const
 
 function apiRoute(target: Target, repo: Repo, tail: Exclude<ApiTail, { kind: 'other' }>): HubRoute {
@@ -194,12 +217,14 @@ function apiRoute(target: Target, repo: Repo, tail: Exclude<ApiTail, { kind: 'ot
     ...(revision === undefined ? [] : [encodeSegment(revision)]),
     ...(path === undefined ? [] : [encodePath(path)]),
   ]
-  const text = pieces.join('/') + target.query
+  // Behind `treesize/{rev}` a slash stands for the root.
+  const slash = word === 'treesize' && target.trailingSlash ? '/' : ''
+  const text = pieces.join('/') + slash + target.query
   if (tail.kind === 'xet-token') {
     return { kind: 'xet-token', repo, revision, write: tail.write, target: text }
   }
   const immutable =
-    tail.document === 'tree' &&
+    (tail.document === 'tree' || tail.document === 'treesize') &&
     revision !== undefined &&
     isCommitHash(revision) &&
     !asksForExpansion(target.query)

@@ -17,8 +17,9 @@ import type { Access } from './access/access.ts'
 import { noteAllowed, noteRefusal } from './access/note.ts'
 import { proveAnswer, provePublic } from './access/public.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
-import type { Answer } from './answer.ts'
+import { type Answer, ageHeader } from './answer.ts'
 import { anonymousRequester, type Ctx, requesterOf } from './context.ts'
+import type { DocumentFreshness } from './documents/document-freshness.ts'
 import { type DocumentFact, isSameDocument } from './metadata/documents.ts'
 import type { Metadata } from './metadata/metadata.ts'
 import type { ObjectRequest, Objects } from './objects.ts'
@@ -28,6 +29,7 @@ export interface RegistryOptions {
   readonly access: Access
   readonly metadata: Metadata
   readonly objects: Objects
+  readonly freshness: Pick<DocumentFreshness, 'isFresh'>
   readonly offline: boolean
   readonly monotonic: () => number
 }
@@ -109,7 +111,7 @@ export class Registry {
     { accept = '', method }: RegistryQuestion,
     isPublic: boolean,
   ): Promise<Answer | undefined> {
-    const { metadata, client, offline, monotonic } = this.#options
+    const { metadata, client, offline, monotonic, freshness } = this.#options
     if (accept.length > MAX_ACCEPT_CHARS) return undefined
     // The Hub names the file to llama.cpp, and to no other client.
     const isLlama = /llama-cpp/i.test(ctx.forward['user-agent'] ?? '')
@@ -122,6 +124,11 @@ export class Registry {
     const orKept = (error: MirrorError): Answer => {
       if (kept === undefined) throw error
       return fromKept(kept, 'stale')
+    }
+    if (kept !== undefined && isPublic && freshness.isFresh(repo, name)) {
+      const answer = fromKept(kept, 'hit')
+      const age = ageHeader(monotonic() - (metadata.documents.askedAt(name) ?? monotonic()))
+      return { ...answer, headers: { ...answer.headers, ...age } }
     }
     if (offline || client.isRecentlyUnreachable()) return kept && fromKept(kept, offline ? 'hit' : 'stale')
     // The repo is not known to be public now. What is stored of it is only for the time when the Hub is away.

@@ -33,6 +33,9 @@ export function subjectOf(
     }
     case 'document': {
       if (route.repo === undefined) return undefined
+      // They are about files of a branch that they do not name.
+      if (route.document === 'parquet' || route.document === 'croissant')
+        return { ...route.repo, revision: ANY, path: ANY, size: ANY }
       // The info of a repo without a revision is that of its main branch.
       const revision = route.revision ?? (route.document === 'repo' ? 'main' : undefined)
       const isUnclear = revision !== undefined && isRefsAlone(revision)

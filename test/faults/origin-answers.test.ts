@@ -27,13 +27,13 @@ afterEach(async () => {
   otherHub = undefined
 })
 
-async function start(originTimeoutMs = 20_000): Promise<void> {
+async function start(originTimeoutMs = 20_000, refTtlMs = 10_000): Promise<void> {
   const world = new World().addUser('member', { token: TOKEN })
   const files = { 'w.bin': lfs({ sizeBytes: SIZE, seed: 3 }), 'config.json': '{"a":1}' }
   world.model('acme/open').commit(files)
   world.model('acme/private').private(['member']).commit(files)
   hub = await startHub({ world })
-  mirror = await startMirror({ hub, config: { originTimeoutMs } })
+  mirror = await startMirror({ hub, config: { originTimeoutMs, refTtlMs } })
 }
 
 const get = (path: string, asked?: Asked): Promise<Got> => probe(mirror.url + path, asked)
@@ -236,7 +236,7 @@ describe('a JSON document with a fault does not reach a client:', () => {
   })
 
   it('a stored document is served while the origin sends a damaged one', async () => {
-    await start()
+    await start(20_000, 0)
     const before = await get(API)
     onHub({ ...document, captivePortal: true })
     const after = await get(API)

@@ -38,6 +38,7 @@ const ACTIONS = new Set([
   'xet-read-token',
   'xet-write-token',
   'parquet',
+  'croissant',
   'preupload',
   'commit',
   'branch',
@@ -144,6 +145,8 @@ async function answerRead(hub: HubState, exchange: Exchange, request: RepoReques
   if (action === undefined) return answerInfo(hub, exchange, repo, undefined)
   if (action === 'auth-check') return exchange.send({ status: 200 })
   if (action === 'refs') return answerRefs(exchange, repo)
+  if (action === 'croissant' && repo.type === 'datasets')
+    return sendJson(exchange, { '@type': 'sc:Dataset', name: repo.id, url: `${hub.url}/datasets/${repo.id}` })
   if (action === 'parquet' && repo.type === 'datasets') return answerParquet(hub, exchange, repo, rest)
   if (revision === undefined) return notFound(exchange)
   if (action === 'revision') return answerInfo(hub, exchange, repo, revision)

@@ -70,6 +70,40 @@ export async function answerGeneral(
     second !== undefined
   ) {
     await answerOverview(hub, exchange, first, second)
+  } else if (method === 'GET' || method === 'HEAD') return answerSite(hub, exchange, segments)
+  else return false
+  return true
+}
+
+const COLLECTION = 'acme/best-of-1234567890'
+const PRIVATE_COLLECTION = 'alice/drafts-1234567890'
+
+/** Collections, papers, and lists of tags: one of each, and a collection that only Alice may see. `false`: not one of them. */
+async function answerSite(hub: HubState, exchange: Exchange, segments: readonly string[]): Promise<boolean> {
+  const [first, ...rest] = segments
+  const caller = callerOf(hub.world, exchange.request.headers)
+  if (caller.kind === 'invalid') await refuse(exchange, REFUSALS.invalidCredentials)
+  else if (first === 'collections' && (rest.length === 0 || rest.length === 2)) {
+    const isOwner = caller.kind === 'user' && caller.name === 'alice'
+    const all = [COLLECTION, ...(isOwner ? [PRIVATE_COLLECTION] : [])].map((slug) => ({
+      slug,
+      title: slug.split('/')[1],
+      // What people have written stays as it is.
+      description: `see ${hub.url}/acme/open`,
+      url: `${hub.url}/collections/${slug}`,
+      private: slug === PRIVATE_COLLECTION,
+      items: [{ type: 'model', id: 'acme/open' }],
+    }))
+    const one = all.find(({ slug }) => slug === rest.join('/'))
+    if (rest.length === 0) await sendJson(exchange, all)
+    else if (one === undefined) await refuse(exchange, { status: 404, message: 'Collection not found' })
+    else await sendJson(exchange, one)
+  } else if (first === 'papers' && rest.length === 1) {
+    await sendJson(exchange, { id: rest[0], title: `Paper ${rest[0]}`, url: `${hub.url}/papers/${rest[0]}` })
+  } else if (first === 'daily_papers' && rest.length === 0) {
+    await sendJson(exchange, [{ paper: { id: '2601.00001' } }])
+  } else if (first?.endsWith('-tags-by-type') === true && rest.length === 0) {
+    await sendJson(exchange, { library: [{ type: 'library', id: 'transformers', label: 'Transformers' }] })
   } else return false
   return true
 }

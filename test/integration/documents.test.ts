@@ -271,6 +271,7 @@ it.each([203, 206, 300])('an answer of status %i is passed on, neither stored no
   expect([got.status, got.body.toString(), got.headers['x-cache']]).toEqual([code, body, 'BYPASS'])
   // Once the repo is known to be open, too.
   const honest = await scene.ask(plain)
+  scene.clock.advance(10_000)
   scene.hub.faults.add(answer)
   expect((await scene.ask(plain)).headers['x-cache']).toBe('BYPASS')
   scene.hub.faults.add({ where: 'hub', resetBeforeHeaders: true, times: 99 })

@@ -21,10 +21,11 @@ describe('a listing that is the first request for a repo', () => {
     const proofs = () => scene.hub.ledger.requests({ url: /^\/api\/models\/acme\/open\?expand=private/ })
     await eventually(
       async () => (await scene.ask(LISTINGS[0] ?? '')).headers['x-cache'],
-      (word) => word === 'REVALIDATED',
+      (word) => word === 'HIT',
     )
     expect(proofs().map(({ headers }) => headers.authorization)).toEqual([undefined])
     for (const target of LISTINGS) await scene.ask(target)
+    scene.clock.advance(10_000)
     await scene.hub.stop()
     const replies = await Promise.all(LISTINGS.map((target) => scene.ask(target)))
     expect(replies.map(({ status, headers }) => [status, headers['x-cache']])).toEqual([

@@ -213,6 +213,9 @@ it('a folder is reported as absent at once if the Hub has said so before, and on
   await scene.ask('/api/models/acme/open')
   expect((await scene.ask(folder)).status).toBe(404)
   expect((await scene.ask(closed, { token: TOKENS.alice })).status).toBe(404)
+  scene.clock.advance(10_000)
+  // The Hub has been there until now.
+  await scene.ask('/api/whoami-v2', { token: TOKENS.alice })
   await scene.hub.stop()
   const again = await scene.ask(folder)
   expect([again.status, again.headers['x-error-code'], again.headers['x-cache']]).toEqual([

@@ -177,6 +177,7 @@ it.each(BY_BRANCH)(
     )
     expect(questions.map((entry) => scene.hub.ledger.credential(entry))).toEqual([undefined])
     scene.hub.ledger.clear()
+    scene.clock.advance(10_000)
     await scene.ask(target, { token: TOKENS.alice })
     expect(
       scene.hub.ledger.requests().map((entry) => scene.hub.ledger.credential(entry)),

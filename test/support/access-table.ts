@@ -242,6 +242,8 @@ export function expectedOf(cell: Cell, allowed: boolean): Expected {
     const isGranted = state === 'origin down, in grace' && cell.cachePrivate && isReader(cell)
     return { answer: wasOpen || isGranted ? 'as stored' : 'away', asked: [], cdn: 0 }
   }
+  // What was asked for a moment ago is given again.
+  if (!isFile(cell) && isTrusted && state === 'warm') return { answer: 'as stored', asked: [], cdn: 0 }
   if (!isFile(cell))
     return { answer: 'as the Hub', asked: twiceWhereMoved(cell, ['own GET document']), cdn: 0 }
   // Public bytes are public, whatever the caller's token is.

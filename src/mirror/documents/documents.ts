@@ -2,20 +2,15 @@
 // credential. URLs are rewritten to point at the mirror, and Xet is removed. Answers about public repos are stored for the
 // time when the Hub is away.
 
-import { callerKey } from '../../callers/caller-key.ts'
 import { isHubAway, isOriginUnavailable, MirrorError } from '../../errors.ts'
-import { withoutTrailingSlash } from '../../http/base-url.ts'
-import { weakEtag } from '../../http/conditional.ts'
 import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
-import { deniesRepo, type Refusal, readRefusal } from '../../hub/refusal.ts'
-import { rewriteLink, rewritten, rewrittenLength } from '../../hub/rewrite.ts'
+import { deniesRepo, isBadToken, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { asksForExpansion } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { foreignAnswer, interception } from '../../origin/failures/bad-answer.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { traitsOf } from '../../origin/repos/repo-info.ts'
-import type { Outcome } from '../../telemetry/observer.ts'
 import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
 import { proveAnswer, proveCommit, provePublic } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
@@ -25,18 +20,13 @@ import type { Ctx } from '../context.ts'
 import type { CommitListings } from '../files/commit-listings.ts'
 import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
-import { DocumentBody } from './document-body.ts'
-import type { DocumentMemory } from './document-memory.ts'
+import { readPathsQuestion } from './compose.ts'
+import { DocumentAnswers, type DocumentAnswersOptions } from './document-answers.ts'
+import type { DocumentFreshness } from './document-freshness.ts'
 import { documentName } from './document-name.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import { GrantedDocuments, type GrantedDocumentsOptions } from './granted-documents.ts'
-import {
-  type DocumentRequest,
-  type DocumentRoute,
-  type HubAnswer,
-  HubDocuments,
-  SMALL_DOCUMENT_BYTES,
-} from './hub-documents.ts'
+import { type DocumentRequest, type DocumentRoute, type HubAnswer, HubDocuments } from './hub-documents.ts'
 import { type Implied, isComposedPage } from './implied.ts'
 import { ListingDocuments } from './listing-documents.ts'
 import { offlineError } from './offline.ts'
@@ -56,7 +46,7 @@ interface AskContext {
   readonly isUrgent: boolean
 }
 
-export interface DocumentsOptions extends GrantedDocumentsOptions {
+export interface DocumentsOptions extends GrantedDocumentsOptions, Omit<DocumentAnswersOptions, 'plans'> {
   readonly client: OriginClient
   readonly metadata: Metadata
   readonly refusals: Refusals
@@ -68,38 +58,41 @@ export interface DocumentsOptions extends GrantedDocumentsOptions {
   /** Whether a rule depends on licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: () => boolean
   readonly monotonic: () => number
-  readonly memory: DocumentMemory
+  readonly freshness: Pick<DocumentFreshness, 'isFresh' | 'endLists'>
   /** Learns what passes here of the files of public commits. */
   readonly listings: Pick<CommitListings, 'learn' | 'hasLearnt'>
 }
 
 /** The info of a repo with 300,000 files. */
 const MAX_STORED_BYTES = 64 * 1024 * 1024
+/** There is no bound to the number of searches. */
+const MAX_LIST_BYTES = 1024 * 1024
 const PAGE_IS_GONE =
   'This page belongs to a listing that the mirror no longer has. Request its first page again.'
 
 export class Documents {
   readonly #options: DocumentsOptions
-  readonly #memory: DocumentMemory
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
   readonly #granted: GrantedDocuments
+  readonly #answers: DocumentAnswers
   readonly pages: ListingDocuments
   // The name under which an answer of the Hub was stored.
   readonly #kept = new WeakMap<Buffer, string>()
 
   constructor(options: DocumentsOptions) {
     this.#options = options
-    this.#memory = options.memory
-    this.#hub = new HubDocuments({ ...options, memory: this.#memory })
+    this.#hub = new HubDocuments(options)
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
     this.#granted = new GrantedDocuments(options)
+    this.#answers = new DocumentAnswers({ ...options, plans: this.#plans })
     this.pages = new ListingDocuments({ ...options, hub: this.#hub, plans: this.#plans })
   }
 
   /** A write was forwarded and accepted: requests from now on do not join one that was sent before. */
   changed(): void {
     this.#hub.changed()
+    this.#options.freshness.endLists()
   }
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
@@ -109,26 +102,29 @@ export class Documents {
     const mayStore = ctx.admission?.mayStore(undefined) !== false
     const name = mayStore ? documentName(route, request) : undefined
     const stored = name === undefined ? undefined : await metadata.documents.get(name)
-    const open = repo !== undefined && access.verdict(repo) === 'public'
+    // A document about no repo is stored only as every caller may have it. One with a credential may be shown more.
+    const isList = repo === undefined && name !== undefined
+    const open =
+      repo === undefined ? isList && ctx.authorization === undefined : access.verdict(repo) === 'public'
     const fromStored = async (fact: DocumentFact, outcome: 'hit' | 'stale'): Promise<Answer> => {
       noteAllowed(ctx.access, open ? 'public' : 'was-public')
       const answer = await this.#fromFact(ctx, route, request, fact, outcome)
-      return { ...answer, headers: { ...answer.headers, ...this.#age(route, name) } }
+      return { ...answer, headers: { ...answer.headers, ...this.#age(route, request, name) } }
     }
-    if (name !== undefined && stored !== undefined && open && route.immutable) {
-      void this.pages.learn(ctx, route, stored, name)
+    if (name !== undefined && stored !== undefined && open && this.#mayRepeat(ctx, route, request, name)) {
+      // What can change was learnt when the Hub was asked.
+      if (isImmutable(route, request)) void this.pages.learn(ctx, route, stored, name)
       return fromStored(stored, 'hit')
     }
-    const mayFallBack = repo !== undefined && (open || (await access.lastKnownPublic(repo)))
+    const mayFallBack = isList || (repo !== undefined && (open || (await access.lastKnownPublic(repo))))
     const fallback = mayFallBack ? stored : undefined
     // Looked for only when the Hub cannot be reached: it costs more than asking.
-    const implied = async (): Promise<DocumentFact | undefined> =>
-      fallback ??
-      (mayFallBack && mayStore && route.repo !== undefined
-        ? await this.#options.implied.document(route, request)
-        : route.document === 'list'
-          ? await this.#options.lists.page(ctx, route)
-          : undefined)
+    const implied = async (): Promise<DocumentFact | undefined> => {
+      // What the mirror has is of more use then than what the Hub once listed, of which further pages may lack.
+      if (route.document === 'list') return (await this.#options.lists.page(ctx, route)) ?? fallback
+      if (fallback !== undefined || route.repo === undefined) return fallback
+      return mayFallBack && mayStore ? this.#options.implied.document(route, request) : undefined
+    }
     if (isComposedPage(route.target)) {
       const page =
         open || route.document === 'list' || offline || client.isRecentlyUnreachable()
@@ -171,6 +167,14 @@ export class Documents {
       if (answer === undefined) throw error
       return answer
     }
+  }
+
+  /** Whether a public document that is stored under `name` may be given without asking the Hub. */
+  #mayRepeat(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, name: string): boolean {
+    if (isImmutable(route, request)) return true
+    // What a token is sent of such fields may be more.
+    const isOwn = ctx.authorization !== undefined && asksForExpansion(splitTarget(route.target).query)
+    return !isOwn && this.#options.freshness.isFresh(route.repo, name)
   }
 
   async #ask(ctx: Ctx, route: DocumentRoute, request: DocumentRequest, context: AskContext): Promise<Answer> {
@@ -220,9 +224,13 @@ export class Documents {
     // What is stored already has been scanned, and must not be in memory twice.
     const fact = same ? { ...received, body: context.stored.body } : received
     // Rewritten before anything is learnt from it: JSON of an unexpected shape is not believed either.
-    const rewritten = await this.#answer(ctx, route, request, fact, 'bypass', status)
+    const rewritten = await this.#answers.make(ctx, route, request, fact, 'bypass', status)
     // It is not known what another status would mean for the repo, and what is stored is served as a 200.
-    if (route.repo === undefined || status !== 200) return rewritten
+    if (status !== 200) return rewritten
+    if (route.repo === undefined) {
+      const isKept = this.#keepList(ctx, fact, { ...context, askedAt })
+      return isKept ? { ...rewritten, outcome: same ? 'revalidated' : 'miss' } : rewritten
+    }
     try {
       await this.#learn(ctx, route, fact.body, askedAt)
     } catch (error) {
@@ -292,6 +300,18 @@ export class Documents {
     return isKnown
   }
 
+  /** Stores a document about no repo as the Hub shows it without a credential, and says whether it does. */
+  #keepList(
+    ctx: Ctx,
+    fact: DocumentFact,
+    { name, stored, askedAt }: Pick<AskContext, 'name' | 'stored'> & { readonly askedAt: number },
+  ): boolean {
+    const isPublic = ctx.authorization === undefined && name !== undefined
+    if (!isPublic || fact.body.length > MAX_LIST_BYTES) return false
+    this.#options.metadata.documents.set(name, fact, askedAt, stored)
+    return true
+  }
+
   /** What the Hub refused to this caller a moment ago. */
   #refusedBefore(ctx: Ctx, route: DocumentRoute): Answer | undefined {
     const asked = questionOf(route)
@@ -318,7 +338,8 @@ export class Documents {
     } & Pick<AskContext, 'name' | 'stored'>,
   ): Promise<Answer> {
     const { askedAt, headers, name, stored } = context
-    const { access } = this.#options
+    const { access, metadata } = this.#options
+    const { status, isForeign } = refusal
     noteRefusal(ctx.access, refusal)
     // Clients ask for folders that most repos lack, and wait long for an answer when the Hub is away.
     const missing = refusal.status === 404 && refusal.code === 'EntryNotFound'
@@ -330,6 +351,9 @@ export class Documents {
     const asked = questionOf(route)
     if (asked !== undefined && deniesRepo(refusal))
       this.#options.refusals.set(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
+    // It may have been made private, or deleted.
+    const isGone = (status === 404 && !isForeign) || (deniesRepo(refusal) && !isBadToken(refusal))
+    if (route.repo === undefined && name !== undefined && isGone) metadata.documents.remove(name)
     await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
       asked: hintContext(ctx, route.repo),
@@ -361,9 +385,14 @@ export class Documents {
   }
 
   /** The age of a document that may change. */
-  #age(route: DocumentRoute, name: string | undefined): Readonly<Record<string, string>> {
+  #age(
+    route: DocumentRoute,
+    request: DocumentRequest,
+    name: string | undefined,
+  ): Readonly<Record<string, string>> {
     const { metadata, monotonic } = this.#options
-    const askedAt = route.immutable || name === undefined ? undefined : metadata.documents.askedAt(name)
+    const askedAt =
+      isImmutable(route, request) || name === undefined ? undefined : metadata.documents.askedAt(name)
     return ageHeader(askedAt === undefined ? undefined : monotonic() - askedAt)
   }
 
@@ -374,7 +403,7 @@ export class Documents {
     fact: DocumentFact,
     outcome: 'hit' | 'stale',
   ): Promise<Answer> | Answer {
-    if (fact.absent === undefined) return this.#answer(ctx, route, request, fact, outcome, 200)
+    if (fact.absent === undefined) return this.#answers.make(ctx, route, request, fact, outcome, 200)
     const refusal = {
       status: 404,
       code: 'EntryNotFound',
@@ -385,51 +414,15 @@ export class Documents {
     }
     return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
   }
-
-  async #answer(
-    ctx: Ctx,
-    route: DocumentRoute,
-    request: DocumentRequest,
-    fact: DocumentFact,
-    outcome: Outcome,
-    status: number,
-  ): Promise<Answer> {
-    const { mirrorBase } = ctx
-    const bases = {
-      originBase: withoutTrailingSlash(this.#options.client.policy.base.href),
-      mirrorBase,
-      aliases: HUB_URLS,
-    }
-    const link = fact.link === undefined ? undefined : rewriteLink(fact.link, { ...bases, stripXet: true })
-    const headers: Record<string, string> = {
-      ...fact.headers,
-      'content-type': fact.contentType,
-      ...(link === undefined ? {} : { link }),
-      ...DOCUMENT_HEADERS,
-    }
-    const { body } = fact
-    const plan = await this.#plans.of(body, route.document)
-    // Not the Hub's own: without Xet and with the mirror's URLs these are other bytes, and not the same for all names of the
-    // mirror. Weak as the Hub's, since a gateway may compress them. An answer to a POST is no representation of its target.
-    if (status === 200 && request.method === 'GET')
-      headers['etag'] = weakEtag([plan.digest, plan.hasBase ? mirrorBase : '', link ?? '', fact.contentType])
-    const lengthBytes = rewrittenLength(body, plan, mirrorBase)
-    headers['content-length'] = String(lengthBytes)
-    if (body.length <= SMALL_DOCUMENT_BYTES) {
-      const bytes = Buffer.concat([...rewritten(body, plan, mirrorBase)])
-      return { status, headers, outcome, body: { kind: 'bytes', bytes } }
-    }
-    const release = await this.#memory.hold(body, callerKey(ctx.caller))
-    const stream = new DocumentBody(body, plan, mirrorBase, release)
-    return { status, headers, outcome, body: { kind: 'stream', stream, lengthBytes } }
-  }
 }
 
-const DOCUMENT_HEADERS = {
-  'access-control-allow-origin': '*',
-  'cache-control': 'private, no-cache',
-  vary: 'Authorization, Accept',
-  'x-content-type-options': 'nosniff',
+/** Whether the document can never change: a listing of a commit, without the fields that do. */
+function isImmutable(route: DocumentRoute, { body, contentType }: DocumentRequest): boolean {
+  const { document, revision, immutable } = route
+  if (document !== 'paths-info' || body === undefined) return immutable
+  return (
+    revision !== undefined && isCommitHash(revision) && readPathsQuestion(contentType, body)?.expand === false
+  )
 }
 
 function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {

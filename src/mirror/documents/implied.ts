@@ -133,6 +133,10 @@ export class Implied {
         return this.#refs(route, query)
       case 'commits':
         return this.#commits(route, query)
+      case 'treesize':
+      case 'parquet':
+      case 'croissant':
+        return undefined
       default:
         return route.document satisfies never
     }

@@ -42,6 +42,12 @@ export class DocumentMetadata {
     void this.#store.write('documents', key, fact)
   }
 
+  /** Nothing is stored under the name from now on. */
+  remove(name: string): void {
+    this.#askedAt.delete(name)
+    void this.#store.remove('documents', this.#store.documentKey(name))
+  }
+
   /** When this process last asked the Hub for the document and received what is stored. */
   askedAt(name: string): number | undefined {
     return this.#askedAt.get(name)

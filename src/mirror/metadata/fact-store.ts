@@ -43,6 +43,11 @@ export class FactStore {
     return this.#options.facts.write(kind, key, value).catch(this.#options.onWriteError)
   }
 
+  /** Resolves when the removal has succeeded or failed. Never rejects. */
+  remove(kind: 'documents', key: string): Promise<void> {
+    return this.#options.facts.remove(kind, key).catch(this.#options.onWriteError)
+  }
+
   repoKey(repo: Repo): string {
     return `${this.#options.origin} ${repoKey(repo)}`
   }

@@ -265,4 +265,6 @@ function isFactOf(
   })
 }
 
-const DOCUMENT_TAILS: ReadonlySet<string> = new Set(['revision', 'tree', 'paths-info', 'refs', 'commits'])
+const DOCUMENT_TAILS: ReadonlySet<string> = new Set(
+  'revision tree paths-info refs commits treesize parquet croissant'.split(' '),
+)
