@@ -10,7 +10,6 @@ import { watchHubTokens } from './callers/hub-tokens.ts'
 import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
 import { type Changes, Live, type LiveSettings } from './config/live.ts'
-import type { MirrorError } from './errors.ts'
 import { createFastPath } from './fast-path/fast-path.ts' // fast path
 import { createHealth, type Health } from './health.ts'
 import { joinGit, openGit } from './join-git.ts'
@@ -29,8 +28,8 @@ import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Objects } from './mirror/objects.ts'
 import { Registry } from './mirror/registry.ts'
 import { Uploads } from './mirror/uploads.ts'
-import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { createSignedUrls } from './origin/files/signed-urls.ts'
+import { type OriginClients, originClientsOf } from './origin-clients.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
@@ -108,7 +107,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     observer: metrics.observer,
     logger,
     monotonic,
-    originTrouble: () => client.unreachableReason(),
+    originTrouble: () => clients.client.unreachableReason(),
     offline: config.offline,
     certificate: tls && (() => tls.validity()),
   })
@@ -122,10 +121,10 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const stopScrubber = scrubberOf(config, { store, observer, logger, auditor: auditLog, now })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
-  const client = clientOf(config, { via, observer, logger, now: monotonic, dispatcher })
+  const { clients, closeClients } = originClientsOf(config, { via, observer, logger, monotonic, dispatcher })
   const invalidations = new Invalidations()
   const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
-  const parts = { settings, observer, now, monotonic, logger, store, client, via, health, invalidations }
+  const parts = { settings, observer, now, monotonic, logger, store, ...clients, via, health, invalidations }
   const { mirror, downloads, git } = joinMirror(config, parts)
   const { callers, ages, readTokens } = joinCallers(config, parts)
 
@@ -146,7 +145,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const server = await buildServer({
     ...facing,
     earlyAnswers: createFastPath({ ...facing, invalidations, monotonic }), // fast path
-    client,
+    client: clients.client,
     ...placeOf(config, { now, tls }),
     settings,
     readiness: health.readiness,
@@ -157,7 +156,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     ages.stop()
     tls?.stop()
     await Promise.all([git.close(), downloads.close()])
-    await client.close()
+    await closeClients()
     await stopScrubber()
     await store.close()
     await auditLog.close()
@@ -300,43 +299,6 @@ async function openStoreOf(
   return store
 }
 
-function clientOf(
-  config: Config,
-  deps: {
-    readonly via: string
-    readonly observer: Observer
-    readonly now: () => number
-    readonly dispatcher: Dispatcher | undefined
-    readonly logger: Logger
-  },
-): OriginClient {
-  const { dispatcher, logger, ...rest } = deps
-  return createOriginClient({
-    policy: { base: config.origin, allowedHosts: config.redirectHosts },
-    timeoutMs: config.originTimeoutMs,
-    connections: config.originConnections,
-    onWait: (report) => logger.warn(report, 'requests wait for connections to the origin'),
-    proxies: config.proxies,
-    onReachabilityChange: originTurns(logger),
-    onMoved: (place) =>
-      logger.warn({ place }, 'the origin has moved; set HUBMIRROR_ORIGIN to its new address'),
-    ...rest,
-    ...(dispatcher === undefined ? {} : { dispatcher }),
-  })
-}
-
-/**
- * Logs a line when the origin becomes unreachable and one when it is back. Meanwhile stored content is served without
- * errors.
- */
-function originTurns(logger: Logger): (trouble: MirrorError | undefined) => void {
-  return (trouble) => {
-    if (trouble === undefined) logger.info('the origin is reachable again')
-    else
-      logger.warn({ code: trouble.code, ...trouble.detail }, `the origin is unreachable: ${trouble.message}`)
-  }
-}
-
 /** Connects what identifies callers and chooses the credential for the Hub. */
 function joinCallers(
   config: Config,
@@ -387,10 +349,9 @@ const DOCUMENTS_SHARE = 1 / 16
 /** Connects the parts of mirror/. */
 function joinMirror(
   config: Config,
-  deps: {
+  deps: OriginClients & {
     readonly settings: LiveSettings
     readonly store: DiskStore
-    readonly client: OriginClient
     readonly via: string
     readonly observer: Observer
     readonly logger: Logger
@@ -400,7 +361,7 @@ function joinMirror(
     readonly invalidations: Invalidations
   },
 ): { readonly mirror: Mirror; readonly downloads: Downloads; readonly git: GitClones } {
-  const { settings, store, client, observer, monotonic, invalidations } = deps
+  const { settings, store, client, datasetsServer, observer, monotonic, invalidations } = deps
   const { onStorageFailed, onNoSpace } = deps.health
   const metadata = new Metadata({
     invalidations,
@@ -420,6 +381,7 @@ function joinMirror(
   const shared = {
     ...kept,
     client,
+    datasetsServer,
     metadata,
     access,
     refusals,

@@ -18,6 +18,8 @@ import {
   list,
   network,
   onOff,
+  orOff,
+  orWord,
   type Parser,
   port,
   rate,
@@ -111,6 +113,15 @@ const SETTINGS = {
     meaning: 'the Hub behind the mirror, or another mirror',
     parse: url(),
     default: 'https://huggingface.co',
+  },
+  datasetsServer: {
+    key: 'datasetsServer',
+    group: 'Origin',
+    form: 'url|origin|off',
+    meaning:
+      "the datasets-server, which `datasets` asks for lists of Parquet files: `origin`: at the host of the origin, with `datasets-server.` before it. `off`: none. Callers' tokens are sent there",
+    parse: orOff(orWord('origin', url())),
+    default: 'origin',
   },
   token: {
     key: 'token',

@@ -279,6 +279,11 @@ function unbracket(text: string): string {
   return text.startsWith('[') && text.endsWith(']') ? text.slice(1, -1) : text
 }
 
+/** A parser that also accepts a word, which is the value then. */
+export function orWord<const W extends string, T>(word: W, parse: Parser<T>): Parser<T | W> {
+  return (text) => (text.toLowerCase() === word ? { value: word } : parse(text))
+}
+
 /** A parser that also accepts `off`, with the value undefined. */
 export function orOff<T>(parse: Parser<T>): Parser<T | undefined> {
   return (text) => (/^off$/i.test(text) ? { value: undefined } : parse(text))

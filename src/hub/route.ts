@@ -29,7 +29,7 @@ import {
 } from './url-text.ts'
 
 /** API answers that may be kept. */
-export type HubDocument = TailDocument | ListDocument | 'whoami'
+export type HubDocument = TailDocument | ListDocument | 'whoami' | 'datasets-server'
 
 /** Answers about no single repo: `list` has repos of one type, `site` is any other that is not about its caller. */
 export type ListDocument = 'list' | 'site'
@@ -64,7 +64,8 @@ export type HubRoute =
   | FileRoute
   | {
       readonly kind: 'document'
-      readonly document: TailDocument
+      /** `datasets-server`: what that host says of a dataset. Its target is one there. */
+      readonly document: TailDocument | 'datasets-server'
       readonly repo: Repo
       readonly revision: string | undefined
       readonly target: string

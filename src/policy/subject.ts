@@ -33,9 +33,7 @@ export function subjectOf(
     }
     case 'document': {
       if (route.repo === undefined) return undefined
-      // They are about files of a branch that they do not name.
-      if (route.document === 'parquet' || route.document === 'croissant')
-        return { ...route.repo, revision: ANY, path: ANY, size: ANY }
+      if (OF_UNNAMED_FILES.has(route.document)) return { ...route.repo, revision: ANY, path: ANY, size: ANY }
       // The info of a repo without a revision is that of its main branch.
       const revision = route.revision ?? (route.document === 'repo' ? 'main' : undefined)
       const isUnclear = revision !== undefined && isRefsAlone(revision)
@@ -59,6 +57,9 @@ export function subjectOf(
       return route satisfies never
   }
 }
+
+/** Documents about files of a branch that they do not name. */
+const OF_UNNAMED_FILES: ReadonlySet<string> = new Set(['parquet', 'croissant', 'datasets-server'])
 
 /** Whether the revision is `refs`, which cannot be the name of a branch. */
 function isRefsAlone(revision: string): boolean {

@@ -9,6 +9,7 @@ import { type Caller, type Callers, checkPlaces } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { bearerToken, isHeaderSafe } from '../http/headers.ts'
+import { DATASETS_SERVER_PREFIX, namesDatasetsServer } from '../hub/datasets-server.ts'
 import { repoKey } from '../hub/names.ts'
 import { type HubRoute, readerOf } from '../hub/route.ts'
 import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
@@ -232,7 +233,9 @@ export function mirrorBase(
 ): string {
   if (options.publicUrl !== undefined) return withoutTrailingSlash(options.publicUrl.href)
   // The host that a client names goes back to that client only, and never into the store.
-  const given = request.host || (reachedHost(request.raw.socket) ?? '')
+  const named = request.host || (reachedHost(request.raw.socket) ?? '')
+  // `datasets` has put this before the host by which it knows the mirror.
+  const given = namesDatasetsServer(named) ? named.slice(DATASETS_SERVER_PREFIX.length) : named
   const host = /^[\w.-]+(?::\d{1,5})?$|^\[[\da-fA-F:.]+\](?::\d{1,5})?$/.test(given) ? given : 'localhost'
   // A proxy may have forwarded a value that its own client sent.
   const scheme = request.protocol === 'https' ? 'https' : 'http'

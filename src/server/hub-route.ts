@@ -10,6 +10,7 @@ import { containsMirrorToken } from '../callers/mirror-token.ts'
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import type { Conditions } from '../http/select.ts'
+import { datasetsServerRoute, namesDatasetsServer } from '../hub/datasets-server.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
@@ -119,7 +120,7 @@ async function admit(
 ): Promise<Admitted> {
   const record = recordOf(request.raw)
   const { method = '' } = request.raw
-  const route = options.parse(request.raw.url ?? '')
+  const route = routeOf(request, options)
   noteRoute(record, route)
   const settling = options.callers.refresh(request.raw.headers.authorization)
   if (settling !== undefined) await settling
@@ -168,9 +169,16 @@ async function send(
   }
 }
 
+/** The route of a request by its target and its host. Throws as `parseHubUrl` does. */
+function routeOf(request: FastifyRequest, { parse }: Pick<HubRouteOptions, 'parse'>): HubRoute {
+  const route = parse(request.raw.url ?? '')
+  return (namesDatasetsServer(request.host) && datasetsServerRoute(route)) || route
+}
+
 /** The route of a request for a page of the Hub; undefined for all other requests. Throws as `parseHubUrl` does. */
-function pageRoute({ raw }: FastifyRequest, { parse }: HubRouteOptions): OtherRoute | undefined {
-  const route = parse(raw.url ?? '')
+function pageRoute(request: FastifyRequest, options: HubRouteOptions): OtherRoute | undefined {
+  const { raw } = request
+  const route = routeOf(request, options)
   const isRead = raw.method === 'GET' || raw.method === 'HEAD'
   return isRead && route.kind === 'other' && route.purpose === 'page' ? route : undefined
 }

@@ -3,7 +3,7 @@
 
 import type { IncomingHttpHeaders } from 'node:http'
 
-export type ServerName = 'hub' | 'cdn'
+export type ServerName = 'hub' | 'cdn' | 'datasets-server'
 
 /** One request. Fields that the answer decides change until `done`. */
 export interface LedgerEntry {

@@ -1,4 +1,4 @@
-// Starts and stops the simulated Hub: a Hub server and a CDN server on two hosts of loopback, because the rules
+// Starts and stops the simulated Hub: a Hub server, a CDN server and a datasets-server on hosts of loopback, because the rules
 // about credentials are rules about hosts. Knows no route.
 
 import { randomBytes } from 'node:crypto'
@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo, isIP } from 'node:net'
 import { answerCdn, cdnHeaders } from './cdn.ts'
+import { answerDatasetsServer } from './datasets-server.ts'
 import { Exchange, type ExchangeSetup } from './exchange.ts'
 import { Faults } from './faults.ts'
 import { GitServer } from './git-server.ts'
@@ -39,6 +40,7 @@ export interface HubOptions {
 export interface Hub {
   readonly url: string
   readonly cdnUrl: string
+  readonly datasetsServerUrl: string
   readonly world: World
   readonly ledger: Ledger
   readonly faults: Faults
@@ -53,6 +55,7 @@ export interface Hub {
 }
 
 const HUB_HOST = '127.0.0.1'
+const DATASETS_SERVER_HOST = '127.0.0.3'
 
 /** Starts a simulator, on free ports by default. Rejects when a port is taken. */
 export async function startHub(options: HubOptions = {}): Promise<Hub> {
@@ -61,7 +64,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   const faults = new Faults()
   const cdnName = options.cdnHost ?? '127.0.0.2'
   const cdnHost = isIP(cdnName) === 0 ? HUB_HOST : cdnName
-  const ports = { hub: options.port ?? 0, cdn: options.cdnPort ?? 0 }
+  const ports = { hub: options.port ?? 0, cdn: options.cdnPort ?? 0, datasetsServer: 0 }
   const state: HubState = {
     world,
     get url() {
@@ -82,16 +85,19 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   const shared = { ledger, faults, bytesPerSecond: () => state.bytesPerSecond }
   const hubSetup: ExchangeSetup = { ...shared, server: 'hub', standing: hubHeaders }
   const cdnSetup: ExchangeSetup = { ...shared, server: 'cdn', standing: cdnHeaders }
+  const datasetsSetup: ExchangeSetup = { ...shared, server: 'datasets-server', standing: () => ({}) }
   let servers: readonly Server[] = []
 
   const start = async () => {
     if (servers.length > 0) return
     const hubServer = serve(hubSetup, (exchange) => answerHub(state, exchange))
     const cdnServer = serve(cdnSetup, (exchange) => answerCdn(state, exchange))
-    servers = [hubServer, cdnServer]
+    const datasetsServer = serve(datasetsSetup, (exchange) => answerDatasetsServer(state, exchange))
+    servers = [hubServer, cdnServer, datasetsServer]
     try {
       ports.hub = await listen(hubServer, ports.hub, HUB_HOST)
       ports.cdn = await listen(cdnServer, ports.cdn, cdnHost)
+      ports.datasetsServer = await listen(datasetsServer, ports.datasetsServer, DATASETS_SERVER_HOST)
     } catch (error) {
       await stop()
       throw error
@@ -108,6 +114,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   return {
     url: state.url,
     cdnUrl: state.cdnUrl,
+    datasetsServerUrl: `http://${DATASETS_SERVER_HOST}:${ports.datasetsServer}`,
     world,
     ledger,
     faults,

@@ -19,8 +19,7 @@ const LIST_QUERY_NAMES: ReadonlySet<string> = new Set(
  */
 export function documentName(route: DocumentRoute, request: DocumentRequest): string | undefined {
   if (route.document === 'whoami') return undefined
-  if (!hasKnownQuery(route.target, route.repo === undefined ? LIST_QUERY_NAMES : QUERY_NAMES))
-    return undefined
+  if (!hasKnownQuery(route.target, queryNamesOf(route))) return undefined
   if (request.method !== 'POST') return `GET ${route.target}`
   const digest = createHash('sha256')
     .update(request.contentType ?? '')
@@ -42,6 +41,14 @@ const QUERY_NAMES: ReadonlySet<string> = new Set([
   'recursive',
   'securityStatus',
 ])
+
+/** The queries for the datasets-server, which the route has read. */
+const DATASETS_SERVER_NAMES: ReadonlySet<string> = new Set(['dataset', 'config', 'split'])
+
+function queryNamesOf({ repo, document }: DocumentRoute): ReadonlySet<string> {
+  if (document === 'datasets-server') return DATASETS_SERVER_NAMES
+  return repo === undefined ? LIST_QUERY_NAMES : QUERY_NAMES
+}
 
 function hasKnownQuery(target: string, names: ReadonlySet<string>): boolean {
   for (const [name, value] of new URLSearchParams(splitTarget(target).query)) {

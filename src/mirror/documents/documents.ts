@@ -48,6 +48,8 @@ interface AskContext {
 
 export interface DocumentsOptions extends GrantedDocumentsOptions, Omit<DocumentAnswersOptions, 'plans'> {
   readonly client: OriginClient
+  /** For what the datasets-server says of datasets. Undefined when the mirror asks none. */
+  readonly datasetsServer?: OriginClient | undefined
   readonly metadata: Metadata
   readonly refusals: Refusals
   /** What other stored answers imply. */
@@ -97,8 +99,9 @@ export class Documents {
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
   async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
-    const { client, access, metadata, offline, monotonic } = this.#options
+    const { access, metadata, offline, monotonic } = this.#options
     const { repo } = route
+    const client = this.#hub.clientFor(route)
     const mayStore = ctx.admission?.mayStore(undefined) !== false
     const name = mayStore ? documentName(route, request) : undefined
     const stored = name === undefined ? undefined : await metadata.documents.get(name)
@@ -199,14 +202,14 @@ export class Documents {
     answer: HubAnswer,
   ): Promise<Answer> {
     const { askedAt } = answer
-    const { client } = this.#options
+    const { host } = this.#hub.clientFor(route).policy.base
     // Out of quota is no refusal: stored public answers are served as while the origin is away.
     if ((answer.status >= 500 || answer.status === 429) && context.hasFallback) {
       throw new MirrorError('origin_bad_answer', { detail: { status: answer.status } })
     }
     if (answer.status >= 400) {
       const refusal = readRefusal(answer.status, answer.headers, answer.body)
-      const foreign = foreignAnswer({ ...answer, host: client.policy.base.host }, refusal)
+      const foreign = foreignAnswer({ ...answer, host }, refusal)
       if (foreign !== undefined) throw foreign
       return this.#refused(ctx, route, refusal, {
         askedAt,
@@ -216,8 +219,7 @@ export class Documents {
     }
     const unchanged = answer.status === 304 ? context.stored : undefined
     const status = unchanged === undefined ? answer.status : 200
-    if (unchanged === undefined && isPage(answer.headers))
-      throw interception({ ...answer, host: client.policy.base.host }, 'hub')
+    if (unchanged === undefined && isPage(answer.headers)) throw interception({ ...answer, host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const received = unchanged === undefined ? receivedFact(answer) : unchangedFact(unchanged, answer)
     const same = context.stored !== undefined && isSameDocument(context.stored, received)
@@ -354,7 +356,8 @@ export class Documents {
     // It may have been made private, or deleted.
     const isGone = (status === 404 && !isForeign) || (deniesRepo(refusal) && !isBadToken(refusal))
     if (route.repo === undefined && name !== undefined && isGone) metadata.documents.remove(name)
-    await access.refused(ctx, route.repo, refusal, askedAt)
+    // The datasets-server refuses more than the Hub does, and decides about no right to the repo.
+    if (route.document !== 'datasets-server') await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
       asked: hintContext(ctx, route.repo),
       anonymous: ctx.authorization === undefined,

@@ -45,6 +45,9 @@ const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024
 /** Documents up to this size take no memory: every connected client may hold that much. */
 export const SMALL_DOCUMENT_BYTES = 64 * 1024
 
+const NO_DATASETS_SERVER =
+  'This mirror asks no datasets-server. Its operator can set HUBMIRROR_DATASETS_SERVER.'
+
 interface Question {
   readonly space: DocumentSpace
   readonly askedAt: number
@@ -59,6 +62,7 @@ interface Question {
 
 export class HubDocuments {
   readonly #client: OriginClient
+  readonly #datasetsServer: OriginClient | undefined
   readonly #access: Pick<Access, 'deniedSince'>
   readonly #memory: DocumentMemory
   readonly #monotonic: () => number
@@ -67,14 +71,25 @@ export class HubDocuments {
 
   constructor(options: {
     readonly client: OriginClient
+    /** Sends credentials to that host only. Undefined when the mirror asks none. */
+    readonly datasetsServer?: OriginClient | undefined
     readonly access: Pick<Access, 'deniedSince'>
     readonly memory: DocumentMemory
     readonly monotonic: () => number
   }) {
     this.#client = options.client
+    this.#datasetsServer = options.datasetsServer
     this.#access = options.access
     this.#memory = options.memory
     this.#monotonic = options.monotonic
+  }
+
+  /** The client for the host that has the document. Throws MirrorError when there is none. */
+  clientFor({ document }: DocumentRoute): OriginClient {
+    if (document !== 'datasets-server') return this.#client
+    if (this.#datasetsServer === undefined)
+      throw new MirrorError('not_found', { message: NO_DATASETS_SERVER })
+    return this.#datasetsServer
   }
 
   /** Something was changed through the mirror: requests from now on do not join one that was sent before. */
@@ -154,7 +169,7 @@ export class HubDocuments {
     request: DocumentRequest,
     { hasFallback, etag }: Asking,
   ): Promise<OriginAnswer> {
-    const client = this.#client
+    const client = this.clientFor(route)
     // A renamed repo: the answer is given under the name that the client used.
     const followed = await followRedirects(
       client.policy,

@@ -136,6 +136,7 @@ export class Implied {
       case 'treesize':
       case 'parquet':
       case 'croissant':
+      case 'datasets-server':
         return undefined
       default:
         return route.document satisfies never

@@ -254,6 +254,9 @@ function isFactOf(
   const [origin = '', second = '', target = ''] = fact.key.split(' ', 3)
   if (kind !== 'documents') return owners.has(`${origin} ${second}`)
   // '<origin> GET /api/models/org/name/tree/main' or 'POST …/paths-info/main <digest>': second is the method.
+  // '<origin> GET /parquet?dataset=org%2Fname' is an answer of the datasets-server.
+  const dataset = /^\/[a-z-]+\?dataset=([^&]+)/.exec(target)?.[1]
+  if (dataset !== undefined) return owners.has(`${origin} datasets/${dataset.replace('%2F', '/')}`)
   if (!target.startsWith('/api/')) return false
   const [segment = '', first = '', next] = target.slice('/api/'.length).replace(/\?.*$/s, '').split('/', 3)
   // `models/gpt2/tree/…` belongs to `gpt2`, `models/org/name/…` to `org/name`. If an organisation has the name of a tail,

@@ -57,6 +57,7 @@ describe('a config without any source', () => {
       xet: 'strip',
       writes: 'forward',
       redirectHosts: ['*.hf.co', '*.huggingface.co'],
+      datasetsServer: 'origin',
       logLevel: 'info',
       originTimeoutMs: 20_000,
       originConnections: 64,

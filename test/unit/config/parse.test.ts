@@ -13,6 +13,8 @@ import {
   list,
   network,
   onOff,
+  orOff,
+  orWord,
   type Parsed,
   port,
   rate,
@@ -25,6 +27,14 @@ const valueOf = <T>(parsed: Parsed<T>): T => {
   return parsed.value
 }
 const faultOf = (parsed: Parsed<unknown>): string => ('fault' in parsed ? parsed.fault : 'no fault')
+
+it('a parser that also accepts a word, or `off`, leaves all other texts to the parser', () => {
+  const parse = orOff(orWord('origin', url()))
+  expect(valueOf(parse('Origin'))).toBe('origin')
+  expect(valueOf(parse('off'))).toBeUndefined()
+  expect(valueOf(parse('https://a.example/b'))).toEqual(new URL('https://a.example/b'))
+  expect(faultOf(parse('origins'))).toContain('expected a URL')
+})
 
 describe('rate', () => {
   it('reads a number and a time, and off as none', () => {

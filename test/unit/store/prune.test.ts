@@ -142,6 +142,19 @@ describe('carrying out a plan', () => {
     return keys.sort()
   }
 
+  it('removes what the datasets-server said of a dataset, and nothing of another', async () => {
+    const metadata = made.known()
+    for (const id of ['org/rows', 'org/rows-2']) {
+      await metadata.repos.setPublic({ ...repoOf(id), type: 'dataset' }, true)
+      metadata.documents.set(`GET /parquet?dataset=${encodeURIComponent(id)}&config=a`, DOCUMENT, 0)
+    }
+    await made.settled()
+    const selection = { owners: new Set([`${ORIGIN} datasets/org/rows`]), unclaimed: false }
+    await carryOut(made.layout, planPrune(await takeInventory(made.layout), selection, Date.now()))
+    const documents = (await factsLeft()).filter((fact) => fact.startsWith('documents '))
+    expect(documents).toEqual(['documents GET /parquet?dataset=org%2Frows-2&config=a'])
+  })
+
   it('removes the bytes and every fact of a repo, and none of another', async () => {
     const metadata = made.known()
     const kept: string[] = []
