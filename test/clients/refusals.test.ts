@@ -63,9 +63,13 @@ function throughMirror(name: string, direct: string, raised: Readonly<Record<str
   if (/^anonymous: .* acme\/(secret|missing)$/.test(name)) {
     return name.includes(': exists ') ? 'False' : 'RepositoryNotFoundError'
   }
-  // The Hub refuses an invalid token even where none is needed. What is public and stored comes from the disk
+  // The Hub refuses an invalid token even where none is needed. What is public, stored and fresh comes from the disk
   // without a question to the Hub, so no caller learns there that the token is invalid.
-  if (/^invalid: file(_exists)? (acme\/tiny|absent)$/.test(name)) {
+  if (
+    /^invalid: (?:file(?:_exists)? (?:acme\/tiny|absent)|(?:exists|info|snapshot|tree) acme\/tiny)$/.test(
+      name,
+    )
+  ) {
     return raised[name.replace('invalid', 'anonymous')] ?? ''
   }
   return direct
