@@ -73,7 +73,7 @@ export class Registry {
     isPublic: boolean,
   ): Promise<Answer | undefined> {
     const { metadata, objects } = this.#options
-    const size = await this.#sizeOf(ctx, target, isPublic)
+    const size = await this.#sizeOf(ctx, { target, sha256 }, isPublic)
     if (size === undefined) return undefined
     const { sizeBytes, isExact: isSure } = size
     ctx.admission?.checkSize(sizeBytes)
@@ -83,8 +83,8 @@ export class Registry {
     const mayStore = ctx.admission?.mayStore(sizeBytes) !== false
     if (!mayStore) return undefined
     noteAllowed(ctx.access, isPublic ? 'public' : 'was-public')
-    if (isStored || isSure)
-      metadata.documents.set(`BLOB ${target}`, sizeFact(sizeBytes), this.#options.monotonic())
+    const known = sizeFact({ sizeBytes, isExact: isStored || isSure })
+    metadata.documents.set(`BLOB ${target}`, known, this.#options.monotonic())
     const object = { repo, sha256, sizeBytes, mayStore, isPublic: Promise.resolve(true), from: target }
     const answer = await objects.answer(ctx, { ...object, contentType: 'application/octet-stream' }, question)
     if (!isStored) return answer
@@ -95,11 +95,16 @@ export class Registry {
    * The stored size of the blob, or the one that the Hub reports without a credential. That it reports one shows that the
    * repo has the blob. A size that is not exact is stored only after the digest was right.
    */
-  async #sizeOf(ctx: Ctx, target: string, isPublic: boolean): Promise<ObjectSize | undefined> {
-    const { metadata, client } = this.#options
-    const kept = await metadata.documents.get(`BLOB ${target}`)
-    const size = kept?.body.toString()
-    if (size !== undefined && /^\d{1,15}$/.test(size)) return { sizeBytes: Number(size), isExact: true }
+  async #sizeOf(
+    ctx: Ctx,
+    { target, sha256 }: { readonly target: string; readonly sha256: string },
+    isPublic: boolean,
+  ): Promise<ObjectSize | undefined> {
+    const { metadata, client, objects } = this.#options
+    const kept = sizeIn(await metadata.documents.get(`BLOB ${target}`))
+    // A size that is not exact is right if the blob has been stored with it: its bytes were verified.
+    if (kept !== undefined && (kept.isExact || (await objects.isStored(sha256, kept.sizeBytes))))
+      return { ...kept, isExact: true }
     if (!isPublic) return undefined
     await ctx.countAgainstLimit?.()
     return askSize(client, client.url(target), anonymousRequester(ctx), ctx.signal)
@@ -186,8 +191,15 @@ export class Registry {
   }
 }
 
-function sizeFact(sizeBytes: number): DocumentFact {
-  return { body: Buffer.from(String(sizeBytes)), contentType: 'text/plain', link: undefined, headers: {} }
+function sizeFact({ sizeBytes, isExact }: ObjectSize): DocumentFact {
+  const body = Buffer.from(isExact ? String(sizeBytes) : `${sizeBytes}?`)
+  return { body, contentType: 'text/plain', link: undefined, headers: {} }
+}
+
+/** The size that `sizeFact` has written. */
+function sizeIn(fact: DocumentFact | undefined): ObjectSize | undefined {
+  const [, digits, mark] = /^(\d{1,15})(\??)$/.exec(fact?.body.toString() ?? '') ?? []
+  return digits === undefined ? undefined : { sizeBytes: Number(digits), isExact: mark === '' }
 }
 
 function factOf(answer: OriginAnswer, body: Buffer): DocumentFact {

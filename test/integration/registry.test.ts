@@ -95,6 +95,19 @@ describe('a blob of a public repo', () => {
     expect((await scene.ask(config)).body.toString()).toBe('{"model_format":"gguf"}')
   })
 
+  it('of which the Hub has not given the exact size is served after a single pull, also by a mirror that is offline', async () => {
+    const scene = await openRegistry()
+    const { config } = await manifest(scene)
+    const blob = `/v2/acme/gguf/blobs/${config.digest}`
+    const first = await scene.ask(blob)
+    expect(first.status).toBe(200)
+    await scene.settled()
+    await scene.restart({ offline: true })
+    const head = await scene.ask(blob, { method: 'HEAD' })
+    expect([head.status, head.headers['content-length']]).toEqual([200, String(first.body.length)])
+    expect((await scene.ask(blob)).body.equals(first.body)).toBe(true)
+  })
+
   it('with wrong bytes never looks whole', async () => {
     const scene = await openRegistry()
     const blob = blobOf(await manifest(scene))
