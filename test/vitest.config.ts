@@ -58,7 +58,7 @@ export default defineConfig({
       // Need rights of root, and are skipped without them.
       project('root', { timeoutMs: 300_000 }),
       // Repeat a fault for minutes, or play further states of the access table; for .ci/run only.
-      project('long', { timeoutMs: 900_000 }),
+      project('long', { timeoutMs: 900_000, replacesModules: true }),
       project('clients', { timeoutMs: 300_000, parallel: false }),
       project('cache-suite', { timeoutMs: 300_000, parallel: false }),
       project('deploy', { timeoutMs: 300_000, parallel: false }),
