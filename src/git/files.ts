@@ -1,7 +1,7 @@
 // What the files of a bare repository are: its branches and tags, the tree of a commit, and blobs. Knows neither repos of the Hub
 // nor who may read them.
 
-import { GitFailed, type GitRun, runGit, startGit } from './program.ts'
+import { GitFailed, type GitRun, runGit, streamGit } from './program.ts'
 
 /** Far more than it takes to list the files of any repo. */
 const READ_MS = 2 * 60_000
@@ -123,20 +123,8 @@ export function createGitFiles(): GitFiles {
       return found
     },
 
-    async *blob(directory, id, signal) {
-      const left = new AbortController()
-      const run = { directory, args: ['cat-file', 'blob', id] }
-      const { stdout, ended } = startGit({
-        ...run,
-        signal: AbortSignal.any([limitedBy(signal), left.signal]),
-      })
-      ended.catch(() => undefined)
-      try {
-        for await (const chunk of stdout) yield chunk as Buffer
-        await ended
-      } finally {
-        left.abort(new Error('the blob is not read any more'))
-      }
+    blob(directory, id, signal) {
+      return streamGit({ directory, args: ['cat-file', 'blob', id], signal: limitedBy(signal) })
     },
   }
 }

@@ -2,7 +2,7 @@
 // clients from it. It sends no credential, and knows neither repos nor who may read them.
 
 import type { Proxy } from '../http/proxies.ts'
-import { GitFailed, hasGit, runGit, startGit } from './program.ts'
+import { GitFailed, hasGit, runGit, streamGit } from './program.ts'
 
 const FETCH_MS = 30 * 60_000
 const CHECK_MS = 10 * 60_000
@@ -144,18 +144,9 @@ export function createGit(): Git {
       return protocol === 'version=2' ? refs : Buffer.concat([Buffer.from(SERVICE_LINE), refs])
     },
 
-    async *pack(directory, { protocol, body }, signal) {
-      const left = new AbortController()
-      const run = { ...serving(protocol, AbortSignal.any([signal, left.signal])), directory }
+    pack(directory, { protocol, body }, signal) {
       const args = ['upload-pack', '--strict', '--stateless-rpc', directory]
-      const { stdout, ended } = startGit({ ...run, args, input: body })
-      ended.catch(() => undefined)
-      try {
-        for await (const chunk of stdout) yield chunk as Buffer
-        await ended
-      } finally {
-        left.abort(new Error('the answer is not read any more'))
-      }
+      return streamGit({ ...serving(protocol, signal), directory, args, input: body })
     },
   }
 }

@@ -48,14 +48,14 @@ export interface GitRun {
 }
 
 /** Starts git. The caller reads stdout, and learns from `ended` whether it was right. */
-export interface GitProcess {
+interface GitProcess {
   readonly stdout: Readable
   /** Resolves when git has ended with status 0. Rejects with the reason of `signal`, GitFailed, or another error if git could not run. */
   readonly ended: Promise<void>
 }
 
 /** Starts git in a bare repository. */
-export function startGit({
+function startGit({
   args,
   directory,
   settings = [],
@@ -116,6 +116,19 @@ export async function runGit(run: GitRun, maxBytes: number): Promise<Buffer> {
   }
   await ended
   return Buffer.concat(chunks)
+}
+
+/** Runs git, and yields what it writes to stdout as it comes. Throws as `ended` does. Git is killed if the iteration ends early. */
+export async function* streamGit(run: GitRun): AsyncGenerator<Buffer, void, undefined> {
+  const left = new AbortController()
+  const { stdout, ended } = startGit({ ...run, signal: AbortSignal.any([run.signal, left.signal]) })
+  ended.catch(() => undefined)
+  try {
+    for await (const chunk of stdout) yield chunk as Buffer
+    await ended
+  } finally {
+    left.abort(new Error('the output of git is not read any more'))
+  }
 }
 
 /** Whether a git that is new enough can be started. Never rejects. */
