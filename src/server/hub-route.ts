@@ -86,9 +86,9 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
   await server.register(proxy, {
     ...forwarding(options.client),
     handler: async (request, reply, _destination, hooks) => {
-      const route = pageRoute(request, options)
-      if (route !== undefined) return sendPage(request, reply, route, options)
-      const admitted = await admit(request, reply, options)
+      const route = routeOf(request, options)
+      if (readsPage(request, route)) return sendPage(request, reply, route, options)
+      const admitted = await admit(request, reply, route, options)
       const git = gitAnswers(request, admitted, options)
       const answer = await (git?.now() ?? answerFor(request, admitted, options.mirror))
       if (answer === undefined) {
@@ -110,17 +110,17 @@ interface Admitted extends Omit<Forwarded, 'written'> {
 }
 
 /**
- * Parses the target, finds out which caller asks, and evaluates the operator's rules. Rejects with the MirrorError that
+ * Finds out which caller asks, and evaluates the operator's rules. Rejects with the MirrorError that
  * refuses the request; the Hub's bytes and the store are untouched then.
  */
 async function admit(
   request: FastifyRequest,
   reply: FastifyReply,
+  route: HubRoute,
   options: HubRouteOptions,
 ): Promise<Admitted> {
   const record = recordOf(request.raw)
   const { method = '' } = request.raw
-  const route = routeOf(request, options)
   noteRoute(record, route)
   const settling = options.callers.refresh(request.raw.headers.authorization)
   if (settling !== undefined) await settling
@@ -175,12 +175,10 @@ function routeOf(request: FastifyRequest, { parse }: Pick<HubRouteOptions, 'pars
   return (namesDatasetsServer(request.host) && datasetsServerRoute(route)) || route
 }
 
-/** The route of a request for a page of the Hub; undefined for all other requests. Throws as `parseHubUrl` does. */
-function pageRoute(request: FastifyRequest, options: HubRouteOptions): OtherRoute | undefined {
-  const { raw } = request
-  const route = routeOf(request, options)
+/** Whether a request is for a page of the Hub. */
+function readsPage({ raw }: FastifyRequest, route: HubRoute): route is OtherRoute {
   const isRead = raw.method === 'GET' || raw.method === 'HEAD'
-  return isRead && route.kind === 'other' && route.purpose === 'page' ? route : undefined
+  return isRead && route.kind === 'other' && route.purpose === 'page'
 }
 
 /**
