@@ -18,6 +18,9 @@ export const COLUMNS = [
 ] as const
 export type Column = (typeof COLUMNS)[number]
 
+/** What stands in the row of a client that is not installed. */
+export const SETUP = 'Not installed where this was written: `test/clients/setup.sh` installs it.'
+
 /** What a client is asked to do. */
 export interface Ask {
   /** The mirror's URL, without a slash at the end. */

@@ -4,10 +4,9 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { nodeClients } from '../support/tools.ts'
-import type { Ask, Client, Command } from './client.ts'
+import { type Ask, type Client, type Command, SETUP } from './client.ts'
 import { scriptOf } from './scripts.ts'
 
-const SETUP = 'Not installed where this was written: `test/clients/setup.sh` installs it.'
 const BY_ALL = 'Not installed where this was written: `test/clients/setup.sh --all` installs it.'
 const READS_ONLY = 'It only reads.'
 const STAY = /Models of this kind stay at home/

@@ -1,7 +1,7 @@
 // The rows of Python clients: each runs in the environment that its requirement file describes.
 
 import { commandOf, pythonOf } from '../support/tools.ts'
-import type { Ask, Client, Command } from './client.ts'
+import { type Ask, type Client, type Command, SETUP } from './client.ts'
 import { scriptOf } from './scripts.ts'
 
 const MODEL_FILES = ['config.json', 'model.safetensors'] as const
@@ -51,7 +51,7 @@ function hub({ environment: name, large = 'large', hasXet }: Generation, title: 
     ...base(name, 'huggingface_hub'),
     name: title,
     repoType: 'models',
-    absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+    absent: SETUP,
     files: MODEL_FILES,
     gated: /GatedRepoError/,
     read: (ask) => script(name, 'read.py', ask, ['snapshot', ask.repo]),
@@ -75,7 +75,7 @@ const CLI: Client = {
   name: 'hf',
   needs: [commandOf('hub-2', 'hf')],
   repoType: 'models',
-  absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+  absent: SETUP,
   files: MODEL_FILES,
   gated: /requires approval/,
   read: (ask) => hf(ask, ['download', ask.repo, '--local-dir', 'models'], 'models/*'),
@@ -116,7 +116,7 @@ const FILE_SYSTEM: Client = {
   ...base('hub-2', 'huggingface_hub'),
   name: 'HfFileSystem',
   repoType: 'models',
-  absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+  absent: SETUP,
   files: MODEL_FILES,
   gated: /GatedRepoError|Access to model acme\/gated is restricted/,
   read: (ask) => script('hub-2', 'read.py', ask, ['file_system', ask.repo]),
@@ -134,7 +134,7 @@ function loader(name: string, title: string, distribution: string): Client {
     ...base(name, distribution),
     name: title,
     repoType: 'models',
-    absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+    absent: SETUP,
     files: MODEL_FILES,
     gated: /gated repo/,
     read: (ask) => script(name, 'read.py', ask, ['transformers', ask.repo]),
@@ -147,7 +147,7 @@ function rows(title: string, distribution: string, way: string): Client {
     ...base('data', distribution),
     name: title,
     repoType: 'datasets',
-    absent: 'Not installed where this was written: `test/clients/setup.sh` installs it.',
+    absent: SETUP,
     files: [],
     prints: [ROWS],
     gated: /gated/i,
