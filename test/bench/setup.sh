@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mkdir -p .ci/cache
 # A shell of its own, so that any failure ends it.
-if ! bash -euo pipefail -c '. test/support/python-environment.sh; make_environment test/bench/olah.txt'; then
+if ! bash -euo pipefail -c '. test/support/python-environment.sh; make_environments test/bench/olah.txt'; then
   printf 'not installed, and the benchmark goes without it: olah\n' >&2
 fi
 install_wrk() {

@@ -82,10 +82,13 @@ make_rust_clients() {
 }
 
 install_tools
-for file in test/clients/requirements/*.txt; do
-  make_environment "$file"
-done
-make_node_clients
+# npm waits for downloads for the most part.
+make_node_clients &
+node_clients=$!
+status=0
+make_environments test/clients/requirements/*.txt || status=1
+wait "$node_clients" || status=1
+[ "$status" = 0 ]
 if [ "$all" = --all ]; then
   install_browser || printf 'not installed, and tests of it will not run: chromium\n' >&2
   make_torch_environment || printf 'not installed, and tests of it will not run: sentence-transformers\n' >&2

@@ -20,4 +20,4 @@ if [ "${#absent[@]}" != 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${absent[@]}" >/dev/null
   fi
 fi
-make_environment test/deploy/envoy.txt || printf 'not installed, and tests of it will not run: envoy\n' >&2
+make_environments test/deploy/envoy.txt || printf 'not installed, and tests of it will not run: envoy\n' >&2
