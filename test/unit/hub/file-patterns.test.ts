@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest'
+import { pathFilter } from '../../../src/hub/file-patterns.ts'
+
+const PATHS = [
+  'config.json',
+  'a/b/c.json',
+  'a/b',
+  'a',
+  'a.bin',
+  'b.bin',
+  'c.bin',
+  'ax',
+  'bx',
+  'cx',
+  'dx',
+  'ex',
+  '-x',
+  ']x',
+  '^x',
+  '!x',
+  '[a',
+  'x[!',
+  'abc',
+  'aXbYc',
+  'p/q/z',
+  'état',
+  'ex',
+  'éx',
+  '🙂.bin',
+  '',
+  'line\n',
+  'nested/deep/vocab.txt',
+  'w.safetensors',
+  'Z',
+  '-',
+  'a-',
+]
+
+/** Which of the paths match, according to `fnmatch` of Python 3.11. */
+const BY_PYTHON: readonly (readonly [pattern: string, matching: readonly string[]])[] = [
+  ['*.json', ['config.json', 'a/b/c.json']],
+  [
+    '*',
+    [
+      'config.json',
+      'a/b/c.json',
+      'a/b',
+      'a',
+      'a.bin',
+      'b.bin',
+      'c.bin',
+      'ax',
+      'bx',
+      'cx',
+      'dx',
+      'ex',
+      '-x',
+      ']x',
+      '^x',
+      '!x',
+      '[a',
+      'x[!',
+      'abc',
+      'aXbYc',
+      'p/q/z',
+      'état',
+      'ex',
+      'éx',
+      '🙂.bin',
+      '',
+      'line\n',
+      'nested/deep/vocab.txt',
+      'w.safetensors',
+      'Z',
+      '-',
+      'a-',
+    ],
+  ],
+  [
+    '**',
+    [
+      'config.json',
+      'a/b/c.json',
+      'a/b',
+      'a',
+      'a.bin',
+      'b.bin',
+      'c.bin',
+      'ax',
+      'bx',
+      'cx',
+      'dx',
+      'ex',
+      '-x',
+      ']x',
+      '^x',
+      '!x',
+      '[a',
+      'x[!',
+      'abc',
+      'aXbYc',
+      'p/q/z',
+      'état',
+      'ex',
+      'éx',
+      '🙂.bin',
+      '',
+      'line\n',
+      'nested/deep/vocab.txt',
+      'w.safetensors',
+      'Z',
+      '-',
+      'a-',
+    ],
+  ],
+  ['a/*', ['a/b/c.json', 'a/b']],
+  ['a/', ['a/b/c.json', 'a/b']],
+  ['?.bin', ['a.bin', 'b.bin', 'c.bin', '🙂.bin']],
+  ['[ab].bin', ['a.bin', 'b.bin']],
+  ['[!a].bin', ['b.bin', 'c.bin', '🙂.bin']],
+  ['[a-c]x', ['ax', 'bx', 'cx']],
+  ['[c-a]x', []],
+  ['[]]x', [']x']],
+  ['[!]]x', ['ax', 'bx', 'cx', 'dx', 'ex', '-x', '^x', '!x', 'ex', 'éx']],
+  ['[a', ['[a']],
+  ['[a-]x', ['ax', '-x']],
+  ['[^a]x', ['ax', '^x']],
+  ['*.[js]*', ['config.json', 'a/b/c.json', 'w.safetensors']],
+  ['x[!', ['x[!']],
+  ['[--a]', ['a', 'Z', '-']],
+  ['a*b*c', ['abc', 'aXbYc']],
+  ['*/*/z', ['p/q/z']],
+  ['é*', ['état', 'éx']],
+  ['[à-ü]x', ['éx']],
+  ['', ['']],
+  ['*\n', ['line\n']],
+  ['[a-c-e]x', ['ax', 'bx', 'cx', 'ex', '-x', 'ex']],
+  ['[!!]x', ['ax', 'bx', 'cx', 'dx', 'ex', '-x', ']x', '^x', 'ex', 'éx']],
+  ['w?*', ['w.safetensors']],
+  ['nested/*.txt', ['nested/deep/vocab.txt']],
+  ['*.SAFETENSORS', []],
+]
+
+describe('the files that a pattern means', () => {
+  it.each(BY_PYTHON)('%j matches as in Python', (pattern, matching) => {
+    expect(PATHS.filter(pathFilter([pattern], []))).toEqual(matching)
+  })
+
+  it('a file must match one of the included patterns, and none of the excluded', () => {
+    const isMeant = pathFilter(['*.json', 'data/'], ['data/old/', '*.tmp.json'])
+    const asked = ['a.json', 'data/x', 'data/old/x', 'a.tmp.json', 'b.bin']
+    expect(asked.filter(isMeant)).toEqual(['a.json', 'data/x'])
+    expect(asked.filter(pathFilter([], ['*.json']))).toEqual(['data/x', 'data/old/x', 'b.bin'])
+    expect(asked.filter(pathFilter([], []))).toEqual(asked)
+  })
+
+  it('a pattern with many stars is not slow', () => {
+    expect(pathFilter(['*a'.repeat(200)], [])(`${'a'.repeat(2_000)}b`)).toBe(false)
+  })
+})
