@@ -2,6 +2,7 @@
 // lists what a request passes through.
 
 import { randomBytes } from 'node:crypto'
+import type { RequestListener } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import type { DestinationStream, Logger } from 'pino'
 import type { Dispatcher } from 'undici'
@@ -33,8 +34,10 @@ import { type OriginClients, originClientsOf } from './origin-clients.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
+import { createControlServer } from './server/control.ts'
 import { Shutdown } from './server/shutdown.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
+import { lockControlSocket, prepareControlSocket } from './store/control-socket.ts'
 import { type DiskStore, openStore } from './store/disk-store.ts'
 import type { Store, StoreStatus } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
@@ -62,6 +65,11 @@ export interface App {
   readonly auditor: Auditor
   /** Opens the audit log again under its name, after it was moved away. */
   reopenAuditLog(): void
+  /**
+   * Listens on the control socket of the store, and resolves with its path. The app closes it. Rejects with
+   * UnusableControlSocket, or with the error of the system.
+   */
+  openControl(): Promise<string>
   /**
    * Applies the settings that may change at run time, at once. Resolves when the list of mirror tokens has been read as
    * well. The caller must notify the workers after that; they use the old settings until then.
@@ -111,8 +119,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     offline: config.offline,
     certificate: tls && (() => tls.validity()),
   })
-  const observed = health.observe(metrics.observer)
-  const observer = dependencies.observe?.(observed) ?? observed
+  const observer = (dependencies.observe ?? unchanged)(health.observe(metrics.observer))
   const listener = auditListener(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, listener })
 
@@ -171,12 +178,35 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     reopenAuditLog: () => auditLog.reopen(),
     settings,
     storeStatus: () => store.status(),
+    openControl: controlOf(config, server, facing),
     change: changeBy({ live, metrics, invalidations, store, readTokens, ages, tls }),
     async close() {
       health.drain()
       server.server.closeAllConnections()
       await server.close()
     },
+  }
+}
+
+function unchanged(observer: Observer): Observer {
+  return observer
+}
+
+/** `App.openControl`. */
+function controlOf(
+  { cacheDir, basePath }: Config,
+  server: FastifyInstance,
+  facing: { readonly shutdown: Shutdown; readonly logger: Logger },
+): App['openControl'] {
+  const serve: RequestListener = (request, response) => server.routing(request, response)
+  const control = createControlServer(serve, { basePath, ...facing })
+  server.addHook('preClose', () => control.close())
+  return async () => {
+    const path = await prepareControlSocket(cacheDir)
+    await server.ready()
+    await control.listen(path)
+    await lockControlSocket(path)
+    return path
   }
 }
 

@@ -10,6 +10,7 @@ import type { LiveSettings } from '../config/live.ts'
 import { surviveAcceptErrors } from '../server/accept-errors.ts'
 import { listenAlso, otherAddresses } from '../server/localhost.ts'
 import { arrivalsRead } from '../server/shutdown.ts'
+import { errorCode } from '../store/atomic.ts'
 import { DirectoryInUse, LocksUnsupported } from '../store/lock.ts'
 import { UnusableDirectory } from '../store/prepare.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
@@ -78,6 +79,7 @@ export async function runServe(
     process.stderr.write(`hubmirror: cannot listen on ${config.host}:${config.port}: ${reason}\n`)
     return 1
   }
+  await openControl(app, config, logger)
   hangUp = createReload({
     load: () => options.load(readRegularFile),
     app,
@@ -110,6 +112,18 @@ export async function runServe(
   piped?.flushSync()
   if (signal === 'SIGHUP') await dieOfHangUp()
   return 0
+}
+
+/** Lets commands reach the mirror. Without that it serves all the same. */
+async function openControl(app: App, { cacheDir }: Config, logger: Logger): Promise<void> {
+  try {
+    await app.openControl()
+  } catch (error) {
+    const text = 'commands cannot reach this mirror: there is no control socket in the store'
+    // A volume that is mounted read-only is meant to be.
+    if (errorCode(error) === 'EROFS') logger.info({ cacheDir }, text)
+    else logger.warn({ cacheDir, err: error }, text)
+  }
 }
 
 /** Where client connections arrive: in this process, or in workers. */

@@ -28,18 +28,30 @@ export interface ByteSource {
   close(): Promise<void>
 }
 
+/** Why bytes are not stored: of a repo that is not public, by a rule, without a digest, or for want of space. */
+export type Unstored = 'restricted' | 'rule' | 'no-digest' | 'no-space'
+
+/** How far bytes are on their way into the store. */
+export interface Storing {
+  readonly presentBytes: number
+  /** Resolves to whether the bytes are stored, when their download is over. Never rejects. The body must be closed before. */
+  settled(): Promise<boolean>
+}
+
 export type Body =
   | { readonly kind: 'none' }
   | { readonly kind: 'bytes'; readonly bytes: Buffer }
   /**
    * `rescue` goes on from a position when the disk fails under the source; absent when nothing can. `isWanted` says whether
-   * other requests wait for what a stream occupies, so that a slow client is given less time.
+   * other requests wait for what a stream occupies, so that a slow client is given less time. `storing` is absent when the
+   * bytes are stored.
    */
   | {
       readonly kind: 'source'
       readonly source: ByteSource
       readonly rescue?: (position: number) => AsyncIterable<Buffer>
       readonly isWanted?: () => boolean
+      readonly storing?: Storing
     }
   | {
       readonly kind: 'stream'
@@ -47,6 +59,8 @@ export type Body =
       /** Undefined when it is not known before the end. */
       readonly lengthBytes: number | undefined
       readonly isWanted?: () => boolean
+      /** Present when the bytes are not on this machine and do not come to stay. */
+      readonly unstored?: Unstored
     }
 
 export interface Answer {

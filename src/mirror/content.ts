@@ -1,7 +1,7 @@
 // Bytes with a digest, apart from any route: stored ones are read from the disk, missing ones are downloaded once for all who
 // want them, and what may not be stored passes straight from its origin to one client.
 //
-// To serve a new kind of bytes (LFS objects, xorbs), to fetch bytes ahead (prefetch, import) or to fetch them from elsewhere (a
+// To serve a new kind of bytes (LFS objects, xorbs), to fetch bytes ahead (import) or to fetch them from elsewhere (a
 // remote tier), make a `Content` and call `open` or `fill`. Everything behind it is shared: storing, joining, verification,
 // rate limits, and going on when the disk fails. What a new user must do by itself:
 //
@@ -20,7 +20,7 @@ import { isRepoMoved } from '../origin/repo-moved.ts'
 import { type BlobKey, hashUpTo, Verifier } from '../store/digest.ts'
 import type { BlobHandle, Store } from '../store/store.ts'
 import type { Lane, Observer } from '../telemetry/observer.ts'
-import type { Body, ByteSource, Reusable } from './answer.ts'
+import type { Body, ByteSource, Reusable, Storing, Unstored } from './answer.ts'
 import type { Ctx } from './context.ts'
 import type { Downloads, Joined } from './downloads/downloads.ts'
 import type { RangeSource } from './downloads/range-source.ts'
@@ -52,7 +52,7 @@ export interface Content {
   readonly local?: ((range: ByteRange, signal: AbortSignal) => AsyncIterable<Buffer>) | undefined
 }
 
-/** Who reads: the part of a request's context that matters to bytes. Prefetch has one without a request. */
+/** Who reads: the part of a request's context that matters to bytes. Reading ahead has one without a request. */
 export type Reader = Pick<Ctx, 'caller' | 'signal' | 'countAgainstLimit' | 'admission'>
 
 export interface Wanted {
@@ -109,7 +109,8 @@ export class Contents {
     if (content.sizeBytes === 0) return { body: { kind: 'bytes', bytes: EMPTY }, from: 'empty' }
     const isPublic = await content.isPublic
     ctx.admission?.checkName()
-    if (!this.#mayStore(content, isPublic)) return this.#straight(ctx, content, wanted.range)
+    const unstored = this.#unstored(content, isPublic)
+    if (unstored !== undefined) return this.#straight(ctx, content, wanted.range, unstored)
     const finishing = this.#options.downloads.finishing(content.key)
     if (finishing !== undefined) await finishing
     const stored = await this.#openStored(ctx, content, wanted)
@@ -119,11 +120,12 @@ export class Contents {
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
     const joined = await this.#join(ctx, content, { ...wanted, isPublic })
     // The store has no space for what this reader wants, or cannot take it.
-    if (joined === undefined) return this.#straight(ctx, content, wanted.range)
+    if (joined === undefined) return this.#straight(ctx, content, wanted.range, 'no-space')
     await refuseMove(joined.source)
     const { source, download, how } = joined
     const rescue = this.#rescue(ctx, content, wanted, (position) => download.verifierAt(position))
-    return { body: { kind: 'source', source, rescue, isWanted: this.#isWanted(ctx) }, from: how }
+    const storing = this.#storing(content, download)
+    return { body: { kind: 'source', source, rescue, isWanted: this.#isWanted(ctx), storing }, from: how }
   }
 
   /**
@@ -137,7 +139,7 @@ export class Contents {
     if (sizeBytes === 0) return true
     const isPublic = await content.isPublic
     ctx.admission?.checkName()
-    if (!this.#mayStore(content, isPublic)) return false
+    if (this.#unstored(content, isPublic) !== undefined) return false
     if (await this.isStored(key, sizeBytes)) return true
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
     const wanted = { range: { start: 0, end: sizeBytes }, whole: true, isPublic }
@@ -186,9 +188,31 @@ export class Contents {
     return { file: { sizeBytes, cached, read: (range) => read(range).catch(() => undefined) } }
   }
 
-  /** Bytes without a digest are never stored: nothing could say later whether they are the file. */
-  #mayStore({ key, mayStore }: Content, isPublic: boolean): boolean {
-    return !key.startsWith('opaque:') && mayStore && (isPublic || this.#options.cachePrivate)
+  /** Whether the bytes are stored; if they are not, and will not be when they are fetched, why. */
+  async standing(content: Content): Promise<'stored' | 'absent' | Unstored> {
+    const { key, sizeBytes } = content
+    if (sizeBytes === 0) return 'stored'
+    const unstored = this.#unstored(content, await content.isPublic)
+    return unstored ?? ((await this.isStored(key, sizeBytes)) ? 'stored' : 'absent')
+  }
+
+  /** Why the bytes may not be stored. Without a digest, nothing could say later whether they are the file. */
+  #unstored({ key, mayStore }: Content, isPublic: boolean): Unstored | undefined {
+    if (key.startsWith('opaque:')) return 'no-digest'
+    if (!mayStore) return 'rule'
+    return isPublic || this.#options.cachePrivate ? undefined : 'restricted'
+  }
+
+  #storing({ key, sizeBytes }: Content, download: Pick<Storing, 'presentBytes'>): Storing {
+    return {
+      get presentBytes() {
+        return download.presentBytes
+      },
+      settled: async () => {
+        await this.#options.downloads.settled(key)
+        return this.isStored(key, sizeBytes)
+      },
+    }
   }
 
   #isWanted(ctx: Reader): () => boolean {
@@ -253,14 +277,14 @@ export class Contents {
   }
 
   /** Straight from the origin to one client: nothing touches the disk, and a whole file is verified all the same. */
-  async #straight(ctx: Reader, content: Content, range: ByteRange): Promise<Opened> {
+  async #straight(ctx: Reader, content: Content, range: ByteRange, unstored: Unstored): Promise<Opened> {
     await ctx.countAgainstLimit?.()
     const stream = this.#passing(ctx, content, range)
     // Without policies and token scopes the repo may have any name.
     const opened = ctx.admission === undefined ? stream : await begun(stream)
     const lengthBytes = range.end - range.start
-    const body: Body = { kind: 'stream', stream: opened, lengthBytes, isWanted: this.#isWanted(ctx) }
-    return { body, from: 'straight' }
+    const isWanted = this.#isWanted(ctx)
+    return { body: { kind: 'stream', stream: opened, lengthBytes, isWanted, unstored }, from: 'straight' }
   }
 
   /** A short range is read at once, where there is memory for it, so that a slow client does not keep the connection. */

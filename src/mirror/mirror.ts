@@ -17,6 +17,7 @@ import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
 import type { FileAnswers } from './files/file-answers.ts'
+import { fillAnswer, lookAnswer } from './files/fill.ts'
 import type { ReadAhead } from './files/read-ahead.ts'
 import type { Resolver } from './files/resolve.ts'
 import type { Resolved } from './files/resolved.ts'
@@ -31,10 +32,19 @@ import type { Uploads } from './uploads.ts'
 const NO_XET_UPLOAD =
   'Xet is disabled on this mirror: set HF_HUB_DISABLE_XET=1 and upload again. Large files then go through the mirror by Git LFS.'
 
+const UNCONDITIONAL: Conditions = { range: undefined, ifRange: undefined, ifNoneMatch: undefined }
+
 export interface Mirror {
   head(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
   /** The body of the answer is opened, not started. The caller must close it, also when it sends nothing. */
   get(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
+  /**
+   * Fetches the file into the store, as a GET of a client does, without its bytes being sent. The body of a 200 is lines of
+   * JSON: how far it is, and at last whether it is stored (`FillLine`). A refusal is that of the GET.
+   */
+  fill(ctx: Ctx, route: FileRoute): Promise<Answer>
+  /** Answers whether the file is stored, and fetches nothing of it: a `LookAnswer` as JSON. A refusal is that of a HEAD. */
+  look(ctx: Ctx, route: FileRoute): Promise<Answer>
   document(
     ctx: Ctx,
     route: Extract<HubRoute, { kind: 'document' }>,
@@ -128,7 +138,12 @@ export function createMirror(parts: {
     return admission === undefined ? ctx : { ...ctx, admission }
   }
 
-  const answers: Pick<Mirror, 'head' | 'get' | 'document' | 'registry' | 'git' | 'storedGit'> = {
+  // The command that asks for a file says itself which one is next.
+  const getAlone = fileGetter({ ...parts, readAhead: { requested() {} } })
+  const answers: Pick<
+    Mirror,
+    'head' | 'get' | 'fill' | 'look' | 'document' | 'registry' | 'git' | 'storedGit'
+  > = {
     async head(ctx, route, conditions) {
       const resolved = await resolver.resolve(ctx, route, 'HEAD')
       if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
@@ -136,6 +151,14 @@ export function createMirror(parts: {
       return { ...files.head(ctx, route, resolved, conditions), isLimited: resolved.isLimited }
     },
     get: fileGetter(parts),
+    fill: async (ctx, route) => fillAnswer(await getAlone(ctx, route, UNCONDITIONAL), ctx.signal),
+    async look(ctx, route) {
+      const resolved = await resolver.resolve(ctx, route, 'HEAD')
+      if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
+      const { sizeBytes } = resolved.meta
+      ctx.admission?.checkSize(sizeBytes)
+      return lookAnswer({ sizeBytes, standing: await files.standing(ctx, route, resolved) })
+    },
     document: (ctx, route, request) => documents.get(ctx, route, request),
     registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),
     git: (ctx, _route, asked, question) => git.get(ctx, asked, question),

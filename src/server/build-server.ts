@@ -25,6 +25,7 @@ import { FileReads } from './body/file-reads.ts'
 import type { FileHandoff } from './body/handoff.ts'
 import { addressReader, type ClientLists, clientGate } from './clients.ts'
 import { checkRequest, noteRoute, requestId } from './context.ts'
+import { isFromControl } from './control.ts'
 import type { EarlyAnswers } from './early-answers.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, registerHubRoute } from './hub-route.ts'
@@ -133,7 +134,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
       return
     }
     try {
-      if (!watched.isServed(watched.addressOf(request.raw), request.routeOptions.url)) {
+      if (!isServed(request, watched)) {
         noteTarget(request, record, parse)
         throw new MirrorError('client_not_allowed')
       }
@@ -193,6 +194,11 @@ function arrivalsOf({ trustProxy, clients, logger }: ServerOptions) {
   }
 }
 
+/** Whether the caller's network is served. The owner of the store always is. */
+function isServed({ raw, routeOptions }: FastifyRequest, { isServed, addressOf }: Watched): boolean {
+  return isFromControl(raw) || isServed(addressOf(raw), routeOptions.url)
+}
+
 /** Records what a refused caller requested, for the audit line. The credential is not read. */
 function noteTarget(
   request: FastifyRequest,
@@ -214,7 +220,7 @@ function watch(request: FastifyRequest, reply: FastifyReply, record: RequestReco
   const { raw } = request
   const { socket } = raw
   const address = options.addressOf(raw)
-  options.checkProxy?.(raw, request.routeOptions.url)
+  if (!isFromControl(raw)) options.checkProxy?.(raw, request.routeOptions.url)
   let closed = false
   const close = (): void => {
     if (closed) return

@@ -16,6 +16,7 @@ import { ANONYMOUS, type Ctx } from '../mirror/context.ts'
 import { type About, fingerprint } from '../telemetry/log.ts'
 import { keyedDigest } from '../telemetry/run-key.ts'
 import { type AddressReader, UNKNOWN_ADDRESS } from './clients.ts'
+import { isFromControl } from './control.ts'
 import type { OriginLimit } from './origin-limit.ts'
 import type { RequestRecord } from './request-record.ts'
 
@@ -173,12 +174,16 @@ export function anonymousContext(
   }
 }
 
-/** Counts the request against the caller's limit when it first needs the origin, and only once. */
+/**
+ * Counts the request against the caller's limit when it first needs the origin, and only once. The owner of the store has
+ * no such limit.
+ */
 function countOnce(
   originLimit: OriginLimit | undefined,
   request: FastifyRequest,
   caller: Caller,
 ): Ctx['countAgainstLimit'] {
+  if (isFromControl(request.raw)) return undefined
   let claimed: Promise<void> | undefined
   return originLimit && (() => (claimed ??= originLimit(request, caller)))
 }

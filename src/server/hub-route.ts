@@ -25,6 +25,7 @@ import type { FileHandoff } from './body/handoff.ts'
 import { sendAnswer } from './body/send.ts'
 import type { AddressReader } from './clients.ts'
 import { contextOf, mirrorBase, noteRoute, withLent } from './context.ts'
+import { wishOf } from './control.ts'
 import type { EarlyAnswers, ReusableAnswer } from './early-answers.ts'
 import { sendFailure } from './fail.ts'
 import { gitAnswers } from './git-answers.ts'
@@ -214,6 +215,8 @@ async function answerFor(
     case 'file': {
       if (method === 'OPTIONS') return undefined
       if (!isRead) throw new MirrorError('method_not_allowed')
+      const wish = wishOf(request.raw)
+      if (wish !== undefined) return wish === 'look' ? mirror.look(ctx, route) : mirror.fill(ctx, route)
       const conditions = conditionsOf(request)
       return method === 'HEAD' ? mirror.head(ctx, route, conditions) : mirror.get(ctx, route, conditions)
     }

@@ -17,6 +17,7 @@
 //   ├─ facts/data.mdb, facts/lock.mdb   facts, small blobs, and a row for each blob (table/)
 //   ├─ facts/in-use                     there until a mirror has closed data.mdb (table/table-damage.ts)
 //   ├─ facts/<kind>/ab/<sha256>.json    facts of an earlier version, which are being moved (older-facts.ts)
+//   ├─ control/socket                   where commands reach the mirror (control-socket.ts)
 //   ├─ git/ab/<sha256>/                 bare git repositories of public repos (git/git-repos.ts)
 //   └─ tmp/                             files before their rename; emptied at start
 
@@ -38,6 +39,7 @@ export interface Layout {
   readonly facts: string
   readonly git: string
   readonly factsInUse: string
+  readonly control: string
   readonly tmp: string
   blob(key: BlobKey): string
   sums(key: BlobKey): string
@@ -72,6 +74,7 @@ export function createLayout(root: string): Layout {
     facts: at('facts'),
     git: at('git'),
     factsInUse: at('facts', 'in-use'),
+    control: at('control'),
     tmp: at('tmp'),
     blob: (key) => below('blobs', key),
     sums: (key) => below('sums', key),

@@ -154,10 +154,10 @@ async function checkEmpty(layout: Layout): Promise<void> {
 }
 
 async function checkOwnNames(layout: Layout): Promise<void> {
-  const { format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, git, tmp } = layout
-  const own = [format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, git, tmp].map(
-    (file) => path.basename(file),
-  )
+  const { format, cacheDirTag, blobs, allSums, partials, quarantine, handoff, facts, git, control, tmp } =
+    layout
+  const folders = [blobs, allSums, partials, quarantine, handoff, facts, git, control, tmp]
+  const own = [format, cacheDirTag, ...folders].map((file) => path.basename(file))
   await checkNames(layout, (name) => own.includes(name) || POSITION_NAME.test(name))
 }
 

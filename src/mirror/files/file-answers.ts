@@ -45,6 +45,11 @@ export class FileAnswers {
     return contents.fill(ctx, content)
   }
 
+  /** Whether a file is stored, or may be: `Contents.standing`. */
+  standing(ctx: Ctx, route: FileRoute, file: ResolvedFile): ReturnType<Contents['standing']> {
+    return this.#options.contents.standing(this.#contentOf(ctx, route, file))
+  }
+
   #representationOf(ctx: Ctx, route: FileRoute, file: ResolvedFile): Representation {
     const { meta, outcome, reusable, ageMs } = file
     const headers = { ...headersOf(meta, route), ...ageHeader(ageMs) }

@@ -1,0 +1,79 @@
+// The control server: the commands of this machine send their requests here, over a Unix socket in the store. It serves what
+// the port for clients serves, by the same steps, and two kinds of requests in addition (`wishOf`). Who may open the socket
+// is decided by the folder that it lies in, which belongs to store/. It never listens on a network.
+
+import type { IncomingMessage, RequestListener } from 'node:http'
+import type { Logger } from 'pino'
+import { surviveAcceptErrors } from './accept-errors.ts'
+import { MAX_HEADER_BYTES, openServer } from './limits.ts'
+import { setRemoteAddress } from './node-http.ts'
+import type { Shutdown } from './shutdown.ts'
+
+/** Commands count as callers on this machine. */
+const ADDRESS = '127.0.0.1'
+/** A command has eight requests in flight. */
+const MAX_CONNECTIONS = 64
+
+/** The field by which a command says what it wants of a file. It counts on the control socket only. */
+export const WISH_FIELD = 'x-hubmirror-wish'
+
+/** `store`: fetch the file into the store and report on it. `look`: say whether the file is stored. */
+export type Wish = 'store' | 'look'
+
+const fromControl = new WeakSet<IncomingMessage>()
+
+/** Whether the request has come by the control socket, so that its sender is the owner of the store. */
+export function isFromControl(request: IncomingMessage): boolean {
+  return fromControl.has(request)
+}
+
+/** What a command wants of the file that its GET names, in place of its bytes. Undefined for requests of clients. */
+export function wishOf(request: IncomingMessage): Wish | undefined {
+  if (!isFromControl(request) || request.method !== 'GET') return undefined
+  const wish = request.headers[WISH_FIELD]
+  return wish === 'store' || wish === 'look' ? wish : undefined
+}
+
+/** One control server. The caller must close it; that ends the requests that are under way. */
+export interface ControlServer {
+  /** Resolves when it listens. Rejects with the error of the system. */
+  listen(path: string): Promise<void>
+  /** Ends all connections and removes the socket. Resolves at once if it never listened. */
+  close(): Promise<void>
+}
+
+/** Makes a server that hands its requests to `serve`. Their targets have no base path. */
+export function createControlServer(
+  serve: RequestListener,
+  options: { readonly basePath: string; readonly shutdown: Shutdown; readonly logger: Logger },
+): ControlServer {
+  const { shutdown, logger } = options
+  const basePath = options.basePath === '/' ? '' : options.basePath
+  const server = openServer(
+    (request, response) => {
+      fromControl.add(request)
+      request.url = basePath + (request.url ?? '')
+      serve(request, response)
+    },
+    MAX_HEADER_BYTES,
+    shutdown,
+  )
+  server.maxConnections = MAX_CONNECTIONS
+  server.on('connection', (socket) => setRemoteAddress(socket, ADDRESS))
+  return {
+    listen: (path) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject)
+        server.listen({ path }, () => {
+          server.off('error', reject)
+          surviveAcceptErrors(server, logger)
+          resolve()
+        })
+      }),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
