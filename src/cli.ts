@@ -5,6 +5,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
+import { addPrefetchCommand } from './commands/prefetch-command.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
 import { addTokenCommands } from './commands/token-commands.ts'
 import { ConfigFaults } from './config/faults.ts'
@@ -69,6 +70,7 @@ function createProgram(finish: (status: number) => void): Command {
   addConfigCommand(program, { withSettings, load: (flags) => loadConfig({ flags }), loadChecked })
   const line = { withSettings, load: (flags: object) => loadConfig({ flags: { ...flags } }).config, finish }
   addStoreCommands(program, line)
+  addPrefetchCommand(program, line, version)
   addTokenCommands(program, line)
   program
     .command('version')

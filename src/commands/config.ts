@@ -6,8 +6,9 @@ import type { Config } from '../config/keys.ts'
 import type { Provenance } from '../config/load.ts'
 import { bytes } from '../config/parse.ts'
 import { MirrorError } from '../errors.ts'
-import { parseRepoId, REPO_ID_RULE, REPO_TYPES, type Repo } from '../hub/names.ts'
+import { parseRepoId, type Repo } from '../hub/names.ts'
 import { ACCESS_KINDS, type AccessKind } from '../policy/rules.ts'
+import { parseRepo } from './repo-argument.ts'
 
 /** The part of the command line that these commands use. */
 interface ConfigLine {
@@ -35,7 +36,7 @@ export function addConfigCommand(program: Command, line: ConfigLine): void {
 
   withSettings(config.command('explain'), [])
     .description('print which rule in `policies` decides a request; it contacts neither the Hub nor a mirror')
-    .option('--repo <repo>', 'org/name, or dataset/org/name', parseRepo)
+    .option('--repo <repo>', 'org/name, or dataset/org/name', (text: string) => parseRepo(text))
     .option('--name <org/name>', 'the full name on the Hub, for an old short id such as gpt2', parseName)
     .option('--revision <revision>', 'a branch, tag or commit of the repo')
     .option(
@@ -101,14 +102,6 @@ interface ExplainFlags {
   readonly licence?: readonly string[]
   readonly size?: number
   readonly json?: boolean
-}
-
-function parseRepo(text: string): Repo {
-  const [first = '', ...rest] = text.split('/')
-  const type = rest.length === 0 ? undefined : REPO_TYPES.find((one) => first === one || first === `${one}s`)
-  const id = parseRepoId(type === undefined ? text : rest.join('/'))
-  if (id === undefined) throw new InvalidArgumentError(REPO_ID_RULE)
-  return { type: type ?? 'model', id }
 }
 
 function parseName(text: string): string {

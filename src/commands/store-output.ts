@@ -1,4 +1,4 @@
-// Shared by ls, prune and verify: which repo an argument means, how sizes and times are printed, and which text is safe on a
+// Shared by ls, prefetch, prune and verify: which repo an argument means, how sizes and times are printed, and which text is safe on a
 // terminal. This file opens no store.
 
 import prettyBytes from 'pretty-bytes'
@@ -45,6 +45,13 @@ export function formatAge(usedAt: number | undefined, now: number): string {
   if (ageMs >= 2 * DAY_MS) return `${Math.floor(ageMs / DAY_MS)}d ago`
   if (ageMs >= 3_600_000) return `${Math.floor(ageMs / 3_600_000)}h ago`
   return ageMs < 60_000 ? 'just now' : `${Math.floor(ageMs / 60_000)}m ago`
+}
+
+/** `2h5m`, `90s`. */
+export function formatSpan(seconds: number): string {
+  return seconds > 3600
+    ? `${Math.floor(seconds / 3600)}h${Math.floor((seconds % 3600) / 60)}m`
+    : `${seconds}s`
 }
 
 /** A time for programs, in ISO 8601. */

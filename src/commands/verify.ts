@@ -28,7 +28,7 @@ import {
 } from '../store/upkeep/walk.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { type ActLog, openActLog } from './audit.ts'
-import { formatSize, overStore, plural } from './store-output.ts'
+import { formatSize, formatSpan, overStore, plural } from './store-output.ts'
 
 const RECORD_EVERY_MS = 5_000
 /** The exit status that shells report for a process ended by Ctrl-C. */
@@ -269,10 +269,4 @@ async function startBar(layout: Layout, before: ScrubPosition | undefined): Prom
       bar.stop()
     },
   }
-}
-
-function formatSpan(seconds: number): string {
-  return seconds > 3600
-    ? `${Math.floor(seconds / 3600)}h${Math.floor((seconds % 3600) / 60)}m`
-    : `${seconds}s`
 }

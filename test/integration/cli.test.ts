@@ -41,6 +41,7 @@ describe('the command', () => {
     [['ls'], ['--sort', '--cache-dir']],
     [['prune'], ['--older-than', '--cache-dir', '--audit-log']],
     [['verify'], ['--rate', '--cache-dir']],
+    [['prefetch'], ['--include', '--origin']],
     [
       ['token', 'create'],
       ['--expires', '--mirror-tokens'],
@@ -94,6 +95,10 @@ describe('the command', () => {
     [['serve', '--prot', '1'], '(Did you mean --port?)'],
     [['serve', '--port'], 'argument missing'],
     [['config', 'origin'], 'too many arguments'],
+    [['prefetch'], "missing required argument 'repo[@revision]'"],
+    [['prefetch', 'not a repo'], "A repo id is 'name' or 'org/name'"],
+    [['prefetch', 'acme/open@'], 'names no revision after the @'],
+    [['prefetch', '--type', 'dataset', 'model/acme/open'], 'is a model, and --type says dataset'],
     [[], 'Usage: hubmirror'],
   ])('exits 2 for %j, and says on stderr what would be right', async (args, message) => {
     const { status, stdout, stderr } = await run(args)

@@ -5,6 +5,7 @@ import { expect, it } from 'vitest'
 import type { Question, Reply } from '../support/ask.ts'
 import { gitClient, hasGit, whenStored } from '../support/git-client.ts'
 import { asHub, essence } from '../support/hub-answers.ts'
+import { prefetchBy } from '../support/prefetch.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 
 const ID = 'acme/open'
@@ -33,6 +34,10 @@ const FAMILIES = {
       await expectAll(scene, [file(commit, path)], { method: 'HEAD' })
       await expectAll(scene, [file(commit, path)])
     }
+  },
+  'hubmirror prefetch': async (scene, revision) => {
+    const results = await prefetchBy(await scene.mirror.app.openControl(), [`${ID}@${revision}`])
+    expect(results.map(({ files }) => files.length)).toEqual([PATHS.length])
   },
   'the plain info, and files by commit': async (scene, revision, commit) => {
     await expectAll(scene, [revision === 'main' ? API : `${API}/revision/${encodeURIComponent(revision)}`])

@@ -54,7 +54,11 @@ export function linesOn(said: string): string[] {
     else if (token === '\u001b8') ({ row, column } = saved)
     else if (token.startsWith('\u001b[?7')) wraps = command === 'h'
     else if (command === 'G') column = Number(/\d+/.exec(token)?.[0] ?? 1) - 1
-    else if (command === 'K') rows.set(row, line().slice(0, column))
+    else if (command === 'A') row -= Number(/\d+/.exec(token)?.[0] ?? 1)
+    else if (command === 'J') {
+      rows.set(row, line().slice(0, column))
+      for (const below of rows.keys()) if (below > row) rows.delete(below)
+    } else if (command === 'K') rows.set(row, line().slice(0, column))
     else if (command === undefined) {
       if (column === COLUMNS && wraps) [row, column] = [row + 1, 0]
       // Without wrapping, everything that is too far right is printed in the last column.

@@ -1,0 +1,157 @@
+// Requests to the mirror over its control socket, with the token of the user who runs the command.
+
+import { Agent, type IncomingMessage, request } from 'node:http'
+import { waitMsOf } from '../../http/retry-after.ts'
+import { parseRecord } from '../../records.ts'
+import { WISH_FIELD, type Wish } from '../../server/control.ts'
+import { errorCode } from '../../store/atomic.ts'
+
+/** Requests in flight at once: as many as huggingface_hub has. */
+export const PARALLEL = 8
+/** More than any page of a listing, and than the info of any repo. */
+const MAX_BODY_BYTES = 128 * 1024 * 1024
+
+/** The process behind the control socket has ended, or was never there. */
+export class MirrorGone extends Error {
+  constructor(cause?: unknown) {
+    super('the mirror has stopped', { cause })
+    this.name = 'MirrorGone'
+  }
+}
+
+/** The connection broke before the answer was complete. */
+export class AnswerBroken extends Error {
+  constructor(cause?: unknown) {
+    super('the mirror broke the connection', { cause })
+    this.name = 'AnswerBroken'
+  }
+}
+
+/** An answer as a whole. */
+export interface Reply {
+  readonly status: number
+  readonly headers: IncomingMessage['headers']
+  readonly text: string
+}
+
+interface Question {
+  readonly signal: AbortSignal
+  readonly wish?: Wish
+}
+
+/** The caller must close it. */
+export class ControlClient {
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: PARALLEL })
+  readonly #socketPath: string
+  readonly #headers: Readonly<Record<string, string>>
+
+  constructor(
+    socketPath: string,
+    { token, version }: { readonly token: string | undefined; readonly version: string },
+  ) {
+    this.#socketPath = socketPath
+    this.#headers = {
+      host: 'localhost',
+      'user-agent': `hubmirror-prefetch/${version}`,
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    }
+  }
+
+  /**
+   * Sends a GET, and resolves with the answer when its head is there. Rejects with MirrorGone if no process listens, with
+   * AnswerBroken if the connection breaks, and with the reason of `signal`.
+   */
+  async open(target: string, question: Question): Promise<IncomingMessage> {
+    for (;;) {
+      const sent = this.#send(target, question)
+      try {
+        return await sent.answer
+      } catch (error) {
+        question.signal.throwIfAborted()
+        const code = errorCode(error)
+        if (code === 'ECONNREFUSED' || code === 'ENOENT') throw new MirrorGone(error)
+        // The mirror has closed a connection that was idle.
+        if (!sent.isReused()) throw new AnswerBroken(error)
+      }
+    }
+  }
+
+  /** Sends a GET, and resolves with the whole answer. Rejects as `open` does. */
+  async ask(target: string, question: Question): Promise<Reply> {
+    const answer = await this.open(target, question)
+    return { status: answer.statusCode ?? 0, headers: answer.headers, text: await readText(answer, question) }
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+
+  #send(target: string, { signal, wish }: Question) {
+    const headers = wish === undefined ? this.#headers : { ...this.#headers, [WISH_FIELD]: wish }
+    const outgoing = request({
+      socketPath: this.#socketPath,
+      path: target,
+      headers,
+      agent: this.#agent,
+      signal,
+    })
+    const answer = new Promise<IncomingMessage>((resolve, reject) => {
+      outgoing.once('response', resolve)
+      // Also after the answer has begun: without a listener, Node would end the process.
+      outgoing.on('error', reject)
+      outgoing.end()
+    })
+    return { answer, isReused: () => outgoing.reusedSocket }
+  }
+}
+
+/** Reads the body of an answer. Rejects as `ControlClient.open` does. */
+export async function readText(answer: IncomingMessage, { signal }: Question): Promise<string> {
+  const chunks: Buffer[] = []
+  let sizeBytes = 0
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      sizeBytes += chunk.length
+      if (sizeBytes > MAX_BODY_BYTES) throw new Error('the answer is too long')
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw new AnswerBroken(error)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+/** The lines of an answer, as they come. Rejects as `ControlClient.open` does. */
+export async function* readLines(
+  answer: IncomingMessage,
+  { signal }: Question,
+): AsyncGenerator<string, void, undefined> {
+  let rest = ''
+  try {
+    for await (const chunk of answer.setEncoding('utf8') as AsyncIterable<string>) {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      yield* lines
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw new AnswerBroken(error)
+  }
+}
+
+/** Why the mirror, or the Hub behind it, does not give what was asked for. */
+export function refusalText({ status, headers, text }: Reply): string {
+  const { 'x-error-message': given } = headers
+  if (typeof given === 'string' && given !== '') return given
+  const error = parseRecord(text)?.['error']
+  return typeof error === 'string' && error !== '' ? error : `the answer has the status ${status}`
+}
+
+/** Statuses after which another try may succeed. */
+const RETRIED: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504])
+
+/** How long to wait before another try, in ms; undefined if that is of no use, 0 if the answer names no time. */
+export function retryMs({ status, headers }: Pick<Reply, 'status' | 'headers'>): number | undefined {
+  return RETRIED.has(status) ? (waitMsOf(headers, Date.now()) ?? 0) : undefined
+}

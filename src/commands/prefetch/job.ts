@@ -1,0 +1,250 @@
+// The work of `hubmirror prefetch`: lists each repo, and has the mirror store the files that are meant. It prints nothing.
+
+import type { PathTest } from '../../hub/file-patterns.ts'
+import { resolveTarget } from '../../hub/route.ts'
+import { parseRecord } from '../../records.ts'
+import { type Attempt, Attempts } from './attempts.ts'
+import {
+  AnswerBroken,
+  type ControlClient,
+  MirrorGone,
+  PARALLEL,
+  readLines,
+  readText,
+  refusalText,
+  retryMs,
+} from './control-client.ts'
+import { type ListedFile, listFiles, NoListing, type Wanted } from './listing.ts'
+
+/**
+ * - `stored`: it was stored before.
+ * - `fetched`: it has been stored now.
+ * - `absent`: it is not stored, and would be fetched. Only in a dry run.
+ * - `missing`: it is not stored, and the reason says why.
+ */
+export type FileState = 'stored' | 'fetched' | 'absent' | 'missing'
+
+export interface FileResult extends ListedFile {
+  readonly state: FileState
+  readonly reason?: string | undefined
+}
+
+export interface RepoResult extends Wanted {
+  /** Undefined if the repo could not be listed; `error` says why. */
+  readonly commit: string | undefined
+  readonly error?: string
+  /** Those that are meant, in the order of the listing. */
+  readonly files: readonly FileResult[]
+}
+
+/** Where the job reports how far it is. */
+export interface JobObserver {
+  say(line: string): void
+  /** The files that are meant, of all repos together. */
+  begin(files: readonly ListedFile[]): void
+  /** Work on a file begins. `name` also names its repo. */
+  file(name: string, file: ListedFile): FileObserver
+}
+
+export interface FileObserver {
+  at(presentBytes: number): void
+  done(result: FileResult): void
+}
+
+export interface JobOptions {
+  readonly client: ControlClient
+  readonly wanted: readonly Wanted[]
+  readonly isMeant: PathTest
+  readonly dryRun: boolean
+  readonly signal: AbortSignal
+  readonly observer: JobObserver
+}
+
+/** What the mirror says of a file that is not stored and will not be. */
+interface Missing {
+  readonly reason: string
+  /** The same holds for all files of the repo. */
+  readonly isForRepo: boolean
+}
+
+type Found = Exclude<FileState, 'missing'> | Missing
+
+interface Plan extends Wanted {
+  readonly commit: string
+  readonly files: readonly ListedFile[]
+}
+
+/**
+ * Lists all repos and then has their files stored, several at once. Resolves with what became of each file, also when the
+ * mirror stops in the middle. Rejects with the reason of `signal`.
+ */
+export async function runJob(options: JobOptions): Promise<readonly RepoResult[]> {
+  return new Job(options).run()
+}
+
+class Job {
+  readonly #options: JobOptions
+  readonly #attempts: Attempts
+  /** Why no further file can be asked for. */
+  #ended: string | undefined
+
+  constructor(options: JobOptions) {
+    this.#options = options
+    this.#attempts = new Attempts((line) => options.observer.say(line))
+  }
+
+  async run(): Promise<readonly RepoResult[]> {
+    const { observer } = this.#options
+    const plans: (Plan | RepoResult)[] = []
+    for (const wanted of this.#options.wanted) plans.push(await this.#plan(wanted))
+    observer.begin(plans.flatMap(({ files }) => files))
+    const results: RepoResult[] = []
+    for (const plan of plans) results.push('error' in plan ? plan : await this.#fetch(plan as Plan))
+    return this.#options.dryRun ? results : this.#checked(results)
+  }
+
+  async #plan(wanted: Wanted): Promise<Plan | RepoResult> {
+    const { client, signal, isMeant } = this.#options
+    const failed = (error: string): RepoResult => ({ ...wanted, commit: undefined, error, files: [] })
+    if (this.#ended !== undefined) return failed(this.#ended)
+    try {
+      const { commit, files } = await listFiles(wanted, { client, signal, attempts: this.#attempts })
+      return { ...wanted, commit, files: files.filter(({ path }) => isMeant(path)) }
+    } catch (error) {
+      if (error instanceof NoListing) return failed(error.message)
+      return failed(this.#end(error))
+    }
+  }
+
+  async #fetch(plan: Plan): Promise<RepoResult> {
+    const { observer } = this.#options
+    let forRepo: string | undefined
+    const files = await inParallel(plan.files, async (file): Promise<FileResult> => {
+      const seen = observer.file(`${plan.repo.id}/${file.path}`, file)
+      const missing = (reason: string): FileResult => ({ ...file, state: 'missing', reason })
+      const known = forRepo ?? this.#ended
+      const found =
+        known === undefined
+          ? await this.#ask(plan, file, (presentBytes) => seen.at(presentBytes))
+          : { reason: known, isForRepo: false }
+      if (typeof found === 'object' && found.isForRepo) forRepo = found.reason
+      const result = typeof found === 'object' ? missing(found.reason) : { ...file, state: found }
+      seen.done(result)
+      return result
+    })
+    return { repo: plan.repo, revision: plan.revision, commit: plan.commit, files }
+  }
+
+  /** Has one file stored, or asks about it. Never rejects but with the reason of the signal. */
+  async #ask(plan: Plan, file: ListedFile, onBytes: (presentBytes: number) => void): Promise<Found> {
+    const { dryRun, signal } = this.#options
+    try {
+      const target = resolveTarget(plan.repo, plan.commit, file.path)
+      return await this.#attempts.run(
+        () => (dryRun ? this.#look(target) : this.#store(target, onBytes)),
+        signal,
+      )
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof MirrorGone) return { reason: this.#end(error), isForRepo: false }
+      return { reason: error instanceof Error ? error.message : String(error), isForRepo: false }
+    }
+  }
+
+  async #look(target: string): Promise<Attempt<Found>> {
+    const { client, signal } = this.#options
+    const reply = await client.ask(target, { signal, wish: 'look' })
+    if (reply.status !== 200)
+      return { value: { reason: refusalText(reply), isForRepo: false }, retryMs: retryMs(reply) }
+    const standing = parseRecord(reply.text)?.['standing']
+    if (standing === 'stored' || standing === 'absent') return { value: standing }
+    return { value: { reason: NOT_KEPT[String(standing)] ?? UNCLEAR, isForRepo: standing === 'restricted' } }
+  }
+
+  async #store(target: string, onBytes: (presentBytes: number) => void): Promise<Attempt<Found>> {
+    const { client, signal } = this.#options
+    const answer = await client.open(target, { signal, wish: 'store' })
+    const { statusCode: status = 0, headers } = answer
+    if (status !== 200) {
+      const reply = { status, headers, text: await readText(answer, { signal }) }
+      return { value: { reason: refusalText(reply), isForRepo: false }, retryMs: retryMs(reply) }
+    }
+    let last: Record<string, unknown> | undefined
+    for await (const line of readLines(answer, { signal })) {
+      last = parseRecord(line)
+      const presentBytes = last?.['presentBytes']
+      if (typeof presentBytes === 'number') onBytes(presentBytes)
+    }
+    if (last?.['stored'] === true) return { value: last['fetched'] === true ? 'fetched' : 'stored' }
+    if (last?.['stored'] !== false) throw new AnswerBroken()
+    const { reason, message, mayRetry } = last
+    return {
+      value: { reason: typeof message === 'string' ? message : UNCLEAR, isForRepo: reason === 'restricted' },
+      retryMs: mayRetry === true ? 0 : undefined,
+    }
+  }
+
+  /**
+   * The results, in which a file counts as missing that was evicted while others were fetched. Without this, a set that is
+   * larger than the store would seem to be there.
+   */
+  async #checked(results: readonly RepoResult[]): Promise<readonly RepoResult[]> {
+    const hasFetched = results.some(({ files }) => files.some(({ state }) => state === 'fetched'))
+    if (!hasFetched || this.#ended !== undefined) return results
+    const checked: RepoResult[] = []
+    for (const result of results) {
+      const files = await inParallel(result.files, (file) => this.#check(result, file))
+      checked.push({ ...result, files })
+    }
+    return checked
+  }
+
+  async #check({ repo, commit }: RepoResult, file: FileResult): Promise<FileResult> {
+    const { client, signal } = this.#options
+    if (file.state === 'missing' || commit === undefined || this.#ended !== undefined) return file
+    try {
+      const reply = await client.ask(resolveTarget(repo, commit, file.path), { signal, wish: 'look' })
+      // What cannot be asked now was stored all the same.
+      const isGone = reply.status === 200 && parseRecord(reply.text)?.['standing'] !== 'stored'
+      return isGone ? { ...file, state: 'missing', reason: EVICTED } : file
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof MirrorGone) this.#end(error)
+      return file
+    }
+  }
+
+  /** Notes that the mirror has stopped; all that follows is missing. Throws every other error, and the reason of the signal. */
+  #end(error: unknown): string {
+    this.#options.signal.throwIfAborted()
+    if (!(error instanceof MirrorGone)) throw error
+    this.#ended = `${error.message}; run the command again to go on`
+    return this.#ended
+  }
+}
+
+const UNCLEAR = 'the mirror has given no reason that this version understands'
+const EVICTED =
+  'it was stored and has been evicted: the store is too small for all files (HUBMIRROR_CACHE_MAX_SIZE)'
+
+/** Why a file would not be kept, by the word that the mirror says. */
+const NOT_KEPT: Readonly<Record<string, string>> = {
+  restricted: 'the repo is private or gated, and HUBMIRROR_CACHE_PRIVATE is off',
+  rule: 'a rule of the policies keeps it out of the store',
+  'no-digest': 'the Hub names no digest by which it could be verified',
+}
+
+/** Runs `work` for each item, a few at a time. Resolves with the results in the order of the items; rejects with the first error. */
+async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results = Array<R>(items.length)
+  let next = 0
+  const worker = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next
+      next += 1
+      results[index] = await work(items[index] as T)
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, items.length) }, worker))
+  return results
+}

@@ -1,0 +1,127 @@
+// Which files a revision of a repo has, as a client of the Hub finds out: by its info, and the listing of the commit. The
+// mirror stores both, and with them it answers every other client while it is offline.
+
+import { apiSegment, isCommitHash, type Repo } from '../../hub/names.ts'
+import { encodeSegment } from '../../hub/url-text.ts'
+import { isRecord, parseRecord } from '../../records.ts'
+import type { Attempts } from './attempts.ts'
+import {
+  AnswerBroken,
+  type ControlClient,
+  MirrorGone,
+  type Reply,
+  refusalText,
+  retryMs,
+} from './control-client.ts'
+
+/** More than the Hub allows in a repo. Pages without end would fill the memory. */
+const MAX_FILES = 5_000_000
+
+/** A repo that is to be fetched. */
+export interface Wanted {
+  readonly repo: Repo
+  readonly revision: string
+}
+
+export interface ListedFile {
+  readonly path: string
+  readonly sizeBytes: number
+}
+
+export interface Listing {
+  readonly commit: string
+  readonly files: readonly ListedFile[]
+}
+
+/** The repo cannot be listed. The message says why. */
+export class NoListing extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'NoListing'
+  }
+}
+
+/** What a listing needs of the command. */
+export interface Asking {
+  readonly client: ControlClient
+  readonly attempts: Attempts
+  readonly signal: AbortSignal
+}
+
+/** Lists all files of a revision. Rejects with NoListing, and with MirrorGone. */
+export async function listFiles({ repo, revision }: Wanted, asking: Asking): Promise<Listing> {
+  const api = `/api/${apiSegment(repo.type)}/${repo.id}`
+  const info = parseRecord((await read(`${api}/revision/${encodeSegment(revision)}`, asking)).text)
+  const commit = info?.['sha']
+  if (typeof commit !== 'string' || !isCommitHash(commit))
+    throw new NoListing('the info of the repo names no commit')
+  const files = await listCommit(`${api}/tree/${commit}?recursive=true&expand=false`, asking)
+  await readRefs(`${api}/refs`, asking)
+  return { commit, files }
+}
+
+async function listCommit(first: string, asking: Asking): Promise<ListedFile[]> {
+  const files: ListedFile[] = []
+  const seen = new Set<string>()
+  for (let target: string | undefined = first; target !== undefined; ) {
+    if (seen.has(target)) throw new NoListing('the pages of the listing lead back to an earlier page')
+    seen.add(target)
+    const page: Reply = await read(target, asking)
+    for (const file of filesOf(page.text)) files.push(file)
+    if (files.length > MAX_FILES)
+      throw new NoListing(`the listing of the repo has more than ${MAX_FILES} files`)
+    target = nextTarget(page.headers['link'])
+  }
+  return files
+}
+
+/** Some clients find the commit of a branch in the list of refs. No file depends on it. */
+async function readRefs(target: string, asking: Asking): Promise<void> {
+  try {
+    await read(target, asking)
+  } catch (error) {
+    if (!(error instanceof NoListing)) throw error
+  }
+}
+
+async function read(target: string, { client, attempts, signal }: Asking): Promise<Reply> {
+  try {
+    const reply = await attempts.run(async () => {
+      const value = await client.ask(target, { signal })
+      return { value, retryMs: retryMs(value) }
+    }, signal)
+    if (reply.status !== 200) throw new NoListing(refusalText(reply))
+    return reply
+  } catch (error) {
+    if (error instanceof AnswerBroken) throw new MirrorGone(error)
+    throw error
+  }
+}
+
+function filesOf(text: string): readonly ListedFile[] {
+  let items: unknown
+  try {
+    items = JSON.parse(text)
+  } catch {
+    items = undefined
+  }
+  if (!Array.isArray(items)) throw new NoListing('the listing of the repo cannot be read')
+  return items.flatMap((item: unknown): ListedFile[] => {
+    if (!isRecord(item) || item['type'] !== 'file') return []
+    const { path, size } = item
+    if (typeof path !== 'string' || typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+      throw new NoListing('the listing of the repo has a file without a name or a size')
+    return [{ path, sizeBytes: size }]
+  })
+}
+
+/** The target of the next page. It is a URL of the mirror as clients know it; its base path is not part of the target. */
+function nextTarget(link: string | string[] | undefined): string | undefined {
+  const text = Array.isArray(link) ? link.join(', ') : link
+  const url = /<([^>]+)>\s*;\s*rel="?next"?/.exec(text ?? '')?.[1]
+  if (url === undefined) return undefined
+  const { pathname, search } = new URL(url, 'http://localhost')
+  const start = pathname.indexOf('/api/')
+  if (start === -1) throw new NoListing('the listing of the repo names a next page that is none of the Hub')
+  return pathname.slice(start) + search
+}

@@ -1,0 +1,117 @@
+// Finds the mirror that has the store open. Where there is none, this process opens the store itself, and serves from it by
+// the same control socket, so that a second command joins it.
+
+import { request } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createApp } from '../../app.ts'
+import type { Config } from '../../config/keys.ts'
+import { errorCode } from '../../store/atomic.ts'
+import { findControlSocket, UnusableControlSocket } from '../../store/control-socket.ts'
+import { DirectoryInUse } from '../../store/lock.ts'
+import { createLogger } from '../../telemetry/log.ts'
+import { prettyDestination } from '../../telemetry/pretty.ts'
+import { actAsMirrorUser } from '../act-as.ts'
+
+/** A mirror that has just taken the store listens on its socket soon. */
+const STARTS_WITHIN_MS = 10_000
+const POLL_MS = 500
+/** A process that was stopped (SIGSTOP) accepts connections and never answers. */
+const ANSWERS_WITHIN_MS = 5_000
+/** More of the log than this says nothing to the user of a command. */
+const LEVELS: readonly string[] = ['warn', 'error', 'fatal', 'silent']
+
+export interface Reached {
+  readonly socketPath: string
+  /** Whether another process has the store open. */
+  readonly isBeside: boolean
+  /** Closes the store, if this process has opened it. */
+  close(): Promise<void>
+}
+
+/**
+ * Resolves with the control socket of the store. Rejects with UnusableControlSocket if another process has the store and
+ * cannot be reached, and as `createApp` does.
+ */
+export async function reachMirror(
+  config: Config,
+  options: {
+    readonly version: string
+    readonly say: (line: string) => void
+    readonly signal: AbortSignal
+    readonly startsWithinMs?: number
+  },
+): Promise<Reached> {
+  const { signal, startsWithinMs = STARTS_WITHIN_MS } = options
+  const deadlineAt = performance.now() + startsWithinMs
+  for (;;) {
+    const socketPath = await findControlSocket(config.cacheDir)
+    if (socketPath !== undefined && (await answers(socketPath, signal)))
+      return { socketPath, isBeside: true, close: () => Promise.resolve() }
+    try {
+      return await openStore(config, options)
+    } catch (error) {
+      if (!(error instanceof DirectoryInUse)) throw error
+      if (performance.now() > deadlineAt) throw unreachable(error)
+    }
+    await delay(POLL_MS, undefined, { signal })
+  }
+}
+
+/** The store has an owner that does not listen. */
+function unreachable({ message }: DirectoryInUse): UnusableControlSocket {
+  const who = message.replace(/ Stop it, or give .*$/s, '')
+  return new UnusableControlSocket(
+    `${who} It has no control socket that can be reached from here: it runs on another machine, it is a mirror of an ` +
+      'earlier version, or its log says why. Fetch by a client instead, such as hf download, or stop it.',
+  )
+}
+
+/** Whether a process answers. Rejects with UnusableControlSocket if this user may not connect. */
+function answers(socketPath: string, interrupted: AbortSignal): Promise<boolean> {
+  const signal = AbortSignal.any([interrupted, AbortSignal.timeout(ANSWERS_WITHIN_MS)])
+  const question = { socketPath, path: '/healthz', headers: { host: 'localhost' }, signal }
+  return new Promise((resolve, reject) => {
+    const outgoing = request(question, (answer) => {
+      answer.resume()
+      resolve(true)
+    })
+    outgoing.on('error', (error) => {
+      if (interrupted.aborted) reject(error)
+      else if (errorCode(error) !== 'EACCES') resolve(false)
+      else
+        reject(
+          new UnusableControlSocket(
+            `${socketPath} can be used by the user of the mirror only. Run this command as that user, or as root.`,
+          ),
+        )
+    })
+    outgoing.end()
+  })
+}
+
+/** The mirror without its port. Settings that concern only clients are left out. */
+async function openStore(
+  config: Config,
+  { version, say }: { readonly version: string; readonly say: (line: string) => void },
+): Promise<Reached> {
+  await actAsMirrorUser(config.cacheDir)
+  const out = { write: (text: string) => say(text.trimEnd()) }
+  const level = LEVELS.includes(config.logLevel) ? config.logLevel : 'warn'
+  const logger = createLogger({ level, destination: prettyDestination(out, false) })
+  const { tlsCert: _, tlsKey: __, tlsClientCa: ___, scrubRateBytesPerSecond: ____, ...rest } = config
+  const own: Config = { ...rest, workers: 1, sendfile: 'off' }
+  // stdout is for the result of the command.
+  const app = await createApp(own, {
+    version,
+    logger,
+    stdout: { write: (text) => process.stderr.write(text) },
+  })
+  try {
+    return { socketPath: await app.openControl(), isBeside: false, close: () => app.close() }
+  } catch (error) {
+    await app.close()
+    if (error instanceof UnusableControlSocket || errorCode(error) === undefined) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new UnusableControlSocket(`There can be no control socket in ${config.cacheDir}: ${reason}.`)
+  }
+}
