@@ -186,7 +186,7 @@ function isContent(target: string, repo: Repo): boolean {
 
 /** API routes that concern no repo and reveal nothing about one. */
 const ABOUT_NO_REPO =
-  /^\/api\/(?:agent-harnesses|validate-yaml|(?:models|datasets)-tags-by-type|telemetry(?:\/.*)?)$/
+  /^\/api\/(?:agent-harnesses|validate-yaml|(?:models|datasets)-tags-by-type|organizations\/[^/]+\/overview|telemetry(?:\/.*)?)$/
 
 /**
  * Throws `mirror_token_scope` if a token that was issued for some repos does not cover a request. This is so if the request

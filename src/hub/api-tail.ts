@@ -13,6 +13,7 @@ export type TailDocument =
   | 'treesize'
   | 'parquet'
   | 'croissant'
+  | 'safetensors-metadata'
 
 interface TailParts {
   /** The word of the route, `undefined` for the repo itself. */
@@ -39,8 +40,9 @@ const OTHER_WORDS = new Set(
 )
 
 /**
- * Splits decoded segments into id and tail. Where one and two segments both make an id with a known tail, the id of two segments wins: it is the one that exists, and reading it as an old
- * one-segment id would let the rights of one repo answer for another. An unknown tail is taken to follow two.
+ * Splits decoded segments into id and tail. Where one and two segments both make an id with a known tail, the id of two segments wins: it is
+ * the one that exists, and reading it as an old one-segment id would let the rights of one repo answer for another. An unknown
+ * tail is taken to follow two.
  */
 export function readApiTail(parts: readonly string[]): {
   readonly idParts: readonly string[]
@@ -82,6 +84,11 @@ function readTail(parts: readonly string[]): ApiTail | undefined {
       const { revision, path } = takeRevision(rest)
       if (path !== undefined) return undefined
       return { kind: 'xet-token', write: word === 'xet-write-token', word, revision, path }
+    }
+    case 'safetensors-metadata': {
+      // The headers of all files of an index, on the main branch.
+      if (rest.length === 0) return undefined
+      return { kind: 'document', document: word, word, revision: undefined, path: rest.join('/') }
     }
     case 'croissant':
     case 'parquet': {

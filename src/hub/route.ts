@@ -4,6 +4,7 @@
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { type ApiTail, readApiTail, type TailDocument } from './api-tail.ts'
+import { canonicalQuery, siteDocumentOf } from './document-query.ts'
 import {
   apiSegment,
   type CommitHash,
@@ -171,8 +172,7 @@ function parseApi(target: Target, parts: readonly string[]): HubRoute {
   }
   if (first === 'buckets' && rest.length === 3 && rest[2] === 'paths-info') return other(target, 'question')
   if (first === 'validate-yaml' && rest.length === 0) return other(target, 'question')
-  if (isSiteDocument(parts))
-    return { kind: 'document', document: 'site', ...NO_REPO, target: canonicalTarget(target) }
+  if (isSiteDocument(parts)) return siteRoute(target)
   const type = typeOfApiSegment(first)
   if (type === undefined) return other(target, 'any')
   if (rest.length === 0) {
@@ -180,12 +180,26 @@ function parseApi(target: Target, parts: readonly string[]): HubRoute {
       kind: 'document',
       document: 'list',
       ...NO_REPO,
-      target: `/api/${apiSegment(type)}${target.query}`,
+      target: `/api/${apiSegment(type)}${canonicalQuery('list', target.query)}`,
     }
   }
+  if (type === 'space' && parts.join('/') === OWN_QUOTA) return other(target, 'any')
   const { idParts, tail } = readApiTail(rest)
   if (tail.kind === 'other') return other(target, 'any', repoOrNone(type, idParts))
   return apiRoute(target, repoOf(type, idParts), tail)
+}
+
+/** Lists of the Hub that stand where an id would, which no Space can have: its id has two parts. */
+const OF_SPACES = new Set(['hardware', 'templates', 'semantic-search'])
+/** What its caller has left. */
+const OWN_QUOTA = 'spaces/zero-gpu/quota'
+/**
+ * What the Hub says of an organization or a user. An `avatar` is left out: it is an image, or leads to one on another host. So
+ * are settings, which are for members.
+ */
+const OF_NAMES: Readonly<Record<'organizations' | 'users', ReadonlySet<string>>> = {
+  organizations: new Set(['overview', 'members', 'followers']),
+  users: new Set(['overview', 'followers', 'following', 'likes']),
 }
 
 /** Whether the API answers alike to all callers who may have the answer, and without a repo in the path. */
@@ -195,15 +209,28 @@ function isSiteDocument([first, ...rest]: readonly string[]): boolean {
       return rest.length === 0 || rest.length === 2
     case 'papers':
       return rest.length === 1
+    case 'organizations':
+    case 'users':
+      return rest.length === 2 && OF_NAMES[first].has(rest[1] ?? '')
+    case 'spaces':
+      return rest.length === 1 && OF_SPACES.has(rest[0] ?? '')
     case 'daily_papers':
     case 'trending':
     case 'models-tags-by-type':
     case 'datasets-tags-by-type':
     case 'agent-harnesses':
+    case 'tasks':
       return rest.length === 0
     default:
       return false
   }
+}
+
+function siteRoute(target: Target): HubRoute {
+  const path = pathOf(target)
+  const document = siteDocumentOf(path)
+  const query = document === undefined ? target.query : canonicalQuery(document, target.query)
+  return { kind: 'document', document: 'site', ...NO_REPO, target: path + query }
 }
 
 const NO_REPO = { repo: undefined, revision: undefined, immutable: false } as const
@@ -220,15 +247,16 @@ function apiRoute(target: Target, repo: Repo, tail: Exclude<ApiTail, { kind: 'ot
   ]
   // Behind `treesize/{rev}` a slash stands for the root.
   const slash = word === 'treesize' && target.trailingSlash ? '/' : ''
-  const text = pieces.join('/') + slash + target.query
+  const place = pieces.join('/') + slash
   if (tail.kind === 'xet-token') {
-    return { kind: 'xet-token', repo, revision, write: tail.write, target: text }
+    return { kind: 'xet-token', repo, revision, write: tail.write, target: place + target.query }
   }
   const immutable =
     (tail.document === 'tree' || tail.document === 'treesize') &&
     revision !== undefined &&
     isCommitHash(revision) &&
     !asksForExpansion(target.query)
+  const text = place + canonicalQuery(tail.document, target.query)
   return { kind: 'document', document: tail.document, repo, revision, target: text, immutable }
 }
 
@@ -349,8 +377,12 @@ function other(target: Target, purpose: OtherPurpose, repo?: Repo): HubRoute {
 }
 
 function canonicalTarget(target: Target): string {
-  const path = target.raw.map(normalizeSegment).join('/')
-  return `/${path}${target.trailingSlash ? '/' : ''}${target.query}`
+  return pathOf(target) + (target.trailingSlash ? '/' : '') + target.query
+}
+
+/** The path in its canonical spelling, without a slash at the end. */
+function pathOf({ raw }: Target): string {
+  return `/${raw.map(normalizeSegment).join('/')}`
 }
 
 function repoOrNone(type: RepoType, idParts: readonly string[]): Repo | undefined {

@@ -59,7 +59,12 @@ export function subjectOf(
 }
 
 /** Documents about files of a branch that they do not name. */
-const OF_UNNAMED_FILES: ReadonlySet<string> = new Set(['parquet', 'croissant', 'datasets-server'])
+const OF_UNNAMED_FILES: ReadonlySet<string> = new Set([
+  'parquet',
+  'croissant',
+  'safetensors-metadata',
+  'datasets-server',
+])
 
 /** Whether the revision is `refs`, which cannot be the name of a branch. */
 function isRefsAlone(revision: string): boolean {

@@ -5,7 +5,7 @@ import { type Caller, callerOf, judgeFiles, judgeMetadata, judgeWrite, type Refu
 import type { Exchange } from './exchange.ts'
 import { type HubState, isRepoType, notFound, type RepoRequest, redirect, refuse, sendJson } from './hub.ts'
 import { answerMultipartEnd } from './lfs-batch.ts'
-import { answerGeneral, answerList } from './listings.ts'
+import { answerGeneral, answerList, SPACE_LISTS } from './listings.ts'
 import {
   answerCommits,
   answerInfo,
@@ -39,6 +39,7 @@ const ACTIONS = new Set([
   'xet-write-token',
   'parquet',
   'croissant',
+  'safetensors-metadata',
   'preupload',
   'commit',
   'branch',
@@ -69,6 +70,8 @@ export async function answerApi(
   if (first === 'repos') return answerRepoManagement(hub, exchange, rest[0] ?? '')
   if (isRepoType(first)) {
     if (rest.length === 0) return answerList(hub, exchange, first)
+    const isSpaceList = first === 'spaces' && rest.length === 1 && SPACE_LISTS.has(rest[0] ?? '')
+    if (isSpaceList && (await answerGeneral(hub, exchange, segments))) return
     return answerRepo(hub, exchange, repoTarget(hub, first, rest))
   }
   if (await answerGeneral(hub, exchange, segments)) return
@@ -147,6 +150,8 @@ async function answerRead(hub: HubState, exchange: Exchange, request: RepoReques
   if (action === 'refs') return answerRefs(exchange, repo)
   if (action === 'croissant' && repo.type === 'datasets')
     return sendJson(exchange, { '@type': 'sc:Dataset', name: repo.id, url: `${hub.url}/datasets/${repo.id}` })
+  if (action === 'safetensors-metadata' && repo.type === 'models' && rest.length > 0)
+    return sendJson(exchange, { index: { metadata: { total_size: 1 } }, headers: { 'w.safetensors': {} } })
   if (action === 'parquet' && repo.type === 'datasets') return answerParquet(hub, exchange, repo, rest)
   if (revision === undefined) return notFound(exchange)
   if (action === 'revision') return answerInfo(hub, exchange, repo, revision)

@@ -3,7 +3,7 @@
 
 import { type Caller, callerOf, judgeMetadata, REFUSALS } from './access.ts'
 import type { Exchange, HeaderMap } from './exchange.ts'
-import { type HubState, refuse, sendJson } from './hub.ts'
+import { type HubState, redirect, refuse, sendJson } from './hub.ts'
 import { isTrue, nextLink, readCursor, repoInfo, writeCursor } from './metadata.ts'
 import type { RepoType } from './repos.ts'
 
@@ -66,15 +66,18 @@ export async function answerGeneral(
     await sendJson(exchange, { errors: [], warnings: [] })
   } else if (
     (first === 'organizations' || first === 'users') &&
-    third === 'overview' &&
-    second !== undefined
+    second !== undefined &&
+    third !== undefined &&
+    segments.length === 3
   ) {
-    await answerOverview(hub, exchange, first, second)
+    await answerAccount(hub, exchange, { kind: first, name: second, what: third })
   } else if (method === 'GET' || method === 'HEAD') return answerSite(hub, exchange, segments)
   else return false
   return true
 }
 
+/** Lists in the place of an id. */
+export const SPACE_LISTS: ReadonlySet<string> = new Set(['hardware', 'templates', 'semantic-search'])
 const COLLECTION = 'acme/best-of-1234567890'
 const PRIVATE_COLLECTION = 'alice/drafts-1234567890'
 
@@ -102,6 +105,10 @@ async function answerSite(hub: HubState, exchange: Exchange, segments: readonly 
     await sendJson(exchange, { id: rest[0], title: `Paper ${rest[0]}`, url: `${hub.url}/papers/${rest[0]}` })
   } else if (first === 'daily_papers' && rest.length === 0) {
     await sendJson(exchange, [{ paper: { id: '2601.00001' } }])
+  } else if (first === 'spaces' && SPACE_LISTS.has(rest[0] ?? '') && rest.length === 1) {
+    await sendJson(exchange, [{ name: rest[0] }])
+  } else if (first === 'tasks' && rest.length === 0) {
+    await sendJson(exchange, { 'text-generation': { models: [{ id: 'acme/open' }] } })
   } else if (first?.endsWith('-tags-by-type') === true && rest.length === 0) {
     await sendJson(exchange, { library: [{ type: 'library', id: 'transformers', label: 'Transformers' }] })
   } else return false
@@ -145,28 +152,43 @@ async function answerWhoami(hub: HubState, exchange: Exchange): Promise<void> {
   })
 }
 
-async function answerOverview(
+/** What the Hub says of a user or an organization. Callers with a token see of it what concerns them. */
+async function answerAccount(
   hub: HubState,
   exchange: Exchange,
-  kind: 'organizations' | 'users',
-  name: string,
+  { kind, name, what }: { readonly kind: string; readonly name: string; readonly what: string },
 ): Promise<void> {
-  const isKnown =
-    kind === 'users'
-      ? hub.world.users.has(name)
-      : hub.world.list('models').some(({ id }) => id.startsWith(`${name}/`))
+  const caller = callerOf(hub.world, exchange.request.headers)
+  if (caller.kind === 'invalid') return refuse(exchange, REFUSALS.invalidCredentials)
+  const isUser = kind === 'users'
+  const isKnown = isUser
+    ? hub.world.users.has(name)
+    : hub.world.list('models').some(({ id }) => id.startsWith(`${name}/`))
   if (!isKnown)
-    return refuse(exchange, {
-      status: 404,
-      message: `${kind === 'users' ? 'User' : 'Organization'} not found`,
-    })
-  await sendJson(exchange, {
+    return refuse(exchange, { status: 404, message: `${isUser ? 'User' : 'Organization'} not found` })
+  const overview = {
     _id: idOf(name),
     name,
     fullname: name,
     avatarUrl: `/avatars/${name}.svg`,
-    type: kind === 'users' ? 'user' : 'org',
-  })
+    type: isUser ? 'user' : 'org',
+    ...(caller.kind === 'user' ? { isFollowing: true } : {}),
+  }
+  const people = [{ _id: idOf('alice'), user: 'alice', fullname: 'alice', avatarUrl: '/avatars/alice.svg' }]
+  const likes = [{ createdAt: '2026-01-01T00:00:00.000Z', repo: { name: 'acme/open', type: 'model' } }]
+  switch (what) {
+    case 'overview':
+      return sendJson(exchange, overview)
+    case 'avatar':
+      return redirect(exchange, 307, `${hub.cdnUrl}/avatars/${name}.svg`)
+    case 'followers':
+    case isUser ? 'following' : 'members':
+      return sendJson(exchange, people)
+    case isUser ? 'likes' : '':
+      return sendJson(exchange, likes)
+    default:
+      return refuse(exchange, { status: 404, message: 'Not found' })
+  }
 }
 
 function idOf(name: string): string {

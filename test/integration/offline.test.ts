@@ -171,7 +171,7 @@ describe('a composed listing', () => {
     await scene.settled()
     await scene.restart({ offline: true })
     for (const target of [
-      `${api}/tree/${id}?recursive=True`,
+      `${api}/tree/${id}?recursive=1`,
       `${api}/revision/${id}`,
       `/acme/many/resolve/${id}/none.txt`,
       `/acme/many/resolve/${id}/part-0001.txt`,

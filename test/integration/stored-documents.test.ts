@@ -33,6 +33,7 @@ const DOCUMENTS: readonly Asked[] = [
   [`${INFO}/commits/main`],
   [`${INFO}/treesize/main/`],
   [`${INFO}/treesize/main/nested`],
+  [`${INFO}/safetensors-metadata/model.safetensors.index.json`],
   ['/api/datasets/acme/data'],
   ['/api/datasets/acme/data/parquet'],
   ['/api/datasets/acme/data/parquet/default'],
@@ -59,8 +60,20 @@ const LISTS: readonly Asked[] = [
   ['/api/collections?owner=acme'],
   ['/api/collections/acme/best-of-1234567890'],
   ['/api/papers/2601.00001'],
+  ['/api/papers/search?q=mirrors&limit=2'],
   ['/api/daily_papers?date=2026-01-01'],
   ['/api/models-tags-by-type?type=library'],
+  ['/api/organizations/acme/overview'],
+  ['/api/organizations/acme/members'],
+  ['/api/organizations/acme/followers'],
+  ['/api/users/alice/overview'],
+  ['/api/users/alice/followers'],
+  ['/api/users/alice/following'],
+  ['/api/users/alice/likes'],
+  ['/api/spaces/hardware'],
+  ['/api/spaces/templates'],
+  ['/api/spaces/semantic-search?q=chat'],
+  ['/api/tasks'],
 ]
 /** Lists of repos, of which the mirror makes its own while the Hub is away. */
 const isRepoList = (target: string) => /^\/api\/(?:models|datasets|spaces)(?:\?|$)/.test(target)
@@ -227,6 +240,30 @@ describe('a list', () => {
     for (const target of ['/api/models?author=acme', '/api/collections']) {
       const away = await scene.ask(target, { token: TOKENS.alice })
       expect([away.headers['x-cache'], /acme\/secret|drafts/.test(away.body.toString())]).toEqual([
+        'STALE',
+        false,
+      ])
+    }
+  })
+
+  it('of an account is stored as anonymous callers see it, and not as one with a token does', async () => {
+    const scene = await openScene()
+    for (const target of ['/api/organizations/acme/overview', '/api/users/alice/overview']) {
+      const own = await scene.ask(target, { token: TOKENS.bob })
+      expect([own.headers['x-cache'], own.body.toString().includes('isFollowing')]).toEqual(['BYPASS', true])
+      for (const outcome of ['MISS', 'HIT']) {
+        const got = await scene.ask(target)
+        expect([got.headers['x-cache'], got.body.toString().includes('isFollowing')]).toEqual([
+          outcome,
+          false,
+        ])
+      }
+    }
+    scene.clock.advance(TTL_MS)
+    await scene.hub.stop()
+    for (const token of [undefined, TOKENS.alice]) {
+      const away = await scene.ask('/api/users/alice/overview', { token })
+      expect([away.headers['x-cache'], away.body.toString().includes('isFollowing')]).toEqual([
         'STALE',
         false,
       ])

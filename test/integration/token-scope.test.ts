@@ -222,6 +222,7 @@ describe('a token for some repos', () => {
     '/api/whoami-v2',
     '/api/models?author=acme',
     '/api/agent-harnesses',
+    '/api/organizations/acme/overview',
     '/v2/acme/open/manifests/latest',
   ])('is not stopped on its way to %s', async (target) => {
     const { scene, issue } = await openCompany({ rules: '' })

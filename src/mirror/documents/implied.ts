@@ -34,6 +34,7 @@ import {
   withDirectories,
 } from './compose.ts'
 import { isListCursor } from './compose-list.ts'
+import { INFOS, REFS, WHOLE_TREES } from './stored-spellings.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document'; repo: Repo }>
 
@@ -57,20 +58,6 @@ interface Listing {
 /** The name that huggingface.js uses for the default branch. */
 const DEFAULT_BRANCH = 'HEAD'
 const JSON_TYPE = 'application/json; charset=utf-8'
-/**
- * The spellings of huggingface_hub 1 and 2, of 0.x, of huggingface.js, of people, and one that includes what changes later.
- */
-const WHOLE_TREES = [
-  '?recursive=true&expand=false',
-  '?recursive=True&expand=False',
-  '?recursive=true',
-  '?recursive=True',
-  '?recursive=1',
-  '?recursive=true&expand=true',
-  '?recursive=True&expand=True',
-]
-const INFOS = ['', '?blobs=true', '?blobs=True']
-const REFS = ['?include_prs=1', '?include_prs=true', '?include_prs=True', '']
 /** A listing of more pages than this is not put together. */
 const MAX_PAGES = 500
 /** Revisions, newest first, among which an info of a commit is looked for. */
@@ -136,6 +123,7 @@ export class Implied {
       case 'treesize':
       case 'parquet':
       case 'croissant':
+      case 'safetensors-metadata':
       case 'datasets-server':
         return undefined
       default:
@@ -388,8 +376,11 @@ export class Implied {
     const items: TreeItem[] = []
     let textBytes = 0
     let target: string | undefined = first
+    let older: string | undefined
     for (let page = 0; page < MAX_PAGES; page += 1) {
-      const fact: DocumentFact | undefined = await this.#metadata.documents.get(`GET ${target}`)
+      const fact: DocumentFact | undefined =
+        (await this.#metadata.documents.get(`GET ${target}`)) ??
+        (older === undefined ? undefined : await this.#metadata.documents.get(`GET ${older}`))
       const more =
         fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body.toString())
       if (fact === undefined || more === undefined) return undefined
@@ -398,6 +389,8 @@ export class Implied {
       if (fact.link === undefined) return { items, textBytes }
       target = this.nextPage(repo, fact.link)?.target
       if (target === undefined) return undefined
+      // Earlier versions stored a page under the query of the link.
+      older = splitTarget(target).path + (/<[^<>?]*(\?[^<>]*)>/.exec(fact.link)?.[1] ?? '')
     }
     return undefined
   }

@@ -273,9 +273,9 @@ function find({ index }: Listing, path: string): Found | undefined {
   return file && place && { file, place }
 }
 
-/** The request that huggingface_hub sends, so that one answer serves both. */
+/** The request of clients that list a whole commit, in its canonical spelling, so that one answer serves both. */
 function firstPage(repo: Repo, commit: CommitHash): TreeRoute {
-  const target = `/api/${apiSegment(repo.type)}/${repo.id}/tree/${commit}?recursive=true&expand=false`
+  const target = `/api/${apiSegment(repo.type)}/${repo.id}/tree/${commit}?recursive=true`
   return { kind: 'document', document: 'tree', repo, revision: commit, target, immutable: true }
 }
 

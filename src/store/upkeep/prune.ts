@@ -269,5 +269,5 @@ function isFactOf(
 }
 
 const DOCUMENT_TAILS: ReadonlySet<string> = new Set(
-  'revision tree paths-info refs commits treesize parquet croissant'.split(' '),
+  'revision tree paths-info refs commits treesize parquet croissant safetensors-metadata'.split(' '),
 )

@@ -168,6 +168,18 @@ describe('documents', () => {
     ['/api/models/gpt2/refs', 'refs', undefined, '/api/models/gpt2/refs'],
     ['/api/models/u/r/commits/main?p=0', 'commits', 'main', '/api/models/u/r/commits/main?p=0'],
     ['/api/models/u/tree/tree/main', 'tree', 'main', '/api/models/u/tree/tree/main'],
+    [
+      '/api/models/u/r/tree/main?expand=False&recursive=True',
+      'tree',
+      'main',
+      '/api/models/u/r/tree/main?recursive=true',
+    ],
+    [
+      '/api/models/u/r/safetensors-metadata/sub%2Fmodel.safetensors.index.json',
+      'safetensors-metadata',
+      undefined,
+      '/api/models/u/r/safetensors-metadata/sub/model.safetensors.index.json',
+    ],
   ])('reads %s', (raw, document, revision, target) => {
     expect(parseHubUrl(raw, '/')).toMatchObject({ kind: 'document', document, revision, target })
   })
@@ -194,6 +206,24 @@ describe('documents', () => {
     })
     expect(parseHubUrl('/api/spaces/', '/')).toMatchObject({ document: 'list', target: '/api/spaces' })
   })
+
+  it.each([
+    ['/api/organizations/acme/overview', '/api/organizations/acme/overview'],
+    ['/api/users/al%69ce/likes/?limit=5', '/api/users/alice/likes?limit=5'],
+    ['/api/spaces/hardware', '/api/spaces/hardware'],
+    ['/api/collections/?limit=2&owner=a', '/api/collections?owner=a&limit=2'],
+    ['/api/collections?x=1&owner=a', '/api/collections?x=1&owner=a'],
+    ['/api/tasks', '/api/tasks'],
+  ])('%s is about no repo', (raw, target) => {
+    expect(parseHubUrl(raw, '/')).toMatchObject({ document: 'site', repo: undefined, target })
+  })
+
+  it.each(['/api/users/alice/avatar', '/api/organizations/acme', '/api/spaces/zero-gpu/quota'])(
+    '%s is passed through',
+    (target) => {
+      expect(parseHubUrl(target, '/')).toMatchObject({ kind: 'other', repo: undefined, target })
+    },
+  )
 
   it.each([
     '/api/whoami-v2/x.css',
@@ -256,7 +286,7 @@ describe('other routes', () => {
     ['/v2/u/a..b/manifests/latest', '/v2/u/a..b/manifests/latest', undefined],
     ['/api/models/u/r/compare/a..b', '/api/models/u/r/compare/a..b', 'u/r'],
     ['/api/models/u/r/new-thing/1', '/api/models/u/r/new-thing/1', 'u/r'],
-    ['/api/organizations/u/overview', '/api/organizations/u/overview', undefined],
+    ['/api/organizations/u/billing', '/api/organizations/u/billing', undefined],
     ['/api/x/?q=\xc3\xa9', '/api/x/?q=%C3%A9', undefined],
     ["/assets/a,b;c=d@e!$&'()*+", "/assets/a,b;c=d@e!$&'()*+", undefined],
   ])('passes %s on as %s', (raw, target, id) => {
