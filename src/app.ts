@@ -6,13 +6,11 @@ import type { RequestListener } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import type { DestinationStream, Logger } from 'pino'
 import type { Dispatcher } from 'undici'
-import { type Callers, createCallers } from './callers/caller.ts'
-import { watchHubTokens } from './callers/hub-tokens.ts'
-import { mirrorTokensPath, TokenFile } from './callers/token-file.ts'
 import type { Config } from './config/keys.ts'
 import { type Changes, Live, type LiveSettings } from './config/live.ts'
 import { createFastPath } from './fast-path/fast-path.ts' // fast path
 import { createHealth, type Health } from './health.ts'
+import { joinCallers } from './join-callers.ts'
 import { joinGit, openGit } from './join-git.ts'
 import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
@@ -25,6 +23,7 @@ import { joinListings } from './mirror/files/join-listings.ts'
 import type { GitClones } from './mirror/git-clones.ts'
 import { Invalidations } from './mirror/invalidations.ts'
 import { Metadata } from './mirror/metadata/metadata.ts'
+import { RestrictedMetadata } from './mirror/metadata/restricted.ts'
 import { createMirror, type Mirror } from './mirror/mirror.ts'
 import { Objects } from './mirror/objects.ts'
 import { Registry } from './mirror/registry.ts'
@@ -48,6 +47,7 @@ import { auditListener } from './telemetry/audit-listener.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Observer } from './telemetry/observer.ts'
 import { type OwnTls, openTls } from './tls.ts'
+import { type UnnamedRepos, watchUnnamedRepos } from './unnamed-repos.ts'
 import type { ForWorkers } from './workers/main/entrance.ts' // workers
 import { linkWorkers } from './workers/main/worker-link.ts' // workers
 
@@ -132,7 +132,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const invalidations = new Invalidations()
   const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
   const parts = { settings, observer, now, monotonic, logger, store, ...clients, via, health, invalidations }
-  const { mirror, downloads, git } = joinMirror(config, parts)
+  const { mirror, downloads, git, unnamed } = joinMirror(config, parts)
   const { callers, ages, readTokens } = joinCallers(config, parts)
 
   const shutdown = new Shutdown()
@@ -162,7 +162,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   server.addHook('onClose', async () => {
     ages.stop()
     tls?.stop()
-    await Promise.all([git.close(), downloads.close()])
+    await Promise.all([git.close(), downloads.close(), unnamed.stop()])
     await closeClients()
     await stopScrubber()
     await store.close()
@@ -179,7 +179,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     settings,
     storeStatus: () => store.status(),
     openControl: controlOf(config, server, facing),
-    change: changeBy({ live, metrics, invalidations, store, readTokens, ages, tls }),
+    change: changeBy({ live, metrics, invalidations, store, unnamed, readTokens, ages, tls }),
     async close() {
       health.drain()
       server.server.closeAllConnections()
@@ -236,17 +236,19 @@ function changeBy(deps: {
   readonly metrics: Metrics
   readonly invalidations: Invalidations
   readonly store: Store
+  readonly unnamed: UnnamedRepos
   readonly readTokens: () => Promise<void>
   readonly ages: { check(): void }
   readonly tls: { check(): void } | undefined
 }): App['change'] {
-  const { live, metrics, invalidations, store, readTokens, ages, tls } = deps
+  const { live, metrics, invalidations, store, unnamed, readTokens, ages, tls } = deps
   return async (next) => {
     const changes = live.change(next)
     metrics.expectRules(live.settings.policies)
     invalidations.invalidate('all')
     // The limits may be lower now.
     void store.fit()
+    unnamed.check()
     ages.check()
     tls?.check()
     await readTokens()
@@ -329,52 +331,19 @@ async function openStoreOf(
   return store
 }
 
-/** Connects what identifies callers and chooses the credential for the Hub. */
-function joinCallers(
-  config: Config,
-  parts: {
-    readonly settings: LiveSettings
-    readonly logger: Logger
-    readonly observer: Observer
-    readonly now: () => number
-    readonly monotonic: () => number
-  },
-): {
-  readonly callers: Callers
-  readonly ages: ReturnType<typeof watchHubTokens>
-  readonly readTokens: () => Promise<void>
-} {
-  const { settings, logger, observer, now, monotonic } = parts
-  const path = mirrorTokensPath(config)
-  const tokenFile = new TokenFile({
-    path,
-    monotonic,
-    onTrouble: (reason) =>
-      logger.error(
-        { path, reason },
-        'the list of mirror tokens cannot be read; the last valid one stays in use',
-      ),
-  })
-  const callers = createCallers({ issued: tokenFile, settings, now })
-  const ages = watchHubTokens(settings, {
-    now,
-    observer,
-    onOld: (name, days) => logger.warn({ hubToken: name, days }, 'a Hub token is old; replace it'),
-    onRefused: (name, reason) =>
-      logger.error(
-        { hubToken: name, reason },
-        'the new content of a Hub token file is invalid; the last valid token stays in use',
-      ),
-  })
-  return { callers, ages, readTokens: () => tokenFile.refresh(true) }
-}
-
 function metricsOf(config: Config, version: string): ReturnType<typeof createMetrics> {
   return createMetrics({ version, storeLimitBytes: config.cacheMaxSizeBytes, rules: config.policies })
 }
 
 /** The part of the memory cache for documents as clients are sent them. The store has the rest. */
 const DOCUMENTS_SHARE = 1 / 16
+
+interface JoinedMirror {
+  readonly mirror: Mirror
+  readonly downloads: Downloads
+  readonly git: GitClones
+  readonly unnamed: UnnamedRepos
+}
 
 /** Connects the parts of mirror/. */
 function joinMirror(
@@ -390,17 +359,15 @@ function joinMirror(
     readonly health: Health
     readonly invalidations: Invalidations
   },
-): { readonly mirror: Mirror; readonly downloads: Downloads; readonly git: GitClones } {
+): JoinedMirror {
   const { settings, store, client, datasetsServer, observer, monotonic, invalidations } = deps
   const { onStorageFailed, onNoSpace } = deps.health
-  const metadata = new Metadata({
-    invalidations,
-    facts: store.facts,
-    origin: config.origin.href,
-    monotonic,
-    onWriteError: onStorageFailed,
-  })
-  const access = new Access({ metadata, invalidations, settings, monotonic })
+  const origin = config.origin.href
+  const stored = { facts: store.facts, origin, monotonic, onWriteError: onStorageFailed }
+  const metadata = new Metadata({ ...stored, invalidations })
+  const { cachePrivate } = config
+  const restricted = new RestrictedMetadata({ ...stored, settings, cachePrivate })
+  const access = new Access({ metadata, restricted, invalidations, settings, monotonic })
   const { pullConnections: connections, pullAbandoned: abandoned } = config
   const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoSpace })
   const urls = createSignedUrls({ monotonic, now: deps.now })
@@ -413,6 +380,7 @@ function joinMirror(
     client,
     datasetsServer,
     metadata,
+    restricted,
     access,
     refusals,
     implied,
@@ -420,7 +388,7 @@ function joinMirror(
     rewrittenBytes: config.memoryCacheBytes * DOCUMENTS_SHARE,
     urls,
     offline: config.offline,
-    cachePrivate: config.cachePrivate,
+    cachePrivate,
     monotonic,
     observer,
   }
@@ -455,5 +423,5 @@ function joinMirror(
     uploads: new Uploads({ ...shared, contents, downloads }),
     registry: new Registry({ ...shared, objects }),
   })
-  return { mirror, downloads, git }
+  return { mirror, downloads, git, unnamed: watchUnnamedRepos(restricted, deps) }
 }

@@ -13,6 +13,7 @@ import {
   judge,
   type PolicyCaller,
   type Question,
+  type Ruling,
 } from '../policy/decide.ts'
 import { denialText } from '../policy/denial.ts'
 import type { Rule } from '../policy/rules.ts'
@@ -57,10 +58,14 @@ export function explain({ policies, basePath }: Config, options: ExplainOptions)
   }
   const decision = decide(policies, question)
   const steps = stepsOf(policies, question, decision)
-  const lends = lendsFor(route, options.caller)
+  const effects = {
+    lends: lendsFor(route, options.caller),
+    // Nothing else is kept of restricted repos.
+    serves: route.kind === 'file' || route.kind === 'document',
+  }
   return options.json
-    ? formatJson(decision, steps, subject, lends)
-    : formatText(decision, steps, question, lends)
+    ? formatJson(decision, steps, subject, effects)
+    : formatText(decision, steps, question, effects)
 }
 
 /** Whether a rule may lend a token for a GET of this route. Tokens are never lent for writes and settings. */
@@ -75,6 +80,14 @@ function routeOf(basePath: string, { url, repo, revision, file }: ExplainOptions
   if (file !== undefined) return parseHubUrl(resolveTarget(repo, revision ?? 'main', file), '/')
   const info = `/api/${apiSegment(repo.type)}/${repo.id}`
   return parseHubUrl(revision === undefined ? info : `${info}/revision/${encodeURIComponent(revision)}`, '/')
+}
+
+/** What rules that decide nothing can do for a request. */
+interface Effects {
+  /** Whether a token may be lent. */
+  readonly lends: boolean
+  /** Whether stored content of a restricted repo may be the answer. */
+  readonly serves: boolean
 }
 
 interface Step {
@@ -106,7 +119,7 @@ function formatText(
   decision: Decision,
   steps: readonly Step[],
   { subject, caller }: Question,
-  lends: boolean,
+  effects: Effects,
 ): string {
   const words = [
     `${subject.type} ${subject.id}`,
@@ -123,15 +136,16 @@ function formatText(
       ? 'without a token'
       : `with the mirror token ${caller.mirrorToken}`
   const width = Math.max(0, ...steps.map(({ rule }) => rule.name.length))
+  const actionWidth = Math.max('use-token'.length, ...steps.map(({ rule }) => rule.action.length))
   const lines = steps.map(
     ({ rule, standing }) =>
-      `  ${rule.name.padEnd(width)}  ${rule.action.padEnd(9)}  ${standing}  (${rule.where})`,
+      `  ${rule.name.padEnd(width)}  ${rule.action.padEnd(actionWidth)}  ${standing}  (${rule.where})`,
   )
   const heading = `${words.join(', ')}; caller ${caller.address} ${credential}`
-  return `${[heading, ...lines, resultText(decision, subject, lends)].join('\n')}\n`
+  return `${[heading, ...lines, resultText(decision, subject, effects)].join('\n')}\n`
 }
 
-function resultText(decision: Decision, subject: Subject, lends: boolean): string {
+function resultText(decision: Decision, subject: Subject, { lends, serves }: Effects): string {
   if (decision.kind === 'needs') {
     const flags = decision.facts.map((fact) => FLAG[fact]).join(', ')
     return `undecided: it depends on facts from the Hub; give ${flags}`
@@ -141,8 +155,17 @@ function resultText(decision: Decision, subject: Subject, lends: boolean): strin
   const more = [
     ...(decision.noStore === 'no' ? [] : ['nothing of it is stored']),
     ...(decision.useToken === undefined ? [] : [lentText(decision.useToken, lends)]),
+    ...(serves && servedBy(decision) !== undefined ? [SERVED] : []),
   ]
   return [`allowed ${by}`, ...more].join('; ')
+}
+
+const SERVED =
+  'while the Hub cannot be asked, the mirror serves what is stored of the repo, also if it is private or gated'
+
+/** The rule by which stored content of a restricted repo is served. Nothing is stored where another rule forbids it. */
+function servedBy({ servedBy: rule, noStore }: Ruling): string | undefined {
+  return noStore === 'yes' ? undefined : rule?.name
 }
 
 function lentText(token: string, lends: boolean): string {
@@ -151,7 +174,12 @@ function lentText(token: string, lends: boolean): string {
     : `the Hub token ${token} is lent only to read the content of the repo, not for this`
 }
 
-function formatJson(decision: Decision, steps: readonly Step[], subject: Subject, lends: boolean): string {
+function formatJson(
+  decision: Decision,
+  steps: readonly Step[],
+  subject: Subject,
+  { lends, serves }: Effects,
+): string {
   const rules = steps.map(({ rule, standing }) => {
     return { name: rule.name, action: rule.action, where: rule.where, standing }
   })
@@ -164,6 +192,7 @@ function formatJson(decision: Decision, steps: readonly Step[], subject: Subject
           message: decision.verdict === 'deny' ? denialText(decision, subject) : undefined,
           store: decision.noStore === 'no',
           useToken: lends ? decision.useToken : undefined,
+          serveStored: serves && decision.verdict === 'allow' ? servedBy(decision) : undefined,
         }
   const { type, id: repo, revision, path } = subject
   const about = { type, repo, revision: plain(revision), file: plain(path) }

@@ -35,7 +35,7 @@ export const CACHE_SETTINGS = {
     group: 'Cache',
     form: 'on|off',
     meaning:
-      "`off`: bytes of private and gated repos are streamed and never written to disk. `on`: they are stored, and the Hub must confirm each caller's access before the mirror serves a byte",
+      "`off`: bytes of private and gated repos are streamed and never written to disk. `on`: they are stored, and the Hub must confirm each caller's access before the mirror serves a byte, unless it cannot be asked and a rule names the caller",
     parse: onOff(),
     default: 'off',
   },

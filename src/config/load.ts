@@ -81,7 +81,10 @@ export function loadConfig(sources: ConfigSources = {}): {
   const named = readNamedTokens(layers.flat(), readFile, faults)
   const section = sections.get(canonicalName(POLICIES))
   const known = [...(texts.token === undefined ? [] : [DEFAULT_TOKEN]), ...named.map(({ name }) => name)]
-  const policies = section === undefined ? [] : readPolicies(section, faults, known)
+  const policies =
+    section === undefined
+      ? []
+      : readPolicies(section, faults, { tokenNames: known, cachePrivate: values.cachePrivate })
   const way = readProxies(env, originScheme(values.origin))
   for (const { variable, cure } of way.faults)
     faults.push({ key: variable, source: 'environment', where: variable, cure })

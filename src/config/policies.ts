@@ -24,15 +24,20 @@ const RULE_KEYS = ['name', 'match', 'action', 'message', 'token'] as const
 const MATCH_KEYS = ['repo', 'type', 'revision', 'file', 'size', 'access', 'licence', 'caller'] as const
 const CALLER_KEYS = ['network', 'mirrorToken', 'anonymous'] as const
 const MAX_MESSAGE_CHARS = 300
+const NOTHING_STORED =
+  'nothing of private and gated repos is stored that this action could serve; set HUBMIRROR_CACHE_PRIVATE to on'
 
 /**
  * Returns the rules in order. Adds all that is wrong with them to `faults`. `tokenNames` are the Hub tokens that
- * `use-token` may name.
+ * `use-token` may name. `cachePrivate` is undefined if that setting is wrong.
  */
 export function readPolicies(
   section: Placed,
   faults: Fault[],
-  tokenNames: readonly string[],
+  {
+    tokenNames,
+    cachePrivate,
+  }: { readonly tokenNames: readonly string[]; readonly cachePrivate: boolean | undefined },
 ): readonly Rule[] {
   const reader = new Reader(faults, tokenNames)
   if (section.kind === 'nothing') return []
@@ -41,6 +46,9 @@ export function readPolicies(
     return []
   }
   const rules = section.items.flatMap((item, index) => readRule(reader, item, index + 1) ?? [])
+  const serving = rules.find(({ action }) => action === 'serve-stored')
+  if (serving !== undefined && cachePrivate === false)
+    reader.fault(`${POLICIES}.action`, { where: serving.where, text: serving.action }, NOTHING_STORED)
   const seen = new Map<string, Rule>()
   for (const rule of rules) {
     const before = seen.get(rule.name)
@@ -163,6 +171,7 @@ function readRule(reader: Reader, node: Placed, number: number): Rule | undefine
     )
   const match = matched === undefined ? {} : readMatch(reader, matched.value, `${key}.match`)
   if (action === 'use-token' && match !== undefined) checkSharing(reader, match, `${key}.match`, node)
+  if (action === 'serve-stored' && match !== undefined) checkServing(reader, match, `${key}.match`, node)
   if (action === undefined || match === undefined) return undefined
   return Object.freeze({
     name: name?.text ?? `#${number}`,
@@ -183,6 +192,44 @@ function checkSharing(reader: Reader, match: Match, key: string, node: Placed): 
     reader.fault(`${key}.repo`, at, 'expected the repos for which callers share this token')
   if (match.network === undefined && match.mirrorToken === undefined)
     reader.fault(`${key}.caller`, at, 'expected the callers who may use this token: network or mirrorToken')
+}
+
+/** Conditions that only the Hub could decide, or that are about a part of a repo. */
+const NOT_WHOLE = ['revision', 'file', 'size', 'access', 'licence'] as const
+/** A pattern that says whose repos it matches: `org/name`, `org/*`, `gpt2`. */
+const NAMES_OWNER = /^[^*?[{/]+(?:\/|$)/
+/** Addresses of no caller (RFC 5737, RFC 3849, RFC 4291). Networks that have all of one family name no caller. */
+const NO_CALLERS = [
+  ['192.0.2.1', '198.51.100.1', '203.0.113.1'],
+  ['2001:db8::1', 'fe80::1'],
+] as const
+
+/** Checks a rule that opens restricted repos without the Hub: repos and callers must be named. */
+function checkServing(reader: Reader, match: Match, key: string, node: Placed): void {
+  const at = { where: node.where }
+  for (const name of NOT_WHOLE) {
+    if (match[name] === undefined) continue
+    reader.fault(
+      `${key}.${name}`,
+      at,
+      'this action is about whole repos; remove the condition, and deny with another rule what these callers must not read',
+    )
+  }
+  const { repo, network, mirrorToken } = match
+  if (repo?.every(({ text }) => NAMES_OWNER.test(text)) !== true)
+    reader.fault(
+      `${key}.repo`,
+      at,
+      'expected the repos that these callers may read, each with the name of its owner, such as our-org/* or our-org/model',
+    )
+  if (network === undefined && mirrorToken === undefined)
+    reader.fault(
+      `${key}.caller`,
+      at,
+      'expected the callers who may read what is stored: network or mirrorToken',
+    )
+  if (NO_CALLERS.some((family) => family.every((address) => network?.has(address) === true)))
+    reader.fault(`${key}.caller.network`, at, 'expected the networks of these callers; this is every address')
 }
 
 function readAction(

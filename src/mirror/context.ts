@@ -22,6 +22,8 @@ export interface Admission {
   readonly rules: string
   /** The name of the Hub token that is lent to a caller without one. */
   readonly useToken: string | undefined
+  /** The rule that lets this caller read what is stored of the repo, if it is restricted and the Hub cannot be asked. */
+  readonly servedBy: string | undefined
   /** Whether bytes and facts may reach the disk: of a file by its size, of the repo with `undefined`. */
   readonly mayStore: (sizeBytes: number | undefined) => boolean
   /** To be called with the size of a file before a byte of it is served. Throws policy_denied. */

@@ -210,13 +210,11 @@ function writeEffects({
   access,
   refusals,
   documents,
-  now,
 }: {
   readonly metadata: Metadata
   readonly access: Access
   readonly refusals: Refusals
   readonly documents: Documents
-  readonly now: () => number
 }): Pick<Mirror, 'changed' | 'mayChange'> {
   const mayChange: Mirror['mayChange'] = (ctx, repos) => {
     refusals.invalidate(ctx.fingerprint)
@@ -234,8 +232,7 @@ function writeEffects({
       }
       for (const repo of repos) {
         metadata.repos.nameMayHaveChanged(repo)
-        // The write may have made it private, or deleted it: the next request asks the Hub without a credential again.
-        await access.withdrawn(repo, now(), 'token')
+        await access.written(repo)
       }
     },
   }

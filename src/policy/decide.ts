@@ -4,7 +4,7 @@
 import { parseRepoId } from '../hub/names.ts'
 import { plainAddress, withoutZone } from './patterns.ts'
 import { certainNames, mayBeCommit, possibleNames } from './revisions.ts'
-import type { AccessKind, Match, Rule } from './rules.ts'
+import type { AccessKind, Match, Rule, SubjectType } from './rules.ts'
 import type { Subject } from './subject.ts'
 import { ANY } from './subject.ts'
 
@@ -63,6 +63,8 @@ export interface Ruling {
   /** `by-size`: the caller must decide again when the size is known. */
   readonly noStore: 'yes' | 'no' | 'by-size'
   readonly useToken: string | undefined
+  /** The `serve-stored` rule that names this caller for this repo. */
+  readonly servedBy: Rule | undefined
   /** Whether the caller must decide again when the size is known. */
   readonly pending: boolean
   /** The rules that applied, the deciding one last. */
@@ -107,9 +109,10 @@ function evaluate(rules: readonly Rule[], question: Question): Decision {
   const applied: Rule[] = []
   let noStore: Ruling['noStore'] = 'no'
   let useToken: string | undefined
+  let servedBy: Rule | undefined
   let pending = false
   const ruling = (verdict: 'allow' | 'deny', rule?: Rule, doubt: Ruling['doubt'] = []): Ruling => {
-    return { kind: 'ruling', verdict, rule, doubt, noStore, useToken, pending, applied }
+    return { kind: 'ruling', verdict, rule, doubt, noStore, useToken, servedBy, pending, applied }
   }
   for (const rule of rules) {
     if (rule.action === 'use-token' && (useToken !== undefined || question.caller.ownToken)) continue
@@ -140,11 +143,26 @@ function evaluate(rules: readonly Rule[], question: Question): Decision {
         useToken = rule.token
         applied.push(rule)
         break
+      case 'serve-stored':
+        // A caller in doubt is not named. The rule applies only if the answer comes from the store.
+        if (result === 'yes') servedBy ??= rule
+        break
       default:
         rule.action satisfies never
     }
   }
   return ruling('allow')
+}
+
+/** Whether a `serve-stored` rule names the repo, for some caller. */
+export function isServedRepo(
+  rules: readonly Rule[],
+  { type, id }: { readonly type: SubjectType; readonly id: string },
+): boolean {
+  return rules.some(({ action, match }) => {
+    if (action !== 'serve-stored' || match.type?.includes(type) === false) return false
+    return match.repo?.some(({ test }) => test(id)) === true
+  })
 }
 
 /**

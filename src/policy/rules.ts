@@ -4,7 +4,7 @@
 import { REPO_TYPES } from '../hub/names.ts'
 import type { Networks, Pattern } from './patterns.ts'
 
-export const ACTIONS = ['allow', 'deny', 'no-store', 'use-token'] as const
+export const ACTIONS = ['allow', 'deny', 'no-store', 'use-token', 'serve-stored'] as const
 export type Action = (typeof ACTIONS)[number]
 
 /** The types of repos in rules. Buckets have no revisions and are never stored, but access to their bytes can be denied. */

@@ -234,4 +234,6 @@ export interface Facts {
    * disk cannot be read.
    */
   list(kind: 'repos'): AsyncIterable<{ readonly key: string; readonly value: unknown }>
+  /** The keys of a kind that begin with `prefix`, as `list` has values. Reads no bodies. */
+  keys(kind: FactKind, prefix: string): AsyncIterable<string>
 }

@@ -16,6 +16,8 @@ export type AuditReason =
   | 'was-public'
   /** The repo is not public. The Hub accepted this credential within the grace, and cannot be asked now. */
   | 'grace'
+  /** The repo is not public. A rule lets this caller read what is stored, and the Hub cannot be asked now. */
+  | 'rule'
   /** The Hub accepted this credential for this request. */
   | 'proved'
   /** The Hub accepted or refused this credential a moment ago. */

@@ -107,7 +107,7 @@ export interface Observer {
   /** A line of the audit log is lost. */
   auditLost(): void
   /** A rule of the operator applied to a request. `rule` is its name, so there are as many names as rules. */
-  policyDecided(rule: string, action: 'allow' | 'deny' | 'no-store' | 'use-token'): void
+  policyDecided(rule: string, action: 'allow' | 'deny' | 'no-store' | 'use-token' | 'serve-stored'): void
   /** The size of the store after a change. Without `limitBytes` it is unlimited. */
   storeChanged(usage: {
     readonly sizeBytes: number

@@ -37,8 +37,11 @@ const file = join(scratch, 'h.yaml')
 writeFileSync(file, RULES)
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
-const told = (repo: string, more: Partial<ExplainOptions> = {}): string => {
-  const { config } = loadConfig({ flags: { config: file }, env: {} })
+const told = (
+  repo: string,
+  { config: from = file, ...more }: Partial<ExplainOptions> & { readonly config?: string } = {},
+): string => {
+  const { config } = loadConfig({ flags: { config: from }, env: {} })
   const id = parseRepoId(repo)
   return explain(config, {
     repo: id === undefined ? undefined : { type: 'model', id },
@@ -110,6 +113,36 @@ describe('hubmirror config explain', () => {
       'denied by no-pickles: No pickles. (policy no-pickles of this mirror)',
       '',
     ])
+  })
+
+  it('says who is served without the Hub', () => {
+    const serving = join(scratch, 'serving.yaml')
+    writeFileSync(
+      serving,
+      `cache.private: on
+policies:
+  - {name: air-gap, action: serve-stored, match: {repo: org/*, caller: {mirrorToken: ci}}}
+  - {action: deny, match: {file: '*.bin'}}
+`,
+    )
+    const by = (mirrorToken: string | undefined, more: Partial<ExplainOptions> = {}, repo = 'org/m') =>
+      told(repo, { config: serving, caller: { address: '10.1.2.3', mirrorToken, ownToken: false }, ...more })
+    expect(by('ci').split('\n')).toEqual([
+      'model org/m, at main; caller 10.1.2.3 with the mirror token ci',
+      `  air-gap  serve-stored  matches  (${serving}:3:5)`,
+      `  #2       deny          does not match: file  (${serving}:4:5)`,
+      'allowed because no rule says otherwise; while the Hub cannot be asked, the mirror serves what is stored of the repo, also if it is private or gated',
+      '',
+    ])
+    expect(by('ci', { file: 'x.bin' })).toContain('denied by #2')
+    expect(JSON.parse(by('ci', { json: true }))).toMatchObject({ verdict: 'allow', serveStored: 'air-gap' })
+    for (const other of [
+      by('other'),
+      by(undefined),
+      by('ci', {}, 'acme/m'),
+      by('ci', { url: '/org/m.git/info/refs' }),
+    ])
+      expect(other).not.toContain('serves what is stored')
   })
 
   it('says it in JSON', () => {

@@ -15,6 +15,7 @@ export function policiesOf(yaml: string): readonly Rule[] {
 function readPolicies(yaml: string): readonly Rule[] {
   const names = new Set([...yaml.matchAll(/token: *([\w-]+)/g)].map(([, name]) => name))
   const tokens = [...names].map((name) => `tokens.${name}.token: hf_x`)
-  const text = [...tokens, `policies:\n${yaml.replace(/^/gm, '  ')}`].join('\n')
+  // Rules with `serve-stored` are refused without it.
+  const text = ['cache.private: on', ...tokens, `policies:\n${yaml.replace(/^/gm, '  ')}`].join('\n')
   return loadConfig({ flags: { config: 'h.yaml' }, env: {}, readFile: () => text }).config.policies
 }

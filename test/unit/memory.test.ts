@@ -18,6 +18,7 @@ import { Metadata } from '../../src/mirror/metadata/metadata.ts'
 import { createSignedUrls } from '../../src/origin/files/signed-urls.ts'
 import { createRouteParser } from '../../src/server/hub-route.ts'
 import type { Facts } from '../../src/store/store.ts'
+import { NOT_NAMED } from '../support/not-named.ts'
 import { openFacts } from '../support/open-facts.ts'
 import { scratchLayout } from './store/scratch.ts'
 
@@ -108,6 +109,7 @@ describe('keys that callers choose', () => {
       peek: (kind, key) => facts.peek(kind, key),
       remove: (kind, key) => facts.remove(kind, key),
       list: (kind) => facts.list(kind),
+      keys: (kind, prefix) => facts.keys(kind, prefix),
     }
     const options = { facts: { ...bound, write }, origin: 'http://hub', monotonic: () => 1, invalidations }
     const metadata = new Metadata({ ...options, onWriteError: () => undefined })
@@ -132,7 +134,7 @@ describe('keys that callers choose', () => {
     const ready = new ResponseCache({ monotonic, invalidations })
     const metadata = { repos: { setPublic: () => Promise.resolve() } } as unknown as Metadata
     const settings = { accessTtlMs: 60_000, staleGraceMs: 0 }
-    const access = new Access({ metadata, invalidations, settings, monotonic })
+    const access = new Access({ metadata, restricted: NOT_NAMED, invalidations, settings, monotonic })
     const parse = createRouteParser('/')
     const route = parseHubUrl('/o/n/resolve/main/x', '/')
     const body = Buffer.from('{"error":"x"}')

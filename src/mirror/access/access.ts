@@ -5,8 +5,10 @@ import { type Repo, repoKey } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import { MemoryCache } from '../../memory.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
+import type { Ctx } from '../context.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { Metadata } from '../metadata/metadata.ts'
+import type { RestrictedMetadata } from '../metadata/restricted.ts'
 import { SingleFlight } from '../single-flight.ts'
 
 interface Verdict {
@@ -21,6 +23,8 @@ interface AccessSettings {
   readonly accessTtlMs: number
   readonly staleGraceMs: number
 }
+
+type Restricted = Pick<RestrictedMetadata, 'isNamed' | 'isShown' | 'show' | 'end'>
 
 export class Access {
   readonly #metadata: Metadata
@@ -41,16 +45,22 @@ export class Access {
   })
   // The last of those that were evicted: what was granted before it may have been refused.
   #forgottenDenialAt = Number.NEGATIVE_INFINITY
+  readonly #restricted: Restricted
+  // When a request was last sent by which the Hub has shown a credential what its restricted repo holds.
+  readonly #shown = new MemoryCache<number>({ maxBytes: 4 * 1024 * 1024 })
 
   constructor(options: {
     readonly metadata: Metadata
     readonly invalidations: Pick<Invalidations, 'invalidate'>
+    /** What is kept of restricted repos that a rule names. */
+    readonly restricted: Restricted
     /** Read at each use: they may change. */
     readonly settings: AccessSettings
     readonly monotonic: () => number
   }) {
     this.#metadata = options.metadata
     this.#invalidations = options.invalidations
+    this.#restricted = options.restricted
     this.#settings = options.settings
     this.#monotonic = options.monotonic
   }
@@ -126,12 +136,18 @@ export class Access {
     await this.#decide(repo, false, askedAt, refused === 'token')
   }
 
+  /** A write to the repo went through the mirror. It may have made it private, or deleted it: the Hub is asked again. */
+  async written(repo: Repo): Promise<void> {
+    const at = this.#monotonic()
+    await Promise.all([this.#restricted.end(repo, at), this.withdrawn(repo, at, 'token')])
+  }
+
   /**
    * The Hub refused this credential what it asked of a repo (undefined: of none), on whatever path. All rights that the
    * refusal contradicts end at once.
    */
   async refused(
-    requester: { readonly fingerprint: string; readonly authorization: string | undefined },
+    requester: Pick<Ctx, 'fingerprint' | 'authorization'> & Partial<Pick<Ctx, 'lent'>>,
     repo: Repo | undefined,
     refusal: Refusal,
     askedAt: number,
@@ -140,9 +156,41 @@ export class Access {
     // token.
     if (isBadToken(refusal)) this.denied(requester.fingerprint, undefined, askedAt)
     else if (repo !== undefined && deniesRepo(refusal)) {
-      this.denied(requester.fingerprint, repo, askedAt)
-      await this.withdrawn(repo, askedAt, requester.authorization === undefined ? 'anonymous' : 'token')
+      const { fingerprint, authorization, lent } = requester
+      this.denied(fingerprint, repo, askedAt)
+      const isTaken =
+        lent !== undefined || this.#shown.has(denialKey(fingerprint, repo)) || this.#shown.hasEvicted
+      // Callers who never had a right at the Hub take none from those whom a rule names.
+      const ended = authorization !== undefined && isTaken ? this.#restricted.end(repo, askedAt) : undefined
+      await this.withdrawn(repo, askedAt, authorization === undefined ? 'anonymous' : 'token')
+      await ended
     }
+  }
+
+  /**
+   * The Hub has shown this credential what a restricted repo holds, in answer to a request that was sent at `askedAt`: callers whom
+   * a rule names may read from now on what is stored of it, while the Hub cannot be asked.
+   */
+  shown({ fingerprint }: Pick<Ctx, 'fingerprint'>, repo: Repo, askedAt: number): void {
+    if (!this.#restricted.isNamed(repo) || this.deniedSince(fingerprint, repo, askedAt)) return
+    if (this.#metadata.refs.changedSince(repo, askedAt)) return
+    this.#shown.set(denialKey(fingerprint, repo), askedAt)
+    this.#restricted.show(repo, askedAt)
+  }
+
+  /**
+   * Whether a rule lets this caller read what is stored of a restricted repo, now that the Hub cannot be asked. The last word of
+   * the Hub about the repo must be that it showed it to a credential with a right to it; and to the credential of this caller, if
+   * it sent one, no refusal.
+   */
+  async mayServeStored(
+    { admission, authorization, fingerprint }: Pick<Ctx, 'admission' | 'authorization' | 'fingerprint'>,
+    repo: Repo,
+  ): Promise<boolean> {
+    if (admission?.servedBy === undefined || !admission.mayStore(undefined)) return false
+    const shownAt = this.#shown.get(denialKey(fingerprint, repo)) ?? Number.MIN_SAFE_INTEGER
+    if (authorization !== undefined && this.deniedSince(fingerprint, repo, shownAt)) return false
+    return this.#restricted.isShown(repo)
   }
 
   /**
@@ -187,7 +235,10 @@ export class Access {
     if (before?.at === askedAt && !before.public && !before.isDoubtful) return
     this.#verdicts.set(key, { public: isPublic, at: askedAt, isDoubtful })
     if (!isPublic) this.#invalidations.invalidate(repo)
+    // If it turns restricted again, the Hub must show it again.
+    const ended = isPublic ? this.#restricted.end(repo, askedAt) : undefined
     await this.#metadata.repos.setPublic(repo, isPublic)
+    await ended
   }
 
   /**

@@ -2,12 +2,26 @@
 
 import { deniesRepo, isBadToken, type Refusal } from '../../hub/refusal.ts'
 import type { AccessNote, AuditReason } from '../../telemetry/audit.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import type { Ctx } from '../context.ts'
 
 /** The caller is allowed. */
 export function noteAllowed(access: AccessNote, reason: AuditReason): void {
   access.decision = 'allowed'
   access.reason = reason
   access.code = undefined
+}
+
+/** A rule lets the caller read what is stored of a restricted repo, while the Hub cannot be asked. */
+export function noteServed(
+  { access, admission }: Pick<Ctx, 'access' | 'admission'>,
+  observer: Pick<Observer, 'policyDecided'>,
+): void {
+  noteAllowed(access, 'rule')
+  const { servedBy: rule } = admission ?? {}
+  if (rule === undefined) return
+  access.rule = access.rule === undefined ? rule : `${access.rule},${rule}`
+  observer.policyDecided(rule, 'serve-stored')
 }
 
 /** The Hub answered this caller's own request, about a repo that is public or not. */

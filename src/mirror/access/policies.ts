@@ -99,7 +99,7 @@ export class Policies {
       ctx.checkScope?.(today)
       questions.push(await this.#decide(ctx, { ...subject, id: name }, today))
     }
-    // A token is lent for the repo in the request to the Hub, not for another reading of the target.
+    // A token is lent, or stored content served, for the repo in the request to the Hub, not for another reading of the target.
     const isPlain =
       route.repo !== undefined && isSame(route.repo.id, subject.id) && route.repo.type === subject.type
     return this.#admission(subject, questions, { repo, name, mayLend: isPlain })
@@ -153,6 +153,11 @@ export class Policies {
     return {
       rules: namesOf(said),
       useToken: isAgreed && mayLend ? first?.useToken : undefined,
+      // Under every name, and for the repo in the request only.
+      servedBy:
+        mayLend && rulings.every(({ servedBy }) => servedBy !== undefined)
+          ? first?.servedBy?.name
+          : undefined,
       mayStore: (sizeBytes) => {
         const all = sizeBytes === undefined ? rulings : withSize(sizeBytes)
         return all.every(({ noStore }) => noStore !== 'yes')

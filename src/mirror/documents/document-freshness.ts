@@ -2,10 +2,12 @@
 // ends earlier when a branch of the repo is known to have moved, after a write to it, and when it is no longer public.
 
 import { freshness } from '../../http/freshness.ts'
-import { type Repo, repoKey } from '../../hub/names.ts'
+import { isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { Metadata } from '../metadata/metadata.ts'
+import { readPathsQuestion } from './compose.ts'
+import type { DocumentRequest, DocumentRoute } from './hub-documents.ts'
 
 export class DocumentFreshness {
   readonly #metadata: Pick<Metadata, 'documents'>
@@ -54,4 +56,13 @@ export class DocumentFreshness {
   #endAll(at: number): void {
     this.#allEndedAt = Math.max(this.#allEndedAt, at)
   }
+}
+
+/** Whether the document can never change: a listing of a commit, without the fields that do. */
+export function isImmutable(route: DocumentRoute, { body, contentType }: DocumentRequest): boolean {
+  const { document, revision, immutable } = route
+  if (document !== 'paths-info' || body === undefined) return immutable
+  return (
+    revision !== undefined && isCommitHash(revision) && readPathsQuestion(contentType, body)?.expand === false
+  )
 }

@@ -11,7 +11,9 @@ import type { OriginClient } from '../../origin/client.ts'
 import { foreignAnswer, interception } from '../../origin/failures/bad-answer.ts'
 import { accessOf } from '../../origin/repos/repo-access.ts'
 import { traitsOf } from '../../origin/repos/repo-info.ts'
-import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import type { Access } from '../access/access.ts'
+import { noteAllowed, noteAnswered, noteRefusal, noteServed } from '../access/note.ts'
 import { proveAnswer, proveCommit, provePublic } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
@@ -20,9 +22,8 @@ import type { Ctx } from '../context.ts'
 import type { CommitListings } from '../files/commit-listings.ts'
 import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
-import { readPathsQuestion } from './compose.ts'
 import { DocumentAnswers, type DocumentAnswersOptions } from './document-answers.ts'
-import type { DocumentFreshness } from './document-freshness.ts'
+import { type DocumentFreshness, isImmutable } from './document-freshness.ts'
 import { documentName } from './document-name.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import { GrantedDocuments, type GrantedDocumentsOptions } from './granted-documents.ts'
@@ -31,6 +32,7 @@ import { type Implied, isComposedPage } from './implied.ts'
 import { ListingDocuments } from './listing-documents.ts'
 import { offlineError } from './offline.ts'
 import { isPage, kept, receivedFact, unchangedFact } from './received.ts'
+import { ServedDocuments, type ServedDocumentsOptions } from './served-documents.ts'
 import type { StoredLists } from './stored-lists.ts'
 
 export type { DocumentRequest } from './hub-documents.ts'
@@ -46,7 +48,11 @@ interface AskContext {
   readonly isUrgent: boolean
 }
 
-export interface DocumentsOptions extends GrantedDocumentsOptions, Omit<DocumentAnswersOptions, 'plans'> {
+export interface DocumentsOptions
+  extends GrantedDocumentsOptions,
+    ServedDocumentsOptions,
+    Omit<DocumentAnswersOptions, 'plans'> {
+  readonly access: Access
   readonly client: OriginClient
   /** For what the datasets-server says of datasets. Undefined when the mirror asks none. */
   readonly datasetsServer?: OriginClient | undefined
@@ -56,6 +62,7 @@ export interface DocumentsOptions extends GrantedDocumentsOptions, Omit<Document
   readonly implied: Implied
   /** What is stored of all repos together. */
   readonly lists: Pick<StoredLists, 'page'>
+  readonly observer: Pick<Observer, 'policyDecided'>
   readonly offline: boolean
   /** Whether a rule depends on licences: then the Hub is asked for them with everything else. */
   readonly asksLicence: () => boolean
@@ -77,6 +84,7 @@ export class Documents {
   readonly #hub: HubDocuments
   readonly #plans: DocumentPlans
   readonly #granted: GrantedDocuments
+  readonly #served: ServedDocuments
   readonly #answers: DocumentAnswers
   readonly pages: ListingDocuments
   // The name under which an answer of the Hub was stored.
@@ -87,6 +95,7 @@ export class Documents {
     this.#hub = new HubDocuments(options)
     this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
     this.#granted = new GrantedDocuments(options)
+    this.#served = new ServedDocuments(options)
     this.#answers = new DocumentAnswers({ ...options, plans: this.#plans })
     this.pages = new ListingDocuments({ ...options, hub: this.#hub, plans: this.#plans })
   }
@@ -99,7 +108,7 @@ export class Documents {
 
   /** Throws MirrorError when the origin is away and nothing stored may be served instead. */
   async get(ctx: Ctx, route: DocumentRoute, request: DocumentRequest): Promise<Answer> {
-    const { access, metadata, offline, monotonic } = this.#options
+    const { access, metadata, offline } = this.#options
     const { repo } = route
     const client = this.#hub.clientFor(route)
     const mayStore = ctx.admission?.mayStore(undefined) !== false
@@ -128,38 +137,44 @@ export class Documents {
       if (fallback !== undefined || route.repo === undefined) return fallback
       return mayFallBack && mayStore ? this.#options.implied.document(route, request) : undefined
     }
+    const byRule = async () => (mayFallBack ? undefined : this.#byRule(ctx, route, request, name))
     if (isComposedPage(route.target)) {
-      const page =
-        open || route.document === 'list' || offline || client.isRecentlyUnreachable()
-          ? await implied()
-          : undefined
-      if (page === undefined) throw new MirrorError('bad_url', { message: PAGE_IS_GONE })
-      return fromStored(page, offline ? 'hit' : 'stale')
+      const isAway = offline || client.isRecentlyUnreachable()
+      const page = open || route.document === 'list' || isAway ? await implied() : undefined
+      if (page !== undefined) return fromStored(page, offline ? 'hit' : 'stale')
+      const answer = isAway ? (await byRule())?.answer : undefined
+      if (answer === undefined) throw new MirrorError('bad_url', { message: PAGE_IS_GONE })
+      return answer
     }
     if (offline) {
       const fact = await implied()
-      if (fact === undefined) throw offlineError(route, mayFallBack)
-      return fromStored(fact, 'hit')
+      if (fact !== undefined) return fromStored(fact, 'hit')
+      const restricted = await byRule()
+      if (restricted?.answer !== undefined) return restricted.answer
+      throw offlineError(route, mayFallBack || restricted !== undefined)
     }
     const refused = this.#refusedBefore(ctx, route)
     if (refused !== undefined) return refused
     const fact = client.isRecentlyUnreachable() ? await implied() : undefined
     if (fact !== undefined) return fromStored(fact, 'stale')
-    const granted = () =>
-      repo === undefined || name === undefined || mayFallBack ? undefined : this.#granted.get(ctx, repo, name)
-    /** The stored answer if there is one, and else what the Hub has answered this very caller within the grace. */
+    const restricted = repo === undefined || name === undefined || mayFallBack ? undefined : { repo, name }
+    const granted = () => restricted && this.#granted.get(ctx, restricted.repo, restricted.name)
+    /** The stored answer if there is one, else what this very caller has within the grace, else what a rule lets it have. */
     const instead = async (status: unknown, isAway: boolean): Promise<Answer | undefined> => {
       const known = await implied()
       if (known !== undefined) return { ...(await fromStored(known, 'stale')), isLimited: status === 429 }
-      const inGrace = isAway ? granted() : undefined
-      if (inGrace === undefined) return undefined
+      if (!isAway) return undefined
+      const inGrace = granted()
+      if (inGrace === undefined) return (await byRule())?.answer
       noteAllowed(ctx.access, 'grace')
-      const answer = await this.#fromFact(ctx, route, request, inGrace.fact, 'stale')
-      return { ...answer, headers: { ...answer.headers, ...ageHeader(monotonic() - inGrace.askedAt) } }
+      return this.#aged(await this.#fromFact(ctx, route, request, inGrace.fact, 'stale'), inGrace.askedAt)
     }
     try {
       const hasFallback = fallback !== undefined
-      const isUrgent = hasFallback || granted() !== undefined
+      const isUrgent =
+        hasFallback ||
+        granted() !== undefined ||
+        (restricted !== undefined && (await this.#served.has(ctx, restricted.repo, restricted.name)))
       const answer = await this.#ask(ctx, route, request, { name, stored, hasFallback, isUrgent })
       const { status } = answer
       if (status < 500 && status !== 429) return answer
@@ -170,6 +185,27 @@ export class Documents {
       if (answer === undefined) throw error
       return answer
     }
+  }
+
+  /** What is stored of a restricted repo, if a rule lets this caller have it. Only for a time when the Hub cannot be asked. */
+  async #byRule(
+    ctx: Ctx,
+    route: DocumentRoute,
+    request: DocumentRequest,
+    name: string | undefined,
+  ): Promise<{ readonly answer: Answer | undefined } | undefined> {
+    if (route.repo === undefined) return undefined
+    const found = await this.#served.get(ctx, route, request, name)
+    if (found?.fact === undefined) return found && { answer: undefined }
+    const { offline, observer } = this.#options
+    noteServed(ctx, observer)
+    const answer = await this.#fromFact(ctx, route, request, found.fact, offline ? 'hit' : 'stale')
+    const isFixed = found.askedAt === undefined || isImmutable(route, request)
+    return { answer: isFixed ? answer : this.#aged(answer, found.askedAt) }
+  }
+
+  #aged(answer: Answer, askedAt: number): Answer {
+    return { ...answer, headers: { ...answer.headers, ...ageHeader(this.#options.monotonic() - askedAt) } }
   }
 
   /** Whether a public document that is stored under `name` may be given without asking the Hub. */
@@ -243,7 +279,8 @@ export class Documents {
     if (fact.body.length > MAX_STORED_BYTES || name === undefined) return rewritten
     // What a token is sent of such fields is not for anonymous callers.
     if (ctx.authorization !== undefined && asksForExpansion(splitTarget(route.target).query)) return rewritten
-    const isKept = this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored, route })
+    const { document } = route
+    const isKept = this.#keep(ctx, route.repo, name, { document, fact, askedAt, before: stored, route })
     if (!isKept) return rewritten
     return { ...rewritten, outcome: same ? 'revalidated' : 'miss' }
   }
@@ -258,11 +295,13 @@ export class Documents {
     repo: Repo,
     name: string,
     {
+      document,
       fact,
       askedAt,
       before,
       route,
     }: {
+      readonly document: DocumentRoute['document']
       readonly fact: DocumentFact
       readonly askedAt: number
       readonly before?: DocumentFact | undefined
@@ -285,7 +324,10 @@ export class Documents {
     const isKnown = verdict === 'public'
     const commit = route?.revision
     const isSame = before !== undefined && isSameDocument(before, fact)
-    const grant = (): void => this.#granted.add(ctx, repo, name, { fact, askedAt })
+    const grant = (): void => {
+      this.#granted.add(ctx, repo, name, { fact, askedAt })
+      this.#served.add(ctx, repo, { document, name }, { fact, askedAt })
+    }
     // At once where nothing need be asked: the next request finds it.
     if (isKnown && (ctx.authorization === undefined || isSame)) keep()
     else if (verdict === 'restricted') grant()
@@ -348,7 +390,8 @@ export class Documents {
     if (missing && name !== undefined && route.repo !== undefined) {
       const { body, contentType = 'application/json; charset=utf-8', message = 'Entry not found' } = refusal
       const fact = { body, contentType, link: undefined, headers, absent: { message } }
-      this.#keep(ctx, route.repo, name, { fact, askedAt, before: stored })
+      const { document } = route
+      this.#keep(ctx, route.repo, name, { document, fact, askedAt, before: stored })
     }
     const asked = questionOf(route)
     if (asked !== undefined && deniesRepo(refusal))
@@ -377,6 +420,8 @@ export class Documents {
     metadata.repos.setTraits(repo, traitsOf(info), askedAt)
     if (kind === 'gated' || kind === 'private') {
       await access.withdrawn(repo, askedAt, 'anonymous')
+      if (revision !== undefined && typeof sha === 'string' && isCommitHash(sha))
+        this.#served.addRef(ctx, repo, { revision, commit: sha, askedAt })
       return
     }
     const mayStore = ctx.admission?.mayStore(undefined) !== false
@@ -417,15 +462,6 @@ export class Documents {
     }
     return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
   }
-}
-
-/** Whether the document can never change: a listing of a commit, without the fields that do. */
-function isImmutable(route: DocumentRoute, { body, contentType }: DocumentRequest): boolean {
-  const { document, revision, immutable } = route
-  if (document !== 'paths-info' || body === undefined) return immutable
-  return (
-    revision !== undefined && isCommitHash(revision) && readPathsQuestion(contentType, body)?.expand === false
-  )
 }
 
 function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {

@@ -1,4 +1,4 @@
-// What the stored answers about a public repo imply: other spellings of the same request, and that a commit does not have a
+// What the stored answers about a repo imply: other spellings of the same request, and that a commit does not have a
 // file. Reads what is stored and never asks the Hub. Who may see the result is decided before.
 
 import { withoutTrailingSlash } from '../../http/base-url.ts'
@@ -8,7 +8,7 @@ import { encodeSegment, splitTarget } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { ClonedFiles } from '../cloned-files.ts'
 import type { DocumentFact } from '../metadata/documents.ts'
-import type { Metadata } from '../metadata/metadata.ts'
+import type { StoredMetadata } from '../metadata/metadata.ts'
 import {
   commitOfCursor,
   commitOfRef,
@@ -78,7 +78,7 @@ const MAX_INFO_BYTES = 16 * 1024 * 1024
 type Cloned = Pick<ClonedFiles, 'refs' | 'items' | 'commits'>
 
 export class Implied {
-  readonly #metadata: Metadata
+  readonly #metadata: StoredMetadata
   readonly #cloned: Cloned
   readonly #originBase: string
   readonly #originPath: string
@@ -89,7 +89,7 @@ export class Implied {
   })
 
   constructor(options: {
-    readonly metadata: Metadata
+    readonly metadata: StoredMetadata
     readonly originBase: URL
     readonly cloned: Cloned
   }) {

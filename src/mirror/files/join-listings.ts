@@ -3,18 +3,25 @@
 import { DocumentMemory } from '../documents/document-memory.ts'
 import { Documents, type DocumentsOptions } from '../documents/documents.ts'
 import { StoredLists, type StoredListsOptions } from '../documents/stored-lists.ts'
+import type { RestrictedMetadata } from '../metadata/restricted.ts'
 import { CommitListings } from './commit-listings.ts'
 import { FileAnswers, type FileAnswersOptions } from './file-answers.ts'
+import { joinServed } from './join-served.ts'
 import { ListedFiles } from './listed-files.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { Resolver, type ResolverOptions } from './resolve.ts'
+import { StoredFiles, type StoredFilesOptions } from './stored-files.ts'
 import { UnaskedFiles, type UnaskedFilesOptions } from './unasked-files.ts'
 
-type Options = Omit<DocumentsOptions, 'memory' | 'listings' | 'lists'> &
+type Options = Omit<DocumentsOptions, 'memory' | 'listings' | 'lists' | 'impliedRestricted'> &
   Omit<StoredListsOptions, 'originBase'> &
-  Omit<ResolverOptions, 'listedFiles' | 'unaskedFiles'> &
+  Omit<ResolverOptions, 'listedFiles' | 'storedFiles' | 'served'> &
   Omit<UnaskedFilesOptions, 'originBase'> &
-  FileAnswersOptions & { readonly readsAhead: () => boolean }
+  Omit<StoredFilesOptions, 'unaskedFiles'> &
+  FileAnswersOptions & {
+    readonly restricted: RestrictedMetadata
+    readonly readsAhead: () => boolean
+  }
 
 export function joinListings(options: Options): {
   readonly documents: Documents
@@ -27,8 +34,11 @@ export function joinListings(options: Options): {
     ...options,
     readPage: (ctx, route) => documents.pages.readPage(ctx, route),
   })
-  const lists = new StoredLists({ ...options, originBase: options.client.policy.base })
-  const documents = new Documents({ ...options, listings, lists, memory: new DocumentMemory({ observer }) })
+  const originBase = options.client.policy.base
+  const lists = new StoredLists({ ...options, originBase })
+  const { impliedRestricted, served } = joinServed({ ...options, originBase })
+  const memory = new DocumentMemory({ observer })
+  const documents = new Documents({ ...options, listings, lists, memory, impliedRestricted })
   const listedFiles = new ListedFiles({ ...options, listings })
   const files = new FileAnswers(options)
   const readAhead = new ReadAhead({
@@ -38,6 +48,8 @@ export function joinListings(options: Options): {
     fetch: (ctx, route, found, commit) =>
       files.fill(ctx, route, listedFiles.describe(ctx, route, found, commit)),
   })
-  const unaskedFiles = new UnaskedFiles({ ...options, originBase: options.client.policy.base })
-  return { documents, files, readAhead, resolver: new Resolver({ ...options, listedFiles, unaskedFiles }) }
+  const unaskedFiles = new UnaskedFiles({ ...options, originBase })
+  const storedFiles = new StoredFiles({ ...options, unaskedFiles })
+  const resolver = new Resolver({ ...options, listedFiles, storedFiles, served })
+  return { documents, files, readAhead, resolver }
 }

@@ -13,12 +13,12 @@ import { type HeadResult, headFile } from '../../origin/files/file-head.ts'
 import type { SignedUrls } from '../../origin/files/signed-urls.ts'
 import { isRepoMoved } from '../../origin/repo-moved.ts'
 import { askPublicAccess } from '../../origin/repos/repo-access.ts'
-import { noteAllowed, noteAnswered, noteRefusal } from '../access/note.ts'
+import type { Observer } from '../../telemetry/observer.ts'
+import { noteAllowed, noteAnswered, noteRefusal, noteServed } from '../access/note.ts'
 import { proveCommit } from '../access/public.ts'
 import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
 import type { Reusable } from '../answer.ts'
 import { anonymousRequester, asAnonymous, type ClientName, type Ctx, requesterOf } from '../context.ts'
-import type { Implied } from '../documents/implied.ts'
 import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { FileFact } from '../metadata/files.ts'
@@ -26,8 +26,9 @@ import { SingleFlight } from '../single-flight.ts'
 import { Grants, type GrantsOptions } from './grants.ts'
 import { HeadCommits } from './head-commits.ts'
 import type { ListedFiles, Turn } from './listed-files.ts'
-import { type LocalBytes, type Resolved, type ResolvedFile, urlName } from './resolved.ts'
-import type { UnaskedFiles } from './unasked-files.ts'
+import { type Resolved, type ResolvedFile, urlName } from './resolved.ts'
+import type { ServedFiles } from './served-files.ts'
+import { mayStore, NOT_LISTED, type Stored, type StoredFiles } from './stored-files.ts'
 
 /** `askedAt` is when the request was sent, also for callers that joined it later: an answer is not younger than that. */
 interface HeadAnswer {
@@ -35,37 +36,18 @@ interface HeadAnswer {
   readonly askedAt: number
 }
 
-/** What is stored of a file, why it may be shown, and when the Hub was last asked where the branch is. */
-interface Stored {
-  readonly fact: FileFact
-  readonly reason: 'public' | 'was-public' | 'grace'
-  readonly askedAt: number | undefined
-  /** Present when the bytes are in a git repository. */
-  readonly local?: LocalBytes | undefined
-}
-
-/** What stored answers to other questions say of a file. */
-interface Listed {
-  /** What the revision stands for; undefined when that is not known. */
-  readonly commit?: CommitHash
-  /** Undefined when no listing of the commit is stored. */
-  readonly hasFile?: boolean | undefined
-  /** What is stored of the file at that commit, or that the commit does not have it. */
-  readonly stored?: Stored
-}
-const NOT_LISTED: Listed = {}
-
 export interface ResolverOptions extends GrantsOptions {
   readonly client: OriginClient
   readonly refusals: Refusals
-  /** What stored listings say of files that were never requested. */
-  readonly implied: Implied
   /** What the listing of a commit says of files that are not stored. */
   readonly listedFiles: ListedFiles
-  /** Files that no request has described and whose bytes are here all the same. */
-  readonly unaskedFiles: Pick<UnaskedFiles, 'find'>
+  /** What is stored of public repos. */
+  readonly storedFiles: Pick<StoredFiles, 'find'>
+  /** What callers whom a rule names may have of restricted repos. */
+  readonly served: Pick<ServedFiles, 'add' | 'has' | 'withoutHub'>
   readonly urls: SignedUrls
   readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
+  readonly observer: Pick<Observer, 'policyDecided'>
   readonly offline: boolean
   /** Whether a rule depends on licences: then the Hub is asked for them with the rest of the repo's info. */
   readonly asksLicence: () => boolean
@@ -138,7 +120,7 @@ export class Resolver {
     route: FileRoute,
     listed: { readonly method: 'GET' | 'HEAD'; readonly turn: Turn } | undefined,
   ): Promise<Resolved> {
-    const { access, offline, client, metadata, refusals } = this.#options
+    const { access, offline, client, metadata, refusals, storedFiles, served } = this.#options
     const { repo, revision, path } = route
     const { generation } = this.#options.invalidations
     const ref = await metadata.refs.get(repo, revision, this.#options.settings.refTtlMs)
@@ -160,12 +142,16 @@ export class Resolver {
 
     const isOpen = open || (await access.lastKnownPublic(repo))
     const fallback = isOpen ? stored : undefined
-    const inListings = isOpen ? () => this.#listed(ctx, route, ref) : () => Promise.resolve(NOT_LISTED)
+    // What stored answers to other questions say of the file.
+    const inListings = () =>
+      isOpen ? storedFiles.find(ctx, route, { reason, ref }) : Promise.resolve(NOT_LISTED)
     if (offline) {
       if (fallback !== undefined) return this.#fromFact(ctx, fallback, 'hit')
-      const { commit, hasFile, stored: found } = await inListings()
+      const byRule = isOpen ? undefined : await served.withoutHub(ctx, route)
+      const { commit, hasFile, stored: found } = byRule ?? (await inListings())
       if (found !== undefined) return this.#fromFact(ctx, found, 'hit')
-      throw offlineFileError({ isOpen, hasRevision: commit !== undefined, isListed: hasFile })
+      const mayKnow = isOpen || byRule !== undefined
+      throw offlineFileError({ isOpen: mayKnow, hasRevision: commit !== undefined, isListed: hasFile })
     }
     const fresh = this.#fromGrant(ctx, route)
     if (fresh !== undefined) return fresh
@@ -176,52 +162,27 @@ export class Resolver {
     }
     const unasked = client.isRecentlyUnreachable() ? (fallback ?? (await inListings()).stored) : undefined
     if (unasked !== undefined) return this.#fromFact(ctx, unasked, 'stale')
-    const hasGrace = !isOpen && this.#grants.hasGrace(ctx, route)
-    const granted = hasGrace && this.#isAway ? await this.#inGrace(ctx, route) : undefined
+    const wasAnswered = !isOpen && (this.#grants.hasGrace(ctx, route) || (await served.has(ctx, route)))
+    const granted = wasAnswered && this.#isAway ? await this.#withoutHub(ctx, route) : undefined
     if (granted !== undefined) return this.#fromFact(ctx, granted, 'stale')
     try {
-      const isUrgent = fallback !== undefined || hasGrace
+      const isUrgent = fallback !== undefined || wasAnswered
       const answer = await this.#ask(ctx, route, { fact, fallback, isUrgent })
       if (answer.kind === 'file' || answer.refusal.status !== 429) return answer
       const { stored: found } = await inListings()
       return found === undefined ? answer : { ...this.#fromFact(ctx, found, 'stale'), isLimited: true }
     } catch (error) {
       if (!isOriginUnavailable(error)) throw error
-      const mayGrace = hasGrace && isHubAway(error)
-      if (mayGrace && isUnreachable(error)) this.#awayAt = this.#options.monotonic()
+      if (wasAnswered && isUnreachable(error)) this.#awayAt = this.#options.monotonic()
       // The Hub itself may have answered the other of these two requests.
       const staysPublic = await this.#staysPublic(repo)
-      if (!staysPublic && !mayGrace) throw error
+      if (!staysPublic && (isOpen || !isHubAway(error))) throw error
       const instead = staysPublic
         ? (fallback ?? (await inListings()).stored)
-        : await this.#inGrace(ctx, route)
+        : await this.#withoutHub(ctx, route)
       if (instead === undefined) throw error
       return this.#fromFact(ctx, instead, 'stale')
     }
-  }
-
-  /** What stored answers to other questions say of the file. Only for repos that may be shown. */
-  async #listed(
-    ctx: Ctx,
-    { repo, revision, path }: FileRoute,
-    ref: { readonly commit: CommitHash; readonly at?: number } | undefined,
-  ): Promise<Listed> {
-    const { implied, access, metadata } = this.#options
-    if (ctx.admission?.mayStore(undefined) === false) return NOT_LISTED
-    const commit = ref?.commit ?? (await implied.commitOf(repo, revision))
-    if (commit === undefined) return NOT_LISTED
-    const reason = access.verdict(repo) === 'public' ? 'public' : 'was-public'
-    // With a ref it was looked for already. The commit may also be known by an info, or by the list of refs.
-    const kept = ref === undefined ? await metadata.files.get(repo, commit, path) : undefined
-    if (kept !== undefined && mayStore(ctx, kept))
-      return { commit, stored: { fact: kept, reason, askedAt: undefined } }
-    const hasFile = await implied.hasFile(repo, commit, path, revision)
-    if (hasFile !== false) {
-      const found = hasFile && (await this.#options.unaskedFiles.find({ repo, path }, commit))
-      if (!found || !mayStore(ctx, found.fact)) return { commit, hasFile }
-      return { commit, hasFile, stored: { ...found, reason, askedAt: undefined } }
-    }
-    return { commit, hasFile, stored: { fact: { kind: 'absent', commit }, reason, askedAt: ref?.at } }
   }
 
   get #isAway(): boolean {
@@ -229,10 +190,10 @@ export class Resolver {
   }
 
   /** What this caller may still have of a restricted repo while the Hub cannot be asked. */
-  async #inGrace(ctx: Ctx, route: FileRoute): Promise<Stored | undefined> {
+  async #withoutHub(ctx: Ctx, route: FileRoute): Promise<Stored | undefined> {
     const granted = await this.#grants.withoutHub(ctx, route)
-    if (granted === undefined || !mayStore(ctx, granted.fact)) return undefined
-    return { ...granted, reason: 'grace' }
+    if (granted !== undefined && mayStore(ctx, granted.fact)) return { ...granted, reason: 'grace' }
+    return (await this.#options.served.withoutHub(ctx, route))?.stored
   }
 
   /** Whether the last answer of the Hub is still that the repo is public. */
@@ -292,7 +253,7 @@ export class Resolver {
     const key = blobKeyOf(meta, { origin: client.policy.base.href, repo, path })
     metadata.refs.set(repo, revision, meta.commit, { askedAt: context.askedAt, store: false })
     const fact: FileFact = { kind: 'present', meta, key }
-    this.#grants.add(ctx, route, { fact, ...context })
+    this.#addRestricted(ctx, route, { fact, ...context })
     if (location !== undefined) {
       urls.set(urlName(ctx, repo, meta.commit, path), location, signedAt)
       this.#options.listedFiles.notePinned(location)
@@ -313,6 +274,12 @@ export class Resolver {
     return { kind: 'file', meta, key, isPublic, mayStore, outcome: same ? 'revalidated' : 'miss' }
   }
 
+  /** For the time when the Hub cannot be asked, if the repo turns out not to be public. */
+  #addRestricted(ctx: Ctx, route: FileRoute, answered: Parameters<Grants['add']>[2]): void {
+    this.#grants.add(ctx, route, answered)
+    this.#options.served.add(ctx, route, answered)
+  }
+
   async #refused(
     ctx: Ctx,
     route: FileRoute,
@@ -331,7 +298,7 @@ export class Resolver {
     }
     const { commit } = refusal
     if (isAbsence(refusal) && commit !== undefined) {
-      this.#grants.add(ctx, route, { fact: { kind: 'absent', commit }, ...context })
+      this.#addRestricted(ctx, route, { fact: { kind: 'absent', commit }, ...context })
       metadata.refs.set(route.repo, route.revision, commit, { askedAt: context.askedAt, store: false })
       // The Hub tells even an anonymous request that a gated repo lacks a file. That says nothing about the rest of the
       // repo.
@@ -402,7 +369,8 @@ export class Resolver {
     outcome: 'hit' | 'stale',
     reusable?: Reusable,
   ): Resolved {
-    noteAllowed(ctx.access, reason)
+    if (reason === 'rule') noteServed(ctx, this.#options.observer)
+    else noteAllowed(ctx.access, reason)
     const age = askedAt === undefined ? {} : { ageMs: this.#options.monotonic() - askedAt }
     if (fact.kind === 'present') {
       const { meta, key } = fact
@@ -410,7 +378,7 @@ export class Resolver {
         kind: 'file',
         meta,
         key,
-        isPublic: Promise.resolve(reason !== 'grace'),
+        isPublic: Promise.resolve(reason === 'public' || reason === 'was-public'),
         mayStore: true,
         outcome,
         reusable,
@@ -460,11 +428,6 @@ function isAnswered(error: unknown): boolean {
 
 function isUnreachable({ code }: MirrorError): boolean {
   return code === 'origin_unreachable' || code === 'origin_timeout'
-}
-
-/** Whether the stored description of a file may be used: a policy may keep the file off the disk. */
-function mayStore(ctx: Ctx, fact: FileFact): boolean {
-  return ctx.admission?.mayStore(fact.kind === 'present' ? fact.meta.sizeBytes : undefined) !== false
 }
 
 function questionOf({ repo, revision, path }: FileRoute): RefusalKey {

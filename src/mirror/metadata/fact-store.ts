@@ -1,6 +1,7 @@
 // The facts of the store as the metadata of one Hub: keys that name the Hub, reads and writes that cannot fail a request.
 
 import { type CommitHash, parseRepoId, type Repo, repoKey, typeOfApiSegment } from '../../hub/names.ts'
+import { parseHubUrl } from '../../hub/route.ts'
 import type { FactKind, Facts } from '../../store/store.ts'
 
 export interface FactStoreOptions {
@@ -39,7 +40,7 @@ export class FactStore {
   }
 
   /** Resolves when the write has succeeded or failed. Never rejects. */
-  write(kind: 'files' | 'refs' | 'documents', key: string, value: unknown): Promise<void> {
+  write(kind: FactKind, key: string, value: unknown): Promise<void> {
     return this.#options.facts.write(kind, key, value).catch(this.#options.onWriteError)
   }
 
@@ -48,19 +49,35 @@ export class FactStore {
     return this.#options.facts.remove(kind, key).catch(this.#options.onWriteError)
   }
 
+  /** With it, all keys of this Hub begin. */
+  get prefix(): string {
+    return `${this.#options.origin} `
+  }
+
   repoKey(repo: Repo): string {
-    return `${this.#options.origin} ${repoKey(repo)}`
+    return this.prefix + repoKey(repo)
   }
 
   /** The repo whose key this is, at this Hub. */
   repoOf(key: string): Repo | undefined {
-    const prefix = `${this.#options.origin} `
-    if (!key.startsWith(prefix)) return undefined
-    const name = key.slice(prefix.length)
+    if (!key.startsWith(this.prefix)) return undefined
+    const name = key.slice(this.prefix.length)
     const slash = name.indexOf('/')
     const type = typeOfApiSegment(name.slice(0, slash))
     const id = parseRepoId(name.slice(slash + 1))
     return type === undefined || id === undefined ? undefined : { type, id }
+  }
+
+  /** The repo whose fact has this key: of a file, a ref, or a document about a repo. */
+  ownerOf(key: string): Repo | undefined {
+    const rest = key.startsWith(this.prefix) ? key.slice(this.prefix.length) : ''
+    const [first = '', second = ''] = rest.split(' ', 2)
+    if (first !== 'GET' && first !== 'POST') return this.repoOf(this.prefix + first)
+    try {
+      return parseHubUrl(second, '/').repo
+    } catch {
+      return undefined
+    }
   }
 
   refKey(repo: Repo, revision: string): string {

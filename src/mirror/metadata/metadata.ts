@@ -15,6 +15,11 @@ export interface MetadataOptions extends FactStoreOptions {
   readonly invalidations: Pick<Invalidations, 'invalidate'>
 }
 
+/** What is stored of repos, public or restricted. */
+export type StoredMetadata = Pick<Metadata, 'files' | 'refs' | 'documents'> & {
+  readonly repos: Pick<RepoMetadata, 'traits'>
+}
+
 export class Metadata {
   readonly files: FileMetadata
   readonly refs: RefMetadata

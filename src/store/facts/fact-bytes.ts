@@ -46,6 +46,23 @@ export function decodeFact(bytes: Buffer): ReadFact | undefined {
   return isRecord(value) ? { key, value: { ...value, body: bytes.subarray(end + 1) } } : undefined
 }
 
+/** With it, the bytes of each fact begin whose key begins with `prefix`, after the checksum. */
+export function keyStart(prefix: string): Buffer {
+  return Buffer.from(`{"key":${JSON.stringify(prefix).slice(0, -1)}`)
+}
+
+/** The bytes of a fact without its body if they begin with `start` (`keyStart`), and none otherwise. */
+export function withKeyStart(bytes: Buffer, start: Uint8Array): Buffer {
+  if (!bytes.subarray(CRC_BYTES, CRC_BYTES + start.length).equals(start)) return bytes.subarray(0, 0)
+  const end = bytes.indexOf(NEWLINE, CRC_BYTES)
+  return end === -1 ? bytes : bytes.subarray(0, end)
+}
+
+/** The key of a fact in its bytes, with or without the body. Its checksum is not compared. */
+export function keyOf(bytes: Buffer): string | undefined {
+  return parseFact(bytes.subarray(CRC_BYTES))?.key
+}
+
 /** `{"key": …, "value": …}` as JSON; earlier versions added `bytes`. Undefined when the text is something else. */
 export function parseFact(text: Buffer): (ReadFact & { readonly bytes?: unknown }) | undefined {
   try {

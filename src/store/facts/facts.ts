@@ -7,7 +7,7 @@ import type { Layout } from '../layout.ts'
 import { FACT_KINDS, type FactKind, type Facts } from '../store.ts'
 import type { FactChange } from '../table/fact-rows.ts'
 import type { TableThread } from '../table/table-thread.ts'
-import { decodeFact, encodeFact, factId, type ReadFact } from './fact-bytes.ts'
+import { decodeFact, encodeFact, factId, keyOf, keyStart, type ReadFact } from './fact-bytes.ts'
 import {
   hasOlderFacts,
   readOlderFact,
@@ -168,6 +168,26 @@ export class DiskFacts implements Facts {
     for await (const files of walkOlderFiles(this.#layout, kind)) {
       for (const { fact } of await readOlderFiles(this.#layout, kind, files))
         if (fact !== 'damaged') yield fact
+    }
+  }
+
+  async *keys(kind: FactKind, prefix: string): AsyncGenerator<string> {
+    // Changes under way may not be in the table yet.
+    const landing = new Set<string>()
+    for (const [name, { value }] of this.#landing) {
+      if (name.startsWith(nameOf(kind, prefix)) && value !== undefined)
+        landing.add(name.slice(nameOf(kind, '').length))
+    }
+    yield* landing
+    let after: Uint8Array | undefined
+    while (!this.#hasEnded) {
+      const page = await this.#table.listFacts(kind, after, LIST_AT_ONCE, keyStart(prefix))
+      for (const { bytes } of page) {
+        const key = bytes.length === 0 ? undefined : keyOf(bytes)
+        if (key !== undefined && !landing.has(key)) yield key
+      }
+      after = page.at(-1)?.place
+      if (page.length < LIST_AT_ONCE) break
     }
   }
 

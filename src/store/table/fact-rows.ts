@@ -3,6 +3,7 @@
 // frees whole pages.
 
 import type { RootDatabase } from 'lmdb'
+import { withKeyStart } from '../facts/fact-bytes.ts'
 import { FACT_KINDS, type FactKind } from '../store.ts'
 import { asBuffer, countOf, openRows, pageBytes, type Rows } from './rows.ts'
 
@@ -81,16 +82,17 @@ export class FactRows {
 
   /**
    * Up to `limit` facts of a kind that follow `after` in the order of their last use, for `decodeFactPage`. A fact that is used
-   * between two pages is on both. Empty when none follow.
+   * between two pages is on both. Empty when none follow. With `keyStart`, facts have no body, and those with other keys no bytes.
    */
-  page(kind: FactKind, after: Uint8Array | undefined, limit: number): Buffer {
+  page(kind: FactKind, after: Uint8Array | undefined, limit: number, keyStart?: Uint8Array): Buffer {
     // The least key that follows it.
     const from = after === undefined ? {} : { start: Buffer.concat([after, Buffer.of(0)]) }
     const parts: Buffer[] = []
     for (const { key, value } of this.#facts[kind].getRange({ ...from, limit })) {
+      const bytes = keyStart === undefined ? value : withKeyStart(value, keyStart)
       const length = Buffer.alloc(LENGTH_BYTES)
-      length.writeUInt32BE(value.length)
-      parts.push(key, length, value)
+      length.writeUInt32BE(bytes.length)
+      parts.push(key, length, bytes)
     }
     return Buffer.concat(parts)
   }

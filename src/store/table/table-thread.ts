@@ -29,6 +29,7 @@ type TableAct =
       readonly kind: FactKind
       readonly after: Uint8Array | undefined
       readonly limit: number
+      readonly keyStart: Uint8Array | undefined
     }
   | { readonly act: 'is-complete' }
   | { readonly act: 'change'; readonly changes: readonly Change[]; readonly factLimitBytes: number }
@@ -124,14 +125,15 @@ export class TableThread {
 
   /**
    * Up to `limit` facts of a kind that follow `after`, the `place` of the last one before, in the order of their last use. A fact
-   * that is used between two pages is on both.
+   * that is used between two pages is on both. With `keyStart`, facts have no body, and those with other keys no bytes.
    */
   async listFacts(
     kind: FactKind,
     after: Uint8Array | undefined,
     limit: number,
+    keyStart?: Uint8Array,
   ): Promise<ReturnType<typeof decodeFactPage>> {
-    const { bytes } = await this.#ask({ act: 'list-facts', kind, after, limit })
+    const { bytes } = await this.#ask({ act: 'list-facts', kind, after, limit, keyStart })
     return bytes === undefined ? [] : decodeFactPage(asBuffer(bytes))
   }
 

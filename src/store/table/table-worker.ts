@@ -59,7 +59,8 @@ async function use(request: Exclude<TableRequest, { act: 'close' }>): Promise<Om
   if (act === 'read-fact') return rows?.fact(request.name) ?? {}
   if (act === 'read-blob') return { bytes: rows?.blobBytes(request.key) }
   if (act === 'list-blobs') return { bytes: rows?.pageOfBlobs(request.after, request.limit) }
-  if (act === 'list-facts') return { bytes: rows?.pageOfFacts(request.kind, request.after, request.limit) }
+  if (act === 'list-facts')
+    return { bytes: rows?.pageOfFacts(request.kind, request.after, request.limit, request.keyStart) }
   if (act === 'open') return { usage: rows?.usage, factBytes: rows?.factBytes ?? 0 }
   if (act === 'is-complete') return { isComplete: rows?.isComplete }
   if (act === 'change') rows?.change(request.changes, request.factLimitBytes)

@@ -219,9 +219,9 @@ export class Table {
     return this.#guarded(this.#facts.walk(kind))
   }
 
-  /** Up to `limit` facts of a kind that follow `after`, for `decodeFactPage`. */
-  pageOfFacts(kind: FactKind, after: Uint8Array | undefined, limit: number): Buffer {
-    return guard(this.#file, () => this.#facts.page(kind, after, limit))
+  /** Up to `limit` facts of a kind that follow `after`, for `decodeFactPage`. With `keyStart` as `FactRows.page`. */
+  pageOfFacts(kind: FactKind, after: Uint8Array | undefined, limit: number, keyStart?: Uint8Array): Buffer {
+    return guard(this.#file, () => this.#facts.page(kind, after, limit, keyStart))
   }
 
   /** The pages that facts take. The file has more: it keeps pages that were freed for later rows. */

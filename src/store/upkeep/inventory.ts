@@ -178,8 +178,9 @@ export function* unclaimed(inventory: Inventory): Generator<number> {
   for (const [number, entry] of inventory.entries.entries()) if (entry.claims === 0) yield number
 }
 
-// 'https://huggingface.co/ models/org/name' matches; 'models/org/name' and 'x y z' do not.
-const OWNER = /^([!-~]+) ((?:models|datasets|spaces|kernels)\/[\w.-]+(?:\/[\w.-]+)?)$/
+// 'https://huggingface.co/ models/org/name' matches, also with the 'restricted:' of mirror/metadata/restricted.ts before it;
+// 'models/org/name' and 'x y z' do not.
+const OWNER = /^(?:restricted:)?([!-~]+) ((?:models|datasets|spaces|kernels)\/[\w.-]+(?:\/[\w.-]+)?)$/
 
 /** Splits `<origin> <repo>`: the key of a repo's fact, and the beginning of the keys of its refs and files. */
 export function parseOwner(owner: string): { readonly origin: string; readonly repo: string } | undefined {

@@ -142,6 +142,47 @@ policies:
     expect(faultsOf(`tokens: {team: {token: hf_x}}\n${lend('team')}`)).toEqual([])
   })
 
+  describe('serves what is stored', () => {
+    const serve = (match: string, more = 'cache.private: on\n') =>
+      faultsOf(`${more}policies:\n  - {action: serve-stored, match: ${match}}`).map(({ key }) => key)
+
+    it.each([
+      '{repo: our-org/*, caller: {network: 10.0.0.0/8}}',
+      '{repo: [our-org/model, gpt2], type: model, caller: {mirrorToken: "*"}}',
+      '{repo: "our-org/{a,b}-*", caller: {network: ["2001:db8::/32", 192.0.2.0/24], mirrorToken: ci, anonymous: off}}',
+    ])('of %s', (match) => expect(serve(match)).toEqual([]))
+
+    it.each([
+      [
+        '{repo: a/b, revision: main, file: x, size: ">1B", access: gated, licence: mit, caller: {mirrorToken: ci}}',
+        'match.revision match.file match.size match.access match.licence',
+      ],
+      ['{caller: {mirrorToken: ci}}', 'match.repo'],
+      ...[
+        '"*"',
+        '"**"',
+        '"*/*"',
+        '"*/model"',
+        '"our-*/model"',
+        '"{a,b}/model"',
+        '"[ab]/*"',
+        '"?/*"',
+        '[our-org/*, "*/x"]',
+      ].map((repo) => [`{repo: ${repo}, caller: {mirrorToken: ci}}`, 'match.repo'] as const),
+      ['{repo: a/b}', 'match.caller'],
+      ['{repo: a/b, caller: {anonymous: off}}', 'match.caller'],
+      ...['0.0.0.0/0', '"::/0"', '"::ffff:0:0/96"', '[0.0.0.0/1, 128.0.0.0/1]', '[10.0.0.0/8, "::/0"]'].map(
+        (network) => [`{repo: a/b, caller: {network: ${network}}}`, 'match.caller.network'] as const,
+      ),
+    ] as const)('not for %s', (match, keys) =>
+      expect(serve(match)).toEqual(keys.split(' ').map((key) => `policies.1.${key}`)),
+    )
+
+    it('only where anything of restricted repos is stored', () => {
+      expect(serve('{repo: a/b, caller: {mirrorToken: ci}}', '')).toEqual(['policies.action'])
+    })
+  })
+
   it('reports all faults at once, together with those of the settings', () => {
     const keys = faultsOf(`port: x\n${rule('{repo: a/b/c, size: 1}')}`).map(({ key }) => key)
     expect(keys.sort()).toEqual(['policies.1.match.repo', 'policies.1.match.size', 'port'])

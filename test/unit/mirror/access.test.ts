@@ -4,6 +4,7 @@ import { Access } from '../../../src/mirror/access/access.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import type { Facts } from '../../../src/store/store.ts'
+import { NOT_NAMED } from '../../support/not-named.ts'
 import { repo } from '../hub/repo.ts'
 
 const REPO = repo('org/name')
@@ -32,6 +33,7 @@ function factsOn(disk: Map<string, unknown>): Facts {
       return Promise.resolve()
     },
     list: () => Readable.from([]),
+    keys: () => Readable.from([]),
   }
 }
 
@@ -43,6 +45,7 @@ function scene(change: (facts: Facts) => Facts = (facts) => facts): Scene {
   const make = (facts: Facts): Access =>
     new Access({
       invalidations,
+      restricted: NOT_NAMED,
       metadata: new Metadata({
         invalidations,
         facts,

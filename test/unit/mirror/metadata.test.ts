@@ -56,6 +56,10 @@ function scene(change: Partial<Facts> = {}): Scene {
         for (const [name, value] of disk)
           if (name.startsWith(`${kind} `)) yield { key: name.slice(kind.length + 1), value }
       },
+      async *keys(kind, prefix) {
+        const start = `${kind} ${prefix}`
+        for (const name of disk.keys()) if (name.startsWith(start)) yield name.slice(kind.length + 1)
+      },
       ...change,
     }
     return new Metadata({

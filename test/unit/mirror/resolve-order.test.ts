@@ -10,6 +10,7 @@ import { Implied } from '../../../src/mirror/documents/implied.ts'
 import { CommitListings } from '../../../src/mirror/files/commit-listings.ts'
 import { ListedFiles } from '../../../src/mirror/files/listed-files.ts'
 import { Resolver } from '../../../src/mirror/files/resolve.ts'
+import { StoredFiles } from '../../../src/mirror/files/stored-files.ts'
 import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import type { OriginAnswer, OriginClient, OriginRequest } from '../../../src/origin/client.ts'
@@ -18,6 +19,7 @@ import type { Facts } from '../../../src/store/store.ts'
 import { silentObserver } from '../../../src/telemetry/observer.ts'
 import { manualClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
+import { NOT_NAMED } from '../../support/not-named.ts'
 
 const SETTINGS = { refTtlMs: 10_000, accessTtlMs: 60_000, staleGraceMs: 0 }
 
@@ -33,6 +35,7 @@ function memoryFacts(): Facts & { readonly written: Map<string, unknown> } {
     write: async (kind, key, value) => void written.set(`${kind} ${key}`, value),
     remove: async (kind, key) => void written.delete(`${kind} ${key}`),
     list: () => Readable.from([]),
+    keys: () => Readable.from([]),
   }
 }
 
@@ -81,7 +84,13 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     monotonic: clock.now,
     onWriteError: fail,
   })
-  const access = new Access({ metadata, invalidations, settings: SETTINGS, monotonic: clock.now })
+  const access = new Access({
+    metadata,
+    restricted: NOT_NAMED,
+    invalidations,
+    settings: SETTINGS,
+    monotonic: clock.now,
+  })
   const listings = new CommitListings({
     client,
     observer: silentObserver,
@@ -90,17 +99,19 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
   })
   const urls = createSignedUrls({ monotonic: clock.now, now: clock.now })
   const parts = { client, metadata, access, urls, settings: SETTINGS, monotonic: clock.now }
+  const implied = new Implied({
+    metadata,
+    originBase: client.policy.base,
+    cloned: { refs: async () => undefined, items: async () => undefined, commits: async () => undefined },
+  })
   const resolver = new Resolver({
     ...parts,
     listedFiles: new ListedFiles({ ...parts, listings, observer: silentObserver }),
     invalidations,
     refusals: new Refusals({ settings: SETTINGS, monotonic: clock.now }),
-    implied: new Implied({
-      metadata,
-      originBase: client.policy.base,
-      cloned: { refs: async () => undefined, items: async () => undefined, commits: async () => undefined },
-    }),
-    unaskedFiles: { find: async () => undefined },
+    storedFiles: new StoredFiles({ metadata, implied, unaskedFiles: { find: async () => undefined } }),
+    served: { add() {}, has: async () => false, withoutHub: async () => undefined },
+    observer: silentObserver,
     contents: { isStored: async () => false },
     cachePrivate: false,
     offline: false,

@@ -87,6 +87,28 @@ describe('the order', () => {
     expect(ruling(deny('{repo: other/*}'))).toMatchObject({ verdict: 'allow', rule: undefined, applied: [] })
   })
 
+  it('names the caller for what is stored only if every condition holds for certain', () => {
+    const serve = (caller: string) => `- {action: serve-stored, match: {repo: acme/*, caller: ${caller}}}`
+    const ci = { mirrorToken: 'ci' }
+    const lab = { address: '10.1.2.3' }
+    const nameOf = (rules: string, more: More, target?: string) => ruling(rules, more, target).servedBy?.name
+    expect(nameOf(serve('{mirrorToken: c*}'), { caller: ci })).toBe('#1')
+    expect(nameOf(serve('{network: 10.0.0.0/8}'), { caller: lab })).toBe('#1')
+    expect(nameOf(serve('{network: 10.0.0.0/8}'), { caller: lab }, '/api/models/acme/m/tree/main')).toBe('#1')
+    for (const caller of [{}, { mirrorToken: 'other' }, { address: '10.1.2.3' }])
+      expect(nameOf(serve('{mirrorToken: ci}'), { caller })).toBeUndefined()
+    for (const address of ['unknown', '', '10.1.2.3:80', '11.0.0.1', '10.1.2.3, 10.1.2.4'])
+      expect(nameOf(serve('{network: 10.0.0.0/8}'), { caller: { address } })).toBeUndefined()
+    const both = serve('{network: 10.0.0.0/8, mirrorToken: ci}')
+    expect(nameOf(both, { caller: { ...ci, address: '11.0.0.1' } })).toBeUndefined()
+    expect(nameOf(both, { caller: { ...ci, ...lab } })).toBe('#1')
+    expect(nameOf(serve('{mirrorToken: ci}'), { caller: ci }, '/other/m/resolve/main/x')).toBeUndefined()
+    // It decides nothing: rules after it are evaluated, and those after an allow are not.
+    const later = ruling(`${serve('{mirrorToken: ci}')}\n${deny('{file: "*.bin"}')}`, { caller: ci })
+    expect([later.verdict, later.applied.map(({ name }) => name)]).toEqual(['deny', ['#2']])
+    expect(nameOf(`- {action: allow}\n${serve('{mirrorToken: ci}')}`, { caller: ci })).toBeUndefined()
+  })
+
   it('remembers no-store and the first use-token on the way', () => {
     const token = (name: string) =>
       `- {action: use-token, token: ${name}, match: {repo: acme/*, caller: {network: 10.0.0.0/8}}}`

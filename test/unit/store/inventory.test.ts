@@ -52,6 +52,20 @@ describe('an inventory', () => {
     expect(totalsOf(inventory, inventory.entries.keys())).toMatchObject({ blobs: 2, sizeBytes: 1500 })
   })
 
+  it('has the files of restricted repos that a rule names, and never calls these public', async () => {
+    const origin = `restricted:${ORIGIN}`
+    const key = await made.stored(repoOf('org/secret'), 'config.json', Buffer.from('{}'))
+    await made.file(repoOf('org/secret'), 'config.json', key, 2, { origin })
+    await made.facts.write('repos', `${origin} models/org/secret`, { shown: true })
+    const inventory = await takeInventory(made.layout)
+    expect(inventory.damagedFacts).toBe(0)
+    expect(holdingOf(inventory, 'models/org/secret', origin)).toMatchObject({
+      origin: ORIGIN,
+      files: 1,
+      isPublic: false,
+    })
+  })
+
   it('keeps the repos of two origins apart', async () => {
     const key = await made.stored(repoOf('gpt2'), 'config.json', Buffer.from('{}'))
     await made.file(repoOf('gpt2'), 'config.json', key, 2, { origin: 'http://other.example/hub' })

@@ -77,6 +77,7 @@ export class MadeStore {
     write: (kind, key, value) => this.#use((facts) => facts.write(kind, key, value)),
     remove: (kind, key) => this.#use((facts) => facts.remove(kind, key)),
     list: () => Readable.from([]),
+    keys: () => Readable.from([]),
   }
   #users = 0
   #open: Promise<OpenFacts> | undefined

@@ -71,6 +71,33 @@ export function testFacts(name: string, make: MakeStore): void {
       expect(await listed(store.facts)).toEqual(changed)
     })
 
+    it('the keys of a kind that begin with a text are listed, those that have just changed as well', async () => {
+      const place = await make()
+      const keysOf = async (facts: Facts, prefix: string) => {
+        const found = new Set<string>()
+        for await (const key of facts.keys('documents', prefix)) found.add(key)
+        return [...found].toSorted()
+      }
+      const before = await place.open()
+      const odd = 'one "quoted" \\ überraschung'
+      await before.facts.write('documents', odd, { body: BYTES })
+      await before.facts.write('refs', 'one ref', { commit: 'c0ffee' })
+      // More than are read at once.
+      const names = Array.from({ length: 1_100 }, (_, index) => `${index % 2 === 0 ? 'one' : 'two'} ${index}`)
+      await Promise.all(names.map((name) => before.facts.write('documents', name, { status: 200 })))
+      const ones = [odd, ...names.filter((name) => name.startsWith('one'))].toSorted()
+      expect(await keysOf(before.facts, 'one ')).toEqual(ones)
+      expect(await keysOf(before.facts, 'one "quoted" ')).toEqual([odd])
+      void before.facts.remove('documents', odd)
+      void before.facts.write('documents', 'one more', { status: 200 })
+      const changed = [...ones.filter((name) => name !== odd), 'one more'].toSorted()
+      expect(await keysOf(before.facts, 'one')).toEqual(changed)
+      await before.close()
+      const store = await place.open()
+      onTestFinished(() => store.close())
+      expect(await keysOf(store.facts, 'one')).toEqual(changed)
+    })
+
     it('what they take is counted', async () => {
       const store = await opened(make)
       await store.facts.write('refs', 'main', { commit: 'c0ffee' })

@@ -1,0 +1,173 @@
+// What the mirror keeps of restricted repos that a `serve-stored` rule names, for the time when the Hub cannot be asked. These
+// facts lie under an origin of their own, so that nothing takes them for facts of a public repo: not this mirror after the repo
+// was published, and no earlier version. No other restricted repo is named on the disk. Who may have them is decided in access/.
+
+import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { MemoryCache } from '../../memory.ts'
+import { isServedRepo } from '../../policy/decide.ts'
+import type { Rule } from '../../policy/rules.ts'
+import { isRecord } from '../../records.ts'
+import type { Facts } from '../../store/store.ts'
+import { type DocumentFact, DocumentMetadata } from './documents.ts'
+import { FactStore } from './fact-store.ts'
+import { type FileFact, FileMetadata } from './files.ts'
+import { RefMetadata } from './refs.ts'
+
+/** Before the origin in the keys of these facts. */
+export const RESTRICTED = 'restricted:'
+/** Facts that are removed in one commit or a few. */
+const REMOVE_AT_ONCE = 1_000
+
+/** What this process knows of a repo. */
+interface Showing {
+  /** Whether the Hub has shown the repo, and nothing has ended that since. */
+  readonly isShown: boolean
+  /** When the request was sent that decided it. */
+  readonly at: number
+}
+
+export interface RestrictedOptions {
+  readonly facts: Facts
+  readonly origin: string
+  /** Read at each use: they may change. */
+  readonly settings: { readonly policies: readonly Rule[] }
+  /** Whether content that is not public may be stored. */
+  readonly cachePrivate: boolean
+  readonly monotonic: () => number
+  readonly onWriteError: (error: unknown) => void
+}
+
+export class RestrictedMetadata {
+  readonly files: FileMetadata
+  readonly refs: RefMetadata
+  readonly documents: DocumentMetadata
+  readonly #options: RestrictedOptions
+  readonly #store: FactStore
+  readonly #showings = new MemoryCache<Showing>({
+    maxBytes: 4 * 1024 * 1024,
+    onRemove: ({ isShown, at }) => {
+      if (!isShown) this.#forgottenEndAt = Math.max(this.#forgottenEndAt, at)
+    },
+  })
+  // The last end that was evicted.
+  #forgottenEndAt = Number.NEGATIVE_INFINITY
+  // Changes of what the disk says of repos, one after another.
+  #marking: Promise<void> = Promise.resolve()
+
+  constructor(options: RestrictedOptions) {
+    this.#options = options
+    this.#store = new FactStore({ ...options, origin: RESTRICTED + options.origin })
+    this.files = new FileMetadata(this.#store)
+    // No answer that is repeated depends on them.
+    this.refs = new RefMetadata(this.#store, { ...options, invalidations: { invalidate() {} } })
+    this.documents = new DocumentMetadata(this.#store)
+  }
+
+  /** Whether a rule names the repo, for some caller. Only then is anything kept of it, or used. */
+  isNamed(repo: Repo): boolean {
+    const { cachePrivate, settings } = this.#options
+    return cachePrivate && isServedRepo(settings.policies, repo)
+  }
+
+  /** Whether the Hub has shown the repo, and nothing has ended that since; also before a restart. */
+  async isShown(repo: Repo): Promise<boolean> {
+    if (!this.isNamed(repo)) return false
+    const known = this.#showings.get(repoKey(repo))
+    return known === undefined ? (await this.#marked(repo)) === true : known.isShown
+  }
+
+  /** The Hub has shown the repo to a credential that has a right to it, in answer to a request that was sent at `askedAt`. */
+  show(repo: Repo, askedAt: number): void {
+    const before = this.#showings.get(repoKey(repo))
+    // A late answer to an early request must not undo an end.
+    const isOver = askedAt <= (before?.at ?? this.#forgottenEndAt)
+    if (!this.isNamed(repo) || before?.isShown === true || isOver) return
+    this.#showings.set(repoKey(repo), { isShown: true, at: askedAt })
+    void this.#mark(repo, true)
+  }
+
+  /**
+   * Nothing of the repo is used until the Hub shows it again, by a request that is sent after `at`. That holds at once. Resolves
+   * when it is on the disk, or could not be written. Never rejects.
+   */
+  async end(repo: Repo, at: number): Promise<void> {
+    // A rule that went a moment ago may come back.
+    if (this.isNamed(repo) || this.#showings.has(repoKey(repo))) await this.#end(repo, at)
+  }
+
+  /** Keeps what a commit has at a path. Ignored, as all that follows here, for a repo that no rule names. */
+  keepFile(repo: Repo, commit: CommitHash, path: string, fact: FileFact): void {
+    this.#keep(repo, () => this.files.set(repo, commit, path, fact))
+  }
+
+  keepRef(repo: Repo, revision: string, commit: CommitHash, askedAt: number): void {
+    this.#keep(repo, () => this.refs.set(repo, revision, commit, { askedAt, store: true }))
+  }
+
+  keepDocument(repo: Repo, name: string, fact: DocumentFact, askedAt: number): void {
+    this.#keep(repo, () => this.documents.set(name, fact, askedAt))
+  }
+
+  /**
+   * Removes the facts of repos that no rule names any more. If `signal` aborts, the next call goes on. Resolves to the number of
+   * these repos. Rejects with the error of the disk.
+   */
+  async removeUnnamed(signal: AbortSignal): Promise<number> {
+    const { facts, monotonic } = this.#options
+    const gone: Repo[] = []
+    for await (const { key } of facts.list('repos')) {
+      const repo = this.#store.repoOf(key)
+      if (repo !== undefined && !this.isNamed(repo)) gone.push(repo)
+    }
+    if (gone.length === 0) return 0
+    // If a rule names one of them again meanwhile, the Hub must show it again.
+    for (const repo of gone) await this.#end(repo, monotonic())
+    for (const kind of ['documents', 'files', 'refs'] as const) {
+      let removals: Promise<void>[] = []
+      for await (const key of facts.keys(kind, this.#store.prefix)) {
+        if (signal.aborted) return 0
+        const repo = this.#store.ownerOf(key)
+        if (repo !== undefined && this.isNamed(repo)) continue
+        removals.push(facts.remove(kind, key))
+        if (removals.length < REMOVE_AT_ONCE) continue
+        await Promise.all(removals)
+        removals = []
+      }
+      await Promise.all(removals)
+    }
+    // Last: as long as they are there, the next start goes on.
+    for (const repo of gone) if (!this.isNamed(repo)) await facts.remove('repos', this.#store.repoKey(repo))
+    return gone.length
+  }
+
+  async #end(repo: Repo, at: number): Promise<void> {
+    const before = this.#showings.get(repoKey(repo))
+    this.#showings.set(repoKey(repo), { isShown: false, at: Math.max(at, before?.at ?? at) })
+    if (before?.isShown !== false) await this.#mark(repo, false)
+  }
+
+  /** Behind the response. The disk names the repo as one of these first, so that its facts are found when the rule goes. */
+  #keep(repo: Repo, keep: () => void): void {
+    if (!this.isNamed(repo)) return
+    void this.#mark(repo, undefined).then(() => {
+      if (this.isNamed(repo)) keep()
+    })
+  }
+
+  /** What the disk says: whether the repo is shown; undefined when nothing is kept of it. */
+  async #marked(repo: Repo): Promise<boolean | undefined> {
+    const fact = await this.#store.read('repos', this.#store.repoKey(repo))
+    return isRecord(fact) ? fact['shown'] === true : undefined
+  }
+
+  /** Saves whether the repo is shown; with undefined, only that something is kept of it. Never rejects. */
+  #mark(repo: Repo, isShown: boolean | undefined): Promise<void> {
+    this.#marking = this.#marking.then(async () => {
+      const before = await this.#marked(repo)
+      if (before === undefined && isShown === false) return
+      const shown = isShown ?? before ?? false
+      if (shown !== before) await this.#store.write('repos', this.#store.repoKey(repo), { shown })
+    })
+    return this.#marking
+  }
+}

@@ -1,0 +1,44 @@
+// Removes what is stored of restricted repos once no rule names them any more: after the start, and when the rules have changed.
+// It is not used from the moment that the rule goes.
+
+import type { Logger } from 'pino'
+import type { RestrictedMetadata } from './mirror/metadata/restricted.ts'
+
+export interface UnnamedRepos {
+  /** Begins a round. Returns at once. */
+  check(): void
+  /** Ends the round under way; the next start goes on. Never rejects. */
+  stop(): Promise<void>
+}
+
+/** Begins the first round, unless the store cannot be written to. */
+export function watchUnnamedRepos(
+  restricted: Pick<RestrictedMetadata, 'removeUnnamed'>,
+  { store, logger }: { readonly store: { readonly readOnly: boolean }; readonly logger: Logger },
+): UnnamedRepos {
+  const stopping = new AbortController()
+  let rounds = Promise.resolve()
+  const round = async (): Promise<void> => {
+    try {
+      const repos = await restricted.removeUnnamed(stopping.signal)
+      if (repos > 0)
+        logger.info({ repos }, 'facts of restricted repos that no rule names any more were removed')
+    } catch (error) {
+      logger.warn(
+        { err: error },
+        'facts of restricted repos that no rule names any more could not be removed; the next start tries again',
+      )
+    }
+  }
+  const check = (): void => {
+    if (!store.readOnly && !stopping.signal.aborted) rounds = rounds.then(round)
+  }
+  check()
+  return {
+    check,
+    stop() {
+      stopping.abort()
+      return rounds
+    },
+  }
+}
