@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { lfs, type World } from '../hub-simulator/repos.ts'
 import { whenStored } from '../support/git-client.ts'
+import { run } from '../support/run-cli.ts'
 import { gitUser } from './support/git.ts'
 import { python } from './support/python.ts'
 import { runForJson } from './support/run.ts'
@@ -69,6 +70,12 @@ const readByGit: Read = async ({ mirror, newHome }) => {
   return Object.fromEntries(await Promise.all(found))
 }
 
+/** Reads nothing itself: the mirror has the files then. */
+const prefetch: Read = async ({ hub, mirror }) => {
+  const { status } = await run(['prefetch', ID], { HUBMIRROR_CACHE_DIR: join(mirror.cacheDir, 'store') })
+  return status === 0 && digestsOf(hub.world, ID)
+}
+
 const CLIENTS: Readonly<Record<string, Read>> = {
   'huggingface_hub 2': readByPython('hub-2'),
   'huggingface_hub 0.36': readByPython('hub-0'),
@@ -87,18 +94,21 @@ const NEEDS = [
 describeClient('after one download, offline,', NEEDS, () => {
   const scene = useScene(pairsWorld, { env: { HUBMIRROR_GIT_CLONES: 'all' } })
 
-  it.each(Object.entries(CLIENTS))('by %s, every client reads the repo', async (_name, download) => {
-    const { hub, mirror, restartMirror } = scene()
-    const right = digestsOf(hub.world, ID)
-    expect(await download(scene())).toEqual(right)
-    await whenStored(join(mirror.cacheDir, 'store'))
-    await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
-    hub.ledger.clear()
-    for (const [name, read] of Object.entries(CLIENTS))
-      expect([name, await read(scene())]).toEqual([name, right])
-    expect(hub.ledger.requests()).toEqual([])
-    expectManners(hub)
-  })
+  it.each(Object.entries({ ...CLIENTS, 'hubmirror prefetch': prefetch }))(
+    'by %s, every client reads the repo',
+    async (_name, download) => {
+      const { hub, mirror, restartMirror } = scene()
+      const right = digestsOf(hub.world, ID)
+      expect(await download(scene())).toEqual(right)
+      await whenStored(join(mirror.cacheDir, 'store'))
+      await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
+      hub.ledger.clear()
+      for (const [name, read] of Object.entries(CLIENTS))
+        expect([name, await read(scene())]).toEqual([name, right])
+      expect(hub.ledger.requests()).toEqual([])
+      expectManners(hub)
+    },
+  )
 })
 
 describeClient('by default, a repo that was only downloaded', [pythonOf('hub-2'), 'git-lfs'], () => {
