@@ -115,8 +115,13 @@ function placed(
   switch (name) {
     case 'nginx':
       return nginxConfig(
-        `server { listen 127.0.0.1:${port}${tls ? ` ssl; ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key}` : ''};
-${fill(['127.0.0.1:8080', host])} }`,
+        fill(
+          [
+            'listen 80;',
+            `listen 127.0.0.1:${port}${tls ? ` ssl; ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key}` : ''};`,
+          ],
+          ['127.0.0.1:8080', host],
+        ),
         directory,
       )
     case 'HAProxy':
