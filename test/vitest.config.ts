@@ -15,6 +15,8 @@ function project(
   options: {
     timeoutMs: number
     parallel?: boolean
+    /** How many files run at once, if it is another number than that of the other projects. */
+    workers?: number
     shared?: boolean
     replacesModules?: boolean
     inMemory?: boolean
@@ -39,6 +41,8 @@ function project(
       testTimeout: options.timeoutMs,
       hookTimeout: options.timeoutMs,
       fileParallelism: options.parallel ?? true,
+      // Projects that differ in this run one after the other.
+      ...(options.workers !== undefined && { maxWorkers: options.workers, sequence: { groupOrder: 1 } }),
     },
   }
 }
@@ -59,7 +63,7 @@ export default defineConfig({
       project('root', { timeoutMs: 300_000 }),
       // Repeat a fault for minutes, or play further states of the access table; for .ci/run only.
       project('long', { timeoutMs: 900_000, replacesModules: true }),
-      project('clients', { timeoutMs: 300_000, parallel: false }),
+      project('clients', { timeoutMs: 300_000, workers: 2 }),
       project('cache-suite', { timeoutMs: 300_000, parallel: false }),
       project('deploy', { timeoutMs: 300_000, parallel: false }),
     ],

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { bytesOf } from '../hub-simulator/repos.ts'
 import { type Finished, run } from './support/run.ts'
-import { digestsOf, expectManners, type Scene, useScene } from './support/scene.ts'
+import { digestsOf, expectManners, type Scene, useSharedScene } from './support/scene.ts'
 import { describeClient } from './support/tools.ts'
 import { clientWorld, LARGE_BYTES, TOKENS } from './support/world.ts'
 
@@ -39,7 +39,7 @@ function expectDone(finished: Finished): void {
 }
 
 describeClient('curl', ['curl'], () => {
-  const scene = useScene(clientWorld)
+  const scene = useSharedScene(clientWorld)
 
   it('finds everything a client needs in one HEAD, without a redirect and without Xet', async () => {
     const { hub, newHome } = scene()
@@ -97,7 +97,7 @@ describeClient('curl', ['curl'], () => {
 })
 
 describeClient('wget', ['wget'], () => {
-  const scene = useScene(clientWorld)
+  const scene = useSharedScene(clientWorld)
 
   it('resumes a broken download', async () => {
     const home = await homeWithHalf(scene())
@@ -107,7 +107,7 @@ describeClient('wget', ['wget'], () => {
 })
 
 describeClient('aria2', ['aria2c'], () => {
-  const scene = useScene(clientWorld)
+  const scene = useSharedScene(clientWorld)
   const parallel = ['--quiet', '-x8', '-s8', '-k1M', '--file-allocation=none']
 
   it('downloads over eight connections at once, and each byte comes from the origin once', async () => {
@@ -132,7 +132,7 @@ describeClient('aria2', ['aria2c'], () => {
 })
 
 describeClient('git-lfs', ['git', 'git-lfs'], () => {
-  const scene = useScene(clientWorld)
+  const scene = useSharedScene(clientWorld)
 
   it('fetches the object behind a pointer', async () => {
     const { hub, mirror, newHome } = scene()

@@ -7,8 +7,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { lfs, sha256Of, type World } from '../hub-simulator/repos.ts'
+import { ask, type Reply } from '../support/ask.ts'
 import { whenStored } from '../support/git-client.ts'
-import { gitUser } from './support/git.ts'
+import { gitUser, withUser } from './support/git.ts'
 import { lentToTeam } from './support/lent-to-team.ts'
 import { run } from './support/run.ts'
 import { expectManners, useScene } from './support/scene.ts'
@@ -22,6 +23,12 @@ const SIZE_BYTES = 300_000
 
 const { scratch, config: CONFIG } = lentToTeam()
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+/** One request to a whole URL. */
+function askAt(url: string, token?: string): Promise<Reply> {
+  const { origin, pathname } = new URL(url)
+  return ask(origin, pathname, { token })
+}
 
 function gitWorld(): World {
   const world = clientWorld().addUser('writer', { token: WRITER, role: 'write' })
@@ -50,7 +57,7 @@ describeClient('git and git-lfs', ['git', 'git-lfs'], () => {
     return { ...user, digestOf }
   }
 
-  const urlOf = (id: string, user = ''): string => `${scene().mirror.url.replace('//', `//${user}`)}/${id}`
+  const urlOf = (id: string, user = ''): string => `${withUser(scene().mirror.url, user)}/${id}`
   const digest = (id: string): string => sha256Of(scene().hub.world.model(id), 'main', 'model.safetensors')
 
   it('clone a public repo, and the bytes of its large file come from the Hub once for git-lfs and for resolve', async () => {
@@ -89,10 +96,10 @@ describeClient('git and git-lfs', ['git', 'git-lfs'], () => {
     const env = { HUBMIRROR_CACHE_DIR: `${mirror.cacheDir}/store` }
     const made = await run(process.execPath, [CLI, 'token', 'create', 'team-a'], { home, env })
     const token = made.stdout.trim()
-    const { host } = new URL(mirror.url)
+    const { origin } = new URL(mirror.url)
     for (const [name, line] of [
-      ['by-helper', `http://alice:${TOKENS.alice}@${host}\n`],
-      ['by-mirror-token', `http://any:${token}@${host}\n`],
+      ['by-helper', `${withUser(origin, `alice:${TOKENS.alice}@`)}\n`],
+      ['by-mirror-token', `${withUser(origin, `any:${token}@`)}\n`],
     ] as const) {
       await ok(['config', '--global', 'credential.helper', `store --file=${join(home, name)}.list`])
       appendFileSync(join(home, `${name}.list`), line)
@@ -116,16 +123,15 @@ describeClient('git and git-lfs', ['git', 'git-lfs'], () => {
     const head = hub.world.model('writer/own').resolve('main')
     expect(head?.id).toBe(await ok(['rev-parse', 'HEAD'], 'own'))
     expect(head?.files.get('large.bin')?.lfs?.sha256).toBe(createHash('sha256').update(bytes).digest('hex'))
-    const read = await fetch(urlOf('writer/own/resolve/main/large.bin'))
-    expect(Buffer.from(await read.arrayBuffer()).equals(bytes)).toBe(true)
+    const read = await askAt(urlOf('writer/own/resolve/main/large.bin'))
+    expect(read.body.equals(bytes)).toBe(true)
     // The Hub has no locks, and the mirror says the same of them.
     const [verified] = hub.ledger.requests({ method: 'POST', url: '/info/lfs/locks/verify' })
     expect(verified?.status).toBe(404)
-    const tokens = { headers: { authorization: `Bearer ${WRITER}` } }
     const [own, direct] = await Promise.all(
       [urlOf('writer/own'), `${hub.url}/writer/own`].map(async (base) => {
-        const answer = await fetch(`${base}.git/info/lfs/locks`, tokens)
-        return [answer.status, answer.headers.get('content-type'), await answer.text()]
+        const answer = await askAt(`${base}.git/info/lfs/locks`, WRITER)
+        return [answer.status, answer.headers['content-type'], answer.body.toString()]
       }),
     )
     expect(own).toEqual(direct)

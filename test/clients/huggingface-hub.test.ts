@@ -1,21 +1,34 @@
-// huggingface_hub in three generations, each against a mirror that has stored nothing yet.
+// huggingface_hub in three generations, each against a mirror of its own.
 
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { bytesOf } from '../hub-simulator/repos.ts'
+import { bytesOf, lfs, type World } from '../hub-simulator/repos.ts'
 import { hubEnvironment, python } from './support/python.ts'
 import { run } from './support/run.ts'
-import { commitOf, digestsOf, expectManners, fileRequests, useScene } from './support/scene.ts'
+import {
+  commitOf,
+  digestsOf,
+  expectManners,
+  fileRequests,
+  useScene,
+  useSharedScene,
+} from './support/scene.ts'
 import { commandOf, describeClient, pythonOf } from './support/tools.ts'
-import { clientWorld, TOKENS } from './support/world.ts'
+import { clientWorld, LARGE_BYTES, TOKENS } from './support/world.ts'
 
 const GENERATIONS = ['hub-2', 'hub-1', 'hub-0'] as const
 
+function generationWorld(): World {
+  const world = clientWorld()
+  world.model('acme/interrupted').commit({ 'large.bin': lfs({ sizeBytes: LARGE_BYTES, seed: 31 }) })
+  return world
+}
+
 for (const client of GENERATIONS) {
   describeClient(`huggingface_hub (${client})`, [pythonOf(client)], () => {
-    const scene = useScene(clientWorld)
+    const scene = useSharedScene(generationWorld)
     const snapshot = (repo: string, ...rest: string[]) =>
       python(scene(), client, 'snapshot.py', [repo, ...rest])
 
@@ -125,11 +138,11 @@ for (const client of GENERATIONS) {
       it('completes a download in the middle of which the mirror is killed and started again', async () => {
         const { hub, replaceMirror } = scene()
         hub.bytesPerSecond = 8_000_000
-        const download = python(scene(), client, 'file.py', ['acme/large', 'large.bin'])
+        const download = python(scene(), client, 'file.py', ['acme/interrupted', 'large.bin'])
         await hub.ledger.whenBytes({ server: 'cdn' }, 12_000_000)
         await replaceMirror()
         hub.bytesPerSecond = undefined
-        expect(await download).toEqual({ sha256: digestsOf(hub.world, 'acme/large')['large.bin'] })
+        expect(await download).toEqual({ sha256: digestsOf(hub.world, 'acme/interrupted')['large.bin'] })
       })
     }
 

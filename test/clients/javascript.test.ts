@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { bytesOf } from '../hub-simulator/repos.ts'
 import { runForJson } from './support/run.ts'
-import { commitOf, digestsOf, expectManners, useScene } from './support/scene.ts'
+import { commitOf, digestsOf, expectManners, useSharedScene } from './support/scene.ts'
 import { describeClient, nodeClients } from './support/tools.ts'
 import { clientWorld, TOKENS } from './support/world.ts'
 
@@ -15,7 +15,7 @@ const HUB_SCRIPT = fileURLToPath(new URL('./scripts/hub.mjs', import.meta.url))
 const TRANSFORMERS_SCRIPT = fileURLToPath(new URL('./scripts/transformers.mjs', import.meta.url))
 
 describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface/hub')], () => {
-  const scene = useScene(clientWorld)
+  const scene = useSharedScene(clientWorld)
   const ask = async (command: string, args: readonly string[] = [], token?: string) =>
     runForJson(
       process.execPath,
@@ -100,7 +100,7 @@ describeClient('@huggingface/hub', [join(nodeClients, 'node_modules/@huggingface
 })
 
 describeClient('transformers.js', [join(nodeClients, 'node_modules/@huggingface/transformers')], () => {
-  const scene = useScene(clientWorld)
+  const scene = useSharedScene(clientWorld)
 
   it('loads configuration and tokenizer, the second time without a body from the origin', async () => {
     const { hub, mirror, newHome } = scene()

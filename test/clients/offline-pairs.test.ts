@@ -1,5 +1,5 @@
-// Which client reads, through a mirror that is offline, what another one has downloaded: each downloader fills a store of its own,
-// and then every reader reads the same repo from it, without a request to the Hub.
+// Which client reads, through a mirror that is offline, what another one has downloaded: each downloader has read a repo of its
+// own, and then every reader reads each of them from the store, without a request to the Hub.
 
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
@@ -12,51 +12,58 @@ import { run } from '../support/run-cli.ts'
 import { gitUser } from './support/git.ts'
 import { python } from './support/python.ts'
 import { runForJson } from './support/run.ts'
-import { digestsOf, expectManners, type Scene, useScene } from './support/scene.ts'
+import { digestsOf, expectManners, type Scene, useScene, useSharedScene } from './support/scene.ts'
 import { describeClient, nodeClients, pythonOf, scriptPath } from './support/tools.ts'
 import { clientWorld } from './support/world.ts'
 
-const ID = 'acme/pairs'
 const ONLY_LOCALHOST = fileURLToPath(new URL('./scripts/only-localhost.mjs', import.meta.url))
 
+/** A repo for each downloader, none of which has a file in common with another one. */
 function pairsWorld(): World {
   const world = clientWorld()
-  const model = world.model(ID)
-  model.commit({ 'config.json': '{}\n' })
-  model.commit({
-    '.gitattributes': '*.bin filter=lfs -text\n',
-    'README.md': '# pairs\n',
-    'config.json': '{"v":2}\n',
-    'large.bin': lfs({ sizeBytes: 300_000, seed: 51 }),
-    'nested/deeper/vocab.txt': 'one\ntwo\n',
-    'nested/second.bin': lfs({ sizeBytes: 30_000, seed: 52 }),
-  })
+  for (const [index, id] of Object.keys(DOWNLOADERS).map(idOf).entries()) {
+    const model = world.model(id)
+    model.commit({ 'config.json': '{}\n' })
+    model.commit({
+      '.gitattributes': `*.bin filter=lfs -text\n# ${id}\n`,
+      'README.md': `# ${id}\n`,
+      'config.json': `{"v":"${id}"}\n`,
+      'large.bin': lfs({ sizeBytes: 300_000, seed: 500 + index }),
+      'nested/deeper/vocab.txt': `one\n${id}\n`,
+      'nested/second.bin': lfs({ sizeBytes: 30_000, seed: 600 + index }),
+    })
+  }
   return world
 }
 
+/** The repo that the downloader of this name downloads. */
+function idOf(name: string): string {
+  return `acme/pairs-${name.replaceAll(/[^a-z0-9.]+/g, '-').replaceAll(/^-|-$/g, '')}`
+}
+
 /** Reads the whole repo. Resolves with the sha256 of each file, by its path. */
-type Read = (scene: Scene) => Promise<unknown>
+type Read = (scene: Scene, id: string) => Promise<unknown>
 
 const readByPython =
   (client: string): Read =>
-  async (scene) =>
-    ((await python(scene, client, 'snapshot.py', [ID])) as { readonly files: unknown }).files
+  async (scene, id) =>
+    ((await python(scene, client, 'snapshot.py', [id])) as { readonly files: unknown }).files
 
 const readByNode =
   (client: string): Read =>
-  async ({ mirror, newHome }) =>
+  async ({ mirror, newHome }, id) =>
     runForJson(
       process.execPath,
-      ['--import', ONLY_LOCALHOST, scriptPath('pair.mjs'), client, mirror.url, ID],
+      ['--import', ONLY_LOCALHOST, scriptPath('pair.mjs'), client, mirror.url, id],
       {
         home: await newHome(),
         cwd: nodeClients,
       },
     )
 
-const readByGit: Read = async ({ mirror, newHome }) => {
+const readByGit: Read = async ({ mirror, newHome }, id) => {
   const { ok, home } = await gitUser(await newHome())
-  await ok(['clone', '--quiet', `${mirror.url}/${ID}`, 'clone'])
+  await ok(['clone', '--quiet', `${mirror.url}/${id}`, 'clone'])
   const folder = join(home, 'clone')
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const paths = entries
@@ -71,9 +78,9 @@ const readByGit: Read = async ({ mirror, newHome }) => {
 }
 
 /** Reads nothing itself: the mirror has the files then. */
-const prefetch: Read = async ({ hub, mirror }) => {
-  const { status } = await run(['prefetch', ID], { HUBMIRROR_CACHE_DIR: join(mirror.cacheDir, 'store') })
-  return status === 0 && digestsOf(hub.world, ID)
+const prefetch: Read = async ({ hub, mirror }, id) => {
+  const { status } = await run(['prefetch', id], { HUBMIRROR_CACHE_DIR: join(mirror.cacheDir, 'store') })
+  return status === 0 && digestsOf(hub.world, id)
 }
 
 const CLIENTS: Readonly<Record<string, Read>> = {
@@ -84,6 +91,8 @@ const CLIENTS: Readonly<Record<string, Read>> = {
   'git and git-lfs': readByGit,
 }
 
+const DOWNLOADERS = { ...CLIENTS, 'hubmirror prefetch': prefetch }
+
 const NEEDS = [
   pythonOf('hub-2'),
   pythonOf('hub-0'),
@@ -92,34 +101,37 @@ const NEEDS = [
 ]
 
 describeClient('after one download, offline,', NEEDS, () => {
-  const scene = useScene(pairsWorld, { env: { HUBMIRROR_GIT_CLONES: 'all' } })
+  const scene = useSharedScene(pairsWorld, { env: { HUBMIRROR_GIT_CLONES: 'all' } })
+  const right = (name: string) => digestsOf(scene().hub.world, idOf(name))
 
-  it.each(Object.entries({ ...CLIENTS, 'hubmirror prefetch': prefetch }))(
-    'by %s, every client reads the repo',
-    async (_name, download) => {
-      const { hub, mirror, restartMirror } = scene()
-      const right = digestsOf(hub.world, ID)
-      expect(await download(scene())).toEqual(right)
-      await whenStored(join(mirror.cacheDir, 'store'))
-      await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
-      hub.ledger.clear()
+  it('every downloader has its repo', async () => {
+    const { mirror, restartMirror } = scene()
+    for (const [name, download] of Object.entries(DOWNLOADERS))
+      expect([name, await download(scene(), idOf(name))]).toEqual([name, right(name)])
+    await whenStored(join(mirror.cacheDir, 'store'), Object.keys(DOWNLOADERS).length)
+    expectManners(scene().hub)
+    await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
+  })
+
+  it.each(Object.keys(DOWNLOADERS))(
+    'every client reads the repo that %s has downloaded',
+    async (downloader) => {
       for (const [name, read] of Object.entries(CLIENTS))
-        expect([name, await read(scene())]).toEqual([name, right])
-      expect(hub.ledger.requests()).toEqual([])
-      expectManners(hub)
+        expect([name, await read(scene(), idOf(downloader))]).toEqual([name, right(downloader)])
+      expect(scene().hub.ledger.requests()).toEqual([])
     },
   )
 })
 
 describeClient('by default, a repo that was only downloaded', [pythonOf('hub-2'), 'git-lfs'], () => {
-  const scene = useScene(pairsWorld)
+  const scene = useScene(clientWorld)
 
   it('cannot be cloned offline, and git says why', async () => {
     const { mirror, restartMirror, newHome } = scene()
-    await python(scene(), 'hub-2', 'snapshot.py', [ID])
+    await python(scene(), 'hub-2', 'snapshot.py', ['acme/tiny'])
     await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
     const { git } = await gitUser(await newHome())
-    const { status, stderr } = await git(['clone', '--quiet', `${mirror.url}/${ID}`, 'clone'])
+    const { status, stderr } = await git(['clone', '--quiet', `${mirror.url}/acme/tiny`, 'clone'])
     expect([status, stderr]).toEqual([
       128,
       expect.stringContaining('no client has cloned it through this mirror'),

@@ -4,7 +4,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
-import { hubEnvironment } from './support/python.ts'
+import { withUser } from './support/git.ts'
+import { hubEnvironment, pythonForJson } from './support/python.ts'
 import { type Finished, run, runForJson } from './support/run.ts'
 import { type Scene, useScene } from './support/scene.ts'
 import { commandOf, describeClient, nodeClients, pythonOf, scriptPath } from './support/tools.ts'
@@ -40,7 +41,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       const { home, path } = await homeWithFile(scene())
       const env = hubEnvironment(scene(), { token: TOKENS.alice })
       const args = [scriptPath('denied.py'), 'acme/tiny', path]
-      const said = (await runForJson(pythonOf(client), args, { home, env })) as Record<string, string>
+      const said = (await pythonForJson(client, args, { home, env })) as Record<string, string>
       expect(Object.keys(said).length).toBe(6)
       for (const [write, text] of Object.entries(said)) expectRefused(scene(), `${write}: ${text}`)
     })
@@ -89,11 +90,15 @@ describeClient('git at a read-only mirror', ['git', 'git-lfs'], () => {
     const home = await scene().newHome()
     const env = { GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0' }
     const git = (...args: string[]): Promise<Finished> => run('git', args, { home, env })
-    const { host } = new URL(scene().mirror.url)
     await git('init', '-q', '-b', 'main')
     await git('config', 'user.name', 'somebody')
     await git('config', 'user.email', 'somebody@example.org')
-    await git('remote', 'add', 'origin', `http://alice:${TOKENS.alice}@${host}/acme/tiny.git`)
+    await git(
+      'remote',
+      'add',
+      'origin',
+      `${withUser(scene().mirror.url, `alice:${TOKENS.alice}@`)}/acme/tiny.git`,
+    )
     return { home, git }
   }
 

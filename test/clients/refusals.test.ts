@@ -2,7 +2,7 @@
 
 import { expect, it } from 'vitest'
 import { python } from './support/python.ts'
-import { useScene } from './support/scene.ts'
+import { useSharedScene } from './support/scene.ts'
 import { describeClient, pythonOf } from './support/tools.ts'
 import { clientWorld, TOKENS } from './support/world.ts'
 
@@ -78,7 +78,7 @@ function throughMirror(name: string, direct: string, raised: Readonly<Record<str
 for (const client of ['hub-2', 'hub-1', 'hub-0']) {
   describeClient(`huggingface_hub, refused by the Hub (${client})`, [pythonOf(client)], () => {
     // Long, so that "stored" means the same for the first case and for the last.
-    const scene = useScene(clientWorld, { env: { HUBMIRROR_REF_TTL: '1h' } })
+    const scene = useSharedScene(clientWorld, { env: { HUBMIRROR_REF_TTL: '1h' } })
     const play = async (direct: boolean) =>
       (await python(scene(), client, 'refusals.py', [JSON.stringify(CASES)], { direct })) as Record<
         string,
@@ -115,7 +115,7 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
       const cases = [
         { name: 'anonymous', ...gated },
         { name: 'not let in', ...gated, token: TOKENS.bob },
-        { name: 'no such token', call: 'info', repo: 'acme/tiny', token: TOKENS.invalid, show: true },
+        { name: 'no such token', call: 'info', repo: 'acme/odd', token: TOKENS.invalid, show: true },
       ]
       const shown = (await python(scene(), client, 'refusals.py', [JSON.stringify(cases)])) as Record<
         string,
@@ -131,7 +131,8 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
     const givesUp = client === 'hub-0'
     it(`${givesUp ? 'gives up at once' : 'waits as long as the answer says'} when the Hub is asked too often`, async () => {
       const { hub } = scene()
-      const cases = [{ name: 'file', call: 'file', repo: 'acme/tiny', path: 'config.json' }]
+      // Of which nothing is stored.
+      const cases = [{ name: 'file', call: 'file', repo: 'acme/bert', path: 'config.json' }]
       hub.faults.add({ where: 'hub', match: /\/resolve\//, method: 'HEAD', rateLimit429: { retryAfter: 3 } })
       const raised = (await python(scene(), client, 'refusals.py', [JSON.stringify(cases)])) as {
         file: string

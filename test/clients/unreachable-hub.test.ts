@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { python } from './support/python.ts'
 import { runForJson } from './support/run.ts'
-import { commitOf, digestsOf, useScene } from './support/scene.ts'
+import { commitOf, digestsOf, useScene, useSharedScene } from './support/scene.ts'
 import { describeClient, nodeClients, pythonOf } from './support/tools.ts'
 import { clientWorld } from './support/world.ts'
 
@@ -23,7 +23,8 @@ const UNKNOWN = ['unknownRepo', 'unknownRevision', 'snapshotOfUnknown'] as const
 
 for (const client of ['hub-0', 'hub-1', 'hub-2']) {
   describeClient(`a repo of which one snapshot was taken (${client})`, [pythonOf(client)], () => {
-    const scene = useScene(clientWorld)
+    const scene = useSharedScene(clientWorld)
+    let right: Record<string, Answer> = {}
 
     const ask = async (how?: { readonly direct: boolean }) => {
       const commit = commitOf(scene().hub.world, 'acme/tiny')
@@ -47,10 +48,19 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
       expect(answers['absentFile']?.raised).not.toContain('LocalEntryNotFoundError')
     }
 
+    it('is described in full while the Hub cannot be reached, and no wait is called a rate limit', async () => {
+      const { hub } = scene()
+      right = await ask({ direct: true })
+      await python(scene(), client, 'snapshot.py', ['acme/tiny'])
+      await hub.stop()
+      const answers = await ask()
+      expectImplied(answers, right)
+      for (const name of UNKNOWN) expect(answers[name]?.raised, name).toBeDefined()
+      expect(answers['said']?.value).not.toContain('Rate limited')
+    })
+
     it('is described in full while the mirror is offline, and questions without an answer are refused once', async () => {
       const { hub, restartMirror } = scene()
-      const right = await ask({ direct: true })
-      await python(scene(), client, 'snapshot.py', ['acme/tiny'])
       await restartMirror({ HUBMIRROR_OFFLINE: 'on' })
       hub.ledger.clear()
       const answers = await ask()
@@ -64,17 +74,6 @@ for (const client of ['hub-0', 'hub-1', 'hub-2']) {
       const asked = (part: string) => lines.filter((line) => line.includes(part)).length
       // A file and an info of the repo, a file of the branch: each once.
       expect([asked('no-such-repo'), asked('no-such-branch')]).toEqual([2, 1])
-    })
-
-    it('is described in full while the Hub cannot be reached, and no wait is called a rate limit', async () => {
-      const { hub } = scene()
-      const right = await ask({ direct: true })
-      await python(scene(), client, 'snapshot.py', ['acme/tiny'])
-      await hub.stop()
-      const answers = await ask()
-      expectImplied(answers, right)
-      for (const name of UNKNOWN) expect(answers[name]?.raised, name).toBeDefined()
-      expect(answers['said']?.value).not.toContain('Rate limited')
     })
   })
 }

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import type { World } from '../hub-simulator/repos.ts'
-import { hubEnvironment } from './support/python.ts'
+import { withUser } from './support/git.ts'
+import { hubEnvironment, pythonForJson } from './support/python.ts'
 import { type Finished, run, runForJson } from './support/run.ts'
 import { type Scene, useScene } from './support/scene.ts'
 import { commandOf, describeClient, nodeClients, pythonOf, scriptPath } from './support/tools.ts'
@@ -52,7 +53,7 @@ for (const [client, env] of [
 
     it('creates a repo, uploads in parts, commits, and opens a pull request', async () => {
       const { home, path } = await homeWithFile(scene())
-      const said = await runForJson(pythonOf(client), [scriptPath('upload.py'), 'writer/new', path], {
+      const said = await pythonForJson(client, [scriptPath('upload.py'), 'writer/new', path], {
         home,
         env: { ...hubEnvironment(scene(), { token: WRITER }), ...env },
       })
@@ -64,7 +65,7 @@ for (const [client, env] of [
 
     it('commits large and small files together, and reads every commit at once and from the store', async () => {
       const { home, path } = await homeWithFile(scene())
-      const said = await runForJson(pythonOf(client), [scriptPath('commit.py'), 'writer/new', path], {
+      const said = await pythonForJson(client, [scriptPath('commit.py'), 'writer/new', path], {
         home,
         env: { ...hubEnvironment(scene(), { token: WRITER }), ...env },
       })
@@ -130,13 +131,12 @@ describeClient('git-lfs through the mirror alone', ['git', 'git-lfs'], () => {
       expect(finished.status, finished.stdout + finished.stderr).toBe(0)
       return finished
     }
-    const { host } = new URL(scene().mirror.url)
     const user = token === undefined ? '' : `writer:${token}@`
     await git('init', '-q')
     await git('config', 'user.name', 'somebody')
     await git('config', 'user.email', 'somebody@example.org')
     await git('lfs', 'install', '--local', '--skip-smudge')
-    await git('remote', 'add', 'origin', `http://${user}${host}/${id}.git`)
+    await git('remote', 'add', 'origin', `${withUser(scene().mirror.url, user)}/${id}.git`)
     await writeFile(join(home, '.gitattributes'), '*.bin filter=lfs -text\n*.safetensors filter=lfs -text\n')
     return { home, git }
   }

@@ -10,6 +10,11 @@ export interface GitUser {
   readonly ok: (args: readonly string[], folder?: string) => Promise<string>
 }
 
+/** The URL with `user`, a name and a password such as `alice:secret@`, or nothing. */
+export function withUser(url: string, user: string): string {
+  return url.replace('//', `//${user}`)
+}
+
 /** A user in this home, in which git-lfs is set up for all repos, as `git lfs install` does. `runs` stands in for `run`. */
 export async function gitUser(home: string, runs: typeof run = run): Promise<GitUser> {
   const env = { GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0' }

@@ -1,8 +1,9 @@
 // How the suites call Python clients: which environment, which script, as whom. Knows no Hub.
 
-import { runForJson } from './run.ts'
+import { runPython } from './python-server.ts'
+import { jsonOf, type RunOptions } from './run.ts'
 import type { Scene } from './scene.ts'
-import { pythonOf, scriptPath } from './tools.ts'
+import { scriptPath } from './tools.ts'
 
 /** As which user, and from where. The defaults: anonymous, with an empty home, through the mirror. */
 export interface Caller {
@@ -39,9 +40,18 @@ export async function python(
   args: readonly string[],
   caller: Caller = {},
 ): Promise<unknown> {
-  return runForJson(pythonOf(name), [scriptPath(script), ...args], {
+  return pythonForJson(name, [scriptPath(script), ...args], {
     home: caller.home ?? (await scene.newHome()),
     env: hubEnvironment(scene, caller),
     direct: caller.direct === true,
   })
+}
+
+/** Runs a script by its path, whose last line of output is JSON. Throws with all it said when it fails. */
+export async function pythonForJson(
+  name: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<unknown> {
+  return jsonOf(await runPython(name, args, options), [name, ...args])
 }

@@ -4,6 +4,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { PLACE } from './place.ts'
 
 /** What a client left behind. */
 export interface Finished {
@@ -38,6 +39,7 @@ export function clientEnvironment(options: Pick<RunOptions, 'home' | 'direct'>):
     https_proxy: NOWHERE,
     NO_PROXY: allowed,
     no_proxy: allowed,
+    ...PLACE.trust,
   }
 }
 
@@ -68,8 +70,12 @@ export async function runForJson(
   args: readonly string[],
   options: RunOptions,
 ): Promise<unknown> {
-  const { status, stdout, stderr } = await run(command, args, options)
+  return jsonOf(await run(command, args, options), [command, ...args])
+}
+
+/** What the last line of its output says, which is JSON. Throws with all it said when it has failed. */
+export function jsonOf({ status, stdout, stderr }: Finished, command: readonly string[]): unknown {
   const last = stdout.trimEnd().split('\n').at(-1) ?? ''
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}:\n${stdout}${stderr}`)
+  if (status !== 0) throw new Error(`${command.join(' ')} ended with ${status}:\n${stdout}${stderr}`)
   return JSON.parse(last)
 }

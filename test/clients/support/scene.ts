@@ -1,18 +1,18 @@
-// A Hub, a mirror before it, and a place for the clients' files: made before each test, gone after it.
+// A Hub, a mirror before it, and a place for the clients' files: made before each test or once for all tests of a suite.
 // Also the questions that every suite asks of the Hub's ledger.
 
 import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest'
 import { readContent } from '../../hub-simulator/content.ts'
 import type { LedgerEntry } from '../../hub-simulator/ledger.ts'
 import type { RepoType, World } from '../../hub-simulator/repos.ts'
 import { type Hub, type HubOptions, startHub } from '../../hub-simulator/server.ts'
 import { type MirrorProcess, startMirrorProcess } from './mirror-process.ts'
 
-/** What a test plays with. The fields are good between beforeEach and afterEach only. */
+/** What a test plays with. The fields are good in tests only. */
 export interface Scene {
   readonly hub: Hub
   readonly mirror: MirrorProcess
@@ -24,62 +24,96 @@ export interface Scene {
   readonly newHome: () => Promise<string>
 }
 
-/** Sets the scene for each test of the surrounding suite. `world` is called once per test. */
-export function useScene(
-  world: () => World,
-  options: { readonly env?: Readonly<Record<string, string>>; readonly hub?: HubOptions } = {},
-): () => Scene {
-  let scene: Scene | undefined
-  let closing: (() => Promise<void>)[] = []
+interface Options {
+  /** Settings of the mirror. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly hub?: HubOptions
+}
 
+/** Sets the scene for each test of the surrounding suite. `world` is called once per test. */
+export function useScene(world: () => World, options: Options = {}): () => Scene {
+  let opened: Opened | undefined
   beforeEach(async () => {
-    const hub = await startHub({ world: world(), ...options.hub })
-    closing.push(() => hub.close())
-    const env = {
-      HUBMIRROR_ORIGIN: hub.url,
-      HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
-      ...options.env,
-    }
-    let mirror = await startMirrorProcess(env)
-    const replaceMirror = async () => {
+    opened = await openScene(world(), options)
+  })
+  afterEach(async () => {
+    const closing = opened
+    opened = undefined
+    await closing?.close()
+  })
+  return () => sceneOf(opened)
+}
+
+/**
+ * Sets one scene for all tests of the surrounding suite, for which no second mirror has to start. Each test finds a Hub that
+ * answers, without faults and with an empty ledger, and a mirror that has stored what the tests before it have asked for.
+ */
+export function useSharedScene(world: () => World, options: Options = {}): () => Scene {
+  let opened: Opened | undefined
+  beforeAll(async () => {
+    opened = await openScene(world(), options)
+  })
+  beforeEach(() => sceneOf(opened).hub.ledger.clear())
+  afterEach(async () => {
+    const { hub } = sceneOf(opened)
+    hub.faults.clear()
+    hub.bytesPerSecond = undefined
+    await hub.start()
+  })
+  afterAll(() => opened?.close())
+  return () => sceneOf(opened)
+}
+
+interface Opened {
+  readonly scene: Scene
+  close(): Promise<void>
+}
+
+function sceneOf(opened: Opened | undefined): Scene {
+  if (opened === undefined) throw new Error('the scene is set for tests only')
+  return opened.scene
+}
+
+async function openScene(world: World, options: Options): Promise<Opened> {
+  const closing: (() => Promise<void>)[] = []
+  const close = async () => {
+    for (const step of closing.toReversed()) await step()
+  }
+  const hub = await startHub({ world, ...options.hub })
+  closing.push(() => hub.close())
+  const env = {
+    HUBMIRROR_ORIGIN: hub.url,
+    HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
+    ...options.env,
+  }
+  let mirror = await startMirrorProcess(env).catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
+  closing.push(async () => {
+    const code = await mirror.stop()
+    expect(code, mirror.log()).toBe(0)
+  })
+  const scene: Scene = {
+    hub,
+    get mirror() {
+      return mirror
+    },
+    async replaceMirror() {
       await mirror.kill()
       mirror = await startMirrorProcess(env, mirror)
-    }
-    closing.push(async () => {
-      const code = await mirror.stop()
-      expect(code, mirror.log()).toBe(0)
-    })
-    const restartMirror = async (more: Readonly<Record<string, string>>) => {
+    },
+    async restartMirror(more) {
       await mirror.end()
       mirror = await startMirrorProcess({ ...env, ...more }, mirror)
-    }
-    const newHome = async () => {
+    },
+    async newHome() {
       const home = await mkdtemp(join(tmpdir(), 'hubmirror-home-'))
       closing.push(() => rm(home, { recursive: true, force: true }))
       return home
-    }
-    scene = {
-      hub,
-      get mirror() {
-        return mirror
-      },
-      replaceMirror,
-      restartMirror,
-      newHome,
-    }
-  })
-
-  afterEach(async () => {
-    const steps = closing.toReversed()
-    closing = []
-    scene = undefined
-    for (const step of steps) await step()
-  })
-
-  return () => {
-    if (scene === undefined) throw new Error('the scene is set for tests only')
-    return scene
+    },
   }
+  return { scene, close }
 }
 
 /** What a client should have after a snapshot: path to sha256 of the bytes. */
