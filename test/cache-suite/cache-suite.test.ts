@@ -106,5 +106,5 @@ describeClient(
       }
     })
   },
-  'nginx-compare/setup.sh and test/cache-suite/setup.sh',
+  { setup: 'nginx-compare/setup.sh and test/cache-suite/setup.sh' },
 )

@@ -38,6 +38,8 @@ interface Place {
   readonly clients: readonly string[]
 }
 
+const OWN_PLACES = 'it puts its mirrors into places of its own'
+
 const PLACES: readonly Place[] = [
   { name: 'below a prefix', env: PREFIX, path: '/hugging-face', clients: ['hub-2', 'hub-0'] },
   {
@@ -75,27 +77,37 @@ async function expectService(scene: Scene, client: string, caller: Caller): Prom
 describe.each(PLACES)('a mirror $name', ({ env, path, clients }) => {
   const scene = useScene(clientWorld, { env })
 
-  describeClient(`and huggingface_hub (${clients.join(', ')})`, clients.map(pythonOf), () => {
-    it('serves files, snapshots, listings and refusals, and lets its user log in', async () => {
-      const caller = { endpoint: scene().mirror.url + path, authority: ca }
-      for (const client of clients) await expectService(scene(), client, caller)
-    })
-  })
+  describeClient(
+    `and huggingface_hub (${clients.join(', ')})`,
+    clients.map(pythonOf),
+    () => {
+      it('serves files, snapshots, listings and refusals, and lets its user log in', async () => {
+        const caller = { endpoint: scene().mirror.url + path, authority: ca }
+        for (const client of clients) await expectService(scene(), client, caller)
+      })
+    },
+    { onlyAtRoot: OWN_PLACES },
+  )
 })
 
-describeClient('a mirror with TLS of its own and the command line', [commandOf('hub-2', 'hf')], () => {
-  const scene = useScene(clientWorld, { env: TLS })
+describeClient(
+  'a mirror with TLS of its own and the command line',
+  [commandOf('hub-2', 'hf')],
+  () => {
+    const scene = useScene(clientWorld, { env: TLS })
 
-  it('serves a snapshot to it', async () => {
-    const { hub, newHome } = scene()
-    const done = await run(commandOf('hub-2', 'hf'), ['download', 'acme/tiny', '--local-dir', 'here'], {
-      home: await newHome(),
-      env: hubEnvironment(scene(), { authority: ca }),
+    it('serves a snapshot to it', async () => {
+      const { hub, newHome } = scene()
+      const done = await run(commandOf('hub-2', 'hf'), ['download', 'acme/tiny', '--local-dir', 'here'], {
+        home: await newHome(),
+        env: hubEnvironment(scene(), { authority: ca }),
+      })
+      expect(done.status, done.stdout + done.stderr).toBe(0)
+      expectManners(hub)
     })
-    expect(done.status, done.stdout + done.stderr).toBe(0)
-    expectManners(hub)
-  })
-})
+  },
+  { onlyAtRoot: OWN_PLACES },
+)
 
 // The configurations of docs/deploy.md, with a certificate.
 describe.each([
@@ -116,6 +128,6 @@ describe.each([
           await expectService(scene(), client, { endpoint: proxy.url + path, authority: ca })
       })
     },
-    'test/clients/setup.sh and test/deploy/setup.sh',
+    { setup: 'test/clients/setup.sh and test/deploy/setup.sh', onlyAtRoot: OWN_PLACES },
   )
 })

@@ -147,7 +147,7 @@ describe.each(FRONTS)('%s as documented', (name) => {
         ])
       })
     },
-    'test/deploy/setup.sh',
+    { setup: 'test/deploy/setup.sh' },
   )
 })
 
@@ -196,7 +196,7 @@ describeClient(
       expect(warnings(scene)[0]).toContain('not a plain address')
     })
   },
-  'test/deploy/setup.sh',
+  { setup: 'test/deploy/setup.sh' },
 )
 
 it('is documented for the four that are run here and one that is not', () => {

@@ -238,7 +238,7 @@ describeClient(
       expect(got.headers['etag']).toBeUndefined()
     })
   },
-  'test/deploy/setup.sh',
+  { setup: 'test/deploy/setup.sh' },
 )
 
 describeClient(
@@ -338,7 +338,7 @@ describeClient(
       }
     })
   },
-  'test/deploy/setup.sh',
+  { setup: 'test/deploy/setup.sh' },
 )
 
 /** Asks the mirror itself from an address of this machine. */

@@ -150,5 +150,5 @@ for (const balancer of BALANCERS)
         },
       )
     },
-    'test/faults/setup.sh',
+    { setup: 'test/faults/setup.sh' },
   )

@@ -23,7 +23,7 @@ export const SETUP = 'Not installed where this was written: `test/clients/setup.
 
 /** What a client is asked to do. */
 export interface Ask {
-  /** The mirror's URL, without a slash at the end. */
+  /** The mirror's URL. */
   readonly endpoint: string
   readonly repo: string
   readonly token?: string

@@ -2,6 +2,7 @@
 
 import { skippedFor } from '../../support/absent.ts'
 import { openNamespace } from '../support/namespace.ts'
+import { isAtRoot } from '../support/place.ts'
 
 /** How clients run, and under which name they find the mirror. */
 export interface Network {
@@ -19,12 +20,15 @@ export interface Network {
  * other hosts by a proxy that refuses; this is said on the terminal.
  */
 export async function openNetwork(): Promise<Network> {
+  const plain = { host: 'localhost', prefix: [], isNamespace: false, close: async () => undefined }
+  // Elsewhere the mirror has a name or an address that leads to loopback only.
+  if (!isAtRoot) return plain
   try {
     const namespace = await openNamespace()
     const close = () => namespace.close()
     return { host: namespace.address, prefix: namespace.inside, isNamespace: true, close }
   } catch (error) {
     skippedFor('a network namespace for the clients of the table', error)
-    return { host: 'localhost', prefix: [], isNamespace: false, close: async () => undefined }
+    return plain
   }
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { type Hub, startHub } from '../../hub-simulator/server.ts'
 import { WITH_PARENT } from '../../support/with-parent.ts'
 import { type MirrorProcess, startMirrorProcess } from '../support/mirror-process.ts'
+import { PLACE } from '../support/place.ts'
 import { clientEnvironment, type Finished } from '../support/run.ts'
 import type { Client, Command } from './client.ts'
 import type { Network } from './network.ts'
@@ -32,7 +33,7 @@ export interface Running {
 /** The caller must close it. */
 export interface Stage {
   readonly hub: Hub
-  /** The mirror's URL as clients use it, without a slash at the end. */
+  /** The mirror's URL as clients use it. Only the place of this run can add a slash at its end. */
   readonly endpoint: () => string
   readonly mirror: () => MirrorProcess
   /** Ends the mirror and starts it again on the same store with further settings, for this time only. */
@@ -68,7 +69,10 @@ export async function openStage(
   let homes = 0
   return {
     hub,
-    endpoint: () => `http://${network.host}:${mirror.port}${basePath}`,
+    endpoint: () => {
+      const base = network.isNamespace ? `http://${network.host}:${mirror.port}` : mirror.url
+      return PLACE.path === '' ? base + basePath : base
+    },
     mirror: () => mirror,
     async restart(env) {
       await mirror.end()

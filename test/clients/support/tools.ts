@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, it } from 'vitest'
+import { isLeftOut } from './place.ts'
 
 const CACHE = fileURLToPath(new URL('../../../.ci/cache', import.meta.url))
 const SCRIPTS = fileURLToPath(new URL('../scripts', import.meta.url))
@@ -27,13 +28,21 @@ export function scriptPath(name: string): string {
   return join(SCRIPTS, name)
 }
 
-/** Describes what a client does when all of `needs` (paths, or names of commands) are there, brought by `setup`. */
+/**
+ * Describes what a client does when all of `needs` (paths, or names of commands) are there, brought by `setup`. `onlyAtRoot`
+ * says why a run for another place (place.ts) leaves it out.
+ */
 export function describeClient(
   title: string,
   needs: readonly string[],
   body: () => void,
-  setup = 'test/clients/setup.sh',
+  options: { readonly setup?: string; readonly onlyAtRoot?: string } = {},
 ): void {
+  const { setup = 'test/clients/setup.sh', onlyAtRoot } = options
+  if (onlyAtRoot !== undefined && isLeftOut(title, onlyAtRoot)) {
+    describe.skip(title, body)
+    return
+  }
   const absent = needs.filter((need) => !isThere(need))
   if (absent.length === 0) {
     describe(title, body)
