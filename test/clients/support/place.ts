@@ -4,8 +4,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { FrontName } from '../../deploy/fronts.ts'
 import { GOOD_CERTIFICATE, SERVER_KEY, TEST_CA } from '../../support/certificates.ts'
+
+/** The proxies of docs/deploy.md. */
+type Front = 'nginx' | 'HAProxy' | 'Caddy'
 
 interface Place {
   /** Settings of the mirror. */
@@ -13,7 +15,7 @@ interface Place {
   /** What follows the address in the URL that clients get. */
   readonly path: string
   /** What stands before the mirror, and speaks TLS. */
-  readonly front?: FrontName
+  readonly front?: Front
   /** The variables by which clients trust the certificate of the mirror, or of what stands before it. */
   readonly trust: Readonly<Record<string, string>>
 }
@@ -60,7 +62,7 @@ function below(path: string): Place {
   return { settings: { HUBMIRROR_BASE_PATH: PREFIX }, path, trust: {} }
 }
 
-function behind(front: FrontName): Place {
+function behind(front: Front): Place {
   return { settings: { HUBMIRROR_TRUST_PROXY: '127.0.0.1' }, path: '', front, trust: trustIn(folder()) }
 }
 

@@ -32,7 +32,7 @@ export function runPython(name: string, args: readonly string[], options: RunOpt
 
 function startServer(name: string): Server {
   const folder = mkdtempSync(join(tmpdir(), 'hubmirror-python-'))
-  const [command = '', ...rest] = [...WITH_PARENT, pythonOf(name), scriptPath('forking.py')]
+  const [command, ...rest] = [...WITH_PARENT, pythonOf(name), scriptPath('forking.py')]
   const child = spawn(command, rest, {
     cwd: folder,
     env: clientEnvironment({ home: folder }),
