@@ -66,10 +66,10 @@ export interface App {
   /** Opens the audit log again under its name, after it was moved away. */
   reopenAuditLog(): void
   /**
-   * Listens on the control socket of the store, and resolves with its path. The app closes it. Rejects with
-   * UnusableControlSocket, or with the error of the system.
+   * Listens for commands on the control socket of the store, or at another path that only this user can reach. Resolves
+   * with the path. The app closes it. Rejects with UnusableControlSocket, or with the error of the system.
    */
-  openControl(): Promise<string>
+  openControl(place?: string): Promise<string>
   /**
    * Applies the settings that may change at run time, at once. Resolves when the list of mirror tokens has been read as
    * well. The caller must notify the workers after that; they use the old settings until then.
@@ -201,8 +201,8 @@ function controlOf(
   const serve: RequestListener = (request, response) => server.routing(request, response)
   const control = createControlServer(serve, { basePath, ...facing })
   server.addHook('preClose', () => control.close())
-  return async () => {
-    const path = await prepareControlSocket(cacheDir)
+  return async (place) => {
+    const path = place ?? (await prepareControlSocket(cacheDir))
     await server.ready()
     await control.listen(path)
     await lockControlSocket(path)

@@ -25,7 +25,12 @@ export class UnusableControlSocket extends Error {
  * with the error of the disk.
  */
 export async function prepareControlSocket(cacheDir: string): Promise<string> {
-  const { folder, socket } = placeOf(cacheDir)
+  const { folder, socket, bytes } = placeOf(cacheDir)
+  if (bytes > LONGEST_PATH_BYTES)
+    throw new UnusableControlSocket(
+      `The path of the control socket has ${bytes} bytes (${socket}), and the system allows ${LONGEST_PATH_BYTES}. ` +
+        'Choose a shorter HUBMIRROR_CACHE_DIR; it may be a symbolic link to the directory.',
+    )
   await makeDirectory(folder)
   // The folder may have been copied with other rights.
   await chmod(folder, 0o700)
@@ -43,7 +48,9 @@ export function lockControlSocket(socket: string): Promise<void> {
  * UnusableControlSocket if this user may not use it, or if another user could have put it there.
  */
 export async function findControlSocket(cacheDir: string): Promise<string | undefined> {
-  const { folder, socket } = placeOf(cacheDir)
+  const { folder, socket, bytes } = placeOf(cacheDir)
+  // No process can listen there.
+  if (bytes > LONGEST_PATH_BYTES) return undefined
   try {
     const stats = await ifThere(lstat(folder))
     if (stats === undefined) return undefined
@@ -62,14 +69,8 @@ export async function findControlSocket(cacheDir: string): Promise<string | unde
   }
 }
 
-function placeOf(cacheDir: string): { readonly folder: string; readonly socket: string } {
-  const { control } = createLayout(cacheDir)
-  const socket = path.join(control, 'socket')
-  const bytes = Buffer.byteLength(socket)
-  if (bytes > LONGEST_PATH_BYTES)
-    throw new UnusableControlSocket(
-      `The path of the control socket has ${bytes} bytes (${socket}), and the system allows ${LONGEST_PATH_BYTES}. ` +
-        'Choose a shorter HUBMIRROR_CACHE_DIR; it may be a symbolic link to the directory.',
-    )
-  return { folder: control, socket }
+function placeOf(cacheDir: string) {
+  const { control: folder } = createLayout(cacheDir)
+  const socket = path.join(folder, 'socket')
+  return { folder, socket, bytes: Buffer.byteLength(socket) }
 }

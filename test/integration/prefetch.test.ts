@@ -1,12 +1,16 @@
 // The work of `hubmirror prefetch`, over the control socket of a mirror. The command itself is run by test/long.
 
-import { chmod, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { describe, expect, it } from 'vitest'
-import { findControlSocket } from '../../src/store/control-socket.ts'
+import { existsSync } from 'node:fs'
+import { chmod, mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { reachMirror } from '../../src/commands/prefetch/reach.ts'
+import { findControlSocket, prepareControlSocket } from '../../src/store/control-socket.ts'
 import { eventually } from '../support/eventually.ts'
 import { LARGE_BYTES, TOKENS } from '../support/mirror-world.ts'
 import { only, openBeside, prefetchBy, statesOf } from '../support/prefetch.ts'
+import { openScene } from '../support/scene.ts'
 import { smallBlobsIn } from '../support/stored-blobs.ts'
 
 const W_BIN = '/acme/open/resolve/main/w.bin'
@@ -153,9 +157,17 @@ describe('the control socket', () => {
     expect(await findControlSocket(scene.mirror.cacheDir)).toBeUndefined()
   })
 
-  it('has a path of a length that the system allows', async () => {
-    await expect(findControlSocket(`/tmp/${'long/'.repeat(30)}`)).rejects.toThrow(
-      'Choose a shorter HUBMIRROR_CACHE_DIR',
-    )
+  it('lies elsewhere if the path in the store is too long, for a command that has the store open', async () => {
+    const scene = await openScene()
+    const cacheDir = await mkdtemp(join(tmpdir(), 'long'.repeat(25)))
+    onTestFinished(() => rm(cacheDir, { recursive: true, force: true }))
+    await expect(prepareControlSocket(cacheDir)).rejects.toThrow('Choose a shorter HUBMIRROR_CACHE_DIR')
+    const { signal } = new AbortController()
+    const config = { ...scene.mirror.config, cacheDir, auditLog: undefined }
+    const reached = await reachMirror(config, { version: '0.0.0-test', say() {}, signal })
+    const result = only(await prefetchBy(reached.socketPath, ['dataset/acme/data']))
+    await reached.close()
+    expect(new Set(Object.values(statesOf(result)))).toEqual(new Set(['fetched']))
+    expect([reached.isBeside, existsSync(dirname(reached.socketPath))]).toEqual([false, false])
   })
 })

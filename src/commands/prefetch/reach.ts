@@ -1,9 +1,12 @@
 // Finds the mirror that has the store open. Where there is none, this process opens the store itself, and serves from it by
 // the same control socket, so that a second command joins it.
 
+import { mkdtemp, rm } from 'node:fs/promises'
 import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { createApp } from '../../app.ts'
+import { type App, createApp } from '../../app.ts'
 import type { Config } from '../../config/keys.ts'
 import { errorCode } from '../../store/atomic.ts'
 import { findControlSocket, UnusableControlSocket } from '../../store/control-socket.ts'
@@ -107,11 +110,29 @@ async function openStore(
     stdout: { write: (text) => process.stderr.write(text) },
   })
   try {
-    return { socketPath: await app.openControl(), isBeside: false, close: () => app.close() }
+    const socketPath = await app.openControl().catch(() => undefined)
+    return socketPath === undefined
+      ? await listenElsewhere(app)
+      : { socketPath, isBeside: false, close: () => app.close() }
   } catch (error) {
     await app.close()
-    if (error instanceof UnusableControlSocket || errorCode(error) === undefined) throw error
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new UnusableControlSocket(`There can be no control socket in ${config.cacheDir}: ${reason}.`)
+    throw error
+  }
+}
+
+/** The volume of the store takes no sockets, or its path is too long. Other commands cannot join then. */
+async function listenElsewhere(app: App): Promise<Reached> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'hubmirror-'))
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
+  try {
+    const socketPath = await app.openControl(path.join(folder, 'socket'))
+    const close = async (): Promise<void> => {
+      await app.close()
+      await remove()
+    }
+    return { socketPath, isBeside: false, close }
+  } catch (error) {
+    await remove()
+    throw error
   }
 }
