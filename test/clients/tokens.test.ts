@@ -2,7 +2,8 @@
 // does not take it.
 
 import { createHash } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
@@ -18,6 +19,15 @@ const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 
 const { scratch, config: CONFIG } = lentToTeam()
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+/** The same, and `team-…` may read what is stored of the private repo without the Hub. */
+const SERVING = join(scratch, 'serving.yaml')
+writeFileSync(
+  SERVING,
+  `${readFileSync(CONFIG, 'utf8')}\
+  - {action: serve-stored, match: {repo: acme/secret, caller: {mirrorToken: 'team-*'}}}
+cache: {private: on}
+`,
+)
 
 type Said = Readonly<
   Record<
@@ -123,6 +133,26 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
         'RepositoryNotFoundError',
       ])
     })
+
+    // One client is enough: the answers are those of public repos.
+    it.runIf(client === 'hub-2')(
+      'a mirror token that a rule names reads a private repo from a mirror that is offline, and no other does',
+      async () => {
+        const [named, other] = [await issue('team-ci'), await issue('guest')]
+        await scene().restartMirror({ HUBMIRROR_CONFIG: SERVING })
+        const online = await ask('secret', { HF_TOKEN: named })
+        expect(online.file).toEqual({ got: digest('secret') })
+        await scene().restartMirror({ HUBMIRROR_CONFIG: SERVING, HUBMIRROR_OFFLINE: 'on' })
+        scene().hub.ledger.clear()
+        expect(await ask('secret', { HF_TOKEN: named })).toEqual(online)
+        const said = await ask('secret', { HF_TOKEN: other })
+        expect([said.file.raised, said.info.raised]).toEqual([
+          'RepositoryNotFoundError',
+          'RepositoryNotFoundError',
+        ])
+        expect(scene().hub.ledger.requests()).toEqual([])
+      },
+    )
 
     it('a mirror token that opens nothing shows its user the reason, in each call', async () => {
       const narrow = await issue('narrow', '--repo', 'corp/*')

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { openCompany } from '../support/company-world.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
+import { prefetchBy } from '../support/prefetch.ts'
 import {
   ACCESS_TTL_MS,
   type Company,
@@ -13,6 +14,7 @@ import {
   HUB_SAYS_NO,
   INFO,
   LARGE,
+  LEND,
   loseHub,
   NOT_SERVED,
   RULES,
@@ -169,6 +171,29 @@ describe('what is stored of a restricted repo is not served any more', () => {
   })
 })
 
+describe('a renamed repo', () => {
+  const RENAMED = `${LEND}
+- {action: serve-stored, match: {repo: [acme/secret, acme/moved], caller: {mirrorToken: team-*}}}`
+
+  it('is served under the name that the Hub uses, so that a rule about that name is found', async () => {
+    const { scene, ci, team } = await downloaded({}, RENAMED)
+    scene.world.model('acme/secret').renamedTo('acme/moved')
+    scene.clock.advance(ACCESS_TTL_MS)
+    const moved = SMALL.replace('secret', 'moved')
+    for (const target of [SMALL, moved]) expect((await scene.ask(target, { token: ci })).status).toBe(200)
+    await scene.settled()
+    const answers = async () => {
+      const found = [await scene.ask(SMALL, { token: team }), await scene.ask(moved, { token: team })]
+      return found.map(({ status }) => status)
+    }
+    await scene.restart({ offline: true })
+    expect(await answers()).toEqual([404, 200])
+    const policies = policiesOf(`${RENAMED}\n- {action: deny, match: {repo: acme/moved}}`)
+    await scene.mirror.app.change({ ...scene.mirror.config, policies })
+    expect(await answers()).toEqual([404, 403])
+  })
+})
+
 describe('the rules decide', () => {
   it.each([
     ['a rule denies the file', '- {action: deny, match: {file: "*.json"}}', [403, 'STALE', 'STALE']],
@@ -181,6 +206,19 @@ describe('the rules decide', () => {
     const text = rule === undefined ? `- {action: allow}\n${RULES}` : `${RULES}\n${rule}`
     await scene.mirror.app.change({ ...scene.mirror.config, policies: policiesOf(text) })
     expect((await seen(scene, company)).slice(0, 3)).toEqual(expected)
+  })
+
+  it('hubmirror prefetch with a token fills the store for the callers whom a rule names', async () => {
+    const company = await openCompany({ rules: RULES, config: { cachePrivate: true } })
+    const { scene } = company
+    const team = await company.issue('team-a')
+    const socket = await scene.mirror.app.openControl()
+    await prefetchBy(socket, ['acme/secret'], { token: TOKENS.alice })
+    await scene.settled()
+    await scene.restart({ offline: true })
+    const got = await scene.ask(LARGE, { token: team })
+    expect([got.status, got.body.equals(scene.bytes('acme/secret', 'w.bin'))]).toEqual([200, true])
+    expect((await scene.ask(INFO, { token: team })).status).toBe(200)
   })
 
   it('nothing is written to the disk without HUBMIRROR_CACHE_PRIVATE', async () => {

@@ -178,6 +178,21 @@ export class Access {
     this.#restricted.show(repo, askedAt)
   }
 
+  /** The Hub uses another name for the repo now: rules about that one count, which would be unknown after a restart. */
+  renamed(repo: Repo): Promise<void> {
+    return this.#restricted.end(repo, this.#monotonic())
+  }
+
+  /**
+   * Whether what the Hub has answered to this caller may be kept for callers whom a rule names: a credential was sent, the repo is
+   * known not to be public, and has the name that the Hub uses. What an anonymous request gets proves nothing.
+   */
+  mayKeep({ authorization, admission }: Pick<Ctx, 'authorization' | 'admission'>, repo: Repo): boolean {
+    if (authorization === undefined || admission?.mayStore(undefined) === false) return false
+    const name = this.#metadata.repos.nameInMemory(repo) ?? repo.id
+    return this.isRestricted(repo) && name.toLowerCase() === repo.id.toLowerCase()
+  }
+
   /**
    * Whether a rule lets this caller read what is stored of a restricted repo, now that the Hub cannot be asked. The last word of
    * the Hub about the repo must be that it showed it to a credential with a right to it; and to the credential of this caller, if

@@ -287,8 +287,10 @@ export class Policies {
     if (from === undefined || to === undefined || found.type !== subject.type || subject.type === 'bucket') {
       throw new MirrorError('origin_bad_answer', { detail: { reason: 'redirect to something else' } })
     }
-    const { metadata, monotonic } = this.#options
-    metadata.repos.setTraits({ type: subject.type, id: from }, { name: to }, monotonic())
+    const { access, metadata, monotonic } = this.#options
+    const repo = { type: subject.type, id: from }
+    metadata.repos.setTraits(repo, { name: to }, monotonic())
+    void access.renamed(repo)
     throw new RepoMoved()
   }
 }

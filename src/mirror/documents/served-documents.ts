@@ -19,7 +19,7 @@ const KEPT: ReadonlySet<DocumentRoute['document']> = new Set([
 ])
 
 export interface ServedDocumentsOptions {
-  readonly access: Pick<Access, 'isRestricted' | 'mayServeStored'>
+  readonly access: Pick<Access, 'mayKeep' | 'mayServeStored'>
   readonly restricted: Pick<RestrictedMetadata, 'documents' | 'keepDocument' | 'keepRef'>
   /** What is kept of restricted repos implies more. */
   readonly impliedRestricted: Pick<Implied, 'document'>
@@ -42,7 +42,7 @@ export class ServedDocuments {
     { document, name }: { readonly document: DocumentRoute['document']; readonly name: string },
     { fact, askedAt }: { readonly fact: DocumentFact; readonly askedAt: number },
   ): void {
-    if (this.#mayKeep(ctx, repo) && KEPT.has(document))
+    if (this.#options.access.mayKeep(ctx, repo) && KEPT.has(document))
       this.#options.restricted.keepDocument(repo, name, fact, askedAt)
   }
 
@@ -56,7 +56,8 @@ export class ServedDocuments {
       askedAt,
     }: { readonly revision: string; readonly commit: CommitHash; readonly askedAt: number },
   ): void {
-    if (this.#mayKeep(ctx, repo)) this.#options.restricted.keepRef(repo, revision, commit, askedAt)
+    if (this.#options.access.mayKeep(ctx, repo))
+      this.#options.restricted.keepRef(repo, revision, commit, askedAt)
   }
 
   /**
@@ -83,11 +84,5 @@ export class ServedDocuments {
   async has(ctx: Ctx, repo: Repo, name: string): Promise<boolean> {
     const { access, restricted } = this.#options
     return (await access.mayServeStored(ctx, repo)) && (await restricted.documents.get(name)) !== undefined
-  }
-
-  /** What an anonymous request gets of a restricted repo is not kept, nor what a rule keeps off the disk. */
-  #mayKeep(ctx: Ctx, repo: Repo): boolean {
-    if (ctx.authorization === undefined || ctx.admission?.mayStore(undefined) === false) return false
-    return this.#options.access.isRestricted(repo)
   }
 }

@@ -11,7 +11,7 @@ import type { RestrictedMetadata } from '../metadata/restricted.ts'
 import { type Listed, mayStore, type StoredFiles } from './stored-files.ts'
 
 export interface ServedFilesOptions {
-  readonly access: Pick<Access, 'isRestricted' | 'mayServeStored' | 'shown'>
+  readonly access: Pick<Access, 'mayKeep' | 'mayServeStored' | 'shown'>
   readonly contents: Pick<Contents, 'isStored'>
   readonly restricted: Pick<RestrictedMetadata, 'refs' | 'files' | 'keepFile' | 'keepRef'>
   readonly settings: { readonly refTtlMs: number }
@@ -37,12 +37,11 @@ export class ServedFiles {
     answered: { readonly fact: FileFact; readonly askedAt: number; readonly isPublic: Promise<boolean> },
   ): void {
     const { fact, askedAt, isPublic } = answered
-    // What an anonymous request gets of a restricted repo proves nothing of the rest.
-    if (ctx.authorization === undefined || !mayStore(ctx, fact)) return
+    if (!mayStore(ctx, fact)) return
     void isPublic.then((open) => {
       const { access, restricted } = this.#options
       const { repo, revision, path } = route
-      if (open || !access.isRestricted(repo)) return
+      if (open || !access.mayKeep(ctx, repo)) return
       const commit = fact.kind === 'absent' ? fact.commit : fact.meta.commit
       // A gated repo shows its model card, and which files it lacks, to callers without a right to it.
       if (fact.kind === 'present' && !mayBeOutsideGate(path)) access.shown(ctx, repo, askedAt)

@@ -49,35 +49,14 @@ export class FactStore {
     return this.#options.facts.remove(kind, key).catch(this.#options.onWriteError)
   }
 
-  /** With it, all keys of this Hub begin. */
-  get prefix(): string {
-    return `${this.#options.origin} `
-  }
-
   repoKey(repo: Repo): string {
-    return this.prefix + repoKey(repo)
+    return `${this.#options.origin} ${repoKey(repo)}`
   }
 
   /** The repo whose key this is, at this Hub. */
   repoOf(key: string): Repo | undefined {
-    if (!key.startsWith(this.prefix)) return undefined
-    const name = key.slice(this.prefix.length)
-    const slash = name.indexOf('/')
-    const type = typeOfApiSegment(name.slice(0, slash))
-    const id = parseRepoId(name.slice(slash + 1))
-    return type === undefined || id === undefined ? undefined : { type, id }
-  }
-
-  /** The repo whose fact has this key: of a file, a ref, or a document about a repo. */
-  ownerOf(key: string): Repo | undefined {
-    const rest = key.startsWith(this.prefix) ? key.slice(this.prefix.length) : ''
-    const [first = '', second = ''] = rest.split(' ', 2)
-    if (first !== 'GET' && first !== 'POST') return this.repoOf(this.prefix + first)
-    try {
-      return parseHubUrl(second, '/').repo
-    } catch {
-      return undefined
-    }
+    const prefix = `${this.#options.origin} `
+    return key.startsWith(prefix) ? repoNamed(key.slice(prefix.length)) : undefined
   }
 
   refKey(repo: Repo, revision: string): string {
@@ -96,4 +75,23 @@ export class FactStore {
   documentKey(name: string): string {
     return `${this.#options.origin} ${name}`
   }
+}
+
+/** The repo whose fact has this key, at any Hub: of a repo, a file, a ref, or a document about a repo. */
+export function ownerOf(key: string): Repo | undefined {
+  const [, first = '', second = ''] = key.split(' ', 3)
+  if (first !== 'GET' && first !== 'POST') return repoNamed(first)
+  try {
+    return parseHubUrl(second, '/').repo
+  } catch {
+    return undefined
+  }
+}
+
+/** The repo whose `repoKey` this is. */
+function repoNamed(name: string): Repo | undefined {
+  const slash = name.indexOf('/')
+  const type = typeOfApiSegment(name.slice(0, slash))
+  const id = parseRepoId(name.slice(slash + 1))
+  return type === undefined || id === undefined ? undefined : { type, id }
 }

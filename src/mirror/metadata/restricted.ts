@@ -7,9 +7,9 @@ import { MemoryCache } from '../../memory.ts'
 import { isServedRepo } from '../../policy/decide.ts'
 import type { Rule } from '../../policy/rules.ts'
 import { isRecord } from '../../records.ts'
-import type { Facts } from '../../store/store.ts'
+import type { FactKind, Facts } from '../../store/store.ts'
 import { type DocumentFact, DocumentMetadata } from './documents.ts'
-import { FactStore } from './fact-store.ts'
+import { FactStore, ownerOf } from './fact-store.ts'
 import { type FileFact, FileMetadata } from './files.ts'
 import { RefMetadata } from './refs.ts'
 
@@ -109,35 +109,50 @@ export class RestrictedMetadata {
   }
 
   /**
-   * Removes the facts of repos that no rule names any more. If `signal` aborts, the next call goes on. Resolves to the number of
-   * these repos. Rejects with the error of the disk.
+   * Removes the facts of repos that no rule names any more, of whichever origin. If `signal` aborts, the next call goes on. Resolves
+   * to the number of these repos. Rejects with the error of the disk.
    */
   async removeUnnamed(signal: AbortSignal): Promise<number> {
     const { facts, monotonic } = this.#options
-    const gone: Repo[] = []
+    const gone = new Map<string, Repo>()
     for await (const { key } of facts.list('repos')) {
-      const repo = this.#store.repoOf(key)
-      if (repo !== undefined && !this.isNamed(repo)) gone.push(repo)
+      const repo = key.startsWith(RESTRICTED) ? ownerOf(key) : undefined
+      if (repo !== undefined && !this.isNamed(repo)) gone.set(key, repo)
     }
-    if (gone.length === 0) return 0
+    if (gone.size === 0) return 0
     // If a rule names one of them again meanwhile, the Hub must show it again.
-    for (const repo of gone) await this.#end(repo, monotonic())
-    for (const kind of ['documents', 'files', 'refs'] as const) {
-      let removals: Promise<void>[] = []
-      for await (const key of facts.keys(kind, this.#store.prefix)) {
-        if (signal.aborted) return 0
-        const repo = this.#store.ownerOf(key)
-        if (repo !== undefined && this.isNamed(repo)) continue
-        removals.push(facts.remove(kind, key))
-        if (removals.length < REMOVE_AT_ONCE) continue
-        await Promise.all(removals)
-        removals = []
+    for (const repo of gone.values()) await this.#end(repo, monotonic())
+    // Until none is found: a write from before may come late.
+    for (let isLeft = true; isLeft; ) {
+      isLeft = false
+      for (const kind of ['documents', 'files', 'refs'] as const) {
+        const removed = await this.#removeFrom(kind, signal)
+        if (removed === undefined) return 0
+        isLeft ||= removed > 0
       }
-      await Promise.all(removals)
     }
     // Last: as long as they are there, the next start goes on.
-    for (const repo of gone) if (!this.isNamed(repo)) await facts.remove('repos', this.#store.repoKey(repo))
-    return gone.length
+    for (const [key, repo] of gone) if (!this.isNamed(repo)) await facts.remove('repos', key)
+    return gone.size
+  }
+
+  /** Resolves to how many facts were removed; undefined when `signal` has aborted. */
+  async #removeFrom(kind: FactKind, signal: AbortSignal): Promise<number | undefined> {
+    const { facts } = this.#options
+    let count = 0
+    let removals: Promise<void>[] = []
+    for await (const key of facts.keys(kind, RESTRICTED)) {
+      if (signal.aborted) break
+      const repo = ownerOf(key)
+      if (repo !== undefined && this.isNamed(repo)) continue
+      removals.push(facts.remove(kind, key))
+      count += 1
+      if (removals.length < REMOVE_AT_ONCE) continue
+      await Promise.all(removals)
+      removals = []
+    }
+    await Promise.all(removals)
+    return signal.aborted ? undefined : count
   }
 
   async #end(repo: Repo, at: number): Promise<void> {
