@@ -8,12 +8,12 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { lfs, type World } from '../hub-simulator/repos.ts'
 import { whenStored } from '../support/git-client.ts'
-import { run } from '../support/run-cli.ts'
+import { run as runMirror } from '../support/run-cli.ts'
 import { gitUser } from './support/git.ts'
 import { python } from './support/python.ts'
-import { runForJson } from './support/run.ts'
+import { run, runForJson } from './support/run.ts'
 import { digestsOf, expectManners, type Scene, useScene, useSharedScene } from './support/scene.ts'
-import { describeClient, nodeClients, pythonOf, scriptPath } from './support/tools.ts'
+import { describeClient, isThere, nodeClients, pythonOf, rustClients, scriptPath } from './support/tools.ts'
 import { clientWorld } from './support/world.ts'
 
 const ONLY_LOCALHOST = fileURLToPath(new URL('./scripts/only-localhost.mjs', import.meta.url))
@@ -79,15 +79,35 @@ const readByGit: Read = async ({ mirror, newHome }, id) => {
 
 /** Reads nothing itself: the mirror has the files then. */
 const prefetch: Read = async ({ hub, mirror }, id) => {
-  const { status } = await run(['prefetch', id], { HUBMIRROR_CACHE_DIR: join(mirror.cacheDir, 'store') })
+  const settings = { HUBMIRROR_CACHE_DIR: join(mirror.cacheDir, 'store') }
+  const { status } = await runMirror(['prefetch', id], settings)
   return status === 0 && digestsOf(hub.world, id)
 }
+
+const readByRust =
+  (generation: string): Read =>
+  async ({ mirror, newHome }, id) => {
+    const { status, stdout, stderr } = await run(rustClients, [generation, 'snapshot', id], {
+      home: await newHome(),
+      env: { HF_ENDPOINT: mirror.url },
+    })
+    if (status !== 0) throw new Error(`hf-hub ended with ${status}:\n${stdout}${stderr}`)
+    // A digest, and the path in a snapshot of the cache.
+    const lines = stdout.matchAll(/^(?<digest>[0-9a-f]{64}) .*\/snapshots\/[0-9a-f]{40}\/(?<path>.*)$/gm)
+    return Object.fromEntries([...lines].map(({ groups }) => [groups?.['path'], groups?.['digest']]))
+  }
+
+const hasRust = isThere(rustClients)
+if (!hasRust)
+  console.warn('SKIPPED hf-hub itself, whose requests are played instead: run test/clients/setup.sh --all')
 
 const CLIENTS: Readonly<Record<string, Read>> = {
   'huggingface_hub 2': readByPython('hub-2'),
   'huggingface_hub 0.36': readByPython('hub-0'),
   '@huggingface/hub': readByNode('huggingface.js'),
-  'hf-hub (its requests)': readByNode('hf-hub'),
+  ...(hasRust
+    ? { 'hf-hub 0.5': readByRust('0.5'), 'hf-hub 1': readByRust('1') }
+    : { 'hf-hub (its requests)': readByNode('hf-hub') }),
   'git and git-lfs': readByGit,
 }
 

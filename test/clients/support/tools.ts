@@ -23,6 +23,9 @@ export function commandOf(name: string, command: string): string {
 /** The folder from which the JavaScript clients can be imported. */
 export const nodeClients = join(CACHE, 'node-clients')
 
+/** The program that reads by hf-hub; its first argument is the generation. Only `setup.sh --all` builds it. */
+export const rustClients = join(CACHE, 'rust-clients', 'hubmirror-clients')
+
 /** A script beside this folder. */
 export function scriptPath(name: string): string {
   return join(SCRIPTS, name)
@@ -61,7 +64,8 @@ export function describeClient(
   describe.skip(title, body)
 }
 
-function isThere(need: string): boolean {
+/** Whether there is such a file, or such a command. */
+export function isThere(need: string): boolean {
   if (need.includes('/')) return existsSync(need)
   return (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, need)))
 }
