@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings the real clients that test/clients drives: one Python environment per requirement file, the JavaScript
 # clients, and the command line tools. Everything is pinned, and nothing is made again that is there already.
-# With --all also those that take minutes, and that CI does without: a browser, torch and the Rust clients. What cannot be
-# installed is said.
+# With --all also those that take minutes, and that CI does without: a browser, torch, parts of model servers, and what is
+# compiled here, hf-hub. What cannot be installed is said.
 set -euo pipefail
 all=${1:-}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -62,23 +62,31 @@ make_torch_environment() {
     printf '%s' "$stamp" >"$target/.made-from"
 }
 
-# Two generations of hf-hub. Their dependencies are as new as Cargo finds them.
+# The code by which model servers download, without what they need to serve: pip would call the environment incomplete.
+make_server_environment() {
+  local requirements=test/clients/requirements/partial/servers.txt target=$cache/venv-servers
+  fresh "$target" "$(stamp_of "$requirements")" && return
+  printf 'making %s\n' "$target"
+  rm -rf "$target"
+  python3 -m venv "$target" &&
+    "$target/bin/pip" install --quiet --disable-pip-version-check --no-compile --no-deps --requirement "$requirements" &&
+    stamp_of "$requirements" >"$target/.made-from"
+}
+
+# Three generations of hf-hub. Their dependencies are as new as Cargo finds them.
 make_rust_clients() {
   local target=$cache/rust-clients stamp
-  if ! command -v cargo >/dev/null; then
-    printf 'not installed, and tests of it will not run: hf-hub, which needs cargo\n' >&2
-    return
-  fi
+  command -v cargo >/dev/null || return
   stamp="$(cargo --version) $(cat test/clients/rust/Cargo.toml test/clients/rust/src/main.rs | sha256sum)"
   fresh "$target" "$stamp" && return
   printf 'making %s\n' "$target"
   rm -rf "$target"
   mkdir -p "$target"
   cp -r test/clients/rust "$target/source"
-  cargo build --quiet --release --manifest-path "$target/source/Cargo.toml" --target-dir "$target/build"
-  mv "$target/build/release/hubmirror-clients" "$target/"
-  rm -rf "$target/build"
-  printf '%s' "$stamp" >"$target/.made-from"
+  cargo build --quiet --release --manifest-path "$target/source/Cargo.toml" --target-dir "$target/build" &&
+    mv "$target/build/release/hubmirror-clients" "$target/" &&
+    rm -rf "$target/build" &&
+    printf '%s' "$stamp" >"$target/.made-from"
 }
 
 install_tools
@@ -91,6 +99,7 @@ wait "$node_clients" || status=1
 [ "$status" = 0 ]
 if [ "$all" = --all ]; then
   install_browser || printf 'not installed, and tests of it will not run: chromium\n' >&2
-  make_torch_environment || printf 'not installed, and tests of it will not run: sentence-transformers\n' >&2
-  make_rust_clients
+  make_torch_environment || printf 'not installed, and tests of it will not run: sentence-transformers, diffusers\n' >&2
+  make_server_environment || printf 'not installed, and tests of it will not run: vLLM, SGLang, KServe\n' >&2
+  make_rust_clients || printf 'not installed, and tests of it will not run: hf-hub, which needs cargo and a C compiler\n' >&2
 fi

@@ -2,6 +2,7 @@
 // safetensors, laid out so that transformers loads it by name. It has learnt nothing and knows no repo.
 
 import { type Change, lfs } from './repos.ts'
+import { Weights } from './safetensors.ts'
 
 const HIDDEN = 16
 const INTERMEDIATE = 32
@@ -26,7 +27,7 @@ export function tinyModelFiles(seed = 0x2545f491): Readonly<Record<string, Chang
     '.gitattributes': '*.safetensors filter=lfs diff=lfs merge=lfs -text\n',
     'README.md': README,
     'config.json': json(CONFIG),
-    'model.safetensors': lfs(safetensors(tensors(seed))),
+    'model.safetensors': lfs(weights(seed)),
     'special_tokens_map.json': json(SPECIAL_TOKENS),
     'tokenizer.json': json(tokenizer()),
     'tokenizer_config.json': json(TOKENIZER_CONFIG),
@@ -124,68 +125,25 @@ function tokenizer(): unknown {
   }
 }
 
-interface Tensor {
-  readonly name: string
-  readonly shape: readonly number[]
-  readonly values: Float32Array
-}
-
 // The names and shapes that transformers' BertModel looks for.
-function tensors(seed: number): Tensor[] {
-  const all: Tensor[] = []
-  let state = seed
-  const draw = () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return ((state >>> 8) / 2 ** 24 - 0.5) / 10
-  }
-  const add = (name: string, shape: readonly number[], value: () => number) => {
-    const size = shape.reduce((product, side) => product * side, 1)
-    all.push({ name, shape, values: Float32Array.from({ length: size }, value) })
-  }
-  const dense = (name: string, outputs: number, inputs: number) => {
-    add(`${name}.weight`, [outputs, inputs], draw)
-    add(`${name}.bias`, [outputs], () => 0)
-  }
-  const norm = (name: string) => {
-    add(`${name}.weight`, [HIDDEN], () => 1)
-    add(`${name}.bias`, [HIDDEN], () => 0)
-  }
-  add('embeddings.word_embeddings.weight', [VOCABULARY.length, HIDDEN], draw)
-  add('embeddings.position_embeddings.weight', [POSITIONS, HIDDEN], draw)
-  add('embeddings.token_type_embeddings.weight', [2, HIDDEN], draw)
-  norm('embeddings.LayerNorm')
+function weights(seed: number): Buffer {
+  const all = new Weights(seed)
+  all.add('embeddings.word_embeddings.weight', [VOCABULARY.length, HIDDEN])
+  all.add('embeddings.position_embeddings.weight', [POSITIONS, HIDDEN])
+  all.add('embeddings.token_type_embeddings.weight', [2, HIDDEN])
+  all.norm('embeddings.LayerNorm', HIDDEN)
   for (let index = 0; index < LAYERS; index += 1) {
     const layer = `encoder.layer.${index}`
-    for (const part of ['query', 'key', 'value']) dense(`${layer}.attention.self.${part}`, HIDDEN, HIDDEN)
-    dense(`${layer}.attention.output.dense`, HIDDEN, HIDDEN)
-    norm(`${layer}.attention.output.LayerNorm`)
-    dense(`${layer}.intermediate.dense`, INTERMEDIATE, HIDDEN)
-    dense(`${layer}.output.dense`, HIDDEN, INTERMEDIATE)
-    norm(`${layer}.output.LayerNorm`)
+    for (const part of ['query', 'key', 'value'])
+      all.layer(`${layer}.attention.self.${part}`, [HIDDEN, HIDDEN])
+    all.layer(`${layer}.attention.output.dense`, [HIDDEN, HIDDEN])
+    all.norm(`${layer}.attention.output.LayerNorm`, HIDDEN)
+    all.layer(`${layer}.intermediate.dense`, [INTERMEDIATE, HIDDEN])
+    all.layer(`${layer}.output.dense`, [HIDDEN, INTERMEDIATE])
+    all.norm(`${layer}.output.LayerNorm`, HIDDEN)
   }
-  dense('pooler.dense', HIDDEN, HIDDEN)
-  return all
-}
-
-// Eight bytes of header length, the header as JSON padded with spaces to eight, then the tensors back to back.
-function safetensors(all: readonly Tensor[]): Buffer {
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } }
-  const parts: Buffer[] = []
-  let offset = 0
-  for (const { name, shape, values } of all) {
-    const bytes = Buffer.alloc(values.length * 4)
-    for (const [index, value] of values.entries()) bytes.writeFloatLE(value, index * 4)
-    header[name] = { dtype: 'F32', shape, data_offsets: [offset, offset + bytes.length] }
-    offset += bytes.length
-    parts.push(bytes)
-  }
-  const text = JSON.stringify(header)
-  const head = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8, ' '))
-  const length = Buffer.alloc(8)
-  length.writeBigUInt64LE(BigInt(head.length))
-  return Buffer.concat([length, head, ...parts])
+  all.layer('pooler.dense', [HIDDEN, HIDDEN])
+  return all.toFile()
 }
 
 function json(value: unknown): string {

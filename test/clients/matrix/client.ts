@@ -44,6 +44,8 @@ export interface Client {
   /** As the table names it; unique. */
   readonly name: string
   readonly repoType: Extract<RepoType, 'models' | 'datasets'>
+  /** Its models are pipelines of diffusers, where those of others are a BERT. */
+  readonly readsPipelines?: true
   /** Paths, or names of commands, without which it cannot run. */
   readonly needs: readonly string[]
   /** Why it is not installed where it is not. */

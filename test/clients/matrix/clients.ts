@@ -13,16 +13,11 @@ export const CLIENTS: readonly Client[] = [...PYTHON_CLIENTS, ...OTHER_CLIENTS].
   WHOLE_IN_CI.has(client.name) ? client : { inCi: SOME_IN_CI, ...client },
 )
 
-const NEEDS_TORCH =
-  'It needs torch, whose package brings several GB of GPU libraries. It downloads by `huggingface_hub`.'
-
 /** Rows of clients that are not played, and why. They stand below the others. */
 export const UNPLAYED: Readonly<Record<string, string>> = {
   'polars hf://':
-    'It goes to huggingface.co, whatever `HF_ENDPOINT` says. Open the file by `HfFileSystem`, as another row does.',
+    'It goes to huggingface.co, whatever `HF_ENDPOINT` says. Open the file by `HfFileSystem`, as the row “polars by HfFileSystem” does.',
   'LoRAX, router and launcher':
-    'hf-hub 0.3 has the address of the Hub built in. Serve a folder, or fill the cache through the mirror first.',
-  'hf-hub 0.3': 'It has the address of the Hub built in.',
-  'hf-hub 1': 'It is not installed by `test/clients/setup.sh`: with its Xet library it takes long to build.',
-  diffusers: NEEDS_TORCH,
+    'They use hf-hub 0.3. No registry has their programs: `lorax-client` only asks a LoRAX server, and downloads nothing.',
+  'hf-hub 0.3': 'It has the address of the Hub built in, so no setting leads it to a mirror.',
 }

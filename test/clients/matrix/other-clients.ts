@@ -3,12 +3,15 @@
 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { nodeClients } from '../support/tools.ts'
+import { nodeClients, rustClients } from '../support/tools.ts'
 import { type Ask, type Client, type Command, SETUP } from './client.ts'
 import { scriptOf } from './scripts.ts'
 
 const BY_ALL = 'Not installed where this was written: `test/clients/setup.sh --all` installs it.'
-const READS_ONLY = 'It only reads.'
+const READS_ONLY = 'It has no uploads.'
+const ONLY_DOWNLOADS = 'Only its downloads are played.'
+const NO_RESUME = 'It keeps nothing of a download that was killed, and starts again.'
+const NO_REASON = 'It prints the status code of the refusal, and not the reason.'
 const STAY = /Models of this kind stay at home/
 
 function javascript(way: string, ask: Ask): Command {
@@ -36,7 +39,7 @@ const HUB_JS: Client = {
   policy: STAY,
   read: (ask) => javascript('snapshot', ask),
   upload: (ask) => javascript('upload', ask),
-  cannot: { resume: 'It keeps nothing of a download that was killed.' },
+  cannot: { resume: NO_RESUME },
 }
 
 const TRANSFORMERS_JS: Client = {
@@ -52,11 +55,11 @@ const TRANSFORMERS_JS: Client = {
   read: (ask) => javascript('transformers', ask),
   isAnonymous: true,
   cannot: {
-    private: 'It sends a token to huggingface.co only.',
-    resume: 'It keeps nothing of a download that was killed.',
+    private: 'It sends a token only to huggingface.co, so it reads no private repos through a mirror.',
+    resume: NO_RESUME,
     upload: READS_ONLY,
   },
-  notes: { policy: 'It says “Forbidden access to file”, and no reason.' },
+  notes: { policy: 'It prints “Forbidden access to file”, and not the reason.' },
 }
 
 const BROWSER = 'chromium'
@@ -75,7 +78,7 @@ const IN_CHROMIUM: Client = {
   }),
   notes: {
     ...TRANSFORMERS_JS.notes,
-    public: 'From a page of another origin: the mirror answers CORS as the Hub does.',
+    public: 'On a web page of another origin: the mirror sends the CORS header fields that the Hub sends.',
   },
 }
 
@@ -100,7 +103,7 @@ function tool(
     policy: options.policy,
     read: (ask) => get(ask, 'model.safetensors'),
     pull: (ask) => get(ask, 'large.bin'),
-    cannot: { upload: READS_ONLY },
+    cannot: { upload: ONLY_DOWNLOADS },
     ...(options.note === undefined ? {} : { notes: { policy: options.note } }),
   }
 }
@@ -112,21 +115,21 @@ const TOOLS: readonly Client[] = [
       { curl -sS \${token:+-H "Authorization: Bearer $token"} "$url"; exit 1; }`,
     gated: /Access to model acme\/gated is restricted/,
     policy: STAY,
-    note: 'Without `--fail`.',
+    note: 'The reason is the body of the answer, which curl prints only without `--fail`.',
   }),
   tool('wget', {
     fetch: `wget -q -c \${token:+--header="Authorization: Bearer $token"} -O "$file" "$url" ||
       { wget -nv --content-on-error -O - "$url"; exit 1; }`,
     gated: /Authentication Failed/,
     policy: STAY,
-    note: 'With `--content-on-error`.',
+    note: 'The reason is the body of the answer, which wget prints only with `--content-on-error`.',
   }),
   tool('aria2', {
     fetch: `aria2c -q -c -x8 -s8 -k1M --file-allocation=none --auto-save-interval=1 \\
       --log=- --log-level=error \${token:+--header="Authorization: Bearer $token"} -o "$file" "$url" || exit 1`,
     gated: /status=401|errorCode=24/,
     policy: /status=403/,
-    note: 'It shows the status, and no reason.',
+    note: NO_REASON,
   }),
 ]
 
@@ -151,12 +154,12 @@ const GIT: Client = {
   read: (ask) => clone('git', ask),
   clones: true,
   cannot: {
-    resume: 'A clone that was killed starts again.',
-    upload: 'By git-lfs in the row below.',
+    resume: 'It keeps nothing of a clone that was killed, and starts again.',
+    upload: 'Large files are pushed by git-lfs: see the next row.',
   },
   notes: {
     'origin killed':
-      'A clone passes through, and ends with the Hub. Once cloned, a repo is cloned again while the Hub is away.',
+      'The first clone of a repo passes through, and fails if the Hub goes away. A repo that was cloned before is cloned again while the Hub is away.',
   },
 }
 
@@ -172,20 +175,19 @@ const GIT_LFS: Client = {
   cannot: {},
 }
 
-const RUST = fileURLToPath(new URL('../../../.ci/cache/rust-clients/hubmirror-clients', import.meta.url))
 const CRATES = fileURLToPath(new URL('../rust/Cargo.toml', import.meta.url))
 
 /** A generation of the Rust crate; `line` is the name of its dependency. */
-function crate(name: string, generation: string, line: string): Client {
+function crate(name: string, generation: string, line: string, more: Partial<Client> = {}): Client {
   const command = (way: string, ask: Ask): Command => ({
-    command: RUST,
+    command: rustClients,
     args: [generation, way, ask.repo, ...(ask.file === undefined ? [] : [ask.file])],
     env: { HF_ENDPOINT: ask.endpoint, ...(ask.token === undefined ? {} : { HF_TOKEN: ask.token }) },
   })
   return {
     name,
     repoType: 'models',
-    needs: [RUST],
+    needs: [rustClients],
     absent: BY_ALL,
     isOptional: true,
     version: { command: 'sed', args: ['-n', `s/^${line} .*"=\\([0-9.]*\\)".*/\\1/p`, CRATES] },
@@ -195,7 +197,8 @@ function crate(name: string, generation: string, line: string): Client {
     read: (ask) => command('snapshot', ask),
     pull: (ask) => command('large', ask),
     cannot: { upload: READS_ONLY },
-    notes: { policy: 'It shows the status, and no reason.' },
+    notes: { policy: NO_REASON },
+    ...more,
   }
 }
 
@@ -216,13 +219,21 @@ function replayed(name: string, way: string, files: readonly string[], asOf: str
       env: ask.token === undefined ? {} : { HF_TOKEN: ask.token },
     }),
     isReplayed: true,
-    cannot: { resume: 'Its requests are played, and not its files.', upload: READS_ONLY },
+    cannot: {
+      resume: 'A script that sends the requests keeps no files that could be resumed.',
+      upload: READS_ONLY,
+    },
     notes: { public: asOf },
   }
 }
 
 const GGUF = ['tiny-Q4_K_M.gguf']
-const OLLAMA = replayed('Ollama', 'ollama', GGUF, 'The requests of `images.go` and `download.go`.')
+const OLLAMA = replayed(
+  'Ollama',
+  'ollama',
+  GGUF,
+  'The Go module of 0.17.4 compiles llama.cpp with it, which did not end within six minutes here. These are the requests of its `images.go` and `download.go`.',
+)
 
 export const OTHER_CLIENTS: readonly Client[] = [
   HUB_JS,
@@ -233,25 +244,35 @@ export const OTHER_CLIENTS: readonly Client[] = [
   GIT_LFS,
   crate('hf-hub 0.4', '0.4', 'hub_0_4'),
   crate('hf-hub 0.5', '0.5', 'hub_0_5'),
-  replayed('llama.cpp', 'llama.cpp', GGUF, 'The requests of `hf-cache.cpp` and `download.cpp`.'),
+  crate('hf-hub 1', '1', 'hub_1', {
+    policy: STAY,
+    notes: {},
+    cannot: { upload: 'It uploads large files by Xet only, which cannot go through the mirror.' },
+  }),
+  replayed(
+    'llama.cpp',
+    'llama.cpp',
+    GGUF,
+    'PyPI and Debian 12 have its source only, which was not compiled. These are the requests of its `hf-cache.cpp` and `download.cpp`.',
+  ),
   replayed(
     'llama.cpp, older',
     'llama.cpp-manifest',
     GGUF,
-    'The requests before 2026, which begin with a manifest.',
+    'The requests of versions before 2026, which begin with a manifest.',
   ),
   {
     ...OLLAMA,
     isAnonymous: true,
     cannot: {
       ...OLLAMA.cannot,
-      private: 'It signs in with a key of its own, which only the Hub knows.',
-      prefix: 'The name of a model holds a host, and no path.',
+      private: 'It signs in with a key of its own, which an account of the Hub must know.',
+      prefix: 'The name of a model begins with the host of the mirror, and has no place for a prefix.',
     },
     notes: {
       ...OLLAMA.notes,
       offline:
-        'After two pulls: only the second one teaches the mirror the size of the small configuration blob.',
+        'A pull works offline after two pulls with the Hub. Only the second one tells the mirror the size of the small configuration blob.',
     },
     inCi: ['public', 'again', 'policy', 'offline'],
   },
@@ -259,12 +280,12 @@ export const OTHER_CLIENTS: readonly Client[] = [
     'TEI',
     'tei',
     ['config.json', 'model.safetensors'],
-    'The requests of `core/src/download.rs` by hf-hub 0.4.',
+    'No registry has its program. These are the requests of its `core/src/download.rs`, as hf-hub 0.4 sends them.',
   ),
   replayed(
     'TGI, launcher and router',
     'tgi-router',
     ['config.json', 'tokenizer.json'],
-    'The requests of the Rust parts by hf-hub 0.4.',
+    'No registry has its programs. These are the requests of `launcher/src/main.rs` and `router/src/server.rs`, as hf-hub 0.4 sends them.',
   ),
 ]

@@ -36,7 +36,7 @@ export async function playPairs(
   downloader: Client,
   network: Network,
 ): Promise<{ readonly found: Pairs[string]; readonly failures: Readonly<Record<string, string>> }> {
-  const stage = await openStage(downloader.repoType, network, { HUBMIRROR_GIT_CLONES: 'all' })
+  const stage = await openStage(downloader, network, { HUBMIRROR_GIT_CLONES: 'all' })
   const found: Record<string, boolean> = {}
   const failures: Record<string, string> = {}
   try {

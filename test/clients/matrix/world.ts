@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { type Change, lfs, type Repo, World } from '../../hub-simulator/repos.ts'
 import { tinyModelFiles } from '../../hub-simulator/tiny-model.ts'
+import { tinyPipelineFiles } from '../../hub-simulator/tiny-pipeline.ts'
 import { TOKENS } from '../support/world.ts'
 import type { Client } from './client.ts'
 
@@ -29,15 +30,18 @@ const ATTRIBUTES = '*.safetensors filter=lfs -text\n*.gguf filter=lfs -text\n*.b
 const PARQUET = readFileSync(new URL('./rows.parquet', import.meta.url))
 const ROWS = ['{"text":"hello","label":1}', '{"text":"world","label":2}'] as const
 
+/** What a client reads. */
+export type Reads = Pick<Client, 'repoType' | 'readsPipelines'>
+
 /** A world with users alice (a reader of everything), bob and writer; nothing in it is shared with another call. */
-export function tableWorld(type: Client['repoType']): World {
+export function tableWorld({ repoType: type, readsPipelines }: Reads): World {
   const world = new World()
   world.addUser('alice', { token: TOKENS.alice, orgs: ['acme'] })
   world.addUser('bob', { token: TOKENS.bob })
   world.addUser('writer', { token: WRITER, role: 'write' })
   for (const [index, id] of Object.values(REPOS).entries()) {
     const repo = world.repo(type, id)
-    repo.commit(type === 'models' ? modelFiles(index) : datasetFiles(index))
+    repo.commit(type === 'models' ? modelFiles(index, readsPipelines) : datasetFiles(index))
   }
   repoOf(world, REPOS.large).commit({ 'large.bin': lfs({ sizeBytes: LARGE_BYTES, seed: 7 }) })
   repoOf(world, REPOS.secret).private(['alice'])
@@ -52,9 +56,10 @@ export function repoOf(world: World, id: string): Repo {
   return repo
 }
 
-function modelFiles(index: number): Readonly<Record<string, Change>> {
+function modelFiles(index: number, isPipeline = false): Readonly<Record<string, Change>> {
   // Spaces behind JSON make each repo's file another one.
-  const files = Object.entries(tinyModelFiles(index + 1)).map(([path, change]) => [
+  const made = isPipeline ? tinyPipelineFiles : tinyModelFiles
+  const files = Object.entries(made(index + 1)).map(([path, change]) => [
     path,
     typeof change === 'string' && path.endsWith('.json') ? `${change}${' '.repeat(index)}` : change,
   ])

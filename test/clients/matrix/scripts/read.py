@@ -107,6 +107,14 @@ def sentence_transformers():
     print("loaded")
 
 
+def diffusers():
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(repo)
+    assert pipeline(num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 3)
+    print("loaded")
+
+
 LIBRARIES = {
     name: call for name, call in list(globals().items()) if callable(call) and name not in ("show", "rows", "Path")
 }
