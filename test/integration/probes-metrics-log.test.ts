@@ -178,9 +178,9 @@ describe('a request', () => {
     )
     await visit('/api/organizations/acme/overview', {
       method: 'GET',
-      route: 'pass-through',
+      route: 'document',
       status: 200,
-      outcome: 'bypass',
+      outcome: 'miss',
       originTrips: 1,
     })
     await visit('/api/models/acme/open/xet-read-token/main', {
