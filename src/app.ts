@@ -16,6 +16,7 @@ import { Access } from './mirror/access/access.ts'
 import { Policies } from './mirror/access/policies.ts'
 import { Refusals } from './mirror/access/refusals.ts'
 import { Contents } from './mirror/content.ts'
+import { DatasetAssets } from './mirror/dataset-assets.ts'
 import { DocumentFreshness } from './mirror/documents/document-freshness.ts'
 import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
@@ -392,10 +393,7 @@ function joinMirror(
     monotonic,
     observer,
   }
-  const credentialOf = (name: string): string | undefined => {
-    const token = settings.hubTokens.get(name)?.reveal()
-    return token === undefined ? undefined : `Bearer ${token}`
-  }
+  const credentialOf = (name: string): string | undefined => bearer(settings.hubTokens.get(name)?.reveal())
   const policies = new Policies({ ...shared, settings, credentialOf })
   const contents = new Contents({ ...shared, store, downloads, onStorageFailed })
   const objects = new Objects({ ...shared, contents })
@@ -420,8 +418,13 @@ function joinMirror(
     git,
     now: monotonic,
     objects,
+    assets: new DatasetAssets(shared),
     uploads: new Uploads({ ...shared, contents, downloads }),
     registry: new Registry({ ...shared, objects }),
   })
   return { mirror, downloads, git, unnamed: watchUnnamedRepos(restricted, deps) }
+}
+
+function bearer(token: string | undefined): string | undefined {
+  return token === undefined ? undefined : `Bearer ${token}`
 }

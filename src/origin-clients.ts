@@ -5,11 +5,11 @@ import type { Logger } from 'pino'
 import type { Dispatcher } from 'undici'
 import type { Config } from './config/keys.ts'
 import type { MirrorError } from './errors.ts'
-import { DATASETS_SERVER_PREFIX } from './hub/datasets-server.ts'
+import { datasetsServerBase } from './hub/datasets-server.ts'
 import { createOriginClient, type OriginClient } from './origin/client.ts'
 import { type Observer, silentObserver } from './telemetry/observer.ts'
 
-/** Two small answers a dataset are all that `datasets` asks for. */
+/** `datasets` asks for two small answers a dataset. Rows and their images are for people to look at. */
 const DATASETS_SERVER_CONNECTIONS = 8
 
 interface ClientDeps {
@@ -92,6 +92,6 @@ function datasetsServerClientOf(config: Config, deps: ClientDeps): OriginClient 
 /** As `datasets` derives its address. There is none for an origin that is an IP address. */
 function datasetsServerOf({ datasetsServer, origin }: Config): URL | undefined {
   if (datasetsServer !== 'origin') return datasetsServer
-  const text = origin.href.replace('://', `://${DATASETS_SERVER_PREFIX}`)
+  const text = datasetsServerBase(origin.href)
   return URL.canParse(text) ? new URL(text) : undefined
 }

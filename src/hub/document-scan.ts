@@ -28,7 +28,11 @@ export interface ScanOptions {
   readonly isList: boolean | undefined
   /** Beginnings of URLs that are the origin's: ASCII, lower case, without a slash at the end. */
   readonly bases: readonly string[]
+  /** Beginnings of the paths behind a base, each with a slash at both ends: other URLs stay. By default any path is changed. */
+  readonly below?: readonly string[]
   readonly stripXet: boolean
+  /** The keys of values that people wrote. The default is WRITTEN_BY_PEOPLE. */
+  readonly quoted?: readonly string[]
   /** Names of members of the document itself whose places are noted. */
   readonly members?: readonly string[]
 }
@@ -84,7 +88,9 @@ export class DocumentScan {
   readonly #body: Buffer
   readonly #options: ScanOptions
   readonly #bases: readonly Buffer[]
-  readonly #longestBase: number
+  /** How much of a string says whether it is a URL of the origin. */
+  readonly #reach: number
+  readonly #below: readonly Buffer[] | undefined
   // By length: most keys of a document are none of these.
   readonly #keys: (KnownKey[] | undefined)[] = []
   readonly #switchDepth: number
@@ -98,13 +104,16 @@ export class DocumentScan {
     this.#body = body
     this.#options = options
     this.#bases = options.bases.map((base) => Buffer.from(base, 'latin1'))
-    this.#longestBase = Math.max(0, ...this.#bases.map((base) => base.length))
+    this.#below = options.below?.map((path) => Buffer.from(path, 'latin1'))
+    const longest = (texts: readonly Buffer[] = []): number =>
+      Math.max(0, ...texts.map(({ length }) => length))
+    this.#reach = longest(this.#bases) + Math.max(1, longest(this.#below))
     this.#switchDepth = options.isList === true ? 2 : 1
     this.#frame = newFrame(undefined)
     if (!isUtf8(body)) throw noJson()
     // A byte order mark, which a reader may ignore (RFC 8259, section 8.1).
     if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) this.#position = 3
-    for (const name of WRITTEN_BY_PEOPLE) this.#know(name, QUOTED)
+    for (const name of options.quoted ?? WRITTEN_BY_PEOPLE) this.#know(name, QUOTED)
     if (options.stripXet) {
       this.#know('xetHash', DROPPED)
       this.#know('xetEnabled', SWITCH)
@@ -282,19 +291,22 @@ export class DocumentScan {
       if (baseEnd > end || !startsWithIgnoringCase(body, start, base)) continue
       const next = body[baseEnd]
       if (baseEnd !== end && next !== SLASH && next !== QUESTION) continue
+      const isBelow = this.#below?.some((path) => startsWith(body, baseEnd, path)) ?? true
+      if (!isBelow) continue
       this.#edits.push(start, baseEnd, BASE)
       return
     }
-    if (hasEscape(body, start, Math.min(end, start + this.#longestBase + 1))) this.#escapedUrl(start, end)
+    if (hasEscape(body, start, Math.min(end, start + this.#reach))) this.#escapedUrl(start, end)
   }
 
   /** The same for a string whose beginning has escapes, or letters that become ASCII only by case mapping. */
   #escapedUrl(start: number, end: number): void {
-    const { text, ends } = beginning(this.#body, start, end, this.#longestBase + 1)
+    const { text, ends } = beginning(this.#body, start, end, this.#reach)
     for (const base of this.#options.bases) {
       if (text.slice(0, base.length).toLowerCase() !== base) continue
       const next = text[base.length]
       if (next !== undefined && next !== '/' && next !== '?') continue
+      if (this.#options.below?.some((path) => text.startsWith(path, base.length)) === false) continue
       this.#edits.push(start, ends[base.length - 1] ?? end, BASE)
       return
     }

@@ -4,6 +4,7 @@
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { isHeaderSafe } from '../http/headers.ts'
+import { ASSET_PATHS } from './datasets-server.ts'
 import { BASE, type DocumentPlan, DocumentScan, FALSE } from './document-scan.ts'
 import type { HubDocument } from './route.ts'
 
@@ -21,6 +22,9 @@ const ARRAYS: ReadonlySet<HubDocument> = new Set<HubDocument>(['tree', 'paths-in
 
 /** Documents that may be either. */
 const EITHER: ReadonlySet<HubDocument> = new Set<HubDocument>(['parquet', 'croissant', 'site'])
+
+/** Documents in which any name may be one of a column. They hold no Xet, and their values are data. */
+const DATA: ReadonlySet<HubDocument> = new Set<HubDocument>(['datasets-server', 'dataset-rows'])
 
 interface DocumentOptions extends Pick<RewriteBases, 'originBase' | 'aliases'> {
   readonly document: HubDocument
@@ -54,11 +58,14 @@ export function rewriteDocument(
  */
 export function scanDocument(body: Buffer, options: DocumentOptions): DocumentScan {
   const { document } = options
+  const isRows = document === 'dataset-rows'
   return new DocumentScan(body, {
     isList: EITHER.has(document) ? undefined : ARRAYS.has(document),
     // No client follows a URL in what people have collected or written.
     bases: document === 'site' ? [] : basesOf(options).map((base) => base.toLowerCase()),
-    stripXet: options.stripXet && !EITHER.has(document),
+    // Of the addresses in rows only those of their images and sounds are the Hub's. All else is data.
+    ...(isRows ? { below: ASSET_PATHS, quoted: [] } : {}),
+    stripXet: options.stripXet && !EITHER.has(document) && !DATA.has(document),
     members: options.members ?? [],
   })
 }

@@ -30,10 +30,13 @@ import {
 } from './url-text.ts'
 
 /** API answers that may be kept. */
-export type HubDocument = TailDocument | ListDocument | 'whoami' | 'datasets-server'
+export type HubDocument = TailDocument | ListDocument | 'whoami' | DatasetsServerDocument
 
 /** Answers about no single repo: `list` has repos of one type, `site` is any other that is not about its caller. */
 export type ListDocument = 'list' | 'site'
+
+/** What the datasets-server says of a dataset, and answers that hold rows of it. Their targets are ones there. */
+export type DatasetsServerDocument = 'datasets-server' | 'dataset-rows'
 
 /** The purpose of a route that the mirror does not understand. All but `page` is passed through. */
 type OtherPurpose =
@@ -45,6 +48,8 @@ type OtherPurpose =
   | 'question'
   /** HTML for people, if it is read by GET or HEAD. By other methods it is a form, and like `any`. */
   | 'page'
+  /** An image or a sound of a row, at the datasets-server. */
+  | 'asset'
   | 'any'
 
 /** One file at one revision, however it was spelled. */
@@ -65,8 +70,7 @@ export type HubRoute =
   | FileRoute
   | {
       readonly kind: 'document'
-      /** `datasets-server`: what that host says of a dataset. Its target is one there. */
-      readonly document: TailDocument | 'datasets-server'
+      readonly document: TailDocument | DatasetsServerDocument
       readonly repo: Repo
       readonly revision: string | undefined
       readonly target: string

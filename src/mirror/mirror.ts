@@ -15,6 +15,7 @@ import type { Refusals } from './access/refusals.ts'
 import { hintContext, refusalAnswer } from './access/refused.ts'
 import { type Answer, ageHeader, closeBody } from './answer.ts'
 import type { ClientName, Ctx } from './context.ts'
+import type { DatasetAssets } from './dataset-assets.ts'
 import type { DocumentRequest, Documents } from './documents/documents.ts'
 import type { FileAnswers } from './files/file-answers.ts'
 import { fillAnswer, lookAnswer } from './files/fill.ts'
@@ -50,6 +51,8 @@ export interface Mirror {
     route: Extract<HubRoute, { kind: 'document' }>,
     request: DocumentRequest,
   ): Promise<Answer>
+  /** An image or a sound of a row: `DatasetAssets.get`. */
+  readonly asset: DatasetAssets['get']
   /** A manifest or blob of a public repo. Undefined leaves the request to the pass-through. */
   registry(
     ctx: Ctx,
@@ -126,6 +129,7 @@ export function createMirror(parts: {
   readonly files: FileAnswers
   readonly readAhead: Pick<ReadAhead, 'requested'>
   readonly objects: Objects
+  readonly assets: DatasetAssets
   readonly uploads: Uploads
   readonly registry: Registry
   readonly documents: Documents
@@ -175,6 +179,7 @@ export function createMirror(parts: {
     storedObjects: (ctx, repo, asked) => git.objects(ctx, repo, asked),
     isHubAway: () => git.isHubAway,
     gitFetched: (ctx, repo) => git.fetched(ctx, repo),
+    asset: (ctx, route, question) => parts.assets.get(ctx, route, question),
     object: (ctx, link, request) => objects.linked(ctx, link, request),
     uploads: parts.uploads,
     // Without a credential the Hub gives addresses of public objects only.

@@ -64,6 +64,7 @@ const OF_UNNAMED_FILES: ReadonlySet<string> = new Set([
   'croissant',
   'safetensors-metadata',
   'datasets-server',
+  'dataset-rows',
 ])
 
 /** Whether the revision is `refs`, which cannot be the name of a branch. */

@@ -234,6 +234,10 @@ async function answerFor(
     case 'xet-token':
       return mirror.xetToken(route.write ? 'write' : 'read')
     case 'other': {
+      if (route.purpose === 'asset') {
+        if (method !== 'GET' && method !== 'HEAD') throw new MirrorError('method_not_allowed')
+        return mirror.asset(ctx, route, { method, ...conditionsOf(request) })
+      }
       const asked = isRead ? registryRequest(route) : undefined
       if (asked === undefined || (method !== 'GET' && method !== 'HEAD')) return undefined
       const conditions = conditionsOf(request)

@@ -12,6 +12,7 @@ export interface HubState {
   /** Absolute base URLs, without a slash at the end. */
   readonly url: string
   readonly cdnUrl: string
+  readonly datasetsServerUrl: string
   readonly xet: boolean
   readonly pageSize: number
   /** Objects larger than this are uploaded in parts of it, by clients that can. */

@@ -73,6 +73,9 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     get cdnUrl() {
       return options.cdnUrl ?? `http://${cdnName}:${ports.cdn}`
     },
+    get datasetsServerUrl() {
+      return `http://${DATASETS_SERVER_HOST}:${ports.datasetsServer}`
+    },
     xet: options.xet ?? true,
     pageSize: options.pageSize ?? 1000,
     partBytes: options.partBytes ?? Number.POSITIVE_INFINITY,
@@ -114,7 +117,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   return {
     url: state.url,
     cdnUrl: state.cdnUrl,
-    datasetsServerUrl: `http://${DATASETS_SERVER_HOST}:${ports.datasetsServer}`,
+    datasetsServerUrl: state.datasetsServerUrl,
     world,
     ledger,
     faults,

@@ -2,6 +2,7 @@
 // from what it has stored, or asks that host with the credential of the caller.
 
 import { describe, expect, it } from 'vitest'
+import { ASSET } from '../hub-simulator/datasets-server.ts'
 import { lfs, World } from '../hub-simulator/repos.ts'
 import { mirrorWorld, TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
@@ -158,6 +159,102 @@ describe('the datasets-server', () => {
     }
   })
 
+  it('is asked once for each of its answers about a dataset', async () => {
+    const scene = await open()
+    const about = '?dataset=acme/data&config=default&split=train'
+    for (const target of [
+      `/splits${about}`,
+      `/size${about}`,
+      `/is-valid${about}`,
+      `/statistics${about}`,
+      '/croissant-crumbs?dataset=acme/data&full=true',
+    ]) {
+      for (const outcome of ['MISS', 'HIT']) {
+        const got = await scene.ask(target, { headers: HOST })
+        expect([target, got.status, got.headers['x-cache']]).toEqual([target, 200, outcome])
+      }
+    }
+    expect(asked(scene).length).toBe(5)
+  })
+
+  it('is asked for rows each time, whose images come through the mirror without a credential', async () => {
+    const scene = await open({ config: { basePath: '/hub/face' } })
+    const { datasetsServerUrl: base, url } = scene.hub
+    for (const path of ['first-rows', 'rows', 'search', 'filter']) {
+      const target = `/hub/face/${path}?split=train&dataset=acme/data&config=default`
+      for (let time = 0; time < 2; time += 1) {
+        const got = await scene.ask(target, { token: TOKENS.alice, headers: HOST })
+        expect([path, got.status, got.headers['x-cache']]).toEqual([path, 200, 'BYPASS'])
+        const { row } = JSON.parse(got.body.toString()).rows[0]
+        // Data stays as it is.
+        expect(row).toMatchObject({
+          text: `${url}/acme/open`,
+          link: `${base}/rows?dataset=acme/data`,
+          xetHash: 'kept',
+        })
+        for (const { src } of [row.image, row.title])
+          expect(src).toMatch(
+            /^http:\/\/datasets-server\.mirror\.example:8080\/hub\/face\/cached-assets\/acme\/data\//,
+          )
+        const { pathname, search, host } = new URL(row.image.src)
+        const headers = { host, authorization: `Bearer ${TOKENS.alice}` }
+        for (const [question, status] of [
+          [{ headers }, 200],
+          [{ headers, method: 'HEAD' }, 200],
+          [{ headers, method: 'POST' }, 405],
+        ] as const) {
+          const asset = await scene.ask(pathname + search, question)
+          expect([question.method, asset.status]).toEqual([question.method, status])
+          if (status !== 200) continue
+          expect([asset.headers['content-type'], asset.headers['x-content-type-options']]).toEqual([
+            'image/jpeg',
+            'nosniff',
+          ])
+          if (question.method === undefined) expect(asset.body.equals(ASSET)).toBe(true)
+        }
+        const forged = await scene.ask(`${pathname}?Signature=x`, { headers })
+        expect([forged.status, forged.headers['x-cache']]).toEqual([403, 'REFUSED'])
+      }
+    }
+    const rows = scene.hub.ledger.requests({ server: 'datasets-server', url: /rows|search|filter/ })
+    expect(rows.length).toBe(8)
+    expect(rows.every(({ headers }) => headers.authorization === `Bearer ${TOKENS.alice}`)).toBe(true)
+    const assets = scene.hub.ledger.requests({ server: 'datasets-server', url: /^\/cached-assets/ })
+    expect(assets.length).toBe(24)
+    expect(assets.filter(({ headers }) => headers.authorization ?? headers.cookie)).toEqual([])
+  })
+
+  it('shows rows of a private dataset to its members only, and assets as the rules say', async () => {
+    const rule = '- {name: no, action: deny, match: {repo: acme/data}}'
+    const scene = await open({ config: { policies: policiesOf(rule) } })
+    const target = '/rows?dataset=acme/hidden'
+    for (const [token, status] of [
+      [TOKENS.alice, 200],
+      [TOKENS.bob, 404],
+      [undefined, 401],
+      [TOKENS.alice, 200],
+    ] as const)
+      expect((await scene.ask(target, { token, headers: HOST })).status).toBe(status)
+    scene.hub.ledger.clear()
+    const asset = '/cached-assets/acme/data/--/x/--/default/train/0/image/image.jpg'
+    for (const denied of ['/rows?dataset=acme/data', asset])
+      expect((await scene.ask(denied, { headers: HOST })).status).toBe(403)
+    await restart(scene, { offline: true })
+    for (const away of [target, asset.replace('data', 'hidden')])
+      expect((await scene.ask(away, { headers: HOST })).status).toBe(404)
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+
+  it('leads an asset to no other host', async () => {
+    const scene = await open()
+    const redirectTo = `${scene.hub.cdnUrl}/elsewhere`
+    scene.hub.faults.add({ where: 'datasets-server', redirectTo, times: 100 })
+    const asset = '/assets/acme/data/--/x/--/default/train/0/image/image.jpg'
+    const got = await scene.ask(asset, { headers: HOST })
+    expect([got.status, got.headers['x-error-code']]).toEqual([502, 'RedirectRefused'])
+    expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
+  })
+
   it('is answered below a base path', async () => {
     const scene = await open({ config: { basePath: '/hub/face' } })
     const got = await scene.ask(`/hub/face${PARQUET}`, { headers: HOST })
@@ -175,7 +272,8 @@ describe('the datasets-server', () => {
       ['/parquet?dataset=acme/data&dataset=acme/hidden', HOST],
       ['/parquet?dataset=acme/data&token=x', HOST],
       ['/parquet?dataset=../../x', HOST],
-      ['/rows?dataset=acme/data', HOST],
+      ['/nothing?dataset=acme/data', HOST],
+      ['/cached-assets/image.jpg', HOST],
     ] as const) {
       const got = await scene.ask(target, { headers })
       expect([target, got.status]).toEqual([target, 404])

@@ -3,6 +3,7 @@
 import { callerKey } from '../../callers/caller-key.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { weakEtag } from '../../http/conditional.ts'
+import { datasetsServerBase } from '../../hub/datasets-server.ts'
 import { HUB_URLS } from '../../hub/names.ts'
 import { rewriteLink, rewrittenLength } from '../../hub/rewrite.ts'
 import type { OriginClient } from '../../origin/client.ts'
@@ -46,7 +47,9 @@ export class DocumentAnswers {
     outcome: Outcome,
     status: number,
   ): Promise<Answer> {
-    const { mirrorBase } = ctx
+    // The addresses in rows are those of the datasets-server, which the client has asked for by that name.
+    const isRows = route.document === 'dataset-rows'
+    const mirrorBase = isRows ? datasetsServerBase(ctx.mirrorBase) : ctx.mirrorBase
     const bases = {
       originBase: this.#originBase,
       mirrorBase,

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { hasListedQuery, siteDocumentOf } from '../../hub/document-query.ts'
+import type { RefusalKey } from '../access/refusals.ts'
 import type { DocumentRequest, DocumentRoute } from './hub-documents.ts'
 
 /**
@@ -21,7 +22,12 @@ export function documentName(route: DocumentRoute, request: DocumentRequest): st
 function hasKnownQuery({ document, target }: DocumentRoute): boolean {
   // The route has read its query.
   if (document === 'datasets-server') return true
-  if (document === 'whoami') return false
+  if (document === 'whoami' || document === 'dataset-rows') return false
   const queried = document === 'site' ? siteDocumentOf(target) : document
   return queried !== undefined && hasListedQuery(queried, target)
+}
+
+/** The name under which a refusal of the document is remembered. Undefined for a document about no repo. */
+export function refusalKey({ repo, target }: DocumentRoute): RefusalKey | undefined {
+  return repo === undefined ? undefined : { kind: 'document', repo, target }
 }

@@ -2,9 +2,12 @@
 // of 20 MB takes a tenth of a second, during which no other request could run.
 
 import { createHash } from 'node:crypto'
+import { DATASETS_SERVER_URL } from '../../hub/datasets-server.ts'
 import { BASE, type DocumentPlan, type DocumentScan } from '../../hub/document-scan.ts'
-import { type RewriteBases, scanDocument } from '../../hub/rewrite.ts'
+import { HUB_URLS } from '../../hub/names.ts'
+import { scanDocument } from '../../hub/rewrite.ts'
 import type { HubDocument } from '../../hub/route.ts'
+import type { OriginClient } from '../../origin/client.ts'
 import { yieldToEventLoop } from '../turns.ts'
 
 /** Bytes to read before looking at the time. */
@@ -21,6 +24,12 @@ const SIBLINGS = 'siblings'
 /** Parsed in one step. No hand-written card is larger than this. */
 const MAX_MEMBER_BYTES = 1024 * 1024
 
+interface DocumentPlansOptions {
+  readonly client: Pick<OriginClient, 'policy'>
+  /** Undefined when the mirror asks none. */
+  readonly datasetsServer?: Pick<OriginClient, 'policy'> | undefined
+}
+
 /** A plan, and what it makes of which bytes. */
 export interface DigestedPlan extends DocumentPlan {
   /** Of the bytes and their changes together. It is another one when the document that clients are sent is, for any base URL. */
@@ -30,11 +39,13 @@ export interface DigestedPlan extends DocumentPlan {
 }
 
 export class DocumentPlans {
-  readonly #bases: Pick<RewriteBases, 'originBase' | 'aliases'>
+  readonly #originBase: string
+  readonly #datasetsServer: string
   readonly #plans = new WeakMap<Buffer, Promise<DigestedPlan>>()
 
-  constructor(bases: Pick<RewriteBases, 'originBase' | 'aliases'>) {
-    this.#bases = bases
+  constructor({ client, datasetsServer }: DocumentPlansOptions) {
+    this.#originBase = client.policy.base.href
+    this.#datasetsServer = datasetsServer?.policy.base.href ?? DATASETS_SERVER_URL
   }
 
   /** The plan for `body`, which must never change. Rejects with MirrorError when it is no such document. */
@@ -47,8 +58,12 @@ export class DocumentPlans {
   }
 
   async #make(body: Buffer, document: HubDocument): Promise<DigestedPlan> {
+    const bases =
+      document === 'dataset-rows'
+        ? { originBase: this.#datasetsServer, aliases: [DATASETS_SERVER_URL] }
+        : { originBase: this.#originBase, aliases: HUB_URLS }
     const scan = scanDocument(body, {
-      ...this.#bases,
+      ...bases,
       document,
       stripXet: true,
       members: [...LEARNT, SIBLINGS],

@@ -3,7 +3,8 @@
 // time when the Hub is away.
 
 import { isHubAway, isOriginUnavailable, MirrorError } from '../../errors.ts'
-import { HUB_URLS, isCommitHash, type Repo } from '../../hub/names.ts'
+import { isOfDatasetsServer } from '../../hub/datasets-server.ts'
+import { isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal, readRefusal } from '../../hub/refusal.ts'
 import { asksForExpansion } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
@@ -15,7 +16,7 @@ import type { Observer } from '../../telemetry/observer.ts'
 import type { Access } from '../access/access.ts'
 import { noteAllowed, noteAnswered, noteRefusal, noteServed } from '../access/note.ts'
 import { proveAnswer, proveCommit, provePublic } from '../access/public.ts'
-import { isOver, type RefusalKey, type Refusals } from '../access/refusals.ts'
+import { isOver, type Refusals } from '../access/refusals.ts'
 import { hintContext, refusalAnswer } from '../access/refused.ts'
 import { type Answer, ageHeader, closeBody } from '../answer.ts'
 import type { Ctx } from '../context.ts'
@@ -24,7 +25,7 @@ import { type DocumentFact, isSameDocument } from '../metadata/documents.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 import { DocumentAnswers, type DocumentAnswersOptions } from './document-answers.ts'
 import { type DocumentFreshness, isImmutable } from './document-freshness.ts'
-import { documentName } from './document-name.ts'
+import { documentName, refusalKey } from './document-name.ts'
 import { DocumentPlans, infoOf } from './document-plans.ts'
 import { GrantedDocuments, type GrantedDocumentsOptions } from './granted-documents.ts'
 import { type DocumentRequest, type DocumentRoute, type HubAnswer, HubDocuments } from './hub-documents.ts'
@@ -93,7 +94,7 @@ export class Documents {
   constructor(options: DocumentsOptions) {
     this.#options = options
     this.#hub = new HubDocuments(options)
-    this.#plans = new DocumentPlans({ originBase: options.client.policy.base.href, aliases: HUB_URLS })
+    this.#plans = new DocumentPlans(options)
     this.#granted = new GrantedDocuments(options)
     this.#served = new ServedDocuments(options)
     this.#answers = new DocumentAnswers({ ...options, plans: this.#plans })
@@ -358,7 +359,7 @@ export class Documents {
 
   /** What the Hub refused to this caller a moment ago. */
   #refusedBefore(ctx: Ctx, route: DocumentRoute): Answer | undefined {
-    const asked = questionOf(route)
+    const asked = refusalKey(route)
     if (asked === undefined) return undefined
     const refused = this.#options.refusals.get(ctx.fingerprint, asked)
     if (refused === undefined || isOver(refused, asked.repo, this.#options)) return undefined
@@ -393,14 +394,14 @@ export class Documents {
       const { document } = route
       this.#keep(ctx, route.repo, name, { document, fact, askedAt, before: stored })
     }
-    const asked = questionOf(route)
+    const asked = refusalKey(route)
     if (asked !== undefined && deniesRepo(refusal))
       this.#options.refusals.set(ctx.fingerprint, asked, { refusal, headers, at: askedAt })
     // It may have been made private, or deleted.
     const isGone = (status === 404 && !isForeign) || (deniesRepo(refusal) && !isBadToken(refusal))
     if (route.repo === undefined && name !== undefined && isGone) metadata.documents.remove(name)
     // The datasets-server refuses more than the Hub does, and decides about no right to the repo.
-    if (route.document !== 'datasets-server') await access.refused(ctx, route.repo, refusal, askedAt)
+    if (!isOfDatasetsServer(route.document)) await access.refused(ctx, route.repo, refusal, askedAt)
     return refusalAnswer(refusal, {
       asked: hintContext(ctx, route.repo),
       anonymous: ctx.authorization === undefined,
@@ -462,8 +463,4 @@ export class Documents {
     }
     return refusalAnswer(refusal, { anonymous: false, aboutRepo: true, extra: fact.headers, outcome })
   }
-}
-
-function questionOf({ repo, target }: DocumentRoute): RefusalKey | undefined {
-  return repo === undefined ? undefined : { kind: 'document', repo, target }
 }

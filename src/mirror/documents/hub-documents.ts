@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
+import { isOfDatasetsServer } from '../../hub/datasets-server.ts'
 import type { HubRoute } from '../../hub/route.ts'
 import { FALLBACK_TIMEOUT_MS, type OriginAnswer, type OriginClient } from '../../origin/client.ts'
 import { REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
@@ -48,6 +49,11 @@ export const SMALL_DOCUMENT_BYTES = 64 * 1024
 const NO_DATASETS_SERVER =
   'This mirror asks no datasets-server. Its operator can set HUBMIRROR_DATASETS_SERVER.'
 
+/** The error for a request to the datasets-server if the mirror asks none. */
+export function noDatasetsServer(): MirrorError {
+  return new MirrorError('not_found', { message: NO_DATASETS_SERVER })
+}
+
 interface Question {
   readonly space: DocumentSpace
   readonly askedAt: number
@@ -86,9 +92,8 @@ export class HubDocuments {
 
   /** The client for the host that has the document. Throws MirrorError when there is none. */
   clientFor({ document }: DocumentRoute): OriginClient {
-    if (document !== 'datasets-server') return this.#client
-    if (this.#datasetsServer === undefined)
-      throw new MirrorError('not_found', { message: NO_DATASETS_SERVER })
+    if (!isOfDatasetsServer(document)) return this.#client
+    if (this.#datasetsServer === undefined) throw noDatasetsServer()
     return this.#datasetsServer
   }
 

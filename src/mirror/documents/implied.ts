@@ -125,6 +125,7 @@ export class Implied {
       case 'croissant':
       case 'safetensors-metadata':
       case 'datasets-server':
+      case 'dataset-rows':
         return undefined
       default:
         return route.document satisfies never

@@ -28,6 +28,8 @@ interface Options {
   /** Settings of the mirror. */
   readonly env?: Readonly<Record<string, string>>
   readonly hub?: HubOptions
+  /** Whether the mirror asks the datasets-server of the Hub, which has an address of its own. */
+  readonly asksDatasetsServer?: boolean
 }
 
 /** Sets the scene for each test of the surrounding suite. `world` is called once per test. */
@@ -84,6 +86,7 @@ async function openScene(world: World, options: Options): Promise<Opened> {
   const env = {
     HUBMIRROR_ORIGIN: hub.url,
     HUBMIRROR_REDIRECT_HOSTS: new URL(hub.cdnUrl).hostname,
+    ...(options.asksDatasetsServer === true ? { HUBMIRROR_DATASETS_SERVER: hub.datasetsServerUrl } : {}),
     ...options.env,
   }
   let mirror = await startMirrorProcess(env).catch(async (error: unknown) => {

@@ -100,7 +100,8 @@ describe('the memory for documents', () => {
 
 describe('a document that is being sent', () => {
   const body = Buffer.from(`[${'{"path":"a","xetHash":"b"},'.repeat(40_000)}{}]`)
-  const plans = () => new DocumentPlans({ originBase: 'http://hub' })
+  const plans = () =>
+    new DocumentPlans({ client: { policy: { base: new URL('http://hub'), allowedHosts: [] } } })
 
   it('is scanned while other work is done, once for all requests', async () => {
     const looked = plans()

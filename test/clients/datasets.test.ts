@@ -1,0 +1,36 @@
+// `datasets` with a mirror that has a name: it asks `datasets-server.` and that name for what is said of a dataset.
+
+import { readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { lfs, World } from '../hub-simulator/repos.ts'
+import { hubEnvironment } from './support/python.ts'
+import { runForJson } from './support/run.ts'
+import { expectManners, useScene } from './support/scene.ts'
+import { describeClient, pythonOf, scriptPath } from './support/tools.ts'
+
+const PARQUET = readFileSync(new URL('./matrix/rows.parquet', import.meta.url))
+// Below `localhost` every name leads to loopback.
+const ALLOWED = 'localhost,datasets-server.localhost'
+
+function world(): World {
+  const made = new World()
+  made.dataset('acme/rows').commit({ 'README.md': '# rows\n', 'data/train.parquet': lfs(PARQUET) })
+  return made
+}
+
+describeClient('datasets', [pythonOf('data')], () => {
+  const scene = useScene(world, { asksDatasetsServer: true })
+
+  it('loads a dataset whole and streamed, and asks the datasets-server through the mirror', async () => {
+    const { hub, newHome } = scene()
+    const env = { ...hubEnvironment(scene()), NO_PROXY: ALLOWED, no_proxy: ALLOWED }
+    const args = [scriptPath('load_dataset.py'), 'acme/rows']
+    const found = await runForJson(pythonOf('data'), args, { home: await newHome(), env })
+    const { rows } = found as { readonly rows: readonly unknown[] }
+    expect(rows.length).toBeGreaterThan(0)
+    expect(found).toEqual({ rows, streamed: rows, description: 'as the datasets-server says' })
+    const asked = hub.ledger.requests({ server: 'datasets-server' })
+    expect(asked.map(({ url, status }) => [url, status])).toEqual([['/info?dataset=acme%2Frows', 200]])
+    expectManners(hub)
+  })
+})
