@@ -6,7 +6,7 @@ import { isOriginUnavailable, type MirrorError } from '../errors.ts'
 import { etagOf, weakEtag } from '../http/conditional.ts'
 import { headerValue } from '../http/headers.ts'
 import { readRefusal } from '../hub/refusal.ts'
-import type { RegistryRequest } from '../hub/registry.ts'
+import { manifestAccept, type RegistryRequest } from '../hub/registry.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { foreignAnswer, interception } from '../origin/failures/bad-answer.ts'
@@ -41,7 +41,6 @@ export interface RegistryQuestion extends ObjectRequest {
 
 /** A manifest names a handful of blobs. */
 const MAX_MANIFEST_BYTES = 1024 * 1024
-const MAX_ACCEPT_CHARS = 512
 const MANIFEST_HEADERS = ['docker-content-digest', 'docker-distribution-api-version']
 
 export class Registry {
@@ -113,11 +112,12 @@ export class Registry {
   async #manifest(
     ctx: Ctx,
     { repo, target }: RegistryRequest,
-    { accept = '', method }: RegistryQuestion,
+    { accept: given = '', method }: RegistryQuestion,
     isPublic: boolean,
   ): Promise<Answer | undefined> {
     const { metadata, client, offline, monotonic, freshness } = this.#options
-    if (accept.length > MAX_ACCEPT_CHARS) return undefined
+    const accept = manifestAccept(given)
+    if (accept === undefined) return undefined
     // The Hub names the file to llama.cpp, and to no other client.
     const isLlama = /llama-cpp/i.test(ctx.forward['user-agent'] ?? '')
     const name = `MANIFEST ${target} ${isLlama ? 'llama-cpp' : 'any'} ${accept}`

@@ -135,6 +135,31 @@ describe('a store that is full', () => {
     expect(await scene.get('a.bin')).toBe('HIT')
   })
 
+  it('keeps the answers of the API that were used last, within the share of facts', async () => {
+    // A twentieth is less than 1 MiB, which facts have in any case.
+    const cacheMaxSizeBytes = 4 * 1024 * 1024
+    const scene = await openScene({ config: { cacheMaxSizeBytes } })
+    const text = 'x'.repeat(200_000)
+    const body = (number: number) => JSON.stringify([{ number, text }])
+    const list = (number: number) => `/api/collections?q=${number}`
+    for (let number = 0; number < 20; number += 1) {
+      const status = { code: 200, headers: { 'content-type': 'application/json' }, body: body(number) }
+      const fault = scene.hub.faults.add({ where: 'hub', match: /collections/, status })
+      const got = await scene.ask(list(number))
+      expect([number, got.status, got.headers['x-cache']]).toEqual([number, 200, 'MISS'])
+      fault.remove()
+    }
+    const storedBytes = async () =>
+      metricValue(await scene.mirror.metrics(), 'hubmirror_cache_size_bytes') ?? 0
+    await eventually(storedBytes, (bytes) => bytes <= 1024 * 1024)
+    expect(await storedBytes()).toBeGreaterThan(text.length)
+    // What is left is on the disk, and not only in memory.
+    await scene.restart({ offline: true, cacheMaxSizeBytes })
+    expect((await scene.ask(list(0))).status).toBe(404)
+    const last = await scene.ask(list(19))
+    expect([last.status, last.body.toString()]).toEqual([200, body(19)])
+  })
+
   it('shrinks to a limit that was lowered, the oldest files first', async () => {
     const scene = await fullScene({})
     for (const path of PATHS) await scene.get(path)

@@ -227,3 +227,22 @@ it.each([
   const blob = await scene.ask(blobOf(JSON.parse(before.body.toString()) as Manifest))
   expect([blob.status, blob.body.equals(BYTES)]).toEqual([200, true])
 })
+
+it('a manifest is stored under the types that a client accepts, and under no other text of the field', async () => {
+  const scene = await openScene()
+  scene.world.model('acme/gguf').commit({ 'model-Q4_K_M.gguf': lfs('weights') })
+  await scene.ask('/api/models/acme/gguf')
+  const target = '/v2/acme/gguf/manifests/Q4_K_M'
+  for (const [accept, outcome] of [
+    ['application/json, */*', 'MISS'],
+    ['*/*,application/json', 'HIT'],
+    ['APPLICATION/JSON , */*, */*', 'HIT'],
+    ['application/json', 'MISS'],
+    ['application/x-1', 'BYPASS'],
+    ['application/x-1', 'BYPASS'],
+    ['application/json;q=0.1', 'BYPASS'],
+  ] as const) {
+    const got = await scene.ask(target, { headers: { accept } })
+    expect([accept, got.status, got.headers['x-cache']]).toEqual([accept, 200, outcome])
+  }
+})

@@ -257,6 +257,9 @@ function isFactOf(
   // '<origin> GET /parquet?dataset=org%2Fname' is an answer of the datasets-server.
   const dataset = /^\/[a-z-]+\?dataset=([^&]+)/.exec(target)?.[1]
   if (dataset !== undefined) return owners.has(`${origin} datasets/${dataset.replace('%2F', '/')}`)
+  // '<origin> MANIFEST /v2/org/name/manifests/tag any <Accept>' and 'BLOB …' are answers of the registry.
+  const model = /^\/v2\/([^/]+\/[^/]+)\//.exec(target)?.[1]
+  if (model !== undefined) return owners.has(`${origin} models/${model}`)
   if (!target.startsWith('/api/')) return false
   const [segment = '', first = '', next] = target.slice('/api/'.length).replace(/\?.*$/s, '').split('/', 3)
   // `models/gpt2/tree/…` belongs to `gpt2`, `models/org/name/…` to `org/name`. If an organisation has the name of a tail,

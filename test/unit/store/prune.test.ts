@@ -155,6 +155,23 @@ describe('carrying out a plan', () => {
     expect(documents).toEqual(['documents GET /parquet?dataset=org%2Frows-2&config=a'])
   })
 
+  it('removes what the registry said of a model, and nothing of another', async () => {
+    const metadata = made.known()
+    for (const id of ['org/name', 'org/name-2']) {
+      await metadata.repos.setPublic(repoOf(id), true)
+      metadata.documents.set(`MANIFEST /v2/${id}/manifests/latest any application/json`, DOCUMENT, 0)
+      metadata.documents.set(`BLOB /v2/${id}/blobs/sha256:abc`, DOCUMENT, 0)
+    }
+    await made.settled()
+    const selection = { owners: new Set([`${ORIGIN} models/org/name`]), unclaimed: false }
+    await carryOut(made.layout, planPrune(await takeInventory(made.layout), selection, Date.now()))
+    const documents = (await factsLeft()).filter((fact) => fact.startsWith('documents '))
+    expect(documents).toEqual([
+      'documents BLOB /v2/org/name-2/blobs/sha256:abc',
+      'documents MANIFEST /v2/org/name-2/manifests/latest any application/json',
+    ])
+  })
+
   it('removes the bytes and every fact of a repo, and none of another', async () => {
     const metadata = made.known()
     const kept: string[] = []
