@@ -6,8 +6,8 @@ import { parseRepoId, REPO_TYPES, type Repo, type RepoType } from './names.ts'
 import type { HubRoute } from './route.ts'
 import { splitTarget } from './url-text.ts'
 
-/** The repos that a write changes; `all` when it may be any. */
-export type WrittenRepos = readonly Repo[] | 'all'
+/** The repos that a write changes; `all` when it may be any, and `new` when it makes one whose name only the Hub knows. */
+export type WrittenRepos = readonly Repo[] | 'all' | 'new'
 
 /** Whether the body of this request names repos that it changes. */
 export function namesReposInBody(route: HubRoute, method: string): boolean {
@@ -21,8 +21,10 @@ export function namesReposInBody(route: HubRoute, method: string): boolean {
 export function writtenRepos(route: HubRoute, method: string, body: Buffer | undefined): WrittenRepos {
   const own = route.repo === undefined ? [] : [route.repo]
   if (!namesReposInBody(route, method)) return own
-  const named = body === undefined ? undefined : reposIn(body, managementOf(route), route.repo?.type)
-  return named === undefined ? 'all' : [...own, ...named]
+  const management = managementOf(route)
+  const named = body === undefined ? undefined : reposIn(body, management, route.repo?.type)
+  if (named !== undefined) return [...own, ...named]
+  return management === 'create' || management === 'duplicate' ? 'new' : 'all'
 }
 
 type Management = 'create' | 'delete' | 'move' | 'duplicate'

@@ -224,15 +224,19 @@ function writeEffects({
   const mayChange: Mirror['mayChange'] = (ctx, repos) => {
     refusals.invalidate(ctx.fingerprint)
     documents.changed()
-    if (repos === 'all') metadata.refs.allChanged()
+    if (typeof repos === 'string') metadata.refs.allChanged()
     else for (const repo of repos) metadata.refs.changed(repo)
   }
   return {
     mayChange,
     async changed(ctx, repos) {
       mayChange(ctx, repos)
-      if (repos === 'all') {
+      if (repos === 'new') {
         access.doubtAll()
+        return
+      }
+      if (repos === 'all') {
+        await access.writtenAnywhere()
         return
       }
       for (const repo of repos) {

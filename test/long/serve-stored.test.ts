@@ -129,6 +129,40 @@ describe('what is stored of a restricted repo is not served any more', () => {
     await expectOver(company)
   })
 
+  it('under another spelling of the name', async () => {
+    const company = await downloaded()
+    const { scene, ci, team } = company
+    const spelled = SMALL.replace('acme/secret', 'ACME/Secret')
+    expect((await scene.ask(spelled, { token: ci })).status).toBe(200)
+    await scene.settled()
+    scene.world.model('acme/secret').private(['alice'])
+    scene.clock.advance(ACCESS_TTL_MS)
+    expect((await scene.ask(SMALL, { token: ci })).status).toBe(404)
+    await loseHub(scene)
+    expect((await scene.ask(spelled, { token: team })).status).toBe(502)
+    await scene.restart({ offline: true })
+    expect((await scene.ask(spelled, { token: team })).status).toBe(404)
+  })
+
+  it('once a write was accepted that may have been to any repo; not if it made a new one', async () => {
+    const company = await downloaded()
+    const { scene } = company
+    const write = (method: string, target: string) =>
+      scene.ask(`/api/repos/${target}`, {
+        method,
+        token: TOKENS.alice,
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: 'mine' }),
+      })
+    scene.clock.advance(ACCESS_TTL_MS)
+    expect((await write('POST', 'create')).status).toBe(200)
+    await scene.restart({ offline: true })
+    expect((await seen(scene, company)).slice(0, 3)).toEqual(['HIT', 'HIT', 'HIT'])
+    await scene.restart()
+    expect((await write('DELETE', 'delete')).status).toBe(200)
+    await expectOver(company)
+  })
+
   it('until the Hub shows the repo again', async () => {
     const company = await downloaded()
     const { scene, ci } = company

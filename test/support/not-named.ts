@@ -4,4 +4,5 @@ export const NOT_NAMED = {
   isShown: () => Promise.resolve(false),
   show() {},
   end: () => Promise.resolve(),
+  endAll: () => Promise.resolve(),
 }

@@ -24,7 +24,7 @@ interface AccessSettings {
   readonly staleGraceMs: number
 }
 
-type Restricted = Pick<RestrictedMetadata, 'isNamed' | 'isShown' | 'show' | 'end'>
+type Restricted = Pick<RestrictedMetadata, 'isNamed' | 'isShown' | 'show' | 'end' | 'endAll'>
 
 export class Access {
   readonly #metadata: Metadata
@@ -117,6 +117,12 @@ export class Access {
   /** A write was accepted that may have been to any repo: all are asked again before a verdict is used. */
   doubtAll(): void {
     this.#allDoubtedAt = this.#monotonic()
+  }
+
+  /** The same, and the write may have made an existing repo private, or deleted it: what is stored of none is served by a rule. */
+  async writtenAnywhere(): Promise<void> {
+    this.doubtAll()
+    await this.#restricted.endAll(this.#monotonic())
   }
 
   /**
@@ -295,5 +301,6 @@ export class Access {
 }
 
 function denialKey(fingerprint: string, repo: Repo | undefined): string {
-  return repo === undefined ? fingerprint : `${fingerprint} ${repoKey(repo)}`
+  // The Hub ignores case, so a refusal holds for all spellings of a name.
+  return repo === undefined ? fingerprint : `${fingerprint} ${repoKey(repo).toLowerCase()}`
 }

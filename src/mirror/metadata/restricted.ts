@@ -2,7 +2,7 @@
 // facts lie under an origin of their own, so that nothing takes them for facts of a public repo: not this mirror after the repo
 // was published, and no earlier version. No other restricted repo is named on the disk. Who may have them is decided in access/.
 
-import { type CommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { type CommitHash, parseRepoId, type Repo, repoKey } from '../../hub/names.ts'
 import { MemoryCache } from '../../memory.ts'
 import { isServedRepo } from '../../policy/decide.ts'
 import type { Rule } from '../../policy/rules.ts'
@@ -51,6 +51,8 @@ export class RestrictedMetadata {
   })
   // The last end that was evicted.
   #forgottenEndAt = Number.NEGATIVE_INFINITY
+  // When a write was accepted that may have been to any repo.
+  #allEndedAt = Number.NEGATIVE_INFINITY
   // Changes of what the disk says of repos, one after another.
   #marking: Promise<void> = Promise.resolve()
 
@@ -72,17 +74,25 @@ export class RestrictedMetadata {
   /** Whether the Hub has shown the repo, and nothing has ended that since; also before a restart. */
   async isShown(repo: Repo): Promise<boolean> {
     if (!this.isNamed(repo)) return false
-    const known = this.#showings.get(repoKey(repo))
+    const known = this.#known(repo)
     return known === undefined ? (await this.#marked(repo)) === true : known.isShown
+  }
+
+  #known(repo: Repo): Showing | undefined {
+    const known = this.#showings.get(placeOf(repo))
+    const allEndedAt = this.#allEndedAt
+    if (allEndedAt === Number.NEGATIVE_INFINITY || (known !== undefined && known.at > allEndedAt))
+      return known
+    return { isShown: false, at: Math.max(allEndedAt, this.#forgottenEndAt) }
   }
 
   /** The Hub has shown the repo to a credential that has a right to it, in answer to a request that was sent at `askedAt`. */
   show(repo: Repo, askedAt: number): void {
-    const before = this.#showings.get(repoKey(repo))
+    const before = this.#known(repo)
     // A late answer to an early request must not undo an end.
     const isOver = askedAt <= (before?.at ?? this.#forgottenEndAt)
     if (!this.isNamed(repo) || before?.isShown === true || isOver) return
-    this.#showings.set(repoKey(repo), { isShown: true, at: askedAt })
+    this.#showings.set(placeOf(repo), { isShown: true, at: askedAt })
     void this.#mark(repo, true)
   }
 
@@ -92,7 +102,25 @@ export class RestrictedMetadata {
    */
   async end(repo: Repo, at: number): Promise<void> {
     // A rule that went a moment ago may come back.
-    if (this.isNamed(repo) || this.#showings.has(repoKey(repo))) await this.#end(repo, at)
+    if (this.isNamed(repo) || this.#showings.has(placeOf(repo))) await this.#end(repo, at)
+  }
+
+  /** The same for all repos. */
+  async endAll(at: number): Promise<void> {
+    this.#allEndedAt = Math.max(this.#allEndedAt, at)
+    const { facts, settings, onWriteError } = this.#options
+    if (!settings.policies.some(({ action }) => action === 'serve-stored')) return
+    await this.#marking
+    try {
+      for await (const { key, value } of facts.list('repos')) {
+        const repo = this.#store.repoOf(key)
+        if (repo === undefined || !isRecord(value) || value['shown'] !== true) continue
+        // The Hub may have shown it again meanwhile.
+        if (this.#known(repo)?.isShown === false) await this.#mark(repo, false)
+      }
+    } catch (error) {
+      onWriteError(error)
+    }
   }
 
   /** Keeps what a commit has at a path. Ignored, as all that follows here, for a repo that no rule names. */
@@ -156,8 +184,8 @@ export class RestrictedMetadata {
   }
 
   async #end(repo: Repo, at: number): Promise<void> {
-    const before = this.#showings.get(repoKey(repo))
-    this.#showings.set(repoKey(repo), { isShown: false, at: Math.max(at, before?.at ?? at) })
+    const before = this.#showings.get(placeOf(repo))
+    this.#showings.set(placeOf(repo), { isShown: false, at: Math.max(at, before?.at ?? at) })
     if (before?.isShown !== false) await this.#mark(repo, false)
   }
 
@@ -171,8 +199,12 @@ export class RestrictedMetadata {
 
   /** What the disk says: whether the repo is shown; undefined when nothing is kept of it. */
   async #marked(repo: Repo): Promise<boolean | undefined> {
-    const fact = await this.#store.read('repos', this.#store.repoKey(repo))
+    const fact = await this.#store.read('repos', this.#markKey(repo))
     return isRecord(fact) ? fact['shown'] === true : undefined
+  }
+
+  #markKey({ type, id }: Repo): string {
+    return this.#store.repoKey({ type, id: parseRepoId(id.toLowerCase()) ?? id })
   }
 
   /** Saves whether the repo is shown; with undefined, only that something is kept of it. Never rejects. */
@@ -181,8 +213,13 @@ export class RestrictedMetadata {
       const before = await this.#marked(repo)
       if (before === undefined && isShown === false) return
       const shown = isShown ?? before ?? false
-      if (shown !== before) await this.#store.write('repos', this.#store.repoKey(repo), { shown })
+      if (shown !== before) await this.#store.write('repos', this.#markKey(repo), { shown })
     })
     return this.#marking
   }
+}
+
+/** What the Hub said holds for all spellings of a name: it ignores case. */
+function placeOf(repo: Repo): string {
+  return repoKey(repo).toLowerCase()
 }

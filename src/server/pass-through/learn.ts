@@ -47,7 +47,7 @@ export async function learn(
  * without a credential, which every write needs: otherwise any client could make the mirror ask the Hub more often.
  */
 export function noteUnanswered(method: string | undefined, { mirror, ctx, route, written }: Learning): void {
-  if (written === 'all' || ctx.authorization === undefined) return
+  if (typeof written === 'string' || ctx.authorization === undefined) return
   if (isChange(route, method)) mirror.mayChange(ctx, written)
 }
 

@@ -250,7 +250,7 @@ function isFactOf(
   kind: FactKind,
   fact: Extract<StoredFact, { kind: 'fact' }>,
 ): boolean {
-  if (kind === 'repos') return owners.has(fact.key)
+  if (kind === 'repos') return owners.has(fact.key) || isMarkOf(owners, fact.key)
   const [origin = '', second = '', target = ''] = fact.key.split(' ', 3)
   if (kind !== 'documents') return owners.has(`${origin} ${second}`)
   // '<origin> GET /api/models/org/name/tree/main' or 'POST …/paths-info/main <digest>': second is the method.
@@ -269,6 +269,12 @@ function isFactOf(
     if (!owners.has(owner) || parseOwner(owner) === undefined) return false
     return repo.split('/').length === 3 || next === undefined || DOCUMENT_TAILS.has(next)
   })
+}
+
+/** What is said of a restricted repo as a whole has a key in lower case. */
+function isMarkOf(owners: ReadonlySet<string>, key: string): boolean {
+  if (!key.startsWith('restricted:')) return false
+  return [...owners].some((owner) => owner.toLowerCase() === key.toLowerCase())
 }
 
 const DOCUMENT_TAILS: ReadonlySet<string> = new Set(

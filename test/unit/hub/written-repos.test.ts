@@ -6,6 +6,7 @@ import { namesReposInBody, writtenRepos } from '../../../src/hub/written-repos.t
 
 const repo = (id: string, type = 'model') => ({ type, id })
 const ALL = 'all'
+const NEW = 'new'
 
 it.each([
   ['POST', '/api/models/a/b/commit/main', undefined, [repo('a/b')]],
@@ -15,17 +16,17 @@ it.each([
   ['POST', '/api/collections', undefined, []],
   ['POST', '/api/repos/create', { name: 'b', organization: 'a' }, [repo('a/b')]],
   ['POST', '/api/repos/create', { name: 'a/b', type: 'dataset' }, [repo('a/b', 'dataset')]],
-  ['POST', '/api/repos/create', { name: 'b', organization: null }, ALL],
-  ['POST', '/api/repos/create', { name: 'b', organization: 'a', type: 'planet' }, ALL],
-  ['POST', '/api/repos/create', { name: '../b', organization: 'a' }, ALL],
-  ['POST', '/api/repos/create', ['a/b'], ALL],
-  ['POST', '/api/repos/create', undefined, ALL],
+  ['POST', '/api/repos/create', { name: 'b', organization: null }, NEW],
+  ['POST', '/api/repos/create', { name: 'b', organization: 'a', type: 'planet' }, NEW],
+  ['POST', '/api/repos/create', { name: '../b', organization: 'a' }, NEW],
+  ['POST', '/api/repos/create', ['a/b'], NEW],
+  ['POST', '/api/repos/create', undefined, NEW],
   ['DELETE', '/api/repos/delete', { name: 'b', organization: 'a', type: 'space' }, [repo('a/b', 'space')]],
   ['DELETE', '/api/repos/delete', { name: 'b' }, ALL],
   ['POST', '/api/repos/move', { fromRepo: 'a/b', toRepo: 'c/d' }, [repo('a/b'), repo('c/d')]],
   ['POST', '/api/repos/move', { fromRepo: 'a/b' }, ALL],
   ['POST', '/api/spaces/a/b/duplicate', { repository: 'c/d' }, [repo('a/b', 'space'), repo('c/d', 'space')]],
-  ['POST', '/api/spaces/a/b/duplicate', { repository: 'd' }, ALL],
+  ['POST', '/api/spaces/a/b/duplicate', { repository: 'd' }, NEW],
 ])('%s %s with %j changes %j', (method, target, body, repos) => {
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
   expect(writtenRepos(parseHubUrl(target, '/'), method, bytes)).toEqual(repos)

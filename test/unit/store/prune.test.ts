@@ -172,6 +172,16 @@ describe('carrying out a plan', () => {
     ])
   })
 
+  it('removes what is said of a restricted repo in whatever spelling', async () => {
+    const origin = `restricted:${ORIGIN}`
+    for (const id of ['org/other', 'org/secret'])
+      await made.facts.write('repos', `${origin} models/${id}`, { shown: true })
+    await made.settled()
+    const selection = { owners: new Set([`${origin} models/Org/Secret`]), unclaimed: false }
+    await carryOut(made.layout, planPrune(await takeInventory(made.layout), selection, Date.now()))
+    expect(await factsLeft()).toEqual([`repos ${`${origin} models/org/other`.slice(ORIGIN.length + 1)}`])
+  })
+
   it('removes the bytes and every fact of a repo, and none of another', async () => {
     const metadata = made.known()
     const kept: string[] = []
