@@ -7,13 +7,13 @@ import type { RestrictedMetadata } from './mirror/metadata/restricted.ts'
 export interface UnnamedRepos {
   /** Begins a round. Returns at once. */
   check(): void
-  /** Ends the round under way; the next start goes on. Never rejects. */
+  /** Ends the round under way; the next start goes on. Resolves when what is to be kept has been handed to the store. Never rejects. */
   stop(): Promise<void>
 }
 
 /** Begins the first round, unless the store cannot be written to. */
 export function watchUnnamedRepos(
-  restricted: Pick<RestrictedMetadata, 'removeUnnamed'>,
+  restricted: Pick<RestrictedMetadata, 'removeUnnamed' | 'settled'>,
   { store, logger }: { readonly store: { readonly readOnly: boolean }; readonly logger: Logger },
 ): UnnamedRepos {
   const stopping = new AbortController()
@@ -38,7 +38,7 @@ export function watchUnnamedRepos(
     check,
     stop() {
       stopping.abort()
-      return rounds
+      return rounds.then(() => restricted.settled())
     },
   }
 }

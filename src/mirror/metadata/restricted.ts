@@ -183,6 +183,11 @@ export class RestrictedMetadata {
     return signal.aborted ? undefined : count
   }
 
+  /** Resolves when all that is to be kept has been handed to the store. Never rejects. */
+  settled(): Promise<void> {
+    return this.#marking
+  }
+
   async #end(repo: Repo, at: number): Promise<void> {
     const before = this.#showings.get(placeOf(repo))
     this.#showings.set(placeOf(repo), { isShown: false, at: Math.max(at, before?.at ?? at) })
