@@ -18,7 +18,7 @@ describe.each([1, 2])('HTTP/1.0 with %i process(es) that answer', (workers) => {
     '/metrics',
     FILE,
     '/api/models/acme/open',
-    '/api/organizations/acme/overview',
+    '/acme/open/raw/main/config.json',
   ])('a GET of %s without Host is answered, and the connection ends', async (target) => {
     const scene = await open()
     for (const turn of ['first', 'again']) {
@@ -71,7 +71,7 @@ describe.each([1, 2])('HTTP/1.0 with %i process(es) that answer', (workers) => {
       where: 'hub',
       addHeaders: { link: `<${scene.hub.url}/api/organizations/acme/members?p=2>; rel="next"` },
     })
-    const got = await rawHttp(scene.mirror.url, 'GET /api/organizations/acme/overview HTTP/1.0\r\n\r\n')
+    const got = await rawHttp(scene.mirror.url, 'GET /acme/open/raw/main/config.json HTTP/1.0\r\n\r\n')
     expect(got.headers['link']).toBe(`<${scene.mirror.url}/api/organizations/acme/members?p=2>; rel="next"`)
   })
 
@@ -86,8 +86,8 @@ describe.each([1, 2])('HTTP/1.0 with %i process(es) that answer', (workers) => {
   it('a body that breaks off ends with a reset, not with an end that looks whole', async () => {
     const scene = await open()
     // In chunks of the Hub, so that the mirror can tell.
-    scene.hub.faults.add({ where: 'hub', match: /overview/, gzipAlways: true, cutAfterBytes: 10 })
-    const got = await rawHttp(scene.mirror.url, 'GET /api/organizations/acme/overview HTTP/1.0\r\n\r\n')
+    scene.hub.faults.add({ where: 'hub', match: /\/raw\//, gzipAlways: true, cutAfterBytes: 10 })
+    const got = await rawHttp(scene.mirror.url, 'GET /acme/open/raw/main/config.json HTTP/1.0\r\n\r\n')
     expect([got.status, got.headers['content-length'], got.end]).toEqual([200, undefined, 'reset'])
   })
 

@@ -10,7 +10,7 @@ import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 
 const CONFIG = '/acme/open/resolve/main/config.json'
-const OVERVIEW = '/api/organizations/acme/overview'
+const PASSED = '/acme/open/raw/main/config.json'
 
 /** A mirror of `origin` that has this environment, with `PROXY` in its values for the address of the proxy. */
 async function open(
@@ -43,7 +43,7 @@ describe('a plain http origin behind a proxy', () => {
     const { ask, proxy } = await open('http://hub.example', { HTTP_PROXY: 'http://PROXY' })
     const file = await ask(CONFIG)
     expect([file.status, file.body.toString()]).toEqual([200, '{"model_type":"open","v":2}\n'])
-    expect((await ask(OVERVIEW, { token: TOKENS.alice })).status).toBe(200)
+    expect((await ask(PASSED, { token: TOKENS.alice })).status).toBe(200)
     const post = await ask('/api/validate-yaml', { method: 'POST', body: '{"content":"x"}' })
     expect(post.status).toBe(200)
     expect(proxy.asked.length).toBeGreaterThan(3)
@@ -57,7 +57,7 @@ describe('a plain http origin behind a proxy', () => {
     const login = { login: 'user:p@ss' }
     const { ask, hub, proxy } = await open('http://hub.example', { http_proxy: 'user:p%40ss@PROXY' }, login)
     expect((await ask(CONFIG)).status).toBe(200)
-    expect((await ask(OVERVIEW)).status).toBe(200)
+    expect((await ask(PASSED)).status).toBe(200)
     expect(new Set(proxy.asked.map((asked) => asked.login))).toEqual(new Set(['user:p@ss']))
     const seen = hub.ledger.requests({ server: 'hub' })
     expect(seen.length).toBe(proxy.asked.length)
@@ -85,7 +85,7 @@ describe('a plain http origin behind a proxy', () => {
   it('is requested directly if NO_PROXY says so', async () => {
     const env = { HTTP_PROXY: 'http://PROXY', NO_PROXY: '127.0.0.0/8' }
     const { ask, proxy } = await open(undefined, env)
-    expect((await ask(OVERVIEW)).status).toBe(200)
+    expect((await ask(PASSED)).status).toBe(200)
     expect(proxy.asked).toEqual([])
   })
 })
@@ -97,7 +97,7 @@ describe.each([
   const failure = async (value: string, options: Partial<ForwardProxyOptions>): Promise<string[]> => {
     const { ask, mirror } = await open(origin, { [variable]: value }, options)
     const texts: string[] = []
-    for (const target of [CONFIG, OVERVIEW]) {
+    for (const target of [CONFIG, PASSED]) {
       const got = await ask(target)
       expect(got.headers['x-error-code']).toMatch(/^Origin(Unreachable|Timeout)$/)
       texts.push(got.headers['x-error-message'] ?? '')
@@ -135,7 +135,7 @@ describe.each([
 
 it('a proxy that refuses CONNECT is reported, with its answer', async () => {
   const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, { connectStatus: 403 })
-  const got = await ask(OVERVIEW)
+  const got = await ask(PASSED)
   expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
   expect(got.headers['x-error-message']).toMatch(
     /got no connection to the Hub from its proxy, which answered 403/,
@@ -145,7 +145,7 @@ it('a proxy that refuses CONNECT is reported, with its answer', async () => {
 it('a proxy that does not answer is given up after the timeout for connections', async () => {
   const silent = { isSilent: true, originTimeoutMs: 100 }
   const { ask } = await open('https://hub.example', { HTTPS_PROXY: 'PROXY' }, silent)
-  const got = await ask(OVERVIEW)
+  const got = await ask(PASSED)
   expect([got.status, got.headers['x-error-code']]).toEqual([504, 'OriginTimeout'])
   expect(got.headers['x-error-message']).toMatch(/no connection to its proxy in time/)
 })

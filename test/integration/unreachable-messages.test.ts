@@ -17,7 +17,7 @@ import { openScene, type Scene } from '../support/scene.ts'
 import { startTlsFront } from '../support/tls-front.ts'
 
 const CONFIG = '/acme/open/resolve/main/config.json'
-const OVERVIEW = '/api/organizations/acme/overview'
+const PASSED = '/acme/open/raw/main/config.json'
 const INFO = '/api/models/acme/open'
 
 /** Each makes the Hub of a scene unreachable in a way of its own; what it gives back are settings of the mirror. */
@@ -97,7 +97,7 @@ it.each(Object.entries(CAUSES))('%s has a message of its own', async (cause, [te
   const config = await make(scene)
   const mirror = await scene.another({ config })
   const texts: string[] = []
-  for (const target of [OVERVIEW, CONFIG, INFO]) {
+  for (const target of [PASSED, CONFIG, INFO]) {
     const got = await ask(mirror.url, target)
     expect([target, got.headers['x-error-code']]).toEqual([target, code])
     const message = got.headers['x-error-message'] ?? ''
@@ -136,8 +136,8 @@ it('the log has one line when the Hub can be reached again', async () => {
 it('a failure at a storage host does not name that host to the client', async () => {
   const scene = await openScene()
   scene.hub.faults.add({ where: 'cdn', resetBeforeHeaders: true, times: 1_000 })
-  scene.hub.faults.add({ where: 'hub', match: /overview/, redirectTo: `${scene.hub.cdnUrl}/secret-place` })
-  const got = await scene.ask(OVERVIEW)
+  scene.hub.faults.add({ where: 'hub', match: /\/raw\//, redirectTo: `${scene.hub.cdnUrl}/secret-place` })
+  const got = await scene.ask(PASSED)
   expect(got.headers['x-error-code']).toBe('OriginUnreachable')
   expect(got.headers['x-error-message']).toMatch(/lost its connection to a storage host of the Hub/)
   expect(got.body.toString()).not.toContain('127.0.0.2')
@@ -175,7 +175,7 @@ it.each([
   ],
 ])('a certificate %s is reported as such', async (_, certificate, text) => {
   const child = await startTrusting(certificate)
-  for (const target of [OVERVIEW, CONFIG]) {
+  for (const target of [PASSED, CONFIG]) {
     const got = await ask(child.url, target)
     expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
     expect(got.headers['x-error-message']).toMatch(text)
@@ -192,7 +192,7 @@ it('an authority in NODE_EXTRA_CA_CERTS is trusted, also behind a proxy that req
     HUBMIRROR_ORIGIN: front.url,
     https_proxy: `user:pass@${proxy.address}`,
   })
-  for (const target of [CONFIG, OVERVIEW]) expect((await ask(child.url, target)).status).toBe(200)
+  for (const target of [CONFIG, PASSED]) expect((await ask(child.url, target)).status).toBe(200)
   const asked = proxy.asked.map(({ method, target }) => `${method} ${target}`)
   expect(new Set(asked)).toEqual(new Set([`CONNECT ${new URL(front.url).host}`]))
   expect(hub.ledger.requests({ server: 'hub' }).length).toBeGreaterThan(1)
