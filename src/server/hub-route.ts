@@ -1,6 +1,7 @@
 // The Hub's protocol, in one handler: parses the raw target once, admits the request, lets the mirror answer, and
 // forwards what the mirror does not answer.
 
+import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import proxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -11,6 +12,7 @@ import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import type { Conditions } from '../http/select.ts'
 import { datasetsServerRoute, namesDatasetsServer } from '../hub/datasets-server.ts'
+import { gitRequest } from '../hub/git.ts'
 import { lfsOperation, withoutXet } from '../hub/lfs-batch.ts'
 import { registryRequest } from '../hub/registry.ts'
 import { type HubRoute, isWriteRoute, parseHubUrl } from '../hub/route.ts'
@@ -95,7 +97,8 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
       if (answer === undefined) {
         const standIn = git?.later && standInFor(request, reply, git.later, admitted, options)
         const written = await readWritten(request, admitted)
-        return forward(request, reply, { ...admitted, written }, { ...options, hooks, standIn })
+        const question = await readQuestion(request, admitted)
+        return forward(request, reply, { ...admitted, written, question }, { ...options, hooks, standIn })
       }
       return send(request, reply, answer, admitted, options)
     },
@@ -103,11 +106,13 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
 }
 
 /** A request that may be answered: its route, and its caller. */
-interface Admitted extends Omit<Forwarded, 'written'> {
+interface Admitted extends Omit<Forwarded, 'written' | 'question'> {
   /** Reads the body as a whole, for requests that ask by their body. Rejects as `RequestBodies.read` does. */
   readonly readBody: (maxBytes: number) => Promise<Buffer>
   /** The body of a Git LFS batch of downloads. */
   readonly batch: Buffer | undefined
+  /** The same as it is forwarded. */
+  readonly forwardedBatch: Buffer | undefined
 }
 
 /**
@@ -146,7 +151,8 @@ async function admit(
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
   const ctx =
     lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
-  return { route, ctx, readBody, batch: batch === 'download' ? read?.body : undefined }
+  const [body, forwarded] = batch === 'download' ? [read?.body, read?.forwarded] : []
+  return { route, ctx, readBody, batch: body, forwardedBatch: forwarded }
 }
 
 /** Sends the answer, or the failure that occurs before its first byte. Never rejects. */
@@ -277,25 +283,48 @@ function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
   }
 }
 
+/**
+ * The whole body of a forwarded request that only asks, though by POST, so that it may be sent again: a Git LFS batch of downloads,
+ * and what git wants of a repo where that is short. A longer body is streamed, and sent once.
+ */
+async function readQuestion(
+  request: FastifyRequest,
+  { route, readBody, forwardedBatch }: Admitted,
+): Promise<Buffer | undefined> {
+  const { method, headers } = request.raw
+  if (gitRequest(route, method)?.kind !== 'pack' || !isShort(headers)) return forwardedBatch
+  const body = await readBody(MAX_NAMING_BYTES)
+  replaceBody(request, body)
+  return body
+}
+
+/** Whether a body says that it is short. */
+function isShort(headers: IncomingHttpHeaders): boolean {
+  return Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= MAX_NAMING_BYTES
+}
+
 /** The operation of a Git LFS batch, and its body; undefined if the request is no batch. */
 async function readBatch(
   request: FastifyRequest,
   route: HubRoute,
   readBody: (maxBytes: number) => Promise<Buffer>,
-): Promise<{ readonly operation: ReturnType<typeof lfsOperation>; readonly body: Buffer } | undefined> {
+): Promise<
+  | { readonly operation: ReturnType<typeof lfsOperation>; readonly body: Buffer; readonly forwarded: Buffer }
+  | undefined
+> {
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
     return undefined
   const body = await readBody(MAX_BATCH_BYTES)
-  replaceBody(request, withoutXet(body))
-  return { operation: lfsOperation(body), body }
+  const forwarded = withoutXet(body)
+  replaceBody(request, forwarded)
+  return { operation: lfsOperation(body), body, forwarded }
 }
 
 /** The repos that a forwarded write changes, for which its body is read where that names them. */
 async function readWritten(request: FastifyRequest, { route, readBody }: Admitted): Promise<WrittenRepos> {
   const { method = '', headers } = request.raw
   // Clients may send the first files of a new repo along. Such a body is streamed.
-  const isShort = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= MAX_NAMING_BYTES
-  if (!namesReposInBody(route, method) || !isShort) return writtenRepos(route, method, undefined)
+  if (!namesReposInBody(route, method) || !isShort(headers)) return writtenRepos(route, method, undefined)
   const body = await readBody(MAX_NAMING_BYTES)
   replaceBody(request, body)
   return writtenRepos(route, method, body)

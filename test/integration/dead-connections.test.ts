@@ -11,6 +11,9 @@ const ENDS: readonly (readonly [string, Damage])[] = [
   ['an end', { endBeforeHeaders: true }],
 ]
 const PASSED = '/acme/open/raw/main/config.json'
+const BATCH = JSON.stringify({ operation: 'download', objects: [{ oid: 'a'.repeat(64), size: 1 }] })
+/** A question of git for the branches, in version 2 of its protocol. */
+const LS_REFS = '0014command=ls-refs\n0001000csymrefs\n0000'
 const isKept = (request: SeenRequest): boolean => request.isKept
 
 /** A scene whose mirror has a kept connection to the Hub. */
@@ -29,15 +32,17 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
     ['GET', '/api/models/acme/open/tree/main'],
     ['HEAD', '/acme/open/resolve/main/config.json'],
     ['GET', '/acme/open/resolve/main/config.json'],
-    ['POST', '/api/models/acme/open/paths-info/main'],
-  ] as const)('does not fail %s %s', async (method, target) => {
+    ['POST', '/api/models/acme/open/paths-info/main', 'application/json', '{"paths":["config.json"]}'],
+    ['POST', '/acme/open.git/info/lfs/objects/batch', 'application/vnd.git-lfs+json', BATCH],
+    ['POST', '/acme/open.git/git-upload-pack', 'application/x-git-upload-pack-request', LS_REFS],
+  ] as const)('does not fail %s %s', async (method, target, contentType?: string, body?: string) => {
     const scene = await withKept()
     const fault = scene.hub.faults.add({ where: 'hub', match: isKept, ...damage })
     const got = await scene.ask(target, {
       method,
-      ...(method === 'POST'
-        ? { headers: { 'content-type': 'application/json' }, body: '{"paths":["config.json"]}' }
-        : {}),
+      ...(body === undefined
+        ? {}
+        : { headers: { 'content-type': contentType ?? '', 'git-protocol': 'version=2' }, body }),
     })
     expect([got.status, fault.struck]).toEqual([200, 1])
     const asked = scene.hub.ledger.requests({ server: 'hub' })
@@ -71,13 +76,20 @@ describe.each(ENDS)('a kept connection that dies with %s', (_, damage) => {
     expect(asked.map((entry) => scene.hub.ledger.credential(entry))).toEqual([TOKENS.alice, TOKENS.alice])
   })
 
-  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('fails a write, which is sent once (%s)', async (method) => {
+  it.each([
+    ['POST', '/api/models/acme/open/settings', '{}'],
+    ['PUT', '/api/models/acme/open/settings', '{}'],
+    ['PATCH', '/api/models/acme/open/settings', '{}'],
+    ['DELETE', '/api/models/acme/open/settings'],
+    ['POST', '/acme/open.git/git-receive-pack', '0000'],
+    ['POST', '/acme/open.git/info/lfs/objects/batch', BATCH.replace('download', 'upload')],
+  ] as const)('fails a write, which is sent once (%s %s)', async (method, target, body?) => {
     const scene = await withKept()
     const fault = scene.hub.faults.add({ where: 'hub', match: isKept, ...damage, times: 100 })
-    const got = await scene.ask('/api/models/acme/open/settings', {
+    const got = await scene.ask(target, {
       method,
       token: TOKENS.alice,
-      ...(method === 'DELETE' ? {} : { body: '{}' }),
+      ...(body === undefined ? {} : { body }),
     })
     expect([got.status, got.headers['x-error-code'], fault.struck]).toEqual([502, 'OriginUnreachable', 1])
     expect(scene.hub.ledger.requests().length).toBe(1)

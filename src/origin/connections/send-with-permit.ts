@@ -19,6 +19,8 @@ export interface PermittedRequest {
   readonly answerMs: number
   /** Whether others wait for the connection. */
   readonly isWanted: () => boolean
+  /** The whole body of a request that only asks, though by POST: it may be sent again. Undefined for all others. */
+  readonly question?: Buffer | undefined
 }
 
 /**
@@ -29,14 +31,15 @@ export function sendWithPermit({ dispatcher }: Pick<OriginClient, 'dispatcher'>)
     const { [PERMITTED]: permitted, ...headers } = options.headers as Record<string, string> & {
       [PERMITTED]: PermittedRequest
     }
-    const { permit, request, signal: given, answerMs, isWanted } = permitted
+    const { permit, request, signal: given, answerMs, isWanted, question } = permitted
     const limits = uploadLimits(request, { given, answerMs, isWanted })
     const over = (): void => {
       limits.over()
       permit.release()
     }
     try {
-      const answer = await dispatcher.request({ ...options, headers, signal: limits.signal })
+      const repeatable = question === undefined ? {} : { body: question, idempotent: true }
+      const answer = await dispatcher.request({ ...options, ...repeatable, headers, signal: limits.signal })
       answer.body.once('close', over)
       // The plugin destroys the answer when a client leaves its upload, and has no error listener. Without one, the error
       // would end the process.

@@ -14,6 +14,8 @@ export interface Forwarded {
   readonly route: HubRoute
   readonly ctx: Ctx
   readonly written: WrittenRepos
+  /** The whole body of a request that only asks, though by POST: it may be sent again. Undefined for all others. */
+  readonly question?: Buffer | undefined
 }
 
 interface Learning extends Forwarded {

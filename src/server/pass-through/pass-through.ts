@@ -174,7 +174,7 @@ export function forward(
       queryString: () => query,
       rewriteRequestHeaders: (_request, headers) =>
         Object.assign(requestHeaders(request, ctx, headers['content-length'], options.via), {
-          [PERMITTED]: permitted,
+          [PERMITTED]: { ...permitted, question: forwarded.question },
         }),
       onResponse: (_request, _reply, response) => {
         const { statusCode, headers, stream } = asOriginResponse(response)
