@@ -55,6 +55,7 @@ export interface StartOptions {
   readonly settings?: Readonly<Record<string, string>>
 }
 
+const OLAH_VERSION = ['-c', 'from importlib.metadata import version; print(version("olah"))']
 const OLAH_FOLDER = fileURLToPath(new URL('../../.ci/cache/venv-olah/bin', import.meta.url))
 const OTHER_NODE = process.env['HUBMIRROR_BENCH_NODE']
 
@@ -126,7 +127,7 @@ const olah: Contestant = {
   name: 'olah',
   title: 'olah',
   setup: 'bash test/bench/setup.sh',
-  version: async () => `olah ${await versionOf(path.join(OLAH_FOLDER, 'pip'), ['show', 'olah'])}`,
+  version: async () => `olah ${await versionOf(path.join(OLAH_FOLDER, 'python'), OLAH_VERSION)}`,
   async start(hub) {
     const server = await spawnServer((port, directory) => ({
       command: path.join(OLAH_FOLDER, 'olah-cli'),

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, expect, it } from 'vitest'
+import { afterAll, expect, it, onTestFinished } from 'vitest'
 import { createMirrorToken } from '../../src/callers/mirror-token.ts'
 import { bytesOf } from '../hub-simulator/repos.ts'
 import { lentToTeam } from './support/lent-to-team.ts'
@@ -138,7 +138,8 @@ for (const client of ['hub-2', 'hub-1', 'hub-0']) {
     it.runIf(client === 'hub-2')(
       'a mirror token that a rule names reads a private repo from a mirror that is offline, and no other does',
       async () => {
-        const [named, other] = [await issue('team-ci'), await issue('guest')]
+        const [named, other] = [await issue('team-ci'), await issue('visitor')]
+        onTestFinished(() => scene().restartMirror({}))
         await scene().restartMirror({ HUBMIRROR_CONFIG: SERVING })
         const online = await ask('secret', { HF_TOKEN: named })
         expect(online.file).toEqual({ got: digest('secret') })
