@@ -96,6 +96,8 @@ export interface AppDependencies {
   readonly dispatcher?: Dispatcher
   /** Wraps the observer, for a caller that wants to see the events themselves and not their counts. */
   readonly observe?: (observer: Observer) => Observer
+  /** For a command, which may run with other rules than the mirror: it removes nothing that the mirror's rules may name. */
+  readonly keepsUnnamed?: boolean
 }
 
 /**
@@ -103,7 +105,7 @@ export interface AppDependencies {
  * the files of TLS cannot be used.
  */
 export async function createApp(config: Config, dependencies: AppDependencies): Promise<App> {
-  const { version, logger, dispatcher } = dependencies
+  const { version, logger, dispatcher, keepsUnnamed = false } = dependencies
   const now = dependencies.now ?? Date.now
   const monotonic = dependencies.monotonic ?? (() => performance.now())
   const live = new Live(config)
@@ -133,7 +135,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const invalidations = new Invalidations()
   const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
   const parts = { settings, observer, now, monotonic, logger, store, ...clients, via, health, invalidations }
-  const { mirror, downloads, git, unnamed } = joinMirror(config, parts)
+  const { mirror, downloads, git, unnamed } = joinMirror(config, { ...parts, keepsUnnamed })
   const { callers, ages, readTokens } = joinCallers(config, parts)
 
   const shutdown = new Shutdown()
@@ -359,6 +361,7 @@ function joinMirror(
     readonly monotonic: () => number
     readonly health: Health
     readonly invalidations: Invalidations
+    readonly keepsUnnamed: boolean
   },
 ): JoinedMirror {
   const { settings, store, client, datasetsServer, observer, monotonic, invalidations } = deps

@@ -11,10 +11,18 @@ export interface UnnamedRepos {
   stop(): Promise<void>
 }
 
-/** Begins the first round, unless the store cannot be written to. */
+/** Begins the first round, unless the store cannot be written to, or nothing is to be removed. */
 export function watchUnnamedRepos(
   restricted: Pick<RestrictedMetadata, 'removeUnnamed' | 'settled'>,
-  { store, logger }: { readonly store: { readonly readOnly: boolean }; readonly logger: Logger },
+  {
+    store,
+    logger,
+    keepsUnnamed,
+  }: {
+    readonly store: { readonly readOnly: boolean }
+    readonly logger: Logger
+    readonly keepsUnnamed: boolean
+  },
 ): UnnamedRepos {
   const stopping = new AbortController()
   let rounds = Promise.resolve()
@@ -31,7 +39,7 @@ export function watchUnnamedRepos(
     }
   }
   const check = (): void => {
-    if (!store.readOnly && !stopping.signal.aborted) rounds = rounds.then(round)
+    if (!keepsUnnamed && !store.readOnly && !stopping.signal.aborted) rounds = rounds.then(round)
   }
   check()
   return {

@@ -1,6 +1,7 @@
 // Rules with `serve-stored` while the Hub is away: who is served, what ends it, and which other rules count.
 
 import { describe, expect, it } from 'vitest'
+import { reachMirror } from '../../src/commands/prefetch/reach.ts'
 import { openCompany } from '../support/company-world.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
@@ -161,6 +162,19 @@ describe('what is stored of a restricted repo is not served any more', () => {
     await scene.restart()
     expect((await write('DELETE', 'delete')).status).toBe(200)
     await expectOver(company)
+  })
+
+  it('but not by prefetch, which may run without the rules of the mirror', async () => {
+    const company = await downloaded()
+    const { scene } = company
+    const { config } = scene.mirror
+    await scene.mirror.close({ keepDir: true })
+    const options = { version: '0.0.0', say() {}, signal: new AbortController().signal }
+    const reached = await reachMirror({ ...config, policies: [], cachePrivate: false }, options)
+    await prefetchBy(reached.socketPath, ['acme/open'])
+    await reached.close()
+    await scene.restart({ offline: true })
+    expect((await seen(scene, company)).slice(0, 3)).toEqual(['HIT', 'HIT', 'HIT'])
   })
 
   it('until the Hub shows the repo again', async () => {

@@ -108,6 +108,7 @@ async function openStore(
     version,
     logger,
     stdout: { write: (text) => process.stderr.write(text) },
+    keepsUnnamed: true,
   })
   try {
     const socketPath = await app.openControl().catch(() => undefined)
