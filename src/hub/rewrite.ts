@@ -4,7 +4,7 @@
 import { MirrorError } from '../errors.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'
 import { isHeaderSafe } from '../http/headers.ts'
-import { ASSET_PATHS } from './datasets-server.ts'
+import { ASSET_PATHS, isOfDatasetsServer } from './datasets-server.ts'
 import { BASE, type DocumentPlan, DocumentScan, FALSE } from './document-scan.ts'
 import type { HubDocument } from './route.ts'
 
@@ -22,9 +22,6 @@ const ARRAYS: ReadonlySet<HubDocument> = new Set<HubDocument>(['tree', 'paths-in
 
 /** Documents that may be either. */
 const EITHER: ReadonlySet<HubDocument> = new Set<HubDocument>(['parquet', 'croissant', 'site'])
-
-/** Documents in which any name may be one of a column. They hold no Xet, and their values are data. */
-const DATA: ReadonlySet<HubDocument> = new Set<HubDocument>(['datasets-server', 'dataset-rows'])
 
 interface DocumentOptions extends Pick<RewriteBases, 'originBase' | 'aliases'> {
   readonly document: HubDocument
@@ -65,7 +62,8 @@ export function scanDocument(body: Buffer, options: DocumentOptions): DocumentSc
     bases: document === 'site' ? [] : basesOf(options).map((base) => base.toLowerCase()),
     // Of the addresses in rows only those of their images and sounds are the Hub's. All else is data.
     ...(isRows ? { below: ASSET_PATHS, quoted: [] } : {}),
-    stripXet: options.stripXet && !EITHER.has(document) && !DATA.has(document),
+    // In what the datasets-server says, any name may be one of a column. It holds no Xet.
+    stripXet: options.stripXet && !EITHER.has(document) && !isOfDatasetsServer(document),
     members: options.members ?? [],
   })
 }
