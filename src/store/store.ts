@@ -210,6 +210,9 @@ export interface GrowingDigest {
   close(): void
 }
 
+/** Before the origin in the keys of facts about repos that are not public. */
+export const RESTRICTED = 'restricted:'
+
 /**
  * Small JSON values under a kind and a key. Losing one costs a request to the Hub and nothing else: they outlive a crash
  * of the process, not always a power cut, and the oldest go when they take too much room.

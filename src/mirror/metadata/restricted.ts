@@ -7,14 +7,12 @@ import { MemoryCache } from '../../memory.ts'
 import { isServedRepo } from '../../policy/decide.ts'
 import type { Rule } from '../../policy/rules.ts'
 import { isRecord } from '../../records.ts'
-import type { FactKind, Facts } from '../../store/store.ts'
+import { type FactKind, type Facts, RESTRICTED } from '../../store/store.ts'
 import { type DocumentFact, DocumentMetadata } from './documents.ts'
 import { FactStore, ownerOf } from './fact-store.ts'
 import { type FileFact, FileMetadata } from './files.ts'
 import { RefMetadata } from './refs.ts'
 
-/** Before the origin in the keys of these facts. */
-export const RESTRICTED = 'restricted:'
 /** Facts that are removed in one commit or a few. */
 const REMOVE_AT_ONCE = 1_000
 

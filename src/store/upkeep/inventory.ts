@@ -5,6 +5,7 @@ import { type BlobKey, isBlobKey } from '../digest.ts'
 import { type StoredGit, walkGit } from '../git/git-repos.ts'
 import type { Layout } from '../layout.ts'
 import { partialName } from '../partials/partial-name.ts'
+import { RESTRICTED } from '../store.ts'
 import { type StoredFact, statAll, walkBlobs, walkFacts, walkPartials, walkSmallBlobs } from './walk.ts'
 
 /** A file of one commit that the Hub is known to have. Its bytes may be stored or not. */
@@ -178,13 +179,13 @@ export function* unclaimed(inventory: Inventory): Generator<number> {
   for (const [number, entry] of inventory.entries.entries()) if (entry.claims === 0) yield number
 }
 
-// 'https://huggingface.co/ models/org/name' matches, also with the 'restricted:' of mirror/metadata/restricted.ts before it;
-// 'models/org/name' and 'x y z' do not.
-const OWNER = /^(?:restricted:)?([!-~]+) ((?:models|datasets|spaces|kernels)\/[\w.-]+(?:\/[\w.-]+)?)$/
+// 'https://huggingface.co/ models/org/name' matches; 'models/org/name' and 'x y z' do not.
+const OWNER = /^([!-~]+) ((?:models|datasets|spaces|kernels)\/[\w.-]+(?:\/[\w.-]+)?)$/
 
-/** Splits `<origin> <repo>`: the key of a repo's fact, and the beginning of the keys of its refs and files. */
+/** Splits `<origin> <repo>`, with or without RESTRICTED before it: the key of a repo's fact, and the beginning of the keys of its refs and files. */
 export function parseOwner(owner: string): { readonly origin: string; readonly repo: string } | undefined {
-  const [, origin, repo] = OWNER.exec(owner) ?? []
+  const [, origin, repo] =
+    OWNER.exec(owner.startsWith(RESTRICTED) ? owner.slice(RESTRICTED.length) : owner) ?? []
   return origin === undefined || repo === undefined ? undefined : { origin, repo }
 }
 

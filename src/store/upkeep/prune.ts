@@ -6,7 +6,7 @@ import { unlinkIfThere } from '../atomic.ts'
 import type { BlobKey } from '../digest.ts'
 import { removeGit, type StoredGit, walkGit } from '../git/git-repos.ts'
 import type { Layout } from '../layout.ts'
-import { FACT_KINDS, type FactKind } from '../store.ts'
+import { FACT_KINDS, type FactKind, RESTRICTED } from '../store.ts'
 import { type Change, withTable } from '../table/table.ts'
 import {
   gitBytesOf,
@@ -273,7 +273,7 @@ function isFactOf(
 
 /** What is said of a restricted repo as a whole has a key in lower case. */
 function isMarkOf(owners: ReadonlySet<string>, key: string): boolean {
-  if (!key.startsWith('restricted:')) return false
+  if (!key.startsWith(RESTRICTED)) return false
   return [...owners].some((owner) => owner.toLowerCase() === key.toLowerCase())
 }
 
