@@ -30,6 +30,15 @@ export interface GrantsOptions {
   readonly monotonic: () => number
 }
 
+/** What the Hub answered to a caller's own request about a file. */
+export interface AnsweredFile {
+  readonly fact: FileFact
+  /** When the request was sent. */
+  readonly askedAt: number
+  /** Whether the repo is public, when that is known. Must not reject. */
+  readonly isPublic: Promise<boolean>
+}
+
 export class Grants {
   readonly #options: GrantsOptions
   readonly #grants = new MemoryCache<Grant>({ maxBytes: 12 * 1024 * 1024, sizeOf })
@@ -38,16 +47,8 @@ export class Grants {
     this.#options = options
   }
 
-  /**
-   * The Hub answered this caller's own request about a file, which was sent at `askedAt`. `isPublic` is whether the repo is public,
-   * when that is known. It must not reject.
-   */
-  add(
-    ctx: Ctx,
-    route: FileRoute,
-    answered: { readonly fact: FileFact; readonly askedAt: number; readonly isPublic: Promise<boolean> },
-  ): void {
-    const { fact, askedAt, isPublic } = answered
+  /** Grants this caller what the Hub answered to its own request, while that counts. */
+  add(ctx: Ctx, route: FileRoute, { fact, askedAt, isPublic }: AnsweredFile): void {
     // What a commit does not have is asked again, unless the Hub is away.
     if (fact.kind === 'absent' && !this.#mayHaveGrace(ctx)) return
     const grant: Grant = { fact, at: askedAt, isRestricted: false }

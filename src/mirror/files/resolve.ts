@@ -23,7 +23,7 @@ import { offlineFileError } from '../documents/offline.ts'
 import type { Invalidations } from '../invalidations.ts'
 import type { FileFact } from '../metadata/files.ts'
 import { SingleFlight } from '../single-flight.ts'
-import { Grants, type GrantsOptions } from './grants.ts'
+import { type AnsweredFile, Grants, type GrantsOptions } from './grants.ts'
 import { HeadCommits } from './head-commits.ts'
 import type { ListedFiles, Turn } from './listed-files.ts'
 import { type Resolved, type ResolvedFile, urlName } from './resolved.ts'
@@ -275,7 +275,7 @@ export class Resolver {
   }
 
   /** For the time when the Hub cannot be asked, if the repo turns out not to be public. */
-  #addRestricted(ctx: Ctx, route: FileRoute, answered: Parameters<Grants['add']>[2]): void {
+  #addRestricted(ctx: Ctx, route: FileRoute, answered: AnsweredFile): void {
     this.#grants.add(ctx, route, answered)
     this.#options.served.add(ctx, route, answered)
   }

@@ -6,8 +6,8 @@ import type { FileRoute } from '../../hub/route.ts'
 import type { Access } from '../access/access.ts'
 import type { Contents } from '../content.ts'
 import type { Ctx } from '../context.ts'
-import type { FileFact } from '../metadata/files.ts'
 import type { RestrictedMetadata } from '../metadata/restricted.ts'
+import type { AnsweredFile } from './grants.ts'
 import { type Listed, mayStore, type StoredFiles } from './stored-files.ts'
 
 export interface ServedFilesOptions {
@@ -27,16 +27,8 @@ export class ServedFiles {
     this.#stored = stored
   }
 
-  /**
-   * The Hub answered this caller's own request about a file, which was sent at `askedAt`. Keeps it once the repo is known not to be
-   * public, which `isPublic` must tell without rejecting.
-   */
-  add(
-    ctx: Ctx,
-    route: FileRoute,
-    answered: { readonly fact: FileFact; readonly askedAt: number; readonly isPublic: Promise<boolean> },
-  ): void {
-    const { fact, askedAt, isPublic } = answered
+  /** Keeps what the Hub answered to this caller's own request, once the repo is known not to be public. */
+  add(ctx: Ctx, route: FileRoute, { fact, askedAt, isPublic }: AnsweredFile): void {
     if (!mayStore(ctx, fact)) return
     void isPublic.then((open) => {
       const { access, restricted } = this.#options
