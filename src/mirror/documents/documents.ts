@@ -150,9 +150,9 @@ export class Documents {
     if (offline) {
       const fact = await implied()
       if (fact !== undefined) return fromStored(fact, 'hit')
-      const restricted = await byRule()
-      if (restricted?.answer !== undefined) return restricted.answer
-      throw offlineError(route, mayFallBack || restricted !== undefined)
+      const served = await byRule()
+      if (served?.answer !== undefined) return served.answer
+      throw offlineError(route, mayFallBack || served !== undefined)
     }
     const refused = this.#refusedBefore(ctx, route)
     if (refused !== undefined) return refused
