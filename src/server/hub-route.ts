@@ -92,7 +92,7 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
       const route = routeOf(request, options)
       if (readsPage(request, route)) return sendPage(request, reply, route, options)
       const admitted = await admit(request, reply, route, options)
-      const git = gitAnswers(request, admitted, options)
+      const git = gitAnswers(request, { ...admitted, batch: admitted.batch?.body }, options)
       const answer = await (git?.now() ?? answerFor(request, admitted, options.mirror))
       if (answer === undefined) {
         const standIn = git?.later && standInFor(request, reply, git.later, admitted, options)
@@ -109,10 +109,16 @@ export async function registerHubRoute(server: FastifyInstance, options: HubRout
 interface Admitted extends Omit<Forwarded, 'written' | 'question'> {
   /** Reads the body as a whole, for requests that ask by their body. Rejects as `RequestBodies.read` does. */
   readonly readBody: (maxBytes: number) => Promise<Buffer>
-  /** The body of a Git LFS batch of downloads. */
-  readonly batch: Buffer | undefined
-  /** The same as it is forwarded. */
-  readonly forwardedBatch: Buffer | undefined
+  /** A Git LFS batch of downloads. */
+  readonly batch: Batch | undefined
+}
+
+interface Batch {
+  readonly operation: ReturnType<typeof lfsOperation>
+  /** The body as the client has sent it. */
+  readonly body: Buffer
+  /** The body as it is forwarded. */
+  readonly forwarded: Buffer
 }
 
 /**
@@ -151,8 +157,7 @@ async function admit(
   const lent = mayLend(caller, route, { method, isUpload }) ? useToken : undefined
   const ctx =
     lent === undefined ? admitted : withLent(admitted, lent, options.callers.authorizationOf(lent, route))
-  const [body, forwarded] = batch === 'download' ? [read?.body, read?.forwarded] : []
-  return { route, ctx, readBody, batch: body, forwardedBatch: forwarded }
+  return { route, ctx, readBody, batch: batch === 'download' ? read : undefined }
 }
 
 /** Sends the answer, or the failure that occurs before its first byte. Never rejects. */
@@ -289,10 +294,10 @@ function conditionsOf({ raw: { headers } }: FastifyRequest): Conditions {
  */
 async function readQuestion(
   request: FastifyRequest,
-  { route, readBody, forwardedBatch }: Admitted,
+  { route, readBody, batch }: Admitted,
 ): Promise<Buffer | undefined> {
   const { method, headers } = request.raw
-  if (gitRequest(route, method)?.kind !== 'pack' || !isShort(headers)) return forwardedBatch
+  if (gitRequest(route, method)?.kind !== 'pack' || !isShort(headers)) return batch?.forwarded
   const body = await readBody(MAX_NAMING_BYTES)
   replaceBody(request, body)
   return body
@@ -308,10 +313,7 @@ async function readBatch(
   request: FastifyRequest,
   route: HubRoute,
   readBody: (maxBytes: number) => Promise<Buffer>,
-): Promise<
-  | { readonly operation: ReturnType<typeof lfsOperation>; readonly body: Buffer; readonly forwarded: Buffer }
-  | undefined
-> {
+): Promise<Batch | undefined> {
   if (route.kind !== 'other' || route.purpose !== 'lfs-batch' || request.raw.method !== 'POST')
     return undefined
   const body = await readBody(MAX_BATCH_BYTES)
