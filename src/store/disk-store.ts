@@ -61,6 +61,8 @@ export interface StoreOptions {
   readonly onTableSetAside?: () => void
   /** Called when damage was found in the database while the mirror serves. The next start repairs it. */
   readonly onTableDamage?: () => void
+  /** The blobs to keep from eviction from the start: `DiskStore.keep`. */
+  readonly kept?: ReadonlySet<BlobKey>
   /** From this size on, a database that was not closed is read through while the mirror serves. */
   readonly largeTableBytes?: number
 }
@@ -167,6 +169,7 @@ export class DiskStore implements Store {
     })
     const { ledger, readOnly } = this
     const { now, onTrouble } = options
+    if (options.kept !== undefined) this.keep(options.kept)
     this.smallBlobs = new BlobTable({ layout, table: volume.table.thread, now, readOnly, onTrouble })
     this.facts = volume.facts
     this.facts.watch((bytes) => {
@@ -235,6 +238,14 @@ export class DiskStore implements Store {
     } finally {
       unpin()
     }
+  }
+
+  /** Keeps these blobs, and what has arrived of them, from eviction until the next call. The caller must not change the set. */
+  keep(keys: ReadonlySet<BlobKey>): void {
+    this.ledger.keep((name) => {
+      const entry = keys.size === 0 ? undefined : parseEntryName(name)
+      return entry !== undefined && keys.has(entry.key)
+    })
   }
 
   status(): StoreStatus {

@@ -11,6 +11,7 @@
 //   ├─ partial/<algorithm>-<hex>/blocks which blocks of it have landed (block-map.ts)
 //   ├─ quarantine/                      bytes whose digest was wrong, the newest eight
 //   ├─ verify.json, scrub.json          where a pass over the blobs continues (scrub-position.ts)
+//   ├─ pins.json                        which blobs pins keep (pinned-commits.ts)
 //   ├─ mirror-tokens.json               issued tokens, of callers/token-file.ts; may exist before the store
 //   ├─ transfer-key                     seals links for Git LFS transfers (transfer-key.ts)
 //   ├─ handoff/<random>                 hard links to blobs (handoff-links.ts); emptied at start

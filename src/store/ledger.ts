@@ -13,6 +13,8 @@ export interface LedgerEntry {
   recordedAt: number
   /** How many readers and partials keep it from eviction. */
   pins: number
+  /** Whether the operator wants it kept: `Ledger.keep`. */
+  isKept: boolean
   /** Whether its removal gives room back to the file system. What lies in the table leaves room to later rows only. */
   readonly isFile: boolean
   /** Whether it is a git repository. */
@@ -72,6 +74,7 @@ export class Ledger {
   #queue: Promise<unknown> = Promise.resolve()
   // Removals under way, by name: the files of a name must not be made again before its removal is over.
   readonly #removing = new Map<string, Promise<void>>()
+  #isWanted: (name: string) => boolean = () => false
   // Names dropped since the scan at start began, which may have found them; undefined once it has ended.
   #gone: Set<string> | undefined = new Set()
 
@@ -136,7 +139,8 @@ export class Ledger {
     for (const { name, sizeBytes, usedAt } of found) {
       const isFile = this.#isFile(name, sizeBytes)
       const isGit = this.#options.isGit?.(name) ?? false
-      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isFile, isGit })
+      const isKept = this.#isWanted(name)
+      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isKept, isFile, isGit })
       if (entries.all.size % LOAD_STEP === 0) await yieldToEventLoop()
     }
     for (const name of this.#gone ?? []) entries.leave(name)
@@ -146,6 +150,7 @@ export class Ledger {
     }
     this.#entries = entries
     this.#gone = undefined
+    this.#pinnedBytes = this.#countPinned()
     this.#report()
   }
 
@@ -157,9 +162,11 @@ export class Ledger {
       const isFile = this.#isFile(name, sizeBytes)
       if (!isFile) this.#tableRoomBytes = Math.max(0, this.#tableRoomBytes - sizeBytes)
       const isGit = this.#options.isGit?.(name) ?? false
-      this.#entries.enter(name, { sizeBytes, usedAt: now, recordedAt: now, pins: 0, isFile, isGit })
+      const isKept = this.#isWanted(name)
+      this.#entries.enter(name, { sizeBytes, usedAt: now, recordedAt: now, pins: 0, isKept, isFile, isGit })
+      if (isKept) this.#pinnedBytes += sizeBytes
     } else {
-      if (entry.pins > 0) this.#pinnedBytes += sizeBytes - entry.sizeBytes
+      if (isHeld(entry)) this.#pinnedBytes += sizeBytes - entry.sizeBytes
       this.#entries.resize(entry, sizeBytes)
     }
     this.#report()
@@ -172,7 +179,7 @@ export class Ledger {
     if (entry === undefined) return
     this.#entries.leave(name)
     if (!entry.isFile) this.#tableRoomBytes += entry.sizeBytes
-    if (entry.pins > 0) this.#pinnedBytes -= entry.sizeBytes
+    if (isHeld(entry)) this.#pinnedBytes -= entry.sizeBytes
     this.#report()
   }
 
@@ -196,7 +203,7 @@ export class Ledger {
   pin(name: string): () => void {
     const entry = this.#entries.all.get(name)
     if (entry === undefined) return () => {}
-    if (entry.pins === 0) this.#pinnedBytes += entry.sizeBytes
+    if (!isHeld(entry)) this.#pinnedBytes += entry.sizeBytes
     entry.pins += 1
     let pinned = true
     return () => {
@@ -204,11 +211,27 @@ export class Ledger {
       pinned = false
       entry.pins -= 1
       // An entry that was dropped meanwhile no longer counts.
-      if (entry.pins === 0 && this.#entries.all.get(name) === entry) this.#pinnedBytes -= entry.sizeBytes
+      if (!isHeld(entry) && this.#entries.all.get(name) === entry) this.#pinnedBytes -= entry.sizeBytes
     }
   }
 
-  /** Whether something keeps the entry from eviction. */
+  /**
+   * Keeps the entries from eviction whose names `isWanted` accepts, now and when they are added, until the next call. It must be
+   * fast: it is asked about every entry.
+   */
+  keep(isWanted: (name: string) => boolean): void {
+    this.#isWanted = isWanted
+    for (const [name, entry] of this.#entries.all) entry.isKept = isWanted(name)
+    this.#pinnedBytes = this.#countPinned()
+  }
+
+  #countPinned(): number {
+    let bytes = 0
+    for (const entry of this.#entries.all.values()) if (isHeld(entry)) bytes += entry.sizeBytes
+    return bytes
+  }
+
+  /** Whether a reader or a partial keeps the entry from eviction. */
   isPinned(name: string): boolean {
     return (this.#entries.all.get(name)?.pins ?? 0) > 0
   }
@@ -314,7 +337,7 @@ export class Ledger {
   /** Evicts the least recently used entry. Resolves with its size; undefined when none can go. */
   async #evictOne(reason: EvictionReason, onlyFiles: boolean): Promise<number | undefined> {
     for (const [name, entry] of onlyFiles ? this.#entries.files : this.#entries.all) {
-      if (entry.pins > 0) continue
+      if (isHeld(entry)) continue
       return (await this.evict(name, reason)) ? entry.sizeBytes : undefined
     }
     return undefined
@@ -323,7 +346,7 @@ export class Ledger {
   /** Removes an entry and its bytes. False when it is unknown or pinned, or cannot be removed. */
   async evict(name: string, reason: EvictionReason): Promise<boolean> {
     const entry = this.#entries.all.get(name)
-    if (entry === undefined || entry.pins > 0) return false
+    if (entry === undefined || isHeld(entry)) return false
     this.drop(name)
     const removal = this.#options.remove(name).then(
       () => true,
@@ -361,6 +384,11 @@ export class Ledger {
   #report(): void {
     this.#options.observer.storeChanged(this.status())
   }
+}
+
+/** Whether something keeps the entry from eviction. */
+function isHeld({ pins, isKept }: LedgerEntry): boolean {
+  return pins > 0 || isKept
 }
 
 /** Entries and their sums. Insertion order is order of use: the first entry is the least recently used. */

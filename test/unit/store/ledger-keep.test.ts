@@ -1,0 +1,32 @@
+import { expect, it } from 'vitest'
+import { Ledger } from '../../../src/store/ledger.ts'
+import { silentObserver } from '../../../src/telemetry/observer.ts'
+
+it('a ledger leaves what is to be kept, also what is added later and found by the scan, until it is not', async () => {
+  const removed: string[] = []
+  const ledger = new Ledger({
+    maxBytes: 100,
+    minFreeBytes: 0,
+    freeBytes: () => Promise.resolve(1e12),
+    remove: async (name) => void removed.push(name),
+    now: () => 0,
+    observer: silentObserver,
+  })
+  ledger.keep((name) => name.startsWith('kept'))
+  ledger.add('kept 1', 30)
+  ledger.add('a', 30)
+  await ledger.load([
+    { name: 'kept 2', sizeBytes: 30, usedAt: 0 },
+    { name: 'kept 1', sizeBytes: 20, usedAt: 0 },
+  ])
+  const [first, second] = [await ledger.reserve(41), await ledger.reserve(10)]
+  expect([removed, first, second?.leftBytes]).toEqual([[], undefined, 10])
+  second?.release()
+  ledger.drop('kept 2')
+  expect(await ledger.reserve(71)).toBeUndefined()
+  expect((await ledger.reserve(70))?.leftBytes).toBe(70)
+  expect(removed).toEqual(['a'])
+  ledger.keep(() => false)
+  expect(await ledger.reserve(30)).toBeDefined()
+  expect(removed).toEqual(['a', 'kept 1'])
+})
