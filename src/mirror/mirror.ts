@@ -41,9 +41,10 @@ export interface Mirror {
   get(ctx: Ctx, route: FileRoute, conditions: Conditions): Promise<Answer>
   /**
    * Fetches the file into the store, as a GET of a client does, without its bytes being sent. The body of a 200 is lines of
-   * JSON: how far it is, and at last whether it is stored (`FillLine`). A refusal is that of the GET.
+   * JSON: how far it is, and at last whether it is stored (`FillLine`). A refusal is that of the GET. With `range`, a Range field,
+   * only those bytes are fetched.
    */
-  fill(ctx: Ctx, route: FileRoute): Promise<Answer>
+  fill(ctx: Ctx, route: FileRoute, range: string | undefined): Promise<Answer>
   /** Answers whether the file is stored, and fetches nothing of it: a `LookAnswer` as JSON. A refusal is that of a HEAD. */
   look(ctx: Ctx, route: FileRoute): Promise<Answer>
   document(
@@ -155,7 +156,8 @@ export function createMirror(parts: {
       return { ...files.head(ctx, route, resolved, conditions), isLimited: resolved.isLimited }
     },
     get: fileGetter(parts),
-    fill: async (ctx, route) => fillAnswer(await getAlone(ctx, route, UNCONDITIONAL), ctx.signal),
+    fill: async (ctx, route, range) =>
+      fillAnswer(await getAlone(ctx, route, { ...UNCONDITIONAL, range }), ctx.signal),
     async look(ctx, route) {
       const resolved = await resolver.resolve(ctx, route, 'HEAD')
       if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)

@@ -227,7 +227,8 @@ async function answerFor(
       if (method === 'OPTIONS') return undefined
       if (!isRead) throw new MirrorError('method_not_allowed')
       const wish = wishOf(request.raw)
-      if (wish !== undefined) return wish === 'look' ? mirror.look(ctx, route) : mirror.fill(ctx, route)
+      if (wish === 'look') return mirror.look(ctx, route)
+      if (wish === 'store') return mirror.fill(ctx, route, headers.range)
       const conditions = conditionsOf(request)
       return method === 'HEAD' ? mirror.head(ctx, route, conditions) : mirror.get(ctx, route, conditions)
     }

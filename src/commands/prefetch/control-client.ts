@@ -37,6 +37,8 @@ export interface Reply {
 interface Question {
   readonly signal: AbortSignal
   readonly wish?: Wish
+  /** The Range field, for a part of a file. */
+  readonly range?: string | undefined
 }
 
 /** The caller must close it. */
@@ -47,12 +49,16 @@ export class ControlClient {
 
   constructor(
     socketPath: string,
-    { token, version }: { readonly token: string | undefined; readonly version: string },
+    {
+      token,
+      version,
+      program = 'hubmirror-prefetch',
+    }: { readonly token?: string | undefined; readonly version: string; readonly program?: string },
   ) {
     this.#socketPath = socketPath
     this.#headers = {
       host: 'localhost',
-      'user-agent': `hubmirror-prefetch/${version}`,
+      'user-agent': `${program}/${version}`,
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     }
   }
@@ -86,8 +92,12 @@ export class ControlClient {
     this.#agent.destroy()
   }
 
-  #send(target: string, { signal, wish }: Question) {
-    const headers = wish === undefined ? this.#headers : { ...this.#headers, [WISH_FIELD]: wish }
+  #send(target: string, { signal, wish, range }: Question) {
+    const headers = {
+      ...this.#headers,
+      ...(wish === undefined ? {} : { [WISH_FIELD]: wish }),
+      ...(range === undefined ? {} : { range }),
+    }
     const outgoing = request({
       socketPath: this.#socketPath,
       path: target,
@@ -146,6 +156,16 @@ export function refusalText({ status, headers, text }: Reply): string {
   if (typeof given === 'string' && given !== '') return given
   const error = parseRecord(text)?.['error']
   return typeof error === 'string' && error !== '' ? error : `the answer has the status ${status}`
+}
+
+/** What kind of refusal a status is. */
+export type RefusalKind = 'rate-limit' | 'refused' | 'hub-away' | 'failed'
+
+/** What a status other than 200 says of the Hub, or of the repo. */
+export function refusalKind(status: number): RefusalKind {
+  if (status === 429) return 'rate-limit'
+  if ([401, 403, 404, 410, 451].includes(status)) return 'refused'
+  return status === 408 || status >= 500 ? 'hub-away' : 'failed'
 }
 
 /** Statuses after which another try may succeed. */

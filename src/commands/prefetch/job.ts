@@ -9,12 +9,16 @@ import {
   type ControlClient,
   MirrorGone,
   PARALLEL,
+  type RefusalKind,
+  type Reply,
   readLines,
   readText,
+  refusalKind,
   refusalText,
   retryMs,
 } from './control-client.ts'
 import { type ListedFile, listFiles, NoListing, type Wanted } from './listing.ts'
+import type { Pace } from './pace.ts'
 
 /**
  * - `stored`: it was stored before.
@@ -24,15 +28,20 @@ import { type ListedFile, listFiles, NoListing, type Wanted } from './listing.ts
  */
 export type FileState = 'stored' | 'fetched' | 'absent' | 'missing'
 
+/** Why a file is missing, or a repo could not be listed, in a word. */
+export type MissingKind = RefusalKind | 'restricted' | 'rule' | 'no-digest' | 'no-space'
+
 export interface FileResult extends ListedFile {
   readonly state: FileState
   readonly reason?: string | undefined
+  readonly kind?: MissingKind | undefined
 }
 
 export interface RepoResult extends Wanted {
   /** Undefined if the repo could not be listed; `error` says why. */
   readonly commit: string | undefined
   readonly error?: string
+  readonly kind?: MissingKind
   /** Those that are meant, in the order of the listing. */
   readonly files: readonly FileResult[]
 }
@@ -58,18 +67,26 @@ export interface JobOptions {
   readonly dryRun: boolean
   readonly signal: AbortSignal
   readonly observer: JobObserver
+  /** Called with the files that are meant, as soon as they are known. Resolves with those to fetch. */
+  readonly onListed?: (listed: Plan) => Promise<readonly ListedFile[]>
+  /** Holds back what is fetched. */
+  readonly pace?: Pace
+  /** Whether the first file without space ends the fetching for its repo: a smaller one must not take what is left. */
+  readonly endsWithoutSpace?: boolean
 }
 
 /** What the mirror says of a file that is not stored and will not be. */
 interface Missing {
   readonly reason: string
+  readonly kind: MissingKind
   /** The same holds for all files of the repo. */
   readonly isForRepo: boolean
 }
 
 type Found = Exclude<FileState, 'missing'> | Missing
 
-interface Plan extends Wanted {
+/** A repo that was listed. */
+export interface Plan extends Wanted {
   readonly commit: string
   readonly files: readonly ListedFile[]
 }
@@ -104,31 +121,42 @@ class Job {
   }
 
   async #plan(wanted: Wanted): Promise<Plan | RepoResult> {
-    const { client, signal, isMeant } = this.#options
-    const failed = (error: string): RepoResult => ({ ...wanted, commit: undefined, error, files: [] })
+    const { client, signal, isMeant, onListed } = this.#options
+    const failed = (error: string, kind: MissingKind = 'failed'): RepoResult => ({
+      ...wanted,
+      commit: undefined,
+      error,
+      kind,
+      files: [],
+    })
     if (this.#ended !== undefined) return failed(this.#ended)
     try {
-      const { commit, files } = await listFiles(wanted, { client, signal, attempts: this.#attempts })
-      return { ...wanted, commit, files: files.filter(({ path }) => isMeant(path)) }
+      const listed = await listFiles(wanted, { client, signal, attempts: this.#attempts })
+      const { commit } = listed
+      const files = listed.files.filter(({ path }) => isMeant(path))
+      return { ...wanted, commit, files: (await onListed?.({ ...wanted, commit, files })) ?? files }
     } catch (error) {
-      if (error instanceof NoListing) return failed(error.message)
+      if (error instanceof NoListing) return failed(error.message, error.kind)
       return failed(this.#end(error))
     }
   }
 
   async #fetch(plan: Plan): Promise<RepoResult> {
-    const { observer } = this.#options
-    let forRepo: string | undefined
+    const { observer, endsWithoutSpace = false } = this.#options
+    let forRepo: Missing | undefined
     const files = await inParallel(plan.files, async (file): Promise<FileResult> => {
       const seen = observer.file(`${plan.repo.id}/${file.path}`, file)
-      const missing = (reason: string): FileResult => ({ ...file, state: 'missing', reason })
-      const known = forRepo ?? this.#ended
       const found =
-        known === undefined
+        forRepo ??
+        (this.#ended === undefined
           ? await this.#ask(plan, file, (presentBytes) => seen.at(presentBytes))
-          : { reason: known, isForRepo: false }
-      if (typeof found === 'object' && found.isForRepo) forRepo = found.reason
-      const result = typeof found === 'object' ? missing(found.reason) : { ...file, state: found }
+          : missing(this.#ended))
+      if (typeof found === 'object' && (found.isForRepo || (endsWithoutSpace && found.kind === 'no-space')))
+        forRepo = found
+      const result: FileResult =
+        typeof found === 'object'
+          ? { ...file, state: 'missing', reason: found.reason, kind: found.kind }
+          : { ...file, state: found }
       seen.done(result)
       return result
     })
@@ -140,34 +168,66 @@ class Job {
     const { dryRun, signal } = this.#options
     try {
       const target = resolveTarget(plan.repo, plan.commit, file.path)
+      const progress = { ...file, askedBytes: 0 }
       return await this.#attempts.run(
-        () => (dryRun ? this.#look(target) : this.#store(target, onBytes)),
+        () => (dryRun ? this.#look(target) : this.#storeAtPace(target, progress, onBytes)),
         signal,
       )
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof MirrorGone) return { reason: this.#end(error), isForRepo: false }
-      return { reason: error instanceof Error ? error.message : String(error), isForRepo: false }
+      if (error instanceof MirrorGone) return missing(this.#end(error))
+      return missing(error instanceof Error ? error.message : String(error))
     }
   }
 
   async #look(target: string): Promise<Attempt<Found>> {
     const { client, signal } = this.#options
     const reply = await client.ask(target, { signal, wish: 'look' })
-    if (reply.status !== 200)
-      return { value: { reason: refusalText(reply), isForRepo: false }, retryMs: retryMs(reply) }
+    if (reply.status !== 200) return { value: refused(reply), retryMs: retryMs(reply) }
     const standing = parseRecord(reply.text)?.['standing']
     if (standing === 'stored' || standing === 'absent') return { value: standing }
-    return { value: { reason: NOT_KEPT[String(standing)] ?? UNCLEAR, isForRepo: standing === 'restricted' } }
+    return { value: unkept(NOT_KEPT[String(standing)] ?? UNCLEAR, standing) }
   }
 
-  async #store(target: string, onBytes: (presentBytes: number) => void): Promise<Attempt<Found>> {
+  /** Has a file stored as fast as the pace allows: a large one in pieces. Another try goes on behind `askedBytes`. */
+  async #storeAtPace(
+    target: string,
+    file: { readonly sizeBytes: number; askedBytes: number },
+    onBytes: (presentBytes: number) => void,
+  ): Promise<Attempt<Found>> {
+    const { pace, signal } = this.#options
+    const { sizeBytes } = file
+    const pieceBytes = pace?.pieceBytes ?? sizeBytes
+    while (sizeBytes - file.askedBytes > pieceBytes) {
+      const start = file.askedBytes
+      await pace?.take(pieceBytes, signal)
+      const { value, retryMs } = await this.#store(
+        target,
+        onBytes,
+        `bytes=${start}-${start + pieceBytes - 1}`,
+      )
+      if (value !== 'part') return { value, retryMs }
+      file.askedBytes += pieceBytes
+    }
+    await pace?.take(sizeBytes - file.askedBytes, signal)
+    // To the open end: so the file is verified and stored, and what may be missing before is fetched.
+    const range = file.askedBytes === 0 ? undefined : `bytes=${file.askedBytes}-`
+    const { value, retryMs } = await this.#store(target, onBytes, range)
+    if (value === 'part') throw new AnswerBroken()
+    return { value, retryMs }
+  }
+
+  async #store(
+    target: string,
+    onBytes: (presentBytes: number) => void,
+    range: string | undefined,
+  ): Promise<Attempt<Found | 'part'>> {
     const { client, signal } = this.#options
-    const answer = await client.open(target, { signal, wish: 'store' })
+    const answer = await client.open(target, { signal, wish: 'store', range })
     const { statusCode: status = 0, headers } = answer
     if (status !== 200) {
       const reply = { status, headers, text: await readText(answer, { signal }) }
-      return { value: { reason: refusalText(reply), isForRepo: false }, retryMs: retryMs(reply) }
+      return { value: refused(reply), retryMs: retryMs(reply) }
     }
     let last: Record<string, unknown> | undefined
     for await (const line of readLines(answer, { signal })) {
@@ -176,10 +236,11 @@ class Job {
       if (typeof presentBytes === 'number') onBytes(presentBytes)
     }
     if (last?.['stored'] === true) return { value: last['fetched'] === true ? 'fetched' : 'stored' }
+    if (last?.['stored'] === 'part') return { value: 'part' }
     if (last?.['stored'] !== false) throw new AnswerBroken()
     const { reason, message, mayRetry } = last
     return {
-      value: { reason: typeof message === 'string' ? message : UNCLEAR, isForRepo: reason === 'restricted' },
+      value: unkept(typeof message === 'string' ? message : UNCLEAR, reason),
       retryMs: mayRetry === true ? 0 : undefined,
     }
   }
@@ -206,7 +267,7 @@ class Job {
       const reply = await client.ask(resolveTarget(repo, commit, file.path), { signal, wish: 'look' })
       // What cannot be asked now was stored all the same.
       const isGone = reply.status === 200 && parseRecord(reply.text)?.['standing'] !== 'stored'
-      return isGone ? { ...file, state: 'missing', reason: EVICTED } : file
+      return isGone ? { ...file, state: 'missing', reason: EVICTED, kind: 'no-space' } : file
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof MirrorGone) this.#end(error)
@@ -221,6 +282,22 @@ class Job {
     this.#ended = `${error.message}; run the command again to go on`
     return this.#ended
   }
+}
+
+function missing(reason: string): Missing {
+  return { reason, kind: 'failed', isForRepo: false }
+}
+
+function refused(reply: Reply): Missing {
+  return { reason: refusalText(reply), kind: refusalKind(reply.status), isForRepo: false }
+}
+
+const UNKEPT: readonly string[] = ['restricted', 'rule', 'no-digest', 'no-space']
+
+/** The mirror does not keep a file, or has failed. `why` is its own word for it. */
+function unkept(reason: string, why: unknown): Missing {
+  const kind = UNKEPT.find((one) => one === why) as MissingKind | undefined
+  return { reason, kind: kind ?? 'failed', isForRepo: why === 'restricted' }
 }
 
 const UNCLEAR = 'the mirror has given no reason that this version understands'

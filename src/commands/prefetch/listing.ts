@@ -4,12 +4,15 @@
 import { apiSegment, isCommitHash, type Repo } from '../../hub/names.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
+import type { BlobKey } from '../../store/digest.ts'
 import type { Attempts } from './attempts.ts'
 import {
   AnswerBroken,
   type ControlClient,
   MirrorGone,
+  type RefusalKind,
   type Reply,
+  refusalKind,
   refusalText,
   retryMs,
 } from './control-client.ts'
@@ -26,6 +29,8 @@ export interface Wanted {
 export interface ListedFile {
   readonly path: string
   readonly sizeBytes: number
+  /** Under which key its bytes are stored. Undefined if the listing names no digest. */
+  readonly key?: BlobKey | undefined
 }
 
 export interface Listing {
@@ -35,9 +40,12 @@ export interface Listing {
 
 /** The repo cannot be listed. The message says why. */
 export class NoListing extends Error {
-  constructor(message: string) {
+  readonly kind: RefusalKind
+
+  constructor(message: string, kind: RefusalKind = 'failed') {
     super(message)
     this.name = 'NoListing'
+    this.kind = kind
   }
 }
 
@@ -90,7 +98,7 @@ async function read(target: string, { client, attempts, signal }: Asking): Promi
       const value = await client.ask(target, { signal })
       return { value, retryMs: retryMs(value) }
     }, signal)
-    if (reply.status !== 200) throw new NoListing(refusalText(reply))
+    if (reply.status !== 200) throw new NoListing(refusalText(reply), refusalKind(reply.status))
     return reply
   } catch (error) {
     if (error instanceof AnswerBroken) throw new MirrorGone(error)
@@ -111,8 +119,27 @@ function filesOf(text: string): readonly ListedFile[] {
     const { path, size } = item
     if (typeof path !== 'string' || typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
       throw new NoListing('the listing of the repo has a file without a name or a size')
-    return [{ path, sizeBytes: size }]
+    return [{ path, sizeBytes: size, key: keyOf(item) }]
   })
+}
+
+/** The key of a file in a tree: the sha256 of a Git LFS object, or the hash of a git blob. */
+function keyOf({ oid, lfs }: Record<string, unknown>): BlobKey | undefined {
+  if (!isRecord(lfs))
+    return typeof oid === 'string' && /^[0-9a-f]{40}$/.test(oid) ? `gitsha1:${oid}` : undefined
+  const sha256 = lfs['oid']
+  return typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) ? `sha256:${sha256}` : undefined
+}
+
+/** The names of the branches and tags of a repo. Rejects with NoListing, and with MirrorGone. */
+export async function listRevisions(repo: Repo, asking: Asking): Promise<ReadonlySet<string>> {
+  const refs = parseRecord((await read(`/api/${apiSegment(repo.type)}/${repo.id}/refs`, asking)).text)
+  const names = [refs?.['branches'], refs?.['tags']].flatMap((list) =>
+    Array.isArray(list) ? (list as unknown[]) : [],
+  )
+  return new Set(
+    names.flatMap((ref) => (isRecord(ref) && typeof ref['name'] === 'string' ? [ref['name']] : [])),
+  )
 }
 
 /** The target of the next page. It is a URL of the mirror as clients know it; its base path is not part of the target. */

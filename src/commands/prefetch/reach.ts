@@ -70,7 +70,7 @@ function unreachable({ message }: DirectoryInUse): UnusableControlSocket {
 }
 
 /** Whether a process answers. Rejects with UnusableControlSocket if this user may not connect. */
-function answers(socketPath: string, interrupted: AbortSignal): Promise<boolean> {
+export function answers(socketPath: string, interrupted: AbortSignal): Promise<boolean> {
   const signal = AbortSignal.any([interrupted, AbortSignal.timeout(ANSWERS_WITHIN_MS)])
   const question = { socketPath, path: '/healthz', headers: { host: 'localhost' }, signal }
   return new Promise((resolve, reject) => {
@@ -121,17 +121,26 @@ async function openStore(
   }
 }
 
-/** The volume of the store takes no sockets, or its path is too long. Other commands cannot join then. */
 async function listenElsewhere(app: App): Promise<Reached> {
+  const { socketPath, remove } = await openControlElsewhere(app)
+  const close = async (): Promise<void> => {
+    await app.close()
+    await remove()
+  }
+  return { socketPath, isBeside: false, close }
+}
+
+/**
+ * Opens the control socket in the temporary directory, because the volume of the store takes no sockets, or its path is too
+ * long. Other commands cannot join then. The caller must call `remove` in the end.
+ */
+export async function openControlElsewhere(
+  app: App,
+): Promise<{ readonly socketPath: string; readonly remove: () => Promise<void> }> {
   const folder = await mkdtemp(path.join(tmpdir(), 'hubmirror-'))
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
   try {
-    const socketPath = await app.openControl(path.join(folder, 'socket'))
-    const close = async (): Promise<void> => {
-      await app.close()
-      await remove()
-    }
-    return { socketPath, isBeside: false, close }
+    return { socketPath: await app.openControl(path.join(folder, 'socket')), remove }
   } catch (error) {
     await remove()
     throw error

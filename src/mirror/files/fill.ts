@@ -10,6 +10,8 @@ export type FillLine =
   | { readonly presentBytes: number }
   /** `fetched` is false if the file was stored before. */
   | { readonly stored: true; readonly fetched: boolean }
+  /** The range that was asked for is there, and the rest of the file is not yet. */
+  | { readonly stored: 'part' }
   | {
       readonly stored: false
       readonly reason: Unstored | 'failed'
@@ -45,9 +47,10 @@ export function lookAnswer(look: LookAnswer): Answer {
   }
 }
 
-/** Turns the answer to a GET of a whole file into one that reports on the file. A refusal stays as it is. */
+/** Turns the answer to a GET of a file, or of a range of it, into one that reports on the file. A refusal stays as it is. */
 export function fillAnswer(answer: Answer, signal: AbortSignal): Answer {
-  if (answer.status !== 200) return answer
+  const isPart = answer.status === 206
+  if (answer.status !== 200 && !isPart) return answer
   const { outcome, originStatus, isLimited, body } = answer
   return {
     status: 200,
@@ -55,15 +58,21 @@ export function fillAnswer(answer: Answer, signal: AbortSignal): Answer {
     outcome,
     ...(originStatus === undefined ? {} : { originStatus }),
     isLimited,
-    body: { kind: 'stream', stream: report(body, signal), lengthBytes: undefined },
+    body: { kind: 'stream', stream: report(body, { isPart, signal }), lengthBytes: undefined },
   }
 }
 
+interface Asked {
+  /** Whether only a range of the file is to be fetched. */
+  readonly isPart: boolean
+  readonly signal: AbortSignal
+}
+
 /** The lines about a body. They own the body: it is closed when they end, and when they are given up before. */
-function report(body: Body, signal: AbortSignal): AsyncIterable<Buffer> {
+function report(body: Body, asked: Asked): AsyncIterable<Buffer> {
   let closing: Promise<void> | undefined
   const close = (): Promise<void> => (closing ??= closeBody(body))
-  const lines = encoded(linesOf(body, close, signal))
+  const lines = encoded(linesOf(body, close, asked))
   return {
     [Symbol.asyncIterator]: () => ({
       next: () => lines.next(),
@@ -84,11 +93,11 @@ async function* encoded(lines: AsyncIterable<FillLine>): AsyncGenerator<Buffer, 
 async function* linesOf(
   body: Body,
   close: () => Promise<void>,
-  signal: AbortSignal,
+  asked: Asked,
 ): AsyncGenerator<FillLine, void, undefined> {
   try {
     if (body.kind === 'source' && body.storing !== undefined) {
-      yield* download(body.source, body.storing, close, signal)
+      yield* download({ source: body.source, storing: body.storing, close }, asked)
     } else if (body.kind === 'stream' && body.unstored !== undefined) {
       yield unstored(body.unstored)
     } else {
@@ -103,10 +112,16 @@ type Source = Extract<Body, { kind: 'source' }>
 
 /** Waits for a download without taking its bytes. */
 async function* download(
-  source: Source['source'],
-  storing: NonNullable<Source['storing']>,
-  close: () => Promise<void>,
-  signal: AbortSignal,
+  {
+    source,
+    storing,
+    close,
+  }: {
+    readonly source: Source['source']
+    readonly storing: NonNullable<Source['storing']>
+    readonly close: () => Promise<void>
+  },
+  { isPart, signal }: Asked,
 ): AsyncGenerator<FillLine, void, undefined> {
   const end: { isOver: boolean; error?: unknown } = { isOver: false }
   const whole = waitForAll(source)
@@ -126,6 +141,7 @@ async function* download(
   await close()
   const isStored = await storing.settled()
   if (isStored) yield { stored: true, fetched: true }
+  else if (isPart && end.error === undefined) yield { stored: 'part' }
   else yield end.error === undefined ? unstored('no-space') : failed(end.error)
 }
 
