@@ -31,6 +31,7 @@ import { Registry } from './mirror/registry.ts'
 import { Uploads } from './mirror/uploads.ts'
 import { createSignedUrls } from './origin/files/signed-urls.ts'
 import { type OriginClients, originClientsOf } from './origin-clients.ts'
+import { Pins } from './pins/pins.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
@@ -63,6 +64,8 @@ export interface App {
   drain(): void
   /** The mirror's own TLS, if it speaks it. */
   readonly tls: OwnTls | undefined
+  /** What is kept ready, if the settings name a file of pins. */
+  readonly pins: Pins | undefined
   readonly auditor: Auditor
   /** Opens the audit log again under its name, after it was moved away. */
   reopenAuditLog(): void
@@ -112,22 +115,23 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { settings } = live
   const metrics = metricsOf(config, version)
 
-  const tls = openTls(config, { observer: metrics.observer, logger, now, monotonic })
+  const telling = { observer: metrics.observer, logger, now, monotonic }
+  const tls = openTls(config, telling)
+  const pins = await Pins.of(config, { settings, ...telling })
   const health = createHealth({
+    ...telling,
     probe: () => store.probe(),
-    observer: metrics.observer,
-    logger,
-    monotonic,
     originTrouble: () => clients.client.unreachableReason(),
     offline: config.offline,
     certificate: tls && (() => tls.validity()),
+    pins: pins && (() => pins.readiness()),
   })
   const observer = (dependencies.observe ?? unchanged)(health.observe(metrics.observer))
   const listener = auditListener(observer, logger)
   const auditLog = await openAuditLog(config.auditLog, { now, stdout: dependencies.stdout, listener })
 
   const reporting = { observer, logger, auditor: auditLog, onTrouble: health.onStorageFailed }
-  const store = await openStoreOf(config, { now, monotonic, settings, ...reporting })
+  const store = await openStoreOf(config, { now, monotonic, settings, pins, ...reporting })
   const stopScrubber = scrubberOf(config, { store, observer, logger, auditor: auditLog, now })
 
   const via = `1.1 hubmirror-${randomBytes(6).toString('hex')}`
@@ -156,16 +160,16 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     ...facing,
     earlyAnswers: createFastPath({ ...facing, invalidations, monotonic }), // fast path
     client: clients.client,
-    ...placeOf(config, { now, tls }),
+    ...placeOf(config, { now, tls, pins }),
     settings,
     readiness: health.readiness,
     // Where no probe requests /readyz, the scrape notices that a failed store works again.
-    metrics: scraped(metrics, () => (health.recheck(), ages.check(), tls?.check())),
+    metrics: scraped(metrics, () => (health.recheck(), ages.check(), tls?.check(), pins?.count())),
   })
   server.addHook('onClose', async () => {
     ages.stop()
     tls?.stop()
-    await Promise.all([git.close(), downloads.close(), unnamed.stop()])
+    await Promise.all([git.close(), downloads.close(), unnamed.stop(), pins?.close()])
     await closeClients()
     await stopScrubber()
     await store.close()
@@ -176,18 +180,24 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     server,
     forWorkers: workers && { link: workers, via, observer, auditor: auditLog, mirror, tls }, // workers
     tls,
+    pins,
     drain: () => (health.drain(), shutdown.begin()),
     auditor: auditLog,
     reopenAuditLog: () => auditLog.reopen(),
     settings,
     storeStatus: () => store.status(),
     openControl: controlOf(config, server, facing),
-    change: changeBy({ live, metrics, invalidations, store, unnamed, readTokens, ages, tls }),
-    async close() {
-      health.drain()
-      server.server.closeAllConnections()
-      await server.close()
-    },
+    change: changeBy({ live, metrics, invalidations, store, unnamed, readTokens, ages, tls, pins }),
+    close: closeOf(server, health),
+  }
+}
+
+/** `App.close`. */
+function closeOf(server: FastifyInstance, health: Health): App['close'] {
+  return async () => {
+    health.drain()
+    server.server.closeAllConnections()
+    await server.close()
   }
 }
 
@@ -213,13 +223,24 @@ function controlOf(
   }
 }
 
-/** Where and how the mirror is reached, and what it reaches. These settings do not change at run time. */
+/** Where and how the mirror is reached, what it reaches, and what it tells commands. These settings do not change at run time. */
 function placeOf(
   { basePath, publicUrl, offline, cacheDir }: Config,
-  { now, tls }: { readonly now: () => number; readonly tls: OwnTls | undefined },
+  {
+    now,
+    tls,
+    pins,
+  }: { readonly now: () => number; readonly tls: OwnTls | undefined; readonly pins: Pins | undefined },
 ) {
   const transferLinks = createTransferLinks(cacheDir, now)
-  return { basePath, publicUrl, offline, transferLinks, tls: tls && (() => tls.current()) }
+  return {
+    basePath,
+    publicUrl,
+    offline,
+    transferLinks,
+    tls: tls && (() => tls.current()),
+    pins: pins && (() => pins.report()),
+  }
 }
 
 /** The key is read or created when the first link is sealed or opened. Most mirrors never need it. */
@@ -243,13 +264,15 @@ function changeBy(deps: {
   readonly readTokens: () => Promise<void>
   readonly ages: { check(): void }
   readonly tls: { check(): void } | undefined
+  readonly pins: { check(): void } | undefined
 }): App['change'] {
-  const { live, metrics, invalidations, store, unnamed, readTokens, ages, tls } = deps
+  const { live, metrics, invalidations, store, unnamed, readTokens, ages, tls, pins } = deps
   return async (next) => {
     const changes = live.change(next)
     metrics.expectRules(live.settings.policies)
     invalidations.invalidate('all')
-    // The limits may be lower now.
+    // What is not pinned any more may go, and the limits may be lower now.
+    pins?.check()
     void store.fit()
     unnamed.check()
     ages.check()
@@ -303,9 +326,10 @@ async function openStoreOf(
     readonly logger: Logger
     readonly onTrouble: (error: unknown) => void
     readonly auditor: Auditor
+    readonly pins: Pins | undefined
   },
 ): Promise<DiskStore> {
-  const { settings, logger, auditor, ...rest } = deps
+  const { settings, logger, auditor, pins, ...rest } = deps
   const store = await openStore({
     root: config.cacheDir,
     get maxBytes() {
@@ -327,7 +351,9 @@ async function openStoreOf(
     onTableDamage: () => logger.error('the database of the store is damaged; the next start repairs it'),
     onDamaged: (damage) => reportDamage({ observer: deps.observer, auditor, log: logger }, damage),
     ...rest,
+    ...(pins && { kept: pins.keys }),
   })
+  pins?.attach(store)
   store.scanned.catch((error: unknown) =>
     logger.error({ err: error }, 'the startup scan of the store failed'),
   )

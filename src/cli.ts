@@ -5,6 +5,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
+import { addPinsCommand } from './commands/pins-command.ts'
 import { addPrefetchCommand } from './commands/prefetch-command.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
 import { addTokenCommands } from './commands/token-commands.ts'
@@ -59,9 +60,11 @@ function createProgram(finish: (status: number) => void): Command {
       // Loaded on demand, so that `help` and `config` start without the modules of the server.
       const { runServe } = await import('./commands/serve.ts')
       const { checkTlsFiles } = await import('./config/tls-files.ts')
+      const { checkPinsFile } = await import('./config/pins-file.ts')
       const load = (readFile: (path: string) => string): Loaded => {
         const loaded = loadConfig({ flags, readFile })
         checkTlsFiles(loaded)
+        checkPinsFile(loaded)
         return loaded
       }
       finish(await runServe(config, { version, notices, load }))
@@ -71,6 +74,7 @@ function createProgram(finish: (status: number) => void): Command {
   const line = { withSettings, load: (flags: object) => loadConfig({ flags: { ...flags } }).config, finish }
   addStoreCommands(program, line)
   addPrefetchCommand(program, line, version)
+  addPinsCommand(program, { ...line, loadChecked }, version)
   addTokenCommands(program, line)
   program
     .command('version')
@@ -89,13 +93,17 @@ function createProgram(finish: (status: number) => void): Command {
 
 type Loaded = ReturnType<typeof loadConfig>
 
-/** The settings, and also checked what stands in the files of TLS. Rejects with ConfigFaults. */
+/** The settings, and also checked what stands in the files of TLS and of pins. Rejects with ConfigFaults. */
 async function loadChecked(flags: Readonly<Record<string, unknown>>): Promise<Loaded> {
   const loaded = loadConfig({ flags })
   if (loaded.config.tlsCert !== undefined) {
     // Loaded on demand: few commands need it.
     const { checkTlsFiles } = await import('./config/tls-files.ts')
     checkTlsFiles(loaded)
+  }
+  if (loaded.config.pins !== undefined) {
+    const { checkPinsFile } = await import('./config/pins-file.ts')
+    checkPinsFile(loaded)
   }
   return loaded
 }

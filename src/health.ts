@@ -36,8 +36,10 @@ export function createHealth(options: {
   readonly offline: boolean
   /** Whether the certificate of the mirror's own TLS is valid; absent if it has none. */
   readonly certificate?: (() => Check) | undefined
+  /** Whether all that pins want is stored; absent without a file of pins. */
+  readonly pins?: (() => Check) | undefined
 }): Health {
-  const { probe, observer, logger, monotonic, certificate } = options
+  const { probe, observer, logger, monotonic, certificate, pins } = options
   const origin = watchOrigin(options)
   let draining = false
   let failure: { readonly at: number; readonly text: string } | undefined
@@ -100,6 +102,7 @@ export function createHealth(options: {
             : { ok: true },
           origin: origin.check(),
           ...(certificate && { certificate: certificate() }),
+          ...(pins && { pins: pins() }),
         },
       }
     },

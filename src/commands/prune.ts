@@ -1,8 +1,13 @@
 // `hubmirror prune`: removes stored content by repo, age or size, without confirmation, and prints what it removed. A mirror
 // may be running. The decisions are in store/upkeep/prune.ts.
 
+import { ConfigFaults } from '../config/faults.ts'
 import type { Config } from '../config/keys.ts'
+import { readPins } from '../config/pins-file.ts'
+import { claim } from '../pins/claims.ts'
+import type { BlobKey } from '../store/digest.ts'
 import { createLayout } from '../store/layout.ts'
+import { readPinnedCommits } from '../store/pinned-commits.ts'
 import { requireStore } from '../store/prepare.ts'
 import { type Inventory, parseOwner, takeInventory } from '../store/upkeep/inventory.ts'
 import { addTo, carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
@@ -16,6 +21,8 @@ export interface PruneOptions {
   readonly olderThanMs?: number | undefined
   readonly maxBytes?: number | undefined
   readonly unclaimed: boolean
+  /** Also what is pinned. */
+  readonly pinned: boolean
   readonly dryRun: boolean
   readonly json: boolean
 }
@@ -43,12 +50,22 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
       ...(options.repos.length > 0 && { owners: owners.known }),
       ...(options.olderThanMs !== undefined && { olderThanMs: options.olderThanMs }),
       ...(options.maxBytes !== undefined && { maxBytes: options.maxBytes }),
+      ...(!options.pinned && { pinned: await pinnedKeys(config) }),
     }
     const plan = planPrune(inventory, selection, Date.now())
     const pruned = options.dryRun ? preview(plan) : await recorded(config, () => carryOut(layout, plan))
     process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
     return 0
   })
+}
+
+/** The blobs that the settings pin. Rejects with ConfigFaults if the file of pins is wrong. */
+async function pinnedKeys({ pins: path, cacheDir }: Config): Promise<ReadonlySet<BlobKey>> {
+  if (path === undefined) return new Set()
+  const read = readPins(path)
+  if ('faults' in read) throw new ConfigFaults(read.faults)
+  const pinned = await readPinnedCommits(cacheDir)
+  return pinned === 'damaged' ? new Set() : claim(read.file, pinned, undefined).keys
 }
 
 /** Runs `work` and writes its result to the audit log: one line for each repo. */
@@ -105,7 +122,7 @@ function formatJson(plan: PrunePlan, pruned: Pruned, options: PruneOptions): str
   const repos = rowsOf(pruned).map(({ origin = null, repo = null, ...sums }) => ({ origin, repo, ...sums }))
   const { gits: gitClones, facts, skipped: passedOver } = pruned
   const removed = { ...totalOf(pruned), gitClones, facts, repos }
-  return `${JSON.stringify({ dryRun: options.dryRun, removed, kept: plan.kept, passedOver }, null, 2)}\n`
+  return `${JSON.stringify({ dryRun: options.dryRun, removed, kept: plan.kept, pinned: plan.pinned, passedOver }, null, 2)}\n`
 }
 
 function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): string {
@@ -122,6 +139,12 @@ function formatText(plan: PrunePlan, pruned: Pruned, options: PruneOptions): str
     const verb = plan.kept.blobs === 1 ? 'stays' : 'stay'
     parts.push(
       `${plural(plan.kept.blobs, 'blob')} (${formatSize(plan.kept.sizeBytes)}) ${verb} for other repos`,
+    )
+  }
+  if (plan.pinned.blobs > 0) {
+    const verb = plan.pinned.blobs === 1 ? 'is' : 'are'
+    parts.push(
+      `${plural(plan.pinned.blobs, 'blob')} (${formatSize(plan.pinned.sizeBytes)}) ${verb} pinned and ${verb === 'is' ? 'stays' : 'stay'} (--pinned removes such blobs, too)`,
     )
   }
   if (pruned.skipped > 0) parts.push(`${pruned.skipped} skipped: used in the meantime, or already removed`)

@@ -17,6 +17,7 @@ import { UnusableAuditLog } from '../telemetry/audit.ts'
 import { createLogDestination, createLogger, flushRequests } from '../telemetry/log.ts'
 import { prettyDestination } from '../telemetry/pretty.ts'
 import { listenByWorkers } from '../workers/main/entrance.ts' // workers
+import { openControlElsewhere } from './prefetch/reach.ts'
 import { createReload } from './reload.ts'
 import { dieOfHangUp, listenToSignals } from './signals.ts'
 import { terminalDestination, welcomeText } from './terminal.ts'
@@ -79,7 +80,8 @@ export async function runServe(
     process.stderr.write(`hubmirror: cannot listen on ${config.host}:${config.port}: ${reason}\n`)
     return 1
   }
-  await openControl(app, config, logger)
+  const socketPath = await openControl(app, config, logger)
+  const stopPins = await keepPins(app, config, { version: options.version, socketPath, logger })
   hangUp = createReload({
     load: () => options.load(readRegularFile),
     app,
@@ -102,6 +104,7 @@ export async function runServe(
   const delayMs = signal === 'SIGTERM' ? app.settings.drainDelayMs : 0
   logger.info({ signal, delayMs }, 'draining')
   app.drain()
+  await stopPins()
   entrance.leave()
   await delay(delayMs)
   const deadline = setTimeout(entrance.cut, app.settings.drainTimeoutMs)
@@ -114,15 +117,34 @@ export async function runServe(
   return 0
 }
 
-/** Lets commands reach the mirror. Without that it serves all the same. */
-async function openControl(app: App, { cacheDir }: Config, logger: Logger): Promise<void> {
+/** Lets commands reach the mirror. Without that it serves all the same. Resolves with the socket. */
+async function openControl(app: App, { cacheDir }: Config, logger: Logger): Promise<string | undefined> {
   try {
-    await app.openControl()
+    return await app.openControl()
   } catch (error) {
     const text = 'commands cannot reach this mirror: there is no control socket in the store'
     // A volume that is mounted read-only is meant to be.
     if (errorCode(error) === 'EROFS') logger.info({ cacheDir }, text)
     else logger.warn({ cacheDir, err: error }, text)
+    return undefined
+  }
+}
+
+/** Begins to fetch what pins want, if there are any. Returns a function that ends it. */
+async function keepPins(
+  app: App,
+  { offline }: Config,
+  deps: { readonly version: string; readonly socketPath: string | undefined; readonly logger: Logger },
+): Promise<() => Promise<void>> {
+  const { pins } = app
+  if (pins === undefined) return () => Promise.resolve()
+  const { startReconciler } = await import('./pins/reconciler.ts')
+  const place = deps.socketPath === undefined ? await openControlElsewhere(app) : undefined
+  const socketPath = deps.socketPath ?? place?.socketPath ?? ''
+  const stop = startReconciler({ ...deps, pins, socketPath, offline })
+  return async () => {
+    await stop()
+    await place?.remove()
   }
 }
 

@@ -53,7 +53,7 @@ interface LsFlags {
 }
 
 function addPrune(program: Command, { withSettings, load, finish }: CommandLine): void {
-  withSettings(program.command('prune'), ['cache.dir', 'auditLog'])
+  withSettings(program.command('prune'), ['cache.dir', 'pins', 'auditLog'])
     .description('remove stored content by repo, age or size; a mirror may keep running')
     .argument('[repo...]', "these repos: org/name, dataset/org/name, 'models/org/*'")
     .option(
@@ -67,6 +67,7 @@ function addPrune(program: Command, { withSettings, load, finish }: CommandLine)
       parserOf(bytes()),
     )
     .option('--unclaimed', 'content that no repo refers to any more')
+    .option('--pinned', 'also content that the file of pins wants; a mirror with that file fetches it again')
     .option('--dry-run', 'print what would be removed, and remove nothing')
     .option('--json', 'print JSON')
     .action(async (repos: readonly string[], flags: PruneFlags, command: Command) => {
@@ -74,6 +75,7 @@ function addPrune(program: Command, { withSettings, load, finish }: CommandLine)
         olderThan: olderThanMs,
         maxSize: maxBytes,
         unclaimed = false,
+        pinned = false,
         dryRun = false,
         json = false,
       } = flags
@@ -81,7 +83,7 @@ function addPrune(program: Command, { withSettings, load, finish }: CommandLine)
         command.error('error: expected a repo, --older-than, --max-size or --unclaimed')
       const config = load({ ...flags })
       const { runPrune } = await import('./prune.ts')
-      finish(await runPrune(config, { repos, olderThanMs, maxBytes, unclaimed, dryRun, json }))
+      finish(await runPrune(config, { repos, olderThanMs, maxBytes, unclaimed, pinned, dryRun, json }))
     })
 }
 
@@ -89,6 +91,7 @@ interface PruneFlags {
   readonly olderThan?: number
   readonly maxSize?: number
   readonly unclaimed?: boolean
+  readonly pinned?: boolean
   readonly dryRun?: boolean
   readonly json?: boolean
 }

@@ -1,6 +1,6 @@
 // The settings of the store. keys.ts has the table of all settings, and says what a row means.
 
-import { bytes, choice, directory, duration, LONGEST_TTL_MS, onOff, orOff } from './parse.ts'
+import { bytes, choice, directory, duration, filePath, LONGEST_TTL_MS, onOff, orOff } from './parse.ts'
 
 export const CACHE_SETTINGS = {
   cacheDir: {
@@ -38,6 +38,15 @@ export const CACHE_SETTINGS = {
       "`off`: bytes of private and gated repos are streamed and never written to disk. `on`: they are stored, and the Hub must confirm each caller's access before the mirror serves a byte, unless it cannot be asked and a rule names the caller",
     parse: onOff(),
     default: 'off',
+  },
+  pins: {
+    key: 'pins',
+    group: 'Cache',
+    form: 'file',
+    meaning:
+      'YAML file of repos that the mirror keeps ready: it fetches them by itself, and never evicts them. The file is read again when it changes',
+    parse: filePath(),
+    absent: 'none',
   },
   memoryCacheBytes: {
     key: 'memoryCache',

@@ -20,6 +20,11 @@ export const WISH_FIELD = 'x-hubmirror-wish'
 /** `store`: fetch the file into the store and report on it. `look`: say whether the file is stored. */
 export type Wish = 'store' | 'look'
 
+/** Below it are the routes of the mirror itself, which the Hub has not. */
+const OWN_ROUTES = '/-/'
+/** What the mirror says about its pins. It is there on the control socket only. */
+export const PINS_ROUTE = '/-/control/pins'
+
 const fromControl = new WeakSet<IncomingMessage>()
 
 /** Whether the request has come by the control socket, so that its sender is the owner of the store. */
@@ -52,7 +57,9 @@ export function createControlServer(
   const server = openServer(
     (request, response) => {
       fromControl.add(request)
-      request.url = basePath + (request.url ?? '')
+      const { url = '' } = request
+      // The routes of the mirror itself are below no base path.
+      request.url = url.startsWith(OWN_ROUTES) ? url : basePath + url
       serve(request, response)
     },
     MAX_HEADER_BYTES,

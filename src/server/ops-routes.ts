@@ -1,7 +1,8 @@
 // The routes of the mirror itself, for operators and their machines: health, readiness and metrics.
 
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
+import { isFromControl, PINS_ROUTE } from './control.ts'
 import { recordOf } from './request-record.ts'
 
 /** What the mirror can and cannot do at the moment. */
@@ -20,6 +21,8 @@ export interface Check {
 export interface OpsOptions {
   readonly readiness: () => Promise<Readiness>
   readonly metrics: { readonly contentType: string; text(): Promise<string> }
+  /** What the mirror says about its pins, for JSON. Absent without a file of pins. */
+  readonly pins?: (() => unknown) | undefined
 }
 
 /**
@@ -28,7 +31,10 @@ export interface OpsOptions {
  */
 export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions): void {
   const method: ('GET' | 'HEAD')[] = ['GET', 'HEAD']
-  const own = (url: string, answer: () => Promise<{ status: number; type: string; body: string }>): void => {
+  const own = (
+    url: string,
+    answer: (request: FastifyRequest) => Promise<{ status: number; type: string; body: string }>,
+  ): void => {
     server.route({
       method,
       url,
@@ -36,7 +42,7 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
         const record = recordOf(request.raw)
         record.route = 'ops'
         record.outcome = 'own'
-        const { status, type, body } = await answer()
+        const { status, type, body } = await answer(request)
         record.bytes += request.raw.method === 'HEAD' ? 0 : Buffer.byteLength(body)
         record.firstByteAt = performance.now()
         return reply
@@ -58,6 +64,10 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
     type: options.metrics.contentType,
     body: await options.metrics.text(),
   }))
+  own(PINS_ROUTE, async ({ raw }) => {
+    if (!isFromControl(raw) || options.pins === undefined) throw new MirrorError('not_found')
+    return { status: 200, type: 'application/json', body: JSON.stringify(options.pins()) }
+  })
   for (const url of ['/-', '/-/*']) {
     server.all(url, async (request) => {
       recordOf(request.raw).route = 'ops'

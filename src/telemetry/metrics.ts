@@ -16,6 +16,7 @@ import {
   TLS_FAILURES,
   WAIT_RESULTS,
 } from './observer.ts'
+import { countPins } from './pin-series.ts'
 import { STORE_METRICS } from './store-metrics.ts'
 import { RequestTally, TalliedHistogram } from './tally.ts'
 
@@ -216,6 +217,8 @@ export function createMetrics(options: {
   series.originUp.remove()
   // Without TLS there is no certificate.
   series.tlsExpiry.remove()
+  // Without a file of pins there are none.
+  for (const name of ['pins', 'pinsKept', 'pinsMissing'] as const) series[name].remove()
   // These appear with the first large document.
   series.documentMemory.remove()
   series.documentWaits.remove()
@@ -291,6 +294,10 @@ function createSeries(registry: Registry) {
     evicted: counter(METRICS.evicted),
     gits: gauge(METRICS.gits),
     gitBytes: gauge(METRICS.gitBytes),
+    pins: gauge(METRICS.pins),
+    pinsBehind: gauge(METRICS.pinsBehind),
+    pinsKept: gauge(METRICS.pinsKept),
+    pinsMissing: gauge(METRICS.pinsMissing),
     gitFetches: counter(METRICS.gitFetches),
     listedFiles: counter(METRICS.listedFiles),
     listingsDistrusted: counter(METRICS.listingsDistrusted),
@@ -391,6 +398,7 @@ function createObserver(series: Series, tally: RequestTally): Observer {
       for (const reason of TLS_FAILURES) series.tlsFailures.inc({ reason }, 0)
     },
     tlsFailed: (reason) => series.tlsFailures.inc({ reason }),
+    pinsChanged: (pins) => countPins(series, pins),
     workers: (serving) => series.workers.set(amount(serving)),
     workerLost: () => series.workersLost.inc(),
     storeDegraded: (degraded) => series.cacheDegraded.set(degraded ? 1 : 0),

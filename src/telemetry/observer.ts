@@ -71,6 +71,25 @@ export type EvictionReason = (typeof EVICTION_REASONS)[number]
 export const GIT_FETCH_RESULTS = ['stored', 'unchanged', 'failed'] as const
 export type GitFetchResult = (typeof GIT_FETCH_RESULTS)[number]
 
+/**
+ * Why a pin is behind: it waits for its turn, the mirror is offline, the Hub cannot be reached or asks to wait, it refuses the repo,
+ * the files may not be kept, there is no room, no revision has such a name, or something else has failed. Closed.
+ */
+export const PIN_REASONS = [
+  'waiting',
+  'offline',
+  'hub-away',
+  'rate-limit',
+  'refused',
+  'restricted',
+  'rule',
+  'no-digest',
+  'no-space',
+  'no-match',
+  'failed',
+] as const
+export type PinReason = (typeof PIN_REASONS)[number]
+
 /** Receives events for metrics. Every method returns at once and never throws. Durations are in seconds, sizes in bytes. */
 export interface Observer {
   /** One answered request. `status` was sent to the client; `bytes` are body bytes written to its socket. */
@@ -130,6 +149,13 @@ export interface Observer {
   readAheadUsed(): void
   /** The Hub has contradicted the listing of a commit. */
   listingDistrusted(): void
+  /** What pins want, and how far the mirror is. `behind` has a number of pins for each reason. */
+  pinsChanged(pins: {
+    readonly pins: number
+    readonly behind: ReadonlyMap<string, number>
+    readonly keptBytes: number
+    readonly missingBytes: number
+  }): void
   flightStarted(): void
   flightEnded(): void
   flightJoined(): void
@@ -171,6 +197,7 @@ export const silentObserver: Observer = {
   readAhead() {},
   readAheadUsed() {},
   listingDistrusted() {},
+  pinsChanged() {},
   flightStarted() {},
   flightEnded() {},
   flightJoined() {},

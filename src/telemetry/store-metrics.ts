@@ -45,6 +45,30 @@ export const STORE_METRICS = {
     labels: ['reason'],
     help: 'Bytes removed from the store.',
   },
+  pins: {
+    name: 'hubmirror_pins',
+    kind: 'gauge',
+    labels: [],
+    help: 'Pins in the file HUBMIRROR_PINS; absent without it, as the three below are.',
+  },
+  pinsBehind: {
+    name: 'hubmirror_behind_pins',
+    kind: 'gauge',
+    labels: ['reason'],
+    help: 'Pins of which the mirror does not have all that they want, by the reason.',
+  },
+  pinsKept: {
+    name: 'hubmirror_pins_kept_bytes',
+    kind: 'gauge',
+    labels: [],
+    help: 'Bytes that pins want and that are never evicted once they are stored.',
+  },
+  pinsMissing: {
+    name: 'hubmirror_pins_missing_bytes',
+    kind: 'gauge',
+    labels: [],
+    help: 'Bytes that pins want and that are not stored.',
+  },
   gits: {
     name: 'hubmirror_git_repositories',
     kind: 'gauge',

@@ -208,6 +208,7 @@ describe('the source', () => {
       'mirror/files/file-answers.ts madeHeaders': 'a WeakMap',
       'mirror/files/listed-files.ts #first': 'requests under way',
       'fast-path/response-cache.ts #targets': 'answers that are remembered',
+      'pins/pins.ts #runs': 'pins of the file',
       'mirror/single-flight.ts #running': 'questions under way',
       'origin/connections/body-buffers.ts #byCaller': 'callers that hold memory',
       'origin/connections/fair-queue.ts #callers': 'callers that wait',

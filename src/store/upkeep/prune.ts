@@ -36,6 +36,8 @@ export interface Selection {
   readonly olderThanMs?: number
   /** Removes the least recently used until the whole store is not larger than this. */
   readonly maxBytes?: number
+  /** Bytes of these stay in any case. */
+  readonly pinned?: ReadonlySet<BlobKey>
 }
 
 /** What a prune would remove. Making it changes nothing. */
@@ -45,6 +47,8 @@ export interface PrunePlan {
   readonly gits: readonly StoredGit[]
   /** What stays although its repo was selected, because another repo needs it. */
   readonly kept: { readonly blobs: number; readonly sizeBytes: number }
+  /** What stays although it was selected, because it is pinned. Facts of its repos stay as well. */
+  readonly pinned: { readonly blobs: number; readonly sizeBytes: number }
   /** Repos that are removed entirely: their facts go too, and their bytes even if they were used since. */
   readonly removedOwners: ReadonlySet<string>
 }
@@ -82,6 +86,17 @@ export function planPrune(inventory: Inventory, selection: Selection, now: numbe
   }
   if (selection.unclaimed || named === undefined) for (const number of unclaimed(inventory)) scope.add(number)
 
+  const pinned = { blobs: 0, sizeBytes: 0 }
+  const pinnedOwners = new Set<string | undefined>()
+  for (const number of scope) {
+    const entry = inventory.entries[number]
+    if (entry === undefined || selection.pinned?.has(entry.key) !== true) continue
+    scope.delete(number)
+    pinnedOwners.add(owners.get(number))
+    pinned.blobs += 1
+    pinned.sizeBytes += entry.sizeBytes
+  }
+
   const candidates = [...scope]
     .flatMap((number) => {
       const entry = inventory.entries[number]
@@ -98,7 +113,10 @@ export function planPrune(inventory: Inventory, selection: Selection, now: numbe
     victims: chosen.flatMap((candidate) => ('owner' in candidate ? [candidate] : [])),
     gits: chosen.flatMap((candidate) => ('owner' in candidate ? [] : [candidate.entry])),
     kept,
-    removedOwners: new Set(limited || named === undefined ? [] : named),
+    pinned,
+    removedOwners: new Set(
+      limited || named === undefined ? [] : [...named].filter((owner) => !pinnedOwners.has(owner)),
+    ),
   }
 }
 

@@ -127,6 +127,23 @@ describe('a plan', () => {
   })
 })
 
+describe('what is pinned', () => {
+  it('stays, with the facts of its repo, and is counted', () => {
+    const inventory = sketch([
+      { sizeBytes: 100, ageMs: DAY_MS, repos: ['a'] },
+      { sizeBytes: 70, ageMs: 2 * DAY_MS, repos: ['a'] },
+      { sizeBytes: 50, ageMs: 3 * DAY_MS, repos: ['b'] },
+    ])
+    const pinned = new Set([inventory.entries[1]!.key])
+    const named = planPrune(inventory, { owners: owners('a', 'b'), unclaimed: false, pinned }, NOW)
+    expect(numbersOf(inventory, named)).toEqual([0, 2])
+    expect(named).toMatchObject({ pinned: { blobs: 1, sizeBytes: 70 }, removedOwners: owners('b') })
+    // What stays must not make others stay.
+    const bySize = planPrune(inventory, { unclaimed: false, maxBytes: 100, pinned }, NOW)
+    expect(numbersOf(inventory, bySize)).toEqual([0, 2])
+  })
+})
+
 describe('carrying out a plan', () => {
   let made: MadeStore
   beforeEach(async () => {

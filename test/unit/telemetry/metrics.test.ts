@@ -33,7 +33,9 @@ describe('the table of metrics', () => {
       expect(name.endsWith('_total')).toBe(row.kind === 'counter')
       if (row.kind === 'histogram') expect(name).toMatch(/_seconds$/)
       if (row.kind === 'gauge')
-        expect(name).toMatch(/_(?:bytes|info|up|blobs|repositories|degraded|in_progress|seconds|workers)$/)
+        expect(name).toMatch(
+          /_(?:bytes|info|up|blobs|repositories|degraded|in_progress|seconds|workers|pins)$/,
+        )
       for (const label of row.labels) {
         const words = 'route outcome status kind reason result version name rule action'
         expect(words.split(' ')).toContain(label)

@@ -1,0 +1,227 @@
+// Fetches what pins want, in the process that has the store: one pin after the other, by the work of `hubmirror prefetch` over
+// the control socket of this same process. So the same rules, proofs, quota and downloads count as for any client.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { isGlob, type Pin } from '../../config/pins-file.ts'
+import { pathFilter } from '../../hub/file-patterns.ts'
+import { pinName } from '../../pins/claims.ts'
+import type { Pins } from '../../pins/pins.ts'
+import type { Trouble } from '../../pins/report.ts'
+import { Attempts } from '../prefetch/attempts.ts'
+import { ControlClient, MirrorGone } from '../prefetch/control-client.ts'
+import { type JobObserver, type Plan, type RepoResult, runJob } from '../prefetch/job.ts'
+import { type ListedFile, listRevisions, NoListing } from '../prefetch/listing.ts'
+import { Pace, type PaceClock } from '../prefetch/pace.ts'
+
+/** How often the file is looked at. */
+const CHECK_EVERY_MS = 2_000
+/** More would be asked about at each look. */
+const MAX_REVISIONS = 1_000
+/** More would fill the memory, and the file in which they are noted. */
+const MAX_FILES = 1_000_000
+
+export interface ReconcilerOptions {
+  readonly pins: Pins
+  /** The control socket of this process. */
+  readonly socketPath: string
+  readonly version: string
+  readonly offline: boolean
+  readonly logger: Logger
+  /** Without it, the clock of the system. */
+  readonly clock?: PaceClock
+}
+
+const SYSTEM_CLOCK: PaceClock = {
+  now: () => performance.now(),
+  wait: (ms, signal) => delay(ms, undefined, { signal }),
+}
+
+const OFFLINE: Trouble = {
+  reason: 'offline',
+  message: 'this mirror is offline (HUBMIRROR_OFFLINE): it fetches nothing',
+}
+
+/** The end of a run for a pin. */
+interface End {
+  readonly trouble: Trouble | undefined
+  readonly mayRetry: boolean
+}
+
+/** Begins to fetch. Returns a function that ends it, and resolves when no request is under way. */
+export function startReconciler(options: ReconcilerOptions): () => Promise<void> {
+  const stopped = new AbortController()
+  const reconciler = new Reconciler(options, stopped.signal)
+  const running = reconciler.run().catch((error: unknown) => {
+    if (!stopped.signal.aborted) options.logger.error({ err: error }, 'pins are not looked after any more')
+  })
+  return async () => {
+    stopped.abort()
+    await running
+    reconciler.close()
+  }
+}
+
+class Reconciler {
+  readonly #options: ReconcilerOptions
+  readonly #signal: AbortSignal
+  readonly #client: ControlClient
+  readonly #pace: Pace
+  #wake = (): void => undefined
+
+  constructor(options: ReconcilerOptions, signal: AbortSignal) {
+    const { pins, socketPath, version } = options
+    this.#options = options
+    this.#signal = signal
+    this.#client = new ControlClient(socketPath, { version, program: 'hubmirror-pins' })
+    this.#pace = new Pace(() => pins.file.bandwidth, options.clock ?? SYSTEM_CLOCK)
+    pins.onChange(() => this.#wake())
+  }
+
+  close(): void {
+    this.#client.close()
+  }
+
+  async run(): Promise<void> {
+    const { pins } = this.#options
+    while (!this.#signal.aborted) {
+      pins.check()
+      const next = pins.next()
+      if (next === undefined || next.inMs > 0)
+        await this.#rest(Math.min(next?.inMs ?? CHECK_EVERY_MS, CHECK_EVERY_MS))
+      else await this.#look(next.pin)
+    }
+  }
+
+  async #rest(ms: number): Promise<void> {
+    const woken = new AbortController()
+    this.#wake = () => woken.abort()
+    await delay(ms, undefined, { signal: AbortSignal.any([woken.signal, this.#signal]) }).catch(
+      () => undefined,
+    )
+  }
+
+  /** One run for one pin. A change of the file that concerns the pin ends it. */
+  async #look(pin: Pin): Promise<void> {
+    const { pins, logger } = this.#options
+    const changed = new AbortController()
+    const watch = setInterval(() => {
+      pins.check()
+      if (!pins.file.pins.includes(pin)) changed.abort()
+    }, CHECK_EVERY_MS)
+    watch.unref()
+    this.#wake = () => {
+      if (!pins.file.pins.includes(pin)) changed.abort()
+    }
+    const signal = AbortSignal.any([this.#signal, changed.signal])
+    try {
+      const { trouble, mayRetry } = await this.#reconcile(pin, signal)
+      if (!signal.aborted) pins.ended(pin, trouble, { mayRetry })
+    } catch (error) {
+      if (signal.aborted) return
+      logger.debug({ err: error, pin: pinName(pin) }, 'a run for a pin failed')
+      const message = error instanceof Error ? error.message : String(error)
+      pins.ended(pin, { reason: 'failed', message }, { mayRetry: true })
+    } finally {
+      clearInterval(watch)
+    }
+  }
+
+  async #reconcile(pin: Pin, signal: AbortSignal): Promise<End> {
+    const { pins, offline } = this.#options
+    const observer = this.#observerOf(pin)
+    const revisions = await this.#revisions(pin, signal)
+    if ('trouble' in revisions) return revisions
+    const ends: End[] = []
+    for (const revision of revisions) {
+      const [result] = await runJob({
+        client: this.#client,
+        wanted: [{ repo: pin.repo, revision }],
+        isMeant: pathFilter(pin.include, pin.exclude),
+        dryRun: false,
+        signal,
+        observer,
+        pace: this.#pace,
+        endsWithoutSpace: true,
+        onListed: (plan) => this.#toFetch(pin, revision, plan),
+      })
+      if (result !== undefined) ends.push(endOf(result))
+    }
+    // The first that says something: later revisions often fail for the same reason.
+    const bad = ends.find(({ trouble }) => trouble !== undefined)
+    const mayRetry = ends.some((end) => end.mayRetry)
+    if (!offline) return { trouble: bad?.trouble, mayRetry }
+    const isMissing = pins.missingOf(pin) > 0 || bad !== undefined
+    return { trouble: isMissing ? OFFLINE : undefined, mayRetry: false }
+  }
+
+  /** The names of the branches and tags that a pin means, and what it names itself. */
+  async #revisions(pin: Pin, signal: AbortSignal): Promise<readonly string[] | End> {
+    const { pins, offline } = this.#options
+    const named = pin.revisions.filter((revision) => !isGlob(revision))
+    const globs = pin.revisions.filter(isGlob)
+    if (globs.length === 0) return named
+    const observer = this.#observerOf(pin)
+    const attempts = new Attempts((line) => observer.say(line))
+    let all: ReadonlySet<string>
+    try {
+      all = await listRevisions(pin.repo, { client: this.#client, signal, attempts })
+    } catch (error) {
+      if (error instanceof NoListing) {
+        if (offline) return { trouble: pins.missingOf(pin) === 0 ? undefined : OFFLINE, mayRetry: false }
+        return { trouble: { reason: error.kind, message: error.message }, mayRetry: error.kind !== 'refused' }
+      }
+      if (error instanceof MirrorGone && !signal.aborted)
+        return { trouble: { reason: 'failed', message: error.message }, mayRetry: true }
+      throw error
+    }
+    await pins.listedRevisions(pin, all)
+    const isMeant = pathFilter(globs, [])
+    const found = [...new Set([...named, ...[...all].filter(isMeant)])]
+    if (found.length === 0)
+      return {
+        trouble: { reason: 'no-match', message: 'no branch or tag of the repo has such a name' },
+        mayRetry: false,
+      }
+    if (found.length <= MAX_REVISIONS) return found
+    const message = `it means ${found.length} branches and tags, and at most ${MAX_REVISIONS} are looked at`
+    return { trouble: { reason: 'failed', message }, mayRetry: false }
+  }
+
+  /** Keeps the files of a commit from now on. Resolves with those that are missing and have room. */
+  async #toFetch(pin: Pin, revision: string, { commit, files }: Plan): Promise<readonly ListedFile[]> {
+    const { pins, offline } = this.#options
+    if (files.length > MAX_FILES)
+      throw new NoListing(`it means ${files.length} files, and at most ${MAX_FILES} can be pinned at once`)
+    const known = files.flatMap(({ key, sizeBytes }) => (key === undefined ? [] : [{ key, sizeBytes }]))
+    await pins.listed(pin, { revision, commit, files: known })
+    if (offline) return []
+    return files.filter(({ key, sizeBytes }) => {
+      if (key === undefined) return true
+      return sizeBytes > 0 && pins.keys.has(key) && !pins.isStored(key)
+    })
+  }
+
+  #observerOf(pin: Pin): JobObserver {
+    const { pins } = this.#options
+    return {
+      say: (message) => pins.troubled(pin, { reason: 'rate-limit', message }),
+      begin() {},
+      file: () => ({ at() {}, done() {} }),
+    }
+  }
+}
+
+/** What a run for one revision has come to. */
+function endOf({ error, kind, files }: RepoResult): End {
+  if (error !== undefined)
+    return { trouble: { reason: kind ?? 'failed', message: error }, mayRetry: kind !== 'refused' }
+  const missing = files.filter(({ state }) => state === 'missing')
+  const first = missing.find((file) => file.kind === 'no-space') ?? missing[0]
+  if (first === undefined) return { trouble: undefined, mayRetry: false }
+  const reason = first.kind ?? 'failed'
+  const passes: readonly string[] = ['rate-limit', 'hub-away', 'failed', 'no-space']
+  const mayRetry = missing.some((file) => passes.includes(file.kind ?? 'failed'))
+  const message = `${first.path}: ${first.reason ?? reason}`
+  return { trouble: { reason, message }, mayRetry }
+}

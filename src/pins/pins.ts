@@ -1,0 +1,315 @@
+// The pins of a running mirror: the file that says what is wanted, what was seen of it at the Hub, and which blobs are kept
+// for it. It fetches nothing: commands/pins/reconciler.ts does, and tells this what it has found.
+
+import type { Logger } from 'pino'
+import { FollowedPins } from '../config/followed-pins.ts'
+import type { Config } from '../config/keys.ts'
+import { type Pin, type PinsFile, pinId } from '../config/pins-file.ts'
+import type { Check } from '../server/ops-routes.ts'
+import type { BlobKey } from '../store/digest.ts'
+import {
+  type PinnedCommit,
+  type PinnedCommits,
+  type PinnedFile,
+  readPinnedCommits,
+  writePinnedCommits,
+} from '../store/pinned-commits.ts'
+import type { Observer } from '../telemetry/observer.ts'
+import { type Claims, claim, names, pinName, revisionsOf, stillPinned } from './claims.ts'
+import { type PinsReport, reportOf, summary, type Trouble, WAITING } from './report.ts'
+
+/** What is known of the runs for one pin. */
+interface Run {
+  /** On the monotonic clock. */
+  dueAt: number
+  /** Failed runs since the last good one. */
+  failures: number
+  trouble: Trouble | undefined
+}
+
+/** How long a report is used again: probes ask often, and making one takes a while with many files. */
+const REPORT_MS = 1_000
+/** The first wait after a run that failed; each further one is twice as long. */
+const RETRY_MS = 60_000
+const LONGEST_RETRY_MS = 3_600_000
+
+interface PinsOptions {
+  readonly path: string
+  readonly cacheDir: string
+  /** Read at each use: they may change. */
+  readonly settings: { readonly cacheMaxSizeBytes?: number | undefined }
+  readonly offline: boolean
+  readonly logger: Logger
+  readonly observer: Pick<Observer, 'pinsChanged'>
+  /** Wall clock in epoch ms. */
+  readonly now: () => number
+  readonly monotonic: () => number
+}
+
+/** The part of the store that pins need. */
+interface KeepingStore {
+  keep(keys: ReadonlySet<BlobKey>): void
+  readonly ledger: { has(name: string): boolean }
+}
+
+export class Pins {
+  readonly #options: PinsOptions
+  readonly #file: FollowedPins
+  readonly #runs = new Map<string, Run>()
+  readonly #listeners: (() => void)[] = []
+  #store: KeepingStore | undefined
+  #pinned: PinnedCommits
+  #claims: Claims
+  /** The limit of the store for which the claims were made. */
+  #limitBytes: number | undefined
+  #writing: Promise<void> = Promise.resolve()
+  #made: { readonly report: PinsReport; readonly at: number } | undefined
+
+  private constructor(options: PinsOptions, pinned: PinnedCommits) {
+    this.#options = options
+    this.#file = new FollowedPins({
+      path: options.path,
+      onChange: () => this.#fileChanged(),
+      onFault: (faults) =>
+        options.logger.error(
+          { path: options.path, faults: faults.shown() },
+          'the file of pins is wrong; the last good one stays in use',
+        ),
+    })
+    this.#pinned = stillPinned(this.#file.current, pinned)
+    this.#claims = this.#claim()
+  }
+
+  /**
+   * Reads the file, and what an earlier process kept. Resolves with undefined if the settings name no file. Rejects with
+   * ConfigFaults.
+   */
+  static async of(
+    { pins: path, cacheDir, offline }: Pick<Config, 'pins' | 'cacheDir' | 'offline'>,
+    deps: Omit<PinsOptions, 'path' | 'cacheDir' | 'offline'>,
+  ): Promise<Pins | undefined> {
+    if (path === undefined) return undefined
+    const options = { ...deps, path, cacheDir, offline }
+    const { logger } = deps
+    const pinned = await readPinnedCommits(cacheDir).catch((error: unknown) => {
+      // A directory that cannot be used at all is reported when the store is opened.
+      logger.warn({ cacheDir, err: error }, 'pins.json in the store cannot be read')
+      return new Map() as PinnedCommits
+    })
+    if (pinned === 'damaged')
+      logger.warn(
+        { cacheDir },
+        'pins.json in the store is damaged: pins keep nothing until they were looked at',
+      )
+    return new Pins(options, pinned === 'damaged' ? new Map() : pinned)
+  }
+
+  /** What is wanted. The same object until the file changes. */
+  get file(): PinsFile {
+    return this.#file.current
+  }
+
+  /** The blobs that are kept from eviction. */
+  get keys(): ReadonlySet<BlobKey> {
+    return this.#claims.keys
+  }
+
+  /** Hands over the store, which keeps `keys` already. */
+  attach(store: KeepingStore): void {
+    this.#store = store
+  }
+
+  /** `listener` runs when the file has changed, or may be looked at again. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener)
+  }
+
+  /** Reads the file if it has changed, and the limit of the store. Never throws. */
+  check(): void {
+    this.#file.check()
+    this.#made = undefined
+    if (this.#options.settings.cacheMaxSizeBytes !== this.#limitBytes) this.#keep()
+  }
+
+  /** Whether the bytes are stored. */
+  isStored(key: BlobKey): boolean {
+    return this.#store?.ledger.has(key) === true
+  }
+
+  /** How many files of a pin are missing; 1 if none of its revisions is known. */
+  missingOf(pin: Pin): number {
+    const revisions = revisionsOf(pin, this.#pinned)
+    if (revisions.length === 0) return 1
+    const files = revisions.flatMap(({ commits }) => commits[0]?.files ?? [])
+    return files.filter(({ key }) => !this.isStored(key)).length
+  }
+
+  /** The pin to look at next, and in how many ms; 0 is now. Undefined if there are no pins. */
+  next(): { readonly pin: Pin; readonly inMs: number } | undefined {
+    const now = this.#options.monotonic()
+    let first: { pin: Pin; inMs: number } | undefined
+    // The pins are in the order of their priority.
+    for (const pin of this.file.pins) {
+      const inMs = Math.max(0, this.#runOf(pin).dueAt - now)
+      if (first === undefined || inMs < first.inMs) first = { pin, inMs }
+    }
+    return first
+  }
+
+  /** The branches and tags of the repo are these: what was kept of others that a glob of the pin meant is free now. */
+  async listedRevisions(pin: Pin, all: ReadonlySet<string>): Promise<void> {
+    const gone = revisionsOf(pin, this.#pinned).filter(
+      ({ revision }) => !all.has(revision) && !pin.revisions.includes(revision),
+    )
+    if (gone.length === 0) return
+    const left = new Map(this.#pinned)
+    for (const { revision } of gone) left.delete(pinId(pin, revision))
+    await this.#change(left)
+  }
+
+  /**
+   * A revision of the pin is at this commit, which has these files of those that are meant. From now on they are kept. Resolves
+   * when a restart knows that, too; rejects with the error of the disk.
+   */
+  async listed(
+    pin: Pin,
+    {
+      revision,
+      commit,
+      files,
+    }: { readonly revision: string; readonly commit: string; readonly files: readonly PinnedFile[] },
+  ): Promise<void> {
+    // The file may have changed since.
+    if (!this.file.pins.includes(pin) || !names(pin, revision)) return
+    const id = pinId(pin, revision)
+    const before = this.#pinned.get(id) ?? []
+    const known = before.find((one) => one.commit === commit)
+    const seenAt = known?.seenAt ?? this.#options.now()
+    const present: PinnedCommit = { commit, seenAt, files: files.filter(({ sizeBytes }) => sizeBytes > 0) }
+    const past = before.filter((one) => one.commit !== commit)
+    if (before[0]?.commit === commit && before[0].files.length === present.files.length) return
+    await this.#change(new Map(this.#pinned).set(id, [present, ...past].slice(0, pin.keep + 1)))
+  }
+
+  /** A run for a pin is under way and does not come on for now. */
+  troubled(pin: Pin, trouble: Trouble): void {
+    this.#runOf(pin).trouble = trouble
+    this.#made = undefined
+  }
+
+  /** A run for a pin has ended. With `mayRetry` it is made again soon. */
+  ended(pin: Pin, trouble: Trouble | undefined, { mayRetry }: { readonly mayRetry: boolean }): void {
+    const { monotonic, logger } = this.#options
+    const run = this.#runOf(pin)
+    const before = run.trouble
+    run.trouble = trouble
+    run.failures = trouble === undefined ? 0 : run.failures + 1
+    const retryMs = Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** Math.min(10, run.failures - 1))
+    run.dueAt =
+      monotonic() + (trouble !== undefined && mayRetry ? Math.min(pin.everyMs, retryMs) : pin.everyMs)
+    this.#made = undefined
+    const place = { pin: pinName(pin) }
+    if (trouble !== undefined && (before?.reason !== trouble.reason || run.failures === 1))
+      logger.warn({ ...place, reason: trouble.reason, detail: trouble.message }, 'a pin is behind')
+    else if (trouble === undefined && before !== undefined) logger.info(place, 'a pin is complete')
+  }
+
+  /** What is wanted against what is stored; what was stored or evicted within the last second may not be in it. */
+  report(): PinsReport {
+    if (this.#made === undefined || performance.now() - this.#made.at >= REPORT_MS)
+      this.#made = { report: this.#makeReport(), at: performance.now() }
+    return this.#made.report
+  }
+
+  #makeReport(): PinsReport {
+    const { now, monotonic, settings } = this.#options
+    return reportOf({
+      file: this.file,
+      pinned: this.#pinned,
+      faulty: this.#file.isFaulty,
+      limitBytes: settings.cacheMaxSizeBytes,
+      isStored: (key) => this.isStored(key),
+      troubleOf: (pin) => this.#runOf(pin).trouble,
+      nextRunAt: (pin) => now() + Math.max(0, this.#runOf(pin).dueAt - monotonic()),
+    })
+  }
+
+  /** For /readyz. Pins that are behind do not make the mirror unready. */
+  readiness(): Check {
+    const detail = summary(this.report())
+    return detail === undefined ? { ok: true } : { ok: false, detail }
+  }
+
+  /** Reports the metrics. Never throws. */
+  count(): void {
+    const { pins, keptBytes } = this.report()
+    const behind = new Map<string, number>()
+    for (const { reason } of pins) if (reason !== null) behind.set(reason, (behind.get(reason) ?? 0) + 1)
+    const missingBytes = pins.flatMap(({ at }) => at).reduce((sum, { missing }) => sum + missing.sizeBytes, 0)
+    this.#options.observer.pinsChanged({ pins: pins.length, behind, keptBytes, missingBytes })
+  }
+
+  /** Resolves when what is kept has been written, or could not be. */
+  async close(): Promise<void> {
+    await this.#writing.catch(() => undefined)
+  }
+
+  #runOf(pin: Pin): Run {
+    const key = runKey(pin)
+    const known = this.#runs.get(key)
+    if (known !== undefined) return known
+    // What an earlier process had seen counts until the first run has ended.
+    const isKnown = revisionsOf(pin, this.#pinned).length > 0
+    const run: Run = {
+      dueAt: this.#options.monotonic(),
+      failures: 0,
+      trouble: isKnown ? undefined : WAITING,
+    }
+    this.#runs.set(key, run)
+    return run
+  }
+
+  #fileChanged(): void {
+    const { logger, path } = this.#options
+    const { file } = this
+    const wanted = new Set(file.pins.map(runKey))
+    for (const key of this.#runs.keys()) if (!wanted.has(key)) this.#runs.delete(key)
+    logger.info({ path, pins: file.pins.length }, 'the file of pins was read again')
+    // What is no longer pinned can be evicted at once, whether or not the disk takes the note of it.
+    this.#change(stillPinned(file, this.#pinned)).catch((error: unknown) =>
+      logger.warn({ err: error }, 'what pins keep could not be written to the store'),
+    )
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** Keeps what is pinned from now on, at once. Resolves when it is on the disk. */
+  #change(pinned: PinnedCommits): Promise<void> {
+    this.#pinned = pinned
+    this.#keep()
+    const { cacheDir } = this.#options
+    const writing = this.#writing
+      .catch(() => undefined)
+      .then(() => writePinnedCommits(cacheDir, this.#pinned))
+    this.#writing = writing
+    return writing
+  }
+
+  #keep(): void {
+    this.#made = undefined
+    const before = this.#claims.keys
+    this.#claims = this.#claim()
+    const { keys } = this.#claims
+    const isSame = keys.size === before.size && [...keys].every((key) => before.has(key))
+    if (!isSame) this.#store?.keep(keys)
+  }
+
+  #claim(): Claims {
+    this.#limitBytes = this.#options.settings.cacheMaxSizeBytes
+    return claim(this.#file.current, this.#pinned, this.#limitBytes)
+  }
+}
+
+/** What has to be the same for a run to count for a pin. */
+function runKey(pin: Pin): string {
+  return pinId(pin, pin.revisions.join('\n'))
+}

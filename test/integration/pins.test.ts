@@ -1,0 +1,236 @@
+// Pins: what the mirror fetches by itself and never evicts, through a real mirror before a simulated Hub.
+
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { lfs } from '../hub-simulator/repos.ts'
+import { LARGE_BYTES } from '../support/mirror-world.ts'
+import { openPinned, type PinsScene } from '../support/pins.ts'
+import { metricValue } from '../support/start-mirror.ts'
+
+const OPEN = 'pins:\n  - repo: acme/open\n'
+const MB = 1_000_000
+/** The outcomes of what comes from the disk. */
+const STORED = /^(?:HIT|REVALIDATED)$/
+
+/** Three models of 3 MB each, and a store with room for two. */
+async function openSmall(text: string): Promise<PinsScene> {
+  const scene = await openPinned(text, { config: { cacheMaxSizeBytes: 7.5 * MB, cacheMinFreeBytes: 0 } })
+  for (const [seed, name] of ['first', 'second', 'third'].entries())
+    scene.world.model(`acme/${name}`).commit({ 'w.bin': lfs({ sizeBytes: 3 * MB, seed: 80 + seed }) })
+  return scene
+}
+
+const pull = async (scene: PinsScene, name: string): Promise<string | undefined> => {
+  const reply = await scene.ask(`/acme/${name}/resolve/main/w.bin`)
+  expect([reply.status, reply.whole]).toEqual([200, true])
+  await scene.settled()
+  return reply.headers['x-cache']
+}
+
+async function readyz(scene: PinsScene) {
+  const reply = await scene.ask('/readyz')
+  return {
+    status: reply.status,
+    pins: (JSON.parse(reply.body.toString()) as { checks: { pins: unknown } }).checks.pins,
+  }
+}
+
+describe('what is pinned', () => {
+  it('is fetched by the mirror itself, and said to be behind until then', async () => {
+    const scene = await openPinned(OPEN)
+    expect(await readyz(scene)).toEqual({
+      status: 200,
+      pins: { ok: false, detail: '1 of 1 pins are behind: 1 waiting' },
+    })
+    expect(metricValue(await scene.mirror.metrics(), 'hubmirror_behind_pins{reason="waiting"}')).toBe(1)
+    await scene.begin()
+    const pin = await scene.ended(({ behind }) => !behind)
+    expect(pin.at).toMatchObject([
+      { revision: 'main', commit: scene.commit('acme/open'), files: 4, missing: { files: 0, sizeBytes: 0 } },
+    ])
+    expect(await readyz(scene)).toEqual({ status: 200, pins: { ok: true } })
+    await scene.settled()
+    const metrics = await scene.mirror.metrics()
+    expect(metricValue(metrics, 'hubmirror_pins')).toBe(1)
+    expect(metricValue(metrics, 'hubmirror_behind_pins{reason="waiting"}')).toBe(0)
+    expect(metricValue(metrics, 'hubmirror_pins_missing_bytes')).toBe(0)
+    expect(metricValue(metrics, 'hubmirror_pins_kept_bytes')).toBe(pin.at[0]?.sizeBytes)
+    scene.hub.ledger.clear()
+    expect((await scene.ask('/acme/open/resolve/main/w.bin')).body.length).toBe(LARGE_BYTES)
+    expect(scene.hub.ledger.bytes()).toBe(0)
+  })
+
+  it('may be the files of some patterns, at branches and tags of some names', async () => {
+    const scene = await openPinned(
+      `pins:
+  - repo: model/acme/open
+    revisions: ['v*', dev]
+    include: '*.json'
+`,
+    )
+    await scene.begin()
+    const { at } = await scene.ended(({ behind }) => !behind)
+    expect(at.map(({ revision, files }) => [revision, files])).toEqual([
+      ['dev', 1],
+      ['v1', 1],
+    ])
+  })
+
+  it('says that no revision has such a name, that the Hub refuses, and that the files may not be kept', async () => {
+    const scene = await openPinned(
+      `pins:
+  - {repo: acme/open, revisions: ['release-*']}
+  - {repo: acme/nothing}
+  - {repo: acme/secret}
+`,
+    )
+    await scene.begin()
+    await scene.ended(({ reason }) => reason === 'no-match')
+    const reasons = () => scene.report().pins.map(({ reason }) => reason)
+    await expect.poll(reasons, { timeout: 20_000 }).toEqual(['no-match', 'refused', 'refused'])
+  })
+})
+
+describe('a pinned file', () => {
+  it('is never evicted, also right after a restart, and as soon as it is not pinned any more, it is', async () => {
+    const scene = await openSmall('pins:\n  - repo: acme/first\n')
+    await scene.begin()
+    await scene.ended(({ behind }) => !behind)
+    await scene.settled()
+    await pull(scene, 'second')
+    await pull(scene, 'third')
+    expect(await pull(scene, 'first')).toMatch(STORED)
+    await scene.restart()
+    // Nothing was looked at in this process yet.
+    await pull(scene, 'second')
+    await pull(scene, 'third')
+    expect(await pull(scene, 'first')).toMatch(STORED)
+    await pull(scene, 'second')
+    await pull(scene, 'third')
+    await scene.pin('pins: []\n')
+    scene.reread()
+    expect(await pull(scene, 'second')).not.toMatch(STORED)
+    expect(await pull(scene, 'first')).not.toMatch(STORED)
+  })
+})
+
+describe('pins that are larger than the store', () => {
+  it('are kept and fetched by priority as far as they fit, and the rest is said to have no space', async () => {
+    const scene = await openSmall(
+      `pins:
+  - {repo: acme/first}
+  - {repo: acme/second}
+  - {repo: acme/third, priority: 5}
+`,
+    )
+    await scene.begin()
+    const states = () => scene.report().pins.map(({ repo, reason }) => [repo, reason])
+    await expect.poll(states, { timeout: 20_000 }).toEqual([
+      ['models/acme/third', null],
+      ['models/acme/first', null],
+      ['models/acme/second', 'no-space'],
+    ])
+    await scene.settled()
+    expect((await readyz(scene)).pins).toEqual({ ok: false, detail: '1 of 3 pins are behind: 1 no-space' })
+    expect(scene.mirror.app.storeStatus().sizeBytes).toBeLessThan(7.5 * MB)
+    expect(scene.hub.ledger.requests({ url: /acme\/second.*w\.bin/ })).toEqual([])
+    expect(
+      metricValue(await scene.mirror.metrics(), 'hubmirror_cache_evictions_total{reason="max-size"}'),
+    ).toBe(0)
+  })
+})
+
+describe('the file of pins', () => {
+  it('is read again when it changes; a wrong one is logged with line and cure, and the last good one counts', async () => {
+    const scene = await openPinned(OPEN)
+    await scene.pin('pins:\n  - repo: acme/open\n    evry: 5m\n')
+    scene.reread()
+    const [line = ''] = scene.mirror.logLines('the file of pins is wrong')
+    expect(JSON.parse(line)).toMatchObject({
+      faults: [{ where: `${scene.file}:3:5`, cure: 'no such key; did you mean every?' }],
+    })
+    expect(scene.report()).toMatchObject({ faulty: true, pins: [{ repo: 'models/acme/open' }] })
+    expect((await readyz(scene)).pins).toMatchObject({
+      detail: expect.stringContaining('the file of pins has a fault, and the last good one counts') as string,
+    })
+    await scene.pin('pins:\n  - repo: dataset/acme/data\n')
+    scene.reread()
+    expect(scene.report()).toMatchObject({ faulty: false, pins: [{ repo: 'datasets/acme/data' }] })
+  })
+})
+
+describe('a mirror that cannot fetch', () => {
+  it('asks the Hub for nothing while it is offline, and says what is missing', async () => {
+    const scene = await openPinned(OPEN)
+    await scene.begin()
+    await scene.ended(({ behind }) => !behind)
+    await scene.settled()
+    await scene.restart({ offline: true })
+    await scene.begin()
+    await scene.ended(({ behind }) => !behind)
+    await scene.pin(`${OPEN}  - {repo: acme/odd, priority: 1}\n`)
+    scene.hub.ledger.clear()
+    scene.reread()
+    await scene.ended(({ reason }) => reason === 'offline')
+    expect(scene.report().pins.map(({ repo, reason }) => [repo, reason])).toEqual([
+      ['models/acme/odd', 'offline'],
+      ['models/acme/open', null],
+    ])
+    expect(scene.hub.ledger.requests()).toEqual([])
+  })
+
+  it('waits as long as the Hub asks to, and says so', async () => {
+    const scene = await openPinned(OPEN)
+    const limit = scene.hub.faults.add({
+      where: 'hub',
+      match: /revision/,
+      times: 100,
+      status: { code: 429, headers: { 'retry-after': '60' } },
+    })
+    await scene.begin()
+    await expect.poll(() => scene.report().pins[0]?.reason, { timeout: 20_000 }).toBe('rate-limit')
+    expect(scene.report().pins[0]?.message).toBe('the Hub asks to wait: it is asked again in 60 s')
+    expect(limit.struck).toBeLessThanOrEqual(2)
+  })
+})
+
+describe('the bandwidth of pins', () => {
+  it('holds back pieces of a file by a schedule, and each byte is fetched once', async () => {
+    const scene = await openPinned(`bandwidth: 100KB\n${OPEN}    include: w.bin\n`)
+    const waits: number[] = []
+    let now = 0
+    await scene.begin({
+      now: () => now,
+      wait(ms) {
+        waits.push(ms)
+        now += ms
+        return Promise.resolve()
+      },
+    })
+    await scene.ended(({ behind }) => !behind)
+    await scene.settled()
+    // A piece has 256 KiB, and the last one the rest.
+    const pieces = Math.ceil(LARGE_BYTES / 262_144)
+    expect(waits.length).toBe(pieces - 1)
+    expect(now).toBeCloseTo(((pieces - 1) * 262_144) / 100, 3)
+    const sent = scene.hub.ledger.requests(({ server }) => server === 'cdn')
+    expect(sent.length).toBeGreaterThanOrEqual(pieces)
+    expect(Math.max(...sent.map(({ bytesSent }) => bytesSent))).toBeLessThanOrEqual(262_144)
+    expect(sent.reduce((sum, { bytesSent }) => sum + bytesSent, 0)).toBe(LARGE_BYTES)
+  })
+})
+
+it('pins.json that is damaged is logged, and the pins are looked at again', async () => {
+  const scene = await openPinned(OPEN)
+  await scene.begin()
+  await scene.ended(({ behind }) => !behind)
+  await scene.settled()
+  await scene.stop()
+  await writeFile(join(scene.mirror.cacheDir, 'pins.json'), '{"revisions":[{}]}')
+  await scene.restart()
+  expect(scene.mirror.logLines('pins.json in the store is damaged')).toHaveLength(1)
+  expect(scene.report().complete).toBe(false)
+  await scene.begin()
+  await scene.ended(({ behind }) => !behind)
+})
