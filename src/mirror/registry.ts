@@ -41,6 +41,7 @@ export interface RegistryQuestion extends ObjectRequest {
 
 /** A manifest names a handful of blobs. */
 const MAX_MANIFEST_BYTES = 1024 * 1024
+const MAX_BLOBS = 64
 const MANIFEST_HEADERS = ['docker-content-digest', 'docker-distribution-api-version']
 
 export class Registry {
@@ -106,7 +107,7 @@ export class Registry {
       return { ...kept, isExact: true }
     if (!isPublic) return undefined
     await ctx.countAgainstLimit?.()
-    return askSize(client, client.url(target), anonymousRequester(ctx), ctx.signal)
+    return askSize(client, client.url(target), anonymousRequester(ctx), ctx.signal, kept?.sizeBytes)
   }
 
   async #manifest(
@@ -181,14 +182,46 @@ export class Registry {
       return orKept(interception({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
     noteAllowed(ctx.access, 'public')
-    const keep = (): void => metadata.documents.set(name, fact, askedAt, kept)
+    const keep = async (): Promise<void> => {
+      metadata.documents.set(name, fact, askedAt, kept)
+      await this.#keepSizes(target, body, askedAt)
+    }
     if (isPublic && answer.status === 200) {
-      if (kept !== undefined && isSameDocument(kept, fact)) keep()
-      else void proveAnswer(ctx, { repo, askedAt }, this.#options).then((open) => open && keep())
+      if (kept !== undefined && isSameDocument(kept, fact)) void keep()
+      else void proveAnswer(ctx, { repo, askedAt }, this.#options).then((open) => (open ? keep() : undefined))
     }
     const outcome = kept === undefined ? 'miss' : 'revalidated'
     return { ...manifestAnswer(fact, method, outcome), status: answer.status }
   }
+
+  /** Keeps the sizes of the blobs that a manifest names, for those of which the Hub will not give the size. */
+  async #keepSizes(target: string, manifest: Buffer, askedAt: number): Promise<void> {
+    const { documents } = this.#options.metadata
+    for (const [digest, sizeBytes] of blobsIn(manifest)) {
+      const name = `BLOB ${target.replace(/\/manifests\/.*$/, `/blobs/${digest}`)}`
+      if ((await documents.get(name)) === undefined)
+        documents.set(name, sizeFact({ sizeBytes, isExact: false }), askedAt)
+    }
+  }
+}
+
+/** The digests and sizes that a manifest names, as far as they are well formed and no more than any manifest has. */
+function blobsIn(manifest: Buffer): ReadonlyMap<string, number> {
+  const found = new Map<string, number>()
+  let named: { readonly config?: unknown; readonly layers?: unknown } | null
+  try {
+    named = JSON.parse(manifest.toString('utf8')) as typeof named
+  } catch {
+    return found
+  }
+  const layers: readonly unknown[] = Array.isArray(named?.layers) ? named.layers : []
+  for (const blob of [named?.config, ...layers.slice(0, MAX_BLOBS)]) {
+    const { digest, size } = (blob ?? {}) as { readonly digest?: unknown; readonly size?: unknown }
+    if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest)) continue
+    if (Number.isSafeInteger(size) && Number(size) >= 0 && Number(size) < 1e15)
+      found.set(digest, Number(size))
+  }
+  return found
 }
 
 function sizeFact({ sizeBytes, isExact }: ObjectSize): DocumentFact {

@@ -282,6 +282,47 @@ describe('a write', () => {
     }
   })
 
+  it.each([
+    ['GET', '/api/models/acme/open/discussions', 'json'],
+    ['POST', '/api/models/acme/open/branch/dev2', 'json'],
+    ['GET', '/acme/open/info/refs?service=git-upload-pack', 'text'],
+    ['POST', '/acme/open.git/info/lfs/objects/batch', 'message'],
+  ] as const)('%s %s gets a sentence in place of the page of a filter', async (method, target, form) => {
+    const scene = await openScene()
+    const edge = { code: 403, headers: { 'Content-Type': 'text/html' }, body: '<html>' }
+    scene.hub.faults.add({ where: 'hub', match: /acme/, edge, times: Number.POSITIVE_INFINITY })
+    const body = method === 'POST' ? { method, headers: JSON_TYPE, body: '{}' } : { method }
+    const got = await scene.ask(target, { ...body, token: TOKENS.alice })
+    const words = /answered 403 in the Hub's place/
+    expect([got.status, got.headers['x-error-code'], got.headers['x-error-message']]).toEqual([
+      502,
+      'OriginIntercepted',
+      expect.stringMatching(words),
+    ])
+    const said = got.body.toString()
+    if (form === 'text')
+      expect([got.headers['content-type'], said]).toEqual([
+        expect.stringMatching(/^text\/plain/),
+        expect.stringMatching(words),
+      ])
+    else
+      expect(JSON.parse(said)).toMatchObject({
+        [form === 'json' ? 'error' : 'message']: expect.stringMatching(words) as unknown,
+      })
+  })
+
+  it("keeps the Hub's own page", async () => {
+    const scene = await openScene()
+    const headers = { 'Content-Type': 'text/html', 'X-Powered-By': 'huggingface-moon' }
+    scene.hub.faults.add({
+      where: 'hub',
+      match: /discussions/,
+      edge: { code: 404, headers, body: '<html>gone' },
+    })
+    const got = await scene.ask('/api/models/acme/open/discussions', { token: TOKENS.alice })
+    expect([got.status, got.body.toString()]).toEqual([404, '<html>gone'])
+  })
+
   it('whose answer names what was made is not taken for a redirect', async () => {
     const scene = await openScene()
     const made = { code: 201, headers: { Location: 'http://127.0.0.3:9/made' }, body: 'made' }

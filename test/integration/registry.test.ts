@@ -108,6 +108,23 @@ describe('a blob of a public repo', () => {
     expect((await scene.ask(blob)).body.equals(first.body)).toBe(true)
   })
 
+  it('of which a gateway encodes every answer is sent plain, whole and in ranges, by the size in the manifest', async () => {
+    const scene = await openRegistry()
+    const blob = blobOf(await manifest(scene))
+    await scene.settled()
+    scene.hub.faults.add({ where: 'cdn', gzipAlways: true, times: Number.POSITIVE_INFINITY })
+    const range = { range: 'bytes=1000-1999' }
+    for (const state of ['cold', 'stored']) {
+      const part = await scene.ask(blob, { headers: range })
+      expect([state, part.status, part.headers['content-encoding']]).toEqual([state, 206, undefined])
+      expect(part.body.equals(BYTES.subarray(1_000, 2_000))).toBe(true)
+      const whole = await scene.ask(blob)
+      expect([whole.status, whole.body.equals(BYTES)]).toEqual([200, true])
+      await scene.settled()
+    }
+    expect((await scene.ask(blob)).headers['x-cache']).toBe('HIT')
+  })
+
   it('with wrong bytes never looks whole', async () => {
     const scene = await openRegistry()
     const blob = blobOf(await manifest(scene))
@@ -227,6 +244,24 @@ it.each([
   const blob = await scene.ask(blobOf(JSON.parse(before.body.toString()) as Manifest))
   expect([blob.status, blob.body.equals(BYTES)]).toEqual([200, true])
 })
+
+it.each([
+  ['says 403', 403, 502, /answered 403 in the Hub's place/],
+  ['asks for a password', 407, 502, /asks the mirror to sign in/],
+  ['says 503', 503, 503, /Hub/],
+  ['says 429', 429, 429, /too many requests/],
+] as const)(
+  'a manifest that was never stored is refused in a sentence when a filter %s',
+  async (_, code, status, words) => {
+    const scene = await openRegistry()
+    const edge = { code, headers: { 'Content-Type': 'text/html' }, body: '<html>' }
+    scene.hub.faults.add({ where: 'hub', edge, times: Number.POSITIVE_INFINITY })
+    // Ollama prints the body.
+    const got = await scene.ask(MANIFEST, { headers: OLLAMA })
+    expect([got.status, got.body.toString()]).toEqual([status, expect.stringMatching(words)])
+    expect(got.body.toString()).not.toContain('<')
+  },
+)
 
 it('a manifest is stored under the types that a client accepts, and under no other text of the field', async () => {
   const scene = await openScene()

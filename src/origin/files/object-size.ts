@@ -14,13 +14,15 @@ export interface ObjectSize {
 
 /**
  * Asks for the first byte and reads the size from Content-Range. Follows redirects by the policy. Sends GET, because storage
- * signs URLs for one method. Undefined where there is no such object or no size is given. Throws as `send` does.
+ * signs URLs for one method. Undefined where there is no such object, or its size is not given (a gateway encodes the answer) and
+ * none is `assumed`. Throws as `send` does.
  */
 export async function askSize(
   client: OriginClient,
   from: URL,
   requester: Requester,
   signal: AbortSignal,
+  assumed?: number,
 ): Promise<ObjectSize | undefined> {
   const followed = await followRedirects(
     client.policy,
@@ -40,11 +42,11 @@ export async function askSize(
   if (followed.kind !== 'answer') return undefined
   const { answer } = followed
   discard(answer)
-  if (answer.status === 206) {
-    const sizeBytes = parseContentRange(headerValue(answer.headers, 'content-range'))?.sizeBytes
-    return sizeBytes === undefined ? undefined : { sizeBytes, isExact: true }
-  }
-  const length = headerValue(answer.headers, 'content-length')
-  const isLength = answer.status === 200 && length !== undefined && /^\d{1,15}$/.test(length)
-  return isLength ? { sizeBytes: Number(length), isExact: false } : undefined
+  if (answer.status !== 200 && answer.status !== 206) return undefined
+  const range = parseContentRange(headerValue(answer.headers, 'content-range'))
+  if (answer.status === 206 && range?.sizeBytes !== undefined)
+    return { sizeBytes: range.sizeBytes, isExact: true }
+  const length = answer.status === 200 ? headerValue(answer.headers, 'content-length') : undefined
+  if (length !== undefined && /^\d{1,15}$/.test(length)) return { sizeBytes: Number(length), isExact: false }
+  return assumed === undefined ? undefined : { sizeBytes: assumed, isExact: false }
 }

@@ -9,14 +9,11 @@ import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
 import { withoutTrailingSlash } from '../../http/base-url.ts'
 import { headerValue, headFields, isEventStream, listValue } from '../../http/headers.ts'
-import { withHint } from '../../hub/hints.ts'
 import { HUB_URLS } from '../../hub/names.ts'
-import { readRefusal, refusalHeaders } from '../../hub/refusal.ts'
 import { passableHeaders } from '../../hub/response-headers.ts'
 import { type RewriteBases, rewriteLink, rewriteLocation } from '../../hub/rewrite.ts'
 import type { HubRoute } from '../../hub/route.ts'
 import { splitTarget } from '../../hub/url-text.ts'
-import { hintContext } from '../../mirror/access/refused.ts'
 import type { Ctx } from '../../mirror/context.ts'
 import type { Mirror } from '../../mirror/mirror.ts'
 import { appendVia, type OriginClient } from '../../origin/client.ts'
@@ -26,7 +23,7 @@ import {
   type PermittedRequest,
   sendWithPermit,
 } from '../../origin/connections/send-with-permit.ts'
-import { badAnswer, interception, REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
+import { badAnswer, REDIRECT_LOOP } from '../../origin/failures/bad-answer.ts'
 import { originFailure } from '../../origin/failures/unreachable.ts'
 import { anywhere, followRedirects } from '../../origin/follow.ts'
 import { checkMove, moveOf } from '../../origin/origin-move.ts'
@@ -57,6 +54,7 @@ import {
   rewritePassedDocument,
 } from './passed-json.ts'
 import { readableResponse } from './readable-response.ts'
+import { refusalFields, refuseForeignPage } from './refusals.ts'
 import { withoutCredential } from './without-credential.ts'
 
 export interface ForwardOptions {
@@ -267,6 +265,7 @@ async function answer(
     final = readableResponse(final, { method, mustRead: ctx.lent !== undefined })
   record.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   await learn(method, final, isOfHub, options)
+  refuseForeignPage(final, route, options)
   const isAccepted = isChange(route, method) && final.statusCode < 400
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
@@ -322,36 +321,6 @@ async function answer(
   start()
   record.bytes += rewritten.body.length
   reply.raw.end(rewritten.body)
-}
-
-/** The fields that a refusal gets in addition to the Hub's own. Its body is passed on unread. */
-function refusalFields(
-  { statusCode, headers }: OriginResponse,
-  route: HubRoute,
-  ctx: Ctx,
-): Record<string, string> {
-  if (statusCode < 400) return {}
-  const { isForeign, ...own } = readRefusal(statusCode, headers, Buffer.alloc(0))
-  const isPage = /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
-  if (isForeign && isPage && statusCode !== 429)
-    return { 'x-error-message': interception({ status: statusCode, headers, host: '' }, 'hub').message }
-  const isApi = 'target' in route && /^\/+api\//.test(route.target)
-  // Git and browsers ignore the hint; a 429 concerns all clients.
-  const refusal = isApi || statusCode === 429 ? withHint(own, hintContext(ctx, route.repo)) : own
-  const fields = refusalHeaders(refusal, { anonymous: ctx.authorization === undefined })
-  const names = [
-    'x-error-message',
-    'x-hf-warning',
-    // In any other response it would describe a quota that is not the caller's.
-    'ratelimit',
-    ...(statusCode === 401 && isAboutRepo(route) ? ['x-error-code'] : []),
-  ]
-  return Object.fromEntries(names.flatMap((name) => (fields[name] ? [[name, fields[name]]] : [])))
-}
-
-/** API clients recognise by the code that a repo is not accessible to them. Git and browsers ignore it. */
-function isAboutRepo(route: HubRoute): boolean {
-  return route.repo !== undefined && 'target' in route && route.target.startsWith('/api/')
 }
 
 async function* counted(
