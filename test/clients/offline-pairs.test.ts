@@ -10,7 +10,7 @@ import { lfs, type World } from '../hub-simulator/repos.ts'
 import { whenStored } from '../support/git-client.ts'
 import { run as runMirror } from '../support/run-cli.ts'
 import { gitUser } from './support/git.ts'
-import { PLACE } from './support/place.ts'
+import { isLeftOut, needsTrust } from './support/place.ts'
 import { python } from './support/python.ts'
 import { run, runForJson } from './support/run.ts'
 import { digestsOf, expectManners, type Scene, useScene, useSharedScene } from './support/scene.ts'
@@ -98,9 +98,12 @@ const readByRust =
     return Object.fromEntries([...lines].map(({ groups }) => [groups?.['path'], groups?.['digest']]))
   }
 
-// It trusts the certificates that are built into it, and no others.
-const hasRust = isThere(rustClients) && Object.keys(PLACE.trust).length === 0
-if (!hasRust)
+const isRustThere = isThere(rustClients)
+// Version 0.5 trusts the authorities that are built into it, and no others.
+const hasRust = isRustThere && !needsTrust
+if (isRustThere && needsTrust)
+  isLeftOut('hf-hub 0.5', 'it trusts the authorities that are built into it only')
+if (!isRustThere)
   console.warn('SKIPPED hf-hub itself, whose requests are played instead: run test/clients/setup.sh --all')
 
 const CLIENTS: Readonly<Record<string, Read>> = {
@@ -109,7 +112,7 @@ const CLIENTS: Readonly<Record<string, Read>> = {
   '@huggingface/hub': readByNode('huggingface.js'),
   ...(hasRust
     ? { 'hf-hub 0.5': readByRust('0.5'), 'hf-hub 1': readByRust('1') }
-    : { 'hf-hub (its requests)': readByNode('hf-hub') }),
+    : { 'hf-hub (its requests)': readByNode('hf-hub'), ...(isRustThere && { 'hf-hub 1': readByRust('1') }) }),
   'git and git-lfs': readByGit,
 }
 

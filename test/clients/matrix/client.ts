@@ -65,6 +65,8 @@ export interface Client {
   readonly upload?: (ask: Ask) => Command
   /** It has no way to send a token: it is asked for no private repo, and of a gated one only to be refused. */
   readonly isAnonymous?: true
+  /** It trusts the certificates of authorities that are built into it, and no others. */
+  readonly hasOwnAuthorities?: true
   /** Columns that are not played, and why. */
   readonly cannot?: Partial<Record<Column, string>>
   /** What the reader must know of a cell. */

@@ -242,8 +242,8 @@ export const OTHER_CLIENTS: readonly Client[] = [
   ...TOOLS,
   GIT,
   GIT_LFS,
-  crate('hf-hub 0.4', '0.4', 'hub_0_4'),
-  crate('hf-hub 0.5', '0.5', 'hub_0_5'),
+  crate('hf-hub 0.4', '0.4', 'hub_0_4', { hasOwnAuthorities: true }),
+  crate('hf-hub 0.5', '0.5', 'hub_0_5', { hasOwnAuthorities: true }),
   crate('hf-hub 1', '1', 'hub_1', {
     policy: STAY,
     notes: {},

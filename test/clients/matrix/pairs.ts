@@ -5,7 +5,7 @@ import type { Client } from './client.ts'
 import { CLIENTS } from './clients.ts'
 import { expectDownload, expectRead } from './columns.ts'
 import type { Network } from './network.ts'
-import { absentOf } from './play.ts'
+import { absentOf, canReach } from './play.ts'
 import type { Pairs } from './results.ts'
 import { openStage } from './stage.ts'
 import { REPOS } from './world.ts'
@@ -26,9 +26,11 @@ export function pairNames(): readonly string[] {
   return NAMES
 }
 
-/** Those of them that are installed. */
+/** Those of them that are installed, and can reach the mirrors of this run. */
 export function pairClients(): readonly Client[] {
-  return CLIENTS.filter((client) => NAMES.includes(client.name) && absentOf(client).length === 0)
+  return CLIENTS.filter(
+    (client) => NAMES.includes(client.name) && absentOf(client).length === 0 && canReach(client),
+  )
 }
 
 /** What each installed reader made of what `downloader` had downloaded, and in what words it failed. */

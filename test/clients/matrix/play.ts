@@ -1,6 +1,7 @@
 // Plays one row of the table: all columns of one client, each with what it cost the Hub. A column that fails is named, and
 // the others go on.
 
+import { needsTrust } from '../support/place.ts'
 import { isThere } from '../support/tools.ts'
 import { type Client, COLUMNS, type Column } from './client.ts'
 import { playOf } from './columns.ts'
@@ -12,6 +13,11 @@ import { openStage, type Stage } from './stage.ts'
 export interface Played {
   readonly row: Row
   readonly failures: readonly string[]
+}
+
+/** Whether the client can reach the mirrors of this run (support/place.ts). */
+export function canReach(client: Client): boolean {
+  return !needsTrust || client.hasOwnAuthorities !== true
 }
 
 /** What of a client is not there: paths, or commands. */

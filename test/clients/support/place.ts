@@ -46,6 +46,9 @@ const NAME = process.env['HUBMIRROR_CLIENTS_PLACE'] ?? 'root'
 export const PLACE: Place = placeOf(NAME)
 export const isAtRoot = NAME === 'root'
 
+/** Whether clients must trust the authority of the tests there. */
+export const needsTrust = Object.keys(PLACE.trust).length > 0
+
 /** Whether a suite is left out of this run for `reason`, because its mirrors do not stand at the root. It is said on the terminal. */
 export function isLeftOut(title: string, reason: string): boolean {
   if (!isAtRoot) console.warn(`LEFT OUT at ${NAME}: ${title}: ${reason}`)
