@@ -224,8 +224,7 @@ it.each([
         const got = await scene.ask(target, { token })
         expect([target, got.status]).toEqual([target, 429])
         expect(Number(got.headers['retry-after'])).toBeGreaterThan(0)
-        // Of what is passed through the page is passed on, too.
-        if (!target.includes('/raw/')) expect(got.body.toString()).not.toContain('<html>')
+        expect(got.body.toString()).not.toContain('<html>')
       }
     }
     const first = asked(scene).length
@@ -252,6 +251,22 @@ it.each([
     for (const target of targets) expect((await scene.ask(target)).status).toBe(200)
   },
 )
+
+it('git prints why it must wait, whether the Hub is asked or the mirror pauses', async () => {
+  const scene = await openScene()
+  const edge = { code: 429, headers: { 'Content-Type': 'text/html' }, body: '<html>' }
+  scene.hub.faults.add({ where: 'hub', edge, ...ALWAYS })
+  for (const state of ['asked', 'paused']) {
+    const got = await scene.ask('/acme/open/info/refs?service=git-upload-pack')
+    expect([state, got.status, got.headers['content-type'], got.body.toString()]).toEqual([
+      state,
+      429,
+      'text/plain; charset=utf-8',
+      expect.stringMatching(/too many requests/),
+    ])
+  }
+  expect(asked(scene)).toHaveLength(1)
+})
 
 it('while 429s name no time, stored public content is served', async () => {
   const scene = await openScene()

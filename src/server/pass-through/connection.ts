@@ -1,15 +1,15 @@
 // How a forwarded request gets a connection to the Hub, and gives it back as soon as its response allows.
 
 import type { IncomingMessage } from 'node:http'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { callerKey } from '../../callers/caller-key.ts'
 import { type HeaderBag, headerValue } from '../../http/headers.ts'
 import type { Ctx } from '../../mirror/context.ts'
-import type { OriginClient } from '../../origin/client.ts'
+import type { OriginAnswer, OriginClient } from '../../origin/client.ts'
 import type { PermittedRequest } from '../../origin/connections/send-with-permit.ts'
 import type { ConnectionPermit } from '../../origin/connections/shares.ts'
 import type { QuotaKey } from '../../origin/quota.ts'
-import { recordOf } from '../request-record.ts'
+import { type RequestRecord, recordOf } from '../request-record.ts'
 
 /**
  * The Hub takes long for a commit of many files. The mirror must not report a failure while it may still succeed, since
@@ -43,8 +43,7 @@ export async function acquireConnection(
   const { signal } = recordOf(request)
   await ctx.countAgainstLimit?.()
   const refused = await client.admit(asked, signal)
-  if (refused !== undefined)
-    return { statusCode: refused.status, headers: refused.headers, stream: refused.body }
+  if (refused !== undefined) return waitResponse(refused, recordOf(request).reader)
   const caller = callerKey(ctx.caller)
   const host = client.policy.base.origin
   const isWanted = (): boolean => client.isWanted(caller)
@@ -55,6 +54,18 @@ export async function acquireConnection(
   }
   const permit = await client.shares.acquire({ host, lane: 'relay', caller, signal })
   return { permit, request, isWanted, signal: undefined, answerMs: WRITE_TIMEOUT_MS }
+}
+
+/** The mirror's own 429, in the form that the client shows: git prints a text, and nothing of another type. */
+function waitResponse(
+  { status, headers, body }: OriginAnswer,
+  reader: RequestRecord['reader'],
+): OriginResponse {
+  const message = headerValue(headers, 'x-error-message')
+  if (reader !== 'git' || message === undefined) return { statusCode: status, headers, stream: body }
+  const text = Buffer.from(`${message}\n`)
+  const type = { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(text.length) }
+  return { statusCode: status, headers: { ...headers, ...type }, stream: Readable.from([text]) }
 }
 
 /** Runs `work`, and releases the permit if it throws. */
