@@ -206,6 +206,10 @@ export class Exchange {
       const flipped = damage.etagFlip ? flipEtag(linked) : linked
       headers['X-Linked-ETag'] = damage.weakEtag ? `W/${flipped}` : flipped
     }
+    for (const name of damage.bareEtag === undefined ? [] : ['ETag', 'X-Linked-ETag']) {
+      const value = headers[name]
+      if (typeof value === 'string') headers[name] = value.replaceAll('"', '')
+    }
     const { etagSuffix } = damage
     for (const name of etagSuffix === undefined ? [] : ['ETag', 'X-Linked-ETag']) {
       const value = headers[name]

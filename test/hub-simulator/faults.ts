@@ -58,6 +58,8 @@ export interface Damage {
   /** Another ETag (and X-Linked-ETag) than the right one. */
   readonly etagFlip?: true
   readonly weakEtag?: true
+  /** ETag and X-Linked-ETag without their quotes. */
+  readonly bareEtag?: true
   /** Neither a length nor chunks: the end of the connection is the end of the body. */
   readonly noContentLength?: true
   /** Encodes every body, asked or not, ranges too. */

@@ -34,15 +34,13 @@ const ROWS = ['{"text":"hello","label":1}', '{"text":"world","label":2}'] as con
 export type Reads = Pick<Client, 'repoType' | 'readsPipelines'>
 
 /** A world with users alice (a reader of everything), bob and writer; nothing in it is shared with another call. */
-export function tableWorld({ repoType: type, readsPipelines }: Reads): World {
+export function tableWorld(reads: Reads): World {
   const world = new World()
   world.addUser('alice', { token: TOKENS.alice, orgs: ['acme'] })
   world.addUser('bob', { token: TOKENS.bob })
   world.addUser('writer', { token: WRITER, role: 'write' })
-  for (const [index, id] of Object.values(REPOS).entries()) {
-    const repo = world.repo(type, id)
-    repo.commit(type === 'models' ? modelFiles(index, readsPipelines) : datasetFiles(index))
-  }
+  for (const [index, id] of Object.values(REPOS).entries())
+    world.repo(reads.repoType, id).commit(filesOf(reads, index))
   repoOf(world, REPOS.large).commit({ 'large.bin': lfs({ sizeBytes: LARGE_BYTES, seed: 7 }) })
   repoOf(world, REPOS.secret).private(['alice'])
   repoOf(world, REPOS.gated).gated('manual', ['alice'])
@@ -54,6 +52,14 @@ export function repoOf(world: World, id: string): Repo {
   const repo = world.find('models', id)?.repo ?? world.find('datasets', id)?.repo
   if (repo === undefined) throw new Error(`no ${id}`)
   return repo
+}
+
+/** The files of a repo that a client can read, other ones for each `index` below 1,000. */
+export function filesOf(
+  { repoType, readsPipelines }: Reads,
+  index: number,
+): Readonly<Record<string, Change>> {
+  return repoType === 'models' ? modelFiles(index, readsPipelines) : datasetFiles(index)
 }
 
 function modelFiles(index: number, isPipeline = false): Readonly<Record<string, Change>> {
@@ -82,6 +88,9 @@ function datasetFiles(index: number): Readonly<Record<string, Change>> {
 
 /** The same rows for each index, in a file with another digest: its metadata name a number that no reader looks at. */
 function parquet(index: number): Uint8Array {
-  const numbered = PARQUET.toString('latin1').replaceAll('number-0000', `number-000${index}`)
+  const numbered = PARQUET.toString('latin1').replaceAll(
+    'number-0000',
+    `number-${String(index).padStart(4, '0')}`,
+  )
   return Buffer.from(numbered, 'latin1')
 }
