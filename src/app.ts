@@ -35,10 +35,11 @@ import { Pins } from './pins/pins.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
-import { createControlServer } from './server/control.ts'
+import { createControlServer, type RemovedBlob } from './server/control.ts'
 import { Shutdown } from './server/shutdown.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
 import { lockControlSocket, prepareControlSocket } from './store/control-socket.ts'
+import { isBlobKey } from './store/digest.ts'
 import { type DiskStore, openStore } from './store/disk-store.ts'
 import type { Store, StoreStatus } from './store/store.ts'
 import { createTransferKey } from './store/transfer-key.ts'
@@ -115,11 +116,11 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const { settings } = live
   const metrics = metricsOf(config, version)
 
-  const telling = { observer: metrics.observer, logger, now, monotonic }
-  const tls = openTls(config, telling)
-  const pins = await Pins.of(config, { settings, ...telling })
+  const reporters = { observer: metrics.observer, logger, now, monotonic }
+  const tls = openTls(config, reporters)
+  const pins = await Pins.of(config, { settings, ...reporters })
   const health = createHealth({
-    ...telling,
+    ...reporters,
     probe: () => store.probe(),
     originTrouble: () => clients.client.unreachableReason(),
     offline: config.offline,
@@ -160,7 +161,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     ...facing,
     earlyAnswers: createFastPath({ ...facing, invalidations, monotonic }), // fast path
     client: clients.client,
-    ...placeOf(config, { now, tls, pins }),
+    ...placeOf(config, { now, tls, pins, store, invalidations }),
     settings,
     readiness: health.readiness,
     // Where no probe requests /readyz, the scrape notices that a failed store works again.
@@ -223,24 +224,27 @@ function controlOf(
   }
 }
 
-/** Where and how the mirror is reached, what it reaches, and what it tells commands. These settings do not change at run time. */
+/** Where and how the mirror is reached, what it reaches, and what it answers commands. These settings do not change at run time. */
 function placeOf(
   { basePath, publicUrl, offline, cacheDir }: Config,
-  {
-    now,
-    tls,
-    pins,
-  }: { readonly now: () => number; readonly tls: OwnTls | undefined; readonly pins: Pins | undefined },
+  deps: {
+    readonly now: () => number
+    readonly tls: OwnTls | undefined
+    readonly pins: Pins | undefined
+    readonly store: DiskStore
+    readonly invalidations: Invalidations
+  },
 ) {
-  const transferLinks = createTransferLinks(cacheDir, now)
-  return {
-    basePath,
-    publicUrl,
-    offline,
-    transferLinks,
-    tls: tls && (() => tls.current()),
-    pins: pins && (() => pins.report()),
+  const { tls, pins, store, invalidations } = deps
+  const transferLinks = createTransferLinks(cacheDir, deps.now)
+  const removed = async (blobs: readonly RemovedBlob[]): Promise<void> => {
+    await store.removedBeside(
+      blobs.flatMap(({ key, sizeBytes }) => (isBlobKey(key) ? [{ key, sizeBytes }] : [])),
+    )
+    invalidations.invalidate('all')
   }
+  const answers = { pins: pins && (() => pins.report()), removed }
+  return { basePath, publicUrl, offline, transferLinks, tls: tls && (() => tls.current()), ...answers }
 }
 
 /** The key is read or created when the first link is sealed or opened. Most mirrors never need it. */

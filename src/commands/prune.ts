@@ -5,6 +5,8 @@ import { ConfigFaults } from '../config/faults.ts'
 import type { Config } from '../config/keys.ts'
 import { readPins } from '../config/pins-file.ts'
 import { claim } from '../pins/claims.ts'
+import { removedTarget } from '../server/control.ts'
+import { findControlSocket, UnusableControlSocket } from '../store/control-socket.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { createLayout } from '../store/layout.ts'
 import { readPinnedCommits } from '../store/pinned-commits.ts'
@@ -13,6 +15,8 @@ import { type Inventory, parseOwner, takeInventory } from '../store/upkeep/inven
 import { addTo, carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
+import { AnswerBroken, ControlClient, MirrorGone } from './prefetch/control-client.ts'
+import { answers } from './prefetch/reach.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
 
 /** The options of the command line. The caller has checked that they select something. */
@@ -54,9 +58,40 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
     }
     const plan = planPrune(inventory, selection, Date.now())
     const pruned = options.dryRun ? preview(plan) : await recorded(config, () => carryOut(layout, plan))
+    if (!options.dryRun) await notifyMirror(config, plan)
     process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
     return 0
   })
+}
+
+/** How many blobs one request to a running mirror names. */
+const NAMED_AT_ONCE = 50
+
+/** Reports to a running mirror what was removed, so that it neither serves it from memory nor counts it. Without one, does nothing. */
+async function notifyMirror({ cacheDir }: Config, { victims }: PrunePlan): Promise<void> {
+  const blobs = victims.flatMap(({ entry }) => (entry.kind === 'blob' ? [entry] : []))
+  const { signal } = new AbortController()
+  try {
+    const socketPath = await findControlSocket(cacheDir)
+    if (socketPath === undefined || !(await answers(socketPath, signal))) return
+    const client = new ControlClient(socketPath, { version: '', program: 'hubmirror-prune' })
+    try {
+      for (let start = 0; start === 0 || start < blobs.length; start += NAMED_AT_ONCE)
+        await client.ask(removedTarget(blobs.slice(start, start + NAMED_AT_ONCE)), { signal })
+    } finally {
+      client.close()
+    }
+  } catch (error) {
+    // It finds out by itself, with the next request for each blob.
+    if (
+      !(
+        error instanceof UnusableControlSocket ||
+        error instanceof MirrorGone ||
+        error instanceof AnswerBroken
+      )
+    )
+      throw error
+  }
 }
 
 /** The blobs that the settings pin. Rejects with ConfigFaults if the file of pins is wrong. */

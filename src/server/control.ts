@@ -24,6 +24,28 @@ export type Wish = 'store' | 'look'
 const OWN_ROUTES = '/-/'
 /** What the mirror says about its pins. It is there on the control socket only. */
 export const PINS_ROUTE = '/-/control/pins'
+/** `GET …?blobs=<key>/<size>,…` says that a command has removed these from the store. On the control socket only. */
+export const REMOVED_ROUTE = '/-/control/removed'
+
+/** A blob that a command has removed. */
+export interface RemovedBlob {
+  readonly key: string
+  readonly sizeBytes: number
+}
+
+/** The target that names these blobs: a few, because a target has a longest length. */
+export function removedTarget(blobs: readonly RemovedBlob[]): string {
+  return `${REMOVED_ROUTE}?blobs=${blobs.map(({ key, sizeBytes }) => `${key}/${sizeBytes}`).join(',')}`
+}
+
+/** The blobs that a target names. */
+export function parseRemoved(target: string): readonly RemovedBlob[] {
+  const list = /\?blobs=(.*)$/.exec(target)?.[1] ?? ''
+  return list.split(',').flatMap((item): RemovedBlob[] => {
+    const [, key, size] = /^([a-z0-9]+:[0-9a-f]+)\/(\d{1,15})$/.exec(item) ?? []
+    return key === undefined ? [] : [{ key, sizeBytes: Number(size) }]
+  })
+}
 
 const fromControl = new WeakSet<IncomingMessage>()
 

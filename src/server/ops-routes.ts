@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
-import { isFromControl, PINS_ROUTE } from './control.ts'
+import { isFromControl, PINS_ROUTE, parseRemoved, REMOVED_ROUTE, type RemovedBlob } from './control.ts'
 import { recordOf } from './request-record.ts'
 
 /** What the mirror can and cannot do at the moment. */
@@ -23,6 +23,8 @@ export interface OpsOptions {
   readonly metrics: { readonly contentType: string; text(): Promise<string> }
   /** What the mirror says about its pins, for JSON. Absent without a file of pins. */
   readonly pins?: (() => unknown) | undefined
+  /** A command has removed these blobs. Resolves when nothing in memory of them is used any more. */
+  readonly removed: (blobs: readonly RemovedBlob[]) => Promise<void>
 }
 
 /**
@@ -67,6 +69,11 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
   own(PINS_ROUTE, async ({ raw }) => {
     if (!isFromControl(raw) || options.pins === undefined) throw new MirrorError('not_found')
     return { status: 200, type: 'application/json', body: JSON.stringify(options.pins()) }
+  })
+  own(REMOVED_ROUTE, async ({ raw }) => {
+    if (!isFromControl(raw)) throw new MirrorError('not_found')
+    await options.removed(parseRemoved(raw.url ?? ''))
+    return { status: 200, type: 'application/json', body: '{}' }
   })
   for (const url of ['/-', '/-/*']) {
     server.all(url, async (request) => {

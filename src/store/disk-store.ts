@@ -248,6 +248,13 @@ export class DiskStore implements Store {
     })
   }
 
+  /** Another process has removed these blobs: what is in memory of them is dropped. Never rejects. */
+  async removedBeside(
+    blobs: readonly { readonly key: BlobKey; readonly sizeBytes: number }[],
+  ): Promise<void> {
+    for (const { key, sizeBytes } of blobs) await this.blobs.lookAgain(key, sizeBytes)
+  }
+
   status(): StoreStatus {
     return this.ledger.status()
   }

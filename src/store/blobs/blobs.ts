@@ -280,6 +280,17 @@ export class DiskBlobs implements Blobs {
     await unlinkIfThere(this.#layout.sums(key)).catch(() => undefined)
   }
 
+  /**
+   * Drops what is in memory of a blob that another process may have removed, and looks whether it is stored, as the next
+   * reader would: a blob that is gone leaves the ledger. Never rejects.
+   */
+  async lookAgain(key: BlobKey, sizeBytes: number): Promise<void> {
+    this.#small?.delete(key)
+    this.#files.invalidate(key)
+    const blob = await this.open(key, sizeBytes).catch(() => undefined)
+    await blob?.close()
+  }
+
   /** Removes a blob that the ledger evicts, and has dropped. Rejects with the error of the disk. */
   async evict(key: BlobKey): Promise<void> {
     this.#small?.delete(key)
