@@ -133,13 +133,13 @@ async function openControl(app: App, { cacheDir }: Config, logger: Logger): Prom
 /** Begins to fetch what pins want, if there are any. Returns a function that ends it. */
 async function keepPins(
   app: App,
-  { offline }: Config,
+  { offline, cacheDir }: Config,
   deps: { readonly version: string; readonly socketPath: string | undefined; readonly logger: Logger },
 ): Promise<() => Promise<void>> {
   const { pins } = app
   if (pins === undefined) return () => Promise.resolve()
   const { startReconciler } = await import('./pins/reconciler.ts')
-  const place = deps.socketPath === undefined ? await openControlElsewhere(app) : undefined
+  const place = deps.socketPath === undefined ? await openControlElsewhere(app, cacheDir) : undefined
   const socketPath = deps.socketPath ?? place?.socketPath ?? ''
   const stop = startReconciler({ ...deps, pins, socketPath, offline })
   return async () => {

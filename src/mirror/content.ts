@@ -188,12 +188,20 @@ export class Contents {
     return { file: { sizeBytes, cached, read: (range) => read(range).catch(() => undefined) } }
   }
 
-  /** Whether the bytes are stored; if they are not, and will not be when they are fetched, why. */
-  async standing(content: Content): Promise<'stored' | 'absent' | Unstored> {
+  /**
+   * Whether the bytes are stored; if they are not, and will not be when they are fetched, why. `presentBytes` of those that are
+   * absent have arrived in a download that is not finished.
+   */
+  async standing(
+    content: Content,
+  ): Promise<{ standing: 'stored' | 'absent' | Unstored; presentBytes: number }> {
     const { key, sizeBytes } = content
-    if (sizeBytes === 0) return 'stored'
+    if (sizeBytes === 0) return { standing: 'stored', presentBytes: 0 }
     const unstored = this.#unstored(content, await content.isPublic)
-    return unstored ?? ((await this.isStored(key, sizeBytes)) ? 'stored' : 'absent')
+    if (unstored !== undefined) return { standing: unstored, presentBytes: 0 }
+    if (await this.isStored(key, sizeBytes)) return { standing: 'stored', presentBytes: sizeBytes }
+    const presentBytes = await this.#options.store.partialBytes(key)
+    return { standing: 'absent', presentBytes: Math.min(presentBytes, sizeBytes) }
   }
 
   /** Why the bytes may not be stored. Without a digest, nothing could say later whether they are the file. */

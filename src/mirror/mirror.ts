@@ -163,7 +163,7 @@ export function createMirror(parts: {
       if (resolved.kind === 'refusal') return refusedFile(ctx, route, resolved)
       const { sizeBytes } = resolved.meta
       ctx.admission?.checkSize(sizeBytes)
-      return lookAnswer({ sizeBytes, standing: await files.standing(ctx, route, resolved) })
+      return lookAnswer({ sizeBytes, ...(await files.standing(ctx, route, resolved)) })
     },
     document: (ctx, route, request) => documents.get(ctx, route, request),
     registry: (ctx, _route, asked, question) => registry.get(ctx, asked, question),

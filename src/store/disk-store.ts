@@ -27,7 +27,7 @@ import { parseEntryName, partialName } from './partials/partial-name.ts'
 import { checkDirectory, isStore, prepareDirectory, whileUsable, writeRefusal } from './prepare.ts'
 import type { PartialBlob, Store, StoreStatus } from './store.ts'
 import { type MirrorTable, openMirrorTable } from './table/table-damage.ts'
-import { scanStore } from './upkeep/scan.ts'
+import { scanStore, sizeOfPartial } from './upkeep/scan.ts'
 
 export interface StoreOptions {
   readonly root: string
@@ -238,6 +238,11 @@ export class DiskStore implements Store {
     } finally {
       unpin()
     }
+  }
+
+  async partialBytes(key: BlobKey): Promise<number> {
+    const counted = this.ledger.sizeOf(partialName(key))
+    return counted ?? (await sizeOfPartial(this.#layout.partial(key)))?.sizeBytes ?? 0
   }
 
   /** Keeps these blobs, and what has arrived of them, from eviction until the next call. The caller must not change the set. */

@@ -110,6 +110,11 @@ export class Ledger {
     return this.#entries.all.has(name)
   }
 
+  /** What the entry of that name takes. Undefined if there is none, or if it has not been counted yet. */
+  sizeOf(name: string): number | undefined {
+    return this.#entries.all.get(name)?.sizeBytes
+  }
+
   status(): StoreStatus {
     return {
       sizeBytes: this.#entries.sizeBytes + this.#factBytes,

@@ -27,6 +27,8 @@ export interface Store {
    * `keep` or `discard`, and calls `release` once. Rejects when the store cannot take bytes.
    */
   beginPartial(key: BlobKey, sizeBytes: number): Promise<PartialBlob>
+  /** How much of a blob that is not finished is on the disk: 0 if nothing is. Rejects when the disk cannot be read. */
+  partialBytes(key: BlobKey): Promise<number>
   /** The accounts as they are now. What an earlier process stored is missing until `scanned` has resolved. */
   status(): StoreStatus
   /**

@@ -1,7 +1,7 @@
 // The work of `hubmirror prefetch`, over the control socket of a mirror. The command itself is run by test/long.
 
 import { existsSync } from 'node:fs'
-import { chmod, mkdtemp, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -54,9 +54,16 @@ describe('prefetch beside a mirror', () => {
 
   it('joins the download of a client', async () => {
     const scene = await openBeside()
-    scene.hub.faults.add({ where: 'cdn', stallAfterBytes: LARGE_BYTES / 10 })
+    scene.hub.faults.add({ where: 'cdn', stallAfterBytes: 0.9 * LARGE_BYTES })
     const client = scene.ask(W_BIN)
     await scene.hub.faults.whenStalled()
+    // A dry run counts what has arrived.
+    const { files } = await eventually(
+      async () => only(await prefetchBy(scene.socket, ['acme/open'], { include: ['w.bin'], dryRun: true })),
+      (looked) => (looked.files[0]?.presentBytes ?? 0) > 0,
+    )
+    expect(files).toMatchObject([{ path: 'w.bin', state: 'absent', sizeBytes: LARGE_BYTES }])
+    expect(files[0]?.presentBytes).toBeLessThanOrEqual(0.9 * LARGE_BYTES)
     const job = prefetchBy(scene.socket, ['acme/open'], { include: ['w.bin'] })
     await eventually(
       () => scene.mirror.pulls.joined,
@@ -164,7 +171,14 @@ describe('the control socket', () => {
     await expect(prepareControlSocket(cacheDir)).rejects.toThrow('Choose a shorter HUBMIRROR_CACHE_DIR')
     const { signal } = new AbortController()
     const config = { ...scene.mirror.config, cacheDir, auditLog: undefined }
-    const reached = await reachMirror(config, { version: '0.0.0-test', say() {}, signal })
+    const reach = () => reachMirror(config, { version: '0.0.0-test', say() {}, signal })
+    const before = await reach()
+    await before.close()
+    // As a command leaves it that was killed.
+    const left = dirname(before.socketPath).replace(/.{6}$/, 'killed')
+    await mkdir(left, { mode: 0o700 })
+    const reached = await reach()
+    expect(existsSync(left)).toBe(false)
     const result = only(await prefetchBy(reached.socketPath, ['dataset/acme/data']))
     await reached.close()
     expect(new Set(Object.values(statesOf(result)))).toEqual(new Set(['fetched']))

@@ -33,6 +33,8 @@ export type MissingKind = RefusalKind | 'restricted' | 'rule' | 'no-digest' | 'n
 
 export interface FileResult extends ListedFile {
   readonly state: FileState
+  /** How much of an absent file an unfinished download has left. */
+  readonly presentBytes?: number
   readonly reason?: string | undefined
   readonly kind?: MissingKind | undefined
 }
@@ -146,17 +148,16 @@ class Job {
     let forRepo: Missing | undefined
     const files = await inParallel(plan.files, async (file): Promise<FileResult> => {
       const seen = observer.file(`${plan.repo.id}/${file.path}`, file)
+      let presentBytes = 0
+      const at = (bytes: number): void => seen.at((presentBytes = bytes))
       const found =
-        forRepo ??
-        (this.#ended === undefined
-          ? await this.#ask(plan, file, (presentBytes) => seen.at(presentBytes))
-          : missing(this.#ended))
+        forRepo ?? (this.#ended === undefined ? await this.#ask(plan, file, at) : missing(this.#ended))
       if (typeof found === 'object' && (found.isForRepo || (endsWithoutSpace && found.kind === 'no-space')))
         forRepo = found
       const result: FileResult =
         typeof found === 'object'
           ? { ...file, state: 'missing', reason: found.reason, kind: found.kind }
-          : { ...file, state: found }
+          : { ...file, state: found, ...(found === 'absent' && { presentBytes }) }
       seen.done(result)
       return result
     })
@@ -170,7 +171,7 @@ class Job {
       const target = resolveTarget(plan.repo, plan.commit, file.path)
       const progress = { ...file, askedBytes: 0 }
       return await this.#attempts.run(
-        () => (dryRun ? this.#look(target) : this.#storeAtPace(target, progress, onBytes)),
+        () => (dryRun ? this.#look(target, onBytes) : this.#storeAtPace(target, progress, onBytes)),
         signal,
       )
     } catch (error) {
@@ -180,11 +181,12 @@ class Job {
     }
   }
 
-  async #look(target: string): Promise<Attempt<Found>> {
+  async #look(target: string, onBytes: (presentBytes: number) => void): Promise<Attempt<Found>> {
     const { client, signal } = this.#options
     const reply = await client.ask(target, { signal, wish: 'look' })
     if (reply.status !== 200) return { value: refused(reply), retryMs: retryMs(reply) }
-    const standing = parseRecord(reply.text)?.['standing']
+    const { standing, presentBytes } = parseRecord(reply.text) ?? {}
+    if (typeof presentBytes === 'number') onBytes(presentBytes)
     if (standing === 'stored' || standing === 'absent') return { value: standing }
     return { value: unkept(NOT_KEPT[String(standing)] ?? UNCLEAR, standing) }
   }

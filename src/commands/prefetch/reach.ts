@@ -1,14 +1,15 @@
 // Finds the mirror that has the store open. Where there is none, this process opens the store itself, and serves from it by
 // the same control socket, so that a second command joins it.
 
-import { mkdtemp, rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { lstat, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type App, createApp } from '../../app.ts'
 import type { Config } from '../../config/keys.ts'
-import { errorCode } from '../../store/atomic.ts'
+import { errorCode, ifThere } from '../../store/atomic.ts'
 import { findControlSocket, UnusableControlSocket } from '../../store/control-socket.ts'
 import { DirectoryInUse } from '../../store/lock.ts'
 import { createLogger } from '../../telemetry/log.ts'
@@ -113,7 +114,7 @@ async function openStore(
   try {
     const socketPath = await app.openControl().catch(() => undefined)
     return socketPath === undefined
-      ? await listenElsewhere(app)
+      ? await listenElsewhere(app, config.cacheDir)
       : { socketPath, isBeside: false, close: () => app.close() }
   } catch (error) {
     await app.close()
@@ -121,13 +122,26 @@ async function openStore(
   }
 }
 
-async function listenElsewhere(app: App): Promise<Reached> {
-  const { socketPath, remove } = await openControlElsewhere(app)
+async function listenElsewhere(app: App, cacheDir: string): Promise<Reached> {
+  const { socketPath, remove } = await openControlElsewhere(app, cacheDir)
   const close = async (): Promise<void> => {
     await app.close()
     await remove()
   }
   return { socketPath, isBeside: false, close }
+}
+
+/** Removes what killed processes have left. Mirrors that share a store which they only read may run beside this one. */
+async function removeLeft(name: string): Promise<void> {
+  const found = await readdir(tmpdir()).catch(() => [])
+  for (const left of found.filter((entry) => entry.startsWith(name))) {
+    const folder = path.join(tmpdir(), left)
+    // Any user may have made a folder of that name there.
+    const stats = await ifThere(lstat(folder))
+    const isOwn = stats?.isDirectory() === true && stats.uid === process.geteuid?.()
+    if (isOwn && !(await answers(path.join(folder, 'socket'), new AbortController().signal)))
+      await rm(folder, { recursive: true, force: true })
+  }
 }
 
 /**
@@ -136,8 +150,12 @@ async function listenElsewhere(app: App): Promise<Reached> {
  */
 export async function openControlElsewhere(
   app: App,
+  cacheDir: string,
 ): Promise<{ readonly socketPath: string; readonly remove: () => Promise<void> }> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'hubmirror-'))
+  const store = createHash('sha256').update(path.resolve(cacheDir)).digest('hex').slice(0, 16)
+  const name = `hubmirror-control-${store}-`
+  await removeLeft(name)
+  const folder = await mkdtemp(path.join(tmpdir(), name))
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
   try {
     return { socketPath: await app.openControl(path.join(folder, 'socket')), remove }

@@ -29,8 +29,12 @@ function formatRepo(result: RepoResult, dryRun: boolean): string {
     const sum = sumOf(files.filter((file) => file.state === state))
     return `${sum.files} (${formatSize(sum.sizeBytes)})`
   }
+  const present = presentIn(files)
   const parts = dryRun
-    ? [`${of('stored')} stored`, `${of('absent')} to fetch`]
+    ? [
+        `${of('stored')} stored`,
+        `${of('absent')} to fetch${present === 0 ? '' : `, of which ${formatSize(present)} have arrived`}`,
+      ]
     : [`${of('stored')} stored before`, `${of('fetched')} fetched`]
   const missing = files.filter(({ state }) => state === 'missing')
   if (missing.length > 0) parts.push(`${of('missing')} ${dryRun ? 'would be missing' : 'missing'}`)
@@ -75,7 +79,9 @@ export function formatJson(results: readonly RepoResult[], { dryRun }: { readonl
       error,
       ...sumOf(files),
       stored: sum('stored'),
-      ...(dryRun ? { toFetch: sum('absent') } : { fetched: sum('fetched') }),
+      ...(dryRun
+        ? { toFetch: { ...sum('absent'), presentBytes: presentIn(files) } }
+        : { fetched: sum('fetched') }),
       missing: files
         .filter(({ state }) => state === 'missing')
         .map(({ path, sizeBytes, reason }) => ({ path, sizeBytes, reason })),
@@ -85,6 +91,11 @@ export function formatJson(results: readonly RepoResult[], { dryRun }: { readonl
     }
   })
   return `${JSON.stringify({ dryRun, complete: isComplete(results), repos }, null, 2)}\n`
+}
+
+/** How much unfinished downloads have left of the files that are to be fetched. */
+function presentIn(files: readonly FileResult[]): number {
+  return files.reduce((sum, { presentBytes = 0 }) => sum + presentBytes, 0)
 }
 
 function sumOf(files: readonly FileResult[]): Sum {

@@ -23,6 +23,8 @@ export type FillLine =
 export interface LookAnswer {
   readonly sizeBytes: number
   readonly standing: 'stored' | 'absent' | Unstored
+  /** How much of it is on the disk. */
+  readonly presentBytes: number
 }
 
 /** A person looks at the lines: more would not be seen. */

@@ -89,10 +89,8 @@ export async function scanStore(
     if (signal.aborted) return nothing
     const key = name.replace('-', ':')
     if (!isBlobKey(key) || keyFileName(key) !== name) continue
-    const stats = await statRegular(path.join(layout.partials, name, 'data'))
-    // A partial is sparse: the space that it takes counts, not its length.
-    if (stats !== undefined)
-      enter(partialName(key), { sizeBytes: Math.min(stats.blocks * 512, stats.size), usedAt: stats.mtimeMs })
+    const found = await sizeOfPartial(path.join(layout.partials, name))
+    if (found !== undefined) enter(partialName(key), found)
   }
   for await (const { name, ...found } of others) {
     if (signal.aborted) return nothing
@@ -159,6 +157,15 @@ function mergeTwo(one: readonly FoundEntry[], other: readonly FoundEntry[]): Fou
 }
 
 /** The stats of a file; undefined when there is none, or something else has its name. */
+/** What a partial takes, and when it last grew, by its folder. Undefined if there is none. */
+export async function sizeOfPartial(
+  folder: string,
+): Promise<Pick<BlobFile, 'sizeBytes' | 'usedAt'> | undefined> {
+  const stats = await statRegular(path.join(folder, 'data'))
+  // It is sparse: the space that it takes counts, not its length.
+  return stats && { sizeBytes: Math.min(stats.blocks * 512, stats.size), usedAt: stats.mtimeMs }
+}
+
 async function statRegular(file: string): Promise<Stats | undefined> {
   const stats = await ifThere(lstat(file))
   return stats?.isFile() === true ? stats : undefined
