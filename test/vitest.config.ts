@@ -20,15 +20,21 @@ function project(
     shared?: boolean
     replacesModules?: boolean
     inMemory?: boolean
+    /** The folder of its tests below `test`, if that is not its name. */
+    folder?: string
+    /** A folder within it that belongs to another project. */
+    without?: string
   },
 ) {
   const isBuilt = options.replacesModules !== true
+  const folder = `test/${options.folder ?? name}`
   return {
     root,
     plugins: isBuilt ? [builtSources(root)] : [],
     test: {
       name,
-      include: [`test/${name}/**/*.test.ts`],
+      include: [`${folder}/**/*.test.ts`],
+      ...(options.without !== undefined && { exclude: [`${folder}/${options.without}/**`] }),
       isolate: options.shared !== true,
       ...(isBuilt && {
         execArgv: ['--enable-source-maps'],
@@ -62,7 +68,9 @@ export default defineConfig({
       // Need rights of root, and are skipped without them.
       project('root', { timeoutMs: 300_000 }),
       // Repeat a fault for minutes, or play further states of the access table; for .ci/run only.
-      project('long', { timeoutMs: 900_000, replacesModules: true }),
+      project('long', { timeoutMs: 900_000, replacesModules: true, without: 'further' }),
+      // Further rows and sizes of what unit, integration and faults play, in the same way; for .ci/run only.
+      project('long-further', { timeoutMs: 300_000, shared: true, folder: 'long/further' }),
       project('clients', { timeoutMs: 300_000, workers: 2 }),
       project('cache-suite', { timeoutMs: 300_000, parallel: false }),
       project('deploy', { timeoutMs: 300_000, parallel: false }),

@@ -1,4 +1,4 @@
 import { describeTable } from '../support/access-table-run.ts'
 
-// test/long/access-table/warm.test.ts has the same with mirror tokens.
-describeTable('warm', ['plain'])
+// test/long/further/access-table.test.ts has the other requests.
+describeTable('warm', ['plain'], ['HEAD large', 'GET small', 'info'])

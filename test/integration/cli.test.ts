@@ -39,13 +39,6 @@ describe('the command', () => {
 
   it.each([
     [['ls'], ['--sort', '--cache-dir']],
-    [['prune'], ['--older-than', '--cache-dir', '--audit-log']],
-    [['verify'], ['--rate', '--cache-dir']],
-    [['prefetch'], ['--include', '--origin']],
-    [
-      ['token', 'create'],
-      ['--expires', '--mirror-tokens'],
-    ],
     [
       ['config', 'explain'],
       ['--access', '--config'],
@@ -91,14 +84,9 @@ describe('the command', () => {
 
   it.each([
     [['serv'], '(Did you mean serve?)'],
-    [['doctor'], "unknown command 'doctor'"],
     [['serve', '--prot', '1'], '(Did you mean --port?)'],
     [['serve', '--port'], 'argument missing'],
-    [['config', 'origin'], 'too many arguments'],
     [['prefetch'], "missing required argument 'repo[@revision]'"],
-    [['prefetch', 'not a repo'], "A repo id is 'name' or 'org/name'"],
-    [['prefetch', 'acme/open@'], 'names no revision after the @'],
-    [['prefetch', '--type', 'dataset', 'model/acme/open'], 'is a model, and --type says dataset'],
     [[], 'Usage: hubmirror'],
   ])('exits 2 for %j, and says on stderr what would be right', async (args, message) => {
     const { status, stdout, stderr } = await run(args)

@@ -12,7 +12,7 @@ import { metricValue } from '../support/start-mirror.ts'
 const ALONE = { readAhead: 'off' } as const
 
 describe('a snapshot of many small files that are not stored', () => {
-  const COUNT = 120
+  const COUNT = 60
 
   it.each([undefined, TOKENS.alice])('costs at most five requests beside its files (%s)', async (token) => {
     const scene = await openScene({ world: snapshotWorld(COUNT), config: ALONE })

@@ -175,18 +175,8 @@ describe('the command line of explain', () => {
   it.each([
     [[], 'either --repo or --url'],
     [['--repo', 'a b'], 'A repo id is'],
-    [['--repo', 'a/b', '--url', '/a/b'], 'either --repo or --url'],
     [['--repo', 'a/b', '--caller', 'office'], 'Expected an address'],
     [['--repo', 'a/b', '--size', '10'], 'did you mean 10GB?'],
-    [['--url', '/a/../b'], 'dot segment'],
-    [['--repo', 'gpt2', '--name', 'gpt2'], 'Expected org/name'],
-    [['--repo', 'a/b', '--name', 'a/c'], 'only with a short --repo'],
-    [['--url', '/gpt2', '--name', 'a/c'], 'only with a short --repo'],
-    [['--url', '/a/b', '--file', 'x'], 'only with --repo'],
-    [['--url', '/a/b', '--revision', 'x'], 'only with --repo'],
-    [['--repo', 'a/b', '--own-token', '--mirror-token', 'ci'], 'either --mirror-token or --own-token'],
-    [['--repo', 'a/b', '--licence', 'mit,'], 'apache-2.0,mit'],
-    [['--repo', 'a/b', '--licence', ''], 'apache-2.0,mit'],
   ])('reports bad usage: %j', async (args, cure) => {
     const done = await run(['config', 'explain', '--config', file, ...args])
     expect([done.status, done.stdout]).toEqual([2, ''])

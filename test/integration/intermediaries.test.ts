@@ -2,12 +2,14 @@
 // drop fields. What they say gives no right. What they drop is found elsewhere. No byte is trusted without its digest.
 
 import { describe, expect, it } from 'vitest'
-import type { Fault } from '../hub-simulator/faults.ts'
 import { lfs } from '../hub-simulator/repos.ts'
 import {
   ALWAYS,
   CONFIG,
+  DROPPED,
+  describeDropped,
   describePages,
+  drop,
   EMPTY,
   HTML,
   INFO,
@@ -20,7 +22,7 @@ import {
 import { TOKENS } from '../support/mirror-world.ts'
 import { openScene } from '../support/scene.ts'
 
-// test/long/intermediaries.test.ts has the other pages.
+// test/long/further/intermediaries.test.ts has the other pages.
 describePages(PAGES)
 
 it('a filter between HEAD and GET is reported at once, and not asked again and again', async () => {
@@ -124,75 +126,10 @@ it('a filter that blocks every HEAD does not keep files from being served', asyn
   expect([absent.status, absent.headers['x-error-code']]).toEqual([404, 'EntryNotFound'])
 })
 
-describe('a gateway before the Hub that drops', () => {
-  const drop = (name: string | string[], method?: string): Omit<Fault, 'where'> => ({
-    match: /resolve/,
-    dropHeader: name,
-    ...(method === undefined ? {} : { method }),
-  })
-  it.each([
-    ['the length of a HEAD', [drop('content-length', 'HEAD')]],
-    ['every length', [drop('content-length')]],
-    ['every length, and does no ranges', [{ ...drop('content-length'), ignoreRange: true }]],
-    ['the commit', [drop('x-repo-commit')]],
-    ['the commit of the redirect', [{ ...drop('x-repo-commit'), match: /\/resolve\// }]],
-    ['the ETag', [drop('etag')]],
-    ['the linked ETag', [drop('x-linked-etag')]],
-    ['the linked size', [drop('x-linked-size')]],
-    ['all that is linked', [drop(['x-linked-size', 'x-linked-etag'])]],
-    ['all that is linked, and the commit', [drop(['x-linked-size', 'x-linked-etag', 'x-repo-commit'])]],
-    [
-      'all it does not know',
-      [drop(['x-linked-size', 'x-linked-etag', 'x-repo-commit', 'accept-ranges', 'x-powered-by'])],
-    ],
-    ['ETag, commit and length', [drop(['etag', 'x-repo-commit', 'content-length'])]],
-    ['Accept-Ranges', [drop('accept-ranges')]],
-    ['Content-Range', [drop('content-range')]],
-    ['the strength of an ETag', [{ match: /resolve/, weakEtag: true }]],
-    ['what an ETag was, by its own compression', [{ match: /resolve/, etagSuffix: '-gzip' }]],
-  ] satisfies [string, Omit<Fault, 'where'>[]][])(
-    '%s does not keep any file from being the right one',
-    async (_, faults) => {
-      const scene = await openScene()
-      for (const fault of faults) {
-        onHub(scene, fault)
-        if ('dropHeader' in fault && fault.dropHeader === 'content-range')
-          scene.hub.faults.add({ where: 'cdn', ...ALWAYS, dropHeader: 'content-range' })
-      }
-      const commit = scene.commit('acme/open')
-      const digests = scene.world.model('acme/open').resolve('main')?.files
-      for (const path of ['config.json', 'empty.txt', 'w.bin', 'nested/deeper/vocab.txt']) {
-        const right = scene.bytes('acme/open', path)
-        const file = digests?.get(path)
-        const etag = `"${file?.lfs?.sha256 ?? file?.oid}"`
-        for (const revision of ['main', commit]) {
-          const target = `/acme/open/resolve/${revision}/${path}`
-          const head = await scene.ask(target, { method: 'HEAD' })
-          const { headers } = head
-          expect([
-            path,
-            head.status,
-            headers['x-repo-commit'],
-            headers['etag'],
-            headers['content-length'],
-            headers['x-linked-size'],
-          ]).toEqual([path, 200, commit, etag, String(right.length), String(right.length)])
-          const got = await scene.ask(target)
-          expect([path, got.status, got.whole, got.body.equals(right)]).toEqual([path, 200, true, true])
-          if (right.length < 10) continue
-          const part = await scene.ask(target, { headers: { range: 'bytes=2-5' } })
-          expect([part.status, part.body.equals(right.subarray(2, 6))]).toEqual([206, true])
-        }
-      }
-      // What was verified is stored, and asked for no more.
-      await scene.settled()
-      scene.hub.ledger.clear()
-      for (const path of ['config.json', 'w.bin'])
-        expect((await scene.ask(`/acme/open/resolve/${commit}/${path}`)).headers['x-cache']).toBe('HIT')
-      expect(scene.hub.ledger.bodyRequests()).toEqual([])
-    },
-  )
+// test/long/further/intermediaries.test.ts has the other fields.
+describeDropped(DROPPED)
 
+describe('a gateway before the Hub that drops', () => {
   it('everything that describes a file, even in the listing, keeps that file from all clients', async () => {
     const scene = await openScene()
     onHub(scene, drop(['x-linked-size', 'x-linked-etag', 'etag']))

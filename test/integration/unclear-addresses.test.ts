@@ -1,104 +1,19 @@
 // A trusted proxy gives no clear address of a caller: rules by network, and the limit, then take the safe side, which
 // depends on the action.
 
-import { describe, expect, it } from 'vitest'
-import type { Config } from '../../src/config/keys.ts'
-import { COMPANY_TOKEN, credentials, OPEN, openCompany, SECRET } from '../support/company-world.ts'
-import { eventually } from '../support/eventually.ts'
+import { expect, it } from 'vitest'
+import { SECRET } from '../support/company-world.ts'
 import { TOKENS } from '../support/mirror-world.ts'
+import { behind, describeUnclear, UNCLEAR } from '../support/unclear-addresses.ts'
 
-const UNCLEAR = [
-  'unknown',
-  '',
-  '10.1.2.3,',
-  '10.1.2.3:443',
-  '[10.1.2.3]',
-  '"10.1.2.3"',
-  '10.1.2.3%eth0',
-  '::ffff:10.1.2.3%1',
-  'fe80::1%eth0',
-  '[2001:db8::1]:80',
-  '0.0.0.0',
-  '::',
-  '255.255.255.255',
-  'nonsense',
-]
-const ALL = '[0.0.0.0/0, "::/0"]'
-
-async function behind(rules: string, config: Partial<Config> = {}) {
-  const opened = await openCompany({ rules, config: { trustProxy: ['127.0.0.1'], ...config } })
-  const { scene } = opened
-  const from = (address: string, target: string, token?: string) =>
-    scene.ask(target, { token, headers: { 'x-forwarded-for': address } })
-  return { ...opened, from }
-}
-
-describe.each(UNCLEAR)('a caller whose address a trusted proxy gives as "%s"', (address) => {
-  it('gets no Hub token, whatever the network of the rule, and a caller with a clear address does', async () => {
-    const rules = `- {action: use-token, token: team, match: {repo: acme/*, caller: {network: ${ALL}}}}`
-    const { scene, from } = await behind(rules)
-    expect((await from(address, SECRET)).status).toBe(401)
-    expect(credentials(scene).has(`Bearer ${COMPANY_TOKEN}`)).toBe(false)
-    expect((await from('10.1.2.3', SECRET)).status).toBe(200)
-  })
-
-  it('is allowed by no rule about networks', async () => {
-    const rules = `- {action: allow, match: {caller: {network: ${ALL}}}}\n- {name: last, action: deny}`
-    const { from } = await behind(rules)
-    const refused = await from(address, OPEN)
-    expect([refused.status, refused.headers['x-error-message']]).toEqual([
-      403,
-      expect.stringContaining('policy last'),
-    ])
-    expect((await from('10.1.2.3', OPEN)).status).toBe(200)
-  })
-
-  it('is denied by every rule about networks, with the reason', async () => {
-    const { scene, from } = await behind(
-      '- {name: guests, action: deny, match: {caller: {network: 192.0.2.0/24}}}',
-    )
-    const refused = await from(address, OPEN)
-    expect([refused.status, refused.headers['x-error-message']]).toEqual([
-      403,
-      expect.stringMatching(/cannot determine the network .*policy guests/),
-    ])
-    expect(scene.hub.ledger.requests()).toEqual([])
-    expect((await from('10.1.2.3', OPEN)).status).toBe(200)
-  })
-
-  it('leaves nothing on the disk if the rule of some network forbids that', async () => {
-    const { scene, from } = await behind('- {action: no-store, match: {caller: {network: 192.0.2.0/24}}}')
-    for (let round = 0; round < 2; round += 1) {
-      const got = await from(address, OPEN)
-      expect([got.status, got.headers['x-cache']]).toEqual([200, 'BYPASS'])
-    }
-    await from('10.1.2.3', OPEN)
-    await scene.settled()
-    expect((await from('10.1.2.3', OPEN)).headers['x-cache']).toMatch(/^(?:HIT|REVALIDATED)$/)
-  })
-
-  it('is not served if networks are listed, and is unknown in the audit log', async () => {
-    for (const lists of [{ clientsAllow: ['0.0.0.0/0', '::/0'] }, { clientsDeny: ['192.0.2.1'] }]) {
-      const { scene, from } = await behind('', lists)
-      expect((await from(address, OPEN)).status).toBe(403)
-      const audit = await eventually(
-        () => scene.mirror.auditText(),
-        (text) => text.includes('\n'),
-      )
-      expect(JSON.parse(audit.split('\n')[0] ?? '')).toMatchObject({
-        decision: 'denied',
-        reason: 'network',
-        caller: { address: 'unknown' },
-      })
-    }
-  })
-})
+// test/long/further/unclear-addresses.test.ts has more addresses.
+describeUnclear(UNCLEAR)
 
 it('callers without a clear address count as one caller, and no other caller counts with them', async () => {
   const { from } = await behind('', { clientsRateLimit: { max: 3, windowMs: 3_600_000 } })
   const status = async (address: string) => (await from(address, SECRET, TOKENS.alice)).status
   const got: number[] = []
-  for (const address of UNCLEAR.slice(0, 5)) got.push(await status(address))
+  for (const address of UNCLEAR) got.push(await status(address))
   expect(got).toEqual([200, 200, 200, 429, 429])
   expect(await status('10.1.2.3')).toBe(200)
   // One address in two spellings is one caller.

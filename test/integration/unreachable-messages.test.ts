@@ -1,18 +1,11 @@
 // What people read when the Hub cannot be reached: each cause in words of its own, the same to the client, in /readyz and
 // in the log, with the cure, and without internal names.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import type { Config } from '../../src/config/keys.ts'
-import { startForwardProxy } from '../hub-simulator/forward-proxy.ts'
-import { startHub } from '../hub-simulator/server.ts'
 import { ask } from '../support/ask.ts'
-import { EXPIRED_CERTIFICATE, GOOD_CERTIFICATE, OTHER_CERTIFICATE, TEST_CA } from '../support/certificates.ts'
-import { mirrorWorld } from '../support/mirror-world.ts'
-import { type Child, startChild } from '../support/process.ts'
+import { GOOD_CERTIFICATE } from '../support/certificates.ts'
 import { openScene, type Scene } from '../support/scene.ts'
 import { startTlsFront } from '../support/tls-front.ts'
 
@@ -142,58 +135,4 @@ it('a failure at a storage host does not name that host to the client', async ()
   expect(got.headers['x-error-message']).toMatch(/lost its connection to a storage host of the Hub/)
   expect(got.body.toString()).not.toContain('127.0.0.2')
   expect((await scene.ask('/readyz')).body.toString()).toContain('"origin":{"ok":true')
-})
-
-/** A mirror that trusts the authority of the tests, as a process: Node reads the variable when it starts. */
-async function startTrusting(certificate: string, env: Record<string, string> = {}): Promise<Child> {
-  const hub = await startHub({ world: mirrorWorld() })
-  onTestFinished(() => hub.close())
-  const front = await tlsFront(hub.url, certificate)
-  const dir = await mkdtemp(join(tmpdir(), 'hubmirror-ca-'))
-  onTestFinished(() => rm(dir, { recursive: true, force: true }))
-  await writeFile(join(dir, 'ca.pem'), TEST_CA)
-  const child = await startChild({
-    hub,
-    cacheDir: join(dir, 'store'),
-    env: {
-      NODE_EXTRA_CA_CERTS: join(dir, 'ca.pem'),
-      HUBMIRROR_ORIGIN: front.url,
-      HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2',
-      ...env,
-    },
-  })
-  onTestFinished(() => child.stop())
-  return child
-}
-
-it.each([
-  ['that has expired', EXPIRED_CERTIFICATE, /certificate of 127\.0\.0\.1:\d+ that has expired.*clock/],
-  [
-    'for another name',
-    OTHER_CERTIFICATE,
-    /certificate for another name than 127\.0\.0\.1:\d+.*HUBMIRROR_ORIGIN/,
-  ],
-])('a certificate %s is reported as such', async (_, certificate, text) => {
-  const child = await startTrusting(certificate)
-  for (const target of [PASSED, CONFIG]) {
-    const got = await ask(child.url, target)
-    expect([got.status, got.headers['x-error-code']]).toEqual([502, 'OriginUnreachable'])
-    expect(got.headers['x-error-message']).toMatch(text)
-  }
-})
-
-it('an authority in NODE_EXTRA_CA_CERTS is trusted, also behind a proxy that requires a password', async () => {
-  const hub = await startHub({ world: mirrorWorld() })
-  onTestFinished(() => hub.close())
-  const front = await tlsFront(hub.url, GOOD_CERTIFICATE)
-  const proxy = await startForwardProxy({ to: new URL(front.url).host, login: 'user:pass' })
-  onTestFinished(() => proxy.close())
-  const child = await startTrusting(GOOD_CERTIFICATE, {
-    HUBMIRROR_ORIGIN: front.url,
-    https_proxy: `user:pass@${proxy.address}`,
-  })
-  for (const target of [CONFIG, PASSED]) expect((await ask(child.url, target)).status).toBe(200)
-  const asked = proxy.asked.map(({ method, target }) => `${method} ${target}`)
-  expect(new Set(asked)).toEqual(new Set([`CONNECT ${new URL(front.url).host}`]))
-  expect(hub.ledger.requests({ server: 'hub' }).length).toBeGreaterThan(1)
 })

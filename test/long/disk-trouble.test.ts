@@ -1,4 +1,4 @@
 import { describeTrouble } from '../support/disk-trouble.ts'
 
-// test/contract/disk-trouble.test.ts has the other codes.
-describeTrouble(['EMFILE', 'EACCES'])
+// test/contract/disk-trouble.test.ts has the first code.
+describeTrouble(['ENOSPC', 'EMFILE', 'EACCES'])

@@ -25,6 +25,8 @@ import {
   kindOf,
   makeRepo,
   questionOf,
+  REQUESTS,
+  type Request,
   SECRETS,
   type State,
   tableWorld,
@@ -48,10 +50,10 @@ const GROUPS: readonly Group[] = ['plain', 'issued']
 const RULES = '- {action: use-token, token: company, match: {repo: acme/*, caller: {mirrorToken: ci}}}'
 
 /** Declares the tests of a state, each with `cache.private` off and on. */
-export function describeTable(state: State, groups = GROUPS): void {
+export function describeTable(state: State, groups = GROUPS, requests: readonly Request[] = REQUESTS): void {
   const modes = groups.flatMap((group) => [false, true].map((cachePrivate) => [cachePrivate, group] as const))
   for (const [cachePrivate, group] of modes) {
-    const cells = cellsOf(state, cachePrivate, group)
+    const cells = cellsOf(state, cachePrivate, group, requests)
     describe(`${state}, cache.private ${cachePrivate ? 'on' : 'off'}, ${group} tokens`, () => {
       const table = new Table(state)
       beforeAll(() => table.begin(cells, cachePrivate, group), 600_000)

@@ -116,11 +116,16 @@ export interface Cell {
   readonly cachePrivate: boolean
 }
 
-/** Every cell of a state, none left out. */
-export function cellsOf(state: State, cachePrivate: boolean, group: Group): Cell[] {
+/** Every cell of a state with these requests, none left out. */
+export function cellsOf(
+  state: State,
+  cachePrivate: boolean,
+  group: Group,
+  requests: readonly Request[] = REQUESTS,
+): Cell[] {
   return (Object.keys(KINDS) as KindName[]).flatMap((kind) =>
     CALLERS[group].flatMap((caller) =>
-      REQUESTS.map((request) => ({ kind, caller, state, request, cachePrivate })),
+      requests.map((request) => ({ kind, caller, state, request, cachePrivate })),
     ),
   )
 }

@@ -29,9 +29,16 @@ export const onHub = (scene: Scene, fault: Omit<Fault, 'where'>) =>
 /** What answers, how it does so, and the code of the error that names it. */
 type Page = readonly [string, Omit<Fault, 'where'>, string]
 
-/** One or two of each kind. */
+/** One of each kind. */
 export const PAGES: readonly Page[] = [
   ['a filter', { edge: { code: 403, headers: HTML, body: '<html>not allowed' } }, 'OriginIntercepted'],
+  ['a login page', { captivePortal: true }, 'OriginIntercepted'],
+  ['a CDN with trouble of its own', { edge: { code: 520, headers: HTML } }, 'HubInTrouble'],
+  ['maintenance', { edge: { code: 503, headers: { 'Retry-After': '40', ...HTML } } }, 'HubUnavailable'],
+]
+
+/** More of the same kinds. */
+export const FURTHER_PAGES: readonly Page[] = [
   [
     'a proxy that wants a password',
     { edge: { code: 407, headers: { 'Proxy-Authenticate': 'Basic realm="p"' } } },
@@ -47,14 +54,7 @@ export const PAGES: readonly Page[] = [
     { edge: { code: 404, headers: HTML, body: '<html>404' } },
     'OriginIntercepted',
   ],
-  ['a login page', { captivePortal: true }, 'OriginIntercepted'],
   ['a way to a login page', { redirectTo: 'http://127.0.0.3:1/login' }, 'RedirectRefused'],
-  ['a CDN with trouble of its own', { edge: { code: 520, headers: HTML } }, 'HubInTrouble'],
-  ['maintenance', { edge: { code: 503, headers: { 'Retry-After': '40', ...HTML } } }, 'HubUnavailable'],
-]
-
-/** More of the same kinds. */
-export const FURTHER_PAGES: readonly Page[] = [
   [
     'a store of objects',
     {
@@ -134,4 +134,87 @@ export function describePages(pages: readonly Page[]): void {
       for (const target of STORED) expect((await scene.ask(target)).status).toBe(200)
     })
   })
+}
+
+/** A fault of a gateway that drops fields of answers about files. */
+export const drop = (name: string | string[], method?: string): Omit<Fault, 'where'> => ({
+  match: /resolve/,
+  dropHeader: name,
+  ...(method === undefined ? {} : { method }),
+})
+
+/** What a gateway drops or changes, and how. */
+type Dropped = readonly [string, readonly Omit<Fault, 'where'>[]]
+
+/** A field of each kind, and several at once. */
+export const DROPPED: readonly Dropped[] = [
+  ['every length, and does no ranges', [{ ...drop('content-length'), ignoreRange: true }]],
+  ['the commit', [drop('x-repo-commit')]],
+  ['the ETag', [drop('etag')]],
+  [
+    'all it does not know',
+    [drop(['x-linked-size', 'x-linked-etag', 'x-repo-commit', 'accept-ranges', 'x-powered-by'])],
+  ],
+  ['the strength of an ETag', [{ match: /resolve/, weakEtag: true }]],
+]
+
+/** More fields, and more of them at once. */
+export const FURTHER_DROPPED: readonly Dropped[] = [
+  ['the length of a HEAD', [drop('content-length', 'HEAD')]],
+  ['every length', [drop('content-length')]],
+  ['the commit of the redirect', [{ ...drop('x-repo-commit'), match: /\/resolve\// }]],
+  ['the linked ETag', [drop('x-linked-etag')]],
+  ['the linked size', [drop('x-linked-size')]],
+  ['all that is linked', [drop(['x-linked-size', 'x-linked-etag'])]],
+  ['all that is linked, and the commit', [drop(['x-linked-size', 'x-linked-etag', 'x-repo-commit'])]],
+  ['ETag, commit and length', [drop(['etag', 'x-repo-commit', 'content-length'])]],
+  ['Accept-Ranges', [drop('accept-ranges')]],
+  ['Content-Range', [drop('content-range')]],
+  ['what an ETag was, by its own compression', [{ match: /resolve/, etagSuffix: '-gzip' }]],
+]
+
+/** Declares the tests of a gateway that drops fields. */
+export function describeDropped(dropped: readonly Dropped[]): void {
+  it.each(dropped)(
+    'a gateway before the Hub that drops %s does not keep any file from being the right one',
+    async (_, faults) => {
+      const scene = await openScene()
+      for (const fault of faults) {
+        onHub(scene, fault)
+        if ('dropHeader' in fault && fault.dropHeader === 'content-range')
+          scene.hub.faults.add({ where: 'cdn', ...ALWAYS, dropHeader: 'content-range' })
+      }
+      const commit = scene.commit('acme/open')
+      const digests = scene.world.model('acme/open').resolve('main')?.files
+      for (const path of ['config.json', 'empty.txt', 'w.bin', 'nested/deeper/vocab.txt']) {
+        const right = scene.bytes('acme/open', path)
+        const file = digests?.get(path)
+        const etag = `"${file?.lfs?.sha256 ?? file?.oid}"`
+        for (const revision of ['main', commit]) {
+          const target = `/acme/open/resolve/${revision}/${path}`
+          const head = await scene.ask(target, { method: 'HEAD' })
+          const { headers } = head
+          expect([
+            path,
+            head.status,
+            headers['x-repo-commit'],
+            headers['etag'],
+            headers['content-length'],
+            headers['x-linked-size'],
+          ]).toEqual([path, 200, commit, etag, String(right.length), String(right.length)])
+          const got = await scene.ask(target)
+          expect([path, got.status, got.whole, got.body.equals(right)]).toEqual([path, 200, true, true])
+          if (right.length < 10) continue
+          const part = await scene.ask(target, { headers: { range: 'bytes=2-5' } })
+          expect([part.status, part.body.equals(right.subarray(2, 6))]).toEqual([206, true])
+        }
+      }
+      // What was verified is stored, and asked for no more.
+      await scene.settled()
+      scene.hub.ledger.clear()
+      for (const path of ['config.json', 'w.bin'])
+        expect((await scene.ask(`/acme/open/resolve/${commit}/${path}`)).headers['x-cache']).toBe('HIT')
+      expect(scene.hub.ledger.bodyRequests()).toEqual([])
+    },
+  )
 }

@@ -42,18 +42,18 @@ export async function openTlsScene(
   return { ...scene, fetched, right: bytesOf(scene.world.model('acme/large'), 'main', 'model.bin') }
 }
 
-/** What a CDN does wrong, at the beginning of an answer, by its status, by its length, and within a body. */
+/** What a CDN does wrong: within a body, and by its status. */
 export const DAMAGES: readonly [string, Damage][] = [
-  ['resets a connection before its answer', { resetBeforeHeaders: true }],
   ['cuts a body', { cutAfterBytes: 3 * MIB }],
   ['is overloaded', { status: { code: 503 } }],
+]
+
+/** More: at the beginning of an answer, by its length, by silence, and more of the same kinds. */
+export const FURTHER_DAMAGES: readonly [string, Damage][] = [
+  ['resets a connection before its answer', { resetBeforeHeaders: true }],
   ['names no length', { noContentLength: true }],
   ['sends the whole in place of a range', { ignoreRange: true }],
   ['is silent within a body', { stallAfterBytes: 3 * MIB }],
-]
-
-/** More of the same kinds. */
-export const FURTHER_DAMAGES: readonly [string, Damage][] = [
   ['ends a connection before its answer', { endBeforeHeaders: true }],
   ['resets a connection within a body', { cutAfterBytes: 3 * MIB, cutWith: 'rst' }],
   ['refuses a signed URL', { expireSignedUrls: true }],

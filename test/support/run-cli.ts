@@ -14,16 +14,21 @@ interface Result {
 }
 
 /** Runs the command in a process of its own, with no environment but the one given. */
-export function run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Result> {
-  return start(args, env).done
+export function run(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  nodeOptions: readonly string[] = [],
+): Promise<Result> {
+  return start(args, env, nodeOptions).done
 }
 
 /** The same, with the process in which it runs. `done` has the status `null` if a signal ends it. */
 export function start(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  nodeOptions: readonly string[] = [],
 ): { readonly child: ChildProcess; readonly done: Promise<Result> } {
-  const child = spawn(process.execPath, [BIN, ...args], {
+  const child = spawn(process.execPath, [...nodeOptions, BIN, ...args], {
     cwd: ROOT,
     env: { PATH: process.env['PATH'], HOME: '/nonexistent', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

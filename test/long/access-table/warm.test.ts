@@ -1,4 +1,4 @@
 import { describeTable } from '../../support/access-table-run.ts'
 
-// test/integration/access-table.test.ts has the same with tokens of the Hub.
+// The same with tokens of the Hub: test/integration/access-table.test.ts and test/long/further/access-table.test.ts.
 describeTable('warm', ['issued'])

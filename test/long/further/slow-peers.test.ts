@@ -1,13 +1,15 @@
+// Clients that read slowly, not at all, or leave, and an origin that sends slowly.
+
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
-import { probe } from '../hub-simulator/probe.ts'
-import { bytesOf, lfs, World } from '../hub-simulator/repos.ts'
-import { type Hub, startHub } from '../hub-simulator/server.ts'
-import { eventually } from '../support/eventually.ts'
-import { openFilesBelow } from '../support/fd.ts'
-import { metricValue, type RunningMirror, startMirror, whenIdle } from '../support/start-mirror.ts'
-import { verdictOf } from '../support/verdict.ts'
+import { probe } from '../../hub-simulator/probe.ts'
+import { bytesOf, lfs, World } from '../../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../../hub-simulator/server.ts'
+import { eventually } from '../../support/eventually.ts'
+import { openFilesBelow } from '../../support/fd.ts'
+import { metricValue, type RunningMirror, startMirror, whenIdle } from '../../support/start-mirror.ts'
+import { verdictOf } from '../../support/verdict.ts'
 
 const TOKEN = `hf_${'member'.padEnd(34, '0')}`
 const BLOCK = 256 * 1024

@@ -1,11 +1,11 @@
 // A large file that is not stored comes over several connections at once; its readers only notice that it is fast.
 
 import { describe, expect, it } from 'vitest'
-import { lfs } from '../hub-simulator/repos.ts'
-import { open } from '../support/ask.ts'
-import { eventually } from '../support/eventually.ts'
-import { TOKENS } from '../support/mirror-world.ts'
-import { openScene, type Scene } from '../support/scene.ts'
+import { lfs } from '../../hub-simulator/repos.ts'
+import { open } from '../../support/ask.ts'
+import { eventually } from '../../support/eventually.ts'
+import { TOKENS } from '../../support/mirror-world.ts'
+import { openScene, type Scene } from '../../support/scene.ts'
 
 const MIB = 1024 * 1024
 const SIZE = 64 * MIB

@@ -4,11 +4,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { expect, it, onTestFinished } from 'vitest'
-import { probe } from '../hub-simulator/probe.ts'
-import { eventually } from '../support/eventually.ts'
-import { freePort } from '../support/free-port.ts'
-import { ROOT } from '../support/run-cli.ts'
-import { whenIdle } from '../support/start-mirror.ts'
+import { probe } from '../../hub-simulator/probe.ts'
+import { eventually } from '../../support/eventually.ts'
+import { freePort } from '../../support/free-port.ts'
+import { ROOT } from '../../support/run-cli.ts'
+import { whenIdle } from '../../support/start-mirror.ts'
 
 it('the demo says what to try, and ends with figures and without leftovers', async () => {
   const port = String(await freePort())

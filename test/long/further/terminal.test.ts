@@ -7,14 +7,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { describeClient } from '../clients/support/tools.ts'
-import { probe } from '../hub-simulator/probe.ts'
-import { World } from '../hub-simulator/repos.ts'
-import { type Hub, startHub } from '../hub-simulator/server.ts'
-import { eventually } from '../support/eventually.ts'
-import { isOpen } from '../support/workers.ts'
+import { describeClient } from '../../clients/support/tools.ts'
+import { probe } from '../../hub-simulator/probe.ts'
+import { World } from '../../hub-simulator/repos.ts'
+import { type Hub, startHub } from '../../hub-simulator/server.ts'
+import { eventually } from '../../support/eventually.ts'
+import { isOpen } from '../../support/workers.ts'
 
-const ENTRY = fileURLToPath(new URL('../../dist/launch.cjs', import.meta.url))
+const ENTRY = fileURLToPath(new URL('../../../dist/launch.cjs', import.meta.url))
 /** Forwards the output of the terminal, types its own input, and closes the terminal at the end of the input. */
 const PTY = `
 import os, pty, select, sys
