@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
+import { addDoctorCommand } from './commands/doctor-command.ts'
 import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
 import { addPinsCommand } from './commands/pins-command.ts'
 import { addPrefetchCommand } from './commands/prefetch-command.ts'
@@ -76,6 +77,7 @@ function createProgram(finish: (status: number) => void): Command {
   addPrefetchCommand(program, line, version)
   addPinsCommand(program, { ...line, loadChecked }, version)
   addTokenCommands(program, line)
+  addDoctorCommand(program, line)
   program
     .command('version')
     .description('print the version')

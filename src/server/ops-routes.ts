@@ -2,6 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
+import { mirrorBase } from './context.ts'
 import { isFromControl, PINS_ROUTE, parseRemoved, REMOVED_ROUTE, type RemovedBlob } from './control.ts'
 import { recordOf } from './request-record.ts'
 
@@ -25,10 +26,12 @@ export interface OpsOptions {
   readonly pins?: (() => unknown) | undefined
   /** A command has removed these blobs. Resolves when nothing in memory of them is used any more. */
   readonly removed: (blobs: readonly RemovedBlob[]) => Promise<void>
+  readonly publicUrl: URL | undefined
+  readonly basePath: string
 }
 
 /**
- * Registers /healthz, /readyz and /metrics. Answers everything else below /-/ with 404, so that it never goes to the
+ * Registers /healthz, /readyz, /metrics and /-/doctor.py. Answers everything else below /-/ with 404, so that it never goes to the
  * Hub.
  */
 export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions): void {
@@ -75,6 +78,16 @@ export function registerOpsRoutes(server: FastifyInstance, options: OpsOptions):
     await options.removed(parseRemoved(raw.url ?? ''))
     return { status: 200, type: 'application/json', body: '{}' }
   })
+  // A mirror below a path is asked below it as well: a proxy before it may pass nothing else on.
+  const prefixes = options.basePath === '/' ? [''] : ['', options.basePath]
+  for (const prefix of prefixes) {
+    own(`${prefix}/-/doctor.py`, async (request) => {
+      // Loaded on demand: few mirrors are ever asked for it.
+      const { pythonDoctor } = await import('../doctor/python-source.ts')
+      const body = pythonDoctor(mirrorBase(request, options))
+      return { status: 200, type: 'text/x-python; charset=utf-8', body }
+    })
+  }
   for (const url of ['/-', '/-/*']) {
     server.all(url, async (request) => {
       recordOf(request.raw).route = 'ops'

@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { isLive, rows } from '../../src/config/keys.ts'
 import { CONFIG_FILE, GROUPS } from '../../src/config/setting.ts'
 import { envName, fileKey } from '../../src/config/setting-names.ts'
+import { CHECKS, type Finding } from '../../src/doctor/checks.ts'
+import { FINDINGS } from '../../src/doctor/table.ts'
 import { ERRORS } from '../../src/errors.ts'
 import { cacheStatus, xCache } from '../../src/http/cache-status.ts'
 import { METRICS } from '../../src/telemetry/metrics.ts'
@@ -100,7 +102,42 @@ function reloadTable(): string {
   return table(['key in the file', 'environment', 'a change needs a'], [...body, ...sections])
 }
 
+/** What each check of the doctor looks at. */
+function checksTable(): string {
+  return table(
+    ['check', 'it is `ok` if'],
+    Object.entries(CHECKS).map(([id, what]) => [code(id), what]),
+  )
+}
+
+/** One section for each finding that has a symptom. The four usual causes of a failed login come first. */
+function troubleshooting(): string {
+  const rows: readonly Finding[] = Object.values(FINDINGS)
+  const known = rows.filter(({ symptom }) => symptom !== undefined)
+  const text = (words: string): string =>
+    words
+      .replaceAll(/ \{other\}/g, '')
+      .replaceAll(/\{(\w+)\}/g, (_whole, name: string) => `\`${name.toUpperCase()}\``)
+  const sections = known.map((row) => {
+    const { check, message, cure = '', symptom = '', command = 'hubmirror doctor' } = row
+    return [
+      `### ${symptom}`,
+      `**Cause** (check ${code(check)}): ${text(message)}`,
+      `**Cure**: ${text(cure)}`,
+      `\`\`\`sh\n${command}\n\`\`\``,
+    ].join('\n\n')
+  })
+  return [
+    '## The four usual causes of a failed login',
+    ...sections.slice(0, 5),
+    '## All others, in the order of the checks',
+    ...sections.slice(5),
+  ].join('\n\n')
+}
+
 const TABLES = {
+  troubleshooting,
+  checks: checksTable,
   settings: settingsTables,
   errors: errorsTable,
   metrics: metricsTable,
@@ -113,6 +150,7 @@ export type TableName = keyof typeof TABLES
 
 /** Which tables each file holds, by its path in the checkout. */
 const FILES: Readonly<Record<string, readonly TableName[]>> = {
+  'docs/troubleshooting.md': ['checks', 'troubleshooting'],
   'docs/reference/settings.md': ['settings'],
   'docs/reference/errors.md': ['errors'],
   'docs/reference/metrics.md': ['metrics'],

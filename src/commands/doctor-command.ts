@@ -1,0 +1,57 @@
+// The usage of `hubmirror doctor`: options and the errors of both.
+
+import { readFileSync } from 'node:fs'
+import { type Command, InvalidArgumentError } from 'commander'
+import type { CommandLine } from './store-commands.ts'
+
+const EXAMPLES = `
+Examples:
+  hubmirror doctor --endpoint http://mirror:8080
+  hubmirror doctor --repo org/private-model --token-file ~/token
+  hubmirror doctor --endpoint https://mirror/hugging-face --json
+
+Without Node: curl -s http://mirror:8080/-/doctor.py | python3 -
+Exit status: 0 no check failed, 1 a check failed (cure the first one first), 2 bad usage.`
+
+interface DoctorFlags {
+  readonly endpoint?: string
+  readonly token?: string
+  readonly tokenFile?: string
+  readonly repo?: string
+  readonly file?: string
+  readonly json?: boolean
+}
+
+/** Adds the command. */
+export function addDoctorCommand(program: Command, { finish }: Pick<CommandLine, 'finish'>): void {
+  const command = program
+    .command('doctor')
+    .description('find why a client on this machine gets nothing from a mirror, and say the cure')
+    .option(
+      '--endpoint <url>',
+      'the mirror, or any other Hub (default: HF_ENDPOINT, else https://huggingface.co)',
+    )
+    .option('--token <token>', 'the token to check (default: HF_TOKEN, else the file of hf auth login)')
+    .option('--token-file <file>', 'read the token from this file')
+    .option('--repo <repo>', 'a repo that should be readable: org/name, datasets/org/name')
+    .option('--file <path>', 'a file of that repo')
+    .option('--json', 'print JSON')
+    .allowExcessArguments(false)
+    .addHelpText('after', EXAMPLES)
+  command.action(async (flags: DoctorFlags) => {
+    if (flags.token !== undefined && flags.tokenFile !== undefined)
+      command.error('error: expected --token or --token-file, not both')
+    const { runDoctor, readUsage } = await import('./doctor.ts')
+    const usage = usageOf(command, () => readUsage(flags, process.env, (path) => readFileSync(path, 'utf8')))
+    finish(await runDoctor(usage, flags.json === true))
+  })
+}
+
+function usageOf<T>(command: Command, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof InvalidArgumentError) command.error(`error: ${error.message}`)
+    throw error
+  }
+}

@@ -1,0 +1,189 @@
+// One request of the doctor: bounded in time and bytes, redirects only as the caller says, through a proxy where the
+// variables name one. It keeps what a check looks at, and never a token.
+
+import { type IncomingMessage, request as requestHttp } from 'node:http'
+import { request as requestHttps } from 'node:https'
+import { connect, type Socket } from 'node:net'
+import { connect as connectTls, rootCertificates } from 'node:tls'
+import type { Proxy } from '../http/proxies.ts'
+
+/** Enough for a slow mirror that asks the Hub first. */
+export const TIMEOUT_MS = 20_000
+/** More than any answer that the doctor reads. */
+const MAX_BODY_BYTES = 4_000_000
+
+export interface Seen {
+  readonly status: number
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly text: string
+  readonly bytes: number
+  readonly url: URL
+}
+
+export interface Asking {
+  readonly method?: 'GET' | 'HEAD'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly token?: string | undefined
+}
+
+/** How requests leave this machine. */
+export interface Way {
+  readonly proxyOf: (url: URL) => Proxy | undefined
+  /** Authorities in PEM that the clients' variables name, beside those of Node. */
+  readonly authorities: readonly string[]
+}
+
+/** Sends one request and reads the answer, without following redirects. Rejects if there is none. */
+export async function ask(way: Way, url: URL, asking: Asking = {}): Promise<Seen> {
+  const { method = 'GET', token } = asking
+  const headers: Record<string, string> = {
+    host: url.host,
+    accept: '*/*',
+    'accept-encoding': 'identity',
+    'user-agent': 'hubmirror-doctor',
+    ...asking.headers,
+  }
+  if (token !== undefined) headers['authorization'] = `Bearer ${token}`
+  const proxy = way.proxyOf(url)
+  if (url.protocol === 'http:') {
+    const to = proxy?.url ?? url
+    if (proxy?.authorization !== undefined) headers['proxy-authorization'] = proxy.authorization
+    const path = proxy === undefined ? url.pathname + url.search : url.href
+    return answerOf(requestHttp({ ...addressOf(to), method, path, headers, agent: false }), url, method)
+  }
+  const socket = proxy === undefined ? undefined : await tunnel(proxy, url)
+  const secure = {
+    ca: [...rootCertificates, ...way.authorities],
+    ...(isName(url.hostname) && { servername: url.hostname }),
+  }
+  return answerOf(
+    requestHttps({
+      ...addressOf(url),
+      method,
+      path: url.pathname + url.search,
+      headers,
+      agent: false,
+      ...secure,
+      ...(socket !== undefined && {
+        createConnection: () => connectTls({ ...secure, socket, host: url.hostname }),
+      }),
+    }),
+    url,
+    method,
+  )
+}
+
+/** Follows redirects to at most five further places. The token goes only to the first host. */
+export async function follow(way: Way, url: URL, asking: Asking = {}): Promise<Seen> {
+  let seen = await ask(way, url, asking)
+  for (let hop = 0; hop < 5 && isRedirect(seen); hop++) {
+    const next = URL.canParse(seen.headers['location'] ?? '', seen.url.href)
+      ? new URL(seen.headers['location'] ?? '', seen.url)
+      : undefined
+    if (next === undefined || !/^https?:$/.test(next.protocol)) return seen
+    seen = await ask(way, next, next.origin === url.origin ? asking : { ...asking, token: undefined })
+  }
+  return seen
+}
+
+/** Whether the answer is a redirect that names a place. */
+export function isRedirect({ status, headers }: Seen): boolean {
+  return [301, 302, 303, 307, 308].includes(status) && headers['location'] !== undefined
+}
+
+/** Host and port, as Node wants them: without the brackets of IPv6. */
+export function addressOf(url: URL): { readonly host: string; readonly port: number } {
+  const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port)
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port }
+}
+
+/** Whether this is a name: an address is not sent as SNI (RFC 6066 §3). */
+export function isName(host: string): boolean {
+  return !/^\[|^[\d.]+$/.test(host)
+}
+
+function answerOf(request: ReturnType<typeof requestHttp>, url: URL, method: string): Promise<Seen> {
+  return new Promise((resolve, reject) => {
+    // For the whole exchange: a server that sends a byte now and then must not hold the doctor.
+    const timer = setTimeout(() => request.destroy(new Error('timed out')), TIMEOUT_MS)
+    const fail = (error: Error): void => {
+      clearTimeout(timer)
+      reject(error)
+    }
+    request.on('error', fail)
+    request.on('response', (response: IncomingMessage) => {
+      const parts: Buffer[] = []
+      let bytes = 0
+      const done = (): void => {
+        clearTimeout(timer)
+        request.destroy()
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: flat(response),
+          text: Buffer.concat(parts).toString(),
+          bytes,
+          url,
+        })
+      }
+      if (method === 'HEAD') return done()
+      response.on('data', (part: Buffer) => {
+        bytes += part.length
+        parts.push(part)
+        if (bytes > MAX_BODY_BYTES) done()
+      })
+      response.on('end', done)
+      response.on('error', fail)
+    })
+    request.end()
+  })
+}
+
+function flat(response: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(response.headers).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.join(', ') : (value ?? ''),
+    ]),
+  )
+}
+
+function tunnel(proxy: Proxy, url: URL): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const { host, port } = addressOf(url)
+    const request = requestHttp({
+      ...addressOf(proxy.url),
+      method: 'CONNECT',
+      path: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+      headers: proxy.authorization === undefined ? {} : { 'proxy-authorization': proxy.authorization },
+      agent: false,
+      timeout: TIMEOUT_MS,
+    })
+    request.on('timeout', () => request.destroy(new Error('timed out')))
+    request.on('error', reject)
+    request.on('connect', (response, socket: Socket) => {
+      if (response.statusCode === 200) return resolve(socket)
+      socket.destroy()
+      reject(new Error(`the proxy answers ${response.statusCode}`))
+    })
+    request.on('response', (response) => {
+      request.destroy()
+      reject(new Error(`the proxy answers ${response.statusCode}`))
+    })
+    request.end()
+  })
+}
+
+/** Connects and closes again. Resolves with the time it took; rejects with why not. */
+export function touch(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const began = performance.now()
+    const socket = connect({ host, port, timeout: 5000 })
+    socket.on('timeout', () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })))
+    socket.on('error', reject)
+    socket.on('connect', () => {
+      socket.destroy()
+      resolve(Math.round(performance.now() - began))
+    })
+  })
+}

@@ -1,0 +1,207 @@
+// The doctor, as the command and as the Python file that the mirror serves, before servers that are wrong in one way each:
+// the first check that fails must be the cause. Prints what was found as a table.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { CHECKS } from '../../src/doctor/checks.ts'
+import { spawnServer, untilUp } from '../bench/servers.ts'
+import { startNginx } from '../compare/nginx.ts'
+import { EXPIRED_CERTIFICATE, GOOD_CERTIFICATE, OTHER_CERTIFICATE, TEST_CA } from '../support/certificates.ts'
+import { freePort } from '../support/free-port.ts'
+import { TOKENS } from '../support/mirror-world.ts'
+import { run } from '../support/run-cli.ts'
+import { openScene, type Scene } from '../support/scene.ts'
+import { startTlsFront } from '../support/tls-front.ts'
+import { commandOf, describeClient, isThere } from './support/tools.ts'
+
+interface Check {
+  readonly id: string
+  readonly status: string
+  readonly message: string
+  readonly cure: string
+}
+
+interface Result {
+  readonly status: number | null
+  readonly ok: boolean
+  readonly checks: readonly Check[]
+  /** The id of the first check that failed. */
+  readonly first: string
+  readonly output: string
+}
+
+const OLAH = commandOf('olah', 'olah-cli')
+const LOGIN = 'http://login.example/'
+const PORTAL = '<!doctype html><title>Welcome to the guest network</title>'
+
+describeClient('the doctor', ['nginx', 'python3'], () => {
+  it('names the cause of each failure first, and says the same as its Python form', async () => {
+    const scene = await openScene()
+    const folder = await mkdtemp(join(tmpdir(), 'hubmirror-doctor-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const source = await (await fetch(`${scene.mirror.url}/-/doctor.py`)).text()
+    const table: string[] = ['| server | first finding | Python | message |', '|---|---|---|---|']
+    const wrong: string[] = []
+    for (const { name, url, first, env, args } of await rowsOf(scene, folder)) {
+      const full = { HF_ENDPOINT: url, HF_HOME: folder, HOME: folder, ...env }
+      const [node, python] = await Promise.all([
+        run(['doctor', '--json', ...args], full).then(resultOf),
+        runPython(source, ['--endpoint', url, '--json', ...args], full),
+      ])
+      const message = node.checks.find(({ id }) => id === node.first)?.message ?? 'no check failed'
+      table.push(`| ${name} | ${node.first || '–'} | ${python.first || '–'} | ${message} |`)
+      for (const { status, checks, ok, first: found, output } of [node, python]) {
+        expect(checks.map(({ id }) => id)).toEqual(Object.keys(CHECKS))
+        expect(output).not.toContain(env.HF_TOKEN ?? 'hf_aaaa')
+        const isRight = found === first && ok === (first === '') && status === (first === '' ? 0 : 1)
+        if (!isRight) wrong.push(`${name}: ${output}`)
+      }
+      const others = python.checks.map(comparable)
+      for (const [at, line] of node.checks.map(comparable).entries())
+        if (line !== others[at]) wrong.push(`${name}: ${line} is not ${others[at]}`)
+    }
+    console.log(table.join('\n'))
+    expect(wrong).toEqual([])
+  })
+
+  it('checks the mirror that served its Python form, read from the standard input', async () => {
+    const { mirror } = await openScene()
+    const source = await (await fetch(`${mirror.url}/-/doctor.py`)).text()
+    const result = await runPython(source, ['--json'], { HOME: '/nonexistent' })
+    expect(result.checks.find(({ id }) => id === 'endpoint')).toMatchObject({
+      status: 'ok',
+      message: `There is a Hub at ${mirror.url} (hubmirror).`,
+    })
+    expect(result.ok).toBe(true)
+  })
+})
+
+interface Row {
+  readonly name: string
+  readonly url: string
+  /** The id of the check that must fail first; empty if none may fail. */
+  readonly first: string
+  readonly env: { readonly [name: string]: string; readonly HF_TOKEN?: string }
+  readonly args: readonly string[]
+}
+
+/** Every server that a row is about, started. They stop with the test. */
+async function rowsOf({ hub, mirror }: Scene, folder: string): Promise<readonly Row[]> {
+  const ca = join(folder, 'ca.pem')
+  await writeFile(ca, TEST_CA)
+  const front = async (certificate: string): Promise<string> => {
+    const started = await startTlsFront(mirror.url, certificate)
+    onTestFinished(() => started.close())
+    return started.url
+  }
+  const nginx = async (name: 'pass-through' | 'naive-cache'): Promise<string> => {
+    const started = await startNginx(name, hub)
+    onTestFinished(() => started.stop())
+    return started.url
+  }
+  const portal = await serve((_request, response) =>
+    response.setHeader('content-type', 'text/html').end(PORTAL),
+  )
+  const login = await serve((_request, response) => response.writeHead(302, { location: LOGIN }).end())
+  const down = `http://127.0.0.1:${await freePort()}`
+  const alice: Row['env'] = { HF_TOKEN: TOKENS.alice }
+  const bob = { HF_TOKEN: TOKENS.bob }
+  const trusted = { ...alice, SSL_CERT_FILE: ca }
+  const proxy = { ...alice, http_proxy: down }
+  const row = (name: string, url: string, first: string, env = alice, repo = 'acme/secret'): Row => {
+    return { name, url, first, env, args: ['--repo', repo] }
+  }
+  const rows = [
+    row('the mirror', mirror.url, ''),
+    row('the mirror, a public repo, no token', mirror.url, '', {}, 'acme/open'),
+    row('a Hub whose Xet host is not reachable', hub.url, 'xet'),
+    row('nginx, drops Authorization', await nginx('pass-through'), 'token-forwarded'),
+    row('nginx, naive cache', await nginx('naive-cache'), 'token-forwarded'),
+    row('a wrong prefix', `${mirror.url}/hub-mirror`, 'endpoint'),
+    row('TLS with a private CA', await front(GOOD_CERTIFICATE), 'tls'),
+    row('… trusted, before a mirror without a public URL', await front(GOOD_CERTIFICATE), 'links', trusted),
+    row('an expired certificate', await front(EXPIRED_CERTIFICATE), 'tls', trusted),
+    row('a certificate for another name', await front(OTHER_CERTIFICATE), 'tls', trusted),
+    row('https to a plain port', mirror.url.replace('http:', 'https:'), 'tls'),
+    row('a captive portal', portal, 'endpoint'),
+    row('a captive portal that redirects', login, 'endpoint'),
+    row('a mirror that is down', down, 'tcp'),
+    row('a name that does not exist', 'http://mirror.invalid', 'dns'),
+    row('a proxy variable', mirror.url, 'proxy', proxy),
+    row('… and NO_PROXY', mirror.url, '', { ...proxy, no_proxy: '127.0.0.1' }),
+    row('no token', mirror.url, 'token-present', {}),
+    row('a wrong token', mirror.url, 'token-valid', { HF_TOKEN: TOKENS.invalid }),
+    row('a token in quotes', mirror.url, 'token-form', { HF_TOKEN: `"${TOKENS.alice}"` }),
+    row('a token without the right', mirror.url, 'repo-access', bob),
+    row('a gate that is not accepted', mirror.url, 'gate', bob, 'acme/gated'),
+    row('offline at the client', mirror.url, 'environment', { ...alice, HF_HUB_OFFLINE: '1' }),
+  ]
+  if (isThere(OLAH)) return [...rows, row('olah', await olah(hub), 'xet')]
+  console.warn('SKIPPED olah: not found')
+  return rows
+}
+
+/** What both forms must agree in. The installed clients differ, and so do times, addresses and the texts of the systems. */
+function comparable({ id, status, message, cure }: Check): string {
+  if (id === 'clients') return id
+  const isOfSystem = ['tcp', 'dns', 'tls', 'disk', 'clock', 'proxy'].includes(id)
+  return JSON.stringify({ id, status, message: isOfSystem ? '' : message.replace(/ \(.*\)/, ''), cure })
+}
+
+function resultOf({ status, stdout, stderr }: Awaited<ReturnType<typeof run>>): Result {
+  const output = stdout + stderr
+  try {
+    const { ok, checks } = JSON.parse(stdout) as { ok: boolean; checks: Check[] }
+    return { status, ok, checks, first: checks.find((check) => check.status === 'fail')?.id ?? '', output }
+  } catch (error) {
+    throw new Error(`the doctor printed no JSON: ${output}`, { cause: error })
+  }
+}
+
+async function runPython(
+  source: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<Result> {
+  const child = spawn('python3', ['-', ...args], { env: { PATH: process.env['PATH'], ...env } })
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (part: Buffer) => {
+    stdout += part.toString()
+  })
+  child.stderr.on('data', (part: Buffer) => {
+    stderr += part.toString()
+  })
+  child.stdin.end(source)
+  const [status] = (await once(child, 'close')) as [number | null]
+  return resultOf({ status, stdout, stderr })
+}
+
+async function serve(listener: RequestListener): Promise<string> {
+  const started = createServer(listener).listen(0, '127.0.0.1')
+  await once(started, 'listening')
+  onTestFinished(() => {
+    started.close()
+    started.closeAllConnections()
+  })
+  return `http://127.0.0.1:${(started.address() as AddressInfo).port}`
+}
+
+async function olah(hub: { readonly url: string; readonly cdnUrl: string }): Promise<string> {
+  const started = await spawnServer((port, directory) => ({
+    command: OLAH,
+    args: `--host 127.0.0.1 --port ${port} --hf-scheme http --hf-netloc ${new URL(hub.url).host}
+      --hf-lfs-netloc ${new URL(hub.cdnUrl).host} --mirror-netloc 127.0.0.1:${port}
+      --mirror-lfs-netloc 127.0.0.1:${port} --repos-path ${join(directory, 'repos')}
+      --log-path ${join(directory, 'logs')}`.split(/\s+/),
+    env: {},
+  }))
+  onTestFinished(() => started.stop())
+  await untilUp(started)
+  return started.url
+}
