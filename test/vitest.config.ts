@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 import { builtSources } from './support/built-sources.ts'
+import { ShortFilesFirst } from './support/short-files-first.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -59,6 +60,7 @@ export default defineConfig({
     reporters: ['default', fileURLToPath(new URL('./support/count-reporter.ts', import.meta.url))],
     // More than the usual cores: many tests wait for a process or a socket.
     maxWorkers: 4,
+    sequence: { sequencer: ShortFilesFirst },
     projects: [
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
       project('unit', { timeoutMs: 300_000, shared: true, inMemory: true }),
