@@ -12,6 +12,7 @@ import { createFastPath } from './fast-path/fast-path.ts' // fast path
 import { createHealth, type Health } from './health.ts'
 import { joinCallers } from './join-callers.ts'
 import { DOCUMENTS_SHARE, joinMirror } from './join-mirror.ts'
+import type { Intake } from './mirror/intake.ts'
 import { Invalidations } from './mirror/invalidations.ts'
 import { originClientsOf } from './origin-clients.ts'
 import { Pins } from './pins/pins.ts'
@@ -123,7 +124,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
   const invalidations = new Invalidations()
   const workers = linkWorkers(config, { settings, monotonic, invalidations }) // workers
   const parts = { settings, observer, now, monotonic, logger, store, ...clients, via, health, invalidations }
-  const { mirror, downloads, git, unnamed } = joinMirror(config, { ...parts, keepsUnnamed })
+  const { mirror, downloads, git, unnamed, intake } = joinMirror(config, { ...parts, keepsUnnamed })
   const { callers, ages, readTokens } = joinCallers(config, parts)
 
   const shutdown = new Shutdown()
@@ -144,7 +145,7 @@ export async function createApp(config: Config, dependencies: AppDependencies): 
     ...facing,
     earlyAnswers: createFastPath({ ...facing, invalidations, monotonic }), // fast path
     client: clients.client,
-    ...placeOf(config, { now, tls, pins, store, invalidations }),
+    ...placeOf(config, { now, tls, pins, intake, store, invalidations }),
     settings,
     readiness: health.readiness,
     // Where no probe requests /readyz, the scrape notices that a failed store works again.
@@ -214,11 +215,12 @@ function placeOf(
     readonly now: () => number
     readonly tls: OwnTls | undefined
     readonly pins: Pins | undefined
+    readonly intake: Intake
     readonly store: DiskStore
     readonly invalidations: Invalidations
   },
 ) {
-  const { tls, pins, store, invalidations } = deps
+  const { tls, pins, intake, store, invalidations } = deps
   const transferLinks = createTransferLinks(cacheDir, deps.now)
   const removed = async (blobs: readonly RemovedBlob[]): Promise<void> => {
     await store.removedBeside(
@@ -226,7 +228,7 @@ function placeOf(
     )
     invalidations.invalidate('all')
   }
-  const answers = { pins: pins && (() => pins.report()), removed }
+  const answers = { pins: pins && (() => pins.report()), removed, intake }
   return { basePath, publicUrl, offline, transferLinks, tls: tls && (() => tls.current()), ...answers }
 }
 

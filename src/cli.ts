@@ -2,6 +2,7 @@
 // interrupted. Only this file reads process.argv. It knows the settings only as a table, and loads commands on demand.
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
+import { addBundleCommand } from './commands/bundle-command.ts'
 import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addDoctorCommand } from './commands/doctor-command.ts'
@@ -76,6 +77,7 @@ function createProgram(finish: (status: number) => void): Command {
   addStoreCommands(program, line)
   addPrefetchCommand(program, line, version)
   addPinsCommand(program, { ...line, loadChecked }, version)
+  addBundleCommand(program, line, version)
   addTokenCommands(program, line)
   addDoctorCommand(program, line)
   program

@@ -15,6 +15,7 @@ import { Implied } from './mirror/documents/implied.ts'
 import { Downloads } from './mirror/downloads/downloads.ts'
 import { joinListings } from './mirror/files/join-listings.ts'
 import type { GitClones } from './mirror/git-clones.ts'
+import { Intake } from './mirror/intake.ts'
 import type { Invalidations } from './mirror/invalidations.ts'
 import { Metadata } from './mirror/metadata/metadata.ts'
 import { RestrictedMetadata } from './mirror/metadata/restricted.ts'
@@ -36,6 +37,7 @@ export interface JoinedMirror {
   readonly downloads: Downloads
   readonly git: GitClones
   readonly unnamed: UnnamedRepos
+  readonly intake: Intake
 }
 
 /** Connects the parts of mirror/. The caller closes `downloads` and `git`, and stops `unnamed`. */
@@ -115,7 +117,8 @@ export function joinMirror(
     uploads: new Uploads({ ...shared, contents, downloads }),
     registry: new Registry({ ...shared, objects }),
   })
-  return { mirror, downloads, git, unnamed: watchUnnamedRepos(restricted, deps) }
+  const intake = new Intake({ ...shared, ...deps, contents, downloads, origin: config.origin })
+  return { mirror, downloads, git, unnamed: watchUnnamedRepos(restricted, deps), intake }
 }
 
 function bearer(token: string | undefined): string | undefined {

@@ -51,11 +51,17 @@ interface PrefetchFlags {
   readonly json?: boolean
 }
 
-function collect(text: string, before: readonly string[] | undefined): readonly string[] {
+/** Adds a value of an option that may be repeated. */
+export function collect(text: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), text]
 }
 
-function wantedOf(command: Command, texts: readonly string[], type: RepoType | undefined): readonly Wanted[] {
+/** Reads the repos of the command line. Ends the command if one is wrong. */
+export function wantedOf(
+  command: Command,
+  texts: readonly string[],
+  type: RepoType | undefined,
+): readonly Wanted[] {
   try {
     return texts.map((text) => {
       // No id has this character.

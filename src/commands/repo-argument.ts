@@ -16,3 +16,8 @@ export function parseRepo(text: string, type?: RepoType): Repo {
     throw new InvalidArgumentError(`'${text}' is a ${named}, and --type says ${type}.`)
   return { type: named ?? type ?? 'model', id }
 }
+
+/** The repo as `parseRepo` reads it. */
+export function formatRepo({ type, id }: Repo): string {
+  return type === 'model' ? id : `${type}/${id}`
+}

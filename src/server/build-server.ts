@@ -16,6 +16,7 @@ import type { Logger } from 'pino'
 import type { Callers } from '../callers/caller.ts'
 import { MirrorError } from '../errors.ts'
 import type { HubRoute } from '../hub/route.ts'
+import type { Intake } from '../mirror/intake.ts'
 import type { Mirror } from '../mirror/mirror.ts'
 import type { OriginClient } from '../origin/client.ts'
 import type { Auditor } from '../telemetry/audit.ts'
@@ -29,6 +30,7 @@ import { isFromControl } from './control.ts'
 import type { EarlyAnswers } from './early-answers.ts'
 import { asMirrorError, sendFailure } from './fail.ts'
 import { createRouteParser, registerHubRoute } from './hub-route.ts'
+import { registerIntake } from './intake-routes.ts'
 import type { Intermediary } from './intermediary.ts'
 import { InFlight, MAX_HEADER_BYTES, MAX_IN_FLIGHT_PER_SOCKET, openServer } from './limits.ts'
 import { type OpsOptions, registerOpsRoutes } from './ops-routes.ts'
@@ -45,6 +47,8 @@ import { registerTransfers } from './transfers/transfers.ts'
 
 export interface ServerOptions extends OpsOptions {
   readonly mirror: Mirror
+  /** Takes in what commands bring. */
+  readonly intake: Intake
   readonly client: OriginClient
   readonly callers: Callers
   readonly basePath: string
@@ -156,6 +160,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
     sendFailure(reply.raw, new MirrorError('method_not_allowed'), recordOf(request.raw), false)
   })
 
+  await registerIntake(server, options.intake)
   registerOpsRoutes(server, options)
   await registerHub(server, watched, parse)
   return server

@@ -1,6 +1,7 @@
 // The control server: the commands of this machine send their requests here, over a Unix socket in the store. It serves what
-// the port for clients serves, by the same steps, and two kinds of requests in addition (`wishOf`). Who may open the socket
-// is decided by the folder that it lies in, which belongs to store/. It never listens on a network.
+// the port for clients serves, by the same steps, and in addition two kinds of requests for files (`wishOf`), and the
+// intake (intake-routes.ts). Who may open the socket is decided by the folder that it lies in, which belongs to store/. It never
+// listens on a network.
 
 import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Logger } from 'pino'

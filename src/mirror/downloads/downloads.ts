@@ -10,6 +10,7 @@ import { within } from '../turns.ts'
 import { Download } from './download.ts'
 import type { RangeSource } from './range-source.ts'
 import { PendingBytes, Receiver } from './receiver.ts'
+import { takeBytes } from './take-bytes.ts'
 
 export type AbandonedPull = 'auto' | 'finish' | 'stop'
 
@@ -149,6 +150,35 @@ export class Downloads {
     entry.receiver = receiver
     if (entry.isCancelled) receiver.stop()
     return receiver
+  }
+
+  /**
+   * Stores the bytes of `key` as they come from `chunks`, which is read only as far as that is needed. While it does, no
+   * download of the key runs, and one that runs before is waited for. `stored`: it is a blob, now or before. `wrong`: the bytes
+   * do not have this digest or size. `no-space`: the store has none. Rejects with the error of `chunks`, and of the disk.
+   */
+  async take(
+    key: BlobKey,
+    sizeBytes: number,
+    chunks: AsyncIterable<Buffer>,
+    isStored: () => Promise<boolean>,
+  ): Promise<'stored' | 'wrong' | 'no-space'> {
+    for (;;) {
+      if (this.#isClosed) throw new Error('the mirror is stopping')
+      const running = this.#downloads.get(key)
+      if (running !== undefined) await running.catch(() => undefined)
+      const settling = this.#settling.get(key)
+      if (settling === undefined && !this.#downloads.has(key)) break
+      await settling
+    }
+    let settle = (): void => {}
+    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    try {
+      return (await isStored()) ? 'stored' : await takeBytes(this.#options.store, { key, sizeBytes, chunks })
+    } finally {
+      this.#settling.delete(key)
+      settle()
+    }
   }
 
   /** A partial without any bytes. */

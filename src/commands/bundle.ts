@@ -1,0 +1,99 @@
+// `hubmirror bundle create`, `verify` and `load`: runs them, and turns what they cannot do into a sentence and a status.
+
+import type { Config } from '../config/keys.ts'
+import { pathFilter } from '../hub/file-patterns.ts'
+import { UnusableControlSocket } from '../store/control-socket.ts'
+import { LocksUnsupported } from '../store/lock.ts'
+import { createBundle } from './bundle/create.ts'
+import { IntakeClient, Refused } from './bundle/intake-client.ts'
+import { formatReport, loadBundle } from './bundle/load.ts'
+import { openSource, UnusableBundle } from './bundle/parts.ts'
+import { openBundle } from './bundle/read.ts'
+import { NotStored } from './bundle/stored-repos.ts'
+import { BadArchive } from './bundle/tar.ts'
+import { verifyBundle } from './bundle/verify.ts'
+import { MirrorGone } from './prefetch/control-client.ts'
+import type { Wanted } from './prefetch/listing.ts'
+import { reachMirror } from './prefetch/reach.ts'
+import { overStore } from './store-output.ts'
+
+/** The exit status that shells report for a process ended by Ctrl-C. */
+const INTERRUPTED = 130
+
+/** The options of `create` on the command line. */
+export interface BundleOptions {
+  readonly file: string
+  readonly wanted: readonly Wanted[]
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  readonly withPrivate: boolean
+  readonly splitBytes: number | undefined
+  readonly since: string | undefined
+}
+
+/** Resolves with the exit status: 1 if something is not stored or cannot be written. No file is left then. */
+export function runBundleCreate(config: Config, options: BundleOptions): Promise<number> {
+  return explained(async (signal) => {
+    const isMeant = pathFilter(options.include, options.exclude)
+    await createBundle(config, { ...options, isMeant, signal })
+    return 0
+  })
+}
+
+/** Resolves with the exit status: 1 if the bundle is damaged or incomplete. */
+export function runBundleVerify(file: string): Promise<number> {
+  return explained(async (signal) => ((await verifyBundle(file, signal)) ? 0 : 1))
+}
+
+/** Resolves with the exit status: 1 if the bundle, or a repo of it, was not loaded. */
+export function runBundleLoad(
+  config: Config,
+  options: { readonly file: string; readonly version: string },
+): Promise<number> {
+  return explained(async (signal) => {
+    const say = (line: string): void => void process.stderr.write(`${line}\n`)
+    const bundle = await openBundle(await openSource(options.file))
+    const reached = await reachMirror(config, { version: options.version, say, signal })
+    try {
+      const client = new IntakeClient(reached.socketPath, signal)
+      const report = await loadBundle(bundle, { client, signal, say })
+      process.stdout.write(formatReport(report))
+      return report.leftOut.length === 0 ? 0 : 1
+    } finally {
+      await reached.close()
+    }
+  })
+}
+
+/** Failures that a sentence explains. */
+const EXPLAINED = [
+  NotStored,
+  UnusableBundle,
+  BadArchive,
+  Refused,
+  MirrorGone,
+  UnusableControlSocket,
+  LocksUnsupported,
+]
+
+async function explained(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const interrupted = new AbortController()
+  const interrupt = (): void => interrupted.abort()
+  // Only the first signal is handled: a second Ctrl-C ends the process at once.
+  process.once('SIGINT', interrupt)
+  process.once('SIGTERM', interrupt)
+  try {
+    return await overStore(() => work(interrupted.signal))
+  } catch (error) {
+    if (interrupted.signal.aborted) {
+      process.stderr.write('interrupted; run the command again to go on\n')
+      return INTERRUPTED
+    }
+    if (!EXPLAINED.some((kind) => error instanceof kind)) throw error
+    process.stderr.write(`hubmirror: ${(error as Error).message}\n`)
+    return 1
+  } finally {
+    process.off('SIGINT', interrupt)
+    process.off('SIGTERM', interrupt)
+  }
+}

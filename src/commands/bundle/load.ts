@@ -1,0 +1,220 @@
+// `hubmirror bundle load`: brings what a bundle holds into the store, through the running mirror or the store that this process
+// opens. The mirror compares all bytes with their digest before they get their name. What makes a repo readable comes
+// last, so an interrupted load shows nothing, and the next one goes on with the files that are not stored yet.
+
+import { repoKey } from '../../hub/names.ts'
+import type { BlobKey } from '../../store/digest.ts'
+import { formatRepo } from '../repo-argument.ts'
+import { formatSize, plural, printable } from '../store-output.ts'
+import { type IntakeClient, Refused } from './intake-client.ts'
+import {
+  type BundledBlob,
+  type BundledDocument,
+  type BundledFile,
+  type BundledRepo,
+  isJson,
+  MAX_DOCUMENT_BYTES,
+  type Manifest,
+} from './manifest.ts'
+import { digestOf, type Expected, expectedMembers, type OpenBundle, readMember, sizeOf } from './read.ts'
+import { BadArchive, type Member } from './tar.ts'
+
+/** Rows of one request. */
+const ROWS_AT_ONCE = 1_000
+
+type Standing = 'welcome' | 'no-rule' | 'restricted'
+
+export interface LoadReport {
+  readonly publicRepos: readonly string[]
+  /** Private or gated, and named by a rule. */
+  readonly ruledRepos: readonly string[]
+  readonly leftOut: readonly { readonly name: string; readonly standing: Standing }[]
+  readonly files: number
+  readonly fetched: { readonly count: number; readonly sizeBytes: number }
+}
+
+/** Rejects with BadArchive, with Refused, with MirrorGone, and with the reason of `signal`. */
+export function loadBundle(
+  bundle: OpenBundle,
+  options: {
+    readonly client: IntakeClient
+    readonly signal: AbortSignal
+    readonly say: (line: string) => void
+  },
+): Promise<LoadReport> {
+  return new Load(bundle, options).run()
+}
+
+class Load {
+  readonly #bundle: OpenBundle
+  readonly #client: IntakeClient
+  readonly #signal: AbortSignal
+  readonly #say: (line: string) => void
+  #fetchedCount = 0
+  #fetchedBytes = 0
+
+  constructor(
+    bundle: OpenBundle,
+    options: {
+      readonly client: IntakeClient
+      readonly signal: AbortSignal
+      readonly say: (line: string) => void
+    },
+  ) {
+    this.#bundle = bundle
+    this.#client = options.client
+    this.#signal = options.signal
+    this.#say = options.say
+  }
+
+  async run(): Promise<LoadReport> {
+    const { manifest, members } = this.#bundle
+    const standings = await this.#standings(manifest)
+    const welcome = manifest.repos.filter(({ repo }) => standings.get(repoKey(repo)) === 'welcome')
+    const isWelcome = new Set(welcome.map(({ repo }) => repoKey(repo)))
+    const files = manifest.files.filter(({ repo }) => isWelcome.has(repoKey(repo)))
+    const needed = new Set(files.map(({ key }) => key))
+    const missing = await this.#missing(manifest.blobs.filter(({ key }) => needed.has(key)))
+    this.#checkBase(manifest.blobs, missing)
+    const rows = new Map(welcome.map((row) => [repoKey(row.repo), row]))
+
+    const left = expectedMembers(manifest)
+    for await (const member of members) {
+      this.#signal.throwIfAborted()
+      const expected = takeExpected(left, member)
+      if (expected.kind === 'blob') {
+        if (missing.has(expected.blob.key)) await this.#sendBlob(member, expected.blob)
+      } else await this.#sendDocuments(member, expected.documents, rows)
+    }
+    const [gone] = left.keys()
+    if (gone !== undefined)
+      throw new BadArchive(
+        `${gone} is missing${left.size > 1 ? `, and ${left.size - 1} more` : ''}: the bundle was cut short`,
+      )
+
+    for (const [key, row] of rows)
+      await this.#finish(
+        row,
+        files.filter(({ repo }) => repoKey(repo) === key),
+      )
+    return {
+      publicRepos: welcome.filter(({ isPublic }) => isPublic).map(({ repo }) => formatRepo(repo)),
+      ruledRepos: welcome.filter(({ isPublic }) => !isPublic).map(({ repo }) => formatRepo(repo)),
+      leftOut: manifest.repos.flatMap(({ repo }) => {
+        const standing = standings.get(repoKey(repo)) ?? 'no-rule'
+        return standing === 'welcome' ? [] : [{ name: formatRepo(repo), standing }]
+      }),
+      files: files.length,
+      fetched: { count: this.#fetchedCount, sizeBytes: this.#fetchedBytes },
+    }
+  }
+
+  async #standings({ repos }: Manifest): Promise<ReadonlyMap<string, Standing>> {
+    const { standings } = await this.#client.ask('standing', { repos: repos.map(rowOf) })
+    const list = Array.isArray(standings) ? (standings as unknown[]) : []
+    return new Map(repos.map(({ repo }, index) => [repoKey(repo), list[index] as Standing]))
+  }
+
+  async #missing(blobs: readonly BundledBlob[]): Promise<ReadonlySet<BlobKey>> {
+    const found = new Set<BlobKey>()
+    for (let start = 0; start < blobs.length; start += ROWS_AT_ONCE) {
+      const { missing } = await this.#client.ask('missing', {
+        blobs: blobs.slice(start, start + ROWS_AT_ONCE),
+      })
+      if (Array.isArray(missing)) for (const key of missing as BlobKey[]) found.add(key)
+    }
+    return found
+  }
+
+  #checkBase(blobs: readonly BundledBlob[], missing: ReadonlySet<BlobKey>): void {
+    const absent = blobs.filter(({ key, isCarried }) => !isCarried && missing.has(key))
+    if (absent.length === 0) return
+    const { since = 'another one' } = this.#bundle.head
+    throw new Refused(
+      `this bundle builds on the bundle ${since}, of which ${plural(absent.length, 'blob')} ` +
+        `(${formatSize(sumOf(absent))}) are not stored here. Load that bundle first`,
+    )
+  }
+
+  async #sendBlob(member: Member, blob: BundledBlob): Promise<void> {
+    const { key, sizeBytes } = blob
+    try {
+      await this.#client.send('blob', { key, sizeBytes }, member.bytes)
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      const file = this.#bundle.manifest.files.find((one) => one.key === key)
+      const name = file === undefined ? key : `${formatRepo(file.repo)}/${printable(file.path)}`
+      throw new Refused(`${name}: ${error.message}`)
+    }
+    this.#fetchedCount += 1
+    this.#fetchedBytes += sizeBytes
+    if (sizeBytes > 64 * 1024 * 1024) this.#say(`${key.slice(0, 19)} ${formatSize(sizeBytes)}`)
+  }
+
+  async #sendDocuments(
+    member: Member,
+    documents: readonly BundledDocument[],
+    rows: ReadonlyMap<string, BundledRepo>,
+  ): Promise<void> {
+    const body = await readMember(member, MAX_DOCUMENT_BYTES)
+    if (digestOf(body) !== documents[0]?.sha256 || !isJson(body))
+      throw new BadArchive(`${member.name} is damaged`)
+    for (const { repo, target, commit, next } of documents) {
+      const row = rows.get(repoKey(repo))
+      if (row === undefined) continue
+      await this.#client.send('document', { repo: rowOf(row), target, commit, next }, [body])
+    }
+  }
+
+  async #finish(row: BundledRepo, files: readonly BundledFile[]): Promise<void> {
+    const repo = rowOf(row)
+    for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
+      const batch = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ ...file, repo: undefined }))
+      await this.#client.ask('files', { repo, files: batch })
+    }
+    const refs = this.#bundle.manifest.refs.filter((ref) => repoKey(ref.repo) === repo.repo)
+    await this.#client.ask('finish', {
+      repo,
+      refs: refs.map(({ revision, commit }) => ({ revision, commit })),
+    })
+  }
+}
+
+function rowOf({ repo, ...rest }: BundledRepo) {
+  return { repo: repoKey(repo), ...rest }
+}
+
+/** What the member must be. Throws BadArchive for one that must not be there. */
+function takeExpected(left: Map<string, Expected>, { name, sizeBytes }: Member): Expected {
+  const expected = left.get(name)
+  left.delete(name)
+  if (expected === undefined) throw new BadArchive(`${name} is there twice, or the manifest does not name it`)
+  if (sizeOf(expected) !== sizeBytes) throw new BadArchive(`${name} has another size than the manifest says`)
+  return expected
+}
+
+function sumOf(blobs: readonly BundledBlob[]): number {
+  return blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+}
+
+/** The report for the person who has loaded the bundle. */
+export function formatReport({ publicRepos, ruledRepos, leftOut, files, fetched }: LoadReport): string {
+  const lines = [
+    `${plural(files, 'file')} loaded; ${plural(fetched.count, 'blob')}, ${formatSize(fetched.sizeBytes)}, were new`,
+    ...publicRepos.map((name) => `${name}: every caller of this mirror may read it`),
+    ...ruledRepos.map(
+      (name) => `${name}: private or gated; the callers may read it whom a serve-stored rule names`,
+    ),
+    ...leftOut.map(({ name, standing }) => `${name}: not loaded. ${WHY[standing]}`),
+  ]
+  return lines.map((line) => `${line}\n`).join('')
+}
+
+const WHY: Readonly<Record<Standing, string>> = {
+  welcome: '',
+  'no-rule':
+    'It is private or gated, and no rule of this mirror says who may read it. Add a serve-stored rule that names it and its readers, set ' +
+    'HUBMIRROR_CACHE_PRIVATE=on, and load again (docs/air-gap.md)',
+  restricted:
+    'The Hub has answered this mirror that it is private or gated, and the bundle says that it is public',
+}

@@ -1,0 +1,172 @@
+// The file of a bundle, or its parts: FILE.001, FILE.002 and so on. A bundle gets its names when it is complete and on the
+// disk; until then it lies beside them under other names, which the next run of the same command writes again.
+
+import { createReadStream } from 'node:fs'
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { ifThere } from '../../store/atomic.ts'
+
+const UNFINISHED = '.unfinished'
+/** `-` stands for stdout or stdin. */
+const STANDARD = '-'
+const MAX_PARTS = 999
+const READ_BYTES = 1024 * 1024
+
+/** The bundle cannot be written or found. The message says why. */
+export class UnusableBundle extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'UnusableBundle'
+  }
+}
+
+/** Where the bytes of a new bundle go. It ends by `finish` or `abandon`. */
+export interface BundleSink {
+  write(bytes: Buffer): Promise<void>
+  /** Makes it durable and gives it its names. Resolves with these. */
+  finish(): Promise<readonly string[]>
+  /** Removes what was written. Never rejects. */
+  abandon(): Promise<void>
+}
+
+/** Rejects with UnusableBundle if something has the name already. */
+export async function openSink(file: string, splitBytes: number | undefined): Promise<BundleSink> {
+  if (file === STANDARD) return new StandardSink()
+  const present = (await ifThere(stat(file))) === undefined ? await partsOf(file) : [file]
+  if (present.length > 0)
+    throw new UnusableBundle(`${present[0]} exists already. Remove it, or choose another name.`)
+  const sink = new FileSink(file, splitBytes)
+  await sink.removeUnfinished()
+  return sink
+}
+
+class StandardSink implements BundleSink {
+  write(bytes: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      process.stdout.write(bytes, (error) => {
+        if (error) reject(error)
+        else resolve()
+      })
+    })
+  }
+
+  finish(): Promise<readonly string[]> {
+    return Promise.resolve([])
+  }
+
+  abandon(): Promise<void> {
+    return Promise.resolve()
+  }
+}
+
+class FileSink implements BundleSink {
+  readonly #file: string
+  readonly #splitBytes: number | undefined
+  #count = 0
+  #handle: FileHandle | undefined
+  #left = 0
+
+  constructor(file: string, splitBytes: number | undefined) {
+    this.#file = file
+    this.#splitBytes = splitBytes
+  }
+
+  /** What a killed run has left. */
+  async removeUnfinished(): Promise<void> {
+    const start = path.basename(this.#file)
+    for (const name of await readdir(path.dirname(this.#file)))
+      if (name.startsWith(start) && /^(?:\.\d{3})?\.unfinished$/.test(name.slice(start.length)))
+        await rm(path.join(path.dirname(this.#file), name), { force: true })
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    for (let rest = bytes; rest.length > 0; ) {
+      const handle = this.#left > 0 ? this.#handle : await this.#next()
+      if (handle === undefined) throw new Error('the part is not open')
+      const piece = rest.subarray(0, this.#left)
+      await handle.writeFile(piece)
+      this.#left -= piece.length
+      rest = rest.subarray(piece.length)
+    }
+  }
+
+  async #next(): Promise<FileHandle> {
+    await this.#close()
+    this.#count += 1
+    if (this.#count > MAX_PARTS)
+      throw new UnusableBundle(`The bundle would have more than ${MAX_PARTS} parts. Choose a larger --split.`)
+    this.#left = this.#splitBytes ?? Number.POSITIVE_INFINITY
+    this.#handle = await open(this.#name(this.#count) + UNFINISHED, 'wx', 0o600)
+    return this.#handle
+  }
+
+  #name(number: number): string {
+    return this.#splitBytes === undefined ? this.#file : partName(this.#file, number)
+  }
+
+  async #close(): Promise<void> {
+    const handle = this.#handle
+    this.#handle = undefined
+    try {
+      await handle?.sync()
+    } finally {
+      await handle?.close()
+    }
+  }
+
+  async finish(): Promise<readonly string[]> {
+    await this.#close()
+    const names = Array.from({ length: this.#count }, (_, index) => this.#name(index + 1))
+    // The first part last: with it, all others are there.
+    for (const name of names.toReversed()) await rename(name + UNFINISHED, name)
+    const folder = await open(path.dirname(this.#file))
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
+    return names
+  }
+
+  async abandon(): Promise<void> {
+    await this.#close().catch(() => undefined)
+    for (let number = 1; number <= this.#count; number += 1)
+      for (const name of [this.#name(number) + UNFINISHED])
+        await rm(name, { force: true }).catch(() => undefined)
+  }
+}
+
+function partName(file: string, number: number): string {
+  return `${file}.${String(number).padStart(3, '0')}`
+}
+
+/** The parts that are there, in their order. Rejects with UnusableBundle if one in the middle is missing. */
+async function partsOf(file: string): Promise<readonly string[]> {
+  const start = `${path.basename(file)}.`
+  const listed = (await ifThere(readdir(path.dirname(file)))) ?? []
+  const numbers = listed
+    .filter((name) => name.startsWith(start) && /^\d{3}$/.test(name.slice(start.length)))
+    .map((name) => Number(name.slice(start.length)))
+    .sort((a, b) => a - b)
+  for (const [index, number] of numbers.entries())
+    if (number !== index + 1)
+      throw new UnusableBundle(`${partName(file, index + 1)} is missing: the bundle needs all its parts.`)
+  return numbers.map((number) => partName(file, number))
+}
+
+/** Where the bytes of a bundle are: a file, all parts of which one is named, or stdin. Rejects with UnusableBundle. */
+export async function openSource(file: string): Promise<AsyncIterable<Buffer>> {
+  if (file === STANDARD) return process.stdin as AsyncIterable<Buffer>
+  const whole = file.replace(/\.\d{3}$/, '')
+  const there = await ifThere(stat(file))
+  const parts = there === undefined || whole !== file ? await partsOf(whole) : []
+  const files = parts.length > 0 ? parts : there === undefined ? [] : [file]
+  if (files.length === 0) throw new UnusableBundle(`There is no ${file}, and no ${partName(file, 1)}.`)
+  if (there?.isDirectory() === true) throw new UnusableBundle(`${file} is a folder, and no bundle.`)
+  return readAll(files)
+}
+
+async function* readAll(files: readonly string[]): AsyncGenerator<Buffer, void, undefined> {
+  for (const file of files)
+    for await (const chunk of createReadStream(file, { highWaterMark: READ_BYTES })) yield chunk as Buffer
+}

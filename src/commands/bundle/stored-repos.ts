@@ -1,0 +1,299 @@
+// What the store holds of the repos that are to be bundled. It is read from the table of facts without the lock, so that a
+// mirror may be running. What stored answers imply (mirror/documents/implied.ts) is what an offline mirror would answer, so a
+// bundle holds what its clients are going to need. The Hub is never asked.
+
+import { createHash } from 'node:crypto'
+import type { Config } from '../../config/keys.ts'
+import type { PathTest } from '../../hub/file-patterns.ts'
+import { contentTypeOf } from '../../hub/listing.ts'
+import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
+import { parseHubUrl } from '../../hub/route.ts'
+import { encodeSegment } from '../../hub/url-text.ts'
+import { Implied } from '../../mirror/documents/implied.ts'
+import { Metadata, type StoredMetadata } from '../../mirror/metadata/metadata.ts'
+import { RestrictedMetadata } from '../../mirror/metadata/restricted.ts'
+import { isRecord } from '../../records.ts'
+import { type BlobKey, isBlobKey } from '../../store/digest.ts'
+import { decodeFact, factId } from '../../store/facts/fact-bytes.ts'
+import type { FactKind, Facts } from '../../store/store.ts'
+import type { Table } from '../../store/table/table.ts'
+import type { Wanted } from '../prefetch/listing.ts'
+import { formatRepo } from '../repo-argument.ts'
+import type { BundledBlob, BundledDocument, BundledFile, BundledRef, BundledRepo } from './manifest.ts'
+
+/** A document with its bytes. */
+export interface FoundDocument {
+  readonly row: BundledDocument
+  readonly body: Buffer
+}
+
+/** All that is to be bundled but for the bytes of files. */
+export interface Found {
+  readonly repos: readonly BundledRepo[]
+  readonly refs: readonly BundledRef[]
+  readonly files: readonly BundledFile[]
+  readonly documents: readonly FoundDocument[]
+  readonly blobs: readonly Omit<BundledBlob, 'isCarried'>[]
+}
+
+/** Something of a repo is not stored, or must not be bundled. The message says what, and the cure. */
+export class NotStored extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'NotStored'
+  }
+}
+
+export interface FindOptions {
+  readonly config: Config
+  readonly wanted: readonly Wanted[]
+  readonly isMeant: PathTest
+  /** Whether the operator has asked for repos that are not public. */
+  readonly withPrivate: boolean
+}
+
+interface StoredRepo {
+  readonly row: BundledRepo
+  readonly metadata: StoredMetadata
+  readonly implied: Implied
+}
+
+/** Rejects with NotStored. `table` stays open. */
+export async function findStored(table: Table | undefined, options: FindOptions): Promise<Found> {
+  const finder = new Finder(table, options)
+  for (const wanted of options.wanted) await finder.add(wanted)
+  return finder.found()
+}
+
+/** Nothing of what git has fetched is bundled. */
+const NO_CLONES = {
+  refs: () => Promise.resolve(undefined),
+  items: () => Promise.resolve(undefined),
+  commits: () => Promise.resolve(undefined),
+}
+/** A listing of more pages has no end. */
+const MAX_PAGES = 100_000
+
+class Finder {
+  readonly #options: FindOptions
+  readonly #metadata: Metadata
+  readonly #restricted: RestrictedMetadata
+  readonly #repos = new Map<string, StoredRepo>()
+  readonly #refs = new Map<string, BundledRef>()
+  readonly #files = new Map<string, BundledFile>()
+  readonly #documents = new Map<string, FoundDocument>()
+  readonly #blobs = new Map<BlobKey, number>()
+
+  constructor(table: Table | undefined, options: FindOptions) {
+    this.#options = options
+    const { config } = options
+    const stored = {
+      facts: factsOf(table),
+      origin: config.origin.href,
+      monotonic: () => 0,
+      onWriteError(error: unknown) {
+        throw error
+      },
+    }
+    this.#metadata = new Metadata({ ...stored, invalidations: { invalidate() {} } })
+    this.#restricted = new RestrictedMetadata({
+      ...stored,
+      settings: config,
+      cachePrivate: config.cachePrivate,
+    })
+  }
+
+  async add({ repo, revision }: Wanted): Promise<void> {
+    const name = formatRepo(repo)
+    const stored = await this.#repoOf(repo)
+    const cure = cureFor(name, revision)
+    const commit = await stored.implied.commitOf(repo, revision)
+    if (commit === undefined) throw new NotStored(`${name} at ${revision} is not stored. ${cure}`)
+    if (!isCommitHash(revision)) {
+      const known = revision === 'HEAD' ? 'main' : revision
+      this.#refs.set(`${repoKey(repo)} ${known}`, { repo, revision: known, commit })
+    }
+    const api = `/api/${apiSegment(repo.type)}/${repo.id}`
+    await this.#addDocument(stored, `${api}/refs`, undefined)
+    const isDone = this.#documents.has(`${api}/revision/${commit}`)
+    if (isDone) return
+    if (!(await this.#addDocument(stored, `${api}/revision/${encodeSegment(commit)}`, commit)))
+      throw new NotStored(`The info of ${name} at ${revision} is not stored. ${cure}`)
+    await this.#addFiles(stored, commit, { first: `${api}/tree/${commit}?recursive=true&expand=false`, cure })
+  }
+
+  async #repoOf(repo: Repo): Promise<StoredRepo> {
+    const known = this.#repos.get(repoKey(repo))
+    if (known !== undefined) return known
+    const isPublic = await this.#metadata.repos.wasPublic(repo)
+    const name = formatRepo(repo)
+    if (!isPublic) {
+      if (!(await this.#restricted.isShown(repo)))
+        throw new NotStored(
+          `${name} is not stored as a public repo. ${cureFor(name, undefined)} A private or gated repo can be bundled only ` +
+            'where a serve-stored rule of this mirror names it (docs/policies.md).',
+        )
+      if (!this.#options.withPrivate)
+        throw new NotStored(
+          `${name} is private or gated. Give --private to write it into a file that others may read who have no right at the Hub.`,
+        )
+    }
+    const { files, refs, documents } = isPublic ? this.#metadata : this.#restricted
+    const metadata = { files, refs, documents, repos: this.#metadata.repos }
+    const traits = isPublic ? await this.#metadata.repos.traits(repo) : {}
+    const row: BundledRepo = {
+      repo,
+      isPublic,
+      ...(traits.name === undefined ? {} : { name: traits.name }),
+      ...(traits.licence === undefined ? {} : { licence: traits.licence }),
+    }
+    const implied = new Implied({ metadata, originBase: this.#options.config.origin, cloned: NO_CLONES })
+    const stored = { row, metadata, implied }
+    this.#repos.set(repoKey(repo), stored)
+    return stored
+  }
+
+  /** Resolves with the document as an offline mirror would answer it; undefined if it would not. */
+  async #addDocument(
+    { row: { repo }, implied }: StoredRepo,
+    target: string,
+    commit: CommitHash | undefined,
+  ): Promise<FoundDocument | undefined> {
+    const route = parseHubUrl(target, '/')
+    if (route.kind !== 'document' || route.repo === undefined) return undefined
+    const fact = await implied.document(
+      { ...route, repo: route.repo },
+      { contentType: undefined, body: undefined },
+    )
+    if (fact === undefined || fact.absent !== undefined) return undefined
+    const next = fact.link === undefined ? undefined : implied.nextPage(repo, fact.link)?.target
+    const { body } = fact
+    const row: BundledDocument = {
+      repo,
+      target: route.target,
+      ...(commit === undefined ? {} : { commit }),
+      ...(next === undefined ? {} : { next }),
+      sha256: createHash('sha256').update(body).digest('hex'),
+      sizeBytes: body.length,
+    }
+    const document: FoundDocument = { row, body }
+    this.#documents.set(route.target, document)
+    return document
+  }
+
+  async #addFiles(
+    stored: StoredRepo,
+    commit: CommitHash,
+    { first, cure }: { readonly first: string; readonly cure: string },
+  ): Promise<void> {
+    const { row, metadata } = stored
+    const name = formatRepo(row.repo)
+    let target: string | undefined = first
+    for (let page = 0; target !== undefined && page < MAX_PAGES; page += 1) {
+      const document: FoundDocument | undefined = await this.#addDocument(stored, target, commit)
+      if (document === undefined)
+        throw new NotStored(`The listing of ${name} at ${commit} is not stored. ${cure}`)
+      for (const item of itemsOf(document.body)) {
+        if (!this.#options.isMeant(item.path)) continue
+        const fact = await metadata.files.get(row.repo, commit, item.path)
+        const file: BundledFile = {
+          repo: row.repo,
+          commit,
+          ...(fact?.kind === 'present'
+            ? { ...fact.meta, ...typed(fact.meta.contentType), key: fact.key }
+            : item),
+          path: item.path,
+        }
+        if (file.key.startsWith('opaque:'))
+          throw new NotStored(
+            `${name}/${item.path} has no digest by which it could be verified. Leave it out by --exclude.`,
+          )
+        this.#files.set(`${repoKey(row.repo)} ${commit} ${item.path}`, withoutUndefined(file))
+        if (file.sizeBytes > 0) this.#blobs.set(file.key, file.sizeBytes)
+      }
+      target = document.row.next
+    }
+  }
+
+  found(): Found {
+    return {
+      repos: [...this.#repos.values()].map(({ row }) => row),
+      refs: [...this.#refs.values()],
+      files: [...this.#files.values()],
+      documents: [...this.#documents.values()],
+      blobs: [...this.#blobs]
+        .map(([key, sizeBytes]) => ({ key, sizeBytes }))
+        .sort((a, b) => (a.key < b.key ? -1 : 1)),
+    }
+  }
+}
+
+function withoutUndefined({
+  repo,
+  commit,
+  path,
+  etag,
+  lfs,
+  contentType,
+  key,
+  sizeBytes,
+}: BundledFile): BundledFile {
+  return {
+    repo,
+    commit,
+    path,
+    etag,
+    lfs,
+    ...(contentType === undefined ? {} : { contentType }),
+    key,
+    sizeBytes,
+  }
+}
+
+/** A type that the manifest takes. Without one, clients get what follows from the name. */
+function typed(contentType: string | undefined): { readonly contentType?: string } {
+  return contentType !== undefined && /^[\w.+-]+\/[\w.+-]+(?:; ?charset=[\w-]+)?$/.test(contentType)
+    ? { contentType }
+    : {}
+}
+
+function cureFor(name: string, revision: string | undefined): string {
+  return `Fetch it first: hubmirror prefetch ${name}${revision === undefined || revision === 'main' ? '' : `@${revision}`}`
+}
+
+/** The files in a page of a listing. */
+function itemsOf(body: Buffer): readonly (Pick<BundledFile, 'path' | 'etag' | 'lfs' | 'key' | 'sizeBytes'> & {
+  readonly contentType?: string
+})[] {
+  const items: unknown = JSON.parse(body.toString())
+  if (!Array.isArray(items)) return []
+  return items.flatMap((item: unknown) => {
+    if (!isRecord(item) || item['type'] !== 'file') return []
+    const { path, size, oid, lfs } = item
+    if (typeof path !== 'string' || typeof size !== 'number') return []
+    const etag = isRecord(lfs) ? lfs['oid'] : oid
+    const key = `${isRecord(lfs) ? 'sha256' : 'gitsha1'}:${String(etag)}`
+    if (typeof etag !== 'string' || !isBlobKey(key)) return []
+    const contentType = isRecord(lfs) ? undefined : contentTypeOf(path)
+    return [{ path, etag, lfs: isRecord(lfs), key, sizeBytes: size, ...typed(contentType) }]
+  })
+}
+
+/** The facts of a table, to be read only. */
+function factsOf(table: Table | undefined): Facts {
+  const readOnly = (): Promise<never> => Promise.reject(new Error('the facts are only read here'))
+  return {
+    read(kind: FactKind, key: string) {
+      const bytes = table?.fact({ kind, id: factId(key) })?.bytes
+      const fact = bytes && decodeFact(Buffer.from(bytes))
+      return Promise.resolve(fact?.key === key ? fact.value : undefined)
+    },
+    peek: () => undefined,
+    write: readOnly,
+    remove: readOnly,
+    list: () => nothing(),
+    keys: () => nothing(),
+  }
+}
+
+async function* nothing(): AsyncGenerator<never, void, undefined> {}

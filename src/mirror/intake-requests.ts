@@ -1,0 +1,202 @@
+// Reads the requests of commands that bring content (intake.ts), and answers them. A command has verified what it brings; here
+// it is checked that no value could do harm by its form.
+
+import { isBareEtag } from '../hub/file-meta.ts'
+import { type CommitHash, isCommitHash, parseRepoId, typeOfApiSegment } from '../hub/names.ts'
+import { checkPath, checkRevision } from '../hub/url-text.ts'
+import { isRecord, parseRecord } from '../records.ts'
+import { type BlobKey, isBlobKey } from '../store/digest.ts'
+import { BadDocument, type BroughtFile, type BroughtRepo, type Intake, NotWelcome } from './intake.ts'
+
+/** Some thousand files or blobs. */
+const MAX_ROWS_BYTES = 16 * 1024 * 1024
+const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+
+interface IntakeRequest {
+  /** JSON that says what the body is, for a body that is bytes. */
+  readonly about: string
+  readonly body: AsyncIterable<Buffer>
+}
+
+interface IntakeAnswer {
+  readonly status: number
+  readonly value: unknown
+}
+
+/** Something in the request has not the form that it must have. */
+class BadRequest extends Error {}
+
+/** Answers a request. Errors of the disk are answers too, and say so. Rejects with what is unexpected. */
+export async function answerIntake(
+  intake: Intake,
+  action: string,
+  request: IntakeRequest,
+): Promise<IntakeAnswer> {
+  try {
+    if (intake.isReadOnly) return { status: 507, value: { error: 'the store of the mirror is read-only' } }
+    return await answer(intake, action, request)
+  } catch (error) {
+    if (error instanceof BadRequest || error instanceof BadDocument)
+      return { status: 400, value: { error: error.message } }
+    if (error instanceof NotWelcome) return { status: 409, value: { error: error.message } }
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (typeof code === 'string' && /^(?:ENOSPC|EDQUOT|EIO|EROFS|EFBIG|EACCES|ERR_LMDB)/.test(code))
+      return { status: 507, value: { error: `the disk of the store has failed (${code})` } }
+    throw error
+  }
+}
+
+async function answer(intake: Intake, action: string, { about, body }: IntakeRequest): Promise<IntakeAnswer> {
+  switch (action) {
+    case 'standing': {
+      const rows = listOf(await readRecord(body), 'repos')
+      return done({ standings: rows.map((row) => intake.standingOf(repoOf(row))) })
+    }
+    case 'missing': {
+      const blobs = listOf(await readRecord(body), 'blobs').map(blobOf)
+      const missing: BlobKey[] = []
+      for (const { key, sizeBytes } of blobs) if (!(await intake.isStored(key, sizeBytes))) missing.push(key)
+      return done({ missing })
+    }
+    case 'blob': {
+      const { key, sizeBytes } = blobOf(parseRecord(about))
+      switch (await intake.takeBlob(key, sizeBytes, body)) {
+        case 'stored':
+          return done({ stored: true })
+        case 'wrong':
+          return { status: 422, value: { error: 'the bytes do not have their digest' } }
+        case 'no-space':
+          return {
+            status: 507,
+            value: {
+              error: 'the store has no space for it (HUBMIRROR_CACHE_MAX_SIZE, HUBMIRROR_CACHE_MIN_FREE)',
+            },
+          }
+      }
+    }
+    // oxlint-disable-next-line no-fallthrough -- the switch above is exhaustive
+    case 'files': {
+      const value = await readRecord(body)
+      await intake.keepFiles(repoOf(value['repo']), listOf(value, 'files').map(fileOf))
+      return done({})
+    }
+    case 'document': {
+      const { repo, target, commit, next } = parseRecord(about) ?? {}
+      if (typeof target !== 'string' || !isOptional(commit, isCommit) || !isOptional(next, isText))
+        throw bad()
+      const bytes = await readWhole(body, MAX_DOCUMENT_BYTES)
+      await intake.keepDocument(repoOf(repo), { target, commit, next, body: bytes })
+      return done({})
+    }
+    case 'finish': {
+      const value = await readRecord(body)
+      const refs = new Map(listOf(value, 'refs').map(refOf))
+      await intake.finish(repoOf(value['repo']), refs)
+      return done({})
+    }
+    default:
+      return { status: 404, value: { error: 'this version of the mirror does not know the request' } }
+  }
+}
+
+function done(value: unknown): IntakeAnswer {
+  return { status: 200, value }
+}
+
+function bad(): BadRequest {
+  return new BadRequest('the request is malformed')
+}
+
+async function readWhole(body: AsyncIterable<Buffer>, maxBytes: number): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  let sizeBytes = 0
+  for await (const piece of body) {
+    sizeBytes += piece.length
+    if (sizeBytes > maxBytes) throw new BadRequest('the request is too large')
+    pieces.push(piece)
+  }
+  return Buffer.concat(pieces)
+}
+
+async function readRecord(body: AsyncIterable<Buffer>): Promise<Record<string, unknown>> {
+  const value = parseRecord((await readWhole(body, MAX_ROWS_BYTES)).toString())
+  if (value === undefined) throw bad()
+  return value
+}
+
+function listOf(value: Record<string, unknown>, name: string): readonly unknown[] {
+  const list = value[name]
+  if (!Array.isArray(list)) throw bad()
+  return list as unknown[]
+}
+
+function repoOf(row: unknown): BroughtRepo {
+  if (!isRecord(row) || typeof row['repo'] !== 'string' || typeof row['isPublic'] !== 'boolean') throw bad()
+  const { repo: key, isPublic, name, licence } = row
+  const slash = key.indexOf('/')
+  const type = typeOfApiSegment(key.slice(0, slash))
+  const id = parseRepoId(key.slice(slash + 1))
+  if (type === undefined || id === undefined) throw bad()
+  if (!isOptional(name, isText) || !isOptional(licence, isTexts)) throw bad()
+  return { repo: { type, id }, isPublic, name, licence }
+}
+
+function blobOf(row: unknown): { readonly key: BlobKey; readonly sizeBytes: number } {
+  if (!isRecord(row)) throw bad()
+  const { key, sizeBytes } = row
+  if (typeof key !== 'string' || !isBlobKey(key) || key.startsWith('opaque:') || !isSize(sizeBytes))
+    throw bad()
+  return { key, sizeBytes }
+}
+
+function fileOf(row: unknown): BroughtFile {
+  if (!isRecord(row)) throw bad()
+  const { path, commit, etag, lfs, contentType } = row
+  if (!isText(path) || !isCommit(commit) || typeof etag !== 'string' || !isBareEtag(etag)) throw bad()
+  if (typeof lfs !== 'boolean' || !isOptional(contentType, isMediaType) || !isSize(row['sizeBytes']))
+    throw bad()
+  checked(() => checkPath(path))
+  const { key } = row['sizeBytes'] === 0 ? { key: row['key'] } : blobOf(row)
+  if (typeof key !== 'string' || !isBlobKey(key)) throw bad()
+  const type = contentType === undefined ? {} : { contentType }
+  return { path, meta: { commit, etag, sizeBytes: row['sizeBytes'], lfs, ...type }, key }
+}
+
+function refOf(row: unknown): readonly [string, CommitHash] {
+  if (!isRecord(row) || !isText(row['revision']) || !isCommit(row['commit'])) throw bad()
+  const { revision, commit } = row
+  checked(() => checkRevision(revision))
+  return [revision, commit]
+}
+
+function checked(check: () => void): void {
+  try {
+    check()
+  } catch {
+    throw bad()
+  }
+}
+
+function isOptional<T>(value: unknown, test: (value: unknown) => value is T): value is T | undefined {
+  return value === undefined || test(value)
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every(isText)
+}
+
+function isCommit(value: unknown): value is CommitHash {
+  return typeof value === 'string' && isCommitHash(value)
+}
+
+function isSize(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+function isMediaType(value: unknown): value is string {
+  return typeof value === 'string' && /^[\w.+-]+\/[\w.+-]+(?:; ?charset=[\w-]+)?$/.test(value)
+}

@@ -1,0 +1,172 @@
+// Loading bundles that were not made by hubmirror: what is refused, in which words, and that nothing of it becomes readable.
+
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { IntakeClient } from '../../src/commands/bundle/intake-client.ts'
+import { loadBundle } from '../../src/commands/bundle/load.ts'
+import { openBundle } from '../../src/commands/bundle/read.ts'
+import { tarEnd, tarHeader, tarPadding } from '../../src/commands/bundle/tar.ts'
+import { ask } from '../support/ask.ts'
+import { openBeside } from '../support/prefetch.ts'
+
+type Row = Record<string, unknown>
+type Members = (readonly [string, Buffer])[]
+
+const COMMIT = 'c'.repeat(40)
+const BYTES = Buffer.from('weights of a model\n'.repeat(20_000))
+const SHA256 = digest(BYTES)
+const KEY = `sha256:${SHA256}`
+const MODEL = 'models/acme/brought'
+const API = '/api/models/acme/brought'
+const INFO = Buffer.from(
+  JSON.stringify({ id: 'acme/brought', sha: COMMIT, siblings: [{ rfilename: 'w.bin' }] }),
+)
+
+function digest(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+const repo: Row = { kind: 'repo', repo: MODEL, isPublic: true }
+const ref: Row = { kind: 'ref', repo: MODEL, revision: 'main', commit: COMMIT }
+const file: Row = {
+  kind: 'file',
+  repo: MODEL,
+  commit: COMMIT,
+  path: 'w.bin',
+  etag: SHA256,
+  lfs: true,
+  key: KEY,
+  sizeBytes: BYTES.length,
+}
+const blob: Row = { kind: 'blob', key: KEY, sizeBytes: BYTES.length, isCarried: true }
+const info: Row = {
+  kind: 'document',
+  repo: MODEL,
+  target: `${API}/revision/${COMMIT}`,
+  commit: COMMIT,
+  sha256: digest(INFO),
+  sizeBytes: INFO.length,
+}
+const ROWS = [repo, ref, file, blob, info]
+const MEMBERS: Members = [
+  [`blobs/sha256/${SHA256}`, BYTES],
+  [`documents/${digest(INFO)}`, INFO],
+]
+
+function bundleOf(rows: readonly Row[], members: Members, head: Row = {}): Buffer {
+  const manifest = Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const first = {
+    format: 'hubmirror bundle 1',
+    sha256: digest(manifest),
+    sizeBytes: manifest.length,
+    createdAt: '2026-01-01T00:00:00.000Z',
+    ...head,
+  }
+  const all: Members = [
+    ['bundle.json', Buffer.from(JSON.stringify(first))],
+    ['manifest.jsonl', manifest],
+    ...members,
+  ]
+  const parts = all.flatMap(([name, bytes]) => [
+    tarHeader(name, bytes.length),
+    bytes,
+    tarPadding(bytes.length),
+  ])
+  return Buffer.concat([...parts, tarEnd()])
+}
+
+async function* inPieces(bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 60_000)
+    yield await Promise.resolve(bytes.subarray(at, at + 60_000))
+}
+
+const { signal } = new AbortController()
+
+async function load(socket: string, bundle: Buffer) {
+  const client = new IntakeClient(socket, signal)
+  return loadBundle(await openBundle(inPieces(bundle)), { client, signal, say() {} })
+}
+
+const changed = (row: Row, change: Row): readonly Row[] =>
+  ROWS.map((one) => (one === row ? { ...one, ...change } : one))
+const wrong = Buffer.from(BYTES)
+wrong[5] = 0
+
+const HOSTILE: readonly (readonly [string, Buffer, string])[] = [
+  ['bytes that have another digest', bundleOf(ROWS, [[MEMBERS[0]![0], wrong], MEMBERS[1]!]), 'digest'],
+  [
+    'fewer bytes than the manifest says',
+    bundleOf(ROWS, [[MEMBERS[0]![0], BYTES.subarray(9)], MEMBERS[1]!]),
+    'another size',
+  ],
+  ['a member twice', bundleOf(ROWS, [MEMBERS[0]!, MEMBERS[0]!, MEMBERS[1]!]), 'twice'],
+  [
+    'a member that the manifest does not name',
+    bundleOf(ROWS, [...MEMBERS, ['blobs/sha256/aa', BYTES]]),
+    'does not name',
+  ],
+  ['a member that is missing', bundleOf(ROWS, [MEMBERS[0]!]), 'is missing'],
+  [
+    'a manifest with another digest',
+    bundleOf(ROWS, MEMBERS, { sha256: SHA256 }),
+    'manifest.jsonl is damaged',
+  ],
+  [
+    'a manifest without a limit',
+    bundleOf(ROWS, MEMBERS, { sizeBytes: 2 ** 40 }),
+    'larger than this version reads',
+  ],
+  ['another format', bundleOf(ROWS, MEMBERS, { format: 'hubmirror bundle 2' }), 'format'],
+  ['a path that leads upwards', bundleOf(changed(file, { path: '../w.bin' }), MEMBERS), 'line 3'],
+  ['a key that is no digest', bundleOf(changed(blob, { key: 'sha256:../../x' }), MEMBERS), 'line 4'],
+  ['an etag of another file', bundleOf(changed(file, { etag: 'a'.repeat(64) }), MEMBERS), 'line 3'],
+  ['a header in a type', bundleOf(changed(file, { contentType: 'a/b\r\nset-cookie: x' }), MEMBERS), 'line 3'],
+  ['a revision that leads upwards', bundleOf(changed(ref, { revision: 'a/../b' }), MEMBERS), 'line 2'],
+  ['a ref named as a commit', bundleOf(changed(ref, { revision: 'a'.repeat(40) }), MEMBERS), 'line 2'],
+  ['a repo that is none', bundleOf(changed(repo, { repo: 'models/../x' }), MEMBERS), 'line 1'],
+  ['a file of no repo', bundleOf(changed(file, { repo: 'models/acme/other' }), MEMBERS), 'line 3'],
+  ['a blob of another size', bundleOf(changed(blob, { sizeBytes: 1 }), MEMBERS), 'right size'],
+  [
+    'an answer about another repo',
+    bundleOf(changed(info, { target: `/api/models/acme/open/revision/${COMMIT}` }), MEMBERS),
+    'no answer about',
+  ],
+  [
+    'an answer that is not about a commit',
+    bundleOf(changed(info, { target: '/api/whoami-v2' }), MEMBERS),
+    'no answer about',
+  ],
+  ['a member that ends early', bundleOf(ROWS, MEMBERS).subarray(0, 100_000), 'cut short'],
+]
+
+describe('loading a bundle', () => {
+  it('refuses what is not as its manifest and its digests say, and shows nothing of it', async () => {
+    const { mirror, socket } = await openBeside({ config: { offline: true } })
+    for (const [what, bundle, why] of HOSTILE) {
+      await expect(load(socket, bundle), what).rejects.toThrow(why)
+      expect([what, (await ask(mirror.url, '/acme/brought/resolve/main/w.bin')).status]).toEqual([what, 404])
+    }
+    const report = await load(socket, bundleOf(ROWS, MEMBERS))
+    expect(report).toMatchObject({ publicRepos: ['acme/brought'], files: 1, leftOut: [] })
+    expect((await ask(mirror.url, '/acme/brought/resolve/main/w.bin')).body.equals(BYTES)).toBe(true)
+    const again = await load(socket, bundleOf(ROWS, MEMBERS))
+    expect(again.fetched.count).toBe(0)
+  })
+
+  it('takes nothing from clients, and no public repo of which the Hub says that it is private', async () => {
+    const { mirror, socket } = await openBeside()
+    for (const action of ['standing', 'blob', 'finish']) {
+      const reply = await ask(mirror.url, `/-/intake/${action}`, { method: 'POST', body: '{}' })
+      expect(reply.status).toBe(404)
+    }
+    expect((await ask(mirror.url, '/acme/secret/resolve/main/w.bin', { method: 'HEAD' })).status).toBe(401)
+    const secret = (text: unknown): unknown =>
+      typeof text === 'string' ? text.replace('acme/brought', 'acme/secret') : text
+    const rows = ROWS.map((row) => ({ ...row, repo: secret(row['repo']), target: secret(row['target']) }))
+    const report = await load(socket, bundleOf(rows, MEMBERS))
+    expect([report.publicRepos, report.leftOut]).toEqual([
+      [],
+      [{ name: 'acme/secret', standing: 'restricted' }],
+    ])
+  })
+})
