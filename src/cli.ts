@@ -7,6 +7,7 @@ import { addCompletionCommand } from './commands/completion.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addDoctorCommand } from './commands/doctor-command.ts'
 import { SettingOption, settingsHelp, settingsHelpOf } from './commands/help.ts'
+import { addHubCacheCommands } from './commands/hub-cache-commands.ts'
 import { addPinsCommand } from './commands/pins-command.ts'
 import { addPrefetchCommand } from './commands/prefetch-command.ts'
 import { addStoreCommands } from './commands/store-commands.ts'
@@ -78,6 +79,7 @@ function createProgram(finish: (status: number) => void): Command {
   addPrefetchCommand(program, line, version)
   addPinsCommand(program, { ...line, loadChecked }, version)
   addBundleCommand(program, line, version)
+  addHubCacheCommands(program, line, version)
   addTokenCommands(program, line)
   addDoctorCommand(program, line)
   program

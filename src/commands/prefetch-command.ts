@@ -77,7 +77,7 @@ export function wantedOf(
 }
 
 /** The token without white space at its ends, as clients read it. An error never quotes it. */
-function tokenOf(command: Command, text: string | undefined): string | undefined {
+export function tokenOf(command: Command, text: string | undefined): string | undefined {
   const token = text?.trim() ?? ''
   if (token === '') return undefined
   if (/\s/.test(token) || !isHeaderSafe(token))
