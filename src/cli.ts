@@ -81,7 +81,7 @@ function createProgram(finish: (status: number) => void): Command {
   addBundleCommand(program, line, version)
   addHubCacheCommands(program, line, version)
   addTokenCommands(program, line)
-  addDoctorCommand(program, line)
+  addDoctorCommand(program, line, version)
   program
     .command('version')
     .description('print the version')

@@ -1,9 +1,11 @@
-// `hubmirror doctor`: the checks of a client, printed as lines or as JSON.
+// `hubmirror doctor`: the checks of a client, or of the mirror's own machine, printed as lines or as JSON.
 
 import { InvalidArgumentError } from 'commander'
+import type { Config } from '../config/keys.ts'
 import { type ClientOptions, checkClient } from '../doctor/client-checks.ts'
 import { type Env, findToken } from '../doctor/local-checks.ts'
 import type { Line } from '../doctor/report.ts'
+import { checkServerSide, type ServerOptions } from './doctor-server.ts'
 import { parseRepo } from './repo-argument.ts'
 
 interface Flags {
@@ -48,9 +50,21 @@ function tokenOf(flags: Flags, env: Env, readFile: (path: string) => string): Cl
   }
 }
 
-/** Runs the checks and prints them. Resolves with 0, or with 1 if a check failed. */
+/** Runs the checks of a client and prints them. Resolves with 0, or with 1 if a check failed. */
 export async function runDoctor(options: ClientOptions, asJson: boolean): Promise<number> {
-  const checks = await checkClient(options)
+  return report(await checkClient(options), asJson)
+}
+
+/** The same for the checks of the machine where the mirror runs. */
+export async function runServerDoctor(
+  config: Config,
+  options: ServerOptions,
+  asJson: boolean,
+): Promise<number> {
+  return report(await checkServerSide(config, options), asJson)
+}
+
+function report(checks: readonly Line[], asJson: boolean): number {
   const ok = checks.every(({ status }) => status !== 'fail')
   process.stdout.write(asJson ? `${JSON.stringify({ ok, checks }, undefined, 2)}\n` : textOf(checks))
   return ok ? 0 : 1

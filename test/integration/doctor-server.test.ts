@@ -1,0 +1,105 @@
+// `hubmirror doctor --server`, in a process of its own, where a mirror runs before a simulated Hub.
+
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { run } from '../support/run-cli.ts'
+import { openScene } from '../support/scene.ts'
+
+interface Line {
+  readonly id: string
+  readonly status: string
+  readonly message: string
+  readonly cure: string
+}
+
+describe('hubmirror doctor --server', () => {
+  async function opened() {
+    const scene = await openScene()
+    await scene.mirror.app.openControl()
+    const folder = await mkdtemp(join(tmpdir(), 'hubmirror-doctor-'))
+    onTestFinished(() => rm(folder, { recursive: true, force: true }))
+    const doctor = async (env: Readonly<Record<string, string>> = {}) => {
+      const { status, stdout, stderr } = await run(
+        ['doctor', '--server', '--json', '--repo', 'acme/open', '--file', 'w.bin'],
+        {
+          HUBMIRROR_CACHE_DIR: scene.mirror.cacheDir,
+          HUBMIRROR_ORIGIN: scene.hub.url,
+          HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2',
+          ...env,
+        },
+      )
+      expect(stderr).toBe('')
+      const { ok, checks } = JSON.parse(stdout) as { ok: boolean; checks: Line[] }
+      expect(status).toBe(ok ? 0 : 1)
+      const first = checks.find((line) => line.status === 'fail')
+      return { checks, first, line: (id: string) => checks.find((line) => line.id === id) }
+    }
+    return { scene, folder, doctor }
+  }
+
+  it('finds nothing wrong beside a mirror that runs, and sends the Hub no credential', async () => {
+    const { scene, doctor } = await opened()
+    const { checks, line } = await doctor({ HF_TOKEN: 'hf_ofTheUser', HUBMIRROR_TOKEN: 'hf_ofTheMirror' })
+    expect(checks.map(({ id, status }) => `${id} ${status}`)).toEqual([
+      'settings ok',
+      'store ok',
+      'space ok',
+      'mirror ok',
+      'origin ok',
+      'quota ok',
+      'redirects ok',
+      'speed ok',
+    ])
+    expect(line('redirects')?.message).toContain('127.0.0.2')
+    expect(line('quota')?.message).toMatch(/"api"\), \d+ are left for \d+ s/)
+    const sent = scene.hub.ledger.requests()
+    expect(sent.length).toBeGreaterThan(1)
+    expect(sent.map((entry) => scene.hub.ledger.credential(entry))).toEqual(sent.map(() => undefined))
+  })
+
+  it('names a redirect host that the settings do not allow, and does not go there', async () => {
+    const { scene, doctor } = await opened()
+    const { first } = await doctor({ HUBMIRROR_REDIRECT_HOSTS: '*.example.org' })
+    expect(first?.id).toBe('redirects')
+    expect(first?.cure).toContain('HUBMIRROR_REDIRECT_HOSTS=*.example.org,127.0.0.2.')
+    expect(scene.hub.ledger.requests({ server: 'cdn' })).toEqual([])
+  })
+
+  it('says which of store and origin is wrong, and the cure', async () => {
+    const { folder, doctor } = await opened()
+    const closed = await doctor({ HUBMIRROR_ORIGIN: 'http://127.0.0.1:9' })
+    expect([closed.first?.id, closed.line('speed')?.status]).toEqual(['origin', 'skip'])
+    expect(closed.first?.message).toContain('ECONNREFUSED')
+
+    const page = createServer((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Sign in</html>')
+    })
+    await new Promise<void>((resolve) => page.listen(0, '127.0.0.1', resolve))
+    const { port } = page.address() as AddressInfo
+    const portal = await doctor({ HUBMIRROR_ORIGIN: `http://127.0.0.1:${port}` })
+    page.close()
+    expect(portal.first?.message).toContain('a page that is not from a Hub')
+
+    const foreign = join(folder, 'foreign')
+    await mkdir(foreign)
+    await writeFile(join(foreign, 'thesis.txt'), 'mine')
+    const other = await doctor({ HUBMIRROR_CACHE_DIR: foreign })
+    expect([other.first?.id, other.line('mirror')?.status]).toEqual(['store', 'warn'])
+
+    const missing = await doctor({ HUBMIRROR_CACHE_DIR: join(folder, 'missing'), HUBMIRROR_OFFLINE: 'on' })
+    expect(missing.first).toBeUndefined()
+    expect(missing.line('store')?.message).toContain('does not exist')
+    expect(missing.line('origin')?.message).toContain('HUBMIRROR_OFFLINE is on')
+  })
+
+  it('ends with 2 for settings that are wrong, and for options of the checks of a client', async () => {
+    const wrong = await run(['doctor', '--server'], { HUBMIRROR_CACHE_MAX_SIZE: 'large' })
+    expect([wrong.status, wrong.stderr]).toEqual([2, expect.stringContaining('HUBMIRROR_CACHE_MAX_SIZE')])
+    const mixed = await run(['doctor', '--server', '--token', 'hf_secret'])
+    expect([mixed.status, mixed.stderr]).toEqual([2, expect.not.stringContaining('hf_secret')])
+  })
+})
