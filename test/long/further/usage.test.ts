@@ -35,7 +35,7 @@ it.each([
   [['token', 'create', 'ci', '--repo', 'acme/'], "such as 'acme/*'"],
   [['token', 'revoke'], 'missing required argument'],
   [['token', 'make', 'ci'], 'unknown command'],
-  [['doctor'], "unknown command 'doctor'"],
+  [['physician'], "unknown command 'physician'"],
   [['config', 'origin'], 'too many arguments'],
   [['prefetch', 'not a repo'], "A repo id is 'name' or 'org/name'"],
   [['prefetch', 'acme/open@'], 'names no revision after the @'],
