@@ -156,7 +156,6 @@ function mergeTwo(one: readonly FoundEntry[], other: readonly FoundEntry[]): Fou
   return merged
 }
 
-/** The stats of a file; undefined when there is none, or something else has its name. */
 /** What a partial takes, and when it last grew, by its folder. Undefined if there is none. */
 export async function sizeOfPartial(
   folder: string,
@@ -166,6 +165,7 @@ export async function sizeOfPartial(
   return stats && { sizeBytes: Math.min(stats.blocks * 512, stats.size), usedAt: stats.mtimeMs }
 }
 
+/** The stats of a file; undefined when there is none, or something else has its name. */
 async function statRegular(file: string): Promise<Stats | undefined> {
   const stats = await ifThere(lstat(file))
   return stats?.isFile() === true ? stats : undefined
