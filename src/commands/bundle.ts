@@ -12,13 +12,10 @@ import { openBundle } from './bundle/read.ts'
 import { NotStored } from './bundle/stored-repos.ts'
 import { BadArchive } from './bundle/tar.ts'
 import { verifyBundle } from './bundle/verify.ts'
+import { isOneOf, runOverStore } from './interruptible.ts'
 import { MirrorGone } from './prefetch/control-client.ts'
 import type { Wanted } from './prefetch/listing.ts'
 import { reachMirror } from './prefetch/reach.ts'
-import { overStore } from './store-output.ts'
-
-/** The exit status that shells report for a process ended by Ctrl-C. */
-const INTERRUPTED = 130
 
 /** The options of `create` on the command line. */
 export interface BundleOptions {
@@ -76,24 +73,9 @@ const EXPLAINED = [
   LocksUnsupported,
 ]
 
-async function explained(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
-  const interrupted = new AbortController()
-  const interrupt = (): void => interrupted.abort()
-  // Only the first signal is handled: a second Ctrl-C ends the process at once.
-  process.once('SIGINT', interrupt)
-  process.once('SIGTERM', interrupt)
-  try {
-    return await overStore(() => work(interrupted.signal))
-  } catch (error) {
-    if (interrupted.signal.aborted) {
-      process.stderr.write('interrupted; run the command again to go on\n')
-      return INTERRUPTED
-    }
-    if (!EXPLAINED.some((kind) => error instanceof kind)) throw error
-    process.stderr.write(`hubmirror: ${(error as Error).message}\n`)
-    return 1
-  } finally {
-    process.off('SIGINT', interrupt)
-    process.off('SIGTERM', interrupt)
-  }
+function explained(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  return runOverStore(work, {
+    isExplained: isOneOf(EXPLAINED),
+    interruptedText: 'interrupted; run the command again to go on',
+  })
 }

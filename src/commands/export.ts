@@ -11,12 +11,11 @@ import { withTable } from '../store/table/table.ts'
 import type { BundledFile } from './bundle/manifest.ts'
 import { findStored, NotStored } from './bundle/stored-repos.ts'
 import { type BytesSource, CacheWriter, Conflict } from './hub-cache/cache-writer.ts'
+import { isOneOf, runOverStore } from './interruptible.ts'
 import type { Wanted } from './prefetch/listing.ts'
 import { formatRepo } from './repo-argument.ts'
-import { formatSize, overStore, plural, printable } from './store-output.ts'
+import { formatSize, plural, printable } from './store-output.ts'
 
-/** The exit status that shells report for a process ended by Ctrl-C. */
-const INTERRUPTED = 130
 const DISK_ERRORS: ReadonlySet<string> = new Set([
   'ENOSPC',
   'EDQUOT',
@@ -52,31 +51,16 @@ interface Result {
 }
 
 /** Resolves with the exit status: 0 if the directory has all files, 1 if not, and 130 after SIGINT or SIGTERM. */
-export async function runExport(config: Config, options: ExportOptions): Promise<number> {
-  const interrupted = new AbortController()
-  const interrupt = (): void => interrupted.abort()
-  process.once('SIGINT', interrupt)
-  process.once('SIGTERM', interrupt)
-  try {
-    return await overStore(async () => {
-      const result = await exportRepo(config, options, interrupted.signal)
-      process.stdout.write(options.json ? formatJson(result, options) : formatText(result, options))
-      return result.failed.length === 0 ? 0 : 1
-    })
-  } catch (error) {
-    if (interrupted.signal.aborted) {
-      process.stderr.write('interrupted; run the command again to go on\n')
-      return INTERRUPTED
-    }
-    const isKnown =
-      error instanceof NotStored || error instanceof Conflict || DISK_ERRORS.has(errorCode(error) ?? '')
-    if (!isKnown) throw error
-    process.stderr.write(`hubmirror: ${printable((error as Error).message)}\n`)
-    return 1
-  } finally {
-    process.off('SIGINT', interrupt)
-    process.off('SIGTERM', interrupt)
+export function runExport(config: Config, options: ExportOptions): Promise<number> {
+  const work = async (signal: AbortSignal): Promise<number> => {
+    const result = await exportRepo(config, options, signal)
+    process.stdout.write(options.json ? formatJson(result, options) : formatText(result, options))
+    return result.failed.length === 0 ? 0 : 1
   }
+  return runOverStore(work, {
+    isExplained: (error) => isOneOf([NotStored, Conflict])(error) || DISK_ERRORS.has(errorCode(error) ?? ''),
+    interruptedText: 'interrupted; run the command again to go on',
+  })
 }
 
 async function exportRepo(config: Config, options: ExportOptions, signal: AbortSignal): Promise<Result> {

@@ -8,12 +8,10 @@ import { LocksUnsupported } from '../store/lock.ts'
 import { IntakeClient, Refused } from './bundle/intake-client.ts'
 import { type ImportedFile, type ImportedSnapshot, importSnapshot } from './import/job.ts'
 import { NothingToImport, type Scan, scan } from './import/scan.ts'
+import { isOneOf, runOverStore } from './interruptible.ts'
 import { ControlClient, MirrorGone } from './prefetch/control-client.ts'
 import { reachMirror } from './prefetch/reach.ts'
-import { formatSize, overStore, plural, printable } from './store-output.ts'
-
-/** The exit status that shells report for a process ended by Ctrl-C. */
-const INTERRUPTED = 130
+import { formatSize, plural, printable } from './store-output.ts'
 
 /** The options of the command line. */
 export interface ImportCommandOptions {
@@ -30,25 +28,11 @@ export interface ImportCommandOptions {
 }
 
 /** Resolves with the exit status: 0 if all that was found is stored, 1 if not, and 130 after SIGINT or SIGTERM. */
-export async function runImport(config: Config, options: ImportCommandOptions): Promise<number> {
-  const interrupted = new AbortController()
-  const interrupt = (): void => interrupted.abort()
-  process.once('SIGINT', interrupt)
-  process.once('SIGTERM', interrupt)
-  try {
-    return await overStore(() => importAll(config, options, interrupted.signal))
-  } catch (error) {
-    if (interrupted.signal.aborted) {
-      process.stderr.write('interrupted; what was imported stays, and the next run goes on there\n')
-      return INTERRUPTED
-    }
-    if (!EXPLAINED.some((kind) => error instanceof kind)) throw error
-    process.stderr.write(`hubmirror: ${printable((error as Error).message)}\n`)
-    return 1
-  } finally {
-    process.off('SIGINT', interrupt)
-    process.off('SIGTERM', interrupt)
-  }
+export function runImport(config: Config, options: ImportCommandOptions): Promise<number> {
+  return runOverStore((signal) => importAll(config, options, signal), {
+    isExplained: isOneOf(EXPLAINED),
+    interruptedText: 'interrupted; what was imported stays, and the next run goes on there',
+  })
 }
 
 /** Failures that a sentence explains. */

@@ -5,16 +5,13 @@ import type { Config } from '../config/keys.ts'
 import { pathFilter } from '../hub/file-patterns.ts'
 import { UnusableControlSocket } from '../store/control-socket.ts'
 import { LocksUnsupported } from '../store/lock.ts'
+import { isOneOf, runOverStore } from './interruptible.ts'
 import { ControlClient } from './prefetch/control-client.ts'
 import { runJob } from './prefetch/job.ts'
 import type { Wanted } from './prefetch/listing.ts'
 import { createProgress } from './prefetch/progress.ts'
 import { reachMirror } from './prefetch/reach.ts'
 import { formatJson, formatText, isComplete } from './prefetch/result.ts'
-import { overStore } from './store-output.ts'
-
-/** The exit status that shells report for a process ended by Ctrl-C. */
-const INTERRUPTED = 130
 
 /** The options of the command line. */
 export interface PrefetchOptions {
@@ -32,46 +29,28 @@ export interface PrefetchOptions {
  * Prints progress to stderr and the result to stdout. Resolves with the exit status: 0 if all files are stored, 1 if one is
  * missing, and 130 after SIGINT or SIGTERM. What was fetched until then stays, and the next run goes on there.
  */
-export async function runPrefetch(config: Config, options: PrefetchOptions): Promise<number> {
-  try {
-    return await overStore(() => prefetch(config, options))
-  } catch (error) {
-    if (!(error instanceof UnusableControlSocket || error instanceof LocksUnsupported)) throw error
-    process.stderr.write(`hubmirror: ${error.message}\n`)
-    return 1
-  }
+export function runPrefetch(config: Config, options: PrefetchOptions): Promise<number> {
+  return runOverStore((signal) => prefetch(config, options, signal), {
+    isExplained: isOneOf([UnusableControlSocket, LocksUnsupported]),
+    interruptedText: 'interrupted; what was fetched stays, and the next run goes on there',
+  })
 }
 
-async function prefetch(config: Config, options: PrefetchOptions): Promise<number> {
-  const { wanted, include, exclude, dryRun } = options
-  const interrupted = new AbortController()
-  const interrupt = (): void => interrupted.abort()
-  // Only the first signal is handled: a second Ctrl-C ends the process at once.
-  process.once('SIGINT', interrupt)
-  process.once('SIGTERM', interrupt)
+async function prefetch(config: Config, options: PrefetchOptions, signal: AbortSignal): Promise<number> {
+  const { wanted, include, exclude, dryRun, version } = options
   const progress = createProgress({ isQuiet: dryRun })
-  const { signal } = interrupted
+  const say = (line: string): void => progress.say(line)
+  const reached = await reachMirror(config, { version, say, signal })
+  const client = new ControlClient(reached.socketPath, options)
   try {
-    const { version } = options
-    const reached = await reachMirror(config, { version, say: (line) => progress.say(line), signal })
-    const client = new ControlClient(reached.socketPath, options)
-    try {
-      const isMeant = pathFilter(include, exclude)
-      const results = await runJob({ client, wanted, isMeant, dryRun, signal, observer: progress })
-      progress.stop()
-      process.stdout.write(options.json ? formatJson(results, options) : formatText(results, options))
-      return isComplete(results) ? 0 : 1
-    } finally {
-      progress.stop()
-      client.close()
-      await reached.close()
-    }
-  } catch (error) {
-    if (!signal.aborted) throw error
-    process.stderr.write('interrupted; what was fetched stays, and the next run goes on there\n')
-    return INTERRUPTED
+    const isMeant = pathFilter(include, exclude)
+    const results = await runJob({ client, wanted, isMeant, dryRun, signal, observer: progress })
+    progress.stop()
+    process.stdout.write(options.json ? formatJson(results, options) : formatText(results, options))
+    return isComplete(results) ? 0 : 1
   } finally {
-    process.off('SIGINT', interrupt)
-    process.off('SIGTERM', interrupt)
+    progress.stop()
+    client.close()
+    await reached.close()
   }
 }

@@ -28,11 +28,10 @@ import {
 } from '../store/upkeep/walk.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { type ActLog, openActLog } from './audit.ts'
+import { INTERRUPTED, interruptible } from './interruptible.ts'
 import { formatSize, formatSpan, overStore, plural } from './store-output.ts'
 
 const RECORD_EVERY_MS = 5_000
-/** The exit status that shells report for a process ended by Ctrl-C. */
-const INTERRUPTED = 130
 
 /** The options of the command line. */
 export interface VerifyOptions {
@@ -53,20 +52,15 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
     await actAsMirrorUser(config.cacheDir)
     if (options.restart) await clearPosition(layout, 'verify')
     const before = await readPosition(layout, 'verify')
-    const interrupted = new AbortController()
-    const interrupt = (): void => interrupted.abort()
-    // Only the first signal is handled: a second Ctrl-C ends the process at once.
-    process.once('SIGINT', interrupt)
-    process.once('SIGTERM', interrupt)
-    const log = await openActLog(config)
-    try {
-      const keepsSums = config.checkReadsMs !== undefined
-      return await verify(layout, { ...options, keepsSums, before, signal: interrupted.signal, log })
-    } finally {
-      log.close()
-      process.off('SIGINT', interrupt)
-      process.off('SIGTERM', interrupt)
-    }
+    return interruptible(async (signal) => {
+      const log = await openActLog(config)
+      try {
+        const keepsSums = config.checkReadsMs !== undefined
+        return await verify(layout, { ...options, keepsSums, before, signal, log })
+      } finally {
+        log.close()
+      }
+    })
   })
 }
 

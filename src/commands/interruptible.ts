@@ -1,0 +1,53 @@
+// Commands that Ctrl-C may end: the signal that ends their work, and the exit status and sentence for it.
+
+import { overStore, printable } from './store-output.ts'
+
+/** The exit status that shells report for a process ended by Ctrl-C. */
+export const INTERRUPTED = 130
+
+/**
+ * Runs `work` with a signal that the first SIGINT or SIGTERM aborts. A second one ends the process at once. Settles as `work`
+ * does.
+ */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const interrupted = new AbortController()
+  const interrupt = (): void => interrupted.abort()
+  process.once('SIGINT', interrupt)
+  process.once('SIGTERM', interrupt)
+  try {
+    return await work(interrupted.signal)
+  } finally {
+    process.off('SIGINT', interrupt)
+    process.off('SIGTERM', interrupt)
+  }
+}
+
+/**
+ * The same for a command over the store. Resolves with the status of `work`; with 130 after a signal, and `interruptedText` on
+ * stderr; with 1 after an error that `isExplained` accepts, and its message on stderr. Rejects with every other error.
+ */
+export function runOverStore(
+  work: (signal: AbortSignal) => Promise<number>,
+  options: { readonly isExplained: (error: unknown) => boolean; readonly interruptedText: string },
+): Promise<number> {
+  return interruptible(async (signal) => {
+    try {
+      return await overStore(() => work(signal))
+    } catch (error) {
+      if (signal.aborted) {
+        process.stderr.write(`${options.interruptedText}\n`)
+        return INTERRUPTED
+      }
+      if (!options.isExplained(error)) throw error
+      process.stderr.write(
+        `hubmirror: ${printable(error instanceof Error ? error.message : String(error))}\n`,
+      )
+      return 1
+    }
+  })
+}
+
+/** A test whether an error is of one of these classes. */
+export function isOneOf(kinds: readonly (new (...args: never[]) => Error)[]): (error: unknown) => boolean {
+  return (error) => kinds.some((kind) => error instanceof kind)
+}
