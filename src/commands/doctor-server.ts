@@ -1,7 +1,6 @@
 // `hubmirror doctor --server`: the checks of the machine where the mirror runs, with the settings of the mirror. The origin is
 // asked without a token, as the mirror asks for public repos. The words are in doctor/findings-server.ts.
 
-import { readFileSync } from 'node:fs'
 import { access, constants, stat, statfs } from 'node:fs/promises'
 import type { Config } from '../config/keys.ts'
 import { ask, isRedirect, type Seen, type Way } from '../doctor/ask.ts'
@@ -12,6 +11,7 @@ import {
   SERVER_SKIPPED,
   type ServerFindingId,
 } from '../doctor/findings-server.ts'
+import { authoritiesOf, type Env } from '../doctor/local-checks.ts'
 import { codeOf } from '../doctor/network-checks.ts'
 import type { Line } from '../doctor/report.ts'
 import { fill, USUAL_REPO } from '../doctor/table.ts'
@@ -37,7 +37,7 @@ export interface ServerOptions {
   readonly repo: Repo | undefined
   readonly file: string | undefined
   readonly version: string
-  readonly env: Readonly<Record<string, string | undefined>>
+  readonly env: Env
 }
 
 /** Runs all checks, and changes nothing. Never rejects for what is wrong. */
@@ -56,7 +56,10 @@ class ServerChecks {
   constructor(config: Config, options: ServerOptions) {
     this.#config = config
     this.#options = options
-    this.#way = { proxyOf: (url) => config.proxies.of(url), authorities: authoritiesOf(options.env) }
+    this.#way = {
+      proxyOf: (url) => config.proxies.of(url),
+      authorities: authoritiesOf(options.env, ['NODE_EXTRA_CA_CERTS']),
+    }
   }
 
   async run(): Promise<readonly Line[]> {
@@ -248,16 +251,4 @@ function usualRepo(): Repo {
   const id = parseRepoId(USUAL_REPO)
   if (id === undefined) throw new Error('the usual repo has no valid name')
   return { type: 'model', id }
-}
-
-/** The authorities that Node trusts in addition to its own. */
-function authoritiesOf(env: ServerOptions['env']): readonly string[] {
-  const path = env['NODE_EXTRA_CA_CERTS']
-  if (path === undefined || path === '') return []
-  try {
-    return [readFileSync(path, 'utf8')]
-  } catch {
-    // Node has warned of it at start.
-    return []
-  }
 }

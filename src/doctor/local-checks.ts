@@ -52,9 +52,9 @@ export function checkForm(report: Report, token: string, source: string): boolea
   return problem === undefined
 }
 
-/** The authorities that the variables of the clients name, in PEM. */
-export function authoritiesOf(env: Env): readonly string[] {
-  return CA_VARIABLES.flatMap((name) => {
+/** The authorities that these variables name, in PEM: by default those of all clients. */
+export function authoritiesOf(env: Env, variables: readonly string[] = CA_VARIABLES): readonly string[] {
+  return variables.flatMap((name) => {
     const path = env[name]
     const text = path === undefined || path === '' ? undefined : readSmall(path)
     return text === undefined ? [] : [text]
