@@ -1,8 +1,8 @@
 // The usage of `hubmirror doctor`: options and the errors of both.
 
 import { readFileSync } from 'node:fs'
-import { type Command, InvalidArgumentError } from 'commander'
-import { parseRepo } from './repo-argument.ts'
+import type { Command } from 'commander'
+import { parseRepo, readOrEnd } from './repo-argument.ts'
 import type { CommandLine } from './store-commands.ts'
 
 const EXAMPLES = `
@@ -52,7 +52,9 @@ export function addDoctorCommand(
     if (flags.token !== undefined && flags.tokenFile !== undefined)
       command.error('error: expected --token or --token-file, not both')
     const { runDoctor, readUsage } = await import('./doctor.ts')
-    const usage = usageOf(command, () => readUsage(flags, process.env, (path) => readFileSync(path, 'utf8')))
+    const usage = readOrEnd(command, () =>
+      readUsage(flags, process.env, (path) => readFileSync(path, 'utf8')),
+    )
     finish(await runDoctor(usage, flags.json === true))
   })
 }
@@ -66,17 +68,8 @@ async function runOnServer(
     if (flags[name] !== undefined)
       command.error('error: --endpoint, --token and --token-file are for the checks of a client')
   const { repo, file, json = false } = flags
-  const named = usageOf(command, () => (repo === undefined ? undefined : parseRepo(repo)))
+  const named = readOrEnd(command, () => (repo === undefined ? undefined : parseRepo(repo)))
   const config = load({})
   const { runServerDoctor } = await import('./doctor.ts')
   return runServerDoctor(config, { repo: named, file, version, env: process.env }, json)
-}
-
-function usageOf<T>(command: Command, read: () => T): T {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof InvalidArgumentError) command.error(`error: ${error.message}`)
-    throw error
-  }
 }

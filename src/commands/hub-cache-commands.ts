@@ -1,9 +1,9 @@
 // The usage of `hubmirror import` and `export`: arguments, options and the errors of both.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type CommitHash, isCommitHash, REPO_TYPES, type Repo, type RepoType } from '../hub/names.ts'
+import { type CommitHash, isCommitHash, REPO_TYPES, type RepoType } from '../hub/names.ts'
 import { collect, tokenOf, wantedOf } from './prefetch-command.ts'
-import { parseRepo } from './repo-argument.ts'
+import { parseRepo, readOrEnd } from './repo-argument.ts'
 import type { CommandLine } from './store-commands.ts'
 
 const EXPORT_EXAMPLES = `
@@ -49,7 +49,8 @@ function addImport(program: Command, { withSettings, load, finish }: CommandLine
     .addHelpText('after', IMPORT_EXAMPLES)
   withSettings(command, ['cache.dir', 'origin']).action(async (directory: string, flags: ImportFlags) => {
     const { public: isPublic = false, whole: isWhole = false, dryRun = false, json = false } = flags
-    const repo = repoOf(command, flags)
+    const { repo: text, type } = flags
+    const repo = readOrEnd(command, () => (text === undefined ? undefined : parseRepo(text, type)))
     const token = tokenOf(command, process.env['HF_TOKEN'])
     const config = load({ ...flags })
     const { runImport } = await import('./import.ts')
@@ -68,15 +69,6 @@ interface ImportFlags {
   readonly whole?: boolean
   readonly dryRun?: boolean
   readonly json?: boolean
-}
-
-function repoOf(command: Command, { repo, type }: ImportFlags): Repo | undefined {
-  try {
-    return repo === undefined ? undefined : parseRepo(repo, type)
-  } catch (error) {
-    if (error instanceof InvalidArgumentError) command.error(`error: ${error.message}`)
-    throw error
-  }
 }
 
 function parseCommit(text: string): CommitHash {

@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { isHeaderSafe } from '../http/headers.ts'
 import { REPO_TYPES, type RepoType } from '../hub/names.ts'
 import type { Wanted } from './prefetch/listing.ts'
-import { parseRepo } from './repo-argument.ts'
+import { parseRepo, readOrEnd } from './repo-argument.ts'
 import type { CommandLine } from './store-commands.ts'
 
 const EXAMPLES = `
@@ -62,18 +62,15 @@ export function wantedOf(
   texts: readonly string[],
   type: RepoType | undefined,
 ): readonly Wanted[] {
-  try {
-    return texts.map((text) => {
+  return readOrEnd(command, () =>
+    texts.map((text) => {
       // No id has this character.
       const at = text.indexOf('@')
       const revision = at === -1 ? 'main' : text.slice(at + 1)
       if (revision === '') throw new InvalidArgumentError(`'${text}' names no revision after the @.`)
       return { repo: parseRepo(at === -1 ? text : text.slice(0, at), type), revision }
-    })
-  } catch (error) {
-    if (error instanceof InvalidArgumentError) command.error(`error: ${error.message}`)
-    throw error
-  }
+    }),
+  )
 }
 
 /** The token without white space at its ends, as clients read it. An error never quotes it. */

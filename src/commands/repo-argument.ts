@@ -1,6 +1,6 @@
 // A repo as an operator names it on the command line.
 
-import { InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { parseRepoId, REPO_ID_RULE, REPO_TYPES, type Repo, type RepoType } from '../hub/names.ts'
 
 /**
@@ -20,4 +20,14 @@ export function parseRepo(text: string, type?: RepoType): Repo {
 /** The repo as `parseRepo` reads it. */
 export function formatRepo({ type, id }: Repo): string {
   return type === 'model' ? id : `${type}/${id}`
+}
+
+/** What `read` returns. Ends the command, with the message on stderr, if it throws InvalidArgumentError. */
+export function readOrEnd<T>(command: Command, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof InvalidArgumentError) command.error(`error: ${error.message}`)
+    throw error
+  }
 }
