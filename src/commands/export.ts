@@ -4,12 +4,11 @@
 import type { Config } from '../config/keys.ts'
 import { pathFilter } from '../hub/file-patterns.ts'
 import { errorCode } from '../store/atomic.ts'
-import type { BlobKey } from '../store/digest.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
 import { requireStore } from '../store/prepare.ts'
 import { withTable } from '../store/table/table.ts'
 import type { BundledFile } from './bundle/manifest.ts'
-import { findStored, NotStored } from './bundle/stored-repos.ts'
+import { findStored, NotStored, withSmallBytes } from './bundle/stored-repos.ts'
 import { type BytesSource, CacheWriter, Conflict } from './hub-cache/cache-writer.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
 import type { Wanted } from './prefetch/listing.ts'
@@ -75,9 +74,9 @@ async function exportRepo(config: Config, options: ExportOptions, signal: AbortS
   const [written, there, failed]: [BundledFile[], BundledFile[], Failed[]] = [[], [], []]
   const writer = await CacheWriter.open(directory, wanted.repo, { copies })
   try {
-    for (const file of files) {
+    for await (const { item: file, small } of withSmallBytes(layout, files)) {
       signal.throwIfAborted()
-      const outcome = await conflictOr(() => writer.write(file, () => sourceOf(layout, file)))
+      const outcome = await conflictOr(() => writer.write(file, sourceOf(layout, file, small)))
       if (outcome === 'written') written.push(file)
       else if (outcome === 'there') there.push(file)
       else failed.push({ path: file.path, reason: reasonOf(outcome, wanted) })
@@ -100,17 +99,9 @@ async function conflictOr<T>(work: () => Promise<T>): Promise<T | Conflict> {
 }
 
 /** Where the bytes of a file are. A file of the store may be gone when it is opened. */
-async function sourceOf(layout: Layout, { key, sizeBytes }: BundledFile): Promise<BytesSource | undefined> {
+function sourceOf(layout: Layout, { key, sizeBytes }: BundledFile, small: Buffer | undefined): BytesSource {
   if (sizeBytes === 0) return { bytes: Buffer.alloc(0) }
-  const small = await smallBytes(layout, key)
   return small === undefined ? { file: layout.blob(key) } : { bytes: small }
-}
-
-function smallBytes(layout: Layout, key: BlobKey): Promise<Buffer | undefined> {
-  return withTable(layout.facts, { readOnly: true }, (table) => {
-    const bytes = table?.blobBytes(key)
-    return bytes === undefined ? undefined : Buffer.from(bytes)
-  })
 }
 
 function reasonOf(outcome: 'missing' | 'damaged' | Conflict, { repo, revision }: Wanted): string {

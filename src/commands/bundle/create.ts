@@ -9,7 +9,7 @@ import { ifThere } from '../../store/atomic.ts'
 import { hasDigest, Verifier } from '../../store/digest.ts'
 import { createLayout, type Layout } from '../../store/layout.ts'
 import { requireStore } from '../../store/prepare.ts'
-import { type Table, withTable } from '../../store/table/table.ts'
+import { withTable } from '../../store/table/table.ts'
 import type { Wanted } from '../prefetch/listing.ts'
 import { formatRepo } from '../repo-argument.ts'
 import { formatSize, plural } from '../store-output.ts'
@@ -24,12 +24,10 @@ import {
 } from './manifest.ts'
 import { type BundleSink, openSink, openSource } from './parts.ts'
 import { readManifest } from './read.ts'
-import { type Found, findStored, NotStored } from './stored-repos.ts'
+import { type Found, findStored, NotStored, withSmallBytes } from './stored-repos.ts'
 import { tarEnd, tarHeader, tarPadding } from './tar.ts'
 
 const READ_BYTES = 1024 * 1024
-/** Small blobs that are read from the table at once: 4 MiB at most. */
-const SMALL_AT_ONCE = 64
 
 export interface CreateOptions {
   readonly file: string
@@ -64,13 +62,9 @@ export async function createBundle(config: Config, options: CreateOptions): Prom
     await writeMember(sink, HEAD_NAME, head)
     await writeMember(sink, MANIFEST_NAME, body)
     const carried = blobs.filter(({ isCarried }) => isCarried)
-    for (let start = 0; start < carried.length; start += SMALL_AT_ONCE) {
-      const batch = carried.slice(start, start + SMALL_AT_ONCE)
-      const small = await withTable(layout.facts, { readOnly: true }, (table) => bytesOf(table, batch))
-      for (const blob of batch) {
-        signal.throwIfAborted()
-        await writeBlob(sink, blob, { layout, found, small: small.get(blob.key), signal })
-      }
+    for await (const { item: blob, small } of withSmallBytes(layout, carried)) {
+      signal.throwIfAborted()
+      await writeBlob(sink, blob, { layout, found, small, signal })
     }
     const written = new Set<string>()
     for (const { row, body: bytes } of found.documents) {
@@ -84,16 +78,6 @@ export async function createBundle(config: Config, options: CreateOptions): Prom
     await sink.abandon()
     throw error
   }
-}
-
-/** The bytes that are in the table. */
-function bytesOf(table: Table | undefined, blobs: readonly BundledBlob[]): ReadonlyMap<string, Buffer> {
-  const found = new Map<string, Buffer>()
-  for (const { key } of blobs) {
-    const bytes = table?.blobBytes(key)
-    if (bytes !== undefined) found.set(key, Buffer.from(bytes))
-  }
-  return found
 }
 
 async function writeMember(sink: BundleSink, name: string, bytes: Buffer): Promise<void> {

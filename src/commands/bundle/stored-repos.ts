@@ -5,18 +5,18 @@
 import { createHash } from 'node:crypto'
 import type { Config } from '../../config/keys.ts'
 import type { PathTest } from '../../hub/file-patterns.ts'
-import { contentTypeOf } from '../../hub/listing.ts'
+import { contentTypeOf, ListingReader } from '../../hub/listing.ts'
 import { apiSegment, type CommitHash, isCommitHash, type Repo, repoKey } from '../../hub/names.ts'
 import { parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { Implied } from '../../mirror/documents/implied.ts'
 import { Metadata, type StoredMetadata } from '../../mirror/metadata/metadata.ts'
 import { RestrictedMetadata } from '../../mirror/metadata/restricted.ts'
-import { isRecord } from '../../records.ts'
-import { type BlobKey, isBlobKey } from '../../store/digest.ts'
+import type { BlobKey } from '../../store/digest.ts'
 import { decodeFact, factId } from '../../store/facts/fact-bytes.ts'
+import type { Layout } from '../../store/layout.ts'
 import type { FactKind, Facts } from '../../store/store.ts'
-import type { Table } from '../../store/table/table.ts'
+import { type Table, withTable } from '../../store/table/table.ts'
 import type { Wanted } from '../prefetch/listing.ts'
 import { formatRepo } from '../repo-argument.ts'
 import type { BundledBlob, BundledDocument, BundledFile, BundledRef, BundledRepo } from './manifest.ts'
@@ -265,18 +265,31 @@ function cureFor(name: string, revision: string | undefined): string {
 function itemsOf(body: Buffer): readonly (Pick<BundledFile, 'path' | 'etag' | 'lfs' | 'key' | 'sizeBytes'> & {
   readonly contentType?: string
 })[] {
-  const items: unknown = JSON.parse(body.toString())
-  if (!Array.isArray(items)) return []
-  return items.flatMap((item: unknown) => {
-    if (!isRecord(item) || item['type'] !== 'file') return []
-    const { path, size, oid, lfs } = item
-    if (typeof path !== 'string' || typeof size !== 'number') return []
-    const etag = isRecord(lfs) ? lfs['oid'] : oid
-    const key = `${isRecord(lfs) ? 'sha256' : 'gitsha1'}:${String(etag)}`
-    if (typeof etag !== 'string' || !isBlobKey(key)) return []
-    const contentType = isRecord(lfs) ? undefined : contentTypeOf(path)
-    return [{ path, etag, lfs: isRecord(lfs), key, sizeBytes: size, ...typed(contentType) }]
-  })
+  const files = new ListingReader(body).read(Number.POSITIVE_INFINITY) ?? []
+  return files.map((file): ReturnType<typeof itemsOf>[number] => ({
+    ...file,
+    key: file.lfs ? `sha256:${file.etag}` : `gitsha1:${file.etag}`,
+    ...(file.lfs ? {} : typed(contentTypeOf(file.path))),
+  }))
+}
+
+/** Small blobs that are read from the table at once: 4 MiB at most. */
+const SMALL_AT_ONCE = 64
+
+/** Each item with the bytes of its blob, if these are in the table. The bytes of all others are in files. */
+export async function* withSmallBytes<T extends { readonly key: BlobKey }>(
+  layout: Layout,
+  items: readonly T[],
+): AsyncGenerator<{ readonly item: T; readonly small: Buffer | undefined }, void, undefined> {
+  for (let start = 0; start < items.length; start += SMALL_AT_ONCE) {
+    const batch = items.slice(start, start + SMALL_AT_ONCE)
+    yield* await withTable(layout.facts, { readOnly: true }, (table) =>
+      batch.map((item) => {
+        const bytes = table?.blobBytes(item.key)
+        return { item, small: bytes && Buffer.from(bytes) }
+      }),
+    )
+  }
 }
 
 /** The facts of a table, to be read only. */

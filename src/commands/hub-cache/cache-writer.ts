@@ -75,10 +75,7 @@ export class CacheWriter {
    * Writes a file of a snapshot, unless it is there. Resolves with false if the source is missing or does not have the digest.
    * Rejects with Conflict, and with the error of the disk.
    */
-  async write(
-    file: WrittenFile,
-    source: () => Promise<BytesSource | undefined>,
-  ): Promise<'written' | 'there' | 'missing' | 'damaged'> {
+  async write(file: WrittenFile, source: BytesSource): Promise<'written' | 'there' | 'missing' | 'damaged'> {
     checkPath(file.path)
     const segments = file.path.split('/')
     const name = segments.pop() ?? ''
@@ -133,7 +130,7 @@ export class CacheWriter {
   async #bring(
     target: string,
     file: WrittenFile,
-    source: () => Promise<BytesSource | undefined>,
+    source: BytesSource,
   ): Promise<'written' | 'there' | 'missing' | 'damaged'> {
     const folder = path.dirname(target)
     if (folder === path.join(this.#root, 'blobs')) await this.#folder('blobs')
@@ -144,16 +141,14 @@ export class CacheWriter {
         `${target} is there, and does not have its digest; remove it, or export into another directory`,
       )
     }
-    const bytes = await source()
-    if (bytes === undefined) return 'missing'
     const temporary = this.#temporary()
     try {
-      if ('bytes' in bytes) await writeFile(temporary, bytes.bytes, { flag: 'wx' })
+      if ('bytes' in source) await writeFile(temporary, source.bytes, { flag: 'wx' })
       else {
         // A clone where the file system can; the bytes themselves elsewhere. Never a hard link: the owner of the directory could
         // change what the mirror serves.
         const copied = await ifThere(
-          copyFile(bytes.file, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE).then(
+          copyFile(source.file, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE).then(
             () => true,
           ),
         )
