@@ -1,23 +1,13 @@
 // `hubmirror token` in a process of its own, with and without a running mirror.
 
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, chown, mkdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it } from 'vitest'
 import { mirrorTokensPath } from '../../src/callers/token-file.ts'
-import { run } from '../support/run-cli.ts'
 import { openScene } from '../support/scene.ts'
+import { scratch, token } from '../support/token-commands.ts'
 
 const OPEN = '/acme/open/resolve/main/config.json'
-
-const token = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  run(['token', ...args], { HOME: tmpdir(), ...env })
-
-async function scratch(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-token-commands-'))
-  onTestFinished(() => rm(folder, { recursive: true, force: true }))
-  return folder
-}
 
 it('a token is issued, listed and revoked beside a running mirror, which notices within a second', async () => {
   const scene = await openScene()

@@ -3,35 +3,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { clone, cloneAndLeave, openGitScene, urlOf } from '../../support/clone-scene.ts'
 import { eventually } from '../../support/eventually.ts'
-import { describeGit, type GitClient, gitClient, storedGits, whenStored } from '../../support/git-client.ts'
+import { describeGit, gitClient, storedGits, whenStored } from '../../support/git-client.ts'
 import { TOKENS } from '../../support/mirror-world.ts'
 import { policiesOf } from '../../support/policies.ts'
-import { openScene, type Scene } from '../../support/scene.ts'
 import { metricValue } from '../../support/start-mirror.ts'
-
-/** A scene in which a fetch of the mirror follows each clone at once. */
-const openGitScene = (options: Parameters<typeof openScene>[0] = {}): Promise<Scene> =>
-  openScene({ ...options, config: { refTtlMs: 0, ...options.config } })
-
-const urlOf = (scene: Scene, id = 'acme/open', user = ''): string =>
-  `${scene.mirror.url.replace('//', `//${user}`)}/${id}`
-
-/** Clones, and returns the commit that it has. */
-async function clone(client: GitClient, url: string, folder: string, ...options: string[]): Promise<string> {
-  await client.ok(['clone', '--quiet', ...options, url, folder])
-  return client.ok(['rev-parse', 'HEAD'], folder)
-}
-
-/** Clones, waits until the repo is stored, and takes the Hub away. Returns the folder of the repository. */
-async function cloneAndLeave(scene: Scene, client: GitClient): Promise<string> {
-  await clone(client, urlOf(scene), 'first')
-  const [folder = ''] = await whenStored(scene.mirror.cacheDir)
-  await scene.hub.stop()
-  return folder
-}
-
-/** The question for everything in version 0 of the protocol. */
 
 describeGit('what an operator decides', () => {
   it.each([

@@ -1,23 +1,13 @@
 // More of `hubmirror token`: lists that cannot be read or written, an audit log that is full, and a link to the list.
 
-import { lstat, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { lstat, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it } from 'vitest'
 import { mirrorTokensPath } from '../../../src/callers/token-file.ts'
-import { run } from '../../support/run-cli.ts'
 import { openScene } from '../../support/scene.ts'
+import { scratch, token } from '../../support/token-commands.ts'
 
 const OPEN = '/acme/open/resolve/main/config.json'
-
-const token = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  run(['token', ...args], { HOME: tmpdir(), ...env })
-
-async function scratch(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'hubmirror-token-commands-'))
-  onTestFinished(() => rm(folder, { recursive: true, force: true }))
-  return folder
-}
 
 it('the command exits 1 for an unknown name, and for a list that it cannot read, which stays unchanged', async () => {
   const env = { HUBMIRROR_CACHE_DIR: await scratch() }
