@@ -5,7 +5,7 @@ import { isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, typeOfApiSegment } from '../hub/names.ts'
 import { checkPath, checkRevision } from '../hub/url-text.ts'
 import { isRecord, parseRecord } from '../records.ts'
-import { type BlobKey, isBlobKey } from '../store/digest.ts'
+import { type BlobKey, hasDigest, isBlobKey } from '../store/digest.ts'
 import { BadDocument, type BroughtFile, type BroughtRepo, type Intake, NotWelcome } from './intake.ts'
 
 /** Some thousand files or blobs. */
@@ -153,13 +153,13 @@ function fileOf(row: unknown): BroughtFile {
   if (!isRecord(row)) throw bad()
   const { path, commit, etag, lfs, contentType } = row
   if (!isText(path) || !isCommit(commit) || typeof etag !== 'string' || !isBareEtag(etag)) throw bad()
-  if (typeof lfs !== 'boolean' || !isOptional(contentType, isMediaType) || !isSize(row['sizeBytes']))
-    throw bad()
+  if (typeof lfs !== 'boolean' || !isOptional(contentType, isMediaType)) throw bad()
   checked(() => checkPath(path))
-  const { key } = row['sizeBytes'] === 0 ? { key: row['key'] } : blobOf(row)
-  if (typeof key !== 'string' || !isBlobKey(key)) throw bad()
+  const { key, sizeBytes } = blobOf(row)
+  // No blob is stored of an empty file, so nothing else would compare it with its digest.
+  if (sizeBytes === 0 && !hasDigest(key, Buffer.alloc(0))) throw bad()
   const type = contentType === undefined ? {} : { contentType }
-  return { path, meta: { commit, etag, sizeBytes: row['sizeBytes'], lfs, ...type }, key }
+  return { path, meta: { commit, etag, sizeBytes, lfs, ...type }, key }
 }
 
 function refOf(row: unknown): readonly [string, CommitHash] {

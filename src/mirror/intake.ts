@@ -28,7 +28,7 @@ export interface BroughtRepo {
   readonly licence?: readonly string[] | undefined
 }
 
-export type Standing = 'welcome' | 'no-rule' | 'restricted'
+export type Standing = 'welcome' | 'no-rule' | 'restricted' | 'public' | 'ended'
 
 export interface BroughtFile {
   readonly path: string
@@ -49,11 +49,10 @@ export interface IntakeOptions {
   readonly origin: URL
   readonly metadata: Metadata
   readonly restricted: RestrictedMetadata
-  readonly access: Pick<Access, 'verdict'>
+  readonly access: Pick<Access, 'verdict' | 'wasRefused'>
   readonly contents: Pick<Contents, 'isStored'>
   readonly downloads: Pick<Downloads, 'take'>
   readonly invalidations: Pick<Invalidations, 'invalidate'>
-  readonly monotonic: () => number
 }
 
 export class Intake {
@@ -69,12 +68,16 @@ export class Intake {
 
   /**
    * Whether anything of the repo may be kept. `no-rule`: it is private or gated, and no rule names callers who may read it.
-   * `restricted`: it is brought as a public repo, and the Hub has answered this process that it is none.
+   * `restricted`: it is brought as a public repo, and the last word of the Hub to this process was a refusal. `public`: it is brought
+   * as private or gated, and the Hub has just shown it to an anonymous request. `ended`: the Hub has refused it to a caller of this
+   * process, or a write went to it, since the Hub has shown it.
    */
   standingOf({ repo, isPublic }: BroughtRepo): Standing {
     const { access, restricted } = this.#options
-    if (isPublic) return access.verdict(repo) === 'restricted' ? 'restricted' : 'welcome'
-    return restricted.isNamed(repo) ? 'welcome' : 'no-rule'
+    if (isPublic) return access.wasRefused(repo) ? 'restricted' : 'welcome'
+    if (!restricted.isNamed(repo)) return 'no-rule'
+    if (access.verdict(repo) === 'public') return 'public'
+    return restricted.isEnded(repo) ? 'ended' : 'welcome'
   }
 
   isStored(key: BlobKey, sizeBytes: number): Promise<boolean> {
@@ -120,30 +123,44 @@ export class Intake {
    * names. To be called when all else of the repo is there. Rejects with the error of the disk.
    */
   async finish(brought: BroughtRepo, refs: ReadonlyMap<string, CommitHash>): Promise<void> {
-    const { repo, isPublic, name, licence } = brought
+    const { repo, isPublic } = brought
     const { metadata, restricted, invalidations } = this.#options
     const { facts } = this.#options.store
     const store = await this.#storeOf(brought)
-    await this.#removeOlder(store, repo, refs)
     const kept = isPublic ? metadata : restricted
+    const moved = new Set<string>()
     for (const [revision, commit] of refs) {
       kept.refs.set(repo, revision, commit, { askedAt: LONG_AGO, store: true })
       const { commit: known } = (await kept.refs.get(repo, revision, 0)) ?? {}
+      // What the Hub has answered to this process counts more.
+      if (known !== commit) continue
+      moved.add(revision)
       // Again, and waited for.
-      if (known === commit) await facts.write('refs', store.refKey(repo, revision), { commit })
+      await facts.write('refs', store.refKey(repo, revision), { commit })
     }
-    if (isPublic) {
-      const id = name === undefined ? undefined : parseRepoId(name)
-      metadata.repos.setTraits(repo, { name: id, licence }, LONG_AGO)
-      await metadata.repos.setPublic(repo, true)
-      const traits = await metadata.repos.traits(repo)
-      await facts.write('repos', store.repoKey(repo), { public: true, ...traits })
-    }
+    await this.#removeOlder(store, repo, moved)
+    if (isPublic) await this.#publish(brought)
+    else await restricted.broughtAll(repo)
     invalidations.invalidate(repo)
+    if (this.standingOf(brought) !== 'welcome') throw new NotWelcome()
+  }
+
+  async #publish(brought: BroughtRepo): Promise<void> {
+    const { repo, name, licence } = brought
+    const { repos } = this.#options.metadata
+    const id = name === undefined ? undefined : parseRepoId(name)
+    // What the Hub has said to this process counts more.
+    const said = repos.isNameFresh(repo, Number.POSITIVE_INFINITY)
+      ? (await repos.traits(repo)).licence
+      : undefined
+    repos.setTraits(repo, { name: id, licence: said ?? licence }, LONG_AGO)
+    await repos.publish(repo)
+    // The Hub may have refused it meanwhile.
+    if (this.standingOf(brought) !== 'welcome') await repos.setPublic(repo, false)
   }
 
   /** Answers about revisions that point elsewhere now. What the new ones imply is composed from those of their commits. */
-  async #removeOlder(store: FactStore, repo: Repo, refs: ReadonlyMap<string, CommitHash>): Promise<void> {
+  async #removeOlder(store: FactStore, repo: Repo, revisions: ReadonlySet<string>): Promise<void> {
     const { facts } = this.#options.store
     const prefix = store.documentKey('')
     const removed: Promise<void>[] = []
@@ -151,24 +168,31 @@ export class Intake {
       const owner = ownerOf(key)
       if (owner === undefined || repoKey(owner) !== repoKey(repo)) continue
       const revision = revisionOf(key.slice(prefix.length))
-      if (revision !== undefined && refs.has(revision)) removed.push(facts.remove('documents', key))
+      if (revision !== undefined && revisions.has(revision)) removed.push(facts.remove('documents', key))
     }
     await Promise.all(removed)
   }
 
-  /** Where the facts of the repo are. A restricted repo is named there first, so that they are found when its rule goes. */
+  /**
+   * Where the facts of the repo are. A restricted repo is named there first, so that they are found when its rule goes, and is public
+   * no more.
+   */
   async #storeOf(brought: BroughtRepo): Promise<FactStore> {
-    const { restricted, origin, monotonic } = this.#options
-    const { facts } = this.#options.store
+    const { restricted, metadata, invalidations, origin, store } = this.#options
     const { repo, isPublic } = brought
     if (this.standingOf(brought) !== 'welcome') throw new NotWelcome()
     if (!isPublic) {
-      if (!(await restricted.isShown(repo))) {
-        restricted.show(repo, monotonic())
-        await restricted.settled()
+      if (await metadata.repos.wasPublic(repo)) {
+        await metadata.repos.setPublic(repo, false)
+        invalidations.invalidate(repo)
       }
+      await restricted.willBring(repo)
     }
-    const options = { facts, origin: (isPublic ? '' : RESTRICTED) + origin.href, onWriteError() {} }
+    const options = {
+      facts: store.facts,
+      origin: (isPublic ? '' : RESTRICTED) + origin.href,
+      onWriteError() {},
+    }
     return new FactStore(options)
   }
 

@@ -7,6 +7,7 @@ import { loadBundle } from '../../src/commands/bundle/load.ts'
 import { openBundle } from '../../src/commands/bundle/read.ts'
 import { tarEnd, tarHeader, tarPadding } from '../../src/commands/bundle/tar.ts'
 import { ask } from '../support/ask.ts'
+import { policiesOf } from '../support/policies.ts'
 import { openBeside } from '../support/prefetch.ts'
 
 type Row = Record<string, unknown>
@@ -125,6 +126,7 @@ const HOSTILE: readonly (readonly [string, Buffer, string])[] = [
   ['a ref named as a commit', bundleOf(changed(ref, { revision: 'a'.repeat(40) }), MEMBERS), 'line 2'],
   ['a repo that is none', bundleOf(changed(repo, { repo: 'models/../x' }), MEMBERS), 'line 1'],
   ['a file of no repo', bundleOf(changed(file, { repo: 'models/acme/other' }), MEMBERS), 'line 3'],
+  ['an empty file with the digest of another', bundleOf(changed(file, { sizeBytes: 0 }), MEMBERS), 'line 3'],
   ['a blob of another size', bundleOf(changed(blob, { sizeBytes: 1 }), MEMBERS), 'right size'],
   [
     'an answer about another repo',
@@ -154,7 +156,7 @@ describe('loading a bundle', () => {
   })
 
   it('takes nothing from clients, and no public repo of which the Hub says that it is private', async () => {
-    const { mirror, socket } = await openBeside()
+    const { mirror, socket, clock } = await openBeside()
     for (const action of ['standing', 'blob', 'finish']) {
       const reply = await ask(mirror.url, `/-/intake/${action}`, { method: 'POST', body: '{}' })
       expect(reply.status).toBe(404)
@@ -163,10 +165,43 @@ describe('loading a bundle', () => {
     const secret = (text: unknown): unknown =>
       typeof text === 'string' ? text.replace('acme/brought', 'acme/secret') : text
     const rows = ROWS.map((row) => ({ ...row, repo: secret(row['repo']), target: secret(row['target']) }))
-    const report = await load(socket, bundleOf(rows, MEMBERS))
-    expect([report.publicRepos, report.leftOut]).toEqual([
-      [],
-      [{ name: 'acme/secret', standing: 'restricted' }],
-    ])
+    for (const ms of [0, 3_600_000]) {
+      // A refusal counts, however long ago it was.
+      clock.advance(ms)
+      const report = await load(socket, bundleOf(rows, MEMBERS))
+      expect([report.publicRepos, report.leftOut]).toEqual([
+        [],
+        [{ name: 'acme/secret', standing: 'restricted' }],
+      ])
+    }
+  })
+
+  const rule = (network: string) =>
+    policiesOf(
+      `- {name: gap, action: serve-stored, match: {repo: acme/brought, caller: {network: ${network}}}}`,
+    )
+  const restricted = (members: Members): Buffer => bundleOf(changed(repo, { isPublic: false }), members)
+
+  it('closes a repo that was public before to all callers whom no rule names', async () => {
+    const config = { offline: true, cachePrivate: true, policies: rule('10.0.0.0/8') }
+    const { mirror, socket } = await openBeside({ config })
+    await load(socket, bundleOf(ROWS, MEMBERS))
+    expect((await ask(mirror.url, '/acme/brought/resolve/main/w.bin')).status).toBe(200)
+    const report = await load(socket, restricted(MEMBERS))
+    expect([report.publicRepos, report.ruledRepos]).toEqual([[], ['acme/brought']])
+    for (const target of ['/acme/brought/resolve/main/w.bin', `${API}/revision/${COMMIT}`])
+      expect([target, (await ask(mirror.url, target)).status]).not.toEqual([target, 200])
+  })
+
+  it('shows a restricted repo to those whom a rule names when all of it is there, and not before', async () => {
+    const config = { offline: true, cachePrivate: true, policies: rule('127.0.0.0/8') }
+    const { mirror, socket } = await openBeside({ config })
+    const info = `${API}/revision/${COMMIT}`
+    const broken = restricted([MEMBERS[1]!, [MEMBERS[0]![0], wrong]])
+    await expect(load(socket, broken)).rejects.toThrow('digest')
+    expect((await ask(mirror.url, info)).status).toBe(404)
+    await load(socket, restricted(MEMBERS))
+    expect((await ask(mirror.url, info)).status).toBe(200)
+    expect((await ask(mirror.url, '/acme/brought/resolve/main/w.bin')).body.equals(BYTES)).toBe(true)
   })
 })

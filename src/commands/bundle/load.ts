@@ -3,6 +3,7 @@
 // last, so an interrupted load shows nothing, and the next one goes on with the files that are not stored yet.
 
 import { repoKey } from '../../hub/names.ts'
+import type { Standing } from '../../mirror/intake.ts'
 import type { BlobKey } from '../../store/digest.ts'
 import { formatRepo } from '../repo-argument.ts'
 import { formatSize, plural, printable } from '../store-output.ts'
@@ -21,8 +22,6 @@ import { BadArchive, type Member } from './tar.ts'
 
 /** Rows of one request. */
 const ROWS_AT_ONCE = 1_000
-
-type Standing = 'welcome' | 'no-rule' | 'restricted'
 
 export interface LoadReport {
   readonly publicRepos: readonly string[]
@@ -216,5 +215,9 @@ const WHY: Readonly<Record<Standing, string>> = {
     'It is private or gated, and no rule of this mirror says who may read it. Add a serve-stored rule that names it and its readers, set ' +
     'HUBMIRROR_CACHE_PRIVATE=on, and load again (docs/air-gap.md)',
   restricted:
-    'The Hub has answered this mirror that it is private or gated, and the bundle says that it is public',
+    'The Hub has refused it to this mirror, or a write has gone to it, and the bundle says that it is public',
+  public: 'The Hub shows it to every caller of this mirror, and the bundle says that it is private or gated',
+  ended:
+    'The Hub has refused it to a caller of this mirror, or a write has gone to it. Request it from the Hub with a token that may read it, ' +
+    'and load again',
 }

@@ -14,7 +14,7 @@ import {
 } from '../../hub/names.ts'
 import { checkPath, checkRevision } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
-import { type BlobKey, isBlobKey } from '../../store/digest.ts'
+import { type BlobKey, hasDigest, isBlobKey } from '../../store/digest.ts'
 import { BadArchive } from './tar.ts'
 
 export const HEAD_NAME = 'bundle.json'
@@ -234,6 +234,7 @@ class Reading implements Manifest {
     if (typeof key !== 'string' || !isBlobKey(key) || key !== `${lfs ? 'sha256' : 'gitsha1'}:${etag}`)
       return false
     if (contentType !== undefined && !isMediaType(contentType)) return false
+    if (sizeBytes === 0 && !hasDigest(key, Buffer.alloc(0))) return false
     if (!this.#isNew(`file ${String(row['repo'])} ${commit} ${path}`)) return false
     const rest = contentType === undefined ? {} : { contentType }
     this.files.push({ repo, commit, path, etag, lfs, ...rest, key, sizeBytes })

@@ -12,7 +12,7 @@ import { encodeSegment } from '../../hub/url-text.ts'
 import { Implied } from '../../mirror/documents/implied.ts'
 import { Metadata, type StoredMetadata } from '../../mirror/metadata/metadata.ts'
 import { RestrictedMetadata } from '../../mirror/metadata/restricted.ts'
-import type { BlobKey } from '../../store/digest.ts'
+import { type BlobKey, hasDigest } from '../../store/digest.ts'
 import { decodeFact, factId } from '../../store/facts/fact-bytes.ts'
 import type { Layout } from '../../store/layout.ts'
 import type { FactKind, Facts } from '../../store/store.ts'
@@ -204,7 +204,7 @@ class Finder {
             : item),
           path: item.path,
         }
-        if (file.key.startsWith('opaque:'))
+        if (file.key.startsWith('opaque:') || (file.sizeBytes === 0 && !hasDigest(file.key, Buffer.alloc(0))))
           throw new NotStored(
             `${name}/${item.path} has no digest by which it could be verified. Leave it out by --exclude.`,
           )

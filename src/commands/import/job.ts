@@ -8,7 +8,7 @@ import { apiSegment, repoKey } from '../../hub/names.ts'
 import { encodeSegment } from '../../hub/url-text.ts'
 import { fileItem, withDirectories } from '../../mirror/documents/compose.ts'
 import { errorCode } from '../../store/atomic.ts'
-import type { BlobKey } from '../../store/digest.ts'
+import { type BlobKey, hasDigest } from '../../store/digest.ts'
 import { type IntakeClient, Refused } from '../bundle/intake-client.ts'
 import type { ControlClient } from '../prefetch/control-client.ts'
 import { type FileResult, runJob } from '../prefetch/job.ts'
@@ -73,6 +73,9 @@ export async function importSnapshot(snapshot: Snapshot, options: ImportOptions)
     files: [...files.keys()].map((path) => ({ path, sizeBytes: 0, state: 'refused', reason })),
   }
 }
+
+/** As the mirror says it. */
+const WRONG_BYTES = 'the bytes do not have their digest'
 
 const CURE =
   'Let the mirror ask the Hub, with HF_TOKEN for a private or gated repo; for a mirror without the Hub, give --public if the repo is ' +
@@ -222,7 +225,9 @@ async function bring(
       return refused(
         `it has ${found.size} bytes, and not ${blob.sizeBytes}: it was changed, or is of another commit`,
       )
-    if (found.size === 0) return { state: 'imported' }
+    // No blob is stored of an empty file, so the mirror does not compare it.
+    if (found.size === 0)
+      return hasDigest(blob.key, Buffer.alloc(0)) ? { state: 'imported' } : refused(WRONG_BYTES)
     const { missing } = await intake.ask('missing', { blobs: [blob] })
     if (Array.isArray(missing) && missing.length === 0) return { state: 'stored' }
     if (dryRun) return { state: 'imported' }

@@ -238,6 +238,11 @@ export class Access {
     return known?.public === false && !known.isDoubtful
   }
 
+  /** Whether the last word of the Hub about the repo to this process, however old or doubtful, was a refusal. */
+  wasRefused(repo: Repo): boolean {
+    return this.#verdicts.get(repoKey(repo))?.public === false
+  }
+
   /**
    * Whether a right to a restricted repo that the Hub granted to this credential at `at` still counts while the Hub cannot be
    * asked: within the grace, unless the Hub has refused something since, or a write to the repo went through the mirror. The
@@ -295,7 +300,7 @@ export class Access {
   /** Whether the last word of the Hub, however old, was "public". Decides only while the origin is away. */
   async lastKnownPublic(repo: Repo): Promise<boolean> {
     // The disk may not have followed a withdrawal yet, or the write may have failed.
-    if (this.#verdicts.get(repoKey(repo))?.public === false) return false
+    if (this.wasRefused(repo)) return false
     return this.#metadata.repos.wasPublic(repo)
   }
 }

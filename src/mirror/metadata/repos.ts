@@ -59,13 +59,24 @@ export class RepoMetadata {
 
   /** Saves whether the repo is public, in the order of the calls: the last call wins. Resolves when it is on the disk, or failed. */
   async setPublic(repo: Repo, value: boolean): Promise<void> {
+    // Awaited: after a withdrawal nothing may be served because of the old fact.
+    await this.#savePublic(repo, value).catch(this.#options.onWriteError)
+  }
+
+  /** As `setPublic` with true, but rejects with the error of the disk. */
+  publish(repo: Repo): Promise<void> {
+    return this.#savePublic(repo, true)
+  }
+
+  async #savePublic(repo: Repo, value: boolean): Promise<void> {
     const key = this.#store.repoKey(repo)
     const before = this.#publicWrites.get(key) ?? Promise.resolve()
-    // Awaited: after a withdrawal nothing may be served because of the old fact.
-    const write = before.then(() => this.#writePublic(key, value)).catch(this.#options.onWriteError)
-    this.#publicWrites.set(key, write)
+    const write = before.then(() => this.#writePublic(key, value))
+    const settled = write.catch(() => undefined)
+    this.#publicWrites.set(key, settled)
+    await settled
+    if (this.#publicWrites.get(key) === settled) this.#publicWrites.delete(key)
     await write
-    if (this.#publicWrites.get(key) === write) this.#publicWrites.delete(key)
   }
 
   async #writePublic(key: string, value: boolean): Promise<void> {

@@ -22,6 +22,8 @@ interface Showing {
   readonly isShown: boolean
   /** When the request was sent that decided it. */
   readonly at: number
+  /** Ended because no rule names the repo any more, and not by the Hub or a write. */
+  readonly isRuleGone?: boolean
 }
 
 export interface RestrictedOptions {
@@ -94,6 +96,26 @@ export class RestrictedMetadata {
     void this.#mark(repo, true)
   }
 
+  /** Whether the Hub, or a write, has ended the showing of the repo in this process. */
+  isEnded(repo: Repo): boolean {
+    const known = this.#known(repo)
+    return known !== undefined && !known.isShown && known.isRuleGone !== true
+  }
+
+  /** An operator brings something of the repo: the disk names it before anything is kept. Rejects with the error of the disk. */
+  willBring(repo: Repo): Promise<void> {
+    return this.#saveMark(repo, undefined)
+  }
+
+  /** All that an operator brings of the repo is kept. It is shown from now on. Rejects with the error of the disk. */
+  async broughtAll(repo: Repo): Promise<void> {
+    await this.#saveMark(repo, true)
+    if (this.isNamed(repo) && !this.isEnded(repo))
+      this.#showings.set(placeOf(repo), { isShown: true, at: this.#options.monotonic() })
+    // The Hub, or a write, has ended it meanwhile.
+    else await this.#mark(repo, false)
+  }
+
   /**
    * Nothing of the repo is used until the Hub shows it again, by a request that is sent after `at`. That holds at once. Resolves
    * when it is on the disk, or could not be written. Never rejects.
@@ -147,7 +169,7 @@ export class RestrictedMetadata {
     }
     if (gone.size === 0) return 0
     // If a rule names one of them again meanwhile, the Hub must show it again.
-    for (const repo of gone.values()) await this.#end(repo, monotonic())
+    for (const repo of gone.values()) await this.#end(repo, monotonic(), true)
     // Until none is found: a write from before may come late.
     for (let isLeft = true; isLeft; ) {
       isLeft = false
@@ -186,9 +208,15 @@ export class RestrictedMetadata {
     return this.#marking
   }
 
-  async #end(repo: Repo, at: number): Promise<void> {
+  async #end(repo: Repo, at: number, isRuleGone = false): Promise<void> {
     const before = this.#showings.get(placeOf(repo))
-    this.#showings.set(placeOf(repo), { isShown: false, at: Math.max(at, before?.at ?? at) })
+    // A rule that goes does not make up for an end by the Hub.
+    const wasEnded = before?.isShown === false && before.isRuleGone !== true
+    this.#showings.set(placeOf(repo), {
+      isShown: false,
+      at: Math.max(at, before?.at ?? at),
+      ...(isRuleGone && !wasEnded && { isRuleGone }),
+    })
     if (before?.isShown !== false) await this.#mark(repo, false)
   }
 
@@ -212,13 +240,19 @@ export class RestrictedMetadata {
 
   /** Saves whether the repo is shown; with undefined, only that something is kept of it. Never rejects. */
   #mark(repo: Repo, isShown: boolean | undefined): Promise<void> {
-    this.#marking = this.#marking.then(async () => {
+    return this.#saveMark(repo, isShown).catch(this.#options.onWriteError)
+  }
+
+  /** The same, but rejects with the error of the disk. */
+  #saveMark(repo: Repo, isShown: boolean | undefined): Promise<void> {
+    const marking = this.#marking.then(async () => {
       const before = await this.#marked(repo)
       if (before === undefined && isShown === false) return
       const shown = isShown ?? before ?? false
-      if (shown !== before) await this.#store.write('repos', this.#markKey(repo), { shown })
+      if (shown !== before) await this.#options.facts.write('repos', this.#markKey(repo), { shown })
     })
-    return this.#marking
+    this.#marking = marking.catch(() => undefined)
+    return marking
   }
 }
 
