@@ -189,6 +189,11 @@ describe('hubmirror import, for a mirror without the Hub', () => {
       ])
     }
     expect((await ask(mirror.url, '/acme/open/resolve/main/nested/deeper/vocab.txt')).status).toBe(200)
+    await mirror.close({ keepDir: true })
+    // A file was skipped, so the folder is not all of the commit, whatever the operator says.
+    await writeFile(join(blobs, name), scene.bytes('acme/open', 'w.bin'))
+    const whole = await here.offline(at('hub'), '--public', '--whole')
+    expect([whole.status, whole.stdout]).toEqual([1, expect.stringContaining('by their names only')])
   })
 
   it('lets those read a private repo whom a rule names, and nobody else', async () => {

@@ -74,6 +74,7 @@ export async function importSnapshot(snapshot: Snapshot, options: ImportOptions)
   }
 }
 
+const FOREIGN = 'the commit has no such file'
 /** As the mirror says it. */
 const WRONG_BYTES = 'the bytes do not have their digest'
 
@@ -114,8 +115,7 @@ async function importListed(
 ): Promise<ImportedSnapshot> {
   const { repo, commit, files } = snapshot
   const results = new Map<string, ImportedFile>()
-  for (const [path] of files)
-    results.set(path, { path, sizeBytes: 0, state: 'refused', reason: 'the commit has no such file' })
+  for (const [path] of files) results.set(path, { path, sizeBytes: 0, state: 'refused', reason: FOREIGN })
   for (const { path, sizeBytes, key, state, reason } of listed) {
     const found = files.get(path)
     const file = { path, sizeBytes }
@@ -151,14 +151,16 @@ async function importVouched(
   options: ImportOptions,
 ): Promise<ImportedSnapshot> {
   const { repo, commit, files, refs, tree } = snapshot
-  const { intake, dryRun, isWhole } = options
+  const { intake, dryRun } = options
   const entries = new Map(tree?.map((entry) => [entry.path, entry]))
   const results: ImportedFile[] = []
   const kept: TreeEntry[] = []
   for (const [path, found] of files) {
+    const isForeign = tree !== undefined && !entries.has(path)
     const key = entries.get(path)?.key ?? found.key
-    if (key === undefined) {
-      results.push({ path, sizeBytes: 0, state: 'refused', reason: 'nothing names its digest' })
+    if (isForeign || key === undefined) {
+      const reason = isForeign ? FOREIGN : 'nothing names its digest'
+      results.push({ path, sizeBytes: 0, state: 'refused', reason })
       continue
     }
     const sizeBytes = entries.get(path)?.sizeBytes ?? (await sizeOf(found.file)) ?? 0
@@ -166,8 +168,8 @@ async function importVouched(
     results.push({ path, sizeBytes, ...outcome })
     if (outcome.state !== 'refused') kept.push({ path, key, sizeBytes })
   }
-  const isComplete = kept.length === files.size && files.size > 0
-  const listing = tree ?? (isWhole && isComplete ? kept : undefined)
+  const isComplete = snapshot.isWhole && kept.length === files.size && files.size > 0
+  const listing = tree ?? (options.isWhole && isComplete ? kept : undefined)
   if (!dryRun && kept.length > 0) {
     const row = { repo: repoKey(repo), isPublic }
     for (let start = 0; start < kept.length; start += ROWS_AT_ONCE) {

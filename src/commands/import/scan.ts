@@ -41,6 +41,8 @@ export interface Snapshot {
   readonly refs: readonly string[]
   /** All files of the commit, if the client has stored that. */
   readonly tree: readonly TreeEntry[] | undefined
+  /** Whether nothing was skipped that may be a file of the commit. */
+  readonly isWhole: boolean
 }
 
 export interface Skipped {
@@ -120,6 +122,7 @@ class Scanner {
       if (!isCommitHash(name) || !(await isFolder(snapshot))) continue
       if (this.#named.commit !== undefined && this.#named.commit !== name) continue
       const files = new Map<string, FoundFile>()
+      const skippedBefore = this.#skipped.length
       await this.#walk(snapshot, '', async (file, inRepo, entry) => {
         if (!entry.isSymbolicLink()) files.set(inRepo, { file, key: undefined })
         else {
@@ -132,7 +135,8 @@ class Scanner {
       })
       const pointing = [...refs].filter(([, commit]) => commit === name).map(([revision]) => revision)
       const tree = await treeOf(path.join(folder, 'trees', `${name}.json`))
-      this.#snapshots.push({ repo, commit: name, files, refs: pointing, tree })
+      const isWhole = this.#skipped.length === skippedBefore
+      this.#snapshots.push({ repo, commit: name, files, refs: pointing, tree, isWhole })
     }
   }
 
@@ -148,6 +152,7 @@ class Scanner {
           '(a folder of --local-dir knows its commit).',
       )
     const commits = new Map<CommitHash, Map<string, FoundFile>>()
+    const skippedBefore = this.#skipped.length
     await this.#walk(root, '', async (file, inRepo, entry) => {
       if (inRepo.startsWith('.cache/huggingface/')) return
       if (entry.isSymbolicLink()) {
@@ -171,6 +176,7 @@ class Scanner {
         files,
         refs: [],
         tree: await treeOf(path.join(own, 'trees', `${commit}.json`)),
+        isWhole: this.#skipped.length === skippedBefore,
       })
   }
 
