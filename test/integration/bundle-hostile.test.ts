@@ -155,6 +155,18 @@ describe('loading a bundle', () => {
     expect(again.fetched.count).toBe(0)
   })
 
+  it('says at once that there is no space for a large file', async () => {
+    const { socket } = await openBeside({ config: { offline: true, cacheMaxSizeBytes: 4_000_000 } })
+    const large = Buffer.alloc(24_000_000, 'x')
+    const key = `sha256:${digest(large)}`
+    const rows = ROWS.map((row) => {
+      if (row === file) return { ...row, key, etag: digest(large), sizeBytes: large.length }
+      return row === blob ? { ...row, key, sizeBytes: large.length } : row
+    })
+    const members: Members = [[`blobs/sha256/${digest(large)}`, large], MEMBERS[1]!]
+    await expect(load(socket, bundleOf(rows, members))).rejects.toThrow('no space')
+  })
+
   it('takes nothing from clients, and no public repo of which the Hub says that it is private', async () => {
     const { mirror, socket, clock } = await openBeside()
     for (const action of ['standing', 'blob', 'finish']) {

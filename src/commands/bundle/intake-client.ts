@@ -53,7 +53,6 @@ export class IntakeClient {
       outgoing.once('close', () => reject(new Error('the connection was closed')))
     })
     // It may answer, and close the connection, before all bytes were sent.
-    let failure: unknown
     let own: unknown
     const watched = async function* (): AsyncGenerator<Buffer, void, undefined> {
       try {
@@ -66,15 +65,13 @@ export class IntakeClient {
     const sending = pipeline(
       Readable.from(watched(), { objectMode: true, highWaterMark: 1 }),
       outgoing,
-    ).catch((error: unknown) => {
-      failure = error
-    })
+    ).catch(() => undefined)
     try {
       const answer = await answered
       const { status, value } = await readAnswer(answer)
       await sending
-      if (status === 200 && failure === undefined) return value
-      if (own !== undefined) throw own as Error
+      // It counts, whatever became of the bytes that it did not wait for.
+      if (status === 200) return value
       const { error } = value
       throw new Refused(typeof error === 'string' ? error : UNKNOWN)
     } catch (error) {
