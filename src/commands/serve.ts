@@ -139,12 +139,17 @@ async function keepPins(
   const { pins } = app
   if (pins === undefined) return () => Promise.resolve()
   const { startReconciler } = await import('./pins/reconciler.ts')
-  const place = deps.socketPath === undefined ? await openControlElsewhere(app, cacheDir) : undefined
-  const socketPath = deps.socketPath ?? place?.socketPath ?? ''
-  const stop = startReconciler({ ...deps, pins, socketPath, offline })
-  return async () => {
-    await stop()
-    await place?.remove()
+  try {
+    const place = deps.socketPath === undefined ? await openControlElsewhere(app, cacheDir) : undefined
+    const socketPath = deps.socketPath ?? place?.socketPath ?? ''
+    const stop = startReconciler({ ...deps, pins, socketPath, offline })
+    return async () => {
+      await stop()
+      await place?.remove()
+    }
+  } catch (error) {
+    deps.logger.error({ err: error }, 'pins are not fetched: there is no place for a control socket')
+    return () => Promise.resolve()
   }
 }
 
