@@ -144,8 +144,7 @@ export class Ledger {
     for (const { name, sizeBytes, usedAt } of found) {
       const isFile = this.#isFile(name, sizeBytes)
       const isGit = this.#options.isGit?.(name) ?? false
-      const isKept = this.#isWanted(name)
-      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isKept, isFile, isGit })
+      entries.enter(name, { sizeBytes, usedAt, recordedAt: usedAt, pins: 0, isKept: false, isFile, isGit })
       if (entries.all.size % LOAD_STEP === 0) await yieldToEventLoop()
     }
     for (const name of this.#gone ?? []) entries.leave(name)
@@ -155,7 +154,8 @@ export class Ledger {
     }
     this.#entries = entries
     this.#gone = undefined
-    this.#pinnedBytes = this.#countPinned()
+    // What is wanted may have changed while the entries were made.
+    this.keep(this.#isWanted)
     this.#report()
   }
 

@@ -30,3 +30,21 @@ it('a ledger leaves what is to be kept, also what is added later and found by th
   expect(await ledger.reserve(30)).toBeDefined()
   expect(removed).toEqual(['a', 'kept 1'])
 })
+
+it('a ledger keeps what has become wanted while it entered what the scan found', async () => {
+  const ledger = new Ledger({
+    maxBytes: 20_000,
+    minFreeBytes: 0,
+    freeBytes: () => Promise.resolve(1e12),
+    remove: () => Promise.resolve(),
+    now: () => 0,
+    observer: silentObserver,
+  })
+  const found = Array.from({ length: 15_000 }, (_, index) => ({ name: `${index}`, sizeBytes: 1, usedAt: 0 }))
+  const loading = ledger.load(found)
+  ledger.keep((name) => Number(name) < 5_000)
+  await loading
+  expect(await ledger.reserve(15_001)).toBeUndefined()
+  expect((await ledger.reserve(15_000))?.leftBytes).toBe(15_000)
+  expect(['0', '4999', '5000'].map((name) => ledger.has(name))).toEqual([true, true, false])
+})
