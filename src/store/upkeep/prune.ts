@@ -87,15 +87,22 @@ export function planPrune(inventory: Inventory, selection: Selection, now: numbe
   if (selection.unclaimed || named === undefined) for (const number of unclaimed(inventory)) scope.add(number)
 
   const pinned = { blobs: 0, sizeBytes: 0 }
-  const pinnedOwners = new Set<string | undefined>()
+  const isPinned = (entry: StoredEntry | undefined): entry is StoredEntry =>
+    entry !== undefined && selection.pinned?.has(entry.key) === true
   for (const number of scope) {
     const entry = inventory.entries[number]
-    if (entry === undefined || selection.pinned?.has(entry.key) !== true) continue
+    if (!isPinned(entry)) continue
     scope.delete(number)
-    pinnedOwners.add(owners.get(number))
     pinned.blobs += 1
     pinned.sizeBytes += entry.sizeBytes
   }
+
+  // Also of blobs that another repo shares.
+  const pinnedOwners = new Set(
+    selected.flatMap(([owner, { entries }]) =>
+      [...entries].some((number) => isPinned(inventory.entries[number])) ? [owner] : [],
+    ),
+  )
 
   const candidates = [...scope]
     .flatMap((number) => {

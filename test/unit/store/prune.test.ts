@@ -142,6 +142,15 @@ describe('what is pinned', () => {
     const bySize = planPrune(inventory, { unclaimed: false, maxBytes: 100, pinned }, NOW)
     expect(numbersOf(inventory, bySize)).toEqual([0, 2])
   })
+
+  it('keeps the facts of each repo that has it, also if another repo shares all of it', () => {
+    const inventory = sketch([{ sizeBytes: 100, ageMs: DAY_MS, repos: ['a', 'b'] }])
+    const pinned = new Set([inventory.entries[0]!.key])
+    for (const names of [['a'], ['b'], ['a', 'b']]) {
+      const plan = planPrune(inventory, { owners: owners(...names), unclaimed: false, pinned }, NOW)
+      expect([plan.victims, plan.removedOwners]).toEqual([[], new Set()])
+    }
+  })
 })
 
 describe('carrying out a plan', () => {
