@@ -1,11 +1,12 @@
 // Which blobs pins keep: those of the present commits of all pins, then those of earlier commits, each by priority, until
-// they take all that the store may have. Pure.
+// they take all that blobs may have. Pure.
 
 import { isGlob, type Pin, type PinsFile, pinId } from '../config/pins-file.ts'
 import { pathFilter } from '../hub/file-patterns.ts'
 import { repoKey } from '../hub/names.ts'
 import type { BlobKey } from '../store/digest.ts'
 import type { PinnedCommit, PinnedCommits, PinnedFile } from '../store/pinned-commits.ts'
+import { FACTS_SHARE } from '../store/store.ts'
 
 /** A revision of a pin, and the commits that are kept of it, the newest first. */
 export interface PinnedRevision {
@@ -34,12 +35,16 @@ export function names(pin: Pin, revision: string): boolean {
   return pin.revisions.some((one) => one === revision || (isGlob(one) && pathFilter([one], [])(revision)))
 }
 
-/** Adds up what is kept. `limitBytes` is undefined if the store has no limit. */
+/**
+ * Adds up what is kept. `limitBytes` is that of the store, undefined if it has none. What facts may take is left, so that the store
+ * stays below its limit.
+ */
 export function claim({ pins }: PinsFile, pinned: PinnedCommits, limitBytes: number | undefined): Claims {
+  const mayTakeBytes = limitBytes === undefined ? Number.POSITIVE_INFINITY : limitBytes * (1 - FACTS_SHARE)
   const keys = new Set<BlobKey>()
   let sizeBytes = 0
   const take = (file: PinnedFile): void => {
-    if (keys.has(file.key) || sizeBytes + file.sizeBytes > (limitBytes ?? Number.POSITIVE_INFINITY)) return
+    if (keys.has(file.key) || sizeBytes + file.sizeBytes > mayTakeBytes) return
     keys.add(file.key)
     sizeBytes += file.sizeBytes
   }

@@ -25,7 +25,7 @@ import { DiskPartial } from './partials/partial.ts'
 import type { StoreSmall } from './partials/partial-bytes.ts'
 import { parseEntryName, partialName } from './partials/partial-name.ts'
 import { checkDirectory, isStore, prepareDirectory, whileUsable, writeRefusal } from './prepare.ts'
-import type { PartialBlob, Store, StoreStatus } from './store.ts'
+import { FACTS_SHARE, type PartialBlob, type Store, type StoreStatus } from './store.ts'
 import { type MirrorTable, openMirrorTable } from './table/table-damage.ts'
 import { scanStore, sizeOfPartial } from './upkeep/scan.ts'
 
@@ -310,7 +310,7 @@ export class DiskStore implements Store {
   }
 }
 
-/** Facts may take a twentieth of the store, and at least this: in a small store, or when the size of the disk is unknown. */
+/** Facts may take FACTS_SHARE of the store, and at least this: in a small store, or when the size of the disk is unknown. */
 const FACTS_AT_LEAST_BYTES = 1024 * 1024
 
 function openFacts(
@@ -324,7 +324,7 @@ function openFacts(
   return DiskFacts.open(layout, table.thread, {
     memoryBytes: memoryBytes / 2,
     get maxBytes() {
-      return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? volume.diskBytes) / 20)
+      return Math.max(FACTS_AT_LEAST_BYTES, (options.maxBytes ?? volume.diskBytes) * FACTS_SHARE)
     },
     shortBytes: async () => Math.max(0, options.minFreeBytes - (await freeBytes(layout))),
     now,

@@ -212,6 +212,9 @@ export interface GrowingDigest {
   close(): void
 }
 
+/** The part of the limit of a store that facts may take. */
+export const FACTS_SHARE = 1 / 20
+
 /** Before the origin in the keys of facts about repos that are not public. */
 export const RESTRICTED = 'restricted:'
 
