@@ -138,7 +138,10 @@ export async function checkToken(
   else {
     const list = below(endpoint, `/api/models?limit=1${query.replace('?', '&')}`)
     const [free, refused] = [await ask(way, list), await ask(way, list, { token: 'hf_'.padEnd(37, 'x') })]
-    report.found(free.status === refused.status ? 'token-dropped' : 'token-forwarded-ok', { endpoint: base })
+    if (free.status !== 200) report.skip(['token-forwarded'], 'none')
+    else if (refused.status === 200) report.found('token-dropped', { endpoint: base })
+    else if (refused.status === 401 || refused.status === 403) report.found('token-forwarded-ok')
+    else report.skip(['token-forwarded'], 'none')
   }
   if (mine === undefined) {
     report.skip(['token-valid'], 'token')

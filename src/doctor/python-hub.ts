@@ -72,7 +72,14 @@ def check_token(report, way, base, token, source, anonymous, query):
         # Some Hubs say the same to both here. A list is refused to a wrong token, and not to a caller without one.
         listing = base + "/api/models?limit=1" + query.replace("?", "&")
         free, refused = ask(way, listing), ask(way, listing, token="hf_" + "x" * 34)
-        report.found("token-dropped" if free.status == refused.status else "token-forwarded-ok", endpoint=base)
+        if free.status != 200:
+            report.skip(["token-forwarded"], "none")
+        elif refused.status == 200:
+            report.found("token-dropped", endpoint=base)
+        elif refused.status in (401, 403):
+            report.found("token-forwarded-ok")
+        else:
+            report.skip(["token-forwarded"], "none")
     if mine is None:
         report.skip(["token-valid"], "token")
         return None

@@ -210,7 +210,7 @@ def main():
         way = check_network(report, base)
         if way is not None:
             check_server(report, way, base, token if good else None, source, options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         # The server has answered before: it breaks off, or ends a connection that takes too long.
         report.found("endpoint-failed", endpoint=base, error=code_of(error))
         report.found("headers-failed", file=options.file or "a file", status=code_of(error), said="(nothing)")
