@@ -282,6 +282,14 @@ describe('a write', () => {
     }
   })
 
+  it('hands the challenge of an origin to git, although it comes with a page', async () => {
+    const scene = await openScene()
+    const headers = { 'Content-Type': 'text/html', 'WWW-Authenticate': 'Basic realm="models"' }
+    scene.hub.faults.add({ where: 'hub', match: /info\/refs/, edge: { code: 401, headers, body: '<html>' } })
+    const got = await scene.ask('/acme/open/info/refs?service=git-upload-pack')
+    expect([got.status, got.headers['www-authenticate']]).toEqual([401, 'Basic realm="models"'])
+  })
+
   it.each([
     ['GET', '/api/models/acme/open/discussions', 'json'],
     ['POST', '/api/models/acme/open/branch/dev2', 'json'],

@@ -23,7 +23,9 @@ export function refuseForeignPage(
 ): void {
   const { statusCode: status, headers } = response
   const isPage = /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
-  if (status < 400 || !isPage) return
+  // git sends its credentials only after a challenge.
+  const isChallenge = status === 401 && headerValue(headers, 'www-authenticate') !== undefined
+  if (status < 400 || !isPage || isChallenge) return
   const refusal = refusalIn(response)
   if (refusal.isForeign !== true) return
   response.stream.on('error', () => undefined).destroy()
