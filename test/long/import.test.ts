@@ -2,7 +2,7 @@
 // are made by `hubmirror export`; those of the clients themselves are in test/clients.
 
 import { execFile } from 'node:child_process'
-import { appendFile, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -74,6 +74,8 @@ describe('hubmirror import, for a mirror that has the Hub', () => {
     const mirror = await scene.another({ cacheDir: at('store') })
     await mirror.app.openControl()
     await cp(snapshot, at('plain'), { recursive: true, dereference: true })
+    // An export is not writable, and a copy of it keeps that mode.
+    await chmod(at('plain/config.json'), 0o644)
     await appendFile(at('plain/config.json'), ' ')
     await writeFile(at('plain/note.txt'), 'mine')
     await symlink('/etc/passwd', at('plain/link.txt'))
