@@ -3,6 +3,7 @@
 
 import type { Config } from '../config/keys.ts'
 import { readPins } from '../config/pins-file.ts'
+import { byPin } from '../pins/claims.ts'
 import { type PinReport, type PinsReport, reportOf } from '../pins/report.ts'
 import { parseRecord } from '../records.ts'
 import { PINS_ROUTE } from '../server/control.ts'
@@ -73,7 +74,7 @@ async function lookAtStore({ pins: path, cacheDir, cacheMaxSizeBytes }: WithPins
   const stored = new Set(entries.filter(({ kind }) => kind === 'blob').map(({ key }) => key))
   return reportOf({
     file,
-    pinned: pinned === 'damaged' ? new Map() : pinned,
+    known: byPin(pinned === 'damaged' ? new Map() : pinned),
     faulty: 'faults' in read,
     limitBytes: cacheMaxSizeBytes,
     isStored: (key) => stored.has(key),

@@ -4,7 +4,7 @@
 import { ConfigFaults } from '../config/faults.ts'
 import type { Config } from '../config/keys.ts'
 import { readPins } from '../config/pins-file.ts'
-import { claim } from '../pins/claims.ts'
+import { byPin, claim } from '../pins/claims.ts'
 import { removedTarget } from '../server/control.ts'
 import { findControlSocket, UnusableControlSocket } from '../store/control-socket.ts'
 import type { BlobKey } from '../store/digest.ts'
@@ -100,7 +100,7 @@ async function pinnedKeys({ pins: path, cacheDir }: Config): Promise<ReadonlySet
   const read = readPins(path)
   if ('faults' in read) throw new ConfigFaults(read.faults)
   const pinned = await readPinnedCommits(cacheDir)
-  return pinned === 'damaged' ? new Set() : claim(read.file, pinned, undefined).keys
+  return pinned === 'damaged' ? new Set() : claim(read.file, byPin(pinned), undefined).keys
 }
 
 /** Runs `work` and writes its result to the audit log: one line for each repo. */

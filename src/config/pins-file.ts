@@ -148,6 +148,24 @@ export function pinId(
   return JSON.stringify([repoKey(repo), revision, include, exclude])
 }
 
+/** What is the same in `pinId` for all revisions of a pin. */
+export function pinPart({ repo, include, exclude }: Pick<Pin, 'repo' | 'include' | 'exclude'>): string {
+  return JSON.stringify([repoKey(repo), include, exclude])
+}
+
+/** The `pinPart` and the revision of a text that `pinId` has made. Undefined for any other text. */
+export function parsePinId(id: string): { readonly pin: string; readonly revision: string } | undefined {
+  try {
+    const parsed: unknown = JSON.parse(id)
+    if (!Array.isArray(parsed)) return undefined
+    const [repo, revision, ...patterns] = parsed as unknown[]
+    if (typeof revision !== 'string') return undefined
+    return { pin: JSON.stringify([repo, ...patterns]), revision }
+  } catch {
+    return undefined
+  }
+}
+
 /** Whether a revision of a pin is a glob. */
 export function isGlob(revision: string): boolean {
   return /[*?[]/.test(revision)

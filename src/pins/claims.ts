@@ -1,7 +1,7 @@
 // Which blobs pins keep: those of the present commits of all pins, then those of earlier commits, each by priority, until
 // they take all that blobs may have. Pure.
 
-import { isGlob, type Pin, type PinsFile, pinId } from '../config/pins-file.ts'
+import { isGlob, type Pin, type PinsFile, parsePinId, pinId, pinPart } from '../config/pins-file.ts'
 import { pathFilter } from '../hub/file-patterns.ts'
 import { repoKey } from '../hub/names.ts'
 import type { BlobKey } from '../store/digest.ts'
@@ -19,27 +19,47 @@ export interface Claims {
   readonly sizeBytes: number
 }
 
-/** The revisions of a pin of which commits are known, by name. Only as many commits are in them as are to be kept. */
-export function revisionsOf(pin: Pin, pinned: PinnedCommits): readonly PinnedRevision[] {
-  const found: PinnedRevision[] = []
+/** The revisions of which commits are known, by what all revisions of one pin share. */
+export type RevisionsByPin = ReadonlyMap<string, readonly PinnedRevision[]>
+
+/** Sorts what is known by pins, in one pass: each pin then finds its own without a look at those of all others. */
+export function byPin(pinned: PinnedCommits): RevisionsByPin {
+  const found = new Map<string, PinnedRevision[]>()
   for (const [id, commits] of pinned) {
-    const revision = revisionIn(id)
-    if (revision === undefined || id !== pinId(pin, revision) || !names(pin, revision)) continue
-    found.push({ revision, commits: commits.slice(0, pin.keep + 1) })
+    const parsed = parsePinId(id)
+    if (parsed === undefined) continue
+    const { pin, revision } = parsed
+    const known = found.get(pin)
+    if (known === undefined) found.set(pin, [{ revision, commits }])
+    else known.push({ revision, commits })
   }
-  return found.toSorted((a, b) => (a.revision < b.revision ? -1 : 1))
+  return found
 }
 
-/** Whether a pin means a branch or tag of this name. */
-export function names(pin: Pin, revision: string): boolean {
-  return pin.revisions.some((one) => one === revision || (isGlob(one) && pathFilter([one], [])(revision)))
+/** The revisions of a pin of which commits are known, by name. Only as many commits are in them as are to be kept. */
+export function revisionsOf(pin: Pin, known: RevisionsByPin): readonly PinnedRevision[] {
+  const all = known.get(pinPart(pin)) ?? []
+  if (all.length === 0) return []
+  const isNamed = namesOf(pin)
+  return all
+    .filter(({ revision }) => isNamed(revision))
+    .map(({ revision, commits }) => ({ revision, commits: commits.slice(0, pin.keep + 1) }))
+    .toSorted((a, b) => (a.revision < b.revision ? -1 : 1))
+}
+
+/** A test whether a pin means a branch or tag of a name. */
+export function namesOf(pin: Pin): (revision: string) => boolean {
+  const globs = pin.revisions.filter(isGlob)
+  const isMeant = globs.length === 0 ? () => false : pathFilter(globs, [])
+  const plain = new Set(pin.revisions)
+  return (revision) => plain.has(revision) || isMeant(revision)
 }
 
 /**
  * Adds up what is kept. `limitBytes` is that of the store, undefined if it has none. What facts may take is left, so that the store
  * stays below its limit.
  */
-export function claim({ pins }: PinsFile, pinned: PinnedCommits, limitBytes: number | undefined): Claims {
+export function claim({ pins }: PinsFile, known: RevisionsByPin, limitBytes: number | undefined): Claims {
   const mayTakeBytes = limitBytes === undefined ? Number.POSITIVE_INFINITY : limitBytes * (1 - FACTS_SHARE)
   const keys = new Set<BlobKey>()
   let sizeBytes = 0
@@ -48,7 +68,7 @@ export function claim({ pins }: PinsFile, pinned: PinnedCommits, limitBytes: num
     keys.add(file.key)
     sizeBytes += file.sizeBytes
   }
-  const revisions = pins.flatMap((pin) => revisionsOf(pin, pinned))
+  const revisions = pins.flatMap((pin) => revisionsOf(pin, known))
   for (const { commits } of revisions) for (const file of commits[0]?.files ?? []) take(file)
   for (const { commits } of revisions)
     for (const { files } of commits.slice(1)) for (const file of files) take(file)
@@ -56,24 +76,14 @@ export function claim({ pins }: PinsFile, pinned: PinnedCommits, limitBytes: num
 }
 
 /** The revisions that are still pinned by a file, with as many commits as it keeps. */
-export function stillPinned({ pins }: PinsFile, pinned: PinnedCommits): PinnedCommits {
+export function stillPinned({ pins }: PinsFile, known: RevisionsByPin): PinnedCommits {
   const left = new Map<string, readonly PinnedCommit[]>()
   for (const pin of pins)
-    for (const { revision, commits } of revisionsOf(pin, pinned)) left.set(pinId(pin, revision), commits)
+    for (const { revision, commits } of revisionsOf(pin, known)) left.set(pinId(pin, revision), commits)
   return left
 }
 
 /** A text for one pin, for logs and reports: `models/org/name@main,v*`. */
 export function pinName({ repo, revisions }: Pick<Pin, 'repo' | 'revisions'>): string {
   return `${repoKey(repo)}@${revisions.join(',')}`
-}
-
-function revisionIn(id: string): string | undefined {
-  try {
-    const parsed: unknown = JSON.parse(id)
-    const revision: unknown = Array.isArray(parsed) ? parsed[1] : undefined
-    return typeof revision === 'string' ? revision : undefined
-  } catch {
-    return undefined
-  }
 }

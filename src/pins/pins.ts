@@ -15,7 +15,16 @@ import {
   writePinnedCommits,
 } from '../store/pinned-commits.ts'
 import type { Observer } from '../telemetry/observer.ts'
-import { type Claims, claim, names, pinName, revisionsOf, stillPinned } from './claims.ts'
+import {
+  byPin,
+  type Claims,
+  claim,
+  namesOf,
+  pinName,
+  type RevisionsByPin,
+  revisionsOf,
+  stillPinned,
+} from './claims.ts'
 import { type PinsReport, reportOf, summary, type Trouble, WAITING } from './report.ts'
 
 /** What is known of the runs for one pin. */
@@ -59,6 +68,8 @@ export class Pins {
   readonly #listeners: (() => void)[] = []
   #store: KeepingStore | undefined
   #pinned: PinnedCommits
+  /** The same, as pins look it up. */
+  #known: RevisionsByPin
   #claims: Claims
   /** The limit of the store for which the claims were made. */
   #limitBytes: number | undefined
@@ -76,7 +87,8 @@ export class Pins {
           'the file of pins is wrong; the last good one stays in use',
         ),
     })
-    this.#pinned = stillPinned(this.#file.current, pinned)
+    this.#pinned = stillPinned(this.#file.current, byPin(pinned))
+    this.#known = byPin(this.#pinned)
     this.#claims = this.#claim()
   }
 
@@ -138,7 +150,7 @@ export class Pins {
 
   /** How many files of a pin are missing; 1 if none of its revisions is known. */
   missingOf(pin: Pin): number {
-    const revisions = revisionsOf(pin, this.#pinned)
+    const revisions = revisionsOf(pin, this.#known)
     if (revisions.length === 0) return 1
     const files = revisions.flatMap(({ commits }) => commits[0]?.files ?? [])
     return files.filter(({ key }) => !this.isStored(key)).length
@@ -146,19 +158,21 @@ export class Pins {
 
   /** The pin to look at next, and in how many ms; 0 is now. Undefined if there are no pins. */
   next(): { readonly pin: Pin; readonly inMs: number } | undefined {
-    const now = this.#options.monotonic()
+    const { monotonic } = this.#options
     let first: { pin: Pin; inMs: number } | undefined
     // The pins are in the order of their priority.
     for (const pin of this.file.pins) {
-      const inMs = Math.max(0, this.#runOf(pin).dueAt - now)
+      // A pin that was never looked at is due from now on, so the clock is read last.
+      const inMs = Math.max(0, this.#runOf(pin).dueAt - monotonic())
       if (first === undefined || inMs < first.inMs) first = { pin, inMs }
+      if (inMs === 0) break
     }
     return first
   }
 
   /** The branches and tags of the repo are these: what was kept of others that a glob of the pin meant is free now. */
   async listedRevisions(pin: Pin, all: ReadonlySet<string>): Promise<void> {
-    const gone = revisionsOf(pin, this.#pinned).filter(
+    const gone = revisionsOf(pin, this.#known).filter(
       ({ revision }) => !all.has(revision) && !pin.revisions.includes(revision),
     )
     if (gone.length === 0) return
@@ -180,7 +194,7 @@ export class Pins {
     }: { readonly revision: string; readonly commit: string; readonly files: readonly PinnedFile[] },
   ): Promise<void> {
     // The file may have changed since.
-    if (!this.file.pins.includes(pin) || !names(pin, revision)) return
+    if (!this.file.pins.includes(pin) || !namesOf(pin)(revision)) return
     const id = pinId(pin, revision)
     const before = this.#pinned.get(id) ?? []
     const known = before.find((one) => one.commit === commit)
@@ -225,7 +239,7 @@ export class Pins {
     const { now, monotonic, settings } = this.#options
     return reportOf({
       file: this.file,
-      pinned: this.#pinned,
+      known: this.#known,
       faulty: this.#file.isFaulty,
       limitBytes: settings.cacheMaxSizeBytes,
       isStored: (key) => this.isStored(key),
@@ -259,7 +273,7 @@ export class Pins {
     const known = this.#runs.get(key)
     if (known !== undefined) return known
     // What an earlier process had seen counts until the first run has ended.
-    const isKnown = revisionsOf(pin, this.#pinned).length > 0
+    const isKnown = revisionsOf(pin, this.#known).length > 0
     const run: Run = {
       dueAt: this.#options.monotonic(),
       failures: 0,
@@ -276,7 +290,7 @@ export class Pins {
     for (const key of this.#runs.keys()) if (!wanted.has(key)) this.#runs.delete(key)
     logger.info({ path, pins: file.pins.length }, 'the file of pins was read again')
     // What is no longer pinned can be evicted at once, whether or not the disk takes the note of it.
-    this.#change(stillPinned(file, this.#pinned)).catch((error: unknown) =>
+    this.#change(stillPinned(file, this.#known)).catch((error: unknown) =>
       logger.warn({ err: error }, 'what pins keep could not be written to the store'),
     )
     for (const listener of this.#listeners) listener()
@@ -285,6 +299,7 @@ export class Pins {
   /** Keeps what is pinned from now on, at once. Resolves when it is on the disk. */
   #change(pinned: PinnedCommits): Promise<void> {
     this.#pinned = pinned
+    this.#known = byPin(pinned)
     this.#keep()
     const { cacheDir } = this.#options
     const writing = this.#writing
@@ -305,7 +320,7 @@ export class Pins {
 
   #claim(): Claims {
     this.#limitBytes = this.#options.settings.cacheMaxSizeBytes
-    return claim(this.#file.current, this.#pinned, this.#limitBytes)
+    return claim(this.#file.current, this.#known, this.#limitBytes)
   }
 }
 

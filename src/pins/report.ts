@@ -3,9 +3,9 @@
 import { isGlob, type Pin, type PinsFile } from '../config/pins-file.ts'
 import { repoKey } from '../hub/names.ts'
 import type { BlobKey } from '../store/digest.ts'
-import type { PinnedCommits, PinnedFile } from '../store/pinned-commits.ts'
+import type { PinnedFile } from '../store/pinned-commits.ts'
 import type { PinReason } from '../telemetry/observer.ts'
-import { type Claims, claim, revisionsOf } from './claims.ts'
+import { type Claims, claim, type RevisionsByPin, revisionsOf } from './claims.ts'
 
 /** The end of the last run for a pin, if it could not do everything. */
 export interface Trouble {
@@ -50,7 +50,7 @@ export interface PinsReport {
 
 export interface ReportOptions {
   readonly file: PinsFile
-  readonly pinned: PinnedCommits
+  readonly known: RevisionsByPin
   readonly faulty: boolean
   readonly limitBytes: number | undefined
   readonly isStored: (key: BlobKey) => boolean
@@ -61,8 +61,8 @@ export interface ReportOptions {
 
 /** Compares. */
 export function reportOf(options: ReportOptions): PinsReport {
-  const { file, pinned, faulty, limitBytes } = options
-  const claims = claim(file, pinned, limitBytes)
+  const { file, known, faulty, limitBytes } = options
+  const claims = claim(file, known, limitBytes)
   const pins = file.pins.map((pin) => reportPin(pin, claims, options))
   return {
     complete: pins.every(({ behind }) => !behind),
@@ -87,9 +87,9 @@ export function summary({ pins, faulty }: PinsReport): string | undefined {
 }
 
 function reportPin(pin: Pin, claims: Claims, options: ReportOptions): PinReport {
-  const { pinned, isStored, troubleOf, nextRunAt } = options
+  const { isStored, troubleOf, nextRunAt } = options
   let noSpace = false
-  const at = revisionsOf(pin, pinned).map(({ revision, commits }): RevisionReport => {
+  const at = revisionsOf(pin, options.known).map(({ revision, commits }): RevisionReport => {
     // What lacks of an earlier commit is not fetched any more.
     const [commit] = commits
     const files = unique(commit?.files ?? [])
