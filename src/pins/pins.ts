@@ -65,6 +65,8 @@ export class Pins {
   readonly #options: PinsOptions
   readonly #file: FollowedPins
   readonly #runs = new Map<string, Run>()
+  /** The pins of the file, by the same keys as their runs. */
+  #wanted: ReadonlyMap<string, Pin>
   readonly #listeners: (() => void)[] = []
   #store: KeepingStore | undefined
   #pinned: PinnedCommits
@@ -87,6 +89,7 @@ export class Pins {
           'the file of pins is wrong; the last good one stays in use',
         ),
     })
+    this.#wanted = wantedBy(this.#file.current)
     this.#pinned = stillPinned(this.#file.current, byPin(pinned))
     this.#known = byPin(this.#pinned)
     this.#claims = this.#claim()
@@ -116,9 +119,17 @@ export class Pins {
     return new Pins(options, pinned === 'damaged' ? new Map() : pinned)
   }
 
-  /** What is wanted. The same object until the file changes. */
+  /** What is wanted. */
   get file(): PinsFile {
     return this.#file.current
+  }
+
+  /**
+   * The pin of the file as it is now that wants the same files as `pin`; its interval, its priority and what it keeps may differ.
+   * Undefined if there is none.
+   */
+  current(pin: Pin): Pin | undefined {
+    return this.#wanted.get(runKey(pin))
   }
 
   /** The blobs that are kept from eviction. */
@@ -194,7 +205,8 @@ export class Pins {
     }: { readonly revision: string; readonly commit: string; readonly files: readonly PinnedFile[] },
   ): Promise<void> {
     // The file may have changed since.
-    if (!this.file.pins.includes(pin) || !namesOf(pin)(revision)) return
+    const current = this.current(pin)
+    if (current === undefined || !namesOf(current)(revision)) return
     const id = pinId(pin, revision)
     const before = this.#pinned.get(id) ?? []
     const known = before.find((one) => one.commit === commit)
@@ -202,7 +214,7 @@ export class Pins {
     const present: PinnedCommit = { commit, seenAt, files: files.filter(({ sizeBytes }) => sizeBytes > 0) }
     const past = before.filter((one) => one.commit !== commit)
     if (before[0]?.commit === commit && before[0].files.length === present.files.length) return
-    await this.#change(new Map(this.#pinned).set(id, [present, ...past].slice(0, pin.keep + 1)))
+    await this.#change(new Map(this.#pinned).set(id, [present, ...past].slice(0, current.keep + 1)))
   }
 
   /** A run for a pin is under way and does not come on for now. */
@@ -219,8 +231,8 @@ export class Pins {
     run.trouble = trouble
     run.failures = trouble === undefined ? 0 : run.failures + 1
     const retryMs = Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** Math.min(10, run.failures - 1))
-    run.dueAt =
-      monotonic() + (trouble !== undefined && mayRetry ? Math.min(pin.everyMs, retryMs) : pin.everyMs)
+    const { everyMs } = this.current(pin) ?? pin
+    run.dueAt = monotonic() + (trouble !== undefined && mayRetry ? Math.min(everyMs, retryMs) : everyMs)
     this.#made = undefined
     const place = { pin: pinName(pin) }
     if (trouble !== undefined && (before?.reason !== trouble.reason || run.failures === 1))
@@ -286,8 +298,8 @@ export class Pins {
   #fileChanged(): void {
     const { logger, path } = this.#options
     const { file } = this
-    const wanted = new Set(file.pins.map(runKey))
-    for (const key of this.#runs.keys()) if (!wanted.has(key)) this.#runs.delete(key)
+    this.#wanted = wantedBy(file)
+    for (const key of this.#runs.keys()) if (!this.#wanted.has(key)) this.#runs.delete(key)
     logger.info({ path, pins: file.pins.length }, 'the file of pins was read again')
     // What is no longer pinned can be evicted at once, whether or not the disk takes the note of it.
     this.#change(stillPinned(file, this.#known)).catch((error: unknown) =>
@@ -322,6 +334,10 @@ export class Pins {
     this.#limitBytes = this.#options.settings.cacheMaxSizeBytes
     return claim(this.#file.current, this.#known, this.#limitBytes)
   }
+}
+
+function wantedBy({ pins }: PinsFile): ReadonlyMap<string, Pin> {
+  return new Map(pins.map((pin) => [runKey(pin), pin]))
 }
 
 /** What has to be the same for a run to count for a pin. */

@@ -160,6 +160,42 @@ describe('the file of pins', () => {
   })
 })
 
+describe('a run for a pin', () => {
+  it('goes on when the file changes and its pin still wants the same', async () => {
+    const scene = await openPinned(`${OPEN}    include: w.bin\n`, { config: { pullAbandoned: 'stop' } })
+    const asked = () => scene.hub.ledger.requests({ server: 'cdn' }).length
+    scene.hub.faults.add({ where: 'cdn', stallAfterBytes: 100_000 })
+    await scene.begin()
+    await scene.hub.faults.whenStalled()
+    // It moves down in the file, and is to be looked at less often.
+    await scene.pin('pins:\n  - repo: acme/odd\n  - {repo: acme/open, include: w.bin, every: 6h}\n')
+    scene.reread()
+    expect(scene.report().pins).toHaveLength(2)
+    scene.hub.faults.release()
+    const inFiveHours = Date.now() + 5 * 3_600_000
+    const done = async () => {
+      await expect
+        .poll(() => scene.report().pins.find(({ repo }) => repo === 'models/acme/open'), { timeout: 20_000 })
+        .toMatchObject({ behind: false })
+      return scene.report().pins.find(({ repo }) => repo === 'models/acme/open')?.nextRunAt ?? ''
+    }
+    expect(Date.parse(await done())).toBeGreaterThan(inFiveHours)
+    expect(asked()).toBe(1)
+  })
+
+  it('ends when no pin wants the same any more', async () => {
+    const scene = await openPinned(`${OPEN}    include: w.bin\n`, { config: { pullAbandoned: 'stop' } })
+    scene.hub.faults.add({ where: 'cdn', stallAfterBytes: 100_000 })
+    await scene.begin()
+    await scene.hub.faults.whenStalled()
+    await scene.pin(`${OPEN}    include: '*.json'\n`)
+    scene.reread()
+    // The request that is stalled is given up: nothing else would let the other pin begin.
+    const { at } = await scene.ended(({ behind }) => !behind)
+    expect(at.map(({ files, missing }) => [files > 0, missing.files])).toEqual([[true, 0]])
+  })
+})
+
 describe('a mirror that cannot fetch', () => {
   it('asks the Hub for nothing while it is offline, and says what is missing', async () => {
     const scene = await openPinned(OPEN)

@@ -101,17 +101,15 @@ class Reconciler {
     )
   }
 
-  /** One run for one pin. A change of the file that concerns the pin ends it. */
+  /** One run for one pin. It ends when no pin of the file wants the same any more, and goes on after every other change. */
   async #look(pin: Pin): Promise<void> {
     const { pins, logger } = this.#options
     const changed = new AbortController()
-    const watch = setInterval(() => {
-      pins.check()
-      if (!pins.file.pins.includes(pin)) changed.abort()
-    }, CHECK_EVERY_MS)
+    // A change that this notices calls `#wake`.
+    const watch = setInterval(() => pins.check(), CHECK_EVERY_MS)
     watch.unref()
     this.#wake = () => {
-      if (!pins.file.pins.includes(pin)) changed.abort()
+      if (pins.current(pin) === undefined) changed.abort()
     }
     const signal = AbortSignal.any([this.#signal, changed.signal])
     try {
