@@ -34,6 +34,8 @@ export type Unstored = 'restricted' | 'rule' | 'no-digest' | 'no-space'
 /** How far bytes are on their way into the store. */
 export interface Storing {
   readonly presentBytes: number
+  /** How many of them have arrived since this reader joined, also those for other readers. */
+  readonly arrivedBytes: number
   /** Resolves to whether the bytes are stored, when their download is over. Never rejects. The body must be closed before. */
   settled(): Promise<boolean>
 }

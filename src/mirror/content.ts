@@ -124,7 +124,7 @@ export class Contents {
     await refuseMove(joined.source)
     const { source, download, how } = joined
     const rescue = this.#rescue(ctx, content, wanted, (position) => download.verifierAt(position))
-    const storing = this.#storing(content, download)
+    const storing = this.#storing(content, joined)
     return { body: { kind: 'source', source, rescue, isWanted: this.#isWanted(ctx), storing }, from: how }
   }
 
@@ -211,10 +211,13 @@ export class Contents {
     return isPublic || this.#options.cachePrivate ? undefined : 'restricted'
   }
 
-  #storing({ key, sizeBytes }: Content, download: Pick<Storing, 'presentBytes'>): Storing {
+  #storing({ key, sizeBytes }: Content, { download, presentBefore }: Joined): Storing {
     return {
       get presentBytes() {
         return download.presentBytes
+      },
+      get arrivedBytes() {
+        return Math.max(0, download.presentBytes - presentBefore)
       },
       settled: async () => {
         await this.#options.downloads.settled(key)

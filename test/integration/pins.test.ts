@@ -255,6 +255,21 @@ describe('the bandwidth of pins', () => {
     expect(Math.max(...sent.map(({ bytesSent }) => bytesSent))).toBeLessThanOrEqual(262_144)
     expect(sent.reduce((sum, { bytesSent }) => sum + bytesSent, 0)).toBe(LARGE_BYTES)
   })
+
+  it('does not count what is there already, in a file that is not complete', async () => {
+    const scene = await openPinned(`bandwidth: 100KB\n${OPEN}    include: w.bin\n`)
+    // A client has had all but the last block.
+    const blocks = Math.floor((LARGE_BYTES - 1) / 262_144)
+    const part = await scene.ask('/acme/open/resolve/main/w.bin', {
+      headers: { range: `bytes=0-${blocks * 262_144 - 1}` },
+    })
+    expect(part.status).toBe(206)
+    await scene.settled()
+    let now = 0
+    await scene.begin({ now: () => now, wait: (ms) => Promise.resolve(void (now += ms)) })
+    await scene.ended(({ behind }) => !behind)
+    expect([blocks > 2, now]).toEqual([true, 0])
+  })
 })
 
 it('pins.json that is damaged is logged, and the pins are looked at again', async () => {

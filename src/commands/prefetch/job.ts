@@ -197,39 +197,48 @@ class Job {
     file: { readonly sizeBytes: number; askedBytes: number },
     onBytes: (presentBytes: number) => void,
   ): Promise<Attempt<Found>> {
-    const { pace, signal } = this.#options
+    const { pace } = this.#options
     const { sizeBytes } = file
     const pieceBytes = pace?.pieceBytes ?? sizeBytes
     while (sizeBytes - file.askedBytes > pieceBytes) {
       const start = file.askedBytes
-      await pace?.take(pieceBytes, signal)
-      const { value, retryMs } = await this.#store(
-        target,
-        onBytes,
-        `bytes=${start}-${start + pieceBytes - 1}`,
-      )
+      const range = `bytes=${start}-${start + pieceBytes - 1}`
+      const { value, retryMs } = await this.#storePaced(target, onBytes, { range, bytes: pieceBytes })
       if (value !== 'part') return { value, retryMs }
       file.askedBytes += pieceBytes
     }
-    await pace?.take(sizeBytes - file.askedBytes, signal)
     // To the open end: so the file is verified and stored, and what may be missing before is fetched.
     const range = file.askedBytes === 0 ? undefined : `bytes=${file.askedBytes}-`
-    const { value, retryMs } = await this.#store(target, onBytes, range)
+    const bytes = sizeBytes - file.askedBytes
+    const { value, retryMs } = await this.#storePaced(target, onBytes, { range, bytes })
     if (value === 'part') throw new AnswerBroken()
     return { value, retryMs }
+  }
+
+  /** Has `bytes` of a file stored when the pace allows. Only those that were transferred count. */
+  async #storePaced(
+    target: string,
+    onBytes: (presentBytes: number) => void,
+    { range, bytes }: { readonly range: string | undefined; readonly bytes: number },
+  ): Promise<Attempt<Found | 'part'>> {
+    const { pace, signal } = this.#options
+    await pace?.take(bytes, signal)
+    const result = await this.#store(target, onBytes, range)
+    pace?.giveBack(bytes - result.arrivedBytes)
+    return result
   }
 
   async #store(
     target: string,
     onBytes: (presentBytes: number) => void,
     range: string | undefined,
-  ): Promise<Attempt<Found | 'part'>> {
+  ): Promise<Attempt<Found | 'part'> & { readonly arrivedBytes: number }> {
     const { client, signal } = this.#options
     const answer = await client.open(target, { signal, wish: 'store', range })
     const { statusCode: status = 0, headers } = answer
     if (status !== 200) {
       const reply = { status, headers, text: await readText(answer, { signal }) }
-      return { value: refused(reply), retryMs: retryMs(reply) }
+      return { value: refused(reply), retryMs: retryMs(reply), arrivedBytes: 0 }
     }
     let last: Record<string, unknown> | undefined
     for await (const line of readLines(answer, { signal })) {
@@ -237,13 +246,16 @@ class Job {
       const presentBytes = last?.['presentBytes']
       if (typeof presentBytes === 'number') onBytes(presentBytes)
     }
-    if (last?.['stored'] === true) return { value: last['fetched'] === true ? 'fetched' : 'stored' }
-    if (last?.['stored'] === 'part') return { value: 'part' }
+    const arrivedBytes = Number(last?.['arrivedBytes'])
+    if (last?.['stored'] === true)
+      return { value: last['fetched'] === true ? 'fetched' : 'stored', arrivedBytes }
+    if (last?.['stored'] === 'part') return { value: 'part', arrivedBytes }
     if (last?.['stored'] !== false) throw new AnswerBroken()
     const { reason, message, mayRetry } = last
     return {
       value: unkept(typeof message === 'string' ? message : UNCLEAR, reason),
       retryMs: mayRetry === true ? 0 : undefined,
+      arrivedBytes,
     }
   }
 

@@ -1,5 +1,5 @@
-// Holds back what is fetched, so that its sum stays below a rate: each piece gets its place in a schedule, and is fetched when
-// its time has come. A piece is fetched at full speed, so pieces are small.
+// Holds back what is fetched, so that its sum stays below a rate: one piece after the other begins, each when those before have
+// had their time. A piece is fetched at full speed, so pieces are small. What of a piece was not transferred is given back.
 
 /** Milliseconds that never step back, and a way to wait. */
 export interface PaceClock {
@@ -21,6 +21,10 @@ export class Pace {
   readonly #clock: PaceClock
   /** When the next piece may begin. */
   #freeAt = Number.NEGATIVE_INFINITY
+  /** Settles when the last piece that was asked for has begun. */
+  #last: Promise<void> = Promise.resolve()
+  /** Ends the wait of the piece that is next, so that it looks again how long it must wait. */
+  #lookAgain = (): void => undefined
 
   /** `rateOf` returns bytes per second, and undefined for no limit. It is asked at each use. */
   constructor(rateOf: () => number | undefined, clock: PaceClock) {
@@ -36,13 +40,46 @@ export class Pace {
     return Math.min(LARGEST_PIECE_BYTES, Math.max(1, blocks) * SMALLEST_PIECE_BYTES)
   }
 
-  /** Resolves when so many bytes may be fetched. They are counted at once. Rejects with the reason of `signal`. */
-  async take(bytes: number, signal: AbortSignal): Promise<void> {
+  /**
+   * Resolves when so many bytes may be fetched, after all that were asked for before. They are counted at once. Rejects with the
+   * reason of `signal`.
+   */
+  take(bytes: number, signal: AbortSignal): Promise<void> {
+    const taken = this.#last.then(() => this.#begin(bytes, signal))
+    this.#last = taken.catch(() => undefined)
+    return taken
+  }
+
+  /** Says that so many bytes of those that were taken have not been transferred. */
+  giveBack(bytes: number): void {
     const rate = this.#rateOf()
-    if (rate === undefined) return
-    const now = this.#clock.now()
-    const at = Math.max(now, this.#freeAt)
-    this.#freeAt = at + (bytes / rate) * 1000
-    if (at > now) await this.#clock.wait(at - now, signal)
+    if (rate === undefined || !(bytes > 0)) return
+    this.#freeAt -= (bytes / rate) * 1000
+    this.#lookAgain()
+  }
+
+  async #begin(bytes: number, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted()
+      const rate = this.#rateOf()
+      if (rate === undefined) return
+      const now = this.#clock.now()
+      if (now >= this.#freeAt) {
+        this.#freeAt = now + (bytes / rate) * 1000
+        return
+      }
+      await this.#wait(this.#freeAt - now, signal)
+    }
+  }
+
+  /** Waits, or until bytes were given back. */
+  async #wait(ms: number, signal: AbortSignal): Promise<void> {
+    const sooner = new AbortController()
+    this.#lookAgain = () => sooner.abort()
+    try {
+      await this.#clock.wait(ms, AbortSignal.any([signal, sooner.signal]))
+    } catch (error) {
+      if (signal.aborted || !sooner.signal.aborted) throw error
+    }
   }
 }

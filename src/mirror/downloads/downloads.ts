@@ -17,6 +17,8 @@ export type AbandonedPull = 'auto' | 'finish' | 'stop'
 export interface Joined {
   readonly source: ByteSource
   readonly download: Download
+  /** How many bytes of the blob were there when the reader joined. */
+  readonly presentBefore: number
   /** Whether this reader started the download, started it with blocks that an earlier one left, or joined a running one. */
   readonly how: 'started' | 'resumed' | 'joined'
 }
@@ -242,8 +244,9 @@ export class Downloads {
       // It may have failed while space was made.
       if (!download.joinable) return 'over'
       if (how === 'joined') this.#options.observer.flightJoined()
+      const presentBefore = download.presentBytes
       const source = download.join(reader.range, { whole: reader.whole, signal: reader.signal })
-      return { source, download, how }
+      return { source, download, presentBefore, how }
     } finally {
       release()
     }

@@ -8,6 +8,10 @@ import { within } from '../turns.ts'
 /** One line of the answer to a request that fills the store. The last one says whether the file is stored. */
 export type FillLine =
   | { readonly presentBytes: number }
+  /** `arrivedBytes` of the file have come to the mirror since the request. */
+  | (FillEnd & { readonly arrivedBytes: number })
+
+type FillEnd =
   /** `fetched` is false if the file was stored before. */
   | { readonly stored: true; readonly fetched: boolean }
   /** The range that was asked for is there, and the rest of the file is not yet. */
@@ -101,9 +105,9 @@ async function* linesOf(
     if (body.kind === 'source' && body.storing !== undefined) {
       yield* download({ source: body.source, storing: body.storing, close }, asked)
     } else if (body.kind === 'stream' && body.unstored !== undefined) {
-      yield unstored(body.unstored)
+      yield { ...unstored(body.unstored), arrivedBytes: 0 }
     } else {
-      yield { stored: true, fetched: false }
+      yield { stored: true, fetched: false, arrivedBytes: 0 }
     }
   } finally {
     await close()
@@ -139,12 +143,25 @@ async function* download(
     await within(EVERY_MS, whole)
   }
   signal.throwIfAborted()
+  const { arrivedBytes } = storing
   // The download ends when its readers have left.
   await close()
   const isStored = await storing.settled()
-  if (isStored) yield { stored: true, fetched: true }
-  else if (isPart && end.error === undefined) yield { stored: 'part' }
-  else yield end.error === undefined ? unstored('no-space') : failed(end.error)
+  yield { ...endOf({ isStored, isPart, error: end.error }), arrivedBytes }
+}
+
+function endOf({
+  isStored,
+  isPart,
+  error,
+}: {
+  readonly isStored: boolean
+  readonly isPart: boolean
+  readonly error: unknown
+}): FillEnd {
+  if (isStored) return { stored: true, fetched: true }
+  if (error !== undefined) return failed(error)
+  return isPart ? { stored: 'part' } : unstored('no-space')
 }
 
 async function waitForAll(source: Source['source']): Promise<void> {
@@ -152,12 +169,12 @@ async function waitForAll(source: Source['source']): Promise<void> {
   for (let position = start; position < end; ) position = await source.waitFor(position)
 }
 
-function unstored(reason: Unstored): FillLine {
+function unstored(reason: Unstored): FillEnd {
   return { stored: false, reason, message: REASONS[reason], mayRetry: false }
 }
 
 /** Only texts of the mirror's own leave it. */
-function failed(error: unknown): FillLine {
+function failed(error: unknown): FillEnd {
   if (error instanceof StorageFailed) return unstored('no-space')
   if (error instanceof MirrorError) {
     const message = error.code === 'bug' ? ERRORS.bug.message : error.message

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { Pace } from '../../../src/commands/prefetch/pace.ts'
 
 const { signal } = new AbortController()
@@ -38,10 +38,48 @@ it('what is taken is never more than the rate and one piece, also after a pause'
 })
 
 it('several that take at once come one after the other', async () => {
+  const clock = waitingClock()
+  const pace = new Pace(() => 1_000, clock)
+  const times: number[] = []
+  await Promise.all([1, 2, 3].map(() => pace.take(500, signal).then(() => times.push(clock.at))))
+  expect(times).toEqual([0, 500, 1000])
+})
+
+it('what was not transferred does not count, and the piece that waits goes on', async () => {
   const waits: number[] = []
-  const pace = new Pace(() => 1_000, { now: () => 0, wait: async (ms) => void waits.push(ms) })
-  await Promise.all([1, 2, 3].map(() => pace.take(500, signal)))
-  expect(waits).toEqual([500, 1000])
+  const pace = new Pace(() => 1_000, {
+    now: () => 0,
+    wait: (ms, ended) => {
+      waits.push(ms)
+      return new Promise((_, reject) => {
+        ended.addEventListener('abort', () => reject(ended.reason as Error), { once: true })
+      })
+    },
+  })
+  await pace.take(4_000, signal)
+  const second = pace.take(500, signal)
+  await vi.waitFor(() => expect(waits).toEqual([4_000]))
+  // A quarter has come.
+  pace.giveBack(3_000)
+  await vi.waitFor(() => expect(waits).toEqual([4_000, 1_000]))
+  pace.giveBack(1_000)
+  await second
+})
+
+it('a piece that is given up while it waits does not hold back those behind it', async () => {
+  const given = new AbortController()
+  const clock = waitingClock()
+  const pace = new Pace(() => 1_000, {
+    now: () => clock.at,
+    wait: (ms, ended) => (ended.aborted ? Promise.reject(ended.reason as Error) : clock.wait(ms)),
+  })
+  await pace.take(500, signal)
+  given.abort(new Error('given up'))
+  const up = pace.take(500, given.signal)
+  const next = pace.take(500, signal)
+  await expect(up).rejects.toThrow('given up')
+  await next
+  expect(clock.at).toBe(500)
 })
 
 it('without a limit nothing waits, and nothing is cut into pieces', async () => {
