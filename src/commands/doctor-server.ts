@@ -3,7 +3,7 @@
 
 import { access, constants, stat, statfs } from 'node:fs/promises'
 import type { Config } from '../config/keys.ts'
-import { ask, isRedirect, type Seen, type Way } from '../doctor/ask.ts'
+import { ask, codeOf, isRedirect, type Seen, type Way } from '../doctor/ask.ts'
 import type { Status } from '../doctor/checks.ts'
 import {
   SERVER_CHECKS,
@@ -12,7 +12,6 @@ import {
   type ServerFindingId,
 } from '../doctor/findings-server.ts'
 import { authoritiesOf, type Env } from '../doctor/local-checks.ts'
-import { codeOf } from '../doctor/network-checks.ts'
 import type { Line } from '../doctor/report.ts'
 import { fill, USUAL_REPO } from '../doctor/table.ts'
 import { withoutTrailingSlash } from '../http/base-url.ts'

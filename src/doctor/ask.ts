@@ -34,6 +34,19 @@ export interface Way {
   readonly authorities: readonly string[]
 }
 
+/** What a proxy says to CONNECT if it does not connect. */
+export class ProxyRefusal extends Error {
+  readonly status: number
+  /** The value of Proxy-Authenticate (RFC 9110 §11.7.1). */
+  readonly challenge: string
+
+  constructor(status: number, challenge: string) {
+    super(`the proxy answers ${status}`)
+    this.status = status
+    this.challenge = challenge
+  }
+}
+
 /** Sends one request and reads the answer, without following redirects. Rejects if there is none. */
 export async function ask(way: Way, url: URL, asking: Asking = {}): Promise<Seen> {
   const { method = 'GET', token } = asking
@@ -57,21 +70,23 @@ export async function ask(way: Way, url: URL, asking: Asking = {}): Promise<Seen
     ca: [...rootCertificates, ...way.authorities],
     ...(isName(url.hostname) && { servername: url.hostname }),
   }
-  return answerOf(
-    requestHttps({
-      ...addressOf(url),
-      method,
-      path: url.pathname + url.search,
-      headers,
-      agent: false,
-      ...secure,
-      ...(socket !== undefined && {
-        createConnection: () => connectTls({ ...secure, socket, host: url.hostname }),
-      }),
-    }),
-    url,
+  const request = requestHttps({
+    ...addressOf(url),
     method,
-  )
+    path: url.pathname + url.search,
+    headers,
+    agent: false,
+    ...secure,
+    ...(socket !== undefined && {
+      createConnection: () => connectTls({ ...secure, socket, host: url.hostname }),
+    }),
+  })
+  try {
+    return await answerOf(request, url, method)
+  } finally {
+    // TLS over a tunnel does not close it, and this process would not end.
+    socket?.destroy()
+  }
 }
 
 /** Follows redirects to at most five further places. The token goes only to the first host. */
@@ -92,6 +107,11 @@ export function isRedirect({ status, headers }: Seen): boolean {
   return [301, 302, 303, 307, 308].includes(status) && headers['location'] !== undefined
 }
 
+/** The URL of a path of the Hub below the endpoint. */
+export function below(endpoint: URL, path: string): URL {
+  return new URL(endpoint.href.replace(/\/+$/, '') + path)
+}
+
 /** Host and port, as Node wants them: without the brackets of IPv6. */
 export function addressOf(url: URL): { readonly host: string; readonly port: number } {
   const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port)
@@ -106,7 +126,7 @@ export function isName(host: string): boolean {
 function answerOf(request: ReturnType<typeof requestHttp>, url: URL, method: string): Promise<Seen> {
   return new Promise((resolve, reject) => {
     // For the whole exchange: a server that sends a byte now and then must not hold the doctor.
-    const timer = setTimeout(() => request.destroy(new Error('timed out')), TIMEOUT_MS)
+    const timer = setTimeout(() => request.destroy(timedOut()), TIMEOUT_MS)
     const fail = (error: Error): void => {
       clearTimeout(timer)
       reject(error)
@@ -148,30 +168,42 @@ function flat(response: IncomingMessage): Record<string, string> {
   )
 }
 
-function tunnel(proxy: Proxy, url: URL): Promise<Socket> {
+/** A connection to the endpoint through the proxy (RFC 9110 §9.3.6). Rejects with a ProxyRefusal if the proxy answers no. */
+export function tunnel(proxy: Proxy, url: URL): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const { host, port } = addressOf(url)
+    const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`
     const request = requestHttp({
       ...addressOf(proxy.url),
       method: 'CONNECT',
-      path: `${host.includes(':') ? `[${host}]` : host}:${port}`,
-      headers: proxy.authorization === undefined ? {} : { 'proxy-authorization': proxy.authorization },
+      path: authority,
+      headers: {
+        host: authority,
+        ...(proxy.authorization !== undefined && { 'proxy-authorization': proxy.authorization }),
+      },
       agent: false,
-      timeout: TIMEOUT_MS,
     })
-    request.on('timeout', () => request.destroy(new Error('timed out')))
+    const timer = setTimeout(() => request.destroy(timedOut()), TIMEOUT_MS)
+    const refuse = ({ statusCode = 0, headers }: IncomingMessage): void =>
+      reject(new ProxyRefusal(statusCode, [headers['proxy-authenticate'] ?? []].flat().join(', ')))
     request.on('error', reject)
+    request.on('close', () => clearTimeout(timer))
     request.on('connect', (response, socket: Socket) => {
-      if (response.statusCode === 200) return resolve(socket)
+      clearTimeout(timer)
+      if (response.statusCode !== undefined && response.statusCode < 300) return resolve(socket)
       socket.destroy()
-      reject(new Error(`the proxy answers ${response.statusCode}`))
+      refuse(response)
     })
     request.on('response', (response) => {
       request.destroy()
-      reject(new Error(`the proxy answers ${response.statusCode}`))
+      refuse(response)
     })
     request.end()
   })
+}
+
+function timedOut(): Error {
+  return Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })
 }
 
 /** Connects and closes again. Resolves with the time it took; rejects with why not. */
@@ -179,11 +211,19 @@ export function touch(host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const began = performance.now()
     const socket = connect({ host, port, timeout: 5000 })
-    socket.on('timeout', () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })))
+    socket.on('timeout', () => socket.destroy(timedOut()))
     socket.on('error', reject)
     socket.on('connect', () => {
       socket.destroy()
       resolve(Math.round(performance.now() - began))
     })
   })
+}
+
+/** The code of a system or TLS error, or its text. */
+export function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  // A name with several addresses fails with one error for each of them.
+  if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0])
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.message
 }

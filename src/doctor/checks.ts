@@ -4,10 +4,10 @@ export type Status = 'ok' | 'warn' | 'fail' | 'skip'
 
 /** Every check of a client, in the order in which it is reported: a failed check explains those behind it. */
 export const CHECKS = {
+  proxy: 'no proxy variable swallows the endpoint',
   dns: 'the name of the endpoint is found',
   tcp: 'the endpoint takes connections',
   tls: 'the certificate of the endpoint is trusted',
-  proxy: 'no proxy variable swallows the endpoint',
   endpoint: 'there is a Hub at this path, and not a page',
   'token-present': 'there is a token where one is needed',
   'token-form': 'the token is well formed',

@@ -3,9 +3,10 @@
 
 import { randomBytes } from 'node:crypto'
 import { readProxies } from '../http/proxies.ts'
+import { codeOf } from './ask.ts'
 import { checkEndpoint, checkFile, checkLinks, checkRepo, checkToken, type Subject } from './hub-checks.ts'
 import { authoritiesOf, checkClock, checkForm, checkLocal, type Env } from './local-checks.ts'
-import { checkNetwork, codeOf } from './network-checks.ts'
+import { checkNetwork } from './network-checks.ts'
 import { type Line, Report } from './report.ts'
 import { USUAL_REPO } from './table.ts'
 

@@ -1,6 +1,7 @@
 // A part of the table of the doctor: the way to the endpoint, and the token.
 
 import type { CheckId, Finding } from './checks.ts'
+import { PROXY } from './findings-proxy.ts'
 
 /** First come those of the four usual causes of a failed login. */
 export const ACCESS = {
@@ -51,6 +52,7 @@ export const ACCESS = {
       '`[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate`, or `self-signed certificate in certificate chain`.',
     command: 'openssl s_client -connect mirror:443 -servername mirror -showcerts </dev/null',
   },
+  ...PROXY,
   'dns-ok': { check: 'dns', status: 'ok', message: '{host} is found at {addresses}.' },
   'dns-proxy': {
     check: 'dns',
@@ -117,21 +119,6 @@ export const ACCESS = {
     message: '{host}:{port} does not speak TLS ({error}).',
     cure: 'Write http:// in HF_ENDPOINT, or give the mirror a certificate: HUBMIRROR_TLS_CERT and HUBMIRROR_TLS_KEY.',
     symptom: '`SSL: WRONG_VERSION_NUMBER`, `EPROTO … wrong version number`, `record layer failure`.',
-  },
-  'proxy-none': { check: 'proxy', status: 'ok', message: 'No proxy variable applies to {host}.' },
-  'proxy-used': {
-    check: 'proxy',
-    status: 'ok',
-    message: 'Requests go through the proxy of {variable}, and it passes them on.',
-  },
-  'proxy-swallows': {
-    check: 'proxy',
-    status: 'fail',
-    message: '{variable} sends requests for {host} to a proxy that does not pass them on ({error}).',
-    cure: 'Add the mirror to NO_PROXY and no_proxy: NO_PROXY={host}. Keep what is there already, separated by commas.',
-    symptom:
-      '`ProxyError: Cannot connect to proxy`, `403 Forbidden` or `503` from a proxy, or an HTML page in place of a file.',
-    command: 'env | grep -i proxy',
   },
   'endpoint-ok': { check: 'endpoint', status: 'ok', message: 'There is a Hub at {endpoint}{server}.' },
   'endpoint-hub-away': {

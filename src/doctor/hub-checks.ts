@@ -2,9 +2,8 @@
 // for, what it may read, and whether headers, ranges and links survive.
 
 import { randomBytes } from 'node:crypto'
-import { addressOf, ask, follow, isRedirect, type Seen, touch, type Way } from './ask.ts'
+import { addressOf, ask, below, codeOf, follow, isRedirect, type Seen, touch, type Way } from './ask.ts'
 import type { CheckId } from './checks.ts'
-import { codeOf } from './network-checks.ts'
 import type { Report } from './report.ts'
 
 export interface Subject {
@@ -25,11 +24,6 @@ export interface Subject {
 const USUAL_PREFIXES = ['', '/hugging-face', '/huggingface', '/hf', '/hub']
 
 const FILE_CHECKS: readonly CheckId[] = ['headers', 'encoding', 'range', 'conditional', 'xet', 'cors']
-
-/** The URL of a path of the Hub below the endpoint. */
-export function below(endpoint: URL, path: string): URL {
-  return new URL(endpoint.href.replace(/\/+$/, '') + path)
-}
 
 /** Fills endpoint. Resolves with the answer to a caller without a token, or undefined if there is no Hub. */
 export async function checkEndpoint(

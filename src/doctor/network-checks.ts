@@ -1,111 +1,207 @@
-// Name, connection, TLS and proxy: whether a request from here reaches the endpoint at all.
+// Proxy, name, connection and TLS: whether a request from here reaches the endpoint at all.
 
 import { lookup } from 'node:dns/promises'
+import type { Socket } from 'node:net'
 import { connect, type PeerCertificate, rootCertificates } from 'node:tls'
-import { addressOf, ask, isName, touch, type Way } from './ask.ts'
+import type { Proxy } from '../http/proxies.ts'
+import {
+  addressOf,
+  ask,
+  below,
+  codeOf,
+  isName,
+  ProxyRefusal,
+  type Seen,
+  TIMEOUT_MS,
+  touch,
+  tunnel,
+  type Way,
+} from './ask.ts'
 import type { Report } from './report.ts'
 
+/** What a proxy can demand with 407. Clients send only the first. */
+const LOGINS = ['Basic', 'Digest', 'NTLM', 'Negotiate']
+
 /**
- * Fills dns, tcp, tls and proxy. Resolves with the way that further requests can go, or undefined if there is none. A proxy
+ * Fills proxy, dns, tcp and tls. Resolves with the way that further requests can go, or undefined if there is none. A proxy
  * that passes nothing on is reported, and the further requests go without it.
  */
 export async function checkNetwork(report: Report, way: Way, endpoint: URL): Promise<Way | undefined> {
   const { host, port } = addressOf(endpoint)
   const proxy = way.proxyOf(endpoint)
-  const direct = { ...way, proxyOf: () => undefined }
-  const swallowed = proxy === undefined ? undefined : await failureOf(() => ask(way, endpoint))
-  const isProxied = proxy !== undefined && swallowed === undefined
   const variable = proxy?.variable ?? ''
+  const isProxied = proxy !== undefined && (await checkProxy(report, way, endpoint, proxy))
+  if (proxy === undefined) report.found('proxy-none', { host })
   try {
     const addresses = await lookup(host, { all: true })
     report.found('dns-ok', { host, addresses: addresses.map(({ address }) => address).join(', ') })
   } catch (error) {
-    if (!isProxied) {
-      report.found('dns-failed', { host, error: codeOf(error) })
-      return undefined
-    }
-    report.found('dns-proxy', { host, variable })
+    if (proxy === undefined) report.found('dns-failed', { host, error: codeOf(error) })
+    else report.found('dns-proxy', { host, variable })
+    if (!isProxied) return undefined
   }
-  const closed = await failureOf(async () => {
+  try {
     const ms = await touch(host, port)
     report.found('tcp-ok', { host, port, ms })
-  })
-  if (closed !== undefined && !isProxied) {
-    report.found(codeOf(closed) === 'ECONNREFUSED' ? 'tcp-refused' : 'tcp-timeout', {
-      host,
-      port,
-      error: codeOf(closed),
-    })
-    return undefined
+  } catch (error) {
+    const values = { host, port, error: codeOf(error), variable }
+    if (proxy !== undefined) report.found('tcp-proxy', values)
+    else report.found(codeOf(error) === 'ECONNREFUSED' ? 'tcp-refused' : 'tcp-timeout', values)
+    if (!isProxied) return undefined
   }
-  if (closed !== undefined) report.found('tcp-proxy', { host, port, variable })
   if (endpoint.protocol === 'http:') report.found('tls-none')
-  else if (closed !== undefined) report.found('tls-ok', { host })
-  else if (!(await checkTls(report, way, endpoint))) return undefined
-  if (proxy === undefined) report.found('proxy-none', { host })
-  else if (isProxied) report.found('proxy-used', { variable })
-  else report.found('proxy-swallows', { host, variable, error: codeOf(swallowed) })
-  return isProxied ? way : direct
+  else {
+    const socket = isProxied ? await tunnel(proxy, endpoint) : undefined
+    if (!reportTls(report, endpoint, await readTls(way, endpoint, socket))) return undefined
+  }
+  return isProxied ? way : directly(way)
 }
 
-async function checkTls(report: Report, way: Way, endpoint: URL): Promise<boolean> {
+function directly(way: Way): Way {
+  return { ...way, proxyOf: () => undefined }
+}
+
+/** Fills proxy. Resolves with whether the proxy passes requests on. */
+async function checkProxy(report: Report, way: Way, endpoint: URL, proxy: Proxy): Promise<boolean> {
   const { host, port } = addressOf(endpoint)
-  // Only to read the certificate and what is wrong with it: nothing is sent over this connection.
-  const { certificate, error } = await new Promise<{ certificate?: PeerCertificate; error?: Error }>(
-    (resolve) => {
-      const socket = connect({
-        host,
-        port,
-        ca: [...rootCertificates, ...way.authorities],
-        ...(isName(endpoint.hostname) && { servername: host }),
-        rejectUnauthorized: false,
-        timeout: 10_000,
-      })
-      socket.on('timeout', () => socket.destroy(new Error('timed out')))
-      socket.on('error', (error) => resolve({ error }))
-      socket.on('secureConnect', () => {
-        const certificate = socket.getPeerCertificate(true)
-        const error = socket.authorized ? undefined : socket.authorizationError
-        socket.destroy()
-        resolve({
-          certificate,
-          ...(error !== undefined && { error: error instanceof Error ? error : new Error(String(error)) }),
-        })
-      })
-    },
-  )
+  const at = addressOf(proxy.url)
+  const { variable } = proxy
+  const values = { host, port, variable, proxy: `${at.host}:${at.port}` }
+  const login = (challenge: string): void => {
+    const schemes = LOGINS.filter((one) => challenge.toLowerCase().includes(one.toLowerCase()))
+    const given =
+      proxy.authorization === undefined ? `${variable} has none` : `that of ${variable} is refused`
+    const demand = schemes.length === 0 ? 'of no known kind' : schemes.join(', ')
+    report.found('proxy-login', { ...values, schemes: demand, given })
+  }
+  try {
+    await touch(at.host, at.port)
+  } catch (error) {
+    report.found('proxy-down', { ...values, error: codeOf(error) })
+    return false
+  }
+  try {
+    if (endpoint.protocol === 'https:') {
+      const through = await readTls(way, endpoint, await tunnel(proxy, endpoint))
+      const finding = await proxyTlsFault(way, endpoint, through)
+      if (finding !== undefined) {
+        report.found(finding.id, { ...values, ...finding.values })
+        return false
+      }
+      // What is wrong with the certificate of the endpoint itself is the check tls.
+      if (through.error !== undefined) {
+        report.found('proxy-used', values)
+        return true
+      }
+    }
+    const seen = await ask(way, below(endpoint, '/api/whoami-v2'))
+    if (seen.status === 407) login(seen.headers['proxy-authenticate'] ?? '')
+    else if (await isOfProxy(way, endpoint, seen))
+      report.found('proxy-refuses', { ...values, status: seen.status })
+    else {
+      report.found('proxy-used', values)
+      return true
+    }
+  } catch (error) {
+    if (!(error instanceof ProxyRefusal)) report.found('proxy-swallows', { ...values, error: codeOf(error) })
+    else if (error.status === 407) login(error.challenge)
+    else report.found('proxy-refuses', { ...values, status: error.status })
+  }
+  return false
+}
+
+/** Whether an answer that came through the proxy is not from the server at the endpoint. That server is asked without it. */
+async function isOfProxy(way: Way, endpoint: URL, seen: Seen): Promise<boolean> {
+  if (isHub(seen)) return false
+  const { host, port } = addressOf(endpoint)
+  try {
+    await touch(host, port)
+    return isHub(await ask(directly(way), below(endpoint, '/api/whoami-v2')))
+  } catch {
+    const isJson = /json/i.test(seen.headers['content-type'] ?? '')
+    return !isJson && (seen.status === 403 || seen.status >= 500)
+  }
+}
+
+/** What every Hub and every mirror of one says to whoami without a token. */
+function isHub({ status, headers }: Seen): boolean {
+  return (status === 200 || status === 401) && /json/i.test(headers['content-type'] ?? '')
+}
+
+interface Tls {
+  readonly certificate?: PeerCertificate
+  /** Why the certificate is not trusted, or why there is none. */
+  readonly error?: unknown
+}
+
+/** What the proxy does to TLS, if it is not the certificate of the endpoint itself that is wrong. */
+async function proxyTlsFault(way: Way, endpoint: URL, through: Tls) {
+  if (through.error === undefined) return undefined
+  const direct = await readTls(way, endpoint)
+  const { certificate, error } = through
+  const isSame =
+    certificate !== undefined && certificate.fingerprint256 === direct.certificate?.fingerprint256
+  if (isSame) return undefined
+  if (certificate !== undefined && kindOf(codeOf(error)) === 'tls-unknown-ca') {
+    const other =
+      direct.certificate === undefined ? '' : 'Without the proxy comes another one: the proxy opens TLS.'
+    return { id: 'proxy-ca', values: { issuer: issuerOf(certificate), other } } as const
+  }
+  // The check tls says what is wrong with a certificate, and that a server does not speak TLS with or without the proxy.
+  const isOfEndpoint =
+    certificate === undefined ? codeOf(direct.error) === codeOf(error) : direct.certificate === undefined
+  return isOfEndpoint ? undefined : ({ id: 'proxy-swallows', values: { error: codeOf(error) } } as const)
+}
+
+/** Only reads the certificate and what is wrong with it: nothing is sent over this connection. */
+function readTls(way: Way, endpoint: URL, through?: Socket): Promise<Tls> {
+  const { host, port } = addressOf(endpoint)
+  return new Promise((resolve) => {
+    const socket = connect({
+      ...(through === undefined ? { host, port } : { socket: through, host }),
+      ca: [...rootCertificates, ...way.authorities],
+      ...(isName(endpoint.hostname) && { servername: host }),
+      rejectUnauthorized: false,
+    })
+    const timer = setTimeout(() => socket.destroy(new Error('timed out')), TIMEOUT_MS / 2)
+    const done = (tls: Tls): void => {
+      clearTimeout(timer)
+      socket.destroy()
+      through?.destroy()
+      resolve(tls)
+    }
+    socket.on('error', (error) => done({ error }))
+    socket.on('close', () => done({ error: new Error('ECONNRESET') }))
+    socket.on('secureConnect', () => {
+      const certificate = socket.getPeerCertificate(true)
+      done({ certificate, ...(!socket.authorized && { error: socket.authorizationError }) })
+    })
+  })
+}
+
+/** Fills tls. Returns whether requests can go on. */
+function reportTls(report: Report, endpoint: URL, { certificate, error }: Tls): boolean {
+  const { host, port } = addressOf(endpoint)
   if (error === undefined) {
     report.found('tls-ok', { host })
     return true
   }
   const code = codeOf(error)
-  const now = new Date().toISOString()
   if (certificate === undefined) report.found('tls-plain', { host, port, error: code })
-  else if (/EXPIRED|NOT_YET_VALID/.test(code)) report.found('tls-expired', { host, error: code, now })
-  else if (/ALTNAME/.test(code)) report.found('tls-name', { host, error: code })
-  else report.found('tls-unknown-ca', { host, issuer: issuerOf(certificate) })
+  else {
+    const now = new Date().toISOString()
+    report.found(kindOf(code), { host, error: code, now, issuer: issuerOf(certificate) })
+  }
   return false
+}
+
+function kindOf(code: string): 'tls-expired' | 'tls-name' | 'tls-unknown-ca' {
+  if (/EXPIRED|NOT_YET_VALID/.test(code)) return 'tls-expired'
+  return /ALTNAME/.test(code) ? 'tls-name' : 'tls-unknown-ca'
 }
 
 /** The name of the authority at the end of the chain that the server sends. */
 function issuerOf(certificate: PeerCertificate): string {
   const name = certificate.issuer?.CN ?? certificate.issuer?.O
   return Array.isArray(name) ? name.join(' ') : (name ?? 'unknown')
-}
-
-async function failureOf(act: () => Promise<unknown>): Promise<unknown> {
-  try {
-    await act()
-    return undefined
-  } catch (error) {
-    return error ?? new Error('failed')
-  }
-}
-
-/** The code of a system or TLS error, or its text. */
-export function codeOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  // A name with several addresses fails with one error for each of them.
-  if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0])
-  return 'code' in error && typeof error.code === 'string' ? error.code : error.message
 }

@@ -17,6 +17,7 @@ TABLE = json.loads("@TABLE@")
 USUAL_REPO = "@USUAL_REPO@"
 TIMEOUT, MAX_BODY, CLOCK, DISK_LOW, MAX_TREES = 20, 4000000, 60, 2e9, 200
 CA_VARIABLES = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
+LOGINS = ["Basic", "Digest", "NTLM", "Negotiate"]
 FILE_CHECKS = ["headers", "encoding", "range", "conditional", "xet", "cors"]
 ENV = os.environ
 
@@ -58,6 +59,8 @@ def code_of(error):
     error = getattr(error, "reason", error) if isinstance(error, urllib.error.URLError) else error
     if isinstance(error, ConnectionRefusedError):
         return "ECONNREFUSED"
+    if isinstance(error, ConnectionResetError):
+        return "ECONNRESET"
     if isinstance(error, socket.timeout):
         return "ETIMEDOUT"
     return re.sub(r"\s*\(_ssl\.c:\d+\)", "", str(error)) or type(error).__name__
@@ -129,6 +132,45 @@ class Seen:
         return self.headers.get("x-error-message") or self.text[:200]
 
 
+class ProxyRefusal(OSError):
+    def __init__(self, status, challenge):
+        super().__init__("the proxy answers %d" % status)
+        self.status, self.challenge = status, challenge
+
+
+def tunnel(proxy, url):
+    host, port = address_of(url)
+    at = "%s:%d" % ("[%s]" % host if ":" in host else host, port)
+    lines = ["CONNECT %s HTTP/1.1" % at, "Host: " + at]
+    if proxy["login"]:
+        lines.append("Proxy-Authorization: " + proxy["login"])
+    plain = socket.create_connection((proxy["host"], proxy["port"]), timeout=TIMEOUT)
+    try:
+        plain.sendall("\r\n".join(lines + ["", ""]).encode("latin-1"))
+        # One byte at a time: what comes after the head belongs to TLS.
+        head, until = b"", time.time() + TIMEOUT
+        while not head.endswith(b"\r\n\r\n"):
+            part = plain.recv(1)
+            if time.time() > until:
+                raise socket.timeout("timed out")
+            if not part or len(head) > 65536:
+                raise ConnectionResetError("the proxy breaks off")
+            head += part
+        found = re.match(rb"HTTP/1\.\d (\d{3})", head)
+        status = int(found.group(1)) if found else 0
+        if not 200 <= status < 300:
+            challenges = re.findall(rb"(?im)^proxy-authenticate:\s*(.*?)\r?$", head)
+            raise ProxyRefusal(status, b", ".join(challenges).decode("latin-1"))
+        return plain
+    except BaseException:
+        plain.close()
+        raise
+
+
+def connected(url, proxy):
+    return tunnel(proxy, url) if proxy else socket.create_connection(address_of(url), timeout=TIMEOUT / 2)
+
+
 def ask(way, text, method="GET", token=None, headers=None):
     url = urllib.parse.urlsplit(text)
     proxy = way(url)
@@ -138,12 +180,12 @@ def ask(way, text, method="GET", token=None, headers=None):
     sent.update(headers or {})
     if token is not None:
         sent["Authorization"] = "Bearer " + token
-    at = (proxy["host"], proxy["port"]) if proxy else (host, port)
     if url.scheme == "https":
-        connection = http.client.HTTPSConnection(at[0], at[1], timeout=TIMEOUT, context=context())
+        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context())
         if proxy:
-            connection.set_tunnel(host, port, {"Proxy-Authorization": proxy["login"]} if proxy["login"] else {})
+            connection.sock = context().wrap_socket(tunnel(proxy, url), server_hostname=host)
     else:
+        at = (proxy["host"], proxy["port"]) if proxy else (host, port)
         connection = http.client.HTTPConnection(at[0], at[1], timeout=TIMEOUT)
         if proxy:
             path = text
@@ -192,81 +234,168 @@ def touch(host, port):
 
 
 def check_network(report, base):
-    """The way that further requests go, or None. The proxy is asked first: with one, the name may not be known here."""
+    """The way that further requests go, or None. The proxy comes first: with one, the name may not be known here."""
     url = urllib.parse.urlsplit(base)
     host, port = address_of(url)
-    proxy, swallowed = proxy_of(url), None
+    proxy = proxy_of(url)
     variable = proxy["variable"] if proxy else ""
-    if proxy:
-        try:
-            ask(proxy_of, base)
-        except OSError as error:
-            swallowed = error
-    proxied = proxy is not None and swallowed is None
+    proxied = proxy is not None and check_proxy(report, base, url, proxy)
+    if proxy is None:
+        report.found("proxy-none", host=host)
     try:
         found = sorted({entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
         report.found("dns-ok", host=host, addresses=", ".join(found))
     except OSError as error:
+        report.found("dns-proxy" if proxy else "dns-failed", host=host, error=code_of(error), variable=variable)
         if not proxied:
-            report.found("dns-failed", host=host, error=code_of(error))
             return None
-        report.found("dns-proxy", host=host, variable=variable)
-    closed = None
     try:
         report.found("tcp-ok", host=host, port=port, ms=touch(host, port))
     except OSError as error:
-        closed = error
-    if closed is not None and not proxied:
-        refused = isinstance(closed, ConnectionRefusedError)
-        report.found("tcp-refused" if refused else "tcp-timeout", host=host, port=port, error=code_of(closed))
-        return None
-    if closed is not None:
-        report.found("tcp-proxy", host=host, port=port, variable=variable)
+        refused = isinstance(error, ConnectionRefusedError)
+        finding = "tcp-proxy" if proxy else "tcp-refused" if refused else "tcp-timeout"
+        report.found(finding, host=host, port=port, error=code_of(error), variable=variable)
+        if not proxied:
+            return None
     if url.scheme == "http":
         report.found("tls-none")
-    elif closed is not None:
-        report.found("tls-ok", host=host)
-    elif not check_tls(report, host, port):
+    elif not report_tls(report, url, proxy if proxied else None):
         return None
-    if proxy is None:
-        report.found("proxy-none", host=host)
-    elif proxied:
-        report.found("proxy-used", variable=variable)
-    else:
-        report.found("proxy-swallows", host=host, variable=variable, error=code_of(swallowed))
     return proxy_of if proxied else lambda url: None
 
 
-def check_tls(report, host, port):
+def check_proxy(report, base, url, proxy):
+    host, port = address_of(url)
+    variable = proxy["variable"]
+    values = {"host": host, "port": port, "variable": variable, "proxy": "%s:%d" % (proxy["host"], proxy["port"])}
+
+    def login(challenge):
+        schemes = [one for one in LOGINS if one.lower() in challenge.lower()]
+        given = "that of %s is refused" % variable if proxy["login"] else variable + " has none"
+        report.found("proxy-login", schemes=", ".join(schemes) or "of no known kind", given=given, **values)
+
     try:
-        with socket.create_connection((host, port), timeout=10) as plain:
-            with context().wrap_socket(plain, server_hostname=host):
-                report.found("tls-ok", host=host)
+        touch(proxy["host"], proxy["port"])
+    except OSError as error:
+        report.found("proxy-down", error=code_of(error), **values)
+        return False
+    try:
+        if url.scheme == "https":
+            through = read_tls(url, proxy)
+            finding = proxy_tls_fault(url, proxy, through)
+            if finding is not None:
+                report.found(finding[0], **finding[1], **values)
+                return False
+            # What is wrong with the certificate of the endpoint itself is the check tls.
+            if through is not None:
+                report.found("proxy-used", **values)
                 return True
-    except ssl.SSLCertVerificationError as error:
-        if error.verify_code in (9, 10):
-            now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            report.found("tls-expired", host=host, error=error.verify_message, now=now)
-        elif error.verify_code in (62, 64):
-            report.found("tls-name", host=host, error=error.verify_message)
+        seen = ask(proxy_of, base + "/api/whoami-v2")
+        if seen.status == 407:
+            login(seen.headers.get("proxy-authenticate", ""))
+        elif is_of_proxy(base, url, seen):
+            report.found("proxy-refuses", status=seen.status, **values)
         else:
-            report.found("tls-unknown-ca", host=host, issuer=issuer_of(host, port))
+            report.found("proxy-used", **values)
+            return True
+    except ProxyRefusal as error:
+        if error.status == 407:
+            login(error.challenge)
+        else:
+            report.found("proxy-refuses", status=error.status, **values)
     except (OSError, ValueError) as error:
-        report.found("tls-plain", host=host, port=port, error=code_of(error))
+        report.found("proxy-swallows", error=code_of(error), **values)
     return False
 
 
-def issuer_of(host, port):
+def is_of_proxy(base, url, seen):
+    """Whether an answer that came through the proxy is not from the server at the endpoint."""
+    if is_hub(seen):
+        return False
+    try:
+        touch(*address_of(url))
+        return is_hub(ask(lambda url: None, base + "/api/whoami-v2"))
+    except (OSError, ValueError):
+        return not seen.is_json() and (seen.status == 403 or seen.status >= 500)
+
+
+def is_hub(seen):
+    return seen.status in (200, 401) and seen.is_json()
+
+
+def read_tls(url, proxy):
+    """What is wrong with TLS, or None. A proxy that does not connect is an error."""
+    plain = connected(url, proxy)
+    try:
+        context().wrap_socket(plain, server_hostname=address_of(url)[0]).close()
+        return None
+    except (OSError, ValueError) as error:
+        return error
+    finally:
+        plain.close()
+
+
+def proxy_tls_fault(url, proxy, error):
+    if error is None:
+        return None
+    through, direct = certificate_of(url, proxy), certificate_of(url, None)
+    if through is not None and through == direct:
+        return None
+    if through is not None and tls_kind(error) == "tls-unknown-ca":
+        other = "Without the proxy comes another one: the proxy opens TLS." if direct else ""
+        return "proxy-ca", {"issuer": issuer_of(through), "other": other}
+    # The check tls says what is wrong with a certificate, and that a server does not speak TLS with or without the proxy.
+    if through is None:
+        try:
+            other = read_tls(url, None)
+        except OSError as failed:
+            other = failed
+        of_endpoint = other is not None and code_of(other) == code_of(error)
+    else:
+        of_endpoint = direct is None
+    return None if of_endpoint else ("proxy-swallows", {"error": code_of(error)})
+
+
+def report_tls(report, url, proxy):
+    host, port = address_of(url)
+    try:
+        error = read_tls(url, proxy)
+    except OSError as failed:
+        error = failed
+    if error is None:
+        report.found("tls-ok", host=host)
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        issuer = issuer_of(certificate_of(url, proxy))
+        report.found(tls_kind(error), host=host, error=error.verify_message, now=now, issuer=issuer)
+    else:
+        report.found("tls-plain", host=host, port=port, error=code_of(error))
+    return error is None
+
+
+def tls_kind(error):
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return "tls-plain"
+    return {9: "tls-expired", 10: "tls-expired", 62: "tls-name", 64: "tls-name"}.get(error.verify_code, "tls-unknown-ca")
+
+
+def certificate_of(url, proxy):
     """Only reads the certificate: nothing is sent over this connection."""
     try:
         reader = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         reader.check_hostname = False
         reader.verify_mode = ssl.CERT_NONE
-        with socket.create_connection((host, port), timeout=10) as plain:
-            with reader.wrap_socket(plain, server_hostname=host) as secure:
-                pem = ssl.DER_cert_to_PEM_cert(secure.getpeercert(True))
+        with connected(url, proxy) as plain:
+            with reader.wrap_socket(plain, server_hostname=address_of(url)[0]) as secure:
+                return secure.getpeercert(True)
+    except (OSError, ValueError):
+        return None
+
+
+def issuer_of(certificate):
+    try:
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(pem)
+            file.write(ssl.DER_cert_to_PEM_cert(certificate))
             file.flush()
             parts = dict(part for row in ssl._ssl._test_decode_cert(file.name)["issuer"] for part in row)
         return parts.get("commonName") or parts.get("organizationName") or "unknown"

@@ -12,6 +12,8 @@ export interface ForwardProxyOptions {
   readonly login?: string
   /** What it answers to CONNECT instead of connecting: many proxies allow it for port 443 only. */
   readonly connectStatus?: number
+  /** What it answers to a request in absolute form instead of passing it on, with a page. */
+  readonly pageStatus?: number
   /** It takes connections, and never says a word. */
   readonly isSilent?: boolean
 }
@@ -51,6 +53,12 @@ export async function startForwardProxy(options: ForwardProxyOptions): Promise<F
     if (options.isSilent) return
     if (!admit(request)) {
       response.writeHead(407, { 'proxy-authenticate': 'Basic realm="proxy"' }).end('Who are you?')
+      return
+    }
+    if (options.pageStatus !== undefined) {
+      response
+        .writeHead(options.pageStatus, { 'content-type': 'text/html' })
+        .end('<h1>Blocked by the filter</h1>')
       return
     }
     const { pathname, search } = new URL(request.url ?? '')

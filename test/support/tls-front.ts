@@ -5,14 +5,15 @@ import { type AddressInfo, connect } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import { SERVER_KEY } from './certificates.ts'
 
-/** A port that speaks TLS with `certificate` and forwards to the server at `url`. The caller must close it. */
+/** A port that speaks TLS with `certificate`, whose key is `key`, and forwards to the server at `url`. The caller must close it. */
 export async function startTlsFront(
   url: string,
   certificate: string,
+  key = SERVER_KEY,
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
   const { hostname, port } = new URL(url)
   const sockets = new Set<TLSSocket>()
-  const server = createServer({ key: SERVER_KEY, cert: certificate }, (socket) => {
+  const server = createServer({ key, cert: certificate }, (socket) => {
     sockets.add(socket)
     const inner = connect(Number(port), hostname)
     socket.on('error', () => inner.destroy())
