@@ -376,20 +376,24 @@ export class Implied {
   async #pagesFrom(repo: Repo, first: string): Promise<Listing | undefined> {
     const items: TreeItem[] = []
     let textBytes = 0
-    let target: string | undefined = first
+    let target = first
     let older: string | undefined
-    for (let page = 0; page < MAX_PAGES; page += 1) {
+    const seen = new Set<string>()
+    // A page that leads back to an earlier one ends no listing.
+    while (seen.size < MAX_PAGES && !seen.has(target)) {
+      seen.add(target)
       const fact: DocumentFact | undefined =
         (await this.#metadata.documents.get(`GET ${target}`)) ??
         (older === undefined ? undefined : await this.#metadata.documents.get(`GET ${older}`))
       const more =
         fact === undefined || fact.absent !== undefined ? undefined : parseItems(fact.body.toString())
       if (fact === undefined || more === undefined) return undefined
-      items.push(...more)
+      for (const item of more) items.push(item)
       textBytes += fact.body.length
       if (fact.link === undefined) return { items, textBytes }
-      target = this.nextPage(repo, fact.link)?.target
-      if (target === undefined) return undefined
+      const next = this.nextPage(repo, fact.link)
+      if (next === undefined) return undefined
+      target = next.target
       // Earlier versions stored a page under the query of the link.
       older = splitTarget(target).path + (/<[^<>?]*(\?[^<>]*)>/.exec(fact.link)?.[1] ?? '')
     }
