@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * Tests load the modules of the mirror from the build, but for those of a project that `replacesModules` by others.
  * `shared`: the files run in few processes, each of which loads a module once. To load the modules takes longer than most
  * files. What a test replaces in a class, it must restore then.
- * `inMemory`: the folders of the tests lie in memory, if the machine has room there.
+ * `inMemory`: the folders of the tests lie in memory, if the machine has room there. Those of test/faults do not.
  */
 function project(
   name: string,
@@ -63,10 +63,14 @@ export default defineConfig({
     sequence: { sequencer: ShortFilesFirst },
     projects: [
       // A time limit is there to end a test that hangs. It must be far beyond what a test takes on a busy machine.
-      project('unit', { timeoutMs: 300_000, shared: true, inMemory: true }),
+      // These are one project, because the processes of each project load all modules again.
+      project('short', {
+        timeoutMs: 300_000,
+        shared: true,
+        inMemory: true,
+        folder: '{unit,integration,faults}',
+      }),
       project('contract', { timeoutMs: 300_000, replacesModules: true }),
-      project('integration', { timeoutMs: 300_000, shared: true, inMemory: true }),
-      project('faults', { timeoutMs: 300_000, shared: true }),
       // Need rights of root, and are skipped without them.
       project('root', { timeoutMs: 300_000 }),
       // Repeat a fault for minutes, or play further states of the access table; for .ci/run only.
