@@ -30,7 +30,7 @@ export async function checkNetwork(report: Report, way: Way, endpoint: URL): Pro
   const { host, port } = addressOf(endpoint)
   const proxy = way.proxyOf(endpoint)
   const variable = proxy?.variable ?? ''
-  const isProxied = proxy !== undefined && (await checkProxy(report, way, endpoint, proxy))
+  const through = proxy && (await checkProxy(report, way, endpoint, proxy))
   if (proxy === undefined) report.found('proxy-none', { host })
   try {
     const addresses = await lookup(host, { all: true })
@@ -38,7 +38,7 @@ export async function checkNetwork(report: Report, way: Way, endpoint: URL): Pro
   } catch (error) {
     if (proxy === undefined) report.found('dns-failed', { host, error: codeOf(error) })
     else report.found('dns-proxy', { host, variable })
-    if (!isProxied) return undefined
+    if (through === undefined) return undefined
   }
   try {
     const ms = await touch(host, port)
@@ -47,22 +47,22 @@ export async function checkNetwork(report: Report, way: Way, endpoint: URL): Pro
     const values = { host, port, error: codeOf(error), variable }
     if (proxy !== undefined) report.found('tcp-proxy', values)
     else report.found(codeOf(error) === 'ECONNREFUSED' ? 'tcp-refused' : 'tcp-timeout', values)
-    if (!isProxied) return undefined
+    if (through === undefined) return undefined
   }
   if (endpoint.protocol === 'http:') report.found('tls-none')
-  else {
-    const socket = isProxied ? await tunnel(proxy, endpoint) : undefined
-    if (!reportTls(report, endpoint, await readTls(way, endpoint, socket))) return undefined
-  }
-  return isProxied ? way : directly(way)
+  else if (!reportTls(report, endpoint, through ?? (await readTls(way, endpoint)))) return undefined
+  return through === undefined ? directly(way) : way
 }
 
 function directly(way: Way): Way {
   return { ...way, proxyOf: () => undefined }
 }
 
-/** Fills proxy. Resolves with whether the proxy passes requests on. */
-async function checkProxy(report: Report, way: Way, endpoint: URL, proxy: Proxy): Promise<boolean> {
+/**
+ * Fills proxy. Resolves with what TLS says through the proxy, without an error if the endpoint has no TLS; undefined if the proxy
+ * passes no requests on.
+ */
+async function checkProxy(report: Report, way: Way, endpoint: URL, proxy: Proxy): Promise<Tls | undefined> {
   const { host, port } = addressOf(endpoint)
   const at = addressOf(proxy.url)
   const { variable } = proxy
@@ -78,36 +78,31 @@ async function checkProxy(report: Report, way: Way, endpoint: URL, proxy: Proxy)
     await touch(at.host, at.port)
   } catch (error) {
     report.found('proxy-down', { ...values, error: codeOf(error) })
-    return false
+    return undefined
   }
   try {
-    if (endpoint.protocol === 'https:') {
-      const through = await readTls(way, endpoint, await tunnel(proxy, endpoint))
-      const finding = await proxyTlsFault(way, endpoint, through)
-      if (finding !== undefined) {
-        report.found(finding.id, { ...values, ...finding.values })
-        return false
-      }
-      // What is wrong with the certificate of the endpoint itself is the check tls.
-      if (through.error !== undefined) {
-        report.found('proxy-used', values)
-        return true
-      }
+    const through: Tls =
+      endpoint.protocol === 'https:' ? await readTls(way, endpoint, await tunnel(proxy, endpoint)) : {}
+    const finding = await proxyTlsFault(way, endpoint, through)
+    if (finding !== undefined) {
+      report.found(finding.id, { ...values, ...finding.values })
+      return undefined
     }
-    const seen = await ask(way, below(endpoint, '/api/whoami-v2'))
-    if (seen.status === 407) login(seen.headers['proxy-authenticate'] ?? '')
-    else if (await isOfProxy(way, endpoint, seen))
+    // What is wrong with the certificate of the endpoint itself is the check tls. Nothing is sent then.
+    const seen = through.error === undefined ? await ask(way, below(endpoint, '/api/whoami-v2')) : undefined
+    if (seen?.status === 407) login(seen.headers['proxy-authenticate'] ?? '')
+    else if (seen !== undefined && (await isOfProxy(way, endpoint, seen)))
       report.found('proxy-refuses', { ...values, status: seen.status })
     else {
       report.found('proxy-used', values)
-      return true
+      return through
     }
   } catch (error) {
     if (!(error instanceof ProxyRefusal)) report.found('proxy-swallows', { ...values, error: codeOf(error) })
     else if (error.status === 407) login(error.challenge)
     else report.found('proxy-refuses', { ...values, status: error.status })
   }
-  return false
+  return undefined
 }
 
 /** Whether an answer that came through the proxy is not from the server at the endpoint. That server is asked without it. */

@@ -18,6 +18,7 @@ USUAL_REPO = "@USUAL_REPO@"
 TIMEOUT, MAX_BODY, CLOCK, DISK_LOW, MAX_TREES = 20, 4000000, 60, 2e9, 200
 CA_VARIABLES = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
 LOGINS = ["Basic", "Digest", "NTLM", "Negotiate"]
+NO_TLS = {"error": None, "certificate": None}
 FILE_CHECKS = ["headers", "encoding", "range", "conditional", "xet", "cors"]
 ENV = os.environ
 
@@ -239,7 +240,7 @@ def check_network(report, base):
     host, port = address_of(url)
     proxy = proxy_of(url)
     variable = proxy["variable"] if proxy else ""
-    proxied = proxy is not None and check_proxy(report, base, url, proxy)
+    through = check_proxy(report, base, url, proxy) if proxy else None
     if proxy is None:
         report.found("proxy-none", host=host)
     try:
@@ -247,7 +248,7 @@ def check_network(report, base):
         report.found("dns-ok", host=host, addresses=", ".join(found))
     except OSError as error:
         report.found("dns-proxy" if proxy else "dns-failed", host=host, error=code_of(error), variable=variable)
-        if not proxied:
+        if through is None:
             return None
     try:
         report.found("tcp-ok", host=host, port=port, ms=touch(host, port))
@@ -255,16 +256,17 @@ def check_network(report, base):
         refused = isinstance(error, ConnectionRefusedError)
         finding = "tcp-proxy" if proxy else "tcp-refused" if refused else "tcp-timeout"
         report.found(finding, host=host, port=port, error=code_of(error), variable=variable)
-        if not proxied:
+        if through is None:
             return None
     if url.scheme == "http":
         report.found("tls-none")
-    elif not report_tls(report, url, proxy if proxied else None):
+    elif not report_tls(report, url, through or read_tls(url)):
         return None
-    return proxy_of if proxied else lambda url: None
+    return proxy_of if through else lambda url: None
 
 
 def check_proxy(report, base, url, proxy):
+    """What TLS says through the proxy; None if the proxy passes no requests on."""
     host, port = address_of(url)
     variable = proxy["variable"]
     values = {"host": host, "port": port, "variable": variable, "proxy": "%s:%d" % (proxy["host"], proxy["port"])}
@@ -278,26 +280,22 @@ def check_proxy(report, base, url, proxy):
         touch(proxy["host"], proxy["port"])
     except OSError as error:
         report.found("proxy-down", error=code_of(error), **values)
-        return False
+        return None
     try:
-        if url.scheme == "https":
-            through = read_tls(url, proxy)
-            finding = proxy_tls_fault(url, proxy, through)
-            if finding is not None:
-                report.found(finding[0], **finding[1], **values)
-                return False
-            # What is wrong with the certificate of the endpoint itself is the check tls.
-            if through is not None:
-                report.found("proxy-used", **values)
-                return True
-        seen = ask(proxy_of, base + "/api/whoami-v2")
-        if seen.status == 407:
+        through = read_tls(url, proxy) if url.scheme == "https" else NO_TLS
+        finding = proxy_tls_fault(url, through)
+        if finding is not None:
+            report.found(finding[0], **finding[1], **values)
+            return None
+        # What is wrong with the certificate of the endpoint itself is the check tls. Nothing is sent then.
+        seen = ask(proxy_of, base + "/api/whoami-v2") if through["error"] is None else None
+        if seen is not None and seen.status == 407:
             login(seen.headers.get("proxy-authenticate", ""))
-        elif is_of_proxy(base, url, seen):
+        elif seen is not None and is_of_proxy(base, url, seen):
             report.found("proxy-refuses", status=seen.status, **values)
         else:
             report.found("proxy-used", **values)
-            return True
+            return through
     except ProxyRefusal as error:
         if error.status == 407:
             login(error.challenge)
@@ -305,7 +303,7 @@ def check_proxy(report, base, url, proxy):
             report.found("proxy-refuses", status=error.status, **values)
     except (OSError, ValueError) as error:
         report.found("proxy-swallows", error=code_of(error), **values)
-    return False
+    return None
 
 
 def is_of_proxy(base, url, seen):
@@ -323,50 +321,49 @@ def is_hub(seen):
     return seen.status in (200, 401) and seen.is_json()
 
 
-def read_tls(url, proxy):
-    """What is wrong with TLS, or None. A proxy that does not connect is an error."""
-    plain = connected(url, proxy)
+def read_tls(url, proxy=None):
+    """The certificate, and what is wrong with TLS. Nothing is sent. What is wrong with the way through a proxy is raised."""
     try:
-        context().wrap_socket(plain, server_hostname=address_of(url)[0]).close()
-        return None
-    except (OSError, ValueError) as error:
-        return error
-    finally:
-        plain.close()
+        plain = connected(url, proxy)
+    except OSError as error:
+        if proxy:
+            raise
+        return {"error": error, "certificate": None}
+    with plain:
+        try:
+            with context().wrap_socket(plain, server_hostname=address_of(url)[0]) as secure:
+                return {"error": None, "certificate": secure.getpeercert(True)}
+        except (OSError, ValueError) as failed:
+            error = failed
+    return {"error": error, "certificate": certificate_of(url, proxy)}
 
 
-def proxy_tls_fault(url, proxy, error):
+def proxy_tls_fault(url, through):
+    error, certificate = through["error"], through["certificate"]
     if error is None:
         return None
-    through, direct = certificate_of(url, proxy), certificate_of(url, None)
-    if through is not None and through == direct:
+    direct = read_tls(url)
+    if certificate is not None and certificate == direct["certificate"]:
         return None
-    if through is not None and tls_kind(error) == "tls-unknown-ca":
-        other = "Without the proxy comes another one: the proxy opens TLS." if direct else ""
-        return "proxy-ca", {"issuer": issuer_of(through), "other": other}
+    if certificate is not None and tls_kind(error) == "tls-unknown-ca":
+        other = "Without the proxy comes another one: the proxy opens TLS." if direct["certificate"] else ""
+        return "proxy-ca", {"issuer": issuer_of(certificate), "other": other}
     # The check tls says what is wrong with a certificate, and that a server does not speak TLS with or without the proxy.
-    if through is None:
-        try:
-            other = read_tls(url, None)
-        except OSError as failed:
-            other = failed
-        of_endpoint = other is not None and code_of(other) == code_of(error)
+    if certificate is None:
+        of_endpoint = direct["error"] is not None and code_of(direct["error"]) == code_of(error)
     else:
-        of_endpoint = direct is None
+        of_endpoint = direct["certificate"] is None
     return None if of_endpoint else ("proxy-swallows", {"error": code_of(error)})
 
 
-def report_tls(report, url, proxy):
+def report_tls(report, url, tls):
     host, port = address_of(url)
-    try:
-        error = read_tls(url, proxy)
-    except OSError as failed:
-        error = failed
+    error = tls["error"]
     if error is None:
         report.found("tls-ok", host=host)
     elif isinstance(error, ssl.SSLCertVerificationError):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        issuer = issuer_of(certificate_of(url, proxy))
+        issuer = issuer_of(tls["certificate"])
         report.found(tls_kind(error), host=host, error=error.verify_message, now=now, issuer=issuer)
     else:
         report.found("tls-plain", host=host, port=port, error=code_of(error))
@@ -380,7 +377,7 @@ def tls_kind(error):
 
 
 def certificate_of(url, proxy):
-    """Only reads the certificate: nothing is sent over this connection."""
+    """Of a connection that trusts every certificate: nothing is sent over it."""
     try:
         reader = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         reader.check_hostname = False
