@@ -86,10 +86,13 @@ function startAtTerminal(env: Record<string, string> = {}) {
     child.kill('SIGKILL')
     return closed
   })
-  const shows = (pattern: RegExp) =>
-    eventually(
-      () => pattern.exec(screen),
-      (found) => found !== null,
+  // If it never does, the error shows the whole screen.
+  const shows = async (pattern: RegExp) =>
+    pattern.exec(
+      await eventually(
+        () => screen,
+        (shown) => pattern.test(shown),
+      ),
     )
   return { child, closed, screen: () => screen, shows }
 }
