@@ -2,9 +2,10 @@
 
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { openSink } from '../../src/commands/bundle/parts.ts'
 import { ask } from '../support/ask.ts'
 import { openSides } from '../support/bundles.ts'
 import { TOKENS } from '../support/mirror-world.ts'
@@ -169,6 +170,27 @@ describe('hubmirror bundle', () => {
     await copyFile(at('b'), at('a.tar.004'))
     const whole = await there('load', at('a.tar'))
     expect([whole.status, whole.stdout]).toEqual([0, expect.stringContaining('every caller')])
+  })
+
+  it('is written again after a run was killed between the names of two parts, or could not give one', async () => {
+    const { at, folder, here, there } = await openSides(['acme/open'])
+    const create = () => here('create', at('a.tar'), 'acme/open', '--split', '1MB')
+    expect((await create()).status).toBe(0)
+    const parts = (await readdir(folder)).toSorted()
+    for (const left of [1, parts.length - 1]) {
+      // The first part is named last.
+      for (const name of parts.slice(0, left)) await rename(at(name), at(`${name}.unfinished`))
+      expect(await create()).toMatchObject({ status: 0 })
+      expect((await readdir(folder)).toSorted()).toEqual(parts)
+      expect((await there('verify', at('a.tar'))).status).toBe(0)
+    }
+
+    const sink = await openSink(at('b.tar'), 1000)
+    await sink.write(Buffer.alloc(2500))
+    await mkdir(at('b.tar.001'))
+    await expect(sink.finish()).rejects.toThrow('EISDIR')
+    await sink.abandon()
+    expect((await readdir(folder)).toSorted()).toEqual([...parts, 'b.tar.001'])
   })
 
   it('leaves no file, and names the cure, when something is not stored', async () => {

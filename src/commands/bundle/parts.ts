@@ -32,12 +32,38 @@ export interface BundleSink {
 /** Rejects with UnusableBundle if something has the name already. */
 export async function openSink(file: string, splitBytes: number | undefined): Promise<BundleSink> {
   if (file === STANDARD) return new StandardSink()
+  await removeHalfNamed(file)
   const present = (await ifThere(stat(file))) === undefined ? await partsOf(file) : [file]
   if (present.length > 0)
     throw new UnusableBundle(`${present[0]} exists already. Remove it, or choose another name.`)
-  const sink = new FileSink(file, splitBytes)
-  await sink.removeUnfinished()
-  return sink
+  await removeUnfinished(file)
+  return new FileSink(file, splitBytes)
+}
+
+/**
+ * Removes the parts of a run that was killed while it gave them their names: the last ones have theirs, and all before them, with
+ * the first, have not.
+ */
+async function removeHalfNamed(file: string): Promise<void> {
+  const names = new Set(await beside(file))
+  const name = (number: number): string => path.basename(partName(file, number))
+  let number = 1
+  while (names.has(name(number) + UNFINISHED) && !names.has(name(number))) number += 1
+  if (number === 1) return
+  for (; names.has(name(number)); number += 1) await rm(partName(file, number), { force: true })
+}
+
+/** Removes what a killed run has left. */
+async function removeUnfinished(file: string): Promise<void> {
+  const start = path.basename(file)
+  for (const name of await beside(file))
+    if (name.startsWith(start) && /^(?:\.\d{3})?\.unfinished$/.test(name.slice(start.length)))
+      await rm(path.join(path.dirname(file), name), { force: true })
+}
+
+/** The names in the folder of the file; none if there is no such folder. */
+async function beside(file: string): Promise<readonly string[]> {
+  return (await ifThere(readdir(path.dirname(file)))) ?? []
 }
 
 class StandardSink implements BundleSink {
@@ -62,6 +88,8 @@ class StandardSink implements BundleSink {
 class FileSink implements BundleSink {
   readonly #file: string
   readonly #splitBytes: number | undefined
+  /** The names that this run has given. */
+  readonly #written = new Set<string>()
   #count = 0
   #handle: FileHandle | undefined
   #left = 0
@@ -69,14 +97,6 @@ class FileSink implements BundleSink {
   constructor(file: string, splitBytes: number | undefined) {
     this.#file = file
     this.#splitBytes = splitBytes
-  }
-
-  /** What a killed run has left. */
-  async removeUnfinished(): Promise<void> {
-    const start = path.basename(this.#file)
-    for (const name of await readdir(path.dirname(this.#file)))
-      if (name.startsWith(start) && /^(?:\.\d{3})?\.unfinished$/.test(name.slice(start.length)))
-        await rm(path.join(path.dirname(this.#file), name), { force: true })
   }
 
   async write(bytes: Buffer): Promise<void> {
@@ -96,7 +116,9 @@ class FileSink implements BundleSink {
     if (this.#count > MAX_PARTS)
       throw new UnusableBundle(`The bundle would have more than ${MAX_PARTS} parts. Choose a larger --split.`)
     this.#left = this.#splitBytes ?? Number.POSITIVE_INFINITY
-    this.#handle = await open(this.#name(this.#count) + UNFINISHED, 'wx', 0o600)
+    const name = this.#name(this.#count) + UNFINISHED
+    this.#handle = await open(name, 'wx', 0o600)
+    this.#written.add(name)
     return this.#handle
   }
 
@@ -118,7 +140,10 @@ class FileSink implements BundleSink {
     await this.#close()
     const names = Array.from({ length: this.#count }, (_, index) => this.#name(index + 1))
     // The first part last: with it, all others are there.
-    for (const name of names.toReversed()) await rename(name + UNFINISHED, name)
+    for (const name of names.toReversed()) {
+      await rename(name + UNFINISHED, name)
+      this.#written.add(name)
+    }
     const folder = await open(path.dirname(this.#file))
     try {
       await folder.sync()
@@ -130,9 +155,7 @@ class FileSink implements BundleSink {
 
   async abandon(): Promise<void> {
     await this.#close().catch(() => undefined)
-    for (let number = 1; number <= this.#count; number += 1)
-      for (const name of [this.#name(number) + UNFINISHED])
-        await rm(name, { force: true }).catch(() => undefined)
+    for (const name of this.#written) await rm(name, { force: true }).catch(() => undefined)
   }
 }
 
@@ -143,8 +166,7 @@ function partName(file: string, number: number): string {
 /** The parts that are there, in their order. Rejects with UnusableBundle if one in the middle is missing. */
 async function partsOf(file: string): Promise<readonly string[]> {
   const start = `${path.basename(file)}.`
-  const listed = (await ifThere(readdir(path.dirname(file)))) ?? []
-  const numbers = listed
+  const numbers = (await beside(file))
     .filter((name) => name.startsWith(start) && /^\d{3}$/.test(name.slice(start.length)))
     .map((name) => Number(name.slice(start.length)))
     .sort((a, b) => a - b)
