@@ -11,6 +11,7 @@ import {
   SERVER_SKIPPED,
   type ServerFindingId,
 } from '../doctor/findings-server.ts'
+import { filesOf } from '../doctor/hub-checks.ts'
 import { authoritiesOf, type Env } from '../doctor/local-checks.ts'
 import type { Line } from '../doctor/report.ts'
 import { fill, USUAL_REPO } from '../doctor/table.ts'
@@ -155,13 +156,15 @@ class ServerChecks {
       return this.#found(isTls ? 'origin-certificate' : 'origin-unreachable', { ...values, error: code })
     }
     const { status, headers } = seen
-    const info = parseRecord(seen.text)
+    // What is cut cannot be parsed, and no page is so long.
+    const isJson =
+      parseRecord(seen.text) !== undefined || (seen.isCut && /json/i.test(headers['content-type'] ?? ''))
     // A Hub answers in JSON, whatever it says of the repo.
     if (status >= 500) this.#found('origin-fails', { ...values, status })
-    else if (info === undefined && !isRedirect(seen)) this.#found('origin-page', { ...values, status })
+    else if (!isJson && !isRedirect(seen)) this.#found('origin-page', { ...values, status })
     else this.#found('origin-ok', { ...values, ms: Math.round(performance.now() - began) })
     this.#checkQuota(headers['ratelimit'], status)
-    if (status < 500 && (info !== undefined || isRedirect(seen))) await this.#checkFile(repo, info, status)
+    if (status < 500 && (isJson || isRedirect(seen))) await this.#checkFile(repo, seen)
   }
 
   /** `"api";r=499;t=172` (RateLimit of the Hub). */
@@ -174,10 +177,10 @@ class ServerChecks {
   }
 
   /** Follows the redirects of a file, and reads the beginning of it. */
-  async #checkFile(repo: Repo, info: Record<string, unknown> | undefined, status: number): Promise<void> {
+  async #checkFile(repo: Repo, info: Seen): Promise<void> {
     const { origin, redirectHosts: allowedHosts } = this.#config
     const file = this.#options.file ?? fileOf(info)
-    if (file === undefined) return this.#found('redirects-none', { repo: repo.id, status })
+    if (file === undefined) return this.#found('redirects-none', { repo: repo.id, status: info.status })
     const range = { headers: { range: `bytes=0-${SPEED_BYTES - 1}` } }
     const base = withoutTrailingSlash(origin.href)
     let url = new URL(base + resolveTarget(repo, 'main', file))
@@ -234,11 +237,8 @@ class ServerChecks {
 }
 
 /** The name of a file of weights, which comes from the storage; else of any file. */
-function fileOf(info: Record<string, unknown> | undefined): string | undefined {
-  const siblings: unknown = info?.['siblings']
-  const names = (Array.isArray(siblings) ? (siblings as unknown[]) : []).flatMap((one) =>
-    isRecord(one) && typeof one['rfilename'] === 'string' ? [one['rfilename']] : [],
-  )
+function fileOf(info: Seen): string | undefined {
+  const names = filesOf(info)
   return names.find((name) => /\.(?:safetensors|bin|gguf|parquet)$/.test(name)) ?? names[0]
 }
 

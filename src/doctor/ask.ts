@@ -1,7 +1,12 @@
 // One request of the doctor: bounded in time and bytes, redirects only as the caller says, through a proxy where the
 // variables name one. It keeps what a check looks at, and never a token.
 
-import { type IncomingMessage, request as requestHttp } from 'node:http'
+import {
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+  request as requestHttp,
+} from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, rootCertificates } from 'node:tls'
@@ -18,6 +23,8 @@ export interface Seen {
   readonly headers: Readonly<Record<string, string>>
   readonly text: string
   readonly bytes: number
+  /** Whether the answer is longer than what the doctor reads: `text` is its beginning. */
+  readonly isCut: boolean
   readonly url: URL
 }
 
@@ -30,6 +37,8 @@ export interface Asking {
 /** How requests leave this machine. */
 export interface Way {
   readonly proxyOf: (url: URL) => Proxy | undefined
+  /** The variable that names a proxy for the endpoint which cannot be used here, such as one for SOCKS. */
+  readonly unusable?: string | undefined
   /** Authorities in PEM that the clients' variables name, beside those of Node. */
   readonly authorities: readonly string[]
 }
@@ -44,6 +53,16 @@ export class ProxyRefusal extends Error {
     super(`the proxy answers ${status}`)
     this.status = status
     this.challenge = challenge
+  }
+}
+
+/** A redirect led to another host, and that gave no whole answer. */
+export class ElsewhereFailed extends Error {
+  readonly target: URL
+
+  constructor(target: URL, cause: unknown) {
+    super(codeOf(cause), { cause })
+    this.target = target
   }
 }
 
@@ -63,22 +82,15 @@ export async function ask(way: Way, url: URL, asking: Asking = {}): Promise<Seen
     const to = proxy?.url ?? url
     if (proxy?.authorization !== undefined) headers['proxy-authorization'] = proxy.authorization
     const path = proxy === undefined ? url.pathname + url.search : url.href
-    return answerOf(requestHttp({ ...addressOf(to), method, path, headers, agent: false }), url, method)
+    return answerOf(requestTo(way, to, { method, path, headers }), url, method)
   }
-  const socket = proxy === undefined ? undefined : await tunnel(proxy, url)
-  const secure = {
-    ca: [...rootCertificates, ...way.authorities],
-    ...(isName(url.hostname) && { servername: url.hostname }),
-  }
-  const request = requestHttps({
-    ...addressOf(url),
+  const socket = proxy === undefined ? undefined : await tunnel(way, proxy, url)
+  const request = requestTo(way, url, {
     method,
     path: url.pathname + url.search,
     headers,
-    agent: false,
-    ...secure,
     ...(socket !== undefined && {
-      createConnection: () => connectTls({ ...secure, socket, host: url.hostname }),
+      createConnection: () => connectTls({ ...trustOf(way, url), socket, host: url.hostname }),
     }),
   })
   try {
@@ -89,7 +101,24 @@ export async function ask(way: Way, url: URL, asking: Asking = {}): Promise<Seen
   }
 }
 
-/** Follows redirects to at most five further places. The token goes only to the first host. */
+/** A request to the server at `to`, with TLS where that says https. */
+function requestTo(way: Way, to: URL, options: RequestOptions): ClientRequest {
+  const all = { ...addressOf(to), agent: false, ...options }
+  return to.protocol === 'https:' ? requestHttps({ ...trustOf(way, to), ...all }) : requestHttp(all)
+}
+
+/** Which certificates are trusted, and for which name. */
+export function trustOf({ authorities }: Way, { hostname }: URL) {
+  return {
+    ca: [...rootCertificates, ...authorities],
+    ...(isName(hostname) && { servername: hostname }),
+  }
+}
+
+/**
+ * Follows redirects to at most five further places. The token goes only to the first host. Rejects with ElsewhereFailed if
+ * another host than the first gives no answer.
+ */
 export async function follow(way: Way, url: URL, asking: Asking = {}): Promise<Seen> {
   let seen = await ask(way, url, asking)
   for (let hop = 0; hop < 5 && isRedirect(seen); hop++) {
@@ -97,7 +126,12 @@ export async function follow(way: Way, url: URL, asking: Asking = {}): Promise<S
       ? new URL(seen.headers['location'] ?? '', seen.url)
       : undefined
     if (next === undefined || !/^https?:$/.test(next.protocol)) return seen
-    seen = await ask(way, next, next.origin === url.origin ? asking : { ...asking, token: undefined })
+    if (next.origin === url.origin) seen = await ask(way, next, asking)
+    else {
+      seen = await ask(way, next, { ...asking, token: undefined }).catch((error: unknown) => {
+        throw new ElsewhereFailed(next, error)
+      })
+    }
   }
   return seen
 }
@@ -119,7 +153,7 @@ export function addressOf(url: URL): { readonly host: string; readonly port: num
 }
 
 /** Whether this is a name: an address is not sent as SNI (RFC 6066 §3). */
-export function isName(host: string): boolean {
+function isName(host: string): boolean {
   return !/^\[|^[\d.]+$/.test(host)
 }
 
@@ -135,7 +169,7 @@ function answerOf(request: ReturnType<typeof requestHttp>, url: URL, method: str
     request.on('response', (response: IncomingMessage) => {
       const parts: Buffer[] = []
       let bytes = 0
-      const done = (): void => {
+      const done = (isCut = false): void => {
         clearTimeout(timer)
         request.destroy()
         resolve({
@@ -143,6 +177,7 @@ function answerOf(request: ReturnType<typeof requestHttp>, url: URL, method: str
           headers: flat(response),
           text: Buffer.concat(parts).toString(),
           bytes,
+          isCut,
           url,
         })
       }
@@ -150,9 +185,9 @@ function answerOf(request: ReturnType<typeof requestHttp>, url: URL, method: str
       response.on('data', (part: Buffer) => {
         bytes += part.length
         parts.push(part)
-        if (bytes > MAX_BODY_BYTES) done()
+        if (bytes > MAX_BODY_BYTES) done(true)
       })
-      response.on('end', done)
+      response.on('end', () => done())
       response.on('error', fail)
     })
     request.end()
@@ -169,19 +204,17 @@ function flat(response: IncomingMessage): Record<string, string> {
 }
 
 /** A connection to the endpoint through the proxy (RFC 9110 §9.3.6). Rejects with a ProxyRefusal if the proxy answers no. */
-export function tunnel(proxy: Proxy, url: URL): Promise<Socket> {
+export function tunnel(way: Way, proxy: Proxy, url: URL): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const { host, port } = addressOf(url)
     const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`
-    const request = requestHttp({
-      ...addressOf(proxy.url),
+    const request = requestTo(way, proxy.url, {
       method: 'CONNECT',
       path: authority,
       headers: {
         host: authority,
         ...(proxy.authorization !== undefined && { 'proxy-authorization': proxy.authorization }),
       },
-      agent: false,
     })
     const timer = setTimeout(() => request.destroy(timedOut()), TIMEOUT_MS)
     const refuse = ({ statusCode = 0, headers }: IncomingMessage): void =>

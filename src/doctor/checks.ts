@@ -9,6 +9,7 @@ export const CHECKS = {
   tcp: 'the endpoint takes connections',
   tls: 'the certificate of the endpoint is trusted',
   endpoint: 'there is a Hub at this path, and not a page',
+  connection: 'each request gets a whole answer',
   'token-present': 'there is a token where one is needed',
   'token-form': 'the token is well formed',
   'token-forwarded': 'the mirror passes Authorization on',

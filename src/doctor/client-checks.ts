@@ -24,8 +24,9 @@ export interface ClientOptions {
 export async function checkClient(options: ClientOptions): Promise<readonly Line[]> {
   const { endpoint, token, env } = options
   const report = new Report()
-  const { proxies } = readProxies(env, endpoint.protocol === 'https:' ? 'https' : 'http')
-  const all = { proxyOf: (url: URL) => proxies.of(url), authorities: authoritiesOf(env) }
+  const { proxies } = readProxies(env, schemeOf(endpoint))
+  const unusable = unusableProxy(env, endpoint)
+  const all = { proxyOf: (url: URL) => proxies.of(url), unusable, authorities: authoritiesOf(env) }
   const isWellFormed = token !== undefined && checkForm(report, token.token, token.source)
   if (token === undefined) report.skip(['token-form'], 'token')
   else report.found('token-here', { source: token.source })
@@ -45,17 +46,26 @@ export async function checkClient(options: ClientOptions): Promise<readonly Line
       })
     }
   } catch (error) {
-    // The server has answered before: it breaks off, or ends a connection that takes too long.
-    report.found('endpoint-failed', { endpoint: endpoint.href.replace(/\/+$/, ''), error: codeOf(error) })
-    report.found('headers-failed', {
-      file: options.file ?? 'a file',
-      status: codeOf(error),
-      said: '(nothing)',
-    })
+    // The server has answered before: it breaks off, or takes too long.
+    report.found('connection-breaks', { endpoint: endpoint.href.replace(/\/+$/, ''), error: codeOf(error) })
   }
   if (token === undefined) report.found('token-none')
   await checkLocal(report, env, endpoint)
   return report.lines()
+}
+
+function schemeOf({ protocol }: URL): 'http' | 'https' {
+  return protocol === 'https:' ? 'https' : 'http'
+}
+
+/** The variable that names a proxy for the endpoint which is neither http nor https. */
+function unusableProxy(env: Env, endpoint: URL): string | undefined {
+  const { faults } = readProxies(env, schemeOf(endpoint))
+  // As if it named a proxy of a known kind: NO_PROXY, or a variable for the other scheme, may mean that it does not count.
+  return faults.find(({ variable }) => {
+    const { proxies } = readProxies({ ...env, [variable]: 'http://proxy' }, schemeOf(endpoint))
+    return proxies.of(endpoint)?.variable === variable
+  })?.variable
 }
 
 async function checkServer(report: Report, subject: Subject): Promise<void> {
@@ -71,4 +81,5 @@ async function checkServer(report: Report, subject: Subject): Promise<void> {
   const sample = await checkRepo(report, subject, account)
   await checkLinks(report, subject, sample?.link)
   await checkFile(report, subject, account === undefined ? undefined : subject.token, sample)
+  report.found('connection-ok')
 }

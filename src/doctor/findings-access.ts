@@ -167,6 +167,17 @@ export const ACCESS = {
     cure: 'Look at the log of the server at this address: something there closes connections, or is no HTTP server.',
     symptom: '`RemoteProtocolError: Server disconnected without sending a response`, `ECONNRESET`.',
   },
+  'connection-ok': { check: 'connection', status: 'ok', message: 'Each request got a whole answer.' },
+  'connection-breaks': {
+    check: 'connection',
+    status: 'fail',
+    message: '{endpoint} answered at first, and did not answer a later request as a whole ({error}).',
+    cure: 'Look at the log of the mirror for this moment: it may have been stopped or started again. If that log shows whole answers, a proxy, load balancer or firewall on the way cuts connections: raise its limits on time, size and number of requests for the mirror (proxy_read_timeout in nginx). Then run the doctor again.',
+    symptom:
+      '`RemoteProtocolError: peer closed connection without sending complete message body`, `IncompleteRead`, `ReadTimeout`, `ECONNRESET`, on some requests and not on others.',
+    command:
+      'curl -sS -o /dev/null -w "%{http_code} %{size_download}\\n" "$HF_ENDPOINT/org/model/resolve/main/config.json"',
+  },
   'token-here': { check: 'token-present', status: 'ok', message: 'There is a token, from {source}.' },
   'token-none': {
     check: 'token-present',

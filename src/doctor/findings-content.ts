@@ -178,6 +178,13 @@ export const CONTENT = {
     cure: 'Correct the path. It is the path within the container or pod in which the client runs.',
     symptom: '`FileNotFoundError`, `Could not find a suitable TLS CA certificate bundle, invalid path`.',
   },
+  'environment-served': {
+    check: 'environment',
+    status: 'warn',
+    message:
+      'HF_ENDPOINT is {endpoint}, and this file came from {served}. Clients on this machine ask {endpoint}, and that is what was checked.',
+    cure: 'If clients are to use {served}, set HF_ENDPOINT={served} before the first import of a client. To check it without a change, give --endpoint {served}.',
+  },
   'environment-differs': {
     check: 'environment',
     status: 'warn',

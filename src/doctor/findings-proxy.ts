@@ -23,6 +23,22 @@ export const PROXY = {
       '`ProxyError: Cannot connect to proxy`, or `ConnectError: [Errno 111] Connection refused` although the mirror runs.',
     command: 'env | grep -i proxy',
   },
+  'proxy-tls': {
+    check: 'proxy',
+    status: 'fail',
+    message: '{variable} names the proxy {proxy} by https://, and TLS with the proxy itself fails ({error}).',
+    cure: `${DIRECT} Else, if the proxy speaks plain HTTP as most do, write http://{proxy} in {variable}: clients reach servers by https through it all the same. If it speaks TLS, let clients trust the authority of its certificate, in SSL_CERT_FILE, REQUESTS_CA_BUNDLE and NODE_EXTRA_CA_CERTS (curl: --proxy-cacert).`,
+    symptom:
+      '`Your proxy appears to only use HTTP and not HTTPS`, or `ProxyError` with `[SSL: WRONG_VERSION_NUMBER]` or `CERTIFICATE_VERIFY_FAILED`.',
+    command: 'env | grep -i proxy',
+  },
+  'proxy-unchecked': {
+    check: 'proxy',
+    status: 'warn',
+    message:
+      '{variable} applies to {host}, and it names no proxy by http:// or https://. Clients may use it, or fail with it; these checks go without it.',
+    cure: `${DIRECT} Else look at what a client gets: curl -v "$HF_ENDPOINT/api/whoami-v2". Python needs PySocks (requests) or socksio (httpx) for a SOCKS proxy.`,
+  },
   'proxy-login': {
     check: 'proxy',
     status: 'fail',

@@ -2,7 +2,18 @@
 // for, what it may read, and whether headers, ranges and links survive.
 
 import { randomBytes } from 'node:crypto'
-import { addressOf, ask, below, codeOf, follow, isRedirect, type Seen, touch, type Way } from './ask.ts'
+import {
+  addressOf,
+  ask,
+  below,
+  codeOf,
+  ElsewhereFailed,
+  follow,
+  isRedirect,
+  type Seen,
+  touch,
+  type Way,
+} from './ask.ts'
 import type { CheckId } from './checks.ts'
 import type { Report } from './report.ts'
 
@@ -57,7 +68,7 @@ export async function checkEndpoint(
   }
   // A mirror may know repos and not accounts.
   const info = await ask(way, below(endpoint, `/api/${subject.kind}/${subject.repo}`)).catch(() => undefined)
-  if (info !== undefined && info.status === 200 && idOf(info) !== undefined) {
+  if (info?.status === 200 && isRepo(info)) {
     report.found('endpoint-ok', { endpoint: base, server })
     return seen
   }
@@ -104,9 +115,15 @@ function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
 }
 
-function idOf(seen: Seen): string | undefined {
-  const id = field(json(seen), 'id')
-  return typeof id === 'string' ? id : undefined
+/** Whether this is what a Hub says of a repo. What is cut cannot be parsed. */
+function isRepo(seen: Seen): boolean {
+  return typeof field(json(seen), 'id') === 'string' || (seen.isCut && isOfHub(seen))
+}
+
+/** The names of files in an answer about a repo, in their order, also if it is cut. */
+export function filesOf({ text }: Seen): readonly string[] {
+  const names = /"rfilename"\s*:\s*("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")/g
+  return [...text.matchAll(names)].map(([, name = '']) => String(JSON.parse(name)))
 }
 
 /** Fills token-form, token-forwarded and token-valid. Resolves with the name of the account, if the token is accepted. */
@@ -222,10 +239,10 @@ async function sampleOf(subject: Subject, token: string | undefined, info: Seen)
     .sort((a, b) => Number(b.isLarge) - Number(a.isLarge) || a.size - b.size)
   const link = tree.headers['link']
   const found = file === undefined ? files[0] : files.find(({ path }) => path === file)
-  const siblings = field(json(info), 'siblings')
-  const first: unknown = Array.isArray(siblings) ? field(siblings[0], 'rfilename') : undefined
-  const path = found?.path ?? file ?? (typeof first === 'string' ? first : 'config.json')
-  return { path, size: found?.size, hasXetHash: files.some(({ hasXetHash }) => hasXetHash), link }
+  const path = found?.path ?? file ?? filesOf(info)[0] ?? 'config.json'
+  const hasXetHash =
+    files.some((one) => one.hasXetHash) || (tree.isCut && /"xetHash"\s*:\s*"/.test(tree.text))
+  return { path, size: found?.size, hasXetHash, link }
 }
 
 function fileUrl({ endpoint, kind, repo }: Subject, path: string): URL {
@@ -300,7 +317,8 @@ async function checkRange(
     const same = await follow(way, url, { method: 'HEAD', token, headers: { 'if-none-match': etag } })
     report.found(same.status === 304 ? 'conditional-ok' : 'conditional-ignored', { status: same.status })
   } catch (error) {
-    report.found('range-unreachable', { file, target: 'another host', error: codeOf(error) })
+    if (!(error instanceof ElsewhereFailed)) throw error
+    report.found('range-unreachable', { file, target: error.target.host, error: codeOf(error.cause) })
   }
 }
 
@@ -334,7 +352,8 @@ async function checkXet(
     if (error === undefined) report.found('xet-away', { target: url.host })
     else report.found('xet-broken', { problem: `${url.host} is not reachable (${error})` })
   } catch (error) {
-    report.found('xet-broken', { problem: codeOf(error) })
+    if (!(error instanceof ElsewhereFailed)) throw error
+    report.found('xet-broken', { problem: `${error.target.host} does not answer (${codeOf(error.cause)})` })
   }
 }
 
@@ -344,10 +363,7 @@ export async function checkLinks(
   { way, endpoint }: Subject,
   link: string | undefined,
 ): Promise<void> {
-  const seen =
-    link === undefined
-      ? await ask(way, below(endpoint, '/api/models?limit=1')).catch(() => undefined)
-      : undefined
+  const seen = link === undefined ? await ask(way, below(endpoint, '/api/models?limit=1')) : undefined
   const next = /<([^>]*)>\s*;\s*rel="?next/i.exec(link ?? seen?.headers['link'] ?? '')?.[1]
   if (next === undefined || !URL.canParse(next, endpoint.href)) {
     report.skip(['links'], 'none')

@@ -106,7 +106,7 @@ function contradiction(env: Env, endpoint: URL): string | undefined {
       : 'HF_ENDPOINT is not set, so clients ask https://huggingface.co and not the endpoint checked here'
   }
   if (strip(named) !== here && URL.canParse(named) && strip(new URL(named).href) !== here)
-    return 'HF_ENDPOINT names another server than the endpoint checked here'
+    return 'HF_ENDPOINT names another server than the endpoint checked here, and clients ask that other one'
   const [first, second] = [env['HF_TOKEN']?.trim(), env['HUGGING_FACE_HUB_TOKEN']?.trim()]
   if (first && second && first !== second)
     return 'HF_TOKEN and HUGGING_FACE_HUB_TOKEN hold different tokens, and HF_TOKEN wins'

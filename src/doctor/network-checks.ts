@@ -2,18 +2,18 @@
 
 import { lookup } from 'node:dns/promises'
 import type { Socket } from 'node:net'
-import { connect, type PeerCertificate, rootCertificates } from 'node:tls'
+import { connect, type PeerCertificate } from 'node:tls'
 import type { Proxy } from '../http/proxies.ts'
 import {
   addressOf,
   ask,
   below,
   codeOf,
-  isName,
   ProxyRefusal,
   type Seen,
   TIMEOUT_MS,
   touch,
+  trustOf,
   tunnel,
   type Way,
 } from './ask.ts'
@@ -31,7 +31,8 @@ export async function checkNetwork(report: Report, way: Way, endpoint: URL): Pro
   const proxy = way.proxyOf(endpoint)
   const variable = proxy?.variable ?? ''
   const through = proxy && (await checkProxy(report, way, endpoint, proxy))
-  if (proxy === undefined) report.found('proxy-none', { host })
+  if (way.unusable !== undefined) report.found('proxy-unchecked', { host, variable: way.unusable })
+  else if (proxy === undefined) report.found('proxy-none', { host })
   try {
     const addresses = await lookup(host, { all: true })
     report.found('dns-ok', { host, addresses: addresses.map(({ address }) => address).join(', ') })
@@ -80,9 +81,14 @@ async function checkProxy(report: Report, way: Way, endpoint: URL, proxy: Proxy)
     report.found('proxy-down', { ...values, error: codeOf(error) })
     return undefined
   }
+  const own: Tls = proxy.url.protocol === 'https:' ? await readTls(way, proxy.url) : {}
+  if (own.error !== undefined) {
+    report.found('proxy-tls', { ...values, error: codeOf(own.error) })
+    return undefined
+  }
   try {
     const through: Tls =
-      endpoint.protocol === 'https:' ? await readTls(way, endpoint, await tunnel(proxy, endpoint)) : {}
+      endpoint.protocol === 'https:' ? await readTls(way, endpoint, await tunnel(way, proxy, endpoint)) : {}
     const finding = await proxyTlsFault(way, endpoint, through)
     if (finding !== undefined) {
       report.found(finding.id, { ...values, ...finding.values })
@@ -154,8 +160,7 @@ function readTls(way: Way, endpoint: URL, through?: Socket): Promise<Tls> {
   return new Promise((resolve) => {
     const socket = connect({
       ...(through === undefined ? { host, port } : { socket: through, host }),
-      ca: [...rootCertificates, ...way.authorities],
-      ...(isName(endpoint.hostname) && { servername: host }),
+      ...trustOf(way, endpoint),
       rejectUnauthorized: false,
     })
     const timer = setTimeout(() => socket.destroy(new Error('timed out')), TIMEOUT_MS / 2)

@@ -21,7 +21,7 @@ export const HUB = String.raw`def check_endpoint(report, way, base, kind, repo, 
     # A mirror may know repos and not accounts.
     try:
         info = ask(way, base + "/api/%s/%s" % (kind, repo))
-        if info.status == 200 and isinstance(info.field("id"), str):
+        if info.status == 200 and info.is_repo():
             report.found("endpoint-ok", endpoint=base, server=server)
             return seen
     except OSError:
@@ -108,13 +108,10 @@ def sample_of(way, base, kind, repo, file, token, info):
     files = [entry for entry in files if entry.get("type") == "file" and isinstance(entry.get("size"), int) and entry["size"] > 0]
     files.sort(key=lambda entry: ("lfs" not in entry, entry["size"]))
     found = [entry for entry in files if file is None or entry.get("path") == file][:1]
-    siblings = info.field("siblings")
-    first = siblings[0] if isinstance(siblings, list) and siblings else None
-    name = first.get("rfilename") if isinstance(first, dict) else None
     return {
-        "path": str(found[0]["path"]) if found else file or name or "config.json",
+        "path": str(found[0]["path"]) if found else file or (info.files() or ["config.json"])[0],
         "size": found[0]["size"] if found else None,
-        "xet": any(isinstance(entry.get("xetHash"), str) for entry in files),
+        "xet": any(isinstance(entry.get("xetHash"), str) for entry in files) or (tree.cut and '"xetHash":"' in tree.text),
         "link": tree.headers.get("link"),
     }
 
@@ -198,8 +195,8 @@ def check_range(report, way, url, file, token):
         if etag is not None:
             same = follow(way, url, "HEAD", token, {"If-None-Match": etag})
             report.found("conditional-ok" if same.status == 304 else "conditional-ignored", status=same.status)
-    except OSError as error:
-        report.found("range-unreachable", file=file, target="another host", error=code_of(error))
+    except ElsewhereFailed as error:
+        report.found("range-unreachable", file=file, target=error.target, error=code_of(error))
 
 
 def check_xet(report, way, base, kind, repo, token):
@@ -219,16 +216,13 @@ def check_xet(report, way, base, kind, repo, token):
             report.found("xet-away", target=url.netloc)
         except OSError as error:
             report.found("xet-broken", problem="%s is not reachable (%s)" % (url.netloc, code_of(error)))
-    except (OSError, ValueError) as error:
-        report.found("xet-broken", problem=code_of(error))
+    except ElsewhereFailed as error:
+        report.found("xet-broken", problem="%s does not answer (%s)" % (error.target, code_of(error)))
 
 
 def check_links(report, way, base, link):
     if link is None:
-        try:
-            link = ask(way, base + "/api/models?limit=1").headers.get("link")
-        except OSError:
-            pass
+        link = ask(way, base + "/api/models?limit=1").headers.get("link")
     found = re.search(r'<([^>]*)>\s*;\s*rel="?next', link or "", re.I)
     if not found:
         report.skip(["links"], "none")

@@ -66,7 +66,7 @@ def contradiction(base):
         unset = "HF_ENDPOINT is not set, so clients ask https://huggingface.co and not the endpoint checked here"
         return None if base == "https://huggingface.co" else unset
     if named.rstrip("/").lower() != base.lower():
-        return "HF_ENDPOINT names another server than the endpoint checked here"
+        return "HF_ENDPOINT names another server than the endpoint checked here, and clients ask that other one"
     # In a notebook this file runs beside clients that were imported before.
     loaded = sys.modules.get("huggingface_hub.constants")
     if loaded is not None and str(getattr(loaded, "ENDPOINT", base)).rstrip("/") != base:
@@ -84,13 +84,15 @@ def contradiction(base):
     return None
 
 
-def check_environment(report, base):
+def check_environment(report, base, served):
     for variable in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"]:
         if is_on(variable):
             return report.found("environment-offline", variable=variable)
     for variable in CA_VARIABLES:
         if ENV.get(variable) and not os.access(ENV[variable], os.R_OK):
             return report.found("environment-file", variable=variable)
+    if served not in (None, base):
+        return report.found("environment-served", endpoint=base, served=served)
     problem = contradiction(base)
     report.found("environment-differs", problem=problem) if problem else report.found("environment-ok")
 
@@ -121,8 +123,8 @@ def entries(path):
         return []
 
 
-def check_local(report, base):
-    check_environment(report, base)
+def check_local(report, base, served):
+    check_environment(report, base, served)
     check_clients(report)
     home = home_of()
     cache = ENV.get("HF_HUB_CACHE") or os.path.join(home, "hub")
@@ -151,6 +153,7 @@ def check_server(report, way, base, token, source, options):
     sample = check_repo(report, way, base, kind, repo, options.repo is not None, options.file, token, name)
     check_links(report, way, base, sample and sample["link"])
     check_file(report, way, base, kind, repo, None if name is None else token, sample)
+    report.found("connection-ok")
 
 
 def repo_of(text):
@@ -178,7 +181,7 @@ def endpoint_of(text):
 
 def main():
     parser = argparse.ArgumentParser(prog="doctor.py", description="Find why this client gets nothing from a mirror, and say the cure.")
-    parser.add_argument("--endpoint", type=endpoint_of, help="by default the mirror that served this file, else HF_ENDPOINT")
+    parser.add_argument("--endpoint", type=endpoint_of, help="by default HF_ENDPOINT, else the mirror that served this file")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--token", help="by default HF_TOKEN, else the file of hf auth login")
     group.add_argument("--token-file", type=argparse.FileType("r"))
@@ -186,10 +189,11 @@ def main():
     parser.add_argument("--file", help="a file of that repo")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    base = options.endpoint
+    base, served = options.endpoint, None
     if base is None:
         try:
-            base = endpoint_of(SERVED_FROM or ENV.get("HF_ENDPOINT") or "https://huggingface.co")
+            served = endpoint_of(SERVED_FROM or "https://huggingface.co")
+            base = endpoint_of(ENV["HF_ENDPOINT"]) if set_value("HF_ENDPOINT") else served
         except argparse.ArgumentTypeError as error:
             parser.error(str(error))
     if options.token is not None:
@@ -211,12 +215,11 @@ def main():
         if way is not None:
             check_server(report, way, base, token if good else None, source, options)
     except (OSError, ValueError) as error:
-        # The server has answered before: it breaks off, or ends a connection that takes too long.
-        report.found("endpoint-failed", endpoint=base, error=code_of(error))
-        report.found("headers-failed", file=options.file or "a file", status=code_of(error), said="(nothing)")
+        # The server has answered before: it breaks off, or takes too long.
+        report.found("connection-breaks", endpoint=base, error=code_of(error))
     if token is None:
         report.found("token-none")
-    check_local(report, base)
+    check_local(report, base, served)
     checks = report.all()
     first = [check["id"] for check in checks if check["status"] == "fail"][:1]
     if options.json:

@@ -2,6 +2,7 @@
 // words of the same table. It is the same for every caller, but for the address at which it was asked for.
 
 import { CHECKS, type Finding } from './checks.ts'
+import { ASK } from './python-ask.ts'
 import { HUB } from './python-hub.ts'
 import { LOCAL } from './python-local.ts'
 import { NETWORK } from './python-network.ts'
@@ -26,7 +27,7 @@ const words = {
   ),
   skipped: SKIPPED,
 }
-const text = [NETWORK, HUB, LOCAL]
+const text = [ASK, NETWORK, HUB, LOCAL]
   .join('\n\n')
   .replace('"@TABLE@"', () => literal(JSON.stringify(words)))
   .replace('"@USUAL_REPO@"', () => literal(USUAL_REPO))

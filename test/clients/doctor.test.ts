@@ -4,7 +4,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type RequestListener } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  request as requestHttp,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -84,6 +90,24 @@ describeClient('the doctor', ['nginx', 'python3'], () => {
     })
     expect(result.ok).toBe(true)
   })
+
+  it('checks the server of HF_ENDPOINT in the Python form, and says that another one served the file', async () => {
+    const [{ mirror }, other] = [await openScene(), await openScene()]
+    const source = await (await fetch(`${mirror.url}/-/doctor.py`)).text()
+    const env = { HOME: '/nonexistent', HF_ENDPOINT: other.mirror.url }
+    const find = ({ checks }: Result, wanted: string) => checks.find(({ id }) => id === wanted)
+    const result = await runPython(source, ['--json'], env)
+    expect(find(result, 'endpoint')?.message).toBe(`There is a Hub at ${other.mirror.url} (hubmirror).`)
+    expect(find(result, 'environment')).toMatchObject({
+      status: 'warn',
+      message: `HF_ENDPOINT is ${other.mirror.url}, and this file came from ${mirror.url}. Clients on this machine ask ${other.mirror.url}, and that is what was checked.`,
+    })
+    const given = await runPython(source, ['--json', '--endpoint', mirror.url], env)
+    expect(find(given, 'endpoint')?.message).toBe(`There is a Hub at ${mirror.url} (hubmirror).`)
+    expect(find(given, 'environment')?.message).toContain('and clients ask that other one')
+    const same = await runPython(source, ['--json'], { ...env, HF_ENDPOINT: `${mirror.url}` })
+    expect(find(same, 'environment')?.status).toBe('ok')
+  })
 })
 
 interface Row {
@@ -102,8 +126,8 @@ async function proxyRowsOf({ mirror }: Scene, folder: string): Promise<readonly 
   const [ca, both] = [join(folder, 'proxied.pem'), join(folder, 'both.pem')]
   await writeFile(ca, TEST_CA)
   await writeFile(both, TEST_CA + SECOND_CA)
-  const started = async (certificate: string, key?: string): Promise<string> => {
-    const front = await startTlsFront(mirror.url, certificate, key)
+  const started = async (certificate: string, key?: string, to = mirror.url): Promise<string> => {
+    const front = await startTlsFront(to, certificate, key)
     onTestFinished(() => front.close())
     return front.url
   }
@@ -115,25 +139,33 @@ async function proxyRowsOf({ mirror }: Scene, folder: string): Promise<readonly 
       readonly login?: string
       readonly trusted?: string
       readonly user?: string
+      /** The proxy speaks TLS with this certificate. */
+      readonly certificate?: string
+      readonly scheme?: string
     },
     first: string,
     ...says: readonly string[]
   ): Promise<Row> => {
-    const { user, trusted = ca, ...behaviour } = options
+    const { user, trusted = ca, certificate, scheme = 'http', ...behaviour } = options
     const proxy = await startForwardProxy({ to: new URL(url).host, ...behaviour })
     onTestFinished(() => proxy.close())
+    const address =
+      certificate === undefined
+        ? proxy.address
+        : new URL(await started(certificate, undefined, `http://${proxy.address}`)).host
     const variable = `${new URL(url).protocol.slice(0, -1)}_proxy`
     const env = {
       HF_TOKEN: TOKENS.alice,
       SSL_CERT_FILE: trusted,
-      [variable]: `http://${user === undefined ? '' : `${user}@`}${proxy.address}`,
+      [variable]: `${scheme}://${user === undefined ? '' : `${user}@`}${address}`,
     }
-    const place = first === 'proxy' ? [variable, `the proxy ${proxy.address}`] : []
+    const place = first === 'proxy' ? [variable, `the proxy ${address}`] : []
     return { name, url, first, env, args: ['--repo', 'acme/secret'], says: [...place, ...says] }
   }
   const [plain, hidden] = [mirror.url, 'http://mirror.invalid']
   const to = new URL(plain).host
   const login = 'user:right'
+  const tls = { scheme: 'https', certificate: GOOD_CERTIFICATE }
   const none = `127.0.0.1:${await freePort()}`
   return [
     await row('a proxy that passes on', plain, {}, ''),
@@ -174,6 +206,18 @@ async function proxyRowsOf({ mirror }: Scene, folder: string): Promise<readonly 
     ),
     await row('… and its CA is trusted', front, { to: new URL(opening).host, trusted: both }, 'links'),
     await row('… before a mirror with a CA of its own', opening, {}, 'tls'),
+    await row('a proxy with TLS', plain, { ...tls, login, user: login }, ''),
+    await row('… for https', front, { ...tls, login, user: login }, 'links'),
+    await row('… for https, and its password is missing', front, { ...tls, login }, 'proxy', '407'),
+    await row('… that opens TLS', front, { ...tls, to: new URL(opening).host }, 'proxy', 'opens TLS'),
+    await row(
+      '… with a wrong certificate',
+      front,
+      { ...tls, certificate: OTHER_CERTIFICATE },
+      'proxy',
+      'by https',
+    ),
+    await row('a plain proxy by https://', plain, { scheme: 'https' }, 'proxy', 'by https'),
     await row('… https to a plain port', plain.replace('http:', 'https:'), {}, 'tls'),
   ]
 }
@@ -197,6 +241,28 @@ async function rowsOf({ hub, mirror }: Scene, folder: string): Promise<readonly 
   )
   const login = await serve((_request, response) => response.writeHead(302, { location: LOGIN }).end())
   const down = `http://127.0.0.1:${await freePort()}`
+  const breaking = await serve((request, response) => {
+    if (request.url?.startsWith('/api/whoami-v2')) passOn(mirror.url, request, response)
+    else response.destroy()
+  })
+  const cutting = await serve((request, response) => {
+    if (request.headers.range === undefined) passOn(mirror.url, request, response)
+    else response.writeHead(206, { 'content-length': 1000 }).write('a', () => response.destroy())
+  })
+  const leading = await serve((request, response) => {
+    if (request.headers.range === undefined) passOn(mirror.url, request, response)
+    else response.writeHead(302, { location: `${down}/w.bin` }).end()
+  })
+  const long = await serve((request, response) => {
+    if (/^\/api\/models\/[^?]*\/tree/.test(request.url ?? '')) response.writeHead(501).end()
+    else if (!/^\/api\/models\/acme/.test(request.url ?? '')) passOn(mirror.url, request, response)
+    else {
+      const siblings = [{ rfilename: 'w.bin' }, ...Array(200_000).fill({ rfilename: 'a/long/name.bin' })]
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ id: 'acme/secret', siblings }))
+    }
+  })
   const alice: Row['env'] = { HF_TOKEN: TOKENS.alice }
   const bob = { HF_TOKEN: TOKENS.bob }
   const trusted = { ...alice, SSL_CERT_FILE: ca }
@@ -218,7 +284,13 @@ async function rowsOf({ hub, mirror }: Scene, folder: string): Promise<readonly 
     row('https to a plain port', mirror.url.replace('http:', 'https:'), 'tls'),
     row('a captive portal', portal, 'endpoint'),
     row('a captive portal that redirects', login, 'endpoint'),
+    row('a server that breaks off after its first answer', breaking, 'connection'),
+    row('… and cuts answers to ranges', cutting, 'connection'),
+    row('a mirror whose bytes lie on a host that is down', leading, 'range'),
+    row('a repo with a very long answer', long, ''),
     row('a mirror that is down', down, 'tcp'),
+    row('a SOCKS proxy', mirror.url, '', { ...alice, all_proxy: 'socks5://127.0.0.1:9' }),
+    row('… and NO_PROXY', mirror.url, '', { ...alice, all_proxy: 'socks5://127.0.0.1:9', no_proxy: '*' }),
     row('a name that does not exist', 'http://mirror.invalid', 'dns'),
     row('a proxy that is down', mirror.url, 'proxy', proxy),
     row('… and NO_PROXY', mirror.url, '', { ...proxy, no_proxy: '127.0.0.1' }),
@@ -267,6 +339,17 @@ async function runPython(
   child.stdin.end(source)
   const [status] = (await once(child, 'close')) as [number | null]
   return resultOf({ status, stdout, stderr })
+}
+
+/** Sends the same request to another server, and its answer back. */
+function passOn(url: string, request: IncomingMessage, response: ServerResponse): void {
+  const { method, headers } = request
+  const outgoing = requestHttp(new URL(request.url ?? '/', url), { method, headers }, (answer) => {
+    response.writeHead(answer.statusCode ?? 0, answer.headers)
+    answer.pipe(response)
+  })
+  outgoing.on('error', () => response.destroy())
+  outgoing.end()
 }
 
 async function serve(listener: RequestListener): Promise<string> {

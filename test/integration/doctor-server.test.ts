@@ -84,6 +84,18 @@ describe('hubmirror doctor --server', () => {
     page.close()
     expect(portal.first?.message).toContain('a page that is not from a Hub')
 
+    const long = createServer((request, response) => {
+      const siblings = Array.from({ length: 200_000 }, () => ({ rfilename: 'a/long/name.bin' }))
+      const isFile = request.url?.includes('/resolve/') === true
+      response.writeHead(isFile ? 404 : 200, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ id: 'acme/open', siblings }))
+    })
+    await new Promise<void>((resolve) => long.listen(0, '127.0.0.1', resolve))
+    const { port: longPort } = long.address() as AddressInfo
+    const large = await doctor({ HUBMIRROR_ORIGIN: `http://127.0.0.1:${longPort}` })
+    long.close()
+    expect([large.first, large.line('origin')?.status]).toEqual([undefined, 'ok'])
+
     const foreign = join(folder, 'foreign')
     await mkdir(foreign)
     await writeFile(join(foreign, 'thesis.txt'), 'mine')
