@@ -154,7 +154,40 @@ describe('the answer to a write', () => {
     expect(committed['pullRequestUrl']).toBe(`${scene.mirror.url}/alice/mine/discussions/1`)
   })
 
-  it('keeps the public name of the Hub, which every client takes for its endpoint', async () => {
+  it.each([
+    ['/alice/mine', '//alice/mine'],
+    ['/datasets/alice/mine', '//datasets/alice/mine'],
+    ['/alice/mine/commit/0123', '//alice/mine/commit/0123'],
+  ])('has an empty segment behind the base path: %s', async (path, expected) => {
+    const scene = await openScene({ config: { basePath: '/hugging-face' } })
+    for (const base of [scene.hub.url, 'https://huggingface.co']) {
+      answer(scene, { url: base + path, name: `${base} mine` })
+      const got = await scene.ask('/hugging-face/api/repos/create', {
+        method: 'POST',
+        token: TOKENS.alice,
+        headers: JSON_TYPE,
+        body: '{}',
+      })
+      expect(JSON.parse(got.body.toString())).toEqual({
+        url: `${scene.mirror.url}/hugging-face${expected}`,
+        name: `${base} mine`,
+      })
+    }
+  })
+
+  it('names the mirror to huggingface_hub below 1.0, of which 0.20 knows no other host', async () => {
+    const scene = await openScene()
+    answer(scene, { url: 'https://huggingface.co/alice/mine' })
+    const got = await scene.ask('/api/repos/create', {
+      method: 'POST',
+      token: TOKENS.alice,
+      headers: { ...JSON_TYPE, 'user-agent': 'unknown/None; hf_hub/0.20.3; python/3.11.2' },
+      body: '{}',
+    })
+    expect(JSON.parse(got.body.toString())).toEqual({ url: `${scene.mirror.url}/alice/mine` })
+  })
+
+  it('keeps the public name of the Hub, which newer clients take for their endpoint', async () => {
     const scene = await openScene()
     const body = { url: 'https://huggingface.co/alice/mine', name: 'alice/mine' }
     answer(scene, body)

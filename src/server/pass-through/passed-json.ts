@@ -77,8 +77,9 @@ export async function rewritePassedDocument(
 ): Promise<Rewritten> {
   switch (document) {
     case 'links':
+      return { body: rewriteUrls(body, options.bases) }
     case 'written':
-      return { body: rewritePassed(body, document, options.bases) }
+      return { body: rewriteWritten(body, options) }
     case 'preupload':
       return mayGoToXet(body, options.userAgent)
         ? { body, headers: { 'x-hf-warning': `XetDisabled; ${XET_UPLOAD_WARNING}` } }
@@ -110,20 +111,44 @@ async function rewriteLfs(
 }
 
 /**
- * Rewrites the URLs of the origin to the mirror. `written` URLs that begin with the Hub's public name stay: clients
- * accept that name for their endpoint, and users who open them get the Hub's own pages. A body that is not JSON is
- * returned unchanged, since no client follows a URL in it.
+ * Rewrites the URLs of the origin to the mirror. A body that is not JSON is returned unchanged, since no client follows a
+ * URL in it.
  */
-function rewritePassed(body: Buffer, kind: 'links' | 'written', bases: RewriteBases): Buffer {
-  const { aliases = [], ...own } = bases
-  const names = kind === 'links' ? bases : own
-  if (kind === 'written' && aliases.includes(bases.originBase)) return body
+function rewriteUrls(body: Buffer, bases: RewriteBases): Buffer {
   const document = /^\s*\[/.test(body.toString('latin1', 0, 64)) ? 'list' : 'repo'
   try {
-    return rewriteDocument(body, { ...names, document, stripXet: false })
+    return rewriteDocument(body, { ...bases, document, stripXet: false })
   } catch {
     return body
   }
+}
+
+/**
+ * Rewrites the URL of a new repo, commit or pull request so that huggingface_hub can read the name of the repo from it.
+ * URLs that begin with the Hub's public name stay if the client can read them: users who open them get the Hub's own pages.
+ *
+ * huggingface_hub below 1.0 takes the third segment from the end for the type of the repo. Below a base path this is the
+ * last segment of the base path, so an empty segment follows there. All versions from 0.20 to 2.4 accept it.
+ */
+function rewriteWritten(body: Buffer, { bases, userAgent }: RewriteOptions): Buffer {
+  const { aliases = [], mirrorBase, ...own } = bases
+  const hasPath = new URL(mirrorBase).pathname !== '/'
+  // Version 0.20 knows its endpoint alone.
+  if (hasPath || isBeforeOne(userAgent)) {
+    const rewritten = rewriteUrls(body, bases)
+    return hasPath && rewritten !== body ? withEmptySegment(rewritten, mirrorBase) : rewritten
+  }
+  return aliases.includes(bases.originBase) ? body : rewriteUrls(body, { ...own, mirrorBase })
+}
+
+/** Adds a slash behind the base of each string that is a URL of the mirror. */
+function withEmptySegment(body: Buffer, mirrorBase: string): Buffer {
+  const start = JSON.stringify(`${mirrorBase}/`).slice(0, -1)
+  return Buffer.from(body.toString('latin1').replaceAll(start, `${start}/`), 'latin1')
+}
+
+function isBeforeOne(userAgent: string | undefined): boolean {
+  return /\bhf_hub\/0\./.test(userAgent ?? '')
 }
 
 /**

@@ -177,11 +177,24 @@ const GIT_LFS: Client = {
 
 const CRATES = fileURLToPath(new URL('../rust/Cargo.toml', import.meta.url))
 
+/** Arguments of `env` that remove the proxies: hf-hub 0.4 ignores NO_PROXY. */
+const WITHOUT_PROXY = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].flatMap((name) => [
+  '-u',
+  name,
+])
+
 /** A generation of the Rust crate; `line` is the name of its dependency. */
 function crate(name: string, generation: string, line: string, more: Partial<Client> = {}): Client {
   const command = (way: string, ask: Ask): Command => ({
-    command: rustClients,
-    args: [generation, way, ask.repo, ...(ask.file === undefined ? [] : [ask.file])],
+    command: 'env',
+    args: [
+      ...WITHOUT_PROXY,
+      rustClients,
+      generation,
+      way,
+      ask.repo,
+      ...(ask.file === undefined ? [] : [ask.file]),
+    ],
     env: { HF_ENDPOINT: ask.endpoint, ...(ask.token === undefined ? {} : { HF_TOKEN: ask.token }) },
   })
   return {

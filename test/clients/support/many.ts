@@ -22,11 +22,6 @@ export interface Many {
   stop(): Promise<void>
 }
 
-/** hf-hub 0.4 uses a proxy for localhost, too. */
-const WITHOUT_PROXY = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].flatMap((name) => [
-  '-u',
-  name,
-])
 /** Longer than any client takes that does not hang. */
 const WITHIN_MS = 90_000
 
@@ -38,7 +33,7 @@ export function openMany(newHome: () => Promise<string>): Many {
       const [script = '', ...args] = command.args
       if (!/\.(py|mjs)$/.test(script)) {
         const home = await newHome()
-        const ended = await run('env', [...WITHOUT_PROXY, command.command, ...command.args], {
+        const ended = await run(command.command, command.args, {
           home,
           ...(command.env === undefined ? {} : { env: command.env }),
         })
