@@ -4,14 +4,13 @@
 import { execFile } from 'node:child_process'
 import { appendFile, chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { ask } from '../support/ask.ts'
 import { openSides } from '../support/bundles.ts'
 import { TOKENS } from '../support/mirror-world.ts'
 import { policiesOf } from '../support/policies.ts'
-import { run, start } from '../support/run-cli.ts'
+import { run } from '../support/run-cli.ts'
 
 const call = promisify(execFile)
 
@@ -226,23 +225,5 @@ describe('hubmirror import, for a mirror without the Hub', () => {
     expect((await ask(named.url, target)).status).toBe(200)
     await named.close({ keepDir: true })
     expect((await ask((await open('[]')).url, target)).status).toBeGreaterThanOrEqual(400)
-  })
-
-  it('loses nothing when it is killed at any moment, and goes on', async () => {
-    const { scene, at, ...here } = await opened(['acme/open'])
-    const args = ['import', at('hub'), '--public', '--whole']
-    for (const waitMs of [500, 650, 800, 950, 1100]) {
-      const { child, done } = start(args, { ...here.there, HUBMIRROR_OFFLINE: 'on' })
-      await delay(waitMs)
-      child.kill('SIGKILL')
-      await done
-    }
-    const last = await here.offline(at('hub'), '--public', '--whole')
-    expect([last.status, last.stderr]).toEqual([0, ''])
-    const verified = await run(['verify'], here.there)
-    expect([verified.status, verified.stdout]).toEqual([0, expect.stringContaining('no damage')])
-    const mirror = await scene.another({ cacheDir: at('store'), config: { offline: true } })
-    const got = await ask(mirror.url, '/acme/open/resolve/main/w.bin')
-    expect(got.body.equals(scene.bytes('acme/open', 'w.bin'))).toBe(true)
   })
 })
