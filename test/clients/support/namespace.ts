@@ -68,7 +68,16 @@ export async function openNamespace(): Promise<Namespace> {
     await ipInside('address', 'add', `${client}/30`, 'dev', inner)
     await ipInside('link', 'set', inner, 'up')
     await ipInside('link', 'set', 'lo', 'up')
-    return { address: address ?? '', inside: ['nsenter', ...enter], strayed: () => strayed(pid), close }
+    return {
+      address: address ?? '',
+      inside: ['nsenter', ...enter],
+      strayed: () => strayed(pid),
+      async close() {
+        // The kernel ends a namespace some time after its last process. Until then its interfaces keep their names.
+        await ip('link', 'delete', outer)
+        await close()
+      },
+    }
   } catch (error) {
     await close()
     throw error
