@@ -103,11 +103,9 @@ async function whenDue(
   isDue: () => Promise<boolean>,
   kill: () => void,
 ): ReturnType<typeof start>['done'] {
-  let hasEnded = false
-  const ending = done.finally(() => {
-    hasEnded = true
-  })
-  while (!hasEnded && !(await isDue())) await turn()
+  const ended = new AbortController()
+  const ending = done.finally(() => ended.abort())
+  while (!ended.signal.aborted && !(await isDue())) await turn()
   kill()
   return ending
 }
