@@ -122,7 +122,7 @@ function isRepo(seen: Seen): boolean {
 
 /** The names of files in an answer about a repo, in their order, also if it is cut. */
 export function filesOf({ text }: Seen): readonly string[] {
-  const names = /"rfilename"\s*:\s*("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")/g
+  const names = /"rfilename"\s*:\s*("(?:[^"\\\p{Cc}]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")/gu
   return [...text.matchAll(names)].map(([, name = '']) => String(JSON.parse(name)))
 }
 

@@ -105,7 +105,7 @@ describeClient('the doctor', ['nginx', 'python3'], () => {
     const given = await runPython(source, ['--json', '--endpoint', mirror.url], env)
     expect(find(given, 'endpoint')?.message).toBe(`There is a Hub at ${mirror.url} (hubmirror).`)
     expect(find(given, 'environment')?.message).toContain('and clients ask that other one')
-    const same = await runPython(source, ['--json'], { ...env, HF_ENDPOINT: `${mirror.url}` })
+    const same = await runPython(source, ['--json'], { ...env, HF_ENDPOINT: mirror.url })
     expect(find(same, 'environment')?.status).toBe('ok')
   })
 })
@@ -255,9 +255,12 @@ async function rowsOf({ hub, mirror }: Scene, folder: string): Promise<readonly 
   })
   const long = await serve((request, response) => {
     if (/^\/api\/models\/[^?]*\/tree/.test(request.url ?? '')) response.writeHead(501).end()
-    else if (!/^\/api\/models\/acme/.test(request.url ?? '')) passOn(mirror.url, request, response)
+    else if (request.url?.startsWith('/api/models/acme') !== true) passOn(mirror.url, request, response)
     else {
-      const siblings = [{ rfilename: 'w.bin' }, ...Array(200_000).fill({ rfilename: 'a/long/name.bin' })]
+      const siblings = [
+        { rfilename: 'w.bin' },
+        ...Array.from({ length: 200_000 }, () => ({ rfilename: 'a/long/name.bin' })),
+      ]
       response
         .writeHead(200, { 'content-type': 'application/json' })
         .end(JSON.stringify({ id: 'acme/secret', siblings }))

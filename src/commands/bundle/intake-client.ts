@@ -49,7 +49,8 @@ export class IntakeClient {
     })
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve)
-      outgoing.once('error', reject)
+      // Also after the first error: without a listener, Node would end the process with the text of the error.
+      outgoing.on('error', reject)
       outgoing.once('close', () => reject(new Error('the connection was closed')))
     })
     // It may answer, and close the connection, before all bytes were sent.
