@@ -49,18 +49,25 @@ export class IntakeClient {
     })
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve)
-      // Also after the first error: without a listener, Node would end the process with the text of the error.
-      outgoing.on('error', reject)
+      outgoing.once('error', reject)
       outgoing.once('close', () => reject(new Error('the connection was closed')))
     })
     // It may answer, and close the connection, before all bytes were sent.
     let own: unknown
+    const pieces = piecesOf(body)
     const watched = async function* (): AsyncGenerator<Buffer, void, undefined> {
       try {
-        yield* body
-      } catch (error) {
-        own = error
-        throw error
+        for (;;) {
+          const next = await pieces.next().catch((error: unknown) => {
+            own = error
+            throw error
+          })
+          if (next.done === true) return
+          // If the connection breaks, the stream throws its error in here. That is none of the body's.
+          yield next.value
+        }
+      } finally {
+        await pieces.return()
       }
     }
     const sending = pipeline(
@@ -83,6 +90,12 @@ export class IntakeClient {
       throw new MirrorGone(error)
     }
   }
+}
+
+async function* piecesOf(
+  body: Iterable<Buffer> | AsyncIterable<Buffer>,
+): AsyncGenerator<Buffer, void, undefined> {
+  yield* body
 }
 
 const UNKNOWN = 'the running mirror is of a version that takes no bundles, or has failed; its log may say why'
