@@ -4,11 +4,12 @@
 /** Headers as Node and undici give them: lower-case names, an array where a field came several times. */
 export type HeaderBag = Readonly<Record<string, string | string[] | undefined>>
 
-/** Fields that speak of one connection only (RFC 9110 §7.6.1), and Proxy-* fields, which do in practice. */
+/** Fields that speak of one connection only (RFC 9110 §7.6.1), and those of a login at a proxy, which is the next one only (§11.7). */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
   'proxy-authenticate',
+  'proxy-authentication-info',
   'proxy-authorization',
   'proxy-connection',
   'te',
@@ -43,6 +44,11 @@ export function listValue(headers: HeaderBag, name: string): string | undefined 
 export function isEventStream(headers: HeaderBag): boolean {
   const [type = ''] = (headerValue(headers, 'content-type') ?? '').split(';')
   return type.trim().toLowerCase() === 'text/event-stream'
+}
+
+/** Whether these are the headers of a page for people: HTML or XHTML. */
+export function isPage(headers: HeaderBag): boolean {
+  return /^(?:text\/html|application\/xhtml\+xml)\b/i.test(headerValue(headers, 'content-type') ?? '')
 }
 
 /** The field names that a Connection header declares hop-by-hop. */

@@ -2,7 +2,7 @@
 // clients. This file does not know who asked, and follows no redirect: it only says which kind of answer it is.
 
 import { createHash } from 'node:crypto'
-import { type HeaderBag, headerValue, isHeaderSafe } from '../http/headers.ts'
+import { type HeaderBag, headerValue, isHeaderSafe, isPage } from '../http/headers.ts'
 import { parseContentRange } from '../http/range.ts'
 import { answeredAt } from '../http/retry-after.ts'
 import { type CommitHash, isCommitHash, type Repo, repoKey } from './names.ts'
@@ -100,8 +100,7 @@ function readDirect(headers: HeaderBag, status: 200 | 206): FirstHop {
   }
   const commit = readCommit(headers)
   const type = headerValue(headers, 'content-type')
-  const isPage = /^(?:text\/html|application\/xhtml\+xml)\b/i.test(type ?? '')
-  if (commit === undefined && isPage) return { kind: 'bad', reason: `${status} with a page` }
+  if (commit === undefined && isPage(headers)) return { kind: 'bad', reason: `${status} with a page` }
   const contentType = type === undefined || type === '' || !isHeaderSafe(type) ? undefined : type
   const linked = headerValue(headers, 'x-linked-etag')
   const etag = readEtag(linked ?? headerValue(headers, 'etag'), linked !== undefined)

@@ -54,6 +54,19 @@ const WORDS: readonly { readonly status: number; readonly words: RegExp; readonl
   { status: 404, words: /^Entry not found/, code: 'EntryNotFound' },
 ]
 
+/** Whether a CDN says that its own origin has failed it. These statuses are Cloudflare's: 520 to 527, and 530. */
+export function isCdnFailure(status: number): boolean {
+  return status >= 520 && status <= 530
+}
+
+/**
+ * Whether no Hub sends this status, but only what stands before it: a proxy (407, RFC 9110 §15.5.8), a network that wants a login
+ * first (511, RFC 6585 §6), or a CDN.
+ */
+export function isNeverOfHub(status: number): boolean {
+  return status === 407 || status === 511 || isCdnFailure(status)
+}
+
 /**
  * Reads an answer of status 400 and above. Fields that are malformed count as absent; a code or a message that a gateway
  * has dropped is taken from the body, where that says the same.
@@ -70,7 +83,8 @@ export function readRefusal(status: number, headers: HeaderBag, body: Buffer): R
   const retryAfter = waitOf(headers)
   // In any other answer it would describe a quota that is not the caller's.
   const rateLimit = status === 429 ? safeValue(headers, 'ratelimit') : undefined
-  const isOfHub = status !== 407 && (code !== undefined || said || hasHubFields(headers) || saysError(body))
+  const isOfHub =
+    !isNeverOfHub(status) && (code !== undefined || said || hasHubFields(headers) || saysError(body))
   // The only field of it that is passed on: its page is not, but the wait is.
   const message = !isOfHub && status === 429 ? TOO_MANY : said
   return {

@@ -8,6 +8,7 @@ import type { Conditions } from '../http/select.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { HubRoute } from '../hub/route.ts'
 import type { OriginClient } from '../origin/client.ts'
+import { foreignToStorage } from '../origin/failures/refused.ts'
 import { discard } from '../origin/read-body.ts'
 import type { Answer } from './answer.ts'
 import { anonymousRequester, type Ctx } from './context.ts'
@@ -35,7 +36,7 @@ export class DatasetAssets {
 
   /**
    * The asset, or what its host says instead. The caller must close the body. Throws MirrorError when the mirror asks no
-   * datasets-server, or that cannot be reached or leads elsewhere.
+   * datasets-server, or that cannot be reached or leads elsewhere, and the errors of `foreignToStorage`.
    */
   async get(
     ctx: Ctx,
@@ -55,9 +56,15 @@ export class DatasetAssets {
       signal: ctx.signal,
     })
     const { status, body } = answer
+    const { host } = client.policy.base
     if (status >= 300 && status < 400 && status !== 304) {
       discard(answer)
-      throw new MirrorError('redirect_refused', { detail: { host: client.policy.base.host } })
+      throw new MirrorError('redirect_refused', { detail: { host } })
+    }
+    const foreign = await foreignToStorage(answer, host)
+    if (foreign !== undefined) {
+      discard(answer)
+      throw foreign
     }
     const passed = Object.entries(passableHeaders(answer.headers, ['cache-control']))
     const headers: Record<string, string> = {}

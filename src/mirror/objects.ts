@@ -75,11 +75,12 @@ export class Objects {
 
   /**
    * The size in a batch is what its caller has sent, and the Hub may repeat that. A download by a wrong size would fail for all
-   * who join it. Throws transfer_link_refused.
+   * who join it. Throws transfer_link_refused, and as `askSize`.
    */
   async #checkSize(ctx: Ctx, { sizeBytes }: Pick<LinkedObject, 'sizeBytes'>, url: URL): Promise<void> {
     await ctx.countAgainstLimit?.()
-    const found = await askSize(this.#options.client, url, anonymousRequester(ctx), ctx.signal)
+    const stated = { sizeBytes, isBelieved: false }
+    const found = await askSize(this.#options.client, url, anonymousRequester(ctx), ctx.signal, stated)
     if (found?.sizeBytes === sizeBytes) return
     const reason = found === undefined ? 'refused there' : 'another size'
     throw new MirrorError('transfer_link_refused', { detail: { reason, host: url.host } })
@@ -137,13 +138,16 @@ export class Objects {
 
 const EMPTY_SHA256 = createHash('sha256').digest('hex')
 
-/** One address that the Hub gave once. Throws transfer_link_refused when another would be needed. */
+/** One address that the Hub gave once. */
 function onlyUrl(url: URL): SignedUrls {
   return {
     get: () => url,
     set: () => undefined,
-    invalidate: () => {
-      throw new MirrorError('transfer_link_refused', { detail: { reason: 'refused there', host: url.host } })
+    invalidate: (_name, _url, foreign) => {
+      throw (
+        foreign ??
+        new MirrorError('transfer_link_refused', { detail: { reason: 'refused there', host: url.host } })
+      )
     },
   }
 }

@@ -4,12 +4,13 @@
 
 import { isOriginUnavailable, type MirrorError } from '../errors.ts'
 import { etagOf, weakEtag } from '../http/conditional.ts'
-import { headerValue } from '../http/headers.ts'
+import { headerValue, isPage } from '../http/headers.ts'
 import { readRefusal } from '../hub/refusal.ts'
 import { manifestAccept, type RegistryRequest } from '../hub/registry.ts'
 import { passableHeaders } from '../hub/response-headers.ts'
 import type { OriginAnswer, OriginClient } from '../origin/client.ts'
 import { foreignAnswer, interception } from '../origin/failures/bad-answer.ts'
+import { RefusedByHub } from '../origin/failures/refused.ts'
 import { askSize, type ObjectSize } from '../origin/files/object-size.ts'
 import { discard, readBounded } from '../origin/read-body.ts'
 import type { Outcome } from '../telemetry/observer.ts'
@@ -107,7 +108,14 @@ export class Registry {
       return { ...kept, isExact: true }
     if (!isPublic) return undefined
     await ctx.countAgainstLimit?.()
-    return askSize(client, client.url(target), anonymousRequester(ctx), ctx.signal, kept?.sizeBytes)
+    const stated = kept && { sizeBytes: kept.sizeBytes, isBelieved: true }
+    try {
+      return await askSize(client, client.url(target), anonymousRequester(ctx), ctx.signal, stated)
+    } catch (error) {
+      // The quota of visitors is used up. The caller may have one of its own.
+      if (error instanceof RefusedByHub) return undefined
+      throw error
+    }
   }
 
   async #manifest(
@@ -178,7 +186,7 @@ export class Registry {
       return refusalAnswer(refusal, { asked: hintContext(ctx, repo), anonymous, aboutRepo: true })
     }
     // A login page of the network instead of the JSON.
-    if (/^text\/html\b/i.test(headerValue(answer.headers, 'content-type') ?? ''))
+    if (isPage(answer.headers))
       return orKept(interception({ ...answer, host: client.policy.base.host }, 'hub'))
     const fact = factOf(answer, body)
     noteAllowed(ctx.access, 'public')

@@ -131,9 +131,14 @@ export function sendFailure(
     noteRefusal(record.access, thrown.refusal)
     const answer = refusalAnswer(thrown.refusal, { anonymous: false, aboutRepo: true })
     record.outcome = 'refused'
-    const headers = { ...answer.headers, ...outcomeHeaders(answer) }
-    const body = answer.body.kind === 'bytes' ? answer.body.bytes : Buffer.alloc(0)
-    respond(response, answer.status, headers, body, headOnly, record)
+    const message = answer.headers['x-error-message']
+    // Where the Hub has sent no words, git-lfs reads those of the mirror only in its own form.
+    const isMute = thrown.refusal.body.length === 0 && message !== undefined && record.reader === 'git-lfs'
+    const words = isMute ? bodyOf(message, record.reader) : undefined
+    const type: Record<string, string> = words === undefined ? {} : { 'content-type': words.type }
+    const headers = { ...answer.headers, ...outcomeHeaders(answer), ...type }
+    const sent = answer.body.kind === 'bytes' ? answer.body.bytes : Buffer.alloc(0)
+    respond(response, answer.status, headers, words?.body ?? sent, headOnly, record)
     return
   }
   const error = asMirrorError(thrown)

@@ -70,6 +70,22 @@ const EDGE = { code: 403, headers: { ...HTML, Server: 'gateway' }, body: '<html>
 /** In place of the Hub, for a client that asks for what is not stored; with words of the answer, and its status. */
 const REFUSING = {
   'a filter': [{ edge: EDGE }, /answered 403 in the Hub's place/, 502],
+  'a proxy that the mirror must sign in to': [
+    {
+      edge: {
+        code: 407,
+        headers: { ...HTML, 'Proxy-Authenticate': 'Basic realm="p"' },
+        body: '<html>sign in',
+      },
+    },
+    /asks the mirror to sign in \(407\)/,
+    502,
+  ],
+  'a CDN whose own origin has failed': [
+    { edge: { code: 520, headers: HTML, body: '<html>unknown error' } },
+    /it answered 520/,
+    502,
+  ],
   'maintenance of the Hub': [
     { edge: { code: 503, headers: { ...HTML, 'Retry-After': '40' }, body: '<html>back soon' } },
     /The Hub/,

@@ -102,6 +102,7 @@ export class Exchange {
         setTimeout(resolve, damage.delayMs)
       })
     }
+    if (damage.afterBody) await this.readBody()
     if (damage.stallHeaders) await this.stall()
     if (damage.resetBeforeHeaders) {
       this.request.socket.resetAndDestroy()

@@ -23,6 +23,8 @@ export interface Damage {
   readonly resetBeforeHeaders?: true
   /** Ends the connection in order (FIN), and says nothing. */
   readonly endBeforeHeaders?: true
+  /** Reads the whole body of the request before it answers. */
+  readonly afterBody?: true
   /** Says nothing until `release()`, then answers. */
   readonly stallHeaders?: true
   readonly status?: {

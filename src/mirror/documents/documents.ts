@@ -3,6 +3,7 @@
 // time when the Hub is away.
 
 import { isHubAway, isOriginUnavailable, MirrorError } from '../../errors.ts'
+import { isPage } from '../../http/headers.ts'
 import { isOfDatasetsServer } from '../../hub/datasets-server.ts'
 import { isCommitHash, type Repo } from '../../hub/names.ts'
 import { deniesRepo, isBadToken, type Refusal, readRefusal } from '../../hub/refusal.ts'
@@ -32,7 +33,7 @@ import { type DocumentRequest, type DocumentRoute, type HubAnswer, HubDocuments 
 import { type Implied, isComposedPage } from './implied.ts'
 import { ListingDocuments } from './listing-documents.ts'
 import { offlineError } from './offline.ts'
-import { isPage, kept, receivedFact, unchangedFact } from './received.ts'
+import { kept, receivedFact, unchangedFact } from './received.ts'
 import { ServedDocuments, type ServedDocumentsOptions } from './served-documents.ts'
 import type { StoredLists } from './stored-lists.ts'
 
@@ -256,6 +257,7 @@ export class Documents {
     }
     const unchanged = answer.status === 304 ? context.stored : undefined
     const status = unchanged === undefined ? answer.status : 200
+    // A login page of the network instead of the JSON.
     if (unchanged === undefined && isPage(answer.headers)) throw interception({ ...answer, host }, 'hub')
     noteAnswered(ctx, route.repo !== undefined && this.#options.access.verdict(route.repo) === 'public')
     const received = unchanged === undefined ? receivedFact(answer) : unchangedFact(unchanged, answer)

@@ -1,6 +1,7 @@
 // Documents that describe files of a commit: finds the files in those that pass, and reads listings for the mirror itself.
 
 import { callerKey } from '../../callers/caller-key.ts'
+import { isPage } from '../../http/headers.ts'
 import { isCommitHash } from '../../hub/names.ts'
 import { readRefusal } from '../../hub/refusal.ts'
 import type { Access } from '../access/access.ts'
@@ -13,7 +14,7 @@ import { documentName } from './document-name.ts'
 import { type DocumentPlans, infoOf, itemsOf } from './document-plans.ts'
 import type { DocumentRoute, HubDocuments } from './hub-documents.ts'
 import type { Implied } from './implied.ts'
-import { isPage, receivedFact } from './received.ts'
+import { receivedFact } from './received.ts'
 
 const GET = { method: 'GET', body: undefined, contentType: undefined } as const
 

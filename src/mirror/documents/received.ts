@@ -44,8 +44,3 @@ export function kept(headers: HeaderBag): Record<string, string> {
   }
   return result
 }
-
-/** A login page of the network instead of the JSON. */
-export function isPage(headers: HeaderBag): boolean {
-  return /^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
-}

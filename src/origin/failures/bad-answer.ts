@@ -2,9 +2,9 @@
 // becomes an error that counts as an unavailable origin (`isOriginUnavailable`). Pure.
 
 import { MirrorError } from '../../errors.ts'
-import { type HeaderBag, headerText, headerValue } from '../../http/headers.ts'
+import { type HeaderBag, headerText, headerValue, isPage } from '../../http/headers.ts'
 import { waitMsOf } from '../../http/retry-after.ts'
-import type { Refusal } from '../../hub/refusal.ts'
+import { isNeverOfHub, type Refusal, readRefusal } from '../../hub/refusal.ts'
 
 /** What was answered, and by which host. */
 interface AnswerHead {
@@ -44,10 +44,41 @@ export function interception({ host, status, headers }: AnswerHead, who: 'hub' |
  */
 export function foreignAnswer(answered: AnswerHead, refusal: Refusal): MirrorError | undefined {
   if (refusal.isForeign !== true || answered.status === 429) return undefined
-  const { status } = answered
-  // 511 is what networks answer that want a login first (RFC 6585 §6).
-  if (status === 408 || (status >= 500 && status !== 511)) return hubFailure(answered)
-  return interception(answered, 'hub')
+  return failureOrInterception(answered, 'hub')
+}
+
+/**
+ * The same for an answer whose body was not read, of the Hub or of a host that stores files. What comes from something before it is a
+ * page, or has a status that neither of them sends: storage refuses in XML. Undefined for a challenge of the Hub, since git sends its
+ * credentials only after one.
+ */
+export function foreignHead(answered: AnswerHead, isOfHub: boolean): MirrorError | undefined {
+  const { status, headers } = answered
+  if (!isNeverOfHub(status) && !isPage(headers)) return undefined
+  if (isOfHub) {
+    const isChallenge = status === 401 && headerValue(headers, 'www-authenticate') !== undefined
+    return isChallenge ? undefined : foreignAnswer(answered, readRefusal(status, headers, Buffer.alloc(0)))
+  }
+  // Google's storage calls the empty answer to an upload HTML.
+  const isEmpty = status < 300 && headerValue(headers, 'content-length') === '0'
+  return isEmpty || status === 429 ? undefined : failureOrInterception(answered, 'cdn')
+}
+
+/** The error for a refusal of a host that stores files, at an address that the Hub has just given. */
+export function storageRefusal({ host, status, headers }: AnswerHead): MirrorError {
+  return new MirrorError('origin_bad_answer', {
+    message: `The host that stores the Hub's files (${host}) answered ${status} to an address of the Hub. Try again; if this persists, contact the operator of this mirror.`,
+    detail: { reason: 'refused by storage', host, status, ...signsOf(headers) },
+  })
+}
+
+function failureOrInterception(answered: AnswerHead, who: 'hub' | 'cdn'): MirrorError {
+  return isFailure(answered.status) ? hubFailure(answered) : interception(answered, who)
+}
+
+/** Whether a server that has failed answers with this status. 511 comes from a network that wants a login first (RFC 6585 §6). */
+export function isFailure(status: number): boolean {
+  return status === 408 || (status >= 500 && status !== 511)
 }
 
 function hubWords(status: number): string {

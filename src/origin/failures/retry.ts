@@ -1,13 +1,12 @@
 // Which requests may be repeated, and when. Pure.
 
-/**
- * Answers of a server in trouble; from 520 to 530 they are those of a CDN whose own origin fails it. 429 is not among
- * them: it is passed on to the caller, and never repeated.
- */
+import { isCdnFailure } from '../../hub/refusal.ts'
+
+/** Answers of a server in trouble. 429 is not among them: it is passed on to the caller, and never repeated. */
 const RETRYABLE = new Set([408, 500, 502, 503, 504])
 
 export function isRetryableStatus(status: number): boolean {
-  return RETRYABLE.has(status) || (status >= 520 && status <= 530)
+  return RETRYABLE.has(status) || isCdnFailure(status)
 }
 
 /**

@@ -133,7 +133,7 @@ const BY_CODE: ReadonlyMap<string, Words> = new Map([
  * process has no file descriptors left. A MirrorError is returned unchanged. `host` is that of the configured origin,
  * and `url` is the requested one.
  */
-export function originFailure(error: unknown, url: URL, host: string): MirrorError {
+export function originFailure(error: unknown, url: Pick<URL, 'host'>, host: string): MirrorError {
   if (error instanceof MirrorError) return error
   const code = failureCode(error)
   const detail = { host: url.host, reason: code.slice(0, 60) }

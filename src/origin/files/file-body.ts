@@ -3,14 +3,14 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MirrorError } from '../../errors.ts'
-import { type HeaderBag, headerValue } from '../../http/headers.ts'
+import { type HeaderBag, headerValue, isPage } from '../../http/headers.ts'
 import { type ByteRange, parseContentRange } from '../../http/range.ts'
 import { answeredAt } from '../../http/retry-after.ts'
 import { bareEtag, type FileMeta } from '../../hub/file-meta.ts'
 import { isAbsence, type Refusal } from '../../hub/refusal.ts'
 import type { Lane, Observer } from '../../telemetry/observer.ts'
 import type { OriginAnswer, OriginClient, Requester } from '../client.ts'
-import { badAnswer, hubFailure, interception, REDIRECT_LOOP } from '../failures/bad-answer.ts'
+import { badAnswer, foreignHead, hubFailure, REDIRECT_LOOP, storageRefusal } from '../failures/bad-answer.ts'
 import { RefusedByHub, readRefusedByHub } from '../failures/refused.ts'
 import { isRetryableStatus, retryDelayMs } from '../failures/retry.ts'
 import { isTimeout, originFailure } from '../failures/unreachable.ts'
@@ -192,7 +192,7 @@ export class FileBody {
     discard(answer)
     if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: cached.host })
     // The URL has expired, is bound to another method, or has moved. The Hub issues another, or has done so for another range.
-    this.#urls.invalidate(this.#urlName, cached)
+    this.#urls.invalidate(this.#urlName, cached, foreignHead({ ...answer, host: cached.host }, own))
     this.#observer.originRetry('expired-url')
     return this.#open(range, how)
   }
@@ -270,7 +270,8 @@ export class FileBody {
     discard(answer)
     this.#urls.invalidate(this.#urlName, url)
     if (isRetryableStatus(answer.status)) throw hubFailure({ ...answer, host: url.host })
-    if (answer.status >= 400) throw interception({ ...answer, host: url.host }, 'cdn')
+    const answered = { ...answer, host: url.host }
+    if (answer.status >= 400) throw foreignHead(answered, false) ?? storageRefusal(answered)
     throw badAnswer('no body', url)
   }
 
@@ -341,6 +342,8 @@ export class FileBody {
     } else if (headerValue(answer.headers, 'content-length') !== undefined) {
       // A whole body of another length is another file, or a proxy's error page.
       if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes) {
+        const foreign = foreignHead({ ...answer, host: url.host }, own)
+        if (foreign !== undefined) throw foreign
         const isOfHub = own && headerValue(answer.headers, 'x-repo-commit') !== undefined
         throw this.#claim !== undefined && isOfHub ? changed('size') : bad('wrong length')
       }
@@ -388,8 +391,7 @@ export class FileBody {
     const length = headerValue(headers, 'content-length')
     const announced = parseContentRange(headerValue(headers, 'content-range'))?.sizeBytes
     // A Hub sends the HTML of a repo as plain text.
-    if (announced === undefined && length === undefined)
-      return !/^text\/html\b/i.test(headerValue(headers, 'content-type') ?? '')
+    if (announced === undefined && length === undefined) return !isPage(headers)
     return (announced ?? Number(length)) === sizeBytes
   }
 

@@ -15,8 +15,11 @@ export interface SignedUrls {
    * ms), which is also the clock of its expiry: the mirror's wall clock may be wrong.
    */
   set(name: string, url: URL, signedAt: number | undefined): void
-  /** Removes `url`, unless another has taken its place. */
-  invalidate(name: string, url: URL): void
+  /**
+   * Removes `url`, unless another has taken its place. Something on the way to its host has refused it where `foreign` says so. Throws
+   * if there can be no other.
+   */
+  invalidate(name: string, url: URL, foreign?: Error): void
 }
 
 /** `monotonic` counts how long a URL is cached; `now` (epoch ms) is used if the Hub has sent no date. */

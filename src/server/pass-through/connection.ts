@@ -24,6 +24,8 @@ export interface OriginResponse {
   readonly stream: Readable
   /** The permit of its connection, if it is the answer to the request itself. */
   readonly permit?: ConnectionPermit
+  /** The host that sent it, where a redirect has led away from the Hub. */
+  readonly storage?: string
 }
 
 /** Whether the method of a request is a safe one (RFC 9110 §9.2.1). */

@@ -54,7 +54,7 @@ import {
   rewritePassedDocument,
 } from './passed-json.ts'
 import { readableResponse } from './readable-response.ts'
-import { refusalFields, refuseForeignPage } from './refusals.ts'
+import { refusalFields, refuseForeign } from './refusals.ts'
 import { withoutCredential } from './without-credential.ts'
 
 export interface ForwardOptions {
@@ -265,7 +265,7 @@ async function answer(
     final = readableResponse(final, { method, mustRead: ctx.lent !== undefined })
   record.outcome = final.statusCode >= 400 ? 'refused' : 'bypass'
   await learn(method, final, isOfHub, options)
-  refuseForeignPage(final, route, options)
+  refuseForeign(final, route, options)
   const isAccepted = isChange(route, method) && final.statusCode < 400
   const extra = needsXet(route) ? [...PAGE_HEADERS, ...XET_HEADERS] : PAGE_HEADERS
   const headers = passableHeaders(final.headers, extra)
@@ -391,7 +391,7 @@ async function follow(
   )
   if (followed.kind !== 'answer') throw badAnswer(REDIRECT_LOOP, followed.url)
   const { status: statusCode, headers, body: stream } = followed.answer
-  return { statusCode, headers, stream }
+  return { statusCode, headers, stream, storage: followed.url.host }
 }
 
 /** The base URLs that mark a URL of the Hub, and the one that replaces them. */

@@ -14,7 +14,9 @@ import type { Mirror } from '../../mirror/mirror.ts'
 import type { PassingBody } from '../../mirror/uploads.ts'
 import type { OriginClient } from '../../origin/client.ts'
 import { uploadLimits } from '../../origin/connections/upload-pace.ts'
+import { foreignToStorage } from '../../origin/failures/refused.ts'
 import type { OriginAnswer } from '../../origin/origin-answer.ts'
+import { discard } from '../../origin/read-body.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
 import { recordOf } from '../request-record.ts'
@@ -41,7 +43,10 @@ export interface UploadRequest {
   readonly method: 'PUT' | 'POST'
 }
 
-/** Passes the upload on, and sends the answer of storage. Throws upload_mismatch for a body that was not announced. */
+/**
+ * Passes the upload on, and sends the answer of storage. Throws upload_mismatch for a body that was not announced, RefusedByHub for a
+ * rate limit with a page, and the error for any other answer of something before storage.
+ */
 export async function upload(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -64,6 +69,7 @@ export async function upload(
   const passing =
     link.content === undefined ? undefined : options.mirror.uploads.begin(ctx, link, link.content)
   let answer: OriginAnswer | undefined
+  let refused: Error | undefined
   try {
     const bytes = request.raw.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>
     answer = await client.send({
@@ -87,15 +93,14 @@ export async function upload(
       signal: limits.signal,
       answerTimeoutMs: STORED_WITHIN_MS,
     })
+    refused = await refusalOf(answer, link.url.host)
   } finally {
-    passing?.end(answer !== undefined && answer.status < 300)
+    passing?.end(answer !== undefined && answer.status < 300 && refused === undefined)
   }
   limits.answered()
-  if (answer.status >= 300 && answer.status < 400) {
-    await answer.body.dump()
-    throw new MirrorError('redirect_refused', {
-      detail: { reason: 'redirect of an upload', host: link.url.host },
-    })
+  if (refused !== undefined) {
+    discard(answer)
+    throw refused
   }
   record.outcome = answer.status >= 400 ? 'refused' : 'bypass'
   const { status, headers, body } = answer
@@ -105,11 +110,22 @@ export async function upload(
       ...passableHeaders(headers),
       'access-control-allow-origin': '*',
       'access-control-expose-headers': 'ETag',
+      // A form of another site may send the request. What a browser then shows must run no script in the name of the mirror.
+      'content-security-policy': "default-src 'none'; sandbox",
+      'x-content-type-options': 'nosniff',
       'x-request-id': record.id,
       ...outcomeHeaders({ outcome: record.outcome, originStatus: status }),
     })
   }
   await sendStream(reply.raw, counted(body, observer), start, { record, isWanted })
+}
+
+/** The error for an answer that is not passed on, because storage itself has not answered or wants another address to be asked. */
+async function refusalOf(answer: OriginAnswer, host: string): Promise<Error | undefined> {
+  const { status } = answer
+  if (status >= 300 && status < 400)
+    return new MirrorError('redirect_refused', { detail: { reason: 'redirect of an upload', host } })
+  return foreignToStorage(answer, host)
 }
 
 function headersOf(
