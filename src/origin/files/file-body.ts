@@ -342,7 +342,8 @@ export class FileBody {
     } else if (headerValue(answer.headers, 'content-length') !== undefined) {
       // A whole body of another length is another file, or a proxy's error page.
       if (Number(headerValue(answer.headers, 'content-length')) !== this.#meta.sizeBytes) {
-        const foreign = foreignHead({ ...answer, host: url.host }, own)
+        // A page in place of the Hub is no reason to give up at once: the next request may reach it.
+        const foreign = own ? undefined : foreignHead({ ...answer, host: url.host }, false)
         if (foreign !== undefined) throw foreign
         const isOfHub = own && headerValue(answer.headers, 'x-repo-commit') !== undefined
         throw this.#claim !== undefined && isOfHub ? changed('size') : bad('wrong length')
