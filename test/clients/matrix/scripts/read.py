@@ -5,6 +5,7 @@ usage: read.py LIBRARY REPO_ID; endpoint, home and token come from the environme
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -119,3 +120,6 @@ LIBRARIES = {
     name: call for name, call in list(globals().items()) if callable(call) and name not in ("show", "rows", "Path")
 }
 LIBRARIES[library]()
+sys.stdout.flush()
+# Threads of Arrow that still run when the interpreter ends abort the process (github.com/apache/arrow/issues/45214).
+os._exit(0)
