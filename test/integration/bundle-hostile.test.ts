@@ -138,6 +138,26 @@ const HOSTILE: readonly (readonly [string, Buffer, string])[] = [
     bundleOf(changed(info, { target: '/api/whoami-v2' }), MEMBERS),
     'no answer about',
   ],
+  [
+    'a second size for one document',
+    bundleOf([...ROWS, { ...info, target: `${API}/refs`, sizeBytes: 1 }], MEMBERS),
+    'line 6 of manifest.jsonl is wrong: a line before it gives another size',
+  ],
+  [
+    'a document that fills the disk by many names',
+    bundleOf(
+      ROWS.concat(
+        Array.from({ length: 6 }, (_, page) => ({
+          ...info,
+          target: `${API}/tree/${COMMIT}?cursor=${page}`,
+          sha256: SHA256,
+          sizeBytes: 64 * 1024 * 1024,
+        })),
+      ),
+      MEMBERS,
+    ),
+    'line 11 of manifest.jsonl is wrong: documents that several lines name',
+  ],
   ['a member that ends early', bundleOf(ROWS, MEMBERS).subarray(0, 100_000), 'cut short'],
 ]
 

@@ -15,6 +15,7 @@ import {
 import { checkPath, checkRevision } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
 import { type BlobKey, hasDigest, isBlobKey } from '../../store/digest.ts'
+import { formatSize } from '../store-output.ts'
 import { BadArchive } from './tar.ts'
 
 export const HEAD_NAME = 'bundle.json'
@@ -25,6 +26,11 @@ export const MAX_HEAD_BYTES = 64 * 1024
 export const MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 /** More than any page of a listing, and than the info of any repo. */
 export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+/**
+ * One body may answer several requests, such as a page of two commits with the same files, and each answer takes its space on the
+ * disk. This bounds what all of them take beyond the bytes that the bundle carries.
+ */
+const MAX_REPEATED_BYTES = 256 * 1024 * 1024
 const MAX_TEXT_CHARS = 4096
 
 /** `bundle.json`. */
@@ -113,6 +119,12 @@ export function formatManifest(
   const body = Buffer.concat(lines.map((line) => Buffer.from(line)))
   if (body.length > MAX_MANIFEST_BYTES)
     throw new BadArchive('the bundle would have too many files; make several bundles')
+  const documents = new DocumentSizes()
+  for (const row of manifest.documents) {
+    const fault = documents.add(row)
+    if (fault !== undefined)
+      throw new BadArchive(`${row.target}: ${fault}; make several bundles, or leave a repo out`)
+  }
   const name = createHash('sha256').update(body).digest('hex')
   const head: Head = {
     format: FORMAT,
@@ -143,7 +155,10 @@ export function parseHead(bytes: Buffer): Head {
   return { format, sha256, sizeBytes, createdAt, ...(since === undefined ? {} : { since }) }
 }
 
-/** Throws BadArchive, naming the line. The caller has compared the digest. */
+const CURE =
+  'make the bundle again, with the version of hubmirror that loads it, and load none of which you do not know who made it'
+
+/** Throws BadArchive, naming the line, what is wrong with it and the cure. The caller has compared the digest. */
 export function parseManifest(bytes: Buffer): Manifest {
   const manifest = new Reading()
   let number = 0
@@ -152,15 +167,41 @@ export function parseManifest(bytes: Buffer): Manifest {
     const end = found === -1 ? bytes.length : found
     number += 1
     const row = parseRecord(bytes.toString('utf8', start, end))
-    if (row === undefined || !manifest.add(row))
-      throw new BadArchive(`line ${number} of ${MANIFEST_NAME} is wrong`)
+    const fault = row === undefined ? 'it is no JSON object' : manifest.add(row)
+    if (fault !== undefined)
+      throw new BadArchive(`line ${number} of ${MANIFEST_NAME} is wrong: ${fault}; ${CURE}`)
     start = end + 1
   }
   manifest.check()
   return manifest
 }
 
-/** The rows so far. */
+/** Bounds what documents take on the disk of the side that loads them. */
+class DocumentSizes {
+  readonly #sizes = new Map<string, number>()
+  #repeatedBytes = 0
+
+  /** Counts a document. Returns why it must not be there, and undefined if it may. */
+  add({ sha256, sizeBytes }: Pick<BundledDocument, 'sha256' | 'sizeBytes'>): string | undefined {
+    if (sizeBytes > MAX_DOCUMENT_BYTES)
+      return `the document has ${formatSize(sizeBytes)}, and a bundle may have documents of ${formatSize(MAX_DOCUMENT_BYTES)}`
+    const known = this.#sizes.get(sha256)
+    this.#sizes.set(sha256, sizeBytes)
+    if (known === undefined) return undefined
+    if (known !== sizeBytes) return 'a line before it gives another size for the same document'
+    this.#repeatedBytes += sizeBytes
+    return this.#repeatedBytes > MAX_REPEATED_BYTES
+      ? `documents that several lines name take more than ${formatSize(MAX_REPEATED_BYTES)}`
+      : undefined
+  }
+}
+
+const NO_REPO = 'no line before it names its repo'
+const NO_COMMIT = 'its commit is no commit hash'
+const NO_SIZE = 'its size is no number of bytes'
+const NO_KEY = 'its key is no digest that the store knows'
+
+/** The rows so far. Each `add` returns why a row must not be there, and undefined if it may. */
 class Reading implements Manifest {
   readonly repos: BundledRepo[] = []
   readonly refs: BundledRef[] = []
@@ -169,10 +210,10 @@ class Reading implements Manifest {
   readonly blobs: BundledBlob[] = []
   readonly #repos = new Map<string, Repo>()
   readonly #sizes = new Map<string, number>()
+  readonly #documentSizes = new DocumentSizes()
   readonly #seen = new Set<string>()
 
-  /** False for a row that must not be there. */
-  add(row: Record<string, unknown>): boolean {
+  add(row: Record<string, unknown>): string | undefined {
     switch (row['kind']) {
       case 'repo':
         return this.#addRepo(row)
@@ -185,7 +226,7 @@ class Reading implements Manifest {
       case 'document':
         return this.#addDocument(row)
       default:
-        return false
+        return 'this version of hubmirror does not know its kind'
     }
   }
 
@@ -193,7 +234,9 @@ class Reading implements Manifest {
   check(): void {
     for (const { key, sizeBytes, path } of this.files)
       if (sizeBytes > 0 && this.#sizes.get(key) !== sizeBytes)
-        throw new BadArchive(`${MANIFEST_NAME} names no blob of the right size for ${JSON.stringify(path)}`)
+        throw new BadArchive(
+          `${MANIFEST_NAME} names no blob of the right size for ${JSON.stringify(path)}; ${CURE}`,
+        )
   }
 
   #isNew(name: string): boolean {
@@ -201,12 +244,15 @@ class Reading implements Manifest {
     return this.#seen.add(name).size > size
   }
 
-  #addRepo({ repo: key, isPublic, name, licence }: Record<string, unknown>): boolean {
+  #addRepo({ repo: key, isPublic, name, licence }: Record<string, unknown>): string | undefined {
     const repo = readRepo(key)
-    if (repo === undefined || typeof isPublic !== 'boolean' || this.#repos.has(String(key))) return false
-    if (name !== undefined && (!isText(name) || parseRepoId(name) === undefined)) return false
+    if (repo === undefined) return 'it names no repo'
+    if (typeof isPublic !== 'boolean') return 'it does not say whether the repo is public'
+    if (this.#repos.has(String(key))) return 'a line before it names the same repo'
+    if (name !== undefined && (!isText(name) || parseRepoId(name) === undefined))
+      return 'its name is no id of a repo'
     if (licence !== undefined && !(Array.isArray(licence) && licence.length < 100 && licence.every(isText)))
-      return false
+      return 'its licence is no short list of names'
     this.#repos.set(String(key), repo)
     this.repos.push({
       repo,
@@ -214,50 +260,64 @@ class Reading implements Manifest {
       ...(name === undefined ? {} : { name }),
       ...(licence === undefined ? {} : { licence: licence as string[] }),
     })
-    return true
+    return undefined
   }
 
-  #addRef({ repo: key, revision, commit }: Record<string, unknown>): boolean {
+  #addRef({ repo: key, revision, commit }: Record<string, unknown>): string | undefined {
     const repo = this.#repos.get(String(key))
-    if (repo === undefined || !isText(revision) || !isRevision(revision) || !isCommit(commit)) return false
-    if (!this.#isNew(`ref ${String(key)} ${revision}`)) return false
+    if (repo === undefined) return NO_REPO
+    if (!isText(revision) || !isRevision(revision)) return 'its revision is no name of a branch or a tag'
+    if (!isCommit(commit)) return NO_COMMIT
+    if (!this.#isNew(`ref ${String(key)} ${revision}`)) return 'a line before it names the same revision'
     this.refs.push({ repo, revision, commit })
-    return true
+    return undefined
   }
 
-  #addFile(row: Record<string, unknown>): boolean {
+  #addFile(row: Record<string, unknown>): string | undefined {
     const { path, commit, etag, lfs, contentType, key, sizeBytes } = row
     const repo = this.#repos.get(String(row['repo']))
-    if (repo === undefined || !isCommit(commit) || typeof lfs !== 'boolean' || !isSize(sizeBytes))
-      return false
-    if (!isText(path) || !isPath(path) || typeof etag !== 'string' || !isBareEtag(etag)) return false
-    if (typeof key !== 'string' || !isBlobKey(key) || key !== `${lfs ? 'sha256' : 'gitsha1'}:${etag}`)
-      return false
-    if (contentType !== undefined && !isMediaType(contentType)) return false
-    if (sizeBytes === 0 && !hasDigest(key, Buffer.alloc(0))) return false
-    if (!this.#isNew(`file ${String(row['repo'])} ${commit} ${path}`)) return false
+    if (repo === undefined) return NO_REPO
+    if (!isCommit(commit)) return NO_COMMIT
+    if (typeof lfs !== 'boolean') return 'it does not say whether Git LFS has the file'
+    if (!isSize(sizeBytes)) return NO_SIZE
+    if (!isText(path) || !isPath(path)) return 'its path is no path of a file in a repo'
+    if (typeof etag !== 'string' || !isBareEtag(etag)) return 'its etag is none that the Hub gives'
+    if (typeof key !== 'string' || !isBlobKey(key)) return NO_KEY
+    if (key !== `${lfs ? 'sha256' : 'gitsha1'}:${etag}`) return 'its etag is not the digest in its key'
+    if (contentType !== undefined && !isMediaType(contentType)) return 'its content type is no media type'
+    if (sizeBytes === 0 && !hasDigest(key, Buffer.alloc(0)))
+      return 'its size is 0, and its key is not the digest of no bytes'
+    if (!this.#isNew(`file ${String(row['repo'])} ${commit} ${path}`))
+      return 'a line before it names the same file'
     const rest = contentType === undefined ? {} : { contentType }
     this.files.push({ repo, commit, path, etag, lfs, ...rest, key, sizeBytes })
-    return true
+    return undefined
   }
 
-  #addBlob({ key, sizeBytes, isCarried }: Record<string, unknown>): boolean {
-    if (typeof key !== 'string' || !isBlobKey(key) || key.startsWith('opaque:')) return false
-    if (!isSize(sizeBytes) || sizeBytes === 0 || typeof isCarried !== 'boolean' || this.#sizes.has(key))
-      return false
+  #addBlob({ key, sizeBytes, isCarried }: Record<string, unknown>): string | undefined {
+    if (typeof key !== 'string' || !isBlobKey(key) || key.startsWith('opaque:')) return NO_KEY
+    if (!isSize(sizeBytes) || sizeBytes === 0) return NO_SIZE
+    if (typeof isCarried !== 'boolean') return 'it does not say whether the bundle has its bytes'
+    if (this.#sizes.has(key)) return 'a line before it names the same blob'
     this.#sizes.set(key, sizeBytes)
     this.blobs.push({ key, sizeBytes, isCarried })
-    return true
+    return undefined
   }
 
-  #addDocument({ repo: key, target, commit, next, sha256, sizeBytes }: Record<string, unknown>): boolean {
-    const repo = this.#repos.get(String(key))
-    if (repo === undefined || !isText(target) || !isDigest(sha256) || !isSize(sizeBytes)) return false
-    if (sizeBytes > MAX_DOCUMENT_BYTES || !this.#isNew(`document ${target}`)) return false
-    if ((commit !== undefined && !isCommit(commit)) || (next !== undefined && !isText(next))) return false
+  #addDocument(row: Record<string, unknown>): string | undefined {
+    const { target, commit, next, sha256, sizeBytes } = row
+    const repo = this.#repos.get(String(row['repo']))
+    if (repo === undefined) return NO_REPO
+    if (!isText(target)) return 'its target is none of a request'
+    if (!isDigest(sha256)) return 'its sha256 is no digest'
+    if (!isSize(sizeBytes)) return NO_SIZE
+    if (commit !== undefined && !isCommit(commit)) return NO_COMMIT
+    if (next !== undefined && !isText(next)) return 'its next page is no target of a request'
+    if (!this.#isNew(`document ${target}`)) return 'a line before it has the same target'
     const rest = { ...(commit === undefined ? {} : { commit }), ...(next === undefined ? {} : { next }) }
-    this.documents.push({ repo, target, ...rest, sha256, sizeBytes })
-    return true
+    const document = { repo, target, ...rest, sha256, sizeBytes }
+    this.documents.push(document)
+    return this.#documentSizes.add(document)
   }
 }
 

@@ -105,11 +105,17 @@ export type Expected =
 export function expectedMembers({ blobs, documents }: Manifest): Map<string, Expected> {
   const expected = new Map<string, Expected>()
   for (const blob of blobs) if (blob.isCarried) expected.set(blobName(blob.key), { kind: 'blob', blob })
+  const same = new Map<string, BundledDocument[]>()
   for (const document of documents) {
-    const name = documentMember(document.sha256)
-    const before = expected.get(name)
-    const same = before?.kind === 'document' ? before.documents : []
-    expected.set(name, { kind: 'document', documents: [...same, document], sizeBytes: document.sizeBytes })
+    const { sha256, sizeBytes } = document
+    const before = same.get(sha256)
+    if (before !== undefined) {
+      before.push(document)
+      continue
+    }
+    const list = [document]
+    same.set(sha256, list)
+    expected.set(documentMember(sha256), { kind: 'document', documents: list, sizeBytes })
   }
   return expected
 }
