@@ -6,7 +6,14 @@ import { type CommitHash, isCommitHash, parseRepoId, typeOfApiSegment } from '..
 import { checkPath, checkRevision } from '../hub/url-text.ts'
 import { isRecord, parseRecord } from '../records.ts'
 import { type BlobKey, hasDigest, isBlobKey } from '../store/digest.ts'
-import { BadDocument, type BroughtFile, type BroughtRepo, type Intake, NotWelcome } from './intake.ts'
+import {
+  BadDocument,
+  type BroughtFile,
+  type BroughtRepo,
+  type FinishedRepo,
+  type Intake,
+  NotWelcome,
+} from './intake.ts'
 
 /** Some thousand files or blobs. */
 const MAX_ROWS_BYTES = 16 * 1024 * 1024
@@ -89,9 +96,7 @@ async function answer(intake: Intake, action: string, { about, body }: IntakeReq
       return done({})
     }
     case 'finish': {
-      const value = await readRecord(body)
-      const refs = new Map(listOf(value, 'refs').map(refOf))
-      await intake.finish(repoOf(value['repo']), refs)
+      await intake.finish(listOf(await readRecord(body), 'repos').map(finishedOf))
       return done({})
     }
     default:
@@ -160,6 +165,11 @@ function fileOf(row: unknown): BroughtFile {
   if (sizeBytes === 0 && !hasDigest(key, Buffer.alloc(0))) throw bad()
   const type = contentType === undefined ? {} : { contentType }
   return { path, meta: { commit, etag, sizeBytes, lfs, ...type }, key }
+}
+
+function finishedOf(row: unknown): FinishedRepo {
+  if (!isRecord(row)) throw bad()
+  return { brought: repoOf(row['repo']), refs: new Map(listOf(row, 'refs').map(refOf)) }
 }
 
 function refOf(row: unknown): readonly [string, CommitHash] {

@@ -12,9 +12,9 @@ import type { Access } from './access/access.ts'
 import type { Contents } from './content.ts'
 import type { Downloads } from './downloads/downloads.ts'
 import type { Invalidations } from './invalidations.ts'
-import { FactStore, ownerOf } from './metadata/fact-store.ts'
+import { FactStore } from './metadata/fact-store.ts'
 import type { Metadata } from './metadata/metadata.ts'
-import type { RestrictedMetadata } from './metadata/restricted.ts'
+import { REMOVE_AT_ONCE, type RestrictedMetadata } from './metadata/restricted.ts'
 
 /** Long before any answer of the Hub to this process. */
 const LONG_AGO = Number.NEGATIVE_INFINITY
@@ -35,6 +35,15 @@ export interface BroughtFile {
   readonly meta: FileMeta
   readonly key: BlobKey
 }
+
+/** A repo of which all else is there, and the commits to which its revisions point. */
+export interface FinishedRepo {
+  readonly brought: BroughtRepo
+  readonly refs: ReadonlyMap<string, CommitHash>
+}
+
+/** The revisions that have moved, by the start of the keys of documents and by the key of the repo. */
+type Moved = Map<string, Map<string, Set<string>>>
 
 /** An answer of the API: JSON. `next` is the target of the next page. */
 export interface BroughtDocument {
@@ -119,30 +128,45 @@ export class Intake {
   }
 
   /**
-   * Points revisions to commits, and makes the repo readable: for all callers if it is public, and else for those whom a rule
-   * names. To be called when all else of the repo is there. Rejects with the error of the disk.
+   * Points revisions to commits, and makes the repos readable: for all callers if a repo is public, and else for those whom a rule
+   * names. To be called when all else of them is there. Each call reads the keys of all documents once, so many repos belong into
+   * one. Rejects with NotWelcome, and with the error of the disk; some of the repos may be readable then.
    */
-  async finish(brought: BroughtRepo, refs: ReadonlyMap<string, CommitHash>): Promise<void> {
+  async finish(repos: readonly FinishedRepo[]): Promise<void> {
+    const moved: Moved = new Map()
+    try {
+      for (const one of repos) await this.#point(one, moved)
+    } finally {
+      // Also when a later repo has failed.
+      await this.#removeOlder(moved)
+    }
+    for (const { brought } of repos) await this.#show(brought)
+  }
+
+  async #point({ brought, refs }: FinishedRepo, moved: Moved): Promise<void> {
     const { repo, isPublic } = brought
-    const { metadata, restricted, invalidations } = this.#options
-    const { facts } = this.#options.store
-    const store = await this.#storeOf(brought)
+    const { metadata, restricted, store } = this.#options
+    const facts = await this.#storeOf(brought)
     const kept = isPublic ? metadata : restricted
-    const moved = new Set<string>()
     for (const [revision, commit] of refs) {
       kept.refs.set(repo, revision, commit, { askedAt: LONG_AGO, store: true })
       const { commit: known } = (await kept.refs.get(repo, revision, 0)) ?? {}
       // What the Hub has answered to this process counts more.
       if (known !== commit) continue
-      moved.add(revision)
+      const ofStore = ensured(moved, facts.documentKey(''), () => new Map<string, Set<string>>())
+      ensured(ofStore, repoKey(repo), () => new Set()).add(revision)
       // Again, and waited for.
-      await facts.write('refs', store.refKey(repo, revision), { commit })
+      await store.facts.write('refs', facts.refKey(repo, revision), { commit })
     }
-    await this.#removeOlder(store, repo, moved)
+  }
+
+  async #show(brought: BroughtRepo): Promise<void> {
+    const { restricted, invalidations } = this.#options
+    const { repo, isPublic } = brought
     if (isPublic) await this.#publish(brought)
     else await restricted.broughtAll(repo)
     invalidations.invalidate(repo)
-    if (this.standingOf(brought) !== 'welcome') throw new NotWelcome()
+    if (this.standingOf(brought) !== 'welcome') throw new NotWelcome(repo)
   }
 
   async #publish(brought: BroughtRepo): Promise<void> {
@@ -160,17 +184,23 @@ export class Intake {
   }
 
   /** Answers about revisions that point elsewhere now. What the new ones imply is composed from those of their commits. */
-  async #removeOlder(store: FactStore, repo: Repo, revisions: ReadonlySet<string>): Promise<void> {
+  async #removeOlder(moved: Moved): Promise<void> {
     const { facts } = this.#options.store
-    const prefix = store.documentKey('')
-    const removed: Promise<void>[] = []
-    for await (const key of facts.keys('documents', prefix)) {
-      const owner = ownerOf(key)
-      if (owner === undefined || repoKey(owner) !== repoKey(repo)) continue
-      const revision = revisionOf(key.slice(prefix.length))
-      if (revision !== undefined && revisions.has(revision)) removed.push(facts.remove('documents', key))
+    let older: string[] = []
+    // Not begun before it is awaited: a removal that fails meanwhile would be an error that is not handled.
+    const remove = () => Promise.all(older.map((key) => facts.remove('documents', key)))
+    for (const [prefix, repos] of moved) {
+      for await (const key of facts.keys('documents', prefix)) {
+        const { repo, revision } = branchOf(key.slice(prefix.length)) ?? {}
+        if (repo === undefined || revision === undefined) continue
+        if (!repos.get(repoKey(repo))?.has(revision)) continue
+        older.push(key)
+        if (older.length < REMOVE_AT_ONCE) continue
+        await remove()
+        older = []
+      }
     }
-    await Promise.all(removed)
+    await remove()
   }
 
   /**
@@ -180,7 +210,7 @@ export class Intake {
   async #storeOf(brought: BroughtRepo): Promise<FactStore> {
     const { restricted, metadata, invalidations, origin, store } = this.#options
     const { repo, isPublic } = brought
-    if (this.standingOf(brought) !== 'welcome') throw new NotWelcome()
+    if (this.standingOf(brought) !== 'welcome') throw new NotWelcome(repo)
     if (!isPublic) {
       if (await metadata.repos.wasPublic(repo)) {
         await metadata.repos.setPublic(repo, false)
@@ -216,8 +246,8 @@ export class Intake {
 
 /** The rules, or the Hub, have changed since the repo was welcome. */
 export class NotWelcome extends Error {
-  constructor() {
-    super('the mirror may not keep this repo any more')
+  constructor({ id }: Repo) {
+    super(`the mirror may not keep ${id} any more`)
     this.name = 'NotWelcome'
   }
 }
@@ -238,10 +268,17 @@ function routeOf(target: string) {
   }
 }
 
-/** The branch that a stored answer is about; undefined for a commit. */
-function revisionOf(name: string): string | undefined {
+/** The branch that a stored answer is about, and its repo; undefined for a commit. */
+function branchOf(name: string): { readonly repo: Repo | undefined; readonly revision: string } | undefined {
   const route = routeOf(name.split(' ', 2)[1] ?? '')
   if (route?.kind !== 'document' || route.document === 'refs') return undefined
-  const { revision = 'main' } = route
-  return isCommitHash(revision) ? undefined : revision
+  const { repo, revision = 'main' } = route
+  return isCommitHash(revision) ? undefined : { repo, revision }
+}
+
+/** The value under the key, made if there is none. */
+function ensured<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const found = map.get(key) ?? make()
+  map.set(key, found)
+  return found
 }

@@ -1,11 +1,12 @@
 // Loading bundles that were not made by hubmirror: what is refused, in which words, and that nothing of it becomes readable.
 
 import { createHash } from 'node:crypto'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { IntakeClient } from '../../src/commands/bundle/intake-client.ts'
 import { loadBundle } from '../../src/commands/bundle/load.ts'
 import { openBundle } from '../../src/commands/bundle/read.ts'
 import { tarEnd, tarHeader, tarPadding } from '../../src/commands/bundle/tar.ts'
+import { DiskFacts } from '../../src/store/facts/facts.ts'
 import { ask } from '../support/ask.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openBeside } from '../support/prefetch.ts'
@@ -235,5 +236,122 @@ describe('loading a bundle', () => {
     await load(socket, restricted(MEMBERS))
     expect((await ask(mirror.url, info)).status).toBe(200)
     expect((await ask(mirror.url, '/acme/brought/resolve/main/w.bin')).body.equals(BYTES)).toBe(true)
+  })
+})
+
+/** The rows of a repo that has the file and nothing else. */
+function rowsOf(id: string, isPublic = true): readonly Row[] {
+  const key = `models/${id}`
+  return [{ ...repo, repo: key, isPublic }, ...[ref, file].map((row) => ({ ...row, repo: key }))]
+}
+
+describe('a bundle of many repos', () => {
+  /** Which rows the command reads, and what it asks of the mirror. */
+  async function loadCounted(repos: number) {
+    const { socket } = await openBeside({ config: { offline: true } })
+    const keys = vi.spyOn(DiskFacts.prototype, 'keys')
+    const ids = Array.from({ length: repos }, (_, index) => `acme/r${index}`)
+    const paths = Array.from({ length: 24 / repos }, (_, index) => `${index}.bin`)
+    const files = ids.flatMap((id) => paths.map((path) => ({ ...file, repo: `models/${id}`, path })))
+    const rest = ids.flatMap((id) => rowsOf(id).filter(({ kind }) => kind !== 'file'))
+    const bundle = await openBundle(inPieces(bundleOf([...rest, ...files, blob], [MEMBERS[0]!])))
+    let reads = 0
+    const counted = bundle.manifest.files.map((row) => ({
+      ...row,
+      get repo() {
+        reads += 1
+        return row.repo
+      },
+    }))
+    const client = new IntakeClient(socket, signal)
+    const asked = vi.spyOn(client, 'ask')
+    const manifest = { ...bundle.manifest, files: counted }
+    const report = await loadBundle({ ...bundle, manifest }, { client, signal, say() {} })
+    expect([report.publicRepos, report.files]).toEqual([ids, 24])
+    const finishes = asked.mock.calls.filter(([action]) => action === 'finish')
+    const scans = keys.mock.calls.length
+    keys.mockRestore()
+    return { reads, finishes: finishes.length, scans }
+  }
+
+  it('is finished by one request, for which the mirror reads its keys once and the command its rows once', async () => {
+    const few = await loadCounted(1)
+    const many = await loadCounted(24)
+    expect(many).toEqual(few)
+    expect([many.finishes, many.scans]).toEqual([1, 1])
+  })
+
+  it('is finished by several requests if one would be too large', async () => {
+    const { mirror, socket } = await openBeside({ config: { offline: true } })
+    // 390 kB each.
+    const licence = Array.from({ length: 99 }, () => 'x'.repeat(4_000))
+    const ids = Array.from({ length: 12 }, (_, index) => `acme/r${index}`)
+    const rows = ids
+      .flatMap((id) => rowsOf(id))
+      .map((row) => (row['kind'] === 'repo' ? { ...row, licence } : row))
+      .concat(blob)
+    const bundle = await openBundle(inPieces(bundleOf(rows, [MEMBERS[0]!])))
+    const client = new IntakeClient(socket, signal)
+    const asked = vi.spyOn(client, 'ask')
+    await loadBundle(bundle, { client, signal, say() {} })
+    expect(asked.mock.calls.filter(([action]) => action === 'finish').length).toBe(2)
+    for (const id of ids) expect((await ask(mirror.url, `/${id}/resolve/main/w.bin`)).status).toBe(200)
+  })
+
+  /** An offline mirror that has answers about the main branches of two repos, and the tag of one. */
+  async function openAsked() {
+    const scene = await openBeside()
+    const targets = ['acme/open/revision/main', 'acme/open/revision/v1', 'acme/odd/revision/main']
+    for (const target of targets) expect((await scene.ask(`/api/models/${target}`)).status).toBe(200)
+    const tagged = scene.commit('acme/open', 'v1')
+    await scene.restart({ offline: true })
+    const shaOf = async (target: string): Promise<unknown> => {
+      const { status, body } = await scene.ask(`/api/models/${target}`)
+      return status === 200 ? (JSON.parse(body.toString()) as { sha: unknown }).sha : status
+    }
+    const shas = (): Promise<readonly unknown[]> => Promise.all(targets.map(shaOf))
+    return { scene, tagged, shas, socket: await scene.mirror.app.openControl() }
+  }
+
+  it('ends the stored answers about each branch that it moves, and about no other', async () => {
+    const { scene, tagged, shas, socket } = await openAsked()
+    const before = [scene.commit('acme/open'), tagged, scene.commit('acme/odd')]
+    expect(await shas()).toEqual(before)
+    await load(socket, bundleOf([...rowsOf('acme/open'), ...rowsOf('acme/odd'), blob], [MEMBERS[0]!]))
+    // The bundle has no info of the new commit.
+    expect(await shas()).toEqual([404, tagged, 404])
+  })
+
+  it('ends them also if a later repo of the request is refused, which is named', async () => {
+    const { scene, tagged, shas, socket } = await openAsked()
+    const client = new IntakeClient(socket, signal)
+    const refs = [{ revision: 'main', commit: COMMIT }]
+    const repos = ['acme/open', 'acme/secret'].map((id) => ({
+      repo: { repo: `models/${id}`, isPublic: id === 'acme/open' },
+      refs,
+    }))
+    await expect(client.ask('finish', { repos })).rejects.toThrow('may not keep acme/secret any more')
+    expect(await shas()).toEqual([404, tagged, scene.commit('acme/odd')])
+  })
+
+  it('ends any number of them, a thousand at once', async () => {
+    const { socket } = await openAsked()
+    const keys = vi.spyOn(DiskFacts.prototype, 'keys').mockImplementation(async function* (_kind, prefix) {
+      for (let index = 0; index < 2_500; index += 1)
+        yield await Promise.resolve(`${prefix}GET /api/models/acme/open/revision/main?n=${index}`)
+    })
+    let [running, most] = [0, 0]
+    const remove = vi.spyOn(DiskFacts.prototype, 'remove').mockImplementation(async () => {
+      running += 1
+      most = Math.max(most, running)
+      await Promise.resolve()
+      running -= 1
+    })
+    onTestFinished(() => {
+      keys.mockRestore()
+      remove.mockRestore()
+    })
+    await load(socket, bundleOf([...rowsOf('acme/open'), blob], [MEMBERS[0]!]))
+    expect([new Set(remove.mock.calls.map(([, key]) => key)).size, most]).toEqual([2_500, 1_000])
   })
 })

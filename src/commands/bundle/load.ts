@@ -12,6 +12,7 @@ import {
   type BundledBlob,
   type BundledDocument,
   type BundledFile,
+  type BundledRef,
   type BundledRepo,
   isJson,
   MAX_DOCUMENT_BYTES,
@@ -22,6 +23,15 @@ import { BadArchive, type Member } from './tar.ts'
 
 /** Rows of one request. */
 const ROWS_AT_ONCE = 1_000
+/** Of one request that finishes repos: a quarter of what the mirror takes. It reads the keys of all its documents for each. */
+const FINISH_BYTES = 4 * 1024 * 1024
+
+/** A repo that the mirror takes. */
+interface RepoLoad {
+  readonly row: BundledRepo
+  readonly files: readonly BundledFile[]
+  readonly refs: readonly BundledRef[]
+}
 
 export interface LoadReport {
   readonly publicRepos: readonly string[]
@@ -69,13 +79,11 @@ class Load {
   async run(): Promise<LoadReport> {
     const { manifest, members } = this.#bundle
     const standings = await this.#standings(manifest)
-    const welcome = manifest.repos.filter(({ repo }) => standings.get(repoKey(repo)) === 'welcome')
-    const isWelcome = new Set(welcome.map(({ repo }) => repoKey(repo)))
-    const files = manifest.files.filter(({ repo }) => isWelcome.has(repoKey(repo)))
-    const needed = new Set(files.map(({ key }) => key))
+    const welcome = welcomeRepos(manifest, standings)
+    const loads = [...welcome.values()]
+    const needed = new Set(loads.flatMap(({ files }) => files.map(({ key }) => key)))
     const missing = await this.#missing(manifest.blobs.filter(({ key }) => needed.has(key)))
     this.#checkBase(manifest.blobs, missing)
-    const rows = new Map(welcome.map((row) => [repoKey(row.repo), row]))
 
     const left = expectedMembers(manifest)
     for await (const member of members) {
@@ -83,7 +91,7 @@ class Load {
       const expected = takeExpected(left, member)
       if (expected.kind === 'blob') {
         if (missing.has(expected.blob.key)) await this.#sendBlob(member, expected.blob)
-      } else await this.#sendDocuments(member, expected.documents, rows)
+      } else await this.#sendDocuments(member, expected.documents, welcome)
     }
     const [gone] = left.keys()
     if (gone !== undefined)
@@ -91,19 +99,15 @@ class Load {
         `${gone} is missing${left.size > 1 ? `, and ${left.size - 1} more` : ''}: the bundle was cut short`,
       )
 
-    for (const [key, row] of rows)
-      await this.#finish(
-        row,
-        files.filter(({ repo }) => repoKey(repo) === key),
-      )
+    await this.#finish(loads)
     return {
-      publicRepos: welcome.filter(({ isPublic }) => isPublic).map(({ repo }) => formatRepo(repo)),
-      ruledRepos: welcome.filter(({ isPublic }) => !isPublic).map(({ repo }) => formatRepo(repo)),
+      publicRepos: namesOf(loads.filter(({ row }) => row.isPublic)),
+      ruledRepos: namesOf(loads.filter(({ row }) => !row.isPublic)),
       leftOut: manifest.repos.flatMap(({ repo }) => {
         const standing = standings.get(repoKey(repo)) ?? 'no-rule'
         return standing === 'welcome' ? [] : [{ name: formatRepo(repo), standing }]
       }),
-      files: files.length,
+      files: loads.reduce((sum, { files }) => sum + files.length, 0),
       fetched: { count: this.#fetchedCount, sizeBytes: this.#fetchedBytes },
     }
   }
@@ -153,30 +157,58 @@ class Load {
   async #sendDocuments(
     member: Member,
     documents: readonly BundledDocument[],
-    rows: ReadonlyMap<string, BundledRepo>,
+    welcome: ReadonlyMap<string, RepoLoad>,
   ): Promise<void> {
     const body = await readMember(member, MAX_DOCUMENT_BYTES)
     if (digestOf(body) !== documents[0]?.sha256 || !isJson(body))
       throw new BadArchive(`${member.name} is damaged`)
     for (const { repo, target, commit, next } of documents) {
-      const row = rows.get(repoKey(repo))
-      if (row === undefined) continue
-      await this.#client.send('document', { repo: rowOf(row), target, commit, next }, [body])
+      const load = welcome.get(repoKey(repo))
+      if (load === undefined) continue
+      await this.#client.send('document', { repo: rowOf(load.row), target, commit, next }, [body])
     }
   }
 
-  async #finish(row: BundledRepo, files: readonly BundledFile[]): Promise<void> {
-    const repo = rowOf(row)
-    for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
-      const batch = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ ...file, repo: undefined }))
-      await this.#client.ask('files', { repo, files: batch })
+  async #finish(loads: readonly RepoLoad[]): Promise<void> {
+    let repos: unknown[] = []
+    let sizeBytes = 0
+    for (const { row, files, refs } of loads) {
+      const repo = rowOf(row)
+      for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
+        const batch = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ ...file, repo: undefined }))
+        await this.#client.ask('files', { repo, files: batch })
+      }
+      const finished = { repo, refs: refs.map(({ revision, commit }) => ({ revision, commit })) }
+      const more = Buffer.byteLength(JSON.stringify(finished))
+      if (repos.length > 0 && sizeBytes + more > FINISH_BYTES) {
+        await this.#client.ask('finish', { repos })
+        repos = []
+        sizeBytes = 0
+      }
+      repos.push(finished)
+      sizeBytes += more
     }
-    const refs = this.#bundle.manifest.refs.filter((ref) => repoKey(ref.repo) === repo.repo)
-    await this.#client.ask('finish', {
-      repo,
-      refs: refs.map(({ revision, commit }) => ({ revision, commit })),
-    })
+    if (repos.length > 0) await this.#client.ask('finish', { repos })
   }
+}
+
+/** The repos that the mirror takes, by their key, each with its rows. */
+function welcomeRepos(
+  { repos, files, refs }: Manifest,
+  standings: ReadonlyMap<string, Standing>,
+): ReadonlyMap<string, RepoLoad> {
+  const loads = new Map<string, { row: BundledRepo; files: BundledFile[]; refs: BundledRef[] }>()
+  for (const row of repos) {
+    const key = repoKey(row.repo)
+    if (standings.get(key) === 'welcome') loads.set(key, { row, files: [], refs: [] })
+  }
+  for (const file of files) loads.get(repoKey(file.repo))?.files.push(file)
+  for (const ref of refs) loads.get(repoKey(ref.repo))?.refs.push(ref)
+  return loads
+}
+
+function namesOf(loads: readonly RepoLoad[]): readonly string[] {
+  return loads.map(({ row }) => formatRepo(row.repo))
 }
 
 function rowOf({ repo, ...rest }: BundledRepo) {

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { Verifier } from '../../store/digest.ts'
 import { formatRepo } from '../repo-argument.ts'
 import { formatSize, plural, printable } from '../store-output.ts'
+import type { BundledFile } from './manifest.ts'
 import { openSource } from './parts.ts'
 import { type Expected, expectedMembers, openBundle, sizeOf } from './read.ts'
 import { BadArchive, type Member } from './tar.ts'
@@ -13,6 +14,7 @@ export async function verifyBundle(file: string, signal: AbortSignal): Promise<b
   const { name, head, manifest, members } = await openBundle(await openSource(file))
   const left = expectedMembers(manifest)
   const total = left.size
+  const nameOf = fileNames(manifest.files)
   const faults: string[] = []
   const seen = new Set<string>()
   try {
@@ -23,15 +25,14 @@ export async function verifyBundle(file: string, signal: AbortSignal): Promise<b
       if (seen.has(member.name)) faults.push(`${member.name} is there twice`)
       else if (expected === undefined)
         faults.push(`${member.name} is superfluous: the manifest does not name it`)
-      else if (!(await isRight(member, expected)))
-        faults.push(`${member.name} is damaged${filesOf(expected, manifest)}`)
+      else if (!(await isRight(member, expected))) faults.push(`${member.name} is damaged${nameOf(expected)}`)
       seen.add(member.name)
     }
   } catch (error) {
     if (!(error instanceof BadArchive)) throw error
     faults.push(error.message)
   }
-  for (const [missing, expected] of left) faults.push(`${missing} is missing${filesOf(expected, manifest)}`)
+  for (const [missing, expected] of left) faults.push(`${missing} is missing${nameOf(expected)}`)
   const lines = manifest.repos.map(
     ({ repo, isPublic }) => `${formatRepo(repo)}: ${isPublic ? 'public' : 'private or gated'}`,
   )
@@ -62,13 +63,14 @@ async function isRight(member: Member, expected: Expected): Promise<boolean> {
   return verifier.matches()
 }
 
-/** The first file that needs the member. */
-function filesOf(
-  expected: Expected,
-  {
-    files,
-  }: { readonly files: readonly { key: string; path: string; repo: Parameters<typeof formatRepo>[0] }[] },
-): string {
-  const file = expected.kind === 'blob' ? files.find(({ key }) => key === expected.blob.key) : undefined
-  return file === undefined ? '' : ` (${formatRepo(file.repo)}/${printable(file.path)})`
+/** Names the first file that needs a member. Many members may be faulty, so the files are read once, for the first of them. */
+export function fileNames(files: readonly BundledFile[]): (expected: Expected) => string {
+  let firsts: Map<string, BundledFile> | undefined
+  return (expected) => {
+    if (expected.kind !== 'blob') return ''
+    // The last entry of a key stays, so the first file must come last.
+    firsts ??= new Map(files.toReversed().map((file) => [file.key, file]))
+    const file = firsts.get(expected.blob.key)
+    return file === undefined ? '' : ` (${formatRepo(file.repo)}/${printable(file.path)})`
+  }
 }

@@ -188,7 +188,9 @@ async function importVouched(
       const target = `/api/${apiSegment(repo.type)}/${repo.id}/tree/${commit}?recursive=true&expand=false`
       await intake.send('document', { repo: row, target, commit }, [Buffer.from(JSON.stringify(items))])
     }
-    await intake.ask('finish', { repo: row, refs: refs.map((revision) => ({ revision, commit })) })
+    await intake.ask('finish', {
+      repos: [{ repo: row, refs: refs.map((revision) => ({ revision, commit })) }],
+    })
   }
   return { repo, commit, by: isPublic ? 'operator' : 'rule', isListed: listing !== undefined, files: results }
 }

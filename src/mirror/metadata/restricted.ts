@@ -14,7 +14,7 @@ import { type FileFact, FileMetadata } from './files.ts'
 import { RefMetadata } from './refs.ts'
 
 /** Facts that are removed in one commit or a few. */
-const REMOVE_AT_ONCE = 1_000
+export const REMOVE_AT_ONCE = 1_000
 
 /** What this process knows of a repo. */
 interface Showing {

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { formatManifest, type Manifest, parseManifest } from '../../../src/commands/bundle/manifest.ts'
 import { expectedMembers } from '../../../src/commands/bundle/read.ts'
+import { fileNames } from '../../../src/commands/bundle/verify.ts'
 import { commit, repo } from '../hub/repo.ts'
 
 type Row = Record<string, unknown>
@@ -136,5 +137,29 @@ describe('the manifest of a bundle', () => {
       [`documents/${SHA256}`, ['/0', '/1', '/2']],
       [`documents/${'b'.repeat(64)}`, ['/other']],
     ])
+  })
+
+  it('is read once for the names of all files whose members are faulty', () => {
+    const blobs = Array.from({ length: 20 }, (_, index) => index.toString(16).padStart(64, '0'))
+    const rows = blobs.flatMap((etag) =>
+      ['first', 'second'].map((name) => ({ ...FILE, path: `${name}-${etag}`, etag, key: `sha256:${etag}` })),
+    )
+    const sizes = blobs.map((etag) => ({ ...BLOB, key: `sha256:${etag}` }))
+    const manifest = parse(REPO, ...rows, ...sizes)
+    let reads = 0
+    const files = manifest.files.map((row) => ({
+      ...row,
+      get key() {
+        reads += 1
+        return row.key
+      },
+    }))
+    const nameOf = fileNames(files)
+    const members = [...expectedMembers(manifest).values()]
+    expect([members.length, reads]).toEqual([20, 0])
+    expect(members.map(nameOf)).toEqual(blobs.map((etag) => ` (acme/brought/first-${etag})`))
+    expect(reads).toBe(40)
+    const [answer] = expectedMembers(parse(REPO, DOCUMENT)).values()
+    expect(nameOf(answer!)).toBe('')
   })
 })
