@@ -355,3 +355,59 @@ describe('a bundle of many repos', () => {
     expect([new Set(remove.mock.calls.map(([, key]) => key)).size, most]).toEqual([2_500, 1_000])
   })
 })
+
+describe('a list of refs in a bundle', () => {
+  const REFS = Buffer.from(
+    JSON.stringify({ branches: [{ name: 'main', ref: 'refs/heads/main', targetCommit: COMMIT }], tags: [] }),
+  )
+  // It says that it is about a commit, and it is not.
+  const list: Row = {
+    ...info,
+    target: `${API}/refs?include_prs=true`,
+    sha256: digest(REFS),
+    sizeBytes: REFS.length,
+  }
+  const named: Members[number] = [`documents/${digest(REFS)}`, REFS]
+  const rows = [...ROWS, list]
+
+  /** A public repo of which an offline mirror knows a commit, and no branch. */
+  async function openKnown() {
+    const { mirror, socket } = await openBeside({ config: { offline: true } })
+    const known = { ...file, commit: 'd'.repeat(40), path: 'old.bin' }
+    await load(socket, bundleOf([repo, known, blob], [MEMBERS[0]!]))
+    const targets = ['/acme/brought/resolve/main/w.bin', `${API}/refs`, `${API}/revision/main`]
+    const statuses = () => Promise.all(targets.map(async (target) => (await ask(mirror.url, target)).status))
+    expect((await ask(mirror.url, `/acme/brought/resolve/${known.commit}/old.bin`)).status).toBe(200)
+    return { mirror, socket, statuses }
+  }
+
+  it('shows no commit before all of its files are there', async () => {
+    const { mirror, socket, statuses } = await openKnown()
+    const before = await statuses()
+    expect(before).not.toContain(200)
+    const start = bundleOf(rows, [named]).length - tarEnd().length
+    const whole = bundleOf(rows, [named, MEMBERS[1]!, MEMBERS[0]!])
+    let during: readonly number[] | undefined
+    const source = async function* (): AsyncGenerator<Buffer> {
+      yield whole.subarray(0, start)
+      // The command wants more: it has dealt with the list.
+      during = await statuses()
+      yield whole.subarray(start)
+    }
+    const client = new IntakeClient(socket, signal)
+    const sent = vi.spyOn(client, 'send')
+    await loadBundle(await openBundle(source()), { client, signal, say() {} })
+    expect(during).toEqual(before)
+    expect(await statuses()).toEqual([200, 200, 200])
+    const refs = JSON.parse((await ask(mirror.url, `${API}/refs?include_prs=true`)).body.toString()) as object
+    expect(refs).toMatchObject({ branches: [{ name: 'main', targetCommit: COMMIT }] })
+    expect(sent.mock.calls.filter(([action]) => action === 'document').length).toBe(2)
+  })
+
+  it('is not kept of a bundle that was cut short', async () => {
+    const { socket, statuses } = await openKnown()
+    const before = await statuses()
+    await expect(load(socket, bundleOf(rows, [named, MEMBERS[1]!]))).rejects.toThrow('is missing')
+    expect(await statuses()).toEqual(before)
+  })
+})

@@ -17,6 +17,7 @@ import {
   isJson,
   MAX_DOCUMENT_BYTES,
   type Manifest,
+  namesRefs,
 } from './manifest.ts'
 import { digestOf, type Expected, expectedMembers, type OpenBundle, readMember, sizeOf } from './read.ts'
 import { BadArchive, type Member } from './tar.ts'
@@ -31,6 +32,8 @@ interface RepoLoad {
   readonly row: BundledRepo
   readonly files: readonly BundledFile[]
   readonly refs: readonly BundledRef[]
+  /** Lists of its refs with their bytes. A mirror that knows no commit of a branch looks into them, so they are sent last. */
+  readonly held: { readonly document: BundledDocument; readonly body: Buffer }[]
 }
 
 export interface LoadReport {
@@ -162,22 +165,32 @@ class Load {
     const body = await readMember(member, MAX_DOCUMENT_BYTES)
     if (digestOf(body) !== documents[0]?.sha256 || !isJson(body))
       throw new BadArchive(`${member.name} is damaged`)
-    for (const { repo, target, commit, next } of documents) {
-      const load = welcome.get(repoKey(repo))
+    for (const document of documents) {
+      const load = welcome.get(repoKey(document.repo))
       if (load === undefined) continue
-      await this.#client.send('document', { repo: rowOf(load.row), target, commit, next }, [body])
+      if (namesRefs(document.target)) load.held.push({ document, body })
+      else await this.#sendDocument(load.row, document, body)
     }
+  }
+
+  async #sendDocument(
+    row: BundledRepo,
+    { target, commit, next }: BundledDocument,
+    body: Buffer,
+  ): Promise<void> {
+    await this.#client.send('document', { repo: rowOf(row), target, commit, next }, [body])
   }
 
   async #finish(loads: readonly RepoLoad[]): Promise<void> {
     let repos: unknown[] = []
     let sizeBytes = 0
-    for (const { row, files, refs } of loads) {
+    for (const { row, files, refs, held } of loads) {
       const repo = rowOf(row)
       for (let start = 0; start < files.length; start += ROWS_AT_ONCE) {
         const batch = files.slice(start, start + ROWS_AT_ONCE).map((file) => ({ ...file, repo: undefined }))
         await this.#client.ask('files', { repo, files: batch })
       }
+      for (const { document, body } of held) await this.#sendDocument(row, document, body)
       const finished = { repo, refs: refs.map(({ revision, commit }) => ({ revision, commit })) }
       const more = Buffer.byteLength(JSON.stringify(finished))
       if (repos.length > 0 && sizeBytes + more > FINISH_BYTES) {
@@ -197,10 +210,10 @@ function welcomeRepos(
   { repos, files, refs }: Manifest,
   standings: ReadonlyMap<string, Standing>,
 ): ReadonlyMap<string, RepoLoad> {
-  const loads = new Map<string, { row: BundledRepo; files: BundledFile[]; refs: BundledRef[] }>()
+  const loads = new Map<string, RepoLoad & { files: BundledFile[]; refs: BundledRef[] }>()
   for (const row of repos) {
     const key = repoKey(row.repo)
-    if (standings.get(key) === 'welcome') loads.set(key, { row, files: [], refs: [] })
+    if (standings.get(key) === 'welcome') loads.set(key, { row, files: [], refs: [], held: [] })
   }
   for (const file of files) loads.get(repoKey(file.repo))?.files.push(file)
   for (const ref of refs) loads.get(repoKey(ref.repo))?.refs.push(ref)

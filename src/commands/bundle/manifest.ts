@@ -12,6 +12,7 @@ import {
   repoKey,
   typeOfApiSegment,
 } from '../../hub/names.ts'
+import { parseHubUrl } from '../../hub/route.ts'
 import { checkPath, checkRevision } from '../../hub/url-text.ts'
 import { isRecord, parseRecord } from '../../records.ts'
 import { type BlobKey, hasDigest, isBlobKey } from '../../store/digest.ts'
@@ -31,6 +32,8 @@ export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
  * disk. This bounds what all of them take beyond the bytes that the bundle carries.
  */
 const MAX_REPEATED_BYTES = 256 * 1024 * 1024
+/** Answers that name the commits of branches are held in memory until all else of their repo is there. */
+const MAX_REFS_BYTES = MAX_DOCUMENT_BYTES
 const MAX_TEXT_CHARS = 4096
 
 /** `bundle.json`. */
@@ -176,15 +179,29 @@ export function parseManifest(bytes: Buffer): Manifest {
   return manifest
 }
 
-/** Bounds what documents take on the disk of the side that loads them. */
+/** Whether the answer to a request for this target names the commits of branches, as the mirror will read the target. */
+export function namesRefs(target: string): boolean {
+  try {
+    const route = parseHubUrl(target, '/')
+    return route.kind === 'document' && route.document === 'refs'
+  } catch {
+    return false
+  }
+}
+
+/** Bounds what documents take on the disk, and in the memory of the command, of the side that loads them. */
 class DocumentSizes {
   readonly #sizes = new Map<string, number>()
   #repeatedBytes = 0
+  #refsBytes = 0
 
   /** Counts a document. Returns why it must not be there, and undefined if it may. */
-  add({ sha256, sizeBytes }: Pick<BundledDocument, 'sha256' | 'sizeBytes'>): string | undefined {
+  add({ target, sha256, sizeBytes }: BundledDocument): string | undefined {
     if (sizeBytes > MAX_DOCUMENT_BYTES)
       return `the document has ${formatSize(sizeBytes)}, and a bundle may have documents of ${formatSize(MAX_DOCUMENT_BYTES)}`
+    if (namesRefs(target)) this.#refsBytes += sizeBytes
+    if (this.#refsBytes > MAX_REFS_BYTES)
+      return `the lists of refs take more than ${formatSize(MAX_REFS_BYTES)}`
     const known = this.#sizes.get(sha256)
     this.#sizes.set(sha256, sizeBytes)
     if (known === undefined) return undefined

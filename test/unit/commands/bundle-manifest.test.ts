@@ -109,6 +109,17 @@ describe('the manifest of a bundle', () => {
     expect(parse(REPO, ...own).documents.length).toBe(20)
   })
 
+  it('may have lists of refs of 64 MiB in all, which are held in memory', () => {
+    const lists = Array.from({ length: 3 }, (_, index) => ({
+      ...DOCUMENT,
+      target: `/api/models/acme/brought/refs${index === 0 ? '' : `?include_prs=${index}`}`,
+      sha256: String(index).repeat(64),
+      sizeBytes: 32 * MIB,
+    }))
+    expect(parse(REPO, ...lists.slice(0, 2)).documents.length).toBe(2)
+    expect(() => parse(REPO, ...lists)).toThrow(/line 4 .*lists of refs take more than/)
+  })
+
   it('is written only if it would be read', () => {
     const about = { createdAt: new Date(0), since: undefined }
     const of = (count: number): Manifest => ({
