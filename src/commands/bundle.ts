@@ -13,9 +13,9 @@ import { NotStored } from './bundle/stored-repos.ts'
 import { BadArchive } from './bundle/tar.ts'
 import { verifyBundle } from './bundle/verify.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
+import { MirrorGone } from './prefetch/control-client.ts'
 import type { Wanted } from './prefetch/listing.ts'
 import { reachMirror } from './prefetch/reach.ts'
-import { MirrorGone } from './prefetch/silence.ts'
 
 /** The options of `create` on the command line. */
 export interface BundleOptions {
@@ -52,7 +52,7 @@ export function runBundleLoad(
     const bundle = await openBundle(await openSource(options.file))
     const reached = await reachMirror(config, { version: options.version, say, signal })
     try {
-      const client = new IntakeClient(reached.socketPath, signal, reached.watch)
+      const client = new IntakeClient(reached.socketPath, signal)
       const report = await loadBundle(bundle, { client, signal, say })
       process.stdout.write(formatReport(report))
       return report.leftOut.length === 0 ? 0 : 1
@@ -76,6 +76,6 @@ const EXPLAINED = [
 function explained(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
   return runOverStore(work, {
     isExplained: isOneOf(EXPLAINED),
-    left: 'run the command again to go on',
+    interruptedText: 'interrupted; run the command again to go on',
   })
 }

@@ -58,7 +58,7 @@ export function runExport(config: Config, options: ExportOptions): Promise<numbe
   }
   return runOverStore(work, {
     isExplained: (error) => isOneOf([NotStored, Conflict])(error) || DISK_ERRORS.has(errorCode(error) ?? ''),
-    left: 'run the command again to go on',
+    interruptedText: 'interrupted; run the command again to go on',
   })
 }
 

@@ -1,6 +1,5 @@
 // Commands that Ctrl-C may end: the signal that ends their work, and the exit status and sentence for it.
 
-import { MirrorGone } from './prefetch/silence.ts'
 import { overStore, printable } from './store-output.ts'
 
 /** The exit status that shells report for a process ended by Ctrl-C. */
@@ -24,25 +23,25 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
 }
 
 /**
- * The same for a command over the store. Resolves with the status of `work`; with 130 after a signal, and `interrupted; …` on
- * stderr; with 1 after an error that `isExplained` accepts, and its message on stderr. Rejects with every other error. `left`
- * says what stays of the work when the command, or the mirror, stops in the middle.
+ * The same for a command over the store. Resolves with the status of `work`; with 130 after a signal, and `interruptedText` on
+ * stderr; with 1 after an error that `isExplained` accepts, and its message on stderr. Rejects with every other error.
  */
 export function runOverStore(
   work: (signal: AbortSignal) => Promise<number>,
-  options: { readonly isExplained: (error: unknown) => boolean; readonly left: string },
+  options: { readonly isExplained: (error: unknown) => boolean; readonly interruptedText: string },
 ): Promise<number> {
   return interruptible(async (signal) => {
     try {
       return await overStore(() => work(signal))
     } catch (error) {
       if (signal.aborted) {
-        process.stderr.write(`interrupted; ${options.left}\n`)
+        process.stderr.write(`${options.interruptedText}\n`)
         return INTERRUPTED
       }
       if (!options.isExplained(error)) throw error
-      const message = printable(error instanceof Error ? error.message : String(error))
-      process.stderr.write(`hubmirror: ${message}${error instanceof MirrorGone ? `; ${options.left}` : ''}\n`)
+      process.stderr.write(
+        `hubmirror: ${printable(error instanceof Error ? error.message : String(error))}\n`,
+      )
       return 1
     }
   })

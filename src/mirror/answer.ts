@@ -28,8 +28,11 @@ export interface ByteSource {
   close(): Promise<void>
 }
 
-/** Why bytes are not stored: of a repo that is not public, by a rule, without a digest, or for want of space. */
-export type Unstored = 'restricted' | 'rule' | 'no-digest' | 'no-space'
+/**
+ * Why bytes are not stored: of a repo that is not public, by a rule, without a digest, for want of space, or because a load of the
+ * same bytes is under way.
+ */
+export type Unstored = 'restricted' | 'rule' | 'no-digest' | 'no-space' | 'loading'
 
 /** How far bytes are on their way into the store. */
 export interface Storing {

@@ -111,16 +111,17 @@ export class Contents {
     ctx.admission?.checkName()
     const unstored = this.#unstored(content, isPublic)
     if (unstored !== undefined) return this.#straight(ctx, content, wanted.range, unstored)
-    const finishing = this.#options.downloads.finishing(content.key)
-    if (finishing !== undefined) await finishing
+    const arriving = this.#options.downloads.arriving(content.key, ctx.signal)
+    if (arriving !== undefined) await arriving
     const stored = await this.#openStored(ctx, content, wanted)
     if (stored !== undefined) return { body: stored, from: 'stored' }
     const local = this.#local(ctx, content, wanted.range)
     if (local !== undefined) return { body: local, from: 'stored' }
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
     const joined = await this.#join(ctx, content, { ...wanted, isPublic })
-    // The store has no space for what this reader wants, or cannot take it.
-    if (joined === undefined) return this.#straight(ctx, content, wanted.range, 'no-space')
+    // The store has no space for what this reader wants, or cannot take it, or a load has taken too long.
+    if (joined === undefined || joined === 'loading')
+      return this.#straight(ctx, content, wanted.range, joined ?? 'no-space')
     await refuseMove(joined.source)
     const { source, download, how } = joined
     const rescue = this.#rescue(ctx, content, wanted, (position) => download.verifierAt(position))
@@ -131,8 +132,8 @@ export class Contents {
   /**
    * Puts the bytes into the store without sending them to a client: a reader that takes nothing. It joins a running
    * download, and others may join it. Resolves to true when the bytes are verified and on the disk, and to false when
-   * they may not be stored or the store has no space. Throws as `open` and its body do. `ctx.signal` ends the waiting;
-   * a download that no other caller reads then ends by the rules for abandoned ones.
+   * they may not be stored, the store has no space, or a load of them takes too long. Throws as `open` and its body do.
+   * `ctx.signal` ends the waiting; a download that no other caller reads then ends by the rules for abandoned ones.
    */
   async fill(ctx: Reader, content: Content): Promise<boolean> {
     const { key, sizeBytes } = content
@@ -140,11 +141,12 @@ export class Contents {
     const isPublic = await content.isPublic
     ctx.admission?.checkName()
     if (this.#unstored(content, isPublic) !== undefined) return false
+    await this.#options.downloads.arriving(key, ctx.signal)
     if (await this.isStored(key, sizeBytes)) return true
     if (this.#options.offline) throw new MirrorError('offline_and_absent')
     const wanted = { range: { start: 0, end: sizeBytes }, whole: true, isPublic }
     const joined = await this.#join(ctx, content, wanted)
-    if (joined === undefined) return false
+    if (joined === undefined || joined === 'loading') return false
     try {
       let position = 0
       while (position < sizeBytes) position = await joined.source.waitFor(position)
@@ -275,7 +277,7 @@ export class Contents {
     ctx: Reader,
     content: Content,
     { isPublic, ...wanted }: Wanted & { readonly isPublic: boolean },
-  ): Promise<Joined | undefined> {
+  ): Promise<Joined | 'loading' | undefined> {
     const { key, sizeBytes } = content
     const reader = { ...wanted, signal: ctx.signal, countAgainstLimit: ctx.countAgainstLimit }
     // It goes into the store at its own pace, however slow its readers are. A short body ends as soon as a question

@@ -14,9 +14,18 @@ function next(): void {
   if (waiting.length > 0) setImmediate(next)
 }
 
-/** Resolves with `event`, or after `ms`. */
-export async function within(ms: number, event: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  await Promise.race([event, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))])
-  clearTimeout(timer)
+/** Resolves with `event`, or after `ms`. Rejects with the reason of `signal` when that aborts before. */
+export async function within(ms: number, event: Promise<void>, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted()
+  let end = (): void => {}
+  const over = new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(resolve, ms)
+    const leave = (): void => reject(signal?.reason as Error)
+    signal?.addEventListener('abort', leave, { once: true })
+    end = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', leave)
+    }
+  })
+  await Promise.race([event, over]).finally(end)
 }

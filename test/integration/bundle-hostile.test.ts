@@ -1,81 +1,20 @@
 // Loading bundles that were not made by hubmirror: what is refused, in which words, and that nothing of it becomes readable.
 
-import { createHash } from 'node:crypto'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { IntakeClient } from '../../src/commands/bundle/intake-client.ts'
 import { loadBundle } from '../../src/commands/bundle/load.ts'
 import { openBundle } from '../../src/commands/bundle/read.ts'
-import { tarEnd, tarHeader, tarPadding } from '../../src/commands/bundle/tar.ts'
+import { tarEnd } from '../../src/commands/bundle/tar.ts'
 import { DiskFacts } from '../../src/store/facts/facts.ts'
 import { ask } from '../support/ask.ts'
+import { brought, bundleOf, COMMIT, digest, type Members, type Row } from '../support/made-bundles.ts'
 import { policiesOf } from '../support/policies.ts'
 import { openBeside } from '../support/prefetch.ts'
 
-type Row = Record<string, unknown>
-type Members = (readonly [string, Buffer])[]
-
-const COMMIT = 'c'.repeat(40)
 const BYTES = Buffer.from('weights of a model\n'.repeat(20_000))
 const SHA256 = digest(BYTES)
-const KEY = `sha256:${SHA256}`
-const MODEL = 'models/acme/brought'
 const API = '/api/models/acme/brought'
-const INFO = Buffer.from(
-  JSON.stringify({ id: 'acme/brought', sha: COMMIT, siblings: [{ rfilename: 'w.bin' }] }),
-)
-
-function digest(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
-
-const repo: Row = { kind: 'repo', repo: MODEL, isPublic: true }
-const ref: Row = { kind: 'ref', repo: MODEL, revision: 'main', commit: COMMIT }
-const file: Row = {
-  kind: 'file',
-  repo: MODEL,
-  commit: COMMIT,
-  path: 'w.bin',
-  etag: SHA256,
-  lfs: true,
-  key: KEY,
-  sizeBytes: BYTES.length,
-}
-const blob: Row = { kind: 'blob', key: KEY, sizeBytes: BYTES.length, isCarried: true }
-const info: Row = {
-  kind: 'document',
-  repo: MODEL,
-  target: `${API}/revision/${COMMIT}`,
-  commit: COMMIT,
-  sha256: digest(INFO),
-  sizeBytes: INFO.length,
-}
-const ROWS = [repo, ref, file, blob, info]
-const MEMBERS: Members = [
-  [`blobs/sha256/${SHA256}`, BYTES],
-  [`documents/${digest(INFO)}`, INFO],
-]
-
-function bundleOf(rows: readonly Row[], members: Members, head: Row = {}): Buffer {
-  const manifest = Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
-  const first = {
-    format: 'hubmirror bundle 1',
-    sha256: digest(manifest),
-    sizeBytes: manifest.length,
-    createdAt: '2026-01-01T00:00:00.000Z',
-    ...head,
-  }
-  const all: Members = [
-    ['bundle.json', Buffer.from(JSON.stringify(first))],
-    ['manifest.jsonl', manifest],
-    ...members,
-  ]
-  const parts = all.flatMap(([name, bytes]) => [
-    tarHeader(name, bytes.length),
-    bytes,
-    tarPadding(bytes.length),
-  ])
-  return Buffer.concat([...parts, tarEnd()])
-}
+const { repo, ref, file, blob, info, rows: ROWS, members: MEMBERS } = brought(BYTES)
 
 async function* inPieces(bytes: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += 60_000)

@@ -27,7 +27,10 @@ export interface Joined {
 const PENDING_BYTES = 64 * 1024 * 1024
 /** Uploads that are stored at once: each holds a file open. */
 const MAX_RECEIVERS = 64
-/** A reader waits this long at most for an upload of the same bytes that has ended and is about to be stored. */
+/**
+ * A reader waits this long at most for bytes that come into the store without the origin: from an upload that has ended and is about
+ * to be stored, or from a load. A medium that stalls, such as a pipe or a network drive, holds a load for as long as it likes.
+ */
 const FINISHING_MS = 3_000
 /** Less than this is worth finishing though no reader waits for it any more. */
 const FINISH_BELOW_BYTES = 256_000_000
@@ -43,6 +46,13 @@ export interface DownloadsOptions {
   readonly onNoSpace: () => void
 }
 
+/** The partial of a key has an owner until `over` resolves. */
+interface Settling {
+  readonly over: Promise<void>
+  /** The owner is a load: it takes as long as the medium from which an operator brings the bytes. */
+  readonly isLoad: boolean
+}
+
 interface ReaderRequest {
   readonly range: ByteRange
   /** The reader takes the bytes for a complete file, verified to its last byte. */
@@ -55,7 +65,7 @@ interface ReaderRequest {
 export class Downloads {
   readonly #options: DownloadsOptions
   readonly #downloads = new Map<BlobKey, Promise<Download | undefined>>()
-  readonly #settling = new Map<BlobKey, Promise<void>>()
+  readonly #settling = new Map<BlobKey, Settling>()
   readonly #receivers = new Map<BlobKey, { receiver: Receiver | undefined; isCancelled: boolean }>()
   readonly #pending = new PendingBytes(PENDING_BYTES)
   #isClosed = false
@@ -70,15 +80,15 @@ export class Downloads {
 
   /**
    * Joins the download of `key`, or starts one that takes the bytes from `source`. Undefined when the store has no
-   * space or cannot take the bytes: the request then passes through. The caller must close the source. Rejects as
-   * `countAgainstLimit` does.
+   * space or cannot take the bytes, and `loading` while a load stores them: the request then passes through. The caller must close
+   * the source. Rejects as `countAgainstLimit` does.
    */
   async join(
     key: BlobKey,
     sizeBytes: number,
     reader: ReaderRequest,
     source: () => RangeSource,
-  ): Promise<Joined | undefined> {
+  ): Promise<Joined | 'loading' | undefined> {
     for (;;) {
       const running = this.#downloads.get(key)
       if (running !== undefined) {
@@ -94,8 +104,9 @@ export class Downloads {
       this.#giveWay(key)
       // A download that is over still has its files open. The next one must not open them before that.
       const settling = this.#settling.get(key)
+      if (settling?.isLoad === true) return 'loading'
       if (settling !== undefined) {
-        await settling
+        await settling.over
         continue
       }
       if (this.#downloads.get(key) !== running) continue
@@ -136,11 +147,9 @@ export class Downloads {
       isCancelled: false,
     }
     this.#receivers.set(key, entry)
-    let settle = (): void => {}
-    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    const settle = this.#occupy(key, { isLoad: false })
     const onEnded = (): void => {
       this.#receivers.delete(key)
-      this.#settling.delete(key)
       settle()
     }
     const partial = await this.#emptyPartial(key, sizeBytes)
@@ -171,13 +180,21 @@ export class Downloads {
       if (running !== undefined) await running.catch(() => undefined)
       const settling = this.#settling.get(key)
       if (settling === undefined && !this.#downloads.has(key)) break
-      await settling
+      await settling?.over
     }
-    let settle = (): void => {}
-    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    const settle = this.#occupy(key, { isLoad: true })
     try {
       return (await isStored()) ? 'stored' : await takeBytes(this.#options.store, { key, sizeBytes, chunks })
     } finally {
+      settle()
+    }
+  }
+
+  /** Makes the caller the owner of the partial of `key`, until it calls what is returned. */
+  #occupy(key: BlobKey, { isLoad }: { readonly isLoad: boolean }): () => void {
+    let settle = (): void => {}
+    this.#settling.set(key, { over: new Promise((resolve) => (settle = resolve)), isLoad })
+    return () => {
       this.#settling.delete(key)
       settle()
     }
@@ -211,12 +228,25 @@ export class Downloads {
    */
   finishing(key: BlobKey): Promise<void> | undefined {
     if (this.#receivers.get(key)?.receiver?.isFinishing !== true) return undefined
-    return within(FINISHING_MS, this.#settling.get(key) ?? Promise.resolve())
+    return within(FINISHING_MS, this.#settling.get(key)?.over ?? Promise.resolve())
   }
 
-  /** Resolves when no download of `key` runs any more: its partial has become the blob, is kept, or is gone. */
+  /**
+   * The same for a reader, who also waits for a load of these bytes: no longer than a few seconds. Rejects with the reason of
+   * `signal` when the reader leaves.
+   */
+  arriving(key: BlobKey, signal: AbortSignal): Promise<void> | undefined {
+    const settling = this.#settling.get(key)
+    return settling?.isLoad === true ? within(FINISHING_MS, settling.over, signal) : this.finishing(key)
+  }
+
+  /**
+   * Resolves when no download of `key` runs any more: its partial has become the blob, is kept, or is gone. Does not wait for a load,
+   * which begins only after that.
+   */
   async settled(key: BlobKey): Promise<void> {
-    await this.#settling.get(key)
+    const settling = this.#settling.get(key)
+    if (settling?.isLoad === false) await settling.over
   }
 
   /** Ends all downloads and records what they have. Nothing may join any more. */
@@ -225,7 +255,7 @@ export class Downloads {
     for (const key of this.#receivers.keys()) this.#giveWay(key)
     for (const starting of await Promise.allSettled(this.#downloads.values()))
       if (starting.status === 'fulfilled') starting.value?.stop()
-    await Promise.all(this.#settling.values())
+    await Promise.all([...this.#settling.values()].map(({ over }) => over))
   }
 
   async #join(
@@ -261,8 +291,7 @@ export class Downloads {
       onStorageFailed(error)
       return undefined
     }
-    let settle = (): void => {}
-    this.#settling.set(key, new Promise((resolve) => (settle = resolve)))
+    const settle = this.#occupy(key, { isLoad: false })
     observer.flightStarted()
     return new Download({
       partial,
@@ -274,7 +303,6 @@ export class Downloads {
       onEnded: () => {
         observer.flightEnded()
         this.#downloads.delete(key)
-        this.#settling.delete(key)
         settle()
       },
     })

@@ -41,6 +41,7 @@ const REASONS: Readonly<Record<Unstored, string>> = {
   rule: 'a rule of the policies keeps it out of the store',
   'no-digest': 'the Hub names no digest by which it could be verified, so it is never stored',
   'no-space': 'the store has no space for it, or its disk has failed',
+  loading: 'a command that brings it (bundle load, import) has not finished yet',
 }
 
 /** The answer to `LookAnswer`. */
@@ -170,7 +171,7 @@ async function waitForAll(source: Source['source']): Promise<void> {
 }
 
 function unstored(reason: Unstored): FillEnd {
-  return { stored: false, reason, message: REASONS[reason], mayRetry: false }
+  return { stored: false, reason, message: REASONS[reason], mayRetry: reason === 'loading' }
 }
 
 /** Only texts of the mirror's own leave it. */

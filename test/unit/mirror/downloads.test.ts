@@ -57,6 +57,15 @@ const signal = new AbortController().signal
 const WHOLE = { range: { start: 0, end: BYTES.length }, whole: true, signal }
 const HALF = { range: { start: 0, end: 2 * BLOCK }, whole: false, signal }
 
+/** Joins as `join` does, where no load is under way. */
+function joinOf(downloads: Downloads) {
+  return async (...args: Parameters<Downloads['join']>) => {
+    const joined = await downloads.join(...args)
+    if (joined === 'loading') throw new Error('there is no load')
+    return joined
+  }
+}
+
 async function idle(store: DiskStore, downloads: Downloads): Promise<void> {
   await eventually(
     () => downloads.count,
@@ -72,7 +81,7 @@ describe('the start of a download', () => {
     const counted: number[] = []
     const asking = Array.from({ length: 8 }, (_, who) => {
       const claim = () => Promise.resolve(void counted.push(who))
-      return downloads.join(
+      return joinOf(downloads)(
         KEY,
         BYTES.length,
         { ...WHOLE, countAgainstLimit: claim },
@@ -91,7 +100,12 @@ describe('the start of a download', () => {
     const refusal = new Error('too many')
     const claims = [() => decided.passed, () => Promise.resolve(), () => Promise.resolve()]
     const asking = claims.map((claim) =>
-      downloads.join(KEY, BYTES.length, { ...WHOLE, countAgainstLimit: claim }, bodyAfter(Promise.resolve())),
+      joinOf(downloads)(
+        KEY,
+        BYTES.length,
+        { ...WHOLE, countAgainstLimit: claim },
+        bodyAfter(Promise.resolve()),
+      ),
     )
     decided.fail(refusal)
     const [first, ...others] = await Promise.allSettled(asking)
@@ -104,7 +118,7 @@ describe('the start of a download', () => {
   it('does not keep the table from closing while it waits to be counted', async () => {
     const { store, downloads } = await setUp()
     const decided = gate()
-    const asking = downloads.join(
+    const asking = joinOf(downloads)(
       KEY,
       BYTES.length,
       { ...WHOLE, countAgainstLimit: () => decided.passed },
@@ -127,7 +141,7 @@ describe('the space for a file', () => {
     const { store, downloads } = await setUp({ maxBytes: BYTES.length * 1.5 })
     const start = gate()
     const asking = Array.from({ length: 8 }, () =>
-      downloads.join(KEY, BYTES.length, reader, bodyAfter(start.passed)),
+      joinOf(downloads)(KEY, BYTES.length, reader, bodyAfter(start.passed)),
     )
     const joined = (await Promise.all(asking)).filter((each) => each !== undefined)
     expect(joined.map(({ how }) => how)).toEqual(['started', ...Array.from({ length: 7 }, () => 'joined')])
@@ -141,7 +155,7 @@ describe('the space for a file', () => {
   it('is released when the download fails while it is being made, and the next download serves', async () => {
     const { store, downloads } = await setUp()
     const start = gate()
-    const first = await downloads.join(KEY, BYTES.length, HALF, bodyAfter(start.passed))
+    const first = await joinOf(downloads)(KEY, BYTES.length, HALF, bodyAfter(start.passed))
     const failed = first?.source.waitFor(0).catch((error: unknown) => error)
     const made = gate()
     const reserve = store.ledger.reserve.bind(store.ledger)
@@ -154,7 +168,7 @@ describe('the space for a file', () => {
     const rest = { range: { start: 2 * BLOCK, end: BYTES.length }, whole: false, signal }
     const counted: string[] = []
     const claim = () => Promise.resolve(void counted.push('second'))
-    const second = downloads.join(
+    const second = joinOf(downloads)(
       KEY,
       BYTES.length,
       { ...rest, countAgainstLimit: claim },
@@ -212,7 +226,7 @@ describe('a download whose last reader has left', () => {
       },
     }
     const whole = { range: { start: 0, end: size }, whole: true, signal }
-    const joined = await downloads.join(KEY, size, whole, () => body)
+    const joined = await joinOf(downloads)(KEY, size, whole, () => body)
     expect([joined?.how, pulling.length]).toEqual([blocks > 0 ? 'resumed' : 'started', 1])
     await joined?.source.close()
     expect(pulling.map(({ aborted }) => aborted)).toEqual([then === 'ends'])
@@ -220,3 +234,34 @@ describe('a download whose last reader has left', () => {
     else expect(downloads.count).toBe(1)
   })
 })
+
+describe('a load', () => {
+  it('holds up a reader for seconds at most, and not one that leaves', async () => {
+    const { downloads } = await setUp()
+    const stalled = gate()
+    const loading = downloads.take(KEY, BYTES.length, stalledAfter(2 * BLOCK, stalled.passed), () =>
+      Promise.resolve(false),
+    )
+    const leaving = new AbortController()
+    const left = downloads.arriving(KEY, leaving.signal)
+    leaving.abort(new Error('the reader has left'))
+    await expect(left).rejects.toThrow('the reader has left')
+    const startedAt = performance.now()
+    await downloads.arriving(KEY, signal)
+    expect(performance.now() - startedAt).toBeGreaterThan(2_000)
+    const none = () => fail(new Error('nothing is requested')) as never
+    expect(await downloads.join(KEY, BYTES.length, WHOLE, none)).toBe('loading')
+    // What a reader waits for when its download has ended is no load.
+    await downloads.settled(KEY)
+    stalled.open()
+    expect(await loading).toBe('stored')
+    expect(downloads.arriving(KEY, signal)).toBeUndefined()
+  })
+})
+
+/** The first bytes of the file, and the others when `gate` resolves. */
+async function* stalledAfter(bytes: number, gate: Promise<void>): AsyncGenerator<Buffer, void, undefined> {
+  yield BYTES.subarray(0, bytes)
+  await gate
+  yield BYTES.subarray(bytes)
+}
