@@ -27,6 +27,8 @@ export interface Ask {
   readonly endpoint: string
   readonly repo: string
   readonly token?: string
+  /** For clients with `takesRevision`. The default is the branch that the client reads by itself. */
+  readonly revision?: string
   /** A file of this machine, for uploads. */
   readonly file?: string
 }
@@ -63,6 +65,8 @@ export interface Client {
   readonly pull?: (ask: Ask) => Command
   /** Uploads `file` as large.bin to the repo. */
   readonly upload?: (ask: Ask) => Command
+  /** It can read a branch, a tag or a commit. */
+  readonly takesRevision?: boolean
   /** It has no way to send a token: it is asked for no private repo, and of a gated one only to be refused. */
   readonly isAnonymous?: true
   /** It trusts the certificates of authorities that are built into it, and no others. */

@@ -9,9 +9,12 @@ import { eventually } from '../../support/eventually.ts'
 import { storedGits } from '../../support/git-client.ts'
 import type { Finished } from '../support/run.ts'
 import { TOKENS } from '../support/world.ts'
-import type { Client, Column, Command } from './client.ts'
+import type { Ask, Client, Column, Command } from './client.ts'
 import type { Stage } from './stage.ts'
 import { LARGE_BYTES, REPOS, repoOf, WRITER } from './world.ts'
+
+/** Where a client can be run. */
+export type Reading = Pick<Stage, 'hub' | 'endpoint' | 'newHome' | 'start'>
 
 /** What a column found: a word beside the mark, if there is one. Throws when the client did not do as it should. */
 type Play = (client: Client, stage: Stage) => Promise<string | undefined>
@@ -197,26 +200,27 @@ export async function expectDownload(
 /** Has the client read a repo in a new home, and expects the right bytes. Throws with all that it printed. */
 export async function expectRead(
   client: Client,
-  stage: Stage,
-  ask: { readonly repo: string; readonly token?: string },
+  stage: Reading,
+  ask: Pick<Ask, 'repo' | 'token' | 'revision'>,
 ): Promise<undefined> {
   const finished = await run(stage, client.read({ endpoint: stage.endpoint(), ...ask }))
-  expectPrinted(finished, wanted(client, stage, ask.repo))
+  expectPrinted(finished, wanted(client, stage, ask.repo, ask.revision))
   const carried = stage.hub.ledger.requests({ server: 'cdn' }).filter(({ headers }) => headers.authorization)
   if (carried.length > 0) throw new Error('a credential reached the CDN')
   return undefined
 }
 
-async function run(stage: Stage, command: Command): Promise<Finished> {
+/** Runs a command in a new home. */
+export async function run(stage: Reading, command: Command): Promise<Finished> {
   return stage.start(command, await stage.newHome()).finished
 }
 
-function wanted(client: Client, stage: Stage, repo: string): readonly string[] {
-  return [...client.files.map((path) => digest(stage, repo, path)), ...(client.prints ?? [])]
+function wanted(client: Client, stage: Reading, repo: string, revision?: string): readonly string[] {
+  return [...client.files.map((path) => digest(stage, repo, path, revision)), ...(client.prints ?? [])]
 }
 
-function digest(stage: Stage, repo: string, path: string): string {
-  return sha256Of(repoOf(stage.hub.world, repo), 'main', path)
+function digest(stage: Reading, repo: string, path: string, revision = 'main'): string {
+  return sha256Of(repoOf(stage.hub.world, repo), revision, path)
 }
 
 function expectPrinted({ status, stdout, stderr }: Finished, parts: readonly string[]): void {
@@ -225,7 +229,8 @@ function expectPrinted({ status, stdout, stderr }: Finished, parts: readonly str
   throw new Error(`ended with ${status}, without ${JSON.stringify(lacks)}:\n${stdout}${stderr}`)
 }
 
-function expectRefused({ status, stdout, stderr }: Finished, words: RegExp): void {
+/** Throws with all that was printed, unless the client has failed with these words. */
+export function expectRefused({ status, stdout, stderr }: Finished, words: RegExp): void {
   if (status !== 0 && words.test(stdout + stderr)) return
   throw new Error(`ended with ${status}, and not with ${words}:\n${stdout}${stderr}`)
 }

@@ -19,7 +19,14 @@ function javascript(way: string, ask: Ask): Command {
     command: process.execPath,
     args: [scriptOf('read.mjs'), way, ask.endpoint, ask.repo, ...(ask.file === undefined ? [] : [ask.file])],
     cwd: nodeClients,
-    env: ask.token === undefined ? {} : { HF_TOKEN: ask.token },
+    env: environment(ask),
+  }
+}
+
+function environment({ token, revision }: Ask): Record<string, string> {
+  return {
+    ...(token === undefined ? {} : { HF_TOKEN: token }),
+    ...(revision === undefined ? {} : { REVISION: revision }),
   }
 }
 
@@ -30,6 +37,7 @@ function packageVersion(name: string): Command {
 
 const HUB_JS: Client = {
   name: '@huggingface/hub',
+  takesRevision: true,
   repoType: 'models',
   needs: [join(nodeClients, 'node_modules/@huggingface/hub')],
   absent: SETUP,
@@ -44,6 +52,7 @@ const HUB_JS: Client = {
 
 const TRANSFORMERS_JS: Client = {
   name: 'transformers.js in Node',
+  takesRevision: true,
   repoType: 'models',
   needs: [join(nodeClients, 'node_modules/@huggingface/transformers')],
   absent: SETUP,
@@ -90,10 +99,15 @@ function tool(
   const get = (ask: Ask, file: string): Command => ({
     command: 'sh',
     args: ['-c', `${options.fetch}\nsha256sum "$file"`],
-    env: { url: `${ask.endpoint}/${ask.repo}/resolve/main/${file}`, file, token: ask.token ?? '' },
+    env: {
+      url: `${ask.endpoint}/${ask.repo}/resolve/${ask.revision ?? 'main'}/${file}`,
+      file,
+      token: ask.token ?? '',
+    },
   })
   return {
     name,
+    takesRevision: true,
     repoType: 'models',
     needs: [name === 'aria2' ? 'aria2c' : name],
     absent: SETUP,
@@ -229,7 +243,7 @@ function replayed(name: string, way: string, files: readonly string[], asOf: str
     read: (ask) => ({
       command: process.execPath,
       args: [scriptOf('replay.mjs'), way, ask.endpoint, ask.repo],
-      env: ask.token === undefined ? {} : { HF_TOKEN: ask.token },
+      env: environment(ask),
     }),
     isReplayed: true,
     cannot: {

@@ -15,12 +15,13 @@ const READS_ONLY = 'It has no uploads.'
 const WITHOUT_XET =
   'With `HF_HUB_DISABLE_XET=1`. Without it, the upload ends at once with a message that names this variable.'
 
-function environment({ endpoint, token }: Ask): Record<string, string> {
+function environment({ endpoint, token, revision }: Ask): Record<string, string> {
   return {
     HF_ENDPOINT: endpoint,
     HF_HUB_DISABLE_PROGRESS_BARS: '1',
     HF_HUB_DISABLE_TELEMETRY: '1',
     ...(token === undefined ? {} : { HF_TOKEN: token }),
+    ...(revision === undefined ? {} : { REVISION: revision }),
   }
 }
 
@@ -52,6 +53,7 @@ interface Generation {
 function hub({ environment: name, large = 'large', hasXet }: Generation, title: string): Client {
   return {
     ...base(name, 'huggingface_hub'),
+    takesRevision: true,
     name: title,
     repoType: 'models',
     absent: SETUP,
@@ -76,12 +78,16 @@ function hub({ environment: name, large = 'large', hasXet }: Generation, title: 
 const CLI: Client = {
   ...base('hub-2', 'huggingface_hub'),
   name: 'hf',
+  takesRevision: true,
   needs: [commandOf('hub-2', 'hf')],
   repoType: 'models',
   absent: SETUP,
   files: MODEL_FILES,
   gated: /requires approval/,
-  read: (ask) => hf(ask, ['download', ask.repo, '--local-dir', 'models'], 'models/*'),
+  read: (ask) => {
+    const revision = ask.revision === undefined ? [] : ['--revision', ask.revision]
+    return hf(ask, ['download', ask.repo, ...revision, '--local-dir', 'models'], 'models/*')
+  },
   pull: (ask) => hf(ask, ['download', ask.repo, 'large.bin', '--local-dir', 'models'], 'models/large.bin'),
   upload: (ask) => {
     const command = hf(ask, ['upload', ask.repo, ask.file ?? '', 'large.bin'], '/dev/null')
@@ -119,6 +125,7 @@ function withTransfer(command: Command): Command {
 const FILE_SYSTEM: Client = {
   ...base('hub-2', 'huggingface_hub'),
   name: 'HfFileSystem',
+  takesRevision: true,
   repoType: 'models',
   absent: SETUP,
   files: MODEL_FILES,
@@ -137,6 +144,7 @@ function loader(name: string, title: string, distribution: string): Client {
   return {
     ...base(name, distribution),
     name: title,
+    takesRevision: true,
     repoType: 'models',
     absent: SETUP,
     files: MODEL_FILES,
@@ -150,6 +158,7 @@ function rows(title: string, distribution: string, way: string): Client {
   return {
     ...base('data', distribution),
     name: title,
+    takesRevision: true,
     repoType: 'datasets',
     absent: SETUP,
     files: [],
@@ -185,6 +194,7 @@ function partOf(
     absent:
       'Not installed where this was written: `test/clients/setup.sh --all` installs the part of it that downloads.',
     isOptional: true,
+    takesRevision: false,
     files,
     gated: /GatedRepoError/,
     read: (ask) => script('servers', 'servers.py', ask, [way, ask.repo]),
@@ -198,6 +208,7 @@ function partOf(
 const TGI_SERVER: Client = {
   ...loader('hub-1', 'TGI and LoRAX, server', 'huggingface_hub'),
   gated: /GatedRepoError/,
+  takesRevision: false,
   read: (ask) => script('hub-1', 'tgi.py', ask, [ask.repo]),
   isReplayed: true,
   cannot: { resume: DOWNLOADS_BY_HUB, upload: READS_ONLY },

@@ -95,7 +95,8 @@ export async function openStage(
   }
 }
 
-function startClient(command: Command, home: string, network: Network): Running {
+/** Starts a client in `network`. */
+export function startClient(command: Command, home: string, network: Network): Running {
   const [first = '', ...rest] = [...WITH_PARENT, ...network.prefix, command.command, ...command.args]
   const environment = clientEnvironment({ home, direct: false })
   // In a namespace, a proxy would only hide that there is no other host.

@@ -1,6 +1,6 @@
 // Reads a repo with a JavaScript client, or uploads to it, and prints the SHA-256 of each file that was read.
 // usage: read.mjs WAY ENDPOINT REPO [FILE]; HF_TOKEN is the caller's token. Run with the folder of the JavaScript clients
-// as working directory. FILE is what "upload" sends.
+// as working directory. FILE is what "upload" sends. REVISION in the environment is the branch, tag or commit to read.
 
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
@@ -11,6 +11,7 @@ import { pathToFileURL } from 'node:url'
 const [way, hubUrl, repo, path] = process.argv.slice(2)
 const cacheDir = `${process.env.HOME}/cache`
 const accessToken = process.env.HF_TOKEN
+const revision = process.env.REVISION ?? 'main'
 const asked = { hubUrl, repo, ...(accessToken === undefined ? {} : { accessToken }) }
 
 // Resolved at run time: the packages belong to that folder, and not to this project.
@@ -33,7 +34,7 @@ async function show(folder) {
 const ways = {
   async snapshot() {
     const { snapshotDownload } = await load('@huggingface/hub')
-    await show(await snapshotDownload({ ...asked, cacheDir }))
+    await show(await snapshotDownload({ ...asked, revision, cacheDir }))
   },
   async large() {
     const { downloadFileToCacheDir } = await load('@huggingface/hub')
@@ -48,8 +49,8 @@ const ways = {
   async transformers() {
     const { AutoConfig, AutoTokenizer, env } = await load('@huggingface/transformers')
     Object.assign(env, { remoteHost: `${hubUrl}/`, cacheDir, allowLocalModels: false })
-    const { model_type: type } = await AutoConfig.from_pretrained(repo)
-    const tokenizer = await AutoTokenizer.from_pretrained(repo)
+    const { model_type: type } = await AutoConfig.from_pretrained(repo, { revision })
+    const tokenizer = await AutoTokenizer.from_pretrained(repo, { revision })
     console.log(JSON.stringify({ type, tokens: tokenizer.encode('hello world').length }))
     await show(cacheDir)
   },

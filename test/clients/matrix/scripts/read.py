@@ -1,6 +1,6 @@
 """Reads a repo as one library does, and prints the SHA-256 of each file that it read, or the rows of a data set.
 
-usage: read.py LIBRARY REPO_ID; endpoint, home and token come from the environment
+usage: read.py LIBRARY REPO_ID; endpoint, home, token and REVISION come from the environment
 """
 
 import hashlib
@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 library, repo = sys.argv[1:3]
-PARQUET = f"hf://datasets/{repo}/data/train.parquet"
+# As an argument, and in a path.
+REVISION = {"revision": os.environ["REVISION"]} if "REVISION" in os.environ else {}
+AT = "".join(f"@{revision}" for revision in REVISION.values())
+PARQUET = f"hf://datasets/{repo}{AT}/data/train.parquet"
 
 
 def show(*paths):
@@ -25,7 +28,7 @@ def rows(found):
 def snapshot():
     from huggingface_hub import snapshot_download
 
-    folder = Path(snapshot_download(repo))
+    folder = Path(snapshot_download(repo, **REVISION))
     show(*(path for path in folder.rglob("*") if path.is_file()))
 
 
@@ -46,8 +49,8 @@ def file_system():
     from huggingface_hub import HfFileSystem
 
     fs = HfFileSystem()
-    names = [path for path in fs.ls(repo, detail=False) if path.endswith((".safetensors", ".json"))]
-    assert f"{repo}/config.json" in fs.glob(f"{repo}/*.json"), names
+    names = [path for path in fs.ls(f"{repo}{AT}", detail=False) if path.endswith((".safetensors", ".json"))]
+    assert f"{repo}{AT}/config.json" in fs.glob(f"{repo}{AT}/*.json"), names
     for name in names:
         print(hashlib.sha256(fs.read_bytes(name)).hexdigest(), name)
 
@@ -56,34 +59,34 @@ def transformers():
     from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import cached_file
 
-    config = AutoConfig.from_pretrained(repo)
-    tokenizer = AutoTokenizer.from_pretrained(repo)
+    config = AutoConfig.from_pretrained(repo, **REVISION)
+    tokenizer = AutoTokenizer.from_pretrained(repo, **REVISION)
     assert config.model_type == "bert" and len(tokenizer("hello world")["input_ids"]) == 4
-    show(cached_file(repo, "config.json"), cached_file(repo, "model.safetensors"))
+    show(*(cached_file(repo, name, **REVISION) for name in ("config.json", "model.safetensors")))
 
 
 def load_parquet():
     from datasets import load_dataset
 
-    rows(load_dataset(repo, data_files={"train": "data/train.parquet"}, split="train"))
+    rows(load_dataset(repo, data_files={"train": "data/train.parquet"}, split="train", **REVISION))
 
 
 def load_json():
     from datasets import load_dataset
 
-    rows(load_dataset(repo, data_files={"train": "data/train.jsonl"}, split="train"))
+    rows(load_dataset(repo, data_files={"train": "data/train.jsonl"}, split="train", **REVISION))
 
 
 def stream_parquet():
     from datasets import load_dataset
 
-    rows(load_dataset(repo, data_files={"train": "data/train.parquet"}, split="train", streaming=True))
+    rows(load_dataset(repo, data_files={"train": "data/train.parquet"}, split="train", streaming=True, **REVISION))
 
 
 def stream_json():
     from datasets import load_dataset
 
-    rows(load_dataset(repo, data_files={"train": "data/train.jsonl"}, split="train", streaming=True))
+    rows(load_dataset(repo, data_files={"train": "data/train.jsonl"}, split="train", streaming=True, **REVISION))
 
 
 def pandas():
@@ -104,14 +107,14 @@ def polars():
 def sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
-    assert SentenceTransformer(repo, device="cpu").encode("hello world").shape == (16,)
+    assert SentenceTransformer(repo, **REVISION, device="cpu").encode("hello world").shape == (16,)
     print("loaded")
 
 
 def diffusers():
     from diffusers import DiffusionPipeline
 
-    pipeline = DiffusionPipeline.from_pretrained(repo)
+    pipeline = DiffusionPipeline.from_pretrained(repo, **REVISION)
     assert pipeline(num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 3)
     print("loaded")
 
