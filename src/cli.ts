@@ -1,5 +1,6 @@
 // Maps the command line to a command and an exit status: 0 done, 1 failed, 2 bad usage or bad configuration, 130
 // interrupted. Only this file reads process.argv. It knows the settings only as a table, and loads commands on demand.
+import { fstatSync, writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
 import { addBundleCommand } from './commands/bundle-command.ts'
@@ -18,6 +19,7 @@ import { loadConfig } from './config/load.ts'
 import { CONFIG_FILE } from './config/setting.ts'
 import { fileKey, flagName } from './config/setting-names.ts'
 import { suggest } from './config/suggest.ts'
+import { DiskFailure, diskCode } from './disk-errors.ts'
 
 /** Runs the command and resolves with the exit status. Errors are printed for the user, with a stack only if unexpected. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -162,14 +164,41 @@ function describeFailure(error: unknown): string {
   return error instanceof ConfigFaults || 'code' in error ? error.message : (error.stack ?? error.message)
 }
 
+function isFile(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isFile()
+  } catch {
+    // It was closed before this process started.
+    return false
+  }
+}
+
 /** Whether a file of the program could not be opened, or the process may not open more files. */
 function isOfLoading(error: unknown): boolean {
   const codes: readonly unknown[] = ['EMFILE', 'ENFILE', 'ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND']
   return error instanceof Error && 'code' in error && codes.includes(error.code)
 }
 
-// `hubmirror help | head` closes the pipe early, which is not a failure.
+/** Node's stream for a file reports no write that a full disk cuts short: the end of the output would be missing. */
+function writeWhole(bytes: Buffer, _encoding: string, done: (error?: Error) => void): void {
+  try {
+    for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(writeSync(process.stdout.fd, rest))
+    done()
+  } catch (error) {
+    done(error as Error)
+  }
+}
+
+if (isFile(process.stdout.fd)) Object.assign(process.stdout, { _write: writeWhole })
+let isCut = false
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
+  // `hubmirror help | head` closes the pipe early, which is not a failure.
+  if (error.code === 'EPIPE') return
+  if (diskCode(error) === undefined) throw error
+  if (!isCut)
+    process.stderr.write(`hubmirror: ${new DiskFailure('stdout cannot be written', error).message}\n`)
+  isCut = true
+  process.exitCode = 1
 })
-process.exitCode = await main(process.argv)
+const status = await main(process.argv)
+process.exitCode = isCut ? 1 : status

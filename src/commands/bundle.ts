@@ -15,7 +15,7 @@ import { verifyBundle } from './bundle/verify.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
 import { MirrorGone } from './prefetch/control-client.ts'
 import type { Wanted } from './prefetch/listing.ts'
-import { reachMirror } from './prefetch/reach.ts'
+import type { Reached } from './prefetch/reach.ts'
 
 /** The options of `create` on the command line. */
 export interface BundleOptions {
@@ -30,7 +30,7 @@ export interface BundleOptions {
 
 /** Resolves with the exit status: 1 if something is not stored or cannot be written. No file is left then. */
 export function runBundleCreate(config: Config, options: BundleOptions): Promise<number> {
-  return explained(async (signal) => {
+  return explained(config.cacheDir, async (signal) => {
     const isMeant = pathFilter(options.include, options.exclude)
     await createBundle(config, { ...options, isMeant, signal })
     return 0
@@ -39,7 +39,7 @@ export function runBundleCreate(config: Config, options: BundleOptions): Promise
 
 /** Resolves with the exit status: 1 if the bundle is damaged or incomplete. */
 export function runBundleVerify(file: string): Promise<number> {
-  return explained(async (signal) => ((await verifyBundle(file, signal)) ? 0 : 1))
+  return explained(undefined, async (signal) => ((await verifyBundle(file, signal)) ? 0 : 1))
 }
 
 /** Resolves with the exit status: 1 if the bundle, or a repo of it, was not loaded. */
@@ -47,17 +47,23 @@ export function runBundleLoad(
   config: Config,
   options: { readonly file: string; readonly version: string },
 ): Promise<number> {
-  return explained(async (signal) => {
+  return explained(config.cacheDir, async (signal) => {
     const say = (line: string): void => void process.stderr.write(`${line}\n`)
-    const bundle = await openBundle(await openSource(options.file))
-    const reached = await reachMirror(config, { version: options.version, say, signal })
+    const source = await openSource(options.file)
+    let reached: Reached | undefined
     try {
+      const bundle = await openBundle(source)
+      // Loaded on demand: it brings the modules of the whole mirror, which take a second.
+      const { reachMirror } = await import('./prefetch/reach.ts')
+      reached = await reachMirror(config, { version: options.version, say, signal })
       const client = new IntakeClient(reached.socketPath, signal)
       const report = await loadBundle(bundle, { client, signal, say })
       process.stdout.write(formatReport(report))
       return report.leftOut.length === 0 ? 0 : 1
     } finally {
-      await reached.close()
+      // Not waited for: a read of a pipe may never end.
+      void source.return(undefined).catch(() => undefined)
+      await reached?.close()
     }
   })
 }
@@ -73,8 +79,12 @@ const EXPLAINED = [
   LocksUnsupported,
 ]
 
-function explained(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+function explained(
+  cacheDir: string | undefined,
+  work: (signal: AbortSignal) => Promise<number>,
+): Promise<number> {
   return runOverStore(work, {
+    cacheDir,
     isExplained: isOneOf(EXPLAINED),
     interruptedText: 'interrupted; run the command again to go on',
   })

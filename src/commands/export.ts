@@ -3,7 +3,6 @@
 
 import type { Config } from '../config/keys.ts'
 import { pathFilter } from '../hub/file-patterns.ts'
-import { errorCode } from '../store/atomic.ts'
 import { createLayout, type Layout } from '../store/layout.ts'
 import { requireStore } from '../store/prepare.ts'
 import { withTable } from '../store/table/table.ts'
@@ -14,17 +13,6 @@ import { isOneOf, runOverStore } from './interruptible.ts'
 import type { Wanted } from './prefetch/listing.ts'
 import { formatRepo } from './repo-argument.ts'
 import { formatSize, plural, printable } from './store-output.ts'
-
-const DISK_ERRORS: ReadonlySet<string> = new Set([
-  'ENOSPC',
-  'EDQUOT',
-  'EIO',
-  'EROFS',
-  'EACCES',
-  'EPERM',
-  'ENOTDIR',
-  'EFBIG',
-])
 
 /** The options of the command line. */
 export interface ExportOptions {
@@ -57,7 +45,8 @@ export function runExport(config: Config, options: ExportOptions): Promise<numbe
     return result.failed.length === 0 ? 0 : 1
   }
   return runOverStore(work, {
-    isExplained: (error) => isOneOf([NotStored, Conflict])(error) || DISK_ERRORS.has(errorCode(error) ?? ''),
+    cacheDir: config.cacheDir,
+    isExplained: isOneOf([NotStored, Conflict]),
     interruptedText: 'interrupted; run the command again to go on',
   })
 }

@@ -30,6 +30,7 @@ export interface ImportCommandOptions {
 /** Resolves with the exit status: 0 if all that was found is stored, 1 if not, and 130 after SIGINT or SIGTERM. */
 export function runImport(config: Config, options: ImportCommandOptions): Promise<number> {
   return runOverStore((signal) => importAll(config, options, signal), {
+    cacheDir: config.cacheDir,
     isExplained: isOneOf(EXPLAINED),
     interruptedText: 'interrupted; what was imported stays, and the next run goes on there',
   })

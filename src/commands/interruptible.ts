@@ -24,15 +24,21 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
 
 /**
  * The same for a command over the store. Resolves with the status of `work`; with 130 after a signal, and `interruptedText` on
- * stderr; with 1 after an error that `isExplained` accepts, and its message on stderr. Rejects with every other error.
+ * stderr; with 1 after an error of a disk, or one that `isExplained` accepts, and its message on stderr. Rejects with every other
+ * error.
  */
 export function runOverStore(
   work: (signal: AbortSignal) => Promise<number>,
-  options: { readonly isExplained: (error: unknown) => boolean; readonly interruptedText: string },
+  options: {
+    /** The store. Undefined for a command that has none. */
+    readonly cacheDir: string | undefined
+    readonly isExplained: (error: unknown) => boolean
+    readonly interruptedText: string
+  },
 ): Promise<number> {
   return interruptible(async (signal) => {
     try {
-      return await overStore(() => work(signal))
+      return await overStore(options, () => work(signal))
     } catch (error) {
       if (signal.aborted) {
         process.stderr.write(`${options.interruptedText}\n`)

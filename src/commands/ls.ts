@@ -45,7 +45,7 @@ interface RepoRow extends Totals {
 
 /** Prints the list to stdout. Resolves with the exit status: 1 if there is no store, or no file of the repo in `--files`. */
 export function runLs(config: Config, options: LsOptions): Promise<number> {
-  return overStore(async () => {
+  return overStore(config, async () => {
     const layout = createLayout(config.cacheDir)
     await requireStore(layout)
     return options.files === undefined

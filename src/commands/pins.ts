@@ -23,7 +23,7 @@ export function runPins(
   config: WithPins,
   { check, json, version }: { readonly check: boolean; readonly json: boolean; readonly version: string },
 ): Promise<number> {
-  return overStore(async () => {
+  return overStore(config, async () => {
     try {
       const beside = await askMirror(config.cacheDir, version)
       const report = beside ?? (await lookAtStore(config))

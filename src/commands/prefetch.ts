@@ -31,6 +31,7 @@ export interface PrefetchOptions {
  */
 export function runPrefetch(config: Config, options: PrefetchOptions): Promise<number> {
   return runOverStore((signal) => prefetch(config, options, signal), {
+    cacheDir: config.cacheDir,
     isExplained: isOneOf([UnusableControlSocket, LocksUnsupported]),
     interruptedText: 'interrupted; what was fetched stays, and the next run goes on there',
   })

@@ -36,7 +36,7 @@ export interface PruneOptions {
  * a named repo is unknown; in these cases nothing is removed.
  */
 export function runPrune(config: Config, options: PruneOptions): Promise<number> {
-  return overStore(async () => {
+  return overStore(config, async () => {
     const layout = createLayout(config.cacheDir)
     await requireStore(layout)
     await actAsMirrorUser(config.cacheDir)

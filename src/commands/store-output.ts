@@ -2,6 +2,7 @@
 // terminal. This file opens no store.
 
 import prettyBytes from 'pretty-bytes'
+import { DiskFailure, diskCode } from '../disk-errors.ts'
 import { UnusableDirectory } from '../store/prepare.ts'
 import { UnusableAuditLog } from '../telemetry/audit.ts'
 
@@ -88,13 +89,30 @@ export function plural(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? '' : 's'}`
 }
 
-/** Runs a command on a store. An unusable directory or audit log is reported as a sentence, with status 1. */
-export async function overStore(run: () => Promise<number>): Promise<number> {
+/**
+ * Runs a command on a store, or on a file if `cacheDir` is undefined. An unusable directory or audit log, and what else a disk does
+ * not do, is reported as a sentence, with status 1.
+ */
+export async function overStore(
+  { cacheDir }: { readonly cacheDir?: string | undefined },
+  run: () => Promise<number>,
+): Promise<number> {
   try {
     return await run()
   } catch (error) {
-    if (!(error instanceof UnusableDirectory || error instanceof UnusableAuditLog)) throw error
-    process.stderr.write(`hubmirror: ${error.message}\n`)
+    const explained = diskFailureOf(error, cacheDir)
+    if (explained === undefined) throw error
+    process.stderr.write(`hubmirror: ${printable(explained.message)}\n`)
     return 1
   }
+}
+
+/** An error that names the place where it happened. What has no place of its own has happened in the store. */
+function diskFailureOf(error: unknown, cacheDir: string | undefined): Error | undefined {
+  if (error instanceof DiskFailure || error instanceof UnusableDirectory || error instanceof UnusableAuditLog)
+    return error
+  const { path, dest } = error as { readonly path?: unknown; readonly dest?: unknown }
+  const place = dest ?? path ?? cacheDir
+  if (diskCode(error) === undefined || typeof place !== 'string') return undefined
+  return new DiskFailure(`${place} cannot be used`, error)
 }

@@ -46,7 +46,7 @@ export interface VerifyOptions {
  * 1 with damage or with a blob that could not be read, and 130 after SIGINT or SIGTERM; the next run resumes there.
  */
 export function runVerify(config: Config, options: VerifyOptions): Promise<number> {
-  return overStore(async () => {
+  return overStore(config, async () => {
     const layout = createLayout(config.cacheDir)
     await requireStore(layout)
     await actAsMirrorUser(config.cacheDir)

@@ -1,6 +1,7 @@
 // Reads the requests of commands that bring content (intake.ts), and answers them. A command has verified what it brings; here
 // it is checked that no value could do harm by its form.
 
+import { diskCure, diskReason } from '../disk-errors.ts'
 import { isBareEtag } from '../hub/file-meta.ts'
 import { type CommitHash, isCommitHash, parseRepoId, typeOfApiSegment } from '../hub/names.ts'
 import { checkPath, checkRevision } from '../hub/url-text.ts'
@@ -46,10 +47,9 @@ export async function answerIntake(
     if (error instanceof BadRequest || error instanceof BadDocument)
       return { status: 400, value: { error: error.message } }
     if (error instanceof NotWelcome) return { status: 409, value: { error: error.message } }
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    if (typeof code === 'string' && /^(?:ENOSPC|EDQUOT|EIO|EROFS|EFBIG|EACCES|ERR_LMDB)/.test(code))
-      return { status: 507, value: { error: `the disk of the store has failed (${code})` } }
-    throw error
+    const cure = diskCure(error)
+    if (cure === undefined) throw error
+    return { status: 507, value: { error: `the store: ${diskReason(error)}. ${cure}` } }
   }
 }
 

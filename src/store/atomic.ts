@@ -98,26 +98,26 @@ export async function createIn(directory: string, file: string, mode = 0o600): P
 }
 
 /**
- * Makes a directory and its missing parents, with mode 0700. Returns the uppermost directory that it made; undefined when
+ * Makes a directory and its missing parents, with mode 0700 by default. Returns the uppermost directory that it made; undefined when
  * all existed. Node's `recursive` option is not used: it retries without end where the system answers mkdir with ENOENT
  * (/proc).
  */
-export async function makeDirectory(directory: string): Promise<string | undefined> {
+export async function makeDirectory(directory: string, mode = 0o700): Promise<string | undefined> {
   try {
-    return await makeOne(directory)
+    return await makeOne(directory, mode)
   } catch (error) {
     const above = path.dirname(directory)
     if (errorCode(error) !== 'ENOENT' || above === directory) throw error
-    const uppermost = await makeDirectory(above)
-    const own = await makeOne(directory)
+    const uppermost = await makeDirectory(above, mode)
+    const own = await makeOne(directory, mode)
     return uppermost ?? own
   }
 }
 
 /** Makes one directory. Returns undefined when it existed. */
-async function makeOne(directory: string): Promise<string | undefined> {
+async function makeOne(directory: string, mode: number): Promise<string | undefined> {
   try {
-    await mkdir(directory, { mode: 0o700 })
+    await mkdir(directory, { mode })
     return directory
   } catch (error) {
     if (errorCode(error) === 'EEXIST' && (await stat(directory)).isDirectory()) return undefined

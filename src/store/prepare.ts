@@ -4,6 +4,7 @@
 import { constants } from 'node:fs'
 import { access, lstat, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { diskCure, diskReason } from '../disk-errors.ts'
 import { errorCode, ifThere, makeDirectory, writeAtomic } from './atomic.ts'
 import type { Layout } from './layout.ts'
 import { DirectoryInUse, LocksUnsupported } from './lock.ts'
@@ -35,12 +36,13 @@ export async function whileUsable<T>(layout: Layout, work: () => Promise<T>): Pr
   } catch (error) {
     if (error instanceof UnusableDirectory || error instanceof DirectoryInUse) throw error
     if (error instanceof LocksUnsupported) throw error
-    const reason = error instanceof Error ? error.message : String(error)
     const cure =
       errorCode(error) === 'EROFS'
-        ? 'The volume is read-only. Mount it writable, or serve its content with HUBMIRROR_OFFLINE=on.'
-        : 'Check that it exists and is writable.'
-    throw new UnusableDirectory(`${layout.root} cannot be used as HUBMIRROR_CACHE_DIR: ${reason}. ${cure}`)
+        ? 'Mount it writable, or serve its content with HUBMIRROR_OFFLINE=on'
+        : (diskCure(error) ?? 'Check that it exists and is writable')
+    throw new UnusableDirectory(
+      `${layout.root} cannot be used as HUBMIRROR_CACHE_DIR: ${diskReason(error)}. ${cure}.`,
+    )
   }
 }
 

@@ -2,6 +2,7 @@
 // stream has no level, and is separate from the log. This file decides nothing.
 
 import { type DestinationStream, pino } from 'pino'
+import { diskCure, diskReason } from '../disk-errors.ts'
 import { type About, createLogDestination, scrub } from './log.ts'
 import type { AccessResult } from './observer.ts'
 
@@ -172,8 +173,11 @@ export interface AuditListener {
 /** The audit log cannot be opened or written. A mirror does not start then, and a command changes nothing. */
 export class UnusableAuditLog extends Error {
   constructor(path: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    super(`cannot write the audit log ${path}: ${reason}`, { cause })
+    const cure = diskCure(cause)
+    super(
+      `cannot write the audit log ${path}: ${diskReason(cause)}${cure === undefined ? '' : `. ${cure}`}`,
+      { cause },
+    )
     this.name = 'UnusableAuditLog'
   }
 }

@@ -16,6 +16,8 @@ export interface Sides {
   readonly folder: string
   /** A path in the folder. */
   readonly at: (name: string) => string
+  /** The store of the other side. */
+  readonly store: string
   /** Runs `bundle` with the settings of the side that has the Hub. */
   readonly here: (...args: readonly string[]) => ReturnType<typeof run>
   /** Runs it with those of the other side. */
@@ -27,7 +29,12 @@ export interface Sides {
 /** Opens both sides, the first with these repos. */
 export async function openSides(
   repos: readonly string[],
-  options: SceneOptions & { readonly token?: string; readonly env?: Readonly<Record<string, string>> } = {},
+  options: SceneOptions & {
+    readonly token?: string
+    readonly env?: Readonly<Record<string, string>>
+    /** Where the store of the other side is; by default in the folder. */
+    readonly store?: string
+  } = {},
 ): Promise<Sides> {
   const scene = await openBeside(options)
   const folder = await mkdtemp(join(tmpdir(), 'hubmirror-gap-'))
@@ -37,14 +44,15 @@ export async function openSides(
   for (const { files } of results) expect(files.filter(({ state }) => state === 'missing')).toEqual([])
   const env = { HUBMIRROR_ORIGIN: scene.hub.url, ...options.env }
   const at = (name: string): string => join(folder, name)
+  const store = options.store ?? at('store')
   return {
     scene,
     folder,
     at,
+    store,
     here: (...args) => run(['bundle', ...args], { ...env, HUBMIRROR_CACHE_DIR: scene.mirror.cacheDir }),
     there: (...args) =>
-      run(['bundle', ...args], { ...env, HUBMIRROR_CACHE_DIR: at('store'), HUBMIRROR_OFFLINE: 'on' }),
-    openThere: (config = {}) =>
-      scene.another({ cacheDir: at('store'), config: { offline: true, ...config } }),
+      run(['bundle', ...args], { ...env, HUBMIRROR_CACHE_DIR: store, HUBMIRROR_OFFLINE: 'on' }),
+    openThere: (config = {}) => scene.another({ cacheDir: store, config: { offline: true, ...config } }),
   }
 }

@@ -1,7 +1,7 @@
 // Kills commands in the middle of their work, in rounds, and looks at what a store then shows. The moment depends on the bytes that
 // the command has written.
 
-import { cp, lstat, readdir, rm } from 'node:fs/promises'
+import { cp, lstat, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'vitest'
@@ -140,17 +140,19 @@ export async function expectServed(
 }
 
 /** The right bytes of all files of the repo, by path. */
-export function filesOf(scene: Pick<Scene, 'bytes'>, id: string): ReadonlyMap<string, Buffer> {
+function filesOf(scene: Pick<Scene, 'bytes'>, id: string): ReadonlyMap<string, Buffer> {
   return new Map(PATHS[id]?.map((path) => [path, scene.bytes(id, path)]))
 }
 
-/** Opens both sides of an air gap. The mirror with the Hub has both repos. */
-export async function openKilled() {
-  const sides = await openSides(Object.keys(PATHS), { world: killedWorld() })
-  const { scene, at, here, there } = sides
-  const env = { HUBMIRROR_ORIGIN: scene.hub.url, HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2' }
+/** Opens both sides of an air gap. The mirror with the Hub has both repos. `store` is where that of the other side is. */
+export async function openKilled(
+  options: { readonly store?: string; readonly env?: Readonly<Record<string, string>> } = {},
+) {
+  const sides = await openSides(Object.keys(PATHS), { world: killedWorld(), ...options })
+  const { scene, at, store, here, there } = sides
+  const env = { HUBMIRROR_ORIGIN: scene.hub.url, HUBMIRROR_REDIRECT_HOSTS: '127.0.0.2', ...options.env }
   const hereEnv = { ...env, HUBMIRROR_CACHE_DIR: scene.mirror.cacheDir }
-  const thereEnv = { ...env, HUBMIRROR_CACHE_DIR: at('store'), HUBMIRROR_OFFLINE: 'on' }
+  const thereEnv = { ...env, HUBMIRROR_CACHE_DIR: store, HUBMIRROR_OFFLINE: 'on' }
   const model = modelOf(Object.keys(PATHS).flatMap((id) => [...filesOf(scene, id).values()]))
   let before = 0
   return {
@@ -162,24 +164,38 @@ export async function openKilled() {
     async makeStore() {
       await succeeds(here('create', at('before.tar'), 'acme/before'))
       await succeeds(there('load', at('before.tar')))
-      await cp(at('store'), at('copy'), { recursive: true })
-      before = await bytesBelow(at('store'))
+      await cp(store, at('copy'), { recursive: true })
+      before = await bytesBelow(store)
     },
     /** What that store has more than its copy, in bytes. */
-    written: async () => (await bytesBelow(at('store'))) - before,
+    written: async () => (await bytesBelow(store)) - before,
     async resetStore() {
-      await rm(at('store'), { recursive: true })
-      await cp(at('copy'), at('store'), { recursive: true })
+      await rm(store, { recursive: true })
+      await cp(at('copy'), store, { recursive: true })
     },
     /** That store has no wrong byte, and an offline mirror on it serves what it should. */
     async expectStore(isWhole: boolean) {
-      await checkStore(at('store'), model)
+      await checkStore(store, model)
       const mirror = await sides.openThere()
       await expectServed(mirror.url, scene, { isWhole })
       await mirror.close({ keepDir: true })
     },
     expectVerified: () => expectVerified(thereEnv),
   }
+}
+
+/** A cache directory of huggingface_hub has all files of the repo, and the ref that points to them. */
+export async function expectExported(
+  scene: Pick<Scene, 'bytes' | 'commit'>,
+  hub: string,
+  id: string,
+): Promise<void> {
+  const folder = join(hub, `models--${id.replace('/', '--')}`)
+  for (const [path, bytes] of filesOf(scene, id)) {
+    const found = await readFile(join(folder, 'snapshots', scene.commit(id), path))
+    expect(found.equals(bytes), path).toBe(true)
+  }
+  expect(await readFile(join(folder, 'refs/main'), 'utf8')).toBe(scene.commit(id))
 }
 
 async function succeeds(result: ReturnType<typeof run>): Promise<void> {

@@ -2,7 +2,7 @@
 // missing.
 
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -14,6 +14,9 @@ export interface SmallDisk {
   readonly directory: string
   /** Mounts a read-only copy over it, or unmounts that. Nothing that is written meanwhile is lost, since nothing is. */
   readOnly(on: boolean): Promise<void>
+  /** Changes its size, so that this many bytes are free: whole pages of 4 KiB. */
+  leaveFree(sizeBytes: number): Promise<void>
+  usedBytes(): Promise<number>
   /** Ends it, even if files are still open there. */
   unmount(): Promise<void>
 }
@@ -38,8 +41,18 @@ export async function mountDisk(sizeMiB: number): Promise<SmallDisk> {
     await rm(directory, { recursive: true, force: true })
     throw error
   }
+  const usedBytes = async (): Promise<number> => {
+    const { blocks, bfree, bsize } = await statfs(directory)
+    return (blocks - bfree) * bsize
+  }
   return {
     directory,
+    usedBytes,
+    async leaveFree(sizeBytes) {
+      // A file system of size 0 would have no limit.
+      const size = Math.max(4096, (await usedBytes()) + sizeBytes)
+      await run('mount', ['-o', `remount,size=${size}`, directory])
+    },
     async readOnly(on) {
       if (!on) {
         await run('umount', ['-l', directory])

@@ -40,7 +40,10 @@ export interface CreateOptions {
   readonly signal: AbortSignal
 }
 
-/** Writes the bundle, and a report to stderr. Rejects with NotStored, UnusableBundle and BadArchive, and leaves no file then. */
+/**
+ * Writes the bundle, and a report to stderr. Rejects with NotStored, UnusableBundle, BadArchive and DiskFailure, and with errors of the
+ * store's disk. It leaves no file then.
+ */
 export async function createBundle(config: Config, options: CreateOptions): Promise<void> {
   const { wanted, isMeant, withPrivate, signal } = options
   const layout = createLayout(config.cacheDir)

@@ -1,10 +1,12 @@
 // The file of a bundle, or its parts: FILE.001, FILE.002 and so on. A bundle gets its names when it is complete and on the
 // disk; until then it lies beside them under other names, which the next run of the same command writes again.
 
-import { createReadStream } from 'node:fs'
+import { fstatSync, fsync, write } from 'node:fs'
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { ifThere } from '../../store/atomic.ts'
+import { promisify } from 'node:util'
+import { atDisk, DiskFailure, diskCode } from '../../disk-errors.ts'
+import { errorCode, ifThere } from '../../store/atomic.ts'
 
 const UNFINISHED = '.unfinished'
 /** `-` stands for stdout or stdin. */
@@ -20,7 +22,7 @@ export class UnusableBundle extends Error {
   }
 }
 
-/** Where the bytes of a new bundle go. It ends by `finish` or `abandon`. */
+/** Where the bytes of a new bundle go. It ends by `finish` or `abandon`. Both others reject with DiskFailure and UnusableBundle. */
 export interface BundleSink {
   write(bytes: Buffer): Promise<void>
   /** Makes it durable and gives it its names. Resolves with these. */
@@ -29,15 +31,21 @@ export interface BundleSink {
   abandon(): Promise<void>
 }
 
-/** Rejects with UnusableBundle if something has the name already. */
-export async function openSink(file: string, splitBytes: number | undefined): Promise<BundleSink> {
-  if (file === STANDARD) return new StandardSink()
-  await removeHalfNamed(file)
-  const present = (await ifThere(stat(file))) === undefined ? await partsOf(file) : [file]
-  if (present.length > 0)
-    throw new UnusableBundle(`${present[0]} exists already. Remove it, or choose another name.`)
-  await removeUnfinished(file)
-  return new FileSink(file, splitBytes)
+/** Rejects with UnusableBundle if something has the name already, and with DiskFailure. */
+export function openSink(file: string, splitBytes: number | undefined): Promise<BundleSink> {
+  if (file === STANDARD) return Promise.resolve(new StandardSink())
+  return writing(file, async () => {
+    await removeHalfNamed(file)
+    const present = (await ifThere(stat(file))) === undefined ? await partsOf(file) : [file]
+    if (present.length > 0)
+      throw new UnusableBundle(`${present[0]} exists already. Remove it, or choose another name.`)
+    await removeUnfinished(file)
+    return new FileSink(file, splitBytes)
+  })
+}
+
+function writing<T>(file: string, work: () => Promise<T>): Promise<T> {
+  return atDisk(`the bundle ${file} cannot be written`, work)
 }
 
 /**
@@ -66,22 +74,46 @@ async function beside(file: string): Promise<readonly string[]> {
   return (await ifThere(readdir(path.dirname(file)))) ?? []
 }
 
+const STDOUT = 1
+
 class StandardSink implements BundleSink {
+  readonly #isStream = isStream(STDOUT)
+
   write(bytes: Buffer): Promise<void> {
-    return new Promise((resolve, reject) => {
-      process.stdout.write(bytes, (error) => {
-        if (error) reject(error)
-        else resolve()
-      })
-    })
+    return writing('on stdout', () => (this.#isStream ? toStream(bytes) : toFile(bytes)))
   }
 
-  finish(): Promise<readonly string[]> {
-    return Promise.resolve([])
+  async finish(): Promise<readonly string[]> {
+    if (fstatSync(STDOUT).isFile()) await writing('on stdout', () => promisify(fsync)(STDOUT))
+    return []
   }
 
   abandon(): Promise<void> {
     return Promise.resolve()
+  }
+}
+
+function isStream(descriptor: number): boolean {
+  const stats = fstatSync(descriptor)
+  return stats.isFIFO() || stats.isSocket()
+}
+
+/** Rejects with UnusableBundle if the reader of the pipe has ended. */
+function toStream(bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(bytes, (error) => {
+      if (!error) resolve()
+      else if (errorCode(error) !== 'EPIPE') reject(error)
+      else reject(new UnusableBundle('The program that reads the bundle has ended before all was written.'))
+    })
+  })
+}
+
+/** process.stdout would not report a write that a full disk cuts short. */
+async function toFile(bytes: Buffer): Promise<void> {
+  for (let rest = bytes; rest.length > 0; ) {
+    const { bytesWritten } = await promisify(write)(STDOUT, rest)
+    rest = rest.subarray(bytesWritten)
   }
 }
 
@@ -99,7 +131,11 @@ class FileSink implements BundleSink {
     this.#splitBytes = splitBytes
   }
 
-  async write(bytes: Buffer): Promise<void> {
+  write(bytes: Buffer): Promise<void> {
+    return writing(this.#file, () => this.#write(bytes))
+  }
+
+  async #write(bytes: Buffer): Promise<void> {
     for (let rest = bytes; rest.length > 0; ) {
       const handle = this.#left > 0 ? this.#handle : await this.#next()
       if (handle === undefined) throw new Error('the part is not open')
@@ -136,7 +172,11 @@ class FileSink implements BundleSink {
     }
   }
 
-  async finish(): Promise<readonly string[]> {
+  finish(): Promise<readonly string[]> {
+    return writing(this.#file, () => this.#finish())
+  }
+
+  async #finish(): Promise<readonly string[]> {
     await this.#close()
     const names = Array.from({ length: this.#count }, (_, index) => this.#name(index + 1))
     // The first part last: with it, all others are there.
@@ -176,9 +216,22 @@ async function partsOf(file: string): Promise<readonly string[]> {
   return numbers.map((number) => partName(file, number))
 }
 
-/** Where the bytes of a bundle are: a file, all parts of which one is named, or stdin. Rejects with UnusableBundle. */
-export async function openSource(file: string): Promise<AsyncIterable<Buffer>> {
-  if (file === STANDARD) return process.stdin as AsyncIterable<Buffer>
+/** The bytes of a bundle. It rejects with DiskFailure. Who does not read to the end must call `return`, or files stay open. */
+export type BundleSource = AsyncGenerator<Buffer, void, undefined>
+
+/**
+ * Where the bytes of a bundle are: a file, all parts of which one is named, or stdin. Rejects with UnusableBundle and DiskFailure.
+ */
+export function openSource(file: string): Promise<BundleSource> {
+  if (file === STANDARD) return Promise.resolve(readStandard())
+  return reading(file, () => openFiles(file))
+}
+
+function reading<T>(file: string, work: () => Promise<T>): Promise<T> {
+  return atDisk(`the bundle ${file} cannot be read`, work)
+}
+
+async function openFiles(file: string): Promise<BundleSource> {
   const whole = file.replace(/\.\d{3}$/, '')
   const there = await ifThere(stat(file))
   const parts = there === undefined || whole !== file ? await partsOf(whole) : []
@@ -188,7 +241,29 @@ export async function openSource(file: string): Promise<AsyncIterable<Buffer>> {
   return readAll(files)
 }
 
-async function* readAll(files: readonly string[]): AsyncGenerator<Buffer, void, undefined> {
-  for (const file of files)
-    for await (const chunk of createReadStream(file, { highWaterMark: READ_BYTES })) yield chunk as Buffer
+async function* readAll(files: readonly string[]): BundleSource {
+  for (const file of files) yield* readOne(file)
+}
+
+async function* readOne(file: string): BundleSource {
+  const handle = await reading(file, () => open(file))
+  try {
+    for (;;) {
+      const { bytesRead, buffer } = await reading(file, () =>
+        handle.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES),
+      )
+      if (bytesRead === 0) return
+      yield buffer.subarray(0, bytesRead)
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+async function* readStandard(): BundleSource {
+  try {
+    for await (const chunk of process.stdin) yield chunk as Buffer
+  } catch (error) {
+    throw diskCode(error) === undefined ? error : new DiskFailure('the bundle on stdin cannot be read', error)
+  }
 }

@@ -6,12 +6,24 @@ import { formatRepo } from '../repo-argument.ts'
 import { formatSize, plural, printable } from '../store-output.ts'
 import type { BundledFile } from './manifest.ts'
 import { openSource } from './parts.ts'
-import { type Expected, expectedMembers, openBundle, sizeOf } from './read.ts'
+import { type Expected, expectedMembers, type OpenBundle, openBundle, sizeOf } from './read.ts'
 import { BadArchive, type Member } from './tar.ts'
 
-/** Prints what it has found. Resolves with whether the bundle is whole and right. Rejects with UnusableBundle and BadArchive. */
+/**
+ * Prints what it has found. Resolves with whether the bundle is whole and right. Rejects with UnusableBundle, BadArchive and
+ * DiskFailure.
+ */
 export async function verifyBundle(file: string, signal: AbortSignal): Promise<boolean> {
-  const { name, head, manifest, members } = await openBundle(await openSource(file))
+  const source = await openSource(file)
+  try {
+    return await verify(await openBundle(source), signal)
+  } finally {
+    // Not waited for: a read of a pipe may never end.
+    void source.return(undefined).catch(() => undefined)
+  }
+}
+
+async function verify({ name, head, manifest, members }: OpenBundle, signal: AbortSignal): Promise<boolean> {
   const left = expectedMembers(manifest)
   const total = left.size
   const nameOf = fileNames(manifest.files)

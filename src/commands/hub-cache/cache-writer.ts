@@ -19,9 +19,10 @@ import {
   writeFile,
 } from 'node:fs/promises'
 import path from 'node:path'
+import { atDisk, DiskFailure, diskCode } from '../../disk-errors.ts'
 import type { CommitHash, Repo } from '../../hub/names.ts'
 import { checkPath, checkRevision } from '../../hub/url-text.ts'
-import { errorCode, ifThere, syncDirectory } from '../../store/atomic.ts'
+import { errorCode, ifThere, makeDirectory, syncDirectory } from '../../store/atomic.ts'
 import { type BlobKey, hashUpTo, Verifier } from '../../store/digest.ts'
 import { folderOf } from './names.ts'
 
@@ -48,6 +49,7 @@ export interface WrittenFile {
   readonly sizeBytes: number
 }
 
+/** All methods reject with DiskFailure. */
 export class CacheWriter {
   readonly #root: string
   readonly #copies: boolean
@@ -59,23 +61,25 @@ export class CacheWriter {
   }
 
   /** Makes the folder of the repo, and removes what an earlier run has left. The caller must close it. */
-  static async open(
-    directory: string,
-    repo: Repo,
-    { copies }: { readonly copies: boolean },
-  ): Promise<CacheWriter> {
-    await mkdir(directory, { recursive: true })
-    const writer = new CacheWriter(path.join(await realpath(directory), folderOf(repo)), copies)
-    await writer.#folder()
-    await writer.#removeLeft(await writer.#folder(TEMPORARY))
-    return writer
+  static open(directory: string, repo: Repo, { copies }: { readonly copies: boolean }): Promise<CacheWriter> {
+    return writing(directory, async () => {
+      await makeDirectory(path.resolve(directory), 0o777)
+      const writer = new CacheWriter(path.join(await realpath(directory), folderOf(repo)), copies)
+      await writer.#folder()
+      await writer.#removeLeft(await writer.#folder(TEMPORARY))
+      return writer
+    })
   }
 
   /**
    * Writes a file of a snapshot, unless it is there. Resolves with false if the source is missing or does not have the digest.
-   * Rejects with Conflict, and with the error of the disk.
+   * Rejects with Conflict.
    */
-  async write(file: WrittenFile, source: BytesSource): Promise<'written' | 'there' | 'missing' | 'damaged'> {
+  write(file: WrittenFile, source: BytesSource): Promise<'written' | 'there' | 'missing' | 'damaged'> {
+    return writing(this.#root, () => this.#write(file, source))
+  }
+
+  async #write(file: WrittenFile, source: BytesSource): Promise<'written' | 'there' | 'missing' | 'damaged'> {
     checkPath(file.path)
     const segments = file.path.split('/')
     const name = segments.pop() ?? ''
@@ -103,7 +107,11 @@ export class CacheWriter {
   }
 
   /** Points a branch or tag to a commit. To be called when all files of the commit are there. */
-  async point(revision: string, commit: CommitHash): Promise<void> {
+  point(revision: string, commit: CommitHash): Promise<void> {
+    return writing(this.#root, () => this.#point(revision, commit))
+  }
+
+  async #point(revision: string, commit: CommitHash): Promise<void> {
     checkRevision(revision)
     for (const folder of this.#changed) await syncDirectory(folder)
     const segments = revision.split('/')
@@ -115,14 +123,20 @@ export class CacheWriter {
     const found = await ifThere(lstat(place))
     if (found !== undefined && !found.isFile()) throw new Conflict(`${place} is there, and is no file`)
     const temporary = this.#temporary()
-    await writeFile(temporary, commit, { flag: 'wx', mode: 0o644, flush: true })
-    await rename(temporary, place)
+    try {
+      await writeFile(temporary, commit, { flag: 'wx', mode: 0o644, flush: true })
+      await rename(temporary, place)
+    } finally {
+      await ifThere(unlink(temporary))
+    }
     await syncDirectory(folder)
   }
 
   /** Resolves when all names are on the disk. */
   async close(): Promise<void> {
-    for (const folder of this.#changed) await syncDirectory(folder)
+    await writing(this.#root, async () => {
+      for (const folder of this.#changed) await syncDirectory(folder)
+    })
     // Another process may be writing there.
     await rmdir(path.join(this.#root, TEMPORARY)).catch(() => undefined)
   }
@@ -150,6 +164,11 @@ export class CacheWriter {
         const copied = await ifThere(
           copyFile(source.file, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE).then(
             () => true,
+            (error: unknown) => {
+              // Either of the two may have failed.
+              if (!['EACCES', 'EIO'].includes(diskCode(error) ?? '')) throw error
+              throw new DiskFailure(`${source.file} cannot be copied into ${this.#root}`, error)
+            },
           ),
         )
         if (copied === undefined) return 'missing'
@@ -190,6 +209,10 @@ export class CacheWriter {
       if (found?.isFile() === true && Date.now() - found.mtimeMs > LEFT_AFTER_MS) await ifThere(unlink(file))
     }
   }
+}
+
+function writing<T>(directory: string, work: () => Promise<T>): Promise<T> {
+  return atDisk(`the directory ${directory} cannot be written`, work)
 }
 
 /** Whether a regular file has the size and the digest. With `settles` its bytes are synced, and its mode is set. */

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { bytesBelow, expectVerified, filesOf, inRounds, openKilled } from '../../support/killed.ts'
+import { bytesBelow, expectExported, expectVerified, inRounds, openKilled } from '../../support/killed.ts'
 import { run, start } from '../../support/run-cli.ts'
 import { gitName, lfsName } from '../../support/store-check.ts'
 
@@ -41,14 +41,8 @@ it.each([[[]], [['--split', '1MB']]] as const)(
 it('export leaves no wrong file and no ref to half a commit, and completes when it is run again', async () => {
   const { scene, at, done, hereEnv } = await openKilled()
   await done(run(['export', 'acme/before', at('hub')], hereEnv))
-  const folderOf = (id: string): string => at(`hub/models--${id.replace('/', '--')}`)
-  const many = folderOf('acme/many')
-  const expectFiles = async (id: string): Promise<void> => {
-    const snapshot = join(folderOf(id), 'snapshots', scene.commit(id))
-    for (const [path, bytes] of filesOf(scene, id))
-      expect((await readFile(join(snapshot, path))).equals(bytes), path).toBe(true)
-    expect(await readFile(join(folderOf(id), 'refs/main'), 'utf8')).toBe(scene.commit(id))
-  }
+  const many = at('hub/models--acme--many')
+  const expectFiles = (id: string): Promise<void> => expectExported(scene, at('hub'), id)
   const args = ['export', 'acme/many', at('hub')]
   await inRounds('kill export', {
     written: () => bytesBelow(many),
