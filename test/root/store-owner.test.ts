@@ -5,7 +5,8 @@ import { chown, lstat, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/pro
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { openKilled } from '../support/killed.ts'
 import { run } from '../support/run-cli.ts'
 import { type MadeStore, makeStore, openAt, repoOf } from '../unit/store/made-store.ts'
 
@@ -32,9 +33,9 @@ const onStore = (command: string, ...args: string[]) =>
   run([command, ...args, '--cache-dir', made.root, '--audit-log', path.join(auditFolder, 'audit.log')])
 
 /** The paths, below the store and beside the audit log, that do not belong to the user of the mirror. */
-async function foreign(): Promise<string[]> {
+async function foreign(folders = [made.root, auditFolder]): Promise<string[]> {
   const found: string[] = []
-  for (const folder of [made.root, auditFolder]) {
+  for (const folder of folders) {
     for (const name of ['.', ...(await readdir(folder, { recursive: true }))]) {
       const { uid, gid } = await lstat(path.join(folder, name))
       if (uid !== MIRROR_USER || gid !== MIRROR_USER) found.push(path.join(folder, name))
@@ -77,6 +78,22 @@ describe.skipIf(!isRoot)('a command of root on the store of another user', () =>
     } finally {
       await mirror.close()
     }
+  })
+
+  it('loads a bundle whose parts only root may read', async () => {
+    const store = await mkdtemp(path.join(tmpdir(), 'hubmirror-store-'))
+    onTestFinished(() => rm(store, { recursive: true, force: true }))
+    await chown(store, MIRROR_USER, MIRROR_USER)
+    const { at, here, there, done, expectStore } = await openKilled({ store })
+    await done(here('create', at('before.tar'), 'acme/before', '--split', '1MB'))
+    await done(here('create', at('many.tar'), 'acme/many', '--split', '1MB'))
+    expect((await lstat(at('many.tar.002'))).mode & 0o777).toBe(0o600)
+    for (const name of ['before.tar', 'many.tar.001']) {
+      const { status, stderr } = await there('load', at(name))
+      expect([status, stderr]).toEqual([0, ''])
+    }
+    expect(await foreign([store])).toEqual([])
+    await expectStore(true)
   })
 
   it('changes nothing where it cannot write as that user, and says so', async () => {

@@ -220,7 +220,8 @@ async function partsOf(file: string): Promise<readonly string[]> {
 export type BundleSource = AsyncGenerator<Buffer, void, undefined>
 
 /**
- * Where the bytes of a bundle are: a file, all parts of which one is named, or stdin. Rejects with UnusableBundle and DiskFailure.
+ * Where the bytes of a bundle are: a file, all parts of which one is named, or stdin. Rejects with UnusableBundle and DiskFailure. If root
+ * runs this process, all parts are opened now: it may act as another user later, who may not read them (act-as.ts).
  */
 export function openSource(file: string): Promise<BundleSource> {
   if (file === STANDARD) return Promise.resolve(readStandard())
@@ -238,15 +239,29 @@ async function openFiles(file: string): Promise<BundleSource> {
   const files = parts.length > 0 ? parts : there === undefined ? [] : [file]
   if (files.length === 0) throw new UnusableBundle(`There is no ${file}, and no ${partName(file, 1)}.`)
   if (there?.isDirectory() === true) throw new UnusableBundle(`${file} is a folder, and no bundle.`)
-  return readAll(files)
+  const opened: FileHandle[] = []
+  try {
+    if (process.geteuid?.() === 0) for (const one of files) opened.push(await open(one))
+  } catch (error) {
+    await closeAll(opened)
+    throw error
+  }
+  return readAll(files, opened)
 }
 
-async function* readAll(files: readonly string[]): BundleSource {
-  for (const file of files) yield* readOne(file)
+/** Closes those that were opened. */
+async function* readAll(files: readonly string[], opened: readonly FileHandle[]): BundleSource {
+  try {
+    for (const [index, file] of files.entries()) {
+      const handle = opened[index] ?? (await reading(file, () => open(file)))
+      yield* readOne(file, handle)
+    }
+  } finally {
+    await closeAll(opened)
+  }
 }
 
-async function* readOne(file: string): BundleSource {
-  const handle = await reading(file, () => open(file))
+async function* readOne(file: string, handle: FileHandle): BundleSource {
   try {
     for (;;) {
       const { bytesRead, buffer } = await reading(file, () =>
@@ -258,6 +273,11 @@ async function* readOne(file: string): BundleSource {
   } finally {
     await handle.close()
   }
+}
+
+/** A handle that is closed already stays so. */
+async function closeAll(handles: readonly FileHandle[]): Promise<void> {
+  for (const handle of handles) await handle.close().catch(() => undefined)
 }
 
 async function* readStandard(): BundleSource {
