@@ -106,7 +106,7 @@ it('the command exits 1 if the system lets no process make the folder of the lis
   const list = '/proc/hubmirror/tokens.json'
   const { status, stdout, stderr } = await token(['create', 'ci', '--mirror-tokens', list])
   expect([status, stdout]).toEqual([1, ''])
-  expect(stderr).toContain(`hubmirror: ${list}: ENOENT`)
+  expect(stderr).toContain(`hubmirror: ${list}: there is no such file or folder (ENOENT`)
 })
 
 const isRoot = process.getuid?.() === 0

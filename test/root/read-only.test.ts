@@ -84,6 +84,6 @@ describe.skipIf(noDisk !== undefined)('a store on a read-only volume', () => {
     const env = { HUBMIRROR_OFFLINE: 'on' }
     const { status, log } = await runChild({ hub, cacheDir: disk.directory, env })
     expect(status).toBe(1)
-    expect(log).toContain('The volume is read-only')
+    expect(log).toContain('its disk is mounted read-only (EROFS). Mount it writable')
   })
 })

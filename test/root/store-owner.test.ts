@@ -84,7 +84,8 @@ describe.skipIf(!isRoot)('a command of root on the store of another user', () =>
     const store = await mkdtemp(path.join(tmpdir(), 'hubmirror-store-'))
     onTestFinished(() => rm(store, { recursive: true, force: true }))
     await chown(store, MIRROR_USER, MIRROR_USER)
-    const { at, here, there, done, expectStore } = await openKilled({ store })
+    const sides = await openKilled({ store })
+    const { at, here, there, done } = sides
     await done(here('create', at('before.tar'), 'acme/before', '--split', '1MB'))
     await done(here('create', at('many.tar'), 'acme/many', '--split', '1MB'))
     expect((await lstat(at('many.tar.002'))).mode & 0o777).toBe(0o600)
@@ -93,7 +94,7 @@ describe.skipIf(!isRoot)('a command of root on the store of another user', () =>
       expect([status, stderr]).toEqual([0, ''])
     }
     expect(await foreign([store])).toEqual([])
-    await expectStore(true)
+    await sides.expectStore(true)
   })
 
   it('changes nothing where it cannot write as that user, and says so', async () => {
