@@ -1,4 +1,4 @@
-"""Runs one script again and again in this process, so that its libraries are imported once. A wait of the script is told, and
+"""Runs one script again and again in this process, so that its libraries are imported once. A wait of the script is noted, and
 not waited for.
 
 usage: many.py SCRIPT
@@ -18,6 +18,8 @@ script = sys.argv[1]
 answers = os.fdopen(os.dup(1), "w")
 waits = []
 time.sleep = waits.append
+# A script that ends its process ends only itself here.
+os._exit = sys.exit
 said = sys.stdout = sys.stderr = io.StringIO()
 
 for line in sys.stdin:
