@@ -221,7 +221,7 @@ function noteTarget(
 
 /** Aborts the work when the client disconnects or its socket closes. Reports the request when it is over. */
 function watch(request: FastifyRequest, reply: FastifyReply, record: RequestRecord, options: Watched): void {
-  // Read now: after its end, a forwarded body detaches the socket from its request.
+  // Read now: a socket that has closed has no address.
   const { raw } = request
   const { socket } = raw
   const address = options.addressOf(raw)

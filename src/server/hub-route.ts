@@ -86,6 +86,8 @@ export function createRouteParser(basePath: string): (rawTarget: string) => HubR
  * and forwards the rest to the Hub.
  */
 export async function registerHubRoute(server: FastifyInstance, options: HubRouteOptions): Promise<void> {
+  // Fastify would read a text as a whole, up to a megabyte, and as UTF-8.
+  server.removeContentTypeParser('text/plain')
   await server.register(proxy, {
     ...forwarding(options.client),
     handler: async (request, reply, _destination, hooks) => {

@@ -47,7 +47,8 @@ export class RequestBodies {
       for (const release of held) release()
     })
     try {
-      for await (const part of request) {
+      // Not destroyed by a refusal, which the client reads on the same connection.
+      for await (const part of request.iterator({ destroyOnReturn: false })) {
         const chunk = part as Buffer
         if (size + chunk.length > maxBytes) throw new MirrorError('request_too_large')
         while (size + chunk.length > bytes.length) {

@@ -158,7 +158,11 @@ export class Exchange {
       return
     }
     entry.isFile = answer.isFile === true
-    response.flushHeaders()
+    const { socket } = this.request
+    if (damage.thenClose === 'fin') response.once('finish', () => socket.end())
+    if (damage.thenClose === 'rst') response.once('finish', () => socket.resetAndDestroy())
+    if (damage.atOnce) response.cork()
+    else response.flushHeaders()
     await writeBody({
       response,
       pieces: withExtra(content.pieces(start, end), damage.extraBytes ?? 0),

@@ -43,6 +43,10 @@ export interface Damage {
   readonly rateLimit429?: { readonly retryAfter?: number | string; readonly rateLimit?: string }
   /** 200 with a login page, as hotel networks do. */
   readonly captivePortal?: true
+  /** Head and body of a short answer leave together, as most servers send them. */
+  readonly atOnce?: true
+  /** Ends the connection behind the answer, whatever of the request is unread: with a FIN, or with a reset. */
+  readonly thenClose?: 'fin' | 'rst'
   /** Ends the connection after so many body bytes, with a FIN unless `cutWith` says `rst`. */
   readonly cutAfterBytes?: number
   readonly cutWith?: 'fin' | 'rst'

@@ -17,6 +17,8 @@ interface Action {
 
 /** How Alice sends one object. */
 export interface LfsUpload {
+  /** The request target at the mirror that `put` sends to, or the one that `complete` does. */
+  readonly target: string
   /** The whole object in one request. */
   readonly put: (body: Uint8Array) => Promise<Reply>
   /** The same without saying how many bytes there are. */
@@ -65,6 +67,7 @@ export async function openUpload(
     return { request: outgoing, reply: replyTo(outgoing) }
   }
   return {
+    target: targetOf(href),
     put: (body) => ask(targetOf(href), { method: 'PUT', body }),
     putInChunks(chunks) {
       const { request: outgoing, reply } = send({})
@@ -97,6 +100,8 @@ export async function openUpload(
 
 async function replyTo(outgoing: ClientRequest): Promise<Reply> {
   const [message] = (await once(outgoing, 'response')) as [IncomingMessage]
+  // The answer may come before everything was sent.
+  outgoing.on('error', () => undefined)
   const { statusCode: status = 0, headers } = message
   const body = await buffer(message)
   return { status, headers: headers as Reply['headers'], names: [], body, whole: message.complete }

@@ -30,6 +30,7 @@ import { checkMove, moveOf } from '../../origin/origin-move.ts'
 import { redirectTarget } from '../../origin/redirect.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
+import { uploadBody } from '../body/upload-body.ts'
 import { BILL_TO } from '../context.ts'
 import { sendFailure } from '../fail.ts'
 import { recordOf } from '../request-record.ts'
@@ -140,11 +141,9 @@ export function forward(
   },
 ): FastifyReply {
   const { client, hooks, standIn } = options
-  const { route, written } = forwarded
+  const { route, ctx, written } = forwarded
   if (isOwn(route)) throw new MirrorError('not_found')
   if (options.offline) throw offlineError(route)
-  // The copy evaluates the getters now: a forwarded body detaches the socket from its request.
-  const ctx = { ...forwarded.ctx }
   const originPath = withoutTrailingSlash(client.policy.base.pathname)
   const record = recordOf(request.raw)
   const { authorization } = ctx
@@ -166,6 +165,7 @@ export function forward(
     // query is given separately: the plugin would decode it, which fails at a bare percent sign, and look for dots in
     // it.
     const { path, query } = splitTarget('target' in route ? route.target : '/')
+    if (request.body === request.raw) request.body = uploadBody(request.raw)
     void reply.from(originPath + path, {
       ...hooks,
       ...(isRead(request.raw.method) ? {} : { timeout: WRITE_TIMEOUT_MS }),

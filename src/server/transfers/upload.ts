@@ -3,7 +3,7 @@
 // bytes are held back until the check is done, so that storage never has a whole object that is another one.
 
 import { createHash } from 'node:crypto'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { callerKey } from '../../callers/caller-key.ts'
 import { MirrorError } from '../../errors.ts'
@@ -19,6 +19,7 @@ import type { OriginAnswer } from '../../origin/origin-answer.ts'
 import { discard } from '../../origin/read-body.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { outcomeHeaders, sendStream } from '../body/send.ts'
+import { uploadBody } from '../body/upload-body.ts'
 import { recordOf } from '../request-record.ts'
 import type { TransferLink } from './transfer-links.ts'
 
@@ -70,8 +71,8 @@ export async function upload(
     link.content === undefined ? undefined : options.mirror.uploads.begin(ctx, link, link.content)
   let answer: OriginAnswer | undefined
   let refused: Error | undefined
+  let isChecked = false
   try {
-    const bytes = request.raw.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>
     answer = await client.send({
       kind: 'cdn',
       method,
@@ -83,17 +84,21 @@ export async function upload(
         onOriginRequest: () => (record.originRequests.count += 1),
       },
       headers: headersOf(request, link, expected),
-      // If the storage responds before the end of the body, the client must not see its connection fail.
-      body: Readable.from(
+      body: uploadBody(request.raw, (bytes) =>
         expected === undefined
           ? bytes
-          : checked(bytes, { expected, passing, refuse: (error) => stop.abort(error) }),
-        { objectMode: false },
+          : checked(bytes, {
+              expected,
+              passing,
+              refuse: (error) => stop.abort(error),
+              onChecked: () => (isChecked = true),
+            }),
       ),
       signal: limits.signal,
       answerTimeoutMs: STORED_WITHIN_MS,
     })
-    refused = await refusalOf(answer, link.url.host)
+    const isWhole = expected === undefined ? request.raw.complete : isChecked
+    refused = await refusalOf(answer, { host: link.url.host, isWhole })
   } finally {
     passing?.end(answer !== undefined && answer.status < 300 && refused === undefined)
   }
@@ -120,12 +125,24 @@ export async function upload(
   await sendStream(reply.raw, counted(body, observer), start, { record, isWanted })
 }
 
-/** The error for an answer that is not passed on, because storage itself has not answered or wants another address to be asked. */
-async function refusalOf(answer: OriginAnswer, host: string): Promise<Error | undefined> {
+/**
+ * The error for an answer that is not passed on, because storage itself has not answered, wants another address to be asked, or claims
+ * to have an upload that was not passed to it as a whole.
+ */
+async function refusalOf(
+  answer: OriginAnswer,
+  { host, isWhole }: { readonly host: string; readonly isWhole: boolean },
+): Promise<Error | undefined> {
   const { status } = answer
+  if (status < 300 && !isWhole)
+    return new MirrorError('origin_bad_answer', {
+      detail: { reason: 'success before the end', host, status },
+    })
   if (status >= 300 && status < 400)
     return new MirrorError('redirect_refused', { detail: { reason: 'redirect of an upload', host } })
-  return foreignToStorage(answer, host)
+  const foreign = await foreignToStorage(answer, host)
+  if (foreign !== undefined || status >= 300 || isWhole) return foreign
+  return new MirrorError('origin_bad_answer', { detail: { reason: 'success before the end', host, status } })
 }
 
 function headersOf(
@@ -155,8 +172,8 @@ function mismatch(reason: 'size' | 'sha256'): MirrorError {
 }
 
 /**
- * The same bytes. The last chunk comes only when all of them were checked. Otherwise calls `refuse` with the error, which
- * must end the request to storage, and throws it.
+ * The same bytes. The last chunk comes only when all of them were checked, after a call of `onChecked`. Otherwise calls `refuse` with
+ * the error, which must end the request to storage, and throws it.
  */
 async function* checked(
   body: AsyncIterable<Buffer>,
@@ -164,10 +181,12 @@ async function* checked(
     expected,
     passing,
     refuse,
+    onChecked,
   }: {
     readonly expected: number
     readonly passing: PassingBody | undefined
     readonly refuse: (error: MirrorError) => void
+    readonly onChecked: () => void
   },
 ): AsyncGenerator<Buffer, void, undefined> {
   const refused = (reason: 'size' | 'sha256'): MirrorError => {
@@ -187,6 +206,7 @@ async function* checked(
   }
   if (seen !== expected) throw refused('size')
   if (passing?.matches() === false) throw refused('sha256')
+  onChecked()
   if (held !== undefined) yield held
 }
 
