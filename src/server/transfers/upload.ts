@@ -134,10 +134,6 @@ async function refusalOf(
   { host, isWhole }: { readonly host: string; readonly isWhole: boolean },
 ): Promise<Error | undefined> {
   const { status } = answer
-  if (status < 300 && !isWhole)
-    return new MirrorError('origin_bad_answer', {
-      detail: { reason: 'success before the end', host, status },
-    })
   if (status >= 300 && status < 400)
     return new MirrorError('redirect_refused', { detail: { reason: 'redirect of an upload', host } })
   const foreign = await foreignToStorage(answer, host)
