@@ -51,9 +51,19 @@ export function gapWorld(): World {
         else repo.private(['alice'])
       const seed = index * 10 + (of === 'secret' ? 100 : 0)
       repo.tag('v1', repo.commit(filesOf(reads, seed)))
-      repo.commit({ ...filesOf(reads, seed + 1), 'large.bin': lfs({ sizeBytes: 1_500_000, seed }) })
+      repo.commit({
+        ...filesOf(reads, seed + 1),
+        'large.bin': lfs({ sizeBytes: 1_500_000, seed }),
+        'nested/deeper/vocab.txt': `one\n${seed}\n`,
+      })
     }
   return world
+}
+
+/** Commits once more to each public repo, as `gapWorld` has made it. */
+export function commitMore(world: World): void {
+  for (const [index, reads] of Object.values(KINDS).entries())
+    world.repo(reads.repoType, repoFor(reads, 'open')).commit(filesOf(reads, index * 10 + 2))
 }
 
 type Env = Readonly<Record<string, string>>
