@@ -13,9 +13,9 @@ import { NotStored } from './bundle/stored-repos.ts'
 import { BadArchive } from './bundle/tar.ts'
 import { verifyBundle } from './bundle/verify.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
-import { MirrorGone } from './prefetch/control-client.ts'
 import type { Wanted } from './prefetch/listing.ts'
 import type { Reached } from './prefetch/reach.ts'
+import { MirrorGone } from './prefetch/silence.ts'
 
 /** The options of `create` on the command line. */
 export interface BundleOptions {
@@ -56,7 +56,7 @@ export function runBundleLoad(
       // Loaded on demand: it brings the modules of the whole mirror, which take a second.
       const { reachMirror } = await import('./prefetch/reach.ts')
       reached = await reachMirror(config, { version: options.version, say, signal })
-      const client = new IntakeClient(reached.socketPath, signal)
+      const client = new IntakeClient(reached.socketPath, signal, reached.watch)
       const report = await loadBundle(bundle, { client, signal, say })
       process.stdout.write(formatReport(report))
       return report.leftOut.length === 0 ? 0 : 1
@@ -86,6 +86,6 @@ function explained(
   return runOverStore(work, {
     cacheDir,
     isExplained: isOneOf(EXPLAINED),
-    interruptedText: 'interrupted; run the command again to go on',
+    left: 'run the command again to go on',
   })
 }

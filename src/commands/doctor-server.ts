@@ -21,16 +21,14 @@ import { resolveTarget } from '../hub/route.ts'
 import { MAX_HOPS, redirectTarget } from '../origin/redirect.ts'
 import { isRecord, parseRecord } from '../records.ts'
 import { errorCode, ifThere } from '../store/atomic.ts'
-import { findControlSocket } from '../store/control-socket.ts'
 import { createLayout } from '../store/layout.ts'
 import { checkDirectory, UnusableDirectory, writeRefusal } from '../store/prepare.ts'
-import { ControlClient } from './prefetch/control-client.ts'
+import { askMirror } from './prefetch/ask-mirror.ts'
+import { MirrorSilent } from './prefetch/silence.ts'
 import { formatSize } from './store-output.ts'
 
 /** A part of a file that is large enough to measure by. */
 const SPEED_BYTES = 3_000_000
-/** A mirror that was stopped (SIGSTOP) accepts connections and never answers. */
-const ANSWERS_WITHIN_MS = 5_000
 
 export interface ServerOptions {
   /** A public repo by which redirects and speed are checked, and a file of it. */
@@ -112,16 +110,11 @@ class ServerChecks {
   /** What the running mirror says of itself. */
   async #checkMirror(): Promise<void> {
     const { cacheDir } = this.#config
-    // A user who may not ask the mirror gets the answer of one for whom there is none.
-    const socketPath = await findControlSocket(cacheDir).catch(() => undefined)
-    if (socketPath === undefined) return this.#found('mirror-none')
-    const client = new ControlClient(socketPath, {
-      version: this.#options.version,
-      program: 'hubmirror-doctor',
-    })
+    const names = { version: this.#options.version, program: 'hubmirror-doctor' }
     try {
-      const { text } = await client.ask('/readyz', { signal: AbortSignal.timeout(ANSWERS_WITHIN_MS) })
-      const answer = parseRecord(text)
+      const [reply] = (await askMirror(cacheDir, ['/readyz'], names)) ?? []
+      if (reply === undefined) return this.#found('mirror-none')
+      const answer = parseRecord(reply.text)
       const checks = Object.entries(isRecord(answer?.['checks']) ? answer['checks'] : {})
       const failed = checks.flatMap(([name, check]) => {
         if (!isRecord(check) || check['ok'] !== false) return []
@@ -131,10 +124,10 @@ class ServerChecks {
       if (answer?.['ready'] !== true) this.#found('mirror-not-ready', { detail: detail || 'it stops' })
       else if (failed.length > 0) this.#found('mirror-hints', { detail })
       else this.#found('mirror-ready')
-    } catch {
-      this.#found('mirror-none')
-    } finally {
-      client.close()
+    } catch (error) {
+      // A user who may not ask the mirror gets the answer of one for whom there is none.
+      if (error instanceof MirrorSilent) this.#found('mirror-silent', { detail: error.message })
+      else this.#found('mirror-none')
     }
   }
 

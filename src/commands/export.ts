@@ -47,7 +47,7 @@ export function runExport(config: Config, options: ExportOptions): Promise<numbe
   return runOverStore(work, {
     cacheDir: config.cacheDir,
     isExplained: isOneOf([NotStored, Conflict]),
-    interruptedText: 'interrupted; run the command again to go on',
+    left: 'run the command again to go on',
   })
 }
 

@@ -9,8 +9,9 @@ import { IntakeClient, Refused } from './bundle/intake-client.ts'
 import { type ImportedFile, type ImportedSnapshot, importSnapshot } from './import/job.ts'
 import { NothingToImport, type Scan, scan } from './import/scan.ts'
 import { isOneOf, runOverStore } from './interruptible.ts'
-import { ControlClient, MirrorGone } from './prefetch/control-client.ts'
+import { ControlClient } from './prefetch/control-client.ts'
 import { reachMirror } from './prefetch/reach.ts'
+import { MirrorGone } from './prefetch/silence.ts'
 import { formatSize, plural, printable } from './store-output.ts'
 
 /** The options of the command line. */
@@ -32,7 +33,7 @@ export function runImport(config: Config, options: ImportCommandOptions): Promis
   return runOverStore((signal) => importAll(config, options, signal), {
     cacheDir: config.cacheDir,
     isExplained: isOneOf(EXPLAINED),
-    interruptedText: 'interrupted; what was imported stays, and the next run goes on there',
+    left: 'what was imported stays, and the next run goes on there',
   })
 }
 
@@ -50,8 +51,8 @@ async function importAll(
   if (found.snapshots.length === 0 && found.skipped.length === 0)
     throw new NothingToImport(`there are no files of a repo in ${directory}`)
   const reached = await reachMirror(config, { version, say, signal })
-  const control = new ControlClient(reached.socketPath, options)
-  const intake = new IntakeClient(reached.socketPath, signal)
+  const control = new ControlClient(reached.socketPath, { ...options, watch: reached.watch })
+  const intake = new IntakeClient(reached.socketPath, signal, reached.watch)
   try {
     const results: ImportedSnapshot[] = []
     for (const snapshot of found.snapshots)

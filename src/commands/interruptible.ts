@@ -1,5 +1,6 @@
 // Commands that Ctrl-C may end: the signal that ends their work, and the exit status and sentence for it.
 
+import { MirrorGone } from './prefetch/silence.ts'
 import { overStore, printable } from './store-output.ts'
 
 /** The exit status that shells report for a process ended by Ctrl-C. */
@@ -23,9 +24,9 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
 }
 
 /**
- * The same for a command over the store. Resolves with the status of `work`; with 130 after a signal, and `interruptedText` on
+ * The same for a command over the store. Resolves with the status of `work`; with 130 after a signal, and `interrupted; …` on
  * stderr; with 1 after an error of a disk, or one that `isExplained` accepts, and its message on stderr. Rejects with every other
- * error.
+ * error. `left` says what stays of the work when the command, or the mirror, stops in the middle.
  */
 export function runOverStore(
   work: (signal: AbortSignal) => Promise<number>,
@@ -33,7 +34,7 @@ export function runOverStore(
     /** The store. Undefined for a command that has none. */
     readonly cacheDir: string | undefined
     readonly isExplained: (error: unknown) => boolean
-    readonly interruptedText: string
+    readonly left: string
   },
 ): Promise<number> {
   return interruptible(async (signal) => {
@@ -41,13 +42,12 @@ export function runOverStore(
       return await overStore(options, () => work(signal))
     } catch (error) {
       if (signal.aborted) {
-        process.stderr.write(`${options.interruptedText}\n`)
+        process.stderr.write(`interrupted; ${options.left}\n`)
         return INTERRUPTED
       }
       if (!options.isExplained(error)) throw error
-      process.stderr.write(
-        `hubmirror: ${printable(error instanceof Error ? error.message : String(error))}\n`,
-      )
+      const message = printable(error instanceof Error ? error.message : String(error))
+      process.stderr.write(`hubmirror: ${message}${error instanceof MirrorGone ? `; ${options.left}` : ''}\n`)
       return 1
     }
   })

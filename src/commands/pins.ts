@@ -7,13 +7,13 @@ import { byPin } from '../pins/claims.ts'
 import { type PinReport, type PinsReport, reportOf } from '../pins/report.ts'
 import { parseRecord } from '../records.ts'
 import { PINS_ROUTE } from '../server/control.ts'
-import { findControlSocket, UnusableControlSocket } from '../store/control-socket.ts'
+import { UnusableControlSocket } from '../store/control-socket.ts'
 import { createLayout } from '../store/layout.ts'
 import { readPinnedCommits } from '../store/pinned-commits.ts'
 import { requireStore } from '../store/prepare.ts'
 import { takeInventory } from '../store/upkeep/inventory.ts'
-import { ControlClient, MirrorGone } from './prefetch/control-client.ts'
-import { answers } from './prefetch/reach.ts'
+import { askMirror } from './prefetch/ask-mirror.ts'
+import { MirrorSilent } from './prefetch/silence.ts'
 import { formatSize, overStore, plural, printable } from './store-output.ts'
 
 type WithPins = Config & { readonly pins: string }
@@ -25,7 +25,7 @@ export function runPins(
 ): Promise<number> {
   return overStore(config, async () => {
     try {
-      const beside = await askMirror(config.cacheDir, version)
+      const beside = await askForReport(config.cacheDir, version)
       const report = beside ?? (await lookAtStore(config))
       process.stdout.write(
         json
@@ -34,34 +34,26 @@ export function runPins(
       )
       return check && !(report.complete && !report.faulty) ? 1 : 0
     } catch (error) {
-      if (!(error instanceof UnusableControlSocket)) throw error
-      process.stderr.write(`hubmirror: ${error.message}\n`)
+      if (!(error instanceof UnusableControlSocket || error instanceof MirrorSilent)) throw error
+      const more =
+        error instanceof MirrorSilent ? '. What pins keep stays stored, and nothing is fetched' : ''
+      process.stderr.write(`hubmirror: ${error.message}${more}\n`)
       return 1
     }
   })
 }
 
 /** What the mirror says that has the store open; undefined if none runs. */
-async function askMirror(cacheDir: string, version: string): Promise<PinsReport | undefined> {
-  const socketPath = await findControlSocket(cacheDir)
-  const { signal } = new AbortController()
-  if (socketPath === undefined || !(await answers(socketPath, signal))) return undefined
-  const client = new ControlClient(socketPath, { version, program: 'hubmirror-pins' })
-  try {
-    const { status, text } = await client.ask(PINS_ROUTE, { signal })
-    const report = parseRecord(text)
-    if (status !== 200 || !Array.isArray(report?.['pins']))
-      throw new UnusableControlSocket(
-        'the mirror that has this store open was started without a file of pins. Start it again with HUBMIRROR_PINS',
-      )
-    // The mirror is of this version: it lies in the same package, or says so in its answer.
-    return report as unknown as PinsReport
-  } catch (error) {
-    if (error instanceof MirrorGone) return undefined
-    throw error
-  } finally {
-    client.close()
-  }
+async function askForReport(cacheDir: string, version: string): Promise<PinsReport | undefined> {
+  const [reply] = (await askMirror(cacheDir, [PINS_ROUTE], { version, program: 'hubmirror-pins' })) ?? []
+  if (reply === undefined) return undefined
+  const report = parseRecord(reply.text)
+  if (reply.status !== 200 || !Array.isArray(report?.['pins']))
+    throw new UnusableControlSocket(
+      'the mirror that has this store open was started without a file of pins. Start it again with HUBMIRROR_PINS',
+    )
+  // The mirror is of this version: it lies in the same package, or says so in its answer.
+  return report as unknown as PinsReport
 }
 
 async function lookAtStore({ pins: path, cacheDir, cacheMaxSizeBytes }: WithPins): Promise<PinsReport> {

@@ -12,6 +12,7 @@ import type { Wanted } from './prefetch/listing.ts'
 import { createProgress } from './prefetch/progress.ts'
 import { reachMirror } from './prefetch/reach.ts'
 import { formatJson, formatText, isComplete } from './prefetch/result.ts'
+import { MirrorGone } from './prefetch/silence.ts'
 
 /** The options of the command line. */
 export interface PrefetchOptions {
@@ -32,8 +33,8 @@ export interface PrefetchOptions {
 export function runPrefetch(config: Config, options: PrefetchOptions): Promise<number> {
   return runOverStore((signal) => prefetch(config, options, signal), {
     cacheDir: config.cacheDir,
-    isExplained: isOneOf([UnusableControlSocket, LocksUnsupported]),
-    interruptedText: 'interrupted; what was fetched stays, and the next run goes on there',
+    isExplained: isOneOf([MirrorGone, UnusableControlSocket, LocksUnsupported]),
+    left: 'what was fetched stays, and the next run goes on there',
   })
 }
 
@@ -42,7 +43,7 @@ async function prefetch(config: Config, options: PrefetchOptions, signal: AbortS
   const progress = createProgress({ isQuiet: dryRun })
   const say = (line: string): void => progress.say(line)
   const reached = await reachMirror(config, { version, say, signal })
-  const client = new ControlClient(reached.socketPath, options)
+  const client = new ControlClient(reached.socketPath, { ...options, watch: reached.watch })
   try {
     const isMeant = pathFilter(include, exclude)
     const results = await runJob({ client, wanted, isMeant, dryRun, signal, observer: progress })

@@ -6,7 +6,7 @@ import type { Config } from '../config/keys.ts'
 import { readPins } from '../config/pins-file.ts'
 import { byPin, claim } from '../pins/claims.ts'
 import { removedTarget } from '../server/control.ts'
-import { findControlSocket, UnusableControlSocket } from '../store/control-socket.ts'
+import { UnusableControlSocket } from '../store/control-socket.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { createLayout } from '../store/layout.ts'
 import { readPinnedCommits } from '../store/pinned-commits.ts'
@@ -15,8 +15,8 @@ import { type Inventory, parseOwner, takeInventory } from '../store/upkeep/inven
 import { addTo, carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
-import { AnswerBroken, ControlClient, MirrorGone } from './prefetch/control-client.ts'
-import { answers } from './prefetch/reach.ts'
+import { askMirror } from './prefetch/ask-mirror.ts'
+import { MirrorSilent } from './prefetch/silence.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
 
 /** The options of the command line. The caller has checked that they select something. */
@@ -33,7 +33,7 @@ export interface PruneOptions {
 
 /**
  * Removes the selected content and prints the result to stdout. Resolves with the exit status: 1 if there is no store or if
- * a named repo is unknown; in these cases nothing is removed.
+ * a named repo is unknown; in these cases nothing is removed. 1 as well if a running mirror could not be informed.
  */
 export function runPrune(config: Config, options: PruneOptions): Promise<number> {
   return overStore(config, async () => {
@@ -58,39 +58,33 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
     }
     const plan = planPrune(inventory, selection, Date.now())
     const pruned = options.dryRun ? preview(plan) : await recorded(config, () => carryOut(layout, plan))
-    if (!options.dryRun) await notifyMirror(config, plan)
     process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
-    return 0
+    return options.dryRun || (await notifyMirror(config, plan)) ? 0 : 1
   })
 }
 
 /** How many blobs one request to a running mirror names. */
 const NAMED_AT_ONCE = 50
 
-/** Reports to a running mirror what was removed, so that it neither serves it from memory nor counts it. Without one, does nothing. */
-async function notifyMirror({ cacheDir }: Config, { victims }: PrunePlan): Promise<void> {
+/**
+ * Reports to a running mirror what was removed, so that it neither serves it from memory nor counts it. Resolves with whether that
+ * is done, which it is without a mirror; if not, a sentence on stderr says what that means.
+ */
+async function notifyMirror({ cacheDir }: Config, { victims }: PrunePlan): Promise<boolean> {
   const blobs = victims.flatMap(({ entry }) => (entry.kind === 'blob' ? [entry] : []))
-  const { signal } = new AbortController()
+  const targets: string[] = []
+  for (let start = 0; start === 0 || start < blobs.length; start += NAMED_AT_ONCE)
+    targets.push(removedTarget(blobs.slice(start, start + NAMED_AT_ONCE)))
   try {
-    const socketPath = await findControlSocket(cacheDir)
-    if (socketPath === undefined || !(await answers(socketPath, signal))) return
-    const client = new ControlClient(socketPath, { version: '', program: 'hubmirror-prune' })
-    try {
-      for (let start = 0; start === 0 || start < blobs.length; start += NAMED_AT_ONCE)
-        await client.ask(removedTarget(blobs.slice(start, start + NAMED_AT_ONCE)), { signal })
-    } finally {
-      client.close()
-    }
+    await askMirror(cacheDir, targets, { version: '', program: 'hubmirror-prune' })
+    return true
   } catch (error) {
-    // It finds out by itself, with the next request for each blob.
-    if (
-      !(
-        error instanceof UnusableControlSocket ||
-        error instanceof MirrorGone ||
-        error instanceof AnswerBroken
-      )
+    if (!(error instanceof UnusableControlSocket || error instanceof MirrorSilent)) throw error
+    process.stderr.write(
+      `hubmirror: ${error.message.replace(/\.$/, '')}. What was removed is gone from the store, but the mirror was not informed: ` +
+        'it may serve some of it from memory until it is started again\n',
     )
-      throw error
+    return false
   }
 }
 

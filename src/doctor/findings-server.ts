@@ -58,6 +58,12 @@ export const SERVER_FINDINGS = {
     message: 'No mirror runs on this store, or this user cannot ask it.',
     cure: 'Start it by hubmirror serve. If one runs, use its environment, and its user or root.',
   },
+  'mirror-silent': {
+    check: 'mirror',
+    status: 'fail',
+    message: 'A mirror runs on this store: {detail}.',
+    cure: 'Look at its process (ps) and its log. kill -CONT lets a process go on that was stopped.',
+  },
   'origin-ok': { check: 'origin', status: 'ok', message: '{origin} answers in {ms} ms{way}.' },
   'origin-unreachable': {
     check: 'origin',

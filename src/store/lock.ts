@@ -53,6 +53,12 @@ export async function lockDirectory(
   }
 }
 
+/** The process that holds the directory, as the lock file says it. Undefined if none does, or it is none of this machine. */
+export async function lockOwner(layout: Layout): Promise<number | undefined> {
+  const owner = parseOwner((await readLock(layout.lock)) ?? '')
+  return owner !== undefined && (await isAlive(owner)) ? owner.pid : undefined
+}
+
 /** Thrown when the volume offers no way to exclude a second mirror. */
 export class LocksUnsupported extends Error {
   constructor(directory: string, cause: unknown) {

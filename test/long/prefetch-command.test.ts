@@ -182,6 +182,6 @@ describe('the control socket', () => {
     const result = only(await prefetchBy(reached.socketPath, ['dataset/acme/data']))
     await reached.close()
     expect(new Set(Object.values(statesOf(result)))).toEqual(new Set(['fetched']))
-    expect([reached.isBeside, existsSync(dirname(reached.socketPath))]).toEqual([false, false])
+    expect([reached.watch, existsSync(dirname(reached.socketPath))]).toEqual([undefined, false])
   })
 })

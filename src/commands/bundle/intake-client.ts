@@ -4,7 +4,7 @@ import { type IncomingMessage, request } from 'node:http'
 import { Readable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import { parseRecord } from '../../records.ts'
-import { MirrorGone } from '../prefetch/control-client.ts'
+import { MirrorGone, type MirrorWatch } from '../prefetch/silence.ts'
 
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
@@ -19,10 +19,13 @@ export class Refused extends Error {
 export class IntakeClient {
   readonly #socketPath: string
   readonly #signal: AbortSignal
+  readonly #watch: MirrorWatch | undefined
 
-  constructor(socketPath: string, signal: AbortSignal) {
+  /** `watch` as for ControlClient. */
+  constructor(socketPath: string, signal: AbortSignal, watch?: MirrorWatch) {
     this.#socketPath = socketPath
     this.#signal = signal
+    this.#watch = watch
   }
 
   /** Sends JSON. Rejects as `send` does. */
@@ -32,7 +35,7 @@ export class IntakeClient {
 
   /**
    * Sends bytes, and resolves with the answer. Rejects with Refused if the mirror does not take them, with MirrorGone if it has
-   * ended, with the error of `body`, and with the reason of the signal.
+   * ended or is silent, with the error of `body`, and with the reason of the signal.
    */
   async send(
     action: string,
@@ -47,6 +50,7 @@ export class IntakeClient {
       headers: { host: 'localhost', 'content-type': 'application/octet-stream' },
       signal: this.#signal,
     })
+    const ended = this.#watch?.begin(outgoing)
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve)
       outgoing.once('error', reject)
@@ -87,7 +91,9 @@ export class IntakeClient {
       if (error instanceof Refused) throw error
       if (own !== undefined) throw own as Error
       this.#signal.throwIfAborted()
-      throw new MirrorGone(error)
+      throw error instanceof MirrorGone ? error : new MirrorGone(error)
+    } finally {
+      ended?.()
     }
   }
 }

@@ -9,10 +9,11 @@ import { pinName } from '../../pins/claims.ts'
 import type { Pins } from '../../pins/pins.ts'
 import type { Trouble } from '../../pins/report.ts'
 import { Attempts } from '../prefetch/attempts.ts'
-import { ControlClient, MirrorGone } from '../prefetch/control-client.ts'
+import { ControlClient } from '../prefetch/control-client.ts'
 import { type JobObserver, type Plan, type RepoResult, runJob } from '../prefetch/job.ts'
 import { type ListedFile, listRevisions, NoListing } from '../prefetch/listing.ts'
 import { Pace, type PaceClock } from '../prefetch/pace.ts'
+import { MirrorGone } from '../prefetch/silence.ts'
 
 /** How often the file is looked at. */
 const CHECK_EVERY_MS = 2_000

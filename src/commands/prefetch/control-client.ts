@@ -5,19 +5,12 @@ import { waitMsOf } from '../../http/retry-after.ts'
 import { parseRecord } from '../../records.ts'
 import { WISH_FIELD, type Wish } from '../../server/control.ts'
 import { errorCode } from '../../store/atomic.ts'
+import { MirrorGone, type MirrorWatch } from './silence.ts'
 
 /** Requests in flight at once: as many as huggingface_hub has. */
 export const PARALLEL = 8
 /** More than any page of a listing, and than the info of any repo. */
 const MAX_BODY_BYTES = 128 * 1024 * 1024
-
-/** The process behind the control socket has ended, or was never there. */
-export class MirrorGone extends Error {
-  constructor(cause?: unknown) {
-    super('the mirror has stopped', { cause })
-    this.name = 'MirrorGone'
-  }
-}
 
 /** The connection broke before the answer was complete. */
 export class AnswerBroken extends Error {
@@ -46,16 +39,25 @@ export class ControlClient {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: PARALLEL })
   readonly #socketPath: string
   readonly #headers: Readonly<Record<string, string>>
+  readonly #watch: MirrorWatch | undefined
 
+  /** `watch` ends requests with MirrorSilent. A process that asks itself needs none. */
   constructor(
     socketPath: string,
     {
       token,
       version,
       program = 'hubmirror-prefetch',
-    }: { readonly token?: string | undefined; readonly version: string; readonly program?: string },
+      watch,
+    }: {
+      readonly token?: string | undefined
+      readonly version: string
+      readonly program?: string
+      readonly watch?: MirrorWatch | undefined
+    },
   ) {
     this.#socketPath = socketPath
+    this.#watch = watch
     this.#headers = {
       host: 'localhost',
       'user-agent': `${program}/${version}`,
@@ -64,8 +66,8 @@ export class ControlClient {
   }
 
   /**
-   * Sends a GET, and resolves with the answer when its head is there. Rejects with MirrorGone if no process listens, with
-   * AnswerBroken if the connection breaks, and with the reason of `signal`.
+   * Sends a GET, and resolves with the answer when its head is there. Rejects with MirrorGone if no process listens or it is
+   * silent, with AnswerBroken if the connection breaks, and with the reason of `signal`.
    */
   async open(target: string, question: Question): Promise<IncomingMessage> {
     for (;;) {
@@ -74,6 +76,7 @@ export class ControlClient {
         return await sent.answer
       } catch (error) {
         question.signal.throwIfAborted()
+        if (error instanceof MirrorGone) throw error
         const code = errorCode(error)
         if (code === 'ECONNREFUSED' || code === 'ENOENT') throw new MirrorGone(error)
         // The mirror has closed a connection that was idle.
@@ -105,10 +108,19 @@ export class ControlClient {
       agent: this.#agent,
       signal,
     })
+    const ended = this.#watch?.begin(outgoing)
     const answer = new Promise<IncomingMessage>((resolve, reject) => {
-      outgoing.once('response', resolve)
+      outgoing.once('response', (response: IncomingMessage) => {
+        ended?.()
+        const endedToo = this.#watch?.begin(response)
+        if (endedToo !== undefined) response.once('close', endedToo)
+        resolve(response)
+      })
       // Also after the answer has begun: without a listener, Node would end the process.
-      outgoing.on('error', reject)
+      outgoing.on('error', (error) => {
+        ended?.()
+        reject(error)
+      })
       outgoing.end()
     })
     return { answer, isReused: () => outgoing.reusedSocket }
@@ -127,7 +139,7 @@ export async function readText(answer: IncomingMessage, { signal }: Question): P
     }
   } catch (error) {
     signal.throwIfAborted()
-    throw new AnswerBroken(error)
+    throw error instanceof MirrorGone ? error : new AnswerBroken(error)
   }
   return Buffer.concat(chunks).toString()
 }
@@ -146,7 +158,7 @@ export async function* readLines(
     }
   } catch (error) {
     signal.throwIfAborted()
-    throw new AnswerBroken(error)
+    throw error instanceof MirrorGone ? error : new AnswerBroken(error)
   }
 }
 

@@ -7,7 +7,6 @@ import { type Attempt, Attempts } from './attempts.ts'
 import {
   AnswerBroken,
   type ControlClient,
-  MirrorGone,
   PARALLEL,
   type RefusalKind,
   type Reply,
@@ -19,6 +18,7 @@ import {
 } from './control-client.ts'
 import { type ListedFile, listFiles, NoListing, type Wanted } from './listing.ts'
 import type { Pace } from './pace.ts'
+import { MirrorGone } from './silence.ts'
 
 /**
  * - `stored`: it was stored before.

@@ -9,13 +9,13 @@ import type { Attempts } from './attempts.ts'
 import {
   AnswerBroken,
   type ControlClient,
-  MirrorGone,
   type RefusalKind,
   type Reply,
   refusalKind,
   refusalText,
   retryMs,
 } from './control-client.ts'
+import { MirrorGone } from './silence.ts'
 
 /** More than the Hub allows in a repo. Pages without end would fill the memory. */
 const MAX_FILES = 5_000_000

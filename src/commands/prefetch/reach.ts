@@ -3,38 +3,36 @@
 
 import { createHash } from 'node:crypto'
 import { lstat, mkdtemp, readdir, rm } from 'node:fs/promises'
-import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type App, createApp } from '../../app.ts'
 import type { Config } from '../../config/keys.ts'
-import { errorCode, ifThere } from '../../store/atomic.ts'
+import { ifThere } from '../../store/atomic.ts'
 import { findControlSocket, UnusableControlSocket } from '../../store/control-socket.ts'
 import { DirectoryInUse } from '../../store/lock.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { prettyDestination } from '../../telemetry/pretty.ts'
 import { actAsMirrorUser } from '../act-as.ts'
+import { MirrorSilent, MirrorWatch, probeMirror } from './silence.ts'
 
 /** A mirror that has just taken the store listens on its socket soon. */
 const STARTS_WITHIN_MS = 10_000
 const POLL_MS = 500
-/** A process that was stopped (SIGSTOP) accepts connections and never answers. */
-const ANSWERS_WITHIN_MS = 5_000
 /** More of the log than this says nothing to the user of a command. */
 const LEVELS: readonly string[] = ['warn', 'error', 'fatal', 'silent']
 
 export interface Reached {
   readonly socketPath: string
-  /** Whether another process has the store open. */
-  readonly isBeside: boolean
+  /** Watches the process that has the store open. Undefined if this one has. */
+  readonly watch: MirrorWatch | undefined
   /** Closes the store, if this process has opened it. */
   close(): Promise<void>
 }
 
 /**
- * Resolves with the control socket of the store. Rejects with UnusableControlSocket if another process has the store and
- * cannot be reached, and as `createApp` does.
+ * Resolves with the control socket of the store. Rejects with MirrorSilent or UnusableControlSocket if another process has the
+ * store and does not answer or cannot be reached, and as `createApp` does.
  */
 export async function reachMirror(
   config: Config,
@@ -45,17 +43,21 @@ export async function reachMirror(
     readonly startsWithinMs?: number
   },
 ): Promise<Reached> {
+  const { cacheDir } = config
   const { signal, startsWithinMs = STARTS_WITHIN_MS } = options
-  const deadlineAt = performance.now() + startsWithinMs
+  const beganAt = performance.now()
   for (;;) {
-    const socketPath = await findControlSocket(config.cacheDir)
-    if (socketPath !== undefined && (await answers(socketPath, signal)))
-      return { socketPath, isBeside: true, close: () => Promise.resolve() }
+    const socketPath = await findControlSocket(cacheDir)
+    const found = socketPath === undefined ? 'none' : await probeMirror(socketPath, signal)
+    if (socketPath !== undefined && found === 'answers')
+      return { socketPath, watch: new MirrorWatch(socketPath, cacheDir), close: () => Promise.resolve() }
     try {
       return await openStore(config, options)
     } catch (error) {
       if (!(error instanceof DirectoryInUse)) throw error
-      if (performance.now() > deadlineAt) throw unreachable(error)
+      const triedMs = performance.now() - beganAt
+      if (triedMs > startsWithinMs)
+        throw found === 'silent' ? await MirrorSilent.of(cacheDir, triedMs) : unreachable(error)
     }
     await delay(POLL_MS, undefined, { signal })
   }
@@ -68,29 +70,6 @@ function unreachable({ message }: DirectoryInUse): UnusableControlSocket {
     `${who} It has no control socket that can be reached from here: it runs on another machine, it is a mirror of an ` +
       'earlier version, or its log says why. Fetch by a client instead, such as hf download, or stop it.',
   )
-}
-
-/** Whether a process answers. Rejects with UnusableControlSocket if this user may not connect. */
-export function answers(socketPath: string, interrupted: AbortSignal): Promise<boolean> {
-  const signal = AbortSignal.any([interrupted, AbortSignal.timeout(ANSWERS_WITHIN_MS)])
-  const question = { socketPath, path: '/healthz', headers: { host: 'localhost' }, signal }
-  return new Promise((resolve, reject) => {
-    const outgoing = request(question, (answer) => {
-      answer.resume()
-      resolve(true)
-    })
-    outgoing.on('error', (error) => {
-      if (interrupted.aborted) reject(error)
-      else if (errorCode(error) !== 'EACCES') resolve(false)
-      else
-        reject(
-          new UnusableControlSocket(
-            `${socketPath} can be used by the user of the mirror only. Run this command as that user, or as root.`,
-          ),
-        )
-    })
-    outgoing.end()
-  })
 }
 
 /** The mirror without its port. Settings that concern only clients are left out. */
@@ -115,7 +94,7 @@ async function openStore(
     const socketPath = await app.openControl().catch(() => undefined)
     return socketPath === undefined
       ? await listenElsewhere(app, config.cacheDir)
-      : { socketPath, isBeside: false, close: () => app.close() }
+      : { socketPath, watch: undefined, close: () => app.close() }
   } catch (error) {
     await app.close()
     throw error
@@ -128,7 +107,7 @@ async function listenElsewhere(app: App, cacheDir: string): Promise<Reached> {
     await app.close()
     await remove()
   }
-  return { socketPath, isBeside: false, close }
+  return { socketPath, watch: undefined, close }
 }
 
 /** Removes what killed processes have left. Mirrors that share a store which they only read may run beside this one. */
@@ -139,7 +118,9 @@ async function removeLeft(name: string): Promise<void> {
     // Any user may have made a folder of that name there.
     const stats = await ifThere(lstat(folder))
     const isOwn = stats?.isDirectory() === true && stats.uid === process.geteuid?.()
-    if (isOwn && !(await answers(path.join(folder, 'socket'), new AbortController().signal)))
+    const { signal } = new AbortController()
+    // That of a process that was stopped is still its.
+    if (isOwn && (await probeMirror(path.join(folder, 'socket'), signal)) === 'none')
       await rm(folder, { recursive: true, force: true })
   }
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { IntakeClient } from '../../../src/commands/bundle/intake-client.ts'
-import { MirrorGone } from '../../../src/commands/prefetch/control-client.ts'
+import { MirrorGone } from '../../../src/commands/prefetch/silence.ts'
 
 /** A client of a process that accepts connections and does `behave` with them. */
 async function clientOf(behave: (server: Server) => void): Promise<IntakeClient> {
