@@ -19,7 +19,7 @@ import { Pins } from './pins/pins.ts'
 import { accelRedirect } from './server/body/accel-redirect.ts'
 import { buildServer } from './server/build-server.ts'
 import type { ClientLists } from './server/clients.ts'
-import { createControlServer, type RemovedBlob } from './server/control.ts'
+import { createControlServer, type Removed } from './server/control.ts'
 import { Shutdown } from './server/shutdown.ts'
 import { TransferLinks } from './server/transfers/transfer-links.ts'
 import { lockControlSocket, prepareControlSocket } from './store/control-socket.ts'
@@ -222,11 +222,12 @@ function placeOf(
 ) {
   const { tls, pins, intake, store, invalidations } = deps
   const transferLinks = createTransferLinks(cacheDir, deps.now)
-  const removed = async (blobs: readonly RemovedBlob[]): Promise<void> => {
-    await store.removedBeside(
-      blobs.flatMap(({ key, sizeBytes }) => (isBlobKey(key) ? [{ key, sizeBytes }] : [])),
-    )
-    invalidations.invalidate('all')
+  const removed = async ({ blobs, gits }: Removed): Promise<void> => {
+    await store.removedBeside({
+      blobs: blobs.flatMap(({ key, sizeBytes }) => (isBlobKey(key) ? [{ key, sizeBytes }] : [])),
+      gits,
+    })
+    invalidations.invalidate('removed')
   }
   const answers = { pins: pins && (() => pins.report()), removed, intake }
   return { basePath, publicUrl, offline, transferLinks, tls: tls && (() => tls.current()), ...answers }

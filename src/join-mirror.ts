@@ -62,14 +62,14 @@ export function joinMirror(
   const stored = { facts: store.facts, origin, monotonic, onWriteError: onStorageFailed }
   const metadata = new Metadata({ ...stored, invalidations })
   const { cachePrivate } = config
-  const restricted = new RestrictedMetadata({ ...stored, settings, cachePrivate })
+  const restricted = new RestrictedMetadata({ ...stored, settings, cachePrivate, invalidations })
   const access = new Access({ metadata, restricted, invalidations, settings, monotonic })
   const { pullConnections: connections, pullAbandoned: abandoned } = config
   const downloads = new Downloads({ store, connections, abandoned, observer, onStorageFailed, onNoSpace })
   const urls = createSignedUrls({ monotonic, now: deps.now })
   const refusals = new Refusals({ settings, monotonic })
   const kept = openGit(config, deps)
-  const implied = new Implied({ metadata, originBase: client.policy.base, ...kept })
+  const implied = new Implied({ metadata, originBase: client.policy.base, invalidations, ...kept })
   const freshness = new DocumentFreshness({ metadata, invalidations, settings, monotonic })
   const shared = {
     ...kept,
@@ -85,6 +85,7 @@ export function joinMirror(
     urls,
     offline: config.offline,
     cachePrivate,
+    invalidations,
     monotonic,
     observer,
   }
@@ -95,7 +96,7 @@ export function joinMirror(
   const asksLicence = (): boolean => policies.asksLicence
   const mayReadAhead = config.readAhead !== 'off' && !config.offline
   const readsAhead = (): boolean => mayReadAhead && settings.clientsRateLimit === undefined
-  const rest = { contents, policies, invalidations, settings, asksLicence, readsAhead }
+  const rest = { contents, policies, settings, asksLicence, readsAhead }
   const byListing = joinListings({ ...shared, ...rest })
   const git = joinGit(config, {
     ...shared,

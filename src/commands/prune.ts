@@ -5,8 +5,6 @@ import { ConfigFaults } from '../config/faults.ts'
 import type { Config } from '../config/keys.ts'
 import { readPins } from '../config/pins-file.ts'
 import { byPin, claim } from '../pins/claims.ts'
-import { removedTarget } from '../server/control.ts'
-import { UnusableControlSocket } from '../store/control-socket.ts'
 import type { BlobKey } from '../store/digest.ts'
 import { createLayout } from '../store/layout.ts'
 import { readPinnedCommits } from '../store/pinned-commits.ts'
@@ -15,8 +13,7 @@ import { type Inventory, parseOwner, takeInventory } from '../store/upkeep/inven
 import { addTo, carryOut, type Pruned, type PrunePlan, planPrune } from '../store/upkeep/prune.ts'
 import { actAsMirrorUser } from './act-as.ts'
 import { openActLog } from './audit.ts'
-import { askMirror } from './prefetch/ask-mirror.ts'
-import { MirrorSilent } from './prefetch/silence.ts'
+import { notifyMirror } from './notify-mirror.ts'
 import { formatColumns, formatSize, overStore, plural, repoMatcher } from './store-output.ts'
 
 /** The options of the command line. The caller has checked that they select something. */
@@ -59,33 +56,10 @@ export function runPrune(config: Config, options: PruneOptions): Promise<number>
     const plan = planPrune(inventory, selection, Date.now())
     const pruned = options.dryRun ? preview(plan) : await recorded(config, () => carryOut(layout, plan))
     process.stdout.write(options.json ? formatJson(plan, pruned, options) : formatText(plan, pruned, options))
-    return options.dryRun || (await notifyMirror(config, plan)) ? 0 : 1
+    const { victims, gits } = plan
+    const removed = { blobs: victims.map(({ entry }) => entry), gits: gits.map(({ owner }) => owner) }
+    return options.dryRun || (await notifyMirror(config.cacheDir, removed, 'hubmirror-prune')) ? 0 : 1
   })
-}
-
-/** How many blobs one request to a running mirror names. */
-const NAMED_AT_ONCE = 50
-
-/**
- * Reports to a running mirror what was removed, so that it neither serves it from memory nor counts it. Resolves with whether that
- * is done, which it is without a mirror; if not, a sentence on stderr says what that means.
- */
-async function notifyMirror({ cacheDir }: Config, { victims }: PrunePlan): Promise<boolean> {
-  const blobs = victims.flatMap(({ entry }) => (entry.kind === 'blob' ? [entry] : []))
-  const targets: string[] = []
-  for (let start = 0; start === 0 || start < blobs.length; start += NAMED_AT_ONCE)
-    targets.push(removedTarget(blobs.slice(start, start + NAMED_AT_ONCE)))
-  try {
-    await askMirror(cacheDir, targets, { version: '', program: 'hubmirror-prune' })
-    return true
-  } catch (error) {
-    if (!(error instanceof UnusableControlSocket || error instanceof MirrorSilent)) throw error
-    process.stderr.write(
-      `hubmirror: ${error.message.replace(/\.$/, '')}. What was removed is gone from the store, but the mirror was not informed: ` +
-        'it may serve some of it from memory until it is started again\n',
-    )
-    return false
-  }
 }
 
 /** The blobs that the settings pin. Rejects with ConfigFaults if the file of pins is wrong. */

@@ -29,6 +29,7 @@ import {
 import { actAsMirrorUser } from './act-as.ts'
 import { type ActLog, openActLog } from './audit.ts'
 import { INTERRUPTED, interruptible } from './interruptible.ts'
+import { notifyMirror } from './notify-mirror.ts'
 import { formatSize, formatSpan, overStore, plural } from './store-output.ts'
 
 const RECORD_EVERY_MS = 5_000
@@ -56,7 +57,8 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
       const log = await openActLog(config)
       try {
         const keepsSums = config.checkReadsMs !== undefined
-        return await verify(layout, { ...options, keepsSums, before, signal, log })
+        const { cacheDir } = config
+        return await verify(layout, { ...options, cacheDir, keepsSums, before, signal, log })
       } finally {
         log.close()
       }
@@ -67,6 +69,7 @@ export function runVerify(config: Config, options: VerifyOptions): Promise<numbe
 async function verify(
   layout: Layout,
   options: VerifyOptions & {
+    readonly cacheDir: string
     readonly keepsSums: boolean
     readonly before: ScrubPosition | undefined
     readonly signal: AbortSignal
@@ -105,6 +108,9 @@ async function verify(
   } finally {
     bar.stop()
   }
+  const gone = found.filter(({ place }) => place === 'quarantined')
+  // Until a client asks for them, the mirror would count them as stored.
+  if (gone.length > 0) await notifyMirror(options.cacheDir, { blobs: gone, gits: [] }, 'hubmirror-verify')
   if (report.finished) await clearPosition(layout, 'verify')
   else await record(layout, before, report, startedAt)
   const partials = report.finished

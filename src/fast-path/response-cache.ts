@@ -54,7 +54,7 @@ export class ResponseCache {
       })
     this.#answers = { GET: answers(), HEAD: answers() }
     options.invalidations.onInvalidate((what) => {
-      if (what === 'all' || what === 'repos') this.#invalidateAll()
+      if (typeof what === 'string') this.#invalidateAll()
       else this.#invalidate(what)
     })
   }
@@ -90,7 +90,7 @@ export class ResponseCache {
     }
   }
 
-  /** The settings, or any of the repos, have changed: drops all responses. */
+  /** The settings, or any of the repos, have changed, or what was stored is gone: drops all responses. */
   #invalidateAll(): void {
     this.#answers.GET.clear()
     this.#answers.HEAD.clear()

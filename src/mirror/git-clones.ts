@@ -27,7 +27,7 @@ import type { Invalidations } from './invalidations.ts'
 export interface GitClonesOptions extends PublicOptions {
   readonly git: Git
   readonly store: GitStore
-  readonly invalidations: Pick<Invalidations, 'onInvalidate'>
+  readonly invalidations: Pick<Invalidations, 'onInvalidate' | 'onRemoved'>
   /** The prefix of an owner in the store, as in facts. */
   readonly origin: string
   readonly proxies: Proxies
@@ -97,6 +97,7 @@ export class GitClones {
     options.invalidations.onInvalidate((what) => {
       if (typeof what !== 'string' && options.access.verdict(what) === 'restricted') this.#remove(what)
     })
+    options.invalidations.onRemoved(() => this.#readAt.clear())
   }
 
   /** Whether the Hub is not to be asked, or could not be reached a moment ago. */

@@ -13,9 +13,9 @@ import type { Repo } from '../hub/names.ts'
 
 /**
  * A repo that is not public any more, was written to, or has a moved branch; `repos` when that may be any of them, and
- * `all` when settings have changed.
+ * `all` when settings have changed. `removed` when another process has removed what was stored, of whichever repo.
  */
-export type Invalidated = Repo | 'repos' | 'all'
+export type Invalidated = Repo | 'repos' | 'all' | 'removed'
 
 export class Invalidations {
   readonly #listeners: ((what: Invalidated) => void)[] = []
@@ -38,5 +38,12 @@ export class Invalidations {
   /** `listener` runs inside each later call of `invalidate`, in the order of registration, and must not throw. */
   onInvalidate(listener: (what: Invalidated) => void): void {
     this.#listeners.push(listener)
+  }
+
+  /** `forget` runs inside `invalidate('removed')`: what is in memory of what was stored must not be used any more. */
+  onRemoved(forget: () => void): void {
+    this.onInvalidate((what) => {
+      if (what === 'removed') forget()
+    })
   }
 }

@@ -25,27 +25,47 @@ export type Wish = 'store' | 'look'
 const OWN_ROUTES = '/-/'
 /** What the mirror says about its pins. It is there on the control socket only. */
 export const PINS_ROUTE = '/-/control/pins'
-/** `GET …?blobs=<key>/<size>,…` says that a command has removed these from the store. On the control socket only. */
+/**
+ * `GET …?blob=<key>/<size>&git=<owner>…` says that a command has removed these from the store, and perhaps facts. On the control
+ * socket only.
+ */
 export const REMOVED_ROUTE = '/-/control/removed'
+/** A target has a longest length, as part of a head: MAX_HEADER_BYTES. */
+const LONGEST_TARGET = MAX_HEADER_BYTES / 2
 
-/** A blob that a command has removed. */
-export interface RemovedBlob {
-  readonly key: string
-  readonly sizeBytes: number
+/** What a command has removed. Of a blob also what an unfinished download had left. */
+export interface Removed {
+  readonly blobs: readonly { readonly key: string; readonly sizeBytes: number }[]
+  /** Owners of git repositories. */
+  readonly gits: readonly string[]
 }
 
-/** The target that names these blobs: a few, because a target has a longest length. */
-export function removedTarget(blobs: readonly RemovedBlob[]): string {
-  return `${REMOVED_ROUTE}?blobs=${blobs.map(({ key, sizeBytes }) => `${key}/${sizeBytes}`).join(',')}`
+/** The targets that name all of this, at least one. */
+export function removedTargets({ blobs, gits }: Removed): readonly string[] {
+  const parts = [
+    ...blobs.map(({ key, sizeBytes }) => `blob=${key}/${sizeBytes}`),
+    ...gits.map((owner) => `git=${encodeURIComponent(owner)}`),
+  ]
+  const targets: string[] = []
+  let target = `${REMOVED_ROUTE}?`
+  for (const part of parts) {
+    if (target.length + part.length > LONGEST_TARGET) {
+      targets.push(target)
+      target = `${REMOVED_ROUTE}?`
+    }
+    target += `${part}&`
+  }
+  return [...targets, target]
 }
 
-/** The blobs that a target names. */
-export function parseRemoved(target: string): readonly RemovedBlob[] {
-  const list = /\?blobs=(.*)$/.exec(target)?.[1] ?? ''
-  return list.split(',').flatMap((item): RemovedBlob[] => {
+/** What a target names. */
+export function parseRemoved(target: string): Removed {
+  const query = new URLSearchParams(target.slice(REMOVED_ROUTE.length))
+  const blobs = query.getAll('blob').flatMap((item) => {
     const [, key, size] = /^([a-z0-9]+:[0-9a-f]+)\/(\d{1,15})$/.exec(item) ?? []
     return key === undefined ? [] : [{ key, sizeBytes: Number(size) }]
   })
+  return { blobs, gits: query.getAll('git') }
 }
 
 const fromControl = new WeakSet<IncomingMessage>()

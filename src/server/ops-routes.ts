@@ -3,7 +3,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { MirrorError } from '../errors.ts'
 import { mirrorBase } from './context.ts'
-import { isFromControl, PINS_ROUTE, parseRemoved, REMOVED_ROUTE, type RemovedBlob } from './control.ts'
+import { isFromControl, PINS_ROUTE, parseRemoved, REMOVED_ROUTE, type Removed } from './control.ts'
 import { recordOf } from './request-record.ts'
 
 /** What the mirror can and cannot do at the moment. */
@@ -24,8 +24,8 @@ export interface OpsOptions {
   readonly metrics: { readonly contentType: string; text(): Promise<string> }
   /** What the mirror says about its pins, for JSON. Absent without a file of pins. */
   readonly pins?: (() => unknown) | undefined
-  /** A command has removed these blobs. Resolves when nothing in memory of them is used any more. */
-  readonly removed: (blobs: readonly RemovedBlob[]) => Promise<void>
+  /** A command has removed this, and perhaps facts. Resolves when nothing in memory of what was stored is used any more. */
+  readonly removed: (what: Removed) => Promise<void>
   readonly publicUrl: URL | undefined
   readonly basePath: string
 }

@@ -105,6 +105,12 @@ export async function openStore(options: StoreOptions): Promise<DiskStore> {
   }
 }
 
+/** What another process has removed. Of a blob also what an unfinished download had left. */
+export interface RemovedEntries {
+  readonly blobs: readonly { readonly key: BlobKey; readonly sizeBytes: number }[]
+  readonly gits: readonly string[]
+}
+
 /** Opens the table and the facts in it. */
 async function openVolume(
   layout: Layout,
@@ -253,11 +259,20 @@ export class DiskStore implements Store {
     })
   }
 
-  /** Another process has removed these blobs: what is in memory of them is dropped. Never rejects. */
-  async removedBeside(
-    blobs: readonly { readonly key: BlobKey; readonly sizeBytes: number }[],
-  ): Promise<void> {
-    for (const { key, sizeBytes } of blobs) await this.blobs.lookAgain(key, sizeBytes)
+  /**
+   * Another process has removed these, and facts: what is in memory of them is dropped. `gits` are owners of git repositories. Never
+   * rejects.
+   */
+  async removedBeside({ blobs, gits }: RemovedEntries): Promise<void> {
+    for (const { key, sizeBytes } of blobs) {
+      await this.blobs.lookAgain(key, sizeBytes)
+      const name = partialName(key)
+      if (!this.ledger.has(name) || this.ledger.isPinned(name)) continue
+      const partial = await sizeOfPartial(this.#layout.partial(key)).catch(() => ({}))
+      if (partial === undefined) this.ledger.drop(name)
+    }
+    for (const owner of gits) await this.git.lookAgain(owner).catch(() => undefined)
+    this.facts.forget()
   }
 
   status(): StoreStatus {

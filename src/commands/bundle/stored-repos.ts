@@ -65,6 +65,9 @@ export async function findStored(table: Table | undefined, options: FindOptions)
   return finder.found()
 }
 
+/** What a command has read of the store is not used again. */
+const NO_INVALIDATIONS = { invalidate() {}, onRemoved() {} }
+
 /** Nothing of what git has fetched is bundled. */
 const NO_CLONES = {
   refs: () => Promise.resolve(undefined),
@@ -91,11 +94,12 @@ class Finder {
       facts: factsOf(table),
       origin: config.origin.href,
       monotonic: () => 0,
+      invalidations: NO_INVALIDATIONS,
       onWriteError(error: unknown) {
         throw error
       },
     }
-    this.#metadata = new Metadata({ ...stored, invalidations: { invalidate() {} } })
+    this.#metadata = new Metadata(stored)
     this.#restricted = new RestrictedMetadata({
       ...stored,
       settings: config,
@@ -147,7 +151,13 @@ class Finder {
       ...(traits.name === undefined ? {} : { name: traits.name }),
       ...(traits.licence === undefined ? {} : { licence: traits.licence }),
     }
-    const implied = new Implied({ metadata, originBase: this.#options.config.origin, cloned: NO_CLONES })
+    const originBase = this.#options.config.origin
+    const implied = new Implied({
+      metadata,
+      originBase,
+      cloned: NO_CLONES,
+      invalidations: NO_INVALIDATIONS,
+    })
     const stored = { row, metadata, implied }
     this.#repos.set(repoKey(repo), stored)
     return stored

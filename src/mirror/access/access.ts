@@ -51,7 +51,7 @@ export class Access {
 
   constructor(options: {
     readonly metadata: Metadata
-    readonly invalidations: Pick<Invalidations, 'invalidate'>
+    readonly invalidations: Pick<Invalidations, 'invalidate' | 'onRemoved'>
     /** What is kept of restricted repos that a rule names. */
     readonly restricted: Restricted
     /** Read at each use: they may change. */
@@ -63,6 +63,8 @@ export class Access {
     this.#restricted = options.restricted
     this.#settings = options.settings
     this.#monotonic = options.monotonic
+    // A proof that is asked for again is stored again.
+    options.invalidations.onRemoved(() => this.doubtAll())
   }
 
   /** Whether the repo is public, by a request that was sent after `at`. */

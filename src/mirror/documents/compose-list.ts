@@ -2,7 +2,8 @@
 // answered from that makes no list: it would look like the answer to another question.
 
 import { parseRepoId, type Repo } from '../../hub/names.ts'
-import { type Info, isTrue } from './compose.ts'
+import { splitTarget } from '../../hub/url-text.ts'
+import { commitOfCursor, type Info, isTrue } from './compose.ts'
 
 /** A repo in a list. */
 export interface ListedRepo {
@@ -128,6 +129,13 @@ export function cursorAfter(id: string): string {
 /** Whether the request continues a list that was composed here, which the Hub does not know. */
 export function isListCursor(query: URLSearchParams): boolean {
   return query.get('cursor')?.startsWith(CURSOR) === true
+}
+
+/** Whether the request continues a list or a listing that was composed here, which the Hub does not know. */
+export function isComposedPage(target: string): boolean {
+  if (!target.includes('cursor=hubmirror.')) return false
+  const query = new URLSearchParams(splitTarget(target).query)
+  return commitOfCursor(query) !== undefined || isListCursor(query)
 }
 
 /**

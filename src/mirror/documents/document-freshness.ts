@@ -32,7 +32,7 @@ export class DocumentFreshness {
     this.#settings = options.settings
     this.#monotonic = options.monotonic
     options.invalidations.onInvalidate((what) => {
-      if (what === 'all' || what === 'repos') this.#endAll(this.#monotonic())
+      if (typeof what === 'string') this.#endAll(this.#monotonic())
       else this.#endedAt.set(repoKey(what), this.#monotonic())
     })
   }

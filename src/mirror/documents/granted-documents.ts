@@ -5,6 +5,7 @@ import { type Repo, repoKey } from '../../hub/names.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { Access } from '../access/access.ts'
 import type { Ctx } from '../context.ts'
+import type { Invalidations } from '../invalidations.ts'
 import type { DocumentFact } from '../metadata/documents.ts'
 
 /** For all callers together. */
@@ -22,6 +23,7 @@ export interface GrantedDocumentsOptions {
   readonly access: Access
   /** Whether content that is not public may be stored. Without its files, the answers would be of no use. */
   readonly cachePrivate: boolean
+  readonly invalidations: Pick<Invalidations, 'onRemoved'>
 }
 
 export class GrantedDocuments {
@@ -34,6 +36,7 @@ export class GrantedDocuments {
 
   constructor(options: GrantedDocumentsOptions) {
     this.#options = options
+    options.invalidations.onRemoved(() => this.#granted.clear())
   }
 
   /**

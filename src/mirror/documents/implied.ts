@@ -7,6 +7,7 @@ import { type HubRoute, parseHubUrl } from '../../hub/route.ts'
 import { encodeSegment, splitTarget } from '../../hub/url-text.ts'
 import { MemoryCache } from '../../memory.ts'
 import type { ClonedFiles } from '../cloned-files.ts'
+import type { Invalidations } from '../invalidations.ts'
 import type { DocumentFact } from '../metadata/documents.ts'
 import type { StoredMetadata } from '../metadata/metadata.ts'
 import {
@@ -33,7 +34,6 @@ import {
   type TreeItem,
   withDirectories,
 } from './compose.ts'
-import { isListCursor } from './compose-list.ts'
 import { INFOS, REFS, WHOLE_TREES } from './stored-spellings.ts'
 
 type DocumentRoute = Extract<HubRoute, { kind: 'document'; repo: Repo }>
@@ -92,11 +92,13 @@ export class Implied {
     readonly metadata: StoredMetadata
     readonly originBase: URL
     readonly cloned: Cloned
+    readonly invalidations: Pick<Invalidations, 'onRemoved'>
   }) {
     this.#metadata = options.metadata
     this.#cloned = options.cloned
     this.#originBase = withoutTrailingSlash(options.originBase.href)
     this.#originPath = withoutTrailingSlash(options.originBase.pathname) || '/'
+    options.invalidations.onRemoved(() => this.#listings.clear())
   }
 
   /**
@@ -442,13 +444,6 @@ export class Implied {
     if (lfs) return /^[0-9a-f]{64}$/.test(etag) ? fileItem(path, { size, sha256: etag }) : undefined
     return isCommitHash(etag) ? fileItem(path, { size, blobId: etag }) : undefined
   }
-}
-
-/** Whether the request continues a listing that was composed here, which the Hub does not know. */
-export function isComposedPage(target: string): boolean {
-  if (!target.includes('cursor=hubmirror.')) return false
-  const query = new URLSearchParams(splitTarget(target).query)
-  return commitOfCursor(query) !== undefined || isListCursor(query)
 }
 
 function answer(value: unknown, headers: Readonly<Record<string, string>>): DocumentFact {

@@ -11,6 +11,7 @@ import type { OriginClient } from '../../origin/client.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import type { Ctx } from '../context.ts'
 import type { DocumentRoute } from '../documents/hub-documents.ts'
+import type { Invalidations } from '../invalidations.ts'
 import { yieldToEventLoop } from '../turns.ts'
 import { ListingIndex, type PackedFiles, type Place, pack, SEGMENT_FILES } from './listing-index.ts'
 
@@ -84,6 +85,7 @@ export class CommitListings {
     readonly client: Pick<OriginClient, 'hasSpareQuota' | 'url'>
     readonly observer: Pick<Observer, 'listingDistrusted'>
     readonly monotonic: () => number
+    readonly invalidations: Pick<Invalidations, 'onRemoved'>
     /**
      * Reads one page of a listing without a credential, and calls `learn` with it. Resolves to the page behind it, or to
      * undefined when there is no such page. Must not reject.
@@ -97,6 +99,7 @@ export class CommitListings {
     this.#observer = options.observer
     this.#monotonic = options.monotonic
     this.#readPage = options.readPage
+    options.invalidations.onRemoved(() => this.#listings.clear())
   }
 
   /**

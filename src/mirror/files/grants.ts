@@ -8,6 +8,7 @@ import { MemoryCache, textBytes } from '../../memory.ts'
 import type { Access } from '../access/access.ts'
 import type { Contents } from '../content.ts'
 import type { Ctx } from '../context.ts'
+import type { Invalidations } from '../invalidations.ts'
 import type { FileFact } from '../metadata/files.ts'
 import type { Metadata } from '../metadata/metadata.ts'
 
@@ -27,6 +28,7 @@ export interface GrantsOptions {
   readonly cachePrivate: boolean
   /** Read at each use: they may change. */
   readonly settings: { readonly refTtlMs: number; readonly accessTtlMs: number }
+  readonly invalidations: Pick<Invalidations, 'onRemoved'>
   readonly monotonic: () => number
 }
 
@@ -45,6 +47,7 @@ export class Grants {
 
   constructor(options: GrantsOptions) {
     this.#options = options
+    options.invalidations.onRemoved(() => this.#grants.clear())
   }
 
   /** Grants this caller what the Hub answered to its own request, while that counts. */

@@ -46,7 +46,7 @@ export interface ResolverOptions extends GrantsOptions {
   /** What callers whom a rule names may have of restricted repos. */
   readonly served: Pick<ServedFiles, 'add' | 'has' | 'withoutHub'>
   readonly urls: SignedUrls
-  readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate'>
+  readonly invalidations: Pick<Invalidations, 'generation' | 'invalidate' | 'onRemoved'>
   readonly observer: Pick<Observer, 'policyDecided'>
   readonly offline: boolean
   /** Whether a rule depends on licences: then the Hub is asked for them with the rest of the repo's info. */

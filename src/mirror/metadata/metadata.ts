@@ -12,7 +12,7 @@ import { RepoMetadata } from './repos.ts'
 export interface MetadataOptions extends FactStoreOptions {
   readonly monotonic: () => number
   /** Called when a branch has moved, or a repo was written to. */
-  readonly invalidations: Pick<Invalidations, 'invalidate'>
+  readonly invalidations: Pick<Invalidations, 'invalidate' | 'onRemoved'>
 }
 
 /** What is stored of repos, public or restricted. */
@@ -32,5 +32,9 @@ export class Metadata {
     this.refs = new RefMetadata(store, options)
     this.repos = new RepoMetadata(store, options)
     this.documents = new DocumentMetadata(store)
+    options.invalidations.onRemoved(() => {
+      this.refs.forget()
+      this.repos.forget()
+    })
   }
 }

@@ -109,6 +109,11 @@ export class RefMetadata {
     void this.#store.write('refs', this.#store.namesKey(repo), { names: kept })
   }
 
+  /** What was stored may be gone: the disk counts until the Hub is asked. Writes stay known. */
+  forget(): void {
+    this.#refs.clear()
+  }
+
   /** A write to the repo went through the mirror: no ref of it is fresh, so that the committer reads what it has written. */
   changed(repo: Repo): void {
     this.#changes.set(this.#store.repoKey(repo), this.#monotonic())

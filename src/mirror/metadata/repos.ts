@@ -128,6 +128,13 @@ export class RepoMetadata {
     })
   }
 
+  /** What was stored may be gone: the disk counts until the Hub is asked. */
+  forget(): void {
+    this.#traits.clear()
+    this.#namedAt.clear()
+    this.#version += 1
+  }
+
   /** The name that the Hub has reported for the repo, if it is in memory. */
   nameInMemory(repo: Repo): RepoId | undefined {
     return this.traitsInMemory(repo)?.name

@@ -8,6 +8,7 @@ import { isServedRepo } from '../../policy/decide.ts'
 import type { Rule } from '../../policy/rules.ts'
 import { isRecord } from '../../records.ts'
 import { type FactKind, type Facts, RESTRICTED } from '../../store/store.ts'
+import type { Invalidations } from '../invalidations.ts'
 import { type DocumentFact, DocumentMetadata } from './documents.ts'
 import { FactStore, ownerOf } from './fact-store.ts'
 import { type FileFact, FileMetadata } from './files.ts'
@@ -34,6 +35,7 @@ export interface RestrictedOptions {
   /** Whether content that is not public may be stored. */
   readonly cachePrivate: boolean
   readonly monotonic: () => number
+  readonly invalidations: Pick<Invalidations, 'onRemoved'>
   readonly onWriteError: (error: unknown) => void
 }
 
@@ -53,6 +55,8 @@ export class RestrictedMetadata {
   #forgottenEndAt = Number.NEGATIVE_INFINITY
   // When a write was accepted that may have been to any repo.
   #allEndedAt = Number.NEGATIVE_INFINITY
+  // When what was stored may have been removed: the disk says which repos are still shown. Ends stay.
+  #removedAt = Number.NEGATIVE_INFINITY
   // Changes of what the disk says of repos, one after another.
   #marking: Promise<void> = Promise.resolve()
 
@@ -63,6 +67,10 @@ export class RestrictedMetadata {
     // No answer that is repeated depends on them.
     this.refs = new RefMetadata(this.#store, { ...options, invalidations: { invalidate() {} } })
     this.documents = new DocumentMetadata(this.#store)
+    options.invalidations.onRemoved(() => {
+      this.refs.forget()
+      this.#removedAt = options.monotonic()
+    })
   }
 
   /** Whether a rule names the repo, for some caller. Only then is anything kept of it, or used. */
@@ -79,7 +87,8 @@ export class RestrictedMetadata {
   }
 
   #known(repo: Repo): Showing | undefined {
-    const known = this.#showings.get(placeOf(repo))
+    const noted = this.#showings.get(placeOf(repo))
+    const known = noted?.isShown === true && noted.at <= this.#removedAt ? undefined : noted
     const allEndedAt = this.#allEndedAt
     if (allEndedAt === Number.NEGATIVE_INFINITY || (known !== undefined && known.at > allEndedAt))
       return known

@@ -56,6 +56,8 @@ export class DiskFacts implements Facts {
   readonly #landing = new Map<string, { readonly value: unknown }>()
   /** Reads under way, which concurrent callers share: a value may be large. */
   readonly #reading = new Map<string, Promise<unknown>>()
+  /** Grows when memory is dropped: what was read before is not kept in it. */
+  #generation = 0
   #sizeBytes = 0
   #onBytes: ((bytes: number) => void) | undefined
   #uncheckedBytes = 0
@@ -191,6 +193,15 @@ export class DiskFacts implements Facts {
     }
   }
 
+  /** Another process may have removed any of them: the disk is read again. Values under way stay. */
+  forget(): void {
+    // On a volume that cannot be written to, memory has what the disk has not.
+    if (this.#options.readOnly === true) return
+    this.#generation += 1
+    this.#reading.clear()
+    this.#memory.clear()
+  }
+
   /** Makes them fit after the limit has become lower. Never rejects. */
   async fit(): Promise<void> {
     if (this.#sizeBytes <= this.#maxBytes || this.#isClosed) return
@@ -246,12 +257,13 @@ export class DiskFacts implements Facts {
 
   async #readFromDisk(kind: FactKind, key: string): Promise<unknown> {
     const name = nameOf(kind, key)
+    const generation = this.#generation
     const found =
       (await this.#readTable(kind, key)) ?? (this.#hasOlder ? await this.#readOlder(kind, key) : undefined)
     // A write may have happened meanwhile; its value in memory is newer than what was read.
     const newer = this.#memory.get(name)
     if (newer !== undefined) return newer.value === ABSENT ? undefined : newer.value
-    if (!this.#reading.has(name)) return found?.value
+    if (generation !== this.#generation || !this.#reading.has(name)) return found?.value
     const usedAt = found?.usedAt ?? this.#now()
     this.#cache(name, found === undefined ? ABSENT : found.value, found?.sizeBytes ?? 0, usedAt)
     return found?.value

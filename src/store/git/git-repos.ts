@@ -95,6 +95,11 @@ export class DiskGitRepos implements GitStore {
     return { directory, release }
   }
 
+  /** Another process has removed the repository of `owner`: it leaves the ledger, unless there is one. Rejects with the error of the disk. */
+  async lookAgain(owner: string): Promise<void> {
+    ;(await this.open(owner))?.release()
+  }
+
   async #used(name: string): Promise<void> {
     if (this.#ledger.touch(name) !== 'due' || this.readOnly) return
     const now = new Date()

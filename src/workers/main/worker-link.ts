@@ -112,8 +112,9 @@ export function linkWorkers(
   })
   invalidations.onInvalidate((what) => {
     // New settings are a message of their own to the workers.
-    if (what === 'repos') link.invalidateRepos()
-    else if (what !== 'all') link.invalidate(what)
+    if (what === 'all') return
+    if (typeof what === 'string') link.invalidateRepos()
+    else link.invalidate(what)
   })
   return link
 }

@@ -27,6 +27,7 @@ function listings() {
     client: { hasSpareQuota: () => true, url: (target) => new URL(target, 'http://hub.invalid') },
     observer: silentObserver,
     monotonic: () => 0,
+    invalidations: { onRemoved() {} },
     readPage: async () => undefined,
   })
 }

@@ -95,6 +95,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     client,
     observer: silentObserver,
     monotonic: clock.now,
+    invalidations,
     readPage: async () => undefined,
   })
   const urls = createSignedUrls({ monotonic: clock.now, now: clock.now })
@@ -103,6 +104,7 @@ function setUp(info: Readonly<Record<string, unknown>> = { private: false, gated
     metadata,
     originBase: client.policy.base,
     cloned: { refs: async () => undefined, items: async () => undefined, commits: async () => undefined },
+    invalidations,
   })
   const resolver = new Resolver({
     ...parts,

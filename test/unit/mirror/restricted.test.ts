@@ -3,6 +3,7 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { CommitHash } from '../../../src/hub/names.ts'
+import { Invalidations } from '../../../src/mirror/invalidations.ts'
 import { Metadata } from '../../../src/mirror/metadata/metadata.ts'
 import { RestrictedMetadata } from '../../../src/mirror/metadata/restricted.ts'
 import type { Facts } from '../../../src/store/store.ts'
@@ -40,9 +41,10 @@ function scene() {
         if (name.startsWith(`${kind} ${prefix}`)) yield name.slice(kind.length + 1)
     },
   }
-  const rest = { facts, origin: ORIGIN, monotonic: () => 100, onWriteError: () => undefined }
+  const invalidations = new Invalidations()
+  const rest = { facts, origin: ORIGIN, monotonic: () => 100, invalidations, onWriteError: () => undefined }
   const start = (cachePrivate = true) => new RestrictedMetadata({ ...rest, settings, cachePrivate })
-  const metadata = new Metadata({ ...rest, invalidations: { invalidate() {} } })
+  const metadata = new Metadata(rest)
   return { disk, changes, settings, start, metadata, restricted: start() }
 }
 

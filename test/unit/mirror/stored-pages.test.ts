@@ -31,6 +31,7 @@ function storing(pages: Readonly<Record<string, Page>>) {
     metadata: { documents: { get } } as unknown as StoredMetadata,
     originBase: new URL(ORIGIN),
     cloned: { refs: async () => undefined, items: async () => undefined, commits: async () => undefined },
+    invalidations: { onRemoved() {} },
   })
   return {
     read,
