@@ -165,7 +165,7 @@ export class Downloads {
 
   /**
    * Stores the bytes of `key` as they come from `chunks`, which is read only as far as that is needed. While it does, no
-   * download of the key runs, and one that runs before is waited for. `stored`: it is a blob, now or before. `wrong`: the bytes
+   * download of the key runs, and one that runs before is waited for. An upload is not: its client may take any time. `stored`: it is a blob, now or before. `wrong`: the bytes
    * do not have this digest or size. `no-space`: the store has none. Rejects with the error of `chunks`, and of the disk.
    */
   async take(
@@ -178,6 +178,7 @@ export class Downloads {
       if (this.#isClosed) throw new Error('the mirror is stopping')
       const running = this.#downloads.get(key)
       if (running !== undefined) await running.catch(() => undefined)
+      this.#giveWay(key)
       const settling = this.#settling.get(key)
       if (settling === undefined && !this.#downloads.has(key)) break
       await settling?.over

@@ -85,6 +85,19 @@ it('one upload of the same bytes is stored at a time, and none beside a partial 
   await resumed.release()
 })
 
+it('an upload gives way to bytes that a command brings, as it does to a download', async () => {
+  const { downloads, isStored } = await setUp()
+  const receiver = await downloads.receive(KEY, BYTES.length, yes)
+  receiver?.write(HALVES[0])
+  async function* chunks(): AsyncGenerator<Buffer> {
+    yield* HALVES
+  }
+  expect(await downloads.take(KEY, BYTES.length, chunks(), async () => false)).toBe('stored')
+  receiver?.write(HALVES[1])
+  receiver?.finish()
+  expect(await isStored()).toBe(true)
+})
+
 it('a disk that is too far behind ends the storing, and gives the memory back', async () => {
   const { store } = await setUp()
   const partial = await store.beginPartial(KEY, BYTES.length)
