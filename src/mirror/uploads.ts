@@ -4,7 +4,7 @@
 // digest is left to the Hub, and nothing is stored.
 
 import { contentBytes, type UploadContent } from '../hub/lfs-batch.ts'
-import type { Repo } from '../hub/names.ts'
+import { type Repo, repoKey } from '../hub/names.ts'
 import { MemoryCache } from '../memory.ts'
 import { type BlobKey, Verifier } from '../store/digest.ts'
 import { type PublicOptions, provePublic, proveSince } from './access/public.ts'
@@ -83,7 +83,8 @@ export class Uploads {
   /** Follows a request that is about to pass. Undefined where only its size can be checked. */
   begin(ctx: Ctx, object: UploadedObject, content: UploadContent): PassingBody | undefined {
     const part = content === 'whole' ? WHOLE : content
-    const name = `${object.oid} ${part.upload}`
+    // Another Hub may give the same name to the uploads of two repos.
+    const name = [repoKey(object.repo), object.oid, part.upload].join(' ')
     const isLast = part.number === part.count
     const sequence = part.number === 1 ? this.#start(ctx, object) : this.#sequences.get(name)
     if (sequence === undefined) return undefined
