@@ -206,6 +206,51 @@ it('a store without space for the object, or a rule against it, does not disturb
   }
 })
 
+it.each([
+  ['{file: "*.bin"}', 'no-store', false],
+  ['{file: "*.bin"}', 'deny', false],
+  ['{revision: main}', 'no-store', false],
+  ['{repo: alice/*, size: ">500KB"}', 'no-store', false],
+  ['{size: ">500KB"}', 'deny', false],
+  ['{size: ">2MB"}', 'no-store', true],
+  ['{repo: acme/*, file: "*.bin"}', 'no-store', true],
+] as const)(
+  'with the rule %s %s an object that may be such a file is stored: %j',
+  async (match, action, isStored) => {
+    const policies = policiesOf(`- {match: ${match}, action: ${action}}`)
+    const { scene, upload } = await openNotes({ config: { policies } })
+    const { request, reply } = upload.begin()
+    request.write(OBJECT.subarray(0, 500_000))
+    if (isStored) await untilStoring(scene)
+    else await scene.hub.ledger.whenSeen({ server: 'cdn', method: 'PUT' })
+    expect((await pathsOf(scene, OBJECT)).length > 0).toBe(isStored)
+    request.end(OBJECT.subarray(500_000))
+    expect((await reply).status).toBe(200)
+    if (!isStored) await expectNothingStored(scene)
+  },
+)
+
+it('parts of the same object for two repos do not mix, though the Hub gives both uploads one name', async () => {
+  const scene = await openScene({ hub: { partBytes: PART_BYTES } })
+  scene.world.model('alice/notes').commit({ 'x.txt': 'x' })
+  scene.world.model('alice/hidden').private(['alice']).commit({ 'x.txt': 'x' })
+  const hidden = await openUpload(scene, 'alice/hidden', OBJECT)
+  const open = await openUpload(scene, 'alice/notes', OBJECT)
+  const send = async ({ part }: typeof open, number: number, from: Buffer): Promise<number> =>
+    (await part(number, from.subarray((number - 1) * PART_BYTES, number * PART_BYTES))).status
+  for (const other of [OBJECT, Buffer.alloc(OBJECT.length, 'other bytes')]) {
+    const sent = [
+      await send(hidden, 1, OBJECT),
+      await send(open, 1, other),
+      await send(hidden, 2, OBJECT),
+      await send(hidden, 3, OBJECT),
+    ]
+    expect(sent).toEqual([200, 200, 200, 200])
+  }
+  await scene.restart()
+  await expectNothingStored(scene)
+})
+
 it('a small object of a private repo is not in the database either', async () => {
   const bytes = Buffer.from('a small object')
   const { scene, repo, upload } = await openNotes({}, bytes)

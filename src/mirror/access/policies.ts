@@ -12,7 +12,7 @@ import { decide, type HubFacts, type PolicyCaller, type Question, type Ruling } 
 import { denialText } from '../../policy/denial.ts'
 import { mayBeCommit } from '../../policy/revisions.ts'
 import type { Rule } from '../../policy/rules.ts'
-import { type Subject, subjectOf } from '../../policy/subject.ts'
+import { ANY, type Subject, subjectOf } from '../../policy/subject.ts'
 import type { Observer } from '../../telemetry/observer.ts'
 import { type Admission, ANONYMOUS, type Ctx } from '../context.ts'
 import type { Metadata } from '../metadata/metadata.ts'
@@ -31,6 +31,11 @@ export interface PoliciesOptions {
   readonly offline: boolean
   readonly monotonic: () => number
   readonly observer: Observer
+}
+
+interface Decided {
+  readonly question: Question
+  readonly ruling: Ruling
 }
 
 export class Policies {
@@ -93,16 +98,25 @@ export class Policies {
     const asked = await this.#decide(ctx, subject, repo)
     const name = repo === undefined ? undefined : await this.#nameOf(ctx, repo, asked.ruling.useToken)
     const questions = [asked]
+    // An upload reveals nothing, so that rules about files do not concern it. What it carries, they do.
+    const carried: Decided[] = []
+    const decideCarried = async (id: string, about: Repo | undefined): Promise<void> => {
+      if (request.isUpload !== true) return
+      const files = { ...subject, id, revision: ANY, path: ANY, size: 'file' } as const
+      carried.push(await this.#decide(ctx, files, about))
+    }
+    await decideCarried(subject.id, repo)
     // An old name leads to today's repo: both are decided about.
     if (repo !== undefined && isOther(repo, name)) {
       const today = { ...repo, id: name }
       ctx.checkScope?.(today)
       questions.push(await this.#decide(ctx, { ...subject, id: name }, today))
+      await decideCarried(name, today)
     }
     // A token is lent, or stored content served, for the repo in the request to the Hub, not for another reading of the target.
     const isPlain =
       route.repo !== undefined && isSame(route.repo.id, subject.id) && route.repo.type === subject.type
-    return this.#admission(subject, questions, { repo, name, mayLend: isPlain })
+    return this.#admission(subject, questions, { repo, name, mayLend: isPlain, carried })
   }
 
   /**
@@ -129,20 +143,26 @@ export class Policies {
 
   #admission(
     subject: Subject,
-    decided: readonly { readonly question: Question; readonly ruling: Ruling }[],
-    about: { readonly repo: Repo | undefined; readonly name: string | undefined; readonly mayLend: boolean },
+    decided: readonly Decided[],
+    about: {
+      readonly repo: Repo | undefined
+      readonly name: string | undefined
+      readonly mayLend: boolean
+      /** About the files that an upload may carry. */
+      readonly carried: readonly Decided[]
+    },
   ): Admission {
     const { observer, metadata } = this.#options
     // The rules that decided: there may be others when the size is known.
     const rules = this.#rules
-    const { repo, name, mayLend } = about
+    const { repo, name, mayLend, carried } = about
     const rulings = decided.map(({ ruling }) => ruling)
     const said = [...new Set(rulings.flatMap((ruling) => ruling.applied))]
     for (const rule of said) observer.policyDecided(rule.name, rule.action)
     const denied = decided.find(({ ruling }) => ruling.verdict === 'deny')
     if (denied !== undefined) throw denial(denied.ruling, subject)
-    const withSize = (sizeBytes: number): readonly Ruling[] =>
-      decided.flatMap(({ question, ruling }) => {
+    const withSize = (sizeBytes: number, about = decided): readonly Ruling[] =>
+      about.flatMap(({ question, ruling }) => {
         if (!ruling.pending) return [ruling]
         const again = decide(rules, { ...question, facts: { ...question.facts, sizeBytes }, final: true })
         return again.kind === 'ruling' ? [again] : []
@@ -159,8 +179,8 @@ export class Policies {
           ? first?.servedBy?.name
           : undefined,
       mayStore: (sizeBytes) => {
-        const all = sizeBytes === undefined ? rulings : withSize(sizeBytes)
-        return all.every(({ noStore }) => noStore !== 'yes')
+        const all = sizeBytes === undefined ? rulings : withSize(sizeBytes, [...decided, ...carried])
+        return all.every(({ noStore, verdict }) => noStore !== 'yes' && verdict !== 'deny')
       },
       checkSize: (sizeBytes) => {
         if (!rulings.some(({ pending }) => pending)) return
@@ -192,11 +212,7 @@ export class Policies {
   }
 
   /** Evaluates the rules, and asks the Hub for what they depend on. */
-  async #decide(
-    ctx: Ctx,
-    subject: Subject,
-    repo: Repo | undefined,
-  ): Promise<{ readonly question: Question; readonly ruling: Ruling }> {
+  async #decide(ctx: Ctx, subject: Subject, repo: Repo | undefined): Promise<Decided> {
     const rules = this.#rules
     let question = this.#question(ctx, subject, { repo, name: await this.#shortName(repo) })
     let decision = decide(rules, question)
