@@ -1,6 +1,6 @@
 // HTTP as bytes on a socket, for what no client library would send: it neither parses the request nor mends it.
 
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 
 /** The time that a busy machine may take for one answer. */
 const MAX_WAIT_MS = 120_000
@@ -66,4 +66,11 @@ function parse(bytes: Buffer, end: RawAnswer['end']): RawAnswer {
   }
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(first)?.[1] ?? 0)
   return { text, bytes, status, headers, body: gap < 0 ? Buffer.alloc(0) : bytes.subarray(gap + 4), end }
+}
+
+/** Resolves when the socket has closed, also with an error: a byte that is sent after the end is answered by a reset. */
+export function whenClosed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.on('error', () => undefined).once('close', () => resolve())
+  })
 }

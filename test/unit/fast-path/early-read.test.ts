@@ -3,7 +3,7 @@ import type { Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { openServer } from '../../../src/server/limits.ts'
-import { rawHttp } from '../../support/raw-http.ts'
+import { rawHttp, whenClosed } from '../../support/raw-http.ts'
 import { CACHED, connected, connections, earlyServer, LAST, OTHER, said } from './early-server.ts'
 
 describe('a connection', () => {
@@ -251,6 +251,6 @@ describe('an idle connection', () => {
     socket.write(CACHED)
     await until('<early>')
     server.closeAllConnections()
-    await once(socket, 'close')
+    await whenClosed(socket)
   })
 })

@@ -9,7 +9,7 @@ import { speakTls, type TlsKeys } from '../../../src/server/tls-server.ts'
 import { createLogger } from '../../../src/telemetry/log.ts'
 import { GOOD_CERTIFICATE, SERVER_KEY, TEST_CA } from '../../support/certificates.ts'
 import { eventually } from '../../support/eventually.ts'
-import { rawHttp } from '../../support/raw-http.ts'
+import { rawHttp, whenClosed } from '../../support/raw-http.ts'
 import {
   CLIENT_CERTIFICATE,
   CLIENT_KEY,
@@ -199,12 +199,12 @@ describe('a server that speaks TLS', () => {
     const { port, failures, server } = await secureServer({ handshakeMs: 300 })
     const silent = connectPlain(port, '127.0.0.1')
     const dripping = connectPlain(port, '127.0.0.1')
-    const sockets = [silent, dripping].map((socket) => socket.on('error', () => undefined).resume())
+    const sockets = [silent, dripping].map((socket) => socket.resume())
     // The head of a handshake record, and then its content byte by byte.
     dripping.write(Buffer.from([0x16, 3, 1, 2, 0]))
     const drip = setInterval(() => dripping.write(Buffer.from([1])), 20)
     onTestFinished(() => clearInterval(drip))
-    await Promise.all(sockets.map((socket) => once(socket, 'close')))
+    await Promise.all(sockets.map(whenClosed))
     expect(failures).toEqual(['timeout', 'timeout'])
     await eventually(
       () => countOf(server),
@@ -220,7 +220,7 @@ describe('a server that speaks TLS', () => {
       (count) => count === 1,
     )
     server.closeAllConnections()
-    await once(half.resume(), 'close')
+    await whenClosed(half.resume())
   })
 
   it('ends a response that breaks off by a reset', async () => {
