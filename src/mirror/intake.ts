@@ -14,7 +14,8 @@ import type { Downloads } from './downloads/downloads.ts'
 import type { Invalidations } from './invalidations.ts'
 import { FactStore } from './metadata/fact-store.ts'
 import type { Metadata } from './metadata/metadata.ts'
-import { REMOVE_AT_ONCE, type RestrictedMetadata } from './metadata/restricted.ts'
+import { removeFacts } from './metadata/remove-facts.ts'
+import type { RestrictedMetadata } from './metadata/restricted.ts'
 
 /** Long before any answer of the Hub to this process. */
 const LONG_AGO = Number.NEGATIVE_INFINITY
@@ -138,7 +139,7 @@ export class Intake {
       for (const one of repos) await this.#point(one, moved)
     } finally {
       // Also when a later repo has failed.
-      await this.#removeOlder(moved)
+      await removeFacts(this.#options.store.facts, 'documents', this.#olderKeys(moved))
     }
     for (const { brought } of repos) await this.#show(brought)
   }
@@ -183,24 +184,19 @@ export class Intake {
     if (this.standingOf(brought) !== 'welcome') await repos.setPublic(repo, false)
   }
 
-  /** Answers about revisions that point elsewhere now. What the new ones imply is composed from those of their commits. */
-  async #removeOlder(moved: Moved): Promise<void> {
+  /**
+   * The keys of answers about revisions that point elsewhere now. What the new ones imply is composed from those of their
+   * commits.
+   */
+  async *#olderKeys(moved: Moved): AsyncGenerator<string> {
     const { facts } = this.#options.store
-    let older: string[] = []
-    // Not begun before it is awaited: a removal that fails meanwhile would be an error that is not handled.
-    const remove = () => Promise.all(older.map((key) => facts.remove('documents', key)))
     for (const [prefix, repos] of moved) {
       for await (const key of facts.keys('documents', prefix)) {
         const { repo, revision } = branchOf(key.slice(prefix.length)) ?? {}
         if (repo === undefined || revision === undefined) continue
-        if (!repos.get(repoKey(repo))?.has(revision)) continue
-        older.push(key)
-        if (older.length < REMOVE_AT_ONCE) continue
-        await remove()
-        older = []
+        if (repos.get(repoKey(repo))?.has(revision) === true) yield key
       }
     }
-    await remove()
   }
 
   /**

@@ -13,9 +13,7 @@ import { type DocumentFact, DocumentMetadata } from './documents.ts'
 import { FactStore, ownerOf } from './fact-store.ts'
 import { type FileFact, FileMetadata } from './files.ts'
 import { RefMetadata } from './refs.ts'
-
-/** Facts that are removed in one commit or a few. */
-export const REMOVE_AT_ONCE = 1_000
+import { removeFacts } from './remove-facts.ts'
 
 /** What this process knows of a repo. */
 interface Showing {
@@ -183,8 +181,8 @@ export class RestrictedMetadata {
     for (let isLeft = true; isLeft; ) {
       isLeft = false
       for (const kind of ['documents', 'files', 'refs'] as const) {
-        const removed = await this.#removeFrom(kind, signal)
-        if (removed === undefined) return 0
+        const removed = await removeFacts(facts, kind, this.#unnamedKeys(kind, signal))
+        if (signal.aborted) return 0
         isLeft ||= removed > 0
       }
     }
@@ -193,23 +191,13 @@ export class RestrictedMetadata {
     return gone.size
   }
 
-  /** Resolves to how many facts were removed; undefined when `signal` has aborted. */
-  async #removeFrom(kind: FactKind, signal: AbortSignal): Promise<number | undefined> {
-    const { facts } = this.#options
-    let count = 0
-    let removals: Promise<void>[] = []
-    for await (const key of facts.keys(kind, RESTRICTED)) {
-      if (signal.aborted) break
+  /** The keys of facts of repos that no rule names. Ends early when `signal` aborts. */
+  async *#unnamedKeys(kind: FactKind, signal: AbortSignal): AsyncGenerator<string> {
+    for await (const key of this.#options.facts.keys(kind, RESTRICTED)) {
+      if (signal.aborted) return
       const repo = ownerOf(key)
-      if (repo !== undefined && this.isNamed(repo)) continue
-      removals.push(facts.remove(kind, key))
-      count += 1
-      if (removals.length < REMOVE_AT_ONCE) continue
-      await Promise.all(removals)
-      removals = []
+      if (repo === undefined || !this.isNamed(repo)) yield key
     }
-    await Promise.all(removals)
-    return signal.aborted ? undefined : count
   }
 
   /** Resolves when all that is to be kept has been handed to the store. Never rejects. */
