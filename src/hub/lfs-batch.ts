@@ -128,12 +128,15 @@ interface About extends Pick<TransferUrl, 'oid' | 'sizeBytes'> {
   readonly isKnown: boolean
 }
 
+/** What stands for a URL. It may come later, so that many URLs do not take one long turn. */
+type Turn = (link: TransferUrl) => string | Promise<string>
+
 /**
- * The answer to a batch with every URL replaced by what `turn` returns for it: the `href` of each action, and the parts
- * of a multipart upload, which the Hub puts into `header` under their numbers. Undefined if the bytes are no such
- * answer.
+ * The answer to a batch with every URL replaced by what `turn` resolves with for it, one after the other: the `href` of each
+ * action, and the parts of a multipart upload, which the Hub puts into `header` under their numbers. Undefined if the bytes
+ * are no such answer. Rejects as `turn` does.
  */
-export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => string): Buffer | undefined {
+export async function rewriteBatchAnswer(body: Buffer, turn: Turn): Promise<Buffer | undefined> {
   const answer = parseRecord(body.toString('utf8'))
   if (answer === undefined || !Array.isArray(answer['objects'])) return undefined
   const { transfer = 'basic' } = answer
@@ -148,7 +151,7 @@ export function rewriteBatchAnswer(body: Buffer, turn: (link: TransferUrl) => st
       isKnown,
     }
     for (const [name, action] of Object.entries(object['actions']))
-      rewriteAction(action, methodOf(name), about, turn)
+      await rewriteAction(action, methodOf(name), about, turn)
   }
   return textOf(answer)
 }
@@ -158,12 +161,12 @@ function methodOf(action: string): 'GET' | 'PUT' | 'POST' {
   return action === 'download' ? 'GET' : action === 'upload' ? 'PUT' : 'POST'
 }
 
-function rewriteAction(
+async function rewriteAction(
   action: unknown,
   method: TransferUrl['method'],
   { isKnown, ...about }: About,
-  turn: (link: TransferUrl) => string,
-): void {
+  turn: Turn,
+): Promise<void> {
   if (!isRecord(action) || typeof action['href'] !== 'string') return
   const fields = isRecord(action['header']) ? action['header'] : {}
   const isMultipart = method === 'PUT' && 'chunk_size' in fields
@@ -178,10 +181,10 @@ function rewriteAction(
   for (const [name, value] of Object.entries(fields)) {
     if (!isMultipart || !/^\d+$/.test(name) || typeof value !== 'string') continue
     const content = partOf(Number(name))
-    fields[name] = turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds, content })
+    fields[name] = await turn({ ...about, url: value, method: 'PUT', headers: {}, lifeSeconds, content })
   }
   // The URL that is notified of the end of a multipart upload.
-  action['href'] = turn({
+  action['href'] = await turn({
     ...about,
     url: action['href'],
     method: isMultipart ? 'POST' : method,

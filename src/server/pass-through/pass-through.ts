@@ -38,6 +38,7 @@ import type { TransferLinks } from '../transfers/transfer-links.ts'
 import {
   acquireConnection,
   endWhenWanted,
+  holding,
   isRead,
   type OriginResponse,
   releaseOnThrow,
@@ -48,10 +49,10 @@ import { answerOrStandIn, failingOver, noticingObjects, offlineError, type Stand
 import { type Forwarded, isChange, learn, noteUnanswered } from './learn.ts'
 import {
   following,
-  isPlainJson,
-  MAX_PASSED_JSON_BYTES,
+  inPieces,
+  isReadable,
   passedDocumentOf,
-  readUpTo,
+  readDocument,
   rewritePassedDocument,
 } from './passed-json.ts'
 import { readableResponse } from './readable-response.ts'
@@ -310,17 +311,16 @@ async function answer(
     reply.raw.flushHeaders()
     return sendStream(reply.raw, body, () => undefined, how)
   }
-  if (document === undefined || !isPlainJson(final.headers)) return sendStream(reply.raw, body, start, how)
-  const { bytes, rest } = await readUpTo(body, MAX_PASSED_JSON_BYTES)
+  if (document === undefined || !isReadable(document, final.headers))
+    return sendStream(reply.raw, body, start, how)
+  const { bytes, rest } = await readDocument(body, document, holding(reply.raw, client, caller))
   if (rest !== undefined) return sendStream(reply.raw, following(bytes, rest), start, how)
   const bases = basesOf(client, ctx)
   const userAgent = request.raw.headers['user-agent']
   const rewritten = await rewritePassedDocument(bytes, document, { ...options, bases, userAgent })
   Object.assign(headers, rewritten.headers, { 'content-length': String(rewritten.body.length) })
   if (rewritten.body !== bytes) delete headers['etag']
-  start()
-  record.bytes += rewritten.body.length
-  reply.raw.end(rewritten.body)
+  return sendStream(reply.raw, inPieces(rewritten.body), start, how)
 }
 
 async function* counted(

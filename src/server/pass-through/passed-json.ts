@@ -2,6 +2,7 @@
 // responses that are listed here are rewritten. In others a URL may be text that a user wrote, and a client that writes
 // it back would change it at the Hub.
 
+import { MirrorError } from '../../errors.ts'
 import type { HeaderBag } from '../../http/headers.ts'
 import { headerValue } from '../../http/headers.ts'
 import { type RewriteBases, rewriteDocument } from '../../hub/rewrite.ts'
@@ -20,7 +21,14 @@ import type { TransferLinks } from '../transfers/transfer-links.ts'
 type PassedDocument = 'links' | 'written' | 'lfs-batch' | 'preupload'
 
 /** The largest are lists of Parquet files, with about 100 bytes per file. Larger responses are passed on unchanged. */
-export const MAX_PASSED_JSON_BYTES = 4 * 1024 * 1024
+const MAX_PASSED_JSON_BYTES = 4 * 1024 * 1024
+/**
+ * The answer to a batch has about a kilobyte per part of an upload, and storage takes ten thousand parts of one object. A larger
+ * answer is refused: its URLs would lead past the mirror.
+ */
+const MAX_BATCH_ANSWER_BYTES = 16 * 1024 * 1024
+const LONG_BATCH =
+  "The Hub's answer to this Git LFS batch is longer than 16 MiB. Transfer fewer or smaller files at a time."
 
 /** What the response contains; undefined if it is passed on unchanged. */
 export function passedDocumentOf(route: HubRoute, method: string): PassedDocument | undefined {
@@ -41,10 +49,12 @@ export function passedDocumentOf(route: HubRoute, method: string): PassedDocumen
   return word === undefined ? undefined : word === 'preupload' ? word : 'written'
 }
 
-/** Whether the body of a response is JSON without an encoding. */
-export function isPlainJson(headers: HeaderBag): boolean {
+/** Whether the body of a response can be read as the document: JSON without an encoding. */
+export function isReadable(document: PassedDocument, headers: HeaderBag): boolean {
   const encoding = headerValue(headers, 'content-encoding')
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return false
+  // Clients of Git LFS do not ask for its type.
+  if (document === 'lfs-batch') return true
   return /^application\/(?:[\w.-]+\+)?json\b/i.test(headerValue(headers, 'content-type') ?? '')
 }
 
@@ -95,7 +105,7 @@ async function rewriteLfs(
   body: Buffer,
   { client, route, ctx, mirror, bases, transferLinks, warnOfHosts }: RewriteOptions,
 ): Promise<Rewritten> {
-  const rewritten = rewriteBatch(body, {
+  const rewritten = await rewriteBatch(body, {
     links: await transferLinks(),
     policy: client.policy,
     bases,
@@ -162,11 +172,17 @@ function mayGoToXet(body: Buffer, userAgent: string | undefined): boolean {
   return isNew && /"uploadMode"\s*:\s*"lfs"/.test(body.toString('latin1'))
 }
 
-/** Reads `body` up to `maxBytes`. If it is larger, `rest` yields the chunks that follow `bytes`. */
-export async function readUpTo(
+/**
+ * Reads the body of a document, as far as it may be rewritten. If it is larger, `rest` yields the chunks that follow `bytes`. Calls
+ * `hold` for the memory of a long one, which may throw. Throws request_too_large for a batch that is too long.
+ */
+export async function readDocument(
   body: AsyncIterable<Buffer>,
-  maxBytes: number,
+  document: PassedDocument,
+  hold: (bytes: number) => void,
 ): Promise<{ readonly bytes: Buffer; readonly rest: AsyncIterable<Buffer> | undefined }> {
+  const isBatch = document === 'lfs-batch'
+  const maxBytes = isBatch ? MAX_BATCH_ANSWER_BYTES : MAX_PASSED_JSON_BYTES
   const chunks = body[Symbol.asyncIterator]()
   const parts: Buffer[] = []
   let size = 0
@@ -175,8 +191,17 @@ export async function readUpTo(
     if (next.done === true) return { bytes: Buffer.concat(parts), rest: undefined }
     parts.push(next.value)
     size += next.value.length
+    if (size > MAX_PASSED_JSON_BYTES) hold(next.value.length)
   }
+  if (isBatch) throw new MirrorError('request_too_large', { message: LONG_BATCH })
   return { bytes: Buffer.concat(parts), rest: { [Symbol.asyncIterator]: () => chunks } }
+}
+
+const PIECE_BYTES = 64 * 1024
+
+/** The same bytes in pieces, so that a client that stops taking them is noticed. */
+export async function* inPieces(bytes: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES)
 }
 
 /** Yields what was read already, and then the rest. */

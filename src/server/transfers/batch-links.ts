@@ -6,6 +6,7 @@ import { HOP_BY_HOP, isHeaderSafe } from '../../http/headers.ts'
 import { rewriteBatchAnswer, type TransferUrl } from '../../hub/lfs-batch.ts'
 import type { Repo } from '../../hub/names.ts'
 import { type RewriteBases, rewriteLocation } from '../../hub/rewrite.ts'
+import { yieldToEventLoop } from '../../mirror/turns.ts'
 import { expiryOf } from '../../origin/files/signed-urls.ts'
 import { type RedirectPolicy, redirectTarget } from '../../origin/redirect.ts'
 import { TRANSFER_PATH, type TransferLinks } from './transfer-links.ts'
@@ -17,6 +18,10 @@ const MAX_LIFE_MS = 7 * 24 * 60 * 60_000
 /** Fields that a link never carries: credentials are between client and Hub, and the mirror frames its own requests. */
 const NOT_SEALED = new Set(['authorization', 'cookie', 'host', 'content-length', 'expect', ...HOP_BY_HOP])
 const MAX_NAMED_HOSTS = 100
+/** The longest name of a host is 253 characters. What is longer is no name, and fits into no header field. */
+const MAX_HOST_CHARS = 255
+/** How many links are made in one turn of the event loop: some milliseconds. An upload may have ten thousand parts. */
+const LINKS_PER_TURN = 64
 
 export interface BatchLinksOptions {
   readonly links: TransferLinks
@@ -30,18 +35,21 @@ export interface BatchLinksOptions {
 
 /**
  * Rewrites the response: a URL of the origin becomes the same one at the mirror, and any other a sealed link. `outside`
- * names the hosts that the redirect policy does not allow; their URLs stay unchanged. Returns undefined if the body is no
- * response to a batch.
+ * names the hosts that the redirect policy does not allow; their URLs stay unchanged. Resolves with undefined if the body
+ * is no response to a batch. Rejects with origin_bad_answer if it has something in place of a URL.
  */
-export function rewriteBatch(
+export async function rewriteBatch(
   body: Buffer,
   options: BatchLinksOptions,
-): { readonly body: Buffer; readonly outside: ReadonlySet<string> } | undefined {
+): Promise<{ readonly body: Buffer; readonly outside: ReadonlySet<string> } | undefined> {
   const outside = new Set<string>()
-  const rewritten = rewriteBatchAnswer(body, (link) => {
+  let made = 0
+  const rewritten = await rewriteBatchAnswer(body, async (link) => {
+    made += 1
+    if (made % LINKS_PER_TURN === 0) await yieldToEventLoop()
     const address = transferAddress(link, options)
     if (typeof address === 'string') return address
-    outside.add(address.host)
+    outside.add(address.host.slice(0, MAX_HOST_CHARS))
     return link.url
   })
   return rewritten && { body: rewritten, outside }

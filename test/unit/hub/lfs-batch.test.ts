@@ -68,14 +68,14 @@ it.each(['{"transfers":["basic"] }', '{"transfers":"xet"}', '{ }', '["xet"]', 'x
   },
 )
 
-it('a batch that is nested too deep to be written again stays unchanged', () => {
+it('a batch that is nested too deep to be written again stays unchanged', async () => {
   const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
   const body = Buffer.from(`{"operation":"download","transfers":["xet"],"x":${deep}}`)
   expect(withoutXet(body)).toBe(body)
-  expect(rewriteBatchAnswer(Buffer.from(`{"objects":[],"x":${deep}}`), () => 'x')).toBeUndefined()
+  expect(await rewriteBatchAnswer(Buffer.from(`{"objects":[],"x":${deep}}`), () => 'x')).toBeUndefined()
 })
 
-it('each address of an answer is named with its purpose, and nothing else changes', () => {
+it('each address of an answer is named with its purpose, and nothing else changes', async () => {
   const seen: TransferUrl[] = []
   const turn = (link: TransferUrl): string => `turned:${seen.push(link)}`
   const header = { chunk_size: '5', '00001': 'p1', '00002': 'p2', 'X-Amz-Acl': 'private' }
@@ -93,7 +93,7 @@ it('each address of an answer is named with its purpose, and nothing else change
       null,
     ],
   }
-  expect(JSON.parse(String(rewriteBatchAnswer(Buffer.from(JSON.stringify(answer)), turn)))).toEqual({
+  expect(JSON.parse(String(await rewriteBatchAnswer(Buffer.from(JSON.stringify(answer)), turn)))).toEqual({
     transfer: 'multipart',
     objects: [
       {
@@ -124,23 +124,26 @@ it('each address of an answer is named with its purpose, and nothing else change
 })
 
 /** What the requests for the addresses of one action must bring, by address. */
-function contentsOf(action: object, more: object = {}, object: object = { oid: 'a', size: 12 }) {
+async function contentsOf(action: object, more: object = {}, object: object = { oid: 'a', size: 12 }) {
   const seen: Record<string, TransferUrl['content']> = {}
   const answer = { transfer: 'multipart', objects: [{ ...object, actions: { upload: action } }], ...more }
-  rewriteBatchAnswer(Buffer.from(JSON.stringify(answer)), ({ url, content }) => {
+  await rewriteBatchAnswer(Buffer.from(JSON.stringify(answer)), ({ url, content }) => {
     seen[url] = content
     return url
   })
   return seen
 }
 
-it('an upload in parts says which bytes each of them has', () => {
+it('an upload in parts says which bytes each of them has', async () => {
   const header = { chunk_size: '5', '00001': 'p1', '00002': 'p2', '00003': 'p3' }
-  const { p1, p2, p3, end } = contentsOf({ href: 'end', header })
+  const { p1, p2, p3, end } = await contentsOf({ href: 'end', header })
   const sizes = [p1, p2, p3].map((content) => content && contentBytes(content, 12))
   expect([sizes, end]).toEqual([[5, 5, 2], undefined])
   expect([p1, p2, p3]).toMatchObject([1, 2, 3].map((number) => ({ number, count: 3, chunkBytes: 5 })))
-  const [first, second] = [contentsOf({ href: 'end', header }), contentsOf({ href: 'other end', header })]
+  const [first, second] = [
+    await contentsOf({ href: 'end', header }),
+    await contentsOf({ href: 'other end', header }),
+  ]
   expect([first['p1'], second['p1']].map((part) => typeof part === 'object' && part.upload)).toEqual([
     (p1 as { upload: string }).upload,
     expect.not.stringMatching((p1 as { upload: string }).upload),
@@ -152,8 +155,8 @@ it.each([
   ['a part with another number', { chunk_size: '5', '00001': 'p1', '00002': 'p2', '00004': 'p4' }, {}],
   ['no size of the parts', { chunk_size: 'x', '00001': 'p1' }, {}],
   ['a transfer of another kind', { chunk_size: '12', '00001': 'p1' }, { transfer: 'tus' }],
-])('of an upload with %s, nothing is said about the bytes', (_how, header, more) => {
-  const contents = contentsOf({ href: 'end', header }, more)
+])('of an upload with %s, nothing is said about the bytes', async (_how, header, more) => {
+  const contents = await contentsOf({ href: 'end', header }, more)
   expect(Object.values(contents).at(-2)).toBeUndefined()
 })
 
@@ -162,10 +165,13 @@ it.each([
   ['not named', { transfer: undefined }, { oid: 'a', size: 12 }, 'whole'],
   ['another', { transfer: 'tus' }, { oid: 'a', size: 12 }, undefined],
   ['basic, and the size is not', {}, { oid: 'a' }, undefined],
-])('an upload in one request has the whole object, if the transfer is %s', (_how, more, object, content) => {
-  expect(contentsOf({ href: 'put', header: {} }, more, object)).toEqual({ put: content })
-})
+])(
+  'an upload in one request has the whole object, if the transfer is %s',
+  async (_how, more, object, content) => {
+    expect(await contentsOf({ href: 'put', header: {} }, more, object)).toEqual({ put: content })
+  },
+)
 
-it.each(['', '[]', '{}', '{"objects":{}}', '<html>'])('%s is no answer to a batch', (text) => {
-  expect(rewriteBatchAnswer(Buffer.from(text), () => 'x')).toBeUndefined()
+it.each(['', '[]', '{}', '{"objects":{}}', '<html>'])('%s is no answer to a batch', async (text) => {
+  expect(await rewriteBatchAnswer(Buffer.from(text), () => 'x')).toBeUndefined()
 })
